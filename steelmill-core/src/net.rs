@@ -1,0 +1,251 @@
+//! The network: TCP streams and listeners, UDP sockets, name lookup.
+//!
+//! The methods carry tokio's names and mean what they mean there, because in the runtime world the types *are*
+//! tokio's and a call costs nothing more. The sim answers as Linux does.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::Daemon;
+
+/// Where to listen or connect to: a socket address, or a name that is looked up first.
+///
+/// Made from a [`SocketAddr`], an `(IpAddr, u16)`, a `(&str, u16)` or a `"host:port"`; making one allocates nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Address<'a> {
+    /// An address that needs no lookup.
+    Socket(SocketAddr),
+    /// A host, by name or written address, and a port.
+    Host(&'a str, u16),
+    /// `host:port` as a person writes it, not yet taken apart.
+    Text(&'a str),
+}
+
+impl<'a> Address<'a> {
+    /// Takes written addresses apart, so that what is left is a socket address or a name to look up.
+    ///
+    /// # Errors
+    /// `InvalidInput` when there is no port, or none that fits 16 bits.
+    pub fn parse(self) -> io::Result<Address<'a>> {
+        let (host, port) = match self {
+            Address::Socket(_) => return Ok(self),
+            Address::Host(host, port) => (host, port),
+            Address::Text(text) => {
+                if let Ok(address) = text.parse() {
+                    return Ok(Address::Socket(address));
+                }
+                let (host, port) = text
+                    .rsplit_once(':')
+                    .ok_or_else(|| invalid(format!("{text:?} has no port; write HOST:PORT")))?;
+                let port = port
+                    .parse()
+                    .map_err(|_| invalid(format!("{port:?} in {text:?} is not a port (0 to 65535)")))?;
+                (host, port)
+            }
+        };
+        Ok(match host.parse::<IpAddr>() {
+            Ok(ip) => Address::Socket(SocketAddr::new(ip, port)),
+            Err(_) => Address::Host(host, port),
+        })
+    }
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+impl From<SocketAddr> for Address<'_> {
+    fn from(address: SocketAddr) -> Self {
+        Address::Socket(address)
+    }
+}
+
+impl From<(IpAddr, u16)> for Address<'_> {
+    fn from((ip, port): (IpAddr, u16)) -> Self {
+        Address::Socket(SocketAddr::new(ip, port))
+    }
+}
+
+impl<'a> From<(&'a str, u16)> for Address<'a> {
+    fn from((host, port): (&'a str, u16)) -> Self {
+        Address::Host(host, port)
+    }
+}
+
+impl<'a> From<&'a str> for Address<'a> {
+    fn from(text: &'a str) -> Self {
+        Address::Text(text)
+    }
+}
+
+impl<'a> From<&'a String> for Address<'a> {
+    fn from(text: &'a String) -> Self {
+        Address::Text(text)
+    }
+}
+
+/// A host's network.
+pub trait Network: Daemon {
+    /// Accepts TCP connections.
+    type TcpListener: TcpListener<Stream = Self::TcpStream>;
+    /// A TCP connection.
+    type TcpStream: TcpStream;
+    /// A UDP socket.
+    type UdpSocket: UdpSocket;
+
+    /// Listens for TCP connections; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// As Linux: `AddrInUse`, `AddrNotAvailable`, and those of [`lookup`](Network::lookup).
+    fn bind<'a>(
+        &self,
+        address: impl Into<Address<'a>> + Send,
+    ) -> impl Future<Output = io::Result<Self::TcpListener>> + Send;
+
+    /// Opens a TCP connection, trying each address of a name in turn.
+    ///
+    /// # Cancellation
+    /// Dropping the future gives the attempt up; the other side never accepts it.
+    ///
+    /// # Errors
+    /// As Linux: `ConnectionRefused`, `TimedOut`, and those of [`lookup`](Network::lookup). The last address's error.
+    fn connect<'a>(
+        &self,
+        address: impl Into<Address<'a>> + Send,
+    ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send;
+
+    /// Binds a UDP socket; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// As [`bind`](Network::bind).
+    fn bind_udp<'a>(
+        &self,
+        address: impl Into<Address<'a>> + Send,
+    ) -> impl Future<Output = io::Result<Self::UdpSocket>> + Send;
+
+    /// The addresses of a name, in the order they are to be tried.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
+    fn lookup<'a>(
+        &self,
+        address: impl Into<Address<'a>> + Send,
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+}
+
+/// Accepts TCP connections.
+pub trait TcpListener: Send + Sync + Unpin + 'static {
+    /// What it accepts.
+    type Stream;
+
+    /// The next connection and its peer.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no connection.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Where it listens.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// A TCP connection: a reliable, ordered pipe of bytes each way.
+pub trait TcpStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
+    /// The reading side of a connection taken apart.
+    type OwnedReadHalf: AsyncRead + Send + Sync + Unpin + 'static;
+    /// The writing side of a connection taken apart; dropping it shuts writing down.
+    type OwnedWriteHalf: AsyncWrite + Send + Sync + Unpin + 'static;
+
+    /// This end's address.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// The other end's address.
+    fn peer_addr(&self) -> io::Result<SocketAddr>;
+    /// Whether small writes are sent at once.
+    fn nodelay(&self) -> io::Result<bool>;
+    /// Sends small writes at once instead of gathering them.
+    fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
+    /// Makes closing reset the connection, dropping what was not sent (`SO_LINGER` with zero seconds).
+    fn set_zero_linger(&self) -> io::Result<()>;
+
+    /// Takes the connection apart into halves that can move to different tasks.
+    fn into_split(self) -> (Self::OwnedReadHalf, Self::OwnedWriteHalf);
+    /// Puts the two halves of one connection together again.
+    ///
+    /// # Errors
+    /// Halves of different connections come back as they were.
+    fn reunite(
+        read: Self::OwnedReadHalf,
+        write: Self::OwnedWriteHalf,
+    ) -> Result<Self, (Self::OwnedReadHalf, Self::OwnedWriteHalf)>
+    where
+        Self: Sized;
+    /// Borrows the two directions at once.
+    fn split(
+        &mut self,
+    ) -> (
+        impl AsyncRead + Send + Sync + Unpin + '_,
+        impl AsyncWrite + Send + Sync + Unpin + '_,
+    );
+
+    /// Waits for data and copies it without taking it.
+    ///
+    /// # Cancellation
+    /// Loses nothing.
+    fn peek(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+    /// Waits until a read would not block: data, end of stream or an error.
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+    /// Waits until a write would not block.
+    fn writable(&self) -> impl Future<Output = io::Result<()>> + Send;
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Writes what fits.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing does.
+    fn try_write(&self, buffer: &[u8]) -> io::Result<usize>;
+}
+
+/// A UDP socket: datagrams that may be lost, repeated and reordered.
+pub trait UdpSocket: Send + Sync + Unpin + 'static {
+    /// This end's address.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// The address it was connected to.
+    ///
+    /// # Errors
+    /// `NotConnected` before [`connect`](UdpSocket::connect).
+    fn peer_addr(&self) -> io::Result<SocketAddr>;
+    /// Fixes the peer: [`send`](UdpSocket::send) goes to it, and datagrams of others are dropped.
+    fn connect<'a>(
+        &self,
+        address: impl Into<Address<'a>> + Send,
+    ) -> impl Future<Output = io::Result<()>> + Send;
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// As Linux: `EMSGSIZE` when it is too long for a datagram.
+    fn send_to<'a>(
+        &self,
+        buffer: &[u8],
+        target: impl Into<Address<'a>> + Send,
+    ) -> impl Future<Output = io::Result<usize>> + Send;
+    /// Receives one datagram; what does not fit the buffer is lost.
+    fn recv_from(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<(usize, SocketAddr)>> + Send;
+    /// Sends one datagram to the connected peer.
+    ///
+    /// # Errors
+    /// `NotConnected` (on Linux, `EDESTADDRREQ`) before [`connect`](UdpSocket::connect); `ConnectionRefused` when the
+    /// peer said that nobody listens there.
+    fn send(&self, buffer: &[u8]) -> impl Future<Output = io::Result<usize>> + Send;
+    /// Receives one datagram of the connected peer.
+    fn recv(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+    /// Receives a datagram that is already there.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none.
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+}
