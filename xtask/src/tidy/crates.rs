@@ -1,0 +1,194 @@
+//! Which crate may know which, and that the same capability has the same file name wherever it appears.
+
+use super::{Finding, Tree, line_of};
+
+/// Who may depend on whom: a crate, what it may use, and what its tests, examples and benches may use besides.
+const ARROWS: &[(&str, &[&str], &[&str])] = &[
+    ("steelmill-core", &[], &["steelmill-sim", "steelmill-runtime"]),
+    ("steelmill-sim", &["steelmill-core"], &[]),
+    ("steelmill-runtime", &["steelmill-core"], &[]),
+    (
+        "demo-app",
+        &["steelmill-core", "steelmill-sim", "steelmill-runtime"],
+        &[],
+    ),
+    ("xtask", &[], &[]),
+];
+
+/// What a world supplies: one trait in core, a twin in each world.
+const CAPABILITIES: [&str; 4] = ["clock", "net", "entropy", "spawn"];
+const TWINS: [&str; 3] = ["steelmill-core", "steelmill-sim", "steelmill-runtime"];
+
+/// Crates know each other only along the arrows of the design.
+pub(super) fn arrows(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for one in tree.crates {
+        let manifest = format!("{}/Cargo.toml", one.folder);
+        let text = tree.files.get(&manifest).map_or("", String::as_str);
+        let Some((_, always, for_dev)) = ARROWS.iter().find(|(name, ..)| *name == one.name) else {
+            findings.push(Finding {
+                path: manifest,
+                line: 1,
+                what: format!("the crate {} has no place in the design", one.name),
+                why: "each crate's neighbours are decided once, not grown",
+                fix:
+                    "give it a line in ARROWS of xtask/src/tidy/crates.rs and a paragraph in ARCHITECTURE.md"
+                        .into(),
+            });
+            continue;
+        };
+        for dependency in &one.dependencies {
+            let ours = tree.crates.iter().any(|other| other.name == dependency.name);
+            let name = dependency.name.as_str();
+            if ours && !always.contains(&name) && !(dependency.dev && for_dev.contains(&name)) {
+                findings.push(Finding {
+                    path: manifest.clone(),
+                    line: line_of(text, name),
+                    what: format!("{} depends on {name}", one.name),
+                    why: "core knows no world and the worlds do not know each other: that is what keeps them twins",
+                    fix: "move what is shared into steelmill-core, as a trait if the worlds differ in it".into(),
+                });
+            }
+        }
+    }
+    findings
+}
+
+/// A capability's file is called the same in core, sim and runtime.
+pub(super) fn twins(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for folder in TWINS {
+        for capability in CAPABILITIES {
+            let file = format!("{folder}/src/{capability}.rs");
+            let inside = format!("{folder}/src/{capability}/mod.rs");
+            if !tree.files.contains_key(&file) && !tree.files.contains_key(&inside) {
+                findings.push(Finding {
+                    path: file,
+                    line: 1,
+                    what: format!("{folder} has no file for the capability {capability}"),
+                    why: "who knows a capability's file in one crate finds its twins in the others",
+                    fix: format!("put {folder}'s side of it into a file of this name"),
+                });
+            }
+        }
+    }
+    findings
+}
+
+/// clippy reads only the nearest clippy.toml, so core's, which is stricter, must repeat the root's bans.
+pub(super) fn core_bans_what_the_root_bans(tree: &Tree) -> Vec<Finding> {
+    let bans = |path: &str| -> Vec<(usize, String)> {
+        let text = tree.files.get(path).map_or("", String::as_str);
+        text.lines()
+            .enumerate()
+            .filter_map(|(index, line)| {
+                let (_, rest) = line.split_once("path = \"")?;
+                Some((index + 1, rest.split_once('"')?.0.to_owned()))
+            })
+            .collect()
+    };
+    let core = bans("steelmill-core/clippy.toml");
+    bans("clippy.toml")
+        .into_iter()
+        .filter(|(_, ban)| !core.iter().any(|(_, other)| other == ban))
+        .map(|(line, ban)| Finding {
+            path: "clippy.toml".into(),
+            line,
+            what: format!("{ban} is banned here but not in steelmill-core/clippy.toml"),
+            why: "clippy reads only the nearest clippy.toml: what is not repeated there is allowed in core",
+            fix: "repeat the entry in steelmill-core/clippy.toml".into(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, check_crates};
+    use super::*;
+    use crate::workspace::{Crate, Dependency};
+
+    fn one(name: &str, dependencies: &[(&str, bool)]) -> Crate {
+        Crate {
+            name: name.into(),
+            folder: name.into(),
+            dependencies: dependencies
+                .iter()
+                .map(|(name, dev)| Dependency {
+                    name: (*name).into(),
+                    dev: *dev,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn core_may_know_the_worlds_in_its_tests_only() {
+        let crates = |dev| {
+            [
+                one("steelmill-core", &[("tokio", false), ("steelmill-sim", dev)]),
+                one("steelmill-sim", &[("steelmill-core", false)]),
+            ]
+        };
+        assert_eq!(check_crates(arrows, &crates(true), &[]), [] as [&str; 0]);
+        let manifest = "[dependencies]\ntokio = \"1\"\nsteelmill-sim.workspace = true\n";
+        assert_eq!(
+            check_crates(arrows, &crates(false), &[("steelmill-core/Cargo.toml", manifest)]),
+            ["steelmill-core/Cargo.toml:3: steelmill-core depends on steelmill-sim"]
+        );
+    }
+
+    #[test]
+    fn the_worlds_do_not_know_each_other_even_in_tests() {
+        let crates = [
+            one("steelmill-runtime", &[("steelmill-sim", true)]),
+            one("steelmill-sim", &[]),
+        ];
+        assert_eq!(
+            check_crates(arrows, &crates, &[]),
+            ["steelmill-runtime/Cargo.toml:1: steelmill-runtime depends on steelmill-sim"]
+        );
+    }
+
+    #[test]
+    fn a_crate_that_nobody_placed_is_found() {
+        assert_eq!(
+            check_crates(arrows, &[one("extra", &[])], &[]),
+            ["extra/Cargo.toml:1: the crate extra has no place in the design"]
+        );
+    }
+
+    #[test]
+    fn a_capability_may_be_a_file_or_a_folder_but_must_be_there() {
+        let mut files = Vec::new();
+        for folder in TWINS {
+            for capability in CAPABILITIES {
+                files.push(format!("{folder}/src/{capability}.rs"));
+            }
+        }
+        files[1] = "steelmill-core/src/net/mod.rs".into();
+        let there = |files: &[String]| {
+            let files: Vec<(&str, &str)> = files.iter().map(|path| (path.as_str(), "")).collect();
+            check(twins, &files)
+        };
+        assert_eq!(there(&files), [] as [&str; 0]);
+        files.remove(5);
+        assert_eq!(
+            there(&files),
+            ["steelmill-sim/src/net.rs:1: steelmill-sim has no file for the capability net"]
+        );
+    }
+
+    #[test]
+    fn core_repeats_the_roots_bans() {
+        let root =
+            "disallowed-methods = [\n  { path = \"a::b\", reason = \"r\" },\n  { path = \"c::d\" },\n]\n";
+        let core = "disallowed-methods = [{ path = \"a::b\" }]\n";
+        assert_eq!(
+            check(
+                core_bans_what_the_root_bans,
+                &[("clippy.toml", root), ("steelmill-core/clippy.toml", core)]
+            ),
+            ["clippy.toml:3: c::d is banned here but not in steelmill-core/clippy.toml"]
+        );
+    }
+}

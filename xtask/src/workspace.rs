@@ -1,0 +1,139 @@
+//! Where the workspace is, what it is made of, and how cargo is called.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// The workspace, as cargo describes it.
+pub(crate) struct Workspace {
+    /// The folder of the root `Cargo.toml`.
+    pub(crate) root: PathBuf,
+    /// Where the runtime world and everything else is built.
+    pub(crate) target: PathBuf,
+    /// Its crates, in the order of their names.
+    pub(crate) crates: Vec<Crate>,
+}
+
+/// One crate and what it depends on.
+pub(crate) struct Crate {
+    pub(crate) name: String,
+    /// The folder it lives in, relative to the root.
+    pub(crate) folder: String,
+    pub(crate) dependencies: Vec<Dependency>,
+}
+
+/// One line of a crate's dependencies.
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    /// Whether only its tests, examples and benches see it.
+    pub(crate) dev: bool,
+}
+
+impl Workspace {
+    /// Asks cargo.
+    pub(crate) fn load() -> Result<Self> {
+        let output = cargo()
+            .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        if !output.status.success() {
+            bail!("cargo metadata failed; run `cargo xtask` inside the workspace");
+        }
+        let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
+        Self::parse(&metadata).context("cargo metadata lacks a field")
+    }
+
+    fn parse(metadata: &Value) -> Option<Self> {
+        let root = PathBuf::from(metadata["workspace_root"].as_str()?);
+        let mut crates = Vec::new();
+        for package in metadata["packages"].as_array()? {
+            let mut dependencies = Vec::new();
+            for dependency in package["dependencies"].as_array()? {
+                dependencies.push(Dependency {
+                    name: dependency["name"].as_str()?.to_owned(),
+                    dev: dependency["kind"] == "dev",
+                });
+            }
+            let folder = PathBuf::from(package["manifest_path"].as_str()?);
+            crates.push(Crate {
+                name: package["name"].as_str()?.to_owned(),
+                folder: folder.parent()?.strip_prefix(&root).ok()?.to_str()?.to_owned(),
+                dependencies,
+            });
+        }
+        crates.sort_by(|a, b| a.name.cmp(&b.name));
+        Some(Self {
+            root,
+            target: metadata["target_directory"].as_str()?.into(),
+            crates,
+        })
+    }
+
+    /// Where the sim world of the demo is built. Apart, because both worlds give a binary of the same name.
+    pub(crate) fn sim_target(&self) -> PathBuf {
+        self.target.join("sim-world")
+    }
+
+    /// A cargo command, run at the root.
+    pub(crate) fn cargo<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = cargo();
+        command.args(args).current_dir(&self.root);
+        command
+    }
+
+    /// Runs a `cargo build ...` whose diagnostics go to the terminal, and returns the executable called `name`;
+    /// `None` when the build failed.
+    pub(crate) fn build(&self, mut build: Command, name: &str) -> Result<Option<PathBuf>> {
+        let output = build
+            .arg("--message-format=json-render-diagnostics")
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        if !output.status.success() {
+            return Ok(None);
+        }
+        let executable = executable(&String::from_utf8_lossy(&output.stdout), name);
+        Ok(Some(executable.with_context(|| {
+            format!("cargo built no executable called {name}")
+        })?))
+    }
+}
+
+fn cargo() -> Command {
+    // Set by the cargo that runs us, so that a `cargo +toolchain xtask` stays with its toolchain.
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Finds an executable in cargo's JSON messages.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_found_among_cargos_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"clap"},"executable":null}"#,
+            "\nnot json\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"demo-app"},"executable":"t/sim/demo-app"}"#,
+            "\n",
+        );
+        assert_eq!(
+            executable(messages, "demo-app"),
+            Some(PathBuf::from("t/sim/demo-app"))
+        );
+        assert_eq!(executable(messages, "clap"), None);
+    }
+}
