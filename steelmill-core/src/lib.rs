@@ -13,7 +13,7 @@ mod world; // all four, gathered
 
 pub use clock::{Clock, Elapsed, Interval};
 pub use entropy::Entropy;
-pub use net::{Address, Network, TcpListener, TcpStream, UdpSocket};
+pub use net::{Address, AddressError, Network, TcpListener, TcpStream, UdpSocket};
 pub use spawn::{Spawn, Task, TaskError};
 pub use world::World;
 

@@ -11,6 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Daemon;
 
+#[cfg(feature = "tokio-net")]
+mod tokio_types; // these traits on tokio's own types
+
 /// Where to listen or connect to: a socket address, or a name that is looked up first.
 ///
 /// Made from a [`SocketAddr`], an `(IpAddr, u16)`, a `(&str, u16)` or a `"host:port"`; making one allocates nothing.
@@ -50,6 +53,46 @@ impl<'a> Address<'a> {
             Ok(ip) => Address::Socket(SocketAddr::new(ip, port)),
             Err(_) => Address::Host(host, port),
         })
+    }
+}
+
+/// What was attempted, and at which address: "cannot listen on 127.0.0.1:6379: Address already in use". Worlds wrap the
+/// errors of [`Network::bind`], [`bind_udp`](Network::bind_udp) and [`connect`](Network::connect) in it, because a bare
+/// "Address already in use" helps nobody who listens in three places.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {attempt} {address}: {cause}")]
+pub struct AddressError {
+    attempt: &'static str,
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+impl AddressError {
+    /// Of listening for connections or datagrams.
+    pub fn listen(address: SocketAddr, cause: io::Error) -> io::Error {
+        AddressError { attempt: "listen on", address, cause }.into()
+    }
+
+    /// Of opening a connection.
+    pub fn connect(address: SocketAddr, cause: io::Error) -> io::Error {
+        AddressError { attempt: "connect to", address, cause }.into()
+    }
+
+    /// The address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the operating system, or the sim in its place, answered.
+    pub fn cause(&self) -> &io::Error {
+        &self.cause
+    }
+}
+
+impl From<AddressError> for io::Error {
+    /// Keeps the cause's kind, so that `error.kind()` means what it would without the wrapping.
+    fn from(error: AddressError) -> Self {
+        io::Error::new(error.cause.kind(), error)
     }
 }
 
@@ -99,7 +142,8 @@ pub trait Network: Daemon {
     /// Listens for TCP connections; port 0 takes a free one.
     ///
     /// # Errors
-    /// As Linux: `AddrInUse`, `AddrNotAvailable`, and those of [`lookup`](Network::lookup).
+    /// As Linux: `AddrInUse`, `AddrNotAvailable` (both as [`AddressError`]), and those of
+    /// [`lookup`](Network::lookup).
     fn bind<'a>(
         &self,
         address: impl Into<Address<'a>> + Send,
@@ -111,7 +155,8 @@ pub trait Network: Daemon {
     /// Dropping the future gives the attempt up; the other side never accepts it.
     ///
     /// # Errors
-    /// As Linux: `ConnectionRefused`, `TimedOut`, and those of [`lookup`](Network::lookup). The last address's error.
+    /// As Linux: `ConnectionRefused`, `TimedOut` (both as [`AddressError`]), and those of
+    /// [`lookup`](Network::lookup). The last address's error.
     fn connect<'a>(
         &self,
         address: impl Into<Address<'a>> + Send,

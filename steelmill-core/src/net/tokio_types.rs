@@ -1,0 +1,169 @@
+//! Core's socket traits on tokio's own types, for the runtime world.
+//!
+//! Traits and types being foreign to the runtime crate, the orphan rule leaves this crate as their one home. Nothing
+//! is added on the way: where a method exists under the same name, a call of the trait's *is* a call of tokio's
+//! (Rust prefers an inherent method to a trait's, so `self.peek(..)` below does not call itself).
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+
+use super::{Address, TcpListener, TcpStream, UdpSocket};
+
+impl Address<'_> {
+    /// Asks the operating system for the addresses, in the order they are to be tried. A written address is its own
+    /// answer, without an allocation.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
+    pub async fn resolve(self) -> io::Result<impl Iterator<Item = SocketAddr> + Send> {
+        let (written, looked_up) = match self.parse()? {
+            Address::Socket(address) => (Some(address), None),
+            Address::Host(host, port) => (None, Some(lookup_host(host, port).await?)),
+            Address::Text(text) => unreachable!("{text:?} was taken apart"),
+        };
+        Ok(written.into_iter().chain(looked_up.into_iter().flatten()))
+    }
+
+    /// Makes `attempt` with one address after the other, until one succeeds.
+    ///
+    /// # Errors
+    /// Those of [`resolve`](Address::resolve), and of the attempt with the last address.
+    pub async fn try_each<T, F>(self, mut attempt: impl FnMut(SocketAddr) -> F + Send) -> io::Result<T>
+    where
+        F: Future<Output = io::Result<T>> + Send,
+    {
+        let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        for address in self.resolve().await? {
+            outcome = attempt(address).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+async fn lookup_host(host: &str, port: u16) -> io::Result<impl Iterator<Item = SocketAddr> + Send> {
+    net::lookup_host((host, port)).await.map_err(|error| {
+        let text = format!("cannot find the address of {host:?}: {error}");
+        io::Error::new(error.kind(), text)
+    })
+}
+
+impl TcpListener for net::TcpListener {
+    type Stream = net::TcpStream;
+
+    async fn accept(&self) -> io::Result<(net::TcpStream, SocketAddr)> {
+        self.accept().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+}
+
+impl TcpStream for net::TcpStream {
+    type OwnedReadHalf = OwnedReadHalf;
+    type OwnedWriteHalf = OwnedWriteHalf;
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.peer_addr()
+    }
+
+    fn nodelay(&self) -> io::Result<bool> {
+        self.nodelay()
+    }
+
+    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.set_nodelay(nodelay)
+    }
+
+    fn set_zero_linger(&self) -> io::Result<()> {
+        self.set_zero_linger()
+    }
+
+    fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        self.into_split()
+    }
+
+    fn reunite(read: OwnedReadHalf, write: OwnedWriteHalf) -> Result<Self, (OwnedReadHalf, OwnedWriteHalf)> {
+        read.reunite(write).map_err(|ReuniteError(read, write)| (read, write))
+    }
+
+    fn split(
+        &mut self,
+    ) -> (
+        impl AsyncRead + Send + Sync + Unpin + '_,
+        impl AsyncWrite + Send + Sync + Unpin + '_,
+    ) {
+        self.split()
+    }
+
+    async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.peek(buffer).await
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        self.readable().await
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.writable().await
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_read(buffer)
+    }
+
+    fn try_write(&self, buffer: &[u8]) -> io::Result<usize> {
+        self.try_write(buffer)
+    }
+}
+
+impl UdpSocket for net::UdpSocket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.peer_addr()
+    }
+
+    async fn connect<'a>(&self, address: impl Into<Address<'a>> + Send) -> io::Result<()> {
+        let address = address.into();
+        address.try_each(|address| self.connect(address)).await
+    }
+
+    async fn send_to<'a>(
+        &self,
+        buffer: &[u8],
+        target: impl Into<Address<'a>> + Send,
+    ) -> io::Result<usize> {
+        let target = target.into();
+        target.try_each(|target| self.send_to(buffer, target)).await
+    }
+
+    async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.recv_from(buffer).await
+    }
+
+    async fn send(&self, buffer: &[u8]) -> io::Result<usize> {
+        self.send(buffer).await
+    }
+
+    async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.recv(buffer).await
+    }
+
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.try_recv_from(buffer)
+    }
+}

@@ -1,0 +1,58 @@
+//! Tokio's tasks.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use steelmill_core::{Daemon, Factory, Result, Spawn, TaskError};
+use tokio::task::JoinHandle;
+
+/// Starts tasks on the tokio runtime it is called in.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spawner;
+
+impl Daemon for Spawner {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Spawner)
+    }
+}
+
+impl Spawn for Spawner {
+    type Task<T: Send + 'static> = Task<T>;
+
+    /// Tokio's tasks carry no name; whoever reports on a task keeps its `name`, as a daemon's scope does.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    fn spawn<F>(&self, _name: &'static str, future: F) -> Task<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        Task(tokio::spawn(future))
+    }
+}
+
+/// A handle to a tokio task.
+#[derive(Debug)]
+pub struct Task<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> steelmill_core::Task<T> for Task<T> {
+    fn abort(&self) {
+        self.0.abort();
+    }
+
+    fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map_err(|error| match error.try_into_panic() {
+            Ok(payload) => TaskError::Panicked(payload),
+            Err(_) => TaskError::Aborted,
+        })
+    }
+}
