@@ -4,6 +4,28 @@
 //! This crate has no executor and does no I/O. A world (`steelmill-sim` or `steelmill-runtime`) brings those.
 #![forbid(unsafe_code)]
 
+mod catalog; // names for daemon types
+mod cell; // what a daemon makes while it prepares
+mod daemon; // what a service is
+mod driver; // a world as the lifecycle sees it
+mod factory; // how a daemon gets what it needs
+mod graph; // who depends on whom
+mod lifecycle; // how all of them start and stop
+mod policy; // how long that may take
+mod report; // how it went
+mod scope; // what a running daemon is given
+
+pub use catalog::Catalog;
+pub use cell::SetOnce;
+pub use daemon::{Daemon, DaemonRef};
+pub use factory::{DEPTH_MAX, Factory, RunningFactory};
+pub use graph::Graph;
+pub use policy::Deadlines;
+pub use report::{
+    Abandoned, Failure, Overstayed, Panicked, Phase, Report, Retained, StartError, TASK_FAILURES_LISTED,
+};
+pub use scope::{Scope, TaskOutput};
+
 // What a world supplies.
 mod clock; // time
 mod entropy; // randomness
@@ -14,7 +36,7 @@ mod world; // all four, gathered
 pub use clock::{Clock, Elapsed, Interval};
 pub use entropy::Entropy;
 pub use net::{Address, AddressError, Network, TcpListener, TcpStream, UdpSocket};
-pub use spawn::{Spawn, Task, TaskError};
+pub use spawn::{Spawn, Task, TaskError, panic_message};
 pub use world::World;
 
 /// Why a daemon could not do what was asked: any error, with context added on its way up.

@@ -1,0 +1,80 @@
+//! Names for daemon types, so that a command line can choose what to run.
+
+use anyhow::bail;
+
+use crate::{Daemon, Factory, Result};
+
+/// Maps names to daemon types.
+///
+/// # Example
+/// ```
+/// # use steelmill_core::{Daemon, Factory, Result};
+/// # struct Store;
+/// # impl Daemon for Store { fn build(_: &mut Factory) -> Result<Self> { Ok(Store) } }
+/// use steelmill_core::Catalog;
+///
+/// let catalog = Catalog::new().add::<Store>("store");
+/// assert_eq!(catalog.names().collect::<Vec<_>>(), ["store"]);
+/// // in a setup: catalog.assemble(factory, &["store"])?;
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    name: &'static str,
+    build: fn(&mut Factory) -> Result,
+}
+
+impl Catalog {
+    /// An empty catalog.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names a daemon type.
+    ///
+    /// # Panics
+    /// When another daemon has that name already.
+    #[must_use]
+    pub fn add<T: Daemon>(mut self, name: &'static str) -> Self {
+        assert!(
+            self.names().all(|taken| taken != name),
+            "two daemons are called {name:?}"
+        );
+        self.entries.push(Entry {
+            name,
+            build: Factory::with::<T>,
+        });
+        self
+    }
+
+    /// The names, in the order they were added.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.entries.iter().map(|entry| entry.name)
+    }
+
+    /// Builds exactly the named daemons and what they need.
+    ///
+    /// # Errors
+    /// An unknown name is an error that lists the known ones, before anything is built. Otherwise those of building.
+    pub fn assemble(&self, factory: &mut Factory, names: &[&str]) -> Result {
+        let chosen: Vec<&Entry> = names.iter().map(|name| self.entry(name)).collect::<Result<_>>()?;
+        for entry in chosen {
+            (entry.build)(factory)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        match self.entries.iter().find(|entry| entry.name == name) {
+            Some(entry) => Ok(entry),
+            None => {
+                let known: Vec<_> = self.names().collect();
+                bail!("no daemon is called {name:?}; there are: {}", known.join(", "))
+            }
+        }
+    }
+}

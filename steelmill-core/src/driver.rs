@@ -1,0 +1,49 @@
+//! What the lifecycle needs of a world, with the world's types erased.
+//!
+//! A factory is not generic over its world, so its own waits and tasks go through this one object. Daemons never do:
+//! they call their world's types directly.
+
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+
+use crate::{Clock, Spawn, World};
+
+/// A world as the lifecycle sees it.
+pub(crate) trait Driver: Send + Sync {
+    fn now(&self) -> Instant;
+
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()>;
+
+    /// Starts a task nobody holds a handle to; see `Guarded` for how such a task is aborted.
+    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>);
+}
+
+/// The driver of a world.
+pub(crate) struct WorldDriver<W: World> {
+    clock: W::Clock,
+    spawner: W::Spawner,
+}
+
+impl<W: World> WorldDriver<W> {
+    pub(crate) fn new(world: &W) -> Self {
+        WorldDriver {
+            clock: world.clock(),
+            spawner: world.spawner(),
+        }
+    }
+}
+
+impl<W: World> Driver for WorldDriver<W> {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
+        Box::pin(self.clock.sleep_until(deadline))
+    }
+
+    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
+        drop(self.spawner.spawn(name, future));
+    }
+}

@@ -1,0 +1,174 @@
+//! Where built daemons are kept: slots in the order of completion, which is also an order of dependencies.
+//!
+//! A slot never moves and never changes once its factory runs. Slots are dropped last first, so dependents first.
+
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::daemon::Label;
+use crate::scope::{Ending, Guarded};
+use crate::{Daemon, DaemonRef, Phase, Scope};
+
+/// The place of a daemon among its factory's slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SlotId(pub(crate) u32);
+
+impl SlotId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a daemon lives, as seen from one factory: in a slot of its own, or in that of the ancestor `up` levels above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Own(SlotId),
+    Shared { up: u32, slot: SlotId },
+}
+
+/// What can be looked up: a daemon or a plain value, by type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key(TypeId);
+
+struct ValueOf<V>(PhantomData<fn() -> V>);
+
+impl Key {
+    pub(crate) fn daemon<T: Daemon>() -> Self {
+        Key(TypeId::of::<T>())
+    }
+
+    pub(crate) fn value<V: 'static>() -> Self {
+        Key(TypeId::of::<ValueOf<V>>())
+    }
+}
+
+/// What a factory knows about a key somebody asked for or provided.
+pub(crate) struct Known {
+    pub(crate) what: What,
+    /// Who asked first; nobody may have, when it was provided.
+    pub(crate) asked_by: Option<Label>,
+}
+
+pub(crate) enum What {
+    Daemon(Place),
+    /// A value of this factory's own: an `Arc<V>`.
+    Value(Box<dyn Any + Send + Sync>),
+    /// A value of the ancestor that many levels above.
+    SharedValue(u32),
+    /// A value somebody looked for and did not find.
+    Absent,
+}
+
+impl Known {
+    /// Whether it belongs to this factory, so that nothing built from an ancestor's can be shared past it.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.what, What::Daemon(Place::Own(_)) | What::Value(_))
+    }
+}
+
+pub(crate) type Lookup = BTreeMap<Key, Known>;
+
+/// Whether `lookup` has something of its own in place of anything in `made_from`, which is sorted.
+pub(crate) fn overrides(lookup: &Lookup, made_from: &[Key]) -> bool {
+    if lookup.len() <= made_from.len() {
+        let mut own = lookup.iter().filter(|(_, known)| known.is_own());
+        own.any(|(key, _)| made_from.binary_search(key).is_ok())
+    } else {
+        let mut known = made_from.iter().filter_map(|key| lookup.get(key));
+        known.any(Known::is_own)
+    }
+}
+
+/// A built daemon.
+pub(crate) struct Slot {
+    pub(crate) label: Label,
+    pub(crate) daemon: Box<dyn Held>,
+    /// What it was handed while it was built.
+    pub(crate) needs: Box<[Place]>,
+    /// Every type it was built from, however far down; values that were looked for and absent too. Sorted.
+    pub(crate) made_from: Box<[Key]>,
+    /// Supplied by the world: it is handed out like a daemon, but there is nothing to prepare, run or stop.
+    pub(crate) is_capability: bool,
+}
+
+/// A factory's slots.
+#[derive(Default)]
+pub(crate) struct Slots(Vec<Slot>);
+
+impl Slots {
+    pub(crate) fn push(&mut self, slot: Slot) -> SlotId {
+        let id = u32::try_from(self.0.len()).expect("four billion daemons do not fit into memory");
+        self.0.push(slot);
+        SlotId(id)
+    }
+
+    pub(crate) fn get(&self, id: SlotId) -> &Slot {
+        &self.0[id.index()]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
+        (0..).map(SlotId).zip(&self.0)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes out the last slot: nothing that is left was built from it.
+    pub(crate) fn pop(&mut self) -> Option<Slot> {
+        self.0.pop()
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
+    }
+}
+
+/// A daemon with its type erased.
+pub(crate) trait Held: Send + Sync {
+    /// The `DaemonRef<T>`.
+    fn reference(&self) -> &(dyn Any + Send + Sync);
+
+    /// How many other refs there are.
+    fn other_refs(&self) -> usize;
+
+    /// Prepares, runs or stops the daemon.
+    fn job(&self, phase: Phase, scope: Scope, ending: Ending) -> BoxFuture<'static, ()>;
+}
+
+impl<T: Daemon> Held for DaemonRef<T> {
+    fn reference(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+
+    fn other_refs(&self) -> usize {
+        Arc::strong_count(self.arc()) - 1
+    }
+
+    fn job(&self, phase: Phase, scope: Scope, ending: Ending) -> BoxFuture<'static, ()> {
+        let daemon = self.share();
+        let span = scope.span().clone();
+        match phase {
+            Phase::Prepare => {
+                let prepare = async move { scope.until_stopping(daemon.prepare(&scope)).await };
+                Box::pin(Guarded::new(prepare, span, ending))
+            }
+            Phase::Stop => Box::pin(Guarded::new(
+                async move { Some(daemon.stop(&scope).await) },
+                span,
+                ending,
+            )),
+            _ => Box::pin(Guarded::new(
+                async move { Some(daemon.arc().run(&scope).await) },
+                span,
+                ending,
+            )),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What can happen to a running factory, and how its supervisor hears of it.
+
+use std::sync::Arc;
+
+use futures::future::Shared;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use crate::factory::SlotId;
+use crate::scope::Outcome;
+use crate::{Error, Phase, Report};
+
+/// The way to a supervisor.
+pub(crate) type Events = UnboundedSender<Event>;
+
+/// Resolves when the supervisor has ended the factory, or has vanished.
+pub(crate) type Ended = Shared<oneshot::Receiver<Arc<Report>>>;
+
+pub(crate) enum Event {
+    /// A daemon's `prepare`, `run` or `stop` has ended.
+    JobEnded {
+        slot: SlotId,
+        phase: Phase,
+        outcome: Outcome,
+    },
+    /// A task returned an error or panicked.
+    TaskFailed {
+        slot: SlotId,
+        name: &'static str,
+        error: Error,
+    },
+    /// The last task of a daemon that has ended is gone.
+    TasksEnded { slot: SlotId },
+    /// Somebody asks the factory to stop.
+    Stop,
+    /// Whoever was waiting for the start has lost interest.
+    StartDropped,
+    /// The last handle is gone.
+    HandlesDropped,
+    /// The factory is to end at once: an ancestor's deadline has passed.
+    Kill,
+    /// A child wants to start.
+    Join(Box<Join>),
+    /// A child has ended or vanished.
+    Left { child: ChildId },
+    /// An ancestor has taken this factory in.
+    Joined,
+    /// An ancestor takes no children any more.
+    Refused { by: Arc<str> },
+    /// An ancestor's supervisor has dropped this factory's entry.
+    Orphaned { by: Arc<str> },
+}
+
+/// Names a child among those of one factory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ChildId(pub(crate) u64);
+
+/// A child's entry with an ancestor.
+pub(crate) struct Join {
+    pub(crate) id: ChildId,
+    pub(crate) child: Arc<str>,
+    pub(crate) ancestor: Arc<str>,
+    pub(crate) events: Events,
+    /// The ancestor's daemons that end after the child.
+    pub(crate) slots: Vec<SlotId>,
+    /// Made through a handle, so that no daemon's turn has to come before the child is told to stop.
+    pub(crate) is_first: bool,
+}
+
+impl Drop for Join {
+    fn drop(&mut self) {
+        let by = self.ancestor.clone();
+        let _ = self.events.send(Event::Orphaned { by });
+    }
+}
+
+/// The child's end of a [`Join`]: tells the ancestor when the child is gone, for whatever reason.
+pub(crate) struct Membership {
+    pub(crate) id: ChildId,
+    pub(crate) ancestor: Events,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let _ = self.ancestor.send(Event::Left { child: self.id });
+    }
+}

@@ -1,0 +1,279 @@
+//! How a factory ended: everything that went wrong, the first thing first, each with who and when.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Error, panic_message};
+
+/// How a factory ended.
+///
+/// Its `Display` has one line for the whole, then one for each thing to tell.
+#[derive(Debug)]
+pub struct Report {
+    path: Arc<str>,
+    failures: Vec<Failure>,
+    unlisted: usize,
+    retained: Vec<Retained>,
+    held: usize,
+}
+
+impl Report {
+    /// Which factory this is about.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether nothing failed and nothing overstayed.
+    pub fn is_clean(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// What failed or overstayed, the first one first.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    /// Those of the failures that are about a deadline that passed.
+    pub fn overstayed(&self) -> impl Iterator<Item = &Failure> {
+        self.failures
+            .iter()
+            .filter(|failure| failure.error.is::<Overstayed>())
+    }
+
+    /// How many more tasks failed than are listed: a factory keeps the first [`TASK_FAILURES_LISTED`], and logs all.
+    pub fn unlisted(&self) -> usize {
+        self.unlisted
+    }
+
+    /// Daemons that somebody kept a [`DaemonRef`](crate::DaemonRef) to. The refs stay valid; a note, not a failure.
+    ///
+    /// Not known, and so empty, when [`held`](Report::held) is not zero.
+    pub fn retained(&self) -> &[Retained] {
+        &self.retained
+    }
+
+    /// How many handles (a `RunningFactory`, a `Scope`, or those of a child) were still held when the factory ended.
+    /// They keep its daemons in memory; a note, not a failure.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+}
+
+/// How many failures of tasks a [`Report`] lists; a daemon may spawn millions.
+pub const TASK_FAILURES_LISTED: usize = 32;
+
+impl Report {
+    pub(crate) fn new(path: Arc<str>) -> Self {
+        Report {
+            path,
+            failures: Vec::new(),
+            unlisted: 0,
+            retained: Vec::new(),
+            held: 0,
+        }
+    }
+
+    /// A report about the factory as a whole.
+    pub(crate) fn of(path: Arc<str>, phase: Phase, error: Error) -> Self {
+        let mut report = Report::new(path);
+        report.add("", phase, error);
+        report
+    }
+
+    /// For a factory whose supervisor has vanished.
+    pub(crate) fn abandoned(path: Arc<str>) -> Self {
+        Report::of(path, Phase::Run, Abandoned.into())
+    }
+
+    pub(crate) fn add(&mut self, daemon: &str, phase: Phase, error: Error) {
+        self.failures.push(Failure {
+            factory: self.path.to_string(),
+            daemon: daemon.to_owned(),
+            phase,
+            task: None,
+            error,
+        });
+    }
+
+    pub(crate) fn add_task(&mut self, daemon: &str, task: &'static str, error: Error) {
+        let listed = self
+            .failures
+            .iter()
+            .filter(|failure| failure.task.is_some())
+            .count();
+        if listed >= TASK_FAILURES_LISTED && !error.is::<Overstayed>() {
+            self.unlisted += 1;
+            return;
+        }
+        self.add(daemon, Phase::Task, error);
+        if let Some(failure) = self.failures.last_mut() {
+            failure.task = Some(task);
+        }
+    }
+
+    pub(crate) fn add_retained(&mut self, daemon: &str, refs: usize) {
+        self.retained.push(Retained {
+            daemon: daemon.to_owned(),
+            refs,
+        });
+    }
+
+    pub(crate) fn set_held(&mut self, held: usize) {
+        self.held = held;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = &self.path;
+        match self.failures.len() + self.unlisted {
+            0 => write!(f, "{path}: ended cleanly")?,
+            1 => write!(f, "{path}: 1 failure")?,
+            n => write!(f, "{path}: {n} failures")?,
+        }
+        for failure in &self.failures {
+            write!(f, "\n  {failure}")?;
+        }
+        if self.unlisted > 0 {
+            write!(f, "\n  {path}: {} more tasks failed (see the log)", self.unlisted)?;
+        }
+        for Retained { daemon, refs } in &self.retained {
+            write!(f, "\n  {path}: {daemon} is kept alive by {refs} DaemonRef(s)")?;
+        }
+        if self.held > 0 {
+            write!(
+                f,
+                "\n  {path}: its daemons are kept alive by {} handle(s), scope(s) or children",
+                self.held
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// One thing that went wrong.
+///
+/// Its `Display` is one line: `demo: Gateway failed to prepare: address in use`.
+#[derive(Debug)]
+pub struct Failure {
+    /// The path of the factory it happened in.
+    pub factory: String,
+    /// The daemon it happened to, or `child NAME`; empty when it is about the factory as a whole.
+    pub daemon: String,
+    /// What the daemon was doing.
+    pub phase: Phase,
+    /// The name of the task, when it happened to one.
+    pub task: Option<&'static str>,
+    /// What happened, with its sources.
+    pub error: Error,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure {
+            factory,
+            daemon,
+            phase,
+            task,
+            error,
+        } = self;
+        match task {
+            _ if daemon.is_empty() => write!(f, "{factory}: {error:#}"),
+            Some(task) => write!(f, "{factory}: {daemon}: task {task:?} failed: {error:#}"),
+            None => write!(f, "{factory}: {daemon} failed to {phase}: {error:#}"),
+        }
+    }
+}
+
+/// What a daemon was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// [`Daemon::build`](crate::Daemon::build)
+    Build,
+    /// [`Daemon::prepare`](crate::Daemon::prepare)
+    Prepare,
+    /// [`Daemon::run`](crate::Daemon::run)
+    Run,
+    /// [`Daemon::stop`](crate::Daemon::stop)
+    Stop,
+    /// A task spawned on the daemon's [`Scope`](crate::Scope).
+    Task,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Build => "build",
+            Phase::Prepare => "prepare",
+            Phase::Run => "run",
+            Phase::Stop => "stop",
+            Phase::Task => "task",
+        })
+    }
+}
+
+/// A daemon that outlives its factory because somebody kept a ref to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retained {
+    /// The daemon.
+    pub daemon: String,
+    /// How many refs there are.
+    pub refs: usize,
+}
+
+/// The factory did not start; what had been prepared has been stopped again.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{} did not start{}", .report.path(), first_failure(.report))]
+pub struct StartError {
+    report: Arc<Report>,
+}
+
+impl StartError {
+    pub(crate) fn new(report: Arc<Report>) -> Self {
+        StartError { report }
+    }
+
+    /// Everything that went wrong, the rollback included.
+    pub fn report(&self) -> &Arc<Report> {
+        &self.report
+    }
+}
+
+fn first_failure(report: &Report) -> String {
+    match report.failures() {
+        [] => String::new(),
+        [first] => format!(": {first}"),
+        [first, rest @ ..] => format!(": {first} (and {} more)", rest.len()),
+    }
+}
+
+/// A user's code panicked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("panicked: {message}")]
+pub struct Panicked {
+    /// What the panic said.
+    pub message: String,
+}
+
+impl Panicked {
+    pub(crate) fn new(payload: &(dyn Any + Send)) -> Self {
+        Panicked {
+            message: panic_message(payload).to_owned(),
+        }
+    }
+}
+
+/// A wait's deadline passed; what was waited for has been aborted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("took longer than {limit:?} and was aborted")]
+pub struct Overstayed {
+    /// The deadline.
+    pub limit: Duration,
+}
+
+/// The factory ended without being stopped: its runtime or its machine went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("abandoned: its runtime or machine went away before it was stopped")]
+pub struct Abandoned;

@@ -1,0 +1,197 @@
+//! What a running daemon is given: its stop signal, its tasks, its children.
+
+mod guarded;
+mod signal;
+mod tasks;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tracing::Span;
+
+use crate::daemon::Label;
+use crate::factory::{Node, Parent, SlotId};
+use crate::lifecycle::{Event, Events};
+use crate::{Error, Factory, Result, World};
+
+pub(crate) use guarded::{Ending, Guarded, Outcome};
+use signal::Signal;
+use tasks::Tasks;
+
+/// What a daemon is given to run with. Cheap to clone; its tasks take clones along.
+#[derive(Clone)]
+pub struct Scope {
+    node: Arc<Node>,
+    leash: Arc<Leash>,
+}
+
+impl Scope {
+    pub(crate) fn new(node: Arc<Node>, leash: Arc<Leash>) -> Self {
+        Scope { node, leash }
+    }
+
+    /// Resolves when the daemon is told to stop.
+    ///
+    /// # Cancellation
+    /// Dropping the future changes nothing; a later call resolves all the same.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send {
+        self.until_stopping(std::future::pending::<()>()).map(drop)
+    }
+
+    /// Whether the daemon has been told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.leash.stopping.is_raised()
+    }
+
+    /// Waits for `future`; `None` when the daemon is told to stop first.
+    ///
+    /// # Cancellation
+    /// `future` is dropped when the daemon is told to stop, and when this one is dropped.
+    ///
+    /// # Example
+    /// ```
+    /// # use std::time::Duration;
+    /// # use steelmill_core::{Clock, Result, Scope};
+    /// async fn heartbeats(clock: &impl Clock, scope: &Scope) -> Result {
+    ///     let mut beat = clock.interval(Duration::from_secs(1));
+    ///     while let Some(_due) = scope.until_stopping(beat.tick()).await {
+    ///         // send one
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn until_stopping<F: Future + Send>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = Option<F::Output>> + Send {
+        self.leash.stopping.or(future)
+    }
+
+    /// Starts a task that belongs to the daemon: awaited when the daemon stops, and aborted and named at the deadline.
+    ///
+    /// A task that fails or panics is logged and reported; the daemon goes on. Once the daemon has ended, or its tasks
+    /// have been aborted, a new one is refused: it is dropped, and the log says so.
+    ///
+    /// # Cancellation
+    /// An aborted task is dropped where it waits.
+    pub fn spawn<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output: TaskOutput> + Send + 'static,
+    {
+        if !self.leash.tasks.admit(name) {
+            let (factory, daemon) = (self.path(), self.daemon());
+            tracing::warn!(
+                factory,
+                daemon,
+                task = name,
+                "refused a task: its daemon has ended"
+            );
+            return;
+        }
+        let span = tracing::info_span!(parent: &self.leash.span, "task", name);
+        let work = async move { Some(future.await.into_result()) };
+        let task = Guarded::new(work, span, Ending::task(self.leash.clone(), name));
+        self.node.driver.spawn(name, Box::pin(task));
+    }
+
+    /// A child factory: a lifetime inside this one. It shares this factory's daemons and stops before this daemon
+    /// does, and before every daemon it shares.
+    ///
+    /// # Errors
+    /// When this factory is stopping or has ended; when factories are nested more than
+    /// [`DEPTH_MAX`](crate::DEPTH_MAX) deep.
+    pub fn child(&self, name: &str) -> Result<Factory> {
+        Factory::child(name, self.parent())
+    }
+
+    /// A child factory in a place of its own: with its own clock, network, entropy and tasks.
+    ///
+    /// # Errors
+    /// As [`child`](Scope::child).
+    pub fn child_in<W: World>(&self, name: &str, world: W) -> Result<Factory> {
+        Factory::child_in(name, self.parent(), world)
+    }
+
+    /// Asks the whole factory to stop. Returns at once; this daemon's turn comes when nothing depends on it any more.
+    pub fn request_stop(&self) {
+        self.node.request_stop();
+    }
+
+    /// The path of the factory: `demo/lease-7`.
+    pub fn path(&self) -> &str {
+        &self.node.path
+    }
+
+    /// What the daemon is called: `Gateway`.
+    pub fn daemon(&self) -> &str {
+        &self.leash.label
+    }
+
+    pub(crate) fn span(&self) -> &Span {
+        &self.leash.span
+    }
+
+    fn parent(&self) -> Parent {
+        Parent {
+            node: self.node.clone(),
+            maker: Some(self.leash.slot),
+        }
+    }
+}
+
+impl std::fmt::Debug for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Scope({}: {})", self.path(), self.daemon())
+    }
+}
+
+/// What a task may return: nothing, or a [`Result`] whose error is logged and reported.
+pub trait TaskOutput: Send + 'static {
+    /// The error to report, if there is one.
+    fn into_result(self) -> Result;
+}
+
+impl TaskOutput for () {
+    fn into_result(self) -> Result {
+        Ok(())
+    }
+}
+
+impl TaskOutput for Result<(), Error> {
+    fn into_result(self) -> Result {
+        self
+    }
+}
+
+/// What the supervisor and everything that runs for one daemon share.
+pub(crate) struct Leash {
+    pub(crate) slot: SlotId,
+    pub(crate) label: Label,
+    pub(crate) span: Span,
+    /// The daemon is told to stop.
+    pub(crate) stopping: Signal,
+    /// Whatever still runs for the daemon is dropped.
+    pub(crate) killed: Signal,
+    pub(crate) tasks: Tasks,
+    pub(crate) events: Events,
+}
+
+impl Leash {
+    pub(crate) fn new(path: &str, slot: SlotId, label: Label, events: Events) -> Self {
+        Leash {
+            slot,
+            span: tracing::info_span!("daemon", factory = path, daemon = &*label),
+            label,
+            stopping: Signal::default(),
+            killed: Signal::default(),
+            tasks: Tasks::default(),
+            events,
+        }
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        // Nobody listens when the supervisor is gone, and then there is nothing left to do.
+        let _ = self.events.send(event);
+    }
+}
