@@ -1,0 +1,78 @@
+//! What a run took from the machine: allocations, CPU time, memory.
+//!
+//! The one unsafe file of the bench. The allocator hands every call on to the system's, with the layout and pointer it
+//! was given, so it keeps exactly the promises the system's keeps; counting touches no memory but two atomics.
+//! `getrusage` writes one plain C struct, all of whose bit patterns are valid.
+#![expect(
+    unsafe_code,
+    reason = "a global allocator and getrusage have no safe form; see above"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+static COUNTING: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Counts while told to; else one relaxed load for each call.
+struct Counting;
+
+fn count(bytes: usize) {
+    if COUNTING.load(Relaxed) {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        BYTES.fetch_add(bytes as u64, Relaxed);
+    }
+}
+
+// SAFETY: every method passes its arguments on to `System` unchanged and returns what that returns.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promises are the ones `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: as above; `pointer` came from `System`, because all of them do.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// Begins or ends counting allocations.
+pub(crate) fn count_allocations(on: bool) {
+    COUNTING.store(on, Relaxed);
+}
+
+/// How many allocations were counted, and how many bytes they asked for.
+pub(crate) fn allocations() -> (u64, u64) {
+    (ALLOCATIONS.load(Relaxed), BYTES.load(Relaxed))
+}
+
+/// The CPU seconds this process has used, and the most memory it has had, in KiB.
+pub(crate) fn usage() -> (f64, u64) {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a whole `rusage`, and zeroes are a valid one should the call fail.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let memory = u64::try_from(usage.ru_maxrss).unwrap_or(0);
+    (seconds(usage.ru_utime) + seconds(usage.ru_stime), memory)
+}
