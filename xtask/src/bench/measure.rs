@@ -1,0 +1,114 @@
+//! One program, run and counted.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// A program to measure. It prints one line of JSON, with what it did and how long that took.
+pub(super) struct Program {
+    pub(super) name: &'static str,
+    pub(super) path: PathBuf,
+}
+
+/// What a program said of itself.
+#[derive(Debug, PartialEq)]
+pub(super) struct Run {
+    pub(super) ops: f64,
+    pub(super) nanoseconds: f64,
+    /// In all, if it counted them.
+    pub(super) allocations: Option<f64>,
+}
+
+impl Program {
+    /// Runs it. Each of `args` may hold several, or none.
+    pub(super) fn run(&self, args: &[&str]) -> Result<Run> {
+        let output = self.output(Command::new(&self.path), args)?;
+        let line = String::from_utf8_lossy(&output.stdout);
+        Run::read(&line).with_context(|| format!("{} printed no figures but {line:?}", self.name))
+    }
+
+    /// Counts the instructions it takes, all of them.
+    pub(super) fn instructions(&self, args: &[&str]) -> Result<f64> {
+        let mut valgrind = Command::new("valgrind");
+        let profile = self.path.with_extension("callgrind");
+        valgrind
+            .arg("--tool=callgrind")
+            .arg(format!("--callgrind-out-file={}", profile.display()))
+            .arg(&self.path);
+        let output = self.output(valgrind, args)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        collected(&said).with_context(|| format!("callgrind gave no count but {said:?}"))
+    }
+
+    fn output(&self, mut command: Command, args: &[&str]) -> Result<std::process::Output> {
+        command.args(args.iter().flat_map(|args| args.split_whitespace()));
+        let output = command
+            .output()
+            .with_context(|| format!("cannot run {}", self.name))?;
+        if !output.status.success() {
+            bail!(
+                "{} {} failed:\n{}",
+                self.name,
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(output)
+    }
+}
+
+impl Run {
+    /// Reads the last line.
+    fn read(text: &str) -> Option<Self> {
+        let line: Value = serde_json::from_str(text.lines().last()?).ok()?;
+        let ops = line["ops"].as_f64()?;
+        Some(Self {
+            ops,
+            nanoseconds: line["wall_seconds"].as_f64()? * 1e9,
+            allocations: line["allocs_per_op"].as_f64().map(|each| each * ops),
+        })
+    }
+}
+
+/// Whether valgrind is installed.
+pub(super) fn can_count_instructions() -> bool {
+    Command::new("valgrind")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// Reads `==17== Collected : 12345`.
+fn collected(said: &str) -> Option<f64> {
+    let (_, after) = said.split_once("Collected : ")?;
+    after.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_read_from_the_last_line() {
+        let text = "hello\n{\"ops\":10,\"wall_seconds\":0.5,\"allocs_per_op\":2.5}\n";
+        assert_eq!(
+            Run::read(text),
+            Some(Run {
+                ops: 10.0,
+                nanoseconds: 5e8,
+                allocations: Some(25.0),
+            })
+        );
+        assert_eq!(Run::read("{\"skipped\":\"no such workload\"}"), None);
+        assert_eq!(Run::read(""), None);
+    }
+
+    #[test]
+    fn callgrinds_count_is_found() {
+        let said = "==17== Events    : Ir\n==17== Collected : 1234567\n==17==\n";
+        assert_eq!(collected(said), Some(1_234_567.0));
+        assert_eq!(collected("valgrind: command not found"), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! What is measured, at which size, and what it should cost.
+
+/// One comparison.
+pub(super) struct Workload {
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    /// What one operation is.
+    pub(super) op: &'static str,
+    /// What ours is held against.
+    pub(super) bound: Side,
+    pub(super) ours: Side,
+    /// The size that is timed.
+    pub(super) timed: &'static str,
+    /// Two sizes that are counted and subtracted, so that starting up drops out.
+    pub(super) counted: [&'static str; 2],
+    pub(super) aim: Aim,
+}
+
+/// One program of a comparison.
+pub(super) struct Side {
+    /// What the table calls it.
+    pub(super) label: &'static str,
+    /// The bench target that is run.
+    pub(super) program: &'static str,
+    /// The crate it is in.
+    pub(super) package: &'static str,
+    /// What it is always given.
+    pub(super) args: &'static str,
+}
+
+/// What one operation of ours may cost.
+pub(super) struct Aim {
+    pub(super) instructions: Option<Limit>,
+    /// Allocations; 0 is allowed the rounding of growing tables.
+    pub(super) allocations: Option<f64>,
+}
+
+/// A limit on instructions.
+pub(super) enum Limit {
+    /// So many.
+    Below(f64),
+    /// Those of the bound, and this share more: the room that hash keys, addresses and buffers take by chance.
+    AsBound(f64),
+}
+
+const HAND: Side = Side {
+    label: "hand-written",
+    program: "hand",
+    package: "steelmill-sim",
+    args: "",
+};
+
+const SIM: Side = Side {
+    label: "steelmill",
+    program: "steelmill",
+    package: "steelmill-sim",
+    args: "",
+};
+
+const fn plain(label: &'static str) -> Side {
+    Side {
+        label,
+        program: "cost",
+        package: "steelmill-runtime",
+        args: "--side plain",
+    }
+}
+
+const fn steelmill(label: &'static str) -> Side {
+    Side {
+        label,
+        program: "cost",
+        package: "steelmill-runtime",
+        args: "--side steelmill",
+    }
+}
+
+pub(super) const PLAN: &[Workload] = &[
+    Workload {
+        name: "W1",
+        title: "ping-pong over a stream between two machines",
+        op: "round trip",
+        bound: HAND,
+        ours: SIM,
+        timed: "--workload w1 --n 100000",
+        counted: ["--workload w1 --n 1000", "--workload w1 --n 6000"],
+        aim: Aim {
+            instructions: Some(Limit::Below(3000.0)),
+            allocations: Some(0.0),
+        },
+    },
+    Workload {
+        name: "W3",
+        title: "30 machines, a datagram to the next one every second",
+        op: "datagram",
+        bound: HAND,
+        ours: SIM,
+        timed: "--workload w3 --hosts 30 --seconds 3600",
+        counted: [
+            "--workload w3 --hosts 30 --seconds 50",
+            "--workload w3 --hosts 30 --seconds 250",
+        ],
+        aim: Aim {
+            instructions: None,
+            allocations: None,
+        },
+    },
+    Workload {
+        name: "W5",
+        title: "tasks that sleep again and again",
+        op: "sleep",
+        bound: HAND,
+        ours: SIM,
+        timed: "--workload w5 --tasks 10000 --reps 100",
+        counted: [
+            "--workload w5 --tasks 1000 --reps 5",
+            "--workload w5 --tasks 1000 --reps 25",
+        ],
+        aim: Aim {
+            instructions: Some(Limit::Below(800.0)),
+            allocations: Some(0.0),
+        },
+    },
+    Workload {
+        name: "W6",
+        title: "tasks that yield again and again",
+        op: "poll",
+        bound: HAND,
+        ours: SIM,
+        timed: "--workload w6 --tasks 1000 --reps 1000",
+        counted: [
+            "--workload w6 --tasks 100 --reps 50",
+            "--workload w6 --tasks 100 --reps 300",
+        ],
+        aim: Aim {
+            instructions: Some(Limit::Below(250.0)),
+            allocations: Some(0.0),
+        },
+    },
+    Workload {
+        name: "W7",
+        title: "three machines, a connection for each pair, torn down",
+        op: "seed",
+        bound: HAND,
+        ours: SIM,
+        timed: "--workload w7 --seeds 2000",
+        counted: ["--workload w7 --seeds 50", "--workload w7 --seeds 300"],
+        aim: Aim {
+            instructions: Some(Limit::Below(45_000.0)),
+            allocations: None,
+        },
+    },
+    Workload {
+        name: "call",
+        title: "calling a daemon",
+        op: "call",
+        bound: plain("through &T"),
+        ours: steelmill("through DaemonRef"),
+        timed: "--workload call --n 100000000",
+        counted: ["--workload call --n 10000", "--workload call --n 60000"],
+        aim: Aim {
+            instructions: Some(Limit::AsBound(0.0)),
+            allocations: Some(0.0),
+        },
+    },
+    Workload {
+        name: "lookup",
+        title: "looking a daemon up in a running factory",
+        op: "lookup",
+        bound: plain("a field of type &T"),
+        ours: steelmill("RunningFactory::get"),
+        timed: "--workload lookup --n 10000000",
+        counted: ["--workload lookup --n 10000", "--workload lookup --n 60000"],
+        aim: Aim {
+            instructions: None,
+            allocations: Some(0.0),
+        },
+    },
+    Workload {
+        name: "echo",
+        title: "an echo server on real loopback sockets",
+        op: "round trip",
+        bound: plain("plain tokio"),
+        ours: steelmill("the runtime's Network"),
+        timed: "--workload echo --n 20000",
+        counted: ["--workload echo --n 500", "--workload echo --n 3500"],
+        aim: Aim {
+            instructions: Some(Limit::AsBound(0.02)),
+            allocations: Some(0.0),
+        },
+    },
+];

@@ -1,0 +1,234 @@
+//! How the figures are shown, and which aims they miss.
+
+use serde_json::{Value, json};
+
+use super::plan::{Limit, Workload};
+
+/// Growing tables are not work per operation: fewer allocations than this are none.
+const NO_ALLOCATION: f64 = 0.01;
+
+/// One workload's figures: the bound's, then ours.
+pub(super) struct Row {
+    pub(super) workload: &'static Workload,
+    pub(super) sides: [Figures; 2],
+}
+
+/// What one operation costs.
+#[derive(Default)]
+pub(super) struct Figures {
+    pub(super) nanoseconds: Option<f64>,
+    pub(super) instructions: Option<f64>,
+    pub(super) allocations: Option<f64>,
+}
+
+impl Figures {
+    /// Takes a round's time, if it is the best so far.
+    pub(super) fn take_time(&mut self, nanoseconds: f64) {
+        self.nanoseconds = Some(self.nanoseconds.map_or(nanoseconds, |best| best.min(nanoseconds)));
+    }
+}
+
+impl Row {
+    pub(super) fn new(workload: &'static Workload) -> Self {
+        Self {
+            workload,
+            sides: Default::default(),
+        }
+    }
+
+    /// The most instructions one operation of ours may take.
+    fn limit(&self) -> Option<f64> {
+        match self.workload.aim.instructions.as_ref()? {
+            Limit::Below(limit) => Some(*limit),
+            Limit::AsBound(room) => Some(self.sides[0].instructions? * (1.0 + room)),
+        }
+    }
+
+    /// The aims it misses, in words.
+    pub(super) fn missed(&self) -> Vec<String> {
+        let ours = &self.sides[1];
+        let mut missed = Vec::new();
+        if let (Some(limit), Some(count)) = (self.limit(), ours.instructions)
+            && count.round() > limit.round()
+        {
+            missed.push(format!("over {} instructions", count_text(limit)));
+        }
+        if let (Some(limit), Some(count)) = (self.workload.aim.allocations, ours.allocations)
+            && count > limit + NO_ALLOCATION
+        {
+            missed.push(format!("over {limit} allocations"));
+        }
+        missed
+    }
+}
+
+/// The table people read.
+pub(super) fn text(rows: &[Row]) -> String {
+    let mut lines = vec![
+        [
+            "workload",
+            "per",
+            "side",
+            "ns",
+            "instructions",
+            "allocations",
+            "aim",
+        ]
+        .map(String::from)
+        .to_vec(),
+    ];
+    for row in rows {
+        let [bound, ours] = &row.sides;
+        let Workload { name, op, .. } = row.workload;
+        let labels = [row.workload.bound.label, row.workload.ours.label];
+        for (index, (figures, label)) in row.sides.iter().zip(labels).enumerate() {
+            let lead = |text: &str| {
+                if index == 0 {
+                    text.to_owned()
+                } else {
+                    String::new()
+                }
+            };
+            let aim = if index == 0 { String::new() } else { aim(row) };
+            lines.push(vec![
+                lead(name),
+                lead(op),
+                label.to_owned(),
+                shown(figures.nanoseconds, |time| format!("{time:.1}")),
+                shown(figures.instructions, count_text),
+                shown(figures.allocations, |count| format!("{count:.2}")),
+                aim,
+            ]);
+        }
+        let times = |a: Option<f64>, b: Option<f64>| {
+            shown(a.zip(b).filter(|(_, b)| *b > 0.0).map(|(a, b)| a / b), |times| {
+                format!("{times:.2}x")
+            })
+        };
+        lines.push(vec![
+            String::new(),
+            String::new(),
+            "ratio".into(),
+            times(ours.nanoseconds, bound.nanoseconds),
+            times(ours.instructions, bound.instructions),
+            String::new(),
+            String::new(),
+        ]);
+    }
+    aligned(&lines)
+}
+
+/// Pads the columns: words to the left, figures to the right.
+fn aligned(lines: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let mut row = String::new();
+        for (column, cell) in line.iter().enumerate() {
+            let width = lines
+                .iter()
+                .map(|line| line[column].chars().count())
+                .max()
+                .unwrap_or(0);
+            row += &match column {
+                3..=5 => format!("{cell:>width$}  "),
+                _ => format!("{cell:<width$}  "),
+            };
+        }
+        text += row.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn aim(row: &Row) -> String {
+    let missed = row.missed();
+    let aim = &row.workload.aim;
+    if !missed.is_empty() {
+        format!("MISSED: {}", missed.join(", "))
+    } else if aim.instructions.is_some() || aim.allocations.is_some() {
+        "met".to_owned()
+    } else {
+        "-".to_owned()
+    }
+}
+
+fn shown(figure: Option<f64>, format: impl Fn(f64) -> String) -> String {
+    figure.map_or_else(|| "-".to_owned(), format)
+}
+
+fn count_text(count: f64) -> String {
+    format!("{count:.0}")
+}
+
+/// The same for machines.
+pub(super) fn json(rows: &[Row]) -> Value {
+    let side = |label: &str, figures: &Figures| {
+        json!({
+            "side": label,
+            "nanoseconds_per_op": figures.nanoseconds,
+            "instructions_per_op": figures.instructions,
+            "allocations_per_op": figures.allocations,
+        })
+    };
+    rows.iter()
+        .map(|row| {
+            json!({
+                "workload": row.workload.name,
+                "op": row.workload.op,
+                "bound": side(row.workload.bound.label, &row.sides[0]),
+                "ours": side(row.workload.ours.label, &row.sides[1]),
+                "missed": row.missed(),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::PLAN;
+    use super::*;
+
+    fn row(name: &str, bound: f64, ours: f64, allocations: f64) -> Row {
+        let workload = PLAN
+            .iter()
+            .find(|workload| workload.name == name)
+            .expect("a workload");
+        let mut row = Row::new(workload);
+        row.sides[0].instructions = Some(bound);
+        row.sides[1].instructions = Some(ours);
+        row.sides[1].allocations = Some(allocations);
+        row
+    }
+
+    #[test]
+    fn the_best_round_counts() {
+        let mut figures = Figures::default();
+        for time in [3.0, 2.0, 4.0] {
+            figures.take_time(time);
+        }
+        assert_eq!(figures.nanoseconds, Some(2.0));
+    }
+
+    #[test]
+    fn an_aim_is_missed_by_count_or_against_the_bound() {
+        assert_eq!(row("W1", 125.0, 3000.0, 0.001).missed(), [] as [&str; 0]);
+        assert_eq!(
+            row("W1", 125.0, 3001.0, 1.0).missed(),
+            ["over 3000 instructions", "over 0 allocations"]
+        );
+        assert_eq!(row("call", 5.0, 5.2, 0.0).missed(), [] as [&str; 0]);
+        assert_eq!(row("call", 5.0, 6.0, 0.0).missed(), ["over 5 instructions"]);
+    }
+
+    #[test]
+    fn the_table_holds_both_sides_and_their_ratio() {
+        let text = text(&[row("W6", 50.0, 200.0, 0.0)]);
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(lines[1], ["W6", "poll", "hand-written", "-", "50", "-"]);
+        assert_eq!(lines[2], ["steelmill", "-", "200", "0.00", "met"]);
+        assert_eq!(lines[3], ["ratio", "-", "4.00x"]);
+    }
+}
