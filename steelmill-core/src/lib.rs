@@ -35,9 +35,11 @@ mod world; // all four, gathered
 
 pub use clock::{Clock, Elapsed, Interval};
 pub use entropy::Entropy;
-pub use net::{Address, AddressError, Network, TcpListener, TcpStream, UdpSocket};
+pub use net::{Address, AddressError, Network, TcpListener, TcpStream, ToAddress, UdpSocket};
 pub use spawn::{Spawn, Task, TaskError, panic_message};
 pub use world::World;
+
+pub mod contract; // what every world must do
 
 /// Why a daemon could not do what was asked: any error, with context added on its way up.
 pub use anyhow::Error;

@@ -16,7 +16,8 @@ mod tokio_types; // these traits on tokio's own types
 
 /// Where to listen or connect to: a socket address, or a name that is looked up first.
 ///
-/// Made from a [`SocketAddr`], an `(IpAddr, u16)`, a `(&str, u16)` or a `"host:port"`; making one allocates nothing.
+/// A [`SocketAddr`], an `(IpAddr, u16)`, a `(&str, u16)` and a `"host:port"` all stand [for one](ToAddress); reading them
+/// as such allocates nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Address<'a> {
     /// An address that needs no lookup.
@@ -70,12 +71,22 @@ pub struct AddressError {
 impl AddressError {
     /// Of listening for connections or datagrams.
     pub fn listen(address: SocketAddr, cause: io::Error) -> io::Error {
-        AddressError { attempt: "listen on", address, cause }.into()
+        AddressError {
+            attempt: "listen on",
+            address,
+            cause,
+        }
+        .into()
     }
 
     /// Of opening a connection.
     pub fn connect(address: SocketAddr, cause: io::Error) -> io::Error {
-        AddressError { attempt: "connect to", address, cause }.into()
+        AddressError {
+            attempt: "connect to",
+            address,
+            cause,
+        }
+        .into()
     }
 
     /// The address.
@@ -100,33 +111,54 @@ fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-impl From<SocketAddr> for Address<'_> {
-    fn from(address: SocketAddr) -> Self {
-        Address::Socket(address)
+/// What can be read as an [`Address`]: the argument of `bind` and `connect`.
+///
+/// A trait of its own rather than `Into<Address<'a>>`: a bound that ties a type to a lifetime keeps the compiler from
+/// proving that a future of a generic function is `Send`, and such a future could not be spawned.
+pub trait ToAddress: Send + Sync {
+    /// The address, or name and port, it stands for.
+    fn to_address(&self) -> Address<'_>;
+}
+
+impl ToAddress for Address<'_> {
+    fn to_address(&self) -> Address<'_> {
+        *self
     }
 }
 
-impl From<(IpAddr, u16)> for Address<'_> {
-    fn from((ip, port): (IpAddr, u16)) -> Self {
-        Address::Socket(SocketAddr::new(ip, port))
+impl ToAddress for SocketAddr {
+    fn to_address(&self) -> Address<'_> {
+        Address::Socket(*self)
     }
 }
 
-impl<'a> From<(&'a str, u16)> for Address<'a> {
-    fn from((host, port): (&'a str, u16)) -> Self {
-        Address::Host(host, port)
+impl ToAddress for (IpAddr, u16) {
+    fn to_address(&self) -> Address<'_> {
+        Address::Socket(SocketAddr::from(*self))
     }
 }
 
-impl<'a> From<&'a str> for Address<'a> {
-    fn from(text: &'a str) -> Self {
-        Address::Text(text)
+impl ToAddress for (&str, u16) {
+    fn to_address(&self) -> Address<'_> {
+        Address::Host(self.0, self.1)
     }
 }
 
-impl<'a> From<&'a String> for Address<'a> {
-    fn from(text: &'a String) -> Self {
-        Address::Text(text)
+impl ToAddress for str {
+    fn to_address(&self) -> Address<'_> {
+        Address::Text(self)
+    }
+}
+
+impl ToAddress for String {
+    fn to_address(&self) -> Address<'_> {
+        Address::Text(self)
+    }
+}
+
+impl<T: ToAddress + ?Sized> ToAddress for &T {
+    fn to_address(&self) -> Address<'_> {
+        T::to_address(self)
     }
 }
 
@@ -144,10 +176,7 @@ pub trait Network: Daemon {
     /// # Errors
     /// As Linux: `AddrInUse`, `AddrNotAvailable` (both as [`AddressError`]), and those of
     /// [`lookup`](Network::lookup).
-    fn bind<'a>(
-        &self,
-        address: impl Into<Address<'a>> + Send,
-    ) -> impl Future<Output = io::Result<Self::TcpListener>> + Send;
+    fn bind(&self, address: impl ToAddress) -> impl Future<Output = io::Result<Self::TcpListener>> + Send;
 
     /// Opens a TCP connection, trying each address of a name in turn.
     ///
@@ -157,28 +186,19 @@ pub trait Network: Daemon {
     /// # Errors
     /// As Linux: `ConnectionRefused`, `TimedOut` (both as [`AddressError`]), and those of
     /// [`lookup`](Network::lookup). The last address's error.
-    fn connect<'a>(
-        &self,
-        address: impl Into<Address<'a>> + Send,
-    ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send;
+    fn connect(&self, address: impl ToAddress) -> impl Future<Output = io::Result<Self::TcpStream>> + Send;
 
     /// Binds a UDP socket; port 0 takes a free one.
     ///
     /// # Errors
     /// As [`bind`](Network::bind).
-    fn bind_udp<'a>(
-        &self,
-        address: impl Into<Address<'a>> + Send,
-    ) -> impl Future<Output = io::Result<Self::UdpSocket>> + Send;
+    fn bind_udp(&self, address: impl ToAddress) -> impl Future<Output = io::Result<Self::UdpSocket>> + Send;
 
     /// The addresses of a name, in the order they are to be tried.
     ///
     /// # Errors
     /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
-    fn lookup<'a>(
-        &self,
-        address: impl Into<Address<'a>> + Send,
-    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+    fn lookup(&self, address: impl ToAddress) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 }
 
 /// Accepts TCP connections.
@@ -265,18 +285,15 @@ pub trait UdpSocket: Send + Sync + Unpin + 'static {
     /// `NotConnected` before [`connect`](UdpSocket::connect).
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     /// Fixes the peer: [`send`](UdpSocket::send) goes to it, and datagrams of others are dropped.
-    fn connect<'a>(
-        &self,
-        address: impl Into<Address<'a>> + Send,
-    ) -> impl Future<Output = io::Result<()>> + Send;
+    fn connect(&self, address: impl ToAddress) -> impl Future<Output = io::Result<()>> + Send;
     /// Sends one datagram.
     ///
     /// # Errors
     /// As Linux: `EMSGSIZE` when it is too long for a datagram.
-    fn send_to<'a>(
+    fn send_to(
         &self,
         buffer: &[u8],
-        target: impl Into<Address<'a>> + Send,
+        target: impl ToAddress,
     ) -> impl Future<Output = io::Result<usize>> + Send;
     /// Receives one datagram; what does not fit the buffer is lost.
     fn recv_from(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<(usize, SocketAddr)>> + Send;

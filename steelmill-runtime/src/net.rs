@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use steelmill_core::{Address, AddressError, Daemon, Factory, Result};
+use steelmill_core::{AddressError, Daemon, Factory, Result, ToAddress};
 
 /// Tokio's, untouched.
 pub type TcpListener = tokio::net::TcpListener;
@@ -27,31 +27,31 @@ impl steelmill_core::Network for Network {
     type TcpStream = TcpStream;
     type UdpSocket = UdpSocket;
 
-    async fn bind<'a>(&self, address: impl Into<Address<'a>> + Send) -> io::Result<TcpListener> {
+    async fn bind(&self, address: impl ToAddress) -> io::Result<TcpListener> {
         let attempt = async |address| {
             let listener = TcpListener::bind(address).await;
             listener.map_err(|error| AddressError::listen(address, error))
         };
-        address.into().try_each(attempt).await
+        address.to_address().try_each(attempt).await
     }
 
-    async fn connect<'a>(&self, address: impl Into<Address<'a>> + Send) -> io::Result<TcpStream> {
+    async fn connect(&self, address: impl ToAddress) -> io::Result<TcpStream> {
         let attempt = async |address| {
             let stream = TcpStream::connect(address).await;
             stream.map_err(|error| AddressError::connect(address, error))
         };
-        address.into().try_each(attempt).await
+        address.to_address().try_each(attempt).await
     }
 
-    async fn bind_udp<'a>(&self, address: impl Into<Address<'a>> + Send) -> io::Result<UdpSocket> {
+    async fn bind_udp(&self, address: impl ToAddress) -> io::Result<UdpSocket> {
         let attempt = async |address| {
             let socket = UdpSocket::bind(address).await;
             socket.map_err(|error| AddressError::listen(address, error))
         };
-        address.into().try_each(attempt).await
+        address.to_address().try_each(attempt).await
     }
 
-    async fn lookup<'a>(&self, address: impl Into<Address<'a>> + Send) -> io::Result<Vec<SocketAddr>> {
-        Ok(address.into().resolve().await?.collect())
+    async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
+        Ok(address.to_address().resolve().await?.collect())
     }
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 
-use super::{Address, TcpListener, TcpStream, UdpSocket};
+use super::{Address, TcpListener, TcpStream, ToAddress, UdpSocket};
 
 impl Address<'_> {
     /// Asks the operating system for the addresses, in the order they are to be tried. A written address is its own
@@ -95,7 +95,8 @@ impl TcpStream for net::TcpStream {
     }
 
     fn reunite(read: OwnedReadHalf, write: OwnedWriteHalf) -> Result<Self, (OwnedReadHalf, OwnedWriteHalf)> {
-        read.reunite(write).map_err(|ReuniteError(read, write)| (read, write))
+        read.reunite(write)
+            .map_err(|ReuniteError(read, write)| (read, write))
     }
 
     fn split(
@@ -137,17 +138,13 @@ impl UdpSocket for net::UdpSocket {
         self.peer_addr()
     }
 
-    async fn connect<'a>(&self, address: impl Into<Address<'a>> + Send) -> io::Result<()> {
-        let address = address.into();
+    async fn connect(&self, address: impl ToAddress) -> io::Result<()> {
+        let address = address.to_address();
         address.try_each(|address| self.connect(address)).await
     }
 
-    async fn send_to<'a>(
-        &self,
-        buffer: &[u8],
-        target: impl Into<Address<'a>> + Send,
-    ) -> io::Result<usize> {
-        let target = target.into();
+    async fn send_to(&self, buffer: &[u8], target: impl ToAddress) -> io::Result<usize> {
+        let target = target.to_address();
         target.try_each(|target| self.send_to(buffer, target)).await
     }
 

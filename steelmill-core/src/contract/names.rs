@@ -1,0 +1,111 @@
+//! What addresses and names mean in every world.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use super::{error_kind, listener};
+use crate::{Network, TcpListener, TcpStream, World};
+
+pub async fn a_written_address_is_its_own_answer<W: World>(world: W) {
+    let network = world.network();
+    for text in ["192.0.2.7:80", "[2001:db8::7]:65535"] {
+        let expected: SocketAddr = text.parse().unwrap();
+        assert_eq!(network.lookup(text).await.unwrap(), [expected]);
+        assert_eq!(network.lookup(expected).await.unwrap(), [expected]);
+    }
+    let expected: SocketAddr = "192.0.2.7:80".parse().unwrap();
+    assert_eq!(network.lookup(("192.0.2.7", 80)).await.unwrap(), [expected]);
+}
+
+pub async fn localhost_is_this_host<W: World>(world: W) {
+    let addresses = world.network().lookup("localhost:80").await.unwrap();
+    assert!(!addresses.is_empty());
+    assert!(
+        addresses
+            .iter()
+            .all(|address| address.ip().is_loopback() && address.port() == 80),
+        "{addresses:?}"
+    );
+}
+
+/// The name is longer than names can be, so that no real name server is asked.
+pub async fn an_unknown_name_is_an_error_that_tells_it<W: World>(world: W) {
+    let name = "nobody".repeat(20);
+    let network = world.network();
+    let lookup = network.lookup((name.as_str(), 80)).await.unwrap_err();
+    assert!(lookup.to_string().contains(&name), "{lookup}");
+    let connect = network.connect((name.as_str(), 80)).await.err().unwrap();
+    assert!(connect.to_string().contains(&name), "{connect}");
+    assert!(network.bind((name.as_str(), 80)).await.is_err());
+    assert!(network.bind_udp((name.as_str(), 80)).await.is_err());
+}
+
+pub async fn an_address_without_a_port_is_malformed<W: World>(world: W) {
+    let network = world.network();
+    for text in ["127.0.0.1", "localhost", "", "localhost:", "localhost:http"] {
+        assert_eq!(
+            error_kind(network.lookup(text).await),
+            ErrorKind::InvalidInput,
+            "{text:?}"
+        );
+        assert_eq!(
+            error_kind(network.bind(text).await),
+            ErrorKind::InvalidInput,
+            "{text:?}"
+        );
+        assert_eq!(
+            error_kind(network.bind_udp(text).await),
+            ErrorKind::InvalidInput,
+            "{text:?}"
+        );
+        assert_eq!(
+            error_kind(network.connect(text).await),
+            ErrorKind::InvalidInput,
+            "{text:?}"
+        );
+    }
+}
+
+pub async fn a_port_beyond_sixteen_bits_is_malformed<W: World>(world: W) {
+    for text in ["127.0.0.1:65536", "localhost:65536", "localhost:-1"] {
+        assert_eq!(
+            error_kind(world.network().lookup(text).await),
+            ErrorKind::InvalidInput,
+            "{text:?}"
+        );
+    }
+}
+
+pub async fn every_way_to_write_an_address_leads_to_it<W: World>(world: W) {
+    let (listener, address) = listener(&world).await;
+    let (network, text) = (world.network(), address.to_string());
+    let streams = [
+        network.connect(address).await,
+        network.connect((address.ip(), address.port())).await,
+        network.connect(("127.0.0.1", address.port())).await,
+        network.connect(text.as_str()).await,
+        network.connect(&text).await,
+    ];
+    for stream in streams {
+        assert_eq!(stream.unwrap().peer_addr().unwrap(), address);
+        listener.accept().await.unwrap();
+    }
+}
+
+/// A name may have several addresses ("localhost" often does); those where nobody listens are passed over.
+pub async fn connect_finds_a_listener_by_name<W: World>(world: W) {
+    let (_listener, address) = listener(&world).await;
+    let stream = world
+        .network()
+        .connect(("localhost", address.port()))
+        .await
+        .unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), address);
+}
+
+pub async fn bind_takes_a_name<W: World>(world: W) {
+    let listener = world.network().bind("localhost:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    assert!(address.ip().is_loopback());
+    world.network().connect(address).await.unwrap();
+}

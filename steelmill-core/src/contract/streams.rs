@@ -1,0 +1,259 @@
+//! How bytes travel through a TCP connection, in every world.
+
+use std::io::ErrorKind;
+
+use futures::future::join;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{connection, error_kind, waits};
+use crate::{Spawn, TcpStream, World};
+
+pub async fn what_one_end_writes_the_other_reads<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    let mut buffer = [0; 4];
+    for _ in 0..3 {
+        client.write_all(b"ping").await.unwrap();
+        server.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"ping");
+        server.write_all(b"pong").await.unwrap();
+        client.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"pong");
+    }
+}
+
+pub async fn a_long_transfer_arrives_whole_both_ways<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    let data: Vec<u8> = (0..1_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let expected = data.clone();
+    let echo = world.spawner().spawn("echo", async move {
+        let (mut read, mut write) = server.split();
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    let (mut read, mut write) = client.split();
+    let send = async {
+        write.write_all(&data).await.unwrap();
+        write.shutdown().await.unwrap();
+    };
+    let receive = async {
+        let mut received = Vec::new();
+        read.read_to_end(&mut received).await.unwrap();
+        received
+    };
+    let ((), received) = join(send, receive).await;
+    assert!(
+        received == expected,
+        "{} bytes came back, or in another order",
+        received.len()
+    );
+    echo.await.unwrap();
+}
+
+pub async fn a_short_read_leaves_the_rest<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    client.write_all(b"abcdef").await.unwrap();
+    let mut buffer = [0; 2];
+    for expected in [b"ab", b"cd", b"ef"] {
+        server.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, expected);
+    }
+    assert!(waits(&world, server.read(&mut buffer)).await);
+}
+
+/// Bytes keep their order, not the bounds of the writes they came in.
+pub async fn writes_run_together<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    for part in ["a", "bc", "def"] {
+        client.write_all(part.as_bytes()).await.unwrap();
+    }
+    let mut buffer = [0; 6];
+    server.read_exact(&mut buffer).await.unwrap();
+    assert_eq!(&buffer, b"abcdef");
+}
+
+pub async fn a_read_into_nothing_takes_nothing<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    client.write_all(b"kept").await.unwrap();
+    server.readable().await.unwrap();
+    assert_eq!(server.read(&mut []).await.unwrap(), 0);
+    let mut buffer = [0; 4];
+    server.read_exact(&mut buffer).await.unwrap();
+    assert_eq!(&buffer, b"kept");
+}
+
+/// The peer sees neither data nor an end.
+pub async fn a_write_of_nothing_sends_nothing<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    assert_eq!(client.write(&[]).await.unwrap(), 0);
+    client.flush().await.unwrap();
+    assert!(waits(&world, server.read(&mut [0])).await);
+}
+
+pub async fn a_waiting_read_is_woken_by_data<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    let mut buffer = [0; 8];
+    {
+        let mut read = Box::pin(server.read(&mut buffer));
+        assert!(waits(&world, &mut read).await);
+        client.write_all(b"wake up").await.unwrap();
+        assert_eq!(read.await.unwrap(), 7);
+    }
+    assert_eq!(&buffer, b"wake up\0");
+}
+
+pub async fn a_cancelled_read_loses_nothing<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    let mut buffer = [0; 4];
+    assert!(waits(&world, server.read(&mut buffer)).await);
+    client.write_all(b"kept").await.unwrap();
+    server.read_exact(&mut buffer).await.unwrap();
+    assert_eq!(&buffer, b"kept");
+}
+
+/// Sender and network hold only so much: a fast writer is held up by a slow reader, and goes on with it.
+pub async fn a_write_waits_while_nobody_reads<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    let chunk = vec![7; 64 * 1024];
+    let mut written = 0;
+    {
+        let mut fill = Box::pin(async {
+            loop {
+                written += client.write(&chunk).await.unwrap();
+            }
+        });
+        assert!(
+            waits(&world, &mut fill).await,
+            "{written} bytes were taken, and there is room for more"
+        );
+        let mut drain = Box::pin(async {
+            let mut buffer = vec![0; 256 * 1024];
+            let mut read = 0;
+            while read < 4 * 1024 * 1024 {
+                read += server.read(&mut buffer).await.unwrap();
+            }
+            read
+        });
+        // More than was in flight can be read only because the writer goes on.
+        futures::future::select(&mut fill, &mut drain).await;
+    }
+}
+
+pub async fn peek_leaves_the_data<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    client.write_all(b"look").await.unwrap();
+    let mut buffer = [0; 4];
+    for _ in 0..2 {
+        assert!(server.peek(&mut buffer).await.unwrap() > 0);
+        assert_eq!(buffer[0], b'l');
+    }
+    buffer.fill(0);
+    server.read_exact(&mut buffer).await.unwrap();
+    assert_eq!(&buffer, b"look");
+}
+
+pub async fn a_waiting_peek_is_woken_by_data<W: World>(world: W) {
+    let (mut client, server) = connection(&world).await;
+    let mut buffer = [0; 1];
+    {
+        let mut peek = Box::pin(server.peek(&mut buffer));
+        assert!(waits(&world, &mut peek).await);
+        client.write_all(b"!").await.unwrap();
+        assert_eq!(peek.await.unwrap(), 1);
+    }
+    assert_eq!(&buffer, b"!");
+}
+
+pub async fn try_read_would_block_where_nothing_is<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    let mut buffer = [0; 4];
+    assert_eq!(error_kind(server.try_read(&mut buffer)), ErrorKind::WouldBlock);
+    client.write_all(b"data").await.unwrap();
+    server.read_exact(&mut buffer).await.unwrap();
+    assert_eq!(error_kind(server.try_read(&mut buffer)), ErrorKind::WouldBlock);
+}
+
+pub async fn try_read_takes_what_is_there<W: World>(world: W) {
+    let (mut client, server) = connection(&world).await;
+    client.write_all(b"data").await.unwrap();
+    let mut received = Vec::new();
+    while received.len() < 4 {
+        server.readable().await.unwrap();
+        let mut buffer = [0; 8];
+        match server.try_read(&mut buffer) {
+            Ok(length) => received.extend_from_slice(&buffer[..length]),
+            // `readable` may speak too soon.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+    assert_eq!(received, b"data");
+}
+
+pub async fn try_write_would_block_where_nothing_fits<W: World>(world: W) {
+    let (client, mut server) = connection(&world).await;
+    client.writable().await.unwrap();
+    let written = fill(&client);
+    assert!(written > 0);
+    let mut received = 0;
+    let mut buffer = vec![0; 64 * 1024];
+    while received < written {
+        received += server.read(&mut buffer).await.unwrap();
+    }
+    assert_eq!(received, written);
+}
+
+/// It may speak too soon, but not again once a read has shown that nothing is there.
+pub async fn readable_waits_for_data<W: World>(world: W) {
+    let (mut client, server) = connection(&world).await;
+    assert_eq!(error_kind(server.try_read(&mut [0])), ErrorKind::WouldBlock);
+    let mut readable = Box::pin(server.readable());
+    assert!(waits(&world, &mut readable).await);
+    client.write_all(b"data").await.unwrap();
+    readable.await.unwrap();
+    // What is there stays there.
+    server.readable().await.unwrap();
+}
+
+pub async fn writable_waits_for_room<W: World>(world: W) {
+    let (client, mut server) = connection(&world).await;
+    client.writable().await.unwrap();
+    // What is in flight makes room once it has arrived, so fill until nothing moves any more.
+    loop {
+        fill(&client);
+        if waits(&world, client.writable()).await {
+            break;
+        }
+    }
+    let drain = async {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            assert!(server.read(&mut buffer).await.unwrap() > 0);
+        }
+    };
+    futures::future::select(Box::pin(client.writable()), Box::pin(drain)).await;
+    assert!(client.try_write(&[7]).unwrap() > 0);
+}
+
+pub async fn nodelay_is_kept<W: World>(world: W) {
+    let (client, server) = connection(&world).await;
+    assert!(!client.nodelay().unwrap());
+    client.set_nodelay(true).unwrap();
+    assert!(client.nodelay().unwrap());
+    assert!(!server.nodelay().unwrap());
+    client.set_nodelay(false).unwrap();
+    assert!(!client.nodelay().unwrap());
+}
+
+/// Writes until nothing fits; how much it was.
+fn fill(stream: &impl TcpStream) -> usize {
+    let chunk = vec![7; 64 * 1024];
+    let mut written = 0;
+    loop {
+        match stream.try_write(&chunk) {
+            Ok(length) => written += length,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                return written;
+            }
+        }
+    }
+}
