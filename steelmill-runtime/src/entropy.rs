@@ -10,6 +10,13 @@ use steelmill_core::{Daemon, Factory, Result};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Entropy;
 
+impl Entropy {
+    /// A handle to the generator.
+    pub fn rng(&self) -> Rng {
+        Rng(())
+    }
+}
+
 impl Daemon for Entropy {
     fn build(_: &mut Factory) -> Result<Self> {
         Ok(Entropy)
@@ -20,7 +27,7 @@ impl steelmill_core::Entropy for Entropy {
     type Rng = Rng;
 
     fn rng(&self) -> Rng {
-        Rng(())
+        self.rng()
     }
 }
 

@@ -13,6 +13,9 @@ mod world; // all four, gathered
 
 pub use clock::Clock;
 pub use entropy::{Entropy, Rng};
-pub use net::{Network, TcpListener, TcpStream, UdpSocket};
+pub use net::{
+    Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, UdpSocket,
+    WriteHalf,
+};
 pub use spawn::{Spawner, Task};
 pub use world::RuntimeWorld;

@@ -5,16 +5,59 @@ use std::net::SocketAddr;
 
 use steelmill_core::{AddressError, Daemon, Factory, Result, ToAddress};
 
-/// Tokio's, untouched.
-pub type TcpListener = tokio::net::TcpListener;
-/// Tokio's, untouched.
-pub type TcpStream = tokio::net::TcpStream;
-/// Tokio's, untouched.
-pub type UdpSocket = tokio::net::UdpSocket;
+pub use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+pub use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// The host's network. Names are looked up by the operating system (`/etc/hosts`, DNS), as `getaddrinfo` does it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Network;
+
+impl Network {
+    /// Listens for TCP connections; port 0 takes a free one. The address of a listener that was just closed is free
+    /// (`SO_REUSEADDR`).
+    ///
+    /// # Errors
+    /// An [`AddressError`], or that of [`lookup`](Network::lookup).
+    pub async fn bind(&self, address: impl ToAddress) -> io::Result<TcpListener> {
+        let attempt = async |address| {
+            let listener = TcpListener::bind(address).await;
+            listener.map_err(|error| AddressError::listen(address, error))
+        };
+        address.to_address().try_each(attempt).await
+    }
+
+    /// Opens a TCP connection, trying each address of a name in turn.
+    ///
+    /// # Errors
+    /// An [`AddressError`], or that of [`lookup`](Network::lookup).
+    pub async fn connect(&self, address: impl ToAddress) -> io::Result<TcpStream> {
+        let attempt = async |address| {
+            let stream = TcpStream::connect(address).await;
+            stream.map_err(|error| AddressError::connect(address, error))
+        };
+        address.to_address().try_each(attempt).await
+    }
+
+    /// Binds a UDP socket; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// An [`AddressError`], or that of [`lookup`](Network::lookup).
+    pub async fn bind_udp(&self, address: impl ToAddress) -> io::Result<UdpSocket> {
+        let attempt = async |address| {
+            let socket = UdpSocket::bind(address).await;
+            socket.map_err(|error| AddressError::listen(address, error))
+        };
+        address.to_address().try_each(attempt).await
+    }
+
+    /// The addresses of a name, in the order they are to be tried.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
+    pub async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
+        Ok(address.to_address().resolve().await?.collect())
+    }
+}
 
 impl Daemon for Network {
     fn build(_: &mut Factory) -> Result<Self> {
@@ -28,30 +71,18 @@ impl steelmill_core::Network for Network {
     type UdpSocket = UdpSocket;
 
     async fn bind(&self, address: impl ToAddress) -> io::Result<TcpListener> {
-        let attempt = async |address| {
-            let listener = TcpListener::bind(address).await;
-            listener.map_err(|error| AddressError::listen(address, error))
-        };
-        address.to_address().try_each(attempt).await
+        self.bind(address).await
     }
 
     async fn connect(&self, address: impl ToAddress) -> io::Result<TcpStream> {
-        let attempt = async |address| {
-            let stream = TcpStream::connect(address).await;
-            stream.map_err(|error| AddressError::connect(address, error))
-        };
-        address.to_address().try_each(attempt).await
+        self.connect(address).await
     }
 
     async fn bind_udp(&self, address: impl ToAddress) -> io::Result<UdpSocket> {
-        let attempt = async |address| {
-            let socket = UdpSocket::bind(address).await;
-            socket.map_err(|error| AddressError::listen(address, error))
-        };
-        address.to_address().try_each(attempt).await
+        self.bind_udp(address).await
     }
 
     async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
-        Ok(address.to_address().resolve().await?.collect())
+        self.lookup(address).await
     }
 }

@@ -11,6 +11,19 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spawner;
 
+impl Spawner {
+    /// Starts a task. Tokio's tasks carry no name; whoever reports on a task keeps its `name`, as a daemon's scope does.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn spawn<F>(&self, _name: &'static str, future: F) -> Task<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        Task(tokio::spawn(future))
+    }
+}
+
 impl Daemon for Spawner {
     fn build(_: &mut Factory) -> Result<Self> {
         Ok(Spawner)
@@ -20,15 +33,11 @@ impl Daemon for Spawner {
 impl Spawn for Spawner {
     type Task<T: Send + 'static> = Task<T>;
 
-    /// Tokio's tasks carry no name; whoever reports on a task keeps its `name`, as a daemon's scope does.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    fn spawn<F>(&self, _name: &'static str, future: F) -> Task<F::Output>
+    fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        Task(tokio::spawn(future))
+        self.spawn(name, future)
     }
 }
 
@@ -36,13 +45,25 @@ impl Spawn for Spawner {
 #[derive(Debug)]
 pub struct Task<T>(JoinHandle<T>);
 
-impl<T: Send + 'static> steelmill_core::Task<T> for Task<T> {
-    fn abort(&self) {
+impl<T> Task<T> {
+    /// Ends the task at its next suspension point: its future is dropped there.
+    pub fn abort(&self) {
         self.0.abort();
     }
 
-    fn is_finished(&self) -> bool {
+    /// Whether the task has returned, panicked or been aborted.
+    pub fn is_finished(&self) -> bool {
         self.0.is_finished()
+    }
+}
+
+impl<T: Send + 'static> steelmill_core::Task<T> for Task<T> {
+    fn abort(&self) {
+        self.abort();
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_finished()
     }
 }
 

@@ -1,0 +1,21 @@
+//! What a service writes against tokio's own methods compiles and works in this world.
+
+mod world {
+    pub(crate) use steelmill_runtime::{
+        Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, UdpSocket,
+        WriteHalf,
+    };
+}
+
+#[path = "../../steelmill-core/parity.rs"]
+mod parity;
+
+#[test]
+fn sockets_are_used_as_tokio_has_them() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let network = world::Network;
+    runtime
+        .expect("a tokio runtime")
+        .block_on(parity::everything(network))
+        .expect("as with tokio");
+}
