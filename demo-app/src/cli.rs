@@ -1,0 +1,204 @@
+//! The command line of the runtime world: which daemons run here, where they listen, whom they connect to.
+//!
+//! What is wrong with the words themselves is found here and exits with 2; what is wrong with the daemons they ask for is
+//! found by the factory and exits with 1.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, Parser, ValueEnum, error::ErrorKind};
+use steelmill_core::{Factory, Result};
+
+use crate::daemons::{DAEMONS, assemble};
+use crate::settings::{ClientLimits, Settings};
+use crate::world::runtime::{self, LogFormat, Options, RuntimeWorld};
+
+/// What the process, and its factory, is called.
+const NAME: &str = "demo";
+
+/// How long a lease may be asked for. Much below a round trip to the lease daemon it could never be renewed in time.
+const TTL_MIN: Duration = Duration::from_millis(100);
+const TTL_MAX: Duration = Duration::from_secs(60);
+
+/// A small key-value service that Redis clients talk to.
+///
+/// Everything in one process:  --daemons lease,store,gateway
+///
+/// In three:  --daemons lease   --daemons store   --daemons gateway --connect lease=127.0.0.1:6381 --connect
+/// store=127.0.0.1:6380
+#[derive(Debug, Parser)]
+#[command(version, verbatim_doc_comment)]
+struct Args {
+    /// The daemons to run in this process, separated by commas (see --list).
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = daemon, required_unless_present = "list")]
+    daemons: Vec<String>,
+
+    /// Where a daemon listens. A store or lease beside a gateway listens only if this is given.
+    #[arg(long, value_name = "NAME=HOST:PORT", value_parser = place)]
+    listen: Vec<(String, String)>,
+
+    /// Where a store or lease of another process is found.
+    #[arg(long, value_name = "NAME=HOST:PORT", value_parser = place)]
+    connect: Vec<(String, String)>,
+
+    /// How long a gateway that dies holds up the others.
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = time)]
+    lease_ttl: Duration,
+
+    /// How many clients a gateway takes at a time.
+    #[arg(long, value_name = "COUNT", default_value_t = ClientLimits::default().connections)]
+    max_clients: usize,
+
+    /// How the log is written.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: Format,
+
+    /// Lists the daemons there are, and exits.
+    #[arg(long)]
+    list: bool,
+
+    /// Prints what the daemons are built from, and exits.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "dot")]
+    graph: Option<Drawing>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Drawing {
+    Dot,
+    Mermaid,
+}
+
+/// What `main` does in the runtime world.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.list {
+        for (name, about) in DAEMONS {
+            println!("{name:8} {about}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let settings = args.settings();
+    if let Some(drawing) = args.graph {
+        return match draw(drawing, settings) {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let log = match args.log_format {
+        Format::Text => LogFormat::Text,
+        Format::Json => LogFormat::Json,
+    };
+    let options = Options { name: NAME.to_owned(), log, ..Options::default() };
+    runtime::run(options, |factory| assemble(factory, settings))
+}
+
+/// Puts the daemons together without starting them.
+fn draw(drawing: Drawing, settings: Settings) -> Result<String> {
+    let mut factory = Factory::root(NAME, RuntimeWorld);
+    assemble(&mut factory, settings)?;
+    Ok(match drawing {
+        Drawing::Dot => factory.graph().to_dot(),
+        Drawing::Mermaid => factory.graph().to_mermaid(),
+    })
+}
+
+impl Args {
+    fn settings(&self) -> Settings {
+        for (name, address) in &self.listen {
+            if !self.daemons.contains(name) {
+                usage(&format!("--listen {name}={address}, but {name} is not among --daemons"));
+            }
+        }
+        for (name, address) in &self.connect {
+            if name == crate::gateway::NAME {
+                usage(&format!("--connect {name}={address}: nothing here connects to a gateway, Redis clients do"));
+            }
+        }
+        Settings {
+            daemons: self.daemons.clone(),
+            listen: self.listen.iter().cloned().collect(),
+            connect: self.connect.iter().cloned().collect(),
+            lease_ttl: self.lease_ttl,
+            clients: ClientLimits { connections: self.max_clients, ..ClientLimits::default() },
+            ..Settings::default()
+        }
+    }
+}
+
+/// Says what is wrong with the command line, and exits with 2.
+fn usage(what: &str) -> ! {
+    Args::command().error(ErrorKind::ValueValidation, what).exit()
+}
+
+fn daemon(name: &str) -> Result<String, String> {
+    let known = DAEMONS.map(|(known, _)| known);
+    match known.contains(&name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("no daemon is called {name:?}; there are: {}", known.join(", "))),
+    }
+}
+
+fn place(text: &str) -> Result<(String, String), String> {
+    let example = "write NAME=HOST:PORT, for example store=127.0.0.1:6380";
+    let (name, address) = text.split_once('=').ok_or(example)?;
+    let (host, port) = address.rsplit_once(':').ok_or(example)?;
+    if host.is_empty() {
+        return Err(format!("there is no host before the port; {example}"));
+    }
+    port.parse::<u16>().map_err(|_| format!("{port:?} is not a port (0 to 65535); {example}"))?;
+    Ok((daemon(name)?, address.to_owned()))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let millis = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(millis), _) => millis.parse().ok(),
+        (None, Some(seconds)) => seconds.parse::<u64>().ok().and_then(|seconds| seconds.checked_mul(1000)),
+        (None, None) => None,
+    };
+    let time = Duration::from_millis(millis.ok_or("write for example 3s or 500ms")?);
+    match (TTL_MIN..=TTL_MAX).contains(&time) {
+        true => Ok(time),
+        false => Err(format!("at least {TTL_MIN:?}, at most {TTL_MAX:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_place_is_a_name_and_an_address() {
+        assert_eq!(place("store=[::1]:7000"), Ok(("store".into(), "[::1]:7000".into())));
+        assert!(place("store").is_err_and(|why| why.contains("NAME=HOST:PORT")));
+        assert!(place("store=7000").is_err_and(|why| why.contains("NAME=HOST:PORT")));
+        assert!(place("store=:7000").is_err_and(|why| why.contains("no host")));
+        assert!(place("store=host:70000").is_err_and(|why| why.contains("not a port")));
+        assert!(place("shop=host:7000").is_err_and(|why| why.contains("store, lease, gateway")));
+    }
+
+    #[test]
+    fn a_time_has_a_unit_and_bounds() {
+        assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(time("3s"), Ok(Duration::from_secs(3)));
+        for wrong in ["3", "", "s", "-1s", "1m", "1ms", "61s", "99999999999999999999s", "18446744073709551615s"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The lease daemon: says which gateway serves, one at a time.
+//!
+//! A lease is granted for a time to live on this daemon's clock, with a fencing token larger than any before. Its holder
+//! counts the same time from before it asked, less a bound on how far the two clocks can drift apart ([`DRIFT_MAX_PPM`]),
+//! so that it stops relying on the lease before another can get it. What a holder sent earlier and arrives later is the
+//! store's to refuse, by the token.
+//!
+//! The daemon keeps nothing beyond its process. Its first token is taken from the wall clock, so that tokens go on
+//! growing over a restart, and the store's fence holds. But a restarted daemon knows nothing of a lease still
+//! running, and could grant a second; until there is storage to remember it, restart it only with its gateways stopped.
+
+mod message;
+mod table;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
+
+use crate::door::Door;
+use crate::service::{self, CONNECTIONS, Service};
+use crate::settings::Settings;
+use crate::world::{Clock, Network};
+pub use message::{Command, Reply, Request};
+pub use table::Grant;
+use table::Table;
+
+/// How many microseconds a second of any clock here may be off, either way. A percent: a thousand times what a quartz
+/// does, so that a clock being slewed stays within it too.
+pub const DRIFT_MAX_PPM: u32 = 10_000;
+
+const ADDRESS: &str = "127.0.0.1:6381";
+
+/// How much of a time to live its holder may count on, on its own clock.
+///
+/// The worst case is a holder whose clock is slow by the bound and a lease daemon whose clock is fast by it.
+pub fn safe_part(ttl: Duration) -> Duration {
+    let slow = u64::from(1_000_000 - DRIFT_MAX_PPM);
+    let fast = u64::from(1_000_000 + DRIFT_MAX_PPM);
+    let nanos = u128::from(slow) * ttl.as_nanos() / u128::from(fast);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// Grants leases.
+pub struct Lease {
+    clock: DaemonRef<Clock>,
+    network: DaemonRef<Network>,
+    /// Where gateways of other processes find it, if they do.
+    address: Option<String>,
+    door: SetOnce<Door>,
+    table: Mutex<Table>,
+}
+
+impl Daemon for Lease {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        let clock = factory.get::<Clock>()?;
+        let since_1970 = clock.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let last_token = u64::try_from(since_1970.as_micros()).unwrap_or(0);
+        Ok(Self {
+            clock,
+            network: factory.get()?,
+            address: factory.value::<Settings>()?.listen_for_gateways(Self::NAME, ADDRESS),
+            door: SetOnce::new(),
+            table: Mutex::new(Table::new(last_token)),
+        })
+    }
+
+    async fn prepare(&self, _scope: &Scope) -> Result {
+        match &self.address {
+            Some(address) => self.door.set(Door::open(&self.network, Self::NAME, address, CONNECTIONS).await?),
+            None => Ok(()),
+        }
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        match self.door.get() {
+            Ok(door) => service::serve(self, door, &self.clock, scope).await,
+            Err(_) => Ok(scope.stopping().await),
+        }
+    }
+}
+
+impl Service for Lease {
+    const NAME: &'static str = "lease";
+    type Request<'a> = Request<'a>;
+    type Reply = Reply;
+
+    fn answer(&self, request: Request<'_>) -> Reply {
+        let reply = self.table().answer(self.clock.now(), request);
+        if let (Command::Acquire { holder, .. }, Reply::Granted { token, ttl }) = (request.command, &reply) {
+            tracing::info!("{holder} holds the lease {} for {ttl:?}, token {token}", request.name);
+        }
+        reply
+    }
+}
+
+impl Lease {
+    /// Who holds the lease `name` now.
+    pub fn held(&self, name: &str) -> Option<Grant> {
+        self.table().held(name, self.clock.now()).cloned()
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Answering leaves the table whole at every step, so a panic elsewhere is no reason to stop granting.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_is_done_before_the_lease_whatever_the_clocks_do() {
+        let ttl = Duration::from_secs(3);
+        let drift = f64::from(DRIFT_MAX_PPM) / 1e6;
+        let holder_done_after = safe_part(ttl).as_secs_f64() / (1.0 - drift);
+        let lease_over_after = ttl.as_secs_f64() / (1.0 + drift);
+        assert!(holder_done_after <= lease_over_after, "{holder_done_after} {lease_over_after}");
+        assert!(holder_done_after > lease_over_after * 0.9999, "no more is given away than must be");
+    }
+}

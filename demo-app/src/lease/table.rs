@@ -1,0 +1,163 @@
+//! Who holds which lease until when. Plain data: the time is an argument.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::message::{Command, Reply, Request};
+
+/// What one request may make the daemon remember.
+const NAME_MAX: usize = 256;
+const LEASES_MAX: usize = 1024;
+const TTL_MAX: Duration = Duration::from_secs(60);
+
+/// All leases that are held.
+#[derive(Debug)]
+pub struct Table {
+    held: BTreeMap<String, Grant>,
+    last_token: u64,
+}
+
+/// A lease that somebody holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Who holds it.
+    pub holder: String,
+    /// Its fencing token.
+    pub token: u64,
+    /// When it ends.
+    pub until: Instant,
+}
+
+impl Table {
+    /// Nothing is held; all tokens are to be larger than `last_token`.
+    pub fn new(last_token: u64) -> Self {
+        Self { held: BTreeMap::new(), last_token }
+    }
+
+    /// The lease `name`, if somebody holds it at `now`.
+    pub fn held(&self, name: &str, now: Instant) -> Option<&Grant> {
+        self.held.get(name).filter(|grant| now < grant.until)
+    }
+
+    /// Carries `request` out.
+    pub fn answer(&mut self, now: Instant, request: Request<'_>) -> Reply {
+        match request.command {
+            Command::Acquire { holder, ttl } => self.acquire(now, request.name, holder, ttl.min(TTL_MAX)),
+            Command::Renew { token, ttl } => self.renew(now, request.name, token, ttl.min(TTL_MAX)),
+            Command::Release { token } => match self.held(request.name, now) {
+                Some(grant) if grant.token == token => {
+                    self.held.remove(request.name);
+                    Reply::Released
+                }
+                _ => Reply::Lost,
+            },
+        }
+    }
+
+    /// Even to its holder it is not granted again while it is held: an earlier request of its own, delayed on the way,
+    /// would put a new token in the place of the one it relies on.
+    fn acquire(&mut self, now: Instant, name: &str, holder: &str, ttl: Duration) -> Reply {
+        if let Some(grant) = self.held(name, now) {
+            return Reply::Held { holder: grant.holder.clone(), remaining: grant.until - now };
+        }
+        if name.len() > NAME_MAX || holder.len() > NAME_MAX {
+            return Reply::Refused(format!("names have at most {NAME_MAX} bytes"));
+        }
+        if self.held.len() >= LEASES_MAX {
+            self.held.retain(|_, grant| now < grant.until);
+        }
+        if self.held.len() >= LEASES_MAX {
+            return Reply::Refused(format!("{LEASES_MAX} leases are held, more are not granted"));
+        }
+        self.last_token += 1;
+        let grant = Grant { holder: holder.to_owned(), token: self.last_token, until: now + ttl };
+        self.held.insert(name.to_owned(), grant);
+        Reply::Granted { token: self.last_token, ttl }
+    }
+
+    fn renew(&mut self, now: Instant, name: &str, token: u64, ttl: Duration) -> Reply {
+        match self.held.get_mut(name) {
+            Some(grant) if grant.token == token && now < grant.until => {
+                // Renewing never takes time away: an answer that promised more may be on its way.
+                grant.until = grant.until.max(now + ttl);
+                Reply::Granted { token, ttl }
+            }
+            _ => Reply::Lost,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(3);
+
+    /// A table, and a time to count from.
+    fn empty() -> (Table, Instant) {
+        (Table::new(100), Instant::now())
+    }
+
+    fn acquire(table: &mut Table, now: Instant, holder: &str) -> Reply {
+        table.answer(now, Request { name: "kv", command: Command::Acquire { holder, ttl: TTL } })
+    }
+
+    fn renew(table: &mut Table, now: Instant, token: u64) -> Reply {
+        table.answer(now, Request { name: "kv", command: Command::Renew { token, ttl: TTL } })
+    }
+
+    fn release(table: &mut Table, now: Instant, token: u64) -> Reply {
+        table.answer(now, Request { name: "kv", command: Command::Release { token } })
+    }
+
+    #[test]
+    fn one_holds_it_at_a_time_and_tokens_grow() {
+        let (mut table, start) = empty();
+        assert_eq!(acquire(&mut table, start, "a"), Reply::Granted { token: 101, ttl: TTL });
+        let second = start + Duration::from_secs(1);
+        let held = Reply::Held { holder: "a".into(), remaining: Duration::from_secs(2) };
+        assert_eq!(acquire(&mut table, second, "b"), held);
+        assert_eq!(acquire(&mut table, second, "a"), held);
+        assert_eq!(acquire(&mut table, start + TTL, "b"), Reply::Granted { token: 102, ttl: TTL });
+    }
+
+    #[test]
+    fn only_its_holder_renews_it_and_only_in_time() {
+        let (mut table, start) = empty();
+        acquire(&mut table, start, "a");
+        let second = start + Duration::from_secs(1);
+        assert_eq!(renew(&mut table, second, 101), Reply::Granted { token: 101, ttl: TTL });
+        assert_eq!(renew(&mut table, second, 100), Reply::Lost);
+        assert!(matches!(acquire(&mut table, start + TTL, "b"), Reply::Held { .. }));
+        assert_eq!(renew(&mut table, second + TTL, 101), Reply::Lost);
+        assert_eq!(table.held("kv", second + TTL), None);
+    }
+
+    #[test]
+    fn a_released_lease_is_free_at_once_and_a_late_release_frees_nothing() {
+        let (mut table, start) = empty();
+        acquire(&mut table, start, "a");
+        assert_eq!(release(&mut table, start, 101), Reply::Released);
+        assert_eq!(acquire(&mut table, start, "b"), Reply::Granted { token: 102, ttl: TTL });
+        assert_eq!(release(&mut table, start, 101), Reply::Lost);
+        assert!(table.held("kv", start).is_some_and(|grant| grant.holder == "b"));
+    }
+
+    #[test]
+    fn what_strangers_can_make_it_remember_is_bounded() {
+        let (mut table, start) = empty();
+        let mut names = (0..).map(|number: u32| number.to_string());
+        let mut ask = |now| {
+            let name = names.next().expect("endless");
+            let ttl = Duration::MAX;
+            table.answer(now, Request { name: &name, command: Command::Acquire { holder: "a", ttl } })
+        };
+        for _ in 0..LEASES_MAX {
+            assert!(matches!(ask(start), Reply::Granted { ttl: TTL_MAX, .. }));
+        }
+        assert!(matches!(ask(start), Reply::Refused(_)));
+        assert!(matches!(ask(start + TTL_MAX), Reply::Granted { .. }));
+        let long = "x".repeat(NAME_MAX + 1);
+        assert!(matches!(acquire(&mut table, start, &long), Reply::Refused(_)));
+    }
+}

@@ -1,0 +1,103 @@
+//! A daemon that answers gateways: directly when they share a process, over a socket when they do not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use steelmill_core::{Clock as _, Daemon, DaemonRef, Result, Scope};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::door::{Door, Visitor};
+use crate::wire::{Frames, Malformed, Message, write_frame};
+use crate::world::{Clock, TcpStream};
+
+/// How many gateways may be connected.
+pub const CONNECTIONS: usize = 1024;
+
+/// Replies are sent when this much of them waits, or when no further request has arrived.
+const BATCH: usize = 64 * 1024;
+
+/// How long a gateway may take no byte of a reply that waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Answers requests, each at once and on its own.
+///
+/// Answering never waits, so that a request is carried out whole or not at all, whatever becomes of who sent it.
+pub trait Service: Daemon {
+    /// Its name on the command line.
+    const NAME: &'static str;
+    /// What it is asked.
+    type Request<'a>: Message<'a>;
+    /// What it answers.
+    type Reply: for<'a> Message<'a> + Send + 'static;
+
+    /// Carries `request` out.
+    fn answer(&self, request: Self::Request<'_>) -> Self::Reply;
+}
+
+/// Lets gateways in until told to stop.
+pub async fn serve<S: Service>(
+    service: &Arc<S>,
+    door: &Door,
+    clock: &DaemonRef<Clock>,
+    scope: &Scope,
+) -> Result {
+    while let Some(Visitor { stream, peer, place }) = door.next(scope, clock).await {
+        if place.is_none() {
+            tracing::warn!("{} turned {peer} away: {CONNECTIONS} gateways are connected", S::NAME);
+            continue;
+        }
+        let (service, clock, scope_of_connection) = (service.clone(), clock.share(), scope.clone());
+        scope.spawn("connection", async move {
+            let _place = place;
+            let conversation = converse(&*service, stream, &clock);
+            match scope_of_connection.until_stopping(conversation).await {
+                Some(Err(why)) => tracing::warn!("{} closed the connection of {peer}: {why}", S::NAME),
+                Some(Ok(())) | None => {}
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Answers one gateway until it closes.
+async fn converse<S: Service>(service: &S, mut stream: TcpStream, clock: &Clock) -> Result {
+    let mut frames = Frames::default();
+    let mut replies = Vec::new();
+    loop {
+        while answer_arrived(service, &mut frames, &mut replies)? {
+            flush(&mut stream, &mut replies, clock).await?;
+        }
+        flush(&mut stream, &mut replies, clock).await?;
+        if stream.read_buf(frames.space()).await? == 0 {
+            return match frames.is_empty() {
+                true => Ok(()),
+                false => Err(Malformed("the connection ends in the middle of a frame".into()).into()),
+            };
+        }
+    }
+}
+
+/// Answers the requests that have arrived; whether it stopped because there was a batch of replies to be sent first.
+fn answer_arrived<S: Service>(
+    service: &S,
+    frames: &mut Frames,
+    replies: &mut Vec<u8>,
+) -> Result<bool, Malformed> {
+    while replies.len() < BATCH {
+        match frames.next::<S::Request<'_>>()? {
+            Some(request) => write_frame(replies, &service.answer(request)),
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+async fn flush(stream: &mut TcpStream, replies: &mut Vec<u8>, clock: &Clock) -> Result {
+    let mut sent = 0;
+    while sent < replies.len() {
+        sent += clock.timeout(PATIENCE, stream.write(&replies[sent..])).await??;
+    }
+    replies.clear();
+    replies.shrink_to(BATCH);
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! The store: the data, and the truth about it.
+//!
+//! Every request, reads included, carries the fencing token of its sender's lease, and the store refuses any older than
+//! the newest it has seen. So from the moment the holder of a new lease has been answered once, nothing that a former
+//! holder sent earlier, however late it comes, can change or read anything. Nobody has to trust a clock for that.
+//!
+//! Every answer about a key is dated, so that of two answers that arrive in the wrong order the newer one is known.
+
+mod data;
+mod message;
+
+use std::sync::Arc;
+
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
+
+use crate::door::Door;
+use crate::hash::Keyed;
+use crate::service::{self, CONNECTIONS, Service};
+use crate::settings::Settings;
+use crate::world::{Clock, Entropy, Network};
+use data::Data;
+pub use message::{Command, Reply, Request, Value};
+
+const ADDRESS: &str = "127.0.0.1:6380";
+
+/// How many bytes of keys and values it takes.
+const MEMORY: usize = 1 << 30;
+
+/// Keys and values, for whoever holds the lease.
+pub struct Store {
+    data: Data,
+    clock: DaemonRef<Clock>,
+    network: DaemonRef<Network>,
+    /// Where gateways of other processes find it, if they do.
+    address: Option<String>,
+    door: SetOnce<Door>,
+}
+
+impl Daemon for Store {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        let hasher = Keyed::draw(&*factory.get::<Entropy>()?);
+        Ok(Self {
+            data: Data::new(hasher, MEMORY),
+            clock: factory.get()?,
+            network: factory.get()?,
+            address: factory.value::<Settings>()?.listen_for_gateways(Self::NAME, ADDRESS),
+            door: SetOnce::new(),
+        })
+    }
+
+    async fn prepare(&self, _scope: &Scope) -> Result {
+        match &self.address {
+            Some(address) => self.door.set(Door::open(&self.network, Self::NAME, address, CONNECTIONS).await?),
+            None => Ok(()),
+        }
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        match self.door.get() {
+            Ok(door) => service::serve(self, door, &self.clock, scope).await,
+            Err(_) => Ok(scope.stopping().await),
+        }
+    }
+}
+
+impl Service for Store {
+    const NAME: &'static str = "store";
+    type Request<'a> = Request<'a>;
+    type Reply = Reply;
+
+    fn answer(&self, request: Request<'_>) -> Reply {
+        self.data.answer(request)
+    }
+}

@@ -1,0 +1,136 @@
+//! Daemons in several processes.
+
+use crate::process::{Demo, PATIENCE, Raw};
+use std::time::{Duration, Instant};
+
+/// A store and a lease in one process, listening.
+fn back() -> (Demo, [String; 2]) {
+    let demo = Demo::start(&[
+        "--daemons",
+        "store,lease",
+        "--listen",
+        "store=127.0.0.1:0",
+        "--listen",
+        "lease=127.0.0.1:0",
+    ]);
+    let places = ["store", "lease"].map(|name| format!("{name}={}", demo.address(name)));
+    (demo, places)
+}
+
+fn gateway(places: &[String; 2]) -> Demo {
+    let [store, lease] = places;
+    let demo = Demo::start(&[
+        "--daemons",
+        "gateway",
+        "--listen",
+        "gateway=127.0.0.1:0",
+        "--connect",
+        store,
+        "--connect",
+        lease,
+        "--lease-ttl",
+        "500ms",
+    ]);
+    demo.address("gateway");
+    demo
+}
+
+/// Asks until the answer is `expected`.
+fn ask_until(raw: &mut Raw, command: &[u8], expected: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = raw.ask(command);
+        if answer == expected {
+            return;
+        }
+        assert!(
+            answer.starts_with("-NOTLEADER") || answer.starts_with("-UNAVAILABLE"),
+            "{answer}"
+        );
+        assert!(Instant::now() < deadline, "still {answer}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_second_gateway_takes_over_when_the_first_dies() {
+    let (back, places) = back();
+    let mut first = gateway(&places);
+    first.line("holds the lease");
+    let mut client = first.connect();
+    assert_eq!(client.ask(b"SET key value\r\n"), "+OK");
+
+    let second = gateway(&places);
+    let mut other = second.connect();
+    let hint = format!(
+        "-NOTLEADER this gateway does not hold the lease; try {}",
+        first.address("gateway")
+    );
+    ask_until(&mut other, b"GET key\r\n", &hint);
+
+    first.signal("KILL");
+    first.ended();
+    ask_until(&mut other, b"GET key\r\n", "$5");
+    other.expect(b"value\r\n");
+    drop(back);
+}
+
+#[test]
+fn a_gateway_that_stops_hands_the_lease_over_at_once() {
+    let (_back, places) = back();
+    let mut first = gateway(&places);
+    first.line("holds the lease");
+    let second = gateway(&places);
+    first.signal("TERM");
+    assert_eq!(first.ended().code(), Some(0), "{}", first.log());
+    second.line("holds the lease");
+}
+
+#[test]
+fn a_gateway_without_its_store_says_so_and_comes_back() {
+    let store = |place: &str| {
+        let store = Demo::start(&["--daemons", "store", "--listen", &format!("store={place}")]);
+        let address = store.address("store").to_string();
+        (store, address)
+    };
+    let (mut first_store, store_address) = store("127.0.0.1:0");
+    let lease = Demo::start(&["--daemons", "lease", "--listen", "lease=127.0.0.1:0"]);
+    let places = [
+        format!("store={store_address}"),
+        format!("lease={}", lease.address("lease")),
+    ];
+    let gateway = gateway(&places);
+    gateway.line("holds the lease");
+    let mut client = gateway.connect();
+    assert_eq!(client.ask(b"SET key value\r\n"), "+OK");
+    first_store.signal("KILL");
+    first_store.ended();
+    let answer = client.ask(b"SET key other\r\n");
+    let clear = ["-NOTLEADER", "-UNAVAILABLE", "-UNKNOWN"];
+    assert!(clear.iter().any(|code| answer.starts_with(code)), "{answer}");
+    let (_second_store, _) = store(&store_address);
+    ask_until(&mut client, b"SET key again\r\n", "+OK");
+}
+
+#[test]
+fn malformed_bytes_close_a_stores_connection_and_are_logged() {
+    let (back, places) = back();
+    let gateway = gateway(&places);
+    gateway.line("holds the lease");
+    for bytes in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x01\x77",
+        b"\x00\x00\x00\x00",
+    ] {
+        let mut raw = Raw::open(back.address("store"));
+        raw.send(bytes);
+        // Bytes it did not read make the system reset the connection; either way it is closed.
+        let mut rest = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut raw.0, &mut rest);
+        assert!(rest.is_empty(), "nothing is answered");
+    }
+    back.line("store closed the connection of");
+    back.line("malformed bytes: a frame of 1195725856 bytes");
+    assert_eq!(gateway.connect().ask(b"SET key value\r\n"), "+OK");
+}
