@@ -1,0 +1,244 @@
+//! The workloads on steelmill's sim, written as anybody would write them on its public interface.
+//!
+//! A node is a machine without daemons: the simulators this stands beside have no factories either.
+
+mod harness;
+mod meter;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::task::Poll;
+use std::time::Duration;
+
+use steelmill_core::Result;
+use steelmill_sim::{Machine, Seed, Settings, Sim, Task, TcpListener, TcpStream, simulate};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use harness::{CHUNK, Done, LATENCY, MESSAGE, Options, Sleeps, message, number, trace};
+
+const PORT: u16 = 7000;
+
+fn main() {
+    harness::main("steelmill", |options: &Options| {
+        let seed = Seed(options.seed);
+        Some(match options.workload.as_str() {
+            "w1" => fan(seed, 1, options.n()),
+            "w2" => fan(seed, options.clients, options.n()),
+            "w3" => beats(seed, options.hosts, options.seconds),
+            "w4" => bulk(seed, options.mb),
+            "w5" => sleeps(seed, options.tasks(), options.reps()),
+            "w6" => yields(seed, options.tasks(), options.reps()),
+            "w7" => start_ups(options.seeds),
+            _ => return None,
+        })
+    });
+}
+
+/// One run; every link takes the same time.
+fn run<F>(seed: Seed, ops: u64, scenario: impl Fn(Sim) -> F) -> Done
+where
+    F: Future<Output = Result> + 'static,
+{
+    let outcome = simulate(Settings::new(seed), &|sim| {
+        sim.set_latency(LATENCY..=LATENCY);
+        scenario(sim)
+    });
+    if let Some(failure) = outcome.failure {
+        panic!("seed {seed}: {failure}");
+    }
+    Done {
+        ops,
+        simulated: outcome.simulated,
+        steps: Some(outcome.polls),
+    }
+}
+
+/// Waits for tasks, all of which must succeed.
+async fn all(tasks: Vec<Task<io::Result<()>>>) -> Result {
+    for task in tasks {
+        task.await.expect("no task panics or is aborted")?;
+    }
+    Ok(())
+}
+
+/// Answers every connection of a machine until the run ends.
+fn serve(sim: Sim, machine: &Machine, listener: TcpListener, who: u64) {
+    let host = machine.clone();
+    machine.spawn("listener", async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            host.spawn("connection", echo(sim, stream, who));
+        }
+    });
+}
+
+async fn echo(sim: Sim, mut stream: TcpStream, who: u64) -> io::Result<()> {
+    let mut buffer = [0; MESSAGE];
+    loop {
+        stream.read_exact(&mut buffer).await?;
+        trace(who, || sim.elapsed(), number(&buffer));
+        stream.write_all(&buffer).await?;
+    }
+}
+
+async fn round_trips(sim: Sim, client: &Machine, server: &str, who: u64, n: u64) -> io::Result<()> {
+    let mut stream = client.network().connect((server, PORT)).await?;
+    let mut buffer = [0; MESSAGE];
+    for i in 0..n {
+        stream.write_all(&message(i)).await?;
+        stream.read_exact(&mut buffer).await?;
+        trace(who, || sim.elapsed(), number(&buffer));
+    }
+    Ok(())
+}
+
+fn fan(seed: Seed, clients: u64, n: u64) -> Done {
+    run(seed, clients * n, |sim| async move {
+        let server = sim.client("server");
+        serve(sim, &server, server.network().bind(("0.0.0.0", PORT)).await?, 0);
+        let mut tasks = Vec::new();
+        for client in 1..=clients {
+            let machine = sim.client(&format!("client-{client}"));
+            let host = machine.clone();
+            tasks.push(machine.spawn("client", async move {
+                round_trips(sim, &host, "server", client, n).await
+            }));
+        }
+        all(tasks).await
+    })
+}
+
+fn beats(seed: Seed, hosts: u64, seconds: u64) -> Done {
+    run(seed, hosts * seconds, |sim| async move {
+        let machines: Vec<Machine> = (0..hosts)
+            .map(|host| sim.client(&format!("host-{host}")))
+            .collect();
+        let mut tasks = Vec::new();
+        for (host, machine) in machines.iter().enumerate() {
+            let socket = machine.network().bind_udp(("0.0.0.0", PORT)).await?;
+            tasks.push(machine.spawn("inbox", async move {
+                let mut buffer = [0; MESSAGE];
+                for _ in 0..seconds {
+                    socket.recv_from(&mut buffer).await?;
+                    trace(host as u64, || sim.elapsed(), number(&buffer));
+                }
+                Ok(())
+            }));
+        }
+        for (host, machine) in machines.iter().enumerate() {
+            let socket = machine.network().bind_udp(("0.0.0.0", 0)).await?;
+            let next = (machines[(host + 1) % machines.len()].address(), PORT);
+            let clock = machine.clock();
+            tasks.push(machine.spawn("beat", async move {
+                for beat in 1..=seconds {
+                    clock.sleep(Duration::from_secs(1)).await;
+                    socket.send_to(&message(beat), next).await?;
+                }
+                Ok(())
+            }));
+        }
+        all(tasks).await
+    })
+}
+
+fn bulk(seed: Seed, mb: u64) -> Done {
+    let chunks = mb * 1024 * 1024 / CHUNK as u64;
+    run(seed, mb, |sim| async move {
+        let (sender, receiver) = (sim.client("sender"), sim.client("receiver"));
+        let listener = receiver.network().bind(("0.0.0.0", PORT)).await?;
+        let reading = receiver.spawn("reader", async move {
+            let (mut stream, _) = listener.accept().await?;
+            let mut buffer = vec![0; CHUNK];
+            for chunk in 0..chunks {
+                stream.read_exact(&mut buffer).await?;
+                trace(1, || sim.elapsed(), (chunk + 1) * CHUNK as u64);
+            }
+            Ok(())
+        });
+        let mut stream = sender.network().connect(("receiver", PORT)).await?;
+        let source = vec![0xA5; CHUNK];
+        for _ in 0..chunks {
+            stream.write_all(&source).await?;
+        }
+        all(vec![reading]).await
+    })
+}
+
+fn sleeps(seed: Seed, tasks: u64, reps: u64) -> Done {
+    run(seed, tasks * reps, |sim| async move {
+        let machine = sim.client("host");
+        let mut running = Vec::new();
+        for task in 0..tasks {
+            let clock = machine.clock();
+            running.push(machine.spawn("sleeper", async move {
+                let mut sleeps = Sleeps::new(seed.0, task);
+                for _ in 0..reps {
+                    clock.sleep(sleeps.next()).await;
+                    trace(task, || sim.elapsed(), 0);
+                }
+                Ok(())
+            }));
+        }
+        all(running).await
+    })
+}
+
+fn yields(seed: Seed, tasks: u64, reps: u64) -> Done {
+    run(seed, tasks * reps, |sim| async move {
+        let machine = sim.client("host");
+        let mut running = Vec::new();
+        for task in 0..tasks {
+            running.push(machine.spawn("yielder", async move {
+                for i in 0..reps {
+                    yield_now().await;
+                    trace(task, || Duration::ZERO, i);
+                }
+                Ok(())
+            }));
+        }
+        all(running).await
+    })
+}
+
+fn yield_now() -> impl Future<Output = ()> {
+    let mut yielded = false;
+    poll_fn(move |context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
+
+fn start_ups(seeds: u64) -> Done {
+    const NAMES: [&str; 3] = ["node-0", "node-1", "node-2"];
+    let (mut simulated, mut steps) = (Duration::ZERO, 0);
+    for seed in 0..seeds {
+        let done = run(Seed(seed), 1, |sim| async move {
+            let machines = NAMES.map(|name| sim.client(name));
+            for (node, machine) in machines.iter().enumerate() {
+                let listener = machine.network().bind(("0.0.0.0", PORT)).await?;
+                serve(sim, machine, listener, seed * 10 + node as u64);
+            }
+            let mut tasks = Vec::new();
+            for (node, machine) in machines.iter().enumerate() {
+                let host = machine.clone();
+                tasks.push(machine.spawn("dialer", async move {
+                    for peer in &NAMES[node + 1..] {
+                        round_trips(sim, &host, peer, seed * 10 + node as u64, 1).await?;
+                    }
+                    Ok(())
+                }));
+            }
+            all(tasks).await
+        });
+        simulated += done.simulated;
+        steps += done.steps.unwrap_or(0);
+    }
+    Done {
+        ops: seeds,
+        simulated,
+        steps: Some(steps),
+    }
+}
