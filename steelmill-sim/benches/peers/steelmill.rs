@@ -7,6 +7,7 @@ mod meter;
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use harness::{CHUNK, Done, LATENCY, MESSAGE, Options, Sleeps, message, number, trace};
 
 const PORT: u16 = 7000;
+const ANYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 fn main() {
     harness::main("steelmill", |options: &Options| {
@@ -94,7 +96,7 @@ async fn round_trips(sim: Sim, client: &Machine, server: &str, who: u64, n: u64)
 fn fan(seed: Seed, clients: u64, n: u64) -> Done {
     run(seed, clients * n, |sim| async move {
         let server = sim.client("server");
-        serve(sim, &server, server.network().bind(("0.0.0.0", PORT)).await?, 0);
+        serve(sim, &server, server.network().bind((ANYWHERE, PORT)).await?, 0);
         let mut tasks = Vec::new();
         for client in 1..=clients {
             let machine = sim.client(&format!("client-{client}"));
@@ -114,7 +116,7 @@ fn beats(seed: Seed, hosts: u64, seconds: u64) -> Done {
             .collect();
         let mut tasks = Vec::new();
         for (host, machine) in machines.iter().enumerate() {
-            let socket = machine.network().bind_udp(("0.0.0.0", PORT)).await?;
+            let socket = machine.network().bind_udp((ANYWHERE, PORT)).await?;
             tasks.push(machine.spawn("inbox", async move {
                 let mut buffer = [0; MESSAGE];
                 for _ in 0..seconds {
@@ -125,7 +127,7 @@ fn beats(seed: Seed, hosts: u64, seconds: u64) -> Done {
             }));
         }
         for (host, machine) in machines.iter().enumerate() {
-            let socket = machine.network().bind_udp(("0.0.0.0", 0)).await?;
+            let socket = machine.network().bind_udp((ANYWHERE, 0)).await?;
             let next = (machines[(host + 1) % machines.len()].address(), PORT);
             let clock = machine.clock();
             tasks.push(machine.spawn("beat", async move {
@@ -144,7 +146,7 @@ fn bulk(seed: Seed, mb: u64) -> Done {
     let chunks = mb * 1024 * 1024 / CHUNK as u64;
     run(seed, mb, |sim| async move {
         let (sender, receiver) = (sim.client("sender"), sim.client("receiver"));
-        let listener = receiver.network().bind(("0.0.0.0", PORT)).await?;
+        let listener = receiver.network().bind((ANYWHERE, PORT)).await?;
         let reading = receiver.spawn("reader", async move {
             let (mut stream, _) = listener.accept().await?;
             let mut buffer = vec![0; CHUNK];
@@ -218,7 +220,7 @@ fn start_ups(seeds: u64) -> Done {
         let done = run(Seed(seed), 1, |sim| async move {
             let machines = NAMES.map(|name| sim.client(name));
             for (node, machine) in machines.iter().enumerate() {
-                let listener = machine.network().bind(("0.0.0.0", PORT)).await?;
+                let listener = machine.network().bind((ANYWHERE, PORT)).await?;
                 serve(sim, machine, listener, seed * 10 + node as u64);
             }
             let mut tasks = Vec::new();
