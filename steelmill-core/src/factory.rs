@@ -3,12 +3,13 @@
 //! What always holds: a type is built once per factory; slots stand in an order of dependencies; an ancestor's daemon
 //! is shared only where nothing it was built from has been replaced on the way; nothing is added to a started ancestor.
 
+mod node;
 mod running;
 mod slots;
+mod values;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use anyhow::{anyhow, bail};
 
@@ -17,10 +18,11 @@ use crate::driver::{Driver, WorldDriver};
 use crate::graph::{Graph, GraphNode};
 use crate::{Daemon, DaemonRef, Deadlines, Panicked, Result, World};
 
-pub(crate) use running::Node;
+pub(crate) use node::{Hub, Node};
 pub use running::RunningFactory;
-use slots::{Key, Known, What, overrides};
-pub(crate) use slots::{Lookup, Place, Slot, SlotId, Slots};
+pub(crate) use slots::SlotId;
+use slots::{Held, Key, Known, Lookup, Place, Shared, Slot, Slots};
+use values::Values;
 
 /// How many factories may be nested, and how many daemons may wait for one another while being built.
 pub const DEPTH_MAX: usize = 128;
@@ -30,24 +32,22 @@ pub const DEPTH_MAX: usize = 128;
 /// A factory whose `get` failed can go on: what had been completed before the failure stays built.
 pub struct Factory {
     path: Arc<str>,
-    depth: usize,
     driver: Arc<dyn Driver>,
-    parent: Option<Parent>,
     deadlines: Deadlines,
-    lookup: Lookup,
+    /// The parent first. Held only while assembling.
+    ancestors: Vec<Arc<Node>>,
+    /// The parent's daemon on whose scope this was made.
+    maker: Option<SlotId>,
     slots: Slots,
+    shared: Vec<Shared>,
+    lookup: Lookup,
+    values: Values,
     /// Who is being built, innermost last. The first is the setup itself.
     frames: Vec<Frame>,
 }
 
-/// Where a child hangs.
-pub(crate) struct Parent {
-    pub(crate) node: Arc<Node>,
-    /// The daemon on whose scope it was made.
-    pub(crate) maker: Option<SlotId>,
-}
-
 /// Somebody who is asking: a daemon that is being built, or the setup.
+#[derive(Default)]
 struct Frame {
     key: Option<Key>,
     label: Label,
@@ -58,48 +58,10 @@ struct Frame {
 impl Factory {
     /// The factory at the top. Hands out the world's clock, network, entropy and spawner as daemons.
     pub fn root<W: World>(name: &str, world: W) -> Factory {
-        Self::in_world(name.into(), 0, None, Deadlines::default(), world)
-    }
-
-    fn in_world<W: World>(
-        path: Arc<str>,
-        depth: usize,
-        parent: Option<Parent>,
-        deadlines: Deadlines,
-        world: W,
-    ) -> Factory {
         let driver = Arc::new(WorldDriver::new(&world));
-        let mut factory = Self::new(path, depth, driver, parent, deadlines);
-        factory.supply(world.clock());
-        factory.supply(world.network());
-        factory.supply(world.entropy());
-        factory.supply(world.spawner());
+        let mut factory = Self::new(name.into(), driver, Deadlines::default(), Values::default());
+        factory.supply(world);
         factory
-    }
-
-    fn new(
-        path: Arc<str>,
-        depth: usize,
-        driver: Arc<dyn Driver>,
-        parent: Option<Parent>,
-        deadlines: Deadlines,
-    ) -> Factory {
-        let setup = Frame {
-            key: None,
-            label: Label::Borrowed("the setup"),
-            needs: Vec::new(),
-            made_from: Vec::new(),
-        };
-        Factory {
-            path,
-            depth,
-            driver,
-            parent,
-            deadlines,
-            lookup: Lookup::new(),
-            slots: Slots::default(),
-            frames: vec![setup],
-        }
     }
 
     /// The daemon of this type: this factory's own; else the nearest ancestor's, where nothing it was built from has
@@ -120,8 +82,8 @@ impl Factory {
     /// names who asked.
     pub fn build<T: Daemon>(&mut self) -> Result<DaemonRef<T>> {
         let key = Key::daemon::<T>();
-        let own = self.lookup.get(&key).is_some_and(Known::is_own);
-        if !own {
+        let own = self.lookup.get(&key);
+        if !own.is_some_and(|known| matches!(known.place, Place::Own(_))) {
             self.refuse_if_asked(key, &label::<T>(), "built here")?;
             self.construct::<T>(key)?;
         }
@@ -163,11 +125,7 @@ impl Factory {
     pub fn provide_value<V: Send + Sync + 'static>(&mut self, value: V) -> Result {
         let key = Key::value::<V>();
         self.refuse_if_asked(key, &label::<V>(), "provided")?;
-        let known = Known {
-            what: What::Value(Box::new(Arc::new(value))),
-            asked_by: None,
-        };
-        self.lookup.insert(key, known);
+        self.values.insert(value);
         Ok(())
     }
 
@@ -182,22 +140,13 @@ impl Factory {
 
     /// The value of this type, if there is one.
     pub fn try_value<V: Send + Sync + 'static>(&mut self) -> Option<Arc<V>> {
-        let key = Key::value::<V>();
-        self.asker().made_from.push(key);
-        if !self.lookup.contains_key(&key) {
-            let known = Known {
-                what: self.find_value(key),
-                asked_by: None,
-            };
-            self.lookup.insert(key, known);
+        let value = self.values.get().cloned();
+        let asker = self.asker();
+        // What the setup looks for in vain it may still provide; what a daemon misses has shaped that daemon.
+        if value.is_some() || asker.key.is_some() {
+            asker.made_from.push(Key::value::<V>());
         }
-        self.note_asker(key);
-        let value = match &self.lookup.get(&key)?.what {
-            What::Value(value) => value,
-            What::SharedValue(up) => self.ancestor(*up).own_value(key)?,
-            _ => return None,
-        };
-        value.downcast_ref::<Arc<V>>().cloned()
+        value
     }
 
     /// Sets how long starting and stopping this factory may take. Children made from it begin with the same.
@@ -210,96 +159,143 @@ impl Factory {
         &self.path
     }
 
-    /// What has been built so far, and from what.
+    /// What has been built so far, and from what. Shared daemons come first, then those built here.
     pub fn graph(&self) -> Graph {
-        let mut shared = BTreeMap::new();
-        for (_, slot) in self.slots.iter() {
-            for need in &slot.needs {
-                if let Place::Shared { up, slot } = *need {
-                    shared.entry((up, slot)).or_insert(0);
-                }
-            }
-        }
-        let mut nodes = Vec::new();
-        for (&(up, slot), index) in &mut shared {
-            *index = nodes.len();
-            let owner = self.ancestor(up);
-            nodes.push(GraphNode {
-                label: owner.slots.get(slot).label.clone(),
-                owner: Some(owner.path.to_string()),
+        let shared = self.shared.iter().map(|shared| {
+            let owner = &self.ancestors[shared.level];
+            GraphNode {
+                label: owner.slots.get(shared.slot).label.clone(),
+                owner: Some(owner.hub.path.to_string()),
                 needs: Vec::new(),
-            });
-        }
-        let first_own = nodes.len();
-        for (_, slot) in self.slots.iter() {
-            let index = |need: &Place| match *need {
-                Place::Own(slot) => first_own + slot.index(),
-                Place::Shared { up, slot } => shared[&(up, slot)],
-            };
-            nodes.push(GraphNode {
-                label: slot.label.clone(),
-                owner: None,
-                needs: slot.needs.iter().map(index).collect(),
-            });
-        }
-        Graph::new(&self.path, nodes)
+            }
+        });
+        let index = |need: &Place| match *need {
+            Place::Shared(index) => index as usize,
+            Place::Own(slot) => self.shared.len() + slot.index(),
+        };
+        let own = self.slots.iter().map(|(_, slot)| GraphNode {
+            label: slot.label.clone(),
+            owner: None,
+            needs: slot.needs.iter().map(index).collect(),
+        });
+        Graph::new(&self.path, shared.chain(own).collect())
     }
 }
 
 // Building and sharing.
 impl Factory {
+    fn new(path: Arc<str>, driver: Arc<dyn Driver>, deadlines: Deadlines, values: Values) -> Factory {
+        let setup = Frame {
+            label: Label::Borrowed("the setup"),
+            ..Frame::default()
+        };
+        Factory {
+            path,
+            driver,
+            deadlines,
+            ancestors: Vec::new(),
+            maker: None,
+            slots: Slots::default(),
+            shared: Vec::new(),
+            lookup: Lookup::new(),
+            values,
+            frames: vec![setup],
+        }
+    }
+
+    /// A child that shares the parent's world.
+    pub(crate) fn child(name: &str, parent: Arc<Node>, maker: Option<SlotId>) -> Result<Factory> {
+        let driver = parent.hub.driver.clone();
+        Self::inside(name, parent, maker, driver)
+    }
+
+    /// A child in a world of its own.
+    pub(crate) fn child_in<W: World>(
+        name: &str,
+        parent: Arc<Node>,
+        maker: Option<SlotId>,
+        world: W,
+    ) -> Result<Factory> {
+        let driver = Arc::new(WorldDriver::new(&world));
+        let mut factory = Self::inside(name, parent, maker, driver)?;
+        factory.supply(world);
+        Ok(factory)
+    }
+
+    fn inside(
+        name: &str,
+        parent: Arc<Node>,
+        maker: Option<SlotId>,
+        driver: Arc<dyn Driver>,
+    ) -> Result<Factory> {
+        let path = &parent.hub.path;
+        if parent.hub.is_stopping() {
+            bail!("{path} is stopping: {name} cannot be made in it");
+        }
+        if parent.hub.depth >= DEPTH_MAX {
+            bail!(
+                "{path} is nested {DEPTH_MAX} factories deep, which is the limit: {name} cannot be made in it"
+            );
+        }
+        let path = format!("{path}/{name}").into();
+        let values = Values::inside(parent.values.clone());
+        let mut factory = Self::new(path, driver, parent.hub.deadlines, values);
+        factory.maker = maker;
+        let mut next = Some(parent);
+        while let Some(node) = next {
+            next = node.parent.as_ref().and_then(Weak::upgrade);
+            factory.ancestors.push(node);
+        }
+        Ok(factory)
+    }
+
+    fn supply<W: World>(&mut self, world: W) {
+        self.supply_one(world.clock());
+        self.supply_one(world.network());
+        self.supply_one(world.entropy());
+        self.supply_one(world.spawner());
+    }
+
     /// Finds a daemon or builds it.
     fn obtain<T: Daemon>(&mut self) -> Result<Place> {
         let key = Key::daemon::<T>();
-        let place = match self.lookup.get(&key).map(|known| &known.what) {
-            Some(What::Daemon(place)) => *place,
-            _ => match self.find_shared(key) {
-                Some(place) => {
-                    let known = Known {
-                        what: What::Daemon(place),
-                        asked_by: None,
-                    };
-                    self.lookup.insert(key, known);
-                    place
-                }
+        let place = match self.lookup.get(&key) {
+            Some(known) => known.place,
+            None => match self.share(key) {
+                Some(place) => place,
                 None => Place::Own(self.construct::<T>(key)?),
             },
         };
-        self.note_asker(key);
+        let asker = self.asker().label.clone();
+        if let Some(known) = self.lookup.get_mut(&key) {
+            known.asked_by.get_or_insert(asker);
+        }
         Ok(place)
     }
 
-    /// The nearest ancestor's daemon, unless something it was built from is different here or on the way.
-    fn find_shared(&self, key: Key) -> Option<Place> {
-        let mut up = 1;
-        let mut owner = &self.parent.as_ref()?.node;
-        let slot = loop {
-            match owner.own_slot(key) {
-                Some(slot) => break slot,
-                None => owner = owner.parent.as_ref()?,
-            }
-            up += 1;
-        };
-        let made_from = &owner.slots.get(slot).made_from;
-        let being_built = |key: &Key| self.frames.iter().any(|frame| frame.key == Some(*key));
-        let replaced = overrides(&self.lookup, made_from)
-            || being_built(&key)
-            || made_from.iter().any(being_built)
-            || (1..up).any(|level| overrides(&self.ancestor(level).lookup, made_from));
-        (!replaced).then_some(Place::Shared { up, slot })
-    }
-
-    fn find_value(&self, key: Key) -> What {
-        let mut up = 1;
-        let mut next = self.parent.as_ref().map(|parent| &parent.node);
-        while let Some(node) = next {
-            if node.own_value(key).is_some() {
-                return What::SharedValue(up);
-            }
-            next = node.parent.as_ref();
-            up += 1;
+    /// Takes the nearest ancestor's daemon, unless something it was built from is different here or on the way.
+    fn share(&mut self, key: Key) -> Option<Place> {
+        let mut owners = self.ancestors.iter().enumerate();
+        let (level, slot) = owners.find_map(|(level, node)| Some((level, node.own_slot(key)?)))?;
+        let slot_there = self.ancestors[level].slots.get(slot);
+        let made_from = &slot_there.made_from;
+        let is_being_built = |key: &Key| self.frames.iter().any(|frame| frame.key == Some(*key));
+        let is_replaced = is_being_built(&key)
+            || made_from.iter().any(is_being_built)
+            || replaces(&self.lookup, &self.values, made_from)
+            || (self.ancestors[..level].iter()).any(|node| replaces(&node.lookup, &node.values, made_from));
+        if is_replaced {
+            return None;
         }
-        What::Absent
+        let place = Place::Shared(u32::try_from(self.shared.len()).ok()?);
+        let shared = Shared {
+            daemon: slot_there.daemon.clone(),
+            level,
+            slot,
+        };
+        self.shared.push(shared);
+        self.insert(key, place);
+        Some(place)
     }
 
     /// Builds a daemon in a new slot.
@@ -334,10 +330,12 @@ impl Factory {
             None => Ok(self.add(key, label.clone(), daemon, frame.needs, frame.made_from.clone())),
         });
         outcome.map_err(|error| {
-            // Whoever asked may go on without it, and so was shaped by what made this one fail.
             let asker = self.asker();
-            asker.made_from.push(key);
-            asker.made_from.extend(frame.made_from);
+            if asker.key.is_some() {
+                // It may go on without, and then was shaped by whatever made this one fail.
+                asker.made_from.push(key);
+                asker.made_from.extend(frame.made_from);
+            }
             match self.frames.len() {
                 1 => error.context(format!("{}: building {label}", self.path)),
                 _ => error.context(format!("building {label}")),
@@ -345,15 +343,15 @@ impl Factory {
         })
     }
 
-    fn supply<T: Daemon>(&mut self, capability: T) {
-        let slot = Slot {
+    fn supply_one<T: Daemon>(&mut self, capability: T) {
+        let id = self.slots.push(Slot {
             label: label::<T>(),
-            daemon: Box::new(DaemonRef::new(capability)),
+            daemon: Arc::new(DaemonRef::new(capability)),
             needs: Box::default(),
             made_from: Box::default(),
             is_capability: true,
-        };
-        self.insert(Key::daemon::<T>(), slot);
+        });
+        self.insert(Key::daemon::<T>(), Place::Own(id));
     }
 
     fn add<T: Daemon>(
@@ -368,73 +366,80 @@ impl Factory {
         needs.dedup();
         made_from.sort_unstable();
         made_from.dedup();
-        let slot = Slot {
+        let id = self.slots.push(Slot {
             label,
-            daemon: Box::new(DaemonRef::new(daemon)),
+            daemon: Arc::new(DaemonRef::new(daemon)),
             needs: needs.into(),
             made_from: made_from.into(),
             is_capability: false,
-        };
-        self.insert(key, slot)
+        });
+        self.insert(key, Place::Own(id));
+        id
     }
 
-    fn insert(&mut self, key: Key, slot: Slot) -> SlotId {
-        let id = self.slots.push(slot);
-        let known = Known {
-            what: What::Daemon(Place::Own(id)),
-            asked_by: None,
-        };
-        self.lookup.insert(key, known);
-        id
+    fn insert(&mut self, key: Key, place: Place) {
+        self.lookup.insert(
+            key,
+            Known {
+                place,
+                asked_by: None,
+            },
+        );
     }
 
     /// Gives a ref to the asker, who depends on it from now on.
     fn hand_out<T: Daemon>(&mut self, place: Place) -> DaemonRef<T> {
-        let slot = self.slot(place);
-        let daemon = reference::<T>(slot).share();
-        let made_from = slot.made_from.clone();
-        let asker = self.asker();
+        let asker = self.frames.last_mut().expect("the setup's frame is never popped");
         asker.needs.push(place);
+        let slot = match place {
+            Place::Own(slot) => self.slots.get(slot),
+            Place::Shared(index) => {
+                let shared = &self.shared[index as usize];
+                self.ancestors[shared.level].slots.get(shared.slot)
+            }
+        };
         if asker.key.is_some() {
             asker.made_from.push(Key::daemon::<T>());
-            asker.made_from.extend(made_from);
+            asker.made_from.extend_from_slice(&slot.made_from);
         }
-        daemon
-    }
-
-    fn note_asker(&mut self, key: Key) {
-        let asker = self.asker().label.clone();
-        if let Some(known) = self.lookup.get_mut(&key) {
-            known.asked_by.get_or_insert(asker);
-        }
+        reference::<T>(&*slot.daemon).share()
     }
 
     /// Nothing may be replaced after it, or anything built from it, was handed out.
     fn refuse_if_asked(&self, key: Key, label: &str, what: &str) -> Result {
         let path = &self.path;
-        if let Some(known) = self.lookup.get(&key) {
-            match &known.asked_by {
-                Some(asker) => {
-                    bail!("{path}: {label} cannot be {what} any more: {asker} asked for it before")
-                }
-                None => bail!("{path}: {label} cannot be {what}: it was provided before"),
-            }
+        let asked_daemon = self.lookup.get(&key).and_then(|known| known.asked_by.as_ref());
+        let asked_while_building = || self.frames.iter().find(|frame| frame.made_from.contains(&key));
+        let asked_before = || self.slots.iter().find(|(_, slot)| slot.is_made_from(key));
+        let asker = asked_daemon
+            .or_else(|| asked_while_building().map(|frame| &frame.label))
+            .or_else(|| asked_before().map(|(_, slot)| &slot.label));
+        if let Some(asker) = asker {
+            bail!("{path}: {label} cannot be {what} any more: {asker} asked for it before");
+        }
+        if self.lookup.contains_key(&key) || self.values.has_own(key) {
+            bail!("{path}: {label} cannot be {what}: it was provided before");
         }
         if self.frames.iter().any(|frame| frame.key == Some(key)) {
             bail!("{path}: {label} cannot be {what}: it is being built");
         }
         for known in self.lookup.values() {
-            if let (What::Daemon(place @ Place::Shared { up, .. }), Some(asker)) =
-                (&known.what, &known.asked_by)
-            {
-                let shared = self.slot(*place);
-                if shared.made_from.binary_search(&key).is_ok() {
-                    let (owner, shared) = (&self.ancestor(*up).path, &shared.label);
-                    bail!(
-                        "{path}: {label} cannot be {what} any more: {asker} asked before for {shared} of {owner}, \
-                         which was built from it"
-                    );
-                }
+            let Known {
+                place: Place::Shared(index),
+                asked_by: Some(asker),
+            } = known
+            else {
+                continue;
+            };
+            let shared = &self.shared[*index as usize];
+            let owner = &self.ancestors[shared.level];
+            let slot = owner.slots.get(shared.slot);
+            if slot.is_made_from(key) {
+                bail!(
+                    "{path}: {label} cannot be {what} any more: {asker} asked before for {} of {}, which was built from it",
+                    slot.label,
+                    owner.hub.path
+                );
             }
         }
         Ok(())
@@ -443,22 +448,27 @@ impl Factory {
     fn asker(&mut self) -> &mut Frame {
         self.frames.last_mut().expect("the setup's frame is never popped")
     }
+}
 
-    fn slot(&self, place: Place) -> &Slot {
-        match place {
-            Place::Own(slot) => self.slots.get(slot),
-            Place::Shared { up, slot } => self.ancestor(up).slots.get(slot),
-        }
-    }
-
-    /// The ancestor that many levels above; the parent is one above.
-    fn ancestor(&self, up: u32) -> &Arc<Node> {
-        let parent = self.parent.as_ref().expect("only a child has shared anything");
-        parent.node.above(up - 1)
+/// Whether a factory has something of its own in place of anything in `made_from`, which is sorted.
+fn replaces(lookup: &Lookup, values: &Values, made_from: &[Key]) -> bool {
+    let is_own = |known: &Known| matches!(known.place, Place::Own(_));
+    if lookup.len() + values.own_keys().len() <= made_from.len() {
+        let daemons = lookup
+            .iter()
+            .filter(|(_, known)| is_own(known))
+            .map(|(key, _)| key);
+        daemons
+            .chain(values.own_keys())
+            .any(|key| made_from.binary_search(key).is_ok())
+    } else {
+        made_from
+            .iter()
+            .any(|key| lookup.get(key).is_some_and(is_own) || values.has_own(*key))
     }
 }
 
-fn reference<T: Daemon>(slot: &Slot) -> &DaemonRef<T> {
-    let daemon = slot.daemon.reference().downcast_ref();
-    daemon.expect("a slot is found by the type of what it holds")
+fn reference<T: Daemon>(daemon: &dyn Held) -> &DaemonRef<T> {
+    let daemon = daemon.reference().downcast_ref();
+    daemon.expect("a daemon is found by its type")
 }

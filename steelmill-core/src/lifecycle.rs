@@ -1,20 +1,108 @@
 //! How all daemons of a factory start and stop.
 //!
 //! Each running factory has one supervisor: a task that owns everything there is to know about the lifecycle, so that
-//! nothing is locked. All that happens reaches it as an [`Event`]; a plain state machine, [`plan`], decides; the
+//! nothing is locked. All that happens reaches it as an [`Event`]; a plain state machine, the plan, decides; the
 //! supervisor acts. User code runs in tasks of its own and can neither block nor break the supervisor.
 
 mod event;
+mod plan;
+mod supervisor;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::factory::{Hub, SlotId};
+use crate::scope::Leash;
+use crate::{Factory, Report, RunningFactory, StartError};
 
 pub(crate) use event::{ChildId, Ended, Event, Events, Join, Membership};
-
-use crate::{Factory, Phase, Report, RunningFactory, StartError};
+use plan::Plan;
+use supervisor::Supervisor;
 
 impl Factory {
-    /// Prepares all daemons, dependencies first, and runs them.
+    /// Prepares all daemons, dependencies first and independent ones at the same time; then runs them.
+    ///
+    /// Returns when all are prepared and their `run`s have been started.
+    ///
+    /// # Cancellation
+    /// Dropping the future rolls back: what was being prepared is dropped, what had been prepared is stopped.
+    ///
+    /// # Errors
+    /// When a daemon fails to prepare, panics, or is not done at the deadline; when the factory is told to stop
+    /// meanwhile; when an ancestor is stopping. By then what had been prepared has been stopped again, in reverse
+    /// order, and the error's report says everything that went wrong.
     pub async fn start(self) -> Result<RunningFactory, StartError> {
-        let error = anyhow::anyhow!("the lifecycle is not built yet");
-        let report = Report::of(self.path().into(), Phase::Prepare, error);
-        Err(StartError::new(std::sync::Arc::new(report)))
+        let path = self.path().into();
+        let (mut interest, started) = launch(self);
+        let outcome = started.await;
+        interest.0 = None;
+        outcome.unwrap_or_else(|_| Err(StartError::new(Arc::new(Report::abandoned(path)))))
     }
+}
+
+/// Held by whoever waits for a start; its drop before the end rolls back.
+struct Interest(Option<Events>);
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        if let Some(events) = &self.0 {
+            let _ = events.send(Event::StartDropped);
+        }
+    }
+}
+
+type Started = oneshot::Receiver<Result<RunningFactory, StartError>>;
+
+/// Freezes a factory and hands it to a supervisor.
+fn launch(factory: Factory) -> (Interest, Started) {
+    let (events, inbox) = mpsc::unbounded_channel();
+    let (end, ended) = oneshot::channel();
+    let (started, when_started) = oneshot::channel();
+    let interest = Interest(Some(events.clone()));
+
+    let memberships = join_ancestors(&factory, &events);
+    let node = Arc::new(factory.freeze(events, ended.shared()));
+    let mut plan = Plan::new(node.hub.deadlines);
+    let mut leashes = Vec::new();
+    for (id, slot) in node.slots.iter() {
+        let has_lifecycle = !slot.is_capability;
+        plan.add(has_lifecycle, slot.own_needs().collect());
+        leashes.push(has_lifecycle.then(|| Arc::new(Leash::new(&node, id, slot.label.clone()))));
+    }
+    let driver = node.hub.driver.clone();
+    let supervisor = Supervisor {
+        report: Report::new(node.hub.path.clone()),
+        node,
+        inbox,
+        leashes,
+        plan,
+        children: BTreeMap::new(),
+        joining: memberships.len(),
+        memberships,
+        timer: None,
+        started: Some(started),
+        end,
+    };
+    driver.spawn("supervisor", Box::pin(supervisor.run()));
+    (interest, when_started)
+}
+
+/// Asks every ancestor that has to wait for this factory to take it in.
+fn join_ancestors(factory: &Factory, events: &Events) -> Vec<Membership> {
+    let join = |(hub, slots, is_first): (Arc<Hub>, Vec<SlotId>, bool)| {
+        let id = ChildId(hub.next_child());
+        hub.tell(Event::Join(Box::new(Join {
+            id,
+            child: factory.path().into(),
+            ancestor: hub.path.clone(),
+            events: events.clone(),
+            slots,
+            is_first,
+        })));
+        Membership { id, ancestor: hub }
+    };
+    factory.owners().map(join).collect()
 }

@@ -277,3 +277,18 @@ pub struct Overstayed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("abandoned: its runtime or machine went away before it was stopped")]
 pub struct Abandoned;
+
+/// There was no time left to tell a daemon to stop; it was aborted where it was.
+#[derive(Debug, thiserror::Error)]
+#[error("was aborted without being told to stop: what depends on it had used up the time")]
+pub(crate) struct NotTold;
+
+/// What was aborted did not end, because it never comes to an await.
+#[derive(Debug, thiserror::Error)]
+#[error("did not end when it was aborted: it blocks its thread")]
+pub(crate) struct Stuck;
+
+/// The executor dropped a task of core's.
+#[derive(Debug, thiserror::Error)]
+#[error("its task was dropped by the runtime")]
+pub(crate) struct Lost;

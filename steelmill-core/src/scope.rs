@@ -5,14 +5,14 @@ mod signal;
 mod tasks;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use anyhow::anyhow;
 use futures::FutureExt;
 use tracing::Span;
 
 use crate::daemon::Label;
-use crate::factory::{Node, Parent, SlotId};
-use crate::lifecycle::{Event, Events};
+use crate::factory::{Hub, Node, SlotId};
 use crate::{Error, Factory, Result, World};
 
 pub(crate) use guarded::{Ending, Guarded, Outcome};
@@ -20,15 +20,14 @@ use signal::Signal;
 use tasks::Tasks;
 
 /// What a daemon is given to run with. Cheap to clone; its tasks take clones along.
+///
+/// A scope keeps no daemon alive: a daemon may hold its own.
 #[derive(Clone)]
-pub struct Scope {
-    node: Arc<Node>,
-    leash: Arc<Leash>,
-}
+pub struct Scope(Arc<Leash>);
 
 impl Scope {
-    pub(crate) fn new(node: Arc<Node>, leash: Arc<Leash>) -> Self {
-        Scope { node, leash }
+    pub(crate) fn new(leash: Arc<Leash>) -> Self {
+        Scope(leash)
     }
 
     /// Resolves when the daemon is told to stop.
@@ -41,7 +40,7 @@ impl Scope {
 
     /// Whether the daemon has been told to stop.
     pub fn is_stopping(&self) -> bool {
-        self.leash.stopping.is_raised()
+        self.0.stopping.is_raised()
     }
 
     /// Waits for `future`; `None` when the daemon is told to stop first.
@@ -65,7 +64,7 @@ impl Scope {
         &self,
         future: F,
     ) -> impl Future<Output = Option<F::Output>> + Send {
-        self.leash.stopping.or(future)
+        self.0.stopping.or(future)
     }
 
     /// Starts a task that belongs to the daemon: awaited when the daemon stops, and aborted and named at the deadline.
@@ -79,7 +78,7 @@ impl Scope {
     where
         F: Future<Output: TaskOutput> + Send + 'static,
     {
-        if !self.leash.tasks.admit(name) {
+        if !self.0.tasks.admit(name) {
             let (factory, daemon) = (self.path(), self.daemon());
             tracing::warn!(
                 factory,
@@ -89,10 +88,10 @@ impl Scope {
             );
             return;
         }
-        let span = tracing::info_span!(parent: &self.leash.span, "task", name);
+        let span = tracing::info_span!(parent: &self.0.span, "task", name);
         let work = async move { Some(future.await.into_result()) };
-        let task = Guarded::new(work, span, Ending::task(self.leash.clone(), name));
-        self.node.driver.spawn(name, Box::pin(task));
+        let task = Guarded::new(work, span, Ending::task(self.0.clone(), name));
+        self.0.hub.driver.spawn(name, Box::pin(task));
     }
 
     /// A child factory: a lifetime inside this one. It shares this factory's daemons and stops before this daemon
@@ -102,7 +101,7 @@ impl Scope {
     /// When this factory is stopping or has ended; when factories are nested more than
     /// [`DEPTH_MAX`](crate::DEPTH_MAX) deep.
     pub fn child(&self, name: &str) -> Result<Factory> {
-        Factory::child(name, self.parent())
+        Factory::child(name, self.parent(name)?, Some(self.0.slot))
     }
 
     /// A child factory in a place of its own: with its own clock, network, entropy and tasks.
@@ -110,33 +109,31 @@ impl Scope {
     /// # Errors
     /// As [`child`](Scope::child).
     pub fn child_in<W: World>(&self, name: &str, world: W) -> Result<Factory> {
-        Factory::child_in(name, self.parent(), world)
+        Factory::child_in(name, self.parent(name)?, Some(self.0.slot), world)
     }
 
     /// Asks the whole factory to stop. Returns at once; this daemon's turn comes when nothing depends on it any more.
     pub fn request_stop(&self) {
-        self.node.request_stop();
+        self.0.hub.request_stop();
     }
 
     /// The path of the factory: `demo/lease-7`.
     pub fn path(&self) -> &str {
-        &self.node.path
+        &self.0.hub.path
     }
 
     /// What the daemon is called: `Gateway`.
     pub fn daemon(&self) -> &str {
-        &self.leash.label
+        &self.0.label
     }
 
     pub(crate) fn span(&self) -> &Span {
-        &self.leash.span
+        &self.0.span
     }
 
-    fn parent(&self) -> Parent {
-        Parent {
-            node: self.node.clone(),
-            maker: Some(self.leash.slot),
-        }
+    fn parent(&self, name: &str) -> Result<Arc<Node>> {
+        let parent = self.0.node.upgrade();
+        parent.ok_or_else(|| anyhow!("{} has ended: {name} cannot be made in it", self.path()))
     }
 }
 
@@ -166,6 +163,8 @@ impl TaskOutput for Result<(), Error> {
 
 /// What the supervisor and everything that runs for one daemon share.
 pub(crate) struct Leash {
+    pub(crate) hub: Arc<Hub>,
+    node: Weak<Node>,
     pub(crate) slot: SlotId,
     pub(crate) label: Label,
     pub(crate) span: Span,
@@ -174,24 +173,19 @@ pub(crate) struct Leash {
     /// Whatever still runs for the daemon is dropped.
     pub(crate) killed: Signal,
     pub(crate) tasks: Tasks,
-    pub(crate) events: Events,
 }
 
 impl Leash {
-    pub(crate) fn new(path: &str, slot: SlotId, label: Label, events: Events) -> Self {
+    pub(crate) fn new(node: &Arc<Node>, slot: SlotId, label: Label) -> Self {
         Leash {
+            hub: node.hub.clone(),
+            node: Arc::downgrade(node),
             slot,
-            span: tracing::info_span!("daemon", factory = path, daemon = &*label),
+            span: tracing::info_span!("daemon", factory = &*node.hub.path, daemon = &*label),
             label,
             stopping: Signal::default(),
             killed: Signal::default(),
             tasks: Tasks::default(),
-            events,
         }
-    }
-
-    pub(crate) fn tell(&self, event: Event) {
-        // Nobody listens when the supervisor is gone, and then there is nothing left to do.
-        let _ = self.events.send(event);
     }
 }

@@ -23,11 +23,11 @@ impl SlotId {
     }
 }
 
-/// Where a daemon lives, as seen from one factory: in a slot of its own, or in that of the ancestor `up` levels above.
+/// Where a factory finds a daemon: in a slot of its own, or among those that ancestors share with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
+    Shared(u32),
     Own(SlotId),
-    Shared { up: u32, slot: SlotId },
 }
 
 /// What can be looked up: a daemon or a plain value, by type.
@@ -46,53 +46,39 @@ impl Key {
     }
 }
 
-/// What a factory knows about a key somebody asked for or provided.
+/// A daemon that was built, provided or shared.
 pub(crate) struct Known {
-    pub(crate) what: What,
+    pub(crate) place: Place,
     /// Who asked first; nobody may have, when it was provided.
     pub(crate) asked_by: Option<Label>,
 }
 
-pub(crate) enum What {
-    Daemon(Place),
-    /// A value of this factory's own: an `Arc<V>`.
-    Value(Box<dyn Any + Send + Sync>),
-    /// A value of the ancestor that many levels above.
-    SharedValue(u32),
-    /// A value somebody looked for and did not find.
-    Absent,
-}
-
-impl Known {
-    /// Whether it belongs to this factory, so that nothing built from an ancestor's can be shared past it.
-    pub(crate) fn is_own(&self) -> bool {
-        matches!(self.what, What::Daemon(Place::Own(_)) | What::Value(_))
-    }
-}
-
 pub(crate) type Lookup = BTreeMap<Key, Known>;
-
-/// Whether `lookup` has something of its own in place of anything in `made_from`, which is sorted.
-pub(crate) fn overrides(lookup: &Lookup, made_from: &[Key]) -> bool {
-    if lookup.len() <= made_from.len() {
-        let mut own = lookup.iter().filter(|(_, known)| known.is_own());
-        own.any(|(key, _)| made_from.binary_search(key).is_ok())
-    } else {
-        let mut known = made_from.iter().filter_map(|key| lookup.get(key));
-        known.any(Known::is_own)
-    }
-}
 
 /// A built daemon.
 pub(crate) struct Slot {
     pub(crate) label: Label,
-    pub(crate) daemon: Box<dyn Held>,
-    /// What it was handed while it was built.
+    pub(crate) daemon: Arc<dyn Held>,
+    /// What it was handed while it was built. Sorted.
     pub(crate) needs: Box<[Place]>,
     /// Every type it was built from, however far down; values that were looked for and absent too. Sorted.
     pub(crate) made_from: Box<[Key]>,
     /// Supplied by the world: it is handed out like a daemon, but there is nothing to prepare, run or stop.
     pub(crate) is_capability: bool,
+}
+
+impl Slot {
+    pub(crate) fn is_made_from(&self, key: Key) -> bool {
+        self.made_from.binary_search(&key).is_ok()
+    }
+
+    /// Those of its own factory's slots that it needs.
+    pub(crate) fn own_needs(&self) -> impl Iterator<Item = SlotId> {
+        self.needs.iter().filter_map(|need| match need {
+            Place::Own(slot) => Some(*slot),
+            Place::Shared(_) => None,
+        })
+    }
 }
 
 /// A factory's slots.
@@ -114,10 +100,6 @@ impl Slots {
         (0..).map(SlotId).zip(&self.0)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// Takes out the last slot: nothing that is left was built from it.
     pub(crate) fn pop(&mut self) -> Option<Slot> {
         self.0.pop()
@@ -130,12 +112,20 @@ impl Drop for Slots {
     }
 }
 
+/// An ancestor's daemon.
+pub(crate) struct Shared {
+    pub(crate) daemon: Arc<dyn Held>,
+    /// Whose it is: 0 is the parent.
+    pub(crate) level: usize,
+    pub(crate) slot: SlotId,
+}
+
 /// A daemon with its type erased.
 pub(crate) trait Held: Send + Sync {
     /// The `DaemonRef<T>`.
     fn reference(&self) -> &(dyn Any + Send + Sync);
 
-    /// How many other refs there are.
+    /// How many refs to the daemon there are, this one left out.
     fn other_refs(&self) -> usize;
 
     /// Prepares, runs or stops the daemon.
@@ -155,10 +145,11 @@ impl<T: Daemon> Held for DaemonRef<T> {
         let daemon = self.share();
         let span = scope.span().clone();
         match phase {
-            Phase::Prepare => {
-                let prepare = async move { scope.until_stopping(daemon.prepare(&scope)).await };
-                Box::pin(Guarded::new(prepare, span, ending))
-            }
+            Phase::Prepare => Box::pin(Guarded::new(
+                async move { scope.until_stopping(daemon.prepare(&scope)).await },
+                span,
+                ending,
+            )),
             Phase::Stop => Box::pin(Guarded::new(
                 async move { Some(daemon.stop(&scope).await) },
                 span,

@@ -6,7 +6,7 @@ use futures::future::Shared;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use crate::factory::SlotId;
+use crate::factory::{Hub, SlotId};
 use crate::scope::Outcome;
 use crate::{Error, Phase, Report};
 
@@ -77,11 +77,11 @@ impl Drop for Join {
 /// The child's end of a [`Join`]: tells the ancestor when the child is gone, for whatever reason.
 pub(crate) struct Membership {
     pub(crate) id: ChildId,
-    pub(crate) ancestor: Events,
+    pub(crate) ancestor: Arc<Hub>,
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let _ = self.ancestor.send(Event::Left { child: self.id });
+        self.ancestor.tell(Event::Left { child: self.id });
     }
 }

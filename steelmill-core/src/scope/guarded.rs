@@ -109,13 +109,13 @@ impl Ending {
     fn tell(&mut self, outcome: Outcome) {
         let slot = self.leash.slot;
         match self.what.take() {
-            Some(Work::Job(phase)) => self.leash.tell(Event::JobEnded { slot, phase, outcome }),
+            Some(Work::Job(phase)) => self.leash.hub.tell(Event::JobEnded { slot, phase, outcome }),
             Some(Work::Task(name)) => {
                 if let Outcome::Failed(error) = outcome {
-                    self.leash.tell(Event::TaskFailed { slot, name, error });
+                    self.leash.hub.tell(Event::TaskFailed { slot, name, error });
                 }
                 if self.leash.tasks.leave(name) {
-                    self.leash.tell(Event::TasksEnded { slot });
+                    self.leash.hub.tell(Event::TasksEnded { slot });
                 }
             }
             None => {}

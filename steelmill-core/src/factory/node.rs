@@ -1,0 +1,133 @@
+//! A started factory: an immutable node that holds its daemons, and a hub that holds none.
+//!
+//! Only the supervisor, handles and children that are being assembled hold a node, and children that run hold just the
+//! daemons they share. So whatever else is kept, a scope or an ended child's handle inside a daemon, makes no circle.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use super::Factory;
+use super::slots::{Key, Lookup, Place, Shared, SlotId, Slots};
+use super::values::Values;
+use crate::driver::Driver;
+use crate::lifecycle::{Ended, Event, Events};
+use crate::{Deadlines, Report};
+
+/// The daemons of a started factory, and where to find them.
+pub(crate) struct Node {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) slots: Slots,
+    pub(crate) shared: Vec<Shared>,
+    pub(crate) lookup: Lookup,
+    pub(crate) values: Arc<Values>,
+    pub(crate) parent: Option<Weak<Node>>,
+}
+
+/// What belongs to a started factory besides its daemons.
+pub(crate) struct Hub {
+    pub(crate) path: Arc<str>,
+    pub(crate) depth: usize,
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) events: Events,
+    ended: Ended,
+    is_stopping: AtomicBool,
+    is_watched: AtomicBool,
+    next_child: AtomicU64,
+}
+
+impl Node {
+    /// The slot of a daemon that this factory built or was provided.
+    pub(crate) fn own_slot(&self, key: Key) -> Option<SlotId> {
+        match self.lookup.get(&key)?.place {
+            Place::Own(slot) => Some(slot),
+            Place::Shared(_) => None,
+        }
+    }
+}
+
+impl Hub {
+    /// Sends the supervisor an event. When it is gone nobody listens, and there is nothing left to do.
+    pub(crate) fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    pub(crate) fn request_stop(&self) {
+        self.set_stopping();
+        self.tell(Event::Stop);
+    }
+
+    /// Children are refused from here on.
+    pub(crate) fn set_stopping(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Whether anybody has asked how the factory ends.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn next_child(&self) -> u64 {
+        self.next_child.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The report, once the factory has ended. The future holds nothing of the factory.
+    pub(crate) fn ended(&self) -> impl Future<Output = Arc<Report>> + Send + use<> {
+        self.is_watched.store(true, Ordering::Release);
+        let (path, ended) = (self.path.clone(), self.ended.clone());
+        async move {
+            match ended.await {
+                Ok(report) => report,
+                Err(_) => Arc::new(Report::abandoned(path)),
+            }
+        }
+    }
+}
+
+impl Factory {
+    /// The ancestors that have to wait for this factory, the daemons of theirs that end after it, and whether it is to
+    /// be told before any daemon's turn.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = (Arc<Hub>, Vec<SlotId>, bool)> {
+        self.ancestors.iter().enumerate().filter_map(|(level, owner)| {
+            let shared = self.shared.iter().filter(|shared| shared.level == level);
+            let shared = shared.map(|shared| shared.slot);
+            let is_parent = level == 0;
+            let maker = self.maker.filter(|_| is_parent);
+            let mut slots: Vec<_> = shared.chain(maker).collect();
+            slots.retain(|slot| !owner.slots.get(*slot).is_capability);
+            slots.sort_unstable();
+            slots.dedup();
+            let is_first = is_parent && maker.is_none();
+            (is_parent || !slots.is_empty()).then(|| (owner.hub.clone(), slots, is_first))
+        })
+    }
+
+    /// Nothing can be built or provided any more.
+    pub(crate) fn freeze(self, events: Events, ended: Ended) -> Node {
+        let parent = self.ancestors.first();
+        let hub = Hub {
+            path: self.path,
+            depth: parent.map_or(0, |parent| parent.hub.depth + 1),
+            driver: self.driver,
+            deadlines: self.deadlines,
+            events,
+            ended,
+            is_stopping: AtomicBool::new(false),
+            is_watched: AtomicBool::new(false),
+            next_child: AtomicU64::new(0),
+        };
+        Node {
+            hub: Arc::new(hub),
+            slots: self.slots,
+            shared: self.shared,
+            lookup: self.lookup,
+            values: Arc::new(self.values),
+            parent: parent.map(Arc::downgrade),
+        }
+    }
+}

@@ -1,0 +1,592 @@
+//! What a factory does next: a plain state machine, without an executor and without user code.
+//!
+//! The supervisor tells it what has happened and carries out the [`Action`]s it answers with.
+//!
+//! What always holds:
+//! - a daemon prepares after everything it needs is prepared, and is told to stop after everything that needs it, its
+//!   children and those who share it included, has ended;
+//! - a child is told to stop when nothing but children keeps its maker, or a daemon it shares, from its turn;
+//! - every state that waits for user code has a timer set, except while the factory runs;
+//! - once the timer has rung [`ROUNDS`] times, everything ends whatever user code does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::ChildId;
+use crate::factory::SlotId;
+use crate::{Deadlines, Phase};
+
+/// How often a stop's deadline is granted: once to everybody, and once more to those who had to wait for an overstayer.
+const ROUNDS: u32 = 2;
+
+/// How long what was aborted has to be dropped. Only what blocks its thread needs longer, and that is not waited for.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What the supervisor is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Start a daemon's `prepare`, `run` or `stop`.
+    Begin(SlotId, Phase),
+    /// All daemons are prepared and run.
+    Started,
+    /// Tell a daemon to stop.
+    Tell(SlotId),
+    /// Let a daemon's tasks end; when it has none, say [`Plan::tasks_ended`] at once.
+    CloseTasks(SlotId),
+    /// Report that a daemon was still in this phase at the deadline.
+    Overstayed(SlotId, Phase, Duration),
+    /// Report that there was no time left to tell a daemon to stop.
+    NotTold(SlotId),
+    /// Abort what runs for a daemon; report the tasks among it when they had been told.
+    Kill(SlotId, Option<Duration>),
+    /// Report that what was aborted did not end.
+    Stuck(SlotId),
+    /// Tell a child to stop.
+    TellChild(ChildId),
+    /// Abort a child, and report that it had not ended at the deadline.
+    KillChild(ChildId, Duration),
+    /// Report that a child did not end when it was aborted.
+    StuckChild(ChildId),
+    /// Replace the timer.
+    Timer(Option<Duration>),
+}
+
+/// How a phase of a daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PhaseEnd {
+    Done,
+    Failed,
+    /// It was told to stop, or killed, before it had ended.
+    Cut,
+}
+
+pub(super) struct Plan {
+    deadlines: Deadlines,
+    stage: Stage,
+    slots: Vec<Slot>,
+    children: BTreeMap<ChildId, Child>,
+    /// Slots that are not prepared.
+    unready: usize,
+    /// Slots that have not ended.
+    left: usize,
+    /// Slots and children that were killed and have not ended.
+    dying: usize,
+    actions: Vec<Action>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    New,
+    Preparing,
+    Running,
+    Stopping {
+        limit: Duration,
+        rounds: u32,
+        /// The timer is about what was killed; else about what was told to stop.
+        is_killing: bool,
+    },
+    Ended,
+}
+
+struct Slot {
+    has_lifecycle: bool,
+    step: Step,
+    busy: Busy,
+    is_killed: bool,
+    needs: Vec<SlotId>,
+    needed_by: Vec<SlotId>,
+    /// How many of `needs` are not prepared.
+    waits_for: usize,
+    /// How many of `needed_by` have not ended.
+    waited_for_by: usize,
+    /// How many children count as dependents.
+    children: usize,
+    are_children_told: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Waiting,
+    Preparing,
+    Ready,
+    /// Told to stop; its phases are awaited.
+    Told,
+    /// Its tasks are awaited.
+    Draining,
+    Ended,
+}
+
+/// The phases that are under way.
+#[derive(Clone, Copy, Default)]
+struct Busy {
+    prepare: bool,
+    run: bool,
+    stop: bool,
+}
+
+struct Child {
+    slots: Vec<SlotId>,
+    is_first: bool,
+    is_told: bool,
+    is_killed: bool,
+}
+
+impl Plan {
+    /// A plan for slots that stand behind everything they need.
+    pub(super) fn new(deadlines: Deadlines) -> Self {
+        Plan {
+            deadlines,
+            stage: Stage::New,
+            slots: Vec::new(),
+            children: BTreeMap::new(),
+            unready: 0,
+            left: 0,
+            dying: 0,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Adds the next slot. One without a lifecycle is only ever waited for.
+    pub(super) fn add(&mut self, has_lifecycle: bool, needs: Vec<SlotId>) {
+        let id = SlotId(u32::try_from(self.slots.len()).expect("slots are counted in 32 bits"));
+        for need in &needs {
+            self.slots[need.index()].needed_by.push(id);
+            self.slots[need.index()].waited_for_by += 1;
+        }
+        self.slots.push(Slot {
+            has_lifecycle,
+            step: Step::Waiting,
+            busy: Busy::default(),
+            is_killed: false,
+            waits_for: needs.len(),
+            needs,
+            needed_by: Vec::new(),
+            waited_for_by: 0,
+            children: 0,
+            are_children_told: false,
+        });
+        self.unready += 1;
+        self.left += 1;
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        matches!(self.stage, Stage::Stopping { .. } | Stage::Ended)
+    }
+
+    /// What is to be done, in this order.
+    pub(super) fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+}
+
+// What can happen.
+impl Plan {
+    pub(super) fn start(&mut self) {
+        if self.stage != Stage::New {
+            return;
+        }
+        self.stage = Stage::Preparing;
+        self.act(Action::Timer(Some(self.deadlines.prepare)));
+        for id in self.ids() {
+            self.try_prepare(id);
+        }
+        self.try_run();
+    }
+
+    pub(super) fn stop(&mut self) {
+        match self.stage {
+            Stage::New | Stage::Preparing => self.begin_stop(self.deadlines.rollback),
+            Stage::Running => self.begin_stop(self.deadlines.stop),
+            Stage::Stopping { .. } | Stage::Ended => {}
+        }
+        self.settle();
+    }
+
+    /// Ends everything without waiting for anybody's turn.
+    pub(super) fn kill(&mut self) {
+        self.stop();
+        if let Stage::Stopping { limit, .. } = self.stage {
+            self.kill_round(limit, 0);
+        }
+        self.settle();
+    }
+
+    pub(super) fn phase_ended(&mut self, id: SlotId, phase: Phase, end: PhaseEnd) {
+        let slot = &mut self.slots[id.index()];
+        match phase {
+            Phase::Prepare => slot.busy.prepare = false,
+            Phase::Run => slot.busy.run = false,
+            _ => slot.busy.stop = false,
+        }
+        match (self.stage, phase) {
+            (Stage::Preparing, Phase::Prepare) if end == PhaseEnd::Done => {
+                self.ready(id);
+                self.try_run();
+            }
+            (Stage::Preparing, Phase::Prepare) => {
+                self.slots[id.index()].step = Step::Told;
+                self.act(Action::Tell(id));
+                self.begin_stop(self.deadlines.rollback);
+            }
+            // Prepared after all, so it has to be stopped.
+            (_, Phase::Prepare) if end == PhaseEnd::Done && !slot.is_killed && slot.step == Step::Told => {
+                slot.step = Step::Ready;
+                self.try_tell(id);
+            }
+            (Stage::Running, Phase::Run) if end != PhaseEnd::Done => self.begin_stop(self.deadlines.stop),
+            _ => {}
+        }
+        self.try_drain(id);
+        self.settle();
+    }
+
+    pub(super) fn tasks_ended(&mut self, id: SlotId) {
+        if self.slots[id.index()].step == Step::Draining {
+            self.end(id);
+        }
+        self.settle();
+    }
+
+    /// A child wants to start. The slots end after it; `is_first` when no slot's turn has to come before it is told.
+    /// False when it is too late.
+    pub(super) fn join(&mut self, child: ChildId, slots: Vec<SlotId>, is_first: bool) -> bool {
+        if self.is_stopping() {
+            return false;
+        }
+        for slot in &slots {
+            self.slots[slot.index()].children += 1;
+        }
+        self.children.insert(
+            child,
+            Child {
+                slots,
+                is_first,
+                is_told: false,
+                is_killed: false,
+            },
+        );
+        true
+    }
+
+    pub(super) fn child_left(&mut self, child: ChildId) {
+        self.forget_child(child);
+        self.settle();
+    }
+
+    pub(super) fn timer_rang(&mut self) {
+        match self.stage {
+            Stage::Preparing => self.overstay_start(),
+            Stage::Stopping {
+                is_killing: false,
+                limit,
+                rounds,
+            } => self.kill_round(limit, rounds - 1),
+            Stage::Stopping { is_killing: true, .. } => self.give_up(),
+            Stage::New | Stage::Running | Stage::Ended => {}
+        }
+        self.settle();
+    }
+}
+
+// What follows from it.
+impl Plan {
+    fn ids(&self) -> impl DoubleEndedIterator<Item = SlotId> + use<> {
+        (0..self.slots.len() as u32).map(SlotId)
+    }
+
+    fn slot(&mut self, id: SlotId) -> &mut Slot {
+        &mut self.slots[id.index()]
+    }
+
+    fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    fn try_prepare(&mut self, id: SlotId) {
+        let slot = self.slot(id);
+        if slot.step != Step::Waiting || slot.waits_for > 0 {
+            return;
+        }
+        if slot.has_lifecycle {
+            slot.step = Step::Preparing;
+            slot.busy.prepare = true;
+            self.act(Action::Begin(id, Phase::Prepare));
+        } else {
+            self.ready(id);
+        }
+    }
+
+    fn ready(&mut self, id: SlotId) {
+        self.unready -= 1;
+        let slot = self.slot(id);
+        slot.step = Step::Ready;
+        // Whoever needs it is not asked for again before a stop begins, and that only counts them.
+        for dependent in slot.needed_by.clone() {
+            self.slot(dependent).waits_for -= 1;
+            self.try_prepare(dependent);
+        }
+    }
+
+    fn try_run(&mut self) {
+        if self.stage != Stage::Preparing || self.unready > 0 {
+            return;
+        }
+        self.stage = Stage::Running;
+        self.act(Action::Timer(None));
+        for id in self.ids() {
+            let slot = self.slot(id);
+            if slot.has_lifecycle {
+                slot.busy.run = true;
+                self.act(Action::Begin(id, Phase::Run));
+            }
+        }
+        self.act(Action::Started);
+    }
+
+    fn begin_stop(&mut self, limit: Duration) {
+        self.stage = Stage::Stopping {
+            limit,
+            rounds: ROUNDS,
+            is_killing: false,
+        };
+        self.act(Action::Timer(Some(limit)));
+        let firsts: Vec<_> = self
+            .children
+            .iter()
+            .filter(|(_, child)| child.is_first)
+            .map(|(id, _)| *id)
+            .collect();
+        for child in firsts {
+            self.tell_child(child);
+        }
+        for id in self.ids().rev() {
+            if self.slot(id).step == Step::Waiting {
+                self.end(id);
+            }
+        }
+        for id in self.ids().rev() {
+            self.try_tell(id);
+        }
+    }
+
+    /// Tells a daemon to stop if its turn has come.
+    fn try_tell(&mut self, id: SlotId) {
+        let is_stopping = self.is_stopping();
+        let slot = self.slot(id);
+        if !is_stopping || slot.waited_for_by > 0 {
+            return;
+        }
+        match slot.step {
+            Step::Ready if slot.children > 0 => self.tell_children(id),
+            // One that is not prepared has nothing to offer to its children: they end with it.
+            Step::Ready | Step::Preparing => self.tell(id),
+            Step::Waiting | Step::Told | Step::Draining | Step::Ended => {}
+        }
+    }
+
+    fn tell(&mut self, id: SlotId) {
+        let slot = self.slot(id);
+        if !slot.has_lifecycle {
+            return self.end(id);
+        }
+        let is_prepared = slot.step == Step::Ready;
+        slot.step = Step::Told;
+        slot.busy.stop = is_prepared;
+        self.act(Action::Tell(id));
+        if is_prepared {
+            self.act(Action::Begin(id, Phase::Stop));
+        }
+    }
+
+    /// Lets a daemon's tasks end when its phases and children have.
+    fn try_drain(&mut self, id: SlotId) {
+        let slot = self.slot(id);
+        if slot.step != Step::Told || slot.busy.any() {
+            return;
+        }
+        if slot.children > 0 {
+            return self.tell_children(id);
+        }
+        slot.step = Step::Draining;
+        self.act(Action::CloseTasks(id));
+    }
+
+    fn end(&mut self, id: SlotId) {
+        self.left -= 1;
+        let slot = self.slot(id);
+        slot.step = Step::Ended;
+        let was_killed = slot.is_killed;
+        let needs = std::mem::take(&mut slot.needs);
+        self.dying -= usize::from(was_killed);
+        for need in needs {
+            self.slot(need).waited_for_by -= 1;
+            self.try_tell(need);
+        }
+    }
+
+    fn tell_children(&mut self, id: SlotId) {
+        let slot = self.slot(id);
+        if std::mem::replace(&mut slot.are_children_told, true) {
+            return;
+        }
+        let of_slot = self
+            .children
+            .iter()
+            .filter(|(_, child)| child.slots.contains(&id));
+        for child in of_slot.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.tell_child(child);
+        }
+    }
+
+    fn tell_child(&mut self, id: ChildId) {
+        if let Some(child) = self.children.get_mut(&id)
+            && !std::mem::replace(&mut child.is_told, true)
+        {
+            self.act(Action::TellChild(id));
+        }
+    }
+
+    /// The start's deadline has passed.
+    fn overstay_start(&mut self) {
+        let late: Vec<_> = self
+            .ids()
+            .filter(|id| self.slots[id.index()].step == Step::Preparing)
+            .collect();
+        let (limit, rollback) = (self.deadlines.prepare, self.deadlines.rollback);
+        self.begin_stop(rollback);
+        self.await_killed(rollback, ROUNDS);
+        for id in late {
+            self.act(Action::Overstayed(id, Phase::Prepare, limit));
+            self.kill_slot(id, Some(limit));
+        }
+    }
+
+    /// A stop's deadline has passed, and there are `rounds` more.
+    fn kill_round(&mut self, limit: Duration, rounds: u32) {
+        self.await_killed(limit, rounds);
+        for id in self.children.keys().copied().collect::<Vec<_>>() {
+            self.kill_child(id, limit, rounds == 0);
+        }
+        for id in self.ids().rev() {
+            let slot = self.slot(id);
+            match slot.step {
+                Step::Told | Step::Draining => {
+                    for phase in slot.busy.phases() {
+                        self.act(Action::Overstayed(id, phase, limit));
+                    }
+                    self.kill_slot(id, Some(limit));
+                }
+                Step::Ready if rounds == 0 && slot.has_lifecycle => {
+                    slot.step = Step::Told;
+                    self.act(Action::NotTold(id));
+                    self.act(Action::Tell(id));
+                    self.kill_slot(id, None);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn await_killed(&mut self, limit: Duration, rounds: u32) {
+        self.stage = Stage::Stopping {
+            limit,
+            rounds,
+            is_killing: true,
+        };
+        self.act(Action::Timer(Some(PATIENCE)));
+    }
+
+    fn kill_slot(&mut self, id: SlotId, limit: Option<Duration>) {
+        if !std::mem::replace(&mut self.slot(id).is_killed, true) {
+            self.dying += 1;
+            self.act(Action::Kill(id, limit));
+            self.try_drain(id);
+        }
+    }
+
+    fn kill_child(&mut self, id: ChildId, limit: Duration, untold_too: bool) {
+        if let Some(child) = self.children.get_mut(&id)
+            && (child.is_told || untold_too)
+            && !std::mem::replace(&mut child.is_killed, true)
+        {
+            child.is_told = true;
+            self.dying += 1;
+            self.act(Action::KillChild(id, limit));
+        }
+    }
+
+    /// What was killed does not end: goes on without it.
+    fn give_up(&mut self) {
+        let dying = self.children.iter().filter(|(_, child)| child.is_killed);
+        for id in dying.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.act(Action::StuckChild(id));
+            self.forget_child(id);
+        }
+        for id in self.ids().rev() {
+            let slot = self.slot(id);
+            if slot.is_killed && slot.step != Step::Ended {
+                self.act(Action::Stuck(id));
+                self.end(id);
+            }
+        }
+    }
+
+    fn forget_child(&mut self, id: ChildId) {
+        let Some(child) = self.children.remove(&id) else {
+            return;
+        };
+        self.dying -= usize::from(child.is_killed);
+        for slot in &child.slots {
+            self.slot(*slot).children -= 1;
+        }
+        for slot in child.slots {
+            self.try_tell(slot);
+            self.try_drain(slot);
+        }
+    }
+
+    /// Goes on to the next round, or ends, when nothing is left to wait for.
+    fn settle(&mut self) {
+        let Stage::Stopping {
+            limit,
+            rounds,
+            is_killing,
+        } = self.stage
+        else {
+            return;
+        };
+        if self.left == 0 && self.children.is_empty() {
+            self.stage = Stage::Ended;
+            self.act(Action::Timer(None));
+        } else if is_killing && self.dying == 0 && rounds > 0 {
+            self.stage = Stage::Stopping {
+                limit,
+                rounds,
+                is_killing: false,
+            };
+            self.act(Action::Timer(Some(limit)));
+        }
+    }
+}
+
+impl Busy {
+    fn any(self) -> bool {
+        self.prepare || self.run || self.stop
+    }
+
+    fn phases(self) -> impl Iterator<Item = Phase> {
+        let phases = [
+            (self.prepare, Phase::Prepare),
+            (self.run, Phase::Run),
+            (self.stop, Phase::Stop),
+        ];
+        phases
+            .into_iter()
+            .filter(|(is_busy, _)| *is_busy)
+            .map(|(_, phase)| phase)
+    }
+}

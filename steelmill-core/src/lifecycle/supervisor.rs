@@ -1,0 +1,347 @@
+//! The one task that owns a running factory's lifecycle: it hears of events, asks the plan, and acts.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+
+use super::plan::{Action, PhaseEnd, Plan};
+use super::{ChildId, Event, Join, Membership};
+use crate::factory::{Node, SlotId};
+use crate::report::{Lost, NotTold, Stuck};
+use crate::scope::{Ending, Leash, Outcome};
+use crate::{Error, Overstayed, Panicked, Phase, Report, RunningFactory, Scope, StartError};
+
+pub(super) struct Supervisor {
+    pub(super) node: Arc<Node>,
+    pub(super) inbox: UnboundedReceiver<Event>,
+    /// One for each slot; a capability needs none.
+    pub(super) leashes: Vec<Option<Arc<Leash>>>,
+    pub(super) plan: Plan,
+    pub(super) children: BTreeMap<ChildId, Join>,
+    /// With every ancestor that has to wait for this factory.
+    pub(super) memberships: Vec<Membership>,
+    /// Ancestors that have not answered yet.
+    pub(super) joining: usize,
+    pub(super) timer: Option<BoxFuture<'static, ()>>,
+    pub(super) report: Report,
+    pub(super) started: Option<oneshot::Sender<Result<RunningFactory, StartError>>>,
+    pub(super) end: oneshot::Sender<Arc<Report>>,
+}
+
+impl Supervisor {
+    pub(super) async fn run(mut self) {
+        if self.joining == 0 {
+            self.plan.start();
+        }
+        self.act();
+        while !self.plan.has_ended() {
+            match self.next_event().await {
+                Some(event) => self.hear(event),
+                None => self.plan.timer_rang(),
+            }
+            self.act();
+        }
+        self.finish();
+    }
+
+    /// The next event; none when the timer rings first.
+    async fn next_event(&mut self) -> Option<Event> {
+        let Supervisor { inbox, timer, .. } = self;
+        poll_fn(|context| {
+            if let Poll::Ready(event) = inbox.poll_recv(context) {
+                return Poll::Ready(event);
+            }
+            match timer {
+                Some(timer) => timer.as_mut().poll(context).map(|()| None),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::JobEnded { slot, phase, outcome } => self.phase_ended(slot, phase, outcome),
+            Event::TaskFailed { slot, name, error } => self.task_failed(slot, name, error),
+            Event::TasksEnded { slot } => self.plan.tasks_ended(slot),
+            Event::Stop => self.stop(),
+            Event::StartDropped => {
+                if self.started.is_some() {
+                    self.stop();
+                }
+            }
+            Event::HandlesDropped => {
+                if !self.node.hub.is_stopping() {
+                    let factory = &*self.node.hub.path;
+                    tracing::warn!(
+                        factory,
+                        "stopping: its last handle was dropped without a call of stop()"
+                    );
+                }
+                self.stop();
+            }
+            Event::Kill => {
+                self.stop();
+                self.plan.kill();
+            }
+            Event::Join(join) => self.take_in(*join),
+            Event::Left { child } => {
+                self.children.remove(&child);
+                self.plan.child_left(child);
+            }
+            Event::Joined => {
+                self.joining -= 1;
+                if self.joining == 0 {
+                    self.plan.start();
+                }
+            }
+            Event::Refused { by } => {
+                self.refuse_start(anyhow!("{by} is stopping: nothing can be started in it any more"));
+                self.stop();
+            }
+            Event::Orphaned { by } => {
+                self.refuse_start(anyhow!("{by} has ended: nothing can be started in it any more"));
+                self.stop();
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.refuse_start(anyhow!("it was told to stop before it had started"));
+        self.node.hub.set_stopping();
+        self.plan.stop();
+    }
+
+    /// Notes why the factory does not start, unless it has started or there is a reason already.
+    fn refuse_start(&mut self, reason: Error) {
+        if self.started.is_some() && self.report.is_clean() {
+            self.report.add("", Phase::Prepare, reason);
+        }
+    }
+
+    fn take_in(&mut self, mut join: Join) {
+        let slots = std::mem::take(&mut join.slots);
+        if self.plan.join(join.id, slots, join.is_first) {
+            let _ = join.events.send(Event::Joined);
+            self.children.insert(join.id, join);
+        } else {
+            let by = self.node.hub.path.clone();
+            let _ = join.events.send(Event::Refused { by });
+        }
+    }
+
+    fn phase_ended(&mut self, slot: SlotId, phase: Phase, outcome: Outcome) {
+        let end = match outcome {
+            Outcome::Done => PhaseEnd::Done,
+            Outcome::Cut => PhaseEnd::Cut,
+            Outcome::Failed(error) => {
+                self.record(slot, phase, error);
+                PhaseEnd::Failed
+            }
+            Outcome::Lost => {
+                self.record(slot, phase, Lost.into());
+                PhaseEnd::Failed
+            }
+        };
+        self.plan.phase_ended(slot, phase, end);
+    }
+
+    fn task_failed(&mut self, slot: SlotId, name: &'static str, error: Error) {
+        if let Some(leash) = &self.leashes[slot.index()] {
+            leash
+                .span
+                .in_scope(|| tracing::error!(task = name, "task failed: {error:#}"));
+            self.report.add_task(&leash.label, name, error);
+        }
+    }
+
+    fn record(&mut self, slot: SlotId, phase: Phase, error: Error) {
+        if let Some(leash) = &self.leashes[slot.index()] {
+            leash
+                .span
+                .in_scope(|| tracing::error!("failed to {phase}: {error:#}"));
+            self.report.add(&leash.label, phase, error);
+        }
+    }
+
+    fn record_child(&mut self, id: ChildId, error: Error) {
+        if let Some(child) = self.children.get(&id) {
+            let (factory, child) = (&*self.node.hub.path, &*child.child);
+            tracing::error!(factory, child, "child failed to stop: {error:#}");
+            self.report.add(&format!("child {child}"), Phase::Stop, error);
+        }
+    }
+}
+
+// Acting.
+impl Supervisor {
+    fn act(&mut self) {
+        loop {
+            let actions = self.plan.actions();
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                self.carry_out(action);
+            }
+        }
+        if self.plan.is_stopping() {
+            self.node.hub.set_stopping();
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Begin(slot, phase) => self.begin(slot, phase),
+            Action::Started => self.tell_started(),
+            Action::Tell(slot) => self.with_leash(slot, |leash| leash.stopping.raise()),
+            Action::CloseTasks(slot) => {
+                let leash = self.leashes[slot.index()].as_ref();
+                if leash.is_none_or(|leash| leash.tasks.close()) {
+                    self.plan.tasks_ended(slot);
+                }
+            }
+            Action::Overstayed(slot, phase, limit) => self.record(slot, phase, Overstayed { limit }.into()),
+            Action::NotTold(slot) => self.record(slot, Phase::Stop, NotTold.into()),
+            Action::Kill(slot, limit) => self.kill(slot, limit),
+            Action::Stuck(slot) => self.record(slot, Phase::Stop, Stuck.into()),
+            Action::TellChild(child) => self.tell_child(child, Event::Stop),
+            Action::KillChild(child, limit) => {
+                self.record_child(child, Overstayed { limit }.into());
+                self.tell_child(child, Event::Kill);
+            }
+            Action::StuckChild(child) => {
+                self.record_child(child, Stuck.into());
+                self.children.remove(&child);
+            }
+            Action::Timer(limit) => self.set_timer(limit),
+        }
+    }
+
+    fn begin(&mut self, slot: SlotId, phase: Phase) {
+        if let Some(leash) = &self.leashes[slot.index()] {
+            tracing::debug!(parent: &leash.span, "{phase}");
+            let name = match phase {
+                Phase::Prepare => "prepare",
+                Phase::Stop => "stop",
+                _ => "run",
+            };
+            let ending = Ending::job(leash.clone(), phase);
+            let daemon = &self.node.slots.get(slot).daemon;
+            let job = daemon.job(phase, Scope::new(leash.clone()), ending);
+            self.node.hub.driver.spawn(name, job);
+        }
+    }
+
+    fn tell_started(&mut self) {
+        let factory = RunningFactory::new(self.node.clone());
+        if let Some(started) = self.started.take() {
+            // When nobody waits any more the handle is dropped, and that stops.
+            if started.send(Ok(factory)).is_err() {
+                self.node.hub.set_stopping();
+            }
+        }
+    }
+
+    fn kill(&mut self, slot: SlotId, limit: Option<Duration>) {
+        let Some(leash) = self.leashes[slot.index()].clone() else {
+            return;
+        };
+        leash.tasks.kill();
+        if let Some(limit) = limit {
+            for (name, live) in leash.tasks.live() {
+                let error = Error::new(Overstayed { limit });
+                let error = if live > 1 {
+                    error.context(format!("{live} of them"))
+                } else {
+                    error
+                };
+                self.report.add_task(&leash.label, name, error);
+            }
+        }
+        leash.killed.raise();
+    }
+
+    fn with_leash(&self, slot: SlotId, act: impl FnOnce(&Leash)) {
+        if let Some(leash) = &self.leashes[slot.index()] {
+            act(leash);
+        }
+    }
+
+    fn tell_child(&self, child: ChildId, event: Event) {
+        if let Some(child) = self.children.get(&child) {
+            let _ = child.events.send(event);
+        }
+    }
+
+    fn set_timer(&mut self, limit: Option<Duration>) {
+        let driver = &self.node.hub.driver;
+        // A limit beyond the end of time is none.
+        let deadline = limit.and_then(|limit| driver.now().checked_add(limit));
+        self.timer = deadline.map(|deadline| driver.sleep_until(deadline));
+    }
+}
+
+// Ending.
+impl Supervisor {
+    /// Takes the factory apart, then lets everybody who waits know, ancestors first.
+    fn finish(self) {
+        let Supervisor {
+            node,
+            leashes,
+            children,
+            memberships,
+            mut report,
+            started,
+            end,
+            ..
+        } = self;
+        drop((leashes, children));
+        let hub = node.hub.clone();
+        match Arc::try_unwrap(node) {
+            Ok(node) => take_apart(node, &mut report),
+            Err(node) => report.set_held(Arc::strong_count(&node) - 1),
+        }
+        let report = Arc::new(report);
+        let mut is_told = hub.is_watched();
+        drop(memberships);
+        if let Some(started) = started {
+            is_told |= started.send(Err(StartError::new(report.clone()))).is_ok();
+        }
+        let factory = &*hub.path;
+        if is_told || report.is_clean() {
+            tracing::debug!(factory, "{report}");
+        } else {
+            tracing::warn!(factory, "{report}");
+        }
+        // Nobody may be waiting.
+        let _ = end.send(report);
+    }
+}
+
+/// Drops the daemons, dependents first, so that whoever still holds one is not a daemon of this factory.
+fn take_apart(node: Node, report: &mut Report) {
+    let Node {
+        mut slots, shared, ..
+    } = node;
+    while let Some(slot) = slots.pop() {
+        let refs = Arc::strong_count(&slot.daemon) - 1 + slot.daemon.other_refs();
+        if refs > 0 && !slot.is_capability {
+            report.add_retained(&slot.label, refs);
+        }
+        let label = slot.label.clone();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(slot))) {
+            let error = Error::new(Panicked::new(panic.as_ref())).context("while it was dropped");
+            report.add(&label, Phase::Stop, error);
+        }
+    }
+    drop(shared);
+}

@@ -1,0 +1,304 @@
+//! What the stories have in common: worlds to happen in, a journal of what happened, and parts that do as told.
+
+#![allow(dead_code, unreachable_pub, reason = "each file of stories uses some of it")]
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use futures::future::BoxFuture;
+use steelmill_core::{Clock, Daemon, Deadlines, Factory, Result, Scope, World};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Runs each story in every world. A story is an `async fn(impl World) -> Result`.
+#[macro_export]
+macro_rules! stories {
+    ($($story:ident)*) => {
+        mod in_the_runtime {
+            $(#[test] fn $story() { $crate::support::in_the_runtime(super::$story) })*
+        }
+    };
+}
+
+pub fn in_the_runtime<S, F>(story: S)
+where
+    S: FnOnce(steelmill_runtime::RuntimeWorld) -> F,
+    F: Future<Output = Result> + Send,
+{
+    let world = steelmill_runtime::RuntimeWorld;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let clock = world.clock();
+    let story = async { clock.timeout(Duration::from_secs(20), story(world)).await };
+    runtime.block_on(story).expect("a story does not hang").unwrap();
+}
+
+/// Long enough for whatever does not wait for time.
+pub const SOON: Duration = Duration::from_millis(500);
+
+/// A deadline that a story waits for.
+pub const SHORT: Duration = Duration::from_millis(50);
+
+/// What happened, in order.
+#[derive(Clone)]
+pub struct Journal(UnboundedSender<String>);
+
+pub struct Lines(UnboundedReceiver<String>);
+
+pub fn journal() -> (Journal, Lines) {
+    let (sender, receiver) = unbounded_channel();
+    (Journal(sender), Lines(receiver))
+}
+
+impl Journal {
+    pub fn note(&self, line: impl Into<String>) {
+        let _ = self.0.send(line.into());
+    }
+}
+
+impl Lines {
+    /// Everything since the last call.
+    pub fn take(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.0.try_recv().ok()).collect()
+    }
+
+    /// Waits until this line is written, and returns all up to it.
+    pub async fn until(&mut self, line: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            lines.push(self.0.recv().await.expect("somebody still writes"));
+            if lines.last().is_some_and(|last| last == line) {
+                return lines;
+            }
+        }
+    }
+}
+
+/// Fails when `first` is not before `then`, or one of them is missing.
+#[track_caller]
+pub fn assert_before(lines: &[String], first: &str, then: &str) {
+    let place = |wanted: &str| {
+        let place = lines.iter().position(|line| line == wanted);
+        place.unwrap_or_else(|| panic!("no {wanted:?} in {lines:#?}"))
+    };
+    assert!(
+        place(first) < place(then),
+        "{first:?} is not before {then:?} in {lines:#?}"
+    );
+}
+
+#[track_caller]
+pub fn assert_absent(lines: &[String], unwanted: &str) {
+    assert!(
+        lines.iter().all(|line| line != unwanted),
+        "{unwanted:?} in {lines:#?}"
+    );
+}
+
+/// What a part does in a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// What a daemon does by default.
+    Usual,
+    /// Returns at once.
+    Return,
+    Fail,
+    Panic,
+    /// Never ends.
+    Hang,
+    /// Takes this long.
+    Take(Duration),
+    /// Is told to stop, and then takes this long.
+    Linger(Duration),
+    /// Waits until it is told to stop, and fails.
+    FailAtStop,
+}
+
+/// What the parts of a story do; a value of its factory.
+pub struct Script {
+    journal: Journal,
+    sleep: Box<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
+    parts: BTreeMap<char, Role>,
+}
+
+#[derive(Clone, Copy)]
+struct Role {
+    needs: &'static str,
+    build: Act,
+    prepare: Act,
+    run: Act,
+    stop: Act,
+}
+
+impl Script {
+    pub fn new(world: &impl World, journal: Journal) -> Self {
+        let clock = world.clock();
+        Script {
+            journal,
+            sleep: Box::new(move |duration| Box::pin(clock.sleep(duration))),
+            parts: BTreeMap::new(),
+        }
+    }
+
+    /// A part and what it needs.
+    pub fn part(mut self, name: char, needs: &'static str) -> Self {
+        let usual = Role {
+            needs,
+            build: Act::Usual,
+            prepare: Act::Usual,
+            run: Act::Usual,
+            stop: Act::Usual,
+        };
+        self.parts.insert(name, usual);
+        self
+    }
+
+    pub fn build(mut self, name: char, act: Act) -> Self {
+        self.parts.get_mut(&name).unwrap().build = act;
+        self
+    }
+
+    pub fn prepare(mut self, name: char, act: Act) -> Self {
+        self.parts.get_mut(&name).unwrap().prepare = act;
+        self
+    }
+
+    pub fn run(mut self, name: char, act: Act) -> Self {
+        self.parts.get_mut(&name).unwrap().run = act;
+        self
+    }
+
+    pub fn stop(mut self, name: char, act: Act) -> Self {
+        self.parts.get_mut(&name).unwrap().stop = act;
+        self
+    }
+
+    /// A factory called `demo` with the deadlines and all parts of the script.
+    pub fn factory(self, world: impl World, deadlines: Deadlines) -> Result<Factory> {
+        let mut factory = Factory::root("demo", world);
+        factory.deadlines(deadlines);
+        let names: Vec<_> = self.parts.keys().copied().collect();
+        factory.provide_value(self)?;
+        for name in names {
+            with(&mut factory, name)?;
+        }
+        Ok(factory)
+    }
+
+    async fn act(&self, act: Act, scope: &Scope) -> Result {
+        match act {
+            Act::Usual | Act::Return => {}
+            Act::Fail => bail!("as told"),
+            Act::Panic => panic!("as told"),
+            Act::Hang => pending().await,
+            Act::Take(time) => (self.sleep)(time).await,
+            Act::Linger(time) => {
+                scope.stopping().await;
+                (self.sleep)(time).await;
+            }
+            Act::FailAtStop => {
+                scope.stopping().await;
+                bail!("as told");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A daemon that does what the script says and writes it into the journal.
+pub struct Part<const NAME: char> {
+    script: Arc<Script>,
+    _needs: Vec<Box<dyn Any + Send + Sync>>,
+}
+
+impl<const NAME: char> Part<NAME> {
+    async fn phase(&self, verb: &str, act: Act, scope: &Scope) -> Result {
+        self.script.journal.note(format!("{NAME} {verb}s"));
+        self.script.act(act, scope).await?;
+        self.script.journal.note(format!("{NAME} {verb} done"));
+        Ok(())
+    }
+
+    fn role(&self) -> Role {
+        self.script.parts[&NAME]
+    }
+}
+
+impl<const NAME: char> Daemon for Part<NAME> {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        let script = factory.value::<Script>()?;
+        let role = *script
+            .parts
+            .get(&NAME)
+            .ok_or_else(|| anyhow::anyhow!("no part for {NAME}"))?;
+        let needs = role
+            .needs
+            .chars()
+            .map(|need| get(factory, need))
+            .collect::<Result<_>>()?;
+        match role.build {
+            Act::Fail => bail!("as told"),
+            Act::Panic => panic!("as told"),
+            _ => {}
+        }
+        script.journal.note(format!("{NAME} built in {}", factory.path()));
+        Ok(Part {
+            script,
+            _needs: needs,
+        })
+    }
+
+    async fn prepare(&self, scope: &Scope) -> Result {
+        self.phase("prepare", self.role().prepare, scope).await
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let act = match self.role().run {
+            Act::Usual => Act::Linger(Duration::ZERO),
+            act => act,
+        };
+        self.phase("run", act, scope).await
+    }
+
+    async fn stop(&self, scope: &Scope) -> Result {
+        assert!(scope.is_stopping());
+        self.phase("stop", self.role().stop, scope).await
+    }
+}
+
+impl<const NAME: char> Drop for Part<NAME> {
+    fn drop(&mut self) {
+        self.script.journal.note(format!("{NAME} dropped"));
+    }
+}
+
+/// A ref to the part of that name.
+pub fn get(factory: &mut Factory, name: char) -> Result<Box<dyn Any + Send + Sync>> {
+    Ok(match name {
+        'a' => Box::new(factory.get::<Part<'a'>>()?),
+        'b' => Box::new(factory.get::<Part<'b'>>()?),
+        'c' => Box::new(factory.get::<Part<'c'>>()?),
+        'd' => Box::new(factory.get::<Part<'d'>>()?),
+        'e' => Box::new(factory.get::<Part<'e'>>()?),
+        'x' => Box::new(factory.get::<Part<'x'>>()?),
+        _ => bail!("no part is called {name}"),
+    })
+}
+
+pub fn with(factory: &mut Factory, name: char) -> Result {
+    match name {
+        'a' => factory.with::<Part<'a'>>(),
+        'b' => factory.with::<Part<'b'>>(),
+        'c' => factory.with::<Part<'c'>>(),
+        'd' => factory.with::<Part<'d'>>(),
+        'e' => factory.with::<Part<'e'>>(),
+        'x' => factory.with::<Part<'x'>>(),
+        _ => bail!("no part is called {name}"),
+    }
+}
