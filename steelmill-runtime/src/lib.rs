@@ -11,11 +11,18 @@ mod net; // the system's network
 mod spawn; // tokio's tasks
 mod world; // all four, gathered
 
+// What a service's `main` calls.
+mod logging; // the log
+mod run; // from nothing to an exit code
+mod signal; // SIGINT and SIGTERM
+
 pub use clock::Clock;
 pub use entropy::{Entropy, Rng};
+pub use logging::LogFormat;
 pub use net::{
     Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, UdpSocket,
     WriteHalf,
 };
+pub use run::{Options, run};
 pub use spawn::{Spawner, Task};
 pub use world::RuntimeWorld;

@@ -1,0 +1,87 @@
+//! The log: tracing's events on stderr, for people or for machines.
+//!
+//! A stderr that nobody reads any more (a closed pipe) costs the messages, never the process.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use steelmill_core::Result;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::SubscriberBuilder;
+use tracing_subscriber::fmt::format::{DefaultFields, Format};
+
+use crate::Options;
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people, in colour on a terminal (unless `NO_COLOR` is set).
+    #[default]
+    Text,
+    /// A JSON object on each line.
+    Json,
+}
+
+/// Where the filter comes from in preference to [`Options::log_filter`].
+const FILTER_VARIABLE: &str = "RUST_LOG";
+
+/// Starts logging. A subscriber that the program has already installed stays.
+///
+/// # Errors
+/// When the filter makes no sense: a typo there must not silence a service.
+pub(crate) fn start(options: &Options) -> Result {
+    let filter = filter(options)?;
+    // An error means that there is a subscriber already.
+    let _ = match options.log {
+        LogFormat::Text => {
+            let is_coloured =
+                io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            let subscriber = builder().with_ansi(is_coloured).with_env_filter(filter).finish();
+            tracing::subscriber::set_global_default(subscriber)
+        }
+        LogFormat::Json => {
+            let subscriber = builder()
+                .json()
+                .flatten_event(true)
+                .with_env_filter(filter)
+                .finish();
+            tracing::subscriber::set_global_default(subscriber)
+        }
+    };
+    Ok(())
+}
+
+/// Says why the process fails, whatever the filter.
+pub(crate) fn fatal(format: LogFormat, text: &str) {
+    match format {
+        LogFormat::Text => {
+            // Where stderr is gone, the exit code has to tell alone.
+            let _ = writeln!(io::stderr(), "error: {text}");
+        }
+        LogFormat::Json => {
+            let subscriber = builder().json().flatten_event(true).finish();
+            tracing::subscriber::with_default(subscriber, || tracing::error!("{text}"));
+        }
+    }
+}
+
+fn builder()
+-> SubscriberBuilder<DefaultFields, Format, tracing::level_filters::LevelFilter, fn() -> io::Stderr> {
+    // Its own errors would go to stderr by `eprintln!`, which panics where there is none.
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr as fn() -> io::Stderr)
+        .log_internal_errors(false)
+}
+
+fn filter(options: &Options) -> Result<EnvFilter> {
+    let (from, text) = match env::var_os(FILTER_VARIABLE).filter(|text| !text.is_empty()) {
+        Some(text) => (FILTER_VARIABLE, text.to_string_lossy().into_owned()),
+        None => ("the log filter", options.log_filter.clone()),
+    };
+    EnvFilter::builder().parse(&text).map_err(|error| {
+        anyhow::anyhow!(
+            "{from} is {text:?}, which is no filter: {error}; write for example info or warn,demo_app=debug"
+        )
+    })
+}

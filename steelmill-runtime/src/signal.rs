@@ -1,0 +1,161 @@
+//! SIGINT and SIGTERM: the first asks for a graceful stop, the second ends the process at once.
+//!
+//! The second is for when something hangs, so nothing that can hang stands in its way: signals have a thread and a tokio
+//! runtime of their own, which no daemon can keep busy, and that thread never logs, so that a blocked stderr cannot hold
+//! it up either.
+
+use std::fmt;
+use std::process;
+use std::thread;
+
+use steelmill_core::{Daemon, Factory, Result, Scope};
+use tokio::sync::watch;
+
+/// Asks its factory to stop when the first signal comes, be it still preparing or running.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    first: watch::Receiver<Option<Signal>>,
+}
+
+impl Daemon for Signals {
+    /// From here on the process handles its signals, and nothing undoes that.
+    fn build(_: &mut Factory) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let mut source = {
+            let _context = runtime.enter();
+            Source::new()?
+        };
+        let (sender, first) = watch::channel(None);
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                let mut signal = source.next().await;
+                if sender.send(Some(signal)).is_ok() {
+                    signal = source.next().await;
+                }
+                // Asked for the second time; or for the first, when the factory has ended and something else hangs.
+                process::exit(signal.exit_code())
+            })
+        })?;
+        Ok(Signals { first })
+    }
+
+    /// A task, because a `run` would begin only when everybody has prepared.
+    async fn prepare(&self, scope: &Scope) -> Result {
+        let (first, asked) = (first(self.first.clone()), scope.clone());
+        scope.spawn("first signal", async move {
+            if let Some(Some(signal)) = asked.until_stopping(first).await {
+                tracing::info!("{signal}: stopping; another one ends the process at once");
+                asked.request_stop();
+            }
+        });
+        Ok(())
+    }
+}
+
+async fn first(mut signals: watch::Receiver<Option<Signal>>) -> Option<Signal> {
+    signals
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|signal| *signal)
+}
+
+/// A wish that the process end.
+#[derive(Debug, Clone, Copy)]
+enum Signal {
+    Interrupt,
+    #[cfg(unix)]
+    Terminate,
+}
+
+impl Signal {
+    /// What a shell reports for a process that the signal killed.
+    fn exit_code(self) -> i32 {
+        match self {
+            Signal::Interrupt => 128 + 2,
+            #[cfg(unix)]
+            Signal::Terminate => 128 + 15,
+        }
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Signal::Interrupt => "SIGINT",
+            #[cfg(unix)]
+            Signal::Terminate => "SIGTERM",
+        })
+    }
+}
+
+#[cfg(unix)]
+use unix::Source;
+
+#[cfg(unix)]
+mod unix {
+    use std::future::poll_fn;
+    use std::io;
+    use std::task::Poll;
+
+    use tokio::signal::unix::{self, SignalKind};
+
+    use super::Signal;
+
+    /// Where signals come from.
+    pub(super) struct Source {
+        interrupt: unix::Signal,
+        terminate: unix::Signal,
+    }
+
+    impl Source {
+        pub(super) fn new() -> io::Result<Source> {
+            Ok(Source {
+                interrupt: unix::signal(SignalKind::interrupt())?,
+                terminate: unix::signal(SignalKind::terminate())?,
+            })
+        }
+
+        pub(super) async fn next(&mut self) -> Signal {
+            poll_fn(|context| {
+                if self.interrupt.poll_recv(context).is_ready() {
+                    Poll::Ready(Signal::Interrupt)
+                } else if self.terminate.poll_recv(context).is_ready() {
+                    Poll::Ready(Signal::Terminate)
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await
+        }
+    }
+}
+
+#[cfg(not(unix))]
+use other::Source;
+
+#[cfg(not(unix))]
+mod other {
+    use std::future::pending;
+    use std::io;
+
+    use super::Signal;
+
+    /// Where signals come from: Ctrl-C alone.
+    pub(super) struct Source;
+
+    impl Source {
+        pub(super) fn new() -> io::Result<Source> {
+            Ok(Source)
+        }
+
+        pub(super) async fn next(&mut self) -> Signal {
+            match tokio::signal::ctrl_c().await {
+                Ok(()) => Signal::Interrupt,
+                Err(_) => pending().await,
+            }
+        }
+    }
+}
