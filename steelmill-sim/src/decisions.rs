@@ -1,0 +1,244 @@
+//! Every draw of randomness a run makes, in one function.
+//!
+//! Randomness is split by purpose into [`Stream`]s, each a counter-based generator of its own: draw `i` of a stream is
+//! a hash of (seed, stream, i). One more draw in one place therefore reshuffles nothing in another. A draw is named by
+//! its stream and index, is folded into the digest, and can be recorded and given again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, Event};
+
+/// What a draw is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stream {
+    /// Which ready task runs next: its place among them, oldest first.
+    Schedule,
+    /// How long a message is on its way: nanoseconds above the link's least.
+    Latency,
+    /// What the scenario does to its cluster, by [`Sim::draw`](crate::Sim::draw).
+    Fault,
+    /// What a machine's own code draws; the number is the machine's.
+    Entropy(u32),
+}
+
+/// One draw: its stream, its place in that stream, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// What it was for.
+    pub stream: Stream,
+    /// How many draws of that stream came before it.
+    pub index: u64,
+    /// What was drawn.
+    pub value: u64,
+}
+
+/// From a moment on, draw as another seed would: what happened before stays the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rekey {
+    /// When, in virtual time.
+    pub at: Duration,
+    /// The stream; `None` for all but the entropy of machines that have drawn already.
+    pub stream: Option<Stream>,
+    /// The seed to draw from then on.
+    pub seed: u64,
+}
+
+pub(crate) struct Decisions {
+    seed: u64,
+    schedule: Counter,
+    latency: Counter,
+    fault: Counter,
+    /// How often each machine has drawn.
+    entropy: Vec<u64>,
+    /// Recording or replaying: the slow path.
+    watched: bool,
+    recorded: Option<Vec<Decision>>,
+    replayed: Option<BTreeMap<Stream, Vec<Option<u64>>>>,
+}
+
+/// A counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+struct Counter {
+    key: u64,
+    next: u64,
+}
+
+impl Counter {
+    fn new(seed: u64, stream: Stream) -> Self {
+        Self { key: key(seed, stream), next: 0 }
+    }
+}
+
+fn key(seed: u64, stream: Stream) -> u64 {
+    let purpose = match stream {
+        Stream::Schedule => 1,
+        Stream::Latency => 2,
+        Stream::Fault => 3,
+        Stream::Entropy(machine) => 1 << 32 | u64::from(machine),
+    };
+    mix(mix(seed ^ 0x6a09_e667_f3bc_c909) ^ purpose)
+}
+
+/// The finalizer of splitmix64 (Steele, Lea, Flood 2014).
+#[inline]
+fn mix(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
+}
+
+impl Decisions {
+    pub(crate) fn new(seed: u64, record: bool, replay: Option<&[Decision]>) -> Self {
+        let replayed = replay.map(by_stream);
+        Self {
+            seed,
+            schedule: Counter::new(seed, Stream::Schedule),
+            latency: Counter::new(seed, Stream::Latency),
+            fault: Counter::new(seed, Stream::Fault),
+            entropy: Vec::new(),
+            watched: record || replayed.is_some(),
+            recorded: record.then(Vec::new),
+            replayed,
+        }
+    }
+
+    /// A number below `below`. In a replay: what the list says, or the default 0, which means the oldest task, the
+    /// least latency, the scenario's first choice.
+    #[inline]
+    pub(crate) fn draw(&mut self, digest: &mut Digest, stream: Stream, below: u64) -> u64 {
+        let counter = match stream {
+            Stream::Schedule => &mut self.schedule,
+            Stream::Latency => &mut self.latency,
+            Stream::Fault => &mut self.fault,
+            Stream::Entropy(_) => unreachable!("a machine's entropy has its own generator"),
+        };
+        let index = counter.next;
+        counter.next += 1;
+        let hash = mix(counter.key ^ index.wrapping_mul(0xd134_2543_de82_ef95));
+        let value = ((u128::from(hash) * u128::from(below)) >> 64) as u64;
+        self.decide(digest, Decision { stream, index, value }, below, 0)
+    }
+
+    /// Takes note of what a machine's own generator gave; in a replay the list may say otherwise.
+    pub(crate) fn draw_entropy(&mut self, digest: &mut Digest, machine: u32, value: u64) -> u64 {
+        let at = machine as usize;
+        if self.entropy.len() <= at {
+            self.entropy.resize(at + 1, 0);
+        }
+        let index = self.entropy[at];
+        self.entropy[at] += 1;
+        self.decide(digest, Decision { stream: Stream::Entropy(machine), index, value }, u64::MAX, value)
+    }
+
+    /// The one place every draw goes through.
+    #[inline]
+    fn decide(&mut self, digest: &mut Digest, drawn: Decision, below: u64, default: u64) -> u64 {
+        let value = if self.watched { self.watch(drawn, below, default) } else { drawn.value };
+        digest.event(Event::Draw, drawn.index, value);
+        value
+    }
+
+    #[cold]
+    fn watch(&mut self, mut drawn: Decision, below: u64, default: u64) -> u64 {
+        if let Some(streams) = &self.replayed {
+            let given = usize::try_from(drawn.index)
+                .ok()
+                .and_then(|index| streams.get(&drawn.stream)?.get(index).copied().flatten());
+            // A list that was edited may say more than there is to choose from.
+            drawn.value = given.map_or(default, |value| value.min(below.saturating_sub(1)));
+        }
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(drawn);
+        }
+        drawn.value
+    }
+
+    /// The key of a machine's own generator.
+    pub(crate) fn entropy_key(&self, machine: u32) -> u64 {
+        key(self.seed, Stream::Entropy(machine))
+    }
+
+    pub(crate) fn rekey(&mut self, rekey: Rekey) {
+        let is_meant = |stream| rekey.stream.is_none_or(|meant| meant == stream);
+        for (stream, counter) in [
+            (Stream::Schedule, &mut self.schedule),
+            (Stream::Latency, &mut self.latency),
+            (Stream::Fault, &mut self.fault),
+        ] {
+            if is_meant(stream) {
+                counter.key = key(rekey.seed, stream);
+            }
+        }
+        if rekey.stream.is_none() {
+            self.seed = rekey.seed;
+        }
+    }
+
+    pub(crate) fn take_recorded(&mut self) -> Vec<Decision> {
+        self.recorded.take().unwrap_or_default()
+    }
+}
+
+fn by_stream(decisions: &[Decision]) -> BTreeMap<Stream, Vec<Option<u64>>> {
+    let mut streams = BTreeMap::<Stream, Vec<Option<u64>>>::new();
+    for decision in decisions {
+        let values = streams.entry(decision.stream).or_default();
+        let index = usize::try_from(decision.index).expect("an index that was recorded fits");
+        if values.len() <= index {
+            values.resize(index + 1, None);
+        }
+        values[index] = Some(decision.value);
+    }
+    streams
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draws(decisions: &mut Decisions, stream: Stream, n: usize) -> Vec<u64> {
+        let mut digest = Digest::new(0);
+        (0..n).map(|_| decisions.draw(&mut digest, stream, 1000)).collect()
+    }
+
+    #[test]
+    fn streams_do_not_disturb_each_other() {
+        let mut alone = Decisions::new(7, false, None);
+        let mut beside = Decisions::new(7, false, None);
+        draws(&mut beside, Stream::Latency, 5);
+        assert_eq!(draws(&mut alone, Stream::Schedule, 20), draws(&mut beside, Stream::Schedule, 20));
+    }
+
+    #[test]
+    fn a_recording_gives_the_same_draws_again_and_defaults_past_its_end() {
+        let mut first = Decisions::new(7, true, None);
+        let drawn = draws(&mut first, Stream::Fault, 3);
+        let list = first.take_recorded();
+        let mut again = Decisions::new(8, false, Some(&list));
+        assert_eq!(draws(&mut again, Stream::Fault, 5), [drawn, vec![0, 0]].concat());
+    }
+
+    #[test]
+    fn a_rekeyed_stream_leaves_its_past_and_the_others_alone() {
+        let mut plain = Decisions::new(7, false, None);
+        let mut rekeyed = Decisions::new(7, false, None);
+        assert_eq!(draws(&mut plain, Stream::Fault, 3), draws(&mut rekeyed, Stream::Fault, 3));
+        rekeyed.rekey(Rekey { at: Duration::ZERO, stream: Some(Stream::Fault), seed: 8 });
+        assert_ne!(draws(&mut plain, Stream::Fault, 8), draws(&mut rekeyed, Stream::Fault, 8));
+        assert_eq!(draws(&mut plain, Stream::Schedule, 8), draws(&mut rekeyed, Stream::Schedule, 8));
+    }
+
+    #[test]
+    fn draws_spread_over_their_range() {
+        let mut decisions = Decisions::new(1, false, None);
+        let mut digest = Digest::new(0);
+        let mut seen = [0u32; 10];
+        for _ in 0..10_000 {
+            seen[decisions.draw(&mut digest, Stream::Schedule, 10) as usize] += 1;
+        }
+        assert!(seen.iter().all(|n| (800..1200).contains(n)), "{seen:?}");
+    }
+}
