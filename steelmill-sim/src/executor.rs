@@ -1,0 +1,433 @@
+//! The executor: one thread, one table of tasks, one queue of those that are ready.
+//!
+//! The next task is drawn from the ready ones; when none is ready, time jumps to the next event. A wake of a task that
+//! is ready already changes nothing. A task is polled outside of any borrow of the run's state.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use steelmill_core::{TaskError, panic_message};
+
+use crate::decisions::Stream;
+use crate::digest::Event as Happened;
+use crate::outcome::{Cause, TaskReport};
+use crate::run::{self, Run, RunId};
+use crate::settings::Schedule;
+use crate::waker::{TaskKey, Waiter};
+
+/// A task's output, whatever its type; that of a task without one takes no memory.
+pub(crate) type Output = Box<dyn Any + Send>;
+pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = Output>>>;
+
+/// The scenario itself: the first task of every run.
+pub(crate) const MAIN: usize = 0;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Vacant,
+    /// Waits for a wake.
+    Idle,
+    /// Stands in the ready queue.
+    Ready,
+    Running,
+    /// Was woken while it ran: ready again as soon as it pauses.
+    RunningWoken,
+    /// Was aborted while it ran: ends as soon as it pauses.
+    RunningAborted,
+    Ended,
+    /// Was aborted while it stood in the ready queue; its place is given back when it comes up there.
+    EndedInQueue,
+}
+
+impl State {
+    fn is_alive(self) -> bool {
+        !matches!(self, State::Vacant | State::Ended | State::EndedInQueue)
+    }
+}
+
+struct Slot {
+    generation: u32,
+    state: State,
+    machine: u32,
+    /// Its place in its machine's list.
+    place: u32,
+    has_handle: bool,
+    future: Option<TaskFuture>,
+    end: Option<Result<Output, TaskError>>,
+    joiner: Option<Waiter>,
+    polls: u64,
+    /// What a simulated primitive last said it waits for.
+    waits_for: &'static str,
+    name: &'static str,
+    spawned_at: &'static Location<'static>,
+}
+
+pub(crate) struct Tasks {
+    run: RunId,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    ready: VecDeque<u32>,
+    /// The task that is being polled, and its machine.
+    pub(crate) current: Option<(TaskKey, u32)>,
+    pub(crate) polls: u64,
+    pub(crate) polls_at_this_instant: u64,
+}
+
+/// What the executor is to do outside of the borrow.
+enum Step {
+    Poll(TaskKey, TaskFuture),
+    Over,
+}
+
+/// Polls tasks and lets time pass until the run is over.
+pub(crate) fn drive(id: RunId) {
+    let mut step = run::with(id, Run::next_step);
+    while let Step::Poll(key, mut future) = step {
+        let waker = key.waker();
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
+        let result = match polled {
+            Ok(Poll::Pending) => {
+                // The common case: one look into the run parks the task and finds the next.
+                match run::with(id, |run| run.tasks.park(key, future).map_or_else(|| Ok(run.next_step()), Err)) {
+                    Ok(next) => {
+                        step = next;
+                        continue;
+                    }
+                    Err(aborted) => {
+                        future = aborted;
+                        Err(TaskError::Aborted)
+                    }
+                }
+            }
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(payload) => Err(TaskError::Panicked(payload)),
+        };
+        end(id, key, future, result);
+        step = run::with(id, Run::next_step);
+    }
+}
+
+/// Drops a task's future, while it still counts as running, and then tells who waits for it.
+fn end(id: RunId, key: TaskKey, future: TaskFuture, result: Result<Output, TaskError>) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
+    let result = dropped.map_or_else(|payload| Err(TaskError::Panicked(payload)), |()| result);
+    let unseen = run::with(id, |run| run.finish(key, result));
+    drop(unseen);
+}
+
+impl Run {
+    #[inline]
+    fn next_step(&mut self) -> Step {
+        loop {
+            if self.over.is_some() {
+                self.tasks.current = None;
+                if let Some(watch) = &self.watch {
+                    watch.idle();
+                }
+                return Step::Over;
+            }
+            if let Some(index) = self.pick() {
+                let slot = &mut self.tasks.slots[index as usize];
+                let Some(future) = slot.future.take() else {
+                    slot.state = State::Ended;
+                    self.tasks.vacate_if_done(index);
+                    continue;
+                };
+                slot.state = State::Running;
+                slot.polls += 1;
+                slot.waits_for = UNKNOWN;
+                let key = TaskKey::new(self.id, slot.generation, index);
+                self.tasks.current = Some((key, slot.machine));
+                self.tasks.polls += 1;
+                self.digest.event(Happened::Poll, key.within_run(), self.now);
+                if let Some(watch) = &self.watch {
+                    watch.polling(index as usize, self.tasks.polls);
+                }
+                return Step::Poll(key, future);
+            }
+            if self.over.is_some() || self.take_foreign_wakes() {
+                continue;
+            }
+            self.tasks.current = None;
+            if !self.advance() {
+                let tasks = self.task_list();
+                self.fail(Cause::Deadlock { tasks });
+            }
+        }
+    }
+
+    /// The next ready task, by the schedule.
+    #[inline]
+    fn pick(&mut self) -> Option<u32> {
+        let ready = self.tasks.ready.len();
+        if ready == 0 {
+            return None;
+        }
+        self.tasks.polls_at_this_instant += 1;
+        if self.tasks.polls_at_this_instant > self.settings.poll_limit {
+            self.livelock();
+            return None;
+        }
+        if ready == 1 || self.settings.schedule == Schedule::Fifo {
+            return self.tasks.ready.pop_front();
+        }
+        let place = self.draw(Stream::Schedule, ready as u64) as usize;
+        self.tasks.ready.swap_remove_front(place)
+    }
+
+    #[cold]
+    fn livelock(&mut self) {
+        let mut tasks: Vec<_> = self.tasks.ready.iter().map(|index| self.task_report(*index as usize)).collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.polls));
+        self.fail(Cause::Livelock { polls: self.settings.poll_limit, tasks });
+    }
+
+    /// Starts a task of a machine.
+    pub(crate) fn spawn(
+        &mut self,
+        machine: u32,
+        name: &'static str,
+        spawned_at: &'static Location<'static>,
+        future: TaskFuture,
+    ) -> TaskKey {
+        let place = self.hosts[machine].tasks.len() as u32;
+        let index = self.tasks.insert(Slot {
+            generation: 0,
+            state: State::Ready,
+            machine,
+            place,
+            has_handle: true,
+            future: Some(future),
+            end: None,
+            joiner: None,
+            polls: 0,
+            waits_for: UNKNOWN,
+            name,
+            spawned_at,
+        });
+        self.hosts[machine].tasks.push(index);
+        self.tasks.ready.push_back(index);
+        if let Some(watch) = &self.watch {
+            watch.spawned(index as usize, &self.hosts[machine].name, name);
+        }
+        let key = self.tasks.key(index);
+        self.digest.event(Happened::Spawn, key.within_run(), u64::from(machine));
+        key
+    }
+
+    /// Takes a task that has ended out of its machine's list and tells who waits for it. Gives back what nobody will
+    /// ever look at.
+    fn finish(&mut self, key: TaskKey, result: Result<Output, TaskError>) -> Option<Result<Output, TaskError>> {
+        let index = key.index();
+        self.leave_machine(index);
+        let slot = &mut self.tasks.slots[index];
+        slot.state = if slot.state == State::Ready { State::EndedInQueue } else { State::Ended };
+        if index == MAIN {
+            slot.end = Some(result);
+            self.over.get_or_insert(None);
+            return None;
+        }
+        let joiner = slot.joiner.take();
+        let unseen = if slot.has_handle {
+            slot.end = Some(result);
+            None
+        } else {
+            if let Err(TaskError::Panicked(payload)) = &result {
+                self.unseen_panic(index, payload.as_ref());
+            }
+            self.tasks.vacate_if_done(index as u32);
+            Some(result)
+        };
+        if let Some(joiner) = joiner {
+            self.wake(joiner);
+        }
+        unseen
+    }
+
+    /// A task panicked and no handle will tell of it: the run fails.
+    fn unseen_panic(&mut self, index: usize, payload: &(dyn Any + Send)) {
+        let task = self.task_report(index);
+        self.fail(Cause::Panic { message: panic_message(payload).to_owned(), task });
+    }
+
+    fn leave_machine(&mut self, index: usize) {
+        let Slot { machine, place, .. } = self.tasks.slots[index];
+        let list = &mut self.hosts[machine].tasks;
+        list.swap_remove(place as usize);
+        if let Some(moved) = list.get(place as usize) {
+            self.tasks.slots[*moved as usize].place = place;
+        }
+    }
+
+    /// Ends a task that is not being polled; its future is handed out to be dropped outside of the borrow. One that
+    /// is being polled ends when it pauses.
+    pub(crate) fn abort(&mut self, key: TaskKey) -> Option<TaskFuture> {
+        let slot = self.tasks.slot(key)?;
+        match slot.state {
+            State::Idle | State::Ready => {
+                let future = slot.future.take();
+                self.finish(key, Err(TaskError::Aborted));
+                future
+            }
+            State::Running | State::RunningWoken => {
+                slot.state = State::RunningAborted;
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// The handle of a task is gone. What it never looked at comes back, to be dropped outside of the borrow.
+    pub(crate) fn detach(&mut self, key: TaskKey) -> Option<Result<Output, TaskError>> {
+        let slot = self.tasks.slot(key)?;
+        slot.has_handle = false;
+        let (end, joiner) = (slot.end.take(), slot.joiner.take());
+        self.discard(joiner);
+        if let Some(Err(TaskError::Panicked(payload))) = &end {
+            self.unseen_panic(key.index(), payload.as_ref());
+        }
+        self.tasks.vacate_if_done(key.index() as u32);
+        end
+    }
+
+    /// What a report says of every task that has not ended.
+    pub(crate) fn task_list(&self) -> Vec<TaskReport> {
+        let alive = |index: &usize| self.tasks.slots[*index].state.is_alive();
+        (0..self.tasks.slots.len()).filter(alive).map(|index| self.task_report(index)).collect()
+    }
+
+    pub(crate) fn task_report(&self, index: usize) -> TaskReport {
+        let slot = &self.tasks.slots[index];
+        TaskReport {
+            machine: self.hosts[slot.machine].name.clone(),
+            name: slot.name,
+            spawned_at: slot.spawned_at,
+            waits_for: if slot.state == State::Ready { "its turn to run" } else { slot.waits_for },
+            polls: slot.polls,
+        }
+    }
+
+    /// Takes note of what the task being polled is about to wait for.
+    #[inline]
+    pub(crate) fn waits_for(&mut self, what: &'static str) {
+        if let Some((key, _)) = self.tasks.current {
+            self.tasks.slots[key.index()].waits_for = what;
+        }
+    }
+}
+
+const UNKNOWN: &str = "a wake from outside the sim's own primitives (a channel, a lock, a notification)";
+
+impl Tasks {
+    pub(crate) fn new(run: RunId) -> Self {
+        Self {
+            run,
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready: VecDeque::new(),
+            current: None,
+            polls: 0,
+            polls_at_this_instant: 0,
+        }
+    }
+
+    fn insert(&mut self, mut slot: Slot) -> u32 {
+        match self.free.pop() {
+            Some(index) => {
+                slot.generation = self.slots[index as usize].generation;
+                self.slots[index as usize] = slot;
+                index
+            }
+            None => {
+                assert!(self.slots.len() < TaskKey::INDEX_END, "more than 16 million tasks at once");
+                self.slots.push(slot);
+                (self.slots.len() - 1) as u32
+            }
+        }
+    }
+
+    #[inline]
+    fn slot(&mut self, key: TaskKey) -> Option<&mut Slot> {
+        debug_assert!(key.is_run(self.run));
+        self.slots.get_mut(key.index()).filter(|slot| key.is_generation(slot.generation))
+    }
+
+    #[inline]
+    pub(crate) fn wake(&mut self, key: TaskKey) {
+        let Some(slot) = self.slot(key) else { return };
+        match slot.state {
+            State::Idle => {
+                slot.state = State::Ready;
+                self.ready.push_back(key.index() as u32);
+            }
+            State::Running => slot.state = State::RunningWoken,
+            _ => {}
+        }
+    }
+
+    /// Puts a paused task back. Its future comes back when it was aborted meanwhile.
+    #[inline]
+    fn park(&mut self, key: TaskKey, future: TaskFuture) -> Option<TaskFuture> {
+        let index = key.index();
+        let slot = &mut self.slots[index];
+        match slot.state {
+            State::RunningAborted => return Some(future),
+            State::RunningWoken => {
+                slot.state = State::Ready;
+                self.ready.push_back(index as u32);
+            }
+            _ => slot.state = State::Idle,
+        }
+        slot.future = Some(future);
+        None
+    }
+
+    /// Gives a place back once its task has ended and nobody holds its handle.
+    fn vacate_if_done(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if slot.state == State::Ended && !slot.has_handle {
+            slot.state = State::Vacant;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(index);
+        }
+    }
+
+    pub(crate) fn is_finished(&mut self, key: TaskKey) -> bool {
+        self.slot(key).is_none_or(|slot| !slot.state.is_alive())
+    }
+
+    /// A task's end, once; until then `waiter` will be woken by it and the former waiter comes back.
+    pub(crate) fn join(&mut self, key: TaskKey, waiter: Waiter) -> Result<Result<Output, TaskError>, Option<Waiter>> {
+        let Some(slot) = self.slot(key) else { return Ok(Err(TaskError::Aborted)) };
+        match slot.end.take() {
+            Some(end) => Ok(end),
+            None if !slot.state.is_alive() => Ok(Err(TaskError::Aborted)),
+            None => Err(slot.joiner.replace(waiter)),
+        }
+    }
+
+    /// The key of the task in a place.
+    #[inline]
+    pub(crate) fn key(&self, index: u32) -> TaskKey {
+        TaskKey::new(self.run, self.slots[index as usize].generation, index)
+    }
+
+    /// How the scenario ended.
+    pub(crate) fn take_main(&mut self) -> Option<Result<Output, TaskError>> {
+        self.slots.get_mut(MAIN)?.end.take()
+    }
+
+    /// Every future there is, to be dropped outside of the borrow.
+    pub(crate) fn take_all(&mut self) -> Vec<TaskFuture> {
+        self.slots.iter_mut().filter_map(|slot| slot.future.take()).collect()
+    }
+
+    /// How many tasks have not ended: for tests that none is left.
+    pub(crate) fn alive(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.state.is_alive()).count()
+    }
+}

@@ -1,0 +1,148 @@
+//! How one seed ended.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use crate::decisions::Decision;
+use crate::settings::Seed;
+
+/// How a run ended, and what is known of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: Seed,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// A hash over every event; equal digests mean equal runs.
+    pub digest: u64,
+    /// How much virtual time passed.
+    pub simulated: Duration,
+    /// How many times a task was polled.
+    pub polls: u64,
+    /// How many timers fired and messages arrived.
+    pub events: u64,
+    /// What the scenario counted.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Every draw, when recording was asked for.
+    pub decisions: Vec<Decision>,
+    /// Whether something from outside reached the run, so that it may not repeat.
+    pub impure: bool,
+    /// Whether the run drew from the stand-in of the system's entropy, which marks the thread for good.
+    pub(crate) thread_marked: bool,
+}
+
+impl Outcome {
+    /// Whether the seed passed.
+    pub fn passed(&self) -> bool {
+        self.failure.is_none()
+    }
+}
+
+/// Why a run failed, and when.
+#[derive(Debug)]
+pub struct Failure {
+    /// When, in virtual time.
+    pub at: Duration,
+    /// Why.
+    pub cause: Cause,
+    /// Where the last panic of the run was raised, if there was one; with `RUST_BACKTRACE=1`, how it got there.
+    pub panicked: Option<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {:.9} s: {}", self.at.as_secs_f64(), self.cause)?;
+        if let Some(panicked) = &self.panicked {
+            write!(f, "\n  {}", panicked.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a run failed.
+#[derive(Debug)]
+pub enum Cause {
+    /// The scenario returned an error.
+    Error(anyhow::Error),
+    /// A task panicked and nobody was there to see it, or the scenario itself did.
+    Panic {
+        /// What it said.
+        message: String,
+        /// Which task.
+        task: TaskReport,
+    },
+    /// Nothing is ready, nothing is going to happen, and the scenario has not returned.
+    Deadlock {
+        /// All tasks.
+        tasks: Vec<TaskReport>,
+    },
+    /// So many polls happened without any time passing.
+    Livelock {
+        /// The limit.
+        polls: u64,
+        /// The tasks that were ready, the busiest first.
+        tasks: Vec<TaskReport>,
+    },
+    /// The virtual time limit was exceeded.
+    TimeLimit {
+        /// The limit.
+        limit: Duration,
+        /// All tasks.
+        tasks: Vec<TaskReport>,
+    },
+}
+
+/// A task, as a report shows it.
+#[derive(Debug, Clone)]
+pub struct TaskReport {
+    /// The machine it lives on.
+    pub machine: String,
+    /// What its spawner called it.
+    pub name: &'static str,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// What it waits for, as far as the sim's own primitives know.
+    pub waits_for: &'static str,
+    /// How often it was polled.
+    pub polls: u64,
+}
+
+impl fmt::Display for TaskReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { machine, name, spawned_at, waits_for, polls } = self;
+        write!(f, "{machine}: {name:?}, spawned at {spawned_at}, polled {polls} times, waits for {waits_for}")
+    }
+}
+
+/// How many tasks a report lists.
+const LISTED: usize = 50;
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tasks = match self {
+            Cause::Error(error) => return write!(f, "{error:?}"),
+            Cause::Panic { message, task } => return write!(f, "panic: {message}\n  in {task}"),
+            Cause::Deadlock { tasks } => {
+                f.write_str("deadlock: no task is ready and nothing is going to happen")?;
+                tasks
+            }
+            Cause::Livelock { polls, tasks } => {
+                write!(f, "livelock: {polls} polls without any time passing; the ready tasks, busiest first")?;
+                tasks
+            }
+            Cause::TimeLimit { limit, tasks } => {
+                write!(f, "time limit: the scenario did not end within {limit:?} of virtual time")?;
+                tasks
+            }
+        };
+        for task in tasks.iter().take(LISTED) {
+            write!(f, "\n  {task}")?;
+        }
+        if tasks.len() > LISTED {
+            write!(f, "\n  and {} more", tasks.len() - LISTED)?;
+        }
+        Ok(())
+    }
+}

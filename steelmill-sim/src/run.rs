@@ -1,0 +1,298 @@
+//! One run of one seed: everything it consists of, and the one thread-local that holds it.
+//!
+//! Handles (clocks, sockets, tasks, machines) are a run's id and an index into this state, so they are `Send + Sync`
+//! without a lock. Used on another thread or after the run they panic and say so; dropped there, they do nothing.
+//!
+//! While the state is borrowed no code of a user may run: futures are polled and dropped, and foreign wakers cloned,
+//! woken and dropped, outside of [`with`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use steelmill_core::RunningFactory;
+
+use crate::decisions::{Decisions, Stream};
+use crate::digest::{Digest, Event as Happened};
+use crate::executor::Tasks;
+use crate::hosts::Hosts;
+use crate::net::{self, Net};
+use crate::outcome::Cause;
+use crate::settings::Settings;
+use crate::timers::{Due, Nanos, Timers};
+use crate::waker::{TaskKey, Waiter};
+use crate::watchdog::Watch;
+
+/// Which run a handle belongs to; no two runs of a process share one.
+pub(crate) type RunId = u32;
+
+/// Something other than a task's timer that is due at some time.
+pub(crate) enum Event {
+    Net(net::Event),
+    /// The settings' change of keys with this number.
+    Rekey(usize),
+}
+
+pub(crate) struct Run {
+    pub(crate) id: RunId,
+    pub(crate) settings: Settings,
+    pub(crate) now: Nanos,
+    /// What the monotonic and the wall clock of a machine without drift or offset show at virtual time zero.
+    pub(crate) base: Instant,
+    pub(crate) wall_base: SystemTime,
+    pub(crate) digest: Digest,
+    pub(crate) decisions: Decisions,
+    pub(crate) timers: Timers<Event>,
+    pub(crate) tasks: Tasks,
+    pub(crate) hosts: Hosts,
+    pub(crate) net: Net,
+    /// The cluster's factory, once there is one.
+    pub(crate) root: Option<RunningFactory>,
+    pub(crate) watch: Option<Arc<Watch>>,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+    /// Set when the run is to end: its scenario has returned (`None`), or something made it fail.
+    pub(crate) over: Option<Option<Cause>>,
+    /// A wake came from another thread, so the run may not repeat.
+    pub(crate) impure: bool,
+    pub(crate) events: u64,
+    /// Foreign wakers to wake, and to drop, once the state is no longer borrowed.
+    wake_later: Vec<Waiter>,
+    pub(crate) drop_later: Vec<Waiter>,
+}
+
+thread_local! {
+    static RUN: RefCell<Option<Box<Run>>> = const { RefCell::new(None) };
+    /// Whether this thread is inside a run; read by the panic hook and by what stands in for the system's calls.
+    static SIMULATING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Wakes from threads that do not hold the run.
+static FOREIGN: Mutex<Vec<TaskKey>> = Mutex::new(Vec::new());
+static FOREIGN_WAITING: AtomicBool = AtomicBool::new(false);
+
+/// 2026-01-01T00:00:00Z: the wall clock at the beginning of every run.
+const WALL_BASE: Duration = Duration::from_secs(1_767_225_600);
+
+/// Puts a new run on this thread.
+///
+/// # Panics
+/// When the thread is inside a run already.
+pub(crate) fn begin(settings: Settings) -> RunId {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    assert!(!SIMULATING.get(), "a simulation cannot be started inside a simulation; start it from another thread");
+    SIMULATING.set(true);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    let seed = settings.seed.0;
+    let mut timers = Timers::new();
+    for (index, rekey) in settings.rekeys.iter().enumerate() {
+        timers.schedule(nanos(rekey.at), Event::Rekey(index));
+    }
+    RUN.set(Some(Box::new(Run {
+        id,
+        now: 0,
+        base: base(),
+        wall_base: SystemTime::UNIX_EPOCH + WALL_BASE,
+        digest: Digest::new(seed),
+        decisions: Decisions::new(seed, settings.record, settings.replay.as_deref()),
+        timers,
+        tasks: Tasks::new(id),
+        hosts: Hosts::new(),
+        net: Net::new(),
+        root: None,
+        watch: settings.watched.then(|| Watch::begin(settings.seed)),
+        counts: BTreeMap::new(),
+        over: None,
+        impure: false,
+        events: 0,
+        wake_later: Vec::new(),
+        drop_later: Vec::new(),
+        settings,
+    })));
+    id
+}
+
+/// `Instant` can be made from nothing but the clock. With purity on, the clock answers from the run, which shows zero.
+#[expect(clippy::disallowed_methods, reason = "only differences to it are ever seen")]
+fn base() -> Instant {
+    Instant::now()
+}
+
+/// Takes the run off this thread; its state is for the caller to drop.
+pub(crate) fn end(id: RunId) -> Box<Run> {
+    let run = RUN.take().expect("the run that ends is on this thread");
+    assert_eq!(run.id, id, "a run ends on the thread it began on");
+    SIMULATING.set(false);
+    run
+}
+
+/// Whether this thread is inside a run.
+pub(crate) fn is_simulating() -> bool {
+    SIMULATING.try_with(Cell::get).unwrap_or(false)
+}
+
+/// Looks into the run.
+///
+/// # Panics
+/// When this thread is not inside that run.
+#[inline]
+pub(crate) fn with<R>(id: RunId, look: impl FnOnce(&mut Run) -> R) -> R {
+    try_with(id, look).unwrap_or_else(|| wrong_run())
+}
+
+/// Like [`with`]; `None` instead of a panic: for destructors.
+#[inline]
+pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Run) -> R) -> Option<R> {
+    let (result, later) = RUN
+        .try_with(|cell| {
+            let mut slot = cell.try_borrow_mut().ok()?;
+            let run = slot.as_mut().filter(|run| run.id == id)?;
+            let result = look(run);
+            let later = (!run.wake_later.is_empty() || !run.drop_later.is_empty())
+                .then(|| (std::mem::take(&mut run.wake_later), std::mem::take(&mut run.drop_later)));
+            Some((result, later))
+        })
+        .ok()
+        .flatten()?;
+    if let Some((wake, dropped)) = later {
+        drop(dropped);
+        for waiter in wake {
+            if let Waiter::Foreign(waker) = waiter {
+                waker.wake();
+            }
+        }
+    }
+    Some(result)
+}
+
+#[cold]
+fn wrong_run() -> ! {
+    panic!(
+        "a handle of a simulation was used outside of it: on another thread, or after its run had ended; keep \
+         simulated clocks, sockets and tasks within the scenario that made them"
+    )
+}
+
+/// The run this thread is inside of, for what has no handle: logs and the system's calls.
+pub(crate) fn with_current<R>(look: impl FnOnce(&mut Run) -> R) -> Option<R> {
+    RUN.try_with(|cell| cell.try_borrow_mut().ok()?.as_mut().map(|run| look(run))).ok().flatten()
+}
+
+/// Wakes a task, from wherever its waker was called.
+#[inline]
+pub(crate) fn wake(key: TaskKey) {
+    let here = RUN.try_with(|cell| {
+        let mut slot = cell.try_borrow_mut().ok()?;
+        let run = slot.as_mut().filter(|run| key.is_run(run.id))?;
+        run.tasks.wake(key);
+        Some(())
+    });
+    if !matches!(here, Ok(Some(()))) && !is_simulating() {
+        wake_from_another_thread(key);
+    }
+}
+
+#[cold]
+fn wake_from_another_thread(key: TaskKey) {
+    FOREIGN.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(key);
+    FOREIGN_WAITING.store(true, Ordering::Release);
+}
+
+/// Virtual nanoseconds of a duration; the far future where it does not fit.
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).map_or(FAR_FUTURE, |nanos| nanos.min(FAR_FUTURE))
+}
+
+/// "Never", with six years to add to before the numbers overflow.
+pub(crate) const FAR_FUTURE: Nanos = Nanos::MAX - 200_000_000_000_000_000;
+
+impl Run {
+    /// Wakes whoever waits; foreign wakers as soon as the state is free.
+    #[inline]
+    pub(crate) fn wake(&mut self, waiter: Waiter) {
+        match waiter {
+            Waiter::Task(key) => self.tasks.wake(key),
+            foreign => self.wake_later.push(foreign),
+        }
+    }
+
+    /// Drops a waiter where that is safe.
+    #[inline]
+    pub(crate) fn discard(&mut self, waiter: Option<Waiter>) {
+        if let Some(foreign @ Waiter::Foreign(_)) = waiter {
+            self.drop_later.push(foreign);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn draw(&mut self, stream: Stream, below: u64) -> u64 {
+        self.decisions.draw(&mut self.digest, stream, below)
+    }
+
+    #[inline]
+    pub(crate) fn schedule(&mut self, at: Nanos, event: net::Event) {
+        self.timers.schedule(at, Event::Net(event));
+    }
+
+    #[inline]
+    pub(crate) fn happened(&mut self, what: Happened, a: u64, b: u64) {
+        self.digest.event(what, a, b);
+    }
+
+    /// Lets time jump to the next event and takes everything due then. `false` when there is nothing to come.
+    #[inline]
+    pub(crate) fn advance(&mut self) -> bool {
+        let Some(at) = self.timers.next_at() else { return false };
+        if at > self.settings.time_limit_nanos {
+            self.now = self.settings.time_limit_nanos;
+            self.fail(Cause::TimeLimit { limit: self.settings.time_limit, tasks: self.task_list() });
+            return true;
+        }
+        if at > self.now {
+            self.now = at;
+            self.tasks.polls_at_this_instant = 0;
+            self.digest.event(Happened::Time, at, 0);
+        }
+        while let Some(due) = self.timers.pop_due(at) {
+            self.events += 1;
+            match due {
+                Due::Timer(waiter) => {
+                    if let Some(waiter) = waiter {
+                        self.wake(waiter);
+                    }
+                }
+                Due::Event(Event::Net(event)) => net::handle(self, event),
+                Due::Event(Event::Rekey(index)) => self.decisions.rekey(self.settings.rekeys[index]),
+            }
+        }
+        true
+    }
+
+    /// Wakes that came from other threads; whether there were any for this run.
+    pub(crate) fn take_foreign_wakes(&mut self) -> bool {
+        if !FOREIGN_WAITING.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut inbox = FOREIGN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let before = inbox.len();
+        inbox.retain(|key| {
+            let ours = key.is_run(self.id);
+            if ours {
+                self.tasks.wake(*key);
+            }
+            !ours
+        });
+        let found = inbox.len() < before;
+        FOREIGN_WAITING.store(!inbox.is_empty(), Ordering::Release);
+        self.impure |= found;
+        found
+    }
+
+    /// Ends the run as failed; the first cause stands.
+    pub(crate) fn fail(&mut self, cause: Cause) {
+        if self.over.is_none() {
+            self.over = Some(Some(cause));
+        }
+    }
+}

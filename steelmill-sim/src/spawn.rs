@@ -1,0 +1,132 @@
+//! Tasks of a machine.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::FutureExt as _;
+use steelmill_core::{Daemon, Factory, Result, TaskError};
+
+use crate::executor::{Output, TaskFuture};
+use crate::run::{self, RunId};
+use crate::waker::{TaskKey, Waiter};
+use crate::world::Place;
+
+/// Spawns tasks that live on a machine and end with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Spawner(pub(crate) Place);
+
+/// A handle to a task. A panic that no handle tells of fails the run.
+#[derive(Debug)]
+pub struct Task<T> {
+    run: RunId,
+    /// `None` where the task was never started.
+    key: Option<TaskKey>,
+    output: PhantomData<fn() -> T>,
+}
+
+impl Spawner {
+    /// Starts a task. On a machine that has gone it never runs, and its handle says that it was aborted.
+    #[track_caller]
+    pub fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        spawn_at(self.0, name, Location::caller(), future)
+    }
+}
+
+/// Starts a task at a place; the future need not be `Send`, as a run never leaves its thread.
+pub(crate) fn spawn_at<F>(
+    place: Place,
+    name: &'static str,
+    spawned_at: &'static Location<'static>,
+    future: F,
+) -> Task<F::Output>
+where
+    F: Future<Output: Send + 'static> + 'static,
+{
+    let future: TaskFuture = Box::pin(future.map(|output| Box::new(output) as Output));
+    // A future that is refused comes back, to be dropped where the run's state is not borrowed.
+    let mut future = Some(future);
+    let key = run::try_with(place.run, |run| {
+        if !run.is_alive(place.machine, place.life) {
+            return None;
+        }
+        future.take().map(|future| run.spawn(place.machine, name, spawned_at, future))
+    });
+    Task { run: place.run, key: key.flatten(), output: PhantomData }
+}
+
+impl<T> Task<T> {
+    /// Ends the task at its next suspension point.
+    pub fn abort(&self) {
+        if let Some(key) = self.key {
+            // The future is dropped here, where the run's state is not borrowed.
+            drop(run::try_with(self.run, |run| run.abort(key)));
+        }
+    }
+
+    /// Whether the task has returned, panicked or been aborted.
+    pub fn is_finished(&self) -> bool {
+        self.key.is_none_or(|key| run::with(self.run, |run| run.tasks.is_finished(key)))
+    }
+}
+
+impl<T: 'static> Future for Task<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(key) = self.key else { return Poll::Ready(Err(TaskError::Aborted)) };
+        let waiter = Waiter::of(context.waker());
+        let end = run::with(self.run, |run| {
+            run.tasks.join(key, waiter).map_err(|former| {
+                run.discard(former);
+                run.waits_for("a task to end");
+            })
+        });
+        match end {
+            Err(()) => Poll::Pending,
+            Ok(Err(error)) => Poll::Ready(Err(error)),
+            Ok(Ok(output)) => Poll::Ready(Ok(*output.downcast().expect("the handle has its task's type"))),
+        }
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            drop(run::try_with(self.run, |run| run.detach(key)));
+        }
+    }
+}
+
+impl<T: Send + 'static> steelmill_core::Task<T> for Task<T> {
+    fn abort(&self) {
+        self.abort();
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_finished()
+    }
+}
+
+impl Daemon for Spawner {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Err(crate::world::comes_with_its_machine::<Self>(factory))
+    }
+}
+
+impl steelmill_core::Spawn for Spawner {
+    type Task<T: Send + 'static> = Task<T>;
+
+    #[track_caller]
+    fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        spawn_at(self.0, name, Location::caller(), future)
+    }
+}
