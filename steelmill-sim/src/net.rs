@@ -1,0 +1,270 @@
+//! The loopback network: what an application would see on Linux, not packets.
+//!
+//! [`Network`] is a machine's way in; `tcp` and `udp` are what it hands out; `connection` is TCP's state machine over
+//! `pipe`s; `link` says how long a message takes and whether it gets there; `ports` and `address` say who is who.
+
+mod address;
+mod connection;
+mod link;
+mod pipe;
+mod ports;
+mod tcp;
+mod udp;
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::task::Poll;
+use std::time::Duration;
+
+use steelmill_core::{Address, AddressError, Daemon, Factory, Result, ToAddress};
+
+pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};
+pub use udp::UdpSocket;
+
+use crate::digest::Event as Happened;
+use crate::run::{self, Run, nanos};
+use crate::timers::Nanos;
+use crate::waker::Waiter;
+use crate::world::Place;
+use connection::{ConnectionId, Connections, Farewell, Side};
+use link::Links;
+use ports::Ports;
+use udp::{SocketId, Sockets};
+
+/// What the run keeps of the network.
+pub(crate) struct Net {
+    pub(crate) links: Links,
+    tcp: Connections,
+    tcp_ports: Ports<Owner>,
+    udp: Sockets,
+    udp_ports: Ports<u32>,
+}
+
+/// Who has a TCP port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Listener(u32),
+    Connection(u32),
+}
+
+impl Owner {
+    fn is_listener(self) -> bool {
+        matches!(self, Owner::Listener(_))
+    }
+}
+
+/// Something of the network that is due at some time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event {
+    Syn(ConnectionId),
+    SynAgain(ConnectionId),
+    SynAnswer(ConnectionId),
+    Established(ConnectionId),
+    ConnectFails(ConnectionId, i32),
+    /// What the side has sent arrives at the other.
+    Deliver(ConnectionId, Side),
+    /// The side learns that it may write again.
+    Window(ConnectionId, Side),
+    Retransmit(ConnectionId, Side),
+    /// The side has tried for long enough since it stalled.
+    GiveUp(ConnectionId, Side, Nanos),
+    /// The side learns that it was reset.
+    Reset(ConnectionId, Side),
+    Datagram(u32),
+    /// A datagram of the socket found nobody.
+    Unreachable(SocketId),
+}
+
+pub(crate) fn handle(run: &mut Run, event: Event) {
+    match event {
+        Event::Deliver(id, side) => run.delivered(id, side),
+        Event::Window(id, side) => run.window_opens(id, side),
+        Event::Syn(id) => run.syn_arrives(id),
+        Event::SynAgain(id) => run.send_syn(id),
+        Event::SynAnswer(id) => run.syn_answer_arrives(id),
+        Event::Established(id) => run.established(id),
+        Event::ConnectFails(id, code) => run.connect_fails(id, code),
+        Event::Retransmit(id, side) => run.transmit(id, side),
+        Event::GiveUp(id, side, since) => run.give_up(id, side, since),
+        Event::Reset(id, side) => run.reset_arrives(id, side),
+        Event::Datagram(index) => run.datagram_arrives(index),
+        Event::Unreachable(socket) => run.unreachable(socket),
+    }
+}
+
+impl Net {
+    pub(crate) fn new() -> Self {
+        Self {
+            links: Links::new(),
+            tcp: Connections::default(),
+            tcp_ports: Ports::new(),
+            udp: Sockets::default(),
+            udp_ports: Ports::new(),
+        }
+    }
+
+    /// Connections, listeners, UDP sockets and taken ports, over all machines.
+    pub(crate) fn sizes(&self) -> [usize; 4] {
+        let (connections, listeners) = self.tcp.count();
+        [connections, listeners, self.udp.count(), self.tcp_ports.taken() + self.udp_ports.taken()]
+    }
+}
+
+/// What faults do to links and machines.
+impl Run {
+    pub(crate) fn cut(&mut self, from: u32, to: u32) {
+        self.happened(Happened::Link, u64::from(from) << 32 | u64::from(to), 0);
+        self.net.links.cut(from, to);
+    }
+
+    pub(crate) fn heal(&mut self, from: u32, to: u32) {
+        self.happened(Happened::Link, u64::from(from) << 32 | u64::from(to), 1);
+        self.net.links.heal(from, to);
+        if self.net.links.is_open(from, to) {
+            self.tcp_healed(|a, b| (a, b) == (from, to));
+        }
+    }
+
+    /// A machine without power is back on the network.
+    pub(crate) fn reachable_again(&mut self, machine: u32) {
+        self.tcp_healed(|_, to| to == machine);
+    }
+
+    /// A machine's process has ended, politely or with its power.
+    pub(crate) fn sockets_gone(&mut self, machine: u32, polite: bool) {
+        self.tcp_machine_gone(machine, if polite { Farewell::Close } else { Farewell::Silent });
+        self.udp_machine_gone(machine);
+    }
+}
+
+/// The least and the greatest of a range of latencies.
+pub(crate) fn bounds(latency: &RangeInclusive<Duration>) -> (Nanos, Nanos) {
+    let (least, greatest) = (nanos(*latency.start()), nanos(*latency.end()));
+    assert!(least <= greatest, "a range of latencies begins with the least: {latency:?}");
+    (least, greatest)
+}
+
+/// The default address of a machine.
+pub(crate) fn address_of(machine: u32) -> IpAddr {
+    address::v4(machine)
+}
+
+/// The loopback network, as seen from one machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Network(pub(crate) Place);
+
+impl Network {
+    /// Listens for TCP connections; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// `AddrInUse`, `AddrNotAvailable` for an address of another machine, and those of [`lookup`](Network::lookup).
+    pub async fn bind(&self, address: impl ToAddress) -> io::Result<TcpListener> {
+        self.try_each(address.to_address(), |address| TcpListener::listen(self.0, address))
+    }
+
+    /// Opens a TCP connection, trying each address of a name in turn.
+    ///
+    /// # Errors
+    /// `ConnectionRefused`, `TimedOut`, `HostUnreachable`, and those of [`lookup`](Network::lookup).
+    pub async fn connect(&self, address: impl ToAddress) -> io::Result<TcpStream> {
+        let mut last = None;
+        for address in self.addresses(address.to_address())? {
+            match TcpStream::connect(self.0, address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(AddressError::connect(address, error)),
+            }
+        }
+        Err(last.unwrap_or_else(no_address))
+    }
+
+    /// Binds a UDP socket; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// As [`bind`](Network::bind).
+    pub async fn bind_udp(&self, address: impl ToAddress) -> io::Result<UdpSocket> {
+        self.try_each(address.to_address(), |address| UdpSocket::open(self.0, address))
+    }
+
+    /// The addresses of a name: machines are known by theirs.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
+    pub async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
+        self.addresses(address.to_address())
+    }
+
+    fn addresses(&self, address: Address<'_>) -> io::Result<Vec<SocketAddr>> {
+        let (name, port) = match address.parse()? {
+            Address::Socket(address) => return Ok(vec![address]),
+            Address::Host(name, port) => (name, port),
+            Address::Text(_) => unreachable!("parse takes written addresses apart"),
+        };
+        if name == "localhost" {
+            return Ok(vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]);
+        }
+        let machine = run::with(self.0.run, |run| run.hosts.by_name(name));
+        // On Linux, too, the resolver's error has no kind of its own.
+        let machine = machine.ok_or_else(|| {
+            io::Error::other(format!("failed to lookup address information: no machine is called {name:?}"))
+        })?;
+        Ok(vec![SocketAddr::new(address_of(machine), port)])
+    }
+
+    fn try_each<T>(&self, address: Address<'_>, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+        let mut last = None;
+        for address in self.addresses(address)? {
+            match open(address) {
+                Ok(opened) => return Ok(opened),
+                Err(error) => last = Some(AddressError::listen(address, error)),
+            }
+        }
+        Err(last.unwrap_or_else(no_address))
+    }
+}
+
+fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the name has no address")
+}
+
+/// Waits until `attempt` gives something; while it does not, it has to see to it that the waiter is woken.
+async fn until<T>(mut attempt: impl FnMut(Waiter) -> io::Result<Option<T>> + Unpin) -> io::Result<T> {
+    poll_fn(|context| poll_of(attempt(Waiter::of(context.waker())))).await
+}
+
+fn poll_of<T>(result: io::Result<Option<T>>) -> Poll<io::Result<T>> {
+    match result {
+        Ok(Some(done)) => Poll::Ready(Ok(done)),
+        Ok(None) => Poll::Pending,
+        Err(error) => Poll::Ready(Err(error)),
+    }
+}
+
+impl Daemon for Network {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Err(crate::world::comes_with_its_machine::<Self>(factory))
+    }
+}
+
+impl steelmill_core::Network for Network {
+    type TcpListener = TcpListener;
+    type TcpStream = TcpStream;
+    type UdpSocket = UdpSocket;
+
+    async fn bind(&self, address: impl ToAddress) -> io::Result<TcpListener> {
+        self.bind(address).await
+    }
+
+    async fn connect(&self, address: impl ToAddress) -> io::Result<TcpStream> {
+        self.connect(address).await
+    }
+
+    async fn bind_udp(&self, address: impl ToAddress) -> io::Result<UdpSocket> {
+        self.bind_udp(address).await
+    }
+
+    async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
+        self.lookup(address).await
+    }
+}

@@ -1,0 +1,452 @@
+//! UDP sockets: datagrams that arrive whole, or not at all.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use steelmill_core::{Address, ToAddress};
+use tokio::io::ReadBuf;
+
+use super::connection::wait;
+use super::{Event, Network, address, poll_of, until};
+use crate::digest::Event as Happened;
+use crate::hosts::Power;
+use crate::run::{self, Run, RunId};
+use crate::waker::Waiter;
+use crate::world::Place;
+
+/// The longest payload of a datagram over IPv4 (udp(7)).
+const LONGEST: usize = 65_507;
+
+/// How many bytes wait to be received before more are dropped: Linux's `rmem_default` (socket(7)).
+const QUEUE: usize = 212_992;
+
+/// What a datagram costs in the queue beside its payload.
+const OVERHEAD: usize = 256;
+
+/// Names a socket. The generation tells a reused place apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SocketId {
+    index: u32,
+    generation: u32,
+}
+
+#[derive(Default)]
+pub(crate) struct Sockets {
+    all: Vec<State>,
+    free: Vec<u32>,
+    /// Datagrams on their way, and the places of those that have arrived.
+    flying: Vec<Datagram>,
+    landed: Vec<u32>,
+    /// Payload buffers to be used again.
+    buffers: Vec<Vec<u8>>,
+}
+
+struct State {
+    generation: u32,
+    in_use: bool,
+    machine: u32,
+    local: SocketAddr,
+    peer: Option<SocketAddr>,
+    queue: VecDeque<(SocketAddr, Vec<u8>)>,
+    queued: usize,
+    error: Option<i32>,
+    waiters: Vec<Waiter>,
+}
+
+struct Datagram {
+    from: SocketId,
+    source: SocketAddr,
+    target: SocketAddr,
+    machine: u32,
+    payload: Vec<u8>,
+}
+
+impl Sockets {
+    fn get(&mut self, id: SocketId) -> io::Result<&mut State> {
+        self.all
+            .get_mut(id.index as usize)
+            .filter(|socket| socket.generation == id.generation)
+            .ok_or_else(|| address::os_error(libc::EBADF))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.all.len() - self.free.len()
+    }
+}
+
+impl State {
+    fn take_error(&mut self) -> io::Result<()> {
+        self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
+    }
+}
+
+impl Run {
+    fn udp_open(&mut self, place: Place, local: SocketAddr) -> io::Result<SocketId> {
+        if !self.is_alive(place.machine, place.life) {
+            return Err(address::os_error(libc::ENETDOWN));
+        }
+        let sockets = &mut self.net.udp;
+        let index = sockets.free.last().copied().unwrap_or(sockets.all.len() as u32);
+        let local = self.net.udp_ports.bind(place.machine, local, index)?;
+        let mut socket = State {
+            generation: 0,
+            in_use: true,
+            machine: place.machine,
+            local,
+            peer: None,
+            queue: VecDeque::new(),
+            queued: 0,
+            error: None,
+            waiters: Vec::new(),
+        };
+        if sockets.free.pop().is_some() {
+            socket.generation = sockets.all[index as usize].generation;
+            sockets.all[index as usize] = socket;
+        } else {
+            sockets.all.push(socket);
+        }
+        Ok(SocketId { index, generation: sockets.all[index as usize].generation })
+    }
+
+    fn udp_close(&mut self, id: SocketId) {
+        let Ok(socket) = self.net.udp.get(id) else { return };
+        let (machine, local) = (socket.machine, socket.local);
+        socket.in_use = false;
+        socket.generation = socket.generation.wrapping_add(1);
+        let queue = std::mem::take(&mut socket.queue);
+        self.drop_later.append(&mut socket.waiters);
+        self.net.udp.buffers.extend(queue.into_iter().map(|(_, payload)| payload));
+        self.net.udp.free.push(id.index);
+        self.net.udp_ports.release(machine, local, id.index);
+    }
+
+    pub(crate) fn udp_machine_gone(&mut self, machine: u32) {
+        for index in 0..self.net.udp.all.len() {
+            let socket = &self.net.udp.all[index];
+            if socket.in_use && socket.machine == machine {
+                self.udp_close(SocketId { index: index as u32, generation: socket.generation });
+            }
+        }
+    }
+
+    fn udp_send(&mut self, id: SocketId, bytes: &[u8], target: Option<SocketAddr>) -> io::Result<usize> {
+        let socket = self.net.udp.get(id)?;
+        socket.take_error()?;
+        let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
+        if bytes.len() > LONGEST {
+            return Err(address::os_error(libc::EMSGSIZE));
+        }
+        if target.port() == 0 {
+            return Err(address::os_error(libc::EINVAL));
+        }
+        let target = address::destination(target);
+        let (from, local) = (socket.machine, socket.local);
+        let Some(machine) = address::machine_of(target.ip(), from) else {
+            return Err(address::os_error(libc::ENETUNREACH));
+        };
+        self.digest.bytes(bytes);
+        if machine as usize >= self.hosts.len() || !self.net.links.is_open(from, machine) {
+            return Ok(bytes.len()); // lost, and nobody is told
+        }
+        let source = match local.ip().is_unspecified() {
+            true => SocketAddr::new(address::source(target.ip(), from), local.port()),
+            false => local,
+        };
+        let at = self.now + self.latency(from, machine);
+        let sockets = &mut self.net.udp;
+        let mut payload = sockets.buffers.pop().unwrap_or_default();
+        payload.clear();
+        payload.extend_from_slice(bytes);
+        let datagram = Datagram { from: id, source, target, machine, payload };
+        let index = match sockets.landed.pop() {
+            Some(index) => {
+                sockets.flying[index as usize] = datagram;
+                index
+            }
+            None => {
+                sockets.flying.push(datagram);
+                (sockets.flying.len() - 1) as u32
+            }
+        };
+        self.schedule(at, Event::Datagram(index));
+        Ok(bytes.len())
+    }
+
+    pub(crate) fn datagram_arrives(&mut self, index: u32) {
+        let datagram = &mut self.net.udp.flying[index as usize];
+        let Datagram { from, source, target, machine, .. } = *datagram;
+        let payload = std::mem::take(&mut datagram.payload);
+        self.net.udp.landed.push(index);
+        self.happened(Happened::Datagram, u64::from(machine), payload.len() as u64);
+        if self.hosts[machine].power == Power::Off {
+            return self.net.udp.buffers.push(payload);
+        }
+        let all = &self.net.udp.all;
+        let takes = |index: u32| all[index as usize].peer.is_none_or(|peer| peer == source);
+        let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), takes) else {
+            self.net.udp.buffers.push(payload);
+            return self.nobody_listens(from, machine, target);
+        };
+        let socket = &mut self.net.udp.all[found as usize];
+        let cost = payload.len() + OVERHEAD;
+        if socket.queued + cost > QUEUE {
+            return self.net.udp.buffers.push(payload); // the newest is dropped
+        }
+        socket.queued += cost;
+        socket.queue.push_back((source, payload));
+        self.wake_socket(found);
+    }
+
+    /// The host answers that nobody listens there (ICMP port unreachable); only a connected socket hears of it (udp(7)).
+    fn nobody_listens(&mut self, sender: SocketId, machine: u32, target: SocketAddr) {
+        let Ok(socket) = self.net.udp.get(sender) else { return };
+        let from = socket.machine;
+        if socket.peer == Some(target) && self.net.links.is_open(machine, from) {
+            let at = self.now + self.latency(machine, from);
+            self.schedule(at, Event::Unreachable(sender));
+        }
+    }
+
+    pub(crate) fn unreachable(&mut self, id: SocketId) {
+        if let Ok(socket) = self.net.udp.get(id) {
+            socket.error = Some(libc::ECONNREFUSED);
+            self.wake_socket(id.index);
+        }
+    }
+
+    fn wake_socket(&mut self, index: u32) {
+        let mut waiters = std::mem::take(&mut self.net.udp.all[index as usize].waiters);
+        for waiter in waiters.drain(..) {
+            self.wake(waiter);
+        }
+        self.net.udp.all[index as usize].waiters = waiters;
+    }
+
+    /// The next datagram; what does not fit the buffer is lost, unless it is only looked at.
+    fn udp_receive(&mut self, id: SocketId, buffer: &mut [u8], peek: bool) -> io::Result<Option<(usize, SocketAddr)>> {
+        let socket = self.net.udp.get(id)?;
+        socket.take_error()?;
+        let Some((source, payload)) = socket.queue.front() else { return Ok(None) };
+        let (source, n) = (*source, payload.len().min(buffer.len()));
+        buffer[..n].copy_from_slice(&payload[..n]);
+        if !peek && let Some((_, payload)) = socket.queue.pop_front() {
+            socket.queued -= payload.len() + OVERHEAD;
+            self.net.udp.buffers.push(payload);
+        }
+        Ok(Some((n, source)))
+    }
+
+    fn udp_wait_if_none<T>(&mut self, id: SocketId, waiter: Waiter, received: &io::Result<Option<T>>) {
+        let unneeded = match (received, self.net.udp.get(id)) {
+            (Ok(None), Ok(socket)) => {
+                let unneeded = wait(&mut socket.waiters, waiter);
+                self.waits_for("a datagram");
+                unneeded
+            }
+            _ => Some(waiter),
+        };
+        self.discard(unneeded);
+    }
+}
+
+/// A simulated UDP socket.
+#[derive(Debug)]
+pub struct UdpSocket {
+    place: Place,
+    id: SocketId,
+}
+
+impl UdpSocket {
+    pub(super) fn open(place: Place, address: SocketAddr) -> io::Result<Self> {
+        let id = run::with(place.run, |run| run.udp_open(place, address))?;
+        Ok(Self { place, id })
+    }
+
+    fn run(&self) -> RunId {
+        self.place.run
+    }
+
+    /// This end's address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        run::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.local))
+    }
+
+    /// The address it was connected to.
+    ///
+    /// # Errors
+    /// `NotConnected` before [`connect`](UdpSocket::connect).
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        run::with(self.run(), |run| {
+            run.net.udp.get(self.id)?.peer.ok_or_else(|| address::os_error(libc::ENOTCONN))
+        })
+    }
+
+    /// Fixes the peer: datagrams of others are dropped from now on.
+    pub async fn connect(&self, address: impl ToAddress) -> io::Result<()> {
+        let peer = self.first_address(address.to_address())?;
+        run::with(self.run(), |run| {
+            let socket = run.net.udp.get(self.id)?;
+            if address::machine_of(peer.ip(), socket.machine).is_none() {
+                return Err(address::os_error(libc::ENETUNREACH));
+            }
+            let peer = address::destination(peer);
+            socket.peer = Some(peer);
+            // A connected socket has the one address its packets come from.
+            if socket.local.ip().is_unspecified() {
+                socket.local.set_ip(address::source(peer.ip(), socket.machine));
+            }
+            Ok(())
+        })
+    }
+
+    fn first_address(&self, address: Address<'_>) -> io::Result<SocketAddr> {
+        let addresses = Network(self.place).addresses(address)?;
+        addresses.first().copied().ok_or_else(super::no_address)
+    }
+
+    /// Sends one datagram. Never waits: what has no room on its way is lost.
+    ///
+    /// # Errors
+    /// `EMSGSIZE` above 65,507 bytes.
+    pub async fn send_to(&self, buffer: &[u8], target: impl ToAddress) -> io::Result<usize> {
+        let target = match target.to_address() {
+            Address::Socket(target) => target,
+            named => self.first_address(named)?,
+        };
+        self.try_send_to(buffer, target)
+    }
+
+    /// Sends one datagram at once.
+    pub fn try_send_to(&self, buffer: &[u8], target: SocketAddr) -> io::Result<usize> {
+        run::with(self.run(), |run| run.udp_send(self.id, buffer, Some(target)))
+    }
+
+    /// Sends one datagram to the connected peer.
+    pub async fn send(&self, buffer: &[u8]) -> io::Result<usize> {
+        self.try_send(buffer)
+    }
+
+    /// Sends one datagram to the connected peer at once.
+    pub fn try_send(&self, buffer: &[u8]) -> io::Result<usize> {
+        run::with(self.run(), |run| run.udp_send(self.id, buffer, None))
+    }
+
+    fn receive(&self, waiter: Waiter, buffer: &mut [u8], peek: bool) -> io::Result<Option<(usize, SocketAddr)>> {
+        run::with(self.run(), |run| {
+            let received = run.udp_receive(self.id, buffer, peek);
+            run.udp_wait_if_none(self.id, waiter, &received);
+            received
+        })
+    }
+
+    /// Receives one datagram; what does not fit the buffer is lost.
+    ///
+    /// # Cancellation
+    /// Loses nothing.
+    pub async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        until(|waiter| self.receive(waiter, buffer, false)).await
+    }
+
+    /// Receives one datagram of the connected peer.
+    pub async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.recv_from(buffer).await.map(|(n, _)| n)
+    }
+
+    /// Waits for a datagram and copies it without taking it.
+    pub async fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        until(|waiter| self.receive(waiter, buffer, true)).await
+    }
+
+    /// Receives a datagram, or is woken when there is one.
+    pub fn poll_recv_from(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<SocketAddr>> {
+        let waiter = Waiter::of(context.waker());
+        let received = self.receive(waiter, buffer.initialize_unfilled(), false);
+        poll_of(received.map(|received| {
+            received.map(|(n, source)| {
+                buffer.advance(n);
+                source
+            })
+        }))
+    }
+
+    /// Receives a datagram that is already there.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none.
+    pub fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let received = run::with(self.run(), |run| run.udp_receive(self.id, buffer, false))?;
+        received.ok_or_else(|| address::os_error(libc::EAGAIN))
+    }
+
+    /// Receives a datagram of the connected peer that is already there.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none.
+    pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_recv_from(buffer).map(|(n, _)| n)
+    }
+
+    /// Waits until a datagram, or an error, is there.
+    pub async fn readable(&self) -> io::Result<()> {
+        until(|waiter| {
+            run::with(self.run(), |run| {
+                let socket = run.net.udp.get(self.id)?;
+                let ready = Ok((!socket.queue.is_empty() || socket.error.is_some()).then_some(()));
+                run.udp_wait_if_none(self.id, waiter, &ready);
+                ready
+            })
+        })
+        .await
+    }
+
+    /// Waits until a datagram can be sent: at once.
+    pub async fn writable(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for UdpSocket {
+    fn drop(&mut self) {
+        run::try_with(self.run(), |run| run.udp_close(self.id));
+    }
+}
+
+impl steelmill_core::UdpSocket for UdpSocket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.peer_addr()
+    }
+
+    async fn connect(&self, address: impl ToAddress) -> io::Result<()> {
+        self.connect(address).await
+    }
+
+    async fn send_to(&self, buffer: &[u8], target: impl ToAddress) -> io::Result<usize> {
+        self.send_to(buffer, target).await
+    }
+
+    async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.recv_from(buffer).await
+    }
+
+    async fn send(&self, buffer: &[u8]) -> io::Result<usize> {
+        self.send(buffer).await
+    }
+
+    async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.recv(buffer).await
+    }
+
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.try_recv_from(buffer)
+    }
+}
