@@ -1,12 +1,14 @@
 //! What a service's `main` calls: assembles its daemons, runs them until they are told to stop, and tells how it went.
 
+use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use steelmill_core::{Deadlines, Factory, Report, Result};
+use futures::future::{Either, select};
+use steelmill_core::{Daemon, Deadlines, Error, Factory, Result, StartError};
 use tokio::runtime::Builder;
+use tokio::sync::watch;
 
 use crate::signal::Signals;
 use crate::{LogFormat, RuntimeWorld, logging};
@@ -74,15 +76,10 @@ impl Default for Options {
 /// ```
 pub fn run(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> ExitCode {
     let format = options.log;
-    let outcome = logging::start(&options).and_then(|()| live(options, setup));
-    match outcome {
-        Ok(report) if report.is_clean() => {
-            tracing::info!("{report}");
+    match logging::start(&options).and_then(|()| live(options, setup)) {
+        Ok(goodbye) => {
+            tracing::info!("{goodbye}");
             ExitCode::SUCCESS
-        }
-        Ok(report) => {
-            logging::fatal(format, &report.to_string());
-            ExitCode::FAILURE
         }
         Err(error) => {
             logging::fatal(format, &format!("{error:#}"));
@@ -91,39 +88,68 @@ pub fn run(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Exit
     }
 }
 
-fn live(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Result<Arc<Report>> {
+/// What there is to say when all went well; else an error that tells everything that did not.
+fn live(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Result<String> {
     let runtime = Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start tokio")?;
     let outcome = {
         let _context = runtime.enter();
-        assemble(options, setup).and_then(|factory| runtime.block_on(until_the_end(factory)))
+        assemble(options, setup).and_then(|(factory, signals)| runtime.block_on(serve(factory, signals)))
     };
     // Dropping the runtime would wait for blocking threads, and those may never return.
     runtime.shutdown_background();
     outcome
 }
 
-fn assemble(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Result<Factory> {
+fn assemble(
+    options: Options,
+    setup: impl FnOnce(&mut Factory) -> Result,
+) -> Result<(Factory, watch::Receiver<bool>)> {
     let mut factory = Factory::root(&options.name, RuntimeWorld);
     factory.deadlines(Deadlines {
         stop: options.stop_deadline,
         rollback: options.stop_deadline,
         ..Deadlines::default()
     });
-    factory.with::<Signals>()?;
+    let signals = Signals::build(&mut factory).context("cannot listen for signals")?;
+    let is_stopping = signals.is_stopping();
+    factory.provide(signals)?;
     setup(&mut factory)?;
-    Ok(factory)
+    Ok((factory, is_stopping))
 }
 
-async fn until_the_end(factory: Factory) -> Result<Arc<Report>> {
-    match factory.start().await {
-        Ok(running) => Ok(running.ended().await),
-        Err(error) => match error.report().failures() {
-            [_] => Err(error.into()),
-            // More than one line can tell; or nothing but a signal that came early.
-            _ => Ok(error.report().clone()),
-        },
+async fn serve(factory: Factory, mut is_stopping: watch::Receiver<bool>) -> Result<String> {
+    let running = match factory.start().await {
+        Ok(running) => running,
+        Err(error) => return did_not_start(error),
+    };
+    let ended = running.ended();
+    // Whoever holds the factory when it ends keeps its daemons in memory, and stands in the report for it.
+    let let_go = async move {
+        let _ = is_stopping.wait_for(|is_stopping| *is_stopping).await;
+        drop(running);
+    };
+    let report = match select(pin!(ended), pin!(let_go)).await {
+        Either::Left((report, _)) => report,
+        Either::Right(((), ended)) => ended.await,
+    };
+    if report.is_clean() {
+        Ok(report.to_string())
+    } else {
+        Err(Error::msg(report))
+    }
+}
+
+fn did_not_start(error: StartError) -> Result<String> {
+    match error.report().failures() {
+        // It is about no daemon: one of them, or a signal, asked for the stop before all were prepared.
+        [failure] if failure.daemon.is_empty() => Ok(failure.to_string()),
+        [_] => Err(error.into()),
+        _ => {
+            Err(Error::msg(error.report().clone())
+                .context(format!("{} did not start", error.report().path())))
+        }
     }
 }

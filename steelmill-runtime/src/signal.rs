@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::process;
+use std::sync::Arc;
 use std::thread;
 
 use steelmill_core::{Daemon, Factory, Result, Scope};
@@ -15,6 +16,15 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Signals {
     first: watch::Receiver<Option<Signal>>,
+    is_stopping: watch::Sender<bool>,
+}
+
+impl Signals {
+    /// Becomes true when the factory begins to stop, which then waits for the receiver to be dropped: time to let go of
+    /// what would keep the daemons in memory.
+    pub(crate) fn is_stopping(&self) -> watch::Receiver<bool> {
+        self.is_stopping.subscribe()
+    }
 }
 
 impl Daemon for Signals {
@@ -38,7 +48,10 @@ impl Daemon for Signals {
                 process::exit(signal.exit_code())
             })
         })?;
-        Ok(Signals { first })
+        Ok(Signals {
+            first,
+            is_stopping: watch::Sender::new(false),
+        })
     }
 
     /// A task, because a `run` would begin only when everybody has prepared.
@@ -50,6 +63,13 @@ impl Daemon for Signals {
                 asked.request_stop();
             }
         });
+        Ok(())
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        scope.stopping().await;
+        self.is_stopping.send_replace(true);
+        self.is_stopping.closed().await;
         Ok(())
     }
 }

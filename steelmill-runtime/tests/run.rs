@@ -1,6 +1,9 @@
 //! How a process ends: each test starts a service in a process of its own, and looks at its exit code and its stderr.
 #![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
-#![expect(clippy::disallowed_methods, reason = "services that block threads on purpose, and a test that waits")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "services that block threads on purpose, and a test that waits"
+)]
 
 use std::env;
 use std::future::pending;
@@ -101,7 +104,6 @@ fn an_address_in_use_is_told_with_the_address() {
         "error: test did not start: test: Listening failed to prepare: cannot listen on {address}: Address already in use"
     );
     assert!(told.contains(&expected), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
 }
 
 #[test]
