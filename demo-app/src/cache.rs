@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result};
+use steelmill_core::{Daemon, DaemonRef, Factory, Result};
 
 use crate::gateway::Term;
 use crate::hash::{Keyed, SHARDS};
@@ -65,7 +65,11 @@ impl Cache {
     /// What is known about `key`, as long as the lease holds.
     pub fn read(&self, key: &[u8]) -> Lookup {
         let lookup = self.known.get(key);
-        if self.term.holds(self.clock.now()) || self.canary { lookup } else { Lookup::Over }
+        if self.term.holds(self.clock.now()) || self.canary {
+            lookup
+        } else {
+            Lookup::Over
+        }
     }
 
     /// Takes note of what the store said about `key`.
@@ -100,7 +104,9 @@ impl Known {
     }
 
     fn get(&self, key: &[u8]) -> Lookup {
-        self.map.get(key).map_or(Lookup::Unknown, |news| Lookup::Known(news.value.clone()))
+        self.map
+            .get(key)
+            .map_or(Lookup::Unknown, |news| Lookup::Known(news.value.clone()))
     }
 
     fn learn(&self, key: &[u8], value: Option<Value>, as_of: u64) {
@@ -113,7 +119,8 @@ impl Known {
         match self.map.entry(key.into()) {
             Entry::Occupied(mut slot) if slot.get().as_of <= as_of => {
                 self.used.fetch_add(cost, SeqCst);
-                self.used.fetch_sub(self::cost(key, slot.get().value.as_ref()), SeqCst);
+                self.used
+                    .fetch_sub(self::cost(key, slot.get().value.as_ref()), SeqCst);
                 slot.insert(news);
             }
             Entry::Vacant(slot) if self.forgotten.load(SeqCst) <= as_of => {

@@ -100,7 +100,11 @@ pub fn main() -> ExitCode {
         Format::Text => LogFormat::Text,
         Format::Json => LogFormat::Json,
     };
-    let options = Options { name: NAME.to_owned(), log, ..Options::default() };
+    let options = Options {
+        name: NAME.to_owned(),
+        log,
+        ..Options::default()
+    };
     runtime::run(options, |factory| assemble(factory, settings))
 }
 
@@ -118,12 +122,16 @@ impl Args {
     fn settings(&self) -> Settings {
         for (name, address) in &self.listen {
             if !self.daemons.contains(name) {
-                usage(&format!("--listen {name}={address}, but {name} is not among --daemons"));
+                usage(&format!(
+                    "--listen {name}={address}, but {name} is not among --daemons"
+                ));
             }
         }
         for (name, address) in &self.connect {
             if name == crate::gateway::NAME {
-                usage(&format!("--connect {name}={address}: nothing here connects to a gateway, Redis clients do"));
+                usage(&format!(
+                    "--connect {name}={address}: nothing here connects to a gateway, Redis clients do"
+                ));
             }
         }
         Settings {
@@ -131,7 +139,10 @@ impl Args {
             listen: self.listen.iter().cloned().collect(),
             connect: self.connect.iter().cloned().collect(),
             lease_ttl: self.lease_ttl,
-            clients: ClientLimits { connections: self.max_clients, ..ClientLimits::default() },
+            clients: ClientLimits {
+                connections: self.max_clients,
+                ..ClientLimits::default()
+            },
             ..Settings::default()
         }
     }
@@ -146,7 +157,10 @@ fn daemon(name: &str) -> Result<String, String> {
     let known = DAEMONS.map(|(known, _)| known);
     match known.contains(&name) {
         true => Ok(name.to_owned()),
-        false => Err(format!("no daemon is called {name:?}; there are: {}", known.join(", "))),
+        false => Err(format!(
+            "no daemon is called {name:?}; there are: {}",
+            known.join(", ")
+        )),
     }
 }
 
@@ -157,14 +171,18 @@ fn place(text: &str) -> Result<(String, String), String> {
     if host.is_empty() {
         return Err(format!("there is no host before the port; {example}"));
     }
-    port.parse::<u16>().map_err(|_| format!("{port:?} is not a port (0 to 65535); {example}"))?;
+    port.parse::<u16>()
+        .map_err(|_| format!("{port:?} is not a port (0 to 65535); {example}"))?;
     Ok((daemon(name)?, address.to_owned()))
 }
 
 fn time(text: &str) -> Result<Duration, String> {
     let millis = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(millis), _) => millis.parse().ok(),
-        (None, Some(seconds)) => seconds.parse::<u64>().ok().and_then(|seconds| seconds.checked_mul(1000)),
+        (None, Some(seconds)) => seconds
+            .parse::<u64>()
+            .ok()
+            .and_then(|seconds| seconds.checked_mul(1000)),
         (None, None) => None,
     };
     let time = Duration::from_millis(millis.ok_or("write for example 3s or 500ms")?);
@@ -185,7 +203,10 @@ mod tests {
 
     #[test]
     fn a_place_is_a_name_and_an_address() {
-        assert_eq!(place("store=[::1]:7000"), Ok(("store".into(), "[::1]:7000".into())));
+        assert_eq!(
+            place("store=[::1]:7000"),
+            Ok(("store".into(), "[::1]:7000".into()))
+        );
         assert!(place("store").is_err_and(|why| why.contains("NAME=HOST:PORT")));
         assert!(place("store=7000").is_err_and(|why| why.contains("NAME=HOST:PORT")));
         assert!(place("store=:7000").is_err_and(|why| why.contains("no host")));
@@ -197,7 +218,17 @@ mod tests {
     fn a_time_has_a_unit_and_bounds() {
         assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(time("3s"), Ok(Duration::from_secs(3)));
-        for wrong in ["3", "", "s", "-1s", "1m", "1ms", "61s", "99999999999999999999s", "18446744073709551615s"] {
+        for wrong in [
+            "3",
+            "",
+            "s",
+            "-1s",
+            "1m",
+            "1ms",
+            "61s",
+            "99999999999999999999s",
+            "18446744073709551615s",
+        ] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
     }

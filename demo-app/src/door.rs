@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use steelmill_core::{Clock as _, Network as _, Result, Scope};
+use steelmill_core::{Result, Scope};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::world::{Clock, Network, TcpListener, TcpStream};
@@ -43,7 +43,11 @@ impl Door {
                 "{daemon} cannot listen on {address}; choose another address with --listen {daemon}=HOST:PORT"
             ))
         })?;
-        let door = Self { listener, limit, places: Arc::new(Semaphore::new(limit)) };
+        let door = Self {
+            listener,
+            limit,
+            places: Arc::new(Semaphore::new(limit)),
+        };
         tracing::info!("{daemon} listens on {}", door.address()?);
         Ok(door)
     }

@@ -12,7 +12,6 @@ mod session;
 mod tenure;
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -26,7 +25,7 @@ use crate::settings::Settings;
 use crate::store::Store;
 use crate::world::{Clock, Entropy, Network};
 use keys::Refusal;
-pub use tenure::{LEASE, Term};
+pub use tenure::Term;
 use tenure::{Standing, Tenure};
 
 /// Its name on the command line.
@@ -78,7 +77,11 @@ impl Daemon for Gateway {
         let address = self.settings.listen(NAME, ADDRESS);
         let door = Door::open(&self.network, NAME, &address, self.settings.clients.connections).await?;
         // As it was written, because a name may mean more to clients than what it stands for here; but port 0 means nothing.
-        self.holder.set(if address.ends_with(":0") { door.address()?.to_string() } else { address })?;
+        self.holder.set(if address.ends_with(":0") {
+            door.address()?.to_string()
+        } else {
+            address
+        })?;
         self.door.set(door)
     }
 
@@ -112,12 +115,9 @@ impl Gateway {
         Ok(())
     }
 
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// It is not prepared yet.
-    pub fn address(&self) -> Result<SocketAddr> {
-        self.door.get()?.address()
+    /// Whether it holds the lease, as far as it knows.
+    pub fn holds_lease(&self) -> bool {
+        matches!(&*self.standing.borrow(), Standing::Holds(_))
     }
 
     fn holder(&self) -> &str {
@@ -135,38 +135,59 @@ impl Gateway {
     fn tenure(&self) -> Result<Arc<Tenure>, Refusal> {
         match &*self.standing.borrow() {
             Standing::Holds(tenure) => Ok(tenure.clone()),
-            Standing::Waits(leader) => {
-                Err(Refusal::NotLeader { leader: leader.as_deref().map(|leader| leader.into()) })
-            }
+            Standing::Waits(leader) => Err(Refusal::NotLeader {
+                leader: leader.as_deref().map(|leader| leader.into()),
+            }),
         }
     }
 
     /// What `INFO` says.
     fn info(&self) -> String {
-        let mut text = format!("# Server\r\nsteelmill_demo_version:{}\r\n", env!("CARGO_PKG_VERSION"));
-        let counters = &self.counters;
-        let role = match &*self.standing.borrow() {
-            Standing::Holds(tenure) => format!("role:holds-lease\r\nlease_token:{}", tenure.term.token()),
-            Standing::Waits(Some(leader)) => format!("role:waits\r\nleader:{leader}"),
-            Standing::Waits(None) => "role:waits\r\nleader:unknown".to_owned(),
+        let standing = match &*self.standing.borrow() {
+            Standing::Holds(tenure) => ("lease_token", tenure.term.token().to_string()),
+            Standing::Waits(leader) => ("leader", leader.as_deref().unwrap_or("unknown").to_owned()),
         };
-        let lines = [
-            ("address", self.holder().to_owned()),
-            ("store_link", if self.store.is_up() { "up" } else { "down" }.to_owned()),
-            ("lease_link", if self.lease.is_up() { "up" } else { "down" }.to_owned()),
-            ("connected_clients", self.door.get().map_or(0, Door::inside).to_string()),
+        let up = |is_up| if is_up { "up" } else { "down" }.to_owned();
+        let sections = [
+            (
+                "Server",
+                vec![
+                    ("demo_version", env!("CARGO_PKG_VERSION").to_owned()),
+                    ("address", self.holder().to_owned()),
+                    ("store_link", up(self.store.is_up())),
+                    ("lease_link", up(self.lease.is_up())),
+                ],
+            ),
+            (
+                "Clients",
+                vec![(
+                    "connected_clients",
+                    self.door.get().map_or(0, Door::inside).to_string(),
+                )],
+            ),
+            (
+                "Lease",
+                vec![("holds_lease", self.holds_lease().to_string()), standing],
+            ),
+            (
+                "Stats",
+                vec![
+                    (
+                        "total_commands_processed",
+                        self.counters.commands.get().to_string(),
+                    ),
+                    ("keyspace_hits", self.counters.hits.get().to_string()),
+                    ("keyspace_misses", self.counters.misses.get().to_string()),
+                ],
+            ),
         ];
-        for (name, value) in lines {
-            write!(text, "{name}:{value}\r\n").expect("writing to memory cannot fail");
+        let mut text = String::new();
+        for (section, lines) in sections {
+            write!(text, "# {section}\r\n").expect("writing to memory cannot fail");
+            for (name, value) in lines {
+                write!(text, "{name}:{value}\r\n").expect("writing to memory cannot fail");
+            }
         }
-        write!(
-            text,
-            "# Replication\r\n{role}\r\n# Stats\r\ntotal_commands_processed:{}\r\nkeyspace_hits:{}\r\nkeyspace_misses:{}\r\n",
-            counters.commands.get(),
-            counters.hits.get(),
-            counters.misses.get(),
-        )
-        .expect("writing to memory cannot fail");
         text
     }
 }

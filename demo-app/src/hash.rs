@@ -6,7 +6,6 @@
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
 
 use rand::Rng as _;
-use steelmill_core::Entropy as _;
 
 use crate::world::Entropy;
 

@@ -15,14 +15,13 @@ mod table;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 
 use crate::door::Door;
 use crate::service::{self, CONNECTIONS, Service};
 use crate::settings::Settings;
 use crate::world::{Clock, Network};
 pub use message::{Command, Reply, Request};
-pub use table::Grant;
 use table::Table;
 
 /// How many microseconds a second of any clock here may be off, either way. A percent: a thousand times what a quartz
@@ -54,12 +53,17 @@ pub struct Lease {
 impl Daemon for Lease {
     fn build(factory: &mut Factory) -> Result<Self> {
         let clock = factory.get::<Clock>()?;
-        let since_1970 = clock.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = clock
+            .wall()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let last_token = u64::try_from(since_1970.as_micros()).unwrap_or(0);
         Ok(Self {
             clock,
             network: factory.get()?,
-            address: factory.value::<Settings>()?.listen_for_gateways(Self::NAME, ADDRESS),
+            address: factory
+                .value::<Settings>()?
+                .listen_for_gateways(Self::NAME, ADDRESS),
             door: SetOnce::new(),
             table: Mutex::new(Table::new(last_token)),
         })
@@ -67,7 +71,9 @@ impl Daemon for Lease {
 
     async fn prepare(&self, _scope: &Scope) -> Result {
         match &self.address {
-            Some(address) => self.door.set(Door::open(&self.network, Self::NAME, address, CONNECTIONS).await?),
+            Some(address) => self
+                .door
+                .set(Door::open(&self.network, Self::NAME, address, CONNECTIONS).await?),
             None => Ok(()),
         }
     }
@@ -77,6 +83,11 @@ impl Daemon for Lease {
             Ok(door) => service::serve(self, door, &self.clock, scope).await,
             Err(_) => Ok(scope.stopping().await),
         }
+    }
+
+    async fn stop(&self, _scope: &Scope) -> Result {
+        tracing::info!("leases went to another holder {} times", self.changes());
+        Ok(())
     }
 }
 
@@ -88,16 +99,19 @@ impl Service for Lease {
     fn answer(&self, request: Request<'_>) -> Reply {
         let reply = self.table().answer(self.clock.now(), request);
         if let (Command::Acquire { holder, .. }, Reply::Granted { token, ttl }) = (request.command, &reply) {
-            tracing::info!("{holder} holds the lease {} for {ttl:?}, token {token}", request.name);
+            tracing::info!(
+                "{holder} holds the lease {} for {ttl:?}, token {token}",
+                request.name
+            );
         }
         reply
     }
 }
 
 impl Lease {
-    /// Who holds the lease `name` now.
-    pub fn held(&self, name: &str) -> Option<Grant> {
-        self.table().held(name, self.clock.now()).cloned()
+    /// How often a lease went to another holder than the last one granted.
+    pub fn changes(&self) -> u64 {
+        self.table().changes()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -116,7 +130,13 @@ mod tests {
         let drift = f64::from(DRIFT_MAX_PPM) / 1e6;
         let holder_done_after = safe_part(ttl).as_secs_f64() / (1.0 - drift);
         let lease_over_after = ttl.as_secs_f64() / (1.0 + drift);
-        assert!(holder_done_after <= lease_over_after, "{holder_done_after} {lease_over_after}");
-        assert!(holder_done_after > lease_over_after * 0.9999, "no more is given away than must be");
+        assert!(
+            holder_done_after <= lease_over_after,
+            "{holder_done_after} {lease_over_after}"
+        );
+        assert!(
+            holder_done_after > lease_over_after * 0.9999,
+            "no more is given away than must be"
+        );
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Network as _, Result, Scope};
+use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -175,7 +175,11 @@ impl<S: Service> Remote<S> {
         write_frame(&mut frame, request);
         let length = frame.len();
         let (reply, receiver) = oneshot::channel();
-        let job = Job { frame, asked: self.clock.now(), reply };
+        let job = Job {
+            frame,
+            asked: self.clock.now(),
+            reply,
+        };
         self.queued.fetch_add(length, Ordering::Relaxed);
         self.queue.try_send(job).map_err(|_| {
             self.queued.fetch_sub(length, Ordering::Relaxed);
@@ -217,7 +221,9 @@ impl<S: Service> Remote<S> {
     }
 
     async fn connect(&self, jobs: &mut mpsc::Receiver<Job<S>>) -> Result<TcpStream> {
-        let connecting = self.clock.timeout(REPLY_LIMIT, self.network.connect(&self.address));
+        let connecting = self
+            .clock
+            .timeout(REPLY_LIMIT, self.network.connect(&self.address));
         let stream = self.refuse_until(jobs, connecting).await??;
         stream.set_nodelay(true)?;
         Ok(stream)

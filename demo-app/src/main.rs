@@ -2,7 +2,10 @@
 //!
 //! `store` keeps the data, `lease` says which gateway serves, `gateway` talks to clients. They run in one process or in
 //! many, on real sockets or as a simulated cluster, and do not know which.
-#![expect(unreachable_pub, reason = "a program has no API; `pub` says which items other files use")]
+#![expect(
+    unreachable_pub,
+    reason = "a program has no API; `pub` says which items other files use"
+)]
 
 mod world; // the world this binary is built for
 
@@ -23,11 +26,11 @@ mod settings; // what the command line decides
 mod wire; // the protocol between the daemons
 
 // Which of them run.
-mod daemons; // their names
 #[cfg(feature = "runtime")]
 mod cli; // the command line
 #[cfg(feature = "sim")]
-mod cluster; // a simulated cluster and its clients
+mod cluster;
+mod daemons; // their names // a simulated cluster and its clients
 
 fn main() -> std::process::ExitCode {
     #[cfg(feature = "sim")]

@@ -43,7 +43,10 @@ pub async fn serve<S: Service>(
 ) -> Result {
     while let Some(Visitor { stream, peer, place }) = door.next(scope, clock).await {
         if place.is_none() {
-            tracing::warn!("{} turned {peer} away: {CONNECTIONS} gateways are connected", S::NAME);
+            tracing::warn!(
+                "{} turned {peer} away: {CONNECTIONS} gateways are connected",
+                S::NAME
+            );
             continue;
         }
         let (service, clock, scope_of_connection) = (service.clone(), clock.share(), scope.clone());

@@ -43,14 +43,18 @@ impl Daemon for Store {
             data: Data::new(hasher, MEMORY),
             clock: factory.get()?,
             network: factory.get()?,
-            address: factory.value::<Settings>()?.listen_for_gateways(Self::NAME, ADDRESS),
+            address: factory
+                .value::<Settings>()?
+                .listen_for_gateways(Self::NAME, ADDRESS),
             door: SetOnce::new(),
         })
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result {
         match &self.address {
-            Some(address) => self.door.set(Door::open(&self.network, Self::NAME, address, CONNECTIONS).await?),
+            Some(address) => self
+                .door
+                .set(Door::open(&self.network, Self::NAME, address, CONNECTIONS).await?),
             None => Ok(()),
         }
     }
@@ -60,6 +64,14 @@ impl Daemon for Store {
             Ok(door) => service::serve(self, door, &self.clock, scope).await,
             Err(_) => Ok(scope.stopping().await),
         }
+    }
+
+    async fn stop(&self, _scope: &Scope) -> Result {
+        tracing::info!(
+            "forgets {} keys: nothing is kept beyond the process yet",
+            self.data.len()
+        );
+        Ok(())
     }
 }
 

@@ -36,7 +36,10 @@ pub fn write_frame<'a>(out: &mut Vec<u8>, message: &impl Message<'a>) {
     out.extend_from_slice(&[0; PREFIX]);
     message.encode(&mut Body(out));
     let length = out.len() - start - PREFIX;
-    assert!(length <= BODY_MAX, "a message of {length} bytes; what makes messages must limit them to {BODY_MAX}");
+    assert!(
+        length <= BODY_MAX,
+        "a message of {length} bytes; what makes messages must limit them to {BODY_MAX}"
+    );
     let length = u32::try_from(length).expect("BODY_MAX fits 32 bits");
     out[start..start + PREFIX].copy_from_slice(&length.to_be_bytes());
 }
@@ -66,10 +69,14 @@ impl Frames {
     /// The bytes are no such message, and what follows them means nothing.
     pub fn next<'a, M: Message<'a>>(&'a mut self) -> Result<Option<M>, Malformed> {
         self.inbox.take(std::mem::take(&mut self.returned));
-        let Some(prefix) = self.inbox.unread().first_chunk::<PREFIX>() else { return Ok(None) };
+        let Some(prefix) = self.inbox.unread().first_chunk::<PREFIX>() else {
+            return Ok(None);
+        };
         let length = usize::try_from(u32::from_be_bytes(*prefix)).expect("usize has at least 32 bits");
         if length > BODY_MAX {
-            return Err(Malformed(format!("a frame of {length} bytes, at most {BODY_MAX} are taken")));
+            return Err(Malformed(format!(
+                "a frame of {length} bytes, at most {BODY_MAX} are taken"
+            )));
         }
         let end = PREFIX + length;
         if self.inbox.unread().len() < end {
@@ -121,8 +128,10 @@ pub struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     fn split(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (field, rest) =
-            self.0.split_at_checked(length).ok_or_else(|| Malformed("a message ends too early".into()))?;
+        let (field, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or_else(|| Malformed("a message ends too early".into()))?;
         self.0 = rest;
         Ok(field)
     }
@@ -141,7 +150,9 @@ impl<'a> Fields<'a> {
     /// The message has ended.
     pub fn number(&mut self) -> Result<u64, Malformed> {
         let bytes = self.split(8)?;
-        Ok(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        Ok(bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     /// A byte string.
@@ -208,7 +219,11 @@ pub(crate) mod tests {
                     notes.push((number, text.to_owned()));
                 }
             }
-            assert_eq!(notes, [(7, "seven".to_owned()), (u64::MAX, String::new())], "cut at {cut}");
+            assert_eq!(
+                notes,
+                [(7, "seven".to_owned()), (u64::MAX, String::new())],
+                "cut at {cut}"
+            );
             assert!(frames.is_empty());
         }
     }

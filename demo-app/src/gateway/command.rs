@@ -20,7 +20,12 @@ struct Spec {
 }
 
 const fn spec(name: &'static str, arity: i64, flags: &'static [&'static str], keys: (i64, i64, i64)) -> Spec {
-    Spec { name, arity, flags, keys }
+    Spec {
+        name,
+        arity,
+        flags,
+        keys,
+    }
 }
 
 /// Every command, in the order `COMMAND` lists them.
@@ -61,21 +66,31 @@ impl<'a> Command<'a> {
     /// It is none; the text is the error for the client. The connection is unharmed.
     pub(super) fn parse(words: Arguments<'a>) -> Result<Self, String> {
         let name = words.get(0).unwrap_or_default();
-        let Some(spec) = SPECS.iter().find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes())) else {
+        let Some(spec) = SPECS
+            .iter()
+            .find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes()))
+        else {
             return Err(format!("ERR unknown command {}", quoted(name)));
         };
         let count = i64::try_from(words.len()).unwrap_or(i64::MAX);
         if count < spec.arity.abs() || (spec.arity > 0 && count > spec.arity) {
-            return Err(format!("ERR wrong number of arguments for '{}' command", spec.name));
+            return Err(format!(
+                "ERR wrong number of arguments for '{}' command",
+                spec.name
+            ));
         }
         let (first, second) = (words.get(1), words.get(2));
         let one = first.unwrap_or_default();
         Ok(match spec.name {
-            "ping" if words.len() > 2 => return Err("ERR wrong number of arguments for 'ping' command".into()),
+            "ping" if words.len() > 2 => {
+                return Err("ERR wrong number of arguments for 'ping' command".into());
+            }
             "ping" => Command::Ping(first),
             "echo" => Command::Echo(one),
             "get" => Command::Get(one),
-            "set" if words.len() > 3 => return Err("ERR syntax error: SET takes a key and a value, no options".into()),
+            "set" if words.len() > 3 => {
+                return Err("ERR syntax error: SET takes a key and a value, no options".into());
+            }
             "set" => Command::Set(one, second.unwrap_or_default()),
             "del" => Command::Del(words.from(1)),
             "exists" => Command::Exists(words.from(1)),
@@ -102,7 +117,10 @@ impl Gateway {
         let outcome = match command {
             Command::Ping(None) => Ok(replies.simple("PONG")),
             Command::Ping(Some(words)) | Command::Echo(words) => Ok(replies.bulk(words)),
-            Command::Get(key) => self.get(key).await.map(|value| replies.bulk_or_null(value.as_deref())),
+            Command::Get(key) => self
+                .get(key)
+                .await
+                .map(|value| replies.bulk_or_null(value.as_deref())),
             Command::Set(key, value) => self.set(key, value).await.map(|()| replies.simple("OK")),
             Command::Del(keys) => self.delete_all(keys).await.map(|count| replies.integer(count)),
             Command::Exists(keys) => self.count(keys).await.map(|count| replies.integer(count)),
@@ -135,7 +153,9 @@ impl Gateway {
         let mut keys = keys.iter().peekable();
         while keys.peek().is_some() {
             match try_join_all(keys.by_ref().take(AT_ONCE).map(|key| self.get(key))).await {
-                Ok(values) => values.iter().for_each(|value| replies.bulk_or_null(value.as_deref())),
+                Ok(values) => values
+                    .iter()
+                    .for_each(|value| replies.bulk_or_null(value.as_deref())),
                 Err(refusal) => return Ok(Err(refusal)),
             }
             grown(replies)?;
@@ -160,7 +180,13 @@ impl Gateway {
                 Ok(existed) => count += i64::from(existed),
                 Err(why) if done == 0 => return Err(why),
                 // What is deleted stays deleted; saying only why the rest is not would say that nothing happened.
-                Err(why) => return Err(Refusal::Partly { done, of: keys.len(), why: Box::new(why) }),
+                Err(why) => {
+                    return Err(Refusal::Partly {
+                        done,
+                        of: keys.len(),
+                        why: Box::new(why),
+                    });
+                }
             }
         }
         Ok(count)
@@ -173,7 +199,13 @@ fn describe(words: Arguments<'_>, replies: &mut Replies) {
         None => SPECS.iter().map(Some).collect(),
         Some(b"info") => {
             let named = words.iter().skip(1);
-            named.map(|name| SPECS.iter().find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes()))).collect()
+            named
+                .map(|name| {
+                    SPECS
+                        .iter()
+                        .find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes()))
+                })
+                .collect()
         }
         Some(b"count") => return replies.integer(SPECS.len() as i64),
         // What terminals complete and explain with; they do without.
@@ -192,7 +224,9 @@ fn describe(words: Arguments<'_>, replies: &mut Replies) {
         replies.array(spec.flags.len());
         spec.flags.iter().for_each(|flag| replies.simple(flag));
         let (first, last, step) = spec.keys;
-        [first, last, step].into_iter().for_each(|number| replies.integer(number));
+        [first, last, step]
+            .into_iter()
+            .for_each(|number| replies.integer(number));
     }
 }
 
@@ -203,7 +237,9 @@ mod tests {
 
     fn parse(line: &str) -> String {
         let mut requests = Requests::new(Limits::default());
-        requests.space().extend_from_slice(format!("{line}\r\n").as_bytes());
+        requests
+            .space()
+            .extend_from_slice(format!("{line}\r\n").as_bytes());
         let words = requests.next().expect("well-formed").expect("whole");
         match Command::parse(words) {
             Ok(command) => {
@@ -238,9 +274,18 @@ mod tests {
     fn what_is_no_command_is_told_apart() {
         assert_eq!(parse("FLUSHALL"), "ERR unknown command 'FLUSHALL'");
         assert_eq!(parse("GET"), "ERR wrong number of arguments for 'get' command");
-        assert_eq!(parse("GET a b"), "ERR wrong number of arguments for 'get' command");
-        assert_eq!(parse("PING a b"), "ERR wrong number of arguments for 'ping' command");
-        assert_eq!(parse("SET a b EX 5"), "ERR syntax error: SET takes a key and a value, no options");
+        assert_eq!(
+            parse("GET a b"),
+            "ERR wrong number of arguments for 'get' command"
+        );
+        assert_eq!(
+            parse("PING a b"),
+            "ERR wrong number of arguments for 'ping' command"
+        );
+        assert_eq!(
+            parse("SET a b EX 5"),
+            "ERR syntax error: SET takes a key and a value, no options"
+        );
     }
 
     #[test]
@@ -250,6 +295,10 @@ mod tests {
         let words = requests.next().expect("well-formed").expect("whole");
         let mut replies = Replies::default();
         describe(words.from(1), &mut replies);
-        assert!(replies.bytes().starts_with(b"*11\r\n*6\r\n$4\r\nping\r\n:-1\r\n*1\r\n+fast\r\n:0\r\n:0\r\n:0\r\n"));
+        assert!(
+            replies
+                .bytes()
+                .starts_with(b"*11\r\n*6\r\n$4\r\nping\r\n:-1\r\n*1\r\n+fast\r\n:0\r\n:0\r\n:0\r\n")
+        );
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
-use steelmill_core::{Clock as _, DaemonRef, Entropy as _, Result, RunningFactory, Scope};
+use steelmill_core::{Clock as _, DaemonRef, Result, RunningFactory, Scope};
 use tokio::sync::Notify;
 
 use super::Gateway;
@@ -19,7 +19,7 @@ use crate::cache::Cache;
 use crate::lease::{Command, Reply, Request, safe_part};
 
 /// The lease all gateways of a store compete for.
-pub const LEASE: &str = "kv";
+const LEASE: &str = "kv";
 
 /// The pause before asking again after no answer.
 const RETRY: Duration = Duration::from_millis(100);
@@ -39,7 +39,12 @@ impl Term {
     ///
     /// The lease runs from the moment it is granted, which only the lease daemon knows. `asked` is before that.
     pub fn new(token: u64, asked: Instant, ttl: Duration) -> Self {
-        Self { token, start: asked, length: AtomicU64::new(nanos(safe_part(ttl))), over: Notify::new() }
+        Self {
+            token,
+            start: asked,
+            length: AtomicU64::new(nanos(safe_part(ttl))),
+            over: Notify::new(),
+        }
     }
 
     /// The fencing token that goes with every request to the store.
@@ -61,7 +66,9 @@ impl Term {
     fn extend(&self, asked: Instant, ttl: Duration) {
         let length = nanos((asked - self.start) + safe_part(ttl));
         // Failing means that it is over: that is not taken back.
-        let _ = self.length.fetch_update(SeqCst, SeqCst, |now| (now > 0).then(|| now.max(length)));
+        let _ = self
+            .length
+            .fetch_update(SeqCst, SeqCst, |now| (now > 0).then(|| now.max(length)));
     }
 
     /// Ends it for good.
@@ -111,7 +118,10 @@ impl Gateway {
             let mut pause = RETRY;
             if self.store.is_up() {
                 let asked = self.clock.now();
-                let command = Command::Acquire { holder: self.holder(), ttl: self.settings.lease_ttl };
+                let command = Command::Acquire {
+                    holder: self.holder(),
+                    ttl: self.settings.lease_ttl,
+                };
                 match self.lease.call(Request { name: LEASE, command }).await {
                     Ok(Reply::Granted { token, ttl }) => return Term::new(token, asked, ttl),
                     Ok(Reply::Held { holder, remaining }) => {
@@ -142,7 +152,10 @@ impl Gateway {
         let term = factory.value::<Term>()?;
         let child = factory.start().await?;
         tracing::info!("holds the lease, token {token}");
-        self.stand(Standing::Holds(Arc::new(Tenure { term: term.clone(), child: child.clone() })));
+        self.stand(Standing::Holds(Arc::new(Tenure {
+            term: term.clone(),
+            child: child.clone(),
+        })));
 
         let why = tokio::select! {
             biased;
@@ -163,7 +176,13 @@ impl Gateway {
             tracing::warn!("{report}");
         }
         // Unanswered, the lease runs out by itself.
-        let _ = self.lease.call(Request { name: LEASE, command: Command::Release { token } }).await;
+        let _ = self
+            .lease
+            .call(Request {
+                name: LEASE,
+                command: Command::Release { token },
+            })
+            .await;
         Ok(())
     }
 
@@ -186,7 +205,10 @@ impl Gateway {
             if !self.store.is_up() {
                 return "the store cannot be reached";
             }
-            let command = Command::Renew { token: term.token, ttl: self.settings.lease_ttl };
+            let command = Command::Renew {
+                token: term.token,
+                ttl: self.settings.lease_ttl,
+            };
             let renewal = self.lease.call(Request { name: LEASE, command });
             match self.clock.timeout(term.until() - asked, renewal).await {
                 Ok(Ok(Reply::Granted { ttl, .. })) => {
@@ -211,7 +233,10 @@ mod tests {
         let asked = Instant::now();
         let term = Term::new(7, asked, TTL);
         assert!(term.holds(asked + Duration::from_millis(2_900)));
-        assert!(!term.holds(asked + Duration::from_millis(2_950)), "less two percent for drift");
+        assert!(
+            !term.holds(asked + Duration::from_millis(2_950)),
+            "less two percent for drift"
+        );
         term.extend(asked + Duration::from_secs(1), TTL);
         assert!(term.holds(asked + Duration::from_millis(3_900)));
         assert!(!term.holds(asked + Duration::from_millis(3_950)));

@@ -1,0 +1,233 @@
+//! The demo as a simulated cluster: one lease, one store, three gateways, four clients, and trouble.
+//!
+//! For a minute of virtual time gateways are cut off, slowed down, stopped, killed and powered off, and clocks drift
+//! within the bound the gateways count on. Then everything is healed, and the clients must get on. At the end what
+//! every client asked and was told is checked: one correct store must have been able to tell them all that.
+//!
+//! Lease and store are never ended, because neither keeps anything beyond its process yet. They are cut off.
+
+mod client; // who asks
+mod faults; // what happens to the cluster
+mod redis; // the clients' protocol
+
+use std::cell::Cell;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+use steelmill_core::{Clock as _, DaemonRef, Result};
+
+use crate::daemons::assemble;
+use crate::lease::Lease;
+use crate::settings::Settings;
+use crate::world::sim::history::History;
+use crate::world::sim::{Machine, Sim, cli};
+use client::{Client, Shared};
+
+/// The gateways' machines, and where clients find them.
+const GATEWAYS: [(&str, &str); 3] = [
+    ("gateway-1", "gateway-1:6379"),
+    ("gateway-2", "gateway-2:6379"),
+    ("gateway-3", "gateway-3:6379"),
+];
+const CLIENTS: [&str; 4] = ["client-1", "client-2", "client-3", "client-4"];
+
+/// What every seed must have been through, or it proves little.
+const TROUBLE: Duration = Duration::from_secs(60);
+const COMPLETED_MIN: u64 = 400;
+const LEASE_CHANGES_MIN: u64 = 2;
+const FAULTS_MIN: u64 = 3;
+
+/// Trouble that has not brought two lease changes by then will not.
+const TROUBLE_MAX: Duration = Duration::from_secs(600);
+
+/// How long each client may take to get on once everything is healed, and how far it must get.
+const QUIET: Duration = Duration::from_secs(30);
+const PROGRESS: u64 = 10;
+
+/// Runs a simulated cluster over many seeds, and checks that no client is ever told anything wrong.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask sim", version)]
+struct Args {
+    #[command(flatten)]
+    campaign: cli::Args,
+
+    /// Use gateways that go on answering from the cache after their lease: this must go red
+    #[arg(long)]
+    canary: bool,
+}
+
+/// What `main` does in the sim.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let canary = args.canary;
+    let command = if canary {
+        "cargo xtask sim --canary"
+    } else {
+        "cargo xtask sim"
+    };
+    cli::main(&args.campaign, "demo cluster", command, move |sim| {
+        scenario(sim, canary)
+    })
+}
+
+async fn scenario(sim: Sim, canary: bool) -> Result {
+    let cluster = Rc::new(Cluster::start(sim, canary).await?);
+    let history = History::default();
+    let clients: Vec<Rc<Shared>> = CLIENTS.iter().map(|_| Rc::default()).collect();
+    let completed = || clients.iter().map(|client| client.completed.get()).sum::<u64>();
+    let mut running = Vec::new();
+    for (machine, shared) in cluster.clients.iter().zip(&clients) {
+        let client = Client::new(sim, machine.clone(), history.clone(), shared.clone());
+        running.push(machine.spawn("client", client.run()));
+    }
+
+    let enough = || {
+        let elapsed = sim.elapsed();
+        elapsed >= TROUBLE_MAX
+            || elapsed >= TROUBLE
+                && completed() >= COMPLETED_MIN
+                && cluster.lease_daemon.changes() >= LEASE_CHANGES_MIN
+    };
+    let (one, other) = futures::try_join!(
+        faults::trouble(&cluster, enough),
+        faults::trouble(&cluster, enough)
+    )?;
+    let faults = one + other;
+
+    let before: Vec<u64> = clients.iter().map(|client| client.completed.get()).collect();
+    let behind = || {
+        let progress = clients
+            .iter()
+            .zip(&before)
+            .map(|(client, before)| client.completed.get() - before);
+        CLIENTS
+            .iter()
+            .zip(progress)
+            .find(|(_, progress)| *progress < PROGRESS)
+    };
+    let healed = sim.elapsed();
+    while let Some((client, progress)) = behind() {
+        let waited = sim.elapsed() - healed;
+        ensure!(
+            waited < QUIET,
+            "{client} completed {progress} operations in {waited:?} although all is healed"
+        );
+        sim.clock().sleep(Duration::from_millis(100)).await;
+    }
+
+    clients.iter().for_each(|client| client.finish.set(true));
+    for task in running {
+        sim.clock()
+            .timeout(QUIET, task)
+            .await
+            .context("a client does not end")??;
+    }
+    for gateway in &cluster.gateways {
+        let report = gateway.stop().await?;
+        ensure!(
+            report.is_clean(),
+            "{} did not stop in order:\n{report}",
+            gateway.name()
+        );
+    }
+
+    let changes = cluster.lease_daemon.changes();
+    sim.count("operations completed", completed());
+    sim.count("operations of unknown outcome", history.open() as u64);
+    sim.count("lease changes", changes);
+    sim.count("faults", faults);
+    history
+        .check()
+        .into_result()
+        .map_err(|verdict| anyhow::anyhow!("{verdict}"))?;
+    ensure!(
+        completed() >= COMPLETED_MIN,
+        "only {} operations were completed",
+        completed()
+    );
+    ensure!(
+        changes >= LEASE_CHANGES_MIN,
+        "the lease changed hands only {changes} times"
+    );
+    ensure!(faults >= FAULTS_MIN, "there were only {faults} faults");
+    Ok(())
+}
+
+/// The machines.
+struct Cluster {
+    sim: Sim,
+    lease: Machine,
+    store: Machine,
+    gateways: Vec<Machine>,
+    clients: Vec<Machine>,
+    /// The lease daemon itself: nothing ends it, so it can be asked what it has done.
+    lease_daemon: DaemonRef<Lease>,
+}
+
+impl Cluster {
+    /// Makes and starts them all.
+    async fn start(sim: Sim, canary: bool) -> Result<Self> {
+        let place = |name: &str, address: &str| (name.to_owned(), address.to_owned());
+        let machine =
+            |name, settings: Settings| sim.machine(name, move |factory| assemble(factory, settings.clone()));
+        let single = |name: &str, address| {
+            let settings = Settings {
+                daemons: vec![name.to_owned()],
+                listen: [place(name, address)].into(),
+                ..Settings::default()
+            };
+            machine(name, settings).start()
+        };
+        let lease = single("lease", "lease:6381").await?;
+        let store = single("store", "store:6380").await?;
+        let mut gateways = Vec::new();
+        for (name, address) in GATEWAYS {
+            let settings = Settings {
+                daemons: vec!["gateway".to_owned()],
+                listen: [place("gateway", address)].into(),
+                connect: [place("lease", "lease:6381"), place("store", "store:6380")].into(),
+                lease_ttl: Duration::from_secs(2),
+                canary,
+                ..Settings::default()
+            };
+            gateways.push(machine(name, settings).start().await?);
+        }
+        let lease_daemon = lease.get::<Lease>()?;
+        let clients = CLIENTS.iter().map(|name| sim.client(name)).collect();
+        let cluster = Self {
+            sim,
+            lease,
+            store,
+            gateways,
+            clients,
+            lease_daemon,
+        };
+        cluster.let_clocks_drift();
+        Ok(cluster)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::sim::Campaign;
+
+    #[test]
+    fn no_client_is_told_anything_wrong() {
+        Campaign::new(|sim| scenario(sim, false))
+            .name("demo cluster")
+            .seeds(20)
+            .check();
+    }
+
+    #[test]
+    fn a_gateway_that_keeps_its_cache_is_caught() {
+        let summary = Campaign::new(|sim| scenario(sim, true)).seeds(200).run();
+        let failed = summary.failed.first().expect("a stale read within 200 seeds");
+        let failure = failed.failure.as_ref().expect("it failed").to_string();
+        assert!(failure.contains("GET"), "the stale read is shown: {failure}");
+    }
+}

@@ -1,0 +1,120 @@
+//! What is done to the cluster: drawn from the seed's stream of faults, one after the other, by two at a time.
+
+use std::time::Duration;
+
+use steelmill_core::{Clock as _, Result};
+
+use super::Cluster;
+use crate::gateway::LEASE;
+use crate::lease::DRIFT_MAX_PPM;
+use crate::world::sim::{Machine, Partition};
+
+/// Goes on until `enough`, then undoes what it has done. Returns how many faults there were.
+pub async fn trouble(cluster: &Cluster, enough: impl Fn() -> bool) -> Result<u64> {
+    let sim = cluster.sim;
+    let mut faults = 0;
+    while !enough() {
+        cluster.sleep_up_to(3_000).await;
+        let gateway = cluster.victim();
+        faults += 1;
+        match sim.draw(12) {
+            0..2 => {
+                cluster
+                    .cut_for(either_way(cluster, gateway, &cluster.lease))
+                    .await
+            }
+            2..4 => {
+                cluster
+                    .cut_for(either_way(cluster, gateway, &cluster.store))
+                    .await
+            }
+            4 => {
+                let client = cluster.any(&cluster.clients);
+                cluster.cut_for(either_way(cluster, gateway, client)).await;
+            }
+            5 => cluster.cut_for(sim.isolate(gateway)).await,
+            6..8 => {
+                let other = *cluster.any(&[&cluster.store, &cluster.lease, cluster.any(&cluster.clients)]);
+                let slow = Duration::from_millis(20 + sim.draw(400));
+                sim.set_link_latency(gateway, other, Duration::from_millis(1)..=slow);
+                cluster.sleep_up_to(6_000).await;
+                sim.reset_link_latency(gateway, other);
+            }
+            8 => cluster.let_clocks_drift(),
+            // The other one may have ended it already.
+            _ if !gateway.is_up() => faults -= 1,
+            9 => {
+                gateway.exit();
+                cluster.bring_back(gateway).await?;
+            }
+            10 => {
+                gateway.power_loss();
+                cluster.bring_back(gateway).await?;
+            }
+            _ => {
+                // It may lose its process while it stops; then there is no report.
+                if let Ok(report) = gateway.stop().await
+                    && !report.is_clean()
+                {
+                    anyhow::bail!("{} did not stop in order:\n{report}", gateway.name());
+                }
+                cluster.bring_back(gateway).await?;
+            }
+        }
+    }
+    Ok(faults)
+}
+
+/// Cuts two machines off from each other: both ways, or one.
+fn either_way(cluster: &Cluster, a: &Machine, b: &Machine) -> Partition {
+    match cluster.sim.draw(4) {
+        0 => cluster.sim.partition_one_way(a, b),
+        1 => cluster.sim.partition_one_way(b, a),
+        _ => cluster.sim.partition(a, b),
+    }
+}
+
+impl Cluster {
+    /// The gateway to be hit: more often than not the one that holds the lease.
+    fn victim(&self) -> &Machine {
+        let holder = self.lease_daemon.held(LEASE).map(|grant| grant.holder);
+        let holder = self.gateways.iter().find(|gateway| {
+            holder
+                .as_deref()
+                .is_some_and(|holder| holder.starts_with(&format!("{}:", gateway.name())))
+        });
+        match holder {
+            Some(holder) if self.sim.draw(10) < 7 => holder,
+            _ => self.any(&self.gateways),
+        }
+    }
+
+    fn any<'a, T>(&self, some: &'a [T]) -> &'a T {
+        &some[self.sim.draw(some.len() as u64) as usize]
+    }
+
+    async fn sleep_up_to(&self, millis: u64) {
+        self.sim
+            .clock()
+            .sleep(Duration::from_millis(self.sim.draw(millis)))
+            .await;
+    }
+
+    async fn cut_for(&self, cut: Partition) {
+        self.sleep_up_to(6_000).await;
+        cut.heal();
+    }
+
+    async fn bring_back(&self, gateway: &Machine) -> Result {
+        self.sleep_up_to(4_000).await;
+        gateway.restart().await
+    }
+
+    /// Gives every daemon's clock a new rate within the bound that the gateways count on.
+    pub fn let_clocks_drift(&self) {
+        for machine in self.gateways.iter().chain([&self.lease, &self.store]) {
+            let rate = self.sim.draw(2 * u64::from(DRIFT_MAX_PPM) + 1) as i64;
+            machine.set_drift(rate - i64::from(DRIFT_MAX_PPM));
+        }
+    }
+}

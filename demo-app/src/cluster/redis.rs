@@ -1,0 +1,177 @@
+//! A Redis client, as small as a simulated cluster needs it: commands out, replies in.
+
+use std::io;
+use std::time::Duration;
+
+use steelmill_core::{Clock as _, Network as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::inbox::Inbox;
+use crate::world::sim::Machine;
+use crate::world::{Clock, TcpStream};
+
+/// How deeply arrays may be nested in a reply.
+const DEPTH_MAX: usize = 4;
+
+/// How long a string or an array in a reply may be.
+const LENGTH_MAX: usize = 1 << 20;
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    Simple(String),
+    Error(String),
+    Integer(i64),
+    Bulk(Option<Vec<u8>>),
+    Array(Vec<Reply>),
+}
+
+/// A connection to a gateway.
+pub struct Connection {
+    stream: TcpStream,
+    inbox: Inbox,
+    clock: Clock,
+    patience: Duration,
+}
+
+impl Connection {
+    /// Connects `machine` to `address`. Nothing here waits for longer than `patience`.
+    pub async fn open(machine: &Machine, address: &str, patience: Duration) -> io::Result<Self> {
+        let clock = machine.clock();
+        let stream = clock
+            .timeout(patience, machine.network().connect(address))
+            .await??;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            inbox: Inbox::default(),
+            clock,
+            patience,
+        })
+    }
+
+    /// Sends commands, all at once.
+    pub async fn send(&mut self, commands: &[Vec<&[u8]>]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for words in commands {
+            bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+            for word in words {
+                bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+                bytes.extend_from_slice(word);
+                bytes.extend_from_slice(b"\r\n");
+            }
+        }
+        self.clock
+            .timeout(self.patience, self.stream.write_all(&bytes))
+            .await?
+    }
+
+    /// The next reply.
+    ///
+    /// # Errors
+    /// None came in time, or something that is none. The connection is of no more use.
+    pub async fn receive(&mut self) -> io::Result<Reply> {
+        loop {
+            if let Some((reply, length)) = parse(self.inbox.unread(), 0)? {
+                self.inbox.take(length);
+                return Ok(reply);
+            }
+            let read = self.stream.read_buf(self.inbox.space());
+            if self.clock.timeout(self.patience, read).await?? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+/// The first reply in `bytes` and its length, once it is whole.
+fn parse(bytes: &[u8], depth: usize) -> io::Result<Option<(Reply, usize)>> {
+    let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") else {
+        return Ok(None);
+    };
+    let (kind, text) = (bytes[0], String::from_utf8_lossy(&bytes[1..end.max(1)]));
+    let mut at = end + 2;
+    let reply = match kind {
+        b'+' => Reply::Simple(text.into_owned()),
+        b'-' => Reply::Error(text.into_owned()),
+        b':' => Reply::Integer(text.parse().map_err(malformed)?),
+        b'$' if text == "-1" => Reply::Bulk(None),
+        b'$' => {
+            let length = length(&text)?;
+            if bytes.len() < at + length + 2 {
+                return Ok(None);
+            }
+            let value = bytes[at..at + length].to_vec();
+            at += length + 2;
+            Reply::Bulk(Some(value))
+        }
+        b'*' if depth < DEPTH_MAX => {
+            let mut items = Vec::new();
+            for _ in 0..length(&text)? {
+                let Some((item, length)) = parse(&bytes[at..], depth + 1)? else {
+                    return Ok(None);
+                };
+                at += length;
+                items.push(item);
+            }
+            Reply::Array(items)
+        }
+        _ => {
+            return Err(malformed(format!(
+                "'{}' begins no reply here",
+                kind.escape_ascii()
+            )));
+        }
+    };
+    Ok(Some((reply, at)))
+}
+
+fn length(text: &str) -> io::Result<usize> {
+    match text.parse() {
+        Ok(length) if length <= LENGTH_MAX => Ok(length),
+        Ok(length) => Err(malformed(format!("a length of {length}"))),
+        Err(error) => Err(malformed(error)),
+    }
+}
+
+fn malformed(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_read_once_it_is_whole() {
+        let bytes = b"*4\r\n$2\r\nok\r\n$-1\r\n*1\r\n:-7\r\n+fine\r\n";
+        for cut in 0..bytes.len() {
+            assert!(matches!(parse(&bytes[..cut], 0), Ok(None)), "cut at {cut}");
+        }
+        let items = vec![
+            Reply::Bulk(Some(b"ok".to_vec())),
+            Reply::Bulk(None),
+            Reply::Array(vec![Reply::Integer(-7)]),
+            Reply::Simple("fine".into()),
+        ];
+        assert_eq!(
+            parse(bytes, 0).ok().flatten(),
+            Some((Reply::Array(items), bytes.len()))
+        );
+    }
+
+    #[test]
+    fn what_no_gateway_sends_is_refused() {
+        for bytes in [
+            &b"?\r\n"[..],
+            b":x\r\n",
+            b"$-2\r\n",
+            b"$99999999\r\n",
+            b"*-1\r\n",
+            b"\r\n",
+        ] {
+            assert!(parse(bytes, 0).is_err(), "{}", bytes.escape_ascii());
+        }
+        assert!(parse(&b"*1\r\n".repeat(100), 0).is_err());
+    }
+}
