@@ -3,7 +3,7 @@
 //! The runtime world's tests run them over the operating system's loopback, the sim's tests inside a simulation. When
 //! the two disagree, the sim is wrong. A world's test file is one function that runs one behaviour, and one line:
 //!
-//! ```ignore
+//! ```text
 //! fn check<F: Future<Output = ()> + Send>(behaviour: impl FnOnce(MyWorld) -> F) { /* run it */ }
 //!
 //! steelmill_core::contract_tests!(check);
@@ -14,7 +14,7 @@
 //!
 //! Rules for a behaviour: it uses the traits of this crate and tokio's `AsyncReadExt` and `AsyncWriteExt`, and tasks and
 //! waits only from the world. It waits for things to *happen* without a limit; only to see that something does *not*
-//! happen does it wait for [`A_WHILE`].
+//! happen does it wait for `A_WHILE`.
 #![allow(
     clippy::unwrap_used,
     reason = "a behaviour is a test: panicking is how it reports"
@@ -65,7 +65,7 @@ async fn connection<W: World>(world: &W) -> (Stream<W>, Stream<W>) {
     (client, server)
 }
 
-/// Whether `future` is still waiting after [`A_WHILE`].
+/// Whether `future` is still waiting after `A_WHILE`.
 async fn waits<W: World, F: Future + Send>(world: &W, future: F) -> bool {
     world.clock().timeout(A_WHILE, future).await.is_err()
 }

@@ -59,7 +59,7 @@ impl Daemon for Signals {
         let (first, asked) = (first(self.first.clone()), scope.clone());
         scope.spawn("first signal", async move {
             if let Some(Some(signal)) = asked.until_stopping(first).await {
-                tracing::info!("{signal}: stopping; another one ends the process at once");
+                tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once");
                 asked.request_stop();
             }
         });

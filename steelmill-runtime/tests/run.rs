@@ -1,4 +1,5 @@
 //! How a process ends: each test starts a service in a process of its own, and looks at its exit code and its stderr.
+#![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
 #![expect(
     clippy::disallowed_methods,

@@ -23,7 +23,9 @@ pub async fn what_one_end_writes_the_other_reads<W: World>(world: W) {
 
 pub async fn a_long_transfer_arrives_whole_both_ways<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
-    let data: Vec<u8> = (0..1_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let data: Vec<u8> = (0..1_000_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     let expected = data.clone();
     let echo = world.spawner().spawn("echo", async move {
         let (mut read, mut write) = server.split();
