@@ -152,7 +152,8 @@ pub(crate) fn label<T>() -> Label {
 
 /// Takes the module paths out of a type's name; borrows when there is only one path in it.
 fn shorten(name: &'static str) -> Label {
-    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    // Braces: types declared inside an async function are behind a segment called `{{closure}}`.
+    let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '}');
     if name.chars().all(is_path) {
         return Cow::Borrowed(last_segment(name));
     }
@@ -188,6 +189,7 @@ mod tests {
     fn a_label_has_no_module_paths() {
         check("Gateway", "Gateway");
         check("demo::gateway::Gateway", "Gateway");
+        check("demo::main::{{closure}}::Gateway", "Gateway");
         check("demo::Gateway<steelmill_sim::SimWorld>", "Gateway<SimWorld>");
         check("a::Pair<(b::C, &str), [d::E; 3]>", "Pair<(C, &str), [E; 3]>");
         check("a::Boxed<dyn core::fmt::Debug + Send>", "Boxed<dyn Debug + Send>");

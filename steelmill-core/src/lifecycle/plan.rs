@@ -590,3 +590,6 @@ impl Busy {
             .map(|(_, phase)| phase)
     }
 }
+
+#[cfg(test)]
+mod tests;

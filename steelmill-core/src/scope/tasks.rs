@@ -153,6 +153,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "threads are what it is about")]
     fn threads_agree_on_the_counts() {
         let tasks = Tasks::default();
         std::thread::scope(|scope| {

@@ -1,0 +1,12 @@
+//! Stories of the factory and the lifecycle, told in every world.
+
+mod support;
+
+mod building; // how a factory gets daemons
+mod children; // factories inside factories
+mod deadlines; // what overstays
+mod failing; // what goes wrong, and what is said about it
+mod order; // what comes before what
+mod refs; // what outlives its owner
+mod sharing; // whose instance a child gets
+mod stopping; // who may stop, when and how often
