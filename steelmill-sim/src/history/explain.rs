@@ -1,0 +1,167 @@
+//! Out of a history that cannot be ordered, the few operations that already cannot.
+//!
+//! An operation is *relaxed* by forgetting its answer: while it was under way it may have taken effect or not. That
+//! only ever allows more orders, so if a history with all but two operations relaxed still has none, those two
+//! contradict each other, whatever the rest came to. That is what a person wants to look at.
+
+use super::linearizability::{DeadEnd, Found, Operation, search};
+use super::{Model, Outcome, Record, Violation, verdict};
+
+/// Reduces the history that led to `dead_end`, spending at most `steps` on it.
+pub(super) fn violation<M: Model>(
+    initial: &M,
+    records: &[&Record<M>],
+    operations: &[Operation<'_, M>],
+    dead_end: DeadEnd<M>,
+    mut steps: u64,
+) -> Violation {
+    let mut case = Case::up_to(dead_end, operations);
+    let source = case.source(initial);
+
+    // The latest few operations that suffice: writes alone if possible, for they say most...
+    let (reads, writes) = case.latest();
+    let all = reads.len().max(writes.len());
+    let fewer = (0..).map(|doublings| 1 << doublings).take_while(|&few| few < all);
+    for (keep_reads, keep_writes) in fewer.flat_map(|few| [(0, few), (few, few)]) {
+        let spared: Vec<_> = reads
+            .iter()
+            .skip(keep_reads)
+            .chain(writes.iter().skip(keep_writes))
+            .collect();
+        if let Some(rest) = case.relaxed(spared, initial, &mut steps) {
+            case = rest;
+            break;
+        }
+    }
+    // ...and of these what cannot be spared.
+    let (reads, writes) = case.latest();
+    for index in reads.iter().rev().chain(writes.iter().rev()) {
+        if let Some(rest) = case.relaxed([index], initial, &mut steps) {
+            case = rest;
+        }
+    }
+    case.report(records, source)
+}
+
+/// Operations that have no order, some of them relaxed. An index is the same in the history they are from.
+struct Case<'a, M: Model> {
+    operations: Vec<Operation<'a, M>>,
+    dead_end: DeadEnd<M>,
+}
+
+impl<'a, M: Model> Case<'a, M> {
+    /// The history up to the moment when the blocked operation returned.
+    ///
+    /// Nothing more was invoked by then. What returned later need not have a place yet, but its answer counts.
+    fn up_to(dead_end: DeadEnd<M>, operations: &[Operation<'a, M>]) -> Self {
+        let end = operations[dead_end.blocked].returned;
+        let involved = operations
+            .iter()
+            .take_while(|operation| Some(operation.invoked) < end);
+        let operations = involved
+            .map(|operation| Operation {
+                required: operation.required && operation.returned <= end,
+                ..*operation
+            })
+            .collect();
+        Self { operations, dead_end }
+    }
+
+    /// The last operation after which the blocked one would have fitted: for a stale read, the write it saw.
+    fn source(&self, initial: &M) -> Option<usize> {
+        let blocked = self.operations[self.dead_end.blocked];
+        let mut state = initial.clone();
+        let mut source = None;
+        for &index in &self.dead_end.order {
+            let operation = self.operations[index];
+            state = state
+                .step(operation.op, operation.ret)
+                .expect("the order is a possible one");
+            if !operation.is_read() && state.step(blocked.op, blocked.ret).is_some() {
+                source = Some(index);
+            }
+        }
+        source
+    }
+
+    /// What can be relaxed, reads and writes: the last in the order first, then what has no place in it.
+    fn latest(&self) -> (Vec<usize>, Vec<usize>) {
+        let DeadEnd { blocked, order, .. } = &self.dead_end;
+        let unplaced = (0..self.operations.len()).filter(|index| !order.contains(index));
+        let placed = order.iter().rev().copied();
+        (placed.chain(unplaced))
+            .filter(|&index| self.operations[index].ret.is_some() && index != *blocked)
+            .partition(|&index| self.operations[index].is_read())
+    }
+
+    /// The case with more operations relaxed, if it still is one.
+    ///
+    /// Where the steps do not suffice to tell, it counts as none: then the report shows more than it needs to.
+    fn relaxed<'i>(
+        &self,
+        indices: impl IntoIterator<Item = &'i usize>,
+        initial: &M,
+        steps: &mut u64,
+    ) -> Option<Self> {
+        let mut operations = self.operations.clone();
+        for &index in indices {
+            operations[index] = Operation {
+                required: false,
+                ret: None,
+                ..operations[index]
+            };
+        }
+        let share = *steps / 16;
+        let mut left = share;
+        let found = search(initial, &operations, &mut left);
+        *steps -= share - left;
+        match found {
+            Found::NoOrder(dead_end) => Some(Self { operations, dead_end }),
+            Found::Order | Found::OutOfSteps => None,
+        }
+    }
+
+    /// Shows the operations that are not relaxed, and those that help to understand them.
+    fn report(&self, records: &[&Record<M>], source: Option<usize>) -> Violation {
+        let Self {
+            operations,
+            dead_end:
+                DeadEnd {
+                    blocked,
+                    order,
+                    state,
+                },
+        } = self;
+        let essential = |index: usize| operations[index].ret.is_some();
+        let shown: Vec<_> = (0..operations.len())
+            .filter(|&index| essential(index) || order.contains(&index) || source == Some(index))
+            .collect();
+        let row = |index: &usize| shown.binary_search(index).expect("what is in the order is shown");
+        Violation {
+            key: records[*blocked].key.clone(),
+            operations: shown
+                .iter()
+                .map(|&index| operation(records[index], essential(index)))
+                .collect(),
+            offender: row(blocked),
+            order: order.iter().map(row).collect(),
+            state: format!("{state:?}"),
+            recorded: records.len(),
+        }
+    }
+}
+
+fn operation<M: Model>(record: &Record<M>, essential: bool) -> verdict::Operation {
+    let (returned, ret) = match &record.outcome {
+        Outcome::Returned(moment, ret) => (Some(moment), Some(ret)),
+        Outcome::Open | Outcome::Failed => (None, None),
+    };
+    verdict::Operation {
+        client: record.client.clone(),
+        what: M::describe(&record.key, &record.op, ret),
+        invoked: record.invoked.time,
+        returned: returned.map(|moment| moment.time),
+        essential,
+        span: (record.invoked.order, returned.map(|moment| moment.order)),
+    }
+}

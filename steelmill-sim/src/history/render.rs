@@ -1,0 +1,193 @@
+//! A verdict in words, and a violation as a drawing of who was waiting when.
+//!
+//! ```text
+//! not linearizable: key "a"
+//!
+//!   ├─┤          client-1  SET a "3"     invoked 11.200 s, returned 11.214 s
+//!       ├─┤      client-1  SET a "4"     invoked 11.900 s, returned 11.940 s
+//!           ├─┤  client-2  GET a -> "3"  invoked 12.034 s, returned 12.051 s  <- cannot be ordered
+//! ```
+
+use std::cmp::Ordering::{Equal, Greater, Less};
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use super::{Operation, Undecided, Verdict, Violation};
+
+/// More rows than this hide what they should show.
+const ROWS: usize = 16;
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Linearizable => f.write_str("linearizable"),
+            Verdict::NotLinearizable(violation) => violation.fmt(f),
+            Verdict::Undecided(undecided) => undecided.fmt(f),
+        }
+    }
+}
+
+impl Error for Verdict {}
+
+impl fmt::Display for Undecided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Undecided {
+            key,
+            recorded,
+            open,
+            steps,
+        } = self;
+        write!(
+            f,
+            "undecided: key {key:?}: {recorded} operations, {open} of them with an unknown outcome, "
+        )?;
+        write!(f, "allow more orders than {steps} steps suffice to try")
+    }
+}
+
+impl Error for Undecided {}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "not linearizable: key {:?}\n", self.key)?;
+        let earliest = self.operations.len().saturating_sub(ROWS);
+        let shown: Vec<_> = (0..self.operations.len())
+            .filter(|&i| i >= earliest || i == self.offender)
+            .collect();
+        let hidden = self.operations.len() - shown.len();
+        if hidden > 0 {
+            writeln!(f, "  ... and {hidden} earlier operations")?;
+        }
+        let table = Table::of(shown.iter().map(|&i| &self.operations[i]));
+        for index in shown {
+            table.row(f, &self.operations[index])?;
+            f.write_str(if index == self.offender {
+                "  <- cannot be ordered\n"
+            } else {
+                "\n"
+            })?;
+        }
+        writeln!(f)?;
+        self.conclude(f)
+    }
+}
+
+impl Error for Violation {}
+
+impl Violation {
+    fn conclude(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offender = &self.operations[self.offender].what;
+        match self.recorded - self.operations.len() {
+            0 => write!(f, "No order explains all answers.")?,
+            1 => write!(
+                f,
+                "Whatever became of one other operation on this key, no order explains all answers."
+            )?,
+            others => write!(
+                f,
+                "Whatever became of {others} other operations on this key, no order explains all answers."
+            )?,
+        }
+        match &*self.order {
+            [] => write!(
+                f,
+                "\nNothing shown here can come before {offender}, and from {} it is impossible.",
+                self.state
+            ),
+            order => {
+                write!(f, "\nThe furthest is ")?;
+                let skipped = order.len().saturating_sub(ROWS);
+                if skipped > 0 {
+                    write!(f, "... ")?;
+                }
+                for &index in &order[skipped..] {
+                    write!(f, "{}, ", self.operations[index].what)?;
+                }
+                write!(f, "which leaves {}: then {offender} is impossible.", self.state)
+            }
+        }
+    }
+}
+
+/// What the rows have in common.
+struct Table {
+    /// The events to draw, in order; each has a column.
+    events: Vec<usize>,
+    client_width: usize,
+    what_width: usize,
+    decimals: usize,
+}
+
+impl Table {
+    fn of<'a>(operations: impl Iterator<Item = &'a Operation> + Clone) -> Self {
+        let mut events: Vec<_> = operations
+            .clone()
+            .flat_map(|o| [Some(o.span.0), o.span.1])
+            .flatten()
+            .collect();
+        events.sort_unstable();
+        let times = || {
+            operations
+                .clone()
+                .flat_map(|o| [Some(o.invoked), o.returned])
+                .flatten()
+        };
+        Self {
+            events,
+            client_width: operations
+                .clone()
+                .map(|o| o.client.chars().count())
+                .max()
+                .unwrap_or(0),
+            what_width: operations
+                .clone()
+                .map(|o| o.what.chars().count())
+                .max()
+                .unwrap_or(0),
+            decimals: decimals(times().collect()),
+        }
+    }
+
+    fn row(&self, f: &mut fmt::Formatter<'_>, operation: &Operation) -> fmt::Result {
+        let (from, to) = operation.span;
+        f.write_str("  ")?;
+        for event in &self.events {
+            // Two characters per event: its own, and what lies between it and the next.
+            f.write_str(match (event.cmp(&from), to.map(|to| event.cmp(&to))) {
+                (Less, _) | (_, Some(Greater)) => "  ",
+                (Equal, _) => "├─",
+                (_, Some(Equal)) => "┤ ",
+                (Greater, _) => "──",
+            })?;
+        }
+        f.write_str(if to.is_none() { "?" } else { " " })?;
+        let client = format!("{:<1$}", operation.client, self.client_width);
+        let what = format!("{:<1$}", operation.what, self.what_width);
+        write!(
+            f,
+            "  {client}  {what}  invoked {}, ",
+            seconds(operation.invoked, self.decimals)
+        )?;
+        match operation.returned {
+            Some(returned) => write!(f, "returned {}", seconds(returned, self.decimals)),
+            None => f.write_str("outcome unknown"),
+        }
+    }
+}
+
+fn seconds(time: Duration, decimals: usize) -> String {
+    format!("{:.decimals$} s", time.as_secs_f64())
+}
+
+/// Milliseconds, or as much more as it takes to tell the times apart.
+fn decimals(mut times: Vec<Duration>) -> usize {
+    times.sort_unstable();
+    times.dedup();
+    let tells_apart = |&decimals: &usize| {
+        times
+            .windows(2)
+            .all(|pair| seconds(pair[0], decimals) != seconds(pair[1], decimals))
+    };
+    [3, 6].into_iter().find(tells_apart).unwrap_or(9)
+}
