@@ -47,6 +47,8 @@ struct State {
     generation: u32,
     in_use: bool,
     machine: u32,
+    /// What it was bound to, and what it shows: a connected socket has one address.
+    bound: SocketAddr,
     local: SocketAddr,
     peer: Option<SocketAddr>,
     queue: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -94,6 +96,7 @@ impl Run {
             generation: 0,
             in_use: true,
             machine: place.machine,
+            bound: local,
             local,
             peer: None,
             queue: VecDeque::new(),
@@ -112,14 +115,14 @@ impl Run {
 
     fn udp_close(&mut self, id: SocketId) {
         let Ok(socket) = self.net.udp.get(id) else { return };
-        let (machine, local) = (socket.machine, socket.local);
+        let (machine, bound) = (socket.machine, socket.bound);
         socket.in_use = false;
         socket.generation = socket.generation.wrapping_add(1);
         let queue = std::mem::take(&mut socket.queue);
         self.drop_later.append(&mut socket.waiters);
         self.net.udp.buffers.extend(queue.into_iter().map(|(_, payload)| payload));
         self.net.udp.free.push(id.index);
-        self.net.udp_ports.release(machine, local, id.index);
+        self.net.udp_ports.release(machine, bound, id.index);
     }
 
     pub(crate) fn udp_machine_gone(&mut self, machine: u32) {
