@@ -1,1 +1,49 @@
-//! Not yet.
+//! The sim world of steelmill: a whole cluster in one process, on a loopback network and a deterministic clock, with
+//! faults, and every run repeatable from its seed.
+
+// What a user holds.
+mod campaign; // one scenario over many seeds
+pub mod cli; // a campaign as a program
+pub mod logging; // log lines with virtual time, machine and daemon
+mod machine; // a simulated host
+mod sim; // the handle a scenario gets
+mod testing; // helpers for plain unit tests
+
+// How a run repeats.
+mod decisions; // every draw of randomness, in one function
+mod digest; // a hash over every event
+mod executor; // tasks, and which runs next
+mod hosts; // what the run keeps of each machine
+mod outcome; // how one seed ended
+mod panics; // where a panic was raised
+mod purity; // what would leak the real world in
+mod run; // the one thread-local all handles point into
+mod settings; // what a run is asked to be
+mod simulate; // one seed from beginning to end
+mod timers; // what is going to happen, and when
+mod waker; // wakers that are integers
+mod watchdog; // polls that never come back
+
+// The twins of core's capabilities.
+mod clock;
+mod entropy;
+mod net;
+mod spawn;
+mod world;
+
+pub use campaign::{Campaign, Count, Summary};
+pub use clock::{Clock, Sleep};
+pub use decisions::{Decision, Rekey, Stream};
+pub use entropy::{Entropy, Rng};
+pub use machine::Machine;
+pub use net::{
+    Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, UdpSocket, WriteHalf,
+};
+pub use outcome::{Cause, Failure, Outcome, TaskReport};
+pub use purity::is_pure;
+pub use settings::{Schedule, Seed, Settings};
+pub use sim::{Partition, Sim, Sizes};
+pub use simulate::simulate;
+pub use spawn::{Spawner, Task};
+pub use testing::{check, check_daemon};
+pub use world::SimWorld;

@@ -1,0 +1,236 @@
+//! The handle a scenario gets: its clock, its machines, and what it may do to them.
+
+use std::future::Future;
+use std::ops::RangeInclusive;
+use std::panic::Location;
+use std::time::Duration;
+
+use steelmill_core::{Factory, Result, World as _};
+
+use crate::clock::Clock;
+use crate::decisions::Stream;
+use crate::digest::Event as Happened;
+use crate::entropy::Entropy;
+use crate::hosts::SCENARIO;
+use crate::machine::Machine;
+use crate::net::{Network, bounds};
+use crate::run::{self, Run, RunId};
+use crate::settings::Seed;
+use crate::spawn::{Task, spawn_at};
+use crate::world::{Place, SimWorld};
+
+/// One run of the simulation, as its scenario sees it.
+///
+/// Its own clock, network and tasks are those of a machine that is never faulted and never drifts.
+#[derive(Debug, Clone, Copy)]
+pub struct Sim {
+    pub(crate) run: RunId,
+}
+
+impl Sim {
+    fn with<R>(&self, look: impl FnOnce(&mut Run) -> R) -> R {
+        run::with(self.run, look)
+    }
+
+    fn place(&self) -> Place {
+        Place { run: self.run, machine: SCENARIO, life: 0 }
+    }
+
+    /// The seed of this run.
+    pub fn seed(&self) -> Seed {
+        self.with(|run| run.settings.seed)
+    }
+
+    /// The scenario's own world.
+    pub fn world(&self) -> SimWorld {
+        SimWorld(self.place())
+    }
+
+    /// The scenario's own clock.
+    pub fn clock(&self) -> Clock {
+        self.world().clock()
+    }
+
+    /// The scenario's own network.
+    pub fn network(&self) -> Network {
+        self.world().network()
+    }
+
+    /// The scenario's own randomness.
+    pub fn entropy(&self) -> Entropy {
+        self.world().entropy()
+    }
+
+    /// Virtual time since the run began.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.with(|run| run.now))
+    }
+
+    /// Starts a task of the scenario. If it panics and its handle was dropped, the run fails.
+    #[track_caller]
+    pub fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
+    where
+        F: Future<Output: Send + 'static> + 'static,
+    {
+        spawn_at(self.place(), name, Location::caller(), future)
+    }
+
+    /// Starts the cluster's factory: what is provided there is shared by every machine that is started after it.
+    ///
+    /// # Errors
+    /// Those of `setup` and of starting; and a second root.
+    pub async fn root(&self, setup: impl FnOnce(&mut Factory) -> Result) -> Result {
+        anyhow::ensure!(self.with(|run| run.root.is_none()), "the cluster has a root already");
+        let mut factory = Factory::root("cluster", self.world());
+        setup(&mut factory)?;
+        let running = factory.start().await?;
+        self.with(|run| run.root = Some(running));
+        Ok(())
+    }
+
+    /// Makes a machine, down until it is started. `setup` assembles its daemons, at every start anew.
+    ///
+    /// Others reach it by `name`, or by its address.
+    ///
+    /// # Panics
+    /// When there is a machine of that name.
+    pub fn machine(&self, name: &str, setup: impl Fn(&mut Factory) -> Result + Send + Sync + 'static) -> Machine {
+        Machine::new(self.run, name, Some(Box::new(setup)))
+    }
+
+    /// Makes a machine without daemons, up at once: a place for the scenario's own code.
+    ///
+    /// # Panics
+    /// When there is a machine of that name.
+    pub fn client(&self, name: &str) -> Machine {
+        Machine::new(self.run, name, None)
+    }
+
+    /// Cuts two machines off from each other until the partition is healed or dropped.
+    ///
+    /// What is on its way arrives. TCP stalls and loses nothing, unless the cut lasts for longer than its patience
+    /// (a connect 127 s, data 925 s); datagrams are lost.
+    #[must_use = "a partition heals when it is dropped"]
+    pub fn partition(&self, a: &Machine, b: &Machine) -> Partition {
+        self.cut(vec![(a.id(), b.id()), (b.id(), a.id())])
+    }
+
+    /// Cuts one direction only.
+    #[must_use = "a partition heals when it is dropped"]
+    pub fn partition_one_way(&self, from: &Machine, to: &Machine) -> Partition {
+        self.cut(vec![(from.id(), to.id())])
+    }
+
+    /// Cuts a machine off from all the others there are now, the scenario's own excepted.
+    #[must_use = "a partition heals when it is dropped"]
+    pub fn isolate(&self, machine: &Machine) -> Partition {
+        let all = self.with(|run| run.hosts.len() as u32);
+        let others = (SCENARIO + 1..all).filter(|other| *other != machine.id());
+        self.cut(others.flat_map(|other| [(machine.id(), other), (other, machine.id())]).collect())
+    }
+
+    fn cut(&self, links: Vec<(u32, u32)>) -> Partition {
+        self.with(|run| links.iter().for_each(|(from, to)| run.cut(*from, *to)));
+        Partition { run: self.run, links }
+    }
+
+    /// How long messages take on links without a latency of their own: drawn anew for each, between the two.
+    /// Half a millisecond to two until it is set.
+    ///
+    /// # Panics
+    /// When the range ends before it begins.
+    pub fn set_latency(&self, latency: RangeInclusive<Duration>) {
+        self.with(|run| run.net.links.latency = bounds(&latency));
+    }
+
+    /// How long messages between two machines take, both ways.
+    ///
+    /// # Panics
+    /// When the range ends before it begins.
+    pub fn set_link_latency(&self, a: &Machine, b: &Machine, latency: RangeInclusive<Duration>) {
+        self.with(|run| {
+            run.net.links.set(a.id(), b.id(), bounds(&latency));
+            run.net.links.set(b.id(), a.id(), bounds(&latency));
+        });
+    }
+
+    /// Gives a link the common latency again.
+    pub fn reset_link_latency(&self, a: &Machine, b: &Machine) {
+        self.with(|run| {
+            run.net.links.reset(a.id(), b.id());
+            run.net.links.reset(b.id(), a.id());
+        });
+    }
+
+    /// Draws a number below `below` from the stream of faults: for what a scenario does to its cluster. A replay may
+    /// give other numbers, and 0 past its end.
+    ///
+    /// # Panics
+    /// When `below` is 0.
+    pub fn draw(&self, below: u64) -> u64 {
+        assert!(below > 0, "there is no number below 0");
+        self.with(|run| run.draw(Stream::Fault, below))
+    }
+
+    /// Adds to a total that the campaign's summary shows over all seeds.
+    pub fn count(&self, what: &'static str, n: u64) {
+        self.with(|run| {
+            let total = run.counts.entry(what).or_default();
+            *total += n;
+            let total = *total;
+            run.happened(Happened::Count, total, n);
+        });
+    }
+
+    /// What the run holds at this moment: for tests that nothing is left behind.
+    pub fn sizes(&self) -> Sizes {
+        self.with(|run| {
+            let [connections, listeners, udp_sockets, ports] = run.net.sizes();
+            let (timers, queue) = run.timers.sizes();
+            Sizes { tasks: run.tasks.alive(), timers, queue, connections, listeners, udp_sockets, ports }
+        })
+    }
+}
+
+/// How much of everything a run holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Tasks that have not ended.
+    pub tasks: usize,
+    /// Timers that are armed, or fired and not yet seen.
+    pub timers: usize,
+    /// Entries of the queue of events, cancelled ones that were not swept yet included.
+    pub queue: usize,
+    /// TCP connections, from the first SYN until both ends have let go.
+    pub connections: usize,
+    /// TCP listeners.
+    pub listeners: usize,
+    /// UDP sockets.
+    pub udp_sockets: usize,
+    /// Ports that are taken.
+    pub ports: usize,
+}
+
+/// A cut between machines; it heals when it is dropped.
+#[derive(Debug)]
+pub struct Partition {
+    run: RunId,
+    links: Vec<(u32, u32)>,
+}
+
+impl Partition {
+    /// Lets messages through again.
+    pub fn heal(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        run::try_with(self.run, |run| {
+            for (from, to) in self.links.drain(..) {
+                run.heal(from, to);
+            }
+        });
+    }
+}

@@ -1,0 +1,135 @@
+//! One seed, from beginning to end.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::time::Duration;
+
+use steelmill_core::{Error, Result, TaskError, panic_message};
+
+use crate::executor::{self, MAIN};
+use crate::hosts::SCENARIO;
+use crate::outcome::{Cause, Failure, Outcome};
+use crate::run::{self, RunId};
+use crate::settings::Settings;
+use crate::sim::Sim;
+use crate::spawn::spawn_at;
+use crate::world::Place;
+use crate::{panics, purity, watchdog};
+
+/// Runs a scenario once, on this thread.
+///
+/// For a run that repeats whatever ran before it, use a thread that has not used a randomly keyed map or `rand::rng()`
+/// before, as [`Campaign`](crate::Campaign) and [`check`](crate::check) do: those keep state for the life of a thread.
+///
+/// # Panics
+/// When this thread is inside a simulation already.
+///
+/// ```
+/// use std::time::Duration;
+/// use steelmill_sim::{Seed, Settings, simulate};
+///
+/// let outcome = simulate(Settings::new(Seed(7)), &|sim| async move {
+///     sim.clock().sleep(Duration::from_secs(3600)).await; // takes no real time
+///     Ok(())
+/// });
+/// assert!(outcome.passed());
+/// assert_eq!(outcome.simulated, Duration::from_secs(3600));
+/// ```
+#[track_caller]
+pub fn simulate<F>(settings: Settings, scenario: &dyn Fn(Sim) -> F) -> Outcome
+where
+    F: Future<Output = Result> + 'static,
+{
+    let caller = Location::caller();
+    panics::install_hook();
+    if settings.watched {
+        watchdog::start();
+    }
+    let seed = settings.seed.0;
+    let id = run::begin(settings.resolved());
+    hosted(seed, || {
+        run::with(id, |run| run.hosts.add("scenario"));
+        match catch_unwind(AssertUnwindSafe(|| scenario(Sim { run: id }))) {
+            Ok(future) => {
+                let place = Place { run: id, machine: SCENARIO, life: 0 };
+                let main = spawn_at(place, "scenario", caller, future);
+                executor::drive(id);
+                std::mem::forget(main); // `outcome` looks at its end
+            }
+            Err(payload) => {
+                let message = panic_message(payload.as_ref());
+                let error = Error::msg(format!("the scenario panicked before its first await: {message}"));
+                run::with(id, |run| run.fail(Cause::Error(error)));
+            }
+        }
+        let outcome = outcome(id);
+        tear_down(id);
+        outcome
+    })
+}
+
+/// `tokio::select!` draws from a generator of tokio's that can be seeded only by a runtime, and only inside its
+/// `block_on`; so a run executes there. Nothing is ever spawned on that runtime. Its budget of polls must not count
+/// ours, or a task that waits for a channel would stop making progress.
+fn hosted<R>(seed: u64, run: impl FnOnce() -> R) -> R {
+    #[cfg(tokio_unstable)]
+    {
+        let host = tokio::runtime::Builder::new_current_thread()
+            .rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()))
+            .build()
+            .expect("a runtime without drivers asks nothing of the system");
+        host.block_on(tokio::task::unconstrained(async { run() }))
+    }
+    #[cfg(not(tokio_unstable))]
+    {
+        let _ = seed;
+        run()
+    }
+}
+
+fn outcome(id: RunId) -> Outcome {
+    let panicked = panics::take_last();
+    run::with(id, |run| {
+        let failed = match run.tasks.take_main() {
+            Some(Ok(output)) => output.downcast::<Result>().expect("a scenario returns a Result").err().map(Cause::Error),
+            Some(Err(TaskError::Panicked(payload))) => Some(Cause::Panic {
+                message: panic_message(payload.as_ref()).to_owned(),
+                task: run.task_report(MAIN),
+            }),
+            _ => None,
+        };
+        let cause = run.over.take().flatten().or(failed);
+        let at = Duration::from_nanos(run.now);
+        Outcome {
+            seed: run.settings.seed,
+            failure: cause.map(|cause| Failure { at, cause, panicked }),
+            digest: run.digest.value(),
+            simulated: at,
+            polls: run.tasks.polls,
+            events: run.events,
+            counts: std::mem::take(&mut run.counts),
+            decisions: run.decisions.take_recorded(),
+            impure: run.impure,
+            thread_marked: purity::is_thread_marked(),
+        }
+    })
+}
+
+/// Ends what is left. Every machine is detached first, so that destructors can send, spawn and break nothing.
+fn tear_down(id: RunId) {
+    let (futures, root) = run::with(id, |run| {
+        run.over = Some(None);
+        for machine in 0..run.hosts.len() as u32 {
+            run.hosts[machine].life += 1;
+        }
+        (run.tasks.take_all(), run.root.take())
+    });
+    for future in futures {
+        // A destructor that panics must not keep the others from running; the outcome is settled.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+    }
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(root)));
+    let run = run::end(id);
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+    panics::take_last();
+}

@@ -1,0 +1,102 @@
+//! Helpers for plain unit tests: one seed of a scenario, and one daemon among doubles.
+
+use std::future::Future;
+
+use steelmill_core::{Daemon, DaemonRef, Factory, Result};
+
+use crate::campaign::{failed_text, on_a_fresh_thread, test_command};
+use crate::settings::{Seed, Settings};
+use crate::sim::Sim;
+use crate::simulate::simulate;
+
+/// Runs one seed of a scenario on a fresh thread.
+///
+/// # Panics
+/// When it fails, with the reason, the seed and the command that runs it again.
+///
+/// ```
+/// use std::time::Duration;
+/// use steelmill_sim::{Seed, check};
+///
+/// check(Seed(7), |sim| async move {
+///     let begun = sim.clock().now();
+///     sim.clock().sleep(Duration::from_millis(10)).await;
+///     assert_eq!(sim.clock().now() - begun, Duration::from_millis(10));
+///     Ok(())
+/// });
+/// ```
+#[track_caller]
+pub fn check<S, F>(seed: Seed, scenario: S)
+where
+    S: Fn(Sim) -> F + Send + Sync,
+    F: Future<Output = Result> + 'static,
+{
+    let outcome = on_a_fresh_thread(|| simulate(Settings { watched: true, ..Settings::new(seed) }, &scenario));
+    if !outcome.passed() {
+        panic!("{}\nrun it again with: {}", failed_text(&outcome), test_command(seed));
+    }
+}
+
+/// Tests one daemon: builds it with what `setup` provides in place of what it depends on, starts it, lets `talk` talk
+/// to it, and stops it.
+///
+/// # Panics
+/// When building, starting, talking or stopping fails; also when the stop's report is not clean.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use steelmill_core::{Daemon, DaemonRef, Factory, Result};
+/// use steelmill_sim::{Seed, check_daemon};
+///
+/// struct Price(u32);
+/// impl Daemon for Price {
+///     fn build(_: &mut Factory) -> Result<Self> {
+///         anyhow::bail!("asks the market: not in this test")
+///     }
+/// }
+///
+/// struct Till { price: DaemonRef<Price>, taken: AtomicU32 }
+/// impl Daemon for Till {
+///     fn build(factory: &mut Factory) -> Result<Self> {
+///         Ok(Self { price: factory.get()?, taken: AtomicU32::new(0) })
+///     }
+/// }
+/// impl Till {
+///     fn sell(&self) -> u32 {
+///         self.taken.fetch_add(self.price.0, Ordering::Relaxed) + self.price.0
+///     }
+/// }
+///
+/// check_daemon(
+///     Seed(1),
+///     |factory| factory.provide(Price(3)),
+///     |till: DaemonRef<Till>, _sim| async move {
+///         till.sell();
+///         assert_eq!(till.sell(), 6);
+///         Ok(())
+///     },
+/// );
+/// ```
+#[track_caller]
+pub fn check_daemon<T, S, U, F>(seed: Seed, setup: S, talk: U)
+where
+    T: Daemon,
+    S: Fn(&mut Factory) -> Result + Send + Sync + Clone + 'static,
+    U: Fn(DaemonRef<T>, Sim) -> F + Send + Sync + Clone + 'static,
+    F: Future<Output = Result> + 'static,
+{
+    check(seed, |sim| {
+        let (setup, talk) = (setup.clone(), talk.clone());
+        async move {
+            let machine = sim.machine("machine", move |factory| {
+                setup(factory)?;
+                factory.with::<T>()
+            });
+            let machine = machine.start().await?;
+            talk(machine.get::<T>()?, sim).await?;
+            let report = machine.stop().await?;
+            anyhow::ensure!(report.is_clean(), "{report}");
+            Ok(())
+        }
+    });
+}

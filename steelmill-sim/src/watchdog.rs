@@ -1,0 +1,116 @@
+//! A loop inside one poll cannot be stopped from within: a thread of its own watches in real time, and when a poll
+//! lasts too long it prints the seed and the task, and ends the process.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Once, Weak};
+use std::time::Duration;
+
+use crate::settings::Seed;
+
+/// How long one poll may last in real time.
+const LIMIT: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a run tells the watchdog.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    seed: Seed,
+    polls: AtomicU64,
+    /// The place of the task that is being polled.
+    current: AtomicU64,
+    /// What was last spawned in each place: the name to print.
+    names: Mutex<Vec<String>>,
+}
+
+/// No task is being polled.
+const NONE: u64 = u64::MAX;
+
+static WATCHED: Mutex<Vec<Weak<Watch>>> = Mutex::new(Vec::new());
+
+impl Watch {
+    /// Has the watchdog look after a run.
+    pub(crate) fn begin(seed: Seed) -> Arc<Self> {
+        let watch = Arc::new(Self {
+            seed,
+            polls: AtomicU64::new(0),
+            current: AtomicU64::new(NONE),
+            names: Mutex::new(Vec::new()),
+        });
+        let mut watched = WATCHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        watched.retain(|watch| watch.strong_count() > 0);
+        watched.push(Arc::downgrade(&watch));
+        watch
+    }
+
+    #[inline]
+    pub(crate) fn polling(&self, task: usize, polls: u64) {
+        self.current.store(task as u64, Ordering::Relaxed);
+        self.polls.store(polls, Ordering::Relaxed);
+    }
+
+    pub(crate) fn idle(&self) {
+        self.current.store(NONE, Ordering::Relaxed);
+    }
+
+    pub(crate) fn spawned(&self, task: usize, machine: &str, name: &str) {
+        let mut names = self.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if names.len() <= task {
+            names.resize(task + 1, String::new());
+        }
+        let text = &mut names[task];
+        text.clear();
+        for part in [machine, ": ", name] {
+            text.push_str(part);
+        }
+    }
+}
+
+/// Starts the watchdog, once for the process. Not from inside a run: the thread is a real one.
+#[expect(clippy::disallowed_methods, reason = "the watchdog is the one part that must live in real time")]
+pub(crate) fn start() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let thread = std::thread::Builder::new().name("steelmill watchdog".into());
+        let watching = thread.spawn(|| {
+            let mut seen = Vec::new();
+            loop {
+                std::thread::sleep(LOOK_EVERY);
+                look(&mut seen);
+            }
+        });
+        watching.expect("a thread can be started");
+    });
+}
+
+/// A run, how many polls it had when last looked at, and for how long that has not changed.
+type Seen = (Weak<Watch>, u64, Duration);
+
+fn look(seen: &mut Vec<Seen>) {
+    let watched = WATCHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    seen.retain(|(watch, ..)| watch.strong_count() > 0);
+    for weak in watched {
+        let Some(watch) = weak.upgrade() else { continue };
+        let (polls, task) = (watch.polls.load(Ordering::Relaxed), watch.current.load(Ordering::Relaxed));
+        match seen.iter_mut().find(|(known, ..)| known.ptr_eq(&weak)) {
+            Some((_, before, stuck)) if *before == polls && task != NONE => {
+                *stuck += LOOK_EVERY;
+                if *stuck >= LIMIT {
+                    give_up(&watch, task);
+                }
+            }
+            Some((_, before, stuck)) => (*before, *stuck) = (polls, Duration::ZERO),
+            None => seen.push((weak, polls, Duration::ZERO)),
+        }
+    }
+}
+
+fn give_up(watch: &Watch, task: u64) -> ! {
+    let names = watch.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let name = names.get(task as usize).map_or("a task", |name| name);
+    eprintln!(
+        "seed {}: one poll of {name:?} has lasted for {LIMIT:?} of real time; a task has to reach an await. The \
+         process ends here, as a thread cannot be stopped from outside.",
+        watch.seed
+    );
+    std::process::exit(1);
+}
