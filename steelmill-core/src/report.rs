@@ -54,7 +54,7 @@ impl Report {
         &self.retained
     }
 
-    /// How many handles (a `RunningFactory`, a `Scope`, or those of a child) were still held when the factory ended.
+    /// How many handles to the factory, or children that were still being assembled, there were when it ended.
     /// They keep its daemons in memory; a note, not a failure.
     pub fn held(&self) -> usize {
         self.held
@@ -145,7 +145,7 @@ impl fmt::Display for Report {
         if self.held > 0 {
             write!(
                 f,
-                "\n  {path}: its daemons are kept alive by {} handle(s), scope(s) or children",
+                "\n  {path}: its daemons are kept alive by {} handle(s) or children being assembled",
                 self.held
             )?;
         }

@@ -1,1 +1,182 @@
-//! Soon.
+//! What overstays is aborted and named, and nobody waits for it.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use steelmill_core::{Daemon, Deadlines, Factory, Overstayed, Phase, Result, Scope, World};
+
+use crate::stories;
+use crate::support::{Act, Journal, SHORT, Script, assert_absent, assert_before, journal};
+
+stories! {
+    a_prepare_that_overstays_is_aborted_and_named
+    a_run_that_overstays_is_aborted_and_named
+    a_stop_that_overstays_is_aborted_and_named
+    tasks_that_overstay_are_aborted_and_named
+    the_others_are_stopped_with_time_of_their_own
+    two_overstayers_use_up_all_time
+    a_child_that_overstays_is_aborted_and_named
+    an_aborted_daemon_is_dropped_before_what_it_needs_stops
+    what_is_ready_at_once_needs_no_time
+}
+
+const SHORTLY: Deadlines = Deadlines {
+    prepare: SHORT,
+    stop: SHORT,
+    rollback: SHORT,
+};
+
+async fn a_prepare_that_overstays_is_aborted_and_named(world: impl World) -> Result {
+    let (journal, mut lines) = journal();
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").prepare('b', Act::Hang);
+    let error = script.factory(world, SHORTLY)?.start().await.unwrap_err();
+    let report = error.report();
+    assert_eq!(
+        report.to_string(),
+        "demo: 1 failure\n  demo: Part<'b'> failed to prepare: took longer than 50ms and was aborted"
+    );
+    assert_eq!(report.overstayed().count(), 1);
+    let lines = lines.take();
+    assert_absent(&lines, "b stops");
+    assert_before(&lines, "a stop done", "b dropped");
+    Ok(())
+}
+
+async fn a_run_that_overstays_is_aborted_and_named(world: impl World) -> Result {
+    overstays(world, |script| script.run('b', Act::Hang), Phase::Run).await
+}
+
+async fn a_stop_that_overstays_is_aborted_and_named(world: impl World) -> Result {
+    overstays(world, |script| script.stop('b', Act::Hang), Phase::Stop).await
+}
+
+async fn overstays<W: World>(world: W, hang: impl FnOnce(Script) -> Script, phase: Phase) -> Result {
+    let (journal, mut lines) = journal();
+    let script = hang(Script::new(&world, journal).part('a', "").part('b', "a"));
+    let report = script.factory(world, SHORTLY)?.start().await?.stop().await;
+    assert_eq!(
+        report.to_string(),
+        format!("demo: 1 failure\n  demo: Part<'b'> failed to {phase}: took longer than 50ms and was aborted")
+    );
+    assert_before(&lines.take(), "a stop done", "b dropped");
+    Ok(())
+}
+
+/// Has tasks that never end.
+struct Leaving;
+
+impl Daemon for Leaving {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Leaving)
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        for _ in 0..3 {
+            scope.spawn("connection", pending::<()>());
+        }
+        scope.spawn("flush", pending::<()>());
+        scope.spawn("done in time", async {});
+        Ok(())
+    }
+}
+
+async fn tasks_that_overstay_are_aborted_and_named(world: impl World) -> Result {
+    let mut factory = Factory::root("demo", world);
+    factory.deadlines(SHORTLY);
+    factory.with::<Leaving>()?;
+    let report = factory.start().await?.stop().await;
+    assert_eq!(
+        report.to_string(),
+        "demo: 2 failures\n  \
+         demo: Leaving: task \"connection\" failed: 3 of them: took longer than 50ms and was aborted\n  \
+         demo: Leaving: task \"flush\" failed: took longer than 50ms and was aborted"
+    );
+    assert_eq!(report.overstayed().count(), 2);
+    assert!(report.failures().iter().all(|failure| failure.error.is::<Overstayed>()));
+    Ok(())
+}
+
+async fn the_others_are_stopped_with_time_of_their_own(world: impl World) -> Result {
+    let (journal, mut lines) = journal();
+    let script = Script::new(&world, journal).part('a', "").part('b', "a");
+    let script = script.run('b', Act::Hang).stop('a', Act::Take(SHORT / 2));
+    let report = script.factory(world, SHORTLY)?.start().await?.stop().await;
+    assert_eq!(report.failures().len(), 1, "{report}");
+    assert_before(&lines.take(), "a stops", "a stop done");
+    Ok(())
+}
+
+async fn two_overstayers_use_up_all_time(world: impl World) -> Result {
+    let (journal, mut lines) = journal();
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").part('c', "b");
+    let script = script.run('c', Act::Hang).run('b', Act::Hang);
+    let report = script.factory(world, SHORTLY)?.start().await?.stop().await;
+    assert_eq!(
+        report.to_string(),
+        "demo: 3 failures\n  demo: Part<'c'> failed to run: took longer than 50ms and was aborted\n  \
+         demo: Part<'b'> failed to run: took longer than 50ms and was aborted\n  \
+         demo: Part<'a'> failed to stop: was aborted without being told to stop: what depends on it had used up the time"
+    );
+    assert_absent(&lines.take(), "a stops");
+    Ok(())
+}
+
+async fn a_child_that_overstays_is_aborted_and_named(world: impl World) -> Result {
+    let mut factory = Factory::root("demo", world);
+    factory.deadlines(SHORTLY);
+    let demo = factory.start().await?;
+    let mut child = demo.child("slow")?;
+    child.deadlines(Deadlines::default());
+    child.with::<Leaving>()?;
+    let child = child.start().await?;
+    let ended = child.ended();
+    drop(child);
+    let report = demo.stop().await;
+    assert_eq!(
+        report.to_string(),
+        "demo: 1 failure\n  demo: child demo/slow failed to stop: took longer than 50ms and was aborted"
+    );
+    assert_eq!(ended.await.overstayed().count(), 2);
+    Ok(())
+}
+
+async fn an_aborted_daemon_is_dropped_before_what_it_needs_stops(world: impl World) -> Result {
+    struct Guard(Arc<Journal>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.0.note("let go");
+        }
+    }
+    /// Holds something while it hangs.
+    struct Holding(Arc<Journal>, #[expect(dead_code, reason = "needed")] Box<dyn std::any::Any + Send + Sync>);
+    impl Daemon for Holding {
+        fn build(factory: &mut Factory) -> Result<Self> {
+            Ok(Holding(factory.value()?, crate::support::get(factory, 'a')?))
+        }
+        async fn run(self: &Arc<Self>, _: &Scope) -> Result {
+            let _guard = Guard(self.0.clone());
+            pending().await
+        }
+    }
+    let (journal, mut lines) = journal();
+    let script = Script::new(&world, journal.clone()).part('a', "");
+    let mut factory = script.factory(world, SHORTLY)?;
+    factory.provide_value(journal)?;
+    factory.with::<Holding>()?;
+    let report = factory.start().await?.stop().await;
+    assert!(report.retained().is_empty() && report.held() == 0, "{report}");
+    assert_before(&lines.take(), "let go", "a stops");
+    Ok(())
+}
+
+async fn what_is_ready_at_once_needs_no_time(world: impl World) -> Result {
+    let (journal, _) = journal();
+    let script = Script::new(&world, journal).part('a', "").part('b', "a");
+    let deadlines = Deadlines {
+        stop: std::time::Duration::MAX,
+        ..Deadlines::default()
+    };
+    let report = script.factory(world, deadlines)?.start().await?.stop().await;
+    assert!(report.is_clean(), "{report}");
+    Ok(())
+}
