@@ -9,12 +9,28 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, ValueEnum, error::ErrorKind};
 use steelmill_core::{Factory, Result};
 
-use crate::daemons::{DAEMONS, assemble};
+use crate::daemons::{assemble, catalog};
 use crate::settings::{ClientLimits, Settings};
 use crate::world::runtime::{self, LogFormat, Options, RuntimeWorld};
 
 /// What the process, and its factory, is called.
 const NAME: &str = "demo";
+
+/// Each daemon of the catalog, with one line about it.
+const DAEMONS: [(&str, &str); 3] = [
+    (
+        "store",
+        "the data, and the truth about it (127.0.0.1:6380 when it runs without a gateway)",
+    ),
+    (
+        "lease",
+        "says which gateway serves (127.0.0.1:6381 when it runs without a gateway)",
+    ),
+    (
+        "gateway",
+        "speaks RESP2 with Redis clients (127.0.0.1:6379); needs a store and a lease, here or elsewhere",
+    ),
+];
 
 /// How long a lease may be asked for. Much below a round trip to the lease daemon it could never be renewed in time.
 const TTL_MIN: Duration = Duration::from_millis(100);
@@ -154,7 +170,7 @@ fn usage(what: &str) -> ! {
 }
 
 fn daemon(name: &str) -> Result<String, String> {
-    let known = DAEMONS.map(|(known, _)| known);
+    let known: Vec<_> = catalog().names().collect();
     match known.contains(&name) {
         true => Ok(name.to_owned()),
         false => Err(format!(
@@ -199,6 +215,11 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_daemon_is_listed() {
+        assert!(catalog().names().eq(DAEMONS.map(|(name, _)| name)));
     }
 
     #[test]

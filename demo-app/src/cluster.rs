@@ -10,12 +10,12 @@ mod client; // who asks
 mod faults; // what happens to the cluster
 mod redis; // the clients' protocol
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::Parser;
 use steelmill_core::{Clock as _, DaemonRef, Result};
 
@@ -50,7 +50,7 @@ const PROGRESS: u64 = 10;
 /// Runs a simulated cluster over many seeds, and checks that no client is ever told anything wrong.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask sim", version)]
-struct Args {
+struct CommandLine {
     #[command(flatten)]
     campaign: cli::Args,
 
@@ -61,7 +61,7 @@ struct Args {
 
 /// What `main` does in the sim.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = CommandLine::parse();
     let canary = args.canary;
     let command = if canary {
         "cargo xtask sim --canary"
@@ -123,15 +123,11 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
         sim.clock()
             .timeout(QUIET, task)
             .await
-            .context("a client does not end")??;
+            .context("a client does not end")?
+            .map_err(|error| anyhow!("a client failed: {error}"))?;
     }
     for gateway in &cluster.gateways {
-        let report = gateway.stop().await?;
-        ensure!(
-            report.is_clean(),
-            "{} did not stop in order:\n{report}",
-            gateway.name()
-        );
+        faults::stop_in_order(gateway).await?;
     }
 
     let changes = cluster.lease_daemon.changes();
@@ -142,7 +138,7 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
     history
         .check()
         .into_result()
-        .map_err(|verdict| anyhow::anyhow!("{verdict}"))?;
+        .map_err(|verdict| anyhow!("{verdict}"))?;
     ensure!(
         completed() >= COMPLETED_MIN,
         "only {} operations were completed",
@@ -165,6 +161,8 @@ struct Cluster {
     clients: Vec<Machine>,
     /// The lease daemon itself: nothing ends it, so it can be asked what it has done.
     lease_daemon: DaemonRef<Lease>,
+    /// Borrowed by who is ending a gateway and starting it again.
+    endings: [RefCell<()>; GATEWAYS.len()],
 }
 
 impl Cluster {
@@ -173,16 +171,13 @@ impl Cluster {
         let place = |name: &str, address: &str| (name.to_owned(), address.to_owned());
         let machine =
             |name, settings: Settings| sim.machine(name, move |factory| assemble(factory, settings.clone()));
-        let single = |name: &str, address| {
-            let settings = Settings {
-                daemons: vec![name.to_owned()],
-                listen: [place(name, address)].into(),
-                ..Settings::default()
-            };
-            machine(name, settings).start()
+        let single = |name: &'static str, address| Settings {
+            daemons: vec![name.to_owned()],
+            listen: [place(name, address)].into(),
+            ..Settings::default()
         };
-        let lease = single("lease", "lease:6381").await?;
-        let store = single("store", "store:6380").await?;
+        let lease = machine("lease", single("lease", "lease:6381")).start().await?;
+        let store = machine("store", single("store", "store:6380")).start().await?;
         let mut gateways = Vec::new();
         for (name, address) in GATEWAYS {
             let settings = Settings {
@@ -204,6 +199,7 @@ impl Cluster {
             gateways,
             clients,
             lease_daemon,
+            endings: Default::default(),
         };
         cluster.let_clocks_drift();
         Ok(cluster)

@@ -8,22 +8,6 @@ use crate::service::Service;
 use crate::settings::Settings;
 use crate::store::Store;
 
-/// Each daemon's name, with one line about it.
-pub const DAEMONS: [(&str, &str); 3] = [
-    (
-        Store::NAME,
-        "the data, and the truth about it (127.0.0.1:6380 when it runs without a gateway)",
-    ),
-    (
-        Lease::NAME,
-        "says which gateway serves (127.0.0.1:6381 when it runs without a gateway)",
-    ),
-    (
-        gateway::NAME,
-        "speaks RESP2 with Redis clients (127.0.0.1:6379); needs a store and a lease, here or elsewhere",
-    ),
-];
-
 /// The daemons by name.
 pub fn catalog() -> Catalog {
     Catalog::new()

@@ -15,12 +15,10 @@ mod table;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
 
-use crate::door::Door;
-use crate::service::{self, CONNECTIONS, Service};
-use crate::settings::Settings;
-use crate::world::{Clock, Network};
+use crate::service::{Entrance, Service};
+use crate::world::Clock;
 pub use message::{Command, Reply, Request};
 use table::Table;
 
@@ -43,11 +41,8 @@ pub fn safe_part(ttl: Duration) -> Duration {
 /// Grants leases.
 pub struct Lease {
     clock: DaemonRef<Clock>,
-    network: DaemonRef<Network>,
-    /// Where gateways of other processes find it, if they do.
-    address: Option<String>,
-    door: SetOnce<Door>,
     table: Mutex<Table>,
+    entrance: Entrance,
 }
 
 impl Daemon for Lease {
@@ -60,29 +55,17 @@ impl Daemon for Lease {
         let last_token = u64::try_from(since_1970.as_micros()).unwrap_or(0);
         Ok(Self {
             clock,
-            network: factory.get()?,
-            address: factory
-                .value::<Settings>()?
-                .listen_for_gateways(Self::NAME, ADDRESS),
-            door: SetOnce::new(),
             table: Mutex::new(Table::new(last_token)),
+            entrance: Entrance::build::<Self>(factory, ADDRESS)?,
         })
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result {
-        match &self.address {
-            Some(address) => self
-                .door
-                .set(Door::open(&self.network, Self::NAME, address, CONNECTIONS).await?),
-            None => Ok(()),
-        }
+        self.entrance.open::<Self>().await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        match self.door.get() {
-            Ok(door) => service::serve(self, door, &self.clock, scope).await,
-            Err(_) => Ok(scope.stopping().await),
-        }
+        self.entrance.serve(self, scope).await
     }
 
     async fn stop(&self, _scope: &Scope) -> Result {

@@ -96,10 +96,7 @@ impl<S: Service> Link<S> {
     ///
     /// # Cancellation
     /// Dropping the future does not take the request back.
-    pub fn call(
-        &self,
-        request: S::Request<'_>,
-    ) -> impl Future<Output = Result<S::Reply, LinkError>> + Send + use<S> {
+    pub fn call(&self, request: S::Request<'_>) -> impl Future<Output = Outcome<S>> + Send + use<S> {
         let reply = match &self.route {
             Route::Local(service) => Ok(Reply::<S>::Here(service.answer(request))),
             Route::Remote(remote) => remote.send(&request).map(Reply::Later),
@@ -121,9 +118,11 @@ impl<S: Service> Link<S> {
     }
 }
 
+type Outcome<S> = Result<<S as Service>::Reply, LinkError>;
+
 enum Reply<S: Service> {
     Here(S::Reply),
-    Later(oneshot::Receiver<Result<S::Reply, LinkError>>),
+    Later(oneshot::Receiver<Outcome<S>>),
 }
 
 /// A service in another process.
@@ -143,7 +142,7 @@ struct Remote<S: Service> {
 struct Job<S: Service> {
     frame: Vec<u8>,
     asked: Instant,
-    reply: oneshot::Sender<Result<S::Reply, LinkError>>,
+    reply: oneshot::Sender<Outcome<S>>,
 }
 
 impl<S: Service> Remote<S> {
@@ -160,10 +159,7 @@ impl<S: Service> Remote<S> {
         })
     }
 
-    fn send(
-        &self,
-        request: &S::Request<'_>,
-    ) -> Result<oneshot::Receiver<Result<S::Reply, LinkError>>, LinkError> {
+    fn send(&self, request: &S::Request<'_>) -> Result<oneshot::Receiver<Outcome<S>>, LinkError> {
         if !self.connected.load(Ordering::Relaxed) {
             return Err(self.not_connected());
         }
@@ -254,7 +250,7 @@ impl<S: Service> Remote<S> {
     async fn converse(&self, mut stream: TcpStream, jobs: &mut mpsc::Receiver<Job<S>>) -> String {
         let (mut read, mut write) = stream.split();
         let mut frames = Frames::default();
-        let mut waiting: VecDeque<(Instant, oneshot::Sender<Result<S::Reply, LinkError>>)> = VecDeque::new();
+        let mut waiting = VecDeque::<(Instant, oneshot::Sender<Outcome<S>>)>::new();
         let mut outgoing = Vec::new();
         let mut sent = 0;
         // One timer for all requests: it looks at the oldest, and is set again only after it has fired.

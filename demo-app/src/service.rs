@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use steelmill_core::{Clock as _, Daemon, DaemonRef, Result, Scope};
+use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::door::{Door, Visitor};
+use crate::settings::Settings;
 use crate::wire::{Frames, Malformed, Message, write_frame};
-use crate::world::{Clock, TcpStream};
+use crate::world::{Clock, Network, TcpStream};
 
 /// How many gateways may be connected.
-pub const CONNECTIONS: usize = 1024;
+const CONNECTIONS: usize = 1024;
 
 /// Replies are sent when this much of them waits, or when no further request has arrived.
 const BATCH: usize = 64 * 1024;
@@ -34,32 +35,60 @@ pub trait Service: Daemon {
     fn answer(&self, request: Self::Request<'_>) -> Self::Reply;
 }
 
-/// Lets gateways in until told to stop.
-pub async fn serve<S: Service>(
-    service: &Arc<S>,
-    door: &Door,
-    clock: &DaemonRef<Clock>,
-    scope: &Scope,
-) -> Result {
-    while let Some(Visitor { stream, peer, place }) = door.next(scope, clock).await {
-        if place.is_none() {
-            tracing::warn!(
-                "{} turned {peer} away: {CONNECTIONS} gateways are connected",
-                S::NAME
-            );
-            continue;
-        }
-        let (service, clock, scope_of_connection) = (service.clone(), clock.share(), scope.clone());
-        scope.spawn("connection", async move {
-            let _place = place;
-            let conversation = converse(&*service, stream, &clock);
-            match scope_of_connection.until_stopping(conversation).await {
-                Some(Err(why)) => tracing::warn!("{} closed the connection of {peer}: {why}", S::NAME),
-                Some(Ok(())) | None => {}
-            }
-        });
+/// Where gateways of other processes reach a service, if they do.
+pub struct Entrance {
+    clock: DaemonRef<Clock>,
+    network: DaemonRef<Network>,
+    address: Option<String>,
+    door: SetOnce<Door>,
+}
+
+impl Entrance {
+    /// The entrance of `S`, as the settings say; at `default` if they say only that there is one.
+    pub fn build<S: Service>(factory: &mut Factory, default: &'static str) -> Result<Self> {
+        Ok(Self {
+            clock: factory.get()?,
+            network: factory.get()?,
+            address: factory.value::<Settings>()?.listen_for_gateways(S::NAME, default),
+            door: SetOnce::new(),
+        })
     }
-    Ok(())
+
+    /// Listens, if there is an entrance.
+    pub async fn open<S: Service>(&self) -> Result {
+        match &self.address {
+            Some(address) => self
+                .door
+                .set(Door::open(&self.network, S::NAME, address, CONNECTIONS).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets gateways in until told to stop.
+    pub async fn serve<S: Service>(&self, service: &Arc<S>, scope: &Scope) -> Result {
+        let Ok(door) = self.door.get() else {
+            scope.stopping().await;
+            return Ok(());
+        };
+        while let Some(Visitor { stream, peer, place }) = door.next(scope, &self.clock).await {
+            if place.is_none() {
+                tracing::warn!(
+                    "{} turned {peer} away: {CONNECTIONS} gateways are connected",
+                    S::NAME
+                );
+                continue;
+            }
+            let (service, clock, connection_scope) = (service.clone(), self.clock.share(), scope.clone());
+            scope.spawn("connection", async move {
+                let _place = place;
+                let conversation = converse(&*service, stream, &clock);
+                if let Some(Err(why)) = connection_scope.until_stopping(conversation).await {
+                    tracing::warn!("{} closed the connection of {peer}: {why}", S::NAME);
+                }
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Answers one gateway until it closes.

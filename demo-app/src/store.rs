@@ -11,13 +11,11 @@ mod message;
 
 use std::sync::Arc;
 
-use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
+use steelmill_core::{Daemon, Factory, Result, Scope};
 
-use crate::door::Door;
 use crate::hash::Keyed;
-use crate::service::{self, CONNECTIONS, Service};
-use crate::settings::Settings;
-use crate::world::{Clock, Entropy, Network};
+use crate::service::{Entrance, Service};
+use crate::world::Entropy;
 use data::Data;
 pub use message::{Command, Reply, Request, Value};
 
@@ -29,11 +27,7 @@ const MEMORY: usize = 1 << 30;
 /// Keys and values, for whoever holds the lease.
 pub struct Store {
     data: Data,
-    clock: DaemonRef<Clock>,
-    network: DaemonRef<Network>,
-    /// Where gateways of other processes find it, if they do.
-    address: Option<String>,
-    door: SetOnce<Door>,
+    entrance: Entrance,
 }
 
 impl Daemon for Store {
@@ -41,29 +35,16 @@ impl Daemon for Store {
         let hasher = Keyed::draw(&*factory.get::<Entropy>()?);
         Ok(Self {
             data: Data::new(hasher, MEMORY),
-            clock: factory.get()?,
-            network: factory.get()?,
-            address: factory
-                .value::<Settings>()?
-                .listen_for_gateways(Self::NAME, ADDRESS),
-            door: SetOnce::new(),
+            entrance: Entrance::build::<Self>(factory, ADDRESS)?,
         })
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result {
-        match &self.address {
-            Some(address) => self
-                .door
-                .set(Door::open(&self.network, Self::NAME, address, CONNECTIONS).await?),
-            None => Ok(()),
-        }
+        self.entrance.open::<Self>().await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        match self.door.get() {
-            Ok(door) => service::serve(self, door, &self.clock, scope).await,
-            Err(_) => Ok(scope.stopping().await),
-        }
+        self.entrance.serve(self, scope).await
     }
 
     async fn stop(&self, _scope: &Scope) -> Result {

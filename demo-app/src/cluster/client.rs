@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rand::RngExt as _;
-use steelmill_core::{Clock as _, Entropy as _};
 
 use super::GATEWAYS;
 use super::redis::{Connection, Reply};
@@ -23,7 +22,7 @@ const COUNTERS: [&str; 2] = ["m", "n"];
 const PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// Of a hundred requests, how many are abandoned after they were sent, as by a client that crashes.
-const ABANDONED_PERCENT: u32 = 1;
+const ABANDONED_PERCENT: u64 = 1;
 
 /// What a client and the scenario tell each other.
 #[derive(Debug, Default)]
@@ -47,10 +46,33 @@ pub struct Client {
     written: u64,
 }
 
+/// A command, and the operation it is on each of its keys.
+struct Command {
+    words: Vec<String>,
+    keys: Vec<String>,
+    op: KvOp,
+}
+
+impl Command {
+    fn new(name: &str, keys: &[&str], op: KvOp) -> Self {
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        let words = std::iter::once(name.to_owned())
+            .chain(keys.iter().cloned())
+            .collect();
+        Self { words, keys, op }
+    }
+
+    fn set(key: &str, value: String) -> Self {
+        let mut command = Self::new("SET", &[key], KvOp::Set(value.as_str().into()));
+        command.words.push(value);
+        command
+    }
+}
+
 /// What became of a command.
 enum Answer {
     /// It was carried out.
-    Done(Reply),
+    Done,
     /// It was refused, and had no effect.
     Refused,
     /// Nobody can tell.
@@ -79,7 +101,7 @@ impl Client {
             self.ask(commands).await;
         }
         for key in TEXTS.into_iter().chain(COUNTERS) {
-            while !self.ask(vec![vec![(key.to_owned(), KvOp::Get)]]).await {
+            while !self.ask(vec![Command::new("GET", &[key], KvOp::Get)]).await {
                 self.machine.clock().sleep(Duration::from_millis(50)).await;
             }
         }
@@ -89,40 +111,32 @@ impl Client {
         self.machine.entropy().rng().random_range(0..below)
     }
 
-    /// What to ask next: mostly one command, sometimes several at once. A command is a list of operations on one key each.
-    fn choose(&mut self) -> Vec<Vec<(String, KvOp)>> {
+    /// What to ask next: mostly one command, sometimes several at once.
+    fn choose(&mut self) -> Vec<Command> {
         let count = if self.below(10) == 0 { 3 } else { 1 };
         (0..count).map(|_| self.choose_one()).collect()
     }
 
-    fn choose_one(&mut self) -> Vec<(String, KvOp)> {
-        let one = |key: &str, op| vec![(key.to_owned(), op)];
+    fn choose_one(&mut self) -> Command {
         let text = TEXTS[self.below(TEXTS.len() as u64) as usize];
         let counter = COUNTERS[self.below(COUNTERS.len() as u64) as usize];
         self.written += 1;
         match self.below(100) {
-            0..35 => one(text, KvOp::Get),
-            35..45 => one(counter, KvOp::Get),
-            45..65 => one(
-                text,
-                KvOp::Set(format!("{}-{}", self.machine.name(), self.written).into()),
-            ),
-            65..68 => one(text, KvOp::Set((self.written as i64).into())),
-            68..80 => one(counter, KvOp::Incr),
-            80..83 => one(text, KvOp::Incr),
-            83..87 => one(text, KvOp::Del),
-            87..88 => one(counter, KvOp::Del),
-            88..93 => one(text, KvOp::Exists),
-            _ => TEXTS
-                .into_iter()
-                .chain([counter])
-                .map(|key| (key.to_owned(), KvOp::Get))
-                .collect(),
+            0..35 => Command::new("GET", &[text], KvOp::Get),
+            35..45 => Command::new("GET", &[counter], KvOp::Get),
+            45..65 => Command::set(text, format!("{}.{}", self.machine.name(), self.written)),
+            65..68 => Command::set(text, self.written.to_string()),
+            68..80 => Command::new("INCR", &[counter], KvOp::Incr),
+            80..83 => Command::new("INCR", &[text], KvOp::Incr),
+            83..87 => Command::new("DEL", &[text], KvOp::Del),
+            87..88 => Command::new("DEL", &[counter], KvOp::Del),
+            88..93 => Command::new("EXISTS", &[text], KvOp::Exists),
+            _ => Command::new("MGET", &["a", "b", "c", "d", counter], KvOp::Get),
         }
     }
 
     /// Asks for `commands` and records what came of them; whether all were carried out.
-    async fn ask(&mut self, commands: Vec<Vec<(String, KvOp)>>) -> bool {
+    async fn ask(&mut self, commands: Vec<Command>) -> bool {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => match Connection::open(&self.machine, GATEWAYS[self.gateway].1, PATIENCE).await {
@@ -133,35 +147,21 @@ impl Client {
                 }
             },
         };
-        let mut calls = Vec::new();
-        for command in &commands {
-            let invoke = |(key, op): &(String, KvOp)| {
-                self.history
-                    .invoke(self.sim.elapsed(), self.machine.name(), key, op.clone())
-            };
-            calls.push(command.iter().map(invoke).collect::<Vec<Call>>());
-        }
-        let words: Vec<Vec<Vec<u8>>> = commands.iter().map(|command| words(command)).collect();
-        let words: Vec<Vec<&[u8]>> = words
-            .iter()
-            .map(|words| words.iter().map(Vec::as_slice).collect())
-            .collect();
-        // From here on every command that is not answered has an unknown outcome: its calls are just dropped.
-        if connection.send(&words).await.is_err() || self.below(100) < u64::from(ABANDONED_PERCENT) {
+        let calls: Vec<Vec<Call>> = commands.iter().map(|command| self.invoke(command)).collect();
+        let words: Vec<&[String]> = commands.iter().map(|command| &command.words[..]).collect();
+        // From here on a command that is not answered has an unknown outcome, which is what dropping its calls says.
+        if connection.send(&words).await.is_err() || self.below(100) < ABANDONED_PERCENT {
             self.try_another().await;
             return false;
         }
         let mut all_done = true;
-        for (command, calls) in commands.iter().zip(calls) {
-            let answer = match connection.receive().await {
-                Ok(reply) => judge(reply),
-                Err(_) => {
-                    self.try_another().await;
-                    return false;
-                }
+        for calls in calls {
+            let Ok(reply) = connection.receive().await else {
+                self.try_another().await;
+                return false;
             };
-            match answer {
-                Answer::Done(reply) => self.record(command, calls, reply),
+            match judge(&reply) {
+                Answer::Done => self.record(calls, reply),
                 Answer::Refused => {
                     calls.into_iter().for_each(Call::failed);
                     all_done = false;
@@ -176,10 +176,18 @@ impl Client {
         all_done
     }
 
-    fn record(&self, command: &[(String, KvOp)], calls: Vec<Call>, reply: Reply) {
-        let replies = match (reply, command) {
-            (Reply::Array(items), _) => items,
-            (reply, _) => vec![reply],
+    fn invoke(&self, command: &Command) -> Vec<Call> {
+        let invoke = |key: &String| {
+            self.history
+                .invoke(self.sim.elapsed(), self.machine.name(), key, command.op.clone())
+        };
+        command.keys.iter().map(invoke).collect()
+    }
+
+    fn record(&self, calls: Vec<Call>, reply: Reply) {
+        let replies = match reply {
+            Reply::Array(items) => items,
+            single => vec![single],
         };
         assert_eq!(replies.len(), calls.len(), "as many replies as keys");
         for (call, reply) in calls.into_iter().zip(replies) {
@@ -205,31 +213,14 @@ impl Client {
 }
 
 /// What an answer says about the command's effect.
-fn judge(reply: Reply) -> Answer {
-    match &reply {
+fn judge(reply: &Reply) -> Answer {
+    match reply {
         Reply::Error(text) => match text.split(' ').next() {
             Some("NOTLEADER" | "UNAVAILABLE") => Answer::Refused,
             Some("UNKNOWN") => Answer::Unknown,
-            _ if text.contains("not an integer") => Answer::Done(reply),
+            _ if text.contains("not an integer") => Answer::Done,
             _ => panic!("a gateway answered {text:?}"),
         },
-        _ => Answer::Done(reply),
+        _ => Answer::Done,
     }
-}
-
-/// A command as it is sent.
-fn words(command: &[(String, KvOp)]) -> Vec<Vec<u8>> {
-    let (name, value) = match &command[0].1 {
-        KvOp::Get if command.len() > 1 => ("MGET", None),
-        KvOp::Get => ("GET", None),
-        KvOp::Set(value) => ("SET", Some(value.as_bytes().to_vec())),
-        KvOp::Del => ("DEL", None),
-        KvOp::Exists => ("EXISTS", None),
-        KvOp::Incr => ("INCR", None),
-    };
-    let keys = command.iter().map(|(key, _)| key.as_bytes().to_vec());
-    std::iter::once(name.as_bytes().to_vec())
-        .chain(keys)
-        .chain(value)
-        .collect()
 }

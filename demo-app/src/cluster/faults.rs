@@ -1,11 +1,13 @@
 //! What is done to the cluster: drawn from the seed's stream of faults, one after the other, by two at a time.
 
+use std::cell::RefMut;
 use std::time::Duration;
 
-use steelmill_core::{Clock as _, Result};
+use anyhow::ensure;
+use steelmill_core::Result;
 
 use super::Cluster;
-use crate::gateway::LEASE;
+use crate::gateway::Gateway;
 use crate::lease::DRIFT_MAX_PPM;
 use crate::world::sim::{Machine, Partition};
 
@@ -41,28 +43,33 @@ pub async fn trouble(cluster: &Cluster, enough: impl Fn() -> bool) -> Result<u64
                 sim.reset_link_latency(gateway, other);
             }
             8 => cluster.let_clocks_drift(),
-            // The other one may have ended it already.
-            _ if !gateway.is_up() => faults -= 1,
-            9 => {
-                gateway.exit();
-                cluster.bring_back(gateway).await?;
-            }
-            10 => {
-                gateway.power_loss();
-                cluster.bring_back(gateway).await?;
-            }
-            _ => {
-                // It may lose its process while it stops; then there is no report.
-                if let Ok(report) = gateway.stop().await
-                    && !report.is_clean()
-                {
-                    anyhow::bail!("{} did not stop in order:\n{report}", gateway.name());
+            way_to_end => {
+                let Some(_mine) = cluster.may_end(gateway) else {
+                    faults -= 1;
+                    continue;
+                };
+                match way_to_end {
+                    9 => gateway.exit(),
+                    10 => gateway.power_loss(),
+                    _ => stop_in_order(gateway).await?,
                 }
-                cluster.bring_back(gateway).await?;
+                cluster.sleep_up_to(4_000).await;
+                gateway.restart().await?;
             }
         }
     }
     Ok(faults)
+}
+
+/// Stops a gateway as its operator would.
+pub async fn stop_in_order(gateway: &Machine) -> Result {
+    let report = gateway.stop().await?;
+    ensure!(
+        report.is_clean(),
+        "{} did not stop in order:\n{report}",
+        gateway.name()
+    );
+    Ok(())
 }
 
 /// Cuts two machines off from each other: both ways, or one.
@@ -77,13 +84,12 @@ fn either_way(cluster: &Cluster, a: &Machine, b: &Machine) -> Partition {
 impl Cluster {
     /// The gateway to be hit: more often than not the one that holds the lease.
     fn victim(&self) -> &Machine {
-        let holder = self.lease_daemon.held(LEASE).map(|grant| grant.holder);
-        let holder = self.gateways.iter().find(|gateway| {
-            holder
-                .as_deref()
-                .is_some_and(|holder| holder.starts_with(&format!("{}:", gateway.name())))
-        });
-        match holder {
+        let holds_lease = |machine: &&Machine| {
+            machine
+                .get::<Gateway>()
+                .is_ok_and(|gateway| gateway.holds_lease())
+        };
+        match self.gateways.iter().find(holds_lease) {
             Some(holder) if self.sim.draw(10) < 7 => holder,
             _ => self.any(&self.gateways),
         }
@@ -105,9 +111,13 @@ impl Cluster {
         cut.heal();
     }
 
-    async fn bring_back(&self, gateway: &Machine) -> Result {
-        self.sleep_up_to(4_000).await;
-        gateway.restart().await
+    /// The right to end `gateway` and start it again, unless somebody else is at it.
+    fn may_end(&self, gateway: &Machine) -> Option<RefMut<'_, ()>> {
+        let index = self
+            .gateways
+            .iter()
+            .position(|other| other.name() == gateway.name())?;
+        self.endings[index].try_borrow_mut().ok()
     }
 
     /// Gives every daemon's clock a new rate within the bound that the gateways count on.

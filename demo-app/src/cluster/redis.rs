@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use steelmill_core::{Clock as _, Network as _};
+use steelmill_core::Clock as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::inbox::Inbox;
@@ -51,13 +51,13 @@ impl Connection {
     }
 
     /// Sends commands, all at once.
-    pub async fn send(&mut self, commands: &[Vec<&[u8]>]) -> io::Result<()> {
+    pub async fn send(&mut self, commands: &[&[String]]) -> io::Result<()> {
         let mut bytes = Vec::new();
         for words in commands {
             bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-            for word in words {
+            for word in *words {
                 bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-                bytes.extend_from_slice(word);
+                bytes.extend_from_slice(word.as_bytes());
                 bytes.extend_from_slice(b"\r\n");
             }
         }

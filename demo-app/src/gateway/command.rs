@@ -104,63 +104,62 @@ impl<'a> Command<'a> {
 }
 
 impl Gateway {
-    /// Carries a command out and writes its reply. `grown` is asked whether the replies may have become so long.
-    ///
-    /// # Errors
-    /// There is no memory for the reply; what has been written of it is to be taken back.
+    /// Carries a command out and writes its reply. `grown` says whether the replies may have become so long.
     pub(super) async fn perform(
         &self,
         command: Command<'_>,
         replies: &mut Replies,
-        grown: &mut (impl FnMut(&Replies) -> Result<(), String> + Send),
-    ) -> Result<(), String> {
-        let outcome = match command {
-            Command::Ping(None) => Ok(replies.simple("PONG")),
-            Command::Ping(Some(words)) | Command::Echo(words) => Ok(replies.bulk(words)),
-            Command::Get(key) => self
-                .get(key)
-                .await
-                .map(|value| replies.bulk_or_null(value.as_deref())),
-            Command::Set(key, value) => self.set(key, value).await.map(|()| replies.simple("OK")),
-            Command::Del(keys) => self.delete_all(keys).await.map(|count| replies.integer(count)),
-            Command::Exists(keys) => self.count(keys).await.map(|count| replies.integer(count)),
-            Command::Incr(key) => self.increment(key).await.map(|number| replies.integer(number)),
-            Command::MGet(keys) => {
-                let start = replies.bytes().len();
-                match self.get_all(keys, replies, grown).await? {
-                    Ok(()) => Ok(()),
-                    Err(refusal) => {
-                        replies.truncate(start);
-                        Err(refusal)
-                    }
-                }
+        grown: &mut (impl FnMut(&Replies) -> Result<(), Refusal> + Send),
+    ) {
+        let start = replies.bytes().len();
+        let done = self.try_perform(command, replies, grown).await;
+        if let Err(refusal) = done.and_then(|()| grown(replies)) {
+            replies.truncate(start);
+            replies.error(refusal);
+        }
+    }
+
+    async fn try_perform(
+        &self,
+        command: Command<'_>,
+        replies: &mut Replies,
+        grown: &mut (impl FnMut(&Replies) -> Result<(), Refusal> + Send),
+    ) -> Result<(), Refusal> {
+        match command {
+            Command::Ping(None) => replies.simple("PONG"),
+            Command::Ping(Some(words)) | Command::Echo(words) => replies.bulk(words),
+            Command::Get(key) => replies.bulk_or_null(self.get(key).await?.as_deref()),
+            Command::Set(key, value) => {
+                self.set(key, value).await?;
+                replies.simple("OK");
             }
-            Command::Info => Ok(replies.bulk(self.info().as_bytes())),
-            Command::Commands(words) => Ok(describe(words, replies)),
-            Command::Quit => Ok(replies.simple("OK")),
-        };
-        outcome.unwrap_or_else(|refusal| replies.error(refusal));
-        grown(replies)
+            Command::Del(keys) => replies.integer(self.delete_all(keys).await?),
+            Command::Exists(keys) => replies.integer(self.count(keys).await?),
+            Command::Incr(key) => replies.integer(self.increment(key).await?),
+            Command::MGet(keys) => self.get_all(keys, replies, grown).await?,
+            Command::Info => replies.bulk(self.info().as_bytes()),
+            Command::Commands(words) => describe(words, replies),
+            Command::Quit => replies.simple("OK"),
+        }
+        Ok(())
     }
 
     async fn get_all(
         &self,
         keys: Arguments<'_>,
         replies: &mut Replies,
-        grown: &mut (impl FnMut(&Replies) -> Result<(), String> + Send),
-    ) -> Result<Result<(), Refusal>, String> {
+        grown: &mut (impl FnMut(&Replies) -> Result<(), Refusal> + Send),
+    ) -> Result<(), Refusal> {
         replies.array(keys.len());
         let mut keys = keys.iter().peekable();
         while keys.peek().is_some() {
-            match try_join_all(keys.by_ref().take(AT_ONCE).map(|key| self.get(key))).await {
-                Ok(values) => values
-                    .iter()
-                    .for_each(|value| replies.bulk_or_null(value.as_deref())),
-                Err(refusal) => return Ok(Err(refusal)),
-            }
+            let values = try_join_all(keys.by_ref().take(AT_ONCE).map(|key| self.get(key))).await?;
+            values
+                .iter()
+                .for_each(|value| replies.bulk_or_null(value.as_deref()));
             grown(replies)?;
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     async fn count(&self, keys: Arguments<'_>) -> Result<i64, Refusal> {

@@ -64,6 +64,9 @@ pub enum Refusal {
     /// As Redis says it.
     #[error("ERR value is not an integer or out of range")]
     NotAddable,
+    /// The reply takes more memory than it may.
+    #[error("ERR {0}")]
+    TooLong(String),
     /// A bug, here or in the store.
     #[error("ERR internal error: {0}")]
     Internal(String),

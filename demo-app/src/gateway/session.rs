@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Gateway;
 use super::command::Command;
+use super::keys::Refusal;
 use crate::resp::{Replies, Requests};
 use crate::settings::ClientLimits;
 use crate::world::{Clock, TcpStream};
@@ -163,14 +164,14 @@ impl Session<'_> {
             let (memory, limits) = (&mut self.memory, self.limits);
             let mut grown = |replies: &Replies| {
                 if replies.bytes().len() - start > limits.reply {
-                    return Err(format!("ERR the reply is longer than {} bytes", limits.reply));
+                    return Err(Refusal::TooLong(format!(
+                        "the reply is longer than {} bytes",
+                        limits.reply
+                    )));
                 }
-                memory.replies(replies.capacity())
+                memory.replies(replies.capacity()).map_err(Refusal::TooLong)
             };
-            if let Err(why) = self.gateway.perform(command, &mut self.replies, &mut grown).await {
-                self.replies.truncate(start);
-                self.replies.error(why);
-            }
+            self.gateway.perform(command, &mut self.replies, &mut grown).await;
             if let Command::Quit = command {
                 return Err(Close::Politely);
             }
@@ -230,7 +231,7 @@ impl Session<'_> {
             None => return Err(Close::Stopping),
         }
         if let Err(why) = self.memory.requests(self.requests.capacity()) {
-            self.replies.error(why);
+            self.replies.error(format_args!("ERR {why}"));
             return Err(Close::Politely);
         }
         Ok(())
@@ -279,7 +280,7 @@ impl Account {
         self.counted = wanted;
         match grew && total > self.limit {
             true => Err(format!(
-                "ERR all clients together have more than {} bytes waiting",
+                "all clients together have more than {} bytes waiting",
                 self.limit
             )),
             false => Ok(()),

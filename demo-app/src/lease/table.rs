@@ -115,6 +115,7 @@ impl Table {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
 mod tests {
     use super::*;
 

@@ -202,7 +202,7 @@ fn many_halves_of_large_commands_share_one_budget() {
 fn clients_that_come_and_go_leave_nothing_behind() {
     let demo = Demo::serving();
     let address = demo.address("gateway");
-    let mut round = || {
+    let round = || {
         for number in 0..500 {
             let mut raw = Raw::open(address);
             raw.send(if number % 2 == 0 {
