@@ -5,6 +5,7 @@
 mod campaign; // one scenario over many seeds
 pub mod cli; // a campaign as a program
 pub mod logging; // log lines with virtual time, machine and daemon
+pub mod history; // what clients saw, and whether it was linearizable
 mod machine; // a simulated host
 mod sim; // the handle a scenario gets
 mod testing; // helpers for plain unit tests
