@@ -181,7 +181,7 @@ impl Leash {
             hub: node.hub.clone(),
             node: Arc::downgrade(node),
             slot,
-            span: tracing::info_span!("daemon", factory = &*node.hub.path, daemon = &*label),
+            span: tracing::info_span!(parent: None, "daemon", factory = &*node.hub.path, daemon = &*label),
             label,
             stopping: Signal::default(),
             killed: Signal::default(),

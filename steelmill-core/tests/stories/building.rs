@@ -35,7 +35,12 @@ fn scripted(world: impl World, script: impl FnOnce(Script) -> Script) -> Result<
 
 async fn a_cycle_is_an_error_that_prints_its_path(world: impl World) -> Result {
     let mut factory = scripted(world, |script| {
-        script.part('a', "b").part('b', "c").part('c', "d").part('d', "b").part('e', "")
+        script
+            .part('a', "b")
+            .part('b', "c")
+            .part('c', "d")
+            .part('d', "b")
+            .part('e', "")
     })?;
     let error = with(&mut factory, 'a').unwrap_err();
     assert_eq!(
@@ -71,14 +76,21 @@ async fn a_failed_build_says_who_asked_and_keeps_its_source(world: impl World) -
         format!("{error:#}"),
         "demo: building Store: building Disk: opening /data: permission denied"
     );
-    let source = error.downcast_ref::<io::Error>().or(error.root_cause().downcast_ref()).unwrap();
+    let source = error
+        .downcast_ref::<io::Error>()
+        .or(error.root_cause().downcast_ref())
+        .unwrap();
     assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
     Ok(())
 }
 
 async fn a_panic_while_building_is_an_error_and_the_factory_goes_on(world: impl World) -> Result {
     let mut factory = scripted(world, |script| {
-        script.part('a', "").build('a', Act::Panic).part('b', "a").part('c', "")
+        script
+            .part('a', "")
+            .build('a', Act::Panic)
+            .part('b', "a")
+            .part('c', "")
     })?;
     let error = with(&mut factory, 'b').unwrap_err();
     assert_eq!(
@@ -177,10 +189,16 @@ async fn providing_twice_is_an_error(world: impl World) -> Result {
     let mut factory = Factory::root("demo", world);
     factory.provide(Lamp("first", None))?;
     let error = factory.provide(Lamp("second", None)).unwrap_err();
-    assert_eq!(error.to_string(), "demo: Lamp cannot be provided: it was provided before");
+    assert_eq!(
+        error.to_string(),
+        "demo: Lamp cannot be provided: it was provided before"
+    );
     factory.provide_value(7_u32)?;
     let error = factory.provide_value(8_u32).unwrap_err();
-    assert_eq!(error.to_string(), "demo: u32 cannot be provided: it was provided before");
+    assert_eq!(
+        error.to_string(),
+        "demo: u32 cannot be provided: it was provided before"
+    );
     assert_eq!(*factory.value::<u32>()?, 7);
     assert_eq!(factory.get::<Lamp>()?.0, "first");
     Ok(())
@@ -218,7 +236,10 @@ async fn a_value_missed_by_the_setup_can_be_provided_later(world: impl World) ->
 
 async fn what_completed_before_a_failure_stays_built(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal).part('a', "").part('b', "a").build('b', Act::Fail);
+    let script = Script::new(&world, journal)
+        .part('a', "")
+        .part('b', "a")
+        .build('b', Act::Fail);
     let mut factory = Factory::root("demo", world);
     factory.provide_value(script)?;
     assert!(with(&mut factory, 'b').is_err());
@@ -260,8 +281,8 @@ fn link(factory: &mut Factory, place: usize) -> Result {
         ][place % 12](factory)
     }
     [
-        ones::<0>, ones::<1>, ones::<2>, ones::<3>, ones::<4>, ones::<5>, ones::<6>, ones::<7>, ones::<8>, ones::<9>,
-        ones::<10>, ones::<11>,
+        ones::<0>, ones::<1>, ones::<2>, ones::<3>, ones::<4>, ones::<5>, ones::<6>, ones::<7>, ones::<8>,
+        ones::<9>, ones::<10>, ones::<11>,
     ][place / 12](factory, place)
 }
 
@@ -282,7 +303,10 @@ async fn a_chain_of_dependencies_has_a_limit(world: impl World) -> Result {
 }
 
 async fn a_catalog_builds_what_is_named_and_what_that_needs(world: impl World) -> Result {
-    let catalog = Catalog::new().add::<Lamp>("lamp").add::<Room>("room").add::<Limits>("limits");
+    let catalog = Catalog::new()
+        .add::<Lamp>("lamp")
+        .add::<Room>("room")
+        .add::<Limits>("limits");
     let mut factory = Factory::root("demo", world.clone());
     catalog.assemble(&mut factory, &["room"])?;
     let demo = factory.start().await?;
@@ -292,8 +316,14 @@ async fn a_catalog_builds_what_is_named_and_what_that_needs(world: impl World) -
 
     let mut factory = Factory::root("demo", world);
     let error = catalog.assemble(&mut factory, &["room", "kitchen"]).unwrap_err();
-    assert_eq!(error.to_string(), "no daemon is called \"kitchen\"; there are: lamp, room, limits");
-    assert!(!factory.graph().to_dot().contains("Room"), "nothing is built before all names are known");
+    assert_eq!(
+        error.to_string(),
+        "no daemon is called \"kitchen\"; there are: lamp, room, limits"
+    );
+    assert!(
+        !factory.graph().to_dot().contains("Room"),
+        "nothing is built before all names are known"
+    );
     Ok(())
 }
 
@@ -303,7 +333,10 @@ async fn a_running_factory_says_what_it_has(world: impl World) -> Result {
     factory.provide_value(7_u32)?;
     let demo = factory.start().await?;
     let error = demo.get::<Limits>().unwrap_err().to_string();
-    assert!(error.starts_with("demo has no Limits; its own daemons are: "), "{error}");
+    assert!(
+        error.starts_with("demo has no Limits; its own daemons are: "),
+        "{error}"
+    );
     assert!(error.ends_with(", Lamp, Room"), "{error}");
     assert_eq!(**demo.value::<u32>()?, 7);
     assert_eq!(
@@ -318,7 +351,10 @@ async fn the_graph_shows_who_needs_whom(world: impl World) -> Result {
     let mut factory = Factory::root("demo", world);
     factory.with::<Room>()?;
     let dot = factory.graph().to_dot();
-    assert!(dot.contains("label=\"Lamp\"") && dot.contains("n5 -> n4;"), "{dot}");
+    assert!(
+        dot.contains("label=\"Lamp\"") && dot.contains("n5 -> n4;"),
+        "{dot}"
+    );
     assert_eq!(dot, factory.graph().to_dot());
     let demo = factory.start().await?;
     let mut child = demo.child("child")?;

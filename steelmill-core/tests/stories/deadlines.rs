@@ -28,7 +28,10 @@ const SHORTLY: Deadlines = Deadlines {
 
 async fn a_prepare_that_overstays_is_aborted_and_named(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal).part('a', "").part('b', "a").prepare('b', Act::Hang);
+    let script = Script::new(&world, journal)
+        .part('a', "")
+        .part('b', "a")
+        .prepare('b', Act::Hang);
     let error = script.factory(world, SHORTLY)?.start().await.unwrap_err();
     let report = error.report();
     assert_eq!(
@@ -56,7 +59,9 @@ async fn overstays<W: World>(world: W, hang: impl FnOnce(Script) -> Script, phas
     let report = script.factory(world, SHORTLY)?.start().await?.stop().await;
     assert_eq!(
         report.to_string(),
-        format!("demo: 1 failure\n  demo: Part<'b'> failed to {phase}: took longer than 50ms and was aborted")
+        format!(
+            "demo: 1 failure\n  demo: Part<'b'> failed to {phase}: took longer than 50ms and was aborted"
+        )
     );
     assert_before(&lines.take(), "a stop done", "b dropped");
     Ok(())
@@ -92,7 +97,12 @@ async fn tasks_that_overstay_are_aborted_and_named(world: impl World) -> Result 
          demo: Leaving: task \"flush\" failed: took longer than 50ms and was aborted"
     );
     assert_eq!(report.overstayed().count(), 2);
-    assert!(report.failures().iter().all(|failure| failure.error.is::<Overstayed>()));
+    assert!(
+        report
+            .failures()
+            .iter()
+            .all(|failure| failure.error.is::<Overstayed>())
+    );
     Ok(())
 }
 
@@ -108,7 +118,10 @@ async fn the_others_are_stopped_with_time_of_their_own(world: impl World) -> Res
 
 async fn two_overstayers_use_up_all_time(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal).part('a', "").part('b', "a").part('c', "b");
+    let script = Script::new(&world, journal)
+        .part('a', "")
+        .part('b', "a")
+        .part('c', "b");
     let script = script.run('c', Act::Hang).run('b', Act::Hang);
     let report = script.factory(world, SHORTLY)?.start().await?.stop().await;
     assert_eq!(
@@ -148,7 +161,10 @@ async fn an_aborted_daemon_is_dropped_before_what_it_needs_stops(world: impl Wor
         }
     }
     /// Holds something while it hangs.
-    struct Holding(Arc<Journal>, #[expect(dead_code, reason = "needed")] Box<dyn std::any::Any + Send + Sync>);
+    struct Holding(
+        Arc<Journal>,
+        #[expect(dead_code, reason = "needed")] Box<dyn std::any::Any + Send + Sync>,
+    );
     impl Daemon for Holding {
         fn build(factory: &mut Factory) -> Result<Self> {
             Ok(Holding(factory.value()?, crate::support::get(factory, 'a')?))

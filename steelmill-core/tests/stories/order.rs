@@ -21,13 +21,20 @@ stories! {
 
 async fn dependencies_prepare_first_and_stop_last(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal).part('a', "").part('b', "a").part('c', "b");
+    let script = Script::new(&world, journal)
+        .part('a', "")
+        .part('b', "a")
+        .part('c', "b");
     let demo = script.factory(world, Deadlines::default())?.start().await?;
     let report = demo.stop().await;
     assert_eq!(report.to_string(), "demo: ended cleanly");
     let lines = lines.take();
     for (needed, by) in [("a", "b"), ("b", "c")] {
-        assert_before(&lines, &format!("{needed} prepare done"), &format!("{by} prepares"));
+        assert_before(
+            &lines,
+            &format!("{needed} prepare done"),
+            &format!("{by} prepares"),
+        );
         assert_before(&lines, &format!("{by} run done"), &format!("{needed} stops"));
         assert_before(&lines, &format!("{by} stop done"), &format!("{needed} stops"));
         assert_before(&lines, &format!("{by} dropped"), &format!("{needed} dropped"));
@@ -84,7 +91,10 @@ async fn independent_daemons_prepare_at_the_same_time(world: impl World) -> Resu
 
 async fn run_starts_when_all_are_prepared(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal).part('a', "").part('b', "").part('c', "b");
+    let script = Script::new(&world, journal)
+        .part('a', "")
+        .part('b', "")
+        .part('c', "b");
     let script = script.prepare('c', Act::Take(SHORT));
     let demo = script.factory(world, Deadlines::default())?.start().await?;
     demo.stop().await;

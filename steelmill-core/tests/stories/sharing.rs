@@ -148,7 +148,10 @@ async fn what_lies_between_counts(world: impl World) -> Result {
     let middle = middle.start().await?;
     let mut child = middle.child("child")?;
     let api = child.get::<Api>()?;
-    assert_eq!(api.built_in, "demo/middle/child", "nothing is added to a factory that has started");
+    assert_eq!(
+        api.built_in, "demo/middle/child",
+        "nothing is added to a factory that has started"
+    );
     assert_eq!(api.store.limit, Some(2));
     assert_eq!(child.get::<Plain>()?.built_in, "demo");
     drop((api, child));
@@ -175,7 +178,10 @@ async fn build_makes_a_new_one_and_rebuilds_what_needs_it(world: impl World) -> 
     let mut child = demo.child("child")?;
     assert_eq!(child.build::<Store>()?.built_in, "demo/child");
     let api = child.get::<Api>()?;
-    assert_eq!((&*api.built_in, &*api.store.built_in), ("demo/child", "demo/child"));
+    assert_eq!(
+        (&*api.built_in, &*api.store.built_in),
+        ("demo/child", "demo/child")
+    );
     assert_eq!(child.get::<Plain>()?.built_in, "demo");
     drop((api, child));
     demo.stop().await;
@@ -212,7 +218,12 @@ async fn providing_after_sharing_names_who_asked_for_what(world: impl World) -> 
         error.to_string(),
         "demo/child: u32 cannot be provided any more: the setup asked before for Api of demo, which was built from it"
     );
-    let error = child.provide(Store { limit: None, built_in: String::new() }).unwrap_err();
+    let error = child
+        .provide(Store {
+            limit: None,
+            built_in: String::new(),
+        })
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "demo/child: Store cannot be provided any more: the setup asked before for Api of demo, which was built from it"
@@ -254,7 +265,10 @@ async fn a_daemon_never_gets_itself_from_an_ancestor(world: impl World) -> Resul
     let Err(error) = demo.child("child")?.build::<Mirror>() else {
         panic!("it got its parent's")
     };
-    assert_eq!(error.root_cause().to_string(), "dependency cycle: Mirror -> Mirror");
+    assert_eq!(
+        error.root_cause().to_string(),
+        "dependency cycle: Mirror -> Mirror"
+    );
     demo.stop().await;
     Ok(())
 }
@@ -277,7 +291,10 @@ async fn a_daemon_shaped_by_a_failure_is_rebuilt_where_it_may_succeed(world: imp
     let mut factory = Factory::root("demo", world);
     assert!(factory.get::<Lenient>()?.0.is_none());
     let error = factory.provide_value(5_u32).unwrap_err();
-    assert!(error.to_string().contains("Lenient asked for it before"), "{error}");
+    assert!(
+        error.to_string().contains("Lenient asked for it before"),
+        "{error}"
+    );
     let demo = factory.start().await?;
     let mut child = demo.child("child")?;
     child.provide_value(5_u32)?;

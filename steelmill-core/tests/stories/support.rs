@@ -146,6 +146,10 @@ impl Script {
         }
     }
 
+    pub fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
     /// A part and what it needs.
     pub fn part(mut self, name: char, needs: &'static str) -> Self {
         let usual = Role {
