@@ -96,7 +96,8 @@ pub(super) fn text(rows: &[Row]) -> String {
                 label.to_owned(),
                 shown(figures.nanoseconds, |time| format!("{time:.1}")),
                 shown(figures.instructions, count_text),
-                shown(figures.allocations, |count| format!("{count:.2}")),
+                // Counts of two runs are subtracted: a hair below none is none.
+                shown(figures.allocations, |count| format!("{:.2}", count.max(0.0))),
                 aim,
             ]);
         }
