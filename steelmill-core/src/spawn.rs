@@ -35,8 +35,21 @@ pub enum TaskError {
     #[error("the task was aborted")]
     Aborted,
     /// It panicked.
-    #[error("the task panicked: {}", panic_message(.0.as_ref()))]
-    Panicked(Box<dyn Any + Send>),
+    #[error("the task panicked: {0}")]
+    Panicked(Panic),
+}
+
+/// What a task panicked with. The payload itself is `Send` but not `Sync`, and an error has to be both, so its text is
+/// what is kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Panic(String);
+
+impl Panic {
+    /// Of a payload that [`catch_unwind`](std::panic::catch_unwind) gave.
+    pub fn of(payload: &(dyn Any + Send)) -> Self {
+        Self(panic_message(payload).to_owned())
+    }
 }
 
 /// The text a panic was raised with.

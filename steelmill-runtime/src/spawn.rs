@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use steelmill_core::{Daemon, Factory, Result, Spawn, TaskError};
+use steelmill_core::{Daemon, Factory, Panic, Result, Spawn, TaskError};
 use tokio::task::JoinHandle;
 
 /// Starts tasks on the tokio runtime it is called in.
@@ -74,7 +74,7 @@ impl<T> Future for Task<T> {
         Pin::new(&mut self.0)
             .poll(context)
             .map_err(|error| match error.try_into_panic() {
-                Ok(payload) => TaskError::Panicked(payload),
+                Ok(payload) => TaskError::Panicked(Panic::of(payload.as_ref())),
                 Err(_) => TaskError::Aborted,
             })
     }

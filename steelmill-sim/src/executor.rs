@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use steelmill_core::{TaskError, panic_message};
+use steelmill_core::{Panic, TaskError};
 
 use crate::decisions::Stream;
 use crate::digest::Event as Happened;
@@ -104,7 +104,7 @@ pub(crate) fn drive(id: RunId) {
                 }
             }
             Ok(Poll::Ready(output)) => Ok(output),
-            Err(payload) => Err(TaskError::Panicked(payload)),
+            Err(payload) => Err(panicked(payload)),
         };
         end(id, key, future, result);
         step = run::with(id, Run::next_step);
@@ -114,9 +114,14 @@ pub(crate) fn drive(id: RunId) {
 /// Drops a task's future, while it still counts as running, and then tells who waits for it.
 fn end(id: RunId, key: TaskKey, future: TaskFuture, result: Result<Output, TaskError>) {
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
-    let result = dropped.map_or_else(|payload| Err(TaskError::Panicked(payload)), |()| result);
+    let result = dropped.map_or_else(|payload| Err(panicked(payload)), |()| result);
     let unseen = run::with(id, |run| run.finish(key, result));
     drop(unseen);
+}
+
+/// What was raised is dropped here, where that may run code of a user.
+fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
+    TaskError::Panicked(Panic::of(payload.as_ref()))
 }
 
 impl Run {
@@ -236,8 +241,8 @@ impl Run {
             slot.end = Some(result);
             None
         } else {
-            if let Err(TaskError::Panicked(payload)) = &result {
-                self.unseen_panic(index, payload.as_ref());
+            if let Err(TaskError::Panicked(panic)) = &result {
+                self.unseen_panic(index, panic);
             }
             self.tasks.vacate_if_done(index as u32);
             Some(result)
@@ -249,9 +254,9 @@ impl Run {
     }
 
     /// A task panicked and no handle will tell of it: the run fails.
-    fn unseen_panic(&mut self, index: usize, payload: &(dyn Any + Send)) {
+    fn unseen_panic(&mut self, index: usize, panic: &Panic) {
         let task = self.task_report(index);
-        self.fail(Cause::Panic { message: panic_message(payload).to_owned(), task });
+        self.fail(Cause::Panic { message: panic.to_string(), task });
     }
 
     fn leave_machine(&mut self, index: usize) {
@@ -287,8 +292,8 @@ impl Run {
         slot.has_handle = false;
         let (end, joiner) = (slot.end.take(), slot.joiner.take());
         self.discard(joiner);
-        if let Some(Err(TaskError::Panicked(payload))) = &end {
-            self.unseen_panic(key.index(), payload.as_ref());
+        if let Some(Err(TaskError::Panicked(panic))) = &end {
+            self.unseen_panic(key.index(), panic);
         }
         self.tasks.vacate_if_done(key.index() as u32);
         end

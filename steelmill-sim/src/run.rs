@@ -38,6 +38,7 @@ pub(crate) enum Event {
 pub(crate) struct Run {
     pub(crate) id: RunId,
     pub(crate) settings: Settings,
+    time_limit: Nanos,
     pub(crate) now: Nanos,
     /// What the monotonic and the wall clock of a machine without drift or offset show at virtual time zero.
     pub(crate) base: Instant,
@@ -91,6 +92,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
     }
     RUN.set(Some(Box::new(Run {
         id,
+        time_limit: nanos(settings.time_limit),
         now: 0,
         base: base(),
         wall_base: SystemTime::UNIX_EPOCH + WALL_BASE,
@@ -244,8 +246,8 @@ impl Run {
     #[inline]
     pub(crate) fn advance(&mut self) -> bool {
         let Some(at) = self.timers.next_at() else { return false };
-        if at > self.settings.time_limit_nanos {
-            self.now = self.settings.time_limit_nanos;
+        if at > self.time_limit {
+            self.now = self.time_limit;
             self.fail(Cause::TimeLimit { limit: self.settings.time_limit, tasks: self.task_list() });
             return true;
         }

@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use crate::decisions::{Decision, Rekey};
-use crate::run::nanos;
-use crate::timers::Nanos;
 
 /// Where all randomness of a run comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,7 +43,6 @@ pub struct Settings {
     pub rekeys: Vec<Rekey>,
     /// Whether a poll that never comes back ends the process, with the seed and the task named.
     pub watched: bool,
-    pub(crate) time_limit_nanos: Nanos,
 }
 
 impl Settings {
@@ -60,12 +57,6 @@ impl Settings {
             replay: None,
             rekeys: Vec::new(),
             watched: false,
-            time_limit_nanos: 0,
         }
-    }
-
-    pub(crate) fn resolved(mut self) -> Self {
-        self.time_limit_nanos = nanos(self.time_limit);
-        self
     }
 }

@@ -46,9 +46,10 @@ where
         watchdog::start();
     }
     let seed = settings.seed.0;
-    let id = run::begin(settings.resolved());
-    hosted(seed, || {
-        run::with(id, |run| run.hosts.add("scenario"));
+    host::prepare();
+    let id = run::begin(settings);
+    run::with(id, |run| run.hosts.add("scenario"));
+    host::host(seed, || {
         match catch_unwind(AssertUnwindSafe(|| scenario(Sim { run: id }))) {
             Ok(future) => {
                 let place = Place { run: id, machine: SCENARIO, life: 0 };
@@ -68,34 +69,14 @@ where
     })
 }
 
-/// `tokio::select!` draws from a generator of tokio's that can be seeded only by a runtime, and only inside its
-/// `block_on`; so a run executes there. Nothing is ever spawned on that runtime. Its budget of polls must not count
-/// ours, or a task that waits for a channel would stop making progress.
-fn hosted<R>(seed: u64, run: impl FnOnce() -> R) -> R {
-    #[cfg(tokio_unstable)]
-    {
-        let host = tokio::runtime::Builder::new_current_thread()
-            .rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()))
-            .build()
-            .expect("a runtime without drivers asks nothing of the system");
-        host.block_on(tokio::task::unconstrained(async { run() }))
-    }
-    #[cfg(not(tokio_unstable))]
-    {
-        let _ = seed;
-        run()
-    }
-}
-
 fn outcome(id: RunId) -> Outcome {
     let panicked = panics::take_last();
     run::with(id, |run| {
         let failed = match run.tasks.take_main() {
             Some(Ok(output)) => output.downcast::<Result>().expect("a scenario returns a Result").err().map(Cause::Error),
-            Some(Err(TaskError::Panicked(payload))) => Some(Cause::Panic {
-                message: panic_message(payload.as_ref()).to_owned(),
-                task: run.task_report(MAIN),
-            }),
+            Some(Err(TaskError::Panicked(panic))) => {
+                Some(Cause::Panic { message: panic.to_string(), task: run.task_report(MAIN) })
+            }
             _ => None,
         };
         let cause = run.over.take().flatten().or(failed);
@@ -132,4 +113,46 @@ fn tear_down(id: RunId) {
     let run = run::end(id);
     let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
     panics::take_last();
+}
+
+/// Where a run executes.
+///
+/// `tokio::select!` draws from a generator of tokio's that can be seeded only by a runtime, and only inside its
+/// `block_on`. Nothing is ever spawned on that runtime, and its budget of polls must not count ours, or a task that
+/// waits for a channel would stop making progress.
+#[cfg(tokio_unstable)]
+mod host {
+    use std::sync::{Mutex, OnceLock};
+
+    use tokio::runtime::{Builder, RngSeed};
+
+    /// Making a builder draws the keys of a hash map, for the life of the thread that makes it. So one is made for
+    /// the process, on a thread that never simulates, and every run builds its runtime from it.
+    static BUILDER: OnceLock<Mutex<Builder>> = OnceLock::new();
+
+    pub(super) fn prepare() {
+        BUILDER.get_or_init(|| {
+            let made = std::thread::scope(|scope| scope.spawn(Builder::new_current_thread).join());
+            Mutex::new(made.expect("a builder can be made"))
+        });
+    }
+
+    pub(super) fn host<R>(seed: u64, run: impl FnOnce() -> R) -> R {
+        let builder = BUILDER.get().expect("prepared before the run began");
+        let runtime = {
+            let mut builder = builder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            builder.rng_seed(RngSeed::from_bytes(&seed.to_le_bytes())).build()
+        };
+        let runtime = runtime.expect("a runtime without drivers asks nothing of the system");
+        runtime.block_on(tokio::task::unconstrained(async { run() }))
+    }
+}
+
+#[cfg(not(tokio_unstable))]
+mod host {
+    pub(super) fn prepare() {}
+
+    pub(super) fn host<R>(_: u64, run: impl FnOnce() -> R) -> R {
+        run()
+    }
 }

@@ -1,6 +1,7 @@
 //! TCP as a program holds it: listeners, streams and their halves, with tokio's methods.
 
 use std::io::{self, IoSlice};
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -303,9 +304,8 @@ impl TcpStream {
     /// Takes the connection apart into halves that can move to different tasks.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let socket = self.0;
-        std::mem::forget(self); // the halves own the end from here on
         socket.set_handles(2);
-        (OwnedReadHalf(socket), OwnedWriteHalf(socket))
+        (OwnedReadHalf(ManuallyDrop::new(self)), OwnedWriteHalf(ManuallyDrop::new(TcpStream(socket))))
     }
 }
 
@@ -323,13 +323,13 @@ pub struct ReadHalf<'a>(&'a TcpStream);
 #[derive(Debug)]
 pub struct WriteHalf<'a>(&'a TcpStream);
 
-/// The reading side of a connection taken apart.
+/// The reading side of a connection taken apart. It lets go of its share of the end by itself.
 #[derive(Debug)]
-pub struct OwnedReadHalf(Socket);
+pub struct OwnedReadHalf(ManuallyDrop<TcpStream>);
 
 /// The writing side of a connection taken apart; dropping it ends the stream.
 #[derive(Debug)]
-pub struct OwnedWriteHalf(Socket);
+pub struct OwnedWriteHalf(ManuallyDrop<TcpStream>);
 
 /// Two halves that do not belong together; both come back.
 #[derive(Debug, thiserror::Error)]
@@ -342,10 +342,10 @@ impl OwnedReadHalf {
     /// # Errors
     /// Halves of different connections come back as they were.
     pub fn reunite(self, other: OwnedWriteHalf) -> Result<TcpStream, ReuniteError> {
-        if self.0 != other.0 {
+        let socket = self.socket();
+        if socket != other.socket() {
             return Err(ReuniteError(self, other));
         }
-        let socket = self.0;
         std::mem::forget((self, other)); // the stream owns the end from here on
         socket.set_handles(1);
         Ok(TcpStream(socket))
@@ -363,7 +363,7 @@ impl OwnedWriteHalf {
 
     /// Drops the half without ending the stream.
     pub fn forget(self) {
-        let socket = self.0;
+        let socket = self.socket();
         std::mem::forget(self);
         socket.release();
     }
@@ -371,15 +371,16 @@ impl OwnedWriteHalf {
 
 impl Drop for OwnedReadHalf {
     fn drop(&mut self) {
-        self.0.release();
+        self.socket().release();
     }
 }
 
 impl Drop for OwnedWriteHalf {
     fn drop(&mut self) {
         // An end that is not open has nothing to finish.
-        let _ = run::try_with(self.0.run, |run| run.tcp_finish(self.0.id, self.0.side));
-        self.0.release();
+        let socket = self.socket();
+        let _ = run::try_with(socket.run, |run| run.tcp_finish(socket.id, socket.side));
+        socket.release();
     }
 }
 
@@ -392,6 +393,18 @@ impl AsRef<TcpStream> for ReadHalf<'_> {
 impl AsRef<TcpStream> for WriteHalf<'_> {
     fn as_ref(&self) -> &TcpStream {
         self.0
+    }
+}
+
+impl AsRef<TcpStream> for OwnedReadHalf {
+    fn as_ref(&self) -> &TcpStream {
+        &self.0
+    }
+}
+
+impl AsRef<TcpStream> for OwnedWriteHalf {
+    fn as_ref(&self) -> &TcpStream {
+        &self.0
     }
 }
 
@@ -424,14 +437,14 @@ impl Handle for WriteHalf<'_> {
 impl Handle for OwnedReadHalf {
     #[inline]
     fn socket(&self) -> Socket {
-        self.0
+        self.0.0
     }
 }
 
 impl Handle for OwnedWriteHalf {
     #[inline]
     fn socket(&self) -> Socket {
-        self.0
+        self.0.0
     }
 }
 

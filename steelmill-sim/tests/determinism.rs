@@ -1,0 +1,307 @@
+//! A run is a function of its seed: whatever ran before, on whichever thread, in whichever process.
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::RngExt as _;
+use steelmill_core::Result;
+use steelmill_sim::{Campaign, Cause, Outcome, Rekey, Schedule, Seed, Settings, Sim, Stream, simulate};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Three clients and a server that race for a lock, over latencies that are drawn.
+async fn race(sim: Sim) -> Result {
+    let server = sim.client("server");
+    let listener = server.network().bind("0.0.0.0:7000").await?;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let seen = order.clone();
+    let world = server.clone();
+    server.spawn("accept", async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let seen = seen.clone();
+            world.spawn("serve", async move {
+                let mut byte = [0];
+                while let Ok(1) = stream.read(&mut byte).await {
+                    seen.lock().expect("not poisoned").push(byte[0]);
+                    if stream.write_all(&byte).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let mut clients = Vec::new();
+    for id in 0..3 {
+        let machine = sim.client(&format!("client-{id}"));
+        let (network, clock) = (machine.network(), machine.clock());
+        let mut rng = machine.entropy().rng();
+        clients.push(machine.spawn("client", async move {
+            let mut stream = network.connect("server:7000").await?;
+            for _ in 0..20 {
+                clock.sleep(Duration::from_micros(rng.random_range(0..500))).await;
+                stream.write_all(&[id]).await?;
+                stream.read_exact(&mut [0]).await?;
+            }
+            Ok::<_, std::io::Error>(())
+        }));
+    }
+    for client in clients {
+        client.await??;
+    }
+    sim.count("bytes", order.lock().expect("not poisoned").len() as u64);
+    Ok(())
+}
+
+fn run(settings: Settings) -> Outcome {
+    std::thread::scope(|scope| scope.spawn(|| simulate(settings, &race)).join().expect("a run does not panic"))
+}
+
+fn digest(seed: u64) -> u64 {
+    let outcome = run(Settings::new(Seed(seed)));
+    assert!(outcome.passed(), "{:?}", outcome.failure);
+    assert_eq!(outcome.counts["bytes"], 60);
+    outcome.digest
+}
+
+#[test]
+fn the_same_seed_gives_the_same_digest_whatever_ran_before() {
+    let first = digest(7);
+    for other in 1..20 {
+        digest(other);
+    }
+    assert_eq!(digest(7), first);
+    // And after others on one thread.
+    let again = std::thread::scope(|scope| {
+        let on_one_thread = || [5, 6, 7].map(|seed| simulate(Settings::new(Seed(seed)), &race).digest);
+        scope.spawn(on_one_thread).join().expect("a run does not panic")
+    });
+    assert_eq!(again[2], first);
+}
+
+#[test]
+fn different_seeds_give_different_runs() {
+    let mut digests: Vec<u64> = (0..50).map(digest).collect();
+    digests.sort_unstable();
+    digests.dedup();
+    assert_eq!(digests.len(), 50);
+}
+
+/// The test calls itself in another process and compares what that prints.
+#[test]
+fn two_processes_agree() {
+    const ASKED: &str = "STEELMILL_TEST_PRINTS_DIGEST";
+    if std::env::var_os(ASKED).is_some() {
+        println!("digest {:016x}", digest(7));
+        return;
+    }
+    let other = || {
+        let this = std::env::current_exe().expect("a test has a binary");
+        let output = Command::new(this)
+            .args(["--exact", "two_processes_agree", "--nocapture"])
+            .env(ASKED, "1")
+            .output()
+            .expect("the test's binary runs");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let expected = format!("digest {:016x}", digest(7));
+    for output in [other(), other()] {
+        assert!(output.contains(&expected), "expected {expected}, got: {output}");
+    }
+}
+
+/// With fixed latency, and no draw of the scenario's own, only the schedule can differ.
+#[test]
+fn interleavings_differ_even_with_fixed_latency() {
+    let order = |seed| {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let kept = order.clone();
+        let scenario = move |sim: Sim| {
+            let order = kept.clone();
+            async move {
+                let latency = Duration::from_millis(1);
+                sim.set_latency(latency..=latency);
+                let tasks: Vec<_> = (0..5)
+                    .map(|id| {
+                        let (order, clock) = (order.clone(), sim.clock());
+                        sim.spawn("task", async move {
+                            for _ in 0..3 {
+                                clock.sleep(Duration::from_millis(1)).await;
+                                order.lock().expect("not poisoned").push(id);
+                            }
+                        })
+                    })
+                    .collect();
+                for task in tasks {
+                    task.await?;
+                }
+                Ok(())
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(simulate(Settings::new(Seed(seed)), &scenario).passed())).join().expect("passes");
+        });
+        order.lock().expect("not poisoned").clone()
+    };
+    let orders: std::collections::BTreeSet<Vec<i32>> = (0..20).map(order).collect();
+    assert!(orders.len() > 15, "only {} different orders in 20 seeds", orders.len());
+}
+
+#[test]
+fn a_recorded_run_is_replayed_from_its_decisions_alone() {
+    let recorded = run(Settings { record: true, ..Settings::new(Seed(7)) });
+    assert!(recorded.decisions.iter().any(|decision| decision.stream == Stream::Schedule));
+    assert!(recorded.decisions.iter().any(|decision| decision.stream == Stream::Latency));
+    // Everything but the seed itself, which the digest begins with and machines' entropy is keyed by.
+    let replayed = run(Settings { replay: Some(recorded.decisions.clone()), record: true, ..Settings::new(Seed(7)) });
+    assert_eq!(replayed.digest, recorded.digest);
+    assert_eq!(replayed.decisions, recorded.decisions);
+    let other_seed = run(Settings { replay: Some(recorded.decisions.clone()), record: true, ..Settings::new(Seed(8)) });
+    assert_eq!(other_seed.decisions, recorded.decisions);
+    assert_eq!(other_seed.simulated, recorded.simulated);
+}
+
+#[test]
+fn a_replay_past_its_list_takes_the_defaults() {
+    let recorded = run(Settings { record: true, ..Settings::new(Seed(7)) });
+    let half = recorded.decisions[..recorded.decisions.len() / 2].to_vec();
+    let replayed = run(Settings { replay: Some(half.clone()), record: true, ..Settings::new(Seed(7)) });
+    assert!(replayed.passed(), "{:?}", replayed.failure);
+    assert_eq!(replayed.decisions[..half.len()], half);
+    let schedule = replayed.decisions[half.len()..].iter().filter(|decision| decision.stream == Stream::Schedule);
+    assert!(schedule.clone().count() > 0);
+    assert!(schedule.into_iter().all(|decision| decision.value == 0));
+}
+
+#[test]
+fn a_rekeyed_run_shares_its_past_with_the_original() {
+    let original = run(Settings { record: true, ..Settings::new(Seed(7)) });
+    let at = original.simulated / 2;
+    let rekeyed =
+        run(Settings { record: true, rekeys: vec![Rekey { at, stream: None, seed: 99 }], ..Settings::new(Seed(7)) });
+    assert_ne!(rekeyed.digest, original.digest);
+    let same = original.decisions.iter().zip(&rekeyed.decisions).take_while(|(a, b)| a == b).count();
+    assert!(same > original.decisions.len() / 4, "only {same} of {} agree", original.decisions.len());
+    assert!(same < original.decisions.len());
+}
+
+#[test]
+fn fifo_needs_no_schedule_draws() {
+    let outcome = run(Settings { schedule: Schedule::Fifo, record: true, ..Settings::new(Seed(7)) });
+    assert!(outcome.decisions.iter().all(|decision| decision.stream != Stream::Schedule));
+}
+
+/// What std, rand and tokio draw from the system is answered from the seed.
+async fn leaky(sim: Sim) -> Result {
+    let map: HashMap<u32, u32> = (0..100).map(|n| (n, n)).collect();
+    for key in map.keys() {
+        sim.count("keys", u64::from(*key) * 31 % 17);
+        sim.clock().sleep(Duration::from_nanos(u64::from(*key))).await;
+    }
+    let drawn: u64 = rand::rng().random_range(0..1_000_000);
+    sim.count("drawn", drawn);
+    let chosen = tokio::select! {
+        () = async {} => 1,
+        () = async {} => 2,
+        () = async {} => 3,
+    };
+    sim.count("chosen", chosen);
+    let (instant, wall) = (Instant::now(), SystemTime::now());
+    sim.clock().sleep(Duration::from_secs(1000)).await;
+    assert_eq!(instant.elapsed(), Duration::from_secs(1000), "Instant::now() is virtual");
+    assert_eq!(wall.elapsed()?, Duration::from_secs(1000), "SystemTime::now() is virtual");
+    assert_eq!(Instant::now(), sim.clock().now());
+    Ok(())
+}
+
+#[test]
+fn hash_maps_rand_and_select_repeat() {
+    let digests = |jobs| {
+        let summary = Campaign::new(leaky).seeds(30).jobs(jobs).run();
+        assert!(summary.passed(), "{}", summary.failed[0].failure.as_ref().expect("it failed"));
+        assert_eq!(summary.impure, 0);
+        (summary.digest, summary.counts)
+    };
+    assert_eq!(digests(1), digests(2));
+    assert_ne!(digests(1).1["chosen"].total, 30, "select! is not fair any more");
+}
+
+fn failure(settings: Settings, scenario: impl AsyncFn(Sim) -> Result + Copy + Send + Sync + 'static) -> Cause {
+    let outcome = std::thread::scope(|scope| {
+        let run = move || simulate(settings, &move |sim| async move { scenario(sim).await });
+        scope.spawn(run).join().expect("a run does not panic")
+    });
+    outcome.failure.expect("the run fails").cause
+}
+
+#[test]
+fn a_deadlock_names_its_tasks() {
+    let cause = failure(Settings::new(Seed(1)), async |sim| {
+        let (to_a, from_b) = tokio::sync::oneshot::channel::<()>();
+        let (to_b, from_a) = tokio::sync::oneshot::channel::<()>();
+        let a = sim.spawn("philosopher a", async move { drop((from_b.await, to_b.send(()))) });
+        let b = sim.spawn("philosopher b", async move { drop((from_a.await, to_a.send(()))) });
+        a.await?;
+        Ok(b.await?)
+    });
+    let text = cause.to_string();
+    assert!(matches!(cause, Cause::Deadlock { .. }), "{text}");
+    for part in ["philosopher a", "philosopher b", "determinism.rs", "a task to end"] {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn a_livelock_names_the_busy_task() {
+    let settings = Settings { poll_limit: 10_000, ..Settings::new(Seed(1)) };
+    let cause = failure(settings, async |sim| {
+        sim.spawn("spinner", async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        });
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        Ok(())
+    });
+    assert!(matches!(&cause, Cause::Livelock { .. }) && cause.to_string().contains("spinner"), "{cause}");
+}
+
+#[test]
+fn the_time_limit_ends_a_run_and_names_its_tasks() {
+    let settings = Settings { time_limit: Duration::from_secs(10), ..Settings::new(Seed(1)) };
+    let cause = failure(settings, async |sim| {
+        let clock = sim.clock();
+        sim.spawn("beat", async move {
+            loop {
+                clock.sleep(Duration::from_secs(1)).await;
+            }
+        })
+        .await?;
+        Ok(())
+    });
+    assert!(matches!(&cause, Cause::TimeLimit { .. }) && cause.to_string().contains("beat"), "{cause}");
+}
+
+#[test]
+fn a_panic_nobody_sees_fails_the_run() {
+    let cause = failure(Settings::new(Seed(1)), async |sim| {
+        drop(sim.spawn("careless", async { panic!("the sky falls") }));
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        Ok(())
+    });
+    let text = cause.to_string();
+    assert!(text.contains("the sky falls") && text.contains("careless"), "{text}");
+}
+
+#[test]
+fn a_handle_used_outside_of_its_run_says_so() {
+    let kept = Arc::new(Mutex::new(None));
+    let hands_out = kept.clone();
+    steelmill_sim::check(Seed(1), move |sim| {
+        *hands_out.lock().expect("not poisoned") = Some(sim.clock());
+        async { Ok(()) }
+    });
+    let clock = kept.lock().expect("not poisoned").take().expect("it was handed out");
+    let panic = std::panic::catch_unwind(|| clock.now()).expect_err("the run has ended");
+    assert!(steelmill_core::panic_message(panic.as_ref()).contains("used outside of it"));
+}
