@@ -62,7 +62,11 @@ pub enum ScheduleArg {
 impl Args {
     /// What to type to run one seed again. `program` is what the person typed, with those of its own flags that matter.
     fn replay(&self, program: &str, seed: Seed) -> String {
-        let schedule = if self.schedule == ScheduleArg::Fifo { " --schedule fifo" } else { "" };
+        let schedule = if self.schedule == ScheduleArg::Fifo {
+            " --schedule fifo"
+        } else {
+            ""
+        };
         format!("{program}{schedule} --seed {seed}")
     }
 }
@@ -110,7 +114,11 @@ where
     bar.finish_and_clear();
     // A reader that has gone away is no reason to fail.
     let _ = print(args, program, &summary);
-    if summary.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if summary.passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn progress_bar(seeds: u64) -> ProgressBar {
@@ -132,7 +140,12 @@ fn print(args: &Args, program: &str, summary: &Summary) -> io::Result<()> {
     out.flush()?;
     let mut red = io::stderr().lock();
     for failed in &summary.failed {
-        writeln!(red, "\n{}\n{}", failed_text(failed), args.replay(program, failed.seed))?;
+        writeln!(
+            red,
+            "\n{}\n{}",
+            failed_text(failed),
+            args.replay(program, failed.seed)
+        )?;
     }
     Ok(())
 }
@@ -148,7 +161,10 @@ fn json(args: &Args, program: &str, summary: &Summary) -> serde_json::Value {
         })
     });
     let counts = summary.counts.iter().map(|(what, count)| {
-        ((*what).to_owned(), serde_json::json!({ "total": count.total, "least": count.least }))
+        (
+            (*what).to_owned(),
+            serde_json::json!({ "total": count.total, "least": count.least }),
+        )
     });
     serde_json::json!({
         "name": summary.name,

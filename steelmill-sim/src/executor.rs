@@ -80,19 +80,35 @@ pub(crate) struct Tasks {
 /// What the executor is to do outside of the borrow.
 enum Step {
     Poll(TaskKey, TaskFuture),
+    /// Foreign wakers are to be woken before it goes on.
+    Wake,
     Over,
 }
 
 /// Polls tasks and lets time pass until the run is over.
 pub(crate) fn drive(id: RunId) {
     let mut step = run::with(id, Run::next_step);
-    while let Step::Poll(key, mut future) = step {
+    loop {
+        let (key, mut future) = match step {
+            Step::Poll(key, future) => (key, future),
+            Step::Wake => {
+                step = run::with(id, Run::next_step);
+                continue;
+            }
+            Step::Over => return,
+        };
         let waker = key.waker();
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            future.as_mut().poll(&mut Context::from_waker(&waker))
+        }));
         let result = match polled {
             Ok(Poll::Pending) => {
                 // The common case: one look into the run parks the task and finds the next.
-                match run::with(id, |run| run.tasks.park(key, future).map_or_else(|| Ok(run.next_step()), Err)) {
+                match run::with(id, |run| {
+                    run.tasks
+                        .park(key, future)
+                        .map_or_else(|| Ok(run.next_step()), Err)
+                }) {
                     Ok(next) => {
                         step = next;
                         continue;
@@ -162,6 +178,9 @@ impl Run {
                 let tasks = self.task_list();
                 self.fail(Cause::Deadlock { tasks });
             }
+            if self.has_foreign_to_wake() {
+                return Step::Wake;
+            }
         }
     }
 
@@ -186,9 +205,17 @@ impl Run {
 
     #[cold]
     fn livelock(&mut self) {
-        let mut tasks: Vec<_> = self.tasks.ready.iter().map(|index| self.task_report(*index as usize)).collect();
+        let mut tasks: Vec<_> = self
+            .tasks
+            .ready
+            .iter()
+            .map(|index| self.task_report(*index as usize))
+            .collect();
         tasks.sort_by_key(|task| std::cmp::Reverse(task.polls));
-        self.fail(Cause::Livelock { polls: self.settings.poll_limit, tasks });
+        self.fail(Cause::Livelock {
+            polls: self.settings.poll_limit,
+            tasks,
+        });
     }
 
     /// Starts a task of a machine.
@@ -220,17 +247,26 @@ impl Run {
             watch.spawned(index as usize, &self.hosts[machine].name, name);
         }
         let key = self.tasks.key(index);
-        self.digest.event(Happened::Spawn, key.within_run(), u64::from(machine));
+        self.digest
+            .event(Happened::Spawn, key.within_run(), u64::from(machine));
         key
     }
 
     /// Takes a task that has ended out of its machine's list and tells who waits for it. Gives back what nobody will
     /// ever look at.
-    fn finish(&mut self, key: TaskKey, result: Result<Output, TaskError>) -> Option<Result<Output, TaskError>> {
+    fn finish(
+        &mut self,
+        key: TaskKey,
+        result: Result<Output, TaskError>,
+    ) -> Option<Result<Output, TaskError>> {
         let index = key.index();
         self.leave_machine(index);
         let slot = &mut self.tasks.slots[index];
-        slot.state = if slot.state == State::Ready { State::EndedInQueue } else { State::Ended };
+        slot.state = if slot.state == State::Ready {
+            State::EndedInQueue
+        } else {
+            State::Ended
+        };
         if index == MAIN {
             slot.end = Some(result);
             self.over.get_or_insert(None);
@@ -256,7 +292,10 @@ impl Run {
     /// A task panicked and no handle will tell of it: the run fails.
     fn unseen_panic(&mut self, index: usize, panic: &Panic) {
         let task = self.task_report(index);
-        self.fail(Cause::Panic { message: panic.to_string(), task });
+        self.fail(Cause::Panic {
+            message: panic.to_string(),
+            task,
+        });
     }
 
     fn leave_machine(&mut self, index: usize) {
@@ -302,7 +341,10 @@ impl Run {
     /// What a report says of every task that has not ended.
     pub(crate) fn task_list(&self) -> Vec<TaskReport> {
         let alive = |index: &usize| self.tasks.slots[*index].state.is_alive();
-        (0..self.tasks.slots.len()).filter(alive).map(|index| self.task_report(index)).collect()
+        (0..self.tasks.slots.len())
+            .filter(alive)
+            .map(|index| self.task_report(index))
+            .collect()
     }
 
     pub(crate) fn task_report(&self, index: usize) -> TaskReport {
@@ -311,7 +353,11 @@ impl Run {
             machine: self.hosts[slot.machine].name.clone(),
             name: slot.name,
             spawned_at: slot.spawned_at,
-            waits_for: if slot.state == State::Ready { "its turn to run" } else { slot.waits_for },
+            waits_for: if slot.state == State::Ready {
+                "its turn to run"
+            } else {
+                slot.waits_for
+            },
             polls: slot.polls,
         }
     }
@@ -348,7 +394,10 @@ impl Tasks {
                 index
             }
             None => {
-                assert!(self.slots.len() < TaskKey::INDEX_END, "more than 16 million tasks at once");
+                assert!(
+                    self.slots.len() < TaskKey::INDEX_END,
+                    "more than 16 million tasks at once"
+                );
                 self.slots.push(slot);
                 (self.slots.len() - 1) as u32
             }
@@ -358,7 +407,9 @@ impl Tasks {
     #[inline]
     fn slot(&mut self, key: TaskKey) -> Option<&mut Slot> {
         debug_assert!(key.is_run(self.run));
-        self.slots.get_mut(key.index()).filter(|slot| key.is_generation(slot.generation))
+        self.slots
+            .get_mut(key.index())
+            .filter(|slot| key.is_generation(slot.generation))
     }
 
     #[inline]
@@ -406,8 +457,14 @@ impl Tasks {
     }
 
     /// A task's end, once; until then `waiter` will be woken by it and the former waiter comes back.
-    pub(crate) fn join(&mut self, key: TaskKey, waiter: Waiter) -> Result<Result<Output, TaskError>, Option<Waiter>> {
-        let Some(slot) = self.slot(key) else { return Ok(Err(TaskError::Aborted)) };
+    pub(crate) fn join(
+        &mut self,
+        key: TaskKey,
+        waiter: Waiter,
+    ) -> Result<Result<Output, TaskError>, Option<Waiter>> {
+        let Some(slot) = self.slot(key) else {
+            return Ok(Err(TaskError::Aborted));
+        };
         match slot.end.take() {
             Some(end) => Ok(end),
             None if !slot.state.is_alive() => Ok(Err(TaskError::Aborted)),
@@ -428,7 +485,10 @@ impl Tasks {
 
     /// Every future there is, to be dropped outside of the borrow.
     pub(crate) fn take_all(&mut self) -> Vec<TaskFuture> {
-        self.slots.iter_mut().filter_map(|slot| slot.future.take()).collect()
+        self.slots
+            .iter_mut()
+            .filter_map(|slot| slot.future.take())
+            .collect()
     }
 
     /// How many tasks have not ended: for tests that none is left.

@@ -57,7 +57,10 @@ impl Hosts {
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<u32> {
-        self.0.iter().position(|host| host.name == name).map(|id| id as u32)
+        self.0
+            .iter()
+            .position(|host| host.name == name)
+            .map(|id| id as u32)
     }
 }
 
@@ -97,19 +100,25 @@ impl LocalClock {
             return global - self.anchor_global + self.anchor_local;
         }
         let passed = i128::from(global - self.anchor_global);
-        (i128::from(self.anchor_local) + passed + (passed * i128::from(self.ppm)).div_euclid(MILLION)) as Nanos
+        (i128::from(self.anchor_local) + passed + (passed * i128::from(self.ppm)).div_euclid(MILLION))
+            as Nanos
     }
 
     /// The first moment of the run at which it shows `local` or more.
     #[inline]
     pub(crate) fn global(&self, local: Nanos) -> Nanos {
         if self.ppm == 0 {
-            return local.saturating_sub(self.anchor_local).saturating_add(self.anchor_global).min(FAR_FUTURE);
+            return local
+                .saturating_sub(self.anchor_local)
+                .saturating_add(self.anchor_global)
+                .min(FAR_FUTURE);
         }
         let wanted = i128::from(local) - i128::from(self.anchor_local);
         let pace = MILLION + i128::from(self.ppm);
         let passed = -(-wanted * MILLION).div_euclid(pace);
-        Nanos::try_from(passed + i128::from(self.anchor_global)).unwrap_or(FAR_FUTURE).min(FAR_FUTURE)
+        Nanos::try_from(passed + i128::from(self.anchor_global))
+            .unwrap_or(FAR_FUTURE)
+            .min(FAR_FUTURE)
     }
 
     fn set_drift(&mut self, now: Nanos, ppm: i64) {
@@ -133,7 +142,11 @@ impl Run {
         let clock = &self.hosts[machine].clock;
         let time = self.wall_base + Duration::from_nanos(clock.local(self.now));
         let offset = Duration::from_nanos(clock.wall_offset.unsigned_abs());
-        let shown = if clock.wall_offset < 0 { time.checked_sub(offset) } else { time.checked_add(offset) };
+        let shown = if clock.wall_offset < 0 {
+            time.checked_sub(offset)
+        } else {
+            time.checked_add(offset)
+        };
         shown.unwrap_or(time)
     }
 
@@ -142,7 +155,8 @@ impl Run {
         let now = self.now;
         self.hosts[machine].clock.set_drift(now, ppm);
         let clock = self.hosts[machine].clock;
-        self.timers.reschedule(machine, |local| clock.global(local).max(now));
+        self.timers
+            .reschedule(machine, |local| clock.global(local).max(now));
     }
 
     pub(crate) fn set_wall_offset(&mut self, machine: u32, nanos: i64) {
@@ -152,7 +166,9 @@ impl Run {
     /// The next number of a machine's own generator.
     pub(crate) fn entropy(&mut self, machine: u32) -> u64 {
         let key = self.decisions.entropy_key(machine);
-        let rng = self.hosts[machine].rng.get_or_insert_with(|| Box::new(ChaCha8Rng::seed_from_u64(key)));
+        let rng = self.hosts[machine]
+            .rng
+            .get_or_insert_with(|| Box::new(ChaCha8Rng::seed_from_u64(key)));
         let value = rng.next_u64();
         self.decisions.draw_entropy(&mut self.digest, machine, value)
     }
@@ -163,6 +179,12 @@ impl Run {
             let word = self.entropy(machine).to_le_bytes();
             chunk.copy_from_slice(&word[..chunk.len()]);
         }
+    }
+
+    /// What is drawn before there is a machine: keys that std keeps for a thread. They come from the seed, and leave no
+    /// trace in the digest, as a thread that has them already does not ask again.
+    pub(crate) fn fill_before_machines(&mut self, bytes: &mut [u8]) {
+        ChaCha8Rng::seed_from_u64(self.decisions.entropy_key(u32::MAX)).fill_bytes(bytes);
     }
 
     /// Whether a handle of that life of a machine can still do something.

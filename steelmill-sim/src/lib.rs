@@ -4,8 +4,8 @@
 // What a user holds.
 mod campaign; // one scenario over many seeds
 pub mod cli; // a campaign as a program
-pub mod logging; // log lines with virtual time, machine and daemon
 pub mod history; // what clients saw, and whether it was linearizable
+pub mod logging; // log lines with virtual time, machine and daemon
 mod machine; // a simulated host
 mod sim; // the handle a scenario gets
 mod testing; // helpers for plain unit tests
@@ -38,7 +38,8 @@ pub use decisions::{Decision, Rekey, Stream};
 pub use entropy::{Entropy, Rng};
 pub use machine::Machine;
 pub use net::{
-    Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, UdpSocket, WriteHalf,
+    Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, UdpSocket,
+    WriteHalf,
 };
 pub use outcome::{Cause, Failure, Outcome, TaskReport};
 pub use purity::is_pure;

@@ -28,7 +28,10 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt::layer().with_ansi(false).event_format(Lines).with_writer(writer)
+    tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .event_format(Lines)
+        .with_writer(writer)
 }
 
 /// Installs a subscriber for the process that writes [`Lines`] to stderr; `RUST_LOG`, where it is set, is heeded in
@@ -38,7 +41,10 @@ where
 /// When there is a subscriber already.
 pub fn init(filter: &str) -> Result<(), TryInitError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    tracing_subscriber::registry().with(filter).with(layer(io::stderr)).try_init()
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(layer(io::stderr))
+        .try_init()
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -46,18 +52,32 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let place = run::with_current(|run| {
             let machine = run.tasks.current.map_or(SCENARIO, |(_, machine)| machine);
             (run.now, run.hosts[machine].name.clone())
         });
         match place {
-            Some((now, machine)) => write!(writer, "{:>6}.{:09} {machine}", now / 1_000_000_000, now % 1_000_000_000)?,
+            Some((now, machine)) => write!(
+                writer,
+                "{:>6}.{:09} {machine}",
+                now / 1_000_000_000,
+                now % 1_000_000_000
+            )?,
             None => write!(writer, "{:>16} -", "-")?,
         }
         let metadata = event.metadata();
         write!(writer, " {:<5} ", metadata.level().as_str())?;
-        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+        for span in context
+            .event_scope()
+            .into_iter()
+            .flat_map(|scope| scope.from_root())
+        {
             write!(writer, "{}", span.name())?;
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>()
                 && !fields.is_empty()

@@ -108,7 +108,12 @@ impl Net {
     /// Connections, listeners, UDP sockets and taken ports, over all machines.
     pub(crate) fn sizes(&self) -> [usize; 4] {
         let (connections, listeners) = self.tcp.count();
-        [connections, listeners, self.udp.count(), self.tcp_ports.taken() + self.udp_ports.taken()]
+        [
+            connections,
+            listeners,
+            self.udp.count(),
+            self.tcp_ports.taken() + self.udp_ports.taken(),
+        ]
     }
 }
 
@@ -142,7 +147,10 @@ impl Run {
 /// The least and the greatest of a range of latencies.
 pub(crate) fn bounds(latency: &RangeInclusive<Duration>) -> (Nanos, Nanos) {
     let (least, greatest) = (nanos(*latency.start()), nanos(*latency.end()));
-    assert!(least <= greatest, "a range of latencies begins with the least: {latency:?}");
+    assert!(
+        least <= greatest,
+        "a range of latencies begins with the least: {latency:?}"
+    );
     (least, greatest)
 }
 
@@ -161,7 +169,9 @@ impl Network {
     /// # Errors
     /// `AddrInUse`, `AddrNotAvailable` for an address of another machine, and those of [`lookup`](Network::lookup).
     pub async fn bind(&self, address: impl ToAddress) -> io::Result<TcpListener> {
-        self.try_each(address.to_address(), |address| TcpListener::listen(self.0, address))
+        self.try_each(address.to_address(), |address| {
+            TcpListener::listen(self.0, address)
+        })
     }
 
     /// Opens a TCP connection, trying each address of a name in turn.
@@ -207,7 +217,9 @@ impl Network {
         let machine = run::with(self.0.run, |run| run.hosts.by_name(name));
         // On Linux, too, the resolver's error has no kind of its own.
         let machine = machine.ok_or_else(|| {
-            io::Error::other(format!("failed to lookup address information: no machine is called {name:?}"))
+            io::Error::other(format!(
+                "failed to lookup address information: no machine is called {name:?}"
+            ))
         })?;
         Ok(vec![SocketAddr::new(address_of(machine), port)])
     }

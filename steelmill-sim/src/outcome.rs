@@ -29,8 +29,6 @@ pub struct Outcome {
     pub decisions: Vec<Decision>,
     /// Whether something from outside reached the run, so that it may not repeat.
     pub impure: bool,
-    /// Whether the run drew from the stand-in of the system's entropy, which marks the thread for good.
-    pub(crate) thread_marked: bool,
 }
 
 impl Outcome {
@@ -111,8 +109,17 @@ pub struct TaskReport {
 
 impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { machine, name, spawned_at, waits_for, polls } = self;
-        write!(f, "{machine}: {name:?}, spawned at {spawned_at}, polled {polls} times, waits for {waits_for}")
+        let Self {
+            machine,
+            name,
+            spawned_at,
+            waits_for,
+            polls,
+        } = self;
+        write!(
+            f,
+            "{machine}: {name:?}, spawned at {spawned_at}, polled {polls} times, waits for {waits_for}"
+        )
     }
 }
 
@@ -129,11 +136,17 @@ impl fmt::Display for Cause {
                 tasks
             }
             Cause::Livelock { polls, tasks } => {
-                write!(f, "livelock: {polls} polls without any time passing; the ready tasks, busiest first")?;
+                write!(
+                    f,
+                    "livelock: {polls} polls without any time passing; the ready tasks, busiest first"
+                )?;
                 tasks
             }
             Cause::TimeLimit { limit, tasks } => {
-                write!(f, "time limit: the scenario did not end within {limit:?} of virtual time")?;
+                write!(
+                    f,
+                    "time limit: the scenario did not end within {limit:?} of virtual time"
+                )?;
                 tasks
             }
         };

@@ -5,23 +5,15 @@
 //! clock of the machine whose task runs; on every other thread they go to the C library untouched.
 //!
 //! std draws the keys of its hash maps once for a thread, and `rand::rng()` its state. Those outlive a run, so a
-//! thread that drew while it simulated is marked, and no other seed runs on it.
-#![allow(unsafe_code, reason = "standing in for functions of the C library; the argument stands beside each")]
-
-use std::cell::Cell;
-
-thread_local! {
-    static MARKED: Cell<bool> = const { Cell::new(false) };
-}
+//! campaign runs every seed on a thread of its own.
+#![allow(
+    unsafe_code,
+    reason = "standing in for functions of the C library; the argument stands beside each"
+)]
 
 /// Whether, on this platform, the system's clock and entropy answer from the seed in a simulation.
 pub const fn is_pure() -> bool {
     cfg!(all(target_os = "linux", target_env = "gnu"))
-}
-
-/// Whether this thread drew from the stand-in for the system's entropy, so that no other seed may run on it.
-pub(crate) fn is_thread_marked() -> bool {
-    MARKED.get()
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -30,7 +22,6 @@ mod linux {
     use std::sync::atomic::{AtomicPtr, Ordering};
     use std::time::{Duration, SystemTime};
 
-    use super::MARKED;
     use crate::hosts::SCENARIO;
     use crate::run::{self, Run};
 
@@ -63,8 +54,11 @@ mod linux {
                 buffer.cast::<u8>().write_bytes(0, length);
                 std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length)
             };
-            if run::with_current(|run| run.fill(machine(run), bytes)).is_some() {
-                MARKED.set(true);
+            let filled = run::with_current(|run| match run.hosts.len() {
+                0 => run.fill_before_machines(bytes),
+                _ => run.fill(machine(run), bytes),
+            });
+            if filled.is_some() {
                 return length as isize;
             }
         }
@@ -109,7 +103,10 @@ mod linux {
 
     fn simulated(clock: libc::clockid_t) -> Option<Duration> {
         match clock {
-            libc::CLOCK_MONOTONIC | libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_MONOTONIC_RAW | libc::CLOCK_BOOTTIME => {
+            libc::CLOCK_MONOTONIC
+            | libc::CLOCK_MONOTONIC_COARSE
+            | libc::CLOCK_MONOTONIC_RAW
+            | libc::CLOCK_BOOTTIME => {
                 // Before the run has a machine its clock shows zero.
                 let passed = run::with_current(|run| match run.hosts.len() {
                     0 => 0,
@@ -118,7 +115,9 @@ mod linux {
                 Some(UPTIME + Duration::from_nanos(passed.unwrap_or(0)))
             }
             libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => {
-                run::with_current(|run| run.wall(machine(run)))?.duration_since(SystemTime::UNIX_EPOCH).ok()
+                run::with_current(|run| run.wall(machine(run)))?
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .ok()
             }
             _ => None, // CPU time is real, and nobody's business
         }

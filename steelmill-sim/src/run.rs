@@ -82,7 +82,10 @@ const WALL_BASE: Duration = Duration::from_secs(1_767_225_600);
 /// When the thread is inside a run already.
 pub(crate) fn begin(settings: Settings) -> RunId {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    assert!(!SIMULATING.get(), "a simulation cannot be started inside a simulation; start it from another thread");
+    assert!(
+        !SIMULATING.get(),
+        "a simulation cannot be started inside a simulation; start it from another thread"
+    );
     SIMULATING.set(true);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let seed = settings.seed.0;
@@ -151,8 +154,12 @@ pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Run) -> R) -> Option
             let mut slot = cell.try_borrow_mut().ok()?;
             let run = slot.as_mut().filter(|run| run.id == id)?;
             let result = look(run);
-            let later = (!run.wake_later.is_empty() || !run.drop_later.is_empty())
-                .then(|| (std::mem::take(&mut run.wake_later), std::mem::take(&mut run.drop_later)));
+            let later = (!run.wake_later.is_empty() || !run.drop_later.is_empty()).then(|| {
+                (
+                    std::mem::take(&mut run.wake_later),
+                    std::mem::take(&mut run.drop_later),
+                )
+            });
             Some((result, later))
         })
         .ok()
@@ -178,7 +185,9 @@ fn wrong_run() -> ! {
 
 /// The run this thread is inside of, for what has no handle: logs and the system's calls.
 pub(crate) fn with_current<R>(look: impl FnOnce(&mut Run) -> R) -> Option<R> {
-    RUN.try_with(|cell| cell.try_borrow_mut().ok()?.as_mut().map(|run| look(run))).ok().flatten()
+    RUN.try_with(|cell| cell.try_borrow_mut().ok()?.as_mut().map(|run| look(run)))
+        .ok()
+        .flatten()
 }
 
 /// Wakes a task, from wherever its waker was called.
@@ -197,7 +206,10 @@ pub(crate) fn wake(key: TaskKey) {
 
 #[cold]
 fn wake_from_another_thread(key: TaskKey) {
-    FOREIGN.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(key);
+    FOREIGN
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .push(key);
     FOREIGN_WAITING.store(true, Ordering::Release);
 }
 
@@ -217,6 +229,11 @@ impl Run {
             Waiter::Task(key) => self.tasks.wake(key),
             foreign => self.wake_later.push(foreign),
         }
+    }
+
+    /// Whether foreign wakers wait for the state to be free.
+    pub(crate) fn has_foreign_to_wake(&self) -> bool {
+        !self.wake_later.is_empty()
     }
 
     /// Drops a waiter where that is safe.
@@ -245,10 +262,15 @@ impl Run {
     /// Lets time jump to the next event and takes everything due then. `false` when there is nothing to come.
     #[inline]
     pub(crate) fn advance(&mut self) -> bool {
-        let Some(at) = self.timers.next_at() else { return false };
+        let Some(at) = self.timers.next_at() else {
+            return false;
+        };
         if at > self.time_limit {
             self.now = self.time_limit;
-            self.fail(Cause::TimeLimit { limit: self.settings.time_limit, tasks: self.task_list() });
+            self.fail(Cause::TimeLimit {
+                limit: self.settings.time_limit,
+                tasks: self.task_list(),
+            });
             return true;
         }
         if at > self.now {

@@ -33,7 +33,11 @@ impl Sim {
     }
 
     fn place(&self) -> Place {
-        Place { run: self.run, machine: SCENARIO, life: 0 }
+        Place {
+            run: self.run,
+            machine: SCENARIO,
+            life: 0,
+        }
     }
 
     /// The seed of this run.
@@ -80,7 +84,10 @@ impl Sim {
     /// # Errors
     /// Those of `setup` and of starting; and a second root.
     pub async fn root(&self, setup: impl FnOnce(&mut Factory) -> Result) -> Result {
-        anyhow::ensure!(self.with(|run| run.root.is_none()), "the cluster has a root already");
+        anyhow::ensure!(
+            self.with(|run| run.root.is_none()),
+            "the cluster has a root already"
+        );
         let mut factory = Factory::root("cluster", self.world());
         setup(&mut factory)?;
         let running = factory.start().await?;
@@ -94,7 +101,11 @@ impl Sim {
     ///
     /// # Panics
     /// When there is a machine of that name.
-    pub fn machine(&self, name: &str, setup: impl Fn(&mut Factory) -> Result + Send + Sync + 'static) -> Machine {
+    pub fn machine(
+        &self,
+        name: &str,
+        setup: impl Fn(&mut Factory) -> Result + Send + Sync + 'static,
+    ) -> Machine {
         Machine::new(self.run, name, Some(Box::new(setup)))
     }
 
@@ -126,7 +137,11 @@ impl Sim {
     pub fn isolate(&self, machine: &Machine) -> Partition {
         let all = self.with(|run| run.hosts.len() as u32);
         let others = (SCENARIO + 1..all).filter(|other| *other != machine.id());
-        self.cut(others.flat_map(|other| [(machine.id(), other), (other, machine.id())]).collect())
+        self.cut(
+            others
+                .flat_map(|other| [(machine.id(), other), (other, machine.id())])
+                .collect(),
+        )
     }
 
     fn cut(&self, links: Vec<(u32, u32)>) -> Partition {
@@ -187,7 +202,15 @@ impl Sim {
         self.with(|run| {
             let [connections, listeners, udp_sockets, ports] = run.net.sizes();
             let (timers, queue) = run.timers.sizes();
-            Sizes { tasks: run.tasks.alive(), timers, queue, connections, listeners, udp_sockets, ports }
+            Sizes {
+                tasks: run.tasks.alive(),
+                timers,
+                queue,
+                connections,
+                listeners,
+                udp_sockets,
+                ports,
+            }
         })
     }
 }

@@ -14,12 +14,13 @@ use crate::settings::Settings;
 use crate::sim::Sim;
 use crate::spawn::spawn_at;
 use crate::world::Place;
-use crate::{panics, purity, watchdog};
+use crate::{panics, watchdog};
 
 /// Runs a scenario once, on this thread.
 ///
-/// For a run that repeats whatever ran before it, use a thread that has not used a randomly keyed map or `rand::rng()`
-/// before, as [`Campaign`](crate::Campaign) and [`check`](crate::check) do: those keep state for the life of a thread.
+/// std keeps the keys of its hash maps, and `rand::rng()` its state, for the life of a thread. For a scenario that uses
+/// those to repeat, the thread has to be a fresh one: [`Campaign`](crate::Campaign) and [`check`](crate::check) run
+/// every seed on its own.
 ///
 /// # Panics
 /// When this thread is inside a simulation already.
@@ -46,13 +47,16 @@ where
         watchdog::start();
     }
     let seed = settings.seed.0;
-    host::prepare();
     let id = run::begin(settings);
-    run::with(id, |run| run.hosts.add("scenario"));
-    host::host(seed, || {
+    hosted(seed, || {
+        run::with(id, |run| run.hosts.add("scenario"));
         match catch_unwind(AssertUnwindSafe(|| scenario(Sim { run: id }))) {
             Ok(future) => {
-                let place = Place { run: id, machine: SCENARIO, life: 0 };
+                let place = Place {
+                    run: id,
+                    machine: SCENARIO,
+                    life: 0,
+                };
                 let main = spawn_at(place, "scenario", caller, future);
                 executor::drive(id);
                 std::mem::forget(main); // `outcome` looks at its end
@@ -69,14 +73,42 @@ where
     })
 }
 
+/// Runs where `tokio::select!` repeats: it draws from a generator of tokio's that only a runtime can seed, and only
+/// inside its `block_on`.
+///
+/// Nothing is ever spawned on that runtime. It is entered through its handle, so that tokio sees no scheduler and
+/// `yield_now` wakes at once instead of leaving that to a scheduler that never gets its turn. Its budget of polls must
+/// not count ours either, or a task that waits for a channel would stop making progress.
+fn hosted<R>(seed: u64, run: impl FnOnce() -> R) -> R {
+    #[cfg(tokio_unstable)]
+    {
+        let host = tokio::runtime::Builder::new_current_thread()
+            .rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()))
+            .build()
+            .expect("a runtime without drivers asks nothing of the system");
+        host.handle()
+            .block_on(tokio::task::unconstrained(async { run() }))
+    }
+    #[cfg(not(tokio_unstable))]
+    {
+        let _ = seed;
+        run()
+    }
+}
+
 fn outcome(id: RunId) -> Outcome {
     let panicked = panics::take_last();
     run::with(id, |run| {
         let failed = match run.tasks.take_main() {
-            Some(Ok(output)) => output.downcast::<Result>().expect("a scenario returns a Result").err().map(Cause::Error),
-            Some(Err(TaskError::Panicked(panic))) => {
-                Some(Cause::Panic { message: panic.to_string(), task: run.task_report(MAIN) })
-            }
+            Some(Ok(output)) => output
+                .downcast::<Result>()
+                .expect("a scenario returns a Result")
+                .err()
+                .map(Cause::Error),
+            Some(Err(TaskError::Panicked(panic))) => Some(Cause::Panic {
+                message: panic.to_string(),
+                task: run.task_report(MAIN),
+            }),
             _ => None,
         };
         let cause = run.over.take().flatten().or(failed);
@@ -91,7 +123,6 @@ fn outcome(id: RunId) -> Outcome {
             counts: std::mem::take(&mut run.counts),
             decisions: run.decisions.take_recorded(),
             impure: run.impure,
-            thread_marked: purity::is_thread_marked(),
         }
     })
 }
@@ -113,46 +144,4 @@ fn tear_down(id: RunId) {
     let run = run::end(id);
     let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
     panics::take_last();
-}
-
-/// Where a run executes.
-///
-/// `tokio::select!` draws from a generator of tokio's that can be seeded only by a runtime, and only inside its
-/// `block_on`. Nothing is ever spawned on that runtime, and its budget of polls must not count ours, or a task that
-/// waits for a channel would stop making progress.
-#[cfg(tokio_unstable)]
-mod host {
-    use std::sync::{Mutex, OnceLock};
-
-    use tokio::runtime::{Builder, RngSeed};
-
-    /// Making a builder draws the keys of a hash map, for the life of the thread that makes it. So one is made for
-    /// the process, on a thread that never simulates, and every run builds its runtime from it.
-    static BUILDER: OnceLock<Mutex<Builder>> = OnceLock::new();
-
-    pub(super) fn prepare() {
-        BUILDER.get_or_init(|| {
-            let made = std::thread::scope(|scope| scope.spawn(Builder::new_current_thread).join());
-            Mutex::new(made.expect("a builder can be made"))
-        });
-    }
-
-    pub(super) fn host<R>(seed: u64, run: impl FnOnce() -> R) -> R {
-        let builder = BUILDER.get().expect("prepared before the run began");
-        let runtime = {
-            let mut builder = builder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            builder.rng_seed(RngSeed::from_bytes(&seed.to_le_bytes())).build()
-        };
-        let runtime = runtime.expect("a runtime without drivers asks nothing of the system");
-        runtime.block_on(tokio::task::unconstrained(async { run() }))
-    }
-}
-
-#[cfg(not(tokio_unstable))]
-mod host {
-    pub(super) fn prepare() {}
-
-    pub(super) fn host<R>(_: u64, run: impl FnOnce() -> R) -> R {
-        run()
-    }
 }

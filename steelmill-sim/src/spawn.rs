@@ -55,9 +55,15 @@ where
         if !run.is_alive(place.machine, place.life) {
             return None;
         }
-        future.take().map(|future| run.spawn(place.machine, name, spawned_at, future))
+        future
+            .take()
+            .map(|future| run.spawn(place.machine, name, spawned_at, future))
     });
-    Task { run: place.run, key: key.flatten(), output: PhantomData }
+    Task {
+        run: place.run,
+        key: key.flatten(),
+        output: PhantomData,
+    }
 }
 
 impl<T> Task<T> {
@@ -71,7 +77,8 @@ impl<T> Task<T> {
 
     /// Whether the task has returned, panicked or been aborted.
     pub fn is_finished(&self) -> bool {
-        self.key.is_none_or(|key| run::with(self.run, |run| run.tasks.is_finished(key)))
+        self.key
+            .is_none_or(|key| run::with(self.run, |run| run.tasks.is_finished(key)))
     }
 }
 
@@ -79,7 +86,9 @@ impl<T: 'static> Future for Task<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(key) = self.key else { return Poll::Ready(Err(TaskError::Aborted)) };
+        let Some(key) = self.key else {
+            return Poll::Ready(Err(TaskError::Aborted));
+        };
         let waiter = Waiter::of(context.waker());
         let end = run::with(self.run, |run| {
             run.tasks.join(key, waiter).map_err(|former| {

@@ -83,13 +83,23 @@ pub(crate) struct Timers<E> {
 
 impl<E> Timers<E> {
     pub(crate) fn new() -> Self {
-        Self { queue: BinaryHeap::new(), sequence: 0, timers: Vec::new(), free: Vec::new(), stale: 0 }
+        Self {
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            timers: Vec::new(),
+            free: Vec::new(),
+            stale: 0,
+        }
     }
 
     #[inline]
     fn push(&mut self, at: Nanos, what: What<E>) {
         self.sequence += 1;
-        self.queue.push(Reverse(Entry { at, sequence: self.sequence, what }));
+        self.queue.push(Reverse(Entry {
+            at,
+            sequence: self.sequence,
+            what,
+        }));
     }
 
     #[inline]
@@ -103,7 +113,13 @@ impl<E> Timers<E> {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
-                self.timers.push(Timer { generation: 0, state: State::Free, machine, local, waiter: None });
+                self.timers.push(Timer {
+                    generation: 0,
+                    state: State::Free,
+                    machine,
+                    local,
+                    waiter: None,
+                });
                 u32::try_from(self.timers.len() - 1).expect("fewer than four billion timers")
             }
         };
@@ -112,7 +128,10 @@ impl<E> Timers<E> {
         timer.machine = machine;
         timer.local = local;
         timer.waiter = Some(waiter);
-        let id = TimerId { index, generation: timer.generation };
+        let id = TimerId {
+            index,
+            generation: timer.generation,
+        };
         self.push(at, What::Timer(id));
         id
     }

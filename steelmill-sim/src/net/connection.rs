@@ -66,7 +66,11 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodelay: false, zero_linger: false, ttl: 64 }
+        Self {
+            nodelay: false,
+            zero_linger: false,
+            ttl: 64,
+        }
     }
 }
 
@@ -145,7 +149,9 @@ impl End {
     /// The error to report, once.
     #[inline]
     fn take_error(&mut self) -> io::Result<()> {
-        self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
+        self.error
+            .take()
+            .map_or(Ok(()), |code| Err(address::os_error(code)))
     }
 }
 
@@ -170,7 +176,10 @@ impl Connection {
     /// The machine of `side`, and that of the other.
     #[inline]
     fn way(&self, side: Side) -> (u32, u32) {
-        (self.ends[usize::from(side)].machine, self.ends[usize::from(1 - side)].machine)
+        (
+            self.ends[usize::from(side)].machine,
+            self.ends[usize::from(1 - side)].machine,
+        )
     }
 
     /// Whether a read of `side` would not block.
@@ -192,16 +201,26 @@ pub(crate) fn wait(list: &mut Vec<Waiter>, waiter: Waiter) -> Option<Waiter> {
 impl Connections {
     #[inline]
     pub(crate) fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.all.get_mut(id.index as usize).filter(|connection| connection.generation == id.generation)
+        self.all
+            .get_mut(id.index as usize)
+            .filter(|connection| connection.generation == id.generation)
     }
 
     pub(crate) fn listener(&mut self, id: ListenerId) -> Option<&mut Listener> {
-        self.listeners.get_mut(id.index as usize).filter(|listener| listener.generation == id.generation)
+        self.listeners
+            .get_mut(id.index as usize)
+            .filter(|listener| listener.generation == id.generation)
     }
 
     fn insert(&mut self, since: Nanos, ends: [End; 2]) -> ConnectionId {
-        let mut connection =
-            Connection { generation: 0, in_use: true, since, listener: None, ends, pipes: Default::default() };
+        let mut connection = Connection {
+            generation: 0,
+            in_use: true,
+            since,
+            listener: None,
+            ends,
+            pipes: Default::default(),
+        };
         let index = match self.free.pop() {
             Some(index) => {
                 connection.generation = self.all[index as usize].generation;
@@ -213,30 +232,55 @@ impl Connections {
                 (self.all.len() - 1) as u32
             }
         };
-        ConnectionId { index, generation: self.all[index as usize].generation }
+        ConnectionId {
+            index,
+            generation: self.all[index as usize].generation,
+        }
     }
 
     /// Every connection there is.
     fn ids(&self) -> Vec<ConnectionId> {
-        let all = self.all.iter().enumerate().filter(|(_, connection)| connection.in_use);
-        all.map(|(index, connection)| ConnectionId { index: index as u32, generation: connection.generation }).collect()
+        let all = self
+            .all
+            .iter()
+            .enumerate()
+            .filter(|(_, connection)| connection.in_use);
+        all.map(|(index, connection)| ConnectionId {
+            index: index as u32,
+            generation: connection.generation,
+        })
+        .collect()
     }
 
     /// How many connections and listeners there are: for tests that none is left.
     pub(crate) fn count(&self) -> (usize, usize) {
-        (self.all.len() - self.free.len(), self.listeners.len() - self.free_listeners.len())
+        (
+            self.all.len() - self.free.len(),
+            self.listeners.len() - self.free_listeners.len(),
+        )
     }
 }
 
 /// Listening.
 impl Run {
-    pub(crate) fn tcp_listen(&mut self, place: Place, local: SocketAddr) -> io::Result<(ListenerId, SocketAddr)> {
+    pub(crate) fn tcp_listen(
+        &mut self,
+        place: Place,
+        local: SocketAddr,
+    ) -> io::Result<(ListenerId, SocketAddr)> {
         if !self.is_alive(place.machine, place.life) {
             return Err(address::os_error(libc::ENETDOWN));
         }
         let connections = &mut self.net.tcp;
-        let index = connections.free_listeners.last().copied().unwrap_or(connections.listeners.len() as u32);
-        let local = self.net.tcp_ports.bind(place.machine, local, Owner::Listener(index))?;
+        let index = connections
+            .free_listeners
+            .last()
+            .copied()
+            .unwrap_or(connections.listeners.len() as u32);
+        let local = self
+            .net
+            .tcp_ports
+            .bind(place.machine, local, Owner::Listener(index))?;
         let mut listener = Listener {
             generation: 0,
             in_use: true,
@@ -252,30 +296,52 @@ impl Run {
         } else {
             connections.listeners.push(listener);
         }
-        Ok((ListenerId { index, generation: connections.listeners[index as usize].generation }, local))
+        Ok((
+            ListenerId {
+                index,
+                generation: connections.listeners[index as usize].generation,
+            },
+            local,
+        ))
     }
 
     /// Closes a listener; whoever waits to be accepted is reset, unless the power is gone.
     pub(crate) fn tcp_unlisten(&mut self, id: ListenerId, polite: bool) {
-        let Some(listener) = self.net.tcp.listener(id) else { return };
+        let Some(listener) = self.net.tcp.listener(id) else {
+            return;
+        };
         let (machine, local) = (listener.machine, listener.local);
         let waiting = std::mem::take(&mut listener.backlog);
         let waiters = std::mem::take(&mut listener.waiters);
         listener.in_use = false;
         listener.generation = listener.generation.wrapping_add(1);
         self.net.tcp.free_listeners.push(id.index);
-        self.net.tcp_ports.release(machine, local, Owner::Listener(id.index));
+        self.net
+            .tcp_ports
+            .release(machine, local, Owner::Listener(id.index));
         self.drop_later.extend(waiters);
         for waiting in waiting {
-            self.tcp_let_go(waiting, ACCEPTOR, if polite { Farewell::Reset } else { Farewell::Silent });
+            self.tcp_let_go(
+                waiting,
+                ACCEPTOR,
+                if polite { Farewell::Reset } else { Farewell::Silent },
+            );
         }
     }
 
     /// The next connection that waits to be accepted.
     pub(crate) fn tcp_accept(&mut self, id: ListenerId) -> io::Result<Option<(ConnectionId, SocketAddr)>> {
-        let Some(listener) = self.net.tcp.listener(id) else { return Err(address::os_error(libc::EINVAL)) };
-        let Some(accepted) = listener.backlog.pop_front() else { return Ok(None) };
-        let connection = self.net.tcp.get(accepted).expect("a connection in a backlog exists");
+        let Some(listener) = self.net.tcp.listener(id) else {
+            return Err(address::os_error(libc::EINVAL));
+        };
+        let Some(accepted) = listener.backlog.pop_front() else {
+            return Ok(None);
+        };
+        let connection = self
+            .net
+            .tcp
+            .get(accepted)
+            .expect("a connection in a backlog exists");
         Ok(Some((accepted, connection.end(ACCEPTOR).peer)))
     }
 }
@@ -292,8 +358,15 @@ impl Run {
         };
         let source = SocketAddr::new(address::source(target.ip(), place.machine), 0);
         let acceptor = End::new(machine, target, source, State::Unborn);
-        let id = self.net.tcp.insert(self.now, [End::new(place.machine, source, target, State::SynSent), acceptor]);
-        let Ok(local) = self.net.tcp_ports.bind(place.machine, source, Owner::Connection(id.index)) else {
+        let id = self.net.tcp.insert(
+            self.now,
+            [End::new(place.machine, source, target, State::SynSent), acceptor],
+        );
+        let Ok(local) = self
+            .net
+            .tcp_ports
+            .bind(place.machine, source, Owner::Connection(id.index))
+        else {
             self.tcp_forget(id);
             return Err(address::os_error(libc::EADDRNOTAVAIL));
         };
@@ -302,7 +375,10 @@ impl Run {
         connection.end(ACCEPTOR).peer = local;
         self.happened(Happened::Connection, u64::from(id.index), u64::from(machine));
         if machine as usize >= self.hosts.len() {
-            self.schedule(self.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
+            self.schedule(
+                self.now + NO_SUCH_HOST,
+                Event::ConnectFails(id, libc::EHOSTUNREACH),
+            );
         } else {
             self.send_syn(id);
         }
@@ -310,7 +386,9 @@ impl Run {
     }
 
     pub(crate) fn send_syn(&mut self, id: ConnectionId) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         match connection.end(CONNECTOR).state {
             State::SynSent => {}
             State::Closed => return self.forget_unaccepted(id),
@@ -331,7 +409,9 @@ impl Run {
     }
 
     fn send_syn_again(&mut self, id: ConnectionId) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         match next_syn(connection.since, self.now) {
             Ok(at) => self.schedule(at, Event::SynAgain(id)),
             Err(at) => self.schedule(at, Event::ConnectFails(id, libc::ETIMEDOUT)),
@@ -339,7 +419,9 @@ impl Run {
     }
 
     pub(crate) fn syn_arrives(&mut self, id: ConnectionId) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let (from, to) = connection.way(CONNECTOR);
         let (target, state) = (connection.end(ACCEPTOR).local, connection.end(ACCEPTOR).state);
         if self.hosts[to].power == Power::Off {
@@ -363,16 +445,23 @@ impl Run {
     }
 
     fn listening(&self, machine: u32, target: SocketAddr) -> Option<ListenerId> {
-        match self.net.tcp_ports.find(machine, target.ip(), target.port(), Owner::is_listener)? {
-            Owner::Listener(index) => {
-                Some(ListenerId { index, generation: self.net.tcp.listeners[index as usize].generation })
-            }
+        match self
+            .net
+            .tcp_ports
+            .find(machine, target.ip(), target.port(), Owner::is_listener)?
+        {
+            Owner::Listener(index) => Some(ListenerId {
+                index,
+                generation: self.net.tcp.listeners[index as usize].generation,
+            }),
             Owner::Connection(_) => None,
         }
     }
 
     pub(crate) fn syn_answer_arrives(&mut self, id: ConnectionId) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let (from, to) = connection.way(CONNECTOR);
         match connection.end(CONNECTOR).state {
             State::SynSent => {
@@ -380,7 +469,12 @@ impl Run {
                 self.wake_end(id, CONNECTOR);
                 // Data the connector sends may not arrive before the connection is there to be accepted.
                 let at = self.now + self.latency(from, to);
-                self.net.tcp.get(id).expect("looked at above").out(CONNECTOR).hold_until(at);
+                self.net
+                    .tcp
+                    .get(id)
+                    .expect("looked at above")
+                    .out(CONNECTOR)
+                    .hold_until(at);
                 self.schedule(at, Event::Established(id));
             }
             // The connector gave up meanwhile: its host answers with a reset, and the acceptor never hears of it.
@@ -391,7 +485,9 @@ impl Run {
 
     /// The handshake is complete at the acceptor: the connection waits to be accepted.
     pub(crate) fn established(&mut self, id: ConnectionId) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         if connection.end(ACCEPTOR).state != State::SynReceived {
             return;
         }
@@ -402,7 +498,10 @@ impl Run {
         }
         let connection = self.net.tcp.get(id).expect("looked at above");
         connection.end(ACCEPTOR).state = State::Open;
-        let Some(listener) = connection.listener.and_then(|listener| self.net.tcp.listener(listener)) else {
+        let Some(listener) = connection
+            .listener
+            .and_then(|listener| self.net.tcp.listener(listener))
+        else {
             return self.tcp_let_go(id, ACCEPTOR, Farewell::Reset);
         };
         listener.backlog.push_back(id);
@@ -419,7 +518,9 @@ impl Run {
     }
 
     fn forget_unaccepted(&mut self, id: ConnectionId) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         if connection.end(ACCEPTOR).state == State::SynReceived {
             self.leave_handshake(id);
         }
@@ -427,7 +528,9 @@ impl Run {
     }
 
     pub(crate) fn connect_fails(&mut self, id: ConnectionId, code: i32) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         if connection.end(CONNECTOR).state == State::SynSent {
             self.break_end(id, CONNECTOR, code);
         }
@@ -467,7 +570,9 @@ impl Run {
         copy: impl FnOnce(&[u8], &[u8]),
     ) -> io::Result<Option<usize>> {
         let now = self.now;
-        let Some(connection) = self.net.tcp.get(id) else { return Err(address::os_error(libc::ENOTCONN)) };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return Err(address::os_error(libc::ENOTCONN));
+        };
         let (to, from) = connection.way(side);
         let pipe = connection.into(side);
         let (first, second) = pipe.front(limit);
@@ -503,7 +608,9 @@ impl Run {
         parts: &[io::IoSlice<'_>],
     ) -> io::Result<Option<usize>> {
         let now = self.now;
-        let Some(connection) = self.net.tcp.get(id) else { return Err(address::os_error(libc::EPIPE)) };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return Err(address::os_error(libc::EPIPE));
+        };
         let end = connection.end(side);
         end.take_error()?;
         let is_open = end.state == State::Open;
@@ -534,7 +641,9 @@ impl Run {
     /// Whether a write would not block; if it would, the writers will be woken when that has changed.
     pub(crate) fn tcp_is_writable(&mut self, id: ConnectionId, side: Side) -> bool {
         let now = self.now;
-        let Some(connection) = self.net.tcp.get(id) else { return true };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return true;
+        };
         let fails = connection.end(side).state != State::Open || connection.out(side).is_finished();
         if fails || connection.out(side).room(now) > 0 {
             return true;
@@ -545,7 +654,9 @@ impl Run {
 
     /// Sees to it that the writers of a full pipe are woken as soon as they learn that something was read.
     fn await_room(&mut self, id: ConnectionId, side: Side) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let pipe = connection.out(side);
         pipe.writer_waits = true;
         if let Some(at) = pipe.room_at().filter(|_| !pipe.window_event) {
@@ -556,7 +667,9 @@ impl Run {
 
     /// Ends what `side` writes.
     pub(crate) fn tcp_finish(&mut self, id: ConnectionId, side: Side) -> io::Result<()> {
-        let Some(connection) = self.net.tcp.get(id) else { return Err(address::os_error(libc::ENOTCONN)) };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return Err(address::os_error(libc::ENOTCONN));
+        };
         if connection.end(side).state != State::Open {
             return Err(address::os_error(libc::ENOTCONN));
         }
@@ -568,7 +681,9 @@ impl Run {
     /// Puts what has not been sent on its way, if there is one.
     #[inline]
     pub(crate) fn transmit(&mut self, id: ConnectionId, side: Side) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let (from, to) = connection.way(side);
         if !connection.out(side).has_unsent() {
             return;
@@ -586,7 +701,9 @@ impl Run {
     /// Nothing gets through: it will be tried again, and given up after a while.
     fn stall(&mut self, id: ConnectionId, side: Side) {
         let now = self.now;
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let pipe = connection.out(side);
         if pipe.stalled_since.is_none() {
             pipe.stalled_since = Some(now);
@@ -597,7 +714,9 @@ impl Run {
     /// What `side` has sent arrives.
     pub(crate) fn delivered(&mut self, id: ConnectionId, side: Side) {
         let now = self.now;
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let (_, to) = connection.way(side);
         if self.hosts[to].power == Power::Off {
             connection.out(side).lose_flights();
@@ -608,7 +727,11 @@ impl Run {
         let brought_bytes = pipe.deliver(now);
         let readable = pipe.readable();
         let state = connection.end(1 - side).state;
-        self.happened(Happened::Deliver, u64::from(id.index) << 1 | u64::from(side), readable);
+        self.happened(
+            Happened::Deliver,
+            u64::from(id.index) << 1 | u64::from(side),
+            readable,
+        );
         match state {
             State::Open | State::SynReceived => self.wake_readers(id, 1 - side),
             // Data for a socket that is gone is answered with a reset (RFC 9293 §3.10.7.1).
@@ -618,14 +741,18 @@ impl Run {
     }
 
     pub(crate) fn window_opens(&mut self, id: ConnectionId, side: Side) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         connection.out(side).window_event = false;
         connection.out(side).writer_waits = false;
         self.wake_writers(id, side);
     }
 
     pub(crate) fn give_up(&mut self, id: ConnectionId, side: Side, since: Nanos) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         if connection.out(side).stalled_since == Some(since) && connection.end(side).state == State::Open {
             self.break_end(id, side, libc::ETIMEDOUT);
         }
@@ -651,7 +778,9 @@ impl Run {
 impl Run {
     /// One handle fewer; the last one closes the end.
     pub(crate) fn tcp_release(&mut self, id: ConnectionId, side: Side) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let end = connection.end(side);
         end.handles = end.handles.saturating_sub(1);
         if end.handles == 0 && end.state != State::Closed {
@@ -660,12 +789,16 @@ impl Run {
     }
 
     pub(crate) fn tcp_let_go(&mut self, id: ConnectionId, side: Side, farewell: Farewell) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let is_unread = connection.into(side).readable() > 0;
         let end = connection.end(side);
         match (end.state, farewell) {
             (State::Open, Farewell::Reset) => self.send_reset(id, side),
-            (State::Open, Farewell::Close) if is_unread || end.options.zero_linger => self.send_reset(id, side),
+            (State::Open, Farewell::Close) if is_unread || end.options.zero_linger => {
+                self.send_reset(id, side)
+            }
             (State::Open, Farewell::Close) => {
                 connection.out(side).finish();
                 self.transmit(id, side);
@@ -683,7 +816,9 @@ impl Run {
 
     /// `side` tells the other that there is no such connection.
     fn send_reset(&mut self, id: ConnectionId, side: Side) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let (from, to) = connection.way(side);
         let not_before = connection.out(side).not_before();
         if self.net.links.is_open(from, to) {
@@ -693,7 +828,9 @@ impl Run {
     }
 
     pub(crate) fn reset_arrives(&mut self, id: ConnectionId, side: Side) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let (machine, _) = connection.way(side);
         if self.hosts[machine].power == Power::Off {
             return;
@@ -711,7 +848,9 @@ impl Run {
 
     /// An end can be used no more; its owner has still to learn why. What had arrived can still be read.
     fn break_end(&mut self, id: ConnectionId, side: Side, code: i32) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         connection.end(side).state = State::Broken;
         connection.end(side).error = Some(code);
         connection.into(side).lose_flights();
@@ -720,12 +859,17 @@ impl Run {
     }
 
     fn close_end(&mut self, id: ConnectionId, side: Side) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let end = connection.end(side);
         end.state = State::Closed;
         end.error = None;
         let (readers, writers) = (std::mem::take(&mut end.readers), std::mem::take(&mut end.writers));
-        let is_over = connection.ends.iter().all(|end| matches!(end.state, State::Closed | State::Unborn));
+        let is_over = connection
+            .ends
+            .iter()
+            .all(|end| matches!(end.state, State::Closed | State::Unborn));
         self.drop_later.extend(readers);
         self.drop_later.extend(writers);
         if is_over {
@@ -735,27 +879,41 @@ impl Run {
 
     /// Both ends are gone: the place and the port are free again.
     fn tcp_forget(&mut self, id: ConnectionId) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let (machine, local) = (connection.end(CONNECTOR).machine, connection.end(CONNECTOR).local);
         connection.generation = connection.generation.wrapping_add(1);
         connection.in_use = false;
         connection.pipes = Default::default();
         self.net.tcp.free.push(id.index);
-        self.net.tcp_ports.release(machine, local, Owner::Connection(id.index));
+        self.net
+            .tcp_ports
+            .release(machine, local, Owner::Connection(id.index));
     }
 
     /// A machine's process has ended: its kernel closes what it held. Or its power is gone, and nothing is said.
     pub(crate) fn tcp_machine_gone(&mut self, machine: u32, farewell: Farewell) {
         for index in 0..self.net.tcp.listeners.len() {
-            let Listener { in_use, machine: on, generation, .. } = self.net.tcp.listeners[index];
+            let Listener {
+                in_use,
+                machine: on,
+                generation,
+                ..
+            } = self.net.tcp.listeners[index];
             if in_use && on == machine {
-                let id = ListenerId { index: index as u32, generation };
+                let id = ListenerId {
+                    index: index as u32,
+                    generation,
+                };
                 self.tcp_unlisten(id, farewell != Farewell::Silent);
             }
         }
         for id in self.net.tcp.ids() {
             for side in [CONNECTOR, ACCEPTOR] {
-                let Some(connection) = self.net.tcp.get(id) else { break };
+                let Some(connection) = self.net.tcp.get(id) else {
+                    break;
+                };
                 let end = connection.end(side);
                 if end.machine == machine && !matches!(end.state, State::Unborn | State::Closed) {
                     self.tcp_let_go(id, side, farewell);
@@ -781,7 +939,9 @@ impl Run {
     /// Wakes a list of waiters and leaves its memory where it was.
     #[inline]
     fn wake_all(&mut self, id: ConnectionId, list: impl Fn(&mut Connection) -> &mut Vec<Waiter>) {
-        let Some(connection) = self.net.tcp.get(id) else { return };
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let mut waiters = std::mem::take(list(connection));
         for waiter in waiters.drain(..) {
             self.wake(waiter);

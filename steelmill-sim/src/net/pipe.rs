@@ -118,7 +118,11 @@ impl Pipe {
                 None
             }
             _ => {
-                self.flights.push_back(Flight { at, upto: self.sent, end });
+                self.flights.push_back(Flight {
+                    at,
+                    upto: self.sent,
+                    end,
+                });
                 Some(at)
             }
         }

@@ -19,7 +19,10 @@ pub(crate) struct Ports<T> {
 
 impl<T: Copy + PartialEq> Ports<T> {
     pub(crate) fn new() -> Self {
-        Self { bound: BTreeMap::new(), next: BTreeMap::new() }
+        Self {
+            bound: BTreeMap::new(),
+            next: BTreeMap::new(),
+        }
     }
 
     /// Binds an address of `machine`; port 0 takes a free one.
@@ -32,7 +35,10 @@ impl<T: Copy + PartialEq> Ports<T> {
             port => Some(port).filter(|port| self.is_free(machine, address.ip(), *port)),
         };
         let port = port.ok_or_else(|| address::os_error(libc::EADDRINUSE))?;
-        self.bound.entry((machine, port)).or_default().push((address.ip(), owner));
+        self.bound
+            .entry((machine, port))
+            .or_default()
+            .push((address.ip(), owner));
         Ok(SocketAddr::new(address.ip(), port))
     }
 
@@ -45,7 +51,14 @@ impl<T: Copy + PartialEq> Ports<T> {
         let start = *self.next.get(&machine).unwrap_or(EPHEMERAL.start());
         let mut candidates = (start..=*EPHEMERAL.end()).chain(*EPHEMERAL.start()..start);
         let port = candidates.find(|port| self.is_free(machine, ip, *port))?;
-        self.next.insert(machine, if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 });
+        self.next.insert(
+            machine,
+            if port == *EPHEMERAL.end() {
+                *EPHEMERAL.start()
+            } else {
+                port + 1
+            },
+        );
         Some(port)
     }
 
@@ -63,7 +76,10 @@ impl<T: Copy + PartialEq> Ports<T> {
     pub(crate) fn find(&self, machine: u32, ip: IpAddr, port: u16, fits: impl Fn(T) -> bool) -> Option<T> {
         let all = self.bound.get(&(machine, port))?;
         let exact = all.iter().find(|(bound, owner)| *bound == ip && fits(*owner));
-        let any = || all.iter().find(|(bound, owner)| address::covers(*bound, ip) && fits(*owner));
+        let any = || {
+            all.iter()
+                .find(|(bound, owner)| address::covers(*bound, ip) && fits(*owner))
+        };
         exact.or_else(any).map(|(_, owner)| *owner)
     }
 
@@ -86,9 +102,15 @@ mod tests {
         let mut ports = Ports::new();
         ports.bind(0, on("127.0.0.1:80"), 1).unwrap();
         ports.bind(0, on("10.0.0.1:80"), 2).unwrap();
-        assert_eq!(ports.bind(0, on("0.0.0.0:80"), 3).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            ports.bind(0, on("0.0.0.0:80"), 3).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         ports.bind(1, on("0.0.0.0:80"), 4).unwrap();
-        assert_eq!(ports.bind(0, on("10.0.0.2:81"), 5).unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+        assert_eq!(
+            ports.bind(0, on("10.0.0.2:81"), 5).unwrap_err().kind(),
+            io::ErrorKind::AddrNotAvailable
+        );
         assert_eq!(ports.find(0, "127.0.0.1".parse().unwrap(), 80, |_| true), Some(1));
         assert_eq!(ports.find(1, "10.0.0.2".parse().unwrap(), 80, |_| true), Some(4));
     }
@@ -96,11 +118,15 @@ mod tests {
     #[test]
     fn every_ephemeral_port_is_given_once_and_then_an_error() {
         let mut ports = Ports::new();
-        let mut given: Vec<u16> =
-            (0..28_232).map(|n| ports.bind(0, on("127.0.0.1:0"), n).unwrap().port()).collect();
+        let mut given: Vec<u16> = (0..28_232)
+            .map(|n| ports.bind(0, on("127.0.0.1:0"), n).unwrap().port())
+            .collect();
         given.dedup();
         assert_eq!((given.len(), given[0]), (28_232, 32_768));
-        assert_eq!(ports.bind(0, on("127.0.0.1:0"), 1 << 30).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            ports.bind(0, on("127.0.0.1:0"), 1 << 30).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         ports.release(0, on("127.0.0.1:40000"), 40_000 - 32_768);
         assert_eq!(ports.bind(0, on("127.0.0.1:0"), 1 << 30).unwrap().port(), 40_000);
     }

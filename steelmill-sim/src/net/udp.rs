@@ -80,7 +80,9 @@ impl Sockets {
 
 impl State {
     fn take_error(&mut self) -> io::Result<()> {
-        self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
+        self.error
+            .take()
+            .map_or(Ok(()), |code| Err(address::os_error(code)))
     }
 }
 
@@ -110,7 +112,10 @@ impl Run {
         } else {
             sockets.all.push(socket);
         }
-        Ok(SocketId { index, generation: sockets.all[index as usize].generation })
+        Ok(SocketId {
+            index,
+            generation: sockets.all[index as usize].generation,
+        })
     }
 
     fn udp_close(&mut self, id: SocketId) {
@@ -120,7 +125,10 @@ impl Run {
         socket.generation = socket.generation.wrapping_add(1);
         let queue = std::mem::take(&mut socket.queue);
         self.drop_later.append(&mut socket.waiters);
-        self.net.udp.buffers.extend(queue.into_iter().map(|(_, payload)| payload));
+        self.net
+            .udp
+            .buffers
+            .extend(queue.into_iter().map(|(_, payload)| payload));
         self.net.udp.free.push(id.index);
         self.net.udp_ports.release(machine, bound, id.index);
     }
@@ -129,7 +137,10 @@ impl Run {
         for index in 0..self.net.udp.all.len() {
             let socket = &self.net.udp.all[index];
             if socket.in_use && socket.machine == machine {
-                self.udp_close(SocketId { index: index as u32, generation: socket.generation });
+                self.udp_close(SocketId {
+                    index: index as u32,
+                    generation: socket.generation,
+                });
             }
         }
     }
@@ -137,7 +148,9 @@ impl Run {
     fn udp_send(&mut self, id: SocketId, bytes: &[u8], target: Option<SocketAddr>) -> io::Result<usize> {
         let socket = self.net.udp.get(id)?;
         socket.take_error()?;
-        let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
+        let target = target
+            .or(socket.peer)
+            .ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
         if bytes.len() > LONGEST {
             return Err(address::os_error(libc::EMSGSIZE));
         }
@@ -162,7 +175,13 @@ impl Run {
         let mut payload = sockets.buffers.pop().unwrap_or_default();
         payload.clear();
         payload.extend_from_slice(bytes);
-        let datagram = Datagram { from: id, source, target, machine, payload };
+        let datagram = Datagram {
+            from: id,
+            source,
+            target,
+            machine,
+            payload,
+        };
         let index = match sockets.landed.pop() {
             Some(index) => {
                 sockets.flying[index as usize] = datagram;
@@ -179,7 +198,13 @@ impl Run {
 
     pub(crate) fn datagram_arrives(&mut self, index: u32) {
         let datagram = &mut self.net.udp.flying[index as usize];
-        let Datagram { from, source, target, machine, .. } = *datagram;
+        let Datagram {
+            from,
+            source,
+            target,
+            machine,
+            ..
+        } = *datagram;
         let payload = std::mem::take(&mut datagram.payload);
         self.net.udp.landed.push(index);
         self.happened(Happened::Datagram, u64::from(machine), payload.len() as u64);
@@ -188,7 +213,11 @@ impl Run {
         }
         let all = &self.net.udp.all;
         let takes = |index: u32| all[index as usize].peer.is_none_or(|peer| peer == source);
-        let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), takes) else {
+        let Some(found) = self
+            .net
+            .udp_ports
+            .find(machine, target.ip(), target.port(), takes)
+        else {
             self.net.udp.buffers.push(payload);
             return self.nobody_listens(from, machine, target);
         };
@@ -204,7 +233,9 @@ impl Run {
 
     /// The host answers that nobody listens there (ICMP port unreachable); only a connected socket hears of it (udp(7)).
     fn nobody_listens(&mut self, sender: SocketId, machine: u32, target: SocketAddr) {
-        let Ok(socket) = self.net.udp.get(sender) else { return };
+        let Ok(socket) = self.net.udp.get(sender) else {
+            return;
+        };
         let from = socket.machine;
         if socket.peer == Some(target) && self.net.links.is_open(machine, from) {
             let at = self.now + self.latency(machine, from);
@@ -228,10 +259,17 @@ impl Run {
     }
 
     /// The next datagram; what does not fit the buffer is lost, unless it is only looked at.
-    fn udp_receive(&mut self, id: SocketId, buffer: &mut [u8], peek: bool) -> io::Result<Option<(usize, SocketAddr)>> {
+    fn udp_receive(
+        &mut self,
+        id: SocketId,
+        buffer: &mut [u8],
+        peek: bool,
+    ) -> io::Result<Option<(usize, SocketAddr)>> {
         let socket = self.net.udp.get(id)?;
         socket.take_error()?;
-        let Some((source, payload)) = socket.queue.front() else { return Ok(None) };
+        let Some((source, payload)) = socket.queue.front() else {
+            return Ok(None);
+        };
         let (source, n) = (*source, payload.len().min(buffer.len()));
         buffer[..n].copy_from_slice(&payload[..n]);
         if !peek && let Some((_, payload)) = socket.queue.pop_front() {
@@ -282,7 +320,11 @@ impl UdpSocket {
     /// `NotConnected` before [`connect`](UdpSocket::connect).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         run::with(self.run(), |run| {
-            run.net.udp.get(self.id)?.peer.ok_or_else(|| address::os_error(libc::ENOTCONN))
+            run.net
+                .udp
+                .get(self.id)?
+                .peer
+                .ok_or_else(|| address::os_error(libc::ENOTCONN))
         })
     }
 
@@ -336,7 +378,12 @@ impl UdpSocket {
         run::with(self.run(), |run| run.udp_send(self.id, buffer, None))
     }
 
-    fn receive(&self, waiter: Waiter, buffer: &mut [u8], peek: bool) -> io::Result<Option<(usize, SocketAddr)>> {
+    fn receive(
+        &self,
+        waiter: Waiter,
+        buffer: &mut [u8],
+        peek: bool,
+    ) -> io::Result<Option<(usize, SocketAddr)>> {
         run::with(self.run(), |run| {
             let received = run.udp_receive(self.id, buffer, peek);
             run.udp_wait_if_none(self.id, waiter, &received);
