@@ -39,6 +39,7 @@ impl Catalog {
     /// # Panics
     /// When another daemon has that name already.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "it adds a name, not a number")]
     pub fn add<T: Daemon>(mut self, name: &'static str) -> Self {
         assert!(
             self.names().all(|taken| taken != name),

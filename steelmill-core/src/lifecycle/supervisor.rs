@@ -104,26 +104,26 @@ impl Supervisor {
                 }
             }
             Event::Refused { by } => {
-                self.refuse_start(anyhow!("{by} is stopping: nothing can be started in it any more"));
+                self.refuse_start(|| anyhow!("{by} is stopping: nothing can be started in it any more"));
                 self.stop();
             }
             Event::Orphaned { by } => {
-                self.refuse_start(anyhow!("{by} has ended: nothing can be started in it any more"));
+                self.refuse_start(|| anyhow!("{by} has ended: nothing can be started in it any more"));
                 self.stop();
             }
         }
     }
 
     fn stop(&mut self) {
-        self.refuse_start(anyhow!("it was told to stop before it had started"));
+        self.refuse_start(|| anyhow!("it was told to stop before it had started"));
         self.node.hub.set_stopping();
         self.plan.stop();
     }
 
     /// Notes why the factory does not start, unless it has started or there is a reason already.
-    fn refuse_start(&mut self, reason: Error) {
+    fn refuse_start(&mut self, reason: impl FnOnce() -> Error) {
         if self.started.is_some() && self.report.is_clean() {
-            self.report.add("", Phase::Prepare, reason);
+            self.report.add("", Phase::Prepare, reason());
         }
     }
 

@@ -1,4 +1,5 @@
 //! Stories of the factory and the lifecycle, told in every world.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
 
@@ -10,3 +11,4 @@ mod order; // what comes before what
 mod refs; // what outlives its owner
 mod sharing; // whose instance a child gets
 mod stopping; // who may stop, when and how often
+mod threads; // what only real threads do

@@ -20,6 +20,10 @@ macro_rules! stories {
         mod in_the_runtime {
             $(#[test] fn $story() { $crate::support::in_the_runtime(super::$story) })*
         }
+
+        mod in_the_sim {
+            $(#[test] fn $story() { $crate::support::in_the_sim(super::$story) })*
+        }
     };
 }
 
@@ -39,8 +43,16 @@ where
     runtime.block_on(story).expect("a story does not hang").unwrap();
 }
 
-/// Long enough for whatever does not wait for time.
-pub const SOON: Duration = Duration::from_millis(500);
+/// A few seeds each: the order of tasks is what stories are about.
+pub fn in_the_sim<S, F>(story: S)
+where
+    S: Fn(steelmill_sim::SimWorld) -> F + Sync,
+    F: Future<Output = Result> + Send + 'static,
+{
+    steelmill_sim::Campaign::new(|sim: steelmill_sim::Sim| story(sim.world()))
+        .seeds(25)
+        .check();
+}
 
 /// A deadline that a story waits for.
 pub const SHORT: Duration = Duration::from_millis(50);

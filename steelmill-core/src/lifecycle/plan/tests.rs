@@ -207,7 +207,10 @@ fn a_prepare_that_succeeds_while_rolling_back_is_stopped() {
     let mut plan = plan(&[&[], &[]]);
     plan.start();
     fail(&mut plan, 0, Phase::Prepare);
-    check(&mut plan, "timer 30s, prepare 0, prepare 1, tell 0, timer 5s, tell 1, tasks 0");
+    check(
+        &mut plan,
+        "timer 30s, prepare 0, prepare 1, tell 0, timer 5s, tell 1, tasks 0",
+    );
     done(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "tell 1, stop 1");
 }
@@ -219,7 +222,10 @@ fn a_late_prepare_is_killed_and_the_rollback_has_its_own_time() {
     done(&mut plan, 0, Phase::Prepare);
     plan.actions();
     plan.timer_rang();
-    check(&mut plan, "timer 5s, tell 1, timer 100ms, overstayed 1 prepare 30s, kill 1");
+    check(
+        &mut plan,
+        "timer 5s, tell 1, timer 100ms, overstayed 1 prepare 30s, kill 1",
+    );
     cut(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "tasks 1");
     plan.tasks_ended(SlotId(1));
@@ -256,7 +262,10 @@ fn the_second_overstayer_ends_everything() {
     let mut plan = running(&[&[], &[0], &[1]]);
     plan.stop();
     plan.timer_rang();
-    check(&mut plan, "timer 10s, tell 2, stop 2, timer 100ms, overstayed 2 run 10s, overstayed 2 stop 10s, kill 2");
+    check(
+        &mut plan,
+        "timer 10s, tell 2, stop 2, timer 100ms, overstayed 2 run 10s, overstayed 2 stop 10s, kill 2",
+    );
     cut(&mut plan, 2, Phase::Run);
     cut(&mut plan, 2, Phase::Stop);
     plan.tasks_ended(SlotId(2));
@@ -415,7 +424,9 @@ fn random_lives_end_in_order() {
             .map(|id| (0..id).filter(|_| random.below(3) == 0).map(SlotId).collect())
             .collect();
         let mut plan = Plan::new(Deadlines::default());
-        needs.iter().for_each(|needs| plan.add(random.below(6) > 0, needs.clone()));
+        needs
+            .iter()
+            .for_each(|needs| plan.add(random.below(6) > 0, needs.clone()));
         Life {
             plan,
             needs,
@@ -478,10 +489,18 @@ impl Life {
                     Action::Begin(id, phase) => {
                         if phase == Phase::Prepare {
                             let needs = &self.needs[id.index()];
-                            assert!(needs.iter().all(|need| self.plan.slots[need.index()].step == Step::Ready));
+                            assert!(
+                                needs
+                                    .iter()
+                                    .all(|need| self.plan.slots[need.index()].step == Step::Ready)
+                            );
                         }
                         if phase == Phase::Stop {
-                            assert_eq!(self.plan.slots[id.index()].children, 0, "{id:?} stops after its children");
+                            assert_eq!(
+                                self.plan.slots[id.index()].children,
+                                0,
+                                "{id:?} stops after its children"
+                            );
                         }
                         self.pending.push(Pending::Phase(id, phase));
                     }
@@ -489,7 +508,10 @@ impl Life {
                     Action::Tell(id) => {
                         let is_ended = |id: usize| self.plan.slots[id].step == Step::Ended;
                         let mut needed_by = (0..self.needs.len()).filter(|by| self.needs[*by].contains(&id));
-                        assert!(needed_by.all(is_ended), "{id:?} is told after those who need it have ended");
+                        assert!(
+                            needed_by.all(is_ended),
+                            "{id:?} is told after those who need it have ended"
+                        );
                     }
                     Action::CloseTasks(id) => self.pending.push(Pending::Tasks(id)),
                     Action::TellChild(id) => self.pending.push(Pending::Child(id)),
@@ -515,7 +537,9 @@ impl Life {
     }
 
     fn answer(&mut self, random: &mut Random) {
-        let pending = self.pending.swap_remove(random.below(self.pending.len() as u64) as usize);
+        let pending = self
+            .pending
+            .swap_remove(random.below(self.pending.len() as u64) as usize);
         match pending {
             Pending::Phase(id, phase) => {
                 let end = match random.below(12) {

@@ -1,0 +1,182 @@
+//! What only real threads and runtimes do: they block, and they go away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::poll_immediate;
+use steelmill_core::{Abandoned, Daemon, Deadlines, Factory, Result, RunningFactory, Scope};
+use steelmill_runtime::RuntimeWorld;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::{Act, SHORT, Script, assert_before, in_the_runtime, journal};
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(3)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Blocks the thread it runs on, in the phase that the first value says, until the second is set.
+struct Blocking(&'static str, Arc<AtomicBool>);
+
+impl Daemon for Blocking {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        crate::support::with(factory, 'a')?;
+        Ok(Blocking(*factory.value::<&str>()?, factory.value()?))
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.block("prepare");
+        Ok(())
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        self.block("run");
+        let daemon = self.clone();
+        scope.spawn("blocking", async move { daemon.block("task") });
+        Ok(())
+    }
+
+    async fn stop(&self, _: &Scope) -> Result {
+        self.block("stop");
+        Ok(())
+    }
+}
+
+impl Blocking {
+    #[expect(clippy::disallowed_methods, reason = "blocking is what it is about")]
+    fn block(&self, phase: &str) {
+        while self.0 == phase && !self.1.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn blocked(phase: &'static str, expected: &str) {
+    let expected = expected.to_owned();
+    in_the_runtime(|world| async move {
+        let (journal, mut lines) = journal();
+        let script = Script::new(&world, journal).part('a', "");
+        let deadlines = Deadlines {
+            prepare: SHORT,
+            stop: SHORT,
+            rollback: SHORT,
+        };
+        let mut factory = script.factory(world, deadlines)?;
+        factory.provide_value(phase)?;
+        factory.provide_value(AtomicBool::new(false))?;
+        let let_go = factory.value::<AtomicBool>()?;
+        factory.with::<Blocking>()?;
+        let report = match factory.start().await {
+            Ok(demo) => demo.stop().await,
+            Err(error) => error.report().clone(),
+        };
+        let_go.store(true, Ordering::Relaxed);
+        assert_eq!(report.to_string(), expected);
+        // What it needs is stopped all the same.
+        assert_before(&lines.take(), "a stops", "a stop done");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_prepare_that_blocks_its_thread_is_not_waited_for() {
+    blocked(
+        "prepare",
+        "demo: 2 failures\n  demo: Blocking failed to prepare: took longer than 50ms and was aborted\n  \
+         demo: Blocking failed to stop: did not end when it was aborted: it blocks its thread\n  \
+         demo: Blocking is kept alive by 1 DaemonRef(s)",
+    );
+}
+
+#[test]
+fn a_run_that_blocks_its_thread_is_not_waited_for() {
+    blocked(
+        "run",
+        "demo: 2 failures\n  demo: Blocking failed to run: took longer than 50ms and was aborted\n  \
+         demo: Blocking failed to stop: did not end when it was aborted: it blocks its thread\n  \
+         demo: Blocking is kept alive by 1 DaemonRef(s)",
+    );
+}
+
+#[test]
+fn a_task_that_blocks_its_thread_is_not_waited_for() {
+    blocked(
+        "task",
+        "demo: 2 failures\n  demo: Blocking: task \"blocking\" failed: took longer than 50ms and was aborted\n  \
+         demo: Blocking failed to stop: did not end when it was aborted: it blocks its thread\n  \
+         demo: Blocking is kept alive by 1 DaemonRef(s)",
+    );
+}
+
+async fn started() -> RunningFactory {
+    let (journal, _) = journal();
+    let script = Script::new(&RuntimeWorld, journal).part('a', "");
+    script
+        .factory(RuntimeWorld, Deadlines::default())
+        .unwrap()
+        .start()
+        .await
+        .unwrap()
+}
+
+#[test]
+fn a_factory_whose_runtime_went_away_is_abandoned() {
+    let first = runtime();
+    let demo = first.block_on(started());
+    let ended = demo.ended();
+    first.shutdown_background();
+    let report = runtime().block_on(ended);
+    assert_eq!(
+        report.to_string(),
+        "demo: 1 failure\n  demo: abandoned: its runtime or machine went away before it was stopped"
+    );
+    assert!(report.failures()[0].error.is::<Abandoned>());
+    let report = runtime().block_on(demo.stop());
+    assert!(!report.is_clean());
+}
+
+#[test]
+fn a_start_whose_runtime_went_away_is_abandoned() {
+    let (first, second) = (runtime(), runtime());
+    let (journal, mut lines) = journal();
+    let script = Script::new(&RuntimeWorld, journal)
+        .part('a', "")
+        .prepare('a', Act::Hang);
+    let factory = script.factory(RuntimeWorld, Deadlines::default()).unwrap();
+    let mut start = Box::pin(factory.start());
+    first.block_on(async {
+        assert!(poll_immediate(&mut start).await.is_none());
+        lines.until("a prepares").await;
+    });
+    drop(first);
+    let error = second.block_on(start).unwrap_err();
+    assert!(error.report().failures()[0].error.is::<Abandoned>(), "{error}");
+}
+
+#[test]
+fn children_of_a_factory_whose_runtime_went_away_stop() {
+    let (first, second) = (runtime(), runtime());
+    let demo = first.block_on(started());
+    let child = demo.child("child").unwrap();
+    let child = second.block_on(child.start()).unwrap();
+    let ended = child.ended();
+    first.shutdown_background();
+    assert!(second.block_on(ended).is_clean());
+}
+
+#[test]
+fn a_child_whose_runtime_went_away_does_not_hold_its_parent_up() {
+    let (first, second) = (runtime(), runtime());
+    let demo = first.block_on(started());
+    let mut child = demo.child("child").unwrap();
+    crate::support::with(&mut child, 'a').unwrap();
+    let child = second.block_on(child.start()).unwrap();
+    second.shutdown_background();
+    let report = first.block_on(demo.stop());
+    assert!(report.is_clean(), "{report}");
+    drop(child);
+}
