@@ -38,12 +38,12 @@
 //! println!("{violation}");
 //! ```
 
+mod bits;
 mod explain;
 mod kv;
 mod linearizability;
 mod model;
 mod render;
-mod timeline;
 mod verdict;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -18,8 +18,8 @@ pub(super) fn violation<M: Model>(
     let mut case = Case::up_to(dead_end, operations);
     let source = case.source(initial);
 
-    // The latest few operations that suffice: writes alone if possible, for they say most...
-    let (reads, writes) = case.latest();
+    // The most telling few that suffice: writes alone if possible...
+    let (reads, writes) = (case.telling(true, source), case.telling(false, source));
     let all = reads.len().max(writes.len());
     let fewer = (0..).map(|doublings| 1 << doublings).take_while(|&few| few < all);
     for (keep_reads, keep_writes) in fewer.flat_map(|few| [(0, few), (few, few)]) {
@@ -33,11 +33,21 @@ pub(super) fn violation<M: Model>(
             break;
         }
     }
-    // ...and of these what cannot be spared.
-    let (reads, writes) = case.latest();
-    for index in reads.iter().rev().chain(writes.iter().rev()) {
-        if let Some(rest) = case.relaxed([index], initial, &mut steps) {
-            case = rest;
+    // ...and of these what cannot be spared. Trying many at once, then fewer, takes a few dozen searches.
+    for reads in [true, false] {
+        let mut candidates = case.telling(reads, source);
+        candidates.reverse();
+        let mut size = candidates.len();
+        while size > 0 {
+            let mut kept = Vec::new();
+            for chunk in candidates.chunks(size) {
+                match case.relaxed(chunk, initial, &mut steps) {
+                    Some(rest) => case = rest,
+                    None => kept.extend_from_slice(chunk),
+                }
+            }
+            candidates = kept;
+            size /= 2;
         }
     }
     case.report(records, source)
@@ -84,14 +94,35 @@ impl<'a, M: Model> Case<'a, M> {
         source
     }
 
-    /// What can be relaxed, reads and writes: the last in the order first, then what has no place in it.
-    fn latest(&self) -> (Vec<usize>, Vec<usize>) {
+    /// The reads or the writes that can be relaxed, the most telling first: those at the end of the order, which the
+    /// blocked one contradicts, and those right after its source, which tell when that took effect.
+    fn telling(&self, reads: bool, source: Option<usize>) -> Vec<usize> {
         let DeadEnd { blocked, order, .. } = &self.dead_end;
-        let unplaced = (0..self.operations.len()).filter(|index| !order.contains(index));
-        let placed = order.iter().rev().copied();
-        (placed.chain(unplaced))
-            .filter(|&index| self.operations[index].ret.is_some() && index != *blocked)
-            .partition(|&index| self.operations[index].is_read())
+        let candidate = |index: &usize| {
+            let operation = &self.operations[*index];
+            operation.ret.is_some() && operation.is_read() == reads && index != blocked
+        };
+        let placed: Vec<_> = order.iter().copied().filter(candidate).collect();
+        let after_source = order
+            .iter()
+            .position(|&index| Some(index) == source)
+            .map_or(0, |at| at + 1);
+        let early = order[after_source..]
+            .iter()
+            .copied()
+            .filter(candidate)
+            .chain(placed.iter().copied());
+        let late = placed.iter().rev().copied();
+        let unplaced = (0..self.operations.len()).filter(candidate);
+
+        let mut is_new = vec![true; self.operations.len()];
+        let mut telling: Vec<_> = late
+            .zip(early)
+            .flat_map(|pair| [pair.0, pair.1])
+            .chain(unplaced)
+            .collect();
+        telling.retain(|&index| std::mem::take(&mut is_new[index]));
+        telling
     }
 
     /// The case with more operations relaxed, if it still is one.

@@ -65,8 +65,12 @@ impl Model for Kv {
         }
     }
 
-    fn is_overwrite(op: &KvOp) -> bool {
-        matches!(op, KvOp::Set(_) | KvOp::Del)
+    fn is_overwrite(op: &KvOp, ret: Option<&KvReply>) -> bool {
+        match op {
+            KvOp::Set(_) => matches!(ret, None | Some(KvReply::Ok)),
+            KvOp::Del => ret.is_none(),
+            KvOp::Get | KvOp::Exists | KvOp::Incr => false,
+        }
     }
 
     fn describe(key: &str, op: &KvOp, ret: Option<&KvReply>) -> String {

@@ -40,13 +40,13 @@ pub trait Model: Clone + Eq + Hash + Debug {
     /// Without a `ret` the outcome is unknown, and any answer will do.
     fn step(&self, op: &Self::Op, ret: Option<&Self::Ret>) -> Option<Self>;
 
-    /// Whether this operation with this answer leaves every state as it was, wherever it is possible at all.
+    /// Whether an operation with this answer leaves every state as it was in which it is possible.
     fn is_read(_op: &Self::Op, _ret: Option<&Self::Ret>) -> bool {
         false
     }
 
-    /// Whether the state after this operation is the same from whatever state it starts, with the answer left open.
-    fn is_overwrite(_op: &Self::Op) -> bool {
+    /// Whether an operation with this answer is possible in every state, and leads from each to the same.
+    fn is_overwrite(_op: &Self::Op, _ret: Option<&Self::Ret>) -> bool {
         false
     }
 

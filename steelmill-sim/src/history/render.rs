@@ -77,36 +77,31 @@ impl Error for Violation {}
 
 impl Violation {
     fn conclude(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let offender = &self.operations[self.offender].what;
+        f.write_str("No order explains these answers")?;
         match self.recorded - self.operations.len() {
-            0 => write!(f, "No order explains all answers.")?,
-            1 => write!(
+            0 => f.write_str(".\n")?,
+            1 => f.write_str(", whatever became of the other operation on this key.\n")?,
+            others => writeln!(
                 f,
-                "Whatever became of one other operation on this key, no order explains all answers."
-            )?,
-            others => write!(
-                f,
-                "Whatever became of {others} other operations on this key, no order explains all answers."
+                ", whatever became of the {others} other operations on this key."
             )?,
         }
-        match &*self.order {
-            [] => write!(
-                f,
-                "\nNothing shown here can come before {offender}, and from {} it is impossible.",
-                self.state
-            ),
-            order => {
-                write!(f, "\nThe furthest is ")?;
-                let skipped = order.len().saturating_sub(ROWS);
-                if skipped > 0 {
-                    write!(f, "... ")?;
-                }
-                for &index in &order[skipped..] {
-                    write!(f, "{}, ", self.operations[index].what)?;
-                }
-                write!(f, "which leaves {}: then {offender} is impossible.", self.state)
-            }
+        let what = |index: usize| &self.operations[index].what;
+        let (offender, state) = (what(self.offender), &self.state);
+        if self.order.is_empty() {
+            return write!(f, "At the start it holds {state}, and {offender} is impossible.");
         }
+        let skipped = self.order.len().saturating_sub(ROWS);
+        let order: Vec<_> = self.order[skipped..]
+            .iter()
+            .map(|&index| what(index).as_str())
+            .collect();
+        let dots = if skipped > 0 { "... " } else { "" };
+        write!(
+            f,
+            "The best attempt, {dots}{}, leaves {state}, and {offender} is impossible.",
+            order.join(", ")
+        )
     }
 }
 

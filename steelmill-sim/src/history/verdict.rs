@@ -7,7 +7,7 @@ use super::linearizability::{self, Found, search};
 use super::{Log, Model, Outcome, Record, explain};
 
 /// How often the model may be applied to one key before the check gives up: a second or so.
-pub(super) const STEPS: u64 = 5_000_000;
+pub(super) const STEPS: u64 = 2_000_000;
 
 /// What [`History::check`](super::History::check) found.
 #[derive(Clone, PartialEq, Eq, Debug)]
