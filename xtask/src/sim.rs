@@ -11,20 +11,18 @@ use crate::workspace::Workspace;
 /// What cargo itself exits with when a build fails. Not 1: that means that a seed went red.
 const BUILD_FAILED: u8 = 101;
 
-/// Picks the sim world of the demo: how every cargo command does it, here and in `test` and `lint`.
-pub(crate) fn world_args(workspace: &Workspace) -> Vec<OsString> {
-    let mut args: Vec<OsString> = [
-        "-p",
-        "demo-app",
-        "--no-default-features",
-        "--features",
-        "demo-app/sim",
-    ]
-    .map(OsString::from)
-    .into();
-    args.push("--target-dir".into());
-    args.push(workspace.sim_target().into());
-    args
+/// Picks the sim world of the demo, here and in `test` and `lint`.
+pub(crate) const WORLD: [&str; 5] = [
+    "-p",
+    "demo-app",
+    "--no-default-features",
+    "--features",
+    "demo-app/sim",
+];
+
+/// Where it is built when a binary comes of it.
+pub(crate) fn target(workspace: &Workspace) -> [OsString; 2] {
+    ["--target-dir".into(), workspace.sim_target().into()]
 }
 
 /// Runs the simulation with `args`; its exit code is ours.
@@ -39,7 +37,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> 
 /// Builds the demo for the sim world; `None` when that failed, with the compiler's words on the terminal.
 pub(crate) fn build(workspace: &Workspace) -> Result<Option<PathBuf>> {
     let mut build = workspace.cargo(["build", "--profile", "sim"]);
-    build.args(world_args(workspace));
+    build.args(WORLD).args(target(workspace));
     workspace.build(build, "demo-app")
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
     });
     steps.run("sim world: the demo's tests", || {
         let mut tests = workspace.cargo(["test", "--profile", "sim", "--no-fail-fast"]);
-        tests.args(sim::world_args(workspace)).args(filter);
+        tests.args(sim::WORLD).args(sim::target(workspace)).args(filter);
         cargo_test(tests, &mut total)
     });
     if filter.is_none() {
