@@ -293,7 +293,8 @@ impl Supervisor {
 // Ending.
 impl Supervisor {
     /// Takes the factory apart, then lets everybody who waits know, ancestors first.
-    fn finish(self) {
+    fn finish(mut self) {
+        self.hear_last_words();
         let Supervisor {
             node,
             leashes,
@@ -324,6 +325,18 @@ impl Supervisor {
         }
         // Nobody may be waiting.
         let _ = end.send(report);
+    }
+
+    /// A task tells of its failure and then leaves; the end may have been seen first.
+    fn hear_last_words(&mut self) {
+        while let Ok(event) = self.inbox.try_recv() {
+            match event {
+                Event::TaskFailed { slot, name, error } => self.task_failed(slot, name, error),
+                Event::JobEnded { slot, phase, outcome } => self.phase_ended(slot, phase, outcome),
+                // Its drop tells a child that wants to join that it is too late.
+                _ => {}
+            }
+        }
     }
 }
 

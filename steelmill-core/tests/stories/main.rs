@@ -7,6 +7,7 @@ mod building; // how a factory gets daemons
 mod children; // factories inside factories
 mod deadlines; // what overstays
 mod failing; // what goes wrong, and what is said about it
+mod machines; // what only the sim does: exact times, and power loss
 mod order; // what comes before what
 mod refs; // what outlives its owner
 mod sharing; // whose instance a child gets
