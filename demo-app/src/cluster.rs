@@ -10,7 +10,7 @@ mod client; // who asks
 mod faults; // what happens to the cluster
 mod redis; // the clients' protocol
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::lease::Lease;
 use crate::settings::Settings;
 use crate::world::sim::history::History;
 use crate::world::sim::{Machine, Sim, cli};
-use client::{Client, Shared};
+use client::{Client, Demand};
 
 /// The gateways' machines, and where clients find them.
 const GATEWAYS: [(&str, &str); 3] = [
@@ -76,11 +76,16 @@ pub fn main() -> ExitCode {
 async fn scenario(sim: Sim, canary: bool) -> Result {
     let cluster = Rc::new(Cluster::start(sim, canary).await?);
     let history = History::default();
-    let clients: Vec<Rc<Shared>> = CLIENTS.iter().map(|_| Rc::default()).collect();
-    let completed = || clients.iter().map(|client| client.completed.get()).sum::<u64>();
+    let completed = || cluster.demand.completed.iter().map(Cell::get);
     let mut running = Vec::new();
-    for (machine, shared) in cluster.clients.iter().zip(&clients) {
-        let client = Client::new(sim, machine.clone(), history.clone(), shared.clone());
+    for (index, machine) in cluster.clients.iter().enumerate() {
+        let client = Client::new(
+            sim,
+            index,
+            machine.clone(),
+            history.clone(),
+            cluster.demand.clone(),
+        );
         running.push(machine.spawn("client", client.run()));
     }
 
@@ -88,7 +93,7 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
         let elapsed = sim.elapsed();
         elapsed >= TROUBLE_MAX
             || elapsed >= TROUBLE
-                && completed() >= COMPLETED_MIN
+                && completed().sum::<u64>() >= COMPLETED_MIN
                 && cluster.lease_daemon.changes() >= LEASE_CHANGES_MIN
     };
     let (one, other) = futures::try_join!(
@@ -97,12 +102,11 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
     )?;
     let faults = one + other;
 
-    let before: Vec<u64> = clients.iter().map(|client| client.completed.get()).collect();
+    let before: Vec<u64> = completed().collect();
     let behind = || {
-        let progress = clients
-            .iter()
+        let progress = completed()
             .zip(&before)
-            .map(|(client, before)| client.completed.get() - before);
+            .map(|(completed, before)| completed - before);
         CLIENTS
             .iter()
             .zip(progress)
@@ -118,7 +122,7 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
         sim.clock().sleep(Duration::from_millis(100)).await;
     }
 
-    clients.iter().for_each(|client| client.finish.set(true));
+    cluster.demand.finish.set(true);
     for task in running {
         sim.clock()
             .timeout(QUIET, task)
@@ -131,7 +135,8 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
     }
 
     let changes = cluster.lease_daemon.changes();
-    sim.count("operations completed", completed());
+    let completed: u64 = completed().sum();
+    sim.count("operations completed", completed);
     sim.count("operations of unknown outcome", history.open() as u64);
     sim.count("lease changes", changes);
     sim.count("faults", faults);
@@ -140,9 +145,9 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
         .into_result()
         .map_err(|verdict| anyhow!("{verdict}"))?;
     ensure!(
-        completed() >= COMPLETED_MIN,
+        completed >= COMPLETED_MIN,
         "only {} operations were completed",
-        completed()
+        completed
     );
     ensure!(
         changes >= LEASE_CHANGES_MIN,
@@ -163,6 +168,7 @@ struct Cluster {
     lease_daemon: DaemonRef<Lease>,
     /// Borrowed by who is ending a gateway and starting it again.
     endings: [RefCell<()>; GATEWAYS.len()],
+    demand: Rc<Demand>,
 }
 
 impl Cluster {
@@ -200,6 +206,7 @@ impl Cluster {
             clients,
             lease_daemon,
             endings: Default::default(),
+            demand: Rc::default(),
         };
         cluster.let_clocks_drift();
         Ok(cluster)

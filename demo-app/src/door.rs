@@ -67,7 +67,8 @@ impl Door {
 
     /// The next visitor; `None` when `scope` is told to stop.
     pub async fn next(&self, scope: &Scope, clock: &Clock) -> Option<Visitor> {
-        loop {
+        // A connection that is there already would win over being told to stop, and they may never cease.
+        while !scope.is_stopping() {
             match scope.until_stopping(self.listener.accept()).await? {
                 Ok((stream, peer)) => {
                     // Replies are written whole; waiting to gather more would only delay them. Failing to say so is no
@@ -82,5 +83,6 @@ impl Door {
                 }
             }
         }
+        None
     }
 }

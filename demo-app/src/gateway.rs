@@ -14,6 +14,7 @@ mod tenure;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 use tokio::sync::{Semaphore, watch};
@@ -115,9 +116,12 @@ impl Gateway {
         Ok(())
     }
 
-    /// Whether it holds the lease, as far as it knows.
-    pub fn holds_lease(&self) -> bool {
-        matches!(&*self.standing.borrow(), Standing::Holds(_))
+    /// For how long it may still rely on the lease, if it holds it.
+    pub fn lease_left(&self) -> Option<Duration> {
+        match &*self.standing.borrow() {
+            Standing::Holds(tenure) => Some(tenure.term.until().saturating_duration_since(self.clock.now())),
+            Standing::Waits(_) => None,
+        }
     }
 
     fn holder(&self) -> &str {
@@ -147,6 +151,7 @@ impl Gateway {
             Standing::Holds(tenure) => ("lease_token", tenure.term.token().to_string()),
             Standing::Waits(leader) => ("leader", leader.as_deref().unwrap_or("unknown").to_owned()),
         };
+        let left = self.lease_left().unwrap_or_default();
         let up = |is_up| if is_up { "up" } else { "down" }.to_owned();
         let sections = [
             (
@@ -167,7 +172,7 @@ impl Gateway {
             ),
             (
                 "Lease",
-                vec![("holds_lease", self.holds_lease().to_string()), standing],
+                vec![("lease_left_ms", left.as_millis().to_string()), standing],
             ),
             (
                 "Stats",

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rand::RngExt as _;
+use steelmill_core::Clock as _;
+use tokio::sync::watch;
 
-use super::GATEWAYS;
 use super::redis::{Connection, Reply};
+use super::{CLIENTS, GATEWAYS};
 use crate::world::sim::history::{Call, History, KvOp, KvReply};
 use crate::world::sim::{Machine, Sim};
 
@@ -24,21 +26,24 @@ const PATIENCE: Duration = Duration::from_millis(2_500);
 /// Of a hundred requests, how many are abandoned after they were sent, as by a client that crashes.
 const ABANDONED_PERCENT: u64 = 1;
 
-/// What a client and the scenario tell each other.
+/// What the scenario wants of the clients, and what they have done.
 #[derive(Debug, Default)]
-pub struct Shared {
-    /// The client is to finish what it does, read every key once more, and end.
+pub struct Demand {
+    /// Clients are to finish what they do, read every key once more, and end.
     pub finish: Cell<bool>,
-    /// Operations that were answered.
-    pub completed: Cell<u64>,
+    /// All are to ask for one key as fast as they can, and half of them are to keep away from this gateway.
+    pub rush: watch::Sender<Option<usize>>,
+    /// Operations of each client that were answered.
+    pub completed: [Cell<u64>; CLIENTS.len()],
 }
 
 /// One client.
 pub struct Client {
     sim: Sim,
+    index: usize,
     machine: Machine,
     history: History,
-    shared: Rc<Shared>,
+    demand: Rc<Demand>,
     connection: Option<Connection>,
     /// The gateway it asks, as an index.
     gateway: usize,
@@ -80,12 +85,13 @@ enum Answer {
 }
 
 impl Client {
-    pub fn new(sim: Sim, machine: Machine, history: History, shared: Rc<Shared>) -> Self {
+    pub fn new(sim: Sim, index: usize, machine: Machine, history: History, demand: Rc<Demand>) -> Self {
         Self {
             sim,
+            index,
             machine,
             history,
-            shared,
+            demand,
             connection: None,
             gateway: 0,
             written: 0,
@@ -94,11 +100,21 @@ impl Client {
 
     /// Asks until it is told to finish; then reads every key, so that no write that was acknowledged can be lost unseen.
     pub async fn run(mut self) {
-        while !self.shared.finish.get() {
-            let pause = Duration::from_millis(self.below(300));
-            self.machine.clock().sleep(pause).await;
-            let commands = self.choose();
+        let mut rush = self.demand.rush.subscribe();
+        while !self.demand.finish.get() {
+            let rushes = rush.borrow_and_update().is_some();
+            if rushes {
+                self.keep_away();
+            }
+            let commands = if rushes {
+                vec![self.choose_hot()]
+            } else {
+                self.choose()
+            };
             self.ask(commands).await;
+            let pause = Duration::from_millis(self.below(if self.rush().is_some() { 4 } else { 300 }));
+            // A rush is no time to sleep through.
+            let _ = self.machine.clock().timeout(pause, rush.changed()).await;
         }
         for key in TEXTS.into_iter().chain(COUNTERS) {
             while !self.ask(vec![Command::new("GET", &[key], KvOp::Get)]).await {
@@ -109,6 +125,27 @@ impl Client {
 
     fn below(&self, below: u64) -> u64 {
         self.machine.entropy().rng().random_range(0..below)
+    }
+
+    fn rush(&self) -> Option<usize> {
+        *self.demand.rush.borrow()
+    }
+
+    /// Leaves the gateway that half of the clients are to keep away from.
+    fn keep_away(&mut self) {
+        if self.index % 2 == 1 && self.rush() == Some(self.gateway) {
+            self.connection = None;
+            self.gateway = (self.gateway + 1) % GATEWAYS.len();
+        }
+    }
+
+    /// What to ask in a rush.
+    fn choose_hot(&mut self) -> Command {
+        self.written += 1;
+        match self.below(3) {
+            0 => Command::set(TEXTS[0], format!("{}.{}", self.machine.name(), self.written)),
+            _ => Command::new("GET", &[TEXTS[0]], KvOp::Get),
+        }
     }
 
     /// What to ask next: mostly one command, sometimes several at once.
@@ -199,7 +236,8 @@ impl Client {
                 Reply::Array(_) => unreachable!("no gateway nests arrays"),
             };
             call.returned(self.sim.elapsed(), returned);
-            self.shared.completed.set(self.shared.completed.get() + 1);
+            let completed = &self.demand.completed[self.index];
+            completed.set(completed.get() + 1);
         }
     }
 
@@ -207,7 +245,13 @@ impl Client {
     async fn try_another(&mut self) {
         self.connection = None;
         self.gateway = (self.gateway + 1) % GATEWAYS.len();
-        let pause = Duration::from_millis(20 + self.below(80));
+        self.keep_away();
+        let pause = if self.rush().is_some() {
+            1 + self.below(4)
+        } else {
+            20 + self.below(80)
+        };
+        let pause = Duration::from_millis(pause);
         self.machine.clock().sleep(pause).await;
     }
 }

@@ -108,6 +108,10 @@ impl Gateway {
     pub(super) async fn compete(&self, scope: &Scope) -> Result {
         while let Some(term) = scope.until_stopping(self.acquire()).await {
             self.reign(term, scope).await?;
+            // Others first. And if it ended because this factory stops, this daemon is about to be told.
+            if scope.until_stopping(self.clock.sleep(RETRY)).await.is_none() {
+                break;
+            }
         }
         Ok(())
     }
@@ -145,7 +149,8 @@ impl Gateway {
     async fn reign(&self, term: Term, scope: &Scope) -> Result {
         let token = term.token;
         let Ok(mut factory) = scope.child(&format!("lease-{token}")) else {
-            return Ok(()); // it is stopping
+            self.release(token).await; // this factory is stopping
+            return Ok(());
         };
         factory.provide_value(term)?;
         factory.with::<Cache>()?;
@@ -175,15 +180,15 @@ impl Gateway {
         if !report.is_clean() {
             tracing::warn!("{report}");
         }
-        // Unanswered, the lease runs out by itself.
-        let _ = self
-            .lease
-            .call(Request {
-                name: LEASE,
-                command: Command::Release { token },
-            })
-            .await;
+        self.release(token).await;
         Ok(())
+    }
+
+    /// Gives the lease back.
+    async fn release(&self, token: u64) {
+        let command = Command::Release { token };
+        // Unanswered, it runs out by itself.
+        let _ = self.lease.call(Request { name: LEASE, command }).await;
     }
 
     /// Renews the lease for as long as that works; says why it ended.
