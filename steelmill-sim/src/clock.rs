@@ -82,7 +82,6 @@ impl Future for Sleep {
                     let (has_fired, former) = run.timers.check(timer, waiter);
                     run.discard(former);
                     if has_fired {
-                        run.timers.release(timer);
                         return None;
                     }
                     timer

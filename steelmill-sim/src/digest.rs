@@ -27,30 +27,27 @@ impl Digest {
         Self(seed ^ 0x5851_f42d_4c95_7f2d)
     }
 
+    /// One multiplication takes in two words; what it would lose where a factor is zero is added beside it.
     #[inline]
-    fn fold(&mut self, word: u64) {
-        let wide = u128::from(self.0 ^ word) * u128::from(FACTOR);
-        self.0 = (wide as u64) ^ ((wide >> 64) as u64).rotate_left(23) ^ word;
+    fn fold(&mut self, a: u64, b: u64) {
+        let wide = u128::from(self.0 ^ a) * u128::from(b ^ FACTOR);
+        self.0 = (wide as u64) ^ ((wide >> 64) as u64) ^ a.rotate_left(32) ^ b;
     }
 
     #[inline]
     pub(crate) fn event(&mut self, event: Event, a: u64, b: u64) {
-        self.fold((event as u64) << 56 ^ a);
-        self.fold(b);
+        self.fold((event as u64) << 56 ^ a, b);
     }
 
-    /// Folds in what was sent, 16 bytes a multiplication: payloads are most of what a run moves.
+    /// Folds in what was sent: payloads are most of what a run moves.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         let (pairs, rest) = bytes.as_chunks::<16>();
-        let mut hash = self.0 ^ bytes.len() as u64;
         for pair in pairs {
-            let [a, b] = [word(&pair[..8]), word(&pair[8..])];
-            let wide = u128::from(hash ^ a) * u128::from(b ^ FACTOR);
-            hash = (wide as u64) ^ (wide >> 64) as u64 ^ a.rotate_left(32) ^ b;
+            self.fold(word(&pair[..8]), word(&pair[8..]));
         }
-        self.fold(hash);
+        self.fold(bytes.len() as u64, 0);
         for rest in rest.chunks(8) {
-            self.fold(word(rest));
+            self.fold(word(rest), 0);
         }
     }
 

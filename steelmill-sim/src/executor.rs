@@ -4,7 +4,6 @@
 //! is ready already changes nothing. A task is polled outside of any borrow of the run's state.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
@@ -15,6 +14,7 @@ use steelmill_core::{Panic, TaskError};
 use crate::decisions::Stream;
 use crate::digest::Event as Happened;
 use crate::outcome::{Cause, TaskReport};
+use crate::ready::Ready;
 use crate::run::{self, Run, RunId};
 use crate::settings::Schedule;
 use crate::waker::{TaskKey, Waiter};
@@ -70,16 +70,19 @@ pub(crate) struct Tasks {
     run: RunId,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    ready: VecDeque<u32>,
+    ready: Ready,
     /// The task that is being polled, and its machine.
     pub(crate) current: Option<(TaskKey, u32)>,
     pub(crate) polls: u64,
-    pub(crate) polls_at_this_instant: u64,
+    /// How many polls there had been when time last passed.
+    pub(crate) polls_before_this_instant: u64,
 }
 
 /// What the executor is to do outside of the borrow.
 enum Step {
     Poll(TaskKey, TaskFuture),
+    /// The task was aborted while it was polled.
+    End(TaskKey, TaskFuture),
     /// Foreign wakers are to be woken before it goes on.
     Wake,
     Over,
@@ -89,40 +92,24 @@ enum Step {
 pub(crate) fn drive(id: RunId) {
     let mut step = run::with(id, Run::next_step);
     loop {
-        let (key, mut future) = match step {
-            Step::Poll(key, future) => (key, future),
-            Step::Wake => {
-                step = run::with(id, Run::next_step);
-                continue;
-            }
-            Step::Over => return,
-        };
-        let waker = key.waker();
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            future.as_mut().poll(&mut Context::from_waker(&waker))
-        }));
-        let result = match polled {
-            Ok(Poll::Pending) => {
-                // The common case: one look into the run parks the task and finds the next.
-                match run::with(id, |run| {
-                    run.tasks
-                        .park(key, future)
-                        .map_or_else(|| Ok(run.next_step()), Err)
-                }) {
-                    Ok(next) => {
-                        step = next;
+        match step {
+            Step::Poll(key, mut future) => {
+                let waker = key.waker();
+                let context = &mut Context::from_waker(&waker);
+                match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+                    Ok(Poll::Pending) => {
+                        // The common case: one look into the run parks the task and finds the next.
+                        step = run::with(id, |run| run.park(key, future));
                         continue;
                     }
-                    Err(aborted) => {
-                        future = aborted;
-                        Err(TaskError::Aborted)
-                    }
+                    Ok(Poll::Ready(output)) => end(id, key, future, Ok(output)),
+                    Err(payload) => end(id, key, future, Err(panicked(payload))),
                 }
             }
-            Ok(Poll::Ready(output)) => Ok(output),
-            Err(payload) => Err(panicked(payload)),
-        };
-        end(id, key, future, result);
+            Step::End(key, future) => end(id, key, future, Err(TaskError::Aborted)),
+            Step::Wake => {}
+            Step::Over => return,
+        }
         step = run::with(id, Run::next_step);
     }
 }
@@ -141,6 +128,23 @@ fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
 }
 
 impl Run {
+    /// Puts a paused task back and finds the next.
+    #[inline]
+    fn park(&mut self, key: TaskKey, future: TaskFuture) -> Step {
+        let index = key.index();
+        let slot = &mut self.tasks.slots[index];
+        match slot.state {
+            State::RunningAborted => return Step::End(key, future),
+            State::RunningWoken => {
+                slot.state = State::Ready;
+                self.tasks.ready.push(index as u32);
+            }
+            _ => slot.state = State::Idle,
+        }
+        slot.future = Some(future);
+        self.next_step()
+    }
+
     #[inline]
     fn next_step(&mut self) -> Step {
         loop {
@@ -164,7 +168,7 @@ impl Run {
                 let key = TaskKey::new(self.id, slot.generation, index);
                 self.tasks.current = Some((key, slot.machine));
                 self.tasks.polls += 1;
-                self.digest.event(Happened::Poll, key.within_run(), self.now);
+                self.digest.event(Happened::Poll, key.within_run(), 0);
                 if let Some(watch) = &self.watch {
                     watch.polling(index as usize, self.tasks.polls);
                 }
@@ -178,7 +182,7 @@ impl Run {
                 let tasks = self.task_list();
                 self.fail(Cause::Deadlock { tasks });
             }
-            if self.has_foreign_to_wake() {
+            if self.has_later() {
                 return Step::Wake;
             }
         }
@@ -191,16 +195,15 @@ impl Run {
         if ready == 0 {
             return None;
         }
-        self.tasks.polls_at_this_instant += 1;
-        if self.tasks.polls_at_this_instant > self.settings.poll_limit {
+        if self.tasks.polls - self.tasks.polls_before_this_instant >= self.settings.poll_limit {
             self.livelock();
             return None;
         }
         if ready == 1 || self.settings.schedule == Schedule::Fifo {
-            return self.tasks.ready.pop_front();
+            return Some(self.tasks.ready.take(0));
         }
         let place = self.draw(Stream::Schedule, ready as u64) as usize;
-        self.tasks.ready.swap_remove_front(place)
+        Some(self.tasks.ready.take(place))
     }
 
     #[cold]
@@ -209,7 +212,7 @@ impl Run {
             .tasks
             .ready
             .iter()
-            .map(|index| self.task_report(*index as usize))
+            .map(|index| self.task_report(index as usize))
             .collect();
         tasks.sort_by_key(|task| std::cmp::Reverse(task.polls));
         self.fail(Cause::Livelock {
@@ -242,7 +245,7 @@ impl Run {
             spawned_at,
         });
         self.hosts[machine].tasks.push(index);
-        self.tasks.ready.push_back(index);
+        self.tasks.ready.push(index);
         if let Some(watch) = &self.watch {
             watch.spawned(index as usize, &self.hosts[machine].name, name);
         }
@@ -379,10 +382,10 @@ impl Tasks {
             run,
             slots: Vec::new(),
             free: Vec::new(),
-            ready: VecDeque::new(),
+            ready: Ready::new(),
             current: None,
             polls: 0,
-            polls_at_this_instant: 0,
+            polls_before_this_instant: 0,
         }
     }
 
@@ -418,28 +421,11 @@ impl Tasks {
         match slot.state {
             State::Idle => {
                 slot.state = State::Ready;
-                self.ready.push_back(key.index() as u32);
+                self.ready.push(key.index() as u32);
             }
             State::Running => slot.state = State::RunningWoken,
             _ => {}
         }
-    }
-
-    /// Puts a paused task back. Its future comes back when it was aborted meanwhile.
-    #[inline]
-    fn park(&mut self, key: TaskKey, future: TaskFuture) -> Option<TaskFuture> {
-        let index = key.index();
-        let slot = &mut self.slots[index];
-        match slot.state {
-            State::RunningAborted => return Some(future),
-            State::RunningWoken => {
-                slot.state = State::Ready;
-                self.ready.push_back(index as u32);
-            }
-            _ => slot.state = State::Idle,
-        }
-        slot.future = Some(future);
-        None
     }
 
     /// Gives a place back once its task has ended and nobody holds its handle.

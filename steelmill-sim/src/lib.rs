@@ -18,6 +18,7 @@ mod hosts; // what the run keeps of each machine
 mod outcome; // how one seed ended
 mod panics; // where a panic was raised
 mod purity; // what would leak the real world in
+mod ready; // the tasks that wait for their turn
 mod run; // the one thread-local all handles point into
 mod settings; // what a run is asked to be
 mod simulate; // one seed from beginning to end

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
 use steelmill_core::RunningFactory;
@@ -35,6 +36,12 @@ pub(crate) enum Event {
     Rekey(usize),
 }
 
+/// What is to be done with a foreign waker as soon as the state is no longer borrowed.
+enum Later {
+    Wake(Waker),
+    Drop(Waker),
+}
+
 pub(crate) struct Run {
     pub(crate) id: RunId,
     pub(crate) settings: Settings,
@@ -58,9 +65,7 @@ pub(crate) struct Run {
     /// A wake came from another thread, so the run may not repeat.
     pub(crate) impure: bool,
     pub(crate) events: u64,
-    /// Foreign wakers to wake, and to drop, once the state is no longer borrowed.
-    wake_later: Vec<Waiter>,
-    pub(crate) drop_later: Vec<Waiter>,
+    later: Vec<Later>,
 }
 
 thread_local! {
@@ -111,8 +116,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         over: None,
         impure: false,
         events: 0,
-        wake_later: Vec::new(),
-        drop_later: Vec::new(),
+        later: Vec::new(),
         settings,
     })));
     id
@@ -154,25 +158,26 @@ pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Run) -> R) -> Option
             let mut slot = cell.try_borrow_mut().ok()?;
             let run = slot.as_mut().filter(|run| run.id == id)?;
             let result = look(run);
-            let later = (!run.wake_later.is_empty() || !run.drop_later.is_empty()).then(|| {
-                (
-                    std::mem::take(&mut run.wake_later),
-                    std::mem::take(&mut run.drop_later),
-                )
-            });
+            let later = (!run.later.is_empty()).then(|| std::mem::take(&mut run.later));
             Some((result, later))
         })
         .ok()
         .flatten()?;
-    if let Some((wake, dropped)) = later {
-        drop(dropped);
-        for waiter in wake {
-            if let Waiter::Foreign(waker) = waiter {
-                waker.wake();
-            }
-        }
+    if let Some(later) = later {
+        settle(later);
     }
     Some(result)
+}
+
+/// Wakes and drops foreign wakers, in the order they came up.
+#[cold]
+fn settle(later: Vec<Later>) {
+    for later in later {
+        match later {
+            Later::Wake(waker) => waker.wake(),
+            Later::Drop(waker) => drop(waker),
+        }
+    }
 }
 
 #[cold]
@@ -227,20 +232,24 @@ impl Run {
     pub(crate) fn wake(&mut self, waiter: Waiter) {
         match waiter {
             Waiter::Task(key) => self.tasks.wake(key),
-            foreign => self.wake_later.push(foreign),
+            Waiter::Foreign(waker) => self.later.push(Later::Wake(waker)),
         }
     }
 
+    pub(crate) fn discard_all(&mut self, waiters: Vec<Waiter>) {
+        waiters.into_iter().for_each(|waiter| self.discard(Some(waiter)));
+    }
+
     /// Whether foreign wakers wait for the state to be free.
-    pub(crate) fn has_foreign_to_wake(&self) -> bool {
-        !self.wake_later.is_empty()
+    pub(crate) fn has_later(&self) -> bool {
+        !self.later.is_empty()
     }
 
     /// Drops a waiter where that is safe.
     #[inline]
     pub(crate) fn discard(&mut self, waiter: Option<Waiter>) {
-        if let Some(foreign @ Waiter::Foreign(_)) = waiter {
-            self.drop_later.push(foreign);
+        if let Some(Waiter::Foreign(waker)) = waiter {
+            self.later.push(Later::Drop(waker));
         }
     }
 
@@ -275,7 +284,7 @@ impl Run {
         }
         if at > self.now {
             self.now = at;
-            self.tasks.polls_at_this_instant = 0;
+            self.tasks.polls_before_this_instant = self.tasks.polls;
             self.digest.event(Happened::Time, at, 0);
         }
         while let Some(due) = self.timers.pop_due(at) {

@@ -201,11 +201,10 @@ impl Sim {
     pub fn sizes(&self) -> Sizes {
         self.with(|run| {
             let [connections, listeners, udp_sockets, ports] = run.net.sizes();
-            let (timers, queue) = run.timers.sizes();
+            let (tasks, timers) = (run.tasks.alive(), run.timers.len());
             Sizes {
-                tasks: run.tasks.alive(),
+                tasks,
                 timers,
-                queue,
                 connections,
                 listeners,
                 udp_sockets,
@@ -220,10 +219,8 @@ impl Sim {
 pub struct Sizes {
     /// Tasks that have not ended.
     pub tasks: usize,
-    /// Timers that are armed, or fired and not yet seen.
+    /// Timers of tasks, and messages on their way.
     pub timers: usize,
-    /// Entries of the queue of events, cancelled ones that were not swept yet included.
-    pub queue: usize,
     /// TCP connections, from the first SYN until both ends have let go.
     pub connections: usize,
     /// TCP listeners.

@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::FutureExt as _;
+use pin_project_lite::pin_project;
 use steelmill_core::{Daemon, Factory, Result, TaskError};
 
 use crate::executor::{Output, TaskFuture};
@@ -38,6 +38,26 @@ impl Spawner {
     }
 }
 
+pin_project! {
+    /// A future whose output is boxed, whatever its type; that of a task without one takes no memory.
+    struct Boxed<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future<Output: Send + 'static>> Future for Boxed<F> {
+    type Output = Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Output> {
+        self.project()
+            .future
+            .poll(context)
+            .map(|output| Box::new(output) as Output)
+    }
+}
+
 /// Starts a task at a place; the future need not be `Send`, as a run never leaves its thread.
 pub(crate) fn spawn_at<F>(
     place: Place,
@@ -48,7 +68,7 @@ pub(crate) fn spawn_at<F>(
 where
     F: Future<Output: Send + 'static> + 'static,
 {
-    let future: TaskFuture = Box::pin(future.map(|output| Box::new(output) as Output));
+    let future: TaskFuture = Box::pin(Boxed { future });
     // A future that is refused comes back, to be dropped where the run's state is not borrowed.
     let mut future = Some(future);
     let key = run::try_with(place.run, |run| {

@@ -1,10 +1,10 @@
-//! What is going to happen: one queue of events in virtual time, ties broken by the order they were asked for.
+//! What is going to happen: timers of tasks and events of the network, in virtual time. Those that are due at the
+//! same time come in the order they were asked for.
 //!
-//! Timers of tasks live in a table of their own, so that a cancelled one frees its place at once; its entry in the
-//! queue goes stale, and when most entries are stale the queue is swept.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+//! The queue is a hierarchical timing wheel (Varghese and Lauck, SOSP 1987) of eleven levels with 64 slots each, enough
+//! for 64 bits of nanoseconds. What is due lies in the slot of the highest six-bit digit in which its time differs
+//! from the wheel's; when the wheel gets there, the slot is spread over the levels below. Lists are linked
+//! through the entries, so asking and cancelling cost the same however much there is, and nothing stale piles up.
 
 use crate::waker::Waiter;
 
@@ -25,216 +25,272 @@ pub(crate) enum Due<E> {
     Event(E),
 }
 
+const LEVELS: usize = 11;
+const DIGIT: u32 = 6;
+const SLOTS: usize = 1 << DIGIT;
+const NONE: u32 = u32::MAX;
+
+pub(crate) struct Timers<E> {
+    /// No entry is earlier.
+    reached: Nanos,
+    /// Which levels, and which slots of a level, have entries.
+    levels: u16,
+    occupied: [u64; LEVELS],
+    slots: Box<[List; LEVELS * SLOTS]>,
+    entries: Vec<Entry<E>>,
+    free: Vec<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct List {
+    first: u32,
+    last: u32,
+}
+
+const EMPTY: List = List {
+    first: NONE,
+    last: NONE,
+};
+
 struct Entry<E> {
     at: Nanos,
-    sequence: u64,
+    previous: u32,
+    next: u32,
+    generation: u32,
+    /// Whose clock a timer runs on, and its deadline there.
+    machine: u32,
+    local: Nanos,
     what: What<E>,
 }
 
 enum What<E> {
-    Timer(TimerId),
-    Event(E),
-}
-
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-impl<E> Eq for Entry<E> {}
-impl<E> PartialOrd for Entry<E> {
-    #[inline]
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<E> Ord for Entry<E> {
-    #[inline]
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |entry: &Self| u128::from(entry.at) << 64 | u128::from(entry.sequence);
-        key(self).cmp(&key(other))
-    }
-}
-
-struct Timer {
-    generation: u32,
-    state: State,
-    /// Whose clock it runs on, and its deadline there.
-    machine: u32,
-    local: Nanos,
-    waiter: Option<Waiter>,
-}
-
-#[derive(PartialEq, Eq, Clone, Copy)]
-enum State {
     Free,
-    Armed,
+    Timer(Option<Waiter>),
+    /// A timer that has fired, and was not released yet.
     Fired,
-}
-
-pub(crate) struct Timers<E> {
-    queue: BinaryHeap<Reverse<Entry<E>>>,
-    sequence: u64,
-    timers: Vec<Timer>,
-    free: Vec<u32>,
-    /// Entries of the queue whose timer was cancelled.
-    stale: usize,
+    Event(E),
 }
 
 impl<E> Timers<E> {
     pub(crate) fn new() -> Self {
         Self {
-            queue: BinaryHeap::new(),
-            sequence: 0,
-            timers: Vec::new(),
+            reached: 0,
+            levels: 0,
+            occupied: [0; LEVELS],
+            slots: Box::new([EMPTY; LEVELS * SLOTS]),
+            entries: Vec::new(),
             free: Vec::new(),
-            stale: 0,
         }
     }
 
     #[inline]
-    fn push(&mut self, at: Nanos, what: What<E>) {
-        self.sequence += 1;
-        self.queue.push(Reverse(Entry {
-            at,
-            sequence: self.sequence,
-            what,
-        }));
-    }
-
-    #[inline]
     pub(crate) fn schedule(&mut self, at: Nanos, event: E) {
-        self.push(at, What::Event(event));
+        self.insert(at, 0, 0, What::Event(event));
     }
 
     /// Arms a timer of `machine` whose own clock shows `local` when the run's shows `at`.
     #[inline]
     pub(crate) fn arm(&mut self, at: Nanos, machine: u32, local: Nanos, waiter: Waiter) -> TimerId {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => {
-                self.timers.push(Timer {
-                    generation: 0,
-                    state: State::Free,
-                    machine,
-                    local,
-                    waiter: None,
-                });
-                u32::try_from(self.timers.len() - 1).expect("fewer than four billion timers")
-            }
-        };
-        let timer = &mut self.timers[index as usize];
-        timer.state = State::Armed;
-        timer.machine = machine;
-        timer.local = local;
-        timer.waiter = Some(waiter);
-        let id = TimerId {
+        let index = self.insert(at, machine, local, What::Timer(Some(waiter)));
+        TimerId {
             index,
-            generation: timer.generation,
-        };
-        self.push(at, What::Timer(id));
-        id
+            generation: self.entries[index as usize].generation,
+        }
     }
 
-    /// Whether it has fired. If not, `waiter` is who will be woken from now on; the former one is handed back.
-    pub(crate) fn check(&mut self, id: TimerId, waiter: Waiter) -> (bool, Option<Waiter>) {
-        let timer = &mut self.timers[id.index as usize];
-        if timer.generation != id.generation || timer.state == State::Fired {
-            return (true, Some(waiter));
+    #[inline]
+    fn insert(&mut self, at: Nanos, machine: u32, local: Nanos, what: What<E>) -> u32 {
+        let index = match self.free.pop() {
+            Some(index) => {
+                let entry = &mut self.entries[index as usize];
+                (entry.at, entry.machine, entry.local, entry.what) = (at, machine, local, what);
+                index
+            }
+            None => {
+                self.entries.push(Entry {
+                    at,
+                    previous: NONE,
+                    next: NONE,
+                    generation: 0,
+                    machine,
+                    local,
+                    what,
+                });
+                u32::try_from(self.entries.len() - 1).expect("fewer than four billion entries")
+            }
+        };
+        self.link(index, at);
+        index
+    }
+
+    /// The level and the slot of a time.
+    #[inline]
+    fn place(&self, at: Nanos) -> (usize, usize) {
+        let level = (at ^ self.reached).checked_ilog2().unwrap_or(0) / DIGIT;
+        (level as usize, (at >> (level * DIGIT)) as usize % SLOTS)
+    }
+
+    #[inline]
+    fn link(&mut self, index: u32, at: Nanos) {
+        let (level, slot) = self.place(at);
+        let list = &mut self.slots[level * SLOTS + slot];
+        let last = std::mem::replace(&mut list.last, index);
+        match self.entries.get_mut(last as usize) {
+            Some(before) => before.next = index,
+            None => {
+                list.first = index;
+                self.occupied[level] |= 1 << slot;
+                self.levels |= 1 << level;
+            }
         }
-        (false, timer.waiter.replace(waiter))
+        let entry = &mut self.entries[index as usize];
+        (entry.previous, entry.next) = (last, NONE);
+    }
+
+    #[inline]
+    fn unlink(&mut self, index: u32) {
+        let Entry {
+            at, previous, next, ..
+        } = self.entries[index as usize];
+        let (level, slot) = self.place(at);
+        let list = &mut self.slots[level * SLOTS + slot];
+        match self.entries.get_mut(previous as usize) {
+            Some(before) => before.next = next,
+            None => list.first = next,
+        }
+        match self.entries.get_mut(next as usize) {
+            Some(after) => after.previous = previous,
+            None => list.last = previous,
+        }
+        if list.first == NONE {
+            self.vacate(level, slot);
+        }
+    }
+
+    #[inline]
+    fn vacate(&mut self, level: usize, slot: usize) {
+        self.occupied[level] &= !(1 << slot);
+        if self.occupied[level] == 0 {
+            self.levels &= !(1 << level);
+        }
+    }
+
+    #[inline]
+    fn free(&mut self, index: u32) -> What<E> {
+        let entry = &mut self.entries[index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(index);
+        std::mem::replace(&mut entry.what, What::Free)
+    }
+
+    /// Whether a timer has fired, and then its place is given back. If not, `waiter` is who will be woken from now on.
+    /// A waiter that is not needed is handed back, to be dropped elsewhere.
+    #[inline]
+    pub(crate) fn check(&mut self, id: TimerId, waiter: Waiter) -> (bool, Option<Waiter>) {
+        let entry = &mut self.entries[id.index as usize];
+        if let What::Timer(waiting) = &mut entry.what
+            && entry.generation == id.generation
+        {
+            return (false, waiting.replace(waiter));
+        }
+        self.release(id);
+        (true, Some(waiter))
     }
 
     /// Gives a timer's place back; its waiter is handed out to be dropped elsewhere.
-    #[inline]
     pub(crate) fn release(&mut self, id: TimerId) -> Option<Waiter> {
-        let timer = &mut self.timers[id.index as usize];
-        if timer.generation != id.generation {
+        let entry = &self.entries[id.index as usize];
+        if entry.generation != id.generation {
             return None;
         }
-        self.stale += usize::from(timer.state == State::Armed);
-        timer.state = State::Free;
-        timer.generation = timer.generation.wrapping_add(1);
-        let waiter = timer.waiter.take();
-        self.free.push(id.index);
-        if self.stale > 64 && self.stale > self.queue.len() / 2 {
-            self.sweep();
+        if let What::Timer(_) = entry.what {
+            self.unlink(id.index);
         }
-        waiter
+        match self.free(id.index) {
+            What::Timer(waiter) => waiter,
+            _ => None,
+        }
     }
 
-    #[cold]
-    fn sweep(&mut self) {
-        let timers = &self.timers;
-        self.queue.retain(|Reverse(entry)| match entry.what {
-            What::Timer(id) => is_armed(timers, id),
-            What::Event(_) => true,
-        });
-        self.stale = 0;
-    }
-
-    /// When the next event is due.
+    /// When the next event is due. Nothing earlier may be asked for before that has been taken.
     #[inline]
     pub(crate) fn next_at(&mut self) -> Option<Nanos> {
         loop {
-            let Reverse(entry) = self.queue.peek()?;
-            match entry.what {
-                What::Timer(id) if !is_armed(&self.timers, id) => {
-                    self.queue.pop();
-                    self.stale = self.stale.saturating_sub(1);
-                }
-                _ => return Some(entry.at),
+            let (level, slot) = self.first_place()?;
+            let list = self.slots[level * SLOTS + slot];
+            if level == 0 || list.first == list.last {
+                return Some(self.entries[list.first as usize].at);
             }
+            self.spread(level, slot, list);
         }
     }
 
-    /// Takes the next event that is due at `now`.
+    /// The place of the earliest entries: the first slot of the lowest level.
+    #[inline]
+    fn first_place(&self) -> Option<(usize, usize)> {
+        if self.levels == 0 {
+            return None;
+        }
+        let level = self.levels.trailing_zeros() as usize;
+        Some((level, self.occupied[level].trailing_zeros() as usize))
+    }
+
+    /// The wheel reaches a slot: its entries move to lower levels, in their order.
+    fn spread(&mut self, level: usize, slot: usize, list: List) {
+        self.slots[level * SLOTS + slot] = EMPTY;
+        self.vacate(level, slot);
+        let at = self.entries[list.first as usize].at;
+        let below = level as u32 * DIGIT;
+        self.reached = at >> below << below;
+        let mut index = list.first;
+        while index != NONE {
+            let Entry { at, next, .. } = self.entries[index as usize];
+            self.link(index, at);
+            index = next;
+        }
+    }
+
+    /// Takes the next event that is due at `now`, which [`next_at`](Self::next_at) told.
     #[inline]
     pub(crate) fn pop_due(&mut self, now: Nanos) -> Option<Due<E>> {
-        loop {
-            if self.queue.peek()?.0.at > now {
-                return None;
-            }
-            let Reverse(entry) = self.queue.pop()?;
-            match entry.what {
-                What::Event(event) => return Some(Due::Event(event)),
-                What::Timer(id) => {
-                    let timer = &mut self.timers[id.index as usize];
-                    if timer.generation == id.generation && timer.state == State::Armed {
-                        timer.state = State::Fired;
-                        return Some(Due::Timer(timer.waiter.take()));
-                    }
-                    self.stale = self.stale.saturating_sub(1);
-                }
-            }
+        let (level, slot) = self.first_place()?;
+        let index = self.slots[level * SLOTS + slot].first;
+        let entry = &mut self.entries[index as usize];
+        if entry.at != now {
+            return None;
+        }
+        if let What::Timer(waiter) = &mut entry.what {
+            let waiter = waiter.take();
+            entry.what = What::Fired;
+            self.unlink(index);
+            self.reached = now;
+            return Some(Due::Timer(waiter));
+        }
+        self.unlink(index);
+        self.reached = now;
+        match self.free(index) {
+            What::Event(event) => Some(Due::Event(event)),
+            What::Free | What::Timer(_) | What::Fired => unreachable!("only timers and events are linked"),
         }
     }
 
     /// Moves the timers of a machine whose clock has changed its pace: `at` tells when its clock will show a time.
     pub(crate) fn reschedule(&mut self, machine: u32, at: impl Fn(Nanos) -> Nanos) {
-        let timers = &self.timers;
-        let mut entries = std::mem::take(&mut self.queue).into_vec();
-        for Reverse(entry) in &mut entries {
-            if let What::Timer(id) = entry.what
-                && is_armed(timers, id)
-                && timers[id.index as usize].machine == machine
-            {
-                entry.at = at(timers[id.index as usize].local);
+        for index in 0..self.entries.len() as u32 {
+            let entry = &self.entries[index as usize];
+            if entry.machine == machine && matches!(entry.what, What::Timer(_)) {
+                let at = at(entry.local).max(self.reached);
+                self.unlink(index);
+                self.entries[index as usize].at = at;
+                self.link(index, at);
             }
         }
-        self.queue = entries.into();
     }
 
-    /// How many places are taken and how long the queue is: for tests that nothing piles up.
-    pub(crate) fn sizes(&self) -> (usize, usize) {
-        (self.timers.len() - self.free.len(), self.queue.len())
+    /// How many entries there are: for tests that nothing piles up.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
     }
-}
-
-#[inline]
-fn is_armed(timers: &[Timer], id: TimerId) -> bool {
-    let timer = &timers[id.index as usize];
-    timer.generation == id.generation && timer.state == State::Armed
 }
 
 #[cfg(test)]
@@ -246,19 +302,72 @@ mod tests {
         Waiter::Task(TaskKey::new(0, 0, 0))
     }
 
+    /// All events, in the order they come, with their times.
+    fn drain<E>(timers: &mut Timers<E>) -> Vec<(Nanos, E)> {
+        let mut seen = Vec::new();
+        while let Some(now) = timers.next_at() {
+            while let Some(due) = timers.pop_due(now) {
+                if let Due::Event(event) = due {
+                    seen.push((now, event));
+                }
+            }
+        }
+        seen
+    }
+
     #[test]
     fn events_come_in_order_and_ties_in_the_order_they_were_asked_for() {
         let mut timers = Timers::new();
-        for (at, name) in [(5, 'c'), (3, 'a'), (5, 'd'), (3, 'b')] {
+        for (at, name) in [
+            (5, 'c'),
+            (3, 'a'),
+            (5, 'd'),
+            (3, 'b'),
+            (1 << 40, 'e'),
+            (u64::MAX, 'f'),
+        ] {
             timers.schedule(at, name);
         }
-        let mut seen = String::new();
+        let names: String = drain(&mut timers).iter().map(|(_, name)| name).collect();
+        assert_eq!(names, "abcdef");
+    }
+
+    /// Against a sorted set, at all distances, with new events asked for while others come.
+    #[test]
+    fn the_wheel_agrees_with_a_sorted_set() {
+        let mut state = 7u64;
+        let mut random = move |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut timers = Timers::new();
+        let mut expected = std::collections::BTreeSet::new();
+        for name in 0..200u64 {
+            let at = random(10);
+            timers.schedule(at, name);
+            expected.insert((at, name));
+        }
+        let mut name = 200;
         while let Some(now) = timers.next_at() {
-            while let Some(Due::Event(name)) = timers.pop_due(now) {
-                seen.push(name);
+            while let Some(due) = timers.pop_due(now) {
+                let Due::Event(event) = due else {
+                    panic!("there are no timers")
+                };
+                assert_eq!(expected.pop_first(), Some((now, event)));
+                for _ in 0..random(3) {
+                    if name < 20_000 {
+                        let at = now + (random(1 << 31) << random(10) >> random(40));
+                        timers.schedule(at, name);
+                        expected.insert((at, name));
+                        name += 1;
+                    }
+                }
             }
         }
-        assert_eq!(seen, "abcd");
+        assert!(expected.is_empty());
+        assert!(name > 10_000, "only {name} events");
     }
 
     #[test]
@@ -268,9 +377,7 @@ mod tests {
             let id = timers.arm(1_000_000 + n, 0, 0, waiter());
             timers.release(id);
         }
-        let (taken, queued) = timers.sizes();
-        assert_eq!(taken, 0);
-        assert!(queued < 200, "{queued} stale entries");
+        assert_eq!((timers.len(), timers.entries.len()), (0, 1));
         assert_eq!(timers.next_at(), None);
     }
 
@@ -284,6 +391,7 @@ mod tests {
         assert_eq!(timers.next_at(), Some(2));
         assert!(timers.pop_due(2).is_some());
         assert!(timers.check(new, waiter()).0);
+        assert_eq!(timers.len(), 0);
     }
 
     #[test]

@@ -319,7 +319,7 @@ impl Run {
         self.net
             .tcp_ports
             .release(machine, local, Owner::Listener(id.index));
-        self.drop_later.extend(waiters);
+        self.discard_all(waiters);
         for waiting in waiting {
             self.tcp_let_go(
                 waiting,
@@ -870,8 +870,8 @@ impl Run {
             .ends
             .iter()
             .all(|end| matches!(end.state, State::Closed | State::Unborn));
-        self.drop_later.extend(readers);
-        self.drop_later.extend(writers);
+        self.discard_all(readers);
+        self.discard_all(writers);
         if is_over {
             self.tcp_forget(id);
         }

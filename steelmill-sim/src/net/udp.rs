@@ -124,7 +124,8 @@ impl Run {
         socket.in_use = false;
         socket.generation = socket.generation.wrapping_add(1);
         let queue = std::mem::take(&mut socket.queue);
-        self.drop_later.append(&mut socket.waiters);
+        let waiters = std::mem::take(&mut socket.waiters);
+        self.discard_all(waiters);
         self.net
             .udp
             .buffers

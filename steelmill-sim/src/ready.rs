@@ -1,0 +1,99 @@
+//! The tasks that are ready to run, the one that has been so for longest first.
+
+/// A ring of task indices from which any can be taken. What is taken from the middle leaves its place to the oldest.
+pub(crate) struct Ready {
+    /// Its length is a power of two.
+    ring: Vec<u32>,
+    first: usize,
+    len: usize,
+}
+
+impl Ready {
+    pub(crate) fn new() -> Self {
+        Self {
+            ring: vec![0; 16],
+            first: 0,
+            len: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    fn at(&self, place: usize) -> usize {
+        (self.first + place) & (self.ring.len() - 1)
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, task: u32) {
+        if self.len == self.ring.len() {
+            self.grow();
+        }
+        let at = self.at(self.len);
+        self.ring[at] = task;
+        self.len += 1;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.ring.rotate_left(self.first);
+        self.first = 0;
+        self.ring.resize(2 * self.len, 0);
+    }
+
+    /// Takes the task in a place; 0 is the oldest.
+    #[inline]
+    pub(crate) fn take(&mut self, place: usize) -> u32 {
+        debug_assert!(
+            place < self.len,
+            "there are {} ready tasks, not {place}",
+            self.len
+        );
+        let (first, at) = (self.at(0), self.at(place));
+        let task = self.ring[at];
+        self.ring[at] = self.ring[first];
+        self.first = first + 1;
+        self.len -= 1;
+        task
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.len).map(|place| self.ring[self.at(place)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_comes_first_across_many_rounds_and_sizes() {
+        let mut ready = Ready::new();
+        let (mut next, mut expected) = (0, 0);
+        for round in 0..100 {
+            for _ in 0..round {
+                ready.push(next);
+                next += 1;
+            }
+            for _ in 0..round / 2 {
+                assert_eq!(ready.take(0), expected);
+                expected += 1;
+            }
+        }
+        assert_eq!(ready.len() as u32, next - expected);
+        assert!(ready.iter().eq(expected..next));
+    }
+
+    #[test]
+    fn one_from_the_middle_is_taken_and_none_is_lost() {
+        let mut ready = Ready::new();
+        (0..5).for_each(|task| ready.push(task));
+        let taken: Vec<u32> = [2, 3, 0, 1, 0].map(|place| ready.take(place)).into();
+        let mut all = taken.clone();
+        all.sort_unstable();
+        assert_eq!((taken[0], all), (2, vec![0, 1, 2, 3, 4]));
+    }
+}
