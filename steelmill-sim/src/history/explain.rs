@@ -175,6 +175,7 @@ impl<'a, M: Model> Case<'a, M> {
                 .map(|&index| operation(records[index], essential(index)))
                 .collect(),
             offender: row(blocked),
+            source: source.as_ref().map(row),
             order: order.iter().map(row).collect(),
             state: format!("{state:?}"),
             recorded: records.len(),

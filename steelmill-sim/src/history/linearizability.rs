@@ -84,7 +84,7 @@ pub(super) fn search<M: Model>(initial: &M, operations: &[Operation<'_, M>], ste
     let mut furthest: Option<(usize, DeadEnd<M>)> = None;
     loop {
         if let Some((reached, from)) = entered.take() {
-            let Some(node) = search.node(reached, from, path.last()) else {
+            let Some(node) = search.enter(reached, from, path.last()) else {
                 return Found::Order;
             };
             path.push(node);
@@ -214,8 +214,8 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// `None` if every required operation has a place.
-    fn node(&self, entered: Reached<M>, from: usize, before: Option<&Node<M>>) -> Option<Node<M>> {
+    /// Finds out whose turn it is. `None` if every required operation has a place.
+    fn enter(&self, entered: Reached<M>, from: usize, before: Option<&Node<M>>) -> Option<Node<M>> {
         let first = before.map_or(0, |node| node.turn + 1);
         let turn = (first..self.turns.len()).find(|&turn| !entered.done.contains(self.turns[turn]))?;
         let end = self.operation(By::Required(self.turns[turn])).returned;

@@ -3,7 +3,7 @@
 //! ```text
 //! not linearizable: key "a"
 //!
-//!   ├─┤          client-1  SET a "3"     invoked 11.200 s, returned 11.214 s
+//!   ├─┤          client-1  SET a "3"     invoked 11.200 s, returned 11.214 s  <- it would fit after this
 //!       ├─┤      client-1  SET a "4"     invoked 11.900 s, returned 11.940 s
 //!           ├─┤  client-2  GET a -> "3"  invoked 12.034 s, returned 12.051 s  <- cannot be ordered
 //! ```
@@ -62,10 +62,19 @@ impl fmt::Display for Violation {
         let table = Table::of(shown.iter().map(|&i| &self.operations[i]));
         for index in shown {
             table.row(f, &self.operations[index])?;
-            f.write_str(if index == self.offender {
-                "  <- cannot be ordered\n"
-            } else {
-                "\n"
+            f.write_str(match index {
+                _ if index == self.offender => {
+                    "  <- cannot be ordered
+"
+                }
+                _ if Some(index) == self.source => {
+                    "  <- it would fit after this
+"
+                }
+                _ => {
+                    "
+"
+                }
             })?;
         }
         writeln!(f)?;

@@ -16,7 +16,7 @@ pub enum Verdict {
     /// Every key has an order that explains all answers.
     Linearizable,
     /// Some key has none. Of several, this is the one where it showed first.
-    NotLinearizable(Violation),
+    NotLinearizable(Box<Violation>),
     /// No key was found to have none, and one was too hard to decide: neither good news nor bad.
     Undecided(Undecided),
 }
@@ -49,6 +49,8 @@ pub struct Violation {
     pub operations: Vec<Operation>,
     /// Which of `operations` cannot be given a place: at the moment it returned, the history stopped making sense.
     pub offender: usize,
+    /// The last one after which the offender would have had a place: for a stale read, the write it saw.
+    pub source: Option<usize>,
     /// How the others can be ordered: indices into `operations`.
     pub order: Vec<usize>,
     /// What the key holds after them, which the offender's answer contradicts.
@@ -68,8 +70,7 @@ pub struct Operation {
     pub invoked: Duration,
     /// When the answer came; `None` if none did.
     pub returned: Option<Duration>,
-    /// Whether the contradiction needs it. If not, it is shown because the furthest order uses it, or because the
-    /// offender would have been right after it.
+    /// Whether the contradiction needs it. If not, it is the source, or part of the order.
     pub essential: bool,
     /// Its times once more, as places in the order of recording.
     pub(super) span: (usize, Option<usize>),
@@ -119,13 +120,10 @@ pub(super) fn judge<M: Model>(log: &Log<M>, steps: u64) -> Verdict {
         .into_iter()
         .min_by_key(|(_, operations, dead_end)| operations[dead_end.blocked].returned);
     match (first, undecided) {
-        (Some((records, operations, dead_end)), _) => Verdict::NotLinearizable(explain::violation(
-            &log.initial,
-            &records,
-            &operations,
-            dead_end,
-            steps,
-        )),
+        (Some((records, operations, dead_end)), _) => {
+            let violation = explain::violation(&log.initial, &records, &operations, dead_end, steps);
+            Verdict::NotLinearizable(Box::new(violation))
+        }
         (None, Some(undecided)) => Verdict::Undecided(undecided),
         (None, None) => Verdict::Linearizable,
     }
