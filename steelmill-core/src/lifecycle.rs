@@ -18,7 +18,7 @@ use crate::factory::{Hub, SlotId};
 use crate::scope::Leash;
 use crate::{Factory, Report, RunningFactory, StartError};
 
-pub(crate) use event::{ChildId, Ended, Event, Events, Join, Membership};
+pub(crate) use event::{ChildId, Ended, Event, Events, Join, Maker, Membership};
 use plan::Plan;
 use supervisor::Supervisor;
 
@@ -92,15 +92,15 @@ fn launch(factory: Factory) -> (Interest, Started) {
 
 /// Asks every ancestor that has to wait for this factory to take it in.
 fn join_ancestors(factory: &Factory, events: &Events) -> Vec<Membership> {
-    let join = |(hub, slots, is_first): (Arc<Hub>, Vec<SlotId>, bool)| {
+    let join = |(hub, shares, maker): (Arc<Hub>, Vec<SlotId>, Maker)| {
         let id = ChildId(hub.next_child());
         hub.tell(Event::Join(Box::new(Join {
             id,
             child: factory.path().into(),
             ancestor: hub.path.clone(),
             events: events.clone(),
-            slots,
-            is_first,
+            shares,
+            maker,
         })));
         Membership { id, ancestor: hub }
     };

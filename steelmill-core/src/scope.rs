@@ -45,6 +45,9 @@ impl Scope {
 
     /// Waits for `future`; `None` when the daemon is told to stop first.
     ///
+    /// When it has been told already, `future` is not polled at all, so that a loop ends however much there is to do.
+    /// When both happen at once, `future` wins, so that nothing it has done is lost.
+    ///
     /// # Cancellation
     /// `future` is dropped when the daemon is told to stop, and when this one is dropped.
     ///
@@ -89,7 +92,8 @@ impl Scope {
             return;
         }
         let span = tracing::info_span!(parent: &self.0.span, "task", name);
-        let work = async move { Some(future.await.into_result()) };
+        // Not an async block: that would hold the future twice, before and after its first poll.
+        let work = future.map(|output| Some(output.into_result()));
         let task = Guarded::new(work, span, Ending::task(self.0.clone(), name));
         self.0.hub.driver.spawn(name, Box::pin(task));
     }

@@ -11,7 +11,7 @@ use super::Factory;
 use super::slots::{Key, Lookup, Place, Shared, SlotId, Slots};
 use super::values::Values;
 use crate::driver::Driver;
-use crate::lifecycle::{Ended, Event, Events};
+use crate::lifecycle::{Ended, Event, Events, Maker};
 use crate::{Deadlines, Report};
 
 /// The daemons of a started factory, and where to find them.
@@ -90,20 +90,19 @@ impl Hub {
 }
 
 impl Factory {
-    /// The ancestors that have to wait for this factory, the daemons of theirs that end after it, and whether it is to
-    /// be told before any daemon's turn.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = (Arc<Hub>, Vec<SlotId>, bool)> {
+    /// The ancestors that have to wait for this factory, the daemons of theirs that it shares, and who made it.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = (Arc<Hub>, Vec<SlotId>, Maker)> {
         self.ancestors.iter().enumerate().filter_map(|(level, owner)| {
             let shared = self.shared.iter().filter(|shared| shared.level == level);
-            let shared = shared.map(|shared| shared.slot);
-            let is_parent = level == 0;
-            let maker = self.maker.filter(|_| is_parent);
-            let mut slots: Vec<_> = shared.chain(maker).collect();
-            slots.retain(|slot| !owner.slots.get(*slot).is_capability);
-            slots.sort_unstable();
-            slots.dedup();
-            let is_first = is_parent && maker.is_none();
-            (is_parent || !slots.is_empty()).then(|| (owner.hub.clone(), slots, is_first))
+            let with_lifecycle = shared.filter(|shared| !owner.slots.get(shared.slot).is_capability);
+            let shares: Vec<_> = with_lifecycle.map(|shared| shared.slot).collect();
+            let maker = match (level, self.maker) {
+                (0, Some(daemon)) => Maker::Daemon(daemon),
+                (0, None) => Maker::Handle,
+                _ if shares.is_empty() => return None,
+                _ => Maker::Descendant,
+            };
+            Some((owner.hub.clone(), shares, maker))
         })
     }
 

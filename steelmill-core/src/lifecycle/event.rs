@@ -61,10 +61,20 @@ pub(crate) struct Join {
     pub(crate) child: Arc<str>,
     pub(crate) ancestor: Arc<str>,
     pub(crate) events: Events,
-    /// The ancestor's daemons that end after the child.
-    pub(crate) slots: Vec<SlotId>,
-    /// Made through a handle, so that no daemon's turn has to come before the child is told to stop.
-    pub(crate) is_first: bool,
+    /// The ancestor's daemons that the child shares.
+    pub(crate) shares: Vec<SlotId>,
+    pub(crate) maker: Maker,
+}
+
+/// Who made a child, as one of its ancestors sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Maker {
+    /// Whoever holds a handle to the ancestor.
+    Handle,
+    /// A daemon of the ancestor, on its scope.
+    Daemon(SlotId),
+    /// Somebody further down.
+    Descendant,
 }
 
 impl Drop for Join {

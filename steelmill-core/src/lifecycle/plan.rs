@@ -7,20 +7,17 @@
 //!   children and those who share it included, has ended;
 //! - a child is told to stop when nothing but children keeps its maker, or a daemon it shares, from its turn;
 //! - every state that waits for user code has a timer set, except while the factory runs;
-//! - once the timer has rung [`ROUNDS`] times, everything ends whatever user code does.
+//! - once the timer has rung `ROUNDS` times, everything ends whatever user code does.
+
+mod overstay;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::ChildId;
+use self::overstay::ROUNDS;
+use super::{ChildId, Maker};
 use crate::factory::SlotId;
 use crate::{Deadlines, Phase};
-
-/// How often a stop's deadline is granted: once to everybody, and once more to those who had to wait for an overstayer.
-const ROUNDS: u32 = 2;
-
-/// How long what was aborted has to be dropped. Only what blocks its thread needs longer, and that is not waited for.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What the supervisor is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +38,8 @@ pub(super) enum Action {
     Kill(SlotId, Option<Duration>),
     /// Report that what was aborted did not end.
     Stuck(SlotId),
+    /// Let a child start.
+    Admit(ChildId),
     /// Tell a child to stop.
     TellChild(ChildId),
     /// Abort a child, and report that it had not ended at the deadline.
@@ -125,8 +124,11 @@ struct Busy {
 }
 
 struct Child {
+    /// What it shares, and its maker.
     slots: Vec<SlotId>,
-    is_first: bool,
+    maker: Maker,
+    /// How many of those it shares are not prepared. Not the maker: that may make it while it prepares.
+    waits_for: usize,
     is_told: bool,
     is_killed: bool,
 }
@@ -251,24 +253,34 @@ impl Plan {
         self.settle();
     }
 
-    /// A child wants to start. The slots end after it; `is_first` when no slot's turn has to come before it is told.
-    /// False when it is too late.
-    pub(super) fn join(&mut self, child: ChildId, slots: Vec<SlotId>, is_first: bool) -> bool {
+    /// A child wants to start. It may when what it shares is prepared; that, and its maker, end after it. False when it
+    /// is too late.
+    pub(super) fn join(&mut self, id: ChildId, shares: Vec<SlotId>, maker: Maker) -> bool {
         if self.is_stopping() {
             return false;
         }
-        for slot in &slots {
+        let mut child = Child {
+            slots: shares,
+            maker,
+            waits_for: 0,
+            is_told: false,
+            is_killed: false,
+        };
+        if let Maker::Daemon(maker) = maker {
+            child.slots.retain(|slot| *slot != maker);
+        }
+        let is_unprepared = |slot: &&SlotId| self.slots[slot.index()].step != Step::Ready;
+        child.waits_for = child.slots.iter().filter(is_unprepared).count();
+        if let Maker::Daemon(maker) = maker {
+            child.slots.push(maker);
+        }
+        for slot in &child.slots {
             self.slots[slot.index()].children += 1;
         }
-        self.children.insert(
-            child,
-            Child {
-                slots,
-                is_first,
-                is_told: false,
-                is_killed: false,
-            },
-        );
+        if child.waits_for == 0 {
+            self.act(Action::Admit(id));
+        }
+        self.children.insert(id, child);
         true
     }
 
@@ -329,6 +341,22 @@ impl Plan {
             self.slot(dependent).waits_for -= 1;
             self.try_prepare(dependent);
         }
+        if self.slot(id).children > 0 {
+            self.admit_children(id);
+        }
+    }
+
+    /// Lets those children start that were waiting for this daemon only.
+    fn admit_children(&mut self, id: SlotId) {
+        let waiting = self.children.iter_mut().filter(|(_, child)| {
+            child.maker != Maker::Daemon(id) && child.waits_for > 0 && child.slots.contains(&id)
+        });
+        for (child, waiting) in waiting {
+            waiting.waits_for -= 1;
+            if waiting.waits_for == 0 {
+                self.actions.push(Action::Admit(*child));
+            }
+        }
     }
 
     fn try_run(&mut self) {
@@ -357,7 +385,7 @@ impl Plan {
         let firsts: Vec<_> = self
             .children
             .iter()
-            .filter(|(_, child)| child.is_first)
+            .filter(|(_, child)| child.maker == Maker::Handle)
             .map(|(id, _)| *id)
             .collect();
         for child in firsts {
@@ -447,91 +475,6 @@ impl Plan {
             && !std::mem::replace(&mut child.is_told, true)
         {
             self.act(Action::TellChild(id));
-        }
-    }
-
-    /// The start's deadline has passed.
-    fn overstay_start(&mut self) {
-        let late: Vec<_> = self
-            .ids()
-            .filter(|id| self.slots[id.index()].step == Step::Preparing)
-            .collect();
-        let (limit, rollback) = (self.deadlines.prepare, self.deadlines.rollback);
-        self.begin_stop(rollback);
-        self.await_killed(rollback, ROUNDS);
-        for id in late {
-            self.act(Action::Overstayed(id, Phase::Prepare, limit));
-            self.kill_slot(id, Some(limit));
-        }
-    }
-
-    /// A stop's deadline has passed, and there are `rounds` more.
-    fn kill_round(&mut self, limit: Duration, rounds: u32) {
-        self.await_killed(limit, rounds);
-        for id in self.children.keys().copied().collect::<Vec<_>>() {
-            self.kill_child(id, limit, rounds == 0);
-        }
-        for id in self.ids().rev() {
-            let slot = self.slot(id);
-            match slot.step {
-                Step::Told | Step::Draining => {
-                    for phase in slot.busy.phases() {
-                        self.act(Action::Overstayed(id, phase, limit));
-                    }
-                    self.kill_slot(id, Some(limit));
-                }
-                Step::Ready if rounds == 0 && slot.has_lifecycle => {
-                    slot.step = Step::Told;
-                    self.act(Action::NotTold(id));
-                    self.act(Action::Tell(id));
-                    self.kill_slot(id, None);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn await_killed(&mut self, limit: Duration, rounds: u32) {
-        self.stage = Stage::Stopping {
-            limit,
-            rounds,
-            is_killing: true,
-        };
-        self.act(Action::Timer(Some(PATIENCE)));
-    }
-
-    fn kill_slot(&mut self, id: SlotId, limit: Option<Duration>) {
-        if !std::mem::replace(&mut self.slot(id).is_killed, true) {
-            self.dying += 1;
-            self.act(Action::Kill(id, limit));
-            self.try_drain(id);
-        }
-    }
-
-    fn kill_child(&mut self, id: ChildId, limit: Duration, untold_too: bool) {
-        if let Some(child) = self.children.get_mut(&id)
-            && (child.is_told || untold_too)
-            && !std::mem::replace(&mut child.is_killed, true)
-        {
-            child.is_told = true;
-            self.dying += 1;
-            self.act(Action::KillChild(id, limit));
-        }
-    }
-
-    /// What was killed does not end: goes on without it.
-    fn give_up(&mut self) {
-        let dying = self.children.iter().filter(|(_, child)| child.is_killed);
-        for id in dying.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.act(Action::StuckChild(id));
-            self.forget_child(id);
-        }
-        for id in self.ids().rev() {
-            let slot = self.slot(id);
-            if slot.is_killed && slot.step != Step::Ended {
-                self.act(Action::Stuck(id));
-                self.end(id);
-            }
         }
     }
 

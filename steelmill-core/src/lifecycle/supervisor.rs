@@ -128,9 +128,8 @@ impl Supervisor {
     }
 
     fn take_in(&mut self, mut join: Join) {
-        let slots = std::mem::take(&mut join.slots);
-        if self.plan.join(join.id, slots, join.is_first) {
-            let _ = join.events.send(Event::Joined);
+        let shares = std::mem::take(&mut join.shares);
+        if self.plan.join(join.id, shares, join.maker) {
             self.children.insert(join.id, join);
         } else {
             let by = self.node.hub.path.clone();
@@ -213,6 +212,7 @@ impl Supervisor {
             Action::NotTold(slot) => self.record(slot, Phase::Stop, NotTold.into()),
             Action::Kill(slot, limit) => self.kill(slot, limit),
             Action::Stuck(slot) => self.record(slot, Phase::Stop, Stuck.into()),
+            Action::Admit(child) => self.tell_child(child, Event::Joined),
             Action::TellChild(child) => self.tell_child(child, Event::Stop),
             Action::KillChild(child, limit) => {
                 self.record_child(child, Overstayed { limit }.into());
@@ -341,20 +341,22 @@ impl Supervisor {
 }
 
 /// Drops the daemons, dependents first, so that whoever still holds one is not a daemon of this factory.
-fn take_apart(node: Node, report: &mut Report) {
-    let Node {
-        mut slots, shared, ..
-    } = node;
-    while let Some(slot) = slots.pop() {
+fn take_apart(mut node: Node, report: &mut Report) {
+    while let Some(slot) = node.slots.pop() {
         let refs = Arc::strong_count(&slot.daemon) - 1 + slot.daemon.other_refs();
         if refs > 0 && !slot.is_capability {
             report.add_retained(&slot.label, refs);
         }
         let label = slot.label.clone();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(slot))) {
-            let error = Error::new(Panicked::new(panic.as_ref())).context("while it was dropped");
-            report.add(&label, Phase::Stop, error);
-        }
+        drop_caught(slot, &label, report);
     }
-    drop(shared);
+    drop_caught(node, "", report);
+}
+
+/// Drops what is a user's; a panic is caught and reported.
+fn drop_caught<T>(value: T, daemon: &str, report: &mut Report) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        let error = Error::new(Panicked::new(panic.as_ref())).context("while it was dropped");
+        report.add(daemon, Phase::Stop, error);
+    }
 }

@@ -26,6 +26,7 @@ stories! {
     nesting_has_a_limit
     a_thousand_children_leave_nothing
     a_child_takes_its_parents_deadlines
+    a_child_made_in_prepare_waits_for_what_it_shares
 }
 
 async fn demo(
@@ -392,5 +393,43 @@ async fn a_child_takes_its_parents_deadlines(world: impl World) -> Result {
         "{error}"
     );
     demo.stop().await;
+    Ok(())
+}
+
+async fn a_child_made_in_prepare_waits_for_what_it_shares(world: impl World) -> Result {
+    /// Makes a child while it prepares, and goes on without it.
+    struct Eager(Arc<Journal>);
+    impl Daemon for Eager {
+        fn build(factory: &mut Factory) -> Result<Self> {
+            Ok(Eager(factory.value()?))
+        }
+        async fn prepare(&self, scope: &Scope) -> Result {
+            let mut child = scope.child("child")?;
+            leaf(&mut child, &self.0, Some('a'))?;
+            let (journal, task) = (self.0.clone(), scope.clone());
+            scope.spawn("child", async move {
+                let child = child.start().await?;
+                journal.note("child started");
+                task.stopping().await;
+                child.stop().await;
+                Ok(())
+            });
+            Ok(())
+        }
+    }
+    let (journal, mut lines) = journal();
+    let script = Script::new(&world, journal.clone())
+        .part('a', "")
+        .prepare('a', Act::Take(SHORT));
+    let mut factory = script.factory(world, Deadlines::default())?;
+    factory.provide_value(journal)?;
+    factory.with::<Eager>()?;
+    let demo = factory.start().await?;
+    let mut seen = lines.until("child started").await;
+    assert_before(&seen, "a prepare done", "child started");
+    let report = demo.stop().await;
+    assert!(report.is_clean(), "{report}");
+    seen.extend(lines.take());
+    assert_before(&seen, "leaf stop done", "a stops");
     Ok(())
 }

@@ -124,6 +124,17 @@ async fn started() -> RunningFactory {
 }
 
 #[test]
+fn the_handle_that_stops_a_factory_does_not_count_as_held() {
+    in_the_runtime(|world| async move {
+        for _ in 0..2_000 {
+            let demo = Factory::root("demo", world).start().await?;
+            assert_eq!(demo.stop().await.held(), 0);
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_factory_whose_runtime_went_away_is_abandoned() {
     let first = runtime();
     let demo = first.block_on(started());

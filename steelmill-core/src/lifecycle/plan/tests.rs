@@ -39,6 +39,12 @@ fn fail(plan: &mut Plan, id: u32, phase: Phase) {
     plan.phase_ended(SlotId(id), phase, PhaseEnd::Failed);
 }
 
+/// A child of a running factory joins, and may start at once.
+fn child(plan: &mut Plan, id: u64, shares: &[u32], maker: Maker) {
+    assert!(plan.join(ChildId(id), shares.iter().map(|id| SlotId(*id)).collect(), maker));
+    assert_eq!(plan.actions.pop(), Some(Action::Admit(ChildId(id))));
+}
+
 /// A daemon that was told to stop ends without a fuss.
 fn ends(plan: &mut Plan, id: u32) {
     done(plan, id, Phase::Run);
@@ -58,6 +64,7 @@ fn check(plan: &mut Plan, expected: &str) {
         Action::NotTold(SlotId(id)) => format!("not told {id}"),
         Action::Kill(SlotId(id), _) => format!("kill {id}"),
         Action::Stuck(SlotId(id)) => format!("stuck {id}"),
+        Action::Admit(ChildId(id)) => format!("admit {id}"),
         Action::TellChild(ChildId(id)) => format!("tell child {id}"),
         Action::KillChild(ChildId(id), _) => format!("kill child {id}"),
         Action::StuckChild(ChildId(id)) => format!("stuck child {id}"),
@@ -313,7 +320,7 @@ fn tasks_that_overstay_are_killed() {
 #[test]
 fn a_kill_does_not_wait_for_anybodys_turn() {
     let mut plan = running(&[&[], &[0]]);
-    assert!(plan.join(ChildId(7), vec![SlotId(0)], false));
+    child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     plan.kill();
     check(
         &mut plan,
@@ -329,7 +336,7 @@ fn a_kill_does_not_wait_for_anybodys_turn() {
 fn a_child_stops_after_those_who_need_its_maker_and_before_its_maker() {
     // 1 needs 0; the child was made by 0 and shares nothing.
     let mut plan = running(&[&[], &[0]]);
-    assert!(plan.join(ChildId(7), vec![SlotId(0)], false));
+    child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     plan.stop();
     check(&mut plan, "timer 10s, tell 1, stop 1");
     ends(&mut plan, 1);
@@ -342,7 +349,7 @@ fn a_child_stops_after_those_who_need_its_maker_and_before_its_maker() {
 fn a_child_that_shares_what_needs_its_maker_does_not_block_the_stop() {
     // 1 needs 0; 0 made the child, which shares 1. 1 is the first whose turn comes.
     let mut plan = running(&[&[], &[0]]);
-    assert!(plan.join(ChildId(7), vec![SlotId(0), SlotId(1)], false));
+    child(&mut plan, 7, &[1], Maker::Daemon(SlotId(0)));
     plan.stop();
     check(&mut plan, "timer 10s, tell child 7");
     plan.child_left(ChildId(7));
@@ -354,8 +361,8 @@ fn a_child_that_shares_what_needs_its_maker_does_not_block_the_stop() {
 #[test]
 fn a_child_made_through_a_handle_is_told_at_once_and_waited_for() {
     let mut plan = running(&[&[]]);
-    assert!(plan.join(ChildId(7), Vec::new(), true));
-    assert!(plan.join(ChildId(8), vec![SlotId(0)], true));
+    child(&mut plan, 7, &[], Maker::Handle);
+    child(&mut plan, 8, &[0], Maker::Handle);
     plan.stop();
     check(&mut plan, "timer 10s, tell child 7, tell child 8");
     plan.child_left(ChildId(8));
@@ -368,10 +375,35 @@ fn a_child_made_through_a_handle_is_told_at_once_and_waited_for() {
 }
 
 #[test]
+fn a_child_waits_until_what_it_shares_is_prepared_but_not_for_its_maker() {
+    let mut plan = plan(&[&[], &[]]);
+    plan.start();
+    check(&mut plan, "timer 30s, prepare 0, prepare 1");
+    assert!(plan.join(ChildId(7), vec![SlotId(0), SlotId(1)], Maker::Daemon(SlotId(0))));
+    assert!(plan.join(ChildId(8), Vec::new(), Maker::Daemon(SlotId(0))));
+    check(&mut plan, "admit 8");
+    done(&mut plan, 1, Phase::Prepare);
+    check(&mut plan, "admit 7");
+    done(&mut plan, 0, Phase::Prepare);
+    check(&mut plan, "no timer, run 0, run 1, started");
+    assert!(plan.join(ChildId(9), vec![SlotId(0), SlotId(1)], Maker::Handle));
+    check(&mut plan, "admit 9");
+}
+
+#[test]
 fn a_child_that_left_leaves_nothing() {
     let mut plan = running(&[&[]]);
     for id in 0..1_000 {
-        assert!(plan.join(ChildId(id), vec![SlotId(0)], id % 2 == 0));
+        child(
+            &mut plan,
+            id,
+            &[0],
+            if id % 2 == 0 {
+                Maker::Handle
+            } else {
+                Maker::Descendant
+            },
+        );
     }
     for id in 0..1_000 {
         plan.child_left(ChildId(id));
@@ -385,14 +417,14 @@ fn a_child_that_left_leaves_nothing() {
 fn a_stopping_factory_takes_no_children() {
     let mut plan = running(&[&[]]);
     plan.stop();
-    assert!(!plan.join(ChildId(7), Vec::new(), true));
+    assert!(!plan.join(ChildId(7), Vec::new(), Maker::Handle));
 }
 
 #[test]
 fn children_of_a_prepare_that_failed_end_before_its_tasks_are_awaited() {
     let mut plan = plan(&[&[]]);
     plan.start();
-    assert!(plan.join(ChildId(7), vec![SlotId(0)], false));
+    child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     fail(&mut plan, 0, Phase::Prepare);
     check(&mut plan, "timer 30s, prepare 0, tell 0, timer 5s, tell child 7");
     plan.child_left(ChildId(7));
@@ -402,7 +434,7 @@ fn children_of_a_prepare_that_failed_end_before_its_tasks_are_awaited() {
 #[test]
 fn an_overstaying_child_is_killed_and_then_given_up() {
     let mut plan = running(&[&[]]);
-    assert!(plan.join(ChildId(7), vec![SlotId(0)], false));
+    child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     plan.stop();
     check(&mut plan, "timer 10s, tell child 7");
     plan.timer_rang();
@@ -532,8 +564,12 @@ impl Life {
             .map(SlotId)
             .filter(|id| self.plan.slots[id.index()].has_lifecycle && random.below(2) == 0)
             .collect();
-        let is_first = slots.is_empty() || random.below(2) == 0;
-        self.plan.join(child, slots, is_first);
+        let maker = match slots.first() {
+            Some(maker) if random.below(2) == 0 => Maker::Daemon(*maker),
+            Some(_) if random.below(2) == 0 => Maker::Descendant,
+            _ => Maker::Handle,
+        };
+        self.plan.join(child, slots, maker);
     }
 
     fn answer(&mut self, random: &mut Random) {
