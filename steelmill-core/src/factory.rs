@@ -8,6 +8,7 @@ mod running;
 mod slots;
 mod values;
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
@@ -16,7 +17,8 @@ use anyhow::{anyhow, bail};
 use crate::daemon::{Label, label};
 use crate::driver::{Driver, WorldDriver};
 use crate::graph::{Graph, GraphNode};
-use crate::{Daemon, DaemonRef, Deadlines, Panicked, Result, World};
+use crate::report::panicked;
+use crate::{Daemon, DaemonRef, Deadlines, Result, World};
 
 pub(crate) use node::{Hub, Node};
 pub use running::RunningFactory;
@@ -30,6 +32,50 @@ pub const DEPTH_MAX: usize = 128;
 /// Assembles daemons and what they depend on; then [starts](Factory::start) them.
 ///
 /// A factory whose `get` failed can go on: what had been completed before the failure stays built.
+///
+/// # Example
+/// ```
+/// use steelmill_core::{Daemon, DaemonRef, Factory, Result};
+///
+/// struct Limit(u32);
+///
+/// struct Store {
+///     limit: u32,
+/// }
+///
+/// impl Daemon for Store {
+///     fn build(factory: &mut Factory) -> Result<Self> {
+///         Ok(Self { limit: factory.value::<Limit>()?.0 })
+///     }
+/// }
+///
+/// struct Gateway {
+///     store: DaemonRef<Store>,
+/// }
+///
+/// impl Daemon for Gateway {
+///     fn build(factory: &mut Factory) -> Result<Self> {
+///         Ok(Self { store: factory.get()? })
+///     }
+/// }
+///
+/// steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
+///     let mut factory = Factory::root("demo", sim.world());
+///     factory.provide_value(Limit(3))?;
+///     factory.with::<Gateway>()?;
+///     let demo = factory.start().await?;
+///     assert_eq!(demo.get::<Gateway>()?.store.limit, 3);
+///
+///     // A child shares what it can: its gateway would be this one.
+///     let mut tenant = demo.child("tenant")?;
+///     tenant.provide_value(Limit(5))?;
+///     assert_eq!(tenant.get::<Gateway>()?.store.limit, 5);
+///     assert_eq!(tenant.start().await?.stop().await.to_string(), "demo/tenant: ended cleanly");
+///
+///     assert_eq!(demo.stop().await.to_string(), "demo: ended cleanly");
+///     Ok(())
+/// });
+/// ```
 pub struct Factory {
     path: Arc<str>,
     driver: Arc<dyn Driver>,
@@ -323,7 +369,7 @@ impl Factory {
         let frame = self.frames.pop().expect("the frame pushed above");
         let outcome = match outcome {
             Ok(outcome) => outcome,
-            Err(panic) => Err(Panicked::new(panic.as_ref()).into()),
+            Err(panic) => Err(panicked(panic.as_ref())),
         };
         let outcome = outcome.and_then(|daemon| match self.lookup.get(&key) {
             Some(_) => Err(anyhow!("it was provided while it was being built")),
@@ -465,6 +511,12 @@ fn replaces(lookup: &Lookup, values: &Values, made_from: &[Key]) -> bool {
         made_from
             .iter()
             .any(|key| lookup.get(key).is_some_and(is_own) || values.has_own(*key))
+    }
+}
+
+impl fmt::Debug for Factory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Factory({})", self.path)
     }
 }
 

@@ -22,7 +22,7 @@ pub use factory::{DEPTH_MAX, Factory, RunningFactory};
 pub use graph::Graph;
 pub use policy::Deadlines;
 pub use report::{
-    Abandoned, Failure, Overstayed, Panicked, Phase, Report, Retained, StartError, TASK_FAILURES_LISTED,
+    Abandoned, Failure, Overstayed, Phase, Report, Retained, StartError, TASK_FAILURES_LISTED,
 };
 pub use scope::{Scope, TaskOutput};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Error, panic_message};
+use crate::{Error, Panic};
 
 /// How a factory ended.
 ///
@@ -249,20 +249,9 @@ fn first_failure(report: &Report) -> String {
     }
 }
 
-/// A user's code panicked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("panicked: {message}")]
-pub struct Panicked {
-    /// What the panic said.
-    pub message: String,
-}
-
-impl Panicked {
-    pub(crate) fn new(payload: &(dyn Any + Send)) -> Self {
-        Panicked {
-            message: panic_message(payload).to_owned(),
-        }
-    }
+/// The error of user code that panicked: a [`Panic`].
+pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
+    Error::new(Panic::of(payload)).context("panicked")
 }
 
 /// A wait's deadline passed; what was waited for has been aborted.

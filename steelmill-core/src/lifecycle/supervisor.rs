@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 use super::plan::{Action, PhaseEnd, Plan};
 use super::{ChildId, Event, Join, Membership};
 use crate::factory::{Node, SlotId};
-use crate::report::{Lost, NotTold, Stuck};
+use crate::report::{Lost, NotTold, Stuck, panicked};
 use crate::scope::{Ending, Leash, Outcome};
-use crate::{Error, Overstayed, Panicked, Phase, Report, RunningFactory, Scope, StartError};
+use crate::{Error, Overstayed, Phase, Report, RunningFactory, Scope, StartError};
 
 pub(super) struct Supervisor {
     pub(super) node: Arc<Node>,
@@ -356,7 +356,7 @@ fn take_apart(mut node: Node, report: &mut Report) {
 /// Drops what is a user's; a panic is caught and reported.
 fn drop_caught<T>(value: T, daemon: &str, report: &mut Report) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        let error = Error::new(Panicked::new(panic.as_ref())).context("while it was dropped");
+        let error = panicked(panic.as_ref()).context("while it was dropped");
         report.add(daemon, Phase::Stop, error);
     }
 }

@@ -16,7 +16,8 @@ use tracing::{Instrument, Span, instrument::Instrumented};
 use super::Leash;
 use super::signal::Wait;
 use crate::lifecycle::Event;
-use crate::{Error, Panicked, Phase, Result};
+use crate::report::panicked;
+use crate::{Error, Phase, Result};
 
 /// How a piece of user code ended.
 #[derive(Debug)]
@@ -68,11 +69,11 @@ impl<F: Future<Output = Option<Result>>> Future for Guarded<F> {
                     Some(Err(error)) => Outcome::Failed(error),
                     None => Outcome::Cut,
                 },
-                Err(panic) => Outcome::Failed(Panicked::new(panic.as_ref()).into()),
+                Err(panic) => Outcome::Failed(panicked(panic.as_ref())),
             }
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.work.set(None))) {
-            outcome = Outcome::Failed(Panicked::new(panic.as_ref()).into());
+            outcome = Outcome::Failed(panicked(panic.as_ref()));
         }
         this.ending.tell(outcome);
         Poll::Ready(())

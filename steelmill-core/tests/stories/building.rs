@@ -3,7 +3,7 @@
 use std::io;
 
 use anyhow::{Context, bail};
-use steelmill_core::{Catalog, DEPTH_MAX, Daemon, DaemonRef, Deadlines, Factory, Panicked, Result, World};
+use steelmill_core::{Catalog, DEPTH_MAX, Daemon, DaemonRef, Deadlines, Factory, Panic, Result, World};
 
 use crate::stories;
 use crate::support::{Act, Part, Script, assert_absent, journal, with};
@@ -97,7 +97,7 @@ async fn a_panic_while_building_is_an_error_and_the_factory_goes_on(world: impl 
         format!("{error:#}"),
         "demo: building Part<'b'>: building Part<'a'>: panicked: as told"
     );
-    assert!(error.root_cause().is::<Panicked>());
+    assert!(error.root_cause().is::<Panic>());
     with(&mut factory, 'c')?;
     let demo = factory.start().await?;
     assert!(demo.get::<Part<'c'>>().is_ok());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use steelmill_core::{
-    Daemon, Deadlines, Error, Factory, Panicked, Phase, Result, Scope, TASK_FAILURES_LISTED, World,
+    Daemon, Deadlines, Error, Factory, Panic, Phase, Result, Scope, TASK_FAILURES_LISTED, World,
 };
 use tokio::sync::Notify;
 
@@ -92,7 +92,7 @@ async fn a_panic_in_prepare_is_a_failed_start(world: impl World) -> Result {
         failure.to_string(),
         "demo: Part<'b'> failed to prepare: panicked: as told"
     );
-    assert!(failure.error.is::<Panicked>());
+    assert!(failure.error.is::<Panic>());
     assert_before(&lines.take(), "a stops", "a stop done");
     Ok(())
 }
