@@ -32,18 +32,22 @@ const DAEMONS: [(&str, &str); 3] = [
     ),
 ];
 
+const EXAMPLES: &str = "\
+Everything in one process:
+  demo-app --daemons lease,store,gateway
+
+In three:
+  demo-app --daemons lease
+  demo-app --daemons store
+  demo-app --daemons gateway --connect lease=127.0.0.1:6381 --connect store=127.0.0.1:6380";
+
 /// How long a lease may be asked for. Much below a round trip to the lease daemon it could never be renewed in time.
 const TTL_MIN: Duration = Duration::from_millis(100);
 const TTL_MAX: Duration = Duration::from_secs(60);
 
-/// A small key-value service that Redis clients talk to.
-///
-/// Everything in one process:  --daemons lease,store,gateway
-///
-/// In three:  --daemons lease   --daemons store   --daemons gateway --connect lease=127.0.0.1:6381 --connect
-/// store=127.0.0.1:6380
+/// A small key-value service that Redis clients talk to
 #[derive(Debug, Parser)]
-#[command(version, verbatim_doc_comment)]
+#[command(version, after_help = EXAMPLES)]
 struct Args {
     /// The daemons to run in this process, separated by commas (see --list).
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = daemon, required_unless_present = "list")]

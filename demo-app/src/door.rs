@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::Context as _;
 use steelmill_core::{Result, Scope};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -38,10 +38,8 @@ impl Door {
     /// # Errors
     /// The address cannot be listened at; the error names the daemon and the way to choose another.
     pub async fn open(network: &Network, daemon: &str, address: &str, limit: usize) -> Result<Self> {
-        let listener = network.bind(address).await.map_err(|error| {
-            anyhow!(error).context(format!(
-                "{daemon} cannot listen on {address}; choose another address with --listen {daemon}=HOST:PORT"
-            ))
+        let listener = network.bind(address).await.with_context(|| {
+            format!("{daemon} needs an address of its own; choose one with --listen {daemon}=HOST:PORT")
         })?;
         let door = Self {
             listener,

@@ -5,6 +5,10 @@
 //!
 //! To follow one GET: [`session`] reads it, [`command`] tells what it is, [`keys`] answers it, and says why the answer is
 //! right. To follow the lease: [`tenure`].
+//!
+//! To follow a shutdown: the child factory depends on this daemon, so it is stopped first, and the cache with it; the
+//! lease goes back. Then this daemon is told: nobody is let in any more, and each client's session ends after the command
+//! it is at. Only then are the links told, and after them a store and a lease of this process.
 
 mod command;
 mod keys;

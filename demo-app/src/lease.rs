@@ -69,7 +69,7 @@ impl Daemon for Lease {
     }
 
     async fn stop(&self, _scope: &Scope) -> Result {
-        tracing::info!("leases went to another holder {} times", self.changes());
+        tracing::debug!("leases went to another holder {} times", self.changes());
         Ok(())
     }
 }
@@ -83,7 +83,7 @@ impl Service for Lease {
         let reply = self.table().answer(self.clock.now(), request);
         if let (Command::Acquire { holder, .. }, Reply::Granted { token, ttl }) = (request.command, &reply) {
             tracing::info!(
-                "{holder} holds the lease {} for {ttl:?}, token {token}",
+                "the lease {} goes to {holder} for {ttl:?}, token {token}",
                 request.name
             );
         }

@@ -2,6 +2,7 @@
 //!
 //! `store` keeps the data, `lease` says which gateway serves, `gateway` talks to clients. They run in one process or in
 //! many, on real sockets or as a simulated cluster, and do not know which.
+#![forbid(unsafe_code)]
 #![expect(
     unreachable_pub,
     reason = "a program has no API; `pub` says which items other files use"
@@ -28,13 +29,20 @@ mod wire; // the protocol between the daemons
 // Which of them run.
 #[cfg(feature = "runtime")]
 mod cli; // the command line
-#[cfg(feature = "sim")]
-mod cluster;
-mod daemons; // their names // a simulated cluster and its clients
+#[cfg(all(feature = "sim", not(feature = "runtime")))]
+mod cluster; // a simulated cluster and its clients
+mod daemons; // their names
 
+#[cfg(feature = "runtime")]
 fn main() -> std::process::ExitCode {
-    #[cfg(feature = "sim")]
-    return cluster::main();
-    #[cfg(feature = "runtime")]
     cli::main()
 }
+
+#[cfg(all(feature = "sim", not(feature = "runtime")))]
+fn main() -> std::process::ExitCode {
+    cluster::main()
+}
+
+// So that the error of a missing world is the only one; see world.rs.
+#[cfg(not(any(feature = "runtime", feature = "sim")))]
+fn main() {}

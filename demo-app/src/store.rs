@@ -4,6 +4,9 @@
 //! the newest it has seen. So from the moment the holder of a new lease has been answered once, nothing that a former
 //! holder sent earlier, however late it comes, can change or read anything. Nobody has to trust a clock for that.
 //!
+//! Whoever can connect is trusted with that: a made-up token from the far future would shut all gateways out. Let only
+//! gateways reach the address it listens on.
+//!
 //! Every answer about a key is dated, so that of two answers that arrive in the wrong order the newer one is known.
 
 mod data;

@@ -156,11 +156,11 @@ impl Gateway {
         factory.with::<Cache>()?;
         let term = factory.value::<Term>()?;
         let child = factory.start().await?;
-        tracing::info!("holds the lease, token {token}");
         self.stand(Standing::Holds(Arc::new(Tenure {
             term: term.clone(),
             child: child.clone(),
         })));
+        tracing::info!("holds the lease, token {token}");
 
         let why = tokio::select! {
             biased;

@@ -73,7 +73,7 @@ impl Demo {
     /// Starts everything in one process, and waits until it serves.
     pub fn serving() -> Self {
         let demo = Self::start(&ALL);
-        demo.line("holds the lease");
+        demo.line("holds the lease, token");
         demo
     }
 

@@ -1,7 +1,11 @@
 //! Daemons in several processes.
 
-use crate::process::{Demo, PATIENCE, Raw};
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+
+use redis::Commands as _;
+
+use crate::process::{Demo, PATIENCE, Raw};
 
 /// A store and a lease in one process, listening.
 fn back() -> (Demo, [String; 2]) {
@@ -56,7 +60,7 @@ fn ask_until(raw: &mut Raw, command: &[u8], expected: &str) {
 fn a_second_gateway_takes_over_when_the_first_dies() {
     let (back, places) = back();
     let mut first = gateway(&places);
-    first.line("holds the lease");
+    first.line("holds the lease, token");
     let mut client = first.connect();
     assert_eq!(client.ask(b"SET key value\r\n"), "+OK");
 
@@ -79,11 +83,11 @@ fn a_second_gateway_takes_over_when_the_first_dies() {
 fn a_gateway_that_stops_hands_the_lease_over_at_once() {
     let (_back, places) = back();
     let mut first = gateway(&places);
-    first.line("holds the lease");
+    first.line("holds the lease, token");
     let second = gateway(&places);
     first.signal("TERM");
     assert_eq!(first.ended().code(), Some(0), "{}", first.log());
-    second.line("holds the lease");
+    second.line("holds the lease, token");
 }
 
 #[test]
@@ -100,7 +104,7 @@ fn a_gateway_without_its_store_says_so_and_comes_back() {
         format!("lease={}", lease.address("lease")),
     ];
     let gateway = gateway(&places);
-    gateway.line("holds the lease");
+    gateway.line("holds the lease, token");
     let mut client = gateway.connect();
     assert_eq!(client.ask(b"SET key value\r\n"), "+OK");
     first_store.signal("KILL");
@@ -113,10 +117,48 @@ fn a_gateway_without_its_store_says_so_and_comes_back() {
 }
 
 #[test]
+fn a_read_is_never_older_than_an_acknowledged_write() {
+    let (_back, places) = back();
+    let remote = gateway(&places);
+    remote.line("holds the lease, token");
+    for demo in [Demo::serving(), remote] {
+        let acknowledged = AtomicI64::new(0);
+        let deadline = Instant::now() + Duration::from_millis(500);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut writer = demo.redis();
+                while Instant::now() < deadline {
+                    let number = redis::cmd("INCR")
+                        .arg("count")
+                        .query(&mut writer)
+                        .expect("served");
+                    acknowledged.store(number, SeqCst);
+                }
+            });
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut reader = demo.redis();
+                    let mut last = 0;
+                    while Instant::now() < deadline {
+                        let least = acknowledged.load(SeqCst).max(last);
+                        last = reader
+                            .get::<_, Option<i64>>("count")
+                            .expect("served")
+                            .unwrap_or(0);
+                        assert!(last >= least, "read {last} after {least}");
+                    }
+                });
+            }
+        });
+        assert!(acknowledged.load(SeqCst) > 0);
+    }
+}
+
+#[test]
 fn malformed_bytes_close_a_stores_connection_and_are_logged() {
     let (back, places) = back();
     let gateway = gateway(&places);
-    gateway.line("holds the lease");
+    gateway.line("holds the lease, token");
     for bytes in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         b"\xff\xff\xff\xff",

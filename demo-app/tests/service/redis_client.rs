@@ -139,7 +139,7 @@ fn a_thousand_connections_are_served_at_once() {
 #[test]
 fn one_client_too_many_is_told_so() {
     let demo = Demo::start(&[&crate::process::ALL[..], &["--max-clients", "2"]].concat());
-    demo.line("holds the lease");
+    demo.line("holds the lease, token");
     let mut first = demo.connect();
     assert_eq!(first.ask(b"PING\r\n"), "+PONG");
     let mut second = demo.connect();
