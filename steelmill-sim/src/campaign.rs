@@ -223,6 +223,10 @@ impl Queue {
 
 /// Runs something where std has drawn no keys for hash maps, and `rand::rng()` no state, before. Starting a thread takes
 /// some 50 µs.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the thread is joined before anything else happens"
+)]
 pub(crate) fn on_a_fresh_thread<R: Send>(run: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()

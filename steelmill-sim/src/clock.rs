@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use steelmill_core::{Daemon, Factory, Result};
 
+use crate::executor::WaitsFor;
 use crate::run::{self, RunId, nanos};
 use crate::timers::{Nanos, TimerId};
 use crate::waker::Waiter;
@@ -96,7 +97,7 @@ impl Future for Sleep {
                     run.timers.arm(at, machine, deadline, waiter)
                 }
             };
-            run.waits_for("its clock");
+            run.waits_for(WaitsFor::Clock);
             Some(timer)
         });
         if self.timer.is_some() {

@@ -153,7 +153,10 @@ impl Decisions {
         } else {
             drawn.value
         };
-        digest.event(Event::Draw, drawn.index, value);
+        // A schedule's draw is folded in with the poll that it decides.
+        if drawn.stream != Stream::Schedule {
+            digest.event(Event::Draw, drawn.index, value);
+        }
         value
     }
 

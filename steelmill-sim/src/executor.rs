@@ -50,7 +50,7 @@ impl State {
 }
 
 struct Slot {
-    generation: u32,
+    key: TaskKey,
     state: State,
     machine: u32,
     /// Its place in its machine's list.
@@ -61,7 +61,7 @@ struct Slot {
     joiner: Option<Waiter>,
     polls: u64,
     /// What a simulated primitive last said it waits for.
-    waits_for: &'static str,
+    waits_for: WaitsFor,
     name: &'static str,
     spawned_at: &'static Location<'static>,
 }
@@ -129,7 +129,7 @@ fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
 
 impl Run {
     /// Puts a paused task back and finds the next.
-    #[inline]
+    #[inline(always)]
     fn park(&mut self, key: TaskKey, future: TaskFuture) -> Step {
         let index = key.index();
         let slot = &mut self.tasks.slots[index];
@@ -141,21 +141,18 @@ impl Run {
             }
             _ => slot.state = State::Idle,
         }
-        slot.future = Some(future);
+        debug_assert!(slot.future.is_none());
+        std::mem::forget(slot.future.replace(future)); // it is empty while the task is polled
         self.next_step()
     }
 
-    #[inline]
+    /// What to do next: nearly always to poll a task that is ready.
+    #[inline(always)]
     fn next_step(&mut self) -> Step {
         loop {
-            if self.over.is_some() {
-                self.tasks.current = None;
-                if let Some(watch) = &self.watch {
-                    watch.idle();
-                }
-                return Step::Over;
-            }
-            if let Some(index) = self.pick() {
+            if self.over.is_none()
+                && let Some((index, place)) = self.pick()
+            {
                 let slot = &mut self.tasks.slots[index as usize];
                 let Some(future) = slot.future.take() else {
                     slot.state = State::Ended;
@@ -164,33 +161,42 @@ impl Run {
                 };
                 slot.state = State::Running;
                 slot.polls += 1;
-                slot.waits_for = UNKNOWN;
-                let key = TaskKey::new(self.id, slot.generation, index);
+                slot.waits_for = WaitsFor::Unknown;
+                let key = slot.key;
                 self.tasks.current = Some((key, slot.machine));
                 self.tasks.polls += 1;
-                self.digest.event(Happened::Poll, key.within_run(), 0);
+                self.digest.event(Happened::Poll, key.within_run(), place as u64);
                 if let Some(watch) = &self.watch {
                     watch.polling(index as usize, self.tasks.polls);
                 }
                 return Step::Poll(key, future);
             }
-            if self.over.is_some() || self.take_foreign_wakes() {
-                continue;
-            }
-            self.tasks.current = None;
-            if !self.advance() {
-                let tasks = self.task_list();
-                self.fail(Cause::Deadlock { tasks });
-            }
-            if self.has_later() {
-                return Step::Wake;
+            if let Some(step) = self.pass_time() {
+                return step;
             }
         }
     }
 
-    /// The next ready task, by the schedule.
+    /// No task is ready: lets time pass until one is, or until the run is over.
+    #[inline(never)]
+    fn pass_time(&mut self) -> Option<Step> {
+        self.tasks.current = None;
+        if self.over.is_some() {
+            if let Some(watch) = &self.watch {
+                watch.idle();
+            }
+            return Some(Step::Over);
+        }
+        if !self.take_foreign_wakes() && !self.advance() {
+            let tasks = self.task_list();
+            self.fail(Cause::Deadlock { tasks });
+        }
+        self.has_later().then_some(Step::Wake)
+    }
+
+    /// The next ready task, by the schedule, and the place it had among them.
     #[inline]
-    fn pick(&mut self) -> Option<u32> {
+    fn pick(&mut self) -> Option<(u32, usize)> {
         let ready = self.tasks.ready.len();
         if ready == 0 {
             return None;
@@ -200,10 +206,10 @@ impl Run {
             return None;
         }
         if ready == 1 || self.settings.schedule == Schedule::Fifo {
-            return Some(self.tasks.ready.take(0));
+            return Some((self.tasks.ready.take(0), 0));
         }
         let place = self.draw(Stream::Schedule, ready as u64) as usize;
-        Some(self.tasks.ready.take(place))
+        Some((self.tasks.ready.take(place), place))
     }
 
     #[cold]
@@ -231,7 +237,7 @@ impl Run {
     ) -> TaskKey {
         let place = self.hosts[machine].tasks.len() as u32;
         let index = self.tasks.insert(Slot {
-            generation: 0,
+            key: TaskKey::NONE,
             state: State::Ready,
             machine,
             place,
@@ -240,7 +246,7 @@ impl Run {
             end: None,
             joiner: None,
             polls: 0,
-            waits_for: UNKNOWN,
+            waits_for: WaitsFor::Unknown,
             name,
             spawned_at,
         });
@@ -359,7 +365,7 @@ impl Run {
             waits_for: if slot.state == State::Ready {
                 "its turn to run"
             } else {
-                slot.waits_for
+                slot.waits_for.text()
             },
             polls: slot.polls,
         }
@@ -367,21 +373,49 @@ impl Run {
 
     /// Takes note of what the task being polled is about to wait for.
     #[inline]
-    pub(crate) fn waits_for(&mut self, what: &'static str) {
+    pub(crate) fn waits_for(&mut self, what: WaitsFor) {
         if let Some((key, _)) = self.tasks.current {
             self.tasks.slots[key.index()].waits_for = what;
         }
     }
 }
 
-const UNKNOWN: &str = "a wake from outside the sim's own primitives (a channel, a lock, a notification)";
+/// What a task waits for, as far as the sim's own primitives know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    Unknown,
+    Clock,
+    Task,
+    Connection,
+    Accept,
+    Read,
+    Write,
+    Datagram,
+}
+
+impl WaitsFor {
+    fn text(self) -> &'static str {
+        match self {
+            WaitsFor::Unknown => {
+                "a wake from outside the sim's own primitives (a channel, a lock, a notification)"
+            }
+            WaitsFor::Clock => "its clock",
+            WaitsFor::Task => "a task to end",
+            WaitsFor::Connection => "a TCP connection to be made",
+            WaitsFor::Accept => "a TCP connection to accept",
+            WaitsFor::Read => "bytes to read from a TCP connection",
+            WaitsFor::Write => "room to write to a TCP connection",
+            WaitsFor::Datagram => "a datagram",
+        }
+    }
+}
 
 impl Tasks {
     pub(crate) fn new(run: RunId) -> Self {
         Self {
             run,
-            slots: Vec::new(),
-            free: Vec::new(),
+            slots: Vec::with_capacity(16),
+            free: Vec::with_capacity(16),
             ready: Ready::new(),
             current: None,
             polls: 0,
@@ -392,7 +426,7 @@ impl Tasks {
     fn insert(&mut self, mut slot: Slot) -> u32 {
         match self.free.pop() {
             Some(index) => {
-                slot.generation = self.slots[index as usize].generation;
+                slot.key = self.slots[index as usize].key;
                 self.slots[index as usize] = slot;
                 index
             }
@@ -401,18 +435,18 @@ impl Tasks {
                     self.slots.len() < TaskKey::INDEX_END,
                     "more than 16 million tasks at once"
                 );
+                let index = self.slots.len() as u32;
+                slot.key = TaskKey::new(self.run, 0, index);
                 self.slots.push(slot);
-                (self.slots.len() - 1) as u32
+                index
             }
         }
     }
 
+    /// The task of that name, if it has not been vacated. A key of another run finds none.
     #[inline]
     fn slot(&mut self, key: TaskKey) -> Option<&mut Slot> {
-        debug_assert!(key.is_run(self.run));
-        self.slots
-            .get_mut(key.index())
-            .filter(|slot| key.is_generation(slot.generation))
+        self.slots.get_mut(key.index()).filter(|slot| slot.key == key)
     }
 
     #[inline]
@@ -433,7 +467,7 @@ impl Tasks {
         let slot = &mut self.slots[index as usize];
         if slot.state == State::Ended && !slot.has_handle {
             slot.state = State::Vacant;
-            slot.generation = slot.generation.wrapping_add(1);
+            slot.key = slot.key.next_generation();
             self.free.push(index);
         }
     }
@@ -461,7 +495,7 @@ impl Tasks {
     /// The key of the task in a place.
     #[inline]
     pub(crate) fn key(&self, index: u32) -> TaskKey {
-        TaskKey::new(self.run, self.slots[index as usize].generation, index)
+        self.slots[index as usize].key
     }
 
     /// How the scenario ended.

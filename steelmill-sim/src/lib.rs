@@ -50,3 +50,8 @@ pub use simulate::simulate;
 pub use spawn::{Spawner, Task};
 pub use testing::{check, check_daemon};
 pub use world::SimWorld;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -8,6 +8,7 @@ mod connection;
 mod link;
 mod pipe;
 mod ports;
+mod queue;
 mod tcp;
 mod udp;
 
@@ -169,24 +170,18 @@ impl Network {
     /// # Errors
     /// `AddrInUse`, `AddrNotAvailable` for an address of another machine, and those of [`lookup`](Network::lookup).
     pub async fn bind(&self, address: impl ToAddress) -> io::Result<TcpListener> {
-        self.try_each(address.to_address(), |address| {
-            TcpListener::listen(self.0, address)
-        })
+        let address = self.resolve(address.to_address())?;
+        TcpListener::listen(self.0, address).map_err(|error| AddressError::listen(address, error))
     }
 
-    /// Opens a TCP connection, trying each address of a name in turn.
+    /// Opens a TCP connection.
     ///
     /// # Errors
     /// `ConnectionRefused`, `TimedOut`, `HostUnreachable`, and those of [`lookup`](Network::lookup).
     pub async fn connect(&self, address: impl ToAddress) -> io::Result<TcpStream> {
-        let mut last = None;
-        for address in self.addresses(address.to_address())? {
-            match TcpStream::connect(self.0, address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = Some(AddressError::connect(address, error)),
-            }
-        }
-        Err(last.unwrap_or_else(no_address))
+        let address = self.resolve(address.to_address())?;
+        let stream = TcpStream::connect(self.0, address).await;
+        stream.map_err(|error| AddressError::connect(address, error))
     }
 
     /// Binds a UDP socket; port 0 takes a free one.
@@ -194,7 +189,8 @@ impl Network {
     /// # Errors
     /// As [`bind`](Network::bind).
     pub async fn bind_udp(&self, address: impl ToAddress) -> io::Result<UdpSocket> {
-        self.try_each(address.to_address(), |address| UdpSocket::open(self.0, address))
+        let address = self.resolve(address.to_address())?;
+        UdpSocket::open(self.0, address).map_err(|error| AddressError::listen(address, error))
     }
 
     /// The addresses of a name: machines are known by theirs.
@@ -202,42 +198,27 @@ impl Network {
     /// # Errors
     /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
     pub async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
-        self.addresses(address.to_address())
+        Ok(vec![self.resolve(address.to_address())?])
     }
 
-    fn addresses(&self, address: Address<'_>) -> io::Result<Vec<SocketAddr>> {
+    /// The one address of a name: a machine has no other name, and a name no other address.
+    fn resolve(&self, address: Address<'_>) -> io::Result<SocketAddr> {
         let (name, port) = match address.parse()? {
-            Address::Socket(address) => return Ok(vec![address]),
+            Address::Socket(address) => return Ok(address),
             Address::Host(name, port) => (name, port),
             Address::Text(_) => unreachable!("parse takes written addresses apart"),
         };
         if name == "localhost" {
-            return Ok(vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]);
+            return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
         }
-        let machine = run::with(self.0.run, |run| run.hosts.by_name(name));
-        // On Linux, too, the resolver's error has no kind of its own.
-        let machine = machine.ok_or_else(|| {
-            io::Error::other(format!(
+        match run::with(self.0.run, |run| run.hosts.by_name(name)) {
+            Some(machine) => Ok(SocketAddr::new(address_of(machine), port)),
+            // On Linux, too, the resolver's error has no kind of its own.
+            None => Err(io::Error::other(format!(
                 "failed to lookup address information: no machine is called {name:?}"
-            ))
-        })?;
-        Ok(vec![SocketAddr::new(address_of(machine), port)])
-    }
-
-    fn try_each<T>(&self, address: Address<'_>, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
-        let mut last = None;
-        for address in self.addresses(address)? {
-            match open(address) {
-                Ok(opened) => return Ok(opened),
-                Err(error) => last = Some(AddressError::listen(address, error)),
-            }
+            ))),
         }
-        Err(last.unwrap_or_else(no_address))
     }
-}
-
-fn no_address() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "the name has no address")
 }
 
 /// Waits until `attempt` gives something; while it does not, it has to see to it that the waiter is woken.

@@ -129,7 +129,7 @@ const LISTED: usize = 50;
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tasks = match self {
-            Cause::Error(error) => return write!(f, "{error:?}"),
+            Cause::Error(error) => return write!(f, "{error:#}"),
             Cause::Panic { message, task } => return write!(f, "panic: {message}\n  in {task}"),
             Cause::Deadlock { tasks } => {
                 f.write_str("deadlock: no task is ready and nothing is going to happen")?;

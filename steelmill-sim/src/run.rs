@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
@@ -23,7 +24,7 @@ use crate::net::{self, Net};
 use crate::outcome::Cause;
 use crate::settings::Settings;
 use crate::timers::{Due, Nanos, Timers};
-use crate::waker::{TaskKey, Waiter};
+use crate::waker::{TaskKey, Waiter, Waiters};
 use crate::watchdog::Watch;
 
 /// Which run a handle belongs to; no two runs of a process share one.
@@ -69,7 +70,8 @@ pub(crate) struct Run {
 }
 
 thread_local! {
-    static RUN: RefCell<Option<Box<Run>>> = const { RefCell::new(None) };
+    /// Without a destructor, so that looking needs no check for one; a run takes itself off before its thread ends.
+    static RUN: RefCell<ManuallyDrop<Option<Box<Run>>>> = const { RefCell::new(ManuallyDrop::new(None)) };
     /// Whether this thread is inside a run; read by the panic hook and by what stands in for the system's calls.
     static SIMULATING: Cell<bool> = const { Cell::new(false) };
 }
@@ -98,7 +100,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
     for (index, rekey) in settings.rekeys.iter().enumerate() {
         timers.schedule(nanos(rekey.at), Event::Rekey(index));
     }
-    RUN.set(Some(Box::new(Run {
+    RUN.set(ManuallyDrop::new(Some(Box::new(Run {
         id,
         time_limit: nanos(settings.time_limit),
         now: 0,
@@ -118,7 +120,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         events: 0,
         later: Vec::new(),
         settings,
-    })));
+    }))));
     id
 }
 
@@ -130,7 +132,9 @@ fn base() -> Instant {
 
 /// Takes the run off this thread; its state is for the caller to drop.
 pub(crate) fn end(id: RunId) -> Box<Run> {
-    let run = RUN.take().expect("the run that ends is on this thread");
+    let run = RUN
+        .with_borrow_mut(|run| run.take())
+        .expect("the run that ends is on this thread");
     assert_eq!(run.id, id, "a run ends on the thread it began on");
     SIMULATING.set(false);
     run
@@ -138,7 +142,7 @@ pub(crate) fn end(id: RunId) -> Box<Run> {
 
 /// Whether this thread is inside a run.
 pub(crate) fn is_simulating() -> bool {
-    SIMULATING.try_with(Cell::get).unwrap_or(false)
+    SIMULATING.get()
 }
 
 /// Looks into the run.
@@ -153,26 +157,28 @@ pub(crate) fn with<R>(id: RunId, look: impl FnOnce(&mut Run) -> R) -> R {
 /// Like [`with`]; `None` instead of a panic: for destructors.
 #[inline]
 pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Run) -> R) -> Option<R> {
-    let (result, later) = RUN
-        .try_with(|cell| {
-            let mut slot = cell.try_borrow_mut().ok()?;
-            let run = slot.as_mut().filter(|run| run.id == id)?;
-            let result = look(run);
-            let later = (!run.later.is_empty()).then(|| std::mem::take(&mut run.later));
-            Some((result, later))
-        })
-        .ok()
-        .flatten()?;
-    if let Some(later) = later {
-        settle(later);
+    // Written in place: what a look returns is moved once, as the executor's every step goes this way.
+    let (mut result, mut is_later) = (None, false);
+    RUN.with(|cell| {
+        if let Ok(mut slot) = cell.try_borrow_mut()
+            && let Some(run) = slot.as_mut()
+            && run.id == id
+        {
+            result = Some(look(run));
+            is_later = run.has_later();
+        }
+    });
+    if is_later {
+        settle();
     }
-    Some(result)
+    result
 }
 
 /// Wakes and drops foreign wakers, in the order they came up.
 #[cold]
-fn settle(later: Vec<Later>) {
-    for later in later {
+fn settle() {
+    let later = with_current(|run| std::mem::take(&mut run.later));
+    for later in later.into_iter().flatten() {
         match later {
             Later::Wake(waker) => waker.wake(),
             Later::Drop(waker) => drop(waker),
@@ -190,21 +196,17 @@ fn wrong_run() -> ! {
 
 /// The run this thread is inside of, for what has no handle: logs and the system's calls.
 pub(crate) fn with_current<R>(look: impl FnOnce(&mut Run) -> R) -> Option<R> {
-    RUN.try_with(|cell| cell.try_borrow_mut().ok()?.as_mut().map(|run| look(run)))
-        .ok()
-        .flatten()
+    RUN.with(|cell| cell.try_borrow_mut().ok()?.as_mut().map(|run| look(run)))
 }
 
 /// Wakes a task, from wherever its waker was called.
 #[inline]
 pub(crate) fn wake(key: TaskKey) {
-    let here = RUN.try_with(|cell| {
-        let mut slot = cell.try_borrow_mut().ok()?;
-        let run = slot.as_mut().filter(|run| key.is_run(run.id))?;
-        run.tasks.wake(key);
-        Some(())
+    let is_here = RUN.with(|cell| match cell.try_borrow_mut() {
+        Ok(mut slot) => slot.as_mut().map(|run| run.tasks.wake(key)).is_some(),
+        Err(_) => false,
     });
-    if !matches!(here, Ok(Some(()))) && !is_simulating() {
+    if !is_here {
         wake_from_another_thread(key);
     }
 }
@@ -236,11 +238,28 @@ impl Run {
         }
     }
 
-    pub(crate) fn discard_all(&mut self, waiters: Vec<Waiter>) {
-        waiters.into_iter().for_each(|waiter| self.discard(Some(waiter)));
+    /// Wakes everyone who waits at a place.
+    #[inline]
+    pub(crate) fn wake_all(&mut self, (first, others): (Option<Waiter>, Vec<Waiter>)) {
+        if let Some(first) = first {
+            self.wake(first);
+        }
+        for other in others {
+            self.wake(other);
+        }
+    }
+
+    /// Drops everyone who waits at a place.
+    pub(crate) fn discard_all(&mut self, mut waiters: Waiters) {
+        let (first, others) = waiters.take();
+        self.discard(first);
+        for other in others {
+            self.discard(Some(other));
+        }
     }
 
     /// Whether foreign wakers wait for the state to be free.
+    #[inline]
     pub(crate) fn has_later(&self) -> bool {
         !self.later.is_empty()
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use steelmill_core::{Daemon, Factory, Result, TaskError};
 
-use crate::executor::{Output, TaskFuture};
+use crate::executor::{Output, TaskFuture, WaitsFor};
 use crate::run::{self, RunId};
 use crate::waker::{TaskKey, Waiter};
 use crate::world::Place;
@@ -113,7 +113,7 @@ impl<T: 'static> Future for Task<T> {
         let end = run::with(self.run, |run| {
             run.tasks.join(key, waiter).map_err(|former| {
                 run.discard(former);
-                run.waits_for("a task to end");
+                run.waits_for(WaitsFor::Task);
             })
         });
         match end {

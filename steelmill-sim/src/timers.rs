@@ -36,7 +36,8 @@ pub(crate) struct Timers<E> {
     /// Which levels, and which slots of a level, have entries.
     levels: u16,
     occupied: [u64; LEVELS],
-    slots: Box<[List; LEVELS * SLOTS]>,
+    /// Level by level, up to the highest in use. What a slot holds means something only where `occupied` says so.
+    slots: Vec<List>,
     entries: Vec<Entry<E>>,
     free: Vec<u32>,
 }
@@ -46,11 +47,6 @@ struct List {
     first: u32,
     last: u32,
 }
-
-const EMPTY: List = List {
-    first: NONE,
-    last: NONE,
-};
 
 struct Entry<E> {
     at: Nanos,
@@ -77,9 +73,9 @@ impl<E> Timers<E> {
             reached: 0,
             levels: 0,
             occupied: [0; LEVELS],
-            slots: Box::new([EMPTY; LEVELS * SLOTS]),
-            entries: Vec::new(),
-            free: Vec::new(),
+            slots: Vec::new(),
+            entries: Vec::with_capacity(16),
+            free: Vec::with_capacity(16),
         }
     }
 
@@ -133,15 +129,26 @@ impl<E> Timers<E> {
     #[inline]
     fn link(&mut self, index: u32, at: Nanos) {
         let (level, slot) = self.place(at);
-        let list = &mut self.slots[level * SLOTS + slot];
-        let last = std::mem::replace(&mut list.last, index);
-        match self.entries.get_mut(last as usize) {
-            Some(before) => before.next = index,
-            None => {
-                list.first = index;
-                self.occupied[level] |= 1 << slot;
-                self.levels |= 1 << level;
+        let mut last = NONE;
+        if self.occupied[level] & 1 << slot != 0 {
+            last = std::mem::replace(&mut self.slots[level * SLOTS + slot].last, index);
+            self.entries[last as usize].next = index;
+        } else {
+            if self.slots.len() <= level * SLOTS {
+                self.slots.resize(
+                    (level + 1) * SLOTS,
+                    List {
+                        first: NONE,
+                        last: NONE,
+                    },
+                );
             }
+            self.slots[level * SLOTS + slot] = List {
+                first: index,
+                last: index,
+            };
+            self.occupied[level] |= 1 << slot;
+            self.levels |= 1 << level;
         }
         let entry = &mut self.entries[index as usize];
         (entry.previous, entry.next) = (last, NONE);
@@ -162,7 +169,7 @@ impl<E> Timers<E> {
             Some(after) => after.previous = previous,
             None => list.last = previous,
         }
-        if list.first == NONE {
+        if previous == NONE && next == NONE {
             self.vacate(level, slot);
         }
     }
@@ -235,16 +242,21 @@ impl<E> Timers<E> {
         Some((level, self.occupied[level].trailing_zeros() as usize))
     }
 
-    /// The wheel reaches a slot: its entries move to lower levels, in their order.
+    /// The wheel reaches the earliest entry of a slot: that moves to the lowest level, and the others, in their order,
+    /// to where they differ from it.
     fn spread(&mut self, level: usize, slot: usize, list: List) {
-        self.slots[level * SLOTS + slot] = EMPTY;
         self.vacate(level, slot);
-        let at = self.entries[list.first as usize].at;
-        let below = level as u32 * DIGIT;
-        self.reached = at >> below << below;
-        let mut index = list.first;
-        while index != NONE {
-            let Entry { at, next, .. } = self.entries[index as usize];
+        let following = |entries: &[Entry<E>], index: u32| {
+            entries.get(index as usize).map(|entry| (entry.at, entry.next))
+        };
+        let (mut earliest, mut index) = (Nanos::MAX, list.first);
+        while let Some((at, next)) = following(&self.entries, index) {
+            earliest = earliest.min(at);
+            index = next;
+        }
+        self.reached = earliest;
+        index = list.first;
+        while let Some((at, next)) = following(&self.entries, index) {
             self.link(index, at);
             index = next;
         }

@@ -25,8 +25,11 @@ const PART_BITS: u32 = 20;
 const PART_MASK: u64 = (1 << PART_BITS) - 1;
 
 impl TaskKey {
+    /// No task's.
+    pub(crate) const NONE: Self = Self(u64::MAX);
+
     /// One more than the greatest index that fits.
-    pub(crate) const INDEX_END: usize = 1 << INDEX_BITS;
+    pub(crate) const INDEX_END: usize = (1 << INDEX_BITS) - 1;
 
     #[inline]
     pub(crate) fn new(run: u32, generation: u32, index: u32) -> Self {
@@ -40,9 +43,10 @@ impl TaskKey {
         (self.0 & ((1 << INDEX_BITS) - 1)) as usize
     }
 
-    #[inline]
-    pub(crate) fn is_generation(self, generation: u32) -> bool {
-        (self.0 >> INDEX_BITS) & PART_MASK == u64::from(generation) & PART_MASK
+    /// The same place with its next task.
+    pub(crate) fn next_generation(self) -> Self {
+        let generation = ((self.0 >> INDEX_BITS) + 1) & PART_MASK;
+        Self(self.0 & !(PART_MASK << INDEX_BITS) | generation << INDEX_BITS)
     }
 
     #[inline]
@@ -109,5 +113,32 @@ impl Waiter {
             (Waiter::Foreign(a), Waiter::Foreign(b)) => a.will_wake(b),
             _ => false,
         }
+    }
+}
+
+/// Who waits at a place, in the order they came: nearly always one task, sometimes several.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    first: Option<Waiter>,
+    others: Vec<Waiter>,
+}
+
+impl Waiters {
+    /// Adds a waiter, once. What was not needed comes back to be dropped elsewhere.
+    #[inline]
+    pub(crate) fn add(&mut self, waiter: Waiter) -> Option<Waiter> {
+        match &self.first {
+            None => self.first = Some(waiter),
+            Some(first) if first.same(&waiter) => return Some(waiter),
+            Some(_) if self.others.iter().any(|other| other.same(&waiter)) => return Some(waiter),
+            Some(_) => self.others.push(waiter),
+        }
+        None
+    }
+
+    /// Takes the one that came first, and the others, which are nearly always none.
+    #[inline]
+    pub(crate) fn take(&mut self) -> (Option<Waiter>, Vec<Waiter>) {
+        (self.first.take(), std::mem::take(&mut self.others))
     }
 }

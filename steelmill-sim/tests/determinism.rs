@@ -1,4 +1,9 @@
 //! A run is a function of its seed: whatever ran before, on whichever thread, in whichever process.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "what leaks the real world is planted on purpose, and runs get threads of their own"
+)]
 
 use std::collections::HashMap;
 use std::process::Command;

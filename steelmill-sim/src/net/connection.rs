@@ -12,10 +12,11 @@ use super::link::{GIVE_UP, next_retransmission, next_syn};
 use super::pipe::Pipe;
 use super::{Event, Owner, address};
 use crate::digest::Event as Happened;
+use crate::executor::WaitsFor;
 use crate::hosts::Power;
 use crate::run::Run;
 use crate::timers::Nanos;
-use crate::waker::Waiter;
+use crate::waker::{Waiter, Waiters};
 use crate::world::Place;
 
 /// Names a connection. The generation tells a reused place apart.
@@ -51,8 +52,8 @@ pub(crate) struct End {
     error: Option<i32>,
     /// How many handles own it: a stream, or the two halves of one.
     pub(crate) handles: u8,
-    pub(crate) readers: Vec<Waiter>,
-    pub(crate) writers: Vec<Waiter>,
+    pub(crate) readers: Waiters,
+    pub(crate) writers: Waiters,
     pub(crate) options: Options,
 }
 
@@ -114,7 +115,7 @@ pub(crate) struct Listener {
     /// Connections that wait to be accepted, and how many more are on the way there.
     backlog: VecDeque<ConnectionId>,
     coming: usize,
-    pub(crate) waiters: Vec<Waiter>,
+    pub(crate) waiters: Waiters,
 }
 
 /// How many connections may wait to be accepted: what tokio asks for (Linux would allow 4096).
@@ -140,8 +141,8 @@ impl End {
             state,
             error: None,
             handles: 1,
-            readers: Vec::new(),
-            writers: Vec::new(),
+            readers: Waiters::default(),
+            writers: Waiters::default(),
             options: Options::default(),
         }
     }
@@ -186,16 +187,6 @@ impl Connection {
     pub(crate) fn is_readable(&mut self, side: Side) -> bool {
         self.end(side).state != State::Open || self.into(side).readable() > 0 || self.into(side).is_ended()
     }
-}
-
-/// Adds a waiter, once. What was not needed comes back to be dropped elsewhere.
-#[inline]
-pub(crate) fn wait(list: &mut Vec<Waiter>, waiter: Waiter) -> Option<Waiter> {
-    if list.iter().any(|other| other.same(&waiter)) {
-        return Some(waiter);
-    }
-    list.push(waiter);
-    None
 }
 
 impl Connections {
@@ -288,7 +279,7 @@ impl Run {
             local,
             backlog: VecDeque::new(),
             coming: 0,
-            waiters: Vec::new(),
+            waiters: Waiters::default(),
         };
         if connections.free_listeners.pop().is_some() {
             listener.generation = connections.listeners[index as usize].generation;
@@ -505,9 +496,8 @@ impl Run {
             return self.tcp_let_go(id, ACCEPTOR, Farewell::Reset);
         };
         listener.backlog.push_back(id);
-        for waiter in std::mem::take(&mut listener.waiters) {
-            self.wake(waiter);
-        }
+        let waiters = listener.waiters.take();
+        self.wake_all(waiters);
     }
 
     fn leave_handshake(&mut self, id: ConnectionId) {
@@ -545,9 +535,9 @@ impl Run {
         };
         let end = connection.end(CONNECTOR);
         if end.state == State::SynSent {
-            let unneeded = wait(&mut end.writers, waiter);
+            let unneeded = end.writers.add(waiter);
             self.discard(unneeded);
-            self.waits_for("a TCP connection to be made");
+            self.waits_for(WaitsFor::Connection);
             return Ok(None);
         }
         let ended = end.take_error();
@@ -929,23 +919,16 @@ impl Run {
 
     #[inline]
     fn wake_readers(&mut self, id: ConnectionId, side: Side) {
-        self.wake_all(id, |connection| &mut connection.end(side).readers);
+        if let Some(connection) = self.net.tcp.get(id) {
+            let readers = connection.end(side).readers.take();
+            self.wake_all(readers);
+        }
     }
 
     fn wake_writers(&mut self, id: ConnectionId, side: Side) {
-        self.wake_all(id, |connection| &mut connection.end(side).writers);
-    }
-
-    /// Wakes a list of waiters and leaves its memory where it was.
-    #[inline]
-    fn wake_all(&mut self, id: ConnectionId, list: impl Fn(&mut Connection) -> &mut Vec<Waiter>) {
-        let Some(connection) = self.net.tcp.get(id) else {
-            return;
-        };
-        let mut waiters = std::mem::take(list(connection));
-        for waiter in waiters.drain(..) {
-            self.wake(waiter);
+        if let Some(connection) = self.net.tcp.get(id) {
+            let writers = connection.end(side).writers.take();
+            self.wake_all(writers);
         }
-        *list(self.net.tcp.get(id).expect("waking takes nothing away")) = waiters;
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::queue::Queue;
 use crate::timers::Nanos;
 
 /// How far a writer may be ahead of what it knows to have been read: both ends' socket buffers.
@@ -20,12 +21,12 @@ pub(crate) struct Pipe {
     sent: u64,
     written: u64,
     /// What is on its way.
-    flights: VecDeque<Flight>,
+    flights: Queue<Flight>,
     /// Nothing may arrive before this.
     last_arrival: Nanos,
     end: End,
     known_read: u64,
-    ledger: VecDeque<(Nanos, u64)>,
+    ledger: Queue<(Nanos, u64)>,
     /// A writer waits for room, and an event that will wake it is on its way.
     pub(crate) writer_waits: bool,
     pub(crate) window_event: bool,
@@ -59,7 +60,7 @@ impl Pipe {
                 break;
             }
             self.known_read = read;
-            self.ledger.pop_front();
+            self.ledger.pop();
         }
         WINDOW - (self.written - self.known_read)
     }
@@ -118,7 +119,7 @@ impl Pipe {
                 None
             }
             _ => {
-                self.flights.push_back(Flight {
+                self.flights.push(Flight {
                     at,
                     upto: self.sent,
                     end,
@@ -150,7 +151,7 @@ impl Pipe {
             if flight.end {
                 self.end = End::Arrived;
             }
-            self.flights.pop_front();
+            self.flights.pop();
         }
         self.arrived > before
     }
@@ -188,7 +189,7 @@ impl Pipe {
             Some((at, read)) if *at >= known_at => *read = self.read,
             _ => {
                 self.room(now); // forgets what is known already, so that the ledger stays short
-                self.ledger.push_back((known_at, self.read));
+                self.ledger.push((known_at, self.read));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use super::address;
@@ -12,7 +12,8 @@ const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
 
 /// One protocol's ports, on all machines. `T` is what is bound: a listener's or socket's place, or a connection.
 pub(crate) struct Ports<T> {
-    bound: BTreeMap<(u32, u16), Vec<(IpAddr, T)>>,
+    /// By machine, port and address.
+    bound: BTreeMap<(u32, u16, IpAddr), T>,
     /// Where the search for a free port goes on, for each machine.
     next: BTreeMap<u32, u16>,
 }
@@ -35,16 +36,23 @@ impl<T: Copy + PartialEq> Ports<T> {
             port => Some(port).filter(|port| self.is_free(machine, address.ip(), *port)),
         };
         let port = port.ok_or_else(|| address::os_error(libc::EADDRINUSE))?;
-        self.bound
-            .entry((machine, port))
-            .or_default()
-            .push((address.ip(), owner));
+        self.bound.insert((machine, port, address.ip()), owner);
         Ok(SocketAddr::new(address.ip(), port))
     }
 
+    /// Who has a port of a machine, at which address.
+    fn on_port(&self, machine: u32, port: u16) -> impl Iterator<Item = (IpAddr, T)> + '_ {
+        let lowest = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let greatest = IpAddr::V6(Ipv6Addr::from(u128::MAX));
+        let on_port = self
+            .bound
+            .range((machine, port, lowest)..=(machine, port, greatest));
+        on_port.map(|((_, _, ip), owner)| (*ip, *owner))
+    }
+
     fn is_free(&self, machine: u32, ip: IpAddr, port: u16) -> bool {
-        let bound = self.bound.get(&(machine, port));
-        bound.is_none_or(|all| all.iter().all(|(other, _)| !address::conflict(*other, ip)))
+        self.on_port(machine, port)
+            .all(|(other, _)| !address::conflict(other, ip))
     }
 
     fn free_port(&mut self, machine: u32, ip: IpAddr) -> Option<u16> {
@@ -63,24 +71,25 @@ impl<T: Copy + PartialEq> Ports<T> {
     }
 
     pub(crate) fn release(&mut self, machine: u32, address: SocketAddr, owner: T) {
-        let key = (machine, address.port());
-        if let Some(all) = self.bound.get_mut(&key) {
-            all.retain(|bound| *bound != (address.ip(), owner));
-            if all.is_empty() {
-                self.bound.remove(&key);
-            }
+        let key = (machine, address.port(), address.ip());
+        if self.bound.get(&key) == Some(&owner) {
+            self.bound.remove(&key);
         }
     }
 
     /// Who gets what is sent to `ip` and `port` of `machine`: an exact address before a wildcard.
     pub(crate) fn find(&self, machine: u32, ip: IpAddr, port: u16, fits: impl Fn(T) -> bool) -> Option<T> {
-        let all = self.bound.get(&(machine, port))?;
-        let exact = all.iter().find(|(bound, owner)| *bound == ip && fits(*owner));
-        let any = || {
-            all.iter()
-                .find(|(bound, owner)| address::covers(*bound, ip) && fits(*owner))
-        };
-        exact.or_else(any).map(|(_, owner)| *owner)
+        let exact = self
+            .bound
+            .get(&(machine, port, ip))
+            .copied()
+            .filter(|owner| fits(*owner));
+        exact.or_else(|| {
+            let mut wildcards = self
+                .on_port(machine, port)
+                .filter(|(bound, _)| address::covers(*bound, ip));
+            wildcards.find(|(_, owner)| fits(*owner)).map(|(_, owner)| owner)
+        })
     }
 
     /// How many ports are taken, over all machines: for tests that none leaks.

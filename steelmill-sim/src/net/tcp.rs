@@ -8,8 +8,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::{ACCEPTOR, CONNECTOR, ConnectionId, End, ListenerId, Side, wait};
+use super::connection::{ACCEPTOR, CONNECTOR, ConnectionId, End, ListenerId, Side};
 use super::{address, poll_of, until};
+use crate::executor::WaitsFor;
 use crate::run::{self, Run, RunId};
 use crate::waker::Waiter;
 use crate::world::Place;
@@ -55,8 +56,8 @@ impl Socket {
                 (Ok(None), Some(connection)) => {
                     let end = connection.end(self.side);
                     match direction {
-                        Direction::Read => wait(&mut end.readers, waiter),
-                        Direction::Write => wait(&mut end.writers, waiter),
+                        Direction::Read => end.readers.add(waiter),
+                        Direction::Write => end.writers.add(waiter),
                     }
                 }
                 _ => Some(waiter),
@@ -64,8 +65,8 @@ impl Socket {
             run.discard(unneeded);
             if let Ok(None) = result {
                 run.waits_for(match direction {
-                    Direction::Read => "bytes to read from a TCP connection",
-                    Direction::Write => "room to write to a TCP connection",
+                    Direction::Read => WaitsFor::Read,
+                    Direction::Write => WaitsFor::Write,
                 });
             }
             result
@@ -208,11 +209,11 @@ impl TcpListener {
         let accepted = run::with(self.run, |run| {
             let accepted = run.tcp_accept(self.id);
             let unneeded = match (&accepted, run.net.tcp.listener(self.id)) {
-                (Ok(None), Some(listener)) => wait(&mut listener.waiters, waiter),
+                (Ok(None), Some(listener)) => listener.waiters.add(waiter),
                 _ => Some(waiter),
             };
             run.discard(unneeded);
-            run.waits_for("a TCP connection to accept");
+            run.waits_for(WaitsFor::Accept);
             accepted
         })?;
         Ok(accepted.map(|(id, peer)| {

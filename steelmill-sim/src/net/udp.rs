@@ -5,15 +5,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use steelmill_core::{Address, ToAddress};
+use steelmill_core::ToAddress;
 use tokio::io::ReadBuf;
 
-use super::connection::wait;
 use super::{Event, Network, address, poll_of, until};
 use crate::digest::Event as Happened;
+use crate::executor::WaitsFor;
 use crate::hosts::Power;
 use crate::run::{self, Run, RunId};
-use crate::waker::Waiter;
+use crate::waker::{Waiter, Waiters};
 use crate::world::Place;
 
 /// The longest payload of a datagram over IPv4 (udp(7)).
@@ -54,7 +54,7 @@ struct State {
     queue: VecDeque<(SocketAddr, Vec<u8>)>,
     queued: usize,
     error: Option<i32>,
-    waiters: Vec<Waiter>,
+    waiters: Waiters,
 }
 
 struct Datagram {
@@ -104,7 +104,7 @@ impl Run {
             queue: VecDeque::new(),
             queued: 0,
             error: None,
-            waiters: Vec::new(),
+            waiters: Waiters::default(),
         };
         if sockets.free.pop().is_some() {
             socket.generation = sockets.all[index as usize].generation;
@@ -252,11 +252,8 @@ impl Run {
     }
 
     fn wake_socket(&mut self, index: u32) {
-        let mut waiters = std::mem::take(&mut self.net.udp.all[index as usize].waiters);
-        for waiter in waiters.drain(..) {
-            self.wake(waiter);
-        }
-        self.net.udp.all[index as usize].waiters = waiters;
+        let waiters = self.net.udp.all[index as usize].waiters.take();
+        self.wake_all(waiters);
     }
 
     /// The next datagram; what does not fit the buffer is lost, unless it is only looked at.
@@ -283,8 +280,8 @@ impl Run {
     fn udp_wait_if_none<T>(&mut self, id: SocketId, waiter: Waiter, received: &io::Result<Option<T>>) {
         let unneeded = match (received, self.net.udp.get(id)) {
             (Ok(None), Ok(socket)) => {
-                let unneeded = wait(&mut socket.waiters, waiter);
-                self.waits_for("a datagram");
+                let unneeded = socket.waiters.add(waiter);
+                self.waits_for(WaitsFor::Datagram);
                 unneeded
             }
             _ => Some(waiter),
@@ -331,7 +328,7 @@ impl UdpSocket {
 
     /// Fixes the peer: datagrams of others are dropped from now on.
     pub async fn connect(&self, address: impl ToAddress) -> io::Result<()> {
-        let peer = self.first_address(address.to_address())?;
+        let peer = Network(self.place).resolve(address.to_address())?;
         run::with(self.run(), |run| {
             let socket = run.net.udp.get(self.id)?;
             if address::machine_of(peer.ip(), socket.machine).is_none() {
@@ -347,20 +344,12 @@ impl UdpSocket {
         })
     }
 
-    fn first_address(&self, address: Address<'_>) -> io::Result<SocketAddr> {
-        let addresses = Network(self.place).addresses(address)?;
-        addresses.first().copied().ok_or_else(super::no_address)
-    }
-
     /// Sends one datagram. Never waits: what has no room on its way is lost.
     ///
     /// # Errors
     /// `EMSGSIZE` above 65,507 bytes.
     pub async fn send_to(&self, buffer: &[u8], target: impl ToAddress) -> io::Result<usize> {
-        let target = match target.to_address() {
-            Address::Socket(target) => target,
-            named => self.first_address(named)?,
-        };
+        let target = Network(self.place).resolve(target.to_address())?;
         self.try_send_to(buffer, target)
     }
 

@@ -1,0 +1,84 @@
+//! A queue that seldom holds more than one thing, and then allocates nothing.
+
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    first: Option<T>,
+    rest: VecDeque<T>,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self {
+            first: None,
+            rest: VecDeque::new(),
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    #[inline]
+    pub(crate) fn push(&mut self, item: T) {
+        match self.first {
+            None => self.first = Some(item),
+            Some(_) => self.rest.push_back(item),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let first = self.first.take()?;
+        if !self.rest.is_empty() {
+            self.first = self.rest.pop_front();
+        }
+        Some(first)
+    }
+
+    #[inline]
+    pub(crate) fn front(&self) -> Option<&T> {
+        self.first.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn back_mut(&mut self) -> Option<&mut T> {
+        if self.rest.is_empty() {
+            self.first.as_mut()
+        } else {
+            self.rest.back_mut()
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.first = None;
+        self.rest.clear();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_first_leaves_first() {
+        let mut queue = Queue::default();
+        let mut expected = VecDeque::new();
+        for round in 0..50 {
+            for item in 0..round % 4 {
+                queue.push((round, item));
+                expected.push_back((round, item));
+            }
+            for _ in 0..round % 3 {
+                assert_eq!(queue.front().copied(), expected.front().copied());
+                assert_eq!(queue.pop(), expected.pop_front());
+            }
+            assert_eq!(queue.back_mut().copied(), expected.back().copied());
+            assert_eq!(queue.len(), expected.len());
+        }
+    }
+}
