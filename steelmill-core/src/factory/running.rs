@@ -100,7 +100,9 @@ impl RunningFactory {
     /// stop, and everybody gets its one report.
     ///
     /// # Order
-    /// Daemons stop in reverse order of their dependencies, each after everything that depends on it has ended.
+    /// Daemons stop in reverse order of their dependencies, each after everything that depends on it has ended. So a
+    /// daemon must not wait for the end of its own factory: that waits for the daemon. It asks for it, with
+    /// [`Scope::request_stop`](crate::Scope::request_stop).
     ///
     /// # Cancellation
     /// The stop begins with the call. Dropping the future does not cancel it.

@@ -116,7 +116,6 @@ impl Supervisor {
 
     fn stop(&mut self) {
         self.refuse_start(|| anyhow!("it was told to stop before it had started"));
-        self.node.hub.set_stopping();
         self.plan.stop();
     }
 
