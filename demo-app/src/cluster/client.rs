@@ -112,7 +112,7 @@ impl Client {
                 self.choose()
             };
             self.ask(commands).await;
-            let pause = Duration::from_millis(self.below(if self.rush().is_some() { 4 } else { 300 }));
+            let pause = Duration::from_millis(self.below(if self.rush().is_some() { 8 } else { 300 }));
             // A rush is no time to sleep through.
             let _ = self.machine.clock().timeout(pause, rush.changed()).await;
         }

@@ -19,7 +19,7 @@ use crate::world::sim::{Machine, Partition};
 /// How long clients rush around the end of a lease, before and after; and after, when requests are slow as well.
 const RUSH_BEFORE: Duration = Duration::from_millis(60);
 const RUSH_AFTER: Duration = Duration::from_millis(150);
-const RUSH_AFTER_SLOW: Duration = Duration::from_millis(700);
+const RUSH_AFTER_SLOW: Duration = Duration::from_millis(600);
 
 /// Goes on until `enough`, then undoes what it has done. Returns how many faults there were.
 pub async fn trouble(cluster: &Cluster, enough: impl Fn() -> bool) -> Result<u64> {
