@@ -197,7 +197,7 @@ impl Daemon for Open {
 }
 
 /// A running factory and the scope of a daemon in it.
-async fn open(world: impl World) -> Result<(steelmill_core::RunningFactory, Scope)> {
+pub(crate) async fn open(world: impl World) -> Result<(steelmill_core::RunningFactory, Scope)> {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let mut factory = Factory::root("demo", world);
     factory.provide_value(sender)?;

@@ -191,3 +191,13 @@ fn a_child_whose_runtime_went_away_does_not_hold_its_parent_up() {
     assert!(report.is_clean(), "{report}");
     drop(child);
 }
+
+#[test]
+fn a_task_whose_runtime_went_away_does_not_hold_its_daemon_up() {
+    let (first, second) = (runtime(), runtime());
+    let (demo, scope) = first.block_on(crate::stopping::open(RuntimeWorld)).unwrap();
+    second.block_on(async { scope.spawn("elsewhere", std::future::pending::<()>()) });
+    drop(second);
+    let report = first.block_on(demo.stop());
+    assert!(report.is_clean(), "{report}");
+}
