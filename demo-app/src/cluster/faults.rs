@@ -155,11 +155,11 @@ impl Cluster {
 
     /// Makes everything between two machines slow, but not so slow that a gateway gives up waiting.
     fn slow_down(&self, a: &Machine, b: &Machine) -> Undo<impl FnMut()> {
-        let most = Duration::from_millis(20 + self.sim.draw(430));
-        let least = if self.sim.draw(2) == 0 {
-            most / 2
-        } else {
+        let most = Duration::from_millis(50 + self.sim.draw(400));
+        let least = if self.sim.draw(4) == 0 {
             Duration::from_millis(1)
+        } else {
+            most / 2
         };
         self.sim.set_link_latency(a, b, least..=most);
         let (sim, a, b) = (self.sim, a.clone(), b.clone());
