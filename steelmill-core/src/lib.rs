@@ -21,9 +21,7 @@ pub use daemon::{Daemon, DaemonRef};
 pub use factory::{DEPTH_MAX, Factory, RunningFactory};
 pub use graph::Graph;
 pub use policy::Deadlines;
-pub use report::{
-    Abandoned, Failure, Overstayed, Phase, Report, Retained, StartError, TASK_FAILURES_LISTED,
-};
+pub use report::{Abandoned, Failure, Overstayed, Phase, Report, Retained, StartError, TASK_FAILURES_LISTED};
 pub use scope::{Scope, TaskOutput};
 
 // What a world supplies.
