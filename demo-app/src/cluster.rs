@@ -10,7 +10,7 @@ mod client; // who asks
 mod faults; // what happens to the cluster
 mod redis; // the clients' protocol
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -166,8 +166,8 @@ struct Cluster {
     clients: Vec<Machine>,
     /// The lease daemon itself: nothing ends it, so it can be asked what it has done.
     lease_daemon: DaemonRef<Lease>,
-    /// Borrowed by who is ending a gateway and starting it again.
-    endings: [RefCell<()>; GATEWAYS.len()],
+    /// Whether somebody is ending a gateway and starting it again.
+    endings: [Cell<bool>; GATEWAYS.len()],
     demand: Rc<Demand>,
 }
 

@@ -5,7 +5,6 @@
 //! is there for. So some faults are aimed: [`lapse`] makes the conditions, waits for the moment, and lets the clients
 //! rush.
 
-use std::cell::RefMut;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -177,9 +176,10 @@ impl Cluster {
     }
 
     /// The right to end `gateway` and start it again, unless somebody else is at it.
-    fn may_end(&self, gateway: &Machine) -> Option<RefMut<'_, ()>> {
+    fn may_end(&self, gateway: &Machine) -> Option<Undo<impl FnMut()>> {
         let index = GATEWAYS.iter().position(|(name, _)| *name == gateway.name())?;
-        self.endings[index].try_borrow_mut().ok()
+        let ending = &self.endings[index];
+        (!ending.replace(true)).then(|| Undo(|| ending.set(false)))
     }
 
     /// Gives every daemon's clock a new rate within the bound that the gateways count on, most of them the extremes.
