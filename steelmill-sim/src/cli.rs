@@ -16,6 +16,7 @@ use crate::sim::Sim;
 
 /// The flags of a campaign, for a program to flatten into its own.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)] // a program's own flags may well be called Args, too
 pub struct Args {
     /// How many seeds to run
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]

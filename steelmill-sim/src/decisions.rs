@@ -86,11 +86,15 @@ fn key(seed: u64, stream: Stream) -> u64 {
 
 /// The finalizer of splitmix64 (Steele, Lea, Flood 2014).
 #[inline]
+fn scramble(word: u64) -> u64 {
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+/// The same, for words that may be zero.
 fn mix(word: u64) -> u64 {
-    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ word >> 31
+    scramble(word.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 
 impl Decisions {
@@ -120,7 +124,7 @@ impl Decisions {
         };
         let index = counter.next;
         counter.next += 1;
-        let hash = mix(counter.key ^ index.wrapping_mul(0xd134_2543_de82_ef95));
+        let hash = scramble(counter.key ^ index.wrapping_mul(0xd134_2543_de82_ef95));
         let value = ((u128::from(hash) * u128::from(below)) >> 64) as u64;
         self.decide(digest, Decision { stream, index, value }, below, 0)
     }

@@ -71,8 +71,8 @@ pub(crate) struct Tasks {
     slots: Vec<Slot>,
     free: Vec<u32>,
     ready: Ready,
-    /// The task that is being polled, and its machine.
-    pub(crate) current: Option<(TaskKey, u32)>,
+    /// The task that is being polled, or none.
+    current: TaskKey,
     pub(crate) polls: u64,
     /// How many polls there had been when time last passed.
     pub(crate) polls_before_this_instant: u64,
@@ -163,7 +163,7 @@ impl Run {
                 slot.polls += 1;
                 slot.waits_for = WaitsFor::Unknown;
                 let key = slot.key;
-                self.tasks.current = Some((key, slot.machine));
+                self.tasks.current = key;
                 self.tasks.polls += 1;
                 self.digest.event(Happened::Poll, key.within_run(), place as u64);
                 if let Some(watch) = &self.watch {
@@ -180,7 +180,7 @@ impl Run {
     /// No task is ready: lets time pass until one is, or until the run is over.
     #[inline(never)]
     fn pass_time(&mut self) -> Option<Step> {
-        self.tasks.current = None;
+        self.tasks.current = TaskKey::NONE;
         if self.over.is_some() {
             if let Some(watch) = &self.watch {
                 watch.idle();
@@ -374,8 +374,8 @@ impl Run {
     /// Takes note of what the task being polled is about to wait for.
     #[inline]
     pub(crate) fn waits_for(&mut self, what: WaitsFor) {
-        if let Some((key, _)) = self.tasks.current {
-            self.tasks.slots[key.index()].waits_for = what;
+        if let Some(slot) = self.tasks.slots.get_mut(self.tasks.current.index()) {
+            slot.waits_for = what;
         }
     }
 }
@@ -417,7 +417,7 @@ impl Tasks {
             slots: Vec::with_capacity(16),
             free: Vec::with_capacity(16),
             ready: Ready::new(),
-            current: None,
+            current: TaskKey::NONE,
             polls: 0,
             polls_before_this_instant: 0,
         }
@@ -490,6 +490,11 @@ impl Tasks {
             None if !slot.state.is_alive() => Ok(Err(TaskError::Aborted)),
             None => Err(slot.joiner.replace(waiter)),
         }
+    }
+
+    /// The machine whose task is being polled.
+    pub(crate) fn current_machine(&self) -> Option<u32> {
+        self.slots.get(self.current.index()).map(|slot| slot.machine)
     }
 
     /// The key of the task in a place.

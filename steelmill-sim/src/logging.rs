@@ -59,7 +59,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let place = run::with_current(|run| {
-            let machine = run.tasks.current.map_or(SCENARIO, |(_, machine)| machine);
+            let machine = run.tasks.current_machine().unwrap_or(SCENARIO);
             (run.now, run.hosts[machine].name.clone())
         });
         match place {

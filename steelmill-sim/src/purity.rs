@@ -39,7 +39,7 @@ mod linux {
     }
 
     fn machine(run: &Run) -> u32 {
-        run.tasks.current.map_or(SCENARIO, |(_, machine)| machine)
+        run.tasks.current_machine().unwrap_or(SCENARIO)
     }
 
     /// Stands in for getrandom(2).

@@ -221,8 +221,12 @@ fn wake_from_another_thread(key: TaskKey) {
 }
 
 /// Virtual nanoseconds of a duration; the far future where it does not fit.
+#[inline]
 pub(crate) fn nanos(duration: Duration) -> Nanos {
-    Nanos::try_from(duration.as_nanos()).map_or(FAR_FUTURE, |nanos| nanos.min(FAR_FUTURE))
+    let whole = duration.as_secs().saturating_mul(1_000_000_000);
+    whole
+        .saturating_add(u64::from(duration.subsec_nanos()))
+        .min(FAR_FUTURE)
 }
 
 /// "Never", with six years to add to before the numbers overflow.

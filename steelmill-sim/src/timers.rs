@@ -40,13 +40,23 @@ pub(crate) struct Timers<E> {
     slots: Vec<List>,
     entries: Vec<Entry<E>>,
     free: Vec<u32>,
+    /// What is due now and not taken yet: off the wheel, linked by `next`.
+    due: u32,
 }
 
 #[derive(Clone, Copy)]
 struct List {
     first: u32,
     last: u32,
+    /// Whether its entries may be due at different times.
+    is_mixed: bool,
 }
+
+const EMPTY: List = List {
+    first: NONE,
+    last: NONE,
+    is_mixed: false,
+};
 
 struct Entry<E> {
     at: Nanos,
@@ -76,6 +86,7 @@ impl<E> Timers<E> {
             slots: Vec::new(),
             entries: Vec::with_capacity(16),
             free: Vec::with_capacity(16),
+            due: NONE,
         }
     }
 
@@ -131,22 +142,17 @@ impl<E> Timers<E> {
         let (level, slot) = self.place(at);
         let mut last = NONE;
         if self.occupied[level] & 1 << slot != 0 {
-            last = std::mem::replace(&mut self.slots[level * SLOTS + slot].last, index);
-            self.entries[last as usize].next = index;
+            let list = &mut self.slots[level * SLOTS + slot];
+            last = std::mem::replace(&mut list.last, index);
+            let before = &mut self.entries[last as usize];
+            before.next = index;
+            list.is_mixed |= before.at != at;
         } else {
             if self.slots.len() <= level * SLOTS {
-                self.slots.resize(
-                    (level + 1) * SLOTS,
-                    List {
-                        first: NONE,
-                        last: NONE,
-                    },
-                );
+                self.slots.resize((level + 1) * SLOTS, EMPTY);
             }
-            self.slots[level * SLOTS + slot] = List {
-                first: index,
-                last: index,
-            };
+            let (first, last) = (index, index);
+            self.slots[level * SLOTS + slot] = List { first, last, ..EMPTY };
             self.occupied[level] |= 1 << slot;
             self.levels |= 1 << level;
         }
@@ -156,18 +162,21 @@ impl<E> Timers<E> {
 
     #[inline]
     fn unlink(&mut self, index: u32) {
+        debug_assert_eq!(
+            self.due, NONE,
+            "nothing is cancelled while what is due is being taken"
+        );
         let Entry {
             at, previous, next, ..
         } = self.entries[index as usize];
         let (level, slot) = self.place(at);
-        let list = &mut self.slots[level * SLOTS + slot];
         match self.entries.get_mut(previous as usize) {
             Some(before) => before.next = next,
-            None => list.first = next,
+            None => self.slots[level * SLOTS + slot].first = next,
         }
         match self.entries.get_mut(next as usize) {
             Some(after) => after.previous = previous,
-            None => list.last = previous,
+            None => self.slots[level * SLOTS + slot].last = previous,
         }
         if previous == NONE && next == NONE {
             self.vacate(level, slot);
@@ -195,12 +204,11 @@ impl<E> Timers<E> {
     #[inline]
     pub(crate) fn check(&mut self, id: TimerId, waiter: Waiter) -> (bool, Option<Waiter>) {
         let entry = &mut self.entries[id.index as usize];
-        if let What::Timer(waiting) = &mut entry.what
-            && entry.generation == id.generation
-        {
+        debug_assert_eq!(entry.generation, id.generation, "a timer is released once");
+        if let What::Timer(waiting) = &mut entry.what {
             return (false, waiting.replace(waiter));
         }
-        self.release(id);
+        self.free(id.index);
         (true, Some(waiter))
     }
 
@@ -225,7 +233,7 @@ impl<E> Timers<E> {
         loop {
             let (level, slot) = self.first_place()?;
             let list = self.slots[level * SLOTS + slot];
-            if level == 0 || list.first == list.last {
+            if !list.is_mixed {
                 return Some(self.entries[list.first as usize].at);
             }
             self.spread(level, slot, list);
@@ -262,24 +270,28 @@ impl<E> Timers<E> {
         }
     }
 
-    /// Takes the next event that is due at `now`, which [`next_at`](Self::next_at) told.
+    /// Takes the next event that is due at `now`, which [`next_at`](Self::next_at) told. All of them are to be taken
+    /// before anything is cancelled.
     #[inline]
     pub(crate) fn pop_due(&mut self, now: Nanos) -> Option<Due<E>> {
-        let (level, slot) = self.first_place()?;
-        let index = self.slots[level * SLOTS + slot].first;
-        let entry = &mut self.entries[index as usize];
-        if entry.at != now {
-            return None;
+        if self.due == NONE {
+            let (level, slot) = self.first_place()?;
+            let first = self.slots[level * SLOTS + slot].first;
+            if self.entries[first as usize].at != now {
+                return None;
+            }
+            self.vacate(level, slot);
+            self.due = first;
+            self.reached = now;
         }
+        let index = self.due;
+        let entry = &mut self.entries[index as usize];
+        self.due = entry.next;
         if let What::Timer(waiter) = &mut entry.what {
             let waiter = waiter.take();
             entry.what = What::Fired;
-            self.unlink(index);
-            self.reached = now;
             return Some(Due::Timer(waiter));
         }
-        self.unlink(index);
-        self.reached = now;
         match self.free(index) {
             What::Event(event) => Some(Due::Event(event)),
             What::Free | What::Timer(_) | What::Fired => unreachable!("only timers and events are linked"),

@@ -25,7 +25,7 @@ const PART_BITS: u32 = 20;
 const PART_MASK: u64 = (1 << PART_BITS) - 1;
 
 impl TaskKey {
-    /// No task's.
+    /// No task's: its index is past the end of every table.
     pub(crate) const NONE: Self = Self(u64::MAX);
 
     /// One more than the greatest index that fits.
