@@ -75,10 +75,7 @@ async fn addresses(network: &Network) -> io::Result<()> {
     assert_eq!((server.local_addr()?, server.peer_addr()?), (address, peer));
     drop(listener);
     let refused = network.connect(address).await;
-    assert_eq!(
-        refused.map_err(|error| error.kind()).err(),
-        Some(ErrorKind::ConnectionRefused)
-    );
+    assert_eq!(refused.map_err(|error| error.kind()).err(), Some(ErrorKind::ConnectionRefused));
     Ok(())
 }
 
@@ -91,10 +88,7 @@ async fn options(network: &Network) -> io::Result<()> {
     client.set_zero_linger()?;
     drop(client);
     let reset = server.read(&mut [0]).await;
-    assert_eq!(
-        reset.map_err(|error| error.kind()),
-        Err(ErrorKind::ConnectionReset)
-    );
+    assert_eq!(reset.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
     Ok(())
 }
 
@@ -129,10 +123,7 @@ async fn lines(network: &Network) -> io::Result<()> {
 async fn readiness(network: &Network) -> io::Result<()> {
     let (client, mut server) = connection(network).await?;
     let mut buffer = [0; 16];
-    assert_eq!(
-        client.try_read(&mut buffer).map_err(|error| error.kind()),
-        Err(ErrorKind::WouldBlock)
-    );
+    assert_eq!(client.try_read(&mut buffer).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     server.write_all(b"hello").await?;
     assert_eq!(client.peek(&mut buffer).await?, 5);
     let received = loop {
@@ -198,10 +189,7 @@ async fn owned_halves(network: &Network) -> io::Result<()> {
     read.readable().await?;
     assert!(read.peek(&mut [0; 4]).await? > 0);
     read.read_exact(&mut [0; 4]).await?;
-    assert_eq!(
-        read.try_read(&mut [0; 4]).map_err(|error| error.kind()),
-        Err(ErrorKind::WouldBlock)
-    );
+    assert_eq!(read.try_read(&mut [0; 4]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
 
     let client: TcpStream = read.reunite(write).map_err(io::Error::other)?;
     let (read, write) = client.into_split();
@@ -220,10 +208,7 @@ async fn datagrams(network: &Network) -> io::Result<()> {
     one.send_to(b"ping", to).await?;
     assert_eq!(other.peek_from(&mut buffer).await?, (4, from));
     assert_eq!(other.recv_from(&mut buffer).await?, (4, from));
-    assert_eq!(
-        other.try_recv_from(&mut buffer).map_err(|error| error.kind()),
-        Err(ErrorKind::WouldBlock)
-    );
+    assert_eq!(other.try_recv_from(&mut buffer).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     other.writable().await?;
     assert_eq!(other.try_send_to(b"pong", from)?, 4);
     let mut received = ReadBuf::new(&mut buffer);
@@ -241,10 +226,7 @@ async fn connected_datagrams(network: &Network) -> io::Result<()> {
     one.send(b"ping").await?;
     let mut buffer = [0; 16];
     assert_eq!(other.recv(&mut buffer).await?, 4);
-    assert_eq!(
-        other.try_recv(&mut buffer).map_err(|error| error.kind()),
-        Err(ErrorKind::WouldBlock)
-    );
+    assert_eq!(other.try_recv(&mut buffer).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     assert_eq!(other.try_send(b"pong")?, 4);
     one.readable().await?;
     assert_eq!(one.recv(&mut buffer).await?, 4);

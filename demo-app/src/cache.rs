@@ -5,7 +5,7 @@
 //! that argument stands on:
 //!
 //! * **It never goes back.** Of two things learned about a key, the one with the later date stays, in whatever order
-//!   they come. That holds for forgotten keys too: forgetting one raises [`forgotten`](Cache::forgotten) to its date,
+//!   they come. That holds for forgotten keys too: forgetting one raises the date of what was forgotten to its own,
 //!   and older news of any key is not learned any more.
 //! * **The lease is checked last.** A read looks a key up first and asks whether the lease still holds after that. The
 //!   other way round, a thread that pauses between the two would answer with what was true under a lease long gone.
@@ -65,11 +65,7 @@ impl Cache {
     /// What is known about `key`, as long as the lease holds.
     pub fn read(&self, key: &[u8]) -> Lookup {
         let lookup = self.known.get(key);
-        if self.term.holds(self.clock.now()) || self.canary {
-            lookup
-        } else {
-            Lookup::Over
-        }
+        if self.term.holds(self.clock.now()) || self.canary { lookup } else { Lookup::Over }
     }
 
     /// Takes note of what the store said about `key`.
@@ -104,9 +100,7 @@ impl Known {
     }
 
     fn get(&self, key: &[u8]) -> Lookup {
-        self.map
-            .get(key)
-            .map_or(Lookup::Unknown, |news| Lookup::Known(news.value.clone()))
+        self.map.get(key).map_or(Lookup::Unknown, |news| Lookup::Known(news.value.clone()))
     }
 
     fn learn(&self, key: &[u8], value: Option<Value>, as_of: u64) {
@@ -119,8 +113,7 @@ impl Known {
         match self.map.entry(key.into()) {
             Entry::Occupied(mut slot) if slot.get().as_of <= as_of => {
                 self.used.fetch_add(cost, SeqCst);
-                self.used
-                    .fetch_sub(self::cost(key, slot.get().value.as_ref()), SeqCst);
+                self.used.fetch_sub(self::cost(key, slot.get().value.as_ref()), SeqCst);
                 slot.insert(news);
             }
             Entry::Vacant(slot) if self.forgotten.load(SeqCst) <= as_of => {

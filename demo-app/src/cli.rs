@@ -18,14 +18,8 @@ const NAME: &str = "demo";
 
 /// Each daemon of the catalog, with one line about it.
 const DAEMONS: [(&str, &str); 3] = [
-    (
-        "store",
-        "the data, and the truth about it (127.0.0.1:6380 when it runs without a gateway)",
-    ),
-    (
-        "lease",
-        "says which gateway serves (127.0.0.1:6381 when it runs without a gateway)",
-    ),
+    ("store", "the data, and the truth about it (127.0.0.1:6380 when it runs without a gateway)"),
+    ("lease", "says which gateway serves (127.0.0.1:6381 when it runs without a gateway)"),
     (
         "gateway",
         "speaks RESP2 with Redis clients (127.0.0.1:6379); needs a store and a lease, here or elsewhere",
@@ -120,11 +114,7 @@ pub fn main() -> ExitCode {
         Format::Text => LogFormat::Text,
         Format::Json => LogFormat::Json,
     };
-    let options = Options {
-        name: NAME.to_owned(),
-        log,
-        ..Options::default()
-    };
+    let options = Options { name: NAME.to_owned(), log, ..Options::default() };
     runtime::run(options, |factory| assemble(factory, settings))
 }
 
@@ -142,9 +132,7 @@ impl Args {
     fn settings(&self) -> Settings {
         for (name, address) in &self.listen {
             if !self.daemons.contains(name) {
-                usage(&format!(
-                    "--listen {name}={address}, but {name} is not among --daemons"
-                ));
+                usage(&format!("--listen {name}={address}, but {name} is not among --daemons"));
             }
         }
         for (name, address) in &self.connect {
@@ -159,10 +147,7 @@ impl Args {
             listen: self.listen.iter().cloned().collect(),
             connect: self.connect.iter().cloned().collect(),
             lease_ttl: self.lease_ttl,
-            clients: ClientLimits {
-                connections: self.max_clients,
-                ..ClientLimits::default()
-            },
+            clients: ClientLimits { connections: self.max_clients, ..ClientLimits::default() },
             ..Settings::default()
         }
     }
@@ -177,10 +162,7 @@ fn daemon(name: &str) -> Result<String, String> {
     let known: Vec<_> = catalog().names().collect();
     match known.contains(&name) {
         true => Ok(name.to_owned()),
-        false => Err(format!(
-            "no daemon is called {name:?}; there are: {}",
-            known.join(", ")
-        )),
+        false => Err(format!("no daemon is called {name:?}; there are: {}", known.join(", "))),
     }
 }
 
@@ -191,18 +173,14 @@ fn place(text: &str) -> Result<(String, String), String> {
     if host.is_empty() {
         return Err(format!("there is no host before the port; {example}"));
     }
-    port.parse::<u16>()
-        .map_err(|_| format!("{port:?} is not a port (0 to 65535); {example}"))?;
+    port.parse::<u16>().map_err(|_| format!("{port:?} is not a port (0 to 65535); {example}"))?;
     Ok((daemon(name)?, address.to_owned()))
 }
 
 fn time(text: &str) -> Result<Duration, String> {
     let millis = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(millis), _) => millis.parse().ok(),
-        (None, Some(seconds)) => seconds
-            .parse::<u64>()
-            .ok()
-            .and_then(|seconds| seconds.checked_mul(1000)),
+        (None, Some(seconds)) => seconds.parse::<u64>().ok().and_then(|seconds| seconds.checked_mul(1000)),
         (None, None) => None,
     };
     let time = Duration::from_millis(millis.ok_or("write for example 3s or 500ms")?);
@@ -228,10 +206,7 @@ mod tests {
 
     #[test]
     fn a_place_is_a_name_and_an_address() {
-        assert_eq!(
-            place("store=[::1]:7000"),
-            Ok(("store".into(), "[::1]:7000".into()))
-        );
+        assert_eq!(place("store=[::1]:7000"), Ok(("store".into(), "[::1]:7000".into())));
         assert!(place("store").is_err_and(|why| why.contains("NAME=HOST:PORT")));
         assert!(place("store=7000").is_err_and(|why| why.contains("NAME=HOST:PORT")));
         assert!(place("store=:7000").is_err_and(|why| why.contains("no host")));
@@ -243,17 +218,9 @@ mod tests {
     fn a_time_has_a_unit_and_bounds() {
         assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(time("3s"), Ok(Duration::from_secs(3)));
-        for wrong in [
-            "3",
-            "",
-            "s",
-            "-1s",
-            "1m",
-            "1ms",
-            "61s",
-            "99999999999999999999s",
-            "18446744073709551615s",
-        ] {
+        for wrong in
+            ["3", "", "s", "-1s", "1m", "1ms", "61s", "99999999999999999999s", "18446744073709551615s"]
+        {
             assert!(time(wrong).is_err(), "{wrong}");
         }
     }

@@ -27,11 +27,8 @@ use crate::world::sim::{Machine, Sim, cli};
 use client::{Client, Demand};
 
 /// The gateways' machines, and where clients find them.
-const GATEWAYS: [(&str, &str); 3] = [
-    ("gateway-1", "gateway-1:6379"),
-    ("gateway-2", "gateway-2:6379"),
-    ("gateway-3", "gateway-3:6379"),
-];
+const GATEWAYS: [(&str, &str); 3] =
+    [("gateway-1", "gateway-1:6379"), ("gateway-2", "gateway-2:6379"), ("gateway-3", "gateway-3:6379")];
 const CLIENTS: [&str; 4] = ["client-1", "client-2", "client-3", "client-4"];
 
 /// What every seed must have been through, or it proves little.
@@ -63,14 +60,8 @@ struct CommandLine {
 pub fn main() -> ExitCode {
     let args = CommandLine::parse();
     let canary = args.canary;
-    let command = if canary {
-        "cargo xtask sim --canary"
-    } else {
-        "cargo xtask sim"
-    };
-    cli::main(&args.campaign, "demo cluster", command, move |sim| {
-        scenario(sim, canary)
-    })
+    let command = if canary { "cargo xtask sim --canary" } else { "cargo xtask sim" };
+    cli::main(&args.campaign, "demo cluster", command, move |sim| scenario(sim, canary))
 }
 
 async fn scenario(sim: Sim, canary: bool) -> Result {
@@ -79,13 +70,7 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
     let completed = || cluster.demand.completed.iter().map(Cell::get);
     let mut running = Vec::new();
     for (index, machine) in cluster.clients.iter().enumerate() {
-        let client = Client::new(
-            sim,
-            index,
-            machine.clone(),
-            history.clone(),
-            cluster.demand.clone(),
-        );
+        let client = Client::new(sim, index, machine.clone(), history.clone(), cluster.demand.clone());
         running.push(machine.spawn("client", client.run()));
     }
 
@@ -96,21 +81,14 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
                 && completed().sum::<u64>() >= COMPLETED_MIN
                 && cluster.lease_daemon.changes() >= LEASE_CHANGES_MIN
     };
-    let (one, other) = futures::try_join!(
-        faults::trouble(&cluster, enough),
-        faults::trouble(&cluster, enough)
-    )?;
+    let (one, other) =
+        futures::try_join!(faults::trouble(&cluster, enough), faults::trouble(&cluster, enough))?;
     let faults = one + other;
 
     let before: Vec<u64> = completed().collect();
     let behind = || {
-        let progress = completed()
-            .zip(&before)
-            .map(|(completed, before)| completed - before);
-        CLIENTS
-            .iter()
-            .zip(progress)
-            .find(|(_, progress)| *progress < PROGRESS)
+        let progress = completed().zip(&before).map(|(completed, before)| completed - before);
+        CLIENTS.iter().zip(progress).find(|(_, progress)| *progress < PROGRESS)
     };
     let healed = sim.elapsed();
     while let Some((client, progress)) = behind() {
@@ -140,19 +118,9 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
     sim.count("operations of unknown outcome", history.open() as u64);
     sim.count("lease changes", changes);
     sim.count("faults", faults);
-    history
-        .check()
-        .into_result()
-        .map_err(|verdict| anyhow!("{verdict}"))?;
-    ensure!(
-        completed >= COMPLETED_MIN,
-        "only {} operations were completed",
-        completed
-    );
-    ensure!(
-        changes >= LEASE_CHANGES_MIN,
-        "the lease changed hands only {changes} times"
-    );
+    history.check().into_result().map_err(|verdict| anyhow!("{verdict}"))?;
+    ensure!(completed >= COMPLETED_MIN, "only {} operations were completed", completed);
+    ensure!(changes >= LEASE_CHANGES_MIN, "the lease changed hands only {changes} times");
     ensure!(faults >= FAULTS_MIN, "there were only {faults} faults");
     Ok(())
 }
@@ -220,10 +188,7 @@ mod tests {
 
     #[test]
     fn no_client_is_told_anything_wrong() {
-        Campaign::new(|sim| scenario(sim, false))
-            .name("demo cluster")
-            .seeds(20)
-            .check();
+        Campaign::new(|sim| scenario(sim, false)).name("demo cluster").seeds(20).check();
     }
 
     #[test]

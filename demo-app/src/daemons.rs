@@ -10,10 +10,7 @@ use crate::store::Store;
 
 /// The daemons by name.
 pub fn catalog() -> Catalog {
-    Catalog::new()
-        .add::<Store>(Store::NAME)
-        .add::<Lease>(Lease::NAME)
-        .add::<Gateway>(gateway::NAME)
+    Catalog::new().add::<Store>(Store::NAME).add::<Lease>(Lease::NAME).add::<Gateway>(gateway::NAME)
 }
 
 /// Puts the daemons of `settings` together.

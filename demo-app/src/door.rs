@@ -41,11 +41,7 @@ impl Door {
         let listener = network.bind(address).await.with_context(|| {
             format!("{daemon} needs an address of its own; choose one with --listen {daemon}=HOST:PORT")
         })?;
-        let door = Self {
-            listener,
-            limit,
-            places: Arc::new(Semaphore::new(limit)),
-        };
+        let door = Self { listener, limit, places: Arc::new(Semaphore::new(limit)) };
         tracing::info!("{daemon} listens on {}", door.address()?);
         Ok(door)
     }

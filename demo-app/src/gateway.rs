@@ -82,11 +82,7 @@ impl Daemon for Gateway {
         let address = self.settings.listen(NAME, ADDRESS);
         let door = Door::open(&self.network, NAME, &address, self.settings.clients.connections).await?;
         // As it was written, because a name may mean more to clients than what it stands for here; but port 0 means nothing.
-        self.holder.set(if address.ends_with(":0") {
-            door.address()?.to_string()
-        } else {
-            address
-        })?;
+        self.holder.set(if address.ends_with(":0") { door.address()?.to_string() } else { address })?;
         self.door.set(door)
     }
 
@@ -143,9 +139,9 @@ impl Gateway {
     fn tenure(&self) -> Result<Arc<Tenure>, Refusal> {
         match &*self.standing.borrow() {
             Standing::Holds(tenure) => Ok(tenure.clone()),
-            Standing::Waits(leader) => Err(Refusal::NotLeader {
-                leader: leader.as_deref().map(|leader| leader.into()),
-            }),
+            Standing::Waits(leader) => {
+                Err(Refusal::NotLeader { leader: leader.as_deref().map(|leader| leader.into()) })
+            }
         }
     }
 
@@ -167,24 +163,12 @@ impl Gateway {
                     ("lease_link", up(self.lease.is_up())),
                 ],
             ),
-            (
-                "Clients",
-                vec![(
-                    "connected_clients",
-                    self.door.get().map_or(0, Door::inside).to_string(),
-                )],
-            ),
-            (
-                "Lease",
-                vec![("lease_left_ms", left.as_millis().to_string()), standing],
-            ),
+            ("Clients", vec![("connected_clients", self.door.get().map_or(0, Door::inside).to_string())]),
+            ("Lease", vec![("lease_left_ms", left.as_millis().to_string()), standing]),
             (
                 "Stats",
                 vec![
-                    (
-                        "total_commands_processed",
-                        self.counters.commands.get().to_string(),
-                    ),
+                    ("total_commands_processed", self.counters.commands.get().to_string()),
                     ("keyspace_hits", self.counters.hits.get().to_string()),
                     ("keyspace_misses", self.counters.misses.get().to_string()),
                 ],

@@ -48,10 +48,7 @@ pub struct Lease {
 impl Daemon for Lease {
     fn build(factory: &mut Factory) -> Result<Self> {
         let clock = factory.get::<Clock>()?;
-        let since_1970 = clock
-            .wall()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_1970 = clock.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let last_token = u64::try_from(since_1970.as_micros()).unwrap_or(0);
         Ok(Self {
             clock,
@@ -82,10 +79,7 @@ impl Service for Lease {
     fn answer(&self, request: Request<'_>) -> Reply {
         let reply = self.table().answer(self.clock.now(), request);
         if let (Command::Acquire { holder, .. }, Reply::Granted { token, ttl }) = (request.command, &reply) {
-            tracing::info!(
-                "the lease {} goes to {holder} for {ttl:?}, token {token}",
-                request.name
-            );
+            tracing::info!("the lease {} goes to {holder} for {ttl:?}, token {token}", request.name);
         }
         reply
     }
@@ -113,13 +107,7 @@ mod tests {
         let drift = f64::from(DRIFT_MAX_PPM) / 1e6;
         let holder_done_after = safe_part(ttl).as_secs_f64() / (1.0 - drift);
         let lease_over_after = ttl.as_secs_f64() / (1.0 + drift);
-        assert!(
-            holder_done_after <= lease_over_after,
-            "{holder_done_after} {lease_over_after}"
-        );
-        assert!(
-            holder_done_after > lease_over_after * 0.9999,
-            "no more is given away than must be"
-        );
+        assert!(holder_done_after <= lease_over_after, "{holder_done_after} {lease_over_after}");
+        assert!(holder_done_after > lease_over_after * 0.9999, "no more is given away than must be");
     }
 }

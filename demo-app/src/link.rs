@@ -171,11 +171,7 @@ impl<S: Service> Remote<S> {
         write_frame(&mut frame, request);
         let length = frame.len();
         let (reply, receiver) = oneshot::channel();
-        let job = Job {
-            frame,
-            asked: self.clock.now(),
-            reply,
-        };
+        let job = Job { frame, asked: self.clock.now(), reply };
         self.queued.fetch_add(length, Ordering::Relaxed);
         self.queue.try_send(job).map_err(|_| {
             self.queued.fetch_sub(length, Ordering::Relaxed);
@@ -217,9 +213,7 @@ impl<S: Service> Remote<S> {
     }
 
     async fn connect(&self, jobs: &mut mpsc::Receiver<Job<S>>) -> Result<TcpStream> {
-        let connecting = self
-            .clock
-            .timeout(REPLY_LIMIT, self.network.connect(&self.address));
+        let connecting = self.clock.timeout(REPLY_LIMIT, self.network.connect(&self.address));
         let stream = self.refuse_until(jobs, connecting).await??;
         stream.set_nodelay(true)?;
         Ok(stream)

@@ -3,10 +3,7 @@
 //! `store` keeps the data, `lease` says which gateway serves, `gateway` talks to clients. They run in one process or in
 //! many, on real sockets or as a simulated cluster, and do not know which.
 #![forbid(unsafe_code)]
-#![expect(
-    unreachable_pub,
-    reason = "a program has no API; `pub` says which items other files use"
-)]
+#![expect(unreachable_pub, reason = "a program has no API; `pub` says which items other files use")]
 
 mod world; // the world this binary is built for
 

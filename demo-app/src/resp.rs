@@ -31,12 +31,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            argument: 1 << 20,
-            arguments: 1024,
-            command: 4 << 20,
-            inline: 16 * 1024,
-        }
+        Self { argument: 1 << 20, arguments: 1024, command: 4 << 20, inline: 16 * 1024 }
     }
 }
 
@@ -77,12 +72,7 @@ struct Partial {
 impl Requests {
     /// A parser for one connection.
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            inbox: Inbox::default(),
-            partial: Partial::default(),
-            returned: 0,
-        }
+        Self { limits, inbox: Inbox::default(), partial: Partial::default(), returned: 0 }
     }
 
     /// Where to read into; ask only when [`next`](Self::next) has said that nothing is complete.
@@ -116,10 +106,7 @@ impl Requests {
                 continue;
             }
             self.returned = length;
-            return Ok(Some(Arguments {
-                bytes: self.inbox.unread(),
-                ranges: &self.partial.arguments,
-            }));
+            return Ok(Some(Arguments { bytes: self.inbox.unread(), ranges: &self.partial.arguments }));
         }
         Ok(None)
     }
@@ -205,10 +192,7 @@ impl Partial {
             return Ok(None);
         };
         let digits = &bytes[line][1..];
-        match std::str::from_utf8(digits)
-            .ok()
-            .and_then(|digits| digits.parse().ok())
-        {
+        match std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) {
             Some(number) => Ok(Some(number)),
             None => malformed(format!("invalid length '{}'", digits.escape_ascii())),
         }
@@ -228,14 +212,8 @@ impl Partial {
         };
         let start = line.start;
         let text = &bytes[line];
-        if let Some(odd) = text
-            .iter()
-            .find(|byte| byte.is_ascii_control() && **byte != b'\t')
-        {
-            return malformed(format!(
-                "'{}' in a command written as one line",
-                odd.escape_ascii()
-            ));
+        if let Some(odd) = text.iter().find(|byte| byte.is_ascii_control() && **byte != b'\t') {
+            return malformed(format!("'{}' in a command written as one line", odd.escape_ascii()));
         }
         // A browser can be made to send these to any port of its own host; see CVE-2016-10517 of Redis.
         if text.starts_with(b"POST ") || text.starts_with(b"Host:") {
@@ -265,19 +243,14 @@ impl Partial {
         too_long: &str,
     ) -> Result<Option<Range<usize>>, Malformed> {
         let from = self.scanned.max(self.at);
-        let end = bytes[from..]
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map(|position| from + position);
+        let end = bytes[from..].iter().position(|byte| *byte == b'\n').map(|position| from + position);
         self.scanned = end.unwrap_or(bytes.len());
         if self.scanned - self.at > limit {
             return malformed(too_long);
         }
         let Some(end) = end else { return Ok(None) };
         let start = std::mem::replace(&mut self.at, end + 1);
-        let line = bytes[start..end]
-            .strip_suffix(b"\r")
-            .unwrap_or(&bytes[start..end]);
+        let line = bytes[start..end].strip_suffix(b"\r").unwrap_or(&bytes[start..end]);
         Ok(Some(start..start + line.len()))
     }
 }
@@ -302,10 +275,7 @@ impl<'a> Arguments<'a> {
 
     /// All of them from `first` on.
     pub fn from(&self, first: usize) -> Arguments<'a> {
-        Arguments {
-            bytes: self.bytes,
-            ranges: self.ranges.get(first..).unwrap_or_default(),
-        }
+        Arguments { bytes: self.bytes, ranges: self.ranges.get(first..).unwrap_or_default() }
     }
 
     /// All of them in order.
@@ -406,23 +376,13 @@ mod tests {
 
     /// Feeds `pieces` one after the other; the commands they make, or why they make none.
     fn commands(pieces: &[&[u8]]) -> Result<Vec<Vec<String>>, Malformed> {
-        let limits = Limits {
-            argument: 100,
-            arguments: 5,
-            command: 150,
-            inline: 40,
-        };
+        let limits = Limits { argument: 100, arguments: 5, command: 150, inline: 40 };
         let mut requests = Requests::new(limits);
         let mut commands = Vec::new();
         for piece in pieces {
             requests.space().extend_from_slice(piece);
             while let Some(arguments) = requests.next()? {
-                commands.push(
-                    arguments
-                        .iter()
-                        .map(|word| String::from_utf8_lossy(word).into())
-                        .collect(),
-                );
+                commands.push(arguments.iter().map(|word| String::from_utf8_lossy(word).into()).collect());
             }
         }
         Ok(commands)
@@ -436,22 +396,10 @@ mod tests {
     fn a_command_is_the_same_however_it_is_cut() {
         let bytes = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nv\r\n*v\r\nPING  twice\r\n\r\n*0\r\n*1\r\n$0\r\n\r\n*-1\r\nGET k\n";
         let whole = commands(&[bytes]).expect("well-formed");
-        assert_eq!(
-            whole,
-            [
-                vec!["SET", "k", "v\r\n*v"],
-                vec!["PING", "twice"],
-                vec![""],
-                vec!["GET", "k"]
-            ]
-        );
+        assert_eq!(whole, [vec!["SET", "k", "v\r\n*v"], vec!["PING", "twice"], vec![""], vec!["GET", "k"]]);
         for cut in 0..bytes.len() {
             let (left, right) = bytes.split_at(cut);
-            assert_eq!(
-                commands(&[left, right]).expect("well-formed"),
-                whole,
-                "cut at {cut}"
-            );
+            assert_eq!(commands(&[left, right]).expect("well-formed"), whole, "cut at {cut}");
         }
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         assert_eq!(commands(&single).expect("well-formed"), whole);
@@ -512,9 +460,7 @@ mod tests {
         for _ in 0..20_000 {
             let mut bytes = Vec::new();
             for _ in 0..24 {
-                state = state
-                    .wrapping_mul(6364136223846793005)
-                    .wrapping_add(1442695040888963407);
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 bytes.push(b"*$\r\n0123-+aZ \xff"[(state >> 33) as usize % 14]);
             }
             let _ = commands(&[&bytes[..9], &bytes[9..]]);

@@ -57,9 +57,7 @@ impl Entrance {
     /// Listens, if there is an entrance.
     pub async fn open<S: Service>(&self) -> Result {
         match &self.address {
-            Some(address) => self
-                .door
-                .set(Door::open(&self.network, S::NAME, address, CONNECTIONS).await?),
+            Some(address) => self.door.set(Door::open(&self.network, S::NAME, address, CONNECTIONS).await?),
             None => Ok(()),
         }
     }
@@ -72,10 +70,7 @@ impl Entrance {
         };
         while let Some(Visitor { stream, peer, place }) = door.next(scope, &self.clock).await {
             if place.is_none() {
-                tracing::warn!(
-                    "{} turned {peer} away: {CONNECTIONS} gateways are connected",
-                    S::NAME
-                );
+                tracing::warn!("{} turned {peer} away: {CONNECTIONS} gateways are connected", S::NAME);
                 continue;
             }
             let (service, clock, connection_scope) = (service.clone(), self.clock.share(), scope.clone());

@@ -41,10 +41,7 @@ impl Default for Settings {
 impl Settings {
     /// Where `daemon` listens when it must, `default` unless the command line says otherwise.
     pub fn listen(&self, daemon: &str, default: &'static str) -> String {
-        self.listen
-            .get(daemon)
-            .cloned()
-            .unwrap_or_else(|| default.to_owned())
+        self.listen.get(daemon).cloned().unwrap_or_else(|| default.to_owned())
     }
 
     /// Where `daemon` listens for gateways of other processes, if it does.

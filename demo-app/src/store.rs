@@ -36,10 +36,7 @@ pub struct Store {
 impl Daemon for Store {
     fn build(factory: &mut Factory) -> Result<Self> {
         let hasher = Keyed::draw(&*factory.get::<Entropy>()?);
-        Ok(Self {
-            data: Data::new(hasher, MEMORY),
-            entrance: Entrance::build::<Self>(factory, ADDRESS)?,
-        })
+        Ok(Self { data: Data::new(hasher, MEMORY), entrance: Entrance::build::<Self>(factory, ADDRESS)? })
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result {
@@ -51,10 +48,7 @@ impl Daemon for Store {
     }
 
     async fn stop(&self, _scope: &Scope) -> Result {
-        tracing::info!(
-            "forgets {} keys: nothing is kept beyond the process yet",
-            self.data.len()
-        );
+        tracing::info!("forgets {} keys: nothing is kept beyond the process yet", self.data.len());
         Ok(())
     }
 }

@@ -74,9 +74,7 @@ impl Frames {
         };
         let length = usize::try_from(u32::from_be_bytes(*prefix)).expect("usize has at least 32 bits");
         if length > BODY_MAX {
-            return Err(Malformed(format!(
-                "a frame of {length} bytes, at most {BODY_MAX} are taken"
-            )));
+            return Err(Malformed(format!("a frame of {length} bytes, at most {BODY_MAX} are taken")));
         }
         let end = PREFIX + length;
         if self.inbox.unread().len() < end {
@@ -128,10 +126,8 @@ pub struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     fn split(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (field, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or_else(|| Malformed("a message ends too early".into()))?;
+        let (field, rest) =
+            self.0.split_at_checked(length).ok_or_else(|| Malformed("a message ends too early".into()))?;
         self.0 = rest;
         Ok(field)
     }
@@ -150,9 +146,7 @@ impl<'a> Fields<'a> {
     /// The message has ended.
     pub fn number(&mut self) -> Result<u64, Malformed> {
         let bytes = self.split(8)?;
-        Ok(bytes
-            .iter()
-            .fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        Ok(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     /// A byte string.
@@ -219,11 +213,7 @@ pub(crate) mod tests {
                     notes.push((number, text.to_owned()));
                 }
             }
-            assert_eq!(
-                notes,
-                [(7, "seven".to_owned()), (u64::MAX, String::new())],
-                "cut at {cut}"
-            );
+            assert_eq!(notes, [(7, "seven".to_owned()), (u64::MAX, String::new())], "cut at {cut}");
             assert!(frames.is_empty());
         }
     }

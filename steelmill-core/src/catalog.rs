@@ -41,14 +41,8 @@ impl Catalog {
     #[must_use]
     #[expect(clippy::should_implement_trait, reason = "it adds a name, not a number")]
     pub fn add<T: Daemon>(mut self, name: &'static str) -> Self {
-        assert!(
-            self.names().all(|taken| taken != name),
-            "two daemons are called {name:?}"
-        );
-        self.entries.push(Entry {
-            name,
-            build: Factory::with::<T>,
-        });
+        assert!(self.names().all(|taken| taken != name), "two daemons are called {name:?}");
+        self.entries.push(Entry { name, build: Factory::with::<T> });
         self
     }
 

@@ -32,9 +32,7 @@ impl<T> SetOnce<T> {
     /// # Errors
     /// When it is set already; the first value stays.
     pub fn set(&self, value: T) -> Result {
-        self.0
-            .set(value)
-            .map_err(|_| anyhow::anyhow!("{} was set already", label::<T>()))
+        self.0.set(value).map_err(|_| anyhow::anyhow!("{} was set already", label::<T>()))
     }
 
     /// The value.

@@ -53,11 +53,7 @@ pub trait Clock: Daemon {
     /// When `period` is zero.
     fn interval(&self, period: Duration) -> Interval<'_, Self> {
         assert!(!period.is_zero(), "an interval needs a period above zero");
-        Interval {
-            clock: self,
-            next: self.now(),
-            period,
-        }
+        Interval { clock: self, next: self.now(), period }
     }
 }
 

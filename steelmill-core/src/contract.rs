@@ -15,10 +15,7 @@
 //! Rules for a behaviour: it uses the traits of this crate and tokio's `AsyncReadExt` and `AsyncWriteExt`, and tasks and
 //! waits only from the world. It waits for things to *happen* without a limit; only to see that something does *not*
 //! happen does it wait for `A_WHILE`.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a behaviour is a test: panicking is how it reports"
-)]
+#![allow(clippy::unwrap_used, reason = "a behaviour is a test: panicking is how it reports")]
 #![allow(missing_docs, reason = "a behaviour's name is the sentence it checks")]
 
 pub mod clock;
@@ -272,22 +269,12 @@ mod tests {
         let mut found = 0;
         for file in fs::read_dir(folder).unwrap() {
             let path = file.unwrap().path();
-            for behaviour in fs::read_to_string(&path)
-                .unwrap()
-                .split("\npub async fn ")
-                .skip(1)
-            {
+            for behaviour in fs::read_to_string(&path).unwrap().split("\npub async fn ").skip(1) {
                 let name: String = behaviour.chars().take_while(is_name).collect();
-                assert!(
-                    list.contains(name.as_str()),
-                    "{name} of {path:?} is missing in contract_tests!"
-                );
+                assert!(list.contains(name.as_str()), "{name} of {path:?} is missing in contract_tests!");
                 found += 1;
             }
         }
-        assert!(
-            found > 100,
-            "found only {found} behaviours: does this test still know where they are?"
-        );
+        assert!(found > 100, "found only {found} behaviours: does this test still know where they are?");
     }
 }

@@ -27,10 +27,7 @@ pub(crate) struct WorldDriver<W: World> {
 
 impl<W: World> WorldDriver<W> {
     pub(crate) fn new(world: &W) -> Self {
-        WorldDriver {
-            clock: world.clock(),
-            spawner: world.spawner(),
-        }
+        WorldDriver { clock: world.clock(), spawner: world.spawner() }
     }
 }
 

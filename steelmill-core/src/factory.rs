@@ -231,10 +231,7 @@ impl Factory {
 // Building and sharing.
 impl Factory {
     fn new(path: Arc<str>, driver: Arc<dyn Driver>, deadlines: Deadlines, values: Values) -> Factory {
-        let setup = Frame {
-            label: Label::Borrowed("the setup"),
-            ..Frame::default()
-        };
+        let setup = Frame { label: Label::Borrowed("the setup"), ..Frame::default() };
         Factory {
             path,
             driver,
@@ -334,11 +331,7 @@ impl Factory {
             return None;
         }
         let place = Place::Shared(u32::try_from(self.shared.len()).ok()?);
-        let shared = Shared {
-            daemon: slot_there.daemon.clone(),
-            level,
-            slot,
-        };
+        let shared = Shared { daemon: slot_there.daemon.clone(), level, slot };
         self.shared.push(shared);
         self.insert(key, place);
         Some(place)
@@ -424,13 +417,7 @@ impl Factory {
     }
 
     fn insert(&mut self, key: Key, place: Place) {
-        self.lookup.insert(
-            key,
-            Known {
-                place,
-                asked_by: None,
-            },
-        );
+        self.lookup.insert(key, Known { place, asked_by: None });
     }
 
     /// Gives a ref to the asker, who depends on it from now on.
@@ -470,11 +457,7 @@ impl Factory {
             bail!("{path}: {label} cannot be {what}: it is being built");
         }
         for known in self.lookup.values() {
-            let Known {
-                place: Place::Shared(index),
-                asked_by: Some(asker),
-            } = known
-            else {
+            let Known { place: Place::Shared(index), asked_by: Some(asker) } = known else {
                 continue;
             };
             let shared = &self.shared[*index as usize];
@@ -500,17 +483,10 @@ impl Factory {
 fn replaces(lookup: &Lookup, values: &Values, made_from: &[Key]) -> bool {
     let is_own = |known: &Known| matches!(known.place, Place::Own(_));
     if lookup.len() + values.own_keys().len() <= made_from.len() {
-        let daemons = lookup
-            .iter()
-            .filter(|(_, known)| is_own(known))
-            .map(|(key, _)| key);
-        daemons
-            .chain(values.own_keys())
-            .any(|key| made_from.binary_search(key).is_ok())
+        let daemons = lookup.iter().filter(|(_, known)| is_own(known)).map(|(key, _)| key);
+        daemons.chain(values.own_keys()).any(|key| made_from.binary_search(key).is_ok())
     } else {
-        made_from
-            .iter()
-            .any(|key| lookup.get(key).is_some_and(is_own) || values.has_own(*key))
+        made_from.iter().any(|key| lookup.get(key).is_some_and(is_own) || values.has_own(*key))
     }
 }
 

@@ -25,21 +25,14 @@ pub(crate) struct GraphNode {
 
 impl Graph {
     pub(crate) fn new(name: &str, nodes: Vec<GraphNode>) -> Self {
-        Graph {
-            name: name.to_owned(),
-            nodes,
-        }
+        Graph { name: name.to_owned(), nodes }
     }
 
     /// The graph in Graphviz's language; arrows point from a daemon to what it depends on.
     pub fn to_dot(&self) -> String {
         let mut text = format!("digraph {:?} {{\n", self.name);
         for (id, node) in self.nodes.iter().enumerate() {
-            let style = if node.owner.is_some() {
-                ", style=dashed"
-            } else {
-                ""
-            };
+            let style = if node.owner.is_some() { ", style=dashed" } else { "" };
             let _ = writeln!(text, "    n{id} [label={:?}{style}];", node.title());
         }
         for (from, to) in self.edges() {
@@ -89,11 +82,7 @@ mod tests {
         };
         Graph::new(
             "demo/a",
-            vec![
-                node("Clock", Some("demo"), &[]),
-                node("Store<X>", None, &[0]),
-                node("Api", None, &[0, 1]),
-            ],
+            vec![node("Clock", Some("demo"), &[]), node("Store<X>", None, &[0]), node("Api", None, &[0, 1])],
         )
     }
 

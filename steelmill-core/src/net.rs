@@ -71,22 +71,12 @@ pub struct AddressError {
 impl AddressError {
     /// Of listening for connections or datagrams.
     pub fn listen(address: SocketAddr, cause: io::Error) -> io::Error {
-        AddressError {
-            attempt: "listen on",
-            address,
-            cause,
-        }
-        .into()
+        AddressError { attempt: "listen on", address, cause }.into()
     }
 
     /// Of opening a connection.
     pub fn connect(address: SocketAddr, cause: io::Error) -> io::Error {
-        AddressError {
-            attempt: "connect to",
-            address,
-            cause,
-        }
-        .into()
+        AddressError { attempt: "connect to", address, cause }.into()
     }
 
     /// The address.
@@ -249,10 +239,7 @@ pub trait TcpStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
     /// Borrows the two directions at once.
     fn split(
         &mut self,
-    ) -> (
-        impl AsyncRead + Send + Sync + Unpin + '_,
-        impl AsyncWrite + Send + Sync + Unpin + '_,
-    );
+    ) -> (impl AsyncRead + Send + Sync + Unpin + '_, impl AsyncWrite + Send + Sync + Unpin + '_);
 
     /// Waits for data and copies it without taking it.
     ///

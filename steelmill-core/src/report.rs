@@ -37,9 +37,7 @@ impl Report {
 
     /// Those of the failures that are about a deadline that passed.
     pub fn overstayed(&self) -> impl Iterator<Item = &Failure> {
-        self.failures
-            .iter()
-            .filter(|failure| failure.error.is::<Overstayed>())
+        self.failures.iter().filter(|failure| failure.error.is::<Overstayed>())
     }
 
     /// How many more tasks failed than are listed: a factory keeps the first [`TASK_FAILURES_LISTED`], and logs all.
@@ -66,13 +64,7 @@ pub const TASK_FAILURES_LISTED: usize = 32;
 
 impl Report {
     pub(crate) fn new(path: Arc<str>) -> Self {
-        Report {
-            path,
-            failures: Vec::new(),
-            unlisted: 0,
-            retained: Vec::new(),
-            held: 0,
-        }
+        Report { path, failures: Vec::new(), unlisted: 0, retained: Vec::new(), held: 0 }
     }
 
     /// A report about the factory as a whole.
@@ -98,11 +90,7 @@ impl Report {
     }
 
     pub(crate) fn add_task(&mut self, daemon: &str, task: &'static str, error: Error) {
-        let listed = self
-            .failures
-            .iter()
-            .filter(|failure| failure.task.is_some())
-            .count();
+        let listed = self.failures.iter().filter(|failure| failure.task.is_some()).count();
         if listed >= TASK_FAILURES_LISTED && !error.is::<Overstayed>() {
             self.unlisted += 1;
             return;
@@ -114,10 +102,7 @@ impl Report {
     }
 
     pub(crate) fn add_retained(&mut self, daemon: &str, refs: usize) {
-        self.retained.push(Retained {
-            daemon: daemon.to_owned(),
-            refs,
-        });
+        self.retained.push(Retained { daemon: daemon.to_owned(), refs });
     }
 
     pub(crate) fn set_held(&mut self, held: usize) {
@@ -172,13 +157,7 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure {
-            factory,
-            daemon,
-            phase,
-            task,
-            error,
-        } = self;
+        let Failure { factory, daemon, phase, task, error } = self;
         match task {
             _ if daemon.is_empty() => write!(f, "{factory}: {error:#}"),
             Some(task) => write!(f, "{factory}: {daemon}: task {task:?} failed: {error:#}"),

@@ -83,12 +83,7 @@ impl Scope {
     {
         if !self.0.tasks.admit(name) {
             let (factory, daemon) = (self.path(), self.daemon());
-            tracing::warn!(
-                factory,
-                daemon,
-                task = name,
-                "refused a task: its daemon has ended"
-            );
+            tracing::warn!(factory, daemon, task = name, "refused a task: its daemon has ended");
             return;
         }
         let span = tracing::info_span!(parent: &self.0.span, "task", name);

@@ -43,22 +43,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
             return;
         }
         let mut line = level.to_string();
-        for span in context
-            .event_scope(event)
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .iter()
-            .rev()
-        {
+        for span in context.event_scope(event).into_iter().flatten().collect::<Vec<_>>().iter().rev() {
             let extensions = span.extensions();
-            write!(
-                line,
-                " [{}{}]",
-                span.name(),
-                extensions.get::<Fields>().unwrap().0
-            )
-            .unwrap();
+            write!(line, " [{}{}]", span.name(), extensions.get::<Fields>().unwrap().0).unwrap();
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
@@ -71,10 +58,7 @@ fn log_of(story: impl AsyncFnOnce() -> Result) -> Vec<String> {
     let (sender, mut lines) = unbounded_channel();
     let subscriber = tracing_subscriber::registry().with(Capture(sender));
     let _guard = tracing::subscriber::set_default(subscriber);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(story()).unwrap();
     drop(runtime);
     std::iter::from_fn(|| lines.try_recv().ok()).collect()

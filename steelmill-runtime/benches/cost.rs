@@ -52,9 +52,7 @@ enum Side {
 fn main() -> Result {
     let options = Options::parse();
     // One thread: which of several wakes first is luck, and counts with it.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let took = runtime.block_on(run(&options))?;
     meter::count_allocations(false);
     let (allocations, _) = meter::allocations();
@@ -104,9 +102,7 @@ struct Tally {
 
 impl Daemon for Tally {
     fn build(_: &mut Factory) -> Result<Self> {
-        Ok(Self {
-            count: AtomicU64::new(3),
-        })
+        Ok(Self { count: AtomicU64::new(3) })
     }
 }
 

@@ -41,11 +41,7 @@ pub(crate) fn start(options: &Options) -> Result {
             tracing::subscriber::set_global_default(subscriber)
         }
         LogFormat::Json => {
-            let subscriber = builder()
-                .json()
-                .flatten_event(true)
-                .with_env_filter(filter)
-                .finish();
+            let subscriber = builder().json().flatten_event(true).with_env_filter(filter).finish();
             tracing::subscriber::set_global_default(subscriber)
         }
     };
@@ -69,9 +65,7 @@ pub(crate) fn fatal(format: LogFormat, text: &str) {
 fn builder()
 -> SubscriberBuilder<DefaultFields, Format, tracing::level_filters::LevelFilter, fn() -> io::Stderr> {
     // Its own errors would go to stderr by `eprintln!`, which panics where there is none.
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr as fn() -> io::Stderr)
-        .log_internal_errors(false)
+    tracing_subscriber::fmt().with_writer(io::stderr as fn() -> io::Stderr).log_internal_errors(false)
 }
 
 fn filter(options: &Options) -> Result<EnvFilter> {

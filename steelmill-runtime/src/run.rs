@@ -90,10 +90,7 @@ pub fn run(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Exit
 
 /// What there is to say when all went well; else an error that tells everything that did not.
 fn live(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Result<String> {
-    let runtime = Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start tokio")?;
+    let runtime = Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
     let outcome = {
         let _context = runtime.enter();
         assemble(options, setup).and_then(|(factory, signals)| runtime.block_on(serve(factory, signals)))
@@ -135,11 +132,7 @@ async fn serve(factory: Factory, mut is_stopping: watch::Receiver<bool>) -> Resu
         Either::Left((report, _)) => report,
         Either::Right(((), ended)) => ended.await,
     };
-    if report.is_clean() {
-        Ok(report.to_string())
-    } else {
-        Err(Error::msg(report))
-    }
+    if report.is_clean() { Ok(report.to_string()) } else { Err(Error::msg(report)) }
 }
 
 fn did_not_start(error: StartError) -> Result<String> {

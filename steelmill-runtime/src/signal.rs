@@ -30,9 +30,7 @@ impl Signals {
 impl Daemon for Signals {
     /// From here on the process handles its signals, and nothing undoes that.
     fn build(_: &mut Factory) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut source = {
             let _context = runtime.enter();
             Source::new()?
@@ -48,10 +46,7 @@ impl Daemon for Signals {
                 process::exit(signal.exit_code())
             })
         })?;
-        Ok(Signals {
-            first,
-            is_stopping: watch::Sender::new(false),
-        })
+        Ok(Signals { first, is_stopping: watch::Sender::new(false) })
     }
 
     /// A task, because a `run` would begin only when everybody has prepared.
@@ -75,11 +70,7 @@ impl Daemon for Signals {
 }
 
 async fn first(mut signals: watch::Receiver<Option<Signal>>) -> Option<Signal> {
-    signals
-        .wait_for(Option::is_some)
-        .await
-        .ok()
-        .and_then(|signal| *signal)
+    signals.wait_for(Option::is_some).await.ok().and_then(|signal| *signal)
 }
 
 /// A wish that the process end.

@@ -71,11 +71,9 @@ impl<T> Future for Task<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0)
-            .poll(context)
-            .map_err(|error| match error.try_into_panic() {
-                Ok(payload) => TaskError::Panicked(Panic::of(payload.as_ref())),
-                Err(_) => TaskError::Aborted,
-            })
+        Pin::new(&mut self.0).poll(context).map_err(|error| match error.try_into_panic() {
+            Ok(payload) => TaskError::Panicked(Panic::of(payload.as_ref())),
+            Err(_) => TaskError::Aborted,
+        })
     }
 }

@@ -7,10 +7,7 @@ use steelmill_runtime::RuntimeWorld;
 
 /// Runs one behaviour as a service would run: on tokio's multi-threaded runtime.
 fn check<F: Future<Output = ()> + Send>(behaviour: impl FnOnce(RuntimeWorld) -> F) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a tokio runtime").block_on(async {
         let limit = Duration::from_secs(60);
         let outcome = tokio::time::timeout(limit, behaviour(RuntimeWorld)).await;

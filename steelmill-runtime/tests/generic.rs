@@ -17,10 +17,7 @@ struct Echo<W: World> {
 
 impl<W: World> Daemon for Echo<W> {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Echo {
-            network: factory.get()?,
-            listener: SetOnce::new(),
-        })
+        Ok(Echo { network: factory.get()?, listener: SetOnce::new() })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
@@ -49,11 +46,7 @@ struct Asker<W: World> {
 
 impl<W: World> Daemon for Asker<W> {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Asker {
-            echo: factory.get()?,
-            network: factory.get()?,
-            clock: factory.get()?,
-        })
+        Ok(Asker { echo: factory.get()?, network: factory.get()?, clock: factory.get()? })
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
@@ -84,10 +77,7 @@ async fn one_echo<W: World>(world: W) -> Result {
 
 #[test]
 fn a_daemon_can_be_generic_over_its_world() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let task = steelmill_runtime::Spawner.spawn("generic", one_echo(RuntimeWorld));
         task.await.unwrap().unwrap();

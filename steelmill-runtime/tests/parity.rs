@@ -14,8 +14,5 @@ mod parity;
 fn sockets_are_used_as_tokio_has_them() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let network = world::Network;
-    runtime
-        .expect("a tokio runtime")
-        .block_on(parity::everything(network))
-        .expect("as with tokio");
+    runtime.expect("a tokio runtime").block_on(parity::everything(network)).expect("as with tokio");
 }

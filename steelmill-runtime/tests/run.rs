@@ -83,10 +83,7 @@ fn a_signal_while_starting_rolls_back() {
 fn a_failing_daemon_ends_the_process_with_one() {
     let (code, told) = Service::start("failing").end();
     assert_eq!(code, Some(1), "{told}");
-    assert!(
-        told.contains("test: Failing failed to run: out of luck"),
-        "{told}"
-    );
+    assert!(told.contains("test: Failing failed to run: out of luck"), "{told}");
 }
 
 #[test]
@@ -110,10 +107,7 @@ fn an_address_in_use_is_told_with_the_address() {
 #[test]
 fn what_cannot_be_built_is_told() {
     let (code, told) = Service::start("unbuildable").end();
-    assert_eq!(
-        (code, told.as_str()),
-        (Some(1), "error: test: building Unbuildable: a part is missing\n")
-    );
+    assert_eq!((code, told.as_str()), (Some(1), "error: test: building Unbuildable: a part is missing\n"));
 }
 
 #[test]
@@ -138,36 +132,23 @@ fn nobody_has_to_read_the_log() {
 fn json_is_json_to_the_last_line() {
     let (code, told) = Service::start("failing in json").end();
     assert_eq!(code, Some(1), "{told}");
-    assert!(
-        told.lines()
-            .all(|line| line.starts_with('{') && line.ends_with('}')),
-        "{told}"
-    );
+    assert!(told.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{told}");
     let last = told.lines().last().unwrap();
-    assert!(
-        last.contains(r#""level":"ERROR""#) && last.contains("failed to run: out of luck"),
-        "{last}"
-    );
+    assert!(last.contains(r#""level":"ERROR""#) && last.contains("failed to run: out of luck"), "{last}");
 }
 
 #[test]
 fn rust_log_wins_over_the_options_but_failures_are_told() {
     let (code, told) = Service::start_with("failing", &[("RUST_LOG", "off")]).end();
     assert_eq!(code, Some(1));
-    assert_eq!(
-        told,
-        "error: test: 1 failure\n  test: Failing failed to run: out of luck\n"
-    );
+    assert_eq!(told, "error: test: 1 failure\n  test: Failing failed to run: out of luck\n");
 }
 
 #[test]
 fn a_filter_that_is_none_is_told() {
     let (code, told) = Service::start_with("patient", &[("RUST_LOG", "demo=loud")]).end();
     assert_eq!(code, Some(1));
-    assert!(
-        told.starts_with(r#"error: RUST_LOG is "demo=loud", which is no filter: "#),
-        "{told}"
-    );
+    assert!(told.starts_with(r#"error: RUST_LOG is "demo=loud", which is no filter: "#), "{told}");
 }
 
 /// A process that runs one of the services below.
@@ -195,11 +176,7 @@ impl Service {
             .spawn()
             .unwrap();
         let stderr = child.stderr.take().map(BufReader::new);
-        Service {
-            child,
-            stderr,
-            told: String::new(),
-        }
+        Service { child, stderr, told: String::new() }
     }
 
     /// Reads stderr up to the line that contains `text`.
@@ -221,13 +198,7 @@ impl Service {
 
     fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", signal, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
     }
 
     /// The exit code and all of stderr, once the process has ended; and it must.
@@ -251,11 +222,8 @@ impl Service {
 #[test]
 fn service() {
     let Ok(kind) = env::var(KIND) else { return };
-    let mut options = Options {
-        name: "test".to_owned(),
-        stop_deadline: Duration::from_secs(60),
-        ..Options::default()
-    };
+    let mut options =
+        Options { name: "test".to_owned(), stop_deadline: Duration::from_secs(60), ..Options::default() };
     let code = match kind.as_str() {
         "patient" => run(options, |factory| factory.with::<Patient>()),
         "stubborn" => run(options, |factory| factory.with::<Stubborn>()),
@@ -322,9 +290,7 @@ struct SlowToStart {
 
 impl Daemon for SlowToStart {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(SlowToStart {
-            _patient: factory.get()?,
-        })
+        Ok(SlowToStart { _patient: factory.get()? })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
@@ -360,9 +326,7 @@ impl Daemon for Blocking {
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        drop(tokio::task::spawn_blocking(|| {
-            thread::sleep(Duration::from_secs(60))
-        }));
+        drop(tokio::task::spawn_blocking(|| thread::sleep(Duration::from_secs(60))));
         tracing::info!("ready");
         scope.stopping().await;
         Ok(())
@@ -412,10 +376,7 @@ struct Listening {
 
 impl Daemon for Listening {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Listening {
-            network: factory.get()?,
-            address: factory.value()?,
-        })
+        Ok(Listening { network: factory.get()?, address: factory.value()? })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {

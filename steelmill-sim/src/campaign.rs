@@ -72,10 +72,7 @@ where
             first: Seed(1),
             seeds: 100,
             jobs: None,
-            settings: Settings {
-                watched: true,
-                ..Settings::new(Seed(1))
-            },
+            settings: Settings { watched: true, ..Settings::new(Seed(1)) },
             failures_max: 1,
         }
     }
@@ -137,11 +134,7 @@ where
             self = self.jobs(jobs as usize);
         }
         if let Some(failed) = self.run().failed.first() {
-            panic!(
-                "{}\nrun it again with: {}",
-                failed_text(failed),
-                test_command(failed.seed)
-            );
+            panic!("{}\nrun it again with: {}", failed_text(failed), test_command(failed.seed));
         }
     }
 
@@ -157,9 +150,8 @@ where
     )]
     pub fn run_with(&self, mut watch: impl FnMut(&Summary)) -> Summary {
         let begun = Instant::now();
-        let jobs = self
-            .jobs
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
+        let jobs =
+            self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
         let queue = Queue {
             next: AtomicU64::new(0),
             asked: self.seeds,
@@ -188,10 +180,8 @@ where
     /// Works seeds off until there is none left.
     fn work(&self, queue: &Queue, report: &mpsc::Sender<Outcome>) {
         while let Some(offset) = queue.take() {
-            let settings = Settings {
-                seed: Seed(self.first.0.wrapping_add(offset)),
-                ..self.settings.clone()
-            };
+            let settings =
+                Settings { seed: Seed(self.first.0.wrapping_add(offset)), ..self.settings.clone() };
             let outcome = on_a_fresh_thread(|| simulate(settings, &self.scenario));
             if !outcome.passed() && queue.failures.fetch_add(1, Ordering::Relaxed) + 1 >= self.failures_max {
                 queue.is_over.store(true, Ordering::Relaxed);
@@ -223,19 +213,12 @@ impl Queue {
 
 /// Runs something where std has drawn no keys for hash maps, and `rand::rng()` no state, before. Starting a thread takes
 /// some 50 µs.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the thread is joined before anything else happens"
-)]
+#[expect(clippy::disallowed_methods, reason = "the thread is joined before anything else happens")]
 pub(crate) fn on_a_fresh_thread<R: Send>(run: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("simulation".into())
-            .stack_size(STACK);
+        let thread = std::thread::Builder::new().name("simulation".into()).stack_size(STACK);
         let handle = thread.spawn_scoped(scope, run).expect("a thread can be started");
-        handle
-            .join()
-            .unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+        handle.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
     })
 }
 
@@ -244,11 +227,7 @@ const STACK: usize = 16 << 20;
 
 fn from_environment(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value:?} is not a number")),
-    )
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value:?} is not a number")))
 }
 
 pub(crate) fn failed_text(failed: &Outcome) -> String {
@@ -262,9 +241,7 @@ pub(crate) fn failed_text(failed: &Outcome) -> String {
 pub(crate) fn test_command(seed: Seed) -> String {
     let current = std::thread::current();
     let test = current.name().filter(|name| *name != "main").unwrap_or_default();
-    format!("STEELMILL_SEED={seed} cargo test {test}")
-        .trim_end()
-        .to_owned()
+    format!("STEELMILL_SEED={seed} cargo test {test}").trim_end().to_owned()
 }
 
 /// What a campaign came to.
@@ -326,14 +303,10 @@ impl Summary {
         self.polls += outcome.polls;
         self.events += outcome.events;
         self.impure += u64::from(outcome.impure);
-        self.digest = self
-            .digest
-            .wrapping_add((outcome.digest ^ outcome.seed.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        self.digest =
+            self.digest.wrapping_add((outcome.digest ^ outcome.seed.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for (what, n) in &outcome.counts {
-            let count = self.counts.entry(what).or_insert(Count {
-                total: 0,
-                least: u64::MAX,
-            });
+            let count = self.counts.entry(what).or_insert(Count { total: 0, least: u64::MAX });
             count.total += n;
             count.least = count.least.min(*n);
         }
@@ -356,27 +329,11 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failed = self.failed.len() as u64;
-        writeln!(
-            f,
-            "{}: {} seeds, {} passed, {failed} failed",
-            self.name,
-            self.seeds,
-            self.seeds - failed
-        )?;
+        writeln!(f, "{}: {} seeds, {} passed, {failed} failed", self.name, self.seeds, self.seeds - failed)?;
         if self.seeds < self.asked {
-            writeln!(
-                f,
-                "  stopped early: {} of {} seeds did not run",
-                self.asked - self.seeds,
-                self.asked
-            )?;
+            writeln!(f, "  stopped early: {} of {} seeds did not run", self.asked - self.seeds, self.asked)?;
         }
-        writeln!(
-            f,
-            "  {:.1} s, {:.0} seeds a minute",
-            self.wall.as_secs_f64(),
-            self.seeds_per_minute()
-        )?;
+        writeln!(f, "  {:.1} s, {:.0} seeds a minute", self.wall.as_secs_f64(), self.seeds_per_minute())?;
         let simulated = self.simulated.as_secs_f64();
         let each = simulated / self.seeds.max(1) as f64;
         writeln!(
@@ -389,23 +346,13 @@ impl fmt::Display for Summary {
         }
         write!(f, "  digest {:016x}", self.digest)?;
         if !is_pure() {
-            write!(
-                f,
-                ", purity: off (the system's clock and entropy are not simulated on this platform)"
-            )?;
+            write!(f, ", purity: off (the system's clock and entropy are not simulated on this platform)")?;
         }
         if self.impure > 0 {
-            write!(
-                f,
-                "\n  {} seeds were reached by something from outside and may not repeat",
-                self.impure
-            )?;
+            write!(f, "\n  {} seeds were reached by something from outside and may not repeat", self.impure)?;
         }
         if cfg!(not(tokio_unstable)) {
-            write!(
-                f,
-                "\n  built without --cfg tokio_unstable: tokio::select! is not repeatable"
-            )?;
+            write!(f, "\n  built without --cfg tokio_unstable: tokio::select! is not repeatable")?;
         }
         Ok(())
     }

@@ -63,11 +63,7 @@ pub enum ScheduleArg {
 impl Args {
     /// What to type to run one seed again. `program` is what the person typed, with those of its own flags that matter.
     fn replay(&self, program: &str, seed: Seed) -> String {
-        let schedule = if self.schedule == ScheduleArg::Fifo {
-            " --schedule fifo"
-        } else {
-            ""
-        };
+        let schedule = if self.schedule == ScheduleArg::Fifo { " --schedule fifo" } else { "" };
         format!("{program}{schedule} --seed {seed}")
     }
 }
@@ -115,11 +111,7 @@ where
     bar.finish_and_clear();
     // A reader that has gone away is no reason to fail.
     let _ = print(args, program, &summary);
-    if summary.passed() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if summary.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn progress_bar(seeds: u64) -> ProgressBar {
@@ -141,12 +133,7 @@ fn print(args: &Args, program: &str, summary: &Summary) -> io::Result<()> {
     out.flush()?;
     let mut red = io::stderr().lock();
     for failed in &summary.failed {
-        writeln!(
-            red,
-            "\n{}\n{}",
-            failed_text(failed),
-            args.replay(program, failed.seed)
-        )?;
+        writeln!(red, "\n{}\n{}", failed_text(failed), args.replay(program, failed.seed))?;
     }
     Ok(())
 }
@@ -162,10 +149,7 @@ fn json(args: &Args, program: &str, summary: &Summary) -> serde_json::Value {
         })
     });
     let counts = summary.counts.iter().map(|(what, count)| {
-        (
-            (*what).to_owned(),
-            serde_json::json!({ "total": count.total, "least": count.least }),
-        )
+        ((*what).to_owned(), serde_json::json!({ "total": count.total, "least": count.least }))
     });
     serde_json::json!({
         "name": summary.name,

@@ -36,26 +36,14 @@ impl Clock {
 
     /// Waits for `duration` on this machine's clock.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        let deadline = run::with(self.run, |run| {
-            run.local_now(self.machine).saturating_add(nanos(duration))
-        });
-        Sleep {
-            clock: *self,
-            deadline,
-            timer: None,
-        }
+        let deadline = run::with(self.run, |run| run.local_now(self.machine).saturating_add(nanos(duration)));
+        Sleep { clock: *self, deadline, timer: None }
     }
 
     /// Waits until this machine's clock has reached `deadline`.
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
-        let deadline = run::with(self.run, |run| {
-            nanos(deadline.saturating_duration_since(run.base))
-        });
-        Sleep {
-            clock: *self,
-            deadline,
-            timer: None,
-        }
+        let deadline = run::with(self.run, |run| nanos(deadline.saturating_duration_since(run.base)));
+        Sleep { clock: *self, deadline, timer: None }
     }
 }
 
@@ -100,11 +88,7 @@ impl Future for Sleep {
             run.waits_for(WaitsFor::Clock);
             Some(timer)
         });
-        if self.timer.is_some() {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
+        if self.timer.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 

@@ -67,10 +67,7 @@ struct Counter {
 
 impl Counter {
     fn new(seed: u64, stream: Stream) -> Self {
-        Self {
-            key: key(seed, stream),
-            next: 0,
-        }
+        Self { key: key(seed, stream), next: 0 }
     }
 }
 
@@ -137,26 +134,13 @@ impl Decisions {
         }
         let index = self.entropy[at];
         self.entropy[at] += 1;
-        self.decide(
-            digest,
-            Decision {
-                stream: Stream::Entropy(machine),
-                index,
-                value,
-            },
-            u64::MAX,
-            value,
-        )
+        self.decide(digest, Decision { stream: Stream::Entropy(machine), index, value }, u64::MAX, value)
     }
 
     /// The one place every draw goes through.
     #[inline]
     fn decide(&mut self, digest: &mut Digest, drawn: Decision, below: u64, default: u64) -> u64 {
-        let value = if self.watched {
-            self.watch(drawn, below, default)
-        } else {
-            drawn.value
-        };
+        let value = if self.watched { self.watch(drawn, below, default) } else { drawn.value };
         // A schedule's draw is folded in with the poll that it decides.
         if drawn.stream != Stream::Schedule {
             digest.event(Event::Draw, drawn.index, value);
@@ -224,9 +208,7 @@ mod tests {
 
     fn draws(decisions: &mut Decisions, stream: Stream, n: usize) -> Vec<u64> {
         let mut digest = Digest::new(0);
-        (0..n)
-            .map(|_| decisions.draw(&mut digest, stream, 1000))
-            .collect()
+        (0..n).map(|_| decisions.draw(&mut digest, stream, 1000)).collect()
     }
 
     #[test]
@@ -234,10 +216,7 @@ mod tests {
         let mut alone = Decisions::new(7, false, None);
         let mut beside = Decisions::new(7, false, None);
         draws(&mut beside, Stream::Latency, 5);
-        assert_eq!(
-            draws(&mut alone, Stream::Schedule, 20),
-            draws(&mut beside, Stream::Schedule, 20)
-        );
+        assert_eq!(draws(&mut alone, Stream::Schedule, 20), draws(&mut beside, Stream::Schedule, 20));
     }
 
     #[test]
@@ -253,23 +232,10 @@ mod tests {
     fn a_rekeyed_stream_leaves_its_past_and_the_others_alone() {
         let mut plain = Decisions::new(7, false, None);
         let mut rekeyed = Decisions::new(7, false, None);
-        assert_eq!(
-            draws(&mut plain, Stream::Fault, 3),
-            draws(&mut rekeyed, Stream::Fault, 3)
-        );
-        rekeyed.rekey(Rekey {
-            at: Duration::ZERO,
-            stream: Some(Stream::Fault),
-            seed: 8,
-        });
-        assert_ne!(
-            draws(&mut plain, Stream::Fault, 8),
-            draws(&mut rekeyed, Stream::Fault, 8)
-        );
-        assert_eq!(
-            draws(&mut plain, Stream::Schedule, 8),
-            draws(&mut rekeyed, Stream::Schedule, 8)
-        );
+        assert_eq!(draws(&mut plain, Stream::Fault, 3), draws(&mut rekeyed, Stream::Fault, 3));
+        rekeyed.rekey(Rekey { at: Duration::ZERO, stream: Some(Stream::Fault), seed: 8 });
+        assert_ne!(draws(&mut plain, Stream::Fault, 8), draws(&mut rekeyed, Stream::Fault, 8));
+        assert_eq!(draws(&mut plain, Stream::Schedule, 8), draws(&mut rekeyed, Stream::Schedule, 8));
     }
 
     #[test]

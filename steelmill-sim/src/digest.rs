@@ -61,10 +61,7 @@ impl Digest {
 fn word(bytes: &[u8]) -> u64 {
     match bytes.first_chunk::<8>() {
         Some(all) => u64::from_le_bytes(*all),
-        None => bytes
-            .iter()
-            .rev()
-            .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        None => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }
 
@@ -100,13 +97,7 @@ mod tests {
             }
             digest.value()
         };
-        assert_ne!(
-            run([(Event::Poll, 1), (Event::Poll, 2)]),
-            run([(Event::Poll, 2), (Event::Poll, 1)])
-        );
-        assert_ne!(
-            run([(Event::Poll, 1), (Event::Draw, 1)]),
-            run([(Event::Draw, 1), (Event::Poll, 1)])
-        );
+        assert_ne!(run([(Event::Poll, 1), (Event::Poll, 2)]), run([(Event::Poll, 2), (Event::Poll, 1)]));
+        assert_ne!(run([(Event::Poll, 1), (Event::Draw, 1)]), run([(Event::Draw, 1), (Event::Poll, 1)]));
     }
 }

@@ -214,17 +214,10 @@ impl Run {
 
     #[cold]
     fn livelock(&mut self) {
-        let mut tasks: Vec<_> = self
-            .tasks
-            .ready
-            .iter()
-            .map(|index| self.task_report(index as usize))
-            .collect();
+        let mut tasks: Vec<_> =
+            self.tasks.ready.iter().map(|index| self.task_report(index as usize)).collect();
         tasks.sort_by_key(|task| std::cmp::Reverse(task.polls));
-        self.fail(Cause::Livelock {
-            polls: self.settings.poll_limit,
-            tasks,
-        });
+        self.fail(Cause::Livelock { polls: self.settings.poll_limit, tasks });
     }
 
     /// Starts a task of a machine.
@@ -256,8 +249,7 @@ impl Run {
             watch.spawned(index as usize, &self.hosts[machine].name, name);
         }
         let key = self.tasks.key(index);
-        self.digest
-            .event(Happened::Spawn, key.within_run(), u64::from(machine));
+        self.digest.event(Happened::Spawn, key.within_run(), u64::from(machine));
         key
     }
 
@@ -271,11 +263,7 @@ impl Run {
         let index = key.index();
         self.leave_machine(index);
         let slot = &mut self.tasks.slots[index];
-        slot.state = if slot.state == State::Ready {
-            State::EndedInQueue
-        } else {
-            State::Ended
-        };
+        slot.state = if slot.state == State::Ready { State::EndedInQueue } else { State::Ended };
         if index == MAIN {
             slot.end = Some(result);
             self.over.get_or_insert(None);
@@ -301,10 +289,7 @@ impl Run {
     /// A task panicked and no handle will tell of it: the run fails.
     fn unseen_panic(&mut self, index: usize, panic: &Panic) {
         let task = self.task_report(index);
-        self.fail(Cause::Panic {
-            message: panic.to_string(),
-            task,
-        });
+        self.fail(Cause::Panic { message: panic.to_string(), task });
     }
 
     fn leave_machine(&mut self, index: usize) {
@@ -350,10 +335,7 @@ impl Run {
     /// What a report says of every task that has not ended.
     pub(crate) fn task_list(&self) -> Vec<TaskReport> {
         let alive = |index: &usize| self.tasks.slots[*index].state.is_alive();
-        (0..self.tasks.slots.len())
-            .filter(alive)
-            .map(|index| self.task_report(index))
-            .collect()
+        (0..self.tasks.slots.len()).filter(alive).map(|index| self.task_report(index)).collect()
     }
 
     pub(crate) fn task_report(&self, index: usize) -> TaskReport {
@@ -362,11 +344,7 @@ impl Run {
             machine: self.hosts[slot.machine].name.clone(),
             name: slot.name,
             spawned_at: slot.spawned_at,
-            waits_for: if slot.state == State::Ready {
-                "its turn to run"
-            } else {
-                slot.waits_for.text()
-            },
+            waits_for: if slot.state == State::Ready { "its turn to run" } else { slot.waits_for.text() },
             polls: slot.polls,
         }
     }
@@ -431,10 +409,7 @@ impl Tasks {
                 index
             }
             None => {
-                assert!(
-                    self.slots.len() < TaskKey::INDEX_END,
-                    "more than 16 million tasks at once"
-                );
+                assert!(self.slots.len() < TaskKey::INDEX_END, "more than 16 million tasks at once");
                 let index = self.slots.len() as u32;
                 slot.key = TaskKey::new(self.run, 0, index);
                 self.slots.push(slot);
@@ -510,10 +485,7 @@ impl Tasks {
 
     /// Every future there is, to be dropped outside of the borrow.
     pub(crate) fn take_all(&mut self) -> Vec<TaskFuture> {
-        self.slots
-            .iter_mut()
-            .filter_map(|slot| slot.future.take())
-            .collect()
+        self.slots.iter_mut().filter_map(|slot| slot.future.take()).collect()
     }
 
     /// How many tasks have not ended: for tests that none is left.

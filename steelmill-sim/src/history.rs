@@ -60,11 +60,7 @@ pub struct History<M: Model = Kv>(Arc<Mutex<Log<M>>>);
 impl<M: Model> History<M> {
     /// An empty history of objects that each start as `initial`.
     pub fn new(initial: M) -> Self {
-        Self(Arc::new(Mutex::new(Log {
-            initial,
-            moments: 0,
-            records: Vec::new(),
-        })))
+        Self(Arc::new(Mutex::new(Log { initial, moments: 0, records: Vec::new() })))
     }
 
     /// Records that `client` is about to send `op`, which acts on `key`.
@@ -81,19 +77,12 @@ impl<M: Model> History<M> {
             invoked,
             outcome: Outcome::Open,
         });
-        Call {
-            history: self.clone(),
-            index: log.records.len() - 1,
-        }
+        Call { history: self.clone(), index: log.records.len() - 1 }
     }
 
     /// How many operations were recorded, known failures not counted.
     pub fn len(&self) -> usize {
-        self.log()
-            .records
-            .iter()
-            .filter(|record| !matches!(record.outcome, Outcome::Failed))
-            .count()
+        self.log().records.iter().filter(|record| !matches!(record.outcome, Outcome::Failed)).count()
     }
 
     /// Whether nothing was recorded, which a check would find linearizable.
@@ -103,11 +92,7 @@ impl<M: Model> History<M> {
 
     /// How many of the operations never returned: their outcome is unknown.
     pub fn open(&self) -> usize {
-        self.log()
-            .records
-            .iter()
-            .filter(|record| matches!(record.outcome, Outcome::Open))
-            .count()
+        self.log().records.iter().filter(|record| matches!(record.outcome, Outcome::Open)).count()
     }
 
     /// Whether the operations recorded so far are linearizable.
@@ -202,9 +187,6 @@ struct Log<M: Model> {
 impl<M: Model> Log<M> {
     fn moment(&mut self, time: Duration) -> Moment {
         self.moments += 1;
-        Moment {
-            order: self.moments,
-            time,
-        }
+        Moment { order: self.moments, time }
     }
 }

@@ -57,10 +57,7 @@ impl Hosts {
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<u32> {
-        self.0
-            .iter()
-            .position(|host| host.name == name)
-            .map(|id| id as u32)
+        self.0.iter().position(|host| host.name == name).map(|id| id as u32)
     }
 }
 
@@ -116,9 +113,7 @@ impl LocalClock {
         let wanted = i128::from(local) - i128::from(self.anchor_local);
         let pace = MILLION + i128::from(self.ppm);
         let passed = -(-wanted * MILLION).div_euclid(pace);
-        Nanos::try_from(passed + i128::from(self.anchor_global))
-            .unwrap_or(FAR_FUTURE)
-            .min(FAR_FUTURE)
+        Nanos::try_from(passed + i128::from(self.anchor_global)).unwrap_or(FAR_FUTURE).min(FAR_FUTURE)
     }
 
     fn set_drift(&mut self, now: Nanos, ppm: i64) {
@@ -142,11 +137,7 @@ impl Run {
         let clock = &self.hosts[machine].clock;
         let time = self.wall_base + Duration::from_nanos(clock.local(self.now));
         let offset = Duration::from_nanos(clock.wall_offset.unsigned_abs());
-        let shown = if clock.wall_offset < 0 {
-            time.checked_sub(offset)
-        } else {
-            time.checked_add(offset)
-        };
+        let shown = if clock.wall_offset < 0 { time.checked_sub(offset) } else { time.checked_add(offset) };
         shown.unwrap_or(time)
     }
 
@@ -155,8 +146,7 @@ impl Run {
         let now = self.now;
         self.hosts[machine].clock.set_drift(now, ppm);
         let clock = self.hosts[machine].clock;
-        self.timers
-            .reschedule(machine, |local| clock.global(local).max(now));
+        self.timers.reschedule(machine, |local| clock.global(local).max(now));
     }
 
     pub(crate) fn set_wall_offset(&mut self, machine: u32, nanos: i64) {
@@ -166,9 +156,7 @@ impl Run {
     /// The next number of a machine's own generator.
     pub(crate) fn entropy(&mut self, machine: u32) -> u64 {
         let key = self.decisions.entropy_key(machine);
-        let rng = self.hosts[machine]
-            .rng
-            .get_or_insert_with(|| Box::new(ChaCha8Rng::seed_from_u64(key)));
+        let rng = self.hosts[machine].rng.get_or_insert_with(|| Box::new(ChaCha8Rng::seed_from_u64(key)));
         let value = rng.next_u64();
         self.decisions.draw_entropy(&mut self.digest, machine, value)
     }

@@ -28,10 +28,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt::layer()
-        .with_ansi(false)
-        .event_format(Lines)
-        .with_writer(writer)
+    tracing_subscriber::fmt::layer().with_ansi(false).event_format(Lines).with_writer(writer)
 }
 
 /// Installs a subscriber for the process that writes [`Lines`] to stderr; `RUST_LOG`, where it is set, is heeded in
@@ -41,10 +38,7 @@ where
 /// When there is a subscriber already.
 pub fn init(filter: &str) -> Result<(), TryInitError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(layer(io::stderr))
-        .try_init()
+    tracing_subscriber::registry().with(filter).with(layer(io::stderr)).try_init()
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -63,21 +57,14 @@ where
             (run.now, run.hosts[machine].name.clone())
         });
         match place {
-            Some((now, machine)) => write!(
-                writer,
-                "{:>6}.{:09} {machine}",
-                now / 1_000_000_000,
-                now % 1_000_000_000
-            )?,
+            Some((now, machine)) => {
+                write!(writer, "{:>6}.{:09} {machine}", now / 1_000_000_000, now % 1_000_000_000)?
+            }
             None => write!(writer, "{:>16} -", "-")?,
         }
         let metadata = event.metadata();
         write!(writer, " {:<5} ", metadata.level().as_str())?;
-        for span in context
-            .event_scope()
-            .into_iter()
-            .flat_map(|scope| scope.from_root())
-        {
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             write!(writer, "{}", span.name())?;
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>()
                 && !fields.is_empty()

@@ -47,10 +47,7 @@ enum Ending {
 impl Machine {
     pub(crate) fn new(run: RunId, name: &str, setup: Option<Setup>) -> Self {
         let id = run::with(run, |run| {
-            assert!(
-                run.hosts.by_name(name).is_none(),
-                "there is a machine called {name:?} already"
-            );
+            assert!(run.hosts.by_name(name).is_none(), "there is a machine called {name:?} already");
             let id = run.hosts.add(name);
             if setup.is_some() {
                 run.hosts[id].power = Power::ProcessEnded; // until it is started
@@ -58,13 +55,7 @@ impl Machine {
             run.happened(Happened::Machine, u64::from(id), 0);
             id
         });
-        Self(Arc::new(Inner {
-            run,
-            id,
-            name: name.to_owned(),
-            setup,
-            running: Mutex::new(None),
-        }))
+        Self(Arc::new(Inner { run, id, name: name.to_owned(), setup, running: Mutex::new(None) }))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -76,10 +67,7 @@ impl Machine {
     }
 
     fn running(&self) -> MutexGuard<'_, Option<RunningFactory>> {
-        self.0
-            .running
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// What it is called.
@@ -95,11 +83,7 @@ impl Machine {
     /// What its present life supplies to daemons and tasks.
     pub fn world(&self) -> SimWorld {
         let life = self.with(|run| run.hosts[self.0.id].life);
-        SimWorld(Place {
-            run: self.0.run,
-            machine: self.0.id,
-            life,
-        })
+        SimWorld(Place { run: self.0.run, machine: self.0.id, life })
     }
 
     /// Its clock.
@@ -205,10 +189,8 @@ impl Machine {
     /// # Errors
     /// When it runs no factory.
     pub async fn stop(&self) -> Result<Arc<Report>> {
-        let running = self
-            .running()
-            .take()
-            .ok_or_else(|| self.error("runs no factory that could be stopped"))?;
+        let running =
+            self.running().take().ok_or_else(|| self.error("runs no factory that could be stopped"))?;
         let report = running.stop().await;
         self.end(Ending::Exit);
         Ok(report)
@@ -255,10 +237,7 @@ impl Machine {
 
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Machine")
-            .field("name", &self.0.name)
-            .field("address", &self.address())
-            .finish()
+        f.debug_struct("Machine").field("name", &self.0.name).field("address", &self.address()).finish()
     }
 }
 
@@ -274,14 +253,7 @@ impl Run {
         if before == Power::Off {
             self.reachable_again(machine);
         }
-        Some((
-            Place {
-                run,
-                machine,
-                life: self.hosts[machine].life,
-            },
-            self.root.clone(),
-        ))
+        Some((Place { run, machine, life: self.hosts[machine].life }, self.root.clone()))
     }
 
     /// Detaches a machine's process. Its futures come back, to be dropped when nothing of it can act any more.
@@ -299,9 +271,6 @@ impl Run {
         self.happened(Happened::Machine, u64::from(machine), 2 + ending as u64);
         self.sockets_gone(machine, ending == Ending::Exit);
         let tasks = self.hosts[machine].tasks.clone();
-        tasks
-            .into_iter()
-            .filter_map(|index| self.abort(self.tasks.key(index)))
-            .collect()
+        tasks.into_iter().filter_map(|index| self.abort(self.tasks.key(index))).collect()
     }
 }

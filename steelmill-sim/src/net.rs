@@ -109,12 +109,7 @@ impl Net {
     /// Connections, listeners, UDP sockets and taken ports, over all machines.
     pub(crate) fn sizes(&self) -> [usize; 4] {
         let (connections, listeners) = self.tcp.count();
-        [
-            connections,
-            listeners,
-            self.udp.count(),
-            self.tcp_ports.taken() + self.udp_ports.taken(),
-        ]
+        [connections, listeners, self.udp.count(), self.tcp_ports.taken() + self.udp_ports.taken()]
     }
 }
 
@@ -148,10 +143,7 @@ impl Run {
 /// The least and the greatest of a range of latencies.
 pub(crate) fn bounds(latency: &RangeInclusive<Duration>) -> (Nanos, Nanos) {
     let (least, greatest) = (nanos(*latency.start()), nanos(*latency.end()));
-    assert!(
-        least <= greatest,
-        "a range of latencies begins with the least: {latency:?}"
-    );
+    assert!(least <= greatest, "a range of latencies begins with the least: {latency:?}");
     (least, greatest)
 }
 

@@ -109,17 +109,8 @@ pub struct TaskReport {
 
 impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            machine,
-            name,
-            spawned_at,
-            waits_for,
-            polls,
-        } = self;
-        write!(
-            f,
-            "{machine}: {name:?}, spawned at {spawned_at}, polled {polls} times, waits for {waits_for}"
-        )
+        let Self { machine, name, spawned_at, waits_for, polls } = self;
+        write!(f, "{machine}: {name:?}, spawned at {spawned_at}, polled {polls} times, waits for {waits_for}")
     }
 }
 
@@ -143,10 +134,7 @@ impl fmt::Display for Cause {
                 tasks
             }
             Cause::TimeLimit { limit, tasks } => {
-                write!(
-                    f,
-                    "time limit: the scenario did not end within {limit:?} of virtual time"
-                )?;
+                write!(f, "time limit: the scenario did not end within {limit:?} of virtual time")?;
                 tasks
             }
         };

@@ -22,10 +22,7 @@ pub(crate) fn install_hook() {
                 return previous(info);
             }
             let message = panic_message(info.payload());
-            let place = info
-                .location()
-                .map(|place| format!(" at {place}"))
-                .unwrap_or_default();
+            let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
             let mut text = format!("the last panic of the run{place}: {message}");
             let backtrace = Backtrace::capture();
             if backtrace.status() == BacktraceStatus::Captured {

@@ -6,10 +6,7 @@
 //!
 //! std draws the keys of its hash maps once for a thread, and `rand::rng()` its state. Those outlive a run, so a
 //! campaign runs every seed on a thread of its own.
-#![allow(
-    unsafe_code,
-    reason = "standing in for functions of the C library; the argument stands beside each"
-)]
+#![allow(unsafe_code, reason = "standing in for functions of the C library; the argument stands beside each")]
 
 /// Whether, on this platform, the system's clock and entropy answer from the seed in a simulation.
 pub const fn is_pure() -> bool {
@@ -115,9 +112,7 @@ mod linux {
                 Some(UPTIME + Duration::from_nanos(passed.unwrap_or(0)))
             }
             libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => {
-                run::with_current(|run| run.wall(machine(run)))?
-                    .duration_since(SystemTime::UNIX_EPOCH)
-                    .ok()
+                run::with_current(|run| run.wall(machine(run)))?.duration_since(SystemTime::UNIX_EPOCH).ok()
             }
             _ => None, // CPU time is real, and nobody's business
         }

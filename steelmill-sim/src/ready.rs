@@ -10,11 +10,7 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn new() -> Self {
-        Self {
-            ring: vec![0; 16],
-            first: 0,
-            len: 0,
-        }
+        Self { ring: vec![0; 16], first: 0, len: 0 }
     }
 
     #[inline]
@@ -47,11 +43,7 @@ impl Ready {
     /// Takes the task in a place; 0 is the oldest.
     #[inline]
     pub(crate) fn take(&mut self, place: usize) -> u32 {
-        debug_assert!(
-            place < self.len,
-            "there are {} ready tasks, not {place}",
-            self.len
-        );
+        debug_assert!(place < self.len, "there are {} ready tasks, not {place}", self.len);
         let (first, at) = (self.at(0), self.at(place));
         let task = self.ring[at];
         self.ring[at] = self.ring[first];

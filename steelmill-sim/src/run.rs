@@ -132,9 +132,7 @@ fn base() -> Instant {
 
 /// Takes the run off this thread; its state is for the caller to drop.
 pub(crate) fn end(id: RunId) -> Box<Run> {
-    let run = RUN
-        .with_borrow_mut(|run| run.take())
-        .expect("the run that ends is on this thread");
+    let run = RUN.with_borrow_mut(|run| run.take()).expect("the run that ends is on this thread");
     assert_eq!(run.id, id, "a run ends on the thread it began on");
     SIMULATING.set(false);
     run
@@ -213,10 +211,7 @@ pub(crate) fn wake(key: TaskKey) {
 
 #[cold]
 fn wake_from_another_thread(key: TaskKey) {
-    FOREIGN
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
-        .push(key);
+    FOREIGN.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(key);
     FOREIGN_WAITING.store(true, Ordering::Release);
 }
 
@@ -224,9 +219,7 @@ fn wake_from_another_thread(key: TaskKey) {
 #[inline]
 pub(crate) fn nanos(duration: Duration) -> Nanos {
     let whole = duration.as_secs().saturating_mul(1_000_000_000);
-    whole
-        .saturating_add(u64::from(duration.subsec_nanos()))
-        .min(FAR_FUTURE)
+    whole.saturating_add(u64::from(duration.subsec_nanos())).min(FAR_FUTURE)
 }
 
 /// "Never", with six years to add to before the numbers overflow.
@@ -299,10 +292,7 @@ impl Run {
         };
         if at > self.time_limit {
             self.now = self.time_limit;
-            self.fail(Cause::TimeLimit {
-                limit: self.settings.time_limit,
-                tasks: self.task_list(),
-            });
+            self.fail(Cause::TimeLimit { limit: self.settings.time_limit, tasks: self.task_list() });
             return true;
         }
         if at > self.now {

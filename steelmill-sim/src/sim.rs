@@ -33,11 +33,7 @@ impl Sim {
     }
 
     fn place(&self) -> Place {
-        Place {
-            run: self.run,
-            machine: SCENARIO,
-            life: 0,
-        }
+        Place { run: self.run, machine: SCENARIO, life: 0 }
     }
 
     /// The seed of this run.
@@ -84,10 +80,7 @@ impl Sim {
     /// # Errors
     /// Those of `setup` and of starting; and a second root.
     pub async fn root(&self, setup: impl FnOnce(&mut Factory) -> Result) -> Result {
-        anyhow::ensure!(
-            self.with(|run| run.root.is_none()),
-            "the cluster has a root already"
-        );
+        anyhow::ensure!(self.with(|run| run.root.is_none()), "the cluster has a root already");
         let mut factory = Factory::root("cluster", self.world());
         setup(&mut factory)?;
         let running = factory.start().await?;
@@ -137,11 +130,7 @@ impl Sim {
     pub fn isolate(&self, machine: &Machine) -> Partition {
         let all = self.with(|run| run.hosts.len() as u32);
         let others = (SCENARIO + 1..all).filter(|other| *other != machine.id());
-        self.cut(
-            others
-                .flat_map(|other| [(machine.id(), other), (other, machine.id())])
-                .collect(),
-        )
+        self.cut(others.flat_map(|other| [(machine.id(), other), (other, machine.id())]).collect())
     }
 
     fn cut(&self, links: Vec<(u32, u32)>) -> Partition {
@@ -202,14 +191,7 @@ impl Sim {
         self.with(|run| {
             let [connections, listeners, udp_sockets, ports] = run.net.sizes();
             let (tasks, timers) = (run.tasks.alive(), run.timers.len());
-            Sizes {
-                tasks,
-                timers,
-                connections,
-                listeners,
-                udp_sockets,
-                ports,
-            }
+            Sizes { tasks, timers, connections, listeners, udp_sockets, ports }
         })
     }
 }

@@ -52,11 +52,7 @@ where
         run::with(id, |run| run.hosts.add("scenario"));
         match catch_unwind(AssertUnwindSafe(|| scenario(Sim { run: id }))) {
             Ok(future) => {
-                let place = Place {
-                    run: id,
-                    machine: SCENARIO,
-                    life: 0,
-                };
+                let place = Place { run: id, machine: SCENARIO, life: 0 };
                 let main = spawn_at(place, "scenario", caller, future);
                 executor::drive(id);
                 std::mem::forget(main); // `outcome` looks at its end
@@ -86,8 +82,7 @@ fn hosted<R>(seed: u64, run: impl FnOnce() -> R) -> R {
             .rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()))
             .build()
             .expect("a runtime without drivers asks nothing of the system");
-        host.handle()
-            .block_on(tokio::task::unconstrained(async { run() }))
+        host.handle().block_on(tokio::task::unconstrained(async { run() }))
     }
     #[cfg(not(tokio_unstable))]
     {
@@ -100,15 +95,12 @@ fn outcome(id: RunId) -> Outcome {
     let panicked = panics::take_last();
     run::with(id, |run| {
         let failed = match run.tasks.take_main() {
-            Some(Ok(output)) => output
-                .downcast::<Result>()
-                .expect("a scenario returns a Result")
-                .err()
-                .map(Cause::Error),
-            Some(Err(TaskError::Panicked(panic))) => Some(Cause::Panic {
-                message: panic.to_string(),
-                task: run.task_report(MAIN),
-            }),
+            Some(Ok(output)) => {
+                output.downcast::<Result>().expect("a scenario returns a Result").err().map(Cause::Error)
+            }
+            Some(Err(TaskError::Panicked(panic))) => {
+                Some(Cause::Panic { message: panic.to_string(), task: run.task_report(MAIN) })
+            }
             _ => None,
         };
         let cause = run.over.take().flatten().or(failed);

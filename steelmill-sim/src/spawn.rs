@@ -51,10 +51,7 @@ impl<F: Future<Output: Send + 'static>> Future for Boxed<F> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Output> {
-        self.project()
-            .future
-            .poll(context)
-            .map(|output| Box::new(output) as Output)
+        self.project().future.poll(context).map(|output| Box::new(output) as Output)
     }
 }
 
@@ -75,15 +72,9 @@ where
         if !run.is_alive(place.machine, place.life) {
             return None;
         }
-        future
-            .take()
-            .map(|future| run.spawn(place.machine, name, spawned_at, future))
+        future.take().map(|future| run.spawn(place.machine, name, spawned_at, future))
     });
-    Task {
-        run: place.run,
-        key: key.flatten(),
-        output: PhantomData,
-    }
+    Task { run: place.run, key: key.flatten(), output: PhantomData }
 }
 
 impl<T> Task<T> {
@@ -97,8 +88,7 @@ impl<T> Task<T> {
 
     /// Whether the task has returned, panicked or been aborted.
     pub fn is_finished(&self) -> bool {
-        self.key
-            .is_none_or(|key| run::with(self.run, |run| run.tasks.is_finished(key)))
+        self.key.is_none_or(|key| run::with(self.run, |run| run.tasks.is_finished(key)))
     }
 }
 

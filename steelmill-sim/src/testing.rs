@@ -31,21 +31,10 @@ where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
-    let outcome = on_a_fresh_thread(|| {
-        simulate(
-            Settings {
-                watched: true,
-                ..Settings::new(seed)
-            },
-            &scenario,
-        )
-    });
+    let outcome =
+        on_a_fresh_thread(|| simulate(Settings { watched: true, ..Settings::new(seed) }, &scenario));
     if !outcome.passed() {
-        panic!(
-            "{}\nrun it again with: {}",
-            failed_text(&outcome),
-            test_command(seed)
-        );
+        panic!("{}\nrun it again with: {}", failed_text(&outcome), test_command(seed));
     }
 }
 

@@ -52,11 +52,7 @@ struct List {
     is_mixed: bool,
 }
 
-const EMPTY: List = List {
-    first: NONE,
-    last: NONE,
-    is_mixed: false,
-};
+const EMPTY: List = List { first: NONE, last: NONE, is_mixed: false };
 
 struct Entry<E> {
     at: Nanos,
@@ -99,10 +95,7 @@ impl<E> Timers<E> {
     #[inline]
     pub(crate) fn arm(&mut self, at: Nanos, machine: u32, local: Nanos, waiter: Waiter) -> TimerId {
         let index = self.insert(at, machine, local, What::Timer(Some(waiter)));
-        TimerId {
-            index,
-            generation: self.entries[index as usize].generation,
-        }
+        TimerId { index, generation: self.entries[index as usize].generation }
     }
 
     #[inline]
@@ -162,13 +155,8 @@ impl<E> Timers<E> {
 
     #[inline]
     fn unlink(&mut self, index: u32) {
-        debug_assert_eq!(
-            self.due, NONE,
-            "nothing is cancelled while what is due is being taken"
-        );
-        let Entry {
-            at, previous, next, ..
-        } = self.entries[index as usize];
+        debug_assert_eq!(self.due, NONE, "nothing is cancelled while what is due is being taken");
+        let Entry { at, previous, next, .. } = self.entries[index as usize];
         let (level, slot) = self.place(at);
         match self.entries.get_mut(previous as usize) {
             Some(before) => before.next = next,
@@ -342,14 +330,7 @@ mod tests {
     #[test]
     fn events_come_in_order_and_ties_in_the_order_they_were_asked_for() {
         let mut timers = Timers::new();
-        for (at, name) in [
-            (5, 'c'),
-            (3, 'a'),
-            (5, 'd'),
-            (3, 'b'),
-            (1 << 40, 'e'),
-            (u64::MAX, 'f'),
-        ] {
+        for (at, name) in [(5, 'c'), (3, 'a'), (5, 'd'), (3, 'b'), (1 << 40, 'e'), (u64::MAX, 'f')] {
             timers.schedule(at, name);
         }
         let names: String = drain(&mut timers).iter().map(|(_, name)| name).collect();
@@ -361,9 +342,7 @@ mod tests {
     fn the_wheel_agrees_with_a_sorted_set() {
         let mut state = 7u64;
         let mut random = move |below: u64| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
         let mut timers = Timers::new();
@@ -376,9 +355,7 @@ mod tests {
         let mut name = 200;
         while let Some(now) = timers.next_at() {
             while let Some(due) = timers.pop_due(now) {
-                let Due::Event(event) = due else {
-                    panic!("there are no timers")
-                };
+                let Due::Event(event) = due else { panic!("there are no timers") };
                 assert_eq!(expected.pop_first(), Some((now, event)));
                 for _ in 0..random(3) {
                     if name < 20_000 {

@@ -3,10 +3,7 @@
 //! A waker of the sim is the packed name of a task (run, generation, index), so cloning, comparing and dropping it
 //! cost nothing and a wake is a look into the run's table. Waiting places store a [`Waiter`]: the name itself
 //! where the waker is ours, and a real waker where a combinator such as `FuturesUnordered` brought its own.
-#![allow(
-    unsafe_code,
-    reason = "a RawWaker is unsafe to make; the argument stands beside the one place"
-)]
+#![allow(unsafe_code, reason = "a RawWaker is unsafe to make; the argument stands beside the one place")]
 
 use std::task::{RawWaker, RawWakerVTable, Waker};
 

@@ -66,10 +66,7 @@ impl Watch {
 }
 
 /// Starts the watchdog, once for the process. Not from inside a run: the thread is a real one.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the watchdog is the one part that must live in real time"
-)]
+#[expect(clippy::disallowed_methods, reason = "the watchdog is the one part that must live in real time")]
 pub(crate) fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
@@ -89,17 +86,11 @@ pub(crate) fn start() {
 type Seen = (Weak<Watch>, u64, Duration);
 
 fn look(seen: &mut Vec<Seen>) {
-    let watched = WATCHED
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
-        .clone();
+    let watched = WATCHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
     seen.retain(|(watch, ..)| watch.strong_count() > 0);
     for weak in watched {
         let Some(watch) = weak.upgrade() else { continue };
-        let (polls, task) = (
-            watch.polls.load(Ordering::Relaxed),
-            watch.current.load(Ordering::Relaxed),
-        );
+        let (polls, task) = (watch.polls.load(Ordering::Relaxed), watch.current.load(Ordering::Relaxed));
         match seen.iter_mut().find(|(known, ..)| known.ptr_eq(&weak)) {
             Some((_, before, stuck)) if *before == polls && task != NONE => {
                 *stuck += LOOK_EVERY;
@@ -114,10 +105,7 @@ fn look(seen: &mut Vec<Seen>) {
 }
 
 fn give_up(watch: &Watch, task: u64) -> ! {
-    let names = watch
-        .names
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let names = watch.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let name = names.get(task as usize).map_or("a task", |name| name);
     eprintln!(
         "seed {}: one poll of {name:?} has lasted for {LIMIT:?} of real time; a task has to reach an await. The \

@@ -27,10 +27,7 @@ impl steelmill_core::World for SimWorld {
     type Spawner = Spawner;
 
     fn clock(&self) -> Clock {
-        Clock {
-            run: self.0.run,
-            machine: self.0.machine,
-        }
+        Clock { run: self.0.run, machine: self.0.machine }
     }
 
     fn network(&self) -> Network {
@@ -38,10 +35,7 @@ impl steelmill_core::World for SimWorld {
     }
 
     fn entropy(&self) -> Entropy {
-        Entropy {
-            run: self.0.run,
-            machine: self.0.machine,
-        }
+        Entropy { run: self.0.run, machine: self.0.machine }
     }
 
     fn spawner(&self) -> Spawner {

@@ -44,9 +44,7 @@ async fn race(sim: Sim) -> Result {
         clients.push(machine.spawn("client", async move {
             let mut stream = network.connect("server:7000").await?;
             for _ in 0..20 {
-                clock
-                    .sleep(Duration::from_micros(100 * rng.random_range(0..3)))
-                    .await;
+                clock.sleep(Duration::from_micros(100 * rng.random_range(0..3))).await;
                 stream.write_all(&[id]).await?;
                 stream.read_exact(&mut [0]).await?;
             }
@@ -57,9 +55,7 @@ async fn race(sim: Sim) -> Result {
         client.await??;
     }
     // Many tasks that are ready at once: something for the schedule to choose from.
-    let yielding: Vec<_> = (0..5)
-        .map(|_| sim.spawn("yield", tokio::task::yield_now()))
-        .collect();
+    let yielding: Vec<_> = (0..5).map(|_| sim.spawn("yield", tokio::task::yield_now())).collect();
     for task in yielding {
         task.await?;
     }
@@ -69,10 +65,7 @@ async fn race(sim: Sim) -> Result {
 
 fn run(settings: Settings) -> Outcome {
     std::thread::scope(|scope| {
-        scope
-            .spawn(|| simulate(settings, &race))
-            .join()
-            .expect("a run does not panic")
+        scope.spawn(|| simulate(settings, &race)).join().expect("a run does not panic")
     })
 }
 
@@ -166,113 +159,57 @@ fn interleavings_differ_even_with_fixed_latency() {
         order.lock().expect("not poisoned").clone()
     };
     let orders: std::collections::BTreeSet<Vec<i32>> = (0..20).map(order).collect();
-    assert!(
-        orders.len() > 15,
-        "only {} different orders in 20 seeds",
-        orders.len()
-    );
+    assert!(orders.len() > 15, "only {} different orders in 20 seeds", orders.len());
 }
 
 #[test]
 fn a_recorded_run_is_replayed_from_its_decisions_alone() {
-    let recorded = run(Settings {
-        record: true,
-        ..Settings::new(Seed(7))
-    });
-    assert!(
-        recorded
-            .decisions
-            .iter()
-            .any(|decision| decision.stream == Stream::Schedule)
-    );
-    assert!(
-        recorded
-            .decisions
-            .iter()
-            .any(|decision| decision.stream == Stream::Latency)
-    );
+    let recorded = run(Settings { record: true, ..Settings::new(Seed(7)) });
+    assert!(recorded.decisions.iter().any(|decision| decision.stream == Stream::Schedule));
+    assert!(recorded.decisions.iter().any(|decision| decision.stream == Stream::Latency));
     // Everything but the seed itself, which the digest begins with and machines' entropy is keyed by.
-    let replayed = run(Settings {
-        replay: Some(recorded.decisions.clone()),
-        record: true,
-        ..Settings::new(Seed(7))
-    });
+    let replayed =
+        run(Settings { replay: Some(recorded.decisions.clone()), record: true, ..Settings::new(Seed(7)) });
     assert_eq!(replayed.digest, recorded.digest);
     assert_eq!(replayed.decisions, recorded.decisions);
-    let other_seed = run(Settings {
-        replay: Some(recorded.decisions.clone()),
-        record: true,
-        ..Settings::new(Seed(8))
-    });
+    let other_seed =
+        run(Settings { replay: Some(recorded.decisions.clone()), record: true, ..Settings::new(Seed(8)) });
     assert_eq!(other_seed.decisions, recorded.decisions);
     assert_eq!(other_seed.simulated, recorded.simulated);
 }
 
 #[test]
 fn a_replay_past_its_list_takes_the_defaults() {
-    let recorded = run(Settings {
-        record: true,
-        ..Settings::new(Seed(7))
-    });
+    let recorded = run(Settings { record: true, ..Settings::new(Seed(7)) });
     let half = recorded.decisions[..recorded.decisions.len() / 2].to_vec();
-    let replayed = run(Settings {
-        replay: Some(half.clone()),
-        record: true,
-        ..Settings::new(Seed(7))
-    });
+    let replayed = run(Settings { replay: Some(half.clone()), record: true, ..Settings::new(Seed(7)) });
     assert!(replayed.passed(), "{:?}", replayed.failure);
     assert_eq!(replayed.decisions[..half.len()], half);
-    let schedule = replayed.decisions[half.len()..]
-        .iter()
-        .filter(|decision| decision.stream == Stream::Schedule);
+    let schedule =
+        replayed.decisions[half.len()..].iter().filter(|decision| decision.stream == Stream::Schedule);
     assert!(schedule.clone().count() > 0);
     assert!(schedule.into_iter().all(|decision| decision.value == 0));
 }
 
 #[test]
 fn a_rekeyed_run_shares_its_past_with_the_original() {
-    let original = run(Settings {
-        record: true,
-        ..Settings::new(Seed(7))
-    });
+    let original = run(Settings { record: true, ..Settings::new(Seed(7)) });
     let at = original.simulated / 2;
     let rekeyed = run(Settings {
         record: true,
-        rekeys: vec![Rekey {
-            at,
-            stream: None,
-            seed: 99,
-        }],
+        rekeys: vec![Rekey { at, stream: None, seed: 99 }],
         ..Settings::new(Seed(7))
     });
     assert_ne!(rekeyed.digest, original.digest);
-    let same = original
-        .decisions
-        .iter()
-        .zip(&rekeyed.decisions)
-        .take_while(|(a, b)| a == b)
-        .count();
-    assert!(
-        same > original.decisions.len() / 4,
-        "only {same} of {} agree",
-        original.decisions.len()
-    );
+    let same = original.decisions.iter().zip(&rekeyed.decisions).take_while(|(a, b)| a == b).count();
+    assert!(same > original.decisions.len() / 4, "only {same} of {} agree", original.decisions.len());
     assert!(same < original.decisions.len());
 }
 
 #[test]
 fn fifo_needs_no_schedule_draws() {
-    let outcome = run(Settings {
-        schedule: Schedule::Fifo,
-        record: true,
-        ..Settings::new(Seed(7))
-    });
-    assert!(
-        outcome
-            .decisions
-            .iter()
-            .all(|decision| decision.stream != Stream::Schedule)
-    );
+    let outcome = run(Settings { schedule: Schedule::Fifo, record: true, ..Settings::new(Seed(7)) });
+    assert!(outcome.decisions.iter().all(|decision| decision.stream != Stream::Schedule));
 }
 
 /// What std, rand and tokio draw from the system is answered from the seed.
@@ -292,16 +229,8 @@ async fn leaky(sim: Sim) -> Result {
     sim.count("chosen", chosen);
     let (instant, wall) = (Instant::now(), SystemTime::now());
     sim.clock().sleep(Duration::from_secs(1000)).await;
-    assert_eq!(
-        instant.elapsed(),
-        Duration::from_secs(1000),
-        "Instant::now() is virtual"
-    );
-    assert_eq!(
-        wall.elapsed()?,
-        Duration::from_secs(1000),
-        "SystemTime::now() is virtual"
-    );
+    assert_eq!(instant.elapsed(), Duration::from_secs(1000), "Instant::now() is virtual");
+    assert_eq!(wall.elapsed()?, Duration::from_secs(1000), "SystemTime::now() is virtual");
     assert_eq!(Instant::now(), sim.clock().now());
     Ok(())
 }
@@ -310,11 +239,7 @@ async fn leaky(sim: Sim) -> Result {
 fn hash_maps_rand_and_select_repeat() {
     let digests = |jobs| {
         let summary = Campaign::new(leaky).seeds(30).jobs(jobs).run();
-        assert!(
-            summary.passed(),
-            "{}",
-            summary.failed[0].failure.as_ref().expect("it failed")
-        );
+        assert!(summary.passed(), "{}", summary.failed[0].failure.as_ref().expect("it failed"));
         assert_eq!(summary.impure, 0);
         (summary.digest, summary.counts)
     };
@@ -338,35 +263,21 @@ fn a_deadlock_names_its_tasks() {
     let cause = failure(Settings::new(Seed(1)), async |sim| {
         let (to_a, from_b) = tokio::sync::oneshot::channel::<()>();
         let (to_b, from_a) = tokio::sync::oneshot::channel::<()>();
-        let a = sim.spawn(
-            "philosopher a",
-            async move { drop((from_b.await, to_b.send(()))) },
-        );
-        let b = sim.spawn(
-            "philosopher b",
-            async move { drop((from_a.await, to_a.send(()))) },
-        );
+        let a = sim.spawn("philosopher a", async move { drop((from_b.await, to_b.send(()))) });
+        let b = sim.spawn("philosopher b", async move { drop((from_a.await, to_a.send(()))) });
         a.await?;
         Ok(b.await?)
     });
     let text = cause.to_string();
     assert!(matches!(cause, Cause::Deadlock { .. }), "{text}");
-    for part in [
-        "philosopher a",
-        "philosopher b",
-        "determinism.rs",
-        "a task to end",
-    ] {
+    for part in ["philosopher a", "philosopher b", "determinism.rs", "a task to end"] {
         assert!(text.contains(part), "{part:?} is not in: {text}");
     }
 }
 
 #[test]
 fn a_livelock_names_the_busy_task() {
-    let settings = Settings {
-        poll_limit: 10_000,
-        ..Settings::new(Seed(1))
-    };
+    let settings = Settings { poll_limit: 10_000, ..Settings::new(Seed(1)) };
     let cause = failure(settings, async |sim| {
         sim.spawn("spinner", async {
             loop {
@@ -376,18 +287,12 @@ fn a_livelock_names_the_busy_task() {
         sim.clock().sleep(Duration::from_secs(1)).await;
         Ok(())
     });
-    assert!(
-        matches!(&cause, Cause::Livelock { .. }) && cause.to_string().contains("spinner"),
-        "{cause}"
-    );
+    assert!(matches!(&cause, Cause::Livelock { .. }) && cause.to_string().contains("spinner"), "{cause}");
 }
 
 #[test]
 fn the_time_limit_ends_a_run_and_names_its_tasks() {
-    let settings = Settings {
-        time_limit: Duration::from_secs(10),
-        ..Settings::new(Seed(1))
-    };
+    let settings = Settings { time_limit: Duration::from_secs(10), ..Settings::new(Seed(1)) };
     let cause = failure(settings, async |sim| {
         let clock = sim.clock();
         sim.spawn("beat", async move {
@@ -398,10 +303,7 @@ fn the_time_limit_ends_a_run_and_names_its_tasks() {
         .await?;
         Ok(())
     });
-    assert!(
-        matches!(&cause, Cause::TimeLimit { .. }) && cause.to_string().contains("beat"),
-        "{cause}"
-    );
+    assert!(matches!(&cause, Cause::TimeLimit { .. }) && cause.to_string().contains("beat"), "{cause}");
 }
 
 #[test]
@@ -412,10 +314,7 @@ fn a_panic_nobody_sees_fails_the_run() {
         Ok(())
     });
     let text = cause.to_string();
-    assert!(
-        text.contains("the sky falls") && text.contains("careless"),
-        "{text}"
-    );
+    assert!(text.contains("the sky falls") && text.contains("careless"), "{text}");
 }
 
 #[test]
@@ -426,11 +325,7 @@ fn a_handle_used_outside_of_its_run_says_so() {
         *hands_out.lock().expect("not poisoned") = Some(sim.clock());
         async { Ok(()) }
     });
-    let clock = kept
-        .lock()
-        .expect("not poisoned")
-        .take()
-        .expect("it was handed out");
+    let clock = kept.lock().expect("not poisoned").take().expect("it was handed out");
     let panic = std::panic::catch_unwind(|| clock.now()).expect_err("the run has ended");
     assert!(steelmill_core::panic_message(panic.as_ref()).contains("used outside of it"));
 }

@@ -70,10 +70,7 @@ fn a_cut_stream_stalls_and_loses_no_byte_when_it_is_healed() {
         far.read_exact(&mut received).await?;
         assert_eq!(&received, b"before ", "what was on its way arrives");
         sim.clock().sleep(30 * SECOND).await;
-        assert_eq!(
-            far.try_read(&mut received).expect_err("nothing").kind(),
-            ErrorKind::WouldBlock
-        );
+        assert_eq!(far.try_read(&mut received).expect_err("nothing").kind(), ErrorKind::WouldBlock);
         cut.heal();
         near.write_all(b"after").await?;
         drop(near);
@@ -129,21 +126,14 @@ fn a_partitioned_connect_waits_and_is_not_refused() {
         cut.heal();
         let begun = sim.elapsed();
         let stream = connect.await??;
-        assert_eq!(
-            sim.elapsed() - begun,
-            2 * SECOND + 2 * MILLI,
-            "the SYN is sent again at 7 s"
-        );
+        assert_eq!(sim.elapsed() - begun, 2 * SECOND + 2 * MILLI, "the SYN is sent again at 7 s");
         let (_, peer) = listener.accept().await?;
         assert_eq!(peer, stream.local_addr()?);
 
         let cut = sim.isolate(&b);
         let begun = sim.elapsed();
         let error = a.network().connect("b:7").await.expect_err("it gives up");
-        assert_eq!(
-            (error.kind(), (sim.elapsed() - begun).as_secs()),
-            (ErrorKind::TimedOut, 127)
-        );
+        assert_eq!((error.kind(), (sim.elapsed() - begun).as_secs()), (ErrorKind::TimedOut, 127));
         drop(cut);
         Ok(())
     });
@@ -171,11 +161,7 @@ fn an_abandoned_connect_never_surfaces() {
         let sizes = sim.sizes();
         assert_eq!((sizes.connections, sizes.ports), (0, 1), "{sizes:?}");
         let stream = a.network().connect("b:7").await?;
-        assert_eq!(
-            listener.accept().await?.1,
-            stream.local_addr()?,
-            "the first to be accepted"
-        );
+        assert_eq!(listener.accept().await?.1, stream.local_addr()?, "the first to be accepted");
         Ok(())
     });
 }
@@ -206,15 +192,8 @@ fn a_machine_that_does_not_exist_is_unreachable() {
         let a = sim.client("a");
         let begun = sim.elapsed();
         let error = a.network().connect("10.9.9.9:7").await.expect_err("no such host");
-        assert_eq!(
-            (error.kind(), sim.elapsed() - begun),
-            (ErrorKind::HostUnreachable, 3 * SECOND)
-        );
-        let error = a
-            .network()
-            .connect("192.0.2.1:7")
-            .await
-            .expect_err("no way there");
+        assert_eq!((error.kind(), sim.elapsed() - begun), (ErrorKind::HostUnreachable, 3 * SECOND));
+        let error = a.network().connect("192.0.2.1:7").await.expect_err("no way there");
         assert_eq!(error.kind(), ErrorKind::NetworkUnreachable);
         Ok(())
     });
@@ -259,10 +238,7 @@ fn datagrams_overtake_each_other_when_latency_varies() {
     })
     .seeds(10)
     .run();
-    assert!(
-        summary.passed() && summary.counts["out of order"].total > 5,
-        "{summary}"
-    );
+    assert!(summary.passed() && summary.counts["out of order"].total > 5, "{summary}");
 }
 
 #[test]

@@ -47,20 +47,14 @@ fn a_line_says_when_where_and_in_which_daemon() {
         async move {
             let layer = logging::layer(move || kept.clone());
             let _logging = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-            let machine = sim
-                .machine("gateway-1", |factory| factory.with::<Talks>())
-                .start()
-                .await?;
+            let machine = sim.machine("gateway-1", |factory| factory.with::<Talks>()).start().await?;
             sim.clock().sleep(Duration::from_secs(2)).await;
             machine.stop().await?;
             Ok(())
         }
     });
     let log = String::from_utf8(written.0.lock().expect("not poisoned").clone()).expect("text");
-    let line = log
-        .lines()
-        .find(|line| line.contains("found it"))
-        .expect("the line was written");
+    let line = log.lines().find(|line| line.contains("found it")).expect("the line was written");
     for part in ["1.500000000 gateway-1 INFO", "Talks", "answer=42"] {
         assert!(line.contains(part), "{part:?} is not in {line:?}");
     }

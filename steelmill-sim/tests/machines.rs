@@ -28,11 +28,7 @@ impl Daemon for Echo {
     fn build(factory: &mut Factory) -> Result<Self> {
         let lives = factory.value::<Lives>()?;
         lives.built.fetch_add(1, Ordering::Relaxed);
-        Ok(Self {
-            network: factory.get()?,
-            listener: SetOnce::new(),
-            lives,
-        })
+        Ok(Self { network: factory.get()?, listener: SetOnce::new(), lives })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
@@ -64,12 +60,8 @@ impl Daemon for Echo {
 
 /// An echo server, a client of it, and a connection between the two that has been used.
 async fn pair(sim: Sim) -> Result<(Machine, Machine, TcpStream)> {
-    sim.root(|factory| factory.provide_value(Lives::default()))
-        .await?;
-    let server = sim
-        .machine("server", |factory| factory.with::<Echo>())
-        .start()
-        .await?;
+    sim.root(|factory| factory.provide_value(Lives::default())).await?;
+    let server = sim.machine("server", |factory| factory.with::<Echo>()).start().await?;
     let client = sim.client("client");
     let mut stream = client.network().connect("server:7").await?;
     echo(&mut stream, 1).await?;
@@ -88,11 +80,7 @@ fn a_stopped_machine_ends_its_streams_and_refuses_new_ones() {
         let report = server.stop().await?;
         assert!(report.is_clean(), "{report}");
         assert_eq!(stream.read(&mut [0]).await?, 0, "the end of the stream");
-        let refused = client
-            .network()
-            .connect("server:7")
-            .await
-            .expect_err("nobody listens");
+        let refused = client.network().connect("server:7").await.expect_err("nobody listens");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
         assert!(!server.is_up());
         Ok(())
@@ -147,15 +135,8 @@ fn a_machine_without_power_goes_silent_and_its_peers_give_up_in_the_end() {
         assert_eq!(gone.kind(), ErrorKind::TimedOut);
         assert!(sim.elapsed() - begun > 500 * SECOND, "TCP is patient");
         let begun = sim.elapsed();
-        let unreachable = client
-            .network()
-            .connect("server:7")
-            .await
-            .expect_err("nobody answers");
-        assert_eq!(
-            (unreachable.kind(), (sim.elapsed() - begun).as_secs()),
-            (ErrorKind::TimedOut, 127)
-        );
+        let unreachable = client.network().connect("server:7").await.expect_err("nobody answers");
+        assert_eq!((unreachable.kind(), (sim.elapsed() - begun).as_secs()), (ErrorKind::TimedOut, 127));
         Ok(())
     });
 }
@@ -177,14 +158,8 @@ fn a_restarted_machine_is_built_anew_and_knows_no_old_connection() {
         assert!(server.get::<Echo>().is_err());
         server.restart().await?;
         assert_eq!(before.lives.built.load(Ordering::Relaxed), 2);
-        assert_eq!(
-            before.lives.stopped.load(Ordering::Relaxed),
-            0,
-            "a power loss tells nobody"
-        );
-        let reset = echo(&mut stream, 2)
-            .await
-            .expect_err("the old connection is unknown");
+        assert_eq!(before.lives.stopped.load(Ordering::Relaxed), 0, "a power loss tells nobody");
+        let reset = echo(&mut stream, 2).await.expect_err("the old connection is unknown");
         assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
         let mut fresh = client.network().connect("server:7").await?;
         assert_eq!(echo(&mut fresh, 3).await?, 3);
@@ -198,10 +173,7 @@ fn destructors_of_a_dead_process_can_break_nothing() {
     impl Drop for Mischief {
         fn drop(&mut self) {
             let task = self.0.spawn("ghost", async {});
-            self.1
-                .lock()
-                .expect("not poisoned")
-                .push(format!("ghost finished: {}", task.is_finished()));
+            self.1.lock().expect("not poisoned").push(format!("ghost finished: {}", task.is_finished()));
         }
     }
     check(Seed(6), |sim| async move {
@@ -218,11 +190,7 @@ fn destructors_of_a_dead_process_can_break_nothing() {
         sim.clock().sleep(SECOND).await;
         machine.exit();
         assert_eq!(*seen.lock().expect("not poisoned"), ["ghost finished: true"]);
-        let bound = machine
-            .network()
-            .bind("0.0.0.0:1")
-            .await
-            .expect_err("the process is gone");
+        let bound = machine.network().bind("0.0.0.0:1").await.expect_err("the process is gone");
         assert!(bound.to_string().contains("Network is down"), "{bound}");
         assert!(inbox.try_recv_from(&mut [0; 8]).is_err());
         Ok(())
@@ -232,17 +200,12 @@ fn destructors_of_a_dead_process_can_break_nothing() {
 #[test]
 fn nothing_of_a_machine_is_left_when_it_has_ended() {
     check(Seed(7), |sim| async move {
-        sim.root(|factory| factory.provide_value(Lives::default()))
-            .await?;
+        sim.root(|factory| factory.provide_value(Lives::default())).await?;
         let client = sim.client("client");
         let server = sim.machine("server", |factory| factory.with::<Echo>());
         let before = sim.sizes();
         for round in 0..50 {
-            let server = if server.is_up() {
-                server.clone()
-            } else {
-                server.clone().start().await?
-            };
+            let server = if server.is_up() { server.clone() } else { server.clone().start().await? };
             let mut streams = Vec::new();
             for byte in 0..10 {
                 let mut stream = client.network().connect("server:7").await?;
@@ -260,16 +223,8 @@ fn nothing_of_a_machine_is_left_when_it_has_ended() {
         // What was sent to a machine without power is given up in the end.
         sim.clock().sleep(1000 * SECOND).await;
         let after = sim.sizes();
-        assert_eq!(
-            (after.tasks, after.connections, after.listeners),
-            (before.tasks, 0, 0),
-            "{after:?}"
-        );
-        assert_eq!(
-            (after.timers, after.ports, after.udp_sockets),
-            (before.timers, 0, 0),
-            "{after:?}"
-        );
+        assert_eq!((after.tasks, after.connections, after.listeners), (before.tasks, 0, 0), "{after:?}");
+        assert_eq!((after.timers, after.ports, after.udp_sockets), (before.timers, 0, 0), "{after:?}");
         Ok(())
     });
 }
@@ -284,10 +239,7 @@ fn a_machine_reads_its_own_clock_and_not_that_of_the_cluster() {
     }
     check(Seed(8), |sim| async move {
         sim.root(|factory| factory.with::<Reads>()).await?;
-        let machine = sim
-            .machine("machine", |factory| factory.with::<Reads>())
-            .start()
-            .await?;
+        let machine = sim.machine("machine", |factory| factory.with::<Reads>()).start().await?;
         machine.set_drift(100_000);
         let (begun, own) = (sim.clock().now(), machine.get::<Reads>()?);
         let own_begun = own.0.now();

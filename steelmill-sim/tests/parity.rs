@@ -14,7 +14,5 @@ mod parity;
 
 #[test]
 fn sockets_are_used_as_tokio_has_them() {
-    check(Seed(1), |sim| async move {
-        Ok(parity::everything(sim.network()).await?)
-    });
+    check(Seed(1), |sim| async move { Ok(parity::everything(sim.network()).await?) });
 }

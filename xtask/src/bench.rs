@@ -55,10 +55,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
 
 fn choose(names: &[String]) -> Result<Vec<&'static Workload>> {
     for name in names {
-        if !PLAN
-            .iter()
-            .any(|workload| workload.name.eq_ignore_ascii_case(name))
-        {
+        if !PLAN.iter().any(|workload| workload.name.eq_ignore_ascii_case(name)) {
             let known: Vec<&str> = PLAN.iter().map(|workload| workload.name).collect();
             bail!("there is no workload {name}; there are {}", known.join(", "));
         }
@@ -76,10 +73,7 @@ fn build(workspace: &Workspace, chosen: &[&Workload]) -> Result<Vec<Program>> {
     let folder = workspace.target.join("bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut programs: Vec<Program> = Vec::new();
-    for side in chosen
-        .iter()
-        .flat_map(|workload| [&workload.bound, &workload.ours])
-    {
+    for side in chosen.iter().flat_map(|workload| [&workload.bound, &workload.ours]) {
         if programs.iter().any(|program| program.name == side.program) {
             continue;
         }
@@ -90,10 +84,7 @@ fn build(workspace: &Workspace, chosen: &[&Workload]) -> Result<Vec<Program>> {
         };
         let path: PathBuf = folder.join(side.program);
         std::fs::copy(&built, &path).with_context(|| format!("cannot copy to {}", path.display()))?;
-        programs.push(Program {
-            name: side.program,
-            path,
-        });
+        programs.push(Program { name: side.program, path });
     }
     Ok(programs)
 }
@@ -106,10 +97,7 @@ fn measure_row(
 ) -> Result<Row> {
     let sides = [&workload.bound, &workload.ours];
     let program = |name: &str| {
-        programs
-            .iter()
-            .find(|program| program.name == name)
-            .with_context(|| format!("{name} was not built"))
+        programs.iter().find(|program| program.name == name).with_context(|| format!("{name} was not built"))
     };
     let mut row = Row::new(workload);
     for _ in 0..rounds {
@@ -124,10 +112,7 @@ fn measure_row(
         let [few, many] = [small, large].map(|size| program.run(&[side.args, size, "--allocs"]));
         let (few, many) = (few?, many?);
         let ops = many.ops - few.ops;
-        figures.allocations = many
-            .allocations
-            .zip(few.allocations)
-            .map(|(many, few)| (many - few) / ops);
+        figures.allocations = many.allocations.zip(few.allocations).map(|(many, few)| (many - few) / ops);
         if counting {
             let [few, many] = [small, large].map(|size| program.instructions(&[side.args, size]));
             figures.instructions = Some((many? - few?) / ops);
@@ -145,15 +130,8 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(choose(&[]).expect("all").len(), PLAN.len());
         let chosen = choose(&names(&["w3", "W1"])).expect("known");
-        assert_eq!(
-            chosen.iter().map(|workload| workload.name).collect::<Vec<_>>(),
-            ["W1", "W3"]
-        );
+        assert_eq!(chosen.iter().map(|workload| workload.name).collect::<Vec<_>>(), ["W1", "W3"]);
         let error = choose(&names(&["W9"])).err().expect("unknown");
-        assert!(
-            error
-                .to_string()
-                .starts_with("there is no workload W9; there are W1, ")
-        );
+        assert!(error.to_string().starts_with("there is no workload W9; there are W1, "));
     }
 }

@@ -13,9 +13,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     let mut steps = Steps::new("lint");
     steps.run("format", || outcome(workspace.cargo(["fmt", "--all", "--check"])));
     steps.run("tidy", || Ok(tidy::run(workspace)?.into()));
-    steps.run("clippy: runtime world", || {
-        clippy(workspace.cargo(["clippy", "--workspace"]))
-    });
+    steps.run("clippy: runtime world", || clippy(workspace.cargo(["clippy", "--workspace"])));
     steps.run("clippy: sim world", || {
         // core and sim once more: without the features that the runtime world turns on in them. No binary comes of it,
         // so it shares the target directory, and with it most of what was checked before.
@@ -44,10 +42,9 @@ fn outcome(mut command: Command) -> Result<Outcome> {
 /// Building the demo for both worlds or for neither must fail with the commands that work.
 fn one_world(workspace: &Workspace) -> Result<Outcome> {
     let mut notes = Vec::new();
-    for (case, args) in [
-        ("both worlds", ["--features", "runtime,sim"].as_slice()),
-        ("no world", &["--no-default-features"]),
-    ] {
+    for (case, args) in
+        [("both worlds", ["--features", "runtime,sim"].as_slice()), ("no world", &["--no-default-features"])]
+    {
         let output = workspace
             .cargo(["check", "--quiet", "-p", "demo-app"])
             .args(args)
@@ -66,10 +63,7 @@ fn one_world(workspace: &Workspace) -> Result<Outcome> {
             println!("{case}: refused, and says what to type");
         }
     }
-    Ok(Outcome {
-        green: notes.is_empty(),
-        note: notes.join("; "),
-    })
+    Ok(Outcome { green: notes.is_empty(), note: notes.join("; ") })
 }
 
 /// The first error of a compiler's output, up to where the compiler shows the source: a `compile_error!`'s own words.
@@ -87,10 +81,7 @@ mod tests {
     #[test]
     fn only_the_first_errors_own_words_count() {
         let said = "warning: x\nerror: pick one world:\n  cargo xtask sim\n --> src/main.rs:3\n | \"cargo run\"\nerror: more";
-        assert_eq!(
-            compile_error(said).trim_end(),
-            "error: pick one world:\n  cargo xtask sim"
-        );
+        assert_eq!(compile_error(said).trim_end(), "error: pick one world:\n  cargo xtask sim");
         assert_eq!(compile_error("all is well"), "");
     }
 }

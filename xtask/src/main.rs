@@ -74,11 +74,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ci => lint::run(&workspace)? && test::run(&workspace, None)?,
         Command::Bench(options) => bench::run(&workspace, &options)?,
     };
-    Ok(if green {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if green { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[cfg(test)]

@@ -12,13 +12,7 @@ use crate::workspace::Workspace;
 const BUILD_FAILED: u8 = 101;
 
 /// Picks the sim world of the demo, here and in `test` and `lint`.
-pub(crate) const WORLD: [&str; 5] = [
-    "-p",
-    "demo-app",
-    "--no-default-features",
-    "--features",
-    "demo-app/sim",
-];
+pub(crate) const WORLD: [&str; 5] = ["-p", "demo-app", "--no-default-features", "--features", "demo-app/sim"];
 
 /// Where it is built when a binary comes of it.
 pub(crate) fn target(workspace: &Workspace) -> [OsString; 2] {
@@ -58,9 +52,8 @@ fn become_command(mut command: Command) -> Result<ExitCode> {
 
 #[cfg(not(unix))]
 fn become_command(mut command: Command) -> Result<ExitCode> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let status =
+        command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

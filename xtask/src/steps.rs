@@ -13,10 +13,7 @@ pub(crate) struct Outcome {
 
 impl From<bool> for Outcome {
     fn from(green: bool) -> Self {
-        Self {
-            green,
-            note: String::new(),
-        }
+        Self { green, note: String::new() }
     }
 }
 
@@ -28,20 +25,14 @@ pub(crate) struct Steps {
 
 impl Steps {
     pub(crate) fn new(title: &'static str) -> Self {
-        Self {
-            title,
-            done: Vec::new(),
-        }
+        Self { title, done: Vec::new() }
     }
 
     /// Runs one step. A red one does not keep the others from running: one round should show everything there is.
     pub(crate) fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<Outcome>) {
         println!("\n=== {name}");
         let begin = Instant::now();
-        let outcome = step().unwrap_or_else(|error| Outcome {
-            green: false,
-            note: format!("{error:#}"),
-        });
+        let outcome = step().unwrap_or_else(|error| Outcome { green: false, note: format!("{error:#}") });
         self.done.push((name, begin.elapsed(), outcome));
     }
 
@@ -72,14 +63,7 @@ mod tests {
     fn the_summary_names_every_step_and_how_it_ended() {
         let done = [
             ("format", Duration::from_millis(1500), Outcome::from(true)),
-            (
-                "tests",
-                Duration::from_secs(2),
-                Outcome {
-                    green: false,
-                    note: "3 passed, 1 failed".into(),
-                },
-            ),
+            ("tests", Duration::from_secs(2), Outcome { green: false, note: "3 passed, 1 failed".into() }),
         ];
         assert_eq!(
             summary("ci", &done),

@@ -43,10 +43,7 @@ fn cargo_test(mut command: Command, total: &mut Count) -> Result<Outcome> {
     if io::stdout().is_terminal() {
         command.args(["--", "--color=always"]); // it would see our pipe and drop its colours
     }
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo")?;
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
     let output = child.stdout.take().context("cargo's output was not piped")?;
     let mut count = Count::default();
     for line in BufReader::new(output).split(b'\n') {
@@ -57,18 +54,12 @@ fn cargo_test(mut command: Command, total: &mut Count) -> Result<Outcome> {
     }
     let green = child.wait()?.success();
     total.add(&count);
-    Ok(Outcome {
-        green,
-        note: count.to_string(),
-    })
+    Ok(Outcome { green, note: count.to_string() })
 }
 
 fn campaign(workspace: &Workspace) -> Result<Outcome> {
     let Some(binary) = sim::build(workspace)? else {
-        return Ok(Outcome {
-            green: false,
-            note: "the demo does not build for the sim world".into(),
-        });
+        return Ok(Outcome { green: false, note: "the demo does not build for the sim world".into() });
     };
     let (_, args) = README_CAMPAIGN.split_once("sim ").context("not a sim command")?;
     let args: Vec<&str> = args.split(' ').collect();
@@ -123,12 +114,6 @@ mod tests {
         count.read("test a_result: passes ... ok");
         count.read("test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
         count.read("test result: \x1b[31mFAILED\x1b[m. 1 passed; 2 failed; 0 ignored; 0 measured");
-        assert_eq!(
-            count,
-            Count {
-                passed: 13,
-                failed: 2
-            }
-        );
+        assert_eq!(count, Count { passed: 13, failed: 2 });
     }
 }

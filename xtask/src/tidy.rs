@@ -65,12 +65,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     for finding in &findings {
         println!("{finding}\n");
     }
-    println!(
-        "tidy: {} rules over {} files, {} findings",
-        RULES.len(),
-        tree.files.len(),
-        findings.len()
-    );
+    println!("tidy: {} rules over {} files, {} findings", RULES.len(), tree.files.len(), findings.len());
     Ok(findings.is_empty())
 }
 
@@ -92,10 +87,7 @@ impl<'a> Tree<'a> {
                 files.insert(path.to_owned(), text);
             }
         }
-        Ok(Self {
-            crates: &workspace.crates,
-            files,
-        })
+        Ok(Self { crates: &workspace.crates, files })
     }
 
     /// The Rust files.
@@ -122,10 +114,7 @@ mod tests {
     }
 
     pub(super) fn check_crates(rule: Rule, crates: &[Crate], files: &[(&str, &str)]) -> Vec<String> {
-        let files = files
-            .iter()
-            .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()))
-            .collect();
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
         rule(&Tree { crates, files })
             .iter()
             .map(|finding| format!("{}:{}: {}", finding.path, finding.line, finding.what))
@@ -141,9 +130,6 @@ mod tests {
             why: "it matters",
             fix: "mend it".into(),
         };
-        assert_eq!(
-            finding.to_string(),
-            "a.rs:3: broken\n    why: it matters\n    do:  mend it"
-        );
+        assert_eq!(finding.to_string(), "a.rs:3: broken\n    why: it matters\n    do:  mend it");
     }
 }

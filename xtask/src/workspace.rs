@@ -67,11 +67,7 @@ impl Workspace {
             });
         }
         crates.sort_by(|a, b| a.name.cmp(&b.name));
-        Some(Self {
-            root,
-            target: metadata["target_directory"].as_str()?.into(),
-            crates,
-        })
+        Some(Self { root, target: metadata["target_directory"].as_str()?.into(), crates })
     }
 
     /// Where the sim world of the demo is built. Apart, because both worlds give a binary of the same name.
@@ -98,9 +94,7 @@ impl Workspace {
             return Ok(None);
         }
         let executable = executable(&String::from_utf8_lossy(&output.stdout), name);
-        Ok(Some(executable.with_context(|| {
-            format!("cargo built no executable called {name}")
-        })?))
+        Ok(Some(executable.with_context(|| format!("cargo built no executable called {name}"))?))
     }
 }
 
@@ -130,10 +124,7 @@ mod tests {
             r#"{"reason":"compiler-artifact","target":{"name":"demo-app"},"executable":"t/sim/demo-app"}"#,
             "\n",
         );
-        assert_eq!(
-            executable(messages, "demo-app"),
-            Some(PathBuf::from("t/sim/demo-app"))
-        );
+        assert_eq!(executable(messages, "demo-app"), Some(PathBuf::from("t/sim/demo-app")));
         assert_eq!(executable(messages, "clap"), None);
     }
 }

@@ -61,9 +61,7 @@ struct Command {
 impl Command {
     fn new(name: &str, keys: &[&str], op: KvOp) -> Self {
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        let words = std::iter::once(name.to_owned())
-            .chain(keys.iter().cloned())
-            .collect();
+        let words = std::iter::once(name.to_owned()).chain(keys.iter().cloned()).collect();
         Self { words, keys, op }
     }
 
@@ -86,16 +84,7 @@ enum Answer {
 
 impl Client {
     pub fn new(sim: Sim, index: usize, machine: Machine, history: History, demand: Rc<Demand>) -> Self {
-        Self {
-            sim,
-            index,
-            machine,
-            history,
-            demand,
-            connection: None,
-            gateway: 0,
-            written: 0,
-        }
+        Self { sim, index, machine, history, demand, connection: None, gateway: 0, written: 0 }
     }
 
     /// Asks until it is told to finish; then reads every key, so that no write that was acknowledged can be lost unseen.
@@ -106,11 +95,7 @@ impl Client {
             if rushes {
                 self.keep_away();
             }
-            let commands = if rushes {
-                vec![self.choose_hot()]
-            } else {
-                self.choose()
-            };
+            let commands = if rushes { vec![self.choose_hot()] } else { self.choose() };
             self.ask(commands).await;
             let pause = Duration::from_millis(self.below(if self.rush().is_some() { 8 } else { 300 }));
             // A rush is no time to sleep through.
@@ -215,8 +200,7 @@ impl Client {
 
     fn invoke(&self, command: &Command) -> Vec<Call> {
         let invoke = |key: &String| {
-            self.history
-                .invoke(self.sim.elapsed(), self.machine.name(), key, command.op.clone())
+            self.history.invoke(self.sim.elapsed(), self.machine.name(), key, command.op.clone())
         };
         command.keys.iter().map(invoke).collect()
     }
@@ -246,11 +230,7 @@ impl Client {
         self.connection = None;
         self.gateway = (self.gateway + 1) % GATEWAYS.len();
         self.keep_away();
-        let pause = if self.rush().is_some() {
-            1 + self.below(4)
-        } else {
-            20 + self.below(80)
-        };
+        let pause = if self.rush().is_some() { 1 + self.below(4) } else { 20 + self.below(80) };
         let pause = Duration::from_millis(pause);
         self.machine.clock().sleep(pause).await;
     }

@@ -32,18 +32,12 @@ pub async fn trouble(cluster: &Cluster, enough: impl Fn() -> bool) -> Result<u64
             0..3 => lapse(cluster, gateway).await,
             3 => cluster.cut_for(cluster.cut(gateway, &cluster.lease)).await,
             4 | 5 => cluster.cut_for(cluster.cut(gateway, &cluster.store)).await,
-            6 => {
-                cluster
-                    .cut_for(cluster.cut(gateway, cluster.any(&cluster.clients)))
-                    .await
-            }
+            6 => cluster.cut_for(cluster.cut(gateway, cluster.any(&cluster.clients))).await,
             7 => cluster.cut_for(sim.isolate(gateway)).await,
             8 | 9 => {
                 let client = cluster.any(&cluster.clients);
-                let slow = cluster.slow_down(
-                    gateway,
-                    [&cluster.store, &cluster.lease, client][sim.draw(3) as usize],
-                );
+                let slow = cluster
+                    .slow_down(gateway, [&cluster.store, &cluster.lease, client][sim.draw(3) as usize]);
                 cluster.sleep_up_to(6_000).await;
                 drop(slow);
             }
@@ -84,11 +78,7 @@ async fn lapse(cluster: &Cluster, gateway: &Machine) {
         let clock = cluster.sim.clock();
         clock.sleep(left.saturating_sub(RUSH_BEFORE)).await;
         let _rush = cluster.rush(gateway);
-        let after = if slow_store.is_some() {
-            RUSH_AFTER_SLOW
-        } else {
-            RUSH_AFTER
-        };
+        let after = if slow_store.is_some() { RUSH_AFTER_SLOW } else { RUSH_AFTER };
         clock.sleep(RUSH_BEFORE + after).await;
     }
     drop((slow_store, slow_lease));
@@ -103,11 +93,7 @@ fn lease_left(gateway: &Machine) -> Option<Duration> {
 /// Stops a gateway as its operator would.
 pub async fn stop_in_order(gateway: &Machine) -> Result {
     let report = gateway.stop().await?;
-    ensure!(
-        report.is_clean(),
-        "{} did not stop in order:\n{report}",
-        gateway.name()
-    );
+    ensure!(report.is_clean(), "{} did not stop in order:\n{report}", gateway.name());
     Ok(())
 }
 
@@ -155,11 +141,7 @@ impl Cluster {
     /// Makes everything between two machines slow, but not so slow that a gateway gives up waiting.
     fn slow_down(&self, a: &Machine, b: &Machine) -> Undo<impl FnMut()> {
         let most = Duration::from_millis(50 + self.sim.draw(400));
-        let least = if self.sim.draw(4) == 0 {
-            Duration::from_millis(1)
-        } else {
-            most / 2
-        };
+        let least = if self.sim.draw(4) == 0 { Duration::from_millis(1) } else { most / 2 };
         self.sim.set_link_latency(a, b, least..=most);
         let (sim, a, b) = (self.sim, a.clone(), b.clone());
         Undo(move || sim.reset_link_latency(&a, &b))

@@ -38,16 +38,9 @@ impl Connection {
     /// Connects `machine` to `address`. Nothing here waits for longer than `patience`.
     pub async fn open(machine: &Machine, address: &str, patience: Duration) -> io::Result<Self> {
         let clock = machine.clock();
-        let stream = clock
-            .timeout(patience, machine.network().connect(address))
-            .await??;
+        let stream = clock.timeout(patience, machine.network().connect(address)).await??;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            inbox: Inbox::default(),
-            clock,
-            patience,
-        })
+        Ok(Self { stream, inbox: Inbox::default(), clock, patience })
     }
 
     /// Sends commands, all at once.
@@ -61,9 +54,7 @@ impl Connection {
                 bytes.extend_from_slice(b"\r\n");
             }
         }
-        self.clock
-            .timeout(self.patience, self.stream.write_all(&bytes))
-            .await?
+        self.clock.timeout(self.patience, self.stream.write_all(&bytes)).await?
     }
 
     /// The next reply.
@@ -117,10 +108,7 @@ fn parse(bytes: &[u8], depth: usize) -> io::Result<Option<(Reply, usize)>> {
             Reply::Array(items)
         }
         _ => {
-            return Err(malformed(format!(
-                "'{}' begins no reply here",
-                kind.escape_ascii()
-            )));
+            return Err(malformed(format!("'{}' begins no reply here", kind.escape_ascii())));
         }
     };
     Ok(Some((reply, at)))
@@ -154,22 +142,12 @@ mod tests {
             Reply::Array(vec![Reply::Integer(-7)]),
             Reply::Simple("fine".into()),
         ];
-        assert_eq!(
-            parse(bytes, 0).ok().flatten(),
-            Some((Reply::Array(items), bytes.len()))
-        );
+        assert_eq!(parse(bytes, 0).ok().flatten(), Some((Reply::Array(items), bytes.len())));
     }
 
     #[test]
     fn what_no_gateway_sends_is_refused() {
-        for bytes in [
-            &b"?\r\n"[..],
-            b":x\r\n",
-            b"$-2\r\n",
-            b"$99999999\r\n",
-            b"*-1\r\n",
-            b"\r\n",
-        ] {
+        for bytes in [&b"?\r\n"[..], b":x\r\n", b"$-2\r\n", b"$99999999\r\n", b"*-1\r\n", b"\r\n"] {
             assert!(parse(bytes, 0).is_err(), "{}", bytes.escape_ascii());
         }
         assert!(parse(&b"*1\r\n".repeat(100), 0).is_err());

@@ -20,12 +20,7 @@ struct Spec {
 }
 
 const fn spec(name: &'static str, arity: i64, flags: &'static [&'static str], keys: (i64, i64, i64)) -> Spec {
-    Spec {
-        name,
-        arity,
-        flags,
-        keys,
-    }
+    Spec { name, arity, flags, keys }
 }
 
 /// Every command, in the order `COMMAND` lists them.
@@ -66,18 +61,12 @@ impl<'a> Command<'a> {
     /// It is none; the text is the error for the client. The connection is unharmed.
     pub(super) fn parse(words: Arguments<'a>) -> Result<Self, String> {
         let name = words.get(0).unwrap_or_default();
-        let Some(spec) = SPECS
-            .iter()
-            .find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes()))
-        else {
+        let Some(spec) = SPECS.iter().find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes())) else {
             return Err(format!("ERR unknown command {}", quoted(name)));
         };
         let count = i64::try_from(words.len()).unwrap_or(i64::MAX);
         if count < spec.arity.abs() || (spec.arity > 0 && count > spec.arity) {
-            return Err(format!(
-                "ERR wrong number of arguments for '{}' command",
-                spec.name
-            ));
+            return Err(format!("ERR wrong number of arguments for '{}' command", spec.name));
         }
         let (first, second) = (words.get(1), words.get(2));
         let one = first.unwrap_or_default();
@@ -154,9 +143,7 @@ impl Gateway {
         let mut keys = keys.iter().peekable();
         while keys.peek().is_some() {
             let values = try_join_all(keys.by_ref().take(AT_ONCE).map(|key| self.get(key))).await?;
-            values
-                .iter()
-                .for_each(|value| replies.bulk_or_null(value.as_deref()));
+            values.iter().for_each(|value| replies.bulk_or_null(value.as_deref()));
             grown(replies)?;
         }
         Ok(())
@@ -180,11 +167,7 @@ impl Gateway {
                 Err(why) if done == 0 => return Err(why),
                 // What is deleted stays deleted; saying only why the rest is not would say that nothing happened.
                 Err(why) => {
-                    return Err(Refusal::Partly {
-                        done,
-                        of: keys.len(),
-                        why: Box::new(why),
-                    });
+                    return Err(Refusal::Partly { done, of: keys.len(), why: Box::new(why) });
                 }
             }
         }
@@ -199,11 +182,7 @@ fn describe(words: Arguments<'_>, replies: &mut Replies) {
         Some(b"info") => {
             let named = words.iter().skip(1);
             named
-                .map(|name| {
-                    SPECS
-                        .iter()
-                        .find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes()))
-                })
+                .map(|name| SPECS.iter().find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes())))
                 .collect()
         }
         Some(b"count") => return replies.integer(SPECS.len() as i64),
@@ -223,9 +202,7 @@ fn describe(words: Arguments<'_>, replies: &mut Replies) {
         replies.array(spec.flags.len());
         spec.flags.iter().for_each(|flag| replies.simple(flag));
         let (first, last, step) = spec.keys;
-        [first, last, step]
-            .into_iter()
-            .for_each(|number| replies.integer(number));
+        [first, last, step].into_iter().for_each(|number| replies.integer(number));
     }
 }
 
@@ -236,9 +213,7 @@ mod tests {
 
     fn parse(line: &str) -> String {
         let mut requests = Requests::new(Limits::default());
-        requests
-            .space()
-            .extend_from_slice(format!("{line}\r\n").as_bytes());
+        requests.space().extend_from_slice(format!("{line}\r\n").as_bytes());
         let words = requests.next().expect("well-formed").expect("whole");
         match Command::parse(words) {
             Ok(command) => {
@@ -273,18 +248,9 @@ mod tests {
     fn what_is_no_command_is_told_apart() {
         assert_eq!(parse("FLUSHALL"), "ERR unknown command 'FLUSHALL'");
         assert_eq!(parse("GET"), "ERR wrong number of arguments for 'get' command");
-        assert_eq!(
-            parse("GET a b"),
-            "ERR wrong number of arguments for 'get' command"
-        );
-        assert_eq!(
-            parse("PING a b"),
-            "ERR wrong number of arguments for 'ping' command"
-        );
-        assert_eq!(
-            parse("SET a b EX 5"),
-            "ERR syntax error: SET takes a key and a value, no options"
-        );
+        assert_eq!(parse("GET a b"), "ERR wrong number of arguments for 'get' command");
+        assert_eq!(parse("PING a b"), "ERR wrong number of arguments for 'ping' command");
+        assert_eq!(parse("SET a b EX 5"), "ERR syntax error: SET takes a key and a value, no options");
     }
 
     #[test]

@@ -149,12 +149,8 @@ impl Gateway {
         if let Ok(tenure) = self.tenure()
             && tenure.term.token() == token
         {
-            let learn = |value, as_of| {
-                tenure
-                    .cache()
-                    .map(|cache| cache.learn(key, value, as_of))
-                    .map_err(internal)
-            };
+            let learn =
+                |value, as_of| tenure.cache().map(|cache| cache.learn(key, value, as_of)).map_err(internal);
             match (&reply, command) {
                 (Reply::Value { value, as_of }, _) => learn(value.clone(), *as_of)?,
                 (Reply::Written { as_of }, Command::Set(value)) => learn(Some(value.into()), *as_of)?,

@@ -84,14 +84,8 @@ pub(super) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, scope: Scope
 pub(super) async fn turn_away(gateway: Arc<Gateway>, mut stream: TcpStream) {
     let mut replies = Replies::default();
     let most = gateway.settings.clients.connections;
-    replies.error(format_args!(
-        "ERR max number of clients reached: {most} are connected"
-    ));
-    if let Ok(Ok(())) = gateway
-        .clock
-        .timeout(FAREWELL, stream.write_all(replies.bytes()))
-        .await
-    {
+    replies.error(format_args!("ERR max number of clients reached: {most} are connected"));
+    if let Ok(Ok(())) = gateway.clock.timeout(FAREWELL, stream.write_all(replies.bytes())).await {
         farewell(stream, &gateway.clock).await;
     }
 }
@@ -164,10 +158,7 @@ impl Session<'_> {
             let (memory, limits) = (&mut self.memory, self.limits);
             let mut grown = |replies: &Replies| {
                 if replies.bytes().len() - start > limits.reply {
-                    return Err(Refusal::TooLong(format!(
-                        "the reply is longer than {} bytes",
-                        limits.reply
-                    )));
+                    return Err(Refusal::TooLong(format!("the reply is longer than {} bytes", limits.reply)));
                 }
                 memory.replies(replies.capacity()).map_err(Refusal::TooLong)
             };
@@ -210,22 +201,14 @@ impl Session<'_> {
             self.began = None;
             self.limits.idle
         };
-        let read = self
-            .gateway
-            .clock
-            .timeout(limit, self.stream.read_buf(self.requests.space()));
+        let read = self.gateway.clock.timeout(limit, self.stream.read_buf(self.requests.space()));
         match scope.until_stopping(read).await {
             Some(Ok(Ok(0))) => return Err(Close::Gone),
             Some(Ok(Ok(_))) => {}
             Some(Ok(Err(error))) => return Err(error.into()),
             Some(Err(_)) => {
-                let what = if self.began.is_some() {
-                    "the rest of the command"
-                } else {
-                    "a command"
-                };
-                self.replies
-                    .error(format_args!("ERR {what} did not come within {limit:?}"));
+                let what = if self.began.is_some() { "the rest of the command" } else { "a command" };
+                self.replies.error(format_args!("ERR {what} did not come within {limit:?}"));
                 return Err(Close::Politely);
             }
             None => return Err(Close::Stopping),
@@ -251,14 +234,7 @@ struct Account {
 
 impl Account {
     fn new(shared: Arc<AtomicUsize>, limits: &ClientLimits) -> Self {
-        Self {
-            shared,
-            limit: limits.memory,
-            free: limits.free,
-            requests: 0,
-            replies: 0,
-            counted: 0,
-        }
+        Self { shared, limit: limits.memory, free: limits.free, requests: 0, replies: 0, counted: 0 }
     }
 
     fn requests(&mut self, bytes: usize) -> Result<(), String> {
@@ -279,10 +255,7 @@ impl Account {
         self.shared.fetch_sub(self.counted, Relaxed);
         self.counted = wanted;
         match grew && total > self.limit {
-            true => Err(format!(
-                "all clients together have more than {} bytes waiting",
-                self.limit
-            )),
+            true => Err(format!("all clients together have more than {} bytes waiting", self.limit)),
             false => Ok(()),
         }
     }
@@ -301,11 +274,7 @@ mod tests {
     #[test]
     fn connections_share_one_budget_and_give_it_back() {
         let shared = Arc::new(AtomicUsize::new(0));
-        let limits = ClientLimits {
-            memory: 1_000,
-            free: 100,
-            ..ClientLimits::default()
-        };
+        let limits = ClientLimits { memory: 1_000, free: 100, ..ClientLimits::default() };
         let mut a = Account::new(shared.clone(), &limits);
         let mut b = Account::new(shared.clone(), &limits);
         assert!(a.requests(100).is_ok());

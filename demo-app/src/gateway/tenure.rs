@@ -39,12 +39,7 @@ impl Term {
     ///
     /// The lease runs from the moment it is granted, which only the lease daemon knows. `asked` is before that.
     pub fn new(token: u64, asked: Instant, ttl: Duration) -> Self {
-        Self {
-            token,
-            start: asked,
-            length: AtomicU64::new(nanos(safe_part(ttl))),
-            over: Notify::new(),
-        }
+        Self { token, start: asked, length: AtomicU64::new(nanos(safe_part(ttl))), over: Notify::new() }
     }
 
     /// The fencing token that goes with every request to the store.
@@ -66,9 +61,7 @@ impl Term {
     fn extend(&self, asked: Instant, ttl: Duration) {
         let length = nanos((asked - self.start) + safe_part(ttl));
         // Failing means that it is over: that is not taken back.
-        let _ = self
-            .length
-            .fetch_update(SeqCst, SeqCst, |now| (now > 0).then(|| now.max(length)));
+        let _ = self.length.fetch_update(SeqCst, SeqCst, |now| (now > 0).then(|| now.max(length)));
     }
 
     /// Ends it for good.
@@ -122,10 +115,7 @@ impl Gateway {
             let mut pause = RETRY;
             if self.store.is_up() {
                 let asked = self.clock.now();
-                let command = Command::Acquire {
-                    holder: self.holder(),
-                    ttl: self.settings.lease_ttl,
-                };
+                let command = Command::Acquire { holder: self.holder(), ttl: self.settings.lease_ttl };
                 match self.lease.call(Request { name: LEASE, command }).await {
                     Ok(Reply::Granted { token, ttl }) => return Term::new(token, asked, ttl),
                     Ok(Reply::Held { holder, remaining }) => {
@@ -156,10 +146,7 @@ impl Gateway {
         factory.with::<Cache>()?;
         let term = factory.value::<Term>()?;
         let child = factory.start().await?;
-        self.stand(Standing::Holds(Arc::new(Tenure {
-            term: term.clone(),
-            child: child.clone(),
-        })));
+        self.stand(Standing::Holds(Arc::new(Tenure { term: term.clone(), child: child.clone() })));
         tracing::info!("holds the lease, token {token}");
 
         let why = tokio::select! {
@@ -210,10 +197,7 @@ impl Gateway {
             if !self.store.is_up() {
                 return "the store cannot be reached";
             }
-            let command = Command::Renew {
-                token: term.token,
-                ttl: self.settings.lease_ttl,
-            };
+            let command = Command::Renew { token: term.token, ttl: self.settings.lease_ttl };
             let renewal = self.lease.call(Request { name: LEASE, command });
             match self.clock.timeout(term.until() - asked, renewal).await {
                 Ok(Ok(Reply::Granted { ttl, .. })) => {
@@ -239,10 +223,7 @@ mod tests {
         let asked = Instant::now();
         let term = Term::new(7, asked, TTL);
         assert!(term.holds(asked + Duration::from_millis(2_900)));
-        assert!(
-            !term.holds(asked + Duration::from_millis(2_950)),
-            "less two percent for drift"
-        );
+        assert!(!term.holds(asked + Duration::from_millis(2_950)), "less two percent for drift");
         term.extend(asked + Duration::from_secs(1), TTL);
         assert!(term.holds(asked + Duration::from_millis(3_900)));
         assert!(!term.holds(asked + Duration::from_millis(3_950)));

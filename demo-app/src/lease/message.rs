@@ -63,9 +63,7 @@ pub enum Reply {
 }
 
 fn unknown(tag: u8) -> Malformed {
-    Malformed(format!(
-        "tag {tag:#04x} is nothing one asks a lease daemon or hears from one"
-    ))
+    Malformed(format!("tag {tag:#04x} is nothing one asks a lease daemon or hears from one"))
 }
 
 impl<'a> Message<'a> for Request<'a> {
@@ -91,17 +89,9 @@ impl<'a> Message<'a> for Request<'a> {
         }
         let name = fields.text()?;
         let command = match tag {
-            0x20 => Command::Acquire {
-                holder: fields.text()?,
-                ttl: fields.duration()?,
-            },
-            0x21 => Command::Renew {
-                token: fields.number()?,
-                ttl: fields.duration()?,
-            },
-            _ => Command::Release {
-                token: fields.number()?,
-            },
+            0x20 => Command::Acquire { holder: fields.text()?, ttl: fields.duration()? },
+            0x21 => Command::Renew { token: fields.number()?, ttl: fields.duration()? },
+            _ => Command::Release { token: fields.number()? },
         };
         Ok(Self { name, command })
     }
@@ -121,14 +111,8 @@ impl<'a> Message<'a> for Reply {
     fn decode(fields: &mut Fields<'a>) -> Result<Self, Malformed> {
         let tag = fields.tag()?;
         Ok(match tag {
-            0x28 => Reply::Granted {
-                token: fields.number()?,
-                ttl: fields.duration()?,
-            },
-            0x29 => Reply::Held {
-                holder: fields.text()?.into(),
-                remaining: fields.duration()?,
-            },
+            0x28 => Reply::Granted { token: fields.number()?, ttl: fields.duration()? },
+            0x29 => Reply::Held { holder: fields.text()?.into(), remaining: fields.duration()? },
             0x2a => Reply::Lost,
             0x2b => Reply::Released,
             0x2c => Reply::Refused(fields.text()?.into()),
@@ -148,10 +132,7 @@ mod tests {
     #[test]
     fn every_request_comes_back_as_it_was_sent() {
         for command in [
-            Command::Acquire {
-                holder: "me",
-                ttl: TTL,
-            },
+            Command::Acquire { holder: "me", ttl: TTL },
             Command::Renew { token: 7, ttl: TTL },
             Command::Release { token: 8 },
         ] {
@@ -164,10 +145,7 @@ mod tests {
     fn every_reply_comes_back_as_it_was_sent() {
         for reply in [
             Reply::Granted { token: 1, ttl: TTL },
-            Reply::Held {
-                holder: "you".into(),
-                remaining: TTL,
-            },
+            Reply::Held { holder: "you".into(), remaining: TTL },
             Reply::Lost,
             Reply::Released,
             Reply::Refused("too many leases".into()),

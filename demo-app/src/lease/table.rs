@@ -34,12 +34,7 @@ pub struct Grant {
 impl Table {
     /// Nothing is held; all tokens are to be larger than `last_token`.
     pub fn new(last_token: u64) -> Self {
-        Self {
-            held: BTreeMap::new(),
-            last_token,
-            last_holder: String::new(),
-            changes: 0,
-        }
+        Self { held: BTreeMap::new(), last_token, last_holder: String::new(), changes: 0 }
     }
 
     /// How often a lease went to another holder than the last one granted.
@@ -71,10 +66,7 @@ impl Table {
     /// would put a new token in the place of the one it relies on.
     fn acquire(&mut self, now: Instant, name: &str, holder: &str, ttl: Duration) -> Reply {
         if let Some(grant) = self.held(name, now) {
-            return Reply::Held {
-                holder: grant.holder.clone(),
-                remaining: grant.until - now,
-            };
+            return Reply::Held { holder: grant.holder.clone(), remaining: grant.until - now };
         }
         if name.len() > NAME_MAX || holder.len() > NAME_MAX {
             return Reply::Refused(format!("names have at most {NAME_MAX} bytes"));
@@ -90,16 +82,9 @@ impl Table {
             holder.clone_into(&mut self.last_holder);
         }
         self.last_token += 1;
-        let grant = Grant {
-            holder: holder.to_owned(),
-            token: self.last_token,
-            until: now + ttl,
-        };
+        let grant = Grant { holder: holder.to_owned(), token: self.last_token, until: now + ttl };
         self.held.insert(name.to_owned(), grant);
-        Reply::Granted {
-            token: self.last_token,
-            ttl,
-        }
+        Reply::Granted { token: self.last_token, ttl }
     }
 
     fn renew(&mut self, now: Instant, name: &str, token: u64, ttl: Duration) -> Reply {
@@ -127,54 +112,27 @@ mod tests {
     }
 
     fn acquire(table: &mut Table, now: Instant, holder: &str) -> Reply {
-        table.answer(
-            now,
-            Request {
-                name: "kv",
-                command: Command::Acquire { holder, ttl: TTL },
-            },
-        )
+        table.answer(now, Request { name: "kv", command: Command::Acquire { holder, ttl: TTL } })
     }
 
     fn renew(table: &mut Table, now: Instant, token: u64) -> Reply {
-        table.answer(
-            now,
-            Request {
-                name: "kv",
-                command: Command::Renew { token, ttl: TTL },
-            },
-        )
+        table.answer(now, Request { name: "kv", command: Command::Renew { token, ttl: TTL } })
     }
 
     fn release(table: &mut Table, now: Instant, token: u64) -> Reply {
-        table.answer(
-            now,
-            Request {
-                name: "kv",
-                command: Command::Release { token },
-            },
-        )
+        table.answer(now, Request { name: "kv", command: Command::Release { token } })
     }
 
     #[test]
     fn one_holds_it_at_a_time_and_tokens_grow() {
         let (mut table, start) = empty();
-        assert_eq!(
-            acquire(&mut table, start, "a"),
-            Reply::Granted { token: 101, ttl: TTL }
-        );
+        assert_eq!(acquire(&mut table, start, "a"), Reply::Granted { token: 101, ttl: TTL });
         let second = start + Duration::from_secs(1);
-        let held = Reply::Held {
-            holder: "a".into(),
-            remaining: Duration::from_secs(2),
-        };
+        let held = Reply::Held { holder: "a".into(), remaining: Duration::from_secs(2) };
         assert_eq!(acquire(&mut table, second, "b"), held);
         assert_eq!(acquire(&mut table, second, "a"), held);
         assert_eq!(table.changes(), 0);
-        assert_eq!(
-            acquire(&mut table, start + TTL, "b"),
-            Reply::Granted { token: 102, ttl: TTL }
-        );
+        assert_eq!(acquire(&mut table, start + TTL, "b"), Reply::Granted { token: 102, ttl: TTL });
         assert_eq!(table.changes(), 1);
     }
 
@@ -183,15 +141,9 @@ mod tests {
         let (mut table, start) = empty();
         acquire(&mut table, start, "a");
         let second = start + Duration::from_secs(1);
-        assert_eq!(
-            renew(&mut table, second, 101),
-            Reply::Granted { token: 101, ttl: TTL }
-        );
+        assert_eq!(renew(&mut table, second, 101), Reply::Granted { token: 101, ttl: TTL });
         assert_eq!(renew(&mut table, second, 100), Reply::Lost);
-        assert!(matches!(
-            acquire(&mut table, start + TTL, "b"),
-            Reply::Held { .. }
-        ));
+        assert!(matches!(acquire(&mut table, start + TTL, "b"), Reply::Held { .. }));
         assert_eq!(renew(&mut table, second + TTL, 101), Reply::Lost);
         assert_eq!(table.held("kv", second + TTL), None);
     }
@@ -201,10 +153,7 @@ mod tests {
         let (mut table, start) = empty();
         acquire(&mut table, start, "a");
         assert_eq!(release(&mut table, start, 101), Reply::Released);
-        assert_eq!(
-            acquire(&mut table, start, "b"),
-            Reply::Granted { token: 102, ttl: TTL }
-        );
+        assert_eq!(acquire(&mut table, start, "b"), Reply::Granted { token: 102, ttl: TTL });
         assert_eq!(release(&mut table, start, 101), Reply::Lost);
         assert!(table.held("kv", start).is_some_and(|grant| grant.holder == "b"));
     }
@@ -216,13 +165,7 @@ mod tests {
         let mut ask = |now| {
             let name = names.next().expect("endless");
             let ttl = Duration::MAX;
-            table.answer(
-                now,
-                Request {
-                    name: &name,
-                    command: Command::Acquire { holder: "a", ttl },
-                },
-            )
+            table.answer(now, Request { name: &name, command: Command::Acquire { holder: "a", ttl } })
         };
         for _ in 0..LEASES_MAX {
             assert!(matches!(ask(start), Reply::Granted { ttl: TTL_MAX, .. }));

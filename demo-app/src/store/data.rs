@@ -63,10 +63,7 @@ impl Data {
     fn get(&self, request: Request<'_>) -> Result<Reply, Reply> {
         if let Some(value) = self.map.get(request.key) {
             self.check(request.token)?;
-            return Ok(Reply::Value {
-                value: Some(value.clone()),
-                as_of: self.last.load(SeqCst),
-            });
+            return Ok(Reply::Value { value: Some(value.clone()), as_of: self.last.load(SeqCst) });
         }
         // A key that is not there has no guard to hold, and without its shard's lock the date would not be exact.
         let entry = self.map.entry(request.key.into());
@@ -75,28 +72,20 @@ impl Data {
             Entry::Occupied(slot) => Some(slot.get().clone()),
             Entry::Vacant(_) => None,
         };
-        Ok(Reply::Value {
-            value,
-            as_of: self.last.load(SeqCst),
-        })
+        Ok(Reply::Value { value, as_of: self.last.load(SeqCst) })
     }
 
     fn set(&self, request: Request<'_>, value: &[u8]) -> Result<Reply, Reply> {
         let slot = self.map.entry(request.key.into());
         self.check(request.token)?;
-        Ok(Reply::Written {
-            as_of: self.put(slot, value.into())?,
-        })
+        Ok(Reply::Written { as_of: self.put(slot, value.into())? })
     }
 
     fn delete(&self, request: Request<'_>) -> Result<Reply, Reply> {
         let slot = self.map.entry(request.key.into());
         self.check(request.token)?;
         match slot {
-            Entry::Vacant(_) => Ok(Reply::Deleted {
-                existed: false,
-                as_of: self.last.load(SeqCst),
-            }),
+            Entry::Vacant(_) => Ok(Reply::Deleted { existed: false, as_of: self.last.load(SeqCst) }),
             Entry::Occupied(slot) => {
                 let as_of = self.draw_date();
                 self.used.fetch_sub(cost(slot.key(), slot.get()), SeqCst);
@@ -114,10 +103,7 @@ impl Data {
             Entry::Occupied(slot) => slot.get().clone(),
         };
         match number(&value).and_then(|number| number.checked_add(1)) {
-            None => Ok(Reply::NotAddable {
-                value,
-                as_of: self.last.load(SeqCst),
-            }),
+            None => Ok(Reply::NotAddable { value, as_of: self.last.load(SeqCst) }),
             Some(number) => {
                 let as_of = self.put(slot, number.to_string().into_bytes().into())?;
                 Ok(Reply::Incremented { number, as_of })
@@ -175,11 +161,7 @@ mod tests {
     }
 
     fn ask(data: &Data, token: u64, command: Command<'_>) -> Reply {
-        data.answer(Request {
-            token,
-            key: b"key",
-            command,
-        })
+        data.answer(Request { token, key: b"key", command })
     }
 
     fn read(data: &Data, token: u64) -> (Option<String>, u64) {
@@ -198,53 +180,24 @@ mod tests {
         assert_eq!(ask(&data, 1, Command::Set(b"one")), Reply::Written { as_of: 1 });
         assert_eq!(ask(&data, 1, Command::Set(b"two")), Reply::Written { as_of: 2 });
         assert_eq!(read(&data, 1), (Some("two".into()), 2));
-        assert_eq!(
-            ask(&data, 1, Command::Delete),
-            Reply::Deleted {
-                existed: true,
-                as_of: 3
-            }
-        );
-        assert_eq!(
-            ask(&data, 1, Command::Delete),
-            Reply::Deleted {
-                existed: false,
-                as_of: 3
-            }
-        );
+        assert_eq!(ask(&data, 1, Command::Delete), Reply::Deleted { existed: true, as_of: 3 });
+        assert_eq!(ask(&data, 1, Command::Delete), Reply::Deleted { existed: false, as_of: 3 });
         assert_eq!(read(&data, 1), (None, 3));
     }
 
     #[test]
     fn only_numbers_can_be_added_to() {
         let data = data();
-        assert_eq!(
-            ask(&data, 1, Command::Increment),
-            Reply::Incremented { number: 1, as_of: 1 }
-        );
-        assert_eq!(
-            ask(&data, 1, Command::Increment),
-            Reply::Incremented { number: 2, as_of: 2 }
-        );
-        for text in [
-            &b"one"[..],
-            b"+1",
-            b" 1",
-            b"01",
-            b"",
-            b"9223372036854775807",
-            b"\xff",
-        ] {
+        assert_eq!(ask(&data, 1, Command::Increment), Reply::Incremented { number: 1, as_of: 1 });
+        assert_eq!(ask(&data, 1, Command::Increment), Reply::Incremented { number: 2, as_of: 2 });
+        for text in [&b"one"[..], b"+1", b" 1", b"01", b"", b"9223372036854775807", b"\xff"] {
             ask(&data, 1, Command::Set(text));
             assert!(
                 matches!(ask(&data, 1, Command::Increment), Reply::NotAddable { value, .. } if *value == *text)
             );
         }
         ask(&data, 1, Command::Set(b"-1"));
-        assert!(matches!(
-            ask(&data, 1, Command::Increment),
-            Reply::Incremented { number: 0, .. }
-        ));
+        assert!(matches!(ask(&data, 1, Command::Increment), Reply::Incremented { number: 0, .. }));
     }
 
     #[test]
@@ -252,12 +205,7 @@ mod tests {
         let data = data();
         ask(&data, 5, Command::Set(b"five"));
         read(&data, 6);
-        for command in [
-            Command::Get,
-            Command::Set(b"late"),
-            Command::Delete,
-            Command::Increment,
-        ] {
+        for command in [Command::Get, Command::Set(b"late"), Command::Delete, Command::Increment] {
             assert_eq!(ask(&data, 5, command), Reply::Stale { newest: 6 });
         }
         assert_eq!(read(&data, 6).0.as_deref(), Some("five"));
@@ -269,18 +217,9 @@ mod tests {
         assert_eq!(ask(&data, 1, Command::Set(&[b'x'; 20_000])), Reply::Full);
         assert_eq!(read(&data, 1), (None, 0));
         ask(&data, 1, Command::Set(&[b'x'; 9_000]));
-        let other = |command| {
-            data.answer(Request {
-                token: 1,
-                key: b"other",
-                command,
-            })
-        };
+        let other = |command| data.answer(Request { token: 1, key: b"other", command });
         assert_eq!(other(Command::Set(&[b'x'; 9_000])), Reply::Full);
-        assert_eq!(
-            ask(&data, 1, Command::Set(&[b'x'; 1_000])),
-            Reply::Written { as_of: 2 }
-        );
+        assert_eq!(ask(&data, 1, Command::Set(&[b'x'; 1_000])), Reply::Written { as_of: 2 });
         assert_eq!(other(Command::Set(&[b'x'; 8_000])), Reply::Written { as_of: 3 });
         ask(&data, 1, Command::Delete);
         other(Command::Delete);

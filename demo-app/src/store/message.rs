@@ -81,9 +81,7 @@ pub enum Reply {
 
 /// Reads a tag's message, or says that a store has no such.
 fn unknown(tag: u8) -> Malformed {
-    Malformed(format!(
-        "tag {tag:#04x} is nothing one asks a store or hears from one"
-    ))
+    Malformed(format!("tag {tag:#04x} is nothing one asks a store or hears from one"))
 }
 
 impl<'a> Message<'a> for Request<'a> {
@@ -120,10 +118,7 @@ impl<'a> Message<'a> for Reply {
     fn encode(&self, out: &mut Body<'_>) {
         match self {
             Reply::Value { value: None, as_of } => out.tag(0x18).number(*as_of),
-            Reply::Value {
-                value: Some(value),
-                as_of,
-            } => out.tag(0x19).number(*as_of).bytes(value),
+            Reply::Value { value: Some(value), as_of } => out.tag(0x19).number(*as_of).bytes(value),
             Reply::Written { as_of } => out.tag(0x1a).number(*as_of),
             Reply::Deleted { existed, as_of } => out.tag(0x1b).number(*as_of).number(u64::from(*existed)),
             Reply::Incremented { number, as_of } => {
@@ -138,32 +133,13 @@ impl<'a> Message<'a> for Reply {
     fn decode(fields: &mut Fields<'a>) -> Result<Self, Malformed> {
         let tag = fields.tag()?;
         Ok(match tag {
-            0x18 => Reply::Value {
-                as_of: fields.number()?,
-                value: None,
-            },
-            0x19 => Reply::Value {
-                as_of: fields.number()?,
-                value: Some(fields.bytes()?.into()),
-            },
-            0x1a => Reply::Written {
-                as_of: fields.number()?,
-            },
-            0x1b => Reply::Deleted {
-                as_of: fields.number()?,
-                existed: fields.number()? != 0,
-            },
-            0x1c => Reply::Incremented {
-                as_of: fields.number()?,
-                number: fields.number()?.cast_signed(),
-            },
-            0x1d => Reply::NotAddable {
-                as_of: fields.number()?,
-                value: fields.bytes()?.into(),
-            },
-            0x1e => Reply::Stale {
-                newest: fields.number()?,
-            },
+            0x18 => Reply::Value { as_of: fields.number()?, value: None },
+            0x19 => Reply::Value { as_of: fields.number()?, value: Some(fields.bytes()?.into()) },
+            0x1a => Reply::Written { as_of: fields.number()? },
+            0x1b => Reply::Deleted { as_of: fields.number()?, existed: fields.number()? != 0 },
+            0x1c => Reply::Incremented { as_of: fields.number()?, number: fields.number()?.cast_signed() },
+            0x1d => Reply::NotAddable { as_of: fields.number()?, value: fields.bytes()?.into() },
+            0x1e => Reply::Stale { newest: fields.number()? },
             0x1f => Reply::Full,
             _ => return Err(unknown(tag)),
         })
@@ -178,17 +154,8 @@ mod tests {
 
     #[test]
     fn every_request_comes_back_as_it_was_sent() {
-        for command in [
-            Command::Get,
-            Command::Set(b"value"),
-            Command::Delete,
-            Command::Increment,
-        ] {
-            let request = Request {
-                token: 7,
-                key: b"key",
-                command,
-            };
+        for command in [Command::Get, Command::Set(b"value"), Command::Delete, Command::Increment] {
+            let request = Request { token: 7, key: b"key", command };
             assert_eq!(round_trip(&mut Frames::default(), &request), request);
         }
     }
@@ -197,27 +164,12 @@ mod tests {
     fn every_reply_comes_back_as_it_was_sent() {
         let value: Value = b"value"[..].into();
         for reply in [
-            Reply::Value {
-                value: None,
-                as_of: 1,
-            },
-            Reply::Value {
-                value: Some(value.clone()),
-                as_of: 2,
-            },
+            Reply::Value { value: None, as_of: 1 },
+            Reply::Value { value: Some(value.clone()), as_of: 2 },
             Reply::Written { as_of: 3 },
-            Reply::Deleted {
-                existed: true,
-                as_of: 4,
-            },
-            Reply::Deleted {
-                existed: false,
-                as_of: 5,
-            },
-            Reply::Incremented {
-                number: i64::MIN,
-                as_of: 6,
-            },
+            Reply::Deleted { existed: true, as_of: 4 },
+            Reply::Deleted { existed: false, as_of: 5 },
+            Reply::Incremented { number: i64::MIN, as_of: 6 },
             Reply::NotAddable { value, as_of: 7 },
             Reply::Stale { newest: u64::MAX },
             Reply::Full,

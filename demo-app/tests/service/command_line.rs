@@ -15,10 +15,7 @@ fn run(args: &[&str]) -> (Option<i32>, String, String) {
 fn it_lists_its_daemons() {
     let (code, out, _) = run(&["--list"]);
     assert_eq!(code, Some(0));
-    let names: Vec<_> = out
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
+    let names: Vec<_> = out.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names, ["store", "lease", "gateway"]);
 }
 
@@ -32,10 +29,7 @@ fn it_draws_what_the_daemons_are_built_from() {
     }
     let (code, mermaid, _) = run(&["--daemons", "store", "--graph=mermaid"]);
     assert_eq!(code, Some(0));
-    assert!(
-        mermaid.starts_with("flowchart") || mermaid.starts_with("graph"),
-        "{mermaid}"
-    );
+    assert!(mermaid.starts_with("flowchart") || mermaid.starts_with("graph"), "{mermaid}");
     assert!(!mermaid.contains("Gateway"), "only what was asked for: {mermaid}");
 }
 
@@ -43,25 +37,15 @@ fn it_draws_what_the_daemons_are_built_from() {
 fn an_unknown_daemon_is_answered_with_the_known_ones() {
     let (code, _, err) = run(&["--daemons", "store,shop"]);
     assert_eq!(code, Some(2));
-    assert!(
-        err.contains(r#"no daemon is called "shop"; there are: store, lease, gateway"#),
-        "{err}"
-    );
+    assert!(err.contains(r#"no daemon is called "shop"; there are: store, lease, gateway"#), "{err}");
 }
 
 #[test]
 fn a_malformed_place_is_answered_with_what_to_type() {
-    for args in [
-        ["--listen", "6379"],
-        ["--listen", "gateway=6379"],
-        ["--connect", "store"],
-    ] {
+    for args in [["--listen", "6379"], ["--listen", "gateway=6379"], ["--connect", "store"]] {
         let (code, _, err) = run(&[&["--daemons", "gateway"][..], &args].concat());
         assert_eq!(code, Some(2), "{args:?}");
-        assert!(
-            err.contains("write NAME=HOST:PORT, for example store=127.0.0.1:6380"),
-            "{err}"
-        );
+        assert!(err.contains("write NAME=HOST:PORT, for example store=127.0.0.1:6380"), "{err}");
     }
     let (code, _, err) = run(&["--daemons", "store", "--listen", "lease=127.0.0.1:0"]);
     assert_eq!(code, Some(2));
@@ -99,18 +83,7 @@ fn a_taken_port_is_named_with_the_way_out() {
     let mut demo = Demo::start(&["--daemons", "lease,store,gateway", "--listen", &place]);
     assert_eq!(demo.ended().code(), Some(1));
     let said = demo.line("--listen gateway=HOST:PORT");
-    assert!(
-        said.contains(&taken.local_addr().expect("bound").to_string()),
-        "{said}"
-    );
-    assert!(
-        demo.log().contains("Gateway"),
-        "the daemon is named: {}",
-        demo.log()
-    );
-    assert!(
-        demo.log().to_lowercase().contains("address already in use"),
-        "{}",
-        demo.log()
-    );
+    assert!(said.contains(&taken.local_addr().expect("bound").to_string()), "{said}");
+    assert!(demo.log().contains("Gateway"), "the daemon is named: {}", demo.log());
+    assert!(demo.log().to_lowercase().contains("address already in use"), "{}", demo.log());
 }

@@ -13,11 +13,7 @@ fn others_are_unharmed(demo: &Demo) {
     assert_eq!(raw.ask(b"SET other fine\r\n"), "+OK");
     assert_eq!(raw.ask(b"GET other\r\n"), "$4");
     raw.expect(b"fine\r\n");
-    assert!(
-        asked.elapsed() < Duration::from_secs(2),
-        "served after {:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() < Duration::from_secs(2), "served after {:?}", asked.elapsed());
 }
 
 #[test]
@@ -51,24 +47,12 @@ fn garbage_is_answered_and_closed() {
             &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
             "a command starts with '*' or a letter, not '\\x16'",
         ),
-        (
-            b"*1000000000\r\n",
-            "invalid multibulk length: 1000000000 arguments, at most 1024 are taken",
-        ),
+        (b"*1000000000\r\n", "invalid multibulk length: 1000000000 arguments, at most 1024 are taken"),
         (b"*2\r\n*1\r\n$4\r\nPING\r\n", "expected '$', got '*'"),
-        (
-            b"*1\r\n$4\r\nPINGPONG\r\n",
-            "an argument does not end where its length says",
-        ),
+        (b"*1\r\n$4\r\nPINGPONG\r\n", "an argument does not end where its length says"),
         (b"*x\r\n", "invalid length 'x'"),
-        (
-            b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            "this is not an HTTP server",
-        ),
-        (
-            b"$5\r\nhello\r\n",
-            "a command starts with '*' or a letter, not '$'",
-        ),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n", "this is not an HTTP server"),
+        (b"$5\r\nhello\r\n", "a command starts with '*' or a letter, not '$'"),
     ] {
         let mut raw = demo.connect();
         raw.send(garbage);
@@ -101,20 +85,11 @@ fn commands_before_the_garbage_are_answered() {
 fn a_client_that_never_reads_is_not_read_from_and_then_dropped() {
     let demo = Demo::serving();
     let mut raw = demo.connect();
-    raw.send(
-        &[
-            b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n",
-            &[b'x'; 1_000_000][..],
-            b"\r\n",
-        ]
-        .concat(),
-    );
+    raw.send(&[b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n", &[b'x'; 1_000_000][..], b"\r\n"].concat());
     raw.expect(b"+OK\r\n");
     let before = demo.resident();
     let asked = Instant::now();
-    raw.0
-        .set_write_timeout(Some(Duration::from_millis(200)))
-        .expect("a socket");
+    raw.0.set_write_timeout(Some(Duration::from_millis(200))).expect("a socket");
     let mut blocked = false;
     let closed = loop {
         match raw.0.write(&b"GET large\r\n".repeat(1_000)) {
@@ -139,20 +114,10 @@ fn a_client_that_never_reads_is_not_read_from_and_then_dropped() {
 fn a_reply_out_of_all_proportion_is_an_error() {
     let demo = Demo::serving();
     let mut raw = demo.connect();
-    raw.send(
-        &[
-            b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n",
-            &[b'x'; 1_000_000][..],
-            b"\r\n",
-        ]
-        .concat(),
-    );
+    raw.send(&[b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n", &[b'x'; 1_000_000][..], b"\r\n"].concat());
     raw.expect(b"+OK\r\n");
     let thousand = format!("*1001\r\n$4\r\nMGET\r\n{}", "$5\r\nlarge\r\n".repeat(1_000));
-    assert_eq!(
-        raw.ask(thousand.as_bytes()),
-        "-ERR the reply is longer than 16777216 bytes"
-    );
+    assert_eq!(raw.ask(thousand.as_bytes()), "-ERR the reply is longer than 16777216 bytes");
     assert_eq!(raw.ask(b"PING\r\n"), "+PONG");
     assert!(demo.resident() < 200, "{} MiB", demo.resident());
 }
@@ -161,11 +126,7 @@ fn a_reply_out_of_all_proportion_is_an_error() {
 fn many_halves_of_large_commands_share_one_budget() {
     let demo = Demo::serving();
     let address = demo.address("gateway");
-    let half = [
-        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\n",
-        &[b'x'; 990_000][..],
-    ]
-    .concat();
+    let half = [b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\n", &[b'x'; 990_000][..]].concat();
     let mut refused = 0;
     let mut all = Vec::new();
     for _ in 0..500 {
@@ -181,10 +142,7 @@ fn many_halves_of_large_commands_share_one_budget() {
         match raw.0.read(&mut answer) {
             Ok(length) => {
                 let answer = String::from_utf8_lossy(&answer[..length]);
-                assert!(
-                    answer.is_empty() || answer.starts_with("-ERR all clients together"),
-                    "{answer}"
-                );
+                assert!(answer.is_empty() || answer.starts_with("-ERR all clients together"), "{answer}");
                 refused += 1;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => assert!(sent.is_ok()),
@@ -205,11 +163,7 @@ fn clients_that_come_and_go_leave_nothing_behind() {
     let round = || {
         for number in 0..500 {
             let mut raw = Raw::open(address);
-            raw.send(if number % 2 == 0 {
-                b"*2\r\n$3\r\nGET\r\n$100\r\nhalf"
-            } else {
-                b"\x00\x01"
-            });
+            raw.send(if number % 2 == 0 { b"*2\r\n$3\r\nGET\r\n$100\r\nhalf" } else { b"\x00\x01" });
         }
         others_are_unharmed(&demo);
     };

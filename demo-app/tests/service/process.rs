@@ -10,12 +10,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Everything in one process.
-pub const ALL: [&str; 4] = [
-    "--daemons",
-    "lease,store,gateway",
-    "--listen",
-    "gateway=127.0.0.1:0",
-];
+pub const ALL: [&str; 4] = ["--daemons", "lease,store,gateway", "--listen", "gateway=127.0.0.1:0"];
 
 /// A running program.
 pub struct Demo {
@@ -32,11 +27,7 @@ struct Log {
 /// The program, about to be started with `args`.
 pub fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo-app"));
-    command
-        .args(args)
-        .env_remove("RUST_LOG")
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::null());
+    command.args(args).env_remove("RUST_LOG").env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }
 
@@ -48,16 +39,11 @@ pub fn output(args: &[&str]) -> Output {
 impl Demo {
     /// Starts the program.
     pub fn start(args: &[&str]) -> Self {
-        let mut child = program(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        let mut child =
+            program(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = Arc::new(Log::default());
-        let pipes: [Box<dyn Read + Send>; 2] = [
-            Box::new(child.stdout.take().expect("piped")),
-            Box::new(child.stderr.take().expect("piped")),
-        ];
+        let pipes: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];
         for pipe in pipes {
             let log = log.clone();
             std::thread::spawn(move || {
@@ -87,22 +73,14 @@ impl Demo {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "no line with {text:?} in:\n{}", lines.join("\n"));
-            lines = self
-                .log
-                .grew
-                .wait_timeout(lines, left)
-                .expect("no reader panics")
-                .0;
+            lines = self.log.grew.wait_timeout(lines, left).expect("no reader panics").0;
         }
     }
 
     /// Where a daemon of it listens.
     pub fn address(&self, daemon: &str) -> SocketAddr {
         let line = self.line(&format!("{daemon} listens on "));
-        line.split_whitespace()
-            .last()
-            .and_then(|address| address.parse().ok())
-            .expect("ends with an address")
+        line.split_whitespace().last().and_then(|address| address.parse().ok()).expect("ends with an address")
     }
 
     /// A connection to its gateway.
@@ -113,9 +91,7 @@ impl Demo {
     /// A Redis client's connection to its gateway.
     pub fn redis(&self) -> redis::Connection {
         let client = redis::Client::open(format!("redis://{}", self.address("gateway"))).expect("an address");
-        let connection = client
-            .get_connection_with_timeout(PATIENCE)
-            .expect("it is accepted");
+        let connection = client.get_connection_with_timeout(PATIENCE).expect("it is accepted");
         connection.set_read_timeout(Some(PATIENCE)).expect("a socket");
         connection
     }
@@ -123,22 +99,13 @@ impl Demo {
     /// How much memory it uses, in MiB.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("Linux says so");
-        line.split_whitespace()
-            .nth(1)
-            .and_then(|kib| kib.parse::<u64>().ok())
-            .expect("a number")
-            / 1024
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says so");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") / 1024
     }
 
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
-        let kill = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {}", self.child.id())])
-            .status();
+        let kill = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
         assert!(kill.expect("there is a shell").success());
     }
 
@@ -149,11 +116,7 @@ impl Demo {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 return status;
             }
-            assert!(
-                Instant::now() < deadline,
-                "it does not end; its log:\n{}",
-                self.log()
-            );
+            assert!(Instant::now() < deadline, "it does not end; its log:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -195,10 +158,7 @@ impl Raw {
     pub fn expect(&mut self, expected: &[u8]) {
         let mut bytes = vec![0; expected.len()];
         self.0.read_exact(&mut bytes).expect("a reply in time");
-        assert_eq!(
-            bytes.escape_ascii().to_string(),
-            expected.escape_ascii().to_string()
-        );
+        assert_eq!(bytes.escape_ascii().to_string(), expected.escape_ascii().to_string());
     }
 
     /// Sends `bytes`, and reads a reply of one line.
@@ -216,9 +176,7 @@ impl Raw {
     /// Everything until the other side closes.
     pub fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
-        self.0
-            .read_to_end(&mut bytes)
-            .expect("it closes, and does not reset");
+        self.0.read_to_end(&mut bytes).expect("it closes, and does not reset");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }

@@ -47,10 +47,7 @@ fn ask_until(raw: &mut Raw, command: &[u8], expected: &str) {
         if answer == expected {
             return;
         }
-        assert!(
-            answer.starts_with("-NOTLEADER") || answer.starts_with("-UNAVAILABLE"),
-            "{answer}"
-        );
+        assert!(answer.starts_with("-NOTLEADER") || answer.starts_with("-UNAVAILABLE"), "{answer}");
         assert!(Instant::now() < deadline, "still {answer}");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -66,10 +63,7 @@ fn a_second_gateway_takes_over_when_the_first_dies() {
 
     let second = gateway(&places);
     let mut other = second.connect();
-    let hint = format!(
-        "-NOTLEADER this gateway does not hold the lease; try {}",
-        first.address("gateway")
-    );
+    let hint = format!("-NOTLEADER this gateway does not hold the lease; try {}", first.address("gateway"));
     ask_until(&mut other, b"GET key\r\n", &hint);
 
     first.signal("KILL");
@@ -99,10 +93,7 @@ fn a_gateway_without_its_store_says_so_and_comes_back() {
     };
     let (mut first_store, store_address) = store("127.0.0.1:0");
     let lease = Demo::start(&["--daemons", "lease", "--listen", "lease=127.0.0.1:0"]);
-    let places = [
-        format!("store={store_address}"),
-        format!("lease={}", lease.address("lease")),
-    ];
+    let places = [format!("store={store_address}"), format!("lease={}", lease.address("lease"))];
     let gateway = gateway(&places);
     gateway.line("holds the lease, token");
     let mut client = gateway.connect();
@@ -128,10 +119,7 @@ fn a_read_is_never_older_than_an_acknowledged_write() {
             scope.spawn(|| {
                 let mut writer = demo.redis();
                 while Instant::now() < deadline {
-                    let number = redis::cmd("INCR")
-                        .arg("count")
-                        .query(&mut writer)
-                        .expect("served");
+                    let number = redis::cmd("INCR").arg("count").query(&mut writer).expect("served");
                     acknowledged.store(number, SeqCst);
                 }
             });
@@ -141,10 +129,7 @@ fn a_read_is_never_older_than_an_acknowledged_write() {
                     let mut last = 0;
                     while Instant::now() < deadline {
                         let least = acknowledged.load(SeqCst).max(last);
-                        last = reader
-                            .get::<_, Option<i64>>("count")
-                            .expect("served")
-                            .unwrap_or(0);
+                        last = reader.get::<_, Option<i64>>("count").expect("served").unwrap_or(0);
                         assert!(last >= least, "read {last} after {least}");
                     }
                 });
@@ -159,12 +144,9 @@ fn malformed_bytes_close_a_stores_connection_and_are_logged() {
     let (back, places) = back();
     let gateway = gateway(&places);
     gateway.line("holds the lease, token");
-    for bytes in [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
-        b"\xff\xff\xff\xff",
-        b"\x00\x00\x00\x01\x77",
-        b"\x00\x00\x00\x00",
-    ] {
+    for bytes in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\x77", b"\x00\x00\x00\x00"]
+    {
         let mut raw = Raw::open(back.address("store"));
         raw.send(bytes);
         // Bytes it did not read make the system reset the connection; either way it is closed.

@@ -16,10 +16,7 @@ fn a_redis_client_is_served() {
     assert_eq!(redis.set("name", "steelmill"), Ok(()));
     assert_eq!(redis.get("name"), Ok("steelmill".to_owned()));
     assert_eq!(redis.exists(&["name", "name", "nothing"]), Ok(2));
-    assert_eq!(
-        redis.mget(&["name", "nothing"]),
-        Ok((Some("steelmill".to_owned()), None::<String>))
-    );
+    assert_eq!(redis.mget(&["name", "nothing"]), Ok((Some("steelmill".to_owned()), None::<String>)));
     assert_eq!(redis::cmd("INCR").arg("count").query(&mut redis), Ok(1));
     assert_eq!(redis::cmd("INCR").arg("count").query(&mut redis), Ok(2));
     assert_eq!(redis.get("count"), Ok(2));
@@ -48,24 +45,12 @@ fn an_error_leaves_the_connection_as_it_was() {
     let demo = Demo::serving();
     let mut raw = demo.connect();
     assert_eq!(raw.ask(b"FLUSHALL\r\n"), "-ERR unknown command 'FLUSHALL'");
-    assert_eq!(
-        raw.ask(b"GET\r\n"),
-        "-ERR wrong number of arguments for 'get' command"
-    );
-    assert_eq!(
-        raw.ask(b"SET k v EX 10\r\n"),
-        "-ERR syntax error: SET takes a key and a value, no options"
-    );
+    assert_eq!(raw.ask(b"GET\r\n"), "-ERR wrong number of arguments for 'get' command");
+    assert_eq!(raw.ask(b"SET k v EX 10\r\n"), "-ERR syntax error: SET takes a key and a value, no options");
     assert_eq!(raw.ask(b"SET k word\r\n"), "+OK");
-    assert_eq!(
-        raw.ask(b"INCR k\r\n"),
-        "-ERR value is not an integer or out of range"
-    );
+    assert_eq!(raw.ask(b"INCR k\r\n"), "-ERR value is not an integer or out of range");
     assert_eq!(raw.ask(b"SET k 9223372036854775807\r\n"), "+OK");
-    assert_eq!(
-        raw.ask(b"INCR k\r\n"),
-        "-ERR value is not an integer or out of range"
-    );
+    assert_eq!(raw.ask(b"INCR k\r\n"), "-ERR value is not an integer or out of range");
     assert_eq!(raw.ask(b"PING\r\n"), "+PONG");
 }
 
@@ -78,10 +63,7 @@ fn reads_come_from_the_cache_while_the_lease_holds() {
         assert_eq!(redis.get("key"), Ok("value".to_owned()));
     }
     let info: String = redis::cmd("INFO").query(&mut redis).expect("served");
-    assert!(
-        info.contains("keyspace_hits:10\r\nkeyspace_misses:0\r\n"),
-        "{info}"
-    );
+    assert!(info.contains("keyspace_hits:10\r\nkeyspace_misses:0\r\n"), "{info}");
     assert!(info.contains("lease_token:"), "{info}");
 }
 
@@ -95,12 +77,7 @@ fn pipelined_commands_are_answered_in_order() {
         pipeline.cmd("ECHO").arg(number);
     }
     let replies: Vec<i64> = pipeline.query(&mut redis).expect("served");
-    assert!(
-        replies
-            .chunks(2)
-            .enumerate()
-            .all(|(at, pair)| pair == [at as i64 + 1, at as i64])
-    );
+    assert!(replies.chunks(2).enumerate().all(|(at, pair)| pair == [at as i64 + 1, at as i64]));
 }
 
 #[test]
@@ -126,10 +103,8 @@ fn a_thousand_connections_are_served_at_once() {
     for raw in &mut all {
         raw.send(b"INCR visitors\r\n");
     }
-    let mut numbers: Vec<i64> = all
-        .iter_mut()
-        .map(|raw| raw.ask(b"").trim_start_matches(':').parse().expect("a number"))
-        .collect();
+    let mut numbers: Vec<i64> =
+        all.iter_mut().map(|raw| raw.ask(b"").trim_start_matches(':').parse().expect("a number")).collect();
     numbers.sort_unstable();
     assert!(numbers.iter().copied().eq(1..=1_000), "each was counted once");
     let grown = demo.resident().saturating_sub(before);
@@ -144,18 +119,12 @@ fn one_client_too_many_is_told_so() {
     assert_eq!(first.ask(b"PING\r\n"), "+PONG");
     let mut second = demo.connect();
     assert_eq!(second.ask(b"PING\r\n"), "+PONG");
-    assert_eq!(
-        demo.connect().rest(),
-        "-ERR max number of clients reached: 2 are connected\r\n"
-    );
+    assert_eq!(demo.connect().rest(), "-ERR max number of clients reached: 2 are connected\r\n");
     assert_eq!(first.ask(b"PING\r\n"), "+PONG");
     assert_eq!(first.ask(b"QUIT\r\n"), "+OK");
     assert_eq!(first.rest(), "");
     let deadline = std::time::Instant::now() + crate::process::PATIENCE;
     while demo.connect().ask(b"PING\r\n") != "+PONG" {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "a place that was given back is free"
-        );
+        assert!(std::time::Instant::now() < deadline, "a place that was given back is free");
     }
 }

@@ -15,11 +15,7 @@ fn one_interrupt_ends_it_in_order() {
         let asked = Instant::now();
         demo.signal(signal);
         assert_eq!(demo.ended().code(), Some(0), "{}", demo.log());
-        assert!(
-            asked.elapsed() < Duration::from_secs(5),
-            "took {:?}",
-            asked.elapsed()
-        );
+        assert!(asked.elapsed() < Duration::from_secs(5), "took {:?}", asked.elapsed());
         assert_eq!(idle.rest(), "", "clients see an end, not a reset");
         demo.line("no longer holds the lease");
     }
@@ -29,25 +25,14 @@ fn one_interrupt_ends_it_in_order() {
 fn a_client_that_never_reads_does_not_hold_it_up() {
     let mut demo = Demo::serving();
     let mut raw = demo.connect();
-    raw.send(
-        &[
-            b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n",
-            &[b'x'; 1_000_000][..],
-            b"\r\n",
-        ]
-        .concat(),
-    );
+    raw.send(&[b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n", &[b'x'; 1_000_000][..], b"\r\n"].concat());
     raw.expect(b"+OK\r\n");
     raw.send(&b"GET large\r\n".repeat(100));
     std::thread::sleep(Duration::from_millis(300));
     let asked = Instant::now();
     demo.signal("INT");
     assert_eq!(demo.ended().code(), Some(0), "{}", demo.log());
-    assert!(
-        asked.elapsed() < Duration::from_secs(5),
-        "took {:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() < Duration::from_secs(5), "took {:?}", asked.elapsed());
 }
 
 #[test]
@@ -55,14 +40,7 @@ fn a_second_interrupt_ends_it_at_once() {
     let mut demo = Demo::serving();
     // Something for the first to wait for.
     let mut raw = demo.connect();
-    raw.send(
-        &[
-            b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n",
-            &[b'x'; 1_000_000][..],
-            b"\r\n",
-        ]
-        .concat(),
-    );
+    raw.send(&[b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n", &[b'x'; 1_000_000][..], b"\r\n"].concat());
     raw.expect(b"+OK\r\n");
     raw.send(&b"GET large\r\n".repeat(100));
     std::thread::sleep(Duration::from_millis(300));
@@ -71,9 +49,5 @@ fn a_second_interrupt_ends_it_at_once() {
     let asked = Instant::now();
     demo.signal("INT");
     assert_ne!(demo.ended().code(), Some(0));
-    assert!(
-        asked.elapsed() < Duration::from_secs(1),
-        "took {:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() < Duration::from_secs(1), "took {:?}", asked.elapsed());
 }

@@ -100,10 +100,7 @@ pub async fn the_wall_clock_moves_with_time<W: World>(world: W) {
     clock.sleep(A_WHILE).await;
     let slept = clock.now() - now;
     let passed = clock.wall().duration_since(wall).unwrap();
-    assert!(
-        passed >= A_WHILE / 2 && passed <= slept * 2,
-        "{passed:?} on the wall in {slept:?}"
-    );
+    assert!(passed >= A_WHILE / 2 && passed <= slept * 2, "{passed:?} on the wall in {slept:?}");
 }
 
 pub async fn a_timeout_passes_on_what_is_in_time<W: World>(world: W) {
@@ -124,10 +121,7 @@ pub async fn a_timeout_drops_what_takes_too_long<W: World>(world: W) {
         future::pending::<()>().await
     };
     let start = clock.now();
-    assert_eq!(
-        clock.timeout(A_WHILE, never).await,
-        Err(Elapsed { limit: A_WHILE })
-    );
+    assert_eq!(clock.timeout(A_WHILE, never).await, Err(Elapsed { limit: A_WHILE }));
     assert!(clock.now() - start >= A_WHILE);
     assert!(dropped.happened());
 }
@@ -136,10 +130,7 @@ pub async fn what_is_ready_wins_over_a_timeout_of_zero<W: World>(world: W) {
     let limit = Duration::ZERO;
     let clock = world.clock();
     assert_eq!(clock.timeout(limit, future::ready(42)).await, Ok(42));
-    assert_eq!(
-        clock.timeout(limit, future::pending::<()>()).await,
-        Err(Elapsed { limit })
-    );
+    assert_eq!(clock.timeout(limit, future::pending::<()>()).await, Err(Elapsed { limit }));
 }
 
 pub async fn an_interval_ticks_at_once_and_then_every_period<W: World>(world: W) {

@@ -87,10 +87,7 @@ pub async fn writing_to_a_closed_peer_fails_in_the_end<W: World>(world: W) {
             break error.kind();
         }
     };
-    assert!(
-        matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
-        "{error:?}"
-    );
+    assert!(matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error:?}");
     assert_eq!(error_kind(client.write(b"hello?").await), ErrorKind::BrokenPipe);
 }
 
@@ -100,20 +97,14 @@ pub async fn closing_with_unread_data_resets_the_peer<W: World>(world: W) {
     client.write_all(b"never read").await.unwrap();
     server.readable().await.unwrap();
     drop(server);
-    assert_eq!(
-        error_kind(client.read(&mut [0]).await),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(error_kind(client.read(&mut [0]).await), ErrorKind::ConnectionReset);
 }
 
 pub async fn zero_linger_resets_the_peer<W: World>(world: W) {
     let (client, mut server) = connection(&world).await;
     client.set_zero_linger().unwrap();
     drop(client);
-    assert_eq!(
-        error_kind(server.read(&mut [0]).await),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(error_kind(server.read(&mut [0]).await), ErrorKind::ConnectionReset);
 }
 
 pub async fn what_came_before_a_reset_can_be_read<W: World>(world: W) {
@@ -123,10 +114,7 @@ pub async fn what_came_before_a_reset_can_be_read<W: World>(world: W) {
     client.set_zero_linger().unwrap();
     drop(client);
     server.read_exact(&mut [0; 10]).await.unwrap();
-    assert_eq!(
-        error_kind(server.read(&mut [0]).await),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(error_kind(server.read(&mut [0]).await), ErrorKind::ConnectionReset);
 }
 
 /// To the first who asks; then the stream is at its end, and a broken pipe.
@@ -134,10 +122,7 @@ pub async fn a_reset_is_told_once<W: World>(world: W) {
     let (client, mut server) = connection(&world).await;
     client.set_zero_linger().unwrap();
     drop(client);
-    assert_eq!(
-        error_kind(server.read(&mut [0]).await),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(error_kind(server.read(&mut [0]).await), ErrorKind::ConnectionReset);
     assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
     assert_eq!(error_kind(server.write(b"late").await), ErrorKind::BrokenPipe);
 }

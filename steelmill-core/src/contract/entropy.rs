@@ -44,10 +44,7 @@ pub async fn buffers_of_any_length_are_filled<W: World>(world: W) {
             rng.fill_bytes(&mut buffer);
             seen.iter_mut().zip(buffer).for_each(|(seen, byte)| *seen |= byte);
         }
-        assert!(
-            seen.iter().all(|byte| *byte != 0),
-            "bytes of {length} were left zero: {seen:?}"
-        );
+        assert!(seen.iter().all(|byte| *byte != 0), "bytes of {length} were left zero: {seen:?}");
     }
 }
 

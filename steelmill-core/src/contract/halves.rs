@@ -36,9 +36,7 @@ pub async fn owned_halves_work_in_two_tasks<W: World>(world: W) {
         read.read_to_string(&mut received).await.unwrap();
         received
     });
-    let writer = world
-        .spawner()
-        .spawn("writer", async move { write.write_all(b"from the client").await });
+    let writer = world.spawner().spawn("writer", async move { write.write_all(b"from the client").await });
     let mut received = [0; 15];
     server.read_exact(&mut received).await.unwrap();
     assert_eq!(&received, b"from the client");
@@ -80,9 +78,7 @@ pub async fn reunited_halves_are_the_stream_again<W: World>(world: W) {
     let (client, mut server) = connection(&world).await;
     let address = client.local_addr().unwrap();
     let (read, write) = client.into_split();
-    let mut client = <W::Network as crate::Network>::TcpStream::reunite(read, write)
-        .ok()
-        .unwrap();
+    let mut client = <W::Network as crate::Network>::TcpStream::reunite(read, write).ok().unwrap();
     assert_eq!(client.local_addr().unwrap(), address);
     // Nothing was shut down on the way.
     assert!(waits(&world, server.read(&mut [0])).await);

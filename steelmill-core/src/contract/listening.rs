@@ -69,24 +69,13 @@ pub async fn an_address_in_use_cannot_be_bound_again<W: World>(world: W) {
     let (_listener, address) = listener(&world).await;
     let error = world.network().bind(address).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("cannot listen on {address}: ")),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("cannot listen on {address}: ")), "{error}");
 }
 
 pub async fn a_foreign_address_cannot_be_bound<W: World>(world: W) {
     let foreign = "192.0.2.1:0";
-    assert_eq!(
-        error_kind(world.network().bind(foreign).await),
-        ErrorKind::AddrNotAvailable
-    );
-    assert_eq!(
-        error_kind(world.network().bind_udp(foreign).await),
-        ErrorKind::AddrNotAvailable
-    );
+    assert_eq!(error_kind(world.network().bind(foreign).await), ErrorKind::AddrNotAvailable);
+    assert_eq!(error_kind(world.network().bind_udp(foreign).await), ErrorKind::AddrNotAvailable);
 }
 
 pub async fn a_dropped_listener_frees_its_address<W: World>(world: W) {
@@ -115,11 +104,7 @@ pub async fn a_listener_on_all_addresses_accepts_on_one_of_them<W: World>(world:
     let listener = world.network().bind("0.0.0.0:0").await.unwrap();
     let bound = listener.local_addr().unwrap();
     assert!(bound.ip().is_unspecified());
-    let client = world
-        .network()
-        .connect(("127.0.0.1", bound.port()))
-        .await
-        .unwrap();
+    let client = world.network().connect(("127.0.0.1", bound.port())).await.unwrap();
     let (server, peer) = listener.accept().await.unwrap();
     assert_eq!(client.local_addr().unwrap(), peer);
     assert_eq!(client.peer_addr().unwrap(), server.local_addr().unwrap());
@@ -162,9 +147,7 @@ pub async fn two_waiting_accepts_get_a_connection_each<W: World>(world: W) {
     let listener = Arc::new(listener);
     let accept = || {
         let listener = listener.clone();
-        world
-            .spawner()
-            .spawn("acceptor", async move { listener.accept().await.unwrap().1 })
+        world.spawner().spawn("acceptor", async move { listener.accept().await.unwrap().1 })
     };
     let (one, other) = (accept(), accept());
     let first = world.network().connect(address).await.unwrap();
@@ -195,8 +178,5 @@ pub async fn a_connection_nobody_accepted_is_reset_with_the_listener<W: World>(w
     let (listener, address) = listener(&world).await;
     let mut client = world.network().connect(address).await.unwrap();
     drop(listener);
-    assert_eq!(
-        error_kind(client.read(&mut [0]).await),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(error_kind(client.read(&mut [0]).await), ErrorKind::ConnectionReset);
 }

@@ -21,9 +21,7 @@ pub async fn localhost_is_this_host<W: World>(world: W) {
     let addresses = world.network().lookup("localhost:80").await.unwrap();
     assert!(!addresses.is_empty());
     assert!(
-        addresses
-            .iter()
-            .all(|address| address.ip().is_loopback() && address.port() == 80),
+        addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 80),
         "{addresses:?}"
     );
 }
@@ -43,36 +41,16 @@ pub async fn an_unknown_name_is_an_error_that_tells_it<W: World>(world: W) {
 pub async fn an_address_without_a_port_is_malformed<W: World>(world: W) {
     let network = world.network();
     for text in ["127.0.0.1", "localhost", "", "localhost:", "localhost:http"] {
-        assert_eq!(
-            error_kind(network.lookup(text).await),
-            ErrorKind::InvalidInput,
-            "{text:?}"
-        );
-        assert_eq!(
-            error_kind(network.bind(text).await),
-            ErrorKind::InvalidInput,
-            "{text:?}"
-        );
-        assert_eq!(
-            error_kind(network.bind_udp(text).await),
-            ErrorKind::InvalidInput,
-            "{text:?}"
-        );
-        assert_eq!(
-            error_kind(network.connect(text).await),
-            ErrorKind::InvalidInput,
-            "{text:?}"
-        );
+        assert_eq!(error_kind(network.lookup(text).await), ErrorKind::InvalidInput, "{text:?}");
+        assert_eq!(error_kind(network.bind(text).await), ErrorKind::InvalidInput, "{text:?}");
+        assert_eq!(error_kind(network.bind_udp(text).await), ErrorKind::InvalidInput, "{text:?}");
+        assert_eq!(error_kind(network.connect(text).await), ErrorKind::InvalidInput, "{text:?}");
     }
 }
 
 pub async fn a_port_beyond_sixteen_bits_is_malformed<W: World>(world: W) {
     for text in ["127.0.0.1:65536", "localhost:65536", "localhost:-1"] {
-        assert_eq!(
-            error_kind(world.network().lookup(text).await),
-            ErrorKind::InvalidInput,
-            "{text:?}"
-        );
+        assert_eq!(error_kind(world.network().lookup(text).await), ErrorKind::InvalidInput, "{text:?}");
     }
 }
 
@@ -95,11 +73,7 @@ pub async fn every_way_to_write_an_address_leads_to_it<W: World>(world: W) {
 /// A name may have several addresses ("localhost" often does); those where nobody listens are passed over.
 pub async fn connect_finds_a_listener_by_name<W: World>(world: W) {
     let (_listener, address) = listener(&world).await;
-    let stream = world
-        .network()
-        .connect(("localhost", address.port()))
-        .await
-        .unwrap();
+    let stream = world.network().connect(("localhost", address.port())).await.unwrap();
     assert_eq!(stream.peer_addr().unwrap(), address);
 }
 

@@ -47,16 +47,10 @@ pub async fn a_panic_becomes_an_error_with_its_message<W: World>(world: W) {
     });
     let formatted = spawner.spawn("panic", async { panic!("on purpose, number {}", 2) });
     let error: Result<(), TaskError> = plain.await;
-    assert_eq!(
-        error.unwrap_err().to_string(),
-        "the task panicked: on purpose, by the contract"
-    );
+    assert_eq!(error.unwrap_err().to_string(), "the task panicked: on purpose, by the contract");
     assert!(dropped.happened());
     let error: Result<(), TaskError> = formatted.await;
-    assert_eq!(
-        error.unwrap_err().to_string(),
-        "the task panicked: on purpose, number 2"
-    );
+    assert_eq!(error.unwrap_err().to_string(), "the task panicked: on purpose, number 2");
 }
 
 pub async fn an_abort_drops_the_future<W: World>(world: W) {
@@ -135,12 +129,7 @@ pub async fn a_task_that_yields_lets_others_run<W: World>(world: W) {
             .await;
         }
     });
-    world
-        .spawner()
-        .spawn("other", async move { sender.send(()) })
-        .await
-        .unwrap()
-        .unwrap();
+    world.spawner().spawn("other", async move { sender.send(()) }).await.unwrap().unwrap();
     busy.await.unwrap();
 }
 
@@ -149,9 +138,7 @@ pub async fn a_thousand_tasks_all_end<W: World>(world: W) {
     let tasks: Vec<_> = (0..1000)
         .map(|_| {
             let count = count.clone();
-            world
-                .spawner()
-                .spawn("counter", async move { count.fetch_add(1, Ordering::SeqCst) })
+            world.spawner().spawn("counter", async move { count.fetch_add(1, Ordering::SeqCst) })
         })
         .collect();
     for task in tasks {

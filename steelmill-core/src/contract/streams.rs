@@ -24,9 +24,7 @@ pub async fn what_one_end_writes_the_other_reads<W: World>(world: W) {
 
 pub async fn a_long_transfer_arrives_whole_both_ways<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
-    let data: Vec<u8> = (0..1_000_000_u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
+    let data: Vec<u8> = (0..1_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let expected = data.clone();
     let echo = world.spawner().spawn("echo", async move {
         let (mut read, mut write) = server.split();
@@ -44,11 +42,7 @@ pub async fn a_long_transfer_arrives_whole_both_ways<W: World>(world: W) {
         received
     };
     let ((), received) = join(send, receive).await;
-    assert!(
-        received == expected,
-        "{} bytes came back, or in another order",
-        received.len()
-    );
+    assert!(received == expected, "{} bytes came back, or in another order", received.len());
     echo.await.unwrap();
 }
 
@@ -205,14 +199,21 @@ pub async fn try_write_would_block_where_nothing_fits<W: World>(world: W) {
     assert_eq!(received, written);
 }
 
-/// It may speak too soon, but not again once a read has shown that nothing is there.
+/// It may speak too soon, even after a first read that found nothing, as word of a new socket takes a while; but reads
+/// that find nothing bring it to wait.
 pub async fn readable_waits_for_data<W: World>(world: W) {
     let (mut client, server) = connection(&world).await;
-    assert_eq!(error_kind(server.try_read(&mut [0])), ErrorKind::WouldBlock);
-    let mut readable = Box::pin(server.readable());
-    assert!(waits(&world, &mut readable).await);
+    let mut too_soon = 0;
+    loop {
+        assert_eq!(error_kind(server.try_read(&mut [0])), ErrorKind::WouldBlock);
+        if waits(&world, server.readable()).await {
+            break;
+        }
+        too_soon += 1;
+        assert!(too_soon < 10, "it never waits");
+    }
     client.write_all(b"data").await.unwrap();
-    readable.await.unwrap();
+    server.readable().await.unwrap();
     // What is there stays there.
     server.readable().await.unwrap();
 }

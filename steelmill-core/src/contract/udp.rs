@@ -40,10 +40,7 @@ pub async fn datagrams_keep_their_bounds<W: World>(world: W) {
         let (length, _) = other.recv_from(&mut buffer).await.unwrap();
         received.insert(buffer[..length].to_vec());
     }
-    assert_eq!(
-        received,
-        ["a", "bc", "def"].map(|part| part.as_bytes().to_vec()).into()
-    );
+    assert_eq!(received, ["a", "bc", "def"].map(|part| part.as_bytes().to_vec()).into());
 }
 
 pub async fn an_empty_datagram_is_one<W: World>(world: W) {
@@ -121,10 +118,7 @@ pub async fn a_connected_socket_is_told_that_nobody_listens<W: World>(world: W) 
     drop(gone);
     one.connect(address).await.unwrap();
     assert_eq!(one.send(b"anybody there?").await.unwrap(), 14);
-    assert_eq!(
-        error_kind(one.recv(&mut [0; 8]).await),
-        ErrorKind::ConnectionRefused
-    );
+    assert_eq!(error_kind(one.recv(&mut [0; 8]).await), ErrorKind::ConnectionRefused);
     // Told once: the socket goes on.
     assert!(waits(&world, one.recv(&mut [0; 8])).await);
     one.send(b"and now?").await.unwrap();
@@ -181,12 +175,7 @@ pub async fn a_port_in_use_cannot_be_bound_again<W: World>(world: W) {
     let (_one, address) = socket(&world).await;
     let error = world.network().bind_udp(address).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("cannot listen on {address}: ")),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("cannot listen on {address}: ")), "{error}");
 }
 
 pub async fn a_dropped_socket_frees_its_port<W: World>(world: W) {
@@ -206,10 +195,7 @@ pub async fn try_recv_would_block_where_nothing_is<W: World>(world: W) {
     let (one, from) = socket(&world).await;
     let (other, address) = socket(&world).await;
     let mut buffer = [0; 8];
-    assert_eq!(
-        error_kind(other.try_recv_from(&mut buffer)),
-        ErrorKind::WouldBlock
-    );
+    assert_eq!(error_kind(other.try_recv_from(&mut buffer)), ErrorKind::WouldBlock);
     one.send_to(b"ping", address).await.unwrap();
     let received = loop {
         world.clock().sleep(Duration::from_millis(1)).await;
@@ -219,10 +205,7 @@ pub async fn try_recv_would_block_where_nothing_is<W: World>(world: W) {
         }
     };
     assert_eq!(received, (4, from));
-    assert_eq!(
-        error_kind(other.try_recv_from(&mut buffer)),
-        ErrorKind::WouldBlock
-    );
+    assert_eq!(error_kind(other.try_recv_from(&mut buffer)), ErrorKind::WouldBlock);
 }
 
 pub async fn a_waiting_recv_is_woken_by_a_datagram<W: World>(world: W) {

@@ -28,10 +28,7 @@ pub struct RunningFactory {
 impl RunningFactory {
     pub(crate) fn new(node: Arc<Node>) -> Self {
         let handles = Handles(node.hub.events.clone());
-        RunningFactory {
-            node,
-            _handles: Arc::new(handles),
-        }
+        RunningFactory { node, _handles: Arc::new(handles) }
     }
 
     /// The factory's name behind those of its ancestors: `demo/lease-7`.
@@ -52,11 +49,7 @@ impl RunningFactory {
             None => {
                 let own: Vec<_> = self.node.slots.iter().map(|(_, slot)| &*slot.label).collect();
                 let own = own.join(", ");
-                bail!(
-                    "{} has no {}; its own daemons are: {own}",
-                    self.path(),
-                    label::<T>()
-                )
+                bail!("{} has no {}; its own daemons are: {own}", self.path(), label::<T>())
             }
         }
     }

@@ -150,16 +150,10 @@ impl<T: Daemon> Held for DaemonRef<T> {
                 span,
                 ending,
             )),
-            Phase::Stop => Box::pin(Guarded::new(
-                async move { Some(daemon.stop(&scope).await) },
-                span,
-                ending,
-            )),
-            _ => Box::pin(Guarded::new(
-                async move { Some(daemon.arc().run(&scope).await) },
-                span,
-                ending,
-            )),
+            Phase::Stop => {
+                Box::pin(Guarded::new(async move { Some(daemon.stop(&scope).await) }, span, ending))
+            }
+            _ => Box::pin(Guarded::new(async move { Some(daemon.arc().run(&scope).await) }, span, ending)),
         }
     }
 }

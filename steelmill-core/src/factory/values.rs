@@ -16,10 +16,7 @@ pub(crate) struct Values {
 
 impl Values {
     pub(crate) fn inside(outer: Arc<Values>) -> Self {
-        Values {
-            own: BTreeMap::new(),
-            outer: Some(outer),
-        }
+        Values { own: BTreeMap::new(), outer: Some(outer) }
     }
 
     pub(crate) fn insert<V: Send + Sync + 'static>(&mut self, value: V) {

@@ -18,17 +18,9 @@ pub(crate) type Ended = Shared<oneshot::Receiver<Arc<Report>>>;
 
 pub(crate) enum Event {
     /// A daemon's `prepare`, `run` or `stop` has ended.
-    JobEnded {
-        slot: SlotId,
-        phase: Phase,
-        outcome: Outcome,
-    },
+    JobEnded { slot: SlotId, phase: Phase, outcome: Outcome },
     /// A task returned an error or panicked.
-    TaskFailed {
-        slot: SlotId,
-        name: &'static str,
-        error: Error,
-    },
+    TaskFailed { slot: SlotId, name: &'static str, error: Error },
     /// The last task of a daemon that has ended is gone.
     TasksEnded { slot: SlotId },
     /// Somebody asks the factory to stop.

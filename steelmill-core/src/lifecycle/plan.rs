@@ -259,13 +259,7 @@ impl Plan {
         if self.is_stopping() {
             return false;
         }
-        let mut child = Child {
-            slots: shares,
-            maker,
-            waits_for: 0,
-            is_told: false,
-            is_killed: false,
-        };
+        let mut child = Child { slots: shares, maker, waits_for: 0, is_told: false, is_killed: false };
         if let Maker::Daemon(maker) = maker {
             child.slots.retain(|slot| *slot != maker);
         }
@@ -292,11 +286,7 @@ impl Plan {
     pub(super) fn timer_rang(&mut self) {
         match self.stage {
             Stage::Preparing => self.overstay_start(),
-            Stage::Stopping {
-                is_killing: false,
-                limit,
-                rounds,
-            } => self.kill_round(limit, rounds - 1),
+            Stage::Stopping { is_killing: false, limit, rounds } => self.kill_round(limit, rounds - 1),
             Stage::Stopping { is_killing: true, .. } => self.give_up(),
             Stage::New | Stage::Running | Stage::Ended => {}
         }
@@ -376,11 +366,7 @@ impl Plan {
     }
 
     fn begin_stop(&mut self, limit: Duration) {
-        self.stage = Stage::Stopping {
-            limit,
-            rounds: ROUNDS,
-            is_killing: false,
-        };
+        self.stage = Stage::Stopping { limit, rounds: ROUNDS, is_killing: false };
         self.act(Action::Timer(Some(limit)));
         let firsts: Vec<_> = self
             .children
@@ -461,10 +447,7 @@ impl Plan {
         if std::mem::replace(&mut slot.are_children_told, true) {
             return;
         }
-        let of_slot = self
-            .children
-            .iter()
-            .filter(|(_, child)| child.slots.contains(&id));
+        let of_slot = self.children.iter().filter(|(_, child)| child.slots.contains(&id));
         for child in of_slot.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.tell_child(child);
         }
@@ -494,23 +477,14 @@ impl Plan {
 
     /// Goes on to the next round, or ends, when nothing is left to wait for.
     fn settle(&mut self) {
-        let Stage::Stopping {
-            limit,
-            rounds,
-            is_killing,
-        } = self.stage
-        else {
+        let Stage::Stopping { limit, rounds, is_killing } = self.stage else {
             return;
         };
         if self.left == 0 && self.children.is_empty() {
             self.stage = Stage::Ended;
             self.act(Action::Timer(None));
         } else if is_killing && self.dying == 0 && rounds > 0 {
-            self.stage = Stage::Stopping {
-                limit,
-                rounds,
-                is_killing: false,
-            };
+            self.stage = Stage::Stopping { limit, rounds, is_killing: false };
             self.act(Action::Timer(Some(limit)));
         }
     }
@@ -522,15 +496,8 @@ impl Busy {
     }
 
     fn phases(self) -> impl Iterator<Item = Phase> {
-        let phases = [
-            (self.prepare, Phase::Prepare),
-            (self.run, Phase::Run),
-            (self.stop, Phase::Stop),
-        ];
-        phases
-            .into_iter()
-            .filter(|(is_busy, _)| *is_busy)
-            .map(|(_, phase)| phase)
+        let phases = [(self.prepare, Phase::Prepare), (self.run, Phase::Run), (self.stop, Phase::Stop)];
+        phases.into_iter().filter(|(is_busy, _)| *is_busy).map(|(_, phase)| phase)
     }
 }
 

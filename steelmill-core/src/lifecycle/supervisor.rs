@@ -81,10 +81,7 @@ impl Supervisor {
             Event::HandlesDropped => {
                 if !self.node.hub.is_stopping() {
                     let factory = &*self.node.hub.path;
-                    tracing::warn!(
-                        factory,
-                        "stopping: its last handle was dropped without a call of stop()"
-                    );
+                    tracing::warn!(factory, "stopping: its last handle was dropped without a call of stop()");
                 }
                 self.stop();
             }
@@ -154,18 +151,14 @@ impl Supervisor {
 
     fn task_failed(&mut self, slot: SlotId, name: &'static str, error: Error) {
         if let Some(leash) = &self.leashes[slot.index()] {
-            leash
-                .span
-                .in_scope(|| tracing::error!(task = name, "task failed: {error:#}"));
+            leash.span.in_scope(|| tracing::error!(task = name, "task failed: {error:#}"));
             self.report.add_task(&leash.label, name, error);
         }
     }
 
     fn record(&mut self, slot: SlotId, phase: Phase, error: Error) {
         if let Some(leash) = &self.leashes[slot.index()] {
-            leash
-                .span
-                .in_scope(|| tracing::error!("failed to {phase}: {error:#}"));
+            leash.span.in_scope(|| tracing::error!("failed to {phase}: {error:#}"));
             self.report.add(&leash.label, phase, error);
         }
     }
@@ -258,11 +251,7 @@ impl Supervisor {
         if let Some(limit) = limit {
             for (name, live) in leash.tasks.live() {
                 let error = Error::new(Overstayed { limit });
-                let error = if live > 1 {
-                    error.context(format!("{live} of them"))
-                } else {
-                    error
-                };
+                let error = if live > 1 { error.context(format!("{live} of them")) } else { error };
                 self.report.add_task(&leash.label, name, error);
             }
         }
@@ -294,16 +283,7 @@ impl Supervisor {
     /// Takes the factory apart, then lets everybody who waits know, ancestors first.
     fn finish(mut self) {
         self.hear_last_words();
-        let Supervisor {
-            node,
-            leashes,
-            children,
-            memberships,
-            mut report,
-            started,
-            end,
-            ..
-        } = self;
+        let Supervisor { node, leashes, children, memberships, mut report, started, end, .. } = self;
         drop((leashes, children));
         let hub = node.hub.clone();
         match Arc::try_unwrap(node) {

@@ -95,16 +95,12 @@ impl TcpStream for net::TcpStream {
     }
 
     fn reunite(read: OwnedReadHalf, write: OwnedWriteHalf) -> Result<Self, (OwnedReadHalf, OwnedWriteHalf)> {
-        read.reunite(write)
-            .map_err(|ReuniteError(read, write)| (read, write))
+        read.reunite(write).map_err(|ReuniteError(read, write)| (read, write))
     }
 
     fn split(
         &mut self,
-    ) -> (
-        impl AsyncRead + Send + Sync + Unpin + '_,
-        impl AsyncWrite + Send + Sync + Unpin + '_,
-    ) {
+    ) -> (impl AsyncRead + Send + Sync + Unpin + '_, impl AsyncWrite + Send + Sync + Unpin + '_) {
         self.split()
     }
 

@@ -44,11 +44,7 @@ pin_project! {
 
 impl<F: Future<Output = Option<Result>>> Guarded<F> {
     pub(crate) fn new(work: F, span: Span, ending: Ending) -> Self {
-        Guarded {
-            work: Some(work.instrument(span)),
-            killed: ending.leash.killed.wait_owned(),
-            ending,
-        }
+        Guarded { work: Some(work.instrument(span)), killed: ending.leash.killed.wait_owned(), ending }
     }
 }
 
@@ -94,17 +90,11 @@ enum Work {
 
 impl Ending {
     pub(crate) fn job(leash: Arc<Leash>, phase: Phase) -> Self {
-        Ending {
-            leash,
-            what: Some(Work::Job(phase)),
-        }
+        Ending { leash, what: Some(Work::Job(phase)) }
     }
 
     pub(crate) fn task(leash: Arc<Leash>, name: &'static str) -> Self {
-        Ending {
-            leash,
-            what: Some(Work::Task(name)),
-        }
+        Ending { leash, what: Some(Work::Task(name)) }
     }
 
     fn tell(&mut self, outcome: Outcome) {

@@ -32,12 +32,7 @@ impl Signal {
     /// Waits for `future`, or until the signal is raised. When it is raised already the future is not polled; when both
     /// happen between two polls the future wins.
     pub(crate) fn or<F>(&self, future: F) -> Or<'_, F> {
-        Or {
-            future,
-            signal: self,
-            wait: self.wait(),
-            is_polled: false,
-        }
+        Or { future, signal: self, wait: self.wait(), is_polled: false }
     }
 
     fn wait(&self) -> Wait<Notified<'_>> {
@@ -62,10 +57,7 @@ pin_project! {
 
 impl<N: Future<Output = ()>> Wait<N> {
     fn new(notified: N) -> Self {
-        Wait {
-            notified,
-            listed: None,
-        }
+        Wait { notified, listed: None }
     }
 
     pub(crate) fn poll(self: Pin<&mut Self>, signal: &Signal, context: &mut Context<'_>) -> Poll<()> {
@@ -73,11 +65,7 @@ impl<N: Future<Output = ()>> Wait<N> {
             return Poll::Ready(());
         }
         let this = self.project();
-        if this
-            .listed
-            .as_ref()
-            .is_some_and(|listed| listed.will_wake(context.waker()))
-        {
+        if this.listed.as_ref().is_some_and(|listed| listed.will_wake(context.waker())) {
             return Poll::Pending;
         }
         *this.listed = Some(context.waker().clone());
@@ -181,19 +169,9 @@ mod tests {
         let signal = Signal::default();
         let mut waiting = pin!(signal.or(pending::<()>()));
         let (first, waker) = counting_waker();
-        assert!(
-            waiting
-                .as_mut()
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         let (second, waker) = counting_waker();
-        assert!(
-            waiting
-                .as_mut()
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         signal.raise();
         assert_eq!((first.count(), second.count()), (0, 1));
     }

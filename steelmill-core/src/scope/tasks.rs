@@ -30,11 +30,7 @@ impl Tasks {
     /// Lets a task in, if the daemon still takes any.
     pub(crate) fn admit(&self, name: &'static str) -> bool {
         let enter = |state| (state & KILLED == 0 && state != CLOSED).then(|| state + ONE);
-        if self
-            .state
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, enter)
-            .is_err()
-        {
+        if self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).is_err() {
             return false;
         }
         self.named(name).live.fetch_add(1, Ordering::Relaxed);
@@ -84,11 +80,7 @@ impl Tasks {
 
 impl Named {
     fn new(name: &'static str) -> Self {
-        Named {
-            name,
-            live: AtomicUsize::new(0),
-            next: OnceLock::new(),
-        }
+        Named { name, live: AtomicUsize::new(0), next: OnceLock::new() }
     }
 }
 
@@ -126,10 +118,7 @@ mod tests {
         let tasks = Tasks::default();
         assert!(tasks.admit("a"));
         tasks.close();
-        assert!(
-            tasks.admit("b"),
-            "a task may spawn another while the daemon drains"
-        );
+        assert!(tasks.admit("b"), "a task may spawn another while the daemon drains");
         tasks.leave("a");
         assert!(tasks.leave("b"));
         assert!(!tasks.admit("c"));

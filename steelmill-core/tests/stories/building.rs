@@ -35,12 +35,7 @@ fn scripted(world: impl World, script: impl FnOnce(Script) -> Script) -> Result<
 
 async fn a_cycle_is_an_error_that_prints_its_path(world: impl World) -> Result {
     let mut factory = scripted(world, |script| {
-        script
-            .part('a', "b")
-            .part('b', "c")
-            .part('c', "d")
-            .part('d', "b")
-            .part('e', "")
+        script.part('a', "b").part('b', "c").part('c', "d").part('d', "b").part('e', "")
     })?;
     let error = with(&mut factory, 'a').unwrap_err();
     assert_eq!(
@@ -72,31 +67,17 @@ async fn a_failed_build_says_who_asked_and_keeps_its_source(world: impl World) -
         }
     }
     let error = Factory::root("demo", world).get::<Store>().unwrap_err();
-    assert_eq!(
-        format!("{error:#}"),
-        "demo: building Store: building Disk: opening /data: permission denied"
-    );
-    let source = error
-        .downcast_ref::<io::Error>()
-        .or(error.root_cause().downcast_ref())
-        .unwrap();
+    assert_eq!(format!("{error:#}"), "demo: building Store: building Disk: opening /data: permission denied");
+    let source = error.downcast_ref::<io::Error>().or(error.root_cause().downcast_ref()).unwrap();
     assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
     Ok(())
 }
 
 async fn a_panic_while_building_is_an_error_and_the_factory_goes_on(world: impl World) -> Result {
-    let mut factory = scripted(world, |script| {
-        script
-            .part('a', "")
-            .build('a', Act::Panic)
-            .part('b', "a")
-            .part('c', "")
-    })?;
+    let mut factory =
+        scripted(world, |script| script.part('a', "").build('a', Act::Panic).part('b', "a").part('c', ""))?;
     let error = with(&mut factory, 'b').unwrap_err();
-    assert_eq!(
-        format!("{error:#}"),
-        "demo: building Part<'b'>: building Part<'a'>: panicked: as told"
-    );
+    assert_eq!(format!("{error:#}"), "demo: building Part<'b'>: building Part<'a'>: panicked: as told");
     assert!(error.root_cause().is::<Panic>());
     with(&mut factory, 'c')?;
     let demo = factory.start().await?;
@@ -171,17 +152,11 @@ async fn providing_after_the_hand_out_names_who_asked(world: impl World) -> Resu
     let mut factory = Factory::root("demo", world.clone());
     factory.with::<Room>()?;
     let error = factory.provide(Lamp("late", None)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "demo: Lamp cannot be provided any more: Room asked for it before"
-    );
+    assert_eq!(error.to_string(), "demo: Lamp cannot be provided any more: Room asked for it before");
     let mut factory = Factory::root("demo", world);
     factory.with::<Lamp>()?;
     let error = factory.provide(Lamp("late", None)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "demo: Lamp cannot be provided any more: the setup asked for it before"
-    );
+    assert_eq!(error.to_string(), "demo: Lamp cannot be provided any more: the setup asked for it before");
     Ok(())
 }
 
@@ -189,16 +164,10 @@ async fn providing_twice_is_an_error(world: impl World) -> Result {
     let mut factory = Factory::root("demo", world);
     factory.provide(Lamp("first", None))?;
     let error = factory.provide(Lamp("second", None)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "demo: Lamp cannot be provided: it was provided before"
-    );
+    assert_eq!(error.to_string(), "demo: Lamp cannot be provided: it was provided before");
     factory.provide_value(7_u32)?;
     let error = factory.provide_value(8_u32).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "demo: u32 cannot be provided: it was provided before"
-    );
+    assert_eq!(error.to_string(), "demo: u32 cannot be provided: it was provided before");
     assert_eq!(*factory.value::<u32>()?, 7);
     assert_eq!(factory.get::<Lamp>()?.0, "first");
     Ok(())
@@ -216,10 +185,7 @@ async fn a_value_missed_by_a_daemon_cannot_be_provided_later(world: impl World) 
     let mut factory = Factory::root("demo", world);
     assert_eq!(factory.get::<Limits>()?.0, None);
     let error = factory.provide_value(7_u32).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "demo: u32 cannot be provided any more: Limits asked for it before"
-    );
+    assert_eq!(error.to_string(), "demo: u32 cannot be provided any more: Limits asked for it before");
     Ok(())
 }
 
@@ -236,10 +202,7 @@ async fn a_value_missed_by_the_setup_can_be_provided_later(world: impl World) ->
 
 async fn what_completed_before_a_failure_stays_built(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal)
-        .part('a', "")
-        .part('b', "a")
-        .build('b', Act::Fail);
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").build('b', Act::Fail);
     let mut factory = Factory::root("demo", world);
     factory.provide_value(script)?;
     assert!(with(&mut factory, 'b').is_err());
@@ -303,10 +266,7 @@ async fn a_chain_of_dependencies_has_a_limit(world: impl World) -> Result {
 }
 
 async fn a_catalog_builds_what_is_named_and_what_that_needs(world: impl World) -> Result {
-    let catalog = Catalog::new()
-        .add::<Lamp>("lamp")
-        .add::<Room>("room")
-        .add::<Limits>("limits");
+    let catalog = Catalog::new().add::<Lamp>("lamp").add::<Room>("room").add::<Limits>("limits");
     let mut factory = Factory::root("demo", world.clone());
     catalog.assemble(&mut factory, &["room"])?;
     let demo = factory.start().await?;
@@ -316,14 +276,8 @@ async fn a_catalog_builds_what_is_named_and_what_that_needs(world: impl World) -
 
     let mut factory = Factory::root("demo", world);
     let error = catalog.assemble(&mut factory, &["room", "kitchen"]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "no daemon is called \"kitchen\"; there are: lamp, room, limits"
-    );
-    assert!(
-        !factory.graph().to_dot().contains("Room"),
-        "nothing is built before all names are known"
-    );
+    assert_eq!(error.to_string(), "no daemon is called \"kitchen\"; there are: lamp, room, limits");
+    assert!(!factory.graph().to_dot().contains("Room"), "nothing is built before all names are known");
     Ok(())
 }
 
@@ -333,16 +287,10 @@ async fn a_running_factory_says_what_it_has(world: impl World) -> Result {
     factory.provide_value(7_u32)?;
     let demo = factory.start().await?;
     let error = demo.get::<Limits>().unwrap_err().to_string();
-    assert!(
-        error.starts_with("demo has no Limits; its own daemons are: "),
-        "{error}"
-    );
+    assert!(error.starts_with("demo has no Limits; its own daemons are: "), "{error}");
     assert!(error.ends_with(", Lamp, Room"), "{error}");
     assert_eq!(**demo.value::<u32>()?, 7);
-    assert_eq!(
-        demo.value::<u64>().unwrap_err().to_string(),
-        "demo: no value of type u64 was provided"
-    );
+    assert_eq!(demo.value::<u64>().unwrap_err().to_string(), "demo: no value of type u64 was provided");
     demo.stop().await;
     Ok(())
 }
@@ -351,10 +299,7 @@ async fn the_graph_shows_who_needs_whom(world: impl World) -> Result {
     let mut factory = Factory::root("demo", world);
     factory.with::<Room>()?;
     let dot = factory.graph().to_dot();
-    assert!(
-        dot.contains("label=\"Lamp\"") && dot.contains("n5 -> n4;"),
-        "{dot}"
-    );
+    assert!(dot.contains("label=\"Lamp\"") && dot.contains("n5 -> n4;"), "{dot}");
     assert_eq!(dot, factory.graph().to_dot());
     let demo = factory.start().await?;
     let mut child = demo.child("child")?;

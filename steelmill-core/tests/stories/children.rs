@@ -48,10 +48,7 @@ struct Leaf {
 impl Daemon for Leaf {
     fn build(factory: &mut Factory) -> Result<Self> {
         let need = factory.try_value::<char>();
-        Ok(Leaf {
-            journal: factory.value()?,
-            needs: need.map(|need| get(factory, *need)).transpose()?,
-        })
+        Ok(Leaf { journal: factory.value()?, needs: need.map(|need| get(factory, *need)).transpose()? })
     }
 
     async fn stop(&self, _: &Scope) -> Result {
@@ -80,10 +77,7 @@ async fn a_child_stops_before_what_it_shares(world: impl World) -> Result {
     let ended = child.ended();
     drop(child);
     let report = demo.stop().await;
-    assert!(
-        report.is_clean() && report.retained().is_empty() && report.held() == 0,
-        "{report}"
-    );
+    assert!(report.is_clean() && report.retained().is_empty() && report.held() == 0, "{report}");
     assert!(ended.await.is_clean());
     let lines = lines.take();
     assert_before(&lines, "leaf stop done", "b stops");
@@ -105,11 +99,7 @@ struct Maker {
 
 impl Daemon for Maker {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Maker {
-            journal: factory.value()?,
-            child: SetOnce::new(),
-            made: factory.value()?,
-        })
+        Ok(Maker { journal: factory.value()?, child: SetOnce::new(), made: factory.value()? })
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
@@ -131,10 +121,7 @@ struct User {
 
 impl Daemon for User {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(User {
-            journal: factory.value()?,
-            maker: factory.get()?,
-        })
+        Ok(User { journal: factory.value()?, maker: factory.get()? })
     }
 
     async fn stop(&self, _: &Scope) -> Result {
@@ -154,10 +141,7 @@ async fn a_child_stops_before_its_maker(world: impl World) -> Result {
     demo.value::<Notify>()?.clone().notified().await;
     assert_eq!(demo.get::<Maker>()?.child.get()?.path(), "demo/child");
     let report = demo.stop().await;
-    assert!(
-        report.is_clean() && report.retained().is_empty() && report.held() == 0,
-        "{report}"
-    );
+    assert!(report.is_clean() && report.retained().is_empty() && report.held() == 0, "{report}");
     assert_eq!(lines.take(), ["user stop done", "leaf stop done", "maker told"]);
     Ok(())
 }
@@ -183,11 +167,7 @@ async fn a_child_that_shares_nothing_is_waited_for(world: impl World) -> Result 
     let demo = Factory::root("demo", world.clone()).start().await?;
     let (journal, mut lines) = journal();
     let mut child = demo.child("child")?;
-    child.provide_value(
-        Script::new(&world, journal)
-            .part('a', "")
-            .stop('a', Act::Take(SHORT)),
-    )?;
+    child.provide_value(Script::new(&world, journal).part('a', "").stop('a', Act::Take(SHORT)))?;
     with(&mut child, 'a')?;
     let child = child.start().await?;
     demo.stop().await;
@@ -216,10 +196,7 @@ async fn a_failed_child_leaves_its_parent_alone(world: impl World) -> Result {
     with(&mut child, 'x')?;
     let child = child.start().await?;
     let report = child.ended().await;
-    assert_eq!(
-        report.failures()[0].to_string(),
-        "demo/child: Part<'x'> failed to run: as told"
-    );
+    assert_eq!(report.failures()[0].to_string(), "demo/child: Part<'x'> failed to run: as told");
     assert!(lines.take().iter().all(|line| line != "a stops"));
     drop(child);
     let report = demo.stop().await;
@@ -318,10 +295,7 @@ async fn children_of_children_stop_first(world: impl World) -> Result {
     assert_eq!(three.path(), "demo/1/2/3");
     let report = demo.stop().await;
     assert!(report.is_clean(), "{report}");
-    assert_eq!(
-        lines.take(),
-        ["level 3 stops", "level 2 stops", "level 1 stops", "level 0 stops"]
-    );
+    assert_eq!(lines.take(), ["level 3 stops", "level 2 stops", "level 1 stops", "level 0 stops"]);
     Ok(())
 }
 
@@ -352,23 +326,15 @@ async fn a_thousand_children_leave_nothing(world: impl World) -> Result {
             anyhow::Ok(child.start().await?)
         }
     };
-    let children = join_all((0..1_000).map(start))
-        .await
-        .into_iter()
-        .collect::<Result<Vec<_>>>()?;
-    let (ours, theirs) = children
-        .into_iter()
-        .enumerate()
-        .partition::<Vec<_>, _>(|(number, _)| number % 2 == 0);
+    let children = join_all((0..1_000).map(start)).await.into_iter().collect::<Result<Vec<_>>>()?;
+    let (ours, theirs) =
+        children.into_iter().enumerate().partition::<Vec<_>, _>(|(number, _)| number % 2 == 0);
     let reports = join_all(ours.into_iter().map(|(_, child)| child.stop())).await;
     assert!(reports.iter().all(|report| report.is_clean()));
     let ends: Vec<_> = theirs.iter().map(|(_, child)| child.ended()).collect();
     drop(theirs);
     let report = demo.stop().await;
-    assert!(
-        report.is_clean() && report.retained().is_empty() && report.held() == 0,
-        "{report}"
-    );
+    assert!(report.is_clean() && report.retained().is_empty() && report.held() == 0, "{report}");
     join_all(ends).await;
     Ok(())
 }
@@ -376,22 +342,14 @@ async fn a_thousand_children_leave_nothing(world: impl World) -> Result {
 async fn a_child_takes_its_parents_deadlines(world: impl World) -> Result {
     let (journal, _) = journal();
     let script = Script::new(&world, journal).part('a', "");
-    let deadlines = Deadlines {
-        prepare: SHORT,
-        ..Deadlines::default()
-    };
+    let deadlines = Deadlines { prepare: SHORT, ..Deadlines::default() };
     let demo = script.factory(world.clone(), deadlines)?.start().await?;
     let mut child = demo.child("child")?;
     let (journal, _) = self::journal();
     child.provide_value(Script::new(&world, journal).part('x', "").prepare('x', Act::Hang))?;
     with(&mut child, 'x')?;
     let error = child.start().await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("took longer than 50ms and was aborted"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("took longer than 50ms and was aborted"), "{error}");
     demo.stop().await;
     Ok(())
 }
@@ -418,9 +376,7 @@ async fn a_child_made_in_prepare_waits_for_what_it_shares(world: impl World) -> 
         }
     }
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal.clone())
-        .part('a', "")
-        .prepare('a', Act::Take(SHORT));
+    let script = Script::new(&world, journal.clone()).part('a', "").prepare('a', Act::Take(SHORT));
     let mut factory = script.factory(world, Deadlines::default())?;
     factory.provide_value(journal)?;
     factory.with::<Eager>()?;

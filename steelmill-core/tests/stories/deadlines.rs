@@ -20,18 +20,11 @@ stories! {
     what_is_ready_at_once_needs_no_time
 }
 
-const SHORTLY: Deadlines = Deadlines {
-    prepare: SHORT,
-    stop: SHORT,
-    rollback: SHORT,
-};
+const SHORTLY: Deadlines = Deadlines { prepare: SHORT, stop: SHORT, rollback: SHORT };
 
 async fn a_prepare_that_overstays_is_aborted_and_named(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal)
-        .part('a', "")
-        .part('b', "a")
-        .prepare('b', Act::Hang);
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").prepare('b', Act::Hang);
     let error = script.factory(world, SHORTLY)?.start().await.unwrap_err();
     let report = error.report();
     assert_eq!(
@@ -97,12 +90,7 @@ async fn tasks_that_overstay_are_aborted_and_named(world: impl World) -> Result 
          demo: Leaving: task \"flush\" failed: took longer than 50ms and was aborted"
     );
     assert_eq!(report.overstayed().count(), 2);
-    assert!(
-        report
-            .failures()
-            .iter()
-            .all(|failure| failure.error.is::<Overstayed>())
-    );
+    assert!(report.failures().iter().all(|failure| failure.error.is::<Overstayed>()));
     Ok(())
 }
 
@@ -118,10 +106,7 @@ async fn the_others_are_stopped_with_time_of_their_own(world: impl World) -> Res
 
 async fn two_overstayers_use_up_all_time(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal)
-        .part('a', "")
-        .part('b', "a")
-        .part('c', "b");
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").part('c', "b");
     let script = script.run('c', Act::Hang).run('b', Act::Hang);
     let report = script.factory(world, SHORTLY)?.start().await?.stop().await;
     assert_eq!(
@@ -188,10 +173,7 @@ async fn an_aborted_daemon_is_dropped_before_what_it_needs_stops(world: impl Wor
 async fn what_is_ready_at_once_needs_no_time(world: impl World) -> Result {
     let (journal, _) = journal();
     let script = Script::new(&world, journal).part('a', "").part('b', "a");
-    let deadlines = Deadlines {
-        stop: std::time::Duration::MAX,
-        ..Deadlines::default()
-    };
+    let deadlines = Deadlines { stop: std::time::Duration::MAX, ..Deadlines::default() };
     let report = script.factory(world, deadlines)?.start().await?.stop().await;
     assert!(report.is_clean(), "{report}");
     Ok(())

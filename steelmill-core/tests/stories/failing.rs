@@ -30,21 +30,10 @@ stories! {
 
 async fn a_failed_prepare_rolls_back_in_reverse(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal)
-        .part('a', "")
-        .part('b', "a")
-        .part('c', "b")
-        .part('d', "c");
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").part('c', "b").part('d', "c");
     let script = script.prepare('c', Act::Fail);
-    let error = script
-        .factory(world, Deadlines::default())?
-        .start()
-        .await
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "demo did not start: demo: Part<'c'> failed to prepare: as told"
-    );
+    let error = script.factory(world, Deadlines::default())?.start().await.unwrap_err();
+    assert_eq!(error.to_string(), "demo did not start: demo: Part<'c'> failed to prepare: as told");
     let lines = lines.take();
     assert_before(&lines, "b stop done", "a stops");
     for never in ["a runs", "c stops", "d prepares", "d stops"] {
@@ -60,11 +49,7 @@ async fn a_rollback_has_a_deadline_of_its_own(world: impl World) -> Result {
     let (journal, mut lines) = journal();
     let script = Script::new(&world, journal).part('a', "").part('b', "a");
     let script = script.stop('a', Act::Take(SHORT)).prepare('b', Act::Hang);
-    let deadlines = Deadlines {
-        prepare: SHORT,
-        stop: SHORT / 10,
-        rollback: SHORT * 10,
-    };
+    let deadlines = Deadlines { prepare: SHORT, stop: SHORT / 10, rollback: SHORT * 10 };
     let error = script.factory(world, deadlines)?.start().await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -76,22 +61,10 @@ async fn a_rollback_has_a_deadline_of_its_own(world: impl World) -> Result {
 
 async fn a_panic_in_prepare_is_a_failed_start(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal)
-        .part('a', "")
-        .part('b', "a")
-        .prepare('b', Act::Panic);
-    let error = script
-        .factory(world, Deadlines::default())?
-        .start()
-        .await
-        .unwrap_err();
-    let [failure] = error.report().failures() else {
-        panic!("{error}")
-    };
-    assert_eq!(
-        failure.to_string(),
-        "demo: Part<'b'> failed to prepare: panicked: as told"
-    );
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").prepare('b', Act::Panic);
+    let error = script.factory(world, Deadlines::default())?.start().await.unwrap_err();
+    let [failure] = error.report().failures() else { panic!("{error}") };
+    assert_eq!(failure.to_string(), "demo: Part<'b'> failed to prepare: panicked: as told");
     assert!(failure.error.is::<Panic>());
     assert_before(&lines.take(), "a stops", "a stop done");
     Ok(())
@@ -99,16 +72,9 @@ async fn a_panic_in_prepare_is_a_failed_start(world: impl World) -> Result {
 
 async fn a_prepare_under_way_is_dropped_when_another_fails(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal)
-        .part('a', "")
-        .part('b', "")
-        .part('c', "b");
+    let script = Script::new(&world, journal).part('a', "").part('b', "").part('c', "b");
     let script = script.prepare('a', Act::Hang).prepare('c', Act::Fail);
-    let error = script
-        .factory(world, Deadlines::default())?
-        .start()
-        .await
-        .unwrap_err();
+    let error = script.factory(world, Deadlines::default())?.start().await.unwrap_err();
     assert_eq!(error.report().failures().len(), 1, "{}", error.report());
     let lines = lines.take();
     assert_absent(&lines, "a stops");
@@ -118,10 +84,7 @@ async fn a_prepare_under_way_is_dropped_when_another_fails(world: impl World) ->
 
 async fn a_failed_run_stops_the_factory(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal)
-        .part('a', "")
-        .part('b', "a")
-        .part('c', "b");
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").part('c', "b");
     let script = script.run('b', Act::Fail);
     let demo = script.factory(world, Deadlines::default())?.start().await?;
     let report = demo.ended().await;
@@ -142,13 +105,8 @@ async fn a_panic_in_run_stops_the_factory(world: impl World) -> Result {
     let script = Script::new(&world, journal).part('a', "").run('a', Act::Panic);
     let demo = script.factory(world, Deadlines::default())?.start().await?;
     let report = demo.stop().await;
-    let [failure] = report.failures() else {
-        panic!("{report}")
-    };
-    assert_eq!(
-        failure.to_string(),
-        "demo: Part<'a'> failed to run: panicked: as told"
-    );
+    let [failure] = report.failures() else { panic!("{report}") };
+    assert_eq!(failure.to_string(), "demo: Part<'a'> failed to run: panicked: as told");
     Ok(())
 }
 
@@ -162,20 +120,9 @@ async fn a_panic_in_stop_is_reported_and_the_others_still_stop(world: impl World
 
 async fn others_still_stop(world: impl World, act: Act, error: &str) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal)
-        .part('a', "")
-        .part('b', "a")
-        .stop('b', act);
-    let report = script
-        .factory(world, Deadlines::default())?
-        .start()
-        .await?
-        .stop()
-        .await;
-    assert_eq!(
-        report.to_string(),
-        format!("demo: 1 failure\n  demo: Part<'b'> failed to stop: {error}")
-    );
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").stop('b', act);
+    let report = script.factory(world, Deadlines::default())?.start().await?.stop().await;
+    assert_eq!(report.to_string(), format!("demo: 1 failure\n  demo: Part<'b'> failed to stop: {error}"));
     assert_before(&lines.take(), "b run done", "a stop done");
     Ok(())
 }
@@ -204,29 +151,13 @@ async fn a_panic_in_drop_is_reported(world: impl World) -> Result {
 
 async fn all_failures_are_reported_the_first_one_first(world: impl World) -> Result {
     let (journal, _) = journal();
-    let script = Script::new(&world, journal)
-        .part('a', "")
-        .part('b', "a")
-        .part('c', "b");
-    let script = script
-        .stop('a', Act::Fail)
-        .run('b', Act::Fail)
-        .run('c', Act::FailAtStop);
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").part('c', "b");
+    let script = script.stop('a', Act::Fail).run('b', Act::Fail).run('c', Act::FailAtStop);
     let demo = script.factory(world, Deadlines::default())?.start().await?;
     let report = demo.ended().await;
-    let failures: Vec<_> = report
-        .failures()
-        .iter()
-        .map(|failure| (&*failure.daemon, failure.phase))
-        .collect();
-    assert_eq!(
-        failures,
-        [
-            ("Part<'b'>", Phase::Run),
-            ("Part<'c'>", Phase::Run),
-            ("Part<'a'>", Phase::Stop)
-        ]
-    );
+    let failures: Vec<_> =
+        report.failures().iter().map(|failure| (&*failure.daemon, failure.phase)).collect();
+    assert_eq!(failures, [("Part<'b'>", Phase::Run), ("Part<'c'>", Phase::Run), ("Part<'a'>", Phase::Stop)]);
     assert!(report.failures().iter().all(|failure| failure.factory == "demo"));
     Ok(())
 }
@@ -248,10 +179,7 @@ async fn a_failure_keeps_its_source(world: impl World) -> Result {
         error.to_string(),
         "demo did not start: demo: Server failed to prepare: listening on port 1: address in use"
     );
-    let source = error.report().failures()[0]
-        .error
-        .root_cause()
-        .downcast_ref::<io::Error>();
+    let source = error.report().failures()[0].error.root_cause().downcast_ref::<io::Error>();
     assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::AddrInUse));
     Ok(())
 }
@@ -300,12 +228,7 @@ async fn a_failing_task_is_reported_and_its_daemon_goes_on(world: impl World) ->
             "demo: Spawning: task \"panicking\" failed: panicked: as told"
         ]
     );
-    assert!(
-        report
-            .failures()
-            .iter()
-            .all(|failure| failure.phase == Phase::Task)
-    );
+    assert!(report.failures().iter().all(|failure| failure.phase == Phase::Task));
     Ok(())
 }
 
@@ -327,11 +250,6 @@ async fn a_report_lists_the_first_tasks_that_failed_and_counts_the_others(world:
     let report = factory.start().await?.stop().await;
     assert_eq!(report.failures().len(), TASK_FAILURES_LISTED);
     assert_eq!(report.unlisted(), 7);
-    assert!(
-        report
-            .to_string()
-            .ends_with("\n  demo: 7 more tasks failed (see the log)"),
-        "{report}"
-    );
+    assert!(report.to_string().ends_with("\n  demo: 7 more tasks failed (see the log)"), "{report}");
     Ok(())
 }

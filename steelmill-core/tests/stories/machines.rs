@@ -70,11 +70,7 @@ fn a_stop_takes_no_more_than_twice_its_deadline() {
     check(|sim| async move {
         let demo = demo(sim.world(), |script| {
             let script = script.part('a', "").part('b', "a").part('c', "b").part('d', "c");
-            script
-                .run('a', Act::Hang)
-                .run('b', Act::Hang)
-                .run('c', Act::Hang)
-                .stop('d', Act::Hang)
+            script.run('a', Act::Hang).run('b', Act::Hang).run('c', Act::Hang).stop('d', Act::Hang)
         })?;
         let report = demo.start().await?.stop().await;
         assert_eq!(report.failures().len(), 4, "{report}");
@@ -115,9 +111,7 @@ fn a_rollback_that_overstays_ends_too() {
 fn a_factory_whose_machine_loses_power_is_abandoned() {
     check(|sim| async move {
         let machine = sim.client("machine");
-        let demo = demo(machine.world(), |script| {
-            script.part('a', "").stop('a', Act::Take(SECOND))
-        })?;
+        let demo = demo(machine.world(), |script| script.part('a', "").stop('a', Act::Take(SECOND)))?;
         let demo = demo.start().await?;
         let ended = demo.clone().stop();
         sim.clock().sleep(SECOND / 2).await;
@@ -136,10 +130,7 @@ fn a_start_on_a_machine_without_power_is_abandoned() {
         let machine = sim.client("machine");
         let world = machine.world();
         machine.power_loss();
-        let error = demo(world, |script| script.part('a', ""))?
-            .start()
-            .await
-            .unwrap_err();
+        let error = demo(world, |script| script.part('a', ""))?.start().await.unwrap_err();
         assert!(error.report().failures()[0].error.is::<Abandoned>(), "{error}");
         Ok(())
     });
@@ -163,10 +154,7 @@ fn a_machine_without_power_does_not_hold_its_cluster_up() {
         assert!(node.ended().await.failures()[0].error.is::<Abandoned>());
         drop(node);
         let report = cluster.stop().await;
-        assert!(
-            report.is_clean() && report.retained().is_empty() && report.held() == 0,
-            "{report}"
-        );
+        assert!(report.is_clean() && report.retained().is_empty() && report.held() == 0, "{report}");
         assert_eq!(sim.elapsed(), Duration::ZERO);
         Ok(())
     });

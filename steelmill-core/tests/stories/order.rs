@@ -21,20 +21,13 @@ stories! {
 
 async fn dependencies_prepare_first_and_stop_last(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal)
-        .part('a', "")
-        .part('b', "a")
-        .part('c', "b");
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").part('c', "b");
     let demo = script.factory(world, Deadlines::default())?.start().await?;
     let report = demo.stop().await;
     assert_eq!(report.to_string(), "demo: ended cleanly");
     let lines = lines.take();
     for (needed, by) in [("a", "b"), ("b", "c")] {
-        assert_before(
-            &lines,
-            &format!("{needed} prepare done"),
-            &format!("{by} prepares"),
-        );
+        assert_before(&lines, &format!("{needed} prepare done"), &format!("{by} prepares"));
         assert_before(&lines, &format!("{by} run done"), &format!("{needed} stops"));
         assert_before(&lines, &format!("{by} stop done"), &format!("{needed} stops"));
         assert_before(&lines, &format!("{by} dropped"), &format!("{needed} dropped"));
@@ -91,10 +84,7 @@ async fn independent_daemons_prepare_at_the_same_time(world: impl World) -> Resu
 
 async fn run_starts_when_all_are_prepared(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let script = Script::new(&world, journal)
-        .part('a', "")
-        .part('b', "")
-        .part('c', "b");
+    let script = Script::new(&world, journal).part('a', "").part('b', "").part('c', "b");
     let script = script.prepare('c', Act::Take(SHORT));
     let demo = script.factory(world, Deadlines::default())?.start().await?;
     demo.stop().await;
@@ -169,10 +159,7 @@ async fn tasks_are_awaited_after_run_and_stop(world: impl World) -> Result {
     }
     impl Daemon for Writer {
         fn build(factory: &mut Factory) -> Result<Self> {
-            Ok(Writer {
-                journal: factory.value()?,
-                needs: factory.get()?,
-            })
+            Ok(Writer { journal: factory.value()?, needs: factory.get()? })
         }
         async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
             let daemon = self.clone();

@@ -31,14 +31,8 @@ async fn a_kept_ref_stays_valid_and_is_named(world: impl World) -> Result {
     let report = factory.start().await?.stop().await;
     assert_eq!(kept.0 + also_kept.0, 14);
     assert!(report.is_clean());
-    assert_eq!(
-        report.to_string(),
-        "demo: ended cleanly\n  demo: Counter is kept alive by 2 DaemonRef(s)"
-    );
-    assert_eq!(
-        (&*report.retained()[0].daemon, report.retained()[0].refs),
-        ("Counter", 2)
-    );
+    assert_eq!(report.to_string(), "demo: ended cleanly\n  demo: Counter is kept alive by 2 DaemonRef(s)");
+    assert_eq!((&*report.retained()[0].daemon, report.retained()[0].refs), ("Counter", 2));
     Ok(())
 }
 
@@ -63,10 +57,7 @@ async fn a_ref_of_a_child_keeps_its_parents_daemon_and_is_named(world: impl Worl
     child.with::<Part<'a'>>()?;
     let child = child.start().await?;
     let report = demo.stop().await;
-    assert_eq!(
-        report.to_string(),
-        "demo: ended cleanly\n  demo: Part<'a'> is kept alive by 1 DaemonRef(s)"
-    );
+    assert_eq!(report.to_string(), "demo: ended cleanly\n  demo: Part<'a'> is kept alive by 1 DaemonRef(s)");
     assert!(lines.take().iter().all(|line| line != "a dropped"));
     assert!(child.get::<Part<'a'>>().is_ok());
     drop(child);
@@ -91,10 +82,7 @@ async fn a_daemon_may_hold_its_own_scope(world: impl World) -> Result {
     }
     impl Daemon for Server {
         fn build(factory: &mut Factory) -> Result<Self> {
-            Ok(Server {
-                scope: SetOnce::new(),
-                dropped: Dropped(factory.value()?),
-            })
+            Ok(Server { scope: SetOnce::new(), dropped: Dropped(factory.value()?) })
         }
         async fn prepare(&self, scope: &Scope) -> Result {
             self.scope.set(scope.clone())
@@ -113,10 +101,7 @@ async fn a_daemon_may_hold_its_own_scope(world: impl World) -> Result {
     demo.get::<Server>()?.call()?;
     let dropped = demo.value::<Notify>()?.clone();
     let report = demo.stop().await;
-    assert!(
-        report.is_clean() && report.retained().is_empty() && report.held() == 0,
-        "{report}"
-    );
+    assert!(report.is_clean() && report.retained().is_empty() && report.held() == 0, "{report}");
     dropped.notified().await;
     Ok(())
 }
@@ -128,10 +113,7 @@ async fn a_daemon_may_hold_an_ended_childs_handle(world: impl World) -> Result {
     }
     impl Daemon for Holder {
         fn build(factory: &mut Factory) -> Result<Self> {
-            Ok(Holder {
-                child: SetOnce::new(),
-                dropped: Dropped(factory.value()?),
-            })
+            Ok(Holder { child: SetOnce::new(), dropped: Dropped(factory.value()?) })
         }
         async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
             self.child.set(scope.child("child")?.start().await?)?;
@@ -146,10 +128,7 @@ async fn a_daemon_may_hold_an_ended_childs_handle(world: impl World) -> Result {
     let notify = demo.value::<Notify>()?.clone();
     notify.notified().await;
     let report = demo.stop().await;
-    assert!(
-        report.is_clean() && report.retained().is_empty() && report.held() == 0,
-        "{report}"
-    );
+    assert!(report.is_clean() && report.retained().is_empty() && report.held() == 0, "{report}");
     notify.notified().await;
     Ok(())
 }

@@ -47,10 +47,7 @@ struct Api {
 
 impl Daemon for Api {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Api {
-            store: factory.get()?,
-            built_in: factory.path().to_owned(),
-        })
+        Ok(Api { store: factory.get()?, built_in: factory.path().to_owned() })
     }
 }
 
@@ -61,9 +58,7 @@ struct Plain {
 
 impl Daemon for Plain {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Plain {
-            built_in: factory.path().to_owned(),
-        })
+        Ok(Plain { built_in: factory.path().to_owned() })
     }
 }
 
@@ -130,10 +125,7 @@ async fn a_value_the_parent_missed_rebuilds_what_missed_it(world: impl World) ->
 async fn a_daemon_of_the_childs_own_rebuilds_what_was_built_from_the_parents(world: impl World) -> Result {
     let demo = demo(world, None).await?;
     let mut child = demo.child("child")?;
-    child.provide(Store {
-        limit: Some(9),
-        built_in: "by hand".to_owned(),
-    })?;
+    child.provide(Store { limit: Some(9), built_in: "by hand".to_owned() })?;
     let api = child.get::<Api>()?;
     assert_eq!((&*api.built_in, &*api.store.built_in), ("demo/child", "by hand"));
     drop((api, child));
@@ -148,10 +140,7 @@ async fn what_lies_between_counts(world: impl World) -> Result {
     let middle = middle.start().await?;
     let mut child = middle.child("child")?;
     let api = child.get::<Api>()?;
-    assert_eq!(
-        api.built_in, "demo/middle/child",
-        "nothing is added to a factory that has started"
-    );
+    assert_eq!(api.built_in, "demo/middle/child", "nothing is added to a factory that has started");
     assert_eq!(api.store.limit, Some(2));
     assert_eq!(child.get::<Plain>()?.built_in, "demo");
     drop((api, child));
@@ -178,10 +167,7 @@ async fn build_makes_a_new_one_and_rebuilds_what_needs_it(world: impl World) -> 
     let mut child = demo.child("child")?;
     assert_eq!(child.build::<Store>()?.built_in, "demo/child");
     let api = child.get::<Api>()?;
-    assert_eq!(
-        (&*api.built_in, &*api.store.built_in),
-        ("demo/child", "demo/child")
-    );
+    assert_eq!((&*api.built_in, &*api.store.built_in), ("demo/child", "demo/child"));
     assert_eq!(child.get::<Plain>()?.built_in, "demo");
     drop((api, child));
     demo.stop().await;
@@ -207,10 +193,7 @@ async fn providing_after_sharing_names_who_asked_for_what(world: impl World) -> 
     let mut child = demo.child("child")?;
     assert_eq!(child.get::<Door>()?.0.built_in, "demo");
     let error = child.provide_value(2_u32).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "demo/child: u32 cannot be provided any more: Door asked for it before"
-    );
+    assert_eq!(error.to_string(), "demo/child: u32 cannot be provided any more: Door asked for it before");
     let mut child = demo.child("child")?;
     child.with::<Api>()?;
     let error = child.provide_value(2_u32).unwrap_err();
@@ -218,12 +201,7 @@ async fn providing_after_sharing_names_who_asked_for_what(world: impl World) -> 
         error.to_string(),
         "demo/child: u32 cannot be provided any more: the setup asked before for Api of demo, which was built from it"
     );
-    let error = child
-        .provide(Store {
-            limit: None,
-            built_in: String::new(),
-        })
-        .unwrap_err();
+    let error = child.provide(Store { limit: None, built_in: String::new() }).unwrap_err();
     assert_eq!(
         error.to_string(),
         "demo/child: Store cannot be provided any more: the setup asked before for Api of demo, which was built from it"
@@ -262,13 +240,8 @@ async fn a_daemon_never_gets_itself_from_an_ancestor(world: impl World) -> Resul
     let mut factory = Factory::root("demo", world);
     factory.with::<Mirror>()?;
     let demo = factory.start().await?;
-    let Err(error) = demo.child("child")?.build::<Mirror>() else {
-        panic!("it got its parent's")
-    };
-    assert_eq!(
-        error.root_cause().to_string(),
-        "dependency cycle: Mirror -> Mirror"
-    );
+    let Err(error) = demo.child("child")?.build::<Mirror>() else { panic!("it got its parent's") };
+    assert_eq!(error.root_cause().to_string(), "dependency cycle: Mirror -> Mirror");
     demo.stop().await;
     Ok(())
 }
@@ -291,10 +264,7 @@ async fn a_daemon_shaped_by_a_failure_is_rebuilt_where_it_may_succeed(world: imp
     let mut factory = Factory::root("demo", world);
     assert!(factory.get::<Lenient>()?.0.is_none());
     let error = factory.provide_value(5_u32).unwrap_err();
-    assert!(
-        error.to_string().contains("Lenient asked for it before"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("Lenient asked for it before"), "{error}");
     let demo = factory.start().await?;
     let mut child = demo.child("child")?;
     child.provide_value(5_u32)?;
@@ -312,10 +282,7 @@ async fn a_place_of_its_own_rebuilds_what_reads_the_clock(world: impl World) -> 
         }
         impl<W: World> Daemon for Watch<W> {
             fn build(factory: &mut Factory) -> Result<Self> {
-                Ok(Watch {
-                    clock: factory.get()?,
-                    built_in: factory.path().to_owned(),
-                })
+                Ok(Watch { clock: factory.get()?, built_in: factory.path().to_owned() })
             }
         }
         let mut factory = Factory::root("demo", world.clone());

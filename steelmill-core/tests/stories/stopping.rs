@@ -34,10 +34,7 @@ fn parts(world: &impl World, journal: Journal) -> Script {
 
 async fn stopping_twice_gives_one_report(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let demo = parts(&world, journal)
-        .factory(world, Deadlines::default())?
-        .start()
-        .await?;
+    let demo = parts(&world, journal).factory(world, Deadlines::default())?.start().await?;
     let (first, second) = join(demo.clone().stop(), demo.stop()).await;
     assert!(Arc::ptr_eq(&first, &second));
     let lines = lines.take();
@@ -107,10 +104,7 @@ async fn a_daemon_can_stop_its_factory_while_it_starts(world: impl World) -> Res
     factory.provide_value("prepare")?;
     factory.with::<Quitter>()?;
     let error = factory.start().await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "demo did not start: demo: it was told to stop before it had started"
-    );
+    assert_eq!(error.to_string(), "demo did not start: demo: it was told to stop before it had started");
     assert_absent(&lines.take(), "a runs");
     Ok(())
 }
@@ -129,9 +123,7 @@ async fn a_dropped_stop_future_does_not_cancel_the_stop(world: impl World) -> Re
 
 async fn a_dropped_start_future_rolls_back(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let factory = parts(&world, journal)
-        .prepare('b', Act::Hang)
-        .factory(world, Deadlines::default())?;
+    let factory = parts(&world, journal).prepare('b', Act::Hang).factory(world, Deadlines::default())?;
     {
         let start = pin!(factory.start());
         let reached = pin!(lines.until("b prepares"));
@@ -147,19 +139,13 @@ async fn a_start_future_that_was_never_polled_does_nothing(world: impl World) ->
     let (journal, mut lines) = journal();
     let factory = parts(&world, journal).factory(world, Deadlines::default())?;
     drop(factory.start());
-    assert_eq!(
-        lines.take(),
-        ["a built in demo", "b built in demo", "b dropped", "a dropped"]
-    );
+    assert_eq!(lines.take(), ["a built in demo", "b built in demo", "b dropped", "a dropped"]);
     Ok(())
 }
 
 async fn dropping_the_last_handle_stops_the_factory(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let demo = parts(&world, journal)
-        .factory(world, Deadlines::default())?
-        .start()
-        .await?;
+    let demo = parts(&world, journal).factory(world, Deadlines::default())?.start().await?;
     let ended = demo.ended();
     drop(demo);
     let report = ended.await;
@@ -170,10 +156,7 @@ async fn dropping_the_last_handle_stops_the_factory(world: impl World) -> Result
 
 async fn dropping_one_of_two_handles_does_not(world: impl World) -> Result {
     let (journal, mut lines) = journal();
-    let demo = parts(&world, journal)
-        .factory(world.clone(), Deadlines::default())?
-        .start()
-        .await?;
+    let demo = parts(&world, journal).factory(world.clone(), Deadlines::default())?.start().await?;
     drop(demo.clone());
     world.clock().sleep(SHORT).await;
     assert_absent(&lines.take(), "b stops");
@@ -214,10 +197,7 @@ async fn a_stopped_scope_says_so(world: impl World) -> Result {
     assert_eq!((scope.path(), scope.daemon()), ("demo", "Open"));
     assert!(!scope.is_stopping());
     let report = demo.stop().await;
-    assert!(
-        report.is_clean() && report.held() == 0,
-        "a scope holds nothing: {report}"
-    );
+    assert!(report.is_clean() && report.held() == 0, "a scope holds nothing: {report}");
     assert!(scope.is_stopping());
     scope.stopping().await;
     let error = scope.child("late").map(drop).unwrap_err();

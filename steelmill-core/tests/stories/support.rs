@@ -33,11 +33,7 @@ where
     F: Future<Output = Result> + Send,
 {
     let world = steelmill_runtime::RuntimeWorld;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let clock = world.clock();
     let story = async { clock.timeout(Duration::from_secs(20), story(world)).await };
     runtime.block_on(story).expect("a story does not hang").unwrap();
@@ -49,9 +45,7 @@ where
     S: Fn(steelmill_sim::SimWorld) -> F + Sync,
     F: Future<Output = Result> + Send + 'static,
 {
-    steelmill_sim::Campaign::new(|sim: steelmill_sim::Sim| story(sim.world()))
-        .seeds(25)
-        .check();
+    steelmill_sim::Campaign::new(|sim: steelmill_sim::Sim| story(sim.world())).seeds(25).check();
 }
 
 /// A deadline that a story waits for.
@@ -99,18 +93,12 @@ pub fn assert_before(lines: &[String], first: &str, then: &str) {
         let place = lines.iter().position(|line| line == wanted);
         place.unwrap_or_else(|| panic!("no {wanted:?} in {lines:#?}"))
     };
-    assert!(
-        place(first) < place(then),
-        "{first:?} is not before {then:?} in {lines:#?}"
-    );
+    assert!(place(first) < place(then), "{first:?} is not before {then:?} in {lines:#?}");
 }
 
 #[track_caller]
 pub fn assert_absent(lines: &[String], unwanted: &str) {
-    assert!(
-        lines.iter().all(|line| line != unwanted),
-        "{unwanted:?} in {lines:#?}"
-    );
+    assert!(lines.iter().all(|line| line != unwanted), "{unwanted:?} in {lines:#?}");
 }
 
 /// What a part does in a phase.
@@ -164,13 +152,7 @@ impl Script {
 
     /// A part and what it needs.
     pub fn part(mut self, name: char, needs: &'static str) -> Self {
-        let usual = Role {
-            needs,
-            build: Act::Usual,
-            prepare: Act::Usual,
-            run: Act::Usual,
-            stop: Act::Usual,
-        };
+        let usual = Role { needs, build: Act::Usual, prepare: Act::Usual, run: Act::Usual, stop: Act::Usual };
         self.parts.insert(name, usual);
         self
     }
@@ -249,25 +231,15 @@ impl<const NAME: char> Part<NAME> {
 impl<const NAME: char> Daemon for Part<NAME> {
     fn build(factory: &mut Factory) -> Result<Self> {
         let script = factory.value::<Script>()?;
-        let role = *script
-            .parts
-            .get(&NAME)
-            .ok_or_else(|| anyhow::anyhow!("no part for {NAME}"))?;
-        let needs = role
-            .needs
-            .chars()
-            .map(|need| get(factory, need))
-            .collect::<Result<_>>()?;
+        let role = *script.parts.get(&NAME).ok_or_else(|| anyhow::anyhow!("no part for {NAME}"))?;
+        let needs = role.needs.chars().map(|need| get(factory, need)).collect::<Result<_>>()?;
         match role.build {
             Act::Fail => bail!("as told"),
             Act::Panic => panic!("as told"),
             _ => {}
         }
         script.journal.note(format!("{NAME} built in {}", factory.path()));
-        Ok(Part {
-            script,
-            _needs: needs,
-        })
+        Ok(Part { script, _needs: needs })
     }
 
     async fn prepare(&self, scope: &Scope) -> Result {

@@ -12,11 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::support::{Act, SHORT, Script, assert_before, in_the_runtime, journal};
 
 fn runtime() -> Runtime {
-    Builder::new_multi_thread()
-        .worker_threads(3)
-        .enable_all()
-        .build()
-        .unwrap()
+    Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap()
 }
 
 /// Blocks the thread it runs on, in the phase that the first value says, until the second is set.
@@ -60,11 +56,7 @@ fn blocked(phase: &'static str, expected: &str) {
     in_the_runtime(|world| async move {
         let (journal, mut lines) = journal();
         let script = Script::new(&world, journal).part('a', "");
-        let deadlines = Deadlines {
-            prepare: SHORT,
-            stop: SHORT,
-            rollback: SHORT,
-        };
+        let deadlines = Deadlines { prepare: SHORT, stop: SHORT, rollback: SHORT };
         let mut factory = script.factory(world, deadlines)?;
         factory.provide_value(phase)?;
         factory.provide_value(AtomicBool::new(false))?;
@@ -115,12 +107,7 @@ fn a_task_that_blocks_its_thread_is_not_waited_for() {
 async fn started() -> RunningFactory {
     let (journal, _) = journal();
     let script = Script::new(&RuntimeWorld, journal).part('a', "");
-    script
-        .factory(RuntimeWorld, Deadlines::default())
-        .unwrap()
-        .start()
-        .await
-        .unwrap()
+    script.factory(RuntimeWorld, Deadlines::default()).unwrap().start().await.unwrap()
 }
 
 #[test]
@@ -154,9 +141,7 @@ fn a_factory_whose_runtime_went_away_is_abandoned() {
 fn a_start_whose_runtime_went_away_is_abandoned() {
     let (first, second) = (runtime(), runtime());
     let (journal, mut lines) = journal();
-    let script = Script::new(&RuntimeWorld, journal)
-        .part('a', "")
-        .prepare('a', Act::Hang);
+    let script = Script::new(&RuntimeWorld, journal).part('a', "").prepare('a', Act::Hang);
     let factory = script.factory(RuntimeWorld, Deadlines::default()).unwrap();
     let mut start = Box::pin(factory.start());
     first.block_on(async {

@@ -46,21 +46,12 @@ struct Due<E> {
 
 impl<E: Copy> Timeline<E> {
     fn new() -> Self {
-        Self {
-            due: BinaryHeap::new(),
-            now: 0,
-            scheduled: 0,
-            handled: 0,
-        }
+        Self { due: BinaryHeap::new(), now: 0, scheduled: 0, handled: 0 }
     }
 
     fn make(&mut self, after: Duration, event: E) -> Due<E> {
         self.scheduled += 1;
-        Due {
-            at: self.now + nanoseconds(after),
-            order: self.scheduled,
-            event,
-        }
+        Due { at: self.now + nanoseconds(after), order: self.scheduled, event }
     }
 
     #[inline]
@@ -94,11 +85,7 @@ impl<E: Copy> Timeline<E> {
     }
 
     fn done(&self, ops: u64) -> Done {
-        Done {
-            ops,
-            simulated: self.time(),
-            steps: Some(self.handled),
-        }
+        Done { ops, simulated: self.time(), steps: Some(self.handled) }
     }
 
     fn time(&self) -> Duration {
@@ -142,10 +129,7 @@ struct Pipe {
 
 impl Pipe {
     fn new() -> Self {
-        Self {
-            under_way: [0; MESSAGE],
-            received: [0; MESSAGE],
-        }
+        Self { under_way: [0; MESSAGE], received: [0; MESSAGE] }
     }
 
     #[inline]
@@ -177,11 +161,7 @@ fn fan(clients: u64, n: u64) -> Done {
     let mut timeline = Timeline::new();
     let mut connections = Vec::new();
     for client in 0..clients {
-        let mut connection = Connection {
-            to_server: Pipe::new(),
-            to_client: Pipe::new(),
-            left: n,
-        };
+        let mut connection = Connection { to_server: Pipe::new(), to_client: Pipe::new(), left: n };
         connection.to_server.send(&message(0));
         connections.push(connection);
         timeline.schedule(LATENCY, Arrives::AtServer(client as u32));
@@ -338,11 +318,7 @@ fn yields(tasks: u64, reps: u64) -> Done {
             ready.push_back(task);
         }
     }
-    Done {
-        ops,
-        simulated: Duration::ZERO,
-        steps: Some(ops),
-    }
+    Done { ops, simulated: Duration::ZERO, steps: Some(ops) }
 }
 
 /// Three nodes; the lower of each pair connects to the higher, makes one round trip and closes. Then the next seed.
@@ -377,14 +353,7 @@ fn start_ups(seeds: u64) -> Done {
         let mut timeline = Timeline::new();
         let mut nodes: Vec<Node> = (0..3).map(|_| Node { ends: Vec::new() }).collect();
         for (from, at) in [(0, 1), (0, 2), (1, 2)] {
-            timeline.schedule(
-                LATENCY,
-                Arrives {
-                    at,
-                    from,
-                    what: What::Connect,
-                },
-            );
+            timeline.schedule(LATENCY, Arrives { at, from, what: What::Connect });
         }
         while let Some(Arrives { at, from, what }) = timeline.next() {
             let who = u64::from(at) + 10 * seed;
@@ -411,14 +380,7 @@ fn start_ups(seeds: u64) -> Done {
                 }
             };
             match answer {
-                Some(what) => timeline.replace_current(
-                    LATENCY,
-                    Arrives {
-                        at: from,
-                        from: at,
-                        what,
-                    },
-                ),
+                Some(what) => timeline.replace_current(LATENCY, Arrives { at: from, from: at, what }),
                 None => {
                     nodes[at as usize].ends.retain(|(other, _)| *other != from);
                     nodes[from as usize].ends.retain(|(other, _)| *other != at);
@@ -429,9 +391,5 @@ fn start_ups(seeds: u64) -> Done {
         simulated += timeline.time();
         steps += timeline.handled;
     }
-    Done {
-        ops: seeds,
-        simulated,
-        steps: Some(steps),
-    }
+    Done { ops: seeds, simulated, steps: Some(steps) }
 }

@@ -71,18 +71,15 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn n(&self) -> u64 {
-        self.n
-            .unwrap_or(if self.workload == "w2" { 100 } else { 100_000 })
+        self.n.unwrap_or(if self.workload == "w2" { 100 } else { 100_000 })
     }
 
     pub(crate) fn tasks(&self) -> u64 {
-        self.tasks
-            .unwrap_or(if self.workload == "w5" { 10_000 } else { 1000 })
+        self.tasks.unwrap_or(if self.workload == "w5" { 10_000 } else { 1000 })
     }
 
     pub(crate) fn reps(&self) -> u64 {
-        self.reps
-            .unwrap_or(if self.workload == "w5" { 100 } else { 1000 })
+        self.reps.unwrap_or(if self.workload == "w5" { 100 } else { 1000 })
     }
 
     fn params(&self) -> Value {
@@ -146,10 +143,7 @@ pub(crate) fn main(peer: &'static str, run: impl FnOnce(&Options) -> Option<Done
     let (workload, params) = (options.workload.clone(), options.params());
     let Some(done) = done else {
         let why = format!("{peer} has no workload {workload}");
-        println!(
-            "{}",
-            json!({ "peer": peer, "workload": workload, "params": params, "skipped": why })
-        );
+        println!("{}", json!({ "peer": peer, "workload": workload, "params": params, "skipped": why }));
         return;
     };
     let (allocations, bytes) = meter::allocations();
@@ -172,10 +166,7 @@ pub(crate) fn main(peer: &'static str, run: impl FnOnce(&Options) -> Option<Done
         alloc_bytes_per_op: per_op(bytes),
         trace: options.trace.then(|| format!("{:016x}", TRACE.load(Relaxed))),
     };
-    println!(
-        "{}",
-        serde_json::to_string(&line).expect("numbers and text are JSON")
-    );
+    println!("{}", serde_json::to_string(&line).expect("numbers and text are JSON"));
 }
 
 static TRACING: AtomicBool = AtomicBool::new(false);
@@ -205,9 +196,7 @@ pub(crate) fn message(number: u64) -> [u8; MESSAGE] {
 /// The number of a message.
 #[inline]
 pub(crate) fn number(message: &[u8; MESSAGE]) -> u64 {
-    let (number, _) = message
-        .split_first_chunk()
-        .expect("a message is longer than its number");
+    let (number, _) = message.split_first_chunk().expect("a message is longer than its number");
     u64::from_le_bytes(*number)
 }
 

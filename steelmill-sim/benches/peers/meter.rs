@@ -3,10 +3,7 @@
 //! The one unsafe file of the bench. The allocator hands every call on to the system's, with the layout and pointer it
 //! was given, so it keeps exactly the promises the system's keeps; counting touches no memory but two atomics.
 //! `getrusage` writes one plain C struct, all of whose bit patterns are valid.
-#![expect(
-    unsafe_code,
-    reason = "a global allocator and getrusage have no safe form; see above"
-)]
+#![expect(unsafe_code, reason = "a global allocator and getrusage have no safe form; see above")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

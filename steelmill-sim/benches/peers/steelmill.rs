@@ -48,11 +48,7 @@ where
     if let Some(failure) = outcome.failure {
         panic!("seed {seed}: {failure}");
     }
-    Done {
-        ops,
-        simulated: outcome.simulated,
-        steps: Some(outcome.polls),
-    }
+    Done { ops, simulated: outcome.simulated, steps: Some(outcome.polls) }
 }
 
 /// Waits for tasks, all of which must succeed.
@@ -101,9 +97,9 @@ fn fan(seed: Seed, clients: u64, n: u64) -> Done {
         for client in 1..=clients {
             let machine = sim.client(&format!("client-{client}"));
             let host = machine.clone();
-            tasks.push(machine.spawn("client", async move {
-                round_trips(sim, &host, "server", client, n).await
-            }));
+            tasks.push(
+                machine.spawn("client", async move { round_trips(sim, &host, "server", client, n).await }),
+            );
         }
         all(tasks).await
     })
@@ -111,9 +107,7 @@ fn fan(seed: Seed, clients: u64, n: u64) -> Done {
 
 fn beats(seed: Seed, hosts: u64, seconds: u64) -> Done {
     run(seed, hosts * seconds, |sim| async move {
-        let machines: Vec<Machine> = (0..hosts)
-            .map(|host| sim.client(&format!("host-{host}")))
-            .collect();
+        let machines: Vec<Machine> = (0..hosts).map(|host| sim.client(&format!("host-{host}"))).collect();
         let mut tasks = Vec::new();
         for (host, machine) in machines.iter().enumerate() {
             let socket = machine.network().bind_udp((ANYWHERE, PORT)).await?;
@@ -238,9 +232,5 @@ fn start_ups(seeds: u64) -> Done {
         simulated += done.simulated;
         steps += done.steps.unwrap_or(0);
     }
-    Done {
-        ops: seeds,
-        simulated,
-        steps: Some(steps),
-    }
+    Done { ops: seeds, simulated, steps: Some(steps) }
 }

@@ -44,10 +44,6 @@ impl Bits {
     }
 
     fn word(&self, word: usize) -> u64 {
-        if word < self.full {
-            u64::MAX
-        } else {
-            self.rest.get(word - self.full).copied().unwrap_or(0)
-        }
+        if word < self.full { u64::MAX } else { self.rest.get(word - self.full).copied().unwrap_or(0) }
     }
 }

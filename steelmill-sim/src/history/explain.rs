@@ -23,11 +23,7 @@ pub(super) fn violation<M: Model>(
     let all = reads.len().max(writes.len());
     let fewer = (0..).map(|doublings| 1 << doublings).take_while(|&few| few < all);
     for (keep_reads, keep_writes) in fewer.flat_map(|few| [(0, few), (few, few)]) {
-        let spared: Vec<_> = reads
-            .iter()
-            .skip(keep_reads)
-            .chain(writes.iter().skip(keep_writes))
-            .collect();
+        let spared: Vec<_> = reads.iter().skip(keep_reads).chain(writes.iter().skip(keep_writes)).collect();
         if let Some(rest) = case.relaxed(spared, initial, &mut steps) {
             case = rest;
             break;
@@ -65,9 +61,7 @@ impl<'a, M: Model> Case<'a, M> {
     /// Nothing more was invoked by then. What returned later need not have a place yet, but its answer counts.
     fn up_to(dead_end: DeadEnd<M>, operations: &[Operation<'a, M>]) -> Self {
         let end = operations[dead_end.blocked].returned;
-        let involved = operations
-            .iter()
-            .take_while(|operation| Some(operation.invoked) < end);
+        let involved = operations.iter().take_while(|operation| Some(operation.invoked) < end);
         let operations = involved
             .map(|operation| Operation {
                 required: operation.required && operation.returned <= end,
@@ -84,9 +78,7 @@ impl<'a, M: Model> Case<'a, M> {
         let mut source = None;
         for &index in &self.dead_end.order {
             let operation = self.operations[index];
-            state = state
-                .step(operation.op, operation.ret)
-                .expect("the order is a possible one");
+            state = state.step(operation.op, operation.ret).expect("the order is a possible one");
             if !operation.is_read() && state.step(blocked.op, blocked.ret).is_some() {
                 source = Some(index);
             }
@@ -103,24 +95,13 @@ impl<'a, M: Model> Case<'a, M> {
             operation.ret.is_some() && operation.is_read() == reads && index != blocked
         };
         let placed: Vec<_> = order.iter().copied().filter(candidate).collect();
-        let after_source = order
-            .iter()
-            .position(|&index| Some(index) == source)
-            .map_or(0, |at| at + 1);
-        let early = order[after_source..]
-            .iter()
-            .copied()
-            .filter(candidate)
-            .chain(placed.iter().copied());
+        let after_source = order.iter().position(|&index| Some(index) == source).map_or(0, |at| at + 1);
+        let early = order[after_source..].iter().copied().filter(candidate).chain(placed.iter().copied());
         let late = placed.iter().rev().copied();
         let unplaced = (0..self.operations.len()).filter(candidate);
 
         let mut is_new = vec![true; self.operations.len()];
-        let mut telling: Vec<_> = late
-            .zip(early)
-            .flat_map(|pair| [pair.0, pair.1])
-            .chain(unplaced)
-            .collect();
+        let mut telling: Vec<_> = late.zip(early).flat_map(|pair| [pair.0, pair.1]).chain(unplaced).collect();
         telling.retain(|&index| std::mem::take(&mut is_new[index]));
         telling
     }
@@ -136,11 +117,7 @@ impl<'a, M: Model> Case<'a, M> {
     ) -> Option<Self> {
         let mut operations = self.operations.clone();
         for &index in indices {
-            operations[index] = Operation {
-                required: false,
-                ret: None,
-                ..operations[index]
-            };
+            operations[index] = Operation { required: false, ret: None, ..operations[index] };
         }
         let share = *steps / 16;
         let mut left = share;
@@ -154,15 +131,7 @@ impl<'a, M: Model> Case<'a, M> {
 
     /// Shows the operations that are not relaxed, and those that help to understand them.
     fn report(&self, records: &[&Record<M>], source: Option<usize>) -> Violation {
-        let Self {
-            operations,
-            dead_end:
-                DeadEnd {
-                    blocked,
-                    order,
-                    state,
-                },
-        } = self;
+        let Self { operations, dead_end: DeadEnd { blocked, order, state } } = self;
         let essential = |index: usize| operations[index].ret.is_some();
         let shown: Vec<_> = (0..operations.len())
             .filter(|&index| essential(index) || order.contains(&index) || source == Some(index))
@@ -170,10 +139,7 @@ impl<'a, M: Model> Case<'a, M> {
         let row = |index: &usize| shown.binary_search(index).expect("what is in the order is shown");
         Violation {
             key: records[*blocked].key.clone(),
-            operations: shown
-                .iter()
-                .map(|&index| operation(records[index], essential(index)))
-                .collect(),
+            operations: shown.iter().map(|&index| operation(records[index], essential(index))).collect(),
             offender: row(blocked),
             source: source.as_ref().map(row),
             order: order.iter().map(row).collect(),

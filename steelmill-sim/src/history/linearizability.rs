@@ -96,10 +96,7 @@ pub(super) fn search<M: Model>(initial: &M, operations: &[Operation<'_, M>], ste
             Err(OutOfSteps) => return Found::OutOfSteps,
             Ok(Some(next)) => entered = Some(next),
             Ok(None) => {
-                if furthest
-                    .as_ref()
-                    .is_none_or(|(furthest, _)| *furthest < node.turn)
-                {
+                if furthest.as_ref().is_none_or(|(furthest, _)| *furthest < node.turn) {
                     furthest = Some((node.turn, search.dead_end(&path)));
                 }
                 path.pop();
@@ -126,10 +123,7 @@ struct Search<'a, M: Model> {
 }
 
 /// For what was done and each state, the ways to get there, none as good as another.
-#[expect(
-    clippy::disallowed_types,
-    reason = "its hasher has a fixed key, and it is never iterated"
-)]
+#[expect(clippy::disallowed_types, reason = "its hasher has a fixed key, and it is never iterated")]
 type Tried<M> = std::collections::HashMap<(Bits, M), Vec<Past>, BuildHasherDefault<DefaultHasher>>;
 
 /// A place on the path of the search: whose turn it is, and how far its choices have been tried.
@@ -177,17 +171,8 @@ struct Past {
 
 impl<M: Model> Reached<M> {
     fn initial(state: &M) -> Self {
-        let past = Past {
-            used: Bits::default(),
-            latest: 0,
-        };
-        Self {
-            state: state.clone(),
-            done: Bits::default(),
-            past,
-            by: None,
-            settled: false,
-        }
+        let past = Past { used: Bits::default(), latest: 0 };
+        Self { state: state.clone(), done: Bits::default(), past, by: None, settled: false }
     }
 }
 
@@ -225,15 +210,7 @@ impl<'a, M: Model> Search<'a, M> {
             .collect();
         let is_fixed = |&number: &usize| self.operation(By::Required(number)).is_overwrite();
         let optional = !(rivals.iter().all(is_fixed) && is_fixed(&self.turns[turn]));
-        Some(Node {
-            from,
-            turn,
-            rivals,
-            optional,
-            states: vec![entered],
-            visited: 0,
-            expanded: 0,
-        })
+        Some(Node { from, turn, rivals, optional, states: vec![entered], visited: 0, expanded: 0 })
     }
 
     fn index(&self, by: By) -> usize {
@@ -335,10 +312,7 @@ impl<'a, M: Model> Search<'a, M> {
         let Some(state) = reached.state.step(operation.op, operation.ret) else {
             return Ok(None);
         };
-        debug_assert!(
-            !operation.is_read() || state == reached.state,
-            "not a read: {operation:?}"
-        );
+        debug_assert!(!operation.is_read() || state == reached.state, "not a read: {operation:?}");
         reached.settled |= operation.is_read() && !self.expires;
         let (mut done, mut past) = (reached.done.clone(), reached.past.clone());
         match by {
@@ -346,34 +320,20 @@ impl<'a, M: Model> Search<'a, M> {
             By::Optional(number) => past.used.insert(number),
         }
         past.latest = past.latest.max(operation.invoked);
-        let next = Reached {
-            state,
-            done,
-            past,
-            by: Some((from, by)),
-            settled: false,
-        };
+        let next = Reached { state, done, past, by: Some((from, by)), settled: false };
         Ok(self.is_new(&next).then_some(next))
     }
 
     /// Whether nothing at least as good was tried before; remembers it.
     fn is_new(&mut self, reached: &Reached<M>) -> bool {
-        let Self {
-            operations, optional, ..
-        } = self;
+        let Self { operations, optional, .. } = self;
         // As good is what leaves as much: whatever else it used would by then be too late for the other.
         let as_good = |this: &Past, other: &Past| {
-            let is_late = |number: usize| {
-                operations[optional[number]]
-                    .returned
-                    .is_some_and(|at| at < other.latest)
-            };
+            let is_late =
+                |number: usize| operations[optional[number]].returned.is_some_and(|at| at < other.latest);
             this.latest <= other.latest && this.used.minus(&other.used).all(is_late)
         };
-        let tried = self
-            .tried
-            .entry((reached.done.clone(), reached.state.clone()))
-            .or_default();
+        let tried = self.tried.entry((reached.done.clone(), reached.state.clone())).or_default();
         if tried.iter().any(|tried| as_good(tried, &reached.past)) {
             return false;
         }
@@ -395,10 +355,6 @@ impl<'a, M: Model> Search<'a, M> {
         }
         let last = &path[path.len() - 1];
         let blocked = self.required[self.turns[last.turn]];
-        DeadEnd {
-            blocked,
-            order,
-            state: last.states[0].state.clone(),
-        }
+        DeadEnd { blocked, order, state: last.states[0].state.clone() }
     }
 }

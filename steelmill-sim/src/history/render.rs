@@ -32,16 +32,8 @@ impl Error for Verdict {}
 
 impl fmt::Display for Undecided {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Undecided {
-            key,
-            recorded,
-            open,
-            steps,
-        } = self;
-        write!(
-            f,
-            "undecided: key {key:?}: {recorded} operations, {open} of them with an unknown outcome, "
-        )?;
+        let Undecided { key, recorded, open, steps } = self;
+        write!(f, "undecided: key {key:?}: {recorded} operations, {open} of them with an unknown outcome, ")?;
         write!(f, "allow more orders than {steps} steps suffice to try")
     }
 }
@@ -52,9 +44,8 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "not linearizable: key {:?}\n", self.key)?;
         let earliest = self.operations.len().saturating_sub(ROWS);
-        let shown: Vec<_> = (0..self.operations.len())
-            .filter(|&i| i >= earliest || i == self.offender)
-            .collect();
+        let shown: Vec<_> =
+            (0..self.operations.len()).filter(|&i| i >= earliest || i == self.offender).collect();
         let hidden = self.operations.len() - shown.len();
         if hidden > 0 {
             writeln!(f, "  ... and {hidden} earlier operations")?;
@@ -90,10 +81,7 @@ impl Violation {
         match self.recorded - self.operations.len() {
             0 => f.write_str(".\n")?,
             1 => f.write_str(", whatever became of the other operation on this key.\n")?,
-            others => writeln!(
-                f,
-                ", whatever became of the {others} other operations on this key."
-            )?,
+            others => writeln!(f, ", whatever became of the {others} other operations on this key.")?,
         }
         let what = |index: usize| &self.operations[index].what;
         let (offender, state) = (what(self.offender), &self.state);
@@ -101,10 +89,7 @@ impl Violation {
             return write!(f, "At the start it holds {state}, and {offender} is impossible.");
         }
         let skipped = self.order.len().saturating_sub(ROWS);
-        let order: Vec<_> = self.order[skipped..]
-            .iter()
-            .map(|&index| what(index).as_str())
-            .collect();
+        let order: Vec<_> = self.order[skipped..].iter().map(|&index| what(index).as_str()).collect();
         let dots = if skipped > 0 { "... " } else { "" };
         write!(
             f,
@@ -125,30 +110,14 @@ struct Table {
 
 impl Table {
     fn of<'a>(operations: impl Iterator<Item = &'a Operation> + Clone) -> Self {
-        let mut events: Vec<_> = operations
-            .clone()
-            .flat_map(|o| [Some(o.span.0), o.span.1])
-            .flatten()
-            .collect();
+        let mut events: Vec<_> =
+            operations.clone().flat_map(|o| [Some(o.span.0), o.span.1]).flatten().collect();
         events.sort_unstable();
-        let times = || {
-            operations
-                .clone()
-                .flat_map(|o| [Some(o.invoked), o.returned])
-                .flatten()
-        };
+        let times = || operations.clone().flat_map(|o| [Some(o.invoked), o.returned]).flatten();
         Self {
             events,
-            client_width: operations
-                .clone()
-                .map(|o| o.client.chars().count())
-                .max()
-                .unwrap_or(0),
-            what_width: operations
-                .clone()
-                .map(|o| o.what.chars().count())
-                .max()
-                .unwrap_or(0),
+            client_width: operations.clone().map(|o| o.client.chars().count()).max().unwrap_or(0),
+            what_width: operations.clone().map(|o| o.what.chars().count()).max().unwrap_or(0),
             decimals: decimals(times().collect()),
         }
     }
@@ -168,11 +137,7 @@ impl Table {
         f.write_str(if to.is_none() { "?" } else { " " })?;
         let client = format!("{:<1$}", operation.client, self.client_width);
         let what = format!("{:<1$}", operation.what, self.what_width);
-        write!(
-            f,
-            "  {client}  {what}  invoked {}, ",
-            seconds(operation.invoked, self.decimals)
-        )?;
+        write!(f, "  {client}  {what}  invoked {}, ", seconds(operation.invoked, self.decimals))?;
         match operation.returned {
             Some(returned) => write!(f, "returned {}", seconds(returned, self.decimals)),
             None => f.write_str("outcome unknown"),
@@ -189,9 +154,7 @@ fn decimals(mut times: Vec<Duration>) -> usize {
     times.sort_unstable();
     times.dedup();
     let tells_apart = |&decimals: &usize| {
-        times
-            .windows(2)
-            .all(|pair| seconds(pair[0], decimals) != seconds(pair[1], decimals))
+        times.windows(2).all(|pair| seconds(pair[0], decimals) != seconds(pair[1], decimals))
     };
     [3, 6].into_iter().find(tells_apart).unwrap_or(9)
 }

@@ -102,23 +102,14 @@ pub(super) fn judge<M: Model>(log: &Log<M>, steps: u64) -> Verdict {
         match search(&log.initial, &operations, &mut { steps }) {
             Found::Order => {}
             Found::OutOfSteps => {
-                let open = operations
-                    .iter()
-                    .filter(|operation| operation.returned.is_none())
-                    .count();
-                undecided.get_or_insert(Undecided {
-                    key: key.into(),
-                    recorded: records.len(),
-                    open,
-                    steps,
-                });
+                let open = operations.iter().filter(|operation| operation.returned.is_none()).count();
+                undecided.get_or_insert(Undecided { key: key.into(), recorded: records.len(), open, steps });
             }
             Found::NoOrder(dead_end) => broken.push((records, operations, dead_end)),
         }
     }
-    let first = broken
-        .into_iter()
-        .min_by_key(|(_, operations, dead_end)| operations[dead_end.blocked].returned);
+    let first =
+        broken.into_iter().min_by_key(|(_, operations, dead_end)| operations[dead_end.blocked].returned);
     match (first, undecided) {
         (Some((records, operations, dead_end)), _) => {
             let violation = explain::violation(&log.initial, &records, &operations, dead_end, steps);
@@ -135,11 +126,5 @@ fn operation<M: Model>(record: &Record<M>) -> linearizability::Operation<'_, M> 
         Outcome::Open | Outcome::Failed => (None, None),
     };
     let (op, invoked) = (&record.op, record.invoked.order);
-    linearizability::Operation {
-        op,
-        invoked,
-        returned,
-        required: returned.is_some(),
-        ret,
-    }
+    linearizability::Operation { op, invoked, returned, required: returned.is_some(), ret }
 }

@@ -67,11 +67,7 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            nodelay: false,
-            zero_linger: false,
-            ttl: 64,
-        }
+        Self { nodelay: false, zero_linger: false, ttl: 64 }
     }
 }
 
@@ -150,9 +146,7 @@ impl End {
     /// The error to report, once.
     #[inline]
     fn take_error(&mut self) -> io::Result<()> {
-        self.error
-            .take()
-            .map_or(Ok(()), |code| Err(address::os_error(code)))
+        self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
     }
 }
 
@@ -177,10 +171,7 @@ impl Connection {
     /// The machine of `side`, and that of the other.
     #[inline]
     fn way(&self, side: Side) -> (u32, u32) {
-        (
-            self.ends[usize::from(side)].machine,
-            self.ends[usize::from(1 - side)].machine,
-        )
+        (self.ends[usize::from(side)].machine, self.ends[usize::from(1 - side)].machine)
     }
 
     /// Whether a read of `side` would not block.
@@ -192,15 +183,11 @@ impl Connection {
 impl Connections {
     #[inline]
     pub(crate) fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.all
-            .get_mut(id.index as usize)
-            .filter(|connection| connection.generation == id.generation)
+        self.all.get_mut(id.index as usize).filter(|connection| connection.generation == id.generation)
     }
 
     pub(crate) fn listener(&mut self, id: ListenerId) -> Option<&mut Listener> {
-        self.listeners
-            .get_mut(id.index as usize)
-            .filter(|listener| listener.generation == id.generation)
+        self.listeners.get_mut(id.index as usize).filter(|listener| listener.generation == id.generation)
     }
 
     fn insert(&mut self, since: Nanos, ends: [End; 2]) -> ConnectionId {
@@ -223,32 +210,19 @@ impl Connections {
                 (self.all.len() - 1) as u32
             }
         };
-        ConnectionId {
-            index,
-            generation: self.all[index as usize].generation,
-        }
+        ConnectionId { index, generation: self.all[index as usize].generation }
     }
 
     /// Every connection there is.
     fn ids(&self) -> Vec<ConnectionId> {
-        let all = self
-            .all
-            .iter()
-            .enumerate()
-            .filter(|(_, connection)| connection.in_use);
-        all.map(|(index, connection)| ConnectionId {
-            index: index as u32,
-            generation: connection.generation,
-        })
-        .collect()
+        let all = self.all.iter().enumerate().filter(|(_, connection)| connection.in_use);
+        all.map(|(index, connection)| ConnectionId { index: index as u32, generation: connection.generation })
+            .collect()
     }
 
     /// How many connections and listeners there are: for tests that none is left.
     pub(crate) fn count(&self) -> (usize, usize) {
-        (
-            self.all.len() - self.free.len(),
-            self.listeners.len() - self.free_listeners.len(),
-        )
+        (self.all.len() - self.free.len(), self.listeners.len() - self.free_listeners.len())
     }
 }
 
@@ -263,15 +237,8 @@ impl Run {
             return Err(address::os_error(libc::ENETDOWN));
         }
         let connections = &mut self.net.tcp;
-        let index = connections
-            .free_listeners
-            .last()
-            .copied()
-            .unwrap_or(connections.listeners.len() as u32);
-        let local = self
-            .net
-            .tcp_ports
-            .bind(place.machine, local, Owner::Listener(index))?;
+        let index = connections.free_listeners.last().copied().unwrap_or(connections.listeners.len() as u32);
+        let local = self.net.tcp_ports.bind(place.machine, local, Owner::Listener(index))?;
         let mut listener = Listener {
             generation: 0,
             in_use: true,
@@ -287,13 +254,7 @@ impl Run {
         } else {
             connections.listeners.push(listener);
         }
-        Ok((
-            ListenerId {
-                index,
-                generation: connections.listeners[index as usize].generation,
-            },
-            local,
-        ))
+        Ok((ListenerId { index, generation: connections.listeners[index as usize].generation }, local))
     }
 
     /// Closes a listener; whoever waits to be accepted is reset, unless the power is gone.
@@ -307,16 +268,10 @@ impl Run {
         listener.in_use = false;
         listener.generation = listener.generation.wrapping_add(1);
         self.net.tcp.free_listeners.push(id.index);
-        self.net
-            .tcp_ports
-            .release(machine, local, Owner::Listener(id.index));
+        self.net.tcp_ports.release(machine, local, Owner::Listener(id.index));
         self.discard_all(waiters);
         for waiting in waiting {
-            self.tcp_let_go(
-                waiting,
-                ACCEPTOR,
-                if polite { Farewell::Reset } else { Farewell::Silent },
-            );
+            self.tcp_let_go(waiting, ACCEPTOR, if polite { Farewell::Reset } else { Farewell::Silent });
         }
     }
 
@@ -328,11 +283,7 @@ impl Run {
         let Some(accepted) = listener.backlog.pop_front() else {
             return Ok(None);
         };
-        let connection = self
-            .net
-            .tcp
-            .get(accepted)
-            .expect("a connection in a backlog exists");
+        let connection = self.net.tcp.get(accepted).expect("a connection in a backlog exists");
         Ok(Some((accepted, connection.end(ACCEPTOR).peer)))
     }
 }
@@ -349,15 +300,11 @@ impl Run {
         };
         let source = SocketAddr::new(address::source(target.ip(), place.machine), 0);
         let acceptor = End::new(machine, target, source, State::Unborn);
-        let id = self.net.tcp.insert(
-            self.now,
-            [End::new(place.machine, source, target, State::SynSent), acceptor],
-        );
-        let Ok(local) = self
+        let id = self
             .net
-            .tcp_ports
-            .bind(place.machine, source, Owner::Connection(id.index))
-        else {
+            .tcp
+            .insert(self.now, [End::new(place.machine, source, target, State::SynSent), acceptor]);
+        let Ok(local) = self.net.tcp_ports.bind(place.machine, source, Owner::Connection(id.index)) else {
             self.tcp_forget(id);
             return Err(address::os_error(libc::EADDRNOTAVAIL));
         };
@@ -366,10 +313,7 @@ impl Run {
         connection.end(ACCEPTOR).peer = local;
         self.happened(Happened::Connection, u64::from(id.index), u64::from(machine));
         if machine as usize >= self.hosts.len() {
-            self.schedule(
-                self.now + NO_SUCH_HOST,
-                Event::ConnectFails(id, libc::EHOSTUNREACH),
-            );
+            self.schedule(self.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
         } else {
             self.send_syn(id);
         }
@@ -436,15 +380,10 @@ impl Run {
     }
 
     fn listening(&self, machine: u32, target: SocketAddr) -> Option<ListenerId> {
-        match self
-            .net
-            .tcp_ports
-            .find(machine, target.ip(), target.port(), Owner::is_listener)?
-        {
-            Owner::Listener(index) => Some(ListenerId {
-                index,
-                generation: self.net.tcp.listeners[index as usize].generation,
-            }),
+        match self.net.tcp_ports.find(machine, target.ip(), target.port(), Owner::is_listener)? {
+            Owner::Listener(index) => {
+                Some(ListenerId { index, generation: self.net.tcp.listeners[index as usize].generation })
+            }
             Owner::Connection(_) => None,
         }
     }
@@ -460,12 +399,7 @@ impl Run {
                 self.wake_end(id, CONNECTOR);
                 // Data the connector sends may not arrive before the connection is there to be accepted.
                 let at = self.now + self.latency(from, to);
-                self.net
-                    .tcp
-                    .get(id)
-                    .expect("looked at above")
-                    .out(CONNECTOR)
-                    .hold_until(at);
+                self.net.tcp.get(id).expect("looked at above").out(CONNECTOR).hold_until(at);
                 self.schedule(at, Event::Established(id));
             }
             // The connector gave up meanwhile: its host answers with a reset, and the acceptor never hears of it.
@@ -489,10 +423,7 @@ impl Run {
         }
         let connection = self.net.tcp.get(id).expect("looked at above");
         connection.end(ACCEPTOR).state = State::Open;
-        let Some(listener) = connection
-            .listener
-            .and_then(|listener| self.net.tcp.listener(listener))
-        else {
+        let Some(listener) = connection.listener.and_then(|listener| self.net.tcp.listener(listener)) else {
             return self.tcp_let_go(id, ACCEPTOR, Farewell::Reset);
         };
         listener.backlog.push_back(id);
@@ -717,11 +648,7 @@ impl Run {
         let brought_bytes = pipe.deliver(now);
         let readable = pipe.readable();
         let state = connection.end(1 - side).state;
-        self.happened(
-            Happened::Deliver,
-            u64::from(id.index) << 1 | u64::from(side),
-            readable,
-        );
+        self.happened(Happened::Deliver, u64::from(id.index) << 1 | u64::from(side), readable);
         match state {
             State::Open | State::SynReceived => self.wake_readers(id, 1 - side),
             // Data for a socket that is gone is answered with a reset (RFC 9293 §3.10.7.1).
@@ -856,10 +783,7 @@ impl Run {
         end.state = State::Closed;
         end.error = None;
         let (readers, writers) = (std::mem::take(&mut end.readers), std::mem::take(&mut end.writers));
-        let is_over = connection
-            .ends
-            .iter()
-            .all(|end| matches!(end.state, State::Closed | State::Unborn));
+        let is_over = connection.ends.iter().all(|end| matches!(end.state, State::Closed | State::Unborn));
         self.discard_all(readers);
         self.discard_all(writers);
         if is_over {
@@ -877,25 +801,15 @@ impl Run {
         connection.in_use = false;
         connection.pipes = Default::default();
         self.net.tcp.free.push(id.index);
-        self.net
-            .tcp_ports
-            .release(machine, local, Owner::Connection(id.index));
+        self.net.tcp_ports.release(machine, local, Owner::Connection(id.index));
     }
 
     /// A machine's process has ended: its kernel closes what it held. Or its power is gone, and nothing is said.
     pub(crate) fn tcp_machine_gone(&mut self, machine: u32, farewell: Farewell) {
         for index in 0..self.net.tcp.listeners.len() {
-            let Listener {
-                in_use,
-                machine: on,
-                generation,
-                ..
-            } = self.net.tcp.listeners[index];
+            let Listener { in_use, machine: on, generation, .. } = self.net.tcp.listeners[index];
             if in_use && on == machine {
-                let id = ListenerId {
-                    index: index as u32,
-                    generation,
-                };
+                let id = ListenerId { index: index as u32, generation };
                 self.tcp_unlisten(id, farewell != Farewell::Silent);
             }
         }

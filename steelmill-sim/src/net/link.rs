@@ -23,11 +23,7 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) fn new() -> Self {
-        Self {
-            latency: (500_000, 2_000_000),
-            rules: BTreeMap::new(),
-            cuts: BTreeMap::new(),
-        }
+        Self { latency: (500_000, 2_000_000), rules: BTreeMap::new(), cuts: BTreeMap::new() }
     }
 
     pub(crate) fn set(&mut self, from: u32, to: u32, latency: (Nanos, Nanos)) {
@@ -109,14 +105,9 @@ mod tests {
 
     #[test]
     fn retransmissions_double_and_then_keep_two_minutes() {
-        let times: Vec<Nanos> = std::iter::successors(Some(0), |at| Some(next_retransmission(0, *at)))
-            .skip(1)
-            .take(12)
-            .collect();
-        let pauses: Vec<Nanos> = times
-            .windows(2)
-            .map(|pair| (pair[1] - pair[0]) / 100_000_000)
-            .collect();
+        let times: Vec<Nanos> =
+            std::iter::successors(Some(0), |at| Some(next_retransmission(0, *at))).skip(1).take(12).collect();
+        let pauses: Vec<Nanos> = times.windows(2).map(|pair| (pair[1] - pair[0]) / 100_000_000).collect();
         assert_eq!(times[0], 200_000_000);
         assert_eq!(pauses, [4, 8, 16, 32, 64, 128, 256, 512, 1024, 1200, 1200]);
     }

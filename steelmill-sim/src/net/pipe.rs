@@ -119,11 +119,7 @@ impl Pipe {
                 None
             }
             _ => {
-                self.flights.push(Flight {
-                    at,
-                    upto: self.sent,
-                    end,
-                });
+                self.flights.push(Flight { at, upto: self.sent, end });
                 Some(at)
             }
         }

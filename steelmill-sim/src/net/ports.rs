@@ -20,10 +20,7 @@ pub(crate) struct Ports<T> {
 
 impl<T: Copy + PartialEq> Ports<T> {
     pub(crate) fn new() -> Self {
-        Self {
-            bound: BTreeMap::new(),
-            next: BTreeMap::new(),
-        }
+        Self { bound: BTreeMap::new(), next: BTreeMap::new() }
     }
 
     /// Binds an address of `machine`; port 0 takes a free one.
@@ -44,29 +41,19 @@ impl<T: Copy + PartialEq> Ports<T> {
     fn on_port(&self, machine: u32, port: u16) -> impl Iterator<Item = (IpAddr, T)> + '_ {
         let lowest = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let greatest = IpAddr::V6(Ipv6Addr::from(u128::MAX));
-        let on_port = self
-            .bound
-            .range((machine, port, lowest)..=(machine, port, greatest));
+        let on_port = self.bound.range((machine, port, lowest)..=(machine, port, greatest));
         on_port.map(|((_, _, ip), owner)| (*ip, *owner))
     }
 
     fn is_free(&self, machine: u32, ip: IpAddr, port: u16) -> bool {
-        self.on_port(machine, port)
-            .all(|(other, _)| !address::conflict(other, ip))
+        self.on_port(machine, port).all(|(other, _)| !address::conflict(other, ip))
     }
 
     fn free_port(&mut self, machine: u32, ip: IpAddr) -> Option<u16> {
         let start = *self.next.get(&machine).unwrap_or(EPHEMERAL.start());
         let mut candidates = (start..=*EPHEMERAL.end()).chain(*EPHEMERAL.start()..start);
         let port = candidates.find(|port| self.is_free(machine, ip, *port))?;
-        self.next.insert(
-            machine,
-            if port == *EPHEMERAL.end() {
-                *EPHEMERAL.start()
-            } else {
-                port + 1
-            },
-        );
+        self.next.insert(machine, if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 });
         Some(port)
     }
 
@@ -79,15 +66,9 @@ impl<T: Copy + PartialEq> Ports<T> {
 
     /// Who gets what is sent to `ip` and `port` of `machine`: an exact address before a wildcard.
     pub(crate) fn find(&self, machine: u32, ip: IpAddr, port: u16, fits: impl Fn(T) -> bool) -> Option<T> {
-        let exact = self
-            .bound
-            .get(&(machine, port, ip))
-            .copied()
-            .filter(|owner| fits(*owner));
+        let exact = self.bound.get(&(machine, port, ip)).copied().filter(|owner| fits(*owner));
         exact.or_else(|| {
-            let mut wildcards = self
-                .on_port(machine, port)
-                .filter(|(bound, _)| address::covers(*bound, ip));
+            let mut wildcards = self.on_port(machine, port).filter(|(bound, _)| address::covers(*bound, ip));
             wildcards.find(|(_, owner)| fits(*owner)).map(|(_, owner)| owner)
         })
     }
@@ -111,15 +92,9 @@ mod tests {
         let mut ports = Ports::new();
         ports.bind(0, on("127.0.0.1:80"), 1).unwrap();
         ports.bind(0, on("10.0.0.1:80"), 2).unwrap();
-        assert_eq!(
-            ports.bind(0, on("0.0.0.0:80"), 3).unwrap_err().kind(),
-            io::ErrorKind::AddrInUse
-        );
+        assert_eq!(ports.bind(0, on("0.0.0.0:80"), 3).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         ports.bind(1, on("0.0.0.0:80"), 4).unwrap();
-        assert_eq!(
-            ports.bind(0, on("10.0.0.2:81"), 5).unwrap_err().kind(),
-            io::ErrorKind::AddrNotAvailable
-        );
+        assert_eq!(ports.bind(0, on("10.0.0.2:81"), 5).unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
         assert_eq!(ports.find(0, "127.0.0.1".parse().unwrap(), 80, |_| true), Some(1));
         assert_eq!(ports.find(1, "10.0.0.2".parse().unwrap(), 80, |_| true), Some(4));
     }
@@ -127,15 +102,11 @@ mod tests {
     #[test]
     fn every_ephemeral_port_is_given_once_and_then_an_error() {
         let mut ports = Ports::new();
-        let mut given: Vec<u16> = (0..28_232)
-            .map(|n| ports.bind(0, on("127.0.0.1:0"), n).unwrap().port())
-            .collect();
+        let mut given: Vec<u16> =
+            (0..28_232).map(|n| ports.bind(0, on("127.0.0.1:0"), n).unwrap().port()).collect();
         given.dedup();
         assert_eq!((given.len(), given[0]), (28_232, 32_768));
-        assert_eq!(
-            ports.bind(0, on("127.0.0.1:0"), 1 << 30).unwrap_err().kind(),
-            io::ErrorKind::AddrInUse
-        );
+        assert_eq!(ports.bind(0, on("127.0.0.1:0"), 1 << 30).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         ports.release(0, on("127.0.0.1:40000"), 40_000 - 32_768);
         assert_eq!(ports.bind(0, on("127.0.0.1:0"), 1 << 30).unwrap().port(), 40_000);
     }

@@ -10,10 +10,7 @@ pub(crate) struct Queue<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self {
-            first: None,
-            rest: VecDeque::new(),
-        }
+        Self { first: None, rest: VecDeque::new() }
     }
 }
 
@@ -42,11 +39,7 @@ impl<T> Queue<T> {
 
     #[inline]
     pub(crate) fn back_mut(&mut self) -> Option<&mut T> {
-        if self.rest.is_empty() {
-            self.first.as_mut()
-        } else {
-            self.rest.back_mut()
-        }
+        if self.rest.is_empty() { self.first.as_mut() } else { self.rest.back_mut() }
     }
 
     pub(crate) fn clear(&mut self) {

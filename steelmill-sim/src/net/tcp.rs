@@ -33,11 +33,7 @@ enum Direction {
 impl Socket {
     fn with_end<R>(self, look: impl FnOnce(&mut End) -> R) -> io::Result<R> {
         run::with(self.run, |run| {
-            let connection = run
-                .net
-                .tcp
-                .get(self.id)
-                .ok_or_else(|| address::os_error(libc::ENOTCONN))?;
+            let connection = run.net.tcp.get(self.id).ok_or_else(|| address::os_error(libc::ENOTCONN))?;
             Ok(look(connection.end(self.side)))
         })
     }
@@ -88,9 +84,7 @@ impl Socket {
     #[inline]
     fn poll_write(self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let waiter = Waiter::of(context.waker());
-        poll_of(self.poll(waiter, Direction::Write, |run| {
-            run.tcp_write(self.id, self.side, parts)
-        }))
+        poll_of(self.poll(waiter, Direction::Write, |run| run.tcp_write(self.id, self.side, parts)))
     }
 
     fn shutdown(self) -> io::Result<()> {
@@ -104,9 +98,7 @@ impl Socket {
     }
 
     fn try_write(self, buffer: &[u8]) -> io::Result<usize> {
-        would_block(run::with(self.run, |run| {
-            run.tcp_write(self.id, self.side, &[IoSlice::new(buffer)])
-        }))
+        would_block(run::with(self.run, |run| run.tcp_write(self.id, self.side, &[IoSlice::new(buffer)])))
     }
 
     async fn peek(self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -122,9 +114,7 @@ impl Socket {
         until(|waiter| {
             self.poll(waiter, Direction::Read, |run| {
                 let connection = run.net.tcp.get(self.id);
-                Ok(connection
-                    .is_none_or(|connection| connection.is_readable(self.side))
-                    .then_some(()))
+                Ok(connection.is_none_or(|connection| connection.is_readable(self.side)).then_some(()))
             })
         })
         .await
@@ -150,10 +140,7 @@ impl Socket {
     fn set_handles(self, handles: u8) {
         // Where the machine has gone there is nothing to count.
         let _ = run::try_with(self.run, |run| {
-            run.net
-                .tcp
-                .get(self.id)
-                .map(|connection| connection.end(self.side).handles = handles)
+            run.net.tcp.get(self.id).map(|connection| connection.end(self.side).handles = handles)
         });
     }
 
@@ -185,11 +172,7 @@ pub struct TcpListener {
 impl TcpListener {
     pub(super) fn listen(place: Place, address: SocketAddr) -> io::Result<Self> {
         let (id, local) = run::with(place.run, |run| run.tcp_listen(place, address))?;
-        Ok(Self {
-            run: place.run,
-            id,
-            local,
-        })
+        Ok(Self { run: place.run, id, local })
     }
 
     /// The next connection and its peer.
@@ -216,16 +199,7 @@ impl TcpListener {
             run.waits_for(WaitsFor::Accept);
             accepted
         })?;
-        Ok(accepted.map(|(id, peer)| {
-            (
-                TcpStream(Socket {
-                    run: self.run,
-                    id,
-                    side: ACCEPTOR,
-                }),
-                peer,
-            )
-        }))
+        Ok(accepted.map(|(id, peer)| (TcpStream(Socket { run: self.run, id, side: ACCEPTOR }), peer)))
     }
 
     /// Where it listens.
@@ -248,11 +222,7 @@ impl TcpStream {
     pub(super) async fn connect(place: Place, address: SocketAddr) -> io::Result<Self> {
         let id = run::with(place.run, |run| run.tcp_connect(place, address))?;
         // From here on dropping the future closes the socket.
-        let stream = Self(Socket {
-            run: place.run,
-            id,
-            side: CONNECTOR,
-        });
+        let stream = Self(Socket { run: place.run, id, side: CONNECTOR });
         until(|waiter| run::with(place.run, |run| run.tcp_connected(id, waiter))).await?;
         Ok(stream)
     }
@@ -338,10 +308,7 @@ impl TcpStream {
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let socket = self.0;
         socket.set_handles(2);
-        (
-            OwnedReadHalf(ManuallyDrop::new(self)),
-            OwnedWriteHalf(ManuallyDrop::new(TcpStream(socket))),
-        )
+        (OwnedReadHalf(ManuallyDrop::new(self)), OwnedWriteHalf(ManuallyDrop::new(TcpStream(socket))))
     }
 }
 
@@ -635,16 +602,12 @@ impl steelmill_core::TcpStream for TcpStream {
     }
 
     fn reunite(read: OwnedReadHalf, write: OwnedWriteHalf) -> Result<Self, (OwnedReadHalf, OwnedWriteHalf)> {
-        read.reunite(write)
-            .map_err(|ReuniteError(read, write)| (read, write))
+        read.reunite(write).map_err(|ReuniteError(read, write)| (read, write))
     }
 
     fn split(
         &mut self,
-    ) -> (
-        impl AsyncRead + Send + Sync + Unpin + '_,
-        impl AsyncWrite + Send + Sync + Unpin + '_,
-    ) {
+    ) -> (impl AsyncRead + Send + Sync + Unpin + '_, impl AsyncWrite + Send + Sync + Unpin + '_) {
         self.split()
     }
 

@@ -80,9 +80,7 @@ impl Sockets {
 
 impl State {
     fn take_error(&mut self) -> io::Result<()> {
-        self.error
-            .take()
-            .map_or(Ok(()), |code| Err(address::os_error(code)))
+        self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
     }
 }
 
@@ -112,10 +110,7 @@ impl Run {
         } else {
             sockets.all.push(socket);
         }
-        Ok(SocketId {
-            index,
-            generation: sockets.all[index as usize].generation,
-        })
+        Ok(SocketId { index, generation: sockets.all[index as usize].generation })
     }
 
     fn udp_close(&mut self, id: SocketId) {
@@ -126,10 +121,7 @@ impl Run {
         let queue = std::mem::take(&mut socket.queue);
         let waiters = std::mem::take(&mut socket.waiters);
         self.discard_all(waiters);
-        self.net
-            .udp
-            .buffers
-            .extend(queue.into_iter().map(|(_, payload)| payload));
+        self.net.udp.buffers.extend(queue.into_iter().map(|(_, payload)| payload));
         self.net.udp.free.push(id.index);
         self.net.udp_ports.release(machine, bound, id.index);
     }
@@ -138,10 +130,7 @@ impl Run {
         for index in 0..self.net.udp.all.len() {
             let socket = &self.net.udp.all[index];
             if socket.in_use && socket.machine == machine {
-                self.udp_close(SocketId {
-                    index: index as u32,
-                    generation: socket.generation,
-                });
+                self.udp_close(SocketId { index: index as u32, generation: socket.generation });
             }
         }
     }
@@ -149,9 +138,7 @@ impl Run {
     fn udp_send(&mut self, id: SocketId, bytes: &[u8], target: Option<SocketAddr>) -> io::Result<usize> {
         let socket = self.net.udp.get(id)?;
         socket.take_error()?;
-        let target = target
-            .or(socket.peer)
-            .ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
+        let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
         if bytes.len() > LONGEST {
             return Err(address::os_error(libc::EMSGSIZE));
         }
@@ -176,13 +163,7 @@ impl Run {
         let mut payload = sockets.buffers.pop().unwrap_or_default();
         payload.clear();
         payload.extend_from_slice(bytes);
-        let datagram = Datagram {
-            from: id,
-            source,
-            target,
-            machine,
-            payload,
-        };
+        let datagram = Datagram { from: id, source, target, machine, payload };
         let index = match sockets.landed.pop() {
             Some(index) => {
                 sockets.flying[index as usize] = datagram;
@@ -199,13 +180,7 @@ impl Run {
 
     pub(crate) fn datagram_arrives(&mut self, index: u32) {
         let datagram = &mut self.net.udp.flying[index as usize];
-        let Datagram {
-            from,
-            source,
-            target,
-            machine,
-            ..
-        } = *datagram;
+        let Datagram { from, source, target, machine, .. } = *datagram;
         let payload = std::mem::take(&mut datagram.payload);
         self.net.udp.landed.push(index);
         self.happened(Happened::Datagram, u64::from(machine), payload.len() as u64);
@@ -214,11 +189,7 @@ impl Run {
         }
         let all = &self.net.udp.all;
         let takes = |index: u32| all[index as usize].peer.is_none_or(|peer| peer == source);
-        let Some(found) = self
-            .net
-            .udp_ports
-            .find(machine, target.ip(), target.port(), takes)
-        else {
+        let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), takes) else {
             self.net.udp.buffers.push(payload);
             return self.nobody_listens(from, machine, target);
         };
@@ -318,11 +289,7 @@ impl UdpSocket {
     /// `NotConnected` before [`connect`](UdpSocket::connect).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         run::with(self.run(), |run| {
-            run.net
-                .udp
-                .get(self.id)?
-                .peer
-                .ok_or_else(|| address::os_error(libc::ENOTCONN))
+            run.net.udp.get(self.id)?.peer.ok_or_else(|| address::os_error(libc::ENOTCONN))
         })
     }
 

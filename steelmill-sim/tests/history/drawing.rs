@@ -21,18 +21,10 @@ pub(crate) fn not_linearizable(drawing: &str) -> Violation {
 /// The shown operations in the words of the drawings.
 pub(crate) fn culprits(violation: &Violation) -> Vec<String> {
     let plain = |c: char| {
-        if c.is_alphanumeric() || c == ' ' {
-            Some(c.to_ascii_lowercase())
-        } else {
-            None
-        }
+        if c.is_alphanumeric() || c == ' ' { Some(c.to_ascii_lowercase()) } else { None }
     };
     let words = |what: &str| what.replace(" ->", "").chars().filter_map(plain).collect();
-    violation
-        .operations
-        .iter()
-        .map(|operation| words(&operation.what))
-        .collect()
+    violation.operations.iter().map(|operation| words(&operation.what)).collect()
 }
 
 /// Reads a drawing: a column is a millisecond.
@@ -44,13 +36,7 @@ fn read(drawing: &str) -> History {
         for (start, _) in line.match_indices('[') {
             let end = start + line[start..].find([']', '?', '!']).expect("an end");
             events.push((start, row, client, &line[start + 1..end], '['));
-            events.push((
-                end,
-                row,
-                client,
-                "",
-                line[end..].chars().next().expect("it was found"),
-            ));
+            events.push((end, row, client, "", line[end..].chars().next().expect("it was found")));
         }
     }
     events.sort();

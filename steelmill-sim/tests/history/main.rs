@@ -172,9 +172,7 @@ fn a_known_failure_never_happened() {
 #[test]
 fn a_crashed_client_leaves_its_call_open() {
     let history = History::<Kv>::default();
-    let set = history
-        .clone()
-        .invoke(Duration::ZERO, "A", "a", KvOp::Set("1".into()));
+    let set = history.clone().invoke(Duration::ZERO, "A", "a", KvOp::Set("1".into()));
     history.invoke(Duration::ZERO, "B", "a", KvOp::Del).failed();
     drop(set); // as the task that held it is
     for seen in [None, None, Some("1"), Some("1")] {
@@ -233,10 +231,7 @@ fn the_queues_of_herlihy_and_wing() {
                 Some(op) => {
                     drop(calls.insert(client, history.invoke(Duration::ZERO, client, "q", op.clone())))
                 }
-                None => calls
-                    .remove(client)
-                    .expect("it was invoked")
-                    .returned(Duration::ZERO, *answer),
+                None => calls.remove(client).expect("it was invoked").returned(Duration::ZERO, *answer),
             }
         }
         history.check().is_linearizable()
@@ -246,38 +241,15 @@ fn the_queues_of_herlihy_and_wing() {
     let ok = |client| (client, None, None);
     let got = |client, item| (client, None, Some(item));
 
-    let h1 = [
-        enq("A", 'x'),
-        enq("B", 'y'),
-        ok("B"),
-        ok("A"),
-        deq("B"),
-        got("B", 'x'),
-        deq("A"),
-        got("A", 'y'),
-    ];
+    let h1 =
+        [enq("A", 'x'), enq("B", 'y'), ok("B"), ok("A"), deq("B"), got("B", 'x'), deq("A"), got("A", 'y')];
     assert!(check(&h1), "H1: the enqueues overlap");
-    let h2 = [
-        enq("A", 'x'),
-        ok("A"),
-        enq("B", 'y'),
-        deq("A"),
-        ok("B"),
-        got("A", 'y'),
-    ];
+    let h2 = [enq("A", 'x'), ok("A"), enq("B", 'y'), deq("A"), ok("B"), got("A", 'y')];
     assert!(!check(&h2), "H2: x was there first");
     let h3 = [enq("A", 'x'), deq("B"), got("B", 'x')];
     assert!(check(&h3), "H3: an enqueue that never returned took effect");
-    let h4 = [
-        enq("A", 'x'),
-        enq("B", 'y'),
-        ok("A"),
-        ok("B"),
-        deq("A"),
-        deq("C"),
-        got("A", 'y'),
-        got("C", 'y'),
-    ];
+    let h4 =
+        [enq("A", 'x'), enq("B", 'y'), ok("A"), ok("B"), deq("A"), deq("C"), got("A", 'y'), got("C", 'y')];
     assert!(!check(&h4), "H4: y was dequeued twice");
 }
 
@@ -318,16 +290,10 @@ fn a_long_contradiction_is_cut_short() {
     }
     let history = History::<Counter>::default();
     for i in 0..30 {
-        history
-            .invoke(Duration::from_millis(i), "A", "n", "add")
-            .returned(Duration::from_millis(i), 0);
+        history.invoke(Duration::from_millis(i), "A", "n", "add").returned(Duration::from_millis(i), 0);
     }
-    history
-        .invoke(Duration::from_millis(30), "B", "n", "read")
-        .returned(Duration::from_millis(31), 29);
-    let Verdict::NotLinearizable(violation) = history.check() else {
-        panic!("an add was lost")
-    };
+    history.invoke(Duration::from_millis(30), "B", "n", "read").returned(Duration::from_millis(31), 29);
+    let Verdict::NotLinearizable(violation) = history.check() else { panic!("an add was lost") };
     assert_eq!(violation.operations.len(), 31, "none can be spared");
     let report = violation.to_string();
     assert!(report.contains("... and 15 earlier operations"), "{report}");
@@ -340,9 +306,8 @@ fn a_day_of_work_is_judged_at_once() {
         let mut random = Random(seed);
         let keys = 1 + random.below(8);
         let history = History::<Kv>::default();
-        let keyed: Vec<_> = (0..keys)
-            .map(|key| (format!("key-{key}"), simulate(&mut random, 8, 250)))
-            .collect();
+        let keyed: Vec<_> =
+            (0..keys).map(|key| (format!("key-{key}"), simulate(&mut random, 8, 250))).collect();
         for (key, attempts) in &keyed {
             record_into(&history, key, attempts);
         }
@@ -359,11 +324,7 @@ fn a_stale_read_among_hundreds_of_operations_is_shown_in_a_few() {
         let mut attempts = simulate(&mut random, 6, 300);
         make_stale(&mut attempts, &mut random);
         let verdict = record(&attempts).check();
-        assert_eq!(
-            verdict,
-            record(&attempts).check(),
-            "seed {seed}: a verdict repeats, word for word"
-        );
+        assert_eq!(verdict, record(&attempts).check(), "seed {seed}: a verdict repeats, word for word");
         match verdict {
             Verdict::Linearizable => {} // the old value may have been written again
             Verdict::NotLinearizable(violation) => shown.push(violation.operations.len()),
@@ -371,20 +332,14 @@ fn a_stale_read_among_hundreds_of_operations_is_shown_in_a_few() {
         }
     }
     let many = shown.iter().filter(|&&shown| shown > 6).count();
-    assert!(
-        shown.len() > 30 && many < 3,
-        "operations shown per violation: {shown:?}"
-    );
+    assert!(shown.len() > 30 && many < 3, "operations shown per violation: {shown:?}");
 }
 
 #[test]
 fn many_writers_and_unknown_outcomes_stay_within_the_budget() {
-    for (read, expected) in [
-        (Some("7"), true),
-        (Some("unknown-33"), true),
-        (Some("never"), false),
-        (None, false),
-    ] {
+    for (read, expected) in
+        [(Some("7"), true), (Some("unknown-33"), true), (Some("never"), false), (None, false)]
+    {
         let history = History::<Kv>::default();
         let mut tick = 0;
         let mut invoke = |client: String, op| {
@@ -395,9 +350,8 @@ fn many_writers_and_unknown_outcomes_stay_within_the_budget() {
         for i in 0..40 {
             invoke(format!("lost-{i}"), KvOp::Set(format!("unknown-{i}").into())).unknown();
         }
-        let writers: Vec<_> = (0..12)
-            .map(|i| invoke(format!("writer-{i}"), KvOp::Set((i as i64).into())))
-            .collect();
+        let writers: Vec<_> =
+            (0..12).map(|i| invoke(format!("writer-{i}"), KvOp::Set((i as i64).into()))).collect();
         for writer in writers {
             writer.returned(Duration::from_millis(100), KvReply::Ok);
         }
@@ -413,17 +367,9 @@ fn many_writers_and_unknown_outcomes_stay_within_the_budget() {
 fn a_budget_that_does_not_suffice_is_admitted() {
     let history = History::<Kv>::default();
     record_into(&history, "a", &simulate(&mut Random(1), 4, 100));
-    let Verdict::Undecided(undecided) = history.check_within(50) else {
-        panic!("50 steps are too few")
-    };
-    assert_eq!(
-        (undecided.key.as_str(), undecided.recorded, undecided.steps),
-        ("a", history.len(), 50)
-    );
-    assert!(
-        history.check_within(50).into_result().is_err(),
-        "undecided is not passed"
-    );
+    let Verdict::Undecided(undecided) = history.check_within(50) else { panic!("50 steps are too few") };
+    assert_eq!((undecided.key.as_str(), undecided.recorded, undecided.steps), ("a", history.len(), 50));
+    assert!(history.check_within(50).into_result().is_err(), "undecided is not passed");
 
     // A violation elsewhere is still a violation.
     history

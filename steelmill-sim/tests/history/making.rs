@@ -42,13 +42,7 @@ pub(crate) fn simulate(random: &mut Random, clients: usize, operations: usize) -
         } else if random.below(2) == 0 {
             effects.push((effect + random.below(3) * random.below(100), index));
         }
-        attempts.push(Attempt {
-            client,
-            op,
-            start,
-            end: is_known.then_some(end),
-            reply: None,
-        });
+        attempts.push(Attempt { client, op, start, end: is_known.then_some(end), reply: None });
     }
     effects.sort_unstable();
     let mut store = Store(None);
@@ -62,14 +56,7 @@ pub(crate) fn simulate(random: &mut Random, clients: usize, operations: usize) -
 /// Changes an answer, or when it came.
 pub(crate) fn spoil(attempts: &mut [Attempt], random: &mut Random) {
     let other = random.pick(attempts).reply.clone();
-    let Attempt {
-        start,
-        op,
-        end: Some(end),
-        reply: Some(reply),
-        ..
-    } = random.pick(attempts)
-    else {
+    let Attempt { start, op, end: Some(end), reply: Some(reply), .. } = random.pick(attempts) else {
         return;
     };
     match (random.below(3), op, other) {

@@ -21,44 +21,27 @@ fn stateright_agrees() {
                 yes += 1;
             }
             Verdict::NotLinearizable(violation) => {
-                assert!(
-                    !expected,
-                    "seed {seed}: stateright finds an order: {attempts:#?}\n{violation}"
-                );
+                assert!(!expected, "seed {seed}: stateright finds an order: {attempts:#?}\n{violation}");
                 is_minimal(&violation, &attempts, seed);
                 no += 1;
             }
             Verdict::Undecided(undecided) => panic!("seed {seed}: {undecided}"),
         }
     }
-    assert!(
-        yes > 2_000 && no > 2_000,
-        "both verdicts are tried: {yes} linearizable, {no} not"
-    );
+    assert!(yes > 2_000 && no > 2_000, "both verdicts are tried: {yes} linearizable, {no} not");
 }
 
 /// Checks what a violation says about itself: it suffices, and all of it is needed.
 fn is_minimal(violation: &Violation, attempts: &[Attempt], seed: u64) {
     let index = |operation: &Operation| operation.client.parse::<usize>().expect("a number");
     let offender = index(&violation.operations[violation.offender]);
-    let essential: Vec<_> = violation
-        .operations
-        .iter()
-        .filter(|o| o.essential)
-        .map(index)
-        .collect();
+    let essential: Vec<_> = violation.operations.iter().filter(|o| o.essential).map(index).collect();
     let suffices = !has_order_up_to(offender, attempts, &essential);
-    assert!(
-        suffices,
-        "seed {seed}: it takes more than this: {attempts:#?}\n{violation}"
-    );
+    assert!(suffices, "seed {seed}: it takes more than this: {attempts:#?}\n{violation}");
     for &one in &essential {
         let others: Vec<_> = essential.iter().copied().filter(|&other| other != one).collect();
         let needed = has_order_up_to(offender, attempts, &others);
-        assert!(
-            needed,
-            "seed {seed}: {one} is not needed: {attempts:#?}\n{violation}"
-        );
+        assert!(needed, "seed {seed}: {one} is not needed: {attempts:#?}\n{violation}");
     }
 }
 
@@ -68,28 +51,19 @@ fn has_order_up_to(offender: usize, attempts: &[Attempt], strict: &[usize]) -> b
     let end = attempts[offender].end.expect("the offender returned");
     let mut involved = Vec::new();
     let mut optional = Vec::new();
-    for (index, attempt) in attempts
-        .iter()
-        .enumerate()
-        .filter(|(_, attempt)| attempt.start <= end)
-    {
+    for (index, attempt) in attempts.iter().enumerate().filter(|(_, attempt)| attempt.start <= end) {
         let is_strict = strict.contains(&index);
         let is_late = attempt.end.is_some_and(|at| (at, index) > (end, offender));
         if attempt.end.is_some() && (is_late || !is_strict) {
             optional.push(involved.len());
         }
         let reply = attempt.reply.clone().filter(|_| is_strict);
-        involved.push(Attempt {
-            reply,
-            ..attempt.clone()
-        });
+        involved.push(Attempt { reply, ..attempt.clone() });
     }
     (0..1_usize << optional.len()).any(|choice| {
         let bit = |place: &usize| optional.iter().position(|optional| optional == place);
         let is_chosen = |place: &usize| bit(place).is_none_or(|bit| choice >> bit & 1 == 1);
-        let chosen = (0..involved.len())
-            .filter(is_chosen)
-            .map(|place| involved[place].clone());
+        let chosen = (0..involved.len()).filter(is_chosen).map(|place| involved[place].clone());
         judged_by_stateright(&chosen.collect::<Vec<_>>())
     })
 }
@@ -97,13 +71,7 @@ fn has_order_up_to(offender: usize, attempts: &[Attempt], strict: &[usize]) -> b
 fn judged_by_stateright(attempts: &[Attempt]) -> bool {
     let mut tester = LinearizabilityTester::new(Store(None));
     for (_, index, is_return) in events(attempts) {
-        let Attempt {
-            client,
-            op,
-            end,
-            reply,
-            ..
-        } = &attempts[index];
+        let Attempt { client, op, end, reply, .. } = &attempts[index];
         // A client goes on after giving up; in its place stays one of whom nothing more is heard.
         let thread = if end.is_some() { *client } else { 1_000 + index };
         let told = match is_return {

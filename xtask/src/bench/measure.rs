@@ -44,9 +44,7 @@ impl Program {
 
     fn output(&self, mut command: Command, args: &[&str]) -> Result<std::process::Output> {
         command.args(args.iter().flat_map(|args| args.split_whitespace()));
-        let output = command
-            .output()
-            .with_context(|| format!("cannot run {}", self.name))?;
+        let output = command.output().with_context(|| format!("cannot run {}", self.name))?;
         if !output.status.success() {
             bail!(
                 "{} {} failed:\n{}",
@@ -74,10 +72,7 @@ impl Run {
 
 /// Whether valgrind is installed.
 pub(super) fn can_count_instructions() -> bool {
-    Command::new("valgrind")
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
+    Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// Reads `==17== Collected : 12345`.
@@ -93,14 +88,7 @@ mod tests {
     #[test]
     fn figures_are_read_from_the_last_line() {
         let text = "hello\n{\"ops\":10,\"wall_seconds\":0.5,\"allocs_per_op\":2.5}\n";
-        assert_eq!(
-            Run::read(text),
-            Some(Run {
-                ops: 10.0,
-                nanoseconds: 5e8,
-                allocations: Some(25.0),
-            })
-        );
+        assert_eq!(Run::read(text), Some(Run { ops: 10.0, nanoseconds: 5e8, allocations: Some(25.0) }));
         assert_eq!(Run::read("{\"skipped\":\"no such workload\"}"), None);
         assert_eq!(Run::read(""), None);
     }

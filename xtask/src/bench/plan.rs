@@ -43,36 +43,16 @@ pub(super) enum Limit {
     AsBound(f64),
 }
 
-const HAND: Side = Side {
-    label: "hand-written",
-    program: "hand",
-    package: "steelmill-sim",
-    args: "",
-};
+const HAND: Side = Side { label: "hand-written", program: "hand", package: "steelmill-sim", args: "" };
 
-const SIM: Side = Side {
-    label: "steelmill",
-    program: "steelmill",
-    package: "steelmill-sim",
-    args: "",
-};
+const SIM: Side = Side { label: "steelmill", program: "steelmill", package: "steelmill-sim", args: "" };
 
 const fn plain(label: &'static str) -> Side {
-    Side {
-        label,
-        program: "cost",
-        package: "steelmill-runtime",
-        args: "--side plain",
-    }
+    Side { label, program: "cost", package: "steelmill-runtime", args: "--side plain" }
 }
 
 const fn steelmill(label: &'static str) -> Side {
-    Side {
-        label,
-        program: "cost",
-        package: "steelmill-runtime",
-        args: "--side steelmill",
-    }
+    Side { label, program: "cost", package: "steelmill-runtime", args: "--side steelmill" }
 }
 
 pub(super) const PLAN: &[Workload] = &[
@@ -84,10 +64,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w1 --n 100000",
         counted: ["--workload w1 --n 1000", "--workload w1 --n 6000"],
-        aim: Aim {
-            instructions: Some(Limit::Below(3000.0)),
-            allocations: Some(0.0),
-        },
+        aim: Aim { instructions: Some(Limit::Below(3000.0)), allocations: Some(0.0) },
     },
     Workload {
         name: "W3",
@@ -96,14 +73,8 @@ pub(super) const PLAN: &[Workload] = &[
         bound: HAND,
         ours: SIM,
         timed: "--workload w3 --hosts 30 --seconds 3600",
-        counted: [
-            "--workload w3 --hosts 30 --seconds 50",
-            "--workload w3 --hosts 30 --seconds 250",
-        ],
-        aim: Aim {
-            instructions: None,
-            allocations: None,
-        },
+        counted: ["--workload w3 --hosts 30 --seconds 50", "--workload w3 --hosts 30 --seconds 250"],
+        aim: Aim { instructions: None, allocations: None },
     },
     Workload {
         name: "W5",
@@ -112,14 +83,8 @@ pub(super) const PLAN: &[Workload] = &[
         bound: HAND,
         ours: SIM,
         timed: "--workload w5 --tasks 10000 --reps 100",
-        counted: [
-            "--workload w5 --tasks 1000 --reps 5",
-            "--workload w5 --tasks 1000 --reps 25",
-        ],
-        aim: Aim {
-            instructions: Some(Limit::Below(800.0)),
-            allocations: Some(0.0),
-        },
+        counted: ["--workload w5 --tasks 1000 --reps 5", "--workload w5 --tasks 1000 --reps 25"],
+        aim: Aim { instructions: Some(Limit::Below(800.0)), allocations: Some(0.0) },
     },
     Workload {
         name: "W6",
@@ -128,14 +93,8 @@ pub(super) const PLAN: &[Workload] = &[
         bound: HAND,
         ours: SIM,
         timed: "--workload w6 --tasks 1000 --reps 1000",
-        counted: [
-            "--workload w6 --tasks 100 --reps 50",
-            "--workload w6 --tasks 100 --reps 300",
-        ],
-        aim: Aim {
-            instructions: Some(Limit::Below(250.0)),
-            allocations: Some(0.0),
-        },
+        counted: ["--workload w6 --tasks 100 --reps 50", "--workload w6 --tasks 100 --reps 300"],
+        aim: Aim { instructions: Some(Limit::Below(250.0)), allocations: Some(0.0) },
     },
     Workload {
         name: "W7",
@@ -145,10 +104,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w7 --seeds 2000",
         counted: ["--workload w7 --seeds 50", "--workload w7 --seeds 300"],
-        aim: Aim {
-            instructions: Some(Limit::Below(45_000.0)),
-            allocations: None,
-        },
+        aim: Aim { instructions: Some(Limit::Below(45_000.0)), allocations: None },
     },
     Workload {
         name: "call",
@@ -158,10 +114,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: steelmill("through DaemonRef"),
         timed: "--workload call --n 100000000",
         counted: ["--workload call --n 10000", "--workload call --n 60000"],
-        aim: Aim {
-            instructions: Some(Limit::AsBound(0.0)),
-            allocations: Some(0.0),
-        },
+        aim: Aim { instructions: Some(Limit::AsBound(0.0)), allocations: Some(0.0) },
     },
     Workload {
         name: "lookup",
@@ -171,10 +124,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: steelmill("RunningFactory::get"),
         timed: "--workload lookup --n 10000000",
         counted: ["--workload lookup --n 10000", "--workload lookup --n 60000"],
-        aim: Aim {
-            instructions: None,
-            allocations: Some(0.0),
-        },
+        aim: Aim { instructions: None, allocations: Some(0.0) },
     },
     Workload {
         name: "echo",
@@ -184,9 +134,6 @@ pub(super) const PLAN: &[Workload] = &[
         ours: steelmill("the runtime's Network"),
         timed: "--workload echo --n 20000",
         counted: ["--workload echo --n 500", "--workload echo --n 3500"],
-        aim: Aim {
-            instructions: Some(Limit::AsBound(0.02)),
-            allocations: Some(0.0),
-        },
+        aim: Aim { instructions: Some(Limit::AsBound(0.02)), allocations: Some(0.0) },
     },
 ];

@@ -30,10 +30,7 @@ impl Figures {
 
 impl Row {
     pub(super) fn new(workload: &'static Workload) -> Self {
-        Self {
-            workload,
-            sides: Default::default(),
-        }
+        Self { workload, sides: Default::default() }
     }
 
     /// The most instructions one operation of ours may take.
@@ -65,17 +62,7 @@ impl Row {
 /// The table people read.
 pub(super) fn text(rows: &[Row]) -> String {
     let mut lines = vec![
-        [
-            "workload",
-            "per",
-            "side",
-            "ns",
-            "instructions",
-            "allocations",
-            "aim",
-        ]
-        .map(String::from)
-        .to_vec(),
+        ["workload", "per", "side", "ns", "instructions", "allocations", "aim"].map(String::from).to_vec(),
     ];
     for row in rows {
         let [bound, ours] = &row.sides;
@@ -83,11 +70,7 @@ pub(super) fn text(rows: &[Row]) -> String {
         let labels = [row.workload.bound.label, row.workload.ours.label];
         for (index, (figures, label)) in row.sides.iter().zip(labels).enumerate() {
             let lead = |text: &str| {
-                if index == 0 {
-                    text.to_owned()
-                } else {
-                    String::new()
-                }
+                if index == 0 { text.to_owned() } else { String::new() }
             };
             let aim = if index == 0 { String::new() } else { aim(row) };
             lines.push(vec![
@@ -102,9 +85,7 @@ pub(super) fn text(rows: &[Row]) -> String {
             ]);
         }
         let times = |a: Option<f64>, b: Option<f64>| {
-            shown(a.zip(b).filter(|(_, b)| *b > 0.0).map(|(a, b)| a / b), |times| {
-                format!("{times:.2}x")
-            })
+            shown(a.zip(b).filter(|(_, b)| *b > 0.0).map(|(a, b)| a / b), |times| format!("{times:.2}x"))
         };
         lines.push(vec![
             String::new(),
@@ -125,11 +106,7 @@ fn aligned(lines: &[Vec<String>]) -> String {
     for line in lines {
         let mut row = String::new();
         for (column, cell) in line.iter().enumerate() {
-            let width = lines
-                .iter()
-                .map(|line| line[column].chars().count())
-                .max()
-                .unwrap_or(0);
+            let width = lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
             row += &match column {
                 3..=5 => format!("{cell:>width$}  "),
                 _ => format!("{cell:<width$}  "),
@@ -190,10 +167,7 @@ mod tests {
     use super::*;
 
     fn row(name: &str, bound: f64, ours: f64, allocations: f64) -> Row {
-        let workload = PLAN
-            .iter()
-            .find(|workload| workload.name == name)
-            .expect("a workload");
+        let workload = PLAN.iter().find(|workload| workload.name == name).expect("a workload");
         let mut row = Row::new(workload);
         row.sides[0].instructions = Some(bound);
         row.sides[1].instructions = Some(ours);
@@ -213,10 +187,7 @@ mod tests {
     #[test]
     fn an_aim_is_missed_by_count_or_against_the_bound() {
         assert_eq!(row("W1", 125.0, 3000.0, 0.001).missed(), [] as [&str; 0]);
-        assert_eq!(
-            row("W1", 125.0, 3001.0, 1.0).missed(),
-            ["over 3000 instructions", "over 0 allocations"]
-        );
+        assert_eq!(row("W1", 125.0, 3001.0, 1.0).missed(), ["over 3000 instructions", "over 0 allocations"]);
         assert_eq!(row("call", 5.0, 5.2, 0.0).missed(), [] as [&str; 0]);
         assert_eq!(row("call", 5.0, 6.0, 0.0).missed(), ["over 5 instructions"]);
     }
@@ -224,10 +195,7 @@ mod tests {
     #[test]
     fn the_table_holds_both_sides_and_their_ratio() {
         let text = text(&[row("W6", 50.0, 200.0, 0.0)]);
-        let lines: Vec<Vec<&str>> = text
-            .lines()
-            .map(|line| line.split_whitespace().collect())
-            .collect();
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[1], ["W6", "poll", "hand-written", "-", "50", "-"]);
         assert_eq!(lines[2], ["steelmill", "-", "200", "0.00", "met"]);
         assert_eq!(lines[3], ["ratio", "-", "4.00x"]);

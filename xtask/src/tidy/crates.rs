@@ -7,11 +7,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("steelmill-core", &[], &["steelmill-sim", "steelmill-runtime"]),
     ("steelmill-sim", &["steelmill-core"], &[]),
     ("steelmill-runtime", &["steelmill-core"], &[]),
-    (
-        "demo-app",
-        &["steelmill-core", "steelmill-sim", "steelmill-runtime"],
-        &[],
-    ),
+    ("demo-app", &["steelmill-core", "steelmill-sim", "steelmill-runtime"], &[]),
     ("xtask", &[], &[]),
 ];
 
@@ -113,10 +109,7 @@ mod tests {
             folder: name.into(),
             dependencies: dependencies
                 .iter()
-                .map(|(name, dev)| Dependency {
-                    name: (*name).into(),
-                    dev: *dev,
-                })
+                .map(|(name, dev)| Dependency { name: (*name).into(), dev: *dev })
                 .collect(),
         }
     }
@@ -139,10 +132,7 @@ mod tests {
 
     #[test]
     fn the_worlds_do_not_know_each_other_even_in_tests() {
-        let crates = [
-            one("steelmill-runtime", &[("steelmill-sim", true)]),
-            one("steelmill-sim", &[]),
-        ];
+        let crates = [one("steelmill-runtime", &[("steelmill-sim", true)]), one("steelmill-sim", &[])];
         assert_eq!(
             check_crates(arrows, &crates, &[]),
             ["steelmill-runtime/Cargo.toml:1: steelmill-runtime depends on steelmill-sim"]

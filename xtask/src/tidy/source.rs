@@ -4,11 +4,8 @@ use super::tokens::{Token, find, tokens};
 use super::{Finding, Tree};
 
 /// The files that may hold `unsafe`, each with its argument beside the code. Small and few; everything else forbids it.
-const UNSAFE: &[&str] = &[
-    "steelmill-sim/src/waker.rs",
-    "steelmill-sim/src/purity.rs",
-    "steelmill-sim/benches/peers/meter.rs",
-];
+const UNSAFE: &[&str] =
+    &["steelmill-sim/src/waker.rs", "steelmill-sim/src/purity.rs", "steelmill-sim/benches/peers/meter.rs"];
 
 /// Crates without any `unsafe` say so to the compiler in their root file.
 const SAFE_ROOTS: &[&str] = &[
@@ -38,11 +35,7 @@ const WORDS: &[(&[&str], &str, &str)] = &[
         "a promise in the code is a panic in somebody's hands",
         "write it, or leave the path to it out",
     ),
-    (
-        &["dbg", "!"],
-        "left over from looking for something",
-        "remove it, or log it with tracing",
-    ),
+    (&["dbg", "!"], "left over from looking for something", "remove it, or log it with tracing"),
     (
         &["#", "[", "ignore"],
         "a test that does not run proves nothing",
@@ -171,8 +164,7 @@ pub(super) fn words(tree: &Tree) -> Vec<Finding> {
 }
 
 fn taken_apart<'a>(tree: &'a Tree) -> impl Iterator<Item = (&'a str, Vec<Token>)> {
-    tree.rust()
-        .filter_map(|(path, text)| Some((path, tokens(text).ok()?)))
+    tree.rust().filter_map(|(path, text)| Some((path, tokens(text).ok()?)))
 }
 
 #[cfg(test)]
@@ -184,29 +176,20 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_rust_is_found() {
-        assert_eq!(
-            check(readable, &[("a.rs", "fn f() {\n"), ("b.rs", "fn f() {}\n")]).len(),
-            1
-        );
+        assert_eq!(check(readable, &[("a.rs", "fn f() {\n"), ("b.rs", "fn f() {}\n")]).len(), 1);
     }
 
     #[test]
     fn every_rust_file_has_a_header() {
         let files = [("a.rs", "//! About.\n"), ("b.rs", "// Hm.\n"), ("c.md", "# No\n")];
-        assert_eq!(
-            check(headers, &files),
-            ["b.rs:1: the file does not begin with `//! `"]
-        );
+        assert_eq!(check(headers, &files), ["b.rs:1: the file does not begin with `//! `"]);
     }
 
     #[test]
     fn unsafe_is_found_outside_its_files() {
         let code = "//! Not unsafe.\nfn f() {\n    unsafe { g() }\n}\n";
         assert_eq!(
-            check(
-                unsafe_code,
-                &[("steelmill-sim/src/purity.rs", code), ("a.rs", code)]
-            ),
+            check(unsafe_code, &[("steelmill-sim/src/purity.rs", code), ("a.rs", code)]),
             ["a.rs:3: unsafe code outside the files that may hold it"]
         );
     }
@@ -217,10 +200,7 @@ mod tests {
         assert_eq!(
             check(
                 unsafe_code,
-                &[
-                    ("xtask/src/main.rs", forbids),
-                    ("steelmill-core/src/lib.rs", "//! forbid(unsafe_code)\n")
-                ]
+                &[("xtask/src/main.rs", forbids), ("steelmill-core/src/lib.rs", "//! forbid(unsafe_code)\n")]
             ),
             ["steelmill-core/src/lib.rs:1: the crate does not forbid unsafe code"]
         );
@@ -248,13 +228,7 @@ mod tests {
     fn core_holds_no_lock_of_any_kind() {
         let code = "//! A Mutex.\nuse tokio::sync::Mutex;\n";
         assert_eq!(
-            check(
-                core_locks,
-                &[
-                    ("steelmill-core/src/a.rs", code),
-                    ("steelmill-core/tests/a.rs", code)
-                ]
-            ),
+            check(core_locks, &[("steelmill-core/src/a.rs", code), ("steelmill-core/tests/a.rs", code)]),
             ["steelmill-core/src/a.rs:2: Mutex in core"]
         );
     }
@@ -262,10 +236,7 @@ mod tests {
     #[test]
     fn words_that_must_not_land_are_found_in_code_only() {
         let code = "//! todo!\nfn f() {\n    let todo = \"dbg!\";\n    todo!(\"x\")\n}\n#[test]\n#[ignore = \"slow\"]\nfn g() {}\n";
-        assert_eq!(
-            check(words, &[("a.rs", code)]),
-            ["a.rs:4: `todo!`", "a.rs:7: `#[ignore`"]
-        );
+        assert_eq!(check(words, &[("a.rs", code)]), ["a.rs:4: `todo!`", "a.rs:7: `#[ignore`"]);
         assert_eq!(check(words, &[("a.md", code)]), NONE);
     }
 }

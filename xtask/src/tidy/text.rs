@@ -28,10 +28,7 @@ const MACHINE_PATHS: &[&str] = &[
 pub(super) fn clean(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in &tree.files {
-        let blanks = text
-            .split('\n')
-            .enumerate()
-            .filter(|(_, line)| line.ends_with([' ', '\t', '\r']));
+        let blanks = text.split('\n').enumerate().filter(|(_, line)| line.ends_with([' ', '\t', '\r']));
         findings.extend(blanks.map(|(index, _)| Finding {
             path: path.clone(),
             line: index + 1,
@@ -99,10 +96,7 @@ pub(super) fn readme_commands(tree: &Tree) -> Vec<Finding> {
         (".ci/run", TEST),
     ] {
         let text = tree.files.get(path).map_or("", String::as_str);
-        if !text
-            .lines()
-            .any(|line| line.split('#').next().unwrap_or("").trim() == command)
-        {
+        if !text.lines().any(|line| line.split('#').next().unwrap_or("").trim() == command) {
             findings.push(Finding {
                 path: path.into(),
                 line: line_of(text, "cargo xtask"),
@@ -124,13 +118,7 @@ mod tests {
 
     #[test]
     fn blanks_and_missing_line_ends_are_found() {
-        let files = [
-            ("a", "x\ny \n"),
-            ("b", "x"),
-            ("c", "x\n\n"),
-            ("d", ""),
-            ("e", "x\n"),
-        ];
+        let files = [("a", "x\ny \n"), ("b", "x"), ("c", "x\n\n"), ("d", ""), ("e", "x\n")];
         assert_eq!(
             check(clean, &files),
             [
@@ -153,10 +141,7 @@ mod tests {
         let home = MACHINE_PATHS[0];
         let found = format!("cd {home}me\n");
         let fine = format!("https://example.org{home}x\n./a{home}x\n");
-        assert_eq!(
-            check(places, &[("a", &found)]),
-            [format!("a:1: a path under {home}")]
-        );
+        assert_eq!(check(places, &[("a", &found)]), [format!("a:1: a path under {home}")]);
         assert_eq!(check(places, &[("a", &fine)]), NONE);
     }
 
@@ -164,17 +149,11 @@ mod tests {
     fn readme_and_ci_say_the_same() {
         let ci = "set -e\ncargo xtask lint\ncargo xtask test\n";
         let readme = format!("```sh\n{README_CAMPAIGN}   # a cluster\n{TEST}\n```\n");
-        assert_eq!(
-            check(readme_commands, &[("README.md", &readme), (".ci/run", ci)]),
-            NONE
-        );
+        assert_eq!(check(readme_commands, &[("README.md", &readme), (".ci/run", ci)]), NONE);
         assert_eq!(
             check(
                 readme_commands,
-                &[
-                    ("README.md", "cargo xtask sim --seeds 100\ncargo xtask test\n"),
-                    (".ci/run", ci)
-                ]
+                &[("README.md", "cargo xtask sim --seeds 100\ncargo xtask test\n"), (".ci/run", ci)]
             ),
             [format!("README.md:1: no line that is `{README_CAMPAIGN}`")]
         );

@@ -30,20 +30,11 @@ fn flatten(stream: TokenStream, into: &mut Vec<Token>) {
                     Delimiter::Bracket => ("[", "]"),
                     Delimiter::None => ("", ""),
                 };
-                into.push(Token {
-                    text: open.into(),
-                    line,
-                });
+                into.push(Token { text: open.into(), line });
                 flatten(group.stream(), into);
-                into.push(Token {
-                    text: close.into(),
-                    line: group.span_close().start().line,
-                });
+                into.push(Token { text: close.into(), line: group.span_close().start().line });
             }
-            single => into.push(Token {
-                text: single.to_string(),
-                line,
-            }),
+            single => into.push(Token { text: single.to_string(), line }),
         }
     }
 }
@@ -52,12 +43,7 @@ fn flatten(stream: TokenStream, into: &mut Vec<Token>) {
 pub(super) fn find(tokens: &[Token], pattern: &[&str]) -> Vec<usize> {
     tokens
         .windows(pattern.len())
-        .filter(|window| {
-            window
-                .iter()
-                .zip(pattern)
-                .all(|(token, text)| token.text == *text)
-        })
+        .filter(|window| window.iter().zip(pattern).all(|(token, text)| token.text == *text))
         .map(|window| window[0].line)
         .collect()
 }

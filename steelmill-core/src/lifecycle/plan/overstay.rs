@@ -18,10 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 impl Plan {
     /// The start's deadline has passed.
     pub(super) fn overstay_start(&mut self) {
-        let late: Vec<_> = self
-            .ids()
-            .filter(|id| self.slots[id.index()].step == Step::Preparing)
-            .collect();
+        let late: Vec<_> = self.ids().filter(|id| self.slots[id.index()].step == Step::Preparing).collect();
         let (limit, rollback) = (self.deadlines.prepare, self.deadlines.rollback);
         self.begin_stop(rollback);
         self.await_killed(rollback, ROUNDS);
@@ -58,11 +55,7 @@ impl Plan {
     }
 
     fn await_killed(&mut self, limit: Duration, rounds: u32) {
-        self.stage = Stage::Stopping {
-            limit,
-            rounds,
-            is_killing: true,
-        };
+        self.stage = Stage::Stopping { limit, rounds, is_killing: true };
         self.act(Action::Timer(Some(PATIENCE)));
     }
 

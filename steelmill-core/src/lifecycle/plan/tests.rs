@@ -214,10 +214,7 @@ fn a_prepare_that_succeeds_while_rolling_back_is_stopped() {
     let mut plan = plan(&[&[], &[]]);
     plan.start();
     fail(&mut plan, 0, Phase::Prepare);
-    check(
-        &mut plan,
-        "timer 30s, prepare 0, prepare 1, tell 0, timer 5s, tell 1, tasks 0",
-    );
+    check(&mut plan, "timer 30s, prepare 0, prepare 1, tell 0, timer 5s, tell 1, tasks 0");
     done(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "tell 1, stop 1");
 }
@@ -229,10 +226,7 @@ fn a_late_prepare_is_killed_and_the_rollback_has_its_own_time() {
     done(&mut plan, 0, Phase::Prepare);
     plan.actions();
     plan.timer_rang();
-    check(
-        &mut plan,
-        "timer 5s, tell 1, timer 100ms, overstayed 1 prepare 30s, kill 1",
-    );
+    check(&mut plan, "timer 5s, tell 1, timer 100ms, overstayed 1 prepare 30s, kill 1");
     cut(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "tasks 1");
     plan.tasks_ended(SlotId(1));
@@ -394,16 +388,7 @@ fn a_child_waits_until_what_it_shares_is_prepared_but_not_for_its_maker() {
 fn a_child_that_left_leaves_nothing() {
     let mut plan = running(&[&[]]);
     for id in 0..1_000 {
-        child(
-            &mut plan,
-            id,
-            &[0],
-            if id % 2 == 0 {
-                Maker::Handle
-            } else {
-                Maker::Descendant
-            },
-        );
+        child(&mut plan, id, &[0], if id % 2 == 0 { Maker::Handle } else { Maker::Descendant });
     }
     for id in 0..1_000 {
         plan.child_left(ChildId(id));
@@ -452,21 +437,11 @@ fn random_lives_end_in_order() {
     for seed in 0..3_000 {
         let mut random = Random(seed);
         let count = 1 + random.below(7) as u32;
-        let needs: Vec<Vec<SlotId>> = (0..count)
-            .map(|id| (0..id).filter(|_| random.below(3) == 0).map(SlotId).collect())
-            .collect();
+        let needs: Vec<Vec<SlotId>> =
+            (0..count).map(|id| (0..id).filter(|_| random.below(3) == 0).map(SlotId).collect()).collect();
         let mut plan = Plan::new(Deadlines::default());
-        needs
-            .iter()
-            .for_each(|needs| plan.add(random.below(6) > 0, needs.clone()));
-        Life {
-            plan,
-            needs,
-            pending: Vec::new(),
-            next_child: 0,
-            timer: false,
-        }
-        .live(&mut random);
+        needs.iter().for_each(|needs| plan.add(random.below(6) > 0, needs.clone()));
+        Life { plan, needs, pending: Vec::new(), next_child: 0, timer: false }.live(&mut random);
     }
 }
 
@@ -522,9 +497,7 @@ impl Life {
                         if phase == Phase::Prepare {
                             let needs = &self.needs[id.index()];
                             assert!(
-                                needs
-                                    .iter()
-                                    .all(|need| self.plan.slots[need.index()].step == Step::Ready)
+                                needs.iter().all(|need| self.plan.slots[need.index()].step == Step::Ready)
                             );
                         }
                         if phase == Phase::Stop {
@@ -540,10 +513,7 @@ impl Life {
                     Action::Tell(id) => {
                         let is_ended = |id: usize| self.plan.slots[id].step == Step::Ended;
                         let mut needed_by = (0..self.needs.len()).filter(|by| self.needs[*by].contains(&id));
-                        assert!(
-                            needed_by.all(is_ended),
-                            "{id:?} is told after those who need it have ended"
-                        );
+                        assert!(needed_by.all(is_ended), "{id:?} is told after those who need it have ended");
                     }
                     Action::CloseTasks(id) => self.pending.push(Pending::Tasks(id)),
                     Action::TellChild(id) => self.pending.push(Pending::Child(id)),
@@ -573,9 +543,7 @@ impl Life {
     }
 
     fn answer(&mut self, random: &mut Random) {
-        let pending = self
-            .pending
-            .swap_remove(random.below(self.pending.len() as u64) as usize);
+        let pending = self.pending.swap_remove(random.below(self.pending.len() as u64) as usize);
         match pending {
             Pending::Phase(id, phase) => {
                 let end = match random.below(12) {
