@@ -1,0 +1,162 @@
+//! How a connection ends: closed, reset, given up, or gone with its machine.
+
+use super::{ACCEPTOR, CONNECTOR, ConnectionId, Farewell, Listener, ListenerId, Side, State};
+use crate::hosts::Power;
+use crate::net::{Event, Owner};
+use crate::run::Run;
+
+/// Endings.
+impl Run {
+    /// One handle fewer; the last one closes the end.
+    pub(crate) fn tcp_release(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let end = connection.end(side);
+        end.handles = end.handles.saturating_sub(1);
+        if end.handles == 0 && end.state != State::Closed {
+            self.tcp_let_go(id, side, Farewell::Close);
+        }
+    }
+
+    pub(crate) fn tcp_let_go(&mut self, id: ConnectionId, side: Side, farewell: Farewell) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let is_unread = connection.into(side).readable() > 0;
+        let end = connection.end(side);
+        match (end.state, farewell) {
+            (State::Open, Farewell::Reset) => self.send_reset(id, side),
+            (State::Open, Farewell::Close) if is_unread || end.options.zero_linger => {
+                self.send_reset(id, side)
+            }
+            (State::Open, Farewell::Close) => {
+                connection.out(side).finish();
+                self.transmit(id, side);
+            }
+            (State::SynReceived, _) => {
+                self.leave_handshake(id);
+                if farewell != Farewell::Silent {
+                    self.send_reset(id, side);
+                }
+            }
+            _ => {}
+        }
+        self.close_end(id, side);
+    }
+
+    /// `side` tells the other that there is no such connection.
+    pub(super) fn send_reset(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (from, to) = connection.way(side);
+        let not_before = connection.out(side).not_before();
+        if self.net.links.is_open(from, to) {
+            let at = self.now + self.latency(from, to);
+            self.schedule(at.max(not_before), Event::Reset(id, 1 - side));
+        }
+    }
+
+    pub(crate) fn reset_arrives(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (machine, _) = connection.way(side);
+        if self.hosts[machine].power == Power::Off {
+            return;
+        }
+        // As Linux's tcp_reset(): where the peer had finished before, it is a broken pipe.
+        let is_half_closed = connection.into(side).is_ended() && !connection.out(side).is_finished();
+        match connection.end(side).state {
+            State::SynSent => self.break_end(id, side, libc::ECONNREFUSED),
+            State::Open if is_half_closed => self.break_end(id, side, libc::EPIPE),
+            State::Open => self.break_end(id, side, libc::ECONNRESET),
+            State::SynReceived => self.forget_unaccepted(id),
+            State::Unborn | State::Broken | State::Closed => {}
+        }
+    }
+
+    /// An end can be used no more; its owner has still to learn why. What had arrived can still be read.
+    pub(super) fn break_end(&mut self, id: ConnectionId, side: Side, code: i32) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        connection.end(side).state = State::Broken;
+        connection.end(side).error = Some(code);
+        connection.into(side).lose_flights();
+        connection.out(side).stalled_since = None;
+        self.wake_end(id, side);
+    }
+
+    pub(super) fn close_end(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let end = connection.end(side);
+        end.state = State::Closed;
+        end.error = None;
+        let (readers, writers) = (std::mem::take(&mut end.readers), std::mem::take(&mut end.writers));
+        let is_over = connection.ends.iter().all(|end| matches!(end.state, State::Closed | State::Unborn));
+        self.discard_all(readers);
+        self.discard_all(writers);
+        if is_over {
+            self.tcp_forget(id);
+        }
+    }
+
+    /// Both ends are gone: the place and the port are free again.
+    pub(super) fn tcp_forget(&mut self, id: ConnectionId) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (machine, local) = (connection.end(CONNECTOR).machine, connection.end(CONNECTOR).local);
+        connection.generation = connection.generation.wrapping_add(1);
+        connection.in_use = false;
+        connection.pipes = Default::default();
+        self.net.tcp.free.push(id.index);
+        self.net.tcp_ports.release(machine, local, Owner::Connection(id.index));
+    }
+
+    /// A machine's process has ended: its kernel closes what it held. Or its power is gone, and nothing is said.
+    pub(crate) fn tcp_machine_gone(&mut self, machine: u32, farewell: Farewell) {
+        for index in 0..self.net.tcp.listeners.len() {
+            let Listener { in_use, machine: on, generation, .. } = self.net.tcp.listeners[index];
+            if in_use && on == machine {
+                let id = ListenerId { index: index as u32, generation };
+                self.tcp_unlisten(id, farewell != Farewell::Silent);
+            }
+        }
+        for id in self.net.tcp.ids() {
+            for side in [CONNECTOR, ACCEPTOR] {
+                let Some(connection) = self.net.tcp.get(id) else {
+                    break;
+                };
+                let end = connection.end(side);
+                if end.machine == machine && !matches!(end.state, State::Unborn | State::Closed) {
+                    self.tcp_let_go(id, side, farewell);
+                }
+            }
+        }
+    }
+
+    pub(super) fn wake_end(&mut self, id: ConnectionId, side: Side) {
+        self.wake_readers(id, side);
+        self.wake_writers(id, side);
+    }
+
+    #[inline]
+    pub(super) fn wake_readers(&mut self, id: ConnectionId, side: Side) {
+        if let Some(connection) = self.net.tcp.get(id) {
+            let readers = connection.end(side).readers.take();
+            self.wake_all(readers);
+        }
+    }
+
+    pub(super) fn wake_writers(&mut self, id: ConnectionId, side: Side) {
+        if let Some(connection) = self.net.tcp.get(id) {
+            let writers = connection.end(side).writers.take();
+            self.wake_all(writers);
+        }
+    }
+}
