@@ -329,3 +329,23 @@ fn a_handle_used_outside_of_its_run_says_so() {
     let panic = std::panic::catch_unwind(|| clock.now()).expect_err("the run has ended");
     assert!(steelmill_core::panic_message(panic.as_ref()).contains("used outside of it"));
 }
+
+#[test]
+fn a_wake_from_another_thread_arrives_and_marks_the_run() {
+    let scenario = |sim: Sim| async move {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let waits = sim.spawn("waits", receive);
+        sim.clock().sleep(Duration::from_millis(1)).await; // now it waits
+        let thread = std::thread::spawn(move || send.send(7).expect("somebody waits"));
+        while !waits.is_finished() {
+            sim.clock().sleep(Duration::from_millis(1)).await;
+        }
+        thread.join().expect("it sends");
+        anyhow::ensure!(waits.await?? == 7);
+        Ok(())
+    };
+    let summary = Campaign::new(scenario).seeds(1).run();
+    assert!(summary.passed(), "{:?}", summary.failed);
+    assert_eq!(summary.impure, 1);
+    assert!(summary.to_string().contains("may not repeat"), "{summary}");
+}
