@@ -31,11 +31,12 @@ pub mod udp;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::{Clock, Network, TcpListener, World};
+use crate::{Clock, Network, TcpListener, TcpStream, World};
 
 type Listener<W> = <<W as World>::Network as Network>::TcpListener;
 type Stream<W> = <<W as World>::Network as Network>::TcpStream;
@@ -65,6 +66,22 @@ async fn connection<W: World>(world: &W) -> (Stream<W>, Stream<W>) {
 /// Whether `future` is still waiting after `A_WHILE`.
 async fn waits<W: World, F: Future + Send>(world: &W, future: F) -> bool {
     world.clock().timeout(A_WHILE, future).await.is_err()
+}
+
+/// A wait for something to read, where there is nothing. It may speak too soon, even after a first read that found
+/// nothing, as word of a new socket takes a while; but reads that find nothing bring it to wait.
+async fn readable_that_waits<'a, W: World, S: TcpStream>(
+    world: &W,
+    stream: &'a S,
+) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + 'a>> {
+    for _ in 0..10 {
+        assert_eq!(error_kind(stream.try_read(&mut [0])), io::ErrorKind::WouldBlock);
+        let mut readable: Pin<Box<dyn Future<Output = _> + Send + 'a>> = Box::pin(stream.readable());
+        if waits(world, &mut readable).await {
+            return readable;
+        }
+    }
+    panic!("it never waits");
 }
 
 /// The kind of the error there must be.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{connection, error_kind, waits};
+use super::{connection, error_kind, readable_that_waits, waits};
 use crate::{Clock, Spawn, Task, TcpStream, World};
 
 pub async fn a_dropped_stream_ends_the_peers_reading<W: World>(world: W) {
@@ -95,7 +95,7 @@ pub async fn writing_to_a_closed_peer_fails_in_the_end<W: World>(world: W) {
 pub async fn closing_with_unread_data_resets_the_peer<W: World>(world: W) {
     let (mut client, server) = connection(&world).await;
     client.write_all(b"never read").await.unwrap();
-    server.readable().await.unwrap();
+    server.peek(&mut [0]).await.unwrap();
     drop(server);
     assert_eq!(error_kind(client.read(&mut [0]).await), ErrorKind::ConnectionReset);
 }
@@ -110,7 +110,7 @@ pub async fn zero_linger_resets_the_peer<W: World>(world: W) {
 pub async fn what_came_before_a_reset_can_be_read<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
     client.write_all(b"last words").await.unwrap();
-    server.readable().await.unwrap();
+    server.peek(&mut [0]).await.unwrap();
     client.set_zero_linger().unwrap();
     drop(client);
     server.read_exact(&mut [0; 10]).await.unwrap();
@@ -163,9 +163,7 @@ pub async fn a_waiting_write_is_woken_by_a_reset<W: World>(world: W) {
 
 pub async fn readable_is_woken_by_the_end<W: World>(world: W) {
     let (client, server) = connection(&world).await;
-    assert_eq!(error_kind(server.try_read(&mut [0])), ErrorKind::WouldBlock);
-    let mut readable = Box::pin(server.readable());
-    assert!(waits(&world, &mut readable).await);
+    let readable = readable_that_waits(&world, &server).await;
     drop(client);
     readable.await.unwrap();
     assert_eq!(server.try_read(&mut [0]).unwrap(), 0);
