@@ -3,6 +3,7 @@
 //! What is wrong with the words themselves is found here and exits with 2; what is wrong with the daemons they ask for is
 //! found by the factory and exits with 1.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ const TTL_MAX: Duration = Duration::from_secs(60);
 #[command(version, after_help = EXAMPLES)]
 struct Args {
     /// The daemons to run in this process, separated by commas (see --list).
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = daemon, required_unless_present = "list")]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = daemon, required_unless_present_any = ["list", "graph"])]
     daemons: Vec<String>,
 
     /// Where a daemon listens. A store or lease beside a gateway listens only if this is given.
@@ -60,7 +61,7 @@ struct Args {
     lease_ttl: Duration,
 
     /// How many clients a gateway takes at a time.
-    #[arg(long, value_name = "COUNT", default_value_t = ClientLimits::default().connections)]
+    #[arg(long, value_name = "COUNT", default_value_t = ClientLimits::default().connections, value_parser = count)]
     max_clients: usize,
 
     /// How the log is written.
@@ -71,7 +72,7 @@ struct Args {
     #[arg(long)]
     list: bool,
 
-    /// Prints what the daemons are built from, and exits.
+    /// Prints what the daemons are built from, all of them unless some are named, and exits.
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "dot")]
     graph: Option<Drawing>,
 }
@@ -90,20 +91,18 @@ enum Drawing {
 
 /// What `main` does in the runtime world.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let mut args = Args::parse();
     if args.list {
-        for (name, about) in DAEMONS {
-            println!("{name:8} {about}");
-        }
-        return ExitCode::SUCCESS;
+        let lines = DAEMONS.map(|(name, about)| format!("{name:8} {about}\n"));
+        return print(&lines.concat());
+    }
+    if args.graph.is_some() && args.daemons.is_empty() {
+        args.daemons = DAEMONS.map(|(name, _)| name.to_owned()).into();
     }
     let settings = args.settings();
     if let Some(drawing) = args.graph {
         return match draw(drawing, settings) {
-            Ok(text) => {
-                print!("{text}");
-                ExitCode::SUCCESS
-            }
+            Ok(text) => print(&text),
             Err(error) => {
                 eprintln!("error: {error:#}");
                 ExitCode::FAILURE
@@ -116,6 +115,18 @@ pub fn main() -> ExitCode {
     };
     let options = Options { name: NAME.to_owned(), log, ..Options::default() };
     runtime::run(options, |factory| assemble(factory, settings))
+}
+
+/// Writes to standard output. A reader that has gone away has seen what it wanted.
+fn print(text: &str) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot write to standard output: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// Puts the daemons together without starting them.
@@ -135,7 +146,22 @@ impl Args {
                 usage(&format!("--listen {name}={address}, but {name} is not among --daemons"));
             }
         }
+        for (flag, places) in [("--listen", &self.listen), ("--connect", &self.connect)] {
+            for (at, (name, _)) in places.iter().enumerate() {
+                if places[..at].iter().any(|(other, _)| other == name) {
+                    usage(&format!("{flag} says twice where {name} is"));
+                }
+            }
+        }
         for (name, address) in &self.connect {
+            if !self.daemons.iter().any(|daemon| daemon == crate::gateway::NAME) {
+                usage(&format!(
+                    "--connect {name}={address}, but only a gateway connects, and none is among --daemons"
+                ));
+            }
+            if address.ends_with(":0") {
+                usage(&format!("--connect {name}={address}: nobody can be found at port 0"));
+            }
             if name == crate::gateway::NAME {
                 usage(&format!(
                     "--connect {name}={address}: nothing here connects to a gateway, Redis clients do"
@@ -173,8 +199,15 @@ fn place(text: &str) -> Result<(String, String), String> {
     if host.is_empty() {
         return Err(format!("there is no host before the port; {example}"));
     }
+    if host.contains(':') && !host.starts_with('[') {
+        return Err(format!("{host:?} is no host (an IPv6 address stands in brackets); {example}"));
+    }
     port.parse::<u16>().map_err(|_| format!("{port:?} is not a port (0 to 65535); {example}"))?;
     Ok((daemon(name)?, address.to_owned()))
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "a number of clients, at least 1".to_owned())
 }
 
 fn time(text: &str) -> Result<Duration, String> {

@@ -46,7 +46,7 @@ const PROGRESS: u64 = 10;
 
 /// Runs a simulated cluster over many seeds, and checks that no client is ever told anything wrong.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask sim", version)]
+#[command(name = "cargo xtask sim", bin_name = "cargo xtask sim", version)]
 struct CommandLine {
     #[command(flatten)]
     campaign: cli::Args,

@@ -188,23 +188,41 @@ impl<S: Service> Remote<S> {
     async fn run(&self, scope: &Scope) {
         let mut jobs = self.jobs.lock().await;
         let mut pause = PAUSE_MIN;
+        let mut told = String::new();
         let forever = async {
             loop {
                 match self.connect(&mut jobs).await {
                     Ok(stream) => {
                         tracing::info!("connected to the {} at {}", S::NAME, self.address);
-                        pause = PAUSE_MIN;
+                        told.clear();
+                        let begun = self.clock.now();
                         self.connected.store(true, Ordering::Relaxed);
                         let why = self.converse(stream, &mut jobs).await;
                         self.connected.store(false, Ordering::Relaxed);
                         tracing::warn!("lost the {} at {}: {why}", S::NAME, self.address);
+                        // Whoever hangs up at once, as something that is no such service does, is not asked at once.
+                        if self.clock.now() - begun >= PAUSE_MAX {
+                            pause = PAUSE_MIN;
+                            continue;
+                        }
                     }
                     Err(why) => {
-                        tracing::debug!("cannot connect to the {} at {}: {why}", S::NAME, self.address);
-                        self.refuse_until(&mut jobs, self.clock.sleep(pause)).await;
-                        pause = (pause * 2).min(PAUSE_MAX);
+                        let why = why.to_string();
+                        // Each reason once: the next attempts are many.
+                        if told == why {
+                            tracing::debug!("cannot connect to the {} at {}: {why}", S::NAME, self.address);
+                        } else {
+                            tracing::warn!(
+                                "cannot connect to the {} at {}, and goes on trying: {why}",
+                                S::NAME,
+                                self.address
+                            );
+                            told = why;
+                        }
                     }
                 }
+                self.refuse_until(&mut jobs, self.clock.sleep(pause)).await;
+                pause = (pause * 2).min(PAUSE_MAX);
             }
         };
         let _: Option<()> = scope.until_stopping(forever).await;

@@ -139,16 +139,23 @@ where
     }
 
     /// Runs the seeds.
+    ///
+    /// # Panics
+    /// When there are none to run.
     pub fn run(&self) -> Summary {
         self.run_with(|_| ())
     }
 
-    /// Runs the seeds and calls `watch` after each, with what is known so far.
+    /// Runs the seeds and calls `watch` after each, with what is known so far: a red one is the last of `failed`.
+    ///
+    /// # Panics
+    /// When there are none to run.
     #[expect(
         clippy::disallowed_methods,
         reason = "a campaign's speed is measured in real time, outside of any run"
     )]
     pub fn run_with(&self, mut watch: impl FnMut(&Summary)) -> Summary {
+        assert!(self.seeds > 0, "a campaign of no seeds would show nothing");
         let begun = Instant::now();
         let jobs =
             self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
@@ -329,7 +336,13 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failed = self.failed.len() as u64;
-        writeln!(f, "{}: {} seeds, {} passed, {failed} failed", self.name, self.seeds, self.seeds - failed)?;
+        writeln!(
+            f,
+            "{}: {} seed(s), {} passed, {failed} failed",
+            self.name,
+            self.seeds,
+            self.seeds - failed
+        )?;
         if self.seeds < self.asked {
             writeln!(f, "  stopped early: {} of {} seeds did not run", self.asked - self.seeds, self.asked)?;
         }

@@ -35,7 +35,7 @@ pub struct Args {
     pub jobs: Option<u16>,
 
     /// How many virtual seconds a seed may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIME_LIMIT, value_parser = clap::value_parser!(u64).range(1..))]
     pub time_limit: u64,
 
     /// Which of the ready tasks runs next
@@ -60,15 +60,22 @@ pub enum ScheduleArg {
     Fifo,
 }
 
+const TIME_LIMIT: u64 = 3600;
+
 impl Args {
     /// What to type to run one seed again. `program` is what the person typed, with those of its own flags that matter.
     fn replay(&self, program: &str, seed: Seed) -> String {
         let schedule = if self.schedule == ScheduleArg::Fifo { " --schedule fifo" } else { "" };
-        format!("{program}{schedule} --seed {seed}")
+        let limit = match self.time_limit {
+            TIME_LIMIT => String::new(),
+            limit => format!(" --time-limit {limit}"),
+        };
+        format!("{program}{schedule}{limit} --seed {seed}")
     }
 }
 
-/// Runs a campaign as a program does: progress and red seeds on standard error, the summary on standard output.
+/// Runs a campaign as a program does: progress and red seeds on standard error, each as soon as it is found, and the
+/// summary on standard output.
 ///
 /// `program` is what a person types to run it, with every flag of the program's own that matters: the last line of a
 /// red seed is that and `--seed`.
@@ -99,19 +106,38 @@ where
         campaign = campaign.jobs(usize::from(jobs));
     }
     let bar = progress_bar(seeds);
+    let mut told = 0;
     let summary = campaign.run_with(|summary| {
+        // A red seed is told at once, so that a campaign that is interrupted has not found it in vain.
+        for failed in &summary.failed[told..] {
+            let replay = args.replay(program, failed.seed);
+            bar.suspend(|| {
+                // Nobody may be listening any more.
+                let _ = writeln!(io::stderr(), "{}\n{replay}\n", failed_text(failed));
+            });
+        }
+        told = summary.failed.len();
         bar.set_position(summary.seeds);
         bar.set_message(format!(
-            "{:.0} seeds/s, {:.0} simulated s, {} failed",
+            "{:.0} seeds/s, {:.0} simulated s, {told} failed",
             summary.seeds_per_minute() / 60.0,
             summary.simulated.as_secs_f64(),
-            summary.failed.len(),
         ));
     });
     bar.finish_and_clear();
-    // A reader that has gone away is no reason to fail.
-    let _ = print(args, program, &summary);
-    if summary.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let written = match args.json {
+        true => writeln!(io::stdout(), "{}", json(args, program, &summary)),
+        false => writeln!(io::stdout(), "{summary}"),
+    };
+    match written {
+        // A reader that has gone away has seen what it wanted.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("cannot write the summary: {error}");
+            ExitCode::FAILURE
+        }
+        _ if summary.passed() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn progress_bar(seeds: u64) -> ProgressBar {
@@ -121,21 +147,6 @@ fn progress_bar(seeds: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {msg}, {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(Some(seeds), ProgressDrawTarget::stderr_with_hz(10)).with_style(style)
-}
-
-fn print(args: &Args, program: &str, summary: &Summary) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", json(args, program, summary))?;
-    } else {
-        writeln!(out, "{summary}")?;
-    }
-    out.flush()?;
-    let mut red = io::stderr().lock();
-    for failed in &summary.failed {
-        writeln!(red, "\n{}\n{}", failed_text(failed), args.replay(program, failed.seed))?;
-    }
-    Ok(())
 }
 
 fn json(args: &Args, program: &str, summary: &Summary) -> serde_json::Value {
