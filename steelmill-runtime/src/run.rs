@@ -45,8 +45,8 @@ impl Default for Options {
 /// - a daemon that fails: the others are stopped, and 1.
 ///
 /// What went wrong is told on stderr, whatever the log filter; so is what keeps the daemons from being assembled or
-/// started, which also gives 1. A second SIGINT or SIGTERM ends the process at once, with 130 or 143; it works however
-/// busy or stuck the daemons are.
+/// started, which also gives 1. A second SIGINT or SIGTERM, a tenth of a second after the first or later, ends the
+/// process at once, with 130 or 143; it works however busy or stuck the daemons are.
 ///
 /// The daemons run on tokio's multi-threaded runtime, which `setup` may use too. When they have ended the process waits
 /// for nothing else, not for a blocking thread either.

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks for a graceful stop, the second ends the process at once.
+//! SIGINT and SIGTERM: the first asks for a graceful stop, a second ends the process at once.
 //!
 //! The second is for when something hangs, so nothing that can hang stands in its way: signals have a thread and a tokio
 //! runtime of their own, which no daemon can keep busy, and that thread never logs, so that a blocked stderr cannot hold
@@ -8,9 +8,14 @@ use std::fmt;
 use std::process;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use steelmill_core::{Daemon, Factory, Result, Scope};
 use tokio::sync::watch;
+
+/// Signals within this time of the first are the same wish: `timeout(1)` and shells send one to a process and one to its
+/// group, and no person presses Ctrl-C twice as fast.
+const BURST: Duration = Duration::from_millis(100);
 
 /// Asks its factory to stop when the first signal comes, be it still preparing or running.
 #[derive(Debug)]
@@ -39,8 +44,12 @@ impl Daemon for Signals {
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let mut signal = source.next().await;
+                let first_at = Instant::now();
                 if sender.send(Some(signal)).is_ok() {
                     signal = source.next().await;
+                    while first_at.elapsed() < BURST {
+                        signal = source.next().await;
+                    }
                 }
                 // Asked for the second time; or for the first, when the factory has ended and something else hangs.
                 process::exit(signal.exit_code())

@@ -39,10 +39,24 @@ fn the_second_signal_ends_the_process_at_once() {
         service.wait_for("ready");
         service.signal("INT");
         service.wait_for("SIGINT: stopping");
+        thread::sleep(Duration::from_millis(300)); // not the same wish any more
         service.signal(signal);
         let (ended, told) = service.end();
         assert_eq!(ended, Some(code), "{told}");
     }
+}
+
+/// As `timeout(1)` sends them: to the process and to its group.
+#[test]
+fn a_burst_of_signals_is_one_wish() {
+    let mut service = Service::start("slow to stop");
+    service.wait_for("ready");
+    let id = service.child.id().to_string();
+    let burst = format!("kill -s TERM {id}; kill -s TERM {id}; kill -s INT {id}");
+    assert!(Command::new("sh").args(["-c", &burst]).status().unwrap().success());
+    let (code, told) = service.end();
+    assert_eq!(code, Some(1), "its stop was waited for, up to its deadline: {told}");
+    assert!(told.contains("test: 1 failure\n"), "{told}");
 }
 
 #[test]
