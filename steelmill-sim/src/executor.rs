@@ -424,9 +424,10 @@ impl Tasks {
         self.slots.get_mut(key.index()).filter(|slot| slot.key == key)
     }
 
+    /// Makes a task ready; whether there is one of that name, which one that has ended or is another run's is not.
     #[inline]
-    pub(crate) fn wake(&mut self, key: TaskKey) {
-        let Some(slot) = self.slot(key) else { return };
+    pub(crate) fn wake(&mut self, key: TaskKey) -> bool {
+        let Some(slot) = self.slot(key) else { return false };
         match slot.state {
             State::Idle => {
                 slot.state = State::Ready;
@@ -435,6 +436,7 @@ impl Tasks {
             State::Running => slot.state = State::RunningWoken,
             _ => {}
         }
+        true
     }
 
     /// Gives a place back once its task has ended and nobody holds its handle.

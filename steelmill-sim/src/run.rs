@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -77,8 +77,18 @@ thread_local! {
 }
 
 /// Wakes from threads that do not hold the run.
-static FOREIGN: Mutex<Vec<TaskKey>> = Mutex::new(Vec::new());
+static FOREIGN: Mutex<Foreign> = Mutex::new(Foreign { runs: Vec::new(), wakes: Vec::new() });
 static FOREIGN_WAITING: AtomicBool = AtomicBool::new(false);
+
+struct Foreign {
+    /// The runs there are now: a wake for one that has ended is for nobody, and leaves nothing.
+    runs: Vec<RunId>,
+    wakes: Vec<TaskKey>,
+}
+
+fn foreign() -> MutexGuard<'static, Foreign> {
+    FOREIGN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
 /// 2026-01-01T00:00:00Z: the wall clock at the beginning of every run.
 const WALL_BASE: Duration = Duration::from_secs(1_767_225_600);
@@ -100,6 +110,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
     for (index, rekey) in settings.rekeys.iter().enumerate() {
         timers.schedule(nanos(rekey.at), Event::Rekey(index));
     }
+    foreign().runs.push(id);
     RUN.set(ManuallyDrop::new(Some(Box::new(Run {
         id,
         time_limit: nanos(settings.time_limit),
@@ -135,6 +146,10 @@ pub(crate) fn end(id: RunId) -> Box<Run> {
     let run = RUN.with_borrow_mut(|run| run.take()).expect("the run that ends is on this thread");
     assert_eq!(run.id, id, "a run ends on the thread it began on");
     SIMULATING.set(false);
+    let mut foreign = foreign();
+    foreign.runs.retain(|other| *other != id);
+    foreign.wakes.retain(|key| !key.is_run(id));
+    FOREIGN_WAITING.store(!foreign.wakes.is_empty(), Ordering::Release);
     run
 }
 
@@ -201,18 +216,25 @@ pub(crate) fn with_current<R>(look: impl FnOnce(&mut Run) -> R) -> Option<R> {
 #[inline]
 pub(crate) fn wake(key: TaskKey) {
     let is_here = RUN.with(|cell| match cell.try_borrow_mut() {
-        Ok(mut slot) => slot.as_mut().map(|run| run.tasks.wake(key)).is_some(),
+        Ok(mut slot) => slot.as_mut().is_some_and(|run| run.tasks.wake(key)),
         Err(_) => false,
     });
     if !is_here {
-        wake_from_another_thread(key);
+        wake_elsewhere(key);
     }
 }
 
+/// No task of this thread's run has that key: it has ended, or it is another run's.
 #[cold]
-fn wake_from_another_thread(key: TaskKey) {
-    FOREIGN.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(key);
-    FOREIGN_WAITING.store(true, Ordering::Release);
+fn wake_elsewhere(key: TaskKey) {
+    if with_current(|run| key.is_run(run.id)) == Some(true) {
+        return;
+    }
+    let mut foreign = foreign();
+    if foreign.runs.iter().any(|run| key.is_run(*run)) {
+        foreign.wakes.push(key);
+        FOREIGN_WAITING.store(true, Ordering::Release);
+    }
 }
 
 /// Virtual nanoseconds of a duration; the far future where it does not fit.
@@ -230,7 +252,9 @@ impl Run {
     #[inline]
     pub(crate) fn wake(&mut self, waiter: Waiter) {
         match waiter {
-            Waiter::Task(key) => self.tasks.wake(key),
+            Waiter::Task(key) => {
+                self.tasks.wake(key);
+            }
             Waiter::Foreign(waker) => self.later.push(Later::Wake(waker)),
         }
     }
@@ -320,17 +344,17 @@ impl Run {
         if !FOREIGN_WAITING.load(Ordering::Acquire) {
             return false;
         }
-        let mut inbox = FOREIGN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let before = inbox.len();
-        inbox.retain(|key| {
+        let mut foreign = foreign();
+        let before = foreign.wakes.len();
+        foreign.wakes.retain(|key| {
             let ours = key.is_run(self.id);
             if ours {
                 self.tasks.wake(*key);
             }
             !ours
         });
-        let found = inbox.len() < before;
-        FOREIGN_WAITING.store(!inbox.is_empty(), Ordering::Release);
+        let found = foreign.wakes.len() < before;
+        FOREIGN_WAITING.store(!foreign.wakes.is_empty(), Ordering::Release);
         self.impure |= found;
         found
     }
@@ -340,5 +364,32 @@ impl Run {
         if self.over.is_none() {
             self.over = Some(Some(cause));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::{Arc, Mutex};
+    use std::task::Poll;
+
+    use crate::waker::Waiter;
+    use crate::{Seed, check};
+
+    #[test]
+    fn a_wake_for_a_run_that_has_ended_leaves_nothing() {
+        let kept = Arc::new(Mutex::new(None));
+        let given = kept.clone();
+        check(Seed(1), move |_| {
+            let given = given.clone();
+            poll_fn(move |context| {
+                *given.lock().expect("not poisoned") = Some(context.waker().clone());
+                Poll::Ready(Ok(()))
+            })
+        });
+        let waker = kept.lock().expect("not poisoned").take().expect("the scenario gave its waker");
+        let Waiter::Task(ended) = Waiter::of(&waker) else { panic!("it is a waker of the sim") };
+        waker.wake();
+        assert!(!super::foreign().wakes.contains(&ended));
     }
 }

@@ -349,3 +349,33 @@ fn a_wake_from_another_thread_arrives_and_marks_the_run() {
     assert_eq!(summary.impure, 1);
     assert!(summary.to_string().contains("may not repeat"), "{summary}");
 }
+
+/// Two runs at once that share a channel: not repeatable, and owned up to, but the wake is not lost.
+#[test]
+fn a_wake_from_another_run_arrives() {
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let (send, receive) = (Mutex::new(Some(send)), Mutex::new(Some(receive)));
+    let summary = Campaign::new(|sim: Sim| {
+        let send = (sim.seed() == Seed(2)).then(|| send.lock().expect("not poisoned").take()).flatten();
+        let receive = (sim.seed() == Seed(1)).then(|| receive.lock().expect("not poisoned").take()).flatten();
+        async move {
+            if let Some(send) = send {
+                std::thread::sleep(Duration::from_millis(100)); // so that the other run waits by now
+                send.send(7).expect("somebody waits");
+            }
+            if let Some(receive) = receive {
+                let waits = sim.spawn("waits", receive);
+                while !waits.is_finished() {
+                    sim.clock().sleep(Duration::from_millis(1)).await;
+                }
+                anyhow::ensure!(waits.await?? == 7);
+            }
+            Ok(())
+        }
+    })
+    .seeds(2)
+    .jobs(2)
+    .run();
+    assert!(summary.passed(), "{:?}", summary.failed);
+    assert_eq!(summary.impure, 1);
+}
