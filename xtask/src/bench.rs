@@ -2,7 +2,7 @@
 //!
 //! Every figure comes as a pair measured in the same run, round by round in turn, so that a busy machine slows both
 //! sides. Wall time still varies; instructions and allocations per operation repeat, so those two have aims, and a
-//! missed aim makes the run red. The two columns of the simulator are left in `<target>/bench/` and keep a fixed
+//! missed aim makes the run red. Only what moves bytes in bulk is held against its bound's time as well. The two columns of the simulator are left in `<target>/bench/` and keep a fixed
 //! command line and output, so that they can stand beside other simulators.
 
 mod measure; // one program, run and counted
@@ -22,7 +22,7 @@ use table::Row;
 /// What to measure.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Workloads to measure, such as W1; all when none is named
+    /// Workloads to measure, such as W1, or W2 for W2-10, W2-100 and W2-1000; all when none is named
     workloads: Vec<String>,
     /// Prints the figures as JSON
     #[arg(long)]
@@ -45,6 +45,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         eprintln!("{}: {}", workload.name, workload.title);
         rows.push(measure_row(&programs, workload, options.rounds, counting)?);
     }
+    hold_beside(&mut rows);
     if options.json {
         println!("{}", table::json(&rows));
     } else {
@@ -54,18 +55,30 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Workload>> {
+    let is_meant = |workload: &Workload, name: &str| {
+        let (family, _) = workload.name.split_once('-').unwrap_or((workload.name, ""));
+        name.eq_ignore_ascii_case(workload.name) || name.eq_ignore_ascii_case(family)
+    };
     for name in names {
-        if !PLAN.iter().any(|workload| workload.name.eq_ignore_ascii_case(name)) {
+        if !PLAN.iter().any(|workload| is_meant(workload, name)) {
             let known: Vec<&str> = PLAN.iter().map(|workload| workload.name).collect();
             bail!("there is no workload {name}; there are {}", known.join(", "));
         }
     }
-    Ok(PLAN
-        .iter()
-        .filter(|workload| {
-            names.is_empty() || names.iter().any(|name| workload.name.eq_ignore_ascii_case(name))
-        })
-        .collect())
+    let is_named =
+        |workload: &Workload| names.is_empty() || names.iter().any(|name| is_meant(workload, name));
+    let others: Vec<&str> =
+        PLAN.iter().filter(|workload| is_named(workload)).filter_map(Workload::beside).collect();
+    Ok(PLAN.iter().filter(|workload| is_named(workload) || others.contains(&workload.name)).collect())
+}
+
+/// Tells each row what ours took in the workload that it is held against.
+fn hold_beside(rows: &mut [Row]) {
+    for index in 0..rows.len() {
+        let other = rows[index].workload.beside();
+        let other = rows.iter().find(|row| Some(row.workload.name) == other);
+        rows[index].beside = other.and_then(|other| other.sides[1].instructions);
+    }
 }
 
 /// The programs that the chosen workloads run, built and put where they can be found again.
@@ -131,6 +144,9 @@ mod tests {
         assert_eq!(choose(&[]).expect("all").len(), PLAN.len());
         let chosen = choose(&names(&["w3", "W1"])).expect("known");
         assert_eq!(chosen.iter().map(|workload| workload.name).collect::<Vec<_>>(), ["W1", "W3"]);
+        let family = choose(&names(&["w2"])).expect("known");
+        let family: Vec<&str> = family.iter().map(|workload| workload.name).collect();
+        assert_eq!(family, ["W1", "W2-10", "W2-100", "W2-1000"], "and what they are held against");
         let error = choose(&names(&["W9"])).err().expect("unknown");
         assert!(error.to_string().starts_with("there is no workload W9; there are W1, "));
     }

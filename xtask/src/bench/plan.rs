@@ -16,6 +16,16 @@ pub(super) struct Workload {
     pub(super) aim: Aim,
 }
 
+impl Workload {
+    /// The workload whose instructions limit those of this one.
+    pub(super) fn beside(&self) -> Option<&'static str> {
+        match self.aim.instructions {
+            Some(Limit::AsOurs(name, _)) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// One program of a comparison.
 pub(super) struct Side {
     /// What the table calls it.
@@ -33,7 +43,12 @@ pub(super) struct Aim {
     pub(super) instructions: Option<Limit>,
     /// Allocations; 0 is allowed the rounding of growing tables.
     pub(super) allocations: Option<f64>,
+    /// How many times as long as the bound, timed in turn with it. For what is bound by memory, which counting
+    /// instructions does not see.
+    pub(super) times: Option<f64>,
 }
+
+const NO_AIM: Aim = Aim { instructions: None, allocations: None, times: None };
 
 /// A limit on instructions.
 pub(super) enum Limit {
@@ -41,6 +56,8 @@ pub(super) enum Limit {
     Below(f64),
     /// Those of the bound, and this share more: the room that hash keys, addresses and buffers take by chance.
     AsBound(f64),
+    /// Those of ours in another workload, and this share more.
+    AsOurs(&'static str, f64),
 }
 
 const HAND: Side = Side { label: "hand-written", program: "hand", package: "steelmill-sim", args: "" };
@@ -55,6 +72,10 @@ const fn steelmill(label: &'static str) -> Side {
     Side { label, program: "cost", package: "steelmill-runtime", args: "--side steelmill" }
 }
 
+/// However many clients there are, a round trip of one costs no more than a third above that of a single one.
+const AS_ONE_CLIENT: Aim =
+    Aim { instructions: Some(Limit::AsOurs("W1", 1.0 / 3.0)), allocations: Some(0.0), ..NO_AIM };
+
 pub(super) const PLAN: &[Workload] = &[
     Workload {
         name: "W1",
@@ -64,7 +85,37 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w1 --n 100000",
         counted: ["--workload w1 --n 1000", "--workload w1 --n 6000"],
-        aim: Aim { instructions: Some(Limit::Below(3000.0)), allocations: Some(0.0) },
+        aim: Aim { instructions: Some(Limit::Below(3000.0)), allocations: Some(0.0), ..NO_AIM },
+    },
+    Workload {
+        name: "W2-10",
+        title: "10 clients, each with a connection of its own to one server",
+        op: "round trip",
+        bound: HAND,
+        ours: SIM,
+        timed: "--workload w2 --clients 10 --n 10000",
+        counted: ["--workload w2 --clients 10 --n 100", "--workload w2 --clients 10 --n 600"],
+        aim: AS_ONE_CLIENT,
+    },
+    Workload {
+        name: "W2-100",
+        title: "100 clients, each with a connection of its own to one server",
+        op: "round trip",
+        bound: HAND,
+        ours: SIM,
+        timed: "--workload w2 --clients 100 --n 1000",
+        counted: ["--workload w2 --clients 100 --n 10", "--workload w2 --clients 100 --n 60"],
+        aim: AS_ONE_CLIENT,
+    },
+    Workload {
+        name: "W2-1000",
+        title: "1000 clients, each with a connection of its own to one server",
+        op: "round trip",
+        bound: HAND,
+        ours: SIM,
+        timed: "--workload w2 --clients 1000 --n 100",
+        counted: ["--workload w2 --clients 1000 --n 5", "--workload w2 --clients 1000 --n 25"],
+        aim: AS_ONE_CLIENT,
     },
     Workload {
         name: "W3",
@@ -74,7 +125,17 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w3 --hosts 30 --seconds 3600",
         counted: ["--workload w3 --hosts 30 --seconds 50", "--workload w3 --hosts 30 --seconds 250"],
-        aim: Aim { instructions: None, allocations: None },
+        aim: NO_AIM,
+    },
+    Workload {
+        name: "W4",
+        title: "bulk: writes of 64 KiB over one stream",
+        op: "MiB",
+        bound: HAND,
+        ours: SIM,
+        timed: "--workload w4 --mb 2048",
+        counted: ["--workload w4 --mb 16", "--workload w4 --mb 32"],
+        aim: Aim { allocations: Some(0.0), times: Some(2.0), ..NO_AIM },
     },
     Workload {
         name: "W5",
@@ -84,7 +145,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w5 --tasks 10000 --reps 100",
         counted: ["--workload w5 --tasks 1000 --reps 5", "--workload w5 --tasks 1000 --reps 25"],
-        aim: Aim { instructions: Some(Limit::Below(800.0)), allocations: Some(0.0) },
+        aim: Aim { instructions: Some(Limit::Below(800.0)), allocations: Some(0.0), ..NO_AIM },
     },
     Workload {
         name: "W6",
@@ -94,7 +155,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w6 --tasks 1000 --reps 1000",
         counted: ["--workload w6 --tasks 100 --reps 50", "--workload w6 --tasks 100 --reps 300"],
-        aim: Aim { instructions: Some(Limit::Below(250.0)), allocations: Some(0.0) },
+        aim: Aim { instructions: Some(Limit::Below(250.0)), allocations: Some(0.0), ..NO_AIM },
     },
     Workload {
         name: "W7",
@@ -104,7 +165,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w7 --seeds 2000",
         counted: ["--workload w7 --seeds 50", "--workload w7 --seeds 300"],
-        aim: Aim { instructions: Some(Limit::Below(45_000.0)), allocations: None },
+        aim: Aim { instructions: Some(Limit::Below(45_000.0)), ..NO_AIM },
     },
     Workload {
         name: "call",
@@ -114,7 +175,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: steelmill("through DaemonRef"),
         timed: "--workload call --n 100000000",
         counted: ["--workload call --n 10000", "--workload call --n 60000"],
-        aim: Aim { instructions: Some(Limit::AsBound(0.0)), allocations: Some(0.0) },
+        aim: Aim { instructions: Some(Limit::AsBound(0.0)), allocations: Some(0.0), ..NO_AIM },
     },
     Workload {
         name: "lookup",
@@ -124,7 +185,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: steelmill("RunningFactory::get"),
         timed: "--workload lookup --n 10000000",
         counted: ["--workload lookup --n 10000", "--workload lookup --n 60000"],
-        aim: Aim { instructions: None, allocations: Some(0.0) },
+        aim: Aim { allocations: Some(0.0), ..NO_AIM },
     },
     Workload {
         name: "echo",
@@ -134,6 +195,6 @@ pub(super) const PLAN: &[Workload] = &[
         ours: steelmill("the runtime's Network"),
         timed: "--workload echo --n 20000",
         counted: ["--workload echo --n 500", "--workload echo --n 3500"],
-        aim: Aim { instructions: Some(Limit::AsBound(0.02)), allocations: Some(0.0) },
+        aim: Aim { instructions: Some(Limit::AsBound(0.02)), allocations: Some(0.0), ..NO_AIM },
     },
 ];

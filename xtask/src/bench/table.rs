@@ -11,6 +11,8 @@ const NO_ALLOCATION: f64 = 0.01;
 pub(super) struct Row {
     pub(super) workload: &'static Workload,
     pub(super) sides: [Figures; 2],
+    /// Our instructions in the workload that this one is held against, if it is.
+    pub(super) beside: Option<f64>,
 }
 
 /// What one operation costs.
@@ -30,7 +32,7 @@ impl Figures {
 
 impl Row {
     pub(super) fn new(workload: &'static Workload) -> Self {
-        Self { workload, sides: Default::default() }
+        Self { workload, sides: Default::default(), beside: None }
     }
 
     /// The most instructions one operation of ours may take.
@@ -38,6 +40,7 @@ impl Row {
         match self.workload.aim.instructions.as_ref()? {
             Limit::Below(limit) => Some(*limit),
             Limit::AsBound(room) => Some(self.sides[0].instructions? * (1.0 + room)),
+            Limit::AsOurs(_, room) => Some(self.beside? * (1.0 + room)),
         }
     }
 
@@ -54,6 +57,13 @@ impl Row {
             && count > limit + NO_ALLOCATION
         {
             missed.push(format!("over {limit} allocations"));
+        }
+        let [bound, ours] = &self.sides;
+        if let (Some(times), Some(bound), Some(time)) =
+            (self.workload.aim.times, bound.nanoseconds, ours.nanoseconds)
+            && time > bound * times
+        {
+            missed.push(format!("over {times} times the bound's time"));
         }
         missed
     }
@@ -123,7 +133,7 @@ fn aim(row: &Row) -> String {
     let aim = &row.workload.aim;
     if !missed.is_empty() {
         format!("MISSED: {}", missed.join(", "))
-    } else if aim.instructions.is_some() || aim.allocations.is_some() {
+    } else if aim.instructions.is_some() || aim.allocations.is_some() || aim.times.is_some() {
         "met".to_owned()
     } else {
         "-".to_owned()
@@ -190,6 +200,23 @@ mod tests {
         assert_eq!(row("W1", 125.0, 3001.0, 1.0).missed(), ["over 3000 instructions", "over 0 allocations"]);
         assert_eq!(row("call", 5.0, 5.2, 0.0).missed(), [] as [&str; 0]);
         assert_eq!(row("call", 5.0, 6.0, 0.0).missed(), ["over 5 instructions"]);
+    }
+
+    #[test]
+    fn an_aim_is_missed_beside_another_workload_or_on_the_clock() {
+        let mut fan = row("W2-10", 100.0, 3001.0, 0.0);
+        assert_eq!(fan.missed(), [] as [&str; 0], "there is nothing to hold it against");
+        fan.beside = Some(2400.0);
+        assert_eq!(fan.missed(), [] as [&str; 0]);
+        fan.beside = Some(2100.0);
+        assert_eq!(fan.missed(), ["over 2800 instructions"]);
+
+        let mut bulk = row("W4", 100.0, 100.0, 0.0);
+        bulk.sides[0].take_time(35.0);
+        bulk.sides[1].take_time(71.0);
+        assert_eq!(bulk.missed(), ["over 2 times the bound's time"]);
+        bulk.sides[1].take_time(69.0);
+        assert_eq!(bulk.missed(), [] as [&str; 0]);
     }
 
     #[test]
