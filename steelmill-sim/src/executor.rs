@@ -341,7 +341,7 @@ impl Run {
     pub(crate) fn task_report(&self, index: usize) -> TaskReport {
         let slot = &self.tasks.slots[index];
         TaskReport {
-            machine: self.hosts[slot.machine].name.clone(),
+            machine: self.hosts[slot.machine].name.to_string(),
             name: slot.name,
             spawned_at: slot.spawned_at,
             waits_for: if slot.state == State::Ready { "its turn to run" } else { slot.waits_for.text() },

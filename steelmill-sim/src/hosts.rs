@@ -1,6 +1,8 @@
 //! What the run keeps of each machine: its clock, its randomness, its tasks, whether it is up.
 
+use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rand_chacha::ChaCha8Rng;
@@ -12,10 +14,13 @@ use crate::timers::Nanos;
 /// The scenario's own machine.
 pub(crate) const SCENARIO: u32 = 0;
 
-pub(crate) struct Hosts(Vec<Host>);
+pub(crate) struct Hosts {
+    all: Vec<Host>,
+    names: BTreeMap<Arc<str>, u32>,
+}
 
 pub(crate) struct Host {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// How often a process of it has ended; a handle of an earlier life can do nothing.
     pub(crate) life: u32,
     pub(crate) power: Power,
@@ -37,27 +42,29 @@ pub(crate) enum Power {
 
 impl Hosts {
     pub(crate) fn new() -> Self {
-        Self(Vec::new())
+        Self { all: Vec::new(), names: BTreeMap::new() }
     }
 
-    pub(crate) fn add(&mut self, name: &str) -> u32 {
-        self.0.push(Host {
-            name: name.to_owned(),
+    pub(crate) fn add(&mut self, name: &Arc<str>) -> u32 {
+        let id = u32::try_from(self.all.len()).expect("fewer than four billion machines");
+        self.names.insert(name.clone(), id);
+        self.all.push(Host {
+            name: name.clone(),
             life: 0,
             power: Power::Up,
             tasks: Vec::new(),
             clock: LocalClock::default(),
             rng: None,
         });
-        (self.0.len() - 1) as u32
+        id
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<u32> {
-        self.0.iter().position(|host| host.name == name).map(|id| id as u32)
+        self.names.get(name).copied()
     }
 }
 
@@ -65,14 +72,14 @@ impl Index<u32> for Hosts {
     type Output = Host;
     #[inline]
     fn index(&self, id: u32) -> &Host {
-        &self.0[id as usize]
+        &self.all[id as usize]
     }
 }
 
 impl IndexMut<u32> for Hosts {
     #[inline]
     fn index_mut(&mut self, id: u32) -> &mut Host {
-        &mut self.0[id as usize]
+        &mut self.all[id as usize]
     }
 }
 

@@ -19,6 +19,7 @@ mod outcome; // how one seed ended
 mod panics; // where a panic was raised
 mod purity; // what would leak the real world in
 mod ready; // the tasks that wait for their turn
+mod roster; // which entries of a table are a machine's
 mod run; // the one thread-local all handles point into
 mod settings; // what a run is asked to be
 mod simulate; // one seed from beginning to end

@@ -32,7 +32,7 @@ pub struct Machine(Arc<Inner>);
 struct Inner {
     run: RunId,
     id: u32,
-    name: String,
+    name: Arc<str>,
     setup: Option<Setup>,
     running: Mutex<Option<RunningFactory>>,
 }
@@ -46,16 +46,17 @@ enum Ending {
 
 impl Machine {
     pub(crate) fn new(run: RunId, name: &str, setup: Option<Setup>) -> Self {
+        let name: Arc<str> = name.into();
         let id = run::with(run, |run| {
-            assert!(run.hosts.by_name(name).is_none(), "there is a machine called {name:?} already");
-            let id = run.hosts.add(name);
+            assert!(run.hosts.by_name(&name).is_none(), "there is a machine called {name:?} already");
+            let id = run.hosts.add(&name);
             if setup.is_some() {
                 run.hosts[id].power = Power::ProcessEnded; // until it is started
             }
             run.happened(Happened::Machine, u64::from(id), 0);
             id
         });
-        Self(Arc::new(Inner { run, id, name: name.to_owned(), setup, running: Mutex::new(None) }))
+        Self(Arc::new(Inner { run, id, name, setup, running: Mutex::new(None) }))
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -124,13 +124,13 @@ impl Run {
         self.happened(Happened::Link, u64::from(from) << 32 | u64::from(to), 1);
         self.net.links.heal(from, to);
         if self.net.links.is_open(from, to) {
-            self.tcp_healed(|a, b| (a, b) == (from, to));
+            self.tcp_healed(from, Some(to), |a, b| (a, b) == (from, to));
         }
     }
 
     /// A machine without power is back on the network.
     pub(crate) fn reachable_again(&mut self, machine: u32) {
-        self.tcp_healed(|_, to| to == machine);
+        self.tcp_healed(machine, None, |_, to| to == machine);
     }
 
     /// A machine's process has ended, politely or with its power.

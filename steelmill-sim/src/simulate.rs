@@ -49,7 +49,7 @@ where
     let seed = settings.seed.0;
     let id = run::begin(settings);
     hosted(seed, || {
-        run::with(id, |run| run.hosts.add("scenario"));
+        run::with(id, |run| run.hosts.add(&"scenario".into()));
         match catch_unwind(AssertUnwindSafe(|| scenario(Sim { run: id }))) {
             Ok(future) => {
                 let place = Place { run: id, machine: SCENARIO, life: 0 };

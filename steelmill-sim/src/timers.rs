@@ -6,6 +6,7 @@
 //! from the wheel's; when the wheel gets there, the slot is spread over the levels below. Lists are linked
 //! through the entries, so asking and cancelling cost the same however much there is, and nothing stale piles up.
 
+use crate::roster::Roster;
 use crate::waker::Waiter;
 
 /// Virtual nanoseconds since the run began.
@@ -42,6 +43,8 @@ pub(crate) struct Timers<E> {
     free: Vec<u32>,
     /// What is due now and not taken yet: off the wheel, linked by `next`.
     due: u32,
+    /// The timers of each machine, since a clock first changed its pace: most runs never ask.
+    of_machines: Option<Box<Roster>>,
 }
 
 #[derive(Clone, Copy)]
@@ -83,6 +86,7 @@ impl<E> Timers<E> {
             entries: Vec::with_capacity(16),
             free: Vec::with_capacity(16),
             due: NONE,
+            of_machines: None,
         }
     }
 
@@ -95,6 +99,9 @@ impl<E> Timers<E> {
     #[inline]
     pub(crate) fn arm(&mut self, at: Nanos, machine: u32, local: Nanos, waiter: Waiter) -> TimerId {
         let index = self.insert(at, machine, local, What::Timer(Some(waiter)));
+        if let Some(roster) = &mut self.of_machines {
+            roster.enter(machine, index);
+        }
         TimerId { index, generation: self.entries[index as usize].generation }
     }
 
@@ -207,6 +214,9 @@ impl<E> Timers<E> {
             return None;
         }
         if let What::Timer(_) = entry.what {
+            if let Some(roster) = &mut self.of_machines {
+                roster.leave(entry.machine, id.index);
+            }
             self.unlink(id.index);
         }
         match self.free(id.index) {
@@ -278,6 +288,9 @@ impl<E> Timers<E> {
         if let What::Timer(waiter) = &mut entry.what {
             let waiter = waiter.take();
             entry.what = What::Fired;
+            if let Some(roster) = &mut self.of_machines {
+                roster.leave(entry.machine, index);
+            }
             return Some(Due::Timer(waiter));
         }
         match self.free(index) {
@@ -288,14 +301,12 @@ impl<E> Timers<E> {
 
     /// Moves the timers of a machine whose clock has changed its pace: `at` tells when its clock will show a time.
     pub(crate) fn reschedule(&mut self, machine: u32, at: impl Fn(Nanos) -> Nanos) {
-        for index in 0..self.entries.len() as u32 {
-            let entry = &self.entries[index as usize];
-            if entry.machine == machine && matches!(entry.what, What::Timer(_)) {
-                let at = at(entry.local).max(self.reached);
-                self.unlink(index);
-                self.entries[index as usize].at = at;
-                self.link(index, at);
-            }
+        let roster = self.of_machines.get_or_insert_with(|| all_timers(&self.entries));
+        for index in roster.of(machine).collect::<Vec<u32>>() {
+            let at = at(self.entries[index as usize].local).max(self.reached);
+            self.unlink(index);
+            self.entries[index as usize].at = at;
+            self.link(index, at);
         }
     }
 
@@ -303,6 +314,16 @@ impl<E> Timers<E> {
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
+}
+
+fn all_timers<E>(entries: &[Entry<E>]) -> Box<Roster> {
+    let mut roster = Box::<Roster>::default();
+    for (index, entry) in entries.iter().enumerate() {
+        if let What::Timer(_) = entry.what {
+            roster.enter(entry.machine, index as u32);
+        }
+    }
+    roster
 }
 
 #[cfg(test)]
@@ -404,5 +425,26 @@ mod tests {
         assert_eq!(timers.next_at(), Some(5));
         assert!(timers.pop_due(5).is_some());
         assert_eq!(timers.next_at(), Some(10));
+    }
+
+    #[test]
+    fn timers_that_are_gone_do_not_move_and_later_ones_do() {
+        let mut timers = Timers::<()>::new();
+        let [fired, released, kept] = [10, 20, 30].map(|at| timers.arm(at, 1, at, waiter()));
+        timers.reschedule(1, |local| local + 1);
+        let later = timers.arm(40, 1, 40, waiter());
+        timers.release(released);
+        assert_eq!(timers.next_at(), Some(11));
+        assert!(timers.pop_due(11).is_some());
+        assert!(timers.check(fired, waiter()).0);
+        let other = timers.arm(50, 2, 50, waiter()); // in a place that was machine 1's
+        timers.reschedule(1, |local| local + 100);
+        assert_eq!(timers.next_at(), Some(50));
+        timers.release(other);
+        assert_eq!(timers.next_at(), Some(130));
+        for id in [kept, later] {
+            assert!(timers.release(id).is_some());
+        }
+        assert_eq!((timers.len(), timers.next_at()), (0, None));
     }
 }

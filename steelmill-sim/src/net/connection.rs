@@ -8,12 +8,13 @@ mod data; // how bytes go from one end to the other
 mod ending; // how a connection ends
 mod handshake; // how a connection begins
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 
 use super::address;
 use super::pipe::Pipe;
+use crate::roster::Roster;
 use crate::timers::Nanos;
 use crate::waker::Waiters;
 
@@ -31,7 +32,6 @@ pub(crate) const ACCEPTOR: Side = 1;
 
 pub(crate) struct Connection {
     generation: u32,
-    in_use: bool,
     /// When the connector began.
     since: Nanos,
     /// Whose backlog it goes to.
@@ -103,7 +103,6 @@ pub(crate) struct ListenerId {
 
 pub(crate) struct Listener {
     generation: u32,
-    in_use: bool,
     machine: u32,
     local: SocketAddr,
     /// Connections that wait to be accepted, and how many more are on the way there.
@@ -118,7 +117,14 @@ pub(crate) struct Connections {
     free: Vec<u32>,
     listeners: Vec<Listener>,
     free_listeners: Vec<u32>,
+    /// The ends of each machine, from their connection's beginning until it is forgotten.
+    ends: Roster,
+    /// Ends whose bytes do not get through.
+    stalled: Stalled,
 }
+
+/// Ends that wait for a way to open again: twice, by the machine at either end, and then by the other.
+type Stalled = BTreeSet<(u32, u32, u32)>;
 
 impl End {
     fn new(machine: u32, local: SocketAddr, peer: SocketAddr, state: State) -> Self {
@@ -172,6 +178,11 @@ impl Connection {
     }
 }
 
+/// The place of an end in what is kept of ends.
+fn place(index: u32, side: Side) -> u32 {
+    index << 1 | u32::from(side)
+}
+
 impl Connections {
     #[inline]
     pub(crate) fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
@@ -182,15 +193,11 @@ impl Connections {
         self.listeners.get_mut(id.index as usize).filter(|listener| listener.generation == id.generation)
     }
 
-    fn insert(&mut self, since: Nanos, ends: [End; 2]) -> ConnectionId {
-        let mut connection = Connection {
-            generation: 0,
-            in_use: true,
-            since,
-            listener: None,
-            ends,
-            pipes: Default::default(),
-        };
+    /// Adds a connection between two of the machines there are; the acceptor's may be none of them.
+    fn insert(&mut self, since: Nanos, ends: [End; 2], machines: usize) -> ConnectionId {
+        let [connector, acceptor] = [CONNECTOR, ACCEPTOR].map(|side| ends[usize::from(side)].machine);
+        let mut connection =
+            Connection { generation: 0, since, listener: None, ends, pipes: Default::default() };
         let index = match self.free.pop() {
             Some(index) => {
                 connection.generation = self.all[index as usize].generation;
@@ -202,14 +209,44 @@ impl Connections {
                 (self.all.len() - 1) as u32
             }
         };
+        self.ends.enter(connector, place(index, CONNECTOR));
+        if (acceptor as usize) < machines {
+            self.ends.enter(acceptor, place(index, ACCEPTOR));
+        }
         ConnectionId { index, generation: self.all[index as usize].generation }
     }
 
-    /// Every connection there is.
-    fn ids(&self) -> Vec<ConnectionId> {
-        let all = self.all.iter().enumerate().filter(|(_, connection)| connection.in_use);
-        all.map(|(index, connection)| ConnectionId { index: index as u32, generation: connection.generation })
-            .collect()
+    /// The ends a machine has, those that have not begun or are closed included.
+    fn ends_of(&self, machine: u32) -> Vec<(ConnectionId, Side)> {
+        self.ends.of(machine).map(|place| self.end_in(place)).collect()
+    }
+
+    fn end_in(&self, place: u32) -> (ConnectionId, Side) {
+        let index = place >> 1;
+        (ConnectionId { index, generation: self.all[index as usize].generation }, (place & 1) as Side)
+    }
+
+    /// Takes note of an end whose bytes do not get through.
+    fn enter_stalled(&mut self, id: ConnectionId, side: Side) {
+        let (from, to) = self.all[id.index as usize].way(side);
+        self.stalled.insert((from, to, place(id.index, side)));
+        self.stalled.insert((to, from, place(id.index, side)));
+    }
+
+    /// What an end sends gets through, or nobody waits for that any more.
+    fn end_stall(&mut self, id: ConnectionId, side: Side) {
+        if self.all[id.index as usize].out(side).stalled_since.take().is_some() {
+            let (from, to) = self.all[id.index as usize].way(side);
+            self.stalled.remove(&(from, to, place(id.index, side)));
+            self.stalled.remove(&(to, from, place(id.index, side)));
+        }
+    }
+
+    /// The stalled ends on ways between a machine and another, or all others.
+    fn stalled(&self, machine: u32, other: Option<u32>) -> Vec<(ConnectionId, Side)> {
+        let (least, greatest) = other.map_or((0, u32::MAX), |other| (other, other));
+        let found = self.stalled.range((machine, least, 0)..=(machine, greatest, u32::MAX));
+        found.map(|(_, _, place)| self.end_in(*place)).collect()
     }
 
     /// How many connections and listeners there are: for tests that none is left.

@@ -45,6 +45,13 @@ impl<T: Copy + PartialEq> Ports<T> {
         on_port.map(|((_, _, ip), owner)| (*ip, *owner))
     }
 
+    /// Who has a port of a machine: all of them.
+    pub(crate) fn of(&self, machine: u32) -> Vec<T> {
+        let lowest = (machine, 0, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let greatest = (machine, u16::MAX, IpAddr::V6(Ipv6Addr::from(u128::MAX)));
+        self.bound.range(lowest..=greatest).map(|(_, owner)| *owner).collect()
+    }
+
     fn is_free(&self, machine: u32, ip: IpAddr, port: u16) -> bool {
         self.on_port(machine, port).all(|(other, _)| !address::conflict(other, ip))
     }

@@ -45,7 +45,6 @@ pub(crate) struct Sockets {
 
 struct State {
     generation: u32,
-    in_use: bool,
     machine: u32,
     /// What it was bound to, and what it shows: a connected socket has one address.
     bound: SocketAddr,
@@ -94,7 +93,6 @@ impl Run {
         let local = self.net.udp_ports.bind(place.machine, local, index)?;
         let mut socket = State {
             generation: 0,
-            in_use: true,
             machine: place.machine,
             bound: local,
             local,
@@ -116,7 +114,6 @@ impl Run {
     fn udp_close(&mut self, id: SocketId) {
         let Ok(socket) = self.net.udp.get(id) else { return };
         let (machine, bound) = (socket.machine, socket.bound);
-        socket.in_use = false;
         socket.generation = socket.generation.wrapping_add(1);
         let queue = std::mem::take(&mut socket.queue);
         let waiters = std::mem::take(&mut socket.waiters);
@@ -127,11 +124,8 @@ impl Run {
     }
 
     pub(crate) fn udp_machine_gone(&mut self, machine: u32) {
-        for index in 0..self.net.udp.all.len() {
-            let socket = &self.net.udp.all[index];
-            if socket.in_use && socket.machine == machine {
-                self.udp_close(SocketId { index: index as u32, generation: socket.generation });
-            }
+        for index in self.net.udp_ports.of(machine) {
+            self.udp_close(SocketId { index, generation: self.net.udp.all[index as usize].generation });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{ACCEPTOR, CONNECTOR, ConnectionId, Side, State};
+use super::{ConnectionId, Side, State};
 use crate::digest::Event as Happened;
 use crate::hosts::Power;
 use crate::net::link::{GIVE_UP, next_retransmission};
@@ -161,6 +161,7 @@ impl Run {
         let pipe = connection.out(side);
         if pipe.stalled_since.is_none() {
             pipe.stalled_since = Some(now);
+            self.net.tcp.enter_stalled(id, side);
             self.schedule(now + GIVE_UP, Event::GiveUp(id, side, now));
         }
     }
@@ -177,10 +178,12 @@ impl Run {
             return self.stall(id, side);
         }
         let pipe = connection.out(side);
-        pipe.stalled_since = None;
         let brought_bytes = pipe.deliver(now);
-        let readable = pipe.readable();
+        let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
         let state = connection.end(1 - side).state;
+        if was_stalled {
+            self.net.tcp.end_stall(id, side);
+        }
         self.happened(Happened::Deliver, u64::from(id.index) << 1 | u64::from(side), readable);
         match state {
             State::Open | State::SynReceived => self.wake_readers(id, 1 - side),
@@ -209,16 +212,20 @@ impl Run {
     }
 
     /// Ways are open again: what stalled on them is sent again when its sender next tries.
-    pub(crate) fn tcp_healed(&mut self, is_healed: impl Fn(u32, u32) -> bool) {
-        for id in self.net.tcp.ids() {
-            for side in [CONNECTOR, ACCEPTOR] {
-                let connection = self.net.tcp.get(id).expect("listed just now");
-                let (from, to) = connection.way(side);
-                if is_healed(from, to)
-                    && let Some(since) = connection.out(side).stalled_since
-                {
-                    self.schedule(next_retransmission(since, self.now), Event::Retransmit(id, side));
-                }
+    /// These are some of the ways between a machine and another, or all others.
+    pub(crate) fn tcp_healed(
+        &mut self,
+        machine: u32,
+        other: Option<u32>,
+        is_healed: impl Fn(u32, u32) -> bool,
+    ) {
+        for (id, side) in self.net.tcp.stalled(machine, other) {
+            let connection = self.net.tcp.get(id).expect("listed just now");
+            let (from, to) = connection.way(side);
+            if is_healed(from, to)
+                && let Some(since) = connection.out(side).stalled_since
+            {
+                self.schedule(next_retransmission(since, self.now), Event::Retransmit(id, side));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! How a connection ends: closed, reset, given up, or gone with its machine.
 
-use super::{ACCEPTOR, CONNECTOR, ConnectionId, Farewell, Listener, ListenerId, Side, State};
+use super::{ACCEPTOR, CONNECTOR, ConnectionId, Farewell, ListenerId, Side, State, place};
 use crate::hosts::Power;
 use crate::net::{Event, Owner};
 use crate::run::Run;
@@ -85,7 +85,7 @@ impl Run {
         connection.end(side).state = State::Broken;
         connection.end(side).error = Some(code);
         connection.into(side).lose_flights();
-        connection.out(side).stalled_since = None;
+        self.net.tcp.end_stall(id, side);
         self.wake_end(id, side);
     }
 
@@ -110,9 +110,13 @@ impl Run {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (machine, local) = (connection.end(CONNECTOR).machine, connection.end(CONNECTOR).local);
+        let ((machine, other), local) = (connection.way(CONNECTOR), connection.end(CONNECTOR).local);
+        for (machine, side) in [(machine, CONNECTOR), (other, ACCEPTOR)] {
+            self.net.tcp.end_stall(id, side);
+            self.net.tcp.ends.leave(machine, place(id.index, side));
+        }
+        let connection = self.net.tcp.get(id).expect("looked at above");
         connection.generation = connection.generation.wrapping_add(1);
-        connection.in_use = false;
         connection.pipes = Default::default();
         self.net.tcp.free.push(id.index);
         self.net.tcp_ports.release(machine, local, Owner::Connection(id.index));
@@ -120,22 +124,16 @@ impl Run {
 
     /// A machine's process has ended: its kernel closes what it held. Or its power is gone, and nothing is said.
     pub(crate) fn tcp_machine_gone(&mut self, machine: u32, farewell: Farewell) {
-        for index in 0..self.net.tcp.listeners.len() {
-            let Listener { in_use, machine: on, generation, .. } = self.net.tcp.listeners[index];
-            if in_use && on == machine {
-                let id = ListenerId { index: index as u32, generation };
-                self.tcp_unlisten(id, farewell != Farewell::Silent);
+        for owner in self.net.tcp_ports.of(machine) {
+            if let Owner::Listener(index) = owner {
+                let generation = self.net.tcp.listeners[index as usize].generation;
+                self.tcp_unlisten(ListenerId { index, generation }, farewell != Farewell::Silent);
             }
         }
-        for id in self.net.tcp.ids() {
-            for side in [CONNECTOR, ACCEPTOR] {
-                let Some(connection) = self.net.tcp.get(id) else {
-                    break;
-                };
-                let end = connection.end(side);
-                if end.machine == machine && !matches!(end.state, State::Unborn | State::Closed) {
-                    self.tcp_let_go(id, side, farewell);
-                }
+        for (id, side) in self.net.tcp.ends_of(machine) {
+            let state = self.net.tcp.get(id).map(|connection| connection.end(side).state);
+            if !matches!(state, None | Some(State::Unborn | State::Closed)) {
+                self.tcp_let_go(id, side, farewell);
             }
         }
     }

@@ -36,7 +36,6 @@ impl Run {
         let local = self.net.tcp_ports.bind(place.machine, local, Owner::Listener(index))?;
         let mut listener = Listener {
             generation: 0,
-            in_use: true,
             machine: place.machine,
             local,
             backlog: VecDeque::new(),
@@ -60,7 +59,6 @@ impl Run {
         let (machine, local) = (listener.machine, listener.local);
         let waiting = std::mem::take(&mut listener.backlog);
         let waiters = std::mem::take(&mut listener.waiters);
-        listener.in_use = false;
         listener.generation = listener.generation.wrapping_add(1);
         self.net.tcp.free_listeners.push(id.index);
         self.net.tcp_ports.release(machine, local, Owner::Listener(id.index));
@@ -95,10 +93,8 @@ impl Run {
         };
         let source = SocketAddr::new(address::source(target.ip(), place.machine), 0);
         let acceptor = End::new(machine, target, source, State::Unborn);
-        let id = self
-            .net
-            .tcp
-            .insert(self.now, [End::new(place.machine, source, target, State::SynSent), acceptor]);
+        let connector = End::new(place.machine, source, target, State::SynSent);
+        let id = self.net.tcp.insert(self.now, [connector, acceptor], self.hosts.len());
         let Ok(local) = self.net.tcp_ports.bind(place.machine, source, Owner::Connection(id.index)) else {
             self.tcp_forget(id);
             return Err(address::os_error(libc::EADDRNOTAVAIL));
