@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use futures::future::BoxFuture;
 
-use crate::{Clock, Spawn, World};
+use crate::{Clock, Origin, Spawn, World};
 
 /// A world as the lifecycle sees it.
 pub(crate) trait Driver: Send + Sync {
@@ -16,7 +16,7 @@ pub(crate) trait Driver: Send + Sync {
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()>;
 
     /// Starts a task nobody holds a handle to; see `Guarded` for how such a task is aborted.
-    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>);
+    fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>);
 }
 
 /// The driver of a world.
@@ -40,7 +40,7 @@ impl<W: World> Driver for WorldDriver<W> {
         Box::pin(self.clock.sleep_until(deadline))
     }
 
-    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
-        drop(self.spawner.spawn(name, future));
+    fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>) {
+        drop(self.spawner.spawn_for(origin, name, future));
     }
 }

@@ -9,6 +9,7 @@ mod plan;
 mod supervisor;
 
 use std::collections::BTreeMap;
+use std::panic::Location;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -16,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::factory::{Hub, SlotId};
 use crate::scope::Leash;
-use crate::{Factory, Report, RunningFactory, StartError};
+use crate::{Factory, Origin, Owner, Report, RunningFactory, StartError};
 
 pub(crate) use event::{ChildId, Ended, Event, Events, Join, Maker, Membership};
 use plan::Plan;
@@ -73,6 +74,7 @@ fn launch(factory: Factory) -> (Interest, Started) {
         leashes.push(has_lifecycle.then(|| Arc::new(Leash::new(&node, id, slot.label.clone()))));
     }
     let driver = node.hub.driver.clone();
+    let owner = Owner::new(node.hub.path.clone(), None);
     let supervisor = Supervisor {
         report: Report::new(node.hub.path.clone()),
         node,
@@ -86,7 +88,8 @@ fn launch(factory: Factory) -> (Interest, Started) {
         started: Some(started),
         end,
     };
-    driver.spawn("supervisor", Box::pin(supervisor.run()));
+    let origin = Origin { owner: &owner, place: Location::caller() };
+    driver.spawn(origin, "supervisor", Box::pin(supervisor.run()));
     (interest, when_started)
 }
 

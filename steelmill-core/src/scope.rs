@@ -5,6 +5,7 @@ mod signal;
 mod tasks;
 
 use std::future::Future;
+use std::panic::Location;
 use std::sync::{Arc, Weak};
 
 use anyhow::anyhow;
@@ -13,7 +14,7 @@ use tracing::Span;
 
 use crate::daemon::Label;
 use crate::factory::{Hub, Node, SlotId};
-use crate::{Error, Factory, Result, World};
+use crate::{Error, Factory, Origin, Owner, Result, World};
 
 pub(crate) use guarded::{Ending, Guarded, Outcome};
 use signal::Signal;
@@ -77,6 +78,7 @@ impl Scope {
     ///
     /// # Cancellation
     /// An aborted task is dropped where it waits.
+    #[track_caller]
     pub fn spawn<F>(&self, name: &'static str, future: F)
     where
         F: Future<Output: TaskOutput> + Send + 'static,
@@ -90,7 +92,7 @@ impl Scope {
         // Not an async block: that would hold the future twice, before and after its first poll.
         let work = future.map(|output| Some(output.into_result()));
         let task = Guarded::new(work, span, Ending::task(self.0.clone(), name));
-        self.0.hub.driver.spawn(name, Box::pin(task));
+        self.0.hub.driver.spawn(self.0.origin(Location::caller()), name, Box::pin(task));
     }
 
     /// A child factory: a lifetime inside this one. It shares this factory's daemons and stops before this daemon
@@ -166,6 +168,7 @@ pub(crate) struct Leash {
     node: Weak<Node>,
     pub(crate) slot: SlotId,
     pub(crate) label: Label,
+    owner: Arc<Owner>,
     pub(crate) span: Span,
     /// The daemon is told to stop.
     pub(crate) stopping: Signal,
@@ -180,11 +183,17 @@ impl Leash {
             hub: node.hub.clone(),
             node: Arc::downgrade(node),
             slot,
+            owner: Owner::new(node.hub.path.clone(), Some(label.clone())),
             span: tracing::info_span!(parent: None, "daemon", factory = &*node.hub.path, daemon = &*label),
             label,
             stopping: Signal::default(),
             killed: Signal::default(),
             tasks: Tasks::default(),
         }
+    }
+
+    /// That of a task of this daemon.
+    pub(crate) fn origin(&self, place: &'static Location<'static>) -> Origin<'_> {
+        Origin { owner: &self.owner, place }
     }
 }

@@ -4,7 +4,11 @@
 //! on, and what code outside a daemon uses.
 
 use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
 use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
 
 use crate::Daemon;
 
@@ -17,6 +21,56 @@ pub trait Spawn: Daemon {
     fn spawn<F>(&self, name: &'static str, future: F) -> Self::Task<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static;
+
+    /// Starts a task for a daemon, or for a factory. A world that reports on its tasks says whose they are; others
+    /// need nothing but [`spawn`](Spawn::spawn).
+    fn spawn_for<F>(&self, origin: Origin<'_>, name: &'static str, future: F) -> Self::Task<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let _ = origin;
+        self.spawn(name, future)
+    }
+}
+
+/// Where a task comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// Whose it is.
+    pub owner: &'a Arc<Owner>,
+    /// Where it was spawned.
+    pub place: &'static Location<'static>,
+}
+
+/// Whom a task works for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    factory: Arc<str>,
+    daemon: Option<Cow<'static, str>>,
+}
+
+impl Owner {
+    pub(crate) fn new(factory: Arc<str>, daemon: Option<Cow<'static, str>>) -> Arc<Self> {
+        Arc::new(Self { factory, daemon })
+    }
+
+    /// The path of the factory: `demo/lease-7`.
+    pub fn factory(&self) -> &str {
+        &self.factory
+    }
+
+    /// What the daemon is called: `Gateway`; `None` where the factory itself is at work.
+    pub fn daemon(&self) -> Option<&str> {
+        self.daemon.as_deref()
+    }
+}
+
+impl fmt::Display for Owner {
+    /// `demo/lease-7: Gateway`, or the factory alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.factory)?;
+        self.daemon.iter().try_for_each(|daemon| write!(f, ": {daemon}"))
+    }
 }
 
 /// A handle to a spawned task; awaiting it gives the task's output. Dropping the handle lets the task run on.

@@ -2,14 +2,12 @@
 //!
 //! Randomness is split by purpose into [`Stream`]s, each a counter-based generator of its own: draw `i` of a stream is
 //! a hash of (seed, stream, i). One more draw in one place therefore reshuffles nothing in another. A draw is named by
-//! its stream and index, is folded into the digest, and can be recorded and given again.
+//! its stream and index, goes into the digest and the trace, and can be recorded and given again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-
-use crate::digest::{Digest, Event};
 
 /// What a draw is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,7 +110,7 @@ impl Decisions {
     /// A number below `below`. In a replay: what the list says, or the default 0, which means the oldest task, the
     /// least latency, the scenario's first choice.
     #[inline]
-    pub(crate) fn draw(&mut self, digest: &mut Digest, stream: Stream, below: u64) -> u64 {
+    pub(crate) fn draw(&mut self, stream: Stream, below: u64) -> Decision {
         let counter = match stream {
             Stream::Schedule => &mut self.schedule,
             Stream::Latency => &mut self.latency,
@@ -123,33 +121,28 @@ impl Decisions {
         counter.next += 1;
         let hash = scramble(counter.key ^ index.wrapping_mul(0xd134_2543_de82_ef95));
         let value = ((u128::from(hash) * u128::from(below)) >> 64) as u64;
-        self.decide(digest, Decision { stream, index, value }, below, 0)
+        self.decide(Decision { stream, index, value }, below, 0)
     }
 
     /// Takes note of what a machine's own generator gave; in a replay the list may say otherwise.
-    pub(crate) fn draw_entropy(&mut self, digest: &mut Digest, machine: u32, value: u64) -> u64 {
+    pub(crate) fn draw_entropy(&mut self, machine: u32, value: u64) -> Decision {
         let at = machine as usize;
         if self.entropy.len() <= at {
             self.entropy.resize(at + 1, 0);
         }
         let index = self.entropy[at];
         self.entropy[at] += 1;
-        self.decide(digest, Decision { stream: Stream::Entropy(machine), index, value }, u64::MAX, value)
+        self.decide(Decision { stream: Stream::Entropy(machine), index, value }, u64::MAX, value)
     }
 
     /// The one place every draw goes through.
     #[inline]
-    fn decide(&mut self, digest: &mut Digest, drawn: Decision, below: u64, default: u64) -> u64 {
-        let value = if self.watched { self.watch(drawn, below, default) } else { drawn.value };
-        // A schedule's draw is folded in with the poll that it decides.
-        if drawn.stream != Stream::Schedule {
-            digest.event(Event::Draw, drawn.index, value);
-        }
-        value
+    fn decide(&mut self, drawn: Decision, below: u64, default: u64) -> Decision {
+        if self.watched { self.watch(drawn, below, default) } else { drawn }
     }
 
     #[cold]
-    fn watch(&mut self, mut drawn: Decision, below: u64, default: u64) -> u64 {
+    fn watch(&mut self, mut drawn: Decision, below: u64, default: u64) -> Decision {
         if let Some(streams) = &self.replayed {
             let given = usize::try_from(drawn.index)
                 .ok()
@@ -160,7 +153,7 @@ impl Decisions {
         if let Some(recorded) = &mut self.recorded {
             recorded.push(drawn);
         }
-        drawn.value
+        drawn
     }
 
     /// The key of a machine's own generator.
@@ -207,8 +200,7 @@ mod tests {
     use super::*;
 
     fn draws(decisions: &mut Decisions, stream: Stream, n: usize) -> Vec<u64> {
-        let mut digest = Digest::new(0);
-        (0..n).map(|_| decisions.draw(&mut digest, stream, 1000)).collect()
+        (0..n).map(|_| decisions.draw(stream, 1000).value).collect()
     }
 
     #[test]
@@ -241,10 +233,9 @@ mod tests {
     #[test]
     fn draws_spread_over_their_range() {
         let mut decisions = Decisions::new(1, false, None);
-        let mut digest = Digest::new(0);
         let mut seen = [0u32; 10];
         for _ in 0..10_000 {
-            seen[decisions.draw(&mut digest, Stream::Schedule, 10) as usize] += 1;
+            seen[decisions.draw(Stream::Schedule, 10).value as usize] += 1;
         }
         assert!(seen.iter().all(|n| (800..1200).contains(n)), "{seen:?}");
     }

@@ -7,16 +7,17 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use steelmill_core::{Panic, TaskError};
+use steelmill_core::{Owner, Panic, TaskError};
 
 use crate::decisions::Stream;
-use crate::digest::Event as Happened;
 use crate::outcome::{Cause, TaskReport};
 use crate::ready::Ready;
 use crate::run::{self, Run, RunId};
 use crate::settings::Schedule;
+use crate::trace::{TaskEnd, TaskId, TaskInfo, What};
 use crate::waker::{TaskKey, Waiter};
 
 /// A task's output, whatever its type; that of a task without one takes no memory.
@@ -62,6 +63,7 @@ struct Slot {
     polls: u64,
     /// What a simulated primitive last said it waits for.
     waits_for: WaitsFor,
+    owner: Option<Arc<Owner>>,
     name: &'static str,
     spawned_at: &'static Location<'static>,
 }
@@ -165,7 +167,7 @@ impl Run {
                 let key = slot.key;
                 self.tasks.current = key;
                 self.tasks.polls += 1;
-                self.digest.event(Happened::Poll, key.within_run(), place as u64);
+                self.happened(What::Poll { task: TaskId::of(key), place: place as u64 });
                 if let Some(watch) = &self.watch {
                     watch.polling(index as usize, self.tasks.polls);
                 }
@@ -224,6 +226,7 @@ impl Run {
     pub(crate) fn spawn(
         &mut self,
         machine: u32,
+        owner: Option<&Arc<Owner>>,
         name: &'static str,
         spawned_at: &'static Location<'static>,
         future: TaskFuture,
@@ -240,6 +243,7 @@ impl Run {
             joiner: None,
             polls: 0,
             waits_for: WaitsFor::Unknown,
+            owner: owner.cloned(),
             name,
             spawned_at,
         });
@@ -249,7 +253,8 @@ impl Run {
             watch.spawned(index as usize, &self.hosts[machine].name, name);
         }
         let key = self.tasks.key(index);
-        self.digest.event(Happened::Spawn, key.within_run(), u64::from(machine));
+        self.spawned(key, || TaskInfo { name, machine, owner: owner.cloned(), spawned_at });
+        self.happened(What::Spawn { task: TaskId::of(key), machine });
         key
     }
 
@@ -262,6 +267,12 @@ impl Run {
     ) -> Option<Result<Output, TaskError>> {
         let index = key.index();
         self.leave_machine(index);
+        let end = match &result {
+            Ok(_) => TaskEnd::Returned,
+            Err(TaskError::Panicked(_)) => TaskEnd::Panicked,
+            Err(TaskError::Aborted) => TaskEnd::Aborted,
+        };
+        self.happened(What::End { task: TaskId::of(key), end });
         let slot = &mut self.tasks.slots[index];
         slot.state = if slot.state == State::Ready { State::EndedInQueue } else { State::Ended };
         if index == MAIN {
@@ -342,6 +353,7 @@ impl Run {
         let slot = &self.tasks.slots[index];
         TaskReport {
             machine: self.hosts[slot.machine].name.to_string(),
+            owner: slot.owner.clone(),
             name: slot.name,
             spawned_at: slot.spawned_at,
             waits_for: if slot.state == State::Ready { "its turn to run" } else { slot.waits_for.text() },
@@ -444,6 +456,7 @@ impl Tasks {
         let slot = &mut self.slots[index as usize];
         if slot.state == State::Ended && !slot.has_handle {
             slot.state = State::Vacant;
+            slot.owner = None;
             slot.key = slot.key.next_generation();
             self.free.push(index);
         }
@@ -472,6 +485,11 @@ impl Tasks {
     /// The machine whose task is being polled.
     pub(crate) fn current_machine(&self) -> Option<u32> {
         self.slots.get(self.current.index()).map(|slot| slot.machine)
+    }
+
+    /// The task that is being polled.
+    pub(crate) fn current_key(&self) -> Option<TaskKey> {
+        (self.current != TaskKey::NONE).then_some(self.current)
     }
 
     /// The key of the task in a place.

@@ -63,6 +63,10 @@ impl Hosts {
         self.all.len()
     }
 
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.all.iter().map(|host| host.name.to_string()).collect()
+    }
+
     pub(crate) fn by_name(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
     }
@@ -165,7 +169,9 @@ impl Run {
         let key = self.decisions.entropy_key(machine);
         let rng = self.hosts[machine].rng.get_or_insert_with(|| Box::new(ChaCha8Rng::seed_from_u64(key)));
         let value = rng.next_u64();
-        self.decisions.draw_entropy(&mut self.digest, machine, value)
+        let drawn = self.decisions.draw_entropy(machine, value);
+        self.drawn(drawn, 0);
+        drawn.value
     }
 
     /// Fills a buffer from a machine's generator, eight bytes a draw.

@@ -24,6 +24,7 @@ mod run; // the one thread-local all handles point into
 mod settings; // what a run is asked to be
 mod simulate; // one seed from beginning to end
 mod timers; // what is going to happen, and when
+pub mod trace; // what a run did, event by event
 mod waker; // wakers that are integers
 mod watchdog; // polls that never come back
 

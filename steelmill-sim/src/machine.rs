@@ -14,13 +14,13 @@ use std::time::Duration;
 use steelmill_core::{Daemon, DaemonRef, Error, Factory, Report, Result, RunningFactory, World as _};
 
 use crate::clock::Clock;
-use crate::digest::Event as Happened;
 use crate::entropy::Entropy;
 use crate::executor::TaskFuture;
 use crate::hosts::Power;
 use crate::net::{Network, address_of};
 use crate::run::{self, Run, RunId};
 use crate::spawn::{Task, spawn_at};
+use crate::trace::{Change, What};
 use crate::world::{Place, SimWorld};
 
 type Setup = Box<dyn Fn(&mut Factory) -> Result + Send + Sync>;
@@ -53,7 +53,7 @@ impl Machine {
             if setup.is_some() {
                 run.hosts[id].power = Power::ProcessEnded; // until it is started
             }
-            run.happened(Happened::Machine, u64::from(id), 0);
+            run.happened(What::Machine { machine: id, change: Change::Made });
             id
         });
         Self(Arc::new(Inner { run, id, name, setup, running: Mutex::new(None) }))
@@ -113,7 +113,7 @@ impl Machine {
     where
         F: Future<Output: Send + 'static> + 'static,
     {
-        spawn_at(self.world().0, name, Location::caller(), future)
+        spawn_at(self.world().0, None, name, Location::caller(), future)
     }
 
     /// A daemon of it.
@@ -158,7 +158,7 @@ impl Machine {
         }
         let machine = self.clone();
         // Building runs on the machine, so that it reads the machine's clock and dies with it.
-        let started = spawn_at(place, "start", Location::caller(), async move {
+        let started = spawn_at(place, None, "start", Location::caller(), async move {
             let world = SimWorld(place);
             let mut factory = match root {
                 Some(root) => root.child_in(machine.name(), world)?,
@@ -224,7 +224,7 @@ impl Machine {
     pub fn set_drift(&self, ppm: i64) {
         assert!(ppm > -1_000_000, "a clock that does not go forward: {ppm} ppm");
         self.with(|run| {
-            run.happened(Happened::Machine, u64::from(self.0.id), ppm as u64);
+            run.happened(What::Machine { machine: self.0.id, change: Change::Drift(ppm) });
             run.set_drift(self.0.id, ppm);
         });
     }
@@ -250,7 +250,7 @@ impl Run {
             return None;
         }
         self.hosts[machine].power = Power::Up;
-        self.happened(Happened::Machine, u64::from(machine), 1);
+        self.happened(What::Machine { machine, change: Change::Started });
         if before == Power::Off {
             self.reachable_again(machine);
         }
@@ -269,7 +269,11 @@ impl Run {
             return Vec::new();
         }
         self.hosts[machine].life += 1;
-        self.happened(Happened::Machine, u64::from(machine), 2 + ending as u64);
+        let change = match ending {
+            Ending::Exit => Change::Exited,
+            Ending::PowerLoss => Change::PowerLost,
+        };
+        self.happened(What::Machine { machine, change });
         self.sockets_gone(machine, ending == Ending::Exit);
         let tasks = self.hosts[machine].tasks.clone();
         tasks.into_iter().filter_map(|index| self.abort(self.tasks.key(index))).collect()

@@ -24,9 +24,9 @@ use steelmill_core::{Address, AddressError, Daemon, Factory, Result, ToAddress};
 pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};
 pub use udp::UdpSocket;
 
-use crate::digest::Event as Happened;
 use crate::run::{self, Run, nanos};
 use crate::timers::Nanos;
+use crate::trace::What;
 use crate::waker::Waiter;
 use crate::world::Place;
 use connection::{ConnectionId, Connections, Farewell, Side};
@@ -116,12 +116,12 @@ impl Net {
 /// What faults do to links and machines.
 impl Run {
     pub(crate) fn cut(&mut self, from: u32, to: u32) {
-        self.happened(Happened::Link, u64::from(from) << 32 | u64::from(to), 0);
+        self.happened(What::Link { from, to, cut: true });
         self.net.links.cut(from, to);
     }
 
     pub(crate) fn heal(&mut self, from: u32, to: u32) {
-        self.happened(Happened::Link, u64::from(from) << 32 | u64::from(to), 1);
+        self.happened(What::Link { from, to, cut: false });
         self.net.links.heal(from, to);
         if self.net.links.is_open(from, to) {
             self.tcp_healed(from, Some(to), |a, b| (a, b) == (from, to));

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::Duration;
+
+use steelmill_core::Owner;
 
 use crate::decisions::Decision;
 use crate::settings::Seed;
+use crate::trace::Trace;
 
 /// How a run ended, and what is known of it.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Outcome {
     pub counts: BTreeMap<&'static str, u64>,
     /// Every draw, when recording was asked for.
     pub decisions: Vec<Decision>,
+    /// Every event, when a trace was asked for.
+    pub trace: Option<Trace>,
     /// Whether something from outside reached the run, so that it may not repeat.
     pub impure: bool,
 }
@@ -97,6 +103,8 @@ pub enum Cause {
 pub struct TaskReport {
     /// The machine it lives on.
     pub machine: String,
+    /// Whom it works for; `None` for one that no daemon spawned on its scope.
+    pub owner: Option<Arc<Owner>>,
     /// What its spawner called it.
     pub name: &'static str,
     /// Where it was spawned.
@@ -109,8 +117,12 @@ pub struct TaskReport {
 
 impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { machine, name, spawned_at, waits_for, polls } = self;
-        write!(f, "{machine}: {name:?}, spawned at {spawned_at}, polled {polls} times, waits for {waits_for}")
+        let Self { machine, owner, name, spawned_at, waits_for, polls } = self;
+        write!(f, "{machine}: {name:?}")?;
+        if let Some(owner) = owner {
+            write!(f, " of {owner}")?;
+        }
+        write!(f, ", spawned at {spawned_at}, polled {polls} times, waits for {waits_for}")
     }
 }
 

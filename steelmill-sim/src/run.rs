@@ -17,13 +17,14 @@ use std::time::{Duration, Instant, SystemTime};
 use steelmill_core::RunningFactory;
 
 use crate::decisions::{Decisions, Stream};
-use crate::digest::{Digest, Event as Happened};
+use crate::digest::Digest;
 use crate::executor::Tasks;
 use crate::hosts::Hosts;
 use crate::net::{self, Net};
 use crate::outcome::Cause;
 use crate::settings::Settings;
 use crate::timers::{Due, Nanos, Timers};
+use crate::trace::{Trace, What};
 use crate::waker::{TaskKey, Waiter, Waiters};
 use crate::watchdog::Watch;
 
@@ -52,6 +53,7 @@ pub(crate) struct Run {
     pub(crate) base: Instant,
     pub(crate) wall_base: SystemTime,
     pub(crate) digest: Digest,
+    pub(crate) trace: Option<Box<Trace>>,
     pub(crate) decisions: Decisions,
     pub(crate) timers: Timers<Event>,
     pub(crate) tasks: Tasks,
@@ -118,6 +120,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         base: base(),
         wall_base: SystemTime::UNIX_EPOCH + WALL_BASE,
         digest: Digest::new(seed),
+        trace: settings.trace.then(Box::default),
         decisions: Decisions::new(seed, settings.record, settings.replay.as_deref()),
         timers,
         tasks: Tasks::new(id),
@@ -295,17 +298,14 @@ impl Run {
 
     #[inline]
     pub(crate) fn draw(&mut self, stream: Stream, below: u64) -> u64 {
-        self.decisions.draw(&mut self.digest, stream, below)
+        let drawn = self.decisions.draw(stream, below);
+        self.drawn(drawn, below);
+        drawn.value
     }
 
     #[inline]
     pub(crate) fn schedule(&mut self, at: Nanos, event: net::Event) {
         self.timers.schedule(at, Event::Net(event));
-    }
-
-    #[inline]
-    pub(crate) fn happened(&mut self, what: Happened, a: u64, b: u64) {
-        self.digest.event(what, a, b);
     }
 
     /// Lets time jump to the next event and takes everything due then. `false` when there is nothing to come.
@@ -322,7 +322,7 @@ impl Run {
         if at > self.now {
             self.now = at;
             self.tasks.polls_before_this_instant = self.tasks.polls;
-            self.digest.event(Happened::Time, at, 0);
+            self.happened(What::Time { to: at });
         }
         while let Some(due) = self.timers.pop_due(at) {
             self.events += 1;

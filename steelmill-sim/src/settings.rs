@@ -37,6 +37,8 @@ pub struct Settings {
     pub poll_limit: u64,
     /// Whether to keep the list of decisions.
     pub record: bool,
+    /// Whether to keep the list of events.
+    pub trace: bool,
     /// Decisions to take instead of drawing; past the list's end, the defaults.
     pub replay: Option<Vec<Decision>>,
     /// Moments from which on streams draw as another seed would.
@@ -54,6 +56,7 @@ impl Settings {
             time_limit: Duration::from_secs(24 * 3600),
             poll_limit: 10_000_000,
             record: false,
+            trace: false,
             replay: None,
             rekeys: Vec::new(),
             watched: false,

@@ -9,7 +9,6 @@ use steelmill_core::{Factory, Result, World as _};
 
 use crate::clock::Clock;
 use crate::decisions::Stream;
-use crate::digest::Event as Happened;
 use crate::entropy::Entropy;
 use crate::hosts::SCENARIO;
 use crate::machine::Machine;
@@ -17,6 +16,7 @@ use crate::net::{Network, bounds};
 use crate::run::{self, Run, RunId};
 use crate::settings::Seed;
 use crate::spawn::{Task, spawn_at};
+use crate::trace::What;
 use crate::world::{Place, SimWorld};
 
 /// One run of the simulation, as its scenario sees it.
@@ -72,7 +72,7 @@ impl Sim {
     where
         F: Future<Output: Send + 'static> + 'static,
     {
-        spawn_at(self.place(), name, Location::caller(), future)
+        spawn_at(self.place(), None, name, Location::caller(), future)
     }
 
     /// Starts the cluster's factory: what is provided there is shared by every machine that is started after it.
@@ -182,7 +182,7 @@ impl Sim {
             let total = run.counts.entry(what).or_default();
             *total += n;
             let total = *total;
-            run.happened(Happened::Count, total, n);
+            run.happened(What::Count { what, more: n, total });
         });
     }
 

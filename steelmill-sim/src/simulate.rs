@@ -53,7 +53,7 @@ where
         match catch_unwind(AssertUnwindSafe(|| scenario(Sim { run: id }))) {
             Ok(future) => {
                 let place = Place { run: id, machine: SCENARIO, life: 0 };
-                let main = spawn_at(place, "scenario", caller, future);
+                let main = spawn_at(place, None, "scenario", caller, future);
                 executor::drive(id);
                 std::mem::forget(main); // `outcome` looks at its end
             }
@@ -114,6 +114,7 @@ fn outcome(id: RunId) -> Outcome {
             events: run.events,
             counts: std::mem::take(&mut run.counts),
             decisions: run.decisions.take_recorded(),
+            trace: run.take_trace(),
             impure: run.impure,
         }
     })

@@ -4,10 +4,11 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use steelmill_core::{Daemon, Factory, Result, TaskError};
+use steelmill_core::{Daemon, Factory, Origin, Owner, Result, TaskError};
 
 use crate::executor::{Output, TaskFuture, WaitsFor};
 use crate::run::{self, RunId};
@@ -34,7 +35,7 @@ impl Spawner {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        spawn_at(self.0, name, Location::caller(), future)
+        spawn_at(self.0, None, name, Location::caller(), future)
     }
 }
 
@@ -58,6 +59,7 @@ impl<F: Future<Output: Send + 'static>> Future for Boxed<F> {
 /// Starts a task at a place; the future need not be `Send`, as a run never leaves its thread.
 pub(crate) fn spawn_at<F>(
     place: Place,
+    owner: Option<&Arc<Owner>>,
     name: &'static str,
     spawned_at: &'static Location<'static>,
     future: F,
@@ -72,7 +74,7 @@ where
         if !run.is_alive(place.machine, place.life) {
             return None;
         }
-        future.take().map(|future| run.spawn(place.machine, name, spawned_at, future))
+        future.take().map(|future| run.spawn(place.machine, owner, name, spawned_at, future))
     });
     Task { run: place.run, key: key.flatten(), output: PhantomData }
 }
@@ -146,6 +148,13 @@ impl steelmill_core::Spawn for Spawner {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        spawn_at(self.0, name, Location::caller(), future)
+        spawn_at(self.0, None, name, Location::caller(), future)
+    }
+
+    fn spawn_for<F>(&self, origin: Origin<'_>, name: &'static str, future: F) -> Task<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        spawn_at(self.0, Some(origin.owner), name, origin.place, future)
     }
 }

@@ -57,6 +57,11 @@ impl TaskKey {
         self.0 & ((1 << (PART_BITS + INDEX_BITS)) - 1)
     }
 
+    /// The place, and the generation, of what [`within_run`](Self::within_run) gave.
+    pub(crate) fn parts(within_run: u64) -> (u64, u64) {
+        (within_run & ((1 << INDEX_BITS) - 1), within_run >> INDEX_BITS)
+    }
+
     #[inline]
     pub(crate) fn waker(self) -> Waker {
         // SAFETY: the data pointer is never dereferenced, only read back as the integer it is, so every function

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::RngExt as _;
-use steelmill_core::Result;
+use steelmill_core::{Daemon, Factory, Result, Scope};
 use steelmill_sim::{Campaign, Cause, Outcome, Rekey, Schedule, Seed, Settings, Sim, Stream, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -378,4 +378,31 @@ fn a_wake_from_another_run_arrives() {
     .run();
     assert!(summary.passed(), "{:?}", summary.failed);
     assert_eq!(summary.impure, 1);
+}
+
+/// Waits for ever, in a task of its own.
+struct Sulking;
+
+impl Daemon for Sulking {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        scope.spawn("sulk", std::future::pending::<()>());
+        scope.stopping().await;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_deadlock_names_the_daemons_whose_tasks_they_are() {
+    let text = failure(Settings::new(Seed(1)), async |sim| {
+        let machine = sim.machine("m", |factory| factory.with::<Sulking>()).start().await?;
+        let _daemon = machine.get::<Sulking>()?;
+        std::future::pending().await
+    })
+    .to_string();
+    let sulk = text.lines().find(|line| line.contains("\"sulk\"")).expect("the task is listed");
+    assert!(sulk.contains("of m: Sulking, spawned at steelmill-sim/tests/determinism.rs"), "{text}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -229,7 +229,7 @@ impl Supervisor {
             let ending = Ending::job(leash.clone(), phase);
             let daemon = &self.node.slots.get(slot).daemon;
             let job = daemon.job(phase, Scope::new(leash.clone()), ending);
-            self.node.hub.driver.spawn(name, job);
+            self.node.hub.driver.spawn(leash.origin(Location::caller()), name, job);
         }
     }
 

@@ -9,10 +9,10 @@ use steelmill_core::ToAddress;
 use tokio::io::ReadBuf;
 
 use super::{Event, Network, address, poll_of, until};
-use crate::digest::Event as Happened;
 use crate::executor::WaitsFor;
 use crate::hosts::Power;
 use crate::run::{self, Run, RunId};
+use crate::trace::What;
 use crate::waker::{Waiter, Waiters};
 use crate::world::Place;
 
@@ -145,6 +145,7 @@ impl Run {
             return Err(address::os_error(libc::ENETUNREACH));
         };
         self.digest.bytes(bytes);
+        self.sent(&[io::IoSlice::new(bytes)], bytes.len());
         if machine as usize >= self.hosts.len() || !self.net.links.is_open(from, machine) {
             return Ok(bytes.len()); // lost, and nobody is told
         }
@@ -177,7 +178,7 @@ impl Run {
         let Datagram { from, source, target, machine, .. } = *datagram;
         let payload = std::mem::take(&mut datagram.payload);
         self.net.udp.landed.push(index);
-        self.happened(Happened::Datagram, u64::from(machine), payload.len() as u64);
+        self.happened(What::Datagram { to: machine, bytes: payload.len() as u64 });
         if self.hosts[machine].power == Power::Off {
             return self.net.udp.buffers.push(payload);
         }

@@ -3,12 +3,12 @@
 use std::io;
 
 use super::{ConnectionId, Side, State};
-use crate::digest::Event as Happened;
 use crate::hosts::Power;
 use crate::net::link::{GIVE_UP, next_retransmission};
 use crate::net::{Event, address};
 use crate::run::Run;
 use crate::timers::Nanos;
+use crate::trace::What;
 
 /// Data.
 impl Run {
@@ -88,6 +88,7 @@ impl Run {
             self.digest.bytes(part);
             left -= part.len();
         }
+        self.sent(parts, taken);
         self.transmit(id, side);
         Ok(Some(taken))
     }
@@ -172,7 +173,7 @@ impl Run {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (_, to) = connection.way(side);
+        let (from, to) = connection.way(side);
         if self.hosts[to].power == Power::Off {
             connection.out(side).lose_flights();
             return self.stall(id, side);
@@ -184,7 +185,7 @@ impl Run {
         if was_stalled {
             self.net.tcp.end_stall(id, side);
         }
-        self.happened(Happened::Deliver, u64::from(id.index) << 1 | u64::from(side), readable);
+        self.happened(What::Deliver { connection: id.index, from, to, readable });
         match state {
             State::Open | State::SynReceived => self.wake_readers(id, 1 - side),
             // Data for a socket that is gone is answered with a reset (RFC 9293 §3.10.7.1).

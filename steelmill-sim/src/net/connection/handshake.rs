@@ -5,13 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::{ACCEPTOR, CONNECTOR, ConnectionId, End, Farewell, Listener, ListenerId, State};
-use crate::digest::Event as Happened;
 use crate::executor::WaitsFor;
 use crate::hosts::Power;
 use crate::net::link::next_syn;
 use crate::net::{Event, Owner, address};
 use crate::run::Run;
 use crate::timers::Nanos;
+use crate::trace::What;
 use crate::waker::{Waiter, Waiters};
 use crate::world::Place;
 
@@ -102,7 +102,7 @@ impl Run {
         let connection = self.net.tcp.get(id).expect("made just now");
         connection.end(CONNECTOR).local = local;
         connection.end(ACCEPTOR).peer = local;
-        self.happened(Happened::Connection, u64::from(id.index), u64::from(machine));
+        self.happened(What::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
             self.schedule(self.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
         } else {
