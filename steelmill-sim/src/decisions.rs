@@ -20,6 +20,16 @@ pub enum Stream {
     Fault,
     /// What a machine's own code draws; the number is the machine's.
     Entropy(u32),
+    /// Whether an impaired link loses a message: 0 to 999,999, and lost below its rate.
+    Loss,
+    /// Whether an impaired link doubles a datagram, likewise.
+    Duplication,
+    /// Whether an impaired link lets others overtake a datagram, likewise, and then for how many nanoseconds.
+    Reordering,
+    /// Whether a message is very late, likewise, and then by how many nanoseconds.
+    Tail,
+    /// How late a slow machine turns to a task that is ready, in nanoseconds.
+    Slowness,
 }
 
 /// One draw: its stream, its place in that stream, and what came of it.
@@ -49,6 +59,8 @@ pub(crate) struct Decisions {
     schedule: Counter,
     latency: Counter,
     fault: Counter,
+    /// The streams that are seldom drawn from.
+    others: BTreeMap<Stream, Counter>,
     /// How often each machine has drawn.
     entropy: Vec<u64>,
     /// Recording or replaying: the slow path.
@@ -74,6 +86,11 @@ fn key(seed: u64, stream: Stream) -> u64 {
         Stream::Schedule => 1,
         Stream::Latency => 2,
         Stream::Fault => 3,
+        Stream::Loss => 4,
+        Stream::Duplication => 5,
+        Stream::Reordering => 6,
+        Stream::Tail => 7,
+        Stream::Slowness => 8,
         Stream::Entropy(machine) => 1 << 32 | u64::from(machine),
     };
     mix(mix(seed ^ 0x6a09_e667_f3bc_c909) ^ purpose)
@@ -100,6 +117,7 @@ impl Decisions {
             schedule: Counter::new(seed, Stream::Schedule),
             latency: Counter::new(seed, Stream::Latency),
             fault: Counter::new(seed, Stream::Fault),
+            others: BTreeMap::new(),
             entropy: Vec::new(),
             watched: record || replayed.is_some(),
             recorded: record.then(Vec::new),
@@ -116,6 +134,7 @@ impl Decisions {
             Stream::Latency => &mut self.latency,
             Stream::Fault => &mut self.fault,
             Stream::Entropy(_) => unreachable!("a machine's entropy has its own generator"),
+            _ => self.others.entry(stream).or_insert_with(|| Counter::new(self.seed, stream)),
         };
         let index = counter.next;
         counter.next += 1;
@@ -171,6 +190,9 @@ impl Decisions {
             if is_meant(stream) {
                 counter.key = key(rekey.seed, stream);
             }
+        }
+        for (stream, counter) in self.others.iter_mut().filter(|(stream, _)| is_meant(**stream)) {
+            counter.key = key(rekey.seed, *stream);
         }
         if rekey.stream.is_none() {
             self.seed = rekey.seed;

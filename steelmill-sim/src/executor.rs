@@ -15,7 +15,7 @@ use steelmill_core::{Owner, Panic, TaskError};
 use crate::decisions::Stream;
 use crate::outcome::{Cause, TaskReport};
 use crate::ready::Ready;
-use crate::run::{self, Run, RunId};
+use crate::run::{self, Event, Run, RunId};
 use crate::settings::Schedule;
 use crate::trace::{TaskEnd, TaskId, TaskInfo, What};
 use crate::waker::{TaskKey, Waiter};
@@ -57,6 +57,8 @@ struct Slot {
     /// Its place in its machine's list.
     place: u32,
     has_handle: bool,
+    /// A slow machine has let it wait for long enough.
+    is_its_turn: bool,
     future: Option<TaskFuture>,
     end: Option<Result<Output, TaskError>>,
     joiner: Option<Waiter>,
@@ -155,6 +157,9 @@ impl Run {
             if self.over.is_none()
                 && let Some((index, place)) = self.pick()
             {
+                if self.hosts.hampered > 0 && self.is_kept_waiting(index) {
+                    continue;
+                }
                 let slot = &mut self.tasks.slots[index as usize];
                 let Some(future) = slot.future.take() else {
                     slot.state = State::Ended;
@@ -177,6 +182,33 @@ impl Run {
                 return step;
             }
         }
+    }
+
+    /// Whether a task that is ready is not polled yet, because its machine is paused or slow.
+    #[cold]
+    fn is_kept_waiting(&mut self, index: u32) -> bool {
+        let slot = &mut self.tasks.slots[index as usize];
+        if slot.future.is_none() {
+            return false; // it has ended, and its place is to be given back
+        }
+        let host = &mut self.hosts[slot.machine];
+        if let Some(waiting) = &mut host.paused {
+            waiting.push(index);
+            return true;
+        }
+        slot.is_its_turn = !slot.is_its_turn && host.slowness > 0;
+        if slot.is_its_turn {
+            let greatest = host.slowness;
+            let at = self.now + self.draw(Stream::Slowness, greatest + 1);
+            self.timers.schedule(at, Event::Turn(index));
+            return true;
+        }
+        false
+    }
+
+    /// A task of a slow machine has waited for long enough.
+    pub(crate) fn turn(&mut self, index: u32) {
+        self.tasks.ready.push(index);
     }
 
     /// No task is ready: lets time pass until one is, or until the run is over.
@@ -238,6 +270,7 @@ impl Run {
             machine,
             place,
             has_handle: true,
+            is_its_turn: false,
             future: Some(future),
             end: None,
             joiner: None,

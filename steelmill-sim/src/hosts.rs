@@ -10,6 +10,7 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::run::{FAR_FUTURE, Run};
 use crate::timers::Nanos;
+use crate::trace::{Change, What};
 
 /// The scenario's own machine.
 pub(crate) const SCENARIO: u32 = 0;
@@ -17,6 +18,8 @@ pub(crate) const SCENARIO: u32 = 0;
 pub(crate) struct Hosts {
     all: Vec<Host>,
     names: BTreeMap<Arc<str>, u32>,
+    /// How many are paused or slow.
+    pub(crate) hampered: u32,
 }
 
 pub(crate) struct Host {
@@ -25,6 +28,10 @@ pub(crate) struct Host {
     pub(crate) life: u32,
     pub(crate) power: Power,
     pub(crate) tasks: Vec<u32>,
+    /// While its process is paused: the tasks that would have been polled.
+    pub(crate) paused: Option<Vec<u32>>,
+    /// For how long a task that is ready waits for its turn, at most.
+    pub(crate) slowness: Nanos,
     pub(crate) clock: LocalClock,
     rng: Option<Box<ChaCha8Rng>>,
 }
@@ -42,7 +49,7 @@ pub(crate) enum Power {
 
 impl Hosts {
     pub(crate) fn new() -> Self {
-        Self { all: Vec::new(), names: BTreeMap::new() }
+        Self { all: Vec::new(), names: BTreeMap::new(), hampered: 0 }
     }
 
     pub(crate) fn add(&mut self, name: &Arc<str>) -> u32 {
@@ -53,6 +60,8 @@ impl Hosts {
             life: 0,
             power: Power::Up,
             tasks: Vec::new(),
+            paused: None,
+            slowness: 0,
             clock: LocalClock::default(),
             rng: None,
         });
@@ -161,7 +170,36 @@ impl Run {
     }
 
     pub(crate) fn set_wall_offset(&mut self, machine: u32, nanos: i64) {
+        self.happened(What::Machine { machine, change: Change::WallOffset(nanos) });
         self.hosts[machine].clock.wall_offset = nanos;
+    }
+
+    /// How far a wall clock is ahead of what its machine's monotonic clock would make it.
+    pub(crate) fn wall_offset(&self, machine: u32) -> i64 {
+        self.hosts[machine].clock.wall_offset
+    }
+
+    /// Polls no task of a machine until it is resumed.
+    pub(crate) fn pause(&mut self, machine: u32) {
+        let host = &mut self.hosts[machine];
+        if host.paused.is_none() {
+            host.paused = Some(Vec::new());
+            self.hosts.hampered += 1;
+        }
+    }
+
+    pub(crate) fn resume(&mut self, machine: u32) {
+        if let Some(waiting) = self.hosts[machine].paused.take() {
+            self.hosts.hampered -= 1;
+            waiting.into_iter().for_each(|task| self.turn(task));
+        }
+    }
+
+    /// Lets tasks of a machine wait for their turn for up to so long.
+    pub(crate) fn set_slowness(&mut self, machine: u32, greatest: Nanos) {
+        let before = std::mem::replace(&mut self.hosts[machine].slowness, greatest);
+        self.hosts.hampered += u32::from(greatest > 0);
+        self.hosts.hampered -= u32::from(before > 0);
     }
 
     /// The next number of a machine's own generator.

@@ -5,6 +5,7 @@
 mod campaign; // one scenario over many seeds
 pub mod cli; // a campaign as a program
 pub mod history; // what clients saw, and whether it was linearizable
+mod links; // what a scenario does to the links between machines
 pub mod logging; // log lines with virtual time, machine and daemon
 mod machine; // a simulated host
 mod sim; // the handle a scenario gets
@@ -39,15 +40,16 @@ pub use campaign::{Campaign, Count, Summary};
 pub use clock::{Clock, Sleep};
 pub use decisions::{Decision, Rekey, Stream};
 pub use entropy::{Entropy, Rng};
+pub use links::{Hold, Impaired, Partition};
 pub use machine::Machine;
 pub use net::{
-    Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, UdpSocket,
-    WriteHalf,
+    Impairment, Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream,
+    UdpSocket, WriteHalf,
 };
 pub use outcome::{Cause, Failure, Outcome, TaskReport};
 pub use purity::is_pure;
 pub use settings::{Schedule, Seed, Settings};
-pub use sim::{Partition, Sim, Sizes};
+pub use sim::{Sim, Sizes};
 pub use simulate::simulate;
 pub use spawn::{Spawner, Task};
 pub use testing::{check, check_daemon};

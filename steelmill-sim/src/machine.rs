@@ -1,6 +1,6 @@
 //! A machine: a simulated host with an address, a clock, randomness, tasks, and a factory of its own.
 //!
-//! A process on it can end in three ways. *Stop* is graceful: its daemons are told. *Exit* is the death of the process:
+//! A process on it can be paused, and can end in three ways. *Stop* is graceful: its daemons are told. *Exit* is the death of the process:
 //! its kernel closes the sockets, so peers see a FIN or a reset. *Power loss* is silence. In each case the machine
 //! is detached first, so that destructors of what is dropped can send, spawn and break nothing.
 
@@ -18,7 +18,7 @@ use crate::entropy::Entropy;
 use crate::executor::TaskFuture;
 use crate::hosts::Power;
 use crate::net::{Network, address_of};
-use crate::run::{self, Run, RunId};
+use crate::run::{self, Run, RunId, nanos};
 use crate::spawn::{Task, spawn_at};
 use crate::trace::{Change, What};
 use crate::world::{Place, SimWorld};
@@ -217,6 +217,34 @@ impl Machine {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(running)));
     }
 
+    /// Pauses its process, as SIGSTOP or a hypervisor does: none of its tasks runs until it is resumed, while its
+    /// clocks go on and its kernel accepts connections and takes in what is sent to it, as far as there is room.
+    ///
+    /// What waits for it waits: a [`stop`](Machine::stop), too. A paused process that ends is not paused any more.
+    pub fn pause(&self) {
+        self.with(|run| {
+            run.happened(What::Machine { machine: self.0.id, change: Change::Paused });
+            run.pause(self.0.id);
+        });
+    }
+
+    /// Lets its process go on. Timers that were due meanwhile fire at once.
+    pub fn resume(&self) {
+        self.with(|run| {
+            run.happened(What::Machine { machine: self.0.id, change: Change::Resumed });
+            run.resume(self.0.id);
+        });
+    }
+
+    /// Makes it slow: a task that is ready waits for its turn for up to `delay_max`, drawn anew each time; zero for a
+    /// machine as fast as all others.
+    pub fn set_slowness(&self, delay_max: Duration) {
+        self.with(|run| {
+            run.happened(What::Machine { machine: self.0.id, change: Change::Slowness(nanos(delay_max)) });
+            run.set_slowness(self.0.id, nanos(delay_max));
+        });
+    }
+
     /// Makes its clock go faster or slower than the cluster's time, by parts per million.
     ///
     /// # Panics
@@ -231,9 +259,22 @@ impl Machine {
 
     /// Sets how far its wall clock is ahead; behind if `is_behind`. The monotonic clock does not notice.
     pub fn set_wall_offset(&self, offset: Duration, is_behind: bool) {
-        let nanos = i64::try_from(offset.as_nanos()).unwrap_or(i64::MAX);
-        self.with(|run| run.set_wall_offset(self.0.id, if is_behind { -nanos } else { nanos }));
+        self.with(|run| run.set_wall_offset(self.0.id, signed(offset, is_behind)));
     }
+
+    /// Lets its wall clock jump from where it is, forward, or back if `is_back`. The monotonic clock does not notice.
+    pub fn jump_wall(&self, by: Duration, is_back: bool) {
+        self.with(|run| {
+            let offset = run.wall_offset(self.0.id).saturating_add(signed(by, is_back));
+            run.set_wall_offset(self.0.id, offset);
+        });
+    }
+}
+
+/// A duration as nanoseconds with a sign.
+fn signed(duration: Duration, is_negative: bool) -> i64 {
+    let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+    if is_negative { -nanos } else { nanos }
 }
 
 impl fmt::Debug for Machine {
@@ -274,6 +315,7 @@ impl Run {
             Ending::PowerLoss => Change::PowerLost,
         };
         self.happened(What::Machine { machine, change });
+        self.resume(machine);
         self.sockets_gone(machine, ending == Ending::Exit);
         let tasks = self.hosts[machine].tasks.clone();
         tasks.into_iter().filter_map(|index| self.abort(self.tasks.key(index))).collect()

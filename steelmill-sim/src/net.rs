@@ -1,10 +1,12 @@
 //! The loopback network: what an application would see on Linux, not packets.
 //!
 //! [`Network`] is a machine's way in; `tcp` and `udp` are what it hands out; `connection` is TCP's state machine over
-//! `pipe`s; `link` says how long a message takes and whether it gets there; `ports` and `address` say who is who.
+//! `pipe`s; `link` says how long a message takes and
+//! whether it gets there, `impairment` what may be wrong on the way; `ports` and `address` say who is who.
 
 mod address;
 mod connection;
+mod impairment;
 mod link;
 mod pipe;
 mod ports;
@@ -21,15 +23,17 @@ use std::time::Duration;
 
 use steelmill_core::{Address, AddressError, Daemon, Factory, Result, ToAddress};
 
+pub use impairment::Impairment;
 pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};
 pub use udp::UdpSocket;
 
 use crate::run::{self, Run, nanos};
 use crate::timers::Nanos;
-use crate::trace::What;
+use crate::trace::{LinkChange, What};
 use crate::waker::Waiter;
 use crate::world::Place;
 use connection::{ConnectionId, Connections, Farewell, Side};
+pub(crate) use impairment::Effect;
 use link::Links;
 use ports::Ports;
 use udp::{SocketId, Sockets};
@@ -106,23 +110,79 @@ impl Net {
         }
     }
 
-    /// Connections, listeners, UDP sockets and taken ports, over all machines.
-    pub(crate) fn sizes(&self) -> [usize; 4] {
+    /// Connections, listeners, UDP sockets, taken ports and rules of links, over all machines.
+    pub(crate) fn sizes(&self) -> [usize; 5] {
         let (connections, listeners) = self.tcp.count();
-        [connections, listeners, self.udp.count(), self.tcp_ports.taken() + self.udp_ports.taken()]
+        let ports = self.tcp_ports.taken() + self.udp_ports.taken();
+        [connections, listeners, self.udp.count(), ports, self.links.len()]
     }
 }
 
 /// What faults do to links and machines.
 impl Run {
+    /// Cuts a direction.
     pub(crate) fn cut(&mut self, from: u32, to: u32) {
-        self.happened(What::Link { from, to, cut: true });
+        self.link_changed(from, to, LinkChange::Cut);
         self.net.links.cut(from, to);
     }
 
     pub(crate) fn heal(&mut self, from: u32, to: u32) {
-        self.happened(What::Link { from, to, cut: false });
+        self.link_changed(from, to, LinkChange::Healed);
         self.net.links.heal(from, to);
+        self.try_again(from, to);
+    }
+
+    /// Cuts a machine off from all others.
+    pub(crate) fn isolate(&mut self, machine: u32) {
+        self.link_changed(machine, machine, LinkChange::Cut);
+        self.net.links.isolate(machine);
+    }
+
+    pub(crate) fn rejoin(&mut self, machine: u32) {
+        self.link_changed(machine, machine, LinkChange::Healed);
+        self.net.links.rejoin(machine);
+        self.tcp_healed(machine, None, |_, _| true);
+    }
+
+    pub(crate) fn impair(&mut self, from: u32, to: u32, effect: Effect) {
+        self.link_changed(from, to, LinkChange::Impaired);
+        self.net.links.impair(from, to, effect);
+    }
+
+    pub(crate) fn repair(&mut self, from: u32, to: u32, effect: &Effect) {
+        self.link_changed(from, to, LinkChange::Repaired);
+        self.net.links.repair(from, to, effect);
+        self.try_again(from, to);
+    }
+
+    /// Keeps what is sent in a direction until it is released.
+    pub(crate) fn hold(&mut self, from: u32, to: u32) {
+        self.link_changed(from, to, LinkChange::Held);
+        self.net.links.hold(from, to);
+    }
+
+    /// Lets go what was held: all of it arrives one least latency later, in the order it was sent.
+    pub(crate) fn release(&mut self, from: u32, to: u32) {
+        self.link_changed(from, to, LinkChange::Released);
+        let Some(held) = self.net.links.release(from, to) else { return };
+        let at = self.now + self.net.links.range(from, to).0;
+        for event in held {
+            self.schedule(at, event);
+        }
+        self.tcp_released(from, to);
+    }
+
+    /// Resets every connection between two machines, as something between them may that has forgotten them.
+    pub(crate) fn reset_connections(&mut self, a: u32, b: u32) {
+        self.link_changed(a, b, LinkChange::Reset);
+        self.tcp_reset_between(a, b);
+    }
+
+    fn link_changed(&mut self, from: u32, to: u32, change: LinkChange) {
+        self.happened(What::Link { from, to, change });
+    }
+
+    fn try_again(&mut self, from: u32, to: u32) {
         if self.net.links.is_open(from, to) {
             self.tcp_healed(from, Some(to), |a, b| (a, b) == (from, to));
         }

@@ -36,6 +36,8 @@ pub(crate) enum Event {
     Net(net::Event),
     /// The settings' change of keys with this number.
     Rekey(usize),
+    /// A slow machine turns to this task.
+    Turn(u32),
 }
 
 /// What is to be done with a foreign waker as soon as the state is no longer borrowed.
@@ -333,6 +335,7 @@ impl Run {
                     }
                 }
                 Due::Event(Event::Net(event)) => net::handle(self, event),
+                Due::Event(Event::Turn(index)) => self.turn(index),
                 Due::Event(Event::Rekey(index)) => self.decisions.rekey(self.settings.rekeys[index]),
             }
         }

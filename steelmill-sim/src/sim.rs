@@ -1,7 +1,6 @@
 //! The handle a scenario gets: its clock, its machines, and what it may do to them.
 
 use std::future::Future;
-use std::ops::RangeInclusive;
 use std::panic::Location;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::decisions::Stream;
 use crate::entropy::Entropy;
 use crate::hosts::SCENARIO;
 use crate::machine::Machine;
-use crate::net::{Network, bounds};
+use crate::net::Network;
 use crate::run::{self, Run, RunId};
 use crate::settings::Seed;
 use crate::spawn::{Task, spawn_at};
@@ -28,7 +27,7 @@ pub struct Sim {
 }
 
 impl Sim {
-    fn with<R>(&self, look: impl FnOnce(&mut Run) -> R) -> R {
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&mut Run) -> R) -> R {
         run::with(self.run, look)
     }
 
@@ -110,62 +109,6 @@ impl Sim {
         Machine::new(self.run, name, None)
     }
 
-    /// Cuts two machines off from each other until the partition is healed or dropped.
-    ///
-    /// What is on its way arrives. TCP stalls and loses nothing, unless the cut lasts for longer than its patience
-    /// (a connect 127 s, data 925 s); datagrams are lost.
-    #[must_use = "a partition heals when it is dropped"]
-    pub fn partition(&self, a: &Machine, b: &Machine) -> Partition {
-        self.cut(vec![(a.id(), b.id()), (b.id(), a.id())])
-    }
-
-    /// Cuts one direction only.
-    #[must_use = "a partition heals when it is dropped"]
-    pub fn partition_one_way(&self, from: &Machine, to: &Machine) -> Partition {
-        self.cut(vec![(from.id(), to.id())])
-    }
-
-    /// Cuts a machine off from all the others there are now, the scenario's own excepted.
-    #[must_use = "a partition heals when it is dropped"]
-    pub fn isolate(&self, machine: &Machine) -> Partition {
-        let all = self.with(|run| run.hosts.len() as u32);
-        let others = (SCENARIO + 1..all).filter(|other| *other != machine.id());
-        self.cut(others.flat_map(|other| [(machine.id(), other), (other, machine.id())]).collect())
-    }
-
-    fn cut(&self, links: Vec<(u32, u32)>) -> Partition {
-        self.with(|run| links.iter().for_each(|(from, to)| run.cut(*from, *to)));
-        Partition { run: self.run, links }
-    }
-
-    /// How long messages take on links without a latency of their own: drawn anew for each, between the two.
-    /// Half a millisecond to two until it is set.
-    ///
-    /// # Panics
-    /// When the range ends before it begins.
-    pub fn set_latency(&self, latency: RangeInclusive<Duration>) {
-        self.with(|run| run.net.links.latency = bounds(&latency));
-    }
-
-    /// How long messages between two machines take, both ways.
-    ///
-    /// # Panics
-    /// When the range ends before it begins.
-    pub fn set_link_latency(&self, a: &Machine, b: &Machine, latency: RangeInclusive<Duration>) {
-        self.with(|run| {
-            run.net.links.set(a.id(), b.id(), bounds(&latency));
-            run.net.links.set(b.id(), a.id(), bounds(&latency));
-        });
-    }
-
-    /// Gives a link the common latency again.
-    pub fn reset_link_latency(&self, a: &Machine, b: &Machine) {
-        self.with(|run| {
-            run.net.links.reset(a.id(), b.id());
-            run.net.links.reset(b.id(), a.id());
-        });
-    }
-
     /// Draws a number below `below` from the stream of faults: for what a scenario does to its cluster. A replay may
     /// give other numbers, and 0 past its end.
     ///
@@ -189,9 +132,9 @@ impl Sim {
     /// What the run holds at this moment: for tests that nothing is left behind.
     pub fn sizes(&self) -> Sizes {
         self.with(|run| {
-            let [connections, listeners, udp_sockets, ports] = run.net.sizes();
+            let [connections, listeners, udp_sockets, ports, link_rules] = run.net.sizes();
             let (tasks, timers) = (run.tasks.alive(), run.timers.len());
-            Sizes { tasks, timers, connections, listeners, udp_sockets, ports }
+            Sizes { tasks, timers, connections, listeners, udp_sockets, ports, link_rules }
         })
     }
 }
@@ -211,28 +154,6 @@ pub struct Sizes {
     pub udp_sockets: usize,
     /// Ports that are taken.
     pub ports: usize,
-}
-
-/// A cut between machines; it heals when it is dropped.
-#[derive(Debug)]
-pub struct Partition {
-    run: RunId,
-    links: Vec<(u32, u32)>,
-}
-
-impl Partition {
-    /// Lets messages through again.
-    pub fn heal(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Partition {
-    fn drop(&mut self) {
-        run::try_with(self.run, |run| {
-            for (from, to) in self.links.drain(..) {
-                run.heal(from, to);
-            }
-        });
-    }
+    /// Directions between machines that have something of their own: a latency, a cut, an impairment.
+    pub link_rules: usize,
 }

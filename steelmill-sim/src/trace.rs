@@ -134,8 +134,8 @@ pub enum What {
         from: u32,
         /// To this one.
         to: u32,
-        /// Whether it was cut; else it was healed.
-        cut: bool,
+        /// What.
+        change: LinkChange,
     },
     /// The scenario counted something.
     Count {
@@ -175,6 +175,35 @@ pub enum Change {
     PowerLost,
     /// Its clock goes this much faster than time, in parts per million.
     Drift(i64),
+    /// Its wall clock is this many nanoseconds ahead.
+    WallOffset(i64),
+    /// No task of it runs.
+    Paused,
+    /// Its tasks run again.
+    Resumed,
+    /// A task of it that is ready waits for its turn for up to this many nanoseconds.
+    Slowness(u64),
+}
+
+/// What was done to a way between two machines; between a machine and itself stands for all its ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LinkChange {
+    /// Nothing gets through any more.
+    Cut,
+    /// One cut was taken off.
+    Healed,
+    /// It became slow, lossy or narrow.
+    Impaired,
+    /// One impairment was taken off.
+    Repaired,
+    /// What is sent waits.
+    Held,
+    /// One hold was taken off.
+    Released,
+    /// All connections were reset, both ways.
+    Reset,
 }
 
 /// A task of a run; the same in every run of the seed.
@@ -241,10 +270,14 @@ impl What {
                     Change::Exited => (2, 0),
                     Change::PowerLost => (3, 0),
                     Change::Drift(ppm) => (4, ppm as u64),
+                    Change::WallOffset(nanos) => (5, nanos as u64),
+                    Change::Paused => (6, 0),
+                    Change::Resumed => (7, 0),
+                    Change::Slowness(nanos) => (8, nanos),
                 };
                 Words(8, u64::from(machine) << 8 | change, by)
             }
-            What::Link { from, to, cut } => Words(9, pair(from, to), u64::from(cut)),
+            What::Link { from, to, change } => Words(9, pair(from, to), change as u64),
             What::Count { more, total, .. } => Words(10, total, more),
         })
     }
@@ -336,10 +369,26 @@ impl Trace {
                     Change::Exited => format!("machine {which} exits"),
                     Change::PowerLost => format!("machine {which} loses power"),
                     Change::Drift(ppm) => format!("clock of {which} drifts by {ppm} ppm"),
+                    Change::WallOffset(nanos) => format!("wall clock of {which} is {nanos} ns ahead"),
+                    Change::Paused => format!("machine {which} is paused"),
+                    Change::Resumed => format!("machine {which} goes on"),
+                    Change::Slowness(nanos) => format!("machine {which} is up to {nanos} ns late"),
                 }
             }
-            What::Link { from, to, cut } => {
-                format!("link {} -> {} {}", machine(from), machine(to), if cut { "cut" } else { "healed" })
+            What::Link { from, to, change } => {
+                let change = match change {
+                    LinkChange::Cut => "cut",
+                    LinkChange::Healed => "healed",
+                    LinkChange::Impaired => "impaired",
+                    LinkChange::Repaired => "repaired",
+                    LinkChange::Held => "held",
+                    LinkChange::Released => "released",
+                    LinkChange::Reset => "reset",
+                };
+                match from == to {
+                    true => format!("all links of {} {change}", machine(from)),
+                    false => format!("link {} -> {} {change}", machine(from), machine(to)),
+                }
             }
             What::Count { what, more, total } => format!("count {more} {what}, {total} in all"),
         }

@@ -300,3 +300,104 @@ fn a_machine_that_dies_while_it_starts_says_so() {
         Ok(())
     });
 }
+
+#[test]
+fn a_paused_machine_does_nothing_and_its_kernel_goes_on() {
+    check(Seed(20), |sim| async move {
+        let (server, client, mut stream) = pair(sim).await?;
+        server.pause();
+        let begun = sim.elapsed();
+        let mut second = client.network().connect("server:7").await?; // nobody has accepted it
+        stream.write_all(&[5]).await?;
+        assert!(tokio_select_timeout(&sim, 30, stream.read_u8()).await.is_none(), "nobody answers");
+        server.resume();
+        assert_eq!(stream.read_u8().await?, 5);
+        assert_eq!(echo(&mut second, 6).await?, 6);
+        assert!(sim.elapsed() - begun < 31 * SECOND);
+        Ok(())
+    });
+}
+
+#[test]
+fn timers_of_a_paused_machine_fire_late_and_its_clock_does_not_stop() {
+    check(Seed(21), |sim| async move {
+        let machine = sim.client("machine");
+        let clock = machine.clock();
+        let sleeper = machine.spawn("sleeper", async move {
+            let begun = clock.now();
+            clock.sleep(SECOND).await;
+            clock.now() - begun
+        });
+        sim.clock().sleep(SECOND / 2).await;
+        machine.pause();
+        sim.clock().sleep(10 * SECOND).await;
+        machine.resume();
+        assert_eq!(sleeper.await?, 10 * SECOND + SECOND / 2);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_paused_process_that_ends_leaves_nothing_and_starts_afresh() {
+    check(Seed(22), |sim| async move {
+        let (server, client, stream) = pair(sim).await?;
+        let before = sim.sizes();
+        for _ in 0..5 {
+            server.pause();
+            let mut pending = client.network().connect("server:7").await?;
+            pending.write_all(&[1]).await?;
+            sim.clock().sleep(SECOND).await;
+            server.exit();
+            server.restart().await?;
+            drop(pending);
+            let mut stream = client.network().connect("server:7").await?;
+            assert_eq!(echo(&mut stream, 3).await?, 3);
+        }
+        drop(stream);
+        sim.clock().sleep(SECOND).await;
+        let after = sim.sizes();
+        assert!(after.tasks <= before.tasks && after.timers <= before.timers, "{before:?} {after:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn tasks_of_a_slow_machine_run_late_and_those_of_others_do_not() {
+    check(Seed(23), |sim| async move {
+        sim.set_latency(Duration::from_millis(1)..=Duration::from_millis(1));
+        let (server, _client, mut stream) = pair(sim).await?;
+        let round_trip = Duration::from_millis(2);
+        let begun = sim.elapsed();
+        echo(&mut stream, 1).await?;
+        assert_eq!(sim.elapsed() - begun, round_trip);
+        server.set_slowness(Duration::from_millis(100));
+        let begun = sim.elapsed();
+        for _ in 0..20 {
+            echo(&mut stream, 1).await?;
+        }
+        let slow = (sim.elapsed() - begun) / 20;
+        assert!(slow > 10 * round_trip && slow < 100 * round_trip, "{slow:?}");
+        server.set_slowness(Duration::ZERO);
+        sim.clock().sleep(SECOND).await;
+        let begun = sim.elapsed();
+        echo(&mut stream, 1).await?;
+        assert_eq!(sim.elapsed() - begun, round_trip);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_wall_clock_jumps_and_the_monotonic_one_does_not() {
+    check(Seed(24), |sim| async move {
+        let machine = sim.client("machine");
+        let clock = machine.clock();
+        let (wall, now) = (clock.wall(), clock.now());
+        machine.jump_wall(60 * SECOND, false);
+        machine.jump_wall(20 * SECOND, true);
+        assert_eq!(clock.wall().duration_since(wall)?, 40 * SECOND);
+        machine.set_wall_offset(5 * SECOND, true);
+        assert_eq!(wall.duration_since(clock.wall())?, 5 * SECOND);
+        assert_eq!(clock.now(), now);
+        Ok(())
+    });
+}

@@ -101,6 +101,12 @@ impl Pipe {
         self.sent < self.written || self.end == End::Asked
     }
 
+    /// How many bytes have not been sent.
+    #[inline]
+    pub(crate) fn unsent(&self) -> u64 {
+        self.written - self.sent
+    }
+
     /// Sends all there is, to arrive at `at`, or later if that would overtake. Says when an event is needed; what
     /// joins an earlier flight needs none.
     #[inline]

@@ -8,10 +8,13 @@ use std::task::{Context, Poll};
 use steelmill_core::ToAddress;
 use tokio::io::ReadBuf;
 
+use super::link::Fate;
 use super::{Event, Network, address, poll_of, until};
+use crate::decisions::Stream;
 use crate::executor::WaitsFor;
 use crate::hosts::Power;
 use crate::run::{self, Run, RunId};
+use crate::timers::Nanos;
 use crate::trace::What;
 use crate::waker::{Waiter, Waiters};
 use crate::world::Place;
@@ -21,6 +24,9 @@ const LONGEST: usize = 65_507;
 
 /// How many bytes wait to be received before more are dropped: Linux's `rmem_default` (socket(7)).
 const QUEUE: usize = 212_992;
+
+/// For how long a datagram that is to be overtaken is kept back, at most.
+const KEPT_BACK: Nanos = 20_000_000;
 
 /// What a datagram costs in the queue beside its payload.
 const OVERHEAD: usize = 256;
@@ -54,6 +60,15 @@ struct State {
     queued: usize,
     error: Option<i32>,
     waiters: Waiters,
+}
+
+/// Where a datagram comes from and goes to.
+struct Way {
+    sender: SocketId,
+    source: SocketAddr,
+    target: SocketAddr,
+    from: u32,
+    to: u32,
 }
 
 struct Datagram {
@@ -146,20 +161,65 @@ impl Run {
         };
         self.digest.bytes(bytes);
         self.sent(&[io::IoSlice::new(bytes)], bytes.len());
-        if machine as usize >= self.hosts.len() || !self.net.links.is_open(from, machine) {
+        if machine as usize >= self.hosts.len() {
             return Ok(bytes.len()); // lost, and nobody is told
         }
         let source = match local.ip().is_unspecified() {
             true => SocketAddr::new(address::source(target.ip(), from), local.port()),
             false => local,
         };
-        let at = self.now + self.latency(from, machine);
+        let way = Way { sender: id, source, target, from, to: machine };
+        if self.net.links.effect(from, machine).is_some_and(|effect| effect.duplication_ppm > 0) {
+            self.udp_double(&way, bytes);
+        }
+        self.udp_transmit(&way, bytes);
+        Ok(bytes.len())
+    }
+
+    /// Puts a datagram on its way; a lost one costs nothing.
+    #[inline]
+    fn udp_transmit(&mut self, way: &Way, bytes: &[u8]) {
+        let &Way { from, to, .. } = way;
+        match self.message_fate(from, to, bytes.len() as u64) {
+            Fate::Arrives(at) => {
+                let at = self.udp_kept_back(from, to, at);
+                let datagram = self.udp_fly(way, bytes);
+                self.schedule(at, Event::Datagram(datagram));
+            }
+            Fate::Held => {
+                let datagram = self.udp_fly(way, bytes);
+                self.net.links.keep(from, to, Event::Datagram(datagram));
+            }
+            Fate::Lost => {}
+        }
+    }
+
+    #[cold]
+    fn udp_double(&mut self, way: &Way, bytes: &[u8]) {
+        let rate = self.net.links.effect(way.from, way.to).map_or(0, |effect| effect.duplication_ppm);
+        if self.chance(Stream::Duplication, rate) {
+            self.udp_transmit(way, bytes);
+        }
+    }
+
+    /// When a datagram arrives that others may be let past.
+    #[inline]
+    fn udp_kept_back(&mut self, from: u32, to: u32, at: Nanos) -> Nanos {
+        let Some(effect) = self.net.links.effect(from, to) else { return at };
+        let rate = effect.reordering_ppm;
+        if self.chance(Stream::Reordering, rate) { at + self.draw(Stream::Reordering, KEPT_BACK) } else { at }
+    }
+
+    /// A place for a datagram while it is on its way.
+    #[inline]
+    fn udp_fly(&mut self, way: &Way, bytes: &[u8]) -> u32 {
+        let &Way { sender, source, target, to, .. } = way;
         let sockets = &mut self.net.udp;
         let mut payload = sockets.buffers.pop().unwrap_or_default();
         payload.clear();
         payload.extend_from_slice(bytes);
-        let datagram = Datagram { from: id, source, target, machine, payload };
-        let index = match sockets.landed.pop() {
+        let datagram = Datagram { from: sender, source, target, machine: to, payload };
+        match sockets.landed.pop() {
             Some(index) => {
                 sockets.flying[index as usize] = datagram;
                 index
@@ -168,9 +228,7 @@ impl Run {
                 sockets.flying.push(datagram);
                 (sockets.flying.len() - 1) as u32
             }
-        };
-        self.schedule(at, Event::Datagram(index));
-        Ok(bytes.len())
+        }
     }
 
     pub(crate) fn datagram_arrives(&mut self, index: u32) {
@@ -204,9 +262,13 @@ impl Run {
             return;
         };
         let from = socket.machine;
-        if socket.peer == Some(target) && self.net.links.is_open(machine, from) {
-            let at = self.now + self.latency(machine, from);
-            self.schedule(at, Event::Unreachable(sender));
+        if socket.peer != Some(target) {
+            return;
+        }
+        match self.message_fate(machine, from, 0) {
+            Fate::Arrives(at) => self.schedule(at, Event::Unreachable(sender)),
+            Fate::Held => self.net.links.keep(machine, from, Event::Unreachable(sender)),
+            Fate::Lost => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{ConnectionId, Side, State};
 use crate::hosts::Power;
-use crate::net::link::{GIVE_UP, next_retransmission};
+use crate::net::link::{Fate, GIVE_UP, next_retransmission};
 use crate::net::{Event, address};
 use crate::run::Run;
 use crate::timers::Nanos;
@@ -140,13 +140,15 @@ impl Run {
             return;
         };
         let (from, to) = connection.way(side);
-        if !connection.out(side).has_unsent() {
+        let pipe = connection.out(side);
+        if !pipe.has_unsent() {
             return;
         }
-        if !self.net.links.is_open(from, to) {
-            return self.stall(id, side);
-        }
-        let at = self.now + self.latency(from, to);
+        let unsent = pipe.unsent();
+        let at = match self.flight_fate(from, to, unsent) {
+            Fate::Arrives(at) => at,
+            Fate::Lost | Fate::Held => return self.stall(id, side),
+        };
         let pipe = self.net.tcp.get(id).expect("looked at above").out(side);
         if let Some(at) = pipe.send(at) {
             self.schedule(at, Event::Deliver(id, side));
@@ -227,6 +229,15 @@ impl Run {
                 && let Some(since) = connection.out(side).stalled_since
             {
                 self.schedule(next_retransmission(since, self.now), Event::Retransmit(id, side));
+            }
+        }
+    }
+
+    /// A direction was released: what was written meanwhile goes on its way.
+    pub(crate) fn tcp_released(&mut self, from: u32, to: u32) {
+        for (id, side) in self.net.tcp.stalled(from, Some(to)) {
+            if self.net.tcp.get(id).is_some_and(|connection| connection.way(side) == (from, to)) {
+                self.transmit(id, side);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{ACCEPTOR, CONNECTOR, ConnectionId, Farewell, ListenerId, Side, State, place};
 use crate::hosts::Power;
+use crate::net::link::Fate;
 use crate::net::{Event, Owner};
 use crate::run::Run;
 
@@ -52,9 +53,10 @@ impl Run {
         };
         let (from, to) = connection.way(side);
         let not_before = connection.out(side).not_before();
-        if self.net.links.is_open(from, to) {
-            let at = self.now + self.latency(from, to);
-            self.schedule(at.max(not_before), Event::Reset(id, 1 - side));
+        match self.message_fate(from, to, 0) {
+            Fate::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, 1 - side)),
+            Fate::Held => self.net.links.keep(from, to, Event::Reset(id, 1 - side)),
+            Fate::Lost => {}
         }
     }
 
@@ -74,6 +76,22 @@ impl Run {
             State::Open => self.break_end(id, side, libc::ECONNRESET),
             State::SynReceived => self.forget_unaccepted(id),
             State::Unborn | State::Broken | State::Closed => {}
+        }
+    }
+
+    /// Resets every connection between two machines, at both ends and at once.
+    pub(crate) fn tcp_reset_between(&mut self, a: u32, b: u32) {
+        for (id, side) in self.net.tcp.ends_of(a) {
+            let Some(connection) = self.net.tcp.get(id).filter(|connection| connection.way(side).1 == b)
+            else {
+                continue;
+            };
+            let is_open = [CONNECTOR, ACCEPTOR].map(|side| connection.end(side).state == State::Open);
+            for side in [CONNECTOR, ACCEPTOR] {
+                if is_open[usize::from(side)] {
+                    self.break_end(id, side, libc::ECONNRESET);
+                }
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use super::{ACCEPTOR, CONNECTOR, ConnectionId, End, Farewell, Listener, ListenerId, State};
 use crate::executor::WaitsFor;
 use crate::hosts::Power;
-use crate::net::link::next_syn;
+use crate::net::link::{Fate, next_syn};
 use crate::net::{Event, Owner, address};
 use crate::run::Run;
 use crate::timers::Nanos;
@@ -126,11 +126,13 @@ impl Run {
 
     /// Sends what opens a connection. If it is lost the connector asks again when its time has come.
     fn send_for_handshake(&mut self, id: ConnectionId, from: u32, to: u32, what: Event) {
-        if self.net.links.is_open(from, to) {
-            let at = self.now + self.latency(from, to);
-            self.schedule(at, what);
-        } else {
-            self.send_syn_again(id);
+        match self.message_fate(from, to, 0) {
+            Fate::Arrives(at) => self.schedule(at, what),
+            Fate::Held => {
+                self.net.links.keep(from, to, what);
+                self.send_syn_again(id);
+            }
+            Fate::Lost => self.send_syn_again(id),
         }
     }
 
@@ -189,9 +191,17 @@ impl Run {
                 connection.end(CONNECTOR).state = State::Open;
                 self.wake_end(id, CONNECTOR);
                 // Data the connector sends may not arrive before the connection is there to be accepted.
-                let at = self.now + self.latency(from, to);
-                self.net.tcp.get(id).expect("looked at above").out(CONNECTOR).hold_until(at);
-                self.schedule(at, Event::Established(id));
+                match self.message_fate(from, to, 0) {
+                    Fate::Held => self.net.links.keep(from, to, Event::Established(id)),
+                    fate => {
+                        let at = match fate {
+                            Fate::Arrives(at) => at,
+                            _ => self.now + self.latency(from, to),
+                        };
+                        self.net.tcp.get(id).expect("looked at above").out(CONNECTOR).hold_until(at);
+                        self.schedule(at, Event::Established(id));
+                    }
+                }
             }
             // The connector gave up meanwhile: its host answers with a reset, and the acceptor never hears of it.
             State::Closed => self.forget_unaccepted(id),
@@ -243,8 +253,10 @@ impl Run {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if connection.end(CONNECTOR).state == State::SynSent {
-            self.break_end(id, CONNECTOR, code);
+        match connection.end(CONNECTOR).state {
+            State::Open => return, // what had been held came through after all
+            State::SynSent => self.break_end(id, CONNECTOR, code),
+            _ => {}
         }
         self.forget_unaccepted(id);
     }
