@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod catalog; // names for daemon types
-mod cell; // what a daemon makes while it prepares
+mod cell; // what several threads share: set once, raised once, counted
 mod daemon; // what a service is
 mod driver; // a world as the lifecycle sees it
 mod factory; // how a daemon gets what it needs
@@ -14,6 +14,7 @@ mod lifecycle; // how all of them start and stop
 mod policy; // how long that may take
 mod report; // how it went
 mod scope; // what a running daemon is given
+mod sync; // what cells are made of
 
 pub use catalog::Catalog;
 pub use cell::SetOnce;

@@ -1,8 +1,6 @@
 //! What a running daemon is given: its stop signal, its tasks, its children.
 
 mod guarded;
-mod signal;
-mod tasks;
 
 use std::future::Future;
 use std::panic::Location;
@@ -12,23 +10,34 @@ use anyhow::anyhow;
 use futures::FutureExt;
 use tracing::Span;
 
+use crate::cell::{Seat, Signal, Tasks};
 use crate::daemon::Label;
 use crate::factory::{Hub, Node, SlotId};
 use crate::{Error, Factory, Origin, Owner, Result, World};
 
 pub(crate) use guarded::{Ending, Guarded, Outcome};
-use signal::Signal;
-use tasks::Tasks;
 
 /// What a daemon is given to run with. Cheap to clone; its tasks take clones along.
 ///
 /// A scope keeps no daemon alive: a daemon may hold its own.
-#[derive(Clone)]
-pub struct Scope(Arc<Leash>);
+///
+/// A task that waits with [`until_stopping`](Scope::until_stopping) again and again should have a clone of its own. The
+/// first task to wait on one keeps its place among those to be told; from then on its waits take no lock, allocate
+/// nothing and write nothing that is shared. Other tasks that wait on the same clone take a place each time.
+pub struct Scope {
+    leash: Arc<Leash>,
+    seat: Seat,
+}
+
+impl Clone for Scope {
+    fn clone(&self) -> Self {
+        Scope::new(self.leash.clone())
+    }
+}
 
 impl Scope {
     pub(crate) fn new(leash: Arc<Leash>) -> Self {
-        Scope(leash)
+        Scope { leash, seat: Seat::default() }
     }
 
     /// Resolves when the daemon is told to stop.
@@ -41,7 +50,7 @@ impl Scope {
 
     /// Whether the daemon has been told to stop.
     pub fn is_stopping(&self) -> bool {
-        self.0.stopping.is_raised()
+        self.leash.stopping.is_raised()
     }
 
     /// Waits for `future`; `None` when the daemon is told to stop first.
@@ -68,7 +77,7 @@ impl Scope {
         &self,
         future: F,
     ) -> impl Future<Output = Option<F::Output>> + Send {
-        self.0.stopping.or(future)
+        self.leash.stopping.or(&self.seat, future)
     }
 
     /// Starts a task that belongs to the daemon: awaited when the daemon stops, and aborted and named at the deadline.
@@ -83,16 +92,16 @@ impl Scope {
     where
         F: Future<Output: TaskOutput> + Send + 'static,
     {
-        if !self.0.tasks.admit(name) {
+        if !self.leash.tasks.admit(name) {
             let (factory, daemon) = (self.path(), self.daemon());
             tracing::warn!(factory, daemon, task = name, "refused a task: its daemon has ended");
             return;
         }
-        let span = tracing::info_span!(parent: &self.0.span, "task", name);
+        let span = tracing::info_span!(parent: &self.leash.span, "task", name);
         // Not an async block: that would hold the future twice, before and after its first poll.
         let work = future.map(|output| Some(output.into_result()));
-        let task = Guarded::new(work, span, Ending::task(self.0.clone(), name));
-        self.0.hub.driver.spawn(self.0.origin(Location::caller()), name, Box::pin(task));
+        let task = Guarded::new(work, span, Ending::task(self.leash.clone(), name));
+        self.leash.hub.driver.spawn(self.leash.origin(Location::caller()), name, Box::pin(task));
     }
 
     /// A child factory: a lifetime inside this one. It shares this factory's daemons and stops before this daemon
@@ -102,7 +111,7 @@ impl Scope {
     /// When this factory is stopping or has ended; when factories are nested more than
     /// [`DEPTH_MAX`](crate::DEPTH_MAX) deep.
     pub fn child(&self, name: &str) -> Result<Factory> {
-        Factory::child(name, self.parent(name)?, Some(self.0.slot))
+        Factory::child(name, self.parent(name)?, Some(self.leash.slot))
     }
 
     /// A child factory in a place of its own: with its own clock, network, entropy and tasks.
@@ -110,30 +119,30 @@ impl Scope {
     /// # Errors
     /// As [`child`](Scope::child).
     pub fn child_in<W: World>(&self, name: &str, world: W) -> Result<Factory> {
-        Factory::child_in(name, self.parent(name)?, Some(self.0.slot), world)
+        Factory::child_in(name, self.parent(name)?, Some(self.leash.slot), world)
     }
 
     /// Asks the whole factory to stop. Returns at once; this daemon's turn comes when nothing depends on it any more.
     pub fn request_stop(&self) {
-        self.0.hub.request_stop();
+        self.leash.hub.request_stop();
     }
 
     /// The path of the factory: `demo/lease-7`.
     pub fn path(&self) -> &str {
-        &self.0.hub.path
+        &self.leash.hub.path
     }
 
     /// What the daemon is called: `Gateway`.
     pub fn daemon(&self) -> &str {
-        &self.0.label
+        &self.leash.label
     }
 
     pub(crate) fn span(&self) -> &Span {
-        &self.0.span
+        &self.leash.span
     }
 
     fn parent(&self, name: &str) -> Result<Arc<Node>> {
-        let parent = self.0.node.upgrade();
+        let parent = self.leash.node.upgrade();
         parent.ok_or_else(|| anyhow!("{} has ended: {name} cannot be made in it", self.path()))
     }
 }

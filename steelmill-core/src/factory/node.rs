@@ -4,12 +4,12 @@
 //! daemons they share. So whatever else is kept, a scope or an ended child's handle inside a daemon, makes no circle.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::Factory;
 use super::slots::{Key, Lookup, Place, Shared, SlotId, Slots};
 use super::values::Values;
+use crate::cell::{Flag, Numbers};
 use crate::driver::Driver;
 use crate::lifecycle::{Ended, Event, Events, Maker};
 use crate::{Deadlines, Report};
@@ -32,9 +32,9 @@ pub(crate) struct Hub {
     pub(crate) deadlines: Deadlines,
     pub(crate) events: Events,
     ended: Ended,
-    is_stopping: AtomicBool,
-    is_watched: AtomicBool,
-    next_child: AtomicU64,
+    is_stopping: Flag,
+    is_watched: Flag,
+    children: Numbers,
 }
 
 impl Node {
@@ -60,25 +60,25 @@ impl Hub {
 
     /// Children are refused from here on.
     pub(crate) fn set_stopping(&self) {
-        self.is_stopping.store(true, Ordering::Release);
+        self.is_stopping.raise();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Acquire)
+        self.is_stopping.is_raised()
     }
 
     /// Whether anybody has asked how the factory ends.
     pub(crate) fn is_watched(&self) -> bool {
-        self.is_watched.load(Ordering::Acquire)
+        self.is_watched.is_raised()
     }
 
     pub(crate) fn next_child(&self) -> u64 {
-        self.next_child.fetch_add(1, Ordering::Relaxed)
+        self.children.next()
     }
 
     /// The report, once the factory has ended. The future holds nothing of the factory.
     pub(crate) fn ended(&self) -> impl Future<Output = Arc<Report>> + Send + use<> {
-        self.is_watched.store(true, Ordering::Release);
+        self.is_watched.raise();
         let (path, ended) = (self.path.clone(), self.ended.clone());
         async move {
             match ended.await {
@@ -116,9 +116,9 @@ impl Factory {
             deadlines: self.deadlines,
             events,
             ended,
-            is_stopping: AtomicBool::new(false),
-            is_watched: AtomicBool::new(false),
-            next_child: AtomicU64::new(0),
+            is_stopping: Flag::default(),
+            is_watched: Flag::default(),
+            children: Numbers::default(),
         };
         Node {
             hub: Arc::new(hub),

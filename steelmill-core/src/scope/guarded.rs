@@ -10,11 +10,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use tokio::sync::futures::OwnedNotified;
 use tracing::{Instrument, Span, instrument::Instrumented};
 
 use super::Leash;
-use super::signal::Wait;
+use crate::cell::Wait;
 use crate::lifecycle::Event;
 use crate::report::panicked;
 use crate::{Error, Phase, Result};
@@ -36,7 +35,7 @@ pin_project! {
         #[pin]
         work: Option<Instrumented<F>>,
         #[pin]
-        killed: Wait<OwnedNotified>,
+        killed: Wait,
         // Behind the work, so that it is dropped after it.
         ending: Ending,
     }
@@ -44,7 +43,7 @@ pin_project! {
 
 impl<F: Future<Output = Option<Result>>> Guarded<F> {
     pub(crate) fn new(work: F, span: Span, ending: Ending) -> Self {
-        Guarded { work: Some(work.instrument(span)), killed: ending.leash.killed.wait_owned(), ending }
+        Guarded { work: Some(work.instrument(span)), killed: ending.leash.killed.wait(), ending }
     }
 }
 

@@ -1,0 +1,418 @@
+//! Core's shared cells in every interleaving of a few threads, by [loom](https://docs.rs/loom).
+//!
+//! `src/cell.rs` is included as it is; only what it is made of, `sync`, is loom's here.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+#[path = "../src/cell.rs"]
+#[allow(dead_code, unreachable_pub, reason = "core uses the rest")]
+mod cell;
+
+use std::future::{Future, pending, poll_fn, ready};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::future::block_on;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+use cell::{Flag, Numbers, Seat, SetOnce, Signal, Tasks};
+
+// What `src/cell.rs` uses of core.
+type Result<T = (), E = anyhow::Error> = std::result::Result<T, E>;
+
+mod daemon {
+    pub(crate) fn label<T>() -> &'static str {
+        std::any::type_name::<T>()
+    }
+}
+
+#[test]
+fn a_value_is_set_once_and_then_read_by_everybody() {
+    loom::model(|| {
+        let cell = Arc::new(SetOnce::new());
+        let setters = [1, 2].map(|value| {
+            let cell = cell.clone();
+            thread::spawn(move || cell.set(value).is_ok())
+        });
+        let early = cell.get().ok().copied();
+        let [first, second] = setters.map(|setter| setter.join().unwrap());
+        assert!(first != second, "one of them has set it");
+        let value = if first { 1 } else { 2 };
+        assert_eq!(*cell.get().unwrap(), value);
+        assert!(early.is_none_or(|early| early == value));
+    });
+}
+
+#[test]
+fn what_was_written_before_a_flag_is_seen_with_it() {
+    loom::model(|| {
+        let (flag, written) = (Arc::new(Flag::default()), Arc::new(AtomicUsize::new(0)));
+        let raiser = {
+            let (flag, written) = (flag.clone(), written.clone());
+            thread::spawn(move || {
+                written.store(7, Ordering::Relaxed);
+                flag.raise();
+            })
+        };
+        if flag.is_raised() {
+            assert_eq!(written.load(Ordering::Relaxed), 7);
+        }
+        raiser.join().unwrap();
+        assert!(flag.is_raised());
+    });
+}
+
+#[test]
+fn no_number_is_given_twice() {
+    loom::model(|| {
+        let numbers = Arc::new(Numbers::default());
+        let other = {
+            let numbers = numbers.clone();
+            thread::spawn(move || numbers.next())
+        };
+        let own = numbers.next();
+        assert_ne!(own, other.join().unwrap());
+        assert_eq!(numbers.next(), 2);
+    });
+}
+
+/// A task that waits is told, whenever that happens. A wake that is lost would be a deadlock, which loom finds.
+#[test]
+fn a_wait_hears_of_the_signal_whenever_it_is_raised() {
+    loom::model(|| {
+        let signal = Arc::new(Signal::default());
+        let raiser = raise_elsewhere(&signal);
+        let seat = Seat::default();
+        assert_eq!(block_on(signal.or(&seat, pending::<()>())), None);
+        raiser.join().unwrap();
+    });
+}
+
+#[test]
+fn one_seat_serves_one_wait_after_the_other() {
+    loom::model(|| {
+        let signal = Arc::new(Signal::default());
+        let raiser = raise_elsewhere(&signal);
+        let seat = Seat::default();
+        block_on(async {
+            for _ in 0..2 {
+                signal.or(&seat, yield_once()).await;
+            }
+            assert_eq!(signal.or(&seat, pending::<()>()).await, None);
+        });
+        raiser.join().unwrap();
+    });
+}
+
+#[test]
+fn two_tasks_on_one_seat_are_both_told() {
+    loom::model(|| {
+        let shared = Arc::new((Signal::default(), Seat::default()));
+        let waiter = {
+            let shared = shared.clone();
+            thread::spawn(move || block_on(shared.0.or(&shared.1, pending::<()>())))
+        };
+        let (woken, waker) = counting_waker();
+        let mut wait = pin!(shared.0.or(&shared.1, pending::<()>()));
+        assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        shared.0.raise();
+        assert_eq!(woken.count(), 1);
+        assert_eq!(waiter.join().unwrap(), None);
+    });
+}
+
+#[test]
+fn a_wait_that_moves_into_a_task_is_told() {
+    loom::model(|| {
+        let signal = Arc::new(Signal::default());
+        let raiser = raise_elsewhere(&signal);
+        let mut wait = pin!(signal.wait());
+        block_on(poll_fn(|context| wait.as_mut().poll(&signal, context)));
+        raiser.join().unwrap();
+    });
+}
+
+#[test]
+fn a_place_may_be_given_up_while_the_signal_is_raised() {
+    loom::model(|| {
+        let signal = Arc::new(Signal::default());
+        let raiser = raise_elsewhere(&signal);
+        let seat = Seat::default();
+        block_on(signal.or(&seat, yield_once()));
+        drop(seat);
+        raiser.join().unwrap();
+        assert!(signal.is_raised());
+    });
+}
+
+#[test]
+fn a_raised_signal_wins_before_the_first_poll_and_the_future_after_it() {
+    loom::model(|| {
+        let (signal, seat) = (Signal::default(), Seat::default());
+        assert_eq!(block_on(signal.or(&seat, ready(7))), Some(7));
+
+        let mut both = pin!(signal.or(&seat, yield_once()));
+        let (_, waker) = counting_waker();
+        assert!(both.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        signal.raise();
+        assert_eq!(both.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(Some(())));
+
+        assert_eq!(block_on(signal.or(&seat, ready(7))), None);
+    });
+}
+
+#[test]
+fn a_seat_is_listed_once_however_many_waits_it_serves() {
+    loom::model(|| {
+        let (signal, seat) = (Signal::default(), Seat::default());
+        let (woken, waker) = counting_waker();
+        let mut context = Context::from_waker(&waker);
+        for _ in 0..3 {
+            let mut wait = pin!(signal.or(&seat, pending::<()>()));
+            assert!(wait.as_mut().poll(&mut context).is_pending());
+            assert!(wait.as_mut().poll(&mut context).is_pending());
+        }
+        signal.raise();
+        assert_eq!(woken.count(), 1);
+    });
+}
+
+#[test]
+fn whoever_polled_last_is_woken() {
+    loom::model(|| {
+        let signal = Signal::default();
+        let mut wait = pin!(signal.wait());
+        let (first, waker) = counting_waker();
+        assert!(wait.as_mut().poll(&signal, &mut Context::from_waker(&waker)).is_pending());
+        let (second, waker) = counting_waker();
+        assert!(wait.as_mut().poll(&signal, &mut Context::from_waker(&waker)).is_pending());
+        signal.raise();
+        assert_eq!((first.count(), second.count()), (0, 1));
+    });
+}
+
+#[test]
+fn tasks_are_counted_by_name() {
+    loom::model(|| {
+        let tasks = Arc::new(Tasks::default());
+        let other = {
+            let tasks = tasks.clone();
+            thread::spawn(move || assert!(tasks.admit("flush") && tasks.admit("connection")))
+        };
+        assert!(tasks.admit("connection"));
+        other.join().unwrap();
+        let mut live: Vec<_> = tasks.live().collect();
+        live.sort_unstable();
+        assert_eq!(live, [("connection", 2), ("flush", 1)]);
+        assert!(!tasks.leave("flush"));
+        assert_eq!(tasks.live().collect::<Vec<_>>(), [("connection", 2)]);
+    });
+}
+
+/// The end of a daemon's tasks is told exactly once: by the one that closes them or by the last to leave.
+#[test]
+fn one_of_closing_and_leaving_is_the_end() {
+    loom::model(|| {
+        let tasks = Arc::new(Tasks::default());
+        assert!(tasks.admit("a") && tasks.admit("b"));
+        let leaving = ["a", "b"].map(|name| {
+            let tasks = tasks.clone();
+            thread::spawn(move || tasks.leave(name))
+        });
+        let closed = tasks.close();
+        let [a, b] = leaving.map(|leaving| leaving.join().unwrap());
+        assert_eq!([closed, a, b].into_iter().filter(|is_end| *is_end).count(), 1);
+        assert!(!tasks.admit("c"), "nobody is admitted after the end");
+    });
+}
+
+/// A task that is admitted is waited for; one that comes after the end is refused.
+#[test]
+fn a_task_that_comes_at_the_end_is_waited_for_or_refused() {
+    loom::model(|| {
+        let tasks = Arc::new(Tasks::default());
+        assert!(tasks.admit("first"));
+        let coming = {
+            let tasks = tasks.clone();
+            thread::spawn(move || tasks.admit("second"))
+        };
+        assert!(!tasks.close());
+        let first_was_last = tasks.leave("first");
+        if coming.join().unwrap() {
+            assert_ne!(first_was_last, tasks.leave("second"), "the end comes once");
+        } else {
+            assert!(first_was_last);
+        }
+        assert_eq!(tasks.live().count(), 0);
+    });
+}
+
+#[test]
+fn an_idle_daemon_closes_at_once_and_refuses_tasks() {
+    loom::model(|| {
+        let tasks = Tasks::default();
+        assert!(tasks.close());
+        assert!(!tasks.admit("a"));
+    });
+}
+
+#[test]
+fn killed_tasks_are_not_replaced() {
+    loom::model(|| {
+        let tasks = Arc::new(Tasks::default());
+        assert!(tasks.admit("a"));
+        let killer = {
+            let tasks = tasks.clone();
+            thread::spawn(move || tasks.kill())
+        };
+        let is_in = tasks.admit("a");
+        killer.join().unwrap();
+        assert!(!tasks.admit("a"));
+        assert!(!tasks.leave("a"), "the daemon itself has not ended yet");
+        assert!(!is_in || !tasks.leave("a"));
+        assert!(tasks.close());
+    });
+}
+
+fn raise_elsewhere(signal: &Arc<Signal>) -> thread::JoinHandle<()> {
+    let signal = signal.clone();
+    thread::spawn(move || signal.raise())
+}
+
+/// Is woken at once, and ready when polled again.
+fn yield_once() -> impl Future<Output = ()> {
+    let mut is_ready = false;
+    poll_fn(move |context| {
+        if std::mem::replace(&mut is_ready, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
+
+/// Counts how often it is woken.
+struct Woken(AtomicUsize);
+
+impl Woken {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn counting_waker() -> (Arc<Woken>, Waker) {
+    let woken = Arc::new(Woken(AtomicUsize::new(0)));
+    (woken.clone(), woken.into())
+}
+
+/// Loom's atomics, and models of what loom does not have.
+mod sync {
+    use std::collections::BTreeMap;
+
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+    use super::{Arc, Context, Future, Pin, Poll, Waker};
+
+    /// As std's: whoever comes while another sets it waits.
+    pub(crate) struct OnceLock<T> {
+        setting: loom::sync::Mutex<()>,
+        is_set: AtomicBool,
+        value: std::sync::OnceLock<T>,
+    }
+
+    impl<T> OnceLock<T> {
+        pub(crate) fn new() -> Self {
+            OnceLock {
+                setting: loom::sync::Mutex::new(()),
+                is_set: AtomicBool::new(false),
+                value: std::sync::OnceLock::new(),
+            }
+        }
+
+        pub(crate) fn set(&self, value: T) -> Result<(), T> {
+            let _setting = self.setting.lock().unwrap();
+            let outcome = self.value.set(value);
+            self.is_set.store(true, Ordering::Release);
+            outcome
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            self.is_set.load(Ordering::Acquire).then(|| self.value.get().unwrap())
+        }
+
+        pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
+            if let Some(value) = self.get() {
+                return value;
+            }
+            let _setting = self.setting.lock().unwrap();
+            let value = self.value.get_or_init(init);
+            self.is_set.store(true, Ordering::Release);
+            value
+        }
+    }
+
+    impl<T> Default for OnceLock<T> {
+        fn default() -> Self {
+            Self::new()
+        }
+    }
+
+    /// Tokio's promises less: there, a place counts from when it was made; here, from its first poll.
+    #[derive(Default)]
+    pub(crate) struct Notify(loom::sync::Mutex<Waiting>);
+
+    #[derive(Default)]
+    struct Waiting {
+        next: u64,
+        wakers: BTreeMap<u64, Waker>,
+    }
+
+    impl Notify {
+        pub(crate) fn notify_waiters(&self) {
+            let wakers = std::mem::take(&mut self.0.lock().unwrap().wakers);
+            wakers.into_values().for_each(Waker::wake);
+        }
+
+        pub(crate) fn notified_owned(self: Arc<Self>) -> OwnedNotified {
+            OwnedNotified { list: self, place: None }
+        }
+    }
+
+    pub(crate) struct OwnedNotified {
+        list: Arc<Notify>,
+        place: Option<u64>,
+    }
+
+    impl Future for OwnedNotified {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            let list = self.list.clone();
+            let mut waiting = list.0.lock().unwrap();
+            let place = match self.place {
+                Some(place) if !waiting.wakers.contains_key(&place) => return Poll::Ready(()),
+                Some(place) => place,
+                None => waiting.next,
+            };
+            waiting.next = waiting.next.max(place + 1);
+            self.place = Some(place);
+            waiting.wakers.insert(place, context.waker().clone());
+            Poll::Pending
+        }
+    }
+
+    impl Drop for OwnedNotified {
+        fn drop(&mut self) {
+            if let Some(place) = self.place {
+                self.list.0.lock().unwrap().wakers.remove(&place);
+            }
+        }
+    }
+}
