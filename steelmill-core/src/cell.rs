@@ -127,12 +127,7 @@ impl Signal {
         Wait { notified: self.waiters.clone().notified_owned(), listed: None }
     }
 
-    fn poll(
-        &self,
-        seat: &Seat,
-        own: &mut Option<Pin<Box<Wait>>>,
-        context: &mut Context<'_>,
-    ) -> Poll<()> {
+    fn poll(&self, seat: &Seat, own: &mut Option<Pin<Box<Wait>>>, context: &mut Context<'_>) -> Poll<()> {
         if self.is_raised() {
             return Poll::Ready(());
         }
