@@ -127,7 +127,7 @@ impl Decisions {
 
     /// A number below `below`. In a replay: what the list says, or the default 0, which means the oldest task, the
     /// least latency, the scenario's first choice.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn draw(&mut self, stream: Stream, below: u64) -> Decision {
         let counter = match stream {
             Stream::Schedule => &mut self.schedule,
@@ -155,13 +155,14 @@ impl Decisions {
     }
 
     /// The one place every draw goes through.
-    #[inline]
+    #[inline(always)]
     fn decide(&mut self, drawn: Decision, below: u64, default: u64) -> Decision {
-        if self.watched { self.watch(drawn, below, default) } else { drawn }
+        let value = if self.watched { self.watch(drawn, below, default) } else { drawn.value };
+        Decision { value, ..drawn }
     }
 
     #[cold]
-    fn watch(&mut self, mut drawn: Decision, below: u64, default: u64) -> Decision {
+    fn watch(&mut self, mut drawn: Decision, below: u64, default: u64) -> u64 {
         if let Some(streams) = &self.replayed {
             let given = usize::try_from(drawn.index)
                 .ok()
@@ -172,7 +173,7 @@ impl Decisions {
         if let Some(recorded) = &mut self.recorded {
             recorded.push(drawn);
         }
-        drawn
+        drawn.value
     }
 
     /// The key of a machine's own generator.

@@ -229,7 +229,7 @@ impl Run {
     }
 
     /// The next ready task, by the schedule, and the place it had among them.
-    #[inline]
+    #[inline(always)]
     fn pick(&mut self) -> Option<(u32, usize)> {
         let ready = self.tasks.ready.len();
         if ready == 0 {

@@ -442,7 +442,8 @@ impl Run {
             self.digest.event(words);
         }
         if self.trace.is_some() {
-            self.note(what);
+            let copy = what; // made only here: no event is put together in memory for nothing
+            self.note(copy);
         }
     }
 
