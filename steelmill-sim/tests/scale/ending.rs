@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
-use steelmill_sim::{Clock, Machine, Network, Seed, Settings, Sim, TcpStream, simulate};
+use steelmill_sim::{Clock, Impairment, Machine, Network, Seed, Settings, Sim, TcpStream, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::memory;
@@ -103,6 +103,9 @@ fn serve(sim: Sim, peer: &Machine) {
     });
 }
 
+/// How many ways there are to end a machine.
+const WAYS: u64 = 12;
+
 /// Ends a machine that is up, in one way or another.
 async fn end(sim: Sim, machine: &Machine, peer: &Machine, way: u64) -> Result {
     match way {
@@ -137,11 +140,42 @@ async fn end(sim: Sim, machine: &Machine, peer: &Machine, way: u64) -> Result {
             machine.exit();
             cut.heal();
         }
-        _ => {
-            machine.set_drift(100 - 200 * (way as i64 % 2));
+        7 => {
+            machine.set_drift(-300);
             let _cut = sim.partition_one_way(peer, machine);
             sim.clock().sleep(SECOND).await;
+            machine.set_drift(300);
             machine.power_loss();
+        }
+        8 => {
+            machine.pause();
+            sim.clock().sleep(SECOND).await;
+            machine.exit();
+        }
+        9 => {
+            machine.set_slowness(SECOND / 10);
+            sim.clock().sleep(SECOND).await;
+            machine.power_loss();
+            machine.set_slowness(Duration::ZERO);
+        }
+        10 => {
+            let held = sim.hold(machine, peer);
+            sim.clock().sleep(SECOND).await;
+            machine.power_loss();
+            held.release();
+        }
+        _ => {
+            let lossy = Impairment {
+                loss_ppm: 300_000,
+                duplication_ppm: 300_000,
+                reordering_ppm: 300_000,
+                ..Impairment::default()
+            };
+            let _bad = sim.impair(machine, peer, lossy);
+            sim.clock().sleep(SECOND).await;
+            sim.reset_connections(machine, peer);
+            sim.clock().sleep(SECOND).await;
+            machine.exit();
         }
     }
     Ok(())
@@ -159,7 +193,7 @@ async fn lives(sim: Sim, machines: &[Machine], peer: &Machine, rounds: u64) -> R
             for (most, (now, before)) in most.iter_mut().zip(held_by_run(sim).into_iter().zip(before)) {
                 *most = (*most).max(now.saturating_sub(before));
             }
-            end(sim, machine, peer, (round + number as u64) % 8).await?;
+            end(sim, machine, peer, (round + number as u64) % WAYS).await?;
             assert!(!machine.is_up());
         }
     }
