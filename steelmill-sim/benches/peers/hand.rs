@@ -13,18 +13,23 @@ use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use std::hint::black_box;
 use std::time::Duration;
 
-use harness::{CHUNK, Done, LATENCY, MESSAGE, Options, Sleeps, message, number, trace};
+use harness::{CHUNK, Done, HEARTBEAT, LATENCY, MESSAGE, Options, Sleeps, message, number, trace};
 
 fn main() {
     harness::main("hand", |options: &Options| {
         Some(match options.workload.as_str() {
             "w1" => fan(1, options.n()),
             "w2" => fan(options.clients, options.n()),
-            "w3" => beats(options.hosts, options.seconds),
+            "w3" => beats(options.hosts, options.seconds, Duration::from_secs(1)),
             "w4" => bulk(options.mb),
             "w5" => sleeps(options.tasks(), options.reps(), options.seed),
             "w6" => yields(options.tasks(), options.reps()),
             "w7" => start_ups(options.seeds),
+            // To whom they send makes no difference here, and there is nothing to start or stop.
+            "w8" => {
+                let each = options.seconds / HEARTBEAT.as_secs();
+                Done { ops: options.hosts, ..beats(options.hosts, each, HEARTBEAT) }
+            }
             _ => return None,
         })
     });
@@ -194,10 +199,8 @@ fn fan(clients: u64, n: u64) -> Done {
     timeline.done(ops)
 }
 
-/// Each host sends its neighbour a numbered datagram every second.
-fn beats(hosts: u64, seconds: u64) -> Done {
-    const SECOND: Duration = Duration::from_secs(1);
-
+/// Each host sends its neighbour numbered datagrams.
+fn beats(hosts: u64, each: u64, pause: Duration) -> Done {
     #[derive(Clone, Copy)]
     enum Event {
         Beat(u32),
@@ -208,7 +211,7 @@ fn beats(hosts: u64, seconds: u64) -> Done {
     let mut beats = vec![0u64; hosts as usize];
     let mut inboxes = vec![Pipe::new(); hosts as usize];
     for host in 0..hosts {
-        timeline.schedule(SECOND, Event::Beat(host as u32));
+        timeline.schedule(pause, Event::Beat(host as u32));
     }
     let mut ops = 0;
     while let Some(event) = timeline.next() {
@@ -219,8 +222,8 @@ fn beats(hosts: u64, seconds: u64) -> Done {
                 let next = (host + 1) % hosts as u32;
                 inboxes[next as usize].send(&message(*beat));
                 timeline.schedule(LATENCY, Event::Arrives(next));
-                if *beat < seconds {
-                    timeline.replace_current(SECOND, Event::Beat(host));
+                if *beat < each {
+                    timeline.replace_current(pause, Event::Beat(host));
                 } else {
                     timeline.drop_current();
                 }

@@ -9,8 +9,10 @@
 //! | w5 | tasks that sleep 1 to 100 ms again and again | a sleep |
 //! | w6 | tasks that yield again and again | a yield |
 //! | w7 | three nodes, each pair one connection and one round trip, torn down; seed after seed | a seed |
+//! | w8 | H machines, each a factory that starts, sends a collector a 64 B datagram every 5 s, and stops | a machine |
 //!
-//! The options and the fields of the line are a contract: a binary that keeps them can stand beside others.
+//! The options and the fields of the line are a contract: a binary that keeps them can stand beside others. (w8 is for
+//! ours alone: others have no factories.)
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -25,13 +27,15 @@ use crate::meter;
 pub(crate) const MESSAGE: usize = 64;
 /// The bytes of a w4 write.
 pub(crate) const CHUNK: usize = 64 * 1024;
+/// How often a w8 machine says that it is alive.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long anything takes from one node to another.
 pub(crate) const LATENCY: Duration = Duration::from_millis(1);
 
 /// One workload and its size.
 #[derive(Parser, Debug)]
 pub(crate) struct Options {
-    /// w1 to w7
+    /// w1 to w8
     #[arg(long)]
     pub(crate) workload: String,
     /// Round trips: in all (w1, else 100000), of each client (w2, else 100)
@@ -41,7 +45,7 @@ pub(crate) struct Options {
     pub(crate) clients: u64,
     #[arg(long, default_value_t = 3)]
     pub(crate) hosts: u64,
-    /// Simulated seconds (w3)
+    /// Simulated seconds (w3, w8)
     #[arg(long, default_value_t = 3600)]
     pub(crate) seconds: u64,
     /// MiB to send (w4)
@@ -86,7 +90,7 @@ impl Options {
         let mut params = match self.workload.as_str() {
             "w1" => json!({ "n": self.n() }),
             "w2" => json!({ "clients": self.clients, "n": self.n() }),
-            "w3" => json!({ "hosts": self.hosts, "seconds": self.seconds }),
+            "w3" | "w8" => json!({ "hosts": self.hosts, "seconds": self.seconds }),
             "w4" => json!({ "mb": self.mb }),
             "w5" | "w6" => json!({ "tasks": self.tasks(), "reps": self.reps() }),
             _ => json!({ "seeds": self.seeds }),

@@ -1,6 +1,6 @@
 //! The workloads on steelmill's sim, written as anybody would write them on its public interface.
 //!
-//! A node is a machine without daemons: the simulators this stands beside have no factories either.
+//! A node is a machine without daemons, but for w8: the simulators this stands beside have no factories either.
 
 mod harness;
 mod meter;
@@ -8,14 +8,15 @@ mod meter;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use steelmill_core::Result;
-use steelmill_sim::{Machine, Seed, Settings, Sim, Task, TcpListener, TcpStream, simulate};
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
+use steelmill_sim::{Clock, Machine, Network, Seed, Settings, Sim, Task, TcpListener, TcpStream, simulate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use harness::{CHUNK, Done, LATENCY, MESSAGE, Options, Sleeps, message, number, trace};
+use harness::{CHUNK, Done, HEARTBEAT, LATENCY, MESSAGE, Options, Sleeps, message, number, trace};
 
 const PORT: u16 = 7000;
 const ANYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -31,6 +32,7 @@ fn main() {
             "w5" => sleeps(seed, options.tasks(), options.reps()),
             "w6" => yields(seed, options.tasks(), options.reps()),
             "w7" => start_ups(options.seeds),
+            "w8" => machines(seed, options.hosts, options.seconds),
             _ => return None,
         })
     });
@@ -233,4 +235,51 @@ fn start_ups(seeds: u64) -> Done {
         steps += done.steps.unwrap_or(0);
     }
     Done { ops: seeds, simulated, steps: Some(steps) }
+}
+
+/// Says now and then that its machine is alive.
+struct Heart {
+    network: DaemonRef<Network>,
+    clock: DaemonRef<Clock>,
+}
+
+impl Daemon for Heart {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self { network: factory.get()?, clock: factory.get()? })
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let socket = self.network.bind_udp((ANYWHERE, 0)).await?;
+        let mut beat = 0;
+        while scope.until_stopping(self.clock.sleep(HEARTBEAT)).await.is_some() {
+            beat += 1;
+            socket.send_to(&message(beat), ("collector", PORT)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn machines(seed: Seed, hosts: u64, seconds: u64) -> Done {
+    run(seed, hosts, |sim| async move {
+        sim.root(|_| Ok(())).await?;
+        let collector = sim.client("collector");
+        let socket = collector.network().bind_udp((ANYWHERE, PORT)).await?;
+        collector.spawn("inbox", async move {
+            let mut buffer = [0; MESSAGE];
+            while socket.recv_from(&mut buffer).await.is_ok() {
+                trace(0, || sim.elapsed(), number(&buffer));
+            }
+        });
+        let mut machines = Vec::new();
+        for host in 0..hosts {
+            let machine = sim.machine(&format!("host-{host}"), |factory| factory.with::<Heart>());
+            machines.push(machine.start().await?);
+            sim.clock().sleep(HEARTBEAT / u32::try_from(hosts)?).await; // they are not in step
+        }
+        sim.clock().sleep(Duration::from_secs(seconds)).await;
+        for machine in machines {
+            machine.stop().await?;
+        }
+        Ok(())
+    })
 }

@@ -168,6 +168,27 @@ pub(super) const PLAN: &[Workload] = &[
         aim: Aim { instructions: Some(Limit::Below(45_000.0)), ..NO_AIM },
     },
     Workload {
+        name: "W8-1000",
+        title: "1000 machines, each a factory that starts, says that it is alive for a minute, and stops",
+        op: "machine",
+        bound: HAND,
+        ours: SIM,
+        timed: "--workload w8 --hosts 1000 --seconds 60",
+        counted: ["--workload w8 --hosts 500 --seconds 60", "--workload w8 --hosts 1000 --seconds 60"],
+        aim: NO_AIM,
+    },
+    Workload {
+        name: "W8-10000",
+        title: "10000 machines, each a factory that starts, says that it is alive for a minute, and stops",
+        op: "machine",
+        bound: HAND,
+        ours: SIM,
+        timed: "--workload w8 --hosts 10000 --seconds 60",
+        counted: ["--workload w8 --hosts 9000 --seconds 60", "--workload w8 --hosts 10000 --seconds 60"],
+        // The ten thousandth costs what the thousandth does, but for what a deeper tree takes.
+        aim: Aim { instructions: Some(Limit::AsOurs("W8-1000", 0.1)), ..NO_AIM },
+    },
+    Workload {
         name: "call",
         title: "calling a daemon",
         op: "call",
