@@ -85,12 +85,17 @@ impl Flag {
 }
 
 /// Counts up: no number is given twice.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Numbers(AtomicU64);
 
 impl Numbers {
     pub(crate) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How many have been given.
+    pub(crate) fn given(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

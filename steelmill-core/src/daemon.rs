@@ -12,7 +12,8 @@ use crate::{Factory, Result, Scope};
 ///
 /// # Order
 /// `build` and `prepare` run after those of everything it depends on; `run` starts when every daemon of the factory is
-/// prepared; `stop` is called after everything that depends on it has ended. Each happens once.
+/// prepared; `stop` is called after everything that depends on it has ended. Each happens once, except that a `run` that
+/// failed is called again where the daemon's [`Policy`](crate::Policy) says so.
 ///
 /// # Panics
 /// A panic in any of the four is caught, named in the [`Report`](crate::Report) and treated as an error.
@@ -83,7 +84,7 @@ pub trait Daemon: Sized + Send + Sync + 'static {
     /// Dropped at the stop deadline, and then named in the report.
     ///
     /// # Errors
-    /// The factory stops.
+    /// The factory stops, unless the daemon's [`Policy`](crate::Policy) says that it runs again or is left down.
     fn run(self: &Arc<Self>, scope: &Scope) -> impl Future<Output = Result> + Send {
         async {
             scope.stopping().await;

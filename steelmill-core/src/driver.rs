@@ -7,13 +7,18 @@ use std::time::Instant;
 
 use futures::future::BoxFuture;
 
-use crate::{Clock, Origin, Spawn, World};
+use rand_core::Rng as _;
+
+use crate::{Clock, Entropy, Origin, Spawn, World};
 
 /// A world as the lifecycle sees it.
 pub(crate) trait Driver: Send + Sync {
     fn now(&self) -> Instant;
 
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()>;
+
+    /// Any number.
+    fn draw(&self) -> u64;
 
     /// Starts a task nobody holds a handle to; see `Guarded` for how such a task is aborted.
     fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>);
@@ -22,12 +27,13 @@ pub(crate) trait Driver: Send + Sync {
 /// The driver of a world.
 pub(crate) struct WorldDriver<W: World> {
     clock: W::Clock,
+    entropy: W::Entropy,
     spawner: W::Spawner,
 }
 
 impl<W: World> WorldDriver<W> {
     pub(crate) fn new(world: &W) -> Self {
-        WorldDriver { clock: world.clock(), spawner: world.spawner() }
+        WorldDriver { clock: world.clock(), entropy: world.entropy(), spawner: world.spawner() }
     }
 }
 
@@ -38,6 +44,10 @@ impl<W: World> Driver for WorldDriver<W> {
 
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
         Box::pin(self.clock.sleep_until(deadline))
+    }
+
+    fn draw(&self) -> u64 {
+        self.entropy.rng().next_u64()
     }
 
     fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>) {

@@ -4,6 +4,7 @@
 //! is shared only where nothing it was built from has been replaced on the way; nothing is added to a started ancestor.
 
 mod node;
+mod policies;
 mod running;
 mod slots;
 mod values;
@@ -21,6 +22,7 @@ use crate::report::panicked;
 use crate::{Daemon, DaemonRef, Deadlines, Result, World};
 
 pub(crate) use node::{Hub, Node};
+use policies::Policies;
 pub use running::RunningFactory;
 pub(crate) use slots::SlotId;
 use slots::{Held, Key, Known, Lookup, Place, Shared, Slot, Slots};
@@ -80,6 +82,7 @@ pub struct Factory {
     path: Arc<str>,
     driver: Arc<dyn Driver>,
     deadlines: Deadlines,
+    pub(crate) policies: Policies,
     /// The parent first. Held only while assembling.
     ancestors: Vec<Arc<Node>>,
     /// The parent's daemon on whose scope this was made.
@@ -236,6 +239,7 @@ impl Factory {
             path,
             driver,
             deadlines,
+            policies: Policies::default(),
             ancestors: Vec::new(),
             maker: None,
             slots: Slots::default(),

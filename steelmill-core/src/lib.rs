@@ -6,24 +6,31 @@
 
 mod catalog; // names for daemon types
 mod cell; // what several threads share: set once, raised once, counted
+mod changes; // what happens to it, as it happens
 mod daemon; // what a service is
 mod driver; // a world as the lifecycle sees it
 mod factory; // how a daemon gets what it needs
 mod graph; // who depends on whom
 mod lifecycle; // how all of them start and stop
-mod policy; // how long that may take
+mod policy; // how long that may take, and what a failure leads to
 mod report; // how it went
 mod scope; // what a running daemon is given
-mod sync; // what cells are made of
+mod status;
+mod sync; // what cells are made of // what it is doing at this moment
 
 pub use catalog::Catalog;
 pub use cell::SetOnce;
+pub use changes::{CHANGES_KEPT, Change, Changes};
 pub use daemon::{Daemon, DaemonRef};
 pub use factory::{DEPTH_MAX, Factory, RunningFactory};
 pub use graph::Graph;
-pub use policy::Deadlines;
-pub use report::{Abandoned, Failure, Overstayed, Phase, Report, Retained, StartError, TASK_FAILURES_LISTED};
+pub use policy::{Backoff, Deadlines, OnFailure, Policy};
+pub use report::{
+    Abandoned, Failure, Overstayed, Phase, Report, Restarted, Retained, StartError, TASK_FAILURES_LISTED,
+    ToldToStop,
+};
 pub use scope::{Scope, TaskOutput};
+pub use status::{DaemonStatus, State, Status};
 
 // What a world supplies.
 mod clock; // time

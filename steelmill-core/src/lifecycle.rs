@@ -6,6 +6,7 @@
 
 mod event;
 mod plan;
+mod seen;
 mod supervisor;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::{Factory, Origin, Owner, Report, RunningFactory, StartError};
 
 pub(crate) use event::{ChildId, Ended, Event, Events, Join, Maker, Membership};
 use plan::Plan;
+use seen::Seen;
 use supervisor::Supervisor;
 
 impl Factory {
@@ -58,25 +60,31 @@ impl Drop for Interest {
 type Started = oneshot::Receiver<Result<RunningFactory, StartError>>;
 
 /// Freezes a factory and hands it to a supervisor.
-fn launch(factory: Factory) -> (Interest, Started) {
+fn launch(mut factory: Factory) -> (Interest, Started) {
     let (events, inbox) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
     let (started, when_started) = oneshot::channel();
     let interest = Interest(Some(events.clone()));
 
     let memberships = join_ancestors(&factory, &events);
+    let policies = std::mem::take(&mut factory.policies);
     let node = Arc::new(factory.freeze(events, ended.shared()));
-    let mut plan = Plan::new(node.hub.deadlines);
+    let driver = node.hub.driver.clone();
+    let now = driver.now();
+    let mut plan = Plan::new(node.hub.deadlines, now);
     let mut leashes = Vec::new();
     for (id, slot) in node.slots.iter() {
         let has_lifecycle = !slot.is_capability;
-        plan.add(has_lifecycle, slot.own_needs().collect());
-        leashes.push(has_lifecycle.then(|| Arc::new(Leash::new(&node, id, slot.label.clone()))));
+        plan.add(has_lifecycle, slot.own_needs().collect(), policies.of(&*slot.daemon));
+        leashes.push(has_lifecycle.then(|| Arc::new(Leash::new(&node, id, slot.label.clone(), 0))));
     }
-    let driver = node.hub.driver.clone();
     let owner = Owner::new(node.hub.path.clone(), None);
     let supervisor = Supervisor {
         report: Report::new(node.hub.path.clone()),
+        seen: leashes.iter().map(|_| Seen::new(now)).collect(),
+        seen_of_all: Seen::new(now),
+        watchers: Vec::new(),
+        escalates: policies.escalates,
         node,
         inbox,
         leashes,
@@ -105,7 +113,7 @@ fn join_ancestors(factory: &Factory, events: &Events) -> Vec<Membership> {
             shares,
             maker,
         })));
-        Membership { id, ancestor: hub }
+        Membership { id, ancestor: hub, failure: None }
     };
     factory.owners().map(join).collect()
 }

@@ -14,6 +14,7 @@ use crate::{Error, Panic};
 pub struct Report {
     path: Arc<str>,
     failures: Vec<Failure>,
+    restarted: Vec<Restarted>,
     unlisted: usize,
     retained: Vec<Retained>,
     held: usize,
@@ -40,6 +41,11 @@ impl Report {
         self.failures.iter().filter(|failure| failure.error.is::<Overstayed>())
     }
 
+    /// Daemons that failed and ran again, as their policy says; notes, not failures. In the order of their first one.
+    pub fn restarted(&self) -> &[Restarted] {
+        &self.restarted
+    }
+
     /// How many more tasks failed than are listed: a factory keeps the first [`TASK_FAILURES_LISTED`], and logs all.
     pub fn unlisted(&self) -> usize {
         self.unlisted
@@ -64,7 +70,14 @@ pub const TASK_FAILURES_LISTED: usize = 32;
 
 impl Report {
     pub(crate) fn new(path: Arc<str>) -> Self {
-        Report { path, failures: Vec::new(), unlisted: 0, retained: Vec::new(), held: 0 }
+        Report {
+            path,
+            failures: Vec::new(),
+            restarted: Vec::new(),
+            unlisted: 0,
+            retained: Vec::new(),
+            held: 0,
+        }
     }
 
     /// A report about the factory as a whole.
@@ -101,6 +114,16 @@ impl Report {
         }
     }
 
+    pub(crate) fn add_restart(&mut self, daemon: &str, last: Error) {
+        match self.restarted.iter_mut().find(|restarted| restarted.daemon == daemon) {
+            Some(known) => {
+                known.times += 1;
+                known.last = last;
+            }
+            None => self.restarted.push(Restarted { daemon: daemon.to_owned(), times: 1, last }),
+        }
+    }
+
     pub(crate) fn add_retained(&mut self, daemon: &str, refs: usize) {
         self.retained.push(Retained { daemon: daemon.to_owned(), refs });
     }
@@ -123,6 +146,9 @@ impl fmt::Display for Report {
         }
         if self.unlisted > 0 {
             write!(f, "\n  {path}: {} more tasks failed (see the log)", self.unlisted)?;
+        }
+        for Restarted { daemon, times, last } in &self.restarted {
+            write!(f, "\n  {path}: {daemon} ran again {times} time(s), the last time after: {last:#}")?;
         }
         for Retained { daemon, refs } in &self.retained {
             write!(f, "\n  {path}: {daemon} is kept alive by {refs} DaemonRef(s)")?;
@@ -193,6 +219,17 @@ impl fmt::Display for Phase {
     }
 }
 
+/// A daemon whose `run` failed, and was called again.
+#[derive(Debug)]
+pub struct Restarted {
+    /// The daemon.
+    pub daemon: String,
+    /// How often.
+    pub times: u64,
+    /// What went wrong the last time.
+    pub last: Error,
+}
+
 /// A daemon that outlives its factory because somebody kept a ref to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retained {
@@ -245,6 +282,16 @@ pub struct Overstayed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("abandoned: its runtime or machine went away before it was stopped")]
 pub struct Abandoned;
+
+/// Why a factory did not start when nothing had gone wrong: something had asked it to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it was told to stop before it had started")]
+pub struct ToldToStop;
+
+/// A child that escalates has failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", first_failure(.0).trim_start_matches(": "))]
+pub(crate) struct ChildFailed(pub(crate) Arc<Report>);
 
 /// There was no time left to tell a daemon to stop; it was aborted where it was.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use tracing::Span;
 use crate::cell::{Seat, Signal, Tasks};
 use crate::daemon::Label;
 use crate::factory::{Hub, Node, SlotId};
-use crate::{Error, Factory, Origin, Owner, Result, World};
+use crate::{Error, Factory, Origin, Owner, Result, Status, World};
 
 pub(crate) use guarded::{Ending, Guarded, Outcome};
 
@@ -127,6 +127,11 @@ impl Scope {
         self.leash.hub.request_stop();
     }
 
+    /// How the factory, its daemons and its children stand; see [`RunningFactory::status`](crate::RunningFactory::status).
+    pub fn status(&self) -> impl Future<Output = Option<Status>> + Send + 'static {
+        self.leash.hub.status()
+    }
+
     /// The path of the factory: `demo/lease-7`.
     pub fn path(&self) -> &str {
         &self.leash.hub.path
@@ -176,6 +181,8 @@ pub(crate) struct Leash {
     pub(crate) hub: Arc<Hub>,
     node: Weak<Node>,
     pub(crate) slot: SlotId,
+    /// How many scopes the daemon had before this one.
+    pub(crate) life: u32,
     pub(crate) label: Label,
     owner: Arc<Owner>,
     pub(crate) span: Span,
@@ -187,11 +194,12 @@ pub(crate) struct Leash {
 }
 
 impl Leash {
-    pub(crate) fn new(node: &Arc<Node>, slot: SlotId, label: Label) -> Self {
+    pub(crate) fn new(node: &Arc<Node>, slot: SlotId, label: Label, life: u32) -> Self {
         Leash {
             hub: node.hub.clone(),
             node: Arc::downgrade(node),
             slot,
+            life,
             owner: Owner::new(node.hub.path.clone(), Some(label.clone())),
             span: tracing::info_span!(parent: None, "daemon", factory = &*node.hub.path, daemon = &*label),
             label,

@@ -6,12 +6,16 @@
 use std::future::Future;
 use std::sync::{Arc, Weak};
 
+use tokio::sync::oneshot;
+
 use super::Factory;
 use super::slots::{Key, Lookup, Place, Shared, SlotId, Slots};
 use super::values::Values;
 use crate::cell::{Flag, Numbers};
+use crate::changes::{Changes, changes};
 use crate::driver::Driver;
 use crate::lifecycle::{Ended, Event, Events, Maker};
+use crate::status::{Snapshot, Status};
 use crate::{Deadlines, Report};
 
 /// The daemons of a started factory, and where to find them.
@@ -70,6 +74,19 @@ impl Hub {
     /// Whether anybody has asked how the factory ends.
     pub(crate) fn is_watched(&self) -> bool {
         self.is_watched.is_raised()
+    }
+
+    /// How things stand; none once the factory has ended.
+    pub(crate) fn status(&self) -> impl Future<Output = Option<Status>> + Send + use<> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(Event::Show(answer));
+        Snapshot::gather(answered)
+    }
+
+    pub(crate) fn changes(&self) -> Changes {
+        let (watcher, changes) = changes();
+        self.tell(Event::Watch(watcher));
+        changes
     }
 
     pub(crate) fn next_child(&self) -> u64 {

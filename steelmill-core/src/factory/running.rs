@@ -13,7 +13,7 @@ use super::slots::{Key, Place};
 use super::{Factory, reference};
 use crate::daemon::label;
 use crate::lifecycle::{Event, Events};
-use crate::{Daemon, DaemonRef, Report, Result, World};
+use crate::{Changes, Daemon, DaemonRef, Report, Result, Status, World};
 
 /// A handle to a started factory. Cheap to clone and to send around.
 ///
@@ -22,13 +22,14 @@ use crate::{Daemon, DaemonRef, Report, Result, World};
 #[derive(Clone)]
 pub struct RunningFactory {
     node: Arc<Node>,
-    _handles: Arc<Handles>,
+    /// Only dropped.
+    handles: Arc<Handles>,
 }
 
 impl RunningFactory {
     pub(crate) fn new(node: Arc<Node>) -> Self {
         let handles = Handles(node.hub.events.clone());
-        RunningFactory { node, _handles: Arc::new(handles) }
+        RunningFactory { node, handles: Arc::new(handles) }
     }
 
     /// The factory's name behind those of its ancestors: `demo/lease-7`.
@@ -107,6 +108,61 @@ impl RunningFactory {
         drop(self);
         hub.request_stop();
         ended
+    }
+
+    /// Waits until the factory has ended, for whatever reason, without holding it: the daemons are dropped as if this
+    /// handle were gone. But it counts as a handle, so the factory is not stopped for the want of one.
+    ///
+    /// # Cancellation
+    /// Dropping the future drops the handle.
+    pub fn join(self) -> impl Future<Output = Arc<Report>> + Send + 'static {
+        let RunningFactory { node, handles } = self;
+        let ended = node.hub.ended();
+        drop(node);
+        async move {
+            let report = ended.await;
+            drop(handles);
+            report
+        }
+    }
+
+    /// How the factory stands at this moment, with its daemons and its children, all the way down. `None` once it has
+    /// ended.
+    ///
+    /// Each factory of the tree is asked for its own part. One on a machine that stands still answers when it goes on,
+    /// so give it a [`timeout`](crate::Clock::timeout) where machines may be paused.
+    ///
+    /// # Cancellation
+    /// Dropping the future changes nothing.
+    ///
+    /// # Example
+    /// ```
+    /// # use steelmill_core::{Daemon, Factory, Result, State};
+    /// # struct Gateway;
+    /// # impl Daemon for Gateway {
+    /// #     fn build(_: &mut Factory) -> Result<Self> { Ok(Gateway) }
+    /// # }
+    /// # steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
+    /// let mut factory = Factory::root("demo", sim.world());
+    /// factory.with::<Gateway>()?;
+    /// let demo = factory.start().await?;
+    /// let status = demo.status().await.expect("it has not ended");
+    /// assert_eq!(status.to_string(), "demo: running for 0ns\n  Gateway: running for 0ns");
+    /// assert_eq!(status.daemons[0].state, State::Running);
+    /// # demo.stop().await;
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub fn status(&self) -> impl Future<Output = Option<Status>> + Send + 'static {
+        self.node.hub.status()
+    }
+
+    /// What changes from now on, here and in all children: which daemon does what since when. For how things stand
+    /// already, ask for the [`status`](RunningFactory::status) after this call.
+    ///
+    /// Nobody waits for whoever reads: see [`Changes::missed`].
+    pub fn changes(&self) -> Changes {
+        self.node.hub.changes()
     }
 
     /// Waits until the factory has ended, for whatever reason.

@@ -6,8 +6,10 @@ use futures::future::Shared;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+use crate::changes::Watcher;
 use crate::factory::{Hub, SlotId};
 use crate::scope::Outcome;
+use crate::status::Snapshot;
 use crate::{Error, Phase, Report};
 
 /// The way to a supervisor.
@@ -22,7 +24,7 @@ pub(crate) enum Event {
     /// A task returned an error or panicked.
     TaskFailed { slot: SlotId, name: &'static str, error: Error },
     /// The last task of a daemon that has ended is gone.
-    TasksEnded { slot: SlotId },
+    TasksEnded { slot: SlotId, life: u32 },
     /// Somebody asks the factory to stop.
     Stop,
     /// Whoever was waiting for the start has lost interest.
@@ -34,13 +36,17 @@ pub(crate) enum Event {
     /// A child wants to start.
     Join(Box<Join>),
     /// A child has ended or vanished.
-    Left { child: ChildId },
+    Left { child: ChildId, failure: Option<Arc<Report>> },
     /// An ancestor has taken this factory in.
     Joined,
     /// An ancestor takes no children any more.
     Refused { by: Arc<str> },
     /// An ancestor's supervisor has dropped this factory's entry.
     Orphaned { by: Arc<str> },
+    /// Somebody wants to see how things stand.
+    Show(oneshot::Sender<Snapshot>),
+    /// Somebody wants to be told of changes.
+    Watch(Watcher),
 }
 
 /// Names a child among those of one factory.
@@ -80,10 +86,11 @@ impl Drop for Join {
 pub(crate) struct Membership {
     pub(crate) id: ChildId,
     pub(crate) ancestor: Arc<Hub>,
+    pub(crate) failure: Option<Arc<Report>>,
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.ancestor.tell(Event::Left { child: self.id });
+        self.ancestor.tell(Event::Left { child: self.id, failure: self.failure.take() });
     }
 }

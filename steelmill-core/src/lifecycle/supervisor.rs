@@ -12,12 +12,14 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
-use super::plan::{Action, PhaseEnd, Plan};
+use super::plan::{Action, PhaseEnd, Plan, Verdict};
+use super::seen::Seen;
 use super::{ChildId, Event, Join, Membership};
+use crate::changes::Watcher;
 use crate::factory::{Node, SlotId};
-use crate::report::{Lost, NotTold, Stuck, panicked};
+use crate::report::{ChildFailed, Lost, NotTold, Stuck, panicked};
 use crate::scope::{Ending, Leash, Outcome};
-use crate::{Error, Overstayed, Phase, Report, RunningFactory, Scope, StartError};
+use crate::{Error, Overstayed, Phase, Report, RunningFactory, Scope, StartError, ToldToStop};
 
 pub(super) struct Supervisor {
     pub(super) node: Arc<Node>,
@@ -32,6 +34,12 @@ pub(super) struct Supervisor {
     pub(super) joining: usize,
     pub(super) timer: Option<BoxFuture<'static, ()>>,
     pub(super) report: Report,
+    /// What others may see of each slot, and of the factory as a whole.
+    pub(super) seen: Vec<Seen>,
+    pub(super) seen_of_all: Seen,
+    pub(super) watchers: Vec<Watcher>,
+    /// A failure of this factory is one of its parent's.
+    pub(super) escalates: bool,
     pub(super) started: Option<oneshot::Sender<Result<RunningFactory, StartError>>>,
     pub(super) end: oneshot::Sender<Arc<Report>>,
 }
@@ -43,9 +51,14 @@ impl Supervisor {
         }
         self.act();
         while !self.plan.has_ended() {
-            match self.next_event().await {
+            let event = self.next_event().await;
+            self.plan.it_is(self.node.hub.driver.now());
+            match event {
                 Some(event) => self.hear(event),
-                None => self.plan.timer_rang(),
+                None => {
+                    self.timer = None;
+                    self.plan.timer_rang();
+                }
             }
             self.act();
         }
@@ -71,7 +84,12 @@ impl Supervisor {
         match event {
             Event::JobEnded { slot, phase, outcome } => self.phase_ended(slot, phase, outcome),
             Event::TaskFailed { slot, name, error } => self.task_failed(slot, name, error),
-            Event::TasksEnded { slot } => self.plan.tasks_ended(slot),
+            Event::TasksEnded { slot, life } => {
+                // Those of an earlier run that could not be aborted are nobody's any more.
+                if self.leashes[slot.index()].as_ref().is_some_and(|leash| leash.life == life) {
+                    self.plan.tasks_ended(slot);
+                }
+            }
             Event::Stop => self.stop(),
             Event::StartDropped => {
                 if self.started.is_some() {
@@ -90,10 +108,19 @@ impl Supervisor {
                 self.plan.kill();
             }
             Event::Join(join) => self.take_in(*join),
-            Event::Left { child } => {
+            Event::Left { child, failure } => {
+                let failed = failure.is_some();
+                if let Some(report) = failure {
+                    self.record_child(child, Phase::Run, ChildFailed(report).into());
+                }
                 self.children.remove(&child);
                 self.plan.child_left(child);
+                if failed {
+                    self.plan.stop();
+                }
             }
+            Event::Show(answer) => self.show(answer),
+            Event::Watch(watcher) => self.let_watch(watcher),
             Event::Joined => {
                 self.joining -= 1;
                 if self.joining == 0 {
@@ -112,7 +139,7 @@ impl Supervisor {
     }
 
     fn stop(&mut self) {
-        self.refuse_start(|| anyhow!("it was told to stop before it had started"));
+        self.refuse_start(|| ToldToStop.into());
         self.plan.stop();
     }
 
@@ -126,6 +153,11 @@ impl Supervisor {
     fn take_in(&mut self, mut join: Join) {
         let shares = std::mem::take(&mut join.shares);
         if self.plan.join(join.id, shares, join.maker) {
+            if join.maker != super::Maker::Descendant {
+                for watcher in &self.watchers {
+                    let _ = join.events.send(Event::Watch(watcher.clone()));
+                }
+            }
             self.children.insert(join.id, join);
         } else {
             let by = self.node.hub.path.clone();
@@ -134,24 +166,29 @@ impl Supervisor {
     }
 
     fn phase_ended(&mut self, slot: SlotId, phase: Phase, outcome: Outcome) {
-        let end = match outcome {
-            Outcome::Done => PhaseEnd::Done,
-            Outcome::Cut => PhaseEnd::Cut,
-            Outcome::Failed(error) => {
-                self.record(slot, phase, error);
-                PhaseEnd::Failed
-            }
-            Outcome::Lost => {
-                self.record(slot, phase, Lost.into());
-                PhaseEnd::Failed
-            }
+        let (end, error) = match outcome {
+            Outcome::Done => (PhaseEnd::Done, None),
+            Outcome::Cut => (PhaseEnd::Cut, None),
+            Outcome::Failed(error) => (PhaseEnd::Failed, Some(error)),
+            Outcome::Lost => (PhaseEnd::Failed, Some(Lost.into())),
         };
-        self.plan.phase_ended(slot, phase, end);
+        let verdict = self.plan.phase_ended(slot, phase, end);
+        match (error, verdict) {
+            (None, _) => {}
+            (Some(error), Verdict::Stands) => self.record(slot, phase, error),
+            (Some(error), Verdict::RunsAgain) => self.record_restart(slot, error),
+            (Some(error), Verdict::TooOften(backoff)) => {
+                let (restarts, window) = (backoff.restarts, backoff.window);
+                let often = format!("after {restarts} restarts within {window:?}, which is its limit");
+                self.record(slot, phase, error.context(often));
+            }
+        }
     }
 
     fn task_failed(&mut self, slot: SlotId, name: &'static str, error: Error) {
         if let Some(leash) = &self.leashes[slot.index()] {
             leash.span.in_scope(|| tracing::error!(task = name, "task failed: {error:#}"));
+            self.seen[slot.index()].failed(Phase::Task, &error);
             self.report.add_task(&leash.label, name, error);
         }
     }
@@ -159,15 +196,24 @@ impl Supervisor {
     fn record(&mut self, slot: SlotId, phase: Phase, error: Error) {
         if let Some(leash) = &self.leashes[slot.index()] {
             leash.span.in_scope(|| tracing::error!("failed to {phase}: {error:#}"));
+            self.seen[slot.index()].failed(phase, &error);
             self.report.add(&leash.label, phase, error);
         }
     }
 
-    fn record_child(&mut self, id: ChildId, error: Error) {
+    fn record_restart(&mut self, slot: SlotId, error: Error) {
+        if let Some(leash) = &self.leashes[slot.index()] {
+            leash.span.in_scope(|| tracing::warn!("failed to run, and will run again: {error:#}"));
+            self.seen[slot.index()].failed(Phase::Run, &error);
+            self.report.add_restart(&leash.label, error);
+        }
+    }
+
+    fn record_child(&mut self, id: ChildId, phase: Phase, error: Error) {
         if let Some(child) = self.children.get(&id) {
             let (factory, child) = (&*self.node.hub.path, &*child.child);
-            tracing::error!(factory, child, "child failed to stop: {error:#}");
-            self.report.add(&format!("child {child}"), Phase::Stop, error);
+            tracing::error!(factory, child, "child failed to {phase}: {error:#}");
+            self.report.add(&format!("child {child}"), phase, error);
         }
     }
 }
@@ -187,6 +233,7 @@ impl Supervisor {
         if self.plan.is_stopping() {
             self.node.hub.set_stopping();
         }
+        self.publish();
     }
 
     fn carry_out(&mut self, action: Action) {
@@ -196,29 +243,42 @@ impl Supervisor {
             Action::Tell(slot) => self.with_leash(slot, |leash| leash.stopping.raise()),
             Action::CloseTasks(slot) => {
                 let leash = self.leashes[slot.index()].as_ref();
+                if let Some(leash) = leash.filter(|leash| !leash.stopping.is_raised()) {
+                    leash.stopping.raise();
+                }
                 if leash.is_none_or(|leash| leash.tasks.close()) {
                     self.plan.tasks_ended(slot);
                 }
             }
             Action::Overstayed(slot, phase, limit) => self.record(slot, phase, Overstayed { limit }.into()),
+            Action::Renew(slot) => self.renew(slot),
+            Action::Draw(slot, backoff, nth) => {
+                let pause = backoff.pause(nth, self.node.hub.driver.draw());
+                self.plan.pause(slot, pause);
+            }
             Action::NotTold(slot) => self.record(slot, Phase::Stop, NotTold.into()),
             Action::Kill(slot, limit) => self.kill(slot, limit),
             Action::Stuck(slot) => self.record(slot, Phase::Stop, Stuck.into()),
             Action::Admit(child) => self.tell_child(child, Event::Joined),
             Action::TellChild(child) => self.tell_child(child, Event::Stop),
             Action::KillChild(child, limit) => {
-                self.record_child(child, Overstayed { limit }.into());
+                self.record_child(child, Phase::Stop, Overstayed { limit }.into());
                 self.tell_child(child, Event::Kill);
             }
             Action::StuckChild(child) => {
-                self.record_child(child, Stuck.into());
+                self.record_child(child, Phase::Stop, Stuck.into());
                 self.children.remove(&child);
             }
-            Action::Timer(limit) => self.set_timer(limit),
+            Action::Timer(deadline) => {
+                self.timer = deadline.map(|deadline| self.node.hub.driver.sleep_until(deadline));
+            }
         }
     }
 
     fn begin(&mut self, slot: SlotId, phase: Phase) {
+        if phase == Phase::Run {
+            self.seen[slot.index()].runs();
+        }
         if let Some(leash) = &self.leashes[slot.index()] {
             tracing::debug!(parent: &leash.span, "{phase}");
             let name = match phase {
@@ -233,7 +293,19 @@ impl Supervisor {
         }
     }
 
+    /// A fresh scope for a daemon that is to run again, or to be stopped after it could not.
+    fn renew(&mut self, slot: SlotId) {
+        if let Some(leash) = &mut self.leashes[slot.index()] {
+            *leash = Arc::new(Leash::new(&self.node, slot, leash.label.clone(), leash.life + 1));
+        }
+    }
+
     fn tell_started(&mut self) {
+        if self.escalates
+            && let Some(parent) = self.memberships.first_mut()
+        {
+            parent.failure = Some(Arc::new(Report::abandoned(self.node.hub.path.clone()))); // until it ends
+        }
         let factory = RunningFactory::new(self.node.clone());
         if let Some(started) = self.started.take() {
             // When nobody waits any more the handle is dropped, and that stops.
@@ -269,13 +341,6 @@ impl Supervisor {
             let _ = child.events.send(event);
         }
     }
-
-    fn set_timer(&mut self, limit: Option<Duration>) {
-        let driver = &self.node.hub.driver;
-        // A limit beyond the end of time is none.
-        let deadline = limit.and_then(|limit| driver.now().checked_add(limit));
-        self.timer = deadline.map(|deadline| driver.sleep_until(deadline));
-    }
 }
 
 // Ending.
@@ -283,7 +348,7 @@ impl Supervisor {
     /// Takes the factory apart, then lets everybody who waits know, ancestors first.
     fn finish(mut self) {
         self.hear_last_words();
-        let Supervisor { node, leashes, children, memberships, mut report, started, end, .. } = self;
+        let Supervisor { node, leashes, children, mut memberships, mut report, started, end, .. } = self;
         drop((leashes, children));
         let hub = node.hub.clone();
         match Arc::try_unwrap(node) {
@@ -292,6 +357,12 @@ impl Supervisor {
         }
         let report = Arc::new(report);
         let mut is_told = hub.is_watched();
+        if let Some(parent) = memberships.first_mut()
+            && parent.failure.is_some()
+        {
+            is_told = true;
+            parent.failure = (!report.is_clean()).then(|| report.clone());
+        }
         drop(memberships);
         if let Some(started) = started {
             is_told |= started.send(Err(StartError::new(report.clone()))).is_ok();

@@ -105,7 +105,7 @@ impl Ending {
                     self.leash.hub.tell(Event::TaskFailed { slot, name, error });
                 }
                 if self.leash.tasks.leave(name) {
-                    self.leash.hub.tell(Event::TasksEnded { slot });
+                    self.leash.hub.tell(Event::TasksEnded { slot, life: self.leash.life });
                 }
             }
             None => {}

@@ -3,10 +3,10 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use steelmill_core::{Daemon, Deadlines, Factory, Overstayed, Phase, Result, Scope, World};
+use steelmill_core::{Daemon, Deadlines, Factory, Overstayed, Phase, Policy, Result, Scope, World};
 
 use crate::stories;
-use crate::support::{Act, Journal, SHORT, Script, assert_absent, assert_before, journal};
+use crate::support::{Act, Journal, Part, SHORT, Script, assert_absent, assert_before, journal};
 
 stories! {
     a_prepare_that_overstays_is_aborted_and_named
@@ -18,6 +18,9 @@ stories! {
     a_child_that_overstays_is_aborted_and_named
     an_aborted_daemon_is_dropped_before_what_it_needs_stops
     what_is_ready_at_once_needs_no_time
+    no_time_to_stop_aborts_what_is_not_ready_at_once
+    one_daemon_may_have_less_time_to_prepare
+    one_daemon_may_have_less_time_to_stop
 }
 
 const SHORTLY: Deadlines = Deadlines { prepare: SHORT, stop: SHORT, rollback: SHORT };
@@ -176,5 +179,46 @@ async fn what_is_ready_at_once_needs_no_time(world: impl World) -> Result {
     let deadlines = Deadlines { stop: std::time::Duration::MAX, ..Deadlines::default() };
     let report = script.factory(world, deadlines)?.start().await?.stop().await;
     assert!(report.is_clean(), "{report}");
+    Ok(())
+}
+
+async fn no_time_to_stop_aborts_what_is_not_ready_at_once(world: impl World) -> Result {
+    let (journal, mut lines) = journal();
+    let script = Script::new(&world, journal).part('a', "").run('a', Act::Hang);
+    let deadlines = Deadlines { stop: std::time::Duration::ZERO, ..Deadlines::default() };
+    let report = script.factory(world, deadlines)?.start().await?.stop().await;
+    let failure = &report.failures()[0];
+    assert_eq!(failure.to_string(), "demo: Part<'a'> failed to run: took longer than 0ns and was aborted");
+    lines.until("a dropped").await;
+    Ok(())
+}
+
+async fn one_daemon_may_have_less_time_to_prepare(world: impl World) -> Result {
+    let (journal, mut lines) = journal();
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").part('c', "");
+    let script = script.prepare('b', Act::Hang);
+    let mut factory = script.factory(world, Deadlines::default())?;
+    factory.policy::<Part<'b'>>(Policy { prepare: Some(SHORT), ..Policy::default() });
+    let report = factory.start().await.unwrap_err().report().clone();
+    assert_eq!(
+        report.to_string(),
+        "demo: 1 failure\n  demo: Part<'b'> failed to prepare: took longer than 50ms and was aborted"
+    );
+    assert_before(&lines.take(), "b prepares", "a stop done");
+    Ok(())
+}
+
+async fn one_daemon_may_have_less_time_to_stop(world: impl World) -> Result {
+    let (journal, mut lines) = journal();
+    let script = Script::new(&world, journal).part('a', "").part('b', "a").part('c', "b");
+    let script = script.stop('b', Act::Hang);
+    let mut factory = script.factory(world, Deadlines::default())?;
+    factory.policy::<Part<'b'>>(Policy { stop: Some(SHORT), ..Policy::default() });
+    let report = factory.start().await?.stop().await;
+    assert_eq!(
+        report.to_string(),
+        "demo: 1 failure\n  demo: Part<'b'> failed to stop: took longer than 50ms and was aborted"
+    );
+    assert_before(&lines.take(), "b stops", "a stop done");
     Ok(())
 }

@@ -10,6 +10,8 @@ mod failing; // what goes wrong, and what is said about it
 mod machines; // what only the sim does: exact times, and power loss
 mod order; // what comes before what
 mod refs; // what outlives its owner
+mod running; // what a failing run leads to
+mod seeing; // what can be seen of it
 mod sharing; // whose instance a child gets
 mod stopping; // who may stop, when and how often
 mod threads; // what only real threads do

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use futures::future::{join, poll_immediate, select};
-use steelmill_core::{Clock, Daemon, Deadlines, Factory, Result, Scope, Spawn, World};
+use steelmill_core::{Clock, Daemon, Deadlines, Factory, Result, Scope, Spawn, Task, World};
 use tokio::sync::Notify;
 
 use crate::stories;
@@ -26,6 +26,9 @@ stories! {
     a_stopped_scope_says_so
     until_stopping_ends_a_loop_that_always_has_work
     an_ended_daemon_takes_no_tasks
+    a_child_can_stop_its_parent
+    who_joins_a_factory_keeps_it_alive_but_not_its_daemons
+    a_dropped_join_drops_the_handle
 }
 
 fn parts(world: &impl World, journal: Journal) -> Script {
@@ -229,4 +232,51 @@ async fn an_ended_daemon_takes_no_tasks(world: impl World) -> Result {
 
 fn _a_stop_can_move_to_another_task(demo: steelmill_core::RunningFactory) -> impl Future + Send + 'static {
     demo.stop()
+}
+
+/// Stops the factory its maker lives in, from inside a child.
+struct Mutineer(Scope);
+
+impl Daemon for Mutineer {
+    fn build(_: &mut Factory) -> Result<Self> {
+        bail!("it is provided")
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        self.0.request_stop();
+        scope.stopping().await;
+        Ok(())
+    }
+}
+
+async fn a_child_can_stop_its_parent(world: impl World) -> Result {
+    let (demo, scope) = open(world).await?;
+    let mut child = demo.child("child")?;
+    child.provide(Mutineer(scope))?;
+    let child = child.start().await?;
+    assert!(demo.join().await.is_clean());
+    assert!(child.join().await.is_clean());
+    Ok(())
+}
+
+async fn who_joins_a_factory_keeps_it_alive_but_not_its_daemons(world: impl World) -> Result {
+    let (journal, mut lines) = journal();
+    let demo = parts(&world, journal).factory(world.clone(), Deadlines::default())?.start().await?;
+    let joined = world.spawner().spawn("join", demo.join());
+    world.clock().sleep(SHORT).await;
+    assert_absent(&lines.take(), "b stops");
+    joined.abort();
+    lines.until("a dropped").await;
+    Ok(())
+}
+
+async fn a_dropped_join_drops_the_handle(world: impl World) -> Result {
+    let (journal, mut lines) = journal();
+    let demo = parts(&world, journal).factory(world, Deadlines::default())?.start().await?;
+    let ended = demo.ended();
+    drop(demo.join());
+    let report = ended.await;
+    assert!(report.is_clean() && report.held() == 0, "{report}");
+    assert_before(&lines.take(), "b stop done", "a stops");
+    Ok(())
 }

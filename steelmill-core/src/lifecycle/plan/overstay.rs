@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Plan, Stage, Step};
+use super::{Action, Alarm, Plan, Rest, Stage, Step};
 use crate::Phase;
 use crate::factory::SlotId;
 use crate::lifecycle::ChildId;
@@ -18,13 +18,31 @@ const PATIENCE: Duration = Duration::from_millis(100);
 impl Plan {
     /// The start's deadline has passed.
     pub(super) fn overstay_start(&mut self) {
-        let late: Vec<_> = self.ids().filter(|id| self.slots[id.index()].step == Step::Preparing).collect();
-        let (limit, rollback) = (self.deadlines.prepare, self.deadlines.rollback);
+        let late = self.ids().filter(|id| self.slots[id.index()].step == Step::Preparing).collect();
+        self.overstay_prepare(late, self.deadlines.prepare);
+    }
+
+    fn overstay_prepare(&mut self, late: Vec<SlotId>, limit: Duration) {
+        let rollback = self.deadlines.rollback;
         self.begin_stop(rollback);
         self.await_killed(rollback, ROUNDS);
         for id in late {
             self.act(Action::Overstayed(id, Phase::Prepare, limit));
             self.kill_slot(id, Some(limit));
+        }
+    }
+
+    /// A single daemon's time is up.
+    pub(super) fn slot_alarm(&mut self, id: SlotId) {
+        let policy = self.policy(id);
+        let slot = self.slot(id);
+        match slot.step {
+            _ if slot.is_killed => self.give_up(id),
+            Step::Preparing => self.overstay_prepare(vec![id], policy.prepare.unwrap_or_default()),
+            Step::Told | Step::Draining => self.kill_told(id, policy.stop.unwrap_or_default()),
+            Step::Winding => self.kill_told(id, self.winding_limit(id)),
+            Step::Ready(Rest::Pause) => self.run_again(id),
+            Step::Ready(_) | Step::Waiting | Step::Ended => {}
         }
     }
 
@@ -37,17 +55,15 @@ impl Plan {
         for id in self.ids().rev() {
             let slot = self.slot(id);
             match slot.step {
-                Step::Told | Step::Draining => {
-                    for phase in slot.busy.phases() {
-                        self.act(Action::Overstayed(id, phase, limit));
-                    }
-                    self.kill_slot(id, Some(limit));
-                }
-                Step::Ready if rounds == 0 && slot.has_lifecycle => {
+                Step::Told | Step::Draining => self.kill_told(id, limit),
+                Step::Winding if rounds > 0 => self.kill_told(id, limit),
+                Step::Ready(_) | Step::Winding if rounds == 0 && slot.has_lifecycle => {
                     slot.step = Step::Told;
+                    self.changed.push(id);
                     self.act(Action::NotTold(id));
                     self.act(Action::Tell(id));
                     self.kill_slot(id, None);
+                    self.try_drain(id);
                 }
                 _ => {}
             }
@@ -56,13 +72,28 @@ impl Plan {
 
     fn await_killed(&mut self, limit: Duration, rounds: u32) {
         self.stage = Stage::Stopping { limit, rounds, is_killing: true };
-        self.act(Action::Timer(Some(PATIENCE)));
+        self.alarms.unshare();
+    }
+
+    /// Kills what has been told and has not ended, and the children it made.
+    fn kill_told(&mut self, id: SlotId, limit: Duration) {
+        if self.slot(id).is_killed {
+            return;
+        }
+        for phase in self.slot(id).busy.phases() {
+            self.act(Action::Overstayed(id, phase, limit));
+        }
+        for child in self.children_made_by(id) {
+            self.kill_child(child, limit, false);
+        }
+        self.kill_slot(id, Some(limit));
     }
 
     fn kill_slot(&mut self, id: SlotId, limit: Option<Duration>) {
         if !std::mem::replace(&mut self.slot(id).is_killed, true) {
             self.dying += 1;
             self.act(Action::Kill(id, limit));
+            self.limit(id, Some(PATIENCE));
             self.try_drain(id);
         }
     }
@@ -74,23 +105,30 @@ impl Plan {
         {
             child.is_told = true;
             self.dying += 1;
+            self.alarms.set(Alarm::Child(id), self.now, PATIENCE);
             self.act(Action::KillChild(id, limit));
         }
     }
 
-    /// What was killed does not end: goes on without it.
-    pub(super) fn give_up(&mut self) {
-        let dying = self.children.iter().filter(|(_, child)| child.is_killed);
-        for id in dying.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.act(Action::StuckChild(id));
-            self.forget_child(id);
+    /// What was killed for a daemon does not end: goes on without it.
+    fn give_up(&mut self, id: SlotId) {
+        self.act(Action::Stuck(id));
+        if self.slot(id).step != Step::Winding {
+            return self.end(id);
         }
-        for id in self.ids().rev() {
-            let slot = self.slot(id);
-            if slot.is_killed && slot.step != Step::Ended {
-                self.act(Action::Stuck(id));
-                self.end(id);
-            }
+        // It cannot run again beside what is left of its last run.
+        if self.stage == Stage::Running {
+            self.begin_stop(self.deadlines.stop);
         }
+        for child in self.children_made_by(id) {
+            self.give_up_child(child);
+        }
+        self.wound_down(id);
+    }
+
+    /// A child that was killed does not end.
+    pub(super) fn give_up_child(&mut self, id: ChildId) {
+        self.act(Action::StuckChild(id));
+        self.forget_child(id);
     }
 }

@@ -1,23 +1,40 @@
 //! Stories of the plan: what is told to it, and what it answers. No executor, no user code.
 
 use super::*;
+use crate::OnFailure;
 
 /// A plan for slots that need these others.
 fn plan(needs: &[&[u32]]) -> Plan {
-    let mut plan = Plan::new(Deadlines {
+    plan_with(needs, &[])
+}
+
+/// One where the first slots have these policies.
+fn plan_with(needs: &[&[u32]], policies: &[Policy]) -> Plan {
+    let deadlines = Deadlines {
         prepare: Duration::from_secs(30),
         stop: Duration::from_secs(10),
         rollback: Duration::from_secs(5),
-    });
-    for needs in needs {
-        plan.add(true, needs.iter().map(|need| SlotId(*need)).collect());
+    };
+    let mut plan = Plan::new(deadlines, beginning());
+    let policies = policies.iter().copied().chain(std::iter::repeat(Policy::default()));
+    for (needs, policy) in needs.iter().zip(policies) {
+        plan.add(true, needs.iter().map(|need| SlotId(*need)).collect(), policy);
     }
     plan
 }
 
+#[expect(clippy::disallowed_methods, reason = "any instant would do, and there is no other way to one")]
+fn beginning() -> Instant {
+    Instant::now()
+}
+
 /// One that has been started and runs.
 fn running(needs: &[&[u32]]) -> Plan {
-    let mut plan = plan(needs);
+    running_with(needs, &[])
+}
+
+fn running_with(needs: &[&[u32]], policies: &[Policy]) -> Plan {
+    let mut plan = plan_with(needs, policies);
     plan.start();
     for id in 0..needs.len() as u32 {
         done(&mut plan, id, Phase::Prepare);
@@ -39,6 +56,16 @@ fn fail(plan: &mut Plan, id: u32, phase: Phase) {
     plan.phase_ended(SlotId(id), phase, PhaseEnd::Failed);
 }
 
+fn pass(plan: &mut Plan, time: Duration) {
+    plan.it_is(plan.now + time);
+}
+
+/// Time passes until the timer rings.
+fn ring(plan: &mut Plan) {
+    plan.it_is(plan.alarms.timer.expect("a timer is set"));
+    plan.timer_rang();
+}
+
 /// A child of a running factory joins, and may start at once.
 fn child(plan: &mut Plan, id: u64, shares: &[u32], maker: Maker) {
     assert!(plan.join(ChildId(id), shares.iter().map(|id| SlotId(*id)).collect(), maker));
@@ -55,6 +82,7 @@ fn ends(plan: &mut Plan, id: u32) {
 #[track_caller]
 fn check(plan: &mut Plan, expected: &str) {
     let name = |phase: Phase| phase.to_string();
+    let now = plan.now;
     let actions = plan.actions().into_iter().map(|action| match action {
         Action::Begin(SlotId(id), phase) => format!("{} {id}", name(phase)),
         Action::Started => "started".to_owned(),
@@ -68,7 +96,9 @@ fn check(plan: &mut Plan, expected: &str) {
         Action::TellChild(ChildId(id)) => format!("tell child {id}"),
         Action::KillChild(ChildId(id), _) => format!("kill child {id}"),
         Action::StuckChild(ChildId(id)) => format!("stuck child {id}"),
-        Action::Timer(Some(limit)) => format!("timer {limit:?}"),
+        Action::Renew(SlotId(id)) => format!("renew {id}"),
+        Action::Draw(SlotId(id), _, nth) => format!("draw {id} for {nth}"),
+        Action::Timer(Some(at)) => format!("timer {:?}", at - now),
         Action::Timer(None) => "no timer".to_owned(),
     });
     assert_eq!(actions.collect::<Vec<_>>().join(", "), expected);
@@ -78,7 +108,7 @@ fn check(plan: &mut Plan, expected: &str) {
 fn independent_daemons_prepare_at_once_and_dependents_after_all_they_need() {
     let mut plan = plan(&[&[], &[], &[0, 1], &[2]]);
     plan.start();
-    check(&mut plan, "timer 30s, prepare 0, prepare 1");
+    check(&mut plan, "prepare 0, prepare 1, timer 30s");
     done(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "");
     done(&mut plan, 0, Phase::Prepare);
@@ -86,30 +116,30 @@ fn independent_daemons_prepare_at_once_and_dependents_after_all_they_need() {
     done(&mut plan, 2, Phase::Prepare);
     check(&mut plan, "prepare 3");
     done(&mut plan, 3, Phase::Prepare);
-    check(&mut plan, "no timer, run 0, run 1, run 2, run 3, started");
+    check(&mut plan, "run 0, run 1, run 2, run 3, started, no timer");
 }
 
 #[test]
 fn a_factory_without_daemons_starts_and_stops() {
     let mut plan = plan(&[]);
     plan.start();
-    check(&mut plan, "timer 30s, no timer, started");
+    check(&mut plan, "started");
     plan.stop();
-    check(&mut plan, "timer 10s, no timer");
+    check(&mut plan, "");
     assert!(plan.has_ended());
 }
 
 #[test]
 fn what_the_world_supplies_is_only_waited_for() {
-    let mut plan = Plan::new(Deadlines::default());
-    plan.add(false, Vec::new());
-    plan.add(true, vec![SlotId(0)]);
+    let mut plan = Plan::new(Deadlines::default(), beginning());
+    plan.add(false, Vec::new(), Policy::default());
+    plan.add(true, vec![SlotId(0)], Policy::default());
     plan.start();
-    check(&mut plan, "timer 30s, prepare 1");
+    check(&mut plan, "prepare 1, timer 30s");
     done(&mut plan, 1, Phase::Prepare);
-    check(&mut plan, "no timer, run 1, started");
+    check(&mut plan, "run 1, started, no timer");
     plan.stop();
-    check(&mut plan, "timer 10s, tell 1, stop 1");
+    check(&mut plan, "tell 1, stop 1, timer 10s");
     ends(&mut plan, 1);
     check(&mut plan, "tasks 1, no timer");
     assert!(plan.has_ended());
@@ -119,7 +149,7 @@ fn what_the_world_supplies_is_only_waited_for() {
 fn a_diamond_stops_from_the_outside_in() {
     let mut plan = running(&[&[], &[0], &[0], &[1, 2]]);
     plan.stop();
-    check(&mut plan, "timer 10s, tell 3, stop 3");
+    check(&mut plan, "tell 3, stop 3, timer 10s");
     ends(&mut plan, 3);
     check(&mut plan, "tasks 3, tell 1, stop 1, tell 2, stop 2");
     ends(&mut plan, 2);
@@ -135,7 +165,7 @@ fn a_daemon_ends_after_run_and_stop_and_tasks() {
     for [first, second] in [[Phase::Run, Phase::Stop], [Phase::Stop, Phase::Run]] {
         let mut plan = running(&[&[], &[0]]);
         plan.stop();
-        check(&mut plan, "timer 10s, tell 1, stop 1");
+        check(&mut plan, "tell 1, stop 1, timer 10s");
         done(&mut plan, 1, first);
         check(&mut plan, "");
         done(&mut plan, 1, second);
@@ -151,7 +181,7 @@ fn a_run_that_returned_early_is_still_stopped() {
     done(&mut plan, 0, Phase::Run);
     check(&mut plan, "");
     plan.stop();
-    check(&mut plan, "timer 10s, tell 0, stop 0");
+    check(&mut plan, "tell 0, stop 0, timer 10s");
     done(&mut plan, 0, Phase::Stop);
     check(&mut plan, "tasks 0");
 }
@@ -160,7 +190,7 @@ fn a_run_that_returned_early_is_still_stopped() {
 fn a_failed_run_stops_everything() {
     let mut plan = running(&[&[], &[0]]);
     fail(&mut plan, 0, Phase::Run);
-    check(&mut plan, "timer 10s, tell 1, stop 1");
+    check(&mut plan, "tell 1, stop 1, timer 10s");
     ends(&mut plan, 1);
     check(&mut plan, "tasks 1, tell 0, stop 0");
     done(&mut plan, 0, Phase::Stop);
@@ -171,7 +201,7 @@ fn a_failed_run_stops_everything() {
 fn a_second_stop_changes_nothing() {
     let mut plan = running(&[&[]]);
     plan.stop();
-    check(&mut plan, "timer 10s, tell 0, stop 0");
+    check(&mut plan, "tell 0, stop 0, timer 10s");
     plan.stop();
     fail(&mut plan, 0, Phase::Run);
     check(&mut plan, "");
@@ -183,9 +213,9 @@ fn a_failed_prepare_rolls_back_in_reverse_with_a_deadline_of_its_own() {
     plan.start();
     done(&mut plan, 0, Phase::Prepare);
     done(&mut plan, 1, Phase::Prepare);
-    check(&mut plan, "timer 30s, prepare 0, prepare 1, prepare 2");
+    check(&mut plan, "prepare 0, timer 30s, prepare 1, prepare 2");
     fail(&mut plan, 2, Phase::Prepare);
-    check(&mut plan, "tell 2, timer 5s, tasks 2");
+    check(&mut plan, "tell 2, tasks 2, timer 5s");
     plan.tasks_ended(SlotId(2));
     check(&mut plan, "tell 1, stop 1");
     done(&mut plan, 1, Phase::Stop);
@@ -198,9 +228,9 @@ fn a_rollback_waits_until_a_prepare_it_cuts_is_dropped() {
     let mut plan = plan(&[&[], &[0], &[]]);
     plan.start();
     done(&mut plan, 0, Phase::Prepare);
-    check(&mut plan, "timer 30s, prepare 0, prepare 2, prepare 1");
+    check(&mut plan, "prepare 0, prepare 2, timer 30s, prepare 1");
     fail(&mut plan, 2, Phase::Prepare);
-    check(&mut plan, "tell 2, timer 5s, tell 1, tasks 2");
+    check(&mut plan, "tell 2, tell 1, tasks 2, timer 5s");
     plan.tasks_ended(SlotId(2));
     check(&mut plan, "");
     cut(&mut plan, 1, Phase::Prepare);
@@ -214,7 +244,7 @@ fn a_prepare_that_succeeds_while_rolling_back_is_stopped() {
     let mut plan = plan(&[&[], &[]]);
     plan.start();
     fail(&mut plan, 0, Phase::Prepare);
-    check(&mut plan, "timer 30s, prepare 0, prepare 1, tell 0, timer 5s, tell 1, tasks 0");
+    check(&mut plan, "prepare 0, prepare 1, timer 30s, tell 0, tell 1, tasks 0, timer 5s");
     done(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "tell 1, stop 1");
 }
@@ -225,8 +255,8 @@ fn a_late_prepare_is_killed_and_the_rollback_has_its_own_time() {
     plan.start();
     done(&mut plan, 0, Phase::Prepare);
     plan.actions();
-    plan.timer_rang();
-    check(&mut plan, "timer 5s, tell 1, timer 100ms, overstayed 1 prepare 30s, kill 1");
+    ring(&mut plan);
+    check(&mut plan, "tell 1, overstayed 1 prepare 30s, kill 1, timer 100ms");
     cut(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "tasks 1");
     plan.tasks_ended(SlotId(1));
@@ -247,10 +277,10 @@ fn a_stop_before_the_start_ends_at_once() {
 fn an_overstayer_is_killed_and_the_others_stop_with_time_of_their_own() {
     let mut plan = running(&[&[], &[0]]);
     plan.stop();
-    check(&mut plan, "timer 10s, tell 1, stop 1");
+    check(&mut plan, "tell 1, stop 1, timer 10s");
     done(&mut plan, 1, Phase::Stop);
-    plan.timer_rang();
-    check(&mut plan, "timer 100ms, overstayed 1 run 10s, kill 1");
+    ring(&mut plan);
+    check(&mut plan, "overstayed 1 run 10s, kill 1, timer 100ms");
     cut(&mut plan, 1, Phase::Run);
     plan.tasks_ended(SlotId(1));
     check(&mut plan, "tasks 1, tell 0, stop 0, timer 10s");
@@ -262,19 +292,19 @@ fn an_overstayer_is_killed_and_the_others_stop_with_time_of_their_own() {
 fn the_second_overstayer_ends_everything() {
     let mut plan = running(&[&[], &[0], &[1]]);
     plan.stop();
-    plan.timer_rang();
+    ring(&mut plan);
     check(
         &mut plan,
-        "timer 10s, tell 2, stop 2, timer 100ms, overstayed 2 run 10s, overstayed 2 stop 10s, kill 2",
+        "tell 2, stop 2, timer 0ns, overstayed 2 run 10s, overstayed 2 stop 10s, kill 2, timer 100ms",
     );
     cut(&mut plan, 2, Phase::Run);
     cut(&mut plan, 2, Phase::Stop);
     plan.tasks_ended(SlotId(2));
     check(&mut plan, "tasks 2, tell 1, stop 1, timer 10s");
-    plan.timer_rang();
+    ring(&mut plan);
     check(
         &mut plan,
-        "timer 100ms, overstayed 1 run 10s, overstayed 1 stop 10s, kill 1, not told 0, tell 0, kill 0",
+        "overstayed 1 run 10s, overstayed 1 stop 10s, kill 1, not told 0, tell 0, kill 0, timer 100ms",
     );
     for id in [1, 0] {
         cut(&mut plan, id, Phase::Run);
@@ -289,9 +319,9 @@ fn what_blocks_its_thread_is_not_waited_for() {
     let mut plan = running(&[&[], &[0]]);
     plan.stop();
     done(&mut plan, 1, Phase::Stop);
-    plan.timer_rang();
+    ring(&mut plan);
     plan.actions();
-    plan.timer_rang();
+    ring(&mut plan);
     check(&mut plan, "stuck 1, tell 0, stop 0, timer 10s");
     cut(&mut plan, 1, Phase::Run);
     ends(&mut plan, 0);
@@ -304,9 +334,9 @@ fn tasks_that_overstay_are_killed() {
     plan.stop();
     done(&mut plan, 0, Phase::Run);
     done(&mut plan, 0, Phase::Stop);
-    check(&mut plan, "timer 10s, tell 0, stop 0, tasks 0");
-    plan.timer_rang();
-    check(&mut plan, "timer 100ms, kill 0");
+    check(&mut plan, "tell 0, stop 0, timer 10s, tasks 0");
+    ring(&mut plan);
+    check(&mut plan, "kill 0, timer 100ms");
     plan.tasks_ended(SlotId(0));
     check(&mut plan, "no timer");
 }
@@ -318,11 +348,10 @@ fn a_kill_does_not_wait_for_anybodys_turn() {
     plan.kill();
     check(
         &mut plan,
-        "timer 10s, tell 1, stop 1, timer 100ms, kill child 7, overstayed 1 run 10s, overstayed 1 stop 10s, kill 1, \
-         not told 0, tell 0, kill 0",
+        "tell 1, stop 1, timer 10s, kill child 7, overstayed 1 run 10s, overstayed 1 stop 10s, kill 1, not told 0, tell 0, kill 0, timer 100ms",
     );
-    plan.timer_rang();
-    check(&mut plan, "stuck child 7, stuck 1, stuck 0, no timer");
+    ring(&mut plan);
+    check(&mut plan, "stuck child 7, stuck 1, stuck 0");
     assert!(plan.has_ended());
 }
 
@@ -332,7 +361,7 @@ fn a_child_stops_after_those_who_need_its_maker_and_before_its_maker() {
     let mut plan = running(&[&[], &[0]]);
     child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     plan.stop();
-    check(&mut plan, "timer 10s, tell 1, stop 1");
+    check(&mut plan, "tell 1, stop 1, timer 10s");
     ends(&mut plan, 1);
     check(&mut plan, "tasks 1, tell child 7");
     plan.child_left(ChildId(7));
@@ -345,7 +374,7 @@ fn a_child_that_shares_what_needs_its_maker_does_not_block_the_stop() {
     let mut plan = running(&[&[], &[0]]);
     child(&mut plan, 7, &[1], Maker::Daemon(SlotId(0)));
     plan.stop();
-    check(&mut plan, "timer 10s, tell child 7");
+    check(&mut plan, "tell child 7, timer 10s");
     plan.child_left(ChildId(7));
     check(&mut plan, "tell 1, stop 1");
     ends(&mut plan, 1);
@@ -358,7 +387,7 @@ fn a_child_made_through_a_handle_is_told_at_once_and_waited_for() {
     child(&mut plan, 7, &[], Maker::Handle);
     child(&mut plan, 8, &[0], Maker::Handle);
     plan.stop();
-    check(&mut plan, "timer 10s, tell child 7, tell child 8");
+    check(&mut plan, "tell child 7, tell child 8, timer 10s");
     plan.child_left(ChildId(8));
     check(&mut plan, "tell 0, stop 0");
     ends(&mut plan, 0);
@@ -372,14 +401,14 @@ fn a_child_made_through_a_handle_is_told_at_once_and_waited_for() {
 fn a_child_waits_until_what_it_shares_is_prepared_but_not_for_its_maker() {
     let mut plan = plan(&[&[], &[]]);
     plan.start();
-    check(&mut plan, "timer 30s, prepare 0, prepare 1");
+    check(&mut plan, "prepare 0, prepare 1, timer 30s");
     assert!(plan.join(ChildId(7), vec![SlotId(0), SlotId(1)], Maker::Daemon(SlotId(0))));
     assert!(plan.join(ChildId(8), Vec::new(), Maker::Daemon(SlotId(0))));
     check(&mut plan, "admit 8");
     done(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "admit 7");
     done(&mut plan, 0, Phase::Prepare);
-    check(&mut plan, "no timer, run 0, run 1, started");
+    check(&mut plan, "run 0, run 1, started, no timer");
     assert!(plan.join(ChildId(9), vec![SlotId(0), SlotId(1)], Maker::Handle));
     check(&mut plan, "admit 9");
 }
@@ -411,7 +440,7 @@ fn children_of_a_prepare_that_failed_end_before_its_tasks_are_awaited() {
     plan.start();
     child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     fail(&mut plan, 0, Phase::Prepare);
-    check(&mut plan, "timer 30s, prepare 0, tell 0, timer 5s, tell child 7");
+    check(&mut plan, "prepare 0, timer 30s, tell 0, tell child 7, timer 5s");
     plan.child_left(ChildId(7));
     check(&mut plan, "tasks 0");
 }
@@ -421,27 +450,187 @@ fn an_overstaying_child_is_killed_and_then_given_up() {
     let mut plan = running(&[&[]]);
     child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     plan.stop();
-    check(&mut plan, "timer 10s, tell child 7");
-    plan.timer_rang();
-    check(&mut plan, "timer 100ms, kill child 7");
-    plan.timer_rang();
+    check(&mut plan, "tell child 7, timer 10s");
+    ring(&mut plan);
+    check(&mut plan, "kill child 7, timer 100ms");
+    ring(&mut plan);
     check(&mut plan, "stuck child 7, tell 0, stop 0, timer 10s");
     plan.child_left(ChildId(7));
     ends(&mut plan, 0);
     check(&mut plan, "tasks 0, no timer");
 }
 
+fn again(restarts: u32, window: u64) -> Policy {
+    Policy::run_again(Backoff { restarts, window: Duration::from_secs(window), ..Backoff::default() })
+}
+
+/// Its run fails, and it has neither children nor tasks.
+fn fails_idle(plan: &mut Plan, id: u32) {
+    fail(plan, id, Phase::Run);
+    plan.tasks_ended(SlotId(id));
+}
+
+#[test]
+fn a_failed_run_runs_again_after_its_children_and_tasks_have_ended_and_a_pause() {
+    let mut plan = running_with(&[&[], &[0]], &[again(3, 60)]);
+    child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
+    child(&mut plan, 8, &[0], Maker::Handle);
+    assert_eq!(plan.phase_ended(SlotId(0), Phase::Run, PhaseEnd::Failed), Verdict::RunsAgain);
+    check(&mut plan, "tell child 7, timer 10s");
+    plan.child_left(ChildId(7));
+    check(&mut plan, "tasks 0");
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "renew 0, draw 0 for 1, no timer");
+    plan.pause(SlotId(0), Duration::from_millis(80));
+    check(&mut plan, "timer 80ms");
+    ring(&mut plan);
+    check(&mut plan, "run 0");
+    assert_eq!(plan.state(SlotId(0)), State::Running);
+}
+
+#[test]
+fn restarts_are_counted_in_a_window_that_slides() {
+    let mut plan = running_with(&[&[]], &[again(2, 60)]);
+    for (nth, seconds) in [(1, 0), (2, 40), (2, 40), (2, 30)] {
+        pass(&mut plan, Duration::from_secs(seconds));
+        fails_idle(&mut plan, 0);
+        check(&mut plan, &format!("tasks 0, timer 10s, renew 0, draw 0 for {nth}, no timer"));
+        plan.pause(SlotId(0), Duration::ZERO);
+        ring(&mut plan);
+        check(&mut plan, "timer 0ns, run 0");
+    }
+    pass(&mut plan, Duration::from_secs(29));
+    let verdict = plan.phase_ended(SlotId(0), Phase::Run, PhaseEnd::Failed);
+    assert!(matches!(verdict, Verdict::TooOften(_)), "{verdict:?}");
+    check(&mut plan, "tell 0, stop 0, timer 10s");
+}
+
+#[test]
+fn a_daemon_that_may_not_run_again_once_stops_everything() {
+    let mut plan = running_with(&[&[]], &[again(0, 60)]);
+    fail(&mut plan, 0, Phase::Run);
+    check(&mut plan, "tell 0, stop 0, timer 10s");
+}
+
+#[test]
+fn a_daemon_that_is_left_down_is_stopped_in_its_turn() {
+    let mut plan = running_with(&[&[], &[0]], &[Policy::leave_down()]);
+    fails_idle(&mut plan, 0);
+    check(&mut plan, "tasks 0, timer 10s, renew 0, no timer");
+    assert_eq!(plan.state(SlotId(0)), State::Down);
+    plan.stop();
+    check(&mut plan, "tell 1, stop 1, timer 10s");
+    ends(&mut plan, 1);
+    check(&mut plan, "tasks 1, tell 0, stop 0");
+    done(&mut plan, 0, Phase::Stop);
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "tasks 0, no timer");
+}
+
+#[test]
+fn a_stop_ends_a_pause() {
+    let mut plan = running_with(&[&[], &[0]], &[again(3, 60)]);
+    fails_idle(&mut plan, 0);
+    plan.pause(SlotId(0), Duration::from_millis(80));
+    plan.actions();
+    plan.stop();
+    ring(&mut plan);
+    check(&mut plan, "tell 1, stop 1, timer 9.92s");
+    ends(&mut plan, 1);
+    check(&mut plan, "tasks 1, tell 0, stop 0");
+}
+
+#[test]
+fn a_stop_waits_until_a_daemon_has_wound_down() {
+    let mut plan = running_with(&[&[]], &[again(3, 60)]);
+    fail(&mut plan, 0, Phase::Run);
+    plan.stop();
+    check(&mut plan, "tasks 0, timer 10s");
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "renew 0, tell 0, stop 0");
+}
+
+#[test]
+fn tasks_that_keep_a_daemon_from_running_again_are_killed_within_its_own_limit() {
+    let policy = Policy { stop: Some(Duration::from_secs(2)), ..again(3, 60) };
+    let mut plan = running_with(&[&[]], &[policy]);
+    fail(&mut plan, 0, Phase::Run);
+    check(&mut plan, "tasks 0, timer 2s");
+    ring(&mut plan);
+    check(&mut plan, "kill 0, timer 100ms");
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "renew 0, draw 0 for 1, no timer");
+    assert_eq!(plan.dying, 0);
+}
+
+#[test]
+fn a_task_that_blocks_its_thread_keeps_its_daemon_from_running_again() {
+    let mut plan = running_with(&[&[]], &[again(3, 60)]);
+    child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
+    fail(&mut plan, 0, Phase::Run);
+    check(&mut plan, "tell child 7, timer 10s");
+    ring(&mut plan);
+    check(&mut plan, "kill child 7, kill 0, timer 100ms");
+    assert!(!plan.join(ChildId(8), Vec::new(), Maker::Daemon(SlotId(0))), "it makes no more");
+    plan.child_left(ChildId(7));
+    ring(&mut plan);
+    check(&mut plan, "tasks 0, stuck 0, renew 0, tell 0, stop 0, timer 10s");
+    done(&mut plan, 0, Phase::Stop);
+    plan.tasks_ended(SlotId(0));
+    assert!(plan.has_ended());
+}
+
+#[test]
+fn a_child_made_by_what_is_left_of_a_failed_run_is_told_to_stop() {
+    let mut plan = running_with(&[&[]], &[again(3, 60)]);
+    fail(&mut plan, 0, Phase::Run);
+    assert!(plan.join(ChildId(7), Vec::new(), Maker::Daemon(SlotId(0))));
+    check(&mut plan, "tasks 0, timer 10s, tell child 7");
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "");
+    plan.child_left(ChildId(7));
+    check(&mut plan, "tasks 0");
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "renew 0, draw 0 for 1, no timer");
+}
+
+#[test]
+fn a_prepare_may_have_less_time_than_the_others() {
+    let policy = Policy { prepare: Some(Duration::from_secs(1)), ..Policy::default() };
+    let mut plan = plan_with(&[&[], &[]], &[policy]);
+    plan.start();
+    check(&mut plan, "prepare 0, prepare 1, timer 1s");
+    ring(&mut plan);
+    check(&mut plan, "tell 1, tell 0, overstayed 0 prepare 1s, kill 0, timer 100ms");
+}
+
+#[test]
+fn a_daemon_may_have_less_time_to_stop_than_the_others() {
+    let policy = Policy { stop: Some(Duration::from_secs(1)), ..Policy::default() };
+    let mut plan = running_with(&[&[], &[]], &[policy]);
+    plan.stop();
+    check(&mut plan, "tell 1, stop 1, tell 0, stop 0, timer 1s");
+    ring(&mut plan);
+    check(&mut plan, "overstayed 0 run 1s, overstayed 0 stop 1s, kill 0, timer 100ms");
+    ring(&mut plan);
+    check(&mut plan, "stuck 0, timer 8.9s");
+    ends(&mut plan, 1);
+    check(&mut plan, "tasks 1, no timer");
+}
+
 /// Whatever happens in whatever order, everything ends, and nobody is told before those who need it have ended.
 #[test]
 fn random_lives_end_in_order() {
-    for seed in 0..3_000 {
+    for seed in 0..10_000 {
         let mut random = Random(seed);
         let count = 1 + random.below(7) as u32;
         let needs: Vec<Vec<SlotId>> =
             (0..count).map(|id| (0..id).filter(|_| random.below(3) == 0).map(SlotId).collect()).collect();
-        let mut plan = Plan::new(Deadlines::default());
-        needs.iter().for_each(|needs| plan.add(random.below(6) > 0, needs.clone()));
-        Life { plan, needs, pending: Vec::new(), next_child: 0, timer: false }.live(&mut random);
+        let mut plan = Plan::new(Deadlines::default(), beginning());
+        for needs in &needs {
+            plan.add(random.below(6) > 0, needs.clone(), random.policy());
+        }
+        Life { plan, needs, pending: Vec::new(), next_child: 0 }.live(&mut random);
     }
 }
 
@@ -451,7 +640,6 @@ struct Life {
     needs: Vec<Vec<SlotId>>,
     pending: Vec<Pending>,
     next_child: u64,
-    timer: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -473,10 +661,10 @@ impl Life {
             match random.below(20) {
                 0 => self.plan.stop(),
                 1 if random.below(4) == 0 => self.plan.kill(),
-                2 | 3 if self.timer => self.plan.timer_rang(),
+                2 | 3 if self.has_timer() => ring(&mut self.plan),
                 4..8 => self.have_a_child(random),
                 _ if !self.pending.is_empty() => self.answer(random),
-                _ if self.timer => self.plan.timer_rang(),
+                _ if self.has_timer() => ring(&mut self.plan),
                 _ => self.plan.stop(),
             }
         }
@@ -497,7 +685,7 @@ impl Life {
                         if phase == Phase::Prepare {
                             let needs = &self.needs[id.index()];
                             assert!(
-                                needs.iter().all(|need| self.plan.slots[need.index()].step == Step::Ready)
+                                needs.iter().all(|need| self.plan.slots[need.index()].step.is_prepared())
                             );
                         }
                         if phase == Phase::Stop {
@@ -507,6 +695,14 @@ impl Life {
                                 "{id:?} stops after its children"
                             );
                         }
+                        assert!(
+                            !self.pending.contains(&Pending::Phase(id, phase)),
+                            "{id:?} is at {phase} already"
+                        );
+                        assert!(
+                            !self.pending.contains(&Pending::Tasks(id)),
+                            "{id:?} has tasks of its last run"
+                        );
                         self.pending.push(Pending::Phase(id, phase));
                     }
                     Action::Tell(id) if self.plan.slots[id.index()].is_killed => {}
@@ -515,16 +711,28 @@ impl Life {
                         let mut needed_by = (0..self.needs.len()).filter(|by| self.needs[*by].contains(&id));
                         assert!(needed_by.all(is_ended), "{id:?} is told after those who need it have ended");
                     }
+                    Action::CloseTasks(id) if self.pending.contains(&Pending::Tasks(id)) => {}
                     Action::CloseTasks(id) => self.pending.push(Pending::Tasks(id)),
+                    Action::Renew(id) => {
+                        assert_eq!(self.plan.slots[id.index()].own_children, 0, "its children have ended");
+                        // Those that were stuck have lost their say.
+                        self.pending.retain(|pending| *pending != Pending::Tasks(id));
+                    }
+                    Action::Draw(id, backoff, nth) => {
+                        self.plan.pause(id, backoff.pause(nth, u64::from(nth) << 60));
+                    }
                     Action::TellChild(id) => self.pending.push(Pending::Child(id)),
                     Action::KillChild(id, _) if !self.pending.contains(&Pending::Child(id)) => {
                         self.pending.push(Pending::Child(id));
                     }
-                    Action::Timer(limit) => self.timer = limit.is_some(),
                     _ => {}
                 }
             }
         }
+    }
+
+    fn has_timer(&self) -> bool {
+        self.plan.alarms.timer.is_some()
     }
 
     fn have_a_child(&mut self, random: &mut Random) {
@@ -563,6 +771,16 @@ impl Life {
 struct Random(u64);
 
 impl Random {
+    fn policy(&mut self) -> Policy {
+        let on_failure = match self.below(4) {
+            0 => OnFailure::RunAgain(Backoff { restarts: self.below(4) as u32, ..Backoff::default() }),
+            1 => OnFailure::LeaveDown,
+            _ => OnFailure::StopFactory,
+        };
+        let mut limit = || (self.below(3) == 0).then(|| Duration::from_secs(self.below(40)));
+        Policy { on_failure, prepare: limit(), stop: limit() }
+    }
+
     fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
