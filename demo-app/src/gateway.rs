@@ -11,11 +11,11 @@
 //! it is at. Only then are the links told, and after them a store and a lease of this process.
 
 mod command;
+mod info;
 mod keys;
 mod session;
 mod tenure;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -57,6 +57,8 @@ pub struct Gateway {
     /// What all connections together have waiting.
     memory: Arc<AtomicUsize>,
     lobby: Arc<Semaphore>,
+    /// For seeing how its factory stands.
+    scope: SetOnce<Scope>,
     counters: Counters,
 }
 
@@ -74,11 +76,13 @@ impl Daemon for Gateway {
             standing: watch::Sender::new(Standing::Waits(None)),
             memory: Arc::default(),
             lobby: Arc::new(Semaphore::new(TURNED_AWAY)),
+            scope: SetOnce::new(),
             counters: Counters::default(),
         })
     }
 
-    async fn prepare(&self, _scope: &Scope) -> Result {
+    async fn prepare(&self, scope: &Scope) -> Result {
+        self.scope.set(scope.clone())?;
         let address = self.settings.listen(NAME, ADDRESS);
         let door = Door::open(&self.network, NAME, &address, self.settings.clients.connections).await?;
         // As it was written, because a name may mean more to clients than what it stands for here; but port 0 means nothing.
@@ -143,45 +147,6 @@ impl Gateway {
                 Err(Refusal::NotLeader { leader: leader.as_deref().map(|leader| leader.into()) })
             }
         }
-    }
-
-    /// What `INFO` says.
-    fn info(&self) -> String {
-        let standing = match &*self.standing.borrow() {
-            Standing::Holds(tenure) => ("lease_token", tenure.term.token().to_string()),
-            Standing::Waits(leader) => ("leader", leader.as_deref().unwrap_or("unknown").to_owned()),
-        };
-        let left = self.lease_left().unwrap_or_default();
-        let up = |is_up| if is_up { "up" } else { "down" }.to_owned();
-        let sections = [
-            (
-                "Server",
-                vec![
-                    ("demo_version", env!("CARGO_PKG_VERSION").to_owned()),
-                    ("address", self.holder().to_owned()),
-                    ("store_link", up(self.store.is_up())),
-                    ("lease_link", up(self.lease.is_up())),
-                ],
-            ),
-            ("Clients", vec![("connected_clients", self.door.get().map_or(0, Door::inside).to_string())]),
-            ("Lease", vec![("lease_left_ms", left.as_millis().to_string()), standing]),
-            (
-                "Stats",
-                vec![
-                    ("total_commands_processed", self.counters.commands.get().to_string()),
-                    ("keyspace_hits", self.counters.hits.get().to_string()),
-                    ("keyspace_misses", self.counters.misses.get().to_string()),
-                ],
-            ),
-        ];
-        let mut text = String::new();
-        for (section, lines) in sections {
-            write!(text, "# {section}\r\n").expect("writing to memory cannot fail");
-            for (name, value) in lines {
-                write!(text, "{name}:{value}\r\n").expect("writing to memory cannot fail");
-            }
-        }
-        text
     }
 }
 

@@ -126,7 +126,7 @@ impl Gateway {
             Command::Exists(keys) => replies.integer(self.count(keys).await?),
             Command::Incr(key) => replies.integer(self.increment(key).await?),
             Command::MGet(keys) => self.get_all(keys, replies, grown).await?,
-            Command::Info => replies.bulk(self.info().as_bytes()),
+            Command::Info => replies.bulk(self.info().await.as_bytes()),
             Command::Commands(words) => describe(words, replies),
             Command::Quit => replies.simple("OK"),
         }

@@ -65,6 +65,12 @@ fn reads_come_from_the_cache_while_the_lease_holds() {
     let info: String = redis::cmd("INFO").query(&mut redis).expect("served");
     assert!(info.contains("keyspace_hits:10\r\nkeyspace_misses:0\r\n"), "{info}");
     assert!(info.contains("lease_token:"), "{info}");
+    // The factory's daemons, and its child with the lease.
+    let line = |start: &str| info.lines().any(|line| line.starts_with(start));
+    assert!(line("demo:state=running,for_ms="), "{info}");
+    assert!(line("demo/Gateway:state=running,for_ms="), "{info}");
+    assert!(line("demo/Store:state=running,for_ms="), "{info}");
+    assert!(info.contains("/Cache:state=running,for_ms="), "{info}");
 }
 
 #[test]
