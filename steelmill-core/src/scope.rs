@@ -85,6 +85,11 @@ impl Scope {
     /// A task that fails or panics is logged and reported; the daemon goes on. Once the daemon has ended, or its tasks
     /// have been aborted, a new one is refused: it is dropped, and the log says so.
     ///
+    /// There is no blocking variant: a thread cannot be aborted, and the sim has none. Code that blocks runs where the
+    /// application puts it (in the runtime world, tokio's `spawn_blocking`), and a task here awaits it. At the deadline
+    /// that task is aborted and named; the thread goes on unawaited, and when it holds a ref to a daemon the report
+    /// says that the daemon is kept.
+    ///
     /// # Cancellation
     /// An aborted task is dropped where it waits.
     #[track_caller]

@@ -104,6 +104,46 @@ fn a_task_that_blocks_its_thread_is_not_waited_for() {
     );
 }
 
+/// Hands work to a blocking thread, which keeps the daemon, and awaits it in a task.
+struct Handing(Arc<AtomicBool>);
+
+impl Daemon for Handing {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Handing(factory.value()?))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "blocking is what it is about")]
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let daemon = self.clone();
+        let block = move || {
+            while !daemon.0.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        scope.spawn("blocking work", async move { Ok(tokio::task::spawn_blocking(block).await?) });
+        Ok(())
+    }
+}
+
+#[test]
+fn a_blocking_thread_is_not_waited_for_and_what_it_keeps_is_named() {
+    in_the_runtime(|world| async move {
+        let mut factory = Factory::root("demo", world);
+        factory.deadlines(Deadlines { stop: SHORT, ..Deadlines::default() });
+        factory.provide_value(AtomicBool::new(false))?;
+        let let_go = factory.value::<AtomicBool>()?;
+        factory.with::<Handing>()?;
+        let report = factory.start().await?.stop().await;
+        let_go.store(true, Ordering::Relaxed);
+        assert_eq!(
+            report.to_string(),
+            "demo: 1 failure\n  demo: Handing: task \"blocking work\" failed: took longer than 50ms and was aborted\n  \
+             demo: Handing is kept alive by 1 DaemonRef(s)"
+        );
+        Ok(())
+    });
+}
+
 async fn started() -> RunningFactory {
     let (journal, _) = journal();
     let script = Script::new(&RuntimeWorld, journal).part('a', "");

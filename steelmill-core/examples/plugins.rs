@@ -1,0 +1,151 @@
+//! Plugins: lifetimes inside a process that is up. Each is a child factory; it can be installed, called, upgraded and
+//! removed while its host runs, and leaves nothing behind.
+//!
+//! ```text
+//! cargo run -p steelmill-core --example plugins
+//! ```
+//!
+//! [`tour`] names no world, so the same tour runs in the sim too: see `tests/plugins.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, bail, ensure};
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, RunningFactory, Scope, SetOnce, World};
+use tokio::sync::watch;
+
+/// A daemon of the host that all plugins share.
+#[derive(Default)]
+struct Ledger {
+    calls: AtomicU32,
+}
+
+impl Daemon for Ledger {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Ledger::default())
+    }
+}
+
+/// A plugin's settings: a value of its own factory.
+struct Greeting(String);
+
+/// What a plugin does. It asks its factory for what it needs, as every daemon does; the ledger is the host's.
+struct Greeter {
+    greeting: Arc<Greeting>,
+    ledger: DaemonRef<Ledger>,
+}
+
+impl Daemon for Greeter {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Greeter { greeting: factory.value()?, ledger: factory.get()? })
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        ensure!(!self.greeting.0.is_empty(), "it has nothing to say");
+        Ok(())
+    }
+}
+
+impl Greeter {
+    fn greet(&self, whom: &str) -> String {
+        let nth = self.ledger.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("{}, {whom}! (call {nth})", self.greeting.0)
+    }
+}
+
+/// The host. Plugins are children made on its scope, so they end before it does, whoever asks for the stop.
+struct Plugins {
+    /// Not called here; but what the plugins share has to be there before them.
+    _ledger: DaemonRef<Ledger>,
+    scope: SetOnce<Scope>,
+    installed: watch::Sender<BTreeMap<String, RunningFactory>>,
+}
+
+impl Daemon for Plugins {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Plugins { _ledger: factory.get()?, scope: SetOnce::new(), installed: watch::Sender::default() })
+    }
+
+    async fn prepare(&self, scope: &Scope) -> Result {
+        self.scope.set(scope.clone())
+    }
+}
+
+impl Plugins {
+    /// Starts a plugin and puts it in place of the one of that name, if there is one. Calls that are under way end where
+    /// they began; those to come go to the new one. When it cannot be started the old one stays.
+    async fn install(&self, name: &str, greeting: &str) -> Result {
+        let mut factory = self.scope.get()?.child(name)?;
+        factory.provide_value(Greeting(greeting.to_owned()))?;
+        factory.with::<Greeter>()?;
+        let plugin = factory.start().await?;
+        let mut old = None;
+        self.installed.send_modify(|installed| old = installed.insert(name.to_owned(), plugin));
+        match old {
+            Some(old) => stop(old).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn remove(&self, name: &str) -> Result {
+        let mut removed = None;
+        self.installed.send_modify(|installed| removed = installed.remove(name));
+        stop(removed.with_context(|| format!("there is no plugin called {name}"))?).await
+    }
+
+    fn call(&self, name: &str, whom: &str) -> Result<String> {
+        let installed = self.installed.borrow();
+        let plugin = installed.get(name).with_context(|| format!("there is no plugin called {name}"))?;
+        Ok(plugin.get::<Greeter>()?.greet(whom))
+    }
+}
+
+/// Stops a plugin. What went wrong with it is told here; it is no failure of the host's.
+async fn stop(plugin: RunningFactory) -> Result {
+    let report = plugin.stop().await;
+    if !report.is_clean() || !report.retained().is_empty() {
+        bail!("{report}");
+    }
+    Ok(())
+}
+
+/// Installs, calls, upgrades and removes plugins of a host, and tells what happened.
+pub(crate) async fn tour(world: impl World) -> Result<Vec<String>> {
+    let mut said = Vec::new();
+    let mut factory = Factory::root("host", world);
+    factory.with::<Plugins>()?;
+    let host = factory.start().await?;
+    let plugins = host.get::<Plugins>()?.share();
+
+    plugins.install("greeter", "Hello").await?;
+    said.push(plugins.call("greeter", "Ada")?);
+    plugins.install("greeter", "Good evening").await?;
+    said.push(plugins.call("greeter", "Ada")?);
+    if let Err(error) = plugins.install("greeter", "").await {
+        said.push(format!("no upgrade: {error:#}"));
+    }
+    plugins.install("parting", "Good-bye").await?;
+    said.push(plugins.call("parting", "Ada")?);
+
+    let status = host.status().await.context("the host runs")?;
+    said.extend(status.walk().map(|factory| format!("{} is {}", factory.factory, factory.state)));
+
+    plugins.remove("greeter").await?;
+    if let Err(error) = plugins.call("greeter", "Ada") {
+        said.push(error.to_string());
+    }
+    // The other one is left installed: it ends with its host.
+    drop(plugins);
+    said.push(host.stop().await.to_string());
+    Ok(said)
+}
+
+#[cfg_attr(test, allow(dead_code, reason = "the test tours on its own"))]
+fn main() -> Result {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    for line in runtime.block_on(tour(steelmill_runtime::RuntimeWorld))? {
+        println!("{line}");
+    }
+    Ok(())
+}
