@@ -15,6 +15,7 @@ use steelmill_core::{Owner, Panic, TaskError};
 use crate::decisions::Stream;
 use crate::outcome::{Cause, TaskReport};
 use crate::ready::Ready;
+use crate::roster::Roster;
 use crate::run::{self, Event, Run, RunId};
 use crate::settings::Schedule;
 use crate::trace::{TaskEnd, TaskId, TaskInfo, What};
@@ -54,8 +55,6 @@ struct Slot {
     key: TaskKey,
     state: State,
     machine: u32,
-    /// Its place in its machine's list.
-    place: u32,
     has_handle: bool,
     /// A slow machine has let it wait for long enough.
     is_its_turn: bool,
@@ -75,6 +74,7 @@ pub(crate) struct Tasks {
     slots: Vec<Slot>,
     free: Vec<u32>,
     ready: Ready,
+    of_machines: Roster,
     /// The task that is being polled, or none.
     current: TaskKey,
     pub(crate) polls: u64,
@@ -263,12 +263,10 @@ impl Run {
         spawned_at: &'static Location<'static>,
         future: TaskFuture,
     ) -> TaskKey {
-        let place = self.hosts[machine].tasks.len() as u32;
         let index = self.tasks.insert(Slot {
             key: TaskKey::NONE,
             state: State::Ready,
             machine,
-            place,
             has_handle: true,
             is_its_turn: false,
             future: Some(future),
@@ -280,7 +278,7 @@ impl Run {
             name,
             spawned_at,
         });
-        self.hosts[machine].tasks.push(index);
+        self.tasks.of_machines.enter(machine, index);
         self.tasks.ready.push(index);
         if let Some(watch) = &self.watch {
             watch.spawned(index as usize, &self.hosts[machine].name, name);
@@ -337,12 +335,8 @@ impl Run {
     }
 
     fn leave_machine(&mut self, index: usize) {
-        let Slot { machine, place, .. } = self.tasks.slots[index];
-        let list = &mut self.hosts[machine].tasks;
-        list.swap_remove(place as usize);
-        if let Some(moved) = list.get(place as usize) {
-            self.tasks.slots[*moved as usize].place = place;
-        }
+        let machine = self.tasks.slots[index].machine;
+        self.tasks.of_machines.leave(machine, index as u32);
     }
 
     /// Ends a task that is not being polled; its future is handed out to be dropped outside of the borrow. One that
@@ -440,6 +434,7 @@ impl Tasks {
             slots: Vec::with_capacity(16),
             free: Vec::with_capacity(16),
             ready: Ready::new(),
+            of_machines: Roster::default(),
             current: TaskKey::NONE,
             polls: 0,
             polls_before_this_instant: 0,
@@ -525,9 +520,14 @@ impl Tasks {
         (self.current != TaskKey::NONE).then_some(self.current)
     }
 
+    /// The tasks of a machine that have not ended.
+    pub(crate) fn of(&self, machine: u32) -> Vec<TaskKey> {
+        self.of_machines.of(machine).map(|index| self.key(index)).collect()
+    }
+
     /// The key of the task in a place.
     #[inline]
-    pub(crate) fn key(&self, index: u32) -> TaskKey {
+    fn key(&self, index: u32) -> TaskKey {
         self.slots[index as usize].key
     }
 

@@ -27,7 +27,6 @@ pub(crate) struct Host {
     /// How often a process of it has ended; a handle of an earlier life can do nothing.
     pub(crate) life: u32,
     pub(crate) power: Power,
-    pub(crate) tasks: Vec<u32>,
     /// While its process is paused: the tasks that would have been polled.
     pub(crate) paused: Option<Vec<u32>>,
     /// For how long a task that is ready waits for its turn, at most.
@@ -59,7 +58,6 @@ impl Hosts {
             name: name.clone(),
             life: 0,
             power: Power::Up,
-            tasks: Vec::new(),
             paused: None,
             slowness: 0,
             clock: LocalClock::default(),

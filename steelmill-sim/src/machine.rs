@@ -317,7 +317,6 @@ impl Run {
         self.happened(What::Machine { machine, change });
         self.resume(machine);
         self.sockets_gone(machine, ending == Ending::Exit);
-        let tasks = self.hosts[machine].tasks.clone();
-        tasks.into_iter().filter_map(|index| self.abort(self.tasks.key(index))).collect()
+        self.tasks.of(machine).into_iter().filter_map(|task| self.abort(task)).collect()
     }
 }

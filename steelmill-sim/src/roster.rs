@@ -23,12 +23,10 @@ const ABSENT: Neighbours = Neighbours { previous: NONE, next: NONE };
 
 impl Roster {
     /// Enters the entry in a place, which must not be entered.
+    #[inline]
     pub(crate) fn enter(&mut self, machine: u32, place: u32) {
-        if self.neighbours.len() <= place as usize {
-            self.neighbours.resize(place as usize + 1, ABSENT);
-        }
-        if self.first.len() <= machine as usize {
-            self.first.resize(machine as usize + 1, NONE);
+        if self.neighbours.len() <= place as usize || self.first.len() <= machine as usize {
+            self.grow(machine as usize + 1, place as usize + 1);
         }
         debug_assert_eq!(self.neighbours[place as usize].next, NONE, "{place} is entered already");
         let first = self.first[machine as usize];
@@ -42,7 +40,15 @@ impl Roster {
         self.neighbours[place as usize] = Neighbours { previous: last, next: first };
     }
 
+    #[cold]
+    fn grow(&mut self, machines: usize, places: usize) {
+        let doubled = |length: usize, wanted: usize| length.max(wanted.next_power_of_two()).max(16);
+        self.first.resize(doubled(self.first.len(), machines), NONE);
+        self.neighbours.resize(doubled(self.neighbours.len(), places), ABSENT);
+    }
+
     /// Takes an entry out, if it was entered.
+    #[inline]
     pub(crate) fn leave(&mut self, machine: u32, place: u32) {
         let Some(entry) = self.neighbours.get_mut(place as usize) else { return };
         let Neighbours { previous, next } = std::mem::replace(entry, ABSENT);

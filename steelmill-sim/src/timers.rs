@@ -30,6 +30,7 @@ const LEVELS: usize = 11;
 const DIGIT: u32 = 6;
 const SLOTS: usize = 1 << DIGIT;
 const NONE: u32 = u32::MAX;
+const UNUSED: u16 = u16::MAX;
 
 pub(crate) struct Timers<E> {
     /// No entry is earlier.
@@ -37,10 +38,14 @@ pub(crate) struct Timers<E> {
     /// Which levels, and which slots of a level, have entries.
     levels: u16,
     occupied: [u64; LEVELS],
-    /// Level by level, up to the highest in use. What a slot holds means something only where `occupied` says so.
+    /// The slots of the levels that have been used, and where each level's begin. What a slot holds means something only
+    /// where `occupied` says so.
     slots: Vec<List>,
+    begins: [u16; LEVELS],
     entries: Vec<Entry<E>>,
-    free: Vec<u32>,
+    /// The first of the places to be used again, linked by `next`, and how many there are.
+    free: u32,
+    free_len: usize,
     /// What is due now and not taken yet: off the wheel, linked by `next`.
     due: u32,
     /// The timers of each machine, since a clock first changed its pace: most runs never ask.
@@ -83,8 +88,10 @@ impl<E> Timers<E> {
             levels: 0,
             occupied: [0; LEVELS],
             slots: Vec::new(),
+            begins: [UNUSED; LEVELS],
             entries: Vec::with_capacity(16),
-            free: Vec::with_capacity(16),
+            free: NONE,
+            free_len: 0,
             due: NONE,
             of_machines: None,
         }
@@ -107,11 +114,11 @@ impl<E> Timers<E> {
 
     #[inline]
     fn insert(&mut self, at: Nanos, machine: u32, local: Nanos, what: What<E>) -> u32 {
-        let index = match self.free.pop() {
-            Some(index) => {
-                let entry = &mut self.entries[index as usize];
+        let index = match self.entries.get_mut(self.free as usize) {
+            Some(entry) => {
                 (entry.at, entry.machine, entry.local, entry.what) = (at, machine, local, what);
-                index
+                self.free_len -= 1;
+                std::mem::replace(&mut self.free, entry.next)
             }
             None => {
                 self.entries.push(Entry {
@@ -138,21 +145,33 @@ impl<E> Timers<E> {
     }
 
     #[inline]
+    fn list(&mut self, level: usize, slot: usize) -> &mut List {
+        &mut self.slots[usize::from(self.begins[level]) + slot]
+    }
+
+    #[cold]
+    fn begin(&mut self, level: usize) {
+        self.begins[level] = self.slots.len() as u16;
+        self.slots.resize(self.slots.len() + SLOTS, EMPTY);
+    }
+
+    #[inline]
     fn link(&mut self, index: u32, at: Nanos) {
         let (level, slot) = self.place(at);
         let mut last = NONE;
         if self.occupied[level] & 1 << slot != 0 {
-            let list = &mut self.slots[level * SLOTS + slot];
+            let place = usize::from(self.begins[level]) + slot;
+            let list = &mut self.slots[place];
             last = std::mem::replace(&mut list.last, index);
             let before = &mut self.entries[last as usize];
             before.next = index;
             list.is_mixed |= before.at != at;
         } else {
-            if self.slots.len() <= level * SLOTS {
-                self.slots.resize((level + 1) * SLOTS, EMPTY);
+            if self.begins[level] == UNUSED {
+                self.begin(level);
             }
             let (first, last) = (index, index);
-            self.slots[level * SLOTS + slot] = List { first, last, ..EMPTY };
+            *self.list(level, slot) = List { first, last, ..EMPTY };
             self.occupied[level] |= 1 << slot;
             self.levels |= 1 << level;
         }
@@ -167,11 +186,11 @@ impl<E> Timers<E> {
         let (level, slot) = self.place(at);
         match self.entries.get_mut(previous as usize) {
             Some(before) => before.next = next,
-            None => self.slots[level * SLOTS + slot].first = next,
+            None => self.list(level, slot).first = next,
         }
         match self.entries.get_mut(next as usize) {
             Some(after) => after.previous = previous,
-            None => self.slots[level * SLOTS + slot].last = previous,
+            None => self.list(level, slot).last = previous,
         }
         if previous == NONE && next == NONE {
             self.vacate(level, slot);
@@ -190,7 +209,8 @@ impl<E> Timers<E> {
     fn free(&mut self, index: u32) -> What<E> {
         let entry = &mut self.entries[index as usize];
         entry.generation = entry.generation.wrapping_add(1);
-        self.free.push(index);
+        entry.next = std::mem::replace(&mut self.free, index);
+        self.free_len += 1;
         std::mem::replace(&mut entry.what, What::Free)
     }
 
@@ -230,7 +250,7 @@ impl<E> Timers<E> {
     pub(crate) fn next_at(&mut self) -> Option<Nanos> {
         loop {
             let (level, slot) = self.first_place()?;
-            let list = self.slots[level * SLOTS + slot];
+            let list = *self.list(level, slot);
             if !list.is_mixed {
                 return Some(self.entries[list.first as usize].at);
             }
@@ -274,7 +294,7 @@ impl<E> Timers<E> {
     pub(crate) fn pop_due(&mut self, now: Nanos) -> Option<Due<E>> {
         if self.due == NONE {
             let (level, slot) = self.first_place()?;
-            let first = self.slots[level * SLOTS + slot].first;
+            let first = self.list(level, slot).first;
             if self.entries[first as usize].at != now {
                 return None;
             }
@@ -312,7 +332,7 @@ impl<E> Timers<E> {
 
     /// How many entries there are: for tests that nothing piles up.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
+        self.entries.len() - self.free_len
     }
 }
 
