@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 
 use rand_core::Rng as _;
 
-use crate::{Clock, Entropy, Origin, Spawn, World};
+use crate::{Clock, Entropy, Milestone, Origin, Spawn, World};
 
 /// A world as the lifecycle sees it.
 pub(crate) trait Driver: Send + Sync {
@@ -22,6 +22,9 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Starts a task nobody holds a handle to; see `Guarded` for how such a task is aborted.
     fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>);
+
+    /// Tells the world what a factory has come to.
+    fn reached(&self, factory: &str, milestone: Milestone);
 }
 
 /// The driver of a world.
@@ -52,5 +55,9 @@ impl<W: World> Driver for WorldDriver<W> {
 
     fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>) {
         drop(self.spawner.spawn_for(origin, name, future));
+    }
+
+    fn reached(&self, factory: &str, milestone: Milestone) {
+        self.spawner.reached(factory, milestone);
     }
 }

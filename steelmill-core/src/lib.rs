@@ -42,7 +42,7 @@ mod world; // all four, gathered
 pub use clock::{Clock, Elapsed, Interval};
 pub use entropy::Entropy;
 pub use net::{Address, AddressError, Network, TcpListener, TcpStream, ToAddress, UdpSocket};
-pub use spawn::{Origin, Owner, Panic, Spawn, Task, TaskError, panic_message};
+pub use spawn::{Milestone, Origin, Owner, Panic, Spawn, Task, TaskError, panic_message};
 pub use world::World;
 
 pub mod contract; // what every world must do

@@ -92,6 +92,7 @@ fn launch(mut factory: Factory) -> (Interest, Started) {
         children: BTreeMap::new(),
         joining: memberships.len(),
         memberships,
+        reached: None,
         timer: None,
         started: Some(started),
         end,

@@ -31,6 +31,25 @@ pub trait Spawn: Daemon {
         let _ = origin;
         self.spawn(name, future)
     }
+
+    /// Hears what a factory of this place has come to, in order. A world that lets things go wrong at such moments makes
+    /// use of it; others have nothing to do.
+    fn reached(&self, factory: &str, milestone: Milestone) {
+        let _ = (factory, milestone);
+    }
+}
+
+/// What a factory comes to, in this order; one that does not start leaves out the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Milestone {
+    /// Its daemons are about to prepare.
+    Preparing,
+    /// All are prepared, and run.
+    Running,
+    /// It has been told to stop, or something in it failed.
+    Stopping,
+    /// All of it has ended.
+    Ended,
 }
 
 /// Where a task comes from.

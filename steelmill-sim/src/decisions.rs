@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Family;
+
 /// What a draw is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stream {
@@ -28,6 +30,8 @@ pub enum Stream {
     Reordering,
     /// Whether a message is very late, likewise, and then by how many nanoseconds.
     Tail,
+    /// What goes wrong: a family's part of the plan.
+    Plan(Family),
     /// How late a slow machine turns to a task that is ready, in nanoseconds.
     Slowness,
 }
@@ -91,6 +95,7 @@ fn key(seed: u64, stream: Stream) -> u64 {
         Stream::Reordering => 6,
         Stream::Tail => 7,
         Stream::Slowness => 8,
+        Stream::Plan(family) => 1 << 16 | family as u64,
         Stream::Entropy(machine) => 1 << 32 | u64::from(machine),
     };
     mix(mix(seed ^ 0x6a09_e667_f3bc_c909) ^ purpose)

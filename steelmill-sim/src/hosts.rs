@@ -172,6 +172,11 @@ impl Run {
         self.hosts[machine].clock.wall_offset = nanos;
     }
 
+    /// A clock's pace against the run's time, in parts per million.
+    pub(crate) fn drift(&self, machine: u32) -> i64 {
+        self.hosts[machine].clock.ppm
+    }
+
     /// How far a wall clock is ahead of what its machine's monotonic clock would make it.
     pub(crate) fn wall_offset(&self, machine: u32) -> i64 {
         self.hosts[machine].clock.wall_offset

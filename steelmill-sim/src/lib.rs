@@ -4,6 +4,7 @@
 // What a user holds.
 mod campaign; // one scenario over many seeds
 pub mod cli; // a campaign as a program
+pub mod fault; // what goes wrong, as data
 pub mod history; // what clients saw, and whether it was linearizable
 mod links; // what a scenario does to the links between machines
 pub mod logging; // log lines with virtual time, machine and daemon
@@ -41,7 +42,7 @@ pub use clock::{Clock, Sleep};
 pub use decisions::{Decision, Rekey, Stream};
 pub use entropy::{Entropy, Rng};
 pub use links::{Hold, Impaired, Partition};
-pub use machine::Machine;
+pub use machine::{Claim, Machine};
 pub use net::{
     Impairment, Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream,
     UdpSocket, WriteHalf,

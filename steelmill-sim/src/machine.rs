@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use steelmill_core::{Daemon, DaemonRef, Error, Factory, Report, Result, RunningF
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::executor::TaskFuture;
+use crate::fault::Moment;
 use crate::hosts::Power;
 use crate::net::{Network, address_of};
 use crate::run::{self, Run, RunId, nanos};
@@ -35,6 +37,7 @@ struct Inner {
     name: Arc<str>,
     setup: Option<Setup>,
     running: Mutex<Option<RunningFactory>>,
+    is_claimed: AtomicBool,
 }
 
 /// How a process ends without being told.
@@ -56,7 +59,14 @@ impl Machine {
             run.happened(What::Machine { machine: id, change: Change::Made });
             id
         });
-        Self(Arc::new(Inner { run, id, name, setup, running: Mutex::new(None) }))
+        Self(Arc::new(Inner {
+            run,
+            id,
+            name,
+            setup,
+            running: Mutex::new(None),
+            is_claimed: AtomicBool::new(false),
+        }))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -197,6 +207,13 @@ impl Machine {
         Ok(report)
     }
 
+    /// The right to end it and to start it again, until the claim is dropped; `None` while somebody else has it. What
+    /// [`Sim::trouble`](crate::Sim::trouble) ends or pauses it claims: a scenario that stops machines meanwhile should, too.
+    pub fn claim(&self) -> Option<Claim> {
+        let is_free = !self.0.is_claimed.swap(true, Ordering::Relaxed);
+        is_free.then(|| Claim(self.clone()))
+    }
+
     /// Ends its process at once: tasks are dropped where they are, and the kernel closes the sockets.
     pub fn exit(&self) {
         self.end(Ending::Exit);
@@ -225,6 +242,29 @@ impl Machine {
         self.with(|run| {
             run.happened(What::Machine { machine: self.0.id, change: Change::Paused });
             run.pause(self.0.id);
+        });
+    }
+
+    /// Whether it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.with(|run| run.hosts[self.0.id].paused.is_some())
+    }
+
+    /// Whether it has daemons to start.
+    pub(crate) fn has_setup(&self) -> bool {
+        self.0.setup.is_some()
+    }
+
+    /// Its clock's drift in parts per million, and how many nanoseconds its wall clock is ahead.
+    pub(crate) fn clock_error(&self) -> (i64, i64) {
+        self.with(|run| (run.drift(self.0.id), run.wall_offset(self.0.id)))
+    }
+
+    /// Sets both; does nothing after the run.
+    pub(crate) fn set_clock_error(&self, ppm: i64, wall_offset: i64) {
+        run::try_with(self.0.run, |run| {
+            run.set_drift(self.0.id, ppm);
+            run.set_wall_offset(self.0.id, wall_offset);
         });
     }
 
@@ -277,6 +317,17 @@ fn signed(duration: Duration, is_negative: bool) -> i64 {
     if is_negative { -nanos } else { nanos }
 }
 
+/// The right to end a machine and to start it again; see [`Machine::claim`].
+#[derive(Debug)]
+#[must_use = "a claim is given back when it is dropped"]
+pub struct Claim(Machine);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.0.is_claimed.store(false, Ordering::Relaxed);
+    }
+}
+
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machine").field("name", &self.0.name).field("address", &self.address()).finish()
@@ -291,6 +342,9 @@ impl Run {
             return None;
         }
         self.hosts[machine].power = Power::Up;
+        if self.hosts[machine].life > 0 {
+            self.moment(machine, Moment::Restarting);
+        }
         self.happened(What::Machine { machine, change: Change::Started });
         if before == Power::Off {
             self.reachable_again(machine);

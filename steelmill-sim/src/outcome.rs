@@ -9,6 +9,7 @@ use std::time::Duration;
 use steelmill_core::Owner;
 
 use crate::decisions::Decision;
+use crate::fault::Plan;
 use crate::settings::Seed;
 use crate::trace::Trace;
 
@@ -29,6 +30,8 @@ pub struct Outcome {
     pub events: u64,
     /// What the scenario counted.
     pub counts: BTreeMap<&'static str, u64>,
+    /// What was to go wrong, if the scenario let anything: written to a file, it can be given to the run again.
+    pub faults: Option<Plan>,
     /// Every draw, when recording was asked for.
     pub decisions: Vec<Decision>,
     /// Every event, when a trace was asked for.

@@ -19,6 +19,7 @@ use steelmill_core::RunningFactory;
 use crate::decisions::{Decisions, Stream};
 use crate::digest::Digest;
 use crate::executor::Tasks;
+use crate::fault::{Moments, Plan};
 use crate::hosts::Hosts;
 use crate::net::{self, Net};
 use crate::outcome::Cause;
@@ -61,6 +62,9 @@ pub(crate) struct Run {
     pub(crate) tasks: Tasks,
     pub(crate) hosts: Hosts,
     pub(crate) net: Net,
+    pub(crate) moments: Moments,
+    /// What is to go wrong, once that is known.
+    pub(crate) plan: Option<Plan>,
     /// The cluster's factory, once there is one.
     pub(crate) root: Option<RunningFactory>,
     pub(crate) watch: Option<Arc<Watch>>,
@@ -128,6 +132,8 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         tasks: Tasks::new(id),
         hosts: Hosts::new(),
         net: Net::new(),
+        moments: Moments::default(),
+        plan: None,
         root: None,
         watch: settings.watched.then(|| Watch::begin(settings.seed)),
         counts: BTreeMap::new(),

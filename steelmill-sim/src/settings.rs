@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::decisions::{Decision, Rekey};
+use crate::fault::Faults;
 
 /// Where all randomness of a run comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +32,8 @@ pub struct Settings {
     pub seed: Seed,
     /// Which task runs next.
     pub schedule: Schedule,
+    /// What goes wrong, where the scenario lets it: see [`Sim::trouble`](crate::Sim::trouble).
+    pub faults: Faults,
     /// How much virtual time may pass before the run fails.
     pub time_limit: Duration,
     /// How many polls may happen without any time passing before the run fails as a livelock.
@@ -53,6 +56,7 @@ impl Settings {
         Self {
             seed,
             schedule: Schedule::Uniform,
+            faults: Faults::Swarm,
             time_limit: Duration::from_secs(24 * 3600),
             poll_limit: 10_000_000,
             record: false,

@@ -113,6 +113,7 @@ fn outcome(id: RunId) -> Outcome {
             polls: run.tasks.polls,
             events: run.events,
             counts: std::mem::take(&mut run.counts),
+            faults: run.plan.take(),
             decisions: run.decisions.take_recorded(),
             trace: run.take_trace(),
             impure: run.impure,

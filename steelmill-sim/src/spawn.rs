@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use steelmill_core::{Daemon, Factory, Origin, Owner, Result, TaskError};
+use steelmill_core::{Daemon, Factory, Milestone, Origin, Owner, Result, TaskError};
 
 use crate::executor::{Output, TaskFuture, WaitsFor};
 use crate::run::{self, RunId};
@@ -156,5 +156,14 @@ impl steelmill_core::Spawn for Spawner {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         spawn_at(self.0, Some(origin.owner), name, origin.place, future)
+    }
+
+    fn reached(&self, factory: &str, milestone: Milestone) {
+        let Place { run, machine, life } = self.0;
+        run::try_with(run, |run| {
+            if run.is_alive(machine, life) {
+                run.reached(machine, factory, milestone);
+            }
+        });
     }
 }

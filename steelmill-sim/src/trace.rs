@@ -137,6 +137,13 @@ pub enum What {
         /// What.
         change: LinkChange,
     },
+    /// Something became of a fault of the run's plan.
+    Fault {
+        /// Its place in the plan.
+        fault: u32,
+        /// What.
+        step: FaultStep,
+    },
     /// The scenario counted something.
     Count {
         /// What.
@@ -206,6 +213,18 @@ pub enum LinkChange {
     Reset,
 }
 
+/// What became of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultStep {
+    /// It begins.
+    Strikes,
+    /// It is over.
+    Ends,
+    /// It would have been one too many.
+    PassesBy,
+}
+
 /// A task of a run; the same in every run of the seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId(u64);
@@ -250,8 +269,11 @@ impl What {
     pub(crate) fn words(self) -> Option<Words> {
         let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
         Some(match self {
-            // The draw shows in the poll that it decides, the end in the last poll; the bytes are hashed one by one.
-            What::Draw { stream: Stream::Schedule, .. } | What::End { .. } | What::Send { .. } => {
+            // A draw of the schedule shows in the poll that it decides, one of the plan in the faults that strike (so that
+            // the same plan from a file gives the same digest), an end in the last poll; the bytes are hashed one by one.
+            What::Draw { stream: Stream::Schedule | Stream::Plan(_), .. }
+            | What::End { .. }
+            | What::Send { .. } => {
                 return None;
             }
             What::Draw { index, value, .. } => Words(1, index, value),
@@ -278,6 +300,7 @@ impl What {
                 Words(8, u64::from(machine) << 8 | change, by)
             }
             What::Link { from, to, change } => Words(9, pair(from, to), change as u64),
+            What::Fault { fault, step } => Words(11, u64::from(fault), step as u64),
             What::Count { more, total, .. } => Words(10, total, more),
         })
     }
@@ -375,6 +398,11 @@ impl Trace {
                     Change::Slowness(nanos) => format!("machine {which} is up to {nanos} ns late"),
                 }
             }
+            What::Fault { fault, step } => match step {
+                FaultStep::Strikes => format!("fault {fault} strikes"),
+                FaultStep::Ends => format!("fault {fault} is over"),
+                FaultStep::PassesBy => format!("fault {fault} passes by"),
+            },
             What::Link { from, to, change } => {
                 let change = match change {
                     LinkChange::Cut => "cut",

@@ -19,7 +19,7 @@ use crate::changes::Watcher;
 use crate::factory::{Node, SlotId};
 use crate::report::{ChildFailed, Lost, NotTold, Stuck, panicked};
 use crate::scope::{Ending, Leash, Outcome};
-use crate::{Error, Overstayed, Phase, Report, RunningFactory, Scope, StartError, ToldToStop};
+use crate::{Error, Milestone, Overstayed, Phase, Report, RunningFactory, Scope, StartError, ToldToStop};
 
 pub(super) struct Supervisor {
     pub(super) node: Arc<Node>,
@@ -32,6 +32,8 @@ pub(super) struct Supervisor {
     pub(super) memberships: Vec<Membership>,
     /// Ancestors that have not answered yet.
     pub(super) joining: usize,
+    /// What the world has been told last.
+    pub(super) reached: Option<Milestone>,
     pub(super) timer: Option<BoxFuture<'static, ()>>,
     pub(super) report: Report,
     /// What others may see of each slot, and of the factory as a whole.
@@ -47,7 +49,7 @@ pub(super) struct Supervisor {
 impl Supervisor {
     pub(super) async fn run(mut self) {
         if self.joining == 0 {
-            self.plan.start();
+            self.start();
         }
         self.act();
         while !self.plan.has_ended() {
@@ -124,7 +126,7 @@ impl Supervisor {
             Event::Joined => {
                 self.joining -= 1;
                 if self.joining == 0 {
-                    self.plan.start();
+                    self.start();
                 }
             }
             Event::Refused { by } => {
@@ -135,6 +137,20 @@ impl Supervisor {
                 self.refuse_start(|| anyhow!("{by} has ended: nothing can be started in it any more"));
                 self.stop();
             }
+        }
+    }
+
+    fn start(&mut self) {
+        self.reach(Milestone::Preparing);
+        self.plan.start();
+    }
+
+    /// Tells the world, once.
+    fn reach(&mut self, milestone: Milestone) {
+        if self.reached < Some(milestone) {
+            self.reached = Some(milestone);
+            let hub = &self.node.hub;
+            hub.driver.reached(&hub.path, milestone);
         }
     }
 
@@ -232,6 +248,7 @@ impl Supervisor {
         }
         if self.plan.is_stopping() {
             self.node.hub.set_stopping();
+            self.reach(Milestone::Stopping);
         }
         self.publish();
     }
@@ -301,6 +318,7 @@ impl Supervisor {
     }
 
     fn tell_started(&mut self) {
+        self.reach(Milestone::Running);
         if self.escalates
             && let Some(parent) = self.memberships.first_mut()
         {
@@ -348,6 +366,7 @@ impl Supervisor {
     /// Takes the factory apart, then lets everybody who waits know, ancestors first.
     fn finish(mut self) {
         self.hear_last_words();
+        self.reach(Milestone::Ended);
         let Supervisor { node, leashes, children, mut memberships, mut report, started, end, .. } = self;
         drop((leashes, children));
         let hub = node.hub.clone();

@@ -1,0 +1,208 @@
+//! Drawing a plan from the seed.
+//!
+//! Each family of faults is left out of a seed with probability one half, and draws from a stream of its own: how many
+//! faults, how long they last, how bad they are. So seeds differ in kind, not only in detail, and a change in one family
+//! leaves the others as they were.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use super::{Budget, Family, Fault, Kind, Moment, Plan, When};
+use crate::decisions::Stream;
+use crate::machine::Machine;
+use crate::run::Run;
+
+/// What a scenario can do by itself, and how often it wants to.
+pub(super) struct Own {
+    pub(super) name: &'static str,
+    pub(super) times_max: u64,
+}
+
+/// A plan within a budget, for a trouble that begins now.
+pub(super) fn draw(run: &mut Run, budget: &Budget, own: &[Own]) -> Plan {
+    let mut faults = Vec::new();
+    for family in budget.families.iter().copied() {
+        let mut die = Die { run: &mut *run, family, budget, longest: Duration::ZERO, tied: 0 };
+        die.severity();
+        if family == Family::Own {
+            faults.extend(own.iter().flat_map(|own| die.own(own)));
+        } else if die.below(2) == 0 {
+            let most = 1 + budget.lasts.as_secs() / 10;
+            faults.extend((0..1 + die.below(most)).filter_map(|_| die.fault()));
+        }
+    }
+    let mut striking = budget.families.iter().copied().filter(|family| *family != Family::Own).cycle();
+    for _ in 0..budget.faults_min.saturating_sub(faults.len()) * budget.families.len() {
+        let Some(family) = striking.next().filter(|_| faults.len() < budget.faults_min) else { break };
+        let mut die = Die { run: &mut *run, family, budget, longest: Duration::ZERO, tied: 0 };
+        die.severity();
+        faults.extend(die.fault());
+    }
+    faults.sort_by_key(|fault| match fault.when {
+        When::At(at) => at,
+        When::On { .. } => Duration::ZERO,
+    });
+    Plan { faults }
+}
+
+/// The draws of one family.
+struct Die<'a> {
+    run: &'a mut Run,
+    family: Family,
+    budget: &'a Budget,
+    /// How long its faults last in this seed, at most.
+    longest: Duration,
+    /// How many in eight of them are tied to moments.
+    tied: u64,
+}
+
+impl Die<'_> {
+    fn below(&mut self, below: u64) -> u64 {
+        self.run.draw(Stream::Plan(self.family), below.max(1))
+    }
+
+    /// How this seed's faults of the family are.
+    fn severity(&mut self) {
+        self.longest = self.magnitude(Duration::from_millis(100), self.budget.fault_max);
+        self.tied = self.below(5);
+    }
+
+    /// A duration of a random order of magnitude.
+    fn magnitude(&mut self, least: Duration, most: Duration) -> Duration {
+        let doublings = (most.as_nanos() / least.as_nanos().max(1)).checked_ilog2().unwrap_or(0);
+        let upper = (least * (2 << self.below(u64::from(doublings) + 1))).min(most);
+        self.between(upper / 2, upper)
+    }
+
+    /// To the microsecond, so that a plan is pleasant to read.
+    fn between(&mut self, least: Duration, most: Duration) -> Duration {
+        let span = most.saturating_sub(least).as_micros() as u64;
+        Duration::from_micros(least.as_micros() as u64 + self.below(span + 1))
+    }
+
+    fn own(&mut self, own: &Own) -> Vec<Fault> {
+        let times = 1 + self.below(own.times_max);
+        let mut fault = || {
+            let when = self.at();
+            let number = self.below(u64::MAX);
+            Fault { when, lasts: Duration::ZERO, what: Kind::Own { name: own.name.to_owned(), number } }
+        };
+        (0..times).map(|_| fault()).collect()
+    }
+
+    /// One fault, if there is anybody to strike.
+    fn fault(&mut self) -> Option<Fault> {
+        let when = self.when();
+        let lasts = self.magnitude(Duration::from_millis(10), self.longest);
+        let what = self.kind()?;
+        let lasts =
+            if matches!(what, Kind::Reset { .. } | Kind::ClockJump { .. }) { Duration::ZERO } else { lasts };
+        Some(Fault { when, lasts, what })
+    }
+
+    fn at(&mut self) -> When {
+        let now = Duration::from_nanos(self.run.now);
+        When::At(self.between(now, now + self.budget.lasts))
+    }
+
+    /// A time, or shortly after a moment in the life of a machine that has one.
+    fn when(&mut self) -> When {
+        if self.below(8) >= self.tied {
+            return self.at();
+        }
+        let lives: Vec<&Machine> = self.budget.ends.iter().filter(|machine| machine.has_setup()).collect();
+        let Some(machine) = lives.get(self.below(lives.len() as u64) as usize) else { return self.at() };
+        let moment = Moment::ALL[self.below(Moment::ALL.len() as u64) as usize];
+        let nth = 1 + self.below(3) as u32;
+        let after = if self.below(2) == 0 {
+            Duration::ZERO
+        } else {
+            self.magnitude(Duration::from_micros(10), Duration::from_millis(100))
+        };
+        When::On { machine: machine.name().to_owned(), moment, nth, after }
+    }
+
+    fn one(&mut self, of: &[Machine]) -> Option<String> {
+        of.get(self.below(of.len() as u64) as usize).map(|machine| machine.name().to_owned())
+    }
+
+    /// Two different machines that have a link.
+    fn pair(&mut self) -> Option<[String; 2]> {
+        let machines = &self.budget.links;
+        let first = self.below(machines.len() as u64) as usize;
+        let step = 1 + self.below((machines.len() as u64).saturating_sub(1)) as usize;
+        let second = machines.get((first + step) % machines.len().max(1))?;
+        let first = machines.get(first).filter(|first| first.name() != second.name())?;
+        Some([first.name().to_owned(), second.name().to_owned()])
+    }
+
+    fn kind(&mut self) -> Option<Kind> {
+        let budget = self.budget;
+        let delay = Duration::from_millis(1);
+        Some(match self.family {
+            Family::Partition => Kind::Partition { between: self.pair()? },
+            Family::PartitionOneWay => {
+                let [from, to] = self.pair()?;
+                Kind::PartitionOneWay { from, to }
+            }
+            Family::Isolation => Kind::Isolation { machine: self.one(&budget.links)? },
+            Family::Slow => {
+                let between = self.pair()?;
+                let delay_max = self.magnitude(delay, budget.delay_max);
+                let delay_min = if self.below(2) == 0 { Duration::ZERO } else { delay_max / 2 };
+                Kind::Slow { between, delay_min, delay_max }
+            }
+            Family::Tail => {
+                let (between, ppm) = (self.pair()?, self.rate());
+                Kind::Tail { between, ppm, delay_max: self.magnitude(delay, budget.delay_max) }
+            }
+            Family::Loss => Kind::Loss { between: self.pair()?, ppm: self.rate() },
+            Family::Duplication => Kind::Duplication { between: self.pair()?, ppm: self.rate() },
+            Family::Reordering => Kind::Reordering { between: self.pair()?, ppm: self.rate() },
+            Family::Bandwidth => {
+                let between = self.pair()?;
+                let rate = 10_000 << self.below(10);
+                Kind::Bandwidth { between, bytes_per_second: NonZeroU64::new(rate)? }
+            }
+            Family::Reset => Kind::Reset { between: self.pair()? },
+            Family::Exit => Kind::Exit { machine: self.one(&budget.ends)? },
+            Family::PowerLoss => Kind::PowerLoss { machine: self.one(&budget.ends)? },
+            Family::RestartStorm => {
+                let machine = self.one(&budget.ends)?;
+                Kind::RestartStorm { machine, times: 2 + self.below(6) as u32 }
+            }
+            Family::Pause => Kind::Pause { machine: self.one(&budget.pauses)? },
+            Family::SlowMachine => {
+                let machine = self.one(&budget.pauses)?;
+                Kind::SlowMachine { machine, delay_max: self.magnitude(delay / 10, budget.delay_max) }
+            }
+            Family::ClockOffset => {
+                let (machine, by) =
+                    (self.one(&budget.clocks)?, self.magnitude(delay, budget.clock_offset_max));
+                Kind::ClockOffset { machine, by, behind: self.below(2) == 0 }
+            }
+            Family::ClockJump => {
+                let (machine, by) =
+                    (self.one(&budget.clocks)?, self.magnitude(delay, budget.clock_offset_max));
+                Kind::ClockJump { machine, by, back: self.below(2) == 0 }
+            }
+            Family::Drift => {
+                let (machine, most) = (self.one(&budget.clocks)?, i64::from(budget.drift_max_ppm));
+                // The bound itself is where a system that counts on it is wrong first.
+                let ppm = match self.below(4) {
+                    0 => -most,
+                    1 => most,
+                    _ => self.below(2 * most as u64 + 1) as i64 - most,
+                };
+                Kind::Drift { machine, ppm }
+            }
+            Family::Own => return None,
+        })
+    }
+
+    /// A tenth of a per cent to half.
+    fn rate(&mut self) -> u32 {
+        let upper = (2_000 << self.below(8)).min(500_000);
+        (upper / 2 + self.below(upper / 2)) as u32
+    }
+}
