@@ -7,10 +7,11 @@
 use std::error::Error;
 use std::fmt::Debug;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{join, try_join};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadBuf};
@@ -85,10 +86,19 @@ async fn options(network: &Network) -> io::Result<()> {
     assert!(client.nodelay()?);
     client.set_ttl(42)?;
     assert_eq!(client.ttl()?, 42);
+    assert!(client.take_error()?.is_none());
+    assert_eq!(client.linger()?, None);
     client.set_zero_linger()?;
+    assert_eq!(client.linger()?, Some(Duration::ZERO));
     drop(client);
     let reset = server.read(&mut [0]).await;
     assert_eq!(reset.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+
+    let listener = network.bind(LOOPBACK).await?;
+    listener.set_ttl(7)?;
+    assert_eq!(listener.ttl()?, 7);
+    let (_client, accepted) = try_join(network.connect(listener.local_addr()?), listener.accept()).await?;
+    assert_eq!(accepted.0.ttl()?, 7);
     Ok(())
 }
 
@@ -135,14 +145,24 @@ async fn readiness(network: &Network) -> io::Result<()> {
         }
     };
     assert_eq!(&buffer[..received], b"hello");
-    client.writable().await?;
-    assert_eq!(client.try_write(b"bye")?, 3);
+    poll_fn(|context| client.poll_write_ready(context)).await?;
+    assert_eq!(client.try_write_vectored(&[IoSlice::new(b"b"), IoSlice::new(b"ye")])?, 3);
     let mut raw = [0; 3];
     let mut unfilled = ReadBuf::new(&mut raw);
     while unfilled.remaining() > 0 {
         poll_fn(|context| Pin::new(&mut server).poll_read(context, &mut unfilled)).await?;
     }
     assert_eq!(&raw, b"bye");
+
+    server.write_all(b"again").await?;
+    poll_fn(|context| client.poll_read_ready(context)).await?;
+    let mut raw = [0; 2];
+    let mut looked_at = ReadBuf::new(&mut raw);
+    assert_eq!(poll_fn(|context| client.poll_peek(context, &mut looked_at)).await?, 2);
+    let (mut one, mut two) = ([0; 3], [0; 3]);
+    let mut buffers = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)];
+    assert_eq!(client.try_read_vectored(&mut buffers)?, 5);
+    assert_eq!((&raw, &one, &two), (b"ag", b"aga", b"in\0"));
     Ok(())
 }
 
@@ -214,6 +234,14 @@ async fn datagrams(network: &Network) -> io::Result<()> {
     let mut received = ReadBuf::new(&mut buffer);
     let sender = poll_fn(|context| one.poll_recv_from(context, &mut received)).await?;
     assert_eq!((sender, received.filled()), (to, &b"pong"[..]));
+
+    one.set_ttl(42)?;
+    assert_eq!((one.ttl()?, one.take_error()?.is_none()), (42, true));
+    poll_fn(|context| one.poll_send_ready(context)).await?;
+    assert_eq!(poll_fn(|context| one.poll_send_to(context, b"ping", to)).await?, 4);
+    poll_fn(|context| other.poll_recv_ready(context)).await?;
+    assert_eq!(other.try_peek_from(&mut buffer)?, (4, from));
+    assert_eq!(other.try_recv_from(&mut buffer)?, (4, from));
     Ok(())
 }
 

@@ -63,6 +63,11 @@ async fn connection<W: World>(world: &W) -> (Stream<W>, Stream<W>) {
     (client, server)
 }
 
+/// Lets everything arrive that is under way within a host.
+async fn settle<W: World>(world: &W) {
+    world.clock().sleep(A_WHILE).await;
+}
+
 /// Whether `future` is still waiting after `A_WHILE`.
 async fn waits<W: World, F: Future + Send>(world: &W, future: F) -> bool {
     world.clock().timeout(A_WHILE, future).await.is_err()
@@ -165,10 +170,12 @@ macro_rules! contract_tests {
                 a_port_beyond_sixteen_bits_is_malformed
                 every_way_to_write_an_address_leads_to_it
                 connect_finds_a_listener_by_name
+                names_have_no_case
                 bind_takes_a_name
             }
             listening {
                 connect_to_nobody_is_refused
+                port_zero_is_nobodys
                 a_connection_is_up_before_it_is_accepted
                 both_ends_agree_on_their_addresses
                 port_zero_takes_a_free_port
@@ -185,6 +192,16 @@ macro_rules! contract_tests {
                 a_cancelled_accept_loses_no_connection
                 an_accepted_connection_outlives_its_listener
                 a_connection_nobody_accepted_is_reset_with_the_listener
+                a_connection_closed_early_is_accepted_with_what_it_sent
+                a_connection_reset_early_is_accepted_and_tells
+                a_full_backlog_makes_connects_wait
+                the_port_of_a_connection_cannot_be_listened_on
+                a_port_can_be_held_on_two_addresses_of_a_host
+                the_unspecified_address_leads_to_this_host
+                an_unreachable_address_fails_at_once
+                ipv6_has_a_loopback_too
+                a_listener_on_all_ipv6_addresses_takes_ipv4
+                a_mapped_address_leads_to_ipv4
             }
             streams {
                 what_one_end_writes_the_other_reads
@@ -193,10 +210,15 @@ macro_rules! contract_tests {
                 writes_run_together
                 a_read_into_nothing_takes_nothing
                 a_write_of_nothing_sends_nothing
+                a_read_into_nothing_waits_for_something
                 a_waiting_read_is_woken_by_data
                 a_cancelled_read_loses_nothing
                 a_write_waits_while_nobody_reads
+                a_write_takes_what_fits
+                a_vectored_write_keeps_the_order_of_its_slices
+                a_half_writes_slices_too
                 peek_leaves_the_data
+                peek_takes_no_more_than_it_has_room_for
                 a_waiting_peek_is_woken_by_data
                 try_read_would_block_where_nothing_is
                 try_read_takes_what_is_there
@@ -204,6 +226,9 @@ macro_rules! contract_tests {
                 readable_waits_for_data
                 writable_waits_for_room
                 nodelay_is_kept
+                ttl_is_kept
+                linger_is_kept
+                options_are_kept_after_a_reset
             }
             closing {
                 a_dropped_stream_ends_the_peers_reading
@@ -224,6 +249,24 @@ macro_rules! contract_tests {
                 readable_is_woken_by_the_end
                 peek_sees_the_end
                 an_aborted_task_closes_its_streams
+                a_write_of_nothing_fails_as_any_other
+                a_write_can_be_the_one_to_be_told_of_a_reset
+                a_peek_can_be_the_one_to_be_told_of_a_reset
+                take_error_takes_the_reset
+                there_is_no_error_to_take_where_nothing_went_wrong
+                a_reset_after_the_end_leaves_reading_at_the_end
+                what_came_before_the_end_survives_a_reset
+                a_reset_is_told_after_ones_own_shutdown
+                a_reset_connection_has_no_peer
+                a_connection_that_ended_both_ways_has_no_peer
+                shutdown_never_fails
+                a_half_closed_connection_carries_any_amount_the_other_way
+                writable_is_woken_by_a_reset
+                a_waiting_peek_is_woken_by_a_reset
+                a_broken_connection_is_ready_for_anything
+                the_end_stays_readable
+                a_stream_is_writable_after_ones_own_shutdown
+                data_for_a_closed_end_is_answered_with_a_reset
             }
             halves {
                 borrowed_halves_work_at_the_same_time
@@ -255,6 +298,25 @@ macro_rules! contract_tests {
                 try_recv_would_block_where_nothing_is
                 a_waiting_recv_is_woken_by_a_datagram
                 a_cancelled_recv_loses_nothing
+                a_datagram_into_no_buffer_is_lost
+                peek_from_leaves_the_datagram
+                a_full_queue_loses_the_newest
+                readable_waits_for_a_datagram
+                a_refusal_makes_nothing_readable
+                take_error_takes_the_refusal
+                a_refusal_comes_before_datagrams
+                a_connected_socket_can_send_elsewhere
+                a_socket_can_connect_anew
+                what_came_before_connect_is_received
+                connecting_picks_the_address
+                a_port_can_be_held_on_two_addresses_of_a_host
+                the_unspecified_address_leads_to_this_host
+                port_zero_cannot_be_sent_to
+                loopback_reaches_nobody_else
+                an_ipv4_socket_has_no_way_to_ipv6
+                the_longest_datagram_of_ipv6_arrives
+                a_socket_on_all_ipv6_addresses_speaks_ipv4
+                ttl_is_kept
             }
         }
     };

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -54,6 +55,29 @@ impl<'a> Address<'a> {
             Ok(ip) => Address::Socket(SocketAddr::new(ip, port)),
             Err(_) => Address::Host(host, port),
         })
+    }
+}
+
+impl Address<'_> {
+    /// Makes `attempt` with one address after the other, until one succeeds.
+    ///
+    /// # Errors
+    /// That of the attempt with the last address.
+    pub async fn first_of<T, F>(
+        addresses: impl Iterator<Item = SocketAddr> + Send,
+        mut attempt: impl FnMut(SocketAddr) -> F + Send,
+    ) -> io::Result<T>
+    where
+        F: Future<Output = io::Result<T>> + Send,
+    {
+        let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        for address in addresses {
+            outcome = attempt(address).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
     }
 }
 
@@ -223,6 +247,17 @@ pub trait TcpStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
     fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
     /// Makes closing reset the connection, dropping what was not sent (`SO_LINGER` with zero seconds).
     fn set_zero_linger(&self) -> io::Result<()>;
+    /// For how long closing lingers: `None` until [`set_zero_linger`](TcpStream::set_zero_linger), then zero.
+    fn linger(&self) -> io::Result<Option<Duration>>;
+    /// How many hops a packet may take.
+    fn ttl(&self) -> io::Result<u32>;
+    /// Sets how many hops a packet may take.
+    ///
+    /// # Errors
+    /// `InvalidInput` outside of 1 to 255.
+    fn set_ttl(&self, ttl: u32) -> io::Result<()>;
+    /// Takes the error that the next read or write would fail with (`SO_ERROR`).
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
 
     /// Takes the connection apart into halves that can move to different tasks.
     fn into_split(self) -> (Self::OwnedReadHalf, Self::OwnedWriteHalf);
@@ -292,9 +327,42 @@ pub trait UdpSocket: Send + Sync + Unpin + 'static {
     fn send(&self, buffer: &[u8]) -> impl Future<Output = io::Result<usize>> + Send;
     /// Receives one datagram of the connected peer.
     fn recv(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+    /// Waits for a datagram and copies it without taking it.
+    ///
+    /// # Cancellation
+    /// Loses nothing.
+    fn peek_from(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<(usize, SocketAddr)>> + Send;
+    /// Waits until a datagram is there to be received. An error alone wakes nobody here, only who receives.
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+    /// Waits until a datagram can be sent.
+    fn writable(&self) -> impl Future<Output = io::Result<()>> + Send;
+    /// Sends one datagram at once.
+    ///
+    /// # Errors
+    /// As [`send_to`](UdpSocket::send_to); `WouldBlock` when there is no room for it.
+    fn try_send_to(&self, buffer: &[u8], target: SocketAddr) -> io::Result<usize>;
+    /// Sends one datagram to the connected peer at once.
+    ///
+    /// # Errors
+    /// As [`send`](UdpSocket::send); `WouldBlock` when there is no room for it.
+    fn try_send(&self, buffer: &[u8]) -> io::Result<usize>;
     /// Receives a datagram that is already there.
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
     fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+    /// Receives a datagram of the connected peer that is already there.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none.
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// How many hops a packet may take.
+    fn ttl(&self) -> io::Result<u32>;
+    /// Sets how many hops a packet may take.
+    ///
+    /// # Errors
+    /// `InvalidInput` outside of 1 to 255.
+    fn set_ttl(&self, ttl: u32) -> io::Result<()>;
+    /// Takes the error that the next call would fail with (`SO_ERROR`).
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
 }

@@ -53,7 +53,9 @@ impl Hosts {
 
     pub(crate) fn add(&mut self, name: &Arc<str>) -> u32 {
         let id = u32::try_from(self.all.len()).expect("fewer than four billion machines");
-        self.names.insert(name.clone(), id);
+        let has_upper_case = name.bytes().any(|byte| byte.is_ascii_uppercase());
+        let key = if has_upper_case { name.to_ascii_lowercase().into() } else { name.clone() };
+        self.names.insert(key, id);
         self.all.push(Host {
             name: name.clone(),
             life: 0,
@@ -74,8 +76,9 @@ impl Hosts {
         self.all.iter().map(|host| host.name.to_string()).collect()
     }
 
+    /// Upper and lower case are one in names of hosts.
     pub(crate) fn by_name(&self, name: &str) -> Option<u32> {
-        self.names.get(name).copied()
+        self.names.get(name).or_else(|| self.names.get(name.to_ascii_lowercase().as_str())).copied()
     }
 }
 

@@ -361,6 +361,9 @@ impl Run {
             self.hosts[machine].power = Power::ProcessEnded;
         }
         if !was_up {
+            if ending == Ending::PowerLoss {
+                self.sockets_gone(machine, false); // of what its kernel still had to send, nothing is sent any more
+            }
             return Vec::new();
         }
         self.hosts[machine].life += 1;

@@ -14,6 +14,7 @@ mod queue;
 mod tcp;
 mod udp;
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -42,22 +43,11 @@ use udp::{SocketId, Sockets};
 pub(crate) struct Net {
     pub(crate) links: Links,
     tcp: Connections,
-    tcp_ports: Ports<Owner>,
+    tcp_ports: Ports<u32>,
     udp: Sockets,
     udp_ports: Ports<u32>,
-}
-
-/// Who has a TCP port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Listener(u32),
-    Connection(u32),
-}
-
-impl Owner {
-    fn is_listener(self) -> bool {
-        matches!(self, Owner::Listener(_))
-    }
+    /// Names other than those of machines, in lower case.
+    names: BTreeMap<String, Vec<IpAddr>>,
 }
 
 /// Something of the network that is due at some time.
@@ -66,6 +56,7 @@ pub(crate) enum Event {
     Syn(ConnectionId),
     SynAgain(ConnectionId),
     SynAnswer(ConnectionId),
+    SynAnswerAgain(ConnectionId),
     Established(ConnectionId),
     ConnectFails(ConnectionId, i32),
     /// What the side has sent arrives at the other.
@@ -89,9 +80,10 @@ pub(crate) fn handle(run: &mut Run, event: Event) {
         Event::Syn(id) => run.syn_arrives(id),
         Event::SynAgain(id) => run.send_syn(id),
         Event::SynAnswer(id) => run.syn_answer_arrives(id),
+        Event::SynAnswerAgain(id) => run.answer_syn_again(id),
         Event::Established(id) => run.established(id),
         Event::ConnectFails(id, code) => run.connect_fails(id, code),
-        Event::Retransmit(id, side) => run.transmit(id, side),
+        Event::Retransmit(id, side) => run.retransmit(id, side),
         Event::GiveUp(id, side, since) => run.give_up(id, side, since),
         Event::Reset(id, side) => run.reset_arrives(id, side),
         Event::Datagram(index) => run.datagram_arrives(index),
@@ -107,6 +99,7 @@ impl Net {
             tcp_ports: Ports::new(),
             udp: Sockets::default(),
             udp_ports: Ports::new(),
+            names: BTreeMap::new(),
         }
     }
 
@@ -124,6 +117,7 @@ impl Run {
     pub(crate) fn cut(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Cut);
         self.net.links.cut(from, to);
+        self.tcp_cut();
     }
 
     pub(crate) fn heal(&mut self, from: u32, to: u32) {
@@ -136,6 +130,7 @@ impl Run {
     pub(crate) fn isolate(&mut self, machine: u32) {
         self.link_changed(machine, machine, LinkChange::Cut);
         self.net.links.isolate(machine);
+        self.tcp_cut();
     }
 
     pub(crate) fn rejoin(&mut self, machine: u32) {
@@ -159,6 +154,7 @@ impl Run {
     pub(crate) fn hold(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Held);
         self.net.links.hold(from, to);
+        self.tcp_cut();
     }
 
     /// Lets go what was held: all of it arrives one least latency later, in the order it was sent.
@@ -197,6 +193,27 @@ impl Run {
     pub(crate) fn sockets_gone(&mut self, machine: u32, polite: bool) {
         self.tcp_machine_gone(machine, if polite { Farewell::Close } else { Farewell::Silent });
         self.udp_machine_gone(machine);
+        if !polite {
+            self.tcp_cut();
+        }
+    }
+
+    /// Gives a name to addresses, or takes it away where there are none.
+    pub(crate) fn set_name(&mut self, name: &str, addresses: &[IpAddr]) {
+        let name = name.to_ascii_lowercase();
+        if addresses.is_empty() {
+            self.net.names.remove(&name);
+        } else {
+            self.net.names.insert(name, addresses.to_vec());
+        }
+    }
+
+    /// What a name stands for: a machine, or what the scenario has named.
+    fn addresses_of(&self, name: &str) -> Option<Vec<IpAddr>> {
+        if let Some(machine) = self.hosts.by_name(name) {
+            return Some(vec![address_of(machine)]);
+        }
+        self.net.names.get(&name.to_ascii_lowercase()).cloned()
     }
 }
 
@@ -217,23 +234,29 @@ pub(crate) fn address_of(machine: u32) -> IpAddr {
 pub struct Network(pub(crate) Place);
 
 impl Network {
-    /// Listens for TCP connections; port 0 takes a free one.
+    /// Listens for TCP connections; port 0 takes a free one. Machines let every process listen on every port.
     ///
     /// # Errors
     /// `AddrInUse`, `AddrNotAvailable` for an address of another machine, and those of [`lookup`](Network::lookup).
     pub async fn bind(&self, address: impl ToAddress) -> io::Result<TcpListener> {
-        let address = self.resolve(address.to_address())?;
-        TcpListener::listen(self.0, address).map_err(|error| AddressError::listen(address, error))
+        let attempt = async |address| {
+            let listener = TcpListener::listen(self.0, address);
+            listener.map_err(|error| AddressError::listen(address, error))
+        };
+        Address::first_of(self.resolve(address.to_address())?, attempt).await
     }
 
-    /// Opens a TCP connection.
+    /// Opens a TCP connection, trying each address of a name in turn.
     ///
     /// # Errors
-    /// `ConnectionRefused`, `TimedOut`, `HostUnreachable`, and those of [`lookup`](Network::lookup).
+    /// `ConnectionRefused`, `TimedOut`, `HostUnreachable`, `AddrNotAvailable` when no port is left to connect from, and
+    /// those of [`lookup`](Network::lookup). The last address's error.
     pub async fn connect(&self, address: impl ToAddress) -> io::Result<TcpStream> {
-        let address = self.resolve(address.to_address())?;
-        let stream = TcpStream::connect(self.0, address).await;
-        stream.map_err(|error| AddressError::connect(address, error))
+        let attempt = async |address| {
+            let stream = TcpStream::connect(self.0, address).await;
+            stream.map_err(|error| AddressError::connect(address, error))
+        };
+        Address::first_of(self.resolve(address.to_address())?, attempt).await
     }
 
     /// Binds a UDP socket; port 0 takes a free one.
@@ -241,35 +264,44 @@ impl Network {
     /// # Errors
     /// As [`bind`](Network::bind).
     pub async fn bind_udp(&self, address: impl ToAddress) -> io::Result<UdpSocket> {
-        let address = self.resolve(address.to_address())?;
-        UdpSocket::open(self.0, address).map_err(|error| AddressError::listen(address, error))
+        let attempt = async |address| {
+            let socket = UdpSocket::open(self.0, address);
+            socket.map_err(|error| AddressError::listen(address, error))
+        };
+        Address::first_of(self.resolve(address.to_address())?, attempt).await
     }
 
-    /// The addresses of a name: machines are known by theirs.
+    /// The addresses of a name, in the order they are to be tried: machines are known by theirs, and a scenario may
+    /// [name](crate::Sim::set_name) others.
     ///
     /// # Errors
     /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
     pub async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
-        Ok(vec![self.resolve(address.to_address())?])
+        Ok(self.resolve(address.to_address())?.collect())
     }
 
-    /// The one address of a name: a machine has no other name, and a name no other address.
-    fn resolve(&self, address: Address<'_>) -> io::Result<SocketAddr> {
-        let (name, port) = match address.parse()? {
-            Address::Socket(address) => return Ok(address),
-            Address::Host(name, port) => (name, port),
+    /// The addresses to try. A written one is its own answer, without an allocation.
+    fn resolve(&self, address: Address<'_>) -> io::Result<impl Iterator<Item = SocketAddr> + Send + use<>> {
+        let (written, looked_up) = match address.parse()? {
+            Address::Socket(address) => (Some(address), None),
+            Address::Host(name, port) => (None, Some((self.lookup_host(name)?, port))),
             Address::Text(_) => unreachable!("parse takes written addresses apart"),
         };
-        if name == "localhost" {
-            return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+        let looked_up = looked_up
+            .into_iter()
+            .flat_map(|(found, port)| found.into_iter().map(move |ip| SocketAddr::new(ip, port)));
+        Ok(written.into_iter().chain(looked_up))
+    }
+
+    fn lookup_host(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        if name.eq_ignore_ascii_case("localhost") {
+            return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
         }
-        match run::with(self.0.run, |run| run.hosts.by_name(name)) {
-            Some(machine) => Ok(SocketAddr::new(address_of(machine), port)),
-            // On Linux, too, the resolver's error has no kind of its own.
-            None => Err(io::Error::other(format!(
-                "failed to lookup address information: no machine is called {name:?}"
-            ))),
-        }
+        // On Linux, too, the resolver's error has no kind of its own.
+        run::with(self.0.run, |run| run.addresses_of(name)).ok_or_else(|| {
+            let text = format!("failed to lookup address information: no machine is called {name:?}");
+            io::Error::other(text)
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The handle a scenario gets: its clock, its machines, and what it may do to them.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::panic::Location;
 use std::time::Duration;
 
@@ -107,6 +108,24 @@ impl Sim {
     /// When there is a machine of that name.
     pub fn client(&self, name: &str) -> Machine {
         Machine::new(self.run, name, None)
+    }
+
+    /// Gives a name to addresses, as an entry in a name server does: whoever connects to it tries them in turn. No
+    /// address takes the name away. Machines are known by their own names without this, and a machine's name wins.
+    ///
+    /// ```
+    /// # steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
+    /// let (one, two) = (sim.client("db-1"), sim.client("db-2"));
+    /// sim.set_name("db", &[one.address(), two.address()]);
+    /// let listener = two.network().bind("0.0.0.0:5432").await?;
+    /// let stream = sim.network().connect("db:5432").await?; // nobody listens on db-1
+    /// assert_eq!(stream.peer_addr()?.ip(), two.address());
+    /// # drop(listener);
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub fn set_name(&self, name: &str, addresses: &[IpAddr]) {
+        self.with(|run| run.set_name(name, addresses));
     }
 
     /// Draws a number below `below` from the stream of faults: for what a scenario does to its cluster. A replay may

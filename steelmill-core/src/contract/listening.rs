@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{LOOPBACK, connection, error_kind, listener, waits};
-use crate::{Network, Spawn, TcpListener, TcpStream, World};
+use super::{A_WHILE, LOOPBACK, connection, error_kind, listener, settle, waits};
+use crate::{Clock, Network, Spawn, TcpListener, TcpStream, World};
 
 pub async fn connect_to_nobody_is_refused<W: World>(world: W) {
     let (listener, address) = listener(&world).await;
@@ -15,6 +16,11 @@ pub async fn connect_to_nobody_is_refused<W: World>(world: W) {
     let error = world.network().connect(address).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+pub async fn port_zero_is_nobodys<W: World>(world: W) {
+    let refused = world.network().connect((LOOPBACK.0, 0)).await;
+    assert_eq!(error_kind(refused), ErrorKind::ConnectionRefused);
 }
 
 /// The host completes the connection and keeps what is sent until the application accepts.
@@ -179,4 +185,161 @@ pub async fn a_connection_nobody_accepted_is_reset_with_the_listener<W: World>(w
     let mut client = world.network().connect(address).await.unwrap();
     drop(listener);
     assert_eq!(error_kind(client.read(&mut [0]).await), ErrorKind::ConnectionReset);
+}
+
+/// Whoever closes before anybody has accepted leaves a connection that has ended, not none (accept(2)).
+pub async fn a_connection_closed_early_is_accepted_with_what_it_sent<W: World>(world: W) {
+    let (listener, address) = listener(&world).await;
+    let mut client = world.network().connect(address).await.unwrap();
+    let local = client.local_addr().unwrap();
+    client.write_all(b"gone already").await.unwrap();
+    drop(client);
+    settle(&world).await;
+    let (mut server, peer) = listener.accept().await.unwrap();
+    assert_eq!((peer, server.peer_addr().unwrap()), (local, local));
+    let mut received = String::new();
+    server.read_to_string(&mut received).await.unwrap();
+    assert_eq!(received, "gone already");
+}
+
+/// Linux does not hide it from accept, as other systems do with ECONNABORTED.
+pub async fn a_connection_reset_early_is_accepted_and_tells<W: World>(world: W) {
+    let (listener, address) = listener(&world).await;
+    let mut client = world.network().connect(address).await.unwrap();
+    let local = client.local_addr().unwrap();
+    client.write_all(b"gone").await.unwrap();
+    settle(&world).await;
+    client.set_zero_linger().unwrap();
+    drop(client);
+    settle(&world).await;
+    let (mut server, peer) = listener.accept().await.unwrap();
+    assert_eq!(peer, local);
+    assert_eq!(error_kind(server.peer_addr()), ErrorKind::NotConnected);
+    let mut received = [0; 4];
+    server.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"gone");
+    assert_eq!(error_kind(server.read(&mut received).await), ErrorKind::ConnectionReset);
+}
+
+/// A listener holds so many connections that nobody accepts; a later connect waits, and is not refused (listen(2)).
+pub async fn a_full_backlog_makes_connects_wait<W: World>(world: W) {
+    let (listener, address) = listener(&world).await;
+    let network = world.network();
+    let mut queued = 0;
+    loop {
+        let mut connect = Box::pin(network.connect(address));
+        // Also those that were closed again wait to be accepted.
+        match world.clock().timeout(10 * A_WHILE, &mut connect).await {
+            Ok(stream) => drop(stream.unwrap()),
+            Err(_) => {
+                assert!(waits(&world, &mut connect).await);
+                listener.accept().await.unwrap();
+                connect.await.unwrap();
+                break;
+            }
+        }
+        queued += 1;
+        assert!(queued < 10_000, "there is no limit");
+    }
+    assert!(queued > 100, "only {queued}");
+}
+
+pub async fn the_port_of_a_connection_cannot_be_listened_on<W: World>(world: W) {
+    let (client, server) = connection(&world).await;
+    let local = client.local_addr().unwrap();
+    assert_eq!(error_kind(world.network().bind(local).await), ErrorKind::AddrInUse);
+    drop(server);
+    settle(&world).await;
+    // Who closes last leaves nothing behind; who closes first might, for a minute (TIME_WAIT).
+    drop(client);
+    settle(&world).await;
+    assert_eq!(world.network().bind(local).await.unwrap().local_addr().unwrap(), local);
+}
+
+pub async fn a_port_can_be_held_on_two_addresses_of_a_host<W: World>(world: W) {
+    let network = world.network();
+    let one = network.bind("127.0.0.1:0").await.unwrap();
+    let port = one.local_addr().unwrap().port();
+    let refused = network.connect(("127.0.0.2", port)).await;
+    assert_eq!(error_kind(refused), ErrorKind::ConnectionRefused, "nobody listens on the other yet");
+    let two = network.bind(("127.0.0.2", port)).await.unwrap();
+    let client = network.connect(("127.0.0.2", port)).await.unwrap();
+    let (server, peer) = two.accept().await.unwrap();
+    assert_eq!(server.local_addr().unwrap(), two.local_addr().unwrap());
+    assert_eq!(client.peer_addr().unwrap(), two.local_addr().unwrap());
+    assert!(waits(&world, one.accept()).await);
+    // All of 127.0.0.0/8 is this host, and 127.0.0.1 is what it calls itself.
+    assert_eq!(peer.ip().to_string(), "127.0.0.1");
+}
+
+pub async fn the_unspecified_address_leads_to_this_host<W: World>(world: W) {
+    let (listener, address) = listener(&world).await;
+    let client = world.network().connect(("0.0.0.0", address.port())).await.unwrap();
+    assert_eq!(client.peer_addr().unwrap(), address);
+    assert_eq!(listener.accept().await.unwrap().1, client.local_addr().unwrap());
+}
+
+pub async fn an_unreachable_address_fails_at_once<W: World>(world: W) {
+    let error = world.network().connect("255.255.255.255:80").await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NetworkUnreachable);
+}
+
+pub async fn ipv6_has_a_loopback_too<W: World>(world: W) {
+    let network = world.network();
+    let listener = network.bind("[::1]:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = network.connect(address).await.unwrap();
+    let (server, peer) = listener.accept().await.unwrap();
+    assert_eq!((client.local_addr().unwrap(), client.peer_addr().unwrap()), (peer, address));
+    assert_eq!((server.local_addr().unwrap(), server.peer_addr().unwrap()), (address, peer));
+    assert!(peer.ip().is_loopback() && peer.is_ipv6());
+    // The other family's loopback is another address.
+    let refused = network.connect(("127.0.0.1", address.port())).await;
+    assert_eq!(error_kind(refused), ErrorKind::ConnectionRefused);
+    network.bind(("0.0.0.0", address.port())).await.unwrap();
+}
+
+/// An IPv6 socket on all addresses is one for IPv4 too, and shows such peers as `::ffff:a.b.c.d` (ipv6(7)).
+pub async fn a_listener_on_all_ipv6_addresses_takes_ipv4<W: World>(world: W) {
+    let network = world.network();
+    let listener = network.bind("[::]:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for taken in ["0.0.0.0", "127.0.0.1", "::1"] {
+        assert_eq!(error_kind(network.bind((taken, port)).await), ErrorKind::AddrInUse, "{taken}");
+    }
+    let client = network.connect(("127.0.0.1", port)).await.unwrap();
+    let (server, peer) = listener.accept().await.unwrap();
+    let (near, far) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+    assert!(near.is_ipv4() && far.is_ipv4());
+    assert_eq!(peer, mapped(near));
+    assert_eq!((server.peer_addr().unwrap(), server.local_addr().unwrap()), (mapped(near), mapped(far)));
+    // What it shows can be connected to, and is an IPv6 socket's view again.
+    let back = network.connect(server.local_addr().unwrap()).await.unwrap();
+    let (_, peer) = listener.accept().await.unwrap();
+    assert_eq!((back.peer_addr().unwrap(), back.local_addr().unwrap()), (mapped(far), peer));
+    // IPv6 itself is shown as it is.
+    let client = network.connect(("::1", port)).await.unwrap();
+    assert_eq!(listener.accept().await.unwrap().1, client.local_addr().unwrap());
+}
+
+/// An IPv4 listener is found by the mapped address, and sees an IPv4 peer.
+pub async fn a_mapped_address_leads_to_ipv4<W: World>(world: W) {
+    let (listener, address) = listener(&world).await;
+    let client = world.network().connect(mapped(address)).await.unwrap();
+    let (_, peer) = listener.accept().await.unwrap();
+    assert!(peer.is_ipv4());
+    assert_eq!((client.local_addr().unwrap(), client.peer_addr().unwrap()), (mapped(peer), mapped(address)));
+    let listener = world.network().bind("[::ffff:127.0.0.1]:0").await.unwrap();
+    let local = listener.local_addr().unwrap();
+    let client = world.network().connect(("127.0.0.1", local.port())).await.unwrap();
+    assert_eq!(mapped(client.peer_addr().unwrap()), local);
+    assert_eq!(listener.accept().await.unwrap().1, mapped(client.local_addr().unwrap()));
+}
+
+/// An IPv4 address as an IPv6 socket shows it.
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => panic!("{address} is of IPv6 already"),
+    }
 }

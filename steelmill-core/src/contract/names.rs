@@ -77,6 +77,12 @@ pub async fn connect_finds_a_listener_by_name<W: World>(world: W) {
     assert_eq!(stream.peer_addr().unwrap(), address);
 }
 
+/// Upper and lower case are one in names (RFC 4343).
+pub async fn names_have_no_case<W: World>(world: W) {
+    let network = world.network();
+    assert_eq!(network.lookup("LocalHost:80").await.unwrap(), network.lookup("localhost:80").await.unwrap());
+}
+
 pub async fn bind_takes_a_name<W: World>(world: W) {
     let listener = world.network().bind("localhost:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,12 +1,13 @@
 //! How bytes travel through a TCP connection, in every world.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::future::join;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{connection, error_kind, readable_that_waits, waits};
+use super::{connection, error_kind, readable_that_waits, settle, waits};
 use crate::{Spawn, TcpStream, World};
 
 pub async fn what_one_end_writes_the_other_reads<W: World>(world: W) {
@@ -86,6 +87,19 @@ pub async fn a_write_of_nothing_sends_nothing<W: World>(world: W) {
     assert!(waits(&world, server.read(&mut [0])).await);
 }
 
+/// Where there is nothing to read, a read into nothing waits as any other; the end, too, is read.
+pub async fn a_read_into_nothing_waits_for_something<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    assert!(waits(&world, server.read(&mut [])).await);
+    assert_eq!(error_kind(server.try_read(&mut [])), ErrorKind::WouldBlock);
+    client.write_all(b"kept").await.unwrap();
+    assert_eq!(server.read(&mut []).await.unwrap(), 0);
+    server.read_exact(&mut [0; 4]).await.unwrap();
+    assert!(waits(&world, server.read(&mut [])).await);
+    drop(client);
+    assert_eq!(server.read(&mut []).await.unwrap(), 0);
+}
+
 pub async fn a_waiting_read_is_woken_by_data<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
     let mut buffer = [0; 8];
@@ -136,6 +150,49 @@ pub async fn a_write_waits_while_nobody_reads<W: World>(world: W) {
     assert!(written.load(Ordering::Relaxed) > on_its_way);
 }
 
+/// How much fits is for the world to say; it is never nothing, and never all of what is far too much.
+pub async fn a_write_takes_what_fits<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    let data: Vec<u8> = (0..64 << 20).map(|n: u32| (n >> 12) as u8).collect();
+    let taken = client.write(&data).await.unwrap();
+    assert!(0 < taken && taken < data.len(), "{taken}");
+    drop(client);
+    let mut received = Vec::new();
+    server.read_to_end(&mut received).await.unwrap();
+    assert!(received == data[..taken], "{} of {taken} bytes, or others", received.len());
+}
+
+/// In as many writes as it takes: each takes a part, which may end within a slice.
+pub async fn a_vectored_write_keeps_the_order_of_its_slices<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    assert!(client.is_write_vectored());
+    let parts = [IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two "), IoSlice::new(b"three")];
+    assert_eq!(client.write_vectored(&parts).await.unwrap(), 13);
+    let mut received = [0; 13];
+    server.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"one two three");
+    assert_eq!(client.write_vectored(&[IoSlice::new(b"")]).await.unwrap(), 0);
+
+    let (one, two) = (vec![1; 40 << 20], vec![2; 40 << 20]);
+    let parts = [IoSlice::new(&one), IoSlice::new(&two)];
+    let taken = client.write_vectored(&parts).await.unwrap();
+    assert!(0 < taken && taken < one.len() + two.len(), "{taken}");
+    drop(client);
+    let mut received = Vec::new();
+    server.read_to_end(&mut received).await.unwrap();
+    assert!(received.len() == taken && received.is_sorted(), "{} of {taken} bytes", received.len());
+}
+
+pub async fn a_half_writes_slices_too<W: World>(world: W) {
+    let (client, mut server) = connection(&world).await;
+    let (_read, mut write) = client.into_split();
+    assert!(write.is_write_vectored());
+    assert_eq!(write.write_vectored(&[IoSlice::new(b"ab"), IoSlice::new(b"cd")]).await.unwrap(), 4);
+    let mut received = [0; 4];
+    server.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"abcd");
+}
+
 pub async fn peek_leaves_the_data<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
     client.write_all(b"look").await.unwrap();
@@ -147,6 +204,18 @@ pub async fn peek_leaves_the_data<W: World>(world: W) {
     buffer.fill(0);
     server.read_exact(&mut buffer).await.unwrap();
     assert_eq!(&buffer, b"look");
+}
+
+pub async fn peek_takes_no_more_than_it_has_room_for<W: World>(world: W) {
+    let (mut client, mut server) = connection(&world).await;
+    client.write_all(b"look").await.unwrap();
+    let mut buffer = [0; 2];
+    assert_eq!(server.peek(&mut buffer).await.unwrap(), 2);
+    assert_eq!(&buffer, b"lo");
+    assert_eq!(server.peek(&mut []).await.unwrap(), 0);
+    server.read_exact(&mut buffer).await.unwrap();
+    assert_eq!(server.peek(&mut buffer).await.unwrap(), 2);
+    assert_eq!(&buffer, b"ok");
 }
 
 pub async fn a_waiting_peek_is_woken_by_data<W: World>(world: W) {
@@ -236,6 +305,38 @@ pub async fn nodelay_is_kept<W: World>(world: W) {
     assert!(!server.nodelay().unwrap());
     client.set_nodelay(false).unwrap();
     assert!(!client.nodelay().unwrap());
+}
+
+pub async fn ttl_is_kept<W: World>(world: W) {
+    let (client, server) = connection(&world).await;
+    assert_eq!(client.ttl().unwrap(), 64);
+    client.set_ttl(1).unwrap();
+    client.set_ttl(255).unwrap();
+    assert_eq!((client.ttl().unwrap(), server.ttl().unwrap()), (255, 64));
+    for hops in [0, 256] {
+        assert_eq!(error_kind(client.set_ttl(hops)), ErrorKind::InvalidInput, "{hops}");
+    }
+    assert_eq!(client.ttl().unwrap(), 255);
+}
+
+pub async fn linger_is_kept<W: World>(world: W) {
+    let (client, server) = connection(&world).await;
+    assert_eq!(client.linger().unwrap(), None);
+    client.set_zero_linger().unwrap();
+    assert_eq!((client.linger().unwrap(), server.linger().unwrap()), (Some(Duration::ZERO), None));
+}
+
+/// Options are the socket's, not the connection's: they survive its end.
+pub async fn options_are_kept_after_a_reset<W: World>(world: W) {
+    let (client, server) = connection(&world).await;
+    server.set_nodelay(true).unwrap();
+    client.set_zero_linger().unwrap();
+    drop(client);
+    settle(&world).await;
+    assert!(server.nodelay().unwrap());
+    server.set_nodelay(false).unwrap();
+    server.set_ttl(7).unwrap();
+    assert_eq!((server.nodelay().unwrap(), server.ttl().unwrap()), (false, 7));
 }
 
 /// Writes until nothing fits; how much it was.

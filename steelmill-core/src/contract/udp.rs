@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{A_WHILE, LOOPBACK, Socket, error_kind, listener, waits};
+use super::{A_WHILE, LOOPBACK, Socket, error_kind, listener, settle, waits};
 use crate::{Clock, Network, UdpSocket, World};
 
 /// A socket on a free port, and its address.
@@ -224,4 +224,235 @@ pub async fn a_cancelled_recv_loses_nothing<W: World>(world: W) {
     assert!(waits(&world, other.recv_from(&mut [0; 8])).await);
     one.send_to(b"ping", address).await.unwrap();
     assert_eq!(other.recv_from(&mut [0; 8]).await.unwrap(), (4, from));
+}
+
+pub async fn a_datagram_into_no_buffer_is_lost<W: World>(world: W) {
+    let (one, from) = socket(&world).await;
+    let (other, address) = socket(&world).await;
+    one.send_to(b"lost", address).await.unwrap();
+    one.send_to(b"kept", address).await.unwrap();
+    assert_eq!(other.recv_from(&mut []).await.unwrap(), (0, from));
+    assert_eq!(other.recv(&mut [0; 8]).await.unwrap(), 4);
+    assert!(waits(&world, other.recv_from(&mut [0; 8])).await);
+}
+
+pub async fn peek_from_leaves_the_datagram<W: World>(world: W) {
+    let (one, from) = socket(&world).await;
+    let (other, address) = socket(&world).await;
+    let mut buffer = [0; 4];
+    let mut peek = Box::pin(other.peek_from(&mut buffer));
+    assert!(waits(&world, &mut peek).await);
+    one.send_to(b"datagram", address).await.unwrap();
+    assert_eq!(peek.await.unwrap(), (4, from));
+    assert_eq!(&buffer, b"data");
+    let mut buffer = [0; 16];
+    assert_eq!(other.peek_from(&mut buffer).await.unwrap(), (8, from));
+    assert_eq!(other.recv_from(&mut buffer).await.unwrap(), (8, from));
+    assert_eq!(&buffer[..8], b"datagram");
+}
+
+/// A socket keeps so much that nobody has received yet; what comes after is lost, and nobody is told (udp(7)).
+pub async fn a_full_queue_loses_the_newest<W: World>(world: W) {
+    let (one, _) = socket(&world).await;
+    let (other, address) = socket(&world).await;
+    let sent = 10_000_u32;
+    for n in 0..sent {
+        assert_eq!(one.send_to(&n.to_be_bytes(), address).await.unwrap(), 4);
+    }
+    settle(&world).await;
+    let mut received = 0;
+    let mut buffer = [0; 4];
+    while let Ok(taken) = world.clock().timeout(A_WHILE, other.recv(&mut buffer)).await {
+        assert_eq!(
+            (taken.unwrap(), u32::from_be_bytes(buffer)),
+            (4, received),
+            "the oldest are kept, in order"
+        );
+        received += 1;
+    }
+    assert!(100 < received && received < sent, "{received}");
+    // There is room again.
+    one.send_to(b"next", address).await.unwrap();
+    assert_eq!(other.recv(&mut buffer).await.unwrap(), 4);
+    assert_eq!(&buffer, b"next");
+}
+
+pub async fn readable_waits_for_a_datagram<W: World>(world: W) {
+    let (one, _) = socket(&world).await;
+    let (other, address) = socket(&world).await;
+    assert_eq!(error_kind(other.try_recv(&mut [0; 8])), ErrorKind::WouldBlock);
+    let mut readable = Box::pin(other.readable());
+    assert!(waits(&world, &mut readable).await);
+    one.writable().await.unwrap();
+    assert_eq!(one.try_send_to(b"ping", address).unwrap(), 4);
+    readable.await.unwrap();
+    other.readable().await.unwrap();
+    assert_eq!(other.try_recv(&mut [0; 8]).unwrap(), 4);
+}
+
+/// tokio's readiness is of data; a refusal is for whoever receives or sends.
+pub async fn a_refusal_makes_nothing_readable<W: World>(world: W) {
+    let one = refused(&world).await;
+    assert!(waits(&world, one.readable()).await);
+    assert_eq!(error_kind(one.try_recv(&mut [0; 8])), ErrorKind::WouldBlock);
+    assert_eq!(error_kind(one.recv(&mut [0; 8]).await), ErrorKind::ConnectionRefused);
+}
+
+pub async fn take_error_takes_the_refusal<W: World>(world: W) {
+    let one = refused(&world).await;
+    settle(&world).await;
+    assert_eq!(one.take_error().unwrap().unwrap().kind(), ErrorKind::ConnectionRefused);
+    assert!(one.take_error().unwrap().is_none());
+    assert_eq!(one.send(b"again").await.unwrap(), 5);
+}
+
+/// A connected socket that has sent to a port where nobody listens.
+async fn refused<W: World>(world: &W) -> Socket<W> {
+    let (one, _) = socket(world).await;
+    let (gone, address) = socket(world).await;
+    drop(gone);
+    one.connect(address).await.unwrap();
+    one.writable().await.unwrap();
+    assert_eq!(one.try_send(b"anybody there?").unwrap(), 14);
+    one
+}
+
+/// A refusal is told before what came after it.
+pub async fn a_refusal_comes_before_datagrams<W: World>(world: W) {
+    let one = refused(&world).await;
+    settle(&world).await;
+    let late = world.network().bind_udp(one.peer_addr().unwrap()).await.unwrap();
+    late.send_to(b"here now", one.local_addr().unwrap()).await.unwrap();
+    settle(&world).await;
+    assert_eq!(error_kind(one.recv(&mut [0; 16]).await), ErrorKind::ConnectionRefused);
+    assert_eq!(one.recv(&mut [0; 16]).await.unwrap(), 8);
+}
+
+pub async fn a_connected_socket_can_send_elsewhere<W: World>(world: W) {
+    let (one, from) = socket(&world).await;
+    let (_peer, peer_address) = socket(&world).await;
+    let (other, other_address) = socket(&world).await;
+    one.connect(peer_address).await.unwrap();
+    assert_eq!(one.send_to(b"psst", other_address).await.unwrap(), 4);
+    assert_eq!(other.recv_from(&mut [0; 8]).await.unwrap(), (4, from));
+    // Nobody listening elsewhere is no error of this connection.
+    drop(other);
+    one.send_to(b"psst", other_address).await.unwrap();
+    settle(&world).await;
+    assert!(one.take_error().unwrap().is_none());
+}
+
+pub async fn a_socket_can_connect_anew<W: World>(world: W) {
+    let (one, _) = socket(&world).await;
+    let (first, first_address) = socket(&world).await;
+    let (second, second_address) = socket(&world).await;
+    one.connect(first_address).await.unwrap();
+    one.connect(second_address).await.unwrap();
+    assert_eq!(one.peer_addr().unwrap(), second_address);
+    one.send(b"hello").await.unwrap();
+    assert_eq!(second.recv(&mut [0; 8]).await.unwrap(), 5);
+    first.send_to(b"psst", one.local_addr().unwrap()).await.unwrap();
+    assert!(waits(&world, one.recv(&mut [0; 8])).await);
+}
+
+/// Connecting filters what arrives, not what has arrived.
+pub async fn what_came_before_connect_is_received<W: World>(world: W) {
+    let (one, address) = socket(&world).await;
+    let (stranger, stranger_address) = socket(&world).await;
+    let (_peer, peer_address) = socket(&world).await;
+    stranger.send_to(b"early", address).await.unwrap();
+    settle(&world).await;
+    one.connect(peer_address).await.unwrap();
+    assert_eq!(one.recv_from(&mut [0; 8]).await.unwrap(), (5, stranger_address));
+}
+
+/// By connecting, a socket on all addresses becomes one on the address its datagrams come from.
+pub async fn connecting_picks_the_address<W: World>(world: W) {
+    let (_other, address) = socket(&world).await;
+    let all = world.network().bind_udp("0.0.0.0:0").await.unwrap();
+    all.connect(address).await.unwrap();
+    assert_eq!(all.local_addr().unwrap().ip(), address.ip());
+}
+
+pub async fn a_port_can_be_held_on_two_addresses_of_a_host<W: World>(world: W) {
+    let (one, address) = socket(&world).await;
+    let two = world.network().bind_udp(("127.0.0.2", address.port())).await.unwrap();
+    one.send_to(b"ping", two.local_addr().unwrap()).await.unwrap();
+    assert_eq!(two.recv_from(&mut [0; 8]).await.unwrap(), (4, address));
+    let all = world.network().bind_udp(("0.0.0.0", address.port())).await;
+    assert_eq!(error_kind(all), ErrorKind::AddrInUse);
+}
+
+pub async fn the_unspecified_address_leads_to_this_host<W: World>(world: W) {
+    let (one, from) = socket(&world).await;
+    let (other, address) = socket(&world).await;
+    one.send_to(b"ping", ("0.0.0.0", address.port())).await.unwrap();
+    assert_eq!(other.recv_from(&mut [0; 8]).await.unwrap(), (4, from));
+}
+
+pub async fn port_zero_cannot_be_sent_to<W: World>(world: W) {
+    let (one, address) = socket(&world).await;
+    assert_eq!(error_kind(one.send_to(b"ping", (address.ip(), 0)).await), ErrorKind::InvalidInput);
+}
+
+/// Who is bound to the loopback has no address that others could answer to.
+pub async fn loopback_reaches_nobody_else<W: World>(world: W) {
+    let (one, _) = socket(&world).await;
+    // A host without a way to other networks says that first.
+    let is_no_way = |kind| matches!(kind, ErrorKind::InvalidInput | ErrorKind::NetworkUnreachable);
+    assert!(is_no_way(error_kind(one.send_to(b"ping", "203.0.113.9:9").await)));
+    assert!(is_no_way(error_kind(one.connect("203.0.113.9:9").await)));
+}
+
+pub async fn an_ipv4_socket_has_no_way_to_ipv6<W: World>(world: W) {
+    const EAFNOSUPPORT: i32 = 97;
+    let (one, _) = socket(&world).await;
+    let errors =
+        [one.send_to(b"ping", "[::1]:9").await.unwrap_err(), one.connect("[::1]:9").await.unwrap_err()];
+    for error in errors {
+        if cfg!(target_os = "linux") {
+            assert_eq!(error.raw_os_error(), Some(EAFNOSUPPORT), "{error}");
+        }
+    }
+}
+
+pub async fn the_longest_datagram_of_ipv6_arrives<W: World>(world: W) {
+    let one = world.network().bind_udp("[::1]:0").await.unwrap();
+    let other = world.network().bind_udp("[::1]:0").await.unwrap();
+    let address = other.local_addr().unwrap();
+    // 64 KiB less one, less UDP's header (8): that of IPv6 does not count.
+    assert_eq!(one.send_to(&vec![7; 65_527], address).await.unwrap(), 65_527);
+    assert_eq!(other.recv(&mut vec![0; 70_000]).await.unwrap(), 65_527);
+    assert!(one.send_to(&vec![7; 65_528], address).await.is_err());
+}
+
+/// It shows them as `::ffff:a.b.c.d`, and answers to what it shows (ipv6(7)).
+pub async fn a_socket_on_all_ipv6_addresses_speaks_ipv4<W: World>(world: W) {
+    let (one, from) = socket(&world).await;
+    let all = world.network().bind_udp("[::]:0").await.unwrap();
+    let port = all.local_addr().unwrap().port();
+    one.send_to(b"ping", ("127.0.0.1", port)).await.unwrap();
+    let (_, shown) = all.recv_from(&mut [0; 8]).await.unwrap();
+    assert_eq!(shown.to_string(), format!("[::ffff:127.0.0.1]:{}", from.port()));
+    let mut sender = None;
+    for target in [shown, from] {
+        all.send_to(b"pong", target).await.unwrap();
+        let (_, answer) = one.recv_from(&mut [0; 8]).await.unwrap();
+        assert_eq!(answer.to_string(), format!("127.0.0.1:{port}"));
+        sender = Some(answer);
+    }
+    assert!(all.send_to(&vec![7; 65_508], shown).await.is_err(), "the limit is that of IPv4");
+    all.connect(shown).await.unwrap();
+    assert_eq!(all.peer_addr().unwrap(), shown);
+    assert_eq!(all.local_addr().unwrap().to_string(), format!("[::ffff:127.0.0.1]:{port}"));
+    one.send_to(b"ping", sender.unwrap()).await.unwrap();
+    assert_eq!(all.recv_from(&mut [0; 8]).await.unwrap(), (4, shown));
+}
+
+pub async fn ttl_is_kept<W: World>(world: W) {
+    let (one, _) = socket(&world).await;
+    assert_eq!(one.ttl().unwrap(), 64);
+    one.set_ttl(7).unwrap();
+    assert_eq!(one.ttl().unwrap(), 7);
+    assert_eq!(error_kind(one.set_ttl(0)), ErrorKind::InvalidInput);
 }

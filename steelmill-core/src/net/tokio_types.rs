@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net;
@@ -32,18 +33,11 @@ impl Address<'_> {
     ///
     /// # Errors
     /// Those of [`resolve`](Address::resolve), and of the attempt with the last address.
-    pub async fn try_each<T, F>(self, mut attempt: impl FnMut(SocketAddr) -> F + Send) -> io::Result<T>
+    pub async fn try_each<T, F>(self, attempt: impl FnMut(SocketAddr) -> F + Send) -> io::Result<T>
     where
         F: Future<Output = io::Result<T>> + Send,
     {
-        let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-        for address in self.resolve().await? {
-            outcome = attempt(address).await;
-            if outcome.is_ok() {
-                break;
-            }
-        }
-        outcome
+        Address::first_of(self.resolve().await?, attempt).await
     }
 }
 
@@ -88,6 +82,22 @@ impl TcpStream for net::TcpStream {
 
     fn set_zero_linger(&self) -> io::Result<()> {
         self.set_zero_linger()
+    }
+
+    fn linger(&self) -> io::Result<Option<Duration>> {
+        self.linger()
+    }
+
+    fn ttl(&self) -> io::Result<u32> {
+        self.ttl()
+    }
+
+    fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.set_ttl(ttl)
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.take_error()
     }
 
     fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
@@ -156,7 +166,43 @@ impl UdpSocket for net::UdpSocket {
         self.recv(buffer).await
     }
 
+    async fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.peek_from(buffer).await
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        self.readable().await
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.writable().await
+    }
+
+    fn try_send_to(&self, buffer: &[u8], target: SocketAddr) -> io::Result<usize> {
+        self.try_send_to(buffer, target)
+    }
+
+    fn try_send(&self, buffer: &[u8]) -> io::Result<usize> {
+        self.try_send(buffer)
+    }
+
     fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.try_recv_from(buffer)
+    }
+
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_recv(buffer)
+    }
+
+    fn ttl(&self) -> io::Result<u32> {
+        self.ttl()
+    }
+
+    fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.set_ttl(ttl)
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.take_error()
     }
 }

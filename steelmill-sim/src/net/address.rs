@@ -14,6 +14,19 @@ fn v6(machine: u32) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, (n >> 16) as u16, n as u16))
 }
 
+/// An address as packets carry it: an IPv6 socket writes IPv4's as `::ffff:a.b.c.d` (ipv6(7)).
+pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The same address as an IPv6 socket shows it.
+pub(crate) fn as_ipv6(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
 /// Which machine `ip` is, seen from `from`. Linux takes an unspecified address for the machine itself.
 pub(crate) fn machine_of(ip: IpAddr, from: u32) -> Option<u32> {
     if ip.is_loopback() || ip.is_unspecified() {
@@ -57,6 +70,32 @@ pub(crate) fn destination(target: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, target.port())
 }
 
+/// Where what a UDP socket of `machine` sends to `target` really goes. `local` is what the socket shows as its address.
+///
+/// # Errors
+/// Linux's: `EAFNOSUPPORT` for IPv6 from an IPv4 socket, `ENETUNREACH` for IPv4 from a socket with an IPv6 address,
+/// `EINVAL` for others from a socket of the loopback.
+pub(crate) fn way(local: SocketAddr, target: SocketAddr, machine: u32) -> io::Result<(SocketAddr, u32)> {
+    if local.is_ipv4() && target.is_ipv6() {
+        return Err(os_error(libc::EAFNOSUPPORT));
+    }
+    let (local, target) = (plain(local), plain(target));
+    let is_any = local.ip().is_unspecified();
+    if !is_any && local.is_ipv4() != target.is_ipv4() {
+        return Err(os_error(libc::ENETUNREACH));
+    }
+    let target = if target.ip().is_unspecified() && !is_any {
+        SocketAddr::new(local.ip(), target.port())
+    } else {
+        destination(target)
+    };
+    let to = machine_of(target.ip(), machine);
+    if local.ip().is_loopback() && to != Some(machine) {
+        return Err(os_error(libc::EINVAL));
+    }
+    to.map(|to| (target, to)).ok_or_else(|| os_error(libc::ENETUNREACH))
+}
+
 /// Whether a socket bound to `bound` gets what is sent to `ip`. `::` takes IPv4 too, as Linux does by default (ipv6(7)).
 pub(crate) fn covers(bound: IpAddr, ip: IpAddr) -> bool {
     bound == ip
@@ -69,6 +108,11 @@ pub(crate) fn covers(bound: IpAddr, ip: IpAddr) -> bool {
 /// Whether two sockets cannot be bound to one port at the same time.
 pub(crate) fn conflict(a: IpAddr, b: IpAddr) -> bool {
     covers(a, b) || covers(b, a)
+}
+
+/// A number of hops that a packet may be given (ip(7), `IP_TTL`).
+pub(crate) fn hops(ttl: u32) -> io::Result<u32> {
+    if (1..=255).contains(&ttl) { Ok(ttl) } else { Err(os_error(libc::EINVAL)) }
 }
 
 /// An error as Linux gives it: code, kind and text.

@@ -43,6 +43,7 @@ pub(crate) struct Connection {
 
 pub(crate) struct End {
     machine: u32,
+    /// The addresses as its owner sees them.
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
     pub(crate) state: State,
@@ -80,8 +81,10 @@ pub(crate) enum State {
     Open,
     /// Reset or given up; its owner still holds it.
     Broken,
-    /// Its owner, or its machine, has let go of it.
+    /// Its owner has let go of it after everything was read; its machine still sends what there is, and the end.
     Closed,
+    /// Its machine knows it no more: whatever arrives for it is answered with a reset.
+    Gone,
 }
 
 /// How an end is let go of.
@@ -109,6 +112,8 @@ pub(crate) struct Listener {
     backlog: VecDeque<ConnectionId>,
     coming: usize,
     pub(crate) waiters: Waiters,
+    /// What is set for it holds for what it accepts.
+    pub(crate) options: Options,
 }
 
 #[derive(Default)]
@@ -121,6 +126,8 @@ pub(crate) struct Connections {
     ends: Roster,
     /// Ends whose bytes do not get through.
     stalled: Stalled,
+    /// Ends whose writers wait for room.
+    waiting: BTreeSet<u32>,
 }
 
 /// Ends that wait for a way to open again: twice, by the machine at either end, and then by the other.
@@ -141,10 +148,23 @@ impl End {
         }
     }
 
+    /// It belongs to an IPv6 socket.
+    fn show_as_ipv6(&mut self) {
+        self.local = address::as_ipv6(self.local);
+        self.peer = address::as_ipv6(self.peer);
+    }
+
     /// The error to report, once.
     #[inline]
-    fn take_error(&mut self) -> io::Result<()> {
+    pub(crate) fn take_error(&mut self) -> io::Result<()> {
         self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
+    }
+}
+
+impl State {
+    /// Whether nobody holds the end any more, or yet.
+    fn is_over(self) -> bool {
+        matches!(self, State::Unborn | State::Closed | State::Gone)
     }
 }
 
@@ -240,6 +260,24 @@ impl Connections {
             self.stalled.remove(&(from, to, place(id.index, side)));
             self.stalled.remove(&(to, from, place(id.index, side)));
         }
+    }
+
+    /// Takes note of an end whose writer waits for room.
+    fn enter_waiting(&mut self, id: ConnectionId, side: Side) {
+        self.all[id.index as usize].out(side).writer_waits = true;
+        self.waiting.insert(place(id.index, side));
+    }
+
+    /// The writer of an end waits for room no more.
+    fn end_wait(&mut self, id: ConnectionId, side: Side) {
+        if std::mem::take(&mut self.all[id.index as usize].out(side).writer_waits) {
+            self.waiting.remove(&place(id.index, side));
+        }
+    }
+
+    /// The ends whose writers wait for room.
+    fn waiting(&self) -> Vec<(ConnectionId, Side)> {
+        self.waiting.iter().map(|place| self.end_in(*place)).collect()
     }
 
     /// The stalled ends on ways between a machine and another, or all others.

@@ -144,6 +144,12 @@ impl Links {
         (self.ways.is_empty() && self.isolated.is_empty()) || from == to
     }
 
+    /// Whether messages get through now.
+    #[inline]
+    pub(crate) fn is_clear(&self, from: u32, to: u32) -> bool {
+        self.is_plain(from, to) || !(self.is_cut(from, to) || self.is_held(from, to))
+    }
+
     /// Whether messages get through, now or once they are released.
     #[inline]
     pub(crate) fn is_open(&self, from: u32, to: u32) -> bool {
@@ -272,6 +278,12 @@ pub(crate) fn next_retransmission(since: Nanos, now: Nanos) -> Nanos {
 /// How long unacknowledged data is sent again before the connection fails: Linux's `tcp_retries2` of 15 amounts to
 /// 924.6 s (ip-sysctl documentation).
 pub(crate) const GIVE_UP: Nanos = 924_600_000_000;
+
+/// The same for a connection that its program has closed: `tcp_orphan_retries`, 8 by default.
+pub(crate) const GIVE_UP_CLOSED: Nanos = 102_200_000_000;
+
+/// For how long a listener's host answers a SYN before it forgets it: Linux's `tcp_synack_retries` of 5 (tcp(7)).
+pub(crate) const FORGET_SYN: Nanos = 63 * SECOND;
 
 /// When a connect that began at `since` sends its next SYN after `now`: 1, 3, 7, ... 63 s. After the last, the time at
 /// which it fails: 127 s. Linux's `tcp_syn_retries` of 6 (tcp(7)).

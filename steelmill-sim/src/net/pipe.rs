@@ -30,8 +30,12 @@ pub(crate) struct Pipe {
     /// A writer waits for room, and an event that will wake it is on its way.
     pub(crate) writer_waits: bool,
     pub(crate) window_event: bool,
-    /// Since when nothing gets through.
+    /// Since when nothing gets through, or nothing comes back.
     pub(crate) stalled_since: Option<Nanos>,
+    /// Whether something was read of which the writer could not be told.
+    pub(crate) is_untold: bool,
+    /// When the end of the stream arrived.
+    pub(crate) ended_at: Nanos,
 }
 
 /// When something arrives, up to which position, and whether the end of the stream comes with it.
@@ -152,6 +156,7 @@ impl Pipe {
             self.arrived = flight.upto;
             if flight.end {
                 self.end = End::Arrived;
+                self.ended_at = now;
             }
             self.flights.pop();
         }
@@ -187,6 +192,20 @@ impl Pipe {
     pub(crate) fn consume(&mut self, n: usize, now: Nanos, known_at: Nanos) {
         self.bytes.drain(..n);
         self.read += n as u64;
+        self.tell(now, known_at);
+    }
+
+    /// Takes bytes out of which the writer cannot be told for now.
+    #[cold]
+    pub(crate) fn consume_untold(&mut self, n: usize) {
+        self.bytes.drain(..n);
+        self.read += n as u64;
+        self.is_untold = true;
+    }
+
+    /// Lets the writer know at `known_at` what has been read by `now`.
+    #[inline]
+    pub(crate) fn tell(&mut self, now: Nanos, known_at: Nanos) {
         match self.ledger.back_mut() {
             Some((at, read)) if *at >= known_at => *read = self.read,
             _ => {
@@ -232,6 +251,18 @@ mod tests {
         pipe.consume(100, 1, 11);
         assert_eq!((pipe.room(10), pipe.room_at()), (0, Some(11)));
         assert_eq!(pipe.room(11), 100);
+    }
+
+    #[test]
+    fn the_writer_can_be_told_late_of_a_read() {
+        let mut pipe = Pipe::default();
+        pipe.write(&vec![0; WINDOW as usize]);
+        pipe.send(1);
+        pipe.deliver(1);
+        pipe.consume_untold(100);
+        assert_eq!((pipe.room(1_000), pipe.room_at(), pipe.is_untold), (0, None, true));
+        pipe.tell(1_000, 1_010);
+        assert_eq!((pipe.room(1_009), pipe.room(1_010)), (0, 100));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Ports: which are bound on a machine, by whom, and which are free.
+//!
+//! A connection that a program opens takes a port too. As on Linux, one port serves connections to different peers, but
+//! only where no port is left that nobody uses at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
 
 use super::address;
@@ -10,17 +13,24 @@ use super::address;
 /// Linux's default `ip_local_port_range` (ip(7)).
 const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
 
-/// One protocol's ports, on all machines. `T` is what is bound: a listener's or socket's place, or a connection.
+/// No address comes before the one, and none after the other.
+const LEAST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const GREATEST: SocketAddr =
+    SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from_bits(u128::MAX), u16::MAX, u32::MAX, u32::MAX));
+
+/// One protocol's ports, on all machines. `T` is the place of what is bound: a listener or a socket.
 pub(crate) struct Ports<T> {
     /// By machine, port and address.
     bound: BTreeMap<(u32, u16, IpAddr), T>,
+    /// What connections were opened from: machine, port, address, and where to.
+    opened: BTreeSet<(u32, u16, IpAddr, SocketAddr)>,
     /// Where the search for a free port goes on, for each machine.
     next: BTreeMap<u32, u16>,
 }
 
 impl<T: Copy + PartialEq> Ports<T> {
     pub(crate) fn new() -> Self {
-        Self { bound: BTreeMap::new(), next: BTreeMap::new() }
+        Self { bound: BTreeMap::new(), opened: BTreeSet::new(), next: BTreeMap::new() }
     }
 
     /// Binds an address of `machine`; port 0 takes a free one.
@@ -39,29 +49,66 @@ impl<T: Copy + PartialEq> Ports<T> {
 
     /// Who has a port of a machine, at which address.
     fn on_port(&self, machine: u32, port: u16) -> impl Iterator<Item = (IpAddr, T)> + '_ {
-        let lowest = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let greatest = IpAddr::V6(Ipv6Addr::from(u128::MAX));
-        let on_port = self.bound.range((machine, port, lowest)..=(machine, port, greatest));
+        let on_port = self.bound.range((machine, port, LEAST.ip())..=(machine, port, GREATEST.ip()));
         on_port.map(|((_, _, ip), owner)| (*ip, *owner))
     }
 
     /// Who has a port of a machine: all of them.
     pub(crate) fn of(&self, machine: u32) -> Vec<T> {
-        let lowest = (machine, 0, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let greatest = (machine, u16::MAX, IpAddr::V6(Ipv6Addr::from(u128::MAX)));
-        self.bound.range(lowest..=greatest).map(|(_, owner)| *owner).collect()
+        self.bound
+            .range((machine, 0, LEAST.ip())..=(machine, u16::MAX, GREATEST.ip()))
+            .map(|(_, owner)| *owner)
+            .collect()
     }
 
+    /// From which addresses of a machine connections were opened on a port, and where to.
+    fn opened_on(&self, machine: u32, port: u16) -> impl Iterator<Item = IpAddr> + '_ {
+        let least = (machine, port, LEAST.ip(), LEAST);
+        let greatest = (machine, port, GREATEST.ip(), GREATEST);
+        self.opened.range(least..=greatest).map(|(_, _, ip, _)| *ip)
+    }
+
+    /// Whether a port can be bound: neither a socket nor a connection has it at such an address.
     fn is_free(&self, machine: u32, ip: IpAddr, port: u16) -> bool {
         self.on_port(machine, port).all(|(other, _)| !address::conflict(other, ip))
+            && self.opened_on(machine, port).all(|other| !address::conflict(other, ip))
     }
 
     fn free_port(&mut self, machine: u32, ip: IpAddr) -> Option<u16> {
+        self.search(machine, |ports, port| ports.is_free(machine, ip, port))
+    }
+
+    /// The next ephemeral port that will do.
+    fn search(&mut self, machine: u32, will_do: impl Fn(&Self, u16) -> bool) -> Option<u16> {
         let start = *self.next.get(&machine).unwrap_or(EPHEMERAL.start());
         let mut candidates = (start..=*EPHEMERAL.end()).chain(*EPHEMERAL.start()..start);
-        let port = candidates.find(|port| self.is_free(machine, ip, *port))?;
+        let port = candidates.find(|port| will_do(self, *port))?;
         self.next.insert(machine, if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 });
         Some(port)
+    }
+
+    /// Takes a port to open a connection to `peer` from. One that a socket is bound to will not do at any address.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` when every port has a connection to that peer already.
+    pub(crate) fn open(&mut self, machine: u32, ip: IpAddr, peer: SocketAddr) -> io::Result<SocketAddr> {
+        let is_unbound = |ports: &Self, port| ports.on_port(machine, port).next().is_none();
+        let unused = self.search(machine, |ports, port| {
+            is_unbound(ports, port) && ports.opened_on(machine, port).next().is_none()
+        });
+        let port = unused.or_else(|| {
+            self.search(machine, |ports, port| {
+                is_unbound(ports, port) && !ports.opened.contains(&(machine, port, ip, peer))
+            })
+        });
+        let port = port.ok_or_else(|| address::os_error(libc::EADDRNOTAVAIL))?;
+        self.opened.insert((machine, port, ip, peer));
+        Ok(SocketAddr::new(ip, port))
+    }
+
+    /// The connection from `local` to `peer` is over.
+    pub(crate) fn close(&mut self, machine: u32, local: SocketAddr, peer: SocketAddr) {
+        self.opened.remove(&(machine, local.port(), local.ip(), peer));
     }
 
     pub(crate) fn release(&mut self, machine: u32, address: SocketAddr, owner: T) {
@@ -82,7 +129,7 @@ impl<T: Copy + PartialEq> Ports<T> {
 
     /// How many ports are taken, over all machines: for tests that none leaks.
     pub(crate) fn taken(&self) -> usize {
-        self.bound.len()
+        self.bound.len() + self.opened.len()
     }
 }
 
@@ -116,5 +163,25 @@ mod tests {
         assert_eq!(ports.bind(0, on("127.0.0.1:0"), 1 << 30).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         ports.release(0, on("127.0.0.1:40000"), 40_000 - 32_768);
         assert_eq!(ports.bind(0, on("127.0.0.1:0"), 1 << 30).unwrap().port(), 40_000);
+    }
+
+    #[test]
+    fn a_port_serves_several_peers_once_no_other_is_left() {
+        let (mut ports, local) = (Ports::new(), "10.0.0.1".parse().unwrap());
+        let (one, other) = (on("10.0.0.2:80"), on("10.0.0.3:80"));
+        ports.bind(0, on("0.0.0.0:40000"), 1).unwrap();
+        let mut opened: Vec<u16> = (1..28_232).map(|_| ports.open(0, local, one).unwrap().port()).collect();
+        assert!(!opened.contains(&40_000), "a bound port is nothing to connect from");
+        opened.dedup();
+        assert_eq!(opened.len(), 28_231);
+        assert_eq!(ports.open(0, local, one).unwrap_err().raw_os_error(), Some(libc::EADDRNOTAVAIL));
+        let shared = ports.open(0, local, other).unwrap();
+        assert!(opened.contains(&shared.port()));
+        // It is taken for as long as one of the two has it.
+        ports.close(0, shared, other);
+        assert_eq!(ports.bind(0, shared, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        ports.close(0, shared, one);
+        ports.bind(0, shared, 2).unwrap();
+        assert_eq!(ports.taken(), 28_232);
     }
 }

@@ -1,14 +1,17 @@
 //! TCP as a program holds it: listeners, streams and their halves, with tokio's methods.
 
-use std::io::{self, IoSlice};
-use std::mem::ManuallyDrop;
+mod halves; // a stream taken apart
+
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::{ACCEPTOR, CONNECTOR, ConnectionId, End, ListenerId, Side};
+pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+
+use super::connection::{ACCEPTOR, CONNECTOR, ConnectionId, End, ListenerId, Options, Side};
 use super::{address, poll_of, until};
 use crate::executor::WaitsFor;
 use crate::run::{self, Run, RunId};
@@ -87,8 +90,9 @@ impl Socket {
         poll_of(self.poll(waiter, Direction::Write, |run| run.tcp_write(self.id, self.side, parts)))
     }
 
-    fn shutdown(self) -> io::Result<()> {
-        run::with(self.run, |run| run.tcp_finish(self.id, self.side))
+    /// Where there is nothing left to shut down this does nothing: so tokio has it, whatever the system says.
+    fn shutdown(self) {
+        run::with(self.run, |run| run.tcp_finish(self.id, self.side));
     }
 
     fn try_read(self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -97,8 +101,20 @@ impl Socket {
         }))
     }
 
-    fn try_write(self, buffer: &[u8]) -> io::Result<usize> {
-        would_block(run::with(self.run, |run| run.tcp_write(self.id, self.side, &[IoSlice::new(buffer)])))
+    fn try_read_vectored(self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let limit = buffers.iter().map(|buffer| buffer.len()).sum();
+        would_block(run::with(self.run, |run| {
+            run.tcp_read(self.id, self.side, limit, true, |first, second| {
+                let mut bytes = first.iter().chain(second).copied();
+                for buffer in buffers.iter_mut() {
+                    buffer.iter_mut().zip(&mut bytes).for_each(|(to, from)| *to = from);
+                }
+            })
+        }))
+    }
+
+    fn try_write(self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        would_block(run::with(self.run, |run| run.tcp_write(self.id, self.side, parts)))
     }
 
     async fn peek(self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -110,23 +126,25 @@ impl Socket {
         .await
     }
 
-    async fn readable(self) -> io::Result<()> {
-        until(|waiter| {
-            self.poll(waiter, Direction::Read, |run| {
-                let connection = run.net.tcp.get(self.id);
-                Ok(connection.is_none_or(|connection| connection.is_readable(self.side)).then_some(()))
+    fn poll_peek(self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let waiter = Waiter::of(context.waker());
+        poll_of(self.poll(waiter, Direction::Read, |run| {
+            run.tcp_read(self.id, self.side, buffer.remaining(), false, |first, second| {
+                buffer.put_slice(first);
+                buffer.put_slice(second);
             })
-        })
-        .await
+        }))
     }
 
-    async fn writable(self) -> io::Result<()> {
-        until(|waiter| {
-            self.poll(waiter, Direction::Write, |run| {
-                Ok(run.tcp_is_writable(self.id, self.side).then_some(()))
-            })
+    fn readable(self, waiter: Waiter) -> io::Result<Option<()>> {
+        self.poll(waiter, Direction::Read, |run| {
+            let connection = run.net.tcp.get(self.id);
+            Ok(connection.is_none_or(|connection| connection.is_readable(self.side)).then_some(()))
         })
-        .await
+    }
+
+    fn writable(self, waiter: Waiter) -> io::Result<Option<()>> {
+        self.poll(waiter, Direction::Write, |run| Ok(run.tcp_is_writable(self.id, self.side).then_some(())))
     }
 
     fn local_addr(self) -> io::Result<SocketAddr> {
@@ -134,7 +152,7 @@ impl Socket {
     }
 
     fn peer_addr(self) -> io::Result<SocketAddr> {
-        self.with_end(|end| end.peer)
+        run::with(self.run, |run| run.tcp_peer(self.id, self.side))
     }
 
     fn set_handles(self, handles: u8) {
@@ -206,6 +224,27 @@ impl TcpListener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.local)
     }
+
+    fn with_options<R>(&self, look: impl FnOnce(&mut Options) -> R) -> io::Result<R> {
+        run::with(self.run, |run| {
+            let listener = run.net.tcp.listener(self.id).ok_or_else(|| address::os_error(libc::EINVAL))?;
+            Ok(look(&mut listener.options))
+        })
+    }
+
+    /// How many hops a packet of what it accepts may take.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.with_options(|options| options.ttl)
+    }
+
+    /// Sets how many hops a packet of what it accepts from now on may take.
+    ///
+    /// # Errors
+    /// `InvalidInput` outside of 1 to 255 (ip(7)).
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let ttl = address::hops(ttl)?;
+        self.with_options(|options| options.ttl = ttl)
+    }
 }
 
 impl Drop for TcpListener {
@@ -252,6 +291,16 @@ impl TcpStream {
         self.0.with_end(|end| end.options.zero_linger = true)
     }
 
+    /// For how long closing lingers: `None` until [`set_zero_linger`](TcpStream::set_zero_linger), then zero.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        self.0.with_end(|end| end.options.zero_linger.then_some(Duration::ZERO))
+    }
+
+    /// Takes the error that the next read or write would fail with (`SO_ERROR`).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.0.with_end(|end| end.take_error().err())
+    }
+
     /// How many hops a packet may take; kept and told, but there are no hops here.
     pub fn ttl(&self) -> io::Result<u32> {
         self.0.with_end(|end| end.options.ttl)
@@ -262,9 +311,7 @@ impl TcpStream {
     /// # Errors
     /// `InvalidInput` outside of 1 to 255 (ip(7)).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        if !(1..=255).contains(&ttl) {
-            return Err(address::os_error(libc::EINVAL));
-        }
+        let ttl = address::hops(ttl)?;
         self.0.with_end(|end| end.options.ttl = ttl)
     }
 
@@ -273,14 +320,29 @@ impl TcpStream {
         self.0.peek(buffer).await
     }
 
+    /// Copies data without taking it, or is woken when there is some.
+    pub fn poll_peek(&self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        self.0.poll_peek(context, buffer)
+    }
+
     /// Waits until a read would not block.
     pub async fn readable(&self) -> io::Result<()> {
-        self.0.readable().await
+        until(|waiter| self.0.readable(waiter)).await
+    }
+
+    /// Whether a read would not block; the task is woken when it would no more.
+    pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_of(self.0.readable(Waiter::of(context.waker())))
     }
 
     /// Waits until a write would not block.
     pub async fn writable(&self) -> io::Result<()> {
-        self.0.writable().await
+        until(|waiter| self.0.writable(waiter)).await
+    }
+
+    /// Whether a write would not block; the task is woken when it would no more.
+    pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_of(self.0.writable(Waiter::of(context.waker())))
     }
 
     /// Reads what is there.
@@ -291,24 +353,28 @@ impl TcpStream {
         self.0.try_read(buffer)
     }
 
+    /// Reads what is there into one buffer after the other.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is.
+    pub fn try_read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.0.try_read_vectored(buffers)
+    }
+
     /// Writes what fits.
     ///
     /// # Errors
     /// `WouldBlock` when nothing does.
     pub fn try_write(&self, buffer: &[u8]) -> io::Result<usize> {
-        self.0.try_write(buffer)
+        self.0.try_write(&[IoSlice::new(buffer)])
     }
 
-    /// Borrows the two directions at once.
-    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
-        (ReadHalf(self), WriteHalf(self))
-    }
-
-    /// Takes the connection apart into halves that can move to different tasks.
-    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        let socket = self.0;
-        socket.set_handles(2);
-        (OwnedReadHalf(ManuallyDrop::new(self)), OwnedWriteHalf(ManuallyDrop::new(TcpStream(socket))))
+    /// Writes what fits of one slice after the other.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing does.
+    pub fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write(parts)
     }
 }
 
@@ -317,249 +383,6 @@ impl Drop for TcpStream {
         self.0.release();
     }
 }
-
-/// The borrowed reading side.
-#[derive(Debug)]
-pub struct ReadHalf<'a>(&'a TcpStream);
-
-/// The borrowed writing side. Dropping it does not end the stream.
-#[derive(Debug)]
-pub struct WriteHalf<'a>(&'a TcpStream);
-
-/// The reading side of a connection taken apart. It lets go of its share of the end by itself.
-#[derive(Debug)]
-pub struct OwnedReadHalf(ManuallyDrop<TcpStream>);
-
-/// The writing side of a connection taken apart; dropping it ends the stream.
-#[derive(Debug)]
-pub struct OwnedWriteHalf(ManuallyDrop<TcpStream>);
-
-/// Two halves that do not belong together; both come back.
-#[derive(Debug, thiserror::Error)]
-#[error("the halves are not of one connection")]
-pub struct ReuniteError(pub OwnedReadHalf, pub OwnedWriteHalf);
-
-impl OwnedReadHalf {
-    /// Puts the two halves of one connection together again.
-    ///
-    /// # Errors
-    /// Halves of different connections come back as they were.
-    pub fn reunite(self, other: OwnedWriteHalf) -> Result<TcpStream, ReuniteError> {
-        let socket = self.socket();
-        if socket != other.socket() {
-            return Err(ReuniteError(self, other));
-        }
-        std::mem::forget((self, other)); // the stream owns the end from here on
-        socket.set_handles(1);
-        Ok(TcpStream(socket))
-    }
-}
-
-impl OwnedWriteHalf {
-    /// Puts the two halves of one connection together again.
-    ///
-    /// # Errors
-    /// Halves of different connections come back as they were.
-    pub fn reunite(self, other: OwnedReadHalf) -> Result<TcpStream, ReuniteError> {
-        other.reunite(self)
-    }
-
-    /// Drops the half without ending the stream.
-    pub fn forget(self) {
-        let socket = self.socket();
-        std::mem::forget(self);
-        socket.release();
-    }
-}
-
-impl Drop for OwnedReadHalf {
-    fn drop(&mut self) {
-        self.socket().release();
-    }
-}
-
-impl Drop for OwnedWriteHalf {
-    fn drop(&mut self) {
-        // An end that is not open has nothing to finish.
-        let socket = self.socket();
-        let _ = run::try_with(socket.run, |run| run.tcp_finish(socket.id, socket.side));
-        socket.release();
-    }
-}
-
-impl AsRef<TcpStream> for ReadHalf<'_> {
-    fn as_ref(&self) -> &TcpStream {
-        self.0
-    }
-}
-
-impl AsRef<TcpStream> for WriteHalf<'_> {
-    fn as_ref(&self) -> &TcpStream {
-        self.0
-    }
-}
-
-impl AsRef<TcpStream> for OwnedReadHalf {
-    fn as_ref(&self) -> &TcpStream {
-        &self.0
-    }
-}
-
-impl AsRef<TcpStream> for OwnedWriteHalf {
-    fn as_ref(&self) -> &TcpStream {
-        &self.0
-    }
-}
-
-/// Where every handle keeps its socket.
-trait Handle {
-    fn socket(&self) -> Socket;
-}
-
-impl Handle for TcpStream {
-    #[inline]
-    fn socket(&self) -> Socket {
-        self.0
-    }
-}
-
-impl Handle for ReadHalf<'_> {
-    #[inline]
-    fn socket(&self) -> Socket {
-        self.0.0
-    }
-}
-
-impl Handle for WriteHalf<'_> {
-    #[inline]
-    fn socket(&self) -> Socket {
-        self.0.0
-    }
-}
-
-impl Handle for OwnedReadHalf {
-    #[inline]
-    fn socket(&self) -> Socket {
-        self.0.0
-    }
-}
-
-impl Handle for OwnedWriteHalf {
-    #[inline]
-    fn socket(&self) -> Socket {
-        self.0.0
-    }
-}
-
-/// What tokio's reading halves can do beside reading.
-macro_rules! reading_half {
-    ($($half:ty),*) => {$(
-        impl $half {
-            /// This end's address.
-            pub fn local_addr(&self) -> io::Result<SocketAddr> {
-                self.socket().local_addr()
-            }
-
-            /// The other end's address.
-            pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-                self.socket().peer_addr()
-            }
-
-            /// Waits for data and copies it without taking it.
-            pub async fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.socket().peek(buffer).await
-            }
-
-            /// Waits until a read would not block.
-            pub async fn readable(&self) -> io::Result<()> {
-                self.socket().readable().await
-            }
-
-            /// Reads what is there, or fails with `WouldBlock`.
-            pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.socket().try_read(buffer)
-            }
-        }
-    )*};
-}
-
-/// What tokio's writing halves can do beside writing.
-macro_rules! writing_half {
-    ($($half:ty),*) => {$(
-        impl $half {
-            /// This end's address.
-            pub fn local_addr(&self) -> io::Result<SocketAddr> {
-                self.socket().local_addr()
-            }
-
-            /// The other end's address.
-            pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-                self.socket().peer_addr()
-            }
-
-            /// Waits until a write would not block.
-            pub async fn writable(&self) -> io::Result<()> {
-                self.socket().writable().await
-            }
-
-            /// Writes what fits, or fails with `WouldBlock`.
-            pub fn try_write(&self, buffer: &[u8]) -> io::Result<usize> {
-                self.socket().try_write(buffer)
-            }
-        }
-    )*};
-}
-
-macro_rules! async_read {
-    ($($reader:ty),*) => {$(
-        impl AsyncRead for $reader {
-            #[inline]
-            fn poll_read(
-                self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                buffer: &mut ReadBuf<'_>,
-            ) -> Poll<io::Result<()>> {
-                self.socket().poll_read(context, buffer)
-            }
-        }
-    )*};
-}
-
-macro_rules! async_write {
-    ($($writer:ty),*) => {$(
-        impl AsyncWrite for $writer {
-            #[inline]
-            fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-                self.socket().poll_write(context, &[IoSlice::new(bytes)])
-            }
-
-            fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                parts: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                self.socket().poll_write(context, parts)
-            }
-
-            fn is_write_vectored(&self) -> bool {
-                true
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-
-            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(self.socket().shutdown())
-            }
-        }
-    )*};
-}
-
-reading_half!(ReadHalf<'_>, OwnedReadHalf);
-writing_half!(WriteHalf<'_>, OwnedWriteHalf);
-async_read!(TcpStream, ReadHalf<'_>, OwnedReadHalf);
-async_write!(TcpStream, WriteHalf<'_>, OwnedWriteHalf);
 
 impl steelmill_core::TcpListener for TcpListener {
     type Stream = TcpStream;
@@ -595,6 +418,22 @@ impl steelmill_core::TcpStream for TcpStream {
 
     fn set_zero_linger(&self) -> io::Result<()> {
         self.set_zero_linger()
+    }
+
+    fn linger(&self) -> io::Result<Option<Duration>> {
+        self.linger()
+    }
+
+    fn ttl(&self) -> io::Result<u32> {
+        self.ttl()
+    }
+
+    fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.set_ttl(ttl)
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.take_error()
     }
 
     fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use steelmill_core::ToAddress;
+use steelmill_core::{Address, ToAddress};
 use tokio::io::ReadBuf;
 
 use super::link::Fate;
@@ -19,8 +19,10 @@ use crate::trace::What;
 use crate::waker::{Waiter, Waiters};
 use crate::world::Place;
 
-/// The longest payload of a datagram over IPv4 (udp(7)).
-const LONGEST: usize = 65_507;
+/// The longest payload of a datagram: 64 KiB less one, less UDP's header, and over IPv4 less that of IPv4 (udp(7)).
+fn longest(target: SocketAddr) -> usize {
+    if target.is_ipv4() { 65_507 } else { 65_527 }
+}
 
 /// How many bytes wait to be received before more are dropped: Linux's `rmem_default` (socket(7)).
 const QUEUE: usize = 212_992;
@@ -28,8 +30,16 @@ const QUEUE: usize = 212_992;
 /// For how long a datagram that is to be overtaken is kept back, at most.
 const KEPT_BACK: Nanos = 20_000_000;
 
-/// What a datagram costs in the queue beside its payload.
-const OVERHEAD: usize = 256;
+/// What a datagram costs in the queue: Linux counts the memory it takes, headers and bookkeeping included, in the sizes
+/// in which the kernel hands it out.
+fn cost(payload: &[u8]) -> usize {
+    let size = payload.len() + 384;
+    256 + match size {
+        0..=576 => 576,
+        577..=16_384 => size.next_power_of_two(),
+        _ => size.next_multiple_of(4096),
+    }
+}
 
 /// Names a socket. The generation tells a reused place apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +62,12 @@ pub(crate) struct Sockets {
 struct State {
     generation: u32,
     machine: u32,
-    /// What it was bound to, and what it shows: a connected socket has one address.
+    /// What it was bound to, and what it shows: a connected socket has one address, and an IPv6 socket shows all of
+    /// them as its own.
     bound: SocketAddr,
     local: SocketAddr,
     peer: Option<SocketAddr>,
+    ttl: u32,
     queue: VecDeque<(SocketAddr, Vec<u8>)>,
     queued: usize,
     error: Option<i32>,
@@ -96,6 +108,11 @@ impl State {
     fn take_error(&mut self) -> io::Result<()> {
         self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
     }
+
+    /// An address as the socket shows it.
+    fn shown(&self, address: SocketAddr) -> SocketAddr {
+        if self.local.is_ipv6() { address::as_ipv6(address) } else { address }
+    }
 }
 
 impl Run {
@@ -105,13 +122,15 @@ impl Run {
         }
         let sockets = &mut self.net.udp;
         let index = sockets.free.last().copied().unwrap_or(sockets.all.len() as u32);
-        let local = self.net.udp_ports.bind(place.machine, local, index)?;
+        let is_ipv6 = local.is_ipv6();
+        let bound = self.net.udp_ports.bind(place.machine, address::plain(local), index)?;
         let mut socket = State {
             generation: 0,
             machine: place.machine,
-            bound: local,
-            local,
+            bound,
+            local: if is_ipv6 { address::as_ipv6(bound) } else { bound },
             peer: None,
+            ttl: 64,
             queue: VecDeque::new(),
             queued: 0,
             error: None,
@@ -148,17 +167,14 @@ impl Run {
         let socket = self.net.udp.get(id)?;
         socket.take_error()?;
         let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
-        if bytes.len() > LONGEST {
-            return Err(address::os_error(libc::EMSGSIZE));
-        }
         if target.port() == 0 {
             return Err(address::os_error(libc::EINVAL));
         }
-        let target = address::destination(target);
         let (from, local) = (socket.machine, socket.local);
-        let Some(machine) = address::machine_of(target.ip(), from) else {
-            return Err(address::os_error(libc::ENETUNREACH));
-        };
+        let (target, machine) = address::way(local, target, from)?;
+        if bytes.len() > longest(target) {
+            return Err(address::os_error(libc::EMSGSIZE));
+        }
         self.digest.bytes(bytes);
         self.sent(&[io::IoSlice::new(bytes)], bytes.len());
         if machine as usize >= self.hosts.len() {
@@ -166,7 +182,7 @@ impl Run {
         }
         let source = match local.ip().is_unspecified() {
             true => SocketAddr::new(address::source(target.ip(), from), local.port()),
-            false => local,
+            false => address::plain(local),
         };
         let way = Way { sender: id, source, target, from, to: machine };
         if self.net.links.effect(from, machine).is_some_and(|effect| effect.duplication_ppm > 0) {
@@ -247,11 +263,10 @@ impl Run {
             return self.nobody_listens(from, machine, target);
         };
         let socket = &mut self.net.udp.all[found as usize];
-        let cost = payload.len() + OVERHEAD;
-        if socket.queued + cost > QUEUE {
+        if socket.queued + cost(&payload) > QUEUE {
             return self.net.udp.buffers.push(payload); // the newest is dropped
         }
-        socket.queued += cost;
+        socket.queued += cost(&payload);
         socket.queue.push_back((source, payload));
         self.wake_socket(found);
     }
@@ -296,10 +311,10 @@ impl Run {
         let Some((source, payload)) = socket.queue.front() else {
             return Ok(None);
         };
-        let (source, n) = (*source, payload.len().min(buffer.len()));
+        let (source, n) = (socket.shown(*source), payload.len().min(buffer.len()));
         buffer[..n].copy_from_slice(&payload[..n]);
         if !peek && let Some((_, payload)) = socket.queue.pop_front() {
-            socket.queued -= payload.len() + OVERHEAD;
+            socket.queued -= cost(&payload);
             self.net.udp.buffers.push(payload);
         }
         Ok(Some((n, source)))
@@ -346,35 +361,39 @@ impl UdpSocket {
     /// `NotConnected` before [`connect`](UdpSocket::connect).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         run::with(self.run(), |run| {
-            run.net.udp.get(self.id)?.peer.ok_or_else(|| address::os_error(libc::ENOTCONN))
+            let socket = run.net.udp.get(self.id)?;
+            socket.peer.map(|peer| socket.shown(peer)).ok_or_else(|| address::os_error(libc::ENOTCONN))
         })
     }
 
     /// Fixes the peer: datagrams of others are dropped from now on.
     pub async fn connect(&self, address: impl ToAddress) -> io::Result<()> {
-        let peer = Network(self.place).resolve(address.to_address())?;
+        let addresses = Network(self.place).resolve(address.to_address())?;
+        Address::first_of(addresses, async |address| self.connect_to(address)).await
+    }
+
+    fn connect_to(&self, peer: SocketAddr) -> io::Result<()> {
         run::with(self.run(), |run| {
             let socket = run.net.udp.get(self.id)?;
-            if address::machine_of(peer.ip(), socket.machine).is_none() {
-                return Err(address::os_error(libc::ENETUNREACH));
-            }
-            let peer = address::destination(peer);
+            let (peer, _) = address::way(socket.local, peer, socket.machine)?;
             socket.peer = Some(peer);
             // A connected socket has the one address its packets come from.
             if socket.local.ip().is_unspecified() {
-                socket.local.set_ip(address::source(peer.ip(), socket.machine));
+                let source = SocketAddr::new(address::source(peer.ip(), socket.machine), socket.local.port());
+                socket.local = socket.shown(source);
             }
             Ok(())
         })
     }
 
-    /// Sends one datagram. Never waits: what has no room on its way is lost.
+    /// Sends one datagram; to the first address, where a name has several. Never waits: what has no room on its way is
+    /// lost.
     ///
     /// # Errors
-    /// `EMSGSIZE` above 65,507 bytes.
+    /// `EMSGSIZE` above 65,507 bytes, or 65,527 over IPv6.
     pub async fn send_to(&self, buffer: &[u8], target: impl ToAddress) -> io::Result<usize> {
-        let target = Network(self.place).resolve(target.to_address())?;
-        self.try_send_to(buffer, target)
+        let target = Network(self.place).resolve(target.to_address())?.next();
+        self.try_send_to(buffer, target.expect("whatever can be resolved has an address"))
     }
 
     /// Sends one datagram at once.
@@ -439,13 +458,29 @@ impl UdpSocket {
         }))
     }
 
+    fn try_receive(&self, buffer: &mut [u8], peek: bool) -> io::Result<(usize, SocketAddr)> {
+        let received = run::with(self.run(), |run| {
+            // As in tokio, readiness is of data: where there is none, an error stays for whoever waits.
+            let is_ready = !run.net.udp.get(self.id)?.queue.is_empty();
+            if is_ready { run.udp_receive(self.id, buffer, peek) } else { Ok(None) }
+        })?;
+        received.ok_or_else(|| address::os_error(libc::EAGAIN))
+    }
+
     /// Receives a datagram that is already there.
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
     pub fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let received = run::with(self.run(), |run| run.udp_receive(self.id, buffer, false))?;
-        received.ok_or_else(|| address::os_error(libc::EAGAIN))
+        self.try_receive(buffer, false)
+    }
+
+    /// Copies a datagram that is already there without taking it.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none.
+    pub fn try_peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.try_receive(buffer, true)
     }
 
     /// Receives a datagram of the connected peer that is already there.
@@ -456,22 +491,69 @@ impl UdpSocket {
         self.try_recv_from(buffer).map(|(n, _)| n)
     }
 
-    /// Waits until a datagram, or an error, is there.
-    pub async fn readable(&self) -> io::Result<()> {
-        until(|waiter| {
-            run::with(self.run(), |run| {
-                let socket = run.net.udp.get(self.id)?;
-                let ready = Ok((!socket.queue.is_empty() || socket.error.is_some()).then_some(()));
-                run.udp_wait_if_none(self.id, waiter, &ready);
-                ready
-            })
+    fn is_readable(&self, waiter: Waiter) -> io::Result<Option<()>> {
+        run::with(self.run(), |run| {
+            let ready = Ok((!run.net.udp.get(self.id)?.queue.is_empty()).then_some(()));
+            run.udp_wait_if_none(self.id, waiter, &ready);
+            ready
         })
-        .await
+    }
+
+    /// Waits until a datagram is there. An error alone wakes nobody here, only who receives.
+    pub async fn readable(&self) -> io::Result<()> {
+        until(|waiter| self.is_readable(waiter)).await
+    }
+
+    /// Whether a datagram is there; the task is woken when there is one.
+    pub fn poll_recv_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_of(self.is_readable(Waiter::of(context.waker())))
     }
 
     /// Waits until a datagram can be sent: at once.
     pub async fn writable(&self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Whether a datagram can be sent: always.
+    pub fn poll_send_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends one datagram.
+    pub fn poll_send_to(
+        &self,
+        _: &mut Context<'_>,
+        buffer: &[u8],
+        target: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(self.try_send_to(buffer, target))
+    }
+
+    /// Sends one datagram to the connected peer.
+    pub fn poll_send(&self, _: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(self.try_send(buffer))
+    }
+
+    /// How many hops a packet may take; kept and told, but there are no hops here.
+    pub fn ttl(&self) -> io::Result<u32> {
+        run::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.ttl))
+    }
+
+    /// Sets how many hops a packet may take.
+    ///
+    /// # Errors
+    /// `InvalidInput` outside of 1 to 255 (ip(7)).
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let ttl = address::hops(ttl)?;
+        run::with(self.run(), |run| {
+            run.net.udp.get(self.id)?.ttl = ttl;
+            Ok(())
+        })
+    }
+
+    /// Takes the error that the next call would fail with (`SO_ERROR`).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        run::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.take_error().err()))
     }
 }
 
@@ -495,7 +577,8 @@ impl steelmill_core::UdpSocket for UdpSocket {
     }
 
     async fn send_to(&self, buffer: &[u8], target: impl ToAddress) -> io::Result<usize> {
-        self.send_to(buffer, target).await
+        let addresses = Network(self.place).resolve(target.to_address())?;
+        Address::first_of(addresses, async |target| self.try_send_to(buffer, target)).await
     }
 
     async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
@@ -510,7 +593,43 @@ impl steelmill_core::UdpSocket for UdpSocket {
         self.recv(buffer).await
     }
 
+    async fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.peek_from(buffer).await
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        self.readable().await
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.writable().await
+    }
+
+    fn try_send_to(&self, buffer: &[u8], target: SocketAddr) -> io::Result<usize> {
+        self.try_send_to(buffer, target)
+    }
+
+    fn try_send(&self, buffer: &[u8]) -> io::Result<usize> {
+        self.try_send(buffer)
+    }
+
     fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.try_recv_from(buffer)
+    }
+
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_recv(buffer)
+    }
+
+    fn ttl(&self) -> io::Result<u32> {
+        self.ttl()
+    }
+
+    fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.set_ttl(ttl)
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.take_error()
     }
 }

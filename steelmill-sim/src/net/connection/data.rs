@@ -1,10 +1,11 @@
 //! How bytes go from one end to the other: reading, writing, the window, and what stalls when nothing gets through.
 
 use std::io;
+use std::net::SocketAddr;
 
 use super::{ConnectionId, Side, State};
 use crate::hosts::Power;
-use crate::net::link::{Fate, GIVE_UP, next_retransmission};
+use crate::net::link::{Fate, GIVE_UP, GIVE_UP_CLOSED, next_retransmission};
 use crate::net::{Event, address};
 use crate::run::Run;
 use crate::timers::Nanos;
@@ -35,7 +36,12 @@ impl Run {
             copy(first, second);
             if consume {
                 let known_at = now + self.net.links.range(to, from).0;
+                let is_told = self.net.links.is_clear(to, from);
                 let pipe = self.net.tcp.get(id).expect("looked at above").into(side);
+                if !is_told {
+                    pipe.consume_untold(n);
+                    return Ok(Some(n));
+                }
                 pipe.consume(n, now, known_at);
                 if pipe.writer_waits && !pipe.window_event {
                     pipe.window_event = true;
@@ -44,13 +50,14 @@ impl Run {
             }
             return Ok(Some(n));
         }
-        if limit == 0 {
+        // Where nothing was asked for there has to be something all the same. Who has read to the end has been told
+        // everything, and stays there whatever happens afterwards.
+        if pipe.readable() > 0 || pipe.is_ended() {
             return Ok(Some(0));
         }
-        let is_ended = pipe.is_ended();
         let end = connection.end(side);
         end.take_error()?;
-        Ok((is_ended || end.state != State::Open).then_some(0))
+        Ok((end.state != State::Open).then_some(0))
     }
 
     /// Takes as much of `parts` as there is room for; `None` when that is nothing.
@@ -112,25 +119,77 @@ impl Run {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
+        let (from, to) = connection.way(side);
         let pipe = connection.out(side);
-        pipe.writer_waits = true;
-        if let Some(at) = pipe.room_at().filter(|_| !pipe.window_event) {
-            pipe.window_event = true;
-            self.schedule(at, Event::Window(id, side));
+        let (known_at, has_event, is_untold) = (pipe.room_at(), pipe.window_event, pipe.is_untold);
+        self.net.tcp.enter_waiting(id, side);
+        match known_at {
+            Some(_) if has_event => {}
+            Some(at) => self.open_window(id, side, at),
+            None if !self.is_answered(from, to) => self.stall(id, side),
+            // The writer asks whether there is room, and is told.
+            None if is_untold => {
+                let at = self.now + self.net.links.range(from, to).0;
+                self.tell_window(id, side, at);
+            }
+            None => {}
         }
     }
 
-    /// Ends what `side` writes.
-    pub(crate) fn tcp_finish(&mut self, id: ConnectionId, side: Side) -> io::Result<()> {
+    fn open_window(&mut self, id: ConnectionId, side: Side, at: Nanos) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        connection.out(side).window_event = true;
+        self.schedule(at, Event::Window(id, side));
+    }
+
+    /// What the reader has taken while it could not tell is told at `at`, and known one latency later.
+    fn tell_window(&mut self, id: ConnectionId, side: Side, at: Nanos) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (from, to) = connection.way(side);
+        let known_at = at + self.net.links.range(to, from).0;
+        let pipe = self.net.tcp.get(id).expect("looked at above").out(side);
+        pipe.is_untold = false;
+        pipe.tell(self.now, known_at);
+        if pipe.writer_waits && !pipe.window_event {
+            self.open_window(id, side, known_at);
+        }
+    }
+
+    /// Whether what a machine sends to another is answered.
+    fn is_answered(&self, from: u32, to: u32) -> bool {
+        let links = &self.net.links;
+        links.is_clear(from, to) && links.is_clear(to, from) && self.hosts[to].power != Power::Off
+    }
+
+    /// Ends what `side` writes. Where nothing can be written any more this does nothing.
+    pub(crate) fn tcp_finish(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        if connection.end(side).state == State::Open {
+            connection.out(side).finish();
+            self.transmit(id, side);
+        }
+    }
+
+    /// The other end's address, as long as there is a connection: one that was reset, or has ended both ways and knows
+    /// it, is none.
+    pub(crate) fn tcp_peer(&mut self, id: ConnectionId, side: Side) -> io::Result<SocketAddr> {
+        let now = self.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return Err(address::os_error(libc::ENOTCONN));
         };
-        if connection.end(side).state != State::Open {
-            return Err(address::os_error(libc::ENOTCONN));
-        }
-        connection.out(side).finish();
-        self.transmit(id, side);
-        Ok(())
+        let ((from, to), peer) = (connection.way(side), connection.end(side).peer);
+        let (is_open, is_ended) =
+            (connection.end(side).state == State::Open, connection.into(side).is_ended());
+        let pipe = connection.out(side);
+        let end_told = (pipe.is_ended() && pipe.stalled_since.is_none()).then_some(pipe.ended_at);
+        let is_told = end_told.is_some_and(|at| at + self.net.links.range(to, from).0 <= now);
+        if is_open && !(is_ended && is_told) { Ok(peer) } else { Err(address::os_error(libc::ENOTCONN)) }
     }
 
     /// Puts what has not been sent on its way, if there is one.
@@ -155,17 +214,42 @@ impl Run {
         }
     }
 
-    /// Nothing gets through: it will be tried again, and given up after a while.
+    /// Nothing gets through, or nothing comes back: it will be tried again, and given up after a while.
     pub(super) fn stall(&mut self, id: ConnectionId, side: Side) {
         let now = self.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
+        let patience = match connection.end(side).state {
+            State::Open => GIVE_UP,
+            State::Closed => GIVE_UP_CLOSED,
+            _ => return,
+        };
         let pipe = connection.out(side);
         if pipe.stalled_since.is_none() {
             pipe.stalled_since = Some(now);
             self.net.tcp.enter_stalled(id, side);
-            self.schedule(now + GIVE_UP, Event::GiveUp(id, side, now));
+            self.schedule(now + patience, Event::GiveUp(id, side, now));
+        }
+    }
+
+    /// A stalled sender tries again: with what was not sent, or with what was not acknowledged, or it asks for room.
+    pub(crate) fn retransmit(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (from, to) = connection.way(side);
+        let is_sending = matches!(connection.end(side).state, State::Open | State::Closed);
+        let pipe = connection.out(side);
+        if !is_sending || pipe.stalled_since.is_none() {
+            return;
+        }
+        if pipe.has_unsent() {
+            return self.transmit(id, side);
+        }
+        let not_before = pipe.not_before();
+        if let Fate::Arrives(at) = self.message_fate(from, to, 0) {
+            self.schedule(at.max(not_before), Event::Deliver(id, side));
         }
     }
 
@@ -184,15 +268,54 @@ impl Run {
         let brought_bytes = pipe.deliver(now);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
         let state = connection.end(1 - side).state;
-        if was_stalled {
-            self.net.tcp.end_stall(id, side);
-        }
         self.happened(What::Deliver { connection: id.index, from, to, readable });
         match state {
-            State::Open | State::SynReceived => self.wake_readers(id, 1 - side),
-            // Data for a socket that is gone is answered with a reset (RFC 9293 §3.10.7.1).
-            State::Closed if brought_bytes => self.send_reset(id, 1 - side),
-            _ => {}
+            State::Open => {}
+            State::SynReceived => self.established(id), // any segment completes a handshake
+            State::Closed if !brought_bytes => {}
+            _ => return self.refuse(id, side),
+        }
+        if was_stalled || !self.net.links.is_clear(to, from) {
+            self.acknowledge(id, side);
+        }
+        self.wake_readers(id, 1 - side);
+    }
+
+    /// What `side` has sent is acknowledged, if that gets back to it.
+    #[cold]
+    fn acknowledge(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (from, to) = connection.way(side);
+        let (writer_waits, is_untold) = (connection.out(side).writer_waits, connection.out(side).is_untold);
+        if !self.net.links.is_clear(to, from) {
+            return self.stall(id, side);
+        }
+        self.net.tcp.end_stall(id, side);
+        if is_untold {
+            self.tell_window(id, side, self.now);
+        } else if writer_waits && !self.is_answered(from, to) {
+            self.stall(id, side);
+        }
+    }
+
+    /// What `side` has sent is for a socket that is gone, and is answered with a reset (RFC 9293 §3.10.7.1).
+    #[cold]
+    fn refuse(&mut self, id: ConnectionId, side: Side) {
+        let now = self.now;
+        let is_on_its_way = self.send_reset(id, 1 - side);
+        if self.net.tcp.get(id).is_some_and(|connection| connection.end(1 - side).state == State::Closed) {
+            self.close_end(id, 1 - side, State::Gone);
+        }
+        if is_on_its_way {
+            return;
+        }
+        // The answer is lost, so that what was sent will be sent again.
+        self.stall(id, side);
+        let stalled_since = self.net.tcp.get(id).and_then(|connection| connection.out(side).stalled_since);
+        if let Some(since) = stalled_since {
+            self.schedule(next_retransmission(since, now), Event::Retransmit(id, side));
         }
     }
 
@@ -201,16 +324,32 @@ impl Run {
             return;
         };
         connection.out(side).window_event = false;
-        connection.out(side).writer_waits = false;
+        self.net.tcp.end_wait(id, side);
         self.wake_writers(id, side);
+    }
+
+    /// Something may not get through any more: a writer that waits for room will ask for it in vain (RFC 9293 §3.8.6.1).
+    pub(crate) fn tcp_cut(&mut self) {
+        for (id, side) in self.net.tcp.waiting() {
+            let connection = self.net.tcp.get(id).expect("listed just now");
+            let (from, to) = connection.way(side);
+            if connection.out(side).room_at().is_none() && !self.is_answered(from, to) {
+                self.stall(id, side);
+            }
+        }
     }
 
     pub(crate) fn give_up(&mut self, id: ConnectionId, side: Side, since: Nanos) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if connection.out(side).stalled_since == Some(since) && connection.end(side).state == State::Open {
-            self.break_end(id, side, libc::ETIMEDOUT);
+        if connection.out(side).stalled_since != Some(since) {
+            return;
+        }
+        match connection.end(side).state {
+            State::Open => self.break_end(id, side, libc::ETIMEDOUT),
+            State::Closed => self.close_end(id, side, State::Gone), // nobody is left to be told
+            _ => {}
         }
     }
 
@@ -225,7 +364,7 @@ impl Run {
         for (id, side) in self.net.tcp.stalled(machine, other) {
             let connection = self.net.tcp.get(id).expect("listed just now");
             let (from, to) = connection.way(side);
-            if is_healed(from, to)
+            if (is_healed(from, to) || is_healed(to, from))
                 && let Some(since) = connection.out(side).stalled_since
             {
                 self.schedule(next_retransmission(since, self.now), Event::Retransmit(id, side));
@@ -233,11 +372,14 @@ impl Run {
         }
     }
 
-    /// A direction was released: what was written meanwhile goes on its way.
+    /// A direction was released: what was written meanwhile goes on its way, and what waits for answers gets them.
     pub(crate) fn tcp_released(&mut self, from: u32, to: u32) {
         for (id, side) in self.net.tcp.stalled(from, Some(to)) {
-            if self.net.tcp.get(id).is_some_and(|connection| connection.way(side) == (from, to)) {
+            let Some(connection) = self.net.tcp.get(id) else { continue };
+            if connection.way(side) == (from, to) && connection.out(side).has_unsent() {
                 self.transmit(id, side);
+            } else {
+                self.retransmit(id, side); // for the acknowledgements that were held
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use super::{ACCEPTOR, CONNECTOR, ConnectionId, Farewell, ListenerId, Side, State, place};
 use crate::hosts::Power;
-use crate::net::link::Fate;
-use crate::net::{Event, Owner};
+use crate::net::link::{Fate, GIVE_UP_CLOSED, next_retransmission};
+use crate::net::{Event, address};
 use crate::run::Run;
 
 /// Endings.
@@ -15,7 +15,7 @@ impl Run {
         };
         let end = connection.end(side);
         end.handles = end.handles.saturating_sub(1);
-        if end.handles == 0 && end.state != State::Closed {
+        if end.handles == 0 && !end.state.is_over() {
             self.tcp_let_go(id, side, Farewell::Close);
         }
     }
@@ -26,38 +26,51 @@ impl Run {
         };
         let is_unread = connection.into(side).readable() > 0;
         let end = connection.end(side);
-        match (end.state, farewell) {
-            (State::Open, Farewell::Reset) => self.send_reset(id, side),
-            (State::Open, Farewell::Close) if is_unread || end.options.zero_linger => {
-                self.send_reset(id, side)
+        let is_reset = farewell == Farewell::Reset || is_unread || end.options.zero_linger;
+        match end.state {
+            State::Open if farewell == Farewell::Silent => self.close_end(id, side, State::Gone),
+            State::Open if is_reset => {
+                self.send_reset(id, side);
+                self.close_end(id, side, State::Gone);
             }
-            (State::Open, Farewell::Close) => {
-                connection.out(side).finish();
-                self.transmit(id, side);
-            }
-            (State::SynReceived, _) => {
-                self.leave_handshake(id);
-                if farewell != Farewell::Silent {
-                    self.send_reset(id, side);
-                }
-            }
-            _ => {}
+            State::Open => self.tcp_leave(id, side),
+            // Linux drops an unfinished handshake without a word. Whoever finishes it then hears that there is none.
+            State::SynReceived => self.forget_unaccepted(id),
+            State::Closed if farewell != Farewell::Silent => {}
+            State::Unborn | State::Gone => {}
+            State::SynSent | State::Broken | State::Closed => self.close_end(id, side, State::Gone),
         }
-        self.close_end(id, side);
     }
 
-    /// `side` tells the other that there is no such connection.
-    pub(super) fn send_reset(&mut self, id: ConnectionId, side: Side) {
+    /// Closes an end as programs normally do: what was written and the end of the stream are still sent.
+    fn tcp_leave(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
+        };
+        connection.end(side).state = State::Closed;
+        let pipe = connection.out(side);
+        pipe.finish();
+        if let Some(since) = pipe.stalled_since {
+            let at = next_retransmission(since, self.now).max(since + GIVE_UP_CLOSED);
+            self.schedule(at, Event::GiveUp(id, side, since));
+        }
+        self.transmit(id, side);
+        self.close_end(id, side, State::Closed);
+    }
+
+    /// `side` tells the other that there is no such connection. Whether that gets through.
+    pub(super) fn send_reset(&mut self, id: ConnectionId, side: Side) -> bool {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return false;
         };
         let (from, to) = connection.way(side);
         let not_before = connection.out(side).not_before();
         match self.message_fate(from, to, 0) {
             Fate::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, 1 - side)),
             Fate::Held => self.net.links.keep(from, to, Event::Reset(id, 1 - side)),
-            Fate::Lost => {}
+            Fate::Lost => return false,
         }
+        true
     }
 
     pub(crate) fn reset_arrives(&mut self, id: ConnectionId, side: Side) {
@@ -75,7 +88,8 @@ impl Run {
             State::Open if is_half_closed => self.break_end(id, side, libc::EPIPE),
             State::Open => self.break_end(id, side, libc::ECONNRESET),
             State::SynReceived => self.forget_unaccepted(id),
-            State::Unborn | State::Broken | State::Closed => {}
+            State::Closed => self.close_end(id, side, State::Gone),
+            State::Unborn | State::Broken | State::Gone => {}
         }
     }
 
@@ -104,20 +118,26 @@ impl Run {
         connection.end(side).error = Some(code);
         connection.into(side).lose_flights();
         self.net.tcp.end_stall(id, side);
+        self.net.tcp.end_wait(id, side);
         self.wake_end(id, side);
     }
 
-    pub(super) fn close_end(&mut self, id: ConnectionId, side: Side) {
+    /// Nobody holds an end any more.
+    pub(super) fn close_end(&mut self, id: ConnectionId, side: Side, state: State) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
         let end = connection.end(side);
-        end.state = State::Closed;
+        end.state = state;
         end.error = None;
         let (readers, writers) = (std::mem::take(&mut end.readers), std::mem::take(&mut end.writers));
-        let is_over = connection.ends.iter().all(|end| matches!(end.state, State::Closed | State::Unborn));
+        let is_over = connection.ends.iter().all(|end| end.state.is_over());
         self.discard_all(readers);
         self.discard_all(writers);
+        self.net.tcp.end_wait(id, side);
+        if state == State::Gone {
+            self.net.tcp.end_stall(id, side);
+        }
         if is_over {
             self.tcp_forget(id);
         }
@@ -128,31 +148,28 @@ impl Run {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let ((machine, other), local) = (connection.way(CONNECTOR), connection.end(CONNECTOR).local);
+        let (machine, other) = connection.way(CONNECTOR);
+        let (local, peer) = (connection.end(CONNECTOR).local, connection.end(CONNECTOR).peer);
         for (machine, side) in [(machine, CONNECTOR), (other, ACCEPTOR)] {
             self.net.tcp.end_stall(id, side);
+            self.net.tcp.end_wait(id, side);
             self.net.tcp.ends.leave(machine, place(id.index, side));
         }
         let connection = self.net.tcp.get(id).expect("looked at above");
         connection.generation = connection.generation.wrapping_add(1);
         connection.pipes = Default::default();
         self.net.tcp.free.push(id.index);
-        self.net.tcp_ports.release(machine, local, Owner::Connection(id.index));
+        self.net.tcp_ports.close(machine, address::plain(local), address::plain(peer));
     }
 
     /// A machine's process has ended: its kernel closes what it held. Or its power is gone, and nothing is said.
     pub(crate) fn tcp_machine_gone(&mut self, machine: u32, farewell: Farewell) {
-        for owner in self.net.tcp_ports.of(machine) {
-            if let Owner::Listener(index) = owner {
-                let generation = self.net.tcp.listeners[index as usize].generation;
-                self.tcp_unlisten(ListenerId { index, generation }, farewell != Farewell::Silent);
-            }
+        for index in self.net.tcp_ports.of(machine) {
+            let generation = self.net.tcp.listeners[index as usize].generation;
+            self.tcp_unlisten(ListenerId { index, generation }, farewell != Farewell::Silent);
         }
         for (id, side) in self.net.tcp.ends_of(machine) {
-            let state = self.net.tcp.get(id).map(|connection| connection.end(side).state);
-            if !matches!(state, None | Some(State::Unborn | State::Closed)) {
-                self.tcp_let_go(id, side, farewell);
-            }
+            self.tcp_let_go(id, side, farewell);
         }
     }
 

@@ -4,19 +4,19 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-use super::{ACCEPTOR, CONNECTOR, ConnectionId, End, Farewell, Listener, ListenerId, State};
+use super::{ACCEPTOR, CONNECTOR, ConnectionId, End, Farewell, Listener, ListenerId, Options, State};
 use crate::executor::WaitsFor;
 use crate::hosts::Power;
-use crate::net::link::{Fate, next_syn};
-use crate::net::{Event, Owner, address};
+use crate::net::link::{FORGET_SYN, Fate, next_syn};
+use crate::net::{Event, address};
 use crate::run::Run;
 use crate::timers::Nanos;
 use crate::trace::What;
 use crate::waker::{Waiter, Waiters};
 use crate::world::Place;
 
-/// How many connections may wait to be accepted: what tokio asks for (Linux would allow 4096).
-const BACKLOG: usize = 1024;
+/// How many connections may wait to be accepted: one more than tokio asks for, as Linux counts (listen(2)).
+const BACKLOG: usize = 1025;
 
 /// Looks for a machine that does not exist: Linux gives up asking for its hardware address after three seconds.
 const NO_SUCH_HOST: Nanos = 3_000_000_000;
@@ -33,7 +33,9 @@ impl Run {
         }
         let connections = &mut self.net.tcp;
         let index = connections.free_listeners.last().copied().unwrap_or(connections.listeners.len() as u32);
-        let local = self.net.tcp_ports.bind(place.machine, local, Owner::Listener(index))?;
+        let is_ipv6 = local.is_ipv6();
+        let bound = self.net.tcp_ports.bind(place.machine, address::plain(local), index)?;
+        let local = if is_ipv6 { address::as_ipv6(bound) } else { bound };
         let mut listener = Listener {
             generation: 0,
             machine: place.machine,
@@ -41,6 +43,7 @@ impl Run {
             backlog: VecDeque::new(),
             coming: 0,
             waiters: Waiters::default(),
+            options: Options::default(),
         };
         if connections.free_listeners.pop().is_some() {
             listener.generation = connections.listeners[index as usize].generation;
@@ -61,7 +64,7 @@ impl Run {
         let waiters = std::mem::take(&mut listener.waiters);
         listener.generation = listener.generation.wrapping_add(1);
         self.net.tcp.free_listeners.push(id.index);
-        self.net.tcp_ports.release(machine, local, Owner::Listener(id.index));
+        self.net.tcp_ports.release(machine, address::plain(local), id.index);
         self.discard_all(waiters);
         for waiting in waiting {
             self.tcp_let_go(waiting, ACCEPTOR, if polite { Farewell::Reset } else { Farewell::Silent });
@@ -87,21 +90,19 @@ impl Run {
         if !self.is_alive(place.machine, place.life) {
             return Err(address::os_error(libc::ENETDOWN));
         }
-        let target = address::destination(target);
+        let is_ipv6 = target.is_ipv6();
+        let target = address::destination(address::plain(target));
         let Some(machine) = address::machine_of(target.ip(), place.machine) else {
             return Err(address::os_error(libc::ENETUNREACH));
         };
-        let source = SocketAddr::new(address::source(target.ip(), place.machine), 0);
-        let acceptor = End::new(machine, target, source, State::Unborn);
-        let connector = End::new(place.machine, source, target, State::SynSent);
+        let source = address::source(target.ip(), place.machine);
+        let local = self.net.tcp_ports.open(place.machine, source, target)?;
+        let mut connector = End::new(place.machine, local, target, State::SynSent);
+        if is_ipv6 {
+            connector.show_as_ipv6();
+        }
+        let acceptor = End::new(machine, target, local, State::Unborn);
         let id = self.net.tcp.insert(self.now, [connector, acceptor], self.hosts.len());
-        let Ok(local) = self.net.tcp_ports.bind(place.machine, source, Owner::Connection(id.index)) else {
-            self.tcp_forget(id);
-            return Err(address::os_error(libc::EADDRNOTAVAIL));
-        };
-        let connection = self.net.tcp.get(id).expect("made just now");
-        connection.end(CONNECTOR).local = local;
-        connection.end(ACCEPTOR).peer = local;
         self.happened(What::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
             self.schedule(self.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
@@ -117,7 +118,7 @@ impl Run {
         };
         match connection.end(CONNECTOR).state {
             State::SynSent => {}
-            State::Closed => return self.forget_unaccepted(id),
+            State::Gone => return self.forget_unaccepted(id),
             _ => return,
         }
         let (from, to) = connection.way(CONNECTOR);
@@ -151,7 +152,8 @@ impl Run {
             return;
         };
         let (from, to) = connection.way(CONNECTOR);
-        let (target, state) = (connection.end(ACCEPTOR).local, connection.end(ACCEPTOR).state);
+        let (target, state) =
+            (address::plain(connection.end(ACCEPTOR).local), connection.end(ACCEPTOR).state);
         if self.hosts[to].power == Power::Off {
             return self.send_syn_again(id);
         }
@@ -161,51 +163,89 @@ impl Run {
             };
             let listening = &mut self.net.tcp.listeners[listener.index as usize];
             if listening.backlog.len() + listening.coming >= BACKLOG {
-                return self.send_syn_again(id); // Linux drops a SYN that finds the backlog full (listen(2))
+                return self.send_syn_again(id); // Linux drops a SYN that finds the backlog full
             }
             listening.coming += 1;
+            let (is_ipv6, options) = (listening.local.is_ipv6(), listening.options);
             let connection = self.net.tcp.get(id).expect("looked at above");
             connection.listener = Some(listener);
-            connection.end(ACCEPTOR).state = State::SynReceived;
+            let end = connection.end(ACCEPTOR);
+            (end.state, end.options) = (State::SynReceived, options);
+            (end.local, end.peer) = (target, address::plain(end.peer));
+            if is_ipv6 {
+                end.show_as_ipv6();
+            }
         }
         // A SYN that comes again is answered again.
         self.send_for_handshake(id, to, from, Event::SynAnswer(id));
     }
 
     fn listening(&self, machine: u32, target: SocketAddr) -> Option<ListenerId> {
-        match self.net.tcp_ports.find(machine, target.ip(), target.port(), Owner::is_listener)? {
-            Owner::Listener(index) => {
-                Some(ListenerId { index, generation: self.net.tcp.listeners[index as usize].generation })
-            }
-            Owner::Connection(_) => None,
-        }
+        let index = self.net.tcp_ports.find(machine, target.ip(), target.port(), |_| true)?;
+        Some(ListenerId { index, generation: self.net.tcp.listeners[index as usize].generation })
     }
 
     pub(crate) fn syn_answer_arrives(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.way(CONNECTOR);
+        let is_unheard = connection.end(ACCEPTOR).state == State::SynReceived;
         match connection.end(CONNECTOR).state {
             State::SynSent => {
                 connection.end(CONNECTOR).state = State::Open;
                 self.wake_end(id, CONNECTOR);
-                // Data the connector sends may not arrive before the connection is there to be accepted.
-                match self.message_fate(from, to, 0) {
-                    Fate::Held => self.net.links.keep(from, to, Event::Established(id)),
-                    fate => {
-                        let at = match fate {
-                            Fate::Arrives(at) => at,
-                            _ => self.now + self.latency(from, to),
-                        };
-                        self.net.tcp.get(id).expect("looked at above").out(CONNECTOR).hold_until(at);
-                        self.schedule(at, Event::Established(id));
-                    }
-                }
+                self.finish_handshake(id);
             }
+            State::Open | State::Closed if is_unheard => self.finish_handshake(id),
             // The connector gave up meanwhile: its host answers with a reset, and the acceptor never hears of it.
-            State::Closed => self.forget_unaccepted(id),
+            State::Gone => self.forget_unaccepted(id),
             _ => {}
+        }
+    }
+
+    /// The connector sends the last part of the handshake.
+    fn finish_handshake(&mut self, id: ConnectionId) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (from, to) = connection.way(CONNECTOR);
+        match self.message_fate(from, to, 0) {
+            Fate::Arrives(at) => {
+                // Data the connector sends may not arrive before the connection is there to be accepted.
+                self.net.tcp.get(id).expect("looked at above").out(CONNECTOR).hold_until(at);
+                self.schedule(at, Event::Established(id));
+            }
+            Fate::Held => self.net.links.keep(from, to, Event::Established(id)),
+            Fate::Lost => self.answer_syn_later(id),
+        }
+    }
+
+    /// The acceptor does not hear the end of the handshake, and will answer the SYN again.
+    fn answer_syn_later(&mut self, id: ConnectionId) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        if let Ok(at) = next_syn(connection.since, self.now) {
+            self.schedule(at, Event::SynAnswerAgain(id));
+        } else {
+            self.forget_unaccepted(id);
+        }
+    }
+
+    pub(crate) fn answer_syn_again(&mut self, id: ConnectionId) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (from, to) = connection.way(ACCEPTOR);
+        if connection.end(ACCEPTOR).state != State::SynReceived {
+            return;
+        }
+        if self.now >= connection.since + FORGET_SYN {
+            return self.forget_unaccepted(id);
+        }
+        match self.message_fate(from, to, 0) {
+            Fate::Arrives(at) => self.schedule(at, Event::SynAnswer(id)),
+            Fate::Held | Fate::Lost => self.answer_syn_later(id),
         }
     }
 
@@ -214,14 +254,18 @@ impl Run {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if connection.end(ACCEPTOR).state != State::SynReceived {
-            return;
-        }
         let (machine, _) = connection.way(ACCEPTOR);
-        self.leave_handshake(id);
-        if self.hosts[machine].power == Power::Off {
-            return self.close_end(id, ACCEPTOR);
+        match connection.end(ACCEPTOR).state {
+            _ if self.hosts[machine].power == Power::Off => return,
+            State::SynReceived => {}
+            // It has been forgotten, as by a process that ended: the host knows no such connection.
+            State::Unborn | State::Gone => {
+                self.send_reset(id, ACCEPTOR);
+                return;
+            }
+            _ => return,
         }
+        self.leave_handshake(id);
         let connection = self.net.tcp.get(id).expect("looked at above");
         connection.end(ACCEPTOR).state = State::Open;
         let Some(listener) = connection.listener.and_then(|listener| self.net.tcp.listener(listener)) else {
@@ -239,24 +283,25 @@ impl Run {
         }
     }
 
+    /// The acceptor's host forgets a handshake that was not completed.
     pub(super) fn forget_unaccepted(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if connection.end(ACCEPTOR).state == State::SynReceived {
-            self.leave_handshake(id);
+        match connection.end(ACCEPTOR).state {
+            State::SynReceived => self.leave_handshake(id),
+            State::Unborn => {}
+            _ => return,
         }
-        self.close_end(id, ACCEPTOR);
+        self.close_end(id, ACCEPTOR, State::Unborn);
     }
 
     pub(crate) fn connect_fails(&mut self, id: ConnectionId, code: i32) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        match connection.end(CONNECTOR).state {
-            State::Open => return, // what had been held came through after all
-            State::SynSent => self.break_end(id, CONNECTOR, code),
-            _ => {}
+        if connection.end(CONNECTOR).state == State::SynSent {
+            self.break_end(id, CONNECTOR, code);
         }
         self.forget_unaccepted(id);
     }
