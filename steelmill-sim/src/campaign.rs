@@ -4,21 +4,26 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use steelmill_core::Result;
 
+use crate::audit::{self, SystemUse};
+use crate::flags::Args;
 use crate::outcome::Outcome;
 use crate::purity::is_pure;
 use crate::settings::{Schedule, Seed, Settings};
 use crate::sim::Sim;
 use crate::simulate::simulate;
+use crate::verify::{self, Elsewhere, Second, Verify};
+use crate::{replay, watchdog};
 
 /// One scenario over many seeds.
 ///
 /// In a plain test, the environment can say more: `STEELMILL_SEED=7` runs that seed alone, `STEELMILL_SEEDS=10000` that
-/// many, `STEELMILL_JOBS=1` on one thread.
+/// many, `STEELMILL_JOBS=1` on one thread, `STEELMILL_SCHEDULE=pct:3` by another schedule, `STEELMILL_VERIFY=twice`
+/// makes sure that seeds repeat: every flag of [`cli::Args`](crate::cli::Args) is such a variable, but for `--json`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,11 +57,15 @@ use crate::simulate::simulate;
 pub struct Campaign<S> {
     scenario: S,
     name: String,
-    first: Seed,
-    seeds: u64,
-    jobs: Option<usize>,
-    settings: Settings,
-    failures_max: usize,
+    pub(crate) first: Seed,
+    pub(crate) seeds: u64,
+    pub(crate) jobs: Option<usize>,
+    pub(crate) settings: Settings,
+    pub(crate) verify: Option<Verify>,
+    pub(crate) failures_max: usize,
+    stop: Arc<AtomicBool>,
+    program: Option<String>,
+    test_command: Option<String>,
 }
 
 impl<S, F> Campaign<S>
@@ -72,8 +81,12 @@ where
             first: Seed(1),
             seeds: 100,
             jobs: None,
-            settings: Settings { watched: true, ..Settings::new(Seed(1)) },
+            settings: Settings { poll_time_limit: Some(watchdog::LIMIT), ..Settings::new(Seed(1)) },
+            verify: None,
             failures_max: 1,
+            stop: Arc::default(),
+            program: None,
+            test_command: None,
         }
     }
 
@@ -119,22 +132,71 @@ where
         self
     }
 
+    /// Makes sure that the seeds repeat: each is run twice, and one whose runs differ has failed.
+    pub fn verify(mut self, verify: Verify) -> Self {
+        self.verify = Some(verify);
+        self
+    }
+
+    /// Keeps which code asks the system for time, entropy or threads; see [`Summary::audit`].
+    pub fn audit(mut self) -> Self {
+        self.settings.audit = true;
+        self
+    }
+
+    /// How long one poll may last in real time, 30 seconds unless it is said: then the process ends, with the seed and
+    /// the task named, as a thread cannot be stopped from outside.
+    pub fn poll_time_limit(mut self, limit: Duration) -> Self {
+        self.settings.poll_time_limit = Some(limit);
+        self
+    }
+
+    /// Ends the campaign early as soon as the flag is set, when the seeds that run at that moment have ended.
+    pub fn stop_when(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.stop = flag;
+        self
+    }
+
+    /// The command of a program that runs the same scenario and takes [`cli::Args`](crate::cli::Args): a failing
+    /// [`check`](Campaign::check) prints how to run the seed by it, too.
+    pub fn program(mut self, command: &str) -> Self {
+        self.program = Some(command.to_owned());
+        self
+    }
+
+    /// What to type in place of `cargo test -p PACKAGE` to run this test: for a package that needs flags of its own.
+    pub fn test_command(mut self, command: &str) -> Self {
+        self.test_command = Some(command.to_owned());
+        self
+    }
+
     /// Runs the seeds and panics if one fails, saying how to run that one again.
     ///
     /// # Panics
-    /// When a seed fails; when an environment variable that is set is not a number.
+    /// When a seed fails; when an environment variable that is set has a wrong value.
     #[track_caller]
-    pub fn check(mut self) {
-        if let Some(seed) = from_environment("STEELMILL_SEED") {
-            (self.first, self.seeds) = (Seed(seed), 1);
-        } else if let Some(seeds) = from_environment("STEELMILL_SEEDS") {
-            self.seeds = seeds;
+    pub fn check(self) {
+        let said = environment();
+        self.check_as(&said, true);
+    }
+
+    /// Runs the seeds as the environment says. Whether the seed may be left to it is whether a replay names one.
+    #[track_caller]
+    pub(crate) fn check_as(self, said: &Args, names_seed: bool) {
+        let campaign = said.apply(self);
+        let summary = campaign.run();
+        if let Some(audit) = summary.audit_text() {
+            eprintln!("{audit}");
         }
-        if let Some(jobs) = from_environment("STEELMILL_JOBS") {
-            self = self.jobs(jobs as usize);
-        }
-        if let Some(failed) = self.run().failed.first() {
-            panic!("{}\nrun it again with: {}", failed_text(failed), test_command(failed.seed));
+        if let Some(failed) = summary.failed.first() {
+            let test = replay::test_command(campaign.test_command.as_deref());
+            let seed = names_seed.then_some(failed.seed);
+            let mut again = format!("run it again with: {}{test}", said.variables(seed));
+            if let Some(program) = &campaign.program {
+                let line = Args::of(&campaign).command_line(program, failed.seed);
+                again.push_str(&format!("\n               or: {line}"));
+            }
+            panic!("{}\n{again}", failed_text(failed));
         }
     }
 
@@ -142,6 +204,7 @@ where
     ///
     /// # Panics
     /// When there are none to run.
+    #[track_caller]
     pub fn run(&self) -> Summary {
         self.run_with(|_| ())
     }
@@ -149,28 +212,41 @@ where
     /// Runs the seeds and calls `watch` after each, with what is known so far: a red one is the last of `failed`.
     ///
     /// # Panics
-    /// When there are none to run.
+    /// When there are none to run; when they are to be verified in another process and the thread has no name.
     #[expect(
         clippy::disallowed_methods,
         reason = "a campaign's speed is measured in real time, outside of any run"
     )]
     pub fn run_with(&self, mut watch: impl FnMut(&Summary)) -> Summary {
         assert!(self.seeds > 0, "a campaign of no seeds would show nothing");
+        let number = verify::next_campaign();
+        let asked = verify::Asked::read();
+        if let Some(asked) = asked.as_ref().filter(|asked| asked.is_for(number)) {
+            asked.answer(&self.simulate_again(asked.seed));
+        }
+        let verify = match self.verify.filter(|_| asked.is_none()) {
+            None => None,
+            Some(Verify::Twice) => Some(None),
+            Some(Verify::Process) => {
+                let elsewhere = verify::Elsewhere::here(number);
+                Some(Some(elsewhere.unwrap_or_else(|error| panic!("{error:#}"))))
+            }
+        };
         let begun = Instant::now();
         let jobs =
             self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
         let queue = Queue {
             next: AtomicU64::new(0),
             asked: self.seeds,
-            failures: AtomicUsize::new(0),
-            is_over: AtomicBool::new(false),
+            failures_left: AtomicUsize::new(self.failures_max),
+            stop: &self.stop,
         };
         let (report, outcomes) = mpsc::channel();
         let mut summary = Summary::new(&self.name, self.seeds);
         std::thread::scope(|scope| {
             for _ in 0..jobs {
-                let (report, queue) = (report.clone(), &queue);
-                scope.spawn(move || self.work(queue, &report));
+                let (report, queue, verify) = (report.clone(), &queue, verify.as_ref());
+                scope.spawn(move || self.work(queue, verify, &report));
             }
             drop(report);
             for outcome in outcomes {
@@ -185,36 +261,54 @@ where
     }
 
     /// Works seeds off until there is none left.
-    fn work(&self, queue: &Queue, report: &mpsc::Sender<Outcome>) {
+    fn work(&self, queue: &Queue<'_>, verify: Option<&Option<Elsewhere>>, report: &mpsc::Sender<Outcome>) {
         while let Some(offset) = queue.take() {
-            let settings =
-                Settings { seed: Seed(self.first.0.wrapping_add(offset)), ..self.settings.clone() };
-            let outcome = on_a_fresh_thread(|| simulate(settings, &self.scenario));
-            if !outcome.passed() && queue.failures.fetch_add(1, Ordering::Relaxed) + 1 >= self.failures_max {
-                queue.is_over.store(true, Ordering::Relaxed);
+            let seed = Seed(self.first.0.wrapping_add(offset));
+            let mut outcome =
+                self.simulate(Settings { seed, trace: verify.is_some(), ..self.settings.clone() });
+            if let Some(elsewhere) = verify {
+                let here = || self.simulate_again(seed);
+                let second = elsewhere.as_ref().map_or(Second::Here(&here), Second::Elsewhere);
+                outcome = verify::confirm(outcome, &second);
             }
-            if report.send(outcome).is_err() {
+            // One that fails when enough have failed was run by another thread meanwhile, and is not told.
+            if !outcome.passed() && !queue.admits_failure() || report.send(outcome).is_err() {
                 return;
             }
         }
     }
+
+    /// For comparison with what came of the seed before.
+    fn simulate_again(&self, seed: Seed) -> Outcome {
+        self.simulate(Settings { seed, trace: true, audit: false, ..self.settings.clone() })
+    }
+
+    fn simulate(&self, settings: Settings) -> Outcome {
+        on_a_fresh_thread(|| simulate(settings, &self.scenario))
+    }
 }
 
 /// The seeds that are left.
-struct Queue {
+struct Queue<'a> {
     next: AtomicU64,
     asked: u64,
-    failures: AtomicUsize,
-    is_over: AtomicBool,
+    failures_left: AtomicUsize,
+    stop: &'a AtomicBool,
 }
 
-impl Queue {
+impl Queue<'_> {
     fn take(&self) -> Option<u64> {
-        if self.is_over.load(Ordering::Relaxed) {
+        if self.stop.load(Ordering::Relaxed) || self.failures_left.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let offset = self.next.fetch_add(1, Ordering::Relaxed);
         (offset < self.asked).then_some(offset)
+    }
+
+    /// Whether a red seed more is to be told of.
+    fn admits_failure(&self) -> bool {
+        let one_less = |left: usize| left.checked_sub(1);
+        self.failures_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 }
 
@@ -232,9 +326,13 @@ pub(crate) fn on_a_fresh_thread<R: Send>(run: impl FnOnce() -> R + Send) -> R {
 /// Room for a scenario's deepest poll; only what is used is ever backed by memory.
 const STACK: usize = 16 << 20;
 
-fn from_environment(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value:?} is not a number")))
+/// What the environment says to the campaigns of tests.
+///
+/// # Panics
+/// When a variable has a wrong value.
+#[track_caller]
+pub(crate) fn environment() -> Args {
+    Args::from_environment(|name| std::env::var_os(name)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 pub(crate) fn failed_text(failed: &Outcome) -> String {
@@ -242,13 +340,6 @@ pub(crate) fn failed_text(failed: &Outcome) -> String {
         Some(failure) => format!("seed {} failed {failure}", failed.seed),
         None => format!("seed {} passed", failed.seed),
     }
-}
-
-/// How to run a seed of a plain test again. The test harness names its threads after its tests.
-pub(crate) fn test_command(seed: Seed) -> String {
-    let current = std::thread::current();
-    let test = current.name().filter(|name| *name != "main").unwrap_or_default();
-    format!("STEELMILL_SEED={seed} cargo test {test}").trim_end().to_owned()
 }
 
 /// What a campaign came to.
@@ -272,8 +363,10 @@ pub struct Summary {
     pub counts: BTreeMap<&'static str, Count>,
     /// The digests of all seeds taken together, whatever the order they ran in.
     pub digest: u64,
-    /// Seeds that something from outside reached.
+    /// Seeds that something from outside reached, or that started a thread.
     pub impure: u64,
+    /// Which code asked the system for time, entropy or threads, over all seeds, when an audit was asked for.
+    pub audit: Vec<SystemUse>,
     /// How long it took.
     pub wall: Duration,
 }
@@ -300,6 +393,7 @@ impl Summary {
             counts: BTreeMap::new(),
             digest: 0,
             impure: 0,
+            audit: Vec::new(),
             wall: Duration::ZERO,
         }
     }
@@ -310,6 +404,7 @@ impl Summary {
         self.polls += outcome.polls;
         self.events += outcome.events;
         self.impure += u64::from(outcome.impure);
+        outcome.audit.iter().for_each(|used| audit::add(&mut self.audit, used.clone()));
         self.digest =
             self.digest.wrapping_add((outcome.digest ^ outcome.seed.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for (what, n) in &outcome.counts {
@@ -325,6 +420,14 @@ impl Summary {
     /// Whether every seed passed.
     pub fn passed(&self) -> bool {
         self.failed.is_empty()
+    }
+
+    /// What an audit found, if one was asked for and found something.
+    pub fn audit_text(&self) -> Option<String> {
+        let places = self.audit.len();
+        let mut text = format!("audit: {places} place(s) ask the system for something inside a run");
+        self.audit.iter().for_each(|used| text.push_str(&format!("\n  {used}")));
+        (places > 0).then_some(text)
     }
 
     /// How many seeds a minute ran.
@@ -362,7 +465,11 @@ impl fmt::Display for Summary {
             write!(f, ", purity: off (the system's clock and entropy are not simulated on this platform)")?;
         }
         if self.impure > 0 {
-            write!(f, "\n  {} seeds were reached by something from outside and may not repeat", self.impure)?;
+            write!(
+                f,
+                "\n  {} seeds started threads or were reached from outside, and may not repeat",
+                self.impure
+            )?;
         }
         if cfg!(not(tokio_unstable)) {
             write!(f, "\n  built without --cfg tokio_unstable: tokio::select! is not repeatable")?;

@@ -14,6 +14,7 @@ use steelmill_core::{Owner, Panic, TaskError};
 
 use crate::decisions::Stream;
 use crate::outcome::{Cause, TaskReport};
+use crate::pct::Pct;
 use crate::ready::Ready;
 use crate::roster::Roster;
 use crate::run::{self, Event, Run, RunId};
@@ -75,6 +76,8 @@ pub(crate) struct Tasks {
     free: Vec<u32>,
     ready: Ready,
     of_machines: Roster,
+    /// Where priorities decide, the ready tasks are here as soon as one is to be picked.
+    pct: Option<Box<Pct>>,
     /// The task that is being polled, or none.
     current: TaskKey,
     pub(crate) polls: u64,
@@ -231,6 +234,9 @@ impl Run {
     /// The next ready task, by the schedule, and the place it had among them.
     #[inline(always)]
     fn pick(&mut self) -> Option<(u32, usize)> {
+        if self.tasks.pct.is_some() {
+            return self.pick_by_priority();
+        }
         let ready = self.tasks.ready.len();
         if ready == 0 {
             return None;
@@ -246,10 +252,32 @@ impl Run {
         Some((self.tasks.ready.take(place), place))
     }
 
+    /// The next ready task where priorities decide: all that are ready move over to them.
+    #[cold]
+    fn pick_by_priority(&mut self) -> Option<(u32, usize)> {
+        // Out of the run meanwhile, as it draws from it.
+        let mut pct = self.tasks.pct.take()?;
+        while self.tasks.ready.len() > 0 {
+            let index = self.tasks.ready.take(0);
+            let key = self.tasks.key(index);
+            pct.push(key, &mut |below| self.draw(Stream::Schedule, below));
+        }
+        let instant = self.tasks.polls_before_this_instant;
+        if self.tasks.polls - instant >= self.settings.poll_limit && pct.ready().next().is_some() {
+            self.tasks.pct = Some(pct);
+            self.livelock();
+            return None;
+        }
+        let picked = pct.pick(instant, &mut |below| self.draw(Stream::Schedule, below));
+        self.tasks.pct = Some(pct);
+        picked.map(|index| (index, 0))
+    }
+
     #[cold]
     fn livelock(&mut self) {
+        let ranked = self.tasks.pct.iter().flat_map(|pct| pct.ready());
         let mut tasks: Vec<_> =
-            self.tasks.ready.iter().map(|index| self.task_report(index as usize)).collect();
+            self.tasks.ready.iter().chain(ranked).map(|index| self.task_report(index as usize)).collect();
         tasks.sort_by_key(|task| std::cmp::Reverse(task.polls));
         self.fail(Cause::Livelock { polls: self.settings.poll_limit, tasks });
     }
@@ -428,13 +456,17 @@ impl WaitsFor {
 }
 
 impl Tasks {
-    pub(crate) fn new(run: RunId) -> Self {
+    pub(crate) fn new(run: RunId, schedule: Schedule) -> Self {
         Self {
             run,
             slots: Vec::with_capacity(16),
             free: Vec::with_capacity(16),
             ready: Ready::new(),
             of_machines: Roster::default(),
+            pct: match schedule {
+                Schedule::Pct { depth } => Some(Box::new(Pct::new(depth))),
+                _ => None,
+            },
             current: TaskKey::NONE,
             polls: 0,
             polls_before_this_instant: 0,

@@ -5,20 +5,24 @@
 mod campaign; // one scenario over many seeds
 pub mod cli; // a campaign as a program
 pub mod fault; // what goes wrong, as data
+mod flags; // what can be said to a campaign from outside
 pub mod history; // what clients saw, and whether it was linearizable
 mod links; // what a scenario does to the links between machines
 pub mod logging; // log lines with virtual time, machine and daemon
 mod machine; // a simulated host
+mod replay; // what to type to run a test again
 mod sim; // the handle a scenario gets
 mod testing; // helpers for plain unit tests
 
 // How a run repeats.
+mod audit; // who asks the system for what
 mod decisions; // every draw of randomness, in one function
 mod digest; // a hash over every event
 mod executor; // tasks, and which runs next
 mod hosts; // what the run keeps of each machine
 mod outcome; // how one seed ended
 mod panics; // where a panic was raised
+mod pct; // the schedule by priorities
 mod purity; // what would leak the real world in
 mod ready; // the tasks that wait for their turn
 mod roster; // which entries of a table are a machine's
@@ -27,6 +31,7 @@ mod settings; // what a run is asked to be
 mod simulate; // one seed from beginning to end
 mod timers; // what is going to happen, and when
 pub mod trace; // what a run did, event by event
+mod verify; // proof that a seed repeats
 mod waker; // wakers that are integers
 mod watchdog; // polls that never come back
 
@@ -37,6 +42,7 @@ mod net;
 mod spawn;
 mod world;
 
+pub use audit::{SystemCall, SystemUse};
 pub use campaign::{Campaign, Count, Summary};
 pub use clock::{Clock, Sleep};
 pub use decisions::{Decision, Rekey, Stream};
@@ -49,11 +55,12 @@ pub use net::{
 };
 pub use outcome::{Cause, Failure, Outcome, TaskReport};
 pub use purity::is_pure;
-pub use settings::{Schedule, Seed, Settings};
+pub use settings::{Schedule, Seed, Settings, UnknownSchedule};
 pub use sim::{Sim, Sizes};
 pub use simulate::simulate;
 pub use spawn::{Spawner, Task};
 pub use testing::{check, check_daemon};
+pub use verify::{Difference, Side, UnknownVerify, Verify};
 pub use world::SimWorld;
 
 /// The README's example is a test.

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use steelmill_core::Owner;
 
+use crate::audit::SystemUse;
 use crate::decisions::Decision;
 use crate::fault::Plan;
 use crate::settings::Seed;
 use crate::trace::Trace;
+use crate::verify::Difference;
 
 /// How a run ended, and what is known of it.
 #[derive(Debug)]
@@ -36,7 +38,9 @@ pub struct Outcome {
     pub decisions: Vec<Decision>,
     /// Every event, when a trace was asked for.
     pub trace: Option<Trace>,
-    /// Whether something from outside reached the run, so that it may not repeat.
+    /// Who asked the system for time, entropy or threads, when an audit was asked for.
+    pub audit: Vec<SystemUse>,
+    /// Whether something from outside reached the run, or it started a thread, so that it may not repeat.
     pub impure: bool,
 }
 
@@ -92,6 +96,8 @@ pub enum Cause {
         /// The tasks that were ready, the busiest first.
         tasks: Vec<TaskReport>,
     },
+    /// The seed was run twice, and the runs differ.
+    NotRepeatable(Box<Difference>),
     /// The virtual time limit was exceeded.
     TimeLimit {
         /// The limit.
@@ -137,6 +143,7 @@ impl fmt::Display for Cause {
         let tasks = match self {
             Cause::Error(error) => return write!(f, "{error:#}"),
             Cause::Panic { message, task } => return write!(f, "panic: {message}\n  in {task}"),
+            Cause::NotRepeatable(difference) => return difference.fmt(f),
             Cause::Deadlock { tasks } => {
                 f.write_str("deadlock: no task is ready and nothing is going to happen")?;
                 tasks

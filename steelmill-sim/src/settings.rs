@@ -1,5 +1,7 @@
 //! What a run is asked to be: its seed, its limits, its schedule, what to record or replay.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::decisions::{Decision, Rekey};
@@ -23,6 +25,55 @@ pub enum Schedule {
     Uniform,
     /// The one that has been ready for longest.
     Fifo,
+    /// The one with the highest priority: probabilistic concurrency testing (Burckhardt et al., "A randomized
+    /// scheduler with probabilistic guarantees of finding bugs", ASPLOS 2010).
+    ///
+    /// Every task draws a priority when it is spawned, and `depth - 1` times the task whose turn it is falls below all
+    /// others, at moments drawn beforehand. A bug that needs `depth` orderings between tasks is found with a
+    /// probability that does not vanish with the number of tasks, as it does with [`Uniform`](Schedule::Uniform).
+    ///
+    /// How long a run will be is not known beforehand. So it is cut into rounds, each of a length that is drawn: from
+    /// 16 choices between tasks to 4096, each power of two being as likely. Moments are drawn within a round, and with
+    /// the next one all is drawn anew. A task that was polled a hundred times while no time passed falls below all
+    /// others, too: time stands still while a task is ready, so one that spins would hold up everybody for ever.
+    Pct {
+        /// How many orderings the bugs to be found need; at least 1.
+        depth: u32,
+    },
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Schedule::Uniform => f.write_str("uniform"),
+            Schedule::Fifo => f.write_str("fifo"),
+            Schedule::Pct { depth } => write!(f, "pct:{depth}"),
+        }
+    }
+}
+
+/// The schedules are called `uniform`, `fifo`, and `pct:3` where 3 is the depth.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no schedule; there are: uniform, fifo, pct:D with a depth D from 1 to {DEPTH_MAX}")]
+pub struct UnknownSchedule(String);
+
+/// Bugs of more than five orderings have hardly been seen; this leaves room.
+const DEPTH_MAX: u32 = 100;
+
+impl FromStr for Schedule {
+    type Err = UnknownSchedule;
+
+    fn from_str(name: &str) -> Result<Self, UnknownSchedule> {
+        let depth = |depth: &str| depth.parse().ok().filter(|depth| (1..=DEPTH_MAX).contains(depth));
+        match name {
+            "uniform" => Ok(Schedule::Uniform),
+            "fifo" => Ok(Schedule::Fifo),
+            _ => match name.strip_prefix("pct:").and_then(depth) {
+                Some(depth) => Ok(Schedule::Pct { depth }),
+                None => Err(UnknownSchedule(name.to_owned())),
+            },
+        }
+    }
 }
 
 /// The settings of a run.
@@ -42,16 +93,20 @@ pub struct Settings {
     pub record: bool,
     /// Whether to keep the list of events.
     pub trace: bool,
+    /// Whether to keep who asks the system for time, entropy or threads.
+    pub audit: bool,
     /// Decisions to take instead of drawing; past the list's end, the defaults.
     pub replay: Option<Vec<Decision>>,
     /// Moments from which on streams draw as another seed would.
     pub rekeys: Vec<Rekey>,
-    /// Whether a poll that never comes back ends the process, with the seed and the task named.
-    pub watched: bool,
+    /// How long one poll may last in real time: then the process ends, with the seed and the task named, as a thread
+    /// cannot be stopped from outside.
+    pub poll_time_limit: Option<Duration>,
 }
 
 impl Settings {
-    /// The settings of a plain run: uniform schedule, a day of virtual time, ten million polls without time passing.
+    /// The settings of a plain run: uniform schedule, a day of virtual time, ten million polls without time passing,
+    /// no look at the real clock.
     pub fn new(seed: Seed) -> Self {
         Self {
             seed,
@@ -61,9 +116,10 @@ impl Settings {
             poll_limit: 10_000_000,
             record: false,
             trace: false,
+            audit: false,
             replay: None,
             rekeys: Vec::new(),
-            watched: false,
+            poll_time_limit: None,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::sim::Sim;
 use crate::spawn::spawn_at;
 use crate::world::Place;
-use crate::{panics, watchdog};
+use crate::{audit, panics, purity, watchdog};
 
 /// Runs a scenario once, on this thread.
 ///
@@ -43,11 +43,16 @@ where
 {
     let caller = Location::caller();
     panics::install_hook();
-    if settings.watched {
+    if settings.poll_time_limit.is_some() {
         watchdog::start();
     }
     let seed = settings.seed.0;
+    let is_audited = settings.audit;
     let id = run::begin(settings);
+    purity::draw_keys();
+    if is_audited {
+        audit::begin();
+    }
     hosted(seed, || {
         run::with(id, |run| run.hosts.add(&"scenario".into()));
         match catch_unwind(AssertUnwindSafe(|| scenario(Sim { run: id }))) {
@@ -93,6 +98,8 @@ fn hosted<R>(seed: u64, run: impl FnOnce() -> R) -> R {
 
 fn outcome(id: RunId) -> Outcome {
     let panicked = panics::take_last();
+    let names = run::with(id, |run| run.hosts.names());
+    let audit = audit::end(|machine| names[machine as usize].clone());
     run::with(id, |run| {
         let failed = match run.tasks.take_main() {
             Some(Ok(output)) => {
@@ -116,6 +123,7 @@ fn outcome(id: RunId) -> Outcome {
             faults: run.plan.take(),
             decisions: run.decisions.take_recorded(),
             trace: run.take_trace(),
+            audit,
             impure: run.impure,
         }
     })

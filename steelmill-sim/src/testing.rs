@@ -4,15 +4,17 @@ use std::future::Future;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result};
 
-use crate::campaign::{failed_text, on_a_fresh_thread, test_command};
-use crate::settings::{Seed, Settings};
+use crate::campaign::{Campaign, environment};
+use crate::flags::Args;
+use crate::settings::Seed;
 use crate::sim::Sim;
-use crate::simulate::simulate;
 
-/// Runs one seed of a scenario on a fresh thread.
+/// Runs one seed of a scenario on a fresh thread. Of what the environment says to a [`Campaign`], all but the seeds
+/// holds here, too.
 ///
 /// # Panics
-/// When it fails, with the reason, the seed and the command that runs it again.
+/// When it fails, with the reason, the seed and the command that runs it again; when an environment variable has a wrong
+/// value.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,11 +33,9 @@ where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
-    let outcome =
-        on_a_fresh_thread(|| simulate(Settings { watched: true, ..Settings::new(seed) }, &scenario));
-    if !outcome.passed() {
-        panic!("{}\nrun it again with: {}", failed_text(&outcome), test_command(seed));
-    }
+    // The test says which seed it is, whatever the environment says to campaigns.
+    let said = Args { seed: None, seeds: None, first_seed: None, ..environment() };
+    Campaign::new(scenario).first_seed(seed).seeds(1).check_as(&said, false);
 }
 
 /// Tests one daemon: builds it with what `setup` provides in place of what it depends on, starts it, lets `talk` talk

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use crate::settings::Seed;
 
-/// How long one poll may last in real time.
-const LIMIT: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long one poll may last in real time, unless a test says otherwise.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What a run tells the watchdog.
 #[derive(Debug)]
 pub(crate) struct Watch {
     seed: Seed,
+    limit: Duration,
     polls: AtomicU64,
     /// The place of the task that is being polled.
     current: AtomicU64,
@@ -30,9 +31,10 @@ static WATCHED: Mutex<Vec<Weak<Watch>>> = Mutex::new(Vec::new());
 
 impl Watch {
     /// Has the watchdog look after a run.
-    pub(crate) fn begin(seed: Seed) -> Arc<Self> {
+    pub(crate) fn begin(seed: Seed, limit: Duration) -> Arc<Self> {
         let watch = Arc::new(Self {
             seed,
+            limit,
             polls: AtomicU64::new(0),
             current: AtomicU64::new(NONE),
             names: Mutex::new(Vec::new()),
@@ -95,7 +97,7 @@ fn look(seen: &mut Vec<Seen>) {
         match seen.iter_mut().find(|(known, ..)| known.ptr_eq(&weak)) {
             Some((_, before, stuck)) if *before == polls && task != NONE => {
                 *stuck += LOOK_EVERY;
-                if *stuck >= LIMIT {
+                if *stuck >= watch.limit {
                     give_up(&watch, task);
                 }
             }
@@ -111,9 +113,10 @@ fn give_up(watch: &Watch, task: u64) -> ! {
     // Not by `eprintln!`: a test harness would keep it for a test that never ends.
     let _ = writeln!(
         io::stderr(),
-        "seed {}: one poll of {name:?} has lasted for {LIMIT:?} of real time; a task has to reach an await. The \
+        "seed {}: one poll of {name:?} has lasted for {:?} of real time; a task has to reach an await. The \
          process ends here, as a thread cannot be stopped from outside.",
-        watch.seed
+        watch.seed,
+        watch.limit
     );
     std::process::exit(1);
 }

@@ -1,4 +1,5 @@
 //! A trace says what a run did, and whose doing it was.
+#![expect(clippy::disallowed_methods, reason = "runs get threads of their own")]
 
 use std::sync::Arc;
 use std::time::Duration;

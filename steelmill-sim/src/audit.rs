@@ -1,0 +1,209 @@
+//! Who asks the system for the time, for entropy or for a thread inside a run.
+//!
+//! The first two are answered from the virtual clock and the seed, so they repeat; an audit shows that they are asked,
+//! and by whom. It counts what a run's own code does: a scenario, its tasks and their destructors. What the sim itself
+//! needs of the system to set a run up is not in it; nor is the making of a `HashMap`, whose keys std draws once for a
+//! thread, which the sim has it do before a run begins.
+//!
+//! The stand-ins for the system's functions may be called where memory cannot be had, say by an allocator. So a use is
+//! noted without allocating, in a table that was made when the run began, and gets its names when the run has ended.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::hosts::SCENARIO;
+use crate::run;
+use crate::timers::Nanos;
+
+/// What was asked of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SystemCall {
+    /// The time since some moment, as by `Instant::now`. Answered from the virtual clock.
+    MonotonicClock,
+    /// The date, as by `SystemTime::now`. Answered from the virtual clock.
+    WallClock,
+    /// Random bytes, as by `rand::rng`. Answered from the seed.
+    Entropy,
+    /// A thread. It is started, and from then on the run may not repeat.
+    Thread,
+}
+
+impl fmt::Display for SystemCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SystemCall::MonotonicClock => "the monotonic clock",
+            SystemCall::WallClock => "the wall clock",
+            SystemCall::Entropy => "entropy",
+            SystemCall::Thread => "a thread",
+        })
+    }
+}
+
+/// One place in a program that asks the system for something inside a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SystemUse {
+    /// For what.
+    pub call: SystemCall,
+    /// Where: the innermost function that is neither the standard library's nor a dependency's.
+    pub place: String,
+    /// How often.
+    pub times: u64,
+    /// The machine that did it first.
+    pub machine: String,
+    /// When it did.
+    pub at: Duration,
+    /// How it got there, innermost first.
+    pub backtrace: String,
+}
+
+impl fmt::Display for SystemUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { call, place, times, machine, at, backtrace } = self;
+        let times = if *times == 1 { "once".to_owned() } else { format!("{times} times") };
+        write!(f, "{call}, {times}, first by {machine} at {:.9} s: {place}", at.as_secs_f64())?;
+        backtrace.lines().try_for_each(|line| write!(f, "\n    {line}"))
+    }
+}
+
+/// How many frames of a stack are looked at, and how many different stacks are told apart.
+const DEPTH: usize = 64;
+const STACKS: usize = 512;
+
+struct Audit {
+    stacks: Vec<Stack>,
+}
+
+/// A stack from which the system was asked.
+struct Stack {
+    call: SystemCall,
+    frames: [usize; DEPTH],
+    depth: usize,
+    times: u64,
+    machine: u32,
+    at: Nanos,
+}
+
+thread_local! {
+    /// Whether this thread's run is audited, and nothing is being noted at this moment.
+    static OPEN: Cell<bool> = const { Cell::new(false) };
+    static AUDIT: RefCell<Option<Audit>> = const { RefCell::new(None) };
+}
+
+/// A run of this thread is audited from here on.
+pub(crate) fn begin() {
+    AUDIT.set(Some(Audit { stacks: Vec::with_capacity(STACKS) }));
+    OPEN.set(true);
+}
+
+/// The system was asked for something on a thread that simulates.
+#[inline]
+pub(crate) fn note(call: SystemCall) {
+    if OPEN.get() {
+        // What is called from in here is nobody's use.
+        OPEN.set(false);
+        look(call);
+        OPEN.set(true);
+    }
+}
+
+#[cold]
+fn look(call: SystemCall) {
+    // Where the run's state is borrowed, or has no machine yet, it is the sim that asks.
+    let place = run::with_current(|run| {
+        (run.hosts.len() > 0).then(|| (run.now, run.tasks.current_machine().unwrap_or(SCENARIO)))
+    });
+    let Some((at, machine)) = place.flatten() else { return };
+    let (mut frames, mut depth) = ([0; DEPTH], 0);
+    backtrace::trace(|frame| {
+        frames[depth] = frame.ip() as usize;
+        depth += 1;
+        depth < DEPTH
+    });
+    AUDIT.with_borrow_mut(|audit| {
+        let Some(Audit { stacks }) = audit else { return };
+        let is_full = stacks.len() == STACKS;
+        match stacks.iter_mut().find(|stack| stack.call == call && stack.frames == frames) {
+            Some(stack) => stack.times += 1,
+            // Beyond what there is room for: a program that asks from so many places is known by the first of them.
+            None if is_full => {}
+            None => stacks.push(Stack { call, frames, depth, times: 1, machine, at }),
+        }
+    });
+}
+
+/// Ends the audit of this thread's run; every place that asked, in the order they first did.
+pub(crate) fn end(machine: impl Fn(u32) -> String) -> Vec<SystemUse> {
+    OPEN.set(false);
+    let Some(Audit { stacks }) = AUDIT.take() else { return Vec::new() };
+    let mut uses: Vec<SystemUse> = Vec::new();
+    for stack in stacks {
+        let (place, backtrace) = told(&named(&stack.frames[..stack.depth]));
+        let machine = machine(stack.machine);
+        let at = Duration::from_nanos(stack.at);
+        let used = SystemUse { call: stack.call, place, times: stack.times, machine, at, backtrace };
+        add(&mut uses, used);
+    }
+    uses
+}
+
+/// Adds a use to those of its place.
+pub(crate) fn add(uses: &mut Vec<SystemUse>, used: SystemUse) {
+    match uses.iter_mut().find(|known| known.call == used.call && known.place == used.place) {
+        Some(known) => known.times += used.times,
+        None => uses.push(used),
+    }
+}
+
+/// A function on a stack.
+struct Named {
+    function: String,
+    /// With the line; empty where it is not known.
+    file: String,
+}
+
+/// The functions of a stack, innermost first, those included that were inlined.
+fn named(frames: &[usize]) -> Vec<Named> {
+    let mut found = Vec::new();
+    for frame in frames {
+        // An address on a stack is the one to return to: behind the call. The outermost may be none.
+        backtrace::resolve(frame.saturating_sub(1) as *mut _, |symbol| {
+            let function = symbol.name().map_or_else(|| "?".to_owned(), |name| format!("{name:#}"));
+            let mut file = String::new();
+            if let Some(path) = symbol.filename() {
+                let _ = write!(file, "{}:{}", path.display(), symbol.lineno().unwrap_or(0));
+            }
+            found.push(Named { function, file });
+        });
+    }
+    found
+}
+
+/// The place that asked, and the way to it: from what the stand-ins were called by to what the executor polled.
+fn told(stack: &[Named]) -> (String, String) {
+    let is_in = |named: &Named, file: &str| {
+        let path = named.file.rsplit_once(':').map_or("", |(path, _)| path);
+        path.contains("steelmill-sim") && path.ends_with(file)
+    };
+    let is_ours = |named: &Named| {
+        is_in(named, "src/audit.rs")
+            || is_in(named, "src/purity.rs")
+            || named.function.starts_with("backtrace::")
+    };
+    let inner = stack.iter().rposition(is_ours).map_or(0, |last| last + 1);
+    // A task is polled by `spawn.rs`; a scenario that has not come to its first await, by `simulate.rs`.
+    let outer = stack.iter().rposition(|named| is_in(named, "src/spawn.rs"));
+    let outer = outer.or_else(|| stack.iter().position(|named| is_in(named, "src/simulate.rs")));
+    let stack = stack.get(inner..outer.unwrap_or(stack.len())).unwrap_or(stack);
+    let is_foreign = |named: &&Named| {
+        ["/rustc/", "/registry/src/", "/library/"].iter().any(|way| named.file.contains(way))
+    };
+    let place = stack.iter().find(|named| !is_foreign(named) && !named.file.is_empty()).or(stack.first());
+    let place = place.map_or_else(|| "?".to_owned(), |place| format!("{} at {}", place.function, place.file));
+    let lines: Vec<String> =
+        stack.iter().map(|named| format!("{}\n    at {}", named.function, named.file)).collect();
+    (place, lines.join("\n"))
+}

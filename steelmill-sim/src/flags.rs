@@ -1,0 +1,234 @@
+//! What can be said to a campaign from outside: by flags where it is a program, by the environment where it is a test.
+//!
+//! Each flag is an environment variable, too: `--time-limit 60` is `STEELMILL_TIME_LIMIT=60`, and a flag without a value
+//! is given by `1`.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{ArgAction, CommandFactory as _, Parser};
+
+use crate::campaign::Campaign;
+use crate::settings::{Schedule, Seed};
+use crate::verify::Verify;
+
+/// The flags of a campaign, for a program to flatten into its own.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[group(skip)] // a program's own flags may well be called Args, too
+#[non_exhaustive]
+pub struct Args {
+    /// How many seeds to run [default: 200]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: Option<u64>,
+
+    /// Run this one seed, and show its log
+    #[arg(long, value_name = "S", conflicts_with = "seeds")]
+    pub seed: Option<u64>,
+
+    /// The first of the seeds [default: 1]
+    #[arg(long, value_name = "S", conflicts_with = "seed")]
+    pub first_seed: Option<u64>,
+
+    /// On how many threads [default: as many as there are cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+
+    /// How many virtual seconds a seed may take [default: 3600]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub time_limit: Option<u64>,
+
+    /// Which of the ready tasks runs next: uniform (any), fifo (the oldest), or pct:D (by priorities that change D-1
+    /// times: finds bugs that need D rare orderings) [default: uniform]
+    #[arg(long, value_name = "HOW")]
+    pub schedule: Option<Schedule>,
+
+    /// Run each seed twice and compare: in this process, or with =process in another; where they differ the seed is
+    /// red, and the first event that does is shown
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "twice")]
+    pub verify: Option<Verify>,
+
+    /// Show which code asks the system for time, entropy or threads in a run, though the first two are simulated
+    #[arg(long)]
+    pub audit: bool,
+
+    /// After how many red seeds to stop [default: 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_failures: Option<u16>,
+
+    /// Print the summary as one line of JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a test has no use for.
+const PROGRAM_ONLY: [&str; 2] = ["json", "help"];
+
+/// To read the flags alone.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+struct Alone {
+    #[command(flatten)]
+    args: Args,
+}
+
+impl Args {
+    /// What the environment says.
+    ///
+    /// # Errors
+    /// When a variable has a value that its flag would not take; the text names it.
+    pub(crate) fn from_environment(value_of: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
+        let mut given = Vec::new();
+        for flag in Alone::command().get_arguments() {
+            let long = flag.get_long().unwrap_or_default();
+            let name = variable(long);
+            let value = value_of(&name).filter(|value| !value.is_empty());
+            let Some(value) = value.filter(|_| !PROGRAM_ONLY.contains(&long)) else { continue };
+            let text = match (flag.get_action(), value.to_str()) {
+                (ArgAction::SetTrue, Some("1" | "true")) => format!("--{long}"),
+                (ArgAction::SetTrue, Some("0" | "false")) => continue,
+                (ArgAction::SetTrue, _) => return Err(format!("{name}={value:?}: say 1 or 0")),
+                (_, Some(text)) => format!("--{long}={text}"),
+                (_, None) => return Err(format!("{name}={value:?} is not text")),
+            };
+            if let Err(error) = Alone::try_parse_from([&text]) {
+                let error = error.to_string();
+                let reason = error.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                return Err(format!("{name}={value:?}: {reason}"));
+            }
+            given.push((long.to_owned(), text));
+        }
+        // One seed was singled out: whatever else is set for all campaigns, it is that one that is meant.
+        if given.iter().any(|(long, _)| long == "seed") {
+            given.retain(|(long, _)| long != "seeds" && long != "first-seed");
+        }
+        let line = Alone::try_parse_from(given.into_iter().map(|(_, text)| text));
+        line.map(|line| line.args).map_err(|error| error.to_string())
+    }
+
+    /// The campaign as these flags want it; what they do not speak of stays.
+    pub(crate) fn apply<S>(&self, mut campaign: Campaign<S>) -> Campaign<S> {
+        let settings = &mut campaign.settings;
+        settings.schedule = self.schedule.unwrap_or(settings.schedule);
+        settings.time_limit = self.time_limit.map_or(settings.time_limit, Duration::from_secs);
+        settings.audit |= self.audit;
+        campaign.verify = self.verify.or(campaign.verify);
+        campaign.jobs = self.jobs.map(usize::from).or(campaign.jobs);
+        campaign.failures_max = self.max_failures.map_or(campaign.failures_max, usize::from);
+        campaign.first = self.first_seed.map_or(campaign.first, Seed);
+        campaign.seeds = self.seeds.unwrap_or(campaign.seeds);
+        if let Some(seed) = self.seed {
+            (campaign.first, campaign.seeds) = (Seed(seed), 1);
+        }
+        campaign
+    }
+
+    /// The flags that give a program's campaign the settings of this one.
+    pub(crate) fn of<S>(campaign: &Campaign<S>) -> Self {
+        let Campaign { settings, verify, .. } = campaign;
+        let seconds = settings.time_limit.as_secs_f64().ceil() as u64;
+        Self {
+            schedule: Some(settings.schedule).filter(|schedule| *schedule != Schedule::default()),
+            time_limit: Some(seconds).filter(|seconds| *seconds != TIME_LIMIT),
+            verify: *verify,
+            ..Self::default()
+        }
+    }
+
+    /// What has to be said again for one seed to be run in the same way: flags and their values.
+    fn said(&self) -> Vec<(&'static str, String)> {
+        let mut said = Vec::new();
+        said.extend(self.schedule.map(|schedule| ("schedule", schedule.to_string())));
+        said.extend(self.time_limit.map(|limit| ("time-limit", limit.to_string())));
+        said.extend(self.verify.map(|verify| ("verify", verify.to_string())));
+        said
+    }
+
+    /// `program --schedule=pct:3 --seed 7`
+    pub(crate) fn command_line(&self, program: &str, seed: Seed) -> String {
+        let flags = self.said().into_iter().map(|(flag, value)| format!(" --{flag}={value}"));
+        format!("{program}{} --seed {seed}", flags.collect::<String>())
+    }
+
+    /// `STEELMILL_SCHEDULE=pct:3 STEELMILL_SEED=7 `
+    pub(crate) fn variables(&self, seed: Option<Seed>) -> String {
+        let seed = seed.map(|seed| ("seed", seed.to_string()));
+        let all = self.said().into_iter().chain(seed);
+        all.map(|(flag, value)| format!("{}={value} ", variable(flag))).collect()
+    }
+}
+
+/// How many virtual seconds a seed of a program's campaign may take unless it is said.
+pub(crate) const TIME_LIMIT: u64 = 3600;
+
+/// The variable of a flag.
+fn variable(flag: &str) -> String {
+    format!("STEELMILL_{}", flag.replace('-', "_").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(set: &[(&str, &str)]) -> Result<Args, String> {
+        Args::from_environment(|name| {
+            set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        })
+    }
+
+    #[test]
+    fn every_flag_of_a_campaign_is_a_variable() {
+        let args = from(&[
+            ("STEELMILL_SEEDS", "7"),
+            ("STEELMILL_FIRST_SEED", "3"),
+            ("STEELMILL_JOBS", "2"),
+            ("STEELMILL_TIME_LIMIT", "60"),
+            ("STEELMILL_SCHEDULE", "pct:3"),
+            ("STEELMILL_VERIFY", "process"),
+            ("STEELMILL_AUDIT", "1"),
+            ("STEELMILL_MAX_FAILURES", "4"),
+            ("STEELMILL_JSON", "1"),
+        ]);
+        let args = args.expect("all are right");
+        assert_eq!((args.seeds, args.first_seed, args.jobs), (Some(7), Some(3), Some(2)));
+        assert_eq!((args.time_limit, args.max_failures), (Some(60), Some(4)));
+        assert_eq!((args.schedule, args.verify), (Some(Schedule::Pct { depth: 3 }), Some(Verify::Process)));
+        assert!(args.audit && !args.json);
+        assert_eq!(
+            args.variables(Some(Seed(9))),
+            "STEELMILL_SCHEDULE=pct:3 STEELMILL_TIME_LIMIT=60 STEELMILL_VERIFY=process STEELMILL_SEED=9 "
+        );
+        assert_eq!(
+            args.command_line("cargo xtask sim", Seed(9)),
+            "cargo xtask sim --schedule=pct:3 --time-limit=60 --verify=process --seed 9"
+        );
+    }
+
+    #[test]
+    fn one_seed_counts_more_than_how_many() {
+        let args =
+            from(&[("STEELMILL_SEED", "9"), ("STEELMILL_SEEDS", "100"), ("STEELMILL_FIRST_SEED", "3")]);
+        let args = args.expect("all are right");
+        assert_eq!((args.seed, args.seeds, args.first_seed), (Some(9), None, None));
+    }
+
+    #[test]
+    fn a_wrong_value_is_said_to_be_wrong() {
+        for (name, value, part) in [
+            ("STEELMILL_SEED", "seven", "invalid digit"),
+            ("STEELMILL_SEEDS", "0", "not in 1.."),
+            ("STEELMILL_SCHEDULE", "pct", "uniform, fifo, pct:D"),
+            ("STEELMILL_SCHEDULE", "pct:0", "1 to 100"),
+            ("STEELMILL_VERIFY", "1", "twice, process"),
+            ("STEELMILL_AUDIT", "yes", "1 or 0"),
+        ] {
+            let error = from(&[(name, value)]).expect_err("a wrong value");
+            assert!(error.starts_with(&format!("{name}={value:?}: ")) && error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_empty_is_not_set() {
+        let args = from(&[("STEELMILL_SEED", ""), ("STEELMILL_AUDIT", "0")]).expect("nothing is set");
+        assert!(args.seed.is_none() && !args.audit);
+    }
+}

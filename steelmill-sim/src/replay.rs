@@ -1,0 +1,82 @@
+//! What to type to run one test again: cargo says which package it is, the program's own name which target, and the
+//! harness which test.
+
+use std::path::Path;
+
+/// The command for the test this thread runs; `cargo` stands for `cargo test -p PACKAGE` where it is given.
+pub(crate) fn test_command(cargo: Option<&str>) -> String {
+    let program = std::env::current_exe().unwrap_or_default();
+    let package = std::env::var("CARGO_PKG_NAME").ok();
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let thread = std::thread::current();
+    let test = thread.name().filter(|name| *name != "main");
+    let place = match (cargo, &package) {
+        (Some(cargo), _) => cargo.to_owned(),
+        (None, Some(package)) => format!("cargo test -p {package}"),
+        // Nobody's cargo has started it.
+        (None, None) => {
+            let test = test.map(|test| format!(" {test} --exact")).unwrap_or_default();
+            return format!("{}{test}", program.display());
+        }
+    };
+    let target = crate_of(&program).and_then(|name| target(&name, package.as_deref(), Path::new(&folder)));
+    let target = target.map(|target| format!(" {target}")).unwrap_or_default();
+    let test = test.map(|test| format!(" {test} -- --exact")).unwrap_or_default();
+    format!("{place}{target}{test}")
+}
+
+/// The crate that cargo built a test's program from: it calls it `deps/NAME-` and sixteen digits.
+fn crate_of(program: &Path) -> Option<String> {
+    let name = program.file_stem()?.to_str()?;
+    let (name, hash) = name.rsplit_once('-')?;
+    (hash.len() == 16 && hash.bytes().all(|digit| digit.is_ascii_hexdigit())).then(|| name.to_owned())
+}
+
+/// The flag that picks a crate among those of its package, as far as the package's files tell.
+fn target(name: &str, package: Option<&str>, folder: &Path) -> Option<String> {
+    let as_crate = |name: &str| name.replace('-', "_");
+    if package.map(as_crate).as_deref() == Some(name) {
+        let has = |file| folder.join("src").join(file).is_file();
+        return match (has("lib.rs"), has("main.rs")) {
+            (true, false) => Some("--lib".to_owned()),
+            (false, true) => Some("--bins".to_owned()),
+            _ => None,
+        };
+    }
+    let mut entries = std::fs::read_dir(folder.join("tests")).ok()?.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let is_test = path.extension().is_some_and(|kind| kind == "rs") || path.join("main.rs").is_file();
+        is_test.then(|| path.file_stem()?.to_str().map(str::to_owned))?
+    });
+    entries.find(|test| as_crate(test) == name).map(|test| format!("--test {test}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_of_the_library_is_found_again() {
+        assert_eq!(
+            test_command(None),
+            "cargo test -p steelmill-sim --lib replay::tests::a_test_of_the_library_is_found_again -- --exact"
+        );
+    }
+
+    #[test]
+    fn a_target_is_found_by_its_file() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let target = |name| target(name, Some("steelmill-sim"), folder);
+        assert_eq!(target("determinism").as_deref(), Some("--test determinism"));
+        assert_eq!(target("history").as_deref(), Some("--test history"), "a folder");
+        assert_eq!(target("steelmill_sim").as_deref(), Some("--lib"));
+        assert_eq!(target("elsewhere"), None);
+    }
+
+    #[test]
+    fn a_program_of_cargos_tells_its_crate() {
+        let name = |path| crate_of(Path::new(path));
+        assert_eq!(name("/t/debug/deps/my_test-b572dd2af3f99ea5").as_deref(), Some("my_test"));
+        assert_eq!(name("/t/release/demo-app"), None);
+    }
+}

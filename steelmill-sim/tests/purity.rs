@@ -1,0 +1,277 @@
+//! What leaks the real world into a run, planted on purpose: each leak repeats with the seed, or is reported.
+#![expect(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these are the leaks"
+)]
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures::FutureExt as _;
+use rand::RngExt as _;
+use steelmill_core::Result;
+use steelmill_sim::{Campaign, Cause, Difference, Seed, Sim, Summary, SystemCall, SystemUse, Verify};
+
+/// Lets a number decide what happens next, so that it shows in the digest.
+async fn let_decide(sim: Sim, number: u64) {
+    sim.clock().sleep(Duration::from_nanos(number % 1_000_000)).await;
+}
+
+fn run(
+    verify: Verify,
+    scenario: impl AsyncFn(Sim) -> Result + Copy + Send + Sync + 'static,
+    is_audited: bool,
+) -> Summary {
+    let campaign = Campaign::new(move |sim| async move { scenario(sim).await });
+    let campaign = campaign.seeds(3).jobs(2).verify(verify);
+    if is_audited { campaign.audit().run() } else { campaign.run() }
+}
+
+/// Repeats in one process and from process to process; gives what the audit has to say.
+fn repeats(scenario: impl AsyncFn(Sim) -> Result + Copy + Send + Sync + 'static) -> Vec<SystemUse> {
+    let summary = run(Verify::Twice, scenario, false);
+    assert!(summary.passed(), "{}", summary.failed[0].failure.as_ref().expect("it failed"));
+    assert_eq!(summary.audit, []);
+    let summary = run(Verify::Process, scenario, true);
+    assert!(summary.passed(), "{}", summary.failed[0].failure.as_ref().expect("it failed"));
+    assert_eq!(summary.impure, 0);
+    summary.audit
+}
+
+fn differs(
+    verify: Verify,
+    scenario: impl AsyncFn(Sim) -> Result + Copy + Send + Sync + 'static,
+) -> Box<Difference> {
+    let campaign = Campaign::new(move |sim| async move { scenario(sim).await });
+    let mut summary = campaign.seeds(1).verify(verify).run();
+    match summary.failed.pop().and_then(|failed| failed.failure).map(|failure| failure.cause) {
+        Some(Cause::NotRepeatable(difference)) => difference,
+        other => panic!("it should not repeat, but: {other:?}"),
+    }
+}
+
+/// One use, of this file, by the scenario: twice in each of three seeds.
+fn is_told(audit: &[SystemUse], call: SystemCall, function: &str) {
+    let [used] = audit else { panic!("one place asks, not: {audit:#?}") };
+    assert_eq!((used.call, used.times, used.machine.as_str()), (call, 6, "scenario"), "{used}");
+    assert!(used.place.contains("tests/purity.rs:") && used.backtrace.contains(function), "{used}");
+    assert!(!used.backtrace.contains("steelmill_sim::"), "what lies around it is the sim's: {used}");
+}
+
+#[test]
+fn a_randomly_keyed_map_repeats() {
+    let audit = repeats(async |sim| {
+        let map: HashMap<u64, u64> = (0..100).map(|n| (n, n)).collect();
+        for key in map.into_keys() {
+            let_decide(sim, key).await;
+        }
+        Ok(())
+    });
+    assert_eq!(audit, [], "its keys were drawn before the run");
+}
+
+#[test]
+fn the_monotonic_clock_repeats_and_is_told_of() {
+    let audit = repeats(async |sim| {
+        for _ in 0..2 {
+            let begun = Instant::now();
+            let_decide(sim, 17).await;
+            assert_eq!(begun + Duration::from_nanos(17), sim.clock().now());
+        }
+        Ok(())
+    });
+    is_told(&audit, SystemCall::MonotonicClock, "the_monotonic_clock_repeats_and_is_told_of");
+}
+
+#[test]
+fn the_wall_clock_repeats_and_is_told_of() {
+    let audit = repeats(async |sim| {
+        for _ in 0..2 {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+            let_decide(sim, now.as_nanos() as u64).await;
+        }
+        Ok(())
+    });
+    is_told(&audit, SystemCall::WallClock, "the_wall_clock_repeats_and_is_told_of");
+}
+
+#[test]
+fn getrandom_2_repeats_and_is_told_of() {
+    let audit = repeats(async |sim| {
+        for _ in 0..2 {
+            let mut bytes = [0; 8];
+            getrandom02::getrandom(&mut bytes).expect("there is entropy");
+            let_decide(sim, u64::from_le_bytes(bytes)).await;
+        }
+        Ok(())
+    });
+    is_told(&audit, SystemCall::Entropy, "getrandom_2_repeats_and_is_told_of");
+}
+
+#[test]
+fn getrandom_3_repeats_and_is_told_of() {
+    let audit = repeats(async |sim| {
+        for _ in 0..2 {
+            let mut bytes = [0; 8];
+            getrandom03::fill(&mut bytes).map_err(std::io::Error::other)?;
+            let_decide(sim, u64::from_le_bytes(bytes)).await;
+        }
+        Ok(())
+    });
+    is_told(&audit, SystemCall::Entropy, "getrandom_3_repeats_and_is_told_of");
+}
+
+#[test]
+fn getrandom_4_repeats_and_is_told_of() {
+    let audit = repeats(async |sim| {
+        for _ in 0..2 {
+            let_decide(sim, getrandom04::u64().map_err(std::io::Error::other)?).await;
+        }
+        Ok(())
+    });
+    is_told(&audit, SystemCall::Entropy, "getrandom_4_repeats_and_is_told_of");
+}
+
+#[test]
+fn the_generator_of_a_thread_repeats_and_is_told_of() {
+    let audit = repeats(async |sim| {
+        for _ in 0..10 {
+            let_decide(sim, rand::rng().random()).await;
+        }
+        Ok(())
+    });
+    let [used] = audit.as_slice() else { panic!("one place asks, not: {audit:#?}") };
+    assert_eq!((used.call, used.times), (SystemCall::Entropy, 3), "once for each thread: {used}");
+    assert!(used.place.contains("tests/purity.rs:"), "{used}");
+}
+
+#[test]
+fn tokios_select_repeats() {
+    let audit = repeats(async |sim| {
+        for _ in 0..50 {
+            let chosen = tokio::select! { () = async {} => 1, () = async {} => 2, () = async {} => 3 };
+            let_decide(sim, chosen).await;
+        }
+        Ok(())
+    });
+    assert_eq!(audit, []);
+}
+
+/// Its generator is seeded by how many threads of the process have used one.
+#[test]
+fn the_select_of_futures_is_found_by_running_twice() {
+    let difference = differs(Verify::Twice, async |sim| {
+        for _ in 0..50 {
+            let chosen = futures::select! {
+                () = async {}.fuse() => 1,
+                () = async {}.fuse() => 2,
+                () = async {}.fuse() => 3,
+            };
+            let_decide(sim, chosen).await;
+        }
+        Ok(())
+    });
+    let what = |side: &steelmill_sim::Side| side.event.as_ref().map(|event| event.what.clone());
+    assert!(what(&difference.first).expect("an event").starts_with("time passes"), "{difference}");
+    assert_ne!(what(&difference.first), what(&difference.second));
+}
+
+#[test]
+fn a_thread_is_told_of_and_marks_the_run() {
+    let campaign = Campaign::new(|sim: Sim| async move {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || send.send(7));
+        while receive.is_empty() {
+            std::thread::yield_now();
+        }
+        anyhow::ensure!(thread.join().expect("it sends").is_ok());
+        let_decide(sim, receive.await?).await;
+        Ok(())
+    });
+    let summary = campaign.seeds(1).audit().run();
+    assert!(summary.passed() && summary.impure == 1, "{summary}");
+    assert!(summary.to_string().contains("may not repeat"), "{summary}");
+    let [used] = summary.audit.as_slice() else { panic!("one thread, not: {:#?}", summary.audit) };
+    assert_eq!((used.call, used.times), (SystemCall::Thread, 1));
+    assert!(used.place.contains("tests/purity.rs:"), "{used}");
+}
+
+#[test]
+fn a_static_counter_is_found_by_running_twice() {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let difference = differs(Verify::Twice, async |sim| {
+        for _ in 0..5 {
+            sim.clock().sleep(Duration::from_millis(1)).await;
+        }
+        let machine = sim.client("m");
+        let clock = machine.clock();
+        let counted = machine.spawn("counts", async move {
+            clock.sleep(Duration::from_nanos(COUNTER.fetch_add(1, Ordering::Relaxed))).await;
+        });
+        counted.await?;
+        Ok(())
+    });
+    let text = difference.to_string();
+    for part in
+        ["two runs of this seed differ", "after ", "m: \"counts\" #1: poll", "the first run:", "both passed"]
+    {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+    assert!(difference.before.last().expect("much is shared").at == Duration::from_millis(5), "{text}");
+}
+
+#[test]
+fn an_address_is_found_by_running_in_another_process() {
+    let difference = differs(Verify::Process, async |sim| {
+        let on_the_heap = Box::new(7);
+        let_decide(sim, (&raw const *on_the_heap).addr() as u64 / 16).await;
+        Ok(())
+    });
+    let text = difference.to_string();
+    assert!(text.contains("the second run, in another process:"), "{text}");
+    assert_ne!(difference.first.event, difference.second.event, "{text}");
+}
+
+/// Equal events, unequal ends.
+#[test]
+fn what_only_shows_in_the_failure_is_found_too() {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let difference = differs(Verify::Twice, async |_| {
+        anyhow::ensure!(COUNTER.fetch_add(1, Ordering::Relaxed) == 0, "not the first");
+        Ok(())
+    });
+    assert_eq!((difference.first.digest, &difference.first.event), (difference.second.digest, &None));
+    assert!(difference.to_string().contains("not in what happened, only in how they end"), "{difference}");
+}
+
+#[test]
+fn a_seed_that_fails_in_the_same_way_each_time_repeats() {
+    let scenario = async |sim| {
+        let_decide(sim, 5).await;
+        anyhow::bail!("always")
+    };
+    let summary = run(Verify::Process, scenario, false);
+    let failure = summary.failed[0].failure.as_ref().expect("it failed");
+    assert!(matches!(&failure.cause, Cause::Error(error) if error.to_string() == "always"), "{failure}");
+}
+
+/// A test may have several campaigns; the other process must find the one that is meant.
+#[test]
+fn each_campaign_of_a_test_is_verified() {
+    for latency in [1, 2, 3] {
+        let summary = Campaign::new(move |sim: Sim| async move {
+            sim.clock().sleep(Duration::from_secs(latency)).await;
+            Ok(())
+        })
+        .seeds(1)
+        .first_seed(Seed(latency))
+        .verify(Verify::Process)
+        .run();
+        assert!(summary.passed(), "{:?}", summary.failed);
+        assert_eq!(summary.simulated, Duration::from_secs(latency));
+    }
+}
