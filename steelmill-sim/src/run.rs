@@ -272,21 +272,20 @@ impl Run {
 
     /// Wakes everyone who waits at a place.
     #[inline]
-    pub(crate) fn wake_all(&mut self, (first, others): (Option<Waiter>, Vec<Waiter>)) {
-        if let Some(first) = first {
-            self.wake(first);
-        }
-        for other in others {
-            self.wake(other);
+    pub(crate) fn wake_all(&mut self, waiters: Waiters) {
+        match waiters {
+            Waiters::None => {}
+            Waiters::One(waiter) => self.wake(waiter),
+            Waiters::Several(all) => all.into_iter().for_each(|waiter| self.wake(waiter)),
         }
     }
 
     /// Drops everyone who waits at a place.
-    pub(crate) fn discard_all(&mut self, mut waiters: Waiters) {
-        let (first, others) = waiters.take();
-        self.discard(first);
-        for other in others {
-            self.discard(Some(other));
+    pub(crate) fn discard_all(&mut self, waiters: Waiters) {
+        match waiters {
+            Waiters::None => {}
+            Waiters::One(waiter) => self.discard(Some(waiter)),
+            Waiters::Several(all) => all.into_iter().for_each(|waiter| self.discard(Some(waiter))),
         }
     }
 

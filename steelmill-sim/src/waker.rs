@@ -120,27 +120,45 @@ impl Waiter {
 
 /// Who waits at a place, in the order they came: nearly always one task, sometimes several.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters {
-    first: Option<Waiter>,
-    others: Vec<Waiter>,
+pub(crate) enum Waiters {
+    #[default]
+    None,
+    One(Waiter),
+    Several(Vec<Waiter>),
 }
 
 impl Waiters {
     /// Adds a waiter, once. What was not needed comes back to be dropped elsewhere.
     #[inline]
     pub(crate) fn add(&mut self, waiter: Waiter) -> Option<Waiter> {
-        match &self.first {
-            None => self.first = Some(waiter),
-            Some(first) if first.same(&waiter) => return Some(waiter),
-            Some(_) if self.others.iter().any(|other| other.same(&waiter)) => return Some(waiter),
-            Some(_) => self.others.push(waiter),
+        match self {
+            Waiters::None => *self = Waiters::One(waiter),
+            Waiters::One(only) if only.same(&waiter) => return Some(waiter),
+            _ => return self.add_another(waiter),
         }
         None
     }
 
-    /// Takes the one that came first, and the others, which are nearly always none.
+    #[cold]
+    fn add_another(&mut self, waiter: Waiter) -> Option<Waiter> {
+        let mut all = match self.take() {
+            Waiters::None => Vec::new(),
+            Waiters::One(only) => vec![only],
+            Waiters::Several(all) => all,
+        };
+        let mut unneeded = None;
+        if all.iter().any(|other| other.same(&waiter)) {
+            unneeded = Some(waiter);
+        } else {
+            all.push(waiter);
+        }
+        *self = Waiters::Several(all);
+        unneeded
+    }
+
+    /// Takes all of them.
     #[inline]
-    pub(crate) fn take(&mut self) -> (Option<Waiter>, Vec<Waiter>) {
-        (self.first.take(), std::mem::take(&mut self.others))
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::take(self)
     }
 }
