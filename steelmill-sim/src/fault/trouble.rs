@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use futures::StreamExt as _;
+use futures::future::{self, Either};
 use futures::stream::FuturesUnordered;
 use steelmill_core::Result;
 
@@ -109,10 +110,9 @@ impl<'a> Trouble<'a> {
 
 /// The first to be done; `None` when that is the second.
 async fn select<T>(first: impl Future<Output = T>, second: impl Future<Output = ()>) -> Option<T> {
-    tokio::select! {
-        biased;
-        first = first => Some(first),
-        () = second => None,
+    match future::select(pin!(first), pin!(second)).await {
+        Either::Left((first, _)) => Some(first),
+        Either::Right(_) => None,
     }
 }
 
