@@ -188,7 +188,12 @@ mod tests {
 
     #[test]
     fn no_client_is_told_anything_wrong() {
-        Campaign::new(|sim| scenario(sim, false)).name("demo cluster").seeds(20).check();
+        Campaign::new(|sim| scenario(sim, false))
+            .name("demo cluster")
+            .seeds(20)
+            .program("cargo xtask sim")
+            .test_command("cargo test -p demo-app --no-default-features --features sim")
+            .check();
     }
 
     #[test]

@@ -1,0 +1,219 @@
+//! A campaign as people meet it: in a test that the environment speaks to, and as a program.
+//!
+//! Most of these run this very program again, for one test that is not one on its own: without the variable that asks for
+//! it, it does nothing.
+#![cfg(unix)]
+#![expect(clippy::disallowed_methods, reason = "the programs that are watched run in real time")]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::Duration;
+
+use steelmill_sim::{Campaign, Seed, Sim, check, cli};
+
+/// Says which of the programs below is meant.
+const ASKED: &str = "STEELMILL_TEST_PROGRAM";
+
+fn is_asked_for(program: &str) -> bool {
+    std::env::var(ASKED).is_ok_and(|asked| asked == program)
+}
+
+/// This program, for one of its tests.
+fn command(program: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("a test has a program"));
+    command.args([program, "--exact", "--nocapture"]).env(ASKED, program).stdin(Stdio::null());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STEELMILL_") && name != ASKED) {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied());
+    command
+}
+
+fn run(program: &str, variables: &[(&str, &str)]) -> Output {
+    command(program, variables).output().expect("it runs")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], b"\n", &output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn program_that_says_what_it_runs() {
+    if is_asked_for("program_that_says_what_it_runs") {
+        Campaign::new(|sim: Sim| async move {
+            eprintln!("seed {}", sim.seed());
+            tokio::task::yield_now().await;
+            anyhow::ensure!(sim.seed() != Seed(13), "unlucky");
+            Ok(())
+        })
+        .first_seed(Seed(10))
+        .seeds(3)
+        .program("cargo xtask sim")
+        .check();
+    }
+}
+
+#[test]
+fn the_environment_chooses_the_seeds() {
+    let seeds = |variables: &[(&str, &str)]| {
+        let output = run("program_that_says_what_it_runs", variables);
+        let text = text(&output);
+        let seeds = text.lines().filter_map(|line| line.strip_prefix("seed ")?.parse().ok());
+        let mut seeds: Vec<u64> = seeds.collect();
+        seeds.sort_unstable();
+        seeds
+    };
+    assert_eq!(seeds(&[]), [10, 11, 12]);
+    assert_eq!(seeds(&[("STEELMILL_SEED", "99")]), [99]);
+    assert_eq!(seeds(&[("STEELMILL_SEEDS", "2")]), [10, 11]);
+    assert_eq!(seeds(&[("STEELMILL_FIRST_SEED", "20"), ("STEELMILL_JOBS", "1")]), [20, 21, 22]);
+    assert_eq!(seeds(&[("STEELMILL_SEEDS", "2"), ("STEELMILL_VERIFY", "twice")]), [10, 10, 11, 11]);
+}
+
+#[test]
+fn a_wrong_value_in_the_environment_is_an_error() {
+    let output = run("program_that_says_what_it_runs", &[("STEELMILL_SCHEDULE", "fair")]);
+    let text = text(&output);
+    assert!(!output.status.success(), "{text}");
+    assert!(
+        text.contains("STEELMILL_SCHEDULE=\"fair\": ") && text.contains("uniform, fifo, pct:D"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_red_seed_says_how_to_run_it_again_as_a_test_and_as_a_program() {
+    let variables =
+        [("STEELMILL_SEEDS", "10"), ("STEELMILL_SCHEDULE", "pct:2"), ("STEELMILL_TIME_LIMIT", "60")];
+    let output = run("program_that_says_what_it_runs", &variables);
+    let text = text(&output);
+    let test = "STEELMILL_SCHEDULE=pct:2 STEELMILL_TIME_LIMIT=60 STEELMILL_SEED=13 cargo test -p steelmill-sim \
+                --test campaign program_that_says_what_it_runs -- --exact";
+    for line in [
+        "seed 13 failed at 0.000000000 s: unlucky",
+        &format!("run it again with: {test}"),
+        "               or: cargo xtask sim --schedule=pct:2 --time-limit=60 --seed 13",
+    ] {
+        assert!(
+            text.lines().any(|said| said.trim_end() == line || said.ends_with(line)),
+            "{line:?} in: {text}"
+        );
+    }
+}
+
+#[test]
+fn program_that_checks_one_seed() {
+    if is_asked_for("program_that_checks_one_seed") {
+        check(Seed(5), |sim| async move {
+            eprintln!("seed {}", sim.seed());
+            anyhow::bail!("always")
+        });
+    }
+}
+
+#[test]
+fn a_test_of_one_seed_keeps_it() {
+    let output =
+        run("program_that_checks_one_seed", &[("STEELMILL_SEED", "99"), ("STEELMILL_SCHEDULE", "fifo")]);
+    let text = text(&output);
+    assert!(text.contains("seed 5 failed") && !text.contains("seed 99"), "{text}");
+    let again =
+        "STEELMILL_SCHEDULE=fifo cargo test -p steelmill-sim --test campaign program_that_checks_one_seed";
+    assert!(text.contains(&format!("run it again with: {again} -- --exact")), "{text}");
+}
+
+#[test]
+fn program_that_never_reaches_an_await() {
+    if is_asked_for("program_that_never_reaches_an_await") {
+        Campaign::new(|sim: Sim| async move {
+            let machine = sim.client("m");
+            machine.spawn("busy", async { std::thread::sleep(Duration::from_secs(60)) }).await?;
+            Ok(())
+        })
+        .first_seed(Seed(42))
+        .seeds(1)
+        .poll_time_limit(Duration::from_millis(500))
+        .check();
+    }
+}
+
+#[test]
+fn a_poll_that_never_ends_ends_the_process_and_says_whose_it_was() {
+    let output = run("program_that_never_reaches_an_await", &[]);
+    let text = text(&output);
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("seed 42: one poll of \"m: busy\" has lasted for 500ms of real time"), "{text}");
+}
+
+/// Runs seeds, 20 ms of real time each; the sixth is red, and so are all behind it.
+fn program(args: &[&str], failing: bool) -> ExitCode {
+    let args = <Flags as clap::Parser>::parse_from([&["program"], args].concat()).args;
+    cli::main(&args, "slow", "the program", move |sim| async move {
+        std::thread::sleep(Duration::from_millis(20));
+        anyhow::ensure!(!failing || sim.seed() < Seed(6), "too far");
+        Ok(())
+    })
+}
+
+#[derive(clap::Parser)]
+struct Flags {
+    #[command(flatten)]
+    args: cli::Args,
+}
+
+#[test]
+fn program_with_many_slow_seeds() {
+    if is_asked_for("program_with_many_slow_seeds") {
+        eprintln!("begun");
+        let code = program(&["--seeds", "100000"], false);
+        eprintln!("ended with {code:?}, is interrupted: {}", code == ExitCode::from(130));
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_campaign_with_its_summary() {
+    let mut command = command("program_with_many_slow_seeds", &[]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut errors = BufReader::new(child.stderr.take().expect("it was piped"));
+    let mut line = String::new();
+    while !line.contains("begun") {
+        line.clear();
+        assert_ne!(errors.read_line(&mut line).expect("text"), 0, "it has ended");
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("there is a kill").success());
+    let (mut said, mut summary) = (String::new(), String::new());
+    errors.read_to_string(&mut said).expect("text");
+    child.stdout.take().expect("it was piped").read_to_string(&mut summary).expect("text");
+    assert!(child.wait().expect("it ends").success());
+    assert!(said.contains("is interrupted: true"), "{said}");
+    assert!(
+        summary.contains("stopped early: ") && summary.contains(" of 100000 seeds did not run"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn no_more_red_seeds_are_told_than_were_asked_for() {
+    for max in [1, 3] {
+        let summary = Campaign::new(|_| async { anyhow::bail!("red") }).jobs(8).failures_max(max).run();
+        assert_eq!((summary.failed.len(), summary.seeds), (max, max as u64));
+    }
+}
+
+#[test]
+fn program_that_fails_many_seeds() {
+    if is_asked_for("program_that_fails_many_seeds") {
+        program(&["--seeds", "50", "--max-failures", "2", "--schedule", "pct:3", "--verify"], true);
+    }
+}
+
+#[test]
+fn a_program_repeats_its_flags_with_each_red_seed() {
+    let output = run("program_that_fails_many_seeds", &[]);
+    let text = text(&output);
+    let again =
+        text.lines().filter(|line| line.starts_with("the program --schedule=pct:3 --verify=twice --seed "));
+    assert_eq!(again.count(), 2, "{text}");
+}
