@@ -243,6 +243,8 @@ where
         };
         let (report, outcomes) = mpsc::channel();
         let mut summary = Summary::new(&self.name, self.seeds);
+        summary.verify = self.verify;
+        summary.audit = self.settings.audit.then(Vec::new);
         std::thread::scope(|scope| {
             for _ in 0..jobs {
                 let (report, queue, verify) = (report.clone(), &queue, verify.as_ref());
@@ -365,8 +367,10 @@ pub struct Summary {
     pub digest: u64,
     /// Seeds that something from outside reached, or that started a thread.
     pub impure: u64,
-    /// Which code asked the system for time, entropy or threads, over all seeds, when an audit was asked for.
-    pub audit: Vec<SystemUse>,
+    /// How it was made sure that the seeds repeat, if it was.
+    pub verify: Option<Verify>,
+    /// Which code asked the system for time, entropy or threads, over all seeds; `None` without an audit.
+    pub audit: Option<Vec<SystemUse>>,
     /// How long it took.
     pub wall: Duration,
 }
@@ -393,7 +397,8 @@ impl Summary {
             counts: BTreeMap::new(),
             digest: 0,
             impure: 0,
-            audit: Vec::new(),
+            verify: None,
+            audit: None,
             wall: Duration::ZERO,
         }
     }
@@ -404,7 +409,9 @@ impl Summary {
         self.polls += outcome.polls;
         self.events += outcome.events;
         self.impure += u64::from(outcome.impure);
-        outcome.audit.iter().for_each(|used| audit::add(&mut self.audit, used.clone()));
+        if let Some(audit) = &mut self.audit {
+            outcome.audit.iter().for_each(|used| audit::add(audit, used.clone()));
+        }
         self.digest =
             self.digest.wrapping_add((outcome.digest ^ outcome.seed.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for (what, n) in &outcome.counts {
@@ -422,12 +429,15 @@ impl Summary {
         self.failed.is_empty()
     }
 
-    /// What an audit found, if one was asked for and found something.
+    /// What an audit found, if one was asked for.
     pub fn audit_text(&self) -> Option<String> {
-        let places = self.audit.len();
-        let mut text = format!("audit: {places} place(s) ask the system for something inside a run");
-        self.audit.iter().for_each(|used| text.push_str(&format!("\n  {used}")));
-        (places > 0).then_some(text)
+        let audit = self.audit.as_ref()?;
+        let mut text = match audit.len() {
+            0 => "audit: nothing asks the system for time, entropy or a thread inside a run".to_owned(),
+            places => format!("audit: {places} place(s) ask the system for something inside a run"),
+        };
+        audit.iter().for_each(|used| text.push_str(&format!("\n  {used}")));
+        Some(text)
     }
 
     /// How many seeds a minute ran.
@@ -461,6 +471,13 @@ impl fmt::Display for Summary {
             writeln!(f, "  {total} {what} (at least {least} in a seed)")?;
         }
         write!(f, "  digest {:016x}", self.digest)?;
+        match self.verify {
+            Some(Verify::Twice) => f.write_str(", each seed verified by a second run")?,
+            Some(Verify::Process) => {
+                f.write_str(", each seed verified by a second run in another process")?
+            }
+            None => {}
+        }
         if !is_pure() {
             write!(f, ", purity: off (the system's clock and entropy are not simulated on this platform)")?;
         }

@@ -309,7 +309,8 @@ impl Run {
         self.tasks.of_machines.enter(machine, index);
         self.tasks.ready.push(index);
         if let Some(watch) = &self.watch {
-            watch.spawned(index as usize, &self.hosts[machine].name, name);
+            let daemon = owner.and_then(|owner| owner.daemon());
+            watch.spawned(index as usize, &self.hosts[machine].name, daemon, name);
         }
         let key = self.tasks.key(index);
         self.spawned(key, || TaskInfo { name, machine, owner: owner.cloned(), spawned_at });

@@ -176,7 +176,7 @@ fn difference(first: &Outcome, trace: &Trace, second: &Second<'_>) -> Result<Opt
             compare(Verify::Twice, told, trace, Told::of(&second), Box::new(other.lines().map(Ok)))
         }
         Second::Elsewhere(elsewhere) => {
-            let (second, file) = elsewhere.run(first.seed)?;
+            let (second, file) = elsewhere.run(first.seed, first.digest)?;
             let lines = file.lines()?.skip(1).map(|line| Ok(serde_json::from_str(&line?)?));
             compare(Verify::Process, told, trace, second, Box::new(lines))
         }
@@ -198,6 +198,9 @@ fn compare(
     let mut shared = 0;
     let (mut ours, mut theirs) = (trace.lines(), lines);
     let (event, other) = loop {
+        if first.digest == second.digest {
+            break (None, None); // so are the events
+        }
         match (ours.next(), theirs.next().transpose()?) {
             (Some(event), Some(other)) if event == other => {
                 shared += 1;
@@ -215,7 +218,8 @@ fn compare(
 
 // Another process.
 
-/// In the environment of the other process: which campaign of its thread, which seed, and the file to write.
+/// In the environment of the other process: which campaign of its thread, which seed, what digest the first run of it
+/// had, and the file to write.
 const ASKED: &str = "STEELMILL_SECOND_RUN";
 
 /// How to come to the same campaign in another process.
@@ -231,6 +235,7 @@ pub(crate) struct Elsewhere {
 pub(crate) struct Asked {
     campaign: u64,
     pub(crate) seed: Seed,
+    digest: u64,
     file: PathBuf,
 }
 
@@ -258,13 +263,13 @@ impl Elsewhere {
         Ok(Self { program, args, campaign })
     }
 
-    /// Runs a seed there; what came of it, and a file with its events.
-    fn run(&self, seed: Seed) -> Result<(Told, Lent)> {
+    /// Runs a seed there; what came of it, and a file with its events if its digest is another.
+    fn run(&self, seed: Seed, digest: u64) -> Result<(Told, Lent)> {
         static FILES: AtomicU64 = AtomicU64::new(0);
         let number = FILES.fetch_add(1, Ordering::Relaxed);
         let name = format!("steelmill-{}-{number}.trace", std::process::id());
         let file = Lent(std::env::temp_dir().join(name));
-        let mut asked = OsString::from(format!("{} {seed} ", self.campaign));
+        let mut asked = OsString::from(format!("{} {seed} {digest} ", self.campaign));
         asked.push(&file.0);
         let output = Command::new(&self.program)
             .args(&self.args)
@@ -290,9 +295,10 @@ impl Asked {
     }
 
     fn parse(asked: &str) -> Option<Self> {
-        let mut parts = asked.splitn(3, ' ');
-        let (campaign, seed, file) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(Self { campaign: campaign.parse().ok()?, seed: Seed(seed.parse().ok()?), file: file.into() })
+        let mut parts = asked.splitn(4, ' ');
+        let mut number = || parts.next()?.parse().ok();
+        let (campaign, seed, digest) = (number()?, Seed(number()?), number()?);
+        Some(Self { campaign, seed, digest, file: parts.next()?.into() })
     }
 
     pub(crate) fn is_for(&self, campaign: u64) -> bool {
@@ -315,7 +321,8 @@ impl Asked {
     fn write(&self, outcome: &Outcome) -> io::Result<()> {
         let mut file = BufWriter::new(File::create(&self.file)?);
         writeln!(file, "{}", serde_json::to_string(&Told::of(outcome))?)?;
-        for line in outcome.trace.iter().flat_map(Trace::lines) {
+        let trace = outcome.trace.iter().filter(|_| outcome.digest != self.digest);
+        for line in trace.flat_map(Trace::lines) {
             writeln!(file, "{}", serde_json::to_string(&line)?)?;
         }
         file.flush()
@@ -344,10 +351,10 @@ mod tests {
 
     #[test]
     fn what_another_process_is_asked_for_may_have_spaces_in_its_path() {
-        let asked = Asked::parse("2 18446744073709551615 /tmp/a b/c.trace").expect("three parts");
+        let asked = Asked::parse("2 18446744073709551615 7 /tmp/a b/c.trace").expect("four parts");
         assert!(asked.is_for(2) && !asked.is_for(0));
         assert_eq!((asked.seed, asked.file), (Seed(u64::MAX), "/tmp/a b/c.trace".into()));
-        assert_eq!(Asked::parse("2 3"), None);
+        assert_eq!(Asked::parse("2 3 4"), None);
     }
 
     #[test]
@@ -357,7 +364,7 @@ mod tests {
             args: ["-c", "echo busy >&2; exit 3"].map(OsString::from).into(),
             campaign: 0,
         };
-        let error = elsewhere.run(Seed(1)).err().expect("the shell knows nothing of seeds").to_string();
+        let error = elsewhere.run(Seed(1), 0).err().expect("the shell knows nothing of seeds").to_string();
         assert!(error.contains("without an answer") && error.contains("busy"), "{error}");
     }
 }

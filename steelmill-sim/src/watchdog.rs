@@ -55,16 +55,18 @@ impl Watch {
         self.current.store(NONE, Ordering::Relaxed);
     }
 
-    pub(crate) fn spawned(&self, task: usize, machine: &str, name: &str) {
+    pub(crate) fn spawned(&self, task: usize, machine: &str, daemon: Option<&str>, name: &str) {
         let mut names = self.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if names.len() <= task {
             names.resize(task + 1, String::new());
         }
         let text = &mut names[task];
         text.clear();
-        for part in [machine, ": ", name] {
-            text.push_str(part);
+        for owner in [Some(machine), daemon].into_iter().flatten() {
+            text.push_str(owner);
+            text.push_str(": ");
         }
+        text.push_str(name);
     }
 }
 

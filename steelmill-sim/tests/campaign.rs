@@ -7,8 +7,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use steelmill_core::{Daemon, Factory, Result, Scope};
 use steelmill_sim::{Campaign, Seed, Sim, check, cli};
 
 /// Says which of the programs below is meant.
@@ -122,13 +124,27 @@ fn a_test_of_one_seed_keeps_it() {
     assert!(text.contains(&format!("run it again with: {again} -- --exact")), "{text}");
 }
 
+/// Sleeps in real time.
+struct Stubborn;
+
+impl Daemon for Stubborn {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        scope.spawn("busy", async { std::thread::sleep(Duration::from_secs(60)) });
+        Ok(())
+    }
+}
+
 #[test]
 fn program_that_never_reaches_an_await() {
     if is_asked_for("program_that_never_reaches_an_await") {
         Campaign::new(|sim: Sim| async move {
-            let machine = sim.client("m");
-            machine.spawn("busy", async { std::thread::sleep(Duration::from_secs(60)) }).await?;
-            Ok(())
+            let machine = sim.machine("m", |factory| factory.with::<Stubborn>()).start().await?;
+            machine.get::<Stubborn>()?;
+            std::future::pending().await
         })
         .first_seed(Seed(42))
         .seeds(1)
@@ -142,7 +158,10 @@ fn a_poll_that_never_ends_ends_the_process_and_says_whose_it_was() {
     let output = run("program_that_never_reaches_an_await", &[]);
     let text = text(&output);
     assert!(!output.status.success(), "{text}");
-    assert!(text.contains("seed 42: one poll of \"m: busy\" has lasted for 500ms of real time"), "{text}");
+    assert!(
+        text.contains("seed 42: one poll of \"m: Stubborn: busy\" has lasted for 500ms of real time"),
+        "{text}"
+    );
 }
 
 /// Runs seeds, 20 ms of real time each; the sixth is red, and so are all behind it.
