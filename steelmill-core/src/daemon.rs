@@ -111,18 +111,20 @@ pub trait Daemon: Sized + Send + Sync + 'static {
 
 /// A handle to a built daemon: a pointer to call straight through.
 ///
+/// `T` may be a trait object, when the factory [binds](Factory::bind) one.
+///
 /// Not `Clone`, so that copies show in the code: [`share`](DaemonRef::share) makes one. A ref that is kept after its
 /// factory has ended stays valid and is named in the report.
-pub struct DaemonRef<T>(Arc<T>);
+pub struct DaemonRef<T: ?Sized>(Arc<T>);
 
-impl<T> DaemonRef<T> {
+impl<T: ?Sized> DaemonRef<T> {
     /// Another handle to the same daemon.
     pub fn share(&self) -> DaemonRef<T> {
         DaemonRef(self.0.clone())
     }
 
-    pub(crate) fn new(daemon: T) -> Self {
-        DaemonRef(Arc::new(daemon))
+    pub(crate) fn new(daemon: Arc<T>) -> Self {
+        DaemonRef(daemon)
     }
 
     pub(crate) fn arc(&self) -> &Arc<T> {
@@ -130,7 +132,7 @@ impl<T> DaemonRef<T> {
     }
 }
 
-impl<T> Deref for DaemonRef<T> {
+impl<T: ?Sized> Deref for DaemonRef<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -138,7 +140,7 @@ impl<T> Deref for DaemonRef<T> {
     }
 }
 
-impl<T> fmt::Debug for DaemonRef<T> {
+impl<T: ?Sized> fmt::Debug for DaemonRef<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DaemonRef<{}>", label::<T>())
     }
@@ -147,7 +149,7 @@ impl<T> fmt::Debug for DaemonRef<T> {
 /// What people call a type: its name without module paths.
 pub(crate) type Label = Cow<'static, str>;
 
-pub(crate) fn label<T>() -> Label {
+pub(crate) fn label<T: ?Sized>() -> Label {
     shorten(std::any::type_name::<T>())
 }
 

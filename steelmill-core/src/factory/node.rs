@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::oneshot;
 
 use super::Factory;
+use super::bound::Traits;
 use super::slots::{Key, Lookup, Place, Shared, SlotId, Slots};
 use super::values::Values;
 use crate::cell::{Flag, Numbers};
@@ -21,6 +22,8 @@ use crate::{Deadlines, Report};
 /// The daemons of a started factory, and where to find them.
 pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
+    // Before the slots, so that these refs do not outlive the daemons' turn to be dropped.
+    pub(crate) traits: Traits,
     pub(crate) slots: Slots,
     pub(crate) shared: Vec<Shared>,
     pub(crate) lookup: Lookup,
@@ -43,10 +46,21 @@ pub(crate) struct Hub {
 
 impl Node {
     /// The slot of a daemon that this factory built or was provided.
-    pub(crate) fn own_slot(&self, key: Key) -> Option<SlotId> {
-        match self.lookup.get(&key)?.place {
+    pub(crate) fn own_slot(&self, key: &Key) -> Option<SlotId> {
+        match self.lookup.get(key)?.place {
             Place::Own(slot) => Some(slot),
             Place::Shared(_) => None,
+        }
+    }
+
+    /// Whose a daemon is, in levels above this factory, and its slot there.
+    pub(crate) fn origin(&self, place: Place) -> (usize, SlotId) {
+        match place {
+            Place::Own(slot) => (0, slot),
+            Place::Shared(index) => {
+                let shared = &self.shared[index as usize];
+                (shared.level + 1, shared.slot)
+            }
         }
     }
 }
@@ -139,6 +153,7 @@ impl Factory {
         };
         Node {
             hub: Arc::new(hub),
+            traits: self.traits,
             slots: self.slots,
             shared: self.shared,
             lookup: self.lookup,

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail};
 
 use super::node::Node;
-use super::slots::{Key, Place};
-use super::{Factory, reference};
-use crate::daemon::label;
+use super::slots::{AsKey, Key, Known, Named, Place};
+use super::{Factory, bound, reference};
+use crate::daemon::{Label, label};
 use crate::lifecycle::{Event, Events};
 use crate::{Changes, Daemon, DaemonRef, Report, Result, Status, World};
 
@@ -44,15 +44,43 @@ impl RunningFactory {
     /// # Errors
     /// When nobody asked for one while the factory was assembled.
     pub fn get<T: Daemon>(&self) -> Result<&DaemonRef<T>> {
-        match self.node.lookup.get(&Key::daemon::<T>()).map(|known| known.place) {
-            Some(Place::Own(slot)) => Ok(reference(&*self.node.slots.get(slot).daemon)),
-            Some(Place::Shared(index)) => Ok(reference(&*self.node.shared[index as usize].daemon)),
-            None => {
-                let own: Vec<_> = self.node.slots.iter().map(|(_, slot)| &*slot.label).collect();
-                let own = own.join(", ");
-                bail!("{} has no {}; its own daemons are: {own}", self.path(), label::<T>())
-            }
-        }
+        self.find(self.node.lookup.get(&Key::daemon::<T>()), label::<T>)
+    }
+
+    /// The daemon of this type and name: one of this factory, or one that it shares with an ancestor.
+    ///
+    /// Takes no lock, allocates nothing and writes nothing when there is one.
+    ///
+    /// # Errors
+    /// When nobody asked for one while the factory was assembled.
+    pub fn get_named<T: Daemon>(&self, name: &str) -> Result<&DaemonRef<T>> {
+        let key: &dyn AsKey = &Named::daemon::<T>(name);
+        self.find(self.node.lookup.get(key), || Key::named::<T>(name).label::<T>())
+    }
+
+    /// The daemon that was handed out as the trait `I`, which is [bound](Factory::bind) to it.
+    ///
+    /// Takes no lock, allocates nothing and writes nothing when there is one.
+    ///
+    /// # Errors
+    /// When nobody asked for one while the factory was assembled.
+    pub fn get_dyn<I: ?Sized + Send + Sync + 'static>(&self) -> Result<&DaemonRef<I>> {
+        let none = || anyhow!("{}: nobody asked for {} while it was assembled", self.path(), label::<I>());
+        bound::bound(&self.node.traits).ok_or_else(none)
+    }
+
+    /// The daemons of the [group](Factory::group) of the trait `I`, in its order.
+    ///
+    /// Takes no lock, allocates nothing and writes nothing when there are any.
+    ///
+    /// # Errors
+    /// When nobody asked for the group while the factory was assembled.
+    pub fn group<I: ?Sized + Send + Sync + 'static>(&self) -> Result<&[DaemonRef<I>]> {
+        let none = || {
+            let (path, label) = (self.path(), label::<I>());
+            anyhow!("{path}: nobody asked for the group of {label} while it was assembled")
+        };
+        bound::group(&self.node.traits).map(Vec::as_slice).ok_or_else(none)
     }
 
     /// The value of this type: the factory's own, else the nearest ancestor's.
@@ -171,6 +199,19 @@ impl RunningFactory {
     /// Dropping the future changes nothing.
     pub fn ended(&self) -> impl Future<Output = Arc<Report>> + Send + 'static {
         self.node.hub.ended()
+    }
+}
+
+impl RunningFactory {
+    fn find<T: Daemon>(&self, known: Option<&Known>, label: impl FnOnce() -> Label) -> Result<&DaemonRef<T>> {
+        match known.map(|known| known.place) {
+            Some(Place::Own(slot)) => Ok(reference(&*self.node.slots.get(slot).daemon)),
+            Some(Place::Shared(index)) => Ok(reference(&*self.node.shared[index as usize].daemon)),
+            None => {
+                let own: Vec<_> = self.node.slots.iter().map(|(_, slot)| &*slot.label).collect();
+                bail!("{} has no {}; its own daemons are: {}", self.path(), label(), own.join(", "))
+            }
+        }
     }
 }
 

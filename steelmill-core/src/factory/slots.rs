@@ -3,13 +3,15 @@
 //! A slot never moves and never changes once its factory runs. Slots are dropped last first, so dependents first.
 
 use std::any::{Any, TypeId};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::daemon::Label;
+use crate::daemon::{Label, label};
 use crate::scope::{Ending, Guarded};
 use crate::{Daemon, DaemonRef, Phase, Scope};
 
@@ -30,20 +32,112 @@ pub(crate) enum Place {
     Own(SlotId),
 }
 
-/// What can be looked up: a daemon or a plain value, by type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key(TypeId);
+/// What can be looked up: a daemon or a plain value, by type; a daemon by its name as well, when it has one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    of: TypeId,
+    name: Option<Arc<str>>,
+}
 
 struct ValueOf<V>(PhantomData<fn() -> V>);
 
 impl Key {
     pub(crate) fn daemon<T: Daemon>() -> Self {
-        Key(TypeId::of::<T>())
+        Key { of: TypeId::of::<T>(), name: None }
+    }
+
+    pub(crate) fn named<T: Daemon>(name: &str) -> Self {
+        Key { of: TypeId::of::<T>(), name: Some(name.into()) }
     }
 
     pub(crate) fn value<V: 'static>() -> Self {
-        Key(TypeId::of::<ValueOf<V>>())
+        Key { of: TypeId::of::<ValueOf<V>>(), name: None }
     }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// What people call it: `Store`, or `Store[primary]`.
+    pub(crate) fn label<T>(&self) -> Label {
+        match &self.name {
+            Some(name) => Label::Owned(format!("{}[{name}]", label::<T>())),
+            None => label::<T>(),
+        }
+    }
+}
+
+/// A [`Key`] or what it is made of, so that looking for a name needs no key of its own.
+pub(crate) trait AsKey {
+    fn parts(&self) -> (TypeId, Option<&str>);
+}
+
+/// A daemon's type and name, to look it up by.
+pub(crate) struct Named<'a>(TypeId, &'a str);
+
+impl<'a> Named<'a> {
+    pub(crate) fn daemon<T: Daemon>(name: &'a str) -> Self {
+        Named(TypeId::of::<T>(), name)
+    }
+}
+
+impl AsKey for Key {
+    fn parts(&self) -> (TypeId, Option<&str>) {
+        (self.of, self.name())
+    }
+}
+
+impl AsKey for Named<'_> {
+    fn parts(&self) -> (TypeId, Option<&str>) {
+        (self.0, Some(self.1))
+    }
+}
+
+impl<'a> Borrow<dyn AsKey + 'a> for Key {
+    fn borrow(&self) -> &(dyn AsKey + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn AsKey + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn AsKey + '_ {}
+
+impl PartialOrd for dyn AsKey + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+// The order of keys.
+impl Ord for dyn AsKey + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+/// A daemon that somebody was handed, and what they asked for when they were.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Need {
+    pub(crate) place: Place,
+    pub(crate) via: Via,
+}
+
+/// What somebody asked for who was handed a daemon.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Via {
+    /// For the daemon.
+    Itself,
+    /// For the daemon, if there is one.
+    Optional,
+    /// For whatever is bound as this trait.
+    Trait(fn() -> Label),
+    /// For every daemon of this group.
+    Group(fn() -> Label),
 }
 
 /// A daemon that was built, provided or shared.
@@ -59,23 +153,25 @@ pub(crate) type Lookup = BTreeMap<Key, Known>;
 pub(crate) struct Slot {
     pub(crate) label: Label,
     pub(crate) daemon: Arc<dyn Held>,
-    /// What it was handed while it was built. Sorted.
-    pub(crate) needs: Box<[Place]>,
-    /// Every type it was built from, however far down; values that were looked for and absent too. Sorted.
+    /// What it was handed while it was built, each once. Sorted by place.
+    pub(crate) needs: Box<[Need]>,
+    /// Every type it was built from, however far down; what was looked for and absent too. Sorted.
     pub(crate) made_from: Box<[Key]>,
+    /// Daemons among these that it, or what it was built from, went on without.
+    pub(crate) missed: Box<[Key]>,
     /// Supplied by the world: it is handed out like a daemon, but there is nothing to prepare, run or stop.
     pub(crate) is_capability: bool,
 }
 
 impl Slot {
-    pub(crate) fn is_made_from(&self, key: Key) -> bool {
-        self.made_from.binary_search(&key).is_ok()
+    pub(crate) fn is_made_from(&self, key: &Key) -> bool {
+        self.made_from.binary_search(key).is_ok()
     }
 
     /// Those of its own factory's slots that it needs.
     pub(crate) fn own_needs(&self) -> impl Iterator<Item = SlotId> {
-        self.needs.iter().filter_map(|need| match need {
-            Place::Own(slot) => Some(*slot),
+        self.needs.iter().filter_map(|need| match need.place {
+            Place::Own(slot) => Some(slot),
             Place::Shared(_) => None,
         })
     }

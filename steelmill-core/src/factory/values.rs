@@ -35,8 +35,8 @@ impl Values {
         }
     }
 
-    pub(crate) fn has_own(&self, key: Key) -> bool {
-        self.own.contains_key(&key)
+    pub(crate) fn has_own(&self, key: &Key) -> bool {
+        self.own.contains_key(key)
     }
 
     pub(crate) fn own_keys(&self) -> impl ExactSizeIterator<Item = &Key> {

@@ -411,6 +411,8 @@ impl Supervisor {
 
 /// Drops the daemons, dependents first, so that whoever still holds one is not a daemon of this factory.
 fn take_apart(mut node: Node, report: &mut Report) {
+    // More refs to the same daemons, kept for lookups.
+    node.traits.clear();
     while let Some(slot) = node.slots.pop() {
         let refs = Arc::strong_count(&slot.daemon) - 1 + slot.daemon.other_refs();
         if refs > 0 && !slot.is_capability {

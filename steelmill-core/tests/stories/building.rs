@@ -9,7 +9,8 @@ use crate::stories;
 use crate::support::{Act, Part, Script, assert_absent, journal, with};
 
 stories! {
-    a_cycle_is_an_error_that_prints_its_path
+    a_cycle_is_an_error_that_prints_the_cycle_and_who_led_to_it
+    a_cycle_in_a_child_says_which_factory
     a_failed_build_says_who_asked_and_keeps_its_source
     a_panic_while_building_is_an_error_and_the_factory_goes_on
     a_provided_daemon_is_used_and_enters_the_lifecycle
@@ -19,10 +20,16 @@ stories! {
     a_value_missed_by_a_daemon_cannot_be_provided_later
     a_value_missed_by_the_setup_can_be_provided_later
     what_completed_before_a_failure_stays_built
+    what_failed_can_be_asked_for_again
+    what_failed_and_was_gone_without_stays_absent
+    a_daemon_may_ask_again_for_what_failed
+    what_a_daemon_provides_while_it_is_built_is_there_for_others
     a_chain_of_dependencies_has_a_limit
+    a_chain_that_is_asked_for_from_its_end_has_none
     a_catalog_builds_what_is_named_and_what_that_needs
     a_running_factory_says_what_it_has
     the_graph_shows_who_needs_whom
+    the_graph_shows_what_is_shared_from_several_levels
 }
 
 fn scripted(world: impl World, script: impl FnOnce(Script) -> Script) -> Result<Factory> {
@@ -33,21 +40,30 @@ fn scripted(world: impl World, script: impl FnOnce(Script) -> Script) -> Result<
     Ok(factory)
 }
 
-async fn a_cycle_is_an_error_that_prints_its_path(world: impl World) -> Result {
+async fn a_cycle_is_an_error_that_prints_the_cycle_and_who_led_to_it(world: impl World) -> Result {
     let mut factory = scripted(world, |script| {
-        script.part('a', "b").part('b', "c").part('c', "d").part('d', "b").part('e', "")
+        script.part('a', "x").part('x', "b").part('b', "c").part('c', "d").part('d', "b").part('e', "")
     })?;
+    let cycle = "dependency cycle: Part<'b'> -> Part<'c'> -> Part<'d'> -> Part<'b'>";
     let error = with(&mut factory, 'a').unwrap_err();
-    assert_eq!(
-        error.root_cause().to_string(),
-        "dependency cycle: Part<'b'> -> Part<'c'> -> Part<'d'> -> Part<'b'>"
-    );
-    assert!(
-        format!("{error:#}").starts_with("demo: building Part<'a'>: building Part<'b'>: building Part<'c'>:"),
-        "{error:#}"
-    );
+    assert_eq!(error.root_cause().to_string(), cycle);
+    assert_eq!(format!("{error:#}"), format!("demo: building Part<'a'>: building Part<'x'>: {cycle}"));
+    // Nobody leads into it from outside.
+    let error = with(&mut factory, 'b').unwrap_err();
+    assert_eq!(format!("{error:#}"), format!("demo: {cycle}"));
     with(&mut factory, 'e')?;
-    factory.start().await?.stop().await;
+    assert!(factory.start().await?.stop().await.is_clean());
+    Ok(())
+}
+
+async fn a_cycle_in_a_child_says_which_factory(world: impl World) -> Result {
+    let demo = scripted(world, |script| script.part('a', "b").part('b', "b"))?.start().await?;
+    let mut child = demo.child("child")?;
+    let error = with(&mut child, 'a').unwrap_err();
+    let expected = "demo/child: building Part<'a'>: dependency cycle: Part<'b'> -> Part<'b'>";
+    assert_eq!(format!("{error:#}"), expected);
+    drop(child);
+    demo.stop().await;
     Ok(())
 }
 
@@ -213,6 +229,92 @@ async fn what_completed_before_a_failure_stays_built(world: impl World) -> Resul
     Ok(())
 }
 
+/// Fails until it has been told not to.
+struct Moody;
+
+impl Daemon for Moody {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        let attempts = factory.value::<std::sync::atomic::AtomicU32>()?;
+        match attempts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => bail!("not yet"),
+            _ => Ok(Moody),
+        }
+    }
+}
+
+fn with_a_moody_part(world: impl World) -> Result<Factory> {
+    let mut factory = Factory::root("demo", world);
+    factory.provide_value(std::sync::atomic::AtomicU32::new(0))?;
+    Ok(factory)
+}
+
+async fn what_failed_can_be_asked_for_again(world: impl World) -> Result {
+    struct Strict(#[expect(dead_code, reason = "held, as a daemon would")] DaemonRef<Moody>);
+    impl Daemon for Strict {
+        fn build(factory: &mut Factory) -> Result<Self> {
+            Ok(Strict(factory.get()?))
+        }
+    }
+    let mut factory = with_a_moody_part(world)?;
+    let error = factory.with::<Strict>().unwrap_err();
+    assert_eq!(format!("{error:#}"), "demo: building Strict: building Moody: not yet");
+    factory.with::<Strict>()?;
+    assert!(factory.start().await?.stop().await.is_clean());
+    Ok(())
+}
+
+async fn what_failed_and_was_gone_without_stays_absent(world: impl World) -> Result {
+    struct Lenient(Option<DaemonRef<Moody>>);
+    impl Daemon for Lenient {
+        fn build(factory: &mut Factory) -> Result<Self> {
+            Ok(Lenient(factory.get().ok()))
+        }
+    }
+    let mut factory = with_a_moody_part(world)?;
+    assert!(factory.get::<Lenient>()?.0.is_none());
+    let error = factory.with::<Moody>().unwrap_err();
+    assert_eq!(
+        format!("{error:#}"),
+        "demo: building Moody: Lenient asked for it before, and went on without it; ask for Moody first"
+    );
+    assert!(factory.start().await?.stop().await.is_clean());
+    Ok(())
+}
+
+async fn a_daemon_may_ask_again_for_what_failed(world: impl World) -> Result {
+    struct Patient(#[expect(dead_code, reason = "held, as a daemon would")] DaemonRef<Moody>);
+    impl Daemon for Patient {
+        fn build(factory: &mut Factory) -> Result<Self> {
+            Ok(Patient(factory.get().or_else(|_| factory.get())?))
+        }
+    }
+    let mut factory = with_a_moody_part(world)?;
+    factory.with::<Patient>()?;
+    factory.with::<Moody>()?;
+    Ok(())
+}
+
+async fn what_a_daemon_provides_while_it_is_built_is_there_for_others(world: impl World) -> Result {
+    struct Electrician;
+    impl Daemon for Electrician {
+        fn build(factory: &mut Factory) -> Result<Self> {
+            factory.provide(Lamp("by the electrician", None))?;
+            Ok(Electrician)
+        }
+    }
+    let mut factory = Factory::root("demo", world.clone());
+    factory.with::<Electrician>()?;
+    assert_eq!(factory.get::<Room>()?.0.0, "by the electrician");
+    let mut factory = Factory::root("demo", world);
+    factory.with::<Room>()?;
+    let error = factory.with::<Electrician>().unwrap_err();
+    assert_eq!(
+        format!("{error:#}"),
+        "demo: building Electrician: demo: Lamp cannot be provided any more: Room asked for it before"
+    );
+    Ok(())
+}
+
 /// One of a hundred and forty-four types, each of which needs the next.
 struct Link<const TENS: usize, const ONES: usize>;
 
@@ -260,8 +362,20 @@ async fn a_chain_of_dependencies_has_a_limit(world: impl World) -> Result {
     let error = link(&mut factory, 0).unwrap_err();
     assert_eq!(
         error.root_cause().to_string(),
-        "Link<10, 8> is the end of a chain of more than 128 daemons that wait for one another to be built"
+        "Link<10, 8> is the end of a chain of more than 128 daemons that wait for one another to be built: ask for some \
+         of them earlier"
     );
+    Ok(())
+}
+
+async fn a_chain_that_is_asked_for_from_its_end_has_none(world: impl World) -> Result {
+    let mut factory = Factory::root("demo", world);
+    factory.provide_value(144_usize)?;
+    assert!(link(&mut factory, 0).is_err(), "it can go on after that");
+    for place in (0..144).rev() {
+        link(&mut factory, place)?;
+    }
+    assert!(factory.start().await?.stop().await.is_clean());
     Ok(())
 }
 
@@ -312,13 +426,43 @@ async fn the_graph_shows_who_needs_whom(world: impl World) -> Result {
         }
     }
     child.with::<Door>()?;
+    let limits: Option<DaemonRef<Limits>> = child.find()?;
+    assert!(limits.is_some());
     let mermaid = child.graph().to_mermaid();
     assert_eq!(
         mermaid,
         "flowchart TD\n    n0[\"Lamp\"]\n    n1[\"Room\"]\n    n2[\"Limits\"]\n    n3[\"Door\"]\n    n1 --> n0\n    \
          n3 --> n2\n"
     );
+    drop((limits, child));
+    let mut child = demo.child("another")?;
+    child.with::<Room>()?;
+    child.with::<Lamp>()?;
+    assert_eq!(
+        child.graph().to_mermaid(),
+        "flowchart TD\n    n0[\"Room (demo)\"]\n    n1[\"Lamp (demo)\"]\n    n0 --> n1\n"
+    );
     drop(child);
+    demo.stop().await;
+    Ok(())
+}
+
+async fn the_graph_shows_what_is_shared_from_several_levels(world: impl World) -> Result {
+    let mut factory = Factory::root("demo", world);
+    factory.with::<Limits>()?;
+    factory.with::<Lamp>()?;
+    let demo = factory.start().await?;
+    let mut middle = demo.child("middle")?;
+    middle.with::<Room>()?;
+    let middle = middle.start().await?;
+    let mut child = middle.child("child")?;
+    child.with::<Room>()?;
+    child.with::<Lamp>()?;
+    assert_eq!(
+        child.graph().to_mermaid(),
+        "flowchart TD\n    n0[\"Room (demo/middle)\"]\n    n1[\"Lamp (demo)\"]\n    n0 --> n1\n"
+    );
+    drop((child, middle));
     demo.stop().await;
     Ok(())
 }

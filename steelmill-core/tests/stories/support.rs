@@ -216,6 +216,11 @@ pub struct Part<const NAME: char> {
 }
 
 impl<const NAME: char> Part<NAME> {
+    /// Writes a line into the journal.
+    pub fn note(&self, line: &str) {
+        self.script.journal.note(line);
+    }
+
     async fn phase(&self, verb: &str, act: Act, scope: &Scope) -> Result {
         self.script.journal.note(format!("{NAME} {verb}s"));
         self.script.act(act, scope).await?;
