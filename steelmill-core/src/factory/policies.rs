@@ -25,8 +25,9 @@ impl Policies {
 }
 
 impl Factory {
-    /// Sets what holds for the daemons of this type that this factory builds or is provided: what a failure leads to,
-    /// and how long they may take. The last call counts; a daemon may make it for itself while it is built.
+    /// Sets what holds for the daemons of this type, whatever their names, that this factory builds or is provided: what
+    /// a failure leads to, and how long they may take. The last call counts; a daemon may make it for itself while it is
+    /// built.
     ///
     /// An ancestor's daemon that is shared keeps what holds there; children begin without any.
     ///
