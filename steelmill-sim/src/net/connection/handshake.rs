@@ -125,16 +125,19 @@ impl Run {
         self.send_for_handshake(id, from, to, Event::Syn(id));
     }
 
-    /// Sends what opens a connection. If it is lost the connector asks again when its time has come.
-    fn send_for_handshake(&mut self, id: ConnectionId, from: u32, to: u32, what: Event) {
+    /// Sends what opens a connection. If it is lost the connector asks again when its time has come. Whether it gets
+    /// there now.
+    fn send_for_handshake(&mut self, id: ConnectionId, from: u32, to: u32, what: Event) -> bool {
         match self.message_fate(from, to, 0) {
-            Fate::Arrives(at) => self.schedule(at, what),
-            Fate::Held => {
-                self.net.links.keep(from, to, what);
-                self.send_syn_again(id);
+            Fate::Arrives(at) => {
+                self.schedule(at, what);
+                return true;
             }
-            Fate::Lost => self.send_syn_again(id),
+            Fate::Held => self.net.links.keep(from, to, what),
+            Fate::Lost => {}
         }
+        self.send_syn_again(id);
+        false
     }
 
     fn send_syn_again(&mut self, id: ConnectionId) {
@@ -159,7 +162,8 @@ impl Run {
         }
         if state == State::Unborn {
             let Some(listener) = self.listening(to, target) else {
-                return self.send_for_handshake(id, to, from, Event::ConnectFails(id, libc::ECONNREFUSED));
+                self.send_for_handshake(id, to, from, Event::ConnectFails(id, libc::ECONNREFUSED));
+                return;
             };
             let listening = &mut self.net.tcp.listeners[listener.index as usize];
             if listening.backlog.len() + listening.coming >= BACKLOG {
@@ -176,8 +180,11 @@ impl Run {
                 end.show_as_ipv6();
             }
         }
-        // A SYN that comes again is answered again.
-        self.send_for_handshake(id, to, from, Event::SynAnswer(id));
+        // A SYN that comes again is answered again, and an answer that gets lost is repeated without being asked for.
+        let gets_there = self.send_for_handshake(id, to, from, Event::SynAnswer(id));
+        if !gets_there && state == State::Unborn {
+            self.answer_syn_later(id);
+        }
     }
 
     fn listening(&self, machine: u32, target: SocketAddr) -> Option<ListenerId> {

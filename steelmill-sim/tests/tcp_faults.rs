@@ -1,0 +1,599 @@
+//! What TCP makes of cuts, exits and power losses, as tcp(7), RFC 9293 and Linux's documentation of its settings have it.
+
+use std::io::{Error, ErrorKind, Result as IoResult};
+use std::time::Duration;
+
+use steelmill_core::{Clock as _, Result};
+use steelmill_sim::{Machine, Seed, Sim, TcpListener, TcpStream, check};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+const MICRO: Duration = Duration::from_micros(1);
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// For how long data may be unacknowledged: `tcp_retries2` of 15 (tcp(7)).
+const PATIENCE: u64 = 924;
+
+/// Two machines, a listener on the second, and a connection between them; every message takes a millisecond.
+struct Pair {
+    sim: Sim,
+    a: Machine,
+    b: Machine,
+    listener: TcpListener,
+    near: TcpStream,
+    far: TcpStream,
+}
+
+async fn pair(sim: Sim) -> Result<Pair> {
+    sim.set_latency(MILLI..=MILLI);
+    let (a, b) = (sim.client("a"), sim.client("b"));
+    let listener = b.network().bind("0.0.0.0:7").await?;
+    let near = a.network().connect("b:7").await?;
+    let (far, _) = listener.accept().await?;
+    Ok(Pair { sim, a, b, listener, near, far })
+}
+
+async fn sleep(sim: Sim, seconds: u64) {
+    sim.clock().sleep(Duration::from_secs(seconds)).await;
+}
+
+/// Writes until nothing fits any more, however long what is on its way takes; how much it was.
+async fn fill(sim: Sim, stream: &TcpStream) -> IoResult<usize> {
+    let mut written = 0;
+    loop {
+        match stream.try_write(&[7; 10_000]) {
+            Ok(length) => written += length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let before = written;
+                sleep(sim, 1).await;
+                while let Ok(length) = stream.try_write(&[7; 10_000]) {
+                    written += length;
+                }
+                if written == before {
+                    return Ok(written);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reads what is there; how much it was.
+fn drain(stream: &TcpStream) -> usize {
+    let mut read = 0;
+    while let Ok(length) = stream.try_read(&mut [0; 100_000]) {
+        read += length;
+        if length == 0 {
+            break;
+        }
+    }
+    read
+}
+
+fn kind<T>(result: IoResult<T>) -> Option<ErrorKind> {
+    result.err().as_ref().map(Error::kind)
+}
+
+/// Whether a stream hears nothing, for hours.
+async fn hears_nothing(sim: Sim, stream: &TcpStream) -> bool {
+    sim.clock().timeout(10_000 * SECOND, stream.readable()).await.is_err()
+}
+
+/// Waits for an error of a read; how many seconds that took, and which it was.
+async fn read_error(sim: Sim, stream: &mut TcpStream) -> (u64, ErrorKind) {
+    let begun = sim.elapsed();
+    let error = stream.read(&mut [0]).await.expect_err("an error");
+    ((sim.elapsed() - begun).as_secs(), error.kind())
+}
+
+/// Data gets through, and nothing comes back: retransmissions go on until the limit, as if nothing had got through.
+#[test]
+fn a_sender_without_acknowledgements_times_out() {
+    check(Seed(1), |sim| async move {
+        let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+        let cut = sim.partition_one_way(&b, &a);
+        near.write_all(b"x").await?;
+        assert_eq!(far.read_u8().await?, b'x', "it arrives");
+        assert_eq!(read_error(sim, &mut near).await, (PATIENCE, ErrorKind::TimedOut));
+        assert_eq!(near.read(&mut [0]).await?, 0);
+        assert_eq!(kind(near.write(b"y").await), Some(ErrorKind::BrokenPipe));
+        drop(cut);
+        Ok(())
+    });
+}
+
+#[test]
+fn acknowledgements_that_come_back_in_time_are_early_enough() {
+    check(Seed(2), |sim| async move {
+        let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+        for _ in 0..3 {
+            let cut = sim.partition_one_way(&b, &a);
+            near.write_all(b"x").await?;
+            assert_eq!(far.read_u8().await?, b'x');
+            sleep(sim, 800).await;
+            drop(cut);
+            sleep(sim, 200).await; // the next retransmission is acknowledged
+        }
+        sleep(sim, 10_000).await;
+        near.write_all(b"y").await?;
+        assert_eq!(far.read_u8().await?, b'y');
+        Ok(())
+    });
+}
+
+/// Word of what was read travels with acknowledgements.
+#[test]
+fn a_window_does_not_open_while_acknowledgements_are_lost() {
+    check(Seed(3), |sim| async move {
+        let Pair { a, b, near, far, .. } = pair(sim).await?;
+        let cut = sim.partition_one_way(&b, &a);
+        let written = fill(sim, &near).await?;
+        assert_eq!(drain(&far), written, "all of it arrives and is read");
+        sleep(sim, 60).await;
+        assert_eq!(kind(near.try_write(b"x")), Some(ErrorKind::WouldBlock));
+        cut.heal();
+        near.writable().await?;
+        assert_eq!(fill(sim, &near).await?, written, "there is as much room as before");
+        assert_eq!(drain(&far), written);
+        Ok(())
+    });
+}
+
+/// Who has given up knows the connection no more, and answers whatever arrives for it with a reset (RFC 9293 §3.10.7.1).
+#[test]
+fn a_peer_that_has_given_up_is_found_out_by_sending_to_it() {
+    for by_writing in [true, false] {
+        check(Seed(4), move |sim| async move {
+            let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+            let cut = sim.partition(&a, &b);
+            near.write_all(b"lost").await?;
+            assert_eq!(read_error(sim, &mut near).await.1, ErrorKind::TimedOut);
+            cut.heal();
+            assert!(hears_nothing(sim, &far).await, "it is never told");
+            if by_writing {
+                far.write_all(b"hello?").await?;
+            } else {
+                far.shutdown().await?;
+            }
+            assert_eq!(read_error(sim, &mut far).await, (0, ErrorKind::ConnectionReset));
+            Ok(())
+        });
+    }
+}
+
+/// There is no keepalive unless it is asked for (tcp(7)).
+#[test]
+fn what_is_idle_across_a_cut_never_notices() {
+    check(Seed(5), |sim| async move {
+        let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+        near.write_all(b"x").await?;
+        near.shutdown().await?;
+        assert_eq!(far.read_u8().await?, b'x');
+        sleep(sim, 1).await;
+        let cut = sim.partition(&a, &b);
+        sleep(sim, 10_000).await;
+        cut.heal();
+        far.write_all(b"y").await?;
+        assert_eq!(near.read_u8().await?, b'y');
+        Ok(())
+    });
+}
+
+/// What has no room asks for it, and is not answered: the same limit holds for that (RFC 9293 §3.8.6.1).
+#[test]
+fn a_writer_that_waits_for_room_times_out_behind_a_cut() {
+    let ways: [fn(&Pair) -> Option<steelmill_sim::Partition>; 4] = [
+        |pair| Some(pair.sim.partition(&pair.a, &pair.b)),
+        |pair| Some(pair.sim.partition_one_way(&pair.a, &pair.b)),
+        |pair| Some(pair.sim.partition_one_way(&pair.b, &pair.a)),
+        |pair| {
+            pair.b.power_loss();
+            None
+        },
+    ];
+    for cut in ways {
+        check(Seed(6), move |sim| async move {
+            let mut pair = pair(sim).await?;
+            fill(sim, &pair.near).await?;
+            sleep(sim, 2000).await;
+            let _cut = cut(&pair);
+            let begun = sim.elapsed();
+            let error = pair.near.write(b"x").await.expect_err("it gives up");
+            assert_eq!((error.kind(), (sim.elapsed() - begun).as_secs()), (ErrorKind::TimedOut, PATIENCE));
+            Ok(())
+        });
+    }
+}
+
+/// The other way round: the cut is there first, and what has got through is acknowledged no more.
+#[test]
+fn a_writer_that_fills_the_window_behind_a_cut_times_out() {
+    check(Seed(7), |sim| async move {
+        let Pair { a, b, mut near, .. } = pair(sim).await?;
+        let cut = sim.partition_one_way(&b, &a);
+        fill(sim, &near).await?;
+        assert_eq!(kind(near.write(b"x").await), Some(ErrorKind::TimedOut));
+        drop(cut);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_writer_that_waits_for_room_goes_on_after_a_cut() {
+    for one_way in [None, Some(true), Some(false)] {
+        check(Seed(8), move |sim| async move {
+            let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+            let filled = fill(sim, &near).await?;
+            let cut = match one_way {
+                None => sim.partition(&a, &b),
+                Some(true) => sim.partition_one_way(&a, &b),
+                Some(false) => sim.partition_one_way(&b, &a),
+            };
+            let writer = a.spawn("writer", async move {
+                near.write_all(&[8; 500_000]).await?;
+                near.shutdown().await?;
+                IoResult::Ok(near)
+            });
+            sleep(sim, 30).await;
+            assert_eq!(drain(&far), filled, "what had arrived can be read behind the cut");
+            sleep(sim, 30).await;
+            assert_eq!(kind(far.try_read(&mut [0])).is_some(), one_way != Some(false) || drain(&far) == 0);
+            cut.heal();
+            let mut rest = Vec::new();
+            far.read_to_end(&mut rest).await?;
+            assert_eq!((rest.len(), rest.iter().all(|byte| *byte == 8)), (500_000, true));
+            writer.await??;
+            assert!(sim.elapsed() < 200 * SECOND, "{:?}", sim.elapsed());
+            Ok(())
+        });
+    }
+}
+
+/// As long as its questions are answered, a writer waits for ever.
+#[test]
+fn a_writer_waits_for_a_reader_that_takes_its_time() {
+    check(Seed(9), |sim| async move {
+        let Pair { mut near, far, .. } = pair(sim).await?;
+        let filled = fill(sim, &near).await?;
+        let written = sim.clock().timeout(50_000 * SECOND, near.write(b"x")).await;
+        assert!(written.is_err(), "it waits");
+        assert_eq!(drain(&far), filled);
+        near.write_all(b"x").await?;
+        Ok(())
+    });
+}
+
+/// `tcp_orphan_retries`: a connection that nobody holds any more is not worth as much patience.
+#[test]
+fn a_closed_connection_gives_up_sooner() {
+    check(Seed(10), |sim| async move {
+        let Pair { a, b, mut near, mut far, listener, .. } = pair(sim).await?;
+        let cut = sim.partition(&a, &b);
+        near.write_all(b"last words").await?;
+        drop(near);
+        sleep(sim, 40).await;
+        cut.heal();
+        let mut words = String::new();
+        far.read_to_string(&mut words).await?;
+        assert_eq!(words, "last words", "it is sent again at 51 s");
+        drop(far);
+
+        let mut near = a.network().connect("b:7").await?;
+        let (mut far, _) = listener.accept().await?;
+        let cut = sim.partition(&a, &b);
+        near.write_all(b"last words").await?;
+        drop(near);
+        sleep(sim, 120).await;
+        cut.heal();
+        assert!(hears_nothing(sim, &far).await, "two minutes are not, and it is not told");
+        far.write_all(b"hello?").await?;
+        assert_eq!(read_error(sim, &mut far).await, (0, ErrorKind::ConnectionReset));
+        drop((far, listener));
+        assert_eq!((sim.sizes().connections, sim.sizes().ports), (0, 0));
+        Ok(())
+    });
+}
+
+/// A connection that had been trying for a while when it was closed has so much less time left.
+#[test]
+fn a_connection_closed_behind_a_cut_has_no_fresh_patience() {
+    check(Seed(11), |sim| async move {
+        let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+        let cut = sim.partition(&a, &b);
+        near.write_all(b"last words").await?;
+        sleep(sim, 500).await;
+        drop(near);
+        sleep(sim, 200).await; // until it tries again, and finds that it should have given up
+        cut.heal();
+        far.write_all(b"hello?").await?;
+        assert_eq!(read_error(sim, &mut far).await, (0, ErrorKind::ConnectionReset));
+        Ok(())
+    });
+}
+
+#[test]
+fn the_end_of_a_stream_is_sent_again() {
+    check(Seed(12), |sim| async move {
+        let Pair { a, b, mut near, far, .. } = pair(sim).await?;
+        let cut = sim.partition(&a, &b);
+        drop(far);
+        sleep(sim, 30).await;
+        assert_eq!(kind(near.try_read(&mut [0])), Some(ErrorKind::WouldBlock));
+        cut.heal();
+        assert_eq!(near.read(&mut [0]).await?, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_end_that_is_not_acknowledged_times_out() {
+    check(Seed(13), |sim| async move {
+        let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+        let cut = sim.partition_one_way(&b, &a);
+        near.shutdown().await?;
+        assert_eq!(far.read(&mut [0]).await?, 0, "it arrives");
+        assert_eq!(read_error(sim, &mut near).await, (PATIENCE, ErrorKind::TimedOut));
+        drop(cut);
+        Ok(())
+    });
+}
+
+/// A reset is sent once, and may be lost; what comes later is answered with another.
+#[test]
+fn a_lost_reset_is_repeated_when_something_comes() {
+    check(Seed(14), |sim| async move {
+        let Pair { a, b, mut near, far, listener, .. } = pair(sim).await?;
+        let cut = sim.partition_one_way(&b, &a);
+        far.set_zero_linger()?;
+        drop(far);
+        sleep(sim, 1).await;
+        cut.heal();
+        assert!(hears_nothing(sim, &near).await, "nothing is repeated by itself");
+        near.write_all(b"hello?").await?;
+        assert_eq!(read_error(sim, &mut near).await, (0, ErrorKind::ConnectionReset));
+
+        // And what is not answered for as long as the cut lasts is sent again, and answered then.
+        let mut near = a.network().connect("b:7").await?;
+        let (far, _) = listener.accept().await?;
+        let cut = sim.partition_one_way(&b, &a);
+        far.set_zero_linger()?;
+        drop(far);
+        near.write_all(b"hello?").await?;
+        sleep(sim, 60).await;
+        cut.heal();
+        let (after, error) = read_error(sim, &mut near).await;
+        assert!(error == ErrorKind::ConnectionReset && after < 60, "{error:?} after {after} s");
+        Ok(())
+    });
+}
+
+/// Data for an end that was closed is answered with a reset; what the end still had to send is dropped with it.
+#[test]
+fn data_that_meets_a_closed_end_behind_a_cut_ends_it() {
+    check(Seed(15), |sim| async move {
+        let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+        let cut = sim.partition_one_way(&b, &a);
+        far.write_all(b"words").await?;
+        drop(far);
+        near.write_all(b"x").await?;
+        sleep(sim, 1).await;
+        cut.heal();
+        assert_eq!(read_error(sim, &mut near).await.1, ErrorKind::ConnectionReset);
+        Ok(())
+    });
+}
+
+/// A kernel outlives its processes: what they wrote is still sent.
+#[test]
+fn an_exit_behind_a_cut_delivers_what_was_written() {
+    check(Seed(16), |sim| async move {
+        let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+        let cut = sim.partition(&a, &b);
+        far.write_all(b"last words").await?;
+        b.exit();
+        sleep(sim, 30).await;
+        cut.heal();
+        let mut words = String::new();
+        near.read_to_string(&mut words).await?;
+        assert_eq!(words, "last words");
+        Ok(())
+    });
+}
+
+/// But not its machine's power.
+#[test]
+fn a_power_loss_after_an_exit_takes_what_was_not_sent() {
+    check(Seed(17), |sim| async move {
+        let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+        let cut = sim.partition(&a, &b);
+        far.write_all(b"last words").await?;
+        b.exit();
+        b.power_loss();
+        cut.heal();
+        assert!(hears_nothing(sim, &near).await);
+        near.write_all(b"hello?").await?;
+        assert_eq!(read_error(sim, &mut near).await, (PATIENCE, ErrorKind::TimedOut));
+        Ok(())
+    });
+}
+
+#[test]
+fn an_exit_ends_what_was_read_and_resets_what_was_not() {
+    check(Seed(18), |sim| async move {
+        let Pair { a, b, mut near, mut far, listener, .. } = pair(sim).await?;
+        let mut unread = a.network().connect("b:7").await?;
+        let (unread_far, _) = listener.accept().await?;
+        near.write_all(b"x").await?;
+        far.read_u8().await?;
+        unread.write_all(b"x").await?;
+        let mut unaccepted = a.network().connect("b:7").await?;
+        sleep(sim, 1).await;
+        b.exit();
+        assert_eq!(near.read(&mut [0]).await?, 0);
+        assert_eq!(kind(unread.read(&mut [0]).await), Some(ErrorKind::ConnectionReset));
+        assert_eq!(kind(unaccepted.read(&mut [0]).await), Some(ErrorKind::ConnectionReset));
+        drop((far, unread_far));
+        Ok(())
+    });
+}
+
+#[test]
+fn half_closed_streams_end_with_their_process() {
+    check(Seed(19), |sim| async move {
+        let Pair { a, b, mut near, mut far, listener, .. } = pair(sim).await?;
+        // This one has been ended by the side that stays,
+        near.shutdown().await?;
+        assert_eq!(far.read(&mut [0]).await?, 0);
+        far.write_all(b"answer").await?;
+        // and this one by the side that goes, which has not read everything.
+        let mut other = a.network().connect("b:7").await?;
+        let (mut other_far, _) = listener.accept().await?;
+        other_far.shutdown().await?;
+        other.write_all(b"unread").await?;
+        sleep(sim, 1).await;
+        b.exit();
+        let mut answer = String::new();
+        near.read_to_string(&mut answer).await?;
+        assert_eq!(answer, "answer");
+        sleep(sim, 1).await;
+        assert_eq!(other.read(&mut [0]).await?, 0, "the end was there before the reset");
+        assert_eq!(kind(other.write(b"more").await), Some(ErrorKind::BrokenPipe));
+        Ok(())
+    });
+}
+
+/// Whatever it is that arrives first: data, an end, or a question for room.
+#[test]
+fn a_machine_that_is_back_refuses_what_belonged_to_its_former_life() {
+    check(Seed(20), |sim| async move {
+        let Pair { a, b, near: mut full, far: full_far, listener, .. } = pair(sim).await?;
+        let mut written = a.network().connect("b:7").await?;
+        let written_far = listener.accept().await?;
+        let mut ended = a.network().connect("b:7").await?;
+        let ended_far = listener.accept().await?;
+        fill(sim, &full).await?;
+        b.power_loss();
+        written.write_all(b"x").await?;
+        ended.shutdown().await?;
+        sleep(sim, 300).await;
+        b.restart().await?;
+        for stream in [&mut written, &mut ended, &mut full] {
+            let (after, error) = read_error(sim, stream).await;
+            assert!(error == ErrorKind::ConnectionReset && after <= 120, "{error:?} after {after} s");
+        }
+        let refused = a.network().connect("b:7").await;
+        assert_eq!(kind(refused), Some(ErrorKind::ConnectionRefused));
+        drop((full_far, written_far, ended_far, listener));
+        Ok(())
+    });
+}
+
+/// The acceptor's host repeats its answer at 1, 3, 7, 15 and 31 s: `tcp_synack_retries` of 5 (tcp(7)).
+#[test]
+fn a_handshake_whose_last_part_is_lost_is_finished_later() {
+    check(Seed(21), |sim| async move {
+        let Pair { a, b, listener, .. } = pair(sim).await?;
+        let begun = sim.elapsed();
+        let network = a.network();
+        let connect = a.spawn("connect", async move { network.connect("b:7").await });
+        sim.clock().sleep(1500 * MICRO).await; // the answer is on its way
+        let cut = sim.partition_one_way(&a, &b);
+        let near = connect.await??;
+        assert_eq!(sim.elapsed() - begun, 2 * MILLI, "the connector knows no better");
+        sleep(sim, 2).await;
+        cut.heal();
+        let (_, peer) = listener.accept().await?;
+        assert_eq!(peer, near.local_addr()?);
+        assert_eq!(sim.elapsed() - begun, 3 * SECOND + 2 * MILLI);
+        Ok(())
+    });
+}
+
+#[test]
+fn data_finishes_a_handshake_too() {
+    check(Seed(22), |sim| async move {
+        let Pair { a, b, listener, .. } = pair(sim).await?;
+        let network = a.network();
+        let connect = a.spawn("connect", async move { network.connect("b:7").await });
+        sim.clock().sleep(1500 * MICRO).await;
+        let cut = sim.partition_one_way(&a, &b);
+        let mut near = connect.await??;
+        sim.clock().sleep(SECOND / 2).await;
+        cut.heal();
+        let begun = sim.elapsed();
+        near.write_all(b"x").await?;
+        let (mut far, _) = listener.accept().await?;
+        assert_eq!((far.read_u8().await?, sim.elapsed() - begun), (b'x', MILLI));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_handshake_that_is_never_finished_is_forgotten() {
+    check(Seed(23), |sim| async move {
+        let Pair { a, b, listener, near: _near, far: _far, .. } = pair(sim).await?;
+        let network = a.network();
+        let connect = a.spawn("connect", async move { network.connect("b:7").await });
+        sim.clock().sleep(1500 * MICRO).await;
+        let cut = sim.partition_one_way(&a, &b);
+        let mut near = connect.await??;
+        sleep(sim, 100).await;
+        cut.heal();
+        assert!(sim.clock().timeout(1000 * SECOND, listener.accept()).await.is_err());
+        near.write_all(b"hello?").await?;
+        assert_eq!(read_error(sim, &mut near).await, (0, ErrorKind::ConnectionReset));
+        Ok(())
+    });
+}
+
+/// Each side sends its part again by itself: one way that stays open is enough for what goes there.
+#[test]
+fn an_answer_that_was_lost_comes_again_even_if_nobody_can_ask() {
+    check(Seed(24), |sim| async move {
+        let Pair { a, b, listener: _listener, .. } = pair(sim).await?;
+        let begun = sim.elapsed();
+        let network = a.network();
+        let no_answer = sim.partition_one_way(&b, &a);
+        let connect = a.spawn("connect", async move { network.connect("b:7").await });
+        sim.clock().sleep(SECOND / 2).await;
+        let _no_question = sim.partition_one_way(&a, &b);
+        no_answer.heal();
+        connect.await??;
+        assert_eq!(sim.elapsed() - begun, SECOND + MILLI);
+        Ok(())
+    });
+}
+
+/// Its kernel has answered already, and learns only from the last part that nobody is there any more.
+#[test]
+fn an_exit_during_a_handshake_resets_the_connection() {
+    check(Seed(25), |sim| async move {
+        let Pair { a, b, listener: _listener, .. } = pair(sim).await?;
+        let begun = sim.elapsed();
+        let network = a.network();
+        let connect = a.spawn("connect", async move { network.connect("b:7").await });
+        sim.clock().sleep(1500 * MICRO).await;
+        b.exit();
+        let mut near = connect.await??;
+        assert_eq!(kind(near.read(&mut [0]).await), Some(ErrorKind::ConnectionReset));
+        assert_eq!(sim.elapsed() - begun, 4 * MILLI);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_refusal_that_is_lost_comes_when_it_is_asked_for_again() {
+    check(Seed(26), |sim| async move {
+        let Pair { a, b, .. } = pair(sim).await?;
+        let begun = sim.elapsed();
+        let cut = sim.partition_one_way(&b, &a);
+        let network = a.network();
+        let connect = a.spawn("connect", async move { network.connect("b:8").await.map(drop) });
+        sleep(sim, 5).await;
+        assert!(!connect.is_finished());
+        cut.heal();
+        assert_eq!(kind(connect.await?), Some(ErrorKind::ConnectionRefused));
+        assert_eq!(sim.elapsed() - begun, 7 * SECOND + 2 * MILLI);
+        Ok(())
+    });
+}
