@@ -70,14 +70,14 @@ impl Address<'_> {
     where
         F: Future<Output = io::Result<T>> + Send,
     {
-        let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        let mut last = None;
         for address in addresses {
-            outcome = attempt(address).await;
-            if outcome.is_ok() {
-                break;
+            match attempt(address).await {
+                Ok(done) => return Ok(done),
+                Err(error) => last = Some(error),
             }
         }
-        outcome
+        Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
     }
 }
 

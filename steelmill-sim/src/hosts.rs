@@ -53,8 +53,7 @@ impl Hosts {
 
     pub(crate) fn add(&mut self, name: &Arc<str>) -> u32 {
         let id = u32::try_from(self.all.len()).expect("fewer than four billion machines");
-        let has_upper_case = name.bytes().any(|byte| byte.is_ascii_uppercase());
-        let key = if has_upper_case { name.to_ascii_lowercase().into() } else { name.clone() };
+        let key = if has_upper_case(name) { name.to_ascii_lowercase().into() } else { name.clone() };
         self.names.insert(key, id);
         self.all.push(Host {
             name: name.clone(),
@@ -78,8 +77,17 @@ impl Hosts {
 
     /// Upper and lower case are one in names of hosts.
     pub(crate) fn by_name(&self, name: &str) -> Option<u32> {
-        self.names.get(name).or_else(|| self.names.get(name.to_ascii_lowercase().as_str())).copied()
+        let found = if has_upper_case(name) {
+            self.names.get(name.to_ascii_lowercase().as_str())
+        } else {
+            self.names.get(name)
+        };
+        found.copied()
     }
+}
+
+fn has_upper_case(name: &str) -> bool {
+    name.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 impl Index<u32> for Hosts {

@@ -209,11 +209,12 @@ impl Run {
     }
 
     /// What a name stands for: a machine, or what the scenario has named.
-    fn addresses_of(&self, name: &str) -> Option<Vec<IpAddr>> {
+    fn addresses_of(&self, name: &str, port: u16) -> Option<Addresses> {
         if let Some(machine) = self.hosts.by_name(name) {
-            return Some(vec![address_of(machine)]);
+            return Some(Addresses::one(SocketAddr::new(address_of(machine), port)));
         }
-        self.net.names.get(&name.to_ascii_lowercase()).cloned()
+        let several = self.net.names.get(&name.to_ascii_lowercase())?.clone();
+        Some(Addresses { one: None, several: several.into_iter(), port })
     }
 }
 
@@ -280,28 +281,48 @@ impl Network {
         Ok(self.resolve(address.to_address())?.collect())
     }
 
-    /// The addresses to try. A written one is its own answer, without an allocation.
-    fn resolve(&self, address: Address<'_>) -> io::Result<impl Iterator<Item = SocketAddr> + Send + use<>> {
-        let (written, looked_up) = match address.parse()? {
-            Address::Socket(address) => (Some(address), None),
-            Address::Host(name, port) => (None, Some((self.lookup_host(name)?, port))),
+    /// The addresses to try.
+    #[inline]
+    fn resolve(&self, address: Address<'_>) -> io::Result<Addresses> {
+        match address.parse()? {
+            Address::Socket(address) => Ok(Addresses::one(address)),
+            Address::Host(name, port) => self.lookup_host(name, port),
             Address::Text(_) => unreachable!("parse takes written addresses apart"),
-        };
-        let looked_up = looked_up
-            .into_iter()
-            .flat_map(|(found, port)| found.into_iter().map(move |ip| SocketAddr::new(ip, port)));
-        Ok(written.into_iter().chain(looked_up))
+        }
     }
 
-    fn lookup_host(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+    fn lookup_host(&self, name: &str, port: u16) -> io::Result<Addresses> {
         if name.eq_ignore_ascii_case("localhost") {
-            return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
+            return Ok(Addresses::one(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)));
         }
         // On Linux, too, the resolver's error has no kind of its own.
-        run::with(self.0.run, |run| run.addresses_of(name)).ok_or_else(|| {
+        run::with(self.0.run, |run| run.addresses_of(name, port)).ok_or_else(|| {
             let text = format!("failed to lookup address information: no machine is called {name:?}");
             io::Error::other(text)
         })
+    }
+}
+
+/// The addresses of a name: nearly always one, which allocates nothing.
+struct Addresses {
+    one: Option<SocketAddr>,
+    several: std::vec::IntoIter<IpAddr>,
+    port: u16,
+}
+
+impl Addresses {
+    #[inline]
+    fn one(address: SocketAddr) -> Self {
+        Self { one: Some(address), several: Vec::new().into_iter(), port: address.port() }
+    }
+}
+
+impl Iterator for Addresses {
+    type Item = SocketAddr;
+
+    #[inline]
+    fn next(&mut self) -> Option<SocketAddr> {
+        self.one.take().or_else(|| self.several.next().map(|ip| SocketAddr::new(ip, self.port)))
     }
 }
 

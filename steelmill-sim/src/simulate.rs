@@ -98,8 +98,7 @@ fn hosted<R>(seed: u64, run: impl FnOnce() -> R) -> R {
 
 fn outcome(id: RunId) -> Outcome {
     let panicked = panics::take_last();
-    let names = run::with(id, |run| run.hosts.names());
-    let audit = audit::end(|machine| names[machine as usize].clone());
+    let audit = audit::end(|machine| run::with(id, |run| run.hosts[machine].name.to_string()));
     run::with(id, |run| {
         let failed = match run.tasks.take_main() {
             Some(Ok(output)) => {

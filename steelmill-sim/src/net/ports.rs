@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use super::address;
@@ -13,24 +13,38 @@ use super::address;
 /// Linux's default `ip_local_port_range` (ip(7)).
 const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
 
-/// No address comes before the one, and none after the other.
-const LEAST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-const GREATEST: SocketAddr =
-    SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from_bits(u128::MAX), u16::MAX, u32::MAX, u32::MAX));
+/// A machine and a port, and an address: plain numbers, which are compared faster.
+type Port = u64;
+type Ip = u128;
+
+fn port_of(machine: u32, port: u16) -> Port {
+    u64::from(machine) << 16 | u64::from(port)
+}
+
+/// An IPv4 address is the IPv6 address that stands for it (RFC 4291 §2.5.5.2).
+fn number(ip: IpAddr) -> Ip {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+fn ip(number: Ip) -> IpAddr {
+    Ipv6Addr::from_bits(number).to_canonical()
+}
 
 /// One protocol's ports, on all machines. `T` is the place of what is bound: a listener or a socket.
 pub(crate) struct Ports<T> {
-    /// By machine, port and address.
-    bound: BTreeMap<(u32, u16, IpAddr), T>,
-    /// What connections were opened from: machine, port, address, and where to.
-    opened: BTreeSet<(u32, u16, IpAddr, SocketAddr)>,
+    bound: BTreeMap<(Port, Ip), T>,
+    /// What connections were opened from, and where to.
+    opened: BTreeSet<(Port, Ip, Ip, u16)>,
     /// Where the search for a free port goes on, for each machine.
-    next: BTreeMap<u32, u16>,
+    next: Vec<u16>,
 }
 
 impl<T: Copy + PartialEq> Ports<T> {
     pub(crate) fn new() -> Self {
-        Self { bound: BTreeMap::new(), opened: BTreeSet::new(), next: BTreeMap::new() }
+        Self { bound: BTreeMap::new(), opened: BTreeSet::new(), next: Vec::new() }
     }
 
     /// Binds an address of `machine`; port 0 takes a free one.
@@ -43,29 +57,27 @@ impl<T: Copy + PartialEq> Ports<T> {
             port => Some(port).filter(|port| self.is_free(machine, address.ip(), *port)),
         };
         let port = port.ok_or_else(|| address::os_error(libc::EADDRINUSE))?;
-        self.bound.insert((machine, port, address.ip()), owner);
+        self.bound.insert((port_of(machine, port), number(address.ip())), owner);
         Ok(SocketAddr::new(address.ip(), port))
     }
 
     /// Who has a port of a machine, at which address.
     fn on_port(&self, machine: u32, port: u16) -> impl Iterator<Item = (IpAddr, T)> + '_ {
-        let on_port = self.bound.range((machine, port, LEAST.ip())..=(machine, port, GREATEST.ip()));
-        on_port.map(|((_, _, ip), owner)| (*ip, *owner))
+        let port = port_of(machine, port);
+        self.bound.range((port, 0)..=(port, Ip::MAX)).map(|((_, number), owner)| (ip(*number), *owner))
     }
 
     /// Who has a port of a machine: all of them.
     pub(crate) fn of(&self, machine: u32) -> Vec<T> {
-        self.bound
-            .range((machine, 0, LEAST.ip())..=(machine, u16::MAX, GREATEST.ip()))
-            .map(|(_, owner)| *owner)
-            .collect()
+        let all = (port_of(machine, 0), 0)..=(port_of(machine, u16::MAX), Ip::MAX);
+        self.bound.range(all).map(|(_, owner)| *owner).collect()
     }
 
     /// From which addresses of a machine connections were opened on a port, and where to.
     fn opened_on(&self, machine: u32, port: u16) -> impl Iterator<Item = IpAddr> + '_ {
-        let least = (machine, port, LEAST.ip(), LEAST);
-        let greatest = (machine, port, GREATEST.ip(), GREATEST);
-        self.opened.range(least..=greatest).map(|(_, _, ip, _)| *ip)
+        let port = port_of(machine, port);
+        let on_port = self.opened.range((port, 0, 0, 0)..=(port, Ip::MAX, Ip::MAX, u16::MAX));
+        on_port.map(|(_, local, ..)| ip(*local))
     }
 
     /// Whether a port can be bound: neither a socket nor a connection has it at such an address.
@@ -80,10 +92,13 @@ impl<T: Copy + PartialEq> Ports<T> {
 
     /// The next ephemeral port that will do.
     fn search(&mut self, machine: u32, will_do: impl Fn(&Self, u16) -> bool) -> Option<u16> {
-        let start = *self.next.get(&machine).unwrap_or(EPHEMERAL.start());
+        if self.next.len() <= machine as usize {
+            self.next.resize(machine as usize + 1, *EPHEMERAL.start());
+        }
+        let start = self.next[machine as usize];
         let mut candidates = (start..=*EPHEMERAL.end()).chain(*EPHEMERAL.start()..start);
         let port = candidates.find(|port| will_do(self, *port))?;
-        self.next.insert(machine, if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 });
+        self.next[machine as usize] = if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 };
         Some(port)
     }
 
@@ -93,26 +108,28 @@ impl<T: Copy + PartialEq> Ports<T> {
     /// `EADDRNOTAVAIL` when every port has a connection to that peer already.
     pub(crate) fn open(&mut self, machine: u32, ip: IpAddr, peer: SocketAddr) -> io::Result<SocketAddr> {
         let is_unbound = |ports: &Self, port| ports.on_port(machine, port).next().is_none();
+        let opened = |port| (port_of(machine, port), number(ip), number(peer.ip()), peer.port());
         let unused = self.search(machine, |ports, port| {
             is_unbound(ports, port) && ports.opened_on(machine, port).next().is_none()
         });
         let port = unused.or_else(|| {
             self.search(machine, |ports, port| {
-                is_unbound(ports, port) && !ports.opened.contains(&(machine, port, ip, peer))
+                is_unbound(ports, port) && !ports.opened.contains(&opened(port))
             })
         });
         let port = port.ok_or_else(|| address::os_error(libc::EADDRNOTAVAIL))?;
-        self.opened.insert((machine, port, ip, peer));
+        self.opened.insert(opened(port));
         Ok(SocketAddr::new(ip, port))
     }
 
     /// The connection from `local` to `peer` is over.
     pub(crate) fn close(&mut self, machine: u32, local: SocketAddr, peer: SocketAddr) {
-        self.opened.remove(&(machine, local.port(), local.ip(), peer));
+        let port = port_of(machine, local.port());
+        self.opened.remove(&(port, number(local.ip()), number(peer.ip()), peer.port()));
     }
 
     pub(crate) fn release(&mut self, machine: u32, address: SocketAddr, owner: T) {
-        let key = (machine, address.port(), address.ip());
+        let key = (port_of(machine, address.port()), number(address.ip()));
         if self.bound.get(&key) == Some(&owner) {
             self.bound.remove(&key);
         }
@@ -120,7 +137,8 @@ impl<T: Copy + PartialEq> Ports<T> {
 
     /// Who gets what is sent to `ip` and `port` of `machine`: an exact address before a wildcard.
     pub(crate) fn find(&self, machine: u32, ip: IpAddr, port: u16, fits: impl Fn(T) -> bool) -> Option<T> {
-        let exact = self.bound.get(&(machine, port, ip)).copied().filter(|owner| fits(*owner));
+        let exact =
+            self.bound.get(&(port_of(machine, port), number(ip))).copied().filter(|owner| fits(*owner));
         exact.or_else(|| {
             let mut wildcards = self.on_port(machine, port).filter(|(bound, _)| address::covers(*bound, ip));
             wildcards.find(|(_, owner)| fits(*owner)).map(|(_, owner)| owner)
