@@ -1,6 +1,7 @@
 //! What can happen to a running factory, and how its supervisor hears of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::Shared;
 use tokio::sync::mpsc::UnboundedSender;
@@ -31,8 +32,8 @@ pub(crate) enum Event {
     StartDropped,
     /// The last handle is gone.
     HandlesDropped,
-    /// The factory is to end at once: an ancestor's deadline has passed.
-    Kill,
+    /// The factory is to end at once: an ancestor's deadline has passed, which was so long.
+    Kill { limit: Duration },
     /// A child wants to start.
     Join(Box<Join>),
     /// A child has ended or vanished.

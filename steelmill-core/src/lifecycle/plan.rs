@@ -116,7 +116,10 @@ struct Slot {
     has_lifecycle: bool,
     step: Step,
     busy: Busy,
+    /// What runs for it has been aborted.
     is_killed: bool,
+    /// And is awaited.
+    is_dying: bool,
     needs: Vec<SlotId>,
     needed_by: Vec<SlotId>,
     /// How many of `needs` are not prepared.
@@ -208,6 +211,7 @@ impl Plan {
             step: Step::Waiting,
             busy: Busy::default(),
             is_killed: false,
+            is_dying: false,
             waits_for: needs.len(),
             needs,
             needed_by: Vec::new(),
@@ -300,10 +304,10 @@ impl Plan {
         self.settle();
     }
 
-    /// Ends everything without waiting for anybody's turn.
-    pub(super) fn kill(&mut self) {
+    /// Ends everything without waiting for anybody's turn, because an ancestor's deadline has passed.
+    pub(super) fn kill(&mut self, limit: Duration) {
         self.stop();
-        if let Stage::Stopping { limit, .. } = self.stage {
+        if matches!(self.stage, Stage::Stopping { .. }) {
             self.kill_round(limit, 0);
         }
         self.settle();
@@ -548,21 +552,25 @@ impl Plan {
             return;
         }
         if slot.children > 0 {
+            self.not_dying(id);
             return self.tell_children(id);
         }
         slot.step = Step::Draining;
+        let is_killed = slot.is_killed;
         self.act(Action::CloseTasks(id));
+        if is_killed {
+            self.dying(id);
+        }
     }
 
     fn end(&mut self, id: SlotId) {
         self.left -= 1;
-        self.limit(id, None);
         self.changed.push(id);
+        self.limit(id, None);
         let slot = self.slot(id);
         slot.step = Step::Ended;
-        let was_killed = slot.is_killed;
         let needs = std::mem::take(&mut slot.needs);
-        self.dying -= usize::from(was_killed);
+        self.not_dying(id);
         for need in needs {
             self.slot(need).waited_for_by -= 1;
             self.try_tell(need);

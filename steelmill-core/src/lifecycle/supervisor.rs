@@ -105,9 +105,13 @@ impl Supervisor {
                 }
                 self.stop();
             }
-            Event::Kill => {
+            Event::Kill { limit } => {
+                // What has ended by now has ended in time.
+                while let Ok(event) = self.inbox.try_recv() {
+                    self.hear(event);
+                }
                 self.stop();
-                self.plan.kill();
+                self.plan.kill(limit);
             }
             Event::Join(join) => self.take_in(*join),
             Event::Left { child, failure } => {
@@ -280,7 +284,7 @@ impl Supervisor {
             Action::TellChild(child) => self.tell_child(child, Event::Stop),
             Action::KillChild(child, limit) => {
                 self.record_child(child, Phase::Stop, Overstayed { limit }.into());
-                self.tell_child(child, Event::Kill);
+                self.tell_child(child, Event::Kill { limit });
             }
             Action::StuckChild(child) => {
                 self.record_child(child, Phase::Stop, Stuck.into());

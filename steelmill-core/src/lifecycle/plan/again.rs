@@ -90,7 +90,7 @@ impl Plan {
         if slot.own_children > 0 {
             return; // one of the tasks made it; its end asks for the tasks once more
         }
-        let was_killed = std::mem::take(&mut slot.is_killed);
+        slot.is_killed = false;
         let (rest, draw) = match &slot.again {
             Some(again) => match again.policy.on_failure {
                 OnFailure::RunAgain(backoff) => (Rest::Pause, Some((backoff, again.restarts.len() as u32))),
@@ -99,7 +99,7 @@ impl Plan {
             None => (Rest::Down, None),
         };
         slot.step = Step::Ready(rest);
-        self.dying -= usize::from(was_killed);
+        self.not_dying(id);
         self.changed.push(id);
         self.limit(id, None);
         self.act(Action::Renew(id));

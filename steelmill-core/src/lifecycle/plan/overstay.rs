@@ -37,7 +37,7 @@ impl Plan {
         let policy = self.policy(id);
         let slot = self.slot(id);
         match slot.step {
-            _ if slot.is_killed => self.give_up(id),
+            _ if slot.is_dying => self.give_up(id),
             Step::Preparing => self.overstay_prepare(vec![id], policy.prepare.unwrap_or_default()),
             Step::Told | Step::Draining => self.kill_told(id, policy.stop.unwrap_or_default()),
             Step::Winding => self.kill_told(id, self.winding_limit(id)),
@@ -91,10 +91,25 @@ impl Plan {
 
     fn kill_slot(&mut self, id: SlotId, limit: Option<Duration>) {
         if !std::mem::replace(&mut self.slot(id).is_killed, true) {
-            self.dying += 1;
             self.act(Action::Kill(id, limit));
-            self.limit(id, Some(PATIENCE));
+            self.dying(id);
             self.try_drain(id);
+        }
+    }
+
+    /// What was aborted for a daemon is awaited, for a moment.
+    pub(super) fn dying(&mut self, id: SlotId) {
+        if !std::mem::replace(&mut self.slot(id).is_dying, true) {
+            self.dying += 1;
+            self.limit(id, Some(PATIENCE));
+        }
+    }
+
+    /// It has ended; or its children are awaited, which have time of their own.
+    pub(super) fn not_dying(&mut self, id: SlotId) {
+        if std::mem::replace(&mut self.slot(id).is_dying, false) {
+            self.dying -= 1;
+            self.limit(id, None);
         }
     }
 

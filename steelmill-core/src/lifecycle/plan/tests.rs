@@ -345,10 +345,10 @@ fn tasks_that_overstay_are_killed() {
 fn a_kill_does_not_wait_for_anybodys_turn() {
     let mut plan = running(&[&[], &[0]]);
     child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
-    plan.kill();
+    plan.kill(Duration::from_secs(3));
     check(
         &mut plan,
-        "tell 1, stop 1, timer 10s, kill child 7, overstayed 1 run 10s, overstayed 1 stop 10s, kill 1, not told 0, tell 0, kill 0, timer 100ms",
+        "tell 1, stop 1, timer 10s, kill child 7, overstayed 1 run 3s, overstayed 1 stop 3s, kill 1, not told 0, tell 0, kill 0, timer 100ms",
     );
     ring(&mut plan);
     check(&mut plan, "stuck child 7, stuck 1, stuck 0");
@@ -443,6 +443,23 @@ fn children_of_a_prepare_that_failed_end_before_its_tasks_are_awaited() {
     check(&mut plan, "prepare 0, timer 30s, tell 0, tell child 7, timer 5s");
     plan.child_left(ChildId(7));
     check(&mut plan, "tasks 0");
+}
+
+#[test]
+fn a_late_prepares_child_has_the_rollbacks_time_and_its_maker_waits_for_it() {
+    let mut plan = plan(&[&[]]);
+    plan.start();
+    child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
+    check(&mut plan, "prepare 0, timer 30s");
+    ring(&mut plan);
+    check(&mut plan, "tell 0, overstayed 0 prepare 30s, kill 0, timer 100ms");
+    cut(&mut plan, 0, Phase::Prepare);
+    check(&mut plan, "tell child 7, timer 5s");
+    plan.child_left(ChildId(7));
+    check(&mut plan, "tasks 0, timer 100ms");
+    ring(&mut plan);
+    check(&mut plan, "stuck 0");
+    assert!(plan.has_ended());
 }
 
 #[test]
@@ -660,7 +677,7 @@ impl Life {
             assert!(step < 1_000, "a life ends");
             match random.below(20) {
                 0 => self.plan.stop(),
-                1 if random.below(4) == 0 => self.plan.kill(),
+                1 if random.below(4) == 0 => self.plan.kill(Duration::from_secs(3)),
                 2 | 3 if self.has_timer() => ring(&mut self.plan),
                 4..8 => self.have_a_child(random),
                 _ if !self.pending.is_empty() => self.answer(random),

@@ -1,0 +1,10 @@
+//! The lifecycle scenario over a few seeds; `cargo xtask sim --scenario lifecycle` runs as many as one likes.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+#[path = "../examples/lifecycle/main.rs"]
+mod lifecycle;
+
+#[test]
+fn random_factories_keep_the_rules_through_random_lives() {
+    steelmill_sim::Campaign::new(lifecycle::scenario).name("lifecycle").seeds(300).check();
+}
