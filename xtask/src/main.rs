@@ -7,7 +7,7 @@
 
 mod bench; // what it costs, beside a hand-written lower bound
 mod lint; // what must hold before a test runs
-mod sim; // the demo's cluster under faults
+mod sim; // the demo's cluster under faults, and other scenarios
 mod steps; // several checks, one summary
 mod test; // every test, both worlds
 mod tidy; // what a compiler cannot check
@@ -31,6 +31,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs the demo's cluster in the sim world, under faults, over many seeds.
+    ///
+    /// With `--scenario lifecycle`: random factories through random lives, and the rules of starting and stopping.
     ///
     /// Everything behind `sim` goes to the simulation; `cargo xtask sim --help` lists what it takes. Exits with 0
     /// when every seed is green, 1 when one is red, 2 on wrong usage, 101 when the build fails.

@@ -1,9 +1,10 @@
 //! `cargo xtask test`: every test in both worlds, with cargo alone.
 //!
 //! The runtime world is the whole workspace with default features. The demo is tested once more for the sim world, in
-//! the target directory and profile of `cargo xtask sim`, so that what one built the other need not. The last step is
-//! the README's first command, word for word.
+//! the target directory and profile of `cargo xtask sim`, so that what one built the other need not. The last steps
+//! are the README's first command, word for word, and the lifecycle's own scenario.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::process::{Command, Stdio};
 
@@ -15,6 +16,9 @@ use crate::workspace::Workspace;
 
 /// What the README tells everybody to run; tidy holds the README to it.
 pub(crate) const README_CAMPAIGN: &str = "cargo xtask sim --seeds 200";
+
+/// Random factories through random lives; takes a quarter of a minute.
+const LIFECYCLE_CAMPAIGN: &str = "cargo xtask sim --scenario lifecycle --seeds 20000";
 
 /// Runs the tests, those with `filter` in their name if there is one; true when all are green.
 pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
@@ -31,7 +35,9 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
         cargo_test(tests, &mut total)
     });
     if filter.is_none() {
-        steps.run(README_CAMPAIGN, || campaign(workspace));
+        for command in [README_CAMPAIGN, LIFECYCLE_CAMPAIGN] {
+            steps.run(command, || campaign(workspace, command));
+        }
     }
     let green = steps.finish();
     println!("\n{total}");
@@ -57,14 +63,14 @@ fn cargo_test(mut command: Command, total: &mut Count) -> Result<Outcome> {
     Ok(Outcome { green, note: count.to_string() })
 }
 
-fn campaign(workspace: &Workspace) -> Result<Outcome> {
-    let Some(binary) = sim::build(workspace)? else {
-        return Ok(Outcome { green: false, note: "the demo does not build for the sim world".into() });
-    };
-    let (_, args) = README_CAMPAIGN.split_once("sim ").context("not a sim command")?;
-    let args: Vec<&str> = args.split(' ').collect();
-    let status = sim::command(binary.as_os_str(), &args).status()?;
-    Ok(status.success().into())
+/// Runs a `cargo xtask sim ...`.
+fn campaign(workspace: &Workspace, command: &str) -> Result<Outcome> {
+    let (_, args) = command.split_once("sim ").context("not a sim command")?;
+    let args: Vec<_> = args.split(' ').map(OsString::from).collect();
+    match sim::ready(workspace, &args)? {
+        Some(mut simulation) => Ok(simulation.status()?.success().into()),
+        None => Ok(Outcome { green: false, note: "it does not build for the sim world".into() }),
+    }
 }
 
 /// Tests counted from libtest's closing lines.
