@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use steelmill_core::Result;
 
 use crate::audit::{self, SystemUse};
+use crate::fault::{Faults, Plan};
 use crate::flags::Args;
 use crate::outcome::Outcome;
 use crate::purity::is_pure;
@@ -126,6 +127,12 @@ where
         self
     }
 
+    /// What goes wrong where the scenario lets it, by [`Sim::trouble`]: unless it is said, what is drawn from each seed.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.settings.faults = faults;
+        self
+    }
+
     /// After how many red seeds to stop.
     pub fn failures_max(mut self, failures: usize) -> Self {
         self.failures_max = failures.max(1);
@@ -185,6 +192,7 @@ where
     pub(crate) fn check_as(self, said: &Args, names_seed: bool) {
         let campaign = said.apply(self);
         let summary = campaign.run();
+        said.save(&summary).unwrap_or_else(|error| panic!("{error:#}"));
         if let Some(audit) = summary.audit_text() {
             eprintln!("{audit}");
         }
@@ -334,7 +342,10 @@ const STACK: usize = 16 << 20;
 /// When a variable has a wrong value.
 #[track_caller]
 pub(crate) fn environment() -> Args {
-    Args::from_environment(|name| std::env::var_os(name)).unwrap_or_else(|error| panic!("{error}"))
+    let args = Args::from_environment(|name| std::env::var_os(name));
+    let args = args.unwrap_or_else(|error| panic!("{error}"));
+    args.check().unwrap_or_else(|error| panic!("{error:#}"));
+    args
 }
 
 pub(crate) fn failed_text(failed: &Outcome) -> String {
@@ -371,6 +382,8 @@ pub struct Summary {
     pub verify: Option<Verify>,
     /// Which code asked the system for time, entropy or threads, over all seeds; `None` without an audit.
     pub audit: Option<Vec<SystemUse>>,
+    /// What was to go wrong, where one seed was asked for and its scenario let anything.
+    pub faults: Option<Plan>,
     /// How long it took.
     pub wall: Duration,
 }
@@ -399,6 +412,7 @@ impl Summary {
             impure: 0,
             verify: None,
             audit: None,
+            faults: None,
             wall: Duration::ZERO,
         }
     }
@@ -418,6 +432,9 @@ impl Summary {
             let count = self.counts.entry(what).or_insert(Count { total: 0, least: u64::MAX });
             count.total += n;
             count.least = count.least.min(*n);
+        }
+        if self.asked == 1 {
+            self.faults.clone_from(&outcome.faults);
         }
         if !outcome.passed() {
             self.failed.push(outcome);

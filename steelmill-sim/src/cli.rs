@@ -31,6 +31,10 @@ where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
+    if let Err(error) = args.check() {
+        eprintln!("error: {error:#}");
+        return ExitCode::from(WRONG_USAGE);
+    }
     // One seed is run to be looked at; of many, only the summary is.
     let wants_log = args.seed.is_some() || std::env::var_os("RUST_LOG").is_some();
     if wants_log && let Err(error) = logging::init("info") {
@@ -70,6 +74,10 @@ where
     if let Some(audit) = summary.audit_text() {
         let _ = writeln!(io::stderr(), "{audit}\n");
     }
+    if let Err(error) = args.save(&summary) {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let written = match args.json {
         true => writeln!(io::stdout(), "{}", json(args, program, &summary)),
         false => writeln!(io::stdout(), "{summary}"),
@@ -85,6 +93,9 @@ where
         _ => ExitCode::SUCCESS,
     }
 }
+
+/// What clap exits with, too.
+const WRONG_USAGE: u8 = 2;
 
 const SEEDS: u64 = 200;
 const FAILURES_MAX: usize = 10;
@@ -116,6 +127,7 @@ fn json(args: &Args, program: &str, summary: &Summary) -> serde_json::Value {
             "simulated_seconds": failed.simulated.as_secs_f64(),
             "cause": failed.failure.as_ref().map(|failure| failure.cause.to_string()),
             "digest": format!("{:016x}", failed.digest),
+            "faults": failed.faults,
             "replay": args.command_line(program, failed.seed),
         })
     });

@@ -12,8 +12,10 @@ mod trouble; // how it strikes
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
 
@@ -297,6 +299,17 @@ impl Plan {
     /// When it is not one; says in which line, and what is wrong there.
     pub fn from_json(json: &str) -> Result<Self> {
         Ok(serde_json::from_str(json)?)
+    }
+
+    /// Reads a plan from a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is no plan; says which, where, and what is wrong.
+    pub fn read(path: &Path) -> Result<Self> {
+        let json = std::fs::read_to_string(path).with_context(|| {
+            format!("{} is neither swarm, none, nor a file that can be read", path.display())
+        })?;
+        Self::from_json(&json).with_context(|| format!("{} is no plan of faults", path.display()))
     }
 
     /// A plan as [`from_json`](Plan::from_json) reads it, a line for each fault.

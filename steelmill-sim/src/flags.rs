@@ -4,11 +4,16 @@
 //! is given by `1`.
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::{Context as _, bail, ensure};
 use clap::{ArgAction, CommandFactory as _, Parser};
+use steelmill_core::Result;
 
-use crate::campaign::Campaign;
+use crate::campaign::{Campaign, Summary};
+use crate::fault::{Faults, Plan};
 use crate::settings::{Schedule, Seed};
 use crate::verify::Verify;
 
@@ -42,6 +47,14 @@ pub struct Args {
     #[arg(long, value_name = "HOW")]
     pub schedule: Option<Schedule>,
 
+    /// What goes wrong: swarm (drawn from the seed), none, or the plan in a file of JSON [default: swarm]
+    #[arg(long, value_name = "WHAT")]
+    pub faults: Option<FaultsFlag>,
+
+    /// Write the plan of what went wrong to a file, for --faults; needs --seed
+    #[arg(long, value_name = "FILE")]
+    pub save_faults: Option<PathBuf>,
+
     /// Run each seed twice and compare: in this process, or with =process in another; where they differ the seed is
     /// red, and the first event that does is shown
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "twice")]
@@ -58,6 +71,26 @@ pub struct Args {
     /// Print the summary as one line of JSON on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which faults a campaign has, and how that was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultsFlag {
+    text: String,
+    faults: Faults,
+}
+
+impl FromStr for FaultsFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let faults = match text {
+            "swarm" => Faults::Swarm,
+            "none" => Faults::None,
+            file => Faults::Plan(Plan::read(Path::new(file)).map_err(|error| format!("{error:#}"))?),
+        };
+        Ok(Self { text: text.to_owned(), faults })
+    }
 }
 
 /// What a test has no use for.
@@ -111,6 +144,9 @@ impl Args {
         settings.schedule = self.schedule.unwrap_or(settings.schedule);
         settings.time_limit = self.time_limit.map_or(settings.time_limit, Duration::from_secs);
         settings.audit |= self.audit;
+        if let Some(said) = &self.faults {
+            settings.faults = said.faults.clone();
+        }
         campaign.verify = self.verify.or(campaign.verify);
         campaign.jobs = self.jobs.map(usize::from).or(campaign.jobs);
         campaign.failures_max = self.max_failures.map_or(campaign.failures_max, usize::from);
@@ -130,6 +166,8 @@ impl Args {
             schedule: Some(settings.schedule).filter(|schedule| *schedule != Schedule::default()),
             time_limit: Some(seconds).filter(|seconds| *seconds != TIME_LIMIT),
             verify: *verify,
+            faults: (settings.faults == Faults::None)
+                .then(|| FaultsFlag { text: "none".to_owned(), faults: Faults::None }),
             ..Self::default()
         }
     }
@@ -139,8 +177,35 @@ impl Args {
         let mut said = Vec::new();
         said.extend(self.schedule.map(|schedule| ("schedule", schedule.to_string())));
         said.extend(self.time_limit.map(|limit| ("time-limit", limit.to_string())));
+        said.extend(self.faults.as_ref().map(|said| ("faults", said.text.clone())));
         said.extend(self.verify.map(|verify| ("verify", verify.to_string())));
         said
+    }
+
+    /// Checks what no single flag can.
+    ///
+    /// # Errors
+    /// When a plan is to be saved, and which seed's is not said.
+    pub(crate) fn check(&self) -> Result<()> {
+        let is_one = self.seed.is_some() || self.seeds == Some(1);
+        ensure!(
+            self.save_faults.is_none() || is_one,
+            "--save-faults writes the plan of one seed: say which with --seed"
+        );
+        Ok(())
+    }
+
+    /// Writes the plan of the one seed that was run, if that is wanted.
+    ///
+    /// # Errors
+    /// When the file cannot be written, and when there is nothing to write.
+    pub(crate) fn save(&self, summary: &Summary) -> Result<()> {
+        let Some(path) = &self.save_faults else { return Ok(()) };
+        let Some(plan) = &summary.faults else {
+            bail!("there is no plan to write to {}: the scenario has let nothing go wrong", path.display());
+        };
+        std::fs::write(path, plan.to_json())
+            .with_context(|| format!("cannot write the plan to {}", path.display()))
     }
 
     /// `program --schedule=pct:3 --seed 7`
@@ -183,6 +248,7 @@ mod tests {
             ("STEELMILL_JOBS", "2"),
             ("STEELMILL_TIME_LIMIT", "60"),
             ("STEELMILL_SCHEDULE", "pct:3"),
+            ("STEELMILL_FAULTS", "none"),
             ("STEELMILL_VERIFY", "process"),
             ("STEELMILL_AUDIT", "1"),
             ("STEELMILL_MAX_FAILURES", "4"),
@@ -195,11 +261,11 @@ mod tests {
         assert!(args.audit && !args.json);
         assert_eq!(
             args.variables(Some(Seed(9))),
-            "STEELMILL_SCHEDULE=pct:3 STEELMILL_TIME_LIMIT=60 STEELMILL_VERIFY=process STEELMILL_SEED=9 "
+            "STEELMILL_SCHEDULE=pct:3 STEELMILL_TIME_LIMIT=60 STEELMILL_FAULTS=none STEELMILL_VERIFY=process STEELMILL_SEED=9 "
         );
         assert_eq!(
             args.command_line("cargo xtask sim", Seed(9)),
-            "cargo xtask sim --schedule=pct:3 --time-limit=60 --verify=process --seed 9"
+            "cargo xtask sim --schedule=pct:3 --time-limit=60 --faults=none --verify=process --seed 9"
         );
     }
 
@@ -220,6 +286,7 @@ mod tests {
             ("STEELMILL_SCHEDULE", "pct:0", "1 to 100"),
             ("STEELMILL_VERIFY", "1", "twice, process"),
             ("STEELMILL_AUDIT", "yes", "1 or 0"),
+            ("STEELMILL_FAULTS", "sworm", "swarm, none, or a file"),
         ] {
             let error = from(&[(name, value)]).expect_err("a wrong value");
             assert!(error.starts_with(&format!("{name}={value:?}: ")) && error.contains(part), "{error}");

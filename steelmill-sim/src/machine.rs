@@ -250,6 +250,11 @@ impl Machine {
         self.with(|run| run.hosts[self.0.id].paused.is_some())
     }
 
+    /// Whether its factory has started, and not been stopped from here.
+    pub(crate) fn runs_factory(&self) -> bool {
+        self.running().is_some()
+    }
+
     /// Whether it has daemons to start.
     pub(crate) fn has_setup(&self) -> bool {
         self.0.setup.is_some()

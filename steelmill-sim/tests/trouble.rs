@@ -243,7 +243,7 @@ fn a_scenarios_own_faults_are_in_the_plan_and_are_undone() {
     }
     let scenario = |sim: Sim| async move {
         let (begun, going_on) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
-        let trouble = sim.trouble(Budget::default()).own("quake", 5, |number| {
+        let trouble = sim.trouble(Budget::default()).own("quake", 1..=5, |number| {
             begun.set(begun.get() + 1);
             going_on.set(going_on.get() + 1);
             let undo = Undo(&going_on);
@@ -303,7 +303,7 @@ fn a_plan_that_does_not_fit_is_refused_with_the_reason() {
             Settings { faults: Faults::Plan(Plan { faults: vec![fault] }), ..Settings::new(Seed(1)) };
         let outcome = simulate(settings, &|sim: Sim| async move {
             let nodes = nodes(sim).await?;
-            sim.trouble(Budget::of(&nodes)).own("lapse", 1, |_| async { Ok(()) }).run().await.map(drop)
+            sim.trouble(Budget::of(&nodes)).own("lapse", 1..=1, |_| async { Ok(()) }).run().await.map(drop)
         });
         let failure = outcome.failure.expect("it does not fit").to_string();
         assert!(failure.contains("fault 0 of the plan") && failure.contains(expected), "{failure}");

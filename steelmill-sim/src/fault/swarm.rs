@@ -5,6 +5,7 @@
 //! leaves the others as they were.
 
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Budget, Family, Fault, Kind, Moment, Plan, When};
@@ -15,7 +16,7 @@ use crate::run::Run;
 /// What a scenario can do by itself, and how often it wants to.
 pub(super) struct Own {
     pub(super) name: &'static str,
-    pub(super) times_max: u64,
+    pub(super) times: RangeInclusive<u32>,
 }
 
 /// A plan within a budget, for a trouble that begins now.
@@ -81,7 +82,8 @@ impl Die<'_> {
     }
 
     fn own(&mut self, own: &Own) -> Vec<Fault> {
-        let times = 1 + self.below(own.times_max);
+        let (least, most) = (u64::from(*own.times.start()), u64::from(*own.times.end()));
+        let times = least + self.below(most - least + 1);
         let mut fault = || {
             let when = self.at();
             let number = self.below(u64::MAX);

@@ -1,8 +1,9 @@
 //! Letting a plan strike: each fault in its time, within the budget, until all is healed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
+use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -64,20 +65,29 @@ impl Sim {
 }
 
 impl<'a> Trouble<'a> {
-    /// Adds something that only the scenario knows how to do: aimed at the worst moment, with the workload's help. It
-    /// happens up to `times_max` times in a plan, at times that are drawn, and gets a number to take its choices from. It
-    /// ends by itself; when the trouble is over its future is dropped, and must undo in destructors what it has done.
-    pub fn own<F>(mut self, name: &'static str, times_max: u32, handler: impl Fn(u64) -> F + 'a) -> Self
+    /// Adds something that only the scenario knows how to do: aimed at the worst moment, with the workload's help. A
+    /// swarm has it that many times, at times that are drawn, and with a number to take its choices from. It ends by
+    /// itself; when the trouble is over its future is dropped, and must undo in destructors what it has done.
+    ///
+    /// # Panics
+    /// When the range is empty.
+    pub fn own<F>(
+        mut self,
+        name: &'static str,
+        times: RangeInclusive<u32>,
+        handler: impl Fn(u64) -> F + 'a,
+    ) -> Self
     where
         F: Future<Output = Result> + 'a,
     {
-        let own = Own { name, times_max: u64::from(times_max) };
+        assert!(!times.is_empty(), "{name} happens {times:?} times");
+        let own = Own { name, times };
         self.own.push((own, Box::new(move |number| Box::pin(handler(number)))));
         self
     }
 
     /// Lets the faults strike, waits until the budget's time is over, and heals everything: links are whole, clocks
-    /// right, and every machine that was down has been started again.
+    /// right, and every machine that ran a factory does so again.
     ///
     /// # Cancellation
     /// Links are healed and machines resumed; what is down stays down.
@@ -92,14 +102,14 @@ impl<'a> Trouble<'a> {
         let handlers = own.iter().map(|own| own.name).zip(handlers).collect::<BTreeMap<_, _>>();
         let striking = Striking::new(sim, &budget, handlers);
         let clocks = Clocks::of(&budget.clocks);
+        let ran: Vec<&Machine> = budget.ends.iter().filter(|machine| machine.runs_factory()).collect();
 
         let over = sim.clock().sleep(budget.lasts);
         let result = select(striking.strike_all(&plan), over).await.unwrap_or(Ok(()));
         sim.with(|run| run.forget_moments());
         drop(clocks);
         result?;
-        let down = striking.left_down.take();
-        for machine in down.into_values() {
+        for machine in ran.iter().filter(|machine| !machine.runs_factory()) {
             let restarted = machine.restart().await;
             restarted.with_context(|| format!("{} does not start although all is healed", machine.name()))?;
         }
@@ -156,20 +166,11 @@ struct Striking<'t, 'a> {
     struck: Cell<u64>,
     /// How many machines are down or paused.
     down: Cell<usize>,
-    /// Machines that have been ended and did not start again yet.
-    left_down: RefCell<BTreeMap<String, Machine>>,
 }
 
 impl<'t, 'a> Striking<'t, 'a> {
     fn new(sim: Sim, budget: &'t Budget, handlers: BTreeMap<&'static str, Handler<'a>>) -> Self {
-        Self {
-            sim,
-            budget,
-            handlers,
-            struck: Cell::new(0),
-            down: Cell::new(0),
-            left_down: RefCell::default(),
-        }
+        Self { sim, budget, handlers, struck: Cell::new(0), down: Cell::new(0) }
     }
 
     /// Ends early only when one of the scenario's own faults fails.
@@ -317,17 +318,15 @@ impl<'t, 'a> Striking<'t, 'a> {
             if time > 0 {
                 clock.sleep(pause).await;
             }
-            self.left_down.borrow_mut().insert(machine.name().to_owned(), machine.clone());
             if is_power_loss {
                 machine.power_loss()
             } else {
                 machine.exit()
             }
             clock.sleep(pause).await;
-            match machine.restart().await {
-                Ok(()) => drop(self.left_down.borrow_mut().remove(machine.name())),
-                // It may need what is cut off: it is tried again when all is healed.
-                Err(error) => tracing::info!("{} did not start again: {error:#}", machine.name()),
+            // It may need what is cut off: it is tried again when all is healed.
+            if let Err(error) = machine.restart().await {
+                tracing::info!("{} did not start again: {error:#}", machine.name());
             }
         }
         Ok(())
