@@ -286,7 +286,7 @@ mod tests {
             ("STEELMILL_SCHEDULE", "pct:0", "1 to 100"),
             ("STEELMILL_VERIFY", "1", "twice, process"),
             ("STEELMILL_AUDIT", "yes", "1 or 0"),
-            ("STEELMILL_FAULTS", "sworm", "swarm, none, or a file"),
+            ("STEELMILL_FAULTS", "sworm", "neither swarm, none, nor a file"),
         ] {
             let error = from(&[(name, value)]).expect_err("a wrong value");
             assert!(error.starts_with(&format!("{name}={value:?}: ")) && error.contains(part), "{error}");
