@@ -164,6 +164,11 @@ impl std::fmt::Debug for Scope {
 }
 
 /// What a task may return: nothing, or a [`Result`] whose error is logged and reported.
+#[diagnostic::on_unimplemented(
+    message = "a task returns nothing or a `steelmill_core::Result`, not `{Self}`",
+    label = "nobody takes what this task returns",
+    note = "end it with `;`, or with `Ok(())` when it can fail; to hand something back, send it over a channel"
+)]
 pub trait TaskOutput: Send + 'static {
     /// The error to report, if there is one.
     fn into_result(self) -> Result;

@@ -5,6 +5,7 @@ use super::{Finding, Tree, line_of};
 /// Who may depend on whom: a crate, what it may use, and what its tests, examples and benches may use besides.
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("steelmill-core", &[], &["steelmill-sim", "steelmill-runtime"]),
+    ("steelmill-promises", &[], &["steelmill-core"]),
     ("steelmill-sim", &["steelmill-core"], &[]),
     ("steelmill-runtime", &["steelmill-core"], &[]),
     ("demo-app", &["steelmill-core", "steelmill-sim", "steelmill-runtime"], &[]),
