@@ -17,7 +17,7 @@ use crate::purity::is_pure;
 use crate::settings::{Schedule, Seed, Settings};
 use crate::sim::Sim;
 use crate::simulate::simulate;
-use crate::verify::{self, Elsewhere, Second, Verify};
+use crate::verify::{self, Again, Verify};
 use crate::{replay, watchdog};
 
 /// One scenario over many seeds.
@@ -187,7 +187,8 @@ where
         self.check_as(&said, true);
     }
 
-    /// Runs the seeds as the environment says. Whether the seed may be left to it is whether a replay names one.
+    /// Runs the seeds as the environment says; `names_seed` is whether a seed has to be named to be run again, because
+    /// the test does not do it.
     #[track_caller]
     pub(crate) fn check_as(self, said: &Args, names_seed: bool) {
         let campaign = said.apply(self);
@@ -232,14 +233,10 @@ where
         if let Some(asked) = asked.as_ref().filter(|asked| asked.is_for(number)) {
             asked.answer(&self.simulate_again(asked.seed));
         }
-        let verify = match self.verify.filter(|_| asked.is_none()) {
-            None => None,
-            Some(Verify::Twice) => Some(None),
-            Some(Verify::Process) => {
-                let elsewhere = verify::Elsewhere::here(number);
-                Some(Some(elsewhere.unwrap_or_else(|error| panic!("{error:#}"))))
-            }
-        };
+        // A process that was started for a second run of something else verifies nothing on its way there.
+        let verify = self.verify.filter(|_| asked.is_none());
+        let again =
+            verify.map(|verify| Again::new(verify, number).unwrap_or_else(|error| panic!("{error:#}")));
         let begun = Instant::now();
         let jobs =
             self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
@@ -255,8 +252,8 @@ where
         summary.audit = self.settings.audit.then(Vec::new);
         std::thread::scope(|scope| {
             for _ in 0..jobs {
-                let (report, queue, verify) = (report.clone(), &queue, verify.as_ref());
-                scope.spawn(move || self.work(queue, verify, &report));
+                let (report, queue, again) = (report.clone(), &queue, again.as_ref());
+                scope.spawn(move || self.work(queue, again, &report));
             }
             drop(report);
             for outcome in outcomes {
@@ -271,15 +268,13 @@ where
     }
 
     /// Works seeds off until there is none left.
-    fn work(&self, queue: &Queue<'_>, verify: Option<&Option<Elsewhere>>, report: &mpsc::Sender<Outcome>) {
+    fn work(&self, queue: &Queue<'_>, again: Option<&Again>, report: &mpsc::Sender<Outcome>) {
         while let Some(offset) = queue.take() {
             let seed = Seed(self.first.0.wrapping_add(offset));
-            let mut outcome =
-                self.simulate(Settings { seed, trace: verify.is_some(), ..self.settings.clone() });
-            if let Some(elsewhere) = verify {
-                let here = || self.simulate_again(seed);
-                let second = elsewhere.as_ref().map_or(Second::Here(&here), Second::Elsewhere);
-                outcome = verify::confirm(outcome, &second);
+            let settings = Settings { seed, trace: again.is_some(), ..self.settings.clone() };
+            let mut outcome = self.simulate(settings);
+            if let Some(again) = again {
+                outcome = again.confirm(outcome, || self.simulate_again(seed));
             }
             // One that fails when enough have failed was run by another thread meanwhile, and is not told.
             if !outcome.passed() && !queue.admits_failure() || report.send(outcome).is_err() {

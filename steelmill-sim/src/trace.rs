@@ -495,7 +495,7 @@ impl Run {
     #[cold]
     fn note(&mut self, what: What) {
         // Which task is next is nobody's own doing.
-        let is_scheduling = matches!(what, What::Draw { stream: Stream::Schedule, .. });
+        let is_scheduling = matches!(what, What::Draw { stream: Stream::Schedule | Stream::Slowness, .. });
         let task = self.tasks.current_key().filter(|_| !is_scheduling).map(TaskId::of);
         let event = Event { at: self.now, task, what, digest: self.digest.value() };
         if let Some(trace) = &mut self.trace {

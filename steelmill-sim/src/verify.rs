@@ -31,8 +31,9 @@ pub enum Verify {
     /// Each seed is run here and in another process: finds also what differs from process to process, such as an
     /// address used as a key. Costs the start of a process for each seed.
     ///
-    /// The campaign must run on its program's main thread or, in a test, on the test's own, after which the harness
-    /// names it: that is how the other process is told which one is meant.
+    /// The campaign must run on its program's main thread or, in a test, on the test's own, which the harness names
+    /// after it: that is how the other process comes to the same campaign, through the same code. Campaigns that the
+    /// thread ran before are run again on the way.
     Process,
 }
 
@@ -148,37 +149,54 @@ impl Told {
 
 type Lines<'a> = Box<dyn Iterator<Item = io::Result<Line>> + 'a>;
 
-/// Who runs a seed for the second time.
-pub(crate) enum Second<'a> {
-    Here(&'a dyn Fn() -> Outcome),
-    Elsewhere(&'a Elsewhere),
+/// Where seeds are run for the second time.
+#[derive(Debug)]
+pub(crate) enum Again {
+    Here,
+    Elsewhere(Elsewhere),
 }
 
-/// The outcome of a seed that was run with a trace: failed with its own cause if a second run differs.
-pub(crate) fn confirm(mut first: Outcome, second: &Second<'_>) -> Outcome {
-    let trace = first.trace.take().unwrap_or_default();
-    let cause = match difference(&first, &trace, second) {
-        Ok(None) => return first,
-        Ok(Some(difference)) => Cause::NotRepeatable(Box::new(difference)),
-        Err(error) => Cause::Error(error.context("the seed cannot be verified in another process")),
-    };
-    let panicked = first.failure.and_then(|failure| failure.panicked);
-    first.failure = Some(Failure { at: first.simulated, cause, panicked });
-    first
-}
+impl Again {
+    /// For the campaign with that number on this thread.
+    pub(crate) fn new(verify: Verify, campaign: u64) -> Result<Self> {
+        Ok(match verify {
+            Verify::Twice => Again::Here,
+            Verify::Process => Again::Elsewhere(Elsewhere::here(campaign)?),
+        })
+    }
 
-fn difference(first: &Outcome, trace: &Trace, second: &Second<'_>) -> Result<Option<Difference>> {
-    let told = Told::of(first);
-    match second {
-        Second::Here(again) => {
-            let mut second = again();
-            let other = second.trace.take().unwrap_or_default();
-            compare(Verify::Twice, told, trace, Told::of(&second), Box::new(other.lines().map(Ok)))
-        }
-        Second::Elsewhere(elsewhere) => {
-            let (second, file) = elsewhere.run(first.seed, first.digest)?;
-            let lines = file.lines()?.skip(1).map(|line| Ok(serde_json::from_str(&line?)?));
-            compare(Verify::Process, told, trace, second, Box::new(lines))
+    /// The outcome of a seed that was run with a trace: failed with its own cause if a second run differs. `again` is a
+    /// second run here.
+    pub(crate) fn confirm(&self, mut first: Outcome, again: impl FnOnce() -> Outcome) -> Outcome {
+        let trace = first.trace.take().unwrap_or_default();
+        let cause = match self.difference(&first, &trace, again) {
+            Ok(None) => return first,
+            Ok(Some(difference)) => Cause::NotRepeatable(Box::new(difference)),
+            Err(error) => Cause::Error(error.context("the seed cannot be verified in another process")),
+        };
+        let panicked = first.failure.and_then(|failure| failure.panicked);
+        first.failure = Some(Failure { at: first.simulated, cause, panicked });
+        first
+    }
+
+    fn difference(
+        &self,
+        first: &Outcome,
+        trace: &Trace,
+        again: impl FnOnce() -> Outcome,
+    ) -> Result<Option<Difference>> {
+        let told = Told::of(first);
+        match self {
+            Again::Here => {
+                let mut second = again();
+                let other = second.trace.take().unwrap_or_default();
+                compare(Verify::Twice, told, trace, Told::of(&second), Box::new(other.lines().map(Ok)))
+            }
+            Again::Elsewhere(elsewhere) => {
+                let (second, file) = elsewhere.run(first.seed, first.digest)?;
+                let lines = file.lines()?.skip(1).map(|line| Ok(serde_json::from_str(&line?)?));
+                compare(Verify::Process, told, trace, second, Box::new(lines))
+            }
         }
     }
 }

@@ -1,15 +1,12 @@
 //! The contract that every world keeps, over the loopback network of one simulated machine.
 
 use std::future::Future;
-use std::sync::Mutex;
 
 use steelmill_sim::{Seed, SimWorld};
 
 /// Runs one behaviour on one seed.
-fn check<F: Future<Output = ()> + Send + 'static>(behaviour: impl FnOnce(SimWorld) -> F + Send) {
-    let behaviour = Mutex::new(Some(behaviour));
+fn check<F: Future<Output = ()> + Send + 'static>(behaviour: impl Fn(SimWorld) -> F + Send + Sync) {
     steelmill_sim::check(Seed(1), |sim| {
-        let behaviour = behaviour.lock().expect("one run").take().expect("one run");
         let kept = behaviour(sim.world());
         async move {
             kept.await;
