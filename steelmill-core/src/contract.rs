@@ -195,6 +195,7 @@ macro_rules! contract_tests {
                 a_connection_closed_early_is_accepted_with_what_it_sent
                 a_connection_reset_early_is_accepted_and_tells
                 a_full_backlog_makes_connects_wait
+                an_abandoned_connect_never_surfaces
                 the_port_of_a_connection_cannot_be_listened_on
                 a_port_can_be_held_on_two_addresses_of_a_host
                 the_unspecified_address_leads_to_this_host
@@ -276,6 +277,7 @@ macro_rules! contract_tests {
                 dropping_both_halves_closes
                 reunited_halves_are_the_stream_again
                 halves_of_two_streams_do_not_reunite
+                both_halves_can_wait_at_the_same_time
             }
             udp {
                 a_datagram_arrives_with_its_sender
@@ -297,6 +299,7 @@ macro_rules! contract_tests {
                 udp_and_tcp_have_their_own_ports
                 try_recv_would_block_where_nothing_is
                 a_waiting_recv_is_woken_by_a_datagram
+                two_waiting_receivers_get_a_datagram_each
                 a_cancelled_recv_loses_nothing
                 a_datagram_into_no_buffer_is_lost
                 peek_from_leaves_the_datagram

@@ -366,3 +366,32 @@ pub trait UdpSocket: Send + Sync + Unpin + 'static {
     /// Takes the error that the next call would fail with (`SO_ERROR`).
     fn take_error(&self) -> io::Result<Option<io::Error>>;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn first_of(ports: &[u16], works: fn(u16) -> bool) -> (Vec<u16>, Result<u16, String>) {
+        let mut tried = Vec::new();
+        let addresses = ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port)));
+        let attempt = |address: SocketAddr| {
+            let port = address.port();
+            tried.push(port);
+            future::ready(if works(port) { Ok(port) } else { Err(io::Error::other(port.to_string())) })
+        };
+        let outcome = Address::first_of(addresses, attempt).now_or_never().expect("nothing waits here");
+        (tried, outcome.map_err(|error| error.to_string()))
+    }
+
+    #[test]
+    fn addresses_are_tried_in_turn_until_one_works() {
+        assert_eq!(first_of(&[1, 2, 3], |port| port == 2), (vec![1, 2], Ok(2)));
+        assert_eq!(first_of(&[1, 2, 3], |_| false), (vec![1, 2, 3], Err("3".into())));
+        assert_eq!(first_of(&[], |_| true).0, []);
+        assert!(first_of(&[], |_| true).1.is_err());
+    }
+}

@@ -114,7 +114,8 @@ fn a_connect_over_a_lossy_link_is_late_by_whole_seconds() {
         let _lossy = sim.impair(&a, &b, Impairment { loss_ppm: 500_000, ..Impairment::default() });
         let begun = sim.elapsed();
         match a.network().connect("b:7").await {
-            Ok(_) => assert_eq!((sim.elapsed() - begun).subsec_millis(), 2),
+            // There and back; or only back, where the other side has repeated its answer without being asked.
+            Ok(_) => assert!(matches!((sim.elapsed() - begun).subsec_millis(), 1 | 2)),
             Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut),
         }
         Ok(())

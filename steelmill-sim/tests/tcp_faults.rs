@@ -121,6 +121,25 @@ fn acknowledgements_that_come_back_in_time_are_early_enough() {
     });
 }
 
+/// They come late, and count: up to the limit.
+#[test]
+fn acknowledgements_that_are_held_count_when_they_are_released() {
+    for (held, is_in_time) in [(900, true), (1000, false)] {
+        check(Seed(27), move |sim| async move {
+            let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+            let hold = sim.hold_one_way(&b, &a);
+            near.write_all(b"x").await?;
+            assert_eq!(far.read_u8().await?, b'x');
+            sleep(sim, held).await;
+            drop(hold);
+            sleep(sim, 10_000).await;
+            far.write_all(b"y").await?;
+            assert_eq!(kind(near.read_u8().await), (!is_in_time).then_some(ErrorKind::TimedOut));
+            Ok(())
+        });
+    }
+}
+
 /// Word of what was read travels with acknowledgements.
 #[test]
 fn a_window_does_not_open_while_acknowledgements_are_lost() {
@@ -247,6 +266,22 @@ fn a_writer_that_waits_for_room_goes_on_after_a_cut() {
             Ok(())
         });
     }
+}
+
+/// Word of room that comes through is a sign of life.
+#[test]
+fn a_writer_that_hears_of_room_has_fresh_patience() {
+    check(Seed(28), |sim| async move {
+        let Pair { a, b, mut near, far, .. } = pair(sim).await?;
+        fill(sim, &near).await?;
+        let cut = sim.partition_one_way(&a, &b);
+        sleep(sim, 600).await;
+        assert!(drain(&far) > 0);
+        near.write_all(b"x").await?;
+        assert_eq!(read_error(sim, &mut near).await, (PATIENCE, ErrorKind::TimedOut));
+        drop(cut);
+        Ok(())
+    });
 }
 
 /// As long as its questions are answered, a writer waits for ever.

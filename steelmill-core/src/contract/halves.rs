@@ -4,7 +4,7 @@ use futures::future::join;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{connection, waits};
-use crate::{Spawn, TcpStream, World};
+use crate::{Spawn, Task, TcpStream, World};
 
 pub async fn borrowed_halves_work_at_the_same_time<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
@@ -98,4 +98,25 @@ pub async fn halves_of_two_streams_do_not_reunite<W: World>(world: W) {
     one_write.write_all(b"open").await.unwrap();
     one_peer.read_exact(&mut [0; 4]).await.unwrap();
     drop(other_peer);
+}
+
+/// Each half waits for itself, and is woken by what concerns it.
+pub async fn both_halves_can_wait_at_the_same_time<W: World>(world: W) {
+    let (client, mut server) = connection(&world).await;
+    let (mut read, mut write) = client.into_split();
+    let writer = world.spawner().spawn("writer", async move {
+        write.write_all(&vec![7; 20_000_000]).await.unwrap();
+        write
+    });
+    let reader = world.spawner().spawn("reader", async move {
+        let mut answer = [0; 5];
+        read.read_exact(&mut answer).await.unwrap();
+        answer
+    });
+    assert!(waits(&world, std::future::pending::<()>()).await);
+    assert!(!writer.is_finished() && !reader.is_finished());
+    server.write_all(b"first").await.unwrap();
+    assert_eq!(&reader.await.unwrap(), b"first");
+    server.read_exact(&mut vec![0; 20_000_000]).await.unwrap();
+    writer.await.unwrap();
 }

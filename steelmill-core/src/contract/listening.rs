@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -221,27 +222,50 @@ pub async fn a_connection_reset_early_is_accepted_and_tells<W: World>(world: W) 
     assert_eq!(error_kind(server.read(&mut received).await), ErrorKind::ConnectionReset);
 }
 
+/// Connects until nobody is answered any more: how many connections the listener holds. Also those wait to be accepted
+/// that were closed again.
+async fn fill_backlog<W: World>(world: &W, address: SocketAddr) -> usize {
+    let network = world.network();
+    for queued in 0..10_000 {
+        match world.clock().timeout(10 * A_WHILE, network.connect(address)).await {
+            Ok(stream) => drop(stream.unwrap()),
+            Err(_) => return queued,
+        }
+    }
+    panic!("there is no limit");
+}
+
 /// A listener holds so many connections that nobody accepts; a later connect waits, and is not refused (listen(2)).
 pub async fn a_full_backlog_makes_connects_wait<W: World>(world: W) {
     let (listener, address) = listener(&world).await;
-    let network = world.network();
-    let mut queued = 0;
-    loop {
-        let mut connect = Box::pin(network.connect(address));
-        // Also those that were closed again wait to be accepted.
-        match world.clock().timeout(10 * A_WHILE, &mut connect).await {
-            Ok(stream) => drop(stream.unwrap()),
-            Err(_) => {
-                assert!(waits(&world, &mut connect).await);
-                listener.accept().await.unwrap();
-                connect.await.unwrap();
-                break;
-            }
-        }
-        queued += 1;
-        assert!(queued < 10_000, "there is no limit");
-    }
+    let queued = fill_backlog(&world, address).await;
     assert!(queued > 100, "only {queued}");
+    let network = world.network();
+    let mut connect = Box::pin(network.connect(address));
+    assert!(waits(&world, &mut connect).await);
+    for _ in 0..queued {
+        listener.accept().await.unwrap();
+    }
+    let late = connect.await.unwrap();
+    assert_eq!(listener.accept().await.unwrap().1, late.local_addr().unwrap());
+}
+
+/// Whoever gives up before the host has answered leaves nothing to accept.
+pub async fn an_abandoned_connect_never_surfaces<W: World>(world: W) {
+    let (listener, address) = listener(&world).await;
+    let queued = fill_backlog(&world, address).await; // its last attempt was abandoned
+    let network = world.network();
+    for _ in 0..3 {
+        assert!(waits(&world, network.connect(address)).await);
+    }
+    for _ in 0..queued {
+        listener.accept().await.unwrap();
+    }
+    // The host would have asked again after a second.
+    world.clock().sleep(Duration::from_millis(1200)).await;
+    assert!(waits(&world, listener.accept()).await);
+    let stream = network.connect(address).await.unwrap();
+    assert_eq!(listener.accept().await.unwrap().1, stream.local_addr().unwrap());
 }
 
 pub async fn the_port_of_a_connection_cannot_be_listened_on<W: World>(world: W) {

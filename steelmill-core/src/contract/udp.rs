@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{A_WHILE, LOOPBACK, Socket, error_kind, listener, settle, waits};
-use crate::{Clock, Network, UdpSocket, World};
+use crate::{Clock, Network, Spawn, UdpSocket, World};
 
 /// A socket on a free port, and its address.
 async fn socket<W: World>(world: &W) -> (Socket<W>, SocketAddr) {
@@ -216,6 +217,25 @@ pub async fn a_waiting_recv_is_woken_by_a_datagram<W: World>(world: W) {
     assert!(waits(&world, &mut recv).await);
     one.send_to(b"ping", address).await.unwrap();
     assert_eq!(recv.await.unwrap(), (4, from));
+}
+
+pub async fn two_waiting_receivers_get_a_datagram_each<W: World>(world: W) {
+    let (one, _) = socket(&world).await;
+    let (other, address) = socket(&world).await;
+    let other = Arc::new(other);
+    let receive = || {
+        let other = other.clone();
+        world.spawner().spawn("receiver", async move {
+            let mut byte = [0];
+            other.recv(&mut byte).await.unwrap();
+            byte[0]
+        })
+    };
+    let (first, second) = (receive(), receive());
+    one.send_to(b"a", address).await.unwrap();
+    one.send_to(b"b", address).await.unwrap();
+    let received = BTreeSet::from([first.await.unwrap(), second.await.unwrap()]);
+    assert_eq!(received, BTreeSet::from([b'a', b'b']));
 }
 
 pub async fn a_cancelled_recv_loses_nothing<W: World>(world: W) {

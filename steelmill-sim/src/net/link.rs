@@ -150,6 +150,23 @@ impl Links {
         self.is_plain(from, to) || !(self.is_cut(from, to) || self.is_held(from, to))
     }
 
+    /// How long word of something takes at least; `None` when it does not get there.
+    #[inline]
+    pub(crate) fn word_takes(&self, from: u32, to: u32) -> Option<Nanos> {
+        if from == to {
+            Some(LOOPBACK)
+        } else if self.is_plain(from, to) {
+            Some(self.latency.0)
+        } else {
+            self.word_takes_by_rules(from, to)
+        }
+    }
+
+    #[cold]
+    fn word_takes_by_rules(&self, from: u32, to: u32) -> Option<Nanos> {
+        self.is_clear(from, to).then(|| self.range(from, to).0)
+    }
+
     /// Whether messages get through, now or once they are released.
     #[inline]
     pub(crate) fn is_open(&self, from: u32, to: u32) -> bool {

@@ -35,13 +35,11 @@ impl Run {
         if n > 0 {
             copy(first, second);
             if consume {
-                let known_at = now + self.net.links.range(to, from).0;
-                let is_told = self.net.links.is_clear(to, from);
-                let pipe = self.net.tcp.get(id).expect("looked at above").into(side);
-                if !is_told {
+                let Some(takes) = self.net.links.word_takes(to, from) else {
                     pipe.consume_untold(n);
                     return Ok(Some(n));
-                }
+                };
+                let known_at = now + takes;
                 pipe.consume(n, now, known_at);
                 if pipe.writer_waits && !pipe.window_event {
                     pipe.window_event = true;
@@ -323,7 +321,14 @@ impl Run {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        connection.out(side).window_event = false;
+        let (from, to) = connection.way(side);
+        let pipe = connection.out(side);
+        pipe.window_event = false;
+        // It had only asked for room, and has heard of it: from here on its patience begins anew.
+        let is_answered = !pipe.has_unsent() && self.net.links.is_clear(to, from);
+        if is_answered {
+            self.net.tcp.end_stall(id, side);
+        }
         self.net.tcp.end_wait(id, side);
         self.wake_writers(id, side);
     }
