@@ -146,6 +146,7 @@ fn json(args: &Args, program: &str, summary: &Summary) -> serde_json::Value {
         "events": summary.events,
         "counts": counts.collect::<serde_json::Map<_, _>>(),
         "digest": format!("{:016x}", summary.digest),
+        "verify": summary.verify.map(|verify| verify.to_string()),
         "audit": summary.audit,
         "purity": if is_pure() { "on" } else { "off" },
     })

@@ -8,7 +8,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use steelmill_core::{Daemon, Factory, Result, Scope};
 use steelmill_sim::{Campaign, Seed, Sim, check, cli};
@@ -155,8 +155,13 @@ fn program_that_never_reaches_an_await() {
 
 #[test]
 fn a_poll_that_never_ends_ends_the_process_and_says_whose_it_was() {
+    let begun = Instant::now();
     let output = run("program_that_never_reaches_an_await", &[]);
     let text = text(&output);
+    assert!(
+        begun.elapsed() < Duration::from_secs(25),
+        "it waits for half a second, not for the usual half minute"
+    );
     assert!(!output.status.success(), "{text}");
     assert!(
         text.contains("seed 42: one poll of \"m: Stubborn: busy\" has lasted for 500ms of real time"),
