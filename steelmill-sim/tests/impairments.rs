@@ -125,6 +125,23 @@ fn a_connect_over_a_lossy_link_is_late_by_whole_seconds() {
 }
 
 #[test]
+fn a_stream_goes_on_when_a_link_that_loses_everything_is_repaired() {
+    check(Seed(10), |sim| async move {
+        let (a, b) = two(sim);
+        let (mut near, mut far) = stream(&a, &b).await?;
+        let dead = sim.impair(&a, &b, Impairment { loss_ppm: 1_000_000, ..Impairment::default() });
+        near.write_u8(7).await?;
+        sim.clock().sleep(30 * SECOND).await;
+        assert_eq!(far.try_read(&mut [0]).expect_err("nothing").kind(), ErrorKind::WouldBlock);
+        dead.repair();
+        let begun = sim.elapsed();
+        assert_eq!(far.read_u8().await?, 7);
+        assert!(sim.elapsed() - begun < 30 * SECOND, "at its next retransmission");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_narrow_link_takes_its_time() {
     check(Seed(4), |sim| async move {
         let (a, b) = two(sim);

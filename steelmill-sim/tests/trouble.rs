@@ -119,6 +119,23 @@ fn seeds_differ_in_which_families_strike() {
 }
 
 #[test]
+fn a_swarm_strikes_at_every_moment_of_a_machines_life() {
+    let mut moments = BTreeSet::new();
+    let (mut tied, mut all) = (0, 0);
+    for seed in 0..40 {
+        for fault in run(seed, Faults::Swarm).faults.expect("the scenario had trouble").faults {
+            all += 1;
+            if let When::On { moment, .. } = fault.when {
+                tied += 1;
+                moments.insert(moment);
+            }
+        }
+    }
+    assert_eq!(moments.len(), 5, "{moments:?}");
+    assert!((all / 8..all / 2).contains(&tied), "about a quarter of {all}, not {tied}");
+}
+
+#[test]
 fn every_kind_of_fault_strikes_and_heals() {
     let between = [machine(1), machine(2)];
     let millis = Duration::from_millis;
