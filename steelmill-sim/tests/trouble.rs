@@ -251,6 +251,21 @@ fn faults_strike_at_moments_of_a_machines_life() {
 }
 
 #[test]
+fn a_plans_times_count_from_the_beginning_of_the_run() {
+    let plan = Plan { faults: vec![at(5, 1, Kind::Pause { machine: machine(2) })] };
+    let settings = Settings { faults: Faults::Plan(plan), trace: true, ..Settings::new(Seed(1)) };
+    let outcome = simulate(settings, &|sim: Sim| async move {
+        let nodes = nodes(sim).await?;
+        sim.clock().sleep(3 * SECOND).await;
+        sim.trouble(Budget { lasts: 10 * SECOND, ..Budget::of(&nodes) }).run().await.map(drop)
+    });
+    assert!(outcome.passed(), "{:?}", outcome.failure);
+    let paused = outcome.trace.expect("asked for");
+    let paused = paused.lines().find(|line| line.what.contains("node-2 is paused")).expect("it was");
+    assert_eq!((paused.at, outcome.simulated), (5 * SECOND, 13 * SECOND));
+}
+
+#[test]
 fn a_scenarios_own_faults_are_in_the_plan_and_are_undone() {
     struct Undo<'a>(&'a std::cell::Cell<u32>);
     impl Drop for Undo<'_> {
