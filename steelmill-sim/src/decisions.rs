@@ -14,7 +14,7 @@ use crate::fault::Family;
 /// What a draw is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stream {
-    /// Which ready task runs next: its place among them, oldest first.
+    /// Which ready task runs next: its place among them, oldest first; or the priorities that decide it.
     Schedule,
     /// How long a message is on its way: nanoseconds above the link's least.
     Latency,

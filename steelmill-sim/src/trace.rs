@@ -443,13 +443,16 @@ pub struct Line {
 }
 
 impl fmt::Display for Line {
-    /// `12.000345678 gateway-1: Gateway (cluster/gateway-1): "client" #12: send 14 bytes, ...`
+    /// `12.000345678 gateway-1: Cache (gateway-1/lease-7): "refresh" #12: send 14 bytes: "..."`. A factory that is called
+    /// as its machine is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: ", seconds(self.at.as_nanos() as Nanos), self.machine.as_deref().unwrap_or("-"))?;
-        match (&self.daemon, &self.factory) {
+        let factory = self.factory.as_ref().filter(|factory| Some(*factory) != self.machine.as_ref());
+        match (&self.daemon, factory) {
             (Some(daemon), Some(factory)) => write!(f, "{daemon} ({factory}): ")?,
-            (None, Some(factory)) => write!(f, "{factory}: ")?,
-            _ => {}
+            (Some(daemon), None) => write!(f, "{daemon}: ")?,
+            (None, Some(factory)) => write!(f, "({factory}): ")?,
+            (None, None) => {}
         }
         if let Some(task) = &self.task {
             write!(f, "{task}: ")?;

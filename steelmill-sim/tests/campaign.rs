@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "the programs that are watched run in real time")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -173,6 +173,9 @@ fn a_poll_that_never_ends_ends_the_process_and_says_whose_it_was() {
 fn program(args: &[&str], failing: bool) -> ExitCode {
     let args = <Flags as clap::Parser>::parse_from([&["program"], args].concat()).args;
     cli::main(&args, "slow", "the program", move |sim| async move {
+        if sim.seed() == Seed(1) {
+            eprintln!("begun");
+        }
         std::thread::sleep(Duration::from_millis(20));
         anyhow::ensure!(!failing || sim.seed() < Seed(6), "too far");
         Ok(())
@@ -188,15 +191,14 @@ struct Flags {
 #[test]
 fn program_with_many_slow_seeds() {
     if is_asked_for("program_with_many_slow_seeds") {
-        eprintln!("begun");
         let code = program(&["--seeds", "100000"], false);
         eprintln!("ended with {code:?}, is interrupted: {}", code == ExitCode::from(130));
     }
 }
 
-#[test]
-fn ctrl_c_ends_a_campaign_with_its_summary() {
-    let mut command = command("program_with_many_slow_seeds", &[]);
+/// Starts a program, waits until it says that it has begun, and presses Ctrl-C so often.
+fn interrupt(program: &str, times: u32) -> (ExitStatus, String, String) {
+    let mut command = command(program, &[]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
     let mut errors = BufReader::new(child.stderr.take().expect("it was piped"));
     let mut line = String::new();
@@ -204,18 +206,43 @@ fn ctrl_c_ends_a_campaign_with_its_summary() {
         line.clear();
         assert_ne!(errors.read_line(&mut line).expect("text"), 0, "it has ended");
     }
-    std::thread::sleep(Duration::from_millis(300));
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(killed.expect("there is a kill").success());
-    let (mut said, mut summary) = (String::new(), String::new());
+    for _ in 0..times {
+        std::thread::sleep(Duration::from_millis(300));
+        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(killed.expect("there is a kill").success());
+    }
+    let (mut output, mut said) = (String::new(), String::new());
     errors.read_to_string(&mut said).expect("text");
-    child.stdout.take().expect("it was piped").read_to_string(&mut summary).expect("text");
-    assert!(child.wait().expect("it ends").success());
-    assert!(said.contains("is interrupted: true"), "{said}");
+    child.stdout.take().expect("it was piped").read_to_string(&mut output).expect("text");
+    (child.wait().expect("it ends"), output, said)
+}
+
+#[test]
+fn ctrl_c_ends_a_campaign_with_its_summary() {
+    let (status, output, said) = interrupt("program_with_many_slow_seeds", 1);
+    assert!(status.success() && said.contains("is interrupted: true"), "{said}");
     assert!(
-        summary.contains("stopped early: ") && summary.contains(" of 100000 seeds did not run"),
-        "{summary}"
+        output.contains("stopped early: ") && output.contains(" of 100000 seeds did not run"),
+        "{output}"
     );
+}
+
+#[test]
+fn program_with_a_seed_that_does_not_end() {
+    if is_asked_for("program_with_a_seed_that_does_not_end") {
+        let args = <Flags as clap::Parser>::parse_from(["program", "--seeds", "1"]).args;
+        cli::main(&args, "stuck", "the program", |_| async {
+            eprintln!("begun");
+            std::thread::sleep(Duration::from_secs(20));
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_ends_the_process_at_once() {
+    let (status, output, _) = interrupt("program_with_a_seed_that_does_not_end", 2);
+    assert_eq!(status.code(), Some(130), "{output}");
 }
 
 #[test]

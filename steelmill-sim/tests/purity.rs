@@ -8,13 +8,14 @@
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::FutureExt as _;
 use rand::RngExt as _;
-use steelmill_core::Result;
-use steelmill_sim::{Campaign, Cause, Difference, Seed, Sim, Summary, SystemCall, SystemUse, Verify};
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
+use steelmill_sim::{Campaign, Cause, Clock, Difference, Seed, Sim, Summary, SystemCall, SystemUse, Verify};
 
 /// Lets a number decide what happens next, so that it shows in the digest.
 async fn let_decide(sim: Sim, number: u64) {
@@ -201,28 +202,42 @@ fn a_thread_is_told_of_and_marks_the_run() {
     assert!(used.place.contains("tests/purity.rs:"), "{used}");
 }
 
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// Waits for as many nanoseconds as there were others of it in this process.
+struct Counts {
+    clock: DaemonRef<Clock>,
+}
+
+impl Daemon for Counts {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self { clock: factory.get()? })
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let clock = *self.clock;
+        scope.spawn("wait", async move {
+            clock.sleep(Duration::from_nanos(STARTED.fetch_add(1, Ordering::Relaxed))).await;
+        });
+        Ok(())
+    }
+}
+
 #[test]
 fn a_static_counter_is_found_by_running_twice() {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
     let difference = differs(Verify::Twice, async |sim| {
-        for _ in 0..5 {
-            sim.clock().sleep(Duration::from_millis(1)).await;
-        }
-        let machine = sim.client("m");
-        let clock = machine.clock();
-        let counted = machine.spawn("counts", async move {
-            clock.sleep(Duration::from_nanos(COUNTER.fetch_add(1, Ordering::Relaxed))).await;
-        });
-        counted.await?;
+        sim.clock().sleep(Duration::from_millis(5)).await;
+        sim.machine("m", |factory| factory.with::<Counts>()).start().await?.stop().await?;
         Ok(())
     });
     let text = difference.to_string();
-    for part in
-        ["two runs of this seed differ", "after ", "m: \"counts\" #1: poll", "the first run:", "both passed"]
-    {
+    for part in ["two runs of this seed differ", "events that both have", "the first run:", "both passed"] {
         assert!(text.contains(part), "{part:?} is not in: {text}");
     }
-    assert!(difference.before.last().expect("much is shared").at == Duration::from_millis(5), "{text}");
+    let last = difference.before.last().expect("much is shared");
+    let whose = (last.machine.as_deref(), last.factory.as_deref(), last.daemon.as_deref());
+    assert_eq!(whose, (Some("m"), Some("m"), Some("Counts")), "{text}");
+    assert!(last.at == Duration::from_millis(5) && text.contains("m: Counts: \"wait\" #"), "{text}");
 }
 
 #[test]
@@ -258,6 +273,14 @@ fn a_seed_that_fails_in_the_same_way_each_time_repeats() {
     let summary = run(Verify::Process, scenario, false);
     let failure = summary.failed[0].failure.as_ref().expect("it failed");
     assert!(matches!(&failure.cause, Cause::Error(error) if error.to_string() == "always"), "{failure}");
+}
+
+#[test]
+fn another_process_needs_a_test_to_run_again() {
+    let campaign = || Campaign::new(|_| async { Ok(()) }).seeds(1).verify(Verify::Process).run();
+    let panic = std::thread::spawn(campaign).join().expect_err("the thread is no test's");
+    let text = steelmill_core::panic_message(panic.as_ref());
+    assert!(text.contains("main thread or on its test's own"), "{text}");
 }
 
 /// A test may have several campaigns; the other process must find the one that is meant.

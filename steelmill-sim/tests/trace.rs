@@ -64,13 +64,13 @@ fn a_trace_tells_the_story_of_a_run() {
     let mut rest = story.iter();
     for expected in [
         "machine server made",
-        "server: Echo (server): \"run\" #",
+        "server: Echo: \"run\" #",
         "connect to server, connection 0",
         "draw Latency #0 below ",
         "send 5 bytes: \"hello\"",
         "spawn \"client\" #",
         "deliver client -> server, connection 0: 5 bytes to read",
-        "server: Echo (server): \"client\" #",
+        "server: Echo: \"client\" #",
         "link server -> client cut",
         "time passes, to 1.",
         "link server -> client healed",
