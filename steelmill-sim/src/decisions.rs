@@ -162,8 +162,11 @@ impl Decisions {
     /// The one place every draw goes through.
     #[inline(always)]
     fn decide(&mut self, drawn: Decision, below: u64, default: u64) -> Decision {
-        let value = if self.watched { self.watch(drawn, below, default) } else { drawn.value };
-        Decision { value, ..drawn }
+        let Decision { stream, index, mut value } = drawn;
+        if self.watched {
+            value = self.watch(Decision { stream, index, value }, below, default);
+        }
+        Decision { stream, index, value }
     }
 
     #[cold]

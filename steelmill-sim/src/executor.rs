@@ -18,7 +18,7 @@ use crate::pct::Pct;
 use crate::ready::Ready;
 use crate::roster::Roster;
 use crate::run::{self, Event, Run, RunId};
-use crate::settings::Schedule;
+use crate::settings::{Schedule, Settings};
 use crate::trace::{TaskEnd, TaskId, TaskInfo, What};
 use crate::waker::{TaskKey, Waiter};
 
@@ -83,6 +83,8 @@ pub(crate) struct Tasks {
     pub(crate) polls: u64,
     /// How many polls there had been when time last passed.
     pub(crate) polls_before_this_instant: u64,
+    /// How many there may be before time has to pass.
+    pub(crate) polls_end: u64,
 }
 
 /// What the executor is to do outside of the borrow.
@@ -175,7 +177,7 @@ impl Run {
                 let key = slot.key;
                 self.tasks.current = key;
                 self.tasks.polls += 1;
-                self.happened(What::Poll { task: TaskId::of(key), place: place as u64 });
+                self.happened_often(|| What::Poll { task: TaskId::of(key), place: place as u64 });
                 if let Some(watch) = &self.watch {
                     watch.polling(index as usize, self.tasks.polls);
                 }
@@ -234,22 +236,29 @@ impl Run {
     /// The next ready task, by the schedule, and the place it had among them.
     #[inline(always)]
     fn pick(&mut self) -> Option<(u32, usize)> {
-        if self.tasks.pct.is_some() {
-            return self.pick_by_priority();
+        match self.settings.schedule {
+            Schedule::Uniform => {}
+            Schedule::Fifo => return self.pick_oldest(),
+            Schedule::Pct { .. } => return self.pick_by_priority(),
         }
         let ready = self.tasks.ready.len();
-        if ready == 0 {
-            return None;
-        }
-        if self.tasks.polls - self.tasks.polls_before_this_instant >= self.settings.poll_limit {
-            self.livelock();
-            return None;
-        }
-        if ready == 1 || self.settings.schedule == Schedule::Fifo {
-            return Some((self.tasks.ready.take(0), 0));
+        if ready <= 1 || self.tasks.polls >= self.tasks.polls_end {
+            return self.pick_oldest();
         }
         let place = self.draw(Stream::Schedule, ready as u64) as usize;
         Some((self.tasks.ready.take(place), place))
+    }
+
+    /// The oldest ready task, if there is one and it may still be polled.
+    fn pick_oldest(&mut self) -> Option<(u32, usize)> {
+        if self.tasks.ready.len() == 0 {
+            return None;
+        }
+        if self.tasks.polls >= self.tasks.polls_end {
+            self.livelock();
+            return None;
+        }
+        Some((self.tasks.ready.take_oldest(), 0))
     }
 
     /// The next ready task where priorities decide: all that are ready move over to them.
@@ -263,7 +272,7 @@ impl Run {
             pct.push(key, &mut |below| self.draw(Stream::Schedule, below));
         }
         let instant = self.tasks.polls_before_this_instant;
-        if self.tasks.polls - instant >= self.settings.poll_limit && pct.ready().next().is_some() {
+        if self.tasks.polls >= self.tasks.polls_end && pct.ready().next().is_some() {
             self.tasks.pct = Some(pct);
             self.livelock();
             return None;
@@ -457,20 +466,21 @@ impl WaitsFor {
 }
 
 impl Tasks {
-    pub(crate) fn new(run: RunId, schedule: Schedule) -> Self {
+    pub(crate) fn new(run: RunId, settings: &Settings) -> Self {
         Self {
             run,
             slots: Vec::with_capacity(16),
             free: Vec::with_capacity(16),
             ready: Ready::new(),
             of_machines: Roster::default(),
-            pct: match schedule {
+            pct: match settings.schedule {
                 Schedule::Pct { depth } => Some(Box::new(Pct::new(depth))),
                 _ => None,
             },
             current: TaskKey::NONE,
             polls: 0,
             polls_before_this_instant: 0,
+            polls_end: settings.poll_limit,
         }
     }
 

@@ -2,15 +2,17 @@
 
 /// A ring of task indices from which any can be taken. What is taken from the middle leaves its place to the oldest.
 pub(crate) struct Ready {
-    /// Its length is a power of two.
+    /// Its length is a power of two, and `mask` one less.
     ring: Vec<u32>,
+    mask: usize,
+    /// Where the oldest is.
     first: usize,
     len: usize,
 }
 
 impl Ready {
     pub(crate) fn new() -> Self {
-        Self { ring: vec![0; 16], first: 0, len: 0 }
+        Self { ring: vec![0; 16], mask: 15, first: 0, len: 0 }
     }
 
     #[inline]
@@ -20,12 +22,12 @@ impl Ready {
 
     #[inline]
     fn at(&self, place: usize) -> usize {
-        (self.first + place) & (self.ring.len() - 1)
+        (self.first + place) & self.mask
     }
 
     #[inline]
     pub(crate) fn push(&mut self, task: u32) {
-        if self.len == self.ring.len() {
+        if self.len > self.mask {
             self.grow();
         }
         let at = self.at(self.len);
@@ -38,18 +40,25 @@ impl Ready {
         self.ring.rotate_left(self.first);
         self.first = 0;
         self.ring.resize(2 * self.len, 0);
+        self.mask = self.ring.len() - 1;
     }
 
     /// Takes the task in a place; 0 is the oldest.
     #[inline]
     pub(crate) fn take(&mut self, place: usize) -> u32 {
         debug_assert!(place < self.len, "there are {} ready tasks, not {place}", self.len);
-        let (first, at) = (self.at(0), self.at(place));
-        let task = self.ring[at];
-        self.ring[at] = self.ring[first];
-        self.first = first + 1;
+        let at = self.at(place);
+        let oldest = self.take_oldest();
+        std::mem::replace(&mut self.ring[at], oldest)
+    }
+
+    /// Takes the task that has been ready for longest.
+    #[inline]
+    pub(crate) fn take_oldest(&mut self) -> u32 {
+        let oldest = self.ring[self.first];
+        self.first = self.at(1);
         self.len -= 1;
-        task
+        oldest
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {

@@ -129,7 +129,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         trace: settings.trace.then(Box::default),
         decisions: Decisions::new(seed, settings.record, settings.replay.as_deref()),
         timers,
-        tasks: Tasks::new(id, settings.schedule),
+        tasks: Tasks::new(id, &settings),
         hosts: Hosts::new(),
         net: Net::new(),
         moments: Moments::default(),
@@ -329,7 +329,8 @@ impl Run {
         if at > self.now {
             self.now = at;
             self.tasks.polls_before_this_instant = self.tasks.polls;
-            self.happened(What::Time { to: at });
+            self.tasks.polls_end = self.tasks.polls.saturating_add(self.settings.poll_limit);
+            self.happened_often(|| What::Time { to: at });
         }
         while let Some(due) = self.timers.pop_due(at) {
             self.events += 1;

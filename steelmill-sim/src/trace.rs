@@ -469,12 +469,18 @@ impl Run {
     /// Takes an event into the digest, and into the trace where there is one.
     #[inline]
     pub(crate) fn happened(&mut self, what: What) {
-        if let Some(words) = what.words() {
+        self.happened_often(|| what);
+    }
+
+    /// The same for what happens all the time. It is put together twice, once for the few words that the digest needs
+    /// and once for the trace, so that nothing is written to memory for a trace that there is not.
+    #[inline(always)]
+    pub(crate) fn happened_often(&mut self, what: impl Fn() -> What) {
+        if let Some(words) = what().words() {
             self.digest.event(words);
         }
         if self.trace.is_some() {
-            let copy = what; // made only here: no event is put together in memory for nothing
-            self.note(copy);
+            self.note(what());
         }
     }
 
@@ -492,7 +498,7 @@ impl Run {
     /// A random number was drawn below `below`, or as a whole word where that is 0.
     #[inline]
     pub(crate) fn drawn(&mut self, Decision { stream, index, value }: Decision, below: u64) {
-        self.happened(What::Draw { stream, index, below, value });
+        self.happened_often(|| What::Draw { stream, index, below, value });
     }
 
     #[cold]

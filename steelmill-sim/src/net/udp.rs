@@ -252,7 +252,8 @@ impl Run {
         let Datagram { from, source, target, machine, .. } = *datagram;
         let payload = std::mem::take(&mut datagram.payload);
         self.net.udp.landed.push(index);
-        self.happened(What::Datagram { to: machine, bytes: payload.len() as u64 });
+        let bytes = payload.len() as u64;
+        self.happened_often(|| What::Datagram { to: machine, bytes });
         if self.hosts[machine].power == Power::Off {
             return self.net.udp.buffers.push(payload);
         }

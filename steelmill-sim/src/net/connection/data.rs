@@ -266,7 +266,7 @@ impl Run {
         let brought_bytes = pipe.deliver(now);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
         let state = connection.end(1 - side).state;
-        self.happened(What::Deliver { connection: id.index, from, to, readable });
+        self.happened_often(|| What::Deliver { connection: id.index, from, to, readable });
         match state {
             State::Open => {}
             State::SynReceived => self.established(id), // any segment completes a handshake
