@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Parser;
-use futures::future::{join, poll_immediate};
+use futures::future::join;
 use steelmill_core::{Clock as _, Factory, Result, RunningFactory};
 use steelmill_sim::{Machine, Sim, cli};
 
@@ -147,7 +147,7 @@ async fn end(plan: &Plan, life: &Arc<Life>, host: &Machine, root: RunningFactory
         Fate::StopDropped(after) => {
             clock.sleep(after).await;
             ask();
-            let _ = poll_immediate(root.stop()).await;
+            drop(root.stop());
         }
         Fate::Dropped(after) => {
             clock.sleep(after).await;

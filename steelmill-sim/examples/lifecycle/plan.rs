@@ -41,7 +41,7 @@ pub(crate) struct ChildPlan {
 pub(crate) enum Fate {
     Stopped(Duration),
     StoppedTwice(Duration),
-    /// The future of the stop is dropped after one poll.
+    /// The future of the stop is dropped: the root's before it is polled, a child's after one poll.
     StopDropped(Duration),
     Dropped(Duration),
     JoinDropped(Duration),

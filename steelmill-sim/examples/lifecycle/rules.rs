@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use steelmill_core::{Abandoned, Failure, OnFailure, Overstayed, Phase, Report, Result};
+use steelmill_core::{Abandoned, Failure, OnFailure, Overstayed, Phase, Policy, Report, Result};
 
-use super::plan::{FactoryPlan, Plan, Script};
+use super::plan::{End, FactoryPlan, Plan, Script};
 use super::trace::{Doing, Happened, How, Trace, Who};
 
 /// What aborting takes at most, on top of deadlines: a tenth of a second, as often as a stop has rounds, and some for
@@ -17,13 +17,17 @@ const ABORTING: Duration = Duration::from_millis(500);
 /// Checks every rule. Gives what there was of interest, and how often.
 pub(crate) fn check(plan: &Plan, trace: &Trace) -> Result<Vec<(&'static str, u64)>> {
     let known = Known::read(plan, trace)?;
+    known.what_can_be_built_is_built().context("daemons are built, or shared with an ancestor")?;
     known.built_and_prepared_in_order().context("dependencies are built and prepared first")?;
+    known.prepared_at_once().context("independent daemons prepare at the same time, until one fails")?;
     known.run_when_all_are_prepared().context("run begins when all are prepared")?;
     known.told_after_dependents().context("a daemon is told after all that depends on it has ended")?;
+    known.told_at_once().context("independent daemons are told to stop at the same time")?;
     known.each_phase_once().context("each phase happens once")?;
     known.run_again_as_the_policy_says().context("a run is called again as its policy says")?;
     known.nothing_outlives_its_factory().context("nothing outlives its owner")?;
     known.nothing_happens_on_a_dead_machine().context("nothing happens on a machine that is gone")?;
+    known.deadlines_are_granted().context("nothing is aborted before its time")?;
     known.deadlines_are_kept().context("deadlines are kept")?;
     known.all_errors_are_reported().context("all errors are reported, in order")?;
     known.nothing_is_made_up().context("what is reported has happened")?;
@@ -188,6 +192,21 @@ impl<'a> Known<'a> {
 
 // The rules.
 impl Known<'_> {
+    fn what_can_be_built_is_built(&self) -> Result {
+        for (path, factory) in &self.factories {
+            let is_there = |number: usize| {
+                let mut above = self.parts.keys().filter(|who| who.part == number);
+                above.any(|who| who.factory == *path || path.starts_with(&format!("{}/", who.factory)))
+            };
+            for (number, script) in &factory.plan.parts {
+                let can = script.build == End::Well && script.needs.iter().all(|need| is_there(*need));
+                let who = Who { factory: path.clone(), part: *number };
+                ensure!(!can || self.parts.contains_key(&who), "{who:?} could have been built");
+            }
+        }
+        Ok(())
+    }
+
     fn built_and_prepared_in_order(&self) -> Result {
         for (who, part) in &self.parts {
             for need in part.needs {
@@ -201,6 +220,30 @@ impl Known<'_> {
                         "{who:?} prepares before {need:?} is prepared"
                     );
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn prepared_at_once(&self) -> Result {
+        for path in self.factories.keys() {
+            let prepares = || self.spans_in(path).filter(|span| span.doing == Doing::Prepare);
+            let Some(first) = prepares().map(|span| self.at(span.begins)).min() else { continue };
+            for span in prepares() {
+                let needs = self.parts[&span.who].needs.iter();
+                let due =
+                    needs.filter_map(|need| self.prepared(&self.parts[need])).map(|place| self.at(place));
+                let due = due.chain([first]).max().unwrap_or(first);
+                ensure!(self.at(span.begins) == due, "{:?} could have prepared at {due:?}", span.who);
+            }
+            let failed = prepares().filter_map(|span| match span.ends {
+                Some((place, How::Failed(_))) => Some(place),
+                _ => None,
+            });
+            if let Some(failed) = failed.min() {
+                let mut ends = prepares().filter_map(|span| span.ends);
+                let is_over = ends.all(|(place, _)| self.at(place) <= self.at(failed));
+                ensure!(is_over, "{path} goes on to prepare after {failed}");
             }
         }
         Ok(())
@@ -245,6 +288,23 @@ impl Known<'_> {
                     );
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn told_at_once(&self) -> Result {
+        for path in self.factories.keys() {
+            // Those that nobody has to wait for, and that have not failed before.
+            let is_free = |span: &&Span| {
+                let part = &self.parts[&span.who];
+                span.doing == Doing::Stop
+                    && part.script.policy == Policy::default()
+                    && self.dependents(&span.who).next().is_none()
+                    && self.made_by(&span.who, None).next().is_none()
+            };
+            let begins: Vec<_> =
+                self.spans_in(path).filter(is_free).map(|span| self.at(span.begins)).collect();
+            ensure!(begins.windows(2).all(|pair| pair[0] == pair[1]), "{path}: {begins:?}");
         }
         Ok(())
     }
@@ -336,6 +396,33 @@ impl Known<'_> {
             ensure!(span.begins < gone, "{:?} begins {:?}", span.who, span.doing);
             let has_been_cut = span.ends.is_some_and(|(place, how)| place < gone || how == How::Cut);
             ensure!(has_been_cut, "{:?} ends {:?}", span.who, span.doing);
+        }
+        Ok(())
+    }
+
+    /// Of the root: whoever aborts a child has a deadline, too.
+    fn deadlines_are_granted(&self) -> Result {
+        let Some(root) = self.factories.get("root") else { return Ok(()) };
+        let (Some((end, report)), deadlines) = (root.report(), &root.plan.deadlines) else { return Ok(()) };
+        let limit = if root.started.is_some() { deadlines.stop } else { deadlines.rollback };
+        let whose = |span: &&Span| self.parts[&span.who].script.policy.stop.is_none();
+        let mut cut = self.spans_in("root").filter(whose).filter_map(|span| match (span.doing, span.ends) {
+            (Doing::Stop, Some((place, How::Cut))) => Some(self.at(place)),
+            _ => None,
+        });
+        // The earliest that can have led to the stop. A child that escalates may end at any time.
+        let failed = self.spans_in("root").filter_map(|span| match (span.doing, span.ends) {
+            (Doing::Prepare | Doing::Run(_), Some((place, How::Failed(_)))) => Some(place),
+            _ => None,
+        });
+        let cause = failed.chain(root.asked).min().filter(|cause| *cause < end);
+        let late = report.failures().iter().any(|failure| {
+            failure.daemon.starts_with("child ")
+                || failure.error.is::<Overstayed>() && failure.phase == Phase::Prepare
+        });
+        if let (Some(cause), false) = (cause, late) {
+            let granted = self.at(cause) + limit;
+            ensure!(cut.all(|cut| cut >= granted), "a stop was cut before {granted:?}");
         }
         Ok(())
     }
