@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench; // what it costs, beside a hand-written lower bound
+mod canaries; // whether a broken rule is found
 mod lint; // what must hold before a test runs
 mod sim; // the demo's cluster under faults, and other scenarios
 mod steps; // several checks, one summary
@@ -50,8 +51,13 @@ enum Command {
     Lint,
     /// Checks what a compiler cannot: crate arrows, twin file names, where the worlds are named, ...
     Tidy,
-    /// Runs `lint`, then `test`: all of CI.
+    /// Runs `lint`, then `test`, then `canaries`: all of CI.
     Ci,
+    /// Breaks the lifecycle's rules one by one, and wants the lifecycle scenario to find each break.
+    Canaries {
+        /// Tries only the canaries with this in their name.
+        filter: Option<String>,
+    },
     /// Measures steelmill beside a hand-written lower bound.
     Bench(bench::Options),
 }
@@ -73,7 +79,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test { filter } => test::run(&workspace, filter.as_deref())?,
         Command::Lint => lint::run(&workspace)?,
         Command::Tidy => tidy::run(&workspace)?,
-        Command::Ci => lint::run(&workspace)? && test::run(&workspace, None)?,
+        Command::Ci => {
+            lint::run(&workspace)? && test::run(&workspace, None)? && canaries::run(&workspace, None)?
+        }
+        Command::Canaries { filter } => canaries::run(&workspace, filter.as_deref())?,
         Command::Bench(options) => bench::run(&workspace, &options)?,
     };
     Ok(if green { ExitCode::SUCCESS } else { ExitCode::FAILURE })

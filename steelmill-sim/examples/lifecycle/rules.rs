@@ -455,6 +455,28 @@ impl Known<'_> {
             let took = self.at(end) - self.at(cause);
             ensure!(took <= limit + ABORTING, "{path} takes {took:?} to end, where {limit:?} are granted");
         }
+        self.parts.iter().try_for_each(|(who, part)| self.own_limits_are_kept(who, part))
+    }
+
+    fn own_limits_are_kept(&self, who: &Who, part: &Part) -> Result {
+        let policy = &part.script.policy;
+        let stop = self.spans_of(part).find(|span| span.doing == Doing::Stop);
+        for span in self.spans_of(part) {
+            let Some((end, _)) = span.ends else { continue };
+            let (since, limit) = match (span.doing, stop) {
+                (Doing::Prepare, _) => (span.begins, policy.prepare),
+                (_, Some(stop)) => (stop.begins, policy.stop),
+                (_, None) => continue,
+            };
+            if let Some(limit) = limit {
+                let took = self.at(end).saturating_sub(self.at(since));
+                ensure!(
+                    took <= limit + ABORTING,
+                    "{:?} of {who:?} takes {took:?}, limited to {limit:?}",
+                    span.doing
+                );
+            }
+        }
         Ok(())
     }
 
