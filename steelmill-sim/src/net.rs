@@ -117,7 +117,7 @@ impl Run {
     pub(crate) fn cut(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Cut);
         self.net.links.cut(from, to);
-        self.tcp_cut();
+        self.tcp_cut(from, Some(to));
     }
 
     pub(crate) fn heal(&mut self, from: u32, to: u32) {
@@ -130,7 +130,7 @@ impl Run {
     pub(crate) fn isolate(&mut self, machine: u32) {
         self.link_changed(machine, machine, LinkChange::Cut);
         self.net.links.isolate(machine);
-        self.tcp_cut();
+        self.tcp_cut(machine, None);
     }
 
     pub(crate) fn rejoin(&mut self, machine: u32) {
@@ -154,7 +154,7 @@ impl Run {
     pub(crate) fn hold(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Held);
         self.net.links.hold(from, to);
-        self.tcp_cut();
+        self.tcp_cut(from, Some(to));
     }
 
     /// Lets go what was held: all of it arrives one least latency later, in the order it was sent.
@@ -194,7 +194,7 @@ impl Run {
         self.tcp_machine_gone(machine, if polite { Farewell::Close } else { Farewell::Silent });
         self.udp_machine_gone(machine);
         if !polite {
-            self.tcp_cut();
+            self.tcp_cut(machine, None);
         }
     }
 

@@ -125,13 +125,32 @@ pub(crate) struct Connections {
     /// The ends of each machine, from their connection's beginning until it is forgotten.
     ends: Roster,
     /// Ends whose bytes do not get through.
-    stalled: Stalled,
+    stalled: OnWays,
     /// Ends whose writers wait for room.
-    waiting: BTreeSet<u32>,
+    waiting: OnWays,
 }
 
-/// Ends that wait for a way to open again: twice, by the machine at either end, and then by the other.
-type Stalled = BTreeSet<(u32, u32, u32)>;
+/// Ends, by the way they are on: entered twice, by the machine at either end of it, and then by the other.
+#[derive(Default)]
+struct OnWays(BTreeSet<(u32, u32, u32)>);
+
+impl OnWays {
+    fn enter(&mut self, (from, to): (u32, u32), place: u32) {
+        self.0.insert((from, to, place));
+        self.0.insert((to, from, place));
+    }
+
+    fn leave(&mut self, (from, to): (u32, u32), place: u32) {
+        self.0.remove(&(from, to, place));
+        self.0.remove(&(to, from, place));
+    }
+
+    /// Those on the ways between a machine and another, or all others.
+    fn between(&self, machine: u32, other: Option<u32>) -> impl Iterator<Item = u32> + '_ {
+        let (least, greatest) = other.map_or((0, u32::MAX), |other| (other, other));
+        self.0.range((machine, least, 0)..=(machine, greatest, u32::MAX)).map(|(_, _, place)| *place)
+    }
+}
 
 impl End {
     fn new(machine: u32, local: SocketAddr, peer: SocketAddr, state: State) -> Self {
@@ -248,43 +267,38 @@ impl Connections {
 
     /// Takes note of an end whose bytes do not get through.
     fn enter_stalled(&mut self, id: ConnectionId, side: Side) {
-        let (from, to) = self.all[id.index as usize].way(side);
-        self.stalled.insert((from, to, place(id.index, side)));
-        self.stalled.insert((to, from, place(id.index, side)));
+        self.stalled.enter(self.all[id.index as usize].way(side), place(id.index, side));
     }
 
     /// What an end sends gets through, or nobody waits for that any more.
     fn end_stall(&mut self, id: ConnectionId, side: Side) {
         if self.all[id.index as usize].out(side).stalled_since.take().is_some() {
-            let (from, to) = self.all[id.index as usize].way(side);
-            self.stalled.remove(&(from, to, place(id.index, side)));
-            self.stalled.remove(&(to, from, place(id.index, side)));
+            self.stalled.leave(self.all[id.index as usize].way(side), place(id.index, side));
         }
     }
 
     /// Takes note of an end whose writer waits for room.
     fn enter_waiting(&mut self, id: ConnectionId, side: Side) {
-        self.all[id.index as usize].out(side).writer_waits = true;
-        self.waiting.insert(place(id.index, side));
+        if !std::mem::replace(&mut self.all[id.index as usize].out(side).writer_waits, true) {
+            self.waiting.enter(self.all[id.index as usize].way(side), place(id.index, side));
+        }
     }
 
     /// The writer of an end waits for room no more.
     fn end_wait(&mut self, id: ConnectionId, side: Side) {
         if std::mem::take(&mut self.all[id.index as usize].out(side).writer_waits) {
-            self.waiting.remove(&place(id.index, side));
+            self.waiting.leave(self.all[id.index as usize].way(side), place(id.index, side));
         }
     }
 
-    /// The ends whose writers wait for room.
-    fn waiting(&self) -> Vec<(ConnectionId, Side)> {
-        self.waiting.iter().map(|place| self.end_in(*place)).collect()
+    /// The ends on ways between a machine and another, or all others, whose writers wait for room.
+    fn waiting(&self, machine: u32, other: Option<u32>) -> Vec<(ConnectionId, Side)> {
+        self.waiting.between(machine, other).map(|place| self.end_in(place)).collect()
     }
 
     /// The stalled ends on ways between a machine and another, or all others.
     fn stalled(&self, machine: u32, other: Option<u32>) -> Vec<(ConnectionId, Side)> {
-        let (least, greatest) = other.map_or((0, u32::MAX), |other| (other, other));
-        let found = self.stalled.range((machine, least, 0)..=(machine, greatest, u32::MAX));
-        found.map(|(_, _, place)| self.end_in(*place)).collect()
+        self.stalled.between(machine, other).map(|place| self.end_in(place)).collect()
     }
 
     /// How many connections and listeners there are: for tests that none is left.

@@ -333,9 +333,10 @@ impl Run {
         self.wake_writers(id, side);
     }
 
-    /// Something may not get through any more: a writer that waits for room will ask for it in vain (RFC 9293 §3.8.6.1).
-    pub(crate) fn tcp_cut(&mut self) {
-        for (id, side) in self.net.tcp.waiting() {
+    /// Something between a machine and another, or all others, may not get through any more: a writer that waits for room
+    /// will ask for it in vain (RFC 9293 §3.8.6.1).
+    pub(crate) fn tcp_cut(&mut self, machine: u32, other: Option<u32>) {
+        for (id, side) in self.net.tcp.waiting(machine, other) {
             let connection = self.net.tcp.get(id).expect("listed just now");
             let (from, to) = connection.way(side);
             if connection.out(side).room_at().is_none() && !self.is_answered(from, to) {
