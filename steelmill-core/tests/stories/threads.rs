@@ -168,11 +168,14 @@ fn a_factory_whose_runtime_went_away_is_abandoned() {
     let ended = demo.ended();
     first.shutdown_background();
     let report = runtime().block_on(ended);
-    assert_eq!(
-        report.to_string(),
-        "demo: 1 failure\n  demo: abandoned: its runtime or machine went away before it was stopped"
-    );
-    assert!(report.failures()[0].error.is::<Abandoned>());
+    // The runtime's threads drop their tasks each on its own: the supervisor may go first, or see the daemon's `run` go.
+    let first = report.failures()[0].to_string();
+    if report.failures()[0].error.is::<Abandoned>() {
+        assert_eq!(first, "demo: abandoned: its runtime or machine went away before it was stopped");
+        assert_eq!(report.failures().len(), 1);
+    } else {
+        assert_eq!(first, "demo: Part<'a'> failed to run: its task was dropped by the runtime");
+    }
     let report = runtime().block_on(demo.stop());
     assert!(!report.is_clean());
 }
