@@ -240,6 +240,9 @@ pub trait TcpStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
     /// This end's address.
     fn local_addr(&self) -> io::Result<SocketAddr>;
     /// The other end's address.
+    ///
+    /// # Errors
+    /// `NotConnected` once the connection was reset, or has ended both ways.
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     /// Whether small writes are sent at once.
     fn nodelay(&self) -> io::Result<bool>;

@@ -340,6 +340,7 @@ fn a_connection_closed_behind_a_cut_has_no_fresh_patience() {
         drop(near);
         sleep(sim, 200).await; // until it tries again, and finds that it should have given up
         cut.heal();
+        assert!(hears_nothing(sim, &far).await);
         far.write_all(b"hello?").await?;
         assert_eq!(read_error(sim, &mut far).await, (0, ErrorKind::ConnectionReset));
         Ok(())
