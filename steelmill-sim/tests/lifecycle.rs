@@ -6,5 +6,6 @@ mod lifecycle;
 
 #[test]
 fn random_factories_keep_the_rules_through_random_lives() {
-    steelmill_sim::Campaign::new(lifecycle::scenario).name("lifecycle").seeds(300).check();
+    let campaign = steelmill_sim::Campaign::new(lifecycle::scenario).name("lifecycle").seeds(300);
+    campaign.program("cargo xtask sim --scenario lifecycle").check();
 }
