@@ -178,6 +178,27 @@ fn a_seat_is_listed_once_however_many_waits_it_serves() {
     });
 }
 
+/// A turn of a loop around `until_stopping` that has to wait: no lock, no place in a list, no write that others see.
+#[test]
+fn a_turn_after_the_first_only_reads() {
+    loom::model(|| {
+        let (signal, seat) = (Signal::default(), Seat::default());
+        let (_, waker) = counting_waker();
+        let mut context = Context::from_waker(&waker);
+        let mut turn = || {
+            let before = sync::writes();
+            {
+                let mut wait = pin!(signal.or(&seat, yield_once()));
+                assert!(wait.as_mut().poll(&mut context).is_pending());
+                assert_eq!(wait.as_mut().poll(&mut context), Poll::Ready(Some(())));
+            }
+            sync::writes() - before
+        };
+        assert_ne!(turn(), 0, "the first takes a place");
+        assert_eq!((turn(), turn()), (0, 0));
+    });
+}
+
 #[test]
 fn whoever_polled_last_is_woken() {
     loom::model(|| {
@@ -312,13 +333,42 @@ fn counting_waker() -> (Arc<Woken>, Waker) {
     (woken.clone(), woken.into())
 }
 
-/// Loom's atomics, and models of what loom does not have.
+/// Loom's atomics, and models of what loom does not have; those that a wait touches count what is more than a read.
 mod sync {
+    use std::cell::Cell;
     use std::collections::BTreeMap;
 
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
     use super::{Arc, Context, Future, Pin, Poll, Waker};
+
+    thread_local! {
+        // Loom runs the threads of a model on one, so this is the model's.
+        static WRITES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How often something was written, locked or listed.
+    pub(crate) fn writes() -> usize {
+        WRITES.get()
+    }
+
+    fn count_write() {
+        WRITES.set(WRITES.get() + 1);
+    }
+
+    #[derive(Default)]
+    pub(crate) struct AtomicBool(loom::sync::atomic::AtomicBool);
+
+    impl AtomicBool {
+        pub(crate) fn load(&self, ordering: Ordering) -> bool {
+            self.0.load(ordering)
+        }
+
+        pub(crate) fn store(&self, value: bool, ordering: Ordering) {
+            count_write();
+            self.0.store(value, ordering);
+        }
+    }
 
     /// As std's: whoever comes while another sets it waits.
     pub(crate) struct OnceLock<T> {
@@ -331,12 +381,13 @@ mod sync {
         pub(crate) fn new() -> Self {
             OnceLock {
                 setting: loom::sync::Mutex::new(()),
-                is_set: AtomicBool::new(false),
+                is_set: AtomicBool::default(),
                 value: std::sync::OnceLock::new(),
             }
         }
 
         pub(crate) fn set(&self, value: T) -> Result<(), T> {
+            count_write();
             let _setting = self.setting.lock().unwrap();
             let outcome = self.value.set(value);
             self.is_set.store(true, Ordering::Release);
@@ -351,6 +402,7 @@ mod sync {
             if let Some(value) = self.get() {
                 return value;
             }
+            count_write();
             let _setting = self.setting.lock().unwrap();
             let value = self.value.get_or_init(init);
             self.is_set.store(true, Ordering::Release);
@@ -375,12 +427,18 @@ mod sync {
     }
 
     impl Notify {
+        fn lock(&self) -> loom::sync::MutexGuard<'_, Waiting> {
+            count_write();
+            self.0.lock().unwrap()
+        }
+
         pub(crate) fn notify_waiters(&self) {
-            let wakers = std::mem::take(&mut self.0.lock().unwrap().wakers);
+            let wakers = std::mem::take(&mut self.lock().wakers);
             wakers.into_values().for_each(Waker::wake);
         }
 
         pub(crate) fn notified_owned(self: Arc<Self>) -> OwnedNotified {
+            count_write(); // the list is one more's
             OwnedNotified { list: self, place: None }
         }
     }
@@ -395,7 +453,7 @@ mod sync {
 
         fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
             let list = self.list.clone();
-            let mut waiting = list.0.lock().unwrap();
+            let mut waiting = list.lock();
             let place = match self.place {
                 Some(place) if !waiting.wakers.contains_key(&place) => return Poll::Ready(()),
                 Some(place) => place,
@@ -411,7 +469,7 @@ mod sync {
     impl Drop for OwnedNotified {
         fn drop(&mut self) {
             if let Some(place) = self.place {
-                self.list.0.lock().unwrap().wakers.remove(&place);
+                self.list.lock().wakers.remove(&place);
             }
         }
     }
