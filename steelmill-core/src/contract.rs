@@ -55,6 +55,11 @@ async fn listener<W: World>(world: &W) -> (Listener<W>, SocketAddr) {
     (listener, address)
 }
 
+/// Whether this host has an IPv6 loopback. One may have been set up without; the sim's have it, and test that.
+async fn has_ipv6<W: World>(world: &W) -> bool {
+    world.network().bind("[::1]:0").await.is_ok()
+}
+
 /// Both ends of a new connection: who connected, and who accepted.
 async fn connection<W: World>(world: &W) -> (Stream<W>, Stream<W>) {
     let (listener, address) = listener(world).await;

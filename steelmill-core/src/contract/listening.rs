@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{LOOPBACK, connection, error_kind, listener, settle, waits};
+use super::{LOOPBACK, connection, error_kind, has_ipv6, listener, settle, waits};
 use crate::{Clock, Network, Spawn, TcpListener, TcpStream, World};
 
 pub async fn connect_to_nobody_is_refused<W: World>(world: W) {
@@ -315,6 +315,9 @@ pub async fn an_unreachable_address_fails_at_once<W: World>(world: W) {
 }
 
 pub async fn ipv6_has_a_loopback_too<W: World>(world: W) {
+    if !has_ipv6(&world).await {
+        return;
+    }
     let network = world.network();
     let listener = network.bind("[::1]:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -331,6 +334,9 @@ pub async fn ipv6_has_a_loopback_too<W: World>(world: W) {
 
 /// An IPv6 socket on all addresses is one for IPv4 too, and shows such peers as `::ffff:a.b.c.d` (ipv6(7)).
 pub async fn a_listener_on_all_ipv6_addresses_takes_ipv4<W: World>(world: W) {
+    if !has_ipv6(&world).await {
+        return;
+    }
     let network = world.network();
     let listener = network.bind("[::]:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -354,6 +360,9 @@ pub async fn a_listener_on_all_ipv6_addresses_takes_ipv4<W: World>(world: W) {
 
 /// An IPv4 listener is found by the mapped address, and sees an IPv4 peer.
 pub async fn a_mapped_address_leads_to_ipv4<W: World>(world: W) {
+    if !has_ipv6(&world).await {
+        return;
+    }
     let (listener, address) = listener(&world).await;
     let client = world.network().connect(mapped(address)).await.unwrap();
     let (_, peer) = listener.accept().await.unwrap();

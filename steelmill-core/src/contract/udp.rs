@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{A_WHILE, LOOPBACK, Socket, error_kind, listener, settle, waits};
+use super::{A_WHILE, LOOPBACK, Socket, error_kind, has_ipv6, listener, settle, waits};
 use crate::{Clock, Network, Spawn, UdpSocket, World};
 
 /// A socket on a free port, and its address.
@@ -437,6 +437,9 @@ pub async fn an_ipv4_socket_has_no_way_to_ipv6<W: World>(world: W) {
 }
 
 pub async fn the_longest_datagram_of_ipv6_arrives<W: World>(world: W) {
+    if !has_ipv6(&world).await {
+        return;
+    }
     let one = world.network().bind_udp("[::1]:0").await.unwrap();
     let other = world.network().bind_udp("[::1]:0").await.unwrap();
     let address = other.local_addr().unwrap();
@@ -448,6 +451,9 @@ pub async fn the_longest_datagram_of_ipv6_arrives<W: World>(world: W) {
 
 /// It shows them as `::ffff:a.b.c.d`, and answers to what it shows (ipv6(7)).
 pub async fn a_socket_on_all_ipv6_addresses_speaks_ipv4<W: World>(world: W) {
+    if !has_ipv6(&world).await {
+        return;
+    }
     let (one, from) = socket(&world).await;
     let all = world.network().bind_udp("[::]:0").await.unwrap();
     let port = all.local_addr().unwrap().port();
