@@ -322,6 +322,7 @@ macro_rules! contract_tests {
                 port_zero_cannot_be_sent_to
                 loopback_reaches_nobody_else
                 an_ipv4_socket_has_no_way_to_ipv6
+                an_ipv6_address_has_no_way_to_ipv4
                 the_longest_datagram_of_ipv6_arrives
                 a_socket_on_all_ipv6_addresses_speaks_ipv4
                 ttl_is_kept

@@ -119,6 +119,15 @@ fn the_loopback_is_every_machines_own() {
         let socket = b.network().bind_udp("127.0.0.1:0").await?;
         assert_eq!(kind(socket.send_to(b"x", "a:9").await), Some(ErrorKind::InvalidInput));
         socket.send_to(b"x", (b.address(), 9)).await?;
+        let inbox = a.network().bind_udp("[::]:9").await?;
+        let socket = b.network().bind_udp("[::1]:0").await?;
+        assert_eq!(socket.send_to(b"x", (ipv6(&a), 9)).await?, 1);
+        sim.clock().sleep(SECOND).await;
+        assert_eq!(
+            kind(inbox.try_recv_from(&mut [0])),
+            Some(ErrorKind::WouldBlock),
+            "from ::1 there is no way"
+        );
         Ok(())
     });
 }

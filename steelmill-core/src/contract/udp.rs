@@ -1,7 +1,7 @@
 //! How datagrams travel, in every world.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -424,16 +424,37 @@ pub async fn loopback_reaches_nobody_else<W: World>(world: W) {
     assert!(is_no_way(error_kind(one.connect("203.0.113.9:9").await)));
 }
 
-pub async fn an_ipv4_socket_has_no_way_to_ipv6<W: World>(world: W) {
+/// Linux's "Address family not supported by protocol".
+fn is_wrong_family(outcome: io::Result<impl Sized>) -> bool {
     const EAFNOSUPPORT: i32 = 97;
+    let code = outcome.err().expect("this must fail").raw_os_error();
+    code == Some(EAFNOSUPPORT) || cfg!(not(target_os = "linux"))
+}
+
+pub async fn an_ipv4_socket_has_no_way_to_ipv6<W: World>(world: W) {
     let (one, _) = socket(&world).await;
-    let errors =
-        [one.send_to(b"ping", "[::1]:9").await.unwrap_err(), one.connect("[::1]:9").await.unwrap_err()];
-    for error in errors {
-        if cfg!(target_os = "linux") {
-            assert_eq!(error.raw_os_error(), Some(EAFNOSUPPORT), "{error}");
-        }
+    for target in ["[::1]:9", "[::ffff:127.0.0.1]:9"] {
+        assert!(is_wrong_family(one.send_to(b"ping", target).await), "{target}");
+        assert!(is_wrong_family(one.connect(target).await), "{target}");
     }
+}
+
+/// A socket on all addresses has; one that has taken an address is of its family.
+pub async fn an_ipv6_address_has_no_way_to_ipv4<W: World>(world: W) {
+    if !has_ipv6(&world).await {
+        return;
+    }
+    let one = world.network().bind_udp("[::1]:0").await.unwrap();
+    for target in ["127.0.0.1:9", "[::ffff:127.0.0.1]:9"] {
+        assert_eq!(error_kind(one.send_to(b"ping", target).await), ErrorKind::NetworkUnreachable, "{target}");
+    }
+    assert!(is_wrong_family(one.connect("127.0.0.1:9").await));
+    assert_eq!(error_kind(one.connect("[::ffff:127.0.0.1]:9").await), ErrorKind::NetworkUnreachable);
+    let mapped = world.network().bind_udp("[::ffff:127.0.0.1]:0").await.unwrap();
+    assert!(is_wrong_family(mapped.send_to(b"ping", "[::1]:9").await));
+    assert!(is_wrong_family(mapped.connect("[::1]:9").await));
+    mapped.connect("127.0.0.1:9").await.unwrap();
+    assert_eq!(mapped.peer_addr().unwrap().to_string(), "[::ffff:127.0.0.1]:9");
 }
 
 pub async fn the_longest_datagram_of_ipv6_arrives<W: World>(world: W) {

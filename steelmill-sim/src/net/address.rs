@@ -3,6 +3,9 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// A machine that does not exist.
+const NOWHERE: u32 = u32::MAX;
+
 /// The address of a machine that others use by default.
 pub(crate) fn v4(machine: u32) -> IpAddr {
     let [_, a, b, c] = (machine + 1).to_be_bytes();
@@ -73,15 +76,16 @@ pub(crate) fn destination(target: SocketAddr) -> SocketAddr {
 /// Where what a UDP socket of `machine` sends to `target` really goes. `local` is what the socket shows as its address.
 ///
 /// # Errors
-/// Linux's: `EAFNOSUPPORT` for IPv6 from an IPv4 socket, `ENETUNREACH` for IPv4 from a socket with an IPv6 address,
-/// `EINVAL` for others from a socket of the loopback.
+/// Linux's: `EAFNOSUPPORT` for IPv6 from a socket with an IPv4 address, `ENETUNREACH` for IPv4 from one with an IPv6
+/// address, `EINVAL` for others from a socket of the loopback.
 pub(crate) fn way(local: SocketAddr, target: SocketAddr, machine: u32) -> io::Result<(SocketAddr, u32)> {
-    if local.is_ipv4() && target.is_ipv6() {
+    let (is_ipv4_socket, is_ipv6_target) = (local.is_ipv4(), target.is_ipv6());
+    let (local, target) = (plain(local), plain(target));
+    if local.is_ipv4() && (target.is_ipv6() || is_ipv4_socket && is_ipv6_target) {
         return Err(os_error(libc::EAFNOSUPPORT));
     }
-    let (local, target) = (plain(local), plain(target));
     let is_any = local.ip().is_unspecified();
-    if !is_any && local.is_ipv4() != target.is_ipv4() {
+    if local.is_ipv6() && target.is_ipv4() && !is_any {
         return Err(os_error(libc::ENETUNREACH));
     }
     let target = if target.ip().is_unspecified() && !is_any {
@@ -91,7 +95,8 @@ pub(crate) fn way(local: SocketAddr, target: SocketAddr, machine: u32) -> io::Re
     };
     let to = machine_of(target.ip(), machine);
     if local.ip().is_loopback() && to != Some(machine) {
-        return Err(os_error(libc::EINVAL));
+        // Over IPv6 Linux sends it all the same, and nobody takes it.
+        return if local.is_ipv6() { Ok((target, NOWHERE)) } else { Err(os_error(libc::EINVAL)) };
     }
     to.map(|to| (target, to)).ok_or_else(|| os_error(libc::ENETUNREACH))
 }

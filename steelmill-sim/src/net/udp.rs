@@ -376,6 +376,11 @@ impl UdpSocket {
     fn connect_to(&self, peer: SocketAddr) -> io::Result<()> {
         run::with(self.run(), |run| {
             let socket = run.net.udp.get(self.id)?;
+            let has_ipv6_address =
+                address::plain(socket.local).is_ipv6() && !socket.local.ip().is_unspecified();
+            if has_ipv6_address && peer.is_ipv4() {
+                return Err(address::os_error(libc::EAFNOSUPPORT));
+            }
             let (peer, _) = address::way(socket.local, peer, socket.machine)?;
             socket.peer = Some(peer);
             // A connected socket has the one address its packets come from.
