@@ -201,3 +201,34 @@ async fn a_cycle_through_names_is_found(world: impl World) -> Result {
     );
     Ok(())
 }
+
+/// Each is built on the one of the number before.
+struct Story(#[expect(dead_code, reason = "held, as a daemon would")] Option<DaemonRef<Story>>);
+
+impl Daemon for Story {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        let number: u32 = factory.name().unwrap_or("0").parse()?;
+        Ok(Story(match number {
+            0 => None,
+            _ => Some(factory.get_named(&(number - 1).to_string())?),
+        }))
+    }
+}
+
+/// One seed: it is about depth.
+#[test]
+fn a_tower_is_built_from_its_ground_and_taken_down_from_its_top() {
+    steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
+        let mut factory = Factory::root("demo", sim.world());
+        let error = factory.with_named::<Story>("500").unwrap_err();
+        assert!(error.root_cause().to_string().starts_with("Story[372] is the end of a chain"), "{error:#}");
+        for number in 0..=500 {
+            factory.with_named::<Story>(&number.to_string())?;
+        }
+        let top = factory.get_named::<Story>("500")?;
+        let report = factory.start().await?.stop().await;
+        assert_eq!(report.retained()[0].daemon, "Story[500]");
+        drop(top);
+        Ok(())
+    });
+}
