@@ -145,7 +145,8 @@ where
         self
     }
 
-    /// Keeps which code asks the system for time, entropy or threads; see [`Summary::audit`].
+    /// Keeps which code asks the system for time, entropy or threads; see [`Summary::audit`]. A run that asks from more
+    /// than 512 different stacks is told of by the first 512.
     pub fn audit(mut self) -> Self {
         self.settings.audit = true;
         self
