@@ -1,7 +1,7 @@
 //! What a run took from the machine: allocations, CPU time, memory.
 //!
 //! The one unsafe file of the bench. The allocator hands every call on to the system's, with the layout and pointer it
-//! was given, so it keeps exactly the promises the system's keeps; counting touches no memory but two atomics.
+//! was given, so it keeps exactly the promises the system's keeps; counting touches no memory but a few atomics.
 //! `getrusage` writes one plain C struct, all of whose bit patterns are valid.
 #![expect(unsafe_code, reason = "a global allocator and getrusage have no safe form; see above")]
 
@@ -14,6 +14,7 @@ static ALLOCATOR: Counting = Counting;
 static COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
+static FREED: AtomicU64 = AtomicU64::new(0);
 
 /// Counts while told to; else one relaxed load for each call.
 struct Counting;
@@ -22,6 +23,12 @@ fn count(bytes: usize) {
     if COUNTING.load(Relaxed) {
         ALLOCATIONS.fetch_add(1, Relaxed);
         BYTES.fetch_add(bytes as u64, Relaxed);
+    }
+}
+
+fn uncount(bytes: usize) {
+    if COUNTING.load(Relaxed) {
+        FREED.fetch_add(bytes as u64, Relaxed);
     }
 }
 
@@ -41,11 +48,13 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size);
+        uncount(layout.size());
         // SAFETY: as above; `pointer` came from `System`, because all of them do.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        uncount(layout.size());
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -59,6 +68,12 @@ pub(crate) fn count_allocations(on: bool) {
 /// How many allocations were counted, and how many bytes they asked for.
 pub(crate) fn allocations() -> (u64, u64) {
     (ALLOCATIONS.load(Relaxed), BYTES.load(Relaxed))
+}
+
+/// How many bytes more are allocated than when counting began; fewer, if it is negative.
+#[allow(dead_code, reason = "not every bench asks")]
+pub(crate) fn growth() -> i64 {
+    BYTES.load(Relaxed).wrapping_sub(FREED.load(Relaxed)) as i64
 }
 
 /// The CPU seconds this process has used, and the most memory it has had, in KiB.

@@ -72,6 +72,10 @@ const fn steelmill(label: &'static str) -> Side {
     Side { label, program: "cost", package: "steelmill-runtime", args: "--side steelmill" }
 }
 
+const fn lifecycle(label: &'static str, args: &'static str) -> Side {
+    Side { label, program: "lifecycle", package: "steelmill-runtime", args }
+}
+
 /// However many clients there are, a round trip of one costs no more than a third above that of a single one.
 const AS_ONE_CLIENT: Aim =
     Aim { instructions: Some(Limit::AsOurs("W1", 1.0 / 3.0)), allocations: Some(0.0), ..NO_AIM };
@@ -217,5 +221,35 @@ pub(super) const PLAN: &[Workload] = &[
         timed: "--workload echo --n 20000",
         counted: ["--workload echo --n 500", "--workload echo --n 3500"],
         aim: Aim { instructions: Some(Limit::AsBound(0.02)), allocations: Some(0.0), ..NO_AIM },
+    },
+    Workload {
+        name: "turn",
+        title: "a turn of a loop that waits, until the daemon is told to stop",
+        op: "turn",
+        bound: lifecycle("plain wait", "--side plain"),
+        ours: lifecycle("until_stopping", "--side steelmill"),
+        timed: "--workload turn --n 1000000",
+        counted: ["--workload turn --n 1000", "--workload turn --n 6000"],
+        aim: Aim { instructions: Some(Limit::AsBound(0.6)), allocations: Some(0.0), ..NO_AIM },
+    },
+    Workload {
+        name: "daemons",
+        title: "a factory of a thousand daemons, built, started and stopped",
+        op: "daemon",
+        bound: lifecycle("a task by hand", "--side plain"),
+        ours: lifecycle("a daemon", "--side steelmill"),
+        timed: "--workload daemons --n 100",
+        counted: ["--workload daemons --n 1", "--workload daemons --n 3"],
+        aim: Aim { instructions: Some(Limit::Below(35_000.0)), ..NO_AIM },
+    },
+    Workload {
+        name: "child",
+        title: "a child factory with one daemon, made, started and stopped",
+        op: "child",
+        bound: lifecycle("a task by hand", "--side plain"),
+        ours: lifecycle("a child", "--side steelmill"),
+        timed: "--workload child --n 10000",
+        counted: ["--workload child --n 100", "--workload child --n 600"],
+        aim: Aim { instructions: Some(Limit::Below(60_000.0)), ..NO_AIM },
     },
 ];

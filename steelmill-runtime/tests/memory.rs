@@ -1,0 +1,80 @@
+//! What children take, and that they give it back.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+#[path = "../../steelmill-sim/benches/peers/meter.rs"]
+#[allow(dead_code, reason = "only growth is asked for here")]
+mod meter;
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, RunningFactory, Scope};
+use steelmill_runtime::RuntimeWorld;
+
+/// What all children share.
+struct Store;
+
+impl Daemon for Store {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Store)
+    }
+}
+
+/// What each has of its own, with a task.
+struct Session {
+    _store: DaemonRef<Store>,
+}
+
+impl Daemon for Session {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Session { _store: factory.get()? })
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let inner = scope.clone();
+        scope.spawn("work", async move { inner.stopping().await });
+        scope.stopping().await;
+        Ok(())
+    }
+}
+
+async fn child(demo: &RunningFactory, number: usize) -> Result<RunningFactory> {
+    let mut child = demo.child(&format!("session-{number}"))?;
+    child.with::<Session>()?;
+    Ok(child.start().await?)
+}
+
+/// One test, because the allocator counts for the whole process. One thread, so that a count repeats.
+#[test]
+fn children_take_little_and_leave_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut factory = Factory::root("demo", RuntimeWorld);
+        factory.with::<Store>().unwrap();
+        let demo = factory.start().await.unwrap();
+        for number in 0..1_000 {
+            assert!(child(&demo, number).await.unwrap().stop().await.is_clean());
+        }
+        meter::count_allocations(true);
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let made = 100_000;
+        for number in 0..made {
+            assert!(child(&demo, number).await.unwrap().stop().await.is_clean());
+        }
+        assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
+        let left = meter::growth();
+        assert!(left < 4_096, "{made} children have left {left} bytes");
+
+        let live: Vec<_> = join_all((0..10_000).map(|number| child(&demo, number))).await;
+        let live: Vec<_> = live.into_iter().map(Result::unwrap).collect();
+        let each = (meter::growth() - left) / live.len() as i64;
+        println!("{each} bytes for each live child, its daemon and its task");
+        assert!(each < 8_192, "{each} bytes for each live child");
+
+        assert!(demo.stop().await.is_clean());
+        for child in live {
+            assert!(child.join().await.is_clean());
+        }
+        meter::count_allocations(false);
+    });
+}
