@@ -52,19 +52,21 @@ impl State {
     }
 }
 
+/// A task. What a wake and a poll look at lies together: with a thousand tasks it is the cache lines that count.
+#[repr(C)]
 struct Slot {
     key: TaskKey,
-    state: State,
+    future: Option<TaskFuture>,
+    polls: u64,
     machine: u32,
+    state: State,
+    /// What a simulated primitive last said it waits for.
+    waits_for: WaitsFor,
     has_handle: bool,
     /// A slow machine has let it wait for long enough.
     is_its_turn: bool,
-    future: Option<TaskFuture>,
-    end: Option<Result<Output, TaskError>>,
     joiner: Option<Waiter>,
-    polls: u64,
-    /// What a simulated primitive last said it waits for.
-    waits_for: WaitsFor,
+    end: Option<Result<Output, TaskError>>,
     owner: Option<Arc<Owner>>,
     name: &'static str,
     spawned_at: &'static Location<'static>,

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 
-use super::connection::{ACCEPTOR, CONNECTOR, ConnectionId, End, ListenerId, Options, Side};
+use super::connection::{ACCEPTOR, CONNECTOR, Connection, ConnectionId, End, ListenerId, Options, Side};
 use super::{address, poll_of, until};
 use crate::executor::WaitsFor;
 use crate::run::{self, Run, RunId};
@@ -34,11 +34,15 @@ enum Direction {
 }
 
 impl Socket {
-    fn with_end<R>(self, look: impl FnOnce(&mut End) -> R) -> io::Result<R> {
+    fn with<R>(self, look: impl FnOnce(&mut Connection) -> R) -> io::Result<R> {
         run::with(self.run, |run| {
             let connection = run.net.tcp.get(self.id).ok_or_else(|| address::os_error(libc::ENOTCONN))?;
-            Ok(look(connection.end(self.side)))
+            Ok(look(connection))
         })
+    }
+
+    fn with_end<R>(self, look: impl FnOnce(&mut End) -> R) -> io::Result<R> {
+        self.with(|connection| look(connection.end(self.side)))
     }
 
     /// Tries `attempt`; when there is nothing yet, `waiter` will be woken when that may have changed.
@@ -148,7 +152,7 @@ impl Socket {
     }
 
     fn local_addr(self) -> io::Result<SocketAddr> {
-        self.with_end(|end| end.local)
+        self.with(|connection| connection.addresses(self.side).local)
     }
 
     fn peer_addr(self) -> io::Result<SocketAddr> {

@@ -181,7 +181,7 @@ impl Run {
         let Some(connection) = self.net.tcp.get(id) else {
             return Err(address::os_error(libc::ENOTCONN));
         };
-        let ((from, to), peer) = (connection.way(side), connection.end(side).peer);
+        let ((from, to), peer) = (connection.way(side), connection.addresses(side).peer);
         let (is_open, is_ended) =
             (connection.end(side).state == State::Open, connection.into(side).is_ended());
         let pipe = connection.out(side);

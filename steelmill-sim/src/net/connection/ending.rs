@@ -1,6 +1,6 @@
 //! How a connection ends: closed, reset, given up, or gone with its machine.
 
-use super::{ACCEPTOR, CONNECTOR, ConnectionId, Farewell, ListenerId, Side, State, place};
+use super::{ACCEPTOR, Addresses, CONNECTOR, ConnectionId, Farewell, ListenerId, Side, State, place};
 use crate::hosts::Power;
 use crate::net::link::{Fate, GIVE_UP_CLOSED, next_retransmission};
 use crate::net::{Event, address};
@@ -149,7 +149,7 @@ impl Run {
             return;
         };
         let (machine, other) = connection.way(CONNECTOR);
-        let (local, peer) = (connection.end(CONNECTOR).local, connection.end(CONNECTOR).peer);
+        let Addresses { local, peer } = *connection.addresses(CONNECTOR);
         for (machine, side) in [(machine, CONNECTOR), (other, ACCEPTOR)] {
             self.net.tcp.end_stall(id, side);
             self.net.tcp.end_wait(id, side);

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-use super::{ACCEPTOR, CONNECTOR, ConnectionId, End, Farewell, Listener, ListenerId, Options, State};
+use super::{
+    ACCEPTOR, Addresses, CONNECTOR, ConnectionId, End, Farewell, Listener, ListenerId, Options, State,
+};
 use crate::executor::WaitsFor;
 use crate::hosts::Power;
 use crate::net::link::{FORGET_SYN, Fate, next_syn};
@@ -80,7 +82,7 @@ impl Run {
             return Ok(None);
         };
         let connection = self.net.tcp.get(accepted).expect("a connection in a backlog exists");
-        Ok(Some((accepted, connection.end(ACCEPTOR).peer)))
+        Ok(Some((accepted, connection.addresses(ACCEPTOR).peer)))
     }
 }
 
@@ -97,12 +99,13 @@ impl Run {
         };
         let source = address::source(target.ip(), place.machine);
         let local = self.net.tcp_ports.open(place.machine, source, target)?;
-        let mut connector = End::new(place.machine, local, target, State::SynSent);
+        let ends = [End::new(place.machine, State::SynSent), End::new(machine, State::Unborn)];
+        let mut connector = Addresses { local, peer: target };
         if is_ipv6 {
             connector.show_as_ipv6();
         }
-        let acceptor = End::new(machine, target, local, State::Unborn);
-        let id = self.net.tcp.insert(self.now, [connector, acceptor], self.hosts.len());
+        let addresses = [connector, Addresses { local: target, peer: local }];
+        let id = self.net.tcp.insert(self.now, ends, addresses, self.hosts.len());
         self.happened(What::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
             self.schedule(self.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
@@ -156,7 +159,7 @@ impl Run {
         };
         let (from, to) = connection.way(CONNECTOR);
         let (target, state) =
-            (address::plain(connection.end(ACCEPTOR).local), connection.end(ACCEPTOR).state);
+            (address::plain(connection.addresses(ACCEPTOR).local), connection.end(ACCEPTOR).state);
         if self.hosts[to].power == Power::Off {
             return self.send_syn_again(id);
         }
@@ -175,9 +178,10 @@ impl Run {
             connection.listener = Some(listener);
             let end = connection.end(ACCEPTOR);
             (end.state, end.options) = (State::SynReceived, options);
-            (end.local, end.peer) = (target, address::plain(end.peer));
+            let addresses = connection.addresses(ACCEPTOR);
+            *addresses = Addresses { local: target, peer: address::plain(addresses.peer) };
             if is_ipv6 {
-                end.show_as_ipv6();
+                addresses.show_as_ipv6();
             }
         }
         // A SYN that comes again is answered again, and an answer that gets lost is repeated without being asked for.
