@@ -56,7 +56,7 @@ use crate::{replay, watchdog};
 #[derive(Debug)]
 #[must_use = "a campaign runs when it is checked or run"]
 pub struct Campaign<S> {
-    scenario: S,
+    pub(crate) scenario: S,
     name: String,
     pub(crate) first: Seed,
     pub(crate) seeds: u64,
@@ -64,7 +64,7 @@ pub struct Campaign<S> {
     pub(crate) settings: Settings,
     pub(crate) verify: Option<Verify>,
     pub(crate) failures_max: usize,
-    stop: Arc<AtomicBool>,
+    pub(crate) stop: Arc<AtomicBool>,
     program: Option<String>,
     test_command: Option<String>,
 }
@@ -239,8 +239,7 @@ where
         let again =
             verify.map(|verify| Again::new(verify, number).unwrap_or_else(|error| panic!("{error:#}")));
         let begun = Instant::now();
-        let jobs =
-            self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
+        let jobs = self.jobs_or_all();
         let queue = Queue {
             next: AtomicU64::new(0),
             asked: self.seeds,
@@ -266,6 +265,11 @@ where
         summary.failed.sort_by_key(|outcome| outcome.seed);
         summary.wall = begun.elapsed();
         summary
+    }
+
+    /// How many threads to run on.
+    pub(crate) fn jobs_or_all(&self) -> usize {
+        self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()))
     }
 
     /// Works seeds off until there is none left.

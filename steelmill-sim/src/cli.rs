@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,6 +15,8 @@ use crate::campaign::{Campaign, Summary, failed_text};
 use crate::flags::TIME_LIMIT;
 use crate::logging;
 use crate::purity::is_pure;
+use crate::settings::Seed;
+use crate::shrink::Progress;
 use crate::sim::Sim;
 
 pub use crate::flags::Args;
@@ -78,6 +81,13 @@ where
         eprintln!("error: {error:#}");
         return ExitCode::FAILURE;
     }
+    for failed in &summary.failed {
+        if let Some(folder) = &args.explain
+            && let Err(error) = explain(&campaign, args, folder, program, failed.seed)
+        {
+            eprintln!("error: {error:#}");
+        }
+    }
     let written = match args.json {
         true => writeln!(io::stdout(), "{}", json(args, program, &summary)),
         false => writeln!(io::stdout(), "{summary}"),
@@ -91,6 +101,34 @@ where
         _ if !summary.passed() => ExitCode::FAILURE,
         _ if summary.seeds < summary.asked => ExitCode::from(INTERRUPTED),
         _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Explains a red seed in a folder, and says on standard error what is in it.
+fn explain<S, F>(campaign: &Campaign<S>, args: &Args, folder: &Path, program: &str, seed: Seed) -> Result
+where
+    S: Fn(Sim) -> F + Send + Sync,
+    F: Future<Output = Result> + 'static,
+{
+    let folder = if args.seed.is_some() { folder.to_owned() } else { folder.join(format!("seed-{seed}")) };
+    let bar = spinner();
+    let shrunk = campaign.shrink(seed, |Progress { runs, faults }| {
+        bar.set_message(format!("shrinking seed {seed}: trying {faults} faults, {runs} runs"));
+    });
+    bar.finish_and_clear();
+    let Some(shrunk) = shrunk else {
+        anyhow::bail!("seed {seed} passes when it is run again: see --verify");
+    };
+    let replay = Args { faults: None, ..args.clone() }.command_line(program, seed);
+    let text = crate::explain::write(&folder, &shrunk, &replay)?;
+    let _ = writeln!(io::stderr(), "{text}");
+    Ok(())
+}
+
+fn spinner() -> ProgressBar {
+    match io::stderr().is_terminal() {
+        true => ProgressBar::new_spinner(),
+        false => ProgressBar::hidden(),
     }
 }
 

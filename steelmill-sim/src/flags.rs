@@ -55,6 +55,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub save_faults: Option<PathBuf>,
 
+    /// Explain red seeds in a folder: the least plan with which they fail, as a file for --faults, and a trace of that
+    /// run; a folder in it for each, unless --seed says which
+    #[arg(long, value_name = "DIR")]
+    pub explain: Option<PathBuf>,
+
     /// Run each seed twice and compare: in this process, or with =process in another; where they differ the seed is
     /// red, and the first event that does is shown
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "twice")]
@@ -94,7 +99,7 @@ impl FromStr for FaultsFlag {
 }
 
 /// What a test has no use for.
-const PROGRAM_ONLY: [&str; 2] = ["json", "help"];
+const PROGRAM_ONLY: [&str; 3] = ["json", "explain", "help"];
 
 /// To read the flags alone.
 #[derive(Debug, Parser)]

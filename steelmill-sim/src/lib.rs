@@ -4,6 +4,7 @@
 // What a user holds.
 mod campaign; // one scenario over many seeds
 pub mod cli; // a campaign as a program
+mod explain; // a red seed, in a folder
 pub mod fault; // what goes wrong, as data
 mod flags; // what can be said to a campaign from outside
 pub mod history; // what clients saw, and whether it was linearizable
@@ -11,6 +12,7 @@ mod links; // what a scenario does to the links between machines
 pub mod logging; // log lines with virtual time, machine and daemon
 mod machine; // a simulated host
 mod replay; // what to type to run a test again
+mod shrink; // what of a red seed's plan it takes
 mod sim; // the handle a scenario gets
 mod testing; // helpers for plain unit tests
 
@@ -56,6 +58,7 @@ pub use net::{
 pub use outcome::{Cause, Failure, Outcome, TaskReport};
 pub use purity::is_pure;
 pub use settings::{Schedule, Seed, Settings, UnknownSchedule};
+pub use shrink::{Progress, Shrunk};
 pub use sim::{Sim, Sizes};
 pub use simulate::simulate;
 pub use spawn::{Spawner, Task};

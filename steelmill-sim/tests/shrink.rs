@@ -1,0 +1,95 @@
+//! Red seeds, shrunk: to the faults that a person would name, which fail again.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use steelmill_core::Result;
+use steelmill_sim::fault::{Budget, Faults, Kind, Plan};
+use steelmill_sim::{Campaign, Machine, Seed, Settings, Sim, simulate};
+
+/// Fails when `a` was paused at least for a tenth of a second, and `b` has lost its process some time after that.
+async fn bears_one_but_not_both(sim: Sim) -> Result {
+    let a = sim.machine("a", |_| Ok(())).start().await?;
+    let b = sim.machine("b", |_| Ok(())).start().await?;
+    let is_red = Rc::new(Cell::new(false));
+    sim.spawn("watch", watch(sim, a.clone(), b.clone(), is_red.clone()));
+    sim.trouble(Budget { lasts: Duration::from_secs(20), down_max: 2, ..Budget::of(&[a, b]) }).run().await?;
+    anyhow::ensure!(!is_red.get(), "seed {} bears it no more", sim.seed());
+    Ok(())
+}
+
+async fn watch(sim: Sim, a: Machine, b: Machine, is_red: Rc<Cell<bool>>) {
+    let mut paused = 0;
+    loop {
+        sim.clock().sleep(Duration::from_millis(20)).await;
+        paused += u32::from(a.is_paused());
+        if paused > 5 && !b.is_up() {
+            is_red.set(true);
+        }
+    }
+}
+
+#[test]
+fn a_red_seed_shrinks_to_the_two_faults_that_it_takes() {
+    let campaign = Campaign::new(bears_one_but_not_both);
+    let mut red = 0;
+    for seed in (1..150).map(Seed) {
+        let Some(shrunk) = campaign.shrink(seed, |_| ()) else { continue };
+        red += 1;
+        let faults = &shrunk.plan.faults;
+        assert_eq!(faults.len(), 2, "of {}: {:?}", shrunk.faults_before, shrunk.plan);
+        assert!(faults.iter().any(|fault| matches!(&fault.what, Kind::Pause { machine } if machine == "a")));
+        assert!(faults.iter().all(|fault| fault.lasts < Duration::from_millis(500)), "{faults:?}");
+        let settings = Settings { faults: Faults::Plan(shrunk.plan), ..Settings::new(seed) };
+        let again = simulate(settings, &bears_one_but_not_both);
+        assert!(!again.passed() && again.digest == shrunk.outcome.digest, "it fails again, in the same way");
+        assert!(shrunk.outcome.trace.is_some_and(|trace| !trace.events.is_empty()));
+    }
+    assert!(red >= 3, "{red} seeds are red");
+}
+
+#[test]
+fn the_answer_does_not_depend_on_how_many_run_at_once() {
+    let shrunk = |jobs| {
+        let campaign = Campaign::new(bears_one_but_not_both).jobs(jobs);
+        (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red").plan
+    };
+    assert_eq!(shrunk(1), shrunk(7));
+}
+
+#[test]
+fn what_fails_without_any_fault_needs_none() {
+    let campaign = Campaign::new(|sim: Sim| async move {
+        let machine = sim.machine("a", |_| Ok(())).start().await?;
+        sim.trouble(Budget::of(&[machine])).run().await?;
+        anyhow::bail!("always")
+    });
+    let shrunk = campaign.shrink(Seed(1), |_| ()).expect("it is red");
+    assert!(shrunk.faults_before > 0 && shrunk.plan == Plan::default(), "{shrunk:?}");
+}
+
+#[test]
+fn another_failure_is_not_taken_for_the_one_that_is_sought() {
+    // With both faults it is one thing that fails, with fewer another.
+    let campaign = Campaign::new(|sim: Sim| async move {
+        let a = sim.machine("a", |_| Ok(())).start().await?;
+        let struck = sim.trouble(Budget { faults_min: 5, ..Budget::of(&[a]) }).run().await?;
+        anyhow::ensure!(struck.faults + struck.passed_by >= 5, "too little happened");
+        anyhow::bail!("enough happened")
+    });
+    let shrunk = campaign.shrink(Seed(1), |_| ()).expect("it is red");
+    assert_eq!(shrunk.plan.faults.len(), 5);
+    assert!(shrunk.outcome.failure.expect("it fails").to_string().contains("enough happened"));
+}
+
+#[test]
+fn a_search_that_is_told_to_stop_gives_what_it_has() {
+    let stop = Arc::new(AtomicBool::new(true));
+    let campaign = Campaign::new(bears_one_but_not_both).stop_when(stop);
+    let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
+    assert_eq!((shrunk.plan.faults.len(), shrunk.runs), (shrunk.faults_before, 2));
+    assert!(!shrunk.outcome.passed());
+}
