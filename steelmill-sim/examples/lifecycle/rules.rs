@@ -294,12 +294,19 @@ impl Known<'_> {
 
     fn told_at_once(&self) -> Result {
         for path in self.factories.keys() {
+            // A child shares what it was handed, even when what asked for it could not be built.
+            let may_be_shared = |number: usize| {
+                let below = self.factories.iter().filter(|(child, _)| child.starts_with(&format!("{path}/")));
+                let mut scripts = below.flat_map(|(_, child)| child.plan.parts.values());
+                scripts.any(|script| script.needs.contains(&number))
+            };
             // Those that nobody has to wait for, and that have not failed before.
             let is_free = |span: &&Span| {
                 let part = &self.parts[&span.who];
                 span.doing == Doing::Stop
                     && part.script.policy == Policy::default()
                     && self.dependents(&span.who).next().is_none()
+                    && !may_be_shared(span.who.part)
                     && self.made_by(&span.who, None).next().is_none()
             };
             let begins: Vec<_> =
@@ -586,7 +593,12 @@ impl Known<'_> {
             );
             // Somebody outside, a part that somebody outside keeps, or a child whose handle somebody keeps.
             let leaked = self.parts.values().any(|part| part.leaks.contains(&who));
-            let needed = self.dependents(who).any(|(_, part)| part.dropped > Some(end));
+            // Or one of a child that came too late: it is gone in the same instant.
+            let outlasts = |other: &Who, dropped: usize| {
+                dropped > end || (other.factory != who.factory && self.at(dropped) == self.at(end))
+            };
+            let needed =
+                self.dependents(who).any(|(other, part)| part.dropped.is_some_and(|at| outlasts(other, at)));
             let is_held = |(path, factory): (&Arc<str>, &Factory)| {
                 path.starts_with(&*who.factory) && factory.end.is_some_and(|(_, report)| report.held() > 0)
             };
@@ -609,7 +621,10 @@ impl Known<'_> {
                 fatal && matches!(span.doing, Doing::Run(_)) && matches!(span.ends, Some((_, How::Failed(_))))
             });
             let asked = factory.asked.is_some_and(|asked| asked < end);
-            let escalated = self.factories.values().any(|factory| factory.escalates && factory.end.is_some());
+            // One whose start was dropped may have started all the same, and ended unseen.
+            let may_escalate =
+                |factory: &Factory| factory.escalates && (factory.end.is_some() || factory.started.is_none());
+            let escalated = self.factories.values().any(may_escalate);
             ensure!(asked || failed || escalated, "{path} ends, and nobody wanted it to");
         }
         Ok(())
