@@ -9,13 +9,14 @@
 //! noted without allocating, in a table that was made when the run began, and gets its names when the run has ended.
 
 use std::cell::{Cell, RefCell};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::hosts::SCENARIO;
 use crate::run;
+use crate::stacks::{self, DEPTH, Named, named};
 use crate::timers::Nanos;
 
 /// What was asked of the system.
@@ -69,8 +70,7 @@ impl fmt::Display for SystemUse {
     }
 }
 
-/// How many frames of a stack are looked at, and how many different stacks are told apart.
-const DEPTH: usize = 64;
+/// How many different stacks are told apart.
 const STACKS: usize = 512;
 
 struct Audit {
@@ -123,12 +123,7 @@ fn look(call: SystemCall) {
         (run.hosts.len() > 0).then(|| (run.now, run.tasks.current_machine().unwrap_or(SCENARIO)))
     });
     let Some((at, machine)) = place.flatten() else { return };
-    let (mut frames, mut depth) = ([0; DEPTH], 0);
-    backtrace::trace(|frame| {
-        frames[depth] = frame.ip() as usize;
-        depth += 1;
-        depth < DEPTH
-    });
+    let (frames, depth) = stacks::here();
     AUDIT.with_borrow_mut(|audit| {
         let Some(Audit { stacks }) = audit else { return };
         let is_full = stacks.len() == STACKS;
@@ -164,50 +159,19 @@ pub(crate) fn add(uses: &mut Vec<SystemUse>, used: SystemUse) {
     }
 }
 
-/// A function on a stack.
-struct Named {
-    function: String,
-    /// With the line; empty where it is not known.
-    file: String,
-}
-
-/// The functions of a stack, innermost first, those included that were inlined.
-fn named(frames: &[usize]) -> Vec<Named> {
-    let mut found = Vec::new();
-    for frame in frames {
-        // An address on a stack is the one to return to: behind the call. The outermost may be none.
-        backtrace::resolve(frame.saturating_sub(1) as *mut _, |symbol| {
-            let function = symbol.name().map_or_else(|| "?".to_owned(), |name| format!("{name:#}"));
-            let mut file = String::new();
-            if let Some(path) = symbol.filename() {
-                let _ = write!(file, "{}:{}", path.display(), symbol.lineno().unwrap_or(0));
-            }
-            found.push(Named { function, file });
-        });
-    }
-    found
-}
-
 /// The place that asked, and the way to it: from what the stand-ins were called by to what the executor polled.
 fn told(stack: &[Named]) -> (String, String) {
-    let is_in = |named: &Named, file: &str| {
-        let path = named.file.rsplit_once(':').map_or("", |(path, _)| path);
-        path.contains("steelmill-sim") && path.ends_with(file)
-    };
     let is_ours = |named: &Named| {
-        is_in(named, "src/audit.rs")
-            || is_in(named, "src/purity.rs")
+        named.is_of_the_sim("src/audit.rs")
+            || named.is_of_the_sim("src/purity.rs")
             || named.function.starts_with("backtrace::")
     };
     let inner = stack.iter().rposition(is_ours).map_or(0, |last| last + 1);
     // A task is polled by `spawn.rs`; a scenario that has not come to its first await, by `simulate.rs`.
-    let outer = stack.iter().rposition(|named| is_in(named, "src/spawn.rs"));
-    let outer = outer.or_else(|| stack.iter().position(|named| is_in(named, "src/simulate.rs")));
+    let outer = stack.iter().rposition(|named| named.is_of_the_sim("src/spawn.rs"));
+    let outer = outer.or_else(|| stack.iter().position(|named| named.is_of_the_sim("src/simulate.rs")));
     let stack = stack.get(inner..outer.unwrap_or(stack.len())).unwrap_or(stack);
-    let is_foreign = |named: &&Named| {
-        ["/rustc/", "/rustlib/src/", "/registry/src/"].iter().any(|way| named.file.contains(way))
-    };
-    let place = stack.iter().find(|named| !is_foreign(named) && !named.file.is_empty()).or(stack.first());
+    let place = stack.iter().find(|named| !named.is_foreign()).or(stack.first());
     let place = place.map_or_else(|| "?".to_owned(), |place| format!("{} at {}", place.function, place.file));
     let lines: Vec<String> =
         stack.iter().map(|named| format!("{}\n    at {}", named.function, named.file)).collect();

@@ -424,7 +424,9 @@ impl Run {
             name: slot.name,
             spawned_at: slot.spawned_at,
             waits_for: if slot.state == State::Ready { "its turn to run" } else { slot.waits_for.text() },
+            waits_at: Vec::new(),
             polls: slot.polls,
+            key: slot.key,
         }
     }
 
@@ -579,6 +581,20 @@ impl Tasks {
     /// How the scenario ended.
     pub(crate) fn take_main(&mut self) -> Option<Result<Output, TaskError>> {
         self.slots.get_mut(MAIN)?.end.take()
+    }
+
+    /// Hands a waiting task's future out to be looked at, as if it was polled.
+    pub(crate) fn begin_look(&mut self, key: TaskKey) -> Option<(TaskKey, TaskFuture)> {
+        let future = self.slot(key)?.future.take()?;
+        self.current = key;
+        Some((key, future))
+    }
+
+    pub(crate) fn end_look(&mut self, key: TaskKey, future: TaskFuture) {
+        self.current = TaskKey::NONE;
+        if let Some(slot) = self.slot(key) {
+            slot.future = Some(future);
+        }
     }
 
     /// Every future there is, to be dropped outside of the borrow.

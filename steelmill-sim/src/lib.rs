@@ -31,6 +31,8 @@ mod roster; // which entries of a table are a machine's
 mod run; // the one thread-local all handles point into
 mod settings; // what a run is asked to be
 mod simulate; // one seed from beginning to end
+mod stacks; // where a thread is
+mod stuck; // where a task waits that does not go on
 mod timers; // what is going to happen, and when
 pub mod trace; // what a run did, event by event
 mod verify; // proof that a seed repeats

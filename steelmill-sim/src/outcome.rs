@@ -14,6 +14,7 @@ use crate::fault::Plan;
 use crate::settings::Seed;
 use crate::trace::Trace;
 use crate::verify::Difference;
+use crate::waker::TaskKey;
 
 /// How a run ended, and what is known of it.
 #[derive(Debug)]
@@ -120,23 +121,34 @@ pub struct TaskReport {
     pub spawned_at: &'static Location<'static>,
     /// What it waits for, as far as the sim's own primitives know.
     pub waits_for: &'static str,
+    /// Where it waits in a run that has come to a halt: for each thing it waits for, up to four, the async functions that
+    /// wait for each other, innermost first, with file and line.
+    pub waits_at: Vec<Vec<String>>,
     /// How often it was polled.
     pub polls: u64,
+    pub(crate) key: TaskKey,
 }
 
 impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { machine, owner, name, spawned_at, waits_for, polls } = self;
+        let Self { machine, owner, name, spawned_at, waits_for, waits_at, polls, .. } = self;
         write!(f, "{machine}: {name:?}")?;
         if let Some(owner) = owner {
             write!(f, " of {owner}")?;
         }
-        write!(f, ", spawned at {spawned_at}, polled {polls} times, waits for {waits_for}")
+        write!(f, ", spawned at {spawned_at}, polled {polls} times, waits for {waits_for}")?;
+        for (number, stack) in waits_at.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n    and")?;
+            }
+            stack.iter().try_for_each(|function| write!(f, "\n    in {function}"))?;
+        }
+        Ok(())
     }
 }
 
 /// How many tasks a report lists.
-const LISTED: usize = 50;
+pub(crate) const LISTED: usize = 50;
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -95,6 +95,9 @@ pub struct Settings {
     pub trace: bool,
     /// Whether to keep who asks the system for time, entropy or threads.
     pub audit: bool,
+    /// Whether to find out where tasks wait when the run comes to a halt: see
+    /// [`TaskReport::waits_at`](crate::TaskReport::waits_at). The first time in a process that takes a while.
+    pub stacks: bool,
     /// Decisions to take instead of drawing; past the list's end, the defaults.
     pub replay: Option<Vec<Decision>>,
     /// Moments from which on streams draw as another seed would.
@@ -117,6 +120,7 @@ impl Settings {
             record: false,
             trace: false,
             audit: false,
+            stacks: true,
             replay: None,
             rekeys: Vec::new(),
             poll_time_limit: None,

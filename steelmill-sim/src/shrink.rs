@@ -105,7 +105,7 @@ where
     }
 
     fn attempt(&self, seed: Seed, faults: Faults, trace: bool) -> Outcome {
-        let settings = Settings { seed, faults, trace, audit: false, ..self.settings.clone() };
+        let settings = Settings { seed, faults, trace, stacks: trace, audit: false, ..self.settings.clone() };
         // Hundreds of logs would help nobody.
         let silent = tracing::subscriber::NoSubscriber::new();
         let run = || simulate(settings, &self.scenario);

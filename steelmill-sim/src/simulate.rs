@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::sim::Sim;
 use crate::spawn::spawn_at;
 use crate::world::Place;
-use crate::{audit, panics, purity, watchdog};
+use crate::{audit, panics, purity, stuck, watchdog};
 
 /// Runs a scenario once, on this thread.
 ///
@@ -47,7 +47,7 @@ where
         watchdog::start();
     }
     let seed = settings.seed.0;
-    let is_audited = settings.audit;
+    let (is_audited, is_looked_at) = (settings.audit, settings.stacks);
     let id = run::begin(settings);
     purity::draw_keys();
     if is_audited {
@@ -67,6 +67,9 @@ where
                 let error = Error::msg(format!("the scenario panicked before its first await: {message}"));
                 run::with(id, |run| run.fail(Cause::Error(error)));
             }
+        }
+        if is_looked_at {
+            stuck::look(id);
         }
         let outcome = outcome(id);
         tear_down(id);

@@ -87,6 +87,22 @@ static TABLE: RawWakerVTable = RawWakerVTable::new(
     |_| (),
 );
 
+/// A waker that wakes nobody, and tells [`stuck`](crate::stuck) when it is cloned.
+pub(crate) fn watched_waker() -> Waker {
+    static TABLE: RawWakerVTable = RawWakerVTable::new(
+        |data| {
+            crate::stuck::cloned();
+            RawWaker::new(data, &TABLE)
+        },
+        |_| (),
+        |_| (),
+        |_| (),
+    );
+    // SAFETY: the data pointer is null and never read, so every function of the table is sound on every thread, any
+    // number of times.
+    unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &TABLE)) }
+}
+
 /// Who is to be woken.
 ///
 /// A foreign waker runs code of its own when cloned, dropped or woken, so none of that may happen while the run's

@@ -1,0 +1,56 @@
+//! Stacks: where a thread is, as addresses, and which functions those are.
+
+use std::fmt::Write as _;
+
+/// How many frames of a stack are looked at.
+pub(crate) const DEPTH: usize = 64;
+
+/// The addresses on this thread's stack, innermost first, and how many there are. Allocates nothing.
+#[inline(never)]
+pub(crate) fn here() -> ([usize; DEPTH], usize) {
+    let (mut frames, mut depth) = ([0; DEPTH], 0);
+    backtrace::trace(|frame| {
+        frames[depth] = frame.ip() as usize;
+        depth += 1;
+        depth < DEPTH
+    });
+    (frames, depth)
+}
+
+/// A function on a stack.
+pub(crate) struct Named {
+    pub(crate) function: String,
+    /// With the line; empty where it is not known.
+    pub(crate) file: String,
+}
+
+impl Named {
+    /// Whether it is neither the program's nor of its workspace, as far as paths tell.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.file.is_empty()
+            || ["/rustc/", "/rustlib/src/", "/registry/src/"].iter().any(|way| self.file.contains(way))
+    }
+
+    /// Whether it is in a file of this crate.
+    pub(crate) fn is_of_the_sim(&self, file: &str) -> bool {
+        let path = self.file.rsplit_once(':').map_or("", |(path, _)| path);
+        path.contains("steelmill-sim") && path.ends_with(file)
+    }
+}
+
+/// The functions of a stack, innermost first, those included that were inlined.
+pub(crate) fn named(frames: &[usize]) -> Vec<Named> {
+    let mut found = Vec::new();
+    for frame in frames {
+        // An address on a stack is the one to return to: behind the call. The outermost may be none.
+        backtrace::resolve(frame.saturating_sub(1) as *mut _, |symbol| {
+            let function = symbol.name().map_or_else(|| "?".to_owned(), |name| format!("{name:#}"));
+            let mut file = String::new();
+            if let Some(path) = symbol.filename() {
+                let _ = write!(file, "{}:{}", path.display(), symbol.lineno().unwrap_or(0));
+            }
+            found.push(Named { function, file });
+        });
+    }
+    found
+}
