@@ -55,23 +55,22 @@ impl Socket {
     ) -> io::Result<Option<T>> {
         run::with(self.run, |run| {
             let result = attempt(run);
-            let unneeded = match (&result, run.net.tcp.get(self.id)) {
-                (Ok(None), Some(connection)) => {
-                    let end = connection.end(self.side);
-                    match direction {
-                        Direction::Read => end.readers.add(waiter),
-                        Direction::Write => end.writers.add(waiter),
-                    }
-                }
-                _ => Some(waiter),
+            if !matches!(result, Ok(None)) {
+                run.discard(Some(waiter));
+                return result;
+            }
+            let unneeded = match run.net.tcp.get(self.id).map(|connection| connection.end(self.side)) {
+                Some(end) => match direction {
+                    Direction::Read => end.readers.add(waiter),
+                    Direction::Write => end.writers.add(waiter),
+                },
+                None => Some(waiter),
             };
             run.discard(unneeded);
-            if let Ok(None) = result {
-                run.waits_for(match direction {
-                    Direction::Read => WaitsFor::Read,
-                    Direction::Write => WaitsFor::Write,
-                });
-            }
+            run.waits_for(match direction {
+                Direction::Read => WaitsFor::Read,
+                Direction::Write => WaitsFor::Write,
+            });
             result
         })
     }
@@ -82,7 +81,9 @@ impl Socket {
         let read = self.poll(waiter, Direction::Read, |run| {
             run.tcp_read(self.id, self.side, buffer.remaining(), true, |first, second| {
                 buffer.put_slice(first);
-                buffer.put_slice(second);
+                if !second.is_empty() {
+                    buffer.put_slice(second); // seldom: the bytes go round the end of their ring
+                }
             })
         });
         poll_of(read.map(|read| read.map(drop)))
