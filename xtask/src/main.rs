@@ -51,7 +51,7 @@ enum Command {
     Lint,
     /// Checks what a compiler cannot: crate arrows, twin file names, where the worlds are named, ...
     Tidy,
-    /// Runs `lint`, then `test`, then `canaries`: all of CI.
+    /// Runs `lint`, then `canaries`, then `test`: all of CI.
     Ci,
     /// Breaks the lifecycle's rules one by one, and wants the lifecycle scenario to find each break.
     Canaries {
@@ -80,7 +80,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Lint => lint::run(&workspace)?,
         Command::Tidy => tidy::run(&workspace)?,
         Command::Ci => {
-            lint::run(&workspace)? && test::run(&workspace, None)? && canaries::run(&workspace, None)?
+            lint::run(&workspace)? && canaries::run(&workspace, None)? && test::run(&workspace, None)?
         }
         Command::Canaries { filter } => canaries::run(&workspace, filter.as_deref())?,
         Command::Bench(options) => bench::run(&workspace, &options)?,
