@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Family;
+use crate::fault::{Choice, Family};
 
 /// What a draw is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub struct Decision {
 pub struct Rekey {
     /// When, in virtual time.
     pub at: Duration,
-    /// The stream; `None` for all but the entropy of machines that have drawn already.
+    /// The stream; `None` for all.
     pub stream: Option<Stream>,
     /// The seed to draw from then on.
     pub seed: u64,
@@ -71,6 +71,8 @@ pub(crate) struct Decisions {
     watched: bool,
     recorded: Option<Vec<Decision>>,
     replayed: Option<BTreeMap<Stream, Vec<Option<u64>>>>,
+    /// The schedule's draws that are not 0, where a plan says which.
+    order: Option<BTreeMap<u64, u64>>,
 }
 
 /// A counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
@@ -127,7 +129,14 @@ impl Decisions {
             watched: record || replayed.is_some(),
             recorded: record.then(Vec::new),
             replayed,
+            order: None,
         }
+    }
+
+    /// Leaves nothing to the schedule's stream: these choices, and 0 everywhere else.
+    pub(crate) fn set_order(&mut self, order: &[Choice]) {
+        self.order = Some(order.iter().map(|choice| (choice.nth, choice.place)).collect());
+        self.watched = true;
     }
 
     /// A number below `below`. In a replay: what the list says, or the default 0, which means the oldest task, the
@@ -178,6 +187,9 @@ impl Decisions {
             // A list that was edited may say more than there is to choose from.
             drawn.value = given.map_or(default, |value| value.min(below.saturating_sub(1)));
         }
+        if let Some(order) = self.order.as_ref().filter(|_| drawn.stream == Stream::Schedule) {
+            drawn.value = order.get(&drawn.index).copied().unwrap_or(0).min(below.saturating_sub(1));
+        }
         if let Some(recorded) = &mut self.recorded {
             recorded.push(drawn);
         }
@@ -199,6 +211,9 @@ impl Decisions {
             if is_meant(stream) {
                 counter.key = key(rekey.seed, stream);
             }
+        }
+        if is_meant(Stream::Schedule) {
+            self.order = None;
         }
         for (stream, counter) in self.others.iter_mut().filter(|(stream, _)| is_meant(**stream)) {
             counter.key = key(rekey.seed, *stream);

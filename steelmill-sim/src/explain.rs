@@ -8,7 +8,11 @@ use anyhow::Context as _;
 use steelmill_core::Result;
 
 use crate::campaign::failed_text;
-use crate::shrink::Shrunk;
+use crate::decisions::Stream;
+use crate::fault::Choice;
+use crate::outcome::Outcome;
+use crate::shrink::{Prospect, Shrunk};
+use crate::trace::What;
 
 /// Writes a folder that explains a red seed: `plan.json`, the least plan; `trace.jsonl`, every event of the run with that
 /// plan, a line of JSON each; and `summary.txt`, which comes back. `replay` runs the seed, given `--faults` as well.
@@ -39,15 +43,47 @@ pub(crate) fn write(folder: &Path, shrunk: &Shrunk, replay: &str) -> Result<Stri
 }
 
 fn summary(shrunk: &Shrunk) -> String {
-    let Shrunk { plan, faults_before, runs, outcome } = shrunk;
-    let mut text = format!("{}\n\n", failed_text(outcome));
-    match (plan.faults.len(), faults_before) {
-        (0, 0) => text.push_str("nothing was to go wrong\n"),
-        (0, all) => text += &format!("it takes none of its {all} faults (found in {runs} runs)\n"),
-        (some, all) => text += &format!("it takes {some} of its {all} faults (found in {runs} runs):\n"),
-    }
+    let Shrunk { plan, faults_before, choices_before, runs, outcome, prospects } = shrunk;
+    let mut text =
+        format!("{}\n\nThe least with which it fails, found in {runs} runs:\n", failed_text(outcome));
+    text += &format!("- {} of {faults_before} faults\n", plan.faults.len());
     for fault in &plan.faults {
-        text += &format!("  {fault}\n");
+        text += &format!("    {fault}\n");
+    }
+    match (&plan.order, choices_before) {
+        (Some(order), Some(before)) => {
+            text += &format!("- {} of {before} tasks that go before older ones\n", order.len());
+            for choice in order.iter().take(LISTED) {
+                text += &format!("    {}\n", told(*choice, outcome));
+            }
+        }
+        (None, Some(before)) => text += &format!("- all of {before} tasks that go before older ones\n"),
+        (_, None) => {}
+    }
+    if !prospects.is_empty() {
+        text += "\nHow often it fails when all goes otherwise from a time on:\n";
+    }
+    for Prospect { until, runs, failed } in prospects {
+        let bar = "#".repeat((40 * failed / runs) as usize);
+        text += &format!("  {:>12.6} s  {:>3} %  {bar}\n", until.as_secs_f64(), 100 * failed / runs);
     }
     text
+}
+
+/// How many choices are told one by one.
+const LISTED: usize = 20;
+
+/// What a choice of the schedule decided.
+fn told(choice: Choice, outcome: &Outcome) -> String {
+    let Choice { nth, place } = choice;
+    let decided = outcome.trace.as_ref().and_then(|trace| {
+        let drawn = |what| matches!(what, What::Draw { stream: Stream::Schedule, index, .. } if index == nth);
+        let at = trace.events.iter().position(|event| drawn(event.what))?;
+        let polled = trace.events[at..].iter().find(|event| matches!(event.what, What::Poll { .. }))?;
+        Some(trace.line(polled))
+    });
+    match decided {
+        Some(line) => format!("{line}, {place} of them older"),
+        None => format!("choice {nth}, place {place}"),
+    }
 }

@@ -42,6 +42,20 @@ pub use trouble::{Struck, Trouble};
 pub struct Plan {
     /// The faults, in no order that matters.
     pub faults: Vec<Fault>,
+    /// Where a task goes first that has not been ready for longest, under the uniform schedule: at these choices alone.
+    /// `None` leaves them to the seed. [`Campaign::shrink`](crate::Campaign::shrink) finds those that matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Vec<Choice>>,
+}
+
+/// A choice among ready tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choice {
+    /// How many choices between several ready tasks came before it in the run.
+    pub nth: u64,
+    /// Which of them goes first: how many have been ready for longer.
+    pub place: u64,
 }
 
 /// One thing that goes wrong.
@@ -316,7 +330,11 @@ impl Plan {
     pub fn to_json(&self) -> String {
         let fault = |fault: &Fault| serde_json::to_string(fault).expect("a fault is plain data");
         let faults: Vec<String> = self.faults.iter().map(|it| format!("\n  {}", fault(it))).collect();
-        format!("{{\"faults\": [{}\n]}}\n", faults.join(","))
+        let order = self.order.as_ref().map(|order| {
+            let order = serde_json::to_string(order).expect("choices are plain data");
+            format!(", \"order\": {order}")
+        });
+        format!("{{\"faults\": [{}\n]{}}}\n", faults.join(","), order.unwrap_or_default())
     }
 }
 
@@ -445,7 +463,8 @@ mod tests {
     fn every_nanosecond_survives_being_written() {
         let lasts = Duration::new(86_399, 123_456_789);
         let when = When::At(Duration::from_nanos(1));
-        let plan = Plan { faults: vec![Fault { when, lasts, what: Kind::Exit { machine: "a".into() } }] };
+        let faults = vec![Fault { when, lasts, what: Kind::Exit { machine: "a".into() } }];
+        let plan = Plan { faults, order: Some(vec![Choice { nth: 7, place: 2 }]) };
         assert_eq!(Plan::from_json(&plan.to_json()).expect("it was written so"), plan);
     }
 }

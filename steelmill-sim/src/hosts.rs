@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+use crate::decisions::Rekey;
 use crate::run::{FAR_FUTURE, Run};
 use crate::timers::Nanos;
 use crate::trace::{Change, What};
@@ -214,6 +215,14 @@ impl Run {
         let before = std::mem::replace(&mut self.hosts[machine].slowness, greatest);
         self.hosts.hampered += u32::from(greatest > 0);
         self.hosts.hampered -= u32::from(before > 0);
+    }
+
+    /// Lets streams draw as another seed would from now on.
+    pub(crate) fn rekey(&mut self, rekey: Rekey) {
+        self.decisions.rekey(rekey);
+        if rekey.stream.is_none() {
+            self.hosts.all.iter_mut().for_each(|host| host.rng = None);
+        }
     }
 
     /// The next number of a machine's own generator.

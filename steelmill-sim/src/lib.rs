@@ -60,7 +60,7 @@ pub use net::{
 pub use outcome::{Cause, Failure, Outcome, TaskReport};
 pub use purity::is_pure;
 pub use settings::{Schedule, Seed, Settings, UnknownSchedule};
-pub use shrink::{Progress, Shrunk};
+pub use shrink::{Progress, Prospect, Shrunk};
 pub use sim::{Sim, Sizes};
 pub use simulate::simulate;
 pub use spawn::{Spawner, Task};

@@ -19,7 +19,7 @@ use steelmill_core::RunningFactory;
 use crate::decisions::{Decisions, Stream};
 use crate::digest::Digest;
 use crate::executor::Tasks;
-use crate::fault::{Moments, Plan};
+use crate::fault::{Faults, Moments, Plan};
 use crate::hosts::Hosts;
 use crate::net::{self, Net};
 use crate::outcome::Cause;
@@ -118,6 +118,10 @@ pub(crate) fn begin(settings: Settings) -> RunId {
     for (index, rekey) in settings.rekeys.iter().enumerate() {
         timers.schedule(nanos(rekey.at), Event::Rekey(index));
     }
+    let mut decisions = Decisions::new(seed, settings.record, settings.replay.as_deref());
+    if let Faults::Plan(Plan { order: Some(order), .. }) = &settings.faults {
+        decisions.set_order(order);
+    }
     foreign().runs.push(id);
     RUN.set(ManuallyDrop::new(Some(Box::new(Run {
         id,
@@ -127,7 +131,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         wall_base: SystemTime::UNIX_EPOCH + WALL_BASE,
         digest: Digest::new(seed),
         trace: settings.trace.then(Box::default),
-        decisions: Decisions::new(seed, settings.record, settings.replay.as_deref()),
+        decisions,
         timers,
         tasks: Tasks::new(id, &settings),
         hosts: Hosts::new(),
@@ -342,7 +346,7 @@ impl Run {
                 }
                 Due::Event(Event::Net(event)) => net::handle(self, event),
                 Due::Event(Event::Turn(index)) => self.turn(index),
-                Due::Event(Event::Rekey(index)) => self.decisions.rekey(self.settings.rekeys[index]),
+                Due::Event(Event::Rekey(index)) => self.rekey(self.settings.rekeys[index]),
             }
         }
         true

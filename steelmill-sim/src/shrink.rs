@@ -1,8 +1,9 @@
-//! What of a red seed's plan it takes: the fewest and shortest faults with which the seed still fails in the same way.
+//! The least that makes a red seed fail, and when that became inevitable.
 //!
-//! Faults are taken out by delta debugging (Zeller and Hildebrandt, "Simplifying and isolating failure-inducing input",
-//! IEEE TSE 2002), then those that are left are made shorter. Every attempt is a whole run of the seed, so what comes out
-//! is no guess: it has failed.
+//! Faults are taken out of the plan by delta debugging (Zeller and Hildebrandt, "Simplifying and isolating
+//! failure-inducing input", IEEE TSE 2002), those that are left are made shorter, and then the schedule is made to take
+//! the oldest ready task wherever it may. Every attempt is a whole run of the seed, so what comes out is no guess: it has
+//! failed.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,23 +11,41 @@ use std::time::Duration;
 use steelmill_core::Result;
 
 use crate::campaign::{Campaign, on_a_fresh_thread};
-use crate::fault::{Fault, Faults, Plan};
+use crate::decisions::{Decision, Rekey, Stream};
+use crate::fault::{Choice, Fault, Faults, Plan};
 use crate::outcome::{Cause, Failure, Outcome};
-use crate::settings::{Seed, Settings};
+use crate::settings::{Schedule, Seed, Settings};
 use crate::sim::Sim;
 use crate::simulate::simulate;
 
 /// The least that makes a seed fail.
 #[derive(Debug)]
 pub struct Shrunk {
-    /// The faults that it takes.
+    /// The faults that it takes, and where it takes a task that is not the oldest.
     pub plan: Plan,
-    /// How many there were.
+    /// How many faults there were.
     pub faults_before: usize,
+    /// How many choices between ready tasks there were in which another than the oldest was taken; `None` where the
+    /// schedule is not the uniform one.
+    pub choices_before: Option<usize>,
     /// How many runs it took to find out.
     pub runs: u64,
     /// The run with that plan, traced.
     pub outcome: Outcome,
+    /// How often the seed fails when the plan is kept, and all else goes as in that run up to a time and as chance has it
+    /// from then on.
+    pub prospects: Vec<Prospect>,
+}
+
+/// How likely a failure is at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prospect {
+    /// Up to when the run is the same.
+    pub until: Duration,
+    /// How many runs there were that differ from then on.
+    pub runs: u32,
+    /// How many of them failed in the same way.
+    pub failed: u32,
 }
 
 /// How far a search for the least plan is.
@@ -44,14 +63,17 @@ const RUNS_MAX: u64 = 3_000;
 /// Nothing is gained by making a fault shorter than this.
 const SHORT: Duration = Duration::from_millis(10);
 
+/// At how many times the prospects are looked at, and how often.
+const TIMES: u32 = 20;
+const FUTURES: u32 = 10;
+
 impl<S, F> Campaign<S>
 where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
-    /// Finds the least plan with which a seed fails in the same way, with as many runs at once as the campaign has jobs.
-    /// `None` when the seed passes. When the campaign is told to [stop](Campaign::stop_when), the best so far is the
-    /// answer.
+    /// Finds the least with which a seed fails in the same way, with as many runs at once as the campaign has jobs. `None`
+    /// when the seed passes. When the campaign is told to [stop](Campaign::stop_when), the best so far is the answer.
     ///
     /// ```
     /// use steelmill_sim::fault::{Budget, Kind};
@@ -73,56 +95,128 @@ where
     /// let red = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed pauses it");
     /// assert!(matches!(&red.plan.faults[..], [fault] if matches!(fault.what, Kind::Pause { .. })));
     /// ```
-    pub fn shrink(&self, seed: Seed, mut watch: impl FnMut(Progress)) -> Option<Shrunk> {
-        let first = self.attempt(seed, self.settings.faults.clone(), false);
+    pub fn shrink(&self, seed: Seed, watch: impl FnMut(Progress)) -> Option<Shrunk> {
+        let settings = Settings { seed, audit: false, trace: false, stacks: false, ..self.settings.clone() };
+        let first = self.attempt(settings.clone());
         let wanted = Likeness::of(first.failure.as_ref()?);
-        let plan = first.faults.unwrap_or_default();
+        let mut plan = first.faults.unwrap_or_default();
         let faults_before = plan.faults.len();
-        let mut runs = 1;
-        // Of several plans, the first that fails: so the answer does not depend on how many run at once.
-        let jobs = self.jobs_or_all();
-        let mut fails = |plans: &[Vec<Fault>]| {
-            for (batch, plans) in plans.chunks(jobs).enumerate() {
-                if runs >= RUNS_MAX || self.stop.load(Ordering::Relaxed) {
-                    return None;
-                }
-                runs += plans.len() as u64;
-                watch(Progress { runs, faults: plans[0].len() });
-                let found = self.fail_alike(seed, plans, &wanted);
-                if let Some(place) = found.into_iter().position(|is_alike| is_alike) {
-                    return Some(batch * jobs + place);
-                }
-            }
-            None
-        };
-        // Where nothing was to go wrong there is nothing to take out; a run without a plan is not one with an empty one.
-        let plan = match plan.faults.is_empty() {
-            true => plan,
-            false => Plan { faults: shorten(fewest(plan.faults, &mut fails), &mut fails) },
-        };
-        let outcome = self.attempt(seed, Faults::Plan(plan.clone()), true);
-        Some(Shrunk { plan, faults_before, runs: runs + 1, outcome })
+        let mut search = Search { campaign: self, settings, wanted, watch, runs: 1 };
+
+        // Where nothing was to go wrong there is nothing to take out.
+        if !plan.faults.is_empty() {
+            let with = |faults: &[Fault]| Plan { faults: faults.to_vec(), ..plan.clone() };
+            let faults = fewest(plan.faults.clone(), &mut |sets| search.first_to_fail(sets, with));
+            plan.faults = shorten(faults, &mut |sets| search.first_to_fail(sets, with));
+        }
+        let choices_before = search.straighten(&mut plan);
+        let prospects = search.prospects(&plan);
+        let Search { runs, settings, .. } = search;
+        let faults = Faults::Plan(plan.clone());
+        let outcome = self.attempt(Settings { faults, trace: true, stacks: true, ..settings });
+        Some(Shrunk { plan, faults_before, choices_before, runs: runs + 1, outcome, prospects })
     }
 
-    fn attempt(&self, seed: Seed, faults: Faults, trace: bool) -> Outcome {
-        let settings = Settings { seed, faults, trace, stacks: trace, audit: false, ..self.settings.clone() };
+    fn attempt(&self, settings: Settings) -> Outcome {
         // Hundreds of logs would help nobody.
         let silent = tracing::subscriber::NoSubscriber::new();
         let run = || simulate(settings, &self.scenario);
         on_a_fresh_thread(|| tracing::subscriber::with_default(silent, run))
     }
+}
 
-    /// Which of some plans make the seed fail as it did; all are tried at once.
+/// Attempts to make a seed fail as it did.
+struct Search<'a, S, W> {
+    campaign: &'a Campaign<S>,
+    settings: Settings,
+    wanted: Likeness,
+    watch: W,
+    runs: u64,
+}
+
+impl<S, F, W> Search<'_, S, W>
+where
+    S: Fn(Sim) -> F + Send + Sync,
+    F: Future<Output = Result> + 'static,
+    W: FnMut(Progress),
+{
+    /// The first of several plans that fails, whatever others do: so the answer does not depend on how many run at once.
+    fn first_to_fail<T>(&mut self, sets: &[Vec<T>], with: impl Fn(&[T]) -> Plan) -> Option<usize> {
+        let jobs = self.campaign.jobs_or_all();
+        for (batch, sets) in sets.chunks(jobs).enumerate() {
+            let plans: Vec<Plan> = sets.iter().map(|set| with(set)).collect();
+            (self.watch)(Progress { runs: self.runs, faults: plans[0].faults.len() });
+            let attempt = |plan| Settings { faults: Faults::Plan(plan), ..self.settings.clone() };
+            let failed = self.fail_alike(plans.into_iter().map(attempt).collect())?;
+            if let Some(place) = failed.into_iter().position(|has_failed| has_failed) {
+                return Some(batch * jobs + place);
+            }
+        }
+        None
+    }
+
+    /// Which of some runs, all made at once, fail as the seed did; `None` when there have been enough.
     #[expect(clippy::disallowed_methods, reason = "the threads are joined before anything else happens")]
-    fn fail_alike(&self, seed: Seed, plans: &[Vec<Fault>], wanted: &Likeness) -> Vec<bool> {
-        let attempt = |faults: &Vec<Fault>| {
-            let outcome = self.attempt(seed, Faults::Plan(Plan { faults: faults.clone() }), false);
-            outcome.failure.is_some_and(|failure| Likeness::of(&failure) == *wanted)
+    fn fail_alike(&mut self, attempts: Vec<Settings>) -> Option<Vec<bool>> {
+        if self.runs >= RUNS_MAX || self.campaign.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.runs += attempts.len() as u64;
+        let (campaign, wanted) = (self.campaign, &self.wanted);
+        let is_alike = &|settings| {
+            let failure = campaign.attempt(settings).failure;
+            failure.is_some_and(|failure| Likeness::of(&failure) == *wanted)
         };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = plans.iter().map(|plan| scope.spawn(|| attempt(plan))).collect();
+        Some(std::thread::scope(|scope| {
+            let start = |settings| scope.spawn(move || is_alike(settings));
+            let threads: Vec<_> = attempts.into_iter().map(start).collect();
             threads.into_iter().map(|thread| thread.join().expect("a run's panics are its own")).collect()
-        })
+        }))
+    }
+
+    /// Lets the oldest ready task go first wherever the seed fails all the same. How many choices were otherwise.
+    fn straighten(&mut self, plan: &mut Plan) -> Option<usize> {
+        if self.settings.schedule != Schedule::Uniform {
+            return None;
+        }
+        let faults = Faults::Plan(plan.clone());
+        let recorded = self.campaign.attempt(Settings { faults, record: true, ..self.settings.clone() });
+        self.runs += 1;
+        let choice = |Decision { stream, index, value }| {
+            (stream == Stream::Schedule && value > 0).then_some(Choice { nth: index, place: value })
+        };
+        let choices: Vec<Choice> = recorded.decisions.into_iter().filter_map(choice).collect();
+        let before = choices.len();
+        let base = plan.clone();
+        let with = |order: &[Choice]| Plan { order: Some(order.to_vec()), ..base.clone() };
+        let fewest = fewest(choices, &mut |sets| self.first_to_fail(sets, with));
+        if fewest.len() < before {
+            *plan = with(&fewest);
+        }
+        Some(before)
+    }
+
+    /// How often it fails when all goes otherwise from some time on.
+    fn prospects(&mut self, plan: &Plan) -> Vec<Prospect> {
+        let settings = Settings { faults: Faults::Plan(plan.clone()), ..self.settings.clone() };
+        let failure = self.campaign.attempt(settings.clone()).failure;
+        let Some(end) = failure.map(|failure| failure.at) else { return Vec::new() };
+        let mut prospects = Vec::new();
+        for time in 0..=TIMES {
+            let until = end * time / TIMES;
+            let differing = |future| {
+                let seed = self.settings.seed.0 ^ u64::from(future) << 32;
+                Settings { rekeys: vec![Rekey { at: until, stream: None, seed }], ..settings.clone() }
+            };
+            let futures: Vec<Settings> = (1..=FUTURES).map(differing).collect();
+            let mut failed = 0;
+            for futures in futures.chunks(self.campaign.jobs_or_all()) {
+                let Some(alike) = self.fail_alike(futures.to_vec()) else { return prospects };
+                failed += alike.into_iter().filter(|is_alike| *is_alike).count() as u32;
+            }
+            prospects.push(Prospect { until, runs: FUTURES, failed });
+        }
+        prospects
     }
 }
 
@@ -155,7 +249,7 @@ fn without_particulars(text: &str) -> String {
     text.chars().filter(is_kept).collect()
 }
 
-/// Tells which of several candidates is the first that fails.
+/// Tells which of several sets is the first that fails.
 type Fails<'a, T> = &'a mut dyn FnMut(&[Vec<T>]) -> Option<usize>;
 
 /// Some of the items with which it fails, none of which can be left out.

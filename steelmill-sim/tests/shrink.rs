@@ -91,6 +91,46 @@ fn a_search_that_is_told_to_stop_gives_what_it_has() {
     let stop = Arc::new(AtomicBool::new(true));
     let campaign = Campaign::new(bears_one_but_not_both).stop_when(stop);
     let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
-    assert_eq!((shrunk.plan.faults.len(), shrunk.runs), (shrunk.faults_before, 2));
+    assert_eq!((shrunk.plan.faults.len(), shrunk.plan.order), (shrunk.faults_before, None));
+    assert!(shrunk.runs <= 3 && shrunk.prospects.is_empty(), "{} runs", shrunk.runs);
     assert!(!shrunk.outcome.passed());
+}
+
+/// Fails, two seconds later, when of ten tasks that wake at one moment a later one overtakes the first.
+async fn must_keep_order(sim: Sim) -> Result {
+    let first = Rc::new(Cell::new(None));
+    for number in 0..10 {
+        let first = first.clone();
+        sim.spawn("racer", async move {
+            sim.clock().sleep(Duration::from_secs(1)).await;
+            first.set(first.get().or(Some(number)));
+        });
+    }
+    sim.clock().sleep(Duration::from_secs(3)).await;
+    anyhow::ensure!(first.get() != Some(7), "the seventh was first");
+    Ok(())
+}
+
+#[test]
+fn a_race_shrinks_to_the_tasks_that_went_before_their_turn() {
+    let campaign = Campaign::new(must_keep_order);
+    let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
+    assert!(shrunk.choices_before > Some(5), "{:?}", shrunk.choices_before);
+    let order = shrunk.plan.order.as_ref().expect("the order matters");
+    assert!((1..=2).contains(&order.len()), "{order:?}");
+    assert!(!shrunk.outcome.passed());
+
+    // It is written down, and fails again by itself.
+    let plan = Plan::from_json(&shrunk.plan.to_json()).expect("it was written so");
+    let settings = Settings { faults: Faults::Plan(plan), ..Settings::new(shrunk.outcome.seed) };
+    let again = simulate(settings, &must_keep_order);
+    assert!(!again.passed() && again.digest == shrunk.outcome.digest);
+
+    // Until the race it may go either way; after it, it may not.
+    for prospect in &shrunk.prospects {
+        let is_over = prospect.until > Duration::from_secs(1);
+        let expected = if is_over { prospect.runs..=prospect.runs } else { 0..=prospect.runs / 2 };
+        assert!(expected.contains(&prospect.failed), "{prospect:?}");
+    }
+    assert_eq!(shrunk.prospects.len(), 21);
 }

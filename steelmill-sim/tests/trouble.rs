@@ -162,7 +162,7 @@ fn every_kind_of_fault_strikes_and_heals() {
     assert_eq!(kinds.len(), Family::ALL.len() - 1, "all but the scenario's own");
     let quiet = run(1, Faults::None).digest;
     for kind in &kinds {
-        let alone = Plan { faults: vec![at(5, 5, kind.clone())] };
+        let alone = Plan { faults: vec![at(5, 5, kind.clone())], ..Plan::default() };
         let outcome = run(1, Faults::Plan(alone.clone()));
         assert!(outcome.passed(), "{kind}: {:?}", outcome.failure);
         assert_eq!((outcome.counts["faults"], outcome.counts["passed by"]), (1, 0), "{kind}");
@@ -171,7 +171,7 @@ fn every_kind_of_fault_strikes_and_heals() {
     }
     // One after the other, and the last one is cut short by the end of the trouble.
     let faults = kinds.iter().enumerate().map(|(place, kind)| at(1 + 3 * place as u32, 10, kind.clone()));
-    let outcome = run(2, Faults::Plan(Plan { faults: faults.collect() }));
+    let outcome = run(2, Faults::Plan(Plan { faults: faults.collect(), ..Plan::default() }));
     assert!(outcome.passed(), "{:?}", outcome.failure);
 }
 
@@ -184,7 +184,7 @@ fn no_more_machines_are_down_than_the_budget_says() {
         at(15, 1, Kind::Pause { machine: machine(2) }),
     ];
     for (down_max, faults_expected) in [(0, 0), (1, 2), (2, 3)] {
-        let faults = Faults::Plan(Plan { faults: faults.clone() });
+        let faults = Faults::Plan(Plan { faults: faults.clone(), ..Plan::default() });
         let settings = Settings { faults, ..Settings::new(Seed(1)) };
         let outcome = simulate(settings, &move |sim: Sim| async move {
             let nodes = nodes(sim).await?;
@@ -200,7 +200,7 @@ fn no_more_machines_are_down_than_the_budget_says() {
 
 #[test]
 fn a_machine_that_the_scenario_claims_is_left_alone() {
-    let plan = Plan { faults: vec![at(1, 1, Kind::Exit { machine: machine(1) })] };
+    let plan = Plan { faults: vec![at(1, 1, Kind::Exit { machine: machine(1) })], ..Plan::default() };
     let settings = Settings { faults: Faults::Plan(plan), ..Settings::new(Seed(1)) };
     let outcome = simulate(settings, &|sim: Sim| async move {
         let nodes = nodes(sim).await?;
@@ -230,8 +230,11 @@ fn faults_strike_at_moments_of_a_machines_life() {
             Fault { when: when.clone(), lasts: SECOND / 2, what: pause.clone() },
             at(10, 2, Kind::Exit { machine: machine(1) }),
         ];
-        let settings =
-            Settings { faults: Faults::Plan(Plan { faults }), trace: true, ..Settings::new(Seed(1)) };
+        let settings = Settings {
+            faults: Faults::Plan(Plan { faults, ..Plan::default() }),
+            trace: true,
+            ..Settings::new(Seed(1))
+        };
         let outcome = simulate(settings, &|sim: Sim| async move {
             let nodes = nodes(sim).await?;
             let node = nodes[0].clone();
@@ -252,7 +255,7 @@ fn faults_strike_at_moments_of_a_machines_life() {
 
 #[test]
 fn a_plans_times_count_from_the_beginning_of_the_run() {
-    let plan = Plan { faults: vec![at(5, 1, Kind::Pause { machine: machine(2) })] };
+    let plan = Plan { faults: vec![at(5, 1, Kind::Pause { machine: machine(2) })], ..Plan::default() };
     let settings = Settings { faults: Faults::Plan(plan), trace: true, ..Settings::new(Seed(1)) };
     let outcome = simulate(settings, &|sim: Sim| async move {
         let nodes = nodes(sim).await?;
@@ -331,8 +334,10 @@ fn a_plan_that_does_not_fit_is_refused_with_the_reason() {
             "2000000 in a million",
         ),
     ] {
-        let settings =
-            Settings { faults: Faults::Plan(Plan { faults: vec![fault] }), ..Settings::new(Seed(1)) };
+        let settings = Settings {
+            faults: Faults::Plan(Plan { faults: vec![fault], ..Plan::default() }),
+            ..Settings::new(Seed(1))
+        };
         let outcome = simulate(settings, &|sim: Sim| async move {
             let nodes = nodes(sim).await?;
             sim.trouble(Budget::of(&nodes)).own("lapse", 1..=1, |_| async { Ok(()) }).run().await.map(drop)
