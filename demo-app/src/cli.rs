@@ -45,7 +45,7 @@ const TTL_MAX: Duration = Duration::from_secs(60);
 #[command(version, after_help = EXAMPLES)]
 struct Args {
     /// The daemons to run in this process, separated by commas (see --list).
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = daemon, required_unless_present_any = ["list", "graph"])]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = daemon, required_unless_present_any = ["list", "graph", "check"])]
     daemons: Vec<String>,
 
     /// Where a daemon listens. A store or lease beside a gateway listens only if this is given.
@@ -73,8 +73,13 @@ struct Args {
     list: bool,
 
     /// Prints what the daemons are built from, all of them unless some are named, and exits.
-    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "dot")]
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "dot")]
     graph: Option<Drawing>,
+
+    /// Puts the daemons together, all of them unless some are named, says whether that works, and exits without starting
+    /// any: with 0 if it does, 1 if it does not.
+    #[arg(long, conflicts_with = "graph")]
+    check: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -96,13 +101,16 @@ pub fn main() -> ExitCode {
         let lines = DAEMONS.map(|(name, about)| format!("{name:8} {about}\n"));
         return print(&lines.concat());
     }
-    if args.graph.is_some() && args.daemons.is_empty() {
+    let is_dry = args.graph.is_some() || args.check;
+    if is_dry && args.daemons.is_empty() {
         args.daemons = DAEMONS.map(|(name, _)| name.to_owned()).into();
     }
     let settings = args.settings();
-    if let Some(drawing) = args.graph {
-        return match draw(drawing, settings) {
-            Ok(text) => print(&text),
+    if is_dry {
+        let daemons = args.daemons.join(", ");
+        return match draw(args.graph, settings) {
+            Ok(Some(picture)) => print(&picture),
+            Ok(None) => print(&format!("ok: {daemons} can be put together\n")),
             Err(error) => {
                 eprintln!("error: {error:#}");
                 ExitCode::FAILURE
@@ -129,14 +137,14 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Puts the daemons together without starting them.
-fn draw(drawing: Drawing, settings: Settings) -> Result<String> {
+/// Puts the daemons together without starting them, and draws them if asked to.
+fn draw(drawing: Option<Drawing>, settings: Settings) -> Result<Option<String>> {
     let mut factory = Factory::root(NAME, RuntimeWorld);
     assemble(&mut factory, settings)?;
-    Ok(match drawing {
+    Ok(drawing.map(|drawing| match drawing {
         Drawing::Dot => factory.graph().to_dot(),
         Drawing::Mermaid => factory.graph().to_mermaid(),
-    })
+    }))
 }
 
 impl Args {

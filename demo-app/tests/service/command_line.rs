@@ -27,10 +27,23 @@ fn it_draws_what_the_daemons_are_built_from() {
     for name in ["Gateway", "Link<Store>", "Link<Lease>", "Clock"] {
         assert!(dot.contains(name), "no {name} in {dot}");
     }
+    assert_eq!(dot, run(&["--graph", "dot", "--daemons", "lease,store,gateway"]).1);
     let (code, mermaid, _) = run(&["--daemons", "store", "--graph=mermaid"]);
     assert_eq!(code, Some(0));
     assert!(mermaid.starts_with("flowchart") || mermaid.starts_with("graph"), "{mermaid}");
     assert!(!mermaid.contains("Gateway"), "only what was asked for: {mermaid}");
+}
+
+#[test]
+fn it_checks_whether_the_daemons_can_be_put_together() {
+    // Although all ports may be taken: nothing is started.
+    let (code, out, err) = run(&["--check"]);
+    assert_eq!((code, &*out, &*err), (Some(0), "ok: store, lease, gateway can be put together\n", ""));
+    let (code, out, err) = run(&["--daemons", "lease,gateway", "--check"]);
+    assert_eq!((code, &*out), (Some(1), ""));
+    assert!(err.starts_with("error: demo: building Gateway: ") && err.contains("--connect store="), "{err}");
+    let (code, ..) = run(&["--daemons", "shop", "--check"]);
+    assert_eq!(code, Some(2));
 }
 
 #[test]
