@@ -1,7 +1,8 @@
 //! A red seed, explained in a folder: what failed, the least that makes it fail, and what happened then.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use crate::decisions::Stream;
 use crate::fault::Choice;
 use crate::outcome::Outcome;
 use crate::shrink::{Prospect, Shrunk};
-use crate::trace::What;
+use crate::trace::{Trace, What};
 
 /// Writes a folder that explains a red seed: `plan.json`, the least plan; `trace.jsonl`, every event of the run with that
 /// plan, a line of JSON each; and `summary.txt`, which comes back. `replay` runs the seed, given `--faults` as well.
@@ -27,19 +28,22 @@ pub(crate) fn write(folder: &Path, shrunk: &Shrunk, replay: &str) -> Result<Stri
         Ok::<_, anyhow::Error>(path)
     };
     let plan = save("plan.json", &shrunk.plan.to_json())?;
-    let mut trace = String::new();
-    if let Some(events) = &shrunk.outcome.trace {
-        for line in events.lines() {
-            trace.push_str(&serde_json::to_string(&line)?);
-            trace.push('\n');
-        }
-    }
-    let trace = save("trace.jsonl", &trace)?;
+    let trace = folder.join("trace.jsonl");
+    save_trace(&trace, shrunk).with_context(|| format!("cannot write {}", trace.display()))?;
     let mut text = summary(shrunk);
     writeln!(text, "\nevery event of that run: {}", trace.display())?;
     writeln!(text, "run it again with: {replay} --faults={}", plan.display())?;
     save("summary.txt", &text)?;
     Ok(text)
+}
+
+fn save_trace(path: &Path, shrunk: &Shrunk) -> Result {
+    let mut file = BufWriter::new(File::create(path)?);
+    for line in shrunk.outcome.trace.iter().flat_map(Trace::lines) {
+        serde_json::to_writer(&mut file, &line)?;
+        file.write_all(b"\n")?;
+    }
+    Ok(file.flush()?)
 }
 
 fn summary(shrunk: &Shrunk) -> String {
@@ -85,5 +89,41 @@ fn told(choice: Choice, outcome: &Outcome) -> String {
     match decided {
         Some(line) => format!("{line}, {place} of them older"),
         None => format!("choice {nth}, place {place}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::{Budget, Plan};
+    use crate::trace::Line;
+    use crate::{Campaign, Seed, Sim};
+
+    #[test]
+    fn a_folder_holds_a_plan_a_trace_and_what_to_type() {
+        let campaign = Campaign::new(|sim: Sim| async move {
+            let machine = sim.machine("a", |_| Ok(())).start().await?;
+            sim.trouble(Budget::of(&[machine])).run().await?;
+            anyhow::bail!("always")
+        });
+        let shrunk = campaign.shrink(Seed(3), |_| ()).expect("it is red");
+        let folder = std::env::temp_dir().join(format!("steelmill-explained-{}", std::process::id()));
+        let text = write(&folder, &shrunk, "cargo xtask sim --seed 3").expect("it can be written");
+        let read = |name| fs::read_to_string(folder.join(name)).expect("it was written");
+        assert_eq!(read("summary.txt"), text);
+        assert_eq!(Plan::from_json(&read("plan.json")).expect("a plan"), shrunk.plan);
+        let events = read("trace.jsonl");
+        assert!(events.lines().all(|line| serde_json::from_str::<Line>(line).is_ok()));
+        assert_eq!(
+            events.lines().count(),
+            shrunk.outcome.trace.as_ref().map_or(0, |trace| trace.events.len())
+        );
+        let replay = format!("cargo xtask sim --seed 3 --faults={}", folder.join("plan.json").display());
+        for part in ["seed 3 failed", "always", "- 0 of ", "100 %", &replay] {
+            assert!(text.contains(part), "no {part:?} in: {text}");
+        }
+        fs::remove_dir_all(&folder).expect("it is ours");
+        let error = write(Path::new("/dev/null/x"), &shrunk, "").expect_err("that is no folder").to_string();
+        assert!(error.contains("cannot make the folder /dev/null/x"), "{error}");
     }
 }

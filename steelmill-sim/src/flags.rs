@@ -197,6 +197,12 @@ impl Args {
             self.save_faults.is_none() || is_one,
             "--save-faults writes the plan of one seed: say which with --seed"
         );
+        let has_order = matches!(&self.faults, Some(FaultsFlag { faults: Faults::Plan(plan), .. }) if plan.order.is_some());
+        ensure!(
+            !has_order || self.schedule.is_none_or(|schedule| schedule == Schedule::Uniform),
+            "the plan says in which order tasks go, which another --schedule would ignore: leave that out, or take \
+             \"order\" out of the plan"
+        );
         Ok(())
     }
 
@@ -296,6 +302,16 @@ mod tests {
             let error = from(&[(name, value)]).expect_err("a wrong value");
             assert!(error.starts_with(&format!("{name}={value:?}: ")) && error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_plan_with_an_order_wants_the_schedule_it_was_found_under() {
+        let plan = Plan { order: Some(Vec::new()), ..Plan::default() };
+        let faults = Some(FaultsFlag { text: "plan.json".to_owned(), faults: Faults::Plan(plan) });
+        let args = Args { faults, ..Args::default() };
+        assert!(args.check().is_ok());
+        let error = Args { schedule: Some(Schedule::Fifo), ..args }.check().expect_err("it would be ignored");
+        assert!(error.to_string().contains("--schedule"), "{error}");
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub struct Shrunk {
     pub plan: Plan,
     /// How many faults there were.
     pub faults_before: usize,
-    /// How many choices between ready tasks there were in which another than the oldest was taken; `None` where the
-    /// schedule is not the uniform one.
+    /// How many choices between ready tasks there were in which another than the oldest was taken; `None` where nobody
+    /// looked: the schedule is not the uniform one, or the search was over.
     pub choices_before: Option<usize>,
     /// How many runs it took to find out.
     pub runs: u64,
@@ -158,7 +158,7 @@ where
     /// Which of some runs, all made at once, fail as the seed did; `None` when there have been enough.
     #[expect(clippy::disallowed_methods, reason = "the threads are joined before anything else happens")]
     fn fail_alike(&mut self, attempts: Vec<Settings>) -> Option<Vec<bool>> {
-        if self.runs >= RUNS_MAX || self.campaign.stop.load(Ordering::Relaxed) {
+        if self.is_over() {
             return None;
         }
         self.runs += attempts.len() as u64;
@@ -174,9 +174,14 @@ where
         }))
     }
 
+    /// Whether there have been enough runs.
+    fn is_over(&self) -> bool {
+        self.runs >= RUNS_MAX || self.campaign.stop.load(Ordering::Relaxed)
+    }
+
     /// Lets the oldest ready task go first wherever the seed fails all the same. How many choices were otherwise.
     fn straighten(&mut self, plan: &mut Plan) -> Option<usize> {
-        if self.settings.schedule != Schedule::Uniform {
+        if self.settings.schedule != Schedule::Uniform || self.is_over() {
             return None;
         }
         let faults = Faults::Plan(plan.clone());
@@ -198,8 +203,12 @@ where
 
     /// How often it fails when all goes otherwise from some time on.
     fn prospects(&mut self, plan: &Plan) -> Vec<Prospect> {
+        if self.is_over() {
+            return Vec::new();
+        }
         let settings = Settings { faults: Faults::Plan(plan.clone()), ..self.settings.clone() };
         let failure = self.campaign.attempt(settings.clone()).failure;
+        self.runs += 1;
         let Some(end) = failure.map(|failure| failure.at) else { return Vec::new() };
         let mut prospects = Vec::new();
         for time in 0..=TIMES {

@@ -66,16 +66,16 @@ fn look_at(id: RunId, task: &mut TaskReport) {
 fn functions(frames: &[usize]) -> Vec<String> {
     let stack = stacks::named(frames);
     let polled = stack.iter().rposition(|named| named.is_of_the_sim("src/spawn.rs")).unwrap_or(stack.len());
-    let is_ours = |named: &&Named| {
-        let is_library = |path| named.file.contains(path);
-        named.is_foreign() || is_library("steelmill-sim/src/") || is_library("steelmill-core/src/")
+    let is_library = |named: &&Named| {
+        named.is_foreign()
+            || ["steelmill-sim/src/", "steelmill-core/src/"].iter().any(|way| named.file.contains(way))
     };
     let line = |named: &Named| match plain(&named.function) {
         // A program built with line tables only knows no more.
         "" => named.file.clone(),
         function => format!("{function} at {}", named.file),
     };
-    stack[..polled].iter().filter(|named| !is_ours(named)).map(line).collect()
+    stack[..polled].iter().filter(|named| !is_library(named)).map(line).collect()
 }
 
 /// A function's name without what the compiler makes of an async one.

@@ -253,6 +253,53 @@ fn faults_strike_at_moments_of_a_machines_life() {
     }
 }
 
+/// Makes a child that is called as its machine is.
+struct Namesake;
+
+impl Daemon for Namesake {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Namesake)
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let child = scope.child("node-1")?.start().await?;
+        scope.stopping().await;
+        child.stop().await;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_child_is_told_from_its_machine_by_where_it_stands_and_not_by_its_name() {
+    // The machine prepares once, and its child starts once.
+    for (moment, nth, faults) in [
+        (Moment::Preparing, 1, 1),
+        (Moment::Preparing, 2, 0),
+        (Moment::ChildStarted, 1, 1),
+        (Moment::ChildStarted, 2, 0),
+    ] {
+        let when = When::On { machine: machine(1), moment, nth, after: Duration::ZERO };
+        let pause = Fault { when, lasts: SECOND, what: Kind::Pause { machine: machine(2) } };
+        let plan = Plan { faults: vec![pause], ..Plan::default() };
+        let settings = Settings { faults: Faults::Plan(plan), ..Settings::new(Seed(1)) };
+        let outcome = simulate(settings, &move |sim: Sim| async move {
+            sim.root(|_| Ok(())).await?;
+            let late = sim.machine("node-1", |factory| factory.with::<Namesake>());
+            let other = sim.machine("node-2", |_| Ok(())).start().await?;
+            let start = sim.spawn("start", async move {
+                sim.clock().sleep(SECOND).await;
+                late.start().await
+            });
+            let budget = Budget { lasts: 5 * SECOND, ..Budget::of(&[other]) };
+            let struck = sim.trouble(budget).run().await?;
+            start.await??;
+            assert_eq!(struck.faults, faults, "{moment}, {nth}");
+            Ok(())
+        });
+        assert!(outcome.passed(), "{:?}", outcome.failure);
+    }
+}
+
 #[test]
 fn a_plans_times_count_from_the_beginning_of_the_run() {
     let plan = Plan { faults: vec![at(5, 1, Kind::Pause { machine: machine(2) })], ..Plan::default() };

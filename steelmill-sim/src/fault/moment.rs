@@ -71,7 +71,9 @@ struct Awaited {
 impl Run {
     /// A factory of a machine has come to something.
     pub(crate) fn reached(&mut self, machine: u32, factory: &str, milestone: Milestone) {
-        let is_child = factory.rsplit('/').next() != Some(&*self.hosts[machine].name);
+        // The machine's own is a child of the cluster's, where there is one.
+        let within = self.root.as_ref().and_then(|root| factory.strip_prefix(root.path())?.strip_prefix('/'));
+        let is_child = within.unwrap_or(factory) != &*self.hosts[machine].name;
         if let Some(moment) = Moment::of(milestone, is_child) {
             self.moment(machine, moment);
         }
