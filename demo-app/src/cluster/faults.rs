@@ -8,6 +8,8 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use steelmill_core::Result;
 
 use super::{Cluster, GATEWAYS};
@@ -36,8 +38,8 @@ pub async fn trouble(cluster: &Cluster) -> Result<Struck> {
         ..Budget::default()
     };
     let trouble = cluster.sim.trouble(budget);
-    let trouble = trouble.own("lapse", 2..=6, |number| lapse(cluster, Choices(number)));
-    trouble.own("hand over", 1..=3, |number| hand_over(cluster, Choices(number))).run().await
+    let trouble = trouble.own("lapse", 2..=6, |number| lapse(cluster, Choices::of(number)));
+    trouble.own("hand over", 1..=3, |number| hand_over(cluster, Choices::of(number))).run().await
 }
 
 /// A gateway loses its lease because it cannot renew it, at the worst moment: its clock is as wrong as it may be, its
@@ -88,15 +90,16 @@ pub async fn stop_in_order(gateway: &Machine) -> Result {
     Ok(())
 }
 
-/// The choices of one fault, all of them in the number that the plan has for it.
-struct Choices(u64);
+/// The choices of one fault, all of them from the number that the plan has for it.
+struct Choices(StdRng);
 
 impl Choices {
+    fn of(number: u64) -> Self {
+        Self(StdRng::seed_from_u64(number))
+    }
+
     fn below(&mut self, below: u64) -> u64 {
-        let choice = self.0 % below;
-        // What is left over decides the next; a multiplication by an odd number keeps it from running out.
-        self.0 = (self.0 / below).wrapping_add(choice << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        choice
+        self.0.random_range(0..below)
     }
 
     fn flip(&mut self) -> bool {
