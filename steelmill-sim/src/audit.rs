@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::hosts::SCENARIO;
 use crate::run;
@@ -20,7 +20,7 @@ use crate::stacks::{self, DEPTH, Named, named};
 use crate::timers::Nanos;
 
 /// What was asked of the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SystemCall {
     /// The time since some moment, as by `Instant::now`. Answered from the virtual clock.
@@ -45,7 +45,7 @@ impl fmt::Display for SystemCall {
 }
 
 /// One place in a program that asks the system for something inside a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemUse {
     /// For what.
     pub call: SystemCall,
@@ -153,10 +153,22 @@ pub(crate) fn end(machine: impl Fn(u32) -> String) -> Vec<SystemUse> {
 
 /// Adds a use to those of its place.
 pub(crate) fn add(uses: &mut Vec<SystemUse>, used: SystemUse) {
-    match uses.iter_mut().find(|known| known.call == used.call && known.place == used.place) {
-        Some(known) => known.times += used.times,
-        None => uses.push(used),
+    let Some(known) = uses.iter_mut().find(|known| known.call == used.call && known.place == used.place)
+    else {
+        return uses.push(used);
+    };
+    let times = known.times + used.times;
+    let first = |used: &SystemUse| (used.at, used.machine.clone(), used.backtrace.clone());
+    // Whichever run is told of first.
+    if first(&used) < first(known) {
+        *known = used;
     }
+    known.times = times;
+}
+
+/// Puts uses in an order that does not depend on which run ended first.
+pub(crate) fn sort(uses: &mut [SystemUse]) {
+    uses.sort_by(|a, b| (a.call, &a.place).cmp(&(b.call, &b.place)));
 }
 
 /// The place that asked, and the way to it: from what the stand-ins were called by to what the executor polled.

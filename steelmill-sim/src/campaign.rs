@@ -1,7 +1,5 @@
 //! A campaign: one scenario over many seeds, on as many threads as there are cores.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -9,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use steelmill_core::Result;
 
-use crate::audit::{self, SystemUse};
-use crate::fault::{Faults, Plan};
+use crate::fault::Faults;
 use crate::flags::Args;
 use crate::outcome::Outcome;
-use crate::purity::is_pure;
+use crate::record::Terms;
 use crate::settings::{Schedule, Seed, Settings};
+use crate::shard::Shard;
 use crate::sim::Sim;
 use crate::simulate::simulate;
+use crate::summary::Summary;
 use crate::verify::{self, Again, Verify};
 use crate::{replay, watchdog};
 
@@ -60,6 +59,7 @@ pub struct Campaign<S> {
     name: String,
     pub(crate) first: Seed,
     pub(crate) seeds: u64,
+    pub(crate) shard: Option<Shard>,
     pub(crate) jobs: Option<usize>,
     pub(crate) settings: Settings,
     pub(crate) verify: Option<Verify>,
@@ -81,6 +81,7 @@ where
             name: "scenario".to_owned(),
             first: Seed(1),
             seeds: 100,
+            shard: None,
             jobs: None,
             settings: Settings { poll_time_limit: Some(watchdog::LIMIT), ..Settings::new(Seed(1)) },
             verify: None,
@@ -106,6 +107,12 @@ where
     /// The first seed; the others follow it.
     pub fn first_seed(mut self, seed: Seed) -> Self {
         self.first = seed;
+        self
+    }
+
+    /// Runs a part of the seeds only, for one of several machines. One that no seed is left for passes.
+    pub fn shard(mut self, shard: Shard) -> Self {
+        self.shard = Some(shard);
         self
     }
 
@@ -240,15 +247,17 @@ where
             verify.map(|verify| Again::new(verify, number).unwrap_or_else(|error| panic!("{error:#}")));
         let begun = Instant::now();
         let jobs = self.jobs_or_all();
+        let shard = self.shard.unwrap_or(Shard::WHOLE);
+        let asked = shard.share(self.seeds);
         let queue = Queue {
             next: AtomicU64::new(0),
-            asked: self.seeds,
+            asked,
+            shard,
             failures_left: AtomicUsize::new(self.failures_max),
             stop: &self.stop,
         };
         let (report, outcomes) = mpsc::channel();
-        let mut summary = Summary::new(&self.name, self.seeds);
-        summary.verify = self.verify;
+        let mut summary = Summary::new(self.terms(), self.shard, asked);
         summary.audit = self.settings.audit.then(Vec::new);
         std::thread::scope(|scope| {
             for _ in 0..jobs {
@@ -262,9 +271,23 @@ where
                 watch(&summary);
             }
         });
-        summary.failed.sort_by_key(|outcome| outcome.seed);
+        summary.end();
         summary.wall = begun.elapsed();
         summary
+    }
+
+    /// What is asked of it.
+    fn terms(&self) -> Terms {
+        Terms {
+            name: self.name.clone(),
+            program: self.program.clone(),
+            first_seed: self.first,
+            seeds: self.seeds,
+            schedule: self.settings.schedule,
+            faults: self.settings.faults.clone(),
+            time_limit: self.settings.time_limit,
+            verify: self.verify,
+        }
     }
 
     /// How many threads to run on.
@@ -302,17 +325,19 @@ where
 struct Queue<'a> {
     next: AtomicU64,
     asked: u64,
+    shard: Shard,
     failures_left: AtomicUsize,
     stop: &'a AtomicBool,
 }
 
 impl Queue<'_> {
+    /// How far the next seed is from the first of all.
     fn take(&self) -> Option<u64> {
         if self.stop.load(Ordering::Relaxed) || self.failures_left.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let offset = self.next.fetch_add(1, Ordering::Relaxed);
-        (offset < self.asked).then_some(offset)
+        let nth = self.next.fetch_add(1, Ordering::Relaxed);
+        (nth < self.asked).then(|| self.shard.place(nth))
     }
 
     /// Whether a red seed more is to be told of.
@@ -352,163 +377,5 @@ pub(crate) fn failed_text(failed: &Outcome) -> String {
     match &failed.failure {
         Some(failure) => format!("seed {} failed {failure}", failed.seed),
         None => format!("seed {} passed", failed.seed),
-    }
-}
-
-/// What a campaign came to.
-#[derive(Debug)]
-pub struct Summary {
-    /// What the campaign is called.
-    pub name: String,
-    /// How many seeds were asked for.
-    pub asked: u64,
-    /// How many ran.
-    pub seeds: u64,
-    /// Those that failed, by seed.
-    pub failed: Vec<Outcome>,
-    /// Virtual time, over all seeds.
-    pub simulated: Duration,
-    /// Polls, over all seeds.
-    pub polls: u64,
-    /// Timers that fired and messages that arrived, over all seeds.
-    pub events: u64,
-    /// What the scenario counted, over all seeds.
-    pub counts: BTreeMap<&'static str, Count>,
-    /// The digests of all seeds taken together, whatever the order they ran in.
-    pub digest: u64,
-    /// Seeds that something from outside reached, or that started a thread.
-    pub impure: u64,
-    /// How it was made sure that the seeds repeat, if it was.
-    pub verify: Option<Verify>,
-    /// Which code asked the system for time, entropy or threads, over all seeds; `None` without an audit.
-    pub audit: Option<Vec<SystemUse>>,
-    /// What was to go wrong, where one seed was asked for and its scenario let anything.
-    pub faults: Option<Plan>,
-    /// How long it took.
-    pub wall: Duration,
-}
-
-/// A number that the scenario counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
-    /// Over all seeds.
-    pub total: u64,
-    /// The least of any seed that counted it.
-    pub least: u64,
-}
-
-impl Summary {
-    fn new(name: &str, asked: u64) -> Self {
-        Self {
-            name: name.to_owned(),
-            asked,
-            seeds: 0,
-            failed: Vec::new(),
-            simulated: Duration::ZERO,
-            polls: 0,
-            events: 0,
-            counts: BTreeMap::new(),
-            digest: 0,
-            impure: 0,
-            verify: None,
-            audit: None,
-            faults: None,
-            wall: Duration::ZERO,
-        }
-    }
-
-    fn add(&mut self, outcome: Outcome) {
-        self.seeds += 1;
-        self.simulated += outcome.simulated;
-        self.polls += outcome.polls;
-        self.events += outcome.events;
-        self.impure += u64::from(outcome.impure);
-        if let Some(audit) = &mut self.audit {
-            outcome.audit.iter().for_each(|used| audit::add(audit, used.clone()));
-        }
-        self.digest =
-            self.digest.wrapping_add((outcome.digest ^ outcome.seed.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        for (what, n) in &outcome.counts {
-            let count = self.counts.entry(what).or_insert(Count { total: 0, least: u64::MAX });
-            count.total += n;
-            count.least = count.least.min(*n);
-        }
-        if self.asked == 1 {
-            self.faults.clone_from(&outcome.faults);
-        }
-        if !outcome.passed() {
-            self.failed.push(outcome);
-        }
-    }
-
-    /// Whether every seed passed.
-    pub fn passed(&self) -> bool {
-        self.failed.is_empty()
-    }
-
-    /// What an audit found, if one was asked for.
-    pub fn audit_text(&self) -> Option<String> {
-        let audit = self.audit.as_ref()?;
-        let mut text = match audit.len() {
-            _ if !is_pure() => "audit: not on this platform".to_owned(),
-            0 => "audit: nothing asks the system for time, entropy or a thread inside a run".to_owned(),
-            places => format!("audit: {places} place(s) ask the system for something inside a run"),
-        };
-        audit.iter().for_each(|used| text.push_str(&format!("\n  {used}")));
-        Some(text)
-    }
-
-    /// How many seeds a minute ran.
-    pub fn seeds_per_minute(&self) -> f64 {
-        60.0 * self.seeds as f64 / self.wall.as_secs_f64().max(1e-9)
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let failed = self.failed.len() as u64;
-        writeln!(
-            f,
-            "{}: {} seed(s), {} passed, {failed} failed",
-            self.name,
-            self.seeds,
-            self.seeds - failed
-        )?;
-        if self.seeds < self.asked {
-            writeln!(f, "  stopped early: {} of {} seeds did not run", self.asked - self.seeds, self.asked)?;
-        }
-        writeln!(f, "  {:.1} s, {:.0} seeds a minute", self.wall.as_secs_f64(), self.seeds_per_minute())?;
-        let simulated = self.simulated.as_secs_f64();
-        let each = simulated / self.seeds.max(1) as f64;
-        writeln!(
-            f,
-            "  {simulated:.0} simulated seconds ({each:.0} each), {} polls, {} events",
-            self.polls, self.events
-        )?;
-        for (what, Count { total, least }) in &self.counts {
-            writeln!(f, "  {total} {what} (at least {least} in a seed)")?;
-        }
-        write!(f, "  digest {:016x}", self.digest)?;
-        match self.verify {
-            Some(Verify::Twice) => f.write_str(", each seed verified by a second run")?,
-            Some(Verify::Process) => {
-                f.write_str(", each seed verified by a second run in another process")?
-            }
-            None => {}
-        }
-        if !is_pure() {
-            write!(f, ", purity: off (the system's clock and entropy are not simulated on this platform)")?;
-        }
-        if self.impure > 0 {
-            write!(
-                f,
-                "\n  {} seeds started threads or were reached from outside, and may not repeat",
-                self.impure
-            )?;
-        }
-        if cfg!(not(tokio_unstable)) {
-            write!(f, "\n  built without --cfg tokio_unstable: tokio::select! is not repeatable")?;
-        }
-        Ok(())
     }
 }

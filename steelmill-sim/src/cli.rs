@@ -11,10 +11,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use steelmill_core::Result;
 
-use crate::campaign::{Campaign, Summary, failed_text};
+use crate::campaign::{Campaign, failed_text};
 use crate::flags::TIME_LIMIT;
 use crate::logging;
-use crate::purity::is_pure;
+use crate::record::Record;
 use crate::settings::Seed;
 use crate::shrink::Progress;
 use crate::sim::Sim;
@@ -49,12 +49,13 @@ where
     }
     let campaign = Campaign::new(scenario)
         .name(name)
+        .program(program)
         .seeds(SEEDS)
         .time_limit(Duration::from_secs(TIME_LIMIT))
         .failures_max(FAILURES_MAX)
         .stop_when(interrupted.clone());
     let campaign = args.apply(campaign);
-    let bar = progress_bar(campaign.seeds);
+    let bar = progress_bar(campaign.shard.map_or(campaign.seeds, |shard| shard.share(campaign.seeds)));
     let mut told = 0;
     let summary = campaign.run_with(|summary| {
         // A red seed is told at once, so that a campaign that is interrupted has not found it in vain.
@@ -88,9 +89,10 @@ where
             eprintln!("error: {error:#}");
         }
     }
+    let record = Record::of(&summary, |seed| args.command_line(program, seed));
     let written = match args.json {
-        true => writeln!(io::stdout(), "{}", json(args, program, &summary)),
-        false => writeln!(io::stdout(), "{summary}"),
+        true => writeln!(io::stdout(), "{}", serde_json::to_string(&record).expect("plain data")),
+        false => writeln!(io::stdout(), "{record}"),
     };
     match written {
         // A reader that has gone away has seen what it wanted.
@@ -156,36 +158,4 @@ fn progress_bar(seeds: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {msg}, {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(Some(seeds), ProgressDrawTarget::stderr_with_hz(10)).with_style(style)
-}
-
-fn json(args: &Args, program: &str, summary: &Summary) -> serde_json::Value {
-    let failed = summary.failed.iter().map(|failed| {
-        serde_json::json!({
-            "seed": failed.seed.0,
-            "simulated_seconds": failed.simulated.as_secs_f64(),
-            "cause": failed.failure.as_ref().map(|failure| failure.cause.to_string()),
-            "digest": format!("{:016x}", failed.digest),
-            "faults": failed.faults,
-            "replay": args.command_line(program, failed.seed),
-        })
-    });
-    let counts = summary.counts.iter().map(|(what, count)| {
-        ((*what).to_owned(), serde_json::json!({ "total": count.total, "least": count.least }))
-    });
-    serde_json::json!({
-        "name": summary.name,
-        "asked": summary.asked,
-        "seeds": summary.seeds,
-        "failed": failed.collect::<Vec<_>>(),
-        "wall_seconds": summary.wall.as_secs_f64(),
-        "seeds_per_minute": summary.seeds_per_minute(),
-        "simulated_seconds": summary.simulated.as_secs_f64(),
-        "polls": summary.polls,
-        "events": summary.events,
-        "counts": counts.collect::<serde_json::Map<_, _>>(),
-        "digest": format!("{:016x}", summary.digest),
-        "verify": summary.verify.map(|verify| verify.to_string()),
-        "audit": summary.audit,
-        "purity": if is_pure() { "on" } else { "off" },
-    })
 }

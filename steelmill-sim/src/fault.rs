@@ -295,7 +295,8 @@ impl Family {
 }
 
 /// Which faults a run has.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Faults {
     /// Those that are drawn from its seed, within the scenario's budget.
     #[default]

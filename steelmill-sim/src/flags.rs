@@ -12,9 +12,11 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{ArgAction, CommandFactory as _, Parser};
 use steelmill_core::Result;
 
-use crate::campaign::{Campaign, Summary};
+use crate::campaign::Campaign;
 use crate::fault::{Faults, Plan};
 use crate::settings::{Schedule, Seed};
+use crate::shard::Shard;
+use crate::summary::Summary;
 use crate::verify::Verify;
 
 /// The flags of a campaign, for a program to flatten into its own.
@@ -33,6 +35,10 @@ pub struct Args {
     /// The first of the seeds [default: 1]
     #[arg(long, value_name = "S", conflicts_with = "seed")]
     pub first_seed: Option<u64>,
+
+    /// Run the I-th of N parts of the seeds, for one of several machines: 1/N to N/N
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["seed", "save_faults"])]
+    pub shard: Option<Shard>,
 
     /// On how many threads [default: as many as there are cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -137,7 +143,7 @@ impl Args {
         }
         // One seed was singled out: whatever else is set for all campaigns, it is that one that is meant.
         if given.iter().any(|(long, _)| long == "seed") {
-            given.retain(|(long, _)| long != "seeds" && long != "first-seed");
+            given.retain(|(long, _)| !["seeds", "first-seed", "shard"].contains(&long.as_str()));
         }
         let line = Alone::try_parse_from(given.into_iter().map(|(_, text)| text));
         line.map(|line| line.args).map_err(|error| error.to_string())
@@ -157,8 +163,9 @@ impl Args {
         campaign.failures_max = self.max_failures.map_or(campaign.failures_max, usize::from);
         campaign.first = self.first_seed.map_or(campaign.first, Seed);
         campaign.seeds = self.seeds.unwrap_or(campaign.seeds);
+        campaign.shard = self.shard.or(campaign.shard);
         if let Some(seed) = self.seed {
-            (campaign.first, campaign.seeds) = (Seed(seed), 1);
+            (campaign.first, campaign.seeds, campaign.shard) = (Seed(seed), 1, None);
         }
         campaign
     }
@@ -256,6 +263,7 @@ mod tests {
         let args = from(&[
             ("STEELMILL_SEEDS", "7"),
             ("STEELMILL_FIRST_SEED", "3"),
+            ("STEELMILL_SHARD", "2/3"),
             ("STEELMILL_JOBS", "2"),
             ("STEELMILL_TIME_LIMIT", "60"),
             ("STEELMILL_SCHEDULE", "pct:3"),
@@ -267,6 +275,7 @@ mod tests {
         ]);
         let args = args.expect("all are right");
         assert_eq!((args.seeds, args.first_seed, args.jobs), (Some(7), Some(3), Some(2)));
+        assert_eq!(args.shard.map(|shard| shard.to_string()).as_deref(), Some("2/3"));
         assert_eq!((args.time_limit, args.max_failures), (Some(60), Some(4)));
         assert_eq!((args.schedule, args.verify), (Some(Schedule::Pct { depth: 3 }), Some(Verify::Process)));
         assert!(args.audit && !args.json);
@@ -282,10 +291,14 @@ mod tests {
 
     #[test]
     fn one_seed_counts_more_than_how_many() {
-        let args =
-            from(&[("STEELMILL_SEED", "9"), ("STEELMILL_SEEDS", "100"), ("STEELMILL_FIRST_SEED", "3")]);
+        let args = from(&[
+            ("STEELMILL_SEED", "9"),
+            ("STEELMILL_SEEDS", "100"),
+            ("STEELMILL_FIRST_SEED", "3"),
+            ("STEELMILL_SHARD", "2/3"),
+        ]);
         let args = args.expect("all are right");
-        assert_eq!((args.seed, args.seeds, args.first_seed), (Some(9), None, None));
+        assert_eq!((args.seed, args.seeds, args.first_seed, args.shard), (Some(9), None, None, None));
     }
 
     #[test]
@@ -293,6 +306,7 @@ mod tests {
         for (name, value, part) in [
             ("STEELMILL_SEED", "seven", "invalid digit"),
             ("STEELMILL_SEEDS", "0", "not in 1.."),
+            ("STEELMILL_SHARD", "3/2", "from 1/n to n/n"),
             ("STEELMILL_SCHEDULE", "pct", "uniform, fifo, pct:D"),
             ("STEELMILL_SCHEDULE", "pct:0", "1 to 100"),
             ("STEELMILL_VERIFY", "1", "twice, process"),

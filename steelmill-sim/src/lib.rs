@@ -11,9 +11,12 @@ pub mod history; // what clients saw, and whether it was linearizable
 mod links; // what a scenario does to the links between machines
 pub mod logging; // log lines with virtual time, machine and daemon
 mod machine; // a simulated host
+mod record; // what a campaign came to, as data
 mod replay; // what to type to run a test again
+mod shard; // a part of a campaign
 mod shrink; // what of a red seed's plan it takes
 mod sim; // the handle a scenario gets
+mod summary; // what a campaign came to
 mod testing; // helpers for plain unit tests
 
 // How a run repeats.
@@ -47,7 +50,7 @@ mod spawn;
 mod world;
 
 pub use audit::{SystemCall, SystemUse};
-pub use campaign::{Campaign, Count, Summary};
+pub use campaign::Campaign;
 pub use clock::{Clock, Sleep};
 pub use decisions::{Decision, Rekey, Stream};
 pub use entropy::{Entropy, Rng};
@@ -59,11 +62,14 @@ pub use net::{
 };
 pub use outcome::{Cause, Failure, Outcome, TaskReport};
 pub use purity::is_pure;
+pub use record::{Record, RedSeed, Terms};
 pub use settings::{Schedule, Seed, Settings, UnknownSchedule};
+pub use shard::{Shard, UnknownShard};
 pub use shrink::{Progress, Prospect, Shrunk};
 pub use sim::{Sim, Sizes};
 pub use simulate::simulate;
 pub use spawn::{Spawner, Task};
+pub use summary::{Count, Summary};
 pub use testing::{check, check_daemon};
 pub use verify::{Difference, Side, UnknownVerify, Verify};
 pub use world::SimWorld;

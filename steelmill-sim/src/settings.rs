@@ -4,11 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::decisions::{Decision, Rekey};
 use crate::fault::Faults;
 
 /// Where all randomness of a run comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Seed(pub u64);
 
 impl std::fmt::Display for Seed {
@@ -18,7 +20,8 @@ impl std::fmt::Display for Seed {
 }
 
 /// Which of the ready tasks runs next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Schedule {
     /// Any of them, with equal chance.
     #[default]
@@ -73,6 +76,20 @@ impl FromStr for Schedule {
                 None => Err(UnknownSchedule(name.to_owned())),
             },
         }
+    }
+}
+
+impl TryFrom<String> for Schedule {
+    type Error = UnknownSchedule;
+
+    fn try_from(name: String) -> Result<Self, UnknownSchedule> {
+        name.parse()
+    }
+}
+
+impl From<Schedule> for String {
+    fn from(schedule: Schedule) -> Self {
+        schedule.to_string()
     }
 }
 

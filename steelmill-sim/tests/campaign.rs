@@ -70,6 +70,8 @@ fn the_environment_chooses_the_seeds() {
     assert_eq!(seeds(&[("STEELMILL_SEEDS", "2")]), [10, 11]);
     assert_eq!(seeds(&[("STEELMILL_FIRST_SEED", "20"), ("STEELMILL_JOBS", "1")]), [20, 21, 22]);
     assert_eq!(seeds(&[("STEELMILL_SEEDS", "2"), ("STEELMILL_VERIFY", "twice")]), [10, 10, 11, 11]);
+    assert_eq!(seeds(&[("STEELMILL_SEEDS", "3"), ("STEELMILL_SHARD", "1/2")]), [10, 12]);
+    assert_eq!(seeds(&[("STEELMILL_SHARD", "9/9")]), [0; 0], "nothing is left for it, which is no failure");
 }
 
 #[test]

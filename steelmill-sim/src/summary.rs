@@ -1,0 +1,141 @@
+//! What a campaign came to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{self, SystemUse};
+use crate::fault::Plan;
+use crate::outcome::Outcome;
+use crate::purity::is_pure;
+use crate::record::{Record, Terms};
+use crate::shard::Shard;
+
+/// What a campaign came to.
+#[derive(Debug)]
+pub struct Summary {
+    /// What was asked for.
+    pub campaign: Terms,
+    /// The part of the campaign this is, if it is one.
+    pub shard: Option<Shard>,
+    /// How many seeds that is.
+    pub asked: u64,
+    /// How many ran.
+    pub seeds: u64,
+    /// Those that failed, by seed.
+    pub failed: Vec<Outcome>,
+    /// Virtual time, over all seeds.
+    pub simulated: Duration,
+    /// Polls, over all seeds.
+    pub polls: u64,
+    /// Timers that fired and messages that arrived, over all seeds.
+    pub events: u64,
+    /// What the scenario counted, over all seeds.
+    pub counts: BTreeMap<&'static str, Count>,
+    /// The digests of all seeds taken together, whatever the order they ran in.
+    pub digest: u64,
+    /// Seeds that something from outside reached, or that started a thread.
+    pub impure: u64,
+    /// Which code asked the system for time, entropy or threads, over all seeds; `None` without an audit.
+    pub audit: Option<Vec<SystemUse>>,
+    /// What was to go wrong, where one seed was asked for and its scenario let anything.
+    pub faults: Option<Plan>,
+    /// How long it took.
+    pub wall: Duration,
+}
+
+/// A number that the scenario counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Over all seeds.
+    pub total: u64,
+    /// The least of any seed that counted it.
+    pub least: u64,
+}
+
+impl Count {
+    /// Of this and of other seeds.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { total: self.total + other.total, least: self.least.min(other.least) }
+    }
+}
+
+impl Summary {
+    pub(crate) fn new(campaign: Terms, shard: Option<Shard>, asked: u64) -> Self {
+        Self {
+            campaign,
+            shard,
+            asked,
+            seeds: 0,
+            failed: Vec::new(),
+            simulated: Duration::ZERO,
+            polls: 0,
+            events: 0,
+            counts: BTreeMap::new(),
+            digest: 0,
+            impure: 0,
+            audit: None,
+            faults: None,
+            wall: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn add(&mut self, outcome: Outcome) {
+        self.seeds += 1;
+        self.simulated += outcome.simulated;
+        self.polls += outcome.polls;
+        self.events += outcome.events;
+        self.impure += u64::from(outcome.impure);
+        if let Some(audit) = &mut self.audit {
+            outcome.audit.iter().for_each(|used| audit::add(audit, used.clone()));
+        }
+        self.digest =
+            self.digest.wrapping_add((outcome.digest ^ outcome.seed.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for (what, n) in &outcome.counts {
+            let one = Count { total: *n, least: *n };
+            self.counts.entry(what).and_modify(|count| *count = count.and(one)).or_insert(one);
+        }
+        if self.asked == 1 {
+            self.faults.clone_from(&outcome.faults);
+        }
+        if !outcome.passed() {
+            self.failed.push(outcome);
+        }
+    }
+
+    /// Puts what came in the order in which seeds ended into one that repeats.
+    pub(crate) fn end(&mut self) {
+        self.failed.sort_by_key(|outcome| outcome.seed);
+        self.audit.iter_mut().for_each(|audit| audit::sort(audit));
+    }
+
+    /// Whether every seed that ran has passed.
+    pub fn passed(&self) -> bool {
+        self.failed.is_empty()
+    }
+
+    /// What an audit found, if one was asked for.
+    pub fn audit_text(&self) -> Option<String> {
+        let audit = self.audit.as_ref()?;
+        let mut text = match audit.len() {
+            _ if !is_pure() => "audit: not on this platform".to_owned(),
+            0 => "audit: nothing asks the system for time, entropy or a thread inside a run".to_owned(),
+            places => format!("audit: {places} place(s) ask the system for something inside a run"),
+        };
+        audit.iter().for_each(|used| text.push_str(&format!("\n  {used}")));
+        Some(text)
+    }
+
+    /// How many seeds a minute ran.
+    pub fn seeds_per_minute(&self) -> f64 {
+        60.0 * self.seeds as f64 / self.wall.as_secs_f64().max(1e-9)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Record::of(self, |_| String::new()).fmt(f)
+    }
+}
