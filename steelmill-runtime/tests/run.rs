@@ -172,7 +172,7 @@ struct Service {
     told: String,
 }
 
-const KIND: &str = "STEELMILL_TEST_SERVICE";
+const KIND: &str = "TEST_SERVICE";
 
 impl Service {
     fn start(kind: &str) -> Service {

@@ -171,6 +171,17 @@ pub(crate) fn sort(uses: &mut [SystemUse]) {
     uses.sort_by(|a, b| (a.call, &a.place).cmp(&(b.call, &b.place)));
 }
 
+/// What an audit found, for people.
+pub(crate) fn text(uses: &[SystemUse], is_pure: bool) -> String {
+    let mut text = match uses.len() {
+        _ if !is_pure => "audit: not on this platform".to_owned(),
+        0 => "audit: nothing asks the system for time, entropy or a thread inside a run".to_owned(),
+        places => format!("audit: {places} place(s) ask the system for something inside a run"),
+    };
+    uses.iter().for_each(|used| text.push_str(&format!("\n  {used}")));
+    text
+}
+
 /// The place that asked, and the way to it: from what the stand-ins were called by to what the executor polled.
 fn told(stack: &[Named]) -> (String, String) {
     let is_ours = |named: &Named| {

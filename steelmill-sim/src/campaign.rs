@@ -23,7 +23,8 @@ use crate::{replay, watchdog};
 ///
 /// In a plain test, the environment can say more: `STEELMILL_SEED=7` runs that seed alone, `STEELMILL_SEEDS=10000` that
 /// many, `STEELMILL_JOBS=1` on one thread, `STEELMILL_SCHEDULE=pct:3` by another schedule, `STEELMILL_VERIFY=twice`
-/// makes sure that seeds repeat: every flag of [`cli::Args`](crate::cli::Args) is such a variable, but for `--json`.
+/// makes sure that seeds repeat: every flag of [`cli::Args`](crate::cli::Args) is such a variable, but for those that only a
+/// program has a use for, such as `--json`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -188,7 +189,7 @@ where
     /// Runs the seeds and panics if one fails, saying how to run that one again.
     ///
     /// # Panics
-    /// When a seed fails; when an environment variable that is set has a wrong value.
+    /// When a seed fails; when an environment variable has a wrong value, or begins with `STEELMILL_` and is none of ours.
     #[track_caller]
     pub fn check(self) {
         let said = environment();
@@ -364,10 +365,10 @@ const STACK: usize = 16 << 20;
 /// What the environment says to the campaigns of tests.
 ///
 /// # Panics
-/// When a variable has a wrong value.
+/// When a variable has a wrong value, or a name that is nearly ours.
 #[track_caller]
 pub(crate) fn environment() -> Args {
-    let args = Args::from_environment(|name| std::env::var_os(name));
+    let args = Args::from_environment(std::env::vars_os());
     let args = args.unwrap_or_else(|error| panic!("{error}"));
     args.check().unwrap_or_else(|error| panic!("{error:#}"));
     args

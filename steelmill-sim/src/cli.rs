@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use steelmill_core::Result;
 
 use crate::campaign::{Campaign, failed_text};
 use crate::flags::TIME_LIMIT;
-use crate::logging;
 use crate::record::Record;
 use crate::settings::Seed;
 use crate::shrink::Progress;
 use crate::sim::Sim;
+use crate::{junit, logging, merge};
 
 pub use crate::flags::Args;
 
@@ -27,7 +28,9 @@ pub use crate::flags::Args;
 /// `program` is what a person types to run it, with every flag of the program's own that matters: the last line of a
 /// red seed is that and `--seed`.
 ///
-/// Exits with 0 when every seed passed and with 1 when one failed. Ctrl-C ends the campaign when the seeds that run have
+/// `name` tells the scenario from others: what differs by a flag of the program's own wants another name.
+///
+/// Exits with 0 when every seed passed, with 1 when one failed, and with 2 when it cannot do what the flags say. Ctrl-C ends the campaign when the seeds that run have
 /// ended, with a summary of those that ran and, if none of them failed, with 130; a second one ends the process at once.
 pub fn main<S, F>(args: &Args, name: &str, program: &str, scenario: S) -> ExitCode
 where
@@ -37,6 +40,18 @@ where
     if let Err(error) = args.check() {
         eprintln!("error: {error:#}");
         return ExitCode::from(WRONG_USAGE);
+    }
+    if !args.merge.is_empty() {
+        return match merge::files(&args.merge, name) {
+            Ok(record) => {
+                record.failed.iter().for_each(|red| tell(&format!("{red}\n{}\n", red.replay)));
+                finish(args, &record)
+            }
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(WRONG_USAGE)
+            }
+        };
     }
     // One seed is run to be looked at; of many, only the summary is.
     let wants_log = args.seed.is_some() || std::env::var_os("RUST_LOG").is_some();
@@ -61,10 +76,7 @@ where
         // A red seed is told at once, so that a campaign that is interrupted has not found it in vain.
         for failed in &summary.failed[told..] {
             let replay = args.command_line(program, failed.seed);
-            bar.suspend(|| {
-                // Nobody may be listening any more.
-                let _ = writeln!(io::stderr(), "{}\n{replay}\n", failed_text(failed));
-            });
+            bar.suspend(|| tell(&format!("{}\n{replay}\n", failed_text(failed))));
         }
         told = summary.failed.len();
         bar.set_position(summary.seeds);
@@ -75,9 +87,6 @@ where
         ));
     });
     bar.finish_and_clear();
-    if let Some(audit) = summary.audit_text() {
-        let _ = writeln!(io::stderr(), "{audit}\n");
-    }
     if let Err(error) = args.save(&summary) {
         eprintln!("error: {error:#}");
         return ExitCode::FAILURE;
@@ -89,20 +98,43 @@ where
             eprintln!("error: {error:#}");
         }
     }
-    let record = Record::of(&summary, |seed| args.command_line(program, seed));
-    let written = match args.json {
-        true => writeln!(io::stdout(), "{}", serde_json::to_string(&record).expect("plain data")),
+    finish(args, &Record::of(&summary, |seed| args.command_line(program, seed)))
+}
+
+/// Says on standard error what a person is to know at once. Nobody may be listening any more.
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Says what a campaign came to, wherever that is wanted, and exits as it ended.
+fn finish(args: &Args, record: &Record) -> ExitCode {
+    if let Some(audit) = record.audit_text() {
+        tell(&format!("{audit}\n"));
+    }
+    let printed = match args.json {
+        true => writeln!(io::stdout(), "{}", serde_json::to_string(record).expect("plain data")),
         false => writeln!(io::stdout(), "{record}"),
     };
-    match written {
+    let printed = match printed {
         // A reader that has gone away has seen what it wanted.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("cannot write the summary: {error}");
-            ExitCode::FAILURE
+            Err(error).context("cannot write the summary")
         }
-        _ if !summary.passed() => ExitCode::FAILURE,
-        _ if summary.seeds < summary.asked => ExitCode::from(INTERRUPTED),
-        _ => ExitCode::SUCCESS,
+        _ => Ok(()),
+    };
+    let reported = args.junit.as_ref().map_or(Ok(()), |path| {
+        let written = std::fs::write(path, junit::report(record));
+        written.with_context(|| format!("cannot write the report to {}", path.display()))
+    });
+    let mut is_told = true;
+    for error in [printed, reported].into_iter().filter_map(Result::err) {
+        tell(&format!("error: {error:#}"));
+        is_told = false;
+    }
+    match is_told && record.passed() {
+        false => ExitCode::FAILURE,
+        true if record.seeds < record.asked => ExitCode::from(INTERRUPTED),
+        true => ExitCode::SUCCESS,
     }
 }
 

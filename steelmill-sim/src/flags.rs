@@ -9,7 +9,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::{ArgAction, CommandFactory as _, Parser};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, ArgAction, CommandFactory as _, Parser};
 use steelmill_core::Result;
 
 use crate::campaign::Campaign;
@@ -17,7 +18,7 @@ use crate::fault::{Faults, Plan};
 use crate::settings::{Schedule, Seed};
 use crate::shard::Shard;
 use crate::summary::Summary;
-use crate::verify::Verify;
+use crate::verify::{self, Verify};
 
 /// The flags of a campaign, for a program to flatten into its own.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -82,7 +83,32 @@ pub struct Args {
     /// Print the summary as one line of JSON on standard output
     #[arg(long)]
     pub json: bool,
+
+    /// Write a report for a CI system, as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+
+    /// Run nothing: put together what all shards of a campaign have printed by --json into these files
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = RUNNING)]
+    pub merge: Vec<PathBuf>,
 }
+
+/// What is said about seeds that are yet to run.
+const RUNNING: [&str; 13] = [
+    "seeds",
+    "seed",
+    "first_seed",
+    "shard",
+    "jobs",
+    "time_limit",
+    "schedule",
+    "faults",
+    "save_faults",
+    "max_failures",
+    "explain",
+    "verify",
+    "audit",
+];
 
 /// Which faults a campaign has, and how that was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +131,7 @@ impl FromStr for FaultsFlag {
 }
 
 /// What a test has no use for.
-const PROGRAM_ONLY: [&str; 3] = ["json", "explain", "help"];
+const PROGRAM_ONLY: [&str; 4] = ["json", "junit", "merge", "explain"];
 
 /// To read the flags alone.
 #[derive(Debug, Parser)]
@@ -119,14 +145,26 @@ impl Args {
     /// What the environment says.
     ///
     /// # Errors
-    /// When a variable has a value that its flag would not take; the text names it.
-    pub(crate) fn from_environment(value_of: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
+    /// When a variable has a value that its flag would not take, or one of our names that is no flag's: the text names it,
+    /// and what was probably meant.
+    pub(crate) fn from_environment(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, String> {
+        let ours = variables.into_iter().filter_map(|(name, value)| {
+            let name = name.to_str().filter(|name| name.starts_with(PREFIX) && *name != verify::ASKED)?;
+            (!value.is_empty()).then(|| (name.to_owned(), value))
+        });
+        let mut ours: Vec<_> = ours.collect();
+        ours.sort(); // which of two mistakes is told does not depend on the system
+        let command = Alone::command();
         let mut given = Vec::new();
-        for flag in Alone::command().get_arguments() {
+        for (name, value) in ours {
+            let is_meant = |flag: &&Arg| flag.get_long().is_some_and(|long| variable(long) == name);
+            let Some(flag) = command.get_arguments().find(is_meant) else { return Err(unknown(&name)) };
             let long = flag.get_long().unwrap_or_default();
-            let name = variable(long);
-            let value = value_of(&name).filter(|value| !value.is_empty());
-            let Some(value) = value.filter(|_| !PROGRAM_ONLY.contains(&long)) else { continue };
+            if PROGRAM_ONLY.contains(&long) {
+                return Err(format!("{name}: --{long} is for a campaign that is a program, not for a test"));
+            }
             let text = match (flag.get_action(), value.to_str()) {
                 (ArgAction::SetTrue, Some("1" | "true")) => format!("--{long}"),
                 (ArgAction::SetTrue, Some("0" | "false")) => continue,
@@ -243,9 +281,30 @@ impl Args {
 /// How many virtual seconds a seed of a program's campaign may take unless it is said.
 pub(crate) const TIME_LIMIT: u64 = 3600;
 
+/// How the name of each of our variables begins.
+const PREFIX: &str = "STEELMILL_";
+
 /// The variable of a flag.
 fn variable(flag: &str) -> String {
-    format!("STEELMILL_{}", flag.replace('-', "_").to_uppercase())
+    format!("{PREFIX}{}", flag.replace('-', "_").to_uppercase())
+}
+
+/// Says that there is no such variable, and what comes near it: by the parser that knows what comes near a flag.
+fn unknown(name: &str) -> String {
+    let flag = format!("--{}", name.trim_start_matches(PREFIX).to_lowercase().replace('_', "-"));
+    let error = Alone::try_parse_from([flag]).err();
+    let meant = match error.as_ref().and_then(|error| error.get(ContextKind::SuggestedArg)) {
+        Some(ContextValue::String(flag)) => {
+            format!("did you mean {}?", variable(flag.trim_start_matches('-')))
+        }
+        _ => {
+            let command = Alone::command();
+            let flags = command.get_arguments().filter_map(|flag| flag.get_long());
+            let known = flags.filter(|long| !PROGRAM_ONLY.contains(long)).map(variable);
+            format!("there are: {}", known.collect::<Vec<_>>().join(", "))
+        }
+    };
+    format!("{name} is no variable of a campaign; {meant}")
 }
 
 #[cfg(test)]
@@ -253,9 +312,7 @@ mod tests {
     use super::*;
 
     fn from(set: &[(&str, &str)]) -> Result<Args, String> {
-        Args::from_environment(|name| {
-            set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
-        })
+        Args::from_environment(set.iter().map(|(name, value)| (name.into(), value.into())))
     }
 
     #[test]
@@ -271,14 +328,15 @@ mod tests {
             ("STEELMILL_VERIFY", "process"),
             ("STEELMILL_AUDIT", "1"),
             ("STEELMILL_MAX_FAILURES", "4"),
-            ("STEELMILL_JSON", "1"),
+            (verify::ASKED, "not a flag, but ours"),
+            ("ANOTHER", "1"),
         ]);
         let args = args.expect("all are right");
         assert_eq!((args.seeds, args.first_seed, args.jobs), (Some(7), Some(3), Some(2)));
         assert_eq!(args.shard.map(|shard| shard.to_string()).as_deref(), Some("2/3"));
         assert_eq!((args.time_limit, args.max_failures), (Some(60), Some(4)));
         assert_eq!((args.schedule, args.verify), (Some(Schedule::Pct { depth: 3 }), Some(Verify::Process)));
-        assert!(args.audit && !args.json);
+        assert!(args.audit);
         assert_eq!(
             args.variables(Some(Seed(9))),
             "STEELMILL_SCHEDULE=pct:3 STEELMILL_TIME_LIMIT=60 STEELMILL_FAULTS=none STEELMILL_VERIFY=process STEELMILL_SEED=9 "
@@ -316,6 +374,21 @@ mod tests {
             let error = from(&[(name, value)]).expect_err("a wrong value");
             assert!(error.starts_with(&format!("{name}={value:?}: ")) && error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_an_error_that_names_the_nearest() {
+        for (name, part) in [
+            ("STEELMILL_SEDES", "did you mean STEELMILL_SEEDS?"),
+            ("STEELMILL_FIRSTSEED", "did you mean STEELMILL_FIRST_SEED?"),
+            ("STEELMILL_MAX_FAILURE", "did you mean STEELMILL_MAX_FAILURES?"),
+            ("STEELMILL_XYZ", "there are: STEELMILL_SEEDS, STEELMILL_SEED, "),
+            ("STEELMILL_JSON", "--json is for a campaign that is a program"),
+        ] {
+            let error = from(&[(name, "7"), ("STEELMILL_JOBS", "1")]).expect_err("a wrong name");
+            assert!(error.starts_with(name) && error.contains(part), "{error}");
+        }
+        assert!(from(&[("STEELMILL_SEDES", "")]).is_ok(), "what is empty is not set");
     }
 
     #[test]

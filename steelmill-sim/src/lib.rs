@@ -8,9 +8,11 @@ mod explain; // a red seed, in a folder
 pub mod fault; // what goes wrong, as data
 mod flags; // what can be said to a campaign from outside
 pub mod history; // what clients saw, and whether it was linearizable
+mod junit; // what a campaign came to, for CI systems
 mod links; // what a scenario does to the links between machines
 pub mod logging; // log lines with virtual time, machine and daemon
 mod machine; // a simulated host
+mod merge; // what several shards came to together
 mod record; // what a campaign came to, as data
 mod replay; // what to type to run a test again
 mod shard; // a part of a campaign

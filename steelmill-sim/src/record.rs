@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
+use steelmill_core::Result;
 
-use crate::audit::SystemUse;
+use crate::audit::{self, SystemUse};
 use crate::fault::{Faults, Plan};
 use crate::outcome::Outcome;
 use crate::purity::is_pure;
@@ -29,13 +31,16 @@ pub struct Record {
     /// The part of the campaign this is, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
+    /// From how many shards it was merged, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged: Option<u64>,
     /// How many seeds that is.
     pub asked: u64,
     /// How many of them ran.
     pub seeds: u64,
     /// Those that failed, by seed.
     pub failed: Vec<RedSeed>,
-    /// How long it took.
+    /// How long it took; of what was merged, the longest of the shards, which run beside each other.
     pub wall: Duration,
     /// Virtual time, over all seeds.
     pub simulated: Duration,
@@ -117,6 +122,7 @@ impl Record {
             version: Self::VERSION,
             campaign: summary.campaign.clone(),
             shard: summary.shard,
+            merged: None,
             asked: summary.asked,
             seeds: summary.seeds,
             failed: failed.collect(),
@@ -133,6 +139,21 @@ impl Record {
         }
     }
 
+    /// Reads what `--json` printed.
+    ///
+    /// # Errors
+    /// When it is something else, or of a version that this library does not know; says what is wrong, and where.
+    pub fn from_json(json: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } = serde_json::from_str(json)?;
+        let known = Self::VERSION;
+        ensure!(version == known, "it is data of version {version}, and this program reads version {known}");
+        Ok(serde_json::from_str(json)?)
+    }
+
     /// Whether every seed that ran has passed.
     pub fn passed(&self) -> bool {
         self.failed.is_empty()
@@ -141,6 +162,11 @@ impl Record {
     /// How many seeds a minute ran.
     pub fn seeds_per_minute(&self) -> f64 {
         60.0 * self.seeds as f64 / self.wall.as_secs_f64().max(1e-9)
+    }
+
+    /// What an audit found, if one was asked for.
+    pub(crate) fn audit_text(&self) -> Option<String> {
+        self.audit.as_ref().map(|uses| audit::text(uses, self.purity))
     }
 
     /// What it is called, and which part of it this is.
@@ -182,7 +208,10 @@ impl fmt::Display for Record {
         if seeds < self.asked {
             writeln!(f, "  stopped early: {} of {} seeds did not run", self.asked - seeds, self.asked)?;
         }
-        writeln!(f, "  {:.1} s, {:.0} seeds a minute", self.wall.as_secs_f64(), self.seeds_per_minute())?;
+        let longest =
+            self.merged.map(|shards| format!(" (the longest of {shards} shards)")).unwrap_or_default();
+        let (wall, rate) = (self.wall.as_secs_f64(), self.seeds_per_minute());
+        writeln!(f, "  {wall:.1} s{longest}, {rate:.0} seeds a minute")?;
         let simulated = self.simulated.as_secs_f64();
         let each = simulated / seeds.max(1) as f64;
         let (polls, events) = (self.polls, self.events);

@@ -118,14 +118,7 @@ impl Summary {
 
     /// What an audit found, if one was asked for.
     pub fn audit_text(&self) -> Option<String> {
-        let audit = self.audit.as_ref()?;
-        let mut text = match audit.len() {
-            _ if !is_pure() => "audit: not on this platform".to_owned(),
-            0 => "audit: nothing asks the system for time, entropy or a thread inside a run".to_owned(),
-            places => format!("audit: {places} place(s) ask the system for something inside a run"),
-        };
-        audit.iter().for_each(|used| text.push_str(&format!("\n  {used}")));
-        Some(text)
+        self.audit.as_ref().map(|uses| audit::text(uses, is_pure()))
     }
 
     /// How many seeds a minute ran.

@@ -240,7 +240,7 @@ fn compare(
 
 /// In the environment of the other process: which campaign of its thread, which seed, what digest the first run of it
 /// had, and the file to write.
-const ASKED: &str = "STEELMILL_SECOND_RUN";
+pub(crate) const ASKED: &str = "STEELMILL_SECOND_RUN";
 
 /// How to come to the same campaign in another process.
 #[derive(Debug, Clone)]

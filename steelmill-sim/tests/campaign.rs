@@ -14,7 +14,7 @@ use steelmill_core::{Daemon, Factory, Result, Scope};
 use steelmill_sim::{Campaign, Seed, Sim, check, cli};
 
 /// Says which of the programs below is meant.
-const ASKED: &str = "STEELMILL_TEST_PROGRAM";
+const ASKED: &str = "TEST_PROGRAM";
 
 fn is_asked_for(program: &str) -> bool {
     std::env::var(ASKED).is_ok_and(|asked| asked == program)
@@ -24,7 +24,7 @@ fn is_asked_for(program: &str) -> bool {
 fn command(program: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a test has a program"));
     command.args([program, "--exact", "--nocapture"]).env(ASKED, program).stdin(Stdio::null());
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STEELMILL_") && name != ASKED) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STEELMILL_")) {
         command.env_remove(name);
     }
     command.envs(variables.iter().copied());
@@ -269,4 +269,111 @@ fn a_program_repeats_its_flags_with_each_red_seed() {
     let again =
         text.lines().filter(|line| line.starts_with("the program --schedule=pct:3 --verify=twice --seed "));
     assert_eq!(again.count(), 2, "{text}");
+}
+
+#[test]
+fn program_with_flags() {
+    if is_asked_for("program_with_flags") {
+        let flags = std::env::var(FLAGS).expect("the test says which");
+        let args =
+            <Flags as clap::Parser>::parse_from(["program"].into_iter().chain(flags.split_whitespace()));
+        let code = cli::main(&args.args, "flags", "the program", |sim| async move {
+            sim.count("steps", sim.seed().0 % 3);
+            sim.clock().sleep(Duration::from_secs(sim.seed().0)).await;
+            anyhow::ensure!(sim.seed().0 % 10 != 7, "a seven in {}", sim.seed());
+            Ok(())
+        });
+        let code = (0..=u8::MAX).find(|number| ExitCode::from(*number) == code);
+        std::process::exit(code.expect("an exit code is a byte").into());
+    }
+}
+
+/// What the program above is called with.
+const FLAGS: &str = "TEST_FLAGS";
+
+/// Runs it; its exit code, its output without the harness's, and its errors.
+fn with_flags(flags: &str) -> (Option<i32>, String, String) {
+    let output = run("program_with_flags", &[(FLAGS, flags)]);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = text(&output.stdout);
+    let said = said.trim_start_matches(['\n', '\r']);
+    let said = said.strip_prefix("running 1 test\n").unwrap_or(said);
+    (output.status.code(), said.to_owned(), text(&output.stderr))
+}
+
+/// A folder of a test's own, gone when this is.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("steelmill-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder can be made");
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("text").to_owned()
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn merged_shards_say_what_one_run_says() {
+    let folder = Folder::new("shards");
+    let mut files = Vec::new();
+    for shard in 1..=3 {
+        let file = folder.file(&format!("shard-{shard}.json"));
+        let (code, json, _) = with_flags(&format!("--seeds 20 --json --shard {shard}/3"));
+        let has_red = ["7", "17"].iter().any(|seed| json.contains(&format!("--seed {seed}\"")));
+        assert_eq!(code, Some(i32::from(has_red)), "{json}");
+        assert_eq!(json.lines().count(), 1, "{json}");
+        std::fs::write(&file, json).expect("a file");
+        files.push(file);
+    }
+    let junit = folder.file("junit.xml");
+    let (code, whole, whole_errors) = with_flags("--seeds 20 --jobs 1");
+    let (merged_code, merged, errors) = with_flags(&format!("--junit {junit} --merge {}", files.join(" ")));
+    assert_eq!((code, merged_code), (Some(1), Some(1)), "{errors}");
+    let without_wall = |text: &str| {
+        text.lines().filter(|line| !line.contains("seeds a minute")).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(without_wall(&merged), without_wall(&whole));
+    assert!(merged.contains("flags: 20 seed(s), 18 passed, 2 failed"), "{merged}");
+    assert!(merged.contains("(the longest of 3 shards)"), "{merged}");
+    assert_eq!(errors, whole_errors, "red seeds are told with what replays them");
+    assert!(errors.contains("a seven in 17\nthe program --seed 17\n"), "{errors}");
+    assert!(folder.read("junit.xml").contains("<failure message=\"a seven in 17\">"));
+
+    let (code, _, errors) = with_flags(&format!("--merge {} {}", files[0], files[2]));
+    assert_eq!(code, Some(2), "that is no red seed");
+    assert!(errors.contains("error: 1 of 3 shards missing: 2/3"), "{errors}");
+    let (code, json, _) = with_flags(&format!("--json --merge {}", files.join(" ")));
+    assert_eq!((code, json.lines().count()), (Some(1), 1));
+    let record = steelmill_sim::Record::from_json(&json).expect("as any other");
+    assert_eq!((record.seeds, record.merged), (20, Some(3)));
+}
+
+#[test]
+fn what_a_merge_does_not_do_is_not_asked_of_it() {
+    for flags in
+        ["--seeds 3", "--seed 3", "--shard 1/2", "--faults none", "--verify", "--explain x", "--jobs 2"]
+    {
+        let line = format!("program --merge shard.json {flags}");
+        let parsed = <Flags as clap::Parser>::try_parse_from(line.split(' '));
+        let error = parsed.map(|_| ()).expect_err(flags).to_string();
+        assert!(error.contains("cannot be used with"), "{error}");
+    }
+    for flags in ["--seed 3 --shard 1/2", "--merge"] {
+        let line = format!("program {flags}");
+        assert!(<Flags as clap::Parser>::try_parse_from(line.split(' ')).is_err(), "{flags}");
+    }
 }
