@@ -64,7 +64,8 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
     let history = History::default();
     let completed = || cluster.demand.completed.iter().map(Cell::get);
     let mut running = Vec::new();
-    for (index, machine) in cluster.clients.iter().enumerate() {
+    let clients = sim.limit("clients", 1..=CLIENTS.len() as u64) as usize;
+    for (index, machine) in cluster.clients.iter().take(clients).enumerate() {
         let client = Client::new(sim, index, machine.clone(), history.clone(), cluster.demand.clone());
         running.push(machine.spawn("client", client.run()));
     }
@@ -73,7 +74,7 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
     let before: Vec<u64> = completed().collect();
     let behind = || {
         let progress = completed().zip(&before).map(|(completed, before)| completed - before);
-        CLIENTS.iter().zip(progress).find(|(_, progress)| *progress < PROGRESS)
+        CLIENTS.iter().take(clients).zip(progress).find(|(_, progress)| *progress < PROGRESS)
     };
     let healed = sim.elapsed();
     while let Some((client, progress)) = behind() {

@@ -146,8 +146,11 @@ where
 {
     let folder = if args.seed.is_some() { folder.to_owned() } else { folder.join(format!("seed-{seed}")) };
     let bar = spinner();
-    let shrunk = campaign.shrink(seed, |Progress { runs, faults }| {
-        bar.set_message(format!("shrinking seed {seed}: trying {faults} faults, {runs} runs"));
+    let shrunk = campaign.shrink(seed, |Progress { step, runs, runs_max, faults }| {
+        bar.set_message(format!(
+            "explaining seed {seed}: {faults} faults so far, trying {step}, {runs} of at most {runs_max} runs; Ctrl-C \
+             takes the best so far"
+        ));
     });
     bar.finish_and_clear();
     let Some(shrunk) = shrunk else {

@@ -426,6 +426,7 @@ impl Run {
             waits_for: if slot.state == State::Ready { "its turn to run" } else { slot.waits_for.text() },
             waits_at: Vec::new(),
             polls: slot.polls,
+            is_at_rest: slot.state == State::Idle && slot.waits_for.is_rest(),
             key: slot.key,
         }
     }
@@ -453,6 +454,10 @@ pub(crate) enum WaitsFor {
 }
 
 impl WaitsFor {
+    fn is_rest(self) -> bool {
+        matches!(self, WaitsFor::Clock | WaitsFor::Accept | WaitsFor::Read | WaitsFor::Datagram)
+    }
+
     fn text(self) -> &'static str {
         match self {
             WaitsFor::Unknown => {

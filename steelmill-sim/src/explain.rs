@@ -12,7 +12,7 @@ use crate::campaign::failed_text;
 use crate::decisions::Stream;
 use crate::fault::Choice;
 use crate::outcome::Outcome;
-use crate::shrink::{Prospect, Shrunk};
+use crate::shrink::{Prospect, Shrunk, Stopped};
 use crate::trace::{Trace, What};
 
 /// Writes a folder that explains a red seed: `plan.json`, the least plan; `trace.jsonl`, every event of the run with that
@@ -47,12 +47,27 @@ fn save_trace(path: &Path, shrunk: &Shrunk) -> Result {
 }
 
 fn summary(shrunk: &Shrunk) -> String {
-    let Shrunk { plan, faults_before, choices_before, runs, outcome, prospects } = shrunk;
-    let mut text =
-        format!("{}\n\nThe least with which it fails, found in {runs} runs:\n", failed_text(outcome));
+    let Shrunk { plan, faults_before, limits, choices_before, runs, stopped, outcome, prospects } = shrunk;
+    let found = match stopped {
+        None => format!("The least with which it fails, found in {runs} runs:"),
+        Some(Stopped::Told) => {
+            format!("The best that was found in {runs} runs, when the search was interrupted:")
+        }
+        Some(Stopped::OutOfRuns) => {
+            format!("The best that was found in {runs} runs (--explain-runs allows more):")
+        }
+    };
+    let mut text = format!("{}\n\n{found}\n", failed_text(outcome));
     text += &format!("- {} of {faults_before} faults\n", plan.faults.len());
     for fault in &plan.faults {
         text += &format!("    {fault}\n");
+    }
+    for (name, range) in limits {
+        let full = range.end();
+        match plan.limits.get(*name) {
+            Some(limit) => text += &format!("- {limit} of {full} {name}\n"),
+            None => text += &format!("- all of {full} {name}\n"),
+        }
     }
     match (&plan.order, choices_before) {
         (Some(order), Some(before)) => {

@@ -10,6 +10,7 @@ mod moment; // what faults can be tied to
 mod swarm; // how a plan is drawn
 mod trouble; // how it strikes
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -46,6 +47,10 @@ pub struct Plan {
     /// `None` leaves them to the seed. [`Campaign::shrink`](crate::Campaign::shrink) finds those that matter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Vec<Choice>>,
+    /// How much there is of what the scenario lets be less: see [`Sim::limit`](crate::Sim::limit). Of what is not here
+    /// there is as much as ever.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, u64>,
 }
 
 /// A choice among ready tasks.
@@ -333,9 +338,14 @@ impl Plan {
         let faults: Vec<String> = self.faults.iter().map(|it| format!("\n  {}", fault(it))).collect();
         let order = self.order.as_ref().map(|order| {
             let order = serde_json::to_string(order).expect("choices are plain data");
-            format!(", \"order\": {order}")
+            format!(",\n\"order\": {order}")
         });
-        format!("{{\"faults\": [{}\n]{}}}\n", faults.join(","), order.unwrap_or_default())
+        let limits = (!self.limits.is_empty()).then(|| {
+            let limits = serde_json::to_string(&self.limits).expect("numbers are plain data");
+            format!(",\n\"limits\": {limits}")
+        });
+        let (order, limits) = (order.unwrap_or_default(), limits.unwrap_or_default());
+        format!("{{\"faults\": [{}\n]{limits}{order}}}\n", faults.join(","))
     }
 }
 
@@ -465,7 +475,9 @@ mod tests {
         let lasts = Duration::new(86_399, 123_456_789);
         let when = When::At(Duration::from_nanos(1));
         let faults = vec![Fault { when, lasts, what: Kind::Exit { machine: "a".into() } }];
-        let plan = Plan { faults, order: Some(vec![Choice { nth: 7, place: 2 }]) };
+        let order = Some(vec![Choice { nth: 7, place: 2 }]);
+        let limits = [("clients".to_owned(), 2), ("\"odd\"".to_owned(), u64::MAX)].into();
+        let plan = Plan { faults, order, limits };
         assert_eq!(Plan::from_json(&plan.to_json()).expect("it was written so"), plan);
     }
 }

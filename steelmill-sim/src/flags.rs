@@ -67,6 +67,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub explain: Option<PathBuf>,
 
+    /// How many runs explaining a red seed may take [default: 3000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "explain")]
+    pub explain_runs: Option<u64>,
+
     /// Run each seed twice and compare: in this process, or with =process in another; where they differ the seed is
     /// red, and the first event that does is shown
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "twice")]
@@ -131,7 +135,7 @@ impl FromStr for FaultsFlag {
 }
 
 /// What a test has no use for.
-const PROGRAM_ONLY: [&str; 4] = ["json", "junit", "merge", "explain"];
+const PROGRAM_ONLY: [&str; 5] = ["json", "junit", "merge", "explain", "explain-runs"];
 
 /// To read the flags alone.
 #[derive(Debug, Parser)]
@@ -198,6 +202,7 @@ impl Args {
         }
         campaign.verify = self.verify.or(campaign.verify);
         campaign.jobs = self.jobs.map(usize::from).or(campaign.jobs);
+        campaign.explain_runs = self.explain_runs.unwrap_or(campaign.explain_runs);
         campaign.failures_max = self.max_failures.map_or(campaign.failures_max, usize::from);
         campaign.first = self.first_seed.map_or(campaign.first, Seed);
         campaign.seeds = self.seeds.unwrap_or(campaign.seeds);

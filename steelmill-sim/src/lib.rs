@@ -9,6 +9,7 @@ pub mod fault; // what goes wrong, as data
 mod flags; // what can be said to a campaign from outside
 pub mod history; // what clients saw, and whether it was linearizable
 mod junit; // what a campaign came to, for CI systems
+mod limits; // how much of its workload a run has
 mod links; // what a scenario does to the links between machines
 pub mod logging; // log lines with virtual time, machine and daemon
 mod machine; // a simulated host
@@ -67,7 +68,7 @@ pub use purity::is_pure;
 pub use record::{Record, RedSeed, Terms};
 pub use settings::{Schedule, Seed, Settings, UnknownSchedule};
 pub use shard::{Shard, UnknownShard};
-pub use shrink::{Progress, Prospect, Shrunk};
+pub use shrink::{Progress, Prospect, Shrunk, Step, Stopped};
 pub use sim::{Sim, Sizes};
 pub use simulate::simulate;
 pub use spawn::{Spawner, Task};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use steelmill_core::Owner;
 use crate::audit::SystemUse;
 use crate::decisions::Decision;
 use crate::fault::Plan;
+use crate::panics::Panicked;
 use crate::settings::Seed;
 use crate::trace::Trace;
 use crate::verify::Difference;
@@ -35,6 +37,8 @@ pub struct Outcome {
     pub counts: BTreeMap<&'static str, u64>,
     /// What was to go wrong, if the scenario let anything: written to a file, it can be given to the run again.
     pub faults: Option<Plan>,
+    /// What of its workload the scenario lets be less, and from where to where: see [`Sim::limit`](crate::Sim::limit).
+    pub limits: BTreeMap<&'static str, RangeInclusive<u64>>,
     /// Every draw, when recording was asked for.
     pub decisions: Vec<Decision>,
     /// Every event, when a trace was asked for.
@@ -61,6 +65,17 @@ pub struct Failure {
     pub cause: Cause,
     /// Where the last panic of the run was raised, if there was one; with `RUST_BACKTRACE=1`, how it got there.
     pub panicked: Option<String>,
+    /// The file and line where a run that failed by a panic did.
+    pub panicked_at: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(at: Duration, cause: Cause, panicked: Option<Panicked>) -> Self {
+        // Another panic than the one that ended the run may have been the last.
+        let is_cause = |panicked: &&Panicked| matches!(&cause, Cause::Panic { message, .. } if *message == panicked.message);
+        let panicked_at = panicked.as_ref().filter(is_cause).and_then(|panicked| panicked.place.clone());
+        Self { at, cause, panicked: panicked.map(|panicked| panicked.text), panicked_at }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -126,6 +141,8 @@ pub struct TaskReport {
     pub waits_at: Vec<Vec<String>>,
     /// How often it was polled.
     pub polls: u64,
+    /// It waits for its clock, or for somebody from outside: as a server does that has nothing to do.
+    pub(crate) is_at_rest: bool,
     pub(crate) key: TaskKey,
 }
 

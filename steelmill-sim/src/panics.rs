@@ -9,7 +9,16 @@ use steelmill_core::panic_message;
 use crate::run;
 
 thread_local! {
-    static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<Panicked>> = const { RefCell::new(None) };
+}
+
+/// A panic.
+pub(crate) struct Panicked {
+    pub(crate) message: String,
+    /// Its file and line.
+    pub(crate) place: Option<String>,
+    /// All that is known of it.
+    pub(crate) text: String,
 }
 
 /// Installs the hook, once for the process. A simulated panic prints nothing: the run's failure tells of it.
@@ -28,12 +37,13 @@ pub(crate) fn install_hook() {
             if backtrace.status() == BacktraceStatus::Captured {
                 text.push_str(&format!("\n{backtrace}"));
             }
-            LAST.set(Some(text));
+            let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
+            LAST.set(Some(Panicked { message: message.to_owned(), place, text }));
         }));
     });
 }
 
 /// The last panic of this thread since this was last asked.
-pub(crate) fn take_last() -> Option<String> {
+pub(crate) fn take_last() -> Option<Panicked> {
     LAST.take()
 }

@@ -9,6 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
@@ -69,6 +70,8 @@ pub(crate) struct Run {
     pub(crate) root: Option<RunningFactory>,
     pub(crate) watch: Option<Arc<Watch>>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
+    /// What of the workload may be less, and from where to where.
+    pub(crate) limits: BTreeMap<&'static str, RangeInclusive<u64>>,
     /// Set when the run is to end: its scenario has returned (`None`), or something made it fail.
     pub(crate) over: Option<Option<Cause>>,
     /// A wake came from another thread, so the run may not repeat.
@@ -141,6 +144,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         root: None,
         watch: settings.poll_time_limit.map(|limit| Watch::begin(settings.seed, limit)),
         counts: BTreeMap::new(),
+        limits: BTreeMap::new(),
         over: None,
         impure: false,
         events: 0,

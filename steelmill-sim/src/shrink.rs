@@ -1,10 +1,18 @@
 //! The least that makes a red seed fail, and when that became inevitable.
 //!
 //! Faults are taken out of the plan by delta debugging (Zeller and Hildebrandt, "Simplifying and isolating
-//! failure-inducing input", IEEE TSE 2002), those that are left are made shorter, and then the schedule is made to take
-//! the oldest ready task wherever it may. Every attempt is a whole run of the seed, so what comes out is no guess: it has
-//! failed.
+//! failure-inducing input", IEEE TSE 2002), the workload is made smaller where the scenario lets it, the faults that are
+//! left are made shorter, and then the schedule is made to take the oldest ready task wherever it may. Every attempt is a
+//! whole run of the seed, so what comes out is no guess: it has failed, in the same way and in the same place.
+//!
+//! The order is that of how much each step changes of the others. A choice of the schedule is known by how many came
+//! before it, which any other workload shifts: so it comes last. A smaller workload may need fewer faults and the other
+//! way round: so these two take turns until neither gives way.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::mem::discriminant;
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,8 +20,8 @@ use steelmill_core::Result;
 
 use crate::campaign::{Campaign, on_a_fresh_thread};
 use crate::decisions::{Decision, Rekey, Stream};
-use crate::fault::{Choice, Fault, Faults, Plan};
-use crate::outcome::{Cause, Failure, Outcome};
+use crate::fault::{Choice, Fault, Faults, Kind, Plan};
+use crate::outcome::{Cause, Failure, Outcome, TaskReport};
 use crate::settings::{Schedule, Seed, Settings};
 use crate::sim::Sim;
 use crate::simulate::simulate;
@@ -21,20 +29,33 @@ use crate::simulate::simulate;
 /// The least that makes a seed fail.
 #[derive(Debug)]
 pub struct Shrunk {
-    /// The faults that it takes, and where it takes a task that is not the oldest.
+    /// The faults that it takes, how much of the workload, and where it takes a task that is not the oldest.
     pub plan: Plan,
     /// How many faults there were.
     pub faults_before: usize,
+    /// What of the workload may be less, and from where to where: see [`Sim::limit`].
+    pub limits: BTreeMap<&'static str, RangeInclusive<u64>>,
     /// How many choices between ready tasks there were in which another than the oldest was taken; `None` where nobody
     /// looked: the schedule is not the uniform one, or the search was over.
     pub choices_before: Option<usize>,
-    /// How many runs it took to find out.
+    /// How many runs it took to find out, where runs that are made at once count as if one had waited for the other.
     pub runs: u64,
+    /// Why there may be a smaller plan than this.
+    pub stopped: Option<Stopped>,
     /// The run with that plan, traced.
     pub outcome: Outcome,
     /// How often the seed fails when the plan is kept, and all else goes as in that run up to a time and as chance has it
     /// from then on.
     pub prospects: Vec<Prospect>,
+}
+
+/// Why a search ended before there was nothing left to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// The campaign was told to [stop](Campaign::stop_when).
+    Told,
+    /// It had made as many runs as it [may](Campaign::explain_runs).
+    OutOfRuns,
 }
 
 /// How likely a failure is at some time.
@@ -51,19 +72,50 @@ pub struct Prospect {
 /// How far a search for the least plan is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
+    /// What is being tried.
+    pub step: Step,
     /// How many runs there were.
     pub runs: u64,
-    /// How many faults the plan has that is tried.
+    /// How many there may be.
+    pub runs_max: u64,
+    /// How many faults the best plan so far has.
     pub faults: usize,
 }
 
-/// Where a search ends in any case.
-const RUNS_MAX: u64 = 3_000;
+/// What a search tries; its `Display` says it in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Fewer faults.
+    Faults,
+    /// A smaller workload.
+    Workload,
+    /// Shorter and simpler faults.
+    Simpler,
+    /// Older tasks first.
+    Order,
+    /// What else might have happened from some time on.
+    Prospects,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Faults => "fewer faults",
+            Step::Workload => "a smaller workload",
+            Step::Simpler => "simpler faults",
+            Step::Order => "older tasks first",
+            Step::Prospects => "other futures",
+        })
+    }
+}
+
+/// After how many runs a search ends unless it is said.
+pub(crate) const RUNS_MAX: u64 = 3_000;
 
 /// Nothing is gained by making a fault shorter than this.
 const SHORT: Duration = Duration::from_millis(10);
 
-/// At how many times the prospects are looked at, and how often.
+/// At how many times the prospects are looked at, and how often at most.
 const TIMES: u32 = 20;
 const FUTURES: u32 = 10;
 
@@ -74,6 +126,10 @@ where
 {
     /// Finds the least with which a seed fails in the same way, with as many runs at once as the campaign has jobs. `None`
     /// when the seed passes. When the campaign is told to [stop](Campaign::stop_when), the best so far is the answer.
+    ///
+    /// In the same way means: of the same kind, with the same text but for numbers and what stands in quotes; for a
+    /// panic from the same line; and for a run that does not go on with tasks of the same names. The answer does not
+    /// depend on how many jobs there are.
     ///
     /// ```
     /// use steelmill_sim::fault::{Budget, Kind};
@@ -99,22 +155,32 @@ where
         let settings = Settings { seed, audit: false, trace: false, stacks: false, ..self.settings.clone() };
         let first = self.attempt(settings.clone());
         let wanted = Likeness::of(first.failure.as_ref()?);
-        let mut plan = first.faults.unwrap_or_default();
-        let faults_before = plan.faults.len();
-        let mut search = Search { campaign: self, settings, wanted, watch, runs: 1 };
+        let plan = match (first.faults, &settings.faults) {
+            (Some(plan), _) => plan,
+            // A scenario that lets nothing go wrong still has a workload and an order.
+            (None, Faults::Plan(plan)) => plan.clone(),
+            (None, _) => Plan::default(),
+        };
+        let (faults_before, limits) = (plan.faults.len(), first.limits);
+        let runs_max = self.explain_runs;
+        let step = Step::Faults;
+        let mut search = Search { campaign: self, settings, wanted, plan, step, watch, runs: 1, runs_max };
+        // What the prospects may take is kept for them.
+        let futures = FUTURES.min((runs_max / 4) as u32 / (TIMES + 1));
+        search.runs_max -= u64::from(futures * (TIMES + 1));
 
-        // Where nothing was to go wrong there is nothing to take out.
-        if !plan.faults.is_empty() {
-            let with = |faults: &[Fault]| Plan { faults: faults.to_vec(), ..plan.clone() };
-            let faults = fewest(plan.faults.clone(), &mut |sets| search.first_to_fail(sets, with));
-            plan.faults = shorten(faults, &mut |sets| search.first_to_fail(sets, with));
-        }
-        let choices_before = search.straighten(&mut plan);
-        let prospects = search.prospects(&plan);
-        let Search { runs, settings, .. } = search;
+        search.reduce(&limits);
+        search.simplify();
+        let choices_before = search.straighten();
+        search.reduce(&limits);
+        let stopped = search.over();
+        search.runs_max = runs_max;
+        let prospects = search.prospects(futures);
+        let Search { runs, settings, plan, .. } = search;
         let faults = Faults::Plan(plan.clone());
         let outcome = self.attempt(Settings { faults, trace: true, stacks: true, ..settings });
-        Some(Shrunk { plan, faults_before, choices_before, runs: runs + 1, outcome, prospects })
+        let runs = runs + 1;
+        Some(Shrunk { plan, faults_before, limits, choices_before, runs, stopped, outcome, prospects })
     }
 
     fn attempt(&self, settings: Settings) -> Outcome {
@@ -130,8 +196,12 @@ struct Search<'a, S, W> {
     campaign: &'a Campaign<S>,
     settings: Settings,
     wanted: Likeness,
+    /// The best so far.
+    plan: Plan,
+    step: Step,
     watch: W,
     runs: u64,
+    runs_max: u64,
 }
 
 impl<S, F, W> Search<'_, S, W>
@@ -140,27 +210,96 @@ where
     F: Future<Output = Result> + 'static,
     W: FnMut(Progress),
 {
+    /// Takes out faults, and lowers limits, until neither gives way.
+    fn reduce(&mut self, limits: &BTreeMap<&'static str, RangeInclusive<u64>>) {
+        loop {
+            let before = self.plan.clone();
+            self.take_faults_out();
+            self.lower(limits);
+            if self.plan == before || limits.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn take_faults_out(&mut self) {
+        self.step = Step::Faults;
+        // Where nothing was to go wrong there is nothing to take out.
+        if !self.plan.faults.is_empty() {
+            let base = self.plan.clone();
+            let with = |faults: &Vec<Fault>| Plan { faults: faults.clone(), ..base.clone() };
+            fewest(base.faults.clone(), &mut |sets| self.first_to_fail(sets, with));
+        }
+    }
+
+    /// Lowers each limit as far as it goes.
+    fn lower(&mut self, limits: &BTreeMap<&'static str, RangeInclusive<u64>>) {
+        self.step = Step::Workload;
+        for (name, range) in limits {
+            let base = self.plan.clone();
+            let full = base.limits.get(*name).map_or(*range.end(), |limit| (*limit).min(*range.end()));
+            let with = |limit: &u64| {
+                let mut plan = base.clone();
+                plan.limits.insert((*name).to_owned(), *limit);
+                plan
+            };
+            least(*range.start(), full, &mut |limits| self.first_to_fail(limits, with));
+        }
+    }
+
+    /// Makes each fault as short as it may be, and of a kind that does less.
+    fn simplify(&mut self) {
+        self.step = Step::Simpler;
+        for place in 0..self.plan.faults.len() {
+            let base = self.plan.clone();
+            let of_kind = |kind: &Kind| {
+                let mut plan = base.clone();
+                plan.faults[place].what = kind.clone();
+                plan
+            };
+            self.first_to_fail(&simpler(&base.faults[place].what), of_kind);
+            let mut is_shorter = true;
+            while is_shorter && self.plan.faults[place].lasts > SHORT {
+                let mut shorter = self.plan.clone();
+                let lasts = &mut shorter.faults[place].lasts;
+                // To the microsecond, so that it stays pleasant to read.
+                *lasts = Duration::from_micros(lasts.as_micros() as u64 / 2);
+                is_shorter = self.first_to_fail(&[shorter], Plan::clone).is_some();
+            }
+        }
+    }
+
     /// The first of several plans that fails, whatever others do: so the answer does not depend on how many run at once.
-    fn first_to_fail<T>(&mut self, sets: &[Vec<T>], with: impl Fn(&[T]) -> Plan) -> Option<usize> {
+    /// It is the best so far.
+    fn first_to_fail<T>(&mut self, tries: &[T], with: impl Fn(&T) -> Plan) -> Option<usize> {
         let jobs = self.campaign.jobs_or_all();
-        for (batch, sets) in sets.chunks(jobs).enumerate() {
-            let plans: Vec<Plan> = sets.iter().map(|set| with(set)).collect();
-            (self.watch)(Progress { runs: self.runs, faults: plans[0].faults.len() });
+        for (batch, tries) in tries.chunks(jobs).enumerate() {
+            self.tell();
             let attempt = |plan| Settings { faults: Faults::Plan(plan), ..self.settings.clone() };
-            let failed = self.fail_alike(plans.into_iter().map(attempt).collect())?;
-            if let Some(place) = failed.into_iter().position(|has_failed| has_failed) {
+            let failed = self.fail_alike(tries.iter().map(|it| attempt(with(it))).collect())?;
+            if let Some(place) = failed.iter().position(|has_failed| *has_failed) {
+                // Those behind it were made only because there was somebody to make them.
+                self.runs -= (failed.len() - place - 1) as u64;
+                self.plan = with(&tries[place]);
                 return Some(batch * jobs + place);
             }
         }
         None
     }
 
-    /// Which of some runs, all made at once, fail as the seed did; `None` when there have been enough.
+    fn tell(&mut self) {
+        let Self { step, runs, runs_max, .. } = *self;
+        (self.watch)(Progress { step, runs, runs_max, faults: self.plan.faults.len() });
+    }
+
+    /// Which of some runs, all made at once, fail as the seed did; of those only that there may be. `None` when there
+    /// have been enough.
     #[expect(clippy::disallowed_methods, reason = "the threads are joined before anything else happens")]
-    fn fail_alike(&mut self, attempts: Vec<Settings>) -> Option<Vec<bool>> {
-        if self.is_over() {
+    fn fail_alike(&mut self, mut attempts: Vec<Settings>) -> Option<Vec<bool>> {
+        if self.over().is_some() {
             return None;
         }
+        attempts.truncate((self.runs_max - self.runs) as usize);
         self.runs += attempts.len() as u64;
         let (campaign, wanted) = (self.campaign, &self.wanted);
         let is_alike = &|settings| {
@@ -174,17 +313,21 @@ where
         }))
     }
 
-    /// Whether there have been enough runs.
-    fn is_over(&self) -> bool {
-        self.runs >= RUNS_MAX || self.campaign.stop.load(Ordering::Relaxed)
+    /// Whether there may be no more runs, and why.
+    fn over(&self) -> Option<Stopped> {
+        match self.campaign.stop.load(Ordering::Relaxed) {
+            true => Some(Stopped::Told),
+            false => (self.runs >= self.runs_max).then_some(Stopped::OutOfRuns),
+        }
     }
 
     /// Lets the oldest ready task go first wherever the seed fails all the same. How many choices were otherwise.
-    fn straighten(&mut self, plan: &mut Plan) -> Option<usize> {
-        if self.settings.schedule != Schedule::Uniform || self.is_over() {
+    fn straighten(&mut self) -> Option<usize> {
+        self.step = Step::Order;
+        if self.settings.schedule != Schedule::Uniform || self.over().is_some() {
             return None;
         }
-        let faults = Faults::Plan(plan.clone());
+        let faults = Faults::Plan(self.plan.clone());
         let recorded = self.campaign.attempt(Settings { faults, record: true, ..self.settings.clone() });
         self.runs += 1;
         let choice = |Decision { stream, index, value }| {
@@ -192,23 +335,28 @@ where
         };
         let choices: Vec<Choice> = recorded.decisions.into_iter().filter_map(choice).collect();
         let before = choices.len();
-        let base = plan.clone();
-        let with = |order: &[Choice]| Plan { order: Some(order.to_vec()), ..base.clone() };
-        let fewest = fewest(choices, &mut |sets| self.first_to_fail(sets, with));
-        if fewest.len() < before {
-            *plan = with(&fewest);
+        if before == 0 {
+            return Some(0);
         }
+        let base = self.plan.clone();
+        let with = |order: &[Choice]| Plan { order: Some(order.to_vec()), ..base.clone() };
+        // A choice means the same only where all before it are as they were: so first those behind the cause go.
+        let beginning = least(0, before as u64, &mut |lengths| {
+            self.first_to_fail(lengths, |length| with(&choices[..*length as usize]))
+        });
+        let choices = choices[..beginning as usize].to_vec();
+        fewest(choices, &mut |sets| self.first_to_fail(sets, |set| with(set)));
         Some(before)
     }
 
-    /// How often it fails when all goes otherwise from some time on.
-    fn prospects(&mut self, plan: &Plan) -> Vec<Prospect> {
-        if self.is_over() {
+    /// How often it fails when all goes otherwise from some time on, in so many futures.
+    fn prospects(&mut self, futures: u32) -> Vec<Prospect> {
+        self.step = Step::Prospects;
+        if futures == 0 || self.over().is_some() {
             return Vec::new();
         }
-        let settings = Settings { faults: Faults::Plan(plan.clone()), ..self.settings.clone() };
+        let settings = Settings { faults: Faults::Plan(self.plan.clone()), ..self.settings.clone() };
         let failure = self.campaign.attempt(settings.clone()).failure;
-        self.runs += 1;
         let Some(end) = failure.map(|failure| failure.at) else { return Vec::new() };
         let mut prospects = Vec::new();
         for time in 0..=TIMES {
@@ -217,13 +365,14 @@ where
                 let seed = self.settings.seed.0 ^ u64::from(future) << 32;
                 Settings { rekeys: vec![Rekey { at: until, stream: None, seed }], ..settings.clone() }
             };
-            let futures: Vec<Settings> = (1..=FUTURES).map(differing).collect();
+            let differing: Vec<Settings> = (1..=futures).map(differing).collect();
             let mut failed = 0;
-            for futures in futures.chunks(self.campaign.jobs_or_all()) {
-                let Some(alike) = self.fail_alike(futures.to_vec()) else { return prospects };
+            for differing in differing.chunks(self.campaign.jobs_or_all()) {
+                self.tell();
+                let Some(alike) = self.fail_alike(differing.to_vec()) else { return prospects };
                 failed += alike.into_iter().filter(|is_alike| *is_alike).count() as u32;
             }
-            prospects.push(Prospect { until, runs: FUTURES, failed });
+            prospects.push(Prospect { until, runs: futures, failed });
         }
         prospects
     }
@@ -234,18 +383,48 @@ where
 struct Likeness {
     cause: std::mem::Discriminant<Cause>,
     text: String,
+    /// The file and line of a panic.
+    place: Option<String>,
+    /// Who does not go on, or goes round in circles.
+    tasks: BTreeSet<String>,
 }
 
 impl Likeness {
     fn of(failure: &Failure) -> Self {
-        let text = match &failure.cause {
-            Cause::Error(error) => format!("{error:#}"),
-            Cause::Panic { message, task } => format!("{} {message}", task.name),
-            _ => String::new(),
+        let mut like = Self {
+            cause: discriminant(&failure.cause),
+            text: String::new(),
+            place: None,
+            tasks: BTreeSet::new(),
         };
-        let first_line = text.lines().next().unwrap_or_default();
-        Self { cause: std::mem::discriminant(&failure.cause), text: without_particulars(first_line) }
+        match &failure.cause {
+            Cause::Error(error) => like.text = format!("{error:#}"),
+            Cause::Panic { message, task } => {
+                like.text.clone_from(message);
+                like.place.clone_from(&failure.panicked_at);
+                like.tasks.insert(kind_of(task));
+            }
+            Cause::Deadlock { tasks } | Cause::TimeLimit { tasks, .. } => {
+                // Who waits for bytes or for the time may well be a server at rest.
+                let is_stuck = |task: &&TaskReport| !task.is_at_rest;
+                like.tasks = tasks.iter().filter(is_stuck).map(kind_of).collect();
+            }
+            Cause::Livelock { tasks, .. } => {
+                let most = tasks.iter().map(|task| task.polls).max().unwrap_or_default();
+                like.tasks = tasks.iter().filter(|task| task.polls >= most / 4).map(kind_of).collect();
+            }
+            Cause::NotRepeatable(_) => {}
+        }
+        let first_line = like.text.lines().next().unwrap_or_default();
+        like.text = without_particulars(first_line);
+        like
     }
+}
+
+/// What kind of task on what kind of machine it is: `connection` of `gateway-`.
+fn kind_of(task: &TaskReport) -> String {
+    let daemon = task.owner.as_ref().and_then(|owner| owner.daemon()).unwrap_or_default();
+    without_particulars(&format!("{}: {daemon}: {}", task.machine, task.name))
 }
 
 /// A text without what stands in quotes, and without its digits.
@@ -256,6 +435,45 @@ fn without_particulars(text: &str) -> String {
         !is_quoted && !letter.is_ascii_digit()
     };
     text.chars().filter(is_kept).collect()
+}
+
+/// Kinds of faults that do less than this one, the least first.
+fn simpler(kind: &Kind) -> Vec<Kind> {
+    match kind {
+        Kind::RestartStorm { machine, .. } | Kind::PowerLoss { machine } => {
+            vec![Kind::Exit { machine: machine.clone() }]
+        }
+        Kind::Partition { between: [a, b] } => [(a, b), (b, a)]
+            .map(|(from, to)| Kind::PartitionOneWay { from: from.clone(), to: to.clone() })
+            .into(),
+        _ => Vec::new(),
+    }
+}
+
+/// The least number from `floor` on with which it fails as far as halving tells: it does not with one less. It fails with
+/// `enough`.
+fn least(floor: u64, enough: u64, fails: &mut dyn FnMut(&[u64]) -> Option<usize>) -> u64 {
+    let (mut too_few, mut enough) = (floor, enough);
+    if floor >= enough || fails(&[floor]).is_some() {
+        return floor.min(enough);
+    }
+    while enough - too_few > 1 {
+        let distance = enough - too_few;
+        let mut tries: Vec<u64> = (1..4).map(|part| too_few + (distance as u128 * part / 4) as u64).collect();
+        tries.retain(|number| (too_few + 1..enough).contains(number));
+        tries.dedup();
+        match fails(&tries) {
+            Some(place) => {
+                enough = tries[place];
+                too_few = if place == 0 { too_few } else { tries[place - 1] };
+            }
+            None => match tries.last() {
+                Some(last) => too_few = *last,
+                None => break,
+            },
+        }
+    }
+    enough
 }
 
 /// Tells which of several sets is the first that fails.
@@ -291,22 +509,6 @@ fn fewest<T: Clone>(mut items: Vec<T>, fails: Fails<'_, T>) -> Vec<T> {
         parts = (2 * parts).min(items.len());
     }
     items
-}
-
-/// The same faults, each as short as it may be.
-fn shorten(mut faults: Vec<Fault>, fails: Fails<'_, Fault>) -> Vec<Fault> {
-    for place in 0..faults.len() {
-        while faults[place].lasts > SHORT {
-            let mut shorter = faults.clone();
-            // To the microsecond, so that it stays pleasant to read.
-            shorter[place].lasts = Duration::from_micros(shorter[place].lasts.as_micros() as u64 / 2);
-            if fails(std::slice::from_ref(&shorter)).is_none() {
-                break;
-            }
-            faults = shorter;
-        }
-    }
-    faults
 }
 
 #[cfg(test)]

@@ -112,17 +112,18 @@ fn outcome(id: RunId) -> Outcome {
             }
             _ => None,
         };
-        let cause = run.over.take().flatten().or(failed);
+        let cause = run.over.take().flatten().or(failed).or_else(|| run.unknown_limit());
         let at = Duration::from_nanos(run.now);
         Outcome {
             seed: run.settings.seed,
-            failure: cause.map(|cause| Failure { at, cause, panicked }),
+            failure: cause.map(|cause| Failure::new(at, cause, panicked)),
             digest: run.digest.value(),
             simulated: at,
             polls: run.tasks.polls,
             events: run.events,
             counts: std::mem::take(&mut run.counts),
             faults: run.plan.take(),
+            limits: std::mem::take(&mut run.limits),
             decisions: run.decisions.take_recorded(),
             trace: run.take_trace(),
             audit,

@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use steelmill_core::Result;
 use steelmill_sim::fault::{Budget, Faults, Kind, Plan};
-use steelmill_sim::{Campaign, Machine, Seed, Settings, Sim, simulate};
+use steelmill_sim::{Campaign, Cause, Machine, Seed, Settings, Sim, Stopped, simulate};
 
 /// Fails when `a` was paused at least for a tenth of a second, and `b` has lost its process some time after that.
 async fn bears_one_but_not_both(sim: Sim) -> Result {
@@ -92,6 +92,7 @@ fn a_search_that_is_told_to_stop_gives_what_it_has() {
     let campaign = Campaign::new(bears_one_but_not_both).stop_when(stop);
     let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
     assert_eq!((shrunk.plan.faults.len(), shrunk.plan.order), (shrunk.faults_before, None));
+    assert_eq!(shrunk.stopped, Some(Stopped::Told));
     assert!(shrunk.runs <= 3 && shrunk.prospects.is_empty(), "{} runs", shrunk.runs);
     assert!(!shrunk.outcome.passed());
 }
@@ -133,4 +134,133 @@ fn a_race_shrinks_to_the_tasks_that_went_before_their_turn() {
         assert!(expected.contains(&prospect.failed), "{prospect:?}");
     }
     assert_eq!(shrunk.prospects.len(), 21);
+}
+
+/// Fails when two clients at least have each done seven operations at least, and the machine was paused.
+async fn overworked(sim: Sim) -> Result {
+    let clients = sim.limit("clients", 1..=9);
+    let operations = sim.limit("operations", 1..=1000);
+    let ways = sim.limit("ways", 2..=3);
+    let machine = sim.machine("a", |_| Ok(())).start().await?;
+    let watched = machine.clone();
+    let watch = sim.spawn("watch", async move {
+        while !watched.is_paused() {
+            watched.clock().sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let mut done = Vec::new();
+    for _ in 0..clients {
+        done.push(sim.spawn("client", async move {
+            for _ in 0..operations {
+                sim.clock().sleep(Duration::from_millis(1)).await;
+            }
+            operations >= 7
+        }));
+    }
+    sim.trouble(Budget { lasts: Duration::from_secs(20), ..Budget::of(&[machine]) }).run().await?;
+    let mut busy = 0;
+    for done in done {
+        busy += u64::from(done.await?);
+    }
+    anyhow::ensure!(busy < 2 || ways < 2 || !watch.is_finished(), "{busy} clients were too many");
+    Ok(())
+}
+
+#[test]
+fn the_workload_shrinks_as_far_as_the_scenario_lets_it() {
+    let campaign = Campaign::new(overworked);
+    let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
+    let least =
+        [("clients", 2), ("operations", 7), ("ways", 2)].map(|(name, least)| (name.to_owned(), least));
+    assert_eq!(shrunk.plan.limits, least.into());
+    assert_eq!(shrunk.limits["operations"], 1..=1000);
+    assert!(matches!(&shrunk.plan.faults[..], [pause] if matches!(pause.what, Kind::Pause { .. })));
+    assert_eq!(shrunk.stopped, None);
+    // It is written down, and fails again by itself.
+    let plan = Plan::from_json(&shrunk.plan.to_json()).expect("it was written so");
+    let settings = Settings { faults: Faults::Plan(plan), ..Settings::new(shrunk.outcome.seed) };
+    let again = simulate(settings, &overworked);
+    assert!(!again.passed() && again.digest == shrunk.outcome.digest);
+}
+
+#[test]
+fn a_limit_that_does_not_fit_the_scenario_is_said_not_to() {
+    let failure = |limits: &[(&str, u64)]| {
+        let limits = limits.iter().map(|(name, limit)| ((*name).to_owned(), *limit)).collect();
+        let settings =
+            Settings { faults: Faults::Plan(Plan { limits, ..Plan::default() }), ..Settings::new(Seed(1)) };
+        simulate(settings, &overworked).failure.map(|failure| failure.to_string()).unwrap_or_default()
+    };
+    assert_eq!(failure(&[("clients", 3), ("ways", 77)]), "", "never more than there are");
+    let text = failure(&[("cleints", 3)]);
+    assert!(text.contains("limits \"cleints\"") && text.contains("clients, operations, ways"), "{text}");
+    let text = failure(&[("ways", 1)]);
+    assert!(text.contains("limits \"ways\" to 1, and the scenario needs 2"), "{text}");
+}
+
+#[test]
+fn a_search_ends_when_it_has_made_its_runs_whatever_the_jobs() {
+    let shrunk = |jobs, runs| {
+        let campaign = Campaign::new(bears_one_but_not_both).jobs(jobs).explain_runs(runs);
+        let shrunk =
+            (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
+        assert!(!shrunk.outcome.passed() && shrunk.runs <= runs + 2, "{} runs", shrunk.runs);
+        assert_eq!(shrunk.stopped, (runs < 100).then_some(Stopped::OutOfRuns));
+        (shrunk.plan, shrunk.runs, shrunk.prospects.len())
+    };
+    for runs in [1, 10, 25, 3_000] {
+        assert_eq!(shrunk(1, runs), shrunk(5, runs));
+    }
+    assert!(shrunk(3, 30).0.faults.len() > shrunk(3, 3_000).0.faults.len());
+}
+
+#[test]
+fn a_search_that_is_told_to_stop_meanwhile_gives_the_best_so_far() {
+    let stop = Arc::new(AtomicBool::new(false));
+    let campaign = Campaign::new(bears_one_but_not_both).jobs(1).stop_when(stop.clone());
+    let seed =
+        (1..).map(Seed).find(|seed| campaign.shrink(*seed, |_| ()).is_some()).expect("some seed is red");
+    let mut first = None;
+    let shrunk = campaign.shrink(seed, |progress| {
+        let first = *first.get_or_insert(progress.faults);
+        stop.store(progress.faults < first, Ordering::Relaxed);
+    });
+    let shrunk = shrunk.expect("it is red");
+    assert_eq!(shrunk.stopped, Some(Stopped::Told));
+    assert!((3..shrunk.faults_before).contains(&shrunk.plan.faults.len()), "{:?}", shrunk.plan.faults);
+    assert!(!shrunk.outcome.passed());
+}
+
+#[test]
+fn a_panic_elsewhere_is_another_failure() {
+    // Both say the same; with many clients it is the first, with few the second.
+    let campaign = Campaign::new(async |sim: Sim| {
+        let clients = sim.limit("clients", 1..=40);
+        assert!(clients < 30, "too many clients");
+        assert!(clients > 90, "too many clients");
+        Ok(())
+    });
+    let shrunk = campaign.shrink(Seed(1), |_| ()).expect("it is red");
+    assert_eq!(shrunk.plan.limits["clients"], 30);
+    let failure = shrunk.outcome.failure.expect("it is red");
+    assert!(matches!(failure.cause, Cause::Panic { .. }));
+    let line = failure.panicked_at.expect("it panicked").rsplit_once(':').map(|(_, line)| line.parse());
+    let line: usize = line.expect("a line").expect("a number");
+    let source = include_str!("shrink.rs").lines().nth(line - 1).unwrap_or_default();
+    assert!(source.contains("clients < 30"), "{source}");
+}
+
+#[test]
+fn a_deadlock_of_others_is_another_failure() {
+    let campaign = Campaign::new(async |sim: Sim| {
+        let clients = sim.limit("clients", 1..=9);
+        for _ in 0..clients {
+            let name = if clients > 5 { "writer" } else { "reader" };
+            sim.spawn(name, std::future::pending::<()>());
+        }
+        std::future::pending::<()>().await;
+        Ok(())
+    });
+    let shrunk = campaign.shrink(Seed(1), |_| ()).expect("it is red");
+    assert_eq!(shrunk.plan.limits["clients"], 6);
 }

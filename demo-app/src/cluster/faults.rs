@@ -28,7 +28,7 @@ const RUSH_AFTER_SLOW: Duration = Duration::from_millis(600);
 pub async fn trouble(cluster: &Cluster) -> Result<Struck> {
     let daemons = [&[cluster.lease.clone(), cluster.store.clone()], cluster.gateways.as_slice()].concat();
     let budget = Budget {
-        lasts: super::TROUBLE,
+        lasts: Duration::from_secs(cluster.sim.limit("seconds of trouble", 1..=super::TROUBLE.as_secs())),
         links: [daemons.as_slice(), &cluster.clients].concat(),
         ends: cluster.gateways.clone(),
         pauses: daemons.clone(),

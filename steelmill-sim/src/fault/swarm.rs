@@ -43,7 +43,7 @@ pub(super) fn draw(run: &mut Run, budget: &Budget, own: &[Own]) -> Plan {
         When::At(at) => at,
         When::On { .. } => Duration::ZERO,
     });
-    Plan { faults, order: None }
+    Plan { faults, ..Plan::default() }
 }
 
 /// The draws of one family.
