@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 
 use rand_core::Rng as _;
 
-use crate::{Clock, Entropy, Milestone, Origin, Spawn, World};
+use crate::{Clock, Entropy, Milestone, Origin, Spawn, State, World};
 
 /// A world as the lifecycle sees it.
 pub(crate) trait Driver: Send + Sync {
@@ -25,6 +25,9 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Tells the world what a factory has come to.
     fn reached(&self, factory: &str, milestone: Milestone);
+
+    /// Tells the world what a daemon, or the factory, does from now on.
+    fn changed(&self, factory: &str, daemon: Option<&str>, state: State);
 }
 
 /// The driver of a world.
@@ -59,5 +62,9 @@ impl<W: World> Driver for WorldDriver<W> {
 
     fn reached(&self, factory: &str, milestone: Milestone) {
         self.spawner.reached(factory, milestone);
+    }
+
+    fn changed(&self, factory: &str, daemon: Option<&str>, state: State) {
+        self.spawner.changed(factory, daemon, state);
     }
 }

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
 
-use crate::Daemon;
+use crate::{Daemon, State};
 
 /// Starts tasks.
 pub trait Spawn: Daemon {
@@ -36,6 +36,13 @@ pub trait Spawn: Daemon {
     /// use of it; others have nothing to do.
     fn reached(&self, factory: &str, milestone: Milestone) {
         let _ = (factory, milestone);
+    }
+
+    /// Hears what a daemon of this place does from now on, or a factory as a whole where no daemon is named: each change
+    /// that [`changes`](crate::RunningFactory::changes) tells, whether or not anybody watches. A world that shows what its
+    /// factories do makes use of it; others have nothing to do.
+    fn changed(&self, factory: &str, daemon: Option<&str>, state: State) {
+        let _ = (factory, daemon, state);
     }
 }
 

@@ -82,7 +82,11 @@ impl Future for Sleep {
                         return None;
                     }
                     let at = clock.global(deadline);
-                    run.timers.arm(at, machine, deadline, waiter)
+                    let timer = run.timers.arm(at, machine, deadline, waiter);
+                    if run.trace.is_some() {
+                        run.note_timer_set(timer.place());
+                    }
+                    timer
                 }
             };
             run.waits_for(WaitsFor::Clock);

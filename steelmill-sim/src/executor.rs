@@ -222,6 +222,7 @@ impl Run {
     #[inline(never)]
     fn pass_time(&mut self) -> Option<Step> {
         self.tasks.current = TaskKey::NONE;
+        self.world_acts();
         if self.over.is_some() {
             if let Some(watch) = &self.watch {
                 watch.idle();
@@ -529,6 +530,11 @@ impl Tasks {
             _ => {}
         }
         true
+    }
+
+    /// Whether a wake would make a task ready.
+    pub(crate) fn is_waiting(&mut self, key: TaskKey) -> bool {
+        self.slot(key).is_some_and(|slot| matches!(slot.state, State::Idle | State::Running))
     }
 
     /// Gives a place back once its task has ended and nobody holds its handle.

@@ -371,6 +371,34 @@ impl fmt::Display for When {
     }
 }
 
+impl Kind {
+    /// The machines that it strikes, by name: those at both ends of a link, the sender first; none where only the scenario
+    /// knows.
+    pub fn machines(&self) -> Vec<&str> {
+        match self {
+            Kind::Partition { between }
+            | Kind::Slow { between, .. }
+            | Kind::Tail { between, .. }
+            | Kind::Loss { between, .. }
+            | Kind::Duplication { between, .. }
+            | Kind::Reordering { between, .. }
+            | Kind::Bandwidth { between, .. }
+            | Kind::Reset { between } => between.iter().map(String::as_str).collect(),
+            Kind::PartitionOneWay { from, to } => vec![from, to],
+            Kind::Isolation { machine }
+            | Kind::Exit { machine }
+            | Kind::PowerLoss { machine }
+            | Kind::Pause { machine }
+            | Kind::RestartStorm { machine, .. }
+            | Kind::ClockOffset { machine, .. }
+            | Kind::ClockJump { machine, .. }
+            | Kind::Drift { machine, .. }
+            | Kind::SlowMachine { machine, .. } => vec![machine],
+            Kind::Own { .. } => Vec::new(),
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let share = |ppm: &u32| f64::from(*ppm) / 10_000.0;

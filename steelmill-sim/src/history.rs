@@ -53,6 +53,8 @@ pub use kv::{Kv, KvOp, KvReply, Value};
 pub use model::Model;
 pub use verdict::{Operation, Undecided, Verdict, Violation};
 
+use crate::trace::{self, Answer, record};
+
 /// What the clients of one run did, shared by all of them: a clone is another handle to the same history.
 #[derive(Debug)]
 pub struct History<M: Model = Kv>(Arc<Mutex<Log<M>>>);
@@ -68,9 +70,17 @@ impl<M: Model> History<M> {
     /// Call it before the first byte leaves, so that the operation cannot take effect earlier. Each attempt is an
     /// operation of its own: a retry after an unknown outcome is invoked anew, for the first attempt may still arrive.
     pub fn invoke(&self, now: Duration, client: &str, key: &str, op: M::Op) -> Call<M> {
+        let number = record::invoked(|| trace::Operation {
+            client: client.into(),
+            key: key.into(),
+            what: M::describe(key, &op, None),
+            answer: None,
+            is_blamed: false,
+        });
         let mut log = self.log();
         let invoked = log.moment(now);
         log.records.push(Record {
+            number,
             client: client.into(),
             key: key.into(),
             op,
@@ -104,7 +114,12 @@ impl<M: Model> History<M> {
     ///
     /// The problem is NP-complete; a busy key with many unknown outcomes can exhaust any budget.
     pub fn check_within(&self, steps: u64) -> Verdict {
-        verdict::judge(&self.log(), steps)
+        let verdict = verdict::judge(&self.log(), steps);
+        if let Verdict::NotLinearizable(violation) = &verdict {
+            let essential = violation.operations.iter().filter(|operation| operation.essential);
+            essential.for_each(|operation| record::blamed(operation.number));
+        }
+        verdict
     }
 
     // Nothing that can panic runs under the lock, and the sim is single-threaded: poisoning would tell nothing.
@@ -140,18 +155,25 @@ impl<M: Model> Call<M> {
     pub fn returned(self, now: Duration, ret: M::Ret) {
         let mut log = self.history.log();
         let at = log.moment(now);
-        log.records[self.index].outcome = Outcome::Returned(at, ret);
+        let Record { number, key, op, outcome, .. } = &mut log.records[self.index];
+        record::returned(*number, || Answer::Returned(M::describe(key, op, Some(&ret))));
+        *outcome = Outcome::Returned(at, ret);
     }
 
     /// It certainly did not and will not take effect: refused before it was sent, turned down by who would have done it.
     ///
     /// An error that leaves any doubt is [`unknown`](Call::unknown).
     pub fn failed(self) {
-        self.history.log().records[self.index].outcome = Outcome::Failed;
+        let mut log = self.history.log();
+        let record = &mut log.records[self.index];
+        record::returned(record.number, || Answer::Failed);
+        record.outcome = Outcome::Failed;
     }
 
     /// No answer came (a timeout, a lost connection): it may take effect at any time from its invocation on, or never.
-    pub fn unknown(self) {}
+    pub fn unknown(self) {
+        record::returned(self.history.log().records[self.index].number, || Answer::Unknown);
+    }
 }
 
 /// A point of the run: its place in the order of recording, and the virtual time for the reader.
@@ -163,6 +185,8 @@ struct Moment {
 
 #[derive(Debug)]
 struct Record<M: Model> {
+    /// What the run's trace calls it, where there is one.
+    number: Option<u32>,
     client: String,
     key: String,
     op: M::Op,

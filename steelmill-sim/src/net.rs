@@ -33,7 +33,8 @@ use crate::timers::Nanos;
 use crate::trace::{LinkChange, What};
 use crate::waker::Waiter;
 use crate::world::Place;
-use connection::{ConnectionId, Connections, Farewell, Side};
+use connection::{Connection, Connections, Farewell};
+pub(crate) use connection::{ConnectionId, Side};
 pub(crate) use impairment::Effect;
 use link::Links;
 use ports::Ports;
@@ -51,7 +52,7 @@ pub(crate) struct Net {
 }
 
 /// Something of the network that is due at some time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
     Syn(ConnectionId),
     SynAgain(ConnectionId),
@@ -74,6 +75,9 @@ pub(crate) enum Event {
 }
 
 pub(crate) fn handle(run: &mut Run, event: Event) {
+    if run.trace.is_some() {
+        run.note_due(event);
+    }
     match event {
         Event::Deliver(id, side) => run.delivered(id, side),
         Event::Window(id, side) => run.window_opens(id, side),
@@ -101,6 +105,11 @@ impl Net {
             udp_ports: Ports::new(),
             names: BTreeMap::new(),
         }
+    }
+
+    /// A connection, unless it has been forgotten.
+    pub(crate) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.tcp.get(id)
     }
 
     /// Connections, listeners, UDP sockets, taken ports and rules of links, over all machines.
@@ -166,6 +175,12 @@ impl Run {
             self.schedule(at, event);
         }
         self.tcp_released(from, to);
+    }
+
+    /// Keeps something that was sent until its way is released.
+    fn keep(&mut self, from: u32, to: u32, event: Event) {
+        self.net.links.keep(from, to, event);
+        self.note_kept(event);
     }
 
     /// Resets every connection between two machines, as something between them may that has forgotten them.

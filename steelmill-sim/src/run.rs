@@ -26,7 +26,7 @@ use crate::net::{self, Net};
 use crate::outcome::Cause;
 use crate::settings::Settings;
 use crate::timers::{Due, Nanos, Timers};
-use crate::trace::{Trace, What};
+use crate::trace::{Recorder, What};
 use crate::waker::{TaskKey, Waiter, Waiters};
 use crate::watchdog::Watch;
 
@@ -57,7 +57,7 @@ pub(crate) struct Run {
     pub(crate) base: Instant,
     pub(crate) wall_base: SystemTime,
     pub(crate) digest: Digest,
-    pub(crate) trace: Option<Box<Trace>>,
+    pub(crate) trace: Option<Box<Recorder>>,
     pub(crate) decisions: Decisions,
     pub(crate) timers: Timers<Event>,
     pub(crate) tasks: Tasks,
@@ -209,13 +209,29 @@ pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Run) -> R) -> Option
 /// Wakes and drops foreign wakers, in the order they came up.
 #[cold]
 fn settle() {
-    let later = with_current(|run| std::mem::take(&mut run.later));
-    for later in later.into_iter().flatten() {
+    let Some((later, causes)) =
+        with_current(|run| (std::mem::take(&mut run.later), run.take_foreign_wakes_causes()))
+    else {
+        return;
+    };
+    let mut causes = causes.into_iter();
+    for later in later {
         match later {
-            Later::Wake(waker) => waker.wake(),
+            Later::Wake(waker) => match causes.next() {
+                Some(cause) => wake_traced(waker, cause),
+                None => waker.wake(),
+            },
             Later::Drop(waker) => drop(waker),
         }
     }
+}
+
+/// Wakes a foreign waker because of an event that may not be the latest.
+#[cold]
+fn wake_traced(waker: Waker, cause: Option<u32>) {
+    let before = with_current(|run| run.now_comes_of(cause)).flatten();
+    waker.wake();
+    with_current(|run| run.now_comes_of(before));
 }
 
 #[cold]
@@ -235,7 +251,7 @@ pub(crate) fn with_current<R>(look: impl FnOnce(&mut Run) -> R) -> Option<R> {
 #[inline]
 pub(crate) fn wake(key: TaskKey) {
     let is_here = RUN.with(|cell| match cell.try_borrow_mut() {
-        Ok(mut slot) => slot.as_mut().is_some_and(|run| run.tasks.wake(key)),
+        Ok(mut slot) => slot.as_mut().is_some_and(|run| run.wake_task(key)),
         Err(_) => false,
     });
     if !is_here {
@@ -272,10 +288,22 @@ impl Run {
     pub(crate) fn wake(&mut self, waiter: Waiter) {
         match waiter {
             Waiter::Task(key) => {
-                self.tasks.wake(key);
+                self.wake_task(key);
             }
-            Waiter::Foreign(waker) => self.later.push(Later::Wake(waker)),
+            Waiter::Foreign(waker) => {
+                self.note_foreign_wake();
+                self.later.push(Later::Wake(waker));
+            }
         }
+    }
+
+    /// Makes a task ready; whether there is one of that name.
+    #[inline]
+    fn wake_task(&mut self, key: TaskKey) -> bool {
+        if self.trace.is_some() {
+            self.note_wake(key);
+        }
+        self.tasks.wake(key)
     }
 
     /// Wakes everyone who waits at a place.
@@ -320,6 +348,9 @@ impl Run {
 
     #[inline]
     pub(crate) fn schedule(&mut self, at: Nanos, event: net::Event) {
+        if self.trace.is_some() {
+            self.note_scheduled(at, event);
+        }
         self.timers.schedule(at, Event::Net(event));
     }
 
@@ -343,7 +374,10 @@ impl Run {
         while let Some(due) = self.timers.pop_due(at) {
             self.events += 1;
             match due {
-                Due::Timer(waiter) => {
+                Due::Timer(place, waiter) => {
+                    if self.trace.is_some() {
+                        self.note_timer(place);
+                    }
                     if let Some(waiter) = waiter {
                         self.wake(waiter);
                     }
@@ -366,7 +400,7 @@ impl Run {
         foreign.wakes.retain(|key| {
             let ours = key.is_run(self.id);
             if ours {
-                self.tasks.wake(*key);
+                self.wake_task(*key);
             }
             !ours
         });

@@ -13,6 +13,7 @@ use crate::run::{self, RunId};
 use crate::settings::Settings;
 use crate::sim::Sim;
 use crate::spawn::spawn_at;
+use crate::trace::keep_logs;
 use crate::world::Place;
 use crate::{audit, panics, purity, stuck, watchdog};
 
@@ -48,6 +49,7 @@ where
     }
     let seed = settings.seed.0;
     let (is_audited, is_looked_at) = (settings.audit, settings.stacks);
+    let _kept = settings.trace.then(keep_logs);
     let id = run::begin(settings);
     purity::draw_keys();
     if is_audited {
@@ -114,6 +116,10 @@ fn outcome(id: RunId) -> Outcome {
         };
         let cause = run.over.take().flatten().or(failed).or_else(|| run.unknown_limit());
         let at = Duration::from_nanos(run.now);
+        if cause.is_some() {
+            run.failed();
+        }
+        let trace = run.take_trace();
         Outcome {
             seed: run.settings.seed,
             failure: cause.map(|cause| Failure::new(at, cause, panicked)),
@@ -125,7 +131,7 @@ fn outcome(id: RunId) -> Outcome {
             faults: run.plan.take(),
             limits: std::mem::take(&mut run.limits),
             decisions: run.decisions.take_recorded(),
-            trace: run.take_trace(),
+            trace,
             audit,
             impure: run.impure,
         }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use steelmill_core::{Daemon, Factory, Milestone, Origin, Owner, Result, TaskError};
+use steelmill_core::{Daemon, Factory, Milestone, Origin, Owner, Result, State, TaskError};
 
 use crate::executor::{Output, TaskFuture, WaitsFor};
 use crate::run::{self, RunId};
+use crate::trace::StateChange;
 use crate::waker::{TaskKey, Waiter};
 use crate::world::Place;
 
@@ -163,6 +164,20 @@ impl steelmill_core::Spawn for Spawner {
         run::try_with(run, |run| {
             if run.is_alive(machine, life) {
                 run.reached(machine, factory, milestone);
+            }
+        });
+    }
+
+    fn changed(&self, factory: &str, daemon: Option<&str>, state: State) {
+        let Place { run, machine, life } = self.0;
+        run::try_with(run, |run| {
+            if run.is_alive(machine, life) {
+                run.state_changed(|| StateChange {
+                    machine,
+                    factory: factory.to_owned(),
+                    daemon: daemon.map(str::to_owned),
+                    state,
+                });
             }
         });
     }

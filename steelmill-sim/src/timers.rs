@@ -19,10 +19,17 @@ pub(crate) struct TimerId {
     generation: u32,
 }
 
+impl TimerId {
+    /// Its place, which is another's when it has been released.
+    pub(crate) fn place(self) -> u32 {
+        self.index
+    }
+}
+
 /// Something that is due. `E` is what the queue's owner schedules beside timers.
 pub(crate) enum Due<E> {
-    /// A timer's waiter is to be woken.
-    Timer(Option<Waiter>),
+    /// A timer, by its place, whose waiter is to be woken.
+    Timer(u32, Option<Waiter>),
     Event(E),
 }
 
@@ -311,7 +318,7 @@ impl<E> Timers<E> {
             if let Some(roster) = &mut self.of_machines {
                 roster.leave(entry.machine, index);
             }
-            return Some(Due::Timer(waiter));
+            return Some(Due::Timer(index, waiter));
         }
         match self.free(index) {
             What::Event(event) => Some(Due::Event(event)),

@@ -1,22 +1,45 @@
-//! What a run did, event by event: every one that the digest takes in, and a few that only explain.
+//! What a run did, event by event: every one that the digest takes in, and many that only explain.
 //!
-//! A trace is kept only where [`Settings::trace`](crate::Settings::trace) asks for one. Its events are plain data;
-//! [`Trace::line`] puts names to the numbers in one.
+//! A trace is kept only where [`Settings::trace`](crate::Settings::trace) asks for one, and changes nothing: a traced run
+//! has the digest of one that is not. Its events are plain data; [`Trace::line`] puts names to the numbers in one.
+//!
+//! # How to read one
+//!
+//! - An event is named by its place in [`Trace::events`], everywhere: in [`Event::cause`], too, which is the event that
+//!   led to it and always an earlier one. [`Trace::causes`] has them all, [`Trace::consequences`] the other way round, and
+//!   [`Trace::nearest`] skips what is not to be shown.
+//! - A machine is its number, the place of its name in [`Trace::machines`]. Machine 0 is the scenario's own.
+//! - A message is named by its number. It leaves with [`What::Message`] and ends with [`What::Arrive`] or [`What::Lost`],
+//!   unless the run ends first; a [`What::Delayed`] in between says that it is later than usual, and why.
+//!   [`Trace::messages`] gathers each message's story.
+//! - A daemon does what its last [`What::State`] says, as long as its machine's process lives: what ends with
+//!   [`Change::Exited`] or [`Change::PowerLost`] says nothing any more.
+//! - A fault of the plan strikes and is over with [`What::Fault`]; what it is, and [whom](crate::fault::Kind::machines) it
+//!   strikes, stands in [`Trace::faults`].
+//! - A run that failed ends with [`What::Fail`].
+
+mod causes; // what led to what
+mod flying; // messages on their way
+mod keep; // how log lines get into a trace
+mod line; // events as a person reads them
+pub(crate) mod record; // how events get into a trace
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::IoSlice;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use steelmill_core::Owner;
+use steelmill_core::{Owner, State};
 
-use crate::decisions::{Decision, Stream};
-use crate::run::Run;
-use crate::timers::Nanos;
+use crate::decisions::Stream;
+use crate::fault::Fault;
 use crate::waker::TaskKey;
+
+pub use flying::Passage;
+pub(crate) use keep::keep_logs;
+pub use line::Line;
+pub(crate) use record::Recorder;
 
 /// The events of a run, in order, and the names of what they speak of.
 #[derive(Debug, Clone, Default)]
@@ -29,9 +52,17 @@ pub struct Trace {
     pub tasks: BTreeMap<TaskId, TaskInfo>,
     /// The machines' names, by number; 0 is the scenario's own.
     pub machines: Vec<String>,
+    /// What was logged, at `info` and above, or as `RUST_LOG` says.
+    pub logs: Vec<Log>,
+    /// What factories and daemons came to do.
+    pub states: Vec<StateChange>,
+    /// What clients did, as far as a [`History`](crate::history::History) was told.
+    pub operations: Vec<Operation>,
+    /// What was to go wrong.
+    pub faults: Vec<Fault>,
 }
 
-/// How many events a trace keeps: some 150 MB.
+/// How many events a trace keeps: some 200 MB.
 const EVENTS_MAX: usize = 1 << 21;
 
 /// One thing that happened.
@@ -41,10 +72,64 @@ pub struct Event {
     pub at: u64,
     /// The task that was being polled, if one was.
     pub task: Option<TaskId>,
+    /// The event that led to it, if one did: an earlier one.
+    pub cause: Option<u32>,
     /// What.
     pub what: What,
     /// The run's digest after it.
     pub digest: u64,
+}
+
+/// A log line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// How bad it is.
+    pub level: tracing::Level,
+    /// Which part of the program says so: a module's path, unless the program says otherwise.
+    pub target: &'static str,
+    /// The message, and after it the fields.
+    pub text: String,
+    /// The file and the line that it comes from, as far as they are known.
+    pub place: Option<(&'static str, u32)>,
+}
+
+/// A factory, or a daemon of one, does something else from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateChange {
+    /// The machine the factory lives on.
+    pub machine: u32,
+    /// The factory's path.
+    pub factory: String,
+    /// The daemon; `None` for the factory as a whole.
+    pub daemon: Option<String>,
+    /// What it does.
+    pub state: State,
+}
+
+/// What a client did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Who asked.
+    pub client: String,
+    /// What it acted on.
+    pub key: String,
+    /// What was asked, as the history's model tells it: `GET a`.
+    pub what: String,
+    /// What came of it; `None` for one that never returned, whose outcome is unknown.
+    pub answer: Option<Answer>,
+    /// Whether it is among those that cannot be ordered: the history was checked, and was not linearizable.
+    pub is_blamed: bool,
+}
+
+/// What came of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// This, question included: `GET a -> "1"`.
+    Returned(String),
+    /// It certainly did not take effect.
+    Failed,
+    /// Its client stopped waiting: it may take effect at any time, or never.
+    Unknown,
 }
 
 /// What happened.
@@ -75,6 +160,17 @@ pub enum What {
         /// To this time, in nanoseconds.
         to: u64,
     },
+    /// A task was made ready to be polled; one that is ready already is not woken again. [`Event::task`] says who woke it;
+    /// `None` where that was a timer, the network or another thread. Not in the digest.
+    Wake {
+        /// The task.
+        task: TaskId,
+    },
+    /// A timer fired. Not in the digest.
+    Timer {
+        /// The task that set it.
+        task: TaskId,
+    },
     /// A task was spawned.
     Spawn {
         /// The task.
@@ -89,14 +185,54 @@ pub enum What {
         /// How.
         end: TaskEnd,
     },
-    /// Bytes were handed to the network.
+    /// Bytes were handed to the network: what a program wrote. They leave in [messages](What::Message). Not in the digest.
     Send {
         /// How many.
         bytes: u64,
         /// The first of them; zeros where there are fewer.
         start: [u8; 16],
     },
-    /// What one side of a TCP connection sent has arrived.
+    /// A message leaves a machine. Not in the digest.
+    Message {
+        /// Its number, the next one after that of the message before.
+        message: u32,
+        /// What it is.
+        carries: Carries,
+        /// The number of the connection it belongs to, if it belongs to one. Numbers are used again, from a later
+        /// [`What::Connect`] on.
+        connection: Option<u32>,
+        /// From this machine.
+        from: u32,
+        /// To this one.
+        to: u32,
+        /// How many bytes of payload it has.
+        bytes: u64,
+        /// The first of them; zeros where there are fewer.
+        start: [u8; 16],
+    },
+    /// A message will be late. Not in the digest.
+    Delayed {
+        /// Its number.
+        message: u32,
+        /// By how many nanoseconds. Several delays of one message add up.
+        by: u64,
+        /// Why.
+        why: Why,
+    },
+    /// A message has arrived. Not in the digest.
+    Arrive {
+        /// Its number.
+        message: u32,
+    },
+    /// A message will never arrive, or did and was thrown away. Not in the digest.
+    Lost {
+        /// Its number.
+        message: u32,
+        /// Why.
+        why: Why,
+    },
+    /// What one side of a TCP connection sent has arrived. The messages that it came in have arrived just before; there
+    /// is none where a sender only asked whether it is still heard.
     Deliver {
         /// The connection's number.
         connection: u32,
@@ -144,6 +280,34 @@ pub enum What {
         /// What.
         step: FaultStep,
     },
+    /// A factory, or a daemon, does something else from now on. Not in the digest.
+    State {
+        /// Its place in [`Trace::states`].
+        state: u32,
+    },
+    /// Something was logged. Not in the digest.
+    Log {
+        /// Its place in [`Trace::logs`].
+        log: u32,
+    },
+    /// A client is about to do something. Not in the digest.
+    Invoke {
+        /// Its place in [`Trace::operations`].
+        operation: u32,
+    },
+    /// A client has its answer, or has stopped waiting for it. Not in the digest.
+    Return {
+        /// Its place in [`Trace::operations`].
+        operation: u32,
+    },
+    /// A history turned out not to be linearizable, and this operation is one of those that cannot be ordered. Not in the
+    /// digest.
+    Blame {
+        /// Its place in [`Trace::operations`].
+        operation: u32,
+    },
+    /// The run failed: the last event of its trace. Not in the digest.
+    Fail,
     /// The scenario counted something.
     Count {
         /// What.
@@ -153,6 +317,58 @@ pub enum What {
         /// How many in all.
         total: u64,
     },
+}
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Carries {
+    /// Bytes of a TCP connection.
+    Bytes,
+    /// The end of what one side of a TCP connection sends (FIN), with the last bytes if there are any.
+    End,
+    /// A request for a TCP connection (SYN).
+    Request,
+    /// The answer to it (SYN and ACK).
+    Answer,
+    /// The last part of the handshake (ACK).
+    Confirmation,
+    /// The answer that nobody listens there (RST to a SYN).
+    Refusal,
+    /// Word that there is no such connection any more (RST).
+    Reset,
+    /// A datagram.
+    Datagram,
+    /// Word that nobody received a datagram (ICMP port unreachable).
+    Unreachable,
+}
+
+/// Why a message is late, or lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Why {
+    /// The way was cut. To a stream that is a delay: it is sent again, and gets through after the cut has healed.
+    Cut,
+    /// The way was held.
+    Held,
+    /// The way loses messages. To a stream that is a delay, until it is sent again.
+    Loss,
+    /// The way has a tail of latencies far above the usual.
+    Tail,
+    /// The way is narrow, and others had to get through before it.
+    Narrow,
+    /// It was kept back for others to overtake it.
+    Overtaken,
+    /// The machine that it got to had no power.
+    PowerOff,
+    /// Its connection was reset, or was given up.
+    Reset,
+    /// Nobody was there: no such machine, or no such socket.
+    Nobody,
+    /// Whoever was to receive it had no room for it.
+    Full,
 }
 
 /// How a task ended.
@@ -233,6 +449,11 @@ impl TaskId {
     pub(crate) fn of(key: TaskKey) -> Self {
         Self(key.within_run())
     }
+
+    /// Its place in the run's table.
+    fn place(self) -> usize {
+        TaskKey::parts(self.0).0 as usize
+    }
 }
 
 impl fmt::Display for TaskId {
@@ -270,12 +491,22 @@ impl What {
         let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
         Some(match self {
             // A draw of the schedule shows in the poll that it decides, one of the plan in the faults that strike (so that
-            // the same plan from a file gives the same digest), an end in the last poll; the bytes are hashed one by one.
+            // the same plan from a file gives the same digest); the bytes are hashed one by one. All else only explains.
             What::Draw { stream: Stream::Schedule | Stream::Plan(_), .. }
             | What::End { .. }
-            | What::Send { .. } => {
-                return None;
-            }
+            | What::Send { .. }
+            | What::Wake { .. }
+            | What::Timer { .. }
+            | What::Message { .. }
+            | What::Delayed { .. }
+            | What::Arrive { .. }
+            | What::Lost { .. }
+            | What::State { .. }
+            | What::Log { .. }
+            | What::Invoke { .. }
+            | What::Return { .. }
+            | What::Blame { .. }
+            | What::Fail => return None,
             What::Draw { index, value, .. } => Words(1, index, value),
             What::Poll { task, place } => Words(2, task.0, place),
             What::Time { to } => Words(3, to, 0),
@@ -303,227 +534,5 @@ impl What {
             What::Fault { fault, step } => Words(11, u64::from(fault), step as u64),
             What::Count { more, total, .. } => Words(10, total, more),
         })
-    }
-}
-
-impl Trace {
-    fn note(&mut self, event: Event) {
-        if self.events.len() < EVENTS_MAX {
-            self.events.push(event);
-        } else {
-            self.dropped += 1;
-        }
-    }
-
-    /// An event with names in place of numbers.
-    pub fn line(&self, event: &Event) -> Line {
-        let task = event.task.and_then(|id| Some((id, self.tasks.get(&id)?)));
-        let owner = task.and_then(|(_, info)| info.owner.as_deref());
-        Line {
-            at: Duration::from_nanos(event.at),
-            machine: task.map(|(_, info)| self.machine(info.machine)),
-            factory: owner.map(|owner| owner.factory().to_owned()),
-            daemon: owner.and_then(Owner::daemon).map(str::to_owned),
-            task: task.map(|(id, info)| format!("{:?} {id}", info.name)),
-            what: self.text(event.what),
-            digest: event.digest,
-        }
-    }
-
-    /// All of it, with names.
-    pub fn lines(&self) -> impl Iterator<Item = Line> + '_ {
-        self.events.iter().map(|event| self.line(event))
-    }
-
-    fn machine(&self, number: u32) -> String {
-        // Somebody may well send to an address that is nobody's.
-        self.machines.get(number as usize).cloned().unwrap_or_else(|| format!("machine {number}"))
-    }
-
-    fn task(&self, id: TaskId) -> String {
-        match self.tasks.get(&id) {
-            Some(info) => format!("{:?} {id}", info.name),
-            None => id.to_string(),
-        }
-    }
-
-    fn text(&self, what: What) -> String {
-        let machine = |number| self.machine(number);
-        match what {
-            What::Draw { stream, index, below: 0, value } => {
-                format!("draw {stream:?} #{index} -> {value:#x}")
-            }
-            What::Draw { stream, index, below, value } => {
-                format!("draw {stream:?} #{index} below {below} -> {value}")
-            }
-            What::Poll { place, .. } => format!("poll, place {place} of those ready"),
-            What::Time { to } => format!("time passes, to {}", seconds(to)),
-            What::Spawn { task, machine: on } => {
-                let info = self.tasks.get(&task);
-                let place = info.map(|info| format!(", at {}", info.spawned_at)).unwrap_or_default();
-                format!("spawn {} on {}{place}", self.task(task), machine(on))
-            }
-            What::End { task, end } => {
-                let end = match end {
-                    TaskEnd::Returned => "returned",
-                    TaskEnd::Panicked => "panicked",
-                    TaskEnd::Aborted => "was aborted",
-                };
-                format!("{} {end}", self.task(task))
-            }
-            What::Send { bytes, start } => {
-                let shown = &start[..start.len().min(bytes as usize)];
-                let more = if shown.len() < bytes as usize { "..." } else { "" };
-                format!("send {bytes} bytes: \"{}\"{more}", shown.escape_ascii())
-            }
-            What::Deliver { connection, from, to, readable } => {
-                let (from, to) = (machine(from), machine(to));
-                format!("deliver {from} -> {to}, connection {connection}: {readable} bytes to read")
-            }
-            What::Connect { connection, to } => {
-                format!("connect to {}, connection {connection}", machine(to))
-            }
-            What::Datagram { to, bytes } => format!("datagram of {bytes} bytes arrives at {}", machine(to)),
-            What::Machine { machine: which, change } => {
-                let which = machine(which);
-                match change {
-                    Change::Made => format!("machine {which} made"),
-                    Change::Started => format!("machine {which} starts"),
-                    Change::Exited => format!("machine {which} exits"),
-                    Change::PowerLost => format!("machine {which} loses power"),
-                    Change::Drift(ppm) => format!("clock of {which} drifts by {ppm} ppm"),
-                    Change::WallOffset(nanos) => format!("wall clock of {which} is {nanos} ns ahead"),
-                    Change::Paused => format!("machine {which} is paused"),
-                    Change::Resumed => format!("machine {which} goes on"),
-                    Change::Slowness(nanos) => format!("machine {which} is up to {nanos} ns late"),
-                }
-            }
-            What::Fault { fault, step } => match step {
-                FaultStep::Strikes => format!("fault {fault} strikes"),
-                FaultStep::Ends => format!("fault {fault} is over"),
-                FaultStep::PassesBy => format!("fault {fault} passes by"),
-            },
-            What::Link { from, to, change } => {
-                let change = match change {
-                    LinkChange::Cut => "cut",
-                    LinkChange::Healed => "healed",
-                    LinkChange::Impaired => "impaired",
-                    LinkChange::Repaired => "repaired",
-                    LinkChange::Held => "held",
-                    LinkChange::Released => "released",
-                    LinkChange::Reset => "reset",
-                };
-                match from == to {
-                    true => format!("all links of {} {change}", machine(from)),
-                    false => format!("link {} -> {} {change}", machine(from), machine(to)),
-                }
-            }
-            What::Count { what, more, total } => format!("count {more} {what}, {total} in all"),
-        }
-    }
-}
-
-/// An event as a person reads it: nothing in it needs the rest of the trace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// When, in virtual time.
-    pub at: Duration,
-    /// The machine whose task was being polled; `None` for what the world does.
-    pub machine: Option<String>,
-    /// The factory the task works for.
-    pub factory: Option<String>,
-    /// The daemon the task works for.
-    pub daemon: Option<String>,
-    /// The task's name and number.
-    pub task: Option<String>,
-    /// What happened.
-    pub what: String,
-    /// The run's digest after it.
-    pub digest: u64,
-}
-
-impl fmt::Display for Line {
-    /// `12.000345678 gateway-1: Cache (gateway-1/lease-7): "refresh" #12: send 14 bytes: "..."`. A factory that is called
-    /// as its machine is left out.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: ", seconds(self.at.as_nanos() as Nanos), self.machine.as_deref().unwrap_or("-"))?;
-        let factory = self.factory.as_ref().filter(|factory| Some(*factory) != self.machine.as_ref());
-        match (&self.daemon, factory) {
-            (Some(daemon), Some(factory)) => write!(f, "{daemon} ({factory}): ")?,
-            (Some(daemon), None) => write!(f, "{daemon}: ")?,
-            (None, Some(factory)) => write!(f, "({factory}): ")?,
-            (None, None) => {}
-        }
-        if let Some(task) = &self.task {
-            write!(f, "{task}: ")?;
-        }
-        f.write_str(&self.what)
-    }
-}
-
-fn seconds(nanos: Nanos) -> String {
-    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
-}
-
-impl Run {
-    /// Takes an event into the digest, and into the trace where there is one.
-    #[inline]
-    pub(crate) fn happened(&mut self, what: What) {
-        self.happened_often(|| what);
-    }
-
-    /// The same for what happens all the time. It is put together twice, once for the few words that the digest needs
-    /// and once for the trace, so that nothing is written to memory for a trace that there is not.
-    #[inline(always)]
-    pub(crate) fn happened_often(&mut self, what: impl Fn() -> What) {
-        if let Some(words) = what().words() {
-            self.digest.event(words);
-        }
-        if self.trace.is_some() {
-            self.note(what());
-        }
-    }
-
-    /// Bytes were handed to the network; the digest has taken them in.
-    #[inline]
-    pub(crate) fn sent(&mut self, parts: &[IoSlice<'_>], bytes: usize) {
-        if self.trace.is_some() {
-            let mut start = [0; 16];
-            let sent = parts.iter().flat_map(|part| part.iter()).take(bytes);
-            start.iter_mut().zip(sent).for_each(|(to, from)| *to = *from);
-            self.note(What::Send { bytes: bytes as u64, start });
-        }
-    }
-
-    /// A random number was drawn below `below`, or as a whole word where that is 0.
-    #[inline]
-    pub(crate) fn drawn(&mut self, Decision { stream, index, value }: Decision, below: u64) {
-        self.happened_often(|| What::Draw { stream, index, below, value });
-    }
-
-    #[cold]
-    fn note(&mut self, what: What) {
-        // Which task is next is nobody's own doing.
-        let is_scheduling = matches!(what, What::Draw { stream: Stream::Schedule | Stream::Slowness, .. });
-        let task = self.tasks.current_key().filter(|_| !is_scheduling).map(TaskId::of);
-        let event = Event { at: self.now, task, what, digest: self.digest.value() };
-        if let Some(trace) = &mut self.trace {
-            trace.note(event);
-        }
-    }
-
-    /// A task has been spawned.
-    #[inline]
-    pub(crate) fn spawned(&mut self, key: TaskKey, info: impl FnOnce() -> TaskInfo) {
-        if let Some(trace) = &mut self.trace {
-            trace.tasks.insert(TaskId::of(key), info());
-        }
-    }
-
-    /// The trace, to be kept beyond the run.
-    pub(crate) fn take_trace(&mut self) -> Option<Trace> {
-        let mut trace = self.trace.take()?;
-        trace.machines = self.hosts.names();
-        Some(*trace)
     }
 }

@@ -43,32 +43,33 @@ impl Seen {
 }
 
 impl Supervisor {
-    /// Notes what has changed, and tells those who watch.
+    /// Notes what has changed, and tells the world and those who watch.
     pub(super) fn publish(&mut self) {
         let now = self.plan.now();
         let state = self.plan.state_of_all();
         let has_ended = state == State::Ended;
         if !has_ended && self.seen_of_all.is_now(state, now) {
-            self.tell_watchers(None, state, now);
+            self.tell(None, state, now);
         }
         for slot in self.plan.changed() {
             let state = self.plan.state(slot);
             if self.leashes[slot.index()].is_some() && self.seen[slot.index()].is_now(state, now) {
-                self.tell_watchers(Some(slot), state, now);
+                self.tell(Some(slot), state, now);
             }
         }
         if has_ended && self.seen_of_all.is_now(state, now) {
-            self.tell_watchers(None, state, now);
+            self.tell(None, state, now);
         }
     }
 
-    fn tell_watchers(&mut self, slot: Option<SlotId>, state: State, since: Instant) {
+    fn tell(&mut self, slot: Option<SlotId>, state: State, since: Instant) {
+        let leash = slot.and_then(|slot| self.leashes[slot.index()].as_ref());
+        let (hub, label) = (&self.node.hub, leash.map(|leash| &leash.label));
+        hub.driver.changed(&hub.path, label.map(|label| &**label), state);
         if self.watchers.is_empty() {
             return;
         }
-        let leash = slot.and_then(|slot| self.leashes[slot.index()].as_ref());
-        let daemon = leash.map(|leash| leash.label.clone());
-        let change = Change { factory: self.node.hub.path.clone(), daemon, state, since };
+        let change = Change { factory: hub.path.clone(), daemon: label.cloned(), state, since };
         self.watchers.retain(|watcher| watcher.tell(change.clone()));
     }
 

@@ -161,5 +161,6 @@ fn operation<M: Model>(record: &Record<M>, essential: bool) -> verdict::Operatio
         returned: returned.map(|moment| moment.time),
         essential,
         span: (record.invoked.order, returned.map(|moment| moment.order)),
+        number: record.number,
     }
 }

@@ -74,6 +74,8 @@ pub struct Operation {
     pub essential: bool,
     /// Its times once more, as places in the order of recording.
     pub(super) span: (usize, Option<usize>),
+    /// What the run's trace calls it, where there is one.
+    pub(super) number: Option<u32>,
 }
 
 /// A key whose operations allow too many orders to try them all.

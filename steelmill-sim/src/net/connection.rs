@@ -19,10 +19,17 @@ use crate::timers::Nanos;
 use crate::waker::Waiters;
 
 /// Names a connection. The generation tells a reused place apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConnectionId {
     index: u32,
     generation: u32,
+}
+
+impl ConnectionId {
+    /// What a trace calls it.
+    pub(crate) fn number(self) -> u32 {
+        self.index
+    }
 }
 
 /// Which end of a connection: the one that connected, or the one that accepted.
@@ -206,7 +213,7 @@ impl Connection {
 
     /// What `side` writes.
     #[inline]
-    fn out(&mut self, side: Side) -> &mut Pipe {
+    pub(crate) fn out(&mut self, side: Side) -> &mut Pipe {
         &mut self.pipes[usize::from(side)]
     }
 
@@ -218,7 +225,7 @@ impl Connection {
 
     /// The machine of `side`, and that of the other.
     #[inline]
-    fn way(&self, side: Side) -> (u32, u32) {
+    pub(crate) fn way(&self, side: Side) -> (u32, u32) {
         (self.ends[usize::from(side)].machine, self.ends[usize::from(1 - side)].machine)
     }
 

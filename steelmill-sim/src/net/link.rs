@@ -12,6 +12,7 @@ use crate::decisions::Stream;
 use crate::hosts::SCENARIO;
 use crate::run::Run;
 use crate::timers::Nanos;
+use crate::trace::Why;
 
 /// The way within a machine: a fixed 10 µs, never cut and never impaired.
 const LOOPBACK: Nanos = 10_000;
@@ -242,9 +243,13 @@ impl Run {
     #[cold]
     fn fate_by_rules(&mut self, from: u32, to: u32, bytes: u64, is_flight: bool) -> Fate {
         if self.net.links.is_cut(from, to) {
+            self.leaves_in_vain(Why::Cut);
             return Fate::Lost;
         }
         if self.net.links.is_held(from, to) {
+            if is_flight {
+                self.leaves_in_vain(Why::Held);
+            }
             return Fate::Held;
         }
         let mut at = self.now + self.latency(from, to);
@@ -255,21 +260,27 @@ impl Run {
         while self.chance(Stream::Loss, effect.loss_ppm) {
             since_sent = next_retransmission(0, since_sent);
             if !is_flight || since_sent >= GIVE_UP {
+                self.leaves_in_vain(Why::Loss);
                 return Fate::Lost;
             }
         }
+        self.leaves_late(since_sent, Why::Loss);
         at += since_sent;
         if self.chance(Stream::Tail, effect.tail_ppm) {
-            at += self.draw(Stream::Tail, effect.tail + 1);
+            let tail = self.draw(Stream::Tail, effect.tail + 1);
+            self.leaves_late(tail, Why::Tail);
+            at += tail;
         }
         if let (Some(rate), Some(way)) = (effect.bandwidth, self.net.links.ways.get_mut(&(from, to))) {
             let queued = way.busy_until.saturating_sub(self.now);
             if !is_flight && queued > QUEUE_MAX {
+                self.leaves_in_vain(Why::Narrow);
                 return Fate::Lost;
             }
             let takes =
                 queued + Nanos::try_from(u128::from(bytes) * u128::from(SECOND) / rate).unwrap_or(GIVE_UP);
             way.busy_until = self.now + takes;
+            self.leaves_late(takes, Why::Narrow);
             at += takes;
         }
         Fate::Arrives(at)

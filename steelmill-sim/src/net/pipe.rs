@@ -45,6 +45,17 @@ struct Flight {
     end: bool,
 }
 
+/// What has not been sent.
+pub(crate) struct Unsent {
+    pub(crate) bytes: u64,
+    /// The position after the last of them.
+    pub(crate) upto: u64,
+    /// The first of them; zeros where there are fewer.
+    pub(crate) start: [u8; 16],
+    /// Whether the end of the stream comes after them.
+    pub(crate) asks_end: bool,
+}
+
 /// How far the end of the stream has come.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -111,6 +122,15 @@ impl Pipe {
         self.written - self.sent
     }
 
+    /// What has not been sent, of what lies after `position`: for a trace.
+    pub(crate) fn unsent_after(&self, position: u64) -> Unsent {
+        let from = self.sent.max(position);
+        let mut start = [0; 16];
+        let bytes = self.bytes.range((from - self.read) as usize..);
+        start.iter_mut().zip(bytes).for_each(|(to, byte)| *to = *byte);
+        Unsent { bytes: self.written - from, upto: self.written, start, asks_end: self.end == End::Asked }
+    }
+
     /// Sends all there is, to arrive at `at`, or later if that would overtake. Says when an event is needed; what
     /// joins an earlier flight needs none.
     #[inline]
@@ -136,6 +156,7 @@ impl Pipe {
     }
 
     /// The earliest time at which something sent now would not overtake.
+    #[inline]
     pub(crate) fn not_before(&self) -> Nanos {
         self.last_arrival
     }

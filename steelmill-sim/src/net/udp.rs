@@ -15,7 +15,7 @@ use crate::executor::WaitsFor;
 use crate::hosts::Power;
 use crate::run::{self, Run, RunId};
 use crate::timers::Nanos;
-use crate::trace::What;
+use crate::trace::{Carries, What, Why};
 use crate::waker::{Waiter, Waiters};
 use crate::world::Place;
 
@@ -42,7 +42,7 @@ fn cost(payload: &[u8]) -> usize {
 }
 
 /// Names a socket. The generation tells a reused place apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SocketId {
     index: u32,
     generation: u32,
@@ -178,6 +178,8 @@ impl Run {
         self.digest.bytes(bytes);
         self.sent(&[io::IoSlice::new(bytes)], bytes.len());
         if machine as usize >= self.hosts.len() {
+            self.leaves(Carries::Datagram, None, from, machine, bytes);
+            self.leaves_in_vain(Why::Nobody);
             return Ok(bytes.len()); // lost, and nobody is told
         }
         let source = match local.ip().is_unspecified() {
@@ -196,6 +198,7 @@ impl Run {
     #[inline]
     fn udp_transmit(&mut self, way: &Way, bytes: &[u8]) {
         let &Way { from, to, .. } = way;
+        self.leaves(Carries::Datagram, None, from, to, bytes);
         match self.message_fate(from, to, bytes.len() as u64) {
             Fate::Arrives(at) => {
                 let at = self.udp_kept_back(from, to, at);
@@ -204,7 +207,7 @@ impl Run {
             }
             Fate::Held => {
                 let datagram = self.udp_fly(way, bytes);
-                self.net.links.keep(from, to, Event::Datagram(datagram));
+                self.keep(from, to, Event::Datagram(datagram));
             }
             Fate::Lost => {}
         }
@@ -223,7 +226,12 @@ impl Run {
     fn udp_kept_back(&mut self, from: u32, to: u32, at: Nanos) -> Nanos {
         let Some(effect) = self.net.links.effect(from, to) else { return at };
         let rate = effect.reordering_ppm;
-        if self.chance(Stream::Reordering, rate) { at + self.draw(Stream::Reordering, KEPT_BACK) } else { at }
+        if !self.chance(Stream::Reordering, rate) {
+            return at;
+        }
+        let kept_back = self.draw(Stream::Reordering, KEPT_BACK);
+        self.leaves_late(kept_back, Why::Overtaken);
+        at + kept_back
     }
 
     /// A place for a datagram while it is on its way.
@@ -255,20 +263,24 @@ impl Run {
         let bytes = payload.len() as u64;
         self.happened_often(|| What::Datagram { to: machine, bytes });
         if self.hosts[machine].power == Power::Off {
+            self.datagram_landed(Some(Why::PowerOff));
             return self.net.udp.buffers.push(payload);
         }
         let all = &self.net.udp.all;
         let takes = |index: u32| all[index as usize].peer.is_none_or(|peer| peer == source);
         let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), takes) else {
             self.net.udp.buffers.push(payload);
+            self.datagram_landed(Some(Why::Nobody));
             return self.nobody_listens(from, machine, target);
         };
         let socket = &mut self.net.udp.all[found as usize];
         if socket.queued + cost(&payload) > QUEUE {
+            self.datagram_landed(Some(Why::Full));
             return self.net.udp.buffers.push(payload); // the newest is dropped
         }
         socket.queued += cost(&payload);
         socket.queue.push_back((source, payload));
+        self.datagram_landed(None);
         self.wake_socket(found);
     }
 
@@ -281,9 +293,10 @@ impl Run {
         if socket.peer != Some(target) {
             return;
         }
+        self.leaves(Carries::Unreachable, None, machine, from, &[]);
         match self.message_fate(machine, from, 0) {
             Fate::Arrives(at) => self.schedule(at, Event::Unreachable(sender)),
-            Fate::Held => self.net.links.keep(machine, from, Event::Unreachable(sender)),
+            Fate::Held => self.keep(machine, from, Event::Unreachable(sender)),
             Fate::Lost => {}
         }
     }

@@ -202,12 +202,16 @@ impl Run {
             return;
         }
         let unsent = pipe.unsent();
+        self.flight_leaves(id, side);
         let at = match self.flight_fate(from, to, unsent) {
             Fate::Arrives(at) => at,
             Fate::Lost | Fate::Held => return self.stall(id, side),
         };
         let pipe = self.net.tcp.get(id).expect("looked at above").out(side);
-        if let Some(at) = pipe.send(at) {
+        let flight = pipe.send(at);
+        let arrives_at = pipe.not_before();
+        self.flight_left(id, side, arrives_at);
+        if let Some(at) = flight {
             self.schedule(at, Event::Deliver(id, side));
         }
     }

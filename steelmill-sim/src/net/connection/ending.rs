@@ -5,6 +5,7 @@ use crate::hosts::Power;
 use crate::net::link::{Fate, GIVE_UP_CLOSED, next_retransmission};
 use crate::net::{Event, address};
 use crate::run::Run;
+use crate::trace::{Carries, Why};
 
 /// Endings.
 impl Run {
@@ -65,9 +66,10 @@ impl Run {
         };
         let (from, to) = connection.way(side);
         let not_before = connection.out(side).not_before();
+        self.leaves(Carries::Reset, Some(id.number()), from, to, &[]);
         match self.message_fate(from, to, 0) {
             Fate::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, 1 - side)),
-            Fate::Held => self.net.links.keep(from, to, Event::Reset(id, 1 - side)),
+            Fate::Held => self.keep(from, to, Event::Reset(id, 1 - side)),
             Fate::Lost => return false,
         }
         true
@@ -117,6 +119,8 @@ impl Run {
         connection.end(side).state = State::Broken;
         connection.end(side).error = Some(code);
         connection.into(side).lose_flights();
+        self.flights_lost(id, 1 - side, Why::Reset);
+        self.unsent_lost(id, side);
         self.net.tcp.end_stall(id, side);
         self.net.tcp.end_wait(id, side);
         self.wake_end(id, side);
@@ -151,6 +155,7 @@ impl Run {
         let (machine, other) = connection.way(CONNECTOR);
         let Addresses { local, peer } = *connection.addresses(CONNECTOR);
         for (machine, side) in [(machine, CONNECTOR), (other, ACCEPTOR)] {
+            self.unsent_lost(id, side);
             self.net.tcp.end_stall(id, side);
             self.net.tcp.end_wait(id, side);
             self.net.tcp.ends.leave(machine, place(id.index, side));

@@ -13,7 +13,7 @@ use crate::net::link::{FORGET_SYN, Fate, next_syn};
 use crate::net::{Event, address};
 use crate::run::Run;
 use crate::timers::Nanos;
-use crate::trace::What;
+use crate::trace::{Carries, What, Why};
 use crate::waker::{Waiter, Waiters};
 use crate::world::Place;
 
@@ -108,6 +108,8 @@ impl Run {
         let id = self.net.tcp.insert(self.now, ends, addresses, self.hosts.len());
         self.happened(What::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
+            self.leaves(Carries::Request, Some(id.number()), place.machine, machine, &[]);
+            self.leaves_in_vain(Why::Nobody);
             self.schedule(self.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
         } else {
             self.send_syn(id);
@@ -125,6 +127,7 @@ impl Run {
             _ => return,
         }
         let (from, to) = connection.way(CONNECTOR);
+        self.leaves(Carries::Request, Some(id.number()), from, to, &[]);
         self.send_for_handshake(id, from, to, Event::Syn(id));
     }
 
@@ -136,7 +139,7 @@ impl Run {
                 self.schedule(at, what);
                 return true;
             }
-            Fate::Held => self.net.links.keep(from, to, what),
+            Fate::Held => self.keep(from, to, what),
             Fate::Lost => {}
         }
         self.send_syn_again(id);
@@ -165,6 +168,7 @@ impl Run {
         }
         if state == State::Unborn {
             let Some(listener) = self.listening(to, target) else {
+                self.leaves(Carries::Refusal, Some(id.number()), to, from, &[]);
                 self.send_for_handshake(id, to, from, Event::ConnectFails(id, libc::ECONNREFUSED));
                 return;
             };
@@ -185,6 +189,7 @@ impl Run {
             }
         }
         // A SYN that comes again is answered again, and an answer that gets lost is repeated without being asked for.
+        self.leaves(Carries::Answer, Some(id.number()), to, from, &[]);
         let gets_there = self.send_for_handshake(id, to, from, Event::SynAnswer(id));
         if !gets_there && state == State::Unborn {
             self.answer_syn_later(id);
@@ -220,13 +225,14 @@ impl Run {
             return;
         };
         let (from, to) = connection.way(CONNECTOR);
+        self.leaves(Carries::Confirmation, Some(id.number()), from, to, &[]);
         match self.message_fate(from, to, 0) {
             Fate::Arrives(at) => {
                 // Data the connector sends may not arrive before the connection is there to be accepted.
                 self.net.tcp.get(id).expect("looked at above").out(CONNECTOR).hold_until(at);
                 self.schedule(at, Event::Established(id));
             }
-            Fate::Held => self.net.links.keep(from, to, Event::Established(id)),
+            Fate::Held => self.keep(from, to, Event::Established(id)),
             Fate::Lost => self.answer_syn_later(id),
         }
     }
@@ -254,9 +260,13 @@ impl Run {
         if self.now >= connection.since + FORGET_SYN {
             return self.forget_unaccepted(id);
         }
+        self.leaves(Carries::Answer, Some(id.number()), from, to, &[]);
         match self.message_fate(from, to, 0) {
             Fate::Arrives(at) => self.schedule(at, Event::SynAnswer(id)),
-            Fate::Held | Fate::Lost => self.answer_syn_later(id),
+            Fate::Held | Fate::Lost => {
+                self.leaves_in_vain(Why::Held);
+                self.answer_syn_later(id)
+            }
         }
     }
 

@@ -1,0 +1,248 @@
+//! Events as a person reads them.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use steelmill_core::Owner;
+
+use super::{Answer, Carries, Change, Event, FaultStep, LinkChange, TaskEnd, TaskId, Trace, What, Why};
+use crate::timers::Nanos;
+
+impl Trace {
+    /// An event with names in place of numbers.
+    pub fn line(&self, event: &Event) -> Line {
+        let task = event.task.and_then(|id| Some((id, self.tasks.get(&id)?)));
+        let owner = task.and_then(|(_, info)| info.owner.as_deref());
+        Line {
+            at: Duration::from_nanos(event.at),
+            machine: task.map(|(_, info)| self.machine(info.machine)),
+            factory: owner.map(|owner| owner.factory().to_owned()),
+            daemon: owner.and_then(Owner::daemon).map(str::to_owned),
+            task: task.map(|(id, info)| format!("{:?} {id}", info.name)),
+            what: self.text(event.what),
+            digest: event.digest,
+        }
+    }
+
+    /// All of it, with names.
+    pub fn lines(&self) -> impl Iterator<Item = Line> + '_ {
+        self.events.iter().map(|event| self.line(event))
+    }
+
+    fn machine(&self, number: u32) -> String {
+        // Somebody may well send to an address that is nobody's.
+        self.machines.get(number as usize).cloned().unwrap_or_else(|| format!("machine {number}"))
+    }
+
+    fn task(&self, id: TaskId) -> String {
+        match self.tasks.get(&id) {
+            Some(info) => format!("{:?} {id}", info.name),
+            None => id.to_string(),
+        }
+    }
+
+    fn operation(&self, number: u32, text: impl Fn(Option<&Answer>, &str) -> String) -> String {
+        match self.operations.get(number as usize) {
+            Some(operation) => {
+                format!("{} {}", operation.client, text(operation.answer.as_ref(), &operation.what))
+            }
+            None => format!("operation {number}"),
+        }
+    }
+
+    fn text(&self, what: What) -> String {
+        let machine = |number| self.machine(number);
+        match what {
+            What::Draw { stream, index, below: 0, value } => {
+                format!("draw {stream:?} #{index} -> {value:#x}")
+            }
+            What::Draw { stream, index, below, value } => {
+                format!("draw {stream:?} #{index} below {below} -> {value}")
+            }
+            What::Poll { place, .. } => format!("poll, place {place} of those ready"),
+            What::Time { to } => format!("time passes, to {}", seconds(to)),
+            What::Wake { task } => format!("wake {}", self.task(task)),
+            What::Timer { task } => format!("a timer of {} fires", self.task(task)),
+            What::Spawn { task, machine: on } => {
+                let info = self.tasks.get(&task);
+                let place = info.map(|info| format!(", at {}", info.spawned_at)).unwrap_or_default();
+                format!("spawn {} on {}{place}", self.task(task), machine(on))
+            }
+            What::End { task, end } => {
+                let end = match end {
+                    TaskEnd::Returned => "returned",
+                    TaskEnd::Panicked => "panicked",
+                    TaskEnd::Aborted => "was aborted",
+                };
+                format!("{} {end}", self.task(task))
+            }
+            What::Send { bytes, start } => {
+                format!("send {bytes} bytes: {}", shown(bytes, &start))
+            }
+            What::Message { message, carries, connection, from, to, bytes, start } => {
+                let way = format!("message {message} leaves {} for {}", machine(from), machine(to));
+                let connection =
+                    connection.map(|number| format!(", connection {number}")).unwrap_or_default();
+                let payload = match bytes {
+                    0 => String::new(),
+                    _ => format!(", {bytes} bytes: {}", shown(bytes, &start)),
+                };
+                format!("{way}{connection}: {}{payload}", carried(carries))
+            }
+            What::Delayed { message, by, why } => {
+                format!("message {message} will be {} s late: {}", seconds(by), reason(why))
+            }
+            What::Arrive { message } => format!("message {message} arrives"),
+            What::Lost { message, why } => format!("message {message} is lost: {}", reason(why)),
+            What::Deliver { connection, from, to, readable } => {
+                let (from, to) = (machine(from), machine(to));
+                format!("deliver {from} -> {to}, connection {connection}: {readable} bytes to read")
+            }
+            What::Connect { connection, to } => {
+                format!("connect to {}, connection {connection}", machine(to))
+            }
+            What::Datagram { to, bytes } => format!("datagram of {bytes} bytes arrives at {}", machine(to)),
+            What::Machine { machine: which, change } => {
+                let which = machine(which);
+                match change {
+                    Change::Made => format!("machine {which} made"),
+                    Change::Started => format!("machine {which} starts"),
+                    Change::Exited => format!("machine {which} exits"),
+                    Change::PowerLost => format!("machine {which} loses power"),
+                    Change::Drift(ppm) => format!("clock of {which} drifts by {ppm} ppm"),
+                    Change::WallOffset(nanos) => format!("wall clock of {which} is {nanos} ns ahead"),
+                    Change::Paused => format!("machine {which} is paused"),
+                    Change::Resumed => format!("machine {which} goes on"),
+                    Change::Slowness(nanos) => format!("machine {which} is up to {nanos} ns late"),
+                }
+            }
+            What::Fault { fault, step } => match step {
+                FaultStep::Strikes => format!("fault {fault} strikes"),
+                FaultStep::Ends => format!("fault {fault} is over"),
+                FaultStep::PassesBy => format!("fault {fault} passes by"),
+            },
+            What::Link { from, to, change } => {
+                let change = match change {
+                    LinkChange::Cut => "cut",
+                    LinkChange::Healed => "healed",
+                    LinkChange::Impaired => "impaired",
+                    LinkChange::Repaired => "repaired",
+                    LinkChange::Held => "held",
+                    LinkChange::Released => "released",
+                    LinkChange::Reset => "reset",
+                };
+                match from == to {
+                    true => format!("all links of {} {change}", machine(from)),
+                    false => format!("link {} -> {} {change}", machine(from), machine(to)),
+                }
+            }
+            What::State { state } => match self.states.get(state as usize) {
+                Some(change) => match &change.daemon {
+                    Some(daemon) => format!("{}: {daemon} is {}", change.factory, change.state),
+                    None => format!("{} is {}", change.factory, change.state),
+                },
+                None => format!("state {state}"),
+            },
+            What::Log { log } => match self.logs.get(log as usize) {
+                Some(log) => format!("log {} {}: {}", log.level, log.target, log.text),
+                None => format!("log {log}"),
+            },
+            What::Invoke { operation } => self.operation(operation, |_, what| format!("asks {what}")),
+            What::Return { operation } => {
+                let text = |answer: Option<&Answer>, what: &str| match answer {
+                    Some(Answer::Returned(all)) => format!("is answered {all}"),
+                    Some(Answer::Failed) => format!("is refused {what}"),
+                    Some(Answer::Unknown) | None => format!("gives up on {what}"),
+                };
+                self.operation(operation, text)
+            }
+            What::Blame { operation } => {
+                let text = |answer: Option<&Answer>, what: &str| match answer {
+                    Some(Answer::Returned(all)) => format!("cannot have been answered {all}"),
+                    _ => format!("is part of a contradiction with {what}"),
+                };
+                self.operation(operation, text)
+            }
+            What::Fail => "the run has failed".to_owned(),
+            What::Count { what, more, total } => format!("count {more} {what}, {total} in all"),
+        }
+    }
+}
+
+fn shown(bytes: u64, start: &[u8; 16]) -> String {
+    let shown = &start[..start.len().min(bytes as usize)];
+    let more = if shown.len() < bytes as usize { "..." } else { "" };
+    format!("\"{}\"{more}", shown.escape_ascii())
+}
+
+fn carried(carries: Carries) -> &'static str {
+    match carries {
+        Carries::Bytes => "bytes",
+        Carries::End => "the end of the stream",
+        Carries::Request => "a request to connect",
+        Carries::Answer => "the answer to a request to connect",
+        Carries::Confirmation => "word that the connection is made",
+        Carries::Refusal => "the answer that nobody listens",
+        Carries::Reset => "a reset",
+        Carries::Datagram => "a datagram",
+        Carries::Unreachable => "word that nobody receives datagrams there",
+    }
+}
+
+fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Cut => "the link was cut",
+        Why::Held => "the link was held",
+        Why::Loss => "the link loses messages",
+        Why::Tail => "the link is slow at times",
+        Why::Narrow => "the link is narrow",
+        Why::Overtaken => "others overtake it",
+        Why::PowerOff => "the machine had no power",
+        Why::Reset => "the connection was reset",
+        Why::Nobody => "nobody was there",
+        Why::Full => "there was no room for it",
+    }
+}
+
+/// An event as a person reads it: nothing in it needs the rest of the trace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// When, in virtual time.
+    pub at: Duration,
+    /// The machine whose task was being polled; `None` for what the world does.
+    pub machine: Option<String>,
+    /// The factory the task works for.
+    pub factory: Option<String>,
+    /// The daemon the task works for.
+    pub daemon: Option<String>,
+    /// The task's name and number.
+    pub task: Option<String>,
+    /// What happened.
+    pub what: String,
+    /// The run's digest after it.
+    pub digest: u64,
+}
+
+impl fmt::Display for Line {
+    /// `12.000345678 gateway-1: Cache (gateway-1/lease-7): "refresh" #12: send 14 bytes: "..."`. A factory that is called
+    /// as its machine is left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: ", seconds(self.at.as_nanos() as Nanos), self.machine.as_deref().unwrap_or("-"))?;
+        let factory = self.factory.as_ref().filter(|factory| Some(*factory) != self.machine.as_ref());
+        match (&self.daemon, factory) {
+            (Some(daemon), Some(factory)) => write!(f, "{daemon} ({factory}): ")?,
+            (Some(daemon), None) => write!(f, "{daemon}: ")?,
+            (None, Some(factory)) => write!(f, "({factory}): ")?,
+            (None, None) => {}
+        }
+        if let Some(task) = &self.task {
+            write!(f, "{task}: ")?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+fn seconds(nanos: Nanos) -> String {
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}

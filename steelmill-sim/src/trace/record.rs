@@ -1,0 +1,267 @@
+//! How events get into a trace, and how it is known what led to them.
+//!
+//! While a task is polled, whatever happens comes of that poll. While the world acts (a timer fires, something of the
+//! network is due), it comes of what is due at that moment.
+
+use std::io::IoSlice;
+
+use super::flying::Flying;
+use super::{Answer, EVENTS_MAX, Event, Log, Operation, StateChange, TaskId, TaskInfo, Trace, What};
+use crate::decisions::{Decision, Stream};
+use crate::run::{self, Run};
+use crate::waker::TaskKey;
+
+/// A trace while it is written.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    pub(super) trace: Trace,
+    /// What it comes of that something happens now.
+    pub(super) because: Option<u32>,
+    /// The event that made each task ready, by the task's place in its table.
+    ready: Vec<Option<u32>>,
+    /// Who set each timer, and in which poll, by the timer's place.
+    timers: Vec<Option<(TaskId, Option<u32>)>>,
+    /// For each foreign waker that is about to be woken, what led to that.
+    wakers: Vec<Option<u32>>,
+    pub(super) flying: Flying,
+}
+
+impl Recorder {
+    fn note(&mut self, event: Event) -> Option<u32> {
+        let events = &mut self.trace.events;
+        if events.len() == EVENTS_MAX {
+            self.trace.dropped += 1;
+            return None;
+        }
+        events.push(event);
+        Some((events.len() - 1) as u32)
+    }
+}
+
+/// What happens all the time.
+impl Run {
+    /// Takes an event into the digest, and into the trace where there is one.
+    #[inline]
+    pub(crate) fn happened(&mut self, what: What) {
+        self.happened_often(|| what);
+    }
+
+    /// The same for what happens all the time. It is put together twice, once for the few words that the digest needs
+    /// and once for the trace, so that nothing is written to memory for a trace that there is not.
+    #[inline(always)]
+    pub(crate) fn happened_often(&mut self, what: impl Fn() -> What) {
+        if let Some(words) = what().words() {
+            self.digest.event(words);
+        }
+        if self.trace.is_some() {
+            self.note(what());
+        }
+    }
+
+    /// Bytes were handed to the network; the digest has taken them in.
+    #[inline]
+    pub(crate) fn sent(&mut self, parts: &[IoSlice<'_>], bytes: usize) {
+        if self.trace.is_some() {
+            let start = start_of(parts.iter().flat_map(|part| part.iter()).take(bytes));
+            self.note(What::Send { bytes: bytes as u64, start });
+        }
+    }
+
+    /// A random number was drawn below `below`, or as a whole word where that is 0.
+    #[inline]
+    pub(crate) fn drawn(&mut self, Decision { stream, index, value }: Decision, below: u64) {
+        self.happened_often(|| What::Draw { stream, index, below, value });
+    }
+
+    /// Puts an event into the trace; its place there, unless there are too many.
+    #[cold]
+    pub(super) fn note(&mut self, what: What) -> Option<u32> {
+        // Which task is next is nobody's own doing.
+        let is_scheduling = matches!(what, What::Draw { stream: Stream::Schedule | Stream::Slowness, .. });
+        let task = self.tasks.current_key().filter(|_| !is_scheduling).map(TaskId::of);
+        let (at, digest) = (self.now, self.digest.value());
+        let recorder = self.trace.as_mut()?;
+        let cause = match what {
+            What::Poll { task, .. } => recorder.ready.get(task.place()).copied().flatten(),
+            What::Time { .. } => None,
+            _ if is_scheduling => None,
+            _ => recorder.because,
+        };
+        let number = recorder.note(Event { at, task, cause, what, digest });
+        match what {
+            What::Poll { .. } => recorder.because = number,
+            What::Spawn { task, .. } | What::Wake { task } => put(&mut recorder.ready, task.place(), number),
+            _ => {}
+        }
+        number
+    }
+}
+
+/// Tasks and timers.
+impl Run {
+    /// A task has been spawned.
+    #[inline]
+    pub(crate) fn spawned(&mut self, key: TaskKey, info: impl FnOnce() -> TaskInfo) {
+        if let Some(recorder) = &mut self.trace {
+            recorder.trace.tasks.insert(TaskId::of(key), info());
+        }
+    }
+
+    /// No task is polled any more: the world acts.
+    #[inline]
+    pub(crate) fn world_acts(&mut self) {
+        if let Some(recorder) = &mut self.trace {
+            recorder.because = None;
+        }
+    }
+
+    /// A task is about to be made ready.
+    #[cold]
+    pub(crate) fn note_wake(&mut self, key: TaskKey) {
+        if self.tasks.is_waiting(key) {
+            self.note(What::Wake { task: TaskId::of(key) });
+        }
+    }
+
+    /// The task that is polled has set the timer in this place.
+    #[cold]
+    pub(crate) fn note_timer_set(&mut self, place: u32) {
+        let task = self.tasks.current_key().map(TaskId::of);
+        if let Some(recorder) = &mut self.trace {
+            let set = task.map(|task| (task, recorder.because));
+            put(&mut recorder.timers, place as usize, set);
+        }
+    }
+
+    /// The timer in this place fires.
+    #[cold]
+    pub(crate) fn note_timer(&mut self, place: u32) {
+        let Some(recorder) = &mut self.trace else { return };
+        let Some((task, cause)) = recorder.timers.get_mut(place as usize).and_then(Option::take) else {
+            return;
+        };
+        recorder.because = cause;
+        let fired = self.note(What::Timer { task });
+        self.now_comes_of(fired);
+    }
+
+    /// A foreign waker will be woken when the run's state is no longer borrowed.
+    #[inline]
+    pub(crate) fn note_foreign_wake(&mut self) {
+        if let Some(recorder) = &mut self.trace {
+            recorder.wakers.push(recorder.because);
+        }
+    }
+
+    /// For each foreign waker that is woken now, what led to that. Nothing without a trace.
+    #[inline]
+    pub(crate) fn take_foreign_wakes_causes(&mut self) -> Vec<Option<u32>> {
+        self.trace.as_mut().map(|recorder| std::mem::take(&mut recorder.wakers)).unwrap_or_default()
+    }
+
+    /// From here on whatever happens comes of an event; of which it did before.
+    pub(crate) fn now_comes_of(&mut self, event: Option<u32>) -> Option<u32> {
+        let recorder = self.trace.as_mut()?;
+        std::mem::replace(&mut recorder.because, event)
+    }
+}
+
+/// What is told from outside of the executor and the network.
+impl Run {
+    /// Something was logged.
+    pub(super) fn logged(&mut self, log: Log) {
+        let Some(recorder) = &mut self.trace else { return };
+        recorder.trace.logs.push(log);
+        let log = last(&recorder.trace.logs);
+        self.note(What::Log { log });
+    }
+
+    /// A factory, or a daemon, does something else from now on.
+    pub(crate) fn state_changed(&mut self, change: impl FnOnce() -> StateChange) {
+        let Some(recorder) = &mut self.trace else { return };
+        recorder.trace.states.push(change());
+        let state = last(&recorder.trace.states);
+        self.note(What::State { state });
+    }
+
+    /// A client is about to do something; its number.
+    fn invoked(&mut self, operation: Operation) -> Option<u32> {
+        let recorder = self.trace.as_mut()?;
+        recorder.trace.operations.push(operation);
+        let operation = last(&recorder.trace.operations);
+        self.note(What::Invoke { operation });
+        Some(operation)
+    }
+
+    /// The run has failed, by what happened last.
+    pub(crate) fn failed(&mut self) {
+        if let Some(recorder) = &mut self.trace {
+            recorder.because = recorder.trace.events.len().checked_sub(1).map(|last| last as u32);
+            self.note(What::Fail);
+        }
+    }
+
+    /// The trace, to be kept beyond the run.
+    pub(crate) fn take_trace(&mut self) -> Option<Trace> {
+        let mut trace = self.trace.take()?.trace;
+        trace.machines = self.hosts.names();
+        trace.faults = self.plan.iter().flat_map(|plan| plan.faults.clone()).collect();
+        Some(trace)
+    }
+}
+
+/// Whether this thread is inside a run that is traced.
+pub(crate) fn is_tracing() -> bool {
+    run::with_current(|run| run.trace.is_some()) == Some(true)
+}
+
+/// A client is about to do something; its number, inside a run that is traced.
+pub(crate) fn invoked(operation: impl FnOnce() -> Operation) -> Option<u32> {
+    if !is_tracing() {
+        return None;
+    }
+    let operation = operation();
+    run::with_current(|run| run.invoked(operation)).flatten()
+}
+
+/// A client has its answer, or waits for it no longer.
+pub(crate) fn returned(number: Option<u32>, answer: impl FnOnce() -> Answer) {
+    let Some(operation) = number.filter(|_| is_tracing()) else { return };
+    let answer = answer();
+    run::with_current(|run| {
+        let recorder = run.trace.as_mut()?;
+        recorder.trace.operations.get_mut(operation as usize)?.answer = Some(answer);
+        run.note(What::Return { operation })
+    });
+}
+
+/// An operation is one of those that cannot be ordered.
+pub(crate) fn blamed(number: Option<u32>) {
+    let Some(operation) = number else { return };
+    run::with_current(|run| {
+        let recorder = run.trace.as_mut()?;
+        let is_news =
+            !std::mem::replace(&mut recorder.trace.operations.get_mut(operation as usize)?.is_blamed, true);
+        is_news.then(|| run.note(What::Blame { operation }))
+    });
+}
+
+/// The first bytes, and zeros where there are fewer.
+pub(super) fn start_of<'b>(bytes: impl Iterator<Item = &'b u8>) -> [u8; 16] {
+    let mut start = [0; 16];
+    start.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    start
+}
+
+/// The number of what was pushed last.
+fn last<T>(all: &[T]) -> u32 {
+    (all.len() - 1) as u32
+}
+
+/// Puts something into its place.
+fn put<T: Clone>(all: &mut Vec<Option<T>>, place: usize, item: Option<T>) {
+    if all.len() <= place {
+        all.resize(place + 1, None);
+    }
+    all[place] = item;
+}
