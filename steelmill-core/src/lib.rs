@@ -47,6 +47,8 @@ pub use world::World;
 
 pub mod contract; // what every world must do
 
+pub mod places; // what is looked at across runs: assert_sometimes! and its kin
+
 /// Why a daemon could not do what was asked: any error, with context added on its way up.
 pub use anyhow::Error;
 

@@ -17,7 +17,7 @@ use crate::sim::Sim;
 use crate::simulate::simulate;
 use crate::summary::Summary;
 use crate::verify::{self, Again, Verify};
-use crate::{replay, shrink, watchdog};
+use crate::{places, replay, shrink, watchdog};
 
 /// One scenario over many seeds.
 ///
@@ -60,6 +60,7 @@ pub struct Campaign<S> {
     name: String,
     pub(crate) first: Seed,
     pub(crate) seeds: u64,
+    pub(crate) until_covered: bool,
     pub(crate) shard: Option<Shard>,
     pub(crate) jobs: Option<usize>,
     pub(crate) settings: Settings,
@@ -83,6 +84,7 @@ where
             name: "scenario".to_owned(),
             first: Seed(1),
             seeds: 100,
+            until_covered: false,
             shard: None,
             jobs: None,
             settings: Settings { poll_time_limit: Some(watchdog::LIMIT), ..Settings::new(Seed(1)) },
@@ -105,6 +107,16 @@ where
     pub fn seeds(mut self, seeds: u64) -> Self {
         self.seeds = seeds;
         self
+    }
+
+    /// Runs until no new place was hit for a while, and at most so many seeds: as many again as it took to hit the last
+    /// one, and at least 200, without another. A place is a use of
+    /// [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin; see [`Coverage`](crate::Coverage). How many
+    /// seeds that are depends on the seeds alone, not on time or the number of threads. Takes the place of
+    /// [`seeds`](Campaign::seeds). Cannot be cut into shards: none knows what the others have hit.
+    pub fn until_covered(mut self, seeds_max: u64) -> Self {
+        self.until_covered = true;
+        self.seeds(seeds_max)
     }
 
     /// The first seed; the others follow it.
@@ -239,7 +251,8 @@ where
     /// Runs the seeds and calls `watch` after each, with what is known so far: a red one is the last of `failed`.
     ///
     /// # Panics
-    /// When there are none to run; when they are to be verified in another process and the thread has no name.
+    /// When there are none to run; when they are to be verified in another process and the thread has no name; when a shard
+    /// of them is to run until all is covered.
     #[expect(
         clippy::disallowed_methods,
         reason = "a campaign's speed is measured in real time, outside of any run"
@@ -258,32 +271,59 @@ where
         let begun = Instant::now();
         let jobs = self.jobs_or_all();
         let shard = self.shard.unwrap_or(Shard::WHOLE);
-        let asked = shard.share(self.seeds);
-        let queue = Queue {
+        assert!(
+            !self.until_covered || self.shard.is_none(),
+            "a campaign that runs until all is covered cannot be cut into shards: none knows what the others have hit"
+        );
+        let asked = match self.until_covered {
+            true => self.seeds.min(places::seeds_until_covered(0)),
+            false => shard.share(self.seeds),
+        };
+        let mut queue = Queue {
             next: AtomicU64::new(0),
             asked,
             shard,
             failures_left: AtomicUsize::new(self.failures_max),
             stop: &self.stop,
         };
-        let (report, outcomes) = mpsc::channel();
         let mut summary = Summary::new(self.terms(), self.shard, asked);
         summary.audit = self.settings.audit.then(Vec::new);
-        std::thread::scope(|scope| {
-            for _ in 0..jobs {
-                let (report, queue, again) = (report.clone(), &queue, again.as_ref());
-                scope.spawn(move || self.work(queue, again, &report));
+        loop {
+            let (report, outcomes) = mpsc::channel();
+            std::thread::scope(|scope| {
+                for _ in 0..jobs {
+                    let (report, queue, again) = (report.clone(), &queue, again.as_ref());
+                    scope.spawn(move || self.work(queue, again, &report));
+                }
+                drop(report);
+                for outcome in outcomes {
+                    summary.add(outcome);
+                    summary.wall = begun.elapsed();
+                    watch(&summary);
+                }
+            });
+            let asked = self.asked_after(&summary);
+            if summary.seeds < summary.asked || asked <= summary.asked {
+                break;
             }
-            drop(report);
-            for outcome in outcomes {
-                summary.add(outcome);
-                summary.wall = begun.elapsed();
-                watch(&summary);
-            }
-        });
+            queue.go_on(asked);
+            summary.asked = asked;
+        }
+        if self.until_covered {
+            summary.campaign.seeds = summary.asked;
+        }
         summary.end();
         summary.wall = begun.elapsed();
         summary
+    }
+
+    /// How many seeds it is to have, as it has had those of a batch: which depends on what these came to, and not on how
+    /// many ran at once.
+    fn asked_after(&self, summary: &Summary) -> u64 {
+        match self.until_covered {
+            true => self.seeds.min(places::seeds_until_covered(summary.places.seeds_taken(self.first))),
+            false => summary.asked,
+        }
     }
 
     /// What is asked of it.
@@ -293,6 +333,7 @@ where
             program: self.program.clone(),
             first_seed: self.first,
             seeds: self.seeds,
+            until_covered: self.until_covered,
             schedule: self.settings.schedule,
             faults: self.settings.faults.clone(),
             time_limit: self.settings.time_limit,
@@ -341,6 +382,12 @@ struct Queue<'a> {
 }
 
 impl Queue<'_> {
+    /// Deals out more, when all were.
+    fn go_on(&mut self, asked: u64) {
+        self.next = AtomicU64::new(self.asked);
+        self.asked = asked;
+    }
+
     /// How far the next seed is from the first of all.
     fn take(&self) -> Option<u64> {
         if self.stop.load(Ordering::Relaxed) || self.failures_left.load(Ordering::Relaxed) == 0 {

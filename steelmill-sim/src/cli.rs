@@ -14,6 +14,7 @@ use steelmill_core::Result;
 
 use crate::campaign::{Campaign, failed_text};
 use crate::flags::TIME_LIMIT;
+use crate::places::Coverage;
 use crate::record::Record;
 use crate::settings::Seed;
 use crate::shrink::Progress;
@@ -70,6 +71,12 @@ where
         .failures_max(FAILURES_MAX)
         .stop_when(interrupted.clone());
     let campaign = args.apply(campaign);
+    if campaign.until_covered && Coverage::of_program().is_empty() {
+        eprintln!(
+            "error: --until-covered needs places to hit: there is no assert_sometimes! or its kin in this program"
+        );
+        return ExitCode::from(WRONG_USAGE);
+    }
     let bar = progress_bar(campaign.shard.map_or(campaign.seeds, |shard| shard.share(campaign.seeds)));
     let mut told = 0;
     let summary = campaign.run_with(|summary| {
@@ -79,6 +86,7 @@ where
             bar.suspend(|| tell(&format!("{}\n{replay}\n", failed_text(failed))));
         }
         told = summary.failed.len();
+        bar.set_length(summary.asked);
         bar.set_position(summary.seeds);
         bar.set_message(format!(
             "{:.0} seeds/s, {:.0} simulated s, {told} failed",

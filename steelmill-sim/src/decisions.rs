@@ -34,6 +34,9 @@ pub enum Stream {
     Plan(Family),
     /// How late a slow machine turns to a task that is ready, in nanoseconds.
     Slowness,
+    /// Whether a rare branch ([`buggify!`](steelmill_core::buggify)) is taken: 0 to 999,999, and taken from its rate's
+    /// complement on. The number is made from where it is written.
+    Buggify(u32),
 }
 
 /// One draw: its stream, its place in that stream, and what came of it.
@@ -98,6 +101,7 @@ fn key(seed: u64, stream: Stream) -> u64 {
         Stream::Tail => 7,
         Stream::Slowness => 8,
         Stream::Plan(family) => 1 << 16 | family as u64,
+        Stream::Buggify(place) => 2 << 32 | u64::from(place),
         Stream::Entropy(machine) => 1 << 32 | u64::from(machine),
     };
     mix(mix(seed ^ 0x6a09_e667_f3bc_c909) ^ purpose)

@@ -239,6 +239,11 @@ pub enum Kind {
         #[serde(with = "text")]
         delay_max: Duration,
     },
+    /// A rare branch, a [`buggify!`](steelmill_core::buggify), may be taken, at its rate.
+    Buggify {
+        /// Where it is written: `src/store.rs:12:9`.
+        place: String,
+    },
     /// What only the scenario knows how to do; see [`Trouble::own`]. It ends by itself.
     Own {
         /// What the scenario calls it.
@@ -271,12 +276,13 @@ pub enum Family {
     ClockJump,
     Drift,
     SlowMachine,
+    Buggify,
     Own,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Partition,
         Self::PartitionOneWay,
         Self::Isolation,
@@ -295,6 +301,7 @@ impl Family {
         Self::ClockJump,
         Self::Drift,
         Self::SlowMachine,
+        Self::Buggify,
         Self::Own,
     ];
 }
@@ -394,7 +401,7 @@ impl Kind {
             | Kind::ClockJump { machine, .. }
             | Kind::Drift { machine, .. }
             | Kind::SlowMachine { machine, .. } => vec![machine],
-            Kind::Own { .. } => Vec::new(),
+            Kind::Buggify { .. } | Kind::Own { .. } => Vec::new(),
         }
     }
 }
@@ -447,6 +454,7 @@ impl fmt::Display for Kind {
             }
             Kind::Drift { machine, ppm } => write!(f, "the clock of {machine} drifts by {ppm} ppm"),
             Kind::SlowMachine { machine, delay_max } => write!(f, "{machine} is up to {delay_max:?} late"),
+            Kind::Buggify { place } => write!(f, "the rare branch at {place} may be taken"),
             Kind::Own { name, number } => write!(f, "{name} ({number})"),
         }
     }

@@ -29,6 +29,11 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
 
+    /// Run until no new place (assert_sometimes! and its kin) was hit for a while: as many seeds as it took to hit the last
+    /// one, and at least 200; --seeds is then how many at most
+    #[arg(long, conflicts_with_all = ["seed", "shard"])]
+    pub until_covered: bool,
+
     /// Run this one seed, and show its log
     #[arg(long, value_name = "S", conflicts_with = "seeds")]
     pub seed: Option<u64>,
@@ -185,7 +190,9 @@ impl Args {
         }
         // One seed was singled out: whatever else is set for all campaigns, it is that one that is meant.
         if given.iter().any(|(long, _)| long == "seed") {
-            given.retain(|(long, _)| !["seeds", "first-seed", "shard"].contains(&long.as_str()));
+            given.retain(|(long, _)| {
+                !["seeds", "first-seed", "shard", "until-covered"].contains(&long.as_str())
+            });
         }
         let line = Alone::try_parse_from(given.into_iter().map(|(_, text)| text));
         line.map(|line| line.args).map_err(|error| error.to_string())
@@ -207,8 +214,12 @@ impl Args {
         campaign.first = self.first_seed.map_or(campaign.first, Seed);
         campaign.seeds = self.seeds.unwrap_or(campaign.seeds);
         campaign.shard = self.shard.or(campaign.shard);
+        if self.until_covered {
+            (campaign.until_covered, campaign.seeds) = (true, self.seeds.unwrap_or(u64::MAX));
+        }
         if let Some(seed) = self.seed {
             (campaign.first, campaign.seeds, campaign.shard) = (Seed(seed), 1, None);
+            campaign.until_covered = false;
         }
         campaign
     }
@@ -387,7 +398,7 @@ mod tests {
             ("STEELMILL_SEDES", "did you mean STEELMILL_SEEDS?"),
             ("STEELMILL_FIRSTSEED", "did you mean STEELMILL_FIRST_SEED?"),
             ("STEELMILL_MAX_FAILURE", "did you mean STEELMILL_MAX_FAILURES?"),
-            ("STEELMILL_XYZ", "there are: STEELMILL_SEEDS, STEELMILL_SEED, "),
+            ("STEELMILL_XYZ", "there are: STEELMILL_SEEDS, STEELMILL_UNTIL_COVERED, STEELMILL_SEED, "),
             ("STEELMILL_JSON", "--json is for a campaign that is a program"),
         ] {
             let error = from(&[(name, "7"), ("STEELMILL_JOBS", "1")]).expect_err("a wrong name");

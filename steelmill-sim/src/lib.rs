@@ -31,6 +31,7 @@ mod hosts; // what the run keeps of each machine
 mod outcome; // how one seed ended
 mod panics; // where a panic was raised
 mod pct; // the schedule by priorities
+mod places; // what was come to, and what never
 mod purity; // what would leak the real world in
 mod ready; // the tasks that wait for their turn
 mod roster; // which entries of a table are a machine's
@@ -64,6 +65,7 @@ pub use net::{
     UdpSocket, WriteHalf,
 };
 pub use outcome::{Cause, Failure, Outcome, TaskReport};
+pub use places::{Coverage, Covered};
 pub use purity::is_pure;
 pub use record::{Record, RedSeed, Terms};
 pub use settings::{Schedule, Seed, Settings, UnknownSchedule};

@@ -43,6 +43,7 @@ impl Record {
         for (what, count) in other.counts {
             self.counts.entry(what).and_modify(|known| *known = known.and(count)).or_insert(count);
         }
+        self.places.merge(&other.places);
         self.digest = self.digest.wrapping_add(other.digest);
         self.impure += other.impure;
         self.audit = self.audit.zip(other.audit).map(|(mut uses, others)| {
@@ -128,6 +129,7 @@ mod tests {
 
     use futures::FutureExt as _;
     use futures::future::LocalBoxFuture;
+    use steelmill_core::assert_sometimes;
 
     use super::*;
     use crate::{Campaign, Seed, Sim, Summary, Verify};
@@ -140,6 +142,7 @@ mod tests {
         if number.is_multiple_of(3) {
             sim.count("rare things", number);
         }
+        assert_sometimes!(number.is_multiple_of(7), "a multiple of seven");
         ensure!(!number.is_multiple_of(5), "unlucky {number}");
         Ok(())
     }

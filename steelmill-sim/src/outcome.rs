@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steelmill_core::Owner;
+use steelmill_core::places::{Kind, Place};
 
 use crate::audit::SystemUse;
 use crate::decisions::Decision;
 use crate::fault::Plan;
 use crate::panics::Panicked;
+use crate::places::Visits;
 use crate::settings::Seed;
 use crate::trace::Trace;
 use crate::verify::Difference;
@@ -35,6 +37,8 @@ pub struct Outcome {
     pub events: u64,
     /// What the scenario counted.
     pub counts: BTreeMap<&'static str, u64>,
+    /// How often it came to the places of the program, by their numbers.
+    pub(crate) places: Vec<Visits>,
     /// What was to go wrong, if the scenario let anything: written to a file, it can be given to the run again.
     pub faults: Option<Plan>,
     /// What of its workload the scenario lets be less, and from where to where: see [`Sim::limit`](crate::Sim::limit).
@@ -99,6 +103,18 @@ pub enum Cause {
         message: String,
         /// Which task.
         task: TaskReport,
+    },
+    /// Something came about that must not: an [`assert_always!`](steelmill_core::assert_always) or
+    /// [`assert_unreachable!`](steelmill_core::assert_unreachable) was broken.
+    Assertion {
+        /// Where it is written.
+        place: &'static Place,
+        /// Its message, with what was to be said in it.
+        message: String,
+        /// The task that came to it; `None` for a destructor that ran outside of any.
+        task: Option<TaskReport>,
+        /// With `RUST_BACKTRACE=1`, how it got there.
+        backtrace: Option<String>,
     },
     /// Nothing is ready, nothing is going to happen, and the scenario has not returned.
     Deadlock {
@@ -172,6 +188,20 @@ impl fmt::Display for Cause {
         let tasks = match self {
             Cause::Error(error) => return write!(f, "{error:#}"),
             Cause::Panic { message, task } => return write!(f, "panic: {message}\n  in {task}"),
+            Cause::Assertion { place, message, task, backtrace } => {
+                let what = match place.kind() {
+                    Kind::Unreachable => "was reached",
+                    _ => "does not hold",
+                };
+                write!(f, "{} at {place} {what}: {message}", place.kind())?;
+                if let Some(task) = task {
+                    write!(f, "\n  in {task}")?;
+                }
+                return match backtrace {
+                    Some(backtrace) => write!(f, "\n{}", backtrace.trim_end()),
+                    None => Ok(()),
+                };
+            }
             Cause::NotRepeatable(difference) => return difference.fmt(f),
             Cause::Deadlock { tasks } => {
                 f.write_str("deadlock: no task is ready and nothing is going to happen")?;

@@ -11,6 +11,7 @@ use steelmill_core::Result;
 use crate::audit::{self, SystemUse};
 use crate::fault::{Faults, Plan};
 use crate::outcome::Outcome;
+use crate::places::{self, Coverage};
 use crate::purity::is_pure;
 use crate::settings::{Schedule, Seed};
 use crate::shard::Shard;
@@ -50,6 +51,9 @@ pub struct Record {
     pub events: u64,
     /// What the scenario counted, over all seeds.
     pub counts: BTreeMap<String, Count>,
+    /// What came of the places of the program: of [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin.
+    #[serde(default, skip_serializing_if = "Coverage::is_empty")]
+    pub places: Coverage,
     /// The digests of all seeds taken together, whatever the order they ran in.
     #[serde(with = "hexadecimal")]
     pub digest: u64,
@@ -77,6 +81,9 @@ pub struct Terms {
     pub first_seed: Seed,
     /// How many seeds there are, in all shards.
     pub seeds: u64,
+    /// Whether there were to be so many that no new place is hit for a while; then `seeds` is how many that took.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub until_covered: bool,
     /// Which of the ready tasks runs next.
     pub schedule: Schedule,
     /// What goes wrong.
@@ -131,6 +138,7 @@ impl Record {
             polls: summary.polls,
             events: summary.events,
             counts: counts.collect(),
+            places: summary.places.clone(),
             digest: summary.digest,
             impure: summary.impure,
             audit: summary.audit.clone(),
@@ -167,6 +175,20 @@ impl Record {
     /// What an audit found, if one was asked for.
     pub(crate) fn audit_text(&self) -> Option<String> {
         self.audit.as_ref().map(|uses| audit::text(uses, self.purity))
+    }
+
+    /// Why a campaign that was to run until all is covered has ended.
+    fn covered(&self) -> String {
+        let taken = self.places.seeds_taken(self.campaign.first_seed);
+        let since = self.seeds.saturating_sub(taken);
+        let last = match taken {
+            0 => "no place was hit".to_owned(),
+            taken => format!("the last new place was hit by the {taken}. seed"),
+        };
+        match self.seeds >= places::seeds_until_covered(taken) {
+            true => format!("covered: {last}, none by the {since} after it"),
+            false => format!("not yet covered: {last}, {since} seed(s) before the end"),
+        }
     }
 
     /// What it is called, and which part of it this is.
@@ -219,6 +241,9 @@ impl fmt::Display for Record {
         for (what, Count { total, least }) in &self.counts {
             writeln!(f, "  {total} {what} (at least {least} in a seed)")?;
         }
+        if self.campaign.until_covered {
+            writeln!(f, "  {}", self.covered())?;
+        }
         write!(f, "  digest {:016x}", self.digest)?;
         match self.campaign.verify {
             Some(Verify::Twice) => f.write_str(", each seed verified by a second run")?,
@@ -237,8 +262,16 @@ impl fmt::Display for Record {
         if !self.select_repeats {
             write!(f, "\n  built without --cfg tokio_unstable: tokio::select! is not repeatable")?;
         }
-        Ok(())
+        // What one seed does not come to is no news.
+        match self.campaign.seeds {
+            1 => Ok(()),
+            _ => f.write_str(&self.places.table(self.campaign.faults == Faults::Swarm)),
+        }
     }
+}
+
+fn is_false(truth: &bool) -> bool {
+    !truth
 }
 
 /// Numbers that are too long for what other languages make of JSON's.

@@ -24,6 +24,7 @@ use crate::fault::{Faults, Moments, Plan};
 use crate::hosts::Hosts;
 use crate::net::{self, Net};
 use crate::outcome::Cause;
+use crate::places::Places;
 use crate::settings::Settings;
 use crate::timers::{Due, Nanos, Timers};
 use crate::trace::{Recorder, What};
@@ -64,6 +65,7 @@ pub(crate) struct Run {
     pub(crate) hosts: Hosts,
     pub(crate) net: Net,
     pub(crate) moments: Moments,
+    pub(crate) places: Places,
     /// What is to go wrong, once that is known.
     pub(crate) plan: Option<Plan>,
     /// The cluster's factory, once there is one.
@@ -140,6 +142,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         hosts: Hosts::new(),
         net: Net::new(),
         moments: Moments::default(),
+        places: Places::new(),
         plan: None,
         root: None,
         watch: settings.poll_time_limit.map(|limit| Watch::begin(settings.seed, limit)),

@@ -413,6 +413,10 @@ impl Likeness {
                 let most = tasks.iter().map(|task| task.polls).max().unwrap_or_default();
                 like.tasks = tasks.iter().filter(|task| task.polls >= most / 4).map(kind_of).collect();
             }
+            Cause::Assertion { place, .. } => {
+                like.text = place.message().to_owned();
+                like.place = Some(place.to_string());
+            }
             Cause::NotRepeatable(_) => {}
         }
         let first_line = like.text.lines().next().unwrap_or_default();

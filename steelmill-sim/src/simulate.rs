@@ -4,11 +4,13 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::time::Duration;
 
+use steelmill_core::places;
 use steelmill_core::{Error, Result, TaskError, panic_message};
 
 use crate::executor::{self, MAIN};
 use crate::hosts::SCENARIO;
 use crate::outcome::{Cause, Failure, Outcome};
+use crate::places::InRun;
 use crate::run::{self, RunId};
 use crate::settings::Settings;
 use crate::sim::Sim;
@@ -51,6 +53,7 @@ where
     let (is_audited, is_looked_at) = (settings.audit, settings.stacks);
     let _kept = settings.trace.then(keep_logs);
     let id = run::begin(settings);
+    let _observed = places::observe(&InRun);
     purity::draw_keys();
     if is_audited {
         audit::begin();
@@ -128,6 +131,7 @@ fn outcome(id: RunId) -> Outcome {
             polls: run.tasks.polls,
             events: run.events,
             counts: std::mem::take(&mut run.counts),
+            places: run.places.take_visits(),
             faults: run.plan.take(),
             limits: std::mem::take(&mut run.limits),
             decisions: run.decisions.take_recorded(),

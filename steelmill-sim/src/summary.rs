@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{self, SystemUse};
 use crate::fault::Plan;
 use crate::outcome::Outcome;
+use crate::places::Coverage;
 use crate::purity::is_pure;
 use crate::record::{Record, Terms};
 use crate::shard::Shard;
@@ -34,6 +35,8 @@ pub struct Summary {
     pub events: u64,
     /// What the scenario counted, over all seeds.
     pub counts: BTreeMap<&'static str, Count>,
+    /// What came of the places of the program: of [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin.
+    pub places: Coverage,
     /// The digests of all seeds taken together, whatever the order they ran in.
     pub digest: u64,
     /// Seeds that something from outside reached, or that started a thread.
@@ -74,6 +77,7 @@ impl Summary {
             polls: 0,
             events: 0,
             counts: BTreeMap::new(),
+            places: Coverage::of_program(),
             digest: 0,
             impure: 0,
             audit: None,
@@ -97,6 +101,7 @@ impl Summary {
             let one = Count { total: *n, least: *n };
             self.counts.entry(what).and_modify(|count| *count = count.and(one)).or_insert(one);
         }
+        self.places.add(outcome.seed, &outcome.places);
         if self.asked == 1 {
             self.faults.clone_from(&outcome.faults);
         }

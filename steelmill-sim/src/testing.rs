@@ -34,7 +34,14 @@ where
     F: Future<Output = Result> + 'static,
 {
     // The test says which seed it is, whatever the environment says to campaigns.
-    let said = Args { seed: None, seeds: None, first_seed: None, shard: None, ..environment() };
+    let said = Args {
+        seed: None,
+        seeds: None,
+        first_seed: None,
+        shard: None,
+        until_covered: false,
+        ..environment()
+    };
     Campaign::new(scenario).first_seed(seed).seeds(1).check_as(&said, false);
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Family, Kind};
 use crate::machine::Machine;
+use crate::places;
 
 /// What a system has to bear, and for how long. Faults beyond it do not strike, whatever a plan says.
 ///
@@ -128,6 +129,13 @@ impl Budget {
                     let most = self.drift_max_ppm;
                     (ppm.unsigned_abs() > u64::from(most)).then(|| format!("{ppm} ppm are more than {most}"))
                 }),
+            Kind::Buggify { place } => {
+                let known = places::rare_branches();
+                (!known.contains(place)).then(|| {
+                    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                    format!("there is no buggify! at {place}; those of this program: {known}")
+                })
+            }
             Kind::Own { .. } => None,
         }
     }

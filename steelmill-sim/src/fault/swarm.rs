@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::{Budget, Family, Fault, Kind, Moment, Plan, When};
 use crate::decisions::Stream;
 use crate::machine::Machine;
+use crate::places;
 use crate::run::Run;
 
 /// What a scenario can do by itself, and how often it wants to.
@@ -27,12 +28,15 @@ pub(super) fn draw(run: &mut Run, budget: &Budget, own: &[Own]) -> Plan {
         die.severity();
         if family == Family::Own {
             faults.extend(own.iter().flat_map(|own| die.own(own)));
+        } else if family == Family::Buggify {
+            faults.extend(places::rare_branches().into_iter().filter_map(|place| die.rare_branch(place)));
         } else if die.below(2) == 0 {
             let most = 1 + budget.lasts.as_secs() / 10;
             faults.extend((0..1 + die.below(most)).filter_map(|_| die.fault()));
         }
     }
-    let mut striking = budget.families.iter().copied().filter(|family| *family != Family::Own).cycle();
+    let is_drawn = |family: &Family| !matches!(family, Family::Buggify | Family::Own);
+    let mut striking = budget.families.iter().copied().filter(is_drawn).cycle();
     for _ in 0..budget.faults_min.saturating_sub(faults.len()) * budget.families.len() {
         let Some(family) = striking.next().filter(|_| faults.len() < budget.faults_min) else { break };
         let mut die = Die { run: &mut *run, family, budget, longest: Duration::ZERO, tied: 0 };
@@ -90,6 +94,13 @@ impl Die<'_> {
             Fault { when, lasts: Duration::ZERO, what: Kind::Own { name: own.name.to_owned(), number } }
         };
         (0..times).map(|_| fault()).collect()
+    }
+
+    /// In one run of four a rare branch may be taken, from beginning to end.
+    fn rare_branch(&mut self, place: String) -> Option<Fault> {
+        let when = When::At(Duration::from_nanos(self.run.now));
+        let is_active = self.below(4) == 0;
+        is_active.then_some(Fault { when, lasts: self.budget.lasts, what: Kind::Buggify { place } })
     }
 
     /// One fault, if there is anybody to strike.
@@ -198,7 +209,7 @@ impl Die<'_> {
                 };
                 Kind::Drift { machine, ppm }
             }
-            Family::Own => return None,
+            Family::Buggify | Family::Own => return None,
         })
     }
 

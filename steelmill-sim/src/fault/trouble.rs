@@ -17,6 +17,7 @@ use super::swarm::{self, Own};
 use super::{Budget, Fault, Faults, Kind, Plan, When, moment};
 use crate::machine::{Claim, Machine};
 use crate::net::Impairment;
+use crate::places::Buggified;
 use crate::run;
 use crate::sim::Sim;
 use crate::trace::{FaultStep, What};
@@ -139,7 +140,9 @@ fn plan_of(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
         if let Some(reason) = budget.refuses(&fault.what) {
             bail!("{}: {reason}", problem());
         }
-        if fault.lasts > budget.fault_max {
+        // A rare branch is legal for however long.
+        let is_rare_branch = matches!(fault.what, Kind::Buggify { .. });
+        if fault.lasts > budget.fault_max && !is_rare_branch {
             bail!("{}: it lasts for longer than {:?}", problem(), budget.fault_max);
         }
         if let When::On { machine, .. } = &fault.when
@@ -277,6 +280,7 @@ impl<'t, 'a> Striking<'t, 'a> {
                 machine.set_drift(*ppm);
                 self.while_it_lasts(*lasts, Undo(|| machine.set_drift(0)))
             }
+            Kind::Buggify { place } => self.while_it_lasts(*lasts, Buggified::new(sim.run, place)),
             Kind::Own { name, number } => (self.handlers[name.as_str()])(*number),
         })
     }

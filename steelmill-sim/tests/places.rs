@@ -1,0 +1,429 @@
+//! Places that are looked at across seeds: what a run does with them, and what a campaign tells of them.
+//!
+//! This crate forbids unsafe code: the macros must not need any from whoever uses them.
+#![forbid(unsafe_code)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use steelmill_core::places::Kind;
+use steelmill_core::{
+    Backoff, Daemon, DaemonRef, Factory, Policy, Result, Scope, assert_always, assert_reachable,
+    assert_sometimes, assert_unreachable, buggify,
+};
+use steelmill_sim::fault::{Budget, Family, Fault, Faults, Plan, When};
+use steelmill_sim::{
+    Campaign, Cause, Clock, Covered, Outcome, Seed, Settings, Sim, Stream, Summary, simulate,
+};
+
+/// What a campaign says of the one place with this message.
+fn place<'a>(summary: &'a Summary, message: &str) -> &'a Covered {
+    let mut found = summary.places.places().iter().filter(|place| place.message == message);
+    let place = found.next().expect("the place is known");
+    assert!(found.next().is_none(), "one place is called {message:?}");
+    place
+}
+
+fn run<F: Future<Output = Result> + 'static>(seed: u64, scenario: impl Fn(Sim) -> F) -> Outcome {
+    simulate(Settings { record: true, ..Settings::new(Seed(seed)) }, &scenario)
+}
+
+mod told {
+    //! What a campaign tells at its end.
+
+    use super::*;
+
+    #[test]
+    fn a_place_that_was_never_hit_is_listed_and_one_that_was_is_not() {
+        let summary = Campaign::new(|sim| async move {
+            let drawn = sim.draw(10);
+            for _ in 0..3 {
+                assert_sometimes!(drawn == 0, "a nought");
+                assert_sometimes!(drawn == 10, "a ten");
+            }
+            if drawn > 10 {
+                assert_reachable!("beyond ten");
+            }
+            assert_always!(drawn < 10, "all are below ten");
+            Ok(())
+        })
+        .seeds(100)
+        .run();
+        assert!(summary.passed());
+        let table = summary.to_string();
+        let line = |message: &str| table.lines().find(|line| line.contains(message)).map(str::trim);
+        assert_eq!(line("a nought"), None, "{table}");
+        assert_eq!(line("all are below ten"), None, "{table}");
+        let ten = line("a ten").expect("it is listed");
+        assert!(ten.starts_with("steelmill-sim/tests/places.rs:"), "{ten}");
+        assert!(ten.ends_with(": assert_sometimes! \"a ten\": come to 300 times, never so"), "{ten}");
+        let beyond = line("beyond ten").expect("it is listed");
+        assert!(beyond.ends_with(": assert_reachable! \"beyond ten\": never come to"), "{beyond}");
+
+        let nought = place(&summary, "a nought");
+        assert_eq!((nought.kind, nought.seen), (Kind::Sometimes, 300));
+        assert_eq!(nought.module, "places::told");
+        let draws_nought = |seed: &u64| {
+            let outcome = run(*seed, |sim| async move {
+                sim.count("noughts", u64::from(sim.draw(10) == 0));
+                Ok(())
+            });
+            outcome.counts["noughts"] == 1
+        };
+        assert_eq!(nought.first_hit, (1..=100).find(draws_nought).map(Seed));
+        assert_eq!(nought.hit, 3 * (1..=100).filter(draws_nought).count() as u64);
+    }
+
+    #[test]
+    fn the_same_message_in_two_places_is_two_places_and_a_generic_function_has_one() {
+        fn generic<T: std::fmt::Debug>(value: T) {
+            assert_sometimes!(format!("{value:?}") == "1", "a one");
+        }
+        let summary = Campaign::new(|_| async {
+            assert_reachable!("twice");
+            assert_reachable!("twice");
+            generic(1);
+            generic("one");
+            Ok(())
+        })
+        .seeds(2)
+        .run();
+        let twice = summary.places.places().iter().filter(|place| place.message == "twice");
+        assert_eq!(twice.map(|place| (place.seen, place.hit)).collect::<Vec<_>>(), [(2, 2), (2, 2)]);
+        let one = place(&summary, "a one");
+        assert_eq!((one.seen, one.hit), (4, 2));
+    }
+
+    #[test]
+    fn a_function_that_nothing_calls_has_its_places_listed() {
+        #[expect(dead_code, reason = "that is what is looked at")]
+        fn forgotten<T>(_: T) {
+            assert_reachable!("in a function that nothing calls");
+        }
+        let summary = Campaign::new(|_| async { Ok(()) }).seeds(1).run();
+        let never = place(&summary, "in a function that nothing calls");
+        assert_eq!((never.seen, never.first_hit), (0, None));
+        assert!(!summary.to_string().contains("in a function"), "one seed is no news");
+    }
+
+    #[test]
+    fn places_on_other_threads_and_outside_of_runs_count_for_nothing() {
+        fn here() {
+            assert_reachable!("wherever");
+            assert_always!(false, "never looked at there");
+        }
+        here();
+        let summary = Campaign::new(|_| async {
+            #[expect(clippy::disallowed_methods, reason = "a foreign thread is what is looked at")]
+            std::thread::spawn(here).join().expect("nothing happens there");
+            Ok(())
+        })
+        .seeds(1)
+        .run();
+        assert!(summary.passed());
+        assert_eq!((place(&summary, "wherever").seen, place(&summary, "never looked at there").seen), (0, 0));
+    }
+}
+
+mod broken {
+    //! What must not come about, and does.
+
+    use super::*;
+
+    /// Fails each time it is run, and is run again.
+    struct Counter {
+        clock: DaemonRef<Clock>,
+        count: AtomicU64,
+    }
+
+    impl Daemon for Counter {
+        fn build(factory: &mut Factory) -> Result<Self> {
+            Ok(Self { clock: factory.get()?, count: AtomicU64::new(0) })
+        }
+
+        async fn run(self: &Arc<Self>, _: &Scope) -> Result {
+            self.clock.sleep(Duration::from_secs(2)).await;
+            let count = self.count.fetch_add(3, Relaxed);
+            assert_always!(count < 2, "the count is below two, not {}", count + 1);
+            panic!("once more")
+        }
+    }
+
+    #[test]
+    fn a_broken_claim_fails_the_run_though_a_policy_would_have_mended_a_panic() {
+        let outcome = run(1, |sim| async move {
+            let counting = sim.machine("counting", |factory| {
+                factory.policy::<Counter>(Policy::run_again(Backoff::default()));
+                factory.with::<Counter>()
+            });
+            let _counting = counting.start().await?;
+            sim.clock().sleep(Duration::from_secs(60)).await;
+            Ok(())
+        });
+        let failure = outcome.failure.expect("it fails");
+        assert!((4.0..10.0).contains(&failure.at.as_secs_f64()), "at once: {failure}");
+        let Cause::Assertion { place, message, task: Some(task), .. } = &failure.cause else {
+            panic!("it is of another kind: {failure}");
+        };
+        assert_eq!((place.kind(), message.as_str()), (Kind::Always, "the count is below two, not 4"));
+        assert_eq!(place.message(), "the count is below two, not {}");
+        assert_eq!(task.machine, "counting");
+        let owner = task.owner.as_ref().expect("a daemon's task");
+        assert!(owner.daemon().is_some_and(|daemon| daemon.contains("Counter")), "{owner}");
+        let text = failure.to_string();
+        assert!(text.contains("assert_always! at steelmill-sim/tests/places.rs:"), "{text}");
+    }
+
+    #[test]
+    fn a_panic_that_is_caught_does_not_hide_it_and_what_follows_is_not_done() {
+        let outcome = run(1, |sim| async move {
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                assert_unreachable!("number {} is not given out", 7);
+                sim.count("went on", 1);
+            }));
+            anyhow::ensure!(caught.is_ok(), "this is not the first failure");
+            Ok(())
+        });
+        let failure = outcome.failure.expect("it fails").to_string();
+        assert!(failure.contains(" was reached: number 7 is not given out"), "{failure}");
+        assert!(outcome.counts.is_empty(), "{:?}", outcome.counts);
+    }
+
+    #[test]
+    fn a_claim_broken_by_a_destructor_while_it_panics_is_no_second_panic() {
+        struct Bad;
+        impl Drop for Bad {
+            fn drop(&mut self) {
+                assert_always!(false, "in a destructor");
+            }
+        }
+        let outcome = run(1, |_| async {
+            let _bad = Bad;
+            let caught = async { panic!("the first") };
+            let _ = AssertUnwindSafe(caught).catch_unwind().await;
+            let _second = Bad;
+            panic!("the second")
+        });
+        assert!(outcome.failure.expect("it fails").to_string().contains("in a destructor"));
+    }
+
+    #[test]
+    fn before_the_first_await_of_a_scenario_it_fails_as_well() {
+        let outcome = run(1, |sim| {
+            assert_always!(sim.seed() == Seed(2), "the seed is two");
+            async { Ok(()) }
+        });
+        assert!(matches!(outcome.failure.expect("it fails").cause, Cause::Assertion { task: None, .. }));
+    }
+}
+
+mod digest {
+    //! Looking changes nothing.
+
+    use super::*;
+
+    #[test]
+    fn a_hit_is_no_event() {
+        let scenario = |looks: bool| {
+            move |sim: Sim| async move {
+                for round in 0..5 {
+                    sim.clock().sleep(Duration::from_millis(sim.draw(10))).await;
+                    if looks {
+                        assert_sometimes!(round == 3, "the third round");
+                        assert_always!(round < 5, "five rounds");
+                        let rare = buggify!();
+                        anyhow::ensure!(!rare, "there is no trouble");
+                    }
+                }
+                Ok(())
+            }
+        };
+        let (with, without) = (run(3, scenario(true)), run(3, scenario(false)));
+        assert!(with.passed());
+        assert_eq!((with.digest, with.decisions), (without.digest, without.decisions));
+    }
+}
+
+mod rare {
+    //! Branches that are seldom taken.
+
+    use super::*;
+
+    /// Comes to two rare branches a thousand times each while there is trouble, and then again.
+    async fn two_branches(sim: Sim) -> Result {
+        let budget = Budget { families: vec![Family::Buggify], ..Budget::default() };
+        let come_to = |what: [&'static str; 2]| async move {
+            for _ in 0..1000 {
+                sim.clock().sleep(Duration::from_millis(50)).await;
+                sim.count(what[0], u64::from(buggify!()));
+                sim.count(what[1], u64::from(buggify!(0.01)));
+            }
+        };
+        let during = sim.spawn("during", come_to(["often", "seldom"]));
+        sim.trouble(budget).run().await?;
+        during.await?;
+        come_to(["afterwards", "afterwards"]).await;
+        Ok(())
+    }
+
+    fn counts(outcome: &Outcome) -> [u64; 3] {
+        ["often", "seldom", "afterwards"].map(|what| outcome.counts[what])
+    }
+
+    #[test]
+    fn a_branch_is_taken_in_a_quarter_of_the_runs_at_its_rate_and_never_once_all_is_healed() {
+        let (mut often, mut seldom) = (Vec::new(), Vec::new());
+        for seed in 1..=200 {
+            let [first, second, afterwards] = counts(&run(seed, two_branches));
+            assert_eq!(afterwards, 0, "all is healed");
+            often.extend((first > 0).then_some(first));
+            seldom.extend((second > 0).then_some(second));
+        }
+        for runs in [&often, &seldom] {
+            assert!((30..70).contains(&runs.len()), "in {} runs of 200", runs.len());
+        }
+        assert!(often.iter().all(|times| (200..300).contains(times)), "{often:?}");
+        assert!(seldom.iter().all(|times| (1..30).contains(times)), "{seldom:?}");
+    }
+
+    /// A seed in which the first branch alone is active.
+    fn seed_with_one() -> (u64, Outcome) {
+        let runs = (1..).map(|seed| (seed, run(seed, two_branches)));
+        let is_one = |outcome: &Outcome| {
+            let active = outcome.faults.as_ref().map_or(0, |plan| plan.faults.len());
+            active == 1 && counts(outcome)[0] > 0
+        };
+        runs.into_iter().find(|(_, run)| is_one(run)).expect("there is one")
+    }
+
+    #[test]
+    fn a_plan_lists_the_branches_and_gives_the_same_run_again() {
+        let (seed, first) = seed_with_one();
+        let plan = first.faults.clone().expect("there was trouble");
+        let [Fault { what, .. }] = &plan.faults[..] else { panic!("one branch: {plan:?}") };
+        assert!(what.to_string().starts_with("the rare branch at steelmill-sim/tests/places.rs:"), "{what}");
+        let plan = Plan::from_json(&plan.to_json()).expect("it reads its own");
+        let again = |faults| simulate(Settings { faults, ..Settings::new(Seed(seed)) }, &two_branches);
+        assert_eq!(again(Faults::Plan(plan.clone())).digest, first.digest);
+        assert_eq!(counts(&again(Faults::None)), [0, 0, 0]);
+        assert_eq!(counts(&again(Faults::Plan(Plan::default()))), [0, 0, 0]);
+
+        // For a shorter time, fewer times; a time that has not come, not at all.
+        let mut shorter = plan.clone();
+        shorter.faults[0].lasts /= 4;
+        let fewer = counts(&again(Faults::Plan(shorter)))[0];
+        assert!((1..counts(&first)[0] / 2).contains(&fewer), "{fewer}");
+        let mut late = plan;
+        late.faults[0].when = When::At(Duration::from_secs(55));
+        assert_eq!(counts(&again(Faults::Plan(late)))[0], 0);
+    }
+
+    #[test]
+    fn draws_are_recorded_and_given_again_and_none_is_made_for_a_branch_that_is_not_active() {
+        let (seed, first) = seed_with_one();
+        let is_rare = |stream: &Stream| matches!(stream, Stream::Buggify(_));
+        let drawn = first.decisions.iter().filter(|drawn| is_rare(&drawn.stream)).count();
+        assert_eq!(drawn, 1000, "of the one that is active");
+        let settings = |replay| Settings { replay: Some(replay), ..Settings::new(Seed(seed)) };
+        let again = simulate(settings(first.decisions.clone()), &two_branches);
+        assert_eq!((again.digest, counts(&again)), (first.digest, counts(&first)));
+        let without = first.decisions.iter().filter(|drawn| !is_rare(&drawn.stream)).copied().collect();
+        let without = simulate(settings(without), &two_branches);
+        assert_eq!(counts(&without), [0, 0, 0], "what a replay does not say is not taken");
+    }
+
+    #[test]
+    fn a_plan_that_names_no_branch_is_refused_with_those_there_are() {
+        let json = r#"{"faults": [{"when": {"at": "0s"}, "lasts": "1s", "what": {"buggify": {"place": "a.rs:1:1"}}}]}"#;
+        let faults = Faults::Plan(Plan::from_json(json).expect("a plan"));
+        let outcome = simulate(Settings { faults, ..Settings::new(Seed(1)) }, &two_branches);
+        let failure = outcome.failure.expect("it fails").to_string();
+        let expected =
+            "there is no buggify! at a.rs:1:1; those of this program: steelmill-sim/tests/places.rs:";
+        assert!(failure.contains(expected), "{failure}");
+    }
+
+    #[test]
+    fn a_seed_that_takes_a_rare_branch_shrinks_to_it() {
+        let campaign = Campaign::new(|sim| async move {
+            let watch = sim.spawn("watch", async move {
+                while !buggify!() {
+                    sim.clock().sleep(Duration::from_millis(10)).await;
+                }
+            });
+            let machine = sim.client("node");
+            sim.trouble(Budget::of(&[machine, sim.client("other")])).run().await?;
+            anyhow::ensure!(!watch.is_finished(), "the rare branch was taken");
+            Ok(())
+        });
+        let shrunk =
+            (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed takes it");
+        assert!(shrunk.faults_before > 1);
+        let [fault] = &shrunk.plan.faults[..] else { panic!("one is enough: {:?}", shrunk.plan) };
+        assert!(fault.to_string().contains("the rare branch at"), "{fault}");
+    }
+}
+
+mod covering {
+    //! Running until all is covered.
+
+    use super::*;
+
+    /// The 150th seed hits a place for the first time, and then the 300th.
+    fn campaign(jobs: usize, seeds_max: u64) -> Summary {
+        Campaign::new(|sim| async move {
+            assert_sometimes!(sim.seed().0 >= 1150, "from the 150th seed on");
+            assert_sometimes!(sim.seed().0 >= 1300, "from the 300th seed on");
+            assert_sometimes!(sim.seed().0 > 1600, "beyond the 600th seed");
+            Ok(())
+        })
+        .first_seed(Seed(1001))
+        .jobs(jobs)
+        .until_covered(seeds_max)
+        .run()
+    }
+
+    #[test]
+    fn as_many_seeds_run_without_a_new_place_as_it_took_to_hit_the_last() {
+        let summary = campaign(1, u64::MAX);
+        assert_eq!((summary.seeds, summary.asked), (600, 600));
+        let text = summary.to_string();
+        let why = "\n  covered: the last new place was hit by the 300. seed, none by the 300 after it\n";
+        assert!(text.contains(why), "{text}");
+        assert!(text.contains("\"beyond the 600th seed\": come to 600 times, never so"), "{text}");
+        let at_once = campaign(4, u64::MAX);
+        assert_eq!((at_once.digest, at_once.places), (summary.digest, summary.places), "whoever runs first");
+    }
+
+    #[test]
+    fn where_nothing_is_hit_a_while_is_two_hundred_seeds() {
+        let summary = Campaign::new(|_| async { Ok(()) }).until_covered(u64::MAX).run();
+        assert_eq!(summary.seeds, 200);
+        assert!(summary.to_string().contains("\n  covered: no place was hit, none by the 200 after it\n"));
+    }
+
+    #[test]
+    fn there_are_at_most_as_many_seeds_as_was_said() {
+        let summary = campaign(2, 320);
+        assert_eq!((summary.seeds, summary.asked), (320, 320));
+        let text = summary.to_string();
+        let why =
+            "\n  not yet covered: the last new place was hit by the 300. seed, 20 seed(s) before the end\n";
+        assert!(text.contains(why), "{text}");
+    }
+
+    #[test]
+    fn a_red_seed_ends_it() {
+        let summary = Campaign::new(|sim| async move {
+            anyhow::ensure!(sim.seed() != Seed(7), "seven");
+            Ok(())
+        })
+        .jobs(1)
+        .until_covered(u64::MAX)
+        .run();
+        assert_eq!((summary.seeds, summary.asked, summary.failed.len()), (7, 200, 1));
+    }
+}
