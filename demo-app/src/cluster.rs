@@ -55,8 +55,11 @@ struct CommandLine {
 pub fn main() -> ExitCode {
     let args = CommandLine::parse();
     let canary = args.canary;
-    let command = if canary { "cargo xtask sim --canary" } else { "cargo xtask sim" };
-    cli::main(&args.campaign, "demo cluster", command, move |sim| scenario(sim, canary))
+    let (name, command) = match canary {
+        true => ("demo cluster, canary", "cargo xtask sim --canary"),
+        false => ("demo cluster", "cargo xtask sim"),
+    };
+    cli::main(&args.campaign, name, command, move |sim| scenario(sim, canary))
 }
 
 async fn scenario(sim: Sim, canary: bool) -> Result {

@@ -1,21 +1,24 @@
 //! A campaign: one scenario over many seeds, on as many threads as there are cores.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use steelmill_core::Result;
 
 use crate::fault::Faults;
-use crate::flags::Args;
+use crate::flags::{self, Args};
+use crate::keep::{Keep, KeptSeed};
 use crate::outcome::Outcome;
-use crate::record::Terms;
+use crate::record::{Record, RedSeed, Terms};
 use crate::settings::{Schedule, Seed, Settings};
 use crate::shard::Shard;
 use crate::sim::Sim;
 use crate::simulate::simulate;
-use crate::summary::Summary;
+use crate::summary::{Kept, Summary};
 use crate::verify::{self, Again, Verify};
 use crate::{places, replay, shrink, watchdog};
 
@@ -57,7 +60,7 @@ use crate::{places, replay, shrink, watchdog};
 #[must_use = "a campaign runs when it is checked or run"]
 pub struct Campaign<S> {
     pub(crate) scenario: S,
-    name: String,
+    name: Option<String>,
     pub(crate) first: Seed,
     pub(crate) seeds: u64,
     pub(crate) until_covered: bool,
@@ -66,6 +69,9 @@ pub struct Campaign<S> {
     pub(crate) settings: Settings,
     pub(crate) verify: Option<Verify>,
     pub(crate) failures_max: usize,
+    pub(crate) keep: Option<PathBuf>,
+    /// Whether of the kept seeds, too, only the first is to run.
+    pub(crate) is_single: bool,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) explain_runs: u64,
     program: Option<String>,
@@ -81,7 +87,7 @@ where
     pub fn new(scenario: S) -> Self {
         Self {
             scenario,
-            name: "scenario".to_owned(),
+            name: None,
             first: Seed(1),
             seeds: 100,
             until_covered: false,
@@ -90,6 +96,8 @@ where
             settings: Settings { poll_time_limit: Some(watchdog::LIMIT), ..Settings::new(Seed(1)) },
             verify: None,
             failures_max: 1,
+            keep: None,
+            is_single: false,
             stop: Arc::default(),
             explain_runs: shrink::RUNS_MAX,
             program: None,
@@ -97,9 +105,10 @@ where
         }
     }
 
-    /// What reports call it.
+    /// What reports call it, and what its [kept](Campaign::keep) seeds are found by; that of the test that runs it unless
+    /// it is said.
     pub fn name(mut self, name: &str) -> Self {
-        self.name = name.to_owned();
+        self.name = Some(name.to_owned());
         self
     }
 
@@ -158,6 +167,18 @@ where
     /// After how many red seeds to stop.
     pub fn failures_max(mut self, failures: usize) -> Self {
         self.failures_max = failures.max(1);
+        self
+    }
+
+    /// Keeps red seeds in a file, which may be committed: they are tried before all others, those of this campaign by its
+    /// [name](Campaign::name), with the plan, the schedule and the time limit with which they failed, and dropped when they
+    /// pass. One that fails counts among those after which to [stop](Campaign::failures_max).
+    ///
+    /// The file is made when there is something to keep. Others may keep seeds in it at the same time, and nothing is lost
+    /// when the campaign is interrupted. A relative path begins where the program runs, which for a test is the folder of its
+    /// package.
+    pub fn keep(mut self, file: impl Into<PathBuf>) -> Self {
+        self.keep = Some(file.into());
         self
     }
 
@@ -227,15 +248,31 @@ where
         if let Some(audit) = summary.audit_text() {
             eprintln!("{audit}");
         }
-        if let Some(failed) = summary.failed.first() {
+        let kept = summary.kept.as_ref();
+        for passed in kept.iter().flat_map(|kept| &kept.passed) {
+            eprintln!("kept seed {} passes now and is dropped: {}", passed.seed, passed.failure);
+        }
+        if let Some(failed) = summary.red().next() {
             let test = replay::test_command(campaign.test_command.as_deref());
-            let seed = names_seed.then_some(failed.seed);
-            let mut again = format!("run it again with: {}{test}", said.variables(seed));
+            let is_kept = kept.is_some_and(|kept| !kept.failed.is_empty());
+            let file = campaign.keep.as_deref().filter(|_| is_kept);
+            let variables = match file {
+                Some(file) => flags::kept_variables(file, failed.seed),
+                None => said.variables(names_seed.then_some(failed.seed)),
+            };
+            let mut again = format!("run it again with: {variables}{test}");
             if let Some(program) = &campaign.program {
-                let line = Args::of(&campaign).command_line(program, failed.seed);
+                let line = match file {
+                    Some(file) => flags::kept_command_line(program, file, failed.seed),
+                    None => Args::of(&campaign.settings, campaign.verify).command_line(program, failed.seed),
+                };
                 again.push_str(&format!("\n               or: {line}"));
             }
-            panic!("{}\n{again}", failed_text(failed));
+            let kept = if is_kept { "kept " } else { "" };
+            panic!("{kept}{}\n{again}", failed_text(failed));
+        }
+        if let Some(error) = kept.and_then(|kept| kept.error.as_ref()) {
+            panic!("{error}");
         }
     }
 
@@ -248,59 +285,77 @@ where
         self.run_with(|_| ())
     }
 
-    /// Runs the seeds and calls `watch` after each, with what is known so far: a red one is the last of `failed`.
+    /// Runs the seeds and calls `watch` after each, with what is known so far: a red one is the last of its list.
     ///
     /// # Panics
     /// When there are none to run; when they are to be verified in another process and the thread has no name; when a shard
-    /// of them is to run until all is covered.
+    /// of them is to run until all is covered; when the file of kept seeds cannot be read, or holds something else.
+    pub fn run_with(&self, watch: impl FnMut(&Summary)) -> Summary {
+        self.try_run_with(watch).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// As [`run_with`](Campaign::run_with); what cannot be begun is an error.
     #[expect(
         clippy::disallowed_methods,
         reason = "a campaign's speed is measured in real time, outside of any run"
     )]
-    pub fn run_with(&self, mut watch: impl FnMut(&Summary)) -> Summary {
+    pub(crate) fn try_run_with(&self, mut watch: impl FnMut(&Summary)) -> Result<Summary> {
         assert!(self.seeds > 0, "a campaign of no seeds would show nothing");
         let number = verify::next_campaign();
         let asked = verify::Asked::read();
         if let Some(asked) = asked.as_ref().filter(|asked| asked.is_for(number)) {
-            asked.answer(&self.simulate_again(asked.seed));
+            asked.answer(&self.simulate_again(asked.seed, asked.kept.as_ref()));
         }
-        // A process that was started for a second run of something else verifies nothing on its way there.
-        let verify = self.verify.filter(|_| asked.is_none());
-        let again =
-            verify.map(|verify| Again::new(verify, number).unwrap_or_else(|error| panic!("{error:#}")));
+        // A process that was started for a second run of something else verifies nothing on its way there, and writes nothing.
+        let is_first = asked.is_none();
         let begun = Instant::now();
-        let jobs = self.jobs_or_all();
+        let terms = self.terms(number);
+        let keep = self.keep.as_deref().map(|file| self.open(file)).transpose()?;
+        let again = |verify: Option<Verify>| {
+            verify.filter(|_| is_first).map(|verify| Again::new(verify, number)).transpose()
+        };
         let shard = self.shard.unwrap_or(Shard::WHOLE);
         assert!(
             !self.until_covered || self.shard.is_none(),
             "a campaign that runs until all is covered cannot be cut into shards: none knows what the others have hit"
         );
+        let mut kept = keep.as_ref().map(Keep::read).transpose()?.unwrap_or_default();
+        kept.retain(|kept| {
+            let is_wanted = kept.scenario == terms.name && kept.is_of(shard);
+            is_wanted && (!self.is_single || kept.seed == self.first)
+        });
+        let with_verify = |kept: KeptSeed| Ok((again(kept.verify.or(self.verify))?, kept));
+        let kept: Vec<_> = kept.into_iter().map(with_verify).collect::<Result<_>>()?;
         let asked = match self.until_covered {
+            // The one seed that is wanted is the one that was kept.
+            _ if self.is_single && !kept.is_empty() => 0,
             true => self.seeds.min(places::seeds_until_covered(0)),
             false => shard.share(self.seeds),
         };
         let mut queue = Queue {
-            next: AtomicU64::new(0),
+            next: AtomicUsize::new(0),
+            kept,
+            first: self.first,
             asked,
             shard,
+            again: again(self.verify)?,
             failures_left: AtomicUsize::new(self.failures_max),
             stop: &self.stop,
         };
-        let mut summary = Summary::new(self.terms(), self.shard, asked);
+        let mut summary = Summary::new(terms, self.shard, asked);
         summary.audit = self.settings.audit.then(Vec::new);
+        summary.kept = keep.is_some().then(Kept::default);
         loop {
-            let (report, outcomes) = mpsc::channel();
-            std::thread::scope(|scope| {
-                for _ in 0..jobs {
-                    let (report, queue, again) = (report.clone(), &queue, again.as_ref());
-                    scope.spawn(move || self.work(queue, again, &report));
+            self.run_all(&queue, |kept, outcome| {
+                if let Some(keep) = keep.as_ref().filter(|_| is_first && kept.is_none() && !outcome.passed())
+                {
+                    // At once, as nobody knows how this ends. If it cannot be written, the end says so.
+                    let red = RedSeed::of(&outcome, None, String::new());
+                    let _ = keep.add(KeptSeed::of(&summary.campaign, &red));
                 }
-                drop(report);
-                for outcome in outcomes {
-                    summary.add(outcome);
-                    summary.wall = begun.elapsed();
-                    watch(&summary);
-                }
+                summary.add(kept, outcome);
+                summary.wall = begun.elapsed();
+                watch(&summary);
             });
             let asked = self.asked_after(&summary);
             if summary.seeds < summary.asked || asked <= summary.asked {
@@ -313,8 +368,34 @@ where
             summary.campaign.seeds = summary.asked;
         }
         summary.end();
+        if let Some(keep) = keep.as_ref().filter(|_| is_first)
+            && let Err(error) = keep.settle(&Record::of(&summary, |_, _| String::new()))
+            && let Some(kept) = &mut summary.kept
+        {
+            kept.error = Some(format!("{error:#}"));
+        }
         summary.wall = begun.elapsed();
-        summary
+        Ok(summary)
+    }
+
+    /// The file of kept seeds, for a campaign that can be told from others.
+    fn open(&self, file: &Path) -> Result<Keep> {
+        ensure!(
+            self.name.is_some() || replay::this_test().is_some(),
+            "a campaign that keeps its red seeds in {} needs a name to find them again",
+            file.display()
+        );
+        Ok(Keep::new(file))
+    }
+
+    /// What it is called, as the campaign of that number on its thread.
+    fn name_of(&self, number: u64) -> String {
+        match (&self.name, replay::this_test()) {
+            (Some(name), _) => name.clone(),
+            (None, Some(test)) if number == 0 => test,
+            (None, Some(test)) => format!("{test} #{}", number + 1),
+            (None, None) => "scenario".to_owned(),
+        }
     }
 
     /// How many seeds it is to have, as it has had those of a batch: which depends on what these came to, and not on how
@@ -327,9 +408,9 @@ where
     }
 
     /// What is asked of it.
-    fn terms(&self) -> Terms {
+    fn terms(&self, number: u64) -> Terms {
         Terms {
-            name: self.name.clone(),
+            name: self.name_of(number),
             program: self.program.clone(),
             first_seed: self.first,
             seeds: self.seeds,
@@ -346,25 +427,48 @@ where
         self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()))
     }
 
+    /// Works all seeds off, on as many threads as there are jobs, and says what came of each.
+    #[expect(clippy::disallowed_methods, reason = "the threads are joined before anything else happens")]
+    fn run_all(&self, queue: &Queue<'_>, mut tell: impl FnMut(Option<KeptSeed>, Outcome)) {
+        let (report, outcomes) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs_or_all() {
+                let report = report.clone();
+                scope.spawn(move || self.work(queue, &report));
+            }
+            drop(report);
+            outcomes.into_iter().for_each(|(kept, outcome)| tell(kept, outcome));
+        });
+    }
+
     /// Works seeds off until there is none left.
-    fn work(&self, queue: &Queue<'_>, again: Option<&Again>, report: &mpsc::Sender<Outcome>) {
-        while let Some(offset) = queue.take() {
-            let seed = Seed(self.first.0.wrapping_add(offset));
-            let settings = Settings { seed, trace: again.is_some(), ..self.settings.clone() };
+    fn work(&self, queue: &Queue<'_>, report: &mpsc::Sender<(Option<KeptSeed>, Outcome)>) {
+        while let Some(Turn { seed, kept, again }) = queue.take() {
+            let settings = Settings { trace: again.is_some(), ..self.settings_of(seed, kept) };
             let mut outcome = self.simulate(settings);
             if let Some(again) = again {
-                outcome = again.confirm(outcome, || self.simulate_again(seed));
+                outcome = again.confirm(outcome, kept, || self.simulate_again(seed, kept));
             }
-            // One that fails when enough have failed was run by another thread meanwhile, and is not told.
-            if !outcome.passed() && !queue.admits_failure() || report.send(outcome).is_err() {
+            // One that fails when enough have failed was run by another thread meanwhile, and is not told. Those that were
+            // kept always are.
+            let is_told = outcome.passed() || queue.admits_failure() || kept.is_some();
+            if !is_told || report.send((kept.cloned(), outcome)).is_err() {
                 return;
             }
         }
     }
 
+    /// How a seed is run: as any other, or as it was kept.
+    pub(crate) fn settings_of(&self, seed: Seed, kept: Option<&KeptSeed>) -> Settings {
+        match kept {
+            Some(kept) => kept.settings(&self.settings),
+            None => Settings { seed, ..self.settings.clone() },
+        }
+    }
+
     /// For comparison with what came of the seed before.
-    fn simulate_again(&self, seed: Seed) -> Outcome {
-        self.simulate(Settings { seed, trace: true, audit: false, ..self.settings.clone() })
+    fn simulate_again(&self, seed: Seed, kept: Option<&KeptSeed>) -> Outcome {
+        self.simulate(Settings { trace: true, audit: false, ..self.settings_of(seed, kept) })
     }
 
     fn simulate(&self, settings: Settings) -> Outcome {
@@ -374,27 +478,45 @@ where
 
 /// The seeds that are left.
 struct Queue<'a> {
-    next: AtomicU64,
+    next: AtomicUsize,
+    /// Those that come first, each with where it is run for a second time.
+    kept: Vec<(Option<Again>, KeptSeed)>,
+    first: Seed,
     asked: u64,
     shard: Shard,
+    again: Option<Again>,
     failures_left: AtomicUsize,
     stop: &'a AtomicBool,
+}
+
+/// A seed whose turn it is.
+struct Turn<'a> {
+    seed: Seed,
+    kept: Option<&'a KeptSeed>,
+    again: Option<&'a Again>,
 }
 
 impl Queue<'_> {
     /// Deals out more, when all were.
     fn go_on(&mut self, asked: u64) {
-        self.next = AtomicU64::new(self.asked);
+        self.next = AtomicUsize::new(self.kept.len() + self.asked as usize);
         self.asked = asked;
     }
 
-    /// How far the next seed is from the first of all.
-    fn take(&self) -> Option<u64> {
-        if self.stop.load(Ordering::Relaxed) || self.failures_left.load(Ordering::Relaxed) == 0 {
+    fn take(&self) -> Option<Turn<'_>> {
+        if self.stop.load(Ordering::Relaxed) {
             return None;
         }
-        let nth = self.next.fetch_add(1, Ordering::Relaxed);
-        (nth < self.asked).then(|| self.shard.place(nth))
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        if let Some((again, kept)) = self.kept.get(turn) {
+            return Some(Turn { seed: kept.seed, kept: Some(kept), again: again.as_ref() });
+        }
+        let nth = (turn - self.kept.len()) as u64;
+        if nth >= self.asked || self.failures_left.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let seed = Seed(self.first.0.wrapping_add(self.shard.place(nth)));
+        Some(Turn { seed, kept: None, again: self.again.as_ref() })
     }
 
     /// Whether a red seed more is to be told of.

@@ -13,9 +13,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use steelmill_core::Result;
 
 use crate::campaign::{Campaign, failed_text};
-use crate::flags::TIME_LIMIT;
+use crate::fault::Plan;
+use crate::flags::{TIME_LIMIT, kept_command_line};
+use crate::keep::{Keep, KeptSeed};
+use crate::outcome::Outcome;
 use crate::places::Coverage;
-use crate::record::Record;
+use crate::record::{Record, RedSeed};
 use crate::settings::Seed;
 use crate::shrink::Progress;
 use crate::sim::Sim;
@@ -31,28 +34,25 @@ pub use crate::flags::Args;
 ///
 /// `name` tells the scenario from others: what differs by a flag of the program's own wants another name.
 ///
-/// Exits with 0 when every seed passed, with 1 when one failed, and with 2 when it cannot do what the flags say. Ctrl-C ends the campaign when the seeds that run have
-/// ended, with a summary of those that ran and, if none of them failed, with 130; a second one ends the process at once.
+/// Exits with 0 when every seed passed, with 1 when one failed, and with 2 when it cannot do what the flags say. Ctrl-C
+/// ends the campaign when the seeds that run have ended, with a summary of those that ran and, if none of them failed, with
+/// 130; a second one ends the process at once.
 pub fn main<S, F>(args: &Args, name: &str, program: &str, scenario: S) -> ExitCode
 where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
     if let Err(error) = args.check() {
-        eprintln!("error: {error:#}");
-        return ExitCode::from(WRONG_USAGE);
+        return wrong(&error);
     }
     if !args.merge.is_empty() {
-        return match merge::files(&args.merge, name) {
-            Ok(record) => {
-                record.failed.iter().for_each(|red| tell(&format!("{red}\n{}\n", red.replay)));
-                finish(args, &record)
-            }
-            Err(error) => {
-                eprintln!("error: {error:#}");
-                ExitCode::from(WRONG_USAGE)
-            }
+        let record = match merge::files(&args.merge, name) {
+            Ok(record) => record,
+            Err(error) => return wrong(&error),
         };
+        record.red().for_each(|red| tell(&format!("{red}\n{}\n", red.replay)));
+        let is_kept = args.keep.as_deref().is_none_or(|file| settle(file, &record));
+        return finish(args, &record, is_kept);
     }
     // One seed is run to be looked at; of many, only the summary is.
     let wants_log = args.seed.is_some() || std::env::var_os("RUST_LOG").is_some();
@@ -72,41 +72,85 @@ where
         .stop_when(interrupted.clone());
     let campaign = args.apply(campaign);
     if campaign.until_covered && Coverage::of_program().is_empty() {
-        eprintln!(
-            "error: --until-covered needs places to hit: there is no assert_sometimes! or its kin in this program"
-        );
-        return ExitCode::from(WRONG_USAGE);
+        return wrong(&anyhow::anyhow!(
+            "--until-covered needs places to hit: there is no assert_sometimes! or its kin in this program"
+        ));
     }
-    let bar = progress_bar(campaign.shard.map_or(campaign.seeds, |shard| shard.share(campaign.seeds)));
-    let mut told = 0;
-    let summary = campaign.run_with(|summary| {
+    let replay =
+        |seed: Seed, kept: Option<&KeptSeed>| match campaign.keep.as_deref().filter(|_| kept.is_some()) {
+            Some(file) => kept_command_line(program, file, seed),
+            None => args.command_line(program, seed),
+        };
+    let bar = progress_bar();
+    let (mut told, mut kept_told) = (0, 0);
+    let summary = campaign.try_run_with(|summary| {
         // A red seed is told at once, so that a campaign that is interrupted has not found it in vain.
-        for failed in &summary.failed[told..] {
-            let replay = args.command_line(program, failed.seed);
-            bar.suspend(|| tell(&format!("{}\n{replay}\n", failed_text(failed))));
+        let tell = |what: &str, failed: &Outcome, replay| {
+            bar.suspend(|| tell(&format!("{what}{}\n{replay}\n", failed_text(failed))));
+        };
+        let kept = summary.kept.as_ref().map_or(&[][..], |kept| &kept.failed);
+        for (kept, failed) in &kept[kept_told..] {
+            tell("kept ", failed, replay(failed.seed, Some(kept)));
         }
-        told = summary.failed.len();
+        for failed in &summary.failed[told..] {
+            tell("", failed, replay(failed.seed, None));
+        }
+        (told, kept_told) = (summary.failed.len(), kept.len());
         bar.set_length(summary.asked);
         bar.set_position(summary.seeds);
         bar.set_message(format!(
-            "{:.0} seeds/s, {:.0} simulated s, {told} failed",
+            "{:.0} seeds/s, {:.0} simulated s, {} failed",
             summary.seeds_per_minute() / 60.0,
             summary.simulated.as_secs_f64(),
+            told + kept_told,
         ));
     });
     bar.finish_and_clear();
+    let summary = match summary {
+        Ok(summary) => summary,
+        Err(error) => return wrong(&error),
+    };
     if let Err(error) = args.save(&summary) {
         eprintln!("error: {error:#}");
         return ExitCode::FAILURE;
     }
-    for failed in &summary.failed {
-        if let Some(folder) = &args.explain
-            && let Err(error) = explain(&campaign, args, folder, program, failed.seed)
-        {
-            eprintln!("error: {error:#}");
+    let mut record = Record::of(&summary, replay);
+    if let Some(folder) = &args.explain {
+        for red in record.red_mut() {
+            match explain(&campaign, args, folder, program, red) {
+                Ok(least) => red.least = Some(least),
+                Err(error) => eprintln!("error: {error:#}"),
+            }
         }
     }
-    finish(args, &Record::of(&summary, |seed| args.command_line(program, seed)))
+    // The campaign has kept them already, without the least that they take.
+    let is_kept = campaign.keep.as_deref().is_none_or(|file| settle(file, &record));
+    finish(args, &record, is_kept)
+}
+
+/// Says why a campaign cannot be begun.
+fn wrong(error: &anyhow::Error) -> ExitCode {
+    tell(&format!("error: {error:#}"));
+    ExitCode::from(WRONG_USAGE)
+}
+
+/// Keeps what failed, drops what passed, and says so. Whether that could be written.
+fn settle(file: &Path, record: &Record) -> bool {
+    match Keep::new(file).settle(record) {
+        Ok(left) => {
+            for passed in record.kept.iter().flat_map(|kept| &kept.passed) {
+                tell(&format!("kept seed {} passes now and is dropped: {}", passed.seed, passed.failure));
+            }
+            if left > 0 {
+                tell(&format!("{left} red seed(s) of this campaign are kept in {}\n", file.display()));
+            }
+        }
+        Err(error) => {
+            tell(&format!("error: red seeds are not kept: {error:#}\n"));
+            return false;
+        }
+    }
+    true
 }
 
 /// Says on standard error what a person is to know at once. Nobody may be listening any more.
@@ -115,7 +159,7 @@ fn tell(text: &str) {
 }
 
 /// Says what a campaign came to, wherever that is wanted, and exits as it ended.
-fn finish(args: &Args, record: &Record) -> ExitCode {
+fn finish(args: &Args, record: &Record, is_kept: bool) -> ExitCode {
     if let Some(audit) = record.audit_text() {
         tell(&format!("{audit}\n"));
     }
@@ -134,7 +178,7 @@ fn finish(args: &Args, record: &Record) -> ExitCode {
         let written = std::fs::write(path, junit::report(record));
         written.with_context(|| format!("cannot write the report to {}", path.display()))
     });
-    let mut is_told = true;
+    let mut is_told = is_kept;
     for error in [printed, reported].into_iter().filter_map(Result::err) {
         tell(&format!("error: {error:#}"));
         is_told = false;
@@ -146,15 +190,29 @@ fn finish(args: &Args, record: &Record) -> ExitCode {
     }
 }
 
-/// Explains a red seed in a folder, and says on standard error what is in it.
-fn explain<S, F>(campaign: &Campaign<S>, args: &Args, folder: &Path, program: &str, seed: Seed) -> Result
+/// Explains a red seed in a folder, and says on standard error what is in it. The least that it takes.
+fn explain<S, F>(
+    campaign: &Campaign<S>,
+    args: &Args,
+    folder: &Path,
+    program: &str,
+    red: &RedSeed,
+) -> Result<Plan>
 where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
-    let folder = if args.seed.is_some() { folder.to_owned() } else { folder.join(format!("seed-{seed}")) };
+    let (seed, kept) = (red.seed, red.kept.as_ref());
+    let folder = match (args.seed, kept) {
+        (Some(_), _) => folder.to_owned(),
+        (None, Some(_)) => folder.join(format!("kept-seed-{seed}")),
+        (None, None) => folder.join(format!("seed-{seed}")),
+    };
+    let settings = campaign.settings_of(seed, kept);
+    let verify = kept.map_or(campaign.verify, |kept| kept.verify);
+    let replay = Args { faults: None, ..Args::of(&settings, verify) }.command_line(program, seed);
     let bar = spinner();
-    let shrunk = campaign.shrink(seed, |Progress { step, runs, runs_max, faults }| {
+    let shrunk = campaign.shrink_run(settings, |Progress { step, runs, runs_max, faults }| {
         bar.set_message(format!(
             "explaining seed {seed}: {faults} faults so far, trying {step}, {runs} of at most {runs_max} runs; Ctrl-C \
              takes the best so far"
@@ -164,10 +222,9 @@ where
     let Some(shrunk) = shrunk else {
         anyhow::bail!("seed {seed} passes when it is run again: see --verify");
     };
-    let replay = Args { faults: None, ..args.clone() }.command_line(program, seed);
     let text = crate::explain::write(&folder, &shrunk, &replay)?;
-    let _ = writeln!(io::stderr(), "{text}");
-    Ok(())
+    tell(&text);
+    Ok(shrunk.plan)
 }
 
 fn spinner() -> ProgressBar {
@@ -194,11 +251,12 @@ fn heed_interrupts(flag: &Arc<AtomicBool>) -> io::Result<()> {
     Ok(())
 }
 
-fn progress_bar(seeds: u64) -> ProgressBar {
+/// How long it is, the campaign says when it has begun.
+fn progress_bar() -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {msg}, {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(Some(seeds), ProgressDrawTarget::stderr_with_hz(10)).with_style(style)
+    ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10)).with_style(style)
 }

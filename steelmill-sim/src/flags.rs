@@ -15,7 +15,7 @@ use steelmill_core::Result;
 
 use crate::campaign::Campaign;
 use crate::fault::{Faults, Plan};
-use crate::settings::{Schedule, Seed};
+use crate::settings::{Schedule, Seed, Settings};
 use crate::shard::Shard;
 use crate::summary::Summary;
 use crate::verify::{self, Verify};
@@ -45,6 +45,11 @@ pub struct Args {
     /// Run the I-th of N parts of the seeds, for one of several machines: 1/N to N/N
     #[arg(long, value_name = "I/N", conflicts_with_all = ["seed", "save_faults"])]
     pub shard: Option<Shard>,
+
+    /// Keep red seeds in a file that can be committed: they are tried first the next time, with the plan they failed with,
+    /// and dropped when they pass; with --seed, that one is run as it was kept
+    #[arg(long, value_name = "FILE")]
+    pub keep: Option<PathBuf>,
 
     /// On how many threads [default: as many as there are cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -103,10 +108,11 @@ pub struct Args {
 }
 
 /// What is said about seeds that are yet to run.
-const RUNNING: [&str; 13] = [
+const RUNNING: [&str; 14] = [
     "seeds",
     "seed",
     "first_seed",
+    "until_covered",
     "shard",
     "jobs",
     "time_limit",
@@ -214,24 +220,24 @@ impl Args {
         campaign.first = self.first_seed.map_or(campaign.first, Seed);
         campaign.seeds = self.seeds.unwrap_or(campaign.seeds);
         campaign.shard = self.shard.or(campaign.shard);
+        campaign.keep = self.keep.clone().or(campaign.keep);
         if self.until_covered {
             (campaign.until_covered, campaign.seeds) = (true, self.seeds.unwrap_or(u64::MAX));
         }
         if let Some(seed) = self.seed {
             (campaign.first, campaign.seeds, campaign.shard) = (Seed(seed), 1, None);
-            campaign.until_covered = false;
+            (campaign.until_covered, campaign.is_single) = (false, true);
         }
         campaign
     }
 
-    /// The flags that give a program's campaign the settings of this one.
-    pub(crate) fn of<S>(campaign: &Campaign<S>) -> Self {
-        let Campaign { settings, verify, .. } = campaign;
+    /// The flags that give a program's campaign such settings.
+    pub(crate) fn of(settings: &Settings, verify: Option<Verify>) -> Self {
         let seconds = settings.time_limit.as_secs_f64().ceil() as u64;
         Self {
             schedule: Some(settings.schedule).filter(|schedule| *schedule != Schedule::default()),
             time_limit: Some(seconds).filter(|seconds| *seconds != TIME_LIMIT),
-            verify: *verify,
+            verify,
             faults: (settings.faults == Faults::None)
                 .then(|| FaultsFlag { text: "none".to_owned(), faults: Faults::None }),
             ..Self::default()
@@ -292,6 +298,16 @@ impl Args {
         let all = self.said().into_iter().chain(seed);
         all.map(|(flag, value)| format!("{}={value} ", variable(flag))).collect()
     }
+}
+
+/// The command line of a program that runs a seed as it was kept: `program --keep=red.json --seed 7`
+pub(crate) fn kept_command_line(program: &str, file: &Path, seed: Seed) -> String {
+    format!("{program} --keep={} --seed {seed}", file.display())
+}
+
+/// What a test runs a seed by as it was kept: `STEELMILL_KEEP=red.json STEELMILL_SEED=7 `
+pub(crate) fn kept_variables(file: &Path, seed: Seed) -> String {
+    format!("{}={} {}={seed} ", variable("keep"), file.display(), variable("seed"))
 }
 
 /// How many virtual seconds a seed of a program's campaign may take unless it is said.

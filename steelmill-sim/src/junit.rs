@@ -21,13 +21,13 @@ pub(crate) fn report(record: &Record) -> String {
 fn write(xml: &mut String, record: &Record) -> fmt::Result {
     let suite = Attribute(&record.campaign.name);
     let is_cut_short = record.passed() && record.seeds < record.asked;
-    let (tests, failures, errors) = (record.failed.len() + 1, record.failed.len(), u32::from(is_cut_short));
+    let (tests, failures, errors) = (record.red().count() + 1, record.red().count(), u32::from(is_cut_short));
     let time = Seconds(record.wall);
     let counts = format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" time=\"{time}\"");
     writeln!(xml, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     writeln!(xml, "<testsuites name=\"{suite}\" {counts}>")?;
     writeln!(xml, "  <testsuite name=\"{suite}\" {counts} skipped=\"0\">")?;
-    for red in &record.failed {
+    for red in record.red() {
         write_red(xml, &record.campaign.name, red)?;
     }
     let seeds = Attribute(&seeds(record));
@@ -47,8 +47,9 @@ fn write(xml: &mut String, record: &Record) -> fmt::Result {
 fn write_red(xml: &mut String, suite: &str, red: &RedSeed) -> fmt::Result {
     let (suite, cause) = (Attribute(suite), Attribute(&red.cause));
     let text = format!("{red}\n\nrun it again with: {}", red.replay);
-    // How long it took is not kept of a single seed, and readers want a time.
-    writeln!(xml, "    <testcase classname=\"{suite}\" name=\"seed {}\" time=\"0\">", red.seed)?;
+    let kept = if red.kept.is_some() { "kept " } else { "" };
+    // How long it took is not known of a single seed, and readers want a time.
+    writeln!(xml, "    <testcase classname=\"{suite}\" name=\"{kept}seed {}\" time=\"0\">", red.seed)?;
     writeln!(xml, "      <failure message=\"{cause}\">{}</failure>\n    </testcase>", Content(&text))
 }
 
@@ -135,7 +136,7 @@ mod tests {
         .seeds(5)
         .failures_max(9)
         .run();
-        let record = Record::of(&summary, |seed| format!("run --seed {seed} && echo"));
+        let record = Record::of(&summary, |seed, _| format!("run --seed {seed} && echo"));
         let xml = report(&record);
         let document = Document::parse(&xml).unwrap_or_else(|error| panic!("{error} in {xml}"));
         let [suite] = named(&document, "testsuite")[..] else { panic!("{xml}") };
@@ -169,7 +170,7 @@ mod tests {
     fn many_green_seeds_are_one_case() {
         let summary =
             Campaign::new(|_| async { Ok(()) }).seeds(300).shard("2/2".parse().expect("a shard")).run();
-        let xml = report(&Record::of(&summary, |_| String::new()));
+        let xml = report(&Record::of(&summary, |_, _| String::new()));
         let document = Document::parse(&xml).expect("XML");
         let [case] = named(&document, "testcase")[..] else { panic!("{xml}") };
         assert_eq!(case.attribute("name"), Some("seeds 1 to 300, shard 2/2"));
@@ -180,7 +181,7 @@ mod tests {
     fn a_campaign_that_was_interrupted_is_not_green() {
         let stop = Arc::new(AtomicBool::new(true));
         let summary = Campaign::new(|_| async { Ok(()) }).seeds(300).stop_when(stop).run();
-        let xml = report(&Record::of(&summary, |_| String::new()));
+        let xml = report(&Record::of(&summary, |_, _| String::new()));
         let document = Document::parse(&xml).expect("XML");
         let [error] = named(&document, "error")[..] else { panic!("{xml}") };
         assert_eq!(error.attribute("message"), Some("stopped early: 300 of 300 seeds did not run"));

@@ -9,6 +9,7 @@ pub mod fault; // what goes wrong, as data
 mod flags; // what can be said to a campaign from outside
 pub mod history; // what clients saw, and whether it was linearizable
 mod junit; // what a campaign came to, for CI systems
+mod keep; // red seeds in a file
 mod limits; // how much of its workload a run has
 mod links; // what a scenario does to the links between machines
 pub mod logging; // log lines with virtual time, machine and daemon
@@ -58,6 +59,7 @@ pub use campaign::Campaign;
 pub use clock::{Clock, Sleep};
 pub use decisions::{Decision, Rekey, Stream};
 pub use entropy::{Entropy, Rng};
+pub use keep::KeptSeed;
 pub use links::{Hold, Impaired, Partition};
 pub use machine::{Claim, Machine};
 pub use net::{
@@ -67,14 +69,14 @@ pub use net::{
 pub use outcome::{Cause, Failure, Outcome, TaskReport};
 pub use places::{Coverage, Covered};
 pub use purity::is_pure;
-pub use record::{Record, RedSeed, Terms};
+pub use record::{KeptRecord, Record, RedSeed, Terms};
 pub use settings::{Schedule, Seed, Settings, UnknownSchedule};
 pub use shard::{Shard, UnknownShard};
 pub use shrink::{Progress, Prospect, Shrunk, Step, Stopped};
 pub use sim::{Sim, Sizes};
 pub use simulate::simulate;
 pub use spawn::{Spawner, Task};
-pub use summary::{Count, Summary};
+pub use summary::{Count, Kept, Summary};
 pub use testing::{check, check_daemon};
 pub use verify::{Difference, Side, UnknownVerify, Verify};
 pub use world::SimWorld;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use steelmill_core::Result;
 
 use crate::audit;
-use crate::record::{Record, Terms};
+use crate::record::{KeptRecord, Record, Terms};
 use crate::shard::Shard;
 
 impl Record {
@@ -26,6 +26,9 @@ impl Record {
         let first = parts.next().context("there is nothing to merge")?;
         let mut merged = parts.fold(first, Record::and);
         merged.failed.sort_by_key(|red| red.seed);
+        if let Some(kept) = &mut merged.kept {
+            kept.sort();
+        }
         merged.audit.iter_mut().for_each(|audit| audit::sort(audit));
         merged.merged = merged.shard.take().map(Shard::of).filter(|shards| *shards > 1);
         Ok(merged)
@@ -46,12 +49,25 @@ impl Record {
         self.places.merge(&other.places);
         self.digest = self.digest.wrapping_add(other.digest);
         self.impure += other.impure;
+        self.kept = match (self.kept, other.kept) {
+            (Some(kept), Some(others)) => Some(kept.and(others)),
+            (kept, others) => kept.or(others),
+        };
         self.audit = self.audit.zip(other.audit).map(|(mut uses, others)| {
             others.into_iter().for_each(|used| audit::add(&mut uses, used));
             uses
         });
         self.purity &= other.purity;
         self.select_repeats &= other.select_repeats;
+        self
+    }
+}
+
+impl KeptRecord {
+    fn and(mut self, other: Self) -> Self {
+        self.tried += other.tried;
+        self.failed.extend(other.failed);
+        self.passed.extend(other.passed);
         self
     }
 }
@@ -157,7 +173,7 @@ mod tests {
 
     /// As it is when it was printed and read again.
     fn record(summary: &Summary) -> Record {
-        let record = Record::of(summary, |seed| format!("run {seed}"));
+        let record = Record::of(summary, |seed, _| format!("run {seed}"));
         let json = serde_json::to_string(&record).expect("plain data");
         let read = Record::from_json(&json).expect("it was written so");
         assert_eq!(read, record);

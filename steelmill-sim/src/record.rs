@@ -10,6 +10,7 @@ use steelmill_core::Result;
 
 use crate::audit::{self, SystemUse};
 use crate::fault::{Faults, Plan};
+use crate::keep::KeptSeed;
 use crate::outcome::Outcome;
 use crate::places::{self, Coverage};
 use crate::purity::is_pure;
@@ -59,6 +60,9 @@ pub struct Record {
     pub digest: u64,
     /// Seeds that something from outside reached, or that started a thread.
     pub impure: u64,
+    /// What came of the red seeds that had been kept, if they were tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptRecord>,
     /// Which code asked the system for time, entropy or threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Vec<SystemUse>>,
@@ -95,6 +99,18 @@ pub struct Terms {
     pub verify: Option<Verify>,
 }
 
+/// What came of red seeds that had been kept: they are tried first, and count for nothing else in the record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct KeptRecord {
+    /// How many ran.
+    pub tried: u64,
+    /// Those that failed again.
+    pub failed: Vec<RedSeed>,
+    /// Those that passed.
+    pub passed: Vec<KeptSeed>,
+}
+
 /// A seed that failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -113,6 +129,12 @@ pub struct RedSeed {
     /// What was to go wrong, if the scenario let anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faults: Option<Plan>,
+    /// The least that has to go wrong, if somebody looked for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least: Option<Plan>,
+    /// As it was kept, if it is one that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptSeed>,
     /// The command that runs it again.
     pub replay: String,
 }
@@ -121,9 +143,20 @@ impl Record {
     /// The form of the data that this library writes and reads.
     pub const VERSION: u32 = 1;
 
-    /// `replay` is the command that runs a seed again.
-    pub(crate) fn of(summary: &Summary, replay: impl Fn(Seed) -> String) -> Self {
-        let failed = summary.failed.iter().map(|failed| RedSeed::of(failed, replay(failed.seed)));
+    /// `replay` is the command that runs a seed again, as it was kept or as any other.
+    pub(crate) fn of(summary: &Summary, replay: impl Fn(Seed, Option<&KeptSeed>) -> String) -> Self {
+        let failed = summary.failed.iter().map(|failed| RedSeed::of(failed, None, replay(failed.seed, None)));
+        let kept = summary.kept.as_ref().map(|kept| KeptRecord {
+            tried: kept.tried,
+            failed: kept
+                .failed
+                .iter()
+                .map(|(kept, failed)| {
+                    RedSeed::of(failed, Some(kept.clone()), replay(failed.seed, Some(kept)))
+                })
+                .collect(),
+            passed: kept.passed.clone(),
+        });
         let counts = summary.counts.iter().map(|(what, count)| ((*what).to_owned(), *count));
         Self {
             version: Self::VERSION,
@@ -141,6 +174,7 @@ impl Record {
             places: summary.places.clone(),
             digest: summary.digest,
             impure: summary.impure,
+            kept,
             audit: summary.audit.clone(),
             purity: is_pure(),
             select_repeats: cfg!(tokio_unstable),
@@ -164,7 +198,16 @@ impl Record {
 
     /// Whether every seed that ran has passed.
     pub fn passed(&self) -> bool {
-        self.failed.is_empty()
+        self.red().next().is_none()
+    }
+
+    /// The seeds that failed, those that had been kept first.
+    pub fn red(&self) -> impl Iterator<Item = &RedSeed> {
+        self.kept.iter().flat_map(|kept| &kept.failed).chain(&self.failed)
+    }
+
+    pub(crate) fn red_mut(&mut self) -> impl Iterator<Item = &mut RedSeed> {
+        self.kept.iter_mut().flat_map(|kept| &mut kept.failed).chain(&mut self.failed)
     }
 
     /// How many seeds a minute ran.
@@ -200,8 +243,16 @@ impl Record {
     }
 }
 
+impl KeptRecord {
+    pub(crate) fn sort(&mut self) {
+        // Those of one seed are of one shard, and in order.
+        self.failed.sort_by_key(|red| red.seed);
+        self.passed.sort_by_key(|passed| passed.seed);
+    }
+}
+
 impl RedSeed {
-    fn of(outcome: &Outcome, replay: String) -> Self {
+    pub(crate) fn of(outcome: &Outcome, kept: Option<KeptSeed>, replay: String) -> Self {
         let failure = outcome.failure.as_ref();
         let cause = failure.map(|failure| failure.cause.to_string()).unwrap_or_default();
         Self {
@@ -211,6 +262,8 @@ impl RedSeed {
             simulated: outcome.simulated,
             digest: outcome.digest,
             faults: outcome.faults.clone(),
+            least: None,
+            kept,
             replay,
         }
     }
@@ -218,7 +271,8 @@ impl RedSeed {
 
 impl fmt::Display for RedSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed {} failed {}", self.seed, self.failure)
+        let kept = if self.kept.is_some() { "kept " } else { "" };
+        write!(f, "{kept}seed {} failed {}", self.seed, self.failure)
     }
 }
 
@@ -227,6 +281,10 @@ impl fmt::Display for Record {
         let failed = self.failed.len() as u64;
         let (seeds, passed) = (self.seeds, self.seeds - failed);
         writeln!(f, "{}: {seeds} seed(s), {passed} passed, {failed} failed", self.title())?;
+        if let Some(KeptRecord { tried, failed, passed }) = &self.kept {
+            let (failed, passed) = (failed.len(), passed.len());
+            writeln!(f, "  kept before: {tried} seed(s), {passed} passed, {failed} failed")?;
+        }
         if seeds < self.asked {
             writeln!(f, "  stopped early: {} of {} seeds did not run", self.asked - seeds, self.asked)?;
         }

@@ -3,6 +3,18 @@
 
 use std::path::Path;
 
+/// The name of the test this thread runs, as no other test has it: `package/target::module::test`. `None` on a thread that
+/// a harness did not name, such as a program's first.
+pub(crate) fn this_test() -> Option<String> {
+    let thread = std::thread::current();
+    let test = thread.name().filter(|name| *name != "main")?;
+    let program = std::env::current_exe().ok()?;
+    let target = crate_of(&program).or_else(|| Some(program.file_stem()?.to_str()?.to_owned()))?;
+    let package = std::env::var("CARGO_PKG_NAME").ok().filter(|package| package.replace('-', "_") != target);
+    let package = package.map(|package| format!("{package}/")).unwrap_or_default();
+    Some(format!("{package}{target}::{test}"))
+}
+
 /// The command for the test this thread runs; `cargo` stands for `cargo test -p PACKAGE` where it is given.
 pub(crate) fn test_command(cargo: Option<&str>) -> String {
     let program = std::env::current_exe().unwrap_or_default();
@@ -57,6 +69,10 @@ mod tests {
 
     #[test]
     fn a_test_of_the_library_is_found_again() {
+        assert_eq!(
+            this_test().as_deref(),
+            Some("steelmill_sim::replay::tests::a_test_of_the_library_is_found_again")
+        );
         assert_eq!(
             test_command(None),
             "cargo test -p steelmill-sim --lib replay::tests::a_test_of_the_library_is_found_again -- --exact"

@@ -152,7 +152,12 @@ where
     /// assert!(matches!(&red.plan.faults[..], [fault] if matches!(fault.what, Kind::Pause { .. })));
     /// ```
     pub fn shrink(&self, seed: Seed, watch: impl FnMut(Progress)) -> Option<Shrunk> {
-        let settings = Settings { seed, audit: false, trace: false, stacks: false, ..self.settings.clone() };
+        self.shrink_run(Settings { seed, ..self.settings.clone() }, watch)
+    }
+
+    /// Of a run that may not be as the campaign's other seeds are.
+    pub(crate) fn shrink_run(&self, settings: Settings, watch: impl FnMut(Progress)) -> Option<Shrunk> {
+        let settings = Settings { audit: false, trace: false, stacks: false, ..settings };
         let first = self.attempt(settings.clone());
         let wanted = Likeness::of(first.failure.as_ref()?);
         let plan = match (first.faults, &settings.faults) {
@@ -432,7 +437,7 @@ fn kind_of(task: &TaskReport) -> String {
 }
 
 /// A text without what stands in quotes, and without its digits.
-fn without_particulars(text: &str) -> String {
+pub(crate) fn without_particulars(text: &str) -> String {
     let mut is_quoted = false;
     let is_kept = |letter: &char| {
         is_quoted ^= *letter == '"';

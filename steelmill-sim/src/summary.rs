@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{self, SystemUse};
 use crate::fault::Plan;
+use crate::keep::KeptSeed;
 use crate::outcome::Outcome;
 use crate::places::Coverage;
 use crate::purity::is_pure;
@@ -41,12 +42,37 @@ pub struct Summary {
     pub digest: u64,
     /// Seeds that something from outside reached, or that started a thread.
     pub impure: u64,
+    /// What came of the red seeds that had been kept; `None` without a file of them.
+    pub kept: Option<Kept>,
     /// Which code asked the system for time, entropy or threads, over all seeds; `None` without an audit.
     pub audit: Option<Vec<SystemUse>>,
     /// What was to go wrong, where one seed was asked for and its scenario let anything.
     pub faults: Option<Plan>,
     /// How long it took.
     pub wall: Duration,
+}
+
+/// What came of red seeds that had been kept: they are tried first, and count for nothing else in the summary.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// How many ran.
+    pub tried: u64,
+    /// Those that failed again.
+    pub failed: Vec<(KeptSeed, Outcome)>,
+    /// Those that passed.
+    pub passed: Vec<KeptSeed>,
+    /// Why the file could not be written, if it could not.
+    pub error: Option<String>,
+}
+
+impl Kept {
+    pub(crate) fn add(&mut self, kept: KeptSeed, outcome: Outcome) {
+        self.tried += 1;
+        match outcome.passed() {
+            true => self.passed.push(kept),
+            false => self.failed.push((kept, outcome)),
+        }
+    }
 }
 
 /// A number that the scenario counted.
@@ -80,13 +106,21 @@ impl Summary {
             places: Coverage::of_program(),
             digest: 0,
             impure: 0,
+            kept: None,
             audit: None,
             faults: None,
             wall: Duration::ZERO,
         }
     }
 
-    pub(crate) fn add(&mut self, outcome: Outcome) {
+    pub(crate) fn add(&mut self, kept: Option<KeptSeed>, outcome: Outcome) {
+        // One that was kept may run in place of the one that was asked for.
+        if self.asked == u64::from(kept.is_none()) {
+            self.faults.clone_from(&outcome.faults);
+        }
+        if let Some(seed) = kept {
+            return self.kept.get_or_insert_default().add(seed, outcome);
+        }
         self.seeds += 1;
         self.simulated += outcome.simulated;
         self.polls += outcome.polls;
@@ -102,9 +136,6 @@ impl Summary {
             self.counts.entry(what).and_modify(|count| *count = count.and(one)).or_insert(one);
         }
         self.places.add(outcome.seed, &outcome.places);
-        if self.asked == 1 {
-            self.faults.clone_from(&outcome.faults);
-        }
         if !outcome.passed() {
             self.failed.push(outcome);
         }
@@ -113,12 +144,21 @@ impl Summary {
     /// Puts what came in the order in which seeds ended into one that repeats.
     pub(crate) fn end(&mut self) {
         self.failed.sort_by_key(|outcome| outcome.seed);
+        if let Some(kept) = &mut self.kept {
+            kept.failed.sort_by(|(a, _), (b, _)| a.order().cmp(&b.order()));
+            kept.passed.sort_by(|a, b| a.order().cmp(&b.order()));
+        }
         self.audit.iter_mut().for_each(|audit| audit::sort(audit));
     }
 
     /// Whether every seed that ran has passed.
     pub fn passed(&self) -> bool {
-        self.failed.is_empty()
+        self.red().next().is_none()
+    }
+
+    /// The seeds that failed, those that had been kept first.
+    pub fn red(&self) -> impl Iterator<Item = &Outcome> {
+        self.kept.iter().flat_map(|kept| &kept.failed).map(|(_, failed)| failed).chain(&self.failed)
     }
 
     /// What an audit found, if one was asked for.
@@ -134,6 +174,6 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Record::of(self, |_| String::new()).fmt(f)
+        Record::of(self, |_, _| String::new()).fmt(f)
     }
 }

@@ -40,6 +40,7 @@ where
         first_seed: None,
         shard: None,
         until_covered: false,
+        keep: None,
         ..environment()
     };
     Campaign::new(scenario).first_seed(seed).seeds(1).check_as(&said, false);

@@ -19,6 +19,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
 
+use crate::keep::KeptSeed;
 use crate::outcome::{Cause, Failure, Outcome};
 use crate::settings::Seed;
 use crate::trace::{Line, Trace};
@@ -169,9 +170,14 @@ impl Again {
 
     /// The outcome of a seed that was run with a trace: failed with its own cause if a second run differs. `again` is a
     /// second run here.
-    pub(crate) fn confirm(&self, mut first: Outcome, again: impl FnOnce() -> Outcome) -> Outcome {
+    pub(crate) fn confirm(
+        &self,
+        mut first: Outcome,
+        kept: Option<&KeptSeed>,
+        again: impl FnOnce() -> Outcome,
+    ) -> Outcome {
         let trace = first.trace.take().unwrap_or_default();
-        let cause = match self.difference(&first, &trace, again) {
+        let cause = match self.difference(&first, kept, &trace, again) {
             Ok(None) => return first,
             Ok(Some(difference)) => Cause::NotRepeatable(Box::new(difference)),
             Err(error) => Cause::Error(error.context("the seed cannot be verified in another process")),
@@ -184,6 +190,7 @@ impl Again {
     fn difference(
         &self,
         first: &Outcome,
+        kept: Option<&KeptSeed>,
         trace: &Trace,
         again: impl FnOnce() -> Outcome,
     ) -> Result<Option<Difference>> {
@@ -195,7 +202,7 @@ impl Again {
                 compare(Verify::Twice, told, trace, Told::of(&second), Box::new(other.lines().map(Ok)))
             }
             Again::Elsewhere(elsewhere) => {
-                let (second, file) = elsewhere.run(first.seed, first.digest)?;
+                let (second, file) = elsewhere.run(first.seed, kept, first.digest)?;
                 let lines = file.lines()?.skip(1).map(|line| Ok(serde_json::from_str(&line?)?));
                 compare(Verify::Process, told, trace, second, Box::new(lines))
             }
@@ -239,7 +246,7 @@ fn compare(
 // Another process.
 
 /// In the environment of the other process: which campaign of its thread, which seed, what digest the first run of it
-/// had, and the file to write.
+/// had, and the file to write; a seed that was kept stands in that.
 pub(crate) const ASKED: &str = "STEELMILL_SECOND_RUN";
 
 /// How to come to the same campaign in another process.
@@ -255,6 +262,8 @@ pub(crate) struct Elsewhere {
 pub(crate) struct Asked {
     campaign: u64,
     pub(crate) seed: Seed,
+    /// As it was kept, if it was.
+    pub(crate) kept: Option<KeptSeed>,
     digest: u64,
     file: PathBuf,
 }
@@ -283,12 +292,16 @@ impl Elsewhere {
         Ok(Self { program, args, campaign })
     }
 
-    /// Runs a seed there; what came of it, and a file with its events if its digest is another.
-    fn run(&self, seed: Seed, digest: u64) -> Result<(Told, Lent)> {
+    /// Runs a seed there, as it was kept if it was; what came of it, and a file with its events if its digest is another.
+    fn run(&self, seed: Seed, kept: Option<&KeptSeed>, digest: u64) -> Result<(Told, Lent)> {
         static FILES: AtomicU64 = AtomicU64::new(0);
         let number = FILES.fetch_add(1, Ordering::Relaxed);
         let name = format!("steelmill-{}-{number}.trace", std::process::id());
         let file = Lent(std::env::temp_dir().join(name));
+        if let Some(kept) = kept {
+            std::fs::write(&file.0, serde_json::to_vec(kept)?)
+                .with_context(|| format!("cannot write {}", file.0.display()))?;
+        }
         let mut asked = OsString::from(format!("{} {seed} {digest} ", self.campaign));
         asked.push(&file.0);
         let output = Command::new(&self.program)
@@ -311,14 +324,17 @@ impl Asked {
     /// What this process was started for, if it was started for a second run.
     pub(crate) fn read() -> Option<Self> {
         let asked = std::env::var_os(ASKED)?;
-        Some(Self::parse(asked.to_str()?).expect("another process of this program wrote it"))
+        let mut asked = Self::parse(asked.to_str()?).expect("another process of this program wrote it");
+        let kept = std::fs::read(&asked.file).ok();
+        asked.kept = kept.map(|kept| serde_json::from_slice(&kept).expect("so did it this"));
+        Some(asked)
     }
 
     fn parse(asked: &str) -> Option<Self> {
         let mut parts = asked.splitn(4, ' ');
         let mut number = || parts.next()?.parse().ok();
         let (campaign, seed, digest) = (number()?, Seed(number()?), number()?);
-        Some(Self { campaign, seed, digest, file: parts.next()?.into() })
+        Some(Self { campaign, seed, kept: None, digest, file: parts.next()?.into() })
     }
 
     pub(crate) fn is_for(&self, campaign: u64) -> bool {
@@ -384,7 +400,8 @@ mod tests {
             args: ["-c", "echo busy >&2; exit 3"].map(OsString::from).into(),
             campaign: 0,
         };
-        let error = elsewhere.run(Seed(1), 0).err().expect("the shell knows nothing of seeds").to_string();
+        let error =
+            elsewhere.run(Seed(1), None, 0).err().expect("the shell knows nothing of seeds").to_string();
         assert!(error.contains("without an answer") && error.contains("busy"), "{error}");
     }
 }

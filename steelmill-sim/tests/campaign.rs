@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use steelmill_core::{Daemon, Factory, Result, Scope};
-use steelmill_sim::{Campaign, Seed, Sim, check, cli};
+use steelmill_sim::fault::{Budget, Faults};
+use steelmill_sim::{Campaign, Seed, Sim, Verify, check, cli};
 
 /// Says which of the programs below is meant.
 const ASKED: &str = "TEST_PROGRAM";
@@ -277,10 +278,11 @@ fn program_with_flags() {
         let flags = std::env::var(FLAGS).expect("the test says which");
         let args =
             <Flags as clap::Parser>::parse_from(["program"].into_iter().chain(flags.split_whitespace()));
-        let code = cli::main(&args.args, "flags", "the program", |sim| async move {
+        let is_mended = std::env::var_os(MENDED).is_some();
+        let code = cli::main(&args.args, "flags", "the program", move |sim| async move {
             sim.count("steps", sim.seed().0 % 3);
             sim.clock().sleep(Duration::from_secs(sim.seed().0)).await;
-            anyhow::ensure!(sim.seed().0 % 10 != 7, "a seven in {}", sim.seed());
+            anyhow::ensure!(is_mended || sim.seed().0 % 10 != 7, "a seven in {}", sim.seed());
             Ok(())
         });
         let code = (0..=u8::MAX).find(|number| ExitCode::from(*number) == code);
@@ -288,12 +290,17 @@ fn program_with_flags() {
     }
 }
 
-/// What the program above is called with.
+/// What the program above is called with, and whether no seed fails any more.
 const FLAGS: &str = "TEST_FLAGS";
+const MENDED: &str = "TEST_MENDED";
 
 /// Runs it; its exit code, its output without the harness's, and its errors.
 fn with_flags(flags: &str) -> (Option<i32>, String, String) {
-    let output = run("program_with_flags", &[(FLAGS, flags)]);
+    with_flags_and(flags, &[])
+}
+
+fn with_flags_and(flags: &str, variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let output = run("program_with_flags", &[&[(FLAGS, flags)], variables].concat());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let said = text(&output.stdout);
     let said = said.trim_start_matches(['\n', '\r']);
@@ -376,4 +383,205 @@ fn what_a_merge_does_not_do_is_not_asked_of_it() {
         let line = format!("program {flags}");
         assert!(<Flags as clap::Parser>::try_parse_from(line.split(' ')).is_err(), "{flags}");
     }
+}
+
+/// The seeds in a file of kept ones.
+fn seeds_in(folder: &Folder, file: &str) -> Vec<u64> {
+    let json: serde_json::Value = serde_json::from_str(&folder.read(file)).expect("JSON");
+    let kept = json["kept"].as_array().expect("a list");
+    kept.iter().map(|kept| kept["seed"].as_u64().expect("a number")).collect()
+}
+
+#[test]
+fn red_seeds_are_kept_tried_first_and_dropped_when_they_pass() {
+    let folder = Folder::new("kept");
+    let file = folder.file("red.json");
+    let (code, _, errors) = with_flags(&format!("--seeds 30 --schedule fifo --keep {file}"));
+    assert_eq!(code, Some(1));
+    assert!(errors.contains(&format!("3 red seed(s) of this campaign are kept in {file}")), "{errors}");
+    assert_eq!(seeds_in(&folder, "red.json"), [7, 17, 27]);
+    let line =
+        r#"{"scenario":"flags","seed":17,"schedule":"fifo","time_limit":"1h","failure":"a seven in 17"},"#;
+    assert!(folder.read("red.json").contains(line), "{}", folder.read("red.json"));
+
+    // Other seeds this time, none of them red; the kept ones are not counted among them.
+    let (code, output, errors) = with_flags(&format!("--seeds 6 --keep {file}"));
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(
+        output.starts_with(
+            "flags: 6 seed(s), 6 passed, 0 failed\n  kept before: 3 seed(s), 0 passed, 3 failed\n"
+        )
+    );
+    let again = format!(
+        "kept seed 17 failed at 17.000000000 s: a seven in 17\nthe program --keep={file} --seed 17\n"
+    );
+    assert!(errors.contains(&again), "{errors}");
+
+    // As that line says.
+    let (code, output, _) = with_flags(&format!("--keep={file} --seed 17"));
+    assert_eq!(code, Some(1));
+    assert!(
+        output.starts_with(
+            "flags: 0 seed(s), 0 passed, 0 failed\n  kept before: 1 seed(s), 0 passed, 1 failed\n"
+        )
+    );
+
+    // One of another campaign is nobody's business.
+    let other = folder.read("red.json").replacen("\"scenario\":\"flags\"", "\"scenario\":\"other\"", 1);
+    std::fs::write(&file, other).expect("a file");
+    let junit = folder.file("junit.xml");
+    let (code, output, errors) =
+        with_flags_and(&format!("--seeds 6 --keep {file} --junit {junit}"), &[(MENDED, "1")]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(output.contains("  kept before: 2 seed(s), 2 passed, 0 failed\n"), "{output}");
+    assert!(errors.contains("kept seed 27 passes now and is dropped: a seven in 27"), "{errors}");
+    assert_eq!(seeds_in(&folder, "red.json"), [7], "that is the other's");
+    assert!(folder.read("junit.xml").contains("failures=\"0\""));
+}
+
+#[test]
+fn a_file_that_holds_something_else_ends_a_campaign_before_it_begins() {
+    let folder = Folder::new("malformed");
+    let file = folder.file("red.json");
+    std::fs::write(&file, "my notes").expect("a file");
+    let (code, output, errors) = with_flags(&format!("--seeds 30 --keep {file}"));
+    assert_eq!((code, &*output), (Some(2), ""));
+    assert!(errors.contains("red.json is no file of kept seeds, and is left as it is"), "{errors}");
+    assert_eq!(folder.read("red.json"), "my notes");
+}
+
+#[test]
+fn shards_keep_in_their_json_what_a_merge_writes_into_the_file() {
+    let folder = Folder::new("shards-keep");
+    let file = folder.file("red.json");
+    // Seeds 7, 17 and 27 were kept; now 37 is red as well, and 17 has been mended.
+    with_flags(&format!("--seeds 30 --keep {file}"));
+    let kept = folder.read("red.json");
+    let mut files = Vec::new();
+    for shard in 1..=4 {
+        // Each on a machine of its own, with the file as it was committed.
+        let own = folder.file(&format!("own-{shard}.json"));
+        std::fs::write(&own, &kept).expect("a file");
+        let mended: &[_] = if shard == 17 % 4 + 1 { &[(MENDED, "1")] } else { &[] };
+        let flags = format!("--first-seed 34 --seeds 5 --json --shard {shard}/4 --keep {own}");
+        let (_, json, errors) = with_flags_and(&flags, mended);
+        let record =
+            steelmill_sim::Record::from_json(&json).unwrap_or_else(|error| panic!("{error}: {errors}"));
+        let tried = record.kept.as_ref().map(|kept| kept.tried);
+        assert_eq!(tried, Some([7, 17, 27].iter().filter(|seed| **seed % 4 == shard - 1).count() as u64));
+        let name = folder.file(&format!("shard-{shard}.json"));
+        std::fs::write(&name, json).expect("a file");
+        files.push(name);
+    }
+    let (code, output, errors) = with_flags(&format!("--keep {file} --merge {}", files.join(" ")));
+    assert_eq!(code, Some(1));
+    let both = "flags: 5 seed(s), 4 passed, 1 failed\n  kept before: 3 seed(s), 1 passed, 2 failed\n";
+    assert!(output.starts_with(both), "{output}");
+    assert!(errors.contains("kept seed 17 passes now and is dropped"), "{errors}");
+    assert_eq!(seeds_in(&folder, "red.json"), [7, 27, 37]);
+}
+
+#[test]
+fn program_that_is_killed() {
+    if is_asked_for("program_that_is_killed") {
+        let file = std::env::var(FLAGS).expect("the test says which");
+        program(&["--seeds", "100000", "--max-failures", "1000", "--keep", &file], true);
+    }
+}
+
+#[test]
+fn a_red_seed_that_was_told_is_kept_however_the_process_ends() {
+    let folder = Folder::new("killed");
+    let mut command = command("program_that_is_killed", &[(FLAGS, &folder.file("red.json"))]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut errors = BufReader::new(child.stderr.take().expect("it was piped"));
+    let mut line = String::new();
+    while !line.starts_with("seed 6 failed") {
+        line.clear();
+        assert_ne!(errors.read_line(&mut line).expect("text"), 0, "it has ended");
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    assert!(seeds_in(&folder, "red.json").contains(&6));
+}
+
+/// Fails where a machine was paused, which its plan alone decides.
+async fn bears_no_pause(sim: Sim) -> Result {
+    let machine = sim.machine("node", |_| Ok(())).start().await?;
+    let watched = machine.clone();
+    let watch = sim.spawn("watch", async move {
+        while !watched.is_paused() {
+            watched.clock().sleep(Duration::from_millis(1)).await;
+        }
+    });
+    sim.trouble(Budget::of(&[machine])).run().await?;
+    anyhow::ensure!(!watch.is_finished(), "it was paused");
+    Ok(())
+}
+
+#[test]
+fn a_kept_seed_fails_though_its_faults_are_drawn_otherwise_now() {
+    let folder = Folder::new("plans");
+    let file = folder.file("red.json");
+    let campaign = |faults| {
+        let all = Campaign::new(bears_no_pause).name("pauses").seeds(30).failures_max(1000);
+        all.faults(faults).keep(&file).run()
+    };
+    let first = campaign(Faults::Swarm);
+    let red = first.failed.len();
+    assert!(red > 0, "{first}");
+    // As if no seed drew a fault any more.
+    let second = campaign(Faults::None);
+    assert!(second.failed.is_empty() && !second.passed(), "{second}");
+    let kept = second.kept.expect("there is a file");
+    assert_eq!((kept.tried, kept.failed.len()), (red as u64, red));
+    for (kept, outcome) in &kept.failed {
+        let before = first.failed.iter().find(|failed| failed.seed == kept.seed).expect("it was red");
+        assert_eq!((outcome.digest, &outcome.faults), (before.digest, &before.faults), "the same run");
+    }
+}
+
+#[test]
+fn a_kept_seed_is_verified_as_it_was_kept() {
+    let folder = Folder::new("verified");
+    let kept = r#"{"version": 1, "kept": [{"scenario": "verified", "seed": 3, "schedule": "fifo", "time_limit": "1h",
+        "failure": "it was paused", "plan": {"faults": [
+            {"when": {"at": "1s"}, "lasts": "1s", "what": {"pause": {"machine": "node"}}}]}}]}"#;
+    std::fs::write(folder.file("red.json"), kept).expect("a file");
+    for verify in [Verify::Twice, Verify::Process] {
+        let campaign = Campaign::new(bears_no_pause).name("verified").seeds(1).faults(Faults::None);
+        let summary = campaign.verify(verify).keep(folder.file("red.json")).run();
+        let kept = summary.kept.as_ref().expect("there is a file");
+        let [(_, failed)] = &kept.failed[..] else { panic!("{summary}") };
+        let failure = failed.failure.as_ref().expect("it failed").to_string();
+        assert!(failure.ends_with("it was paused"), "{failure}");
+    }
+}
+
+#[test]
+fn a_test_keeps_its_seeds_under_its_own_name() {
+    let folder = Folder::new("test");
+    let file = folder.file("red.json");
+    let first =
+        text(&run("program_that_says_what_it_runs", &[("STEELMILL_KEEP", &file), ("STEELMILL_SEEDS", "9")]));
+    assert!(first.contains("run it again with: STEELMILL_SEED=13 cargo test"), "{first}");
+    let name = "\"scenario\":\"steelmill-sim/campaign::program_that_says_what_it_runs\",\"seed\":13";
+    assert!(folder.read("red.json").contains(name), "{}", folder.read("red.json"));
+    let again =
+        text(&run("program_that_says_what_it_runs", &[("STEELMILL_KEEP", &file), ("STEELMILL_JOBS", "1")]));
+    for part in [
+        "kept seed 13 failed at 0.000000000 s: unlucky".to_owned(),
+        format!("run it again with: STEELMILL_KEEP={file} STEELMILL_SEED=13 cargo test"),
+        format!("or: cargo xtask sim --keep={file} --seed 13"),
+    ] {
+        assert!(again.contains(&part), "no {part:?} in {again}");
+    }
+    assert!(!again.contains("seed 10\n"), "one red seed was enough: {again}");
+    let only =
+        text(&run("program_that_says_what_it_runs", &[("STEELMILL_KEEP", &file), ("STEELMILL_SEED", "13")]));
+    assert_eq!(
+        only.lines().filter(|line| *line == "seed 13").count(),
+        1,
+        "it runs once, as it was kept: {only}"
+    );
 }
