@@ -12,11 +12,12 @@ use crate::campaign::failed_text;
 use crate::decisions::Stream;
 use crate::fault::Choice;
 use crate::outcome::Outcome;
+use crate::picture::Picture;
 use crate::shrink::{Prospect, Shrunk, Stopped};
 use crate::trace::{Trace, What};
 
 /// Writes a folder that explains a red seed: `plan.json`, the least plan; `trace.jsonl`, every event of the run with that
-/// plan, a line of JSON each; and `summary.txt`, which comes back. `replay` runs the seed, given `--faults` as well.
+/// plan, a line of JSON each; `picture.html`, the run as a page; and `summary.txt`, which comes back. `replay` runs the seed, given `--faults` as well.
 ///
 /// # Errors
 /// When something cannot be written; says what.
@@ -32,7 +33,11 @@ pub(crate) fn write(folder: &Path, shrunk: &Shrunk, replay: &str) -> Result<Stri
     save_trace(&trace, shrunk).with_context(|| format!("cannot write {}", trace.display()))?;
     let mut text = summary(shrunk);
     writeln!(text, "\nevery event of that run: {}", trace.display())?;
-    writeln!(text, "run it again with: {replay} --faults={}", plan.display())?;
+    let again = format!("{replay} --faults={}", plan.display());
+    if let Some(picture) = Picture::of_shrunk(shrunk, &again) {
+        writeln!(text, "a picture of it: {}", save("picture.html", &picture.to_html())?.display())?;
+    }
+    writeln!(text, "run it again with: {again}")?;
     save("summary.txt", &text)?;
     Ok(text)
 }

@@ -15,6 +15,7 @@ mod links; // what a scenario does to the links between machines
 pub mod logging; // log lines with virtual time, machine and daemon
 mod machine; // a simulated host
 mod merge; // what several shards came to together
+mod picture; // a run as a page
 mod record; // what a campaign came to, as data
 mod replay; // what to type to run a test again
 mod shard; // a part of a campaign
@@ -67,6 +68,7 @@ pub use net::{
     UdpSocket, WriteHalf,
 };
 pub use outcome::{Cause, Failure, Outcome, TaskReport};
+pub use picture::{EVENTS_SHOWN, Picture};
 pub use places::{Coverage, Covered};
 pub use purity::is_pure;
 pub use record::{KeptRecord, Record, RedSeed, Terms};

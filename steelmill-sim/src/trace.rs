@@ -39,6 +39,7 @@ use crate::waker::TaskKey;
 pub use flying::Passage;
 pub(crate) use keep::keep_logs;
 pub use line::Line;
+pub(crate) use line::reason;
 pub(crate) use record::Recorder;
 
 /// The events of a run, in order, and the names of what they speak of.

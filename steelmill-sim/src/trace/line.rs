@@ -190,7 +190,8 @@ fn carried(carries: Carries) -> &'static str {
     }
 }
 
-fn reason(why: Why) -> &'static str {
+/// In words.
+pub(crate) fn reason(why: Why) -> &'static str {
     match why {
         Why::Cut => "the link was cut",
         Why::Held => "the link was held",

@@ -1,0 +1,212 @@
+// What lasts: faults as bands, states as strips along a lane, operations as boxes.
+
+/** Faults. One that strikes a machine fills its lane; one that strikes the way between two is on both, and joined. */
+function drawBands() {
+  const width = laneWidth();
+  for (const [n, band] of bands.entries()) {
+    const y0 = band.from >= 0 ? eventY(band.from) : toY(0);
+    const y1 = Math.max(y0 + 2, band.until >= 0 ? eventY(band.until) : toY(view.axis.length));
+    if (y1 < HEAD || y0 > view.height) continue;
+    const strikes = band.lanes.filter((lane) => !Number.isNaN(laneX(lane)));
+    if (strikes.length === 0) continue;
+    const paint = band.kind === 'down' ? colour.gone : colour.bad;
+    for (const lane of strikes) {
+      const x = laneX(lane);
+      if (x > GUTTER + lanesWidth() || x + width < GUTTER) continue;
+      context.globalAlpha = band.kind === 'down' ? .16 : band.kind === 'link' ? .17 : .24;
+      context.fillStyle = hatch(band.kind === 'link' ? 'falling' : band.kind === 'down' ? 'level' : 'rising', paint);
+      context.fillRect(x + 1, y0, width - 2, y1 - y0);
+      context.globalAlpha = .9;
+      context.fillStyle = paint;
+      context.fillRect(x + 1, y0, band.kind === 'link' ? 2 : 3, y1 - y0);
+      context.globalAlpha = 1;
+      drawn.faults.push({ n, x, y: y0, width, height: y1 - y0 });
+    }
+    if (band.kind === 'link' && strikes.length === 2) {
+      const [a, b] = strikes.map(lifeX);
+      context.strokeStyle = paint;
+      context.lineWidth = 1.5;
+      context.setLineDash([7, 3]);
+      context.beginPath();
+      for (const y of [y0, y1]) {
+        context.moveTo(a, Math.round(y) + .5);
+        context.lineTo(b, Math.round(y) + .5);
+      }
+      context.stroke();
+      context.setLineDash([]);
+      for (const [x, other, isHit] of [[a, b, !band.one_way], [b, a, true]]) {
+        if (isHit) cross(x + Math.sign(other - x) * 11, y0, paint);
+      }
+    }
+  }
+}
+
+/** What a fault is, where its beginning, which says so, is above the upper edge. */
+function drawBandWords() {
+  const taken = new Map(); // how many words a lane has at its upper edge
+  context.font = FONT;
+  context.textAlign = 'left';
+  for (const { n, x, y, width, height } of drawn.faults) {
+    if (y > HEAD - 4 || y + height < HEAD + 24) continue;
+    const lines = taken.get(x) ?? 0;
+    if (lines > 3) continue;
+    taken.set(x, lines + 1);
+    const text = fitted(`▲ ${bands[n].text}`, width - 14);
+    const top = HEAD + 4 + lines * 17;
+    context.fillStyle = colour.badSoft;
+    context.fillRect(x + 5, top, context.measureText(text).width + 6, 15);
+    context.fillStyle = bands[n].kind === 'down' ? colour.gone : colour.bad;
+    context.fillText(text, x + 8, top + 8);
+  }
+}
+
+function cross(x, y, paint) {
+  context.strokeStyle = paint;
+  context.lineWidth = 2;
+  context.beginPath();
+  context.moveTo(x - 4, y - 4);
+  context.lineTo(x + 4, y + 4);
+  context.moveTo(x - 4, y + 4);
+  context.lineTo(x + 4, y - 4);
+  context.stroke();
+}
+
+// Every factory and daemon has a strip; those that lived one after the other share a place.
+const STRIP = 4;
+const stripPlaces = (() => {
+  const places = new Int32Array(states.event.length);
+  const free = new Map(); // of a lane: until which event each place is taken
+  const owners = new Map();
+  for (let n = 0; n < states.event.length; n++) {
+    const key = `${states.lane[n]} ${states.factory[n]} ${states.daemon[n]}`;
+    const until = states.until[n] < 0 ? events.count : states.until[n];
+    const lane = free.get(states.lane[n]) ?? free.set(states.lane[n], []).get(states.lane[n]);
+    let place = owners.get(key);
+    if (place === undefined || lane[place].key !== key) {
+      place = lane.findIndex((taken) => taken.until <= states.event[n]);
+      if (place < 0) place = lane.length;
+      owners.set(key, place);
+    }
+    lane[place] = { until, key };
+    places[n] = place;
+  }
+  return places;
+})();
+
+/** How a state looks: its colour, and a pattern, so that it is not told by colour alone; none for what has ended. */
+function stateLook(name) {
+  switch (name) {
+    case 'waiting': case 'preparing': case 'prepared': return [colour.wait, 'rising'];
+    case 'winding down': case 'pausing': case 'down': return [colour.bad, 'falling'];
+    case 'stopping': return [colour.leave, 'level'];
+    case 'finished': return [colour.gone, 'dots'];
+    case 'ended': return [colour.gone, null];
+    default: return [colour.good, ''];
+  }
+}
+
+function drawStrips() {
+  if (!filter.groups[3]) return;
+  const seen = new Set();
+  for (let n = 0; n < states.event.length; n++) {
+    const x = lifeX(states.lane[n]) - 9 - (stripPlaces[n] + 1) * (STRIP + 1);
+    if (!(x > GUTTER - STRIP && x < GUTTER + lanesWidth()) || x < laneX(states.lane[n]) + 2) continue;
+    const y0 = states.event[n] < 0 ? toY(0) : eventY(states.event[n]);
+    const y1 = states.until[n] < 0 ? toY(view.axis.length) : eventY(states.until[n]);
+    if (y1 < HEAD || y0 > view.height) continue;
+    const [paint, pattern] = stateLook(word(states.state[n]));
+    if (pattern === null) continue;
+    // Seen from afar, thousands fall onto the same few pixels.
+    const spot = `${Math.round(x)} ${Math.round(y0)} ${Math.round(y1)}`;
+    if (seen.has(spot)) continue;
+    seen.add(spot);
+    const height = Math.max(1.5, y1 - y0 - .5);
+    context.globalAlpha = pattern ? .3 : .85;
+    context.fillStyle = paint;
+    context.fillRect(x, y0, STRIP, height);
+    context.globalAlpha = 1;
+    if (pattern) {
+      context.fillStyle = hatch(pattern, paint);
+      context.fillRect(x, y0, STRIP, height);
+    }
+    if (drawn.strips.length < MARKS_MOST) drawn.strips.push({ n, x, y: y0, width: STRIP, height });
+  }
+}
+
+// Operations of one client that overlap stand side by side.
+const [operationPlaces, lanesWithOperations] = (() => {
+  const count = operations.invoke.length;
+  const [places, most, free] = [new Int32Array(count), new Map(), new Map()];
+  for (let n = 0; n < count; n++) {
+    const lane = events.lane[operations.invoke[n]];
+    const until = operations.return[n] < 0 ? events.count : operations.return[n];
+    const taken = free.get(lane) ?? free.set(lane, []).get(lane);
+    let place = taken.findIndex((end) => end <= operations.invoke[n]);
+    // An unknown outcome stays open to the end; it must not push the others off the lane.
+    if (place < 0) place = Math.min(taken.length, 3);
+    taken[place] = operations.return[n] < 0 ? operations.invoke[n] + 1 : until;
+    places[n] = place;
+    most.set(lane, Math.max(most.get(lane) ?? 0, place + 1));
+  }
+  return [places, most];
+})();
+const operationRoom = (lane) => (lanesWithOperations.has(lane) && filter.groups[2] ? Math.min(160, laneWidth() * 0.44) : 0);
+
+function drawOperations() {
+  if (!filter.groups[2]) return;
+  const seen = new Set();
+  for (const isBlamed of [false, true]) {
+    for (let n = 0; n < operations.invoke.length; n++) {
+      if (Boolean(operations.blamed[n]) !== isBlamed || !shown[operations.invoke[n]]) continue;
+      const lane = events.lane[operations.invoke[n]];
+      const life = lifeX(lane);
+      if (!(life > GUTTER - laneWidth() && life < GUTTER + lanesWidth() + 20)) continue;
+      const y0 = eventY(operations.invoke[n]);
+      // Who was never answered may have died with the run, or have given up.
+      const y1 = operations.return[n] < 0 ? y0 + 16 : eventY(operations.return[n]);
+      if (y1 < HEAD - 4 || y0 > view.height + 4) continue;
+      const each = operationRoom(lane) / lanesWithOperations.get(lane);
+      const x = life + 7 + operationPlaces[n] * each;
+      const width = Math.max(4, each - 3);
+      const spot = `${Math.round(x)} ${Math.round(y0)} ${Math.round(y1)}`;
+      if (!isBlamed && seen.has(spot)) continue;
+      seen.add(spot);
+      drawOperation(n, x, y0, width, Math.max(3, y1 - y0), isBlamed, Boolean(operations.open[n]));
+    }
+  }
+}
+
+function drawOperation(n, x, y, width, height, isBlamed, isOpen) {
+  context.fillStyle = isBlamed ? colour.badSoft : colour.operation;
+  context.fillRect(x, y, width, height);
+  if (isBlamed) {
+    context.globalAlpha = .25;
+    context.fillStyle = hatch('rising', colour.bad);
+    context.fillRect(x, y, width, height);
+    context.globalAlpha = 1;
+  }
+  context.strokeStyle = isBlamed ? colour.bad : colour.line;
+  context.lineWidth = isBlamed ? 2 : 1;
+  // An outcome that nobody knows has no lower edge.
+  context.beginPath();
+  if (isOpen) {
+    context.setLineDash([3, 3]);
+    context.moveTo(x, y + height);
+    context.lineTo(x, y);
+    context.lineTo(x + width, y);
+    context.lineTo(x + width, y + height);
+  } else {
+    context.rect(x, y, width, height);
+  }
+  context.stroke();
+  context.setLineDash([]);
+  if (height >= 12 && width > 24) {
+    context.font = isBlamed ? `600 ${MONO}` : MONO;
+    context.textAlign = 'left';
+    const text = `${isBlamed ? '✗ ' : ''}${operationText(n)}`;
+    const line = Math.max(y + 8, Math.min(HEAD + 9, y + height - 8));
+    context.fillStyle = isBlamed ? colour.bad : colour.ink;
+    context.fillText(fitted(text, width - 8), x + 4, line);
+  }
+  if (drawn.boxes.length < MARKS_MOST) drawn.boxes.push({ n, x, y, width, height });
+}

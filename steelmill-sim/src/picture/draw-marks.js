@@ -1,0 +1,195 @@
+// Events as marks on their lane's line, with their words where there is room; from afar, how dense they are.
+
+const LOUD = ['log', 'fault', 'machine', 'link', 'state', 'count', 'failure'];
+const isLoud = new Uint8Array(picture.kinds.length);
+LOUD.forEach((kind) => { isLoud[KIND[kind]] = 1; });
+
+function drawMarks() {
+  const [first, end] = placesBetween(HEAD - 6, view.height + 6);
+  if (end - first > MARKS_MOST) return drawDensity(first, end);
+  const [right, width] = [GUTTER + lanesWidth(), laneWidth()];
+  const rows = new Map();
+  const dim = related.is !== null;
+  const wordsToDraw = [];
+  for (let n = first; n < end; n++) {
+    const i = visible[n];
+    const x = eventX(i);
+    if (!(x > GUTTER - 8 && x < right + 8)) continue;
+    context.globalAlpha = dim && !related.is.has(i) ? .35 : 1;
+    mark(i, x, eventY(i));
+    drawn.marks++;
+    if (width >= 96) wordsToDraw.push(i);
+  }
+  context.globalAlpha = 1;
+  if (wordsToDraw.length > MARKS_MOST / 4) return;
+  // The louder take their room first; messages have their words on their arrows, operations in their boxes.
+  for (const loud of [1, 0]) {
+    for (const i of wordsToDraw) {
+      const kind = events.kind[i];
+      if (isLoud[kind] !== loud || kind === KIND.message || kind === KIND.invoke || kind === KIND.return || kind === KIND.failure || kind === KIND.lost || kind === KIND.arrival) continue;
+      if (drawn.labels.length >= LABELS_MOST) return;
+      markWords(i, rows, dim);
+    }
+  }
+}
+
+function markWords(i, rows, dim) {
+  const lane = events.lane[i];
+  const y = eventY(i);
+  const row = rows.get(lane) ?? rows.set(lane, new Set()).get(lane);
+  const slot = Math.floor(y / 7);
+  if (row.has(slot) || row.has(slot - 1) || row.has(slot + 1)) return;
+  row.add(slot);
+  const x = lifeX(lane) + 10 + operationRoom(lane);
+  const room = laneX(lane) + laneWidth() - x - 4;
+  context.font = FONT;
+  context.textAlign = 'left';
+  const text = fitted(told(i), room);
+  if (!text) return;
+  context.globalAlpha = dim && !related.is.has(i) ? .45 : 1;
+  haloed(text, x, y, wordsPaint(i));
+  context.globalAlpha = 1;
+  drawn.labels.push({ i, x, y: y - 7, width: context.measureText(text).width, height: 14 });
+}
+
+function wordsPaint(i) {
+  const kind = events.kind[i];
+  if (kind === KIND.log) return levelPaint(i) ?? colour.ink;
+  if (kind === KIND.fault || kind === KIND.machine || kind === KIND.link) return colour.bad;
+  return colour.muted;
+}
+
+function levelPaint(i) {
+  const level = word(logs.level[events.of[i]]);
+  return level === 'ERROR' ? colour.bad : level === 'WARN' ? colour.late : null;
+}
+
+function mark(i, x, y) {
+  const kind = events.kind[i];
+  context.fillStyle = context.strokeStyle = colour.mark;
+  context.lineWidth = 1.4;
+  context.beginPath();
+  switch (kind) {
+    case KIND.message:
+      context.arc(x, y, 2.4, 0, 7);
+      context.fill();
+      break;
+    case KIND.arrival:
+      context.arc(x, y, 3, 0, 7);
+      context.fillStyle = colour.ground;
+      context.fill();
+      context.stroke();
+      break;
+    case KIND.lost:
+      cross(x, y, colour.bad);
+      break;
+    case KIND.log: {
+      const loud = levelPaint(i);
+      context.fillStyle = context.strokeStyle = loud ?? colour.mark;
+      if (loud) {
+        context.moveTo(x, y - 5);
+        context.lineTo(x + 5, y + 4);
+        context.lineTo(x - 5, y + 4);
+        context.fill();
+      } else {
+        context.fillRect(x - 1, y - 1, 8, 2);
+      }
+      break;
+    }
+    case KIND.state:
+      context.fillStyle = stateLook(word(states.state[events.of[i]]))[0];
+      context.moveTo(x, y - 4.5);
+      context.lineTo(x + 4.5, y);
+      context.lineTo(x, y + 4.5);
+      context.lineTo(x - 4.5, y);
+      context.fill();
+      break;
+    case KIND.fault: case KIND.machine: case KIND.link:
+      context.fillStyle = context.strokeStyle = colour.bad;
+      context.rect(x - 4, y - 4, 8, 8);
+      if (kind === KIND.link) {
+        context.fillStyle = colour.ground;
+        context.fill();
+        context.stroke();
+      } else context.fill();
+      break;
+    case KIND.spawn:
+      context.moveTo(x - 4, y);
+      context.lineTo(x + 4, y);
+      context.moveTo(x, y - 4);
+      context.lineTo(x, y + 4);
+      context.stroke();
+      break;
+    case KIND.end:
+      context.moveTo(x - 4, y);
+      context.lineTo(x + 4, y);
+      context.stroke();
+      break;
+    case KIND.timer:
+      context.arc(x, y, 3.4, 0, 7);
+      context.moveTo(x, y - 2.4);
+      context.lineTo(x, y);
+      context.lineTo(x + 1.8, y);
+      context.stroke();
+      break;
+    case KIND.invoke: case KIND.return:
+      context.fillRect(x, y - .75, 7, 1.5);
+      break;
+    case KIND.failure:
+      context.fillStyle = colour.bad;
+      context.arc(x, y, 4.5, 0, 7);
+      context.fill();
+      break;
+    default:
+      context.fillRect(x - 2, y - 2, 4, 4);
+  }
+}
+
+/** Too many to draw one by one: a bar for each two pixels, as long as there are events in them. */
+function drawDensity(first, end) {
+  drawn.density = true;
+  const height = Math.ceil(bodyHeight() / 2) + 1;
+  const [firstLane, endLane] = lanesInSight();
+  const counts = new Uint16Array((endLane - firstLane) * height);
+  let most = 1;
+  for (let n = first; n < end; n++) {
+    const i = visible[n];
+    const place = column[events.lane[i]] - firstLane;
+    if (!(place >= 0 && place < endLane - firstLane)) continue;
+    const row = Math.floor((eventY(i) - HEAD) / 2);
+    if (row < 0 || row >= height) continue;
+    most = Math.max(most, ++counts[place * height + row]);
+  }
+  context.fillStyle = colour.mark;
+  const longest = Math.min(40, laneWidth() * .3);
+  for (let place = 0; place < endLane - firstLane; place++) {
+    const x = lifeX(shownLanes[firstLane + place]);
+    for (let row = 0; row < height; row++) {
+      const count = counts[place * height + row];
+      if (count === 0) continue;
+      context.globalAlpha = .35 + .55 * (count / most);
+      context.fillRect(x - 1, HEAD + row * 2, 2 + longest * Math.sqrt(count / most), 1.6);
+      drawn.marks++;
+    }
+  }
+  context.globalAlpha = 1;
+  drawLoudest(first, end);
+}
+
+/** What must not drown: faults, warnings and the selection show from afar, too. */
+function drawLoudest(first, end) {
+  let left = 400;
+  const taken = new Set();
+  for (let n = first; n < end && left > 0; n++) {
+    const i = visible[n];
+    const kind = events.kind[i];
+    const isLoud = kind === KIND.fault || kind === KIND.machine || kind === KIND.failure || (kind === KIND.log && levelPaint(i));
+    if (!isLoud) continue;
+    const y = eventY(i);
+    const spot = events.lane[i] * 4096 + Math.round(y / 6);
+    if (taken.has(spot)) continue;
+    taken.add(spot);
+    mark(i, lifeX(events.lane[i]), y);
+    left--;
+  }
+}

@@ -1,0 +1,232 @@
+// One frame: from the back to the front. However long the run is, a frame draws a bounded number of things; where there
+// are more of them in sight, events become a density and of ordinary messages some are left out, and the status says so.
+
+const canvas = document.getElementById('canvas');
+const context = canvas.getContext('2d');
+const FONT = '11px system-ui, -apple-system, "Segoe UI", "Liberation Sans", sans-serif';
+const MONO = '11px ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace';
+
+const MARKS_MOST = 5000;
+const ARROWS_MOST = 1500;
+const LABELS_MOST = 400;
+
+/** What the last frame drew, for the pointer to find, and for whoever wants to know what a frame costs. */
+const drawn = { frames: 0, marks: 0, arrows: [], boxes: [], labels: [], strips: [], faults: [], density: false, thinned: false, looked: 0, ms: 0 };
+
+let asked = false;
+function changed() {
+  if (asked) return;
+  asked = true;
+  requestAnimationFrame(() => {
+    asked = false;
+    frame();
+  });
+}
+
+function resize() {
+  const ratio = devicePixelRatio || 1;
+  const box = canvas.parentElement.getBoundingClientRect();
+  view.width = Math.max(200, box.width);
+  view.height = Math.max(120, box.height);
+  const [width, height] = [Math.round(view.width * ratio), Math.round(view.height * ratio)];
+  if (canvas.width === width && canvas.height === height) return;
+  // That empties it, so it is drawn before anybody sees.
+  canvas.width = width;
+  canvas.height = height;
+  overview.stale = true;
+  frame();
+}
+
+function frame() {
+  if (!view.axis) return;
+  const begin = performance.now();
+  keepInside();
+  const ratio = devicePixelRatio || 1;
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.fillStyle = colour.ground;
+  context.fillRect(0, 0, view.width, view.height);
+  context.textBaseline = 'middle';
+  Object.assign(drawn, { marks: 0, arrows: [], boxes: [], labels: [], strips: [], faults: [], density: false, thinned: false, looked: 0 });
+  drawn.frames++;
+
+  context.save();
+  clip(GUTTER, HEAD, lanesWidth(), bodyHeight());
+  drawLanes();
+  drawBands();
+  drawFolds();
+  drawStrips();
+  drawOperations();
+  drawMessages();
+  drawMarks();
+  drawArrowWords();
+  drawBandWords();
+  drawRelated();
+  drawFailure();
+  context.restore();
+  drawGutter();
+  drawHeads();
+  drawOverview();
+  drawn.ms = performance.now() - begin;
+  sayStatus();
+}
+
+function clip(x, y, width, height) {
+  context.beginPath();
+  context.rect(x, y, width, height);
+  context.clip();
+}
+
+/** The lanes on the screen: first, and the one after the last. */
+function lanesInSight() {
+  const width = laneWidth();
+  const first = Math.max(0, Math.floor(view.left / width));
+  return [first, Math.min(shownLanes.length, Math.ceil((view.left + lanesWidth()) / width))];
+}
+
+/** A text that fits, with dots where something is missing. */
+function fitted(text, room) {
+  if (room < 8) return '';
+  if (context.measureText(text).width <= room) return text;
+  let [low, high] = [0, text.length];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (context.measureText(`${text.slice(0, middle)}…`).width <= room) low = middle;
+    else high = middle - 1;
+  }
+  return low > 0 ? `${text.slice(0, low)}…` : '';
+}
+
+/** A line of text that stays legible over what it crosses. */
+function haloed(text, x, y, paint) {
+  context.lineJoin = 'round';
+  context.lineWidth = 3;
+  context.strokeStyle = colour.ground;
+  context.strokeText(text, x, y);
+  context.fillStyle = paint;
+  context.fillText(text, x, y);
+}
+
+function drawLanes() {
+  const [first, end] = lanesInSight();
+  const width = laneWidth();
+  for (let place = first; place < end; place++) {
+    const lane = shownLanes[place];
+    const x = laneX(lane);
+    if (place % 2 === 1) {
+      context.fillStyle = colour.stripe;
+      context.fillRect(x, HEAD, width, bodyHeight());
+    }
+    context.strokeStyle = colour.hair;
+    context.lineWidth = 1;
+    context.beginPath();
+    context.moveTo(Math.round(x + width) + .5, HEAD);
+    context.lineTo(Math.round(x + width) + .5, view.height);
+    context.stroke();
+    context.strokeStyle = colour.line;
+    context.lineWidth = 1.5;
+    context.beginPath();
+    context.moveTo(lifeX(lane), Math.max(HEAD, toY(0)));
+    context.lineTo(lifeX(lane), Math.min(view.height, toY(view.axis.length)));
+    context.stroke();
+  }
+}
+
+function drawHeads() {
+  const [first, end] = lanesInSight();
+  context.fillStyle = colour.panel;
+  context.fillRect(0, 0, view.width, HEAD);
+  context.strokeStyle = colour.hair;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(0, HEAD - .5);
+  context.lineTo(view.width, HEAD - .5);
+  context.stroke();
+  context.save();
+  clip(GUTTER, 0, lanesWidth(), HEAD);
+  context.font = `600 12px ${FONT.slice(5)}`;
+  context.textAlign = 'left';
+  for (let place = first; place < end; place++) {
+    const lane = shownLanes[place];
+    const x = laneX(lane);
+    context.fillStyle = colour.ink;
+    context.fillText(fitted(laneName(lane), laneWidth() - 14), x + 8, HEAD / 2);
+    context.fillStyle = colour.line;
+    context.fillRect(lifeX(lane) - .75, HEAD - 5, 1.5, 5);
+  }
+  context.restore();
+  context.font = FONT;
+  context.fillStyle = colour.muted;
+  context.textAlign = 'left';
+  context.fillText('seconds', 10, HEAD / 2);
+  if (GUTTER_CURVE) context.fillText('fails', GUTTER_TIME + 6, HEAD / 2);
+  const hidden = shownLanes.length - (end - first);
+  if (hidden > 0 || view.left > 0) {
+    context.textAlign = 'right';
+    context.fillText(`${end - first}/${shownLanes.length}`, view.width - 6, HEAD / 2);
+  }
+}
+
+function drawFolds() {
+  if (view.axis.name === 'time') return;
+  const { folds } = view.axis;
+  for (const { from, until } of folds) {
+    const [y0, y1] = [toY(from), toY(until)];
+    if (y1 < HEAD || y0 > view.height || y1 - y0 < 7) continue;
+    const y = Math.round((y0 + y1) / 2) + .5;
+    // A torn edge: here the lanes are not drawn to scale.
+    context.strokeStyle = colour.line;
+    context.lineWidth = 1;
+    context.setLineDash([1, 4]);
+    context.beginPath();
+    context.moveTo(GUTTER, y);
+    context.lineTo(GUTTER + lanesWidth(), y);
+    context.stroke();
+    context.setLineDash([]);
+    const [first, end] = lanesInSight();
+    for (let place = first; place < end; place++) {
+      const x = lifeX(shownLanes[place]);
+      context.fillStyle = colour.ground;
+      context.fillRect(x - 4, y - 3, 8, 6);
+      context.beginPath();
+      context.moveTo(x - 5, y - 1);
+      context.lineTo(x + 5, y - 5);
+      context.moveTo(x - 5, y + 5);
+      context.lineTo(x + 5, y + 1);
+      context.stroke();
+    }
+  }
+}
+
+function drawFailure() {
+  const failure = picture.failure;
+  if (!failure) return;
+  const y = Math.round(failure.event >= 0 ? eventY(failure.event) : toY(view.axis.of(failure.at))) + .5;
+  if (y < HEAD - 2 || y > view.height + 20) return;
+  context.strokeStyle = colour.bad;
+  context.lineWidth = 2;
+  context.beginPath();
+  context.moveTo(GUTTER, y);
+  context.lineTo(GUTTER + lanesWidth(), y);
+  context.stroke();
+  context.font = `600 ${FONT}`;
+  context.textAlign = 'right';
+  const text = fitted(`failed: ${failure.text.split('\n')[0]}`, lanesWidth() - 24);
+  const width = context.measureText(text).width + 12;
+  const below = y + 20 < view.height;
+  context.fillStyle = colour.bad;
+  context.fillRect(GUTTER + lanesWidth() - width, below ? y : y - 18, width, 18);
+  context.fillStyle = colour.ground;
+  context.fillText(text, GUTTER + lanesWidth() - 6, below ? y + 9.5 : y - 8.5);
+}
+
+function sayStatus() {
+  const [first, end] = placesBetween(HEAD, view.height);
+  const hidden = events.count - visible.length;
+  let text = `${(end - first).toLocaleString('en')} of ${visible.length.toLocaleString('en')} events in sight`;
+  if (hidden > 0) text += `, ${hidden.toLocaleString('en')} filtered out`;
+  if (drawn.thinned) text += ` · ${drawn.arrows.length.toLocaleString('en')} of ${drawn.messagesInSight.toLocaleString('en')} messages drawn: zoom in for all`;
+  if (picture.left_off > 0) text += ` · the first ${picture.left_off.toLocaleString('en')} events of the run are left off`;
+  if (picture.dropped > 0) text += ` · the last ${picture.dropped.toLocaleString('en')} are not in the trace`;
+  const status = document.getElementById('status');
+  if (status.textContent !== text) status.textContent = text;
+}

@@ -1,0 +1,70 @@
+// What is shown: by machine, daemon, connection and kind. A lane on which nothing happens is never shown.
+
+const GROUPS = [
+  ['messages', 'Messages', ['message', 'arrival', 'lost']],
+  ['logs', 'Logs', ['log']],
+  ['operations', 'Operations', ['invoke', 'return']],
+  ['states', 'States', ['state']],
+  ['faults', 'Faults', ['fault', 'machine', 'link']],
+  ['tasks', 'Tasks', ['spawn', 'end', 'timer']],
+  ['other', 'Other', ['count', 'failure']],
+];
+const groupOf = new Uint8Array(picture.kinds.length);
+GROUPS.forEach(([, , kinds], group) => kinds.forEach((kind) => { groupOf[KIND[kind]] = group; }));
+
+const filter = {
+  groups: GROUPS.map(([name]) => name !== 'tasks'),
+  hiddenLanes: new Set(),
+  hiddenDaemons: new Set(), // of numbers of `words`; -1 is no daemon
+  connection: -1,
+};
+
+/** How many events there are of each kind, on each lane, of each daemon. */
+const tally = (() => {
+  const [groups, perLane, daemons] = [new Array(GROUPS.length).fill(0), new Map(), new Map()];
+  const add = (map, key) => map.set(key, (map.get(key) ?? 0) + 1);
+  for (let i = 0; i < events.count; i++) {
+    groups[groupOf[events.kind[i]]]++;
+    add(perLane, events.lane[i]);
+    add(daemons, daemonOf(i));
+  }
+  // Somebody who is only sent to has a lane, too.
+  for (const to of messages.to) if (to >= 0 && !perLane.has(to)) perLane.set(to, 0);
+  perLane.delete(-1);
+  return { groups, lanes: perLane, daemons };
+})();
+
+/** Those lanes on which anything happens, in order. */
+const livingLanes = [...tally.lanes.keys()].sort((a, b) => a - b);
+
+const shown = new Uint8Array(events.count);
+let visible = new Int32Array(0); // the events that are shown, in order
+let shownLanes = [];             // the lanes, in order
+const column = new Int32Array(lanes.length).fill(-1); // the place of a lane among them
+
+function passes(i) {
+  const kind = events.kind[i];
+  if (kind === KIND.failure) return true;
+  if (!filter.groups[groupOf[kind]]) return false;
+  if (events.lane[i] >= 0 && filter.hiddenLanes.has(events.lane[i])) return false;
+  if (filter.hiddenDaemons.size > 0 && filter.hiddenDaemons.has(daemonOf(i))) return false;
+  if (groupOf[kind] === 0) {
+    const message = events.of[i];
+    if (filter.connection >= 0 && messages.connection[message] !== filter.connection) return false;
+    if (filter.hiddenLanes.has(messages.from[message]) || filter.hiddenLanes.has(messages.to[message])) return false;
+  }
+  return true;
+}
+
+function applyFilter() {
+  const indices = new Int32Array(events.count);
+  let count = 0;
+  for (let i = 0; i < events.count; i++) {
+    shown[i] = passes(i) ? 1 : 0;
+    if (shown[i]) indices[count++] = i;
+  }
+  visible = indices.subarray(0, count);
+  shownLanes = livingLanes.filter((lane) => !filter.hiddenLanes.has(lane));
+  column.fill(-1);
+  shownLanes.forEach((lane, place) => { column[lane] = place; });
+}

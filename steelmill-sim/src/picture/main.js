@@ -1,0 +1,69 @@
+// Puts it together, and says at the top what this is about.
+
+function makeHeader() {
+  const { failure } = picture;
+  byId('title').textContent = picture.title;
+  byId('when').append(...(failure ? [element('b', {}, 'failed'), ` at ${clock(failure.at, 1e3)} s`] : ['passed']));
+  const certain = picture.prospects.findLastIndex(({ failed, runs }) => failed < runs) + 1;
+  if (picture.prospects.length > 1 && certain < picture.prospects.length) {
+    byId('when').append(`, inevitable from ${clock(picture.prospects[certain].until, 1e3)} s on`);
+  }
+  byId('failure').textContent = failure ? failure.text : '';
+  for (const { text, event } of picture.faults) {
+    byId('faults').append(element('li', {}, event < 0 ? element('span', { class: 'passed' }, `${text} (did not strike)`)
+      : element('button', { type: 'button', title: 'Shows where it strikes', on: { click: () => select(event) } }, text)));
+  }
+  byId('replay').hidden = !picture.replay;
+  byId('command').textContent = picture.replay ?? '';
+  byId('copy').addEventListener('click', copy);
+}
+
+async function copy() {
+  const { replay } = picture;
+  try {
+    await navigator.clipboard.writeText(replay);
+  } catch {
+    // A page from disk may be refused: then it is at least selected, one key from being copied.
+    getSelection().selectAllChildren(byId('command'));
+    document.execCommand('copy');
+  }
+  byId('copy').textContent = 'Copied';
+  setTimeout(() => { byId('copy').textContent = 'Copy'; }, 1500);
+}
+
+/** Where to look first: at the operations that cannot be ordered, else at the end of the run, if that is what failed. */
+function firstLook() {
+  const blamed = operations.invoke.filter((_, n) => operations.blamed[n]);
+  const { position } = view.axis;
+  if (visible.length <= 150) return fit();
+  if (blamed.length > 0) {
+    const ends = operations.return.filter((end, n) => operations.blamed[n] && end >= 0);
+    const [from, until] = [Math.min(...blamed), Math.max(...ends, ...blamed)];
+    showBetween(position[from], position[until]);
+    const [first, end] = placesBetween(HEAD, view.height);
+    if (end - first > 40) return undefined;
+    return showBetween(position[visible[Math.max(0, lastAtMost(visible, from) - 15)]], position[visible[Math.min(visible.length - 1, lastAtMost(visible, until) + 15)]]);
+  }
+  if (picture.failure) return showBetween(position[visible[visible.length - Math.min(100, visible.length)]], view.axis.length);
+  return fit();
+}
+
+applyFilter();
+setTheme(storedTheme());
+systemIsDark.addEventListener('change', () => setTheme(theme));
+makeHeader();
+makeToolbar();
+makePointer();
+makeKeys();
+resize();
+view.axis = makeAxis('folded', visible);
+runSearch();
+sayFilters();
+firstLook();
+showPanel();
+frame();
+new ResizeObserver(resize).observe(canvas.parentElement);
+
+// For the tests, and for whoever wants to look closer from the console.
+window.picture = { data: picture, view, drawn, events, filter, search, related, told, eventY, eventAt, lifeX, messages, operations, states, select, KIND, FATE,
+  visible: () => visible, lanes: () => shownLanes };

@@ -1,0 +1,199 @@
+// The side panel: the selected event with its log lines, causes and effects; or what the marks mean.
+
+const panel = document.getElementById('panel');
+const LISTED = 12;
+
+/** An element; a text among the children becomes a text, never markup. */
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === 'on') Object.entries(value).forEach(([event, then]) => made.addEventListener(event, then));
+    else if (value === true) made.setAttribute(key, '');
+    else if (value !== false && value !== null) made.setAttribute(key, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== ''));
+  return made;
+}
+
+function select(i, { bring = true, focus = false } = {}) {
+  view.selected = i;
+  relate(i);
+  showPanel();
+  if (i >= 0) {
+    if (bring) reveal(i);
+    document.getElementById('spoken').textContent = `${told(i)}; ${whose(i)}; at ${clock(events.at[i], 1e3)} seconds`;
+  }
+  if (focus) canvas.focus({ preventScroll: true });
+  changed();
+}
+
+function showPanel() {
+  const i = view.selected;
+  panel.replaceChildren(...(i < 0 ? legend() : described(i)));
+  panel.scrollTop = 0;
+}
+
+function described(i) {
+  const kind = picture.kinds[events.kind[i]];
+  const of = events.of[i];
+  const task = events.task[i];
+  const rows = [['when', `${clock(events.at[i])} s`]];
+  if (picture.failure) {
+    const before = picture.failure.at - events.at[i];
+    rows.push(['', before === 0 ? 'at the moment of failure' : `${lasting(Math.abs(before))} ${before > 0 ? 'before' : 'after'} the failure`]);
+  }
+  rows.push(['machine', laneName(events.lane[i])]);
+  if (task >= 0) {
+    if (tasks.daemon[task] >= 0) rows.push(['daemon', word(tasks.daemon[task])]);
+    if (tasks.factory[task] >= 0) rows.push(['factory', word(tasks.factory[task])]);
+    rows.push(['task', word(tasks.name[task])]);
+    rows.push(['spawned at', word(tasks.place[task])]);
+  }
+  let name = { message: 'message leaves', arrival: 'message arrives', lost: 'message lost', log: 'log line', invoke: 'operation begins', return: 'operation returns' }[kind] ?? kind;
+  if (groupOf[events.kind[i]] === 0) {
+    const sent = events.at[messages.sent[of]];
+    rows.push(['from', laneName(messages.from[of])], ['to', laneName(messages.to[of])]);
+    if (messages.connection[of] >= 0) rows.push(['connection', String(messages.connection[of])]);
+    if (messages.bytes[of] > 0) rows.push(['bytes', messages.bytes[of].toLocaleString('en')]);
+    const fate = picture.fates[messages.fate[of]].replace('_', ' ');
+    const arrived = messages.arrived[of];
+    rows.push(['fate', arrived >= 0 && (messages.fate[of] === FATE.delivered || messages.fate[of] === FATE.late)
+      ? `${fate}, after ${lasting(events.at[arrived] - sent)}` : fate]);
+    if (messages.why[of] >= 0) rows.push(['because', word(messages.why[of])]);
+  }
+  if (kind === 'log') {
+    rows.push(['level', word(logs.level[of])], ['target', word(logs.target[of])]);
+    if (logs.place[of] >= 0) rows.push(['logged at', word(logs.place[of])]);
+    name = `log line, ${word(logs.level[of])}`;
+  }
+  if (kind === 'invoke' || kind === 'return') {
+    rows.push(['client', word(operations.client[of])], ['key', word(operations.key[of])]);
+    rows.push(['took', operations.return[of] < 0 ? 'never returned' : lasting(events.at[operations.return[of]] - events.at[operations.invoke[of]])]);
+    if (operations.open[of]) rows.push(['outcome', 'unknown: it may take effect later, or never']);
+    if (operations.blamed[of]) rows.push(['verdict', '✗ cannot be ordered']);
+  }
+  if (kind === 'state') rows.push(['state', word(states.state[of])]);
+
+  const parts = [
+    element('p', { class: 'muted' }, name),
+    element('h2', { class: kind === 'log' || groupOf[events.kind[i]] === 0 ? 'mono' : '' }, told(i)),
+    element('dl', {}, ...rows.flatMap(([term, value]) => [element('dt', {}, term), element('dd', {}, value)])),
+    element('div', { class: 'steps' },
+      button('Cause', () => select(events.cause[i]), events.cause[i] < 0),
+      button('Effect', () => select(effects.first[i]), effects.first[i] < 0),
+      groupOf[events.kind[i]] === 0 && messages.arrived[of] >= 0
+        ? button(kind === 'message' ? 'Arrival' : 'Departure', () => select(kind === 'message' ? messages.arrived[of] : messages.sent[of])) : null,
+      groupOf[events.kind[i]] === 0 && messages.connection[of] >= 0
+        ? button('Only this connection', () => setConnection(messages.connection[of])) : null,
+      button('Close', () => select(-1))),
+  ];
+  const [near, whoseLogs] = logsAround(i, 4);
+  if (near.length > 0) {
+    parts.push(element('h3', {}, `Log lines of the ${whoseLogs} around it`));
+    parts.push(element('ol', { id: 'logs' }, ...near.map((log) => entry(log, log === i))));
+  }
+  parts.push(element('h3', {}, `Causes, back from here${related.chain.length > 0 ? ` (${related.chain.length})` : ''}`));
+  parts.push(related.chain.length === 0 ? element('p', { class: 'muted' }, 'None: the run began with it, or the cause is not known.')
+    : growing('causes', 'chain', related.chain));
+  const [list, more] = effectsOf(i, 400);
+  parts.push(element('h3', {}, `What came of it${list.length > 0 ? ` (${list.length + more})` : ''}`));
+  parts.push(list.length === 0 ? element('p', { class: 'muted' }, 'Nothing that is shown here.') : growing('effects', 'effects', list));
+  return parts;
+}
+
+function button(text, then, disabled = false) {
+  return element('button', { type: 'button', disabled, on: { click: then } }, text);
+}
+
+/** An event as an entry of a list; a click goes there. */
+function entry(i, isHere = false) {
+  const level = events.kind[i] === KIND.log ? ` level-${word(logs.level[events.of[i]]).toLowerCase()}` : '';
+  const arrow = { message: '→ ', arrival: '← ', lost: '× ' }[picture.kinds[events.kind[i]]] ?? '';
+  return element('li', isHere ? { class: 'here' } : {}, element('button', { type: 'button', 'data-event': i, on: { click: () => select(i) } },
+    element('span', { class: `what${level}` }, `${arrow}${told(i)}`),
+    element('span', { class: 'at' }, isHere ? 'here' : since(events.at[i] - events.at[Math.max(0, view.selected)])),
+    element('span', { class: 'who' }, whose(i))));
+}
+
+const since = (nanos) => (nanos === 0 ? '±0' : `${nanos > 0 ? '+' : '−'}${lasting(Math.abs(nanos))}`);
+
+/** A list that shows its beginning, and more when asked. */
+function growing(id, look, list) {
+  const made = element('ol', { id, class: look }, ...list.slice(0, LISTED).map((i) => entry(i)));
+  const grow = () => {
+    const from = made.querySelectorAll('[data-event]').length;
+    made.lastElementChild.remove();
+    made.append(...list.slice(from, from + 200).map((i) => entry(i)));
+    if (from + 200 < list.length) made.append(more(list.length - from - 200));
+  };
+  const more = (left) => element('li', {}, button(`${left} more`, grow));
+  if (list.length > LISTED) made.append(more(list.length - LISTED));
+  return made;
+}
+
+/** What the marks mean, drawn by the same hand that draws them. */
+function legend() {
+  const samples = [];
+  const sample = (text, draw) => {
+    const small = element('canvas', { width: 56 * 2, height: 20 * 2, 'aria-hidden': 'true' });
+    samples.push({ small, draw });
+    return [small, element('span', {}, text)];
+  };
+  const line = (dash, paint, end) => (c) => {
+    c.strokeStyle = c.fillStyle = colour[paint];
+    c.lineWidth = paint === 'mark' ? 1 : 1.6;
+    c.setLineDash(dash);
+    c.beginPath();
+    c.moveTo(3, 5);
+    c.lineTo(end === 'cross' || end === 'bar' ? 38 : 50, end === 'cross' || end === 'bar' ? 12 : 15);
+    c.stroke();
+    c.setLineDash([]);
+    c.lineWidth = 2;
+    c.beginPath();
+    if (end === 'head') { c.moveTo(53, 16); c.lineTo(44, 17); c.lineTo(46, 10.5); c.fill(); }
+    if (end === 'cross') { c.moveTo(34, 8); c.lineTo(42, 16); c.moveTo(34, 16); c.lineTo(42, 8); c.stroke(); }
+    if (end === 'bar') { c.moveTo(40, 6); c.lineTo(36, 18); c.stroke(); }
+  };
+  const area = (pattern, paint, edge) => (c) => {
+    c.globalAlpha = edge ? .4 : 1;
+    if (!edge && pattern === '') { c.fillStyle = colour[paint]; c.fillRect(18, 1, 6, 18); return; }
+    c.fillStyle = hatch(pattern, colour[paint]);
+    c.fillRect(edge ? 4 : 18, 1, edge ? 48 : 6, 18);
+    c.globalAlpha = 1;
+    c.fillStyle = colour[paint];
+    if (edge) c.fillRect(4, 1, 3, 18);
+  };
+  const box = (blamed) => (c) => {
+    c.fillStyle = blamed ? colour.badSoft : colour.operation;
+    c.fillRect(6, 2, 44, 16);
+    c.lineWidth = blamed ? 2 : 1;
+    c.strokeStyle = blamed ? colour.bad : colour.line;
+    c.strokeRect(6, 2, 44, 16);
+    c.fillStyle = blamed ? colour.bad : colour.ink;
+    c.font = MONO;
+    c.fillText(blamed ? '✗ GET' : 'GET', blamed ? 10 : 17, 14);
+  };
+  const made = [
+    element('h2', {}, 'What is drawn'),
+    element('p', { class: 'muted' }, 'Machines side by side, virtual time downwards. Click an event, or press J, to see its log lines, what caused it and what came of it.'),
+    element('h3', {}, 'Messages'),
+    element('div', { class: 'legend' },
+      ...sample('delivered', line([], 'mark', 'head')), ...sample('late: cut, held, lost and sent again', line([7, 3], 'late', 'head')),
+      ...sample('lost', line([], 'bad', 'cross')), ...sample('reset', line([2, 3], 'reset', 'bar')), ...sample('under way at the end', line([2, 3], 'muted', ''))),
+    element('h3', {}, 'Along a lane'),
+    element('div', { class: 'legend' },
+      ...sample('a fault of a machine', area('rising', 'bad', true)), ...sample('a fault of the way between two, on both', area('falling', 'bad', true)),
+      ...sample('the machine is down', area('level', 'gone', true)),
+      ...sample('factory or daemon: starting', area('rising', 'wait')), ...sample('running', area('', 'good')),
+      ...sample('stopping', area('level', 'leave')), ...sample('failed: down, or about to run again', area('falling', 'bad')), ...sample('its run has returned', area('dots', 'gone')),
+      ...sample('a client\'s operation, from asking to answer', box(false)), ...sample('one that cannot be ordered', box(true))),
+    element('h3', {}, 'When an event is selected'),
+    element('p', { class: 'muted' }, 'A full blue line leads back through its causes, dashes lead on to what came of it.'),
+  ];
+  queueMicrotask(() => samples.forEach(({ small, draw }) => {
+    const c = small.getContext('2d');
+    c.scale(2, 2);
+    draw(c);
+  }));
+  return made;
+}

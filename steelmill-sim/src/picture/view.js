@@ -1,0 +1,146 @@
+// Which part of the picture is on the screen, and where things are there. Pixels are CSS pixels of the canvas.
+
+const HEAD = 30;          // the machines' names
+const GUTTER_TIME = 96;   // the times
+const GUTTER_CURVE = picture.prospects.length > 1 ? 62 : 0; // how often it fails when all goes otherwise from there on
+const GUTTER = GUTTER_TIME + GUTTER_CURVE;
+const OVERVIEW = 58;      // all of the run, at the right
+const LANE_LEAST = 64;
+const ROW_MOST = 90;      // zoomed in no further than this between two events
+
+const view = {
+  axis: null, width: 0, height: 0,
+  top: 0,        // the position at the upper edge
+  scale: 1,      // pixels for a unit of position
+  left: 0,       // how far the lanes are scrolled, in pixels
+  widen: 1,      // how much wider the lanes are than need be
+  selected: -1,
+};
+
+const bodyHeight = () => Math.max(50, view.height - HEAD);
+const lanesWidth = () => Math.max(80, view.width - GUTTER - OVERVIEW);
+const laneWidth = () => {
+  const fair = lanesWidth() / Math.max(1, shownLanes.length);
+  return Math.max(LANE_LEAST, Math.min(420, fair)) * view.widen;
+};
+
+/** The left edge of a lane; NaN where it is not shown. */
+const laneX = (lane) => (lane < 0 || column[lane] < 0 ? NaN : GUTTER + column[lane] * laneWidth() - view.left);
+/** The line that a machine's events stand on. */
+const lifeX = (lane) => laneX(lane) + Math.min(Math.max(26, laneWidth() * 0.26), 90);
+const toY = (position) => HEAD + (position - view.top) * view.scale;
+const toPosition = (y) => view.top + (y - HEAD) / view.scale;
+const eventY = (i) => toY(view.axis.position[i]);
+/** Where an event's mark is: on its lane's line, unless it is a message that got only half of the way. */
+const eventX = (i) => {
+  if (events.kind[i] !== KIND.lost) return lifeX(events.lane[i]);
+  const message = events.of[i];
+  return (lifeX(messages.from[message]) + lifeX(messages.to[message])) / 2;
+};
+
+/** The least scale shows all of it, with some room at either end. */
+const leastScale = () => (bodyHeight() - 34) / view.axis.length;
+function mostScale() {
+  const { name, fold, length } = view.axis;
+  if (name === 'steps') return Math.max(ROW_MOST, leastScale());
+  const unit = name === 'folded' ? fold / 40 : Math.max(1, length / 4e9);
+  return Math.max(ROW_MOST / unit, leastScale());
+}
+
+function keepInside() {
+  view.scale = Math.min(mostScale(), Math.max(leastScale(), view.scale));
+  const margin = 14 / view.scale;
+  const lowest = view.axis.length + 20 / view.scale - bodyHeight() / view.scale;
+  view.top = Math.max(-margin, Math.min(view.top, Math.max(-margin, lowest)));
+  view.left = Math.max(0, Math.min(view.left, shownLanes.length * laneWidth() - lanesWidth()));
+}
+
+function zoom(factor, y = HEAD + bodyHeight() / 2) {
+  const fixed = toPosition(y);
+  view.scale *= factor;
+  view.scale = Math.min(mostScale(), Math.max(leastScale(), view.scale));
+  view.top = fixed - (y - HEAD) / view.scale;
+  changed();
+}
+
+function pan(dx, dy) {
+  view.left += dx;
+  view.top += dy / view.scale;
+  changed();
+}
+
+function widen(factor) {
+  const middle = (view.left + lanesWidth() / 2) / laneWidth();
+  view.widen = Math.min(6, Math.max(1, view.widen * factor));
+  view.left = middle * laneWidth() - lanesWidth() / 2;
+  changed();
+}
+
+/** Shows all between two positions. */
+function showBetween(from, until) {
+  const length = Math.max(until - from, 1e-9);
+  view.scale = Math.min(mostScale(), (bodyHeight() - 60) / length);
+  view.scale = Math.max(leastScale(), view.scale);
+  view.top = (from + until) / 2 - bodyHeight() / 2 / view.scale;
+  changed();
+}
+
+function fit() {
+  view.scale = 0;
+  view.top = 0;
+  changed();
+}
+
+/** Brings an event onto the screen, and zooms in where it would be one of too many. */
+function reveal(i) {
+  const position = view.axis.position[i];
+  const near = lastAtMost(visible, i);
+  const [first, last] = [visible[Math.max(0, near - 20)], visible[Math.min(visible.length - 1, near + 20)]];
+  if (visible.length > 40) {
+    const room = Math.max(view.axis.position[last] - view.axis.position[first], 1e-9);
+    view.scale = Math.min(mostScale(), Math.max(view.scale, bodyHeight() / room / 2));
+  }
+  const y = toY(position);
+  if (!(y > HEAD + 40 && y < view.height - 60)) view.top = position - bodyHeight() * 0.45 / view.scale;
+  const x = laneX(events.lane[i]);
+  if (x < GUTTER) view.left += x - GUTTER;
+  if (x + laneWidth() > GUTTER + lanesWidth()) view.left += x + laneWidth() - GUTTER - lanesWidth();
+  changed();
+}
+
+/** The places in `visible` of the events between two heights on the screen: from the first to before the second. */
+function placesBetween(y0, y1) {
+  const { position } = view.axis;
+  const first = (limit) => {
+    let [low, high] = [0, visible.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (position[visible[middle]] < limit) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  return [first(toPosition(y0)), first(toPosition(y1))];
+}
+
+function setAxis(name) {
+  // What was in the middle stays there, and as much of it in sight as before, in events.
+  const middle = view.axis && view.axis.time(toPosition(HEAD + bodyHeight() / 2));
+  const inSight = view.axis && placesBetween(HEAD, view.height);
+  const wholeInSight = view.axis && view.scale <= leastScale() * 1.01;
+  const selectedY = view.axis && view.selected >= 0 ? eventY(view.selected) : NaN;
+  view.axis = makeAxis(name, visible);
+  if (inSight && !wholeInSight && inSight[1] - inSight[0] > 1) {
+    const last = Math.min(inSight[1], visible.length) - 1;
+    const first = Math.min(inSight[0], last);
+    const room = Math.abs(view.axis.position[visible[last]] - view.axis.position[visible[first]]);
+    view.scale = bodyHeight() / Math.max(room, 1e-9);
+    keepInside();
+    view.top = selectedY > HEAD && selectedY < view.height
+      ? view.axis.position[view.selected] - (selectedY - HEAD) / view.scale
+      : view.axis.of(middle) - bodyHeight() / 2 / view.scale;
+  } else {
+    view.scale = 0;
+  }
+  changed();
+}
