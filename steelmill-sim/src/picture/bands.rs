@@ -217,7 +217,7 @@ pub(super) fn struck(trace: &Trace, fault: usize) -> Vec<u32> {
         | Kind::ClockJump { machine, .. }
         | Kind::Drift { machine, .. }
         | Kind::SlowMachine { machine, .. } => &[machine],
-        Kind::Own { .. } => &[],
+        Kind::Own { .. } | Kind::Buggify { .. } => &[],
     };
     let number = |name: &&String| trace.machines.iter().position(|machine| machine == *name);
     names.iter().filter_map(number).map(|number| number as u32).collect()
