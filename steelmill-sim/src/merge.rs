@@ -83,7 +83,11 @@ pub(crate) fn files(paths: &[PathBuf], campaign: &str) -> Result<Record> {
         ensure!(!json.trim().is_empty(), "{name} is empty: did its shard end, and run with --json?");
         let record = Record::from_json(&json).with_context(|| format!("{name} is not what --json prints"))?;
         let other = &record.campaign.name;
-        ensure!(other == campaign, "{name} is of the campaign {other:?}, and this program runs {campaign:?}");
+        ensure!(
+            other == campaign,
+            "{name} is of the campaign {other:?}, and this is {campaign:?}: merge by the program that ran the shards, with \
+             the flags of its own that they had"
+        );
         Ok((name, record))
     };
     Record::merge(paths.iter().map(read).collect::<Result<_>>()?)
@@ -277,10 +281,7 @@ mod tests {
         check("{\"version\":2}", &["version 2", "reads version 1"]);
         check("[]", &["is not what --json prints"]);
         let json = serde_json::to_string(&record(&campaign(1).run())).expect("plain data");
-        check(
-            &json.replace("merged", "other"),
-            &["is of the campaign \"other\", and this program runs \"merged\""],
-        );
+        check(&json.replace("merged", "other"), &["is of the campaign \"other\", and this is \"merged\""]);
         let error = format!("{:#}", files(&[folder.join("none.json")], "merged").expect_err("there is none"));
         assert!(error.contains("cannot read") && error.contains("none.json"), "{error}");
         fs::remove_dir_all(&folder).expect("it is ours");
