@@ -10,7 +10,7 @@
 //! # What it costs
 //! Without the feature `places`, which only steelmill-sim asks for, a use is nothing: what it was given is checked by the
 //! compiler and never evaluated, and no simulator is linked. Where cargo builds both worlds together, so that the feature
-//! is on, a use outside a simulation looks at one thread-local variable and goes on.
+//! is on, a use outside a simulation looks at a variable of its thread and goes on: two instructions.
 //!
 //! # What is known
 //! Every use in a crate that is linked into the program is a place, by way of a section of the binary that the linker

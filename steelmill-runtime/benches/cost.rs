@@ -2,6 +2,7 @@
 //!
 //! - `call`: a daemon's method, through a `DaemonRef` field and through a `&T` field;
 //! - `lookup`: a daemon of a running factory, looked up, against a field that holds it;
+//! - `places`: a method with `assert_always!` and its kin in it, and the same without;
 //! - `echo`: 64 bytes to a server and back, on real loopback sockets, the server written on a world's network and on
 //!   tokio's own types. The client is the same for both.
 
@@ -15,7 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use steelmill_core::{Daemon, DaemonRef, Factory, Network, Result, RunningFactory, TcpListener};
+use steelmill_core::{
+    Daemon, DaemonRef, Factory, Network, Result, RunningFactory, TcpListener, assert_always,
+    assert_reachable, assert_sometimes, assert_unreachable, buggify,
+};
 use steelmill_runtime::RuntimeWorld;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -40,6 +44,7 @@ struct Options {
 enum Workload {
     Call,
     Lookup,
+    Places,
     Echo,
 }
 
@@ -79,6 +84,8 @@ async fn run(options: &Options) -> Result<Duration> {
         (Workload::Call, Side::Steelmill) => calls(&Held { tally }, n),
         (Workload::Lookup, Side::Plain) => calls_plain(&Plain { tally: &tally }, n),
         (Workload::Lookup, Side::Steelmill) => lookups(&factory, n)?,
+        (Workload::Places, Side::Plain) => calls_plain(&Plain { tally: &tally }, n),
+        (Workload::Places, Side::Steelmill) => calls_with_places(&Plain { tally: &tally }, n),
         (Workload::Echo, Side::Plain) => {
             let listener = tokio::net::TcpListener::bind(ANYWHERE).await?;
             let address = listener.local_addr()?;
@@ -110,6 +117,31 @@ impl Tally {
     fn count(&self) -> u64 {
         self.count.load(Relaxed)
     }
+
+    /// The same, with claims whose conditions would be dear.
+    #[inline]
+    fn count_with_places(&self) -> u64 {
+        let count = self.count.load(Relaxed);
+        assert_always!(
+            self.digits().len() < 20,
+            "a count has fewer than twenty digits, not {}",
+            self.digits()
+        );
+        assert_sometimes!(self.digits() == "7", "a count is seven");
+        assert_reachable!("a count is asked for");
+        if count == u64::MAX {
+            assert_unreachable!("there is no more to count");
+        }
+        if buggify!() {
+            return self.digits().len() as u64;
+        }
+        count
+    }
+
+    #[inline(never)]
+    fn digits(&self) -> String {
+        self.count.load(Relaxed).to_string()
+    }
 }
 
 /// Somebody who depends on it, as a daemon does.
@@ -133,6 +165,13 @@ fn calls(held: &Held, n: u64) {
 fn calls_plain(plain: &Plain, n: u64) {
     for _ in 0..n {
         black_box(black_box(plain).tally.count());
+    }
+}
+
+#[inline(never)]
+fn calls_with_places(plain: &Plain, n: u64) {
+    for _ in 0..n {
+        black_box(black_box(plain).tally.count_with_places());
     }
 }
 

@@ -27,6 +27,8 @@
 //!
 //! They are reported as unknown and never sent again: a second `INCR` might add twice.
 
+use steelmill_core::assert_reachable;
+
 use super::Gateway;
 use super::tenure::Standing;
 use crate::cache::Lookup;
@@ -83,11 +85,15 @@ impl Gateway {
             let tenure = self.tenure()?;
             match tenure.cache().map_err(internal)?.read(key) {
                 Lookup::Known(value) => {
+                    assert_reachable!("a read is answered from the cache");
                     self.counters.hits.add();
                     return Ok(value);
                 }
                 Lookup::Unknown => tenure.term.token(),
-                Lookup::Over => return Err(self.not_leader()),
+                Lookup::Over => {
+                    assert_reachable!("a lease is over before its gateway has heard of it");
+                    return Err(self.not_leader());
+                }
             }
         };
         self.counters.misses.add();
@@ -141,7 +147,10 @@ impl Gateway {
             Err(unknown @ LinkError::Unknown(_)) => {
                 return Err(match command {
                     Command::Get => Refusal::Unavailable(unknown.to_string()),
-                    Command::Set(_) | Command::Delete | Command::Increment => Refusal::Unknown,
+                    Command::Set(_) | Command::Delete | Command::Increment => {
+                        assert_reachable!("nobody can tell whether a write happened");
+                        Refusal::Unknown
+                    }
                 });
             }
         };
@@ -162,6 +171,8 @@ impl Gateway {
                 (Reply::Stale { .. }, _) => tenure.term.end(),
                 (Reply::Written { .. } | Reply::Full, _) => {}
             }
+        } else {
+            assert_reachable!("the lease is lost while a request is on its way");
         }
         match reply {
             Reply::Stale { .. } => Err(self.not_leader()),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use steelmill_core::{assert_always, assert_sometimes};
 
 use super::message::{Command, Reply, Request, Value};
 use crate::hash::{Keyed, SHARDS};
@@ -112,10 +113,9 @@ impl Data {
     }
 
     fn check(&self, token: u64) -> Result<(), Reply> {
-        match self.newest.load(SeqCst) {
-            newest if token < newest => Err(Reply::Stale { newest }),
-            _ => Ok(()),
-        }
+        let newest = self.newest.load(SeqCst);
+        assert_sometimes!(token < newest, "a stale token is refused");
+        if token < newest { Err(Reply::Stale { newest }) } else { Ok(()) }
     }
 
     /// Writes, and says when; `slot` holds the lock until both are done.
@@ -130,6 +130,7 @@ impl Data {
         }
         self.used.fetch_add(after, SeqCst);
         self.used.fetch_sub(before, SeqCst);
+        assert_always!(self.used.load(SeqCst) <= self.limit, "the store stays within its memory");
         let as_of = self.draw_date();
         slot.insert(value);
         Ok(as_of)

@@ -224,9 +224,10 @@ macro_rules! __place {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __place {
-    ($kind:ident, $message:expr $(, $rate_ppm:expr)?) => {
-        &const { $crate::__place_itself!($kind, $message $(, $rate_ppm)?) }
-    };
+    ($kind:ident, $message:expr $(, $rate_ppm:expr)?) => {{
+        const PLACE: $crate::places::Place = $crate::__place_itself!($kind, $message $(, $rate_ppm)?);
+        &PLACE
+    }};
 }
 
 #[doc(hidden)]

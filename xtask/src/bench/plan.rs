@@ -213,6 +213,16 @@ pub(super) const PLAN: &[Workload] = &[
         aim: Aim { allocations: Some(0.0), ..NO_AIM },
     },
     Workload {
+        name: "places",
+        title: "assert_always! and its kin, where nothing is simulated",
+        op: "call",
+        bound: plain("a method without"),
+        ours: steelmill("with five of them"),
+        timed: "--workload places --n 100000000",
+        counted: ["--workload places --n 10000", "--workload places --n 60000"],
+        aim: Aim { instructions: Some(Limit::AsBound(0.0)), allocations: Some(0.0), ..NO_AIM },
+    },
+    Workload {
         name: "echo",
         title: "an echo server on real loopback sockets",
         op: "round trip",
