@@ -222,7 +222,6 @@ impl Run {
     #[inline(never)]
     fn pass_time(&mut self) -> Option<Step> {
         self.tasks.current = TaskKey::NONE;
-        self.world_acts();
         if self.over.is_some() {
             if let Some(watch) = &self.watch {
                 watch.idle();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -14,10 +14,11 @@ use crate::fault::Choice;
 use crate::outcome::Outcome;
 use crate::picture::Picture;
 use crate::shrink::{Prospect, Shrunk, Stopped};
-use crate::trace::{Trace, What};
+use crate::trace::{Event, Trace, What};
 
 /// Writes a folder that explains a red seed: `plan.json`, the least plan; `trace.jsonl`, every event of the run with that
-/// plan, a line of JSON each; `picture.html`, the run as a page; and `summary.txt`, which comes back. `replay` runs the seed, given `--faults` as well.
+/// plan, a line of JSON each; `trace.perfetto.json`, the same for a viewer of traces; `picture.html`, the run as a page; and
+/// `summary.txt`, which comes back. `replay` runs the seed, given `--faults` as well.
 ///
 /// # Errors
 /// When something cannot be written; says what.
@@ -29,10 +30,19 @@ pub(crate) fn write(folder: &Path, shrunk: &Shrunk, replay: &str) -> Result<Stri
         Ok::<_, anyhow::Error>(path)
     };
     let plan = save("plan.json", &shrunk.plan.to_json())?;
-    let trace = folder.join("trace.jsonl");
-    save_trace(&trace, shrunk).with_context(|| format!("cannot write {}", trace.display()))?;
+    let write = |name: &str, write: &dyn Fn(&Trace, BufWriter<&File>) -> io::Result<()>| {
+        let path = folder.join(name);
+        let written = File::create(&path).and_then(|file| {
+            shrunk.outcome.trace.iter().try_for_each(|trace| write(trace, BufWriter::new(&file)))
+        });
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+        Ok::<_, anyhow::Error>(path)
+    };
+    let lines = write("trace.jsonl", &|trace, file| trace.write_lines(file))?;
+    let perfetto = write("trace.perfetto.json", &|trace, file| trace.write_perfetto(file))?;
     let mut text = summary(shrunk);
-    writeln!(text, "\nevery event of that run: {}", trace.display())?;
+    writeln!(text, "\nevery event of that run: {}", lines.display())?;
+    writeln!(text, "the same to be opened with https://ui.perfetto.dev: {}", perfetto.display())?;
     let again = format!("{replay} --faults={}", plan.display());
     if let Some(picture) = Picture::of_shrunk(shrunk, &again) {
         writeln!(text, "a picture of it: {}", save("picture.html", &picture.to_html())?.display())?;
@@ -40,15 +50,6 @@ pub(crate) fn write(folder: &Path, shrunk: &Shrunk, replay: &str) -> Result<Stri
     writeln!(text, "run it again with: {again}")?;
     save("summary.txt", &text)?;
     Ok(text)
-}
-
-fn save_trace(path: &Path, shrunk: &Shrunk) -> Result {
-    let mut file = BufWriter::new(File::create(path)?);
-    for line in shrunk.outcome.trace.iter().flat_map(Trace::lines) {
-        serde_json::to_writer(&mut file, &line)?;
-        file.write_all(b"\n")?;
-    }
-    Ok(file.flush()?)
 }
 
 fn summary(shrunk: &Shrunk) -> String {
@@ -62,7 +63,7 @@ fn summary(shrunk: &Shrunk) -> String {
             format!("The best that was found in {runs} runs (--explain-runs allows more):")
         }
     };
-    let mut text = format!("{}\n\n{found}\n", failed_text(outcome));
+    let mut text = format!("{}\n{}\n{found}\n", failed_text(outcome), around(outcome));
     text += &format!("- {} of {faults_before} faults\n", plan.faults.len());
     for fault in &plan.faults {
         text += &format!("    {fault}\n");
@@ -94,6 +95,39 @@ fn summary(shrunk: &Shrunk) -> String {
     text
 }
 
+/// Where it failed, and the log before that.
+fn around(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    let whereabouts = outcome.failure.as_ref().and_then(|failure| failure.whereabouts());
+    if let Some(whereabouts) = &whereabouts {
+        text += &format!("\nWhere it failed:\n  {}\n", whereabouts.to_string().replace('\n', "\n  "));
+    }
+    let Some(trace) = &outcome.trace else { return text };
+    let log = |event: &Event| match event.what {
+        What::Log { log } => trace.logs.get(log as usize).map(|log| (trace.line(event), log)),
+        _ => None,
+    };
+    let mut last: Vec<_> = trace.events.iter().rev().filter_map(log).take(LOGGED).collect();
+    last.reverse();
+    if last.is_empty() {
+        return text + "\nNothing was logged before it.\n";
+    }
+    let failed = whereabouts.map(|whereabouts| whereabouts.machine);
+    text += match failed {
+        Some(_) => "\nThe log before it, with > where the machine is the one that failed:\n",
+        None => "\nThe log before it:\n",
+    };
+    for (mut line, log) in last {
+        let mark = if failed.is_some() && line.machine.as_deref() == failed { '>' } else { ' ' };
+        line.what = format!("{} {}: {}", log.level, log.target, log.text);
+        text += &format!("{mark} {line}\n");
+    }
+    text
+}
+
+/// How many lines of the log are told.
+const LOGGED: usize = 20;
+
 /// How many choices are told one by one.
 const LISTED: usize = 20;
 
@@ -123,7 +157,12 @@ mod tests {
     fn a_folder_holds_a_plan_a_trace_and_what_to_type() {
         let campaign = Campaign::new(|sim: Sim| async move {
             let machine = sim.machine("a", |_| Ok(())).start().await?;
-            sim.trouble(Budget::of(&[machine])).run().await?;
+            sim.trouble(Budget::of(std::slice::from_ref(&machine))).run().await?;
+            for n in 0..30 {
+                tracing::info!(n, "counted");
+            }
+            machine.spawn("loud", async { tracing::warn!("not this machine") }).await?;
+            tracing::debug!("nobody asked for this");
             anyhow::bail!("always")
         });
         let shrunk = campaign.shrink(Seed(3), |_| ()).expect("it is red");
@@ -134,14 +173,27 @@ mod tests {
         assert_eq!(Plan::from_json(&read("plan.json")).expect("a plan"), shrunk.plan);
         let events = read("trace.jsonl");
         assert!(events.lines().all(|line| serde_json::from_str::<Line>(line).is_ok()));
-        assert_eq!(
-            events.lines().count(),
-            shrunk.outcome.trace.as_ref().map_or(0, |trace| trace.events.len())
+        let trace = shrunk.outcome.trace.as_ref().expect("it is traced");
+        assert_eq!(events.lines().count(), trace.events.len());
+        for (number, (line, event)) in events.lines().zip(&trace.events).enumerate() {
+            let data: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
+            assert_eq!(data["number"], number);
+            assert_eq!(data["cause"].as_u64(), event.cause.map(u64::from));
+            assert!(data["event"]["kind"].is_string(), "{line}");
+        }
+        let perfetto = read("trace.perfetto.json");
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&perfetto)
+                .is_ok_and(|file| file["traceEvents"].is_array())
         );
         let replay = format!("cargo xtask sim --seed 3 --faults={}", folder.join("plan.json").display());
-        for part in ["seed 3 failed", "always", "- 0 of ", "100 %", &replay] {
+        let place = "Where it failed:\n  machine  scenario\n  task     \"scenario\"\n";
+        let counted = "INFO steelmill_sim::explain::tests: counted n=11\n> ";
+        let loud = "\"loud\" #1.1: WARN steelmill_sim::explain::tests: not this machine\n\n";
+        for part in ["seed 3 failed", "always", place, counted, loud, "- 0 of ", "100 %", &replay] {
             assert!(text.contains(part), "no {part:?} in: {text}");
         }
+        assert!(!text.contains("n=10") && !text.contains("nobody asked"), "twenty lines of the log: {text}");
         fs::remove_dir_all(&folder).expect("it is ours");
         let error = write(Path::new("/dev/null/x"), &shrunk, "").expect_err("that is no folder").to_string();
         assert!(error.contains("cannot make the folder /dev/null/x"), "{error}");

@@ -15,6 +15,7 @@ mod links; // what a scenario does to the links between machines
 pub mod logging; // log lines with virtual time, machine and daemon
 mod machine; // a simulated host
 mod merge; // what several shards came to together
+mod perfetto; // a trace for a viewer of traces
 mod picture; // a run as a page
 mod record; // what a campaign came to, as data
 mod replay; // what to type to run a test again
@@ -67,7 +68,7 @@ pub use net::{
     Impairment, Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream,
     UdpSocket, WriteHalf,
 };
-pub use outcome::{Cause, Failure, Outcome, TaskReport};
+pub use outcome::{Cause, Failure, Outcome, TaskReport, Whereabouts};
 pub use picture::{EVENTS_SHOWN, Picture};
 pub use places::{Coverage, Covered};
 pub use purity::is_pure;

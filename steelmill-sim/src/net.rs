@@ -75,9 +75,6 @@ pub(crate) enum Event {
 }
 
 pub(crate) fn handle(run: &mut Run, event: Event) {
-    if run.trace.is_some() {
-        run.note_due(event);
-    }
     match event {
         Event::Deliver(id, side) => run.delivered(id, side),
         Event::Window(id, side) => run.window_opens(id, side),

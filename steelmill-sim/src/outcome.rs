@@ -82,6 +82,59 @@ impl Failure {
     }
 }
 
+/// Where a run failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whereabouts<'a> {
+    /// The machine; `scenario` for the scenario's own.
+    pub machine: &'a str,
+    /// The factory and the daemon whose task it was; `None` for one that no daemon spawned on its scope.
+    pub owner: Option<&'a Owner>,
+    /// What the task's spawner called it.
+    pub task: &'a str,
+    /// Where the task was spawned; `None` for the scenario itself.
+    pub spawned_at: Option<&'static Location<'static>>,
+    /// The file and the line, if it was a panic.
+    pub place: Option<&'a str>,
+}
+
+impl Failure {
+    /// Where it failed, if that was in one task: the one that panicked, or the scenario that returned an error. What does
+    /// not go on has no such place; its cause tells of each task.
+    pub fn whereabouts(&self) -> Option<Whereabouts<'_>> {
+        match &self.cause {
+            Cause::Panic { task, .. } => Some(Whereabouts {
+                machine: &task.machine,
+                owner: task.owner.as_deref(),
+                task: task.name,
+                spawned_at: Some(task.spawned_at),
+                place: self.panicked_at.as_deref(),
+            }),
+            Cause::Error(_) => {
+                let (machine, task) = ("scenario", "scenario");
+                Some(Whereabouts { machine, owner: None, task, spawned_at: None, place: None })
+            }
+            Cause::Deadlock { .. }
+            | Cause::Livelock { .. }
+            | Cause::TimeLimit { .. }
+            | Cause::NotRepeatable(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Whereabouts<'_> {
+    /// A line for each thing that is known: `machine`, `daemon`, `factory`, `task`, `place`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "machine  {}", self.machine)?;
+        if let Some(owner) = self.owner {
+            owner.daemon().iter().try_for_each(|daemon| write!(f, "\ndaemon   {daemon}"))?;
+            write!(f, "\nfactory  {}", owner.factory())?;
+        }
+        write!(f, "\ntask     {:?}", self.task)?;
+        self.spawned_at.iter().try_for_each(|place| write!(f, ", spawned at {place}"))?;
+        self.place.iter().try_for_each(|place| write!(f, "\nplace    {place}"))
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "at {:.9} s: {}", self.at.as_secs_f64(), self.cause)?;

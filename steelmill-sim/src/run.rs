@@ -374,13 +374,10 @@ impl Run {
             self.tasks.polls_end = self.tasks.polls.saturating_add(self.settings.poll_limit);
             self.happened_often(|| What::Time { to: at });
         }
-        while let Some(due) = self.timers.pop_due(at) {
+        while let Some(due) = self.next_due(at) {
             self.events += 1;
             match due {
-                Due::Timer(place, waiter) => {
-                    if self.trace.is_some() {
-                        self.note_timer(place);
-                    }
+                Due::Timer(waiter) => {
                     if let Some(waiter) = waiter {
                         self.wake(waiter);
                     }
@@ -393,11 +390,20 @@ impl Run {
         true
     }
 
+    #[inline(always)]
+    fn next_due(&mut self, at: Nanos) -> Option<Due<Event>> {
+        if self.trace.is_some() {
+            self.note_due(at);
+        }
+        self.timers.pop_due(at)
+    }
+
     /// Wakes that came from other threads; whether there were any for this run.
     pub(crate) fn take_foreign_wakes(&mut self) -> bool {
         if !FOREIGN_WAITING.load(Ordering::Acquire) {
             return false;
         }
+        self.now_comes_of(None);
         let mut foreign = foreign();
         let before = foreign.wakes.len();
         foreign.wakes.retain(|key| {

@@ -28,8 +28,8 @@ impl TimerId {
 
 /// Something that is due. `E` is what the queue's owner schedules beside timers.
 pub(crate) enum Due<E> {
-    /// A timer, by its place, whose waiter is to be woken.
-    Timer(u32, Option<Waiter>),
+    /// A timer's waiter is to be woken.
+    Timer(Option<Waiter>),
     Event(E),
 }
 
@@ -295,6 +295,22 @@ impl<E> Timers<E> {
         }
     }
 
+    /// Looks at what [`pop_due`](Self::pop_due) is going to take at `now`: an event, or else the place of a timer.
+    pub(crate) fn peek_due(&self, now: Nanos) -> Option<Result<&E, u32>> {
+        let index = match self.due {
+            NONE => {
+                let (level, slot) = self.first_place()?;
+                self.slots[usize::from(self.begins[level]) + slot].first
+            }
+            due => due,
+        };
+        let entry = &self.entries[index as usize];
+        match &entry.what {
+            What::Event(event) => (entry.at == now).then_some(Ok(event)),
+            _ => (entry.at == now).then_some(Err(index)),
+        }
+    }
+
     /// Takes the next event that is due at `now`, which [`next_at`](Self::next_at) told. All of them are to be taken
     /// before anything is cancelled.
     #[inline]
@@ -318,7 +334,7 @@ impl<E> Timers<E> {
             if let Some(roster) = &mut self.of_machines {
                 roster.leave(entry.machine, index);
             }
-            return Some(Due::Timer(index, waiter));
+            return Some(Due::Timer(waiter));
         }
         match self.free(index) {
             What::Event(event) => Some(Due::Event(event)),

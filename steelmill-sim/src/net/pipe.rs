@@ -45,15 +45,15 @@ struct Flight {
     end: bool,
 }
 
-/// What has not been sent.
-pub(crate) struct Unsent {
+/// What was written after some position.
+pub(crate) struct Written {
     pub(crate) bytes: u64,
     /// The position after the last of them.
     pub(crate) upto: u64,
     /// The first of them; zeros where there are fewer.
     pub(crate) start: [u8; 16],
-    /// Whether the end of the stream comes after them.
-    pub(crate) asks_end: bool,
+    /// Whether the end of the stream comes after them, and has not arrived.
+    pub(crate) is_ending: bool,
 }
 
 /// How far the end of the stream has come.
@@ -122,13 +122,14 @@ impl Pipe {
         self.written - self.sent
     }
 
-    /// What has not been sent, of what lies after `position`: for a trace.
-    pub(crate) fn unsent_after(&self, position: u64) -> Unsent {
-        let from = self.sent.max(position);
+    /// What was written after `position`, or else after what has arrived: for a trace.
+    pub(crate) fn written_after(&self, position: Option<u64>) -> Written {
+        let from = position.unwrap_or(self.arrived);
         let mut start = [0; 16];
         let bytes = self.bytes.range((from - self.read) as usize..);
         start.iter_mut().zip(bytes).for_each(|(to, byte)| *to = *byte);
-        Unsent { bytes: self.written - from, upto: self.written, start, asks_end: self.end == End::Asked }
+        let is_ending = matches!(self.end, End::Asked | End::Sent);
+        Written { bytes: self.written - from, upto: self.written, start, is_ending }
     }
 
     /// Sends all there is, to arrive at `at`, or later if that would overtake. Says when an event is needed; what
@@ -156,7 +157,6 @@ impl Pipe {
     }
 
     /// The earliest time at which something sent now would not overtake.
-    #[inline]
     pub(crate) fn not_before(&self) -> Nanos {
         self.last_arrival
     }

@@ -179,7 +179,7 @@ impl Run {
         self.sent(&[io::IoSlice::new(bytes)], bytes.len());
         if machine as usize >= self.hosts.len() {
             self.leaves(Carries::Datagram, None, from, machine, bytes);
-            self.leaves_in_vain(Why::Nobody);
+            self.leaves_in_vain(Why::Nobody, false);
             return Ok(bytes.len()); // lost, and nobody is told
         }
         let source = match local.ip().is_unspecified() {
@@ -230,7 +230,7 @@ impl Run {
             return at;
         }
         let kept_back = self.draw(Stream::Reordering, KEPT_BACK);
-        self.leaves_late(kept_back, Why::Overtaken);
+        self.leaves_late(kept_back, Why::Overtaken, false);
         at + kept_back
     }
 

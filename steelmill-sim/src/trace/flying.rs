@@ -21,23 +21,17 @@ use crate::timers::Nanos;
 pub(super) struct Flying {
     /// How many messages there were.
     messages: u32,
-    /// What was put together last and has not been scheduled yet.
-    leaving: Leaving,
+    /// A single message that was put together last, and has not been scheduled yet.
+    leaving: Option<Message>,
+    /// What makes the flight late that is about to leave, and why it does not leave.
+    late: Vec<(Nanos, Why)>,
+    in_vain: Option<Why>,
     /// What the network has to come, and what led to it.
     due: BTreeMap<Event, VecDeque<Due>>,
     /// What each side of a connection has sent and the other has not.
     streams: BTreeMap<(ConnectionId, Side), VecDeque<Part>>,
     /// A datagram that has got to its machine, and not to a socket yet.
     landing: Option<Message>,
-}
-
-#[derive(Default, Clone, Copy)]
-enum Leaving {
-    #[default]
-    Nothing,
-    Message(Message),
-    /// All that a side of a connection has not sent.
-    Stream(ConnectionId, Side),
 }
 
 #[derive(Clone, Copy)]
@@ -90,7 +84,9 @@ impl Run {
                 bytes.len() as u64,
                 start_of(bytes.iter()),
             );
-            self.set_leaving(Leaving::Message(message));
+            if let Some(recorder) = &mut self.trace {
+                recorder.flying.leaving = Some(message);
+            }
         }
     }
 
@@ -110,67 +106,57 @@ impl Run {
         Message { number, event, left: self.now, to }
     }
 
-    fn set_leaving(&mut self, leaving: Leaving) {
-        if let Some(recorder) = &mut self.trace {
-            recorder.flying.leaving = leaving;
-        }
-    }
-
-    /// A side of a connection sends what it has not sent. What of that is no message yet becomes one.
-    #[inline]
-    pub(crate) fn flight_leaves(&mut self, id: ConnectionId, side: Side) {
-        if self.trace.is_some() {
-            self.note_flight(id, side);
-        }
-    }
-
+    /// A side of a connection has sent all that it had.
     #[cold]
-    fn note_flight(&mut self, id: ConnectionId, side: Side) {
-        let Some(connection) = self.net.connection(id) else { return };
-        let way = connection.way(side);
-        let pipe = connection.out(side);
-        let stream = self.trace.as_ref().and_then(|recorder| recorder.flying.streams.get(&(id, side)));
-        let kept = stream.and_then(|stream| stream.back()).filter(|part| part.at == LATER);
-        let (upto, has_end) = kept.map_or((0, false), |part| (part.upto, part.has_end));
-        let unsent = pipe.unsent_after(upto);
-        let asks_end = unsent.asks_end && !has_end;
-        if unsent.bytes > 0 || asks_end {
-            let carries = if asks_end { Carries::End } else { Carries::Bytes };
-            let message = self.note_message(carries, Some(id.number()), way, unsent.bytes, unsent.start);
-            let part = Part { message, upto: unsent.upto, has_end: asks_end, at: LATER, why: None };
-            if let Some(recorder) = &mut self.trace {
-                recorder.flying.streams.entry((id, side)).or_default().push_back(part);
-            }
-        }
-        self.set_leaving(Leaving::Stream(id, side));
-    }
-
-    /// What a side of a connection had not sent is on its way, to arrive at `at`.
-    #[inline]
-    pub(crate) fn flight_left(&mut self, id: ConnectionId, side: Side, at: Nanos) {
-        if self.trace.is_some() {
-            self.note_flight_left(id, side, at);
-        }
-    }
-
-    #[cold]
-    fn note_flight_left(&mut self, id: ConnectionId, side: Side, at: Nanos) {
+    pub(crate) fn note_flight(&mut self, id: ConnectionId, side: Side) {
         let now = self.now;
-        let mut late = Vec::new();
+        self.note_written(id, side);
+        let Some(connection) = self.net.connection(id) else { return };
+        let at = connection.out(side).not_before();
+        let late = self.trace.as_mut().map(|recorder| std::mem::take(&mut recorder.flying.late));
+        let mut delayed = Vec::new();
         for part in self.parts(id, side).filter(|part| part.at == LATER) {
             part.at = at;
-            let by = now - part.message.left;
-            if by > 0 {
-                late.push(What::Delayed {
-                    message: part.message.number,
-                    by,
-                    why: part.why.unwrap_or(Why::Cut),
-                });
-            }
+            let message = part.message.number;
+            let waited = (now - part.message.left, part.why.unwrap_or(Why::Cut));
+            let late = late.iter().flatten().copied().chain([waited]).filter(|(by, _)| *by > 0);
+            delayed.extend(late.map(|(by, why)| What::Delayed { message, by, why }));
         }
-        self.set_leaving(Leaving::Nothing);
-        for delayed in late {
-            self.note(delayed);
+        for what in delayed {
+            self.note(what);
+        }
+    }
+
+    /// What a side of a connection has to send does not get through, and will be sent again.
+    #[cold]
+    pub(crate) fn flight_stalls(&mut self, id: ConnectionId, side: Side) {
+        if self.trace.is_some() {
+            self.note_written(id, side);
+            let flying = self.trace.as_mut().map(|recorder| &mut recorder.flying);
+            let why = flying.and_then(|flying| {
+                flying.late.clear();
+                flying.in_vain.take()
+            });
+            self.parts(id, side).filter(|part| part.at == LATER).for_each(|part| part.why = why);
+        }
+    }
+
+    /// What a side of a connection has written and is no message yet becomes one.
+    fn note_written(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.connection(id) else { return };
+        let stream = self.trace.as_ref().and_then(|recorder| recorder.flying.streams.get(&(id, side)));
+        let last = stream.and_then(|stream| stream.back());
+        let (way, written) =
+            (connection.way(side), connection.out(side).written_after(last.map(|part| part.upto)));
+        let has_end = written.is_ending && last.is_none_or(|part| !part.has_end);
+        if written.bytes == 0 && !has_end {
+            return;
+        }
+        let carries = if has_end { Carries::End } else { Carries::Bytes };
+        let message = self.note_message(carries, Some(id.number()), way, written.bytes, written.start);
+        let part = Part { message, upto: written.upto, has_end, at: LATER, why: None };
+        if let Some(recorder) = &mut self.trace {
+            recorder.flying.streams.entry((id, side)).or_default().push_back(part);
         }
     }
 
@@ -181,32 +167,23 @@ impl Run {
 
     /// What leaves will be late.
     #[cold]
-    pub(crate) fn leaves_late(&mut self, by: Nanos, why: Why) {
-        let Some(recorder) = &self.trace else { return };
-        let late: Vec<u32> = match recorder.flying.leaving {
-            Leaving::Nothing => Vec::new(),
-            Leaving::Message(message) => vec![message.number],
-            Leaving::Stream(id, side) => {
-                self.parts(id, side).filter(|part| part.at == LATER).map(|part| part.message.number).collect()
-            }
-        };
-        for message in late.into_iter().filter(|_| by > 0) {
-            self.note(What::Delayed { message, by, why });
+    pub(crate) fn leaves_late(&mut self, by: Nanos, why: Why, is_flight: bool) {
+        let Some(recorder) = self.trace.as_mut().filter(|_| by > 0) else { return };
+        if is_flight {
+            recorder.flying.late.push((by, why));
+        } else if let Some(message) = recorder.flying.leaving {
+            self.note(What::Delayed { message: message.number, by, why });
         }
     }
 
-    /// What leaves does not get there: a single message is lost, and a stream's will be sent again.
+    /// What leaves does not get there: a single message is lost, and a flight will be sent again.
     #[cold]
-    pub(crate) fn leaves_in_vain(&mut self, why: Why) {
+    pub(crate) fn leaves_in_vain(&mut self, why: Why, is_flight: bool) {
         let Some(recorder) = &mut self.trace else { return };
-        match std::mem::take(&mut recorder.flying.leaving) {
-            Leaving::Nothing => {}
-            Leaving::Message(message) => {
-                self.note(What::Lost { message: message.number, why });
-            }
-            Leaving::Stream(id, side) => {
-                self.parts(id, side).filter(|part| part.at == LATER).for_each(|part| part.why = Some(why));
-            }
+        if is_flight {
+            recorder.flying.in_vain = Some(why);
+        } else if let Some(message) = recorder.flying.leaving.take() {
+            self.note(What::Lost { message: message.number, why });
         }
     }
 
@@ -224,10 +201,7 @@ impl Run {
             }
             return;
         }
-        let message = match std::mem::take(&mut recorder.flying.leaving) {
-            Leaving::Message(message) => Some(message),
-            Leaving::Nothing | Leaving::Stream(..) => None,
-        };
+        let message = recorder.flying.leaving.take();
         due.push_back(Due { at, cause: because, message });
     }
 
@@ -243,8 +217,7 @@ impl Run {
 /// Arriving.
 impl Run {
     /// Something of the network happens now. What is a message has arrived, or is lost.
-    #[cold]
-    pub(crate) fn note_due(&mut self, event: Event) {
+    pub(super) fn note_arrivals(&mut self, event: Event) {
         let now = self.now;
         let Some(recorder) = &mut self.trace else { return };
         let mut found = None;

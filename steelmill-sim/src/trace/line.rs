@@ -1,6 +1,7 @@
 //! Events as a person reads them.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,23 @@ impl Trace {
     /// All of it, with names.
     pub fn lines(&self) -> impl Iterator<Item = Line> + '_ {
         self.events.iter().map(|event| self.line(event))
+    }
+
+    /// Writes it as JSON, a line for each event: its `number`, the `cause` that led to it, what a [`Line`] says of it, and
+    /// the `event` itself as data.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_lines(&self, mut out: impl Write) -> io::Result<()> {
+        for (number, event) in self.events.iter().enumerate() {
+            let line = self.line(event);
+            serde_json::to_writer(
+                &mut out,
+                &Numbered { number, cause: event.cause, line, event: event.what },
+            )?;
+            out.write_all(b"\n")?;
+        }
+        out.flush()
     }
 
     fn machine(&self, number: u32) -> String {
@@ -204,6 +222,16 @@ pub(crate) fn reason(why: Why) -> &'static str {
         Why::Nobody => "nobody was there",
         Why::Full => "there was no room for it",
     }
+}
+
+/// A line of a file.
+#[derive(Serialize)]
+struct Numbered {
+    number: usize,
+    cause: Option<u32>,
+    #[serde(flatten)]
+    line: Line,
+    event: What,
 }
 
 /// An event as a person reads it: nothing in it needs the rest of the trace.

@@ -8,7 +8,8 @@ use std::io::IoSlice;
 use super::flying::Flying;
 use super::{Answer, EVENTS_MAX, Event, Log, Operation, StateChange, TaskId, TaskInfo, Trace, What};
 use crate::decisions::{Decision, Stream};
-use crate::run::{self, Run};
+use crate::run::{self, Event as Due, Run};
+use crate::timers::Nanos;
 use crate::waker::TaskKey;
 
 /// A trace while it is written.
@@ -107,14 +108,6 @@ impl Run {
         }
     }
 
-    /// No task is polled any more: the world acts.
-    #[inline]
-    pub(crate) fn world_acts(&mut self) {
-        if let Some(recorder) = &mut self.trace {
-            recorder.because = None;
-        }
-    }
-
     /// A task is about to be made ready.
     #[cold]
     pub(crate) fn note_wake(&mut self, key: TaskKey) {
@@ -133,9 +126,22 @@ impl Run {
         }
     }
 
-    /// The timer in this place fires.
+    /// What is due next happens now: the world acts, and no task.
     #[cold]
-    pub(crate) fn note_timer(&mut self, place: u32) {
+    pub(crate) fn note_due(&mut self, now: Nanos) {
+        self.now_comes_of(None);
+        match self.timers.peek_due(now) {
+            Some(Err(timer)) => self.note_timer(timer),
+            Some(Ok(Due::Net(event))) => {
+                let event = *event;
+                self.note_arrivals(event);
+            }
+            Some(Ok(Due::Rekey(_) | Due::Turn(_))) | None => {}
+        }
+    }
+
+    /// The timer in this place fires.
+    fn note_timer(&mut self, place: u32) {
         let Some(recorder) = &mut self.trace else { return };
         let Some((task, cause)) = recorder.timers.get_mut(place as usize).and_then(Option::take) else {
             return;

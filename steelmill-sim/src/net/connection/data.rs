@@ -202,15 +202,18 @@ impl Run {
             return;
         }
         let unsent = pipe.unsent();
-        self.flight_leaves(id, side);
         let at = match self.flight_fate(from, to, unsent) {
             Fate::Arrives(at) => at,
-            Fate::Lost | Fate::Held => return self.stall(id, side),
+            Fate::Lost | Fate::Held => {
+                self.flight_stalls(id, side);
+                return self.stall(id, side);
+            }
         };
         let pipe = self.net.tcp.get(id).expect("looked at above").out(side);
         let flight = pipe.send(at);
-        let arrives_at = pipe.not_before();
-        self.flight_left(id, side, arrives_at);
+        if self.trace.is_some() {
+            self.note_flight(id, side);
+        }
         if let Some(at) = flight {
             self.schedule(at, Event::Deliver(id, side));
         }

@@ -109,7 +109,7 @@ impl Run {
         self.happened(What::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
             self.leaves(Carries::Request, Some(id.number()), place.machine, machine, &[]);
-            self.leaves_in_vain(Why::Nobody);
+            self.leaves_in_vain(Why::Nobody, false);
             self.schedule(self.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
         } else {
             self.send_syn(id);
@@ -264,7 +264,7 @@ impl Run {
         match self.message_fate(from, to, 0) {
             Fate::Arrives(at) => self.schedule(at, Event::SynAnswer(id)),
             Fate::Held | Fate::Lost => {
-                self.leaves_in_vain(Why::Held);
+                self.leaves_in_vain(Why::Held, false);
                 self.answer_syn_later(id)
             }
         }
