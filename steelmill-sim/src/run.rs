@@ -287,17 +287,20 @@ pub(crate) const FAR_FUTURE: Nanos = Nanos::MAX - 200_000_000_000_000_000;
 
 impl Run {
     /// Wakes whoever waits; foreign wakers as soon as the state is free.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(&mut self, waiter: Waiter) {
         match waiter {
             Waiter::Task(key) => {
                 self.wake_task(key);
             }
-            Waiter::Foreign(waker) => {
-                self.note_foreign_wake();
-                self.later.push(Later::Wake(waker));
-            }
+            Waiter::Foreign(waker) => self.wake_later(waker),
         }
+    }
+
+    #[inline(never)]
+    fn wake_later(&mut self, waker: Waker) {
+        self.note_foreign_wake();
+        self.later.push(Later::Wake(waker));
     }
 
     /// Makes a task ready; whether there is one of that name.
