@@ -112,7 +112,7 @@ fn around(outcome: &Outcome) -> String {
     if last.is_empty() {
         return text + "\nNothing was logged before it.\n";
     }
-    let failed = whereabouts.map(|whereabouts| whereabouts.machine);
+    let failed = whereabouts.as_ref().map(|whereabouts| whereabouts.machine);
     text += match failed {
         Some(_) => "\nThe log before it, with > where the machine is the one that failed:\n",
         None => "\nThe log before it:\n",

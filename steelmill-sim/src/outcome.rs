@@ -83,7 +83,7 @@ impl Failure {
 }
 
 /// Where a run failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whereabouts<'a> {
     /// The machine; `scenario` for the scenario's own.
     pub machine: &'a str,
@@ -93,22 +93,26 @@ pub struct Whereabouts<'a> {
     pub task: &'a str,
     /// Where the task was spawned; `None` for the scenario itself.
     pub spawned_at: Option<&'static Location<'static>>,
-    /// The file and the line, if it was a panic.
-    pub place: Option<&'a str>,
+    /// The file and the line of the panic or the assertion, if it was one.
+    pub place: Option<String>,
+}
+
+impl<'a> Whereabouts<'a> {
+    fn of(task: &'a TaskReport, place: Option<String>) -> Self {
+        let TaskReport { machine, owner, name, spawned_at, .. } = task;
+        Self { machine, owner: owner.as_deref(), task: name, spawned_at: Some(spawned_at), place }
+    }
 }
 
 impl Failure {
-    /// Where it failed, if that was in one task: the one that panicked, or the scenario that returned an error. What does
-    /// not go on has no such place; its cause tells of each task.
+    /// Where it failed, if that was in one task: the one that panicked or broke an assertion, or the scenario that returned
+    /// an error. What does not go on has no such place; its cause tells of each task.
     pub fn whereabouts(&self) -> Option<Whereabouts<'_>> {
         match &self.cause {
-            Cause::Panic { task, .. } => Some(Whereabouts {
-                machine: &task.machine,
-                owner: task.owner.as_deref(),
-                task: task.name,
-                spawned_at: Some(task.spawned_at),
-                place: self.panicked_at.as_deref(),
-            }),
+            Cause::Panic { task, .. } => Some(Whereabouts::of(task, self.panicked_at.clone())),
+            Cause::Assertion { task, place, .. } => {
+                task.as_ref().map(|task| Whereabouts::of(task, Some(place.to_string())))
+            }
             Cause::Error(_) => {
                 let (machine, task) = ("scenario", "scenario");
                 Some(Whereabouts { machine, owner: None, task, spawned_at: None, place: None })
