@@ -3,13 +3,14 @@
 //! A factory is not generic over its world, so its own waits and tasks go through this one object. Daemons never do:
 //! they call their world's types directly.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
 use rand_core::Rng as _;
 
-use crate::{Clock, Entropy, Milestone, Origin, Spawn, State, World};
+use crate::{Clock, Entropy, Milestone, Origin, Owner, Spawn, State, World};
 
 /// A world as the lifecycle sees it.
 pub(crate) trait Driver: Send + Sync {
@@ -28,6 +29,9 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Tells the world what a daemon, or the factory, does from now on.
     fn changed(&self, factory: &str, daemon: Option<&str>, state: State);
+
+    /// Tells the world which tasks are about to be aborted, because their time is up.
+    fn overstayed(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration);
 }
 
 /// The driver of a world.
@@ -66,5 +70,9 @@ impl<W: World> Driver for WorldDriver<W> {
 
     fn changed(&self, factory: &str, daemon: Option<&str>, state: State) {
         self.spawner.changed(factory, daemon, state);
+    }
+
+    fn overstayed(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
+        self.spawner.overstayed(owner, task, limit);
     }
 }

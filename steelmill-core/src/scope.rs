@@ -5,6 +5,7 @@ mod guarded;
 use std::future::Future;
 use std::panic::Location;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use futures::FutureExt;
@@ -217,6 +218,11 @@ impl Leash {
             killed: Signal::default(),
             tasks: Tasks::default(),
         }
+    }
+
+    /// Tells the world which tasks of this daemon are about to be aborted.
+    pub(crate) fn overstayed(&self, task: &'static str, limit: Duration) {
+        self.hub.driver.overstayed(&self.owner, task, limit);
     }
 
     /// That of a task of this daemon.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{Daemon, State};
 
@@ -43,6 +44,13 @@ pub trait Spawn: Daemon {
     /// factories do makes use of it; others have nothing to do.
     fn changed(&self, factory: &str, daemon: Option<&str>, state: State) {
         let _ = (factory, daemon, state);
+    }
+
+    /// Hears that tasks of this place are about to be aborted, because they were not done when the `limit` had passed
+    /// which they had: those of `owner` that are called `task`. They are still there meanwhile. A world that can tell
+    /// where tasks wait makes use of it; others have nothing to do.
+    fn overstayed(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
+        let _ = (owner, task, limit);
     }
 }
 

@@ -185,14 +185,15 @@ pub(crate) fn text(uses: &[SystemUse], is_pure: bool) -> String {
 /// The place that asked, and the way to it: from what the stand-ins were called by to what the executor polled.
 fn told(stack: &[Named]) -> (String, String) {
     let is_ours = |named: &Named| {
-        named.is_of_the_sim("src/audit.rs")
-            || named.is_of_the_sim("src/purity.rs")
+        named.is_of("steelmill-sim", "src/audit.rs")
+            || named.is_of("steelmill-sim", "src/purity.rs")
             || named.function.starts_with("backtrace::")
     };
     let inner = stack.iter().rposition(is_ours).map_or(0, |last| last + 1);
     // A task is polled by `spawn.rs`; a scenario that has not come to its first await, by `simulate.rs`.
-    let outer = stack.iter().rposition(|named| named.is_of_the_sim("src/spawn.rs"));
-    let outer = outer.or_else(|| stack.iter().position(|named| named.is_of_the_sim("src/simulate.rs")));
+    let outer = stack.iter().rposition(|named| named.is_of("steelmill-sim", "src/spawn.rs"));
+    let outer =
+        outer.or_else(|| stack.iter().position(|named| named.is_of("steelmill-sim", "src/simulate.rs")));
     let stack = stack.get(inner..outer.unwrap_or(stack.len())).unwrap_or(stack);
     let place = stack.iter().find(|named| !named.is_foreign()).or(stack.first());
     let place = place.map_or_else(|| "?".to_owned(), |place| format!("{} at {}", place.function, place.file));

@@ -1,6 +1,7 @@
 //! A campaign: one scenario over many seeds, on as many threads as there are cores.
 
 use std::future::Future;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -17,10 +18,9 @@ use crate::record::{Record, RedSeed, Terms};
 use crate::settings::{Schedule, Seed, Settings};
 use crate::shard::Shard;
 use crate::sim::Sim;
-use crate::simulate::simulate;
 use crate::summary::{Kept, Summary};
 use crate::verify::{self, Again, Verify};
-use crate::{places, replay, shrink, watchdog};
+use crate::{places, replay, shrink, simulate, watchdog};
 
 /// One scenario over many seeds.
 ///
@@ -60,6 +60,8 @@ use crate::{places, replay, shrink, watchdog};
 #[must_use = "a campaign runs when it is checked or run"]
 pub struct Campaign<S> {
     pub(crate) scenario: S,
+    /// Where it was made: that is where the scenario is.
+    pub(crate) made_at: &'static Location<'static>,
     name: Option<String>,
     pub(crate) first: Seed,
     pub(crate) seeds: u64,
@@ -84,9 +86,11 @@ where
     F: Future<Output = Result> + 'static,
 {
     /// A campaign of 100 seeds, the first being 1, that ends with the first red one.
+    #[track_caller]
     pub fn new(scenario: S) -> Self {
         Self {
             scenario,
+            made_at: Location::caller(),
             name: None,
             first: Seed(1),
             seeds: 100,
@@ -472,7 +476,9 @@ where
     }
 
     fn simulate(&self, settings: Settings) -> Outcome {
-        on_a_fresh_thread(|| simulate(settings, &self.scenario))
+        simulate::explained(settings, |settings, look| {
+            on_a_fresh_thread(|| simulate::once(settings, &self.scenario, self.made_at, look))
+        })
     }
 }
 

@@ -37,6 +37,7 @@ pub use crate::flags::Args;
 /// Exits with 0 when every seed passed, with 1 when one failed, and with 2 when it cannot do what the flags say. Ctrl-C
 /// ends the campaign when the seeds that run have ended, with a summary of those that ran and, if none of them failed, with
 /// 130; a second one ends the process at once.
+#[track_caller]
 pub fn main<S, F>(args: &Args, name: &str, program: &str, scenario: S) -> ExitCode
 where
     S: Fn(Sim) -> F + Send + Sync,

@@ -85,8 +85,25 @@ pub(crate) struct Tasks {
     pub(crate) polls: u64,
     /// How many polls there had been when time last passed.
     pub(crate) polls_before_this_instant: u64,
-    /// How many there may be before time has to pass.
+    /// How many there may be before time has to pass, or it is counted whose they are.
     pub(crate) polls_end: u64,
+    /// How many more there may be at each time that comes.
+    pub(crate) polls_unwatched: u64,
+    lately: Option<Box<Lately>>,
+}
+
+/// Whose polls there had been when it began to be counted whose they are.
+struct Lately {
+    /// Tells the time from others: how many polls there had been before it.
+    instant: u64,
+    since: u64,
+    /// By place.
+    counts: Vec<(TaskKey, u64)>,
+}
+
+/// Of how many polls it is counted whose they are, at the end of a livelock.
+fn watched_polls(settings: &Settings) -> u64 {
+    settings.poll_limit.div_ceil(2).min(100_000)
 }
 
 /// What the executor is to do outside of the borrow.
@@ -257,8 +274,7 @@ impl Run {
             return None;
         }
         if self.tasks.polls >= self.tasks.polls_end {
-            self.livelock();
-            return None;
+            return if self.is_livelock() { None } else { self.pick_later() };
         }
         Some((self.tasks.ready.take_oldest(), 0))
     }
@@ -276,21 +292,43 @@ impl Run {
         let instant = self.tasks.polls_before_this_instant;
         if self.tasks.polls >= self.tasks.polls_end && pct.ready().next().is_some() {
             self.tasks.pct = Some(pct);
-            self.livelock();
-            return None;
+            return if self.is_livelock() { None } else { self.pick_later() };
         }
         let picked = pct.pick(instant, &mut |below| self.draw(Stream::Schedule, below));
         self.tasks.pct = Some(pct);
         picked.map(|index| (index, 0))
     }
 
+    /// The next task, when it was seen that there may be one.
     #[cold]
-    fn livelock(&mut self) {
-        let ranked = self.tasks.pct.iter().flat_map(|pct| pct.ready());
-        let mut tasks: Vec<_> =
-            self.tasks.ready.iter().chain(ranked).map(|index| self.task_report(index as usize)).collect();
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.polls));
+    fn pick_later(&mut self) -> Option<(u32, usize)> {
+        self.pick()
+    }
+
+    /// So many polls have happened without any time passing that from here on it is counted which tasks they are of; or
+    /// so many more that the run fails.
+    #[cold]
+    fn is_livelock(&mut self) -> bool {
+        let (polls, instant) = (self.tasks.polls, self.tasks.polls_before_this_instant);
+        let Some(lately) = self.tasks.lately.take().filter(|lately| lately.instant == instant) else {
+            let counts = self.tasks.slots.iter().map(|slot| (slot.key, slot.polls)).collect();
+            self.tasks.lately = Some(Box::new(Lately { instant, since: polls, counts }));
+            self.tasks.polls_end = polls.saturating_add(watched_polls(&self.settings));
+            return false;
+        };
+        let of = polls - lately.since;
+        let mut tasks: Vec<TaskReport> = Vec::new();
+        for (index, slot) in self.tasks.slots.iter().enumerate().filter(|(_, slot)| slot.state.is_alive()) {
+            let before =
+                lately.counts.get(index).filter(|(key, _)| *key == slot.key).map_or(0, |(_, polls)| *polls);
+            if slot.polls > before {
+                let polls_lately = Some((slot.polls - before, of));
+                tasks.push(TaskReport { polls_lately, ..self.task_report(index) });
+            }
+        }
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.polls_lately));
         self.fail(Cause::Livelock { polls: self.settings.poll_limit, tasks });
+        true
     }
 
     /// Starts a task of a machine.
@@ -426,7 +464,9 @@ impl Run {
             waits_for: if slot.state == State::Ready { "its turn to run" } else { slot.waits_for.text() },
             waits_at: Vec::new(),
             polls: slot.polls,
+            polls_lately: None,
             is_at_rest: slot.state == State::Idle && slot.waits_for.is_rest(),
+            is_ready: slot.state == State::Ready,
             key: slot.key,
         }
     }
@@ -489,7 +529,9 @@ impl Tasks {
             current: TaskKey::NONE,
             polls: 0,
             polls_before_this_instant: 0,
-            polls_end: settings.poll_limit,
+            polls_end: settings.poll_limit - watched_polls(settings),
+            polls_unwatched: settings.poll_limit - watched_polls(settings),
+            lately: None,
         }
     }
 
@@ -593,15 +635,14 @@ impl Tasks {
         self.slots.get_mut(MAIN)?.end.take()
     }
 
-    /// Hands a waiting task's future out to be looked at, as if it was polled.
+    /// Hands the future of a task that is not being polled out to be looked at, as if it was; and who is being polled.
     pub(crate) fn begin_look(&mut self, key: TaskKey) -> Option<(TaskKey, TaskFuture)> {
         let future = self.slot(key)?.future.take()?;
-        self.current = key;
-        Some((key, future))
+        Some((std::mem::replace(&mut self.current, key), future))
     }
 
-    pub(crate) fn end_look(&mut self, key: TaskKey, future: TaskFuture) {
-        self.current = TaskKey::NONE;
+    pub(crate) fn end_look(&mut self, key: TaskKey, future: TaskFuture, current: TaskKey) {
+        self.current = current;
         if let Some(slot) = self.slot(key) {
             slot.future = Some(future);
         }

@@ -68,7 +68,7 @@ pub use net::{
     Impairment, Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream,
     UdpSocket, WriteHalf,
 };
-pub use outcome::{Cause, Failure, Outcome, TaskReport, Whereabouts};
+pub use outcome::{Cause, Failure, Outcome, Overstay, TaskReport, Whereabouts};
 pub use picture::{EVENTS_SHOWN, Picture};
 pub use places::{Coverage, Covered};
 pub use purity::is_pure;

@@ -71,6 +71,32 @@ pub struct Failure {
     pub panicked: Option<String>,
     /// The file and line where a run that failed by a panic did.
     pub panicked_at: Option<String>,
+    /// What had been aborted in the run before, because it was not done at a deadline of the lifecycle: the last 16 tasks
+    /// at most.
+    pub overstayed: Vec<Overstay>,
+}
+
+/// A task that was aborted because its time was up: a `prepare`, `run` or `stop` that did not end, or a task that would
+/// have outlived its daemon.
+#[derive(Debug, Clone)]
+pub struct Overstay {
+    /// When, in virtual time.
+    pub at: Duration,
+    /// How much time it had.
+    pub limit: Duration,
+    /// The task, as it was then. Of the last three moments at which tasks were aborted, it is known where they waited.
+    pub task: TaskReport,
+    /// How many polls there had been: tells the moment from others.
+    pub(crate) polls: u64,
+    /// Of the run so far.
+    pub(crate) digest: u64,
+}
+
+impl fmt::Display for Overstay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, limit, task, .. } = self;
+        write!(f, "aborted at {:.9} s, when its {limit:?} had passed: {task}", at.as_secs_f64())
+    }
 }
 
 impl Failure {
@@ -78,7 +104,8 @@ impl Failure {
         // Another panic than the one that ended the run may have been the last.
         let is_cause = |panicked: &&Panicked| matches!(&cause, Cause::Panic { message, .. } if *message == panicked.message);
         let panicked_at = panicked.as_ref().filter(is_cause).and_then(|panicked| panicked.place.clone());
-        Self { at, cause, panicked: panicked.map(|panicked| panicked.text), panicked_at }
+        let panicked = panicked.map(|panicked| panicked.text);
+        Self { at, cause, panicked, panicked_at, overstayed: Vec::new() }
     }
 }
 
@@ -145,6 +172,7 @@ impl fmt::Display for Failure {
         if let Some(panicked) = &self.panicked {
             write!(f, "\n  {}", panicked.trim_end())?;
         }
+        self.overstayed.iter().try_for_each(|overstay| write!(f, "\n  {overstay}"))?;
         Ok(())
     }
 }
@@ -182,7 +210,7 @@ pub enum Cause {
     Livelock {
         /// The limit.
         polls: u64,
-        /// The tasks that were ready, the busiest first.
+        /// The tasks that were polled last, the busiest first.
         tasks: Vec<TaskReport>,
     },
     /// The seed was run twice, and the runs differ.
@@ -209,24 +237,35 @@ pub struct TaskReport {
     pub spawned_at: &'static Location<'static>,
     /// What it waits for, as far as the sim's own primitives know.
     pub waits_for: &'static str,
-    /// Where it waits in a run that has come to a halt: for each thing it waits for, up to four, the async functions that
-    /// wait for each other, innermost first, with file and line.
+    /// Where it waits in a run that has come to a halt, or where it waited when its time was up: for each thing it waits
+    /// for, up to four, the async functions that wait for each other, innermost first, with file and line. Of a task that
+    /// spins, where it has itself woken.
+    ///
+    /// What it waits for by a combinator with wakers of its own, such as `FuturesUnordered`, is where that is awaited.
     pub waits_at: Vec<Vec<String>>,
     /// How often it was polled.
     pub polls: u64,
+    /// How many of the last so many polls were its own, where the run was stopped as a livelock.
+    pub polls_lately: Option<(u64, u64)>,
     /// It waits for its clock, or for somebody from outside: as a server does that has nothing to do.
     pub(crate) is_at_rest: bool,
+    /// It was about to be polled.
+    pub(crate) is_ready: bool,
     pub(crate) key: TaskKey,
 }
 
 impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { machine, owner, name, spawned_at, waits_for, waits_at, polls, .. } = self;
+        let Self { machine, owner, name, spawned_at, waits_for, waits_at, polls, polls_lately, .. } = self;
         write!(f, "{machine}: {name:?}")?;
         if let Some(owner) = owner {
             write!(f, " of {owner}")?;
         }
-        write!(f, ", spawned at {spawned_at}, polled {polls} times, waits for {waits_for}")?;
+        write!(f, ", spawned at {spawned_at}, polled {polls} times")?;
+        match polls_lately {
+            Some((own, of)) => write!(f, ", {own} of them among the last {of}")?,
+            None => write!(f, ", waits for {waits_for}")?,
+        }
         for (number, stack) in waits_at.iter().enumerate() {
             if number > 0 {
                 f.write_str("\n    and")?;
@@ -265,10 +304,7 @@ impl fmt::Display for Cause {
                 tasks
             }
             Cause::Livelock { polls, tasks } => {
-                write!(
-                    f,
-                    "livelock: {polls} polls without any time passing; the ready tasks, busiest first"
-                )?;
+                write!(f, "livelock: {polls} polls without any time passing; the last were those of")?;
                 tasks
             }
             Cause::TimeLimit { limit, tasks } => {

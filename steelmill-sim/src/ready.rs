@@ -60,10 +60,6 @@ impl Ready {
         self.len -= 1;
         oldest
     }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.len).map(|place| self.ring[self.at(place)])
-    }
 }
 
 #[cfg(test)]
@@ -85,7 +81,8 @@ mod tests {
             }
         }
         assert_eq!(ready.len() as u32, next - expected);
-        assert!(ready.iter().eq(expected..next));
+        let left = (0..ready.len).map(|place| ready.ring[ready.at(place)]);
+        assert!(left.eq(expected..next));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::net::{self, Net};
 use crate::outcome::Cause;
 use crate::places::Places;
 use crate::settings::Settings;
+use crate::stuck::Overstays;
 use crate::timers::{Due, Nanos, Timers};
 use crate::trace::{Recorder, What};
 use crate::waker::{TaskKey, Waiter, Waiters};
@@ -78,6 +79,8 @@ pub(crate) struct Run {
     pub(crate) over: Option<Option<Cause>>,
     /// A wake came from another thread, so the run may not repeat.
     pub(crate) impure: bool,
+    /// Tasks that were aborted because their time was up.
+    pub(crate) overstays: Overstays,
     pub(crate) events: u64,
     later: Vec<Later>,
 }
@@ -150,6 +153,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         limits: BTreeMap::new(),
         over: None,
         impure: false,
+        overstays: Overstays::default(),
         events: 0,
         later: Vec::new(),
         settings,
@@ -374,7 +378,7 @@ impl Run {
         if at > self.now {
             self.now = at;
             self.tasks.polls_before_this_instant = self.tasks.polls;
-            self.tasks.polls_end = self.tasks.polls.saturating_add(self.settings.poll_limit);
+            self.tasks.polls_end = self.tasks.polls.saturating_add(self.tasks.polls_unwatched);
             self.happened_often(|| What::Time { to: at });
         }
         while let Some(due) = self.next_due(at) {

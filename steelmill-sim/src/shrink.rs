@@ -24,7 +24,7 @@ use crate::fault::{Choice, Fault, Faults, Kind, Plan};
 use crate::outcome::{Cause, Failure, Outcome, TaskReport};
 use crate::settings::{Schedule, Seed, Settings};
 use crate::sim::Sim;
-use crate::simulate::simulate;
+use crate::simulate;
 
 /// The least that makes a seed fail.
 #[derive(Debug)]
@@ -189,10 +189,13 @@ where
     }
 
     fn attempt(&self, settings: Settings) -> Outcome {
-        // Hundreds of logs would help nobody.
-        let silent = tracing::subscriber::NoSubscriber::new();
-        let run = || simulate(settings, &self.scenario);
-        on_a_fresh_thread(|| tracing::subscriber::with_default(silent, run))
+        let once = |settings, look| {
+            // Hundreds of logs would help nobody.
+            let silent = tracing::subscriber::NoSubscriber::new();
+            let run = || simulate::once(settings, &self.scenario, self.made_at, look);
+            on_a_fresh_thread(|| tracing::subscriber::with_default(silent, run))
+        };
+        simulate::explained(settings, once)
     }
 }
 
@@ -415,8 +418,10 @@ impl Likeness {
                 like.tasks = tasks.iter().filter(is_stuck).map(kind_of).collect();
             }
             Cause::Livelock { tasks, .. } => {
-                let most = tasks.iter().map(|task| task.polls).max().unwrap_or_default();
-                like.tasks = tasks.iter().filter(|task| task.polls >= most / 4).map(kind_of).collect();
+                // They are sorted by how busy they were; the idle ones among them vary.
+                let polls = |task: &TaskReport| task.polls_lately.map_or(0, |(own, _)| own);
+                let most = tasks.first().map_or(0, polls);
+                like.tasks = tasks.iter().filter(|task| polls(task) >= most / 4).map(kind_of).collect();
             }
             Cause::Assertion { place, .. } => {
                 like.text = place.message().to_owned();

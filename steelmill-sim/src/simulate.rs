@@ -15,6 +15,7 @@ use crate::run::{self, RunId};
 use crate::settings::Settings;
 use crate::sim::Sim;
 use crate::spawn::spawn_at;
+use crate::stuck::Overstays;
 use crate::trace::keep_logs;
 use crate::world::Place;
 use crate::{audit, panics, purity, stuck, watchdog};
@@ -45,6 +46,32 @@ where
     F: Future<Output = Result> + 'static,
 {
     let caller = Location::caller();
+    explained(settings, |settings, look| once(settings, scenario, caller, look))
+}
+
+/// A run that `once` makes, and makes again to look where those tasks of it waited that overstayed a deadline, should it
+/// fail.
+pub(crate) fn explained(settings: Settings, once: impl Fn(Settings, Option<u64>) -> Outcome) -> Outcome {
+    let mut outcome = once(settings.clone(), None);
+    if settings.stacks {
+        let settings = Settings { trace: false, record: false, audit: false, ..settings };
+        stuck::explain_overstays(&mut outcome, |moment| once(settings.clone(), Some(moment)));
+    }
+    outcome
+}
+
+/// One run; it ends early where there is a moment at which to look at those of its tasks that overstay.
+pub(crate) fn once<F>(
+    settings: Settings,
+    scenario: &dyn Fn(Sim) -> F,
+    caller: &'static Location<'static>,
+    look: Option<u64>,
+) -> Outcome
+where
+    F: Future<Output = Result> + 'static,
+{
+    // What it has to say was said the first time.
+    let silent = look.map(|_| tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new()));
     panics::install_hook();
     if settings.poll_time_limit.is_some() {
         watchdog::start();
@@ -54,6 +81,7 @@ where
     let _kept = settings.trace.then(keep_logs);
     let id = run::begin(settings);
     let _observed = places::observe(&InRun);
+    run::with(id, |run| run.overstays = Overstays::to_look_at(look));
     purity::draw_keys();
     if is_audited {
         audit::begin();
@@ -78,6 +106,7 @@ where
         }
         let outcome = outcome(id);
         tear_down(id);
+        drop(silent);
         outcome
     })
 }
@@ -119,13 +148,14 @@ fn outcome(id: RunId) -> Outcome {
         };
         let cause = run.over.take().flatten().or(failed).or_else(|| run.unknown_limit());
         let at = Duration::from_nanos(run.now);
+        let overstayed = run.overstays.take();
         if cause.is_some() {
             run.failed();
         }
         let trace = run.take_trace();
         Outcome {
             seed: run.settings.seed,
-            failure: cause.map(|cause| Failure::new(at, cause, panicked)),
+            failure: cause.map(|cause| Failure { overstayed, ..Failure::new(at, cause, panicked) }),
             digest: run.digest.value(),
             simulated: at,
             polls: run.tasks.polls,

@@ -6,12 +6,14 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use steelmill_core::{Daemon, Factory, Milestone, Origin, Owner, Result, State, TaskError};
 
 use crate::executor::{Output, TaskFuture, WaitsFor};
 use crate::run::{self, RunId};
+use crate::stuck;
 use crate::trace::StateChange;
 use crate::waker::{TaskKey, Waiter};
 use crate::world::Place;
@@ -180,5 +182,9 @@ impl steelmill_core::Spawn for Spawner {
                 });
             }
         });
+    }
+
+    fn overstayed(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
+        stuck::overstayed(self.0, owner, task, limit);
     }
 }

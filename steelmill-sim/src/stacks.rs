@@ -1,6 +1,8 @@
 //! Stacks: where a thread is, as addresses, and which functions those are.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// How many frames of a stack are looked at.
 pub(crate) const DEPTH: usize = 64;
@@ -31,11 +33,22 @@ impl Named {
             || ["/rustc/", "/rustlib/src/", "/registry/src/"].iter().any(|way| self.file.contains(way))
     }
 
-    /// Whether it is in a file of this crate.
-    pub(crate) fn is_of_the_sim(&self, file: &str) -> bool {
+    /// Whether it is in a file of one of our crates.
+    pub(crate) fn is_of(&self, of: &str, file: &str) -> bool {
         let path = self.file.rsplit_once(':').map_or("", |(path, _)| path);
-        path.contains("steelmill-sim") && path.ends_with(file)
+        path.contains(of) && path.ends_with(file)
     }
+}
+
+/// A path as one would type it in the workspace that this runs in, if it is of it; tests run in their package's folder.
+fn as_seen_here(path: &Path) -> &Path {
+    static WORKSPACE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let workspace = WORKSPACE.get_or_init(|| {
+        let here = std::env::current_dir().ok()?;
+        let has_lock = |folder: &&Path| folder.join("Cargo.lock").is_file();
+        Some(here.ancestors().find(has_lock).unwrap_or(&here).to_owned())
+    });
+    workspace.as_ref().and_then(|workspace| path.strip_prefix(workspace).ok()).unwrap_or(path)
 }
 
 /// The functions of a stack, innermost first, those included that were inlined.
@@ -47,7 +60,7 @@ pub(crate) fn named(frames: &[usize]) -> Vec<Named> {
             let function = symbol.name().map_or_else(|| "?".to_owned(), |name| format!("{name:#}"));
             let mut file = String::new();
             if let Some(path) = symbol.filename() {
-                let _ = write!(file, "{}:{}", path.display(), symbol.lineno().unwrap_or(0));
+                let _ = write!(file, "{}:{}", as_seen_here(path).display(), symbol.lineno().unwrap_or(0));
             }
             found.push(Named { function, file });
         });

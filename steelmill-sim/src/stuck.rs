@@ -1,38 +1,60 @@
 //! Where a stuck task waits, as a stack of async functions, with no help from what it waits for.
 //!
 //! Whatever makes a task wait keeps a clone of its waker. So each task is polled once more with a waker that looks at the
-//! stack when it is cloned: between the executor and the clone lie the async functions that wait for each other. This
-//! runs the program's code, whose run has failed anyway; what it does then counts for nothing.
+//! stack when it is cloned, or called: between the executor and there lie the async functions that wait for each other.
+//! This runs the program's code, so it is done only where the run has failed, and what it does counts for nothing.
+//!
+//! A task that is aborted because its time is up may well be survived, and nobody may poll it then. Should the run fail
+//! later on, it is made once more, up to that moment; and then the task is looked at.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use crate::outcome::{Cause, LISTED, TaskReport};
-use crate::run::{self, RunId};
+use anyhow::anyhow;
+use steelmill_core::Owner;
+
+use crate::outcome::{Cause, LISTED, Outcome, Overstay, TaskReport};
+use crate::run::{self, Run, RunId};
 use crate::stacks::{self, DEPTH, Named};
-use crate::waker::watched_waker;
+use crate::waker::{TaskKey, watched_waker};
+use crate::world::Place;
 
 /// How many things that a task waits for at once are told.
 const WAITS: usize = 4;
 
-thread_local! {
-    static CLONED: RefCell<Vec<([usize; DEPTH], usize)>> = const { RefCell::new(Vec::new()) };
+/// How many tasks that were aborted at a deadline are told of a run, and at how many moments they are looked at.
+const OVERSTAYS: usize = 16;
+const MOMENTS: usize = 3;
+
+/// The task that is looked at, and the stacks on which its waker was cloned or called.
+struct Look {
+    task: TaskKey,
+    stacks: Vec<([usize; DEPTH], usize)>,
 }
 
-/// The watched waker has been cloned.
-pub(crate) fn cloned() {
-    CLONED.with_borrow_mut(|stacks| {
-        if stacks.len() < WAITS {
-            stacks.push(stacks::here());
-        }
+thread_local! {
+    static LOOK: RefCell<Option<Look>> = const { RefCell::new(None) };
+}
+
+/// The watched waker of a task has been cloned or called.
+pub(crate) fn touched(task: TaskKey) {
+    LOOK.with_borrow_mut(|look| match look {
+        // A task that is looked at may well wake another that was looked at before.
+        Some(look) if look.task == task && look.stacks.len() < WAITS => look.stacks.push(stacks::here()),
+        _ => {}
     });
 }
 
 /// Adds to a failure where its tasks wait, if it is one of not going on.
 pub(crate) fn look(id: RunId) {
     let Some(mut cause) = run::with(id, |run| run.over.as_mut().and_then(Option::take)) else { return };
-    if let Cause::Deadlock { tasks } | Cause::TimeLimit { tasks, .. } = &mut cause {
+    if let Cause::Deadlock { tasks } | Cause::Livelock { tasks, .. } | Cause::TimeLimit { tasks, .. } =
+        &mut cause
+    {
         let before = run::with(id, |run| (run.digest, run.counts.clone(), run.trace.take()));
         for task in tasks.iter_mut().take(LISTED) {
             look_at(id, task);
@@ -45,27 +67,130 @@ pub(crate) fn look(id: RunId) {
 }
 
 fn look_at(id: RunId, task: &mut TaskReport) {
-    let Some((key, mut future)) = run::with(id, |run| run.tasks.begin_look(task.key)) else { return };
-    let waker = watched_waker();
-    let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
-    run::with(id, |run| run.tasks.end_look(key, future));
-    let stacks = CLONED.take();
-    match polled {
+    let Some((current, mut future)) = run::with(id, |run| run.tasks.begin_look(task.key)) else { return };
+    LOOK.set(Some(Look { task: task.key, stacks: Vec::new() }));
+    let waker = watched_waker(task.key);
+    let end = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
+    run::with(id, |run| run.tasks.end_look(task.key, future, current));
+    let stacks = LOOK.take().map(|look| look.stacks).unwrap_or_default();
+    match end {
         Ok(Poll::Pending) => {
-            task.waits_at = stacks.iter().map(|(frames, depth)| functions(&frames[..*depth])).collect();
-            task.waits_at.dedup();
-            task.waits_at.retain(|stack| !stack.is_empty());
+            let stacks = stacks.iter().map(|(frames, depth)| polled(&frames[..*depth]));
+            let stacks: Vec<Vec<Named>> = stacks.filter(|stack| !is_abort(stack)).collect();
+            if stacks.is_empty() && !task.is_ready {
+                task.waits_for = "nothing: it has given its waker to nobody, so that nobody can wake it";
+            }
+            for stack in stacks.iter().map(|stack| functions(stack)) {
+                if !stack.is_empty() && !task.waits_at.contains(&stack) {
+                    task.waits_at.push(stack);
+                }
+            }
         }
+        // One that was about to be polled does what it would have done.
+        _ if task.is_ready => {}
         Ok(Poll::Ready(_)) | Err(_) => {
             task.waits_for = "nothing: when it is polled it goes on, but nobody has woken it"
         }
     }
 }
 
-/// The program's functions of a stack, innermost first, with their places.
-fn functions(frames: &[usize]) -> Vec<String> {
-    let stack = stacks::named(frames);
-    let polled = stack.iter().rposition(|named| named.is_of_the_sim("src/spawn.rs")).unwrap_or(stack.len());
+/// What was aborted in a run because its time was up.
+#[derive(Default)]
+pub(crate) struct Overstays {
+    list: VecDeque<Overstay>,
+    /// The moment at which the tasks are to be looked at, as a number of polls; the run ends there.
+    look: Option<u64>,
+}
+
+impl Overstays {
+    pub(crate) fn to_look_at(look: Option<u64>) -> Self {
+        Self { list: VecDeque::new(), look }
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Overstay> {
+        std::mem::take(&mut self.list).into()
+    }
+
+    fn add(&mut self, overstay: Overstay) {
+        if self.list.len() == OVERSTAYS {
+            self.list.pop_front();
+        }
+        self.list.push_back(overstay);
+    }
+}
+
+/// Tasks of a place are about to be aborted, because their time is up.
+pub(crate) fn overstayed(place: Place, owner: &Arc<Owner>, name: &'static str, limit: Duration) {
+    let Place { run: id, machine, life } = place;
+    let found = run::try_with(id, |run| match run.is_alive(machine, life) {
+        true => run.overstays_of(machine, owner, name, limit),
+        false => Vec::new(),
+    });
+    for mut overstay in found.into_iter().flatten() {
+        if run::with(id, |run| run.overstays.look) == Some(overstay.polls) {
+            look_at(id, &mut overstay.task);
+            run::with(id, |run| run.fail(Cause::Error(anyhow!("this run was made to look at its tasks"))));
+        }
+        run::with(id, |run| run.overstays.add(overstay));
+    }
+}
+
+impl Run {
+    fn overstays_of(&self, machine: u32, owner: &Arc<Owner>, name: &str, limit: Duration) -> Vec<Overstay> {
+        let (at, polls, digest) = (Duration::from_nanos(self.now), self.tasks.polls, self.digest.value());
+        let overstay = |task| Overstay { at, limit, task, polls, digest };
+        let reports = self.tasks.of(machine).into_iter().map(|key| self.task_report(key.index()));
+        // A daemon that runs again is another owner of that name each time.
+        let is_meant = |task: &TaskReport| {
+            task.name == name && task.owner.as_ref().is_some_and(|other| Arc::ptr_eq(other, owner))
+        };
+        reports.filter(is_meant).take(OVERSTAYS).map(overstay).collect()
+    }
+}
+
+/// Adds to a run's failure where the tasks waited that were aborted because their time was up: makes it again, up to the
+/// poll at which they were, for the last few such moments.
+pub(crate) fn explain_overstays(outcome: &mut Outcome, again: impl Fn(u64) -> Outcome) {
+    let Some(failure) = &mut outcome.failure else { return };
+    let mut moments: Vec<u64> = failure.overstayed.iter().map(|overstay| overstay.polls).collect();
+    moments.dedup();
+    for moment in moments.into_iter().rev().take(MOMENTS) {
+        let looked = again(moment).failure.map(|failure| failure.overstayed).unwrap_or_default();
+        for overstay in failure.overstayed.iter_mut().filter(|overstay| overstay.polls == moment) {
+            // A run that does not repeat has nothing to tell.
+            let same = |other: &&Overstay| other.task.key.within_run() == overstay.task.key.within_run();
+            let other = looked.iter().filter(|other| other.digest == overstay.digest).find(same);
+            if let Some(other) = other {
+                overstay.task.waits_for = other.task.waits_for;
+                overstay.task.waits_at.clone_from(&other.task.waits_at);
+            }
+        }
+    }
+}
+
+/// What of a stack lies between the poll of a task that is looked at and the waker, innermost first.
+fn polled(frames: &[usize]) -> Vec<Named> {
+    let mut stack = stacks::named(frames);
+    let is_of = |file| move |named: &Named| named.is_of("steelmill-sim", file);
+    let waker = stack.iter().position(is_of("src/waker.rs")).map_or(0, |place| place + 1);
+    stack.drain(..waker);
+    let look = stack.iter().position(is_of("src/stuck.rs"));
+    stack.truncate(look.unwrap_or(stack.len()));
+    stack
+}
+
+/// Whether it is core that waits for the task to be aborted, as it does beside all that a daemon does.
+fn is_abort(stack: &[Named]) -> bool {
+    let waits = |named: &&Named| named.is_of("steelmill-core", "src/cell.rs");
+    let polls = |named: &&Named| {
+        named.is_of("steelmill-core", "src/scope/guarded.rs") || named.is_of("steelmill-sim", "src/spawn.rs")
+    };
+    let own = stack.iter().filter(|named| !named.is_foreign());
+    own.clone().any(|named| waits(&named)) && own.clone().all(|named| waits(&named) || polls(&named))
+}
+
+/// The program's functions of a stack, with their places.
+fn functions(stack: &[Named]) -> Vec<String> {
     let is_library = |named: &&Named| {
         named.is_foreign()
             || ["steelmill-sim/src/", "steelmill-core/src/"].iter().any(|way| named.file.contains(way))
@@ -75,7 +200,7 @@ fn functions(frames: &[usize]) -> Vec<String> {
         "" => named.file.clone(),
         function => format!("{function} at {}", named.file),
     };
-    stack[..polled].iter().filter(|named| !is_library(named)).map(line).collect()
+    stack.iter().filter(|named| !is_library(named)).map(line).collect()
 }
 
 /// A function's name without what the compiler makes of an async one.

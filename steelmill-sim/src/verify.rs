@@ -183,7 +183,7 @@ impl Again {
             Err(error) => Cause::Error(error.context("the seed cannot be verified in another process")),
         };
         let panicked = first.failure.and_then(|failure| failure.panicked);
-        first.failure = Some(Failure { at: first.simulated, cause, panicked, panicked_at: None });
+        first.failure = Some(Failure { panicked, ..Failure::new(first.simulated, cause, None) });
         first
     }
 

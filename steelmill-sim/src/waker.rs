@@ -87,20 +87,20 @@ static TABLE: RawWakerVTable = RawWakerVTable::new(
     |_| (),
 );
 
-/// A waker that wakes nobody, and tells [`stuck`](crate::stuck) when it is cloned.
-pub(crate) fn watched_waker() -> Waker {
+/// A waker of a task that wakes nobody, and tells [`stuck`](crate::stuck) when it is cloned or called.
+pub(crate) fn watched_waker(key: TaskKey) -> Waker {
     static TABLE: RawWakerVTable = RawWakerVTable::new(
         |data| {
-            crate::stuck::cloned();
+            crate::stuck::touched(TaskKey::of(data));
             RawWaker::new(data, &TABLE)
         },
-        |_| (),
-        |_| (),
+        |data| crate::stuck::touched(TaskKey::of(data)),
+        |data| crate::stuck::touched(TaskKey::of(data)),
         |_| (),
     );
-    // SAFETY: the data pointer is null and never read, so every function of the table is sound on every thread, any
-    // number of times.
-    unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &TABLE)) }
+    // SAFETY: the data pointer is never dereferenced, only read back as the integer it is, so every function of the
+    // table is sound on every thread, any number of times.
+    unsafe { Waker::from_raw(RawWaker::new(std::ptr::without_provenance(key.0 as usize), &TABLE)) }
 }
 
 /// Who is to be woken.

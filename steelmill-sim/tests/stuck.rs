@@ -1,24 +1,28 @@
-//! Runs that come to a halt say where each task waits: as the async functions that wait for each other.
+//! Runs that come to a halt say where each task waits, as the async functions that wait for each other; and so does a
+//! failure of what was aborted because its time was up.
 
+use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use steelmill_sim::{Cause, Seed, Settings, Sim, TaskReport, simulate};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use steelmill_core::{Daemon, Factory, Policy, Result, Scope};
+use steelmill_sim::{Campaign, Cause, Failure, Outcome, Seed, Settings, Sim, TaskReport, simulate};
 use tokio::sync::{Mutex, Notify, mpsc};
 
 fn halted(
     limit: Duration,
     scenario: impl AsyncFn(Sim) -> steelmill_core::Result + Copy + 'static,
 ) -> Vec<TaskReport> {
-    let settings = Settings { time_limit: limit, ..Settings::new(Seed(1)) };
+    let settings = Settings { time_limit: limit, poll_limit: 10_000, ..Settings::new(Seed(1)) };
     let outcome = simulate(settings.clone(), &move |sim| async move { scenario(sim).await });
     let repeated =
         simulate(Settings { stacks: false, ..settings }, &move |sim| async move { scenario(sim).await });
     assert_eq!(outcome.digest, repeated.digest, "a look leaves no trace");
     match outcome.failure.expect("it does not end").cause {
-        Cause::Deadlock { tasks } | Cause::TimeLimit { tasks, .. } => tasks,
+        Cause::Deadlock { tasks } | Cause::Livelock { tasks, .. } | Cause::TimeLimit { tasks, .. } => tasks,
         other => panic!("{other}"),
     }
 }
@@ -66,7 +70,8 @@ fn two_locks_taken_crosswise_show_both_places() {
         assert_waits_at(task, &["second.lock().await", "takes_the_other(second).await"]);
     }
     let text = tasks[1].to_string();
-    assert!(text.contains("\n    in ") && text.contains("tests/stuck.rs:"), "{text}");
+    let line = "\n    in stuck::takes_the_other at steelmill-sim/tests/stuck.rs:";
+    assert!(text.contains(line) && text.contains("\n    in stuck::takes_both at "), "{text}");
 }
 
 async fn waits_for_either(mut receiver: mpsc::Receiver<()>, notify: Arc<Notify>) {
@@ -144,4 +149,268 @@ fn what_panics_when_it_is_looked_at_spoils_nothing() {
         Ok(())
     });
     assert_eq!(tasks.len(), 2);
+}
+
+async fn answers(own: Arc<Notify>, other: Arc<Notify>) -> Infallible {
+    loop {
+        own.notified().await;
+        other.notify_one();
+    }
+}
+
+async fn yields() {
+    loop {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn two_that_keep_each_other_busy_are_told_before_those_that_have_been() {
+    let tasks = halted(DAY, async |sim| {
+        // Busier than the two, but long ago.
+        sim.spawn("once busy", async move {
+            for _ in 0..30_000 {
+                sim.clock().sleep(Duration::from_millis(1)).await;
+            }
+            pending::<()>().await
+        });
+        sim.clock().sleep(Duration::from_secs(60)).await;
+        let (a, b) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        a.notify_one();
+        sim.spawn("ping", answers(a.clone(), b.clone()));
+        sim.spawn("pong", answers(b, a)).await?;
+        Ok(())
+    });
+    let names: Vec<&str> = tasks.iter().map(|task| task.name).collect();
+    assert!(names == ["ping", "pong"] || names == ["pong", "ping"], "{names:?}");
+    for task in &tasks {
+        assert_eq!(task.polls_lately, Some((2_500, 5_000)));
+        assert_waits_at(task, &["own.notified().await"]);
+    }
+    let text = tasks[0].to_string();
+    assert!(text.contains(", 2500 of them among the last 5000\n    in stuck::answers at "), "{text}");
+}
+
+#[test]
+fn one_that_wakes_itself_is_told_where_it_does() {
+    let tasks = halted(DAY, async |sim| {
+        sim.spawn("spinner", yields());
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        Ok(())
+    });
+    assert_eq!((tasks[0].name, tasks[0].polls_lately), ("spinner", Some((5_000, 5_000))));
+    assert_waits_at(&tasks[0], &["tokio::task::yield_now().await"]);
+}
+
+#[test]
+fn whoever_joins_several_is_told_of_each() {
+    async fn joins(a: Arc<Notify>, b: Arc<Mutex<()>>) {
+        let (_first, _second) = tokio::join!(
+            a.notified(), //
+            b.lock(),
+        );
+    }
+    let tasks = halted(DAY, async |sim| {
+        let mutex = Arc::new(Mutex::new(()));
+        let _taken = mutex.lock().await;
+        sim.spawn("both", joins(Arc::default(), mutex.clone())).await?;
+        Ok(())
+    });
+    let task = tasks.iter().find(|task| task.name == "both").expect("it is listed");
+    assert!(!task.waits_at.is_empty(), "{task}");
+    assert!(task.waits_at.iter().flatten().all(|line| line.contains("joins at ")), "{task}");
+}
+
+#[test]
+fn a_combinator_with_wakers_of_its_own_is_told_as_itself() {
+    async fn gathers(sim: Sim) {
+        let naps = (1..4).map(|days| async move { sim.clock().sleep(days * DAY).await });
+        let mut naps: FuturesUnordered<_> = naps.collect();
+        while let Some(()) = naps.next().await {}
+    }
+    let tasks = halted(Duration::from_secs(60), async |sim| {
+        sim.spawn("gatherer", gathers(sim)).await?;
+        Ok(())
+    });
+    let task = tasks.iter().find(|task| task.name == "gatherer").expect("it is listed");
+    assert_waits_at(task, &["naps.next().await"]);
+}
+
+/// What of a daemon does not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stays {
+    Prepare,
+    Run,
+    Stop,
+    Tasks,
+    /// Its `stop`, and nothing could wake it.
+    ForEver,
+}
+
+struct Guest(Stays);
+
+impl Guest {
+    async fn stays_if(&self, what: Stays) {
+        if self.0 == what {
+            wants_no_end().await;
+        }
+        if (self.0, what) == (Stays::ForEver, Stays::Stop) {
+            pending().await
+        }
+    }
+}
+
+async fn wants_no_end() {
+    Notify::new().notified().await
+}
+
+async fn lingers(nth: u64, sim: Sim) {
+    for _ in 0..nth {
+        sim.clock().sleep(Duration::from_secs(1)).await;
+    }
+    wants_no_end().await;
+}
+
+impl Daemon for Guest {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Guest(*factory.value::<Stays>()?))
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.stays_if(Stays::Prepare).await;
+        Ok(())
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        if self.0 == Stays::Tasks {
+            scope.spawn("guest's guest", wants_no_end());
+            scope.spawn("guest's guest", async { wants_no_end().await });
+        }
+        self.stays_if(Stays::Run).await;
+        scope.stopping().await;
+        Ok(())
+    }
+
+    async fn stop(&self, _: &Scope) -> Result {
+        self.stays_if(Stays::Stop).await;
+        Ok(())
+    }
+}
+
+async fn has_a_guest(sim: Sim, stays: Stays) -> Result {
+    let machine = sim.machine("inn", move |factory| {
+        factory.provide_value(stays)?;
+        let limit = Some(Duration::from_secs(3));
+        factory.policy::<Guest>(Policy { prepare: limit, stop: limit, ..Policy::default() });
+        factory.with::<Guest>()
+    });
+    let machine = machine.start().await?;
+    let report = machine.stop().await?;
+    // It goes on for a while, and nobody looks until it has failed.
+    sim.spawn("lingerer", lingers(5, sim));
+    sim.clock().sleep(Duration::from_secs(7)).await;
+    anyhow::ensure!(report.is_clean(), "{report}");
+    Ok(())
+}
+
+fn failed(outcome: Outcome) -> Failure {
+    outcome.failure.expect("it is red")
+}
+
+#[test]
+fn whoever_overstays_a_deadline_is_told_where_it_waited() {
+    for (stays, name, innermost) in [
+        (Stays::Prepare, "prepare", "self.stays_if(Stays::Prepare).await"),
+        (Stays::Run, "run", "self.stays_if(Stays::Run).await"),
+        (Stays::Stop, "stop", "self.stays_if(Stays::Stop).await"),
+    ] {
+        let failure = failed(simulate(Settings::new(Seed(1)), &move |sim| has_a_guest(sim, stays)));
+        let [overstay] = &failure.overstayed[..] else { panic!("{failure}") };
+        assert_eq!((overstay.task.name, overstay.at), (name, Duration::from_secs(3)), "{failure}");
+        assert_waits_at(
+            &overstay.task,
+            &["Notify::new().notified().await", "wants_no_end().await", innermost],
+        );
+        let text = failure.to_string();
+        for part in
+            ["took longer than 3s and was aborted", "aborted at 3.000000000 s, when its 3s had passed: inn: "]
+        {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(text.contains(&format!("{name:?} of inn: Guest")), "{text}");
+        assert!(text.contains("\n    in stuck::wants_no_end at steelmill-sim/tests/stuck.rs:"), "{text}");
+    }
+}
+
+#[test]
+fn what_nobody_can_wake_is_said_to_be_that() {
+    let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Stays::ForEver)));
+    let [overstay] = &failure.overstayed[..] else { panic!("{failure}") };
+    assert!(overstay.task.waits_for.contains("given its waker to nobody"), "{failure}");
+
+    let tasks = halted(DAY, async |sim| {
+        sim.spawn("hopeless", pending::<()>());
+        sim.spawn("hopeful", Arc::new(Notify::new()).notified_owned()).await?;
+        Ok(())
+    });
+    let is_hopeless = |task: &&TaskReport| task.waits_for.contains("given its waker to nobody");
+    let hopeless: Vec<&str> = tasks.iter().filter(is_hopeless).map(|task| task.name).collect();
+    assert_eq!(hopeless, ["hopeless"]);
+}
+
+#[test]
+fn tasks_that_would_outlive_their_daemon_are_told_where_they_wait() {
+    let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Stays::Tasks)));
+    let [one, other] = &failure.overstayed[..] else { panic!("{failure}") };
+    assert_waits_at(&one.task, &["Notify::new().notified().await"]);
+    assert_waits_at(&other.task, &["Notify::new().notified().await", "async { wants_no_end().await }"]);
+    assert!(one.task.spawned_at.file().ends_with("tests/stuck.rs"), "{failure}");
+}
+
+#[test]
+fn looking_at_overstayers_leaves_no_trace_wherever_a_seed_is_run() {
+    let scenario = |sim| has_a_guest(sim, Stays::Tasks);
+    let plain = simulate(Settings { stacks: false, ..Settings::new(Seed(1)) }, &scenario);
+    let looked = simulate(Settings::new(Seed(1)), &scenario);
+    assert_eq!((plain.digest, plain.simulated, plain.polls), (looked.digest, looked.simulated, looked.polls));
+    let overstayed = failed(plain).overstayed;
+    assert!(overstayed.len() == 2 && overstayed.iter().all(|overstay| overstay.task.waits_at.is_empty()));
+
+    let summary = Campaign::new(scenario).seeds(1).run();
+    let text = summary.failed[0].failure.as_ref().expect("it is red").to_string();
+    assert!(text.contains("in stuck::wants_no_end at "), "{text}");
+    let shrunk = Campaign::new(scenario).shrink(Seed(1), |_| ()).expect("it is red");
+    let text = failed(shrunk.outcome).to_string();
+    assert!(text.contains("in stuck::wants_no_end at "), "{text}");
+}
+
+#[test]
+fn a_run_that_passes_says_nothing_of_what_it_survived() {
+    let scenario = |sim| async move {
+        let _ = has_a_guest(sim, Stays::Stop).await;
+        Ok(())
+    };
+    assert!(simulate(Settings::new(Seed(1)), &scenario).passed());
+}
+
+#[test]
+fn of_many_that_overstayed_the_last_are_told() {
+    let failure = failed(simulate(Settings::new(Seed(1)), &|sim| async move {
+        let limit = Some(Duration::from_secs(1));
+        let machine = sim.machine("inn", move |factory| {
+            factory.provide_value(Stays::Stop)?;
+            factory.policy::<Guest>(Policy { stop: limit, ..Policy::default() });
+            factory.with::<Guest>()
+        });
+        let machine = machine.start().await?;
+        for _ in 0..20 {
+            machine.stop().await?;
+            machine.restart().await?;
+        }
+        anyhow::bail!("at last")
+    }));
+    let times: Vec<u64> = failure.overstayed.iter().map(|overstay| overstay.at.as_secs()).collect();
+    assert_eq!(times, (5..=20).collect::<Vec<_>>());
+    let is_explained = |at: &u64| !failure.overstayed[*at as usize].task.waits_at.is_empty();
+    assert_eq!((0..16).filter(is_explained).collect::<Vec<_>>(), [13, 14, 15]);
 }

@@ -271,7 +271,10 @@ impl Supervisor {
                     self.plan.tasks_ended(slot);
                 }
             }
-            Action::Overstayed(slot, phase, limit) => self.record(slot, phase, Overstayed { limit }.into()),
+            Action::Overstayed(slot, phase, limit) => {
+                self.with_leash(slot, |leash| leash.overstayed(job_name(phase), limit));
+                self.record(slot, phase, Overstayed { limit }.into());
+            }
             Action::Renew(slot) => self.renew(slot),
             Action::Draw(slot, backoff, nth) => {
                 let pause = backoff.pause(nth, self.node.hub.driver.draw());
@@ -302,15 +305,10 @@ impl Supervisor {
         }
         if let Some(leash) = &self.leashes[slot.index()] {
             tracing::debug!(parent: &leash.span, "{phase}");
-            let name = match phase {
-                Phase::Prepare => "prepare",
-                Phase::Stop => "stop",
-                _ => "run",
-            };
             let ending = Ending::job(leash.clone(), phase);
             let daemon = &self.node.slots.get(slot).daemon;
             let job = daemon.job(phase, Scope::new(leash.clone()), ending);
-            self.node.hub.driver.spawn(leash.origin(Location::caller()), name, job);
+            self.node.hub.driver.spawn(leash.origin(Location::caller()), job_name(phase), job);
         }
     }
 
@@ -344,6 +342,7 @@ impl Supervisor {
         leash.tasks.kill();
         if let Some(limit) = limit {
             for (name, live) in leash.tasks.live() {
+                leash.overstayed(name, limit);
                 let error = Error::new(Overstayed { limit });
                 let error = if live > 1 { error.context(format!("{live} of them")) } else { error };
                 self.report.add_task(&leash.label, name, error);
@@ -410,6 +409,15 @@ impl Supervisor {
                 _ => {}
             }
         }
+    }
+}
+
+/// What the task is called in which a daemon prepares, runs or stops.
+fn job_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Prepare => "prepare",
+        Phase::Stop => "stop",
+        _ => "run",
     }
 }
 

@@ -24,10 +24,13 @@ impl Plan {
 
     fn overstay_prepare(&mut self, late: Vec<SlotId>, limit: Duration) {
         let rollback = self.deadlines.rollback;
+        // Before anybody is told to stop: who hears of it may want to see where they wait.
+        for id in &late {
+            self.act(Action::Overstayed(*id, Phase::Prepare, limit));
+        }
         self.begin_stop(rollback);
         self.await_killed(rollback, ROUNDS);
         for id in late {
-            self.act(Action::Overstayed(id, Phase::Prepare, limit));
             self.kill_slot(id, Some(limit));
         }
     }

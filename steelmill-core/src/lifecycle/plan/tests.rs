@@ -256,7 +256,7 @@ fn a_late_prepare_is_killed_and_the_rollback_has_its_own_time() {
     done(&mut plan, 0, Phase::Prepare);
     plan.actions();
     ring(&mut plan);
-    check(&mut plan, "tell 1, overstayed 1 prepare 30s, kill 1, timer 100ms");
+    check(&mut plan, "overstayed 1 prepare 30s, tell 1, kill 1, timer 100ms");
     cut(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "tasks 1");
     plan.tasks_ended(SlotId(1));
@@ -452,7 +452,7 @@ fn a_late_prepares_child_has_the_rollbacks_time_and_its_maker_waits_for_it() {
     child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     check(&mut plan, "prepare 0, timer 30s");
     ring(&mut plan);
-    check(&mut plan, "tell 0, overstayed 0 prepare 30s, kill 0, timer 100ms");
+    check(&mut plan, "overstayed 0 prepare 30s, tell 0, kill 0, timer 100ms");
     cut(&mut plan, 0, Phase::Prepare);
     check(&mut plan, "tell child 7, timer 5s");
     plan.child_left(ChildId(7));
@@ -618,7 +618,7 @@ fn a_prepare_may_have_less_time_than_the_others() {
     plan.start();
     check(&mut plan, "prepare 0, prepare 1, timer 1s");
     ring(&mut plan);
-    check(&mut plan, "tell 1, tell 0, overstayed 0 prepare 1s, kill 0, timer 100ms");
+    check(&mut plan, "overstayed 0 prepare 1s, tell 1, tell 0, kill 0, timer 100ms");
 }
 
 #[test]
