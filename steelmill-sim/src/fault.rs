@@ -379,6 +379,32 @@ impl fmt::Display for When {
 }
 
 impl Kind {
+    /// What it is drawn, and can be ruled out, together with.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Partition { .. } => Family::Partition,
+            Self::PartitionOneWay { .. } => Family::PartitionOneWay,
+            Self::Isolation { .. } => Family::Isolation,
+            Self::Slow { .. } => Family::Slow,
+            Self::Tail { .. } => Family::Tail,
+            Self::Loss { .. } => Family::Loss,
+            Self::Duplication { .. } => Family::Duplication,
+            Self::Reordering { .. } => Family::Reordering,
+            Self::Bandwidth { .. } => Family::Bandwidth,
+            Self::Reset { .. } => Family::Reset,
+            Self::Exit { .. } => Family::Exit,
+            Self::PowerLoss { .. } => Family::PowerLoss,
+            Self::Pause { .. } => Family::Pause,
+            Self::RestartStorm { .. } => Family::RestartStorm,
+            Self::ClockOffset { .. } => Family::ClockOffset,
+            Self::ClockJump { .. } => Family::ClockJump,
+            Self::Drift { .. } => Family::Drift,
+            Self::SlowMachine { .. } => Family::SlowMachine,
+            Self::Buggify { .. } => Family::Buggify,
+            Self::Own { .. } => Family::Own,
+        }
+    }
+
     /// The machines that it strikes, by name: those at both ends of a link, the sender first; none where only the scenario
     /// knows.
     pub fn machines(&self) -> Vec<&str> {

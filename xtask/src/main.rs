@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench; // what it costs, beside a hand-written lower bound
+mod bugs; // what becomes of bugs that are planted
 mod canaries; // whether a broken rule is found
 mod lint; // what must hold before a test runs
 mod sim; // the demo's cluster under faults, and other scenarios
@@ -34,6 +35,7 @@ enum Command {
     /// Runs the demo's cluster in the sim world, under faults, over many seeds.
     ///
     /// With `--scenario lifecycle`: random factories through random lives, and the rules of starting and stopping.
+    /// With `--scenario bugs --bug NAME`: a small protocol with a bug in it.
     ///
     /// Everything behind `sim` goes to the simulation; `cargo xtask sim --help` lists what it takes. Exits with 0
     /// when every seed is green, 1 when one is red, 2 on wrong usage, 101 when the build fails.
@@ -56,6 +58,11 @@ enum Command {
     /// Breaks the lifecycle's rules one by one, and wants the lifecycle scenario to find each break.
     Canaries {
         /// Tries only the canaries with this in their name.
+        filter: Option<String>,
+    },
+    /// Finds the bugs that are planted in small protocols, shrinks them, and prints a table of it.
+    Bugs {
+        /// Tries only the bugs with this in their name.
         filter: Option<String>,
     },
     /// Measures steelmill beside a hand-written lower bound.
@@ -83,6 +90,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             lint::run(&workspace)? && canaries::run(&workspace, None)? && test::run(&workspace, None)?
         }
         Command::Canaries { filter } => canaries::run(&workspace, filter.as_deref())?,
+        Command::Bugs { filter } => bugs::run(&workspace, filter.as_deref())?,
         Command::Bench(options) => bench::run(&workspace, &options)?,
     };
     Ok(if green { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -24,10 +24,13 @@ enum Scenario {
     Demo,
     /// Random factories, and the rules of the lifecycle.
     Lifecycle,
+    /// Small protocols with bugs in them.
+    Bugs,
 }
 
 impl Scenario {
-    const ALL: [(&str, Scenario); 2] = [("demo", Scenario::Demo), ("lifecycle", Scenario::Lifecycle)];
+    const ALL: [(&str, Scenario); 3] =
+        [("demo", Scenario::Demo), ("lifecycle", Scenario::Lifecycle), ("bugs", Scenario::Bugs)];
 
     /// Takes `--scenario NAME` out of what goes on to the simulation.
     fn take(args: &[OsString]) -> Result<(Scenario, Vec<OsString>)> {
@@ -95,6 +98,10 @@ fn build(workspace: &Workspace, scenario: Scenario) -> Result<Option<PathBuf>> {
             build.args(["-p", "steelmill-sim", "--example", "lifecycle"]);
             workspace.build(build, "lifecycle")
         }
+        Scenario::Bugs => {
+            build.args(["-p", "steelmill-sim", "--example", "bugs"]);
+            workspace.build(build, "bugs")
+        }
     }
 }
 
@@ -140,7 +147,7 @@ mod tests {
         );
         check(&["--scenario=demo"], Ok((Scenario::Demo, &[])));
         check(&["--", "--scenario"], Ok((Scenario::Demo, &["--", "--scenario"])));
-        check(&["--scenario", "x"], Err("--scenario takes one of demo, lifecycle, not \"x\""));
-        check(&["--scenario"], Err("--scenario takes one of demo, lifecycle, not \"\""));
+        check(&["--scenario", "x"], Err("--scenario takes one of demo, lifecycle, bugs, not \"x\""));
+        check(&["--scenario"], Err("--scenario takes one of demo, lifecycle, bugs, not \"\""));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The runtime world is the whole workspace with default features. The demo is tested once more for the sim world, in
 //! the target directory and profile of `cargo xtask sim`, so that what one built the other need not. The last steps
-//! are the README's first command, word for word, and the lifecycle's own scenario.
+//! are the README's first command, word for word, the lifecycle's own scenario, and the planted bugs.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -10,9 +10,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::sim;
 use crate::steps::{Outcome, Steps};
 use crate::workspace::Workspace;
+use crate::{bugs, sim};
 
 /// What the README tells everybody to run; tidy holds the README to it.
 pub(crate) const README_CAMPAIGN: &str = "cargo xtask sim --seeds 200";
@@ -38,6 +38,7 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
         for command in [README_CAMPAIGN, LIFECYCLE_CAMPAIGN] {
             steps.run(command, || campaign(workspace, command));
         }
+        steps.run("cargo xtask bugs", || Ok(bugs::run(workspace, None)?.into()));
     }
     let green = steps.finish();
     println!("\n{total}");

@@ -1,0 +1,182 @@
+//! A stop that forgets a task: a recorder acknowledges what it is given, and sends it to an archive a little later.
+//!
+//! It gathers for a tenth of a second, so that many records go together, in a task. On the daemon's scope, that task is
+//! awaited when the recorder is stopped, and nothing that was acknowledged is lost. Left out: the scope; the task is
+//! spawned on the machine. Then a redeployment, which stops in order and starts again, ends it where it is.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::ensure;
+use steelmill_core::{Clock as _, Daemon, DaemonRef, Deadlines, Factory, Result, Scope, SetOnce};
+use steelmill_sim::fault::{Budget, Family};
+use steelmill_sim::{Clock, Machine, Network, Sim, Spawner};
+
+use super::talk::{Answers, Door, Way, answer_all, think, words};
+use super::{Bug, Version};
+
+pub(crate) const BUG: Bug = Bug {
+    name: "forgotten-task",
+    left_out: "the recorder does not spawn the task that sends on its scope, so its stop does not wait for it",
+    takes: "a redeployment",
+    families: &[Family::Own],
+    faults: 1,
+    scenario: |sim, version| Box::pin(scenario(sim, version)),
+};
+
+struct Recorder {
+    version: Version,
+    door: Door,
+    clock: DaemonRef<Clock>,
+    network: DaemonRef<Network>,
+    spawner: DaemonRef<Spawner>,
+    scope: SetOnce<Scope>,
+    gathered: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Daemon for Recorder {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self {
+            version: *factory.value()?,
+            door: Door::build(factory)?,
+            clock: factory.get()?,
+            network: factory.get()?,
+            spawner: factory.get()?,
+            scope: SetOnce::new(),
+            gathered: Arc::default(),
+        })
+    }
+
+    async fn prepare(&self, scope: &Scope) -> Result {
+        self.scope.set(scope.clone())?;
+        self.door.open(7000).await
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+    }
+}
+
+impl Answers for Recorder {
+    async fn answer(&self, record: &str) -> String {
+        let (_, numbers) = words(record);
+        let (Ok(scope), [record]) = (self.scope.get(), &numbers[..]) else {
+            return "record what?".to_owned();
+        };
+        let is_first = {
+            let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+            gathered.push(*record);
+            gathered.len() == 1
+        };
+        if is_first {
+            let sending = send(*self.clock, *self.network, self.gathered.clone());
+            match self.version {
+                Version::Right => scope.spawn("send", sending),
+                Version::Planted => drop(self.spawner.spawn("send", sending)),
+            }
+        }
+        "recorded".to_owned()
+    }
+}
+
+/// Sends what is gathered by then, again and again until the archive has it.
+async fn send(clock: Clock, network: Network, gathered: Arc<Mutex<Vec<u64>>>) {
+    clock.sleep(Duration::from_millis(100)).await;
+    let records = std::mem::take(&mut *gathered.lock().unwrap_or_else(PoisonError::into_inner));
+    let records: Vec<String> = records.iter().map(u64::to_string).collect();
+    let request = format!("keep {}", records.join(" "));
+    let mut archive = Way::new(network, "archive:7000");
+    while !matches!(clock.timeout(Duration::from_secs(1), archive.ask(&request)).await, Ok(Ok(_))) {
+        clock.sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[derive(Default)]
+struct Records(Mutex<BTreeSet<u64>>);
+
+struct Archive {
+    door: Door,
+    records: Records,
+}
+
+impl Daemon for Archive {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self { door: Door::build(factory)?, records: Records::default() })
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.door.open(7000).await
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+    }
+}
+
+impl Answers for Archive {
+    async fn answer(&self, request: &str) -> String {
+        let (_, numbers) = words(request);
+        self.records.0.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers);
+        "kept".to_owned()
+    }
+}
+
+async fn scenario(sim: Sim, version: Version) -> Result {
+    let archive = sim.machine("archive", |factory| factory.with::<Archive>()).start().await?;
+    let recorder = sim.machine("recorder", move |factory| {
+        // Longer than anything is cut off.
+        factory.deadlines(Deadlines { stop: Duration::from_secs(120), ..Deadlines::default() });
+        factory.provide_value(version)?;
+        factory.with::<Recorder>()
+    });
+    let recorder = recorder.start().await?;
+    let source = sim.client("source");
+    let recorded = Rc::new(RefCell::new(Vec::new()));
+    let recording =
+        source.spawn("records", record_all(source.clone(), sim.limit("records", 1..=3000), recorded.clone()));
+
+    // A process that dies may lose what it has not sent, and nobody has promised more.
+    let machines = [archive.clone(), recorder.clone(), source];
+    let redeployments = RefCell::new(Vec::new());
+    let redeploy = async |_| {
+        redeployments.borrow_mut().push(sim.spawn("redeploy", redeploy(recorder.clone())));
+        Ok(())
+    };
+    let budget = Budget { ends: Vec::new(), ..Budget::of(&machines) };
+    sim.trouble(budget).own("redeployment", 0..=3, redeploy).run().await?;
+    for redeployment in redeployments.take() {
+        redeployment.await??;
+    }
+    recording.await?;
+    sim.clock().sleep(Duration::from_secs(120)).await;
+
+    let archive = archive.get::<Archive>()?;
+    let kept = archive.records.0.lock().unwrap_or_else(PoisonError::into_inner);
+    for record in recorded.take() {
+        ensure!(kept.contains(&record), "the archive lacks record {record}, which was acknowledged");
+    }
+    Ok(())
+}
+
+/// Stops a machine in order, and starts it again.
+async fn redeploy(machine: Machine) -> Result {
+    // Not while it is paused, or another one is at it.
+    let Some(_claim) = machine.claim() else { return Ok(()) };
+    let report = machine.stop().await?;
+    ensure!(report.is_clean(), "{report}");
+    machine.restart().await
+}
+
+async fn record_all(source: Machine, records: u64, recorded: Rc<RefCell<Vec<u64>>>) {
+    let mut recorder = Way::new(source.network(), "recorder:7000");
+    for record in 0..records {
+        think(&source, Duration::from_millis(50)).await;
+        let answer = recorder.ask_within(Duration::from_secs(1), &source, &format!("record {record}")).await;
+        if answer.is_ok_and(|answer| answer == "recorded") {
+            recorded.borrow_mut().push(record);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Forgotten half-close: cameras upload through a relay, to an archive that says how much it got.
+//!
+//! The end of an upload is the end of the stream: a camera shuts its half down, and the relay has to hand that on, or
+//! the archive waits for more. A camera does not wait until the relay has reached the archive; what comes meanwhile is
+//! kept. Left out: handing the end on where it was among what was kept. The relay must reach the archive later than a
+//! whole upload takes, which happens when something holds it up. Then everybody waits, for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, assert_sometimes};
+use steelmill_sim::fault::Budget;
+use steelmill_sim::{Machine, Network, Sim, TcpStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
+
+use super::talk::{Door, think};
+use super::{Bug, HOLDS_UP_TCP, Version};
+
+pub(crate) const BUG: Bug = Bug {
+    name: "half-close",
+    left_out: "the relay does not hand on an end that came before it had reached the archive",
+    takes: "something that holds the relay up for longer than an upload takes",
+    families: HOLDS_UP_TCP,
+    faults: 1,
+    scenario: |sim, version| Box::pin(scenario(sim, version)),
+};
+
+struct Relay {
+    version: Version,
+    door: Door,
+    network: DaemonRef<Network>,
+}
+
+impl Daemon for Relay {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self { version: *factory.value()?, door: Door::build(factory)?, network: factory.get()? })
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.door.open(7000).await
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        self.door.serve(scope, |camera| self.clone().relay(camera)).await
+    }
+}
+
+impl Relay {
+    async fn relay(self: Arc<Self>, mut camera: TcpStream) -> Result {
+        let mut kept = Vec::new();
+        let mut has_ended = false;
+        let mut reached = std::pin::pin!(self.network.connect("archive:7000"));
+        let mut archive = loop {
+            tokio::select! {
+                reached = &mut reached => break reached?,
+                read = camera.read_buf(&mut kept), if !has_ended => has_ended = read? == 0,
+            }
+        };
+        assert_sometimes!(has_ended, "an upload ends before the archive is reached");
+        archive.write_all(&kept).await?;
+        if has_ended && self.version == Version::Right {
+            archive.shutdown().await?;
+        }
+        let (mut from_camera, mut to_camera) = camera.into_split();
+        let (mut from_archive, mut to_archive) = archive.into_split();
+        let upload = async {
+            if !has_ended {
+                copy(&mut from_camera, &mut to_archive).await?;
+                to_archive.shutdown().await?;
+            }
+            Ok(())
+        };
+        let answer = async {
+            copy(&mut from_archive, &mut to_camera).await?;
+            to_camera.shutdown().await
+        };
+        tokio::try_join!(upload, answer)?;
+        Ok(())
+    }
+}
+
+/// Says how many bytes came, when they have ended.
+struct Archive {
+    door: Door,
+}
+
+impl Daemon for Archive {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self { door: Door::build(factory)? })
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.door.open(7000).await
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let receive = async |mut stream: TcpStream| {
+            let length = stream.read_to_end(&mut Vec::new()).await?;
+            stream.write_all(length.to_string().as_bytes()).await?;
+            Ok(stream.shutdown().await?)
+        };
+        self.door.serve(scope, receive).await
+    }
+}
+
+const CHUNKS: usize = 5;
+const CHUNK: [u8; 200] = [7; 200];
+
+async fn scenario(sim: Sim, version: Version) -> Result {
+    let archive = sim.machine("archive", |factory| factory.with::<Archive>()).start().await?;
+    let relay = sim.machine("relay", move |factory| {
+        factory.provide_value(version)?;
+        factory.with::<Relay>()
+    });
+    let relay = relay.start().await?;
+    let cameras: Vec<Machine> =
+        (1..=sim.limit("cameras", 1..=2)).map(|number| sim.client(&format!("camera-{number}"))).collect();
+    let count = sim.limit("uploads", 1..=60);
+    let upload = |camera: &Machine| camera.spawn("uploads", uploads(camera.clone(), count));
+    let uploads: Vec<_> = cameras.iter().map(upload).collect();
+
+    // Nobody who waits looks at a clock, so nobody may go without a word.
+    let machines: Vec<Machine> = cameras.into_iter().chain([relay, archive]).collect();
+    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    for camera in uploads {
+        camera.await??;
+    }
+    Ok(())
+}
+
+async fn uploads(camera: Machine, count: u64) -> Result {
+    for _ in 0..count {
+        think(&camera, Duration::from_millis(1500)).await;
+        // One that breaks off is not our affair; one that is answered must be whole.
+        if let Ok(answer) = upload(&camera).await {
+            ensure!(answer.is_empty() || answer == (CHUNKS * CHUNK.len()).to_string(), "{answer} bytes came");
+        }
+    }
+    Ok(())
+}
+
+/// What the archive says in the end; nothing where the relay gave up.
+async fn upload(camera: &Machine) -> Result<String> {
+    let mut stream = camera.network().connect("relay:7000").await?;
+    for _ in 0..CHUNKS {
+        stream.write_all(&CHUNK).await?;
+        camera.clock().sleep(Duration::from_millis(5)).await;
+    }
+    stream.shutdown().await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}

@@ -1,0 +1,135 @@
+//! Lost update: tills add what they take to an account, by reading the sum, adding, and writing it back.
+//!
+//! A sum is written back with the version that it was worked out from. The account takes it only if nobody has written
+//! since; whoever was too late reads anew. Left out: the comparison. Then two tills at once are enough, and what one of
+//! them has added is gone.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use steelmill_core::{Daemon, Factory, Result, Scope};
+use steelmill_sim::fault::Budget;
+use steelmill_sim::history::{History, KvOp, KvReply};
+use steelmill_sim::{Machine, Sim};
+
+use super::talk::{Answers, Door, Way, answer_all, think, words};
+use super::{Bug, Version};
+
+pub(crate) const BUG: Bug = Bug {
+    name: "lost-update",
+    left_out: "the account does not compare the version before it takes a sum",
+    takes: "nothing but two tills at once",
+    families: &[],
+    faults: 0,
+    scenario: |sim, version| Box::pin(scenario(sim, version)),
+};
+
+struct Account {
+    version: Version,
+    door: Door,
+    sum: Mutex<Sum>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    amount: u64,
+    /// How often it was written.
+    version: u64,
+}
+
+impl Daemon for Account {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self { version: *factory.value()?, door: Door::build(factory)?, sum: Mutex::default() })
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.door.open(7000).await
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+    }
+}
+
+impl Answers for Account {
+    async fn answer(&self, request: &str) -> String {
+        let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, numbers) = words(request);
+        let [amount, read_version] = numbers[..] else { return format!("{} {}", sum.amount, sum.version) };
+        if self.version == Version::Right && read_version != sum.version {
+            return "too late".to_owned();
+        }
+        *sum = Sum { amount, version: sum.version + 1 };
+        "written".to_owned()
+    }
+}
+
+async fn scenario(sim: Sim, version: Version) -> Result {
+    let account = sim.machine("account", move |factory| {
+        factory.provide_value(version)?;
+        factory.with::<Account>()
+    });
+    let account = account.start().await?;
+    let tills = (1..=sim.limit("tills", 2..=3)).map(|number| sim.client(&format!("till-{number}")));
+    let tills: Vec<Machine> = tills.collect();
+    let history = History::default();
+    let sell = |till: &Machine| {
+        let way = Way::new(till.network(), "account:7000");
+        till.spawn("sales", Till { sim, machine: till.clone(), way, history: history.clone() }.sell())
+    };
+    let sales: Vec<_> = tills.iter().map(sell).collect();
+
+    // The account is in its memory, so it must not end.
+    let machines: Vec<Machine> = tills.into_iter().chain([account]).collect();
+    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    for till in sales {
+        till.await?;
+    }
+    history.check().into_result().map_err(|verdict| anyhow!("{verdict}"))
+}
+
+struct Till {
+    sim: Sim,
+    machine: Machine,
+    way: Way,
+    history: History,
+}
+
+impl Till {
+    async fn sell(mut self) {
+        for _ in 0..self.sim.limit("sales", 1..=100) {
+            think(&self.machine, Duration::from_millis(600)).await;
+            while !self.add_one().await {
+                think(&self.machine, Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// Adds one to the account; says whether it has, as far as it knows.
+    async fn add_one(&mut self) -> bool {
+        let call = self.history.invoke(self.sim.elapsed(), self.machine.name(), "account", KvOp::Incr);
+        match self.read_and_write().await {
+            Ok(Some(amount)) => {
+                call.returned(self.sim.elapsed(), KvReply::Integer(amount as i64));
+                true
+            }
+            Ok(None) => {
+                call.failed();
+                false
+            }
+            // It may have been written, or not: trying again would be another bug.
+            Err(_) => true,
+        }
+    }
+
+    async fn read_and_write(&mut self) -> Result<Option<u64>> {
+        let limit = Duration::from_secs(2);
+        let read = self.way.ask_within(limit, &self.machine, "read").await?;
+        let (_, numbers) = words(&read);
+        let [amount, version] = numbers[..] else { anyhow::bail!("{read:?} is no sum") };
+        let request = format!("write {} {version}", amount + 1);
+        let written = self.way.ask_within(limit, &self.machine, &request).await?;
+        Ok((written == "written").then_some(amount + 1))
+    }
+}

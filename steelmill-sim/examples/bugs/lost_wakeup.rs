@@ -1,0 +1,143 @@
+//! Lost wake-up: a clerk works off what is put on a desk, and tells a board when there is nothing left.
+//!
+//! Then it waits until something is put there. A notification is kept for whoever comes to wait for it: the clerk is
+//! still on its way back from the board. Left out: the keeping, by `notify_waiters`, which wakes those who wait already
+//! and nobody else. Then what is put on the desk in that moment lies there for ever.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
+use steelmill_sim::fault::Budget;
+use steelmill_sim::{Machine, Network, Sim};
+use tokio::sync::{Notify, oneshot};
+
+use super::talk::{Answers, Door, Way, answer_all, think};
+use super::{Bug, Version};
+
+pub(crate) const BUG: Bug = Bug {
+    name: "lost-wakeup",
+    left_out: "the notification is not kept for a clerk that does not wait yet",
+    takes: "nothing but something that is put there at the wrong moment",
+    families: &[],
+    faults: 0,
+    scenario: |sim, version| Box::pin(scenario(sim, version)),
+};
+
+struct Desk {
+    version: Version,
+    door: Door,
+    network: DaemonRef<Network>,
+    /// Whom to tell when it is done.
+    papers: Mutex<VecDeque<oneshot::Sender<()>>>,
+    has_papers: Notify,
+}
+
+impl Daemon for Desk {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self {
+            version: *factory.value()?,
+            door: Door::build(factory)?,
+            network: factory.get()?,
+            papers: Mutex::default(),
+            has_papers: Notify::new(),
+        })
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.door.open(7000).await
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let (clerk, while_it_runs) = (self.clone(), scope.clone());
+        scope.spawn("clerk", async move {
+            while_it_runs.until_stopping(clerk.work()).await;
+        });
+        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+    }
+}
+
+impl Answers for Desk {
+    async fn answer(&self, _paper: &str) -> String {
+        let (sender, done) = oneshot::channel();
+        self.papers().push_back(sender);
+        match self.version {
+            Version::Right => self.has_papers.notify_one(),
+            Version::Planted => self.has_papers.notify_waiters(),
+        }
+        match done.await {
+            Ok(()) => "done".to_owned(),
+            Err(_) => "lost".to_owned(),
+        }
+    }
+}
+
+impl Desk {
+    fn papers(&self) -> MutexGuard<'_, VecDeque<oneshot::Sender<()>>> {
+        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn work(&self) {
+        let mut board = Way::new(*self.network, "board:7000");
+        loop {
+            loop {
+                let Some(done) = self.papers().pop_front() else { break };
+                let _ = done.send(());
+            }
+            let _ = board.ask("nothing left").await;
+            self.has_papers.notified().await;
+        }
+    }
+}
+
+/// Takes note of everything.
+struct Board {
+    door: Door,
+}
+
+impl Daemon for Board {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self { door: Door::build(factory)? })
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.door.open(7000).await
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+    }
+}
+
+impl Answers for Board {
+    async fn answer(&self, _: &str) -> String {
+        "noted".to_owned()
+    }
+}
+
+async fn scenario(sim: Sim, version: Version) -> Result {
+    let board = sim.machine("board", |factory| factory.with::<Board>()).start().await?;
+    let desk = sim.machine("desk", move |factory| {
+        factory.provide_value(version)?;
+        factory.with::<Desk>()
+    });
+    let desk = desk.start().await?;
+    let client = sim.client("client");
+    let papers = client.spawn("papers", bring_papers(client.clone(), sim.limit("papers", 1..=500)));
+
+    // Nobody who waits looks at a clock, so nobody may go without a word.
+    let machines = [client, desk, board];
+    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    papers.await?;
+    Ok(())
+}
+
+async fn bring_papers(client: Machine, papers: u64) {
+    let mut desk = Way::new(client.network(), "desk:7000");
+    for _ in 0..papers {
+        think(&client, Duration::from_millis(60)).await;
+        // One that breaks off may or may not be done; one that waits must be, some time.
+        let _ = desk.ask("a paper").await;
+    }
+}

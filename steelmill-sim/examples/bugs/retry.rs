@@ -1,0 +1,106 @@
+//! Retry without idempotence: shops charge a customer, and charge again when no answer comes.
+//!
+//! Each charge has a number of its own, and the bank does none twice. Left out: looking whether the number was there
+//! before. Then one answer that is lost, or late, is a charge too many.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::ensure;
+use steelmill_core::{Daemon, Factory, Result, Scope};
+use steelmill_sim::fault::Budget;
+use steelmill_sim::{Machine, Sim};
+
+use super::talk::{Answers, Door, Way, answer_all, think, words};
+use super::{Bug, HOLDS_UP_TCP, Version};
+
+pub(crate) const BUG: Bug = Bug {
+    name: "retry",
+    left_out: "the bank does not look whether it has done a charge already",
+    takes: "one answer that is lost, or late",
+    families: HOLDS_UP_TCP,
+    faults: 1,
+    scenario: |sim, version| Box::pin(scenario(sim, version)),
+};
+
+struct Bank {
+    version: Version,
+    door: Door,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    charged: u64,
+    done: BTreeSet<u64>,
+}
+
+impl Daemon for Bank {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self { version: *factory.value()?, door: Door::build(factory)?, books: Mutex::default() })
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.door.open(7000).await
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+    }
+}
+
+impl Answers for Bank {
+    async fn answer(&self, request: &str) -> String {
+        let (_, numbers) = words(request);
+        let [charge, amount] = numbers[..] else { return "charge what?".to_owned() };
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = books.done.insert(charge);
+        if is_new || self.version == Version::Planted {
+            books.charged += amount;
+        }
+        "charged".to_owned()
+    }
+}
+
+const AMOUNT: u64 = 10;
+
+async fn scenario(sim: Sim, version: Version) -> Result {
+    let bank = sim.machine("bank", move |factory| {
+        factory.provide_value(version)?;
+        factory.with::<Bank>()
+    });
+    let bank = bank.start().await?;
+    let shops: Vec<Machine> =
+        (0..sim.limit("shops", 1..=2)).map(|number| sim.client(&format!("shop-{}", number + 1))).collect();
+    let count = sim.limit("charges", 1..=60);
+    let charge = |(number, shop): (u64, &Machine)| {
+        let first = number * count;
+        shop.spawn("charges", charge_all(first..first + count, shop.clone()))
+    };
+    let charges: Vec<_> = (0..).zip(&shops).map(charge).collect();
+    let due = shops.len() as u64 * count * AMOUNT;
+
+    // The bank's books are in its memory, so it must not end.
+    let machines: Vec<Machine> = shops.into_iter().chain([bank.clone()]).collect();
+    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    for shop in charges {
+        shop.await?;
+    }
+    let charged = bank.get::<Bank>()?.books.lock().unwrap_or_else(PoisonError::into_inner).charged;
+    ensure!(charged == due, "{charged} was charged where {due} was due");
+    Ok(())
+}
+
+/// Charges what has these numbers, each until it is said to be done.
+async fn charge_all(charges: Range<u64>, shop: Machine) {
+    let mut bank = Way::new(shop.network(), "bank:7000");
+    for charge in charges {
+        think(&shop, Duration::from_secs(2)).await;
+        let request = format!("charge {charge} {AMOUNT}");
+        while bank.ask_within(Duration::from_millis(500), &shop, &request).await.is_err() {
+            think(&shop, Duration::from_millis(200)).await;
+        }
+    }
+}

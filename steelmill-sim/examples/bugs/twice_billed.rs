@@ -1,0 +1,95 @@
+//! Billed twice: a meter sends what it has measured, a datagram each time, and a counter writes a bill.
+//!
+//! A datagram may be lost, and nobody minds. But it may come twice, too: so each has a number, and the counter passes
+//! over what is not newer than the last. Left out: that. Then a network that doubles datagrams is enough.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::ensure;
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
+use steelmill_sim::fault::{Budget, Family};
+use steelmill_sim::{Network, Sim, UdpSocket};
+
+use super::talk::words;
+use super::{Bug, Version};
+
+pub(crate) const BUG: Bug = Bug {
+    name: "twice-billed",
+    left_out: "the counter does not look whether a datagram is newer than the last",
+    takes: "datagrams that arrive twice",
+    families: &[Family::Duplication],
+    faults: 1,
+    scenario: |sim, version| Box::pin(scenario(sim, version)),
+};
+
+struct Counter {
+    version: Version,
+    network: DaemonRef<Network>,
+    socket: SetOnce<UdpSocket>,
+    /// The numbers of what was measured, as they came.
+    bill: Mutex<Vec<u64>>,
+}
+
+impl Daemon for Counter {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        let version = *factory.value()?;
+        Ok(Self { version, network: factory.get()?, socket: SetOnce::new(), bill: Mutex::default() })
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.socket.set(self.network.bind_udp("0.0.0.0:7000").await?)
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let socket = self.socket.get()?;
+        let mut datagram = [0; 100];
+        while let Some(received) = scope.until_stopping(socket.recv(&mut datagram)).await {
+            let (_, numbers) = words(str::from_utf8(&datagram[..received?])?);
+            numbers.into_iter().for_each(|number| self.add(number));
+        }
+        Ok(())
+    }
+}
+
+impl Counter {
+    fn add(&self, number: u64) {
+        let mut bill = self.bill.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = bill.last().is_none_or(|last| number > *last);
+        if is_new || self.version == Version::Planted {
+            bill.push(number);
+        }
+    }
+}
+
+async fn scenario(sim: Sim, version: Version) -> Result {
+    let counter = sim.machine("counter", move |factory| {
+        factory.provide_value(version)?;
+        factory.with::<Counter>()
+    });
+    let counter = counter.start().await?;
+    let meter = sim.client("meter");
+    let measuring = meter.clone();
+    let datagrams = sim.limit("datagrams", 1..=6000);
+    let measuring = meter.spawn("measure", async move {
+        let socket = measuring.network().bind_udp("0.0.0.0:0").await?;
+        for number in 1..=datagrams {
+            measuring.clock().sleep(Duration::from_millis(10)).await;
+            socket.send_to(format!("add {number}").as_bytes(), "counter:7000").await?;
+        }
+        Ok::<_, anyhow::Error>(())
+    });
+
+    // The bill is in the counter's memory, so it must not end.
+    let machines = [counter.clone(), meter];
+    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    measuring.await??;
+    let counter = counter.get::<Counter>()?;
+    let bill = counter.bill.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut billed = BTreeSet::new();
+    for number in &*bill {
+        ensure!(billed.insert(*number), "number {number} stands on the bill twice");
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! The planted bugs over a few seeds; `cargo xtask bugs` finds and shrinks all of them.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+#[path = "../examples/bugs/main.rs"]
+mod bugs;
+
+use bugs::{BUGS, Version};
+use steelmill_sim::Seed;
+
+#[test]
+fn each_protocol_bears_its_trouble_as_it_should_be() {
+    for bug in BUGS {
+        bug.campaign(Version::Right).seeds(5).check();
+    }
+}
+
+#[test]
+fn what_is_found_at_once_shrinks_to_what_a_person_would_name() {
+    for bug in BUGS.iter().filter(|bug| ["retry", "lock-order", "forgotten-task"].contains(&bug.name)) {
+        let row = bugs::table::find(bug, Seed(1)).unwrap();
+        bugs::table::check(bug, &row).unwrap();
+    }
+}
