@@ -1,26 +1,28 @@
 //! A campaign: one scenario over many seeds, on as many threads as there are cores.
 
+mod course; // how it goes
+mod queue; // whose turn it is
+
 use std::future::Future;
 use std::panic::Location;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use anyhow::ensure;
 use steelmill_core::Result;
+
+pub(crate) use course::on_a_fresh_thread;
 
 use crate::fault::Faults;
 use crate::flags::{self, Args};
-use crate::keep::{Keep, KeptSeed};
 use crate::outcome::Outcome;
-use crate::record::{Record, RedSeed, Terms};
 use crate::settings::{Schedule, Seed, Settings};
 use crate::shard::Shard;
 use crate::sim::Sim;
-use crate::summary::{Kept, Summary};
-use crate::verify::{self, Again, Verify};
-use crate::{places, replay, shrink, simulate, watchdog};
+use crate::summary::Summary;
+use crate::verify::Verify;
+use crate::{replay, shrink, watchdog};
 
 /// One scenario over many seeds.
 ///
@@ -253,6 +255,10 @@ where
             eprintln!("{audit}");
         }
         let kept = summary.kept.as_ref();
+        let error = kept.and_then(|kept| kept.error.as_ref());
+        if let Some(error) = error {
+            eprintln!("error: red seeds are not kept: {error}");
+        }
         for passed in kept.iter().flat_map(|kept| &kept.passed) {
             eprintln!("kept seed {} passes now and is dropped: {}", passed.seed, passed.failure);
         }
@@ -275,9 +281,7 @@ where
             let kept = if is_kept { "kept " } else { "" };
             panic!("{kept}{}\n{again}", failed_text(failed));
         }
-        if let Some(error) = kept.and_then(|kept| kept.error.as_ref()) {
-            panic!("{error}");
-        }
+        assert!(error.is_none(), "red seeds are not kept, see above");
     }
 
     /// Runs the seeds.
@@ -297,254 +301,7 @@ where
     pub fn run_with(&self, watch: impl FnMut(&Summary)) -> Summary {
         self.try_run_with(watch).unwrap_or_else(|error| panic!("{error:#}"))
     }
-
-    /// As [`run_with`](Campaign::run_with); what cannot be begun is an error.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a campaign's speed is measured in real time, outside of any run"
-    )]
-    pub(crate) fn try_run_with(&self, mut watch: impl FnMut(&Summary)) -> Result<Summary> {
-        assert!(self.seeds > 0, "a campaign of no seeds would show nothing");
-        let number = verify::next_campaign();
-        let asked = verify::Asked::read();
-        if let Some(asked) = asked.as_ref().filter(|asked| asked.is_for(number)) {
-            asked.answer(&self.simulate_again(asked.seed, asked.kept.as_ref()));
-        }
-        // A process that was started for a second run of something else verifies nothing on its way there, and writes nothing.
-        let is_first = asked.is_none();
-        let begun = Instant::now();
-        let terms = self.terms(number);
-        let keep = self.keep.as_deref().map(|file| self.open(file)).transpose()?;
-        let again = |verify: Option<Verify>| {
-            verify.filter(|_| is_first).map(|verify| Again::new(verify, number)).transpose()
-        };
-        let shard = self.shard.unwrap_or(Shard::WHOLE);
-        assert!(
-            !self.until_covered || self.shard.is_none(),
-            "a campaign that runs until all is covered cannot be cut into shards: none knows what the others have hit"
-        );
-        let mut kept = keep.as_ref().map(Keep::read).transpose()?.unwrap_or_default();
-        kept.retain(|kept| {
-            let is_wanted = kept.scenario == terms.name && kept.is_of(shard);
-            is_wanted && (!self.is_single || kept.seed == self.first)
-        });
-        let with_verify = |kept: KeptSeed| Ok((again(kept.verify.or(self.verify))?, kept));
-        let kept: Vec<_> = kept.into_iter().map(with_verify).collect::<Result<_>>()?;
-        let asked = match self.until_covered {
-            // The one seed that is wanted is the one that was kept.
-            _ if self.is_single && !kept.is_empty() => 0,
-            true => self.seeds.min(places::seeds_until_covered(0)),
-            false => shard.share(self.seeds),
-        };
-        let mut queue = Queue {
-            next: AtomicUsize::new(0),
-            kept,
-            first: self.first,
-            asked,
-            shard,
-            again: again(self.verify)?,
-            failures_left: AtomicUsize::new(self.failures_max),
-            stop: &self.stop,
-        };
-        let mut summary = Summary::new(terms, self.shard, asked);
-        summary.audit = self.settings.audit.then(Vec::new);
-        summary.kept = keep.is_some().then(Kept::default);
-        loop {
-            self.run_all(&queue, |kept, outcome| {
-                if let Some(keep) = keep.as_ref().filter(|_| is_first && kept.is_none() && !outcome.passed())
-                {
-                    // At once, as nobody knows how this ends. If it cannot be written, the end says so.
-                    let red = RedSeed::of(&outcome, None, String::new());
-                    let _ = keep.add(KeptSeed::of(&summary.campaign, &red));
-                }
-                summary.add(kept, outcome);
-                summary.wall = begun.elapsed();
-                watch(&summary);
-            });
-            let asked = self.asked_after(&summary);
-            if summary.seeds < summary.asked || asked <= summary.asked {
-                break;
-            }
-            queue.go_on(asked);
-            summary.asked = asked;
-        }
-        if self.until_covered {
-            summary.campaign.seeds = summary.asked;
-        }
-        summary.end();
-        if let Some(keep) = keep.as_ref().filter(|_| is_first)
-            && let Err(error) = keep.settle(&Record::of(&summary, |_, _| String::new()))
-            && let Some(kept) = &mut summary.kept
-        {
-            kept.error = Some(format!("{error:#}"));
-        }
-        summary.wall = begun.elapsed();
-        Ok(summary)
-    }
-
-    /// The file of kept seeds, for a campaign that can be told from others.
-    fn open(&self, file: &Path) -> Result<Keep> {
-        ensure!(
-            self.name.is_some() || replay::this_test().is_some(),
-            "a campaign that keeps its red seeds in {} needs a name to find them again",
-            file.display()
-        );
-        Ok(Keep::new(file))
-    }
-
-    /// What it is called, as the campaign of that number on its thread.
-    fn name_of(&self, number: u64) -> String {
-        match (&self.name, replay::this_test()) {
-            (Some(name), _) => name.clone(),
-            (None, Some(test)) if number == 0 => test,
-            (None, Some(test)) => format!("{test} #{}", number + 1),
-            (None, None) => "scenario".to_owned(),
-        }
-    }
-
-    /// How many seeds it is to have, as it has had those of a batch: which depends on what these came to, and not on how
-    /// many ran at once.
-    fn asked_after(&self, summary: &Summary) -> u64 {
-        match self.until_covered {
-            true => self.seeds.min(places::seeds_until_covered(summary.places.seeds_taken(self.first))),
-            false => summary.asked,
-        }
-    }
-
-    /// What is asked of it.
-    fn terms(&self, number: u64) -> Terms {
-        Terms {
-            name: self.name_of(number),
-            program: self.program.clone(),
-            first_seed: self.first,
-            seeds: self.seeds,
-            until_covered: self.until_covered,
-            schedule: self.settings.schedule,
-            faults: self.settings.faults.clone(),
-            time_limit: self.settings.time_limit,
-            verify: self.verify,
-        }
-    }
-
-    /// How many threads to run on.
-    pub(crate) fn jobs_or_all(&self) -> usize {
-        self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()))
-    }
-
-    /// Works all seeds off, on as many threads as there are jobs, and says what came of each.
-    #[expect(clippy::disallowed_methods, reason = "the threads are joined before anything else happens")]
-    fn run_all(&self, queue: &Queue<'_>, mut tell: impl FnMut(Option<KeptSeed>, Outcome)) {
-        let (report, outcomes) = mpsc::channel();
-        std::thread::scope(|scope| {
-            for _ in 0..self.jobs_or_all() {
-                let report = report.clone();
-                scope.spawn(move || self.work(queue, &report));
-            }
-            drop(report);
-            outcomes.into_iter().for_each(|(kept, outcome)| tell(kept, outcome));
-        });
-    }
-
-    /// Works seeds off until there is none left.
-    fn work(&self, queue: &Queue<'_>, report: &mpsc::Sender<(Option<KeptSeed>, Outcome)>) {
-        while let Some(Turn { seed, kept, again }) = queue.take() {
-            let settings = Settings { trace: again.is_some(), ..self.settings_of(seed, kept) };
-            let mut outcome = self.simulate(settings);
-            if let Some(again) = again {
-                outcome = again.confirm(outcome, kept, || self.simulate_again(seed, kept));
-            }
-            // One that fails when enough have failed was run by another thread meanwhile, and is not told. Those that were
-            // kept always are.
-            let is_told = outcome.passed() || queue.admits_failure() || kept.is_some();
-            if !is_told || report.send((kept.cloned(), outcome)).is_err() {
-                return;
-            }
-        }
-    }
-
-    /// How a seed is run: as any other, or as it was kept.
-    pub(crate) fn settings_of(&self, seed: Seed, kept: Option<&KeptSeed>) -> Settings {
-        match kept {
-            Some(kept) => kept.settings(&self.settings),
-            None => Settings { seed, ..self.settings.clone() },
-        }
-    }
-
-    /// For comparison with what came of the seed before.
-    fn simulate_again(&self, seed: Seed, kept: Option<&KeptSeed>) -> Outcome {
-        self.simulate(Settings { trace: true, audit: false, ..self.settings_of(seed, kept) })
-    }
-
-    fn simulate(&self, settings: Settings) -> Outcome {
-        simulate::explained(settings, |settings, look| {
-            on_a_fresh_thread(|| simulate::once(settings, &self.scenario, self.made_at, look))
-        })
-    }
 }
-
-/// The seeds that are left.
-struct Queue<'a> {
-    next: AtomicUsize,
-    /// Those that come first, each with where it is run for a second time.
-    kept: Vec<(Option<Again>, KeptSeed)>,
-    first: Seed,
-    asked: u64,
-    shard: Shard,
-    again: Option<Again>,
-    failures_left: AtomicUsize,
-    stop: &'a AtomicBool,
-}
-
-/// A seed whose turn it is.
-struct Turn<'a> {
-    seed: Seed,
-    kept: Option<&'a KeptSeed>,
-    again: Option<&'a Again>,
-}
-
-impl Queue<'_> {
-    /// Deals out more, when all were.
-    fn go_on(&mut self, asked: u64) {
-        self.next = AtomicUsize::new(self.kept.len() + self.asked as usize);
-        self.asked = asked;
-    }
-
-    fn take(&self) -> Option<Turn<'_>> {
-        if self.stop.load(Ordering::Relaxed) {
-            return None;
-        }
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        if let Some((again, kept)) = self.kept.get(turn) {
-            return Some(Turn { seed: kept.seed, kept: Some(kept), again: again.as_ref() });
-        }
-        let nth = (turn - self.kept.len()) as u64;
-        if nth >= self.asked || self.failures_left.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        let seed = Seed(self.first.0.wrapping_add(self.shard.place(nth)));
-        Some(Turn { seed, kept: None, again: self.again.as_ref() })
-    }
-
-    /// Whether a red seed more is to be told of.
-    fn admits_failure(&self) -> bool {
-        let one_less = |left: usize| left.checked_sub(1);
-        self.failures_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
-    }
-}
-
-/// Runs something where std has drawn no keys for hash maps, and `rand::rng()` no state, before. Starting a thread takes
-/// some 50 µs.
-#[expect(clippy::disallowed_methods, reason = "the thread is joined before anything else happens")]
-pub(crate) fn on_a_fresh_thread<R: Send>(run: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("simulation".into()).stack_size(STACK);
-        let handle = thread.spawn_scoped(scope, run).expect("a thread can be started");
-        handle.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
-    })
-}
-
-/// Room for a scenario's deepest poll; only what is used is ever backed by memory.
-const STACK: usize = 16 << 20;
 
 /// What the environment says to the campaigns of tests.
 ///

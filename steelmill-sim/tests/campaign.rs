@@ -482,6 +482,31 @@ fn shards_keep_in_their_json_what_a_merge_writes_into_the_file() {
 }
 
 #[test]
+fn an_explained_seed_is_kept_with_the_least_that_it_takes() {
+    let folder = Folder::new("explained");
+    let (file, explained) = (folder.file("red.json"), folder.file("explained"));
+    with_flags(&format!("--seeds 20 --keep {file}"));
+    assert!(!folder.read("red.json").contains("\"plan\""), "the scenario lets nothing go wrong");
+    let (code, _, errors) =
+        with_flags(&format!("--keep {file} --seed 17 --explain {explained} --explain-runs 50"));
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("run it again with: the program --seed 17 --faults="), "{errors}");
+    assert!(folder.read("explained/summary.txt").contains("a seven in 17"));
+    let lines: Vec<String> = folder.read("red.json").lines().map(str::to_owned).collect();
+    assert!(lines[1].contains("\"seed\":7,") && !lines[1].contains("\"plan\""), "{lines:?}");
+    assert!(lines[2].contains("\"seed\":17,") && lines[2].ends_with(r#""plan":{"faults":[]}}"#), "{lines:?}");
+
+    // In a campaign each has its folder; the one that was kept is no other than the campaign's own.
+    let (_, _, errors) =
+        with_flags(&format!("--seeds 8 --keep {file} --explain {explained} --explain-runs 50"));
+    for name in ["kept-seed-7", "kept-seed-17", "seed-7"] {
+        assert!(folder.read(&format!("explained/{name}/summary.txt")).contains("a seven in"), "{errors}");
+    }
+    assert_eq!(seeds_in(&folder, "red.json"), [7, 17]);
+    assert_eq!(folder.read("red.json").matches("\"plan\"").count(), 2);
+}
+
+#[test]
 fn program_that_is_killed() {
     if is_asked_for("program_that_is_killed") {
         let file = std::env::var(FLAGS).expect("the test says which");
