@@ -35,7 +35,7 @@ pub enum Stream {
     /// How late a slow machine turns to a task that is ready, in nanoseconds.
     Slowness,
     /// Whether a rare branch ([`buggify!`](steelmill_core::buggify)) is taken: 0 to 999,999, and taken from its rate's
-    /// complement on. The number is made from where it is written.
+    /// complement on. The number is made from its name.
     Buggify(u32),
 }
 

@@ -20,6 +20,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
 
+use crate::places::RareBranch;
+
 pub use budget::Budget;
 pub use moment::Moment;
 pub(crate) use moment::Moments;
@@ -241,7 +243,7 @@ pub enum Kind {
     },
     /// A rare branch, a [`buggify!`](steelmill_core::buggify), may be taken, at its rate.
     Buggify {
-        /// Where it is written: `src/store.rs:12:9`.
+        /// Which: the module it is written in, and the how manieth there it is, as in `demo_app::link#1`.
         place: String,
     },
     /// What only the scenario knows how to do; see [`Trouble::own`]. It ends by itself.
@@ -480,7 +482,10 @@ impl fmt::Display for Kind {
             }
             Kind::Drift { machine, ppm } => write!(f, "the clock of {machine} drifts by {ppm} ppm"),
             Kind::SlowMachine { machine, delay_max } => write!(f, "{machine} is up to {delay_max:?} late"),
-            Kind::Buggify { place } => write!(f, "the rare branch at {place} may be taken"),
+            Kind::Buggify { place } => match RareBranch::place(place) {
+                Some(at) => write!(f, "the rare branch {place} may be taken, at {at}"),
+                None => write!(f, "the rare branch {place} may be taken"),
+            },
             Kind::Own { name, number } => write!(f, "{name} ({number})"),
         }
     }

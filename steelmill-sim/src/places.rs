@@ -26,14 +26,23 @@ pub(crate) struct Visits {
 #[derive(Default)]
 pub(crate) struct Places {
     visits: Vec<Visits>,
-    /// The rare branches that may be taken at this moment: how many faults say so.
-    buggified: Vec<u32>,
+    /// The rare branches, once there is trouble.
+    rare: Vec<Rare>,
+}
+
+/// What a run knows of a rare branch.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rare {
+    /// How many faults say at this moment that it may be taken.
+    faults: u32,
+    /// Which stream it is drawn from.
+    stream: u32,
 }
 
 impl Places {
     pub(crate) fn new() -> Self {
         let all = places::all().len();
-        Self { visits: vec![Visits::default(); all], buggified: Vec::new() }
+        Self { visits: vec![Visits::default(); all], rare: Vec::new() }
     }
 
     /// Not again in this run: what still happens while it is taken down counts for nothing.
@@ -48,8 +57,10 @@ impl Places {
         }
     }
 
-    fn is_buggified(&self, place: &'static Place) -> bool {
-        place.number().and_then(|number| self.buggified.get(number)).is_some_and(|faults| *faults > 0)
+    /// Where it is drawn whether a rare branch is taken, if it may be.
+    fn stream(&self, place: &'static Place) -> Option<Stream> {
+        let rare = place.number().and_then(|number| self.rare.get(number));
+        rare.filter(|rare| rare.faults > 0).map(|rare| Stream::Buggify(rare.stream))
     }
 }
 
@@ -78,11 +89,8 @@ impl Observer for InRun {
 
     fn fires(&self, place: &'static Place) -> bool {
         let fires = run::with_current(|run| {
-            let drawn = if run.places.is_buggified(place) {
-                run.draw(Stream::Buggify(stream_number(place)), MILLION)
-            } else {
-                0
-            };
+            let stream = run.places.stream(place);
+            let drawn = stream.map_or(0, |stream| run.draw(stream, MILLION));
             // The highest numbers, as a replay that knows better says 0.
             let fires = drawn >= MILLION - u64::from(place.rate_ppm());
             run.places.note(place, fires);
@@ -98,20 +106,46 @@ impl Observer for InRun {
 
 const MILLION: u64 = 1_000_000;
 
-/// The same whatever the linker does, and wherever the sources lie (Fowler, Noll and Vo's hash, FNV-1a).
-fn stream_number(place: &Place) -> u32 {
-    let position = [place.line(), place.column()].map(u32::to_le_bytes);
-    let bytes = place.module().bytes().chain(position.into_iter().flatten());
-    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+/// A rare branch of the program.
+pub(crate) struct RareBranch {
+    /// The module it is written in, and which of those in there it is: what a plan calls it, and its draws come from. It
+    /// stays the same when lines move, and wherever the sources lie.
+    pub(crate) name: String,
+    place: &'static Place,
 }
 
-/// What the program's rare branches are called, in order.
-pub(crate) fn rare_branches() -> Vec<String> {
-    let all = places::all().iter().filter(|place| place.kind() == Kind::Buggify);
-    let mut names: Vec<String> = all.map(Place::to_string).collect();
-    names.sort();
-    names.dedup();
-    names
+impl RareBranch {
+    /// All there are, by name. What a macro writes twice into one line is two of one name.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut places: Vec<_> = places::all().iter().filter(|place| place.kind() == Kind::Buggify).collect();
+        places.sort_by_key(|place| (place.module(), *place));
+        let modules = places.chunk_by(|one, next| one.module() == next.module());
+        let of_module = |module: &[&'static Place]| {
+            let written = module.chunk_by(|one, next| one == next).zip(1..);
+            let named = written.flat_map(|(places, nth)| places.iter().map(move |place| (*place, nth)));
+            named
+                .map(|(place, nth)| Self { name: format!("{}#{nth}", place.module()), place })
+                .collect::<Vec<_>>()
+        };
+        modules.flat_map(of_module).collect()
+    }
+
+    /// What all there are are called, each once, in order.
+    pub(crate) fn names() -> Vec<String> {
+        let mut names: Vec<String> = Self::all().into_iter().map(|branch| branch.name).collect();
+        names.dedup();
+        names
+    }
+
+    /// Where the one of that name is written.
+    pub(crate) fn place(name: &str) -> Option<&'static Place> {
+        Self::all().into_iter().find(|branch| branch.name == name).map(|branch| branch.place)
+    }
+}
+
+/// The number of a name's stream of draws (Fowler, Noll and Vo's hash, FNV-1a).
+fn stream_number(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// A rare branch that may be taken until this is dropped.
@@ -121,27 +155,27 @@ pub(crate) struct Buggified {
 }
 
 impl Buggified {
-    /// The branch, or branches, of that name.
+    /// The branch of that name, or those that a macro has written there.
     pub(crate) fn new(run: RunId, name: &str) -> Self {
-        let is_meant = |place: &Place| place.kind() == Kind::Buggify && place.to_string() == name;
-        let all = places::all().iter().filter(|place| is_meant(place));
-        let buggified = Self { run, numbers: all.filter_map(Place::number).collect() };
-        buggified.change(|faults| *faults += 1);
+        let meant = RareBranch::all().into_iter().filter(|branch| branch.name == name);
+        let buggified = Self { run, numbers: meant.filter_map(|branch| branch.place.number()).collect() };
+        let stream = stream_number(name);
+        buggified.change(|rare| *rare = Rare { faults: rare.faults + 1, stream });
         buggified
     }
 
-    fn change(&self, by: impl Fn(&mut u32)) {
+    fn change(&self, by: impl Fn(&mut Rare)) {
         run::try_with(self.run, |run| {
-            let buggified = &mut run.places.buggified;
-            buggified.resize(places::all().len(), 0);
-            self.numbers.iter().for_each(|number| by(&mut buggified[*number]));
+            let rare = &mut run.places.rare;
+            rare.resize(places::all().len(), Rare::default());
+            self.numbers.iter().for_each(|number| by(&mut rare[*number]));
         });
     }
 }
 
 impl Drop for Buggified {
     fn drop(&mut self) {
-        self.change(|faults| *faults -= 1);
+        self.change(|rare| rare.faults -= 1);
     }
 }
 

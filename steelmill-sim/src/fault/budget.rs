@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Family, Kind};
 use crate::machine::Machine;
-use crate::places;
+use crate::places::RareBranch;
 
 /// What a system has to bear, and for how long. Faults beyond it do not strike, whatever a plan says.
 ///
@@ -130,10 +130,10 @@ impl Budget {
                     (ppm.unsigned_abs() > u64::from(most)).then(|| format!("{ppm} ppm are more than {most}"))
                 }),
             Kind::Buggify { place } => {
-                let known = places::rare_branches();
+                let known = RareBranch::names();
                 (!known.contains(place)).then(|| {
                     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                    format!("there is no buggify! at {place}; those of this program: {known}")
+                    format!("there is no buggify! {place}; those of this program: {known}")
                 })
             }
             Kind::Own { .. } => None,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Budget, Family, Fault, Kind, Moment, Plan, When};
 use crate::decisions::Stream;
 use crate::machine::Machine;
-use crate::places;
+use crate::places::RareBranch;
 use crate::run::Run;
 
 /// What a scenario can do by itself, and how often it wants to.
@@ -29,7 +29,7 @@ pub(super) fn draw(run: &mut Run, budget: &Budget, own: &[Own]) -> Plan {
         if family == Family::Own {
             faults.extend(own.iter().flat_map(|own| die.own(own)));
         } else if family == Family::Buggify {
-            faults.extend(places::rare_branches().into_iter().filter_map(|place| die.rare_branch(place)));
+            faults.extend(RareBranch::names().into_iter().filter_map(|place| die.rare_branch(place)));
         } else if die.below(2) == 0 {
             let most = 1 + budget.lasts.as_secs() / 10;
             faults.extend((0..1 + die.below(most)).filter_map(|_| die.fault()));
