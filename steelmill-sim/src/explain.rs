@@ -41,7 +41,11 @@ pub(crate) fn write(folder: &Path, shrunk: &Shrunk, replay: &str) -> Result<Stri
     let lines = write("trace.jsonl", &|trace, file| trace.write_lines(file))?;
     let perfetto = write("trace.perfetto.json", &|trace, file| trace.write_perfetto(file))?;
     let mut text = summary(shrunk);
-    writeln!(text, "\nevery event of that run: {}", lines.display())?;
+    let dropped = shrunk.outcome.trace.as_ref().map_or(0, |trace| trace.dropped);
+    match dropped {
+        0 => writeln!(text, "\nevery event of that run: {}", lines.display())?,
+        _ => writeln!(text, "\nthe events of that run, without the last {dropped}: {}", lines.display())?,
+    }
     writeln!(text, "the same to be opened with https://ui.perfetto.dev: {}", perfetto.display())?;
     let again = format!("{replay} --faults={}", plan.display());
     if let Some(picture) = Picture::of_shrunk(shrunk, &again) {

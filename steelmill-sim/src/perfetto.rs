@@ -122,9 +122,9 @@ impl<'t> Rows<'t> {
         self.trace.machines.len() as u32 + 2
     }
 
-    /// The process of a machine. A number that is no machine's is whoever sends into the blue's.
+    /// The process of a machine.
     fn machine(&self, machine: u32) -> u32 {
-        2 + machine.min(self.trace.machines.len().saturating_sub(1) as u32)
+        2 + machine
     }
 
     /// A thread; the same one whenever it is asked for. Numbers of threads are above those of all processes, as a thread
@@ -442,6 +442,8 @@ impl<'t> Rows<'t> {
             let args = if late.is_empty() { Value::Null } else { json!({ "late": late }) };
             self.slice("message", track, (left.at, left.at), text).args = args;
             let Some(ended) = passage.ended.map(|place| &self.trace.events[place]) else { continue };
+            // What is sent to an address that is nobody's gets nowhere.
+            let to = if (to as usize) < self.trace.machines.len() { to } else { from };
             self.push('s', "message", track, left.at, "message".to_owned()).id = Some(message);
             let track = self.track(self.machine(to), Shows::Network);
             let text = self.trace.line(ended).what;

@@ -47,7 +47,8 @@ pub(crate) use record::Recorder;
 pub struct Trace {
     /// What happened.
     pub events: Vec<Event>,
-    /// How many events there were beyond those that were kept.
+    /// How many events there were beyond those that were kept, which are the first two million, and the last one if the run
+    /// failed.
     pub dropped: u64,
     /// Every task that was spawned.
     pub tasks: BTreeMap<TaskId, TaskInfo>,

@@ -25,7 +25,7 @@ use crate::settings::Seed;
 use crate::trace::{Line, Trace};
 
 /// How a campaign makes sure that its seeds repeat: by their digests, and by how they end. Of each run the first two
-/// million events are kept, some 150 MB; where runs differ only after those, it is said that they do, and not where.
+/// million events are kept, some 200 MB; where runs differ only after those, it is said that they do, and not where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verify {

@@ -1,6 +1,8 @@
 //! What a trace tells beyond events: messages and how they fared, what led to what, log lines, states, operations.
 #![expect(clippy::disallowed_methods, reason = "runs get threads of their own")]
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -226,7 +228,7 @@ fn log_lines_are_kept_with_the_task_that_wrote_them() {
     };
     check(traced(scenario));
     // The same where somebody else logs, who still gets everything that it wants.
-    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::new(Mutex::new(Vec::new()));
     let log = {
         let seen = seen.clone();
         move || Seen(seen.clone())
@@ -244,7 +246,7 @@ fn log_lines_are_kept_with_the_task_that_wrote_them() {
     assert!(seen.contains("begins") && seen.contains("is not kept"), "{seen}");
 }
 
-struct Seen(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+struct Seen(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Seen {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -286,6 +288,28 @@ fn states_of_factories_and_daemons_are_told() {
     assert_eq!(of(None), [State::Preparing, State::Running, State::Stopping, State::Ended]);
     assert_eq!(of(Some("Idle")).last(), Some(&State::Ended));
     assert!(of(Some("Idle")).contains(&State::Running));
+}
+
+#[test]
+fn a_world_is_told_what_changes_tells() {
+    static SEEN: Mutex<Vec<(Option<String>, State)>> = Mutex::new(Vec::new());
+    let trace = traced(|sim| async move {
+        let mut factory = Factory::root("app", sim.world());
+        factory.with::<Idle>()?;
+        let running = factory.start().await?;
+        let mut changes = running.changes();
+        running.stop().await;
+        let mut seen = Vec::new();
+        while let Some(change) = changes.next().await {
+            seen.push((change.daemon.map(|daemon| daemon.into_owned()), change.state));
+        }
+        *SEEN.lock().expect("not poisoned") = seen;
+        Ok(())
+    });
+    let seen = SEEN.lock().expect("not poisoned").clone();
+    let told: Vec<_> = trace.states.into_iter().map(|change| (change.daemon, change.state)).collect();
+    assert!(seen.contains(&(Some("Idle".to_owned()), State::Ended)), "{seen:?}");
+    assert!(told.ends_with(&seen), "{told:?} does not end with {seen:?}");
 }
 
 #[test]
@@ -360,7 +384,7 @@ async fn storm(sim: Sim) -> Result {
 
 #[test]
 fn whatever_goes_wrong_a_trace_changes_nothing_and_holds_together() {
-    let mut ends = std::collections::BTreeMap::<String, usize>::new();
+    let mut ends = BTreeMap::<String, usize>::new();
     for seed in 1..=10 {
         let settings = Settings { time_limit: Duration::from_secs(600), ..Settings::new(Seed(seed)) };
         let plain = run(settings.clone(), storm);
@@ -403,7 +427,6 @@ fn whatever_goes_wrong_a_trace_changes_nothing_and_holds_together() {
             *ends.entry(format!("{carries:?} {end}")).or_default() += 1;
         }
     }
-    println!("{ends:#?}");
     for expected in ["Bytes arrived", "Bytes lost Reset", "Datagram lost Cut", "Request lost PowerOff"] {
         assert!(ends.contains_key(expected), "no {expected:?} in {ends:#?}");
     }

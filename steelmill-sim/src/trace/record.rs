@@ -29,13 +29,17 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     fn note(&mut self, event: Event) -> Option<u32> {
-        let events = &mut self.trace.events;
-        if events.len() == EVENTS_MAX {
+        if self.is_full() && event.what != What::Fail {
             self.trace.dropped += 1;
             return None;
         }
-        events.push(event);
-        Some((events.len() - 1) as u32)
+        self.trace.events.push(event);
+        Some(last(&self.trace.events))
+    }
+
+    /// Whether nothing more is kept, but that the run has failed.
+    fn is_full(&self) -> bool {
+        self.trace.events.len() >= EVENTS_MAX
     }
 }
 
@@ -177,7 +181,9 @@ impl Run {
     /// Something was logged.
     pub(super) fn logged(&mut self, log: Log) {
         let Some(recorder) = &mut self.trace else { return };
-        recorder.trace.logs.push(log);
+        if !recorder.is_full() {
+            recorder.trace.logs.push(log);
+        }
         let log = last(&recorder.trace.logs);
         self.note(What::Log { log });
     }
@@ -202,7 +208,7 @@ impl Run {
     /// The run has failed, by what happened last.
     pub(crate) fn failed(&mut self) {
         if let Some(recorder) = &mut self.trace {
-            recorder.because = recorder.trace.events.len().checked_sub(1).map(|last| last as u32);
+            recorder.because = (!recorder.trace.events.is_empty()).then(|| last(&recorder.trace.events));
             self.note(What::Fail);
         }
     }
@@ -261,7 +267,7 @@ pub(super) fn start_of<'b>(bytes: impl Iterator<Item = &'b u8>) -> [u8; 16] {
 
 /// The number of what was pushed last.
 fn last<T>(all: &[T]) -> u32 {
-    (all.len() - 1) as u32
+    all.len().saturating_sub(1) as u32
 }
 
 /// Puts something into its place.
