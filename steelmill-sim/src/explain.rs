@@ -111,15 +111,24 @@ fn around(outcome: &Outcome) -> String {
         What::Log { log } => trace.logs.get(log as usize).map(|log| (trace.line(event), log)),
         _ => None,
     };
-    let mut last: Vec<_> = trace.events.iter().rev().filter_map(log).take(LOGGED).collect();
+    // What a check finds when all is over went wrong long before.
+    let contradiction = last_blamed(trace);
+    let (before, it) = match contradiction {
+        Some(place) => {
+            (place, format!("the last of these answers, at {:?}", trace.line(&trace.events[place]).at))
+        }
+        None => (trace.events.len(), "it".to_owned()),
+    };
+    let mut last: Vec<_> = trace.events[..before].iter().rev().filter_map(log).take(LOGGED).collect();
     last.reverse();
     if last.is_empty() {
-        return text + "\nNothing was logged before it.\n";
+        return text + &format!("\nNothing was logged before {it}.\n");
     }
     let failed = whereabouts.as_ref().map(|whereabouts| whereabouts.machine);
-    text += match failed {
-        Some(_) => "\nThe log before it, with > where the machine is the one that failed:\n",
-        None => "\nThe log before it:\n",
+    let failed = failed.filter(|_| contradiction.is_none());
+    text += &match failed {
+        Some(_) => format!("\nThe log before {it}, with > where the machine is the one that failed:\n"),
+        None => format!("\nThe log before {it}:\n"),
     };
     for (mut line, log) in last {
         let mark = if failed.is_some() && line.machine.as_deref() == failed { '>' } else { ' ' };
@@ -127,6 +136,17 @@ fn around(outcome: &Outcome) -> String {
         text += &format!("{mark} {line}\n");
     }
     text
+}
+
+/// Where the last of the answers came that contradict each other, if it is that by which a run failed.
+fn last_blamed(trace: &Trace) -> Option<usize> {
+    let is_blamed = |event: &Event| match event.what {
+        What::Return { operation } => {
+            trace.operations.get(operation as usize).is_some_and(|operation| operation.is_blamed)
+        }
+        _ => false,
+    };
+    trace.events.iter().rposition(is_blamed)
 }
 
 /// How many lines of the log are told.
@@ -156,6 +176,24 @@ mod tests {
     use crate::fault::{Budget, Plan};
     use crate::trace::Line;
     use crate::{Campaign, Seed, Sim};
+
+    #[test]
+    fn the_log_that_is_told_is_that_before_the_contradiction() {
+        use crate::history::{History, Kv, KvOp, KvReply};
+        let campaign = Campaign::new(|sim: Sim| async move {
+            let history = History::<Kv>::default();
+            let now = || sim.elapsed();
+            history.invoke(now(), "a", "k", KvOp::Set("1".into())).returned(now(), KvReply::Ok);
+            tracing::info!("the cache is cleared too late");
+            sim.clock().sleep(std::time::Duration::from_secs(1)).await;
+            history.invoke(now(), "b", "k", KvOp::Get).returned(now(), KvReply::Value(None));
+            tracing::info!("long after");
+            history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"))
+        });
+        let text = around(&campaign.shrink(Seed(1), |_| ()).expect("it is red").outcome);
+        let told = "The log before the last of these answers, at 1s:\n";
+        assert!(text.contains(told) && text.contains("too late") && !text.contains("long after"), "{text}");
+    }
 
     #[test]
     fn a_folder_holds_a_plan_a_trace_and_what_to_type() {
