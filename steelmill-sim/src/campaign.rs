@@ -180,6 +180,24 @@ where
     /// [name](Campaign::name), with the plan, the schedule and the time limit with which they failed, and dropped when they
     /// pass. One that fails counts among those after which to [stop](Campaign::failures_max).
     ///
+    /// ```
+    /// use steelmill_sim::{Campaign, Seed, Sim};
+    ///
+    /// let file = std::env::temp_dir().join(format!("red-{}.json", std::process::id()));
+    /// let campaign = |is_mended: bool| {
+    ///     let all = Campaign::new(move |sim: Sim| async move {
+    ///         anyhow::ensure!(is_mended || sim.seed() != Seed(17), "unlucky");
+    ///         Ok(())
+    ///     });
+    ///     all.name("luck").seeds(20).keep(&file)
+    /// };
+    /// assert_eq!(campaign(false).run().failed.len(), 1);
+    /// let kept = campaign(true).run().kept.expect("there is a file");
+    /// assert_eq!((kept.tried, kept.passed[0].seed), (1, Seed(17)));
+    /// # std::fs::remove_file(file)?;
+    /// # anyhow::Ok(())
+    /// ```
+    ///
     /// The file is made when there is something to keep. Others may keep seeds in it at the same time, and nothing is lost
     /// when the campaign is interrupted. A relative path begins where the program runs, which for a test is the folder of its
     /// package.

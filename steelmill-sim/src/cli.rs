@@ -47,13 +47,10 @@ where
         return wrong(&error);
     }
     if !args.merge.is_empty() {
-        let record = match merge::files(&args.merge, name) {
-            Ok(record) => record,
-            Err(error) => return wrong(&error),
+        return match merge::files(&args.merge, name) {
+            Ok(record) => merged(args, &record),
+            Err(error) => wrong(&error),
         };
-        record.red().for_each(|red| tell(&format!("{red}\n{}\n", red.replay)));
-        let is_kept = args.keep.as_deref().is_none_or(|file| settle(file, &record));
-        return finish(args, &record, is_kept);
     }
     // One seed is run to be looked at; of many, only the summary is.
     let wants_log = args.seed.is_some() || std::env::var_os("RUST_LOG").is_some();
@@ -127,6 +124,13 @@ where
     // The campaign has kept them already, without the least that they take.
     let is_kept = campaign.keep.as_deref().is_none_or(|file| settle(file, &record));
     finish(args, &record, is_kept)
+}
+
+/// Tells what shards came to, as the campaign would have that they are.
+fn merged(args: &Args, record: &Record) -> ExitCode {
+    record.red().for_each(|red| tell(&format!("{red}\n{}\n", red.replay)));
+    let is_kept = args.keep.as_deref().is_none_or(|file| settle(file, record));
+    finish(args, record, is_kept)
 }
 
 /// Says why a campaign cannot be begun.
