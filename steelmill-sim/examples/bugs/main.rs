@@ -16,6 +16,7 @@ mod talk; // what they talk in
 mod drifting_lease;
 mod forgotten_task;
 mod half_close;
+mod ignored_refusal;
 mod lock_order;
 mod lost_update;
 mod lost_wakeup;
@@ -68,7 +69,7 @@ impl Bug {
     }
 }
 
-pub(crate) const BUGS: [Bug; 11] = [
+pub(crate) const BUGS: [Bug; 12] = [
     lost_update::BUG,
     split_brain::BUG,
     stale_cache::BUG,
@@ -80,6 +81,7 @@ pub(crate) const BUGS: [Bug; 11] = [
     drifting_lease::BUG,
     lost_wakeup::BUG,
     twice_billed::BUG,
+    ignored_refusal::BUG,
 ];
 
 /// Whatever makes a request or an answer over TCP late, or loses it.
