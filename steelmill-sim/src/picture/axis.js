@@ -7,6 +7,7 @@
 //
 // Positions are in units of their own; the view has the scale. Events that are not shown lie between those that are.
 
+const FOLDED_SHARE = .6;
 const AXES = ['time', 'folded', 'steps'];
 
 function makeAxis(name, visible) {
@@ -64,7 +65,7 @@ function makeAxis(name, visible) {
   };
 }
 
-/** Longer gaps than this are cut short: chosen so that what is folded takes a third of the length, at most. */
+/** Longer gaps than this are cut short: chosen so that what is folded takes three fifths of the length, at most. */
 function foldOf(visible) {
   const gaps = new Float64Array(visible.length + 1);
   let before = 0;
@@ -79,10 +80,10 @@ function foldOf(visible) {
   for (let n = 0; n < gaps.length; n++) {
     sum += gaps[n];
     const folded = (gaps.length - 1 - n) * gaps[n];
-    if (sum > 0 && folded <= (sum + folded) / 3) {
+    if (sum > 0 && folded <= (sum + folded) * FOLDED_SHARE) {
       // Somewhere between this gap and the next the share is met exactly.
       const longer = gaps.length - 1 - n;
-      return longer === 0 ? Math.max(gaps[n], 1) : Math.max(1, Math.min(gaps[n + 1], sum / (2 * longer)));
+      return longer === 0 ? Math.max(gaps[n], 1) : Math.max(1, Math.min(gaps[n + 1], sum * FOLDED_SHARE / (1 - FOLDED_SHARE) / longer));
     }
   }
   return 1;

@@ -198,29 +198,8 @@ const NEXT: usize = 16;
 /// Whom a fault of the plan strikes.
 pub(super) fn struck(trace: &Trace, fault: usize) -> Vec<u32> {
     let Some(fault) = trace.faults.get(fault) else { return Vec::new() };
-    let names: &[&String] = match &fault.what {
-        Kind::Partition { between: [a, b] }
-        | Kind::Slow { between: [a, b], .. }
-        | Kind::Tail { between: [a, b], .. }
-        | Kind::Loss { between: [a, b], .. }
-        | Kind::Duplication { between: [a, b], .. }
-        | Kind::Reordering { between: [a, b], .. }
-        | Kind::Bandwidth { between: [a, b], .. }
-        | Kind::Reset { between: [a, b] } => &[a, b],
-        Kind::PartitionOneWay { from, to } => &[from, to],
-        Kind::Isolation { machine }
-        | Kind::Exit { machine }
-        | Kind::PowerLoss { machine }
-        | Kind::Pause { machine }
-        | Kind::RestartStorm { machine, .. }
-        | Kind::ClockOffset { machine, .. }
-        | Kind::ClockJump { machine, .. }
-        | Kind::Drift { machine, .. }
-        | Kind::SlowMachine { machine, .. } => &[machine],
-        Kind::Own { .. } | Kind::Buggify { .. } => &[],
-    };
-    let number = |name: &&String| trace.machines.iter().position(|machine| machine == *name);
-    names.iter().filter_map(number).map(|number| number as u32).collect()
+    let number = |name: &str| trace.machines.iter().position(|machine| machine == name);
+    fault.what.machines().into_iter().filter_map(number).map(|number| number as u32).collect()
 }
 
 #[cfg(test)]

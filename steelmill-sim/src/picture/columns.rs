@@ -190,6 +190,9 @@ impl Kind {
             What::Invoke { .. } => Kind::Invoke,
             What::Return { .. } => Kind::Return,
             What::Fault { .. } => Kind::Fault,
+            // Who is made, and then does nothing, need not be looked at.
+            What::Machine { change: Change::Made, .. } => return None,
+            What::Machine { change, .. } if harms(*change) => Kind::Fault,
             What::Machine { .. } => Kind::Machine,
             What::Link { .. } => Kind::Link,
             What::Spawn { .. } => Kind::Spawn,
@@ -548,6 +551,31 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Bytes as a person skims them: what is text, a blank for the end of a line, and a dot for all that is not.
+fn legible(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        match byte {
+            b'\r' => {}
+            b'\n' => text.push(' '),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            _ if text.ends_with('·') => {}
+            _ => text.push('·'),
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+/// Whether it is something that went wrong, rather than right again.
+fn harms(change: Change) -> bool {
+    match change {
+        Change::Exited | Change::PowerLost | Change::Paused => true,
+        Change::Drift(by) | Change::WallOffset(by) => by != 0,
+        Change::Slowness(by) => by != 0,
+        _ => false,
+    }
+}
+
 /// What a message is, in a few letters.
 fn payload(carries: Carries, bytes: u64, start: &[u8; 16]) -> String {
     let what = match carries {
@@ -562,7 +590,7 @@ fn payload(carries: Carries, bytes: u64, start: &[u8; 16]) -> String {
     };
     let shown = &start[..start.len().min(bytes as usize)];
     let more = if shown.len() < bytes as usize { "…" } else { "" };
-    let text = format!("{}{more}", shown.escape_ascii());
+    let text = format!("{}{more}", legible(shown));
     match (what, shown.is_empty()) {
         (what, true) => what.to_owned(),
         ("", false) => text,
@@ -700,10 +728,22 @@ mod tests {
         let States { state, until, event, .. } = &columns.states;
         let running = state.iter().position(|state| columns.word(*state) == "running").expect("it ran");
         assert!(until[running] > event[running]);
-        assert!(columns.is(until[running] as usize, Kind::Machine));
+        assert!(columns.is(until[running] as usize, Kind::Fault));
         for n in 0..running {
             assert_eq!(until[n], event[n + 1]);
         }
+    }
+
+    #[test]
+    fn a_payload_can_be_skimmed() {
+        let told = |bytes: &[u8], of: u64| {
+            let mut start = [0; 16];
+            start[..bytes.len()].copy_from_slice(bytes);
+            payload(Carries::Bytes, of, &start)
+        };
+        assert_eq!(told(b"*2\r\n$3\r\nGET\r\n", 13), "*2 $3 GET");
+        assert_eq!(told(b"\0\0\0)\0\0kv\x80", 400), "·)·kv·…");
+        assert_eq!(payload(Carries::End, 0, &[0; 16]), "end");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 /** Faults. One that strikes a machine fills its lane; one that strikes the way between two is on both, and joined. */
 function drawBands() {
-  const width = laneWidth();
   for (const [n, band] of bands.entries()) {
     const y0 = band.from >= 0 ? eventY(band.from) : toY(0);
     const y1 = Math.max(y0 + 2, band.until >= 0 ? eventY(band.until) : toY(view.axis.length));
@@ -11,7 +10,7 @@ function drawBands() {
     if (strikes.length === 0) continue;
     const paint = band.kind === 'down' ? colour.gone : colour.bad;
     for (const lane of strikes) {
-      const x = laneX(lane);
+      const [x, width] = [laneX(lane), laneWidth(lane)];
       if (x > GUTTER + lanesWidth() || x + width < GUTTER) continue;
       context.globalAlpha = band.kind === 'down' ? .16 : band.kind === 'link' ? .17 : .24;
       context.fillStyle = hatch(band.kind === 'link' ? 'falling' : band.kind === 'down' ? 'level' : 'rising', paint);
@@ -134,23 +133,28 @@ function drawStrips() {
 }
 
 // Operations of one client that overlap stand side by side.
-const [operationPlaces, lanesWithOperations] = (() => {
+const [operationPlaces, operationShares, lanesWithOperations] = (() => {
   const count = operations.invoke.length;
-  const [places, most, free] = [new Int32Array(count), new Map(), new Map()];
+  const [places, shares, clusters] = [new Int32Array(count), new Int32Array(count).fill(1), new Map()];
   for (let n = 0; n < count; n++) {
     const lane = events.lane[operations.invoke[n]];
-    const until = operations.return[n] < 0 ? events.count : operations.return[n];
-    const taken = free.get(lane) ?? free.set(lane, []).get(lane);
-    let place = taken.findIndex((end) => end <= operations.invoke[n]);
-    // An unknown outcome stays open to the end; it must not push the others off the lane.
-    if (place < 0) place = Math.min(taken.length, 3);
-    taken[place] = operations.return[n] < 0 ? operations.invoke[n] + 1 : until;
+    let cluster = clusters.get(lane);
+    if (!cluster || cluster.end <= operations.invoke[n]) clusters.set(lane, cluster = { end: 0, taken: [], members: [] });
+    // One that never returned must not push all that follow aside.
+    const until = operations.return[n] < 0 ? operations.invoke[n] + 1 : operations.return[n];
+    let place = cluster.taken.findIndex((end) => end <= operations.invoke[n]);
+    if (place < 0) place = cluster.taken.length;
+    cluster.taken[place] = until;
+    cluster.end = Math.max(cluster.end, until);
+    cluster.members.push(n);
     places[n] = place;
-    most.set(lane, Math.max(most.get(lane) ?? 0, place + 1));
+    // All that overlap are equally wide.
+    if (cluster.taken.length > shares[cluster.members[0]]) for (const member of cluster.members) shares[member] = cluster.taken.length;
+    else shares[n] = cluster.taken.length;
   }
-  return [places, most];
+  return [places, shares, new Set(clusters.keys())];
 })();
-const operationRoom = (lane) => (lanesWithOperations.has(lane) && filter.groups[2] ? Math.min(160, laneWidth() * 0.44) : 0);
+const operationRoom = (lane) => (lanesWithOperations.has(lane) && filter.groups[2] ? Math.min(190, laneWidth(lane) * .78) : 0);
 
 function drawOperations() {
   if (!filter.groups[2]) return;
@@ -160,12 +164,12 @@ function drawOperations() {
       if (Boolean(operations.blamed[n]) !== isBlamed || !shown[operations.invoke[n]]) continue;
       const lane = events.lane[operations.invoke[n]];
       const life = lifeX(lane);
-      if (!(life > GUTTER - laneWidth() && life < GUTTER + lanesWidth() + 20)) continue;
+      if (!(life > GUTTER - 420 && life < GUTTER + lanesWidth() + 20)) continue;
       const y0 = eventY(operations.invoke[n]);
       // Who was never answered may have died with the run, or have given up.
       const y1 = operations.return[n] < 0 ? y0 + 16 : eventY(operations.return[n]);
       if (y1 < HEAD - 4 || y0 > view.height + 4) continue;
-      const each = operationRoom(lane) / lanesWithOperations.get(lane);
+      const each = operationRoom(lane) / operationShares[n];
       const x = life + 7 + operationPlaces[n] * each;
       const width = Math.max(4, each - 3);
       const spot = `${Math.round(x)} ${Math.round(y0)} ${Math.round(y1)}`;

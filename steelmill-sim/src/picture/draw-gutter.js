@@ -65,7 +65,7 @@ function eventTicks() {
     const i = visible[n];
     y = toY(position[i]);
     const next = Math.min(visible.length - 1, n + 1);
-    ticks.push([y, events.at[i], Math.min(1e6, Math.max(1, roundStep(Math.max(1, (events.at[visible[next]] - events.at[i]) || 1e3))))]);
+    ticks.push([y, events.at[i], Math.min(1e3, Math.max(1, roundStep(Math.max(1, (events.at[visible[next]] - events.at[i]) || 1e3))))]);
     n = Math.max(n + 1, placesBetween(HEAD, y + 32)[1]);
   }
   return ticks;

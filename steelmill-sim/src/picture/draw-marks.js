@@ -7,7 +7,7 @@ LOUD.forEach((kind) => { isLoud[KIND[kind]] = 1; });
 function drawMarks() {
   const [first, end] = placesBetween(HEAD - 6, view.height + 6);
   if (end - first > MARKS_MOST) return drawDensity(first, end);
-  const [right, width] = [GUTTER + lanesWidth(), laneWidth()];
+  const right = GUTTER + lanesWidth();
   const rows = new Map();
   const dim = related.is !== null;
   const wordsToDraw = [];
@@ -18,7 +18,7 @@ function drawMarks() {
     context.globalAlpha = dim && !related.is.has(i) ? .35 : 1;
     mark(i, x, eventY(i));
     drawn.marks++;
-    if (width >= 96) wordsToDraw.push(i);
+    if (laneWidth(events.lane[i]) >= 84) wordsToDraw.push(i);
   }
   context.globalAlpha = 1;
   if (wordsToDraw.length > MARKS_MOST / 4) return;
@@ -41,7 +41,7 @@ function markWords(i, rows, dim) {
   if (row.has(slot) || row.has(slot - 1) || row.has(slot + 1)) return;
   row.add(slot);
   const x = lifeX(lane) + 10 + operationRoom(lane);
-  const room = laneX(lane) + laneWidth() - x - 4;
+  const room = laneX(lane) + laneWidth(lane) - x - 4;
   context.font = FONT;
   context.textAlign = 'left';
   const text = fitted(told(i), room);
@@ -55,7 +55,7 @@ function markWords(i, rows, dim) {
 function wordsPaint(i) {
   const kind = events.kind[i];
   if (kind === KIND.log) return levelPaint(i) ?? colour.ink;
-  if (kind === KIND.fault || kind === KIND.machine || kind === KIND.link) return colour.bad;
+  if (kind === KIND.fault || kind === KIND.link) return colour.bad;
   return colour.muted;
 }
 
@@ -105,7 +105,7 @@ function mark(i, x, y) {
       context.fill();
       break;
     case KIND.fault: case KIND.machine: case KIND.link:
-      context.fillStyle = context.strokeStyle = colour.bad;
+      if (kind !== KIND.machine) context.fillStyle = context.strokeStyle = colour.bad;
       context.rect(x - 4, y - 4, 8, 8);
       if (kind === KIND.link) {
         context.fillStyle = colour.ground;
@@ -161,9 +161,9 @@ function drawDensity(first, end) {
     most = Math.max(most, ++counts[place * height + row]);
   }
   context.fillStyle = colour.mark;
-  const longest = Math.min(40, laneWidth() * .3);
   for (let place = 0; place < endLane - firstLane; place++) {
     const x = lifeX(shownLanes[firstLane + place]);
+    const longest = Math.min(40, laneWidth(shownLanes[firstLane + place]) * .3);
     for (let row = 0; row < height; row++) {
       const count = counts[place * height + row];
       if (count === 0) continue;
@@ -183,7 +183,7 @@ function drawLoudest(first, end) {
   for (let n = first; n < end && left > 0; n++) {
     const i = visible[n];
     const kind = events.kind[i];
-    const isLoud = kind === KIND.fault || kind === KIND.machine || kind === KIND.failure || (kind === KIND.log && levelPaint(i));
+    const isLoud = kind === KIND.fault || kind === KIND.failure || (kind === KIND.log && levelPaint(i));
     if (!isLoud) continue;
     const y = eventY(i);
     const spot = events.lane[i] * 4096 + Math.round(y / 6);

@@ -78,7 +78,7 @@ function drawMessages() {
 }
 
 function drawArrowWords() {
-  if (drawn.arrows.length > 160 || laneWidth() < 96) return;
+  if (drawn.arrows.length > 160) return;
   for (const n of drawn.arrows) arrowWords(n, related.is !== null && !related.is.has(messages.sent[n]));
 }
 

@@ -78,9 +78,8 @@ function clip(x, y, width, height) {
 
 /** The lanes on the screen: first, and the one after the last. */
 function lanesInSight() {
-  const width = laneWidth();
-  const first = Math.max(0, Math.floor(view.left / width));
-  return [first, Math.min(shownLanes.length, Math.ceil((view.left + lanesWidth()) / width))];
+  const first = Math.max(0, lastAtMost(laneEdges, view.left));
+  return [Math.min(first, shownLanes.length), Math.min(shownLanes.length, lastAtMost(laneEdges, view.left + lanesWidth() - .01) + 1)];
 }
 
 /** A text that fits, with dots where something is missing. */
@@ -108,10 +107,9 @@ function haloed(text, x, y, paint) {
 
 function drawLanes() {
   const [first, end] = lanesInSight();
-  const width = laneWidth();
   for (let place = first; place < end; place++) {
     const lane = shownLanes[place];
-    const x = laneX(lane);
+    const [x, width] = [laneX(lane), laneWidth(lane)];
     if (place % 2 === 1) {
       context.fillStyle = colour.stripe;
       context.fillRect(x, HEAD, width, bodyHeight());
@@ -149,7 +147,7 @@ function drawHeads() {
     const lane = shownLanes[place];
     const x = laneX(lane);
     context.fillStyle = colour.ink;
-    context.fillText(fitted(laneName(lane), laneWidth() - 14), x + 8, HEAD / 2);
+    context.fillText(fitted(laneName(lane), laneWidth(lane) - 14), x + 8, HEAD / 2);
     context.fillStyle = colour.line;
     context.fillRect(lifeX(lane) - .75, HEAD - 5, 1.5, 5);
   }
@@ -169,29 +167,31 @@ function drawHeads() {
 function drawFolds() {
   if (view.axis.name === 'time') return;
   const { folds } = view.axis;
+  const [first, end] = lanesInSight();
   for (const { from, until } of folds) {
     const [y0, y1] = [toY(from), toY(until)];
-    if (y1 < HEAD || y0 > view.height || y1 - y0 < 7) continue;
+    if (y1 < HEAD || y0 > view.height || y1 - y0 < 6) continue;
     const y = Math.round((y0 + y1) / 2) + .5;
-    // A torn edge: here the lanes are not drawn to scale.
     context.strokeStyle = colour.line;
     context.lineWidth = 1;
-    context.setLineDash([1, 4]);
-    context.beginPath();
-    context.moveTo(GUTTER, y);
-    context.lineTo(GUTTER + lanesWidth(), y);
-    context.stroke();
-    context.setLineDash([]);
-    const [first, end] = lanesInSight();
+    if (y1 - y0 >= 26) {
+      context.setLineDash([1, 5]);
+      context.beginPath();
+      context.moveTo(GUTTER, y);
+      context.lineTo(GUTTER + lanesWidth(), y);
+      context.stroke();
+      context.setLineDash([]);
+    }
+    // The lanes are torn where they are not drawn to scale.
     for (let place = first; place < end; place++) {
       const x = lifeX(shownLanes[place]);
       context.fillStyle = colour.ground;
-      context.fillRect(x - 4, y - 3, 8, 6);
+      context.fillRect(x - 2, y - 2, 4, 4);
       context.beginPath();
-      context.moveTo(x - 5, y - 1);
-      context.lineTo(x + 5, y - 5);
-      context.moveTo(x - 5, y + 5);
-      context.lineTo(x + 5, y + 1);
+      context.moveTo(x - 3, y - 1.5);
+      context.lineTo(x + 3, y - 3.5);
+      context.moveTo(x - 3, y + 3.5);
+      context.lineTo(x + 3, y + 1.5);
       context.stroke();
     }
   }

@@ -13,6 +13,12 @@ function makeHeader() {
     byId('faults').append(element('li', {}, event < 0 ? element('span', { class: 'passed' }, `${text} (did not strike)`)
       : element('button', { type: 'button', title: 'Shows where it strikes', on: { click: () => select(event) } }, text)));
   }
+  operations.blamed.forEach((blamed, n) => {
+    if (!blamed) return;
+    const look = element('button', { type: 'button', class: 'blamed', title: 'Cannot be ordered: shows where it returned', on: { click: () => select(
+      operations.return[n] < 0 ? operations.invoke[n] : operations.return[n]) } }, `${word(operations.client[n])} ${operationText(n)}`);
+    byId('faults').append(element('li', {}, look));
+  });
   byId('replay').hidden = !picture.replay;
   byId('command').textContent = picture.replay ?? '';
   byId('copy').addEventListener('click', copy);

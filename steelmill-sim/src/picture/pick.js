@@ -43,7 +43,7 @@ function arrowAt(x, y) {
 /** What there is to say about a place where no event is; empty where nothing is. */
 function areaAt(x, y) {
   if (y < HEAD) {
-    const place = Math.floor((x - GUTTER + view.left) / laneWidth());
+    const place = lastAtMost(laneEdges, x - GUTTER + view.left);
     return x > GUTTER && x < GUTTER + lanesWidth() && place < shownLanes.length ? laneName(shownLanes[place]) : '';
   }
   if (x < GUTTER && x > GUTTER_TIME && GUTTER_CURVE) return prospectAt(y);

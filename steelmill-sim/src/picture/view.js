@@ -19,15 +19,25 @@ const view = {
 
 const bodyHeight = () => Math.max(50, view.height - HEAD);
 const lanesWidth = () => Math.max(80, view.width - GUTTER - OVERVIEW);
-const laneWidth = () => {
-  const fair = lanesWidth() / Math.max(1, shownLanes.length);
-  return Math.max(LANE_LEAST, Math.min(420, fair)) * view.widen;
-};
 
+// A lane is as wide as it has something to say: hardly anything happens on a quiet one, and operations want room.
+let laneEdges = new Float64Array(1);
+function layOutLanes() {
+  const busiest = Math.max(1, ...tally.lanes.values());
+  const share = (lane) => (lanesWithOperations.has(lane) ? 1.7 : tally.lanes.get(lane) < Math.min(6, busiest / 50) ? .55 : 1);
+  const shares = shownLanes.map(share);
+  const total = shares.reduce((a, b) => a + b, 0);
+  const unit = Math.max(LANE_LEAST, Math.min(420, lanesWidth() / Math.max(1, total))) * view.widen;
+  laneEdges = new Float64Array(shares.length + 1);
+  shares.forEach((share, place) => { laneEdges[place + 1] = laneEdges[place] + share * unit; });
+}
+
+const lanesLength = () => laneEdges[laneEdges.length - 1];
+const laneWidth = (lane) => laneEdges[column[lane] + 1] - laneEdges[column[lane]];
 /** The left edge of a lane; NaN where it is not shown. */
-const laneX = (lane) => (lane < 0 || column[lane] < 0 ? NaN : GUTTER + column[lane] * laneWidth() - view.left);
+const laneX = (lane) => (lane < 0 || column[lane] < 0 ? NaN : GUTTER + laneEdges[column[lane]] - view.left);
 /** The line that a machine's events stand on. */
-const lifeX = (lane) => laneX(lane) + Math.min(Math.max(26, laneWidth() * 0.26), 90);
+const lifeX = (lane) => laneX(lane) + Math.min(Math.max(20, laneWidth(lane) * (lanesWithOperations.has(lane) ? .12 : .26)), 90);
 const toY = (position) => HEAD + (position - view.top) * view.scale;
 const toPosition = (y) => view.top + (y - HEAD) / view.scale;
 const eventY = (i) => toY(view.axis.position[i]);
@@ -52,7 +62,8 @@ function keepInside() {
   const margin = 14 / view.scale;
   const lowest = view.axis.length + 20 / view.scale - bodyHeight() / view.scale;
   view.top = Math.max(-margin, Math.min(view.top, Math.max(-margin, lowest)));
-  view.left = Math.max(0, Math.min(view.left, shownLanes.length * laneWidth() - lanesWidth()));
+  layOutLanes();
+  view.left = Math.max(0, Math.min(view.left, lanesLength() - lanesWidth()));
 }
 
 function zoom(factor, y = HEAD + bodyHeight() / 2) {
@@ -70,9 +81,10 @@ function pan(dx, dy) {
 }
 
 function widen(factor) {
-  const middle = (view.left + lanesWidth() / 2) / laneWidth();
+  const middle = (view.left + lanesWidth() / 2) / lanesLength();
   view.widen = Math.min(6, Math.max(1, view.widen * factor));
-  view.left = middle * laneWidth() - lanesWidth() / 2;
+  layOutLanes();
+  view.left = middle * lanesLength() - lanesWidth() / 2;
   changed();
 }
 
@@ -104,7 +116,8 @@ function reveal(i) {
   if (!(y > HEAD + 40 && y < view.height - 60)) view.top = position - bodyHeight() * 0.45 / view.scale;
   const x = laneX(events.lane[i]);
   if (x < GUTTER) view.left += x - GUTTER;
-  if (x + laneWidth() > GUTTER + lanesWidth()) view.left += x + laneWidth() - GUTTER - lanesWidth();
+  const beyond = x + laneWidth(events.lane[i]) - GUTTER - lanesWidth();
+  if (beyond > 0) view.left += beyond;
   changed();
 }
 

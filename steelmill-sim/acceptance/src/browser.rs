@@ -1,0 +1,317 @@
+//! A page in a real browser: a headless Chromium behind its WebDriver, each time a fresh one.
+
+use std::io::{BufRead as _, BufReader, Lines};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use fantoccini::actions::{
+    InputSource as _, KeyAction, KeyActions, MOUSE_BUTTON_LEFT, MouseActions, PointerAction,
+};
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+
+/// How wide and high the window is.
+const WINDOW: (u32, u32) = (1500, 950);
+
+/// Chromium as a test wants it: no window, nothing of its own on the network, nothing remembered.
+const ARGUMENTS: &[&str] = &[
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--force-device-scale-factor=1",
+];
+
+/// Opens a page from disk and does something with it.
+///
+/// # Panics
+/// When the browser cannot be driven or `then` fails; says why.
+pub fn with_page(html: &str, then: impl AsyncFnOnce(&Page) -> Result<()>) {
+    let folder = Folder::new();
+    let file = folder.0.join("picture.html");
+    std::fs::write(&file, html).expect("the page can be written");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let driver = Driver::start().expect("chromedriver can be started: see `cargo xtask acceptance`");
+        let page = Page::open(&driver, &file, &folder).await.expect("the page can be opened");
+        let outcome = then(&page).await;
+        let closed = page.client.close().await;
+        outcome.unwrap_or_else(|error| panic!("{error:#}"));
+        closed.expect("the browser can be closed");
+    });
+}
+
+/// A page that is open.
+pub struct Page {
+    client: Client,
+    address: String,
+}
+
+impl Page {
+    async fn open(driver: &Driver, file: &Path, folder: &Folder) -> Result<Self> {
+        let mut arguments: Vec<String> = ARGUMENTS.iter().map(|argument| (*argument).to_owned()).collect();
+        arguments.push(format!("--window-size={},{}", WINDOW.0, WINDOW.1));
+        arguments.push(format!("--user-data-dir={}", folder.0.join("browser").display()));
+        let capabilities = json!({
+            "goog:chromeOptions": { "args": arguments },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+        });
+        let Value::Object(capabilities) = capabilities else { unreachable!("it is one") };
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{}", driver.port))
+            .await
+            .context("cannot start a browser")?;
+        let address = format!("file://{}", file.display());
+        client.goto(&address).await?;
+        Ok(Self { client, address })
+    }
+
+    /// What an expression of the page's own language comes to.
+    ///
+    /// # Errors
+    /// When it throws.
+    pub async fn value(&self, expression: &str) -> Result<Value> {
+        let script = format!("return ({expression});");
+        self.client.execute(&script, Vec::new()).await.with_context(|| format!("in the page: {expression}"))
+    }
+
+    /// A number that an expression comes to.
+    ///
+    /// # Errors
+    /// When it throws, or is no number.
+    pub async fn number(&self, expression: &str) -> Result<f64> {
+        let value = self.value(expression).await?;
+        value.as_f64().with_context(|| format!("{expression} is {value}, which is no number"))
+    }
+
+    /// A text that an expression comes to.
+    ///
+    /// # Errors
+    /// When it throws, or is no text.
+    pub async fn text(&self, expression: &str) -> Result<String> {
+        let value = self.value(expression).await?;
+        let text = value.as_str().with_context(|| format!("{expression} is {value}, which is no text"))?;
+        Ok(text.to_owned())
+    }
+
+    /// Holds a condition against the page.
+    ///
+    /// # Errors
+    /// When it does not hold.
+    pub async fn expect(&self, condition: &str) -> Result<()> {
+        let value = self.value(condition).await?;
+        ensure!(value == Value::Bool(true), "{condition} is {value}");
+        Ok(())
+    }
+
+    /// Waits until the page has drawn what has changed.
+    ///
+    /// # Errors
+    /// When the page is gone.
+    pub async fn settle(&self) -> Result<()> {
+        let script = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done(true)));";
+        self.client.execute_async(script, Vec::new()).await?;
+        Ok(())
+    }
+
+    /// Clicks at a place of the window.
+    ///
+    /// # Errors
+    /// When the page is gone.
+    pub async fn click_at(&self, x: f64, y: f64) -> Result<()> {
+        self.drag((x, y), (x, y)).await
+    }
+
+    /// Clicks the first element that a selector finds, in its middle, once it has been scrolled into sight.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn click(&self, selector: &str) -> Result<()> {
+        let selector = json!(selector);
+        self.expect(&format!("document.querySelector({selector}) !== null")).await?;
+        let middle = self
+            .value(&format!(
+                "(() => {{ const it = document.querySelector({selector}); it.scrollIntoView({{ block: 'nearest' }});
+                const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }})()"
+            ))
+            .await?;
+        let at = |n: usize| middle[n].as_f64().context("it has no place");
+        self.click_at(at(0)?, at(1)?).await
+    }
+
+    /// Presses the button, moves, and lets it go.
+    ///
+    /// # Errors
+    /// When the page is gone.
+    pub async fn drag(&self, from: (f64, f64), to: (f64, f64)) -> Result<()> {
+        let move_to = |(x, y)| PointerAction::MoveTo { duration: Some(Duration::ZERO), x, y };
+        let mouse = MouseActions::new("mouse".into())
+            .then(move_to(from))
+            .then(PointerAction::Down { button: MOUSE_BUTTON_LEFT })
+            .then(move_to(to))
+            .then(PointerAction::Up { button: MOUSE_BUTTON_LEFT });
+        self.client.perform_actions(mouse).await?;
+        self.settle().await
+    }
+
+    /// Turns the wheel over a place, with the control key held down or not.
+    ///
+    /// # Errors
+    /// When the page is gone.
+    pub async fn wheel(&self, (x, y): (i64, i64), delta_y: i64, with_control: bool) -> Result<()> {
+        // By the browser's own protocol: the driver's wheel actions end the driver when a key is held down.
+        let modifiers = if with_control { 2 } else { 0 };
+        let wheel = json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": delta_y, "modifiers": modifiers });
+        self.devtools("Input.dispatchMouseEvent", wheel).await?;
+        self.settle().await
+    }
+
+    /// Types into whatever has the focus.
+    ///
+    /// # Errors
+    /// When the page is gone.
+    pub async fn keys(&self, text: &str) -> Result<()> {
+        let mut keys = KeyActions::new("keys".into());
+        for value in text.chars() {
+            keys = keys.then(KeyAction::Down { value }).then(KeyAction::Up { value });
+        }
+        self.client.perform_actions(keys).await?;
+        self.settle().await
+    }
+
+    /// Lets the system be light or dark, as far as the page can tell.
+    ///
+    /// # Errors
+    /// When the browser does not know how.
+    pub async fn system_is(&self, scheme: &str) -> Result<()> {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await?;
+        self.settle().await
+    }
+
+    async fn devtools(&self, command: &str, params: Value) -> Result<()> {
+        let body = json!({ "cmd": command, "params": params });
+        self.client.issue_cmd(Raw { path: "goog/cdp/execute", body }).await?;
+        Ok(())
+    }
+
+    /// What the page has said to its console, and what it has asked of the network, itself left out.
+    ///
+    /// # Errors
+    /// When the browser keeps no such log.
+    pub async fn complaints(&self) -> Result<Vec<String>> {
+        let log = async |kind: &str| -> Result<Vec<Value>> {
+            let body = json!({ "type": kind });
+            let entries = self.client.issue_cmd(Raw { path: "se/log", body }).await?;
+            Ok(entries.as_array().context("the log is no list")?.clone())
+        };
+        let mut complaints: Vec<String> =
+            log("browser").await?.iter().map(|entry| entry["message"].to_string()).collect();
+        let requests = log("performance").await?;
+        ensure!(!requests.is_empty(), "the browser tells nothing of its requests");
+        for entry in requests {
+            let message: Value = serde_json::from_str(entry["message"].as_str().unwrap_or_default())?;
+            let message = &message["message"];
+            let (params, url) = (&message["params"], &message["params"]["request"]["url"]);
+            // The browser opens a page of its own first.
+            let is_ours =
+                message["method"] == "Network.requestWillBeSent" && params["documentURL"] == *self.address;
+            if is_ours && *url != *self.address {
+                complaints.push(format!("asks the network for {url}"));
+            }
+        }
+        Ok(complaints)
+    }
+
+    /// What the window looks like, as a PNG.
+    ///
+    /// # Errors
+    /// When the page is gone.
+    pub async fn screenshot(&self) -> Result<Vec<u8>> {
+        Ok(self.client.screenshot().await?)
+    }
+}
+
+/// A command that the client does not know by itself.
+#[derive(Debug)]
+struct Raw {
+    path: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for Raw {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(self.body.to_string()))
+    }
+}
+
+/// A running chromedriver; its drop ends it.
+struct Driver {
+    process: Child,
+    port: u16,
+    /// Kept open, so that it can say more.
+    _output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Driver {
+    fn start() -> Result<Self> {
+        let mut process = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot run chromedriver")?;
+        let mut output = BufReader::new(process.stdout.take().context("its output was not piped")?).lines();
+        // "ChromeDriver was started successfully on port 41067."
+        let port = loop {
+            let line = output.next().context("chromedriver ended without a word about its port")??;
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                break port.trim_end_matches('.').parse()?;
+            }
+        };
+        Ok(Self { process, port, _output: output })
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A folder that is gone in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("steelmill-acceptance-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder can be made");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // The browser may be about to write its last words into it.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,163 @@
+//! Runs that make good pictures: each shows one thing, and all of them are small except where size is the point.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
+use steelmill_sim::history::{History, Kv, KvOp, KvReply};
+use steelmill_sim::{Network, Outcome, Picture, Prospect, Seed, Settings, Sim, TcpListener, simulate};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
+
+/// A daemon that sends back what it gets, a connection at a time.
+struct Echo {
+    network: DaemonRef<Network>,
+    listener: SetOnce<TcpListener>,
+}
+
+impl Daemon for Echo {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self { network: factory.get()?, listener: SetOnce::new() })
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.listener.set(self.network.bind("0.0.0.0:7000").await?)
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        while let Some(accepted) = scope.until_stopping(self.listener.get()?.accept()).await {
+            let (mut read, mut write) = accepted?.0.into_split();
+            tracing::info!("a connection is accepted");
+            scope.spawn("connection", async move { Ok(copy(&mut read, &mut write).await.map(drop)?) });
+        }
+        Ok(())
+    }
+}
+
+fn run<F: Future<Output = Result> + 'static>(scenario: impl Fn(Sim) -> F) -> Outcome {
+    simulate(Settings { trace: true, ..Settings::new(Seed(1)) }, &scenario)
+}
+
+/// The page of a run.
+pub fn picture(outcome: &Outcome) -> Picture {
+    Picture::of(outcome).expect("it was traced")
+}
+
+/// A bit of everything: daemons, connections, a cut, a hold, a machine that loses power, a minute in which nothing
+/// happens, and three operations that cannot be ordered.
+pub fn story() -> Picture {
+    let outcome = run(|sim: Sim| async move {
+        let server = sim.machine("server", |factory| factory.with::<Echo>()).start().await?;
+        let spare = sim.machine("spare", |factory| factory.with::<Echo>()).start().await?;
+        let client = sim.client("client-1");
+        let clock = sim.clock();
+        let history = History::<Kv>::default();
+        let ask = |key: &'static str, op: KvOp| history.invoke(sim.elapsed(), "client-1", key, op);
+
+        let mut stream = client.network().connect("server:7000").await?;
+        let mut other = client.network().connect("spare:7000").await?;
+        let mut answer = [0; 5];
+        let write = ask("a", KvOp::Set("1".into()));
+        stream.write_all(b"hello").await?;
+        stream.read_exact(&mut answer).await?;
+        write.returned(sim.elapsed(), KvReply::Ok);
+        tracing::info!("the needle in the haystack");
+
+        clock.sleep(Duration::from_secs(60)).await;
+        let cut = sim.partition(&server, &client);
+        let again = ask("a", KvOp::Set("2".into()));
+        stream.write_all(b"again").await?;
+        clock.sleep(Duration::from_secs(2)).await;
+        cut.heal();
+        stream.read_exact(&mut answer).await?;
+        again.returned(sim.elapsed(), KvReply::Ok);
+        tracing::warn!("that took a while");
+
+        spare.power_loss();
+        other.write_all(b"heard").await?;
+        clock.sleep(Duration::from_millis(5)).await;
+        let stale = ask("a", KvOp::Get);
+        stream.write_all(b"stale").await?;
+        stream.read_exact(&mut answer).await?;
+        stale.returned(sim.elapsed(), KvReply::Value(Some("1".into())));
+        history.check().into_result().map_err(|verdict| anyhow::anyhow!("not linearizable: {verdict:?}"))
+    });
+    let end = outcome.simulated;
+    let prospect = |n: u32| Prospect {
+        until: end * n / 10,
+        runs: 10,
+        failed: [1, 2, 1, 3, 4, 5, 8, 9, 10, 10, 10][n as usize],
+    };
+    let prospects: Vec<_> = (0..=10).map(prospect).collect();
+    picture(&outcome).title("a story").prospects(&prospects).replay("cargo xtask sim --seed 1")
+}
+
+/// At least so many events that are shown: machines that send each other datagrams, and now and then one a log line.
+pub fn chatty(events: usize) -> Picture {
+    const PAIRS: usize = 4;
+    let rounds = events / PAIRS / 4;
+    let outcome = run(move |sim: Sim| async move {
+        let mut tasks = Vec::new();
+        for pair in 0..PAIRS {
+            let (a, b) = (sim.client(&format!("left-{pair}")), sim.client(&format!("right-{pair}")));
+            let here = a.network().bind_udp("0.0.0.0:9").await?;
+            let there = b.network().bind_udp("0.0.0.0:9").await?;
+            b.spawn("pong", async move {
+                let mut datagram = [0; 8];
+                while let Ok((size, from)) = there.recv_from(&mut datagram).await {
+                    let _ = there.send_to(&datagram[..size], from).await;
+                }
+            });
+            tasks.push(a.spawn("ping", async move {
+                for round in 0..rounds {
+                    here.send_to(b"ping", format!("right-{pair}:9")).await?;
+                    here.recv(&mut [0; 8]).await?;
+                    if round % 10 == 0 {
+                        tracing::info!("round {round} is over");
+                    }
+                }
+                Ok::<_, std::io::Error>(())
+            }));
+        }
+        for task in tasks {
+            task.await??;
+        }
+        Ok(())
+    });
+    picture(&outcome)
+}
+
+/// Everything that can be said says something that would run, were it taken for more than a text.
+pub fn hostile() -> Picture {
+    const EVIL: &str =
+        "</script><script>window.evil = 1</script><img src=x onerror=\"window.evil = 1\">&lt;<!-- %DATA%";
+    let outcome = run(|sim: Sim| async move {
+        let history = History::<Kv>::default();
+        let call = history.invoke(sim.elapsed(), EVIL, EVIL, KvOp::Set(EVIL.into()));
+        let machine = sim.client(EVIL);
+        let socket = machine.network().bind_udp("0.0.0.0:0").await?;
+        socket.send_to(EVIL.as_bytes(), (machine.address(), 9)).await?;
+        tracing::info!("{EVIL}");
+        call.returned(sim.elapsed(), KvReply::Ok);
+        machine.spawn(EVIL, async {}).await?;
+        anyhow::bail!(EVIL)
+    });
+    picture(&outcome).title(EVIL).replay(EVIL)
+}
+
+/// So many machines, each of which sends its neighbour a datagram; and as many of which nothing is ever heard.
+pub fn wide(machines: usize) -> Picture {
+    let outcome = run(move |sim: Sim| async move {
+        let mut inboxes = Vec::new();
+        for number in 0..machines {
+            let machine = sim.client(&format!("machine-{number}"));
+            sim.client(&format!("silent-{number}"));
+            inboxes.push(machine.network().bind_udp("0.0.0.0:9").await?);
+        }
+        for (number, socket) in inboxes.iter().enumerate() {
+            socket.send_to(b"hello", format!("machine-{}:9", (number + 1) % machines)).await?;
+            inboxes[(number + 1) % machines].recv(&mut [0; 8]).await?;
+        }
+        Ok(())
+    });
+    picture(&outcome)
+}

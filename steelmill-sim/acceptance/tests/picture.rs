@@ -1,0 +1,417 @@
+//! A picture in a real browser: it opens from disk, shows what there is, and does what its buttons say.
+
+use anyhow::{Context as _, Result, ensure};
+use steelmill_acceptance::{Page, chatty, hostile, story, wide, with_page};
+
+const ENTER: char = '\u{e007}';
+const ESCAPE: char = '\u{e00c}';
+
+/// The place of the window where an event stands, given the expression that names it.
+async fn place_of(page: &Page, event: &str) -> Result<(f64, f64)> {
+    let offset = "document.getElementById('canvas').getBoundingClientRect()";
+    let lane = format!("picture.lifeX(picture.events.lane[{event}])");
+    Ok((
+        page.number(&format!("{offset}.x + {lane}")).await?,
+        page.number(&format!("{offset}.y + picture.eventY({event})")).await?,
+    ))
+}
+
+/// The place of the first event of which this holds; `i` is its number, `told` what is told of it.
+fn first(condition: &str) -> String {
+    format!("[...picture.visible()].find((i) => {{ const told = picture.told(i); return {condition}; }})")
+}
+
+/// How many different colours there are in the drawing.
+const COLOURS: &str = "(() => { const c = document.getElementById('canvas');
+    const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+    return new Set(new Uint32Array(data.buffer)).size; })()";
+
+#[test]
+fn it_opens_from_disk_and_asks_nobody_for_anything() {
+    with_page(&story().to_html(), async |page| {
+        page.settle().await?;
+        let complaints = page.complaints().await?;
+        ensure!(complaints.is_empty(), "{complaints:#?}");
+        ensure!(page.text("document.title").await? == "a story");
+        page.expect("document.getElementById('failure').textContent.startsWith('not linearizable')").await?;
+        page.expect("document.getElementById('command').textContent === 'cargo xtask sim --seed 1'").await?;
+        page.expect("document.getElementById('when').textContent.includes('inevitable from')").await?;
+        // Whoever asks for something all the same is refused, and that is a complaint.
+        page.value("document.body.append(Object.assign(new Image(), { src: 'http://127.0.0.1:9/x.png' }))")
+            .await?;
+        page.settle().await?;
+        ensure!(!page.complaints().await?.is_empty(), "a request was not noticed");
+        Ok(())
+    });
+}
+
+#[test]
+fn it_draws_machines_messages_faults_states_and_operations() {
+    with_page(&story().to_html(), async |page| {
+        page.keys("0").await?;
+        ensure!(page.number(COLOURS).await? > 50.0, "the drawing is blank");
+        for part in ["arrows", "boxes", "labels", "strips", "faults"] {
+            page.expect(&format!("picture.drawn.{part}.length > 0")).await?;
+        }
+        page.expect("picture.drawn.marks > 50 && !picture.drawn.density").await?;
+        page.expect("picture.drawn.boxes.filter(({ n }) => picture.operations.blamed[n]).length >= 2")
+            .await?;
+        for fate in ["delivered", "late"] {
+            page.expect(&format!(
+                "picture.drawn.arrows.some((n) => picture.messages.fate[n] === picture.FATE.{fate})"
+            ))
+            .await?;
+        }
+        page.expect("picture.lanes().map((lane) => picture.data.lanes[lane]).join() === 'scenario,server,spare,client-1'")
+            .await
+    });
+}
+
+#[test]
+fn a_click_tells_what_it_was_what_led_to_it_and_what_came_of_it() {
+    with_page(&story().to_html(), async |page| {
+        page.keys("0").await?;
+        // The server hears "again", which woke the task that sent it back.
+        let arrival = first("picture.events.kind[i] === picture.KIND.arrival && told.includes('again')");
+        page.value(&format!(
+            "(window.arrival = {arrival}, picture.select(window.arrival), picture.select(-1))"
+        ))
+        .await?;
+        page.settle().await?;
+        let (x, y) = place_of(page, "window.arrival").await?;
+        page.click_at(x, y).await?;
+        page.expect("picture.view.selected === window.arrival").await?;
+        page.expect("document.querySelector('#panel h2').textContent.includes('again')").await?;
+        let told = page.text("document.getElementById('panel').textContent").await?;
+        for part in ["message arrives", "machineserver", "connection", "late, after", "the link was cut"] {
+            ensure!(told.contains(part), "no {part:?} in: {told}");
+        }
+        page.expect("document.querySelectorAll('#causes [data-event]').length > 2").await?;
+        page.expect("document.querySelectorAll('#effects [data-event]').length > 0").await?;
+        page.expect("document.querySelector('#logs').textContent.includes('a connection is accepted')")
+            .await?;
+        page.expect("picture.related.chain.length > 2 && picture.related.effects.length > 2").await?;
+        // The first of the causes is the message itself; from there its arrival is one of the effects.
+        page.click("#causes [data-event]").await?;
+        page.expect("picture.view.selected === picture.events.cause[window.arrival]").await?;
+        page.expect("document.querySelector('#panel p').textContent === 'message leaves'").await?;
+        page.click("#effects [data-event]").await?;
+        page.expect("picture.view.selected === window.arrival").await
+    });
+}
+
+#[test]
+fn the_keyboard_goes_everywhere() {
+    with_page(&story().to_html(), async |page| {
+        page.click_at(4.0, 4.0).await?;
+        page.keys("0j").await?;
+        page.expect("picture.view.selected === picture.visible()[0]").await?;
+        page.keys("jjk").await?;
+        page.expect("picture.view.selected === picture.visible()[1]").await?;
+        page.keys("f").await?;
+        page.expect("picture.view.selected === picture.data.failure.event").await?;
+        page.keys("c").await?;
+        page.expect("picture.view.selected === picture.events.cause[picture.data.failure.event]").await?;
+        page.expect("document.getElementById('spoken').textContent.includes('seconds')").await?;
+        page.keys(&ESCAPE.to_string()).await?;
+        page.expect("picture.view.selected === -1").await?;
+        page.keys("a").await?;
+        page.expect("picture.view.axis.name === 'steps'").await?;
+        page.keys("?").await?;
+        page.expect("document.getElementById('keys').open").await
+    });
+}
+
+#[test]
+fn a_search_finds_log_lines_operations_and_messages() {
+    with_page(&story().to_html(), async |page| {
+        page.keys("/Needle HAYSTACK").await?;
+        page.expect("picture.search.found.length === 1").await?;
+        page.keys(&ENTER.to_string()).await?;
+        page.expect("picture.told(picture.view.selected) === 'the needle in the haystack'").await?;
+        page.expect("document.getElementById('matches').textContent === '1 of 1'").await?;
+        page.value(
+            "(document.getElementById('search').value = '', document.getElementById('search').focus())",
+        )
+        .await?;
+        page.keys("GET a").await?;
+        page.expect("picture.search.found.length >= 2").await?;
+        page.click("#next").await?;
+        let one = page.number("picture.view.selected").await?;
+        page.click("#next").await?;
+        ensure!(page.number("picture.view.selected").await? != one, "there is more than one");
+        page.click("#previous").await?;
+        ensure!(page.number("picture.view.selected").await? == one, "there and back again");
+        page.value("document.getElementById('search').focus()").await?;
+        page.keys("nobody says this").await?;
+        page.expect("document.getElementById('matches').textContent === 'none'").await
+    });
+}
+
+#[test]
+fn what_is_filtered_out_is_not_shown() {
+    with_page(&story().to_html(), async |page| {
+        page.keys("0").await?;
+        let all = page.number("picture.visible().length").await?;
+        page.click("input[name=messages] + span").await?;
+        page.expect("picture.drawn.arrows.length === 0").await?;
+        page.expect("[...picture.visible()].every((i) => picture.events.kind[i] > picture.KIND.lost)")
+            .await?;
+        page.click("input[name=messages] + span").await?;
+        page.expect(&format!("picture.visible().length === {all}")).await?;
+
+        page.click("#machines summary").await?;
+        page.click("#machines input[data-name=spare]").await?;
+        page.expect("!picture.lanes().some((lane) => picture.data.lanes[lane] === 'spare')").await?;
+        page.expect(
+            "picture.drawn.arrows.every((n) => picture.data.lanes[picture.messages.to[n]] !== 'spare')",
+        )
+        .await?;
+        page.click("#machines .both button").await?;
+        page.expect(&format!("picture.visible().length === {all}")).await?;
+        page.keys(&ESCAPE.to_string()).await?;
+
+        page.click("#daemons summary").await?;
+        page.click("#daemons input[data-name=Echo]").await?;
+        let left = page.number("picture.visible().length").await?;
+        ensure!(left < all, "the daemon did something");
+        page.click("#daemons .both button").await?;
+
+        page.value(
+            "(() => { const list = document.getElementById('connection'); list.value = list.options[1].value;
+            list.dispatchEvent(new Event('change')); })()",
+        )
+        .await?;
+        page.settle().await?;
+        page.expect("picture.filter.connection >= 0 && picture.drawn.arrows.length > 0").await?;
+        page.expect(
+            "picture.drawn.arrows.every((n) => picture.messages.connection[n] === picture.filter.connection)",
+        )
+        .await
+    });
+}
+
+#[test]
+fn wheel_drag_and_buttons_move_the_view() {
+    with_page(&chatty(2_000).to_html(), async |page| {
+        page.keys("0").await?;
+        let scale = page.number("picture.view.scale").await?;
+        page.wheel((600, 500), -300, true).await?;
+        let nearer = page.number("picture.view.scale").await?;
+        ensure!(nearer > scale * 2.0, "{nearer} from {scale}");
+        page.click("#in").await?;
+        ensure!(page.number("picture.view.scale").await? > nearer * 1.5);
+        page.click("#out").await?;
+        let top = page.number("picture.view.top").await?;
+        page.wheel((600, 500), 200, false).await?;
+        let lower = page.number("picture.view.top").await?;
+        ensure!(lower > top, "{lower} is not below {top}");
+        page.drag((600.0, 400.0), (600.0, 500.0)).await?;
+        let moved =
+            (lower - page.number("picture.view.top").await?) * page.number("picture.view.scale").await?;
+        ensure!((moved - 100.0).abs() < 2.0, "the drawing follows the pointer, {moved} pixels for 100");
+        page.click("#fit").await?;
+        ensure!((page.number("picture.view.scale").await? - scale).abs() < scale / 1000.0);
+        // What is under the pointer stays there.
+        let under = "picture.view.axis.time(picture.view.top + 300 / picture.view.scale)";
+        let stage = page.number("document.getElementById('canvas').getBoundingClientRect().y").await?;
+        let before = page.number(under).await?;
+        page.wheel((600, stage as i64 + 330), -200, true).await?;
+        let after = page.number(under).await?;
+        ensure!((before - after).abs() < before / 50.0, "{before} became {after}");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_idle_minute_takes_no_room_unless_it_is_asked_for() {
+    with_page(&story().to_html(), async |page| {
+        let share = "(() => { const { axis } = picture.view; const { at } = picture.events;
+            let most = 0, share = 0;
+            for (let i = 1; i < at.length; i++) if (at[i] - at[i - 1] > most) {
+                most = at[i] - at[i - 1]; share = (axis.position[i] - axis.position[i - 1]) / axis.length; }
+            return share; })()";
+        ensure!(page.number(share).await? < 0.5, "folded");
+        page.expect("picture.view.axis.folds.length > 0").await?;
+        page.click("input[value=time] + span").await?;
+        ensure!(page.number(share).await? > 0.9, "as time passes");
+        page.click("input[value=steps] + span").await?;
+        ensure!(page.number(share).await? < 0.05, "in steps");
+        // Events are in the same order on each axis.
+        page.expect("picture.view.axis.position.every((y, i, all) => i === 0 || y >= all[i - 1])").await
+    });
+}
+
+#[test]
+fn it_is_light_or_dark_as_the_system_is_or_as_one_says() {
+    with_page(&story().to_html(), async |page| {
+        let ground = "[...document.getElementById('canvas').getContext('2d').getImageData(20, 200, 1, 1).data].slice(0, 3).join()";
+        page.system_is("light").await?;
+        page.expect("document.documentElement.dataset.theme === 'light'").await?;
+        ensure!(page.text(ground).await? == "255,255,255");
+        page.system_is("dark").await?;
+        page.expect("document.documentElement.dataset.theme === 'dark'").await?;
+        ensure!(page.text(ground).await? == "20,23,28", "{}", page.text(ground).await?);
+        page.click("#theme").await?;
+        page.expect("document.documentElement.dataset.theme === 'light'").await?;
+        page.click("#theme").await?;
+        page.system_is("light").await?;
+        page.expect("document.documentElement.dataset.theme === 'dark'").await
+    });
+}
+
+/// Contrast as WCAG 2 defines it, between each colour that words have and each ground that they stand on.
+const CONTRASTS: &str = "(() => { const style = getComputedStyle(document.documentElement);
+    const light = (name) => { const [r, g, b] = style.getPropertyValue(name).trim().match(/[0-9a-f]{2}/gi)
+        .map((part) => parseInt(part, 16) / 255).map((c) => (c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4));
+        return .2126 * r + .7152 * g + .0722 * b; };
+    const pairs = ['--ground', '--panel', '--raised', '--stripe'].flatMap((ground) =>
+        ['--ink', '--muted', '--accent', '--bad', '--late', '--reset'].map((word) => [word, ground]))
+        .concat([['--ink', '--bad-soft'], ['--bad', '--bad-soft'], ['--ink', '--accent-soft'], ['--ground', '--accent'],
+            ['--ground', '--bad'], ['--ink', '--operation']]);
+    return pairs.map(([word, ground]) => { const [a, b] = [light(word), light(ground)];
+        return [`${word} on ${ground}`, (Math.max(a, b) + .05) / (Math.min(a, b) + .05)]; })
+        .filter(([, contrast]) => contrast < 4.5); })()";
+
+#[test]
+fn everybody_can_read_it_and_every_control_has_a_name() {
+    with_page(&story().to_html(), async |page| {
+        for scheme in ["light", "dark"] {
+            page.system_is(scheme).await?;
+            let faint = page.value(CONTRASTS).await?;
+            ensure!(faint.as_array().is_some_and(Vec::is_empty), "{scheme}: {faint}");
+        }
+        let nameless = page
+            .value(
+                "[...document.querySelectorAll('button, input, select, summary, [role]')].filter((it) =>
+                !(it.getAttribute('aria-label') || it.textContent.trim() || it.labels?.[0]?.textContent.trim()
+                    || it.getAttribute('role') === 'status')).map((it) => it.outerHTML)",
+            )
+            .await?;
+        ensure!(nameless.as_array().is_some_and(Vec::is_empty), "{nameless}");
+        page.expect(
+            "document.documentElement.lang === 'en' && document.getElementById('canvas').tabIndex === 0",
+        )
+        .await
+    });
+}
+
+#[test]
+fn a_hundred_thousand_events_are_no_more_work_for_a_frame_than_a_few() {
+    let picture = chatty(100_000);
+    let html = picture.to_html();
+    ensure_small(&html);
+    with_page(&html, async |page| {
+        page.expect("picture.events.count >= 100000").await?;
+        let loaded =
+            page.number("performance.timing.loadEventEnd - performance.timing.navigationStart").await?;
+        println!("100,000 events: {} kB, loaded in {loaded} ms", html.len() / 1000);
+        let mut frames = Vec::new();
+        for axis in ["time", "folded", "steps"] {
+            page.click(&format!("input[value={axis}] + span")).await?;
+            page.click("#fit").await?;
+            page.expect("document.getElementById('status').textContent.includes('messages drawn')").await?;
+            // All the way in, and some way along at each step.
+            for _ in 0..18 {
+                page.settle().await?;
+                for (work, most) in [
+                    ("picture.drawn.marks", 5_000 + 8 * 500),
+                    ("picture.drawn.arrows.length", 3_000),
+                    ("picture.drawn.boxes.length", 5_000),
+                    ("picture.drawn.labels.length", 600),
+                ] {
+                    let done = page.number(work).await?;
+                    ensure!(done <= f64::from(most), "{work} is {done} on the {axis} axis");
+                }
+                frames.push(page.number("picture.drawn.ms").await?);
+                page.click("#in").await?;
+                page.wheel((600, 500), 240, false).await?;
+            }
+            page.expect("!picture.drawn.density && !picture.drawn.thinned && picture.drawn.looked < 3000")
+                .await?;
+            page.expect("picture.drawn.marks > 0 && picture.drawn.arrows.length > 0").await?;
+        }
+        frames.sort_by(f64::total_cmp);
+        let last = frames.last().context("there were frames")?;
+        println!(
+            "{} frames: half within {:.1} ms, the longest {last:.1} ms",
+            frames.len(),
+            frames[frames.len() / 2]
+        );
+        Ok(())
+    });
+}
+
+fn ensure_small(html: &str) {
+    assert!(html.len() < 15_000_000, "{} bytes", html.len());
+}
+
+#[test]
+fn what_a_run_says_is_never_more_than_a_text() {
+    with_page(&hostile().to_html(), async |page| {
+        page.keys("0").await?;
+        page.click("#machines summary").await?;
+        page.click("#daemons summary").await?;
+        // Through all of it, so that everything is once in the panel.
+        let count = page.number("picture.visible().length").await? as usize;
+        ensure!(count >= 5, "{count} events");
+        for i in 0..count {
+            page.value(&format!("picture.select(picture.visible()[{i}])")).await?;
+        }
+        page.settle().await?;
+        page.expect("window.evil === undefined && document.querySelectorAll('img').length === 0").await?;
+        page.expect("document.scripts.length === 2").await?;
+        page.expect("document.getElementById('title').textContent.startsWith('</script><script>')").await?;
+        page.expect("document.getElementById('failure').textContent.includes('<img src=x')").await?;
+        page.expect(&format!("{} !== undefined", first("told.startsWith('</script><script>window.evil')")))
+            .await?;
+        let complaints = page.complaints().await?;
+        ensure!(complaints.is_empty(), "{complaints:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_thousand_machines_scroll_by_and_silent_ones_are_left_out() {
+    with_page(&wide(1_000).to_html(), async |page| {
+        page.expect("picture.lanes().length >= 1000 && picture.lanes().length <= 1001").await?;
+        page.expect("!picture.lanes().some((lane) => picture.data.lanes[lane].startsWith('silent'))").await?;
+        page.keys("0").await?;
+        page.expect("picture.drawn.marks < 6000").await?;
+        let last = first("told.startsWith('from machine-997')");
+        page.value(&format!("picture.select({last})")).await?;
+        page.settle().await?;
+        let (x, _) = place_of(page, &last).await?;
+        ensure!((150.0..1_200.0).contains(&x), "it was brought into sight: {x}");
+        page.expect("picture.view.left > 10000 && picture.drawn.frames > 0").await?;
+        println!("a thousand machines: a frame takes {:.1} ms", page.number("picture.drawn.ms").await?);
+        Ok(())
+    });
+}
+
+/// The demo's canary, as `cargo xtask acceptance` has it explained beforehand.
+#[test]
+fn a_red_seed_of_the_demo_is_explained_in_a_picture() {
+    let Some(file) = std::env::var_os("STEELMILL_ACCEPTANCE_DEMO") else {
+        panic!(
+            "STEELMILL_ACCEPTANCE_DEMO names no picture; `cargo xtask acceptance` makes one and says where"
+        );
+    };
+    let html = std::fs::read_to_string(file).expect("the picture is there");
+    with_page(&html, async |page| {
+        page.settle().await?;
+        let complaints = page.complaints().await?;
+        ensure!(complaints.is_empty(), "{complaints:#?}");
+        page.expect("document.getElementById('failure').textContent.startsWith('not linearizable')").await?;
+        page.expect("document.getElementById('command').textContent.includes('--faults=')").await?;
+        page.expect("document.querySelectorAll('#faults button').length > 1").await?;
+        page.expect("picture.drawn.boxes.filter(({ n }) => picture.operations.blamed[n]).length > 0").await?;
+        page.expect("picture.drawn.arrows.length > 0 && picture.drawn.strips.length > 0").await?;
+        if let Some(folder) = std::env::var_os("STEELMILL_ACCEPTANCE_SCREENSHOT") {
+            page.click("#faults .blamed:last-child, #faults li:last-child .blamed").await?;
+            page.settle().await?;
+            std::fs::write(folder, page.screenshot().await?)?;
+        }
+        Ok(())
+    });
+}
