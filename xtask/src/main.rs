@@ -5,6 +5,7 @@
 //! how one gets there without thinking about it.
 #![forbid(unsafe_code)]
 
+mod acceptance; // what needs a browser
 mod bench; // what it costs, beside a hand-written lower bound
 mod bugs; // what becomes of bugs that are planted
 mod canaries; // whether a broken rule is found
@@ -53,7 +54,7 @@ enum Command {
     Lint,
     /// Checks what a compiler cannot: crate arrows, twin file names, where the worlds are named, ...
     Tidy,
-    /// Runs `lint`, then `canaries`, then `test`: all of CI.
+    /// Runs `lint`, `canaries`, `test` and `acceptance`: all of CI.
     Ci,
     /// Breaks the lifecycle's rules one by one, and wants the lifecycle scenario to find each break.
     Canaries {
@@ -65,6 +66,8 @@ enum Command {
         /// Tries only the bugs with this in their name.
         filter: Option<String>,
     },
+    /// Runs what needs a browser: pictures of red seeds, opened and used. Skipped, and counted, where there is none.
+    Acceptance(acceptance::Options),
     /// Measures steelmill beside a hand-written lower bound.
     Bench(bench::Options),
 }
@@ -87,10 +90,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Lint => lint::run(&workspace)?,
         Command::Tidy => tidy::run(&workspace)?,
         Command::Ci => {
-            lint::run(&workspace)? && canaries::run(&workspace, None)? && test::run(&workspace, None)?
+            lint::run(&workspace)?
+                && canaries::run(&workspace, None)?
+                && test::run(&workspace, None)?
+                && acceptance::run(&workspace, &acceptance::Options::default())?
         }
         Command::Canaries { filter } => canaries::run(&workspace, filter.as_deref())?,
         Command::Bugs { filter } => bugs::run(&workspace, filter.as_deref())?,
+        Command::Acceptance(options) => acceptance::run(&workspace, &options)?,
         Command::Bench(options) => bench::run(&workspace, &options)?,
     };
     Ok(if green { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -7,6 +7,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("steelmill-core", &[], &["steelmill-sim", "steelmill-runtime"]),
     ("steelmill-promises", &[], &["steelmill-core"]),
     ("steelmill-sim", &["steelmill-core"], &[]),
+    ("steelmill-acceptance", &["steelmill-core", "steelmill-sim"], &[]),
     ("steelmill-runtime", &["steelmill-core"], &[]),
     ("demo-app", &["steelmill-core", "steelmill-sim", "steelmill-runtime"], &[]),
     ("xtask", &[], &[]),
