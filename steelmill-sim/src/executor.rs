@@ -448,10 +448,16 @@ impl Run {
         end
     }
 
-    /// What a report says of every task that has not ended.
+    /// What a report says of every task that has not ended: the scenario's, those that others might have to wake, and
+    /// then those that have nothing to do.
     pub(crate) fn task_list(&self) -> Vec<TaskReport> {
         let alive = |index: &usize| self.tasks.slots[*index].state.is_alive();
-        (0..self.tasks.slots.len()).filter(alive).map(|index| self.task_report(index)).collect()
+        let mut tasks: Vec<(usize, TaskReport)> =
+            (0..self.tasks.slots.len()).filter(alive).map(|index| (index, self.task_report(index))).collect();
+        let is_factorys =
+            |task: &TaskReport| task.owner.as_ref().is_some_and(|owner| owner.daemon().is_none());
+        tasks.sort_by_key(|(index, task)| (*index != MAIN, is_factorys(task), task.is_at_rest));
+        tasks.into_iter().map(|(_, task)| task).collect()
     }
 
     pub(crate) fn task_report(&self, index: usize) -> TaskReport {
@@ -480,6 +486,9 @@ impl Run {
     }
 }
 
+/// What is said of a task that waits for nothing of the sim's.
+pub(crate) const UNKNOWN: &str = "something that is not the sim's, such as a channel or a lock";
+
 /// What a task waits for, as far as the sim's own primitives know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
@@ -500,9 +509,7 @@ impl WaitsFor {
 
     fn text(self) -> &'static str {
         match self {
-            WaitsFor::Unknown => {
-                "a wake from outside the sim's own primitives (a channel, a lock, a notification)"
-            }
+            WaitsFor::Unknown => UNKNOWN,
             WaitsFor::Clock => "its clock",
             WaitsFor::Task => "a task to end",
             WaitsFor::Connection => "a TCP connection to be made",
@@ -646,6 +653,11 @@ impl Tasks {
         if let Some(slot) = self.slot(key) {
             slot.future = Some(future);
         }
+    }
+
+    /// Who waits for a task to end: for when the run is over.
+    pub(crate) fn take_joiners(&mut self) -> impl Iterator<Item = Waiter> + '_ {
+        self.slots.iter_mut().filter_map(|slot| slot.joiner.take())
     }
 
     /// Every future there is, to be dropped outside of the borrow.

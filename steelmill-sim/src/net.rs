@@ -31,7 +31,7 @@ pub use udp::UdpSocket;
 use crate::run::{self, Run, nanos};
 use crate::timers::Nanos;
 use crate::trace::{LinkChange, What};
-use crate::waker::Waiter;
+use crate::waker::{Waiter, Waiters};
 use crate::world::Place;
 use connection::{Connection, Connections, Farewell};
 pub(crate) use connection::{ConnectionId, Side};
@@ -114,6 +114,11 @@ impl Net {
         let (connections, listeners) = self.tcp.count();
         let ports = self.tcp_ports.taken() + self.udp_ports.taken();
         [connections, listeners, self.udp.count(), ports, self.links.len()]
+    }
+
+    /// Who waits for the network: for when the run is over.
+    pub(crate) fn take_waiters(&mut self) -> Vec<Waiters> {
+        self.tcp.waiters().chain(self.udp.waiters()).map(Waiters::take).collect()
     }
 }
 

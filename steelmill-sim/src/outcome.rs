@@ -241,7 +241,8 @@ pub struct TaskReport {
     /// for, up to four, the async functions that wait for each other, innermost first, with file and line. Of a task that
     /// spins, where it has itself woken.
     ///
-    /// What it waits for by a combinator with wakers of its own, such as `FuturesUnordered`, is where that is awaited.
+    /// Of what it waits for by a combinator with wakers of its own, such as `FuturesUnordered`, those are known that are the
+    /// sim's; else it is told where that combinator is awaited.
     pub waits_at: Vec<Vec<String>>,
     /// How often it was polled.
     pub polls: u64,
@@ -261,7 +262,11 @@ impl fmt::Display for TaskReport {
         if let Some(owner) = owner {
             write!(f, " of {owner}")?;
         }
-        write!(f, ", spawned at {spawned_at}, polled {polls} times")?;
+        // What the lifecycle spawns is known by its name.
+        if !spawned_at.file().contains("steelmill-core/src/lifecycle") {
+            write!(f, ", spawned at {spawned_at}")?;
+        }
+        write!(f, ", polled {polls} times")?;
         match polls_lately {
             Some((own, of)) => write!(f, ", {own} of them among the last {of}")?,
             None => write!(f, ", waits for {waits_for}")?,

@@ -2,7 +2,7 @@
 //!
 //! Faults are taken out of the plan by delta debugging (Zeller and Hildebrandt, "Simplifying and isolating
 //! failure-inducing input", IEEE TSE 2002), the workload is made smaller where the scenario lets it, the faults that are
-//! left are made shorter, and then the schedule is made to take the oldest ready task wherever it may. Every attempt is a
+//! left begin sooner and are made shorter, and then the schedule is made to take the oldest ready task wherever it may. Every attempt is a
 //! whole run of the seed, so what comes out is no guess: it has failed, in the same way and in the same place.
 //!
 //! The order is that of how much each step changes of the others. A choice of the schedule is known by how many came
@@ -20,7 +20,7 @@ use steelmill_core::Result;
 
 use crate::campaign::{Campaign, on_a_fresh_thread};
 use crate::decisions::{Decision, Rekey, Stream};
-use crate::fault::{Choice, Fault, Faults, Kind, Plan};
+use crate::fault::{Choice, Fault, Faults, Kind, Plan, When};
 use crate::outcome::{Cause, Failure, Outcome, TaskReport};
 use crate::settings::{Schedule, Seed, Settings};
 use crate::sim::Sim;
@@ -89,7 +89,7 @@ pub enum Step {
     Faults,
     /// A smaller workload.
     Workload,
-    /// Shorter and simpler faults.
+    /// Sooner, shorter and simpler faults.
     Simpler,
     /// Older tasks first.
     Order,
@@ -175,6 +175,9 @@ where
         search.runs_max -= u64::from(futures * (TIMES + 1));
 
         search.reduce(&limits);
+        if search.begin_sooner() {
+            search.reduce(&limits);
+        }
         search.simplify();
         let choices_before = search.straighten();
         search.reduce(&limits);
@@ -253,6 +256,25 @@ where
             };
             least(*range.start(), full, &mut |limits| self.first_to_fail(limits, with));
         }
+    }
+
+    /// Lets the faults begin as soon as may be, all by the same time: what only led there goes. Whether it could.
+    fn begin_sooner(&mut self) -> bool {
+        self.step = Step::Simpler;
+        let base = self.plan.clone();
+        let begins =
+            |fault: &Fault| if let When::At(at) = fault.when { Some(at.as_millis() as u64) } else { None };
+        let Some(first) = base.faults.iter().filter_map(begins).min() else { return false };
+        let from = |sooner: &u64| {
+            let mut plan = base.clone();
+            for fault in &mut plan.faults {
+                if let When::At(at) = &mut fault.when {
+                    *at = at.saturating_sub(Duration::from_millis(first - sooner));
+                }
+            }
+            plan
+        };
+        least(0, first, &mut |times| self.first_to_fail(times, from)) < first
     }
 
     /// Makes each fault as short as it may be, and of a kind that does less.

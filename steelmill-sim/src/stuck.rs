@@ -17,14 +17,16 @@ use std::time::Duration;
 use anyhow::anyhow;
 use steelmill_core::Owner;
 
+use crate::executor::UNKNOWN;
 use crate::outcome::{Cause, LISTED, Outcome, Overstay, TaskReport};
 use crate::run::{self, Run, RunId};
 use crate::stacks::{self, DEPTH, Named};
-use crate::waker::{TaskKey, watched_waker};
+use crate::waker::{TaskKey, Waiter, watched_waker};
 use crate::world::Place;
 
-/// How many things that a task waits for at once are told.
+/// How many things that a task waits for at once are told, and how many stacks are taken for that.
 const WAITS: usize = 4;
+const STACKS: usize = 16;
 
 /// How many tasks that were aborted at a deadline are told of a run, and at how many moments they are looked at.
 const OVERSTAYS: usize = 16;
@@ -42,10 +44,29 @@ thread_local! {
 
 /// The watched waker of a task has been cloned or called.
 pub(crate) fn touched(task: TaskKey) {
+    // A task that is looked at may well wake another that was looked at before.
+    note(|look| look.task == task);
+}
+
+/// One of the sim's own primitives has been asked to wake somebody by a waker that is not the sim's.
+pub(crate) fn asked() {
+    note(|_| true);
+}
+
+fn note(is_meant: impl FnOnce(&Look) -> bool) {
     LOOK.with_borrow_mut(|look| match look {
-        // A task that is looked at may well wake another that was looked at before.
-        Some(look) if look.task == task && look.stacks.len() < WAITS => look.stacks.push(stacks::here()),
+        Some(look) if look.stacks.len() < STACKS && is_meant(look) => look.stacks.push(stacks::here()),
         _ => {}
+    });
+}
+
+/// Wakes everybody who waits for something of the sim's, in a run that is over. A combinator that has wakers of its own,
+/// such as `FuturesUnordered`, polls only those of its futures that were woken.
+fn wake_all(id: RunId) {
+    run::with(id, |run| {
+        let waiters: Vec<Waiter> = run.timers.take_waiters().chain(run.tasks.take_joiners()).collect();
+        waiters.into_iter().for_each(|waiter| run.wake(waiter));
+        run.net.take_waiters().into_iter().for_each(|waiters| run.wake_all(waiters));
     });
 }
 
@@ -56,6 +77,7 @@ pub(crate) fn look(id: RunId) {
         &mut cause
     {
         let before = run::with(id, |run| (run.digest, run.counts.clone(), run.trace.take()));
+        wake_all(id);
         for task in tasks.iter_mut().take(LISTED) {
             look_at(id, task);
         }
@@ -80,11 +102,10 @@ fn look_at(id: RunId, task: &mut TaskReport) {
             if stacks.is_empty() && !task.is_ready {
                 task.waits_for = "nothing: it has given its waker to nobody, so that nobody can wake it";
             }
-            for stack in stacks.iter().map(|stack| functions(stack)) {
-                if !stack.is_empty() && !task.waits_at.contains(&stack) {
-                    task.waits_at.push(stack);
-                }
+            if task.waits_for == UNKNOWN {
+                task.waits_for = what_for(&stacks);
             }
+            task.waits_at = apart(stacks.iter().map(|stack| functions(stack)).collect());
         }
         // One that was about to be polled does what it would have done.
         _ if task.is_ready => {}
@@ -128,6 +149,7 @@ pub(crate) fn overstayed(place: Place, owner: &Arc<Owner>, name: &'static str, l
     });
     for mut overstay in found.into_iter().flatten() {
         if run::with(id, |run| run.overstays.look) == Some(overstay.polls) {
+            wake_all(id);
             look_at(id, &mut overstay.task);
             run::with(id, |run| run.fail(Cause::Error(anyhow!("this run was made to look at its tasks"))));
         }
@@ -187,6 +209,57 @@ fn is_abort(stack: &[Named]) -> bool {
     };
     let own = stack.iter().filter(|named| !named.is_foreign());
     own.clone().any(|named| waits(&named)) && own.clone().all(|named| waits(&named) || polls(&named))
+}
+
+/// What a task waits for that is not the sim's, as far as the stacks tell by where they enter a library.
+fn what_for(stacks: &[Vec<Named>]) -> &'static str {
+    let known = |stack: &Vec<Named>| {
+        let own = stack.iter().position(|named| !named.is_foreign())?;
+        let (library, entered) = (&stack[..own], &stack[own]);
+        if entered.is_of("steelmill-core", "src/cell.rs") {
+            return Some("the word to stop");
+        }
+        if entered.is_of("steelmill-core", "src/lifecycle/supervisor.rs") {
+            return Some("its daemons");
+        }
+        // The outermost: what is awaited may be made of other primitives.
+        library.iter().rev().find_map(|named| {
+            PRIMITIVES.iter().find(|(file, _)| named.file.contains(file)).map(|(_, primitive)| *primitive)
+        })
+    };
+    match stacks.split_first().map(|(first, others)| (known(first), others)) {
+        Some((Some(first), others)) if others.iter().all(|other| known(other) == Some(first)) => first,
+        Some((_, [_, ..])) => "several things",
+        _ => UNKNOWN,
+    }
+}
+
+/// What tasks wait for outside of the sim, by the files it is made in.
+const PRIMITIVES: [(&str, &str); 10] = [
+    ("src/sync/mutex.rs", "a lock (a Mutex)"),
+    ("src/sync/rwlock", "a lock (an RwLock)"),
+    ("src/sync/semaphore.rs", "a permit (a Semaphore)"),
+    ("src/sync/notify.rs", "a notification (a Notify)"),
+    ("src/sync/mpsc/", "a channel (mpsc)"),
+    ("src/sync/oneshot.rs", "a channel (oneshot)"),
+    ("src/sync/watch.rs", "a channel (watch)"),
+    ("src/sync/broadcast.rs", "a channel (broadcast)"),
+    ("src/sync/barrier.rs", "a barrier (a Barrier)"),
+    ("src/stream/futures_unordered/", "one of several futures (FuturesUnordered)"),
+];
+
+/// The stacks of which none is a part of another, on its way there.
+fn apart(stacks: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let mut apart: Vec<Vec<String>> = Vec::new();
+    for stack in stacks {
+        if apart.iter().any(|other| other.ends_with(&stack)) {
+            continue;
+        }
+        apart.retain(|other| !stack.ends_with(other));
+        apart.push(stack);
+    }
+    apart.truncate(WAITS);
+    apart
 }
 
 /// The program's functions of a stack, with their places.

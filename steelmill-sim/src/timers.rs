@@ -252,6 +252,14 @@ impl<E> Timers<E> {
         }
     }
 
+    /// Who waits for a timer: for when the run is over.
+    pub(crate) fn take_waiters(&mut self) -> impl Iterator<Item = Waiter> + '_ {
+        self.entries.iter_mut().filter_map(|entry| match &mut entry.what {
+            What::Timer(waiter) => waiter.take(),
+            _ => None,
+        })
+    }
+
     /// When the next event is due. Nothing earlier may be asked for before that has been taken.
     #[inline]
     pub(crate) fn next_at(&mut self) -> Option<Nanos> {

@@ -119,6 +119,7 @@ impl Waiter {
         if std::ptr::eq(waker.vtable(), &TABLE) {
             Waiter::Task(TaskKey::of(waker.data()))
         } else {
+            crate::stuck::asked();
             Waiter::Foreign(waker.clone())
         }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use steelmill_core::Result;
-use steelmill_sim::fault::{Budget, Faults, Kind, Plan};
+use steelmill_sim::fault::{Budget, Faults, Kind, Plan, When};
 use steelmill_sim::{Campaign, Cause, Machine, Seed, Settings, Sim, Stopped, simulate};
 
 /// Fails when `a` was paused at least for a tenth of a second, and `b` has lost its process some time after that.
@@ -174,7 +174,9 @@ fn the_workload_shrinks_as_far_as_the_scenario_lets_it() {
         [("clients", 2), ("operations", 7), ("ways", 2)].map(|(name, least)| (name.to_owned(), least));
     assert_eq!(shrunk.plan.limits, least.into());
     assert_eq!(shrunk.limits["operations"], 1..=1000);
-    assert!(matches!(&shrunk.plan.faults[..], [pause] if matches!(pause.what, Kind::Pause { .. })));
+    let [pause] = &shrunk.plan.faults[..] else { panic!("{:?}", shrunk.plan.faults) };
+    assert!(matches!(pause.what, Kind::Pause { .. }), "{pause}");
+    assert!(matches!(pause.when, When::At(at) if at < Duration::from_millis(1)), "it need not wait: {pause}");
     assert_eq!(shrunk.stopped, None);
     // It is written down, and fails again by itself.
     let plan = Plan::from_json(&shrunk.plan.to_json()).expect("it was written so");

@@ -68,6 +68,7 @@ fn two_locks_taken_crosswise_show_both_places() {
     for name in ["one", "other"] {
         let task = tasks.iter().find(|task| task.name == name).expect("it is listed");
         assert_waits_at(task, &["second.lock().await", "takes_the_other(second).await"]);
+        assert_eq!(task.waits_for, "a lock (a Mutex)");
     }
     let text = tasks[1].to_string();
     let line = "\n    in stuck::takes_the_other at steelmill-sim/tests/stuck.rs:";
@@ -90,6 +91,7 @@ fn whoever_waits_for_two_things_is_told_once_for_each_place() {
         Ok(())
     });
     let task = tasks.iter().find(|task| task.name == "either").expect("it is listed");
+    assert_eq!(task.waits_for, "several things");
     assert!((1..=2).contains(&task.waits_at.len()), "{:#?}", task.waits_at);
     let places: Vec<&str> = task.waits_at.iter().map(|stack| source(&stack[0])).collect();
     assert!(
@@ -222,18 +224,27 @@ fn whoever_joins_several_is_told_of_each() {
 }
 
 #[test]
-fn a_combinator_with_wakers_of_its_own_is_told_as_itself() {
-    async fn gathers(sim: Sim) {
+fn what_a_combinator_with_wakers_of_its_own_waits_for_is_told_where_the_sim_knows_it() {
+    async fn naps(sim: Sim) {
         let naps = (1..4).map(|days| async move { sim.clock().sleep(days * DAY).await });
         let mut naps: FuturesUnordered<_> = naps.collect();
         while let Some(()) = naps.next().await {}
     }
+    async fn locks() {
+        let mutex = Mutex::new(());
+        let _taken = mutex.lock().await;
+        let mut guards: FuturesUnordered<_> = (0..3).map(|_| async { mutex.lock().await }).collect();
+        while guards.next().await.is_some() {}
+    }
     let tasks = halted(Duration::from_secs(60), async |sim| {
-        sim.spawn("gatherer", gathers(sim)).await?;
+        sim.spawn("locks", locks());
+        sim.spawn("naps", naps(sim)).await?;
         Ok(())
     });
-    let task = tasks.iter().find(|task| task.name == "gatherer").expect("it is listed");
-    assert_waits_at(task, &["naps.next().await"]);
+    let task = |name| tasks.iter().find(|task| task.name == name).expect("it is listed");
+    assert_waits_at(task("naps"), &["sim.clock().sleep(days * DAY).await", "naps.next().await"]);
+    assert_waits_at(task("locks"), &["guards.next().await"]);
+    assert_eq!(task("locks").waits_for, "one of several futures (FuturesUnordered)");
 }
 
 /// What of a daemon does not end.
@@ -413,4 +424,34 @@ fn of_many_that_overstayed_the_last_are_told() {
     assert_eq!(times, (5..=20).collect::<Vec<_>>());
     let is_explained = |at: &u64| !failure.overstayed[*at as usize].task.waits_at.is_empty();
     assert_eq!((0..16).filter(is_explained).collect::<Vec<_>>(), [13, 14, 15]);
+}
+
+#[test]
+fn those_that_have_nothing_to_do_are_told_last() {
+    struct Idle;
+    impl Daemon for Idle {
+        fn build(_: &mut Factory) -> Result<Self> {
+            Ok(Idle)
+        }
+    }
+    let tasks = halted(DAY, async |sim| {
+        let machine = sim.machine("idle", |factory| factory.with::<Idle>()).start().await?;
+        let listener = machine.network().bind("0.0.0.0:1").await?;
+        sim.spawn("server", async move { listener.accept().await.map(drop) });
+        let mutex = Arc::new(Mutex::new(()));
+        let other = mutex.clone();
+        let _taken = mutex.lock().await;
+        sim.spawn("late", async move { drop(other.lock_owned().await) }).await?;
+        Ok(())
+    });
+    let told: Vec<(&str, &str)> = tasks.iter().map(|task| (task.name, task.waits_for)).collect();
+    let expected = [
+        ("scenario", "a task to end"),
+        ("run", "the word to stop"),
+        ("late", "a lock (a Mutex)"),
+        ("server", "a TCP connection to accept"),
+        ("supervisor", "its daemons"),
+    ];
+    assert_eq!(told, expected);
+    assert!(!tasks[1].to_string().contains("spawned at"), "{}", tasks[1]);
 }

@@ -148,6 +148,14 @@ pub(crate) struct Connections {
 #[derive(Default)]
 struct OnWays(BTreeSet<(u32, u32, u32)>);
 
+impl Connections {
+    pub(super) fn waiters(&mut self) -> impl Iterator<Item = &mut Waiters> {
+        let ends = self.all.iter_mut().flat_map(|connection| &mut connection.ends);
+        let ends = ends.flat_map(|end| [&mut end.readers, &mut end.writers]);
+        ends.chain(self.listeners.iter_mut().map(|listener| &mut listener.waiters))
+    }
+}
+
 impl OnWays {
     fn enter(&mut self, (from, to): (u32, u32), place: u32) {
         self.0.insert((from, to, place));

@@ -59,6 +59,12 @@ pub(crate) struct Sockets {
     buffers: Vec<Vec<u8>>,
 }
 
+impl Sockets {
+    pub(super) fn waiters(&mut self) -> impl Iterator<Item = &mut Waiters> {
+        self.all.iter_mut().map(|socket| &mut socket.waiters)
+    }
+}
+
 struct State {
     generation: u32,
     machine: u32,
