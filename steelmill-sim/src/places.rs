@@ -91,8 +91,7 @@ impl Observer for InRun {
         let fires = run::with_current(|run| {
             let stream = run.places.stream(place);
             let drawn = stream.map_or(0, |stream| run.draw(stream, MILLION));
-            // The highest numbers, as a replay that knows better says 0.
-            let fires = drawn >= MILLION - u64::from(place.rate_ppm());
+            let fires = is_taken(place, drawn);
             run.places.note(place, fires);
             fires
         });
@@ -105,6 +104,11 @@ impl Observer for InRun {
 }
 
 const MILLION: u64 = 1_000_000;
+
+/// Whether a rare branch is, when this number was drawn: on the highest, as a replay that knows no better says 0.
+fn is_taken(place: &Place, drawn: u64) -> bool {
+    drawn >= MILLION - u64::from(place.rate_ppm())
+}
 
 /// A rare branch of the program.
 pub(crate) struct RareBranch {
@@ -135,6 +139,17 @@ impl RareBranch {
         let mut names: Vec<String> = Self::all().into_iter().map(|branch| branch.name).collect();
         names.dedup();
         names
+    }
+
+    /// What a draw of the stream with this number decided, in words.
+    pub(crate) fn decided(number: u32, drawn: u64) -> String {
+        match Self::all().into_iter().find(|branch| stream_number(&branch.name) == number) {
+            Some(Self { name, place }) if is_taken(place, drawn) => {
+                format!("the rare branch {name} is taken")
+            }
+            Some(Self { name, .. }) => format!("the rare branch {name} is not taken"),
+            None => format!("a rare branch draws {drawn}"),
+        }
     }
 
     /// Where the one of that name is written.
@@ -184,7 +199,8 @@ impl Drop for Buggified {
 /// A place is a use of [`assert_always!`](steelmill_core::assert_always),
 /// [`assert_sometimes!`](steelmill_core::assert_sometimes), [`assert_reachable!`](steelmill_core::assert_reachable),
 /// [`assert_unreachable!`](steelmill_core::assert_unreachable) or [`buggify!`](steelmill_core::buggify) in any crate that
-/// is linked into the program, come to or not.
+/// is linked into the program, come to or not. A place that was never hit makes no campaign red; a test that wants all of
+/// them asserts that there is none in [`never_hit`](Coverage::never_hit).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Coverage {

@@ -309,6 +309,13 @@ mod rare {
         let plan = Plan::from_json(&plan.to_json()).expect("it reads its own");
         let again = |faults| simulate(Settings { faults, ..Settings::new(Seed(seed)) }, &two_branches);
         assert_eq!(again(Faults::Plan(plan.clone())).digest, first.digest);
+        let settings =
+            Settings { faults: Faults::Plan(plan.clone()), trace: true, ..Settings::new(Seed(seed)) };
+        let traced = simulate(settings, &two_branches);
+        let lines = traced.trace.as_ref().expect("it was asked for").lines();
+        let taken =
+            lines.filter(|line| line.what.ends_with("#2 is taken") || line.what.ends_with("#1 is taken"));
+        assert_eq!(taken.count() as u64, counts(&first)[0]);
         assert_eq!(counts(&again(Faults::None)), [0, 0, 0]);
         assert_eq!(counts(&again(Faults::Plan(Plan::default()))), [0, 0, 0]);
 

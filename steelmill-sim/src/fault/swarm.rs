@@ -2,7 +2,7 @@
 //!
 //! Each family of faults is left out of a seed with probability one half, and draws from a stream of its own: how many
 //! faults, how long they last, how bad they are. So seeds differ in kind, not only in detail, and a change in one family
-//! leaves the others as they were.
+//! leaves the others as they were. Rare branches are drawn one by one, as there may be many or none.
 
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -28,9 +28,7 @@ pub(super) fn draw(run: &mut Run, budget: &Budget, own: &[Own]) -> Plan {
         die.severity();
         if family == Family::Own {
             faults.extend(own.iter().flat_map(|own| die.own(own)));
-        } else if family == Family::Buggify {
-            faults.extend(RareBranch::names().into_iter().filter_map(|place| die.rare_branch(place)));
-        } else if die.below(2) == 0 {
+        } else if family != Family::Buggify && die.below(2) == 0 {
             let most = 1 + budget.lasts.as_secs() / 10;
             faults.extend((0..1 + die.below(most)).filter_map(|_| die.fault()));
         }
@@ -42,6 +40,11 @@ pub(super) fn draw(run: &mut Run, budget: &Budget, own: &[Own]) -> Plan {
         let mut die = Die { run: &mut *run, family, budget, longest: Duration::ZERO, tied: 0 };
         die.severity();
         faults.extend(die.fault());
+    }
+    // They strike nobody, so they are no part of how many faults there are at least.
+    if budget.families.contains(&Family::Buggify) {
+        let mut die = Die { run, family: Family::Buggify, budget, longest: Duration::ZERO, tied: 0 };
+        faults.extend(RareBranch::names().into_iter().filter_map(|place| die.rare_branch(place)));
     }
     faults.sort_by_key(|fault| match fault.when {
         When::At(at) => at,

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use steelmill_core::Owner;
 
 use super::{Answer, Carries, Change, Event, FaultStep, LinkChange, TaskEnd, TaskId, Trace, What, Why};
+use crate::decisions::Stream;
+use crate::places::RareBranch;
 use crate::timers::Nanos;
 
 impl Trace {
@@ -75,6 +77,7 @@ impl Trace {
             What::Draw { stream, index, below: 0, value } => {
                 format!("draw {stream:?} #{index} -> {value:#x}")
             }
+            What::Draw { stream: Stream::Buggify(branch), value, .. } => RareBranch::decided(branch, value),
             What::Draw { stream, index, below, value } => {
                 format!("draw {stream:?} #{index} below {below} -> {value}")
             }
