@@ -108,7 +108,7 @@ pub struct Settings {
     pub poll_limit: u64,
     /// Whether to keep the list of decisions.
     pub record: bool,
-    /// Whether to keep the list of events.
+    /// Whether to keep the list of events, and what is logged meanwhile: see [`Trace`](crate::trace::Trace).
     pub trace: bool,
     /// Whether to keep who asks the system for time, entropy or threads.
     pub audit: bool,

@@ -101,6 +101,34 @@ fn every_message_of_a_connection_arrives_and_its_consequences_follow() {
 }
 
 #[test]
+fn messages_that_arrive_together_are_told_apart() {
+    let trace = traced(|sim| async move {
+        let (server, client) = (sim.client("server"), sim.client("client"));
+        echo(&server);
+        sim.clock().sleep(MS).await;
+        let mut stream = client.network().connect("server:7").await?;
+        for n in 1..=20 {
+            stream.write_all(&[n; 20][..n.into()]).await?; // none waits, so that later ones catch up with earlier ones
+        }
+        stream.read_exact(&mut [0; 210]).await?;
+        Ok(())
+    });
+    let (mut lengths, mut arrived) = (Vec::new(), Vec::new());
+    for passage in trace.messages() {
+        if let What::Message { carries: Carries::Bytes, to: 1, bytes, .. } = trace.events[passage.left].what {
+            lengths.push(bytes);
+            arrived.push(passage.ended.expect("it arrives"));
+        }
+    }
+    assert_eq!(lengths, (1..=20).collect::<Vec<u64>>(), "a message for each write");
+    assert!(arrived.is_sorted(), "in order");
+    let delivered = trace.events[arrived[0]..=arrived[19]]
+        .iter()
+        .filter(|event| matches!(event.what, What::Deliver { to: 1, .. }));
+    assert!(delivered.count() < 19, "some arrive with one event");
+}
+
+#[test]
 fn what_is_late_or_lost_says_why() {
     let trace = traced(|sim| async move {
         let (server, client) = (sim.client("server"), sim.client("client"));
