@@ -16,7 +16,7 @@
 //!   per key; that it acted on all of them at once is not checked.
 //! - **The verdict repeats**: same history, same verdict, same words.
 //!
-//! A run with a [trace](crate::trace) tells of each operation there, and of those that a check could not order.
+//! A run with a [trace] tells of each operation there, and of those that a check could not order.
 //!
 //! ```
 //! use std::time::Duration;
