@@ -6,7 +6,8 @@
 //!
 //! Several campaigns may keep their red seeds in one file, in one process or in many, at the same time. Each change reads
 //! the file anew under a lock, makes the new one beside it and puts that in its place: whoever reads sees the old file or
-//! the new one, and whoever is interrupted leaves the old one. A file that holds anything else is left as it is.
+//! the new one, and whoever is interrupted leaves the old one. (One that is killed in between may leave a file beside it, which the next change
+//! takes away.) A file that holds anything else is left as it is.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -9,8 +9,8 @@ use crate::flags::Args;
 use crate::settings::Seed;
 use crate::sim::Sim;
 
-/// Runs one seed of a scenario on a fresh thread. Of what the environment says to a [`Campaign`], all but the seeds
-/// holds here, too.
+/// Runs one seed of a scenario on a fresh thread. Of what the environment says to a [`Campaign`], all but which
+/// seeds there are holds here, too: as the test says which it is, it is in every shard, and not kept.
 ///
 /// # Panics
 /// When it fails, with the reason, the seed and the command that runs it again; when an environment variable has a wrong

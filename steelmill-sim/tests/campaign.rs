@@ -610,3 +610,19 @@ fn a_test_keeps_its_seeds_under_its_own_name() {
         "it runs once, as it was kept: {only}"
     );
 }
+
+#[test]
+fn campaigns_without_a_name_are_told_apart_by_their_test() {
+    let name = || Campaign::new(|_| async { Ok(()) }).seeds(1).run().campaign.name;
+    let test = "steelmill-sim/campaign::campaigns_without_a_name_are_told_apart_by_their_test";
+    assert_eq!((name(), name()), (test.to_owned(), format!("{test} #2")));
+}
+
+#[test]
+#[should_panic = "needs a name to find them again"]
+fn what_could_not_be_found_again_is_not_kept() {
+    let run = || Campaign::new(|_| async { Ok(()) }).seeds(1).keep("red.json").run();
+    // On a thread that no harness has named after a test.
+    let ended = std::thread::scope(|scope| scope.spawn(run).join());
+    ended.map(drop).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
