@@ -219,8 +219,7 @@ where
     let bar = spinner();
     let shrunk = campaign.shrink_run(settings, |Progress { step, runs, runs_max, faults }| {
         bar.set_message(format!(
-            "explaining seed {seed}: {faults} faults so far, trying {step}, {runs} of at most {runs_max} runs; Ctrl-C \
-             takes the best so far"
+            "seed {seed}: {faults} faults, trying {step}, {runs} of {runs_max} runs, Ctrl-C keeps the best"
         ));
     });
     bar.finish_and_clear();

@@ -19,6 +19,7 @@ use steelmill_core::Owner;
 
 use crate::executor::UNKNOWN;
 use crate::outcome::{Cause, LISTED, Outcome, Overstay, TaskReport};
+use crate::places::Places;
 use crate::run::{self, Run, RunId};
 use crate::stacks::{self, DEPTH, Named};
 use crate::waker::{TaskKey, Waiter, watched_waker};
@@ -76,13 +77,18 @@ pub(crate) fn look(id: RunId) {
     if let Cause::Deadlock { tasks } | Cause::Livelock { tasks, .. } | Cause::TimeLimit { tasks, .. } =
         &mut cause
     {
-        let before = run::with(id, |run| (run.digest, run.counts.clone(), run.trace.take()));
+        // Nor is anything said of it.
+        let _silent = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new());
+        let before = run::with(id, |run| {
+            let places = std::mem::replace(&mut run.places, Places::new());
+            (run.digest, run.counts.clone(), run.trace.take(), places)
+        });
         wake_all(id);
         for task in tasks.iter_mut().take(LISTED) {
             look_at(id, task);
         }
         run::with(id, |run| {
-            (run.digest, run.counts, run.trace) = before;
+            (run.digest, run.counts, run.trace, run.places) = before;
         });
     }
     run::with(id, |run| run.over = Some(Some(cause)));

@@ -21,6 +21,7 @@ fn halted(
     let repeated =
         simulate(Settings { stacks: false, ..settings }, &move |sim| async move { scenario(sim).await });
     assert_eq!(outcome.digest, repeated.digest, "a look leaves no trace");
+    assert_eq!(outcome.counts, repeated.counts, "a look leaves no trace");
     match outcome.failure.expect("it does not end").cause {
         Cause::Deadlock { tasks } | Cause::Livelock { tasks, .. } | Cause::TimeLimit { tasks, .. } => tasks,
         other => panic!("{other}"),
@@ -143,6 +144,7 @@ fn what_panics_when_it_is_looked_at_spoils_nothing() {
             "spoiler",
             poll_fn(move |_| -> Poll<()> {
                 polls += 1;
+                sim.count("polls", 1);
                 assert!(polls < 2, "polled too often");
                 Poll::Pending
             }),
