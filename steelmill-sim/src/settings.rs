@@ -113,7 +113,9 @@ pub struct Settings {
     /// Whether to keep who asks the system for time, entropy or threads.
     pub audit: bool,
     /// Whether to find out where tasks wait when the run comes to a halt: see
-    /// [`TaskReport::waits_at`](crate::TaskReport::waits_at). The first time in a process that takes a while.
+    /// [`TaskReport::waits_at`](crate::TaskReport::waits_at). The first time in a process that takes a while. Where tasks
+    /// were aborted at a deadline, a run that fails is made again for that, up to three times, in silence: see
+    /// [`Failure::overstayed`](crate::Failure::overstayed).
     pub stacks: bool,
     /// Decisions to take instead of drawing; past the list's end, the defaults.
     pub replay: Option<Vec<Decision>>,

@@ -256,6 +256,8 @@ enum Stays {
     Run,
     Stop,
     Tasks,
+    /// Its `run`, its `stop` and a task, and each does something whenever it is polled.
+    All,
     /// Its `stop`, and nothing could wake it.
     ForEver,
 }
@@ -270,11 +272,24 @@ impl Guest {
         if (self.0, what) == (Stays::ForEver, Stays::Stop) {
             pending().await
         }
+        if self.0 == Stays::All && what != Stays::Prepare {
+            is_restless().await;
+        }
     }
 }
 
 async fn wants_no_end() {
     Notify::new().notified().await
+}
+
+async fn is_restless() {
+    let mut never = std::pin::pin!(wants_no_end());
+    poll_fn(|context| {
+        // Draws from the machine's entropy.
+        let _ = getrandom04::u64();
+        never.as_mut().poll(context)
+    })
+    .await
 }
 
 async fn lingers(nth: u64, sim: Sim) {
@@ -298,6 +313,9 @@ impl Daemon for Guest {
         if self.0 == Stays::Tasks {
             scope.spawn("guest's guest", wants_no_end());
             scope.spawn("guest's guest", async { wants_no_end().await });
+        }
+        if self.0 == Stays::All {
+            scope.spawn("guest's guest", is_restless());
         }
         self.stays_if(Stays::Run).await;
         scope.stopping().await;
@@ -378,6 +396,19 @@ fn tasks_that_would_outlive_their_daemon_are_told_where_they_wait() {
     assert_waits_at(&one.task, &["Notify::new().notified().await"]);
     assert_waits_at(&other.task, &["Notify::new().notified().await", "async { wants_no_end().await }"]);
     assert!(one.task.spawned_at.file().ends_with("tests/stuck.rs"), "{failure}");
+}
+
+#[test]
+fn all_that_overstay_at_one_moment_are_looked_at() {
+    let summary = Campaign::new(|sim| has_a_guest(sim, Stays::All)).seeds(1).run();
+    let failure = summary.failed[0].failure.as_ref().expect("it is red");
+    let mut told: Vec<&str> = failure.overstayed.iter().map(|overstay| overstay.task.name).collect();
+    told.sort_unstable();
+    assert_eq!(told, ["guest's guest", "run", "stop"]);
+    for overstay in &failure.overstayed {
+        let waits_at = overstay.task.waits_at.concat();
+        assert!(waits_at.iter().any(|line| line.starts_with("stuck::is_restless at ")), "{failure}");
+    }
 }
 
 #[test]
