@@ -138,7 +138,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What a world does with the places that a thread comes to; see [`observe`].
+/// What a world does with the places that a thread comes to, once it observes them: `observe`, with the feature `places`.
 pub trait Observer: Sync {
     /// A place that claims something was come to; `holds` is what its condition said, and `true` where it has none.
     fn seen(&self, place: &'static Place, holds: bool);
