@@ -377,7 +377,14 @@ impl<'t> Rows<'t> {
         let cause = |event: &Event| event.cause.and_then(|cause| self.trace.events.get(cause as usize));
         match cause(poll).and_then(cause) {
             Some(Event { what: What::Timer { .. }, .. }) => "until a timer".to_owned(),
-            Some(Event { what: What::Arrive { message }, .. }) => format!("until message {message}"),
+            Some(arrival @ Event { what: What::Arrive { message }, .. }) => {
+                let sender = cause(arrival).and_then(|left| match left.what {
+                    What::Message { from, .. } => self.trace.machines.get(from as usize),
+                    _ => None,
+                });
+                let sender = sender.map(|sender| format!(" from {sender}")).unwrap_or_default();
+                format!("until message {message}{sender}")
+            }
             Some(Event { what: What::Poll { task, .. }, .. }) => {
                 format!("until {} wakes it", self.task(*task))
             }
@@ -625,7 +632,9 @@ mod tests {
             let is_it = |row: &&Value| row["ph"] == ph && row["name"].as_str() == Some(name);
             assert!(rows.iter().any(|row| is_it(&row)), "no {name:?}");
         };
-        for slice in ["up", "running", "until a timer", "GET k -> nil", "GET k, without an answer"] {
+        let messages = ["until message 2 from client", "until message 1 from server"];
+        let others = ["up", "running", "until a timer", "GET k -> nil", "GET k, without an answer"];
+        for slice in messages.into_iter().chain(others) {
             has("X", slice);
         }
         for instant in ["three of them", "3 echoes", "the run fails"] {
