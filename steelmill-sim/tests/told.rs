@@ -215,6 +215,22 @@ fn a_request_that_is_refused_and_one_that_nobody_answers() {
 }
 
 #[test]
+fn requests_that_wait_together_are_told_apart() {
+    let trace = traced(|sim| async move {
+        let (server, client) = (sim.client("server"), sim.client("client"));
+        echo(&server);
+        let hold = sim.hold(&client, &server);
+        let network = client.network();
+        let connecting = client.spawn("connect", async move { network.connect("server:7").await.is_ok() });
+        sim.clock().sleep(4000 * MS).await; // it asks again after one second, and after three
+        hold.release();
+        ensure!(connecting.await?);
+        Ok(())
+    });
+    assert_eq!(stories(&trace, Carries::Request), ["late (Held), arrived"; 3]);
+}
+
+#[test]
 fn a_wake_through_a_combinator_comes_of_what_it_waited_for() {
     let trace = traced(|sim| async move {
         let clock = sim.clock();
@@ -449,7 +465,12 @@ fn whatever_goes_wrong_a_trace_changes_nothing_and_holds_together() {
                     What::Lost { why, .. } => format!("lost {why:?}"),
                     other => panic!("{other:?} ends nothing"),
                 },
-                None => "open".to_owned(),
+                None => {
+                    let end = trace.events.last().expect("there are events").at;
+                    let since = Duration::from_nanos(end - left.at);
+                    assert!(since < 5 * MS, "seed {seed}: lost without a word: {}", trace.line(left));
+                    "open".to_owned()
+                }
             };
             let What::Message { carries, .. } = left.what else { panic!("it is a message") };
             *ends.entry(format!("{carries:?} {end}")).or_default() += 1;

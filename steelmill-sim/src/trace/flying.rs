@@ -193,15 +193,17 @@ impl Run {
         let now = self.now;
         let Some(recorder) = &mut self.trace else { return };
         let because = recorder.because;
+        let message = recorder.flying.leaving.take();
         let due = recorder.flying.due.entry(event).or_default();
-        if let Some(held) = due.iter_mut().find(|due| due.at == LATER) {
+        // Where nothing leaves, something that was held may be let go.
+        let held = due.iter_mut().find(|due| due.at == LATER);
+        if let Some(held) = held.filter(|_| message.is_none()) {
             held.at = at;
             if let Some(message) = held.message {
                 self.note(What::Delayed { message: message.number, by: now - message.left, why: Why::Held });
             }
             return;
         }
-        let message = recorder.flying.leaving.take();
         due.push_back(Due { at, cause: because, message });
     }
 
