@@ -234,6 +234,15 @@ impl Page {
         Ok(complaints)
     }
 
+    /// Makes the window so wide and high.
+    ///
+    /// # Errors
+    /// When the page is gone.
+    pub async fn resize(&self, width: u32, height: u32) -> Result<()> {
+        self.client.set_window_size(width, height).await?;
+        self.settle().await
+    }
+
     /// What the window looks like, as a PNG.
     ///
     /// # Errors

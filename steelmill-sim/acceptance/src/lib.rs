@@ -5,6 +5,8 @@
 
 mod browser; // a page in a real browser
 mod runs; // runs that make good pictures
+mod shot; // what a window looks like, small
 
 pub use browser::{Page, with_page};
 pub use runs::{chatty, hostile, picture, story, wide};
+pub use shot::packed;

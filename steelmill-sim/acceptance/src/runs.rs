@@ -79,7 +79,7 @@ pub fn story() -> Picture {
         stream.write_all(b"stale").await?;
         stream.read_exact(&mut answer).await?;
         stale.returned(sim.elapsed(), KvReply::Value(Some("1".into())));
-        history.check().into_result().map_err(|verdict| anyhow::anyhow!("not linearizable: {verdict:?}"))
+        Ok(history.check().into_result()?)
     });
     let end = outcome.simulated;
     let prospect = |n: u32| Prospect {

@@ -1,7 +1,7 @@
 //! A picture in a real browser: it opens from disk, shows what there is, and does what its buttons say.
 
 use anyhow::{Context as _, Result, ensure};
-use steelmill_acceptance::{Page, chatty, hostile, story, wide, with_page};
+use steelmill_acceptance::{Page, chatty, hostile, packed, story, wide, with_page};
 
 const ENTER: char = '\u{e007}';
 const ESCAPE: char = '\u{e00c}';
@@ -407,10 +407,13 @@ fn a_red_seed_of_the_demo_is_explained_in_a_picture() {
         page.expect("document.querySelectorAll('#faults button').length > 1").await?;
         page.expect("picture.drawn.boxes.filter(({ n }) => picture.operations.blamed[n]).length > 0").await?;
         page.expect("picture.drawn.arrows.length > 0 && picture.drawn.strips.length > 0").await?;
-        if let Some(folder) = std::env::var_os("STEELMILL_ACCEPTANCE_SCREENSHOT") {
-            page.click("#faults .blamed:last-child, #faults li:last-child .blamed").await?;
-            page.settle().await?;
-            std::fs::write(folder, page.screenshot().await?)?;
+        page.click("#faults li:last-child .blamed").await?;
+        page.expect("picture.operations.blamed[picture.events.of[picture.view.selected]] === 1").await?;
+        page.expect("picture.related.chain.length > 4").await?;
+        if let Some(file) = std::env::var_os("STEELMILL_ACCEPTANCE_SCREENSHOT") {
+            page.resize(1_360, 900).await?;
+            page.system_is("light").await?;
+            std::fs::write(file, packed(&page.screenshot().await?)?)?;
         }
         Ok(())
     });

@@ -154,7 +154,7 @@ const [operationPlaces, operationShares, lanesWithOperations] = (() => {
   }
   return [places, shares, new Set(clusters.keys())];
 })();
-const operationRoom = (lane) => (lanesWithOperations.has(lane) && filter.groups[2] ? Math.min(190, laneWidth(lane) * .78) : 0);
+const operationRoom = (lane) => (lanesWithOperations.has(lane) && filter.groups[2] ? Math.min(180, laneWidth(lane) * (laneWidth(lane) < 220 ? .78 : .6)) : 0);
 
 function drawOperations() {
   if (!filter.groups[2]) return;
@@ -204,13 +204,16 @@ function drawOperation(n, x, y, width, height, isBlamed, isOpen) {
   }
   context.stroke();
   context.setLineDash([]);
-  if (height >= 12 && width > 24) {
+  if ((height >= 12 || isBlamed) && width > 24) {
     context.font = isBlamed ? `600 ${MONO}` : MONO;
     context.textAlign = 'left';
     const text = `${isBlamed ? '✗ ' : ''}${operationText(n)}`;
-    const line = Math.max(y + 8, Math.min(HEAD + 9, y + height - 8));
-    context.fillStyle = isBlamed ? colour.bad : colour.ink;
-    context.fillText(fitted(text, width - 8), x + 4, line);
+    const line = height < 12 ? y + height / 2 : Math.max(y + 8, Math.min(HEAD + 9, y + height - 8));
+    if (isBlamed) haloed(fitted(text, width - 8), x + 4, line, colour.bad);
+    else {
+      context.fillStyle = colour.ink;
+      context.fillText(fitted(text, width - 8), x + 4, line);
+    }
   }
   if (drawn.boxes.length < MARKS_MOST) drawn.boxes.push({ n, x, y, width, height });
 }

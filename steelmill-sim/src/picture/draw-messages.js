@@ -145,8 +145,9 @@ function arrowWords(n, dim) {
   const sine = Math.abs(y1 - y0) / length;
   const cosine = Math.abs(x1 - x0) / length;
   const [width, height] = [2 * half * cosine + 14 * sine, 2 * half * sine + 13 * cosine];
-  const isFree = ([x, y]) => y > HEAD + 4 && y < view.height - 4 && !drawn.labels.some((other) =>
-    other.x < x + width / 2 && x - width / 2 < other.x + other.width && other.y < y + height / 2 - 7 && y - height / 2 - 7 < other.y + other.height);
+  const overlaps = (x, y) => (other) =>
+    other.x < x + width / 2 && x - width / 2 < other.x + other.width && other.y < y + height / 2 - 7 && y - height / 2 - 7 < other.y + other.height;
+  const isFree = ([x, y]) => y > HEAD + 4 && y < view.height - 4 && !drawn.labels.some(overlaps(x, y)) && !drawn.boxes.some(overlaps(x, y));
   const spot = [.5, .35, .65, .25, .75].map((share) => [x0 + (x1 - x0) * share, y0 + (y1 - y0) * share]).find(isFree);
   if (!spot) return;
   const [x, y] = spot;

@@ -25,7 +25,7 @@ function changed() {
 
 function resize() {
   const ratio = devicePixelRatio || 1;
-  const box = canvas.parentElement.getBoundingClientRect();
+  const box = canvas.getBoundingClientRect();
   view.width = Math.max(200, box.width);
   view.height = Math.max(120, box.height);
   const [width, height] = [Math.round(view.width * ratio), Math.round(view.height * ratio)];
@@ -95,6 +95,17 @@ function fitted(text, room) {
   return low > 0 ? `${text.slice(0, low)}…` : '';
 }
 
+/** The same for a name, of which the end tells as much as the beginning. */
+function fittedName(name, room) {
+  if (context.measureText(name).width <= room) return name;
+  for (let kept = name.length - 1; kept > 1; kept--) {
+    const end = Math.ceil(kept / 2);
+    const text = `${name.slice(0, kept - end)}…${name.slice(name.length - end)}`;
+    if (context.measureText(text).width <= room) return text;
+  }
+  return '';
+}
+
 /** A line of text that stays legible over what it crosses. */
 function haloed(text, x, y, paint) {
   context.lineJoin = 'round';
@@ -147,7 +158,7 @@ function drawHeads() {
     const lane = shownLanes[place];
     const x = laneX(lane);
     context.fillStyle = colour.ink;
-    context.fillText(fitted(laneName(lane), laneWidth(lane) - 14), x + 8, HEAD / 2);
+    context.fillText(fittedName(laneName(lane), laneWidth(lane) - 12), x + 8, HEAD / 2);
     context.fillStyle = colour.line;
     context.fillRect(lifeX(lane) - .75, HEAD - 5, 1.5, 5);
   }

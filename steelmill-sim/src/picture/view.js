@@ -24,7 +24,7 @@ const lanesWidth = () => Math.max(80, view.width - GUTTER - OVERVIEW);
 let laneEdges = new Float64Array(1);
 function layOutLanes() {
   const busiest = Math.max(1, ...tally.lanes.values());
-  const share = (lane) => (lanesWithOperations.has(lane) ? 1.7 : tally.lanes.get(lane) < Math.min(6, busiest / 50) ? .55 : 1);
+  const share = (lane) => (lanesWithOperations.has(lane) ? 1.55 : tally.lanes.get(lane) < Math.min(6, busiest / 50) ? .55 : 1);
   const shares = shownLanes.map(share);
   const total = shares.reduce((a, b) => a + b, 0);
   const unit = Math.max(LANE_LEAST, Math.min(420, lanesWidth() / Math.max(1, total))) * view.widen;
