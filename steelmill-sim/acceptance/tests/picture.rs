@@ -251,7 +251,8 @@ fn it_is_light_or_dark_as_the_system_is_or_as_one_says() {
         ensure!(page.text(ground).await? == "255,255,255");
         page.system_is("dark").await?;
         page.expect("document.documentElement.dataset.theme === 'dark'").await?;
-        ensure!(page.text(ground).await? == "20,23,28", "{}", page.text(ground).await?);
+        let dark = page.text(ground).await?;
+        ensure!(dark.split(',').all(|part| part.parse().is_ok_and(|part: u8| part < 48)), "{dark}");
         page.click("#theme").await?;
         page.expect("document.documentElement.dataset.theme === 'light'").await?;
         page.click("#theme").await?;
@@ -411,7 +412,7 @@ fn a_red_seed_of_the_demo_is_explained_in_a_picture() {
         page.expect("picture.operations.blamed[picture.events.of[picture.view.selected]] === 1").await?;
         page.expect("picture.related.chain.length > 4").await?;
         if let Some(file) = std::env::var_os("STEELMILL_ACCEPTANCE_SCREENSHOT") {
-            page.resize(1_360, 900).await?;
+            page.resize(1_380, 930).await?;
             page.system_is("light").await?;
             std::fs::write(file, packed(&page.screenshot().await?)?)?;
         }

@@ -8,7 +8,8 @@ function makeHeader() {
   if (picture.prospects.length > 1 && certain < picture.prospects.length) {
     byId('when').append(`, inevitable from ${clock(picture.prospects[certain].until, 1e3)} s on`);
   }
-  byId('failure').textContent = failure ? failure.text : '';
+  // Room is dear here; empty lines are for a terminal.
+  byId('failure').textContent = failure ? failure.text.replace(/\n(\s*\n)+/g, '\n') : '';
   for (const { text, event } of picture.faults) {
     byId('faults').append(element('li', {}, event < 0 ? element('span', { class: 'passed' }, `${text} (did not strike)`)
       : element('button', { type: 'button', title: 'Shows where it strikes', on: { click: () => select(event) } }, text)));
