@@ -13,9 +13,8 @@ use crate::workspace::Workspace;
 
 /// Makes the table, of the bugs with `filter` in their name if there is one; true when all is as it should be.
 pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
-    let mut args = vec!["--scenario", "bugs", "--table"];
-    args.extend(filter.iter().flat_map(|filter| ["--bug", filter]));
-    let args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
+    let args: Vec<OsString> =
+        ["--scenario", "bugs", "table"].into_iter().chain(filter).map(OsString::from).collect();
     match sim::ready(workspace, &args)? {
         Some(mut table) => Ok(table.status()?.success()),
         None => Ok(false),

@@ -31,7 +31,7 @@ pub(crate) mod table; // what becomes of all of them
 use std::pin::Pin;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use steelmill_core::Result;
 use steelmill_sim::fault::Family;
 use steelmill_sim::{Campaign, Seed, Sim, cli};
@@ -99,41 +99,58 @@ const HOLDS_UP_TCP: &[Family] = &[
 
 /// Runs a small protocol with a bug in it.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask sim --scenario bugs", bin_name = "cargo xtask sim --scenario bugs", version)]
+#[command(
+    name = "cargo xtask sim --scenario bugs",
+    bin_name = "cargo xtask sim --scenario bugs",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 struct CommandLine {
+    #[command(subcommand)]
+    all: Option<All>,
+
     #[command(flatten)]
     campaign: cli::Args,
 
-    /// Which one; `--list` shows them
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["list", "table"])]
+    /// Which one; `list` shows them
+    #[arg(long, value_name = "NAME", required = true)]
     bug: Option<String>,
 
     /// Run the protocol as it should be, without the bug
     #[arg(long)]
     right: bool,
+}
 
+/// What can be done with all of them.
+#[derive(Debug, Subcommand)]
+enum All {
     /// List the bugs
-    #[arg(long)]
-    list: bool,
+    List,
+    /// Find and shrink them, and print a table of it; fails when one does not become what it should
+    Table {
+        /// Only those with this in their name
+        filter: Option<String>,
 
-    /// Find and shrink all of them, or those with NAME in their name, and make a table of it
-    #[arg(long, conflicts_with_all = ["right", "list"])]
-    table: bool,
+        /// The first of the seeds
+        #[arg(long, value_name = "S", default_value_t = 1)]
+        first_seed: u64,
+    },
 }
 
 #[cfg_attr(test, allow(dead_code, reason = "the test runs the scenarios on its own"))]
 fn main() -> ExitCode {
     let args = CommandLine::parse();
-    let name = args.bug.as_deref().unwrap_or_default();
-    if args.list {
-        for bug in BUGS {
-            println!("{}: {}", bug.name, bug.left_out);
+    match args.all {
+        Some(All::List) => {
+            BUGS.iter().for_each(|bug| println!("{}: {}", bug.name, bug.left_out));
+            return ExitCode::SUCCESS;
         }
-        return ExitCode::SUCCESS;
+        Some(All::Table { filter, first_seed }) => {
+            return table::make(&filter.unwrap_or_default(), Seed(first_seed));
+        }
+        None => {}
     }
-    if args.table {
-        return table::make(name, Seed(args.campaign.first_seed.unwrap_or(1)));
-    }
+    let name = args.bug.as_deref().unwrap_or_default();
     let Some(bug) = BUGS.into_iter().find(|bug| bug.name == name) else {
         let known: Vec<&str> = BUGS.iter().map(|bug| bug.name).collect();
         eprintln!("error: --bug takes one of {}, not {name:?}", known.join(", "));

@@ -43,7 +43,7 @@ pub(crate) fn make(filter: &str, first: Seed) -> ExitCode {
         eprintln!("\nerror: {problem:#}");
     }
     if bugs.is_empty() {
-        eprintln!("error: no bug has {filter:?} in its name; --list shows them");
+        eprintln!("error: no bug has {filter:?} in its name; `list` shows them");
     }
     if problems.is_empty() && !bugs.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
