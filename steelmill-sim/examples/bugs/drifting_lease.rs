@@ -4,9 +4,8 @@
 //! network does. But it counts on its own clock, and the two may part by five per cent each. So it relies on a little
 //! less than half a second. Left out: the little less.
 //!
-//! The first holder asks again in time, and the second one gets a turn only where it does not, or where it was the first
-//! to ask at all. So what it takes is a clock that drifts while the lease changes hands, and in the middle of a run
-//! something that makes it do so.
+//! The first holder is there before the second one, and asks again in time; so the second one gets a turn only where
+//! something keeps the first from asking. So it takes two things: that, and a clock that drifts.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,9 +21,22 @@ use super::{Bug, Version};
 pub(crate) const BUG: Bug = Bug {
     name: "drifting-lease",
     left_out: "the holder relies on the whole lease, on a clock that may be slow",
-    takes: "a clock that drifts while the lease changes hands",
-    families: &[Family::Drift],
-    faults: 1,
+    takes: "a clock that drifts, and something that keeps the first holder from asking in time",
+    families: &[
+        Family::Drift,
+        Family::Pause,
+        Family::SlowMachine,
+        Family::Partition,
+        Family::PartitionOneWay,
+        Family::Isolation,
+        Family::Loss,
+        Family::Slow,
+        Family::Tail,
+        Family::Exit,
+        Family::PowerLoss,
+        Family::RestartStorm,
+    ],
+    faults: 2,
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
@@ -132,7 +144,9 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         };
         sim.machine(name, setup).start().await
     };
-    let holders = vec![holder("holder-1", 100).await?, holder("holder-2", 1000).await?];
+    let first = holder("holder-1", 100).await?;
+    taken.notified().await;
+    let holders = vec![first, holder("holder-2", 1000).await?];
 
     let watched = holders.clone();
     drop(sim.spawn("auditor", async move {
