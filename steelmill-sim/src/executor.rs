@@ -245,6 +245,10 @@ impl Run {
             }
             return Some(Step::Over);
         }
+        if self.tasks.polls >= self.tasks.polls_end && self.tasks.is_any_ready() {
+            self.watch_livelock();
+            return None;
+        }
         if !self.take_foreign_wakes() && !self.advance() {
             let tasks = self.task_list();
             self.fail(Cause::Deadlock { tasks });
@@ -270,11 +274,8 @@ impl Run {
 
     /// The oldest ready task, if there is one and it may still be polled.
     fn pick_oldest(&mut self) -> Option<(u32, usize)> {
-        if self.tasks.ready.len() == 0 {
+        if self.tasks.ready.len() == 0 || self.tasks.polls >= self.tasks.polls_end {
             return None;
-        }
-        if self.tasks.polls >= self.tasks.polls_end {
-            return if self.is_livelock() { None } else { self.pick_later() };
         }
         Some((self.tasks.ready.take_oldest(), 0))
     }
@@ -290,31 +291,25 @@ impl Run {
             pct.push(key, &mut |below| self.draw(Stream::Schedule, below));
         }
         let instant = self.tasks.polls_before_this_instant;
-        if self.tasks.polls >= self.tasks.polls_end && pct.ready().next().is_some() {
+        if self.tasks.polls >= self.tasks.polls_end {
             self.tasks.pct = Some(pct);
-            return if self.is_livelock() { None } else { self.pick_later() };
+            return None;
         }
         let picked = pct.pick(instant, &mut |below| self.draw(Stream::Schedule, below));
         self.tasks.pct = Some(pct);
         picked.map(|index| (index, 0))
     }
 
-    /// The next task, when it was seen that there may be one.
+    /// Tasks are ready, but so many polls have happened without any time passing that from here on it is counted whose
+    /// they are; or so many more that the run fails.
     #[cold]
-    fn pick_later(&mut self) -> Option<(u32, usize)> {
-        self.pick()
-    }
-
-    /// So many polls have happened without any time passing that from here on it is counted which tasks they are of; or
-    /// so many more that the run fails.
-    #[cold]
-    fn is_livelock(&mut self) -> bool {
+    fn watch_livelock(&mut self) {
         let (polls, instant) = (self.tasks.polls, self.tasks.polls_before_this_instant);
         let Some(lately) = self.tasks.lately.take().filter(|lately| lately.instant == instant) else {
             let counts = self.tasks.slots.iter().map(|slot| (slot.key, slot.polls)).collect();
             self.tasks.lately = Some(Box::new(Lately { instant, since: polls, counts }));
             self.tasks.polls_end = polls.saturating_add(watched_polls(&self.settings));
-            return false;
+            return;
         };
         let of = polls - lately.since;
         let mut tasks: Vec<TaskReport> = Vec::new();
@@ -328,7 +323,6 @@ impl Run {
         }
         tasks.sort_by_key(|task| std::cmp::Reverse(task.polls_lately));
         self.fail(Cause::Livelock { polls: self.settings.poll_limit, tasks });
-        true
     }
 
     /// Starts a task of a machine.
@@ -653,6 +647,10 @@ impl Tasks {
         if let Some(slot) = self.slot(key) {
             slot.future = Some(future);
         }
+    }
+
+    fn is_any_ready(&self) -> bool {
+        self.ready.len() > 0 || self.pct.as_ref().is_some_and(|pct| pct.ready().next().is_some())
     }
 
     /// Who waits for a task to end: for when the run is over.

@@ -119,9 +119,14 @@ impl Waiter {
         if std::ptr::eq(waker.vtable(), &TABLE) {
             Waiter::Task(TaskKey::of(waker.data()))
         } else {
-            crate::stuck::asked();
-            Waiter::Foreign(waker.clone())
+            Waiter::of_other(waker)
         }
+    }
+
+    #[inline(never)]
+    fn of_other(waker: &Waker) -> Self {
+        crate::stuck::asked();
+        Waiter::Foreign(waker.clone())
     }
 
     /// Whether both wake the same task in the same way.
