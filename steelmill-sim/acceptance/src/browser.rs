@@ -278,7 +278,19 @@ struct Driver {
 }
 
 impl Driver {
+    /// It looks for a free port, and then takes it; another may have been quicker, and then it ends.
     fn start() -> Result<Self> {
+        let mut outcome = Self::try_start();
+        for _ in 0..4 {
+            if outcome.is_ok() {
+                break;
+            }
+            outcome = Self::try_start();
+        }
+        outcome
+    }
+
+    fn try_start() -> Result<Self> {
         let mut process = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -287,11 +299,13 @@ impl Driver {
             .context("cannot run chromedriver")?;
         let mut output = BufReader::new(process.stdout.take().context("its output was not piped")?).lines();
         // "ChromeDriver was started successfully on port 41067."
-        let port = loop {
-            let line = output.next().context("chromedriver ended without a word about its port")??;
-            if let Some((_, port)) = line.split_once("successfully on port ") {
-                break port.trim_end_matches('.').parse()?;
-            }
+        let port = output.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("successfully on port ")?;
+            port.trim_end_matches('.').parse().ok()
+        });
+        let Some(port) = port else {
+            let ended = process.wait()?;
+            anyhow::bail!("chromedriver ended without a word about its port: {ended}");
         };
         Ok(Self { process, port, _output: output })
     }
