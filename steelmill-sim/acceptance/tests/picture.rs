@@ -36,6 +36,8 @@ fn it_opens_from_disk_and_asks_nobody_for_anything() {
         page.expect("document.getElementById('failure').textContent.startsWith('not linearizable')").await?;
         page.expect("document.getElementById('command').textContent === 'cargo xtask sim --seed 1'").await?;
         page.expect("document.getElementById('when').textContent.includes('inevitable from')").await?;
+        page.click("#copy").await?;
+        page.expect("document.getElementById('copy').textContent === 'Copied'").await?;
         // Whoever asks for something all the same is refused, and that is a complaint.
         page.value("document.body.append(Object.assign(new Image(), { src: 'http://127.0.0.1:9/x.png' }))")
             .await?;
