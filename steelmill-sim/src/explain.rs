@@ -212,6 +212,7 @@ mod tests {
         let text = write(&folder, &shrunk, "cargo xtask sim --seed 3").expect("it can be written");
         let read = |name| fs::read_to_string(folder.join(name)).expect("it was written");
         assert_eq!(read("summary.txt"), text);
+        assert!(read("picture.html").starts_with("<!doctype html>"));
         assert_eq!(Plan::from_json(&read("plan.json")).expect("a plan"), shrunk.plan);
         let events = read("trace.jsonl");
         assert!(events.lines().all(|line| serde_json::from_str::<Line>(line).is_ok()));
