@@ -254,10 +254,11 @@ impl Args {
         said
     }
 
-    /// Checks what no single flag can.
+    /// Checks what no single flag can, and that what is to be written at the end has somewhere to go.
     ///
     /// # Errors
-    /// When a plan is to be saved, and which seed's is not said.
+    /// When a plan is to be saved, and which seed's is not said; when it has an order, and the schedule another; when a
+    /// file's folder is not there.
     pub(crate) fn check(&self) -> Result<()> {
         let is_one = self.seed.is_some() || self.seeds == Some(1);
         ensure!(
@@ -270,6 +271,13 @@ impl Args {
             "the plan says in which order tasks go, which another --schedule would ignore: leave that out, or take \
              \"order\" out of the plan"
         );
+        // Not after hours of seeds.
+        for (flag, path) in [("save-faults", &self.save_faults), ("junit", &self.junit)] {
+            let folder = path.as_deref().and_then(Path::parent).filter(|folder| *folder != Path::new(""));
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                bail!("--{flag}: there is no folder {}: make it first", folder.display());
+            }
+        }
         Ok(())
     }
 
@@ -431,6 +439,14 @@ mod tests {
         assert!(args.check().is_ok());
         let error = Args { schedule: Some(Schedule::Fifo), ..args }.check().expect_err("it would be ignored");
         assert!(error.to_string().contains("--schedule"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told_before_any_seed_runs() {
+        let to = |path: &str| Args { junit: Some(PathBuf::from(path)), ..Args::default() }.check();
+        assert!(to("report.xml").is_ok() && to("/report.xml").is_ok());
+        let error = to("/no-such-folder/report.xml").expect_err("nothing can be written there");
+        assert_eq!(error.to_string(), "--junit: there is no folder /no-such-folder: make it first");
     }
 
     #[test]

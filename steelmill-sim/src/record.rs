@@ -320,9 +320,9 @@ impl fmt::Display for Record {
         if !self.select_repeats {
             write!(f, "\n  built without --cfg tokio_unstable: tokio::select! is not repeatable")?;
         }
-        // What one seed does not come to is no news.
-        match self.campaign.seeds {
-            1 => Ok(()),
+        // What one seed does not come to is no news, and still less what none does.
+        match seeds {
+            0 | 1 => Ok(()),
             _ => f.write_str(&self.places.table(self.campaign.faults == Faults::Swarm)),
         }
     }
