@@ -51,6 +51,7 @@ async fn lapse(cluster: &Cluster, mut choices: Choices) -> Result {
     let slow_lease = choices.flip().then(|| cluster.slow_down(gateway, &cluster.lease, &mut choices));
     let clock = cluster.sim.clock();
     clock.sleep(Duration::from_millis(choices.below(2_500))).await;
+    tracing::info!("lapse: {} is cut off from the lease", gateway.name());
     let cut = cluster.cut(gateway, &cluster.lease, &mut choices);
     if let Some(left) = lease_left(gateway) {
         clock.sleep(left.saturating_sub(RUSH_BEFORE)).await;
@@ -70,6 +71,7 @@ async fn hand_over(cluster: &Cluster, mut choices: Choices) -> Result {
     let Some(_mine) = gateway.claim().filter(|_| gateway.is_up()) else {
         return Ok(());
     };
+    tracing::info!("hand over: {} is stopped as an operator would", gateway.name());
     let slow = choices.flip().then(|| cluster.slow_down(gateway, &cluster.store, &mut choices));
     let _rush = cluster.rush(gateway);
     stop_in_order(gateway).await?;
