@@ -5,7 +5,7 @@ mod queue; // whose turn it is
 
 use std::future::Future;
 use std::panic::Location;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use crate::shard::Shard;
 use crate::sim::Sim;
 use crate::summary::Summary;
 use crate::verify::Verify;
-use crate::{replay, shrink, watchdog};
+use crate::{explain, replay, shrink, watchdog};
 
 /// One scenario over many seeds.
 ///
 /// In a plain test, the environment can say more: `STEELMILL_SEED=7` runs that seed alone, `STEELMILL_SEEDS=10000` that
-/// many, `STEELMILL_JOBS=1` on one thread, `STEELMILL_SCHEDULE=pct:3` by another schedule, `STEELMILL_VERIFY=twice`
-/// makes sure that seeds repeat: every flag of [`cli::Args`](crate::cli::Args) is such a variable, but for those that only a
-/// program has a use for, such as `--json`.
+/// many, `STEELMILL_SCHEDULE=pct:3` by another schedule, `STEELMILL_VERIFY=twice` makes sure that seeds repeat, and
+/// `STEELMILL_EXPLAIN=/tmp/red` explains a red one, each test's in a folder of its own there. Every flag of
+/// [`cli::Args`](crate::cli::Args) is such a variable, but for those that only a program has a use for, such as `--json`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -295,6 +295,20 @@ where
                     None => Args::of(&campaign.settings, campaign.verify).command_line(program, failed.seed),
                 };
                 again.push_str(&format!("\n               or: {line}"));
+            }
+            if let Some(folder) = &said.explain {
+                let kept = kept.and_then(|kept| kept.failed.first()).map(|(kept, _)| kept);
+                let seed = names_seed.then_some(failed.seed);
+                let settings = campaign.settings_of(failed.seed, kept);
+                // One that was kept may have other settings than this test.
+                let flags = kept.map_or(said.clone(), |kept| Args::of(&settings, kept.verify));
+                let variables = Args { faults: None, ..flags }.variables(seed);
+                let replay = |plan: &Path| format!("STEELMILL_FAULTS={} {variables}{test}", plan.display());
+                let folder = explain::folder_of_seed(folder, &summary.campaign.name, failed.seed);
+                match campaign.explain(settings, &folder, replay, |_| ()) {
+                    Ok((_, text)) => eprintln!("{text}"),
+                    Err(error) => eprintln!("error: {error:#}"),
+                }
             }
             let kept = if is_kept { "kept " } else { "" };
             panic!("{kept}{}\n{again}", failed_text(failed));

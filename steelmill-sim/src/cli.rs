@@ -215,20 +215,19 @@ where
     };
     let settings = campaign.settings_of(seed, kept);
     let verify = kept.map_or(campaign.verify, |kept| kept.verify);
-    let replay = Args { faults: None, ..Args::of(&settings, verify) }.command_line(program, seed);
+    let line = Args { faults: None, ..Args::of(&settings, verify) }.command_line(program, seed);
+    let replay = |plan: &Path| format!("{line} --faults={}", plan.display());
     let bar = spinner();
-    let shrunk = campaign.shrink_run(settings, |Progress { step, runs, runs_max, faults }| {
-        bar.set_message(format!(
+    let explained =
+        campaign.explain(settings, &folder, replay, |Progress { step, runs, runs_max, faults }| {
+            bar.set_message(format!(
             "seed {seed}: {faults} faults, trying {step}, {runs} of {runs_max} runs, Ctrl-C keeps the best"
         ));
-    });
+        });
     bar.finish_and_clear();
-    let Some(shrunk) = shrunk else {
-        anyhow::bail!("seed {seed} passes when it is run again: see --verify");
-    };
-    let text = crate::explain::write(&folder, &shrunk, &replay)?;
+    let (least, text) = explained?;
     tell(&text);
-    Ok(shrunk.plan)
+    Ok(least)
 }
 
 fn spinner() -> ProgressBar {

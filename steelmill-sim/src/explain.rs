@@ -3,26 +3,64 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use steelmill_core::Result;
 
-use crate::campaign::failed_text;
+use crate::campaign::{Campaign, failed_text};
 use crate::decisions::Stream;
-use crate::fault::Choice;
+use crate::fault::{Choice, Plan};
 use crate::outcome::Outcome;
 use crate::picture::Picture;
-use crate::shrink::{Prospect, Shrunk, Stopped};
+use crate::settings::{Seed, Settings};
+use crate::shrink::{Progress, Prospect, Shrunk, Stopped};
+use crate::sim::Sim;
 use crate::trace::{Event, Trace, What};
+
+impl<S, F> Campaign<S>
+where
+    S: Fn(Sim) -> F + Send + Sync,
+    F: Future<Output = Result> + 'static,
+{
+    /// Finds the least with which a run fails, and explains it in a folder. That plan, and what there is to say; `replay`
+    /// is what to type to run the seed with the plan in a file.
+    ///
+    /// # Errors
+    /// When the run passes; when something cannot be written.
+    pub(crate) fn explain(
+        &self,
+        settings: Settings,
+        folder: &Path,
+        replay: impl Fn(&Path) -> String,
+        watch: impl FnMut(Progress),
+    ) -> Result<(Plan, String)> {
+        let seed = settings.seed;
+        let Some(shrunk) = self.shrink_run(settings, watch) else {
+            bail!("seed {seed} passes when it is run again: see --verify");
+        };
+        let text = write(folder, &shrunk, replay)?;
+        Ok((shrunk.plan, text))
+    }
+}
+
+/// Where a red seed of a test's campaign is explained: tests that run at the same time may name the same folder. The way
+/// from the root, as cargo does not start a test where it was itself.
+pub(crate) fn folder_of_seed(folder: &Path, campaign: &str, seed: Seed) -> PathBuf {
+    let is_plain = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let words: Vec<&str> =
+        campaign.split(|letter| !is_plain(letter)).filter(|word| !word.is_empty()).collect();
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    folder.join(format!("{}-seed-{seed}", words.join("-")))
+}
 
 /// Writes a folder that explains a red seed: `plan.json`, the least plan; `trace.jsonl`, every event of the run with that
 /// plan, a line of JSON each; `trace.perfetto.json`, the same for a viewer of traces; `picture.html`, the run as a page; and
-/// `summary.txt`, which comes back. `replay` runs the seed, given `--faults` as well.
+/// `summary.txt`, which comes back. `replay` is what to type to run the seed with the plan in a file.
 ///
 /// # Errors
 /// When something cannot be written; says what.
-pub(crate) fn write(folder: &Path, shrunk: &Shrunk, replay: &str) -> Result<String> {
+fn write(folder: &Path, shrunk: &Shrunk, replay: impl Fn(&Path) -> String) -> Result<String> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let save = |name: &str, text: &str| {
         let path = folder.join(name);
@@ -47,7 +85,7 @@ pub(crate) fn write(folder: &Path, shrunk: &Shrunk, replay: &str) -> Result<Stri
         _ => writeln!(text, "\nthe events of that run, without the last {dropped}: {}", lines.display())?,
     }
     writeln!(text, "the same to be opened with https://ui.perfetto.dev: {}", perfetto.display())?;
-    let again = format!("{replay} --faults={}", plan.display());
+    let again = replay(&plan);
     if let Some(picture) = Picture::of_shrunk(shrunk, &again) {
         writeln!(text, "a picture of it: {}", save("picture.html", &picture.to_html())?.display())?;
     }
@@ -209,7 +247,8 @@ mod tests {
         });
         let shrunk = campaign.shrink(Seed(3), |_| ()).expect("it is red");
         let folder = std::env::temp_dir().join(format!("steelmill-explained-{}", std::process::id()));
-        let text = write(&folder, &shrunk, "cargo xtask sim --seed 3").expect("it can be written");
+        let again = |plan: &Path| format!("cargo xtask sim --seed 3 --faults={}", plan.display());
+        let text = write(&folder, &shrunk, again).expect("it can be written");
         let read = |name| fs::read_to_string(folder.join(name)).expect("it was written");
         assert_eq!(read("summary.txt"), text);
         assert!(read("picture.html").starts_with("<!doctype html>"));
@@ -229,7 +268,7 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(&perfetto)
                 .is_ok_and(|file| file["traceEvents"].is_array())
         );
-        let replay = format!("cargo xtask sim --seed 3 --faults={}", folder.join("plan.json").display());
+        let replay = again(&folder.join("plan.json"));
         let place = "Where it failed:\n  machine  scenario\n  task     \"scenario\"\n";
         let counted = "INFO steelmill_sim::explain::tests: counted n=11\n> ";
         let loud = "\"loud\" #1.1: WARN steelmill_sim::explain::tests: not this machine\n\n";
@@ -238,7 +277,8 @@ mod tests {
         }
         assert!(!text.contains("n=10") && !text.contains("nobody asked"), "twenty lines of the log: {text}");
         fs::remove_dir_all(&folder).expect("it is ours");
-        let error = write(Path::new("/dev/null/x"), &shrunk, "").expect_err("that is no folder").to_string();
+        let error =
+            write(Path::new("/dev/null/x"), &shrunk, again).expect_err("that is no folder").to_string();
         assert!(error.contains("cannot make the folder /dev/null/x"), "{error}");
     }
 }

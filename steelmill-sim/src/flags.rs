@@ -77,8 +77,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub explain: Option<PathBuf>,
 
-    /// How many runs explaining a red seed may take [default: 3000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "explain")]
+    /// How many runs explaining a red seed may take; needs --explain [default: 3000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub explain_runs: Option<u64>,
 
     /// Run each seed twice and compare: in this process, or with =process in another; where they differ the seed is
@@ -146,7 +146,7 @@ impl FromStr for FaultsFlag {
 }
 
 /// What a test has no use for.
-const PROGRAM_ONLY: [&str; 5] = ["json", "junit", "merge", "explain", "explain-runs"];
+const PROGRAM_ONLY: [&str; 3] = ["json", "junit", "merge"];
 
 /// To read the flags alone.
 #[derive(Debug, Parser)]
@@ -257,8 +257,8 @@ impl Args {
     /// Checks what no single flag can, and that what is to be written at the end has somewhere to go.
     ///
     /// # Errors
-    /// When a plan is to be saved, and which seed's is not said; when it has an order, and the schedule another; when a
-    /// file's folder is not there.
+    /// When a plan is to be saved, and which seed's is not said; when it has an order, and the schedule another; when nothing
+    /// is to be explained, but in so many runs; when a file's folder is not there.
     pub(crate) fn check(&self) -> Result<()> {
         let is_one = self.seed.is_some() || self.seeds == Some(1);
         ensure!(
@@ -270,6 +270,10 @@ impl Args {
             !has_order || self.schedule.is_none_or(|schedule| schedule == Schedule::Uniform),
             "the plan says in which order tasks go, which another --schedule would ignore: leave that out, or take \
              \"order\" out of the plan"
+        );
+        ensure!(
+            self.explain_runs.is_none() || self.explain.is_some(),
+            "--explain-runs says how many runs an explanation may take: say where it goes with --explain"
         );
         // Not after hours of seeds.
         for (flag, path) in [("save-faults", &self.save_faults), ("junit", &self.junit)] {

@@ -389,7 +389,8 @@ where
         let failure = self.campaign.attempt(settings.clone()).failure;
         let Some(end) = failure.map(|failure| failure.at) else { return Vec::new() };
         let mut prospects = Vec::new();
-        for time in 0..=TIMES {
+        let times = if end.is_zero() { 0 } else { TIMES };
+        for time in 0..=times {
             let until = end * time / TIMES;
             let differing = |future| {
                 let seed = self.settings.seed.0 ^ u64::from(future) << 32;

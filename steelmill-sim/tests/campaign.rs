@@ -107,6 +107,28 @@ fn a_red_seed_says_how_to_run_it_again_as_a_test_and_as_a_program() {
 }
 
 #[test]
+fn a_red_seed_of_a_test_is_explained_in_a_folder_of_its_own() {
+    let folder = Folder::new("explained-test");
+    let explained = folder.file("red");
+    let variables = [
+        ("STEELMILL_SEEDS", "10"),
+        ("STEELMILL_SCHEDULE", "fifo"),
+        ("STEELMILL_EXPLAIN", explained.as_str()),
+    ];
+    let said = text(&run("program_that_says_what_it_runs", &variables));
+    let seed = "red/steelmill-sim-campaign-program_that_says_what_it_runs-seed-13";
+    let again = format!(
+        "run it again with: STEELMILL_FAULTS={} STEELMILL_SCHEDULE=fifo STEELMILL_SEED=13 cargo test -p steelmill-sim",
+        folder.file(&format!("{seed}/plan.json"))
+    );
+    assert!(said.contains("The least with which it fails") && said.contains(&again), "{said}");
+    assert!(folder.read(&format!("{seed}/summary.txt")).contains("unlucky"));
+    assert!(folder.read(&format!("{seed}/picture.html")).starts_with("<!doctype html>"));
+    let said = text(&run("program_that_says_what_it_runs", &[("STEELMILL_EXPLAIN_RUNS", "9")]));
+    assert!(said.contains("say where it goes with --explain"), "{said}");
+}
+
+#[test]
 fn program_that_checks_one_seed() {
     if is_asked_for("program_that_checks_one_seed") {
         check(Seed(5), |sim| async move {
