@@ -589,8 +589,12 @@ fn payload(carries: Carries, bytes: u64, start: &[u8; 16]) -> String {
         Carries::Unreachable => "unreachable",
     };
     let shown = &start[..start.len().min(bytes as usize)];
+    let letters = shown.iter().filter(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()).count();
     let more = if shown.len() < bytes as usize { "…" } else { "" };
-    let text = format!("{}{more}", legible(shown));
+    let text = match 2 * letters > shown.len() {
+        true => format!("{}{more}", legible(shown)),
+        false => format!("{bytes} bytes"),
+    };
     match (what, shown.is_empty()) {
         (what, true) => what.to_owned(),
         ("", false) => text,
@@ -742,7 +746,8 @@ mod tests {
             payload(Carries::Bytes, of, &start)
         };
         assert_eq!(told(b"*2\r\n$3\r\nGET\r\n", 13), "*2 $3 GET");
-        assert_eq!(told(b"\0\0\0)\0\0kv\x80", 400), "·)·kv·…");
+        assert_eq!(told(b"GET kv\0\x01", 400), "GET kv·…");
+        assert_eq!(told(b"\0\0\0)\0\0kv\x80", 400), "400 bytes", "mostly no text");
         assert_eq!(payload(Carries::End, 0, &[0; 16]), "end");
     }
 
