@@ -590,15 +590,15 @@ fn payload(carries: Carries, bytes: u64, start: &[u8; 16]) -> String {
     };
     let shown = &start[..start.len().min(bytes as usize)];
     let letters = shown.iter().filter(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()).count();
+    // Of what is no text its length says more, which the page knows.
+    if 2 * letters <= shown.len() {
+        return what.to_owned();
+    }
     let more = if shown.len() < bytes as usize { "…" } else { "" };
-    let text = match 2 * letters > shown.len() {
-        true => format!("{}{more}", legible(shown)),
-        false => format!("{bytes} bytes"),
-    };
-    match (what, shown.is_empty()) {
-        (what, true) => what.to_owned(),
-        ("", false) => text,
-        (what, false) => format!("{what}, {text}"),
+    let text = format!("{}{more}", legible(shown));
+    match what {
+        "" => text,
+        what => format!("{what}, {text}"),
     }
 }
 
@@ -746,8 +746,8 @@ mod tests {
             payload(Carries::Bytes, of, &start)
         };
         assert_eq!(told(b"*2\r\n$3\r\nGET\r\n", 13), "*2 $3 GET");
-        assert_eq!(told(b"GET kv\0\x01", 400), "GET kv·…");
-        assert_eq!(told(b"\0\0\0)\0\0kv\x80", 400), "400 bytes", "mostly no text");
+        assert_eq!(told(b"GET kv\0\x01", 8), "GET kv·");
+        assert_eq!(told(b"\0\0\0)\0\0kv\x80", 400), "", "mostly no text");
         assert_eq!(payload(Carries::End, 0, &[0; 16]), "end");
     }
 
