@@ -227,8 +227,8 @@ fn what_for(stacks: &[Vec<Named>]) -> &'static str {
     let known = |stack: &Vec<Named>| {
         let own = stack.iter().position(|named| !named.is_foreign())?;
         let (library, entered) = (&stack[..own], &stack[own]);
-        if entered.is_of("steelmill-core", "src/cell.rs") {
-            return Some("the word to stop");
+        if entered.is_of("steelmill-core", "src/cell.rs") && entered.function.contains("Wait") {
+            return Some(STOP);
         }
         if entered.is_of("steelmill-core", "src/lifecycle/supervisor.rs") {
             return Some("its daemons");
@@ -238,12 +238,18 @@ fn what_for(stacks: &[Vec<Named>]) -> &'static str {
             PRIMITIVES.iter().find(|(file, _)| named.file.contains(file)).map(|(_, primitive)| *primitive)
         })
     };
-    match stacks.split_first().map(|(first, others)| (known(first), others)) {
-        Some((Some(first), others)) if others.iter().all(|other| known(other) == Some(first)) => first,
-        Some((_, [_, ..])) => "several things",
+    let all: Vec<Option<&str>> = stacks.iter().map(known).collect();
+    // Whoever can be told to stop waits for that beside what it is at.
+    let besides: Vec<Option<&str>> = all.iter().copied().filter(|what| *what != Some(STOP)).collect();
+    match besides[..] {
+        [Some(first), ref others @ ..] if others.iter().all(|other| *other == Some(first)) => first,
+        [_, _, ..] => "several things",
+        [] if !all.is_empty() => STOP,
         _ => UNKNOWN,
     }
 }
+
+const STOP: &str = "the word to stop";
 
 /// What tasks wait for outside of the sim, by the files it is made in.
 const PRIMITIVES: [(&str, &str); 10] = [

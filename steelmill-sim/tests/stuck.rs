@@ -460,6 +460,27 @@ fn of_many_that_overstayed_the_last_are_told() {
 }
 
 #[test]
+fn that_it_may_be_told_to_stop_goes_without_saying() {
+    struct Twice(Mutex<()>);
+    impl Daemon for Twice {
+        fn build(_: &mut Factory) -> Result<Self> {
+            Ok(Twice(Mutex::default()))
+        }
+        async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+            let _once = self.0.lock().await;
+            scope.until_stopping(self.0.lock()).await;
+            Ok(())
+        }
+    }
+    let tasks = halted(DAY, async |sim| {
+        let _machine = sim.machine("twice", |factory| factory.with::<Twice>()).start().await?;
+        std::future::pending().await
+    });
+    let task = tasks.iter().find(|task| task.name == "run").expect("it is listed");
+    assert_eq!(task.waits_for, "a lock (a Mutex)");
+}
+
+#[test]
 fn those_that_have_nothing_to_do_are_told_last() {
     struct Idle;
     impl Daemon for Idle {
