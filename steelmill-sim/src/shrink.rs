@@ -2,8 +2,9 @@
 //!
 //! Faults are taken out of the plan by delta debugging (Zeller and Hildebrandt, "Simplifying and isolating
 //! failure-inducing input", IEEE TSE 2002), the workload is made smaller where the scenario lets it, the faults that are
-//! left begin sooner and are made shorter, and then the schedule is made to take the oldest ready task wherever it may. Every attempt is a
-//! whole run of the seed, so what comes out is no guess: it has failed, in the same way and in the same place.
+//! left begin sooner and are made shorter, and then the schedule is made to take the oldest ready task wherever it may.
+//! Every attempt is a whole run of the seed, so what comes out is no guess: it has failed, in the same way and in the
+//! same place.
 //!
 //! The order is that of how much each step changes of the others. A choice of the schedule is known by how many came
 //! before it, which any other workload shifts: so it comes last. A smaller workload may need fewer faults and the other
