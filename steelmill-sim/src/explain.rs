@@ -79,11 +79,16 @@ fn write(folder: &Path, shrunk: &Shrunk, replay: impl Fn(&Path) -> String) -> Re
     let lines = write("trace.jsonl", &|trace, file| trace.write_lines(file))?;
     let perfetto = write("trace.perfetto.json", &|trace, file| trace.write_perfetto(file))?;
     let mut text = summary(shrunk);
-    let dropped = shrunk.outcome.trace.as_ref().map_or(0, |trace| trace.dropped);
-    match dropped {
-        0 => writeln!(text, "\nevery event of that run: {}", lines.display())?,
-        _ => writeln!(text, "\nthe events of that run, without the last {dropped}: {}", lines.display())?,
-    }
+    let left_out = shrunk.outcome.trace.as_ref().map_or((0, 0), |trace| (trace.skipped, trace.dropped));
+    let events = match left_out {
+        (0, 0) => "every event of that run".to_owned(),
+        (early, 0) => format!("the events of that run, without {early} early ones"),
+        (0, late) => format!("the events of that run, without the last {late}"),
+        (early, late) => {
+            format!("the events of that run, without {early} early ones and the last {late}")
+        }
+    };
+    writeln!(text, "\n{events}: {}", lines.display())?;
     writeln!(text, "the same to be opened with https://ui.perfetto.dev: {}", perfetto.display())?;
     let again = replay(&plan);
     if let Some(picture) = Picture::of_shrunk(shrunk, &again) {
@@ -160,7 +165,8 @@ fn around(outcome: &Outcome) -> String {
     let mut last: Vec<_> = trace.events[..before].iter().rev().filter_map(log).take(LOGGED).collect();
     last.reverse();
     if last.is_empty() {
-        return text + &format!("\nNothing was logged before {it}.\n");
+        let shortly = if trace.skipped > 0 { "shortly " } else { "" };
+        return text + &format!("\nNothing was logged {shortly}before {it}.\n");
     }
     let failed = whereabouts.as_ref().map(|whereabouts| whereabouts.machine);
     let failed = failed.filter(|_| contradiction.is_none());
@@ -231,6 +237,65 @@ mod tests {
         let text = around(&campaign.shrink(Seed(1), |_| ()).expect("it is red").outcome);
         let told = "The log before the last of these answers, at 1s:\n";
         assert!(text.contains(told) && text.contains("too late") && !text.contains("long after"), "{text}");
+    }
+
+    /// What is told of a scenario's run that is longer than its trace.
+    fn told_of_a_long_run<F: Future<Output = Result> + 'static>(
+        scenario: impl Fn(Sim) -> F + Send + Sync + 'static,
+    ) -> (Trace, String) {
+        let mut campaign = Campaign::new(scenario).explain_runs(1);
+        (campaign.settings.trace_window, campaign.settings.poll_limit) = (0..200, 1_000);
+        let outcome = campaign.shrink(Seed(1), |_| ()).expect("it is red").outcome;
+        let text = around(&outcome);
+        (outcome.trace.expect("it is traced"), text)
+    }
+
+    async fn goes_on(sim: &Sim) {
+        for nap in 0..200 {
+            sim.clock().sleep(std::time::Duration::from_secs(1)).await;
+            tracing::info!("nap {nap}");
+        }
+    }
+
+    #[test]
+    fn of_a_long_run_the_end_is_kept() {
+        let (trace, text) = told_of_a_long_run(|sim| async move {
+            goes_on(&sim).await;
+            anyhow::bail!("it has slept enough")
+        });
+        assert!(trace.skipped > 200 && trace.dropped == 0, "{} {}", trace.skipped, trace.dropped);
+        assert!(text.contains("nap 199") && !text.contains("nap 100"), "{text}");
+    }
+
+    #[test]
+    fn of_a_livelock_its_beginning_is_kept() {
+        let (trace, text) = told_of_a_long_run(|sim| async move {
+            goes_on(&sim).await;
+            tracing::info!("round and round");
+            loop {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(trace.skipped > 200 && trace.dropped > 200, "{} {}", trace.skipped, trace.dropped);
+        assert!(matches!(trace.events[trace.crux_kept()].what, What::Time { .. }));
+        assert!(text.contains("nap 199") && text.contains("round and round"), "{text}");
+    }
+
+    #[test]
+    fn of_a_contradiction_it_itself_is_kept() {
+        use crate::history::{History, Kv, KvOp, KvReply};
+        let (trace, text) = told_of_a_long_run(|sim| async move {
+            goes_on(&sim).await;
+            let (history, now) = (History::<Kv>::default(), || sim.elapsed());
+            history.invoke(now(), "a", "k", KvOp::Set("1".into())).returned(now(), KvReply::Ok);
+            tracing::info!("forgotten");
+            history.invoke(now(), "b", "k", KvOp::Get).returned(now(), KvReply::Value(None));
+            goes_on(&sim).await;
+            history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"))
+        });
+        assert!(trace.skipped > 200 && trace.dropped > 200, "{} {}", trace.skipped, trace.dropped);
+        assert_eq!(Some(trace.crux_kept()), last_blamed(&trace));
+        assert!(text.contains("forgotten"), "{text}");
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //!
 //! - **What a run says stays text.** Names, log lines and payloads reach the page as JSON in which no `<` is left, and
 //!   get into its document as text only. The page's policy lets it load nothing.
-//! - **The last events are kept.** A picture shows up to [`EVENTS_SHOWN`]; of a longer run it leaves off the beginning,
-//!   and says so.
+//! - **What matters is shown.** A picture shows up to [`EVENTS_SHOWN`] events; of a longer run those around its
+//!   [crux](crate::trace::Trace::crux), which most often are the last, and it says how many it leaves off.
 //! - **Polls, draws and the passing of time are not shown.** What led to what is told across them. A trace has them all.
 
 mod bands; // from when to when something was wrong with whom

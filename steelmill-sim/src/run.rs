@@ -138,7 +138,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         base: base(),
         wall_base: SystemTime::UNIX_EPOCH + WALL_BASE,
         digest: Digest::new(seed),
-        trace: settings.trace.then(Box::default),
+        trace: settings.trace.then(|| Box::new(Recorder::new(settings.trace_window.clone()))),
         decisions,
         timers,
         tasks: Tasks::new(id, &settings),

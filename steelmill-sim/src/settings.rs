@@ -1,6 +1,7 @@
 //! What a run is asked to be: its seed, its limits, its schedule, what to record or replay.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -110,6 +111,9 @@ pub struct Settings {
     pub record: bool,
     /// Whether to keep the list of events, and what is logged meanwhile: see [`Trace`](crate::trace::Trace).
     pub trace: bool,
+    /// Which events a trace keeps, counted from 0: the first two million unless something else is said, which are some
+    /// 200 MB. What became of machines, ways, daemons, faults and operations before that is kept all the same.
+    pub trace_window: Range<u64>,
     /// Whether to keep who asks the system for time, entropy or threads.
     pub audit: bool,
     /// Whether to find out where tasks wait when the run comes to a halt: see
@@ -138,6 +142,7 @@ impl Settings {
             poll_limit: 10_000_000,
             record: false,
             trace: false,
+            trace_window: 0..2_000_000,
             audit: false,
             stacks: true,
             replay: None,

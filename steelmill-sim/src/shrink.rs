@@ -187,8 +187,9 @@ where
         let prospects = search.prospects(futures);
         let Search { runs, settings, plan, .. } = search;
         let faults = Faults::Plan(plan.clone());
-        let outcome = self.attempt(Settings { faults, trace: true, stacks: true, ..settings });
-        let runs = runs + 1;
+        let (outcome, traced) =
+            self.attempt_traced(Settings { faults, trace: true, stacks: true, ..settings });
+        let runs = runs + traced;
         Some(Shrunk { plan, faults_before, limits, choices_before, runs, stopped, outcome, prospects })
     }
 
@@ -200,6 +201,21 @@ where
             on_a_fresh_thread(|| tracing::subscriber::with_default(silent, run))
         };
         simulate::explained(settings, once)
+    }
+
+    /// A run whose trace holds what matters most, however late that is; and how many runs that took.
+    fn attempt_traced(&self, settings: Settings) -> (Outcome, u64) {
+        let outcome = self.attempt(settings.clone());
+        let kept = settings.trace_window.clone();
+        let wanted = outcome.trace.as_ref().map(|trace| {
+            let most = kept.end.saturating_sub(kept.start);
+            let start = trace.crux.saturating_sub(most / 2).min(trace.all().saturating_sub(most));
+            start..start + most
+        });
+        match wanted.filter(|wanted| *wanted != kept) {
+            Some(trace_window) => (self.attempt(Settings { trace_window, ..settings }), 2),
+            None => (outcome, 1),
+        }
     }
 }
 

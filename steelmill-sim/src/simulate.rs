@@ -149,10 +149,7 @@ fn outcome(id: RunId) -> Outcome {
         let cause = run.over.take().flatten().or(failed).or_else(|| run.unknown_limit());
         let at = Duration::from_nanos(run.now);
         let overstayed = run.overstays.take();
-        if cause.is_some() {
-            run.failed();
-        }
-        let trace = run.take_trace();
+        let trace = run.take_trace(cause.as_ref());
         Outcome {
             seed: run.settings.seed,
             failure: cause.map(|cause| Failure { overstayed, ..Failure::new(at, cause, panicked) }),

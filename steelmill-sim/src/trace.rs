@@ -47,9 +47,13 @@ pub(crate) use record::Recorder;
 pub struct Trace {
     /// What happened.
     pub events: Vec<Event>,
-    /// How many events there were beyond those that were kept, which are the first two million, and the last one if the run
-    /// failed.
+    /// How many events of the beginning were not kept: see [`Settings::trace_window`](crate::Settings::trace_window).
+    pub skipped: u64,
+    /// How many after those that were kept were not; a [`What::Fail`] always is.
     pub dropped: u64,
+    /// Which event matters most, counted among all of the run's, kept or not. Where answers contradict each other it is the
+    /// last of these, in a livelock the last at which time passed, and else the last one.
+    pub crux: u64,
     /// Every task that was spawned.
     pub tasks: BTreeMap<TaskId, TaskInfo>,
     /// The machines' names, by number; 0 is the scenario's own.
@@ -64,8 +68,18 @@ pub struct Trace {
     pub faults: Vec<Fault>,
 }
 
-/// How many events a trace keeps: some 200 MB.
-const EVENTS_MAX: usize = 1 << 21;
+impl Trace {
+    /// How many events there were, kept or not.
+    pub(crate) fn all(&self) -> u64 {
+        self.skipped + self.events.len() as u64 + self.dropped
+    }
+
+    /// Where the [crux](Trace::crux) stands among the events that were kept.
+    pub(crate) fn crux_kept(&self) -> usize {
+        // Whatever was skipped came before all that is in the window.
+        (self.crux.saturating_sub(self.skipped) as usize).min(self.events.len().saturating_sub(1))
+    }
+}
 
 /// One thing that happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -487,6 +501,20 @@ pub struct TaskInfo {
 pub(crate) struct Words(pub(crate) u64, pub(crate) u64, pub(crate) u64);
 
 impl What {
+    /// Whether it tells how things stand from then on.
+    fn lasts(self) -> bool {
+        matches!(
+            self,
+            What::Machine { .. }
+                | What::Link { .. }
+                | What::Fault { .. }
+                | What::State { .. }
+                | What::Invoke { .. }
+                | What::Return { .. }
+                | What::Blame { .. }
+        )
+    }
+
     /// What the digest takes in; `None` for an event that only explains.
     #[inline(always)]
     pub(crate) fn words(self) -> Option<Words> {

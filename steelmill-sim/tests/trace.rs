@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
-use steelmill_sim::trace::{Change, TaskEnd, What};
-use steelmill_sim::{Network, Outcome, Seed, Settings, Sim, Stream, simulate};
+use steelmill_sim::trace::{Change, Event, TaskEnd, What};
+use steelmill_sim::{Network, Outcome, Picture, Seed, Settings, Sim, Stream, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 struct Echo {
@@ -81,7 +81,7 @@ fn a_trace_tells_the_story_of_a_run() {
         assert!(rest.any(|line| line.contains(expected)), "{expected:?} is not there:\n{}", story.join("\n"));
     }
     assert_eq!(trace.events.last().expect("there are some").digest, outcome.digest);
-    assert_eq!(trace.dropped, 0);
+    assert_eq!((trace.skipped, trace.dropped), (0, 0));
 }
 
 #[test]
@@ -96,6 +96,48 @@ fn a_trace_is_data() {
     assert!(has(|what| matches!(what, What::Machine { machine: 1, change: Change::PowerLost })));
     let ended = What::End { task: *id, end: TaskEnd::Returned };
     assert!(trace.events.iter().any(|event| event.what == ended && event.task == Some(*id)));
+}
+
+#[test]
+fn a_window_shows_a_part_of_it_and_what_has_become_of_things_before() {
+    let whole =
+        run(Settings { trace: true, ..Settings::new(Seed(7)) }).trace.expect("it was asked for").events;
+    for start in (0..whole.len()).step_by(7) {
+        let end = (start + 40).min(whole.len());
+        let trace_window = start as u64..end as u64;
+        let outcome = run(Settings { trace: true, trace_window, ..Settings::new(Seed(7)) });
+        let trace = outcome.trace.as_ref().expect("it was asked for");
+        let (early, part) = trace.events.split_at(trace.events.len() - (end - start));
+        let told = |event: &Event| (event.at, event.task, event.what, event.digest);
+        assert!(part.iter().map(told).eq(whole[start..end].iter().map(told)), "not {start} to {end}");
+        let is_of_a_machine = |event: &&Event| matches!(event.what, What::Machine { .. });
+        let before = whole[..start].iter().filter(is_of_a_machine);
+        assert!(early.iter().filter(is_of_a_machine).map(told).eq(before.map(told)));
+        assert_eq!(
+            (trace.skipped, trace.dropped),
+            ((start - early.len()) as u64, (whole.len() - end) as u64)
+        );
+        assert!(
+            trace.causes().iter().enumerate().all(|(place, cause)| cause.is_none_or(|cause| cause < place))
+        );
+        // Whoever reads it bears with what is not there.
+        for passage in trace.messages() {
+            let is_it = |place: usize, of: fn(&What) -> Option<u32>| {
+                of(&trace.events[place].what) == Some(passage.message)
+            };
+            assert!(is_it(passage.left, |what| match what {
+                What::Message { message, .. } => Some(*message),
+                _ => None,
+            }));
+            assert!(passage.ended.is_none_or(|place| is_it(place, |what| match what {
+                What::Arrive { message } | What::Lost { message, .. } => Some(*message),
+                _ => None,
+            })));
+        }
+        trace.write_lines(std::io::sink()).expect("nothing refuses to be written");
+        trace.write_perfetto(std::io::sink()).expect("nothing refuses to be written");
+        Picture::of(&outcome).expect("it was traced");
+    }
 }
 
 #[test]

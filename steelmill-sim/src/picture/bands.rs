@@ -5,6 +5,7 @@
 //! too, and says in the next breath that it has struck; they are not told twice.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::Serialize;
 
@@ -37,13 +38,15 @@ enum Look {
 
 const NONE: i64 = -1;
 
-/// All of a trace, in the order in which they begin; `place` tells where an event stands in the picture.
-pub(super) fn of(trace: &Trace, place: impl Fn(usize) -> i64) -> Vec<Band> {
+/// All of which something is in a part of a trace, in the order in which they begin; `place` tells where an event stands
+/// in the picture, if it does.
+pub(super) fn of(trace: &Trace, part: Range<usize>, place: impl Fn(usize) -> i64) -> Vec<Band> {
     let mut bands: Vec<Band> = Vec::new();
     // What is going on, by what it takes to end it: its band and how many times over.
     let mut open: BTreeMap<Key, (usize, u32)> = BTreeMap::new();
     let mut began_at: Vec<u64> = Vec::new();
-    for (number, event) in trace.events.iter().enumerate() {
+    let mut are_over: Vec<bool> = Vec::new();
+    for (number, event) in trace.events.iter().enumerate().take(part.end) {
         match Step::of(trace, number, event) {
             Some(Step::Begins(key, band)) => {
                 if let Some((_, depth)) = open.get_mut(&key) {
@@ -60,6 +63,7 @@ pub(super) fn of(trace: &Trace, place: impl Fn(usize) -> i64) -> Vec<Band> {
                     None => {
                         bands.push(Band { from: place(number), ..band });
                         began_at.push(event.at);
+                        are_over.push(false);
                         bands.len() - 1
                     }
                 };
@@ -71,12 +75,15 @@ pub(super) fn of(trace: &Trace, place: impl Fn(usize) -> i64) -> Vec<Band> {
                 *depth -= 1;
                 if *depth == 0 {
                     bands[*band].until = place(number);
+                    are_over[*band] = number < part.start;
                     open.remove(&key);
                 }
             }
             None => {}
         }
     }
+    let mut are_over = are_over.into_iter();
+    bands.retain(|_| are_over.next() == Some(false));
     bands
 }
 
@@ -218,7 +225,7 @@ mod tests {
         let faults = Faults::Plan(Plan::from_json(faults).expect("a plan"));
         let settings = Settings { trace: true, faults, ..Settings::new(Seed(1)) };
         let trace = simulate(settings, &scenario).trace.expect("it was asked for");
-        let all = of(&trace, |event| event as i64);
+        let all = of(&trace, 0..trace.events.len(), |event| event as i64);
         all.into_iter().map(|band| (band.text, band.lanes, band.one_way, band.until > band.from)).collect()
     }
 

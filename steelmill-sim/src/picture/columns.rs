@@ -4,6 +4,7 @@
 //! Events are named by their place in these columns, in all of them; -1 stands for none.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::Serialize;
 use steelmill_core::Owner;
@@ -22,10 +23,10 @@ pub(super) struct Columns {
     pub(super) failure: Option<Failure>,
     pub(super) replay: Option<String>,
     pub(super) prospects: Vec<Prospect>,
-    /// How many events at the beginning are left off.
-    left_off: usize,
-    /// How many at the end are not in the trace.
-    dropped: u64,
+    /// How many events at the beginning are left off, and how many at the end.
+    left_off: [usize; 2],
+    /// How many are not in the trace.
+    missing: u64,
     /// The plan.
     faults: Vec<Fault>,
     /// The machines' names.
@@ -207,18 +208,27 @@ impl Kind {
 }
 
 impl Columns {
-    /// Of a trace, with at most so many events: the last ones.
+    /// Of a trace, with at most so many events: those around what matters most, and the failure.
     pub(super) fn of(trace: &Trace, most: usize) -> Self {
         let is_shown = |event: &Event| Kind::of(&event.what).is_some();
-        let all = trace.events.iter().filter(|event| is_shown(event)).count();
-        let mut to_skip = all.saturating_sub(most);
-        let mut builder = Builder::new(trace);
-        for event in &trace.events {
-            let is_early = is_shown(event) && to_skip > 0;
-            to_skip -= usize::from(is_early);
-            builder.take(event, !is_early && is_shown(event));
+        let shown: Vec<usize> =
+            (0..trace.events.len()).filter(|place| is_shown(&trace.events[*place])).collect();
+        let before = shown.partition_point(|place| *place < trace.crux_kept());
+        let first = before.saturating_sub(most / 2).min(shown.len().saturating_sub(most));
+        let end = shown.len().min(first + most);
+        // Between events, so that what is not shown but tells of what lasts belongs to one side.
+        let place = |nth: usize| shown.get(nth).copied().unwrap_or(trace.events.len());
+        let part = place(first)..place(end);
+        let mut builder = Builder::new(trace, part.clone());
+        for (place, event) in trace.events.iter().enumerate().take(part.end) {
+            builder.take(event, place >= part.start && is_shown(event));
         }
-        builder.columns.left_off = all - builder.columns.events.kind.len();
+        let mut late = shown.len() - end;
+        if let Some(failure @ Event { what: What::Fail, .. }) = trace.events[part.end..].last() {
+            builder.take(failure, true);
+            late -= 1;
+        }
+        builder.columns.left_off = [shown.len() - builder.columns.events.kind.len() - late, late];
         builder.finish()
     }
 
@@ -239,6 +249,8 @@ fn place(place: usize) -> i64 {
 /// Fills the columns, event by event.
 struct Builder<'a> {
     trace: &'a Trace,
+    /// What of it is shown.
+    part: Range<usize>,
     /// The place in the columns of each event so far.
     places: Vec<Option<usize>>,
     /// The same, or else that of the nearest of its causes that has one.
@@ -255,9 +267,9 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(trace: &'a Trace) -> Self {
+    fn new(trace: &'a Trace, part: Range<usize>) -> Self {
         let columns = Columns {
-            dropped: trace.dropped,
+            missing: trace.skipped + trace.dropped,
             lanes: trace.machines.clone(),
             kinds: KINDS,
             fates: FATES,
@@ -266,6 +278,7 @@ impl<'a> Builder<'a> {
         };
         Self {
             trace,
+            part,
             places: Vec::with_capacity(trace.events.len()),
             nearest: Vec::with_capacity(trace.events.len()),
             at: 0,
@@ -285,7 +298,8 @@ impl<'a> Builder<'a> {
             What::Arrive { message } | What::Lost { message, .. } => {
                 self.messages.get(&message).map(|shown| self.columns.messages.sent[*shown])
             }
-            _ => event.cause.and_then(|cause| self.nearest[cause as usize]),
+            // It may be left off.
+            _ => event.cause.and_then(|cause| self.nearest.get(cause as usize).copied().flatten()),
         };
         let of = self.of(event, is_shown);
         let shown = of.filter(|_| is_shown).map(|of| self.show(event, of, nearest));
@@ -538,8 +552,8 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(mut self) -> Columns {
-        let at = |event: usize| self.places[event].map_or(NONE, place);
-        self.columns.bands = bands::of(self.trace, at);
+        let at = |event: usize| self.places.get(event).copied().flatten().map_or(NONE, place);
+        self.columns.bands = bands::of(self.trace, self.part.clone(), at);
         let strikes = |fault: usize| {
             let is_it = |event: &Event| matches!(event.what, What::Fault { fault: it, step: FaultStep::Strikes } if it as usize == fault);
             self.trace.events.iter().position(is_it).map_or(NONE, at)
@@ -690,7 +704,7 @@ mod tests {
         for most in 0..=count {
             let columns = Columns::of(&trace, most);
             let kept = columns.events.kind.len();
-            assert_eq!(columns.left_off, count - kept);
+            assert_eq!(columns.left_off.iter().sum::<usize>() + kept, count);
             assert!(kept <= most && most - kept <= 3, "{kept} of {most}");
             assert!(columns.messages.sent.iter().all(|sent| columns.is(*sent, Kind::Message)));
             let times: u64 = columns.events.at.iter().sum();
@@ -718,6 +732,33 @@ mod tests {
         let last = columns.events.kind.len() - 1;
         assert!(columns.is(last, Kind::Failure));
         assert_eq!(columns.failed(7, "x".into()).event, last as i64);
+    }
+
+    #[test]
+    fn of_a_long_run_what_contradicts_each_other_is_shown() {
+        let trace = trace(|sim: Sim| async move {
+            let (a, b) = (sim.client("a"), sim.client("b"));
+            sim.partition(&a, &b).heal();
+            let cut = sim.partition(&a, &b);
+            (0..100).for_each(|n| tracing::info!(n, "before"));
+            let (history, now) = (History::<Kv>::default(), Duration::ZERO);
+            history.invoke(now, "c1", "a", KvOp::Set("1".into())).returned(now, KvReply::Ok);
+            history.invoke(now, "c2", "a", KvOp::Get).returned(now, KvReply::Value(None));
+            (0..100).for_each(|n| tracing::info!(n, "after"));
+            cut.heal();
+            sim.hold(&a, &b).release();
+            history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"))
+        });
+        let count = all(&trace).events.kind.len();
+        let columns = Columns::of(&trace, 20);
+        assert_eq!(columns.operations.blamed, [1, 1]);
+        let [early, late] = columns.left_off;
+        assert_eq!((early + late + 21, columns.events.kind.len()), (count, 21));
+        assert!(early > 90 && late > 90, "{early} {late}");
+        assert!(columns.is(20, Kind::Failure));
+        // The cut that was there all the time, not the one before, nor the hold after.
+        assert_eq!(columns.bands.len(), 1);
+        assert_eq!(all(&trace).bands.len(), 3);
     }
 
     #[test]

@@ -236,8 +236,10 @@ function sayStatus() {
   let text = `${(end - first).toLocaleString('en')} of ${visible.length.toLocaleString('en')} events in sight`;
   if (hidden > 0) text += `, ${hidden.toLocaleString('en')} filtered out`;
   if (drawn.thinned) text += ` · ${drawn.arrows.length.toLocaleString('en')} of ${drawn.messagesInSight.toLocaleString('en')} messages drawn: zoom in for all`;
-  if (picture.left_off > 0) text += ` · the first ${picture.left_off.toLocaleString('en')} events of the run are left off`;
-  if (picture.dropped > 0) text += ` · the last ${picture.dropped.toLocaleString('en')} are not in the trace`;
+  const [early, late] = picture.left_off;
+  if (early > 0) text += ` · the first ${early.toLocaleString('en')} are left off`;
+  if (late > 0) text += ` · the last ${late.toLocaleString('en')} before the end are left off`;
+  if (picture.missing > 0) text += ` · ${picture.missing.toLocaleString('en')} events of the run are not in the trace`;
   const status = document.getElementById('status');
   if (status.textContent !== text) status.textContent = text;
 }

@@ -332,15 +332,21 @@ impl Trace {
     /// All messages, in the order they left. One whose leaving was not kept is none.
     pub fn messages(&self) -> Vec<Passage> {
         let mut messages: Vec<Passage> = Vec::new();
+        // Numbers go up by one.
+        fn of(messages: &mut [Passage], message: u32) -> Option<&mut Passage> {
+            let place = message.checked_sub(messages.first()?.message)?;
+            messages.get_mut(place as usize)
+        }
         for (place, event) in self.events.iter().enumerate() {
             match event.what {
-                // Numbers begin with 0, and go up by one.
                 What::Message { message, .. } => {
                     messages.push(Passage { message, left: place, delays: Vec::new(), ended: None });
                 }
-                What::Delayed { message, .. } => messages[message as usize].delays.push(place),
+                What::Delayed { message, .. } => {
+                    of(&mut messages, message).into_iter().for_each(|passage| passage.delays.push(place));
+                }
                 What::Arrive { message } | What::Lost { message, .. } => {
-                    messages[message as usize].ended = Some(place);
+                    of(&mut messages, message).into_iter().for_each(|passage| passage.ended = Some(place));
                 }
                 _ => {}
             }

@@ -4,10 +4,12 @@
 //! network is due), it comes of what is due at that moment.
 
 use std::io::IoSlice;
+use std::ops::Range;
 
 use super::flying::Flying;
-use super::{Answer, EVENTS_MAX, Event, Log, Operation, StateChange, TaskId, TaskInfo, Trace, What};
+use super::{Answer, Event, Log, Operation, StateChange, TaskId, TaskInfo, Trace, What};
 use crate::decisions::{Decision, Stream};
+use crate::outcome::Cause;
 use crate::run::{self, Event as Due, Run};
 use crate::timers::Nanos;
 use crate::waker::TaskKey;
@@ -16,6 +18,13 @@ use crate::waker::TaskKey;
 #[derive(Default)]
 pub(crate) struct Recorder {
     pub(super) trace: Trace,
+    /// Which events are to be kept.
+    window: Range<u64>,
+    /// The event at which time passed last, among all.
+    time_passed: u64,
+    /// The event at which each operation returned, among all; the last of those that cannot be ordered.
+    returned: Vec<u64>,
+    contradiction: Option<u64>,
     /// What it comes of that something happens now.
     pub(super) because: Option<u32>,
     /// The event that made each task ready, by the task's place in its table.
@@ -28,18 +37,24 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
+    pub(crate) fn new(window: Range<u64>) -> Self {
+        Self { window, ..Self::default() }
+    }
+
     fn note(&mut self, event: Event) -> Option<u32> {
-        if self.is_full() && event.what != What::Fail {
-            self.trace.dropped += 1;
+        if !self.keeps(event.what) {
+            let is_early = self.trace.all() < self.window.start;
+            *(if is_early { &mut self.trace.skipped } else { &mut self.trace.dropped }) += 1;
             return None;
         }
         self.trace.events.push(event);
         Some(last(&self.trace.events))
     }
 
-    /// Whether nothing more is kept, but that the run has failed.
-    fn is_full(&self) -> bool {
-        self.trace.events.len() >= EVENTS_MAX
+    /// Whether this is kept if it happens next.
+    fn keeps(&self, what: What) -> bool {
+        let next = self.trace.all();
+        self.window.contains(&next) || next < self.window.start && what.lasts() || what == What::Fail
     }
 }
 
@@ -92,10 +107,17 @@ impl Run {
             _ if is_scheduling => None,
             _ => recorder.because,
         };
+        let place = recorder.trace.all();
         let number = recorder.note(Event { at, task, cause, what, digest });
         match what {
             What::Poll { .. } => recorder.because = number,
             What::Spawn { task, .. } | What::Wake { task } => put(&mut recorder.ready, task.place(), number),
+            What::Time { .. } => recorder.time_passed = place,
+            What::Return { operation } => recorder.returned[operation as usize] = place,
+            What::Blame { operation } => {
+                let returned = recorder.returned[operation as usize];
+                recorder.contradiction = recorder.contradiction.max(Some(returned));
+            }
             _ => {}
         }
         number
@@ -181,11 +203,11 @@ impl Run {
     /// Something was logged.
     pub(super) fn logged(&mut self, log: Log) {
         let Some(recorder) = &mut self.trace else { return };
-        if !recorder.is_full() {
+        let number = recorder.trace.logs.len() as u32;
+        if recorder.keeps(What::Log { log: number }) {
             recorder.trace.logs.push(log);
         }
-        let log = last(&recorder.trace.logs);
-        self.note(What::Log { log });
+        self.note(What::Log { log: number });
     }
 
     /// A factory, or a daemon, does something else from now on.
@@ -200,22 +222,25 @@ impl Run {
     fn invoked(&mut self, operation: Operation) -> Option<u32> {
         let recorder = self.trace.as_mut()?;
         recorder.trace.operations.push(operation);
+        recorder.returned.push(0);
         let operation = last(&recorder.trace.operations);
         self.note(What::Invoke { operation });
         Some(operation)
     }
 
-    /// The run has failed, by what happened last.
-    pub(crate) fn failed(&mut self) {
-        if let Some(recorder) = &mut self.trace {
+    /// The trace, to be kept beyond the run. If the run has failed then by what happened last.
+    pub(crate) fn take_trace(&mut self, failed: Option<&Cause>) -> Option<Trace> {
+        let recorder = self.trace.as_mut()?;
+        if failed.is_some() {
             recorder.because = (!recorder.trace.events.is_empty()).then(|| last(&recorder.trace.events));
             self.note(What::Fail);
         }
-    }
-
-    /// The trace, to be kept beyond the run.
-    pub(crate) fn take_trace(&mut self) -> Option<Trace> {
-        let mut trace = self.trace.take()?.trace;
+        let Recorder { mut trace, time_passed, contradiction, .. } = *self.trace.take()?;
+        trace.crux = match failed {
+            Some(Cause::Livelock { .. }) => time_passed,
+            Some(Cause::Error(_)) => contradiction.unwrap_or(trace.all() - 1),
+            _ => trace.all().saturating_sub(1),
+        };
         trace.machines = self.hosts.names();
         trace.faults = self.plan.iter().flat_map(|plan| plan.faults.clone()).collect();
         Some(trace)
