@@ -20,6 +20,7 @@ use crate::outcome::Outcome;
 use crate::settings::{Schedule, Seed, Settings};
 use crate::shard::Shard;
 use crate::sim::Sim;
+use crate::simulate::Scenario;
 use crate::summary::Summary;
 use crate::verify::Verify;
 use crate::{explain, replay, shrink, watchdog};
@@ -60,8 +61,7 @@ use crate::{explain, replay, shrink, watchdog};
 /// ```
 #[derive(Debug)]
 #[must_use = "a campaign runs when it is checked or run"]
-pub struct Campaign<S> {
-    pub(crate) scenario: S,
+pub struct Campaign<S: ?Sized> {
     /// Where it was made: that is where the scenario is.
     pub(crate) made_at: &'static Location<'static>,
     name: Option<String>,
@@ -80,7 +80,11 @@ pub struct Campaign<S> {
     pub(crate) explain_runs: u64,
     program: Option<String>,
     test_command: Option<String>,
+    pub(crate) scenario: S,
 }
+
+/// A campaign of whichever scenario. All that runs a scenario is compiled for this one type, not again for each test.
+pub(crate) type OfAny<'s> = Campaign<dyn Scenario + Send + Sync + 's>;
 
 impl<S, F> Campaign<S>
 where
@@ -91,7 +95,6 @@ where
     #[track_caller]
     pub fn new(scenario: S) -> Self {
         Self {
-            scenario,
             made_at: Location::caller(),
             name: None,
             first: Seed(1),
@@ -108,6 +111,7 @@ where
             explain_runs: shrink::RUNS_MAX,
             program: None,
             test_command: None,
+            scenario,
         }
     }
 
@@ -266,54 +270,7 @@ where
     /// the test does not do it.
     #[track_caller]
     pub(crate) fn check_as(self, said: &Args, names_seed: bool) {
-        let campaign = said.apply(self);
-        let summary = campaign.run();
-        said.save(&summary).unwrap_or_else(|error| panic!("{error:#}"));
-        if let Some(audit) = summary.audit_text() {
-            eprintln!("{audit}");
-        }
-        let kept = summary.kept.as_ref();
-        let error = kept.and_then(|kept| kept.error.as_ref());
-        if let Some(error) = error {
-            eprintln!("error: red seeds are not kept: {error}");
-        }
-        for passed in kept.iter().flat_map(|kept| &kept.passed) {
-            eprintln!("kept seed {} passes now and is dropped: {}", passed.seed, passed.failure);
-        }
-        if let Some(failed) = summary.red().next() {
-            let test = replay::test_command(campaign.test_command.as_deref());
-            let is_kept = kept.is_some_and(|kept| !kept.failed.is_empty());
-            let file = campaign.keep.as_deref().filter(|_| is_kept);
-            let variables = match file {
-                Some(file) => flags::kept_variables(file, failed.seed),
-                None => said.variables(names_seed.then_some(failed.seed)),
-            };
-            let mut again = format!("run it again with: {variables}{test}");
-            if let Some(program) = &campaign.program {
-                let line = match file {
-                    Some(file) => flags::kept_command_line(program, file, failed.seed),
-                    None => Args::of(&campaign.settings, campaign.verify).command_line(program, failed.seed),
-                };
-                again.push_str(&format!("\n               or: {line}"));
-            }
-            if let Some(folder) = &said.explain {
-                let kept = kept.and_then(|kept| kept.failed.first()).map(|(kept, _)| kept);
-                let seed = names_seed.then_some(failed.seed);
-                let settings = campaign.settings_of(failed.seed, kept);
-                // One that was kept may have other settings than this test.
-                let flags = kept.map_or(said.clone(), |kept| Args::of(&settings, kept.verify));
-                let variables = Args { faults: None, ..flags }.variables(seed);
-                let replay = |plan: &Path| format!("STEELMILL_FAULTS={} {variables}{test}", plan.display());
-                let folder = explain::folder_of_seed(folder, &summary.campaign.name, failed.seed);
-                match campaign.explain(settings, &folder, replay, |_| ()) {
-                    Ok((_, text)) => eprintln!("{text}"),
-                    Err(error) => eprintln!("error: {error:#}"),
-                }
-            }
-            let kept = if is_kept { "kept " } else { "" };
-            panic!("{kept}{}\n{again}", failed_text(failed));
-        }
-        assert!(error.is_none(), "red seeds are not kept, see above");
+        said.apply(self).of_any().check_applied(said, names_seed);
     }
 
     /// Runs the seeds.
@@ -330,8 +287,67 @@ where
     /// # Panics
     /// When there are none to run; when they are to be verified in another process and the thread has no name; when a shard
     /// of them is to run until all is covered; when the file of kept seeds cannot be read, or holds something else.
-    pub fn run_with(&self, watch: impl FnMut(&Summary)) -> Summary {
-        self.try_run_with(watch).unwrap_or_else(|error| panic!("{error:#}"))
+    #[track_caller]
+    pub fn run_with(&self, mut watch: impl FnMut(&Summary)) -> Summary {
+        self.of_any().try_run_with(&mut watch).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// It, without its scenario's type.
+    pub(crate) fn of_any(&self) -> &OfAny<'_> {
+        self
+    }
+}
+
+impl OfAny<'_> {
+    #[track_caller]
+    fn check_applied(&self, said: &Args, names_seed: bool) {
+        let summary = self.try_run_with(&mut |_| ()).unwrap_or_else(|error| panic!("{error:#}"));
+        said.save(&summary).unwrap_or_else(|error| panic!("{error:#}"));
+        if let Some(audit) = summary.audit_text() {
+            eprintln!("{audit}");
+        }
+        let kept = summary.kept.as_ref();
+        let error = kept.and_then(|kept| kept.error.as_ref());
+        if let Some(error) = error {
+            eprintln!("error: red seeds are not kept: {error}");
+        }
+        for passed in kept.iter().flat_map(|kept| &kept.passed) {
+            eprintln!("kept seed {} passes now and is dropped: {}", passed.seed, passed.failure);
+        }
+        if let Some(failed) = summary.red().next() {
+            let test = replay::test_command(self.test_command.as_deref());
+            let is_kept = kept.is_some_and(|kept| !kept.failed.is_empty());
+            let file = self.keep.as_deref().filter(|_| is_kept);
+            let variables = match file {
+                Some(file) => flags::kept_variables(file, failed.seed),
+                None => said.variables(names_seed.then_some(failed.seed)),
+            };
+            let mut again = format!("run it again with: {variables}{test}");
+            if let Some(program) = &self.program {
+                let line = match file {
+                    Some(file) => flags::kept_command_line(program, file, failed.seed),
+                    None => Args::of(&self.settings, self.verify).command_line(program, failed.seed),
+                };
+                again.push_str(&format!("\n               or: {line}"));
+            }
+            if let Some(folder) = &said.explain {
+                let kept = kept.and_then(|kept| kept.failed.first()).map(|(kept, _)| kept);
+                let seed = names_seed.then_some(failed.seed);
+                let settings = self.settings_of(failed.seed, kept);
+                // One that was kept may have other settings than this test.
+                let flags = kept.map_or(said.clone(), |kept| Args::of(&settings, kept.verify));
+                let variables = Args { faults: None, ..flags }.variables(seed);
+                let replay = |plan: &Path| format!("STEELMILL_FAULTS={} {variables}{test}", plan.display());
+                let folder = explain::folder_of_seed(folder, &summary.campaign.name, failed.seed);
+                match self.explain(settings, &folder, &replay, &mut |_| ()) {
+                    Ok((_, text)) => eprintln!("{text}"),
+                    Err(error) => eprintln!("error: {error:#}"),
+                }
+            }
+            let kept = if is_kept { "kept " } else { "" };
+            panic!("{kept}{}\n{again}", failed_text(failed));
+        }
+        assert!(error.is_none(), "red seeds are not kept, see above");
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use steelmill_core::Result;
 
-use crate::campaign::{Campaign, failed_text};
+use crate::campaign::{Campaign, OfAny, failed_text};
 use crate::fault::Plan;
 use crate::flags::{TIME_LIMIT, kept_command_line};
 use crate::keep::{Keep, KeptSeed};
@@ -69,6 +69,7 @@ where
         .failures_max(FAILURES_MAX)
         .stop_when(interrupted.clone());
     let campaign = args.apply(campaign);
+    let campaign = campaign.of_any();
     if campaign.until_covered && Coverage::of_program().is_empty() {
         return wrong(&anyhow::anyhow!(
             "--until-covered needs places to hit: there is no assert_sometimes! or its kin in this program"
@@ -81,7 +82,7 @@ where
         };
     let bar = progress_bar();
     let (mut told, mut kept_told) = (0, 0);
-    let summary = campaign.try_run_with(|summary| {
+    let summary = campaign.try_run_with(&mut |summary| {
         // A red seed is told at once, so that a campaign that is interrupted has not found it in vain.
         let tell = |what: &str, failed: &Outcome, replay| {
             bar.suspend(|| tell(&format!("{what}{}\n{replay}\n", failed_text(failed))));
@@ -115,7 +116,7 @@ where
     let mut record = Record::of(&summary, replay);
     if let Some(folder) = &args.explain {
         for red in record.red_mut() {
-            match explain(&campaign, args, folder, program, red) {
+            match explain(campaign, args, folder, program, red) {
                 Ok(least) => red.least = Some(least),
                 Err(error) => eprintln!("error: {error:#}"),
             }
@@ -196,17 +197,7 @@ fn finish(args: &Args, record: &Record, is_kept: bool) -> ExitCode {
 }
 
 /// Explains a red seed in a folder, and says on standard error what is in it. The least that it takes.
-fn explain<S, F>(
-    campaign: &Campaign<S>,
-    args: &Args,
-    folder: &Path,
-    program: &str,
-    red: &RedSeed,
-) -> Result<Plan>
-where
-    S: Fn(Sim) -> F + Send + Sync,
-    F: Future<Output = Result> + 'static,
-{
+fn explain(campaign: &OfAny<'_>, args: &Args, folder: &Path, program: &str, red: &RedSeed) -> Result<Plan> {
     let (seed, kept) = (red.seed, red.kept.as_ref());
     let folder = match (args.seed, kept) {
         (Some(_), _) => folder.to_owned(),
@@ -219,7 +210,7 @@ where
     let replay = |plan: &Path| format!("{line} --faults={}", plan.display());
     let bar = spinner();
     let explained =
-        campaign.explain(settings, &folder, replay, |Progress { step, runs, runs_max, faults }| {
+        campaign.explain(settings, &folder, &replay, &mut |Progress { step, runs, runs_max, faults }| {
             bar.set_message(format!(
             "seed {seed}: {faults} faults, trying {step}, {runs} of {runs_max} runs, Ctrl-C keeps the best"
         ));

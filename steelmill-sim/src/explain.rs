@@ -8,21 +8,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use steelmill_core::Result;
 
-use crate::campaign::{Campaign, failed_text};
+use crate::campaign::{OfAny, failed_text};
 use crate::decisions::Stream;
 use crate::fault::{Choice, Plan};
 use crate::outcome::Outcome;
 use crate::picture::Picture;
 use crate::settings::{Seed, Settings};
 use crate::shrink::{Progress, Prospect, Shrunk, Stopped};
-use crate::sim::Sim;
 use crate::trace::{Event, Trace, What};
 
-impl<S, F> Campaign<S>
-where
-    S: Fn(Sim) -> F + Send + Sync,
-    F: Future<Output = Result> + 'static,
-{
+impl OfAny<'_> {
     /// Finds the least with which a run fails, and explains it in a folder. That plan, and what there is to say; `replay`
     /// is what to type to run the seed with the plan in a file.
     ///
@@ -32,8 +27,8 @@ where
         &self,
         settings: Settings,
         folder: &Path,
-        replay: impl Fn(&Path) -> String,
-        watch: impl FnMut(Progress),
+        replay: &dyn Fn(&Path) -> String,
+        watch: &mut dyn FnMut(Progress),
     ) -> Result<(Plan, String)> {
         let seed = settings.seed;
         let Some(shrunk) = self.shrink_run(settings, watch) else {
@@ -60,7 +55,7 @@ pub(crate) fn folder_of_seed(folder: &Path, campaign: &str, seed: Seed) -> PathB
 ///
 /// # Errors
 /// When something cannot be written; says what.
-fn write(folder: &Path, shrunk: &Shrunk, replay: impl Fn(&Path) -> String) -> Result<String> {
+fn write(folder: &Path, shrunk: &Shrunk, replay: &dyn Fn(&Path) -> String) -> Result<String> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let save = |name: &str, text: &str| {
         let path = folder.join(name);
@@ -313,7 +308,7 @@ mod tests {
         let shrunk = campaign.shrink(Seed(3), |_| ()).expect("it is red");
         let folder = std::env::temp_dir().join(format!("steelmill-explained-{}", std::process::id()));
         let again = |plan: &Path| format!("cargo xtask sim --seed 3 --faults={}", plan.display());
-        let text = write(&folder, &shrunk, again).expect("it can be written");
+        let text = write(&folder, &shrunk, &again).expect("it can be written");
         let read = |name| fs::read_to_string(folder.join(name)).expect("it was written");
         assert_eq!(read("summary.txt"), text);
         assert!(read("picture.html").starts_with("<!doctype html>"));
@@ -343,7 +338,7 @@ mod tests {
         assert!(!text.contains("n=10") && !text.contains("nobody asked"), "twenty lines of the log: {text}");
         fs::remove_dir_all(&folder).expect("it is ours");
         let error =
-            write(Path::new("/dev/null/x"), &shrunk, again).expect_err("that is no folder").to_string();
+            write(Path::new("/dev/null/x"), &shrunk, &again).expect_err("that is no folder").to_string();
         assert!(error.contains("cannot make the folder /dev/null/x"), "{error}");
     }
 }

@@ -6,7 +6,7 @@
 //! What goes wrong, and what clients did, are processes of their own.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -199,9 +199,10 @@ impl<'t> Rows<'t> {
         };
         let machines = self.trace.machines.iter().enumerate();
         let machines = machines.map(|(number, name)| (2 + number as u32, name.clone()));
+        let used: BTreeSet<u32> = self.tracks.keys().map(|(pid, _)| *pid).collect();
         let others = [(self.wrong(), "what goes wrong".to_owned()), (self.clients(), "clients".to_owned())];
         for (pid, process) in machines.chain(others) {
-            if self.tracks.keys().any(|(of, _)| *of == pid) {
+            if used.contains(&pid) {
                 name("process_name", pid, 0, json!({ "name": process }));
                 name("process_sort_index", pid, 0, json!({ "sort_index": pid }));
             }
@@ -462,17 +463,21 @@ impl<'t> Rows<'t> {
 
     /// What clients did, each on a thread of its own; what one does while it does something else beside that.
     fn operations(&mut self) {
-        let mut spans: Vec<(Nanos, Nanos)> = vec![(0, self.end); self.trace.operations.len()];
+        let mut spans: Vec<Option<(Nanos, Nanos)>> = vec![None; self.trace.operations.len()];
         for event in &self.trace.events {
             match event.what {
-                What::Invoke { operation } => spans[operation as usize].0 = event.at,
-                What::Return { operation } => spans[operation as usize].1 = event.at,
+                What::Invoke { operation } => spans[operation as usize] = Some((event.at, self.end)),
+                What::Return { operation } => {
+                    spans[operation as usize].iter_mut().for_each(|(_, to)| *to = event.at);
+                }
                 _ => {}
             }
         }
         // When each of a client's threads is free again.
         let mut free: BTreeMap<&str, Vec<Nanos>> = BTreeMap::new();
-        for (operation, (from, to)) in self.trace.operations.iter().zip(spans) {
+        for (operation, span) in self.trace.operations.iter().zip(spans) {
+            // What came after all that was kept is in the trace by name alone.
+            let Some((from, to)) = span else { continue };
             let lanes = free.entry(&operation.client).or_default();
             let lane = lanes.iter().position(|free| *free <= from).unwrap_or(lanes.len());
             match lanes.get_mut(lane) {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use steelmill_core::Result;
 
-use crate::campaign::{Campaign, on_a_fresh_thread};
+use crate::campaign::{Campaign, OfAny, on_a_fresh_thread};
 use crate::decisions::{Decision, Rekey, Stream};
 use crate::fault::{Choice, Fault, Faults, Kind, Plan, When};
 use crate::outcome::{Cause, Failure, Outcome, TaskReport};
@@ -152,12 +152,14 @@ where
     /// let red = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed pauses it");
     /// assert!(matches!(&red.plan.faults[..], [fault] if matches!(fault.what, Kind::Pause { .. })));
     /// ```
-    pub fn shrink(&self, seed: Seed, watch: impl FnMut(Progress)) -> Option<Shrunk> {
-        self.shrink_run(Settings { seed, ..self.settings.clone() }, watch)
+    pub fn shrink(&self, seed: Seed, mut watch: impl FnMut(Progress)) -> Option<Shrunk> {
+        self.of_any().shrink_run(Settings { seed, ..self.settings.clone() }, &mut watch)
     }
+}
 
+impl OfAny<'_> {
     /// Of a run that may not be as the campaign's other seeds are.
-    pub(crate) fn shrink_run(&self, settings: Settings, watch: impl FnMut(Progress)) -> Option<Shrunk> {
+    pub(crate) fn shrink_run(&self, settings: Settings, watch: &mut dyn FnMut(Progress)) -> Option<Shrunk> {
         let settings = Settings { audit: false, trace: false, stacks: false, ..settings };
         let first = self.attempt(settings.clone());
         let wanted = Likeness::of(first.failure.as_ref()?);
@@ -200,7 +202,7 @@ where
             let run = || simulate::once(settings, &self.scenario, self.made_at, look);
             on_a_fresh_thread(|| tracing::subscriber::with_default(silent, run))
         };
-        simulate::explained(settings, once)
+        simulate::explained(settings, &once)
     }
 
     /// A run whose trace holds what matters most, however late that is; and how many runs that took.
@@ -220,24 +222,19 @@ where
 }
 
 /// Attempts to make a seed fail as it did.
-struct Search<'a, S, W> {
-    campaign: &'a Campaign<S>,
+struct Search<'a> {
+    campaign: &'a OfAny<'a>,
     settings: Settings,
     wanted: Likeness,
     /// The best so far.
     plan: Plan,
     step: Step,
-    watch: W,
+    watch: &'a mut dyn FnMut(Progress),
     runs: u64,
     runs_max: u64,
 }
 
-impl<S, F, W> Search<'_, S, W>
-where
-    S: Fn(Sim) -> F + Send + Sync,
-    F: Future<Output = Result> + 'static,
-    W: FnMut(Progress),
-{
+impl Search<'_> {
     /// Takes out faults, and lowers limits, until neither gives way.
     fn reduce(&mut self, limits: &BTreeMap<&'static str, RangeInclusive<u64>>) {
         loop {

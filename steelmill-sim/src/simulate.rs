@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
 use std::time::Duration;
 
 use steelmill_core::places;
@@ -46,12 +47,27 @@ where
     F: Future<Output = Result> + 'static,
 {
     let caller = Location::caller();
-    explained(settings, |settings, look| once(settings, scenario, caller, look))
+    explained(settings, &|settings, look| once(settings, &scenario, caller, look))
+}
+
+/// A scenario, whatever its type.
+pub(crate) trait Scenario {
+    fn begin(&self, sim: Sim) -> Pin<Box<dyn Future<Output = Result>>>;
+}
+
+impl<S, F> Scenario for S
+where
+    S: Fn(Sim) -> F,
+    F: Future<Output = Result> + 'static,
+{
+    fn begin(&self, sim: Sim) -> Pin<Box<dyn Future<Output = Result>>> {
+        Box::pin(self(sim))
+    }
 }
 
 /// A run that `once` makes, and makes again to look where those tasks of it waited that overstayed a deadline, should it
 /// fail.
-pub(crate) fn explained(settings: Settings, once: impl Fn(Settings, Option<u64>) -> Outcome) -> Outcome {
+pub(crate) fn explained(settings: Settings, once: &dyn Fn(Settings, Option<u64>) -> Outcome) -> Outcome {
     let mut outcome = once(settings.clone(), None);
     if settings.stacks {
         let settings = Settings { trace: false, record: false, audit: false, ..settings };
@@ -61,15 +77,12 @@ pub(crate) fn explained(settings: Settings, once: impl Fn(Settings, Option<u64>)
 }
 
 /// One run; it ends early where there is a moment at which to look at those of its tasks that overstay.
-pub(crate) fn once<F>(
+pub(crate) fn once(
     settings: Settings,
-    scenario: &dyn Fn(Sim) -> F,
+    scenario: &dyn Scenario,
     caller: &'static Location<'static>,
     look: Option<u64>,
-) -> Outcome
-where
-    F: Future<Output = Result> + 'static,
-{
+) -> Outcome {
     // What it has to say was said the first time.
     let silent = look.map(|_| tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new()));
     panics::install_hook();
@@ -88,7 +101,7 @@ where
     }
     hosted(seed, || {
         run::with(id, |run| run.hosts.add(&"scenario".into()));
-        match catch_unwind(AssertUnwindSafe(|| scenario(Sim { run: id }))) {
+        match catch_unwind(AssertUnwindSafe(|| scenario.begin(Sim { run: id }))) {
             Ok(future) => {
                 let place = Place { run: id, machine: SCENARIO, life: 0 };
                 let main = spawn_at(place, None, "scenario", caller, future);

@@ -9,29 +9,24 @@ use std::time::Instant;
 use anyhow::ensure;
 use steelmill_core::Result;
 
-use super::Campaign;
+use super::OfAny;
 use super::queue::{Queue, Turn};
 use crate::keep::{Keep, KeptSeed};
 use crate::outcome::Outcome;
 use crate::record::{Record, RedSeed, Terms};
 use crate::settings::{Seed, Settings};
 use crate::shard::Shard;
-use crate::sim::Sim;
 use crate::summary::{Kept, Summary};
 use crate::verify::{self, Again, Verify};
 use crate::{places, replay, simulate};
 
-impl<S, F> Campaign<S>
-where
-    S: Fn(Sim) -> F + Send + Sync,
-    F: Future<Output = Result> + 'static,
-{
+impl OfAny<'_> {
     /// As [`run_with`](Campaign::run_with); what cannot be begun is an error.
     #[expect(
         clippy::disallowed_methods,
         reason = "a campaign's speed is measured in real time, outside of any run"
     )]
-    pub(crate) fn try_run_with(&self, mut watch: impl FnMut(&Summary)) -> Result<Summary> {
+    pub(crate) fn try_run_with(&self, watch: &mut dyn FnMut(&Summary)) -> Result<Summary> {
         assert!(self.seeds > 0, "a campaign of no seeds would show nothing");
         assert!(
             !self.until_covered || self.shard.is_none(),
@@ -135,13 +130,13 @@ where
     }
 
     fn simulate(&self, settings: Settings) -> Outcome {
-        simulate::explained(settings, |settings, look| {
+        simulate::explained(settings, &|settings, look| {
             on_a_fresh_thread(|| simulate::once(settings, &self.scenario, self.made_at, look))
         })
     }
 }
 
-impl<S> Campaign<S> {
+impl OfAny<'_> {
     /// What is asked of it.
     fn terms(&self, number: u64) -> Terms {
         Terms {
