@@ -236,8 +236,8 @@ where
         self
     }
 
-    /// How many runs [`shrink`](Campaign::shrink) may make of a red seed: 3000 unless it is said. A fifteenth of them, or a
-    /// quarter where they are few, are for when the failure became inevitable.
+    /// How many runs [`shrink`](Campaign::shrink) may make of a red seed: 3000 unless it is said. Up to 210 of them, and at
+    /// most a quarter, are for when the failure became inevitable.
     pub fn explain_runs(mut self, runs: u64) -> Self {
         self.explain_runs = runs;
         self

@@ -174,7 +174,7 @@ impl OfAny<'_> {
         let step = Step::Faults;
         let mut search = Search { campaign: self, settings, wanted, plan, step, watch, runs: 1, runs_max };
         // What the prospects may take is kept for them.
-        let futures = FUTURES.min((runs_max / 4) as u32 / (TIMES + 1));
+        let futures = u64::from(FUTURES).min(runs_max / 4 / u64::from(TIMES + 1)) as u32;
         search.runs_max -= u64::from(futures * (TIMES + 1));
 
         search.reduce(&limits);
@@ -252,8 +252,8 @@ impl Search<'_> {
         // Where nothing was to go wrong there is nothing to take out.
         if !self.plan.faults.is_empty() {
             let base = self.plan.clone();
-            let with = |faults: &Vec<Fault>| Plan { faults: faults.clone(), ..base.clone() };
-            fewest(base.faults.clone(), &mut |sets| self.first_to_fail(sets, with));
+            let with = |faults: Vec<Fault>| Plan { faults, ..base.clone() };
+            fewest(base.faults.clone(), &mut |sets, nth| self.first_to_fail(sets, |set| with(nth(set))));
         }
     }
 
@@ -263,12 +263,14 @@ impl Search<'_> {
         for (name, range) in limits {
             let base = self.plan.clone();
             let full = base.limits.get(*name).map_or(*range.end(), |limit| (*limit).min(*range.end()));
-            let with = |limit: &u64| {
+            let with = |limit: u64| {
                 let mut plan = base.clone();
-                plan.limits.insert((*name).to_owned(), *limit);
+                plan.limits.insert((*name).to_owned(), limit);
                 plan
             };
-            least(*range.start(), full, &mut |limits| self.first_to_fail(limits, with));
+            least(*range.start(), full, &mut |limits| {
+                self.first_to_fail(limits.len(), |nth| with(limits[nth]))
+            });
         }
     }
 
@@ -279,7 +281,7 @@ impl Search<'_> {
         let begins =
             |fault: &Fault| if let When::At(at) = fault.when { Some(at.as_millis() as u64) } else { None };
         let Some(first) = base.faults.iter().filter_map(begins).min() else { return false };
-        let from = |sooner: &u64| {
+        let from = |sooner: u64| {
             let mut plan = base.clone();
             for fault in &mut plan.faults {
                 if let When::At(at) = &mut fault.when {
@@ -288,7 +290,7 @@ impl Search<'_> {
             }
             plan
         };
-        least(0, first, &mut |times| self.first_to_fail(times, from)) < first
+        least(0, first, &mut |times| self.first_to_fail(times.len(), |nth| from(times[nth]))) < first
     }
 
     /// Makes each fault as short as it may be, and of a kind that does less.
@@ -301,34 +303,36 @@ impl Search<'_> {
                 plan.faults[place].what = kind.clone();
                 plan
             };
-            self.first_to_fail(&simpler(&base.faults[place].what), of_kind);
+            let kinds = simpler(&base.faults[place].what);
+            self.first_to_fail(kinds.len(), |nth| of_kind(&kinds[nth]));
             let mut is_shorter = true;
             while is_shorter && self.plan.faults[place].lasts > SHORT {
                 let mut shorter = self.plan.clone();
                 let lasts = &mut shorter.faults[place].lasts;
                 // To the microsecond, so that it stays pleasant to read.
                 *lasts = Duration::from_micros(lasts.as_micros() as u64 / 2);
-                is_shorter = self.first_to_fail(&[shorter], Plan::clone).is_some();
+                is_shorter = self.first_to_fail(1, |_| shorter.clone()) == Tried::Fails(0);
             }
         }
     }
 
     /// The first of several plans that fails, whatever others do: so the answer does not depend on how many run at once.
-    /// It is the best so far.
-    fn first_to_fail<T>(&mut self, tries: &[T], with: impl Fn(&T) -> Plan) -> Option<usize> {
+    /// It is the best so far. Plans are made when their turn comes: there may be as many as there are choices, and as long.
+    fn first_to_fail(&mut self, tries: usize, nth: impl Fn(usize) -> Plan) -> Tried {
         let jobs = self.campaign.jobs_or_all();
-        for (batch, tries) in tries.chunks(jobs).enumerate() {
+        for first in (0..tries).step_by(jobs) {
             self.tell();
             let attempt = |plan| Settings { faults: Faults::Plan(plan), ..self.settings.clone() };
-            let failed = self.fail_alike(tries.iter().map(|it| attempt(with(it))).collect())?;
+            let attempts = (first..tries.min(first + jobs)).map(|place| attempt(nth(place))).collect();
+            let Some(failed) = self.fail_alike(attempts) else { return Tried::Over };
             if let Some(place) = failed.iter().position(|has_failed| *has_failed) {
                 // Those behind it were made only because there was somebody to make them.
                 self.runs -= (failed.len() - place - 1) as u64;
-                self.plan = with(&tries[place]);
-                return Some(batch * jobs + place);
+                self.plan = nth(first + place);
+                return Tried::Fails(first + place);
             }
         }
-        None
+        Tried::Passes
     }
 
     fn tell(&mut self) {
@@ -383,13 +387,13 @@ impl Search<'_> {
             return Some(0);
         }
         let base = self.plan.clone();
-        let with = |order: &[Choice]| Plan { order: Some(order.to_vec()), ..base.clone() };
+        let with = |order: Vec<Choice>| Plan { order: Some(order), ..base.clone() };
         // A choice means the same only where all before it are as they were: so first those behind the cause go.
         let beginning = least(0, before as u64, &mut |lengths| {
-            self.first_to_fail(lengths, |length| with(&choices[..*length as usize]))
+            self.first_to_fail(lengths.len(), |nth| with(choices[..lengths[nth] as usize].to_vec()))
         });
         let choices = choices[..beginning as usize].to_vec();
-        fewest(choices, &mut |sets| self.first_to_fail(sets, |set| with(set)));
+        fewest(choices, &mut |sets, nth| self.first_to_fail(sets, |set| with(nth(set))));
         Some(before)
     }
 
@@ -501,11 +505,22 @@ fn simpler(kind: &Kind) -> Vec<Kind> {
     }
 }
 
+/// What came of several tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// This is the first of them that fails.
+    Fails(usize),
+    /// None fails.
+    Passes,
+    /// They were not all made, and no others will be.
+    Over,
+}
+
 /// The least number from `floor` on with which it fails as far as halving tells: it does not with one less. It fails with
 /// `enough`.
-fn least(floor: u64, enough: u64, fails: &mut dyn FnMut(&[u64]) -> Option<usize>) -> u64 {
+fn least(floor: u64, enough: u64, tried: &mut dyn FnMut(&[u64]) -> Tried) -> u64 {
     let (mut too_few, mut enough) = (floor, enough);
-    if floor >= enough || fails(&[floor]).is_some() {
+    if floor >= enough || tried(&[floor]) == Tried::Fails(0) {
         return floor.min(enough);
     }
     while enough - too_few > 1 {
@@ -513,51 +528,47 @@ fn least(floor: u64, enough: u64, fails: &mut dyn FnMut(&[u64]) -> Option<usize>
         let mut tries: Vec<u64> = (1..4).map(|part| too_few + (distance as u128 * part / 4) as u64).collect();
         tries.retain(|number| (too_few + 1..enough).contains(number));
         tries.dedup();
-        match fails(&tries) {
-            Some(place) => {
+        match (tried(&tries), tries.last()) {
+            (Tried::Fails(place), _) => {
                 enough = tries[place];
                 too_few = if place == 0 { too_few } else { tries[place - 1] };
             }
-            None => match tries.last() {
-                Some(last) => too_few = *last,
-                None => break,
-            },
+            (Tried::Passes, Some(last)) => too_few = *last,
+            (Tried::Passes, None) | (Tried::Over, _) => break,
         }
     }
     enough
 }
 
-/// Tells which of several sets is the first that fails.
-type Fails<'a, T> = &'a mut dyn FnMut(&[Vec<T>]) -> Option<usize>;
+/// Tells what comes of so many sets, given what makes one of them.
+type TrySets<'a, T> = &'a mut dyn FnMut(usize, &dyn Fn(usize) -> Vec<T>) -> Tried;
 
-/// Some of the items with which it fails, none of which can be left out.
-fn fewest<T: Clone>(mut items: Vec<T>, fails: Fails<'_, T>) -> Vec<T> {
-    if fails(&[Vec::new()]).is_some() {
+/// Some of the items with which it fails; none of them can be left out, unless the search ended before that was known.
+fn fewest<T: Clone>(mut items: Vec<T>, tried: TrySets<'_, T>) -> Vec<T> {
+    if tried(1, &|_| Vec::new()) == Tried::Fails(0) {
         return Vec::new();
     }
     let mut parts = 2;
     while items.len() >= 2 {
         let size = items.len().div_ceil(parts);
-        let subsets: Vec<Vec<T>> = items.chunks(size).map(<[T]>::to_vec).collect();
-        if let Some(place) = fails(&subsets) {
-            (items, parts) = (subsets[place].clone(), 2);
-            continue;
+        let sets = items.len().div_ceil(size);
+        let range = |nth: usize| nth * size..items.len().min((nth + 1) * size);
+        let only = |nth: usize| items[range(nth)].to_vec();
+        let without = |nth: usize| [&items[..range(nth).start], &items[range(nth).end..]].concat();
+        match tried(sets, &only) {
+            Tried::Fails(nth) => {
+                (items, parts) = (only(nth), 2);
+                continue;
+            }
+            Tried::Passes => {}
+            Tried::Over => break,
         }
-        let without = |left_out: usize| {
-            let others = subsets.iter().enumerate().filter(|(place, _)| *place != left_out);
-            others.flat_map(|(_, subset)| subset.iter().cloned()).collect()
-        };
-        let complements: Vec<Vec<T>> = (0..subsets.len()).map(without).collect();
-        if subsets.len() > 2
-            && let Some(place) = fails(&complements)
-        {
-            (items, parts) = (complements[place].clone(), (subsets.len() - 1).max(2));
-            continue;
+        // Of two sets, what is without the one is the other.
+        match if sets > 2 { tried(sets, &without) } else { Tried::Passes } {
+            Tried::Fails(nth) => (items, parts) = (without(nth), (sets - 1).max(2)),
+            Tried::Passes if size > 1 => parts = (2 * parts).min(items.len()),
+            Tried::Passes | Tried::Over => break,
         }
-        if size == 1 {
-            break;
-        }
-        parts = (2 * parts).min(items.len());
     }
     items
 }
@@ -569,9 +580,10 @@ mod tests {
     /// Fails when all of some numbers are there; counts how often it is asked.
     fn needs(needed: &[u32], of: u32) -> (Vec<u32>, usize) {
         let mut asked = 0;
-        let found = fewest((0..of).collect(), &mut |candidates: &[Vec<u32>]| {
-            asked += candidates.len();
-            candidates.iter().position(|items| needed.iter().all(|number| items.contains(number)))
+        let found = fewest((0..of).collect(), &mut |sets, nth| {
+            asked += sets;
+            let fails = |set: &usize| needed.iter().all(|number| nth(*set).contains(number));
+            (0..sets).find(fails).map_or(Tried::Passes, Tried::Fails)
         });
         (found, asked)
     }
@@ -585,6 +597,23 @@ mod tests {
         }
         let all: Vec<u32> = (0..9).collect();
         assert_eq!(needs(&all, 9).0, all);
+    }
+
+    #[test]
+    fn a_search_that_is_over_makes_nothing_more() {
+        let mut tries = 0;
+        let found = fewest((0..100_000).collect(), &mut |sets, _| {
+            assert!(tries < 10, "it was over");
+            tries += sets;
+            if tries < 10 { Tried::Passes } else { Tried::Over }
+        });
+        assert_eq!(found.len(), 100_000, "the best so far");
+        let mut asked = 0;
+        let enough = least(0, 1 << 60, &mut |_| {
+            asked += 1;
+            if asked < 3 { Tried::Passes } else { Tried::Over }
+        });
+        assert_eq!((asked, enough), (3, 1 << 60));
     }
 
     #[test]
