@@ -520,8 +520,13 @@ enum Tried {
 /// `enough`.
 fn least(floor: u64, enough: u64, tried: &mut dyn FnMut(&[u64]) -> Tried) -> u64 {
     let (mut too_few, mut enough) = (floor, enough);
-    if floor >= enough || tried(&[floor]) == Tried::Fails(0) {
-        return floor.min(enough);
+    if floor >= enough {
+        return enough;
+    }
+    match tried(&[floor]) {
+        Tried::Fails(_) => return floor,
+        Tried::Passes => {}
+        Tried::Over => return enough,
     }
     while enough - too_few > 1 {
         let distance = enough - too_few;
@@ -545,8 +550,10 @@ type TrySets<'a, T> = &'a mut dyn FnMut(usize, &dyn Fn(usize) -> Vec<T>) -> Trie
 
 /// Some of the items with which it fails; none of them can be left out, unless the search ended before that was known.
 fn fewest<T: Clone>(mut items: Vec<T>, tried: TrySets<'_, T>) -> Vec<T> {
-    if tried(1, &|_| Vec::new()) == Tried::Fails(0) {
-        return Vec::new();
+    match tried(1, &|_| Vec::new()) {
+        Tried::Fails(_) => return Vec::new(),
+        Tried::Passes => {}
+        Tried::Over => return items,
     }
     let mut parts = 2;
     while items.len() >= 2 {
@@ -610,12 +617,14 @@ mod tests {
             });
             assert_eq!(found.len(), 1_000, "the best so far");
         }
-        let mut asked = 0;
-        let enough = least(0, 1 << 60, &mut |_| {
-            asked += 1;
-            if asked < 3 { Tried::Passes } else { Tried::Over }
-        });
-        assert_eq!((asked, enough), (3, 1 << 60));
+        for most in 1..10 {
+            let mut asked = 0;
+            let enough = least(0, 1 << 60, &mut |_| {
+                asked += 1;
+                if asked < most { Tried::Passes } else { Tried::Over }
+            });
+            assert_eq!((asked, enough), (most, 1 << 60));
+        }
     }
 
     #[test]
