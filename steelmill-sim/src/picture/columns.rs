@@ -29,7 +29,7 @@ pub(super) struct Columns {
     missing: u64,
     /// The plan.
     faults: Vec<Fault>,
-    /// The machines' names.
+    /// The machines' names; after them one for whoever is nobody, where something was sent there.
     lanes: Vec<String>,
     words: Vec<String>,
     kinds: &'static [&'static str],
@@ -37,6 +37,9 @@ pub(super) struct Columns {
     events: Events,
     tasks: Tasks,
     messages: Messages,
+    /// What TCP connections are called: the number that the trace has for it, and how many connections had that number
+    /// before it, `12.1`, if any.
+    connections: Vec<String>,
     logs: Logs,
     operations: Operations,
     states: States,
@@ -260,6 +263,10 @@ struct Builder<'a> {
     tasks: BTreeMap<TaskId, i64>,
     /// The messages that are shown.
     messages: BTreeMap<u32, usize>,
+    /// How many connections had each number before the one that has it now.
+    former: BTreeMap<u32, u32>,
+    /// The connections with messages that are shown, by number and by how many had it before.
+    connections: BTreeMap<(u32, u32), i64>,
     operations: BTreeMap<u32, usize>,
     /// What each factory and daemon does: places among the states.
     doing: BTreeMap<(u32, &'a str, Option<&'a str>), usize>,
@@ -285,6 +292,8 @@ impl<'a> Builder<'a> {
             words: BTreeMap::new(),
             tasks: BTreeMap::new(),
             messages: BTreeMap::new(),
+            former: BTreeMap::new(),
+            connections: BTreeMap::new(),
             operations: BTreeMap::new(),
             doing: BTreeMap::new(),
             columns,
@@ -293,6 +302,7 @@ impl<'a> Builder<'a> {
 
     /// Takes the next event, and shows it unless it belongs to what is not shown.
     fn take(&mut self, event: &'a Event, is_shown: bool) {
+        self.number_connection(event.what);
         let nearest = match event.what {
             // Whatever was done to the way, first of all it was sent.
             What::Arrive { message } | What::Lost { message, .. } => {
@@ -418,8 +428,44 @@ impl<'a> Builder<'a> {
         })
     }
 
+    /// A number of a connection that begins was another's before; of one that is only heard of, nobody knows.
+    fn number_connection(&mut self, what: What) {
+        match what {
+            What::Connect { connection, .. } => {
+                self.former.entry(connection).and_modify(|former| *former += 1).or_default();
+            }
+            What::Message { connection: Some(connection), .. } | What::Deliver { connection, .. } => {
+                self.former.entry(connection).or_default();
+            }
+            _ => {}
+        }
+    }
+
+    fn connection(&mut self, number: u32) -> i64 {
+        let former = self.former.get(&number).copied().unwrap_or_default();
+        let names = &mut self.columns.connections;
+        *self.connections.entry((number, former)).or_insert_with(|| {
+            names.push(if former == 0 { number.to_string() } else { format!("{number}.{former}") });
+            place(names.len() - 1)
+        })
+    }
+
+    /// The lane of a machine; of an address that is nobody's, that of nobody.
+    fn lane_of(&mut self, machine: u32) -> u32 {
+        let machines = self.trace.machines.len();
+        if (machine as usize) < machines {
+            return machine;
+        }
+        if self.columns.lanes.len() == machines {
+            self.columns.lanes.push("nobody".to_owned());
+        }
+        machines as u32
+    }
+
     fn message(&mut self, message: u32, what: &What) -> i64 {
         let What::Message { carries, connection, from, to, bytes, start, .. } = *what else { return NONE };
+        let connection = connection.map_or(NONE, |connection| self.connection(connection));
+        let to = self.lane_of(to);
         let what = self.word(&payload(carries, bytes, &start));
         let number = self.columns.events.kind.len();
         let messages = &mut self.columns.messages;
@@ -428,7 +474,7 @@ impl<'a> Builder<'a> {
         messages.arrived.push(NONE);
         messages.from.push(from);
         messages.to.push(to);
-        messages.connection.push(connection.map_or(NONE, i64::from));
+        messages.connection.push(connection);
         messages.bytes.push(bytes);
         messages.fate.push(Fate::UnderWay as u8);
         messages.what.push(what);
@@ -710,6 +756,57 @@ mod tests {
             let times: u64 = columns.events.at.iter().sum();
             assert!(most == 0 || times == whole.events.at.iter().sum::<u64>(), "times are true");
         }
+    }
+
+    #[test]
+    fn a_connection_is_told_from_those_that_had_its_number_before() {
+        let trace = trace(|sim: Sim| async move {
+            let (server, a, b) = (sim.client("server"), sim.client("a"), sim.client("b"));
+            let listener = server.network().bind("0.0.0.0:7").await?;
+            for client in [&a, &b, &a] {
+                let stream = client.network().connect("server:7").await?;
+                // As long as any of it is there, its number is taken.
+                drop((stream, listener.accept().await?));
+                sim.clock().sleep(Duration::from_secs(300)).await;
+            }
+            Ok(())
+        });
+        let columns = all(&trace);
+        assert_eq!(columns.connections, ["0", "0.1", "0.2"]);
+        let Messages { from, to, connection, .. } = &columns.messages;
+        for ((from, to), connection) in from.iter().zip(to).zip(connection) {
+            let client = if *connection == 1 { 3 } else { 2 };
+            assert!([(1, client), (client, 1)].contains(&(*from, *to)), "{connection}: {from} -> {to}");
+        }
+        // What is not shown has numbers, too.
+        let part = Columns::of(&trace, 12);
+        assert_eq!(part.connections, ["0.2"]);
+        assert!(part.messages.connection.len() > 2 && part.messages.connection.iter().all(|it| *it == 0));
+    }
+
+    #[test]
+    fn what_is_sent_to_nobody_goes_to_a_lane_of_its_own() {
+        let columns = all(&trace(|sim: Sim| async move {
+            let a = sim.client("a");
+            let socket = a.network().bind_udp("0.0.0.0:0").await?;
+            socket.send_to(b"to nobody", "10.9.9.9:9").await?;
+            let own = a.network().bind_udp("[::1]:0").await?;
+            own.send_to(b"nowhere", "[fd00::7]:9").await?;
+            a.network().connect("10.9.9.9:1").await.expect_err("nobody is there");
+            Ok(())
+        }));
+        assert_eq!(columns.lanes, ["scenario", "a", "nobody"]);
+        let Messages { sent, arrived, to, fate, .. } = &columns.messages;
+        assert_eq!(to, &[2, 2, 2]);
+        assert_eq!(fate, &[Fate::Lost as u8; 3]);
+        for (sent, arrived) in sent.iter().zip(arrived) {
+            assert_eq!((columns.events.lane[*sent], columns.events.lane[*arrived as usize]), (1, 2));
+        }
+        assert_eq!(
+            all(&trace(datagrams)).lanes,
+            ["scenario", "a", "b"],
+            "nobody is there only where it is needed"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ const words = picture.words;
 const lanes = picture.lanes;
 const tasks = picture.tasks;
 const messages = picture.messages;
+const connections = picture.connections;
 const logs = picture.logs;
 const operations = picture.operations;
 const states = picture.states;

@@ -53,7 +53,7 @@ function described(i) {
   if (groupOf[events.kind[i]] === 0) {
     const sent = events.at[messages.sent[of]];
     rows.push(['from', laneName(messages.from[of])], ['to', laneName(messages.to[of])]);
-    if (messages.connection[of] >= 0) rows.push(['connection', String(messages.connection[of])]);
+    if (messages.connection[of] >= 0) rows.push(['connection', connections[messages.connection[of]]]);
     if (messages.bytes[of] > 0) rows.push(['bytes', messages.bytes[of].toLocaleString('en')]);
     const fate = picture.fates[messages.fate[of]].replace('_', ' ');
     const arrived = messages.arrived[of];
