@@ -8,5 +8,5 @@ mod runs; // runs that make good pictures
 mod shot; // what a window looks like, small
 
 pub use browser::{Page, with_page};
-pub use runs::{chatty, hostile, picture, story, wide};
+pub use runs::{burst, chatty, hostile, leases, lonely, picture, story, wide};
 pub use shot::packed;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 use steelmill_sim::history::{History, Kv, KvOp, KvReply};
-use steelmill_sim::{Network, Outcome, Picture, Prospect, Seed, Settings, Sim, TcpListener, simulate};
+use steelmill_sim::{Clock, Network, Outcome, Picture, Prospect, Seed, Settings, Sim, TcpListener, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 
 /// A daemon that sends back what it gets, a connection at a time.
@@ -89,6 +89,66 @@ pub fn story() -> Picture {
     };
     let prospects: Vec<_> = (0..=10).map(prospect).collect();
     picture(&outcome).title("a story").prospects(&prospects).replay("cargo xtask sim --seed 1")
+}
+
+/// A daemon that lives from lease to lease: one child factory after another, each for a tenth of a second.
+struct Holder {
+    clock: DaemonRef<Clock>,
+}
+
+impl Daemon for Holder {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self { clock: factory.get()? })
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        for lease in 1.. {
+            let Ok(child) = scope.child(&format!("lease-{lease}")) else { break }; // this factory is stopping
+            let child = child.start().await?;
+            scope.until_stopping(self.clock.sleep(Duration::from_millis(100))).await;
+            child.stop().await;
+        }
+        Ok(())
+    }
+}
+
+/// A machine that has held so many leases, one after another.
+pub fn leases(count: u32) -> Picture {
+    let outcome = run(move |sim: Sim| async move {
+        let gateway = sim.machine("gateway", |factory| factory.with::<Holder>()).start().await?;
+        sim.clock().sleep(Duration::from_millis(100) * count).await;
+        gateway.stop().await?;
+        Ok(())
+    });
+    picture(&outcome)
+}
+
+/// So many log lines in one moment, and a last one a second later.
+pub fn burst(lines: usize) -> Picture {
+    let outcome = run(move |sim: Sim| async move {
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        for _ in 0..lines {
+            tracing::info!("at once");
+        }
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        tracing::info!("later");
+        Ok(())
+    });
+    picture(&outcome)
+}
+
+/// A machine that sends itself a datagram, and others to where nobody is.
+pub fn lonely() -> Picture {
+    let outcome = run(|sim: Sim| async move {
+        let machine = sim.client("hermit");
+        let socket = machine.network().bind_udp("0.0.0.0:9").await?;
+        socket.send_to(b"a note", "127.0.0.1:9").await?;
+        socket.recv(&mut [0; 8]).await?;
+        socket.send_to(b"anybody?", "10.9.9.9:9").await?;
+        machine.network().connect("10.9.9.9:9").await.expect_err("nobody is there");
+        Ok(())
+    });
+    picture(&outcome)
 }
 
 /// At least so many events that are shown: machines that send each other datagrams, and now and then one a log line.

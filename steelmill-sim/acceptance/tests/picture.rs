@@ -1,7 +1,7 @@
 //! A picture in a real browser: it opens from disk, shows what there is, and does what its buttons say.
 
 use anyhow::{Context as _, Result, ensure};
-use steelmill_acceptance::{Page, chatty, hostile, packed, story, wide, with_page};
+use steelmill_acceptance::{Page, burst, chatty, hostile, leases, lonely, packed, story, wide, with_page};
 
 const ENTER: char = '\u{e007}';
 const ESCAPE: char = '\u{e00c}';
@@ -125,6 +125,101 @@ fn the_keyboard_goes_everywhere() {
 }
 
 #[test]
+fn from_what_is_filtered_out_one_walks_to_what_is_next_to_it() {
+    with_page(&story().to_html(), async |page| {
+        // Its cause is a timer or a new task, which are not shown until they are asked for.
+        let cause = "picture.events.cause[i]";
+        let whose_cause_is_hidden =
+            first(&format!("{cause} > picture.visible()[5] && !picture.visible().includes({cause})"));
+        page.value(&format!("picture.select({whose_cause_is_hidden})")).await?;
+        page.click_at(4.0, 4.0).await?;
+        page.keys("c").await?;
+        page.expect("!picture.visible().includes(window.hidden = picture.view.selected)").await?;
+        page.keys("k").await?;
+        page.expect("picture.view.selected === picture.visible().findLast((i) => i < window.hidden)").await?;
+        page.value("picture.select(window.hidden)").await?;
+        page.keys("j").await?;
+        page.expect("picture.view.selected === picture.visible().find((i) => i > window.hidden)").await?;
+        page.keys("k").await?;
+        page.expect("picture.view.selected === picture.visible().findLast((i) => i < window.hidden)").await
+    });
+}
+
+#[test]
+fn what_goes_to_oneself_and_to_nobody_is_drawn_and_can_be_clicked() {
+    with_page(&lonely().to_html(), async |page| {
+        page.keys("0").await?;
+        page.expect(
+            "picture.lanes().map((lane) => picture.data.lanes[lane]).join() === 'scenario,hermit,nobody'",
+        )
+        .await?;
+        page.expect("picture.drawn.arrows.length === picture.messages.sent.length").await?;
+        let lost = first("told === 'lost, from hermit to nobody: anybody?, 8 bytes'");
+        page.value(&format!("window.lost = {lost}")).await?;
+        // It gets half of the way.
+        let (nobody, y) = place_of(page, "window.lost").await?;
+        let way = page.number("picture.lifeX(2) - picture.lifeX(1)").await?;
+        page.click_at(nobody - way / 2.0, y).await?;
+        page.expect("picture.view.selected === window.lost").await?;
+
+        // The arrow to itself leaves and comes back on one line, and stands off from it in between.
+        page.keys(&ESCAPE.to_string()).await?;
+        let note = first("told === 'to hermit: a note, 6 bytes'");
+        let arrival = first("told === 'from hermit: a note, 6 bytes'");
+        page.value(&format!("(window.note = {note}, window.arrival = {arrival})")).await?;
+        let ((x, y0), (_, y1)) =
+            (place_of(page, "window.note").await?, place_of(page, "window.arrival").await?);
+        ensure!(y1 - y0 > 40.0, "there is room between {y0} and {y1}");
+        for share in [0.25_f64, 0.5, 0.75] {
+            let y = y0 + (y1 - y0) * share * share * (3.0 - 2.0 * share);
+            page.click_at(x + 66.0 * share * (1.0 - share), y).await?;
+            page.expect("[window.note, window.arrival].includes(picture.view.selected)").await?;
+            page.click_at(x, y).await?;
+            page.expect(&format!("{} || picture.view.selected === -1", share != 0.5)).await?;
+            page.keys(&ESCAPE.to_string()).await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn each_of_many_children_has_its_strip() {
+    with_page(&leases(40).to_html(), async |page| {
+        page.keys("0").await?;
+        let strips = "picture.drawn.strips.map(({ n }) => picture.data.words[picture.states.factory[n]])";
+        for lease in [1, 2, 20, 40] {
+            page.expect(&format!("{strips}.some((factory) => factory.endsWith('/lease-{lease}'))")).await?;
+        }
+        // Those that lived one after the other stand below each other.
+        page.expect("new Set(picture.drawn.strips.map(({ x }) => x)).size <= 4").await
+    });
+}
+
+#[test]
+fn however_many_events_fall_onto_a_row_it_is_the_densest() {
+    // As many as fit into 16 bits, and then none is left.
+    with_page(&burst(1 << 16).to_html(), async |page| {
+        page.click("input[value=time] + span").await?;
+        page.click("#fit").await?;
+        page.expect("picture.drawn.density").await?;
+        let said = first("told === 'at once'");
+        let row = format!(
+            "(() => {{ const i = {said}; const c = document.getElementById('canvas').getContext('2d');
+            const row = c.getImageData(picture.lifeX(picture.events.lane[i]) - 2, picture.eventY(i) - 3, 30, 6).data;
+            return new Set(new Uint32Array(row.buffer)).size; }})()"
+        );
+        let colours = page.number(&row).await?;
+        ensure!(colours > 1.0, "nothing is drawn there");
+        let bar = format!(
+            "(() => {{ const i = {said}; const c = document.getElementById('canvas').getContext('2d');
+            const at = (y) => c.getImageData(picture.lifeX(picture.events.lane[i]) + 25, y, 1, 8).data.join();
+            return at(picture.eventY(i) - 4) !== at(picture.eventY(i) + 40); }})()"
+        );
+        page.expect(&bar).await
+    });
+}
+
+#[test]
 fn a_search_finds_log_lines_operations_and_messages() {
     with_page(&story().to_html(), async |page| {
         page.keys("/Needle HAYSTACK").await?;
@@ -186,6 +281,10 @@ fn what_is_filtered_out_is_not_shown() {
         )
         .await?;
         page.settle().await?;
+        page.expect(
+            "document.getElementById('connection').selectedOptions[0].textContent === '0: client-1 – server'",
+        )
+        .await?;
         page.expect("picture.filter.connection >= 0 && picture.drawn.arrows.length > 0").await?;
         page.expect(
             "picture.drawn.arrows.every((n) => picture.messages.connection[n] === picture.filter.connection)",

@@ -73,7 +73,7 @@ function makeConnections() {
   });
   const list = byId('connection');
   for (const [connection, [from, to]] of [...ends].sort(([a], [b]) => a - b)) {
-    list.append(element('option', { value: connection }, `${connection}: ${laneName(from)} – ${laneName(to)}`));
+    list.append(element('option', { value: connection }, `${connections[connection]}: ${laneName(from)} – ${laneName(to)}`));
   }
   list.closest('label').hidden = ends.size === 0;
   list.addEventListener('change', () => setConnection(list.value === '' ? -1 : Number(list.value)));
@@ -192,7 +192,8 @@ function hover(x, y) {
 function walk(by) {
   if (visible.length === 0) return;
   let place;
-  if (view.selected >= 0) place = lastAtMost(visible, view.selected) + by;
+  // From one that is filtered out, the last that is shown is the one before.
+  if (view.selected >= 0) place = lastAtMost(visible, view.selected) + (by < 0 && !shown[view.selected] ? 0 : by);
   else place = placesBetween(HEAD + (by > 0 ? 0 : bodyHeight()), HEAD)[0] - (by > 0 ? 0 : 1);
   select(visible[Math.max(0, Math.min(visible.length - 1, place))]);
 }

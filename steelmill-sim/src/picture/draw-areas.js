@@ -72,13 +72,15 @@ function cross(x, y, paint) {
 
 // Every factory and daemon has a strip; those that lived one after the other share a place.
 const STRIP = 4;
+const ENDED = words.indexOf('ended');
 const stripPlaces = (() => {
   const places = new Int32Array(states.event.length);
   const free = new Map(); // of a lane: until which event each place is taken
   const owners = new Map();
   for (let n = 0; n < states.event.length; n++) {
     const key = `${states.lane[n]} ${states.factory[n]} ${states.daemon[n]}`;
-    const until = states.until[n] < 0 ? events.count : states.until[n];
+    // Of what has ended nothing is drawn, so it takes no room.
+    const until = states.state[n] === ENDED ? states.event[n] : states.until[n] < 0 ? events.count : states.until[n];
     const lane = free.get(states.lane[n]) ?? free.set(states.lane[n], []).get(states.lane[n]);
     let place = owners.get(key);
     if (place === undefined || lane[place].key !== key) {

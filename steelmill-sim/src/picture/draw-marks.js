@@ -150,7 +150,7 @@ function drawDensity(first, end) {
   drawn.density = true;
   const height = Math.ceil(bodyHeight() / 2) + 1;
   const [firstLane, endLane] = lanesInSight();
-  const counts = new Uint16Array((endLane - firstLane) * height);
+  const counts = new Uint32Array((endLane - firstLane) * height);
   let most = 1;
   for (let n = first; n < end; n++) {
     const i = visible[n];

@@ -82,15 +82,34 @@ function drawArrowWords() {
   for (const n of drawn.arrows) arrowWords(n, related.is !== null && !related.is.has(messages.sent[n]));
 }
 
+/** How far the curve of a machine's message to itself is drawn aside. */
+const BULGE = 22;
+
 function arrowLine(n) {
   const [x0, y0, x1, y1] = ends(n);
-  if (x0 === x1) {
-    context.moveTo(x0, y0);
-    context.bezierCurveTo(x0 + 22, y0, x0 + 22, y1, x1, y1);
-    return;
-  }
   context.moveTo(x0, y0);
-  context.lineTo(x1, y1);
+  if (x0 === x1) context.bezierCurveTo(x0 + BULGE, y0, x0 + BULGE, y1, x1, y1);
+  else context.lineTo(x1, y1);
+}
+
+/** How far a place is from that line; the curve is measured as if it was drawn from point to point. */
+function awayFromArrow(n, x, y) {
+  const [x0, y0, x1, y1] = ends(n);
+  if (x0 !== x1) return awayFromLine(x, y, x0, y0, x1, y1);
+  const parts = 16;
+  const point = (part) => {
+    const t = part / parts;
+    return [x0 + 3 * BULGE * t * (1 - t), y0 + (y1 - y0) * t * t * (3 - 2 * t)];
+  };
+  let away = Infinity;
+  for (let part = 0; part < parts; part++) away = Math.min(away, awayFromLine(x, y, ...point(part), ...point(part + 1)));
+  return away;
+}
+
+function awayFromLine(x, y, x0, y0, x1, y1) {
+  const length = (x1 - x0) ** 2 + (y1 - y0) ** 2;
+  const share = length > 0 ? Math.max(0, Math.min(1, ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / length)) : 0;
+  return Math.hypot(x0 + share * (x1 - x0) - x, y0 + share * (y1 - y0) - y);
 }
 
 /** One with a fate of its own, or one that is to stand out. */
@@ -103,11 +122,7 @@ function arrow(n, paint, width = 1.6) {
   const [x0, y0, x1, y1] = ends(n);
   const [x, y] = [x1, y1];
   context.beginPath();
-  if (x0 === x1) arrowLine(n);
-  else {
-    context.moveTo(x0, y0);
-    context.lineTo(x, y);
-  }
+  arrowLine(n);
   context.stroke();
   context.setLineDash([]);
   if (fate === FATE.lost) cross(x, y, context.strokeStyle);

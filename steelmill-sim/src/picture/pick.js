@@ -26,11 +26,9 @@ function eventAt(x, y) {
 function arrowAt(x, y) {
   let [best, distance] = [-1, 5];
   for (const n of drawn.arrows) {
-    const [x0, y0, x1, y1] = ends(n);
+    const [, y0, , y1] = ends(n);
     if (y < Math.min(y0, y1) - 6 || y > Math.max(y0, y1) + 6) continue;
-    const length = (x1 - x0) ** 2 + (y1 - y0) ** 2;
-    const share = length > 0 ? Math.max(0, Math.min(1, ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / length)) : 0;
-    const away = Math.hypot(x0 + share * (x1 - x0) - x, y0 + share * (y1 - y0) - y);
+    const away = awayFromArrow(n, x, y);
     if (away < distance) [best, distance] = [n, away];
   }
   if (best < 0) return -1;
