@@ -2,8 +2,9 @@
 //!
 //! Every figure comes as a pair measured in the same run, round by round in turn, so that a busy machine slows both
 //! sides. Wall time still varies; instructions and allocations per operation repeat, so those two have aims, and a
-//! missed aim makes the run red. Only what moves bytes in bulk is held against its bound's time as well. The two columns of the simulator are left in `<target>/bench/` and keep a fixed
-//! command line and output, so that they can stand beside other simulators.
+//! missed aim makes the run red. Only what moves bytes in bulk is held against its bound's time as well. The two columns of
+//! the simulator are left in `<target>/bench/` and keep a fixed command line and output, so that they can stand beside
+//! other simulators.
 
 mod measure; // one program, run and counted
 mod plan; // what is measured, and what it should cost
