@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use steelmill_core::Result;
@@ -134,7 +135,29 @@ fn summary(shrunk: &Shrunk) -> String {
         let bar = "#".repeat((40 * failed / runs) as usize);
         text += &format!("  {:>12.6} s  {:>3} %  {bar}\n", until.as_secs_f64(), 100 * failed / runs);
     }
-    text
+    text + &turning_point(shrunk)
+}
+
+/// When the failure became inevitable, and by what.
+fn turning_point(shrunk: &Shrunk) -> String {
+    let Some(certain) = shrunk.inevitable_from() else { return String::new() };
+    let mut text = format!("  So it was inevitable from {:.6} s on.", certain.as_secs_f64());
+    let before = shrunk.prospects.iter().map(|prospect| prospect.until).take_while(|until| *until < certain);
+    let (Some(open), Some(trace)) = (before.last(), &shrunk.outcome.trace) else { return text + "\n" };
+    let is_told = |event: &&Event| {
+        (open..certain).contains(&Duration::from_nanos(event.at)) && event.what.is_of_the_story()
+    };
+    let between: Vec<&Event> = trace.events.iter().filter(is_told).collect();
+    if !between.is_empty() {
+        text += &format!(" Since {:.6} s there was:", open.as_secs_f64());
+    }
+    for event in between.iter().take(LISTED) {
+        text += &format!("\n    {}", trace.line(event));
+    }
+    if let Some(more @ 1..) = between.len().checked_sub(LISTED) {
+        text += &format!("\n    and {more} more");
+    }
+    text + "\n"
 }
 
 /// Where it failed, and the log before that.
@@ -191,7 +214,7 @@ fn last_blamed(trace: &Trace) -> Option<usize> {
 /// How many lines of the log are told.
 const LOGGED: usize = 20;
 
-/// How many choices are told one by one.
+/// How many choices, or events, are told one by one.
 const LISTED: usize = 20;
 
 /// What a choice of the schedule decided.
@@ -224,7 +247,7 @@ mod tests {
             let now = || sim.elapsed();
             history.invoke(now(), "a", "k", KvOp::Set("1".into())).returned(now(), KvReply::Ok);
             tracing::info!("the cache is cleared too late");
-            sim.clock().sleep(std::time::Duration::from_secs(1)).await;
+            sim.clock().sleep(Duration::from_secs(1)).await;
             history.invoke(now(), "b", "k", KvOp::Get).returned(now(), KvReply::Value(None));
             tracing::info!("long after");
             history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"))
@@ -232,6 +255,24 @@ mod tests {
         let text = around(&campaign.shrink(Seed(1), |_| ()).expect("it is red").outcome);
         let told = "The log before the last of these answers, at 1s:\n";
         assert!(text.contains(told) && text.contains("too late") && !text.contains("long after"), "{text}");
+    }
+
+    #[test]
+    fn what_made_it_inevitable_is_told() {
+        use rand_core::Rng as _;
+        let campaign = Campaign::new(|sim: Sim| async move {
+            sim.clock().sleep(Duration::from_secs(1)).await;
+            let toss = sim.client("dealer").entropy().rng().next_u64() % 2;
+            tracing::info!("the die is cast");
+            sim.clock().sleep(Duration::from_secs(2)).await;
+            tracing::info!("long after");
+            anyhow::ensure!(toss == 0, "lost");
+            Ok(())
+        });
+        let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("one is red");
+        let text = turning_point(&shrunk);
+        assert!(text.starts_with("  So it was inevitable from 1.000"), "{text}");
+        assert!(text.contains("the die is cast\n") && !text.contains("long after"), "{text}");
     }
 
     /// What is told of a scenario's run that is longer than its trace.
@@ -247,7 +288,7 @@ mod tests {
 
     async fn goes_on(sim: &Sim) {
         for nap in 0..200 {
-            sim.clock().sleep(std::time::Duration::from_secs(1)).await;
+            sim.clock().sleep(Duration::from_secs(1)).await;
             tracing::info!("nap {nap}");
         }
     }

@@ -46,8 +46,16 @@ pub struct Shrunk {
     /// The run with that plan, traced.
     pub outcome: Outcome,
     /// How often the seed fails when the plan is kept, and all else goes as in that run up to a time and as chance has it
-    /// from then on.
+    /// from then on; in order of time, and closest where that changes most.
     pub prospects: Vec<Prospect>,
+}
+
+impl Shrunk {
+    /// The first of the times looked at from which on every other future failed, too; `None` where none was looked at.
+    pub fn inevitable_from(&self) -> Option<Duration> {
+        let certain = |prospect: &&Prospect| prospect.failed == prospect.runs;
+        self.prospects.iter().rev().take_while(certain).last().map(|prospect| prospect.until)
+    }
 }
 
 /// Why a search ended before there was nothing left to try.
@@ -113,11 +121,16 @@ impl fmt::Display for Step {
 /// After how many runs a search ends unless it is said.
 pub(crate) const RUNS_MAX: u64 = 3_000;
 
+/// Times this close are one.
+const CLOSE: Duration = Duration::from_micros(10);
+
 /// Nothing is gained by making a fault shorter than this.
 const SHORT: Duration = Duration::from_millis(10);
 
-/// At how many times the prospects are looked at, and how often at most.
-const TIMES: u32 = 20;
+/// At how many times the prospects are looked at, at most, and of how many of them without looking at any; and how often
+/// at each, at most.
+const TIMES: usize = 21;
+const EVEN_TIMES: u32 = 9;
 const FUTURES: u32 = 10;
 
 impl<S, F> Campaign<S>
@@ -174,8 +187,8 @@ impl OfAny<'_> {
         let step = Step::Faults;
         let mut search = Search { campaign: self, settings, wanted, plan, step, watch, runs: 1, runs_max };
         // What the prospects may take is kept for them.
-        let futures = u64::from(FUTURES).min(runs_max / 4 / u64::from(TIMES + 1)) as u32;
-        search.runs_max -= u64::from(futures * (TIMES + 1));
+        let futures = u64::from(FUTURES).min(runs_max / 4 / TIMES as u64) as u32;
+        search.runs_max -= u64::from(futures) * TIMES as u64;
 
         search.reduce(&limits);
         if search.begin_sooner() {
@@ -406,10 +419,11 @@ impl Search<'_> {
         let settings = Settings { faults: Faults::Plan(self.plan.clone()), ..self.settings.clone() };
         let failure = self.campaign.attempt(settings.clone()).failure;
         let Some(end) = failure.map(|failure| failure.at) else { return Vec::new() };
-        let mut prospects = Vec::new();
-        let times = if end.is_zero() { 0 } else { TIMES };
-        for time in 0..=times {
-            let until = end * time / TIMES;
+        let mut prospects: Vec<Prospect> = Vec::new();
+        let gaps = EVEN_TIMES - 1;
+        let mut even = (0..=if end.is_zero() { 0 } else { gaps }).map(|time| end * time / gaps);
+        while prospects.len() < TIMES {
+            let Some(until) = even.next().or_else(|| turn(&prospects)) else { break };
             let differing = |future| {
                 let seed = self.settings.seed.0 ^ u64::from(future) << 32;
                 Settings { rekeys: vec![Rekey { at: until, stream: None, seed }], ..settings.clone() }
@@ -421,10 +435,21 @@ impl Search<'_> {
                 let Some(alike) = self.fail_alike(differing.to_vec()) else { return prospects };
                 failed += alike.into_iter().filter(|is_alike| *is_alike).count() as u32;
             }
-            prospects.push(Prospect { until, runs: futures, failed });
+            let place = prospects.partition_point(|prospect| prospect.until < until);
+            prospects.insert(place, Prospect { until, runs: futures, failed });
         }
         prospects
     }
+}
+
+/// The middle between the two times at which what is known of the prospects differs most; `None` where they do not differ.
+fn turn(prospects: &[Prospect]) -> Option<Duration> {
+    let gaps = prospects.windows(2).map(|gap| {
+        let [from, to] = [gap[0], gap[1]];
+        (from.failed.abs_diff(to.failed), to.until - from.until, from.until)
+    });
+    let (differ, length, from) = gaps.filter(|(_, length, _)| *length > CLOSE).max()?;
+    (differ > 0).then(|| from + Duration::from_micros(length.as_micros() as u64 / 2))
 }
 
 /// What two failures share that are the same but for times, names and numbers.
@@ -625,6 +650,17 @@ mod tests {
             });
             assert_eq!((asked, enough), (most, 1 << 60));
         }
+    }
+
+    #[test]
+    fn where_prospects_change_they_are_looked_at_more_closely() {
+        let at = |until: u64, failed: u32| Prospect { until: Duration::from_millis(until), runs: 10, failed };
+        assert_eq!(turn(&[at(0, 0), at(8, 1), at(16, 9), at(24, 10)]), Some(Duration::from_millis(12)));
+        assert_eq!(turn(&[at(0, 10), at(2, 0), at(8, 10)]), Some(Duration::from_millis(5)), "the longer one");
+        assert_eq!(turn(&[at(0, 4), at(8, 4)]), None);
+        let close = Prospect { until: CLOSE, ..at(0, 10) };
+        assert_eq!(turn(&[at(0, 0), close]), None);
+        assert_eq!(turn(&[at(0, 0)]), None);
     }
 
     #[test]

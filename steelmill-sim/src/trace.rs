@@ -515,6 +515,21 @@ impl What {
         )
     }
 
+    /// Whether a person would tell of it, and not just how the run went on.
+    pub(crate) fn is_of_the_story(self) -> bool {
+        !matches!(
+            self,
+            What::Draw { .. }
+                | What::Poll { .. }
+                | What::Time { .. }
+                | What::Wake { .. }
+                | What::Send { .. }
+                | What::Deliver { .. }
+                | What::Blame { .. }
+                | What::Fail
+        )
+    }
+
     /// What the digest takes in; `None` for an event that only explains.
     #[inline(always)]
     pub(crate) fn words(self) -> Option<Words> {

@@ -134,6 +134,8 @@ fn a_race_shrinks_to_the_tasks_that_went_before_their_turn() {
         assert!(expected.contains(&prospect.failed), "{prospect:?}");
     }
     assert_eq!(shrunk.prospects.len(), 21);
+    let late = shrunk.inevitable_from().expect("it fails") - Duration::from_secs(1);
+    assert!(late < Duration::from_millis(1), "{late:?}");
 }
 
 /// Fails when two clients at least have each done seven operations at least, and the machine was paused.
