@@ -302,7 +302,10 @@ impl OfAny<'_> {
     #[track_caller]
     fn check_applied(&self, said: &Args, names_seed: bool) {
         let summary = self.try_run_with(&mut |_| ()).unwrap_or_else(|error| panic!("{error:#}"));
-        said.save(&summary).unwrap_or_else(|error| panic!("{error:#}"));
+        let saved = said.save(&summary);
+        if let Err(error) = &saved {
+            eprintln!("error: {error:#}");
+        }
         if let Some(audit) = summary.audit_text() {
             eprintln!("{audit}");
         }
@@ -323,11 +326,7 @@ impl OfAny<'_> {
                 None => said.variables(names_seed.then_some(failed.seed)),
             };
             let mut again = format!("run it again with: {variables}{test}");
-            if let Some(program) = &self.program {
-                let line = match file {
-                    Some(file) => flags::kept_command_line(program, file, failed.seed),
-                    None => Args::of(&self.settings, self.verify).command_line(program, failed.seed),
-                };
+            if let Some(line) = self.program_line(said, file, failed.seed) {
                 again.push_str(&format!("\n               or: {line}"));
             }
             if let Some(folder) = &said.explain {
@@ -335,10 +334,15 @@ impl OfAny<'_> {
                 let seed = names_seed.then_some(failed.seed);
                 let settings = self.settings_of(failed.seed, kept);
                 // One that was kept may have other settings than this test.
-                let flags = kept.map_or(said.clone(), |kept| Args::of(&settings, kept.verify));
+                let flags = kept.map_or(said.clone(), |kept| Args::exactly(&settings, kept.verify));
                 let variables = Args { faults: None, ..flags }.variables(seed);
-                let replay = |plan: &Path| format!("STEELMILL_FAULTS={} {variables}{test}", plan.display());
-                let folder = explain::folder_of_seed(folder, &summary.campaign.name, failed.seed);
+                let replay = |plan: &Path| {
+                    let plan = plan.display().to_string();
+                    format!("STEELMILL_FAULTS={} {variables}{test}", replay::quoted(&plan))
+                };
+                let test = replay::this_test();
+                let folder =
+                    explain::folder_of_seed(folder, test.as_deref(), &summary.campaign.name, failed.seed);
                 match self.explain(settings, &folder, &replay, &mut |_| ()) {
                     Ok((_, text)) => eprintln!("{text}"),
                     Err(error) => eprintln!("error: {error:#}"),
@@ -348,6 +352,20 @@ impl OfAny<'_> {
             panic!("{kept}{}\n{again}", failed_text(failed));
         }
         assert!(error.is_none(), "red seeds are not kept, see above");
+        assert!(saved.is_ok(), "the plan is not saved, see above");
+    }
+
+    /// What to type to run a red seed of a test by the program, if it can be told there: a plan has to be in a file, and what
+    /// was kept is found by the campaign's name, which a program's is not by chance.
+    fn program_line(&self, said: &Args, kept: Option<&Path>, seed: Seed) -> Option<String> {
+        let program = self.program.as_deref()?;
+        match kept {
+            Some(file) if self.name.is_some() => {
+                Some(flags::kept_command_line(program, &flags::from_anywhere(file), seed))
+            }
+            Some(_) => None,
+            None => Some(said.of_test(&self.settings, self.verify)?.command_line(program, seed)),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,12 +13,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use steelmill_core::Result;
 
 use crate::campaign::{Campaign, OfAny, failed_text};
-use crate::fault::Plan;
+use crate::fault::{Faults, Plan};
 use crate::flags::{TIME_LIMIT, kept_command_line};
-use crate::keep::{Keep, KeptSeed};
+use crate::keep::{Keep, KeptSeed, Settled};
 use crate::outcome::Outcome;
 use crate::places::Coverage;
 use crate::record::{Record, RedSeed};
+use crate::replay::quoted;
 use crate::settings::Seed;
 use crate::shrink::Progress;
 use crate::sim::Sim;
@@ -109,22 +110,23 @@ where
         Ok(summary) => summary,
         Err(error) => return wrong(&error),
     };
-    if let Err(error) = args.save(&summary) {
-        eprintln!("error: {error:#}");
-        return ExitCode::FAILURE;
-    }
+    let saved = args.save(&summary);
     let mut record = Record::of(&summary, replay);
     if let Some(folder) = &args.explain {
-        for red in record.red_mut() {
-            match explain(campaign, args, folder, program, red) {
-                Ok(least) => red.least = Some(least),
-                Err(error) => eprintln!("error: {error:#}"),
+        let folders = folders(folder, args.seed.is_some(), &record);
+        for (red, folder) in record.red_mut().zip(folders) {
+            match explain(campaign, &folder, program, red) {
+                Ok(least) => red.least = least,
+                Err(error) => tell(&format!("error: {error:#}")),
             }
         }
     }
     // The campaign has kept them already, without the least that they take.
     let is_kept = campaign.keep.as_deref().is_none_or(|file| settle(file, &record));
-    finish(args, &record, is_kept)
+    if let Err(error) = &saved {
+        tell(&format!("error: {error:#}\n"));
+    }
+    finish(args, &record, is_kept && saved.is_ok())
 }
 
 /// Tells what shards came to, as the campaign would have that they are.
@@ -143,9 +145,13 @@ fn wrong(error: &anyhow::Error) -> ExitCode {
 /// Keeps what failed, drops what passed, and says so. Whether that could be written.
 fn settle(file: &Path, record: &Record) -> bool {
     match Keep::new(file).settle(record) {
-        Ok(left) => {
+        Ok(Settled { left, gone }) => {
             for passed in record.kept.iter().flat_map(|kept| &kept.passed) {
                 tell(&format!("kept seed {} passes now and is dropped: {}", passed.seed, passed.failure));
+            }
+            for seed in gone {
+                let file = file.display();
+                tell(&format!("kept seed {seed} fails, but is not kept: it is in {file} no more"));
             }
             if left > 0 {
                 tell(&format!("{left} red seed(s) of this campaign are kept in {}\n", file.display()));
@@ -165,7 +171,7 @@ fn tell(text: &str) {
 }
 
 /// Says what a campaign came to, wherever that is wanted, and exits as it ended.
-fn finish(args: &Args, record: &Record, is_kept: bool) -> ExitCode {
+fn finish(args: &Args, record: &Record, is_written: bool) -> ExitCode {
     if let Some(audit) = record.audit_text() {
         tell(&format!("{audit}\n"));
     }
@@ -184,7 +190,7 @@ fn finish(args: &Args, record: &Record, is_kept: bool) -> ExitCode {
         let written = std::fs::write(path, junit::report(record));
         written.with_context(|| format!("cannot write the report to {}", path.display()))
     });
-    let mut is_told = is_kept;
+    let mut is_told = is_written;
     for error in [printed, reported].into_iter().filter_map(Result::err) {
         tell(&format!("error: {error:#}"));
         is_told = false;
@@ -196,29 +202,51 @@ fn finish(args: &Args, record: &Record, is_kept: bool) -> ExitCode {
     }
 }
 
-/// Explains a red seed in a folder, and says on standard error what is in it. The least that it takes.
-fn explain(campaign: &OfAny<'_>, args: &Args, folder: &Path, program: &str, red: &RedSeed) -> Result<Plan> {
-    let (seed, kept) = (red.seed, red.kept.as_ref());
-    let folder = match (args.seed, kept) {
-        (Some(_), _) => folder.to_owned(),
-        (None, Some(_)) => folder.join(format!("kept-seed-{seed}")),
-        (None, None) => folder.join(format!("seed-{seed}")),
+/// Where each red seed is explained: in the folder itself where one was asked for and is red in one way, else in one of its
+/// own in there. One seed may be kept several times, as it fails in several ways.
+fn folders(folder: &Path, is_single: bool, record: &Record) -> Vec<PathBuf> {
+    let name = |red: &RedSeed| match red.kept {
+        Some(_) => format!("kept-seed-{}", red.seed),
+        None => format!("seed-{}", red.seed),
     };
+    let names: Vec<String> = record.red().map(name).collect();
+    if is_single && names.len() == 1 {
+        return vec![folder.to_owned()];
+    }
+    let in_it = names.iter().enumerate().map(|(place, name)| {
+        match names[..place].iter().filter(|earlier| *earlier == name).count() {
+            0 => folder.join(name),
+            before => folder.join(format!("{name}-{}", before + 1)),
+        }
+    });
+    in_it.collect()
+}
+
+/// Explains a red seed in a folder, and says on standard error what is in it. The least that it takes; nothing, if the
+/// search ended before it had found less than what failed.
+fn explain(campaign: &OfAny<'_>, folder: &Path, program: &str, red: &RedSeed) -> Result<Option<Plan>> {
+    let (seed, kept) = (red.seed, red.kept.as_ref());
     let settings = campaign.settings_of(seed, kept);
+    let given = match &settings.faults {
+        Faults::Plan(plan) => plan.clone(),
+        Faults::Swarm | Faults::None => Plan::default(),
+    };
+    let begun = red.faults.clone().unwrap_or(given);
     let verify = kept.map_or(campaign.verify, |kept| kept.verify);
     let line = Args { faults: None, ..Args::of(&settings, verify) }.command_line(program, seed);
-    let replay = |plan: &Path| format!("{line} --faults={}", plan.display());
+    let replay = |plan: &Path| format!("{line} --faults={}", quoted(&plan.display().to_string()));
     let bar = spinner();
     let explained =
-        campaign.explain(settings, &folder, &replay, &mut |Progress { step, runs, runs_max, faults }| {
+        campaign.explain(settings, folder, &replay, &mut |Progress { step, runs, runs_max, faults }| {
             bar.set_message(format!(
             "seed {seed}: {faults} faults, trying {step}, {runs} of {runs_max} runs, Ctrl-C keeps the best"
         ));
         });
     bar.finish_and_clear();
-    let (least, text) = explained?;
+    let (shrunk, text) = explained?;
     tell(&text);
-    Ok(least)
+    let is_least = shrunk.stopped.is_none() || shrunk.plan != begun;
+    Ok(is_least.then_some(shrunk.plan))
 }
 
 fn spinner() -> ProgressBar {

@@ -11,7 +11,8 @@ use steelmill_core::Result;
 
 use crate::campaign::{OfAny, failed_text};
 use crate::decisions::Stream;
-use crate::fault::{Choice, Plan};
+use crate::fault::Choice;
+use crate::flags::from_anywhere;
 use crate::outcome::Outcome;
 use crate::picture::Picture;
 use crate::settings::{Seed, Settings};
@@ -19,8 +20,8 @@ use crate::shrink::{Progress, Prospect, Shrunk, Stopped};
 use crate::trace::{Event, Trace, What};
 
 impl OfAny<'_> {
-    /// Finds the least with which a run fails, and explains it in a folder. That plan, and what there is to say; `replay`
-    /// is what to type to run the seed with the plan in a file.
+    /// Finds the least with which a run fails, and explains it in a folder. What was found, and what there is to say;
+    /// `replay` is what to type to run the seed with the plan in a file.
     ///
     /// # Errors
     /// When the run passes; when something cannot be written.
@@ -30,24 +31,25 @@ impl OfAny<'_> {
         folder: &Path,
         replay: &dyn Fn(&Path) -> String,
         watch: &mut dyn FnMut(Progress),
-    ) -> Result<(Plan, String)> {
+    ) -> Result<(Shrunk, String)> {
         let seed = settings.seed;
         let Some(shrunk) = self.shrink_run(settings, watch) else {
             bail!("seed {seed} passes when it is run again: see --verify");
         };
         let text = write(folder, &shrunk, replay)?;
-        Ok((shrunk.plan, text))
+        Ok((shrunk, text))
     }
 }
 
-/// Where a red seed of a test's campaign is explained: tests that run at the same time may name the same folder. The way
-/// from the root, as cargo does not start a test where it was itself.
-pub(crate) fn folder_of_seed(folder: &Path, campaign: &str, seed: Seed) -> PathBuf {
+/// Where a red seed of a test's campaign is explained: tests that run at the same time may name the same folder, and their
+/// campaigns may have the same name.
+pub(crate) fn folder_of_seed(folder: &Path, test: Option<&str>, campaign: &str, seed: Seed) -> PathBuf {
     let is_plain = |letter: char| letter.is_alphanumeric() || letter == '_';
-    let words: Vec<&str> =
-        campaign.split(|letter| !is_plain(letter)).filter(|word| !word.is_empty()).collect();
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    folder.join(format!("{}-seed-{seed}", words.join("-")))
+    // One that has no name has its test's.
+    let test = test.filter(|test| !campaign.starts_with(test)).unwrap_or_default();
+    let words = [test, campaign].into_iter().flat_map(|name| name.split(|letter| !is_plain(letter)));
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    from_anywhere(folder).join(format!("{}-seed-{seed}", words.join("-")))
 }
 
 /// Writes a folder that explains a red seed: `plan.json`, the least plan; `trace.jsonl`, every event of the run with that
@@ -332,6 +334,16 @@ mod tests {
         assert!(trace.skipped > 200 && trace.dropped > 200, "{} {}", trace.skipped, trace.dropped);
         assert_eq!(Some(trace.crux_kept()), last_blamed(&trace));
         assert!(text.contains("forgotten"), "{text}");
+    }
+
+    #[test]
+    fn campaigns_of_one_name_have_folders_of_their_own() {
+        let folder = |test, campaign| folder_of_seed(Path::new("/red"), test, campaign, Seed(7));
+        let test = Some("demo/cluster::tests::it_holds");
+        assert_eq!(folder(test, "leases"), Path::new("/red/demo-cluster-tests-it_holds-leases-seed-7"));
+        let unnamed = "demo/cluster::tests::it_holds #2";
+        assert_eq!(folder(test, unnamed), Path::new("/red/demo-cluster-tests-it_holds-2-seed-7"));
+        assert_eq!(folder(None, "scenario"), Path::new("/red/scenario-seed-7"));
     }
 
     #[test]

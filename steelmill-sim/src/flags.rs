@@ -15,6 +15,7 @@ use steelmill_core::Result;
 
 use crate::campaign::Campaign;
 use crate::fault::{Faults, Plan};
+use crate::replay::quoted;
 use crate::settings::{Schedule, Seed, Settings};
 use crate::shard::Shard;
 use crate::summary::Summary;
@@ -73,7 +74,7 @@ pub struct Args {
     pub save_faults: Option<PathBuf>,
 
     /// Explain red seeds in a folder: the least plan with which they fail, as a file for --faults, and a trace of that
-    /// run; a folder in it for each, unless --seed says which
+    /// run; a folder in it for each, unless --seed says which and that one is red in one way
     #[arg(long, value_name = "DIR")]
     pub explain: Option<PathBuf>,
 
@@ -231,17 +232,39 @@ impl Args {
         campaign
     }
 
-    /// The flags that give a program's campaign such settings.
-    pub(crate) fn of(settings: &Settings, verify: Option<Verify>) -> Self {
+    /// The flags that give any campaign such settings, whatever its own are. A plan of faults has no flag: it takes a file.
+    pub(crate) fn exactly(settings: &Settings, verify: Option<Verify>) -> Self {
         let seconds = settings.time_limit.as_secs_f64().ceil() as u64;
         Self {
-            schedule: Some(settings.schedule).filter(|schedule| *schedule != Schedule::default()),
-            time_limit: Some(seconds).filter(|seconds| *seconds != TIME_LIMIT),
+            schedule: Some(settings.schedule),
+            time_limit: Some(seconds.max(1)),
             verify,
             faults: (settings.faults == Faults::None)
                 .then(|| FaultsFlag { text: "none".to_owned(), faults: Faults::None }),
             ..Self::default()
         }
+    }
+
+    /// Those that a program's campaign needs for such settings.
+    pub(crate) fn of(settings: &Settings, verify: Option<Verify>) -> Self {
+        let all = Self::exactly(settings, verify);
+        Self {
+            schedule: all.schedule.filter(|schedule| *schedule != Schedule::default()),
+            time_limit: all.time_limit.filter(|seconds| *seconds != TIME_LIMIT),
+            ..all
+        }
+    }
+
+    /// The same for a program that is started elsewhere than a test is. `None` where the test has a plan of faults that is
+    /// in no file.
+    pub(crate) fn of_test(&self, settings: &Settings, verify: Option<Verify>) -> Option<Self> {
+        let mut flags = Self::of(settings, verify);
+        if let Faults::Plan(_) = settings.faults {
+            let said = self.faults.as_ref()?;
+            let file = from_anywhere(Path::new(&said.text)).display().to_string();
+            flags.faults = Some(FaultsFlag { text: file, ..said.clone() });
+        }
+        Some(flags)
     }
 
     /// What has to be said again for one seed to be run in the same way: flags and their values.
@@ -276,11 +299,15 @@ impl Args {
             "--explain-runs says how many runs an explanation may take: say where it goes with --explain"
         );
         // Not after hours of seeds.
-        for (flag, path) in [("save-faults", &self.save_faults), ("junit", &self.junit)] {
+        for (flag, path) in [("save-faults", &self.save_faults), ("junit", &self.junit), ("keep", &self.keep)]
+        {
             let folder = path.as_deref().and_then(Path::parent).filter(|folder| *folder != Path::new(""));
             if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
                 bail!("--{flag}: there is no folder {}: make it first", folder.display());
             }
+        }
+        if let Some(folder) = self.explain.as_deref().filter(|folder| folder.exists() && !folder.is_dir()) {
+            bail!("--explain: {} is no folder: say where one may be made", folder.display());
         }
         Ok(())
     }
@@ -288,11 +315,17 @@ impl Args {
     /// Writes the plan of the one seed that was run, if that is wanted.
     ///
     /// # Errors
-    /// When the file cannot be written, and when there is nothing to write.
+    /// When the file cannot be written, and when there is nothing to write or more than one plan.
     pub(crate) fn save(&self, summary: &Summary) -> Result<()> {
         let Some(path) = &self.save_faults else { return Ok(()) };
+        let tried = summary.kept.as_ref().filter(|_| summary.asked == 0).map_or(0, |kept| kept.tried);
+        ensure!(
+            tried <= 1,
+            "no plan is written to {}: the seed is kept {tried} times, each with a plan of its own, in the file of --keep",
+            path.display()
+        );
         let Some(plan) = &summary.faults else {
-            bail!("there is no plan to write to {}: the scenario has let nothing go wrong", path.display());
+            bail!("there is no plan to write to {}: the run let nothing go wrong", path.display());
         };
         std::fs::write(path, plan.to_json())
             .with_context(|| format!("cannot write the plan to {}", path.display()))
@@ -300,7 +333,7 @@ impl Args {
 
     /// `program --schedule=pct:3 --seed 7`
     pub(crate) fn command_line(&self, program: &str, seed: Seed) -> String {
-        let flags = self.said().into_iter().map(|(flag, value)| format!(" --{flag}={value}"));
+        let flags = self.said().into_iter().map(|(flag, value)| format!(" --{flag}={}", quoted(&value)));
         format!("{program}{} --seed {seed}", flags.collect::<String>())
     }
 
@@ -308,18 +341,24 @@ impl Args {
     pub(crate) fn variables(&self, seed: Option<Seed>) -> String {
         let seed = seed.map(|seed| ("seed", seed.to_string()));
         let all = self.said().into_iter().chain(seed);
-        all.map(|(flag, value)| format!("{}={value} ", variable(flag))).collect()
+        all.map(|(flag, value)| format!("{}={} ", variable(flag), quoted(&value))).collect()
     }
 }
 
 /// The command line of a program that runs a seed as it was kept: `program --keep=red.json --seed 7`
 pub(crate) fn kept_command_line(program: &str, file: &Path, seed: Seed) -> String {
-    format!("{program} --keep={} --seed {seed}", file.display())
+    format!("{program} --keep={} --seed {seed}", quoted(&file.display().to_string()))
 }
 
 /// What a test runs a seed by as it was kept: `STEELMILL_KEEP=red.json STEELMILL_SEED=7 `
 pub(crate) fn kept_variables(file: &Path, seed: Seed) -> String {
-    format!("{}={} {}={seed} ", variable("keep"), file.display(), variable("seed"))
+    let file = file.display().to_string();
+    format!("{}={} {}={seed} ", variable("keep"), quoted(&file), variable("seed"))
+}
+
+/// The way to a file from the root: cargo does not start a test where it was started itself.
+pub(crate) fn from_anywhere(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
 /// How many virtual seconds a seed of a program's campaign may take unless it is said.
@@ -392,6 +431,18 @@ mod tests {
     }
 
     #[test]
+    fn a_test_may_have_faults_that_no_flag_can_say() {
+        let plan = Settings { faults: Faults::Plan(Plan::default()), ..Settings::new(Seed(7)) };
+        assert!(Args::default().of_test(&plan, None).is_none(), "it is in no file");
+        let faults = Some(FaultsFlag { text: "a b.json".to_owned(), faults: plan.faults.clone() });
+        let flags = Args { faults, ..Args::default() }.of_test(&plan, None).expect("it is in a file");
+        let here = std::env::current_dir().expect("a folder");
+        let file = format!(" --faults='{}/a b.json' --seed 7", here.display());
+        let line = flags.command_line("run", Seed(7));
+        assert!(line.ends_with(&file), "{line}");
+    }
+
+    #[test]
     fn one_seed_counts_more_than_how_many() {
         let args = from(&[
             ("STEELMILL_SEED", "9"),
@@ -451,6 +502,10 @@ mod tests {
         assert!(to("report.xml").is_ok() && to("/report.xml").is_ok());
         let error = to("/no-such-folder/report.xml").expect_err("nothing can be written there");
         assert_eq!(error.to_string(), "--junit: there is no folder /no-such-folder: make it first");
+        let keep = Args { keep: Some(PathBuf::from("/no-such-folder/red.json")), ..Args::default() };
+        assert!(keep.check().expect_err("no folder").to_string().starts_with("--keep: there is no folder"));
+        let explain = Args { explain: Some(PathBuf::from("/dev/null")), ..Args::default() };
+        assert!(explain.check().expect_err("a file").to_string().starts_with("--explain: /dev/null is no"));
     }
 
     #[test]

@@ -6,9 +6,11 @@
 //!
 //! Several campaigns may keep their red seeds in one file, in one process or in many, at the same time. Each change reads
 //! the file anew under a lock, makes the new one beside it and puts that in its place: whoever reads sees the old file or
-//! the new one, and whoever is interrupted leaves the old one. (One that is killed in between may leave a file beside it, which the next change
-//! takes away.) A file that holds anything else is left as it is.
+//! the new one, and whoever is interrupted leaves the old one. (One that is killed in between may leave a file beside it,
+//! `.lock` or `.new`, for which the next one that has something to write has its use, and takes it away.) A file that holds
+//! anything else is left as it is.
 
+use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -85,9 +87,8 @@ impl KeptSeed {
 
     /// Whether both are the same failure of the same seed, which is kept once.
     fn is_like(&self, other: &Self) -> bool {
-        let what = |kept: &Self| without_particulars(&kept.failure);
         (&self.scenario, self.seed, self.schedule) == (&other.scenario, other.seed, other.schedule)
-            && what(self) == what(other)
+            && is_alike(&self.failure, &other.failure)
     }
 
     /// In a file, and in what is told.
@@ -123,12 +124,18 @@ impl Keep {
     /// # Errors
     /// When it cannot be read, or holds something else; says where and what.
     pub(crate) fn read(&self) -> Result<Vec<KeptSeed>> {
+        Ok(self.contents()?.unwrap_or_default())
+    }
+
+    /// What is in the file, if there is one with anything in it.
+    fn contents(&self) -> Result<Option<Vec<KeptSeed>>> {
         match fs::read_to_string(&self.path) {
-            Ok(json) => parse(&json).with_context(|| {
+            Ok(json) if json.trim().is_empty() => Ok(None),
+            Ok(json) => parse(&json).map(Some).with_context(|| {
                 let path = self.path.display();
                 format!("{path} is no file of kept seeds, and is left as it is; mend or remove it")
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", self.path.display())),
         }
     }
@@ -137,40 +144,79 @@ impl Keep {
     ///
     /// # Errors
     /// When the file cannot be read or written; then it is what it was.
-    pub(crate) fn add(&self, red: KeptSeed) -> Result {
-        self.change(|kept| add(kept, red, false)).map(drop)
+    pub(crate) fn add(&self, red: &KeptSeed) -> Result {
+        self.change(|known| {
+            let mut kept = known.cloned().unwrap_or_default();
+            add(&mut kept, red.clone(), false);
+            kept
+        })
+        .map(drop)
     }
 
-    /// Keeps what failed in a campaign and drops what passed. How many seeds of the campaign are in the file then.
+    /// Keeps what failed in a campaign and drops what passed.
+    ///
+    /// A kept seed that failed again and is in the file no more was taken out by somebody meanwhile, and stays out. Where
+    /// there is no file at all nobody can have meant that: then it is kept, as it was.
     ///
     /// # Errors
     /// When the file cannot be read or written; then it is what it was.
-    pub(crate) fn settle(&self, record: &Record) -> Result<usize> {
-        let kept = self.change(|kept| {
-            let tried = record.kept.iter();
+    pub(crate) fn settle(&self, record: &Record) -> Result<Settled> {
+        let tried = || record.kept.iter();
+        let failed = || {
+            let failed = tried().flat_map(|tried| &tried.failed);
+            failed.filter_map(|red| red.kept.as_ref().map(|kept| (red, kept)))
+        };
+        let kept = self.change(|known| {
+            let mut kept = match known {
+                Some(known) => known.clone(),
+                None => failed().map(|(_, kept)| kept.clone()).collect(),
+            };
             // One that was changed meanwhile has not been tried.
-            kept.retain(|kept| tried.clone().all(|tried| !tried.passed.contains(kept)));
-            for red in tried.flat_map(|tried| &tried.failed) {
-                let known = kept.iter_mut().find(|kept| red.kept.as_ref() == Some(kept));
-                if let (Some(known), Some(least)) = (known, &red.least) {
+            kept.retain(|kept| tried().all(|tried| !tried.passed.contains(kept)));
+            for (red, tried) in failed() {
+                // What it takes to fail in another way says nothing about the way for which it is kept.
+                let least = red.least.as_ref().filter(|_| is_alike(&tried.failure, &red.cause));
+                let known = kept.iter_mut().find(|kept| *kept == tried);
+                if let (Some(known), Some(least)) = (known, least)
+                    && is_smaller(least, known.plan.as_ref())
+                {
                     known.plan = Some(least.clone());
                 }
             }
             for red in &record.failed {
-                add(kept, KeptSeed::of(&record.campaign, red), red.least.is_some());
+                add(&mut kept, KeptSeed::of(&record.campaign, red), red.least.is_some());
             }
+            kept
         })?;
-        Ok(kept.iter().filter(|kept| kept.scenario == record.campaign.name).count())
+        let is_gone = |tried: &KeptSeed| kept.iter().all(|kept| !kept.is_like(tried));
+        Ok(Settled {
+            left: kept.iter().filter(|kept| kept.scenario == record.campaign.name).count(),
+            gone: failed()
+                .map(|(_, tried)| tried)
+                .filter(|tried| is_gone(tried))
+                .map(|tried| tried.seed)
+                .collect(),
+        })
     }
 
-    /// Reads, changes and writes the file while nobody else does.
-    fn change(&self, change: impl FnOnce(&mut Vec<KeptSeed>)) -> Result<Vec<KeptSeed>> {
-        let _lock = Lock::take(beside(&self.path, "lock"))
-            .with_context(|| format!("cannot lock {} to change it", self.path.display()))?;
-        let before = self.read()?;
-        let mut kept = before.clone();
-        change(&mut kept);
-        if kept != before {
+    /// Makes of what is in the file, if there is one, what is to be there, while nobody else changes it.
+    fn change(&self, change: impl Fn(Option<&Vec<KeptSeed>>) -> Vec<KeptSeed>) -> Result<Vec<KeptSeed>> {
+        let changed = |before: Option<Vec<KeptSeed>>| {
+            let after = change(before.as_ref());
+            let is_changed = after != before.unwrap_or_default();
+            (after, is_changed)
+        };
+        // Whoever has nothing to write needs no lock, nor a place where one could be made.
+        let (kept, is_changed) = changed(self.contents()?);
+        if !is_changed {
+            return Ok(kept);
+        }
+        let lock = beside(&self.path, "lock");
+        let _lock = Lock::take(&lock).with_context(|| {
+            format!("cannot lock {} by {}, to change it", self.path.display(), lock.display())
+        })?;
+        let (mut kept, is_changed) = changed(self.contents()?);
+        if is_changed {
             kept.sort_by(|a, b| a.order().cmp(&b.order()));
             self.replace(&render(&kept)).with_context(|| format!("cannot write {}", self.path.display()))?;
         }
@@ -196,10 +242,16 @@ impl Keep {
     }
 }
 
+/// What is in the file when a campaign has ended.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// How many seeds of the campaign are kept.
+    pub(crate) left: usize,
+    /// Those of its kept seeds that failed again, and that somebody has taken out of the file meanwhile.
+    pub(crate) gone: Vec<Seed>,
+}
+
 fn parse(json: &str) -> Result<Vec<KeptSeed>> {
-    if json.trim().is_empty() {
-        return Ok(Vec::new());
-    }
     let Contents { version, kept } = serde_json::from_str(json)?;
     ensure!(version == VERSION, "it is of version {version}, and this program reads version {VERSION}");
     Ok(kept)
@@ -212,13 +264,37 @@ fn render(kept: &[KeptSeed]) -> String {
     format!("{{\"version\": {VERSION}, \"kept\": [{}\n]}}\n", lines.join(","))
 }
 
-/// A failure that is known stays as it is, unless now the least that it takes is known, too.
-fn add(kept: &mut Vec<KeptSeed>, red: KeptSeed, is_least: bool) {
+/// A failure that is known stays as it is, unless now it is known to take less. `is_sought` is whether somebody looked for
+/// the least that it takes.
+fn add(kept: &mut Vec<KeptSeed>, red: KeptSeed, is_sought: bool) {
+    let takes_less = |known: &KeptSeed| {
+        is_sought && red.plan.as_ref().is_some_and(|least| is_smaller(least, known.plan.as_ref()))
+    };
     match kept.iter_mut().find(|known| known.is_like(&red)) {
-        Some(known) if is_least => *known = red,
+        Some(known) if takes_less(known) => *known = red,
         Some(_) => {}
         None => kept.push(red),
     }
+}
+
+/// Whether the one plan takes less than the other: fewer faults, then less of the workload, then fewer tasks out of turn,
+/// then shorter faults. A search that was cut short, or began elsewhere, may well end with a plan that takes more than what
+/// is known.
+fn is_smaller(one: &Plan, other: Option<&Plan>) -> bool {
+    let size = |plan: &Plan| {
+        let workload = plan.limits.values().fold(0, |sum: u64, limit| sum.saturating_add(*limit));
+        let limits = (Reverse(plan.limits.len()), workload);
+        let out_of_turn = plan.order.as_ref().map_or(usize::MAX, Vec::len);
+        let lasts = plan.faults.iter().fold(Duration::ZERO, |sum, fault| sum.saturating_add(fault.lasts));
+        (plan.faults.len(), limits, out_of_turn, lasts)
+    };
+    // A plan of nothing is still said more exactly than none.
+    other.is_none_or(|other| size(one) < size(other))
+}
+
+/// Whether two texts tell of the same failure.
+fn is_alike(one: &str, other: &str) -> bool {
+    without_particulars(one) == without_particulars(other)
 }
 
 /// A file beside another, of a name that tells whose it is.
@@ -236,23 +312,43 @@ struct Lock {
 }
 
 impl Lock {
-    fn take(path: PathBuf) -> io::Result<Self> {
+    fn take(path: &Path) -> io::Result<Self> {
         loop {
-            let file = File::options().create(true).write(true).truncate(false).open(&path)?;
+            let file = File::options().create(true).write(true).truncate(false).open(path)?;
             file.lock()?;
-            // Whoever had it has removed it meanwhile if there is something in it: then it keeps nobody off any more.
-            if file.metadata()?.len() == 0 {
-                return Ok(Self { file, path });
+            // Whoever had it before may have removed it: then it keeps nobody off any more.
+            if is_at(&file, path)? {
+                return Ok(Self { file, path: path.to_owned() });
             }
         }
     }
 }
 
 impl Drop for Lock {
+    /// Removes the file, as long as it is locked. One with anything in it is not ours.
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-        let _ = self.file.set_len(1);
+        if cfg!(unix) && self.file.metadata().is_ok_and(|file| file.len() == 0) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+/// Whether an open file is the one that is found by its path now.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let there = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        there => there?,
+    };
+    let own = file.metadata()?;
+    Ok((own.dev(), own.ino()) == (there.dev(), there.ino()))
+}
+
+/// Where std cannot tell one file from another, nobody removes it.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -315,7 +411,7 @@ mod tests {
         let with_plan =
             KeptSeed { plan, schedule: Schedule::Pct { depth: 3 }, ..kept("b", 2, "\"x\"\u{1b}") };
         for red in [with_plan.clone(), kept("b", 10, "y"), kept("b", 2, "z"), kept("a", 30, "w")] {
-            keep.add(red).expect("it can be written");
+            keep.add(&red).expect("it can be written");
         }
         let expected = r#"{"version": 1, "kept": [
   {"scenario":"a","seed":30,"schedule":"uniform","time_limit":"1h 500ms","failure":"w"},
@@ -333,12 +429,13 @@ mod tests {
     fn the_same_failure_of_a_seed_is_kept_once() {
         let folder = InFolder::new("once");
         let keep = Keep::new(&folder.path());
-        keep.add(kept("a", 1, "7 of \"x\" after 12 s")).expect("it can be written");
+        keep.add(&kept("a", 1, "7 of \"x\" after 12 s")).expect("it can be written");
         let before = folder.text();
-        keep.add(kept("a", 1, "8 of \"y\" after 3 s")).expect("it can be read");
+        keep.add(&kept("a", 1, "8 of \"y\" after 3 s")).expect("it can be read");
         assert_eq!(folder.text(), before);
-        keep.add(kept("a", 1, "something else")).expect("it can be written");
-        keep.add(KeptSeed { schedule: Schedule::Fifo, ..kept("a", 1, "something else") }).expect("so it can");
+        keep.add(&kept("a", 1, "something else")).expect("it can be written");
+        keep.add(&KeptSeed { schedule: Schedule::Fifo, ..kept("a", 1, "something else") })
+            .expect("so it can");
         assert_eq!(keep.read().expect("seeds").len(), 3);
     }
 
@@ -355,7 +452,7 @@ mod tests {
             ("<<<<<<< HEAD", "expected value"),
         ] {
             fs::write(folder.path(), text).expect("a file");
-            for error in [keep.read().map(drop), keep.add(kept("a", 1, "x"))] {
+            for error in [keep.read().map(drop), keep.add(&kept("a", 1, "x"))] {
                 let error = format!("{:#}", error.expect_err(text));
                 assert!(
                     error.contains("red.json is no file of kept seeds") && error.contains(part),
@@ -366,7 +463,7 @@ mod tests {
         }
         assert_eq!(folder.files(), ["red.json"]);
         fs::write(folder.path(), "").expect("a file");
-        keep.add(kept("a", 1, "x")).expect("an empty file holds nothing that could be lost");
+        keep.add(&kept("a", 1, "x")).expect("an empty file holds nothing that could be lost");
     }
 
     #[test]
@@ -379,7 +476,7 @@ mod tests {
                 scope.spawn(move || {
                     for seed in 0..25 {
                         let keep = Keep::new(&path);
-                        keep.add(kept("many", thread * 100 + seed, "x")).expect("it can be written");
+                        keep.add(&kept("many", thread * 100 + seed, "x")).expect("it can be written");
                     }
                 });
             }
@@ -389,16 +486,93 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_gives_way_only_to_one_that_takes_less() {
+        let pause = r#"{"when":{"at":"1s"},"lasts":"2s","what":{"pause":{"machine":"a"}}}"#;
+        let shorter = pause.replace("2s", "1s");
+        // From the one that takes most to the one that takes least.
+        let plans = [
+            format!(r#"{{"faults":[{pause},{shorter}],"limits":{{"clients":1}},"order":[]}}"#),
+            format!(r#"{{"faults":[{pause}]}}"#),
+            format!(r#"{{"faults":[{pause}],"limits":{{"clients":2}}}}"#),
+            format!(r#"{{"faults":[{pause}],"limits":{{"clients":1}}}}"#),
+            format!(r#"{{"faults":[{pause}],"limits":{{"clients":1,"steps":9}}}}"#),
+            format!(
+                r#"{{"faults":[{pause}],"limits":{{"clients":1,"steps":9}},"order":[{{"nth":1,"place":1}}]}}"#
+            ),
+            format!(r#"{{"faults":[{pause}],"limits":{{"clients":1,"steps":9}},"order":[]}}"#),
+            format!(r#"{{"faults":[{shorter}],"limits":{{"clients":1,"steps":9}},"order":[]}}"#),
+        ];
+        let plans = plans.map(|plan| Plan::from_json(&plan).expect("a plan"));
+        let with = |plan: &Plan| KeptSeed { plan: Some(plan.clone()), ..kept("a", 1, "x") };
+        for (place, known) in plans.iter().enumerate() {
+            for (other, plan) in plans.iter().enumerate() {
+                let after = |is_sought| {
+                    let mut kept = vec![with(known)];
+                    add(&mut kept, with(plan), is_sought);
+                    kept
+                };
+                assert_eq!(after(true), [with(&plans[place.max(other)])], "{other} where {place} is known");
+                assert_eq!(after(false), [with(known)], "nobody has looked for it");
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    #[expect(clippy::disallowed_methods, reason = "no simulation is running: this is about threads")]
+    fn whoever_waits_for_a_lock_that_is_removed_takes_another() {
+        let folder = InFolder::new("removed");
+        let path = folder.0.join("red.json.lock");
+        let first = Lock::take(&path).expect("nobody has it");
+        let (take, taken) = std::sync::mpsc::channel();
+        let second = std::thread::spawn({
+            let path = path.clone();
+            move || take.send(Lock::take(&path).map(drop))
+        });
+        let shortly = Duration::from_millis(200);
+        assert!(taken.recv_timeout(shortly).is_err(), "it waits");
+        // As if it were killed in the middle of giving it back; and there is a third, who comes to an empty place.
+        fs::remove_file(&path).expect("it is there");
+        let third = Lock::take(&path).expect("nobody has it");
+        first.file.unlock().expect("it is locked");
+        assert!(taken.recv_timeout(shortly).is_err(), "it waits for the third");
+        std::mem::forget(first);
+        drop(third);
+        taken.recv().expect("its turn has come").expect("it can be locked");
+        second.join().expect("it has ended").expect("it was heard");
+        assert_eq!(folder.files(), [""; 0]);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "no simulation is running: this is about threads")]
+    fn what_stands_in_the_place_of_a_lock_stays_there() {
+        let folder = InFolder::new("place");
+        let lock = folder.0.join("red.json.lock");
+        fs::write(&lock, "another tool's").expect("a file");
+        let (tell, told) = std::sync::mpsc::channel();
+        let keep = Keep::new(&folder.path());
+        std::thread::spawn(move || tell.send(keep.add(&kept("a", 1, "x"))));
+        told.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("it can be written");
+        assert_eq!(fs::read_to_string(&lock).expect("it is there"), "another tool's");
+        fs::remove_file(&lock).expect("it is there");
+        fs::create_dir(&lock).expect("it is gone");
+        let keep = Keep::new(&folder.path());
+        keep.add(&kept("a", 1, "x")).expect("there is nothing to write, and so nothing to lock");
+        let error = format!("{:#}", keep.add(&kept("a", 2, "x")).expect_err("that is no file"));
+        assert!(error.contains("cannot lock ") && error.contains("red.json.lock"), "{error}");
+    }
+
+    #[test]
     fn a_file_that_cannot_be_written_stays_what_it_was() {
         let folder = InFolder::new("full");
         let keep = Keep::new(&folder.path());
-        keep.add(kept("a", 1, "x")).expect("it can be written");
+        keep.add(&kept("a", 1, "x")).expect("it can be written");
         let before = folder.text();
         fs::create_dir(folder.0.join("red.json.new")).expect("this is in the way, as a full disk would be");
-        let error = format!("{:#}", keep.add(kept("a", 2, "x")).expect_err("it is in the way"));
+        let error = format!("{:#}", keep.add(&kept("a", 2, "x")).expect_err("it is in the way"));
         assert!(error.contains("cannot write") && error.contains("red.json"), "{error}");
         assert_eq!(folder.text(), before);
-        let nowhere = Keep::new(&folder.0.join("none/red.json")).add(kept("a", 1, "x"));
+        let nowhere = Keep::new(&folder.0.join("none/red.json")).add(&kept("a", 1, "x"));
         let error = format!("{:#}", nowhere.expect_err("there is no such folder"));
         assert!(error.contains("none/red.json"), "{error}");
     }
@@ -408,9 +582,9 @@ mod tests {
     fn a_link_to_the_file_stays_one() {
         let folder = InFolder::new("link");
         let link = folder.0.join("link.json");
-        Keep::new(&folder.path()).add(kept("a", 1, "x")).expect("it can be written");
+        Keep::new(&folder.path()).add(&kept("a", 1, "x")).expect("it can be written");
         std::os::unix::fs::symlink(folder.path(), &link).expect("a link");
-        Keep::new(&link).add(kept("a", 2, "x")).expect("it can be written");
+        Keep::new(&link).add(&kept("a", 2, "x")).expect("it can be written");
         assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
         assert_eq!(Keep::new(&folder.path()).read().expect("seeds").len(), 2);
     }

@@ -1,6 +1,7 @@
 //! What to type to run one test again: cargo says which package it is, the program's own name which target, and the
 //! harness which test.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 /// The name of the test this thread runs, as no other test has it: `package/target::module::test`. `None` on a thread that
@@ -28,13 +29,22 @@ pub(crate) fn test_command(cargo: Option<&str>) -> String {
         // Nobody's cargo has started it.
         (None, None) => {
             let test = test.map(|test| format!(" {test} --exact")).unwrap_or_default();
-            return format!("{}{test}", program.display());
+            return format!("{}{test}", quoted(&program.display().to_string()));
         }
     };
     let target = crate_of(&program).and_then(|name| target(&name, package.as_deref(), Path::new(&folder)));
     let target = target.map(|target| format!(" {target}")).unwrap_or_default();
     let test = test.map(|test| format!(" {test} -- --exact")).unwrap_or_default();
     format!("{place}{target}{test}")
+}
+
+/// A word as a shell reads it back, in quotes where it needs some (POSIX, Shell Command Language, section 2.2).
+pub(crate) fn quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "_-./=:,+@%".contains(letter);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")).into(),
+    }
 }
 
 /// The crate that cargo built a test's program from: it calls it `deps/NAME-` and sixteen digits.
@@ -87,6 +97,21 @@ mod tests {
         assert_eq!(target("history").as_deref(), Some("--test history"), "a folder");
         assert_eq!(target("steelmill_sim").as_deref(), Some("--lib"));
         assert_eq!(target("elsewhere"), None);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_shell_reads_every_word_back() {
+        for plain in ["/tmp/red.json", "a=b:c,d", "1h", "Grün_1@2%+"] {
+            assert_eq!(quoted(plain), plain);
+        }
+        for word in
+            ["", "a b", "it's", "''", "a\\b", "$HOME", "~/x", "`x`", "a;b&c|d>e", "*?[a]{b}!#", "\"a\"\n\tb"]
+        {
+            let script = format!("printf %s {}", quoted(word));
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
+            assert_eq!(String::from_utf8(output.stdout).expect("text"), word, "{script}");
+        }
     }
 
     #[test]

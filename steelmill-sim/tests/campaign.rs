@@ -17,6 +17,9 @@ use steelmill_sim::{Campaign, Seed, Sim, Verify, check, cli};
 /// Says which of the programs below is meant.
 const ASKED: &str = "TEST_PROGRAM";
 
+/// What a program below calls its campaign, if it has a name.
+const NAME: &str = "TEST_NAME";
+
 fn is_asked_for(program: &str) -> bool {
     std::env::var(ASKED).is_ok_and(|asked| asked == program)
 }
@@ -43,16 +46,17 @@ fn text(output: &Output) -> String {
 #[test]
 fn program_that_says_what_it_runs() {
     if is_asked_for("program_that_says_what_it_runs") {
-        Campaign::new(|sim: Sim| async move {
+        let campaign = Campaign::new(|sim: Sim| async move {
             eprintln!("seed {}", sim.seed());
             tokio::task::yield_now().await;
             anyhow::ensure!(sim.seed() != Seed(13), "unlucky");
             Ok(())
-        })
-        .first_seed(Seed(10))
-        .seeds(3)
-        .program("cargo xtask sim")
-        .check();
+        });
+        let campaign = campaign.first_seed(Seed(10)).seeds(3).program("cargo xtask sim");
+        match std::env::var(NAME) {
+            Ok(name) => campaign.name(&name).check(),
+            Err(_) => campaign.check(),
+        }
     }
 }
 
@@ -126,6 +130,73 @@ fn a_red_seed_of_a_test_is_explained_in_a_folder_of_its_own() {
     assert!(folder.read(&format!("{seed}/picture.html")).starts_with("<!doctype html>"));
     let said = text(&run("program_that_says_what_it_runs", &[("STEELMILL_EXPLAIN_RUNS", "9")]));
     assert!(said.contains("say where it goes with --explain"), "{said}");
+}
+
+#[test]
+fn lines_to_run_a_seed_again_say_all_it_takes_and_a_shell_can_read_them() {
+    let folder = Folder::new("it's quoted");
+    let (file, plan) = (folder.file("red.json"), folder.file("plan.json"));
+    let quoted = |path: &str| format!("'{}'", path.replace('\'', "'\\''"));
+    std::fs::write(&plan, r#"{"faults": []}"#).expect("a file");
+    let named = |variables: &[(&str, &str)]| {
+        let variables = [&[(NAME, "the same"), ("STEELMILL_SEEDS", "9")], variables].concat();
+        text(&run("program_that_says_what_it_runs", &variables))
+    };
+    let first = named(&[("STEELMILL_FAULTS", &plan), ("STEELMILL_KEEP", &file)]);
+    for line in [
+        format!("run it again with: STEELMILL_FAULTS={} STEELMILL_SEED=13 cargo test", quoted(&plan)),
+        format!("or: cargo xtask sim --time-limit=86400 --faults={} --seed 13", quoted(&plan)),
+    ] {
+        assert!(first.contains(&line), "no {line:?} in {first}");
+    }
+    // Now it is a kept seed's, which has its own settings, whatever those of the test are.
+    let explained = folder.file("explained");
+    let again = named(&[
+        ("STEELMILL_KEEP", &file),
+        ("STEELMILL_SCHEDULE", "fifo"),
+        ("STEELMILL_TIME_LIMIT", "60"),
+        ("STEELMILL_EXPLAIN", &explained),
+        ("STEELMILL_EXPLAIN_RUNS", "9"),
+    ]);
+    let seed = "steelmill-sim-campaign-program_that_says_what_it_runs-the-same-seed-13";
+    let plan = quoted(&format!("{explained}/{seed}/plan.json"));
+    for line in [
+        format!("run it again with: STEELMILL_KEEP={} STEELMILL_SEED=13 cargo test", quoted(&file)),
+        format!("or: cargo xtask sim --keep={} --seed 13", quoted(&file)),
+        format!(
+            "STEELMILL_FAULTS={plan} STEELMILL_SCHEDULE=uniform STEELMILL_TIME_LIMIT=86400 STEELMILL_SEED=13 cargo test"
+        ),
+    ] {
+        assert!(again.contains(&line), "no {line:?} in {again}");
+    }
+}
+
+#[test]
+fn a_plan_that_cannot_be_saved_hides_no_failure() {
+    let folder = Folder::new("unsaved");
+    let [plan, junit, file, explained] =
+        ["plan.json", "junit.xml", "red.json", "explained"].map(|name| folder.file(name));
+    let error = "plan.json: the run let nothing go wrong";
+    let said = text(&run(
+        "program_that_says_what_it_runs",
+        &[("STEELMILL_SEED", "13"), ("STEELMILL_SAVE_FAULTS", &plan)],
+    ));
+    assert!(said.contains(error) && said.contains("seed 13 failed at 0.000000000 s: unlucky"), "{said}");
+    let output =
+        run("program_that_says_what_it_runs", &[("STEELMILL_SEED", "12"), ("STEELMILL_SAVE_FAULTS", &plan)]);
+    assert!(!output.status.success() && text(&output).contains("the plan is not saved"), "{}", text(&output));
+
+    let flags = format!(
+        "--seed 7 --save-faults {plan} --json --junit {junit} --keep {file} --explain {explained} --explain-runs 50"
+    );
+    let (code, json, errors) = with_flags(&flags);
+    assert!(code == Some(1) && errors.contains(error), "{errors}");
+    assert_eq!(steelmill_sim::Record::from_json(&json).expect("a record").failed.len(), 1);
+    assert!(folder.read("junit.xml").contains("a seven in 7"));
+    assert!(folder.read("explained/summary.txt").contains("a seven in 7"));
+    assert!(folder.read("red.json").contains("\"plan\""), "the least of it is kept");
+    let (code, output, errors) = with_flags(&format!("--seed 6 --save-faults {plan}"));
+    assert!(code == Some(1) && output.contains("1 passed") && errors.contains(error), "{errors}");
 }
 
 #[test]
@@ -529,6 +600,95 @@ fn an_explained_seed_is_kept_with_the_least_that_it_takes() {
 }
 
 #[test]
+fn what_merged_shards_have_kept_is_in_a_file_that_was_not_there() {
+    let folder = Folder::new("merged-kept");
+    let (shard, merged) = (folder.file("shard.json"), folder.file("merged.json"));
+    with_flags(&format!("--seeds 30 --keep {}", folder.file("red.json")));
+    let (_, json, _) = with_flags(&format!("--seeds 5 --json --keep {}", folder.file("red.json")));
+    std::fs::write(&shard, json).expect("a file");
+    let merge = || with_flags(&format!("--keep {merged} --merge {shard}")).2;
+    let errors = merge();
+    assert!(errors.contains("3 red seed(s) of this campaign are kept"), "{errors}");
+    assert_eq!(folder.read("merged.json"), folder.read("red.json"));
+    // But where there is one, what is not in it was taken out by somebody.
+    let all = folder.read("merged.json");
+    let without: Vec<&str> = all.lines().filter(|line| !line.contains(":17,")).collect();
+    std::fs::write(&merged, without.join("\n")).expect("a file");
+    let errors = merge();
+    assert_eq!(seeds_in(&folder, "merged.json"), [7, 27]);
+    let told = format!("kept seed 17 fails, but is not kept: it is in {merged} no more");
+    assert!(errors.contains(&told), "{errors}");
+}
+
+#[test]
+fn a_seed_that_is_kept_twice_is_explained_in_two_folders() {
+    let folder = Folder::new("twice");
+    let (file, explained) = (folder.file("red.json"), folder.file("explained"));
+    for schedule in ["fifo", "pct:2"] {
+        let other = folder.file(schedule);
+        with_flags(&format!("--seed 17 --schedule {schedule} --keep {other}"));
+    }
+    let line = |name: &str| folder.read(name).lines().nth(1).expect("a seed").to_owned();
+    let both = format!("{{\"version\": 1, \"kept\": [{},{}]}}", line("fifo"), line("pct:2"));
+    std::fs::write(&file, both).expect("a file");
+    let flags = format!("--keep {file} --explain {explained} --explain-runs 9");
+    for (seeds, folders) in [
+        ("--seed 17", &["kept-seed-17", "kept-seed-17-2"][..]),
+        ("--first-seed 17 --seeds 1", &["kept-seed-17", "kept-seed-17-2", "seed-17"]),
+    ] {
+        let (_, _, errors) = with_flags(&format!("{seeds} {flags}"));
+        for (name, schedule) in folders.iter().zip([" --schedule=fifo", " --schedule=pct:2", ""]) {
+            let summary = folder.read(&format!("explained/{name}/summary.txt"));
+            assert!(summary.contains(&format!("the program{schedule} --seed 17 --faults=")), "{errors}");
+        }
+        std::fs::remove_dir_all(&explained).expect("it is there");
+    }
+    let plan = folder.file("plan.json");
+    let (_, _, errors) = with_flags(&format!("--seed 17 --keep {file} --save-faults {plan}"));
+    assert!(errors.contains("the seed is kept 3 times"), "{errors}");
+}
+
+#[test]
+fn program_that_bears_no_pause() {
+    if is_asked_for("program_that_bears_no_pause") {
+        let flags = std::env::var(FLAGS).expect("the test says which");
+        let flags = ["program"].into_iter().chain(flags.split_whitespace());
+        let args = <Flags as clap::Parser>::parse_from(flags);
+        cli::main(&args.args, "pauses", "the program", bears_no_pause);
+    }
+}
+
+#[test]
+fn a_search_that_was_cut_short_takes_no_kept_plan_away() {
+    let folder = Folder::new("cut-short");
+    let (file, explained) = (folder.file("red.json"), folder.file("explained"));
+    let with = |flags: &str| {
+        let flags = format!("--keep {file} {flags}");
+        text(&run("program_that_bears_no_pause", &[(FLAGS, &flags)]))
+    };
+    with("--seeds 100 --max-failures 1 --jobs 1");
+    let (seed, drawn) = (seeds_in(&folder, "red.json")[0], folder.read("red.json"));
+    let faults = |text: &str| text.matches("\"when\"").count();
+    assert!(faults(&drawn) > 1, "{drawn}");
+    let both = format!("--first-seed {seed} --seeds 1 --explain {explained}");
+    let said = with(&format!("{both} --explain-runs 1 --json"));
+    assert!(said.contains("The best that was found in ") && !said.contains("\"least\""), "{said}");
+    assert_eq!(folder.read("red.json"), drawn, "nothing was found out");
+    let said = with(&both);
+    let least = folder.read("red.json");
+    assert_eq!(faults(&least), 1, "{said}");
+    with(&format!("{both} --explain-runs 1"));
+    assert_eq!(folder.read("red.json"), least, "the whole plan of the campaign's own seed is no less");
+
+    // What it takes to fail otherwise is not what it was kept for.
+    let otherwise = drawn.replace("it was paused", "it fell over");
+    std::fs::write(&file, &otherwise).expect("a file");
+    let said = with(&format!("--seed {seed} --explain {explained}"));
+    assert!(said.contains("- 1 of "), "{said}");
+    assert_eq!(folder.read("red.json"), otherwise);
+}
+
+#[test]
 fn program_that_is_killed() {
     if is_asked_for("program_that_is_killed") {
         let file = std::env::var(FLAGS).expect("the test says which");
@@ -619,10 +779,13 @@ fn a_test_keeps_its_seeds_under_its_own_name() {
     for part in [
         "kept seed 13 failed at 0.000000000 s: unlucky".to_owned(),
         format!("run it again with: STEELMILL_KEEP={file} STEELMILL_SEED=13 cargo test"),
-        format!("or: cargo xtask sim --keep={file} --seed 13"),
     ] {
         assert!(again.contains(&part), "no {part:?} in {again}");
     }
+    assert!(
+        !again.contains("or: cargo xtask sim"),
+        "the program would not find it, by its own name: {again}"
+    );
     assert!(!again.contains("seed 10\n"), "one red seed was enough: {again}");
     let only =
         text(&run("program_that_says_what_it_runs", &[("STEELMILL_KEEP", &file), ("STEELMILL_SEED", "13")]));

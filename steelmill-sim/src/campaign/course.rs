@@ -58,7 +58,7 @@ impl OfAny<'_> {
                 if let Some(keep) = keep.as_ref().filter(|_| kept.is_none() && !outcome.passed()) {
                     // At once, as nobody knows how this ends. If it cannot be written, the end says so.
                     let red = RedSeed::of(&outcome, None, String::new());
-                    let _ = keep.add(KeptSeed::of(&summary.campaign, &red));
+                    let _ = keep.add(&KeptSeed::of(&summary.campaign, &red));
                 }
                 summary.add(kept, outcome);
                 summary.wall = begun.elapsed();
