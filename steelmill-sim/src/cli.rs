@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -114,11 +114,23 @@ where
     let mut record = Record::of(&summary, replay);
     if let Some(folder) = &args.explain {
         let folders = folders(folder, args.seed.is_some(), &record);
+        let mut left_out = 0;
         for (red, folder) in record.red_mut().zip(folders) {
+            // An explanation that was made before is better than one that found nothing out.
+            if interrupted.load(Ordering::Relaxed) {
+                left_out += 1;
+                continue;
+            }
             match explain(campaign, &folder, program, red) {
                 Ok(least) => red.least = least,
                 Err(error) => tell(&format!("error: {error:#}")),
             }
+        }
+        if left_out > 0 {
+            tell(&format!(
+                "{left_out} red seed(s) are not explained, as this was interrupted: run them again, as it says above, with \
+                 --explain\n"
+            ));
         }
     }
     // The campaign has kept them already, without the least that they take.

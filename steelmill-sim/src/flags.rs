@@ -280,19 +280,13 @@ impl Args {
     /// Checks what no single flag can, and that what is to be written at the end has somewhere to go.
     ///
     /// # Errors
-    /// When a plan is to be saved, and which seed's is not said; when it has an order, and the schedule another; when nothing
-    /// is to be explained, but in so many runs; when a file's folder is not there.
+    /// When a plan is to be saved, and which seed's is not said; when nothing is to be explained, but in so many runs; when a
+    /// file's folder is not there.
     pub(crate) fn check(&self) -> Result<()> {
         let is_one = self.seed.is_some() || self.seeds == Some(1);
         ensure!(
             self.save_faults.is_none() || is_one,
             "--save-faults writes the plan of one seed: say which with --seed"
-        );
-        let has_order = matches!(&self.faults, Some(FaultsFlag { faults: Faults::Plan(plan), .. }) if plan.order.is_some());
-        ensure!(
-            !has_order || self.schedule.is_none_or(|schedule| schedule == Schedule::Uniform),
-            "the plan says in which order tasks go, which another --schedule would ignore: leave that out, or take \
-             \"order\" out of the plan"
         );
         ensure!(
             self.explain_runs.is_none() || self.explain.is_some(),
@@ -304,6 +298,9 @@ impl Args {
             let folder = path.as_deref().and_then(Path::parent).filter(|folder| *folder != Path::new(""));
             if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
                 bail!("--{flag}: there is no folder {}: make it first", folder.display());
+            }
+            if let Some(folder) = path.as_deref().filter(|path| path.is_dir()) {
+                bail!("--{flag}: {} is a folder: say a file, which may be in it", folder.display());
             }
         }
         if let Some(folder) = self.explain.as_deref().filter(|folder| folder.exists() && !folder.is_dir()) {
@@ -487,16 +484,6 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_with_an_order_wants_the_schedule_it_was_found_under() {
-        let plan = Plan { order: Some(Vec::new()), ..Plan::default() };
-        let faults = Some(FaultsFlag { text: "plan.json".to_owned(), faults: Faults::Plan(plan) });
-        let args = Args { faults, ..Args::default() };
-        assert!(args.check().is_ok());
-        let error = Args { schedule: Some(Schedule::Fifo), ..args }.check().expect_err("it would be ignored");
-        assert!(error.to_string().contains("--schedule"), "{error}");
-    }
-
-    #[test]
     fn a_folder_that_is_not_there_is_told_before_any_seed_runs() {
         let to = |path: &str| Args { junit: Some(PathBuf::from(path)), ..Args::default() }.check();
         assert!(to("report.xml").is_ok() && to("/report.xml").is_ok());
@@ -504,6 +491,7 @@ mod tests {
         assert_eq!(error.to_string(), "--junit: there is no folder /no-such-folder: make it first");
         let keep = Args { keep: Some(PathBuf::from("/no-such-folder/red.json")), ..Args::default() };
         assert!(keep.check().expect_err("no folder").to_string().starts_with("--keep: there is no folder"));
+        assert!(to("/").expect_err("no file").to_string().starts_with("--junit: / is a folder"));
         let explain = Args { explain: Some(PathBuf::from("/dev/null")), ..Args::default() };
         assert!(explain.check().expect_err("a file").to_string().starts_with("--explain: /dev/null is no"));
     }

@@ -22,7 +22,7 @@ use steelmill_core::Result;
 
 use crate::fault::{Faults, Plan, text};
 use crate::record::{Record, RedSeed, Terms};
-use crate::settings::{Schedule, Seed, Settings};
+use crate::settings::{Schedule, Seed, Settings, heeds_order};
 use crate::shard::Shard;
 use crate::shrink::without_particulars;
 use crate::verify::Verify;
@@ -176,7 +176,9 @@ impl Keep {
             for (red, tried) in failed() {
                 // What it takes to fail in another way says nothing about the way for which it is kept.
                 let least = red.least.as_ref().filter(|_| is_alike(&tried.failure, &red.cause));
-                let known = kept.iter_mut().find(|kept| *kept == tried);
+                // Another campaign may have found less meanwhile.
+                let is_it = |kept: &&mut KeptSeed| kept.is_like(tried) && kept.time_limit == tried.time_limit;
+                let known = kept.iter_mut().find(is_it);
                 if let (Some(known), Some(least)) = (known, least)
                     && is_smaller(least, known.plan.as_ref())
                 {
@@ -254,6 +256,10 @@ pub(crate) struct Settled {
 fn parse(json: &str) -> Result<Vec<KeptSeed>> {
     let Contents { version, kept } = serde_json::from_str(json)?;
     ensure!(version == VERSION, "it is of version {version}, and this program reads version {VERSION}");
+    for KeptSeed { scenario, seed, schedule, plan, .. } in &kept {
+        let plan = plan.as_ref().map_or(Ok(()), |plan| heeds_order(*schedule, plan));
+        plan.with_context(|| format!("seed {seed} of {scenario:?}"))?;
+    }
     Ok(kept)
 }
 
@@ -450,6 +456,11 @@ mod tests {
             ("{\"version\": 1, \"kept\": [{\"scenario\": \"a\"}]}", "missing field `seed`"),
             ("{\"faults\": []}", "unknown field `faults`"),
             ("<<<<<<< HEAD", "expected value"),
+            (
+                r#"{"version": 1, "kept": [{"scenario": "a", "seed": 7, "schedule": "fifo", "time_limit": "1h",
+                    "failure": "x", "plan": {"faults": [], "order": []}}]}"#,
+                "seed 7 of \"a\": the plan says in which order",
+            ),
         ] {
             fs::write(folder.path(), text).expect("a file");
             for error in [keep.read().map(drop), keep.add(&kept("a", 1, "x"))] {
@@ -514,6 +525,32 @@ mod tests {
                 assert_eq!(after(true), [with(&plans[place.max(other)])], "{other} where {place} is known");
                 assert_eq!(after(false), [with(known)], "nobody has looked for it");
             }
+        }
+    }
+
+    #[test]
+    fn the_least_that_is_found_is_kept_whoever_ends_first() {
+        let folder = InFolder::new("settled");
+        let keep = Keep::new(&folder.path());
+        let pause = r#"{"when":{"at":"1s"},"lasts":"2s","what":{"pause":{"machine":"a"}}}"#;
+        let plan = |faults: usize| {
+            let faults = vec![pause; faults].join(",");
+            Plan::from_json(&format!(r#"{{"faults":[{faults}]}}"#)).expect("a plan")
+        };
+        let write = |faults| {
+            let red = KeptSeed { plan: Some(plan(faults)), ..kept("a", 1, "always 1") };
+            fs::write(folder.path(), render(&[red])).expect("a file");
+        };
+        write(9);
+        let campaign = crate::Campaign::new(|_| async { anyhow::bail!("always 2") }).name("a").seeds(1);
+        let summary = campaign.time_limit(Duration::from_secs(60)).keep(folder.path()).run();
+        let mut record = Record::of(&summary, |_, _| String::new());
+        record.kept.as_mut().expect("there is a file").failed[0].least = Some(plan(2));
+        // What another campaign has made of the file meanwhile, and what is there in the end.
+        for (meanwhile, after) in [(9, 2), (3, 2), (1, 1)] {
+            write(meanwhile);
+            assert_eq!(keep.settle(&record).expect("it can be written").gone, []);
+            assert_eq!(keep.read().expect("seeds")[0].plan, Some(plan(after)));
         }
     }
 

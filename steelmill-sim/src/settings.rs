@@ -5,10 +5,12 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
+use steelmill_core::Result;
 
 use crate::decisions::{Decision, Rekey};
-use crate::fault::Faults;
+use crate::fault::{Faults, Plan};
 
 /// Where all randomness of a run comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -128,6 +130,19 @@ pub struct Settings {
     /// How long one poll may last in real time: then the process ends, with the seed and the task named, as a thread
     /// cannot be stopped from outside.
     pub poll_time_limit: Option<Duration>,
+}
+
+/// Makes sure that a plan's order is not ignored.
+///
+/// # Errors
+/// When the plan has one, and the schedule is not the one whose choices it is made of; says what to do.
+pub(crate) fn heeds_order(schedule: Schedule, plan: &Plan) -> Result<()> {
+    ensure!(
+        schedule == Schedule::Uniform || plan.order.is_none(),
+        "the plan says in which order tasks go, which another schedule than uniform would ignore, and it is {schedule}: \
+         leave that out, or take \"order\" out of the plan"
+    );
+    Ok(())
 }
 
 impl Settings {

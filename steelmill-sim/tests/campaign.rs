@@ -7,7 +7,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, ExitCode, ExitStatus, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use steelmill_core::{Daemon, Factory, Result, Scope};
@@ -600,6 +600,19 @@ fn an_explained_seed_is_kept_with_the_least_that_it_takes() {
 }
 
 #[test]
+fn an_order_is_not_ignored_by_a_schedule() {
+    let folder = Folder::new("order");
+    let plan = folder.file("plan.json");
+    std::fs::write(&plan, r#"{"faults": [], "order": []}"#).expect("a file");
+    let (code, _, errors) = with_flags(&format!("--seed 6 --faults {plan} --schedule fifo"));
+    assert!(code == Some(2) && errors.contains("another schedule than uniform would ignore"), "{errors}");
+    assert_eq!(with_flags(&format!("--seed 6 --faults {plan} --schedule uniform")).0, Some(0));
+    let variables = [("STEELMILL_FAULTS", &*plan), ("STEELMILL_SCHEDULE", "pct:2"), ("STEELMILL_SEED", "12")];
+    let said = text(&run("program_that_says_what_it_runs", &variables));
+    assert!(said.contains("and it is pct:2"), "{said}");
+}
+
+#[test]
 fn what_merged_shards_have_kept_is_in_a_file_that_was_not_there() {
     let folder = Folder::new("merged-kept");
     let (shard, merged) = (folder.file("shard.json"), folder.file("merged.json"));
@@ -654,8 +667,42 @@ fn program_that_bears_no_pause() {
         let flags = std::env::var(FLAGS).expect("the test says which");
         let flags = ["program"].into_iter().chain(flags.split_whitespace());
         let args = <Flags as clap::Parser>::parse_from(flags);
-        cli::main(&args.args, "pauses", "the program", bears_no_pause);
+        let (interrupts, pressed) = (std::env::var_os(INTERRUPTS), Once::new());
+        let code = cli::main(&args.args, "pauses", "the program", move |sim| {
+            if interrupts.as_ref().is_some_and(|there| std::path::Path::new(there).exists()) {
+                pressed.call_once(|| {
+                    let own = std::process::id().to_string();
+                    let killed = Command::new("kill").args(["-INT", &own]).status();
+                    assert!(killed.expect("there is a kill").success());
+                });
+            }
+            bears_no_pause(sim)
+        });
+        eprintln!("ended with {code:?}");
     }
+}
+
+/// At which file the program above presses Ctrl-C: in the first run that finds it there.
+const INTERRUPTS: &str = "TEST_INTERRUPTS";
+
+#[test]
+fn ctrl_c_ends_explaining_with_the_seed_that_is_explained_at_the_moment() {
+    let folder = Folder::new("interrupted");
+    let (file, explained) = (folder.file("red.json"), folder.file("explained"));
+    let flags = format!(
+        "--seeds 100 --max-failures 3 --jobs 1 --keep {file} --explain {explained} --explain-runs 200"
+    );
+    let said = text(&run("program_that_bears_no_pause", &[(FLAGS, &flags), (INTERRUPTS, &explained)]));
+    let seeds = seeds_in(&folder, "red.json");
+    let [first, second, third] = seeds[..] else { panic!("{seeds:?}: {said}") };
+    let summary = |seed| folder.read(&format!("explained/seed-{seed}/summary.txt"));
+    assert!(summary(first).contains("\n- 1 of "), "{said}");
+    assert!(summary(second).contains("when the search was interrupted"), "{said}");
+    assert!(!folder.0.join(format!("explained/seed-{third}")).exists(), "{said}");
+    assert!(said.contains("1 red seed(s) are not explained, as this was interrupted"), "{said}");
+    let faults: Vec<usize> =
+        folder.read("red.json").lines().map(|line| line.matches("\"when\"").count()).collect();
+    assert!(faults[1] == 1 && faults[2] > 1 && faults[3] > 1, "what was found is kept: {faults:?}");
 }
 
 #[test]

@@ -381,6 +381,14 @@ fn a_plan_that_does_not_fit_is_refused_with_the_reason() {
             "no machine is called \"nobody\"",
         ),
         (
+            not(
+                When::On { machine: machine(1), moment: Moment::Stopping, nth: 0, after: SECOND },
+                SECOND,
+                Kind::Pause { machine: machine(1) },
+            ),
+            "1 is the first",
+        ),
+        (
             not(soon, SECOND, Kind::Loss { between: [machine(1), machine(2)], ppm: 2_000_000 }),
             "2000000 in a million",
         ),

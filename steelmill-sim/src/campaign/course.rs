@@ -11,10 +11,11 @@ use steelmill_core::Result;
 
 use super::OfAny;
 use super::queue::{Queue, Turn};
+use crate::fault::Faults;
 use crate::keep::{Keep, KeptSeed};
 use crate::outcome::Outcome;
 use crate::record::{Record, RedSeed, Terms};
-use crate::settings::{Seed, Settings};
+use crate::settings::{Seed, Settings, heeds_order};
 use crate::shard::Shard;
 use crate::summary::{Kept, Summary};
 use crate::verify::{self, Again, Verify};
@@ -32,6 +33,9 @@ impl OfAny<'_> {
             !self.until_covered || self.shard.is_none(),
             "a campaign that runs until all is covered cannot be cut into shards: none knows what the others have hit"
         );
+        if let Faults::Plan(plan) = &self.settings.faults {
+            heeds_order(self.settings.schedule, plan)?;
+        }
         let number = verify::next_campaign();
         let asked = verify::Asked::read();
         if let Some(asked) = asked.as_ref().filter(|asked| asked.is_for(number)) {

@@ -150,6 +150,9 @@ fn plan_of(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
         {
             bail!("{}: no machine is called {machine:?}", problem());
         }
+        if let When::On { nth: 0, .. } = &fault.when {
+            bail!("{}: it waits for the 0th time, and 1 is the first", problem());
+        }
         if let Kind::Own { name, .. } = &fault.what
             && !own.iter().any(|own| own.name == name)
         {
