@@ -131,11 +131,20 @@ impl Trace {
                     Change::Started => format!("machine {which} starts"),
                     Change::Exited => format!("machine {which} exits"),
                     Change::PowerLost => format!("machine {which} loses power"),
+                    Change::Drift(0) => format!("clock of {which} goes as fast as time"),
                     Change::Drift(ppm) => format!("clock of {which} drifts by {ppm} ppm"),
-                    Change::WallOffset(nanos) => format!("wall clock of {which} is {nanos} ns ahead"),
+                    Change::WallOffset(0) => format!("wall clock of {which} is right"),
+                    Change::WallOffset(nanos) => {
+                        let by = Duration::from_nanos(nanos.unsigned_abs());
+                        let whither = if nanos > 0 { "ahead" } else { "behind" };
+                        format!("wall clock of {which} is {by:?} {whither}")
+                    }
                     Change::Paused => format!("machine {which} is paused"),
                     Change::Resumed => format!("machine {which} goes on"),
-                    Change::Slowness(nanos) => format!("machine {which} is up to {nanos} ns late"),
+                    Change::Slowness(0) => format!("machine {which} is as fast as all others"),
+                    Change::Slowness(nanos) => {
+                        format!("machine {which} is up to {:?} late", Duration::from_nanos(nanos))
+                    }
                 }
             }
             What::Fault { fault, step } => match step {
@@ -277,4 +286,22 @@ impl fmt::Display for Line {
 
 fn seconds(nanos: Nanos) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_clock_shows_is_told_in_words() {
+        let trace = Trace { machines: vec!["scenario".into(), "a".into()], ..Trace::default() };
+        let told = |change| trace.text(What::Machine { machine: 1, change });
+        assert_eq!(told(Change::WallOffset(250_000_000)), "wall clock of a is 250ms ahead");
+        assert_eq!(told(Change::WallOffset(-1_500_000_000)), "wall clock of a is 1.5s behind");
+        assert_eq!(told(Change::WallOffset(0)), "wall clock of a is right");
+        assert_eq!(told(Change::Drift(-20)), "clock of a drifts by -20 ppm");
+        assert_eq!(told(Change::Drift(0)), "clock of a goes as fast as time");
+        assert_eq!(told(Change::Slowness(5_000_000)), "machine a is up to 5ms late");
+        assert_eq!(told(Change::Slowness(0)), "machine a is as fast as all others");
+    }
 }
