@@ -112,9 +112,12 @@ impl Daemon for Holder {
     }
 }
 
-/// A machine that has held so many leases, one after another.
-pub fn leases(count: u32) -> Picture {
+/// A machine that has held so many leases, one after another, and some that only say that they are there.
+pub fn leases(count: u32, others: u32) -> Picture {
     let outcome = run(move |sim: Sim| async move {
+        for other in 0..others {
+            sim.client(&format!("other-{other}")).spawn("other", async { tracing::info!("here") }).await?;
+        }
         let gateway = sim.machine("gateway", |factory| factory.with::<Holder>()).start().await?;
         sim.clock().sleep(Duration::from_millis(100) * count).await;
         gateway.stop().await?;
@@ -123,7 +126,7 @@ pub fn leases(count: u32) -> Picture {
     picture(&outcome)
 }
 
-/// So many log lines in one moment, and a last one a second later.
+/// So many log lines in one moment, and a failure a second later.
 pub fn burst(lines: usize) -> Picture {
     let outcome = run(move |sim: Sim| async move {
         sim.clock().sleep(Duration::from_secs(1)).await;
@@ -131,8 +134,7 @@ pub fn burst(lines: usize) -> Picture {
             tracing::info!("at once");
         }
         sim.clock().sleep(Duration::from_secs(1)).await;
-        tracing::info!("later");
-        Ok(())
+        anyhow::bail!("that was too much")
     });
     picture(&outcome)
 }

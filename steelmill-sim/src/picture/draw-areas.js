@@ -70,10 +70,12 @@ function cross(x, y, paint) {
   context.stroke();
 }
 
-// Every factory and daemon has a strip; those that lived one after the other share a place.
-const STRIP = 4;
+// Every factory and daemon has a strip; those that lived one after the other share a place. Where a lane has more of them
+// than fit beside its line they are narrower.
+const STRIP_MOST = 5;
+const STRIP_LEAST = 2;
 const ENDED = words.indexOf('ended');
-const stripPlaces = (() => {
+const [stripPlaces, stripsOfLane] = (() => {
   const places = new Int32Array(states.event.length);
   const free = new Map(); // of a lane: until which event each place is taken
   const owners = new Map();
@@ -91,7 +93,7 @@ const stripPlaces = (() => {
     lane[place] = { until, key };
     places[n] = place;
   }
-  return places;
+  return [places, new Map([...free].map(([lane, taken]) => [lane, taken.length]))];
 })();
 
 /** How a state looks: its colour, and a pattern, so that it is not told by colour alone; none for what has ended. */
@@ -110,8 +112,10 @@ function drawStrips() {
   if (!filter.groups[3]) return;
   const seen = new Set();
   for (let n = 0; n < states.event.length; n++) {
-    const x = lifeX(states.lane[n]) - 9 - (stripPlaces[n] + 1) * (STRIP + 1);
-    if (!(x > GUTTER - STRIP && x < GUTTER + lanesWidth()) || x < laneX(states.lane[n]) + 2) continue;
+    const [left, right] = [laneX(states.lane[n]) + 2, lifeX(states.lane[n]) - 9];
+    const each = Math.min(STRIP_MOST, Math.max(STRIP_LEAST, (right - left) / stripsOfLane.get(states.lane[n])));
+    const x = right - (stripPlaces[n] + 1) * each;
+    if (!(x > GUTTER - each && x < GUTTER + lanesWidth()) || x < left - .01) continue;
     const y0 = states.event[n] < 0 ? toY(0) : eventY(states.event[n]);
     const y1 = states.until[n] < 0 ? toY(view.axis.length) : eventY(states.until[n]);
     if (y1 < HEAD || y0 > view.height) continue;
@@ -124,13 +128,13 @@ function drawStrips() {
     const height = Math.max(1.5, y1 - y0 - .5);
     context.globalAlpha = pattern ? .3 : .85;
     context.fillStyle = paint;
-    context.fillRect(x, y0, STRIP, height);
+    context.fillRect(x, y0, each - 1, height);
     context.globalAlpha = 1;
     if (pattern) {
       context.fillStyle = hatch(pattern, paint);
-      context.fillRect(x, y0, STRIP, height);
+      context.fillRect(x, y0, each - 1, height);
     }
-    if (drawn.strips.length < MARKS_MOST) drawn.strips.push({ n, x, y: y0, width: STRIP, height });
+    if (drawn.strips.length < MARKS_MOST) drawn.strips.push({ n, x, y: y0, width: each - 1, height });
   }
 }
 

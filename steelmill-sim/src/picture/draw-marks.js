@@ -33,9 +33,13 @@ function drawMarks() {
   }
 }
 
+/** The events where what is wrong with a link begins or ends, from which a line goes to the other lane. */
+const linkEdges = new Set(bands.flatMap((band) => (band.kind === 'link' ? [band.from, band.until] : [])));
+
 function markWords(i, rows, dim) {
   const lane = events.lane[i];
-  const y = eventY(i);
+  // Above that line, and not struck through by it.
+  const y = eventY(i) - (events.kind[i] === KIND.link || linkEdges.has(i) ? 9 : 0);
   const row = rows.get(lane) ?? rows.set(lane, new Set()).get(lane);
   const slot = Math.floor(y / 7);
   if (row.has(slot) || row.has(slot - 1) || row.has(slot + 1)) return;
@@ -65,83 +69,89 @@ function levelPaint(i) {
 }
 
 function mark(i, x, y) {
-  const kind = events.kind[i];
-  context.fillStyle = context.strokeStyle = colour.mark;
-  context.lineWidth = 1.4;
-  context.beginPath();
+  const kind = picture.kinds[events.kind[i]];
   switch (kind) {
-    case KIND.message:
-      context.arc(x, y, 2.4, 0, 7);
-      context.fill();
-      break;
-    case KIND.arrival:
-      context.arc(x, y, 3, 0, 7);
-      context.fillStyle = colour.ground;
-      context.fill();
-      context.stroke();
-      break;
-    case KIND.lost:
-      cross(x, y, colour.bad);
-      break;
-    case KIND.log: {
+    case 'lost': return cross(x, y, colour.bad);
+    case 'log': {
       const loud = levelPaint(i);
-      context.fillStyle = context.strokeStyle = loud ?? colour.mark;
-      if (loud) {
-        context.moveTo(x, y - 5);
-        context.lineTo(x + 5, y + 4);
-        context.lineTo(x - 5, y + 4);
-        context.fill();
-      } else {
-        context.fillRect(x - 1, y - 1, 8, 2);
-      }
-      break;
+      return drawMark(context, loud ? 'alarm' : 'log', x, y, loud ?? colour.mark);
     }
-    case KIND.state:
-      context.fillStyle = stateLook(word(states.state[events.of[i]]))[0];
-      context.moveTo(x, y - 4.5);
-      context.lineTo(x + 4.5, y);
-      context.lineTo(x, y + 4.5);
-      context.lineTo(x - 4.5, y);
-      context.fill();
+    case 'state': return drawMark(context, kind, x, y, stateLook(word(states.state[events.of[i]]))[0]);
+    case 'fault': case 'link': case 'failure': return drawMark(context, kind, x, y, colour.bad);
+    default: return drawMark(context, kind, x, y, colour.mark);
+  }
+}
+
+/** Draws a mark onto a canvas: of a kind of events, or `alarm` for a log line that is loud. */
+function drawMark(c, shape, x, y, paint) {
+  c.fillStyle = c.strokeStyle = paint;
+  c.lineWidth = 1.4;
+  c.beginPath();
+  switch (shape) {
+    case 'message':
+      c.arc(x, y, 2.4, 0, 7);
+      c.fill();
       break;
-    case KIND.fault: case KIND.machine: case KIND.link:
-      if (kind !== KIND.machine) context.fillStyle = context.strokeStyle = colour.bad;
-      context.rect(x - 4, y - 4, 8, 8);
-      if (kind === KIND.link) {
-        context.fillStyle = colour.ground;
-        context.fill();
-        context.stroke();
-      } else context.fill();
+    case 'arrival':
+      c.arc(x, y, 3, 0, 7);
+      c.fillStyle = colour.ground;
+      c.fill();
+      c.stroke();
       break;
-    case KIND.spawn:
-      context.moveTo(x - 4, y);
-      context.lineTo(x + 4, y);
-      context.moveTo(x, y - 4);
-      context.lineTo(x, y + 4);
-      context.stroke();
+    case 'log':
+      c.fillRect(x - 1, y - 1, 8, 2);
       break;
-    case KIND.end:
-      context.moveTo(x - 4, y);
-      context.lineTo(x + 4, y);
-      context.stroke();
+    case 'alarm':
+      c.moveTo(x, y - 5);
+      c.lineTo(x + 5, y + 4);
+      c.lineTo(x - 5, y + 4);
+      c.fill();
       break;
-    case KIND.timer:
-      context.arc(x, y, 3.4, 0, 7);
-      context.moveTo(x, y - 2.4);
-      context.lineTo(x, y);
-      context.lineTo(x + 1.8, y);
-      context.stroke();
+    case 'state':
+      c.moveTo(x, y - 4.5);
+      c.lineTo(x + 4.5, y);
+      c.lineTo(x, y + 4.5);
+      c.lineTo(x - 4.5, y);
+      c.fill();
       break;
-    case KIND.invoke: case KIND.return:
-      context.fillRect(x, y - .75, 7, 1.5);
+    case 'fault': case 'machine':
+      c.rect(x - 4, y - 4, 8, 8);
+      c.fill();
       break;
-    case KIND.failure:
-      context.fillStyle = colour.bad;
-      context.arc(x, y, 4.5, 0, 7);
-      context.fill();
+    case 'link':
+      c.rect(x - 4, y - 4, 8, 8);
+      c.fillStyle = colour.ground;
+      c.fill();
+      c.stroke();
+      break;
+    case 'spawn':
+      c.moveTo(x - 4, y);
+      c.lineTo(x + 4, y);
+      c.moveTo(x, y - 4);
+      c.lineTo(x, y + 4);
+      c.stroke();
+      break;
+    case 'end':
+      c.moveTo(x - 4, y);
+      c.lineTo(x + 4, y);
+      c.stroke();
+      break;
+    case 'timer':
+      c.arc(x, y, 3.4, 0, 7);
+      c.moveTo(x, y - 2.4);
+      c.lineTo(x, y);
+      c.lineTo(x + 1.8, y);
+      c.stroke();
+      break;
+    case 'invoke': case 'return':
+      c.fillRect(x, y - .75, 7, 1.5);
+      break;
+    case 'failure':
+      c.arc(x, y, 4.5, 0, 7);
+      c.fill();
       break;
     default:
-      context.fillRect(x - 2, y - 2, 4, 4);
+      c.fillRect(x - 2, y - 2, 4, 4);
   }
 }
 

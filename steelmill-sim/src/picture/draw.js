@@ -11,7 +11,7 @@ const ARROWS_MOST = 1500;
 const LABELS_MOST = 400;
 
 /** What the last frame drew, for the pointer to find, and for whoever wants to know what a frame costs. */
-const drawn = { frames: 0, marks: 0, arrows: [], boxes: [], labels: [], strips: [], faults: [], density: false, thinned: false, looked: 0, ms: 0 };
+const drawn = { frames: 0, marks: 0, arrows: [], boxes: [], labels: [], strips: [], faults: [], failure: null, density: false, thinned: false, looked: 0, ms: 0 };
 
 let asked = false;
 function changed() {
@@ -46,7 +46,7 @@ function frame() {
   context.fillStyle = colour.ground;
   context.fillRect(0, 0, view.width, view.height);
   context.textBaseline = 'middle';
-  Object.assign(drawn, { marks: 0, arrows: [], boxes: [], labels: [], strips: [], faults: [], density: false, thinned: false, looked: 0 });
+  Object.assign(drawn, { marks: 0, arrows: [], boxes: [], labels: [], strips: [], faults: [], failure: null, density: false, thinned: false, looked: 0 });
   drawn.frames++;
 
   context.save();
@@ -194,18 +194,19 @@ function drawFolds() {
       context.setLineDash([]);
     }
     // The lanes are torn where they are not drawn to scale.
-    for (let place = first; place < end; place++) {
-      const x = lifeX(shownLanes[place]);
-      context.fillStyle = colour.ground;
-      context.fillRect(x - 2, y - 2, 4, 4);
-      context.beginPath();
-      context.moveTo(x - 3, y - 1.5);
-      context.lineTo(x + 3, y - 3.5);
-      context.moveTo(x - 3, y + 3.5);
-      context.lineTo(x + 3, y + 1.5);
-      context.stroke();
-    }
+    for (let place = first; place < end; place++) tear(context, lifeX(shownLanes[place]), y);
   }
+}
+
+function tear(c, x, y) {
+  c.fillStyle = colour.ground;
+  c.fillRect(x - 2, y - 2, 4, 4);
+  c.beginPath();
+  c.moveTo(x - 3, y - 1.5);
+  c.lineTo(x + 3, y - 3.5);
+  c.moveTo(x - 3, y + 3.5);
+  c.lineTo(x + 3, y + 1.5);
+  c.stroke();
 }
 
 function drawFailure() {
@@ -226,6 +227,7 @@ function drawFailure() {
   const below = y + 20 < view.height;
   context.fillStyle = colour.bad;
   context.fillRect(GUTTER + lanesWidth() - width, below ? y : y - 18, width, 18);
+  drawn.failure = { y: below ? y : y - 18, height: 18 };
   context.fillStyle = colour.ground;
   context.fillText(text, GUTTER + lanesWidth() - 6, below ? y + 9.5 : y - 8.5);
 }

@@ -173,6 +173,15 @@ function legend() {
     c.font = MONO;
     c.fillText(blamed ? '✗ GET' : 'GET', blamed ? 10 : 17, 14);
   };
+  const marks = (...shapes) => (c) => shapes.forEach(([shape, paint], n) =>
+    drawMark(c, shape, 28 + 18 * (n - (shapes.length - 1) / 2), 10, colour[paint]));
+  const folded = (c) => {
+    c.strokeStyle = colour.line;
+    c.fillStyle = colour.line;
+    c.fillRect(27.25, 0, 1.5, 20);
+    c.lineWidth = 1;
+    tear(c, 28, 10);
+  };
   const made = [
     element('h2', {}, 'What is drawn'),
     element('p', { class: 'muted' }, 'Machines side by side, virtual time downwards. Click an event, or press J, to see its log lines, what caused it and what came of it.'),
@@ -180,13 +189,24 @@ function legend() {
     element('div', { class: 'legend' },
       ...sample('delivered', line([], 'mark', 'head')), ...sample('late: cut, held, lost and sent again', line([7, 3], 'late', 'head')),
       ...sample('lost', line([], 'bad', 'cross')), ...sample('reset', line([2, 3], 'reset', 'bar')), ...sample('under way at the end', line([2, 3], 'muted', ''))),
+    element('h3', {}, 'Events'),
+    element('div', { class: 'legend' },
+      ...sample('a message leaves, and arrives', marks(['message', 'mark'], ['arrival', 'mark'])),
+      ...sample('a log line, a warning, an error', marks(['log', 'mark'], ['alarm', 'late'], ['alarm', 'bad'])),
+      ...sample('a factory or daemon does something else', marks(['state', 'good'])),
+      ...sample('a fault; a machine starts, or is right again', marks(['fault', 'bad'], ['machine', 'mark'])),
+      ...sample('a way between two is cut, healed, …', marks(['link', 'bad'])),
+      ...sample('a task begins, ends; its timer fires', marks(['spawn', 'mark'], ['end', 'mark'], ['timer', 'mark']))),
     element('h3', {}, 'Along a lane'),
     element('div', { class: 'legend' },
+      ...sample('nothing happens for a while: time is cut short', folded),
       ...sample('a fault of a machine', area('rising', 'bad', true)), ...sample('a fault of the way between two, on both', area('falling', 'bad', true)),
       ...sample('the machine is down', area('level', 'gone', true)),
       ...sample('factory or daemon: starting', area('rising', 'wait')), ...sample('running', area('', 'good')),
       ...sample('stopping', area('level', 'leave')), ...sample('failed: down, or about to run again', area('falling', 'bad')), ...sample('its run has returned', area('dots', 'gone')),
       ...sample('a client\'s operation, from asking to answer', box(false)), ...sample('one that cannot be ordered', box(true))),
+    ...(GUTTER_CURVE ? [element('h3', {}, 'Left of the lanes'),
+      element('p', { class: 'muted' }, '“fails” is how many of a hundred runs fail in the same way that go as this one until then, and as chance has it from then on.')] : []),
     element('h3', {}, 'When an event is selected'),
     element('p', { class: 'muted' }, 'A full blue line leads back through its causes, dashes lead on to what came of it.'),
   ];

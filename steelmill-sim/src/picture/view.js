@@ -5,6 +5,7 @@ const GUTTER_TIME = 96;   // the times
 const GUTTER_CURVE = picture.prospects.length > 1 ? 62 : 0; // how often it fails when all goes otherwise from there on
 const GUTTER = GUTTER_TIME + GUTTER_CURVE;
 const OVERVIEW = 58;      // all of the run, at the right
+const BELOW = 28;         // after the end of the run, for what failed to be told without hiding what led to it
 const LANE_LEAST = 64;
 const ROW_MOST = 90;      // zoomed in no further than this between two events
 
@@ -49,7 +50,7 @@ const eventX = (i) => {
 };
 
 /** The least scale shows all of it, with some room at either end. */
-const leastScale = () => (bodyHeight() - 34) / view.axis.length;
+const leastScale = () => (bodyHeight() - 14 - BELOW) / view.axis.length;
 function mostScale() {
   const { name, fold, length } = view.axis;
   if (name === 'steps') return Math.max(ROW_MOST, leastScale());
@@ -60,7 +61,7 @@ function mostScale() {
 function keepInside() {
   view.scale = Math.min(mostScale(), Math.max(leastScale(), view.scale));
   const margin = 14 / view.scale;
-  const lowest = view.axis.length + 20 / view.scale - bodyHeight() / view.scale;
+  const lowest = view.axis.length + BELOW / view.scale - bodyHeight() / view.scale;
   view.top = Math.max(-margin, Math.min(view.top, Math.max(-margin, lowest)));
   layOutLanes();
   view.left = Math.max(0, Math.min(view.left, lanesLength() - lanesWidth()));
