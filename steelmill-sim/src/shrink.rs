@@ -121,6 +121,9 @@ impl fmt::Display for Step {
 /// After how many runs a search ends unless it is said.
 pub(crate) const RUNS_MAX: u64 = 3_000;
 
+/// A livelock is looked for with so many times fewer polls than it takes to be one.
+const IMPATIENCE: u64 = 50;
+
 /// Times this close are one.
 const CLOSE: Duration = Duration::from_micros(10);
 
@@ -175,37 +178,39 @@ impl OfAny<'_> {
     pub(crate) fn shrink_run(&self, settings: Settings, watch: &mut dyn FnMut(Progress)) -> Option<Shrunk> {
         let settings = Settings { audit: false, trace: false, stacks: false, ..settings };
         let first = self.attempt(settings.clone());
-        let wanted = Likeness::of(first.failure.as_ref()?);
+        let failure = first.failure.as_ref()?;
+        let (wanted, is_livelock) = (Likeness::of(failure), matches!(failure.cause, Cause::Livelock { .. }));
         let plan = match (first.faults, &settings.faults) {
             (Some(plan), _) => plan,
             // A scenario that lets nothing go wrong still has a workload and an order.
             (None, Faults::Plan(plan)) => plan.clone(),
             (None, _) => Plan::default(),
         };
-        let (faults_before, limits) = (plan.faults.len(), first.limits);
-        let runs_max = self.explain_runs;
-        let step = Step::Faults;
-        let mut search = Search { campaign: self, settings, wanted, plan, step, watch, runs: 1, runs_max };
-        // What the prospects may take is kept for them.
-        let futures = u64::from(FUTURES).min(runs_max / 4 / TIMES as u64) as u32;
-        search.runs_max -= u64::from(futures) * TIMES as u64;
-
-        search.reduce(&limits);
-        if search.begin_sooner() {
-            search.reduce(&limits);
+        let (limits, poll_limit) = (first.limits, settings.poll_limit);
+        let mut search = Search {
+            campaign: self,
+            settings,
+            wanted,
+            plan: plan.clone(),
+            step: Step::Faults,
+            watch,
+            runs: 1,
+            runs_max: self.explain_runs,
+        };
+        // What goes round in circles shows that soon; hundreds of runs that wait to be sure would take minutes.
+        if is_livelock && poll_limit > IMPATIENCE {
+            search.settings.poll_limit = poll_limit / IMPATIENCE;
+            if search.first_to_fail(1, |_| plan.clone()) == Tried::Fails(0) {
+                let shrunk = search.shrink(&plan, &limits, poll_limit);
+                let failure = shrunk.outcome.failure.as_ref();
+                if failure.is_some_and(|failure| Likeness::of(failure) == search.wanted) {
+                    return Some(shrunk);
+                }
+            }
+            // It gets out of some circles.
+            search.settings.poll_limit = poll_limit;
         }
-        search.simplify();
-        let choices_before = search.straighten();
-        search.reduce(&limits);
-        let stopped = search.over();
-        search.runs_max = runs_max;
-        let prospects = search.prospects(futures);
-        let Search { runs, settings, plan, .. } = search;
-        let faults = Faults::Plan(plan.clone());
-        let (outcome, traced) =
-            self.attempt_traced(Settings { faults, trace: true, stacks: true, ..settings });
-        let runs = runs + traced;
-        Some(Shrunk { plan, faults_before, limits, choices_before, runs, stopped, outcome, prospects })
+        Some(search.shrink(&plan, &limits, poll_limit))
     }
 
     fn attempt(&self, settings: Settings) -> Outcome {
@@ -248,6 +253,44 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Searches from a plan on, and runs what it has found once more, with so many polls.
+    fn shrink(
+        &mut self,
+        from: &Plan,
+        limits: &BTreeMap<&'static str, RangeInclusive<u64>>,
+        poll_limit: u64,
+    ) -> Shrunk {
+        self.plan.clone_from(from);
+        // What the prospects may take is kept for them.
+        let futures = u64::from(FUTURES).min(self.runs_max / 4 / TIMES as u64) as u32;
+        let kept = u64::from(futures) * TIMES as u64;
+        self.runs_max -= kept;
+        self.reduce(limits);
+        if self.begin_sooner() {
+            self.reduce(limits);
+        }
+        self.simplify();
+        let choices_before = self.straighten();
+        self.reduce(limits);
+        let stopped = self.over();
+        self.runs_max += kept;
+        let prospects = self.prospects(futures);
+        let faults = Faults::Plan(self.plan.clone());
+        let settings = Settings { faults, poll_limit, trace: true, stacks: true, ..self.settings.clone() };
+        let (outcome, traced) = self.campaign.attempt_traced(settings);
+        self.runs += traced;
+        Shrunk {
+            plan: self.plan.clone(),
+            faults_before: from.faults.len(),
+            limits: limits.clone(),
+            choices_before,
+            runs: self.runs,
+            stopped,
+            outcome,
+            prospects,
+        }
+    }
+
     /// Takes out faults, and lowers limits, until neither gives way.
     fn reduce(&mut self, limits: &BTreeMap<&'static str, RangeInclusive<u64>>) {
         loop {
@@ -650,6 +693,33 @@ mod tests {
             });
             assert_eq!((asked, enough), (most, 1 << 60));
         }
+    }
+
+    #[test]
+    fn circles_that_are_left_again_are_no_livelock() {
+        use crate::fault::Budget;
+        let mut campaign = Campaign::new(|sim: Sim| async move {
+            let machine = sim.machine("a", |_| Ok(())).start().await?;
+            let watched = machine.clone();
+            sim.spawn("spins", async move {
+                loop {
+                    sim.clock().sleep(Duration::from_secs(1)).await;
+                    let mut turns = 0;
+                    while turns < 400 || watched.is_paused() {
+                        turns += 1;
+                        tokio::task::yield_now().await;
+                    }
+                }
+            });
+            sim.trouble(Budget::of(&[machine])).run().await?;
+            Ok(())
+        });
+        campaign.settings.poll_limit = 10_000;
+        let shrunk =
+            (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed pauses it");
+        assert!(matches!(&shrunk.plan.faults[..], [fault] if matches!(fault.what, Kind::Pause { .. })));
+        let cause = shrunk.outcome.failure.expect("it fails").cause;
+        assert!(matches!(cause, Cause::Livelock { polls: 10_000, .. }), "{cause}");
     }
 
     #[test]
