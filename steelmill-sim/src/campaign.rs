@@ -349,7 +349,7 @@ impl OfAny<'_> {
                 }
             }
             let kept = if is_kept { "kept " } else { "" };
-            panic!("{kept}{}\n{again}", failed_text(failed));
+            panic!("{kept}{}\n{again}{}", failed_text(failed), also_red(&summary));
         }
         assert!(error.is_none(), "red seeds are not kept, see above");
         assert!(saved.is_ok(), "the plan is not saved, see above");
@@ -379,6 +379,17 @@ pub(crate) fn environment() -> Args {
     let args = args.unwrap_or_else(|error| panic!("{error}"));
     args.check().unwrap_or_else(|error| panic!("{error:#}"));
     args
+}
+
+/// A line for each red seed behind the first.
+fn also_red(summary: &Summary) -> String {
+    let kept = summary.kept.as_ref().map_or(0, |kept| kept.failed.len());
+    let also = summary.red().enumerate().skip(1).map(|(place, failed)| {
+        let kept = if place < kept { "kept " } else { "" };
+        let text = failed_text(failed);
+        format!("\nalso red: {kept}{}", text.lines().next().unwrap_or_default())
+    });
+    also.collect()
 }
 
 pub(crate) fn failed_text(failed: &Outcome) -> String {

@@ -83,11 +83,17 @@ where
         };
     let bar = progress_bar();
     let (mut told, mut kept_told) = (0, 0);
+    let mut is_error_told = false;
     let summary = campaign.try_run_with(&mut |summary| {
         // A red seed is told at once, so that a campaign that is interrupted has not found it in vain.
         let tell = |what: &str, failed: &Outcome, replay| {
             bar.suspend(|| tell(&format!("{what}{}\n{replay}\n", failed_text(failed))));
         };
+        if let Some(error) = summary.kept.as_ref().and_then(|kept| kept.error.as_ref())
+            && !std::mem::replace(&mut is_error_told, true)
+        {
+            bar.suspend(|| self::tell(&format!("error: red seeds are not kept so far: {error}\n")));
+        }
         let kept = summary.kept.as_ref().map_or(&[][..], |kept| &kept.failed);
         for (kept, failed) in &kept[kept_told..] {
             tell("kept ", failed, replay(failed.seed, Some(kept)));

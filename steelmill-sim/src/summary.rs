@@ -61,7 +61,7 @@ pub struct Kept {
     pub failed: Vec<(KeptSeed, Outcome)>,
     /// Those that passed.
     pub passed: Vec<KeptSeed>,
-    /// Why the file could not be written, if it could not.
+    /// Why the file could not be written the last time, if it could not.
     pub error: Option<String>,
 }
 

@@ -49,7 +49,7 @@ fn program_that_says_what_it_runs() {
         let campaign = Campaign::new(|sim: Sim| async move {
             eprintln!("seed {}", sim.seed());
             tokio::task::yield_now().await;
-            anyhow::ensure!(sim.seed() != Seed(13), "unlucky");
+            anyhow::ensure!(![Seed(13), Seed(31)].contains(&sim.seed()), "unlucky");
             Ok(())
         });
         let campaign = campaign.first_seed(Seed(10)).seeds(3).program("cargo xtask sim");
@@ -107,6 +107,19 @@ fn a_red_seed_says_how_to_run_it_again_as_a_test_and_as_a_program() {
             text.lines().any(|said| said.trim_end() == line || said.ends_with(line)),
             "{line:?} in: {text}"
         );
+    }
+}
+
+#[test]
+fn a_test_names_all_its_red_seeds() {
+    let folder = Folder::new("also-red");
+    let file = folder.file("red.json");
+    let variables = [("STEELMILL_SEEDS", "30"), ("STEELMILL_MAX_FAILURES", "5"), ("STEELMILL_KEEP", &file)];
+    let said = text(&run("program_that_says_what_it_runs", &variables));
+    assert!(said.contains("\nalso red: seed 31 failed at 0.000000000 s: unlucky\n"), "{said}");
+    let said = text(&run("program_that_says_what_it_runs", &variables));
+    for seed in ["kept seed 31", "seed 13", "seed 31"] {
+        assert!(said.contains(&format!("\nalso red: {seed} failed at")), "{seed} in {said}");
     }
 }
 
@@ -541,6 +554,17 @@ fn a_file_that_holds_something_else_ends_a_campaign_before_it_begins() {
     assert_eq!((code, &*output), (Some(2), ""));
     assert!(errors.contains("red.json is no file of kept seeds, and is left as it is"), "{errors}");
     assert_eq!(folder.read("red.json"), "my notes");
+}
+
+#[test]
+fn that_red_seeds_are_not_kept_is_told_with_the_first() {
+    let folder = Folder::new("unkept");
+    let file = folder.file("red.json");
+    std::fs::create_dir(format!("{file}.lock")).expect("this is in the way");
+    let (code, output, errors) = with_flags(&format!("--seeds 30 --keep {file}"));
+    assert!(code == Some(1) && output.contains("3 failed"), "{errors}");
+    assert!(errors.starts_with("error: red seeds are not kept so far: cannot lock "), "{errors}");
+    assert_eq!(errors.matches("not kept").count(), 2, "and at the end: {errors}");
 }
 
 #[test]

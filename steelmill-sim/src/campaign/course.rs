@@ -60,9 +60,12 @@ impl OfAny<'_> {
         loop {
             self.run_all(&queue, |kept, outcome| {
                 if let Some(keep) = keep.as_ref().filter(|_| kept.is_none() && !outcome.passed()) {
-                    // At once, as nobody knows how this ends. If it cannot be written, the end says so.
+                    // At once, as nobody knows how this ends.
                     let red = RedSeed::of(&outcome, None, String::new());
-                    let _ = keep.add(&KeptSeed::of(&summary.campaign, &red));
+                    let added = keep.add(&KeptSeed::of(&summary.campaign, &red));
+                    if let Some(kept) = &mut summary.kept {
+                        kept.error = added.err().map(|error| format!("{error:#}")).or(kept.error.take());
+                    }
                 }
                 summary.add(kept, outcome);
                 summary.wall = begun.elapsed();
@@ -79,11 +82,12 @@ impl OfAny<'_> {
             summary.campaign.seeds = summary.asked;
         }
         summary.end();
-        if let Some(keep) = keep
-            && let Err(error) = keep.settle(&Record::of(&summary, |_, _| String::new()))
-            && let Some(kept) = &mut summary.kept
-        {
-            kept.error = Some(format!("{error:#}"));
+        if let Some(keep) = keep {
+            // What could not be written before may be written now.
+            let settled = keep.settle(&Record::of(&summary, |_, _| String::new()));
+            if let Some(kept) = &mut summary.kept {
+                kept.error = settled.err().map(|error| format!("{error:#}"));
+            }
         }
         summary.wall = begun.elapsed();
         Ok(summary)
