@@ -230,6 +230,20 @@ fn however_many_events_fall_onto_a_row_it_is_the_densest() {
 }
 
 #[test]
+fn one_click_shows_where_the_failure_became_inevitable() {
+    with_page(&story().to_html(), async |page| {
+        let turn = "picture.data.prospects.find(({ failed, runs }) => failed === runs).until";
+        let y = format!("(picture.view.axis.of({turn}) - picture.view.top) * picture.view.scale");
+        page.keys("f+++++").await?;
+        page.expect(&format!("{y} < 0")).await?;
+        page.click("#when button").await?;
+        page.expect(&format!("{y} > 100 && {y} < picture.view.height - 100")).await?;
+        page.expect("picture.view.selected === -1 && picture.view.scale > 1.5 * picture.view.height / picture.view.axis.length")
+            .await
+    });
+}
+
+#[test]
 fn a_search_finds_log_lines_operations_and_messages() {
     with_page(&story().to_html(), async |page| {
         page.keys("/Needle HAYSTACK").await?;

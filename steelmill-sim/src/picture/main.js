@@ -4,9 +4,10 @@ function makeHeader() {
   const { failure } = picture;
   byId('title').textContent = picture.title;
   byId('when').append(...(failure ? [element('b', {}, 'failed'), ` at ${clock(failure.at, 1e3)} s`] : ['passed']));
-  const certain = picture.prospects.findLastIndex(({ failed, runs }) => failed < runs) + 1;
-  if (picture.prospects.length > 1 && certain < picture.prospects.length) {
-    byId('when').append(`, inevitable from ${clock(picture.prospects[certain].until, 1e3)} s on`);
+  const turn = turningPoint();
+  if (turn) {
+    byId('when').append(', ', element('button', { type: 'button', title: 'Shows what happened then', on: { click: () => showAround(turn) } },
+      `inevitable from ${clock(turn.until, 1e3)} s on`));
   }
   // Room is dear here; empty lines are for a terminal.
   byId('failure').textContent = failure ? failure.text.replace(/\n(\s*\n)+/g, '\n') : '';
@@ -23,6 +24,22 @@ function makeHeader() {
   byId('replay').hidden = !picture.replay;
   byId('command').textContent = picture.replay ?? '';
   byId('copy').addEventListener('click', copy);
+}
+
+/** Between which two times the failure became inevitable; null where that is not known. */
+function turningPoint() {
+  const { prospects } = picture;
+  const certain = prospects.findLastIndex(({ failed, runs }) => failed < runs) + 1;
+  if (prospects.length < 2 || certain >= prospects.length) return null;
+  return { from: prospects[Math.max(0, certain - 1)].until, until: prospects[certain].until };
+}
+
+/** Shows what is between two times, and a little before and after. */
+function showAround({ from, until }) {
+  if (visible.length === 0) return;
+  const place = (time, further) => visible[Math.max(0, Math.min(visible.length - 1, visible.findLastIndex((i) => events.at[i] <= time) + further))];
+  select(-1);
+  showBetween(view.axis.position[place(from, -5)], view.axis.position[place(until, 5)]);
 }
 
 async function copy() {
