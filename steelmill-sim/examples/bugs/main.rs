@@ -156,9 +156,13 @@ fn main() -> ExitCode {
         eprintln!("error: --bug takes one of {}, not {name:?}", known.join(", "));
         return ExitCode::from(WRONG_USAGE);
     };
-    let (version, right) = if args.right { (Version::Right, " --right") } else { (Version::Planted, "") };
-    let program = format!("cargo xtask sim --scenario bugs --bug {name}{right}");
-    cli::main(&args.campaign, name, &program, |sim| (bug.scenario)(sim, version))
+    let program = format!("cargo xtask sim --scenario bugs --bug {name}");
+    // Red seeds that are kept of the one pass in the other, and would be dropped.
+    let (version, name, program) = match args.right {
+        true => (Version::Right, format!("{name}, right"), format!("{program} --right")),
+        false => (Version::Planted, name.to_owned(), program),
+    };
+    cli::main(&args.campaign, &name, &program, |sim| (bug.scenario)(sim, version))
 }
 
 /// As clap's.
