@@ -316,7 +316,8 @@ impl Run {
         for (index, slot) in self.tasks.slots.iter().enumerate().filter(|(_, slot)| slot.state.is_alive()) {
             let before =
                 lately.counts.get(index).filter(|(key, _)| *key == slot.key).map_or(0, |(_, polls)| *polls);
-            if slot.polls > before {
+            // One that has ended is no longer known; who is to run next is, at least.
+            if slot.polls > before || slot.state == State::Ready {
                 let polls_lately = Some((slot.polls - before, of));
                 tasks.push(TaskReport { polls_lately, ..self.task_report(index) });
             }
@@ -461,7 +462,11 @@ impl Run {
             owner: slot.owner.clone(),
             name: slot.name,
             spawned_at: slot.spawned_at,
-            waits_for: if slot.state == State::Ready { "its turn to run" } else { slot.waits_for.text() },
+            waits_for: match slot.state {
+                State::Idle => slot.waits_for.text(),
+                State::Ready => "its turn to run",
+                _ => "",
+            },
             waits_at: Vec::new(),
             polls: slot.polls,
             polls_lately: None,
@@ -623,6 +628,13 @@ impl Tasks {
     /// The tasks of a machine that have not ended.
     pub(crate) fn of(&self, machine: u32) -> Vec<TaskKey> {
         self.of_machines.of(machine).map(|index| self.key(index)).collect()
+    }
+
+    /// Whether a task has that name and works for that owner, and not for another of the same names: a daemon that runs
+    /// again is another one.
+    pub(crate) fn is_owned(&self, key: TaskKey, owner: &Arc<Owner>, name: &str) -> bool {
+        let slot = &self.slots[key.index()];
+        slot.name == name && slot.owner.as_ref().is_some_and(|other| Arc::ptr_eq(other, owner))
     }
 
     /// The key of the task in a place.

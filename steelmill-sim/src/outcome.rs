@@ -235,7 +235,7 @@ pub struct TaskReport {
     pub name: &'static str,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
-    /// What it waits for, as far as the sim's own primitives know.
+    /// What it waits for, as far as the sim's own primitives know; empty for one that ran when it was looked at, or has ended.
     pub waits_for: &'static str,
     /// Where it waits in a run that has come to a halt, or where it waited when its time was up: for each thing it waits
     /// for, up to four, the async functions that wait for each other, innermost first, with file and line. Of a task that
@@ -269,6 +269,7 @@ impl fmt::Display for TaskReport {
         write!(f, ", polled {polls} times")?;
         match polls_lately {
             Some((own, of)) => write!(f, ", {own} of them among the last {of}")?,
+            None if waits_for.is_empty() => {}
             None => write!(f, ", waits for {waits_for}")?,
         }
         for (number, stack) in waits_at.iter().enumerate() {
@@ -322,6 +323,12 @@ impl fmt::Display for Cause {
         }
         if tasks.len() > LISTED {
             write!(f, "\n  and {} more", tasks.len() - LISTED)?;
+        }
+        let lately = || tasks.iter().filter_map(|task| task.polls_lately);
+        let theirs: u64 = lately().map(|(own, _)| own).sum();
+        let of = lately().map(|(_, of)| of).max().unwrap_or(0);
+        if theirs < of {
+            write!(f, "\n  and tasks that have ended, polled {} times among the last {of}", of - theirs)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use steelmill_core::places::{self, Kind, Observer, Place};
@@ -90,8 +91,7 @@ impl Observer for InRun {
     fn fires(&self, place: &'static Place) -> bool {
         let fires = run::with_current(|run| {
             let stream = run.places.stream(place);
-            let drawn = stream.map_or(0, |stream| run.draw(stream, MILLION));
-            let fires = is_taken(place, drawn);
+            let fires = stream.is_some_and(|stream| is_taken(place, run.draw(stream, MILLION)));
             run.places.note(place, fires);
             fires
         });
@@ -120,7 +120,12 @@ pub(crate) struct RareBranch {
 
 impl RareBranch {
     /// All there are, by name. What a macro writes twice into one line is two of one name.
-    pub(crate) fn all() -> Vec<Self> {
+    pub(crate) fn all() -> &'static [Self] {
+        static ALL: OnceLock<Vec<RareBranch>> = OnceLock::new();
+        ALL.get_or_init(Self::find_all)
+    }
+
+    fn find_all() -> Vec<Self> {
         let mut places: Vec<_> = places::all().iter().filter(|place| place.kind() == Kind::Buggify).collect();
         places.sort_by_key(|place| (place.module(), *place));
         let modules = places.chunk_by(|one, next| one.module() == next.module());
@@ -136,14 +141,14 @@ impl RareBranch {
 
     /// What all there are are called, each once, in order.
     pub(crate) fn names() -> Vec<String> {
-        let mut names: Vec<String> = Self::all().into_iter().map(|branch| branch.name).collect();
+        let mut names: Vec<String> = Self::all().iter().map(|branch| branch.name.clone()).collect();
         names.dedup();
         names
     }
 
     /// What a draw of the stream with this number decided, in words.
     pub(crate) fn decided(number: u32, drawn: u64) -> String {
-        match Self::all().into_iter().find(|branch| stream_number(&branch.name) == number) {
+        match Self::all().iter().find(|branch| stream_number(&branch.name) == number) {
             Some(Self { name, place }) if is_taken(place, drawn) => {
                 format!("the rare branch {name} is taken")
             }
@@ -154,7 +159,7 @@ impl RareBranch {
 
     /// Where the one of that name is written.
     pub(crate) fn place(name: &str) -> Option<&'static Place> {
-        Self::all().into_iter().find(|branch| branch.name == name).map(|branch| branch.place)
+        Self::all().iter().find(|branch| branch.name == name).map(|branch| branch.place)
     }
 }
 
@@ -172,7 +177,7 @@ pub(crate) struct Buggified {
 impl Buggified {
     /// The branch of that name, or those that a macro has written there.
     pub(crate) fn new(run: RunId, name: &str) -> Self {
-        let meant = RareBranch::all().into_iter().filter(|branch| branch.name == name);
+        let meant = RareBranch::all().iter().filter(|branch| branch.name == name);
         let buggified = Self { run, numbers: meant.filter_map(|branch| branch.place.number()).collect() };
         let stream = stream_number(name);
         buggified.change(|rare| *rare = Rare { faults: rare.faults + 1, stream });

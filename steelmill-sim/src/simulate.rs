@@ -114,10 +114,11 @@ pub(crate) fn once(
                 run::with(id, |run| run.fail(Cause::Error(error)));
             }
         }
+        let mut outcome = outcome(id);
+        // Whatever comes of the look, it is none of the run's.
         if is_looked_at {
-            stuck::look(id);
+            stuck::look(id, &mut outcome);
         }
-        let outcome = outcome(id);
         tear_down(id);
         drop(silent);
         outcome

@@ -19,7 +19,6 @@ use steelmill_core::Owner;
 
 use crate::executor::UNKNOWN;
 use crate::outcome::{Cause, LISTED, Outcome, Overstay, TaskReport};
-use crate::places::Places;
 use crate::run::{self, Run, RunId};
 use crate::stacks::{self, DEPTH, Named};
 use crate::waker::{TaskKey, Waiter, watched_waker};
@@ -71,27 +70,21 @@ fn wake_all(id: RunId) {
     });
 }
 
-/// Adds to a failure where its tasks wait, if it is one of not going on.
-pub(crate) fn look(id: RunId) {
-    let Some(mut cause) = run::with(id, |run| run.over.as_mut().and_then(Option::take)) else { return };
-    if let Cause::Deadlock { tasks } | Cause::Livelock { tasks, .. } | Cause::TimeLimit { tasks, .. } =
-        &mut cause
-    {
-        // Nor is anything said of it.
-        let _silent = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new());
-        let before = run::with(id, |run| {
-            let places = std::mem::replace(&mut run.places, Places::new());
-            (run.digest, run.counts.clone(), run.trace.take(), places)
-        });
-        wake_all(id);
-        for task in tasks.iter_mut().take(LISTED) {
-            look_at(id, task);
-        }
-        run::with(id, |run| {
-            (run.digest, run.counts, run.trace, run.places) = before;
-        });
+/// Adds to the failure of a run that is over where its tasks wait, if it is one of not going on.
+pub(crate) fn look(id: RunId, outcome: &mut Outcome) {
+    let cause = outcome.failure.as_mut().map(|failure| &mut failure.cause);
+    let Some(Cause::Deadlock { tasks } | Cause::Livelock { tasks, .. } | Cause::TimeLimit { tasks, .. }) =
+        cause
+    else {
+        return;
+    };
+    // Nor is anything said of it.
+    let _silent = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new());
+    run::with(id, |run| run.over = Some(None));
+    wake_all(id);
+    for task in tasks.iter_mut().take(LISTED) {
+        look_at(id, task);
     }
-    run::with(id, |run| run.over = Some(Some(cause)));
 }
 
 fn look_at(id: RunId, task: &mut TaskReport) {
@@ -138,7 +131,12 @@ impl Overstays {
         std::mem::take(&mut self.list).into()
     }
 
+    /// A task that has the name of its daemon's own work is found twice: as that, and as one of the daemon's tasks.
     fn add(&mut self, overstay: Overstay) {
+        let is_it = |other: &Overstay| other.polls == overstay.polls && other.task.key == overstay.task.key;
+        if self.list.iter().any(is_it) {
+            return;
+        }
         if self.list.len() == OVERSTAYS {
             self.list.pop_front();
         }
@@ -172,12 +170,8 @@ impl Run {
     fn overstays_of(&self, machine: u32, owner: &Arc<Owner>, name: &str, limit: Duration) -> Vec<Overstay> {
         let (at, polls, digest) = (Duration::from_nanos(self.now), self.tasks.polls, self.digest.value());
         let overstay = |task| Overstay { at, limit, task, polls, digest };
-        let reports = self.tasks.of(machine).into_iter().map(|key| self.task_report(key.index()));
-        // A daemon that runs again is another owner of that name each time.
-        let is_meant = |task: &TaskReport| {
-            task.name == name && task.owner.as_ref().is_some_and(|other| Arc::ptr_eq(other, owner))
-        };
-        reports.filter(is_meant).take(OVERSTAYS).map(overstay).collect()
+        let keys = self.tasks.of(machine).into_iter().filter(|key| self.tasks.is_owned(*key, owner, name));
+        keys.take(OVERSTAYS).map(|key| overstay(self.task_report(key.index()))).collect()
     }
 }
 

@@ -175,6 +175,7 @@ mod broken {
         assert!(owner.daemon().is_some_and(|daemon| daemon.contains("Counter")), "{owner}");
         let text = failure.to_string();
         assert!(text.contains("assert_always! at steelmill-sim/tests/places.rs:"), "{text}");
+        assert!(!text.contains("waits for"), "it ran: {text}");
     }
 
     #[test]
@@ -349,7 +350,7 @@ mod rare {
         let faults = Faults::Plan(Plan::from_json(json).expect("a plan"));
         let outcome = simulate(Settings { faults, ..Settings::new(Seed(1)) }, &two_branches);
         let failure = outcome.failure.expect("it fails").to_string();
-        let expected = "there is no buggify! places::rare#9; those of this program: places::digest#1, places::rare#1, places::rare#2, places::rare#3";
+        let expected = "there is no buggify! places::rare#9; those of this program: places::certain#1,";
         assert!(failure.contains(expected), "{failure}");
     }
 
@@ -432,5 +433,37 @@ mod covering {
         .until_covered(u64::MAX)
         .run();
         assert_eq!((summary.seeds, summary.asked, summary.failed.len()), (7, 200, 1));
+    }
+}
+
+mod certain {
+    //! A branch that is taken whenever it may be.
+
+    use super::*;
+
+    #[test]
+    fn it_is_not_taken_when_it_may_not_be() {
+        // Named as the macro's own might be.
+        const PLACE: f64 = 1.0;
+        let scenario = |sim: Sim| async move {
+            let budget = Budget { families: vec![Family::Buggify], ..Budget::default() };
+            sim.count("before", u64::from(buggify!(PLACE)));
+            let during = sim.spawn("during", async move {
+                for _ in 0..100 {
+                    sim.clock().sleep(Duration::from_millis(50)).await;
+                    sim.count("during", u64::from(buggify!(PLACE)));
+                }
+            });
+            sim.trouble(budget).run().await?;
+            during.await?;
+            sim.count("afterwards", u64::from(buggify!(PLACE)));
+            Ok(())
+        };
+        let none = simulate(Settings { faults: Faults::None, ..Settings::new(Seed(1)) }, &scenario);
+        assert_eq!(none.counts.values().sum::<u64>(), 0, "{:?}", none.counts);
+        let all: Vec<_> = (1..=100).map(|seed| run(seed, scenario).counts).collect();
+        assert!(all.iter().all(|counts| counts["before"] + counts["afterwards"] == 0));
+        let active = all.iter().filter(|counts| counts["during"] > 0).count();
+        assert!((10..40).contains(&active), "in {active} runs of 100");
     }
 }

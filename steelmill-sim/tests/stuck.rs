@@ -16,13 +16,16 @@ fn halted(
     limit: Duration,
     scenario: impl AsyncFn(Sim) -> steelmill_core::Result + Copy + 'static,
 ) -> Vec<TaskReport> {
-    let settings = Settings { time_limit: limit, poll_limit: 10_000, ..Settings::new(Seed(1)) };
+    let settings = Settings { time_limit: limit, poll_limit: 10_000, record: true, ..Settings::new(Seed(1)) };
     let outcome = simulate(settings.clone(), &move |sim| async move { scenario(sim).await });
     let repeated =
         simulate(Settings { stacks: false, ..settings }, &move |sim| async move { scenario(sim).await });
     assert_eq!(outcome.digest, repeated.digest, "a look leaves no trace");
     assert_eq!(outcome.counts, repeated.counts, "a look leaves no trace");
-    match outcome.failure.expect("it does not end").cause {
+    assert_eq!(outcome.decisions, repeated.decisions, "a look leaves no trace");
+    let failure = outcome.failure.expect("it does not end");
+    assert_eq!(failure.panicked, None, "a look leaves no trace");
+    match failure.cause {
         Cause::Deadlock { tasks } | Cause::Livelock { tasks, .. } | Cause::TimeLimit { tasks, .. } => tasks,
         other => panic!("{other}"),
     }
@@ -145,6 +148,7 @@ fn what_panics_when_it_is_looked_at_spoils_nothing() {
             poll_fn(move |_| -> Poll<()> {
                 polls += 1;
                 sim.count("polls", 1);
+                let _ = getrandom04::u64();
                 assert!(polls < 2, "polled too often");
                 Poll::Pending
             }),
@@ -259,6 +263,8 @@ enum Stays {
     /// Its `run`, its `stop` and a task, and each does something whenever it is polled.
     All,
     /// Its `stop`, and nothing could wake it.
+    /// Its `run`, and a task of the same name.
+    Namesake,
     ForEver,
 }
 
@@ -316,6 +322,10 @@ impl Daemon for Guest {
         }
         if self.0 == Stays::All {
             scope.spawn("guest's guest", is_restless());
+        }
+        if self.0 == Stays::Namesake {
+            scope.spawn("run", wants_no_end());
+            wants_no_end().await;
         }
         self.stays_if(Stays::Run).await;
         scope.stopping().await;
@@ -409,6 +419,28 @@ fn all_that_overstay_at_one_moment_are_looked_at() {
         let waits_at = overstay.task.waits_at.concat();
         assert!(waits_at.iter().any(|line| line.starts_with("stuck::is_restless at ")), "{failure}");
     }
+}
+
+#[test]
+fn a_task_with_the_name_of_its_daemons_own_is_told_once() {
+    let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Stays::Namesake)));
+    let told: Vec<&str> = failure.overstayed.iter().map(|overstay| overstay.task.name).collect();
+    assert_eq!(told, ["run", "run"], "{failure}");
+}
+
+#[test]
+fn tasks_that_spawn_each_other_without_end_are_a_livelock_too() {
+    fn again(sim: Sim) {
+        drop(sim.spawn("again", async move { again(sim) }));
+    }
+    let tasks = halted(DAY, async |sim| {
+        again(sim);
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        Ok(())
+    });
+    assert_eq!((tasks[0].name, tasks[0].polls_lately), ("again", Some((0, 5_000))));
+    let text = Cause::Livelock { polls: 10_000, tasks }.to_string();
+    assert!(text.ends_with("  and tasks that have ended, polled 5000 times among the last 5000"), "{text}");
 }
 
 #[test]

@@ -365,6 +365,11 @@ fn a_plan_that_does_not_fit_is_refused_with_the_reason() {
             at(1, 1, Kind::Exit { machine: "store".into() }),
             "store may not be ended; this may happen to: node-1, node-2",
         ),
+        (
+            at(1, 1, Kind::RestartStorm { machine: machine(1), times: 3_000_000_000 }),
+            "3000000000 restarts are not from 1 to 1000",
+        ),
+        (at(1, 1, Kind::RestartStorm { machine: machine(1), times: 0 }), "0 restarts are not from 1 to 1000"),
         (at(1, 99, Kind::Pause { machine: machine(1) }), "it lasts for longer than 10s"),
         (at(1, 1, Kind::Drift { machine: machine(1), ppm: 9000 }), "9000 ppm are more than 200"),
         (at(1, 1, Kind::Partition { between: [machine(1), machine(1)] }), "node-1 has no link to itself"),

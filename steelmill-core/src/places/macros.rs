@@ -179,7 +179,7 @@ macro_rules! assert_unreachable {
 /// It brings about what is legal and hardly ever happens: an early timeout, a buffer that is full, a retry though the
 /// first attempt was answered. As with FoundationDB, whose word it is, a place is active in a run with a chance of one in
 /// four, and one that is active fires in one of four times that it is come to, or at the rate that is given: a constant
-/// from `0.0` to `1.0`. So most runs see few of them, and some run sees any two together.
+/// from `0.0` to `1.0`, but none of a type parameter or of `Self`. So most runs see few of them, and some run sees any two together.
 ///
 /// A rare branch is a fault: places fire only during a scenario's trouble (`Sim::trouble`), a run's plan lists those that
 /// are active, and without faults there are none.
@@ -214,8 +214,9 @@ macro_rules! __place {
     ($kind:ident, $message:expr $(, $rate_ppm:expr)?) => {{
         #[$crate::places::linkme::distributed_slice($crate::places::PLACES)]
         #[linkme(crate = $crate::places::linkme)]
-        static PLACE: $crate::places::Place = $crate::__place_itself!($kind, $message $(, $rate_ppm)?);
-        &PLACE
+        static __STEELMILL_PLACE: $crate::places::Place =
+            $crate::__place_itself!($kind, $message $(, $rate_ppm)?);
+        &__STEELMILL_PLACE
     }};
 }
 
@@ -225,8 +226,9 @@ macro_rules! __place {
 #[macro_export]
 macro_rules! __place {
     ($kind:ident, $message:expr $(, $rate_ppm:expr)?) => {{
-        const PLACE: $crate::places::Place = $crate::__place_itself!($kind, $message $(, $rate_ppm)?);
-        &PLACE
+        const __STEELMILL_PLACE: $crate::places::Place =
+            $crate::__place_itself!($kind, $message $(, $rate_ppm)?);
+        &__STEELMILL_PLACE
     }};
 }
 

@@ -73,6 +73,9 @@ impl Default for Budget {
     }
 }
 
+/// More in one fault only take time.
+const RESTARTS_MAX: u32 = 1000;
+
 impl Budget {
     /// A minute in which anything may happen to any of these machines, one down at a time.
     pub fn of(machines: &[Machine]) -> Self {
@@ -111,8 +114,14 @@ impl Budget {
                 link(a, b).or_else(|| too_often(*ppm)).or_else(|| late(delay_max))
             }
             Kind::Isolation { machine } => among(&self.links, machine, "may not be cut off or impaired"),
-            Kind::Exit { machine } | Kind::PowerLoss { machine } | Kind::RestartStorm { machine, .. } => {
+            Kind::Exit { machine } | Kind::PowerLoss { machine } => {
                 among(&self.ends, machine, "may not be ended")
+            }
+            Kind::RestartStorm { machine, times } => {
+                among(&self.ends, machine, "may not be ended").or_else(|| {
+                    let is_bearable = (1..=RESTARTS_MAX).contains(times);
+                    (!is_bearable).then(|| format!("{times} restarts are not from 1 to {RESTARTS_MAX}"))
+                })
             }
             Kind::Pause { machine } => among(&self.pauses, machine, "may not be paused"),
             Kind::SlowMachine { machine, delay_max } => {
