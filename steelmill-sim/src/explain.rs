@@ -317,6 +317,17 @@ mod tests {
         assert!(trace.skipped > 200 && trace.dropped > 200, "{} {}", trace.skipped, trace.dropped);
         assert!(matches!(trace.events[trace.crux_kept()].what, What::Time { .. }));
         assert!(text.contains("nap 199") && text.contains("round and round"), "{text}");
+        let mut cut = trace.clone();
+        cut.cut_after_crux(10);
+        let crux = trace.crux_kept();
+        assert_eq!(cut.events[..crux + 10], trace.events[..crux + 10]);
+        assert_eq!((cut.events.len(), cut.all()), (crux + 11, trace.all()));
+        assert_eq!(
+            (cut.events[crux + 10].what, cut.events[crux + 10].cause),
+            (What::Fail, Some(crux as u32 + 9))
+        );
+        cut.cut_after_crux(10);
+        assert_eq!(cut.all(), trace.all(), "it is not cut again");
     }
 
     #[test]

@@ -124,6 +124,9 @@ pub(crate) const RUNS_MAX: u64 = 3_000;
 /// A livelock is looked for with so many times fewer polls than it takes to be one.
 const IMPATIENCE: u64 = 50;
 
+/// How many events of a livelock are kept.
+const ROUNDS: usize = 20_000;
+
 /// Times this close are one.
 const CLOSE: Duration = Duration::from_micros(10);
 
@@ -225,6 +228,16 @@ impl OfAny<'_> {
 
     /// A run whose trace holds what matters most, however late that is; and how many runs that took.
     fn attempt_traced(&self, settings: Settings) -> (Outcome, u64) {
+        let (mut outcome, runs) = self.attempt_with_window(settings);
+        // Round and round.
+        let cause = outcome.failure.as_ref().map(|failure| &failure.cause);
+        if let (Some(Cause::Livelock { .. }), Some(trace)) = (cause, &mut outcome.trace) {
+            trace.cut_after_crux(ROUNDS);
+        }
+        (outcome, runs)
+    }
+
+    fn attempt_with_window(&self, settings: Settings) -> (Outcome, u64) {
         let outcome = self.attempt(settings.clone());
         let kept = settings.trace_window.clone();
         let wanted = outcome.trace.as_ref().map(|trace| {

@@ -79,6 +79,19 @@ impl Trace {
         // Whatever was skipped came before all that is in the window.
         (self.crux.saturating_sub(self.skipped) as usize).min(self.events.len().saturating_sub(1))
     }
+
+    /// Drops what comes so many events after the crux, but the failure, which comes of what is last then.
+    pub(crate) fn cut_after_crux(&mut self, events: usize) {
+        let end = self.crux_kept() + events;
+        if let [_, between @ .., failure @ Event { what: What::Fail, .. }] =
+            &self.events[end.min(self.events.len())..]
+        {
+            self.dropped += between.len() as u64 + 1;
+            let failure = Event { cause: Some(end as u32 - 1), ..*failure };
+            self.events.truncate(end);
+            self.events.push(failure);
+        }
+    }
 }
 
 /// One thing that happened.
