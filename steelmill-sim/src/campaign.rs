@@ -325,7 +325,11 @@ impl OfAny<'_> {
                 Some(file) => flags::kept_variables(file, failed.seed),
                 None => said.variables(names_seed.then_some(failed.seed)),
             };
-            let mut again = format!("run it again with: {variables}{test}");
+            let mut again = match said.explain {
+                None => format!("have it explained: {}{variables}{test}\n", flags::explain_variable()),
+                Some(_) => String::new(),
+            };
+            again.push_str(&format!("run it again with: {variables}{test}"));
             if let Some(line) = self.program_line(said, file, failed.seed) {
                 again.push_str(&format!("\n               or: {line}"));
             }

@@ -193,6 +193,9 @@ fn finish(args: &Args, record: &Record, is_written: bool) -> ExitCode {
     if let Some(audit) = record.audit_text() {
         tell(&format!("{audit}\n"));
     }
+    if let Some(red) = record.red().next().filter(|_| args.explain.is_none()) {
+        tell(&format!("to have a red seed explained, say where: {} --explain=red\n", red.replay));
+    }
     let printed = match args.json {
         true => writeln!(io::stdout(), "{}", serde_json::to_string(record).expect("plain data")),
         false => writeln!(io::stdout(), "{record}"),

@@ -353,6 +353,11 @@ pub(crate) fn kept_variables(file: &Path, seed: Seed) -> String {
     format!("{}={} {}={seed} ", variable("keep"), quoted(&file), variable("seed"))
 }
 
+/// What a test has a red seed explained by, in a folder of that name beside its package: `STEELMILL_EXPLAIN=red `
+pub(crate) fn explain_variable() -> String {
+    format!("{}=red ", variable("explain"))
+}
+
 /// The way to a file from the root: cargo does not start a test where it was started itself.
 pub(crate) fn from_anywhere(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())

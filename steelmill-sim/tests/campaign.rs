@@ -100,6 +100,7 @@ fn a_red_seed_says_how_to_run_it_again_as_a_test_and_as_a_program() {
                 --test campaign program_that_says_what_it_runs -- --exact";
     for line in [
         "seed 13 failed at 0.000000000 s: unlucky",
+        &format!("have it explained: STEELMILL_EXPLAIN=red {test}"),
         &format!("run it again with: {test}"),
         "               or: cargo xtask sim --schedule=pct:2 --time-limit=60 --seed 13",
     ] {
@@ -376,6 +377,9 @@ fn a_program_repeats_its_flags_with_each_red_seed() {
     let again =
         text.lines().filter(|line| line.starts_with("the program --schedule=pct:3 --verify=twice --seed "));
     assert_eq!(again.count(), 2, "{text}");
+    let explained =
+        "to have a red seed explained, say where: the program --schedule=pct:3 --verify=twice --seed ";
+    assert_eq!(text.matches(explained).count(), 1, "{text}");
 }
 
 #[test]
