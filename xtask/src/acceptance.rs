@@ -45,10 +45,17 @@ pub(crate) struct Options {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !is_there(program.name)).collect();
     if !missing.is_empty() {
+        let skipped =
+            tests_in(&folder_of_the_crate(workspace)?, options.filter.as_deref().unwrap_or_default())?;
         for Program { name, get } in &missing {
-            println!("skipped: {name} is not on the PATH, and what needs a browser needs it ({get})");
+            match &options.screenshot {
+                None => println!("skipped, as {name} is not on the PATH ({get}): {skipped}"),
+                Some(_) => println!("no picture, as {name} is not on the PATH ({get})"),
+            }
         }
-        println!("\n0 passed, 0 failed, {} skipped", missing.len());
+        if options.screenshot.is_none() {
+            println!("\n0 passed, 0 failed, {skipped} skipped");
+        }
         return Ok(options.screenshot.is_none());
     }
     let mut steps = Steps::new("acceptance");
@@ -102,6 +109,36 @@ fn explain(workspace: &Workspace, folder: &Path) -> Result<Outcome> {
     Ok(Outcome { green, note })
 }
 
+fn folder_of_the_crate(workspace: &Workspace) -> Result<PathBuf> {
+    let found = workspace.crates.iter().find(|one| one.name == CRATE);
+    let found = found.with_context(|| format!("the workspace has no {CRATE}"))?;
+    Ok(workspace.root.join(&found.folder))
+}
+
+/// How many tests with `filter` in their name there are in a folder's Rust files, as far as one can tell without building
+/// them.
+fn tests_in(folder: &Path, filter: &str) -> Result<usize> {
+    let mut tests = 0;
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            tests += tests_in(&path, filter)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            tests += names_of_tests(&text).filter(|name| name.contains(filter)).count();
+        }
+    }
+    Ok(tests)
+}
+
+fn names_of_tests(text: &str) -> impl Iterator<Item = &str> {
+    text.split("#[test]\n").skip(1).filter_map(|behind| {
+        let (_, name) = behind.split_once("fn ")?;
+        name.split_once('(').map(|(name, _)| name)
+    })
+}
+
 fn is_there(program: &str) -> bool {
     let paths = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&paths).any(|folder| folder.join(program).is_file())
@@ -110,6 +147,12 @@ fn is_there(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_are_counted_by_their_names_where_nothing_is_built() {
+        let text = "#[test]\nfn it_opens() {}\n\n    #[test]\n    #[ignore]\n    fn it_shuts() -> Result {}\nfn other() {}\n";
+        assert_eq!(names_of_tests(text).collect::<Vec<_>>(), ["it_opens", "it_shuts"]);
+    }
 
     #[test]
     fn a_program_is_looked_for_on_the_path() {
