@@ -20,6 +20,9 @@ pub(crate) const README_CAMPAIGN: &str = "cargo xtask sim --seeds 200";
 /// Random factories through random lives; takes a quarter of a minute.
 const LIFECYCLE_CAMPAIGN: &str = "cargo xtask sim --scenario lifecycle --seeds 20000";
 
+/// The planted bugs found once more, in other seeds.
+const OTHER_BUGS: &str = "cargo xtask sim --scenario bugs table --planted-only --first-seed 1000";
+
 /// Runs the tests, those with `filter` in their name if there is one; true when all are green.
 pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
     let mut steps = Steps::new("test");
@@ -40,6 +43,7 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
             steps.run(command, || campaign(workspace, command));
         }
         steps.run("cargo xtask bugs", || Ok(bugs::run(workspace, None)?.into()));
+        steps.run(OTHER_BUGS, || campaign(workspace, OTHER_BUGS));
     }
     let green = steps.finish();
     println!("\n{total}");

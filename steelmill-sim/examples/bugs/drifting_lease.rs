@@ -1,8 +1,8 @@
-//! A lease without a margin for drift: a keeper lends something for half a second, to one holder at a time.
+//! A lease without a margin for drift: a keeper lends something for a second, to one holder at a time.
 //!
 //! A holder counts from before it asked, so that its time is over before the keeper lends to another, whatever the
-//! network does. But it counts on its own clock, and the two may part by five per cent each. So it relies on a little
-//! less than half a second. Left out: the little less.
+//! network does. But it counts on its own clock, and the two may part by ten per cent each. So it relies on a little
+//! less than a second. Left out: the little less.
 //!
 //! The first holder is there before the second one, and asks again in time; so the second one gets a turn only where
 //! something keeps the first from asking. So it takes two things: that, and a clock that drifts.
@@ -22,26 +22,23 @@ pub(crate) const BUG: Bug = Bug {
     name: "drifting-lease",
     left_out: "the holder relies on the whole lease, on a clock that may be slow",
     takes: "a clock that drifts, and something that keeps the first holder from asking in time",
-    families: &[
-        Family::Drift,
-        Family::Pause,
-        Family::SlowMachine,
-        Family::Partition,
-        Family::PartitionOneWay,
-        Family::Isolation,
-        Family::Loss,
-        Family::Slow,
-        Family::Tail,
-        Family::Exit,
-        Family::PowerLoss,
-        Family::RestartStorm,
-    ],
-    faults: 2,
+    faults: &[&[Family::Drift], KEEPS_FROM_ASKING],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
-const LEASE: Duration = Duration::from_millis(500);
-const DRIFT_MAX_PPM: u32 = 50_000;
+const KEEPS_FROM_ASKING: &[Family] = &[
+    Family::Pause,
+    Family::SlowMachine,
+    Family::Partition,
+    Family::PartitionOneWay,
+    Family::Isolation,
+    Family::Loss,
+    Family::Slow,
+    Family::Tail,
+];
+
+const LEASE: Duration = Duration::from_secs(1);
+const DRIFT_MAX_PPM: u32 = 100_000;
 
 /// Lends.
 struct Keeper {
@@ -144,9 +141,9 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         };
         sim.machine(name, setup).start().await
     };
-    let first = holder("holder-1", 100).await?;
+    let first = holder("holder-1", 50).await?;
     taken.notified().await;
-    let holders = vec![first, holder("holder-2", 1000).await?];
+    let holders = vec![first, holder("holder-2", 2000).await?];
 
     let watched = holders.clone();
     drop(sim.spawn("auditor", async move {
@@ -156,13 +153,14 @@ async fn scenario(sim: Sim, version: Version) -> Result {
             assert!(watched.iter().filter(holds).count() <= 1, "both rely on having it");
         }
     }));
-    // What the keeper has lent is in its memory, so it must not end.
+    // What the keeper has lent is in its memory, so it must not end. Holders live on, too: a fault that is tied to their
+    // start or stop would take whatever brought that about, besides.
     let machines = [&[keeper][..], &holders].concat();
     let budget = Budget {
-        lasts: Duration::from_secs(120),
-        ends: holders,
+        lasts: Duration::from_secs(180),
+        ends: Vec::new(),
         drift_max_ppm: DRIFT_MAX_PPM,
-        fault_max: Duration::from_secs(20),
+        fault_max: Duration::from_secs(60),
         ..Budget::of(&machines)
     };
     sim.trouble(budget).run().await?;

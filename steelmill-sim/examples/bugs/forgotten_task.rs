@@ -22,8 +22,7 @@ pub(crate) const BUG: Bug = Bug {
     name: "forgotten-task",
     left_out: "the recorder does not spawn the task that sends on its scope, so its stop does not wait for it",
     takes: "a redeployment",
-    families: &[Family::Own],
-    faults: 1,
+    faults: &[&[Family::Own]],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

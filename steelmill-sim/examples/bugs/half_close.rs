@@ -21,8 +21,7 @@ pub(crate) const BUG: Bug = Bug {
     name: "half-close",
     left_out: "the relay does not hand on an end that came before it had reached the archive",
     takes: "something that holds the relay up for longer than an upload takes",
-    families: HOLDS_UP_TCP,
-    faults: 1,
+    faults: &[HOLDS_UP_TCP],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

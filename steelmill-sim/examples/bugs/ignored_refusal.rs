@@ -20,8 +20,7 @@ pub(crate) const BUG: Bug = Bug {
     name: "ignored-refusal",
     left_out: "the sender does not look whether its parcel was taken",
     takes: "the rare branch in which the depot is full",
-    families: &[Family::Buggify],
-    faults: 1,
+    faults: &[&[Family::Buggify]],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

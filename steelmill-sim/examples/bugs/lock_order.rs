@@ -20,8 +20,7 @@ pub(crate) const BUG: Bug = Bug {
     name: "lock-order",
     left_out: "the bank does not lock the account with the lower number first",
     takes: "nothing but a transfer there and one back",
-    families: &[],
-    faults: 0,
+    faults: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

@@ -20,8 +20,7 @@ pub(crate) const BUG: Bug = Bug {
     name: "lost-update",
     left_out: "the account does not compare the version before it takes a sum",
     takes: "nothing but two tills at once",
-    families: &[],
-    faults: 0,
+    faults: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

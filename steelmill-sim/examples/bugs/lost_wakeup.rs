@@ -20,8 +20,7 @@ pub(crate) const BUG: Bug = Bug {
     name: "lost-wakeup",
     left_out: "the notification is not kept for a clerk that does not wait yet",
     takes: "nothing but something that is put there at the wrong moment",
-    families: &[],
-    faults: 0,
+    faults: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

@@ -54,10 +54,8 @@ pub(crate) struct Bug {
     pub(crate) left_out: &'static str,
     /// What a person would say that it takes to see the bug,
     pub(crate) takes: &'static str,
-    /// of which families such faults are,
-    pub(crate) families: &'static [Family],
-    /// and how many there are.
-    pub(crate) faults: usize,
+    /// and for each of the faults of which families it may be, the most particular ones first.
+    pub(crate) faults: &'static [&'static [Family]],
     pub(crate) scenario: fn(Sim, Version) -> Running,
 }
 
@@ -92,6 +90,7 @@ const HOLDS_UP_TCP: &[Family] = &[
     Family::Slow,
     Family::Tail,
     Family::Loss,
+    Family::Bandwidth,
     Family::Reset,
     Family::Pause,
     Family::SlowMachine,
@@ -134,6 +133,10 @@ enum All {
         /// The first of the seeds
         #[arg(long, value_name = "S", default_value_t = 1)]
         first_seed: u64,
+
+        /// Do not try them without their bug
+        #[arg(long)]
+        planted_only: bool,
     },
 }
 
@@ -145,8 +148,8 @@ fn main() -> ExitCode {
             BUGS.iter().for_each(|bug| println!("{}: {}", bug.name, bug.left_out));
             return ExitCode::SUCCESS;
         }
-        Some(All::Table { filter, first_seed }) => {
-            return table::make(&filter.unwrap_or_default(), Seed(first_seed));
+        Some(All::Table { filter, first_seed, planted_only }) => {
+            return table::make(&filter.unwrap_or_default(), Seed(first_seed), planted_only);
         }
         None => {}
     }

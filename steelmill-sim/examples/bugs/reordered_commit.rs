@@ -1,8 +1,8 @@
 //! Reordered commit: a primary sends a replica each transaction in a datagram, and in another that it is to be done.
 //!
-//! It sends both again until the replica says that it is done, and only then turns to the next. A commit that comes
-//! before its transaction, because that was lost or is late, must not be answered: it comes again. Left out: looking
-//! whether the transaction is there. Then the commit of nothing counts as done, and the replica lacks a transaction.
+//! It says so again until the replica answers that it is done, and only then turns to the next. A commit that comes before
+//! its transaction, because that was lost or is late, must be answered with a wish for the transaction. Left out: looking
+//! whether it is there. Then the commit of nothing counts as done, and the replica lacks a transaction.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,18 +21,19 @@ pub(crate) const BUG: Bug = Bug {
     name: "reordered-commit",
     left_out: "the replica does not look whether it has what it is to commit",
     takes: "one datagram that is lost, or overtaken",
-    families: &[
-        Family::Loss,
-        Family::Reordering,
-        Family::Slow,
-        Family::Tail,
-        Family::Partition,
-        Family::PartitionOneWay,
-        Family::Isolation,
-    ],
-    faults: 1,
+    faults: &[LOSES_OR_DELAYS_DATAGRAMS],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
+
+const LOSES_OR_DELAYS_DATAGRAMS: &[Family] = &[
+    Family::Loss,
+    Family::Reordering,
+    Family::Slow,
+    Family::Tail,
+    Family::Partition,
+    Family::PartitionOneWay,
+    Family::Isolation,
+];
 
 /// Takes transactions, and does them when it is told to.
 struct Replica {
@@ -66,8 +67,8 @@ impl Daemon for Replica {
         let mut datagram = [0; 100];
         while let Some(received) = scope.until_stopping(socket.recv_from(&mut datagram)).await {
             let (length, primary) = received?;
-            if let Some(done) = self.take(str::from_utf8(&datagram[..length])?) {
-                socket.send_to(format!("done {done}").as_bytes(), primary).await?;
+            if let Some(answer) = self.take(str::from_utf8(&datagram[..length])?) {
+                socket.send_to(answer.as_bytes(), primary).await?;
             }
         }
         Ok(())
@@ -75,8 +76,9 @@ impl Daemon for Replica {
 }
 
 impl Replica {
-    /// Takes `transaction NUMBER AMOUNT`, or `commit NUMBER`; says what is done by now, if that is an answer.
-    fn take(&self, message: &str) -> Option<u64> {
+    /// Takes `transaction NUMBER AMOUNT`, or `commit NUMBER`, which it answers: with the last one that is `done` by now,
+    /// or with the one that is `missing`.
+    fn take(&self, message: &str) -> Option<String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, numbers) = words(message);
         match numbers[..] {
@@ -89,13 +91,13 @@ impl Replica {
             [number] if number > state.last => {
                 let amount = state.transactions.remove(&number);
                 if amount.is_none() && self.version == Version::Right {
-                    return None;
+                    return Some(format!("missing {number}"));
                 }
                 state.sum += amount.unwrap_or_default();
                 state.last = number;
-                Some(number)
+                Some(format!("done {number}"))
             }
-            _ => Some(state.last),
+            _ => Some(format!("done {}", state.last)),
         }
     }
 }
@@ -131,7 +133,7 @@ impl Primary {
     async fn work(&self) -> Result {
         let socket = self.network.bind_udp("0.0.0.0:7000").await?;
         for number in 1..=self.transactions {
-            self.clock.sleep(Duration::from_millis(10)).await;
+            self.clock.sleep(Duration::from_millis(20)).await;
             let amount = number % 10 + 1;
             while !self.is_done(&socket, number, amount).await? {}
             self.sum.fetch_add(amount, Ordering::Relaxed);
@@ -139,22 +141,26 @@ impl Primary {
         Ok(())
     }
 
-    /// One attempt.
+    /// Whether it was done with this transaction sent once, and as many commits as it takes to get an answer.
     async fn is_done(&self, socket: &UdpSocket, number: u64, amount: u64) -> Result<bool> {
         socket.send_to(format!("transaction {number} {amount}").as_bytes(), "replica:7000").await?;
-        self.clock.sleep(Duration::from_millis(5)).await; // it writes to its own disk meanwhile
-        socket.send_to(format!("commit {number}").as_bytes(), "replica:7000").await?;
-        let answered = async {
-            let mut datagram = [0; 100];
-            loop {
-                let length = socket.recv(&mut datagram).await?;
-                let (_, numbers) = words(str::from_utf8(&datagram[..length])?);
-                if numbers == [number] {
-                    return Ok(true);
+        self.clock.sleep(Duration::from_millis(3)).await; // it writes to its own disk meanwhile
+        loop {
+            socket.send_to(format!("commit {number}").as_bytes(), "replica:7000").await?;
+            let answered = async {
+                let mut datagram = [0; 100];
+                loop {
+                    let length = socket.recv(&mut datagram).await?;
+                    let (words, numbers) = words(str::from_utf8(&datagram[..length])?);
+                    if numbers == [number] {
+                        return Ok(words[0] == "done");
+                    }
                 }
+            };
+            if let Ok(answer) = self.clock.timeout(Duration::from_millis(20), answered).await {
+                return answer;
             }
-        };
-        self.clock.timeout(Duration::from_millis(100), answered).await.unwrap_or(Ok(false))
+        }
     }
 }
 
@@ -164,7 +170,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         factory.with::<Replica>()
     });
     let replica = replica.start().await?;
-    let transactions = sim.limit("transactions", 1..=2500);
+    let transactions = sim.limit("transactions", 1..=2000);
     let primary = sim.machine("primary", move |factory| {
         factory.provide_value(transactions)?;
         factory.with::<Primary>()

@@ -20,8 +20,7 @@ pub(crate) const BUG: Bug = Bug {
     name: "retry",
     left_out: "the bank does not look whether it has done a charge already",
     takes: "one answer that is lost, or late",
-    families: HOLDS_UP_TCP,
-    faults: 1,
+    faults: &[HOLDS_UP_TCP],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
