@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
-use steelmill_core::{Daemon, Factory, Result, Scope};
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
 use steelmill_sim::fault::Budget;
-use steelmill_sim::{Machine, Sim};
+use steelmill_sim::{Clock, Machine, Sim};
 
 use super::talk::{Answers, Door, Way, answer_all, think, words};
 use super::{Bug, HOLDS_UP_TCP, Version};
@@ -27,6 +27,7 @@ pub(crate) const BUG: Bug = Bug {
 struct Bank {
     version: Version,
     door: Door,
+    clock: DaemonRef<Clock>,
     books: Mutex<Books>,
 }
 
@@ -38,7 +39,12 @@ struct Books {
 
 impl Daemon for Bank {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { version: *factory.value()?, door: Door::build(factory)?, books: Mutex::default() })
+        Ok(Self {
+            version: *factory.value()?,
+            door: Door::build(factory)?,
+            clock: factory.get()?,
+            books: Mutex::default(),
+        })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
@@ -54,11 +60,14 @@ impl Answers for Bank {
     async fn answer(&self, request: &str) -> String {
         let (_, numbers) = words(request);
         let [charge, amount] = numbers[..] else { return "charge what?".to_owned() };
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = books.done.insert(charge);
-        if is_new || self.version == Version::Planted {
-            books.charged += amount;
+        {
+            let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_new = books.done.insert(charge);
+            if is_new || self.version == Version::Planted {
+                books.charged += amount;
+            }
         }
+        self.clock.sleep(Duration::from_millis(100)).await; // it has the customer's bank confirm it
         "charged".to_owned()
     }
 }
@@ -73,7 +82,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let bank = bank.start().await?;
     let shops: Vec<Machine> =
         (0..sim.limit("shops", 1..=2)).map(|number| sim.client(&format!("shop-{}", number + 1))).collect();
-    let count = sim.limit("charges", 1..=60);
+    let count = sim.limit("charges", 1..=400);
     let charge = |(number, shop): (u64, &Machine)| {
         let first = number * count;
         shop.spawn("charges", charge_all(first..first + count, shop.clone()))
@@ -96,7 +105,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 async fn charge_all(charges: Range<u64>, shop: Machine) {
     let mut bank = Way::new(shop.network(), "bank:7000");
     for charge in charges {
-        think(&shop, Duration::from_secs(2)).await;
+        think(&shop, Duration::from_millis(40)).await;
         let request = format!("charge {charge} {AMOUNT}");
         while bank.ask_within(Duration::from_millis(500), &shop, &request).await.is_err() {
             think(&shop, Duration::from_millis(200)).await;
