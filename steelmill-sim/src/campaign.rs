@@ -334,21 +334,8 @@ impl OfAny<'_> {
                 again.push_str(&format!("\n               or: {line}"));
             }
             if let Some(folder) = &said.explain {
-                let kept = kept.and_then(|kept| kept.failed.first()).map(|(kept, _)| kept);
-                let seed = names_seed.then_some(failed.seed);
-                let settings = self.settings_of(failed.seed, kept);
-                // One that was kept may have other settings than this test.
-                let flags = kept.map_or(said.clone(), |kept| Args::exactly(&settings, kept.verify));
-                let variables = Args { faults: None, ..flags }.variables(seed);
-                let replay = |plan: &Path| {
-                    let plan = plan.display().to_string();
-                    format!("STEELMILL_FAULTS={} {variables}{test}", replay::quoted(&plan))
-                };
-                let test = replay::this_test();
-                let folder =
-                    explain::folder_of_seed(folder, test.as_deref(), &summary.campaign.name, failed.seed);
-                match self.explain(settings, &folder, &replay, &mut |_| ()) {
-                    Ok((_, text)) => eprintln!("{text}"),
+                match self.explain_first(&summary, said, names_seed, folder) {
+                    Ok(text) => eprintln!("{text}"),
                     Err(error) => eprintln!("error: {error:#}"),
                 }
             }
@@ -357,6 +344,27 @@ impl OfAny<'_> {
         }
         assert!(error.is_none(), "red seeds are not kept, see above");
         assert!(saved.is_ok(), "the plan is not saved, see above");
+    }
+
+    /// Explains the first red seed of a test in a folder of its own in there; what there is to say.
+    fn explain_first(
+        &self,
+        summary: &Summary,
+        said: &Args,
+        names_seed: bool,
+        folder: &Path,
+    ) -> Result<String> {
+        let kept = summary.kept.as_ref().and_then(|kept| kept.failed.first()).map(|(kept, _)| kept);
+        let seed = summary.red().next().expect("asked for where there is one").seed;
+        let settings = self.settings_of(seed, kept);
+        // One that was kept may have other settings than this test.
+        let flags = kept.map_or(said.clone(), |kept| Args::exactly(&settings, kept.verify));
+        let variables = Args { faults: None, ..flags }.variables(names_seed.then_some(seed));
+        let command = replay::test_command(self.test_command.as_deref());
+        let replay = |plan: &Path| format!("{}{variables}{command}", flags::faults_variable(plan));
+        let test = replay::this_test();
+        let folder = explain::folder_of_seed(folder, test.as_deref(), &summary.campaign.name, seed);
+        self.explain(settings, &folder, &replay, &mut |_| ()).map(|(_, text)| text)
     }
 
     /// What to type to run a red seed of a test by the program, if it can be told there: a plan has to be in a file, and what

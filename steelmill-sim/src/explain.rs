@@ -14,7 +14,7 @@ use crate::decisions::Stream;
 use crate::fault::Choice;
 use crate::flags::from_anywhere;
 use crate::outcome::Outcome;
-use crate::picture::Picture;
+use crate::picture::{self, Picture};
 use crate::settings::{Seed, Settings};
 use crate::shrink::{Progress, Prospect, Shrunk, Stopped};
 use crate::trace::{Event, Trace, What};
@@ -147,7 +147,7 @@ fn turning_point(shrunk: &Shrunk) -> String {
     let before = shrunk.prospects.iter().map(|prospect| prospect.until).take_while(|until| *until < certain);
     let (Some(open), Some(trace)) = (before.last(), &shrunk.outcome.trace) else { return text + "\n" };
     let is_told = |event: &&Event| {
-        (open..certain).contains(&Duration::from_nanos(event.at)) && event.what.is_of_the_story()
+        (open..certain).contains(&Duration::from_nanos(event.at)) && picture::shows(&event.what)
     };
     let between: Vec<&Event> = trace.events.iter().filter(is_told).collect();
     if !between.is_empty() {
@@ -175,7 +175,7 @@ fn around(outcome: &Outcome) -> String {
         _ => None,
     };
     // What a check finds when all is over went wrong long before.
-    let contradiction = last_blamed(trace);
+    let contradiction = trace.contradiction();
     let (before, it) = match contradiction {
         Some(place) => {
             (place, format!("the last of these answers, at {:?}", trace.line(&trace.events[place]).at))
@@ -200,17 +200,6 @@ fn around(outcome: &Outcome) -> String {
         text += &format!("{mark} {line}\n");
     }
     text
-}
-
-/// Where the last of the answers came that contradict each other, if it is that by which a run failed.
-fn last_blamed(trace: &Trace) -> Option<usize> {
-    let is_blamed = |event: &Event| match event.what {
-        What::Return { operation } => {
-            trace.operations.get(operation as usize).is_some_and(|operation| operation.is_blamed)
-        }
-        _ => false,
-    };
-    trace.events.iter().rposition(is_blamed)
 }
 
 /// How many lines of the log are told.
@@ -331,20 +320,24 @@ mod tests {
     }
 
     #[test]
-    fn of_a_contradiction_it_itself_is_kept() {
+    fn of_a_contradiction_it_itself_is_kept_however_it_is_told() {
         use crate::history::{History, Kv, KvOp, KvReply};
-        let (trace, text) = told_of_a_long_run(|sim| async move {
-            goes_on(&sim).await;
-            let (history, now) = (History::<Kv>::default(), || sim.elapsed());
-            history.invoke(now(), "a", "k", KvOp::Set("1".into())).returned(now(), KvReply::Ok);
-            tracing::info!("forgotten");
-            history.invoke(now(), "b", "k", KvOp::Get).returned(now(), KvReply::Value(None));
-            goes_on(&sim).await;
-            history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"))
-        });
-        assert!(trace.skipped > 200 && trace.dropped > 200, "{} {}", trace.skipped, trace.dropped);
-        assert_eq!(Some(trace.crux_kept()), last_blamed(&trace));
-        assert!(text.contains("forgotten"), "{text}");
+        for panics in [false, true] {
+            let (trace, text) = told_of_a_long_run(move |sim| async move {
+                goes_on(&sim).await;
+                let (history, now) = (History::<Kv>::default(), || sim.elapsed());
+                history.invoke(now(), "a", "k", KvOp::Set("1".into())).returned(now(), KvReply::Ok);
+                tracing::info!("forgotten");
+                history.invoke(now(), "b", "k", KvOp::Get).returned(now(), KvReply::Value(None));
+                goes_on(&sim).await;
+                let verdict = history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"));
+                assert!(!panics || verdict.is_ok(), "not linearizable");
+                verdict
+            });
+            assert!(trace.skipped > 200 && trace.dropped > 200, "{} {}", trace.skipped, trace.dropped);
+            assert_eq!(trace.contradiction(), Some(trace.crux_kept()));
+            assert!(text.contains("forgotten"), "{text}");
+        }
     }
 
     #[test]

@@ -353,6 +353,11 @@ pub(crate) fn kept_variables(file: &Path, seed: Seed) -> String {
     format!("{}={} {}={seed} ", variable("keep"), quoted(&file), variable("seed"))
 }
 
+/// What a test is given a plan of faults by: `STEELMILL_FAULTS=plan.json `
+pub(crate) fn faults_variable(plan: &Path) -> String {
+    format!("{}={} ", variable("faults"), quoted(&plan.display().to_string()))
+}
+
 /// What a test has a red seed explained by, in a folder of that name beside its package: `STEELMILL_EXPLAIN=red `
 pub(crate) fn explain_variable() -> String {
     format!("{}=red ", variable("explain"))

@@ -24,7 +24,7 @@ use crate::fault::{Faults, Plan, text};
 use crate::record::{Record, RedSeed, Terms};
 use crate::settings::{Schedule, Seed, Settings, heeds_order};
 use crate::shard::Shard;
-use crate::shrink::without_particulars;
+use crate::shrink::is_alike;
 use crate::verify::Verify;
 
 /// A red seed that is kept, with all it takes to fail.
@@ -296,11 +296,6 @@ fn is_smaller(one: &Plan, other: Option<&Plan>) -> bool {
     };
     // A plan of nothing is still said more exactly than none.
     other.is_none_or(|other| size(one) < size(other))
-}
-
-/// Whether two texts tell of the same failure.
-fn is_alike(one: &str, other: &str) -> bool {
-    without_particulars(one) == without_particulars(other)
 }
 
 /// A file beside another, of a name that tells whose it is.

@@ -22,6 +22,8 @@ use crate::outcome::Outcome;
 use crate::shrink::{Prospect, Shrunk};
 use columns::Columns;
 
+pub(crate) use columns::shows;
+
 /// How many events a picture shows; a browser moves through so many smoothly.
 pub const EVENTS_SHOWN: usize = 250_000;
 

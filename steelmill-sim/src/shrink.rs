@@ -1,18 +1,19 @@
 //! The least that makes a red seed fail, and when that became inevitable.
 //!
-//! Faults are taken out of the plan by delta debugging (Zeller and Hildebrandt, "Simplifying and isolating
-//! failure-inducing input", IEEE TSE 2002), the workload is made smaller where the scenario lets it, the faults that are
-//! left begin sooner and are made shorter, and then the schedule is made to take the oldest ready task wherever it may.
-//! Every attempt is a whole run of the seed, so what comes out is no guess: it has failed, in the same way and in the
+//! Faults are taken out of the plan by delta debugging, the workload is made smaller where the scenario lets it, the faults
+//! that are left begin sooner and are made shorter, and then the schedule is made to take the oldest ready task wherever it
+//! may. Every attempt is a whole run of the seed, so what comes out is no guess: it has failed, in the same way and in the
 //! same place.
 //!
 //! The order is that of how much each step changes of the others. A choice of the schedule is known by how many came
 //! before it, which any other workload shifts: so it comes last. A smaller workload may need fewer faults and the other
 //! way round: so these two take turns until neither gives way.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod likeness; // whether it is the same failure
+mod minimize; // how the least is found by asking
+
+use std::collections::BTreeMap;
 use std::fmt;
-use std::mem::discriminant;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,10 +23,14 @@ use steelmill_core::Result;
 use crate::campaign::{Campaign, OfAny, on_a_fresh_thread};
 use crate::decisions::{Decision, Rekey, Stream};
 use crate::fault::{Choice, Fault, Faults, Kind, Plan, When};
-use crate::outcome::{Cause, Failure, Outcome, TaskReport};
+use crate::outcome::{Cause, Outcome};
 use crate::settings::{Schedule, Seed, Settings};
 use crate::sim::Sim;
 use crate::simulate;
+use likeness::Likeness;
+use minimize::{Tried, fewest, least};
+
+pub(crate) use likeness::is_alike;
 
 /// The least that makes a seed fail.
 #[derive(Debug)]
@@ -508,71 +513,6 @@ fn turn(prospects: &[Prospect]) -> Option<Duration> {
     (differ > 0).then(|| from + Duration::from_micros(length.as_micros() as u64 / 2))
 }
 
-/// What two failures share that are the same but for times, names and numbers.
-#[derive(Debug, PartialEq, Eq)]
-struct Likeness {
-    cause: std::mem::Discriminant<Cause>,
-    text: String,
-    /// The file and line of a panic.
-    place: Option<String>,
-    /// Who does not go on, or goes round in circles.
-    tasks: BTreeSet<String>,
-}
-
-impl Likeness {
-    fn of(failure: &Failure) -> Self {
-        let mut like = Self {
-            cause: discriminant(&failure.cause),
-            text: String::new(),
-            place: None,
-            tasks: BTreeSet::new(),
-        };
-        match &failure.cause {
-            Cause::Error(error) => like.text = format!("{error:#}"),
-            Cause::Panic { message, task } => {
-                like.text.clone_from(message);
-                like.place.clone_from(&failure.panicked_at);
-                like.tasks.insert(kind_of(task));
-            }
-            Cause::Deadlock { tasks } | Cause::TimeLimit { tasks, .. } => {
-                // Who waits for bytes or for the time may well be a server at rest.
-                let is_stuck = |task: &&TaskReport| !task.is_at_rest;
-                like.tasks = tasks.iter().filter(is_stuck).map(kind_of).collect();
-            }
-            Cause::Livelock { tasks, .. } => {
-                // They are sorted by how busy they were; the idle ones among them vary.
-                let polls = |task: &TaskReport| task.polls_lately.map_or(0, |(own, _)| own);
-                let most = tasks.first().map_or(0, polls);
-                like.tasks = tasks.iter().filter(|task| polls(task) >= most / 4).map(kind_of).collect();
-            }
-            Cause::Assertion { place, .. } => {
-                like.text = place.message().to_owned();
-                like.place = Some(place.to_string());
-            }
-            Cause::NotRepeatable(_) => {}
-        }
-        let first_line = like.text.lines().next().unwrap_or_default();
-        like.text = without_particulars(first_line);
-        like
-    }
-}
-
-/// What kind of task on what kind of machine it is: `connection` of `gateway-`.
-fn kind_of(task: &TaskReport) -> String {
-    let daemon = task.owner.as_ref().and_then(|owner| owner.daemon()).unwrap_or_default();
-    without_particulars(&format!("{}: {daemon}: {}", task.machine, task.name))
-}
-
-/// A text without what stands in quotes, and without its digits.
-pub(crate) fn without_particulars(text: &str) -> String {
-    let mut is_quoted = false;
-    let is_kept = |letter: &char| {
-        is_quoted ^= *letter == '"';
-        !is_quoted && !letter.is_ascii_digit()
-    };
-    text.chars().filter(is_kept).collect()
-}
-
 /// Kinds of faults that do less than this one, the least first.
 fn simpler(kind: &Kind) -> Vec<Kind> {
     match kind {
@@ -586,127 +526,9 @@ fn simpler(kind: &Kind) -> Vec<Kind> {
     }
 }
 
-/// What came of several tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tried {
-    /// This is the first of them that fails.
-    Fails(usize),
-    /// None fails.
-    Passes,
-    /// They were not all made, and no others will be.
-    Over,
-}
-
-/// The least number from `floor` on with which it fails as far as halving tells: it does not with one less. It fails with
-/// `enough`.
-fn least(floor: u64, enough: u64, tried: &mut dyn FnMut(&[u64]) -> Tried) -> u64 {
-    let (mut too_few, mut enough) = (floor, enough);
-    if floor >= enough {
-        return enough;
-    }
-    match tried(&[floor]) {
-        Tried::Fails(_) => return floor,
-        Tried::Passes => {}
-        Tried::Over => return enough,
-    }
-    while enough - too_few > 1 {
-        let distance = enough - too_few;
-        let mut tries: Vec<u64> = (1..4).map(|part| too_few + (distance as u128 * part / 4) as u64).collect();
-        tries.retain(|number| (too_few + 1..enough).contains(number));
-        tries.dedup();
-        match (tried(&tries), tries.last()) {
-            (Tried::Fails(place), _) => {
-                enough = tries[place];
-                too_few = if place == 0 { too_few } else { tries[place - 1] };
-            }
-            (Tried::Passes, Some(last)) => too_few = *last,
-            (Tried::Passes, None) | (Tried::Over, _) => break,
-        }
-    }
-    enough
-}
-
-/// Tells what comes of so many sets, given what makes one of them.
-type TrySets<'a, T> = &'a mut dyn FnMut(usize, &dyn Fn(usize) -> Vec<T>) -> Tried;
-
-/// Some of the items with which it fails; none of them can be left out, unless the search ended before that was known.
-fn fewest<T: Clone>(mut items: Vec<T>, tried: TrySets<'_, T>) -> Vec<T> {
-    match tried(1, &|_| Vec::new()) {
-        Tried::Fails(_) => return Vec::new(),
-        Tried::Passes => {}
-        Tried::Over => return items,
-    }
-    let mut parts = 2;
-    while items.len() >= 2 {
-        let size = items.len().div_ceil(parts);
-        let sets = items.len().div_ceil(size);
-        let range = |nth: usize| nth * size..items.len().min((nth + 1) * size);
-        let only = |nth: usize| items[range(nth)].to_vec();
-        let without = |nth: usize| [&items[..range(nth).start], &items[range(nth).end..]].concat();
-        match tried(sets, &only) {
-            Tried::Fails(nth) => {
-                (items, parts) = (only(nth), 2);
-                continue;
-            }
-            Tried::Passes => {}
-            Tried::Over => break,
-        }
-        // Of two sets, what is without the one is the other.
-        match if sets > 2 { tried(sets, &without) } else { Tried::Passes } {
-            Tried::Fails(nth) => (items, parts) = (without(nth), (sets - 1).max(2)),
-            Tried::Passes if size > 1 => parts = (2 * parts).min(items.len()),
-            Tried::Passes | Tried::Over => break,
-        }
-    }
-    items
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Fails when all of some numbers are there; counts how often it is asked.
-    fn needs(needed: &[u32], of: u32) -> (Vec<u32>, usize) {
-        let mut asked = 0;
-        let found = fewest((0..of).collect(), &mut |sets, nth| {
-            asked += sets;
-            let fails = |set: &usize| needed.iter().all(|number| nth(*set).contains(number));
-            (0..sets).find(fails).map_or(Tried::Passes, Tried::Fails)
-        });
-        (found, asked)
-    }
-
-    #[test]
-    fn what_it_takes_is_found_wherever_it_stands() {
-        for needed in [&[][..], &[0], &[63], &[0, 63], &[5, 6, 7], &[0, 20, 21, 40, 63]] {
-            let (found, asked) = needs(needed, 64);
-            assert_eq!(found, needed);
-            assert!(asked < 300, "{asked} runs for {needed:?}");
-        }
-        let all: Vec<u32> = (0..9).collect();
-        assert_eq!(needs(&all, 9).0, all);
-    }
-
-    #[test]
-    fn a_search_that_is_over_makes_nothing_more() {
-        for most in 1..100 {
-            let mut tries = 0;
-            let found = fewest((0..1_000).collect(), &mut |sets, _| {
-                assert!(tries < most, "it was over");
-                tries += sets;
-                if tries < most { Tried::Passes } else { Tried::Over }
-            });
-            assert_eq!(found.len(), 1_000, "the best so far");
-        }
-        for most in 1..10 {
-            let mut asked = 0;
-            let enough = least(0, 1 << 60, &mut |_| {
-                asked += 1;
-                if asked < most { Tried::Passes } else { Tried::Over }
-            });
-            assert_eq!((asked, enough), (most, 1 << 60));
-        }
-    }
 
     #[test]
     fn circles_that_are_left_again_are_no_livelock() {
@@ -744,16 +566,5 @@ mod tests {
         let close = Prospect { until: CLOSE, ..at(0, 10) };
         assert_eq!(turn(&[at(0, 0), close]), None);
         assert_eq!(turn(&[at(0, 0)]), None);
-    }
-
-    #[test]
-    fn failures_are_alike_whatever_the_key_and_the_time() {
-        let alike = |a: &str, b: &str| without_particulars(a) == without_particulars(b);
-        assert!(alike("not linearizable: key \"a\"", "not linearizable: key \"n\""));
-        assert!(alike(
-            "client-3 completed 7 operations in 30.1s",
-            "client-1 completed 12 operations in 30.2s"
-        ));
-        assert!(!alike("not linearizable: key \"a\"", "the lease does not change hands"));
     }
 }

@@ -80,6 +80,16 @@ impl Trace {
         (self.crux.saturating_sub(self.skipped) as usize).min(self.events.len().saturating_sub(1))
     }
 
+    /// The last of the answers that contradict each other, if it is by them that the run failed.
+    pub(crate) fn contradiction(&self) -> Option<usize> {
+        let crux = self.crux_kept();
+        let is_blamed = match self.events.get(crux)?.what {
+            What::Return { operation } => self.operations.get(operation as usize)?.is_blamed,
+            _ => false,
+        };
+        is_blamed.then_some(crux)
+    }
+
     /// Drops what comes so many events after the crux, but the failure, which comes of what is last then.
     pub(crate) fn cut_after_crux(&mut self, events: usize) {
         let end = self.crux_kept() + events;
@@ -525,21 +535,6 @@ impl What {
                 | What::Invoke { .. }
                 | What::Return { .. }
                 | What::Blame { .. }
-        )
-    }
-
-    /// Whether a person would tell of it, and not just how the run went on.
-    pub(crate) fn is_of_the_story(self) -> bool {
-        !matches!(
-            self,
-            What::Draw { .. }
-                | What::Poll { .. }
-                | What::Time { .. }
-                | What::Wake { .. }
-                | What::Send { .. }
-                | What::Deliver { .. }
-                | What::Blame { .. }
-                | What::Fail
         )
     }
 

@@ -150,13 +150,14 @@ mod tests {
 
     #[test]
     fn tests_are_counted_by_their_names_where_nothing_is_built() {
-        let text = "#[test]\nfn it_opens() {}\n\n    #[test]\n    #[ignore]\n    fn it_shuts() -> Result {}\nfn other() {}\n";
+        let text = "#[test]\nfn it_opens() {}\n\n    #[test]\n    #[should_panic]\n    fn it_shuts() -> Result {}\nfn other() {}\n";
         assert_eq!(names_of_tests(text).collect::<Vec<_>>(), ["it_opens", "it_shuts"]);
     }
 
     #[test]
+    #[cfg(unix)]
     fn a_program_is_looked_for_on_the_path() {
-        assert!(is_there("cargo") || env::var_os("CARGO").is_some());
+        assert!(is_there("sh"));
         assert!(!is_there("no-such-program-anywhere"));
     }
 }

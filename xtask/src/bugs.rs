@@ -1,8 +1,8 @@
 //! `cargo xtask bugs`: finds the bugs that are planted in small protocols, shrinks them, and makes a table of it.
 //!
 //! The protocols, and what makes the table, are an example of the sim's (`steelmill-sim/examples/bugs`). It fails when a
-//! bug is not found, when more, fewer or other faults are left than a person would name, and when a protocol fails without its
-//! bug.
+//! bug is not found, when more, fewer or other faults are left than a person would name, and when a protocol fails without
+//! its bug.
 
 use std::ffi::OsString;
 

@@ -182,6 +182,11 @@ enum Fate {
 
 const FATES: &[&str] = &["delivered", "late", "lost", "reset", "under_way"];
 
+/// Whether a person would tell of it, and not just how the run went on.
+pub(crate) fn shows(what: &What) -> bool {
+    Kind::of(what).is_some()
+}
+
 impl Kind {
     /// `None` for what is not shown.
     fn of(what: &What) -> Option<Self> {
@@ -213,7 +218,7 @@ impl Kind {
 impl Columns {
     /// Of a trace, with at most so many events: those around what matters most, and the failure.
     pub(super) fn of(trace: &Trace, most: usize) -> Self {
-        let is_shown = |event: &Event| Kind::of(&event.what).is_some();
+        let is_shown = |event: &Event| shows(&event.what);
         let shown: Vec<usize> =
             (0..trace.events.len()).filter(|place| is_shown(&trace.events[*place])).collect();
         let before = shown.partition_point(|place| *place < trace.crux_kept());

@@ -237,10 +237,11 @@ impl Run {
         }
         let Recorder { mut trace, time_passed, contradiction, .. } = *self.trace.take()?;
         trace.crux = match failed {
-            Some(Cause::Livelock { .. }) => time_passed,
-            Some(Cause::Error(_)) => contradiction.unwrap_or(trace.all() - 1),
-            _ => trace.all().saturating_sub(1),
-        };
+            Some(Cause::Livelock { .. }) => Some(time_passed),
+            Some(_) => contradiction,
+            None => None,
+        }
+        .unwrap_or(trace.all().saturating_sub(1));
         trace.machines = self.hosts.names();
         trace.faults = self.plan.iter().flat_map(|plan| plan.faults.clone()).collect();
         Some(trace)
