@@ -9,17 +9,19 @@ use std::time::Instant;
 use anyhow::ensure;
 use steelmill_core::Result;
 
-use super::OfAny;
+use super::campaign::OfAny;
 use super::queue::{Queue, Turn};
+use crate::campaign::keep::{Keep, KeptSeed};
+use crate::campaign::record::{Record, RedSeed, Terms};
+use crate::campaign::shard::Shard;
+use crate::campaign::summary::{Kept, Summary};
+use crate::campaign::verify::{self, Again, Verify};
+use crate::cli::replay;
 use crate::fault::Faults;
-use crate::keep::{Keep, KeptSeed};
-use crate::outcome::Outcome;
-use crate::record::{Record, RedSeed, Terms};
-use crate::settings::{Seed, Settings, heeds_order};
-use crate::shard::Shard;
-use crate::summary::{Kept, Summary};
-use crate::verify::{self, Again, Verify};
-use crate::{places, replay, simulate};
+use crate::fault::coverage;
+use crate::run::simulate;
+use crate::schema::outcome::Outcome;
+use crate::schema::settings::{Seed, Settings, heeds_order};
 
 impl OfAny<'_> {
     /// As [`run_with`](Campaign::run_with); what cannot be begun is an error.
@@ -195,7 +197,7 @@ impl OfAny<'_> {
         let asked = match self.until_covered {
             // The one seed that is wanted is the one that was kept.
             _ if self.is_single && !kept.is_empty() => 0,
-            true => self.seeds.min(places::seeds_until_covered(0)),
+            true => self.seeds.min(coverage::seeds_until_covered(0)),
             false => shard.share(self.seeds),
         };
         Queue {
@@ -214,7 +216,7 @@ impl OfAny<'_> {
     /// many ran at once.
     fn asked_after(&self, summary: &Summary) -> u64 {
         match self.until_covered {
-            true => self.seeds.min(places::seeds_until_covered(summary.places.seeds_taken(self.first))),
+            true => self.seeds.min(coverage::seeds_until_covered(summary.places.seeds_taken(self.first))),
             false => summary.asked,
         }
     }

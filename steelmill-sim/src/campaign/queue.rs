@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::keep::KeptSeed;
-use crate::settings::Seed;
-use crate::shard::Shard;
-use crate::verify::Again;
+use crate::campaign::keep::KeptSeed;
+use crate::campaign::shard::Shard;
+use crate::campaign::verify::Again;
+use crate::schema::settings::Seed;
 
 /// A seed whose turn it is.
 pub(super) struct Turn<'a> {

@@ -7,8 +7,8 @@ use std::task::Poll;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Milestone;
 
-use crate::run::{self, Run, RunId};
-use crate::waker::{Waiter, Waiters};
+use crate::kernel::waker::{Waiter, Waiters};
+use crate::machine::cluster::{self, Run, RunId};
 
 /// A moment in the life of a machine with a factory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,13 +103,13 @@ impl Run {
 
 /// Waits until a machine has come to a moment for the `nth` time from this call on.
 pub(super) fn come(id: RunId, machine: u32, moment: Moment, nth: u32) -> impl Future<Output = ()> {
-    let index = run::with(id, |run| {
+    let index = cluster::with(id, |run| {
         run.moments.awaited.push(Awaited { machine, moment, left: nth, waiters: Waiters::default() });
         run.moments.awaited.len() - 1
     });
     poll_fn(move |context| {
         let waiter = Waiter::of(context.waker());
-        run::with(id, |run| {
+        cluster::with(id, |run| {
             let awaited = &mut run.moments.awaited[index];
             let has_come = awaited.left == 0;
             let unneeded = if has_come { Some(waiter) } else { awaited.waiters.add(waiter) };

@@ -9,10 +9,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Budget, Family, Fault, Kind, Moment, Plan, When};
-use crate::decisions::Stream;
-use crate::machine::Machine;
-use crate::places::RareBranch;
-use crate::run::Run;
+use crate::fault::coverage::RareBranch;
+use crate::kernel::decisions::Stream;
+use crate::machine::cluster::Run;
+use crate::machine::machine::Machine;
 
 /// What a scenario can do by itself, and how often it wants to.
 pub(super) struct Own {

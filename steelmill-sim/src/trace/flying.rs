@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::record::start_of;
 use super::{Carries, Trace, What, Why};
-use crate::hosts::Power;
-use crate::net::{ConnectionId, Event, Side};
-use crate::run::Run;
-use crate::timers::Nanos;
+use crate::kernel::timers::Nanos;
+use crate::machine::cluster::Run;
+use crate::machine::hosts::Power;
+use crate::machine::net::{ConnectionId, Event, Side};
 
 /// What is on its way.
 #[derive(Default)]

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use steelmill_core::Owner;
 
 use super::{Answer, Carries, Change, Event, FaultStep, LinkChange, TaskEnd, TaskId, Trace, What, Why};
-use crate::decisions::Stream;
-use crate::places::RareBranch;
-use crate::timers::Nanos;
+use crate::fault::coverage::RareBranch;
+use crate::kernel::decisions::Stream;
+use crate::kernel::timers::Nanos;
 
 impl Trace {
     /// An event with names in place of numbers.

@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use super::flying::Flying;
 use super::{Answer, Event, Log, Operation, StateChange, TaskId, TaskInfo, Trace, What};
-use crate::decisions::{Decision, Stream};
-use crate::outcome::Cause;
-use crate::run::{self, Event as Due, Run};
-use crate::timers::Nanos;
-use crate::waker::TaskKey;
+use crate::kernel::decisions::{Decision, Stream};
+use crate::kernel::timers::Nanos;
+use crate::kernel::waker::TaskKey;
+use crate::machine::cluster::{self, Event as Due, Run};
+use crate::schema::outcome::Cause;
 
 /// A trace while it is written.
 #[derive(Default)]
@@ -250,7 +250,7 @@ impl Run {
 
 /// Whether this thread is inside a run that is traced.
 pub(crate) fn is_tracing() -> bool {
-    run::with_current(|run| run.trace.is_some()) == Some(true)
+    cluster::with_current(|run| run.trace.is_some()) == Some(true)
 }
 
 /// A client is about to do something; its number, inside a run that is traced.
@@ -259,14 +259,14 @@ pub(crate) fn invoked(operation: impl FnOnce() -> Operation) -> Option<u32> {
         return None;
     }
     let operation = operation();
-    run::with_current(|run| run.invoked(operation)).flatten()
+    cluster::with_current(|run| run.invoked(operation)).flatten()
 }
 
 /// A client has its answer, or waits for it no longer.
 pub(crate) fn returned(number: Option<u32>, answer: impl FnOnce() -> Answer) {
     let Some(operation) = number.filter(|_| is_tracing()) else { return };
     let answer = answer();
-    run::with_current(|run| {
+    cluster::with_current(|run| {
         let recorder = run.trace.as_mut()?;
         recorder.trace.operations.get_mut(operation as usize)?.answer = Some(answer);
         run.note(What::Return { operation })
@@ -276,7 +276,7 @@ pub(crate) fn returned(number: Option<u32>, answer: impl FnOnce() -> Answer) {
 /// An operation is one of those that cannot be ordered.
 pub(crate) fn blamed(number: Option<u32>) {
     let Some(operation) = number else { return };
-    run::with_current(|run| {
+    cluster::with_current(|run| {
         let recorder = run.trace.as_mut()?;
         let is_news =
             !std::mem::replace(&mut recorder.trace.operations.get_mut(operation as usize)?.is_blamed, true);

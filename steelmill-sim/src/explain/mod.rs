@@ -1,0 +1,407 @@
+//! A red seed, explained in a folder: what failed, the least that makes it fail, and what happened then.
+
+pub(crate) mod perfetto; // a trace for a viewer of traces
+pub(crate) mod picture; // a run as a page
+pub(crate) mod shrink; // the least plan that fails
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use steelmill_core::Result;
+
+use crate::campaign::campaign::{OfAny, failed_text};
+use crate::cli::flags::from_anywhere;
+use crate::explain::shrink::{Progress, Prospect, Shrunk, Stopped};
+use crate::fault::Choice;
+use crate::kernel::decisions::Stream;
+use crate::schema::outcome::Outcome;
+use crate::schema::settings::{Seed, Settings};
+use crate::trace::{Event, Trace, What};
+use picture::Picture;
+
+impl OfAny<'_> {
+    /// Finds the least with which a run fails, and explains it in a folder. What was found, and what there is to say;
+    /// `replay` is what to type to run the seed with the plan in a file.
+    ///
+    /// # Errors
+    /// When the run passes; when something cannot be written.
+    pub(crate) fn explain(
+        &self,
+        settings: Settings,
+        folder: &Path,
+        replay: &dyn Fn(&Path) -> String,
+        watch: &mut dyn FnMut(Progress),
+    ) -> Result<(Shrunk, String)> {
+        let seed = settings.seed;
+        let Some(shrunk) = self.shrink_run(settings, watch) else {
+            bail!("seed {seed} passes when it is run again: see --verify");
+        };
+        let text = write(folder, &shrunk, replay)?;
+        Ok((shrunk, text))
+    }
+}
+
+/// Where a red seed of a test's campaign is explained: tests that run at the same time may name the same folder, and their
+/// campaigns may have the same name.
+pub(crate) fn folder_of_seed(folder: &Path, test: Option<&str>, campaign: &str, seed: Seed) -> PathBuf {
+    let is_plain = |letter: char| letter.is_alphanumeric() || letter == '_';
+    // One that has no name has its test's.
+    let test = test.filter(|test| !campaign.starts_with(test)).unwrap_or_default();
+    let words = [test, campaign].into_iter().flat_map(|name| name.split(|letter| !is_plain(letter)));
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    from_anywhere(folder).join(format!("{}-seed-{seed}", words.join("-")))
+}
+
+/// Writes a folder that explains a red seed: `plan.json`, the least plan; `trace.jsonl`, every event of the run with that
+/// plan, a line of JSON each; `trace.perfetto.json`, the same for a viewer of traces; `picture.html`, the run as a page; and
+/// `summary.txt`, which comes back. `replay` is what to type to run the seed with the plan in a file.
+///
+/// # Errors
+/// When something cannot be written; says what.
+fn write(folder: &Path, shrunk: &Shrunk, replay: &dyn Fn(&Path) -> String) -> Result<String> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let save = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok::<_, anyhow::Error>(path)
+    };
+    let plan = save("plan.json", &shrunk.plan.to_json())?;
+    let write = |name: &str, write: &dyn Fn(&Trace, BufWriter<&File>) -> io::Result<()>| {
+        let path = folder.join(name);
+        let written = File::create(&path).and_then(|file| {
+            shrunk.outcome.trace.iter().try_for_each(|trace| write(trace, BufWriter::new(&file)))
+        });
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+        Ok::<_, anyhow::Error>(path)
+    };
+    let lines = write("trace.jsonl", &|trace, file| trace.write_lines(file))?;
+    let perfetto = write("trace.perfetto.json", &|trace, file| trace.write_perfetto(file))?;
+    let mut text = summary(shrunk);
+    let left_out = shrunk.outcome.trace.as_ref().map_or((0, 0), |trace| (trace.skipped, trace.dropped));
+    let events = match left_out {
+        (0, 0) => "every event of that run".to_owned(),
+        (early, 0) => format!("the events of that run, without {early} early ones"),
+        (0, late) => format!("the events of that run, without the last {late}"),
+        (early, late) => {
+            format!("the events of that run, without {early} early ones and the last {late}")
+        }
+    };
+    writeln!(text, "\n{events}: {}", lines.display())?;
+    writeln!(text, "the same to be opened with https://ui.perfetto.dev: {}", perfetto.display())?;
+    let again = replay(&plan);
+    if let Some(picture) = Picture::of_shrunk(shrunk, &again) {
+        writeln!(text, "a picture of it: {}", save("picture.html", &picture.to_html())?.display())?;
+    }
+    writeln!(text, "run it again with: {again}")?;
+    save("summary.txt", &text)?;
+    Ok(text)
+}
+
+fn summary(shrunk: &Shrunk) -> String {
+    let Shrunk { plan, faults_before, limits, choices_before, runs, stopped, outcome, prospects } = shrunk;
+    let found = match stopped {
+        None => format!("The least with which it fails, found in {runs} runs:"),
+        Some(Stopped::Told) => {
+            format!("The best that was found in {runs} runs, when the search was interrupted:")
+        }
+        Some(Stopped::OutOfRuns) => {
+            format!("The best that was found in {runs} runs (--explain-runs allows more):")
+        }
+    };
+    let mut text = format!("{}\n{}\n{found}\n", failed_text(outcome), around(outcome));
+    text += &format!("- {} of {faults_before} faults\n", plan.faults.len());
+    for fault in &plan.faults {
+        text += &format!("    {fault}\n");
+    }
+    for (name, range) in limits {
+        let full = range.end();
+        match plan.limits.get(*name) {
+            Some(limit) => text += &format!("- {limit} of {full} {name}\n"),
+            None => text += &format!("- all of {full} {name}\n"),
+        }
+    }
+    match (&plan.order, choices_before) {
+        (Some(order), Some(before)) => {
+            text += &format!("- {} of {before} tasks that go before older ones\n", order.len());
+            for choice in order.iter().take(LISTED) {
+                text += &format!("    {}\n", told(*choice, outcome));
+            }
+        }
+        (None, Some(before)) => text += &format!("- all of {before} tasks that go before older ones\n"),
+        (_, None) => {}
+    }
+    if !prospects.is_empty() {
+        text += "\nHow often it fails when all goes otherwise from a time on:\n";
+    }
+    for Prospect { until, runs, failed } in prospects {
+        let bar = "#".repeat((40 * failed / runs) as usize);
+        text += &format!("  {:>12.6} s  {:>3} %  {bar}\n", until.as_secs_f64(), 100 * failed / runs);
+    }
+    text + &turning_point(shrunk)
+}
+
+/// When the failure became inevitable, and by what.
+fn turning_point(shrunk: &Shrunk) -> String {
+    let Some(certain) = shrunk.inevitable_from() else { return String::new() };
+    let mut text = format!("  So it was inevitable from {:.6} s on.", certain.as_secs_f64());
+    let before = shrunk.prospects.iter().map(|prospect| prospect.until).take_while(|until| *until < certain);
+    let (Some(open), Some(trace)) = (before.last(), &shrunk.outcome.trace) else { return text + "\n" };
+    let is_told = |event: &&Event| {
+        (open..certain).contains(&Duration::from_nanos(event.at)) && picture::shows(&event.what)
+    };
+    let between: Vec<&Event> = trace.events.iter().filter(is_told).collect();
+    if !between.is_empty() {
+        text += &format!(" Since {:.6} s there was:", open.as_secs_f64());
+    }
+    for event in between.iter().take(LISTED) {
+        text += &format!("\n    {}", trace.line(event));
+    }
+    if let Some(more @ 1..) = between.len().checked_sub(LISTED) {
+        text += &format!("\n    and {more} more");
+    }
+    text + "\n"
+}
+
+/// Where it failed, and the log before that.
+fn around(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    let whereabouts = outcome.failure.as_ref().and_then(|failure| failure.whereabouts());
+    if let Some(whereabouts) = &whereabouts {
+        text += &format!("\nWhere it failed:\n  {}\n", whereabouts.to_string().replace('\n', "\n  "));
+    }
+    let Some(trace) = &outcome.trace else { return text };
+    let log = |event: &Event| match event.what {
+        What::Log { log } => trace.logs.get(log as usize).map(|log| (trace.line(event), log)),
+        _ => None,
+    };
+    // What a check finds when all is over went wrong long before.
+    let contradiction = trace.contradiction();
+    let (before, it) = match contradiction {
+        Some(place) => {
+            (place, format!("the last of these answers, at {:?}", trace.line(&trace.events[place]).at))
+        }
+        None => (trace.events.len(), "it".to_owned()),
+    };
+    let mut last: Vec<_> = trace.events[..before].iter().rev().filter_map(log).take(LOGGED).collect();
+    last.reverse();
+    if last.is_empty() {
+        let shortly = if trace.skipped > 0 { "shortly " } else { "" };
+        return text + &format!("\nNothing was logged {shortly}before {it}.\n");
+    }
+    let failed = whereabouts.as_ref().map(|whereabouts| whereabouts.machine);
+    let failed = failed.filter(|_| contradiction.is_none());
+    text += &match failed {
+        Some(_) => format!("\nThe log before {it}, with > where the machine is the one that failed:\n"),
+        None => format!("\nThe log before {it}:\n"),
+    };
+    for (mut line, log) in last {
+        let mark = if failed.is_some() && line.machine.as_deref() == failed { '>' } else { ' ' };
+        line.what = format!("{} {}: {}", log.level, log.target, log.text);
+        text += &format!("{mark} {line}\n");
+    }
+    text
+}
+
+/// How many lines of the log are told.
+const LOGGED: usize = 20;
+
+/// How many choices, or events, are told one by one.
+const LISTED: usize = 20;
+
+/// What a choice of the schedule decided.
+fn told(choice: Choice, outcome: &Outcome) -> String {
+    let Choice { nth, place } = choice;
+    let decided = outcome.trace.as_ref().and_then(|trace| {
+        let drawn = |what| matches!(what, What::Draw { stream: Stream::Schedule, index, .. } if index == nth);
+        let at = trace.events.iter().position(|event| drawn(event.what))?;
+        let polled = trace.events[at..].iter().find(|event| matches!(event.what, What::Poll { .. }))?;
+        Some(trace.line(polled))
+    });
+    match decided {
+        Some(line) => format!("{line}, {place} of them older"),
+        None => format!("choice {nth}, place {place}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Campaign;
+    use crate::Seed;
+    use crate::Sim;
+    use crate::fault::{Budget, Plan};
+    use crate::trace::Line;
+
+    #[test]
+    fn the_log_that_is_told_is_that_before_the_contradiction() {
+        use crate::trace::history::{History, Kv, KvOp, KvReply};
+        let campaign = Campaign::new(|sim: Sim| async move {
+            let history = History::<Kv>::default();
+            let now = || sim.elapsed();
+            history.invoke(now(), "a", "k", KvOp::Set("1".into())).returned(now(), KvReply::Ok);
+            tracing::info!("the cache is cleared too late");
+            sim.clock().sleep(Duration::from_secs(1)).await;
+            history.invoke(now(), "b", "k", KvOp::Get).returned(now(), KvReply::Value(None));
+            tracing::info!("long after");
+            history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"))
+        });
+        let text = around(&campaign.shrink(Seed(1), |_| ()).expect("it is red").outcome);
+        let told = "The log before the last of these answers, at 1s:\n";
+        assert!(text.contains(told) && text.contains("too late") && !text.contains("long after"), "{text}");
+    }
+
+    #[test]
+    fn what_made_it_inevitable_is_told() {
+        use rand_core::Rng as _;
+        let campaign = Campaign::new(|sim: Sim| async move {
+            sim.clock().sleep(Duration::from_secs(1)).await;
+            let toss = sim.client("dealer").entropy().rng().next_u64() % 2;
+            tracing::info!("the die is cast");
+            sim.clock().sleep(Duration::from_secs(2)).await;
+            tracing::info!("long after");
+            anyhow::ensure!(toss == 0, "lost");
+            Ok(())
+        });
+        let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("one is red");
+        let text = turning_point(&shrunk);
+        assert!(text.starts_with("  So it was inevitable from 1.000"), "{text}");
+        assert!(text.contains("the die is cast\n") && !text.contains("long after"), "{text}");
+    }
+
+    /// What is told of a scenario's run that is longer than its trace.
+    fn told_of_a_long_run<F: Future<Output = Result> + 'static>(
+        scenario: impl Fn(Sim) -> F + Send + Sync + 'static,
+    ) -> (Trace, String) {
+        let mut campaign = Campaign::new(scenario).explain_runs(1);
+        (campaign.settings.trace_window, campaign.settings.poll_limit) = (0..200, 1_000);
+        let outcome = campaign.shrink(Seed(1), |_| ()).expect("it is red").outcome;
+        let text = around(&outcome);
+        (outcome.trace.expect("it is traced"), text)
+    }
+
+    async fn goes_on(sim: &Sim) {
+        for nap in 0..200 {
+            sim.clock().sleep(Duration::from_secs(1)).await;
+            tracing::info!("nap {nap}");
+        }
+    }
+
+    #[test]
+    fn of_a_long_run_the_end_is_kept() {
+        let (trace, text) = told_of_a_long_run(|sim| async move {
+            goes_on(&sim).await;
+            anyhow::bail!("it has slept enough")
+        });
+        assert!(trace.skipped > 200 && trace.dropped == 0, "{} {}", trace.skipped, trace.dropped);
+        assert!(text.contains("nap 199") && !text.contains("nap 100"), "{text}");
+    }
+
+    #[test]
+    fn of_a_livelock_its_beginning_is_kept() {
+        let (trace, text) = told_of_a_long_run(|sim| async move {
+            goes_on(&sim).await;
+            tracing::info!("round and round");
+            loop {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(trace.skipped > 200 && trace.dropped > 200, "{} {}", trace.skipped, trace.dropped);
+        assert!(matches!(trace.events[trace.crux_kept()].what, What::Time { .. }));
+        assert!(text.contains("nap 199") && text.contains("round and round"), "{text}");
+        let mut cut = trace.clone();
+        cut.cut_after_crux(10);
+        let crux = trace.crux_kept();
+        assert_eq!(cut.events[..crux + 10], trace.events[..crux + 10]);
+        assert_eq!((cut.events.len(), cut.all()), (crux + 11, trace.all()));
+        assert_eq!(
+            (cut.events[crux + 10].what, cut.events[crux + 10].cause),
+            (What::Fail, Some(crux as u32 + 9))
+        );
+        cut.cut_after_crux(10);
+        assert_eq!(cut.all(), trace.all(), "it is not cut again");
+    }
+
+    #[test]
+    fn of_a_contradiction_it_itself_is_kept_however_it_is_told() {
+        use crate::trace::history::{History, Kv, KvOp, KvReply};
+        for panics in [false, true] {
+            let (trace, text) = told_of_a_long_run(move |sim| async move {
+                goes_on(&sim).await;
+                let (history, now) = (History::<Kv>::default(), || sim.elapsed());
+                history.invoke(now(), "a", "k", KvOp::Set("1".into())).returned(now(), KvReply::Ok);
+                tracing::info!("forgotten");
+                history.invoke(now(), "b", "k", KvOp::Get).returned(now(), KvReply::Value(None));
+                goes_on(&sim).await;
+                let verdict = history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"));
+                assert!(!panics || verdict.is_ok(), "not linearizable");
+                verdict
+            });
+            assert!(trace.skipped > 200 && trace.dropped > 200, "{} {}", trace.skipped, trace.dropped);
+            assert_eq!(trace.contradiction(), Some(trace.crux_kept()));
+            assert!(text.contains("forgotten"), "{text}");
+        }
+    }
+
+    #[test]
+    fn campaigns_of_one_name_have_folders_of_their_own() {
+        let folder = |test, campaign| folder_of_seed(Path::new("/red"), test, campaign, Seed(7));
+        let test = Some("demo/cluster::tests::it_holds");
+        assert_eq!(folder(test, "leases"), Path::new("/red/demo-cluster-tests-it_holds-leases-seed-7"));
+        let unnamed = "demo/cluster::tests::it_holds #2";
+        assert_eq!(folder(test, unnamed), Path::new("/red/demo-cluster-tests-it_holds-2-seed-7"));
+        assert_eq!(folder(None, "scenario"), Path::new("/red/scenario-seed-7"));
+    }
+
+    #[test]
+    fn a_folder_holds_a_plan_a_trace_and_what_to_type() {
+        let campaign = Campaign::new(|sim: Sim| async move {
+            let machine = sim.machine("a", |_| Ok(())).start().await?;
+            sim.trouble(Budget::of(std::slice::from_ref(&machine))).run().await?;
+            for n in 0..30 {
+                tracing::info!(n, "counted");
+            }
+            machine.spawn("loud", async { tracing::warn!("not this machine") }).await?;
+            tracing::debug!("nobody asked for this");
+            anyhow::bail!("always")
+        });
+        let shrunk = campaign.shrink(Seed(3), |_| ()).expect("it is red");
+        let folder = std::env::temp_dir().join(format!("steelmill-explained-{}", std::process::id()));
+        let again = |plan: &Path| format!("cargo xtask sim --seed 3 --faults={}", plan.display());
+        let text = write(&folder, &shrunk, &again).expect("it can be written");
+        let read = |name| fs::read_to_string(folder.join(name)).expect("it was written");
+        assert_eq!(read("summary.txt"), text);
+        assert!(read("picture.html").starts_with("<!doctype html>"));
+        assert_eq!(Plan::from_json(&read("plan.json")).expect("a plan"), shrunk.plan);
+        let events = read("trace.jsonl");
+        assert!(events.lines().all(|line| serde_json::from_str::<Line>(line).is_ok()));
+        let trace = shrunk.outcome.trace.as_ref().expect("it is traced");
+        assert_eq!(events.lines().count(), trace.events.len());
+        for (number, (line, event)) in events.lines().zip(&trace.events).enumerate() {
+            let data: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
+            assert_eq!(data["number"], number);
+            assert_eq!(data["cause"].as_u64(), event.cause.map(u64::from));
+            assert!(data["event"]["kind"].is_string(), "{line}");
+        }
+        let perfetto = read("trace.perfetto.json");
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&perfetto)
+                .is_ok_and(|file| file["traceEvents"].is_array())
+        );
+        let replay = again(&folder.join("plan.json"));
+        let place = "Where it failed:\n  machine  scenario\n  task     \"scenario\"\n";
+        let counted = "INFO steelmill_sim::explain::tests: counted n=11\n> ";
+        let loud = "\"loud\" #1.1: WARN steelmill_sim::explain::tests: not this machine\n\n";
+        for part in ["seed 3 failed", "always", place, counted, loud, "- 0 of ", "100 %", &replay] {
+            assert!(text.contains(part), "no {part:?} in: {text}");
+        }
+        assert!(!text.contains("n=10") && !text.contains("nobody asked"), "twenty lines of the log: {text}");
+        fs::remove_dir_all(&folder).expect("it is ours");
+        let error =
+            write(Path::new("/dev/null/x"), &shrunk, &again).expect_err("that is no folder").to_string();
+        assert!(error.contains("cannot make the folder /dev/null/x"), "{error}");
+    }
+}

@@ -1,0 +1,658 @@
+//! A trace for <https://ui.perfetto.dev>, in virtual time: Chrome's JSON, as its "Trace Event Format" describes it.
+//!
+//! A machine is a process there. Its threads are its own life, its network, what each of its factories and daemons does,
+//! and its tasks. Nothing takes virtual time but waiting, so what a task's thread shows are its waits, each named for what
+//! ended it. A message is an arrow from the network of the machine that sent it to that of the machine that it got to.
+//! What goes wrong, and what clients did, are processes of their own.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::kernel::timers::Nanos;
+use crate::trace::{Answer, Change, Event, FaultStep, TaskId, Trace, What};
+
+impl Trace {
+    /// Writes it as a file that <https://ui.perfetto.dev> opens, in virtual time.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_perfetto(&self, mut out: impl Write) -> io::Result<()> {
+        let rows = Rows::of(self);
+        out.write_all(b"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n")?;
+        for (place, row) in rows.sorted().enumerate() {
+            out.write_all(if place == 0 { b"" } else { b",\n" })?;
+            serde_json::to_writer(&mut out, &row)?;
+        }
+        out.write_all(b"\n]}\n")?;
+        out.flush()
+    }
+}
+
+/// A line of the file. Times are microseconds, with fractions.
+#[derive(Serialize)]
+struct Row {
+    ph: char,
+    name: String,
+    cat: &'static str,
+    ts: f64,
+    pid: u32,
+    tid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dur: Option<f64>,
+    /// What an arrow is called at both of its ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<u32>,
+    /// How far an instant reaches: its thread, or everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s: Option<char>,
+    /// Where an arrow ends: in the slice that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bp: Option<char>,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    args: Value,
+    #[serde(skip)]
+    at: Nanos,
+    #[serde(skip)]
+    lasts: Nanos,
+}
+
+fn micros(nanos: Nanos) -> f64 {
+    nanos as f64 / 1000.0
+}
+
+/// A process, and a thread of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Track {
+    pid: u32,
+    tid: u32,
+}
+
+/// What a thread shows. In this order they stand below each other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Shows {
+    Life,
+    Network,
+    Log,
+    State(String, Option<String>),
+    Task(TaskId),
+    Fault(u32),
+    Links,
+    /// What a client does, and beside it what it does meanwhile.
+    Client(String, usize),
+}
+
+struct Rows<'t> {
+    trace: &'t Trace,
+    /// When the run ended.
+    end: Nanos,
+    tracks: BTreeMap<(u32, Shows), Track>,
+    rows: Vec<Row>,
+}
+
+/// A slice that has begun.
+struct Begun {
+    at: Nanos,
+    name: String,
+}
+
+impl<'t> Rows<'t> {
+    fn of(trace: &'t Trace) -> Self {
+        let end = trace.events.last().map_or(0, |event| event.at);
+        let mut rows = Rows { trace, end, tracks: BTreeMap::new(), rows: Vec::new() };
+        rows.lives();
+        rows.states();
+        rows.tasks();
+        rows.faults();
+        rows.messages();
+        rows.operations();
+        rows.instants();
+        rows
+    }
+
+    /// The processes beside the machines: what goes wrong stands above them, what clients do below.
+    fn wrong(&self) -> u32 {
+        1
+    }
+
+    fn clients(&self) -> u32 {
+        self.trace.machines.len() as u32 + 2
+    }
+
+    /// The process of a machine.
+    fn machine(&self, machine: u32) -> u32 {
+        2 + machine
+    }
+
+    /// A thread; the same one whenever it is asked for. Numbers of threads are above those of all processes, as a thread
+    /// with its process's number is the main one.
+    fn track(&mut self, pid: u32, shows: Shows) -> Track {
+        let tid = self.clients() + 1 + self.tracks.len() as u32;
+        *self.tracks.entry((pid, shows)).or_insert(Track { pid, tid })
+    }
+
+    /// The thread of whoever did something: its task, or the scenario's machine.
+    fn doer(&mut self, event: &Event) -> Track {
+        match event.task.and_then(|task| Some((task, self.trace.tasks.get(&task)?))) {
+            Some((task, info)) => self.track(self.machine(info.machine), Shows::Task(task)),
+            None => self.track(self.machine(0), Shows::Log),
+        }
+    }
+
+    fn push(&mut self, ph: char, cat: &'static str, track: Track, at: Nanos, name: String) -> &mut Row {
+        let Track { pid, tid } = track;
+        let ts = micros(at);
+        let (dur, id, s, bp, args, lasts) = (None, None, None, None, Value::Null, 0);
+        self.rows.push(Row { ph, name, cat, ts, pid, tid, dur, id, s, bp, args, at, lasts });
+        self.rows.last_mut().expect("pushed just now")
+    }
+
+    fn slice(
+        &mut self,
+        cat: &'static str,
+        track: Track,
+        (from, to): (Nanos, Nanos),
+        name: String,
+    ) -> &mut Row {
+        let row = self.push('X', cat, track, from, name);
+        row.lasts = to - from;
+        row.dur = Some(micros(row.lasts));
+        row
+    }
+
+    fn instant(&mut self, cat: &'static str, track: Track, at: Nanos, name: String) -> &mut Row {
+        let row = self.push('i', cat, track, at, name);
+        row.s = Some('t');
+        row
+    }
+
+    /// What stands in the file, in order. Of what begins at the same time the longest comes first, so that slices lie in
+    /// each other, and else what was put in first, so that an arrow comes right after the slice that it belongs to.
+    fn sorted(mut self) -> impl Iterator<Item = Row> {
+        let names = self.names();
+        self.rows.sort_by_key(|row| (row.at, Reverse(row.lasts)));
+        names.into_iter().chain(self.rows)
+    }
+
+    /// What processes and threads are called, and in which order they are shown.
+    fn names(&self) -> Vec<Row> {
+        let mut names = Vec::new();
+        let mut name = |what: &str, pid, tid, args| {
+            names.push(Row {
+                ph: 'M',
+                name: what.to_owned(),
+                cat: "__metadata",
+                ts: 0.0,
+                pid,
+                tid,
+                dur: None,
+                id: None,
+                s: None,
+                bp: None,
+                args,
+                at: 0,
+                lasts: 0,
+            });
+        };
+        let machines = self.trace.machines.iter().enumerate();
+        let machines = machines.map(|(number, name)| (2 + number as u32, name.clone()));
+        let used: BTreeSet<u32> = self.tracks.keys().map(|(pid, _)| *pid).collect();
+        let others = [(self.wrong(), "what goes wrong".to_owned()), (self.clients(), "clients".to_owned())];
+        for (pid, process) in machines.chain(others) {
+            if used.contains(&pid) {
+                name("process_name", pid, 0, json!({ "name": process }));
+                name("process_sort_index", pid, 0, json!({ "sort_index": pid }));
+            }
+        }
+        for (place, ((_, shows), track)) in self.tracks.iter().enumerate() {
+            name("thread_name", track.pid, track.tid, json!({ "name": self.title(shows) }));
+            name("thread_sort_index", track.pid, track.tid, json!({ "sort_index": place }));
+        }
+        names
+    }
+
+    fn title(&self, shows: &Shows) -> String {
+        match shows {
+            Shows::Life => "machine".to_owned(),
+            Shows::Network => "network".to_owned(),
+            Shows::Log => "world".to_owned(),
+            Shows::State(factory, Some(daemon)) => format!("{daemon} of {factory}"),
+            Shows::State(factory, None) => factory.clone(),
+            Shows::Task(task) => self.task(*task),
+            Shows::Fault(fault) => format!("fault {fault}"),
+            Shows::Links => "links".to_owned(),
+            Shows::Client(client, 0) => client.clone(),
+            Shows::Client(client, beside) => format!("{client} ({})", beside + 1),
+        }
+    }
+
+    fn task(&self, task: TaskId) -> String {
+        let Some(info) = self.trace.tasks.get(&task) else { return task.to_string() };
+        match info.owner.as_ref().and_then(|owner| owner.daemon()) {
+            Some(daemon) => format!("{daemon}: {:?} {task}", info.name),
+            None => format!("{:?} {task}", info.name),
+        }
+    }
+
+    /// Machines: from start to end, and when they were paused.
+    fn lives(&mut self) {
+        let mut up: BTreeMap<u32, Begun> = BTreeMap::new();
+        let mut paused: BTreeMap<u32, Begun> = BTreeMap::new();
+        // A scenario's own machine is there from the beginning.
+        up.insert(0, Begun { at: 0, name: "up".to_owned() });
+        for event in &self.trace.events {
+            let What::Machine { machine, change } = event.what else { continue };
+            let begun = |name: &str| Begun { at: event.at, name: name.to_owned() };
+            match change {
+                // One without daemons is up as soon as it is made; the start of another replaces this.
+                Change::Made | Change::Started => {
+                    up.insert(machine, begun("up"));
+                }
+                Change::Exited | Change::PowerLost => {
+                    self.live(machine, paused.remove(&machine), event.at);
+                    self.live(machine, up.remove(&machine), event.at);
+                    let name = if change == Change::Exited { "exits" } else { "loses power" };
+                    let track = self.track(self.machine(machine), Shows::Life);
+                    self.instant("machine", track, event.at, name.to_owned());
+                }
+                Change::Paused => {
+                    paused.entry(machine).or_insert_with(|| begun("paused"));
+                }
+                Change::Resumed => self.live(machine, paused.remove(&machine), event.at),
+                Change::Drift(_) | Change::WallOffset(_) | Change::Slowness(_) => {
+                    let track = self.track(self.machine(machine), Shows::Life);
+                    let text = self.trace.line(event).what;
+                    self.instant("machine", track, event.at, text);
+                }
+            }
+        }
+        for (machine, begun) in up.into_iter().chain(paused) {
+            self.live(machine, Some(begun), self.end);
+        }
+    }
+
+    fn live(&mut self, machine: u32, begun: Option<Begun>, to: Nanos) {
+        if let Some(Begun { at, name }) = begun {
+            let track = self.track(self.machine(machine), Shows::Life);
+            self.slice("machine", track, (at, to), name);
+        }
+    }
+
+    /// What factories and daemons do, one state after another, until their process ends.
+    fn states(&mut self) {
+        let mut now: BTreeMap<(u32, Track), Begun> = BTreeMap::new();
+        for event in &self.trace.events {
+            match event.what {
+                What::State { state } => {
+                    let Some(change) = self.trace.states.get(state as usize) else { continue };
+                    let shows = Shows::State(change.factory.clone(), change.daemon.clone());
+                    let track = self.track(self.machine(change.machine), shows);
+                    let key = (change.machine, track);
+                    if let Some(Begun { at, name }) = now.remove(&key) {
+                        self.slice("state", track, (at, event.at), name);
+                    }
+                    if change.state == steelmill_core::State::Ended {
+                        self.instant("state", track, event.at, change.state.to_string());
+                    } else {
+                        now.insert(key, Begun { at: event.at, name: change.state.to_string() });
+                    }
+                }
+                What::Machine { machine, change: Change::Exited | Change::PowerLost } => {
+                    let is_here = |key: &(u32, Track)| key.0 == machine;
+                    let gone: Vec<_> = now.keys().copied().filter(is_here).collect();
+                    for key in gone {
+                        if let Some(Begun { at, name }) = now.remove(&key) {
+                            self.slice("state", key.1, (at, event.at), name);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        for ((_, track), Begun { at, name }) in now {
+            self.slice("state", track, (at, self.end), name);
+        }
+    }
+
+    /// Tasks: each one's life, and in it what it waits for.
+    fn tasks(&mut self) {
+        let mut spawned: BTreeMap<TaskId, Nanos> = BTreeMap::new();
+        let mut polled: BTreeMap<TaskId, Nanos> = BTreeMap::new();
+        for event in &self.trace.events {
+            match event.what {
+                What::Spawn { task, .. } => {
+                    spawned.insert(task, event.at);
+                }
+                What::Poll { task, .. } => {
+                    let last = polled.insert(task, event.at);
+                    let since = last.or(spawned.get(&task).copied()).unwrap_or(event.at);
+                    if since < event.at {
+                        let name =
+                            if last.is_some() { self.wait(event) } else { "until its turn".to_owned() };
+                        self.waits(task, since, event.at, name);
+                    }
+                }
+                What::End { task, .. } => {
+                    let since = polled.remove(&task).unwrap_or(event.at);
+                    if since < event.at {
+                        self.waits(task, since, event.at, "until it is aborted".to_owned());
+                    }
+                    if let Some(since) = spawned.remove(&task) {
+                        self.lives_from(task, since, event.at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (task, since) in spawned {
+            if let Some(since) = polled.remove(&task).filter(|since| *since < self.end) {
+                self.waits(task, since, self.end, "until the run ends".to_owned());
+            }
+            self.lives_from(task, since, self.end);
+        }
+    }
+
+    fn task_track(&mut self, task: TaskId) -> Track {
+        let machine = self.trace.tasks.get(&task).map_or(0, |info| info.machine);
+        self.track(self.machine(machine), Shows::Task(task))
+    }
+
+    fn lives_from(&mut self, task: TaskId, from: Nanos, to: Nanos) {
+        let track = self.task_track(task);
+        let name = self.task(task);
+        let info = self.trace.tasks.get(&task);
+        let args = info.map_or(Value::Null, |info| json!({ "spawned at": info.spawned_at.to_string() }));
+        self.slice("task", track, (from, to), name).args = args;
+    }
+
+    fn waits(&mut self, task: TaskId, from: Nanos, to: Nanos, name: String) {
+        let track = self.task_track(task);
+        self.slice("wait", track, (from, to), name);
+    }
+
+    /// What a poll had been waited for.
+    fn wait(&self, poll: &Event) -> String {
+        let cause = |event: &Event| event.cause.and_then(|cause| self.trace.events.get(cause as usize));
+        match cause(poll).and_then(cause) {
+            Some(Event { what: What::Timer { .. }, .. }) => "until a timer".to_owned(),
+            Some(arrival @ Event { what: What::Arrive { message }, .. }) => {
+                let sender = cause(arrival).and_then(|left| match left.what {
+                    What::Message { from, .. } => self.trace.machines.get(from as usize),
+                    _ => None,
+                });
+                let sender = sender.map(|sender| format!(" from {sender}")).unwrap_or_default();
+                format!("until message {message}{sender}")
+            }
+            Some(Event { what: What::Poll { task, .. }, .. }) => {
+                format!("until {} wakes it", self.task(*task))
+            }
+            Some(event) => format!("until {}", self.trace.line(event).what),
+            None => "until it is woken".to_owned(),
+        }
+    }
+
+    /// Faults from their beginning to their end, and what is done to links.
+    fn faults(&mut self) {
+        let mut ongoing: BTreeMap<u32, Nanos> = BTreeMap::new();
+        for event in &self.trace.events {
+            match event.what {
+                What::Fault { fault, step: FaultStep::Strikes } => {
+                    ongoing.insert(fault, event.at);
+                }
+                What::Fault { fault, step: FaultStep::Ends } => {
+                    if let Some(since) = ongoing.remove(&fault) {
+                        self.fault(fault, since, event.at);
+                    }
+                }
+                What::Fault { fault, step: FaultStep::PassesBy } => {
+                    let track = self.track(self.wrong(), Shows::Fault(fault));
+                    let name = format!("passes by: {}", self.fault_name(fault));
+                    self.instant("fault", track, event.at, name);
+                }
+                What::Link { .. } => {
+                    let track = self.track(self.wrong(), Shows::Links);
+                    let text = self.trace.line(event).what;
+                    self.instant("link", track, event.at, text);
+                }
+                _ => {}
+            }
+        }
+        for (fault, since) in ongoing {
+            self.fault(fault, since, self.end);
+        }
+    }
+
+    fn fault(&mut self, fault: u32, from: Nanos, to: Nanos) {
+        let track = self.track(self.wrong(), Shows::Fault(fault));
+        let name = self.fault_name(fault);
+        self.slice("fault", track, (from, to), name);
+    }
+
+    fn fault_name(&self, fault: u32) -> String {
+        match self.trace.faults.get(fault as usize) {
+            Some(fault) => fault.what.to_string(),
+            None => format!("fault {fault}"),
+        }
+    }
+
+    /// Messages: an arrow for each that ends, and at both ends what it is and what became of it.
+    fn messages(&mut self) {
+        for passage in self.trace.messages() {
+            let left = &self.trace.events[passage.left];
+            let What::Message { message, from, to, .. } = left.what else { continue };
+            let track = self.track(self.machine(from), Shows::Network);
+            let text = self.trace.line(left).what;
+            let late: Vec<String> =
+                passage.delays.iter().map(|delay| self.trace.line(&self.trace.events[*delay]).what).collect();
+            let args = if late.is_empty() { Value::Null } else { json!({ "late": late }) };
+            self.slice("message", track, (left.at, left.at), text).args = args;
+            let Some(ended) = passage.ended.map(|place| &self.trace.events[place]) else { continue };
+            // What is sent to an address that is nobody's gets nowhere.
+            let to = if (to as usize) < self.trace.machines.len() { to } else { from };
+            self.push('s', "message", track, left.at, "message".to_owned()).id = Some(message);
+            let track = self.track(self.machine(to), Shows::Network);
+            let text = self.trace.line(ended).what;
+            self.slice("message", track, (ended.at, ended.at), text);
+            let end = self.push('f', "message", track, ended.at, "message".to_owned());
+            (end.id, end.bp) = (Some(message), Some('e'));
+        }
+    }
+
+    /// What clients did, each on a thread of its own; what one does while it does something else beside that.
+    fn operations(&mut self) {
+        let mut spans: Vec<Option<(Nanos, Nanos)>> = vec![None; self.trace.operations.len()];
+        for event in &self.trace.events {
+            match event.what {
+                What::Invoke { operation } => spans[operation as usize] = Some((event.at, self.end)),
+                What::Return { operation } => {
+                    spans[operation as usize].iter_mut().for_each(|(_, to)| *to = event.at);
+                }
+                _ => {}
+            }
+        }
+        // When each of a client's threads is free again.
+        let mut free: BTreeMap<&str, Vec<Nanos>> = BTreeMap::new();
+        for (operation, span) in self.trace.operations.iter().zip(spans) {
+            // What came after all that was kept is in the trace by name alone.
+            let Some((from, to)) = span else { continue };
+            let lanes = free.entry(&operation.client).or_default();
+            let lane = lanes.iter().position(|free| *free <= from).unwrap_or(lanes.len());
+            match lanes.get_mut(lane) {
+                Some(free) => *free = to,
+                None => lanes.push(to),
+            }
+            let track = self.track(self.clients(), Shows::Client(operation.client.clone(), lane));
+            let name = match &operation.answer {
+                Some(Answer::Returned(text)) => text.clone(),
+                Some(Answer::Failed) => format!("{}, which failed", operation.what),
+                Some(Answer::Unknown) | None => format!("{}, without an answer", operation.what),
+            };
+            let args = json!({ "key": operation.key, "cannot be ordered": operation.is_blamed });
+            self.slice("operation", track, (from, to), name).args = args;
+        }
+    }
+
+    /// What was logged and counted, and where the run failed.
+    fn instants(&mut self) {
+        for event in &self.trace.events {
+            match event.what {
+                What::Log { log } => {
+                    let Some(log) = self.trace.logs.get(log as usize) else { continue };
+                    let track = self.doer(event);
+                    let args = json!({ "level": log.level.as_str(), "target": log.target });
+                    self.instant("log", track, event.at, log.text.clone()).args = args;
+                }
+                What::Count { what, more, .. } => {
+                    let track = self.doer(event);
+                    self.instant("count", track, event.at, format!("{more} {what}"));
+                }
+                What::Fail => {
+                    let track = self.doer(event);
+                    self.instant("failure", track, event.at, "the run fails".to_owned()).s = Some('g');
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Seed;
+    use crate::Settings;
+    use crate::Sim;
+    use crate::fault::Budget;
+    use crate::run::simulate::simulate;
+    use crate::trace::history::{History, Kv, KvOp, KvReply};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    async fn scenario(sim: Sim) -> steelmill_core::Result {
+        let server = sim.machine("server", |_| Ok(())).start().await?;
+        let client = sim.client("client");
+        let network = server.network();
+        server.spawn("echo", async move {
+            let listener = network.bind("0.0.0.0:7").await?;
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).await.is_ok() && stream.write_all(&byte).await.is_ok() {}
+            }
+            anyhow::Ok(())
+        });
+        sim.clock().sleep(MS).await;
+        let history = History::<Kv>::default();
+        let mut stream = client.network().connect("server:7").await?;
+        for _ in 0..3 {
+            let call = history.invoke(sim.elapsed(), "one", "k", KvOp::Get);
+            let beside = history.invoke(sim.elapsed(), "one", "k", KvOp::Get);
+            stream.write_all(b"x").await?;
+            stream.read_exact(&mut [0]).await?;
+            call.returned(sim.elapsed(), KvReply::Value(None));
+            beside.unknown();
+        }
+        tracing::info!("three of them");
+        sim.count("echoes", 3);
+        sim.trouble(Budget::of(&[server])).run().await?;
+        anyhow::bail!("it has to fail")
+    }
+
+    fn rows() -> Vec<Value> {
+        let settings = Settings { trace: true, ..Settings::new(Seed(2)) };
+        let trace = simulate(settings, &scenario).trace.expect("it was asked for");
+        let mut file = Vec::new();
+        trace.write_perfetto(&mut file).expect("memory takes everything");
+        let file: Value = serde_json::from_slice(&file).expect("it is JSON");
+        file["traceEvents"].as_array().expect("a list").clone()
+    }
+
+    fn thread(row: &Value) -> (u64, u64) {
+        (row["pid"].as_u64().expect("a process"), row["tid"].as_u64().expect("a thread"))
+    }
+
+    fn nanos(micros: &Value) -> u64 {
+        (micros.as_f64().expect("a number") * 1000.0).round() as u64
+    }
+
+    #[test]
+    fn what_happens_is_in_order_and_every_thread_has_a_name() {
+        let rows = rows();
+        let (names, rest): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row["ph"] == "M");
+        assert!(rest.is_sorted_by_key(|row| nanos(&row["ts"])));
+        let named = |name: &str| -> Vec<_> {
+            names.iter().filter(|row| row["name"] == name).map(|row| thread(row)).collect()
+        };
+        let threads = named("thread_name");
+        let processes: Vec<u64> = named("process_name").into_iter().map(|(pid, _)| pid).collect();
+        for row in rest {
+            assert!(threads.contains(&thread(row)) && processes.contains(&thread(row).0), "{row}");
+        }
+        let mut unique: Vec<u64> = threads.iter().map(|(_, tid)| *tid).collect();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), threads.len(), "a thread's number is its own");
+        assert!(!unique.iter().any(|tid| processes.contains(tid)));
+    }
+
+    #[test]
+    fn slices_of_a_thread_lie_in_each_other_or_beside() {
+        let rows = rows();
+        let mut open: BTreeMap<(u64, u64), Vec<u64>> = BTreeMap::new();
+        for row in rows.iter().filter(|row| row["ph"] == "X") {
+            let (from, lasts) = (nanos(&row["ts"]), nanos(&row["dur"]));
+            let ends = open.entry(thread(row)).or_default();
+            ends.retain(|end| *end > from || (*end == from && lasts == 0));
+            assert!(ends.iter().all(|end| from + lasts <= *end), "{row} overlaps another");
+            ends.push(from + lasts);
+        }
+    }
+
+    #[test]
+    fn an_arrow_has_two_ends_each_in_a_slice() {
+        let rows = rows();
+        let mut arrows: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
+        for (place, row) in rows.iter().enumerate() {
+            if let Some(id) = row["id"].as_u64() {
+                let slice = &rows[place - 1];
+                assert_eq!((&slice["ph"], &slice["ts"]), (&json!("X"), &row["ts"]), "{row} belongs to none");
+                assert_eq!(thread(slice), thread(row));
+                arrows.entry(id).or_default().push(row);
+            }
+        }
+        assert!(arrows.len() >= 9, "a handshake and three bytes each way");
+        for ends in arrows.values() {
+            let [from, to] = &ends[..] else { panic!("an arrow has two ends: {ends:?}") };
+            assert_eq!((&from["ph"], &to["ph"], &to["bp"]), (&json!("s"), &json!("f"), &json!("e")));
+            assert!(nanos(&from["ts"]) < nanos(&to["ts"]));
+        }
+    }
+
+    #[test]
+    fn it_shows_what_a_person_looks_for() {
+        let rows = rows();
+        let has = |ph: &str, name: &str| {
+            let is_it = |row: &&Value| row["ph"] == ph && row["name"].as_str() == Some(name);
+            assert!(rows.iter().any(|row| is_it(&row)), "no {name:?}");
+        };
+        let messages = ["until message 2 from client", "until message 1 from server"];
+        let others = ["up", "running", "until a timer", "GET k -> nil", "GET k, without an answer"];
+        for slice in messages.into_iter().chain(others) {
+            has("X", slice);
+        }
+        for instant in ["three of them", "3 echoes", "the run fails"] {
+            has("i", instant);
+        }
+        assert!(rows.iter().any(|row| row["cat"] == "fault"), "no fault");
+        let names: Vec<_> = rows.iter().filter_map(|row| row["args"]["name"].as_str()).collect();
+        for name in ["scenario", "server", "client", "network", "\"echo\" #1.1", "one", "one (2)", "clients"]
+        {
+            assert!(names.contains(&name), "no {name:?} in {names:?}");
+        }
+    }
+}

@@ -1,0 +1,908 @@
+//! What the page is given: one column for each thing that is known of all events, all messages, and so on. A hundred
+//! thousand events come to a few megabytes that way, and every text is written once.
+//!
+//! Events are named by their place in these columns, in all of them; -1 stands for none.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::Serialize;
+use steelmill_core::Owner;
+
+use super::bands::{self, Band};
+use super::nanos;
+use crate::explain::shrink;
+use crate::trace::{Answer, Carries, Change, Event, FaultStep, TaskId, Trace, What, Why, reason};
+
+/// All of it.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Columns {
+    pub(super) title: String,
+    /// When the run ended, in nanoseconds.
+    pub(super) end: u64,
+    pub(super) failure: Option<Failure>,
+    pub(super) replay: Option<String>,
+    pub(super) prospects: Vec<Prospect>,
+    /// How many events at the beginning are left off, and how many at the end.
+    left_off: [usize; 2],
+    /// How many are not in the trace.
+    missing: u64,
+    /// The plan.
+    faults: Vec<Fault>,
+    /// The machines' names; after them one for whoever is nobody, where something was sent there.
+    lanes: Vec<String>,
+    words: Vec<String>,
+    kinds: &'static [&'static str],
+    fates: &'static [&'static str],
+    events: Events,
+    tasks: Tasks,
+    messages: Messages,
+    /// What TCP connections are called: the number that the trace has for it, and how many connections had that number
+    /// before it, `12.1`, if any.
+    connections: Vec<String>,
+    logs: Logs,
+    operations: Operations,
+    states: States,
+    bands: Vec<Band>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Failure {
+    at: u64,
+    text: String,
+    event: i64,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Prospect {
+    until: u64,
+    runs: u32,
+    failed: u32,
+}
+
+impl Prospect {
+    pub(super) fn of(prospect: &shrink::Prospect) -> Self {
+        Self { until: nanos(prospect.until), runs: prospect.runs, failed: prospect.failed }
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Fault {
+    text: String,
+    /// Where it strikes.
+    event: i64,
+}
+
+/// A text's place among the words.
+type Word = i64;
+
+#[derive(Debug, Clone, Default, Serialize)]
+struct Events {
+    /// How many nanoseconds after the event before.
+    at: Vec<u64>,
+    kind: Vec<u8>,
+    lane: Vec<i64>,
+    task: Vec<i64>,
+    /// How many events ago the nearest of its causes is that is shown; 0 for none.
+    cause: Vec<usize>,
+    /// What it is about: a place in the columns of its kind, or a word.
+    of: Vec<i64>,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+struct Tasks {
+    name: Vec<Word>,
+    lane: Vec<u32>,
+    factory: Vec<Word>,
+    daemon: Vec<Word>,
+    place: Vec<Word>,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+struct Messages {
+    sent: Vec<usize>,
+    /// Where it ended, wherever that was.
+    arrived: Vec<i64>,
+    from: Vec<u32>,
+    to: Vec<u32>,
+    connection: Vec<i64>,
+    bytes: Vec<u64>,
+    fate: Vec<u8>,
+    what: Vec<Word>,
+    why: Vec<Word>,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+struct Logs {
+    level: Vec<Word>,
+    target: Vec<Word>,
+    text: Vec<Word>,
+    place: Vec<Word>,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+struct Operations {
+    client: Vec<Word>,
+    key: Vec<Word>,
+    what: Vec<Word>,
+    /// The same with what came of it.
+    told: Vec<Word>,
+    invoke: Vec<usize>,
+    #[serde(rename = "return")]
+    returned: Vec<i64>,
+    /// Whether nobody knows what came of it.
+    open: Vec<u8>,
+    blamed: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+struct States {
+    lane: Vec<u32>,
+    factory: Vec<Word>,
+    daemon: Vec<Word>,
+    state: Vec<Word>,
+    /// From which event on; -1 from the beginning.
+    event: Vec<i64>,
+    until: Vec<i64>,
+}
+
+/// What the page tells apart. The order is that of [`KINDS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Message,
+    Arrival,
+    Lost,
+    Log,
+    State,
+    Invoke,
+    Return,
+    Fault,
+    Machine,
+    Link,
+    Spawn,
+    End,
+    Timer,
+    Count,
+    Failure,
+}
+
+const KINDS: &[&str] = &[
+    "message", "arrival", "lost", "log", "state", "invoke", "return", "fault", "machine", "link", "spawn",
+    "end", "timer", "count", "failure",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Delivered,
+    Late,
+    Lost,
+    Reset,
+    UnderWay,
+}
+
+const FATES: &[&str] = &["delivered", "late", "lost", "reset", "under_way"];
+
+/// Whether a person would tell of it, and not just how the run went on.
+pub(crate) fn shows(what: &What) -> bool {
+    Kind::of(what).is_some()
+}
+
+impl Kind {
+    /// `None` for what is not shown.
+    fn of(what: &What) -> Option<Self> {
+        Some(match what {
+            What::Message { .. } => Kind::Message,
+            What::Arrive { .. } => Kind::Arrival,
+            What::Lost { .. } => Kind::Lost,
+            What::Log { .. } => Kind::Log,
+            What::State { .. } => Kind::State,
+            What::Invoke { .. } => Kind::Invoke,
+            What::Return { .. } => Kind::Return,
+            What::Fault { .. } => Kind::Fault,
+            // Who is made, and then does nothing, need not be looked at.
+            What::Machine { change: Change::Made, .. } => return None,
+            What::Machine { change, .. } if harms(*change) => Kind::Fault,
+            What::Machine { .. } => Kind::Machine,
+            What::Link { .. } => Kind::Link,
+            What::Spawn { .. } => Kind::Spawn,
+            What::End { .. } => Kind::End,
+            What::Timer { .. } => Kind::Timer,
+            What::Count { .. } => Kind::Count,
+            What::Fail => Kind::Failure,
+            // The first are too many; of the others, messages and operations tell the same.
+            _ => return None,
+        })
+    }
+}
+
+impl Columns {
+    /// Of a trace, with at most so many events: those around what matters most, and the failure.
+    pub(super) fn of(trace: &Trace, most: usize) -> Self {
+        let is_shown = |event: &Event| shows(&event.what);
+        let shown: Vec<usize> =
+            (0..trace.events.len()).filter(|place| is_shown(&trace.events[*place])).collect();
+        let before = shown.partition_point(|place| *place < trace.crux_kept());
+        let first = before.saturating_sub(most / 2).min(shown.len().saturating_sub(most));
+        let end = shown.len().min(first + most);
+        // Between events, so that what is not shown but tells of what lasts belongs to one side.
+        let place = |nth: usize| shown.get(nth).copied().unwrap_or(trace.events.len());
+        let part = place(first)..place(end);
+        let mut builder = Builder::new(trace, part.clone());
+        for (place, event) in trace.events.iter().enumerate().take(part.end) {
+            builder.take(event, place >= part.start && is_shown(event));
+        }
+        let mut late = shown.len() - end;
+        if let Some(failure @ Event { what: What::Fail, .. }) = trace.events[part.end..].last() {
+            builder.take(failure, true);
+            late -= 1;
+        }
+        builder.columns.left_off = [shown.len() - builder.columns.events.kind.len() - late, late];
+        builder.finish()
+    }
+
+    /// When and why the run failed, given its place where the trace has it.
+    pub(super) fn failed(&self, at: u64, text: String) -> Failure {
+        let kinds = &self.events.kind;
+        let is_told = kinds.last() == Some(&(Kind::Failure as u8));
+        Failure { at, text, event: if is_told { place(kinds.len() - 1) } else { NONE } }
+    }
+}
+
+const NONE: i64 = -1;
+
+fn place(place: usize) -> i64 {
+    place as i64
+}
+
+/// Fills the columns, event by event.
+struct Builder<'a> {
+    trace: &'a Trace,
+    /// What of it is shown.
+    part: Range<usize>,
+    /// The place in the columns of each event so far.
+    places: Vec<Option<usize>>,
+    /// The same, or else that of the nearest of its causes that has one.
+    nearest: Vec<Option<usize>>,
+    at: u64,
+    words: BTreeMap<String, Word>,
+    tasks: BTreeMap<TaskId, i64>,
+    /// The messages that are shown.
+    messages: BTreeMap<u32, usize>,
+    /// How many connections had each number before the one that has it now.
+    former: BTreeMap<u32, u32>,
+    /// The connections with messages that are shown, by number and by how many had it before.
+    connections: BTreeMap<(u32, u32), i64>,
+    operations: BTreeMap<u32, usize>,
+    /// What each factory and daemon does: places among the states.
+    doing: BTreeMap<(u32, &'a str, Option<&'a str>), usize>,
+    columns: Columns,
+}
+
+impl<'a> Builder<'a> {
+    fn new(trace: &'a Trace, part: Range<usize>) -> Self {
+        let columns = Columns {
+            missing: trace.skipped + trace.dropped,
+            lanes: trace.machines.clone(),
+            kinds: KINDS,
+            fates: FATES,
+            end: trace.events.last().map_or(0, |event| event.at),
+            ..Columns::default()
+        };
+        Self {
+            trace,
+            part,
+            places: Vec::with_capacity(trace.events.len()),
+            nearest: Vec::with_capacity(trace.events.len()),
+            at: 0,
+            words: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            messages: BTreeMap::new(),
+            former: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            doing: BTreeMap::new(),
+            columns,
+        }
+    }
+
+    /// Takes the next event, and shows it unless it belongs to what is not shown.
+    fn take(&mut self, event: &'a Event, is_shown: bool) {
+        self.number_connection(event.what);
+        let nearest = match event.what {
+            // Whatever was done to the way, first of all it was sent.
+            What::Arrive { message } | What::Lost { message, .. } => {
+                self.messages.get(&message).map(|shown| self.columns.messages.sent[*shown])
+            }
+            // It may be left off.
+            _ => event.cause.and_then(|cause| self.nearest.get(cause as usize).copied().flatten()),
+        };
+        let of = self.of(event, is_shown);
+        let shown = of.filter(|_| is_shown).map(|of| self.show(event, of, nearest));
+        self.places.push(shown);
+        self.nearest.push(shown.or(nearest));
+    }
+
+    fn show(&mut self, event: &Event, of: i64, cause: Option<usize>) -> usize {
+        let number = self.columns.events.kind.len();
+        let kind = Kind::of(&event.what).expect("what is shown has a kind");
+        let (lane, task) = self.lane(event);
+        let task = task.map_or(NONE, |task| self.task(task));
+        let events = &mut self.columns.events;
+        events.at.push(event.at - self.at);
+        events.kind.push(kind as u8);
+        events.lane.push(i64::from(lane));
+        events.task.push(task);
+        events.cause.push(cause.map_or(0, |cause| number - cause));
+        events.of.push(of);
+        self.at = event.at;
+        number
+    }
+
+    /// Where an event happens, and in which task, if it happens in one of that machine.
+    fn lane(&self, event: &Event) -> (u32, Option<TaskId>) {
+        let machine_of = |task: TaskId| self.trace.tasks.get(&task).map(|info| info.machine);
+        let task = match event.what {
+            What::Spawn { task, .. } | What::End { task, .. } | What::Timer { task } => Some(task),
+            _ => event.task,
+        };
+        let doer = task.and_then(machine_of);
+        let lane = match event.what {
+            What::Message { from, .. } => from,
+            What::Arrive { message } | What::Lost { message, .. } => {
+                let shown = self.messages.get(&message);
+                shown.map_or(0, |shown| self.columns.messages.to[*shown])
+            }
+            What::State { state } => self.trace.states[state as usize].machine,
+            What::Machine { machine, .. } => machine,
+            What::Link { from, .. } => from,
+            What::Fault { fault, .. } => {
+                bands::struck(self.trace, fault as usize).first().copied().unwrap_or(0)
+            }
+            // Whatever else happens outside of all tasks is the scenario's.
+            _ => doer.unwrap_or(0),
+        };
+        (lane, task.filter(|_| doer == Some(lane)))
+    }
+
+    /// What an event is about; `None` where that is not shown. What lasts until after the first event that is shown is
+    /// noted from events that are not.
+    fn of(&mut self, event: &'a Event, is_shown: bool) -> Option<i64> {
+        let number = self.columns.events.kind.len();
+        if !is_shown
+            && !matches!(event.what, What::State { .. } | What::Machine { .. } | What::Delayed { .. })
+        {
+            return None;
+        }
+        Some(match event.what {
+            What::Message { message, .. } => self.message(message, &event.what),
+            What::Delayed { message, why, .. } => {
+                let shown = *self.messages.get(&message)?;
+                let why = self.word(reason(why));
+                self.columns.messages.fate[shown] = Fate::Late as u8;
+                self.columns.messages.why[shown] = why;
+                return None;
+            }
+            What::Arrive { message } => {
+                let shown = *self.messages.get(&message)?;
+                let messages = &mut self.columns.messages;
+                messages.arrived[shown] = place(number);
+                if messages.fate[shown] == Fate::UnderWay as u8 {
+                    messages.fate[shown] = Fate::Delivered as u8;
+                }
+                place(shown)
+            }
+            What::Lost { message, why } => {
+                let shown = *self.messages.get(&message)?;
+                let fate = if why == Why::Reset { Fate::Reset } else { Fate::Lost };
+                let why = self.word(reason(why));
+                let messages = &mut self.columns.messages;
+                (messages.arrived[shown], messages.fate[shown]) = (place(number), fate as u8);
+                messages.why[shown] = why;
+                place(shown)
+            }
+            What::Log { log } => self.log(log),
+            What::State { state } => self.state(state, is_shown.then_some(number)),
+            What::Invoke { operation } => self.operation(operation),
+            What::Return { operation } => {
+                let shown = *self.operations.get(&operation)?;
+                self.columns.operations.returned[shown] = place(number);
+                place(shown)
+            }
+            What::Machine { machine, change } => {
+                if matches!(change, Change::Exited | Change::PowerLost) {
+                    self.ends(machine, is_shown.then_some(number));
+                }
+                let text = self.trace.line(event).what;
+                self.word(&text)
+            }
+            What::Fault { fault, step } => {
+                let what = match self.trace.faults.get(fault as usize) {
+                    Some(fault) => fault.what.to_string(),
+                    None => format!("fault {fault}"),
+                };
+                self.word(&match step {
+                    FaultStep::Strikes => what,
+                    FaultStep::Ends => format!("over: {what}"),
+                    FaultStep::PassesBy => format!("passes by: {what}"),
+                })
+            }
+            _ => {
+                let text = self.trace.line(event).what;
+                self.word(&text)
+            }
+        })
+    }
+
+    /// A number of a connection that begins was another's before; of one that is only heard of, nobody knows.
+    fn number_connection(&mut self, what: What) {
+        match what {
+            What::Connect { connection, .. } => {
+                self.former.entry(connection).and_modify(|former| *former += 1).or_default();
+            }
+            What::Message { connection: Some(connection), .. } | What::Deliver { connection, .. } => {
+                self.former.entry(connection).or_default();
+            }
+            _ => {}
+        }
+    }
+
+    fn connection(&mut self, number: u32) -> i64 {
+        let former = self.former.get(&number).copied().unwrap_or_default();
+        let names = &mut self.columns.connections;
+        *self.connections.entry((number, former)).or_insert_with(|| {
+            names.push(if former == 0 { number.to_string() } else { format!("{number}.{former}") });
+            place(names.len() - 1)
+        })
+    }
+
+    /// The lane of a machine; of an address that is nobody's, that of nobody.
+    fn lane_of(&mut self, machine: u32) -> u32 {
+        let machines = self.trace.machines.len();
+        if (machine as usize) < machines {
+            return machine;
+        }
+        if self.columns.lanes.len() == machines {
+            self.columns.lanes.push("nobody".to_owned());
+        }
+        machines as u32
+    }
+
+    fn message(&mut self, message: u32, what: &What) -> i64 {
+        let What::Message { carries, connection, from, to, bytes, start, .. } = *what else { return NONE };
+        let connection = connection.map_or(NONE, |connection| self.connection(connection));
+        let to = self.lane_of(to);
+        let what = self.word(&payload(carries, bytes, &start));
+        let number = self.columns.events.kind.len();
+        let messages = &mut self.columns.messages;
+        let shown = messages.sent.len();
+        messages.sent.push(number);
+        messages.arrived.push(NONE);
+        messages.from.push(from);
+        messages.to.push(to);
+        messages.connection.push(connection);
+        messages.bytes.push(bytes);
+        messages.fate.push(Fate::UnderWay as u8);
+        messages.what.push(what);
+        messages.why.push(NONE);
+        self.messages.insert(message, shown);
+        place(shown)
+    }
+
+    fn log(&mut self, log: u32) -> i64 {
+        let log = &self.trace.logs[log as usize];
+        let place_in_code = log.place.map_or(NONE, |(file, line)| self.word(&format!("{file}:{line}")));
+        let (level, target, text) =
+            (self.word(log.level.as_str()), self.word(log.target), self.word(&log.text));
+        let logs = &mut self.columns.logs;
+        logs.level.push(level);
+        logs.target.push(target);
+        logs.text.push(text);
+        logs.place.push(place_in_code);
+        place(logs.text.len() - 1)
+    }
+
+    /// A factory or daemon does something else from an event on, or from the beginning.
+    fn state(&mut self, state: u32, event: Option<usize>) -> i64 {
+        let trace = self.trace;
+        let change = &trace.states[state as usize];
+        let name = self.word(&change.state.to_string());
+        let (factory, daemon) = (self.word(&change.factory), self.word_or_none(change.daemon.as_deref()));
+        let states = &mut self.columns.states;
+        let shown = states.event.len();
+        let key = (change.machine, &*change.factory, change.daemon.as_deref());
+        if let Some(before) = self.doing.insert(key, shown) {
+            states.until[before] = event.map_or(NONE, place);
+            if event.is_none() {
+                // Of what came before the beginning the last alone counts.
+                states.state[before] = name;
+                self.doing.insert(key, before);
+                return place(before);
+            }
+        }
+        states.lane.push(change.machine);
+        states.factory.push(factory);
+        states.daemon.push(daemon);
+        states.state.push(name);
+        states.event.push(event.map_or(NONE, place));
+        states.until.push(NONE);
+        place(shown)
+    }
+
+    /// Whatever a machine's factories and daemons did, they do no more.
+    fn ends(&mut self, machine: u32, event: Option<usize>) {
+        let ended = self.word("ended");
+        let states = &mut self.columns.states;
+        self.doing.retain(|(lane, ..), doing| {
+            if *lane == machine {
+                match event {
+                    Some(event) => states.until[*doing] = place(event),
+                    None => states.state[*doing] = ended,
+                }
+            }
+            *lane != machine
+        });
+    }
+
+    fn operation(&mut self, operation: u32) -> i64 {
+        let known = &self.trace.operations[operation as usize];
+        let told = match &known.answer {
+            Some(Answer::Returned(all)) => all.clone(),
+            Some(Answer::Failed) => format!("{} refused", known.what),
+            Some(Answer::Unknown) | None => format!("{} -> ?", known.what),
+        };
+        let (client, key) = (self.word(&known.client), self.word(&known.key));
+        let (what, told) = (self.word(&known.what), self.word(&told));
+        let number = self.columns.events.kind.len();
+        let operations = &mut self.columns.operations;
+        let shown = operations.invoke.len();
+        operations.client.push(client);
+        operations.key.push(key);
+        operations.what.push(what);
+        operations.told.push(told);
+        operations.invoke.push(number);
+        operations.returned.push(NONE);
+        operations.open.push(u8::from(matches!(known.answer, None | Some(Answer::Unknown))));
+        operations.blamed.push(u8::from(known.is_blamed));
+        self.operations.insert(operation, shown);
+        place(shown)
+    }
+
+    fn task(&mut self, id: TaskId) -> i64 {
+        if let Some(known) = self.tasks.get(&id) {
+            return *known;
+        }
+        let Some(info) = self.trace.tasks.get(&id) else { return NONE };
+        let owner = info.owner.as_deref();
+        let name = self.word(&format!("{:?} {id}", info.name));
+        let factory = self.word_or_none(owner.map(Owner::factory));
+        let daemon = self.word_or_none(owner.and_then(Owner::daemon));
+        let spawned_at = self.word(&info.spawned_at.to_string());
+        let tasks = &mut self.columns.tasks;
+        tasks.name.push(name);
+        tasks.lane.push(info.machine);
+        tasks.factory.push(factory);
+        tasks.daemon.push(daemon);
+        tasks.place.push(spawned_at);
+        let number = place(tasks.name.len() - 1);
+        self.tasks.insert(id, number);
+        number
+    }
+
+    fn word(&mut self, text: &str) -> Word {
+        if let Some(known) = self.words.get(text) {
+            return *known;
+        }
+        let number = place(self.columns.words.len());
+        self.columns.words.push(text.to_owned());
+        self.words.insert(text.to_owned(), number);
+        number
+    }
+
+    fn word_or_none(&mut self, text: Option<&str>) -> Word {
+        text.map_or(NONE, |text| self.word(text))
+    }
+
+    fn finish(mut self) -> Columns {
+        let at = |event: usize| self.places.get(event).copied().flatten().map_or(NONE, place);
+        self.columns.bands = bands::of(self.trace, self.part.clone(), at);
+        let strikes = |fault: usize| {
+            let is_it = |event: &Event| matches!(event.what, What::Fault { fault: it, step: FaultStep::Strikes } if it as usize == fault);
+            self.trace.events.iter().position(is_it).map_or(NONE, at)
+        };
+        let faults = self.trace.faults.iter().enumerate();
+        self.columns.faults =
+            faults.map(|(n, fault)| Fault { text: fault.to_string(), event: strikes(n) }).collect();
+        self.columns
+    }
+}
+
+/// Bytes as a person skims them: what is text, a blank for the end of a line, and a dot for all that is not.
+fn legible(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        match byte {
+            b'\r' => {}
+            b'\n' => text.push(' '),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            _ if text.ends_with('·') => {}
+            _ => text.push('·'),
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+/// Whether it is something that went wrong, rather than right again.
+fn harms(change: Change) -> bool {
+    match change {
+        Change::Exited | Change::PowerLost | Change::Paused => true,
+        Change::Drift(by) | Change::WallOffset(by) => by != 0,
+        Change::Slowness(by) => by != 0,
+        _ => false,
+    }
+}
+
+/// What a message is, in a few letters.
+fn payload(carries: Carries, bytes: u64, start: &[u8; 16]) -> String {
+    let what = match carries {
+        Carries::Bytes | Carries::Datagram => "",
+        Carries::End => "end",
+        Carries::Request => "connect",
+        Carries::Answer => "accepted",
+        Carries::Confirmation => "connected",
+        Carries::Refusal => "refused",
+        Carries::Reset => "reset",
+        Carries::Unreachable => "unreachable",
+    };
+    let shown = &start[..start.len().min(bytes as usize)];
+    let letters = shown.iter().filter(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()).count();
+    // Of what is no text its length says more, which the page knows.
+    if 2 * letters <= shown.len() {
+        return what.to_owned();
+    }
+    let more = if shown.len() < bytes as usize { "…" } else { "" };
+    let text = format!("{}{more}", legible(shown));
+    match what {
+        "" => text,
+        what => format!("{what}, {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Seed;
+    use crate::Settings;
+    use crate::Sim;
+    use crate::run::simulate::simulate;
+    use crate::trace::history::{History, Kv, KvOp, KvReply};
+
+    fn trace<F: Future<Output = steelmill_core::Result> + 'static>(scenario: impl Fn(Sim) -> F) -> Trace {
+        let settings = Settings { trace: true, ..Settings::new(Seed(1)) };
+        simulate(settings, &scenario).trace.expect("it was asked for")
+    }
+
+    fn all(trace: &Trace) -> Columns {
+        Columns::of(trace, usize::MAX)
+    }
+
+    impl Columns {
+        fn is(&self, event: usize, kind: Kind) -> bool {
+            self.events.kind[event] == kind as u8
+        }
+
+        fn cause(&self, event: usize) -> usize {
+            event - self.events.cause[event]
+        }
+
+        fn word(&self, word: Word) -> &str {
+            &self.words[word as usize]
+        }
+    }
+
+    /// Datagrams from a to b: each with what happens to the way meanwhile.
+    async fn datagrams(sim: Sim) -> steelmill_core::Result {
+        let (a, b) = (sim.client("a"), sim.client("b"));
+        let inbox = b.network().bind_udp("0.0.0.0:9").await?;
+        let socket = a.network().bind_udp("0.0.0.0:0").await?;
+        socket.send_to(b"plain", "b:9").await?;
+        let size = inbox.recv(&mut [0; 9]).await?;
+        tracing::info!("got {size}");
+        let cut = sim.partition(&a, &b);
+        socket.send_to(b"in vain", "b:9").await?;
+        cut.heal();
+        let hold = sim.hold(&a, &b);
+        socket.send_to(b"held", "b:9").await?;
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        hold.release();
+        inbox.recv(&mut [0; 9]).await?;
+        socket.send_to(b"last", "b:9").await?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_message_leaves_one_lane_and_comes_to_another_or_does_not() {
+        let columns = all(&trace(datagrams));
+        let Messages { sent, arrived, from, to, fate, what, why, .. } = &columns.messages;
+        assert_eq!(fate, &[Fate::Delivered, Fate::Lost, Fate::Late, Fate::UnderWay].map(|fate| fate as u8));
+        assert!(from.iter().all(|lane| *lane == 1) && to.iter().all(|lane| *lane == 2));
+        let whats: Vec<_> = what.iter().map(|what| columns.word(*what)).collect();
+        assert_eq!(whats, ["plain", "in vain", "held", "last"]);
+        assert_eq!(columns.word(why[1]), "the link was cut");
+        assert_eq!(columns.word(why[2]), "the link was held");
+        assert_eq!(arrived[3], NONE);
+        for (sent, arrived) in sent.iter().zip(arrived).take(3) {
+            let arrived = *arrived as usize;
+            assert!(columns.is(*sent, Kind::Message) && columns.events.lane[*sent] == 1);
+            assert_eq!(columns.cause(arrived), *sent, "an arrival comes of the message");
+            assert_eq!(columns.events.lane[arrived], 2);
+        }
+        assert!(columns.is(arrived[0] as usize, Kind::Arrival));
+        assert!(columns.is(arrived[1] as usize, Kind::Lost));
+    }
+
+    #[test]
+    fn a_log_line_comes_of_the_arrival_that_woke_its_task() {
+        let columns = all(&trace(datagrams));
+        let log = columns.events.kind.iter().position(|kind| *kind == Kind::Log as u8).expect("there is one");
+        assert_eq!(columns.word(columns.logs.text[columns.events.of[log] as usize]), "got 5");
+        assert_eq!(columns.cause(log) as i64, columns.messages.arrived[0]);
+    }
+
+    #[test]
+    fn the_last_events_are_kept_and_what_ends_something_older_is_not() {
+        let trace = trace(datagrams);
+        let whole = all(&trace);
+        let count = whole.events.kind.len();
+        for most in 0..=count {
+            let columns = Columns::of(&trace, most);
+            let kept = columns.events.kind.len();
+            assert_eq!(columns.left_off.iter().sum::<usize>() + kept, count);
+            assert!(kept <= most && most - kept <= 3, "{kept} of {most}");
+            assert!(columns.messages.sent.iter().all(|sent| columns.is(*sent, Kind::Message)));
+            let times: u64 = columns.events.at.iter().sum();
+            assert!(most == 0 || times == whole.events.at.iter().sum::<u64>(), "times are true");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_told_from_those_that_had_its_number_before() {
+        let trace = trace(|sim: Sim| async move {
+            let (server, a, b) = (sim.client("server"), sim.client("a"), sim.client("b"));
+            let listener = server.network().bind("0.0.0.0:7").await?;
+            for client in [&a, &b, &a] {
+                let stream = client.network().connect("server:7").await?;
+                // As long as any of it is there, its number is taken.
+                drop((stream, listener.accept().await?));
+                sim.clock().sleep(Duration::from_secs(300)).await;
+            }
+            Ok(())
+        });
+        let columns = all(&trace);
+        assert_eq!(columns.connections, ["0", "0.1", "0.2"]);
+        let Messages { from, to, connection, .. } = &columns.messages;
+        for ((from, to), connection) in from.iter().zip(to).zip(connection) {
+            let client = if *connection == 1 { 3 } else { 2 };
+            assert!([(1, client), (client, 1)].contains(&(*from, *to)), "{connection}: {from} -> {to}");
+        }
+        // What is not shown has numbers, too.
+        let part = Columns::of(&trace, 12);
+        assert_eq!(part.connections, ["0.2"]);
+        assert!(part.messages.connection.len() > 2 && part.messages.connection.iter().all(|it| *it == 0));
+    }
+
+    #[test]
+    fn what_is_sent_to_nobody_goes_to_a_lane_of_its_own() {
+        let columns = all(&trace(|sim: Sim| async move {
+            let a = sim.client("a");
+            let socket = a.network().bind_udp("0.0.0.0:0").await?;
+            socket.send_to(b"to nobody", "10.9.9.9:9").await?;
+            let own = a.network().bind_udp("[::1]:0").await?;
+            own.send_to(b"nowhere", "[fd00::7]:9").await?;
+            a.network().connect("10.9.9.9:1").await.expect_err("nobody is there");
+            Ok(())
+        }));
+        assert_eq!(columns.lanes, ["scenario", "a", "nobody"]);
+        let Messages { sent, arrived, to, fate, .. } = &columns.messages;
+        assert_eq!(to, &[2, 2, 2]);
+        assert_eq!(fate, &[Fate::Lost as u8; 3]);
+        for (sent, arrived) in sent.iter().zip(arrived) {
+            assert_eq!((columns.events.lane[*sent], columns.events.lane[*arrived as usize]), (1, 2));
+        }
+        assert_eq!(
+            all(&trace(datagrams)).lanes,
+            ["scenario", "a", "b"],
+            "nobody is there only where it is needed"
+        );
+    }
+
+    #[test]
+    fn operations_that_cannot_be_ordered_are_marked() {
+        let ms = Duration::from_millis;
+        let columns = all(&trace(|_: Sim| async move {
+            let history = History::<Kv>::default();
+            let write = history.invoke(ms(1), "c1", "a", KvOp::Set("1".into()));
+            write.returned(ms(2), KvReply::Ok);
+            history.invoke(ms(2), "c3", "b", KvOp::Get).unknown();
+            let stale = history.invoke(ms(3), "c2", "a", KvOp::Get);
+            stale.returned(ms(4), KvReply::Value(None));
+            history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"))
+        }));
+        let operations = &columns.operations;
+        assert_eq!((&operations.blamed[..], &operations.open[..]), (&[1, 0, 1][..], &[0, 1, 0][..]));
+        let told: Vec<_> = operations.told.iter().map(|told| columns.word(*told)).collect();
+        assert_eq!(told[1], "GET b -> ?");
+        assert!(told[0].starts_with("SET a") && told[2].starts_with("GET a -> "), "{told:?}");
+        let last = columns.events.kind.len() - 1;
+        assert!(columns.is(last, Kind::Failure));
+        assert_eq!(columns.failed(7, "x".into()).event, last as i64);
+    }
+
+    #[test]
+    fn of_a_long_run_what_contradicts_each_other_is_shown() {
+        let trace = trace(|sim: Sim| async move {
+            let (a, b) = (sim.client("a"), sim.client("b"));
+            sim.partition(&a, &b).heal();
+            let cut = sim.partition(&a, &b);
+            (0..100).for_each(|n| tracing::info!(n, "before"));
+            let (history, now) = (History::<Kv>::default(), Duration::ZERO);
+            history.invoke(now, "c1", "a", KvOp::Set("1".into())).returned(now, KvReply::Ok);
+            history.invoke(now, "c2", "a", KvOp::Get).returned(now, KvReply::Value(None));
+            (0..100).for_each(|n| tracing::info!(n, "after"));
+            cut.heal();
+            sim.hold(&a, &b).release();
+            history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"))
+        });
+        let count = all(&trace).events.kind.len();
+        let columns = Columns::of(&trace, 20);
+        assert_eq!(columns.operations.blamed, [1, 1]);
+        let [early, late] = columns.left_off;
+        assert_eq!((early + late + 21, columns.events.kind.len()), (count, 21));
+        assert!(early > 90 && late > 90, "{early} {late}");
+        assert!(columns.is(20, Kind::Failure));
+        // The cut that was there all the time, not the one before, nor the hold after.
+        assert_eq!(columns.bands.len(), 1);
+        assert_eq!(all(&trace).bands.len(), 3);
+    }
+
+    #[test]
+    fn states_last_until_the_next_one_or_until_the_machine_ends() {
+        let columns = all(&trace(|sim: Sim| async move {
+            let machine = sim.machine("a", |_| Ok(())).start().await?;
+            sim.clock().sleep(Duration::from_secs(1)).await;
+            machine.power_loss();
+            sim.clock().sleep(Duration::from_secs(1)).await;
+            Ok(())
+        }));
+        let States { state, until, event, .. } = &columns.states;
+        let running = state.iter().position(|state| columns.word(*state) == "running").expect("it ran");
+        assert!(until[running] > event[running]);
+        assert!(columns.is(until[running] as usize, Kind::Fault));
+        for n in 0..running {
+            assert_eq!(until[n], event[n + 1]);
+        }
+    }
+
+    #[test]
+    fn a_payload_can_be_skimmed() {
+        let told = |bytes: &[u8], of: u64| {
+            let mut start = [0; 16];
+            start[..bytes.len()].copy_from_slice(bytes);
+            payload(Carries::Bytes, of, &start)
+        };
+        assert_eq!(told(b"*2\r\n$3\r\nGET\r\n", 13), "*2 $3 GET");
+        assert_eq!(told(b"GET kv\0\x01", 8), "GET kv·");
+        assert_eq!(told(b"\0\0\0)\0\0kv\x80", 400), "", "mostly no text");
+        assert_eq!(payload(Carries::End, 0, &[0; 16]), "end");
+    }
+
+    #[test]
+    fn names_stand_where_the_page_looks_for_them() {
+        assert_eq!(KINDS[Kind::Failure as usize], "failure");
+        assert_eq!(KINDS[Kind::Fault as usize], "fault");
+        assert_eq!(KINDS.len(), Kind::Failure as usize + 1);
+        assert_eq!(FATES[Fate::UnderWay as usize], "under_way");
+        assert_eq!(FATES.len(), Fate::UnderWay as usize + 1);
+    }
+}

@@ -1,0 +1,371 @@
+//! What would leak the real world into a run: the system's clock, its entropy, its threads.
+//!
+//! On Linux with glibc the calls that std, `rand` and most crates make are defined here, in the program itself, which
+//! the linker prefers to the C library's. On a thread that simulates, clock and entropy answer from the seed and from
+//! the virtual clock of the machine whose task runs, and a thread is started but marks the run, which may not repeat
+//! then. On every other thread they go to the C library untouched. An [audit](crate::host::audit) hears of each.
+//!
+//! What this does not reach: `/dev/urandom` read as a file, the processor's own instructions (`rdtsc`, `rdrand`), and
+//! what `futures::select!` draws, from a generator that a counter in a `static` seeds. clippy bans the last, and
+//! verifying a campaign finds them where they matter.
+//!
+//! std draws the keys of its hash maps once for a thread, and `rand::rng()` its state. Those outlive a run, so a
+//! campaign runs every seed on a thread of its own.
+#![allow(unsafe_code, reason = "standing in for functions of the C library; the argument stands beside each")]
+
+/// Whether, on this platform, the system's clock and entropy answer from the seed in a simulation.
+pub const fn is_pure() -> bool {
+    cfg!(all(target_os = "linux", target_env = "gnu"))
+}
+
+/// Has std draw the keys of its hash maps, which it does once for a thread: from the seed of the run that is about to
+/// begin, and not at a moment that depends on what the run's code does.
+#[expect(clippy::disallowed_types, reason = "so that others may be made later and repeat")]
+pub(crate) fn draw_keys() {
+    std::hint::black_box(std::hash::RandomState::new());
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod linux {
+    use std::arch::naked_asm;
+    use std::ffi::{CStr, c_int, c_long, c_uint, c_void};
+    use std::sync::atomic::{AtomicPtr, Ordering};
+    use std::time::{Duration, SystemTime};
+
+    use crate::host::audit::{self, SystemCall};
+    use crate::machine::cluster::{self, Run};
+    use crate::machine::hosts::SCENARIO;
+
+    /// The C library's own function of a name.
+    fn real(cache: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
+        let known = cache.load(Ordering::Relaxed);
+        if !known.is_null() {
+            return known;
+        }
+        // SAFETY: `name` ends with a zero; RTLD_NEXT looks behind this program, so it does not find our stand-in.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+        assert!(!found.is_null(), "the C library has no {name:?}");
+        cache.store(found, Ordering::Relaxed);
+        found
+    }
+
+    fn machine(run: &Run) -> u32 {
+        run.tasks.current_machine().unwrap_or(SCENARIO)
+    }
+
+    /// Fills a buffer from the seed; `false` where no run answers.
+    ///
+    /// # Safety
+    /// `buffer` is valid for a write of `length` bytes.
+    unsafe fn fill(buffer: *mut c_void, length: usize) -> bool {
+        if !cluster::is_simulating() || buffer.is_null() {
+            return false;
+        }
+        audit::note(SystemCall::Entropy);
+        // SAFETY: the caller says that so many bytes may be written; once written they may be borrowed.
+        let bytes = unsafe {
+            buffer.cast::<u8>().write_bytes(0, length);
+            std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length)
+        };
+        let filled = cluster::with_current(|run| match run.hosts.len() {
+            0 => run.fill_before_machines(bytes),
+            _ => run.fill(machine(run), bytes),
+        });
+        filled.is_some()
+    }
+
+    /// Stands in for getrandom(2).
+    ///
+    /// # Safety
+    /// As getrandom(2): `buffer` is valid for a write of `length` bytes.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn getrandom(buffer: *mut c_void, length: usize, flags: c_uint) -> isize {
+        // SAFETY: as ours.
+        if unsafe { fill(buffer, length) } {
+            return length as isize;
+        }
+        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
+        unsafe {
+            let real: unsafe extern "C" fn(*mut c_void, usize, c_uint) -> isize =
+                std::mem::transmute(real(&REAL, c"getrandom"));
+            real(buffer, length, flags)
+        }
+    }
+
+    /// Stands in for getentropy(3).
+    ///
+    /// # Safety
+    /// As getentropy(3): `buffer` is valid for a write of `length` bytes.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn getentropy(buffer: *mut c_void, length: usize) -> c_int {
+        // SAFETY: as ours.
+        if unsafe { fill(buffer, length) } {
+            return 0;
+        }
+        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
+        unsafe {
+            let real: unsafe extern "C" fn(*mut c_void, usize) -> c_int =
+                std::mem::transmute(real(&REAL, c"getentropy"));
+            real(buffer, length)
+        }
+    }
+
+    /// Stands in for syscall(2), by which getrandom 0.2 asks for entropy; `call` does the work.
+    ///
+    /// The C library's takes as many arguments as its caller gives, and a Rust function cannot be written so. But on
+    /// these processors it makes no difference to the caller how many of seven integers the callee reads: six or
+    /// eight go in registers, the rest lie in order on the stack, whether or not the function is variadic (System V
+    /// ABI for AMD64 §3.2.3; AAPCS64 §6.4). So this jumps to a function of seven, which finds its arguments where they
+    /// were put; those that were not given read as whatever was there, and the kernel ignores them.
+    ///
+    /// # Safety
+    /// As syscall(2): the arguments are what the call of that number takes.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[unsafe(no_mangle)]
+    #[unsafe(naked)]
+    unsafe extern "C" fn syscall() -> c_long {
+        #[cfg(target_arch = "x86_64")]
+        naked_asm!("jmp {call}", call = sym call);
+        #[cfg(target_arch = "aarch64")]
+        naked_asm!("b {call}", call = sym call);
+    }
+
+    /// # Safety
+    /// As syscall(2).
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    unsafe extern "C" fn call(
+        number: c_long,
+        a: c_long,
+        b: c_long,
+        c: c_long,
+        d: c_long,
+        e: c_long,
+        f: c_long,
+    ) -> c_long {
+        // SAFETY: getrandom(2)'s arguments are these; the caller kept its contract.
+        if number == libc::SYS_getrandom && unsafe { fill(a as *mut c_void, b as usize) } {
+            return b;
+        }
+        if number == libc::SYS_clock_gettime {
+            // SAFETY: as above, for clock_gettime(2).
+            return unsafe { clock_gettime(a as libc::clockid_t, b as *mut libc::timespec) }.into();
+        }
+        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+        // SAFETY: the C library's function of this name has this type, and takes up to six arguments beside the number.
+        unsafe {
+            let real: unsafe extern "C" fn(c_long, ...) -> c_long =
+                std::mem::transmute(real(&REAL, c"syscall"));
+            real(number, a, b, c, d, e, f)
+        }
+    }
+
+    type Start = extern "C" fn(*mut c_void) -> *mut c_void;
+
+    /// Stands in for pthread_create(3): the thread is started, and the run may not repeat.
+    ///
+    /// # Safety
+    /// As pthread_create(3).
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn pthread_create(
+        thread: *mut libc::pthread_t,
+        attributes: *const libc::pthread_attr_t,
+        start: Start,
+        argument: *mut c_void,
+    ) -> c_int {
+        if cluster::is_simulating() {
+            audit::note(SystemCall::Thread);
+            cluster::with_current(|run| run.impure = true);
+        }
+        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
+        unsafe {
+            let real: unsafe extern "C" fn(
+                *mut libc::pthread_t,
+                *const libc::pthread_attr_t,
+                Start,
+                *mut c_void,
+            ) -> c_int = std::mem::transmute(real(&REAL, c"pthread_create"));
+            real(thread, attributes, start, argument)
+        }
+    }
+
+    /// Stands in for clock_gettime(2).
+    ///
+    /// # Safety
+    /// As clock_gettime(2): `time` is valid for a write.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
+        if cluster::is_simulating()
+            && let Some(now) = simulated(clock)
+        {
+            let now = libc::timespec {
+                tv_sec: now.as_secs() as libc::time_t,
+                tv_nsec: libc::c_long::from(now.subsec_nanos() as i32),
+            };
+            // SAFETY: the caller says that it may be written.
+            unsafe { time.write(now) };
+            return 0;
+        }
+        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
+        unsafe {
+            let real: unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> c_int =
+                std::mem::transmute(real(&REAL, c"clock_gettime"));
+            real(clock, time)
+        }
+    }
+
+    /// Stands in for gettimeofday(2).
+    ///
+    /// # Safety
+    /// As gettimeofday(2): `time` is null or valid for a write.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn gettimeofday(time: *mut libc::timeval, zone: *mut c_void) -> c_int {
+        if cluster::is_simulating()
+            && !time.is_null()
+            && let Some(now) = simulated(libc::CLOCK_REALTIME)
+        {
+            let now = libc::timeval {
+                tv_sec: now.as_secs() as libc::time_t,
+                tv_usec: libc::suseconds_t::from(now.subsec_micros() as i32),
+            };
+            // SAFETY: the caller says that it may be written.
+            unsafe { time.write(now) };
+            return 0;
+        }
+        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
+        unsafe {
+            let real: unsafe extern "C" fn(*mut libc::timeval, *mut c_void) -> c_int =
+                std::mem::transmute(real(&REAL, c"gettimeofday"));
+            real(time, zone)
+        }
+    }
+
+    /// Stands in for time(2).
+    ///
+    /// # Safety
+    /// As time(2): `time` is null or valid for a write.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn time(time: *mut libc::time_t) -> libc::time_t {
+        if cluster::is_simulating()
+            && let Some(now) = simulated(libc::CLOCK_REALTIME)
+        {
+            let now = now.as_secs() as libc::time_t;
+            if !time.is_null() {
+                // SAFETY: the caller says that it may be written.
+                unsafe { time.write(now) };
+            }
+            return now;
+        }
+        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
+        unsafe {
+            let real: unsafe extern "C" fn(*mut libc::time_t) -> libc::time_t =
+                std::mem::transmute(real(&REAL, c"time"));
+            real(time)
+        }
+    }
+
+    /// What a machine's monotonic clock shows when a run begins: as if it had been up for a day, so that a program
+    /// can subtract from it.
+    const UPTIME: Duration = Duration::from_secs(24 * 3600);
+
+    fn simulated(clock: libc::clockid_t) -> Option<Duration> {
+        match clock {
+            libc::CLOCK_MONOTONIC
+            | libc::CLOCK_MONOTONIC_COARSE
+            | libc::CLOCK_MONOTONIC_RAW
+            | libc::CLOCK_BOOTTIME => {
+                audit::note(SystemCall::MonotonicClock);
+                // Before the run has a machine its clock shows zero.
+                let passed = cluster::with_current(|run| match run.hosts.len() {
+                    0 => 0,
+                    _ => run.local_now(machine(run)),
+                });
+                Some(UPTIME + Duration::from_nanos(passed.unwrap_or(0)))
+            }
+            libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => {
+                audit::note(SystemCall::WallClock);
+                cluster::with_current(|run| run.wall(machine(run)))?
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .ok()
+            }
+            _ => None, // CPU time is real, and nobody's business
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::Seed;
+    use crate::check;
+
+    /// What the C library's functions give: the date by each of them, and entropy by each of them.
+    fn asked() -> ([i64; 3], [[u8; 8]; 3]) {
+        let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut value = libc::timeval { tv_sec: 0, tv_usec: 0 };
+        let mut bytes = [[0u8; 8]; 3];
+        // SAFETY: each is given what it is to write to, and how much of it there is.
+        let time = unsafe {
+            libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_REALTIME, &raw mut spec);
+            libc::gettimeofday(&raw mut value, std::ptr::null_mut());
+            let [a, b, c] = &mut bytes;
+            assert_eq!(libc::getrandom(a.as_mut_ptr().cast(), 8, 0), 8);
+            assert_eq!(libc::getentropy(b.as_mut_ptr().cast(), 8), 0);
+            assert_eq!(libc::syscall(libc::SYS_getrandom, c.as_mut_ptr(), 8, 0), 8);
+            libc::time(std::ptr::null_mut())
+        };
+        ([spec.tv_sec, value.tv_sec, time], bytes)
+    }
+
+    #[test]
+    fn inside_a_run_the_c_library_knows_the_virtual_time_and_the_seed_alone() {
+        let drawn = || {
+            let kept = std::sync::Mutex::new([[0; 8]; 3]);
+            check(Seed(7), |sim| {
+                let (times, bytes) = asked();
+                *kept.lock().expect("not poisoned") = bytes;
+                async move {
+                    assert_eq!(times, [1_767_225_600; 3], "2026 has just begun");
+                    sim.clock().sleep(Duration::from_secs(100)).await;
+                    assert_eq!(asked().0, [1_767_225_700; 3]);
+                    Ok(())
+                }
+            });
+            kept.into_inner().expect("not poisoned")
+        };
+        assert_eq!(drawn(), drawn());
+    }
+
+    #[test]
+    fn outside_of_a_run_the_c_library_answers() {
+        let (times, bytes) = asked();
+        assert!(times.iter().all(|time| *time != 1_767_225_600 && (time - times[0]).abs() <= 1), "{times:?}");
+        assert_ne!(bytes, asked().1);
+    }
+
+    /// mmap(2) takes six arguments: were one lost on the way, the kernel would refuse, or map something else.
+    #[test]
+    fn a_system_call_keeps_all_its_arguments_and_its_errors() {
+        let protection = libc::c_long::from(libc::PROT_READ | libc::PROT_WRITE);
+        let flags = libc::c_long::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: it maps a page nobody else has, writes to it, and gives it back; then closes no file at all.
+        unsafe {
+            let page = libc::syscall(libc::SYS_mmap, 0_i64, 4096_i64, protection, flags, -1_i64, 0_i64);
+            assert!(page > 0, "{}", std::io::Error::last_os_error());
+            (page as *mut u8).write(7);
+            // Mapping at an offset that is no multiple of a page fails: the sixth argument arrives.
+            let wrong = libc::syscall(libc::SYS_mmap, 0_i64, 4096_i64, protection, flags, -1_i64, 5_i64);
+            assert_eq!((wrong, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EINVAL)));
+            assert_eq!(libc::syscall(libc::SYS_munmap, page, 4096_i64), 0);
+            assert_eq!(libc::syscall(libc::SYS_getpid), libc::c_long::from(libc::getpid()));
+            assert_eq!(libc::syscall(libc::SYS_close, -1_i64), -1);
+        }
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EBADF));
+    }
+}

@@ -1,0 +1,501 @@
+//! What is going to happen: timers of tasks and events of the network, in virtual time. Those that are due at the
+//! same time come in the order they were asked for.
+//!
+//! The queue is a hierarchical timing wheel (Varghese and Lauck, SOSP 1987) of eleven levels with 64 slots each, enough
+//! for 64 bits of nanoseconds. What is due lies in the slot of the highest six-bit digit in which its time differs
+//! from the wheel's; when the wheel gets there, the slot is spread over the levels below. Lists are linked
+//! through the entries, so asking and cancelling cost the same however much there is, and nothing stale piles up.
+
+use crate::kernel::machine_index::Roster;
+use crate::kernel::waker::Waiter;
+
+/// Virtual nanoseconds since the run began.
+pub(crate) type Nanos = u64;
+
+/// Names a timer. The generation tells a reused place apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimerId {
+    index: u32,
+    generation: u32,
+}
+
+impl TimerId {
+    /// Its place, which is another's when it has been released.
+    pub(crate) fn place(self) -> u32 {
+        self.index
+    }
+}
+
+/// Something that is due. `E` is what the queue's owner schedules beside timers.
+pub(crate) enum Due<E> {
+    /// A timer's waiter is to be woken.
+    Timer(Option<Waiter>),
+    Event(E),
+}
+
+const LEVELS: usize = 11;
+const DIGIT: u32 = 6;
+const SLOTS: usize = 1 << DIGIT;
+const NONE: u32 = u32::MAX;
+const UNUSED: u16 = u16::MAX;
+
+pub(crate) struct Timers<E> {
+    /// No entry is earlier.
+    reached: Nanos,
+    /// Which levels, and which slots of a level, have entries.
+    levels: u16,
+    occupied: [u64; LEVELS],
+    /// The slots of the levels that have been used, and where each level's begin. What a slot holds means something only
+    /// where `occupied` says so.
+    slots: Vec<List>,
+    begins: [u16; LEVELS],
+    entries: Vec<Entry<E>>,
+    /// The first of the places to be used again, linked by `next`, and how many there are.
+    free: u32,
+    free_len: usize,
+    /// What is due now and not taken yet: off the wheel, linked by `next`.
+    due: u32,
+    /// The timers of each machine, since a clock first changed its pace: most runs never ask.
+    of_machines: Option<Box<Roster>>,
+}
+
+#[derive(Clone, Copy)]
+struct List {
+    first: u32,
+    last: u32,
+    /// Whether its entries may be due at different times.
+    is_mixed: bool,
+}
+
+const EMPTY: List = List { first: NONE, last: NONE, is_mixed: false };
+
+struct Entry<E> {
+    at: Nanos,
+    previous: u32,
+    next: u32,
+    generation: u32,
+    /// Whose clock a timer runs on, and its deadline there.
+    machine: u32,
+    local: Nanos,
+    what: What<E>,
+}
+
+enum What<E> {
+    Free,
+    Timer(Option<Waiter>),
+    /// A timer that has fired, and was not released yet.
+    Fired,
+    Event(E),
+}
+
+impl<E> Timers<E> {
+    pub(crate) fn new() -> Self {
+        Self {
+            reached: 0,
+            levels: 0,
+            occupied: [0; LEVELS],
+            slots: Vec::new(),
+            begins: [UNUSED; LEVELS],
+            entries: Vec::with_capacity(16),
+            free: NONE,
+            free_len: 0,
+            due: NONE,
+            of_machines: None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn schedule(&mut self, at: Nanos, event: E) {
+        self.insert(at, 0, 0, What::Event(event));
+    }
+
+    /// Arms a timer of `machine` whose own clock shows `local` when the run's shows `at`.
+    #[inline]
+    pub(crate) fn arm(&mut self, at: Nanos, machine: u32, local: Nanos, waiter: Waiter) -> TimerId {
+        let index = self.insert(at, machine, local, What::Timer(Some(waiter)));
+        if let Some(roster) = &mut self.of_machines {
+            roster.enter(machine, index);
+        }
+        TimerId { index, generation: self.entries[index as usize].generation }
+    }
+
+    #[inline]
+    fn insert(&mut self, at: Nanos, machine: u32, local: Nanos, what: What<E>) -> u32 {
+        let index = match self.entries.get_mut(self.free as usize) {
+            Some(entry) => {
+                (entry.at, entry.machine, entry.local, entry.what) = (at, machine, local, what);
+                self.free_len -= 1;
+                std::mem::replace(&mut self.free, entry.next)
+            }
+            None => {
+                self.entries.push(Entry {
+                    at,
+                    previous: NONE,
+                    next: NONE,
+                    generation: 0,
+                    machine,
+                    local,
+                    what,
+                });
+                u32::try_from(self.entries.len() - 1).expect("fewer than four billion entries")
+            }
+        };
+        self.link(index, at);
+        index
+    }
+
+    /// The level and the slot of a time.
+    #[inline]
+    fn place(&self, at: Nanos) -> (usize, usize) {
+        let level = (at ^ self.reached).checked_ilog2().unwrap_or(0) / DIGIT;
+        (level as usize, (at >> (level * DIGIT)) as usize % SLOTS)
+    }
+
+    #[inline]
+    fn list(&mut self, level: usize, slot: usize) -> &mut List {
+        &mut self.slots[usize::from(self.begins[level]) + slot]
+    }
+
+    #[cold]
+    fn begin(&mut self, level: usize) {
+        self.begins[level] = self.slots.len() as u16;
+        self.slots.resize(self.slots.len() + SLOTS, EMPTY);
+    }
+
+    #[inline]
+    fn link(&mut self, index: u32, at: Nanos) {
+        let (level, slot) = self.place(at);
+        let mut last = NONE;
+        if self.occupied[level] & 1 << slot != 0 {
+            let place = usize::from(self.begins[level]) + slot;
+            let list = &mut self.slots[place];
+            last = std::mem::replace(&mut list.last, index);
+            let before = &mut self.entries[last as usize];
+            before.next = index;
+            list.is_mixed |= before.at != at;
+        } else {
+            if self.begins[level] == UNUSED {
+                self.begin(level);
+            }
+            let (first, last) = (index, index);
+            *self.list(level, slot) = List { first, last, ..EMPTY };
+            self.occupied[level] |= 1 << slot;
+            self.levels |= 1 << level;
+        }
+        let entry = &mut self.entries[index as usize];
+        (entry.previous, entry.next) = (last, NONE);
+    }
+
+    #[inline]
+    fn unlink(&mut self, index: u32) {
+        debug_assert_eq!(self.due, NONE, "nothing is cancelled while what is due is being taken");
+        let Entry { at, previous, next, .. } = self.entries[index as usize];
+        let (level, slot) = self.place(at);
+        match self.entries.get_mut(previous as usize) {
+            Some(before) => before.next = next,
+            None => self.list(level, slot).first = next,
+        }
+        match self.entries.get_mut(next as usize) {
+            Some(after) => after.previous = previous,
+            None => self.list(level, slot).last = previous,
+        }
+        if previous == NONE && next == NONE {
+            self.vacate(level, slot);
+        }
+    }
+
+    #[inline]
+    fn vacate(&mut self, level: usize, slot: usize) {
+        self.occupied[level] &= !(1 << slot);
+        if self.occupied[level] == 0 {
+            self.levels &= !(1 << level);
+        }
+    }
+
+    #[inline]
+    fn free(&mut self, index: u32) -> What<E> {
+        let entry = &mut self.entries[index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.next = std::mem::replace(&mut self.free, index);
+        self.free_len += 1;
+        std::mem::replace(&mut entry.what, What::Free)
+    }
+
+    /// Whether a timer has fired, and then its place is given back. If not, `waiter` is who will be woken from now on.
+    /// A waiter that is not needed is handed back, to be dropped elsewhere.
+    #[inline]
+    pub(crate) fn check(&mut self, id: TimerId, waiter: Waiter) -> (bool, Option<Waiter>) {
+        let entry = &mut self.entries[id.index as usize];
+        debug_assert_eq!(entry.generation, id.generation, "a timer is released once");
+        if let What::Timer(waiting) = &mut entry.what {
+            return (false, waiting.replace(waiter));
+        }
+        self.free(id.index);
+        (true, Some(waiter))
+    }
+
+    /// Gives a timer's place back; its waiter is handed out to be dropped elsewhere.
+    pub(crate) fn release(&mut self, id: TimerId) -> Option<Waiter> {
+        let entry = &self.entries[id.index as usize];
+        if entry.generation != id.generation {
+            return None;
+        }
+        if let What::Timer(_) = entry.what {
+            if let Some(roster) = &mut self.of_machines {
+                roster.leave(entry.machine, id.index);
+            }
+            self.unlink(id.index);
+        }
+        match self.free(id.index) {
+            What::Timer(waiter) => waiter,
+            _ => None,
+        }
+    }
+
+    /// Who waits for a timer: for when the run is over.
+    pub(crate) fn take_waiters(&mut self) -> impl Iterator<Item = Waiter> + '_ {
+        self.entries.iter_mut().filter_map(|entry| match &mut entry.what {
+            What::Timer(waiter) => waiter.take(),
+            _ => None,
+        })
+    }
+
+    /// When the next event is due. Nothing earlier may be asked for before that has been taken.
+    #[inline]
+    pub(crate) fn next_at(&mut self) -> Option<Nanos> {
+        loop {
+            let (level, slot) = self.first_place()?;
+            let list = *self.list(level, slot);
+            if !list.is_mixed {
+                return Some(self.entries[list.first as usize].at);
+            }
+            self.spread(level, slot, list);
+        }
+    }
+
+    /// The place of the earliest entries: the first slot of the lowest level.
+    #[inline]
+    fn first_place(&self) -> Option<(usize, usize)> {
+        if self.levels == 0 {
+            return None;
+        }
+        let level = self.levels.trailing_zeros() as usize;
+        Some((level, self.occupied[level].trailing_zeros() as usize))
+    }
+
+    /// The wheel reaches the earliest entry of a slot: that moves to the lowest level, and the others, in their order,
+    /// to where they differ from it.
+    fn spread(&mut self, level: usize, slot: usize, list: List) {
+        self.vacate(level, slot);
+        let following = |entries: &[Entry<E>], index: u32| {
+            entries.get(index as usize).map(|entry| (entry.at, entry.next))
+        };
+        let (mut earliest, mut index) = (Nanos::MAX, list.first);
+        while let Some((at, next)) = following(&self.entries, index) {
+            earliest = earliest.min(at);
+            index = next;
+        }
+        self.reached = earliest;
+        index = list.first;
+        while let Some((at, next)) = following(&self.entries, index) {
+            self.link(index, at);
+            index = next;
+        }
+    }
+
+    /// Looks at what [`pop_due`](Self::pop_due) is going to take at `now`: an event, or else the place of a timer.
+    pub(crate) fn peek_due(&self, now: Nanos) -> Option<Result<&E, u32>> {
+        let index = match self.due {
+            NONE => {
+                let (level, slot) = self.first_place()?;
+                self.slots[usize::from(self.begins[level]) + slot].first
+            }
+            due => due,
+        };
+        let entry = &self.entries[index as usize];
+        match &entry.what {
+            What::Event(event) => (entry.at == now).then_some(Ok(event)),
+            _ => (entry.at == now).then_some(Err(index)),
+        }
+    }
+
+    /// Takes the next event that is due at `now`, which [`next_at`](Self::next_at) told. All of them are to be taken
+    /// before anything is cancelled.
+    #[inline]
+    pub(crate) fn pop_due(&mut self, now: Nanos) -> Option<Due<E>> {
+        if self.due == NONE {
+            let (level, slot) = self.first_place()?;
+            let first = self.list(level, slot).first;
+            if self.entries[first as usize].at != now {
+                return None;
+            }
+            self.vacate(level, slot);
+            self.due = first;
+            self.reached = now;
+        }
+        let index = self.due;
+        let entry = &mut self.entries[index as usize];
+        self.due = entry.next;
+        if let What::Timer(waiter) = &mut entry.what {
+            let waiter = waiter.take();
+            entry.what = What::Fired;
+            if let Some(roster) = &mut self.of_machines {
+                roster.leave(entry.machine, index);
+            }
+            return Some(Due::Timer(waiter));
+        }
+        match self.free(index) {
+            What::Event(event) => Some(Due::Event(event)),
+            What::Free | What::Timer(_) | What::Fired => unreachable!("only timers and events are linked"),
+        }
+    }
+
+    /// Moves the timers of a machine whose clock has changed its pace: `at` tells when its clock will show a time.
+    pub(crate) fn reschedule(&mut self, machine: u32, at: impl Fn(Nanos) -> Nanos) {
+        let roster = self.of_machines.get_or_insert_with(|| all_timers(&self.entries));
+        for index in roster.of(machine).collect::<Vec<u32>>() {
+            let at = at(self.entries[index as usize].local).max(self.reached);
+            self.unlink(index);
+            self.entries[index as usize].at = at;
+            self.link(index, at);
+        }
+    }
+
+    /// How many entries there are: for tests that nothing piles up.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() - self.free_len
+    }
+}
+
+fn all_timers<E>(entries: &[Entry<E>]) -> Box<Roster> {
+    let mut roster = Box::<Roster>::default();
+    for (index, entry) in entries.iter().enumerate() {
+        if let What::Timer(_) = entry.what {
+            roster.enter(entry.machine, index as u32);
+        }
+    }
+    roster
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::waker::TaskKey;
+
+    fn waiter() -> Waiter {
+        Waiter::Task(TaskKey::new(0, 0, 0))
+    }
+
+    /// All events, in the order they come, with their times.
+    fn drain<E>(timers: &mut Timers<E>) -> Vec<(Nanos, E)> {
+        let mut seen = Vec::new();
+        while let Some(now) = timers.next_at() {
+            while let Some(due) = timers.pop_due(now) {
+                if let Due::Event(event) = due {
+                    seen.push((now, event));
+                }
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn events_come_in_order_and_ties_in_the_order_they_were_asked_for() {
+        let mut timers = Timers::new();
+        for (at, name) in [(5, 'c'), (3, 'a'), (5, 'd'), (3, 'b'), (1 << 40, 'e'), (u64::MAX, 'f')] {
+            timers.schedule(at, name);
+        }
+        let names: String = drain(&mut timers).iter().map(|(_, name)| name).collect();
+        assert_eq!(names, "abcdef");
+    }
+
+    /// Against a sorted set, at all distances, with new events asked for while others come.
+    #[test]
+    fn the_wheel_agrees_with_a_sorted_set() {
+        let mut state = 7u64;
+        let mut random = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut timers = Timers::new();
+        let mut expected = std::collections::BTreeSet::new();
+        for name in 0..200u64 {
+            let at = random(10);
+            timers.schedule(at, name);
+            expected.insert((at, name));
+        }
+        let mut name = 200;
+        while let Some(now) = timers.next_at() {
+            while let Some(due) = timers.pop_due(now) {
+                let Due::Event(event) = due else { panic!("there are no timers") };
+                assert_eq!(expected.pop_first(), Some((now, event)));
+                for _ in 0..random(3) {
+                    if name < 20_000 {
+                        let at = now + (random(1 << 31) << random(10) >> random(40));
+                        timers.schedule(at, name);
+                        expected.insert((at, name));
+                        name += 1;
+                    }
+                }
+            }
+        }
+        assert!(expected.is_empty());
+        assert!(name > 10_000, "only {name} events");
+    }
+
+    #[test]
+    fn cancelled_timers_do_not_pile_up() {
+        let mut timers = Timers::<()>::new();
+        for n in 0..100_000 {
+            let id = timers.arm(1_000_000 + n, 0, 0, waiter());
+            timers.release(id);
+        }
+        assert_eq!((timers.len(), timers.entries.len()), (0, 1));
+        assert_eq!(timers.next_at(), None);
+    }
+
+    #[test]
+    fn a_place_is_not_mistaken_for_its_former_timer() {
+        let mut timers = Timers::<()>::new();
+        let old = timers.arm(1, 0, 1, waiter());
+        timers.release(old);
+        let new = timers.arm(2, 0, 2, waiter());
+        assert!(timers.release(old).is_none());
+        assert_eq!(timers.next_at(), Some(2));
+        assert!(timers.pop_due(2).is_some());
+        assert!(timers.check(new, waiter()).0);
+        assert_eq!(timers.len(), 0);
+    }
+
+    #[test]
+    fn only_the_timers_of_the_machine_move() {
+        let mut timers = Timers::<()>::new();
+        timers.arm(10, 1, 10, waiter());
+        timers.arm(10, 2, 10, waiter());
+        timers.reschedule(1, |local| local / 2);
+        assert_eq!(timers.next_at(), Some(5));
+        assert!(timers.pop_due(5).is_some());
+        assert_eq!(timers.next_at(), Some(10));
+    }
+
+    #[test]
+    fn timers_that_are_gone_do_not_move_and_later_ones_do() {
+        let mut timers = Timers::<()>::new();
+        let [fired, released, kept] = [10, 20, 30].map(|at| timers.arm(at, 1, at, waiter()));
+        timers.reschedule(1, |local| local + 1);
+        let later = timers.arm(40, 1, 40, waiter());
+        timers.release(released);
+        assert_eq!(timers.next_at(), Some(11));
+        assert!(timers.pop_due(11).is_some());
+        assert!(timers.check(fired, waiter()).0);
+        let other = timers.arm(50, 2, 50, waiter()); // in a place that was machine 1's
+        timers.reschedule(1, |local| local + 100);
+        assert_eq!(timers.next_at(), Some(50));
+        timers.release(other);
+        assert_eq!(timers.next_at(), Some(130));
+        for id in [kept, later] {
+            assert!(timers.release(id).is_some());
+        }
+        assert_eq!((timers.len(), timers.next_at()), (0, None));
+    }
+}

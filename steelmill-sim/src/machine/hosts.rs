@@ -1,0 +1,294 @@
+//! What the run keeps of each machine: its clock, its randomness, its tasks, whether it is up.
+
+use std::collections::BTreeMap;
+use std::ops::{Index, IndexMut};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+
+use crate::kernel::decisions::Rekey;
+use crate::kernel::timers::Nanos;
+use crate::machine::cluster::{FAR_FUTURE, Run};
+use crate::trace::{Change, What};
+
+/// The scenario's own machine.
+pub(crate) const SCENARIO: u32 = 0;
+
+pub(crate) struct Hosts {
+    all: Vec<Host>,
+    names: BTreeMap<Arc<str>, u32>,
+    /// How many are paused or slow.
+    pub(crate) hampered: u32,
+}
+
+pub(crate) struct Host {
+    pub(crate) name: Arc<str>,
+    /// How often a process of it has ended; a handle of an earlier life can do nothing.
+    pub(crate) life: u32,
+    pub(crate) power: Power,
+    /// While its process is paused: the tasks that would have been polled.
+    pub(crate) paused: Option<Vec<u32>>,
+    /// For how long a task that is ready waits for its turn, at most.
+    pub(crate) slowness: Nanos,
+    pub(crate) clock: LocalClock,
+    rng: Option<Box<ChaCha8Rng>>,
+}
+
+/// What of a machine there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Power {
+    /// Its process runs.
+    Up,
+    /// Its process has ended; the machine still answers, with refusals.
+    ProcessEnded,
+    /// Nothing answers.
+    Off,
+}
+
+impl Hosts {
+    pub(crate) fn new() -> Self {
+        Self { all: Vec::new(), names: BTreeMap::new(), hampered: 0 }
+    }
+
+    pub(crate) fn add(&mut self, name: &Arc<str>) -> u32 {
+        let id = u32::try_from(self.all.len()).expect("fewer than four billion machines");
+        let key = if has_upper_case(name) { name.to_ascii_lowercase().into() } else { name.clone() };
+        self.names.insert(key, id);
+        self.all.push(Host {
+            name: name.clone(),
+            life: 0,
+            power: Power::Up,
+            paused: None,
+            slowness: 0,
+            clock: LocalClock::default(),
+            rng: None,
+        });
+        id
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.all.iter().map(|host| host.name.to_string()).collect()
+    }
+
+    /// Upper and lower case are one in names of hosts.
+    pub(crate) fn by_name(&self, name: &str) -> Option<u32> {
+        let found = if has_upper_case(name) {
+            self.names.get(name.to_ascii_lowercase().as_str())
+        } else {
+            self.names.get(name)
+        };
+        found.copied()
+    }
+}
+
+fn has_upper_case(name: &str) -> bool {
+    name.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+impl Index<u32> for Hosts {
+    type Output = Host;
+    #[inline]
+    fn index(&self, id: u32) -> &Host {
+        &self.all[id as usize]
+    }
+}
+
+impl IndexMut<u32> for Hosts {
+    #[inline]
+    fn index_mut(&mut self, id: u32) -> &mut Host {
+        &mut self.all[id as usize]
+    }
+}
+
+/// A machine's clock against the run's: a straight line from the last change of its pace.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LocalClock {
+    anchor_global: Nanos,
+    anchor_local: Nanos,
+    /// How much faster than the run's time it goes, in parts per million.
+    ppm: i64,
+    /// How far the wall clock is ahead, beyond what drift did.
+    wall_offset: i64,
+}
+
+const MILLION: i128 = 1_000_000;
+
+impl LocalClock {
+    /// What it shows when the run's clock shows `global`.
+    #[inline]
+    pub(crate) fn local(&self, global: Nanos) -> Nanos {
+        if self.ppm == 0 {
+            return global - self.anchor_global + self.anchor_local;
+        }
+        let passed = i128::from(global - self.anchor_global);
+        (i128::from(self.anchor_local) + passed + (passed * i128::from(self.ppm)).div_euclid(MILLION))
+            as Nanos
+    }
+
+    /// The first moment of the run at which it shows `local` or more.
+    #[inline]
+    pub(crate) fn global(&self, local: Nanos) -> Nanos {
+        if self.ppm == 0 {
+            return local
+                .saturating_sub(self.anchor_local)
+                .saturating_add(self.anchor_global)
+                .min(FAR_FUTURE);
+        }
+        let wanted = i128::from(local) - i128::from(self.anchor_local);
+        let pace = MILLION + i128::from(self.ppm);
+        let passed = -(-wanted * MILLION).div_euclid(pace);
+        Nanos::try_from(passed + i128::from(self.anchor_global)).unwrap_or(FAR_FUTURE).min(FAR_FUTURE)
+    }
+
+    fn set_drift(&mut self, now: Nanos, ppm: i64) {
+        self.anchor_local = self.local(now);
+        self.anchor_global = now;
+        self.ppm = ppm;
+    }
+}
+
+impl Run {
+    #[inline]
+    pub(crate) fn local_now(&self, machine: u32) -> Nanos {
+        self.hosts[machine].clock.local(self.now)
+    }
+
+    pub(crate) fn instant(&self, machine: u32) -> Instant {
+        self.base + Duration::from_nanos(self.local_now(machine))
+    }
+
+    pub(crate) fn wall(&self, machine: u32) -> SystemTime {
+        let clock = &self.hosts[machine].clock;
+        let time = self.wall_base + Duration::from_nanos(clock.local(self.now));
+        let offset = Duration::from_nanos(clock.wall_offset.unsigned_abs());
+        let shown = if clock.wall_offset < 0 { time.checked_sub(offset) } else { time.checked_add(offset) };
+        shown.unwrap_or(time)
+    }
+
+    /// Changes a clock's pace. Timers that run on it move with it.
+    pub(crate) fn set_drift(&mut self, machine: u32, ppm: i64) {
+        let now = self.now;
+        self.hosts[machine].clock.set_drift(now, ppm);
+        let clock = self.hosts[machine].clock;
+        self.timers.reschedule(machine, |local| clock.global(local).max(now));
+    }
+
+    pub(crate) fn set_wall_offset(&mut self, machine: u32, nanos: i64) {
+        self.happened(What::Machine { machine, change: Change::WallOffset(nanos) });
+        self.hosts[machine].clock.wall_offset = nanos;
+    }
+
+    /// A clock's pace against the run's time, in parts per million.
+    pub(crate) fn drift(&self, machine: u32) -> i64 {
+        self.hosts[machine].clock.ppm
+    }
+
+    /// How far a wall clock is ahead of what its machine's monotonic clock would make it.
+    pub(crate) fn wall_offset(&self, machine: u32) -> i64 {
+        self.hosts[machine].clock.wall_offset
+    }
+
+    /// Polls no task of a machine until it is resumed.
+    pub(crate) fn pause(&mut self, machine: u32) {
+        let host = &mut self.hosts[machine];
+        if host.paused.is_none() {
+            host.paused = Some(Vec::new());
+            self.hosts.hampered += 1;
+        }
+    }
+
+    pub(crate) fn resume(&mut self, machine: u32) {
+        if let Some(waiting) = self.hosts[machine].paused.take() {
+            self.hosts.hampered -= 1;
+            waiting.into_iter().for_each(|task| self.turn(task));
+        }
+    }
+
+    /// Lets tasks of a machine wait for their turn for up to so long.
+    pub(crate) fn set_slowness(&mut self, machine: u32, greatest: Nanos) {
+        let before = std::mem::replace(&mut self.hosts[machine].slowness, greatest);
+        self.hosts.hampered += u32::from(greatest > 0);
+        self.hosts.hampered -= u32::from(before > 0);
+    }
+
+    /// Lets streams draw as another seed would from now on.
+    pub(crate) fn rekey(&mut self, rekey: Rekey) {
+        self.decisions.rekey(rekey);
+        if rekey.stream.is_none() {
+            self.hosts.all.iter_mut().for_each(|host| host.rng = None);
+        }
+    }
+
+    /// The next number of a machine's own generator.
+    pub(crate) fn entropy(&mut self, machine: u32) -> u64 {
+        let key = self.decisions.entropy_key(machine);
+        let rng = self.hosts[machine].rng.get_or_insert_with(|| Box::new(ChaCha8Rng::seed_from_u64(key)));
+        let value = rng.next_u64();
+        let drawn = self.decisions.draw_entropy(machine, value);
+        self.drawn(drawn, 0);
+        drawn.value
+    }
+
+    /// Fills a buffer from a machine's generator, eight bytes a draw.
+    pub(crate) fn fill(&mut self, machine: u32, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let word = self.entropy(machine).to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+
+    /// What is drawn before there is a machine: keys that std keeps for a thread. They come from the seed, and leave no
+    /// trace in the digest, as a thread that has them already does not ask again.
+    pub(crate) fn fill_before_machines(&mut self, bytes: &mut [u8]) {
+        ChaCha8Rng::seed_from_u64(self.decisions.entropy_key(u32::MAX)).fill_bytes(bytes);
+    }
+
+    /// Whether a handle of that life of a machine can still do something.
+    #[inline]
+    pub(crate) fn is_alive(&self, machine: u32, life: u32) -> bool {
+        let host = &self.hosts[machine];
+        host.life == life && host.power == Power::Up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_and_its_inverse_agree_at_every_pace() {
+        for ppm in [-500_000, -200, -1, 0, 1, 37, 200, 1_000_000] {
+            let mut clock = LocalClock::default();
+            clock.set_drift(12_345, ppm);
+            for local in (12_346..2_000_000_000).step_by(99_999_989) {
+                let global = clock.global(local);
+                assert!(clock.local(global) >= local, "{ppm} ppm: too early for {local}");
+                assert!(clock.local(global - 1) < local, "{ppm} ppm: too late for {local}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_pace_does_not_make_a_clock_jump() {
+        let mut clock = LocalClock::default();
+        for (now, ppm) in [(1_000_000, 300), (5_000_000, -300), (9_000_000, 0)] {
+            let before = clock.local(now);
+            clock.set_drift(now, ppm);
+            assert_eq!(clock.local(now), before);
+        }
+    }
+
+    #[test]
+    fn never_stays_never() {
+        let mut clock = LocalClock::default();
+        assert_eq!(clock.global(Nanos::MAX), FAR_FUTURE);
+        clock.set_drift(5, -900_000);
+        assert_eq!(clock.global(Nanos::MAX), FAR_FUTURE);
+    }
+}

@@ -1,0 +1,477 @@
+//! TCP as a program holds it: listeners, streams and their halves, with tokio's methods.
+
+mod halves; // a stream taken apart
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+
+use super::connection::{ACCEPTOR, CONNECTOR, Connection, ConnectionId, End, ListenerId, Options, Side};
+use super::{address, poll_of, until};
+use crate::kernel::executor::WaitsFor;
+use crate::kernel::waker::Waiter;
+use crate::machine::cluster::{self, Run, RunId};
+use crate::machine::world::Place;
+
+/// One end of a connection: what every handle to it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Socket {
+    run: RunId,
+    id: ConnectionId,
+    side: Side,
+}
+
+/// Which way a task waits.
+#[derive(Clone, Copy)]
+enum Direction {
+    Read,
+    Write,
+}
+
+impl Socket {
+    fn with<R>(self, look: impl FnOnce(&mut Connection) -> R) -> io::Result<R> {
+        cluster::with(self.run, |run| {
+            let connection = run.net.tcp.get(self.id).ok_or_else(|| address::os_error(libc::ENOTCONN))?;
+            Ok(look(connection))
+        })
+    }
+
+    fn with_end<R>(self, look: impl FnOnce(&mut End) -> R) -> io::Result<R> {
+        self.with(|connection| look(connection.end(self.side)))
+    }
+
+    /// Tries `attempt`; when there is nothing yet, `waiter` will be woken when that may have changed.
+    #[inline]
+    fn poll<T>(
+        self,
+        waiter: Waiter,
+        direction: Direction,
+        attempt: impl FnOnce(&mut Run) -> io::Result<Option<T>>,
+    ) -> io::Result<Option<T>> {
+        cluster::with(self.run, |run| {
+            let result = attempt(run);
+            if !matches!(result, Ok(None)) {
+                run.discard(Some(waiter));
+                return result;
+            }
+            let unneeded = match run.net.tcp.get(self.id).map(|connection| connection.end(self.side)) {
+                Some(end) => match direction {
+                    Direction::Read => end.readers.add(waiter),
+                    Direction::Write => end.writers.add(waiter),
+                },
+                None => Some(waiter),
+            };
+            run.discard(unneeded);
+            run.waits_for(match direction {
+                Direction::Read => WaitsFor::Read,
+                Direction::Write => WaitsFor::Write,
+            });
+            result
+        })
+    }
+
+    #[inline]
+    fn poll_read(self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let waiter = Waiter::of(context.waker());
+        let read = self.poll(waiter, Direction::Read, |run| {
+            run.tcp_read(self.id, self.side, buffer.remaining(), true, |first, second| {
+                buffer.put_slice(first);
+                if !second.is_empty() {
+                    buffer.put_slice(second); // seldom: the bytes go round the end of their ring
+                }
+            })
+        });
+        poll_of(read.map(|read| read.map(drop)))
+    }
+
+    #[inline]
+    fn poll_write(self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let waiter = Waiter::of(context.waker());
+        poll_of(self.poll(waiter, Direction::Write, |run| run.tcp_write(self.id, self.side, parts)))
+    }
+
+    /// Where there is nothing left to shut down this does nothing: so tokio has it, whatever the system says.
+    fn shutdown(self) {
+        cluster::with(self.run, |run| run.tcp_finish(self.id, self.side));
+    }
+
+    fn try_read(self, buffer: &mut [u8]) -> io::Result<usize> {
+        would_block(cluster::with(self.run, |run| {
+            run.tcp_read(self.id, self.side, buffer.len(), true, copy_to(buffer))
+        }))
+    }
+
+    fn try_read_vectored(self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let limit = buffers.iter().map(|buffer| buffer.len()).sum();
+        would_block(cluster::with(self.run, |run| {
+            run.tcp_read(self.id, self.side, limit, true, |first, second| {
+                let mut bytes = first.iter().chain(second).copied();
+                for buffer in buffers.iter_mut() {
+                    buffer.iter_mut().zip(&mut bytes).for_each(|(to, from)| *to = from);
+                }
+            })
+        }))
+    }
+
+    fn try_write(self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        would_block(cluster::with(self.run, |run| run.tcp_write(self.id, self.side, parts)))
+    }
+
+    async fn peek(self, buffer: &mut [u8]) -> io::Result<usize> {
+        until(|waiter| {
+            self.poll(waiter, Direction::Read, |run| {
+                run.tcp_read(self.id, self.side, buffer.len(), false, copy_to(buffer))
+            })
+        })
+        .await
+    }
+
+    fn poll_peek(self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let waiter = Waiter::of(context.waker());
+        poll_of(self.poll(waiter, Direction::Read, |run| {
+            run.tcp_read(self.id, self.side, buffer.remaining(), false, |first, second| {
+                buffer.put_slice(first);
+                buffer.put_slice(second);
+            })
+        }))
+    }
+
+    fn readable(self, waiter: Waiter) -> io::Result<Option<()>> {
+        self.poll(waiter, Direction::Read, |run| {
+            let connection = run.net.tcp.get(self.id);
+            Ok(connection.is_none_or(|connection| connection.is_readable(self.side)).then_some(()))
+        })
+    }
+
+    fn writable(self, waiter: Waiter) -> io::Result<Option<()>> {
+        self.poll(waiter, Direction::Write, |run| Ok(run.tcp_is_writable(self.id, self.side).then_some(())))
+    }
+
+    fn local_addr(self) -> io::Result<SocketAddr> {
+        self.with(|connection| connection.addresses(self.side).local)
+    }
+
+    fn peer_addr(self) -> io::Result<SocketAddr> {
+        cluster::with(self.run, |run| run.tcp_peer(self.id, self.side))
+    }
+
+    fn set_handles(self, handles: u8) {
+        // Where the machine has gone there is nothing to count.
+        let _ = cluster::try_with(self.run, |run| {
+            run.net.tcp.get(self.id).map(|connection| connection.end(self.side).handles = handles)
+        });
+    }
+
+    /// One handle of this end is gone.
+    fn release(self) {
+        cluster::try_with(self.run, |run| run.tcp_release(self.id, self.side));
+    }
+}
+
+fn would_block<T>(result: io::Result<Option<T>>) -> io::Result<T> {
+    result?.ok_or_else(|| address::os_error(libc::EAGAIN))
+}
+
+fn copy_to(buffer: &mut [u8]) -> impl FnOnce(&[u8], &[u8]) {
+    move |first, second| {
+        buffer[..first.len()].copy_from_slice(first);
+        buffer[first.len()..first.len() + second.len()].copy_from_slice(second);
+    }
+}
+
+/// Accepts TCP connections on a simulated machine.
+#[derive(Debug)]
+pub struct TcpListener {
+    run: RunId,
+    id: ListenerId,
+    local: SocketAddr,
+}
+
+impl TcpListener {
+    pub(super) fn listen(place: Place, address: SocketAddr) -> io::Result<Self> {
+        let (id, local) = cluster::with(place.run, |run| run.tcp_listen(place, address))?;
+        Ok(Self { run: place.run, id, local })
+    }
+
+    /// The next connection and its peer.
+    ///
+    /// # Cancellation
+    /// Dropping the future loses no connection.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        until(|waiter| self.try_accept(waiter)).await
+    }
+
+    /// The next connection; the task is woken when there is one.
+    pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        poll_of(self.try_accept(Waiter::of(context.waker())))
+    }
+
+    fn try_accept(&self, waiter: Waiter) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        let accepted = cluster::with(self.run, |run| {
+            let accepted = run.tcp_accept(self.id);
+            let unneeded = match (&accepted, run.net.tcp.listener(self.id)) {
+                (Ok(None), Some(listener)) => listener.waiters.add(waiter),
+                _ => Some(waiter),
+            };
+            run.discard(unneeded);
+            run.waits_for(WaitsFor::Accept);
+            accepted
+        })?;
+        Ok(accepted.map(|(id, peer)| (TcpStream(Socket { run: self.run, id, side: ACCEPTOR }), peer)))
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.local)
+    }
+
+    fn with_options<R>(&self, look: impl FnOnce(&mut Options) -> R) -> io::Result<R> {
+        cluster::with(self.run, |run| {
+            let listener = run.net.tcp.listener(self.id).ok_or_else(|| address::os_error(libc::EINVAL))?;
+            Ok(look(&mut listener.options))
+        })
+    }
+
+    /// How many hops a packet of what it accepts may take.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.with_options(|options| options.ttl)
+    }
+
+    /// Sets how many hops a packet of what it accepts from now on may take.
+    ///
+    /// # Errors
+    /// `InvalidInput` outside of 1 to 255 (ip(7)).
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let ttl = address::hops(ttl)?;
+        self.with_options(|options| options.ttl = ttl)
+    }
+}
+
+impl Drop for TcpListener {
+    fn drop(&mut self) {
+        cluster::try_with(self.run, |run| run.tcp_unlisten(self.id, true));
+    }
+}
+
+/// A simulated TCP connection.
+#[derive(Debug)]
+pub struct TcpStream(Socket);
+
+impl TcpStream {
+    pub(super) async fn connect(place: Place, address: SocketAddr) -> io::Result<Self> {
+        let id = cluster::with(place.run, |run| run.tcp_connect(place, address))?;
+        // From here on dropping the future closes the socket.
+        let stream = Self(Socket { run: place.run, id, side: CONNECTOR });
+        until(|waiter| cluster::with(place.run, |run| run.tcp_connected(id, waiter))).await?;
+        Ok(stream)
+    }
+
+    /// This end's address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// The other end's address.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+
+    /// Whether small writes are to be sent at once. The sim always sends at once.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.0.with_end(|end| end.options.nodelay)
+    }
+
+    /// Asks for small writes to be sent at once.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.0.with_end(|end| end.options.nodelay = nodelay)
+    }
+
+    /// Makes closing reset the connection.
+    pub fn set_zero_linger(&self) -> io::Result<()> {
+        self.0.with_end(|end| end.options.zero_linger = true)
+    }
+
+    /// For how long closing lingers: `None` until [`set_zero_linger`](TcpStream::set_zero_linger), then zero.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        self.0.with_end(|end| end.options.zero_linger.then_some(Duration::ZERO))
+    }
+
+    /// Takes the error that the next read or write would fail with (`SO_ERROR`).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.0.with_end(|end| end.take_error().err())
+    }
+
+    /// How many hops a packet may take; kept and told, but there are no hops here.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.0.with_end(|end| end.options.ttl)
+    }
+
+    /// Sets how many hops a packet may take.
+    ///
+    /// # Errors
+    /// `InvalidInput` outside of 1 to 255 (ip(7)).
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let ttl = address::hops(ttl)?;
+        self.0.with_end(|end| end.options.ttl = ttl)
+    }
+
+    /// Waits for data and copies it without taking it.
+    pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.peek(buffer).await
+    }
+
+    /// Copies data without taking it, or is woken when there is some.
+    pub fn poll_peek(&self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        self.0.poll_peek(context, buffer)
+    }
+
+    /// Waits until a read would not block.
+    pub async fn readable(&self) -> io::Result<()> {
+        until(|waiter| self.0.readable(waiter)).await
+    }
+
+    /// Whether a read would not block; the task is woken when it would no more.
+    pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_of(self.0.readable(Waiter::of(context.waker())))
+    }
+
+    /// Waits until a write would not block.
+    pub async fn writable(&self) -> io::Result<()> {
+        until(|waiter| self.0.writable(waiter)).await
+    }
+
+    /// Whether a write would not block; the task is woken when it would no more.
+    pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        poll_of(self.0.writable(Waiter::of(context.waker())))
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+
+    /// Reads what is there into one buffer after the other.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is.
+    pub fn try_read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.0.try_read_vectored(buffers)
+    }
+
+    /// Writes what fits.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing does.
+    pub fn try_write(&self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.try_write(&[IoSlice::new(buffer)])
+    }
+
+    /// Writes what fits of one slice after the other.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing does.
+    pub fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write(parts)
+    }
+}
+
+impl Drop for TcpStream {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+impl steelmill_core::TcpListener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.accept().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+}
+
+impl steelmill_core::TcpStream for TcpStream {
+    type OwnedReadHalf = OwnedReadHalf;
+    type OwnedWriteHalf = OwnedWriteHalf;
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.peer_addr()
+    }
+
+    fn nodelay(&self) -> io::Result<bool> {
+        self.nodelay()
+    }
+
+    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.set_nodelay(nodelay)
+    }
+
+    fn set_zero_linger(&self) -> io::Result<()> {
+        self.set_zero_linger()
+    }
+
+    fn linger(&self) -> io::Result<Option<Duration>> {
+        self.linger()
+    }
+
+    fn ttl(&self) -> io::Result<u32> {
+        self.ttl()
+    }
+
+    fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.set_ttl(ttl)
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.take_error()
+    }
+
+    fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        self.into_split()
+    }
+
+    fn reunite(read: OwnedReadHalf, write: OwnedWriteHalf) -> Result<Self, (OwnedReadHalf, OwnedWriteHalf)> {
+        read.reunite(write).map_err(|ReuniteError(read, write)| (read, write))
+    }
+
+    fn split(
+        &mut self,
+    ) -> (impl AsyncRead + Send + Sync + Unpin + '_, impl AsyncWrite + Send + Sync + Unpin + '_) {
+        self.split()
+    }
+
+    async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.peek(buffer).await
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        self.readable().await
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.writable().await
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_read(buffer)
+    }
+
+    fn try_write(&self, buffer: &[u8]) -> io::Result<usize> {
+        self.try_write(buffer)
+    }
+}

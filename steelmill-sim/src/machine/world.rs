@@ -1,0 +1,54 @@
+//! The sim as a [`World`](steelmill_core::World): one value of it is one life of one machine.
+
+use steelmill_core::{Error, Factory};
+
+use crate::machine::clock::Clock;
+use crate::machine::cluster::RunId;
+use crate::machine::entropy::Entropy;
+use crate::machine::net::Network;
+use crate::machine::spawn::Spawner;
+
+/// One life of a machine of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) run: RunId,
+    pub(crate) machine: u32,
+    pub(crate) life: u32,
+}
+
+/// What a machine of the sim supplies to the daemons on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SimWorld(pub(crate) Place);
+
+impl steelmill_core::World for SimWorld {
+    type Clock = Clock;
+    type Network = Network;
+    type Entropy = Entropy;
+    type Spawner = Spawner;
+
+    fn clock(&self) -> Clock {
+        Clock { run: self.0.run, machine: self.0.machine }
+    }
+
+    fn network(&self) -> Network {
+        Network(self.0)
+    }
+
+    fn entropy(&self) -> Entropy {
+        Entropy { run: self.0.run, machine: self.0.machine }
+    }
+
+    fn spawner(&self) -> Spawner {
+        Spawner(self.0)
+    }
+}
+
+/// The error of asking a factory for a simulated capability that no machine provided.
+pub(crate) fn comes_with_its_machine<T>(factory: &Factory) -> Error {
+    anyhow::anyhow!(
+        "{} cannot be built: it comes with a machine of the sim, and {:?} was not made for one (Factory::root and \
+         child_in take a world)",
+        std::any::type_name::<T>(),
+        factory.path(),
+    )
+}

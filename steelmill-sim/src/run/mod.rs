@@ -1,0 +1,3 @@
+//! One seed, from beginning to end.
+
+pub(crate) mod simulate;

@@ -1,0 +1,207 @@
+//! One seed, from beginning to end.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::time::Duration;
+
+use steelmill_core::places;
+use steelmill_core::{Error, Result, TaskError, panic_message};
+
+use crate::fault::coverage::InRun;
+use crate::host::audit;
+use crate::host::panics;
+use crate::host::purity;
+use crate::host::stuck;
+use crate::host::stuck::Overstays;
+use crate::kernel::executor::{self, MAIN};
+use crate::kernel::watchdog;
+use crate::machine::cluster::{self, RunId};
+use crate::machine::hosts::SCENARIO;
+use crate::machine::sim::Sim;
+use crate::machine::spawn::spawn_at;
+use crate::machine::world::Place;
+use crate::schema::outcome::{Cause, Failure, Outcome};
+use crate::schema::settings::Settings;
+use crate::trace::keep_logs;
+
+/// Runs a scenario once, on this thread.
+///
+/// std keeps the keys of its hash maps, and `rand::rng()` its state, for the life of a thread. For a scenario that uses
+/// those to repeat, the thread has to be a fresh one: [`Campaign`](crate::Campaign) and [`check`](crate::check) run
+/// every seed on its own.
+///
+/// # Panics
+/// When this thread is inside a simulation already.
+///
+/// ```
+/// use std::time::Duration;
+/// use steelmill_sim::{Seed, Settings, simulate};
+///
+/// let outcome = simulate(Settings::new(Seed(7)), &|sim| async move {
+///     sim.clock().sleep(Duration::from_secs(3600)).await; // takes no real time
+///     Ok(())
+/// });
+/// assert!(outcome.passed());
+/// assert_eq!(outcome.simulated, Duration::from_secs(3600));
+/// ```
+#[track_caller]
+pub fn simulate<F>(settings: Settings, scenario: &dyn Fn(Sim) -> F) -> Outcome
+where
+    F: Future<Output = Result> + 'static,
+{
+    let caller = Location::caller();
+    explained(settings, &|settings, look| once(settings, &scenario, caller, look))
+}
+
+/// A scenario, whatever its type.
+pub(crate) trait Scenario {
+    fn begin(&self, sim: Sim) -> Pin<Box<dyn Future<Output = Result>>>;
+}
+
+impl<S, F> Scenario for S
+where
+    S: Fn(Sim) -> F,
+    F: Future<Output = Result> + 'static,
+{
+    fn begin(&self, sim: Sim) -> Pin<Box<dyn Future<Output = Result>>> {
+        Box::pin(self(sim))
+    }
+}
+
+/// A run that `once` makes, and makes again to look where those tasks of it waited that overstayed a deadline, should it
+/// fail.
+pub(crate) fn explained(settings: Settings, once: &dyn Fn(Settings, Option<u64>) -> Outcome) -> Outcome {
+    let mut outcome = once(settings.clone(), None);
+    if settings.stacks {
+        let settings = Settings { trace: false, record: false, audit: false, ..settings };
+        stuck::explain_overstays(&mut outcome, |moment| once(settings.clone(), Some(moment)));
+    }
+    outcome
+}
+
+/// One run; it ends early where there is a moment at which to look at those of its tasks that overstay.
+pub(crate) fn once(
+    settings: Settings,
+    scenario: &dyn Scenario,
+    caller: &'static Location<'static>,
+    look: Option<u64>,
+) -> Outcome {
+    // What it has to say was said the first time.
+    let silent = look.map(|_| tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new()));
+    panics::install_hook();
+    if settings.poll_time_limit.is_some() {
+        watchdog::start();
+    }
+    let seed = settings.seed.0;
+    let (is_audited, is_looked_at) = (settings.audit, settings.stacks);
+    let _kept = settings.trace.then(keep_logs);
+    let id = cluster::begin(settings);
+    let _observed = places::observe(&InRun);
+    cluster::with(id, |run| run.overstays = Overstays::to_look_at(look));
+    purity::draw_keys();
+    if is_audited {
+        audit::begin();
+    }
+    hosted(seed, || {
+        cluster::with(id, |run| run.hosts.add(&"scenario".into()));
+        match catch_unwind(AssertUnwindSafe(|| scenario.begin(Sim { run: id }))) {
+            Ok(future) => {
+                let place = Place { run: id, machine: SCENARIO, life: 0 };
+                let main = spawn_at(place, None, "scenario", caller, future);
+                executor::drive(id);
+                std::mem::forget(main); // `outcome` looks at its end
+            }
+            Err(payload) => {
+                let message = panic_message(payload.as_ref());
+                let error = Error::msg(format!("the scenario panicked before its first await: {message}"));
+                cluster::with(id, |run| run.fail(Cause::Error(error)));
+            }
+        }
+        let mut outcome = outcome(id);
+        // Whatever comes of the look, it is none of the run's.
+        if is_looked_at {
+            stuck::look(id, &mut outcome);
+        }
+        tear_down(id);
+        drop(silent);
+        outcome
+    })
+}
+
+/// Runs where `tokio::select!` repeats: it draws from a generator of tokio's that only a runtime can seed, and only
+/// inside its `block_on`.
+///
+/// Nothing is ever spawned on that runtime. It is entered through its handle, so that tokio sees no scheduler and
+/// `yield_now` wakes at once instead of leaving that to a scheduler that never gets its turn. Its budget of polls must
+/// not count ours either, or a task that waits for a channel would stop making progress.
+fn hosted<R>(seed: u64, run: impl FnOnce() -> R) -> R {
+    #[cfg(tokio_unstable)]
+    {
+        let host = tokio::runtime::Builder::new_current_thread()
+            .rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()))
+            .build()
+            .expect("a runtime without drivers asks nothing of the system");
+        host.handle().block_on(tokio::task::unconstrained(async { run() }))
+    }
+    #[cfg(not(tokio_unstable))]
+    {
+        let _ = seed;
+        run()
+    }
+}
+
+fn outcome(id: RunId) -> Outcome {
+    let panicked = panics::take_last();
+    let audit = audit::end(|machine| cluster::with(id, |run| run.hosts[machine].name.to_string()));
+    cluster::with(id, |run| {
+        let failed = match run.tasks.take_main() {
+            Some(Ok(output)) => {
+                output.downcast::<Result>().expect("a scenario returns a Result").err().map(Cause::Error)
+            }
+            Some(Err(TaskError::Panicked(panic))) => {
+                Some(Cause::Panic { message: panic.to_string(), task: run.task_report(MAIN) })
+            }
+            _ => None,
+        };
+        let cause = run.over.take().flatten().or(failed).or_else(|| run.unknown_limit());
+        let at = Duration::from_nanos(run.now);
+        let overstayed = run.overstays.take();
+        let trace = run.take_trace(cause.as_ref());
+        Outcome {
+            seed: run.settings.seed,
+            failure: cause.map(|cause| Failure { overstayed, ..Failure::new(at, cause, panicked) }),
+            digest: run.digest.value(),
+            simulated: at,
+            polls: run.tasks.polls,
+            events: run.events,
+            counts: std::mem::take(&mut run.counts),
+            places: run.places.take_visits(),
+            faults: run.plan.take(),
+            limits: std::mem::take(&mut run.limits),
+            decisions: run.decisions.take_recorded(),
+            trace,
+            audit,
+            impure: run.impure,
+        }
+    })
+}
+
+/// Ends what is left. Every machine is detached first, so that destructors can send, spawn and break nothing.
+fn tear_down(id: RunId) {
+    let (futures, root) = cluster::with(id, |run| {
+        run.over = Some(None);
+        for machine in 0..run.hosts.len() as u32 {
+            run.hosts[machine].life += 1;
+        }
+        (run.tasks.take_all(), run.root.take())
+    });
+    for future in futures {
+        // A destructor that panics must not keep the others from running; the outcome is settled.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+    }
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(root)));
+    let run = cluster::end(id);
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+    panics::take_last();
+}

@@ -1,0 +1,335 @@
+//! How one seed ended.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use steelmill_core::Owner;
+use steelmill_core::places::{Kind, Place};
+
+use crate::campaign::verify::Difference;
+use crate::fault::Plan;
+use crate::fault::coverage::Visits;
+use crate::host::audit::SystemUse;
+use crate::host::panics::Panicked;
+use crate::kernel::decisions::Decision;
+use crate::kernel::waker::TaskKey;
+use crate::schema::settings::Seed;
+use crate::trace::Trace;
+
+/// How a run ended, and what is known of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: Seed,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// A hash over every event; equal digests mean equal runs.
+    pub digest: u64,
+    /// How much virtual time passed.
+    pub simulated: Duration,
+    /// How many times a task was polled.
+    pub polls: u64,
+    /// How many timers fired and messages arrived.
+    pub events: u64,
+    /// What the scenario counted.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// How often it came to the places of the program, by their numbers.
+    pub(crate) places: Vec<Visits>,
+    /// What was to go wrong, if the scenario let anything: written to a file, it can be given to the run again.
+    pub faults: Option<Plan>,
+    /// What of its workload the scenario lets be less, and from where to where: see [`Sim::limit`](crate::Sim::limit).
+    pub limits: BTreeMap<&'static str, RangeInclusive<u64>>,
+    /// Every draw, when recording was asked for.
+    pub decisions: Vec<Decision>,
+    /// Every event, when a trace was asked for.
+    pub trace: Option<Trace>,
+    /// Who asked the system for time, entropy or threads, when an audit was asked for.
+    pub audit: Vec<SystemUse>,
+    /// Whether something from outside reached the run, or it started a thread, so that it may not repeat.
+    pub impure: bool,
+}
+
+impl Outcome {
+    /// Whether the seed passed.
+    pub fn passed(&self) -> bool {
+        self.failure.is_none()
+    }
+}
+
+/// Why a run failed, and when.
+#[derive(Debug)]
+pub struct Failure {
+    /// When, in virtual time.
+    pub at: Duration,
+    /// Why.
+    pub cause: Cause,
+    /// Where the last panic of the run was raised, if there was one; with `RUST_BACKTRACE=1`, how it got there.
+    pub panicked: Option<String>,
+    /// The file and line where a run that failed by a panic did.
+    pub panicked_at: Option<String>,
+    /// What had been aborted in the run before, because it was not done at a deadline of the lifecycle: the last 16 tasks
+    /// at most.
+    pub overstayed: Vec<Overstay>,
+}
+
+/// A task that was aborted because its time was up: a `prepare`, `run` or `stop` that did not end, or a task that would
+/// have outlived its daemon.
+#[derive(Debug, Clone)]
+pub struct Overstay {
+    /// When, in virtual time.
+    pub at: Duration,
+    /// How much time it had.
+    pub limit: Duration,
+    /// The task, as it was then. Of the last three moments at which tasks were aborted, it is known where they waited.
+    pub task: TaskReport,
+    /// How many polls there had been: tells the moment from others.
+    pub(crate) polls: u64,
+    /// Of the run so far.
+    pub(crate) digest: u64,
+}
+
+impl fmt::Display for Overstay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, limit, task, .. } = self;
+        write!(f, "aborted at {:.9} s, when its {limit:?} had passed: {task}", at.as_secs_f64())
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(at: Duration, cause: Cause, panicked: Option<Panicked>) -> Self {
+        // Another panic than the one that ended the run may have been the last.
+        let is_cause = |panicked: &&Panicked| matches!(&cause, Cause::Panic { message, .. } if *message == panicked.message);
+        let panicked_at = panicked.as_ref().filter(is_cause).and_then(|panicked| panicked.place.clone());
+        let panicked = panicked.map(|panicked| panicked.text);
+        Self { at, cause, panicked, panicked_at, overstayed: Vec::new() }
+    }
+}
+
+/// Where a run failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whereabouts<'a> {
+    /// The machine; `scenario` for the scenario's own.
+    pub machine: &'a str,
+    /// The factory and the daemon whose task it was; `None` for one that no daemon spawned on its scope.
+    pub owner: Option<&'a Owner>,
+    /// What the task's spawner called it.
+    pub task: &'a str,
+    /// Where the task was spawned; `None` for the scenario itself.
+    pub spawned_at: Option<&'static Location<'static>>,
+    /// The file and the line of the panic or the assertion, if it was one.
+    pub place: Option<String>,
+}
+
+impl<'a> Whereabouts<'a> {
+    fn of(task: &'a TaskReport, place: Option<String>) -> Self {
+        let TaskReport { machine, owner, name, spawned_at, .. } = task;
+        Self { machine, owner: owner.as_deref(), task: name, spawned_at: Some(spawned_at), place }
+    }
+}
+
+impl Failure {
+    /// Where it failed, if that was in one task: the one that panicked or broke an assertion, or the scenario that returned
+    /// an error. What does not go on has no such place; its cause tells of each task.
+    pub fn whereabouts(&self) -> Option<Whereabouts<'_>> {
+        match &self.cause {
+            Cause::Panic { task, .. } => Some(Whereabouts::of(task, self.panicked_at.clone())),
+            Cause::Assertion { task, place, .. } => {
+                task.as_ref().map(|task| Whereabouts::of(task, Some(place.to_string())))
+            }
+            Cause::Error(_) => {
+                let (machine, task) = ("scenario", "scenario");
+                Some(Whereabouts { machine, owner: None, task, spawned_at: None, place: None })
+            }
+            Cause::Deadlock { .. }
+            | Cause::Livelock { .. }
+            | Cause::TimeLimit { .. }
+            | Cause::NotRepeatable(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Whereabouts<'_> {
+    /// A line for each thing that is known: `machine`, `daemon`, `factory`, `task`, `place`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "machine  {}", self.machine)?;
+        if let Some(owner) = self.owner {
+            owner.daemon().iter().try_for_each(|daemon| write!(f, "\ndaemon   {daemon}"))?;
+            write!(f, "\nfactory  {}", owner.factory())?;
+        }
+        write!(f, "\ntask     {:?}", self.task)?;
+        self.spawned_at.iter().try_for_each(|place| write!(f, ", spawned at {place}"))?;
+        self.place.iter().try_for_each(|place| write!(f, "\nplace    {place}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {:.9} s: {}", self.at.as_secs_f64(), self.cause)?;
+        if let Some(panicked) = &self.panicked {
+            write!(f, "\n  {}", panicked.trim_end())?;
+        }
+        self.overstayed.iter().try_for_each(|overstay| write!(f, "\n  {overstay}"))?;
+        Ok(())
+    }
+}
+
+/// Why a run failed.
+#[derive(Debug)]
+pub enum Cause {
+    /// The scenario returned an error.
+    Error(anyhow::Error),
+    /// A task panicked and nobody was there to see it, or the scenario itself did.
+    Panic {
+        /// What it said.
+        message: String,
+        /// Which task.
+        task: TaskReport,
+    },
+    /// Something came about that must not: an [`assert_always!`](steelmill_core::assert_always) or
+    /// [`assert_unreachable!`](steelmill_core::assert_unreachable) was broken.
+    Assertion {
+        /// Where it is written.
+        place: &'static Place,
+        /// Its message, with what was to be said in it.
+        message: String,
+        /// The task that came to it; `None` for a destructor that ran outside of any.
+        task: Option<TaskReport>,
+        /// With `RUST_BACKTRACE=1`, how it got there.
+        backtrace: Option<String>,
+    },
+    /// Nothing is ready, nothing is going to happen, and the scenario has not returned.
+    Deadlock {
+        /// All tasks.
+        tasks: Vec<TaskReport>,
+    },
+    /// So many polls happened without any time passing.
+    Livelock {
+        /// The limit.
+        polls: u64,
+        /// The tasks that were polled last, the busiest first.
+        tasks: Vec<TaskReport>,
+    },
+    /// The seed was run twice, and the runs differ.
+    NotRepeatable(Box<Difference>),
+    /// The virtual time limit was exceeded.
+    TimeLimit {
+        /// The limit.
+        limit: Duration,
+        /// All tasks.
+        tasks: Vec<TaskReport>,
+    },
+}
+
+/// A task, as a report shows it.
+#[derive(Debug, Clone)]
+pub struct TaskReport {
+    /// The machine it lives on.
+    pub machine: String,
+    /// Whom it works for; `None` for one that no daemon spawned on its scope.
+    pub owner: Option<Arc<Owner>>,
+    /// What its spawner called it.
+    pub name: &'static str,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// What it waits for, as far as the sim's own primitives know; empty for one that ran when it was looked at, or has ended.
+    pub waits_for: &'static str,
+    /// Where it waits in a run that has come to a halt, or where it waited when its time was up: for each thing it waits
+    /// for, up to four, the async functions that wait for each other, innermost first, with file and line. Of a task that
+    /// spins, where it has itself woken.
+    ///
+    /// Of what it waits for by a combinator with wakers of its own, such as `FuturesUnordered`, those are known that are the
+    /// sim's; else it is told where that combinator is awaited.
+    pub waits_at: Vec<Vec<String>>,
+    /// How often it was polled.
+    pub polls: u64,
+    /// How many of the last so many polls were its own, where the run was stopped as a livelock.
+    pub polls_lately: Option<(u64, u64)>,
+    /// It waits for its clock, or for somebody from outside: as a server does that has nothing to do.
+    pub(crate) is_at_rest: bool,
+    /// It was about to be polled.
+    pub(crate) is_ready: bool,
+    pub(crate) key: TaskKey,
+}
+
+impl fmt::Display for TaskReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { machine, owner, name, spawned_at, waits_for, waits_at, polls, polls_lately, .. } = self;
+        write!(f, "{machine}: {name:?}")?;
+        if let Some(owner) = owner {
+            write!(f, " of {owner}")?;
+        }
+        // What the lifecycle spawns is known by its name.
+        if !spawned_at.file().contains("steelmill-core/src/lifecycle") {
+            write!(f, ", spawned at {spawned_at}")?;
+        }
+        write!(f, ", polled {polls} times")?;
+        match polls_lately {
+            Some((own, of)) => write!(f, ", {own} of them among the last {of}")?,
+            None if waits_for.is_empty() => {}
+            None => write!(f, ", waits for {waits_for}")?,
+        }
+        for (number, stack) in waits_at.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n    and")?;
+            }
+            stack.iter().try_for_each(|function| write!(f, "\n    in {function}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// How many tasks a report lists.
+pub(crate) const LISTED: usize = 50;
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tasks = match self {
+            Cause::Error(error) => return write!(f, "{error:#}"),
+            Cause::Panic { message, task } => return write!(f, "panic: {message}\n  in {task}"),
+            Cause::Assertion { place, message, task, backtrace } => {
+                let what = match place.kind() {
+                    Kind::Unreachable => "was reached",
+                    _ => "does not hold",
+                };
+                write!(f, "{} at {place} {what}: {message}", place.kind())?;
+                if let Some(task) = task {
+                    write!(f, "\n  in {task}")?;
+                }
+                return match backtrace {
+                    Some(backtrace) => write!(f, "\n{}", backtrace.trim_end()),
+                    None => Ok(()),
+                };
+            }
+            Cause::NotRepeatable(difference) => return difference.fmt(f),
+            Cause::Deadlock { tasks } => {
+                f.write_str("deadlock: no task is ready and nothing is going to happen")?;
+                tasks
+            }
+            Cause::Livelock { polls, tasks } => {
+                write!(f, "livelock: {polls} polls without any time passing; the last were those of")?;
+                tasks
+            }
+            Cause::TimeLimit { limit, tasks } => {
+                write!(f, "time limit: the scenario did not end within {limit:?} of virtual time")?;
+                tasks
+            }
+        };
+        for task in tasks.iter().take(LISTED) {
+            write!(f, "\n  {task}")?;
+        }
+        if tasks.len() > LISTED {
+            write!(f, "\n  and {} more", tasks.len() - LISTED)?;
+        }
+        let lately = || tasks.iter().filter_map(|task| task.polls_lately);
+        let theirs: u64 = lately().map(|(own, _)| own).sum();
+        let of = lately().map(|(_, of)| of).max().unwrap_or(0);
+        if theirs < of {
+            write!(f, "\n  and tasks that have ended, polled {} times among the last {of}", of - theirs)?;
+        }
+        Ok(())
+    }
+}
