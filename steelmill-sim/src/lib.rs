@@ -24,18 +24,15 @@ pub mod cli; // a campaign as a program, and as a test
 pub use trace::{history, logging};
 
 pub use campaign::campaign::Campaign;
+pub use campaign::coverage::{Coverage, Covered};
 pub use campaign::keep::KeptSeed;
 pub use campaign::record::{KeptRecord, Record, RedSeed, Terms};
 pub use campaign::shard::{Shard, UnknownShard};
 pub use campaign::summary::{Count, Kept, Summary};
-pub use campaign::verify::{Difference, Side, UnknownVerify, Verify};
 pub use cli::testing::{check, check_daemon};
 pub use explain::picture::{EVENTS_SHOWN, Picture};
 pub use explain::shrink::{Progress, Prospect, Shrunk, Step, Stopped};
-pub use fault::coverage::{Coverage, Covered};
-pub use host::audit::{SystemCall, SystemUse};
 pub use host::purity::is_pure;
-pub use kernel::decisions::{Decision, Rekey, Stream};
 pub use machine::clock::{Clock, Sleep};
 pub use machine::entropy::{Entropy, Rng};
 pub use machine::links::{Hold, Impaired, Partition};
@@ -48,8 +45,11 @@ pub use machine::sim::{Sim, Sizes};
 pub use machine::spawn::{Spawner, Task};
 pub use machine::world::SimWorld;
 pub use run::simulate::simulate;
+pub use schema::decision::{Decision, Rekey, Stream};
 pub use schema::outcome::{Cause, Failure, Outcome, Overstay, TaskReport, Whereabouts};
 pub use schema::settings::{Schedule, Seed, Settings, UnknownSchedule};
+pub use schema::system_use::{SystemCall, SystemUse};
+pub use schema::verify::{Difference, Side, UnknownVerify, Verify};
 
 /// The README's example is a test.
 #[cfg(doctest)]

@@ -13,17 +13,17 @@ pub(crate) use super::course::on_a_fresh_thread;
 
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::Summary;
-use crate::campaign::verify::Verify;
 use crate::cli::flags::{self, Args};
 use crate::cli::replay;
 use crate::explain;
 use crate::explain::shrink;
-use crate::fault::Faults;
 use crate::kernel::watchdog;
 use crate::machine::sim::Sim;
 use crate::run::simulate::Scenario;
 use crate::schema::outcome::Outcome;
+use crate::schema::plan::Faults;
 use crate::schema::settings::{Schedule, Seed, Settings};
+use crate::schema::verify::Verify;
 
 /// One scenario over many seeds.
 ///

@@ -11,17 +11,19 @@ use steelmill_core::Result;
 
 use super::campaign::OfAny;
 use super::queue::{Queue, Turn};
+use crate::campaign::coverage;
 use crate::campaign::keep::{Keep, KeptSeed};
 use crate::campaign::record::{Record, RedSeed, Terms};
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::{Kept, Summary};
-use crate::campaign::verify::{self, Again, Verify};
+use crate::campaign::verify;
+use crate::campaign::verify::Again;
 use crate::cli::replay;
-use crate::fault::Faults;
-use crate::fault::coverage;
 use crate::run::simulate;
 use crate::schema::outcome::Outcome;
+use crate::schema::plan::Faults;
 use crate::schema::settings::{Seed, Settings, heeds_order};
+use crate::schema::verify::Verify;
 
 impl OfAny<'_> {
     /// As [`run_with`](Campaign::run_with); what cannot be begun is an error.

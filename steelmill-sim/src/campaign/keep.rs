@@ -22,10 +22,11 @@ use steelmill_core::Result;
 
 use crate::campaign::record::{Record, RedSeed, Terms};
 use crate::campaign::shard::Shard;
-use crate::campaign::verify::Verify;
 use crate::explain::shrink::is_alike;
-use crate::fault::{Faults, Plan, text};
+use crate::schema::plan::text;
+use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::{Schedule, Seed, Settings, heeds_order};
+use crate::schema::verify::Verify;
 
 /// A red seed that is kept, with all it takes to fail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod campaign; // one scenario over many seeds
 mod course; // running the seeds
+pub(crate) mod coverage; // which coverage points were reached
 pub(crate) mod junit; // a report for CI systems
 pub(crate) mod keep; // red seeds in a file
 pub(crate) mod merge; // the summaries of several shards, added up

@@ -8,16 +8,18 @@ use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
 
+use crate::campaign::coverage;
+use crate::campaign::coverage::Coverage;
 use crate::campaign::keep::KeptSeed;
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::{Count, Summary};
-use crate::campaign::verify::Verify;
-use crate::fault::coverage::{self, Coverage};
-use crate::fault::{Faults, Plan};
-use crate::host::audit::{self, SystemUse};
+use crate::host::audit;
 use crate::host::purity::is_pure;
 use crate::schema::outcome::Outcome;
+use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::{Schedule, Seed};
+use crate::schema::system_use::SystemUse;
+use crate::schema::verify::Verify;
 
 /// What a campaign came to, as data. Its text is the summary.
 ///

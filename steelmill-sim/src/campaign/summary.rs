@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::campaign::coverage::Coverage;
 use crate::campaign::keep::KeptSeed;
 use crate::campaign::record::{Record, Terms};
 use crate::campaign::shard::Shard;
-use crate::fault::Plan;
-use crate::fault::coverage::Coverage;
-use crate::host::audit::{self, SystemUse};
+use crate::host::audit;
 use crate::host::purity::is_pure;
 use crate::schema::outcome::Outcome;
+use crate::schema::plan::Plan;
+use crate::schema::system_use::SystemUse;
 
 /// What a campaign came to.
 #[derive(Debug)]

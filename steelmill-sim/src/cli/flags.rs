@@ -16,10 +16,11 @@ use steelmill_core::Result;
 use crate::campaign::campaign::Campaign;
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::Summary;
-use crate::campaign::verify::{self, Verify};
+use crate::campaign::verify;
 use crate::cli::replay::quoted;
-use crate::fault::{Faults, Plan};
+use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::{Schedule, Seed, Settings};
+use crate::schema::verify::Verify;
 
 /// The flags of a campaign, for a program to flatten into its own.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -17,6 +17,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use steelmill_core::Result;
 
 use crate::campaign::campaign::{Campaign, OfAny, failed_text};
+use crate::campaign::coverage::Coverage;
 use crate::campaign::junit;
 use crate::campaign::keep::{Keep, KeptSeed, Settled};
 use crate::campaign::merge;
@@ -24,10 +25,9 @@ use crate::campaign::record::{Record, RedSeed};
 use crate::cli::flags::{TIME_LIMIT, kept_command_line};
 use crate::cli::replay::quoted;
 use crate::explain::shrink::Progress;
-use crate::fault::coverage::Coverage;
-use crate::fault::{Faults, Plan};
 use crate::machine::sim::Sim;
 use crate::schema::outcome::Outcome;
+use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::Seed;
 use crate::trace::logging;
 

@@ -16,11 +16,12 @@ use steelmill_core::Result;
 use crate::campaign::campaign::{OfAny, failed_text};
 use crate::cli::flags::from_anywhere;
 use crate::explain::shrink::{Progress, Prospect, Shrunk, Stopped};
-use crate::fault::Choice;
-use crate::kernel::decisions::Stream;
+use crate::schema::decision::Stream;
+use crate::schema::event::{Event, What};
 use crate::schema::outcome::Outcome;
+use crate::schema::plan::Choice;
 use crate::schema::settings::{Seed, Settings};
-use crate::trace::{Event, Trace, What};
+use crate::schema::trace::Trace;
 use picture::Picture;
 
 impl OfAny<'_> {
@@ -233,8 +234,9 @@ mod tests {
     use crate::Campaign;
     use crate::Seed;
     use crate::Sim;
-    use crate::fault::{Budget, Plan};
-    use crate::trace::Line;
+    use crate::fault::Budget;
+    use crate::schema::line::Line;
+    use crate::schema::plan::Plan;
 
     #[test]
     fn the_log_that_is_told_is_that_before_the_contradiction() {

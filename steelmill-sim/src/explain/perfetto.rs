@@ -13,7 +13,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::kernel::timers::Nanos;
-use crate::trace::{Answer, Change, Event, FaultStep, TaskId, Trace, What};
+use crate::schema::event::{Change, Event, FaultStep, What};
+use crate::schema::task::TaskId;
+use crate::schema::trace::{Answer, Trace};
 
 impl Trace {
     /// Writes it as a file that <https://ui.perfetto.dev> opens, in virtual time.

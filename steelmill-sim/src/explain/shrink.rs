@@ -21,11 +21,11 @@ use std::time::Duration;
 use steelmill_core::Result;
 
 use crate::campaign::campaign::{Campaign, OfAny, on_a_fresh_thread};
-use crate::fault::{Choice, Fault, Faults, Kind, Plan, When};
-use crate::kernel::decisions::{Decision, Rekey, Stream};
 use crate::machine::sim::Sim;
 use crate::run::simulate;
+use crate::schema::decision::{Decision, Rekey, Stream};
 use crate::schema::outcome::{Cause, Outcome};
+use crate::schema::plan::{Choice, Fault, Faults, Kind, Plan, When};
 use crate::schema::settings::{Schedule, Seed, Settings};
 use likeness::Likeness;
 use minimize::{Tried, fewest, least};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Family, Kind};
-use crate::fault::coverage::RareBranch;
 use crate::machine::machine::Machine;
+use crate::schema::rare_branch::RareBranch;
 
 /// What a system has to bear, and for how long. Faults beyond it do not strike, whatever a plan says.
 ///

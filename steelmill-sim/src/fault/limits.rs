@@ -7,10 +7,10 @@ use std::ops::RangeInclusive;
 
 use anyhow::anyhow;
 
-use crate::fault::Faults;
-use crate::machine::cluster::Run;
+use crate::machine::cluster::Cluster;
 use crate::machine::sim::Sim;
 use crate::schema::outcome::Cause;
+use crate::schema::plan::Faults;
 
 impl Sim {
     /// How much of something the workload has: as much as the range's end, unless the run's plan says less; never less
@@ -41,17 +41,17 @@ impl Sim {
     /// ```
     pub fn limit(&self, of: &'static str, range: RangeInclusive<u64>) -> u64 {
         assert!(!range.is_empty(), "{of}: there is no number in {range:?}");
-        let known = self.with(|run| run.limits.entry(of).or_insert_with(|| range.clone()).clone());
+        let known = self.with(|run| run.tally.limits.entry(of).or_insert_with(|| range.clone()).clone());
         assert_eq!(known, range, "{of} was asked for with another range before");
         self.with(|run| {
-            let wanted = match &run.settings.faults {
+            let wanted = match &run.kernel.settings.faults {
                 Faults::Plan(plan) => plan.limits.get(of).copied(),
                 Faults::Swarm | Faults::None => None,
             };
             let wanted = wanted.unwrap_or(u64::MAX);
             if wanted < *range.start() {
                 let least = range.start();
-                run.fail(Cause::Error(anyhow!(
+                run.kernel.fail(Cause::Error(anyhow!(
                     "the plan limits {of:?} to {wanted}, and the scenario needs {least} at least"
                 )));
             }
@@ -60,12 +60,12 @@ impl Sim {
     }
 }
 
-impl Run {
+impl Cluster {
     /// What is wrong with the plan's limits, once the scenario has asked for all it wants.
     pub(crate) fn unknown_limit(&self) -> Option<Cause> {
-        let Faults::Plan(plan) = &self.settings.faults else { return None };
-        let unknown = plan.limits.keys().find(|name| !self.limits.contains_key(name.as_str()))?;
-        let known: Vec<&str> = self.limits.keys().copied().collect();
+        let Faults::Plan(plan) = &self.kernel.settings.faults else { return None };
+        let unknown = plan.limits.keys().find(|name| !self.tally.limits.contains_key(name.as_str()))?;
+        let known: Vec<&str> = self.tally.limits.keys().copied().collect();
         let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
         Some(Cause::Error(anyhow!(
             "the plan limits {unknown:?}, which the scenario does not ask for: it asks for {known}"

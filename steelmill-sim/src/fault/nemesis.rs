@@ -14,13 +14,14 @@ use futures::stream::FuturesUnordered;
 use steelmill_core::Result;
 
 use super::swarm::{self, Own};
-use super::{Budget, Fault, Faults, Kind, Plan, When, moment};
+use super::{Budget, Fault, Faults, Kind, Plan, When};
 use crate::fault::coverage::Buggified;
 use crate::machine::cluster;
 use crate::machine::machine::{Claim, Machine};
+use crate::machine::moments;
 use crate::machine::net::Impairment;
 use crate::machine::sim::Sim;
-use crate::trace::{FaultStep, What};
+use crate::schema::event::{FaultStep, What};
 
 /// What may strike, and how to do what only the scenario can; made by [`Sim::trouble`].
 #[must_use = "trouble begins when it is run"]
@@ -129,8 +130,8 @@ async fn select<T>(first: impl Future<Output = T>, second: impl Future<Output = 
 
 /// The plan of this run, which fits the scenario.
 fn plan_of(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
-    ensure!(sim.with(|run| run.plan.is_none()), "there is trouble once in a run: make its time longer");
-    let plan = sim.with(|run| match &run.settings.faults {
+    ensure!(sim.with(|run| run.tally.plan.is_none()), "there is trouble once in a run: make its time longer");
+    let plan = sim.with(|run| match &run.kernel.settings.faults {
         Faults::None => Plan::default(),
         Faults::Plan(plan) => plan.clone(),
         Faults::Swarm => swarm::draw(run, budget, own),
@@ -160,7 +161,7 @@ fn plan_of(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
             bail!("{}: the scenario has no fault {name:?} of its own, only: {}", problem(), known.join(", "));
         }
     }
-    sim.with(|run| run.plan = Some(plan.clone()));
+    sim.with(|run| run.tally.plan = Some(plan.clone()));
     Ok(plan)
 }
 
@@ -196,7 +197,7 @@ impl<'t, 'a> Striking<'t, 'a> {
             When::On { machine, moment, nth, after } => {
                 let machine = self.sim.with(|run| run.hosts.by_name(machine));
                 let machine = machine.expect("checked when the plan was made");
-                moment::come(self.sim.run, machine, *moment, *nth).await;
+                moments::come(self.sim.run, machine, *moment, *nth).await;
                 clock.sleep(*after).await;
             }
         }
@@ -362,7 +363,7 @@ struct Ongoing {
 
 impl Ongoing {
     fn step(&self, step: FaultStep) {
-        cluster::try_with(self.sim.run, |run| run.happened(What::Fault { fault: self.index, step }));
+        cluster::try_with(self.sim.run, |run| run.kernel.happened(What::Fault { fault: self.index, step }));
     }
 }
 

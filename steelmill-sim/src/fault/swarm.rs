@@ -9,10 +9,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Budget, Family, Fault, Kind, Moment, Plan, When};
-use crate::fault::coverage::RareBranch;
-use crate::kernel::decisions::Stream;
-use crate::machine::cluster::Run;
+use crate::machine::cluster::Cluster;
 use crate::machine::machine::Machine;
+use crate::schema::decision::Stream;
+use crate::schema::rare_branch::RareBranch;
 
 /// What a scenario can do by itself, and how often it wants to.
 pub(super) struct Own {
@@ -21,7 +21,7 @@ pub(super) struct Own {
 }
 
 /// A plan within a budget, for a trouble that begins now.
-pub(super) fn draw(run: &mut Run, budget: &Budget, own: &[Own]) -> Plan {
+pub(super) fn draw(run: &mut Cluster, budget: &Budget, own: &[Own]) -> Plan {
     let mut faults = Vec::new();
     for family in budget.families.iter().copied() {
         let mut die = Die { run: &mut *run, family, budget, longest: Duration::ZERO, tied: 0 };
@@ -55,7 +55,7 @@ pub(super) fn draw(run: &mut Run, budget: &Budget, own: &[Own]) -> Plan {
 
 /// The draws of one family.
 struct Die<'a> {
-    run: &'a mut Run,
+    run: &'a mut Cluster,
     family: Family,
     budget: &'a Budget,
     /// How long its faults last in this seed, at most.
@@ -66,7 +66,7 @@ struct Die<'a> {
 
 impl Die<'_> {
     fn below(&mut self, below: u64) -> u64 {
-        self.run.draw(Stream::Plan(self.family), below.max(1))
+        self.run.kernel.draw(Stream::Plan(self.family), below.max(1))
     }
 
     /// How this seed's faults of the family are.
@@ -101,7 +101,7 @@ impl Die<'_> {
 
     /// In one run of four a rare branch may be taken, from beginning to end.
     fn rare_branch(&mut self, place: String) -> Option<Fault> {
-        let when = When::At(Duration::from_nanos(self.run.now));
+        let when = When::At(Duration::from_nanos(self.run.kernel.now));
         let is_active = self.below(4) == 0;
         is_active.then_some(Fault { when, lasts: self.budget.lasts, what: Kind::Buggify { place } })
     }
@@ -117,7 +117,7 @@ impl Die<'_> {
     }
 
     fn at(&mut self) -> When {
-        let now = Duration::from_nanos(self.run.now);
+        let now = Duration::from_nanos(self.run.kernel.now);
         When::At(self.between(now, now + self.budget.lasts))
     }
 

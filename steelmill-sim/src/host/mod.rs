@@ -3,5 +3,4 @@
 pub(crate) mod audit; // who asks the system for what
 pub(crate) mod panics; // where a panic was raised
 pub(crate) mod purity; // what would leak the real world in
-pub(crate) mod stacks; // where a thread is
 pub(crate) mod stuck; // where a task waits that does not go on

@@ -7,18 +7,10 @@ use std::sync::Once;
 use steelmill_core::panic_message;
 
 use crate::machine::cluster;
+use crate::schema::outcome::Panicked;
 
 thread_local! {
     static LAST: RefCell<Option<Panicked>> = const { RefCell::new(None) };
-}
-
-/// A panic.
-pub(crate) struct Panicked {
-    pub(crate) message: String,
-    /// Its file and line.
-    pub(crate) place: Option<String>,
-    /// All that is known of it.
-    pub(crate) text: String,
 }
 
 /// Installs the hook, once for the process. A simulated panic prints nothing: the run's failure tells of it.

@@ -32,9 +32,11 @@ mod linux {
     use std::sync::atomic::{AtomicPtr, Ordering};
     use std::time::{Duration, SystemTime};
 
-    use crate::host::audit::{self, SystemCall};
-    use crate::machine::cluster::{self, Run};
+    use crate::host::audit;
+    use crate::machine::cluster;
+    use crate::machine::cluster::Cluster;
     use crate::machine::hosts::SCENARIO;
+    use crate::schema::system_use::SystemCall;
 
     /// The C library's own function of a name.
     fn real(cache: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
@@ -49,8 +51,8 @@ mod linux {
         found
     }
 
-    fn machine(run: &Run) -> u32 {
-        run.tasks.current_machine().unwrap_or(SCENARIO)
+    fn machine(run: &Cluster) -> u32 {
+        run.kernel.tasks.current_machine().unwrap_or(SCENARIO)
     }
 
     /// Fills a buffer from the seed; `false` where no run answers.
@@ -176,7 +178,7 @@ mod linux {
     ) -> c_int {
         if cluster::is_simulating() {
             audit::note(SystemCall::Thread);
-            cluster::with_current(|run| run.impure = true);
+            cluster::with_current(|run| run.kernel.impure = true);
         }
         static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
         // SAFETY: the C library's function of this name has this type, and the caller kept its contract.

@@ -7,66 +7,31 @@
 //! A task that is aborted because its time is up may well be survived, and nobody may poll it then. Should the run fail
 //! later on, it is made once more, up to that moment; and then the task is looked at.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use anyhow::anyhow;
-use steelmill_core::Owner;
-
-use crate::host::stacks::{self, DEPTH, Named};
-use crate::kernel::executor::UNKNOWN;
-use crate::kernel::waker::{TaskKey, Waiter, watched_waker};
-use crate::machine::cluster::{self, Run, RunId};
-use crate::machine::world::Place;
+use crate::kernel::probe::{self, probe_waker};
+use crate::kernel::stacks::{self, Named};
+use crate::kernel::tasks::UNKNOWN;
+use crate::kernel::waiter::Waiter;
+use crate::machine::cluster;
+use crate::machine::cluster::RunId;
 use crate::schema::outcome::{Cause, LISTED, Outcome, Overstay, TaskReport};
 
-/// How many things that a task waits for at once are told, and how many stacks are taken for that.
+/// How many things that a task waits for at once are told.
 const WAITS: usize = 4;
-const STACKS: usize = 16;
 
-/// How many tasks that were aborted at a deadline are told of a run, and at how many moments they are looked at.
-const OVERSTAYS: usize = 16;
+/// At how many moments of a run tasks that are aborted at a deadline are looked at.
 const MOMENTS: usize = 3;
-
-/// The task that is looked at, and the stacks on which its waker was cloned or called.
-struct Look {
-    task: TaskKey,
-    stacks: Vec<([usize; DEPTH], usize)>,
-}
-
-thread_local! {
-    static LOOK: RefCell<Option<Look>> = const { RefCell::new(None) };
-}
-
-/// The watched waker of a task has been cloned or called.
-pub(crate) fn touched(task: TaskKey) {
-    // A task that is looked at may well wake another that was looked at before.
-    note(|look| look.task == task);
-}
-
-/// One of the sim's own primitives has been asked to wake somebody by a waker that is not the sim's.
-pub(crate) fn asked() {
-    note(|_| true);
-}
-
-fn note(is_meant: impl FnOnce(&Look) -> bool) {
-    LOOK.with_borrow_mut(|look| match look {
-        Some(look) if look.stacks.len() < STACKS && is_meant(look) => look.stacks.push(stacks::here()),
-        _ => {}
-    });
-}
 
 /// Wakes everybody who waits for something of the sim's, in a run that is over. A combinator that has wakers of its own,
 /// such as `FuturesUnordered`, polls only those of its futures that were woken.
 fn wake_all(id: RunId) {
     cluster::with(id, |run| {
-        let waiters: Vec<Waiter> = run.timers.take_waiters().chain(run.tasks.take_joiners()).collect();
-        waiters.into_iter().for_each(|waiter| run.wake(waiter));
-        run.net.take_waiters().into_iter().for_each(|waiters| run.wake_all(waiters));
+        let waiters: Vec<Waiter> =
+            run.kernel.timers.take_waiters().chain(run.kernel.tasks.take_joiners()).collect();
+        waiters.into_iter().for_each(|waiter| run.kernel.wake(waiter));
+        run.net.take_waiters().into_iter().for_each(|waiters| run.kernel.wake_all(waiters));
     });
 }
 
@@ -80,20 +45,23 @@ pub(crate) fn look(id: RunId, outcome: &mut Outcome) {
     };
     // Nor is anything said of it.
     let _silent = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new());
-    cluster::with(id, |run| run.over = Some(None));
+    cluster::with(id, |run| run.kernel.over = Some(None));
     wake_all(id);
     for task in tasks.iter_mut().take(LISTED) {
         look_at(id, task);
     }
 }
 
+/// Polls a task with a probe, and notes where it waits.
 fn look_at(id: RunId, task: &mut TaskReport) {
-    let Some((current, mut future)) = cluster::with(id, |run| run.tasks.begin_look(task.key)) else { return };
-    LOOK.set(Some(Look { task: task.key, stacks: Vec::new() }));
-    let waker = watched_waker(task.key);
+    let Some((current, mut future)) = cluster::with(id, |run| run.kernel.tasks.begin_look(task.key)) else {
+        return;
+    };
+    probe::begin(task.key);
+    let waker = probe_waker(task.key);
     let end = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
-    cluster::with(id, |run| run.tasks.end_look(task.key, future, current));
-    let stacks = LOOK.take().map(|look| look.stacks).unwrap_or_default();
+    cluster::with(id, |run| run.kernel.tasks.end_look(task.key, future, current));
+    let stacks = probe::end();
     match end {
         Ok(Poll::Pending) => {
             let stacks = stacks.iter().map(|(frames, depth)| polled(&frames[..*depth]));
@@ -114,65 +82,10 @@ fn look_at(id: RunId, task: &mut TaskReport) {
     }
 }
 
-/// What was aborted in a run because its time was up.
-#[derive(Default)]
-pub(crate) struct Overstays {
-    list: VecDeque<Overstay>,
-    /// The moment at which the tasks are to be looked at, as a number of polls; the run ends there.
-    look: Option<u64>,
-}
-
-impl Overstays {
-    pub(crate) fn to_look_at(look: Option<u64>) -> Self {
-        Self { list: VecDeque::new(), look }
-    }
-
-    pub(crate) fn take(&mut self) -> Vec<Overstay> {
-        std::mem::take(&mut self.list).into()
-    }
-
-    /// A task that has the name of its daemon's own work is found twice: as that, and as one of the daemon's tasks.
-    fn add(&mut self, overstay: Overstay) {
-        let is_it = |other: &Overstay| other.polls == overstay.polls && other.task.key == overstay.task.key;
-        if self.list.iter().any(is_it) {
-            return;
-        }
-        if self.list.len() == OVERSTAYS {
-            self.list.pop_front();
-        }
-        self.list.push_back(overstay);
-    }
-}
-
-/// Tasks of a place are about to be aborted, because their time is up.
-pub(crate) fn overstayed(place: Place, owner: &Arc<Owner>, name: &'static str, limit: Duration) {
-    let Place { run: id, machine, life } = place;
-    let found = cluster::try_with(id, |run| match run.is_alive(machine, life) {
-        true => run.overstays_of(machine, owner, name, limit),
-        false => Vec::new(),
-    });
-    for mut overstay in found.into_iter().flatten() {
-        if cluster::with(id, |run| run.overstays.look) == Some(overstay.polls) {
-            // By its digest, what overstays at the same moment is known for the same.
-            let digest = cluster::with(id, |run| run.digest);
-            wake_all(id);
-            look_at(id, &mut overstay.task);
-            cluster::with(id, |run| {
-                run.digest = digest;
-                run.fail(Cause::Error(anyhow!("this run was made to look at its tasks")));
-            });
-        }
-        cluster::with(id, |run| run.overstays.add(overstay));
-    }
-}
-
-impl Run {
-    fn overstays_of(&self, machine: u32, owner: &Arc<Owner>, name: &str, limit: Duration) -> Vec<Overstay> {
-        let (at, polls, digest) = (Duration::from_nanos(self.now), self.tasks.polls, self.digest.value());
-        let overstay = |task| Overstay { at, limit, task, polls, digest };
-        let keys = self.tasks.of(machine).into_iter().filter(|key| self.tasks.is_owned(*key, owner, name));
-        keys.take(OVERSTAYS).map(|key| overstay(self.task_report(key.index()))).collect()
-    }
+/// Looks at a task that is about to be aborted because its time is up: see [`Overstays`](crate::machine::overstays::Overstays).
+pub(crate) fn look_at_overstay(id: RunId, task: &mut TaskReport) {
+    wake_all(id);
+    look_at(id, task);
 }
 
 /// Adds to a run's failure where the tasks waited that were aborted because their time was up: makes it again, up to the

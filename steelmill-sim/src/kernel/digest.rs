@@ -1,6 +1,7 @@
 //! The digest: a hash over every event of a run, in order. Equal digests mean equal runs.
 
-use crate::trace::Words;
+use crate::schema::decision::Stream;
+use crate::schema::event::{Change, What};
 
 /// A running hash. Not cryptographic: it tells accidents apart, not adversaries.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +75,62 @@ fn word(bytes: &[u8]) -> u64 {
     match bytes.first_chunk::<8>() {
         Some(all) => u64::from_le_bytes(*all),
         None => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
+/// The kind of an event and two words, for the digest.
+pub(crate) struct Words(pub(crate) u64, pub(crate) u64, pub(crate) u64);
+
+impl What {
+    /// What the digest takes in; `None` for an event that only explains.
+    #[inline(always)]
+    pub(crate) fn words(self) -> Option<Words> {
+        let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
+        Some(match self {
+            // A draw of the schedule shows in the poll that it decides, one of the plan in the faults that strike (so that
+            // the same plan from a file gives the same digest); the bytes are hashed one by one. All else only explains.
+            What::Draw { stream: Stream::Schedule | Stream::Plan(_), .. }
+            | What::End { .. }
+            | What::Send { .. }
+            | What::Wake { .. }
+            | What::Timer { .. }
+            | What::Message { .. }
+            | What::Delayed { .. }
+            | What::Arrive { .. }
+            | What::Lost { .. }
+            | What::State { .. }
+            | What::Log { .. }
+            | What::Invoke { .. }
+            | What::Return { .. }
+            | What::Blame { .. }
+            | What::Fail => return None,
+            What::Draw { index, value, .. } => Words(1, index, value),
+            What::Poll { task, place } => Words(2, task.0, place),
+            What::Time { to } => Words(3, to, 0),
+            What::Spawn { task, machine } => Words(4, task.0, u64::from(machine)),
+            What::Deliver { connection, from, to, readable } => {
+                Words(5, pair(connection, from) ^ u64::from(to) << 16, readable)
+            }
+            What::Connect { connection, to } => Words(6, u64::from(connection), u64::from(to)),
+            What::Datagram { to, bytes } => Words(7, u64::from(to), bytes),
+            What::Machine { machine, change } => {
+                let (change, by) = match change {
+                    Change::Made => (0, 0),
+                    Change::Started => (1, 0),
+                    Change::Exited => (2, 0),
+                    Change::PowerLost => (3, 0),
+                    Change::Drift(ppm) => (4, ppm as u64),
+                    Change::WallOffset(nanos) => (5, nanos as u64),
+                    Change::Paused => (6, 0),
+                    Change::Resumed => (7, 0),
+                    Change::Slowness(nanos) => (8, nanos),
+                };
+                Words(8, u64::from(machine) << 8 | change, by)
+            }
+            What::Link { from, to, change } => Words(9, pair(from, to), change as u64),
+            What::Fault { fault, step } => Words(11, u64::from(fault), step as u64),
+            What::Count { more, total, .. } => Words(10, total, more),
+        })
     }
 }
 

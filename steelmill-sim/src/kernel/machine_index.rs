@@ -6,7 +6,7 @@
 const NONE: u32 = u32::MAX;
 
 #[derive(Default)]
-pub(crate) struct Roster {
+pub(crate) struct MachineIndex {
     /// The first entry of each machine.
     first: Vec<u32>,
     /// By place.
@@ -21,7 +21,7 @@ struct Neighbours {
 
 const ABSENT: Neighbours = Neighbours { previous: NONE, next: NONE };
 
-impl Roster {
+impl MachineIndex {
     /// Enters the entry in a place, which must not be entered.
     #[inline]
     pub(crate) fn enter(&mut self, machine: u32, place: u32) {
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn entries_are_told_by_machine_in_the_order_they_came() {
-        let mut roster = Roster::default();
+        let mut roster = MachineIndex::default();
         let mut expected = vec![Vec::new(); 5];
         let mut state = 1u32;
         for _ in 0..10_000 {
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_was_not_entered_may_leave() {
-        let mut roster = Roster::default();
+        let mut roster = MachineIndex::default();
         roster.leave(3, 9);
         roster.enter(0, 9);
         roster.leave(0, 2);

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::kernel::waker::TaskKey;
+use crate::schema::task::TaskKey;
 
 /// How often a task may be polled while no time passes before it has to let all others go first.
 const PATIENCE: u32 = 100;

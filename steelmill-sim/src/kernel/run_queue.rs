@@ -1,7 +1,7 @@
 //! The tasks that are ready to run, the one that has been so for longest first.
 
 /// A ring of task indices from which any can be taken. What is taken from the middle leaves its place to the oldest.
-pub(crate) struct Ready {
+pub(crate) struct RunQueue {
     /// Its length is a power of two, and `mask` one less.
     ring: Vec<u32>,
     mask: usize,
@@ -10,7 +10,7 @@ pub(crate) struct Ready {
     len: usize,
 }
 
-impl Ready {
+impl RunQueue {
     pub(crate) fn new() -> Self {
         Self { ring: vec![0; 16], mask: 15, first: 0, len: 0 }
     }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_oldest_comes_first_across_many_rounds_and_sizes() {
-        let mut ready = Ready::new();
+        let mut ready = RunQueue::new();
         let (mut next, mut expected) = (0, 0);
         for round in 0..100 {
             for _ in 0..round {
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn one_from_the_middle_is_taken_and_none_is_lost() {
-        let mut ready = Ready::new();
+        let mut ready = RunQueue::new();
         (0..5).for_each(|task| ready.push(task));
         let taken: Vec<u32> = [2, 3, 0, 1, 0].map(|place| ready.take(place)).into();
         let mut all = taken.clone();

@@ -6,11 +6,23 @@
 //! from the wheel's; when the wheel gets there, the slot is spread over the levels below. Lists are linked
 //! through the entries, so asking and cancelling cost the same however much there is, and nothing stale piles up.
 
-use crate::kernel::machine_index::Roster;
-use crate::kernel::waker::Waiter;
+use std::time::Duration;
+
+use crate::kernel::machine_index::MachineIndex;
+use crate::kernel::waiter::Waiter;
 
 /// Virtual nanoseconds since the run began.
 pub(crate) type Nanos = u64;
+
+/// Virtual nanoseconds of a duration; the far future where it does not fit.
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    let whole = duration.as_secs().saturating_mul(1_000_000_000);
+    whole.saturating_add(u64::from(duration.subsec_nanos())).min(FAR_FUTURE)
+}
+
+/// "Never", with six years to add to before the numbers overflow.
+pub(crate) const FAR_FUTURE: Nanos = Nanos::MAX - 200_000_000_000_000_000;
 
 /// Names a timer. The generation tells a reused place apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +68,7 @@ pub(crate) struct Timers<E> {
     /// What is due now and not taken yet: off the wheel, linked by `next`.
     due: u32,
     /// The timers of each machine, since a clock first changed its pace: most runs never ask.
-    of_machines: Option<Box<Roster>>,
+    of_machines: Option<Box<MachineIndex>>,
 }
 
 #[derive(Clone, Copy)]
@@ -367,8 +379,8 @@ impl<E> Timers<E> {
     }
 }
 
-fn all_timers<E>(entries: &[Entry<E>]) -> Box<Roster> {
-    let mut roster = Box::<Roster>::default();
+fn all_timers<E>(entries: &[Entry<E>]) -> Box<MachineIndex> {
+    let mut roster = Box::<MachineIndex>::default();
     for (index, entry) in entries.iter().enumerate() {
         if let What::Timer(_) = entry.what {
             roster.enter(entry.machine, index as u32);
@@ -380,7 +392,7 @@ fn all_timers<E>(entries: &[Entry<E>]) -> Box<Roster> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::waker::TaskKey;
+    use crate::schema::task::TaskKey;
 
     fn waiter() -> Waiter {
         Waiter::Task(TaskKey::new(0, 0, 0))

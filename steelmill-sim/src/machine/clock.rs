@@ -7,10 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use steelmill_core::{Daemon, Factory, Result};
 
-use crate::kernel::executor::WaitsFor;
+use crate::kernel::tasks::WaitsFor;
+use crate::kernel::timers::nanos;
 use crate::kernel::timers::{Nanos, TimerId};
-use crate::kernel::waker::Waiter;
-use crate::machine::cluster::{self, RunId, nanos};
+use crate::kernel::waiter::Waiter;
+use crate::machine::cluster;
+use crate::machine::cluster::RunId;
 
 /// A machine's clock. It moves only when no task of the run is ready; reading it takes no time.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +45,8 @@ impl Clock {
 
     /// Waits until this machine's clock has reached `deadline`.
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
-        let deadline = cluster::with(self.run, |run| nanos(deadline.saturating_duration_since(run.base)));
+        let deadline =
+            cluster::with(self.run, |run| nanos(deadline.saturating_duration_since(run.hosts.base())));
         Sleep { clock: *self, deadline, timer: None }
     }
 }
@@ -69,8 +72,8 @@ impl Future for Sleep {
         self.timer = cluster::with(run, |run| {
             let timer = match armed {
                 Some(timer) => {
-                    let (has_fired, former) = run.timers.check(timer, waiter);
-                    run.discard(former);
+                    let (has_fired, former) = run.kernel.timers.check(timer, waiter);
+                    run.kernel.discard(former);
                     if has_fired {
                         return None;
                     }
@@ -78,19 +81,19 @@ impl Future for Sleep {
                 }
                 None => {
                     let clock = &run.hosts[machine].clock;
-                    if clock.local(run.now) >= deadline {
-                        run.discard(Some(waiter));
+                    if clock.local(run.kernel.now) >= deadline {
+                        run.kernel.discard(Some(waiter));
                         return None;
                     }
                     let at = clock.global(deadline);
-                    let timer = run.timers.arm(at, machine, deadline, waiter);
-                    if run.trace.is_some() {
-                        run.note_timer_set(timer.place());
+                    let timer = run.kernel.timers.arm(at, machine, deadline, waiter);
+                    if run.kernel.recorder.is_some() {
+                        run.kernel.note_timer_set(timer.place());
                     }
                     timer
                 }
             };
-            run.waits_for(WaitsFor::Clock);
+            run.kernel.waits_for(WaitsFor::Clock);
             Some(timer)
         });
         if self.timer.is_some() { Poll::Pending } else { Poll::Ready(()) }
@@ -101,8 +104,8 @@ impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(timer) = self.timer.take() {
             cluster::try_with(self.clock.run, |run| {
-                let waiter = run.timers.release(timer);
-                run.discard(waiter);
+                let waiter = run.kernel.timers.release(timer);
+                run.kernel.discard(waiter);
             });
         }
     }

@@ -8,15 +8,22 @@ use std::time::{Duration, Instant, SystemTime};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-use crate::kernel::decisions::Rekey;
+use crate::kernel::timers::FAR_FUTURE;
 use crate::kernel::timers::Nanos;
-use crate::machine::cluster::{FAR_FUTURE, Run};
-use crate::trace::{Change, What};
+use crate::machine::cluster::Cluster;
+use crate::schema::decision::Rekey;
+use crate::schema::event::{Change, What};
 
 /// The scenario's own machine.
 pub(crate) const SCENARIO: u32 = 0;
 
+/// 2026-01-01T00:00:00Z: the wall clock at the beginning of every run.
+const WALL_BASE: Duration = Duration::from_secs(1_767_225_600);
+
 pub(crate) struct Hosts {
+    /// What the monotonic and the wall clock of a machine without drift or offset show at virtual time zero.
+    base: Instant,
+    wall_base: SystemTime,
     all: Vec<Host>,
     names: BTreeMap<Arc<str>, u32>,
     /// How many are paused or slow.
@@ -49,10 +56,11 @@ pub(crate) enum Power {
 
 impl Hosts {
     pub(crate) fn new() -> Self {
-        Self { all: Vec::new(), names: BTreeMap::new(), hampered: 0 }
+        let wall_base = SystemTime::UNIX_EPOCH + WALL_BASE;
+        Self { base: base(), wall_base, all: Vec::new(), names: BTreeMap::new(), hampered: 0 }
     }
 
-    pub(crate) fn add(&mut self, name: &Arc<str>) -> u32 {
+    fn add(&mut self, name: &Arc<str>) -> u32 {
         let id = u32::try_from(self.all.len()).expect("fewer than four billion machines");
         let key = if has_upper_case(name) { name.to_ascii_lowercase().into() } else { name.clone() };
         self.names.insert(key, id);
@@ -68,12 +76,13 @@ impl Hosts {
         id
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
+    /// What the monotonic clock of a machine without drift shows at virtual time zero.
+    pub(crate) fn base(&self) -> Instant {
+        self.base
     }
 
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.all.iter().map(|host| host.name.to_string()).collect()
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// Upper and lower case are one in names of hosts.
@@ -104,6 +113,12 @@ impl IndexMut<u32> for Hosts {
     fn index_mut(&mut self, id: u32) -> &mut Host {
         &mut self.all[id as usize]
     }
+}
+
+/// `Instant` can be made from nothing but the clock. With purity on, the clock answers from the run, which shows zero.
+#[expect(clippy::disallowed_methods, reason = "only differences to it are ever seen")]
+fn base() -> Instant {
+    Instant::now()
 }
 
 /// A machine's clock against the run's: a straight line from the last change of its pace.
@@ -153,19 +168,25 @@ impl LocalClock {
     }
 }
 
-impl Run {
+impl Cluster {
+    /// Adds a machine that is up.
+    pub(crate) fn add_host(&mut self, name: &Arc<str>) -> u32 {
+        self.kernel.machine_names.push(name.clone());
+        self.hosts.add(name)
+    }
+
     #[inline]
     pub(crate) fn local_now(&self, machine: u32) -> Nanos {
-        self.hosts[machine].clock.local(self.now)
+        self.hosts[machine].clock.local(self.kernel.now)
     }
 
     pub(crate) fn instant(&self, machine: u32) -> Instant {
-        self.base + Duration::from_nanos(self.local_now(machine))
+        self.hosts.base + Duration::from_nanos(self.local_now(machine))
     }
 
     pub(crate) fn wall(&self, machine: u32) -> SystemTime {
         let clock = &self.hosts[machine].clock;
-        let time = self.wall_base + Duration::from_nanos(clock.local(self.now));
+        let time = self.hosts.wall_base + Duration::from_nanos(clock.local(self.kernel.now));
         let offset = Duration::from_nanos(clock.wall_offset.unsigned_abs());
         let shown = if clock.wall_offset < 0 { time.checked_sub(offset) } else { time.checked_add(offset) };
         shown.unwrap_or(time)
@@ -173,14 +194,14 @@ impl Run {
 
     /// Changes a clock's pace. Timers that run on it move with it.
     pub(crate) fn set_drift(&mut self, machine: u32, ppm: i64) {
-        let now = self.now;
+        let now = self.kernel.now;
         self.hosts[machine].clock.set_drift(now, ppm);
         let clock = self.hosts[machine].clock;
-        self.timers.reschedule(machine, |local| clock.global(local).max(now));
+        self.kernel.timers.reschedule(machine, |local| clock.global(local).max(now));
     }
 
     pub(crate) fn set_wall_offset(&mut self, machine: u32, nanos: i64) {
-        self.happened(What::Machine { machine, change: Change::WallOffset(nanos) });
+        self.kernel.happened(What::Machine { machine, change: Change::WallOffset(nanos) });
         self.hosts[machine].clock.wall_offset = nanos;
     }
 
@@ -206,7 +227,7 @@ impl Run {
     pub(crate) fn resume(&mut self, machine: u32) {
         if let Some(waiting) = self.hosts[machine].paused.take() {
             self.hosts.hampered -= 1;
-            waiting.into_iter().for_each(|task| self.turn(task));
+            waiting.into_iter().for_each(|task| self.kernel.tasks.requeue(task));
         }
     }
 
@@ -219,7 +240,7 @@ impl Run {
 
     /// Lets streams draw as another seed would from now on.
     pub(crate) fn rekey(&mut self, rekey: Rekey) {
-        self.decisions.rekey(rekey);
+        self.kernel.decisions.rekey(rekey);
         if rekey.stream.is_none() {
             self.hosts.all.iter_mut().for_each(|host| host.rng = None);
         }
@@ -227,11 +248,11 @@ impl Run {
 
     /// The next number of a machine's own generator.
     pub(crate) fn entropy(&mut self, machine: u32) -> u64 {
-        let key = self.decisions.entropy_key(machine);
+        let key = self.kernel.decisions.entropy_key(machine);
         let rng = self.hosts[machine].rng.get_or_insert_with(|| Box::new(ChaCha8Rng::seed_from_u64(key)));
         let value = rng.next_u64();
-        let drawn = self.decisions.draw_entropy(machine, value);
-        self.drawn(drawn, 0);
+        let drawn = self.kernel.decisions.draw_entropy(machine, value);
+        self.kernel.drawn(drawn, 0);
         drawn.value
     }
 
@@ -246,7 +267,7 @@ impl Run {
     /// What is drawn before there is a machine: keys that std keeps for a thread. They come from the seed, and leave no
     /// trace in the digest, as a thread that has them already does not ask again.
     pub(crate) fn fill_before_machines(&mut self, bytes: &mut [u8]) {
-        ChaCha8Rng::seed_from_u64(self.decisions.entropy_key(u32::MAX)).fill_bytes(bytes);
+        ChaCha8Rng::seed_from_u64(self.kernel.decisions.entropy_key(u32::MAX)).fill_bytes(bytes);
     }
 
     /// Whether a handle of that life of a machine can still do something.

@@ -14,16 +14,18 @@ use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Error, Factory, Report, Result, RunningFactory, World as _};
 
-use crate::fault::Moment;
-use crate::kernel::executor::TaskFuture;
+use crate::kernel::tasks::TaskFuture;
+use crate::kernel::timers::nanos;
 use crate::machine::clock::Clock;
-use crate::machine::cluster::{self, Run, RunId, nanos};
+use crate::machine::cluster;
+use crate::machine::cluster::{Cluster, RunId};
 use crate::machine::entropy::Entropy;
 use crate::machine::hosts::Power;
 use crate::machine::net::{Network, address_of};
 use crate::machine::spawn::{Task, spawn_at};
 use crate::machine::world::{Place, SimWorld};
-use crate::trace::{Change, What};
+use crate::schema::event::{Change, What};
+use crate::schema::moment::Moment;
 
 type Setup = Box<dyn Fn(&mut Factory) -> Result + Send + Sync>;
 
@@ -52,11 +54,11 @@ impl Machine {
         let name: Arc<str> = name.into();
         let id = cluster::with(run, |run| {
             assert!(run.hosts.by_name(&name).is_none(), "there is a machine called {name:?} already");
-            let id = run.hosts.add(&name);
+            let id = run.add_host(&name);
             if setup.is_some() {
                 run.hosts[id].power = Power::ProcessEnded; // until it is started
             }
-            run.happened(What::Machine { machine: id, change: Change::Made });
+            run.kernel.happened(What::Machine { machine: id, change: Change::Made });
             id
         });
         Self(Arc::new(Inner {
@@ -73,7 +75,7 @@ impl Machine {
         self.0.id
     }
 
-    fn with<R>(&self, look: impl FnOnce(&mut Run) -> R) -> R {
+    fn with<R>(&self, look: impl FnOnce(&mut Cluster) -> R) -> R {
         cluster::with(self.0.run, look)
     }
 
@@ -240,7 +242,7 @@ impl Machine {
     /// What waits for it waits: a [`stop`](Machine::stop), too. A paused process that ends is not paused any more.
     pub fn pause(&self) {
         self.with(|run| {
-            run.happened(What::Machine { machine: self.0.id, change: Change::Paused });
+            run.kernel.happened(What::Machine { machine: self.0.id, change: Change::Paused });
             run.pause(self.0.id);
         });
     }
@@ -276,7 +278,7 @@ impl Machine {
     /// Lets its process go on. Timers that were due meanwhile fire at once.
     pub fn resume(&self) {
         self.with(|run| {
-            run.happened(What::Machine { machine: self.0.id, change: Change::Resumed });
+            run.kernel.happened(What::Machine { machine: self.0.id, change: Change::Resumed });
             run.resume(self.0.id);
         });
     }
@@ -285,7 +287,8 @@ impl Machine {
     /// machine as fast as all others.
     pub fn set_slowness(&self, delay_max: Duration) {
         self.with(|run| {
-            run.happened(What::Machine { machine: self.0.id, change: Change::Slowness(nanos(delay_max)) });
+            run.kernel
+                .happened(What::Machine { machine: self.0.id, change: Change::Slowness(nanos(delay_max)) });
             run.set_slowness(self.0.id, nanos(delay_max));
         });
     }
@@ -297,7 +300,7 @@ impl Machine {
     pub fn set_drift(&self, ppm: i64) {
         assert!(ppm > -1_000_000, "a clock that does not go forward: {ppm} ppm");
         self.with(|run| {
-            run.happened(What::Machine { machine: self.0.id, change: Change::Drift(ppm) });
+            run.kernel.happened(What::Machine { machine: self.0.id, change: Change::Drift(ppm) });
             run.set_drift(self.0.id, ppm);
         });
     }
@@ -339,7 +342,7 @@ impl fmt::Debug for Machine {
     }
 }
 
-impl Run {
+impl Cluster {
     /// A new process on a machine: where its tasks live, and the cluster's factory. `None` if one runs already.
     fn begin_process(&mut self, run: RunId, machine: u32) -> Option<(Place, Option<RunningFactory>)> {
         let before = self.hosts[machine].power;
@@ -350,7 +353,7 @@ impl Run {
         if self.hosts[machine].life > 0 {
             self.moment(machine, Moment::Restarting);
         }
-        self.happened(What::Machine { machine, change: Change::Started });
+        self.kernel.happened(What::Machine { machine, change: Change::Started });
         if before == Power::Off {
             self.reachable_again(machine);
         }
@@ -376,9 +379,9 @@ impl Run {
             Ending::Exit => Change::Exited,
             Ending::PowerLoss => Change::PowerLost,
         };
-        self.happened(What::Machine { machine, change });
+        self.kernel.happened(What::Machine { machine, change });
         self.resume(machine);
         self.sockets_gone(machine, ending == Ending::Exit);
-        self.tasks.of(machine).into_iter().filter_map(|task| self.abort(task)).collect()
+        self.kernel.tasks.of(machine).into_iter().filter_map(|task| self.kernel.abort(task)).collect()
     }
 }

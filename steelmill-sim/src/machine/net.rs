@@ -8,6 +8,7 @@ mod address;
 mod connection;
 mod impairment;
 mod link;
+mod messages;
 mod pipe;
 mod ports;
 mod queue;
@@ -29,14 +30,17 @@ pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener
 pub use udp::UdpSocket;
 
 use crate::kernel::timers::Nanos;
-use crate::kernel::waker::{Waiter, Waiters};
-use crate::machine::cluster::{self, Run, nanos};
+use crate::kernel::timers::nanos;
+use crate::kernel::waiter::{Waiter, Waiters};
+use crate::machine::cluster;
+use crate::machine::cluster::Cluster;
 use crate::machine::world::Place;
-use crate::trace::{LinkChange, What};
+use crate::schema::event::{LinkChange, What};
 use connection::{Connection, Connections, Farewell};
 pub(crate) use connection::{ConnectionId, Side};
 pub(crate) use impairment::Effect;
 use link::Links;
+use messages::InFlight;
 use ports::Ports;
 use udp::{SocketId, Sockets};
 
@@ -47,6 +51,8 @@ pub(crate) struct Net {
     tcp_ports: Ports<u32>,
     udp: Sockets,
     udp_ports: Ports<u32>,
+    /// Messages on their way, where the run is traced.
+    in_flight: InFlight,
     /// Names other than those of machines, in lower case.
     names: BTreeMap<String, Vec<IpAddr>>,
 }
@@ -74,7 +80,7 @@ pub(crate) enum Event {
     Unreachable(SocketId),
 }
 
-pub(crate) fn handle(run: &mut Run, event: Event) {
+pub(crate) fn handle(run: &mut Cluster, event: Event) {
     match event {
         Event::Deliver(id, side) => run.delivered(id, side),
         Event::Window(id, side) => run.window_opens(id, side),
@@ -100,6 +106,7 @@ impl Net {
             tcp_ports: Ports::new(),
             udp: Sockets::default(),
             udp_ports: Ports::new(),
+            in_flight: InFlight::default(),
             names: BTreeMap::new(),
         }
     }
@@ -123,7 +130,7 @@ impl Net {
 }
 
 /// What faults do to links and machines.
-impl Run {
+impl Cluster {
     /// Cuts a direction.
     pub(crate) fn cut(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Cut);
@@ -172,7 +179,7 @@ impl Run {
     pub(crate) fn release(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Released);
         let Some(held) = self.net.links.release(from, to) else { return };
-        let at = self.now + self.net.links.range(from, to).0;
+        let at = self.kernel.now + self.net.links.range(from, to).0;
         for event in held {
             self.schedule(at, event);
         }
@@ -192,7 +199,7 @@ impl Run {
     }
 
     fn link_changed(&mut self, from: u32, to: u32, change: LinkChange) {
-        self.happened(What::Link { from, to, change });
+        self.kernel.happened(What::Link { from, to, change });
     }
 
     fn try_again(&mut self, from: u32, to: u32) {

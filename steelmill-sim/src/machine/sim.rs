@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use steelmill_core::{Factory, Result, World as _};
 
-use crate::kernel::decisions::Stream;
 use crate::machine::clock::Clock;
-use crate::machine::cluster::{self, Run, RunId};
+use crate::machine::cluster;
+use crate::machine::cluster::{Cluster, RunId};
 use crate::machine::entropy::Entropy;
 use crate::machine::hosts::SCENARIO;
 use crate::machine::machine::Machine;
 use crate::machine::net::Network;
 use crate::machine::spawn::{Task, spawn_at};
 use crate::machine::world::{Place, SimWorld};
+use crate::schema::decision::Stream;
+use crate::schema::event::What;
 use crate::schema::settings::Seed;
-use crate::trace::What;
 
 /// One run of the simulation, as its scenario sees it.
 ///
@@ -28,7 +29,7 @@ pub struct Sim {
 }
 
 impl Sim {
-    pub(crate) fn with<R>(&self, look: impl FnOnce(&mut Run) -> R) -> R {
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&mut Cluster) -> R) -> R {
         cluster::with(self.run, look)
     }
 
@@ -38,7 +39,7 @@ impl Sim {
 
     /// The seed of this run.
     pub fn seed(&self) -> Seed {
-        self.with(|run| run.settings.seed)
+        self.with(|run| run.kernel.settings.seed)
     }
 
     /// The scenario's own world.
@@ -63,7 +64,7 @@ impl Sim {
 
     /// Virtual time since the run began.
     pub fn elapsed(&self) -> Duration {
-        Duration::from_nanos(self.with(|run| run.now))
+        Duration::from_nanos(self.with(|run| run.kernel.now))
     }
 
     /// Starts a task of the scenario. If it panics and its handle was dropped, the run fails.
@@ -135,16 +136,16 @@ impl Sim {
     /// When `below` is 0.
     pub fn draw(&self, below: u64) -> u64 {
         assert!(below > 0, "there is no number below 0");
-        self.with(|run| run.draw(Stream::Fault, below))
+        self.with(|run| run.kernel.draw(Stream::Fault, below))
     }
 
     /// Adds to a total that the campaign's summary shows over all seeds.
     pub fn count(&self, what: &'static str, n: u64) {
         self.with(|run| {
-            let total = run.counts.entry(what).or_default();
+            let total = run.tally.counts.entry(what).or_default();
             *total += n;
             let total = *total;
-            run.happened(What::Count { what, more: n, total });
+            run.kernel.happened(What::Count { what, more: n, total });
         });
     }
 
@@ -152,7 +153,7 @@ impl Sim {
     pub fn sizes(&self) -> Sizes {
         self.with(|run| {
             let [connections, listeners, udp_sockets, ports, link_rules] = run.net.sizes();
-            let (tasks, timers) = (run.tasks.alive(), run.timers.len());
+            let (tasks, timers) = (run.kernel.tasks.alive(), run.kernel.timers.len());
             Sizes { tasks, timers, connections, listeners, udp_sockets, ports, link_rules }
         })
     }

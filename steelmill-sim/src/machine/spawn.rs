@@ -11,12 +11,14 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use steelmill_core::{Daemon, Factory, Milestone, Origin, Owner, Result, State, TaskError};
 
-use crate::host::stuck;
-use crate::kernel::executor::{Output, TaskFuture, WaitsFor};
-use crate::kernel::waker::{TaskKey, Waiter};
-use crate::machine::cluster::{self, RunId};
+use crate::kernel::tasks::{Output, TaskFuture, WaitsFor};
+use crate::kernel::waiter::Waiter;
+use crate::machine::cluster;
+use crate::machine::cluster::RunId;
+use crate::machine::overstays;
 use crate::machine::world::Place;
-use crate::trace::StateChange;
+use crate::schema::task::TaskKey;
+use crate::schema::trace::StateChange;
 
 /// Spawns tasks that live on a machine and end with it.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +79,7 @@ where
         if !run.is_alive(place.machine, place.life) {
             return None;
         }
-        future.take().map(|future| run.spawn(place.machine, owner, name, spawned_at, future))
+        future.take().map(|future| run.kernel.spawn(place.machine, owner, name, spawned_at, future))
     });
     Task { run: place.run, key: key.flatten(), output: PhantomData }
 }
@@ -87,13 +89,13 @@ impl<T> Task<T> {
     pub fn abort(&self) {
         if let Some(key) = self.key {
             // The future is dropped here, where the run's state is not borrowed.
-            drop(cluster::try_with(self.run, |run| run.abort(key)));
+            drop(cluster::try_with(self.run, |run| run.kernel.abort(key)));
         }
     }
 
     /// Whether the task has returned, panicked or been aborted.
     pub fn is_finished(&self) -> bool {
-        self.key.is_none_or(|key| cluster::with(self.run, |run| run.tasks.is_finished(key)))
+        self.key.is_none_or(|key| cluster::with(self.run, |run| run.kernel.tasks.is_finished(key)))
     }
 }
 
@@ -106,9 +108,9 @@ impl<T: 'static> Future for Task<T> {
         };
         let waiter = Waiter::of(context.waker());
         let end = cluster::with(self.run, |run| {
-            run.tasks.join(key, waiter).map_err(|former| {
-                run.discard(former);
-                run.waits_for(WaitsFor::Task);
+            run.kernel.tasks.join(key, waiter).map_err(|former| {
+                run.kernel.discard(former);
+                run.kernel.waits_for(WaitsFor::Task);
             })
         });
         match end {
@@ -122,7 +124,7 @@ impl<T: 'static> Future for Task<T> {
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            drop(cluster::try_with(self.run, |run| run.detach(key)));
+            drop(cluster::try_with(self.run, |run| run.kernel.detach(key)));
         }
     }
 }
@@ -174,7 +176,7 @@ impl steelmill_core::Spawn for Spawner {
         let Place { run, machine, life } = self.0;
         cluster::try_with(run, |run| {
             if run.is_alive(machine, life) {
-                run.state_changed(|| StateChange {
+                run.kernel.state_changed(|| StateChange {
                     machine,
                     factory: factory.to_owned(),
                     daemon: daemon.map(str::to_owned),
@@ -185,6 +187,6 @@ impl steelmill_core::Spawn for Spawner {
     }
 
     fn overstayed(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
-        stuck::overstayed(self.0, owner, task, limit);
+        overstays::overstayed(self.0, owner, task, limit);
     }
 }

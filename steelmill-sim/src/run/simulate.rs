@@ -13,11 +13,13 @@ use crate::host::audit;
 use crate::host::panics;
 use crate::host::purity;
 use crate::host::stuck;
-use crate::host::stuck::Overstays;
-use crate::kernel::executor::{self, MAIN};
+use crate::kernel::tasks::MAIN;
 use crate::kernel::watchdog;
-use crate::machine::cluster::{self, RunId};
+use crate::machine::cluster;
+use crate::machine::cluster::RunId;
+use crate::machine::executor;
 use crate::machine::hosts::SCENARIO;
+use crate::machine::overstays::{LookAt, Overstays};
 use crate::machine::sim::Sim;
 use crate::machine::spawn::spawn_at;
 use crate::machine::world::Place;
@@ -98,13 +100,16 @@ pub(crate) fn once(
     let _kept = settings.trace.then(keep_logs);
     let id = cluster::begin(settings);
     let _observed = places::observe(&InRun);
-    cluster::with(id, |run| run.overstays = Overstays::to_look_at(look));
+    cluster::with(id, |run| {
+        run.tally.overstays =
+            Overstays::to_look_at(look.map(|moment| (moment, stuck::look_at_overstay as LookAt)))
+    });
     purity::draw_keys();
     if is_audited {
         audit::begin();
     }
     hosted(seed, || {
-        cluster::with(id, |run| run.hosts.add(&"scenario".into()));
+        cluster::with(id, |run| run.add_host(&"scenario".into()));
         match catch_unwind(AssertUnwindSafe(|| scenario.begin(Sim { run: id }))) {
             Ok(future) => {
                 let place = Place { run: id, machine: SCENARIO, life: 0 };
@@ -115,7 +120,7 @@ pub(crate) fn once(
             Err(payload) => {
                 let message = panic_message(payload.as_ref());
                 let error = Error::msg(format!("the scenario panicked before its first await: {message}"));
-                cluster::with(id, |run| run.fail(Cause::Error(error)));
+                cluster::with(id, |run| run.kernel.fail(Cause::Error(error)));
             }
         }
         let mut outcome = outcome(id);
@@ -155,34 +160,34 @@ fn outcome(id: RunId) -> Outcome {
     let panicked = panics::take_last();
     let audit = audit::end(|machine| cluster::with(id, |run| run.hosts[machine].name.to_string()));
     cluster::with(id, |run| {
-        let failed = match run.tasks.take_main() {
+        let failed = match run.kernel.tasks.take_main() {
             Some(Ok(output)) => {
                 output.downcast::<Result>().expect("a scenario returns a Result").err().map(Cause::Error)
             }
             Some(Err(TaskError::Panicked(panic))) => {
-                Some(Cause::Panic { message: panic.to_string(), task: run.task_report(MAIN) })
+                Some(Cause::Panic { message: panic.to_string(), task: run.kernel.task_report(MAIN) })
             }
             _ => None,
         };
-        let cause = run.over.take().flatten().or(failed).or_else(|| run.unknown_limit());
-        let at = Duration::from_nanos(run.now);
-        let overstayed = run.overstays.take();
-        let trace = run.take_trace(cause.as_ref());
+        let cause = run.kernel.over.take().flatten().or(failed).or_else(|| run.unknown_limit());
+        let at = Duration::from_nanos(run.kernel.now);
+        let overstayed = run.tally.overstays.take();
+        let trace = run.kernel.take_trace(cause.as_ref(), run.tally.plan.as_ref());
         Outcome {
-            seed: run.settings.seed,
+            seed: run.kernel.settings.seed,
             failure: cause.map(|cause| Failure { overstayed, ..Failure::new(at, cause, panicked) }),
-            digest: run.digest.value(),
+            digest: run.kernel.digest.value(),
             simulated: at,
-            polls: run.tasks.polls,
-            events: run.events,
-            counts: std::mem::take(&mut run.counts),
-            places: run.places.take_visits(),
-            faults: run.plan.take(),
-            limits: std::mem::take(&mut run.limits),
-            decisions: run.decisions.take_recorded(),
+            polls: run.kernel.tasks.polls,
+            events: run.kernel.events,
+            counts: std::mem::take(&mut run.tally.counts),
+            places: run.tally.coverage.take_visits(),
+            faults: run.tally.plan.take(),
+            limits: std::mem::take(&mut run.tally.limits),
+            decisions: run.kernel.decisions.take_recorded(),
             trace,
             audit,
-            impure: run.impure,
+            impure: run.kernel.impure,
         }
     })
 }
@@ -190,11 +195,11 @@ fn outcome(id: RunId) -> Outcome {
 /// Ends what is left. Every machine is detached first, so that destructors can send, spawn and break nothing.
 fn tear_down(id: RunId) {
     let (futures, root) = cluster::with(id, |run| {
-        run.over = Some(None);
+        run.kernel.over = Some(None);
         for machine in 0..run.hosts.len() as u32 {
             run.hosts[machine].life += 1;
         }
-        (run.tasks.take_all(), run.root.take())
+        (run.kernel.tasks.take_all(), run.root.take())
     });
     for future in futures {
         // A destructor that panics must not keep the others from running; the outcome is settled.

@@ -10,15 +10,29 @@ use std::time::Duration;
 use steelmill_core::Owner;
 use steelmill_core::places::{Kind, Place};
 
-use crate::campaign::verify::Difference;
-use crate::fault::Plan;
-use crate::fault::coverage::Visits;
-use crate::host::audit::SystemUse;
-use crate::host::panics::Panicked;
-use crate::kernel::decisions::Decision;
-use crate::kernel::waker::TaskKey;
+use crate::schema::decision::Decision;
+use crate::schema::plan::Plan;
 use crate::schema::settings::Seed;
-use crate::trace::Trace;
+use crate::schema::system_use::SystemUse;
+use crate::schema::task::TaskKey;
+use crate::schema::trace::Trace;
+use crate::schema::verify::Difference;
+
+/// How often a run came to a coverage point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Visits {
+    pub(crate) seen: u64,
+    pub(crate) hit: u64,
+}
+
+/// A panic, as the hook recorded it.
+pub(crate) struct Panicked {
+    pub(crate) message: String,
+    /// Its file and line.
+    pub(crate) place: Option<String>,
+    /// All that is known of it.
+    pub(crate) text: String,
+}
 
 /// How a run ended, and what is known of it.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
 
-use crate::fault::{Faults, Plan};
-use crate::kernel::decisions::{Decision, Rekey};
+use crate::schema::decision::{Decision, Rekey};
+use crate::schema::plan::{Faults, Plan};
 
 /// Where all randomness of a run comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -67,7 +67,7 @@ impl Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::What;
+    use crate::schema::event::What;
 
     /// A trace whose events have these causes.
     fn trace(causes: &[Option<u32>]) -> Trace {

@@ -55,7 +55,9 @@ pub use kv::{Kv, KvOp, KvReply, Value};
 pub use model::Model;
 pub use verdict::{Operation, Undecided, Verdict, Violation};
 
-use crate::trace::{self, Answer, record};
+use crate::schema::trace::Answer;
+use crate::trace;
+use crate::trace::operations;
 
 /// What the clients of one run did, shared by all of them: a clone is another handle to the same history.
 #[derive(Debug)]
@@ -72,7 +74,7 @@ impl<M: Model> History<M> {
     /// Call it before the first byte leaves, so that the operation cannot take effect earlier. Each attempt is an
     /// operation of its own: a retry after an unknown outcome is invoked anew, for the first attempt may still arrive.
     pub fn invoke(&self, now: Duration, client: &str, key: &str, op: M::Op) -> Call<M> {
-        let number = record::invoked(|| trace::Operation {
+        let number = operations::invoked(|| trace::Operation {
             client: client.into(),
             key: key.into(),
             what: M::describe(key, &op, None),
@@ -119,7 +121,7 @@ impl<M: Model> History<M> {
         let verdict = verdict::judge(&self.log(), steps);
         if let Verdict::NotLinearizable(violation) = &verdict {
             let essential = violation.operations.iter().filter(|operation| operation.essential);
-            essential.for_each(|operation| record::blamed(operation.number));
+            essential.for_each(|operation| operations::blamed(operation.number));
         }
         verdict
     }
@@ -158,7 +160,7 @@ impl<M: Model> Call<M> {
         let mut log = self.history.log();
         let at = log.moment(now);
         let Record { number, key, op, outcome, .. } = &mut log.records[self.index];
-        record::returned(*number, || Answer::Returned(M::describe(key, op, Some(&ret))));
+        operations::returned(*number, || Answer::Returned(M::describe(key, op, Some(&ret))));
         *outcome = Outcome::Returned(at, ret);
     }
 
@@ -168,13 +170,13 @@ impl<M: Model> Call<M> {
     pub fn failed(self) {
         let mut log = self.history.log();
         let record = &mut log.records[self.index];
-        record::returned(record.number, || Answer::Failed);
+        operations::returned(record.number, || Answer::Failed);
         record.outcome = Outcome::Failed;
     }
 
     /// No answer came (a timeout, a lost connection): it may take effect at any time from its invocation on, or never.
     pub fn unknown(self) {
-        record::returned(self.history.log().records[self.index].number, || Answer::Unknown);
+        operations::returned(self.history.log().records[self.index].number, || Answer::Unknown);
     }
 }
 

@@ -53,8 +53,8 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let place = cluster::with_current(|run| {
-            let machine = run.tasks.current_machine().unwrap_or(SCENARIO);
-            (run.now, run.hosts[machine].name.clone())
+            let machine = run.kernel.tasks.current_machine().unwrap_or(SCENARIO);
+            (run.kernel.now, run.hosts[machine].name.clone())
         });
         match place {
             Some((now, machine)) => {

@@ -9,8 +9,9 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::fault::Kind;
-use crate::trace::{Change, Event, FaultStep, LinkChange, Trace, What};
+use crate::schema::event::{Change, Event, FaultStep, LinkChange, What};
+use crate::schema::plan::Kind;
+use crate::schema::trace::Trace;
 
 /// A time in which something was wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -247,8 +248,9 @@ mod tests {
     use crate::Seed;
     use crate::Settings;
     use crate::Sim;
-    use crate::fault::{Budget, Faults, Plan};
+    use crate::fault::Budget;
     use crate::run::simulate::simulate;
+    use crate::schema::plan::{Faults, Plan};
 
     /// The bands of a run: what, on which lanes, how many of them are one way, and whether they end.
     fn bands<F: Future<Output = steelmill_core::Result> + 'static>(

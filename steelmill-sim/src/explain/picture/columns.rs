@@ -12,7 +12,10 @@ use steelmill_core::Owner;
 use super::bands::{self, Band};
 use super::nanos;
 use crate::explain::shrink;
-use crate::trace::{Answer, Carries, Change, Event, FaultStep, TaskId, Trace, What, Why, reason};
+use crate::schema::event::{Carries, Change, Event, FaultStep, What, Why};
+use crate::schema::task::TaskId;
+use crate::schema::trace::{Answer, Trace};
+use crate::trace::reason;
 
 /// All of it.
 #[derive(Debug, Clone, Default, Serialize)]

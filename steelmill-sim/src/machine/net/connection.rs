@@ -14,9 +14,9 @@ use std::net::SocketAddr;
 
 use super::address;
 use super::pipe::Pipe;
-use crate::kernel::machine_index::Roster;
+use crate::kernel::machine_index::MachineIndex;
 use crate::kernel::timers::Nanos;
-use crate::kernel::waker::Waiters;
+use crate::kernel::waiter::Waiters;
 
 /// Names a connection. The generation tells a reused place apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,7 +137,7 @@ pub(crate) struct Connections {
     listeners: Vec<Listener>,
     free_listeners: Vec<u32>,
     /// The ends of each machine, from their connection's beginning until it is forgotten.
-    ends: Roster,
+    ends: MachineIndex,
     /// Ends whose bytes do not get through.
     stalled: OnWays,
     /// Ends whose writers wait for room.

@@ -8,11 +8,11 @@ use std::collections::btree_map::Entry;
 
 use super::Event;
 use super::impairment::Effect;
-use crate::kernel::decisions::Stream;
 use crate::kernel::timers::Nanos;
-use crate::machine::cluster::Run;
+use crate::machine::cluster::Cluster;
 use crate::machine::hosts::SCENARIO;
-use crate::trace::Why;
+use crate::schema::decision::Stream;
+use crate::schema::event::Why;
 
 /// The way within a machine: a fixed 10 µs, never cut and never impaired.
 const LOOPBACK: Nanos = 10_000;
@@ -211,7 +211,7 @@ impl Links {
     }
 }
 
-impl Run {
+impl Cluster {
     /// How long the next message takes.
     #[inline]
     pub(crate) fn latency(&mut self, from: u32, to: u32) -> Nanos {
@@ -219,14 +219,14 @@ impl Run {
         if least == greatest {
             return least;
         }
-        least + self.draw(Stream::Latency, greatest - least + 1)
+        least + self.kernel.draw(Stream::Latency, greatest - least + 1)
     }
 
     /// What becomes of a flight of a stream's bytes. It is never lost but to a cut: losing it makes it late.
     #[inline]
     pub(crate) fn flight_fate(&mut self, from: u32, to: u32, bytes: u64) -> Fate {
         if self.net.links.is_plain(from, to) {
-            return Fate::Arrives(self.now + self.latency(from, to));
+            return Fate::Arrives(self.kernel.now + self.latency(from, to));
         }
         self.fate_by_rules(from, to, bytes, true)
     }
@@ -235,7 +235,7 @@ impl Run {
     #[inline]
     pub(crate) fn message_fate(&mut self, from: u32, to: u32, bytes: u64) -> Fate {
         if self.net.links.is_plain(from, to) {
-            return Fate::Arrives(self.now + self.latency(from, to));
+            return Fate::Arrives(self.kernel.now + self.latency(from, to));
         }
         self.fate_by_rules(from, to, bytes, false)
     }
@@ -252,7 +252,7 @@ impl Run {
             }
             return Fate::Held;
         }
-        let mut at = self.now + self.latency(from, to);
+        let mut at = self.kernel.now + self.latency(from, to);
         let Some(effect) = self.net.links.effect(from, to).copied() else {
             return Fate::Arrives(at);
         };
@@ -267,19 +267,19 @@ impl Run {
         self.leaves_late(since_sent, Why::Loss, is_flight);
         at += since_sent;
         if self.chance(Stream::Tail, effect.tail_ppm) {
-            let tail = self.draw(Stream::Tail, effect.tail + 1);
+            let tail = self.kernel.draw(Stream::Tail, effect.tail + 1);
             self.leaves_late(tail, Why::Tail, is_flight);
             at += tail;
         }
         if let (Some(rate), Some(way)) = (effect.bandwidth, self.net.links.ways.get_mut(&(from, to))) {
-            let queued = way.busy_until.saturating_sub(self.now);
+            let queued = way.busy_until.saturating_sub(self.kernel.now);
             if !is_flight && queued > QUEUE_MAX {
                 self.leaves_in_vain(Why::Narrow, is_flight);
                 return Fate::Lost;
             }
             let takes =
                 queued + Nanos::try_from(u128::from(bytes) * u128::from(SECOND) / rate).unwrap_or(GIVE_UP);
-            way.busy_until = self.now + takes;
+            way.busy_until = self.kernel.now + takes;
             self.leaves_late(takes, Why::Narrow, is_flight);
             at += takes;
         }
@@ -288,7 +288,7 @@ impl Run {
 
     /// Draws whether something happens that does so that many times in a million.
     pub(crate) fn chance(&mut self, stream: Stream, ppm: u32) -> bool {
-        ppm > 0 && self.draw(stream, 1_000_000) < u64::from(ppm)
+        ppm > 0 && self.kernel.draw(stream, 1_000_000) < u64::from(ppm)
     }
 }
 

@@ -13,9 +13,10 @@ pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHal
 
 use super::connection::{ACCEPTOR, CONNECTOR, Connection, ConnectionId, End, ListenerId, Options, Side};
 use super::{address, poll_of, until};
-use crate::kernel::executor::WaitsFor;
-use crate::kernel::waker::Waiter;
-use crate::machine::cluster::{self, Run, RunId};
+use crate::kernel::tasks::WaitsFor;
+use crate::kernel::waiter::Waiter;
+use crate::machine::cluster;
+use crate::machine::cluster::{Cluster, RunId};
 use crate::machine::world::Place;
 
 /// One end of a connection: what every handle to it holds.
@@ -51,12 +52,12 @@ impl Socket {
         self,
         waiter: Waiter,
         direction: Direction,
-        attempt: impl FnOnce(&mut Run) -> io::Result<Option<T>>,
+        attempt: impl FnOnce(&mut Cluster) -> io::Result<Option<T>>,
     ) -> io::Result<Option<T>> {
         cluster::with(self.run, |run| {
             let result = attempt(run);
             if !matches!(result, Ok(None)) {
-                run.discard(Some(waiter));
+                run.kernel.discard(Some(waiter));
                 return result;
             }
             let unneeded = match run.net.tcp.get(self.id).map(|connection| connection.end(self.side)) {
@@ -66,8 +67,8 @@ impl Socket {
                 },
                 None => Some(waiter),
             };
-            run.discard(unneeded);
-            run.waits_for(match direction {
+            run.kernel.discard(unneeded);
+            run.kernel.waits_for(match direction {
                 Direction::Read => WaitsFor::Read,
                 Direction::Write => WaitsFor::Write,
             });
@@ -218,8 +219,8 @@ impl TcpListener {
                 (Ok(None), Some(listener)) => listener.waiters.add(waiter),
                 _ => Some(waiter),
             };
-            run.discard(unneeded);
-            run.waits_for(WaitsFor::Accept);
+            run.kernel.discard(unneeded);
+            run.kernel.waits_for(WaitsFor::Accept);
             accepted
         })?;
         Ok(accepted.map(|(id, peer)| (TcpStream(Socket { run: self.run, id, side: ACCEPTOR }), peer)))

@@ -10,14 +10,15 @@ use tokio::io::ReadBuf;
 
 use super::link::Fate;
 use super::{Event, Network, address, poll_of, until};
-use crate::kernel::decisions::Stream;
-use crate::kernel::executor::WaitsFor;
+use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
-use crate::kernel::waker::{Waiter, Waiters};
-use crate::machine::cluster::{self, Run, RunId};
+use crate::kernel::waiter::{Waiter, Waiters};
+use crate::machine::cluster;
+use crate::machine::cluster::{Cluster, RunId};
 use crate::machine::hosts::Power;
 use crate::machine::world::Place;
-use crate::trace::{Carries, What, Why};
+use crate::schema::decision::Stream;
+use crate::schema::event::{Carries, What, Why};
 
 /// The longest payload of a datagram: 64 KiB less one, less UDP's header, and over IPv4 less that of IPv4 (udp(7)).
 fn longest(target: SocketAddr) -> usize {
@@ -121,7 +122,7 @@ impl State {
     }
 }
 
-impl Run {
+impl Cluster {
     fn udp_open(&mut self, place: Place, local: SocketAddr) -> io::Result<SocketId> {
         if !self.is_alive(place.machine, place.life) {
             return Err(address::os_error(libc::ENETDOWN));
@@ -157,7 +158,7 @@ impl Run {
         socket.generation = socket.generation.wrapping_add(1);
         let queue = std::mem::take(&mut socket.queue);
         let waiters = std::mem::take(&mut socket.waiters);
-        self.discard_all(waiters);
+        self.kernel.discard_all(waiters);
         self.net.udp.buffers.extend(queue.into_iter().map(|(_, payload)| payload));
         self.net.udp.free.push(id.index);
         self.net.udp_ports.release(machine, bound, id.index);
@@ -181,8 +182,8 @@ impl Run {
         if bytes.len() > longest(target) {
             return Err(address::os_error(libc::EMSGSIZE));
         }
-        self.digest.bytes(bytes);
-        self.sent(&[io::IoSlice::new(bytes)], bytes.len());
+        self.kernel.digest.bytes(bytes);
+        self.kernel.sent(&[io::IoSlice::new(bytes)], bytes.len());
         if machine as usize >= self.hosts.len() {
             self.leaves(Carries::Datagram, None, from, machine, bytes);
             self.leaves_in_vain(Why::Nobody, false);
@@ -235,7 +236,7 @@ impl Run {
         if !self.chance(Stream::Reordering, rate) {
             return at;
         }
-        let kept_back = self.draw(Stream::Reordering, KEPT_BACK);
+        let kept_back = self.kernel.draw(Stream::Reordering, KEPT_BACK);
         self.leaves_late(kept_back, Why::Overtaken, false);
         at + kept_back
     }
@@ -267,7 +268,7 @@ impl Run {
         let payload = std::mem::take(&mut datagram.payload);
         self.net.udp.landed.push(index);
         let bytes = payload.len() as u64;
-        self.happened_often(|| What::Datagram { to: machine, bytes });
+        self.kernel.happened_often(|| What::Datagram { to: machine, bytes });
         if self.hosts[machine].power == Power::Off {
             self.datagram_landed(Some(Why::PowerOff));
             return self.net.udp.buffers.push(payload);
@@ -316,7 +317,7 @@ impl Run {
 
     fn wake_socket(&mut self, index: u32) {
         let waiters = self.net.udp.all[index as usize].waiters.take();
-        self.wake_all(waiters);
+        self.kernel.wake_all(waiters);
     }
 
     /// The next datagram; what does not fit the buffer is lost, unless it is only looked at.
@@ -344,12 +345,12 @@ impl Run {
         let unneeded = match (received, self.net.udp.get(id)) {
             (Ok(None), Ok(socket)) => {
                 let unneeded = socket.waiters.add(waiter);
-                self.waits_for(WaitsFor::Datagram);
+                self.kernel.waits_for(WaitsFor::Datagram);
                 unneeded
             }
             _ => Some(waiter),
         };
-        self.discard(unneeded);
+        self.kernel.discard(unneeded);
     }
 }
 

@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 
 use super::{ConnectionId, Side, State};
 use crate::kernel::timers::Nanos;
-use crate::machine::cluster::Run;
+use crate::machine::cluster::Cluster;
 use crate::machine::hosts::Power;
 use crate::machine::net::link::{Fate, GIVE_UP, GIVE_UP_CLOSED, next_retransmission};
 use crate::machine::net::{Event, address};
-use crate::trace::What;
+use crate::schema::event::What;
 
 /// Data.
-impl Run {
+impl Cluster {
     /// Copies out what can be read, `limit` bytes at most; `None` when there is nothing yet. Without `consume` it is
     /// only looked at.
     #[inline]
@@ -24,7 +24,7 @@ impl Run {
         consume: bool,
         copy: impl FnOnce(&[u8], &[u8]),
     ) -> io::Result<Option<usize>> {
-        let now = self.now;
+        let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return Err(address::os_error(libc::ENOTCONN));
         };
@@ -66,7 +66,7 @@ impl Run {
         side: Side,
         parts: &[io::IoSlice<'_>],
     ) -> io::Result<Option<usize>> {
-        let now = self.now;
+        let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return Err(address::os_error(libc::EPIPE));
         };
@@ -90,17 +90,17 @@ impl Run {
         for part in parts {
             let part = &part[..part.len().min(left)];
             pipe.write(part);
-            self.digest.bytes(part);
+            self.kernel.digest.bytes(part);
             left -= part.len();
         }
-        self.sent(parts, taken);
+        self.kernel.sent(parts, taken);
         self.transmit(id, side);
         Ok(Some(taken))
     }
 
     /// Whether a write would not block; if it would, the writers will be woken when that has changed.
     pub(crate) fn tcp_is_writable(&mut self, id: ConnectionId, side: Side) -> bool {
-        let now = self.now;
+        let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return true;
         };
@@ -127,7 +127,7 @@ impl Run {
             None if !self.is_answered(from, to) => self.stall(id, side),
             // The writer asks whether there is room, and is told.
             None if is_untold => {
-                let at = self.now + self.net.links.range(from, to).0;
+                let at = self.kernel.now + self.net.links.range(from, to).0;
                 self.tell_window(id, side, at);
             }
             None => {}
@@ -151,7 +151,7 @@ impl Run {
         let known_at = at + self.net.links.range(to, from).0;
         let pipe = self.net.tcp.get(id).expect("looked at above").out(side);
         pipe.is_untold = false;
-        pipe.tell(self.now, known_at);
+        pipe.tell(self.kernel.now, known_at);
         if pipe.writer_waits && !pipe.window_event {
             self.open_window(id, side, known_at);
         }
@@ -177,7 +177,7 @@ impl Run {
     /// The other end's address, as long as there is a connection: one that was reset, or has ended both ways and knows
     /// it, is none.
     pub(crate) fn tcp_peer(&mut self, id: ConnectionId, side: Side) -> io::Result<SocketAddr> {
-        let now = self.now;
+        let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return Err(address::os_error(libc::ENOTCONN));
         };
@@ -211,7 +211,7 @@ impl Run {
         };
         let pipe = self.net.tcp.get(id).expect("looked at above").out(side);
         let flight = pipe.send(at);
-        if self.trace.is_some() {
+        if self.kernel.recorder.is_some() {
             self.note_flight(id, side);
         }
         if let Some(at) = flight {
@@ -221,7 +221,7 @@ impl Run {
 
     /// Nothing gets through, or nothing comes back: it will be tried again, and given up after a while.
     pub(super) fn stall(&mut self, id: ConnectionId, side: Side) {
-        let now = self.now;
+        let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
@@ -260,7 +260,7 @@ impl Run {
 
     /// What `side` has sent arrives.
     pub(crate) fn delivered(&mut self, id: ConnectionId, side: Side) {
-        let now = self.now;
+        let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
@@ -273,7 +273,7 @@ impl Run {
         let brought_bytes = pipe.deliver(now);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
         let state = connection.end(1 - side).state;
-        self.happened_often(|| What::Deliver { connection: id.index, from, to, readable });
+        self.kernel.happened_often(|| What::Deliver { connection: id.index, from, to, readable });
         match state {
             State::Open => {}
             State::SynReceived => self.established(id), // any segment completes a handshake
@@ -299,7 +299,7 @@ impl Run {
         }
         self.net.tcp.end_stall(id, side);
         if is_untold {
-            self.tell_window(id, side, self.now);
+            self.tell_window(id, side, self.kernel.now);
         } else if writer_waits && !self.is_answered(from, to) {
             self.stall(id, side);
         }
@@ -308,7 +308,7 @@ impl Run {
     /// What `side` has sent is for a socket that is gone, and is answered with a reset (RFC 9293 §3.10.7.1).
     #[cold]
     fn refuse(&mut self, id: ConnectionId, side: Side) {
-        let now = self.now;
+        let now = self.kernel.now;
         let is_on_its_way = self.send_reset(id, 1 - side);
         if self.net.tcp.get(id).is_some_and(|connection| connection.end(1 - side).state == State::Closed) {
             self.close_end(id, 1 - side, State::Gone);
@@ -380,7 +380,7 @@ impl Run {
             if (is_healed(from, to) || is_healed(to, from))
                 && let Some(since) = connection.out(side).stalled_since
             {
-                self.schedule(next_retransmission(since, self.now), Event::Retransmit(id, side));
+                self.schedule(next_retransmission(since, self.kernel.now), Event::Retransmit(id, side));
             }
         }
     }

@@ -1,14 +1,14 @@
 //! How a connection ends: closed, reset, given up, or gone with its machine.
 
 use super::{ACCEPTOR, Addresses, CONNECTOR, ConnectionId, Farewell, ListenerId, Side, State, place};
-use crate::machine::cluster::Run;
+use crate::machine::cluster::Cluster;
 use crate::machine::hosts::Power;
 use crate::machine::net::link::{Fate, GIVE_UP_CLOSED, next_retransmission};
 use crate::machine::net::{Event, address};
-use crate::trace::{Carries, Why};
+use crate::schema::event::{Carries, Why};
 
 /// Endings.
-impl Run {
+impl Cluster {
     /// One handle fewer; the last one closes the end.
     pub(crate) fn tcp_release(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
@@ -52,7 +52,7 @@ impl Run {
         let pipe = connection.out(side);
         pipe.finish();
         if let Some(since) = pipe.stalled_since {
-            let at = next_retransmission(since, self.now).max(since + GIVE_UP_CLOSED);
+            let at = next_retransmission(since, self.kernel.now).max(since + GIVE_UP_CLOSED);
             self.schedule(at, Event::GiveUp(id, side, since));
         }
         self.transmit(id, side);
@@ -136,8 +136,8 @@ impl Run {
         end.error = None;
         let (readers, writers) = (std::mem::take(&mut end.readers), std::mem::take(&mut end.writers));
         let is_over = connection.ends.iter().all(|end| end.state.is_over());
-        self.discard_all(readers);
-        self.discard_all(writers);
+        self.kernel.discard_all(readers);
+        self.kernel.discard_all(writers);
         self.net.tcp.end_wait(id, side);
         if state == State::Gone {
             self.net.tcp.end_stall(id, side);
@@ -187,14 +187,14 @@ impl Run {
     pub(super) fn wake_readers(&mut self, id: ConnectionId, side: Side) {
         if let Some(connection) = self.net.tcp.get(id) {
             let readers = connection.end(side).readers.take();
-            self.wake_all(readers);
+            self.kernel.wake_all(readers);
         }
     }
 
     pub(super) fn wake_writers(&mut self, id: ConnectionId, side: Side) {
         if let Some(connection) = self.net.tcp.get(id) {
             let writers = connection.end(side).writers.take();
-            self.wake_all(writers);
+            self.kernel.wake_all(writers);
         }
     }
 }

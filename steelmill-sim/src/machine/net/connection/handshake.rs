@@ -7,15 +7,15 @@ use std::net::SocketAddr;
 use super::{
     ACCEPTOR, Addresses, CONNECTOR, ConnectionId, End, Farewell, Listener, ListenerId, Options, State,
 };
-use crate::kernel::executor::WaitsFor;
+use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
-use crate::kernel::waker::{Waiter, Waiters};
-use crate::machine::cluster::Run;
+use crate::kernel::waiter::{Waiter, Waiters};
+use crate::machine::cluster::Cluster;
 use crate::machine::hosts::Power;
 use crate::machine::net::link::{FORGET_SYN, Fate, next_syn};
 use crate::machine::net::{Event, address};
 use crate::machine::world::Place;
-use crate::trace::{Carries, What, Why};
+use crate::schema::event::{Carries, What, Why};
 
 /// How many connections may wait to be accepted: one more than tokio asks for, as Linux counts (listen(2)).
 const BACKLOG: usize = 1025;
@@ -24,7 +24,7 @@ const BACKLOG: usize = 1025;
 const NO_SUCH_HOST: Nanos = 3_000_000_000;
 
 /// Listening.
-impl Run {
+impl Cluster {
     pub(crate) fn tcp_listen(
         &mut self,
         place: Place,
@@ -67,7 +67,7 @@ impl Run {
         listener.generation = listener.generation.wrapping_add(1);
         self.net.tcp.free_listeners.push(id.index);
         self.net.tcp_ports.release(machine, address::plain(local), id.index);
-        self.discard_all(waiters);
+        self.kernel.discard_all(waiters);
         for waiting in waiting {
             self.tcp_let_go(waiting, ACCEPTOR, if polite { Farewell::Reset } else { Farewell::Silent });
         }
@@ -87,7 +87,7 @@ impl Run {
 }
 
 /// The handshake.
-impl Run {
+impl Cluster {
     pub(crate) fn tcp_connect(&mut self, place: Place, target: SocketAddr) -> io::Result<ConnectionId> {
         if !self.is_alive(place.machine, place.life) {
             return Err(address::os_error(libc::ENETDOWN));
@@ -105,12 +105,12 @@ impl Run {
             connector.show_as_ipv6();
         }
         let addresses = [connector, Addresses { local: target, peer: local }];
-        let id = self.net.tcp.insert(self.now, ends, addresses, self.hosts.len());
-        self.happened(What::Connect { connection: id.index, to: machine });
+        let id = self.net.tcp.insert(self.kernel.now, ends, addresses, self.hosts.len());
+        self.kernel.happened(What::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
             self.leaves(Carries::Request, Some(id.number()), place.machine, machine, &[]);
             self.leaves_in_vain(Why::Nobody, false);
-            self.schedule(self.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
+            self.schedule(self.kernel.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
         } else {
             self.send_syn(id);
         }
@@ -150,7 +150,7 @@ impl Run {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        match next_syn(connection.since, self.now) {
+        match next_syn(connection.since, self.kernel.now) {
             Ok(at) => self.schedule(at, Event::SynAgain(id)),
             Err(at) => self.schedule(at, Event::ConnectFails(id, libc::ETIMEDOUT)),
         }
@@ -242,7 +242,7 @@ impl Run {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if let Ok(at) = next_syn(connection.since, self.now) {
+        if let Ok(at) = next_syn(connection.since, self.kernel.now) {
             self.schedule(at, Event::SynAnswerAgain(id));
         } else {
             self.forget_unaccepted(id);
@@ -257,7 +257,7 @@ impl Run {
         if connection.end(ACCEPTOR).state != State::SynReceived {
             return;
         }
-        if self.now >= connection.since + FORGET_SYN {
+        if self.kernel.now >= connection.since + FORGET_SYN {
             return self.forget_unaccepted(id);
         }
         self.leaves(Carries::Answer, Some(id.number()), from, to, &[]);
@@ -294,7 +294,7 @@ impl Run {
         };
         listener.backlog.push_back(id);
         let waiters = listener.waiters.take();
-        self.wake_all(waiters);
+        self.kernel.wake_all(waiters);
     }
 
     pub(super) fn leave_handshake(&mut self, id: ConnectionId) {
@@ -330,18 +330,18 @@ impl Run {
     /// Whether a connect has come to its end; until then `waiter` will be woken by it.
     pub(crate) fn tcp_connected(&mut self, id: ConnectionId, waiter: Waiter) -> io::Result<Option<()>> {
         let Some(connection) = self.net.tcp.get(id) else {
-            self.discard(Some(waiter));
+            self.kernel.discard(Some(waiter));
             return Err(address::os_error(libc::ENOTCONN));
         };
         let end = connection.end(CONNECTOR);
         if end.state == State::SynSent {
             let unneeded = end.writers.add(waiter);
-            self.discard(unneeded);
-            self.waits_for(WaitsFor::Connection);
+            self.kernel.discard(unneeded);
+            self.kernel.waits_for(WaitsFor::Connection);
             return Ok(None);
         }
         let ended = end.take_error();
-        self.discard(Some(waiter));
+        self.kernel.discard(Some(waiter));
         ended.map(Some)
     }
 }

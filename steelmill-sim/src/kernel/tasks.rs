@@ -1,26 +1,27 @@
-//! The executor: one thread, one table of tasks, one queue of those that are ready.
+//! The table of tasks: their states, from being spawned to being vacated.
 //!
-//! The next task is drawn from the ready ones; when none is ready, time jumps to the next event. A wake of a task that
-//! is ready already changes nothing. A task is polled outside of any borrow of the run's state.
+//! A wake of a task that is ready already changes nothing. Futures are handed out to be polled and dropped where the run's
+//! state is not borrowed.
 
 use std::any::Any;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use steelmill_core::{Owner, Panic, TaskError};
 
-use crate::kernel::decisions::Stream;
-use crate::kernel::machine_index::Roster;
-use crate::kernel::pct::Pct;
-use crate::kernel::run_queue::Ready;
-use crate::kernel::waker::{TaskKey, Waiter};
-use crate::machine::cluster::{self, Event, Run, RunId};
+use super::kernel::{Kernel, RunId};
+use super::machine_index::MachineIndex;
+use super::pct::Pct;
+use super::run_queue::RunQueue;
+use super::scheduler::{Lately, watched_polls};
+use super::waiter::Waiter;
+use crate::schema::event::{TaskEnd, What};
 use crate::schema::outcome::{Cause, TaskReport};
 use crate::schema::settings::{Schedule, Settings};
-use crate::trace::{TaskEnd, TaskId, TaskInfo, What};
+use crate::schema::task::{TaskId, TaskKey};
+use crate::schema::trace::TaskInfo;
 
 /// A task's output, whatever its type; that of a task without one takes no memory.
 pub(crate) type Output = Box<dyn Any + Send>;
@@ -30,7 +31,7 @@ pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = Output>>>;
 pub(crate) const MAIN: usize = 0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     Vacant,
     /// Waits for a wake.
     Idle,
@@ -47,41 +48,41 @@ enum State {
 }
 
 impl State {
-    fn is_alive(self) -> bool {
+    pub(super) fn is_alive(self) -> bool {
         !matches!(self, State::Vacant | State::Ended | State::EndedInQueue)
     }
 }
 
 /// A task. What a wake and a poll look at lies together: with a thousand tasks it is the cache lines that count.
 #[repr(C)]
-struct Slot {
-    key: TaskKey,
-    future: Option<TaskFuture>,
-    polls: u64,
-    machine: u32,
-    state: State,
+pub(super) struct Slot {
+    pub(super) key: TaskKey,
+    pub(super) future: Option<TaskFuture>,
+    pub(super) polls: u64,
+    pub(super) machine: u32,
+    pub(super) state: State,
     /// What a simulated primitive last said it waits for.
-    waits_for: WaitsFor,
-    has_handle: bool,
+    pub(super) waits_for: WaitsFor,
+    pub(super) has_handle: bool,
     /// A slow machine has let it wait for long enough.
-    is_its_turn: bool,
-    joiner: Option<Waiter>,
-    end: Option<Result<Output, TaskError>>,
-    owner: Option<Arc<Owner>>,
-    name: &'static str,
-    spawned_at: &'static Location<'static>,
+    pub(super) is_its_turn: bool,
+    pub(super) joiner: Option<Waiter>,
+    pub(super) end: Option<Result<Output, TaskError>>,
+    pub(super) owner: Option<Arc<Owner>>,
+    pub(super) name: &'static str,
+    pub(super) spawned_at: &'static Location<'static>,
 }
 
 pub(crate) struct Tasks {
     run: RunId,
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
     free: Vec<u32>,
-    ready: Ready,
-    of_machines: Roster,
+    pub(super) ready: RunQueue,
+    of_machines: MachineIndex,
     /// Where priorities decide, the ready tasks are here as soon as one is to be picked.
-    pct: Option<Box<Pct>>,
+    pub(super) pct: Option<Box<Pct>>,
     /// The task that is being polled, or none.
-    current: TaskKey,
+    pub(super) current: TaskKey,
     pub(crate) polls: u64,
     /// How many polls there had been when time last passed.
     pub(crate) polls_before_this_instant: u64,
@@ -89,243 +90,10 @@ pub(crate) struct Tasks {
     pub(crate) polls_end: u64,
     /// How many more there may be at each time that comes.
     pub(crate) polls_unwatched: u64,
-    lately: Option<Box<Lately>>,
+    pub(super) lately: Option<Box<Lately>>,
 }
 
-/// Whose polls there had been when it began to be counted whose they are.
-struct Lately {
-    /// Tells the time from others: how many polls there had been before it.
-    instant: u64,
-    since: u64,
-    /// By place.
-    counts: Vec<(TaskKey, u64)>,
-}
-
-/// Of how many polls it is counted whose they are, at the end of a livelock.
-fn watched_polls(settings: &Settings) -> u64 {
-    settings.poll_limit.div_ceil(2).min(100_000)
-}
-
-/// What the executor is to do outside of the borrow.
-enum Step {
-    Poll(TaskKey, TaskFuture),
-    /// The task was aborted while it was polled.
-    End(TaskKey, TaskFuture),
-    /// Foreign wakers are to be woken before it goes on.
-    Wake,
-    Over,
-}
-
-/// Polls tasks and lets time pass until the run is over.
-pub(crate) fn drive(id: RunId) {
-    let mut step = cluster::with(id, Run::next_step);
-    loop {
-        match step {
-            Step::Poll(key, mut future) => {
-                let waker = key.waker();
-                let context = &mut Context::from_waker(&waker);
-                match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-                    Ok(Poll::Pending) => {
-                        // The common case: one look into the run parks the task and finds the next.
-                        step = cluster::with(id, |run| run.park(key, future));
-                        continue;
-                    }
-                    Ok(Poll::Ready(output)) => end(id, key, future, Ok(output)),
-                    Err(payload) => end(id, key, future, Err(panicked(payload))),
-                }
-            }
-            Step::End(key, future) => end(id, key, future, Err(TaskError::Aborted)),
-            Step::Wake => {}
-            Step::Over => return,
-        }
-        step = cluster::with(id, Run::next_step);
-    }
-}
-
-/// Drops a task's future, while it still counts as running, and then tells who waits for it.
-fn end(id: RunId, key: TaskKey, future: TaskFuture, result: Result<Output, TaskError>) {
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
-    let result = dropped.map_or_else(|payload| Err(panicked(payload)), |()| result);
-    let unseen = cluster::with(id, |run| run.finish(key, result));
-    drop(unseen);
-}
-
-/// What was raised is dropped here, where that may run code of a user.
-fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
-    TaskError::Panicked(Panic::of(payload.as_ref()))
-}
-
-impl Run {
-    /// Puts a paused task back and finds the next.
-    #[inline(always)]
-    fn park(&mut self, key: TaskKey, future: TaskFuture) -> Step {
-        let index = key.index();
-        let slot = &mut self.tasks.slots[index];
-        match slot.state {
-            State::RunningAborted => return Step::End(key, future),
-            State::RunningWoken => {
-                slot.state = State::Ready;
-                self.tasks.ready.push(index as u32);
-            }
-            _ => slot.state = State::Idle,
-        }
-        debug_assert!(slot.future.is_none());
-        std::mem::forget(slot.future.replace(future)); // it is empty while the task is polled
-        self.next_step()
-    }
-
-    /// What to do next: nearly always to poll a task that is ready.
-    #[inline(always)]
-    fn next_step(&mut self) -> Step {
-        loop {
-            if self.over.is_none()
-                && let Some((index, place)) = self.pick()
-            {
-                if self.hosts.hampered > 0 && self.is_kept_waiting(index) {
-                    continue;
-                }
-                let slot = &mut self.tasks.slots[index as usize];
-                let Some(future) = slot.future.take() else {
-                    slot.state = State::Ended;
-                    self.tasks.vacate_if_done(index);
-                    continue;
-                };
-                slot.state = State::Running;
-                slot.polls += 1;
-                slot.waits_for = WaitsFor::Unknown;
-                let key = slot.key;
-                self.tasks.current = key;
-                self.tasks.polls += 1;
-                self.happened_often(|| What::Poll { task: TaskId::of(key), place: place as u64 });
-                if let Some(watch) = &self.watch {
-                    watch.polling(index as usize, self.tasks.polls);
-                }
-                return Step::Poll(key, future);
-            }
-            if let Some(step) = self.pass_time() {
-                return step;
-            }
-        }
-    }
-
-    /// Whether a task that is ready is not polled yet, because its machine is paused or slow.
-    #[cold]
-    fn is_kept_waiting(&mut self, index: u32) -> bool {
-        let slot = &mut self.tasks.slots[index as usize];
-        if slot.future.is_none() {
-            return false; // it has ended, and its place is to be given back
-        }
-        let host = &mut self.hosts[slot.machine];
-        if let Some(waiting) = &mut host.paused {
-            waiting.push(index);
-            return true;
-        }
-        slot.is_its_turn = !slot.is_its_turn && host.slowness > 0;
-        if slot.is_its_turn {
-            let greatest = host.slowness;
-            let at = self.now + self.draw(Stream::Slowness, greatest + 1);
-            self.timers.schedule(at, Event::Turn(index));
-            return true;
-        }
-        false
-    }
-
-    /// A task of a slow machine has waited for long enough.
-    pub(crate) fn turn(&mut self, index: u32) {
-        self.tasks.ready.push(index);
-    }
-
-    /// No task is ready: lets time pass until one is, or until the run is over.
-    #[inline(never)]
-    fn pass_time(&mut self) -> Option<Step> {
-        self.tasks.current = TaskKey::NONE;
-        if self.over.is_some() {
-            if let Some(watch) = &self.watch {
-                watch.idle();
-            }
-            return Some(Step::Over);
-        }
-        if self.tasks.polls >= self.tasks.polls_end && self.tasks.is_any_ready() {
-            self.watch_livelock();
-            return None;
-        }
-        if !self.take_foreign_wakes() && !self.advance() {
-            let tasks = self.task_list();
-            self.fail(Cause::Deadlock { tasks });
-        }
-        self.has_later().then_some(Step::Wake)
-    }
-
-    /// The next ready task, by the schedule, and the place it had among them.
-    #[inline(always)]
-    fn pick(&mut self) -> Option<(u32, usize)> {
-        match self.settings.schedule {
-            Schedule::Uniform => {}
-            Schedule::Fifo => return self.pick_oldest(),
-            Schedule::Pct { .. } => return self.pick_by_priority(),
-        }
-        let ready = self.tasks.ready.len();
-        if ready <= 1 || self.tasks.polls >= self.tasks.polls_end {
-            return self.pick_oldest();
-        }
-        let place = self.draw(Stream::Schedule, ready as u64) as usize;
-        Some((self.tasks.ready.take(place), place))
-    }
-
-    /// The oldest ready task, if there is one and it may still be polled.
-    fn pick_oldest(&mut self) -> Option<(u32, usize)> {
-        if self.tasks.ready.len() == 0 || self.tasks.polls >= self.tasks.polls_end {
-            return None;
-        }
-        Some((self.tasks.ready.take_oldest(), 0))
-    }
-
-    /// The next ready task where priorities decide: all that are ready move over to them.
-    #[cold]
-    fn pick_by_priority(&mut self) -> Option<(u32, usize)> {
-        // Out of the run meanwhile, as it draws from it.
-        let mut pct = self.tasks.pct.take()?;
-        while self.tasks.ready.len() > 0 {
-            let index = self.tasks.ready.take(0);
-            let key = self.tasks.key(index);
-            pct.push(key, &mut |below| self.draw(Stream::Schedule, below));
-        }
-        let instant = self.tasks.polls_before_this_instant;
-        if self.tasks.polls >= self.tasks.polls_end {
-            self.tasks.pct = Some(pct);
-            return None;
-        }
-        let picked = pct.pick(instant, &mut |below| self.draw(Stream::Schedule, below));
-        self.tasks.pct = Some(pct);
-        picked.map(|index| (index, 0))
-    }
-
-    /// Tasks are ready, but so many polls have happened without any time passing that from here on it is counted whose
-    /// they are; or so many more that the run fails.
-    #[cold]
-    fn watch_livelock(&mut self) {
-        let (polls, instant) = (self.tasks.polls, self.tasks.polls_before_this_instant);
-        let Some(lately) = self.tasks.lately.take().filter(|lately| lately.instant == instant) else {
-            let counts = self.tasks.slots.iter().map(|slot| (slot.key, slot.polls)).collect();
-            self.tasks.lately = Some(Box::new(Lately { instant, since: polls, counts }));
-            self.tasks.polls_end = polls.saturating_add(watched_polls(&self.settings));
-            return;
-        };
-        let of = polls - lately.since;
-        let mut tasks: Vec<TaskReport> = Vec::new();
-        for (index, slot) in self.tasks.slots.iter().enumerate().filter(|(_, slot)| slot.state.is_alive()) {
-            let before =
-                lately.counts.get(index).filter(|(key, _)| *key == slot.key).map_or(0, |(_, polls)| *polls);
-            // One that has ended is no longer known; who is to run next is, at least.
-            if slot.polls > before || slot.state == State::Ready {
-                let polls_lately = Some((slot.polls - before, of));
-                tasks.push(TaskReport { polls_lately, ..self.task_report(index) });
-            }
-        }
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.polls_lately));
-        self.fail(Cause::Livelock { polls: self.settings.poll_limit, tasks });
-    }
-
+impl<E> Kernel<E> {
     /// Starts a task of a machine.
     pub(crate) fn spawn(
         &mut self,
@@ -354,7 +122,7 @@ impl Run {
         self.tasks.ready.push(index);
         if let Some(watch) = &self.watch {
             let daemon = owner.and_then(|owner| owner.daemon());
-            watch.spawned(index as usize, &self.hosts[machine].name, daemon, name);
+            watch.spawned(index as usize, &self.machine_names[machine as usize], daemon, name);
         }
         let key = self.tasks.key(index);
         self.spawned(key, || TaskInfo { name, machine, owner: owner.cloned(), spawned_at });
@@ -364,7 +132,7 @@ impl Run {
 
     /// Takes a task that has ended out of its machine's list and tells who waits for it. Gives back what nobody will
     /// ever look at.
-    fn finish(
+    pub(crate) fn finish(
         &mut self,
         key: TaskKey,
         result: Result<Output, TaskError>,
@@ -458,7 +226,7 @@ impl Run {
     pub(crate) fn task_report(&self, index: usize) -> TaskReport {
         let slot = &self.tasks.slots[index];
         TaskReport {
-            machine: self.hosts[slot.machine].name.to_string(),
+            machine: self.machine_names[slot.machine as usize].to_string(),
             owner: slot.owner.clone(),
             name: slot.name,
             spawned_at: slot.spawned_at,
@@ -526,8 +294,8 @@ impl Tasks {
             run,
             slots: Vec::with_capacity(16),
             free: Vec::with_capacity(16),
-            ready: Ready::new(),
-            of_machines: Roster::default(),
+            ready: RunQueue::new(),
+            of_machines: MachineIndex::default(),
             pct: match settings.schedule {
                 Schedule::Pct { depth } => Some(Box::new(Pct::new(depth))),
                 _ => None,
@@ -585,7 +353,7 @@ impl Tasks {
     }
 
     /// Gives a place back once its task has ended and nobody holds its handle.
-    fn vacate_if_done(&mut self, index: u32) {
+    pub(super) fn vacate_if_done(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
         if slot.state == State::Ended && !slot.has_handle {
             slot.state = State::Vacant;
@@ -615,6 +383,29 @@ impl Tasks {
         }
     }
 
+    /// No task is being polled.
+    pub(crate) fn pause_polling(&mut self) {
+        self.current = TaskKey::NONE;
+    }
+
+    /// The machine of a task that is taken off the run queue; `None` for one that has ended there.
+    pub(crate) fn machine_of_ready(&self, index: u32) -> Option<u32> {
+        let slot = &self.slots[index as usize];
+        slot.future.is_some().then_some(slot.machine)
+    }
+
+    /// Whether a ready task of a slow machine is to wait: it waits every other time it comes up.
+    pub(crate) fn alternate_turn(&mut self, index: u32, is_slow: bool) -> bool {
+        let slot = &mut self.slots[index as usize];
+        slot.is_its_turn = !slot.is_its_turn && is_slow;
+        slot.is_its_turn
+    }
+
+    /// Puts a deferred task back into the run queue.
+    pub(crate) fn requeue(&mut self, index: u32) {
+        self.ready.push(index);
+    }
+
     /// The machine whose task is being polled.
     pub(crate) fn current_machine(&self) -> Option<u32> {
         self.slots.get(self.current.index()).map(|slot| slot.machine)
@@ -639,7 +430,7 @@ impl Tasks {
 
     /// The key of the task in a place.
     #[inline]
-    fn key(&self, index: u32) -> TaskKey {
+    pub(super) fn key(&self, index: u32) -> TaskKey {
         self.slots[index as usize].key
     }
 
@@ -661,7 +452,7 @@ impl Tasks {
         }
     }
 
-    fn is_any_ready(&self) -> bool {
+    pub(crate) fn is_any_ready(&self) -> bool {
         self.ready.len() > 0 || self.pct.as_ref().is_some_and(|pct| pct.ready().next().is_some())
     }
 

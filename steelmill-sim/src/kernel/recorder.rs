@@ -6,18 +6,18 @@
 use std::io::IoSlice;
 use std::ops::Range;
 
-use super::flying::Flying;
-use super::{Answer, Event, Log, Operation, StateChange, TaskId, TaskInfo, Trace, What};
-use crate::kernel::decisions::{Decision, Stream};
-use crate::kernel::timers::Nanos;
-use crate::kernel::waker::TaskKey;
-use crate::machine::cluster::{self, Event as Due, Run};
+use super::kernel::Kernel;
+use crate::schema::decision::{Decision, Stream};
+use crate::schema::event::{Event, What};
 use crate::schema::outcome::Cause;
+use crate::schema::plan::Plan;
+use crate::schema::task::{TaskId, TaskKey};
+use crate::schema::trace::{Log, Operation, StateChange, TaskInfo, Trace};
 
 /// A trace while it is written.
 #[derive(Default)]
 pub(crate) struct Recorder {
-    pub(super) trace: Trace,
+    pub(crate) trace: Trace,
     /// Which events are to be kept.
     window: Range<u64>,
     /// The event at which time passed last, among all.
@@ -26,14 +26,13 @@ pub(crate) struct Recorder {
     returned: Vec<u64>,
     contradiction: Option<u64>,
     /// What it comes of that something happens now.
-    pub(super) because: Option<u32>,
+    pub(crate) because: Option<u32>,
     /// The event that made each task ready, by the task's place in its table.
     ready: Vec<Option<u32>>,
     /// Who set each timer, and in which poll, by the timer's place.
     timers: Vec<Option<(TaskId, Option<u32>)>>,
     /// For each foreign waker that is about to be woken, what led to that.
     wakers: Vec<Option<u32>>,
-    pub(super) flying: Flying,
 }
 
 impl Recorder {
@@ -59,7 +58,7 @@ impl Recorder {
 }
 
 /// What happens all the time.
-impl Run {
+impl<E> Kernel<E> {
     /// Takes an event into the digest, and into the trace where there is one.
     #[inline]
     pub(crate) fn happened(&mut self, what: What) {
@@ -73,7 +72,7 @@ impl Run {
         if let Some(words) = what().words() {
             self.digest.event(words);
         }
-        if self.trace.is_some() {
+        if self.recorder.is_some() {
             self.note(what());
         }
     }
@@ -81,7 +80,7 @@ impl Run {
     /// Bytes were handed to the network; the digest has taken them in.
     #[inline]
     pub(crate) fn sent(&mut self, parts: &[IoSlice<'_>], bytes: usize) {
-        if self.trace.is_some() {
+        if self.recorder.is_some() {
             let start = start_of(parts.iter().flat_map(|part| part.iter()).take(bytes));
             self.note(What::Send { bytes: bytes as u64, start });
         }
@@ -95,12 +94,12 @@ impl Run {
 
     /// Puts an event into the trace; its place there, unless there are too many.
     #[cold]
-    pub(super) fn note(&mut self, what: What) -> Option<u32> {
+    pub(crate) fn note(&mut self, what: What) -> Option<u32> {
         // Which task is next is nobody's own doing.
         let is_scheduling = matches!(what, What::Draw { stream: Stream::Schedule | Stream::Slowness, .. });
         let task = self.tasks.current_key().filter(|_| !is_scheduling).map(TaskId::of);
         let (at, digest) = (self.now, self.digest.value());
-        let recorder = self.trace.as_mut()?;
+        let recorder = self.recorder.as_mut()?;
         let cause = match what {
             What::Poll { task, .. } => recorder.ready.get(task.place()).copied().flatten(),
             What::Time { .. } => None,
@@ -125,11 +124,11 @@ impl Run {
 }
 
 /// Tasks and timers.
-impl Run {
+impl<E> Kernel<E> {
     /// A task has been spawned.
     #[inline]
     pub(crate) fn spawned(&mut self, key: TaskKey, info: impl FnOnce() -> TaskInfo) {
-        if let Some(recorder) = &mut self.trace {
+        if let Some(recorder) = &mut self.recorder {
             recorder.trace.tasks.insert(TaskId::of(key), info());
         }
     }
@@ -146,29 +145,15 @@ impl Run {
     #[cold]
     pub(crate) fn note_timer_set(&mut self, place: u32) {
         let task = self.tasks.current_key().map(TaskId::of);
-        if let Some(recorder) = &mut self.trace {
+        if let Some(recorder) = &mut self.recorder {
             let set = task.map(|task| (task, recorder.because));
             put(&mut recorder.timers, place as usize, set);
         }
     }
 
-    /// What is due next happens now: the world acts, and no task.
-    #[cold]
-    pub(crate) fn note_due(&mut self, now: Nanos) {
-        self.now_comes_of(None);
-        match self.timers.peek_due(now) {
-            Some(Err(timer)) => self.note_timer(timer),
-            Some(Ok(Due::Net(event))) => {
-                let event = *event;
-                self.note_arrivals(event);
-            }
-            Some(Ok(Due::Rekey(_) | Due::Turn(_))) | None => {}
-        }
-    }
-
     /// The timer in this place fires.
-    fn note_timer(&mut self, place: u32) {
-        let Some(recorder) = &mut self.trace else { return };
+    pub(crate) fn note_timer(&mut self, place: u32) {
+        let Some(recorder) = &mut self.recorder else { return };
         let Some((task, cause)) = recorder.timers.get_mut(place as usize).and_then(Option::take) else {
             return;
         };
@@ -180,7 +165,7 @@ impl Run {
     /// A foreign waker will be woken when the run's state is no longer borrowed.
     #[inline]
     pub(crate) fn note_foreign_wake(&mut self) {
-        if let Some(recorder) = &mut self.trace {
+        if let Some(recorder) = &mut self.recorder {
             recorder.wakers.push(recorder.because);
         }
     }
@@ -188,21 +173,21 @@ impl Run {
     /// For each foreign waker that is woken now, what led to that. Nothing without a trace.
     #[inline]
     pub(crate) fn take_foreign_wakes_causes(&mut self) -> Vec<Option<u32>> {
-        self.trace.as_mut().map(|recorder| std::mem::take(&mut recorder.wakers)).unwrap_or_default()
+        self.recorder.as_mut().map(|recorder| std::mem::take(&mut recorder.wakers)).unwrap_or_default()
     }
 
     /// From here on whatever happens comes of an event; of which it did before.
     pub(crate) fn now_comes_of(&mut self, event: Option<u32>) -> Option<u32> {
-        let recorder = self.trace.as_mut()?;
+        let recorder = self.recorder.as_mut()?;
         std::mem::replace(&mut recorder.because, event)
     }
 }
 
 /// What is told from outside of the executor and the network.
-impl Run {
+impl<E> Kernel<E> {
     /// Something was logged.
-    pub(super) fn logged(&mut self, log: Log) {
-        let Some(recorder) = &mut self.trace else { return };
+    pub(crate) fn logged(&mut self, log: Log) {
+        let Some(recorder) = &mut self.recorder else { return };
         let number = recorder.trace.logs.len() as u32;
         if recorder.keeps(What::Log { log: number }) {
             recorder.trace.logs.push(log);
@@ -212,15 +197,15 @@ impl Run {
 
     /// A factory, or a daemon, does something else from now on.
     pub(crate) fn state_changed(&mut self, change: impl FnOnce() -> StateChange) {
-        let Some(recorder) = &mut self.trace else { return };
+        let Some(recorder) = &mut self.recorder else { return };
         recorder.trace.states.push(change());
         let state = last(&recorder.trace.states);
         self.note(What::State { state });
     }
 
     /// A client is about to do something; its number.
-    fn invoked(&mut self, operation: Operation) -> Option<u32> {
-        let recorder = self.trace.as_mut()?;
+    pub(crate) fn invoked(&mut self, operation: Operation) -> Option<u32> {
+        let recorder = self.recorder.as_mut()?;
         recorder.trace.operations.push(operation);
         recorder.returned.push(0);
         let operation = last(&recorder.trace.operations);
@@ -229,63 +214,27 @@ impl Run {
     }
 
     /// The trace, to be kept beyond the run. If the run has failed then by what happened last.
-    pub(crate) fn take_trace(&mut self, failed: Option<&Cause>) -> Option<Trace> {
-        let recorder = self.trace.as_mut()?;
+    pub(crate) fn take_trace(&mut self, failed: Option<&Cause>, plan: Option<&Plan>) -> Option<Trace> {
+        let recorder = self.recorder.as_mut()?;
         if failed.is_some() {
             recorder.because = (!recorder.trace.events.is_empty()).then(|| last(&recorder.trace.events));
             self.note(What::Fail);
         }
-        let Recorder { mut trace, time_passed, contradiction, .. } = *self.trace.take()?;
+        let Recorder { mut trace, time_passed, contradiction, .. } = *self.recorder.take()?;
         trace.crux = match failed {
             Some(Cause::Livelock { .. }) => Some(time_passed),
             Some(_) => contradiction,
             None => None,
         }
         .unwrap_or(trace.all().saturating_sub(1));
-        trace.machines = self.hosts.names();
-        trace.faults = self.plan.iter().flat_map(|plan| plan.faults.clone()).collect();
+        trace.machines = self.machine_names.iter().map(|name| name.to_string()).collect();
+        trace.faults = plan.iter().flat_map(|plan| plan.faults.clone()).collect();
         Some(trace)
     }
 }
 
-/// Whether this thread is inside a run that is traced.
-pub(crate) fn is_tracing() -> bool {
-    cluster::with_current(|run| run.trace.is_some()) == Some(true)
-}
-
-/// A client is about to do something; its number, inside a run that is traced.
-pub(crate) fn invoked(operation: impl FnOnce() -> Operation) -> Option<u32> {
-    if !is_tracing() {
-        return None;
-    }
-    let operation = operation();
-    cluster::with_current(|run| run.invoked(operation)).flatten()
-}
-
-/// A client has its answer, or waits for it no longer.
-pub(crate) fn returned(number: Option<u32>, answer: impl FnOnce() -> Answer) {
-    let Some(operation) = number.filter(|_| is_tracing()) else { return };
-    let answer = answer();
-    cluster::with_current(|run| {
-        let recorder = run.trace.as_mut()?;
-        recorder.trace.operations.get_mut(operation as usize)?.answer = Some(answer);
-        run.note(What::Return { operation })
-    });
-}
-
-/// An operation is one of those that cannot be ordered.
-pub(crate) fn blamed(number: Option<u32>) {
-    let Some(operation) = number else { return };
-    cluster::with_current(|run| {
-        let recorder = run.trace.as_mut()?;
-        let is_news =
-            !std::mem::replace(&mut recorder.trace.operations.get_mut(operation as usize)?.is_blamed, true);
-        is_news.then(|| run.note(What::Blame { operation }))
-    });
-}
-
 /// The first bytes, and zeros where there are fewer.
-pub(super) fn start_of<'b>(bytes: impl Iterator<Item = &'b u8>) -> [u8; 16] {
+pub(crate) fn start_of<'b>(bytes: impl Iterator<Item = &'b u8>) -> [u8; 16] {
     let mut start = [0; 16];
     start.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     start

@@ -14,7 +14,7 @@ use tracing::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::filter::Targets;
 
 use super::Log;
-use super::record::is_tracing;
+use super::operations::is_tracing;
 use crate::machine::cluster;
 
 /// From here on what this thread logs goes into its run's trace as well, until the guard is dropped.
@@ -59,7 +59,7 @@ impl Subscriber for Keep {
                 text: text.whole(),
                 place: metadata.file().zip(metadata.line()),
             };
-            cluster::with_current(|run| run.logged(log));
+            cluster::with_current(|run| run.kernel.logged(log));
         }
         if self.other.enabled(metadata) {
             self.other.event(event);

@@ -9,16 +9,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::record::start_of;
-use super::{Carries, Trace, What, Why};
+use super::{ConnectionId, Event, Side};
+use crate::kernel::recorder::start_of;
 use crate::kernel::timers::Nanos;
-use crate::machine::cluster::Run;
+use crate::machine::cluster::Cluster;
 use crate::machine::hosts::Power;
-use crate::machine::net::{ConnectionId, Event, Side};
+use crate::schema::event::{Carries, What, Why};
 
 /// What is on its way.
 #[derive(Default)]
-pub(super) struct Flying {
+pub(super) struct InFlight {
     /// How many messages there were.
     messages: u32,
     /// A single message that was put together last, and has not been scheduled yet.
@@ -65,7 +65,7 @@ struct Part {
 const LATER: Nanos = Nanos::MAX;
 
 /// Leaving.
-impl Run {
+impl Cluster {
     /// A single message leaves. What becomes of it is told by what comes next: its fate, and its being scheduled.
     #[inline]
     pub(crate) fn leaves(
@@ -76,7 +76,7 @@ impl Run {
         to: u32,
         bytes: &[u8],
     ) {
-        if self.trace.is_some() {
+        if self.kernel.recorder.is_some() {
             let message = self.note_message(
                 carries,
                 connection,
@@ -84,9 +84,7 @@ impl Run {
                 bytes.len() as u64,
                 start_of(bytes.iter()),
             );
-            if let Some(recorder) = &mut self.trace {
-                recorder.flying.leaving = Some(message);
-            }
+            self.net.in_flight.leaving = Some(message);
         }
     }
 
@@ -99,108 +97,110 @@ impl Run {
         bytes: u64,
         start: [u8; 16],
     ) -> Message {
-        let recorder = self.trace.as_mut().expect("asked for where there is a trace");
-        let number = recorder.flying.messages;
-        recorder.flying.messages += 1;
-        let event = self.note(What::Message { message: number, carries, connection, from, to, bytes, start });
-        Message { number, event, left: self.now, to }
+        let number = self.net.in_flight.messages;
+        self.net.in_flight.messages += 1;
+        let event =
+            self.kernel.note(What::Message { message: number, carries, connection, from, to, bytes, start });
+        Message { number, event, left: self.kernel.now, to }
     }
 
     /// A side of a connection has sent all that it had.
     #[cold]
     pub(crate) fn note_flight(&mut self, id: ConnectionId, side: Side) {
-        let now = self.now;
+        let now = self.kernel.now;
         self.note_written(id, side);
         let Some(connection) = self.net.connection(id) else { return };
         let at = connection.out(side).not_before();
-        let late = self.trace.as_mut().map(|recorder| std::mem::take(&mut recorder.flying.late));
+        let late = std::mem::take(&mut self.net.in_flight.late);
         let mut delayed = Vec::new();
         for part in self.parts(id, side).filter(|part| part.at == LATER) {
             part.at = at;
             let message = part.message.number;
             let waited = (now - part.message.left, part.why.unwrap_or(Why::Cut));
-            let late = late.iter().flatten().copied().chain([waited]).filter(|(by, _)| *by > 0);
+            let late = late.iter().copied().chain([waited]).filter(|(by, _)| *by > 0);
             delayed.extend(late.map(|(by, why)| What::Delayed { message, by, why }));
         }
         for what in delayed {
-            self.note(what);
+            self.kernel.note(what);
         }
     }
 
     /// What a side of a connection has to send does not get through, and will be sent again.
     #[cold]
     pub(crate) fn flight_stalls(&mut self, id: ConnectionId, side: Side) {
-        if self.trace.is_some() {
+        if self.kernel.recorder.is_some() {
             self.note_written(id, side);
-            let flying = self.trace.as_mut().map(|recorder| &mut recorder.flying);
-            let why = flying.and_then(|flying| {
-                flying.late.clear();
-                flying.in_vain.take()
-            });
+            self.net.in_flight.late.clear();
+            let why = self.net.in_flight.in_vain.take();
             self.parts(id, side).filter(|part| part.at == LATER).for_each(|part| part.why = why);
         }
     }
 
     /// What a side of a connection has written and is no message yet becomes one.
     fn note_written(&mut self, id: ConnectionId, side: Side) {
+        let last = self.net.in_flight.streams.get(&(id, side)).and_then(|stream| stream.back());
+        let last = last.map(|part| (part.upto, part.has_end));
         let Some(connection) = self.net.connection(id) else { return };
-        let stream = self.trace.as_ref().and_then(|recorder| recorder.flying.streams.get(&(id, side)));
-        let last = stream.and_then(|stream| stream.back());
         let (way, written) =
-            (connection.way(side), connection.out(side).written_after(last.map(|part| part.upto)));
-        let has_end = written.is_ending && last.is_none_or(|part| !part.has_end);
+            (connection.way(side), connection.out(side).written_after(last.map(|(upto, _)| upto)));
+        let has_end = written.is_ending && last.is_none_or(|(_, has_end)| !has_end);
         if written.bytes == 0 && !has_end {
             return;
         }
         let carries = if has_end { Carries::End } else { Carries::Bytes };
         let message = self.note_message(carries, Some(id.number()), way, written.bytes, written.start);
         let part = Part { message, upto: written.upto, has_end, at: LATER, why: None };
-        if let Some(recorder) = &mut self.trace {
-            recorder.flying.streams.entry((id, side)).or_default().push_back(part);
-        }
+        self.net.in_flight.streams.entry((id, side)).or_default().push_back(part);
     }
 
     fn parts(&mut self, id: ConnectionId, side: Side) -> impl Iterator<Item = &mut Part> {
-        let stream = self.trace.as_mut().and_then(|recorder| recorder.flying.streams.get_mut(&(id, side)));
-        stream.into_iter().flatten()
+        self.net.in_flight.streams.get_mut(&(id, side)).into_iter().flatten()
     }
 
     /// What leaves will be late.
     #[cold]
     pub(crate) fn leaves_late(&mut self, by: Nanos, why: Why, is_flight: bool) {
-        let Some(recorder) = self.trace.as_mut().filter(|_| by > 0) else { return };
+        if self.kernel.recorder.is_none() || by == 0 {
+            return;
+        }
         if is_flight {
-            recorder.flying.late.push((by, why));
-        } else if let Some(message) = recorder.flying.leaving {
-            self.note(What::Delayed { message: message.number, by, why });
+            self.net.in_flight.late.push((by, why));
+        } else if let Some(message) = self.net.in_flight.leaving {
+            self.kernel.note(What::Delayed { message: message.number, by, why });
         }
     }
 
     /// What leaves does not get there: a single message is lost, and a flight will be sent again.
     #[cold]
     pub(crate) fn leaves_in_vain(&mut self, why: Why, is_flight: bool) {
-        let Some(recorder) = &mut self.trace else { return };
+        if self.kernel.recorder.is_none() {
+            return;
+        }
         if is_flight {
-            recorder.flying.in_vain = Some(why);
-        } else if let Some(message) = recorder.flying.leaving.take() {
-            self.note(What::Lost { message: message.number, why });
+            self.net.in_flight.in_vain = Some(why);
+        } else if let Some(message) = self.net.in_flight.leaving.take() {
+            self.kernel.note(What::Lost { message: message.number, why });
         }
     }
 
     /// Something of the network will happen at `at`: what leaves arrives, or something is looked at again.
     #[cold]
     pub(crate) fn note_scheduled(&mut self, at: Nanos, event: Event) {
-        let now = self.now;
-        let Some(recorder) = &mut self.trace else { return };
+        let now = self.kernel.now;
+        let Some(recorder) = &mut self.kernel.recorder else { return };
         let because = recorder.because;
-        let message = recorder.flying.leaving.take();
-        let due = recorder.flying.due.entry(event).or_default();
+        let message = self.net.in_flight.leaving.take();
+        let due = self.net.in_flight.due.entry(event).or_default();
         // Where nothing leaves, something that was held may be let go.
         let held = due.iter_mut().find(|due| due.at == LATER);
         if let Some(held) = held.filter(|_| message.is_none()) {
             held.at = at;
             if let Some(message) = held.message {
-                self.note(What::Delayed { message: message.number, by: now - message.left, why: Why::Held });
+                self.kernel.note(What::Delayed {
+                    message: message.number,
+                    by: now - message.left,
+                    why: Why::Held,
+                });
             }
             return;
         }
@@ -210,23 +210,23 @@ impl Run {
     /// What leaves waits until its way is released.
     #[inline]
     pub(crate) fn note_kept(&mut self, event: Event) {
-        if self.trace.is_some() {
+        if self.kernel.recorder.is_some() {
             self.note_scheduled(LATER, event);
         }
     }
 }
 
 /// Arriving.
-impl Run {
+impl Cluster {
     /// Something of the network happens now. What is a message has arrived, or is lost.
-    pub(super) fn note_arrivals(&mut self, event: Event) {
-        let now = self.now;
-        let Some(recorder) = &mut self.trace else { return };
+    pub(crate) fn note_arrivals(&mut self, event: Event) {
+        let now = self.kernel.now;
+        let Some(recorder) = &mut self.kernel.recorder else { return };
         let mut found = None;
-        if let Some(all) = recorder.flying.due.get_mut(&event) {
+        if let Some(all) = self.net.in_flight.due.get_mut(&event) {
             found = all.iter().position(|due| due.at == now).and_then(|place| all.remove(place));
             if all.is_empty() {
-                recorder.flying.due.remove(&event);
+                self.net.in_flight.due.remove(&event);
             }
         }
         recorder.because = found.as_ref().and_then(|due| due.cause);
@@ -236,26 +236,26 @@ impl Run {
         let Some(message) = found.and_then(|due| due.message) else { return };
         recorder.because = message.event;
         if let Event::Datagram(_) = event {
-            recorder.flying.landing = Some(message);
+            self.net.in_flight.landing = Some(message);
         } else if self.hosts[message.to].power == Power::Off {
-            self.note(What::Lost { message: message.number, why: Why::PowerOff });
+            self.kernel.note(What::Lost { message: message.number, why: Why::PowerOff });
         } else {
             self.note_arrival(message);
         }
     }
 
     fn note_arrival(&mut self, message: Message) {
-        self.now_comes_of(message.event);
-        let arrival = self.note(What::Arrive { message: message.number });
-        self.now_comes_of(arrival);
+        self.kernel.now_comes_of(message.event);
+        let arrival = self.kernel.note(What::Arrive { message: message.number });
+        self.kernel.now_comes_of(arrival);
     }
 
     /// What a side of a connection has sent arrives, as far as it is due.
     fn note_delivered(&mut self, id: ConnectionId, side: Side) {
-        let now = self.now;
+        let now = self.kernel.now;
         while let Some(message) = self.take_part(id, side, |part| part.at <= now) {
             if self.hosts[message.to].power == Power::Off {
-                self.note(What::Lost { message: message.number, why: Why::PowerOff });
+                self.kernel.note(What::Lost { message: message.number, why: Why::PowerOff });
             } else {
                 self.note_arrival(message);
             }
@@ -264,7 +264,7 @@ impl Run {
 
     /// Takes the first message off a stream of which something holds.
     fn take_part(&mut self, id: ConnectionId, side: Side, is_it: impl Fn(&Part) -> bool) -> Option<Message> {
-        let streams = &mut self.trace.as_mut()?.flying.streams;
+        let streams = &mut self.net.in_flight.streams;
         let stream = streams.get_mut(&(id, side))?;
         let place = stream.iter().position(is_it)?;
         let part = stream.remove(place)?;
@@ -277,9 +277,9 @@ impl Run {
     /// What a side of a connection has sent, and what it has not, will not arrive any more.
     #[inline]
     pub(crate) fn flights_lost(&mut self, id: ConnectionId, side: Side, why: Why) {
-        if self.trace.is_some() {
+        if self.kernel.recorder.is_some() {
             while let Some(message) = self.take_part(id, side, |_| true) {
-                self.note(What::Lost { message: message.number, why });
+                self.kernel.note(What::Lost { message: message.number, why });
             }
         }
     }
@@ -287,9 +287,9 @@ impl Run {
     /// What a side of a connection has not sent will never be; what it has sent flies on.
     #[inline]
     pub(crate) fn unsent_lost(&mut self, id: ConnectionId, side: Side) {
-        if self.trace.is_some() {
+        if self.kernel.recorder.is_some() {
             while let Some(message) = self.take_part(id, side, |part| part.at == LATER) {
-                self.note(What::Lost { message: message.number, why: Why::Reset });
+                self.kernel.note(What::Lost { message: message.number, why: Why::Reset });
             }
         }
     }
@@ -297,60 +297,20 @@ impl Run {
     /// The datagram that has got to its machine is there, or is lost.
     #[inline]
     pub(crate) fn datagram_landed(&mut self, lost: Option<Why>) {
-        if self.trace.is_some() {
+        if self.kernel.recorder.is_some() {
             self.note_landed(lost);
         }
     }
 
     #[cold]
     fn note_landed(&mut self, lost: Option<Why>) {
-        let landing = self.trace.as_mut().and_then(|recorder| recorder.flying.landing.take());
+        let landing = self.net.in_flight.landing.take();
         match (landing, lost) {
             (Some(message), None) => self.note_arrival(message),
             (Some(message), Some(why)) => {
-                self.note(What::Lost { message: message.number, why });
+                self.kernel.note(What::Lost { message: message.number, why });
             }
             (None, _) => {}
         }
-    }
-}
-
-/// The story of a message. Places are those of events in the trace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Passage {
-    /// Its number.
-    pub message: u32,
-    /// Where it left: a [`What::Message`].
-    pub left: usize,
-    /// What made it late: each a [`What::Delayed`].
-    pub delays: Vec<usize>,
-    /// Where it ended: a [`What::Arrive`] or a [`What::Lost`]; `None` for one that is still on its way when the run ends.
-    pub ended: Option<usize>,
-}
-
-impl Trace {
-    /// All messages, in the order they left. One whose leaving was not kept is none.
-    pub fn messages(&self) -> Vec<Passage> {
-        let mut messages: Vec<Passage> = Vec::new();
-        // Numbers go up by one.
-        fn of(messages: &mut [Passage], message: u32) -> Option<&mut Passage> {
-            let place = message.checked_sub(messages.first()?.message)?;
-            messages.get_mut(place as usize)
-        }
-        for (place, event) in self.events.iter().enumerate() {
-            match event.what {
-                What::Message { message, .. } => {
-                    messages.push(Passage { message, left: place, delays: Vec::new(), ended: None });
-                }
-                What::Delayed { message, .. } => {
-                    of(&mut messages, message).into_iter().for_each(|passage| passage.delays.push(place));
-                }
-                What::Arrive { message } | What::Lost { message, .. } => {
-                    of(&mut messages, message).into_iter().for_each(|passage| passage.ended = Some(place));
-                }
-                _ => {}
-            }
-        }
-        messages
     }
 }

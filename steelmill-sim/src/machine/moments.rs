@@ -1,58 +1,13 @@
-//! Moments in a machine's life that faults can be tied to.
+//! Who waits for a machine to reach a moment of its life: faults can be tied to one.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
 
-use serde::{Deserialize, Serialize};
 use steelmill_core::Milestone;
 
-use crate::kernel::waker::{Waiter, Waiters};
-use crate::machine::cluster::{self, Run, RunId};
-
-/// A moment in the life of a machine with a factory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Moment {
-    /// Its daemons are about to prepare.
-    Preparing,
-    /// It is about to be started again after its process had ended.
-    Restarting,
-    /// Its factory has been told to stop.
-    Stopping,
-    /// A child of its factory, or of one further down, runs.
-    ChildStarted,
-    /// Such a child has ended.
-    ChildStopped,
-}
-
-impl Moment {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Preparing, Self::Restarting, Self::Stopping, Self::ChildStarted, Self::ChildStopped];
-
-    /// What it means to faults that a factory has come to something.
-    fn of(milestone: Milestone, is_child: bool) -> Option<Self> {
-        match (milestone, is_child) {
-            (Milestone::Preparing, false) => Some(Self::Preparing),
-            (Milestone::Stopping, false) => Some(Self::Stopping),
-            (Milestone::Running, true) => Some(Self::ChildStarted),
-            (Milestone::Ended, true) => Some(Self::ChildStopped),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Moment::Preparing => "preparing",
-            Moment::Restarting => "restarting",
-            Moment::Stopping => "stopping",
-            Moment::ChildStarted => "starting a child",
-            Moment::ChildStopped => "stopping a child",
-        })
-    }
-}
+use super::cluster::{self, Cluster, RunId};
+use crate::kernel::waiter::{Waiter, Waiters};
+use crate::schema::moment::Moment;
 
 /// Who waits for which moments.
 #[derive(Default)]
@@ -68,7 +23,7 @@ struct Awaited {
     waiters: Waiters,
 }
 
-impl Run {
+impl Cluster {
     /// A factory of a machine has come to something.
     pub(crate) fn reached(&mut self, machine: u32, factory: &str, milestone: Milestone) {
         // The machine's own is a child of the cluster's, where there is one.
@@ -87,22 +42,22 @@ impl Run {
                 awaited.left -= 1;
                 if awaited.left == 0 {
                     let waiters = awaited.waiters.take();
-                    self.wake_all(waiters);
+                    self.kernel.wake_all(waiters);
                 }
             }
         }
     }
 
     /// Nobody waits for moments any more.
-    pub(super) fn forget_moments(&mut self) {
+    pub(crate) fn forget_moments(&mut self) {
         for awaited in std::mem::take(&mut self.moments.awaited) {
-            self.discard_all(awaited.waiters);
+            self.kernel.discard_all(awaited.waiters);
         }
     }
 }
 
 /// Waits until a machine has come to a moment for the `nth` time from this call on.
-pub(super) fn come(id: RunId, machine: u32, moment: Moment, nth: u32) -> impl Future<Output = ()> {
+pub(crate) fn come(id: RunId, machine: u32, moment: Moment, nth: u32) -> impl Future<Output = ()> {
     let index = cluster::with(id, |run| {
         run.moments.awaited.push(Awaited { machine, moment, left: nth, waiters: Waiters::default() });
         run.moments.awaited.len() - 1
@@ -113,7 +68,7 @@ pub(super) fn come(id: RunId, machine: u32, moment: Moment, nth: u32) -> impl Fu
             let awaited = &mut run.moments.awaited[index];
             let has_come = awaited.left == 0;
             let unneeded = if has_come { Some(waiter) } else { awaited.waiters.add(waiter) };
-            run.discard(unneeded);
+            run.kernel.discard(unneeded);
             if has_come { Poll::Ready(()) } else { Poll::Pending }
         })
     })

@@ -1,0 +1,185 @@
+//! The executor: polls ready tasks, and lets time pass when none is ready.
+//!
+//! A task is polled outside of any borrow of the run's state. A ready task of a paused or slow machine is deferred.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
+
+use steelmill_core::{Panic, TaskError};
+
+use super::cluster::{self, Cluster, Event};
+use super::{net, waker::waker};
+use crate::kernel::kernel::RunId;
+use crate::kernel::tasks::{Output, TaskFuture};
+use crate::kernel::timers::{Due, Nanos};
+use crate::schema::decision::Stream;
+use crate::schema::outcome::Cause;
+use crate::schema::task::TaskKey;
+
+/// What the executor is to do outside of the borrow.
+enum Step {
+    Poll(TaskKey, TaskFuture),
+    /// The task was aborted while it was polled.
+    End(TaskKey, TaskFuture),
+    /// Foreign wakers are to be woken before it goes on.
+    Wake,
+    Over,
+}
+
+/// Polls tasks and lets time pass until the run is over.
+pub(crate) fn drive(id: RunId) {
+    let mut step = cluster::with(id, Cluster::next_step);
+    loop {
+        match step {
+            Step::Poll(key, mut future) => {
+                let waker = waker(key);
+                let context = &mut Context::from_waker(&waker);
+                match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+                    Ok(Poll::Pending) => {
+                        // The common case: one look into the run parks the task and finds the next.
+                        step = cluster::with(id, |run| run.park(key, future));
+                        continue;
+                    }
+                    Ok(Poll::Ready(output)) => end(id, key, future, Ok(output)),
+                    Err(payload) => end(id, key, future, Err(panicked(payload))),
+                }
+            }
+            Step::End(key, future) => end(id, key, future, Err(TaskError::Aborted)),
+            Step::Wake => {}
+            Step::Over => return,
+        }
+        step = cluster::with(id, Cluster::next_step);
+    }
+}
+
+/// Drops a task's future, while it still counts as running, and then tells who waits for it.
+fn end(id: RunId, key: TaskKey, future: TaskFuture, result: Result<Output, TaskError>) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
+    let result = dropped.map_or_else(|payload| Err(panicked(payload)), |()| result);
+    let unseen = cluster::with(id, |run| run.kernel.finish(key, result));
+    drop(unseen);
+}
+
+/// What was raised is dropped here, where that may run code of a user.
+fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
+    TaskError::Panicked(Panic::of(payload.as_ref()))
+}
+
+impl Cluster {
+    /// Puts a paused task back and finds the next.
+    #[inline(always)]
+    fn park(&mut self, key: TaskKey, future: TaskFuture) -> Step {
+        match self.kernel.park(key, future) {
+            Some(aborted) => Step::End(key, aborted),
+            None => self.next_step(),
+        }
+    }
+
+    /// What to do next: nearly always to poll a task that is ready.
+    #[inline(always)]
+    fn next_step(&mut self) -> Step {
+        loop {
+            if self.kernel.over.is_none()
+                && let Some((index, place)) = self.kernel.pick()
+            {
+                if self.hosts.hampered > 0 && self.defers(index) {
+                    continue;
+                }
+                match self.kernel.begin_poll(index, place) {
+                    Some((key, future)) => return Step::Poll(key, future),
+                    None => continue,
+                }
+            }
+            if let Some(step) = self.pass_time() {
+                return step;
+            }
+        }
+    }
+
+    /// Whether a ready task is deferred, because its machine is paused or slow.
+    #[cold]
+    fn defers(&mut self, index: u32) -> bool {
+        let Some(machine) = self.kernel.tasks.machine_of_ready(index) else { return false };
+        let host = &mut self.hosts[machine];
+        if let Some(waiting) = &mut host.paused {
+            waiting.push(index);
+            return true;
+        }
+        let slowness = host.slowness;
+        let is_deferred = self.kernel.tasks.alternate_turn(index, slowness > 0);
+        if is_deferred {
+            let at = self.kernel.now + self.kernel.draw(Stream::Slowness, slowness + 1);
+            self.kernel.timers.schedule(at, Event::Turn(index));
+        }
+        is_deferred
+    }
+
+    /// No task is ready: lets time pass until one is, or until the run is over.
+    #[inline(never)]
+    fn pass_time(&mut self) -> Option<Step> {
+        self.kernel.tasks.pause_polling();
+        if self.kernel.over.is_some() {
+            if let Some(watch) = &self.kernel.watch {
+                watch.idle();
+            }
+            return Some(Step::Over);
+        }
+        if self.kernel.tasks.polls >= self.kernel.tasks.polls_end && self.kernel.tasks.is_any_ready() {
+            self.kernel.watch_livelock();
+            return None;
+        }
+        if !self.take_foreign_wakes() && !self.advance() {
+            let tasks = self.kernel.task_list();
+            self.kernel.fail(Cause::Deadlock { tasks });
+        }
+        self.kernel.has_later().then_some(Step::Wake)
+    }
+
+    /// Lets time jump to the next event and takes everything due then. `false` when there is nothing to come.
+    #[inline]
+    fn advance(&mut self) -> bool {
+        let Some(at) = self.kernel.timers.next_at() else {
+            return false;
+        };
+        if !self.kernel.jump(at) {
+            return true;
+        }
+        while let Some(due) = self.next_due(at) {
+            self.kernel.events += 1;
+            match due {
+                Due::Timer(waiter) => {
+                    if let Some(waiter) = waiter {
+                        self.kernel.wake(waiter);
+                    }
+                }
+                Due::Event(Event::Net(event)) => net::handle(self, event),
+                Due::Event(Event::Turn(index)) => self.kernel.tasks.requeue(index),
+                Due::Event(Event::Rekey(index)) => self.rekey(self.kernel.settings.rekeys[index]),
+            }
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn next_due(&mut self, at: Nanos) -> Option<Due<Event>> {
+        if self.kernel.recorder.is_some() {
+            self.note_due(at);
+        }
+        self.kernel.timers.pop_due(at)
+    }
+
+    /// What is due next happens now: the world acts, and no task.
+    #[cold]
+    fn note_due(&mut self, now: Nanos) {
+        self.kernel.now_comes_of(None);
+        match self.kernel.timers.peek_due(now) {
+            Some(Err(timer)) => self.kernel.note_timer(timer),
+            Some(Ok(Event::Net(event))) => {
+                let event = *event;
+                self.note_arrivals(event);
+            }
+            Some(Ok(Event::Rekey(_) | Event::Turn(_))) | None => {}
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Wakers that are integers.
+//!
+//! A waker of the sim is the packed key of a task (run, generation, index), so cloning, comparing and dropping it
+//! cost nothing and a wake is a look into the run's table.
+#![allow(unsafe_code, reason = "a RawWaker is unsafe to make; the argument stands beside the one place")]
+
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+use super::cluster;
+use crate::kernel::probe;
+use crate::kernel::waiter::Waiter;
+use crate::schema::task::TaskKey;
+
+/// The waker of a task.
+#[inline]
+pub(crate) fn waker(key: TaskKey) -> Waker {
+    // SAFETY: the data pointer is never dereferenced, only read back as the integer it is, so every function
+    // of the table is sound for every value, on every thread, any number of times.
+    unsafe { Waker::from_raw(raw(key)) }
+}
+
+#[inline]
+fn raw(key: TaskKey) -> RawWaker {
+    RawWaker::new(std::ptr::without_provenance(key.word() as usize), &TABLE)
+}
+
+#[inline]
+fn key(data: *const ()) -> TaskKey {
+    TaskKey::of_word(data.addr() as u64)
+}
+
+static TABLE: RawWakerVTable = RawWakerVTable::new(
+    |data| raw(key(data)),
+    |data| cluster::wake(key(data)),
+    |data| cluster::wake(key(data)),
+    |_| (),
+);
+
+impl Waiter {
+    /// Whoever a waker wakes. Clones a foreign waker, which runs code of a user: not while the run's state is borrowed.
+    #[inline]
+    pub(crate) fn of(waker: &Waker) -> Self {
+        if std::ptr::eq(waker.vtable(), &TABLE) {
+            Waiter::Task(key(waker.data()))
+        } else {
+            Waiter::of_other(waker)
+        }
+    }
+
+    #[inline(never)]
+    fn of_other(waker: &Waker) -> Self {
+        probe::asked();
+        Waiter::Foreign(waker.clone())
+    }
+}

@@ -1,0 +1,43 @@
+//! Messages of a trace, each as a story: where it left, what delayed it, where it ended.
+
+use super::{Trace, What};
+
+/// The story of a message. Places are those of events in the trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passage {
+    /// Its number.
+    pub message: u32,
+    /// Where it left: a [`What::Message`].
+    pub left: usize,
+    /// What made it late: each a [`What::Delayed`].
+    pub delays: Vec<usize>,
+    /// Where it ended: a [`What::Arrive`] or a [`What::Lost`]; `None` for one that is still on its way when the run ends.
+    pub ended: Option<usize>,
+}
+
+impl Trace {
+    /// All messages, in the order they left. One whose leaving was not kept is none.
+    pub fn messages(&self) -> Vec<Passage> {
+        let mut messages: Vec<Passage> = Vec::new();
+        // Numbers go up by one.
+        fn of(messages: &mut [Passage], message: u32) -> Option<&mut Passage> {
+            let place = message.checked_sub(messages.first()?.message)?;
+            messages.get_mut(place as usize)
+        }
+        for (place, event) in self.events.iter().enumerate() {
+            match event.what {
+                What::Message { message, .. } => {
+                    messages.push(Passage { message, left: place, delays: Vec::new(), ended: None });
+                }
+                What::Delayed { message, .. } => {
+                    of(&mut messages, message).into_iter().for_each(|passage| passage.delays.push(place));
+                }
+                What::Arrive { message } | What::Lost { message, .. } => {
+                    of(&mut messages, message).into_iter().for_each(|passage| passage.ended = Some(place));
+                }
+                _ => {}
+            }
+        }
+        messages
+    }
+}
