@@ -25,10 +25,9 @@ pub use trace::{history, logging};
 
 pub use campaign::campaign::Campaign;
 pub use campaign::coverage::{Coverage, Covered};
-pub use campaign::keep::KeptSeed;
-pub use campaign::record::{KeptRecord, Record, RedSeed, Terms};
+pub use campaign::record::{Count, KeptRecord, KeptSeed, Record, RedSeed, Terms};
 pub use campaign::shard::{Shard, UnknownShard};
-pub use campaign::summary::{Count, Kept, Summary};
+pub use campaign::summary::{Kept, Summary};
 pub use cli::testing::{check, check_daemon};
 pub use explain::picture::{EVENTS_SHOWN, Picture};
 pub use explain::shrink::{Progress, Prospect, Shrunk, Step, Stopped};

@@ -138,7 +138,7 @@ mod tests {
         .seeds(5)
         .failures_max(9)
         .run();
-        let record = Record::of(&summary, |seed, _| format!("run --seed {seed} && echo"));
+        let record = summary.record(|seed, _| format!("run --seed {seed} && echo"));
         let xml = report(&record);
         let document = Document::parse(&xml).unwrap_or_else(|error| panic!("{error} in {xml}"));
         let [suite] = named(&document, "testsuite")[..] else { panic!("{xml}") };
@@ -172,7 +172,7 @@ mod tests {
     fn many_green_seeds_are_one_case() {
         let summary =
             Campaign::new(|_| async { Ok(()) }).seeds(300).shard("2/2".parse().expect("a shard")).run();
-        let xml = report(&Record::of(&summary, |_, _| String::new()));
+        let xml = report(&summary.record(|_, _| String::new()));
         let document = Document::parse(&xml).expect("XML");
         let [case] = named(&document, "testcase")[..] else { panic!("{xml}") };
         assert_eq!(case.attribute("name"), Some("seeds 1 to 300, shard 2/2"));
@@ -183,7 +183,7 @@ mod tests {
     fn a_campaign_that_was_interrupted_is_not_green() {
         let stop = Arc::new(AtomicBool::new(true));
         let summary = Campaign::new(|_| async { Ok(()) }).seeds(300).stop_when(stop).run();
-        let xml = report(&Record::of(&summary, |_, _| String::new()));
+        let xml = report(&summary.record(|_, _| String::new()));
         let document = Document::parse(&xml).expect("XML");
         let [error] = named(&document, "error")[..] else { panic!("{xml}") };
         assert_eq!(error.attribute("message"), Some("stopped early: 300 of 300 seeds did not run"));

@@ -17,40 +17,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use steelmill_core::Result;
 
-use crate::campaign::record::{Record, RedSeed, Terms};
+use crate::campaign::likeness::is_alike;
+use crate::campaign::record::{KeptSeed, Record, RedSeed, Terms};
 use crate::campaign::shard::Shard;
-use crate::explain::shrink::is_alike;
-use crate::schema::plan::text;
 use crate::schema::plan::{Faults, Plan};
-use crate::schema::settings::{Schedule, Seed, Settings, heeds_order};
-use crate::schema::verify::Verify;
-
-/// A red seed that is kept, with all it takes to fail.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct KeptSeed {
-    /// The name of the campaign that it belongs to.
-    pub scenario: String,
-    /// The seed.
-    pub seed: Seed,
-    /// Which of the ready tasks runs next.
-    pub schedule: Schedule,
-    /// How much virtual time it may take.
-    #[serde(with = "text")]
-    pub time_limit: Duration,
-    /// How it was made sure that it repeats, if it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verify: Option<Verify>,
-    /// Why it failed when it was kept, in a line.
-    pub failure: String,
-    /// What goes wrong: the least that makes it fail, where somebody looked for that; nothing, if the scenario let nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<Plan>,
-}
+use crate::schema::settings::{Seed, Settings, heeds_order};
 
 impl KeptSeed {
     pub(crate) fn of(terms: &Terms, red: &RedSeed) -> Self {
@@ -356,6 +330,7 @@ fn is_at(_: &File, _: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::settings::Schedule;
 
     fn kept(scenario: &str, seed: u64, failure: &str) -> KeptSeed {
         KeptSeed {
@@ -540,7 +515,7 @@ mod tests {
         write(9);
         let campaign = crate::Campaign::new(|_| async { anyhow::bail!("always 2") }).name("a").seeds(1);
         let summary = campaign.time_limit(Duration::from_secs(60)).keep(folder.path()).run();
-        let mut record = Record::of(&summary, |_, _| String::new());
+        let mut record = summary.record(|_, _| String::new());
         record.kept.as_mut().expect("there is a file").failed[0].least = Some(plan(2));
         // What another campaign has made of the file meanwhile, and what is there in the end.
         for (meanwhile, after) in [(9, 2), (3, 2), (1, 1)] {

@@ -181,7 +181,7 @@ mod tests {
 
     /// As it is when it was printed and read again.
     fn record(summary: &Summary) -> Record {
-        let record = Record::of(summary, |seed, _| format!("run {seed}"));
+        let record = summary.record(|seed, _| format!("run {seed}"));
         let json = serde_json::to_string(&record).expect("plain data");
         let read = Record::from_json(&json).expect("it was written so");
         assert_eq!(read, record);

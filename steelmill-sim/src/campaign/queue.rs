@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::campaign::keep::KeptSeed;
+use crate::campaign::record::KeptSeed;
 use crate::campaign::shard::Shard;
 use crate::campaign::verify::Again;
 use crate::schema::settings::Seed;

@@ -10,13 +10,10 @@ use steelmill_core::Result;
 
 use crate::campaign::coverage;
 use crate::campaign::coverage::Coverage;
-use crate::campaign::keep::KeptSeed;
 use crate::campaign::shard::Shard;
-use crate::campaign::summary::{Count, Summary};
 use crate::host::audit;
-use crate::host::purity::is_pure;
 use crate::schema::outcome::Outcome;
-use crate::schema::plan::{Faults, Plan};
+use crate::schema::plan::{Faults, Plan, text};
 use crate::schema::settings::{Schedule, Seed};
 use crate::schema::system_use::SystemUse;
 use crate::schema::verify::Verify;
@@ -74,6 +71,22 @@ pub struct Record {
     pub select_repeats: bool,
 }
 
+/// A number that the scenario counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Over all seeds.
+    pub total: u64,
+    /// The least of any seed that counted it.
+    pub least: u64,
+}
+
+impl Count {
+    /// Of this and of other seeds.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { total: self.total + other.total, least: self.least.min(other.least) }
+    }
+}
+
 /// What was asked of a campaign: the same in all its shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -113,6 +126,30 @@ pub struct KeptRecord {
     pub passed: Vec<KeptSeed>,
 }
 
+/// A red seed that is kept, with all it takes to fail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KeptSeed {
+    /// The name of the campaign that it belongs to.
+    pub scenario: String,
+    /// The seed.
+    pub seed: Seed,
+    /// Which of the ready tasks runs next.
+    pub schedule: Schedule,
+    /// How much virtual time it may take.
+    #[serde(with = "text")]
+    pub time_limit: Duration,
+    /// How it was made sure that it repeats, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+    /// Why it failed when it was kept, in a line.
+    pub failure: String,
+    /// What goes wrong: the least that makes it fail, where somebody looked for that; nothing, if the scenario let nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+}
+
 /// A seed that failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -144,44 +181,6 @@ pub struct RedSeed {
 impl Record {
     /// The form of the data that this library writes and reads.
     pub const VERSION: u32 = 1;
-
-    /// `replay` is the command that runs a seed again, as it was kept or as any other.
-    pub(crate) fn of(summary: &Summary, replay: impl Fn(Seed, Option<&KeptSeed>) -> String) -> Self {
-        let failed = summary.failed.iter().map(|failed| RedSeed::of(failed, None, replay(failed.seed, None)));
-        let kept = summary.kept.as_ref().map(|kept| KeptRecord {
-            tried: kept.tried,
-            failed: kept
-                .failed
-                .iter()
-                .map(|(kept, failed)| {
-                    RedSeed::of(failed, Some(kept.clone()), replay(failed.seed, Some(kept)))
-                })
-                .collect(),
-            passed: kept.passed.clone(),
-        });
-        let counts = summary.counts.iter().map(|(what, count)| ((*what).to_owned(), *count));
-        Self {
-            version: Self::VERSION,
-            campaign: summary.campaign.clone(),
-            shard: summary.shard,
-            merged: None,
-            asked: summary.asked,
-            seeds: summary.seeds,
-            failed: failed.collect(),
-            wall: summary.wall,
-            simulated: summary.simulated,
-            polls: summary.polls,
-            events: summary.events,
-            counts: counts.collect(),
-            places: summary.places.clone(),
-            digest: summary.digest,
-            impure: summary.impure,
-            kept,
-            audit: summary.audit.clone(),
-            purity: is_pure(),
-            select_repeats: cfg!(tokio_unstable),
-        }
-    }
 
     /// Reads what `--json` printed.
     ///

@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::campaign::coverage::Coverage;
-use crate::campaign::keep::KeptSeed;
-use crate::campaign::record::{Record, Terms};
+use crate::campaign::record::{Count, KeptRecord, KeptSeed, Record, RedSeed, Terms};
 use crate::campaign::shard::Shard;
 use crate::host::audit;
 use crate::host::purity::is_pure;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Plan;
+use crate::schema::settings::Seed;
 use crate::schema::system_use::SystemUse;
 
 /// What a campaign came to.
@@ -73,22 +71,6 @@ impl Kept {
             true => self.passed.push(kept),
             false => self.failed.push((kept, outcome)),
         }
-    }
-}
-
-/// A number that the scenario counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Count {
-    /// Over all seeds.
-    pub total: u64,
-    /// The least of any seed that counted it.
-    pub least: u64,
-}
-
-impl Count {
-    /// Of this and of other seeds.
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self { total: self.total + other.total, least: self.least.min(other.least) }
     }
 }
 
@@ -152,6 +134,44 @@ impl Summary {
         self.audit.iter_mut().for_each(|audit| audit::sort(audit));
     }
 
+    /// The summary as data; `replay` is the command that runs a seed again, as it was kept or as any other.
+    pub(crate) fn record(&self, replay: impl Fn(Seed, Option<&KeptSeed>) -> String) -> Record {
+        let failed = self.failed.iter().map(|failed| RedSeed::of(failed, None, replay(failed.seed, None)));
+        let kept = self.kept.as_ref().map(|kept| KeptRecord {
+            tried: kept.tried,
+            failed: kept
+                .failed
+                .iter()
+                .map(|(kept, failed)| {
+                    RedSeed::of(failed, Some(kept.clone()), replay(failed.seed, Some(kept)))
+                })
+                .collect(),
+            passed: kept.passed.clone(),
+        });
+        let counts = self.counts.iter().map(|(what, count)| ((*what).to_owned(), *count));
+        Record {
+            version: Record::VERSION,
+            campaign: self.campaign.clone(),
+            shard: self.shard,
+            merged: None,
+            asked: self.asked,
+            seeds: self.seeds,
+            failed: failed.collect(),
+            wall: self.wall,
+            simulated: self.simulated,
+            polls: self.polls,
+            events: self.events,
+            counts: counts.collect(),
+            places: self.places.clone(),
+            digest: self.digest,
+            impure: self.impure,
+            kept,
+            audit: self.audit.clone(),
+            purity: is_pure(),
+            select_repeats: cfg!(tokio_unstable),
+        }
+    }
+
     /// Whether every seed that ran has passed.
     pub fn passed(&self) -> bool {
         self.red().next().is_none()
@@ -175,6 +195,6 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Record::of(self, |_, _| String::new()).fmt(f)
+        self.record(|_, _| String::new()).fmt(f)
     }
 }

@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
 
-use crate::campaign::keep::KeptSeed;
+use crate::campaign::record::KeptSeed;
 use crate::schema::line::Line;
 use crate::schema::outcome::{Cause, Failure, Outcome};
 use crate::schema::settings::Seed;

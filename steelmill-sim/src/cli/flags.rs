@@ -14,10 +14,10 @@ use clap::{Arg, ArgAction, CommandFactory as _, Parser};
 use steelmill_core::Result;
 
 use crate::campaign::campaign::Campaign;
+use crate::campaign::replay::{from_anywhere, quoted};
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::Summary;
 use crate::campaign::verify;
-use crate::cli::replay::quoted;
 use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::{Schedule, Seed, Settings};
 use crate::schema::verify::Verify;
@@ -362,11 +362,6 @@ pub(crate) fn faults_variable(plan: &Path) -> String {
 /// What a test has a red seed explained by, in a folder of that name beside its package: `STEELMILL_EXPLAIN=red `
 pub(crate) fn explain_variable() -> String {
     format!("{}=red ", variable("explain"))
-}
-
-/// The way to a file from the root: cargo does not start a test where it was started itself.
-pub(crate) fn from_anywhere(file: &Path) -> PathBuf {
-    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
 /// How many virtual seconds a seed of a program's campaign may take unless it is said.

@@ -1,7 +1,6 @@
 //! A campaign as a program: the flags, the progress, the summary, the exit code.
 
 pub(crate) mod flags; // what can be said to a campaign from outside
-pub(crate) mod replay; // what to type to run a test again
 pub(crate) mod testing; // helpers for plain unit tests
 
 use std::future::Future;
@@ -19,11 +18,12 @@ use steelmill_core::Result;
 use crate::campaign::campaign::{Campaign, OfAny, failed_text};
 use crate::campaign::coverage::Coverage;
 use crate::campaign::junit;
-use crate::campaign::keep::{Keep, KeptSeed, Settled};
+use crate::campaign::keep::{Keep, Settled};
 use crate::campaign::merge;
+use crate::campaign::record::KeptSeed;
 use crate::campaign::record::{Record, RedSeed};
+use crate::campaign::replay::quoted;
 use crate::cli::flags::{TIME_LIMIT, kept_command_line};
-use crate::cli::replay::quoted;
 use crate::explain::shrink::Progress;
 use crate::machine::sim::Sim;
 use crate::schema::outcome::Outcome;
@@ -123,7 +123,7 @@ where
         Err(error) => return wrong(&error),
     };
     let saved = args.save(&summary);
-    let mut record = Record::of(&summary, replay);
+    let mut record = summary.record(replay);
     if let Some(folder) = &args.explain {
         let folders = folders(folder, args.seed.is_some(), &record);
         let mut left_out = 0;

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use steelmill_core::Result;
 
 use crate::campaign::campaign::{OfAny, failed_text};
-use crate::cli::flags::from_anywhere;
+use crate::campaign::replay::from_anywhere;
 use crate::explain::shrink::{Progress, Prospect, Shrunk, Stopped};
 use crate::schema::decision::Stream;
 use crate::schema::event::{Event, What};

@@ -9,7 +9,6 @@
 //! before it, which any other workload shifts: so it comes last. A smaller workload may need fewer faults and the other
 //! way round: so these two take turns until neither gives way.
 
-mod likeness; // whether it is the same failure
 mod minimize; // how the least is found by asking
 
 use std::collections::BTreeMap;
@@ -21,16 +20,14 @@ use std::time::Duration;
 use steelmill_core::Result;
 
 use crate::campaign::campaign::{Campaign, OfAny, on_a_fresh_thread};
+use crate::campaign::likeness::Likeness;
 use crate::machine::sim::Sim;
 use crate::run::simulate;
 use crate::schema::decision::{Decision, Rekey, Stream};
 use crate::schema::outcome::{Cause, Outcome};
 use crate::schema::plan::{Choice, Fault, Faults, Kind, Plan, When};
 use crate::schema::settings::{Schedule, Seed, Settings};
-use likeness::Likeness;
 use minimize::{Tried, fewest, least};
-
-pub(crate) use likeness::is_alike;
 
 /// The least that makes a seed fail.
 #[derive(Debug)]
@@ -122,9 +119,6 @@ impl fmt::Display for Step {
         })
     }
 }
-
-/// After how many runs a search ends unless it is said.
-pub(crate) const RUNS_MAX: u64 = 3_000;
 
 /// A livelock is looked for with so many times fewer polls than it takes to be one.
 const IMPATIENCE: u64 = 50;

@@ -12,13 +12,14 @@ use steelmill_core::Result;
 use super::campaign::OfAny;
 use super::queue::{Queue, Turn};
 use crate::campaign::coverage;
-use crate::campaign::keep::{Keep, KeptSeed};
-use crate::campaign::record::{Record, RedSeed, Terms};
+use crate::campaign::keep::Keep;
+use crate::campaign::record::KeptSeed;
+use crate::campaign::record::{RedSeed, Terms};
+use crate::campaign::replay;
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::{Kept, Summary};
 use crate::campaign::verify;
 use crate::campaign::verify::Again;
-use crate::cli::replay;
 use crate::run::simulate;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Faults;
@@ -88,7 +89,7 @@ impl OfAny<'_> {
         summary.end();
         if let Some(keep) = keep {
             // What could not be written before may be written now.
-            let settled = keep.settle(&Record::of(&summary, |_, _| String::new()));
+            let settled = keep.settle(&summary.record(|_, _| String::new()));
             if let Some(kept) = &mut summary.kept {
                 kept.error = settled.err().map(|error| format!("{error:#}"));
             }

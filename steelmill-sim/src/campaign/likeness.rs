@@ -7,7 +7,7 @@ use crate::schema::outcome::{Cause, Failure, TaskReport};
 
 /// What two failures share that are the same but for times, names and numbers.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Likeness {
+pub(crate) struct Likeness {
     cause: std::mem::Discriminant<Cause>,
     text: String,
     /// The file and line of a panic.
@@ -17,7 +17,7 @@ pub(super) struct Likeness {
 }
 
 impl Likeness {
-    pub(super) fn of(failure: &Failure) -> Self {
+    pub(crate) fn of(failure: &Failure) -> Self {
         let mut like = Self {
             cause: discriminant(&failure.cause),
             text: String::new(),

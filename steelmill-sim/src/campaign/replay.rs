@@ -2,7 +2,7 @@
 //! harness which test.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The name of the test this thread runs, as no other test has it: `package/target::module::test`. `None` on a thread that
 /// a harness did not name, such as a program's first.
@@ -47,6 +47,11 @@ pub(crate) fn quoted(word: &str) -> Cow<'_, str> {
     }
 }
 
+/// The way to a file from the root: cargo does not start a test where it was started itself.
+pub(crate) fn from_anywhere(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
+}
+
 /// The crate that cargo built a test's program from: it calls it `deps/NAME-` and sixteen digits.
 fn crate_of(program: &Path) -> Option<String> {
     let name = program.file_stem()?.to_str()?;
@@ -81,11 +86,11 @@ mod tests {
     fn a_test_of_the_library_is_found_again() {
         assert_eq!(
             this_test().as_deref(),
-            Some("steelmill_sim::replay::tests::a_test_of_the_library_is_found_again")
+            Some("steelmill_sim::campaign::replay::tests::a_test_of_the_library_is_found_again")
         );
         assert_eq!(
             test_command(None),
-            "cargo test -p steelmill-sim --lib replay::tests::a_test_of_the_library_is_found_again -- --exact"
+            "cargo test -p steelmill-sim --lib campaign::replay::tests::a_test_of_the_library_is_found_again -- --exact"
         );
     }
 
