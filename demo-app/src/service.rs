@@ -31,7 +31,7 @@ pub trait Service: Daemon {
     /// What it answers.
     type Reply: for<'a> Message<'a> + Send + 'static;
 
-    /// Carries `request` out.
+    /// MessageKind `request` out.
     fn answer(&self, request: Self::Request<'_>) -> Self::Reply;
 }
 

@@ -24,13 +24,13 @@ pub mod cli; // a campaign as a program, and as a test
 pub use trace::{history, logging};
 
 pub use campaign::campaign::Campaign;
-pub use campaign::coverage::{Coverage, Covered};
-pub use campaign::record::{Count, KeptRecord, KeptSeed, Record, RedSeed, Terms};
+pub use campaign::coverage::{Coverage, CoveragePoint};
+pub use campaign::record::{CampaignSettings, Count, KeptRecord, KeptSeed, Record, RedSeed};
 pub use campaign::shard::{Shard, UnknownShard};
 pub use campaign::summary::{Kept, Summary};
 pub use cli::testing::{check, check_daemon};
 pub use explain::picture::{EVENTS_SHOWN, Picture};
-pub use explain::shrink::{Progress, Prospect, Shrunk, Step, Stopped};
+pub use explain::shrink::{FailureRate, Progress, Shrunk, Step, Stopped};
 pub use host::purity::is_pure;
 pub use machine::clock::{Clock, Sleep};
 pub use machine::entropy::{Entropy, Rng};
@@ -44,8 +44,8 @@ pub use machine::sim::{Sim, Sizes};
 pub use machine::spawn::{Spawner, Task};
 pub use machine::world::SimWorld;
 pub use run::simulate::simulate;
-pub use schema::decision::{Decision, Rekey, Stream};
-pub use schema::outcome::{Cause, Failure, Outcome, Overstay, TaskReport, Whereabouts};
+pub use schema::decision::{Decision, Reseed, Stream};
+pub use schema::outcome::{Cause, Failure, FailureLocation, Outcome, Overstay, TaskReport};
 pub use schema::settings::{Schedule, Seed, Settings, UnknownSchedule};
 pub use schema::system_use::{SystemCall, SystemUse};
 pub use schema::verify::{Difference, Side, UnknownVerify, Verify};

@@ -796,7 +796,7 @@ async fn bears_no_pause(sim: Sim) -> Result {
             watched.clock().sleep(Duration::from_millis(1)).await;
         }
     });
-    sim.trouble(Budget::of(&[machine])).run().await?;
+    sim.inject_faults(Budget::of(&[machine])).run().await?;
     anyhow::ensure!(!watch.is_finished(), "it was paused");
     Ok(())
 }

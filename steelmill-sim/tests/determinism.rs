@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rand::RngExt as _;
 use steelmill_core::{Daemon, Factory, Result, Scope};
-use steelmill_sim::{Campaign, Cause, Outcome, Rekey, Schedule, Seed, Settings, Sim, Stream, simulate};
+use steelmill_sim::{Campaign, Cause, Outcome, Reseed, Schedule, Seed, Settings, Sim, Stream, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Three clients and a server that race for a lock, over latencies that are drawn.
@@ -195,13 +195,13 @@ fn a_replay_past_its_list_takes_the_defaults() {
 fn a_rekeyed_run_shares_its_past_with_the_original() {
     let original = run(Settings { record: true, ..Settings::new(Seed(7)) });
     let at = original.simulated / 2;
-    let rekeyed = run(Settings {
+    let reseeded = run(Settings {
         record: true,
-        rekeys: vec![Rekey { at, stream: None, seed: 99 }],
+        reseeds: vec![Reseed { at, stream: None, seed: 99 }],
         ..Settings::new(Seed(7))
     });
-    assert_ne!(rekeyed.digest, original.digest);
-    let same = original.decisions.iter().zip(&rekeyed.decisions).take_while(|(a, b)| a == b).count();
+    assert_ne!(reseeded.digest, original.digest);
+    let same = original.decisions.iter().zip(&reseeded.decisions).take_while(|(a, b)| a == b).count();
     assert!(same > original.decisions.len() / 4, "only {same} of {} agree", original.decisions.len());
     assert!(same < original.decisions.len());
 }

@@ -75,7 +75,7 @@ fn the_file_of_red_seeds_on_the_page_can_be_read() {
     std::fs::write(&path, json).expect("a file");
     let campaign = steelmill_sim::Campaign::new(|sim: steelmill_sim::Sim| async move {
         let machine = sim.machine("gateway-1", |_| Ok(())).start().await?;
-        sim.trouble(steelmill_sim::fault::Budget::of(&[machine])).run().await.map(drop)
+        sim.inject_faults(steelmill_sim::fault::Budget::of(&[machine])).run().await.map(drop)
     });
     let summary = campaign.name("demo cluster").seeds(1).keep(&path).run();
     let kept = summary.kept.expect("there is a file");

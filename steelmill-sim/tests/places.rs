@@ -16,12 +16,12 @@ use steelmill_core::{
 };
 use steelmill_sim::fault::{Budget, Family, Fault, Faults, Plan, When};
 use steelmill_sim::{
-    Campaign, Cause, Clock, Covered, Outcome, Seed, Settings, Sim, Stream, Summary, simulate,
+    Campaign, Cause, Clock, CoveragePoint, Outcome, Seed, Settings, Sim, Stream, Summary, simulate,
 };
 
 /// What a campaign says of the one place with this message.
-fn place<'a>(summary: &'a Summary, message: &str) -> &'a Covered {
-    let mut found = summary.places.places().iter().filter(|place| place.message == message);
+fn place<'a>(summary: &'a Summary, message: &str) -> &'a CoveragePoint {
+    let mut found = summary.coverage.points().iter().filter(|place| place.message == message);
     let place = found.next().expect("the place is known");
     assert!(found.next().is_none(), "one place is called {message:?}");
     place
@@ -91,7 +91,7 @@ mod told {
         })
         .seeds(2)
         .run();
-        let twice = summary.places.places().iter().filter(|place| place.message == "twice");
+        let twice = summary.coverage.points().iter().filter(|place| place.message == "twice");
         assert_eq!(twice.map(|place| (place.seen, place.hit)).collect::<Vec<_>>(), [(2, 2), (2, 2)]);
         let one = place(&summary, "a one");
         assert_eq!((one.seen, one.hit), (4, 2));
@@ -264,7 +264,7 @@ mod rare {
             }
         };
         let during = sim.spawn("during", come_to(["often", "seldom"]));
-        sim.trouble(budget).run().await?;
+        sim.inject_faults(budget).run().await?;
         during.await?;
         come_to(["afterwards", "afterwards"]).await;
         Ok(())
@@ -363,7 +363,7 @@ mod rare {
                 }
             });
             let machine = sim.client("node");
-            sim.trouble(Budget::of(&[machine, sim.client("other")])).run().await?;
+            sim.inject_faults(Budget::of(&[machine, sim.client("other")])).run().await?;
             anyhow::ensure!(!watch.is_finished(), "the rare branch was taken");
             Ok(())
         });
@@ -403,7 +403,11 @@ mod covering {
         assert!(text.contains(why), "{text}");
         assert!(text.contains("\"beyond the 600th seed\": come to 600 times, never so"), "{text}");
         let at_once = campaign(4, u64::MAX);
-        assert_eq!((at_once.digest, at_once.places), (summary.digest, summary.places), "whoever runs first");
+        assert_eq!(
+            (at_once.digest, at_once.coverage),
+            (summary.digest, summary.coverage),
+            "whoever runs first"
+        );
     }
 
     #[test]
@@ -454,7 +458,7 @@ mod certain {
                     sim.count("during", u64::from(buggify!(PLACE)));
                 }
             });
-            sim.trouble(budget).run().await?;
+            sim.inject_faults(budget).run().await?;
             during.await?;
             sim.count("afterwards", u64::from(buggify!(PLACE)));
             Ok(())

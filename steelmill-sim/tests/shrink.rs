@@ -16,7 +16,9 @@ async fn bears_one_but_not_both(sim: Sim) -> Result {
     let b = sim.machine("b", |_| Ok(())).start().await?;
     let is_red = Rc::new(Cell::new(false));
     sim.spawn("watch", watch(sim, a.clone(), b.clone(), is_red.clone()));
-    sim.trouble(Budget { lasts: Duration::from_secs(20), down_max: 2, ..Budget::of(&[a, b]) }).run().await?;
+    sim.inject_faults(Budget { lasts: Duration::from_secs(20), down_max: 2, ..Budget::of(&[a, b]) })
+        .run()
+        .await?;
     anyhow::ensure!(!is_red.get(), "seed {} bears it no more", sim.seed());
     Ok(())
 }
@@ -65,7 +67,7 @@ fn the_answer_does_not_depend_on_how_many_run_at_once() {
 fn what_fails_without_any_fault_needs_none() {
     let campaign = Campaign::new(|sim: Sim| async move {
         let machine = sim.machine("a", |_| Ok(())).start().await?;
-        sim.trouble(Budget::of(&[machine])).run().await?;
+        sim.inject_faults(Budget::of(&[machine])).run().await?;
         anyhow::bail!("always")
     });
     let shrunk = campaign.shrink(Seed(1), |_| ()).expect("it is red");
@@ -77,8 +79,8 @@ fn another_failure_is_not_taken_for_the_one_that_is_sought() {
     // With both faults it is one thing that fails, with fewer another.
     let campaign = Campaign::new(|sim: Sim| async move {
         let a = sim.machine("a", |_| Ok(())).start().await?;
-        let struck = sim.trouble(Budget { faults_min: 5, ..Budget::of(&[a]) }).run().await?;
-        anyhow::ensure!(struck.faults + struck.passed_by >= 5, "too little happened");
+        let struck = sim.inject_faults(Budget { faults_min: 5, ..Budget::of(&[a]) }).run().await?;
+        anyhow::ensure!(struck.struck + struck.skipped >= 5, "too little happened");
         anyhow::bail!("enough happened")
     });
     let shrunk = campaign.shrink(Seed(1), |_| ()).expect("it is red");
@@ -92,8 +94,8 @@ fn a_search_that_is_told_to_stop_gives_what_it_has() {
     let campaign = Campaign::new(bears_one_but_not_both).stop_when(stop);
     let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
     assert_eq!((shrunk.plan.faults.len(), shrunk.plan.order), (shrunk.faults_before, None));
-    assert_eq!(shrunk.stopped, Some(Stopped::Told));
-    assert!(shrunk.runs <= 3 && shrunk.prospects.is_empty(), "{} runs", shrunk.runs);
+    assert_eq!(shrunk.stopped, Some(Stopped::Interrupted));
+    assert!(shrunk.runs <= 3 && shrunk.failure_rates.is_empty(), "{} runs", shrunk.runs);
     assert!(!shrunk.outcome.passed());
 }
 
@@ -128,12 +130,12 @@ fn a_race_shrinks_to_the_tasks_that_went_before_their_turn() {
     assert!(!again.passed() && again.digest == shrunk.outcome.digest);
 
     // Until the race it may go either way; after it, it may not.
-    for prospect in &shrunk.prospects {
+    for prospect in &shrunk.failure_rates {
         let is_over = prospect.until > Duration::from_secs(1);
         let expected = if is_over { prospect.runs..=prospect.runs } else { 0..=prospect.runs / 2 };
         assert!(expected.contains(&prospect.failed), "{prospect:?}");
     }
-    assert_eq!(shrunk.prospects.len(), 21);
+    assert_eq!(shrunk.failure_rates.len(), 21);
     let late = shrunk.inevitable_from().expect("it fails") - Duration::from_secs(1);
     assert!(late < Duration::from_millis(1), "{late:?}");
 }
@@ -159,7 +161,7 @@ async fn overworked(sim: Sim) -> Result {
             operations >= 7
         }));
     }
-    sim.trouble(Budget { lasts: Duration::from_secs(20), ..Budget::of(&[machine]) }).run().await?;
+    sim.inject_faults(Budget { lasts: Duration::from_secs(20), ..Budget::of(&[machine]) }).run().await?;
     let mut busy = 0;
     for done in done {
         busy += u64::from(done.await?);
@@ -210,7 +212,7 @@ fn a_search_ends_when_it_has_made_its_runs_whatever_the_jobs() {
             (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
         assert!(!shrunk.outcome.passed() && shrunk.runs <= runs + 2, "{} runs", shrunk.runs);
         assert_eq!(shrunk.stopped, (runs < 100).then_some(Stopped::OutOfRuns));
-        (shrunk.plan, shrunk.runs, shrunk.prospects.len())
+        (shrunk.plan, shrunk.runs, shrunk.failure_rates.len())
     };
     for runs in [1, 10, 25, 3_000] {
         assert_eq!(shrunk(1, runs), shrunk(5, runs));
@@ -230,7 +232,7 @@ fn a_search_that_is_told_to_stop_meanwhile_gives_the_best_so_far() {
         stop.store(progress.faults < first, Ordering::Relaxed);
     });
     let shrunk = shrunk.expect("it is red");
-    assert_eq!(shrunk.stopped, Some(Stopped::Told));
+    assert_eq!(shrunk.stopped, Some(Stopped::Interrupted));
     assert!((3..shrunk.faults_before).contains(&shrunk.plan.faults.len()), "{:?}", shrunk.plan.faults);
     assert!(!shrunk.outcome.passed());
 }

@@ -192,7 +192,7 @@ fn two_that_keep_each_other_busy_are_told_before_those_that_have_been() {
     let names: Vec<&str> = tasks.iter().map(|task| task.name).collect();
     assert!(names == ["ping", "pong"] || names == ["pong", "ping"], "{names:?}");
     for task in &tasks {
-        assert_eq!(task.polls_lately, Some((2_500, 5_000)));
+        assert_eq!(task.recent_polls, Some((2_500, 5_000)));
         assert_waits_at(task, &["own.notified().await"]);
     }
     let text = tasks[0].to_string();
@@ -206,7 +206,7 @@ fn one_that_wakes_itself_is_told_where_it_does() {
         sim.clock().sleep(Duration::from_secs(1)).await;
         Ok(())
     });
-    assert_eq!((tasks[0].name, tasks[0].polls_lately), ("spinner", Some((5_000, 5_000))));
+    assert_eq!((tasks[0].name, tasks[0].recent_polls), ("spinner", Some((5_000, 5_000))));
     assert_waits_at(&tasks[0], &["tokio::task::yield_now().await"]);
 }
 
@@ -438,7 +438,7 @@ fn tasks_that_spawn_each_other_without_end_are_a_livelock_too() {
         sim.clock().sleep(Duration::from_secs(1)).await;
         Ok(())
     });
-    assert_eq!((tasks[0].name, tasks[0].polls_lately), ("again", Some((0, 5_000))));
+    assert_eq!((tasks[0].name, tasks[0].recent_polls), ("again", Some((0, 5_000))));
     let text = Cause::Livelock { polls: 10_000, tasks }.to_string();
     assert!(text.ends_with("  and tasks that have ended, polled 5000 times among the last 5000"), "{text}");
 }

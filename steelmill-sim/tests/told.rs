@@ -10,7 +10,7 @@ use futures::future::join_all;
 use steelmill_core::{Daemon, Factory, Result, State};
 use steelmill_sim::fault::Budget;
 use steelmill_sim::history::{History, Kv, KvOp, KvReply};
-use steelmill_sim::trace::{Answer, Carries, Trace, What};
+use steelmill_sim::trace::{Answer, MessageKind, Trace, What};
 use steelmill_sim::{Impairment, Machine, Outcome, Seed, Settings, Sim, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -52,7 +52,7 @@ fn echo(machine: &Machine) {
 }
 
 /// What became of the messages that were of a kind, and for what reasons.
-fn stories(trace: &Trace, kind: Carries) -> Vec<String> {
+fn stories(trace: &Trace, kind: MessageKind) -> Vec<String> {
     let of = |place: usize| trace.events[place].what;
     let stories = trace.messages().into_iter().filter_map(|passage| {
         let What::Message { carries, .. } = of(passage.left) else { panic!("a message leaves first") };
@@ -84,13 +84,13 @@ fn every_message_of_a_connection_arrives_and_its_consequences_follow() {
         sim.clock().sleep(100 * MS).await;
         Ok(())
     });
-    for kind in [Carries::Request, Carries::Answer, Carries::Confirmation] {
+    for kind in [MessageKind::Syn, MessageKind::SynAck, MessageKind::Ack] {
         assert_eq!(stories(&trace, kind), ["arrived"], "{kind:?}");
     }
-    assert_eq!(stories(&trace, Carries::Bytes), ["arrived"; 2]);
-    assert_eq!(stories(&trace, Carries::End), ["arrived"; 2], "each side ends");
+    assert_eq!(stories(&trace, MessageKind::Bytes), ["arrived"; 2]);
+    assert_eq!(stories(&trace, MessageKind::Fin), ["arrived"; 2], "each side ends");
     // The client's byte comes back because it went there.
-    let bytes = |what: &What| matches!(what, What::Message { carries: Carries::Bytes, .. });
+    let bytes = |what: &What| matches!(what, What::Message { carries: MessageKind::Bytes, .. });
     let [there, back] = [0, 1].map(|nth| {
         trace.events.iter().enumerate().filter(|(_, event)| bytes(&event.what)).nth(nth).expect("two").0
     });
@@ -115,7 +115,9 @@ fn messages_that_arrive_together_are_told_apart() {
     });
     let (mut lengths, mut arrived) = (Vec::new(), Vec::new());
     for passage in trace.messages() {
-        if let What::Message { carries: Carries::Bytes, to: 1, bytes, .. } = trace.events[passage.left].what {
+        if let What::Message { carries: MessageKind::Bytes, to: 1, bytes, .. } =
+            trace.events[passage.left].what
+        {
             lengths.push(bytes);
             arrived.push(passage.ended.expect("it arrives"));
         }
@@ -156,7 +158,7 @@ fn what_is_late_or_lost_says_why() {
         sim.reset_connections(&server, &client);
         Ok(())
     });
-    let stories = stories(&trace, Carries::Bytes);
+    let stories = stories(&trace, MessageKind::Bytes);
     let (there, back) = ("late (Cut), arrived".to_owned(), "arrived".to_owned());
     assert_eq!(stories[..3], [there.clone(), there, back]);
     assert_eq!(stories[3..6], ["arrived", "late (Held), arrived", "arrived"]);
@@ -195,7 +197,7 @@ fn a_datagram_is_lost_to_a_cut_to_nobody_and_to_a_machine_without_power() {
         "late (Held), arrived",
         "lost (PowerOff)",
     ];
-    assert_eq!(stories(&trace, Carries::Datagram), expected);
+    assert_eq!(stories(&trace, MessageKind::Datagram), expected);
 }
 
 #[test]
@@ -208,10 +210,10 @@ fn a_request_that_is_refused_and_one_that_nobody_answers() {
         ensure!(client.network().connect("server:7").await.is_err());
         Ok(())
     });
-    let requests = stories(&trace, Carries::Request);
+    let requests = stories(&trace, MessageKind::Syn);
     assert_eq!(requests[..2], ["arrived", "lost (Nobody)"]);
     assert_eq!(requests[2..], ["lost (PowerOff)"; 7], "a connect asks seven times");
-    assert_eq!(stories(&trace, Carries::Refusal), ["arrived"]);
+    assert_eq!(stories(&trace, MessageKind::Refused), ["arrived"]);
 }
 
 #[test]
@@ -227,7 +229,7 @@ fn requests_that_wait_together_are_told_apart() {
         ensure!(connecting.await?);
         Ok(())
     });
-    assert_eq!(stories(&trace, Carries::Request), ["late (Held), arrived"; 3]);
+    assert_eq!(stories(&trace, MessageKind::Syn), ["late (Held), arrived"; 3]);
 }
 
 #[test]
@@ -422,7 +424,7 @@ async fn storm(sim: Sim) -> Result {
             }
         });
     }
-    sim.trouble(budget).run().await?;
+    sim.inject_faults(budget).run().await?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
-use steelmill_sim::trace::{Change, Event, TaskEnd, What};
+use steelmill_sim::trace::{Event, MachineChange, TaskEnd, What};
 use steelmill_sim::{Network, Outcome, Picture, Seed, Settings, Sim, Stream, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -93,7 +93,7 @@ fn a_trace_is_data() {
     assert_eq!(trace.machines[client.machine as usize], "server");
     let has = |what: fn(&What) -> bool| trace.events.iter().any(|event| what(&event.what));
     assert!(has(|what| matches!(what, What::Draw { stream: Stream::Schedule, .. })));
-    assert!(has(|what| matches!(what, What::Machine { machine: 1, change: Change::PowerLost })));
+    assert!(has(|what| matches!(what, What::Machine { machine: 1, change: MachineChange::PowerLost })));
     let ended = What::End { task: *id, end: TaskEnd::Returned };
     assert!(trace.events.iter().any(|event| event.what == ended && event.task == Some(*id)));
 }

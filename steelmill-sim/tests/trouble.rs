@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
-use steelmill_sim::fault::{Budget, Family, Fault, Faults, Kind, Moment, Plan, Struck, When};
+use steelmill_sim::fault::{Budget, Family, Fault, FaultCounts, Faults, Kind, Moment, Plan, When};
 use steelmill_sim::{Campaign, Clock, Machine, Network, Outcome, Seed, Settings, Sim, check, simulate};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,9 +45,9 @@ async fn nodes(sim: Sim) -> Result<Vec<Machine>> {
 /// Three nodes in trouble for a minute, after which nothing may be wrong any more.
 async fn scenario(sim: Sim) -> Result {
     let nodes = nodes(sim).await?;
-    let Struck { faults, passed_by } = sim.trouble(Budget::of(&nodes)).run().await?;
+    let FaultCounts { struck: faults, skipped } = sim.inject_faults(Budget::of(&nodes)).run().await?;
     sim.count("faults", faults);
-    sim.count("passed by", passed_by);
+    sim.count("passed by", skipped);
     assert_eq!(sim.elapsed(), 60 * SECOND);
     all_is_well(sim, &nodes)
 }
@@ -193,9 +193,9 @@ fn no_more_machines_are_down_than_the_budget_says() {
         let outcome = simulate(settings, &move |sim: Sim| async move {
             let nodes = nodes(sim).await?;
             let budget = Budget { down_max, ..Budget::of(&nodes) };
-            let struck = sim.trouble(budget).run().await?;
-            assert_eq!(struck.faults, faults_expected, "with {down_max} at once");
-            assert_eq!(struck.passed_by, 4 - faults_expected);
+            let struck = sim.inject_faults(budget).run().await?;
+            assert_eq!(struck.struck, faults_expected, "with {down_max} at once");
+            assert_eq!(struck.skipped, 4 - faults_expected);
             all_is_well(sim, &nodes)
         });
         assert!(outcome.passed(), "{:?}", outcome.failure);
@@ -210,8 +210,8 @@ fn a_machine_that_the_scenario_claims_is_left_alone() {
         let nodes = nodes(sim).await?;
         let claim = nodes[0].claim().expect("nobody else has it");
         assert!(nodes[0].claim().is_none());
-        let struck = sim.trouble(Budget::of(&nodes)).run().await?;
-        assert_eq!(struck, Struck { faults: 0, passed_by: 1 });
+        let struck = sim.inject_faults(Budget::of(&nodes)).run().await?;
+        assert_eq!(struck, FaultCounts { struck: 0, skipped: 1 });
         drop(claim);
         Ok(())
     });
@@ -247,7 +247,7 @@ fn faults_strike_at_moments_of_a_machines_life() {
                 node.stop().await.map(drop)
             });
             let budget = Budget { lasts: 30 * SECOND, down_max: 2, ..Budget::of(&nodes) };
-            assert_eq!(sim.trouble(budget).run().await?.faults, 2);
+            assert_eq!(sim.inject_faults(budget).run().await?.faults, 2);
             Ok(())
         });
         assert!(outcome.passed(), "{when}: {:?}", outcome.failure);
@@ -295,9 +295,9 @@ fn a_child_is_told_from_its_machine_by_where_it_stands_and_not_by_its_name() {
                 late.start().await
             });
             let budget = Budget { lasts: 5 * SECOND, ..Budget::of(&[other]) };
-            let struck = sim.trouble(budget).run().await?;
+            let struck = sim.inject_faults(budget).run().await?;
             start.await??;
-            assert_eq!(struck.faults, faults, "{moment}, {nth}");
+            assert_eq!(struck.struck, faults, "{moment}, {nth}");
             Ok(())
         });
         assert!(outcome.passed(), "{:?}", outcome.failure);
@@ -311,7 +311,7 @@ fn a_plans_times_count_from_the_beginning_of_the_run() {
     let outcome = simulate(settings, &|sim: Sim| async move {
         let nodes = nodes(sim).await?;
         sim.clock().sleep(3 * SECOND).await;
-        sim.trouble(Budget { lasts: 10 * SECOND, ..Budget::of(&nodes) }).run().await.map(drop)
+        sim.inject_faults(Budget { lasts: 10 * SECOND, ..Budget::of(&nodes) }).run().await.map(drop)
     });
     assert!(outcome.passed(), "{:?}", outcome.failure);
     let paused = outcome.trace.expect("asked for");
@@ -329,7 +329,7 @@ fn a_scenarios_own_faults_are_in_the_plan_and_are_undone() {
     }
     let scenario = |sim: Sim| async move {
         let (begun, going_on) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
-        let trouble = sim.trouble(Budget::default()).own("quake", 1..=5, |number| {
+        let trouble = sim.inject_faults(Budget::default()).own("quake", 1..=5, |number| {
             begun.set(begun.get() + 1);
             going_on.set(going_on.get() + 1);
             let undo = Undo(&going_on);
@@ -340,7 +340,7 @@ fn a_scenarios_own_faults_are_in_the_plan_and_are_undone() {
             }
         });
         let struck = trouble.run().await?;
-        assert_eq!((struck.faults, struck.passed_by, going_on.get()), (begun.get(), 0, 0));
+        assert_eq!((struck.struck, struck.skipped, going_on.get()), (begun.get(), 0, 0));
         assert!((1..=5).contains(&begun.get()));
         Ok(())
     };
@@ -404,7 +404,11 @@ fn a_plan_that_does_not_fit_is_refused_with_the_reason() {
         };
         let outcome = simulate(settings, &|sim: Sim| async move {
             let nodes = nodes(sim).await?;
-            sim.trouble(Budget::of(&nodes)).own("lapse", 1..=1, |_| async { Ok(()) }).run().await.map(drop)
+            sim.inject_faults(Budget::of(&nodes))
+                .own("lapse", 1..=1, |_| async { Ok(()) })
+                .run()
+                .await
+                .map(drop)
         });
         let failure = outcome.failure.expect("it does not fit").to_string();
         assert!(failure.contains("fault 0 of the plan") && failure.contains(expected), "{failure}");
@@ -416,7 +420,7 @@ fn a_fault_tied_to_the_end_of_the_trouble_leaves_no_waiter() {
     check(Seed(1), |sim| async move {
         let nodes = nodes(sim).await?;
         let before = sim.sizes().timers;
-        sim.trouble(Budget { lasts: 20 * SECOND, ..Budget::of(&nodes) }).run().await?;
+        sim.inject_faults(Budget { lasts: 20 * SECOND, ..Budget::of(&nodes) }).run().await?;
         sim.clock().sleep(SECOND).await;
         assert!(sim.sizes().timers <= before + 6, "{before} {:?}", sim.sizes());
         Ok(())

@@ -15,7 +15,7 @@ use steelmill_core::Result;
 use super::{Cluster, GATEWAYS};
 use crate::gateway::Gateway;
 use crate::lease::DRIFT_MAX_PPM;
-use crate::world::sim::fault::{Budget, Struck};
+use crate::world::sim::fault::{Budget, FaultCounts};
 use crate::world::sim::{Impaired, Impairment, Machine, Partition};
 
 /// How long clients rush around the end of a lease, before and after; and after, when requests are slow as well.
@@ -25,7 +25,7 @@ const RUSH_AFTER_SLOW: Duration = Duration::from_millis(600);
 
 /// A minute in which everything may happen to every machine, but that nothing ends lease or store: neither keeps
 /// anything beyond its process yet.
-pub async fn trouble(cluster: &Cluster) -> Result<Struck> {
+pub async fn trouble(cluster: &Cluster) -> Result<FaultCounts> {
     let daemons = [&[cluster.lease.clone(), cluster.store.clone()], cluster.gateways.as_slice()].concat();
     let budget = Budget {
         lasts: Duration::from_secs(cluster.sim.limit("seconds of trouble", 1..=super::TROUBLE.as_secs())),
@@ -37,7 +37,7 @@ pub async fn trouble(cluster: &Cluster) -> Result<Struck> {
         drift_max_ppm: DRIFT_MAX_PPM,
         ..Budget::default()
     };
-    let trouble = cluster.sim.trouble(budget);
+    let trouble = cluster.sim.inject_faults(budget);
     let trouble = trouble.own("lapse", 2..=6, |number| lapse(cluster, Choices::of(number)));
     trouble.own("hand over", 1..=3, |number| hand_over(cluster, Choices::of(number))).run().await
 }

@@ -135,7 +135,7 @@ impl Session<'_> {
         self.read(scope).await
     }
 
-    /// Carries out the commands that have arrived.
+    /// MessageKind out the commands that have arrived.
     async fn carry_out(&mut self) -> Result<(), Close> {
         loop {
             let start = self.replies.bytes().len();

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 use steelmill_sim::history::{History, Kv, KvOp, KvReply};
-use steelmill_sim::{Clock, Network, Outcome, Picture, Prospect, Seed, Settings, Sim, TcpListener, simulate};
+use steelmill_sim::{
+    Clock, FailureRate, Network, Outcome, Picture, Seed, Settings, Sim, TcpListener, simulate,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 
 /// A daemon that sends back what it gets, a connection at a time.
@@ -82,13 +84,13 @@ pub fn story() -> Picture {
         Ok(history.check().into_result()?)
     });
     let end = outcome.simulated;
-    let prospect = |n: u32| Prospect {
+    let prospect = |n: u32| FailureRate {
         until: end * n / 10,
         runs: 10,
         failed: [1, 2, 1, 3, 4, 5, 8, 9, 10, 10, 10][n as usize],
     };
-    let prospects: Vec<_> = (0..=10).map(prospect).collect();
-    picture(&outcome).title("a story").prospects(&prospects).replay("cargo xtask sim --seed 1")
+    let failure_rates: Vec<_> = (0..=10).map(prospect).collect();
+    picture(&outcome).title("a story").failure_rates(&failure_rates).replay("cargo xtask sim --seed 1")
 }
 
 /// A daemon that lives from lease to lease: one child factory after another, each for a tenth of a second.

@@ -232,7 +232,7 @@ fn however_many_events_fall_onto_a_row_it_is_the_densest() {
 #[test]
 fn one_click_shows_where_the_failure_became_inevitable() {
     with_page(&story().to_html(), async |page| {
-        let turn = "picture.data.prospects.find(({ failed, runs }) => failed === runs).until";
+        let turn = "picture.data.failure_rates.find(({ failed, runs }) => failed === runs).until";
         let y = format!("(picture.view.axis.of({turn}) - picture.view.top) * picture.view.scale");
         page.keys("f+++++").await?;
         page.expect(&format!("{y} < 0")).await?;

@@ -163,6 +163,6 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         fault_max: Duration::from_secs(60),
         ..Budget::of(&machines)
     };
-    sim.trouble(budget).run().await?;
+    sim.inject_faults(budget).run().await?;
     Ok(())
 }

@@ -145,7 +145,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         Ok(())
     };
     let budget = Budget { ends: Vec::new(), ..Budget::of(&machines) };
-    sim.trouble(budget).own("redeployment", 0..=3, redeploy).run().await?;
+    sim.inject_faults(budget).own("redeployment", 0..=3, redeploy).run().await?;
     for redeployment in redeployments.take() {
         redeployment.await??;
     }

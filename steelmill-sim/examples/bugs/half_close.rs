@@ -121,7 +121,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 
     // Nobody who waits looks at a clock, so nobody may go without a word.
     let machines: Vec<Machine> = cameras.into_iter().chain([relay, archive]).collect();
-    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     for camera in uploads {
         camera.await??;
     }

@@ -65,7 +65,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 
     // What the depot has is in its memory, so it must not end.
     let machines = [depot.clone(), sender];
-    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     sending.await?;
     let depot = depot.get::<Depot>()?;
     let parcels = depot.parcels.lock().unwrap_or_else(PoisonError::into_inner);

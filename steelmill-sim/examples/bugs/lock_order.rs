@@ -116,7 +116,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 
     // Nobody who waits looks at a clock, so nobody may go without a word.
     let machines: Vec<Machine> = clients.into_iter().chain([bank.clone(), office]).collect();
-    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     for client in transfers {
         client.await?;
     }

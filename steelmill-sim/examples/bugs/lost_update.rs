@@ -81,7 +81,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 
     // The account is in its memory, so it must not end.
     let machines: Vec<Machine> = tills.into_iter().chain([account]).collect();
-    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     for till in sales {
         till.await?;
     }

@@ -127,7 +127,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 
     // Nobody who waits looks at a clock, so nobody may go without a word.
     let machines = [client, desk, board];
-    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     papers.await?;
     Ok(())
 }

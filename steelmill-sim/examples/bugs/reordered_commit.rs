@@ -179,7 +179,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 
     // Both hold all they know in their memory, so neither may end.
     let machines = [primary.clone(), replica.clone()];
-    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     sim.clock().sleep(Duration::from_secs(300)).await;
     let due = primary.get::<Primary>()?.sum.load(Ordering::Relaxed);
     let replica = replica.get::<Replica>()?;

@@ -92,7 +92,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 
     // The bank's books are in its memory, so it must not end.
     let machines: Vec<Machine> = shops.into_iter().chain([bank.clone()]).collect();
-    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     for shop in charges {
         shop.await?;
     }

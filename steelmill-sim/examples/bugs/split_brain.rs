@@ -204,6 +204,6 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         families,
         ..Budget::default()
     };
-    sim.trouble(budget).run().await?;
+    sim.inject_faults(budget).run().await?;
     Ok(())
 }

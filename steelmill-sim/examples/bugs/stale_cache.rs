@@ -192,7 +192,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 
     // The origin's values are in its memory, so it must not end. An edge that does forgets what is stale with the rest.
     let machines = [origin, edge, writer, reader.clone()];
-    sim.trouble(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
+    sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     writes.await?;
     reads.abort();
     sim.clock().sleep(QUIET).await;

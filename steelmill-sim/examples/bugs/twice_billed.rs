@@ -83,7 +83,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     // The bill is in the counter's memory, so it must not end.
     let machines = [counter.clone(), meter];
     let budget = Budget { ends: Vec::new(), lasts: Duration::from_secs(5), ..Budget::of(&machines) };
-    sim.trouble(budget).run().await?;
+    sim.inject_faults(budget).run().await?;
     measuring.await??;
     let counter = counter.get::<Counter>()?;
     let bill = counter.bill.lock().unwrap_or_else(PoisonError::into_inner);

@@ -167,7 +167,7 @@ where
         self
     }
 
-    /// What goes wrong where the scenario lets it, by [`Sim::trouble`]: unless it is said, what is drawn from each seed.
+    /// What goes wrong where the scenario lets it, by [`Sim::inject_faults`]: unless it is said, what is drawn from each seed.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.settings.faults = faults;
         self

@@ -17,18 +17,18 @@ use crate::schema::settings::Seed;
 /// [`assert_sometimes!`](steelmill_core::assert_sometimes), [`assert_reachable!`](steelmill_core::assert_reachable),
 /// [`assert_unreachable!`](steelmill_core::assert_unreachable) or [`buggify!`](steelmill_core::buggify) in any crate that
 /// is linked into the program, come to or not. A place that was never hit makes no campaign red; a test that wants all of
-/// them asserts that there is none in [`never_hit`](Coverage::never_hit).
+/// them asserts that there is none in [`never_reached`](Coverage::never_reached).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Coverage {
     /// Each place, by file, line and column.
-    places: Vec<Covered>,
+    points: Vec<CoveragePoint>,
 }
 
 /// What came of one place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Covered {
+pub struct CoveragePoint {
     /// The file it is written in.
     pub file: String,
     /// The line there.
@@ -51,7 +51,7 @@ pub struct Covered {
     pub first_hit: Option<Seed>,
 }
 
-impl Covered {
+impl CoveragePoint {
     fn of(place: &Place) -> Self {
         Self {
             file: place.file().to_owned(),
@@ -90,7 +90,7 @@ fn name(place: &Place) -> Name<'static> {
 }
 
 /// `src/store.rs:12:9: assert_sometimes! "the queue is full": come to 100 times, never so`
-impl fmt::Display for Covered {
+impl fmt::Display for CoveragePoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, column, kind, message, seen, hit, .. } = self;
         write!(f, "{file}:{line}:{column}: {kind}")?;
@@ -109,60 +109,60 @@ impl fmt::Display for Covered {
 impl Coverage {
     /// The places of this program, none of which was hit.
     pub(crate) fn of_program() -> Self {
-        let mut places: Vec<Covered> = places::all().iter().map(Covered::of).collect();
+        let mut places: Vec<CoveragePoint> = places::all().iter().map(CoveragePoint::of).collect();
         places.sort();
         // What a macro writes twice into one line, with one message, is one.
         places.dedup();
-        Self { places }
+        Self { points: places }
     }
 
     /// Adds what came of them in one seed.
     pub(crate) fn add(&mut self, seed: Seed, visits: &[Visits]) {
         for (place, visits) in places::all().iter().zip(visits).filter(|(_, visits)| visits.seen > 0) {
             let first_hit = (visits.hit > 0).then_some(seed);
-            if let Ok(index) = self.places.binary_search_by(|covered| covered.name().cmp(&name(place))) {
-                self.places[index].add(visits.seen, visits.hit, first_hit);
+            if let Ok(index) = self.points.binary_search_by(|covered| covered.name().cmp(&name(place))) {
+                self.points[index].add(visits.seen, visits.hit, first_hit);
             }
         }
     }
 
     /// Adds what came of them in other seeds, by the same program or one that has other places as well.
     pub fn merge(&mut self, other: &Self) {
-        for place in &other.places {
-            match self.places.binary_search_by(|ours| ours.name().cmp(&place.name())) {
-                Ok(index) => self.places[index].add(place.seen, place.hit, place.first_hit),
-                Err(index) => self.places.insert(index, place.clone()),
+        for place in &other.points {
+            match self.points.binary_search_by(|ours| ours.name().cmp(&place.name())) {
+                Ok(index) => self.points[index].add(place.seen, place.hit, place.first_hit),
+                Err(index) => self.points.insert(index, place.clone()),
             }
         }
     }
 
     /// Each place, by file, line and column.
-    pub fn places(&self) -> &[Covered] {
-        &self.places
+    pub fn points(&self) -> &[CoveragePoint] {
+        &self.points
     }
 
     /// The places that no seed hit: whose condition never held, which none came to, and rare branches that were never
     /// taken. One that is unreachable is not among them.
-    pub fn never_hit(&self) -> impl Iterator<Item = &Covered> {
-        self.places.iter().filter(|place| place.is_missed())
+    pub fn never_reached(&self) -> impl Iterator<Item = &CoveragePoint> {
+        self.points.iter().filter(|place| place.is_missed())
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.points.is_empty()
     }
 
     /// How many seeds it took to hit all that was hit.
     pub(crate) fn seeds_taken(&self, first: Seed) -> u64 {
-        let hits = self.places.iter().filter_map(|place| place.first_hit);
+        let hits = self.points.iter().filter_map(|place| place.first_hit);
         hits.map(|seed| seed.0.wrapping_sub(first.0) + 1).max().unwrap_or(0)
     }
 
     /// The table of those never hit, a line for each; rare branches, too, where any of them could have been taken.
     pub(crate) fn table(&self, with_rare: bool) -> String {
-        let is_meant = |place: &&Covered| with_rare || place.kind != Kind::Buggify;
-        let all = self.places.iter().filter(is_meant).filter(|place| place.kind != Kind::Unreachable).count();
-        let missed: Vec<&Covered> = self.never_hit().filter(is_meant).collect();
+        let is_meant = |place: &&CoveragePoint| with_rare || place.kind != Kind::Buggify;
+        let all = self.points.iter().filter(is_meant).filter(|place| place.kind != Kind::Unreachable).count();
+        let missed: Vec<&CoveragePoint> = self.never_reached().filter(is_meant).collect();
         let mut text = match (missed.len(), all) {
             (_, 0) => return String::new(),
             (0, _) => return format!("\n  all {all} places were hit"),
@@ -208,8 +208,8 @@ mod kind {
 mod tests {
     use super::*;
 
-    fn place(line: u32, kind: Kind, seen: u64, hit: u64, first_hit: Option<u64>) -> Covered {
-        Covered {
+    fn place(line: u32, kind: Kind, seen: u64, hit: u64, first_hit: Option<u64>) -> CoveragePoint {
+        CoveragePoint {
             file: "src/store.rs".into(),
             line,
             column: 9,
@@ -232,7 +232,7 @@ mod tests {
             place(5, Kind::Unreachable, 0, 0, None),
             place(6, Kind::Buggify, 7, 0, None),
         ];
-        let coverage = Coverage { places };
+        let coverage = Coverage { points: places };
         assert_eq!(
             coverage.table(true),
             "\n  4 of 5 places never hit\
@@ -243,7 +243,7 @@ mod tests {
         );
         assert!(coverage.table(false).starts_with("\n  3 of 4 places never hit\n"));
         assert_eq!(Coverage::default().table(true), "");
-        let hit = Coverage { places: vec![place(2, Kind::Sometimes, 40, 1, Some(3))] };
+        let hit = Coverage { points: vec![place(2, Kind::Sometimes, 40, 1, Some(3))] };
         assert_eq!(hit.table(true), "\n  all 1 places were hit");
     }
 
@@ -251,9 +251,9 @@ mod tests {
     fn counts_of_other_seeds_are_added_and_the_first_hit_stays_the_first() {
         let first = [place(1, Kind::Sometimes, 40, 2, Some(5)), place(9, Kind::Reachable, 0, 0, None)];
         let second = [place(1, Kind::Sometimes, 2, 1, Some(3)), place(4, Kind::Always, 1, 1, Some(8))];
-        let merged = |first: &[Covered], second: &[Covered]| {
-            let mut merged = Coverage { places: first.to_vec() };
-            merged.merge(&Coverage { places: second.to_vec() });
+        let merged = |first: &[CoveragePoint], second: &[CoveragePoint]| {
+            let mut merged = Coverage { points: first.to_vec() };
+            merged.merge(&Coverage { points: second.to_vec() });
             merged
         };
         let expected = [
@@ -261,11 +261,11 @@ mod tests {
             place(4, Kind::Always, 1, 1, Some(8)),
             place(9, Kind::Reachable, 0, 0, None),
         ];
-        assert_eq!(merged(&first, &second).places, expected);
-        assert_eq!(merged(&second, &first).places, expected);
+        assert_eq!(merged(&first, &second).points, expected);
+        assert_eq!(merged(&second, &first).points, expected);
         assert_eq!(merged(&first, &second).seeds_taken(Seed(3)), 6);
         let json = serde_json::to_string(&merged(&first, &second)).expect("plain data");
-        assert_eq!(serde_json::from_str::<Coverage>(&json).expect("the same").places, expected);
+        assert_eq!(serde_json::from_str::<Coverage>(&json).expect("the same").points, expected);
     }
 
     #[test]

@@ -21,13 +21,13 @@ use serde::Deserialize;
 use steelmill_core::Result;
 
 use crate::campaign::likeness::is_alike;
-use crate::campaign::record::{KeptSeed, Record, RedSeed, Terms};
+use crate::campaign::record::{CampaignSettings, KeptSeed, Record, RedSeed};
 use crate::campaign::shard::Shard;
 use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::{Seed, Settings, heeds_order};
 
 impl KeptSeed {
-    pub(crate) fn of(terms: &Terms, red: &RedSeed) -> Self {
+    pub(crate) fn of(terms: &CampaignSettings, red: &RedSeed) -> Self {
         // A scenario that lets nothing go wrong still has a workload and an order.
         let given = match &terms.faults {
             Faults::Plan(plan) => Some(plan),

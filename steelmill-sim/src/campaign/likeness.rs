@@ -38,7 +38,7 @@ impl Likeness {
             }
             Cause::Livelock { tasks, .. } => {
                 // They are sorted by how busy they were; the idle ones among them vary.
-                let polls = |task: &TaskReport| task.polls_lately.map_or(0, |(own, _)| own);
+                let polls = |task: &TaskReport| task.recent_polls.map_or(0, |(own, _)| own);
                 let most = tasks.first().map_or(0, polls);
                 like.tasks = tasks.iter().filter(|task| polls(task) >= most / 4).map(kind_of).collect();
             }

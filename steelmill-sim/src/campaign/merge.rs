@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail, ensure};
 use steelmill_core::Result;
 
-use crate::campaign::record::{KeptRecord, Record, Terms};
+use crate::campaign::record::{CampaignSettings, KeptRecord, Record};
 use crate::campaign::shard::Shard;
 use crate::host::audit;
 
@@ -46,7 +46,7 @@ impl Record {
         for (what, count) in other.counts {
             self.counts.entry(what).and_modify(|known| *known = known.and(count)).or_insert(count);
         }
-        self.places.merge(&other.places);
+        self.coverage.merge(&other.coverage);
         self.digest = self.digest.wrapping_add(other.digest);
         self.impure += other.impure;
         self.kept = match (self.kept, other.kept) {
@@ -124,7 +124,7 @@ fn complete(parts: &[(String, Record)]) -> Result<()> {
 const LISTED: usize = 20;
 
 /// What two campaigns were asked for that is not the same.
-fn difference(one: &Terms, other: &Terms) -> Result<Option<String>> {
+fn difference(one: &CampaignSettings, other: &CampaignSettings) -> Result<Option<String>> {
     if one == other {
         return Ok(None);
     }
@@ -245,14 +245,17 @@ mod tests {
             error(vec![a.clone(), whole.clone()]),
             "whole.json is shard 1/1, and 1.json is 1/3: that is another division"
         );
-        let with = |changed: fn(&mut Terms)| {
+        let with = |changed: fn(&mut CampaignSettings)| {
             let mut other = b.clone();
             changed(&mut other.1.campaign);
             error(vec![a.clone(), other, c.clone()])
         };
         let not_one = "1.json and 2.json are not of one campaign: ";
         for (changed, expected) in [
-            ((|terms| terms.name = "x".to_owned()) as fn(&mut Terms), "name is \"merged\" and \"x\""),
+            (
+                (|terms| terms.name = "x".to_owned()) as fn(&mut CampaignSettings),
+                "name is \"merged\" and \"x\"",
+            ),
             (|terms| terms.program = Some("y".to_owned()), "program is none and \"y\""),
             (|terms| terms.first_seed = Seed(2), "first_seed is 1 and 2"),
             (|terms| terms.seeds = 7, "seeds is 6 and 7"),

@@ -28,7 +28,7 @@ pub struct Record {
     /// Which form the data has: [`VERSION`](Record::VERSION). A new field alone makes no new one.
     pub version: u32,
     /// What was asked for.
-    pub campaign: Terms,
+    pub campaign: CampaignSettings,
     /// The part of the campaign this is, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
@@ -52,8 +52,8 @@ pub struct Record {
     /// What the scenario counted, over all seeds.
     pub counts: BTreeMap<String, Count>,
     /// What came of the places of the program: of [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin.
-    #[serde(default, skip_serializing_if = "Coverage::is_empty")]
-    pub places: Coverage,
+    #[serde(default, alias = "places", skip_serializing_if = "Coverage::is_empty")]
+    pub coverage: Coverage,
     /// The digests of all seeds taken together, whatever the order they ran in.
     #[serde(with = "hexadecimal")]
     pub digest: u64,
@@ -90,7 +90,7 @@ impl Count {
 /// What was asked of a campaign: the same in all its shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Terms {
+pub struct CampaignSettings {
     /// What the campaign is called.
     pub name: String,
     /// What to type to run it, if it is a program.
@@ -223,7 +223,7 @@ impl Record {
 
     /// Why a campaign that was to run until all is covered has ended.
     fn covered(&self) -> String {
-        let taken = self.places.seeds_taken(self.campaign.first_seed);
+        let taken = self.coverage.seeds_taken(self.campaign.first_seed);
         let since = self.seeds.saturating_sub(taken);
         let last = match taken {
             0 => "no place was hit".to_owned(),
@@ -324,7 +324,7 @@ impl fmt::Display for Record {
         // What one seed does not come to is no news, and still less what none does.
         match seeds {
             0 | 1 => Ok(()),
-            _ => f.write_str(&self.places.table(self.campaign.faults == Faults::Swarm)),
+            _ => f.write_str(&self.coverage.table(self.campaign.faults == Faults::Swarm)),
         }
     }
 }

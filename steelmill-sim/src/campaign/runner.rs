@@ -14,7 +14,7 @@ use super::queue::{Queue, Turn};
 use crate::campaign::coverage;
 use crate::campaign::keep::Keep;
 use crate::campaign::record::KeptSeed;
-use crate::campaign::record::{RedSeed, Terms};
+use crate::campaign::record::{CampaignSettings, RedSeed};
 use crate::campaign::replay;
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::{Kept, Summary};
@@ -151,8 +151,8 @@ impl OfAny<'_> {
 
 impl OfAny<'_> {
     /// What is asked of it.
-    fn terms(&self, number: u64) -> Terms {
-        Terms {
+    fn terms(&self, number: u64) -> CampaignSettings {
+        CampaignSettings {
             name: self.name_of(number),
             program: self.program.clone(),
             first_seed: self.first,
@@ -219,7 +219,7 @@ impl OfAny<'_> {
     /// many ran at once.
     fn asked_after(&self, summary: &Summary) -> u64 {
         match self.until_covered {
-            true => self.seeds.min(coverage::seeds_until_covered(summary.places.seeds_taken(self.first))),
+            true => self.seeds.min(coverage::seeds_until_covered(summary.coverage.seeds_taken(self.first))),
             false => summary.asked,
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::campaign::coverage::Coverage;
-use crate::campaign::record::{Count, KeptRecord, KeptSeed, Record, RedSeed, Terms};
+use crate::campaign::record::{CampaignSettings, Count, KeptRecord, KeptSeed, Record, RedSeed};
 use crate::campaign::shard::Shard;
 use crate::host::audit;
 use crate::host::purity::is_pure;
@@ -18,7 +18,7 @@ use crate::schema::system_use::SystemUse;
 #[derive(Debug)]
 pub struct Summary {
     /// What was asked for.
-    pub campaign: Terms,
+    pub campaign: CampaignSettings,
     /// The part of the campaign this is, if it is one.
     pub shard: Option<Shard>,
     /// How many seeds that is.
@@ -36,7 +36,7 @@ pub struct Summary {
     /// What the scenario counted, over all seeds.
     pub counts: BTreeMap<&'static str, Count>,
     /// What came of the places of the program: of [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin.
-    pub places: Coverage,
+    pub coverage: Coverage,
     /// The digests of all seeds taken together, whatever the order they ran in.
     pub digest: u64,
     /// Seeds that something from outside reached, or that started a thread.
@@ -75,7 +75,7 @@ impl Kept {
 }
 
 impl Summary {
-    pub(crate) fn new(campaign: Terms, shard: Option<Shard>, asked: u64) -> Self {
+    pub(crate) fn new(campaign: CampaignSettings, shard: Option<Shard>, asked: u64) -> Self {
         Self {
             campaign,
             shard,
@@ -86,7 +86,7 @@ impl Summary {
             polls: 0,
             events: 0,
             counts: BTreeMap::new(),
-            places: Coverage::of_program(),
+            coverage: Coverage::of_program(),
             digest: 0,
             impure: 0,
             kept: None,
@@ -118,7 +118,7 @@ impl Summary {
             let one = Count { total: *n, least: *n };
             self.counts.entry(what).and_modify(|count| *count = count.and(one)).or_insert(one);
         }
-        self.places.add(outcome.seed, &outcome.places);
+        self.coverage.add(outcome.seed, &outcome.coverage);
         if !outcome.passed() {
             self.failed.push(outcome);
         }
@@ -162,7 +162,7 @@ impl Summary {
             polls: self.polls,
             events: self.events,
             counts: counts.collect(),
-            places: self.places.clone(),
+            coverage: self.coverage.clone(),
             digest: self.digest,
             impure: self.impure,
             kept,

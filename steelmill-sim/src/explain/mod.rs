@@ -15,7 +15,7 @@ use steelmill_core::Result;
 
 use crate::campaign::campaign::{OfAny, failed_text};
 use crate::campaign::replay::from_anywhere;
-use crate::explain::shrink::{Progress, Prospect, Shrunk, Stopped};
+use crate::explain::shrink::{FailureRate, Progress, Shrunk, Stopped};
 use crate::schema::decision::Stream;
 use crate::schema::event::{Event, What};
 use crate::schema::outcome::Outcome;
@@ -103,10 +103,11 @@ fn write(folder: &Path, shrunk: &Shrunk, replay: &dyn Fn(&Path) -> String) -> Re
 }
 
 fn summary(shrunk: &Shrunk) -> String {
-    let Shrunk { plan, faults_before, limits, choices_before, runs, stopped, outcome, prospects } = shrunk;
+    let Shrunk { plan, faults_before, limits, choices_before, runs, stopped, outcome, failure_rates } =
+        shrunk;
     let found = match stopped {
         None => format!("The least with which it fails, found in {runs} runs:"),
-        Some(Stopped::Told) => {
+        Some(Stopped::Interrupted) => {
             format!("The best that was found in {runs} runs, when the search was interrupted:")
         }
         Some(Stopped::OutOfRuns) => {
@@ -135,10 +136,10 @@ fn summary(shrunk: &Shrunk) -> String {
         (None, Some(before)) => text += &format!("- all of {before} tasks that go before older ones\n"),
         (_, None) => {}
     }
-    if !prospects.is_empty() {
+    if !failure_rates.is_empty() {
         text += "\nHow often it fails when all goes otherwise from a time on:\n";
     }
-    for Prospect { until, runs, failed } in prospects {
+    for FailureRate { until, runs, failed } in failure_rates {
         let bar = "#".repeat((40 * failed / runs) as usize);
         text += &format!("  {:>12.6} s  {:>3} %  {bar}\n", until.as_secs_f64(), 100 * failed / runs);
     }
@@ -149,7 +150,8 @@ fn summary(shrunk: &Shrunk) -> String {
 fn turning_point(shrunk: &Shrunk) -> String {
     let Some(certain) = shrunk.inevitable_from() else { return String::new() };
     let mut text = format!("  So it was inevitable from {:.6} s on.", certain.as_secs_f64());
-    let before = shrunk.prospects.iter().map(|prospect| prospect.until).take_while(|until| *until < certain);
+    let before =
+        shrunk.failure_rates.iter().map(|prospect| prospect.until).take_while(|until| *until < certain);
     let (Some(open), Some(trace)) = (before.last(), &shrunk.outcome.trace) else { return text + "\n" };
     let is_told = |event: &&Event| {
         (open..certain).contains(&Duration::from_nanos(event.at)) && picture::shows(&event.what)
@@ -170,9 +172,9 @@ fn turning_point(shrunk: &Shrunk) -> String {
 /// Where it failed, and the log before that.
 fn around(outcome: &Outcome) -> String {
     let mut text = String::new();
-    let whereabouts = outcome.failure.as_ref().and_then(|failure| failure.whereabouts());
-    if let Some(whereabouts) = &whereabouts {
-        text += &format!("\nWhere it failed:\n  {}\n", whereabouts.to_string().replace('\n', "\n  "));
+    let location = outcome.failure.as_ref().and_then(|failure| failure.location());
+    if let Some(location) = &location {
+        text += &format!("\nWhere it failed:\n  {}\n", location.to_string().replace('\n', "\n  "));
     }
     let Some(trace) = &outcome.trace else { return text };
     let log = |event: &Event| match event.what {
@@ -193,7 +195,7 @@ fn around(outcome: &Outcome) -> String {
         let shortly = if trace.skipped > 0 { "shortly " } else { "" };
         return text + &format!("\nNothing was logged {shortly}before {it}.\n");
     }
-    let failed = whereabouts.as_ref().map(|whereabouts| whereabouts.machine);
+    let failed = location.as_ref().map(|location| location.machine);
     let failed = failed.filter(|_| contradiction.is_none());
     text += &match failed {
         Some(_) => format!("\nThe log before {it}, with > where the machine is the one that failed:\n"),
@@ -312,18 +314,18 @@ mod tests {
             }
         });
         assert!(trace.skipped > 200 && trace.dropped > 200, "{} {}", trace.skipped, trace.dropped);
-        assert!(matches!(trace.events[trace.crux_kept()].what, What::Time { .. }));
+        assert!(matches!(trace.events[trace.key_event_kept()].what, What::Time { .. }));
         assert!(text.contains("nap 199") && text.contains("round and round"), "{text}");
         let mut cut = trace.clone();
-        cut.cut_after_crux(10);
-        let crux = trace.crux_kept();
-        assert_eq!(cut.events[..crux + 10], trace.events[..crux + 10]);
-        assert_eq!((cut.events.len(), cut.all()), (crux + 11, trace.all()));
+        cut.cut_after_key_event(10);
+        let key_event = trace.key_event_kept();
+        assert_eq!(cut.events[..key_event + 10], trace.events[..key_event + 10]);
+        assert_eq!((cut.events.len(), cut.all()), (key_event + 11, trace.all()));
         assert_eq!(
-            (cut.events[crux + 10].what, cut.events[crux + 10].cause),
-            (What::Fail, Some(crux as u32 + 9))
+            (cut.events[key_event + 10].what, cut.events[key_event + 10].cause),
+            (What::Fail, Some(key_event as u32 + 9))
         );
-        cut.cut_after_crux(10);
+        cut.cut_after_key_event(10);
         assert_eq!(cut.all(), trace.all(), "it is not cut again");
     }
 
@@ -343,7 +345,7 @@ mod tests {
                 verdict
             });
             assert!(trace.skipped > 200 && trace.dropped > 200, "{} {}", trace.skipped, trace.dropped);
-            assert_eq!(trace.contradiction(), Some(trace.crux_kept()));
+            assert_eq!(trace.contradiction(), Some(trace.key_event_kept()));
             assert!(text.contains("forgotten"), "{text}");
         }
     }
@@ -362,7 +364,7 @@ mod tests {
     fn a_folder_holds_a_plan_a_trace_and_what_to_type() {
         let campaign = Campaign::new(|sim: Sim| async move {
             let machine = sim.machine("a", |_| Ok(())).start().await?;
-            sim.trouble(Budget::of(std::slice::from_ref(&machine))).run().await?;
+            sim.inject_faults(Budget::of(std::slice::from_ref(&machine))).run().await?;
             for n in 0..30 {
                 tracing::info!(n, "counted");
             }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::kernel::timers::Nanos;
-use crate::schema::event::{Change, Event, FaultStep, What};
+use crate::schema::event::{Event, FaultStep, MachineChange, What};
 use crate::schema::task::TaskId;
 use crate::schema::trace::{Answer, Trace};
 
@@ -250,21 +250,21 @@ impl<'t> Rows<'t> {
             let begun = |name: &str| Begun { at: event.at, name: name.to_owned() };
             match change {
                 // One without daemons is up as soon as it is made; the start of another replaces this.
-                Change::Made | Change::Started => {
+                MachineChange::Made | MachineChange::Started => {
                     up.insert(machine, begun("up"));
                 }
-                Change::Exited | Change::PowerLost => {
+                MachineChange::Exited | MachineChange::PowerLost => {
                     self.live(machine, paused.remove(&machine), event.at);
                     self.live(machine, up.remove(&machine), event.at);
-                    let name = if change == Change::Exited { "exits" } else { "loses power" };
+                    let name = if change == MachineChange::Exited { "exits" } else { "loses power" };
                     let track = self.track(self.machine(machine), Shows::Life);
                     self.instant("machine", track, event.at, name.to_owned());
                 }
-                Change::Paused => {
+                MachineChange::Paused => {
                     paused.entry(machine).or_insert_with(|| begun("paused"));
                 }
-                Change::Resumed => self.live(machine, paused.remove(&machine), event.at),
-                Change::Drift(_) | Change::WallOffset(_) | Change::Slowness(_) => {
+                MachineChange::Resumed => self.live(machine, paused.remove(&machine), event.at),
+                MachineChange::Drift(_) | MachineChange::WallOffset(_) | MachineChange::Slowness(_) => {
                     let track = self.track(self.machine(machine), Shows::Life);
                     let text = self.trace.line(event).what;
                     self.instant("machine", track, event.at, text);
@@ -302,7 +302,7 @@ impl<'t> Rows<'t> {
                         now.insert(key, Begun { at: event.at, name: change.state.to_string() });
                     }
                 }
-                What::Machine { machine, change: Change::Exited | Change::PowerLost } => {
+                What::Machine { machine, change: MachineChange::Exited | MachineChange::PowerLost } => {
                     let is_here = |key: &(u32, Track)| key.0 == machine;
                     let gone: Vec<_> = now.keys().copied().filter(is_here).collect();
                     for key in gone {
@@ -409,7 +409,7 @@ impl<'t> Rows<'t> {
                         self.fault(fault, since, event.at);
                     }
                 }
-                What::Fault { fault, step: FaultStep::PassesBy } => {
+                What::Fault { fault, step: FaultStep::Skipped } => {
                     let track = self.track(self.wrong(), Shows::Fault(fault));
                     let name = format!("passes by: {}", self.fault_name(fault));
                     self.instant("fault", track, event.at, name);
@@ -561,7 +561,7 @@ mod tests {
         }
         tracing::info!("three of them");
         sim.count("echoes", 3);
-        sim.trouble(Budget::of(&[server])).run().await?;
+        sim.inject_faults(Budget::of(&[server])).run().await?;
         anyhow::bail!("it has to fail")
     }
 

@@ -10,7 +10,7 @@
 //! - **What a run says stays text.** Names, log lines and payloads reach the page as JSON in which no `<` is left, and
 //!   get into its document as text only. The page's policy lets it load nothing.
 //! - **What matters is shown.** A picture shows up to [`EVENTS_SHOWN`] events; of a longer run those around its
-//!   [crux](crate::trace::Trace::crux), which most often are the last, and it says how many it leaves off.
+//!   [key_event](crate::trace::Trace::key_event), which most often are the last, and it says how many it leaves off.
 //! - **Polls, draws and the passing of time are not shown.** What led to what is told across them. A trace has them all.
 
 mod bands; // from when to when something was wrong with whom
@@ -18,7 +18,7 @@ mod columns; // what the page is given
 
 use std::time::Duration;
 
-use crate::explain::shrink::{Prospect, Shrunk};
+use crate::explain::shrink::{FailureRate, Shrunk};
 use crate::schema::outcome::Outcome;
 use columns::Columns;
 
@@ -67,7 +67,7 @@ impl Picture {
     /// Of the least with which a seed fails, with how likely that was from when on; `replay` is what to type to see it
     /// again.
     pub fn of_shrunk(shrunk: &Shrunk, replay: &str) -> Option<Self> {
-        Some(Self::of(&shrunk.outcome)?.prospects(&shrunk.prospects).replay(replay))
+        Some(Self::of(&shrunk.outcome)?.failure_rates(&shrunk.failure_rates).replay(replay))
     }
 
     /// What stands above it; the seed, unless something else is said.
@@ -83,8 +83,8 @@ impl Picture {
     }
 
     /// How often the run fails when all goes otherwise from some time on; drawn as a curve along the time axis.
-    pub fn prospects(mut self, prospects: &[Prospect]) -> Self {
-        self.columns.prospects = prospects.iter().map(columns::Prospect::of).collect();
+    pub fn failure_rates(mut self, failure_rates: &[FailureRate]) -> Self {
+        self.columns.failure_rates = failure_rates.iter().map(columns::FailureRate::of).collect();
         self
     }
 
@@ -108,7 +108,7 @@ const SCRIPT: &[&str] = &[
     include_str!("picture/view.js"),        // which part of it is on the screen
     include_str!("picture/theme.js"),       // light and dark
     include_str!("picture/draw.js"),        // a frame
-    include_str!("picture/draw-gutter.js"), // times and prospects
+    include_str!("picture/draw-gutter.js"), // times and failure_rates
     include_str!("picture/draw-areas.js"),  // faults, states, operations
     include_str!("picture/draw-messages.js"),
     include_str!("picture/draw-marks.js"),

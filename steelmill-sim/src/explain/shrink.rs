@@ -23,7 +23,7 @@ use crate::campaign::campaign::{Campaign, OfAny, on_a_fresh_thread};
 use crate::campaign::likeness::Likeness;
 use crate::machine::sim::Sim;
 use crate::run::simulate;
-use crate::schema::decision::{Decision, Rekey, Stream};
+use crate::schema::decision::{Decision, Reseed, Stream};
 use crate::schema::outcome::{Cause, Outcome};
 use crate::schema::plan::{Choice, Fault, Faults, Kind, Plan, When};
 use crate::schema::settings::{Schedule, Seed, Settings};
@@ -49,14 +49,14 @@ pub struct Shrunk {
     pub outcome: Outcome,
     /// How often the seed fails when the plan is kept, and all else goes as in that run up to a time and as chance has it
     /// from then on; in order of time, and closest where that changes most.
-    pub prospects: Vec<Prospect>,
+    pub failure_rates: Vec<FailureRate>,
 }
 
 impl Shrunk {
     /// The first of the times looked at from which on every other future failed, too; `None` where none was looked at.
     pub fn inevitable_from(&self) -> Option<Duration> {
-        let certain = |prospect: &&Prospect| prospect.failed == prospect.runs;
-        self.prospects.iter().rev().take_while(certain).last().map(|prospect| prospect.until)
+        let certain = |prospect: &&FailureRate| prospect.failed == prospect.runs;
+        self.failure_rates.iter().rev().take_while(certain).last().map(|prospect| prospect.until)
     }
 }
 
@@ -64,14 +64,14 @@ impl Shrunk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
     /// The campaign was told to [stop](Campaign::stop_when).
-    Told,
+    Interrupted,
     /// It had made as many runs as it [may](Campaign::explain_runs).
     OutOfRuns,
 }
 
 /// How likely a failure is at some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prospect {
+pub struct FailureRate {
     /// Up to when the run is the same.
     pub until: Duration,
     /// How many runs there were that differ from then on.
@@ -132,7 +132,7 @@ const CLOSE: Duration = Duration::from_micros(10);
 /// Nothing is gained by making a fault shorter than this.
 const SHORT: Duration = Duration::from_millis(10);
 
-/// At how many times the prospects are looked at, at most, and of how many of them without looking at any; and how often
+/// At how many times the failure_rates are looked at, at most, and of how many of them without looking at any; and how often
 /// at each, at most.
 const TIMES: usize = 21;
 const EVEN_TIMES: u32 = 9;
@@ -163,7 +163,7 @@ where
     ///             watched.clock().sleep(std::time::Duration::from_millis(1)).await;
     ///         }
     ///     });
-    ///     sim.trouble(Budget::of(&[machine])).run().await?;
+    ///     sim.inject_faults(Budget::of(&[machine])).run().await?;
     ///     anyhow::ensure!(!watch.is_finished(), "it was paused");
     ///     Ok(())
     /// });
@@ -231,7 +231,7 @@ impl OfAny<'_> {
         // Round and round.
         let cause = outcome.failure.as_ref().map(|failure| &failure.cause);
         if let (Some(Cause::Livelock { .. }), Some(trace)) = (cause, &mut outcome.trace) {
-            trace.cut_after_crux(ROUNDS);
+            trace.cut_after_key_event(ROUNDS);
         }
         (outcome, runs)
     }
@@ -241,7 +241,7 @@ impl OfAny<'_> {
         let kept = settings.trace_window.clone();
         let wanted = outcome.trace.as_ref().map(|trace| {
             let most = kept.end.saturating_sub(kept.start);
-            let start = trace.crux.saturating_sub(most / 2).min(trace.all().saturating_sub(most));
+            let start = trace.key_event.saturating_sub(most / 2).min(trace.all().saturating_sub(most));
             start..start + most
         });
         match wanted.filter(|wanted| *wanted != kept) {
@@ -273,7 +273,7 @@ impl Search<'_> {
         poll_limit: u64,
     ) -> Shrunk {
         self.plan.clone_from(from);
-        // What the prospects may take is kept for them.
+        // What the failure_rates may take is kept for them.
         let futures = u64::from(FUTURES).min(self.runs_max / 4 / TIMES as u64) as u32;
         let kept = u64::from(futures) * TIMES as u64;
         self.runs_max -= kept;
@@ -286,7 +286,7 @@ impl Search<'_> {
         self.reduce(limits);
         let stopped = self.over();
         self.runs_max += kept;
-        let prospects = self.prospects(futures);
+        let failure_rates = self.failure_rates(futures);
         let faults = Faults::Plan(self.plan.clone());
         let settings = Settings { faults, poll_limit, trace: true, stacks: true, ..self.settings.clone() };
         let (outcome, traced) = self.campaign.attempt_traced(settings);
@@ -299,7 +299,7 @@ impl Search<'_> {
             runs: self.runs,
             stopped,
             outcome,
-            prospects,
+            failure_rates,
         }
     }
 
@@ -432,7 +432,7 @@ impl Search<'_> {
     /// Whether there may be no more runs, and why.
     fn over(&self) -> Option<Stopped> {
         match self.campaign.stop.load(Ordering::Relaxed) {
-            true => Some(Stopped::Told),
+            true => Some(Stopped::Interrupted),
             false => (self.runs >= self.runs_max).then_some(Stopped::OutOfRuns),
         }
     }
@@ -466,7 +466,7 @@ impl Search<'_> {
     }
 
     /// How often it fails when all goes otherwise from some time on, in so many futures.
-    fn prospects(&mut self, futures: u32) -> Vec<Prospect> {
+    fn failure_rates(&mut self, futures: u32) -> Vec<FailureRate> {
         self.step = Step::Prospects;
         if futures == 0 || self.over().is_some() {
             return Vec::new();
@@ -474,32 +474,32 @@ impl Search<'_> {
         let settings = Settings { faults: Faults::Plan(self.plan.clone()), ..self.settings.clone() };
         let failure = self.campaign.attempt(settings.clone()).failure;
         let Some(end) = failure.map(|failure| failure.at) else { return Vec::new() };
-        let mut prospects: Vec<Prospect> = Vec::new();
+        let mut failure_rates: Vec<FailureRate> = Vec::new();
         let gaps = EVEN_TIMES - 1;
         let mut even = (0..=if end.is_zero() { 0 } else { gaps }).map(|time| end * time / gaps);
-        while prospects.len() < TIMES {
-            let Some(until) = even.next().or_else(|| turn(&prospects)) else { break };
+        while failure_rates.len() < TIMES {
+            let Some(until) = even.next().or_else(|| turn(&failure_rates)) else { break };
             let differing = |future| {
                 let seed = self.settings.seed.0 ^ u64::from(future) << 32;
-                Settings { rekeys: vec![Rekey { at: until, stream: None, seed }], ..settings.clone() }
+                Settings { reseeds: vec![Reseed { at: until, stream: None, seed }], ..settings.clone() }
             };
             let differing: Vec<Settings> = (1..=futures).map(differing).collect();
             let mut failed = 0;
             for differing in differing.chunks(self.campaign.jobs_or_all()) {
                 self.tell();
-                let Some(alike) = self.fail_alike(differing.to_vec()) else { return prospects };
+                let Some(alike) = self.fail_alike(differing.to_vec()) else { return failure_rates };
                 failed += alike.into_iter().filter(|is_alike| *is_alike).count() as u32;
             }
-            let place = prospects.partition_point(|prospect| prospect.until < until);
-            prospects.insert(place, Prospect { until, runs: futures, failed });
+            let place = failure_rates.partition_point(|prospect| prospect.until < until);
+            failure_rates.insert(place, FailureRate { until, runs: futures, failed });
         }
-        prospects
+        failure_rates
     }
 }
 
-/// The middle between the two times at which what is known of the prospects differs most; `None` where they do not differ.
-fn turn(prospects: &[Prospect]) -> Option<Duration> {
-    let gaps = prospects.windows(2).map(|gap| {
+/// The middle between the two times at which what is known of the failure_rates differs most; `None` where they do not differ.
+fn turn(failure_rates: &[FailureRate]) -> Option<Duration> {
+    let gaps = failure_rates.windows(2).map(|gap| {
         let [from, to] = [gap[0], gap[1]];
         (from.failed.abs_diff(to.failed), to.until - from.until, from.until)
     });
@@ -540,7 +540,7 @@ mod tests {
                     }
                 }
             });
-            sim.trouble(Budget::of(&[machine])).run().await?;
+            sim.inject_faults(Budget::of(&[machine])).run().await?;
             Ok(())
         });
         campaign.settings.poll_limit = 10_000;
@@ -553,11 +553,12 @@ mod tests {
 
     #[test]
     fn where_prospects_change_they_are_looked_at_more_closely() {
-        let at = |until: u64, failed: u32| Prospect { until: Duration::from_millis(until), runs: 10, failed };
+        let at =
+            |until: u64, failed: u32| FailureRate { until: Duration::from_millis(until), runs: 10, failed };
         assert_eq!(turn(&[at(0, 0), at(8, 1), at(16, 9), at(24, 10)]), Some(Duration::from_millis(12)));
         assert_eq!(turn(&[at(0, 10), at(2, 0), at(8, 10)]), Some(Duration::from_millis(5)), "the longer one");
         assert_eq!(turn(&[at(0, 4), at(8, 4)]), None);
-        let close = Prospect { until: CLOSE, ..at(0, 10) };
+        let close = FailureRate { until: CLOSE, ..at(0, 10) };
         assert_eq!(turn(&[at(0, 0), close]), None);
         assert_eq!(turn(&[at(0, 0)]), None);
     }

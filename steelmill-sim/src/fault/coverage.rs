@@ -11,9 +11,9 @@ use crate::schema::outcome::Cause;
 use crate::schema::rare_branch::{MILLION, RareBranch, is_taken, stream_number};
 
 /// Notes the places a run comes to, whichever run the thread is inside of.
-pub(crate) struct InRun;
+pub(crate) struct RunObserver;
 
-impl Observer for InRun {
+impl Observer for RunObserver {
     fn seen(&self, place: &'static Place, holds: bool) {
         cluster::with_current(|run| run.tally.coverage.note(place, holds));
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Plan`] is a list of faults. It is drawn from the seed (a *swarm*: Groce et al., "Swarm testing", ISSTA 2012), or
 //! read from a file, and can be written to one, edited and replayed. A scenario says by a [`Budget`] what may happen to
-//! whom, and lets the plan strike by [`Sim::trouble`](crate::Sim::trouble). When its time is over everything is healed:
+//! whom, and lets the plan strike by [`Sim::inject_faults`](crate::Sim::inject_faults). When its time is over everything is healed:
 //! what is still wrong then is the fault of the system under test.
 
 mod budget; // what may happen to whom
@@ -14,4 +14,4 @@ mod swarm; // how a plan is drawn // how it strikes
 pub use crate::schema::moment::Moment;
 pub use crate::schema::plan::{Choice, Family, Fault, Faults, Kind, Plan, When};
 pub use budget::Budget;
-pub use nemesis::{Struck, Trouble};
+pub use nemesis::{FaultCounts, Nemesis};

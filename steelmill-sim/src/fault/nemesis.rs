@@ -23,9 +23,9 @@ use crate::machine::net::Impairment;
 use crate::machine::sim::Sim;
 use crate::schema::event::{FaultStep, What};
 
-/// What may strike, and how to do what only the scenario can; made by [`Sim::trouble`].
+/// What may strike, and how to do what only the scenario can; made by [`Sim::inject_faults`].
 #[must_use = "trouble begins when it is run"]
-pub struct Trouble<'a> {
+pub struct Nemesis<'a> {
     sim: Sim,
     budget: Budget,
     own: Vec<(Own, Handler<'a>)>,
@@ -35,11 +35,11 @@ type Handler<'a> = Box<dyn Fn(u64) -> Pin<Box<dyn Future<Output = Result> + 'a>>
 
 /// How many faults there were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Struck {
+pub struct FaultCounts {
     /// Those that struck.
-    pub faults: u64,
+    pub struck: u64,
     /// Those that did not: their moment did not come, or they would have been too many at once.
-    pub passed_by: u64,
+    pub skipped: u64,
 }
 
 impl Sim {
@@ -53,20 +53,20 @@ impl Sim {
     ///
     /// Campaign::new(|sim| async move {
     ///     let machines = [sim.machine("a", |_| Ok(())).start().await?, sim.machine("b", |_| Ok(())).start().await?];
-    ///     let struck = sim.trouble(Budget::of(&machines)).run().await?;
-    ///     assert!(struck.faults + struck.passed_by > 0);
+    ///     let faults = sim.inject_faults(Budget::of(&machines)).run().await?;
+    ///     assert!(faults.struck + faults.skipped > 0);
     ///     assert!(machines.iter().all(|machine| machine.is_up()), "everything is healed");
     ///     Ok(())
     /// })
     /// .seeds(20)
     /// .check();
     /// ```
-    pub fn trouble<'a>(&self, budget: Budget) -> Trouble<'a> {
-        Trouble { sim: *self, budget, own: Vec::new() }
+    pub fn inject_faults<'a>(&self, budget: Budget) -> Nemesis<'a> {
+        Nemesis { sim: *self, budget, own: Vec::new() }
     }
 }
 
-impl<'a> Trouble<'a> {
+impl<'a> Nemesis<'a> {
     /// Adds something that only the scenario knows how to do: aimed at the worst moment, with the workload's help. A
     /// swarm has it that many times, at times that are drawn, and with a number to take its choices from. It ends by
     /// itself; when the trouble is over its future is dropped, and must undo in destructors what it has done.
@@ -97,7 +97,7 @@ impl<'a> Trouble<'a> {
     /// # Errors
     /// A plan that does not fit the scenario; one of the scenario's own faults that fails; a machine that does not start
     /// although everything else is healed.
-    pub async fn run(self) -> Result<Struck> {
+    pub async fn run(self) -> Result<FaultCounts> {
         let Self { sim, budget, own } = self;
         let (own, handlers): (Vec<Own>, Vec<Handler<'a>>) = own.into_iter().unzip();
         let plan = plan_of(sim, &budget, &own)?;
@@ -116,7 +116,7 @@ impl<'a> Trouble<'a> {
             restarted.with_context(|| format!("{} does not start although all is healed", machine.name()))?;
         }
         let faults = striking.struck.get();
-        Ok(Struck { faults, passed_by: plan.faults.len() as u64 - faults })
+        Ok(FaultCounts { struck: faults, skipped: plan.faults.len() as u64 - faults })
     }
 }
 
@@ -212,7 +212,7 @@ impl<'t, 'a> Striking<'t, 'a> {
                 ended
             }
             None => {
-                ongoing.step(FaultStep::PassesBy);
+                ongoing.step(FaultStep::Skipped);
                 std::mem::forget(ongoing);
                 Ok(())
             }

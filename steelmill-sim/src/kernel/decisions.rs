@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::schema::decision::{Decision, Rekey, Stream};
+use crate::schema::decision::{Decision, Reseed, Stream};
 use crate::schema::plan::Choice;
 
 pub(crate) struct Decisions {
@@ -153,25 +153,25 @@ impl Decisions {
         key(self.seed, Stream::Entropy(machine))
     }
 
-    pub(crate) fn rekey(&mut self, rekey: Rekey) {
-        let is_meant = |stream| rekey.stream.is_none_or(|meant| meant == stream);
+    pub(crate) fn reseed(&mut self, reseed: Reseed) {
+        let is_meant = |stream| reseed.stream.is_none_or(|meant| meant == stream);
         for (stream, counter) in [
             (Stream::Schedule, &mut self.schedule),
             (Stream::Latency, &mut self.latency),
             (Stream::Fault, &mut self.fault),
         ] {
             if is_meant(stream) {
-                counter.key = key(rekey.seed, stream);
+                counter.key = key(reseed.seed, stream);
             }
         }
         if is_meant(Stream::Schedule) {
             self.order = None;
         }
         for (stream, counter) in self.others.iter_mut().filter(|(stream, _)| is_meant(**stream)) {
-            counter.key = key(rekey.seed, *stream);
+            counter.key = key(reseed.seed, *stream);
         }
-        if rekey.stream.is_none() {
-            self.seed = rekey.seed;
+        if reseed.stream.is_none() {
+            self.seed = reseed.seed;
         }
     }
 
@@ -223,11 +223,11 @@ mod tests {
     #[test]
     fn a_rekeyed_stream_leaves_its_past_and_the_others_alone() {
         let mut plain = Decisions::new(7, false, None);
-        let mut rekeyed = Decisions::new(7, false, None);
-        assert_eq!(draws(&mut plain, Stream::Fault, 3), draws(&mut rekeyed, Stream::Fault, 3));
-        rekeyed.rekey(Rekey { at: Duration::ZERO, stream: Some(Stream::Fault), seed: 8 });
-        assert_ne!(draws(&mut plain, Stream::Fault, 8), draws(&mut rekeyed, Stream::Fault, 8));
-        assert_eq!(draws(&mut plain, Stream::Schedule, 8), draws(&mut rekeyed, Stream::Schedule, 8));
+        let mut reseeded = Decisions::new(7, false, None);
+        assert_eq!(draws(&mut plain, Stream::Fault, 3), draws(&mut reseeded, Stream::Fault, 3));
+        reseeded.reseed(Reseed { at: Duration::ZERO, stream: Some(Stream::Fault), seed: 8 });
+        assert_ne!(draws(&mut plain, Stream::Fault, 8), draws(&mut reseeded, Stream::Fault, 8));
+        assert_eq!(draws(&mut plain, Stream::Schedule, 8), draws(&mut reseeded, Stream::Schedule, 8));
     }
 
     #[test]

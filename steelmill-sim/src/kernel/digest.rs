@@ -1,7 +1,7 @@
 //! The digest: a hash over every event of a run, in order. Equal digests mean equal runs.
 
 use crate::schema::decision::Stream;
-use crate::schema::event::{Change, What};
+use crate::schema::event::{MachineChange, What};
 
 /// A running hash. Not cryptographic: it tells accidents apart, not adversaries.
 #[derive(Debug, Clone, Copy)]
@@ -115,15 +115,15 @@ impl What {
             What::Datagram { to, bytes } => Words(7, u64::from(to), bytes),
             What::Machine { machine, change } => {
                 let (change, by) = match change {
-                    Change::Made => (0, 0),
-                    Change::Started => (1, 0),
-                    Change::Exited => (2, 0),
-                    Change::PowerLost => (3, 0),
-                    Change::Drift(ppm) => (4, ppm as u64),
-                    Change::WallOffset(nanos) => (5, nanos as u64),
-                    Change::Paused => (6, 0),
-                    Change::Resumed => (7, 0),
-                    Change::Slowness(nanos) => (8, nanos),
+                    MachineChange::Made => (0, 0),
+                    MachineChange::Started => (1, 0),
+                    MachineChange::Exited => (2, 0),
+                    MachineChange::PowerLost => (3, 0),
+                    MachineChange::Drift(ppm) => (4, ppm as u64),
+                    MachineChange::WallOffset(nanos) => (5, nanos as u64),
+                    MachineChange::Paused => (6, 0),
+                    MachineChange::Resumed => (7, 0),
+                    MachineChange::Slowness(nanos) => (8, nanos),
                 };
                 Words(8, u64::from(machine) << 8 | change, by)
             }

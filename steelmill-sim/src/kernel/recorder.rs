@@ -221,7 +221,7 @@ impl<E> Kernel<E> {
             self.note(What::Fail);
         }
         let Recorder { mut trace, time_passed, contradiction, .. } = *self.recorder.take()?;
-        trace.crux = match failed {
+        trace.key_event = match failed {
             Some(Cause::Livelock { .. }) => Some(time_passed),
             Some(_) => contradiction,
             None => None,

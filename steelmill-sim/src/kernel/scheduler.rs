@@ -10,7 +10,7 @@ use crate::schema::settings::{Schedule, Settings};
 use crate::schema::task::{TaskId, TaskKey};
 
 /// Whose polls there had been when it began to be counted whose they are.
-pub(super) struct Lately {
+pub(super) struct RecentPolls {
     /// Tells the time from others: how many polls there had been before it.
     instant: u64,
     since: u64,
@@ -133,7 +133,7 @@ impl<E> Kernel<E> {
         let (polls, instant) = (self.tasks.polls, self.tasks.polls_before_this_instant);
         let Some(lately) = self.tasks.lately.take().filter(|lately| lately.instant == instant) else {
             let counts = self.tasks.slots.iter().map(|slot| (slot.key, slot.polls)).collect();
-            self.tasks.lately = Some(Box::new(Lately { instant, since: polls, counts }));
+            self.tasks.lately = Some(Box::new(RecentPolls { instant, since: polls, counts }));
             self.tasks.polls_end = polls.saturating_add(watched_polls(&self.settings));
             return;
         };
@@ -144,11 +144,11 @@ impl<E> Kernel<E> {
                 lately.counts.get(index).filter(|(key, _)| *key == slot.key).map_or(0, |(_, polls)| *polls);
             // One that has ended is no longer known; who is to run next is, at least.
             if slot.polls > before || slot.state == State::Ready {
-                let polls_lately = Some((slot.polls - before, of));
-                tasks.push(TaskReport { polls_lately, ..self.task_report(index) });
+                let recent_polls = Some((slot.polls - before, of));
+                tasks.push(TaskReport { recent_polls, ..self.task_report(index) });
             }
         }
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.polls_lately));
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.recent_polls));
         self.fail(Cause::Livelock { polls: self.settings.poll_limit, tasks });
     }
 }

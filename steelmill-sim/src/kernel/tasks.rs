@@ -15,7 +15,7 @@ use super::kernel::{Kernel, RunId};
 use super::machine_index::MachineIndex;
 use super::pct::Pct;
 use super::run_queue::RunQueue;
-use super::scheduler::{Lately, watched_polls};
+use super::scheduler::{RecentPolls, watched_polls};
 use super::waiter::Waiter;
 use crate::schema::event::{TaskEnd, What};
 use crate::schema::outcome::{Cause, TaskReport};
@@ -65,7 +65,7 @@ pub(super) struct Slot {
     pub(super) waits_for: WaitsFor,
     pub(super) has_handle: bool,
     /// A slow machine has let it wait for long enough.
-    pub(super) is_its_turn: bool,
+    pub(super) was_deferred: bool,
     pub(super) joiner: Option<Waiter>,
     pub(super) end: Option<Result<Output, TaskError>>,
     pub(super) owner: Option<Arc<Owner>>,
@@ -90,7 +90,7 @@ pub(crate) struct Tasks {
     pub(crate) polls_end: u64,
     /// How many more there may be at each time that comes.
     pub(crate) polls_unwatched: u64,
-    pub(super) lately: Option<Box<Lately>>,
+    pub(super) lately: Option<Box<RecentPolls>>,
 }
 
 impl<E> Kernel<E> {
@@ -108,7 +108,7 @@ impl<E> Kernel<E> {
             state: State::Ready,
             machine,
             has_handle: true,
-            is_its_turn: false,
+            was_deferred: false,
             future: Some(future),
             end: None,
             joiner: None,
@@ -237,7 +237,7 @@ impl<E> Kernel<E> {
             },
             waits_at: Vec::new(),
             polls: slot.polls,
-            polls_lately: None,
+            recent_polls: None,
             is_at_rest: slot.state == State::Idle && slot.waits_for.is_rest(),
             is_ready: slot.state == State::Ready,
             key: slot.key,
@@ -397,8 +397,8 @@ impl Tasks {
     /// Whether a ready task of a slow machine is to wait: it waits every other time it comes up.
     pub(crate) fn alternate_turn(&mut self, index: u32, is_slow: bool) -> bool {
         let slot = &mut self.slots[index as usize];
-        slot.is_its_turn = !slot.is_its_turn && is_slow;
-        slot.is_its_turn
+        slot.was_deferred = !slot.was_deferred && is_slow;
+        slot.was_deferred
     }
 
     /// Puts a deferred task back into the run queue.

@@ -28,7 +28,7 @@ use crate::schema::task::TaskKey;
 pub(crate) enum Event {
     Net(net::Event),
     /// The settings' change of keys with this number.
-    Rekey(usize),
+    Reseed(usize),
     /// A slow machine turns to this task.
     Turn(u32),
 }
@@ -79,8 +79,8 @@ pub(crate) fn begin(settings: Settings) -> RunId {
     SIMULATING.set(true);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let mut kernel = Kernel::new(id, settings);
-    for (index, rekey) in kernel.settings.rekeys.iter().enumerate() {
-        kernel.timers.schedule(nanos(rekey.at), Event::Rekey(index));
+    for (index, reseed) in kernel.settings.reseeds.iter().enumerate() {
+        kernel.timers.schedule(nanos(reseed.at), Event::Reseed(index));
     }
     foreign().runs.push(id);
     RUN.set(ManuallyDrop::new(Some(Box::new(Cluster {

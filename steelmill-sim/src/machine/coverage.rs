@@ -7,7 +7,7 @@ use crate::schema::outcome::Visits;
 
 /// Visits of the coverage points of the program, by number.
 #[derive(Default)]
-pub(crate) struct Visited {
+pub(crate) struct CoverageCounts {
     visits: Vec<Visits>,
     /// The rare branches, once there is trouble.
     pub(crate) rare: Vec<Rare>,
@@ -22,7 +22,7 @@ pub(crate) struct Rare {
     pub(crate) stream: u32,
 }
 
-impl Visited {
+impl CoverageCounts {
     pub(crate) fn new() -> Self {
         let all = places::all().len();
         Self { visits: vec![Visits::default(); all], rare: Vec::new() }

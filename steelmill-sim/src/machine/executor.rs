@@ -83,7 +83,7 @@ impl Cluster {
             if self.kernel.over.is_none()
                 && let Some((index, place)) = self.kernel.pick()
             {
-                if self.hosts.hampered > 0 && self.defers(index) {
+                if self.hosts.paused_or_slow > 0 && self.defers(index) {
                     continue;
                 }
                 match self.kernel.begin_poll(index, place) {
@@ -155,7 +155,7 @@ impl Cluster {
                 }
                 Due::Event(Event::Net(event)) => net::handle(self, event),
                 Due::Event(Event::Turn(index)) => self.kernel.tasks.requeue(index),
-                Due::Event(Event::Rekey(index)) => self.rekey(self.kernel.settings.rekeys[index]),
+                Due::Event(Event::Reseed(index)) => self.reseed(self.kernel.settings.reseeds[index]),
             }
         }
         true
@@ -179,7 +179,7 @@ impl Cluster {
                 let event = *event;
                 self.note_arrivals(event);
             }
-            Some(Ok(Event::Rekey(_) | Event::Turn(_))) | None => {}
+            Some(Ok(Event::Reseed(_) | Event::Turn(_))) | None => {}
         }
     }
 }

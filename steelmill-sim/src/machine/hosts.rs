@@ -11,8 +11,8 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use crate::kernel::timers::FAR_FUTURE;
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
-use crate::schema::decision::Rekey;
-use crate::schema::event::{Change, What};
+use crate::schema::decision::Reseed;
+use crate::schema::event::{MachineChange, What};
 
 /// The scenario's own machine.
 pub(crate) const SCENARIO: u32 = 0;
@@ -27,13 +27,13 @@ pub(crate) struct Hosts {
     all: Vec<Host>,
     names: BTreeMap<Arc<str>, u32>,
     /// How many are paused or slow.
-    pub(crate) hampered: u32,
+    pub(crate) paused_or_slow: u32,
 }
 
 pub(crate) struct Host {
     pub(crate) name: Arc<str>,
     /// How often a process of it has ended; a handle of an earlier life can do nothing.
-    pub(crate) life: u32,
+    pub(crate) incarnation: u32,
     pub(crate) power: Power,
     /// While its process is paused: the tasks that would have been polled.
     pub(crate) paused: Option<Vec<u32>>,
@@ -57,7 +57,7 @@ pub(crate) enum Power {
 impl Hosts {
     pub(crate) fn new() -> Self {
         let wall_base = SystemTime::UNIX_EPOCH + WALL_BASE;
-        Self { base: base(), wall_base, all: Vec::new(), names: BTreeMap::new(), hampered: 0 }
+        Self { base: base(), wall_base, all: Vec::new(), names: BTreeMap::new(), paused_or_slow: 0 }
     }
 
     fn add(&mut self, name: &Arc<str>) -> u32 {
@@ -66,7 +66,7 @@ impl Hosts {
         self.names.insert(key, id);
         self.all.push(Host {
             name: name.clone(),
-            life: 0,
+            incarnation: 0,
             power: Power::Up,
             paused: None,
             slowness: 0,
@@ -201,7 +201,7 @@ impl Cluster {
     }
 
     pub(crate) fn set_wall_offset(&mut self, machine: u32, nanos: i64) {
-        self.kernel.happened(What::Machine { machine, change: Change::WallOffset(nanos) });
+        self.kernel.happened(What::Machine { machine, change: MachineChange::WallOffset(nanos) });
         self.hosts[machine].clock.wall_offset = nanos;
     }
 
@@ -220,13 +220,13 @@ impl Cluster {
         let host = &mut self.hosts[machine];
         if host.paused.is_none() {
             host.paused = Some(Vec::new());
-            self.hosts.hampered += 1;
+            self.hosts.paused_or_slow += 1;
         }
     }
 
     pub(crate) fn resume(&mut self, machine: u32) {
         if let Some(waiting) = self.hosts[machine].paused.take() {
-            self.hosts.hampered -= 1;
+            self.hosts.paused_or_slow -= 1;
             waiting.into_iter().for_each(|task| self.kernel.tasks.requeue(task));
         }
     }
@@ -234,14 +234,14 @@ impl Cluster {
     /// Lets tasks of a machine wait for their turn for up to so long.
     pub(crate) fn set_slowness(&mut self, machine: u32, greatest: Nanos) {
         let before = std::mem::replace(&mut self.hosts[machine].slowness, greatest);
-        self.hosts.hampered += u32::from(greatest > 0);
-        self.hosts.hampered -= u32::from(before > 0);
+        self.hosts.paused_or_slow += u32::from(greatest > 0);
+        self.hosts.paused_or_slow -= u32::from(before > 0);
     }
 
     /// Lets streams draw as another seed would from now on.
-    pub(crate) fn rekey(&mut self, rekey: Rekey) {
-        self.kernel.decisions.rekey(rekey);
-        if rekey.stream.is_none() {
+    pub(crate) fn reseed(&mut self, reseed: Reseed) {
+        self.kernel.decisions.reseed(reseed);
+        if reseed.stream.is_none() {
             self.hosts.all.iter_mut().for_each(|host| host.rng = None);
         }
     }
@@ -272,9 +272,9 @@ impl Cluster {
 
     /// Whether a handle of that life of a machine can still do something.
     #[inline]
-    pub(crate) fn is_alive(&self, machine: u32, life: u32) -> bool {
+    pub(crate) fn is_alive(&self, machine: u32, incarnation: u32) -> bool {
         let host = &self.hosts[machine];
-        host.life == life && host.power == Power::Up
+        host.incarnation == incarnation && host.power == Power::Up
     }
 }
 

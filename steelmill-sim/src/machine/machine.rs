@@ -23,8 +23,8 @@ use crate::machine::entropy::Entropy;
 use crate::machine::hosts::Power;
 use crate::machine::net::{Network, address_of};
 use crate::machine::spawn::{Task, spawn_at};
-use crate::machine::world::{Place, SimWorld};
-use crate::schema::event::{Change, What};
+use crate::machine::world::{Process, SimWorld};
+use crate::schema::event::{MachineChange, What};
 use crate::schema::moment::Moment;
 
 type Setup = Box<dyn Fn(&mut Factory) -> Result + Send + Sync>;
@@ -58,7 +58,7 @@ impl Machine {
             if setup.is_some() {
                 run.hosts[id].power = Power::ProcessEnded; // until it is started
             }
-            run.kernel.happened(What::Machine { machine: id, change: Change::Made });
+            run.kernel.happened(What::Machine { machine: id, change: MachineChange::Made });
             id
         });
         Self(Arc::new(Inner {
@@ -95,8 +95,8 @@ impl Machine {
 
     /// What its present life supplies to daemons and tasks.
     pub fn world(&self) -> SimWorld {
-        let life = self.with(|run| run.hosts[self.0.id].life);
-        SimWorld(Place { run: self.0.run, machine: self.0.id, life })
+        let incarnation = self.with(|run| run.hosts[self.0.id].incarnation);
+        SimWorld(Process { run: self.0.run, machine: self.0.id, incarnation })
     }
 
     /// Its clock.
@@ -210,7 +210,7 @@ impl Machine {
     }
 
     /// The right to end it and to start it again, until the claim is dropped; `None` while somebody else has it. What
-    /// [`Sim::trouble`](crate::Sim::trouble) ends or pauses it claims: a scenario that stops machines meanwhile should, too.
+    /// [`Sim::inject_faults`](crate::Sim::inject_faults) ends or pauses it claims: a scenario that stops machines meanwhile should, too.
     pub fn claim(&self) -> Option<Claim> {
         let is_free = !self.0.is_claimed.swap(true, Ordering::Relaxed);
         is_free.then(|| Claim(self.clone()))
@@ -242,7 +242,7 @@ impl Machine {
     /// What waits for it waits: a [`stop`](Machine::stop), too. A paused process that ends is not paused any more.
     pub fn pause(&self) {
         self.with(|run| {
-            run.kernel.happened(What::Machine { machine: self.0.id, change: Change::Paused });
+            run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Paused });
             run.pause(self.0.id);
         });
     }
@@ -278,7 +278,7 @@ impl Machine {
     /// Lets its process go on. Timers that were due meanwhile fire at once.
     pub fn resume(&self) {
         self.with(|run| {
-            run.kernel.happened(What::Machine { machine: self.0.id, change: Change::Resumed });
+            run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Resumed });
             run.resume(self.0.id);
         });
     }
@@ -287,8 +287,10 @@ impl Machine {
     /// machine as fast as all others.
     pub fn set_slowness(&self, delay_max: Duration) {
         self.with(|run| {
-            run.kernel
-                .happened(What::Machine { machine: self.0.id, change: Change::Slowness(nanos(delay_max)) });
+            run.kernel.happened(What::Machine {
+                machine: self.0.id,
+                change: MachineChange::Slowness(nanos(delay_max)),
+            });
             run.set_slowness(self.0.id, nanos(delay_max));
         });
     }
@@ -300,7 +302,7 @@ impl Machine {
     pub fn set_drift(&self, ppm: i64) {
         assert!(ppm > -1_000_000, "a clock that does not go forward: {ppm} ppm");
         self.with(|run| {
-            run.kernel.happened(What::Machine { machine: self.0.id, change: Change::Drift(ppm) });
+            run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Drift(ppm) });
             run.set_drift(self.0.id, ppm);
         });
     }
@@ -344,20 +346,20 @@ impl fmt::Debug for Machine {
 
 impl Cluster {
     /// A new process on a machine: where its tasks live, and the cluster's factory. `None` if one runs already.
-    fn begin_process(&mut self, run: RunId, machine: u32) -> Option<(Place, Option<RunningFactory>)> {
+    fn begin_process(&mut self, run: RunId, machine: u32) -> Option<(Process, Option<RunningFactory>)> {
         let before = self.hosts[machine].power;
         if before == Power::Up {
             return None;
         }
         self.hosts[machine].power = Power::Up;
-        if self.hosts[machine].life > 0 {
+        if self.hosts[machine].incarnation > 0 {
             self.moment(machine, Moment::Restarting);
         }
-        self.kernel.happened(What::Machine { machine, change: Change::Started });
+        self.kernel.happened(What::Machine { machine, change: MachineChange::Started });
         if before == Power::Off {
             self.reachable_again(machine);
         }
-        Some((Place { run, machine, life: self.hosts[machine].life }, self.root.clone()))
+        Some((Process { run, machine, incarnation: self.hosts[machine].incarnation }, self.root.clone()))
     }
 
     /// Detaches a machine's process. Its futures come back, to be dropped when nothing of it can act any more.
@@ -374,10 +376,10 @@ impl Cluster {
             }
             return Vec::new();
         }
-        self.hosts[machine].life += 1;
+        self.hosts[machine].incarnation += 1;
         let change = match ending {
-            Ending::Exit => Change::Exited,
-            Ending::PowerLoss => Change::PowerLost,
+            Ending::Exit => MachineChange::Exited,
+            Ending::PowerLoss => MachineChange::PowerLost,
         };
         self.kernel.happened(What::Machine { machine, change });
         self.resume(machine);

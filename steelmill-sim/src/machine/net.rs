@@ -34,9 +34,9 @@ use crate::kernel::timers::nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster;
 use crate::machine::cluster::Cluster;
-use crate::machine::world::Place;
+use crate::machine::world::Process;
 use crate::schema::event::{LinkChange, What};
-use connection::{Connection, Connections, Farewell};
+use connection::{CloseMode, Connection, Connections};
 pub(crate) use connection::{ConnectionId, Side};
 pub(crate) use impairment::Effect;
 use link::Links;
@@ -215,7 +215,7 @@ impl Cluster {
 
     /// A machine's process has ended, politely or with its power.
     pub(crate) fn sockets_gone(&mut self, machine: u32, polite: bool) {
-        self.tcp_machine_gone(machine, if polite { Farewell::Close } else { Farewell::Silent });
+        self.tcp_machine_gone(machine, if polite { CloseMode::Close } else { CloseMode::Silent });
         self.udp_machine_gone(machine);
         if !polite {
             self.tcp_cut(machine, None);
@@ -256,7 +256,7 @@ pub(crate) fn address_of(machine: u32) -> IpAddr {
 
 /// The loopback network, as seen from one machine.
 #[derive(Debug, Clone, Copy)]
-pub struct Network(pub(crate) Place);
+pub struct Network(pub(crate) Process);
 
 impl Network {
     /// Listens for TCP connections; port 0 takes a free one. Machines let every process listen on every port.

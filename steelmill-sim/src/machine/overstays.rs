@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use steelmill_core::Owner;
 
 use super::cluster::{self, Cluster, RunId};
-use super::world::Place;
+use super::world::Process;
 use crate::schema::outcome::{Cause, Overstay, TaskReport};
 
 /// How many tasks that were aborted at a deadline are told of a run.
@@ -51,9 +51,9 @@ impl Overstays {
 }
 
 /// Tasks of a place are about to be aborted, because their time is up.
-pub(crate) fn overstayed(place: Place, owner: &Arc<Owner>, name: &'static str, limit: Duration) {
-    let Place { run: id, machine, life } = place;
-    let found = cluster::try_with(id, |run| match run.is_alive(machine, life) {
+pub(crate) fn overstayed(place: Process, owner: &Arc<Owner>, name: &'static str, limit: Duration) {
+    let Process { run: id, machine, incarnation } = place;
+    let found = cluster::try_with(id, |run| match run.is_alive(machine, incarnation) {
         true => run.overstays_of(machine, owner, name, limit),
         false => Vec::new(),
     });

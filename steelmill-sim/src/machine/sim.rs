@@ -15,7 +15,7 @@ use crate::machine::hosts::SCENARIO;
 use crate::machine::machine::Machine;
 use crate::machine::net::Network;
 use crate::machine::spawn::{Task, spawn_at};
-use crate::machine::world::{Place, SimWorld};
+use crate::machine::world::{Process, SimWorld};
 use crate::schema::decision::Stream;
 use crate::schema::event::What;
 use crate::schema::settings::Seed;
@@ -33,8 +33,8 @@ impl Sim {
         cluster::with(self.run, look)
     }
 
-    fn place(&self) -> Place {
-        Place { run: self.run, machine: SCENARIO, life: 0 }
+    fn place(&self) -> Process {
+        Process { run: self.run, machine: SCENARIO, incarnation: 0 }
     }
 
     /// The seed of this run.

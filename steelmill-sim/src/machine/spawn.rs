@@ -16,13 +16,13 @@ use crate::kernel::waiter::Waiter;
 use crate::machine::cluster;
 use crate::machine::cluster::RunId;
 use crate::machine::overstays;
-use crate::machine::world::Place;
+use crate::machine::world::Process;
 use crate::schema::task::TaskKey;
 use crate::schema::trace::StateChange;
 
 /// Spawns tasks that live on a machine and end with it.
 #[derive(Debug, Clone, Copy)]
-pub struct Spawner(pub(crate) Place);
+pub struct Spawner(pub(crate) Process);
 
 /// A handle to a task. A panic that no handle tells of fails the run.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl<F: Future<Output: Send + 'static>> Future for Boxed<F> {
 
 /// Starts a task at a place; the future need not be `Send`, as a run never leaves its thread.
 pub(crate) fn spawn_at<F>(
-    place: Place,
+    place: Process,
     owner: Option<&Arc<Owner>>,
     name: &'static str,
     spawned_at: &'static Location<'static>,
@@ -76,7 +76,7 @@ where
     // A future that is refused comes back, to be dropped where the run's state is not borrowed.
     let mut future = Some(future);
     let key = cluster::try_with(place.run, |run| {
-        if !run.is_alive(place.machine, place.life) {
+        if !run.is_alive(place.machine, place.incarnation) {
             return None;
         }
         future.take().map(|future| run.kernel.spawn(place.machine, owner, name, spawned_at, future))
@@ -164,18 +164,18 @@ impl steelmill_core::Spawn for Spawner {
     }
 
     fn reached(&self, factory: &str, milestone: Milestone) {
-        let Place { run, machine, life } = self.0;
+        let Process { run, machine, incarnation } = self.0;
         cluster::try_with(run, |run| {
-            if run.is_alive(machine, life) {
+            if run.is_alive(machine, incarnation) {
                 run.reached(machine, factory, milestone);
             }
         });
     }
 
     fn changed(&self, factory: &str, daemon: Option<&str>, state: State) {
-        let Place { run, machine, life } = self.0;
+        let Process { run, machine, incarnation } = self.0;
         cluster::try_with(run, |run| {
-            if run.is_alive(machine, life) {
+            if run.is_alive(machine, incarnation) {
                 run.kernel.state_changed(|| StateChange {
                     machine,
                     factory: factory.to_owned(),

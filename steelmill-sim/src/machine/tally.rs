@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::coverage::Visited;
+use super::coverage::CoverageCounts;
 use super::overstays::Overstays;
 use crate::schema::plan::Plan;
 
@@ -15,7 +15,7 @@ pub(crate) struct Tally {
     /// The faults that are to strike, once that is known.
     pub(crate) plan: Option<Plan>,
     /// Visits of coverage points.
-    pub(crate) coverage: Visited,
+    pub(crate) coverage: CoverageCounts,
     /// Tasks that were aborted because their time was up.
     pub(crate) overstays: Overstays,
 }
@@ -26,7 +26,7 @@ impl Tally {
             counts: BTreeMap::new(),
             limits: BTreeMap::new(),
             plan: None,
-            coverage: Visited::new(),
+            coverage: CoverageCounts::new(),
             overstays: Overstays::default(),
         }
     }

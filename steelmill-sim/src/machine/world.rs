@@ -1,4 +1,4 @@
-//! The sim as a [`World`](steelmill_core::World): one value of it is one life of one machine.
+//! The sim as a [`World`](steelmill_core::World): one value of it is one incarnation of one machine.
 
 use steelmill_core::{Error, Factory};
 
@@ -8,17 +8,17 @@ use crate::machine::entropy::Entropy;
 use crate::machine::net::Network;
 use crate::machine::spawn::Spawner;
 
-/// One life of a machine of a run.
+/// One incarnation of a machine of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Process {
     pub(crate) run: RunId,
     pub(crate) machine: u32,
-    pub(crate) life: u32,
+    pub(crate) incarnation: u32,
 }
 
 /// What a machine of the sim supplies to the daemons on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SimWorld(pub(crate) Place);
+pub struct SimWorld(pub(crate) Process);
 
 impl steelmill_core::World for SimWorld {
     type Clock = Clock;

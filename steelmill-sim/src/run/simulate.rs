@@ -8,7 +8,7 @@ use std::time::Duration;
 use steelmill_core::places;
 use steelmill_core::{Error, Result, TaskError, panic_message};
 
-use crate::fault::coverage::InRun;
+use crate::fault::coverage::RunObserver;
 use crate::host::audit;
 use crate::host::panics;
 use crate::host::purity;
@@ -22,14 +22,14 @@ use crate::machine::hosts::SCENARIO;
 use crate::machine::overstays::{LookAt, Overstays};
 use crate::machine::sim::Sim;
 use crate::machine::spawn::spawn_at;
-use crate::machine::world::Place;
+use crate::machine::world::Process;
 use crate::schema::outcome::{Cause, Failure, Outcome};
 use crate::schema::settings::Settings;
 use crate::trace::keep_logs;
 
 /// Runs a scenario once, on this thread.
 ///
-/// std keeps the keys of its hash maps, and `rand::rng()` its state, for the life of a thread. For a scenario that uses
+/// std keeps the keys of its hash maps, and `rand::rng()` its state, for the incarnation of a thread. For a scenario that uses
 /// those to repeat, the thread has to be a fresh one: [`Campaign`](crate::Campaign) and [`check`](crate::check) run
 /// every seed on its own.
 ///
@@ -99,7 +99,7 @@ pub(crate) fn once(
     let (is_audited, is_looked_at) = (settings.audit, settings.stacks);
     let _kept = settings.trace.then(keep_logs);
     let id = cluster::begin(settings);
-    let _observed = places::observe(&InRun);
+    let _observed = places::observe(&RunObserver);
     cluster::with(id, |run| {
         run.tally.overstays =
             Overstays::to_look_at(look.map(|moment| (moment, stuck::look_at_overstay as LookAt)))
@@ -112,7 +112,7 @@ pub(crate) fn once(
         cluster::with(id, |run| run.add_host(&"scenario".into()));
         match catch_unwind(AssertUnwindSafe(|| scenario.begin(Sim { run: id }))) {
             Ok(future) => {
-                let place = Place { run: id, machine: SCENARIO, life: 0 };
+                let place = Process { run: id, machine: SCENARIO, incarnation: 0 };
                 let main = spawn_at(place, None, "scenario", caller, future);
                 executor::drive(id);
                 std::mem::forget(main); // `outcome` looks at its end
@@ -181,7 +181,7 @@ fn outcome(id: RunId) -> Outcome {
             polls: run.kernel.tasks.polls,
             events: run.kernel.events,
             counts: std::mem::take(&mut run.tally.counts),
-            places: run.tally.coverage.take_visits(),
+            coverage: run.tally.coverage.take_visits(),
             faults: run.tally.plan.take(),
             limits: std::mem::take(&mut run.tally.limits),
             decisions: run.kernel.decisions.take_recorded(),
@@ -197,7 +197,7 @@ fn tear_down(id: RunId) {
     let (futures, root) = cluster::with(id, |run| {
         run.kernel.over = Some(None);
         for machine in 0..run.hosts.len() as u32 {
-            run.hosts[machine].life += 1;
+            run.hosts[machine].incarnation += 1;
         }
         (run.kernel.tasks.take_all(), run.root.take())
     });

@@ -47,7 +47,7 @@ pub struct Decision {
 
 /// From a moment on, draw as another seed would: what happened before stays the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rekey {
+pub struct Reseed {
     /// When, in virtual time.
     pub at: Duration,
     /// The stream; `None` for all.

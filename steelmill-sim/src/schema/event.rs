@@ -85,7 +85,7 @@ pub enum What {
         /// Its number, the next one after that of the message before.
         message: u32,
         /// What it is.
-        carries: Carries,
+        carries: MessageKind,
         /// The number of the connection it belongs to, if it belongs to one. Numbers are used again, from a later
         /// [`What::Connect`] on.
         connection: Option<u32>,
@@ -150,7 +150,7 @@ pub enum What {
         /// The machine.
         machine: u32,
         /// What.
-        change: Change,
+        change: MachineChange,
     },
     /// Something was done to the way from one machine to another.
     Link {
@@ -211,19 +211,19 @@ pub enum What {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Carries {
+pub enum MessageKind {
     /// Bytes of a TCP connection.
     Bytes,
     /// The end of what one side of a TCP connection sends (FIN), with the last bytes if there are any.
-    End,
+    Fin,
     /// A request for a TCP connection (SYN).
-    Request,
+    Syn,
     /// The answer to it (SYN and ACK).
-    Answer,
+    SynAck,
     /// The last part of the handshake (ACK).
-    Confirmation,
+    Ack,
     /// The answer that nobody listens there (RST to a SYN).
-    Refusal,
+    Refused,
     /// Word that there is no such connection any more (RST).
     Reset,
     /// A datagram.
@@ -275,7 +275,7 @@ pub enum TaskEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Change {
+pub enum MachineChange {
     /// It was made.
     Made,
     /// A process began on it.
@@ -326,7 +326,7 @@ pub enum FaultStep {
     /// It is over.
     Ends,
     /// It would have been one too many.
-    PassesBy,
+    Skipped,
 }
 
 impl What {

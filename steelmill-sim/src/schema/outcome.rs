@@ -52,7 +52,7 @@ pub struct Outcome {
     /// What the scenario counted.
     pub counts: BTreeMap<&'static str, u64>,
     /// How often it came to the places of the program, by their numbers.
-    pub(crate) places: Vec<Visits>,
+    pub(crate) coverage: Vec<Visits>,
     /// What was to go wrong, if the scenario let anything: written to a file, it can be given to the run again.
     pub faults: Option<Plan>,
     /// What of its workload the scenario lets be less, and from where to where: see [`Sim::limit`](crate::Sim::limit).
@@ -125,7 +125,7 @@ impl Failure {
 
 /// Where a run failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Whereabouts<'a> {
+pub struct FailureLocation<'a> {
     /// The machine; `scenario` for the scenario's own.
     pub machine: &'a str,
     /// The factory and the daemon whose task it was; `None` for one that no daemon spawned on its scope.
@@ -138,7 +138,7 @@ pub struct Whereabouts<'a> {
     pub place: Option<String>,
 }
 
-impl<'a> Whereabouts<'a> {
+impl<'a> FailureLocation<'a> {
     fn of(task: &'a TaskReport, place: Option<String>) -> Self {
         let TaskReport { machine, owner, name, spawned_at, .. } = task;
         Self { machine, owner: owner.as_deref(), task: name, spawned_at: Some(spawned_at), place }
@@ -148,15 +148,15 @@ impl<'a> Whereabouts<'a> {
 impl Failure {
     /// Where it failed, if that was in one task: the one that panicked or broke an assertion, or the scenario that returned
     /// an error. What does not go on has no such place; its cause tells of each task.
-    pub fn whereabouts(&self) -> Option<Whereabouts<'_>> {
+    pub fn location(&self) -> Option<FailureLocation<'_>> {
         match &self.cause {
-            Cause::Panic { task, .. } => Some(Whereabouts::of(task, self.panicked_at.clone())),
+            Cause::Panic { task, .. } => Some(FailureLocation::of(task, self.panicked_at.clone())),
             Cause::Assertion { task, place, .. } => {
-                task.as_ref().map(|task| Whereabouts::of(task, Some(place.to_string())))
+                task.as_ref().map(|task| FailureLocation::of(task, Some(place.to_string())))
             }
             Cause::Error(_) => {
                 let (machine, task) = ("scenario", "scenario");
-                Some(Whereabouts { machine, owner: None, task, spawned_at: None, place: None })
+                Some(FailureLocation { machine, owner: None, task, spawned_at: None, place: None })
             }
             Cause::Deadlock { .. }
             | Cause::Livelock { .. }
@@ -166,7 +166,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Whereabouts<'_> {
+impl fmt::Display for FailureLocation<'_> {
     /// A line for each thing that is known: `machine`, `daemon`, `factory`, `task`, `place`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "machine  {}", self.machine)?;
@@ -261,7 +261,7 @@ pub struct TaskReport {
     /// How often it was polled.
     pub polls: u64,
     /// How many of the last so many polls were its own, where the run was stopped as a livelock.
-    pub polls_lately: Option<(u64, u64)>,
+    pub recent_polls: Option<(u64, u64)>,
     /// It waits for its clock, or for somebody from outside: as a server does that has nothing to do.
     pub(crate) is_at_rest: bool,
     /// It was about to be polled.
@@ -271,7 +271,7 @@ pub struct TaskReport {
 
 impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { machine, owner, name, spawned_at, waits_for, waits_at, polls, polls_lately, .. } = self;
+        let Self { machine, owner, name, spawned_at, waits_for, waits_at, polls, recent_polls, .. } = self;
         write!(f, "{machine}: {name:?}")?;
         if let Some(owner) = owner {
             write!(f, " of {owner}")?;
@@ -281,7 +281,7 @@ impl fmt::Display for TaskReport {
             write!(f, ", spawned at {spawned_at}")?;
         }
         write!(f, ", polled {polls} times")?;
-        match polls_lately {
+        match recent_polls {
             Some((own, of)) => write!(f, ", {own} of them among the last {of}")?,
             None if waits_for.is_empty() => {}
             None => write!(f, ", waits for {waits_for}")?,
@@ -338,7 +338,7 @@ impl fmt::Display for Cause {
         if tasks.len() > LISTED {
             write!(f, "\n  and {} more", tasks.len() - LISTED)?;
         }
-        let lately = || tasks.iter().filter_map(|task| task.polls_lately);
+        let lately = || tasks.iter().filter_map(|task| task.recent_polls);
         let theirs: u64 = lately().map(|(own, _)| own).sum();
         let of = lately().map(|(_, of)| of).max().unwrap_or(0);
         if theirs < of {

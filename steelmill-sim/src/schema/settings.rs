@@ -9,7 +9,7 @@ use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
 
-use crate::schema::decision::{Decision, Rekey};
+use crate::schema::decision::{Decision, Reseed};
 use crate::schema::plan::{Faults, Plan};
 
 /// Where all randomness of a run comes from.
@@ -103,7 +103,7 @@ pub struct Settings {
     pub seed: Seed,
     /// Which task runs next.
     pub schedule: Schedule,
-    /// What goes wrong, where the scenario lets it: see [`Sim::trouble`](crate::Sim::trouble).
+    /// What goes wrong, where the scenario lets it: see [`Sim::inject_faults`](crate::Sim::inject_faults).
     pub faults: Faults,
     /// How much virtual time may pass before the run fails.
     pub time_limit: Duration,
@@ -126,7 +126,7 @@ pub struct Settings {
     /// Decisions to take instead of drawing; past the list's end, the defaults.
     pub replay: Option<Vec<Decision>>,
     /// Moments from which on streams draw as another seed would.
-    pub rekeys: Vec<Rekey>,
+    pub reseeds: Vec<Reseed>,
     /// How long one poll may last in real time: then the process ends, with the seed and the task named, as a thread
     /// cannot be stopped from outside.
     pub poll_time_limit: Option<Duration>,
@@ -161,7 +161,7 @@ impl Settings {
             audit: false,
             stacks: true,
             replay: None,
-            rekeys: Vec::new(),
+            reseeds: Vec::new(),
             poll_time_limit: None,
         }
     }

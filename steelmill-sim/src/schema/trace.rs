@@ -21,7 +21,7 @@ pub struct Trace {
     pub dropped: u64,
     /// Which event matters most, counted among all of the run's, kept or not. Where answers contradict each other it is the
     /// last of these, in a livelock the last at which time passed, and else the last one.
-    pub crux: u64,
+    pub key_event: u64,
     /// Every task that was spawned.
     pub tasks: BTreeMap<TaskId, TaskInfo>,
     /// The machines' names, by number; 0 is the scenario's own.
@@ -42,25 +42,25 @@ impl Trace {
         self.skipped + self.events.len() as u64 + self.dropped
     }
 
-    /// Where the [crux](Trace::crux) stands among the events that were kept.
-    pub(crate) fn crux_kept(&self) -> usize {
+    /// Where the [key_event](Trace::key_event) stands among the events that were kept.
+    pub(crate) fn key_event_kept(&self) -> usize {
         // Whatever was skipped came before all that is in the window.
-        (self.crux.saturating_sub(self.skipped) as usize).min(self.events.len().saturating_sub(1))
+        (self.key_event.saturating_sub(self.skipped) as usize).min(self.events.len().saturating_sub(1))
     }
 
     /// The last of the answers that contradict each other, if it is by them that the run failed.
     pub(crate) fn contradiction(&self) -> Option<usize> {
-        let crux = self.crux_kept();
-        let is_blamed = match self.events.get(crux)?.what {
+        let key_event = self.key_event_kept();
+        let is_blamed = match self.events.get(key_event)?.what {
             What::Return { operation } => self.operations.get(operation as usize)?.is_blamed,
             _ => false,
         };
-        is_blamed.then_some(crux)
+        is_blamed.then_some(key_event)
     }
 
-    /// Drops what comes so many events after the crux, but the failure, which comes of what is last then.
-    pub(crate) fn cut_after_crux(&mut self, events: usize) {
-        let end = self.crux_kept() + events;
+    /// Drops what comes so many events after the key_event, but the failure, which comes of what is last then.
+    pub(crate) fn cut_after_key_event(&mut self, events: usize) {
+        let end = self.key_event_kept() + events;
         if let [_, between @ .., failure @ Event { what: What::Fail, .. }] =
             &self.events[end.min(self.events.len())..]
         {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 use steelmill_core::Owner;
 
-use super::{Answer, Carries, Change, Event, FaultStep, LinkChange, TaskEnd, TaskId, Trace, What, Why};
+use super::{
+    Answer, Event, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd, TaskId, Trace, What, Why,
+};
 use crate::schema::decision::Stream;
 use crate::schema::line::{Line, seconds};
 use crate::schema::rare_branch::RareBranch;
@@ -126,22 +128,22 @@ impl Trace {
             What::Machine { machine: which, change } => {
                 let which = machine(which);
                 match change {
-                    Change::Made => format!("machine {which} made"),
-                    Change::Started => format!("machine {which} starts"),
-                    Change::Exited => format!("machine {which} exits"),
-                    Change::PowerLost => format!("machine {which} loses power"),
-                    Change::Drift(0) => format!("clock of {which} goes as fast as time"),
-                    Change::Drift(ppm) => format!("clock of {which} drifts by {ppm} ppm"),
-                    Change::WallOffset(0) => format!("wall clock of {which} is right"),
-                    Change::WallOffset(nanos) => {
+                    MachineChange::Made => format!("machine {which} made"),
+                    MachineChange::Started => format!("machine {which} starts"),
+                    MachineChange::Exited => format!("machine {which} exits"),
+                    MachineChange::PowerLost => format!("machine {which} loses power"),
+                    MachineChange::Drift(0) => format!("clock of {which} goes as fast as time"),
+                    MachineChange::Drift(ppm) => format!("clock of {which} drifts by {ppm} ppm"),
+                    MachineChange::WallOffset(0) => format!("wall clock of {which} is right"),
+                    MachineChange::WallOffset(nanos) => {
                         let by = Duration::from_nanos(nanos.unsigned_abs());
                         let whither = if nanos > 0 { "ahead" } else { "behind" };
                         format!("wall clock of {which} is {by:?} {whither}")
                     }
-                    Change::Paused => format!("machine {which} is paused"),
-                    Change::Resumed => format!("machine {which} goes on"),
-                    Change::Slowness(0) => format!("machine {which} is as fast as all others"),
-                    Change::Slowness(nanos) => {
+                    MachineChange::Paused => format!("machine {which} is paused"),
+                    MachineChange::Resumed => format!("machine {which} goes on"),
+                    MachineChange::Slowness(0) => format!("machine {which} is as fast as all others"),
+                    MachineChange::Slowness(nanos) => {
                         format!("machine {which} is up to {:?} late", Duration::from_nanos(nanos))
                     }
                 }
@@ -149,7 +151,7 @@ impl Trace {
             What::Fault { fault, step } => match step {
                 FaultStep::Strikes => format!("fault {fault} strikes"),
                 FaultStep::Ends => format!("fault {fault} is over"),
-                FaultStep::PassesBy => format!("fault {fault} passes by"),
+                FaultStep::Skipped => format!("fault {fault} passes by"),
             },
             What::Link { from, to, change } => {
                 let change = match change {
@@ -205,17 +207,17 @@ fn shown(bytes: u64, start: &[u8; 16]) -> String {
     format!("\"{}\"{more}", shown.escape_ascii())
 }
 
-fn carried(carries: Carries) -> &'static str {
+fn carried(carries: MessageKind) -> &'static str {
     match carries {
-        Carries::Bytes => "bytes",
-        Carries::End => "the end of the stream",
-        Carries::Request => "a request to connect",
-        Carries::Answer => "the answer to a request to connect",
-        Carries::Confirmation => "word that the connection is made",
-        Carries::Refusal => "the answer that nobody listens",
-        Carries::Reset => "a reset",
-        Carries::Datagram => "a datagram",
-        Carries::Unreachable => "word that nobody receives datagrams there",
+        MessageKind::Bytes => "bytes",
+        MessageKind::Fin => "the end of the stream",
+        MessageKind::Syn => "a request to connect",
+        MessageKind::SynAck => "the answer to a request to connect",
+        MessageKind::Ack => "word that the connection is made",
+        MessageKind::Refused => "the answer that nobody listens",
+        MessageKind::Reset => "a reset",
+        MessageKind::Datagram => "a datagram",
+        MessageKind::Unreachable => "word that nobody receives datagrams there",
     }
 }
 
@@ -253,12 +255,12 @@ mod tests {
     fn what_a_clock_shows_is_told_in_words() {
         let trace = Trace { machines: vec!["scenario".into(), "a".into()], ..Trace::default() };
         let told = |change| trace.text(What::Machine { machine: 1, change });
-        assert_eq!(told(Change::WallOffset(250_000_000)), "wall clock of a is 250ms ahead");
-        assert_eq!(told(Change::WallOffset(-1_500_000_000)), "wall clock of a is 1.5s behind");
-        assert_eq!(told(Change::WallOffset(0)), "wall clock of a is right");
-        assert_eq!(told(Change::Drift(-20)), "clock of a drifts by -20 ppm");
-        assert_eq!(told(Change::Drift(0)), "clock of a goes as fast as time");
-        assert_eq!(told(Change::Slowness(5_000_000)), "machine a is up to 5ms late");
-        assert_eq!(told(Change::Slowness(0)), "machine a is as fast as all others");
+        assert_eq!(told(MachineChange::WallOffset(250_000_000)), "wall clock of a is 250ms ahead");
+        assert_eq!(told(MachineChange::WallOffset(-1_500_000_000)), "wall clock of a is 1.5s behind");
+        assert_eq!(told(MachineChange::WallOffset(0)), "wall clock of a is right");
+        assert_eq!(told(MachineChange::Drift(-20)), "clock of a drifts by -20 ppm");
+        assert_eq!(told(MachineChange::Drift(0)), "clock of a goes as fast as time");
+        assert_eq!(told(MachineChange::Slowness(5_000_000)), "machine a is up to 5ms late");
+        assert_eq!(told(MachineChange::Slowness(0)), "machine a is as fast as all others");
     }
 }

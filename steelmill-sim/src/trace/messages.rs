@@ -4,7 +4,7 @@ use super::{Trace, What};
 
 /// The story of a message. Places are those of events in the trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Passage {
+pub struct MessageTrace {
     /// Its number.
     pub message: u32,
     /// Where it left: a [`What::Message`].
@@ -17,17 +17,17 @@ pub struct Passage {
 
 impl Trace {
     /// All messages, in the order they left. One whose leaving was not kept is none.
-    pub fn messages(&self) -> Vec<Passage> {
-        let mut messages: Vec<Passage> = Vec::new();
+    pub fn messages(&self) -> Vec<MessageTrace> {
+        let mut messages: Vec<MessageTrace> = Vec::new();
         // Numbers go up by one.
-        fn of(messages: &mut [Passage], message: u32) -> Option<&mut Passage> {
+        fn of(messages: &mut [MessageTrace], message: u32) -> Option<&mut MessageTrace> {
             let place = message.checked_sub(messages.first()?.message)?;
             messages.get_mut(place as usize)
         }
         for (place, event) in self.events.iter().enumerate() {
             match event.what {
                 What::Message { message, .. } => {
-                    messages.push(Passage { message, left: place, delays: Vec::new(), ended: None });
+                    messages.push(MessageTrace { message, left: place, delays: Vec::new(), ended: None });
                 }
                 What::Delayed { message, .. } => {
                     of(&mut messages, message).into_iter().for_each(|passage| passage.delays.push(place));

@@ -13,7 +13,7 @@
 //!   unless the run ends first; a [`What::Delayed`] in between says that it is later than usual, and why.
 //!   [`Trace::messages`] gathers each message's story.
 //! - A daemon does what its last [`What::State`] says, as long as its machine's process lives: what ends with
-//!   [`Change::Exited`] or [`Change::PowerLost`] says nothing any more.
+//!   [`MachineChange::Exited`] or [`MachineChange::PowerLost`] says nothing any more.
 //! - A fault of the plan strikes and is over with [`What::Fault`]; what it is, and [whom](crate::fault::Kind::machines) it
 //!   strikes, stands in [`Trace::faults`].
 //! - A run that failed ends with [`What::Fail`].
@@ -26,10 +26,12 @@ mod logs; // how log lines get into a trace
 mod messages; // messages from their leaving to their end
 mod operations; // how clients' operations get into a trace
 
-pub use crate::schema::event::{Carries, Change, Event, FaultStep, LinkChange, TaskEnd, What, Why};
+pub use crate::schema::event::{
+    Event, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd, What, Why,
+};
 pub use crate::schema::line::Line;
 pub use crate::schema::task::TaskId;
 pub use crate::schema::trace::{Answer, Log, Operation, StateChange, TaskInfo, Trace};
 pub(crate) use line::reason;
 pub(crate) use logs::keep_logs;
-pub use messages::Passage;
+pub use messages::MessageTrace;

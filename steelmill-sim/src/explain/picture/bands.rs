@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::schema::event::{Change, Event, FaultStep, LinkChange, What};
+use crate::schema::event::{Event, FaultStep, LinkChange, MachineChange, What};
 use crate::schema::plan::Kind;
 use crate::schema::trace::Trace;
 
@@ -170,20 +170,20 @@ impl Step {
             }
             What::Fault { fault, step: FaultStep::Ends } => vec![Step::Ends(Key::Fault(fault))],
             What::Machine { machine, change } => match change {
-                Change::Exited | Change::PowerLost => {
+                MachineChange::Exited | MachineChange::PowerLost => {
                     let text = format!("{} is down", name(machine));
                     let band = band(text, vec![machine], Look::Down);
                     // A paused process that ends is not paused any more.
                     vec![Step::Ends(Key::Paused(machine)), Step::Begins(Key::Down(machine), Some(band))]
                 }
-                Change::Started => vec![Step::Ends(Key::Down(machine))],
-                Change::Paused => {
+                MachineChange::Started => vec![Step::Ends(Key::Down(machine))],
+                MachineChange::Paused => {
                     let is_told = !is_of_a_fault(trace, number, &[machine]);
                     let text = format!("{} is paused", name(machine));
                     let band = is_told.then(|| band(text, vec![machine], Look::Machine));
                     vec![Step::Begins(Key::Paused(machine), band)]
                 }
-                Change::Resumed => vec![Step::Ends(Key::Paused(machine))],
+                MachineChange::Resumed => vec![Step::Ends(Key::Paused(machine))],
                 _ => Vec::new(),
             },
             What::Link { from, to, change } => {
@@ -272,7 +272,7 @@ mod tests {
         let told = bands(plan, |sim: Sim| async move {
             let a = sim.machine("a", |_| Ok(())).start().await?;
             let b = sim.machine("b", |_| Ok(())).start().await?;
-            sim.trouble(Budget::of(&[a, b])).run().await?;
+            sim.inject_faults(Budget::of(&[a, b])).run().await?;
             Ok(())
         });
         let expected = [
@@ -319,7 +319,7 @@ mod tests {
                 Ok(())
             };
             let budget = Budget::of(&[a.clone(), b.clone()]);
-            let (own, plan) = tokio::join!(own, sim.trouble(budget).run());
+            let (own, plan) = tokio::join!(own, sim.inject_faults(budget).run());
             own.and(plan.map(drop))
         });
         let told: Vec<_> = told.iter().map(|(text, from, until)| (text.as_str(), *from, *until)).collect();

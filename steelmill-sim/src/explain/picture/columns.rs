@@ -12,7 +12,7 @@ use steelmill_core::Owner;
 use super::bands::{self, Band};
 use super::nanos;
 use crate::explain::shrink;
-use crate::schema::event::{Carries, Change, Event, FaultStep, What, Why};
+use crate::schema::event::{Event, FaultStep, MachineChange, MessageKind, What, Why};
 use crate::schema::task::TaskId;
 use crate::schema::trace::{Answer, Trace};
 use crate::trace::reason;
@@ -25,7 +25,7 @@ pub(super) struct Columns {
     pub(super) end: u64,
     pub(super) failure: Option<Failure>,
     pub(super) replay: Option<String>,
-    pub(super) prospects: Vec<Prospect>,
+    pub(super) failure_rates: Vec<FailureRate>,
     /// How many events at the beginning are left off, and how many at the end.
     left_off: [usize; 2],
     /// How many are not in the trace.
@@ -57,14 +57,14 @@ pub(super) struct Failure {
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Prospect {
+pub(super) struct FailureRate {
     until: u64,
     runs: u32,
     failed: u32,
 }
 
-impl Prospect {
-    pub(super) fn of(prospect: &shrink::Prospect) -> Self {
+impl FailureRate {
+    pub(super) fn of(prospect: &shrink::FailureRate) -> Self {
         Self { until: nanos(prospect.until), runs: prospect.runs, failed: prospect.failed }
     }
 }
@@ -203,7 +203,7 @@ impl Kind {
             What::Return { .. } => Kind::Return,
             What::Fault { .. } => Kind::Fault,
             // Who is made, and then does nothing, need not be looked at.
-            What::Machine { change: Change::Made, .. } => return None,
+            What::Machine { change: MachineChange::Made, .. } => return None,
             What::Machine { change, .. } if harms(*change) => Kind::Fault,
             What::Machine { .. } => Kind::Machine,
             What::Link { .. } => Kind::Link,
@@ -224,7 +224,7 @@ impl Columns {
         let is_shown = |event: &Event| shows(&event.what);
         let shown: Vec<usize> =
             (0..trace.events.len()).filter(|place| is_shown(&trace.events[*place])).collect();
-        let before = shown.partition_point(|place| *place < trace.crux_kept());
+        let before = shown.partition_point(|place| *place < trace.key_event_kept());
         let first = before.saturating_sub(most / 2).min(shown.len().saturating_sub(most));
         let end = shown.len().min(first + most);
         // Between events, so that what is not shown but tells of what lasts belongs to one side.
@@ -412,7 +412,7 @@ impl<'a> Builder<'a> {
                 place(shown)
             }
             What::Machine { machine, change } => {
-                if matches!(change, Change::Exited | Change::PowerLost) {
+                if matches!(change, MachineChange::Exited | MachineChange::PowerLost) {
                     self.ends(machine, is_shown.then_some(number));
                 }
                 let text = self.trace.line(event).what;
@@ -426,7 +426,7 @@ impl<'a> Builder<'a> {
                 self.word(&match step {
                     FaultStep::Strikes => what,
                     FaultStep::Ends => format!("over: {what}"),
-                    FaultStep::PassesBy => format!("passes by: {what}"),
+                    FaultStep::Skipped => format!("passes by: {what}"),
                 })
             }
             _ => {
@@ -635,26 +635,26 @@ fn legible(bytes: &[u8]) -> String {
 }
 
 /// Whether it is something that went wrong, rather than right again.
-fn harms(change: Change) -> bool {
+fn harms(change: MachineChange) -> bool {
     match change {
-        Change::Exited | Change::PowerLost | Change::Paused => true,
-        Change::Drift(by) | Change::WallOffset(by) => by != 0,
-        Change::Slowness(by) => by != 0,
+        MachineChange::Exited | MachineChange::PowerLost | MachineChange::Paused => true,
+        MachineChange::Drift(by) | MachineChange::WallOffset(by) => by != 0,
+        MachineChange::Slowness(by) => by != 0,
         _ => false,
     }
 }
 
 /// What a message is, in a few letters.
-fn payload(carries: Carries, bytes: u64, start: &[u8; 16]) -> String {
+fn payload(carries: MessageKind, bytes: u64, start: &[u8; 16]) -> String {
     let what = match carries {
-        Carries::Bytes | Carries::Datagram => "",
-        Carries::End => "end",
-        Carries::Request => "connect",
-        Carries::Answer => "accepted",
-        Carries::Confirmation => "connected",
-        Carries::Refusal => "refused",
-        Carries::Reset => "reset",
-        Carries::Unreachable => "unreachable",
+        MessageKind::Bytes | MessageKind::Datagram => "",
+        MessageKind::Fin => "end",
+        MessageKind::Syn => "connect",
+        MessageKind::SynAck => "accepted",
+        MessageKind::Ack => "connected",
+        MessageKind::Refused => "refused",
+        MessageKind::Reset => "reset",
+        MessageKind::Unreachable => "unreachable",
     };
     let shown = &start[..start.len().min(bytes as usize)];
     let letters = shown.iter().filter(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()).count();
@@ -892,12 +892,12 @@ mod tests {
         let told = |bytes: &[u8], of: u64| {
             let mut start = [0; 16];
             start[..bytes.len()].copy_from_slice(bytes);
-            payload(Carries::Bytes, of, &start)
+            payload(MessageKind::Bytes, of, &start)
         };
         assert_eq!(told(b"*2\r\n$3\r\nGET\r\n", 13), "*2 $3 GET");
         assert_eq!(told(b"GET kv\0\x01", 8), "GET kv·");
         assert_eq!(told(b"\0\0\0)\0\0kv\x80", 400), "", "mostly no text");
-        assert_eq!(payload(Carries::End, 0, &[0; 16]), "end");
+        assert_eq!(payload(MessageKind::Fin, 0, &[0; 16]), "end");
     }
 
     #[test]

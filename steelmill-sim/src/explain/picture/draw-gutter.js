@@ -82,7 +82,7 @@ function drawCurve() {
     context.lineTo(Math.round(x) + .5, view.height);
     context.stroke();
   }
-  const points = picture.prospects.map(point);
+  const points = picture.failure_rates.map(point);
   const path = new Path2D();
   points.forEach(([x, y], n) => (n ? path.lineTo(x, y) : path.moveTo(x, y)));
   const area = new Path2D(path);
@@ -102,7 +102,7 @@ function drawCurve() {
     context.arc(x, y, 2.2, 0, 7);
     context.fill();
     if (y - last >= 18) {
-      const { failed, runs } = picture.prospects[n];
+      const { failed, runs } = picture.failure_rates[n];
       const share = failed / runs;
       context.textAlign = share > .5 ? 'right' : 'left';
       context.fillText(`${Math.round(100 * share)} %`, x + (share > .5 ? -5 : 5), y - 1);

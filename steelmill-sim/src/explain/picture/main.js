@@ -28,10 +28,10 @@ function makeHeader() {
 
 /** Between which two times the failure became inevitable; null where that is not known. */
 function turningPoint() {
-  const { prospects } = picture;
-  const certain = prospects.findLastIndex(({ failed, runs }) => failed < runs) + 1;
-  if (prospects.length < 2 || certain >= prospects.length) return null;
-  return { from: prospects[Math.max(0, certain - 1)].until, until: prospects[certain].until };
+  const { failure_rates } = picture;
+  const certain = failure_rates.findLastIndex(({ failed, runs }) => failed < runs) + 1;
+  if (failure_rates.length < 2 || certain >= failure_rates.length) return null;
+  return { from: failure_rates[Math.max(0, certain - 1)].until, until: failure_rates[certain].until };
 }
 
 /** Shows what is between two times, and a little before and after. */

@@ -56,7 +56,7 @@ function areaAt(x, y) {
 
 function prospectAt(y) {
   const time = view.axis.time(toPosition(y));
-  const before = picture.prospects.findLast(({ until }) => until <= time);
+  const before = picture.failure_rates.findLast(({ until }) => until <= time);
   if (!before) return '';
   return `${before.failed} of ${before.runs} runs fail in the same way that go as this one until ${clock(before.until, 1e3)} s, and as chance has it from then on`;
 }

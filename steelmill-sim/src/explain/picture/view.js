@@ -2,7 +2,7 @@
 
 const HEAD = 30;          // the machines' names
 const GUTTER_TIME = 96;   // the times
-const GUTTER_CURVE = picture.prospects.length > 1 ? 62 : 0; // how often it fails when all goes otherwise from there on
+const GUTTER_CURVE = picture.failure_rates.length > 1 ? 62 : 0; // how often it fails when all goes otherwise from there on
 const GUTTER = GUTTER_TIME + GUTTER_CURVE;
 const OVERVIEW = 58;      // all of the run, at the right
 const BELOW = 28;         // after the end of the run, for what failed to be told without hiding what led to it

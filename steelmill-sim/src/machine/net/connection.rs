@@ -103,7 +103,7 @@ pub(crate) enum State {
 
 /// How an end is let go of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Farewell {
+pub(crate) enum CloseMode {
     /// As the kernel closes a socket: a FIN, or a reset when something was left unread.
     Close,
     Reset,

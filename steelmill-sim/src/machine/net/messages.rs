@@ -14,7 +14,7 @@ use crate::kernel::recorder::start_of;
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::Power;
-use crate::schema::event::{Carries, What, Why};
+use crate::schema::event::{MessageKind, What, Why};
 
 /// What is on its way.
 #[derive(Default)]
@@ -70,7 +70,7 @@ impl Cluster {
     #[inline]
     pub(crate) fn leaves(
         &mut self,
-        carries: Carries,
+        carries: MessageKind,
         connection: Option<u32>,
         from: u32,
         to: u32,
@@ -91,7 +91,7 @@ impl Cluster {
     #[cold]
     fn note_message(
         &mut self,
-        carries: Carries,
+        carries: MessageKind,
         connection: Option<u32>,
         (from, to): (u32, u32),
         bytes: u64,
@@ -147,7 +147,7 @@ impl Cluster {
         if written.bytes == 0 && !has_end {
             return;
         }
-        let carries = if has_end { Carries::End } else { Carries::Bytes };
+        let carries = if has_end { MessageKind::Fin } else { MessageKind::Bytes };
         let message = self.note_message(carries, Some(id.number()), way, written.bytes, written.start);
         let part = Part { message, upto: written.upto, has_end, at: LATER, why: None };
         self.net.in_flight.streams.entry((id, side)).or_default().push_back(part);

@@ -17,7 +17,7 @@ use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster;
 use crate::machine::cluster::{Cluster, RunId};
-use crate::machine::world::Place;
+use crate::machine::world::Process;
 
 /// One end of a connection: what every handle to it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +194,7 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    pub(super) fn listen(place: Place, address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn listen(place: Process, address: SocketAddr) -> io::Result<Self> {
         let (id, local) = cluster::with(place.run, |run| run.tcp_listen(place, address))?;
         Ok(Self { run: place.run, id, local })
     }
@@ -264,7 +264,7 @@ impl Drop for TcpListener {
 pub struct TcpStream(Socket);
 
 impl TcpStream {
-    pub(super) async fn connect(place: Place, address: SocketAddr) -> io::Result<Self> {
+    pub(super) async fn connect(place: Process, address: SocketAddr) -> io::Result<Self> {
         let id = cluster::with(place.run, |run| run.tcp_connect(place, address))?;
         // From here on dropping the future closes the socket.
         let stream = Self(Socket { run: place.run, id, side: CONNECTOR });

@@ -16,9 +16,9 @@ use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster;
 use crate::machine::cluster::{Cluster, RunId};
 use crate::machine::hosts::Power;
-use crate::machine::world::Place;
+use crate::machine::world::Process;
 use crate::schema::decision::Stream;
-use crate::schema::event::{Carries, What, Why};
+use crate::schema::event::{MessageKind, What, Why};
 
 /// The longest payload of a datagram: 64 KiB less one, less UDP's header, and over IPv4 less that of IPv4 (udp(7)).
 fn longest(target: SocketAddr) -> usize {
@@ -123,8 +123,8 @@ impl State {
 }
 
 impl Cluster {
-    fn udp_open(&mut self, place: Place, local: SocketAddr) -> io::Result<SocketId> {
-        if !self.is_alive(place.machine, place.life) {
+    fn udp_open(&mut self, place: Process, local: SocketAddr) -> io::Result<SocketId> {
+        if !self.is_alive(place.machine, place.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
         let sockets = &mut self.net.udp;
@@ -185,7 +185,7 @@ impl Cluster {
         self.kernel.digest.bytes(bytes);
         self.kernel.sent(&[io::IoSlice::new(bytes)], bytes.len());
         if machine as usize >= self.hosts.len() {
-            self.leaves(Carries::Datagram, None, from, machine, bytes);
+            self.leaves(MessageKind::Datagram, None, from, machine, bytes);
             self.leaves_in_vain(Why::Nobody, false);
             return Ok(bytes.len()); // lost, and nobody is told
         }
@@ -205,7 +205,7 @@ impl Cluster {
     #[inline]
     fn udp_transmit(&mut self, way: &Way, bytes: &[u8]) {
         let &Way { from, to, .. } = way;
-        self.leaves(Carries::Datagram, None, from, to, bytes);
+        self.leaves(MessageKind::Datagram, None, from, to, bytes);
         match self.message_fate(from, to, bytes.len() as u64) {
             Fate::Arrives(at) => {
                 let at = self.udp_kept_back(from, to, at);
@@ -300,7 +300,7 @@ impl Cluster {
         if socket.peer != Some(target) {
             return;
         }
-        self.leaves(Carries::Unreachable, None, machine, from, &[]);
+        self.leaves(MessageKind::Unreachable, None, machine, from, &[]);
         match self.message_fate(machine, from, 0) {
             Fate::Arrives(at) => self.schedule(at, Event::Unreachable(sender)),
             Fate::Held => self.keep(machine, from, Event::Unreachable(sender)),
@@ -357,12 +357,12 @@ impl Cluster {
 /// A simulated UDP socket.
 #[derive(Debug)]
 pub struct UdpSocket {
-    place: Place,
+    place: Process,
     id: SocketId,
 }
 
 impl UdpSocket {
-    pub(super) fn open(place: Place, address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn open(place: Process, address: SocketAddr) -> io::Result<Self> {
         let id = cluster::with(place.run, |run| run.udp_open(place, address))?;
         Ok(Self { place, id })
     }

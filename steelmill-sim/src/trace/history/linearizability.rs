@@ -294,8 +294,8 @@ impl<'a, M: Model> Search<'a, M> {
                 By::Optional(number) => {
                     let Past { used, latest } = &reached.past;
                     let is_late = operation.returned.is_some_and(|returned| returned < *latest);
-                    let is_its_turn = self.twin[number].is_none_or(|twin| used.contains(twin));
-                    !used.contains(number) && !is_late && is_its_turn
+                    let was_deferred = self.twin[number].is_none_or(|twin| used.contains(twin));
+                    !used.contains(number) && !is_late && was_deferred
                 }
             }
     }

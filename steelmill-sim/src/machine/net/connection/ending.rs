@@ -1,11 +1,11 @@
 //! How a connection ends: closed, reset, given up, or gone with its machine.
 
-use super::{ACCEPTOR, Addresses, CONNECTOR, ConnectionId, Farewell, ListenerId, Side, State, place};
+use super::{ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, ListenerId, Side, State, place};
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::Power;
 use crate::machine::net::link::{Fate, GIVE_UP_CLOSED, next_retransmission};
 use crate::machine::net::{Event, address};
-use crate::schema::event::{Carries, Why};
+use crate::schema::event::{MessageKind, Why};
 
 /// Endings.
 impl Cluster {
@@ -17,19 +17,19 @@ impl Cluster {
         let end = connection.end(side);
         end.handles = end.handles.saturating_sub(1);
         if end.handles == 0 && !end.state.is_over() {
-            self.tcp_let_go(id, side, Farewell::Close);
+            self.tcp_let_go(id, side, CloseMode::Close);
         }
     }
 
-    pub(crate) fn tcp_let_go(&mut self, id: ConnectionId, side: Side, farewell: Farewell) {
+    pub(crate) fn tcp_let_go(&mut self, id: ConnectionId, side: Side, farewell: CloseMode) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
         let is_unread = connection.into(side).readable() > 0;
         let end = connection.end(side);
-        let is_reset = farewell == Farewell::Reset || is_unread || end.options.zero_linger;
+        let is_reset = farewell == CloseMode::Reset || is_unread || end.options.zero_linger;
         match end.state {
-            State::Open if farewell == Farewell::Silent => self.close_end(id, side, State::Gone),
+            State::Open if farewell == CloseMode::Silent => self.close_end(id, side, State::Gone),
             State::Open if is_reset => {
                 self.send_reset(id, side);
                 self.close_end(id, side, State::Gone);
@@ -37,7 +37,7 @@ impl Cluster {
             State::Open => self.tcp_leave(id, side),
             // Linux drops an unfinished handshake without a word. Whoever finishes it then hears that there is none.
             State::SynReceived => self.forget_unaccepted(id),
-            State::Closed if farewell != Farewell::Silent => {}
+            State::Closed if farewell != CloseMode::Silent => {}
             State::Unborn | State::Gone => {}
             State::SynSent | State::Broken | State::Closed => self.close_end(id, side, State::Gone),
         }
@@ -66,7 +66,7 @@ impl Cluster {
         };
         let (from, to) = connection.way(side);
         let not_before = connection.out(side).not_before();
-        self.leaves(Carries::Reset, Some(id.number()), from, to, &[]);
+        self.leaves(MessageKind::Reset, Some(id.number()), from, to, &[]);
         match self.message_fate(from, to, 0) {
             Fate::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, 1 - side)),
             Fate::Held => self.keep(from, to, Event::Reset(id, 1 - side)),
@@ -168,10 +168,10 @@ impl Cluster {
     }
 
     /// A machine's process has ended: its kernel closes what it held. Or its power is gone, and nothing is said.
-    pub(crate) fn tcp_machine_gone(&mut self, machine: u32, farewell: Farewell) {
+    pub(crate) fn tcp_machine_gone(&mut self, machine: u32, farewell: CloseMode) {
         for index in self.net.tcp_ports.of(machine) {
             let generation = self.net.tcp.listeners[index as usize].generation;
-            self.tcp_unlisten(ListenerId { index, generation }, farewell != Farewell::Silent);
+            self.tcp_unlisten(ListenerId { index, generation }, farewell != CloseMode::Silent);
         }
         for (id, side) in self.net.tcp.ends_of(machine) {
             self.tcp_let_go(id, side, farewell);

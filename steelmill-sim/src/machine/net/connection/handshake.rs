@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::{
-    ACCEPTOR, Addresses, CONNECTOR, ConnectionId, End, Farewell, Listener, ListenerId, Options, State,
+    ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, End, Listener, ListenerId, Options, State,
 };
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
@@ -14,8 +14,8 @@ use crate::machine::cluster::Cluster;
 use crate::machine::hosts::Power;
 use crate::machine::net::link::{FORGET_SYN, Fate, next_syn};
 use crate::machine::net::{Event, address};
-use crate::machine::world::Place;
-use crate::schema::event::{Carries, What, Why};
+use crate::machine::world::Process;
+use crate::schema::event::{MessageKind, What, Why};
 
 /// How many connections may wait to be accepted: one more than tokio asks for, as Linux counts (listen(2)).
 const BACKLOG: usize = 1025;
@@ -27,10 +27,10 @@ const NO_SUCH_HOST: Nanos = 3_000_000_000;
 impl Cluster {
     pub(crate) fn tcp_listen(
         &mut self,
-        place: Place,
+        place: Process,
         local: SocketAddr,
     ) -> io::Result<(ListenerId, SocketAddr)> {
-        if !self.is_alive(place.machine, place.life) {
+        if !self.is_alive(place.machine, place.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
         let connections = &mut self.net.tcp;
@@ -69,7 +69,7 @@ impl Cluster {
         self.net.tcp_ports.release(machine, address::plain(local), id.index);
         self.kernel.discard_all(waiters);
         for waiting in waiting {
-            self.tcp_let_go(waiting, ACCEPTOR, if polite { Farewell::Reset } else { Farewell::Silent });
+            self.tcp_let_go(waiting, ACCEPTOR, if polite { CloseMode::Reset } else { CloseMode::Silent });
         }
     }
 
@@ -88,8 +88,8 @@ impl Cluster {
 
 /// The handshake.
 impl Cluster {
-    pub(crate) fn tcp_connect(&mut self, place: Place, target: SocketAddr) -> io::Result<ConnectionId> {
-        if !self.is_alive(place.machine, place.life) {
+    pub(crate) fn tcp_connect(&mut self, place: Process, target: SocketAddr) -> io::Result<ConnectionId> {
+        if !self.is_alive(place.machine, place.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
         let is_ipv6 = target.is_ipv6();
@@ -108,7 +108,7 @@ impl Cluster {
         let id = self.net.tcp.insert(self.kernel.now, ends, addresses, self.hosts.len());
         self.kernel.happened(What::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
-            self.leaves(Carries::Request, Some(id.number()), place.machine, machine, &[]);
+            self.leaves(MessageKind::Syn, Some(id.number()), place.machine, machine, &[]);
             self.leaves_in_vain(Why::Nobody, false);
             self.schedule(self.kernel.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
         } else {
@@ -127,7 +127,7 @@ impl Cluster {
             _ => return,
         }
         let (from, to) = connection.way(CONNECTOR);
-        self.leaves(Carries::Request, Some(id.number()), from, to, &[]);
+        self.leaves(MessageKind::Syn, Some(id.number()), from, to, &[]);
         self.send_for_handshake(id, from, to, Event::Syn(id));
     }
 
@@ -168,7 +168,7 @@ impl Cluster {
         }
         if state == State::Unborn {
             let Some(listener) = self.listening(to, target) else {
-                self.leaves(Carries::Refusal, Some(id.number()), to, from, &[]);
+                self.leaves(MessageKind::Refused, Some(id.number()), to, from, &[]);
                 self.send_for_handshake(id, to, from, Event::ConnectFails(id, libc::ECONNREFUSED));
                 return;
             };
@@ -189,7 +189,7 @@ impl Cluster {
             }
         }
         // A SYN that comes again is answered again, and an answer that gets lost is repeated without being asked for.
-        self.leaves(Carries::Answer, Some(id.number()), to, from, &[]);
+        self.leaves(MessageKind::SynAck, Some(id.number()), to, from, &[]);
         let gets_there = self.send_for_handshake(id, to, from, Event::SynAnswer(id));
         if !gets_there && state == State::Unborn {
             self.answer_syn_later(id);
@@ -225,7 +225,7 @@ impl Cluster {
             return;
         };
         let (from, to) = connection.way(CONNECTOR);
-        self.leaves(Carries::Confirmation, Some(id.number()), from, to, &[]);
+        self.leaves(MessageKind::Ack, Some(id.number()), from, to, &[]);
         match self.message_fate(from, to, 0) {
             Fate::Arrives(at) => {
                 // Data the connector sends may not arrive before the connection is there to be accepted.
@@ -260,7 +260,7 @@ impl Cluster {
         if self.kernel.now >= connection.since + FORGET_SYN {
             return self.forget_unaccepted(id);
         }
-        self.leaves(Carries::Answer, Some(id.number()), from, to, &[]);
+        self.leaves(MessageKind::SynAck, Some(id.number()), from, to, &[]);
         match self.message_fate(from, to, 0) {
             Fate::Arrives(at) => self.schedule(at, Event::SynAnswer(id)),
             Fate::Held | Fate::Lost => {
@@ -290,7 +290,7 @@ impl Cluster {
         let connection = self.net.tcp.get(id).expect("looked at above");
         connection.end(ACCEPTOR).state = State::Open;
         let Some(listener) = connection.listener.and_then(|listener| self.net.tcp.listener(listener)) else {
-            return self.tcp_let_go(id, ACCEPTOR, Farewell::Reset);
+            return self.tcp_let_go(id, ACCEPTOR, CloseMode::Reset);
         };
         listener.backlog.push_back(id);
         let waiters = listener.waiters.take();
