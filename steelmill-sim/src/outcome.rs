@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steelmill_core::Owner;
-use steelmill_core::places::{Kind, Place};
+use steelmill_core::coverage::{Kind, Point as Place};
 
 use crate::audit::SystemUse;
 use crate::decisions::Decision;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
-use steelmill_core::places::{self, Kind, Observer, Place};
+use steelmill_core::coverage::{self as places, Kind, Observer, Point as Place};
 
 use crate::decisions::Stream;
 use crate::outcome::{Cause, LISTED};
@@ -69,11 +69,11 @@ impl Places {
 pub(crate) struct InRun;
 
 impl Observer for InRun {
-    fn seen(&self, place: &'static Place, holds: bool) {
+    fn reached(&self, place: &'static Place, holds: bool) {
         run::with_current(|run| run.places.note(place, holds));
     }
 
-    fn broken(&self, place: &'static Place, message: String) {
+    fn violated(&self, place: &'static Place, message: String) {
         let backtrace = Backtrace::capture();
         let has_backtrace = backtrace.status() == BacktraceStatus::Captured;
         let backtrace = has_backtrace.then(|| backtrace.to_string());
@@ -377,7 +377,7 @@ const AWHILE: u64 = 200;
 mod kind {
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};
-    use steelmill_core::places::Kind;
+    use steelmill_core::coverage::Kind;
 
     pub(super) fn serialize<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(kind.name())

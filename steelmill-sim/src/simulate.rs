@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::time::Duration;
 
-use steelmill_core::places;
+use steelmill_core::coverage as places;
 use steelmill_core::{Error, Result, TaskError, panic_message};
 
 use crate::executor::{self, MAIN};

@@ -220,7 +220,7 @@ fn deadlines_run_on_the_machines_own_clock() {
         factory.deadlines(DEADLINES);
         factory.with::<Hanging>()?;
         let report = factory.start().await?.stop().await;
-        assert_eq!(report.overstayed().count(), 1, "{report}");
+        assert_eq!(report.deadline_exceeded().count(), 1, "{report}");
         assert_eq!(sim.elapsed(), 5 * SECOND);
         Ok(())
     });
