@@ -78,7 +78,7 @@ impl Factory {
     ///     let error = plain.with::<Metrics>().unwrap_err();
     ///     assert_eq!(
     ///         format!("{error:#}"),
-    ///         "plain: building Metrics: Gateway asked for it before, and went on without it; ask for Metrics first"
+    ///         "plain: building Metrics: Gateway requested it before and continued without it; request Metrics first"
     ///     );
     ///
     ///     let mut measured = Factory::root("measured", sim.world());

@@ -25,7 +25,7 @@ impl Factory {
         let outer = &self.stack[..self.stack.len() - 1];
         let while_building = outer.iter().find(|frame| frame.absent.contains(key)).map(|frame| &frame.label);
         if let Some(who) = self.absent.get(key).or(while_building) {
-            bail!("{who} asked for it before, and went on without it; ask for {label} first");
+            bail!("{who} requested it before and continued without it; request {label} first");
         }
         Ok(())
     }
@@ -40,7 +40,7 @@ impl Factory {
             .or_else(|| asked_while_building().map(|frame| &frame.label))
             .or_else(|| asked_before().map(|(_, slot)| &slot.label));
         if let Some(requester) = requester {
-            bail!("{path}: {label} cannot be {what} any more: {requester} asked for it before");
+            bail!("{path}: {label} cannot be {what} any more: {requester} requested it before");
         }
         for known in self.lookup.values() {
             let Known { place: Place::Shared(index), requested_by: Some(requester) } = known else {
@@ -51,7 +51,7 @@ impl Factory {
             let slot = owner.slots.get(shared.slot);
             if slot.is_built_from(key) {
                 bail!(
-                    "{path}: {label} cannot be {what} any more: {requester} asked before for {} of {}, which was built from it",
+                    "{path}: {label} cannot be {what} any more: {requester} requested {} of {} before, which was built from it",
                     slot.label,
                     owner.control.path
                 );

@@ -65,7 +65,7 @@ impl RunningFactory {
     /// # Errors
     /// When nothing requested one before the start.
     pub fn get_dyn<I: ?Sized + Send + Sync + 'static>(&self) -> Result<&DaemonRef<I>> {
-        let none = || anyhow!("{}: nobody asked for {} while it was assembled", self.path(), label::<I>());
+        let none = || anyhow!("{}: {} was not requested before the start", self.path(), label::<I>());
         bound::bound(&self.node.traits).ok_or_else(none)
     }
 
@@ -78,7 +78,7 @@ impl RunningFactory {
     pub fn group<I: ?Sized + Send + Sync + 'static>(&self) -> Result<&[DaemonRef<I>]> {
         let none = || {
             let (path, label) = (self.path(), label::<I>());
-            anyhow!("{path}: nobody asked for the group of {label} while it was assembled")
+            anyhow!("{path}: the group of {label} was not requested before the start")
         };
         bound::group(&self.node.traits).map(Vec::as_slice).ok_or_else(none)
     }
