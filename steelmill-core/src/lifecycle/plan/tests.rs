@@ -72,7 +72,7 @@ fn child(plan: &mut Plan, id: u64, shares: &[u32], maker: Maker) {
     assert_eq!(plan.actions.pop(), Some(Action::Admit(ChildId(id))));
 }
 
-/// A daemon that was told to stop ends without a fuss.
+/// A daemon that was told to stop ends as expected.
 fn ends(plan: &mut Plan, id: u32) {
     done(plan, id, Phase::Run);
     done(plan, id, Phase::Stop);
@@ -91,7 +91,7 @@ fn check(plan: &mut Plan, expected: &str) {
         Action::DeadlineExceeded(SlotId(id), phase, limit) => {
             format!("deadline_exceeded {id} {} {limit:?}", name(phase))
         }
-        Action::StopSkipped(SlotId(id)) => format!("not told {id}"),
+        Action::StopSkipped(SlotId(id)) => format!("stop skipped {id}"),
         Action::Abort(SlotId(id), _) => format!("abort {id}"),
         Action::Stuck(SlotId(id)) => format!("stuck {id}"),
         Action::Admit(ChildId(id)) => format!("admit {id}"),
@@ -276,7 +276,7 @@ fn a_stop_before_the_start_ends_at_once() {
 }
 
 #[test]
-fn an_overstayer_is_killed_and_the_others_stop_with_time_of_their_own() {
+fn what_exceeds_the_deadline_is_aborted_and_the_others_stop_with_time_of_their_own() {
     let mut plan = running(&[&[], &[0]]);
     plan.stop();
     check(&mut plan, "tell 1, stop 1, timer 10s");
@@ -291,7 +291,7 @@ fn an_overstayer_is_killed_and_the_others_stop_with_time_of_their_own() {
 }
 
 #[test]
-fn the_second_overstayer_ends_everything() {
+fn the_second_deadline_exceeded_ends_everything() {
     let mut plan = running(&[&[], &[0], &[1]]);
     plan.stop();
     ring(&mut plan);
@@ -306,7 +306,7 @@ fn the_second_overstayer_ends_everything() {
     ring(&mut plan);
     check(
         &mut plan,
-        "deadline_exceeded 1 run 10s, deadline_exceeded 1 stop 10s, abort 1, not told 0, tell 0, abort 0, timer 100ms",
+        "deadline_exceeded 1 run 10s, deadline_exceeded 1 stop 10s, abort 1, stop skipped 0, tell 0, abort 0, timer 100ms",
     );
     for id in [1, 0] {
         cancelled(&mut plan, id, Phase::Run);
@@ -331,7 +331,7 @@ fn what_blocks_its_thread_is_not_waited_for() {
 }
 
 #[test]
-fn tasks_that_overstay_are_killed() {
+fn tasks_that_exceed_the_deadline_are_aborted() {
     let mut plan = running(&[&[]]);
     plan.stop();
     done(&mut plan, 0, Phase::Run);
@@ -350,7 +350,7 @@ fn a_kill_does_not_wait_for_anybodys_turn() {
     plan.abort(Duration::from_secs(3));
     check(
         &mut plan,
-        "tell 1, stop 1, timer 10s, abort child 7, deadline_exceeded 1 run 3s, deadline_exceeded 1 stop 3s, abort 1, not told 0, tell 0, abort 0, timer 100ms",
+        "tell 1, stop 1, timer 10s, abort child 7, deadline_exceeded 1 run 3s, deadline_exceeded 1 stop 3s, abort 1, stop skipped 0, tell 0, abort 0, timer 100ms",
     );
     ring(&mut plan);
     check(&mut plan, "stuck child 7, stuck 1, stuck 0");
@@ -465,7 +465,7 @@ fn a_late_prepares_child_has_the_rollbacks_time_and_its_maker_waits_for_it() {
 }
 
 #[test]
-fn an_overstaying_child_is_killed_and_then_given_up() {
+fn a_child_that_exceeds_the_deadline_is_aborted_and_then_given_up() {
     let mut plan = running(&[&[]]);
     child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     plan.stop();
@@ -637,7 +637,7 @@ fn a_daemon_may_have_less_time_to_stop_than_the_others() {
     check(&mut plan, "tasks 1, no timer");
 }
 
-/// Whatever happens in whatever order, everything ends, and nobody is told before those who need it have ended.
+/// Random events in any order: everything ends, and no daemon is stopped before its dependents have ended.
 #[test]
 fn random_lives_end_in_order() {
     for seed in 0..10_000 {
