@@ -69,6 +69,7 @@
 //! tasks and child factories). Then, as needed:
 //! - a started factory: [`RunningFactory`], its [`Status`] and [`Changes`], the [`Report`] of its end;
 //! - timeouts and restarts: [`Deadlines`], [`Policy`], [`Backoff`];
+//! - state that `prepare` makes: [`SetOnce`]; daemons by name: [`Catalog`]; the dependency graph: [`Graph`];
 //! - capabilities of a world: [`Clock`], [`Network`], [`Entropy`], [`Spawn`];
 //! - assertions and fault injection inside a service: [`coverage`];
 //! - for authors of a world: [`World`], [`contract`].

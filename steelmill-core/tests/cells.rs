@@ -1,6 +1,6 @@
-//! Core's shared cells in every interleaving of a few threads, by [loom](https://docs.rs/loom).
+//! Model checking of `src/cell.rs` by [loom](https://docs.rs/loom): every interleaving of a few threads.
 //!
-//! `src/cell.rs` is included as it is; only what it is made of, `sync`, is loom's here.
+//! The file is included unchanged; only its primitives, `sync`, are loom's here.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 #[path = "../src/cell.rs"]
@@ -18,7 +18,7 @@ use loom::thread;
 
 use cell::{CachedWaiter, Counter, Flag, SetOnce, Signal, Tasks};
 
-// What `src/cell.rs` uses of core.
+// Stubs of what `src/cell.rs` imports from core.
 type Result<T = (), E = anyhow::Error> = std::result::Result<T, E>;
 
 mod label {
@@ -77,7 +77,7 @@ fn no_number_is_given_twice() {
     });
 }
 
-/// A task that waits is told, whenever that happens. A wake that is lost would be a deadlock, which loom finds.
+/// A waiting task is woken, whenever the signal is raised. A lost wake-up is a deadlock, which loom finds.
 #[test]
 fn a_wait_hears_of_the_signal_whenever_it_is_raised() {
     loom::model(|| {
@@ -178,7 +178,7 @@ fn a_seat_is_listed_once_however_many_waits_it_serves() {
     });
 }
 
-/// A turn of a loop around `until_stopping` that has to wait: no lock, no place in a list, no write that others see.
+/// A turn of a loop around `until_stopping` that has to wait: no lock, no registration, no shared write.
 #[test]
 fn a_turn_after_the_first_only_reads() {
     loom::model(|| {
@@ -231,7 +231,7 @@ fn tasks_are_counted_by_name() {
     });
 }
 
-/// The end of a daemon's tasks is told exactly once: by the one that closes them or by the last to leave.
+/// The end of a daemon's tasks is reported exactly once: by `close`, or by the last `leave`.
 #[test]
 fn one_of_closing_and_leaving_is_the_end() {
     loom::model(|| {
@@ -248,7 +248,7 @@ fn one_of_closing_and_leaving_is_the_end() {
     });
 }
 
-/// A task that is admitted is waited for; one that comes after the end is refused.
+/// An admitted task is awaited; one after the end is refused.
 #[test]
 fn a_task_that_comes_at_the_end_is_waited_for_or_refused() {
     loom::model(|| {
@@ -333,7 +333,7 @@ fn counting_waker() -> (Arc<Woken>, Waker) {
     (woken.clone(), woken.into())
 }
 
-/// Loom's atomics, and models of what loom does not have; those that a wait touches count what is more than a read.
+/// Loom's atomics, and models of what loom lacks; those that a wait touches count all but reads.
 mod sync {
     use std::cell::Cell;
     use std::collections::BTreeMap;
@@ -347,7 +347,7 @@ mod sync {
         static WRITES: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// How often something was written, locked or listed.
+    /// Counts writes, locks and registrations.
     pub(crate) fn writes() -> usize {
         WRITES.get()
     }
@@ -370,7 +370,7 @@ mod sync {
         }
     }
 
-    /// As std's: whoever comes while another sets it waits.
+    /// As std's: waits while another thread sets it.
     pub(crate) struct OnceLock<T> {
         setting: loom::sync::Mutex<()>,
         is_set: AtomicBool,
@@ -416,7 +416,7 @@ mod sync {
         }
     }
 
-    /// Tokio's promises less: there, a place counts from when it was made; here, from its first poll.
+    /// Weaker than tokio's: there a registration counts from its creation; here, from its first poll.
     #[derive(Default)]
     pub(crate) struct Notify(loom::sync::Mutex<Waiting>);
 
@@ -438,7 +438,7 @@ mod sync {
         }
 
         pub(crate) fn notified_owned(self: Arc<Self>) -> OwnedNotified {
-            count_write(); // the list is one more's
+            count_write(); // a new registration
             OwnedNotified { list: self, place: None }
         }
     }

@@ -104,7 +104,7 @@ impl RunningFactory {
     }
 
     /// A child factory in a world of its own, such as a machine of a simulated cluster: with its own clock, network,
-    /// entropy and tasks. Daemons that depend on the parent's are not shared but built anew.
+    /// entropy and tasks. Daemons that depend on any of the parent's are built anew there.
     ///
     /// # Errors
     /// As [`child`](RunningFactory::child).
@@ -136,8 +136,8 @@ impl RunningFactory {
         ended
     }
 
-    /// Waits for the end of the factory, for whatever reason. Unlike [`ended`](RunningFactory::ended) it takes the handle:
-    /// the factory keeps running as long as the future exists, and its daemons are not held.
+    /// Waits for the end of the factory, for whatever reason. The future counts as a handle, so the factory is not stopped
+    /// for lack of one; but it does not keep the daemons in memory.
     ///
     /// # Cancellation
     /// Dropping the future drops the handle.

@@ -1,4 +1,4 @@
-//! How a factory gets daemons: built, provided, or not at all, and then with an error that helps.
+//! How a factory gets daemons: built, provided, or not, and then with a helpful error.
 
 use std::io;
 

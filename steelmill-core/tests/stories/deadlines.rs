@@ -1,4 +1,4 @@
-//! What overstays is aborted and named, and nobody waits for it.
+//! What exceeds a deadline is aborted and reported, and not waited for.
 
 use std::future::pending;
 use std::sync::Arc;

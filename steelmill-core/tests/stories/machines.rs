@@ -1,4 +1,4 @@
-//! What only the sim does: waits of exactly so long, and machines that lose power.
+//! Only in the sim: exact times, and machines that lose power.
 
 use std::future::pending;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Several daemons of one type, each with a life of its own.
+//! Named daemons: several of one type, each with its own lifecycle.
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, World};
 

@@ -1,4 +1,4 @@
-//! What a daemon can do without: found when it is there, never built for it, and not allowed to appear afterwards.
+//! Optional dependencies: found if they exist, never built on demand, and not built after a daemon was built without.
 
 use steelmill_core::{Daemon, DaemonRef, Deadlines, Factory, Result, World};
 

@@ -1,4 +1,4 @@
-//! What a failing `run` leads to, as the daemon's policy says; and a failing child, as the child says.
+//! Policies: what happens after a failed `run`; and escalation of a failed child.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! Whose instance a child gets: an ancestor's where that is the same, and its own where it is not.
+//! What a child shares: an ancestor's daemon, unless one of its dependencies was replaced.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Who may stop a factory, when and how often: it is always one stop, with one report.
+//! Requests to stop, from anywhere and repeated: there is one stop, with one report.
 
 use std::future::{Future, pending};
 use std::pin::pin;

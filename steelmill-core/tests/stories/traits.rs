@@ -1,4 +1,4 @@
-//! Daemons behind traits: one that is bound as `dyn Trait`, and several as a group.
+//! Daemons behind traits: bound as `dyn Trait`, and in groups.
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use steelmill_core::{Abandoned, Failure, OnFailure, DeadlineExceeded, Phase, Policy, Report, Result};
+use steelmill_core::{Abandoned, DeadlineExceeded, Failure, OnFailure, Phase, Policy, Report, Result};
 
 use super::plan::{End, FactoryPlan, Plan, Script};
 use super::trace::{Doing, Happened, How, Trace, Who};
@@ -567,7 +567,8 @@ impl Known<'_> {
             let Some(factory) = self.factories.get(&span.who.factory) else { continue };
             let Some((_, report)) = factory.report() else { continue };
             let was_told = failures_of(report, &span.who).any(|failure| {
-                failure.error.is::<DeadlineExceeded>() && failure.phase == phase(span.doing) || is_not_told(failure)
+                failure.error.is::<DeadlineExceeded>() && failure.phase == phase(span.doing)
+                    || is_not_told(failure)
             });
             let start_failed = span.doing == Doing::Prepare && factory.started.is_none();
             ensure!(

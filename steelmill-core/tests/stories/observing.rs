@@ -1,4 +1,4 @@
-//! What can be seen of a factory while it lives.
+//! Observing a running factory: its status and its changes.
 
 use std::sync::Arc;
 use std::time::Duration;
