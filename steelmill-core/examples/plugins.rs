@@ -1,11 +1,10 @@
-//! Plugins: lifetimes inside a process that is up. Each is a child factory; it can be installed, called, upgraded and
-//! removed while its host runs, and leaves nothing behind.
+//! Plugins as child factories: installed, called, upgraded and removed while their host runs.
 //!
 //! ```text
 //! cargo run -p steelmill-core --example plugins
 //! ```
 //!
-//! [`tour`] names no world, so the same tour runs in the sim too: see `tests/plugins.rs`.
+//! [`tour`] is generic over the world, so it runs in the sim, too: see `tests/plugins.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, RunningFactory, Scope, SetOnce, World};
 use tokio::sync::watch;
 
-/// A daemon of the host that all plugins share.
+/// A daemon of the host, shared by all plugins.
 #[derive(Default)]
 struct Ledger {
     calls: AtomicU32,
@@ -30,7 +29,7 @@ impl Daemon for Ledger {
 /// A plugin's settings: a value of its own factory.
 struct Greeting(String);
 
-/// What a plugin does. It asks its factory for what it needs, as every daemon does; the ledger is the host's.
+/// The work of a plugin. Its ledger is the host's, shared.
 struct Greeter {
     greeting: Arc<Greeting>,
     ledger: DaemonRef<Ledger>,
@@ -54,9 +53,9 @@ impl Greeter {
     }
 }
 
-/// The host. Plugins are children made on its scope, so they end before it does, whoever asks for the stop.
+/// The host. Plugins are children made on its scope, so they end before it.
 struct Plugins {
-    /// Not called here; but what the plugins share has to be there before them.
+    /// Not called here, but it must exist before the plugins, so that they share it.
     _ledger: DaemonRef<Ledger>,
     scope: SetOnce<Scope>,
     installed: watch::Sender<BTreeMap<String, RunningFactory>>,
@@ -73,8 +72,8 @@ impl Daemon for Plugins {
 }
 
 impl Plugins {
-    /// Starts a plugin and puts it in place of the one of that name, if there is one. Calls that are under way end where
-    /// they began; those to come go to the new one. When it cannot be started the old one stays.
+    /// Starts a plugin and replaces the one of that name, if any. Calls in flight end in the old one. If the start fails, the
+    /// old one stays.
     async fn install(&self, name: &str, greeting: &str) -> Result {
         let mut factory = self.scope.get()?.child(name)?;
         factory.provide_value(Greeting(greeting.to_owned()))?;
@@ -101,7 +100,7 @@ impl Plugins {
     }
 }
 
-/// Stops a plugin. What went wrong with it is told here; it is no failure of the host's.
+/// Stops a plugin. Its failures are printed here; they are no failures of the host.
 async fn stop(plugin: RunningFactory) -> Result {
     let report = plugin.stop().await;
     if !report.is_clean() || !report.retained().is_empty() {
@@ -110,7 +109,7 @@ async fn stop(plugin: RunningFactory) -> Result {
     Ok(())
 }
 
-/// Installs, calls, upgrades and removes plugins of a host, and tells what happened.
+/// Installs, calls, upgrades and removes plugins of a host, and prints what happens.
 pub(crate) async fn tour(world: impl World) -> Result<Vec<String>> {
     let mut said = Vec::new();
     let mut factory = Factory::root("host", world);

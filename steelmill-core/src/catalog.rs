@@ -1,10 +1,10 @@
-//! Names for daemon types, so that a command line can choose what to run.
+//! Daemon types by name, so that a command line can choose what to run.
 
 use anyhow::bail;
 
 use crate::{Daemon, Factory, Result};
 
-/// Maps names to daemon types.
+/// A registry of daemon types by name.
 ///
 /// # Example
 /// ```
@@ -34,10 +34,10 @@ impl Catalog {
         Self::default()
     }
 
-    /// Names a daemon type.
+    /// Registers a daemon type.
     ///
     /// # Panics
-    /// When another daemon has that name already.
+    /// When the name is taken.
     #[must_use]
     #[expect(clippy::should_implement_trait, reason = "it adds a name, not a number")]
     pub fn add<T: Daemon>(mut self, name: &'static str) -> Self {
@@ -51,10 +51,10 @@ impl Catalog {
         self.entries.iter().map(|entry| entry.name)
     }
 
-    /// Builds exactly the named daemons and what they need.
+    /// Builds the named daemons and their dependencies, and nothing else.
     ///
     /// # Errors
-    /// An unknown name is an error that lists the known ones, before anything is built. Otherwise those of building.
+    /// On an unknown name, before anything is built: lists the known ones. Otherwise those of building.
     pub fn assemble(&self, factory: &mut Factory, names: &[&str]) -> Result {
         let chosen: Vec<&Entry> = names.iter().map(|name| self.entry(name)).collect::<Result<_>>()?;
         for entry in chosen {

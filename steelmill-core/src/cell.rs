@@ -1,7 +1,7 @@
-//! Everything in core that several threads write: cells that are set once, raised once, or count.
+//! All state in core that several threads write: the set-once cell, the stop signal, counters.
 //!
-//! None takes a lock to be read. All of them are here, so that `tests/cells.rs` can include this one file and run it
-//! under loom, through every interleaving of a few threads; what it is made of therefore comes from `sync`.
+//! Reading takes no lock. `tests/cells.rs` includes this file and runs it under loom, through every interleaving of a few
+//! threads; therefore its atomics come from `sync`.
 
 use std::fmt;
 use std::future::Future;
@@ -12,10 +12,10 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use crate::Result;
-use crate::daemon::label;
+use crate::label::label;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Notify, OnceLock, Ordering, OwnedNotified};
 
-/// A value that [`prepare`](crate::Daemon::prepare) sets once and everyone reads afterwards.
+/// A cell that [`prepare`](crate::Daemon::prepare) sets once, to be read by all tasks afterwards.
 ///
 /// Reading takes no lock and allocates nothing.
 ///
@@ -70,7 +70,7 @@ impl<T: fmt::Debug> fmt::Debug for SetOnce<T> {
     }
 }
 
-/// A flag that is raised once. What was written before is seen by whoever sees it raised.
+/// A flag that is raised once, with release-acquire ordering.
 #[derive(Default)]
 pub(crate) struct Flag(AtomicBool);
 
@@ -84,26 +84,26 @@ impl Flag {
     }
 }
 
-/// Counts up: no number is given twice.
+/// A counter: no number is handed out twice.
 #[derive(Debug, Default)]
-pub(crate) struct Numbers(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
-impl Numbers {
+impl Counter {
     pub(crate) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// How many have been given.
-    pub(crate) fn given(&self) -> u64 {
+    /// How many numbers were handed out.
+    pub(crate) fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A flag that is raised once, and those who wait for it.
+/// A flag that is raised once, with waiters: the stop signal.
 ///
-/// Asking whether it is raised is one load. Waiting takes a place in a list, which locks it for a moment; but once for
-/// a [`Seat`], however many waits follow one another on it and however often each is polled. So the many tasks of a
-/// daemon do not meet at its stop signal.
+/// Checking it is one load. Registering a waiter takes the lock of tokio's waiter list for a moment, but only once per
+/// [`CachedWaiter`], however many waits use it and however often each is polled. So the tasks of a daemon do not contend
+/// for its stop signal.
 #[derive(Default)]
 pub(crate) struct Signal {
     raised: Flag,
@@ -112,7 +112,7 @@ pub(crate) struct Signal {
 
 impl Signal {
     pub(crate) fn raise(&self) {
-        // In this order: whoever comes too late for the list finds the flag raised.
+        // In this order: a waiter that registers too late for the notification finds the flag raised.
         self.raised.raise();
         self.waiters.notify_waiters();
     }
@@ -121,30 +121,35 @@ impl Signal {
         self.raised.is_raised()
     }
 
-    /// Waits for `future`, or until the signal is raised. When it is raised already the future is not polled; when both
-    /// happen between two polls the future wins.
-    pub(crate) fn or<'a, F>(&'a self, seat: &'a Seat, future: F) -> Or<'a, F> {
-        Or { future, signal: self, seat, own: None, is_polled: false }
+    /// Waits for `future`, or until the signal is raised. If it is raised already, the future is not polled; if both happen
+    /// between two polls, the future wins.
+    pub(crate) fn race<'a, F>(&'a self, cached: &'a CachedWaiter, future: F) -> Race<'a, F> {
+        Race { future, signal: self, cached, own: None, is_polled: false }
     }
 
-    /// A wait that can move into a task. Poll it with this signal.
-    pub(crate) fn wait(&self) -> Wait {
-        Wait { notified: self.waiters.clone().notified_owned(), listed: None }
+    /// An owned waiter. Poll it with this signal.
+    pub(crate) fn waiter(&self) -> Waiter {
+        Waiter { notified: self.waiters.clone().notified_owned(), listed: None }
     }
 
-    fn poll(&self, seat: &Seat, own: &mut Option<Pin<Box<Wait>>>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(
+        &self,
+        cached: &CachedWaiter,
+        own: &mut Option<Pin<Box<Waiter>>>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
         if self.is_raised() {
             return Poll::Ready(());
         }
-        if seat.0.get().is_some_and(|wait| wait.is_for(context.waker())) {
+        if cached.0.get().is_some_and(|wait| wait.is_for(context.waker())) {
             return Poll::Pending;
         }
-        let wait = own.get_or_insert_with(|| Box::pin(self.wait()));
+        let wait = own.get_or_insert_with(|| Box::pin(self.waiter()));
         let poll = wait.as_mut().poll(self, context);
-        // Whoever comes first keeps the place for the waits to come.
-        if seat.0.get().is_none()
+        // The first waiter is cached for later waits.
+        if cached.0.get().is_none()
             && let Some(wait) = own.take()
-            && let Err(wait) = seat.0.set(wait)
+            && let Err(wait) = cached.0.set(wait)
         {
             *own = Some(wait);
         }
@@ -152,21 +157,21 @@ impl Signal {
     }
 }
 
-/// A place in a signal's list that outlives the wait that took it: the next one of the same task finds it taken.
+/// A cached waiter registration: it outlives the wait that made it, and is reused by the next wait of the same task.
 #[derive(Default)]
-pub(crate) struct Seat(OnceLock<Pin<Box<Wait>>>);
+pub(crate) struct CachedWaiter(OnceLock<Pin<Box<Waiter>>>);
 
 pin_project! {
-    /// A place in a signal's list.
-    pub(crate) struct Wait {
+    /// A registration in a signal's waiter list.
+    pub(crate) struct Waiter {
         #[pin]
         notified: OwnedNotified,
-        // Who is in the list; polling `notified` again would lock the list.
+        // The registered waker: polling `notified` again would lock the list.
         listed: Option<Waker>,
     }
 }
 
-impl Wait {
+impl Waiter {
     fn is_for(&self, waker: &Waker) -> bool {
         self.listed.as_ref().is_some_and(|listed| listed.will_wake(waker))
     }
@@ -181,26 +186,26 @@ impl Wait {
         let this = self.project();
         *this.listed = Some(context.waker().clone());
         let poll = this.notified.poll(context);
-        // It may have been raised before there was anybody in the list.
+        // It may have been raised before the registration.
         if signal.is_raised() { Poll::Ready(()) } else { poll }
     }
 }
 
 pin_project! {
-    /// See [`Signal::or`].
+    /// See [`Signal::race`].
     #[must_use = "futures do nothing unless polled"]
-    pub(crate) struct Or<'a, F> {
+    pub(crate) struct Race<'a, F> {
         #[pin]
         future: F,
         signal: &'a Signal,
-        seat: &'a Seat,
-        // For when another task has the seat.
-        own: Option<Pin<Box<Wait>>>,
+        cached: &'a CachedWaiter,
+        // Used when another task has the cached registration.
+        own: Option<Pin<Box<Waiter>>>,
         is_polled: bool,
     }
 }
 
-impl<F: Future> Future for Or<'_, F> {
+impl<F: Future> Future for Race<'_, F> {
     type Output = Option<F::Output>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -211,24 +216,24 @@ impl<F: Future> Future for Or<'_, F> {
         if let Poll::Ready(output) = this.future.poll(context) {
             return Poll::Ready(Some(output));
         }
-        this.signal.poll(this.seat, this.own, context).map(|()| None)
+        this.signal.poll(this.cached, this.own, context).map(|()| None)
     }
 }
 
-/// Set when the daemon has ended and only its tasks are awaited.
+/// Flag: the daemon has ended, and its tasks are awaited.
 const CLOSED: usize = 1;
-/// Set when the tasks have been told to end at once.
-const KILLED: usize = 2;
-/// One task.
+/// Flag: the tasks are aborted, and new ones refused.
+const ABORTED: usize = 2;
+/// The count of one task.
 const ONE: usize = 4;
 
-/// The tasks of one daemon, counted by name, without a lock and without memory per task.
+/// Counts the live tasks of a daemon by name, without a lock or memory per task.
 ///
-/// Names are `&'static str`, so there are few: each has one counter, appended on first use and kept. What always holds:
-/// once the tasks are closed and the last has left, nobody is admitted any more.
+/// Names are `&'static str`, so there are few: each has a counter, appended on first use and kept. What always holds: after
+/// the tasks are closed and the last has left, none is admitted.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    /// The number of tasks, times [`ONE`], and the two flags.
+    /// The number of tasks times [`ONE`], plus the two flags.
     state: AtomicUsize,
     names: OnceLock<Box<Named>>,
 }
@@ -240,9 +245,9 @@ struct Named {
 }
 
 impl Tasks {
-    /// Lets a task in, if the daemon still takes any.
+    /// Counts a new task, unless tasks are refused.
     pub(crate) fn admit(&self, name: &'static str) -> bool {
-        let enter = |state| (state & KILLED == 0 && state != CLOSED).then(|| state + ONE);
+        let enter = |state| (state & ABORTED == 0 && state != CLOSED).then(|| state + ONE);
         if self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).is_err() {
             return false;
         }
@@ -250,25 +255,24 @@ impl Tasks {
         true
     }
 
-    /// A task has ended; true when it was the last one of a daemon that has ended.
+    /// A task has ended; true if it was the last one after [`close`](Tasks::close).
     pub(crate) fn leave(&self, name: &'static str) -> bool {
         self.named(name).live.fetch_sub(1, Ordering::Relaxed);
         let before = self.state.fetch_sub(ONE, Ordering::AcqRel);
         before & CLOSED != 0 && before / ONE == 1
     }
 
-    /// The daemon has ended; true when it has no tasks left, false when the last one's [`leave`](Tasks::leave) will
-    /// say so.
+    /// The daemon has ended; true if it has no tasks. Otherwise the [`leave`](Tasks::leave) of the last one returns true.
     pub(crate) fn close(&self) -> bool {
         self.state.fetch_or(CLOSED, Ordering::AcqRel) / ONE == 0
     }
 
-    /// Takes no more tasks.
-    pub(crate) fn kill(&self) {
-        self.state.fetch_or(KILLED, Ordering::AcqRel);
+    /// Refuses new tasks.
+    pub(crate) fn abort(&self) {
+        self.state.fetch_or(ABORTED, Ordering::AcqRel);
     }
 
-    /// The tasks that run: names in the order of first use, and how many of each.
+    /// The live tasks: names in the order of first use, and the number of each.
     pub(crate) fn live(&self) -> impl Iterator<Item = (&'static str, usize)> {
         let mut next = self.names.get();
         let counts = std::iter::from_fn(move || {

@@ -1,7 +1,6 @@
-//! What happens to a factory and everything below it, as it happens.
+//! A stream of the state changes of a factory and all factories below it.
 //!
-//! The supervisors hand each change to whoever watches and never wait for them: a slow reader loses changes, and is told
-//! how many.
+//! Supervisors never wait for a reader: a slow one loses changes, and the number of lost ones is counted.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,39 +10,39 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::State;
-use crate::cell::Numbers;
+use crate::cell::Counter;
 
-/// How many changes wait for a reader; more are lost.
-pub const CHANGES_KEPT: usize = 1024;
+/// The capacity of the buffer of [`Changes`]; further changes are lost.
+pub const CHANGES_BUFFERED: usize = 1024;
 
 /// A change of state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The path of the factory it is about.
+    /// The path of the factory.
     pub factory: Arc<str>,
-    /// The daemon; `None` when it is about the factory as a whole.
+    /// The daemon; `None` for the factory as a whole.
     pub daemon: Option<Cow<'static, str>>,
-    /// What it does from now on.
+    /// The new state.
     pub state: State,
-    /// Since when, on that factory's own monotonic clock.
+    /// When it was entered, on that factory's monotonic clock.
     pub since: Instant,
 }
 
-/// The changes of state of a factory, its daemons, and the children that start after it was made; see
+/// A subscription to the state changes of a factory, its daemons and its children; see
 /// [`RunningFactory::changes`](crate::RunningFactory::changes).
 ///
-/// States that something only passes through within one step of the supervisor are not told.
+/// States that begin and end within one step of the supervisor are omitted.
 #[derive(Debug)]
 pub struct Changes {
     inbox: Receiver<Change>,
-    missed: Arc<Numbers>,
+    missed: Arc<Counter>,
 }
 
 impl Changes {
-    /// The next change; `None` when the factory and everything below it has ended.
+    /// The next change; `None` after the factory and all factories below it have ended.
     ///
     /// # Order
-    /// Those of one factory come in order. After [`CHANGES_KEPT`] that nobody has read, newer ones are lost.
+    /// The changes of one factory arrive in order. While [`CHANGES_BUFFERED`] are unread, new ones are lost.
     ///
     /// # Cancellation
     /// Dropping the future loses nothing.
@@ -51,23 +50,23 @@ impl Changes {
         self.inbox.recv().await
     }
 
-    /// How many changes have been lost so far because they were not read in time.
-    /// [`status`](crate::RunningFactory::status) tells how things stand.
+    /// How many changes were lost so far, because they were not read in time. Call
+    /// [`status`](crate::RunningFactory::status) to catch up.
     pub fn missed(&self) -> u64 {
-        self.missed.given()
+        self.missed.count()
     }
 }
 
-/// The supervisors' end of it.
+/// The sending side of [`Changes`].
 #[derive(Clone)]
 pub(crate) struct Watcher {
     outbox: Sender<Change>,
-    missed: Arc<Numbers>,
+    missed: Arc<Counter>,
 }
 
 impl Watcher {
-    /// Tells of a change; false when nobody listens any more.
-    pub(crate) fn tell(&self, change: Change) -> bool {
+    /// Sends a change; false when the receiver was dropped.
+    pub(crate) fn notify(&self, change: Change) -> bool {
         match self.outbox.try_send(change) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
@@ -80,7 +79,7 @@ impl Watcher {
 }
 
 pub(crate) fn changes() -> (Watcher, Changes) {
-    let (outbox, inbox) = channel(CHANGES_KEPT);
-    let missed = Arc::new(Numbers::default());
+    let (outbox, inbox) = channel(CHANGES_BUFFERED);
+    let missed = Arc::new(Counter::default());
     (Watcher { outbox, missed: missed.clone() }, Changes { inbox, missed })
 }

@@ -1,4 +1,4 @@
-//! Time, as a daemon sees it: a monotonic clock for deadlines, a wall clock for people, and ways to wait.
+//! Time: a monotonic clock for deadlines, a wall clock for people, timers, timeouts and intervals.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,27 +8,27 @@ use futures::future::{Either, select};
 
 use crate::Daemon;
 
-/// A source of time. In the sim it belongs to a machine: it may drift, jump and stand still with it.
+/// A source of time. In the sim each machine has its own, which may drift, jump and pause.
 pub trait Clock: Daemon {
-    /// The monotonic clock. Compare it only with instants of the same machine.
+    /// The monotonic clock. Only comparable on the same machine.
     fn now(&self) -> Instant;
 
-    /// The wall clock. It may jump in both directions; never measure durations with it.
+    /// The wall clock. It may jump in both directions: do not measure durations with it.
     fn wall(&self) -> SystemTime;
 
     /// Waits until [`now`](Clock::now) has reached `deadline`; returns at once when it already has.
     ///
     /// # Cancellation
-    /// Dropping the future gives the timer back.
+    /// Dropping the future cancels the timer.
     fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send + use<Self>;
 
     /// Waits for `duration` on the monotonic clock.
     ///
     /// # Cancellation
-    /// Dropping the future gives the timer back.
+    /// Dropping the future cancels the timer.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<Self>;
 
-    /// Waits for `future`, but no longer than `limit`. A future that is ready at the first poll always wins.
+    /// Waits for `future`, at most for `limit`. A future that is ready at the first poll always wins.
     ///
     /// # Cancellation
     /// At the limit `future` is dropped.
@@ -46,8 +46,7 @@ pub trait Clock: Daemon {
         }
     }
 
-    /// Ticks every `period`; the first tick comes at once. Ticks that were missed follow without a pause, so
-    /// their number stays right.
+    /// Ticks every `period`, the first time at once. Missed ticks follow without a pause, so that their number is right.
     ///
     /// # Panics
     /// When `period` is zero.
@@ -57,11 +56,11 @@ pub trait Clock: Daemon {
     }
 }
 
-/// The limit of a [`Clock::timeout`] was reached first.
+/// A [`Clock::timeout`] expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("nothing came within {limit:?}")]
 pub struct Elapsed {
-    /// The limit that was set.
+    /// The limit of the timeout.
     pub limit: Duration,
 }
 
@@ -71,7 +70,7 @@ impl From<Elapsed> for std::io::Error {
     }
 }
 
-/// A steady beat; made by [`Clock::interval`].
+/// A periodic timer; made by [`Clock::interval`].
 #[derive(Debug)]
 pub struct Interval<'a, C> {
     clock: &'a C,
@@ -80,10 +79,10 @@ pub struct Interval<'a, C> {
 }
 
 impl<C: Clock> Interval<'_, C> {
-    /// Waits for the next beat and returns the instant it was due.
+    /// Waits for the next tick and returns the instant at which it was due.
     ///
     /// # Cancellation
-    /// A dropped tick is not lost: the next call waits for the same beat.
+    /// No tick is lost: the next call waits for the same one.
     pub async fn tick(&mut self) -> Instant {
         self.clock.sleep_until(self.next).await;
         let due = self.next;

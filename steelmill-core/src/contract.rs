@@ -1,7 +1,7 @@
-//! What every world must do: plain async functions, each one behaviour, each generic over the world.
+//! The conformance suite for worlds: one async function per behaviour, generic over the world.
 //!
-//! The runtime world's tests run them over the operating system's loopback, the sim's tests inside a simulation. When
-//! the two disagree, the sim is wrong. A world's test file is one function that runs one behaviour, and one line:
+//! The runtime world's tests run it over the operating system's loopback, the sim's inside a simulation. Where the two
+//! disagree, the sim is wrong. A world's test file is a function that runs one behaviour, and one line:
 //!
 //! ```text
 //! fn check<F: Future<Output = ()> + Send>(behaviour: impl FnOnce(MyWorld) -> F) { /* run it */ }
@@ -9,12 +9,11 @@
 //! steelmill_core::contract_tests!(check);
 //! ```
 //!
-//! The line makes one `#[test]` of every behaviour there is. A behaviour panics where the world departs from it; one
-//! that waits for ever departs from it too, so `check` should bring a time limit.
+//! The macro makes a `#[test]` of every behaviour. A behaviour panics if the world violates it, or hangs, so `check` should
+//! have a time limit.
 //!
-//! Rules for a behaviour: it uses the traits of this crate and tokio's `AsyncReadExt` and `AsyncWriteExt`, and tasks and
-//! waits only from the world. It waits for things to *happen* without a limit; only to see that something does *not*
-//! happen does it wait for `A_WHILE`.
+//! A behaviour uses only the traits of this crate, tokio's `AsyncReadExt` and `AsyncWriteExt`, and the world's tasks and
+//! timers. It waits without a limit for what must happen, and for `A_WHILE` to see that something does *not* happen.
 #![allow(clippy::unwrap_used, reason = "a behaviour is a test: panicking is how it reports")]
 #![allow(missing_docs, reason = "a behaviour's name is the sentence it checks")]
 
@@ -45,7 +44,7 @@ type Socket<W> = <<W as World>::Network as Network>::UdpSocket;
 /// Any free port of this host.
 const LOOPBACK: (std::net::IpAddr, u16) = (std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// How long something must not happen to count as not happening.
+/// How long to wait for something that must not happen.
 const A_WHILE: Duration = Duration::from_millis(20);
 
 /// A listener on a free port, and its address.
@@ -55,12 +54,12 @@ async fn listener<W: World>(world: &W) -> (Listener<W>, SocketAddr) {
     (listener, address)
 }
 
-/// Whether this host has an IPv6 loopback. One may have been set up without; the sim's have it, and test that.
+/// Whether this host has an IPv6 loopback. Real hosts may lack one; the sim's have one, and test that.
 async fn has_ipv6<W: World>(world: &W) -> bool {
     world.network().bind("[::1]:0").await.is_ok()
 }
 
-/// Both ends of a new connection: who connected, and who accepted.
+/// Both ends of a new connection: the connecting and the accepting one.
 async fn connection<W: World>(world: &W) -> (Stream<W>, Stream<W>) {
     let (listener, address) = listener(world).await;
     let client = world.network().connect(address).await.unwrap();
@@ -68,7 +67,7 @@ async fn connection<W: World>(world: &W) -> (Stream<W>, Stream<W>) {
     (client, server)
 }
 
-/// Lets everything arrive that is under way within a host.
+/// Waits until everything in flight within a host has arrived.
 async fn settle<W: World>(world: &W) {
     world.clock().sleep(A_WHILE).await;
 }
@@ -78,8 +77,8 @@ async fn waits<W: World, F: Future + Send>(world: &W, future: F) -> bool {
     world.clock().timeout(A_WHILE, future).await.is_err()
 }
 
-/// A wait for something to read, where there is nothing. It may speak too soon, even after a first read that found
-/// nothing, as word of a new socket takes a while; but reads that find nothing bring it to wait.
+/// A pending wait for readability. It may resolve spuriously at first, as readiness of a new socket is reported late; reads
+/// that find nothing make it wait.
 async fn readable_that_waits<'a, W: World, S: TcpStream>(
     world: &W,
     stream: &'a S,
@@ -94,12 +93,12 @@ async fn readable_that_waits<'a, W: World, S: TcpStream>(
     panic!("it never waits");
 }
 
-/// The kind of the error there must be.
+/// The kind of the expected error.
 fn error_kind<T>(result: io::Result<T>) -> io::ErrorKind {
     result.err().expect("this must fail").kind()
 }
 
-/// Tells whether the future that holds its other half has been dropped.
+/// Observes whether the future that holds the other half was dropped.
 #[derive(Clone, Default)]
 struct Dropped(Arc<AtomicBool>);
 
@@ -119,8 +118,8 @@ impl Dropped {
     }
 }
 
-/// Makes a `#[test]` of every behaviour of the [contract](crate::contract), in one module per topic. `check` is the name
-/// of the function that runs one in the world under test.
+/// Makes a `#[test]` of every behaviour of the [conformance suite](crate::contract), in one module per topic. `check` is
+/// the function that runs one in the world under test.
 #[macro_export]
 macro_rules! contract_tests {
     ($check:ident) => {

@@ -1,7 +1,7 @@
-//! What the lifecycle needs of a world, with the world's types erased.
+//! A world with its types erased, for the lifecycle.
 //!
-//! A factory is not generic over its world, so its own waits and tasks go through this one object. Daemons never do:
-//! they call their world's types directly.
+//! A factory is not generic over its world, so its timers and tasks go through this object. Daemons call their world's
+//! types directly.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,26 +12,26 @@ use rand_core::Rng as _;
 
 use crate::{Clock, Entropy, Milestone, Origin, Owner, Spawn, State, World};
 
-/// A world as the lifecycle sees it.
+/// What the lifecycle needs of a world.
 pub(crate) trait Driver: Send + Sync {
     fn now(&self) -> Instant;
 
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()>;
 
-    /// Any number.
+    /// A uniformly random `u64`, used for jitter.
     fn draw(&self) -> u64;
 
-    /// Starts a task nobody holds a handle to; see `Guarded` for how such a task is aborted.
+    /// Spawns a detached task. (`Guarded` is how such a task is aborted.)
     fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>);
 
-    /// Tells the world what a factory has come to.
+    /// Notifies the world of a milestone.
     fn reached(&self, factory: &str, milestone: Milestone);
 
-    /// Tells the world what a daemon, or the factory, does from now on.
+    /// Notifies the world of a new state of a daemon, or of the factory.
     fn changed(&self, factory: &str, daemon: Option<&str>, state: State);
 
-    /// Tells the world which tasks are about to be aborted, because their time is up.
-    fn overstayed(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration);
+    /// Notifies the world of tasks that are about to be aborted at a deadline.
+    fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration);
 }
 
 /// The driver of a world.
@@ -72,7 +72,7 @@ impl<W: World> Driver for WorldDriver<W> {
         self.spawner.changed(factory, daemon, state);
     }
 
-    fn overstayed(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
-        self.spawner.overstayed(owner, task, limit);
+    fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
+        self.spawner.deadline_exceeded(owner, task, limit);
     }
 }

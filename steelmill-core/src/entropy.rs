@@ -4,9 +4,9 @@ use crate::Daemon;
 
 /// A source of random numbers.
 pub trait Entropy: Daemon {
-    /// A generator; cryptographically strong in the runtime world. In the sim it is *not*: it repeats with the seed.
+    /// A generator. Cryptographically secure in the runtime world; in the sim it is *not*, and repeats with the seed.
     type Rng: rand_core::Rng + Send + 'static;
 
-    /// A handle to the generator. All handles draw from one sequence; making one is cheap.
+    /// A handle to the generator. All handles share one sequence. Cheap.
     fn rng(&self) -> Self::Rng;
 }

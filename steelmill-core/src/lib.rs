@@ -1,33 +1,109 @@
-//! The service side of steelmill: what a [`Daemon`] is, how a [`Factory`] builds daemons with what they depend on
-//! and starts and stops them in order, and one trait for each capability a world supplies.
+//! Long-running services and their lifecycle: write each as a [`Daemon`], let a [`Factory`] build them with their
+//! dependencies, start them in order and stop them in reverse.
 //!
-//! This crate has no executor and does no I/O. A world (`steelmill-sim` or `steelmill-runtime`) brings those.
+//! Time, network, randomness and tasks are dependencies, too, and come from a [`World`]. So the same service runs on real
+//! sockets (`steelmill-runtime`), and as a whole cluster in a deterministic simulation (`steelmill-sim`). This crate has no
+//! executor and does no I/O.
+//!
+//! # Example
+//! A TCP echo service, run in the simulation:
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use steelmill_core::{Clock, Daemon, DaemonRef, Factory, Network, Result, Scope, SetOnce};
+//! use steelmill_core::{TcpListener, TcpStream, World};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+//!
+//! struct Echo<W: World> {
+//!     clock: DaemonRef<W::Clock>,
+//!     network: DaemonRef<W::Network>,
+//!     listener: SetOnce<<W::Network as Network>::TcpListener>,
+//! }
+//!
+//! impl<W: World> Daemon for Echo<W> {
+//!     fn build(factory: &mut Factory) -> Result<Self> {
+//!         Ok(Self { clock: factory.get()?, network: factory.get()?, listener: SetOnce::new() })
+//!     }
+//!
+//!     async fn prepare(&self, _: &Scope) -> Result {
+//!         self.listener.set(self.network.bind("0.0.0.0:7000").await?)
+//!     }
+//!
+//!     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+//!         let listener = self.listener.get()?;
+//!         while let Some(accepted) = scope.until_stopping(listener.accept()).await {
+//!             let Ok((stream, _)) = accepted else {
+//!                 // One client, or a shortage of file descriptors, does not end the service.
+//!                 scope.until_stopping(self.clock.sleep(Duration::from_millis(100))).await;
+//!                 continue;
+//!             };
+//!             let (mut read, mut write) = stream.into_split();
+//!             let connection = scope.clone();
+//!             scope.spawn("connection", async move {
+//!                 // An idle client does not delay a stop.
+//!                 connection.until_stopping(copy(&mut read, &mut write)).await;
+//!             });
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
+//!     let mut factory = Factory::root("demo", sim.world());
+//!     factory.with::<Echo<steelmill_sim::SimWorld>>()?;
+//!     let demo = factory.start().await?;
+//!
+//!     let mut stream = sim.world().network().connect("127.0.0.1:7000").await?;
+//!     stream.write_all(b"hello").await?;
+//!     let mut answer = [0; 5];
+//!     stream.read_exact(&mut answer).await?;
+//!     assert_eq!(&answer, b"hello");
+//!
+//!     assert!(demo.stop().await.is_clean());
+//!     Ok(())
+//! });
+//! ```
+//!
+//! # Start here
+//! [`Daemon`] (what a service implements), [`Factory`] (dependency injection), [`Scope`] (a running daemon's stop signal,
+//! tasks and child factories). Then, as needed:
+//! - a started factory: [`RunningFactory`], its [`Status`] and [`Changes`], the [`Report`] of its end;
+//! - timeouts and restarts: [`Deadlines`], [`Policy`], [`Backoff`];
+//! - state that `prepare` makes: [`SetOnce`]; daemons by name: [`Catalog`]; the dependency graph: [`Graph`];
+//! - capabilities of a world: [`Clock`], [`Network`], [`Entropy`], [`Spawn`];
+//! - assertions and fault injection inside a service: [`coverage`];
+//! - for authors of a world: [`World`], [`contract`].
 #![forbid(unsafe_code)]
 
-mod catalog; // names for daemon types
-mod cell; // what several threads share: set once, raised once, counted
-mod changes; // what happens to it, as it happens
+// The service side, in reading order.
 mod daemon; // what a service is
-mod driver; // a world as the lifecycle sees it
-mod factory; // how a daemon gets what it needs
-mod graph; // who depends on whom
-mod lifecycle; // how all of them start and stop
-mod policy; // how long that may take, and what a failure leads to
-mod report; // how it went
+mod factory; // assembling: a daemon gets its dependencies
 mod scope; // what a running daemon is given
-mod status;
-mod sync; // what cells are made of // what it is doing at this moment
+mod lifecycle; // starting, supervising and stopping
+mod policy; // deadlines, restarts
+mod report; // how a factory ended
+mod status; // what a factory is doing at this moment
+mod changes; // state changes, as they happen
+mod catalog; // daemon types by name, for a command line
+
+// What these are made of.
+mod cell; // everything several threads write: set-once cell, stop signal, task counts
+mod control; // how a running factory is reached: its control block and events
+mod driver; // a world with its types erased
+mod label; // short names of types
+mod panic; // panics of user code, as errors
+mod sync; // the atomics that `cell` is made of
 
 pub use catalog::Catalog;
 pub use cell::SetOnce;
-pub use changes::{CHANGES_KEPT, Change, Changes};
+pub use changes::{CHANGES_BUFFERED, Change, Changes};
 pub use daemon::{Daemon, DaemonRef};
-pub use factory::{DEPTH_MAX, Factory, RunningFactory};
-pub use graph::Graph;
+pub use factory::{DEPTH_MAX, Factory, Graph, RunningFactory};
+pub use panic::{Panic, panic_message};
 pub use policy::{Backoff, Deadlines, OnFailure, Policy};
 pub use report::{
-    Abandoned, Failure, Overstayed, Phase, Report, Restarted, Retained, StartError, TASK_FAILURES_LISTED,
-    ToldToStop,
+    Abandoned, DeadlineExceeded, Failure, Phase, Report, Restarted, Retained, StartError, StopRequested,
+    TASK_FAILURES_LISTED,
 };
 pub use scope::{Scope, TaskOutput};
 pub use status::{DaemonStatus, State, Status};
@@ -42,14 +118,14 @@ mod world; // all four, gathered
 pub use clock::{Clock, Elapsed, Interval};
 pub use entropy::Entropy;
 pub use net::{Address, AddressError, Network, TcpListener, TcpStream, ToAddress, UdpSocket};
-pub use spawn::{Milestone, Origin, Owner, Panic, Spawn, Task, TaskError, panic_message};
+pub use spawn::{Milestone, Origin, Owner, Spawn, Task, TaskError};
 pub use world::World;
 
-pub mod contract; // what every world must do
+pub mod contract; // the behaviour every world must have, as tests
 
-pub mod places; // what is looked at across runs: assert_sometimes! and its kin
+pub mod coverage; // coverage points: assert_sometimes! and its kin
 
-/// Why a daemon could not do what was asked: any error, with context added on its way up.
+/// Any error, with context added on its way up.
 pub use anyhow::Error;
 
 /// What daemons return.

@@ -1,13 +1,12 @@
-//! How all daemons of a factory start and stop.
+//! How the daemons of a factory start, are supervised and stop.
 //!
-//! Each running factory has one supervisor: a task that owns everything there is to know about the lifecycle, so that
-//! nothing is locked. All that happens reaches it as an [`Event`]; a plain state machine, the plan, decides; the
-//! supervisor acts. User code runs in tasks of its own and can neither block nor break the supervisor.
+//! Each running factory has one supervisor: a task that owns the whole state of the lifecycle, so that nothing is locked.
+//! It receives every [`Event`]; a state machine, the plan, decides; the supervisor executes. User code runs in tasks of
+//! its own and can neither block nor break the supervisor.
 
-mod event;
-mod plan;
-mod seen;
-mod supervisor;
+mod plan; // decides: a state machine
+mod supervisor; // executes: the task of a factory
+mod published; // answers requests for status and changes
 
 use std::collections::BTreeMap;
 use std::panic::Location;
@@ -16,27 +15,24 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::factory::{Hub, SlotId};
-use crate::scope::Leash;
+use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Events, Maker, SlotId};
+use crate::factory::Assembled;
+use crate::scope::RunState;
 use crate::{Factory, Origin, Owner, Report, RunningFactory, StartError};
 
-pub(crate) use event::{ChildId, Ended, Event, Events, Join, Maker, Membership};
 use plan::Plan;
-use seen::Seen;
+use published::PublishedStatus;
 use supervisor::Supervisor;
 
 impl Factory {
-    /// Prepares all daemons, dependencies first and independent ones at the same time; then runs them.
-    ///
-    /// Returns when all are prepared and their `run`s have been started.
+    /// Prepares all daemons, dependencies first and independent ones concurrently, then starts every `run` and returns.
     ///
     /// # Cancellation
-    /// Dropping the future rolls back: what was being prepared is dropped, what had been prepared is stopped.
+    /// Dropping the future rolls back: the `prepare`s in flight are dropped, and prepared daemons are stopped.
     ///
     /// # Errors
-    /// When a daemon fails to prepare, panics, or is not done at the deadline; when the factory is told to stop
-    /// meanwhile; when an ancestor is stopping. By then what had been prepared has been stopped again, in reverse
-    /// order, and the error's report says everything that went wrong.
+    /// When a `prepare` fails, panics or exceeds the deadline; when the factory is told to stop meanwhile; when an ancestor
+    /// is stopping. The prepared daemons have then been stopped in reverse order, and the report has all failures.
     pub async fn start(self) -> Result<RunningFactory, StartError> {
         let path = self.path().into();
         let (mut interest, started) = launch(self);
@@ -46,52 +42,51 @@ impl Factory {
     }
 }
 
-/// Held by whoever waits for a start; its drop before the end rolls back.
+/// Guard of the future of `start`: its drop before the end rolls back.
 struct Interest(Option<Events>);
 
 impl Drop for Interest {
     fn drop(&mut self) {
         if let Some(events) = &self.0 {
-            let _ = events.send(Event::StartDropped);
+            let _ = events.send(Event::StartCancelled);
         }
     }
 }
 
 type Started = oneshot::Receiver<Result<RunningFactory, StartError>>;
 
-/// Freezes a factory and hands it to a supervisor.
-fn launch(mut factory: Factory) -> (Interest, Started) {
+/// Freezes a factory and spawns its supervisor.
+fn launch(factory: Factory) -> (Interest, Started) {
     let (events, inbox) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
     let (started, when_started) = oneshot::channel();
     let interest = Interest(Some(events.clone()));
 
-    let memberships = join_ancestors(&factory, &events);
-    let policies = std::mem::take(&mut factory.policies);
-    let node = Arc::new(factory.freeze(events, ended.shared()));
-    let driver = node.hub.driver.clone();
+    let ancestor_links = join_ancestors(&factory, &events);
+    let handover = factory.freeze(events, ended.shared());
+    let node = &handover.node;
+    let driver = node.control.driver.clone();
     let now = driver.now();
-    let mut plan = Plan::new(node.hub.deadlines, now);
-    let mut leashes = Vec::new();
-    for (id, slot) in node.slots.iter() {
-        let has_lifecycle = !slot.is_capability;
-        plan.add(has_lifecycle, slot.own_needs().collect(), policies.of(&*slot.daemon));
-        leashes.push(has_lifecycle.then(|| Arc::new(Leash::new(&node, id, slot.label.clone(), 0))));
+    let mut plan = Plan::new(node.control.deadlines, now);
+    let mut run_states = Vec::new();
+    for Assembled { slot, label, has_lifecycle, needs, policy } in handover.daemons() {
+        plan.add(has_lifecycle, needs, policy);
+        run_states.push(has_lifecycle.then(|| Arc::new(RunState::new(node, slot, label.clone(), 0))));
     }
-    let owner = Owner::new(node.hub.path.clone(), None);
+    let owner = Owner::new(node.control.path.clone(), None);
     let supervisor = Supervisor {
-        report: Report::new(node.hub.path.clone()),
-        seen: leashes.iter().map(|_| Seen::new(now)).collect(),
-        seen_of_all: Seen::new(now),
+        report: Report::new(node.control.path.clone()),
+        published: run_states.iter().map(|_| PublishedStatus::new(now)).collect(),
+        published_factory: PublishedStatus::new(now),
         watchers: Vec::new(),
-        escalates: policies.escalates,
-        node,
+        escalates: handover.escalates(),
+        node: handover.node,
         inbox,
-        leashes,
+        run_states,
         plan,
         children: BTreeMap::new(),
-        joining: memberships.len(),
-        memberships,
+        joining: ancestor_links.len(),
+        ancestor_links,
         reached: None,
         timer: None,
         started: Some(started),
@@ -102,19 +97,19 @@ fn launch(mut factory: Factory) -> (Interest, Started) {
     (interest, when_started)
 }
 
-/// Asks every ancestor that has to wait for this factory to take it in.
-fn join_ancestors(factory: &Factory, events: &Events) -> Vec<Membership> {
-    let join = |(hub, shares, maker): (Arc<Hub>, Vec<SlotId>, Maker)| {
-        let id = ChildId(hub.next_child());
-        hub.tell(Event::Join(Box::new(Join {
+/// Registers with every ancestor that must outlive this factory.
+fn join_ancestors(factory: &Factory, events: &Events) -> Vec<AncestorLink> {
+    let join = |(control, shares, maker): (Arc<Control>, Vec<SlotId>, Maker)| {
+        let id = ChildId(control.next_child());
+        control.send(Event::Join(Box::new(ChildEntry {
             id,
             child: factory.path().into(),
-            ancestor: hub.path.clone(),
+            ancestor: control.path.clone(),
             events: events.clone(),
             shares,
             maker,
         })));
-        Membership { id, ancestor: hub, failure: None }
+        AncestorLink { id, ancestor: control, failure: None }
     };
     factory.owners().map(join).collect()
 }

@@ -17,20 +17,20 @@ mod tokio_types; // these traits on tokio's own types
 
 /// Where to listen or connect to: a socket address, or a name that is looked up first.
 ///
-/// A [`SocketAddr`], an `(IpAddr, u16)`, a `(&str, u16)` and a `"host:port"` all stand [for one](ToAddress); reading them
-/// as such allocates nothing.
+/// A [`SocketAddr`], an `(IpAddr, u16)`, a `(&str, u16)` and a `"host:port"` all [convert](ToAddress) to one without an
+/// allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Address<'a> {
     /// An address that needs no lookup.
     Socket(SocketAddr),
     /// A host, by name or written address, and a port.
     Host(&'a str, u16),
-    /// `host:port` as a person writes it, not yet taken apart.
+    /// An unparsed `host:port`.
     Text(&'a str),
 }
 
 impl<'a> Address<'a> {
-    /// Takes written addresses apart, so that what is left is a socket address or a name to look up.
+    /// Parses `Text` and written IP addresses, leaving a socket address or a name to look up.
     ///
     /// # Errors
     /// `InvalidInput` when there is no port, or none that fits 16 bits.
@@ -59,10 +59,10 @@ impl<'a> Address<'a> {
 }
 
 impl Address<'_> {
-    /// Makes `attempt` with one address after the other, until one succeeds.
+    /// Calls `attempt` with each address in turn, until one succeeds.
     ///
     /// # Errors
-    /// That of the attempt with the last address.
+    /// The error of the last attempt.
     pub async fn first_of<T, F>(
         addresses: impl Iterator<Item = SocketAddr> + Send,
         mut attempt: impl FnMut(SocketAddr) -> F + Send,
@@ -81,9 +81,8 @@ impl Address<'_> {
     }
 }
 
-/// What was attempted, and at which address: "cannot listen on 127.0.0.1:6379: Address already in use". Worlds wrap the
-/// errors of [`Network::bind`], [`bind_udp`](Network::bind_udp) and [`connect`](Network::connect) in it, because a bare
-/// "Address already in use" helps nobody who listens in three places.
+/// An I/O error with its address: "cannot listen on 127.0.0.1:6379: Address already in use". Worlds wrap the errors of
+/// [`Network::bind`], [`bind_udp`](Network::bind_udp) and [`connect`](Network::connect) in it.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {attempt} {address}: {cause}")]
 pub struct AddressError {
@@ -93,12 +92,12 @@ pub struct AddressError {
 }
 
 impl AddressError {
-    /// Of listening for connections or datagrams.
+    /// The error of binding a listener or UDP socket.
     pub fn listen(address: SocketAddr, cause: io::Error) -> io::Error {
         AddressError { attempt: "listen on", address, cause }.into()
     }
 
-    /// Of opening a connection.
+    /// The error of opening a connection.
     pub fn connect(address: SocketAddr, cause: io::Error) -> io::Error {
         AddressError { attempt: "connect to", address, cause }.into()
     }
@@ -108,14 +107,14 @@ impl AddressError {
         self.address
     }
 
-    /// What the operating system, or the sim in its place, answered.
+    /// The error of the operating system, or of the sim in its place.
     pub fn cause(&self) -> &io::Error {
         &self.cause
     }
 }
 
 impl From<AddressError> for io::Error {
-    /// Keeps the cause's kind, so that `error.kind()` means what it would without the wrapping.
+    /// Keeps the kind of the cause.
     fn from(error: AddressError) -> Self {
         io::Error::new(error.cause.kind(), error)
     }
@@ -125,12 +124,12 @@ fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-/// What can be read as an [`Address`]: the argument of `bind` and `connect`.
+/// Conversion to an [`Address`]: the argument of `bind` and `connect`.
 ///
-/// A trait of its own rather than `Into<Address<'a>>`: a bound that ties a type to a lifetime keeps the compiler from
-/// proving that a future of a generic function is `Send`, and such a future could not be spawned.
+/// Not `Into<Address<'a>>`: with a bound that ties a type to a lifetime, the compiler cannot prove that the future of a
+/// generic function is `Send`, and then it cannot be spawned.
 pub trait ToAddress: Send + Sync {
-    /// The address, or name and port, it stands for.
+    /// The address, or name and port.
     fn to_address(&self) -> Address<'_>;
 }
 
@@ -195,7 +194,7 @@ pub trait Network: Daemon {
     /// Opens a TCP connection, trying each address of a name in turn.
     ///
     /// # Cancellation
-    /// Dropping the future gives the attempt up; the other side never accepts it.
+    /// Dropping the future abandons the attempt; the other side never accepts it.
     ///
     /// # Errors
     /// As Linux: `ConnectionRefused`, `TimedOut` (both as [`AddressError`]), and those of
@@ -208,7 +207,7 @@ pub trait Network: Daemon {
     /// As [`bind`](Network::bind).
     fn bind_udp(&self, address: impl ToAddress) -> impl Future<Output = io::Result<Self::UdpSocket>> + Send;
 
-    /// The addresses of a name, in the order they are to be tried.
+    /// DNS lookup: the addresses of a name, in the order to try them.
     ///
     /// # Errors
     /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
@@ -220,7 +219,7 @@ pub trait TcpListener: Send + Sync + Unpin + 'static {
     /// What it accepts.
     type Stream;
 
-    /// The next connection and its peer.
+    /// Accepts the next connection; returns it with the address of its peer.
     ///
     /// # Cancellation
     /// Dropping the future loses no connection.
@@ -232,9 +231,9 @@ pub trait TcpListener: Send + Sync + Unpin + 'static {
 
 /// A TCP connection: a reliable, ordered pipe of bytes each way.
 pub trait TcpStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
-    /// The reading side of a connection taken apart.
+    /// The read half after [`into_split`](TcpStream::into_split).
     type OwnedReadHalf: AsyncRead + Send + Sync + Unpin + 'static;
-    /// The writing side of a connection taken apart; dropping it shuts writing down.
+    /// The write half; dropping it shuts down writing.
     type OwnedWriteHalf: AsyncWrite + Send + Sync + Unpin + 'static;
 
     /// This end's address.
@@ -244,17 +243,17 @@ pub trait TcpStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
     /// # Errors
     /// `NotConnected` once the connection was reset, or has ended both ways.
     fn peer_addr(&self) -> io::Result<SocketAddr>;
-    /// Whether small writes are sent at once.
+    /// Whether Nagle's algorithm is off (`TCP_NODELAY`).
     fn nodelay(&self) -> io::Result<bool>;
-    /// Sends small writes at once instead of gathering them.
+    /// Turns Nagle's algorithm off: small writes are sent at once (`TCP_NODELAY`).
     fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
-    /// Makes closing reset the connection, dropping what was not sent (`SO_LINGER` with zero seconds).
+    /// Makes closing reset the connection, discarding unsent data (`SO_LINGER` with zero seconds).
     fn set_zero_linger(&self) -> io::Result<()>;
-    /// For how long closing lingers: `None` until [`set_zero_linger`](TcpStream::set_zero_linger), then zero.
+    /// How long closing lingers (`SO_LINGER`): `None` until [`set_zero_linger`](TcpStream::set_zero_linger), then zero.
     fn linger(&self) -> io::Result<Option<Duration>>;
-    /// How many hops a packet may take.
+    /// The time to live of packets, in hops (`IP_TTL`).
     fn ttl(&self) -> io::Result<u32>;
-    /// Sets how many hops a packet may take.
+    /// Sets the time to live of packets, in hops (`IP_TTL`).
     ///
     /// # Errors
     /// `InvalidInput` outside of 1 to 255.
@@ -262,12 +261,12 @@ pub trait TcpStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
     /// Takes the error that the next read or write would fail with (`SO_ERROR`).
     fn take_error(&self) -> io::Result<Option<io::Error>>;
 
-    /// Takes the connection apart into halves that can move to different tasks.
+    /// Splits the connection into owned halves that can move to different tasks.
     fn into_split(self) -> (Self::OwnedReadHalf, Self::OwnedWriteHalf);
-    /// Puts the two halves of one connection together again.
+    /// Reunites the two halves of a connection.
     ///
     /// # Errors
-    /// Halves of different connections come back as they were.
+    /// Returns both when they are halves of different connections.
     fn reunite(
         read: Self::OwnedReadHalf,
         write: Self::OwnedWriteHalf,
@@ -279,7 +278,7 @@ pub trait TcpStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
         &mut self,
     ) -> (impl AsyncRead + Send + Sync + Unpin + '_, impl AsyncWrite + Send + Sync + Unpin + '_);
 
-    /// Waits for data and copies it without taking it.
+    /// Waits for data and copies it without consuming it (`MSG_PEEK`).
     ///
     /// # Cancellation
     /// Loses nothing.
@@ -288,15 +287,15 @@ pub trait TcpStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
     fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
     /// Waits until a write would not block.
     fn writable(&self) -> impl Future<Output = io::Result<()>> + Send;
-    /// Reads what is there.
+    /// Reads available data without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing is.
+    /// `WouldBlock` when there is none.
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Writes what fits.
+    /// Writes without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing does.
+    /// `WouldBlock` when the buffer is full.
     fn try_write(&self, buffer: &[u8]) -> io::Result<usize>;
 }
 
@@ -309,7 +308,7 @@ pub trait UdpSocket: Send + Sync + Unpin + 'static {
     /// # Errors
     /// `NotConnected` before [`connect`](UdpSocket::connect).
     fn peer_addr(&self) -> io::Result<SocketAddr>;
-    /// Fixes the peer: [`send`](UdpSocket::send) goes to it, and datagrams of others are dropped.
+    /// Connects to a peer: [`send`](UdpSocket::send) goes to it, and datagrams of others are dropped.
     fn connect(&self, address: impl ToAddress) -> impl Future<Output = io::Result<()>> + Send;
     /// Sends one datagram.
     ///
@@ -320,48 +319,48 @@ pub trait UdpSocket: Send + Sync + Unpin + 'static {
         buffer: &[u8],
         target: impl ToAddress,
     ) -> impl Future<Output = io::Result<usize>> + Send;
-    /// Receives one datagram; what does not fit the buffer is lost.
+    /// Receives one datagram, truncated to the buffer.
     fn recv_from(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<(usize, SocketAddr)>> + Send;
     /// Sends one datagram to the connected peer.
     ///
     /// # Errors
     /// `NotConnected` (on Linux, `EDESTADDRREQ`) before [`connect`](UdpSocket::connect); `ConnectionRefused` when the
-    /// peer said that nobody listens there.
+    /// peer has no socket on that port.
     fn send(&self, buffer: &[u8]) -> impl Future<Output = io::Result<usize>> + Send;
     /// Receives one datagram of the connected peer.
     fn recv(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
-    /// Waits for a datagram and copies it without taking it.
+    /// Waits for a datagram and copies it without consuming it (`MSG_PEEK`).
     ///
     /// # Cancellation
     /// Loses nothing.
     fn peek_from(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<(usize, SocketAddr)>> + Send;
-    /// Waits until a datagram is there to be received. An error alone wakes nobody here, only who receives.
+    /// Waits until a datagram can be received. A pending error alone wakes only receivers.
     fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
     /// Waits until a datagram can be sent.
     fn writable(&self) -> impl Future<Output = io::Result<()>> + Send;
-    /// Sends one datagram at once.
+    /// Sends one datagram without waiting.
     ///
     /// # Errors
     /// As [`send_to`](UdpSocket::send_to); `WouldBlock` when there is no room for it.
     fn try_send_to(&self, buffer: &[u8], target: SocketAddr) -> io::Result<usize>;
-    /// Sends one datagram to the connected peer at once.
+    /// Sends one datagram to the connected peer without waiting.
     ///
     /// # Errors
     /// As [`send`](UdpSocket::send); `WouldBlock` when there is no room for it.
     fn try_send(&self, buffer: &[u8]) -> io::Result<usize>;
-    /// Receives a datagram that is already there.
+    /// Receives one datagram without waiting.
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
     fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
-    /// Receives a datagram of the connected peer that is already there.
+    /// Receives one datagram of the connected peer without waiting.
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
     fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// How many hops a packet may take.
+    /// The time to live of packets, in hops (`IP_TTL`).
     fn ttl(&self) -> io::Result<u32>;
-    /// Sets how many hops a packet may take.
+    /// Sets the time to live of packets, in hops (`IP_TTL`).
     ///
     /// # Errors
     /// `InvalidInput` outside of 1 to 255.

@@ -1,10 +1,10 @@
-//! How long the factory waits, and what a failure leads to.
+//! Deadlines for starting and stopping, and policies for failures.
 //!
-//! Every wait has a deadline, on the factory's own monotonic clock.
+//! Every wait has a deadline, on the factory's monotonic clock.
 
 use std::time::Duration;
 
-/// How long starting and stopping may take. A child begins with its parent's.
+/// How long starting and stopping a factory may take. Children inherit them.
 ///
 /// # Example
 /// ```
@@ -20,10 +20,10 @@ pub struct Deadlines {
     pub prepare: Duration,
     /// For stopping all daemons of a started factory. 10 seconds.
     ///
-    /// When it has passed, what overstays is aborted and named; daemons that had to wait for it, and so were not told
-    /// yet, get this time once more. A stop therefore never takes longer than about twice this.
+    /// When it has passed, the daemons still stopping are aborted and reported; daemons that had to wait for these get the
+    /// same time once more. So a stop takes at most about twice this.
     pub stop: Duration,
-    /// For stopping again what had been prepared when the start failed; used as `stop` is. 10 seconds.
+    /// For stopping the prepared daemons after a failed start; applied like `stop`. 10 seconds.
     pub rollback: Duration,
 }
 
@@ -37,7 +37,7 @@ impl Default for Deadlines {
     }
 }
 
-/// What holds for one daemon: what a failure of its `run` leads to, and how long it may take.
+/// What happens after a daemon's `run` fails, and the timeouts of this daemon.
 ///
 /// Set with [`Factory::policy`](crate::Factory::policy).
 ///
@@ -47,7 +47,7 @@ impl Default for Deadlines {
 /// use steelmill_core::{Backoff, OnFailure, Policy};
 ///
 /// let policy = Policy {
-///     on_failure: OnFailure::RunAgain(Backoff { restarts: 3, ..Backoff::default() }),
+///     on_failure: OnFailure::Restart(Backoff { restarts: 3, ..Backoff::default() }),
 ///     stop: Some(Duration::from_secs(2)),
 ///     ..Policy::default()
 /// };
@@ -55,60 +55,59 @@ impl Default for Deadlines {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// What happens when `run` returns an error or panics. Unless it is said, the factory stops.
+    /// What happens when `run` returns an error or panics. Default: the factory stops.
     pub on_failure: OnFailure,
-    /// How long its `prepare` may take; no longer than the factory's [`Deadlines::prepare`] in any case.
+    /// The timeout of its `prepare`, within [`Deadlines::prepare`].
     pub prepare: Option<Duration>,
-    /// How long it may take to stop, from when it is told until its last task has ended; no longer than the factory's
-    /// deadline in any case. Also how long its tasks and children have to end before it runs again.
+    /// The timeout of its stop, from the stop signal until its last task has ended, within the factory's deadline. Also of
+    /// its tasks and children before a restart.
     pub stop: Option<Duration>,
 }
 
 impl Policy {
-    /// Runs again after a failure.
-    pub fn run_again(backoff: Backoff) -> Self {
-        Policy { on_failure: OnFailure::RunAgain(backoff), ..Policy::default() }
+    /// Restarts the daemon after a failure.
+    pub fn restart(backoff: Backoff) -> Self {
+        Policy { on_failure: OnFailure::Restart(backoff), ..Policy::default() }
     }
 
-    /// Stays down after a failure.
+    /// Leaves the daemon down after a failure.
     pub fn leave_down() -> Self {
         Policy { on_failure: OnFailure::LeaveDown, ..Policy::default() }
     }
 }
 
-/// What a `run` that failed or panicked leads to.
+/// What happens after a `run` failed or panicked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
     /// The factory stops.
     #[default]
     StopFactory,
-    /// `run` is called again, on the same daemon, after the children it made and then its tasks have ended, and a pause
-    /// has passed.
+    /// The daemon restarts: its children and then its tasks end, a backoff passes, and `run` is called again on the same
+    /// daemon.
     ///
-    /// `build`, `prepare` and `stop` still happen once, and those who depend on the daemon keep their refs. What must
-    /// be fresh each time lives in `run`, or in a child. Each run has a [`Scope`](crate::Scope) of its own: one that was
-    /// kept from `prepare` or an earlier run stays told to stop.
-    RunAgain(Backoff),
-    /// The daemon's tasks and the children it made end, and it stays as it is: it can still be called, and is stopped
-    /// when its turn comes. The failure is in the report.
+    /// `build`, `prepare` and `stop` are still called once, and dependents keep their refs. State that must be fresh lives
+    /// in `run`, or in a child factory. Each run has its own [`Scope`](crate::Scope): one kept from `prepare` or an earlier
+    /// run stays stopping.
+    Restart(Backoff),
+    /// The daemon's tasks and children end, and it is not restarted. It can still be called, its `stop` is called as usual,
+    /// and the failure is in the report.
     LeaveDown,
 }
 
-/// How soon, and how often, a daemon runs again.
+/// Exponential backoff with jitter, and the limit of restarts.
 ///
-/// The pause doubles with each restart in the window, and is drawn between half of that and all of it, so that many
-/// that failed together do not come back together (see [Exponential Backoff And
-/// Jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)). A daemon that has run well for a
-/// whole window begins anew.
+/// The pause doubles with each restart in the window; half of it is random, so that daemons that failed together do not
+/// restart together (see [Exponential Backoff And
+/// Jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)). A window without a restart resets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The pause before the first restart. 100 milliseconds.
     pub first: Duration,
     /// The longest pause. 10 seconds.
     pub longest: Duration,
-    /// How many restarts there may be within any `window`; one more failure, and the factory stops. 5.
+    /// How many restarts are allowed within a `window`; after one more failure the factory stops. 5.
     pub restarts: u32,
-    /// The time in which they are counted: it slides. 1 minute.
+    /// The sliding window in which restarts are counted. 1 minute.
     pub window: Duration,
 }
 
@@ -124,12 +123,11 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The pause before the `nth` restart of a window, counted from 1. `draw` is any number, evenly distributed.
+    /// The pause before the `nth` restart of a window, from 1. `draw` is uniformly random, used for jitter.
     pub(crate) fn pause(&self, nth: u32, draw: u64) -> Duration {
         let doubled = 1_u32.checked_shl(nth.saturating_sub(1)).unwrap_or(u32::MAX);
         let pause = self.first.saturating_mul(doubled).min(self.longest);
         let half = pause / 2;
-        // 32 bits of the draw, as a share of the other half.
         half.saturating_add((pause - half).mul_f64((draw >> 32) as f64 / f64::from(u32::MAX)))
     }
 }
@@ -139,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_doubles_up_to_the_longest_and_is_drawn_from_its_upper_half() {
+    fn a_pause_doubles_up_to_the_longest_and_half_of_it_is_jitter() {
         let backoff = Backoff {
             first: Duration::from_millis(100),
             longest: Duration::from_secs(1),

@@ -1,15 +1,14 @@
-//! How a factory ended: everything that went wrong, the first thing first, each with who and when.
+//! The report of a factory's end: every failure in order, with daemon and phase.
 
-use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Error, Panic};
+use crate::Error;
 
-/// How a factory ended.
+/// How a factory ended: its failures, restarts and leftovers.
 ///
-/// Its `Display` has one line for the whole, then one for each thing to tell.
+/// `Display` prints a summary, then a line for each entry.
 #[derive(Debug)]
 pub struct Report {
     path: Arc<str>,
@@ -21,51 +20,51 @@ pub struct Report {
 }
 
 impl Report {
-    /// Which factory this is about.
+    /// The path of the factory.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Whether nothing failed and nothing overstayed.
+    /// Whether there were no failures, exceeded deadlines included.
     pub fn is_clean(&self) -> bool {
         self.failures.is_empty()
     }
 
-    /// What failed or overstayed, the first one first.
+    /// All failures, exceeded deadlines included, the first one first.
     pub fn failures(&self) -> &[Failure] {
         &self.failures
     }
 
-    /// Those of the failures that are about a deadline that passed.
-    pub fn overstayed(&self) -> impl Iterator<Item = &Failure> {
-        self.failures.iter().filter(|failure| failure.error.is::<Overstayed>())
+    /// The failures that are a [`DeadlineExceeded`].
+    pub fn deadline_exceeded(&self) -> impl Iterator<Item = &Failure> {
+        self.failures.iter().filter(|failure| failure.error.is::<DeadlineExceeded>())
     }
 
-    /// Daemons that failed and ran again, as their policy says; notes, not failures. In the order of their first one.
+    /// Daemons that were restarted by their policy, in the order of their first restart. Not failures.
     pub fn restarted(&self) -> &[Restarted] {
         &self.restarted
     }
 
-    /// How many more tasks failed than are listed: a factory keeps the first [`TASK_FAILURES_LISTED`], and logs all.
+    /// How many failures of tasks are not listed: a report keeps the first [`TASK_FAILURES_LISTED`]; all are logged.
     pub fn unlisted(&self) -> usize {
         self.unlisted
     }
 
-    /// Daemons that somebody kept a [`DaemonRef`](crate::DaemonRef) to. The refs stay valid; a note, not a failure.
+    /// Leaked daemons: a [`DaemonRef`](crate::DaemonRef) to them outlives the factory. Not failures; the refs stay valid.
     ///
-    /// Not known, and so empty, when [`held`](Report::held) is not zero.
+    /// Unknown, and so empty, when [`held`](Report::held) is not zero.
     pub fn retained(&self) -> &[Retained] {
         &self.retained
     }
 
-    /// How many handles to the factory, or children that were still being assembled, there were when it ended.
-    /// They keep its daemons in memory; a note, not a failure.
+    /// How many handles to the factory, or children under assembly, existed when it ended. They keep all its daemons in
+    /// memory. Not a failure.
     pub fn held(&self) -> usize {
         self.held
     }
 }
 
-/// How many failures of tasks a [`Report`] lists; a daemon may spawn millions.
+/// How many failures of tasks a [`Report`] lists: a daemon may spawn millions.
 pub const TASK_FAILURES_LISTED: usize = 32;
 
 impl Report {
@@ -80,14 +79,14 @@ impl Report {
         }
     }
 
-    /// A report about the factory as a whole.
+    /// A report with one failure of the factory as a whole.
     pub(crate) fn of(path: Arc<str>, phase: Phase, error: Error) -> Self {
         let mut report = Report::new(path);
         report.add("", phase, error);
         report
     }
 
-    /// For a factory whose supervisor has vanished.
+    /// For a factory whose supervisor was dropped by its executor.
     pub(crate) fn abandoned(path: Arc<str>) -> Self {
         Report::of(path, Phase::Run, Abandoned.into())
     }
@@ -104,7 +103,7 @@ impl Report {
 
     pub(crate) fn add_task(&mut self, daemon: &str, task: &'static str, error: Error) {
         let listed = self.failures.iter().filter(|failure| failure.task.is_some()).count();
-        if listed >= TASK_FAILURES_LISTED && !error.is::<Overstayed>() {
+        if listed >= TASK_FAILURES_LISTED && !error.is::<DeadlineExceeded>() {
             self.unlisted += 1;
             return;
         }
@@ -164,20 +163,20 @@ impl fmt::Display for Report {
     }
 }
 
-/// One thing that went wrong.
+/// One failure.
 ///
-/// Its `Display` is one line: `demo: Gateway failed to prepare: address in use`.
+/// `Display` prints a line: `demo: Gateway failed to prepare: address in use`.
 #[derive(Debug)]
 pub struct Failure {
-    /// The path of the factory it happened in.
+    /// The path of the factory.
     pub factory: String,
-    /// The daemon it happened to, or `child NAME`; empty when it is about the factory as a whole.
+    /// The daemon, or `child NAME`; empty for the factory as a whole.
     pub daemon: String,
-    /// What the daemon was doing.
+    /// The phase of the daemon.
     pub phase: Phase,
-    /// The name of the task, when it happened to one.
+    /// The name of the task, if one failed.
     pub task: Option<&'static str>,
-    /// What happened, with its sources.
+    /// The error, with its sources.
     pub error: Error,
 }
 
@@ -192,7 +191,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What a daemon was doing.
+/// A phase of a daemon's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// [`Daemon::build`](crate::Daemon::build)
@@ -219,27 +218,27 @@ impl fmt::Display for Phase {
     }
 }
 
-/// A daemon whose `run` failed, and was called again.
+/// A daemon that was restarted.
 #[derive(Debug)]
 pub struct Restarted {
     /// The daemon.
     pub daemon: String,
-    /// How often.
+    /// The number of restarts.
     pub times: u64,
-    /// What went wrong the last time.
+    /// The error before the last restart.
     pub last: Error,
 }
 
-/// A daemon that outlives its factory because somebody kept a ref to it.
+/// A daemon that outlives its factory, because a ref to it was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retained {
     /// The daemon.
     pub daemon: String,
-    /// How many refs there are.
+    /// How many refs were kept.
     pub refs: usize,
 }
 
-/// The factory did not start; what had been prepared has been stopped again.
+/// The factory did not start, and its prepared daemons were stopped again.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{} did not start{}", .report.path(), first_failure(.report))]
 pub struct StartError {
@@ -251,7 +250,7 @@ impl StartError {
         StartError { report }
     }
 
-    /// Everything that went wrong, the rollback included.
+    /// All failures, including those of the rollback.
     pub fn report(&self) -> &Arc<Report> {
         &self.report
     }
@@ -265,45 +264,40 @@ fn first_failure(report: &Report) -> String {
     }
 }
 
-/// The error of user code that panicked: a [`Panic`].
-pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
-    Error::new(Panic::of(payload)).context("panicked")
-}
-
-/// A wait's deadline passed; what was waited for has been aborted.
+/// A deadline of starting or stopping passed, and what was awaited was aborted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("took longer than {limit:?} and was aborted")]
-pub struct Overstayed {
+pub struct DeadlineExceeded {
     /// The deadline.
     pub limit: Duration,
 }
 
-/// The factory ended without being stopped: its runtime or its machine went away.
+/// The factory ended without a stop, because its runtime or machine went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("abandoned: its runtime or machine went away before it was stopped")]
 pub struct Abandoned;
 
-/// Why a factory did not start when nothing had gone wrong: something had asked it to stop.
+/// The start was cancelled by a request to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it was told to stop before it had started")]
-pub struct ToldToStop;
+pub struct StopRequested;
 
 /// A child that escalates has failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", first_failure(.0).trim_start_matches(": "))]
 pub(crate) struct ChildFailed(pub(crate) Arc<Report>);
 
-/// There was no time left to tell a daemon to stop; it was aborted where it was.
+/// No time was left for the daemon's `stop`; it was aborted while it ran.
 #[derive(Debug, thiserror::Error)]
 #[error("was aborted without being told to stop: what depends on it had used up the time")]
-pub(crate) struct NotTold;
+pub(crate) struct StopSkipped;
 
-/// What was aborted did not end, because it never comes to an await.
+/// Aborted, but still running: it blocks its thread and never reaches an await.
 #[derive(Debug, thiserror::Error)]
 #[error("did not end when it was aborted: it blocks its thread")]
 pub(crate) struct Stuck;
 
-/// The executor dropped a task of core's.
+/// The executor dropped the task of a phase.
 #[derive(Debug, thiserror::Error)]
 #[error("its task was dropped by the runtime")]
-pub(crate) struct Lost;
+pub(crate) struct TaskDropped;

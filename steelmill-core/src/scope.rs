@@ -1,6 +1,6 @@
 //! What a running daemon is given: its stop signal, its tasks, its children.
 
-mod guarded;
+mod guarded; // user code: panics caught, abortable, its end reported
 
 use std::future::Future;
 use std::panic::Location;
@@ -11,53 +11,54 @@ use anyhow::anyhow;
 use futures::FutureExt;
 use tracing::Span;
 
-use crate::cell::{Seat, Signal, Tasks};
-use crate::daemon::Label;
-use crate::factory::{Hub, Node, SlotId};
+use crate::cell::{CachedWaiter, Signal, Tasks};
+use crate::control::{Control, SlotId};
+use crate::factory::Node;
+use crate::label::Label;
 use crate::{Error, Factory, Origin, Owner, Result, Status, World};
 
-pub(crate) use guarded::{Ending, Guarded, Outcome};
+pub(crate) use guarded::{Completion, Guarded};
 
-/// What a daemon is given to run with. Cheap to clone; its tasks take clones along.
+/// The lifetime of one run of a daemon: its stop signal, its tasks, and the child factories it makes.
 ///
-/// A scope keeps no daemon alive: a daemon may hold its own.
+/// Cheap to clone. Clone it once per task that calls [`until_stopping`](Scope::until_stopping) in a loop: a clone's first
+/// wait registers its task, and later waits of that task take no lock, allocate nothing and write nothing shared. Other
+/// tasks that wait on the same clone register each time.
 ///
-/// A task that waits with [`until_stopping`](Scope::until_stopping) again and again should have a clone of its own. The
-/// first task to wait on one keeps its place among those to be told; from then on its waits take no lock, allocate
-/// nothing and write nothing that is shared. Other tasks that wait on the same clone take a place each time.
+/// A scope keeps no daemon alive, so a daemon may hold its own.
 pub struct Scope {
-    leash: Arc<Leash>,
-    seat: Seat,
+    run_state: Arc<RunState>,
+    cached: CachedWaiter,
 }
 
 impl Clone for Scope {
     fn clone(&self) -> Self {
-        Scope::new(self.leash.clone())
+        Scope::new(self.run_state.clone())
     }
 }
 
 impl Scope {
-    pub(crate) fn new(leash: Arc<Leash>) -> Self {
-        Scope { leash, seat: Seat::default() }
+    pub(crate) fn new(run_state: Arc<RunState>) -> Self {
+        Scope { run_state, cached: CachedWaiter::default() }
     }
 
-    /// Resolves when the daemon is told to stop.
+    /// Waits until the daemon is told to stop.
     ///
     /// # Cancellation
-    /// Dropping the future changes nothing; a later call resolves all the same.
+    /// Dropping the future has no effect; a later call resolves as well.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send {
         self.until_stopping(std::future::pending::<()>()).map(drop)
     }
 
     /// Whether the daemon has been told to stop.
     pub fn is_stopping(&self) -> bool {
-        self.leash.stopping.is_raised()
+        self.run_state.stopping.is_raised()
     }
 
-    /// Waits for `future`; `None` when the daemon is told to stop first.
+    /// Waits for `future`, or returns `None` when the daemon is told to stop first. The usual accept or receive loop.
     ///
-    /// When it has been told already, `future` is not polled at all, so that a loop ends however much there is to do.
-    /// When both happen at once, `future` wins, so that nothing it has done is lost.
+    /// If the daemon is stopping already, `future` is not polled, so that a loop ends even with work waiting. If both
+    /// happen at once, `future` wins, so that no completed result is lost.
     ///
     /// # Cancellation
     /// `future` is dropped when the daemon is told to stop, and when this one is dropped.
@@ -78,82 +79,81 @@ impl Scope {
         &self,
         future: F,
     ) -> impl Future<Output = Option<F::Output>> + Send {
-        self.leash.stopping.or(&self.seat, future)
+        self.run_state.stopping.race(&self.cached, future)
     }
 
-    /// Starts a task that belongs to the daemon: awaited when the daemon stops, and aborted and named at the deadline.
+    /// Spawns a task that belongs to the daemon. A stop awaits it, and aborts and reports it at the deadline.
     ///
-    /// A task that fails or panics is logged and reported; the daemon goes on. Once the daemon has ended, or its tasks
-    /// have been aborted, a new one is refused: it is dropped, and the log says so.
+    /// An error or panic of the task is logged and reported; the daemon continues. After the daemon has ended or was
+    /// aborted, a new task is dropped, with a warning in the log.
     ///
-    /// There is no blocking variant: a thread cannot be aborted, and the sim has none. Code that blocks runs where the
-    /// application puts it (in the runtime world, tokio's `spawn_blocking`), and a task here awaits it. At the deadline
-    /// that task is aborted and named; the thread goes on unawaited, and when it holds a ref to a daemon the report
-    /// says that the daemon is kept.
+    /// There is no blocking variant: a thread cannot be aborted, and the sim has none. Run blocking code where the
+    /// application allows it (in the runtime world, tokio's `spawn_blocking`) and await it in a task. At the deadline that
+    /// task is aborted; the thread continues, and a daemon to which it holds a ref is reported as retained.
     ///
     /// # Cancellation
-    /// An aborted task is dropped where it waits.
+    /// An aborted task is dropped at its current await.
     #[track_caller]
     pub fn spawn<F>(&self, name: &'static str, future: F)
     where
         F: Future<Output: TaskOutput> + Send + 'static,
     {
-        if !self.leash.tasks.admit(name) {
+        if !self.run_state.tasks.admit(name) {
             let (factory, daemon) = (self.path(), self.daemon());
             tracing::warn!(factory, daemon, task = name, "refused a task: its daemon has ended");
             return;
         }
-        let span = tracing::info_span!(parent: &self.leash.span, "task", name);
+        let span = tracing::info_span!(parent: &self.run_state.span, "task", name);
         // Not an async block: that would hold the future twice, before and after its first poll.
         let work = future.map(|output| Some(output.into_result()));
-        let task = Guarded::new(work, span, Ending::task(self.leash.clone(), name));
-        self.leash.hub.driver.spawn(self.leash.origin(Location::caller()), name, Box::pin(task));
+        let task = Guarded::new(work, span, Completion::task(self.run_state.clone(), name));
+        self.run_state.control.driver.spawn(self.run_state.origin(Location::caller()), name, Box::pin(task));
     }
 
-    /// A child factory: a lifetime inside this one. It shares this factory's daemons and stops before this daemon
-    /// does, and before every daemon it shares.
+    /// A child factory: it shares this factory's daemons, and stops before this daemon and every daemon it shares.
     ///
     /// # Errors
     /// When this factory is stopping or has ended; when factories are nested more than
     /// [`DEPTH_MAX`](crate::DEPTH_MAX) deep.
     pub fn child(&self, name: &str) -> Result<Factory> {
-        Factory::child(name, self.parent(name)?, Some(self.leash.slot))
+        Factory::child(name, self.parent(name)?, Some(self.run_state.slot))
     }
 
-    /// A child factory in a place of its own: with its own clock, network, entropy and tasks.
+    /// A child factory in a world of its own: with its own clock, network, entropy and tasks.
     ///
     /// # Errors
     /// As [`child`](Scope::child).
     pub fn child_in<W: World>(&self, name: &str, world: W) -> Result<Factory> {
-        Factory::child_in(name, self.parent(name)?, Some(self.leash.slot), world)
+        Factory::child_in(name, self.parent(name)?, Some(self.run_state.slot), world)
     }
 
-    /// Asks the whole factory to stop. Returns at once; this daemon's turn comes when nothing depends on it any more.
+    /// Asks the whole factory to stop, and returns at once. This daemon stops after everything that depends on it.
     pub fn request_stop(&self) {
-        self.leash.hub.request_stop();
+        self.run_state.control.request_stop();
     }
 
-    /// How the factory, its daemons and its children stand; see [`RunningFactory::status`](crate::RunningFactory::status).
+    /// The current state of the factory, its daemons and children; see
+    /// [`RunningFactory::status`](crate::RunningFactory::status).
     pub fn status(&self) -> impl Future<Output = Option<Status>> + Send + 'static {
-        self.leash.hub.status()
+        self.run_state.control.status()
     }
 
     /// The path of the factory: `demo/lease-7`.
     pub fn path(&self) -> &str {
-        &self.leash.hub.path
+        &self.run_state.control.path
     }
 
-    /// What the daemon is called: `Gateway`.
+    /// The daemon's name: `Gateway`, `Store[primary]`.
     pub fn daemon(&self) -> &str {
-        &self.leash.label
+        &self.run_state.label
     }
 
     pub(crate) fn span(&self) -> &Span {
-        &self.leash.span
+        &self.run_state.span
     }
 
     fn parent(&self, name: &str) -> Result<Arc<Node>> {
-        let parent = self.leash.node.upgrade();
+        let parent = self.run_state.node.upgrade();
         parent.ok_or_else(|| anyhow!("{} has ended: {name} cannot be made in it", self.path()))
     }
 }
@@ -164,14 +164,14 @@ impl std::fmt::Debug for Scope {
     }
 }
 
-/// What a task may return: nothing, or a [`Result`] whose error is logged and reported.
+/// The output of a task: `()`, or a [`Result`] whose error is logged and reported.
 #[diagnostic::on_unimplemented(
     message = "a task returns nothing or a `steelmill_core::Result`, not `{Self}`",
-    label = "nobody takes what this task returns",
+    label = "the task's output is dropped",
     note = "end it with `;`, or with `Ok(())` when it can fail; to hand something back, send it over a channel"
 )]
 pub trait TaskOutput: Send + 'static {
-    /// The error to report, if there is one.
+    /// The error to report, if any.
     fn into_result(self) -> Result;
 }
 
@@ -187,45 +187,45 @@ impl TaskOutput for Result<(), Error> {
     }
 }
 
-/// What the supervisor and everything that runs for one daemon share.
-pub(crate) struct Leash {
-    pub(crate) hub: Arc<Hub>,
+/// The state of one run of a daemon, shared by the supervisor, the daemon's scopes and its tasks.
+pub(crate) struct RunState {
+    pub(crate) control: Arc<Control>,
     node: Weak<Node>,
     pub(crate) slot: SlotId,
-    /// How many scopes the daemon had before this one.
-    pub(crate) life: u32,
+    /// How many runs of the daemon came before. Late events of an earlier one are ignored.
+    pub(crate) incarnation: u32,
     pub(crate) label: Label,
     owner: Arc<Owner>,
     pub(crate) span: Span,
     /// The daemon is told to stop.
     pub(crate) stopping: Signal,
-    /// Whatever still runs for the daemon is dropped.
-    pub(crate) killed: Signal,
+    /// The phases and tasks of the daemon are to be dropped.
+    pub(crate) aborted: Signal,
     pub(crate) tasks: Tasks,
 }
 
-impl Leash {
-    pub(crate) fn new(node: &Arc<Node>, slot: SlotId, label: Label, life: u32) -> Self {
-        Leash {
-            hub: node.hub.clone(),
+impl RunState {
+    pub(crate) fn new(node: &Arc<Node>, slot: SlotId, label: Label, incarnation: u32) -> Self {
+        RunState {
+            control: node.control.clone(),
             node: Arc::downgrade(node),
             slot,
-            life,
-            owner: Owner::new(node.hub.path.clone(), Some(label.clone())),
-            span: tracing::info_span!(parent: None, "daemon", factory = &*node.hub.path, daemon = &*label),
+            incarnation,
+            owner: Owner::new(node.control.path.clone(), Some(label.clone())),
+            span: tracing::info_span!(parent: None, "daemon", factory = &*node.control.path, daemon = &*label),
             label,
             stopping: Signal::default(),
-            killed: Signal::default(),
+            aborted: Signal::default(),
             tasks: Tasks::default(),
         }
     }
 
-    /// Tells the world which tasks of this daemon are about to be aborted.
-    pub(crate) fn overstayed(&self, task: &'static str, limit: Duration) {
-        self.hub.driver.overstayed(&self.owner, task, limit);
+    /// Notifies the world of tasks that are about to be aborted.
+    pub(crate) fn deadline_exceeded(&self, task: &'static str, limit: Duration) {
+        self.control.driver.deadline_exceeded(&self.owner, task, limit);
     }
 
-    /// That of a task of this daemon.
+    /// The origin of a task of this daemon.
     pub(crate) fn origin(&self, place: &'static Location<'static>) -> Origin<'_> {
         Origin { owner: &self.owner, place }
     }

@@ -1,9 +1,8 @@
-//! Tasks: futures that make progress on their own.
+//! Tasks: futures that run on their own.
 //!
-//! A daemon spawns on its [`Scope`](crate::Scope), so that its tasks end with it. This trait is what the scope stands
-//! on, and what code outside a daemon uses.
+//! A daemon spawns on its [`Scope`](crate::Scope), so that its tasks end with it. The scope is built on this trait, and
+//! code outside a daemon uses it directly.
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
@@ -11,20 +10,19 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Daemon, State};
+use crate::{Daemon, Panic, State};
 
-/// Starts tasks.
+/// Spawns tasks. The other methods notify a world of lifecycle events, and may be ignored.
 pub trait Spawn: Daemon {
     /// A handle to a task.
     type Task<T: Send + 'static>: Task<T>;
 
-    /// Starts a task. `name` is what reports and logs call it.
+    /// Spawns a task. `name` appears in reports and logs.
     fn spawn<F>(&self, name: &'static str, future: F) -> Self::Task<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static;
 
-    /// Starts a task for a daemon, or for a factory. A world that reports on its tasks says whose they are; others
-    /// need nothing but [`spawn`](Spawn::spawn).
+    /// Spawns a task of a daemon or factory. For worlds that report the owner of a task; the default ignores it.
     fn spawn_for<F>(&self, origin: Origin<'_>, name: &'static str, future: F) -> Self::Task<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
@@ -33,50 +31,48 @@ pub trait Spawn: Daemon {
         self.spawn(name, future)
     }
 
-    /// Hears what a factory of this place has come to, in order. A world that lets things go wrong at such moments makes
-    /// use of it; others have nothing to do.
+    /// Called when a factory of this world value reaches a milestone, in order. For worlds that inject faults at such
+    /// moments.
     fn reached(&self, factory: &str, milestone: Milestone) {
         let _ = (factory, milestone);
     }
 
-    /// Hears what a daemon of this place does from now on, or a factory as a whole where no daemon is named: each change
-    /// that [`changes`](crate::RunningFactory::changes) tells, whether or not anybody watches. A world that shows what its
-    /// factories do makes use of it; others have nothing to do.
+    /// Called on each change of state of a daemon, or of a factory as a whole (`None`): those of
+    /// [`changes`](crate::RunningFactory::changes), with or without subscribers. For worlds that record them.
     fn changed(&self, factory: &str, daemon: Option<&str>, state: State) {
         let _ = (factory, daemon, state);
     }
 
-    /// Hears that tasks of this place are about to be aborted, because they were not done when the `limit` had passed
-    /// which they had: those of `owner` that are called `task`. They are still there meanwhile. A world that can tell
-    /// where tasks wait makes use of it; others have nothing to do.
-    fn overstayed(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
+    /// Called before the tasks of `owner` named `task` are aborted, because they exceeded a deadline of `limit`. They still
+    /// exist during the call. For worlds that can show where tasks wait.
+    fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
         let _ = (owner, task, limit);
     }
 }
 
-/// What a factory comes to, in this order; one that does not start leaves out the second.
+/// The milestones of a factory, in order. A failed start skips `Running`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Milestone {
     /// Its daemons are about to prepare.
     Preparing,
-    /// All are prepared, and run.
+    /// All daemons are prepared and run.
     Running,
-    /// It has been told to stop, or something in it failed.
+    /// It was told to stop, or something in it failed.
     Stopping,
-    /// All of it has ended.
+    /// Everything in it has ended.
     Ended,
 }
 
-/// Where a task comes from.
+/// The origin of a task.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
-    /// Whose it is.
+    /// The daemon or factory it belongs to.
     pub owner: &'a Arc<Owner>,
-    /// Where it was spawned.
+    /// The source location of the spawn.
     pub place: &'static Location<'static>,
 }
 
-/// Whom a task works for.
+/// The owner of a task: a daemon, or a factory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     factory: Arc<str>,
@@ -93,30 +89,30 @@ impl Owner {
         &self.factory
     }
 
-    /// What the daemon is called: `Gateway`; `None` where the factory itself is at work.
+    /// The daemon's name: `Gateway`; `None` for a task of the factory itself.
     pub fn daemon(&self) -> Option<&str> {
         self.daemon.as_deref()
     }
 }
 
 impl fmt::Display for Owner {
-    /// `demo/lease-7: Gateway`, or the factory alone.
+    /// `demo/lease-7: Gateway`, or only the factory.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.factory)?;
         self.daemon.iter().try_for_each(|daemon| write!(f, ": {daemon}"))
     }
 }
 
-/// A handle to a spawned task; awaiting it gives the task's output. Dropping the handle lets the task run on.
+/// A join handle: awaiting it gives the task's output. Dropping it detaches the task.
 pub trait Task<T>: Future<Output = Result<T, TaskError>> + Send + Sync + Unpin + 'static {
-    /// Ends the task at its next suspension point: its future is dropped there. A task that has ended stays as it is.
+    /// Aborts the task: its future is dropped at its current await. Has no effect on a task that has ended.
     fn abort(&self);
 
     /// Whether the task has returned, panicked or been aborted.
     fn is_finished(&self) -> bool;
 }
 
-/// Why a task gave no output.
+/// Why a task has no output.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// It was aborted, or its machine or runtime ended.
@@ -125,28 +121,4 @@ pub enum TaskError {
     /// It panicked.
     #[error("the task panicked: {0}")]
     Panicked(Panic),
-}
-
-/// What a task panicked with. The payload itself is `Send` but not `Sync`, and an error has to be both, so its text is
-/// what is kept.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Panic(String);
-
-impl Panic {
-    /// Of a payload that [`catch_unwind`](std::panic::catch_unwind) gave.
-    pub fn of(payload: &(dyn Any + Send)) -> Self {
-        Self(panic_message(payload).to_owned())
-    }
-}
-
-/// The text a panic was raised with.
-pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    if let Some(text) = payload.downcast_ref::<&'static str>() {
-        text
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text
-    } else {
-        "a payload that is not text"
-    }
 }

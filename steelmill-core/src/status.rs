@@ -1,6 +1,6 @@
-//! What a factory is doing at this moment: a tree that its supervisors draw when they are asked.
+//! The status of a factory: the state of each daemon and child, collected from the supervisors on request.
 //!
-//! Nothing is shared or counted for it, so it costs nothing until somebody asks.
+//! Nothing is kept up to date for it, so it costs nothing until it is requested.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,28 +9,28 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
-/// What a daemon, or a factory as a whole, is doing.
+/// The lifecycle state of a daemon, or of a factory as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// For what it depends on to be prepared.
+    /// Waiting until its dependencies are prepared.
     Waiting,
-    /// Its `prepare` runs; of a factory: some daemon's does.
+    /// Its `prepare` runs. A factory: some daemon's does.
     Preparing,
-    /// It is prepared, and waits for the others.
+    /// Prepared, and waiting until all daemons are.
     Prepared,
-    /// Its `run` runs; of a factory: all daemons are prepared.
+    /// Its `run` runs. A factory: all daemons are prepared.
     Running,
-    /// Its `run` has returned; it can still be called.
+    /// Its `run` has returned `Ok`; it can still be called.
     Finished,
-    /// Its `run` has failed, and the children it made and its tasks are ending.
+    /// Its `run` has failed; the children it made and its tasks are ending.
     WindingDown,
-    /// It is about to run again.
+    /// In backoff before a restart.
     Pausing,
-    /// Its `run` has failed, and it is left down; it can still be called.
+    /// Its `run` has failed and is not restarted; it can still be called.
     Down,
-    /// It has been told to stop; its `stop`, its `run` or its tasks have not ended.
+    /// It was told to stop; its `stop`, `run` or tasks have not ended yet.
     Stopping,
-    /// It has ended.
+    /// Ended.
     Ended,
 }
 
@@ -51,55 +51,54 @@ impl fmt::Display for State {
     }
 }
 
-/// A factory, its daemons and its children at one moment.
+/// The state of a factory, its daemons and its children; see [`RunningFactory::status`](crate::RunningFactory::status).
 ///
-/// Each factory of the tree answers for itself, one after another, so they are not all of the same instant.
-///
-/// Its `Display` has a line for each factory and each daemon.
+/// The factories of the tree answer one after another, so this is not a snapshot of one instant. `Display` prints a line
+/// for each factory and daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The factory's path.
     pub factory: String,
-    /// What it does as a whole.
+    /// Its state as a whole.
     pub state: State,
-    /// Since when, on the factory's own monotonic clock.
+    /// When that state was entered, on the factory's monotonic clock.
     pub since: Instant,
-    /// For how long that has been so.
+    /// For how long it has been in that state.
     pub lasted: Duration,
-    /// Its own daemons, what others depend on first.
+    /// Its own daemons, dependencies first.
     pub daemons: Vec<DaemonStatus>,
-    /// Its children that have been started, the oldest first.
+    /// Its started children, the oldest first.
     pub children: Vec<Status>,
 }
 
-/// One daemon at one moment.
+/// The state of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonStatus {
-    /// What the daemon is called.
+    /// The daemon's name.
     pub daemon: String,
-    /// What it does.
+    /// Its state.
     pub state: State,
-    /// Since when, on the factory's own monotonic clock.
+    /// When that state was entered, on the factory's monotonic clock.
     pub since: Instant,
-    /// For how long that has been so.
+    /// For how long it has been in that state.
     pub lasted: Duration,
-    /// How often its `run` has been called.
+    /// How often its `run` was called: 1 plus restarts.
     pub runs: u32,
-    /// What went wrong last, in one of its phases or tasks.
+    /// The last error of its phases and tasks.
     pub last_error: Option<String>,
-    /// Its tasks that are alive: their names, in the order of first use, and how many of each.
+    /// Its live tasks by name, in the order of first use, with the number of each.
     pub tasks: Vec<(&'static str, usize)>,
 }
 
 impl DaemonStatus {
-    /// How many tasks it has.
+    /// The number of its live tasks.
     pub fn tasks_alive(&self) -> usize {
         self.tasks.iter().map(|(_, alive)| alive).sum()
     }
 }
 
 impl Status {
-    /// This factory and all below it, each before its children.
+    /// This status and all below it, each before its children.
     pub fn walk(&self) -> impl Iterator<Item = &Status> {
         let mut left = vec![self];
         std::iter::from_fn(move || {
@@ -142,14 +141,14 @@ impl fmt::Display for DaemonStatus {
     }
 }
 
-/// What a supervisor answers: its own part, and where those of its children will come.
+/// The answer of one supervisor: its own part, and the receivers of its children's.
 pub(crate) struct Snapshot {
     pub(crate) own: Status,
     pub(crate) children: Vec<oneshot::Receiver<Snapshot>>,
 }
 
 impl Snapshot {
-    /// The whole tree; none when the factory has ended. A child that has ended meanwhile is left out.
+    /// Collects the whole tree; `None` if the factory has ended. Omits children that have ended meanwhile.
     pub(crate) fn gather(answer: oneshot::Receiver<Snapshot>) -> BoxFuture<'static, Option<Status>> {
         async move {
             let Snapshot { mut own, children } = answer.await.ok()?;

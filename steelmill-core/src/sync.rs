@@ -1,4 +1,4 @@
-//! What core's shared cells are made of. `tests/cells.rs` puts loom's in its place, under the same names.
+//! The primitives that `cell` is made of. `tests/cells.rs` replaces them by loom's, under the same names.
 
 pub(crate) use std::sync::OnceLock;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

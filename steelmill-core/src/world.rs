@@ -1,13 +1,12 @@
-//! A world: who supplies clock, network, entropy and task spawning.
+//! A world supplies clock, network, entropy and tasks.
 //!
-//! Libraries are generic over it and then run in both worlds, side by side in one binary if need be; applications
-//! name one world's types directly.
+//! Libraries are generic over it and run in both worlds, even in one binary; applications may name one world's types.
 
 use crate::{Clock, Entropy, Network, Spawn};
 
-/// Gathers the types of one world. A value of it stands for one place in that world: in the sim, a machine.
+/// The types of one world. A value is one host in it: in the sim, a machine.
 ///
-/// [`Factory::root`](crate::Factory::root) takes one and hands its four parts out as daemons.
+/// [`Factory::root`](crate::Factory::root) provides its four capabilities as daemons.
 pub trait World: Clone + Send + Sync + 'static {
     /// The world's time.
     type Clock: Clock;
@@ -18,12 +17,12 @@ pub trait World: Clone + Send + Sync + 'static {
     /// The world's tasks.
     type Spawner: Spawn;
 
-    /// The clock of this place.
+    /// The clock of this host.
     fn clock(&self) -> Self::Clock;
-    /// The network as seen from this place.
+    /// The network as seen from this host.
     fn network(&self) -> Self::Network;
-    /// The randomness of this place.
+    /// The randomness of this host.
     fn entropy(&self) -> Self::Entropy;
-    /// Spawns tasks that live at this place.
+    /// Spawns tasks on this host.
     fn spawner(&self) -> Self::Spawner;
 }

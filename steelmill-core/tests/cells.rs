@@ -1,6 +1,6 @@
-//! Core's shared cells in every interleaving of a few threads, by [loom](https://docs.rs/loom).
+//! Model checking of `src/cell.rs` by [loom](https://docs.rs/loom): every interleaving of a few threads.
 //!
-//! `src/cell.rs` is included as it is; only what it is made of, `sync`, is loom's here.
+//! The file is included unchanged; only its primitives, `sync`, are loom's here.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 #[path = "../src/cell.rs"]
@@ -16,12 +16,12 @@ use loom::future::block_on;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use cell::{Flag, Numbers, Seat, SetOnce, Signal, Tasks};
+use cell::{CachedWaiter, Counter, Flag, SetOnce, Signal, Tasks};
 
-// What `src/cell.rs` uses of core.
+// Stubs of what `src/cell.rs` imports from core.
 type Result<T = (), E = anyhow::Error> = std::result::Result<T, E>;
 
-mod daemon {
+mod label {
     pub(crate) fn label<T>() -> &'static str {
         std::any::type_name::<T>()
     }
@@ -66,7 +66,7 @@ fn what_was_written_before_a_flag_is_seen_with_it() {
 #[test]
 fn no_number_is_given_twice() {
     loom::model(|| {
-        let numbers = Arc::new(Numbers::default());
+        let numbers = Arc::new(Counter::default());
         let other = {
             let numbers = numbers.clone();
             thread::spawn(move || numbers.next())
@@ -77,14 +77,14 @@ fn no_number_is_given_twice() {
     });
 }
 
-/// A task that waits is told, whenever that happens. A wake that is lost would be a deadlock, which loom finds.
+/// A waiting task is woken, whenever the signal is raised. A lost wake-up is a deadlock, which loom finds.
 #[test]
 fn a_wait_hears_of_the_signal_whenever_it_is_raised() {
     loom::model(|| {
         let signal = Arc::new(Signal::default());
         let raiser = raise_elsewhere(&signal);
-        let seat = Seat::default();
-        assert_eq!(block_on(signal.or(&seat, pending::<()>())), None);
+        let cached = CachedWaiter::default();
+        assert_eq!(block_on(signal.race(&cached, pending::<()>())), None);
         raiser.join().unwrap();
     });
 }
@@ -94,12 +94,12 @@ fn one_seat_serves_one_wait_after_the_other() {
     loom::model(|| {
         let signal = Arc::new(Signal::default());
         let raiser = raise_elsewhere(&signal);
-        let seat = Seat::default();
+        let cached = CachedWaiter::default();
         block_on(async {
             for _ in 0..2 {
-                signal.or(&seat, yield_once()).await;
+                signal.race(&cached, yield_once()).await;
             }
-            assert_eq!(signal.or(&seat, pending::<()>()).await, None);
+            assert_eq!(signal.race(&cached, pending::<()>()).await, None);
         });
         raiser.join().unwrap();
     });
@@ -108,13 +108,13 @@ fn one_seat_serves_one_wait_after_the_other() {
 #[test]
 fn two_tasks_on_one_seat_are_both_told() {
     loom::model(|| {
-        let shared = Arc::new((Signal::default(), Seat::default()));
+        let shared = Arc::new((Signal::default(), CachedWaiter::default()));
         let waiter = {
             let shared = shared.clone();
-            thread::spawn(move || block_on(shared.0.or(&shared.1, pending::<()>())))
+            thread::spawn(move || block_on(shared.0.race(&shared.1, pending::<()>())))
         };
         let (woken, waker) = counting_waker();
-        let mut wait = pin!(shared.0.or(&shared.1, pending::<()>()));
+        let mut wait = pin!(shared.0.race(&shared.1, pending::<()>()));
         assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         shared.0.raise();
         assert_eq!(woken.count(), 1);
@@ -127,7 +127,7 @@ fn a_wait_that_moves_into_a_task_is_told() {
     loom::model(|| {
         let signal = Arc::new(Signal::default());
         let raiser = raise_elsewhere(&signal);
-        let mut wait = pin!(signal.wait());
+        let mut wait = pin!(signal.waiter());
         block_on(poll_fn(|context| wait.as_mut().poll(&signal, context)));
         raiser.join().unwrap();
     });
@@ -138,9 +138,9 @@ fn a_place_may_be_given_up_while_the_signal_is_raised() {
     loom::model(|| {
         let signal = Arc::new(Signal::default());
         let raiser = raise_elsewhere(&signal);
-        let seat = Seat::default();
-        block_on(signal.or(&seat, yield_once()));
-        drop(seat);
+        let cached = CachedWaiter::default();
+        block_on(signal.race(&cached, yield_once()));
+        drop(cached);
         raiser.join().unwrap();
         assert!(signal.is_raised());
     });
@@ -149,27 +149,27 @@ fn a_place_may_be_given_up_while_the_signal_is_raised() {
 #[test]
 fn a_raised_signal_wins_before_the_first_poll_and_the_future_after_it() {
     loom::model(|| {
-        let (signal, seat) = (Signal::default(), Seat::default());
-        assert_eq!(block_on(signal.or(&seat, ready(7))), Some(7));
+        let (signal, cached) = (Signal::default(), CachedWaiter::default());
+        assert_eq!(block_on(signal.race(&cached, ready(7))), Some(7));
 
-        let mut both = pin!(signal.or(&seat, yield_once()));
+        let mut both = pin!(signal.race(&cached, yield_once()));
         let (_, waker) = counting_waker();
         assert!(both.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         signal.raise();
         assert_eq!(both.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(Some(())));
 
-        assert_eq!(block_on(signal.or(&seat, ready(7))), None);
+        assert_eq!(block_on(signal.race(&cached, ready(7))), None);
     });
 }
 
 #[test]
 fn a_seat_is_listed_once_however_many_waits_it_serves() {
     loom::model(|| {
-        let (signal, seat) = (Signal::default(), Seat::default());
+        let (signal, cached) = (Signal::default(), CachedWaiter::default());
         let (woken, waker) = counting_waker();
         let mut context = Context::from_waker(&waker);
         for _ in 0..3 {
-            let mut wait = pin!(signal.or(&seat, pending::<()>()));
+            let mut wait = pin!(signal.race(&cached, pending::<()>()));
             assert!(wait.as_mut().poll(&mut context).is_pending());
             assert!(wait.as_mut().poll(&mut context).is_pending());
         }
@@ -178,17 +178,17 @@ fn a_seat_is_listed_once_however_many_waits_it_serves() {
     });
 }
 
-/// A turn of a loop around `until_stopping` that has to wait: no lock, no place in a list, no write that others see.
+/// A turn of a loop around `until_stopping` that has to wait: no lock, no registration, no shared write.
 #[test]
 fn a_turn_after_the_first_only_reads() {
     loom::model(|| {
-        let (signal, seat) = (Signal::default(), Seat::default());
+        let (signal, cached) = (Signal::default(), CachedWaiter::default());
         let (_, waker) = counting_waker();
         let mut context = Context::from_waker(&waker);
         let mut turn = || {
             let before = sync::writes();
             {
-                let mut wait = pin!(signal.or(&seat, yield_once()));
+                let mut wait = pin!(signal.race(&cached, yield_once()));
                 assert!(wait.as_mut().poll(&mut context).is_pending());
                 assert_eq!(wait.as_mut().poll(&mut context), Poll::Ready(Some(())));
             }
@@ -203,7 +203,7 @@ fn a_turn_after_the_first_only_reads() {
 fn whoever_polled_last_is_woken() {
     loom::model(|| {
         let signal = Signal::default();
-        let mut wait = pin!(signal.wait());
+        let mut wait = pin!(signal.waiter());
         let (first, waker) = counting_waker();
         assert!(wait.as_mut().poll(&signal, &mut Context::from_waker(&waker)).is_pending());
         let (second, waker) = counting_waker();
@@ -231,7 +231,7 @@ fn tasks_are_counted_by_name() {
     });
 }
 
-/// The end of a daemon's tasks is told exactly once: by the one that closes them or by the last to leave.
+/// The end of a daemon's tasks is reported exactly once: by `close`, or by the last `leave`.
 #[test]
 fn one_of_closing_and_leaving_is_the_end() {
     loom::model(|| {
@@ -248,7 +248,7 @@ fn one_of_closing_and_leaving_is_the_end() {
     });
 }
 
-/// A task that is admitted is waited for; one that comes after the end is refused.
+/// An admitted task is awaited; one after the end is refused.
 #[test]
 fn a_task_that_comes_at_the_end_is_waited_for_or_refused() {
     loom::model(|| {
@@ -285,7 +285,7 @@ fn killed_tasks_are_not_replaced() {
         assert!(tasks.admit("a"));
         let killer = {
             let tasks = tasks.clone();
-            thread::spawn(move || tasks.kill())
+            thread::spawn(move || tasks.abort())
         };
         let is_in = tasks.admit("a");
         killer.join().unwrap();
@@ -333,7 +333,7 @@ fn counting_waker() -> (Arc<Woken>, Waker) {
     (woken.clone(), woken.into())
 }
 
-/// Loom's atomics, and models of what loom does not have; those that a wait touches count what is more than a read.
+/// Loom's atomics, and models of what loom lacks; those that a wait touches count all but reads.
 mod sync {
     use std::cell::Cell;
     use std::collections::BTreeMap;
@@ -347,7 +347,7 @@ mod sync {
         static WRITES: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// How often something was written, locked or listed.
+    /// Counts writes, locks and registrations.
     pub(crate) fn writes() -> usize {
         WRITES.get()
     }
@@ -370,7 +370,7 @@ mod sync {
         }
     }
 
-    /// As std's: whoever comes while another sets it waits.
+    /// As std's: waits while another thread sets it.
     pub(crate) struct OnceLock<T> {
         setting: loom::sync::Mutex<()>,
         is_set: AtomicBool,
@@ -416,7 +416,7 @@ mod sync {
         }
     }
 
-    /// Tokio's promises less: there, a place counts from when it was made; here, from its first poll.
+    /// Weaker than tokio's: there a registration counts from its creation; here, from its first poll.
     #[derive(Default)]
     pub(crate) struct Notify(loom::sync::Mutex<Waiting>);
 
@@ -438,7 +438,7 @@ mod sync {
         }
 
         pub(crate) fn notified_owned(self: Arc<Self>) -> OwnedNotified {
-            count_write(); // the list is one more's
+            count_write(); // a new registration
             OwnedNotified { list: self, place: None }
         }
     }

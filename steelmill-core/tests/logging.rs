@@ -1,4 +1,4 @@
-//! What the log says about daemons, and which daemon a log line belongs to.
+//! Log lines about daemons, and the spans that attribute log lines to daemons.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::{Either, select};
-use steelmill_core::{Daemon, Deadlines, Error, Factory, Result, StartError, ToldToStop};
+use steelmill_core::{Daemon, Deadlines, Error, Factory, Result, StartError, StopRequested};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
@@ -138,7 +138,7 @@ async fn serve(factory: Factory, mut is_stopping: watch::Receiver<bool>) -> Resu
 fn did_not_start(error: StartError) -> Result<String> {
     match error.report().failures() {
         // One of the daemons, or a signal, asked for the stop before all were prepared.
-        [failure] if failure.error.is::<ToldToStop>() => Ok(failure.to_string()),
+        [failure] if failure.error.is::<StopRequested>() => Ok(failure.to_string()),
         [_] => Err(error.into()),
         _ => {
             Err(Error::msg(error.report().clone())

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use steelmill_core::places::Kind;
+use steelmill_core::coverage::Kind;
 use steelmill_core::{
     Backoff, Daemon, DaemonRef, Factory, Policy, Result, Scope, assert_always, assert_reachable,
     assert_sometimes, assert_unreachable, buggify,
@@ -156,7 +156,7 @@ mod broken {
     fn a_broken_claim_fails_the_run_though_a_policy_would_have_mended_a_panic() {
         let outcome = run(1, |sim| async move {
             let counting = sim.machine("counting", |factory| {
-                factory.policy::<Counter>(Policy::run_again(Backoff::default()));
+                factory.policy::<Counter>(Policy::restart(Backoff::default()));
                 factory.with::<Counter>()
             });
             let _counting = counting.start().await?;

@@ -247,7 +247,7 @@ fn faults_strike_at_moments_of_a_machines_life() {
                 node.stop().await.map(drop)
             });
             let budget = Budget { lasts: 30 * SECOND, down_max: 2, ..Budget::of(&nodes) };
-            assert_eq!(sim.inject_faults(budget).run().await?.faults, 2);
+            assert_eq!(sim.inject_faults(budget).run().await?.struck, 2);
             Ok(())
         });
         assert!(outcome.passed(), "{when}: {:?}", outcome.failure);

@@ -1,4 +1,4 @@
-//! What every clock must do.
+//! Conformance: clocks.
 
 use std::future;
 use std::time::{Duration, Instant};

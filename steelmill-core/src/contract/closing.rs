@@ -1,7 +1,7 @@
-//! How TCP connections end, in every world.
+//! Conformance: the end of TCP connections.
 //!
-//! Two ways: with a FIN, after which the peer reads what was sent and then the end; and with a reset, which is an error
-//! on both sides and leaves nothing on its way.
+//! By a FIN: the peer reads all that was sent, and then end of stream. By a reset (RST): an error on both sides, and data
+//! in flight is discarded.
 
 use std::future;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{Stream, connection, error_kind, readable_that_waits, settle, waits};
 use crate::{Clock, Spawn, Task, TcpStream, World};
 
-/// A connection that the other side has reset; the reset has arrived.
+/// A connection after the arrival of a reset.
 async fn reset_connection<W: World>(world: &W) -> Stream<W> {
     let (client, server) = connection(world).await;
     client.set_zero_linger().unwrap();
@@ -21,7 +21,7 @@ async fn reset_connection<W: World>(world: &W) -> Stream<W> {
     server
 }
 
-/// A connection that the peer has closed, and then answered with a reset what was written to it.
+/// A connection that the peer has closed; a write to it was answered by a reset.
 async fn end_and_reset<W: World>(world: &W, last_words: &[u8]) -> Stream<W> {
     let (mut client, mut server) = connection(world).await;
     server.write_all(last_words).await.unwrap();
@@ -95,7 +95,7 @@ pub async fn writing_after_ones_own_shutdown_is_a_broken_pipe<W: World>(world: W
     assert_eq!(error_kind(client.write(b"late").await), ErrorKind::BrokenPipe);
 }
 
-/// The first write only learns from the peer's answer that nobody is there.
+/// The first write still succeeds; the peer answers it with a reset.
 pub async fn writing_to_a_closed_peer_fails_in_the_end<W: World>(world: W) {
     let (mut client, server) = connection(&world).await;
     drop(server);
@@ -111,7 +111,7 @@ pub async fn writing_to_a_closed_peer_fails_in_the_end<W: World>(world: W) {
     assert_eq!(error_kind(client.write(b"hello?").await), ErrorKind::BrokenPipe);
 }
 
-/// Closing promises the peer that everything was read; where it was not, the peer must hear of it.
+/// Closing with unread data resets the connection, so that the peer learns of the loss.
 pub async fn closing_with_unread_data_resets_the_peer<W: World>(world: W) {
     let (mut client, server) = connection(&world).await;
     client.write_all(b"never read").await.unwrap();
@@ -137,7 +137,7 @@ pub async fn what_came_before_a_reset_can_be_read<W: World>(world: W) {
     assert_eq!(error_kind(server.read(&mut [0]).await), ErrorKind::ConnectionReset);
 }
 
-/// To the first who asks; then the stream is at its end, and a broken pipe.
+/// The error is returned once; then reads find the end, and writes a broken pipe.
 pub async fn a_reset_is_told_once<W: World>(world: W) {
     let (client, mut server) = connection(&world).await;
     client.set_zero_linger().unwrap();
@@ -207,7 +207,7 @@ pub async fn an_aborted_task_closes_its_streams<W: World>(world: W) {
     assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
 }
 
-/// A write of nothing is a write: it takes the error, and fails where any other would.
+/// An empty write consumes the error, and fails where another write would.
 pub async fn a_write_of_nothing_fails_as_any_other<W: World>(world: W) {
     let mut stream = reset_connection(&world).await;
     assert_eq!(error_kind(stream.write(&[]).await), ErrorKind::ConnectionReset);
@@ -247,7 +247,7 @@ pub async fn there_is_no_error_to_take_where_nothing_went_wrong<W: World>(world:
     assert!(server.take_error().unwrap().is_none());
 }
 
-/// Whoever has read to the end has been told everything: a reset that comes after it breaks writing only.
+/// After end of stream was read, a reset breaks only writing.
 pub async fn a_reset_after_the_end_leaves_reading_at_the_end<W: World>(world: W) {
     let mut client = end_and_reset(&world, b"").await;
     for _ in 0..2 {
@@ -280,7 +280,7 @@ pub async fn a_reset_is_told_after_ones_own_shutdown<W: World>(world: W) {
     assert_eq!(error_kind(client.write(b"late").await), ErrorKind::BrokenPipe);
 }
 
-/// It has an address still, as the program holds the socket; the peer is no longer its peer.
+/// The local address remains, as the socket is still open; the peer address is gone.
 pub async fn a_reset_connection_has_no_peer<W: World>(world: W) {
     let (client, server) = connection(&world).await;
     let address = server.local_addr().unwrap();
@@ -309,7 +309,7 @@ pub async fn a_connection_that_ended_both_ways_has_no_peer<W: World>(world: W) {
     assert_eq!(error_kind(client.write(b"late").await), ErrorKind::BrokenPipe);
 }
 
-/// Whatever there is left to shut down.
+/// In every state of the connection.
 pub async fn shutdown_never_fails<W: World>(world: W) {
     let mut reset = reset_connection(&world).await;
     reset.shutdown().await.unwrap();
@@ -363,7 +363,7 @@ pub async fn a_waiting_peek_is_woken_by_a_reset<W: World>(world: W) {
     assert_eq!(error_kind(peek.await), ErrorKind::ConnectionReset);
 }
 
-/// Both ways of waiting for readiness have nothing to wait for any more.
+/// Both waits for readiness resolve.
 pub async fn a_broken_connection_is_ready_for_anything<W: World>(world: W) {
     let stream = reset_connection(&world).await;
     for _ in 0..2 {
@@ -394,7 +394,7 @@ pub async fn a_stream_is_writable_after_ones_own_shutdown<W: World>(world: W) {
     assert_eq!(error_kind(client.try_write(b"late")), ErrorKind::BrokenPipe);
 }
 
-/// What was in flight towards an end that is gone cannot have been read, and its sender hears of it.
+/// Data in flight to an end that is gone is answered by a reset.
 pub async fn data_for_a_closed_end_is_answered_with_a_reset<W: World>(world: W) {
     let (mut client, server) = connection(&world).await;
     let (read, write) = server.into_split();

@@ -1,4 +1,4 @@
-//! What every source of randomness must do.
+//! Conformance: randomness.
 
 use std::collections::BTreeSet;
 
@@ -48,7 +48,7 @@ pub async fn buffers_of_any_length_are_filled<W: World>(world: W) {
     }
 }
 
-/// Two handles are no copies of each other: a draw from one is not drawn again from the other.
+/// Two handles share a sequence: a value drawn from one is not drawn again from the other.
 pub async fn handles_share_one_sequence<W: World>(world: W) {
     let entropy = world.entropy();
     let (mut one, mut other) = (entropy.rng(), entropy.rng());

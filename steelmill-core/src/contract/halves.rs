@@ -1,4 +1,4 @@
-//! How a TCP connection is taken apart and put together again, in every world.
+//! Conformance: splitting and reuniting TCP connections.
 
 use futures::future::join;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -100,7 +100,7 @@ pub async fn halves_of_two_streams_do_not_reunite<W: World>(world: W) {
     drop(other_peer);
 }
 
-/// Each half waits for itself, and is woken by what concerns it.
+/// Each half has its own waker.
 pub async fn both_halves_can_wait_at_the_same_time<W: World>(world: W) {
     let (client, mut server) = connection(&world).await;
     let (mut read, mut write) = client.into_split();

@@ -1,4 +1,4 @@
-//! What it means to listen and to connect, in every world.
+//! Conformance: listening and connecting.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -24,7 +24,7 @@ pub async fn port_zero_is_nobodys<W: World>(world: W) {
     assert_eq!(error_kind(refused), ErrorKind::ConnectionRefused);
 }
 
-/// The host completes the connection and keeps what is sent until the application accepts.
+/// The host completes the handshake and buffers data until the application accepts.
 pub async fn a_connection_is_up_before_it_is_accepted<W: World>(world: W) {
     let (listener, address) = listener(&world).await;
     let mut client = world.network().connect(address).await.unwrap();
@@ -71,7 +71,7 @@ pub async fn every_connection_has_its_own_port<W: World>(world: W) {
     assert_eq!(ports.len(), 10);
 }
 
-/// The error tells the address: a service listens in more than one place.
+/// The error names the address.
 pub async fn an_address_in_use_cannot_be_bound_again<W: World>(world: W) {
     let (_listener, address) = listener(&world).await;
     let error = world.network().bind(address).await.err().unwrap();
@@ -92,7 +92,7 @@ pub async fn a_dropped_listener_frees_its_address<W: World>(world: W) {
     assert_eq!(again.local_addr().unwrap(), address);
 }
 
-/// A restarted server must not wait for the connections of its former life, open or closed.
+/// A restarted server can bind while connections of its former incarnation are open or in TIME_WAIT.
 pub async fn a_listener_can_return_while_old_connections_live<W: World>(world: W) {
     let (listener, address) = listener(&world).await;
     let _open = world.network().connect(address).await.unwrap();
@@ -188,7 +188,7 @@ pub async fn a_connection_nobody_accepted_is_reset_with_the_listener<W: World>(w
     assert_eq!(error_kind(client.read(&mut [0]).await), ErrorKind::ConnectionReset);
 }
 
-/// Whoever closes before anybody has accepted leaves a connection that has ended, not none (accept(2)).
+/// A connection closed before it is accepted is accepted as one that has ended (accept(2)).
 pub async fn a_connection_closed_early_is_accepted_with_what_it_sent<W: World>(world: W) {
     let (listener, address) = listener(&world).await;
     let mut client = world.network().connect(address).await.unwrap();
@@ -203,7 +203,7 @@ pub async fn a_connection_closed_early_is_accepted_with_what_it_sent<W: World>(w
     assert_eq!(received, "gone already");
 }
 
-/// Linux does not hide it from accept, as other systems do with ECONNABORTED.
+/// On Linux accept returns it; other systems report ECONNABORTED.
 pub async fn a_connection_reset_early_is_accepted_and_tells<W: World>(world: W) {
     let (listener, address) = listener(&world).await;
     let mut client = world.network().connect(address).await.unwrap();
@@ -222,8 +222,7 @@ pub async fn a_connection_reset_early_is_accepted_and_tells<W: World>(world: W) 
     assert_eq!(error_kind(server.read(&mut received).await), ErrorKind::ConnectionReset);
 }
 
-/// Connects until nobody is answered any more: how many connections the listener holds. Also those wait to be accepted
-/// that were closed again.
+/// Connects until connects are no longer answered: the size of the backlog. Connections closed in the backlog count.
 async fn fill_backlog<W: World>(world: &W, address: SocketAddr) -> usize {
     let network = world.network();
     for queued in 0..10_000 {
@@ -235,7 +234,7 @@ async fn fill_backlog<W: World>(world: &W, address: SocketAddr) -> usize {
     panic!("there is no limit");
 }
 
-/// A listener holds so many connections that nobody accepts; a later connect waits, and is not refused (listen(2)).
+/// When the backlog is full a connect waits, and is not refused (listen(2)).
 pub async fn a_full_backlog_makes_connects_wait<W: World>(world: W) {
     let (listener, address) = listener(&world).await;
     let queued = fill_backlog(&world, address).await;
@@ -250,7 +249,7 @@ pub async fn a_full_backlog_makes_connects_wait<W: World>(world: W) {
     assert_eq!(listener.accept().await.unwrap().1, late.local_addr().unwrap());
 }
 
-/// Whoever gives up before the host has answered leaves nothing to accept.
+/// A connect that is dropped before the answer leaves nothing to accept.
 pub async fn an_abandoned_connect_never_surfaces<W: World>(world: W) {
     let (listener, address) = listener(&world).await;
     let queued = fill_backlog(&world, address).await; // its last attempt was abandoned
@@ -332,7 +331,7 @@ pub async fn ipv6_has_a_loopback_too<W: World>(world: W) {
     network.bind(("0.0.0.0", address.port())).await.unwrap();
 }
 
-/// An IPv6 socket on all addresses is one for IPv4 too, and shows such peers as `::ffff:a.b.c.d` (ipv6(7)).
+/// Dual stack: an IPv6 wildcard socket accepts IPv4, and shows such peers as `::ffff:a.b.c.d` (ipv6(7)).
 pub async fn a_listener_on_all_ipv6_addresses_takes_ipv4<W: World>(world: W) {
     if !has_ipv6(&world).await {
         return;
@@ -358,7 +357,7 @@ pub async fn a_listener_on_all_ipv6_addresses_takes_ipv4<W: World>(world: W) {
     assert_eq!(listener.accept().await.unwrap().1, client.local_addr().unwrap());
 }
 
-/// An IPv4 listener is found by the mapped address, and sees an IPv4 peer.
+/// An IPv4 listener is reachable by its IPv4-mapped address, and sees an IPv4 peer.
 pub async fn a_mapped_address_leads_to_ipv4<W: World>(world: W) {
     if !has_ipv6(&world).await {
         return;
@@ -375,7 +374,7 @@ pub async fn a_mapped_address_leads_to_ipv4<W: World>(world: W) {
     assert_eq!(listener.accept().await.unwrap().1, mapped(client.local_addr().unwrap()));
 }
 
-/// An IPv4 address as an IPv6 socket shows it.
+/// The IPv4-mapped IPv6 address.
 fn mapped(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),

@@ -1,4 +1,4 @@
-//! What addresses and names mean in every world.
+//! Conformance: addresses and name lookup.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ pub async fn localhost_is_this_host<W: World>(world: W) {
     );
 }
 
-/// The name is longer than names can be, so that no real name server is asked.
+/// Too long for a DNS name, so that no real name server is queried.
 pub async fn an_unknown_name_is_an_error_that_tells_it<W: World>(world: W) {
     let name = "nobody".repeat(20);
     let network = world.network();
@@ -70,14 +70,14 @@ pub async fn every_way_to_write_an_address_leads_to_it<W: World>(world: W) {
     }
 }
 
-/// A name may have several addresses ("localhost" often does); those where nobody listens are passed over.
+/// All addresses of a name are tried in turn ("localhost" often has several).
 pub async fn connect_finds_a_listener_by_name<W: World>(world: W) {
     let (_listener, address) = listener(&world).await;
     let stream = world.network().connect(("localhost", address.port())).await.unwrap();
     assert_eq!(stream.peer_addr().unwrap(), address);
 }
 
-/// Upper and lower case are one in names (RFC 4343).
+/// Names are case-insensitive (RFC 4343).
 pub async fn names_have_no_case<W: World>(world: W) {
     let network = world.network();
     assert_eq!(network.lookup("LocalHost:80").await.unwrap(), network.lookup("localhost:80").await.unwrap());

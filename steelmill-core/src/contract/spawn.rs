@@ -1,4 +1,4 @@
-//! What tasks must do in every world.
+//! Conformance: tasks.
 
 use std::future::{self, poll_fn};
 use std::sync::Arc;

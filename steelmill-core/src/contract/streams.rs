@@ -1,4 +1,4 @@
-//! How bytes travel through a TCP connection, in every world.
+//! Conformance: data transfer over TCP.
 
 use std::io::{ErrorKind, IoSlice};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +58,7 @@ pub async fn a_short_read_leaves_the_rest<W: World>(world: W) {
     assert!(waits(&world, server.read(&mut buffer)).await);
 }
 
-/// Bytes keep their order, not the bounds of the writes they came in.
+/// TCP preserves the order of bytes, not the boundaries of writes.
 pub async fn writes_run_together<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
     for part in ["a", "bc", "def"] {
@@ -87,7 +87,7 @@ pub async fn a_write_of_nothing_sends_nothing<W: World>(world: W) {
     assert!(waits(&world, server.read(&mut [0])).await);
 }
 
-/// Where there is nothing to read, a read into nothing waits as any other; the end, too, is read.
+/// A read into an empty buffer waits for data or the end like any other.
 pub async fn a_read_into_nothing_waits_for_something<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
     assert!(waits(&world, server.read(&mut [])).await);
@@ -121,7 +121,7 @@ pub async fn a_cancelled_read_loses_nothing<W: World>(world: W) {
     assert_eq!(&buffer, b"kept");
 }
 
-/// Sender and network hold only so much: a fast writer is held up by a slow reader, and goes on with it.
+/// Backpressure: buffers are bounded, so a slow reader blocks a fast writer.
 pub async fn a_write_waits_while_nobody_reads<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
     let written = AtomicUsize::new(0);
@@ -150,7 +150,7 @@ pub async fn a_write_waits_while_nobody_reads<W: World>(world: W) {
     assert!(written.load(Ordering::Relaxed) > on_its_way);
 }
 
-/// How much fits is for the world to say; it is never nothing, and never all of what is far too much.
+/// The size of the buffers is up to the world: above zero, and bounded.
 pub async fn a_write_takes_what_fits<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
     let data: Vec<u8> = (0..64 << 20).map(|n: u32| (n >> 12) as u8).collect();
@@ -162,7 +162,7 @@ pub async fn a_write_takes_what_fits<W: World>(world: W) {
     assert!(received == data[..taken], "{} of {taken} bytes, or others", received.len());
 }
 
-/// In as many writes as it takes: each takes a part, which may end within a slice.
+/// Each vectored write may be partial, and end within a slice.
 pub async fn a_vectored_write_keeps_the_order_of_its_slices<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
     assert!(client.is_write_vectored());
@@ -326,7 +326,7 @@ pub async fn linger_is_kept<W: World>(world: W) {
     assert_eq!((client.linger().unwrap(), server.linger().unwrap()), (Some(Duration::ZERO), None));
 }
 
-/// Options are the socket's, not the connection's: they survive its end.
+/// Options belong to the socket: they survive the end of the connection.
 pub async fn options_are_kept_after_a_reset<W: World>(world: W) {
     let (client, server) = connection(&world).await;
     server.set_nodelay(true).unwrap();
@@ -339,7 +339,7 @@ pub async fn options_are_kept_after_a_reset<W: World>(world: W) {
     assert_eq!((server.nodelay().unwrap(), server.ttl().unwrap()), (false, 7));
 }
 
-/// Writes until nothing fits; how much it was.
+/// Writes until the buffers are full; returns the number of bytes.
 fn fill(stream: &impl TcpStream) -> usize {
     let chunk = vec![7; 64 * 1024];
     let mut written = 0;

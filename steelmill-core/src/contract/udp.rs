@@ -1,4 +1,4 @@
-//! How datagrams travel, in every world.
+//! Conformance: UDP.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -73,7 +73,7 @@ pub async fn a_datagram_too_long_to_send_is_an_error<W: World>(world: W) {
     assert!(waits(&world, other.recv_from(&mut [0; 8])).await);
 }
 
-/// What does not fit is lost; the next datagram starts afresh.
+/// A datagram is truncated to the buffer; its rest is lost.
 pub async fn a_datagram_too_long_for_the_buffer_is_clipped<W: World>(world: W) {
     let (one, from) = socket(&world).await;
     let (other, address) = socket(&world).await;
@@ -112,7 +112,7 @@ pub async fn a_connected_socket_hears_only_its_peer<W: World>(world: W) {
     assert!(waits(&world, one.recv(&mut buffer)).await);
 }
 
-/// The host that has no such port says so, and the socket tells it when it is next used.
+/// ICMP "port unreachable" becomes an error of the next call.
 pub async fn a_connected_socket_is_told_that_nobody_listens<W: World>(world: W) {
     let (one, _) = socket(&world).await;
     let (gone, address) = socket(&world).await;
@@ -271,7 +271,7 @@ pub async fn peek_from_leaves_the_datagram<W: World>(world: W) {
     assert_eq!(&buffer[..8], b"datagram");
 }
 
-/// A socket keeps so much that nobody has received yet; what comes after is lost, and nobody is told (udp(7)).
+/// The receive buffer is bounded; datagrams beyond it are dropped without an error (udp(7)).
 pub async fn a_full_queue_loses_the_newest<W: World>(world: W) {
     let (one, _) = socket(&world).await;
     let (other, address) = socket(&world).await;
@@ -310,7 +310,7 @@ pub async fn readable_waits_for_a_datagram<W: World>(world: W) {
     assert_eq!(other.try_recv(&mut [0; 8]).unwrap(), 4);
 }
 
-/// tokio's readiness is of data; a refusal is for whoever receives or sends.
+/// tokio's readiness covers data only; a refusal is returned by receive and send.
 pub async fn a_refusal_makes_nothing_readable<W: World>(world: W) {
     let one = refused(&world).await;
     assert!(waits(&world, one.readable()).await);
@@ -326,7 +326,7 @@ pub async fn take_error_takes_the_refusal<W: World>(world: W) {
     assert_eq!(one.send(b"again").await.unwrap(), 5);
 }
 
-/// A connected socket that has sent to a port where nobody listens.
+/// A connected socket that has sent to a closed port.
 async fn refused<W: World>(world: &W) -> Socket<W> {
     let (one, _) = socket(world).await;
     let (gone, address) = socket(world).await;
@@ -337,7 +337,7 @@ async fn refused<W: World>(world: &W) -> Socket<W> {
     one
 }
 
-/// A refusal is told before what came after it.
+/// A refusal is returned before later datagrams.
 pub async fn a_refusal_comes_before_datagrams<W: World>(world: W) {
     let one = refused(&world).await;
     settle(&world).await;
@@ -375,7 +375,7 @@ pub async fn a_socket_can_connect_anew<W: World>(world: W) {
     assert!(waits(&world, one.recv(&mut [0; 8])).await);
 }
 
-/// Connecting filters what arrives, not what has arrived.
+/// Connecting filters later datagrams, not those received already.
 pub async fn what_came_before_connect_is_received<W: World>(world: W) {
     let (one, address) = socket(&world).await;
     let (stranger, stranger_address) = socket(&world).await;
@@ -386,7 +386,7 @@ pub async fn what_came_before_connect_is_received<W: World>(world: W) {
     assert_eq!(one.recv_from(&mut [0; 8]).await.unwrap(), (5, stranger_address));
 }
 
-/// By connecting, a socket on all addresses becomes one on the address its datagrams come from.
+/// Connecting a wildcard socket sets its local address.
 pub async fn connecting_picks_the_address<W: World>(world: W) {
     let (_other, address) = socket(&world).await;
     let all = world.network().bind_udp("0.0.0.0:0").await.unwrap();
@@ -415,7 +415,7 @@ pub async fn port_zero_cannot_be_sent_to<W: World>(world: W) {
     assert_eq!(error_kind(one.send_to(b"ping", (address.ip(), 0)).await), ErrorKind::InvalidInput);
 }
 
-/// Who is bound to the loopback has no address that others could answer to.
+/// A socket bound to the loopback cannot send to other hosts.
 pub async fn loopback_reaches_nobody_else<W: World>(world: W) {
     let (one, _) = socket(&world).await;
     // A host without a way to other networks says that first.
@@ -439,7 +439,7 @@ pub async fn an_ipv4_socket_has_no_way_to_ipv6<W: World>(world: W) {
     }
 }
 
-/// A socket on all addresses has; one that has taken an address is of its family.
+/// A wildcard socket can send to IPv4; one bound to an IPv6 address cannot.
 pub async fn an_ipv6_address_has_no_way_to_ipv4<W: World>(world: W) {
     if !has_ipv6(&world).await {
         return;
@@ -470,7 +470,7 @@ pub async fn the_longest_datagram_of_ipv6_arrives<W: World>(world: W) {
     assert!(one.send_to(&vec![7; 65_528], address).await.is_err());
 }
 
-/// It shows them as `::ffff:a.b.c.d`, and answers to what it shows (ipv6(7)).
+/// Peers appear as `::ffff:a.b.c.d`, which is also valid as a target (ipv6(7)).
 pub async fn a_socket_on_all_ipv6_addresses_speaks_ipv4<W: World>(world: W) {
     if !has_ipv6(&world).await {
         return;

@@ -1,8 +1,8 @@
-//! Daemons behind traits: one bound as `dyn Trait`, several gathered into a group of them.
+//! Daemons behind traits: one bound as `dyn Trait`, or several in a group.
 //!
-//! A binding and a group are plain [values](super::Values) of the factory, and what they name is a daemon like any
-//! other. So the rules of both hold: children find them, a child's own comes before its parent's, and a parent's daemon
-//! that was built from one is shared only where neither it nor the daemon behind it was replaced.
+//! Bindings and groups are [values](super::Values) of the factory that name daemons, so the rules for both apply: children
+//! inherit and may replace them, and a daemon that depends on one is shared only if neither the binding nor the daemon
+//! behind it was replaced.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -10,22 +10,22 @@ use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 
+use super::Factory;
 use super::slots::{Key, Via};
-use super::{Daemon, DaemonRef, Factory};
-use crate::Result;
-use crate::daemon::{Label, label};
+use crate::label::{Label, label};
+use crate::{Daemon, DaemonRef, Result};
 
-/// What was handed out behind a trait, for lookups in the running factory: a `DaemonRef<I>` by the key of its binding, a
-/// `Vec<DaemonRef<I>>` by that of its group.
+/// Refs that were handed out behind traits, for lookups in the running factory: a `DaemonRef<I>` by the key of its
+/// binding, a `Vec<DaemonRef<I>>` by the key of its group.
 pub(crate) type Traits = BTreeMap<Key, Box<dyn Any + Send + Sync>>;
 
-/// Whom to ask for whoever wants an `I`.
+/// The daemon that provides trait `I`.
 struct Binding<I: ?Sized>(Arc<dyn Provider<I>>);
 
-/// Whom to ask for whoever wants every `I`.
+/// The daemons in the group of trait `I`.
 struct Group<I: ?Sized>(Vec<Arc<dyn Provider<I>>>);
 
-/// Obtains one daemon as an `I`.
+/// Resolves to a daemon as an `I`.
 trait Provider<I: ?Sized>: Send + Sync {
     fn obtain(&self, factory: &mut Factory, via: Via) -> Result<DaemonRef<I>>;
 
@@ -49,13 +49,13 @@ impl<T: Daemon, I: ?Sized> Provider<I> for Behind<T, I> {
 }
 
 impl Factory {
-    /// Says which daemon is handed out as the trait `I`: the one of type `T`, which is asked for as by
-    /// [`get`](Factory::get) when somebody wants an `I`. Children find the binding too, unless they make another.
+    /// Binds the trait `I` to the daemon of type `T`: [`get_dyn`](Factory::get_dyn) resolves to it, as
+    /// [`get`](Factory::get) would. Children inherit the binding and may replace it.
     ///
-    /// `as_trait` is always `|daemon| daemon`: it makes the one pointer into the other.
+    /// `as_trait` is always `|daemon| daemon`, the conversion from `Arc<T>` to `Arc<dyn I>`.
     ///
     /// # Errors
-    /// When `I` is bound here already, or was asked for before: names who asked.
+    /// When `I` is bound here already, or was requested before: names the requester.
     ///
     /// # Example
     /// ```
@@ -119,8 +119,8 @@ impl Factory {
         self.bind_at(Key::named::<T>(name), as_trait)
     }
 
-    /// The daemon that is [bound](Factory::bind) as the trait `I`, here or else by the nearest ancestor that has bound
-    /// one; shared or built like any other.
+    /// The daemon [bound](Factory::bind) as the trait `I`, here or by the nearest ancestor with a binding; it is shared or
+    /// built like any other.
     ///
     /// # Errors
     /// When nothing is bound as `I`; otherwise as [`get`](Factory::get).
@@ -132,8 +132,8 @@ impl Factory {
         })
     }
 
-    /// The daemon that is [bound](Factory::bind) as the trait `I`, if one is. A daemon that goes on without keeps `I`
-    /// from being bound later, as with [`find`](Factory::find).
+    /// Like [`get_dyn`](Factory::get_dyn), but `None` when nothing is bound as `I`. After a daemon was built without it, `I`
+    /// cannot be bound here any more, as with [`find`](Factory::find).
     ///
     /// # Errors
     /// As [`get`](Factory::get).
@@ -146,14 +146,13 @@ impl Factory {
         Ok(Some(daemon))
     }
 
-    /// Adds the daemon of type `T` to the group of those that are handed out as the trait `I`. It is asked for, as by
-    /// [`get`](Factory::get), when somebody wants the [`group`](Factory::group). A child's group begins with its
-    /// parent's.
+    /// Adds the daemon of type `T` to the group of the trait `I` (multibinding): [`group`](Factory::group) resolves to all
+    /// of its members. A child's group begins with its parent's members.
     ///
-    /// `as_trait` is always `|daemon| daemon`: it makes the one pointer into the other.
+    /// `as_trait` is always `|daemon| daemon`, the conversion from `Arc<T>` to `Arc<dyn I>`.
     ///
     /// # Errors
-    /// When it is in the group already, or the group was asked for before: names who asked.
+    /// When it is in the group already, or the group was requested before: names the requester.
     ///
     /// # Example
     /// ```
@@ -210,8 +209,8 @@ impl Factory {
         self.add_to_group_at(Key::named::<T>(name), as_trait)
     }
 
-    /// All daemons that were [added](Factory::add_to_group) to the group of the trait `I`, in that order, an ancestor's
-    /// before this factory's; none when nobody has added any.
+    /// All daemons [added](Factory::add_to_group) to the group of the trait `I`, in that order, ancestors' first. May be
+    /// empty.
     ///
     /// # Errors
     /// As [`get`](Factory::get).

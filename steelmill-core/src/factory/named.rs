@@ -1,17 +1,16 @@
-//! Several daemons of one type, told apart by a name: `Store[primary]`.
+//! Named daemons: several of one type, such as `Store[primary]`.
 //!
-//! A name makes another daemon of it, with a life of its own; everything a factory promises about a type holds for a
-//! type with a name.
+//! Each name is another daemon with its own lifecycle; what a factory promises about a type holds for a type and name.
 
+use super::Factory;
 use super::slots::{Key, Via};
-use super::{Daemon, DaemonRef, Factory};
-use crate::Result;
+use crate::{Daemon, DaemonRef, Result};
 
 impl Factory {
-    /// The daemon of this type and name; like [`get`](Factory::get).
+    /// Like [`get`](Factory::get), for the daemon of this type and name.
     ///
-    /// While it is built, [`name`](Factory::name) tells it what it is called. What it asks for without a name it shares
-    /// with the others of its type.
+    /// Its `build` reads the name from [`name`](Factory::name). It shares its own unnamed dependencies with the others of
+    /// its type.
     ///
     /// # Errors
     /// As [`get`](Factory::get).
@@ -48,7 +47,7 @@ impl Factory {
     ///     drop(copier);
     ///     let demo = factory.start().await?;
     ///     assert_eq!(demo.get_named::<Store>("backup")?.file, "backup.db");
-    ///     assert!(demo.get::<Store>().is_err(), "the one without a name is another one, and nobody asked for it");
+    ///     assert!(demo.get::<Store>().is_err(), "the unnamed Store is another daemon, which nobody requested");
     ///     assert!(demo.stop().await.is_clean());
     ///     Ok(())
     /// });
@@ -57,7 +56,7 @@ impl Factory {
         self.get_at(&Key::named::<T>(name), Via::Itself)
     }
 
-    /// The daemon of this type and name, built here whatever an ancestor has; like [`build`](Factory::build).
+    /// Like [`build`](Factory::build), for the daemon of this type and name.
     ///
     /// # Errors
     /// As [`build`](Factory::build).
@@ -65,7 +64,7 @@ impl Factory {
         self.build_at(&Key::named::<T>(name))
     }
 
-    /// Sees to it that the daemon of this type and name is there; like [`with`](Factory::with).
+    /// Like [`with`](Factory::with), for the daemon of this type and name.
     ///
     /// # Errors
     /// As [`get`](Factory::get).
@@ -73,7 +72,7 @@ impl Factory {
         self.with_at::<T>(&Key::named::<T>(name))
     }
 
-    /// The daemon of this type and name if there is one; like [`find`](Factory::find).
+    /// Like [`find`](Factory::find), for the daemon of this type and name.
     ///
     /// # Errors
     /// As [`find`](Factory::find).
@@ -81,7 +80,7 @@ impl Factory {
         self.find_at(&Key::named::<T>(name))
     }
 
-    /// Uses `daemon` as the one of its type and this name; like [`provide`](Factory::provide).
+    /// Like [`provide`](Factory::provide), for the daemon of this type and name.
     ///
     /// # Errors
     /// As [`provide`](Factory::provide).
@@ -89,8 +88,8 @@ impl Factory {
         self.provide_at(&Key::named::<T>(name), daemon)
     }
 
-    /// The name of the daemon that is being built: the one it was asked for by, if it was asked for by one.
+    /// The name of the daemon under construction, if it was requested by name.
     pub fn name(&self) -> Option<&str> {
-        self.frames.last()?.key.as_ref()?.name()
+        self.stack.last()?.key.as_ref()?.name()
     }
 }

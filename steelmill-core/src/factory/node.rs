@@ -1,60 +1,45 @@
-//! A started factory: an immutable node that holds its daemons, and a hub that holds none.
+//! What a started factory consists of, and its handover to the lifecycle.
 //!
-//! Only the supervisor, handles and children that are being assembled hold a node, and children that run hold just the
-//! daemons they share. So whatever else is kept, a scope or an ended child's handle inside a daemon, makes no circle.
+//! Only the supervisor, handles and children under assembly hold a node; running children hold just the daemons they
+//! share. Everybody else holds the [control block](crate::control), which holds no daemon.
 
-use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
-
-use tokio::sync::oneshot;
 
 use super::Factory;
 use super::bound::Traits;
-use super::slots::{Key, Lookup, Place, Shared, SlotId, Slots};
+use super::policies::Policies;
+use super::slots::{Key, Lookup, Place, Shared, Slots};
 use super::values::Values;
-use crate::cell::{Flag, Numbers};
-use crate::changes::{Changes, changes};
-use crate::driver::Driver;
-use crate::lifecycle::{Ended, Event, Events, Maker};
-use crate::status::{Snapshot, Status};
-use crate::{Deadlines, Report};
+use crate::control::{Control, Ended, Events, Maker, SlotId};
+use crate::daemon::ErasedDaemon;
+use crate::label::Label;
+use crate::panic::panicked;
+use crate::{Phase, Policy, Report};
 
-/// The daemons of a started factory, and where to find them.
+/// The daemons of a started factory and how to look them up. Immutable, so lookups need no lock.
 pub(crate) struct Node {
-    pub(crate) hub: Arc<Hub>,
-    // Before the slots, so that these refs do not outlive the daemons' turn to be dropped.
-    pub(crate) traits: Traits,
-    pub(crate) slots: Slots,
-    pub(crate) shared: Vec<Shared>,
-    pub(crate) lookup: Lookup,
-    pub(crate) values: Arc<Values>,
-    pub(crate) parent: Option<Weak<Node>>,
-}
-
-/// What belongs to a started factory besides its daemons.
-pub(crate) struct Hub {
-    pub(crate) path: Arc<str>,
-    pub(crate) depth: usize,
-    pub(crate) driver: Arc<dyn Driver>,
-    pub(crate) deadlines: Deadlines,
-    pub(crate) events: Events,
-    ended: Ended,
-    is_stopping: Flag,
-    is_watched: Flag,
-    children: Numbers,
+    pub(crate) control: Arc<Control>,
+    // Before the slots, so that these refs are dropped before the daemons are.
+    pub(super) traits: Traits,
+    pub(super) slots: Slots,
+    pub(super) shared: Vec<Shared>,
+    pub(super) lookup: Lookup,
+    pub(super) values: Arc<Values>,
+    pub(super) parent: Option<Weak<Node>>,
 }
 
 impl Node {
     /// The slot of a daemon that this factory built or was provided.
-    pub(crate) fn own_slot(&self, key: &Key) -> Option<SlotId> {
+    pub(super) fn own_slot(&self, key: &Key) -> Option<SlotId> {
         match self.lookup.get(key)?.place {
             Place::Own(slot) => Some(slot),
             Place::Shared(_) => None,
         }
     }
 
-    /// Whose a daemon is, in levels above this factory, and its slot there.
-    pub(crate) fn origin(&self, place: Place) -> (usize, SlotId) {
+    /// The owner of a daemon, in levels above this factory, and its slot there.
+    pub(super) fn origin(&self, place: Place) -> (usize, SlotId) {
         match place {
             Place::Own(slot) => (0, slot),
             Place::Shared(index) => {
@@ -63,66 +48,74 @@ impl Node {
             }
         }
     }
+
+    /// The daemon in a slot.
+    pub(crate) fn daemon(&self, slot: SlotId) -> &dyn ErasedDaemon {
+        &*self.slots.get(slot).daemon
+    }
+
+    /// Drops the daemons, dependents first, and reports those that somebody still holds.
+    pub(crate) fn dismantle(mut self, report: &mut Report) {
+        // More refs to the same daemons, kept for lookups.
+        self.traits.clear();
+        while let Some(slot) = self.slots.pop() {
+            let refs = Arc::strong_count(&slot.daemon) - 1 + slot.daemon.other_refs();
+            if refs > 0 && !slot.is_capability {
+                report.add_retained(&slot.label, refs);
+            }
+            let label = slot.label.clone();
+            drop_caught(slot, &label, report);
+        }
+        drop_caught(self, "", report);
+    }
 }
 
-impl Hub {
-    /// Sends the supervisor an event. When it is gone nobody listens, and there is nothing left to do.
-    pub(crate) fn tell(&self, event: Event) {
-        let _ = self.events.send(event);
+/// Drops a value of the user's; a panic is caught and reported.
+fn drop_caught<T>(value: T, daemon: &str, report: &mut Report) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        let error = panicked(panic.as_ref()).context("while it was dropped");
+        report.add(daemon, Phase::Stop, error);
+    }
+}
+
+/// A frozen factory, as the lifecycle receives it.
+pub(crate) struct Handover {
+    pub(crate) node: Arc<Node>,
+    policies: Policies,
+}
+
+/// What the lifecycle has to know of a daemon.
+pub(crate) struct Assembled<'a> {
+    pub(crate) slot: SlotId,
+    pub(crate) label: &'a Label,
+    /// False for a capability of the world: there is nothing to prepare, run or stop.
+    pub(crate) has_lifecycle: bool,
+    /// Its dependencies in the same factory.
+    pub(crate) needs: Vec<SlotId>,
+    pub(crate) policy: Policy,
+}
+
+impl Handover {
+    /// The daemons, dependencies first.
+    pub(crate) fn daemons(&self) -> impl Iterator<Item = Assembled<'_>> {
+        self.node.slots.iter().map(|(id, slot)| Assembled {
+            slot: id,
+            label: &slot.label,
+            has_lifecycle: !slot.is_capability,
+            needs: slot.own_needs().collect(),
+            policy: self.policies.of(&*slot.daemon),
+        })
     }
 
-    pub(crate) fn request_stop(&self) {
-        self.set_stopping();
-        self.tell(Event::Stop);
-    }
-
-    /// Children are refused from here on.
-    pub(crate) fn set_stopping(&self) {
-        self.is_stopping.raise();
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.is_stopping.is_raised()
-    }
-
-    /// Whether anybody has asked how the factory ends.
-    pub(crate) fn is_watched(&self) -> bool {
-        self.is_watched.is_raised()
-    }
-
-    /// How things stand; none once the factory has ended.
-    pub(crate) fn status(&self) -> impl Future<Output = Option<Status>> + Send + use<> {
-        let (answer, answered) = oneshot::channel();
-        self.tell(Event::Show(answer));
-        Snapshot::gather(answered)
-    }
-
-    pub(crate) fn changes(&self) -> Changes {
-        let (watcher, changes) = changes();
-        self.tell(Event::Watch(watcher));
-        changes
-    }
-
-    pub(crate) fn next_child(&self) -> u64 {
-        self.children.next()
-    }
-
-    /// The report, once the factory has ended. The future holds nothing of the factory.
-    pub(crate) fn ended(&self) -> impl Future<Output = Arc<Report>> + Send + use<> {
-        self.is_watched.raise();
-        let (path, ended) = (self.path.clone(), self.ended.clone());
-        async move {
-            match ended.await {
-                Ok(report) => report,
-                Err(_) => Arc::new(Report::abandoned(path)),
-            }
-        }
+    /// Whether a failure of this factory is one of its parent's.
+    pub(crate) fn escalates(&self) -> bool {
+        self.policies.escalates
     }
 }
 
 impl Factory {
-    /// The ancestors that have to wait for this factory, the daemons of theirs that it shares, and who made it.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = (Arc<Hub>, Vec<SlotId>, Maker)> {
+    /// The ancestors that outlive this factory, which of their daemons it shares, and who made it.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = (Arc<Control>, Vec<SlotId>, Maker)> {
         self.ancestors.iter().enumerate().filter_map(|(level, owner)| {
             let shared = self.shared.iter().filter(|shared| shared.level == level);
             let with_lifecycle = shared.filter(|shared| !owner.slots.get(shared.slot).is_capability);
@@ -133,32 +126,23 @@ impl Factory {
                 _ if shares.is_empty() => return None,
                 _ => Maker::Descendant,
             };
-            Some((owner.hub.clone(), shares, maker))
+            Some((owner.control.clone(), shares, maker))
         })
     }
 
-    /// Nothing can be built or provided any more.
-    pub(crate) fn freeze(self, events: Events, ended: Ended) -> Node {
+    /// Ends assembling: from here on nothing is built or provided.
+    pub(crate) fn freeze(self, events: Events, ended: Ended) -> Handover {
         let parent = self.ancestors.first();
-        let hub = Hub {
-            path: self.path,
-            depth: parent.map_or(0, |parent| parent.hub.depth + 1),
-            driver: self.driver,
-            deadlines: self.deadlines,
-            events,
-            ended,
-            is_stopping: Flag::default(),
-            is_watched: Flag::default(),
-            children: Numbers::default(),
-        };
-        Node {
-            hub: Arc::new(hub),
+        let depth = parent.map_or(0, |parent| parent.control.depth + 1);
+        let node = Node {
+            control: Arc::new(Control::new(self.path, depth, self.driver, self.deadlines, events, ended)),
             traits: self.traits,
             slots: self.slots,
             shared: self.shared,
             lookup: self.lookup,
             values: Arc::new(self.values),
             parent: parent.map(Arc::downgrade),
-        }
+        };
+        Handover { node: Arc::new(node), policies: self.policies }
     }
 }

@@ -1,22 +1,22 @@
-//! What holds for single daemons, and for the factory as its parent sees it: said while assembling.
+//! Policies of single daemons, and whether a failure escalates to the parent.
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
 
 use super::Factory;
-use super::slots::Held;
+use crate::daemon::ErasedDaemon;
 use crate::{Daemon, DaemonRef, Policy};
 
 #[derive(Default)]
 pub(crate) struct Policies {
-    /// By the type of the ref.
+    /// By the `TypeId` of the `DaemonRef`.
     of: BTreeMap<TypeId, Policy>,
-    /// A failure of the factory is one of its parent's.
+    /// A failure of the factory is a failure of its parent.
     pub(crate) escalates: bool,
 }
 
 impl Policies {
-    pub(crate) fn of(&self, daemon: &dyn Held) -> Policy {
+    pub(crate) fn of(&self, daemon: &dyn ErasedDaemon) -> Policy {
         if self.of.is_empty() {
             return Policy::default(); // as in most children
         }
@@ -25,11 +25,10 @@ impl Policies {
 }
 
 impl Factory {
-    /// Sets what holds for the daemons of this type, whatever their names, that this factory builds or is provided: what
-    /// a failure leads to, and how long they may take. The last call counts; a daemon may make it for itself while it is
-    /// built.
+    /// Sets the restart policy and timeouts of this factory's own daemons of this type, under every name. The last call
+    /// counts; a daemon may set its own policy in `build`.
     ///
-    /// An ancestor's daemon that is shared keeps what holds there; children begin without any.
+    /// Shared daemons keep the policy of their owner; children inherit none.
     ///
     /// # Example
     /// ```
@@ -44,7 +43,7 @@ impl Factory {
     /// }
     ///
     /// fn setup(factory: &mut Factory) -> Result {
-    ///     factory.policy::<Gateway>(Policy::run_again(Backoff::default()));
+    ///     factory.policy::<Gateway>(Policy::restart(Backoff::default()));
     ///     factory.with::<Gateway>()
     /// }
     /// ```
@@ -52,12 +51,11 @@ impl Factory {
         self.policies.of.insert(TypeId::of::<DaemonRef<T>>(), policy);
     }
 
-    /// Makes a failure of this factory, once it has started, a failure of its parent: the parent stops, and its report
-    /// names this one by its path. Without it a child's failures are its own: its handle tells of them, and the log if
-    /// nobody asks.
+    /// Makes a failure of this factory, after its start, a failure of its parent: the parent stops, and its report names
+    /// this factory. Otherwise a child's failures are only in its own report, which is logged if nobody reads it.
     ///
-    /// Every end with failures counts, that of a child which vanished with its machine or runtime, and one that
-    /// somebody asked for, too. A start that fails is told to whoever starts it. Changes nothing in a root.
+    /// Every end with failures counts, also after a requested stop, and when the child's machine or runtime went away. A
+    /// failed start is returned to the caller only. Has no effect on a root.
     pub fn escalate(&mut self) {
         self.policies.escalates = true;
     }

@@ -1,6 +1,6 @@
 //! The handle to a started factory.
 //!
-//! Built daemons never move or change, so looking one up takes no lock, allocates nothing and writes nothing.
+//! Its daemons never move or change, so a lookup takes no lock, allocates nothing and writes nothing.
 
 use std::fmt;
 use std::future::Future;
@@ -11,81 +11,81 @@ use anyhow::{anyhow, bail};
 use super::node::Node;
 use super::slots::{AsKey, Key, Known, Named, Place};
 use super::{Factory, bound, reference};
-use crate::daemon::{Label, label};
-use crate::lifecycle::{Event, Events};
+use crate::control::{Event, Events};
+use crate::label::{Label, label};
 use crate::{Changes, Daemon, DaemonRef, Report, Result, Status, World};
 
 /// A handle to a started factory. Cheap to clone and to send around.
 ///
-/// Dropping the last handle stops the factory, with a warning in the log: [`stop`](RunningFactory::stop) tells how it
-/// went, dropping cannot.
+/// Dropping the last handle stops the factory, with a warning in the log, because its report is lost. Prefer
+/// [`stop`](RunningFactory::stop).
 #[derive(Clone)]
 pub struct RunningFactory {
     node: Arc<Node>,
-    /// Only dropped.
+    /// Kept for its drop.
     handles: Arc<Handles>,
 }
 
 impl RunningFactory {
     pub(crate) fn new(node: Arc<Node>) -> Self {
-        let handles = Handles(node.hub.events.clone());
+        let handles = Handles(node.control.events.clone());
         RunningFactory { node, handles: Arc::new(handles) }
     }
 
-    /// The factory's name behind those of its ancestors: `demo/lease-7`.
+    /// The names of its ancestors and its own: `demo/lease-7`.
     pub fn path(&self) -> &str {
-        &self.node.hub.path
+        &self.node.control.path
     }
 
-    /// The daemon of this type: one of this factory, or one that it shares with an ancestor.
+    /// The daemon of this type, own or shared.
     ///
-    /// Takes no lock, allocates nothing and writes nothing when there is one.
+    /// Takes no lock, allocates nothing and writes nothing, if there is one.
     ///
     /// # Errors
-    /// When nobody asked for one while the factory was assembled.
+    /// When nothing requested one before the start.
     pub fn get<T: Daemon>(&self) -> Result<&DaemonRef<T>> {
         self.find(self.node.lookup.get(&Key::daemon::<T>()), label::<T>)
     }
 
-    /// The daemon of this type and name: one of this factory, or one that it shares with an ancestor.
+    /// The daemon of this type and name, own or shared.
     ///
-    /// Takes no lock, allocates nothing and writes nothing when there is one.
+    /// Takes no lock, allocates nothing and writes nothing, if there is one.
     ///
     /// # Errors
-    /// When nobody asked for one while the factory was assembled.
+    /// When nothing requested one before the start.
     pub fn get_named<T: Daemon>(&self, name: &str) -> Result<&DaemonRef<T>> {
         let key: &dyn AsKey = &Named::daemon::<T>(name);
         self.find(self.node.lookup.get(key), || Key::named::<T>(name).label::<T>())
     }
 
-    /// The daemon that was handed out as the trait `I`, which is [bound](Factory::bind) to it.
+    /// The daemon [bound](Factory::bind) as the trait `I`.
     ///
-    /// Takes no lock, allocates nothing and writes nothing when there is one.
+    /// Takes no lock, allocates nothing and writes nothing, if there is one.
     ///
     /// # Errors
-    /// When nobody asked for one while the factory was assembled.
+    /// When nothing requested one before the start.
     pub fn get_dyn<I: ?Sized + Send + Sync + 'static>(&self) -> Result<&DaemonRef<I>> {
-        let none = || anyhow!("{}: nobody asked for {} while it was assembled", self.path(), label::<I>());
+        let none = || anyhow!("{}: {} was not requested before the start", self.path(), label::<I>());
         bound::bound(&self.node.traits).ok_or_else(none)
     }
 
-    /// The daemons of the [group](Factory::group) of the trait `I`, in its order.
+    /// The members of the [group](Factory::group) of the trait `I`, in its order.
     ///
-    /// Takes no lock, allocates nothing and writes nothing when there are any.
+    /// Takes no lock, allocates nothing and writes nothing, if there is one.
     ///
     /// # Errors
-    /// When nobody asked for the group while the factory was assembled.
+    /// When nothing requested the group before the start.
     pub fn group<I: ?Sized + Send + Sync + 'static>(&self) -> Result<&[DaemonRef<I>]> {
         let none = || {
             let (path, label) = (self.path(), label::<I>());
-            anyhow!("{path}: nobody asked for the group of {label} while it was assembled")
+            anyhow!("{path}: the group of {label} was not requested before the start")
         };
         bound::group(&self.node.traits).map(Vec::as_slice).ok_or_else(none)
     }
 
     /// The value of this type: the factory's own, else the nearest ancestor's.
     ///
-    /// Takes no lock, allocates nothing and writes nothing when there is one.
+    /// Takes no lock, allocates nothing and writes nothing, if there is one.
     ///
     /// # Errors
     /// When there is none.
@@ -94,8 +94,7 @@ impl RunningFactory {
             .ok_or_else(|| anyhow!("{}: no value of type {} was provided", self.path(), label::<V>()))
     }
 
-    /// A child factory: a lifetime inside this one. It shares this factory's daemons, and stops before any daemon it
-    /// shares does.
+    /// A child factory: it shares this factory's daemons, and stops before every daemon it shares.
     ///
     /// # Errors
     /// When this factory is stopping or has ended; when factories are nested more than
@@ -104,8 +103,8 @@ impl RunningFactory {
         Factory::child(name, self.node.clone(), None)
     }
 
-    /// A child factory in a place of its own, such as a machine of a simulated cluster: with its own clock, network,
-    /// entropy and tasks. What this factory built from its own is built anew there.
+    /// A child factory in a world of its own, such as a machine of a simulated cluster: with its own clock, network,
+    /// entropy and tasks. Daemons that depend on any of the parent's are built anew there.
     ///
     /// # Errors
     /// As [`child`](RunningFactory::child).
@@ -115,37 +114,36 @@ impl RunningFactory {
 
     /// Asks the factory to stop, and returns at once.
     pub fn request_stop(&self) {
-        self.node.hub.request_stop();
+        self.node.control.request_stop();
     }
 
-    /// Stops the factory and waits for its end. However often and from wherever it is asked to stop, there is one
-    /// stop, and everybody gets its one report.
+    /// Graceful shutdown: stops the factory and waits for its end. All callers get the same report of the one stop.
     ///
     /// # Order
-    /// Daemons stop in reverse order of their dependencies, each after everything that depends on it has ended. So a
-    /// daemon must not wait for the end of its own factory: that waits for the daemon. It asks for it, with
+    /// Daemons stop in reverse dependency order, each after everything that depends on it has ended. A daemon must not
+    /// await the end of its own factory, which would wait for itself; it calls
     /// [`Scope::request_stop`](crate::Scope::request_stop).
     ///
     /// # Cancellation
     /// The stop begins with the call. Dropping the future does not cancel it.
     pub fn stop(self) -> impl Future<Output = Arc<Report>> + Send + 'static {
-        let hub = self.node.hub.clone();
-        let ended = hub.ended();
-        // The handle goes before the stop begins, so that the supervisor does not find it held.
-        hub.set_stopping();
+        let control = self.node.control.clone();
+        let ended = control.ended();
+        // The handle is dropped before the stop begins, so that the report does not count it as held.
+        control.set_stopping();
         drop(self);
-        hub.request_stop();
+        control.request_stop();
         ended
     }
 
-    /// Waits until the factory has ended, for whatever reason, without holding it: the daemons are dropped as if this
-    /// handle were gone. But it counts as a handle, so the factory is not stopped for the want of one.
+    /// Waits for the end of the factory, for whatever reason. The future counts as a handle, so the factory is not stopped
+    /// for lack of one; but it does not keep the daemons in memory.
     ///
     /// # Cancellation
     /// Dropping the future drops the handle.
     pub fn join(self) -> impl Future<Output = Arc<Report>> + Send + 'static {
         let RunningFactory { node, handles } = self;
-        let ended = node.hub.ended();
+        let ended = node.control.ended();
         drop(node);
         async move {
             let report = ended.await;
@@ -154,14 +152,13 @@ impl RunningFactory {
         }
     }
 
-    /// How the factory stands at this moment, with its daemons and its children, all the way down. `None` once it has
-    /// ended.
+    /// The current state of each daemon, of the factory and of all factories below it. `None` once it has ended.
     ///
-    /// Each factory of the tree is asked for its own part. One on a machine that stands still answers when it goes on,
-    /// so give it a [`timeout`](crate::Clock::timeout) where machines may be paused.
+    /// Each factory of the tree answers for itself. One on a paused machine answers when that resumes, so use a
+    /// [`timeout`](crate::Clock::timeout) where machines may be paused.
     ///
     /// # Cancellation
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     ///
     /// # Example
     /// ```
@@ -182,23 +179,23 @@ impl RunningFactory {
     /// # });
     /// ```
     pub fn status(&self) -> impl Future<Output = Option<Status>> + Send + 'static {
-        self.node.hub.status()
+        self.node.control.status()
     }
 
-    /// What changes from now on, here and in all children: which daemon does what since when. For how things stand
-    /// already, ask for the [`status`](RunningFactory::status) after this call.
+    /// Subscribes to all changes of state, here and in all factories below. For the state before, call
+    /// [`status`](RunningFactory::status) after this.
     ///
-    /// Nobody waits for whoever reads: see [`Changes::missed`].
+    /// A slow reader loses changes: see [`Changes::missed`].
     pub fn changes(&self) -> Changes {
-        self.node.hub.changes()
+        self.node.control.changes()
     }
 
-    /// Waits until the factory has ended, for whatever reason.
+    /// Waits for the end of the factory, for whatever reason.
     ///
     /// # Cancellation
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     pub fn ended(&self) -> impl Future<Output = Arc<Report>> + Send + 'static {
-        self.node.hub.ended()
+        self.node.control.ended()
     }
 }
 
@@ -221,7 +218,7 @@ impl fmt::Debug for RunningFactory {
     }
 }
 
-/// What all handles to one factory share: its drop says that nobody holds the factory any more.
+/// Shared by all handles to a factory; dropped with the last one, which notifies the supervisor.
 struct Handles(Events);
 
 impl Drop for Handles {

@@ -1,38 +1,27 @@
-//! Where built daemons are kept: slots in the order of completion, which is also an order of dependencies.
+//! Where built daemons are stored: slots in the order of completion, which is a dependency order.
 //!
-//! A slot never moves and never changes once its factory runs. Slots are dropped last first, so dependents first.
+//! A started factory's slots never change. They are dropped in reverse, so dependents first.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
+use crate::Daemon;
+use crate::control::SlotId;
+use crate::daemon::ErasedDaemon;
+use crate::label::{Label, label};
 
-use crate::daemon::{Label, label};
-use crate::scope::{Ending, Guarded};
-use crate::{Daemon, DaemonRef, Phase, Scope};
-
-/// The place of a daemon among its factory's slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SlotId(pub(crate) u32);
-
-impl SlotId {
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// Where a factory finds a daemon: in a slot of its own, or among those that ancestors share with it.
+/// Where a factory finds a daemon: in a slot of its own, or among those shared by ancestors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     Shared(u32),
     Own(SlotId),
 }
 
-/// What can be looked up: a daemon or a plain value, by type; a daemon by its name as well, when it has one.
+/// What can be looked up: a value by its type, a daemon by its type and optional name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     of: TypeId,
@@ -58,7 +47,7 @@ impl Key {
         self.name.as_deref()
     }
 
-    /// What people call it: `Store`, or `Store[primary]`.
+    /// `Store`, or `Store[primary]`.
     pub(crate) fn label<T>(&self) -> Label {
         match &self.name {
             Some(name) => Label::Owned(format!("{}[{name}]", label::<T>())),
@@ -67,12 +56,12 @@ impl Key {
     }
 }
 
-/// A [`Key`] or what it is made of, so that looking for a name needs no key of its own.
+/// A [`Key`] or its parts, so that a lookup by name allocates no key.
 pub(crate) trait AsKey {
     fn parts(&self) -> (TypeId, Option<&str>);
 }
 
-/// A daemon's type and name, to look it up by.
+/// A daemon's type and borrowed name.
 pub(crate) struct Named<'a>(TypeId, &'a str);
 
 impl<'a> Named<'a> {
@@ -113,38 +102,38 @@ impl PartialOrd for dyn AsKey + '_ {
     }
 }
 
-// The order of keys.
+// Must be the order of `Key`.
 impl Ord for dyn AsKey + '_ {
     fn cmp(&self, other: &Self) -> Ordering {
         self.parts().cmp(&other.parts())
     }
 }
 
-/// A daemon that somebody was handed, and what they asked for when they were.
+/// A dependency: which daemon was handed out, and how it was requested.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Need {
     pub(crate) place: Place,
     pub(crate) via: Via,
 }
 
-/// What somebody asked for who was handed a daemon.
+/// How a dependency was requested.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Via {
-    /// For the daemon.
+    /// By its type.
     Itself,
-    /// For the daemon, if there is one.
+    /// By its type, as an optional dependency.
     Optional,
-    /// For whatever is bound as this trait.
+    /// As the binding of this trait.
     Trait(fn() -> Label),
-    /// For every daemon of this group.
+    /// As a member of this group.
     Group(fn() -> Label),
 }
 
-/// A daemon that was built, provided or shared.
+/// A lookup entry: a daemon that was built, provided or shared.
 pub(crate) struct Known {
     pub(crate) place: Place,
-    /// Who asked first; nobody may have, when it was provided.
-    pub(crate) asked_by: Option<Label>,
+    /// The first requester; `None` as long as it was only provided.
+    pub(crate) requested_by: Option<Label>,
 }
 
 pub(crate) type Lookup = BTreeMap<Key, Known>;
@@ -152,23 +141,23 @@ pub(crate) type Lookup = BTreeMap<Key, Known>;
 /// A built daemon.
 pub(crate) struct Slot {
     pub(crate) label: Label,
-    pub(crate) daemon: Arc<dyn Held>,
-    /// What it was handed while it was built, each once. Sorted by place.
+    pub(crate) daemon: Arc<dyn ErasedDaemon>,
+    /// Its direct dependencies, each once, sorted by place.
     pub(crate) needs: Box<[Need]>,
-    /// Every type it was built from, however far down; what was looked for and absent too. Sorted.
-    pub(crate) made_from: Box<[Key]>,
-    /// Daemons among these that it, or what it was built from, went on without.
-    pub(crate) missed: Box<[Key]>,
-    /// Supplied by the world: it is handed out like a daemon, but there is nothing to prepare, run or stop.
+    /// Its transitive dependencies, those looked up and not found included. Sorted.
+    pub(crate) built_from: Box<[Key]>,
+    /// Those of `built_from` that were not found.
+    pub(crate) absent: Box<[Key]>,
+    /// Supplied by the world: handed out like a daemon, but with nothing to prepare, run or stop.
     pub(crate) is_capability: bool,
 }
 
 impl Slot {
-    pub(crate) fn is_made_from(&self, key: &Key) -> bool {
-        self.made_from.binary_search(key).is_ok()
+    pub(crate) fn is_built_from(&self, key: &Key) -> bool {
+        self.built_from.binary_search(key).is_ok()
     }
 
-    /// Those of its own factory's slots that it needs.
+    /// Its direct dependencies in the same factory.
     pub(crate) fn own_needs(&self) -> impl Iterator<Item = SlotId> {
         self.needs.iter().filter_map(|need| match need.place {
             Place::Own(slot) => Some(slot),
@@ -196,7 +185,7 @@ impl Slots {
         (0..).map(SlotId).zip(&self.0)
     }
 
-    /// Takes out the last slot: nothing that is left was built from it.
+    /// Removes the last slot: no remaining one depends on it.
     pub(crate) fn pop(&mut self) -> Option<Slot> {
         self.0.pop()
     }
@@ -210,46 +199,8 @@ impl Drop for Slots {
 
 /// An ancestor's daemon.
 pub(crate) struct Shared {
-    pub(crate) daemon: Arc<dyn Held>,
-    /// Whose it is: 0 is the parent.
+    pub(crate) daemon: Arc<dyn ErasedDaemon>,
+    /// The level of its owner: 0 is the parent.
     pub(crate) level: usize,
     pub(crate) slot: SlotId,
-}
-
-/// A daemon with its type erased.
-pub(crate) trait Held: Send + Sync {
-    /// The `DaemonRef<T>`.
-    fn reference(&self) -> &(dyn Any + Send + Sync);
-
-    /// How many refs to the daemon there are, this one left out.
-    fn other_refs(&self) -> usize;
-
-    /// Prepares, runs or stops the daemon.
-    fn job(&self, phase: Phase, scope: Scope, ending: Ending) -> BoxFuture<'static, ()>;
-}
-
-impl<T: Daemon> Held for DaemonRef<T> {
-    fn reference(&self) -> &(dyn Any + Send + Sync) {
-        self
-    }
-
-    fn other_refs(&self) -> usize {
-        Arc::strong_count(self.arc()) - 1
-    }
-
-    fn job(&self, phase: Phase, scope: Scope, ending: Ending) -> BoxFuture<'static, ()> {
-        let daemon = self.share();
-        let span = scope.span().clone();
-        match phase {
-            Phase::Prepare => Box::pin(Guarded::new(
-                async move { scope.until_stopping(daemon.prepare(&scope)).await },
-                span,
-                ending,
-            )),
-            Phase::Stop => {
-                Box::pin(Guarded::new(async move { Some(daemon.stop(&scope).await) }, span, ending))
-            }
-            _ => Box::pin(Guarded::new(async move { Some(daemon.arc().run(&scope).await) }, span, ending)),
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Plain shared values, such as configuration: one level for each factory, looked up from the innermost outwards.
+//! Plain shared values, such as configuration: one level per factory, looked up from the innermost outwards.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::slots::Key;
 
-/// The values of one factory, and those of its ancestors behind them.
+/// The values of a factory and of its ancestors.
 #[derive(Default)]
 pub(crate) struct Values {
     /// `Arc<V>` by the key of `V`.

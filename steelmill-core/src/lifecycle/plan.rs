@@ -1,60 +1,59 @@
-//! What a factory does next: a plain state machine, without an executor and without user code.
+//! What a factory does next: a state machine without executor and user code.
 //!
-//! The supervisor tells it what has happened and when, and carries out the [`Action`]s it answers with.
+//! The supervisor reports each event and the time of it, and executes the [`Action`]s it gets back.
 //!
 //! What always holds:
-//! - a daemon prepares after everything it needs is prepared, and is told to stop after everything that needs it, its
-//!   children and those who share it included, has ended;
-//! - a child is told to stop when nothing but children keeps its maker, or a daemon it shares, from its turn;
-//! - a daemon runs again only after its tasks and the children it made have ended;
-//! - every state that waits for user code has a timer set, except while a daemon runs;
-//! - once the stop's time has passed `ROUNDS` times, everything ends whatever user code does.
+//! - a daemon prepares after all it needs is prepared, and stops after all that needs it has ended, its children and the
+//!   children that share it included;
+//! - a child is stopped as soon as nothing but children keeps its maker, or a daemon it shares, from stopping;
+//! - a daemon restarts only after its tasks and the children it made have ended;
+//! - every state that waits for user code has a timeout, except while a daemon runs;
+//! - once the stop deadline has passed `ROUNDS` times, everything ends whatever user code does.
 
-mod again;
-mod alarms;
-mod overstay;
+mod deadline; // after a deadline has passed
+mod restart; // after a run has failed
+mod timeouts; // what is due when
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use self::again::Again;
-use self::alarms::{Alarm, Alarms};
-use self::overstay::ROUNDS;
-use super::{ChildId, Maker};
-use crate::factory::SlotId;
+use self::deadline::ROUNDS;
+use self::restart::Restarts;
+use self::timeouts::{Timeout, Timeouts};
+use crate::control::{ChildId, Maker, SlotId};
 use crate::status::State;
 use crate::{Backoff, Deadlines, Phase, Policy};
 
-/// What the supervisor is to do.
+/// What the supervisor has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Start a daemon's `prepare`, `run` or `stop`.
     Begin(SlotId, Phase),
-    /// All daemons are prepared and run.
+    /// The start is complete: all daemons are prepared and run.
     Started,
-    /// Tell a daemon to stop.
-    Tell(SlotId),
-    /// Tell a daemon's tasks to end, and wait for them; when it has none, say [`Plan::tasks_ended`] at once.
+    /// Raise a daemon's stop signal.
+    SignalStop(SlotId),
+    /// Raise the stop signal for a daemon's tasks and wait for them; if there are none, call [`Plan::tasks_ended`] at once.
     CloseTasks(SlotId),
     /// Give a daemon whose tasks have ended a fresh scope.
-    Renew(SlotId),
-    /// Draw the pause before a daemon's nth restart, and say [`Plan::pause`].
-    Draw(SlotId, Backoff, u32),
+    RenewScope(SlotId),
+    /// Draw the backoff before a daemon's nth restart, and call [`Plan::pause`].
+    DrawBackoff(SlotId, Backoff, u32),
     /// Report that a daemon was still in this phase at the deadline.
-    Overstayed(SlotId, Phase, Duration),
-    /// Report that there was no time left to tell a daemon to stop.
-    NotTold(SlotId),
-    /// Abort what runs for a daemon; report the tasks among it when they had been told.
-    Kill(SlotId, Option<Duration>),
-    /// Report that what was aborted did not end.
+    DeadlineExceeded(SlotId, Phase, Duration),
+    /// Report that no time was left for a daemon's `stop`.
+    StopSkipped(SlotId),
+    /// Abort a daemon's phases and tasks; with a limit, report the tasks.
+    Abort(SlotId, Option<Duration>),
+    /// Report that something aborted did not end.
     Stuck(SlotId),
     /// Let a child start.
     Admit(ChildId),
-    /// Tell a child to stop.
-    TellChild(ChildId),
-    /// Abort a child, and report that it had not ended at the deadline.
-    KillChild(ChildId, Duration),
-    /// Report that a child did not end when it was aborted.
+    /// Stop a child.
+    StopChild(ChildId),
+    /// Abort a child, and report that it exceeded the deadline.
+    AbortChild(ChildId, Duration),
+    /// Report that an aborted child did not end.
     StuckChild(ChildId),
     /// Replace the timer.
     Timer(Option<Instant>),
@@ -65,18 +64,18 @@ pub(super) enum Action {
 pub(super) enum PhaseEnd {
     Done,
     Failed,
-    /// It was told to stop, or killed, before it had ended.
-    Cut,
+    /// By a stop or an abort.
+    Cancelled,
 }
 
-/// What becomes of a failure.
+/// What follows from a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It stands in the report.
+    /// It is a failure of the factory.
     Stands,
-    /// The daemon runs again.
-    RunsAgain,
-    /// The daemon would have run again, but has done so too often.
+    /// The daemon restarts.
+    Restarts,
+    /// The daemon has used up the restarts of its policy.
     TooOften(Backoff),
 }
 
@@ -86,15 +85,15 @@ pub(super) struct Plan {
     stage: Stage,
     slots: Vec<Slot>,
     children: BTreeMap<ChildId, Child>,
-    /// Slots that are not prepared.
-    unready: usize,
-    /// Slots that have not ended.
-    left: usize,
-    /// Slots and children that were killed and have not ended.
-    dying: usize,
-    alarms: Alarms,
+    /// How many slots are not prepared.
+    unprepared: usize,
+    /// How many slots have not ended.
+    unended: usize,
+    /// How many slots and children were aborted and have not ended.
+    aborts_pending: usize,
+    timeouts: Timeouts,
     actions: Vec<Action>,
-    /// Slots whose state may be another one.
+    /// Slots whose state may have changed.
     changed: Vec<SlotId>,
 }
 
@@ -106,8 +105,8 @@ enum Stage {
     Stopping {
         limit: Duration,
         rounds: u32,
-        /// The time is up, and what was killed is awaited.
-        is_killing: bool,
+        /// The deadline has passed; waiting for what was aborted.
+        is_aborting: bool,
     },
     Ended,
 }
@@ -115,74 +114,74 @@ enum Stage {
 struct Slot {
     has_lifecycle: bool,
     step: Step,
-    busy: Busy,
-    /// What runs for it has been aborted.
-    is_killed: bool,
-    /// And is awaited.
-    is_dying: bool,
+    in_flight: InFlight,
+    is_aborted: bool,
+    /// Aborted, and counted in `aborts_pending`.
+    is_abort_pending: bool,
     needs: Vec<SlotId>,
     needed_by: Vec<SlotId>,
     /// How many of `needs` are not prepared.
     waits_for: usize,
     /// How many of `needed_by` have not ended.
     waited_for_by: usize,
-    /// How many children count as dependents.
+    /// How many children depend on it.
     children: usize,
-    /// How many of those it made.
+    /// How many of these it made.
     own_children: usize,
-    are_children_told: bool,
-    /// Of a daemon that has a policy.
-    again: Option<Box<Again>>,
+    are_children_notified: bool,
+    /// Only with a policy.
+    restarts: Option<Box<Restarts>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
+    /// Until its dependencies are prepared.
     Waiting,
     Preparing,
-    /// Prepared; it runs unless it rests.
-    Ready(Rest),
-    /// Its run has failed; the children it made and its tasks are awaited.
-    Winding,
-    /// Told to stop; its phases are awaited.
-    Told,
-    /// Its tasks are awaited.
+    /// Prepared: running, or idle for this reason.
+    Ready(Idle),
+    /// After a failed run: until the children it made and then its tasks have ended.
+    WindingDown,
+    /// Its stop signal is raised: until its phases and children have ended.
+    Stopping,
+    /// Until its tasks have ended.
     Draining,
     Ended,
 }
 
-/// Why a prepared daemon does not run, if it does not.
+/// Why a prepared daemon does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rest {
+enum Idle {
     /// The others are not prepared yet.
     NotYet,
     /// Its `run` has returned.
     Finished,
-    /// It is about to run again.
+    /// Backoff before a restart.
     Pause,
-    /// It has failed and is left down.
+    /// Its `run` has failed, and its policy leaves it down.
     Down,
 }
 
-/// The phases that are under way.
+/// The phases that are in flight.
 #[derive(Clone, Copy, Default)]
-struct Busy {
+struct InFlight {
     prepare: bool,
     run: bool,
     stop: bool,
 }
 
 struct Child {
-    /// What it shares, and its maker.
+    /// The daemons it shares, and its maker.
     slots: Vec<SlotId>,
     maker: Maker,
-    /// How many of those it shares are not prepared. Not the maker: that may make it while it prepares.
+    /// How many shared daemons are not prepared. Without the maker, which may make children while it prepares.
     waits_for: usize,
-    is_told: bool,
-    is_killed: bool,
+    is_notified: bool,
+    is_aborted: bool,
 }
 
 impl Plan {
-    /// A plan for slots that stand behind everything they need.
+    /// A plan without slots.
     pub(super) fn new(deadlines: Deadlines, now: Instant) -> Self {
         Plan {
             deadlines,
@@ -190,16 +189,16 @@ impl Plan {
             stage: Stage::New,
             slots: Vec::new(),
             children: BTreeMap::new(),
-            unready: 0,
-            left: 0,
-            dying: 0,
-            alarms: Alarms::default(),
+            unprepared: 0,
+            unended: 0,
+            aborts_pending: 0,
+            timeouts: Timeouts::default(),
             actions: Vec::new(),
             changed: Vec::new(),
         }
     }
 
-    /// Adds the next slot. One without a lifecycle is only ever waited for.
+    /// Adds the next slot, after those it needs. One without a lifecycle counts as prepared and ended by itself.
     pub(super) fn add(&mut self, has_lifecycle: bool, needs: Vec<SlotId>, policy: Policy) {
         let id = SlotId(u32::try_from(self.slots.len()).expect("slots are counted in 32 bits"));
         for need in &needs {
@@ -209,20 +208,20 @@ impl Plan {
         self.slots.push(Slot {
             has_lifecycle,
             step: Step::Waiting,
-            busy: Busy::default(),
-            is_killed: false,
-            is_dying: false,
+            in_flight: InFlight::default(),
+            is_aborted: false,
+            is_abort_pending: false,
             waits_for: needs.len(),
             needs,
             needed_by: Vec::new(),
             waited_for_by: 0,
             children: 0,
             own_children: 0,
-            are_children_told: false,
-            again: (policy != Policy::default()).then(|| Box::new(Again::new(policy))),
+            are_children_notified: false,
+            restarts: (policy != Policy::default()).then(|| Box::new(Restarts::new(policy))),
         });
-        self.unready += 1;
-        self.left += 1;
+        self.unprepared += 1;
+        self.unended += 1;
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -233,18 +232,18 @@ impl Plan {
         matches!(self.stage, Stage::Stopping { .. } | Stage::Ended)
     }
 
-    /// What is to be done, in this order.
+    /// Takes the actions, in the order of execution.
     pub(super) fn actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
 
-    /// Slots whose state may have changed since the last call.
+    /// Takes the slots whose state may have changed.
     pub(super) fn changed(&mut self) -> Vec<SlotId> {
         std::mem::take(&mut self.changed)
     }
 
-    /// The time on the factory's clock. Said before anything else that happens.
-    pub(super) fn it_is(&mut self, now: Instant) {
+    /// Sets the time, before the event that happened at it.
+    pub(super) fn set_now(&mut self, now: Instant) {
         self.now = self.now.max(now);
     }
 
@@ -257,19 +256,19 @@ impl Plan {
         match slot.step {
             Step::Waiting => State::Waiting,
             Step::Preparing => State::Preparing,
-            Step::Ready(_) if slot.busy.run => State::Running,
-            Step::Ready(Rest::NotYet) => State::Prepared,
-            Step::Ready(Rest::Finished) => State::Finished,
-            Step::Ready(Rest::Pause) => State::Pausing,
-            Step::Ready(Rest::Down) => State::Down,
-            Step::Winding => State::WindingDown,
-            Step::Told | Step::Draining => State::Stopping,
+            Step::Ready(_) if slot.in_flight.run => State::Running,
+            Step::Ready(Idle::NotYet) => State::Prepared,
+            Step::Ready(Idle::Finished) => State::Finished,
+            Step::Ready(Idle::Pause) => State::Pausing,
+            Step::Ready(Idle::Down) => State::Down,
+            Step::WindingDown => State::WindingDown,
+            Step::Stopping | Step::Draining => State::Stopping,
             Step::Ended => State::Ended,
         }
     }
 
     /// The state of the factory as a whole.
-    pub(super) fn state_of_all(&self) -> State {
+    pub(super) fn factory_state(&self) -> State {
         match self.stage {
             Stage::New => State::Waiting,
             Stage::Preparing => State::Preparing,
@@ -280,14 +279,14 @@ impl Plan {
     }
 }
 
-// What can happen.
+// Events.
 impl Plan {
     pub(super) fn start(&mut self) {
         if self.stage != Stage::New {
             return;
         }
         self.stage = Stage::Preparing;
-        self.alarms.share(self.now, self.deadlines.prepare);
+        self.timeouts.set_shared(self.now, self.deadlines.prepare);
         for id in self.ids() {
             self.try_prepare(id);
         }
@@ -304,11 +303,11 @@ impl Plan {
         self.settle();
     }
 
-    /// Ends everything without waiting for anybody's turn, because an ancestor's deadline has passed.
-    pub(super) fn kill(&mut self, limit: Duration) {
+    /// Aborts everything at once, because an ancestor's deadline has passed.
+    pub(super) fn abort(&mut self, limit: Duration) {
         self.stop();
         if matches!(self.stage, Stage::Stopping { .. }) {
-            self.kill_round(limit, 0);
+            self.abort_round(limit, 0);
         }
         self.settle();
     }
@@ -318,9 +317,9 @@ impl Plan {
         let slot = &mut self.slots[id.index()];
         let mut verdict = Verdict::Stands;
         match phase {
-            Phase::Prepare => slot.busy.prepare = false,
-            Phase::Run => slot.busy.run = false,
-            _ => slot.busy.stop = false,
+            Phase::Prepare => slot.in_flight.prepare = false,
+            Phase::Run => slot.in_flight.run = false,
+            _ => slot.in_flight.stop = false,
         }
         match (self.stage, phase) {
             (Stage::Preparing, Phase::Prepare) if end == PhaseEnd::Done => {
@@ -328,17 +327,19 @@ impl Plan {
                 self.try_run();
             }
             (Stage::Preparing, Phase::Prepare) => {
-                self.slots[id.index()].step = Step::Told;
-                self.act(Action::Tell(id));
+                self.slots[id.index()].step = Step::Stopping;
+                self.act(Action::SignalStop(id));
                 self.begin_stop(self.deadlines.rollback);
             }
-            // Prepared after all, so it has to be stopped.
-            (_, Phase::Prepare) if end == PhaseEnd::Done && !slot.is_killed && slot.step == Step::Told => {
-                slot.step = Step::Ready(Rest::NotYet);
-                self.try_tell(id);
+            // It was prepared before it saw the stop signal, so it has to be stopped.
+            (_, Phase::Prepare)
+                if end == PhaseEnd::Done && !slot.is_aborted && slot.step == Step::Stopping =>
+            {
+                slot.step = Step::Ready(Idle::NotYet);
+                self.try_stop(id);
             }
             (Stage::Running, Phase::Run) if end != PhaseEnd::Done => verdict = self.run_failed(id),
-            (_, Phase::Run) if slot.step.is_prepared() => slot.step = Step::Ready(Rest::Finished),
+            (_, Phase::Run) if slot.step.is_prepared() => slot.step = Step::Ready(Idle::Finished),
             _ => {}
         }
         self.try_drain(id);
@@ -346,24 +347,23 @@ impl Plan {
         verdict
     }
 
-    /// The last task of a daemon has ended, after its tasks were closed.
+    /// The last task of a daemon has ended after its tasks were closed.
     pub(super) fn tasks_ended(&mut self, id: SlotId) {
         match self.slots[id.index()].step {
             Step::Draining => self.end(id),
-            Step::Winding => self.wound_down(id),
+            Step::WindingDown => self.wound_down(id),
             _ => {}
         }
         self.settle();
     }
 
-    /// A child wants to start. It may when what it shares is prepared; that, and its maker, end after it. False when it
-    /// is too late.
+    /// A child asks to start: it is admitted once what it shares is prepared. False when it is too late.
     pub(super) fn join(&mut self, id: ChildId, shares: Vec<SlotId>, maker: Maker) -> bool {
-        let is_late = |maker: SlotId| self.slots[maker.index()].is_killed;
+        let is_late = |maker: SlotId| self.slots[maker.index()].is_aborted;
         if self.is_stopping() || matches!(maker, Maker::Daemon(maker) if is_late(maker)) {
             return false;
         }
-        let mut child = Child { slots: shares, maker, waits_for: 0, is_told: false, is_killed: false };
+        let mut child = Child { slots: shares, maker, waits_for: 0, is_notified: false, is_aborted: false };
         if let Maker::Daemon(maker) = maker {
             child.slots.retain(|slot| *slot != maker);
         }
@@ -372,14 +372,14 @@ impl Plan {
         if let Maker::Daemon(maker) = maker {
             child.slots.push(maker);
             self.slot(maker).own_children += 1;
-            // Its maker's run has failed: what that made goes with it.
-            child.is_told = self.slot(maker).step == Step::Winding;
+            // The maker's run has failed, and the children of that run end with it.
+            child.is_notified = self.slot(maker).step == Step::WindingDown;
         }
         for slot in &child.slots {
             self.slots[slot.index()].children += 1;
         }
-        if child.is_told {
-            self.act(Action::TellChild(id));
+        if child.is_notified {
+            self.act(Action::StopChild(id));
         } else if child.waits_for == 0 {
             self.act(Action::Admit(id));
         }
@@ -392,24 +392,24 @@ impl Plan {
         self.settle();
     }
 
-    pub(super) fn timer_rang(&mut self) {
-        self.alarms.rang();
-        while let Some(alarm) = self.alarms.due(self.now) {
-            match (alarm, self.stage) {
-                (Alarm::Child(id), _) => self.give_up_child(id),
-                (Alarm::Slot(id), _) => self.slot_alarm(id.0),
-                (Alarm::Shared, Stage::Preparing) => self.overstay_start(),
-                (Alarm::Shared, Stage::Stopping { is_killing: false, limit, rounds }) => {
-                    self.kill_round(limit, rounds - 1);
+    pub(super) fn timer_fired(&mut self) {
+        self.timeouts.fired();
+        while let Some(timeout) = self.timeouts.due(self.now) {
+            match (timeout, self.stage) {
+                (Timeout::Child(id), _) => self.give_up_child(id),
+                (Timeout::Slot(id), _) => self.slot_timeout(id.0),
+                (Timeout::Shared, Stage::Preparing) => self.start_deadline_exceeded(),
+                (Timeout::Shared, Stage::Stopping { is_aborting: false, limit, rounds }) => {
+                    self.abort_round(limit, rounds - 1);
                 }
-                (Alarm::Shared, _) => {}
+                (Timeout::Shared, _) => {}
             }
         }
         self.settle();
     }
 }
 
-// What follows from it.
+// Transitions.
 impl Plan {
     fn ids(&self) -> impl DoubleEndedIterator<Item = SlotId> + use<> {
         (0..self.slots.len() as u32).map(SlotId)
@@ -420,7 +420,7 @@ impl Plan {
     }
 
     fn policy(&self, id: SlotId) -> Policy {
-        self.slots[id.index()].again.as_ref().map_or_else(Policy::default, |again| again.policy)
+        self.slots[id.index()].restarts.as_ref().map_or_else(Policy::default, |restarts| restarts.policy)
     }
 
     fn act(&mut self, action: Action) {
@@ -434,7 +434,7 @@ impl Plan {
         }
         if slot.has_lifecycle {
             slot.step = Step::Preparing;
-            slot.busy.prepare = true;
+            slot.in_flight.prepare = true;
             self.changed.push(id);
             self.act(Action::Begin(id, Phase::Prepare));
             self.limit(id, self.policy(id).prepare);
@@ -444,11 +444,10 @@ impl Plan {
     }
 
     fn ready(&mut self, id: SlotId) {
-        self.unready -= 1;
+        self.unprepared -= 1;
         self.limit(id, None);
         let slot = self.slot(id);
-        slot.step = Step::Ready(Rest::NotYet);
-        // Whoever needs it is not asked for again before a stop begins, and that only counts them.
+        slot.step = Step::Ready(Idle::NotYet);
         for dependent in slot.needed_by.clone() {
             self.slot(dependent).waits_for -= 1;
             self.try_prepare(dependent);
@@ -458,7 +457,7 @@ impl Plan {
         }
     }
 
-    /// Lets those children start that were waiting for this daemon only.
+    /// Admits the children for which this daemon was the last to prepare.
     fn admit_children(&mut self, id: SlotId) {
         let waiting = self.children.iter_mut().filter(|(_, child)| {
             child.maker != Maker::Daemon(id) && child.waits_for > 0 && child.slots.contains(&id)
@@ -472,11 +471,11 @@ impl Plan {
     }
 
     fn try_run(&mut self) {
-        if self.stage != Stage::Preparing || self.unready > 0 {
+        if self.stage != Stage::Preparing || self.unprepared > 0 {
             return;
         }
         self.stage = Stage::Running;
-        self.alarms.unshare();
+        self.timeouts.clear_shared();
         for id in self.ids() {
             if self.slot(id).has_lifecycle {
                 self.run(id);
@@ -486,14 +485,14 @@ impl Plan {
     }
 
     fn run(&mut self, id: SlotId) {
-        self.slot(id).busy.run = true;
+        self.slot(id).in_flight.run = true;
         self.changed.push(id);
         self.act(Action::Begin(id, Phase::Run));
     }
 
     fn begin_stop(&mut self, limit: Duration) {
-        self.stage = Stage::Stopping { limit, rounds: ROUNDS, is_killing: false };
-        self.alarms.share(self.now, limit);
+        self.stage = Stage::Stopping { limit, rounds: ROUNDS, is_aborting: false };
+        self.timeouts.set_shared(self.now, limit);
         let firsts: Vec<_> = self
             .children
             .iter()
@@ -501,7 +500,7 @@ impl Plan {
             .map(|(id, _)| *id)
             .collect();
         for child in firsts {
-            self.tell_child(child);
+            self.stop_child(child);
         }
         for id in self.ids().rev() {
             if self.slot(id).step == Step::Waiting {
@@ -509,90 +508,90 @@ impl Plan {
             }
         }
         for id in self.ids().rev() {
-            self.try_tell(id);
+            self.try_stop(id);
         }
     }
 
-    /// Tells a daemon to stop if its turn has come.
-    fn try_tell(&mut self, id: SlotId) {
+    /// Stops a daemon if everything that depends on it has ended.
+    fn try_stop(&mut self, id: SlotId) {
         let is_stopping = self.is_stopping();
         let slot = self.slot(id);
         if !is_stopping || slot.waited_for_by > 0 {
             return;
         }
         match slot.step {
-            Step::Ready(_) | Step::Winding if slot.children > 0 => self.tell_children(id),
-            // One that is not prepared has nothing to offer to its children: they end with it.
-            Step::Ready(_) | Step::Preparing => self.tell(id),
-            // One that winds down is told when it has.
-            Step::Waiting | Step::Winding | Step::Told | Step::Draining | Step::Ended => {}
+            Step::Ready(_) | Step::WindingDown if slot.children > 0 => self.stop_children(id),
+            // Its children have nothing to wait for if it is not prepared: they end together.
+            Step::Ready(_) | Step::Preparing => self.stop_slot(id),
+            // One that winds down is stopped afterwards.
+            Step::Waiting | Step::WindingDown | Step::Stopping | Step::Draining | Step::Ended => {}
         }
     }
 
-    fn tell(&mut self, id: SlotId) {
+    fn stop_slot(&mut self, id: SlotId) {
         let slot = self.slot(id);
         if !slot.has_lifecycle {
             return self.end(id);
         }
         let is_prepared = slot.step.is_prepared();
-        slot.step = Step::Told;
-        slot.busy.stop = is_prepared;
+        slot.step = Step::Stopping;
+        slot.in_flight.stop = is_prepared;
         self.changed.push(id);
-        self.act(Action::Tell(id));
+        self.act(Action::SignalStop(id));
         if is_prepared {
             self.act(Action::Begin(id, Phase::Stop));
         }
         self.limit(id, self.policy(id).stop);
     }
 
-    /// Lets a daemon's tasks end when its phases and children have.
+    /// Drains a daemon's tasks once its phases and children have ended.
     fn try_drain(&mut self, id: SlotId) {
         let slot = self.slot(id);
-        if slot.step != Step::Told || slot.busy.any() {
+        if slot.step != Step::Stopping || slot.in_flight.any() {
             return;
         }
         if slot.children > 0 {
-            self.not_dying(id);
-            return self.tell_children(id);
+            self.abort_done(id);
+            return self.stop_children(id);
         }
         slot.step = Step::Draining;
-        let is_killed = slot.is_killed;
+        let is_aborted = slot.is_aborted;
         self.act(Action::CloseTasks(id));
-        if is_killed {
-            self.dying(id);
+        if is_aborted {
+            self.await_abort(id);
         }
     }
 
     fn end(&mut self, id: SlotId) {
-        self.left -= 1;
+        self.unended -= 1;
         self.changed.push(id);
         self.limit(id, None);
         let slot = self.slot(id);
         slot.step = Step::Ended;
         let needs = std::mem::take(&mut slot.needs);
-        self.not_dying(id);
+        self.abort_done(id);
         for need in needs {
             self.slot(need).waited_for_by -= 1;
-            self.try_tell(need);
+            self.try_stop(need);
         }
     }
 
-    fn tell_children(&mut self, id: SlotId) {
+    fn stop_children(&mut self, id: SlotId) {
         let slot = self.slot(id);
-        if std::mem::replace(&mut slot.are_children_told, true) {
+        if std::mem::replace(&mut slot.are_children_notified, true) {
             return;
         }
         let of_slot = self.children.iter().filter(|(_, child)| child.slots.contains(&id));
         for child in of_slot.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.tell_child(child);
+            self.stop_child(child);
         }
     }
 
-    fn tell_child(&mut self, id: ChildId) {
+    fn stop_child(&mut self, id: ChildId) {
         if let Some(child) = self.children.get_mut(&id)
-            && !std::mem::replace(&mut child.is_told, true)
+            && !std::mem::replace(&mut child.is_notified, true)
         {
-            self.act(Action::TellChild(id));
+            self.act(Action::StopChild(id));
         }
     }
 
@@ -600,9 +599,9 @@ impl Plan {
         let Some(child) = self.children.remove(&id) else {
             return;
         };
-        if child.is_killed {
-            self.dying -= 1;
-            self.alarms.clear(Alarm::Child(id));
+        if child.is_aborted {
+            self.aborts_pending -= 1;
+            self.timeouts.clear(Timeout::Child(id));
         }
         for slot in &child.slots {
             self.slot(*slot).children -= 1;
@@ -612,23 +611,23 @@ impl Plan {
             self.try_wind_down(maker);
         }
         for slot in child.slots {
-            self.try_tell(slot);
+            self.try_stop(slot);
             self.try_drain(slot);
         }
     }
 
-    /// Goes on to the next round, or ends, when nothing is left to wait for; and says when to look again.
+    /// Enters the next round, or ends, when nothing is left to wait for; and sets the timer.
     fn settle(&mut self) {
-        if let Stage::Stopping { limit, rounds, is_killing } = self.stage {
-            if self.left == 0 && self.children.is_empty() {
+        if let Stage::Stopping { limit, rounds, is_aborting } = self.stage {
+            if self.unended == 0 && self.children.is_empty() {
                 self.stage = Stage::Ended;
-                self.alarms.clear_all();
-            } else if is_killing && self.dying == 0 && rounds > 0 {
-                self.stage = Stage::Stopping { limit, rounds, is_killing: false };
-                self.alarms.share(self.now, limit);
+                self.timeouts.clear_all();
+            } else if is_aborting && self.aborts_pending == 0 && rounds > 0 {
+                self.stage = Stage::Stopping { limit, rounds, is_aborting: false };
+                self.timeouts.set_shared(self.now, limit);
             }
         }
-        if let Some(next) = self.alarms.next() {
+        if let Some(next) = self.timeouts.next() {
             self.act(Action::Timer(next));
         }
     }
@@ -636,18 +635,18 @@ impl Plan {
 
 impl Step {
     fn is_prepared(self) -> bool {
-        matches!(self, Step::Ready(_) | Step::Winding)
+        matches!(self, Step::Ready(_) | Step::WindingDown)
     }
 }
 
-impl Busy {
+impl InFlight {
     fn any(self) -> bool {
         self.prepare || self.run || self.stop
     }
 
     fn phases(self) -> impl Iterator<Item = Phase> {
         let phases = [(self.prepare, Phase::Prepare), (self.run, Phase::Run), (self.stop, Phase::Stop)];
-        phases.into_iter().filter(|(is_busy, _)| *is_busy).map(|(_, phase)| phase)
+        phases.into_iter().filter(|(is_in_flight, _)| *is_in_flight).map(|(_, phase)| phase)
     }
 }
 

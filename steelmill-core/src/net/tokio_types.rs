@@ -1,8 +1,7 @@
 //! Core's socket traits on tokio's own types, for the runtime world.
 //!
-//! Traits and types being foreign to the runtime crate, the orphan rule leaves this crate as their one home. Nothing
-//! is added on the way: where a method exists under the same name, a call of the trait's *is* a call of tokio's
-//! (Rust prefers an inherent method to a trait's, so `self.peek(..)` below does not call itself).
+//! Here because of the orphan rule: to the runtime crate both traits and types are foreign. Each method calls tokio's of
+//! the same name (Rust prefers inherent methods, so `self.peek(..)` below does not call itself).
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,8 +14,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 use super::{Address, TcpListener, TcpStream, ToAddress, UdpSocket};
 
 impl Address<'_> {
-    /// Asks the operating system for the addresses, in the order they are to be tried. A written address is its own
-    /// answer, without an allocation.
+    /// Resolves the address by the operating system, in the order to try. A written address needs no allocation.
     ///
     /// # Errors
     /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
@@ -29,7 +27,7 @@ impl Address<'_> {
         Ok(written.into_iter().chain(looked_up.into_iter().flatten()))
     }
 
-    /// Makes `attempt` with one address after the other, until one succeeds.
+    /// Calls `attempt` with each address in turn, until one succeeds.
     ///
     /// # Errors
     /// Those of [`resolve`](Address::resolve), and of the attempt with the last address.

@@ -1,7 +1,7 @@
-//! User code that core runs: a panic is caught, it is dropped when its daemon is killed, and how it ended is told.
+//! Running user code: panics are caught, an abort drops the future, and the supervisor is notified of the end.
 //!
-//! What always holds: the user's future is dropped before its end is told, so that whoever hears of the end finds
-//! nothing of it left; and an end is told even when the executor drops the task.
+//! What always holds: the future is dropped before the supervisor is notified; and it is notified even when the executor
+//! drops the task.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,38 +12,31 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tracing::{Instrument, Span, instrument::Instrumented};
 
-use super::Leash;
-use crate::cell::Wait;
-use crate::lifecycle::Event;
-use crate::report::panicked;
-use crate::{Error, Phase, Result};
-
-/// How a piece of user code ended.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    Done,
-    Failed(Error),
-    /// It was dropped before it had ended, because it was told to stop or killed.
-    Cut,
-    /// The executor dropped it.
-    Lost,
-}
+use super::RunState;
+use crate::cell::Waiter;
+use crate::control::{Event, Outcome};
+use crate::panic::panicked;
+use crate::{Phase, Result};
 
 pin_project! {
-    /// A future that tells its daemon's supervisor how it ended. An output of `None` means that it was cut short.
+    /// A future that notifies its daemon's supervisor of its end. An output of `None` means that it was cancelled.
     pub(crate) struct Guarded<F> {
         #[pin]
         work: Option<Instrumented<F>>,
         #[pin]
-        killed: Wait,
-        // Behind the work, so that it is dropped after it.
-        ending: Ending,
+        aborted: Waiter,
+        // After `work`, so that it is dropped after it.
+        completion: Completion,
     }
 }
 
 impl<F: Future<Output = Option<Result>>> Guarded<F> {
-    pub(crate) fn new(work: F, span: Span, ending: Ending) -> Self {
-        Guarded { work: Some(work.instrument(span)), killed: ending.leash.killed.wait(), ending }
+    pub(crate) fn new(work: F, span: Span, completion: Completion) -> Self {
+        Guarded {
+            work: Some(work.instrument(span)),
+            aborted: completion.run_state.aborted.waiter(),
+            completion,
+        }
     }
 }
 
@@ -52,8 +45,8 @@ impl<F: Future<Output = Option<Result>>> Future for Guarded<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let mut outcome = if this.killed.poll(&this.ending.leash.killed, context).is_ready() {
-            Outcome::Cut
+        let mut outcome = if this.aborted.poll(&this.completion.run_state.aborted, context).is_ready() {
+            Outcome::Cancelled
         } else {
             let Some(work) = this.work.as_mut().as_pin_mut() else {
                 return Poll::Ready(());
@@ -62,7 +55,7 @@ impl<F: Future<Output = Option<Result>>> Future for Guarded<F> {
                 Ok(output) => match ready!(output) {
                     Some(Ok(())) => Outcome::Done,
                     Some(Err(error)) => Outcome::Failed(error),
-                    None => Outcome::Cut,
+                    None => Outcome::Cancelled,
                 },
                 Err(panic) => Outcome::Failed(panicked(panic.as_ref())),
             }
@@ -70,14 +63,14 @@ impl<F: Future<Output = Option<Result>>> Future for Guarded<F> {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.work.set(None))) {
             outcome = Outcome::Failed(panicked(panic.as_ref()));
         }
-        this.ending.tell(outcome);
+        this.completion.report(outcome);
         Poll::Ready(())
     }
 }
 
-/// Tells how a piece of user code ended, once.
-pub(crate) struct Ending {
-    leash: Arc<Leash>,
+/// Notifies the supervisor of an end, once; at the latest when it is dropped.
+pub(crate) struct Completion {
+    run_state: Arc<RunState>,
     what: Option<Work>,
 }
 
@@ -87,25 +80,27 @@ enum Work {
     Task(&'static str),
 }
 
-impl Ending {
-    pub(crate) fn job(leash: Arc<Leash>, phase: Phase) -> Self {
-        Ending { leash, what: Some(Work::Job(phase)) }
+impl Completion {
+    pub(crate) fn job(run_state: Arc<RunState>, phase: Phase) -> Self {
+        Completion { run_state, what: Some(Work::Job(phase)) }
     }
 
-    pub(crate) fn task(leash: Arc<Leash>, name: &'static str) -> Self {
-        Ending { leash, what: Some(Work::Task(name)) }
+    pub(crate) fn task(run_state: Arc<RunState>, name: &'static str) -> Self {
+        Completion { run_state, what: Some(Work::Task(name)) }
     }
 
-    fn tell(&mut self, outcome: Outcome) {
-        let slot = self.leash.slot;
+    fn report(&mut self, outcome: Outcome) {
+        let slot = self.run_state.slot;
         match self.what.take() {
-            Some(Work::Job(phase)) => self.leash.hub.tell(Event::JobEnded { slot, phase, outcome }),
+            Some(Work::Job(phase)) => self.run_state.control.send(Event::PhaseEnded { slot, phase, outcome }),
             Some(Work::Task(name)) => {
                 if let Outcome::Failed(error) = outcome {
-                    self.leash.hub.tell(Event::TaskFailed { slot, name, error });
+                    self.run_state.control.send(Event::TaskFailed { slot, name, error });
                 }
-                if self.leash.tasks.leave(name) {
-                    self.leash.hub.tell(Event::TasksEnded { slot, life: self.leash.life });
+                if self.run_state.tasks.leave(name) {
+                    self.run_state
+                        .control
+                        .send(Event::TasksEnded { slot, incarnation: self.run_state.incarnation });
                 }
             }
             None => {}
@@ -113,8 +108,8 @@ impl Ending {
     }
 }
 
-impl Drop for Ending {
+impl Drop for Completion {
     fn drop(&mut self) {
-        self.tell(Outcome::Lost);
+        self.report(Outcome::Dropped);
     }
 }

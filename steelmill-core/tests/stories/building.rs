@@ -1,4 +1,4 @@
-//! How a factory gets daemons: built, provided, or not at all, and then with an error that helps.
+//! How a factory gets daemons: built, provided, or not, and then with a helpful error.
 
 use std::io;
 
@@ -168,11 +168,11 @@ async fn providing_after_the_hand_out_names_who_asked(world: impl World) -> Resu
     let mut factory = Factory::root("demo", world.clone());
     factory.with::<Room>()?;
     let error = factory.provide(Lamp("late", None)).unwrap_err();
-    assert_eq!(error.to_string(), "demo: Lamp cannot be provided any more: Room asked for it before");
+    assert_eq!(error.to_string(), "demo: Lamp cannot be provided any more: Room requested it before");
     let mut factory = Factory::root("demo", world);
     factory.with::<Lamp>()?;
     let error = factory.provide(Lamp("late", None)).unwrap_err();
-    assert_eq!(error.to_string(), "demo: Lamp cannot be provided any more: the setup asked for it before");
+    assert_eq!(error.to_string(), "demo: Lamp cannot be provided any more: the setup requested it before");
     Ok(())
 }
 
@@ -201,7 +201,7 @@ async fn a_value_missed_by_a_daemon_cannot_be_provided_later(world: impl World) 
     let mut factory = Factory::root("demo", world);
     assert_eq!(factory.get::<Limits>()?.0, None);
     let error = factory.provide_value(7_u32).unwrap_err();
-    assert_eq!(error.to_string(), "demo: u32 cannot be provided any more: Limits asked for it before");
+    assert_eq!(error.to_string(), "demo: u32 cannot be provided any more: Limits requested it before");
     Ok(())
 }
 
@@ -275,7 +275,7 @@ async fn what_failed_and_was_gone_without_stays_absent(world: impl World) -> Res
     let error = factory.with::<Moody>().unwrap_err();
     assert_eq!(
         format!("{error:#}"),
-        "demo: building Moody: Lenient asked for it before, and went on without it; ask for Moody first"
+        "demo: building Moody: Lenient requested it before and continued without it; request Moody first"
     );
     assert!(factory.start().await?.stop().await.is_clean());
     Ok(())
@@ -310,7 +310,7 @@ async fn what_a_daemon_provides_while_it_is_built_is_there_for_others(world: imp
     let error = factory.with::<Electrician>().unwrap_err();
     assert_eq!(
         format!("{error:#}"),
-        "demo: building Electrician: demo: Lamp cannot be provided any more: Room asked for it before"
+        "demo: building Electrician: demo: Lamp cannot be provided any more: Room requested it before"
     );
     Ok(())
 }

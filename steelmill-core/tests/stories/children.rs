@@ -1,4 +1,4 @@
-//! Factories inside factories: a child is a dependent of its maker and of everything it shares.
+//! Child factories: a child depends on its maker and on everything it shares.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
-//! What overstays is aborted and named, and nobody waits for it.
+//! What exceeds a deadline is aborted and reported, and not waited for.
 
 use std::future::pending;
 use std::sync::Arc;
 
-use steelmill_core::{Daemon, Deadlines, Factory, Overstayed, Phase, Policy, Result, Scope, World};
+use steelmill_core::{Daemon, DeadlineExceeded, Deadlines, Factory, Phase, Policy, Result, Scope, World};
 
 use crate::stories;
 use crate::support::{Act, Journal, Part, SHORT, Script, assert_absent, assert_before, journal};
@@ -34,7 +34,7 @@ async fn a_prepare_that_overstays_is_aborted_and_named(world: impl World) -> Res
         report.to_string(),
         "demo: 1 failure\n  demo: Part<'b'> failed to prepare: took longer than 50ms and was aborted"
     );
-    assert_eq!(report.overstayed().count(), 1);
+    assert_eq!(report.deadline_exceeded().count(), 1);
     let lines = lines.take();
     assert_absent(&lines, "b stops");
     assert_before(&lines, "a stop done", "b dropped");
@@ -92,8 +92,8 @@ async fn tasks_that_overstay_are_aborted_and_named(world: impl World) -> Result 
          demo: Leaving: task \"connection\" failed: 3 of them: took longer than 50ms and was aborted\n  \
          demo: Leaving: task \"flush\" failed: took longer than 50ms and was aborted"
     );
-    assert_eq!(report.overstayed().count(), 2);
-    assert!(report.failures().iter().all(|failure| failure.error.is::<Overstayed>()));
+    assert_eq!(report.deadline_exceeded().count(), 2);
+    assert!(report.failures().iter().all(|failure| failure.error.is::<DeadlineExceeded>()));
     Ok(())
 }
 
@@ -137,7 +137,7 @@ async fn a_child_that_overstays_is_aborted_and_named(world: impl World) -> Resul
         report.to_string(),
         "demo: 1 failure\n  demo: child demo/slow failed to stop: took longer than 50ms and was aborted"
     );
-    assert_eq!(ended.await.overstayed().count(), 2);
+    assert_eq!(ended.await.deadline_exceeded().count(), 2);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What goes wrong, and what is said about it.
+//! Failures, and how they are reported.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What only the sim does: waits of exactly so long, and machines that lose power.
+//! Only in the sim: exact times, and machines that lose power.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -220,7 +220,7 @@ fn deadlines_run_on_the_machines_own_clock() {
         factory.deadlines(DEADLINES);
         factory.with::<Hanging>()?;
         let report = factory.start().await?.stop().await;
-        assert_eq!(report.overstayed().count(), 1, "{report}");
+        assert_eq!(report.deadline_exceeded().count(), 1, "{report}");
         assert_eq!(sim.elapsed(), 5 * SECOND);
         Ok(())
     });

@@ -1,21 +1,21 @@
-//! Stories of the factory and the lifecycle, told in every world.
+//! Integration tests of factory and lifecycle, run in every world.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
 
-mod building; // how a factory gets daemons
-mod children; // factories inside factories
-mod deadlines; // what overstays
-mod failing; // what goes wrong, and what is said about it
-mod machines; // what only the sim does: exact times, and power loss
+mod building; // built, provided, or failed
+mod children; // child factories
+mod deadlines; // deadlines exceeded
+mod failing; // failures, and how they are reported
+mod machines; // only in the sim: exact times, power loss
 mod named; // several daemons of one type
-mod optional; // what a daemon can do without
-mod order; // what comes before what
-mod refs; // what outlives its owner
-mod running; // what a failing run leads to
-mod seeing; // what can be seen of it
-mod sharing; // whose instance a child gets
-mod sharing_table; // the same in every combination, beside a model
-mod stopping; // who may stop, when and how often
-mod threads; // what only real threads do
+mod optional; // optional dependencies
+mod order; // order of prepare, run and stop
+mod refs; // refs that outlive their factory
+mod running; // policies: restart, leave down, escalate
+mod observing; // status and changes
+mod sharing; // what a child shares
+mod sharing_table; // the same in every combination, against a model
+mod stopping; // requests to stop
+mod threads; // only in the runtime world: blocking, and runtimes that go away
 mod traits; // daemons behind traits, one or many

@@ -1,4 +1,4 @@
-//! Several daemons of one type, each with a life of its own.
+//! Named daemons: several of one type, each with its own lifecycle.
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, World};
 
@@ -137,7 +137,7 @@ async fn a_provided_name_is_used(world: impl World) -> Result {
     let error = factory.provide_named("primary", late).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "demo: Store[primary] cannot be provided any more: Copier asked for it before"
+        "demo: Store[primary] cannot be provided any more: Copier requested it before"
     );
     drop(lines);
     Ok(())

@@ -1,4 +1,4 @@
-//! What a daemon can do without: found when it is there, never built for it, and not allowed to appear afterwards.
+//! Optional dependencies: found if they exist, never built on demand, and not built after a daemon was built without.
 
 use steelmill_core::{Daemon, DaemonRef, Deadlines, Factory, Result, World};
 
@@ -57,7 +57,7 @@ async fn what_is_there_is_found_and_what_is_not_is_not_built(world: impl World) 
     factory.with::<Metrics>()?;
     assert_eq!(factory.get::<Gateway>()?.metrics.as_ref().unwrap().built_in, "demo");
     let error = factory.provide(Metrics { built_in: String::new() }).unwrap_err();
-    assert!(error.to_string().ends_with("the setup asked for it before"), "{error}");
+    assert!(error.to_string().ends_with("the setup requested it before"), "{error}");
     Ok(())
 }
 
@@ -85,14 +85,14 @@ async fn what_a_daemon_went_on_without_cannot_appear_afterwards(world: impl Worl
     let mut factory = Factory::root("demo", world);
     factory.with::<Gateway>()?;
     let error = factory.provide(Metrics { built_in: String::new() }).unwrap_err();
-    assert_eq!(error.to_string(), "demo: Metrics cannot be provided any more: Gateway asked for it before");
+    assert_eq!(error.to_string(), "demo: Metrics cannot be provided any more: Gateway requested it before");
     let error = factory.get::<Metrics>().map(drop).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
-        "demo: building Metrics: Gateway asked for it before, and went on without it; ask for Metrics first"
+        "demo: building Metrics: Gateway requested it before and continued without it; request Metrics first"
     );
     let error = factory.build::<Metrics>().map(drop).unwrap_err();
-    assert_eq!(error.to_string(), "demo: Metrics cannot be built here any more: Gateway asked for it before");
+    assert_eq!(error.to_string(), "demo: Metrics cannot be built here any more: Gateway requested it before");
     assert!(factory.find::<Metrics>()?.is_none());
     // By another name it is another daemon.
     factory.with_named::<Metrics>("own")?;
@@ -164,7 +164,7 @@ async fn what_a_shared_daemon_went_on_without_cannot_appear_in_the_child(world: 
     let error = child.get::<Metrics>().map(drop).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
-        "demo/child: building Metrics: Gateway of demo asked for it before, and went on without it; ask for Metrics \
+        "demo/child: building Metrics: Gateway of demo requested it before and continued without it; request Metrics \
          first"
     );
     drop(child);

@@ -1,4 +1,4 @@
-//! In which order daemons are prepared, run and stopped.
+//! The order in which daemons prepare, run and stop.
 
 use std::sync::Arc;
 

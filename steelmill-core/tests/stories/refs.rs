@@ -1,4 +1,4 @@
-//! What outlives its owner: it stays valid, and the report names it.
+//! Refs that outlive their factory: they stay valid, and the report names them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a failing `run` leads to, as the daemon's policy says; and a failing child, as the child says.
+//! Policies: what happens after a failed `run`; and escalation of a failed child.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -126,7 +126,7 @@ async fn shaky(world: impl World, fails: u32, policy: Policy) -> Result<(Running
 }
 
 async fn a_daemon_runs_again_and_those_who_need_it_keep_their_refs(world: impl World) -> Result {
-    let (demo, mut lines) = shaky(world, 2, Policy::run_again(AT_ONCE)).await?;
+    let (demo, mut lines) = shaky(world, 2, Policy::restart(AT_ONCE)).await?;
     lines.until("runs well").await;
     assert_eq!(demo.get::<Relying>()?.0.runs.load(Ordering::Relaxed), 3);
     let report = demo.stop().await;
@@ -140,7 +140,7 @@ async fn a_daemon_runs_again_and_those_who_need_it_keep_their_refs(world: impl W
 }
 
 async fn its_tasks_and_children_end_before_it_runs_again(world: impl World) -> Result {
-    let (demo, mut lines) = shaky(world, 1, Policy::run_again(AT_ONCE)).await?;
+    let (demo, mut lines) = shaky(world, 1, Policy::restart(AT_ONCE)).await?;
     let lines = lines.until("runs well").await;
     assert_before(&lines, "run 1", "task 1 ends");
     assert_before(&lines, "task 1 ends", "run 2");
@@ -151,7 +151,7 @@ async fn its_tasks_and_children_end_before_it_runs_again(world: impl World) -> R
 }
 
 async fn a_panic_runs_again_too(world: impl World) -> Result {
-    let (mut factory, mut lines) = factory(world, 1, Policy::run_again(AT_ONCE))?;
+    let (mut factory, mut lines) = factory(world, 1, Policy::restart(AT_ONCE))?;
     factory.provide_value(Panics)?;
     factory.with::<Shaky>()?;
     let demo = factory.start().await?;
@@ -162,7 +162,7 @@ async fn a_panic_runs_again_too(world: impl World) -> Result {
 }
 
 async fn too_many_restarts_stop_the_factory(world: impl World) -> Result {
-    let (demo, mut lines) = shaky(world, 9, Policy::run_again(AT_ONCE)).await?;
+    let (demo, mut lines) = shaky(world, 9, Policy::restart(AT_ONCE)).await?;
     let report = demo.join().await;
     assert_eq!(
         report.failures()[0].to_string(),
@@ -197,7 +197,7 @@ impl Daemon for Keeping {
 async fn each_run_has_a_scope_of_its_own(world: impl World) -> Result {
     let (sender, mut scopes) = tokio::sync::mpsc::unbounded_channel();
     let mut factory = Factory::root("demo", world);
-    factory.policy::<Keeping>(Policy::run_again(Backoff {
+    factory.policy::<Keeping>(Policy::restart(Backoff {
         first: Duration::MAX,
         longest: Duration::MAX,
         ..AT_ONCE
@@ -235,7 +235,7 @@ impl Daemon for Leaving {
 async fn a_task_that_does_not_end_is_named_and_the_daemon_runs_again(world: impl World) -> Result {
     let (mut factory, mut lines) = factory(world, 0, Policy::default())?;
     let stop = Some(crate::support::SHORT);
-    factory.policy::<Leaving>(Policy { stop, ..Policy::run_again(AT_ONCE) });
+    factory.policy::<Leaving>(Policy { stop, ..Policy::restart(AT_ONCE) });
     factory.with::<Leaving>()?;
     let demo = factory.start().await?;
     lines.until("runs well").await;
@@ -260,7 +260,7 @@ async fn a_daemon_left_down_can_still_be_called_and_is_stopped(world: impl World
 
 async fn a_stop_while_it_pauses_ends_it(world: impl World) -> Result {
     let forever = Backoff { first: Duration::MAX, longest: Duration::MAX, ..AT_ONCE };
-    let (demo, mut lines) = shaky(world, 9, Policy::run_again(forever)).await?;
+    let (demo, mut lines) = shaky(world, 9, Policy::restart(forever)).await?;
     lines.until("task 1 ends").await;
     let report = demo.stop().await;
     assert!(report.is_clean(), "{report}");
@@ -272,7 +272,7 @@ async fn a_failure_while_it_stops_is_a_failure(world: impl World) -> Result {
     let (journal, _) = journal();
     let script = Script::new(&world, journal).part('a', "").run('a', Act::FailAtStop);
     let mut factory = script.factory(world, Deadlines::default())?;
-    factory.policy::<crate::support::Part<'a'>>(Policy::run_again(AT_ONCE));
+    factory.policy::<crate::support::Part<'a'>>(Policy::restart(AT_ONCE));
     let report = factory.start().await?.stop().await;
     assert_eq!(report.to_string(), "demo: 1 failure\n  demo: Part<'a'> failed to run: as told");
     Ok(())
@@ -365,7 +365,7 @@ fn the_pause_doubles_and_is_drawn_from_the_worlds_entropy() {
         async move {
             let (sender, mut times) = tokio::sync::mpsc::unbounded_channel();
             let mut factory = Factory::root("demo", sim.world());
-            factory.policy::<Timed>(Policy::run_again(Backoff {
+            factory.policy::<Timed>(Policy::restart(Backoff {
                 first: Duration::from_secs(1),
                 longest: Duration::from_secs(4),
                 restarts: 4,

@@ -1,4 +1,4 @@
-//! Whose instance a child gets: an ancestor's where that is the same, and its own where it is not.
+//! What a child shares: an ancestor's daemon, unless one of its dependencies was replaced.
 
 use std::sync::Arc;
 
@@ -193,18 +193,18 @@ async fn providing_after_sharing_names_who_asked_for_what(world: impl World) -> 
     let mut child = demo.child("child")?;
     assert_eq!(child.get::<Door>()?.0.built_in, "demo");
     let error = child.provide_value(2_u32).unwrap_err();
-    assert_eq!(error.to_string(), "demo/child: u32 cannot be provided any more: Door asked for it before");
+    assert_eq!(error.to_string(), "demo/child: u32 cannot be provided any more: Door requested it before");
     let mut child = demo.child("child")?;
     child.with::<Api>()?;
     let error = child.provide_value(2_u32).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "demo/child: u32 cannot be provided any more: the setup asked before for Api of demo, which was built from it"
+        "demo/child: u32 cannot be provided any more: the setup requested Api of demo before, which was built from it"
     );
     let error = child.provide(Store { limit: None, built_in: String::new() }).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "demo/child: Store cannot be provided any more: the setup asked before for Api of demo, which was built from it"
+        "demo/child: Store cannot be provided any more: the setup requested Api of demo before, which was built from it"
     );
     child.provide_value(2_u64)?;
     drop(child);
@@ -219,7 +219,7 @@ async fn building_after_sharing_names_who_asked(world: impl World) -> Result {
     let error = child.build::<Store>().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "demo/child: Store cannot be built here any more: the setup asked for it before"
+        "demo/child: Store cannot be built here any more: the setup requested it before"
     );
     drop(child);
     demo.stop().await;
@@ -264,7 +264,7 @@ async fn a_daemon_shaped_by_a_failure_is_rebuilt_where_it_may_succeed(world: imp
     let mut factory = Factory::root("demo", world);
     assert!(factory.get::<Lenient>()?.0.is_none());
     let error = factory.provide_value(5_u32).unwrap_err();
-    assert!(error.to_string().contains("Lenient asked for it before"), "{error}");
+    assert!(error.to_string().contains("Lenient requested it before"), "{error}");
     let demo = factory.start().await?;
     let mut child = demo.child("child")?;
     child.provide_value(5_u32)?;

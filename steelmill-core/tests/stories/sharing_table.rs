@@ -1,8 +1,8 @@
-//! Whose instance a factory gets, in every combination of provided, built, asked for and shadowed on three levels, beside
-//! a model that says it in other words.
+//! What a factory shares, in every combination of provided, built, requested and shadowed on three levels, against a
+//! model.
 //!
-//! The model: a daemon belongs on the deepest level at which it, or anything it is made from, was declared anew; the
-//! shallowest factory from there on that asked for it has the one that all below share.
+//! The model: a daemon belongs on the deepest level at which it, or one of its dependencies, was declared anew; the
+//! shallowest factory from there on that requested it owns the one that all below share.
 
 use std::collections::BTreeMap;
 

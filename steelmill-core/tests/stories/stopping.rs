@@ -1,4 +1,4 @@
-//! Who may stop a factory, when and how often: it is always one stop, with one report.
+//! Requests to stop, from anywhere and repeated: there is one stop, with one report.
 
 use std::future::{Future, pending};
 use std::pin::pin;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use futures::future::{join, poll_immediate, select};
-use steelmill_core::{Clock, Daemon, Deadlines, Factory, Result, Scope, Spawn, Task, ToldToStop, World};
+use steelmill_core::{Clock, Daemon, Deadlines, Factory, Result, Scope, Spawn, StopRequested, Task, World};
 use tokio::sync::Notify;
 
 use crate::stories;
@@ -108,7 +108,7 @@ async fn a_daemon_can_stop_its_factory_while_it_starts(world: impl World) -> Res
     factory.with::<Quitter>()?;
     let error = factory.start().await.unwrap_err();
     assert_eq!(error.to_string(), "demo did not start: demo: it was told to stop before it had started");
-    assert!(error.report().failures()[0].error.is::<ToldToStop>());
+    assert!(error.report().failures()[0].error.is::<StopRequested>());
     assert_absent(&lines.take(), "a runs");
     Ok(())
 }

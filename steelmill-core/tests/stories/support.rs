@@ -1,4 +1,4 @@
-//! What the stories have in common: worlds to happen in, a journal of what happened, and parts that do as told.
+//! Shared by all tests here: running in each world, a journal of events, and scripted daemons.
 
 #![allow(dead_code, unreachable_pub, reason = "each file of stories uses some of it")]
 

@@ -1,4 +1,4 @@
-//! What only real threads and runtimes do: they block, and they go away.
+//! Only in the runtime world: threads that block, and runtimes that go away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

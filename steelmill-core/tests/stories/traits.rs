@@ -1,4 +1,4 @@
-//! Daemons behind traits: one that is bound as `dyn Trait`, and several as a group.
+//! Daemons behind traits: bound as `dyn Trait`, and in groups.
 
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ async fn what_is_bound_is_handed_out_behind_its_trait(world: impl World) -> Resu
     let demo = factory.start().await?;
     assert!(same(&**demo.get_dyn::<dyn Store>()?, &**demo.get::<Disk>()?));
     let error = demo.get_dyn::<dyn Command>().map(drop).unwrap_err();
-    assert_eq!(error.to_string(), "demo: nobody asked for dyn Command while it was assembled");
+    assert_eq!(error.to_string(), "demo: dyn Command was not requested before the start");
     let report = demo.stop().await;
     assert!(report.is_clean() && report.retained().is_empty(), "{report}");
     Ok(())
@@ -104,9 +104,9 @@ async fn binding_after_the_hand_out_names_who_asked(world: impl World) -> Result
     assert_eq!(error.to_string(), "demo: dyn Store cannot be bound: it was bound before");
     factory.with::<Gateway>()?;
     let error = factory.bind::<dyn Store, Memory>(|daemon| daemon).unwrap_err();
-    assert_eq!(error.to_string(), "demo: dyn Store cannot be bound any more: Gateway asked for it before");
+    assert_eq!(error.to_string(), "demo: dyn Store cannot be bound any more: Gateway requested it before");
     let error = factory.provide(Disk(String::new())).unwrap_err();
-    assert_eq!(error.to_string(), "demo: Disk cannot be provided any more: Gateway asked for it before");
+    assert_eq!(error.to_string(), "demo: Disk cannot be provided any more: Gateway requested it before");
 
     let demo = factory.start().await?;
     let mut child = demo.child("child")?;
@@ -114,7 +114,7 @@ async fn binding_after_the_hand_out_names_who_asked(world: impl World) -> Result
     let error = child.bind::<dyn Store, Memory>(|daemon| daemon).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "demo/child: dyn Store cannot be bound any more: the setup asked before for Gateway of demo, which was built \
+        "demo/child: dyn Store cannot be bound any more: the setup requested Gateway of demo before, which was built \
          from it"
     );
     drop(child);
@@ -214,7 +214,7 @@ async fn what_nobody_bound_can_be_gone_without(world: impl World) -> Result {
     assert!(factory.find_dyn::<dyn Store>()?.is_none());
     assert!(factory.get::<Lenient>()?.0.is_none());
     let error = factory.bind::<dyn Store, Disk>(|daemon| daemon).unwrap_err();
-    assert_eq!(error.to_string(), "demo: dyn Store cannot be bound any more: Lenient asked for it before");
+    assert_eq!(error.to_string(), "demo: dyn Store cannot be bound any more: Lenient requested it before");
     let demo = factory.start().await?;
     let mut child = demo.child("child")?;
     child.bind::<dyn Store, Disk>(|daemon| daemon)?;
@@ -298,7 +298,7 @@ async fn a_group_has_all_its_members_in_order(world: impl World) -> Result {
     assert_eq!(demo.group::<dyn Command>()?.len(), 4);
     assert!(same(&*demo.group::<dyn Command>()?[0], &**demo.get::<Ping>()?));
     let error = demo.group::<dyn Store>().map(drop).unwrap_err();
-    assert_eq!(error.to_string(), "demo: nobody asked for the group of dyn Store while it was assembled");
+    assert_eq!(error.to_string(), "demo: the group of dyn Store was not requested before the start");
     let report = demo.stop().await;
     assert!(report.is_clean() && report.retained().is_empty(), "{report}");
     Ok(())
@@ -322,7 +322,7 @@ async fn adding_after_the_group_was_asked_for_names_who_asked(world: impl World)
         let error = factory.add_to_group::<dyn Command, Quit>(|daemon| daemon).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "demo: the group of dyn Command cannot be added to any more: Shell asked for it before"
+            "demo: the group of dyn Command cannot be added to any more: Shell requested it before"
         );
     }
     Ok(())

@@ -259,7 +259,7 @@ impl Dice {
 
     fn policy(&mut self) -> Policy {
         let on_failure = match self.below(5) {
-            0 | 1 => OnFailure::RunAgain(Backoff {
+            0 | 1 => OnFailure::Restart(Backoff {
                 first: Duration::from_millis(20),
                 longest: Duration::from_millis(500),
                 restarts: self.below(4) as u32,

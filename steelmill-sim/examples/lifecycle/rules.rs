@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use steelmill_core::{Abandoned, Failure, OnFailure, Overstayed, Phase, Policy, Report, Result};
+use steelmill_core::{Abandoned, DeadlineExceeded, Failure, OnFailure, Phase, Policy, Report, Result};
 
 use super::plan::{End, FactoryPlan, Plan, Script};
 use super::trace::{Doing, Happened, How, Trace, Who};
@@ -328,7 +328,7 @@ impl Known<'_> {
             let was_aborted = failures_of(report, who).any(|failure| {
                 // With no time at all, a stop is aborted before it is polled.
                 let is_phase = matches!(failure.phase, Phase::Prepare | Phase::Stop);
-                failure.error.is::<Overstayed>() && is_phase || is_not_told(failure)
+                failure.error.is::<DeadlineExceeded>() && is_phase || is_not_told(failure)
             });
             ensure!(
                 stops == 1 || self.prepared(part).is_none() || was_aborted,
@@ -344,7 +344,7 @@ impl Known<'_> {
                 self.spans_of(part).filter(|span| matches!(span.doing, Doing::Run(_))).collect();
             for pair in runs.windows(2) {
                 let (first, next) = (pair[0], pair[1]);
-                let OnFailure::RunAgain(backoff) = part.script.policy.on_failure else {
+                let OnFailure::Restart(backoff) = part.script.policy.on_failure else {
                     anyhow::bail!("{who:?} runs again, and is not to");
                 };
                 let Some((end, How::Failed(_))) = first.ends else {
@@ -367,7 +367,7 @@ impl Known<'_> {
                     );
                 }
             }
-            if let OnFailure::RunAgain(backoff) = part.script.policy.on_failure {
+            if let OnFailure::Restart(backoff) = part.script.policy.on_failure {
                 // A failure that was followed by a run was a restart; so many of them are further apart than the window.
                 let restarts: Vec<_> =
                     runs.windows(2).filter_map(|pair| Some(self.at(pair[0].ends?.0))).collect();
@@ -425,7 +425,7 @@ impl Known<'_> {
         let cause = failed.chain(root.asked).min().filter(|cause| *cause < end);
         let late = report.failures().iter().any(|failure| {
             failure.daemon.starts_with("child ")
-                || failure.error.is::<Overstayed>() && failure.phase == Phase::Prepare
+                || failure.error.is::<DeadlineExceeded>() && failure.phase == Phase::Prepare
         });
         if let (Some(cause), false) = (cause, late) {
             let granted = self.at(cause) + limit;
@@ -545,7 +545,7 @@ impl Known<'_> {
                     !text.contains("blocks its thread"),
                     "nothing here blocks its thread, yet: {failure}"
                 );
-                if !failure.error.is::<Overstayed>() || failure.daemon.starts_with("child ") {
+                if !failure.error.is::<DeadlineExceeded>() || failure.daemon.starts_with("child ") {
                     continue;
                 }
                 let of_phase =
@@ -567,7 +567,8 @@ impl Known<'_> {
             let Some(factory) = self.factories.get(&span.who.factory) else { continue };
             let Some((_, report)) = factory.report() else { continue };
             let was_told = failures_of(report, &span.who).any(|failure| {
-                failure.error.is::<Overstayed>() && failure.phase == phase(span.doing) || is_not_told(failure)
+                failure.error.is::<DeadlineExceeded>() && failure.phase == phase(span.doing)
+                    || is_not_told(failure)
             });
             let start_failed = span.doing == Doing::Prepare && factory.started.is_none();
             ensure!(
@@ -652,7 +653,7 @@ impl Known<'_> {
         let reports = || self.factories.values().filter_map(Factory::report).map(|(_, report)| report);
         let restarts = reports().flat_map(|report| report.restarted()).map(|restarted| restarted.times).sum();
         let failures = reports().map(|report| report.failures().len() as u64).sum();
-        let overstayed = reports().map(|report| report.overstayed().count() as u64).sum();
+        let overstayed = reports().map(|report| report.deadline_exceeded().count() as u64).sum();
         let cut = self.spans.iter().filter(|span| matches!(span.ends, Some((_, How::Cut)))).count() as u64;
         vec![
             ("factories", self.factories.len() as u64),

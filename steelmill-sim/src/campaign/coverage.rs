@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use steelmill_core::places::{self, Kind, Place};
+use steelmill_core::coverage::{self, Kind, Point};
 
 use crate::schema::outcome::{LISTED, Visits};
 use crate::schema::settings::Seed;
@@ -52,7 +52,7 @@ pub struct CoveragePoint {
 }
 
 impl CoveragePoint {
-    fn of(place: &Place) -> Self {
+    fn of(place: &Point) -> Self {
         Self {
             file: place.file().to_owned(),
             line: place.line(),
@@ -85,7 +85,7 @@ impl CoveragePoint {
 
 type Name<'a> = (&'a str, u32, u32, &'a str, Kind, &'a str);
 
-fn name(place: &Place) -> Name<'static> {
+fn name(place: &Point) -> Name<'static> {
     (place.file(), place.line(), place.column(), place.module(), place.kind(), place.message())
 }
 
@@ -109,7 +109,7 @@ impl fmt::Display for CoveragePoint {
 impl Coverage {
     /// The places of this program, none of which was hit.
     pub(crate) fn of_program() -> Self {
-        let mut places: Vec<CoveragePoint> = places::all().iter().map(CoveragePoint::of).collect();
+        let mut places: Vec<CoveragePoint> = coverage::all().iter().map(CoveragePoint::of).collect();
         places.sort();
         // What a macro writes twice into one line, with one message, is one.
         places.dedup();
@@ -118,7 +118,7 @@ impl Coverage {
 
     /// Adds what came of them in one seed.
     pub(crate) fn add(&mut self, seed: Seed, visits: &[Visits]) {
-        for (place, visits) in places::all().iter().zip(visits).filter(|(_, visits)| visits.seen > 0) {
+        for (place, visits) in coverage::all().iter().zip(visits).filter(|(_, visits)| visits.seen > 0) {
             let first_hit = (visits.hit > 0).then_some(seed);
             if let Ok(index) = self.points.binary_search_by(|covered| covered.name().cmp(&name(place))) {
                 self.points[index].add(visits.seen, visits.hit, first_hit);
@@ -165,8 +165,8 @@ impl Coverage {
         let missed: Vec<&CoveragePoint> = self.never_reached().filter(is_meant).collect();
         let mut text = match (missed.len(), all) {
             (_, 0) => return String::new(),
-            (0, _) => return format!("\n  all {all} places were hit"),
-            (missed, _) => format!("\n  {missed} of {all} places never hit"),
+            (0, _) => return format!("\n  all {all} coverage points were reached"),
+            (missed, _) => format!("\n  {missed} of {all} coverage points never reached"),
         };
         missed.iter().take(LISTED).for_each(|place| text.push_str(&format!("\n    {place}")));
         if missed.len() > LISTED {
@@ -189,7 +189,7 @@ const AWHILE: u64 = 200;
 mod kind {
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};
-    use steelmill_core::places::Kind;
+    use steelmill_core::coverage::Kind;
 
     pub(super) fn serialize<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(kind.name())
@@ -235,16 +235,16 @@ mod tests {
         let coverage = Coverage { points: places };
         assert_eq!(
             coverage.table(true),
-            "\n  4 of 5 places never hit\
+            "\n  4 of 5 coverage points never reached\
              \n    src/store.rs:1:9: assert_sometimes! \"it is full\": come to 40 times, never so\
              \n    src/store.rs:3:9: assert_reachable! \"it is full\": never come to\
              \n    src/store.rs:4:9: assert_always! \"it is full\": never come to\
              \n    src/store.rs:6:9: buggify!: come to 7 times, never taken"
         );
-        assert!(coverage.table(false).starts_with("\n  3 of 4 places never hit\n"));
+        assert!(coverage.table(false).starts_with("\n  3 of 4 coverage points never reached\n"));
         assert_eq!(Coverage::default().table(true), "");
         let hit = Coverage { points: vec![place(2, Kind::Sometimes, 40, 1, Some(3))] };
-        assert_eq!(hit.table(true), "\n  all 1 places were hit");
+        assert_eq!(hit.table(true), "\n  all 1 coverage points were reached");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 
-use steelmill_core::places::{self, Observer, Place};
+use steelmill_core::coverage::{self, Observer, Point};
 
 use crate::machine::cluster;
 use crate::machine::cluster::RunId;
@@ -14,11 +14,11 @@ use crate::schema::rare_branch::{MILLION, RareBranch, is_taken, stream_number};
 pub(crate) struct RunObserver;
 
 impl Observer for RunObserver {
-    fn seen(&self, place: &'static Place, holds: bool) {
+    fn reached(&self, place: &'static Point, holds: bool) {
         cluster::with_current(|run| run.tally.coverage.note(place, holds));
     }
 
-    fn broken(&self, place: &'static Place, message: String) {
+    fn violated(&self, place: &'static Point, message: String) {
         let backtrace = Backtrace::capture();
         let has_backtrace = backtrace.status() == BacktraceStatus::Captured;
         let backtrace = has_backtrace.then(|| backtrace.to_string());
@@ -33,7 +33,7 @@ impl Observer for RunObserver {
         }
     }
 
-    fn fires(&self, place: &'static Place) -> bool {
+    fn fires(&self, place: &'static Point) -> bool {
         let fires = cluster::with_current(|run| {
             let stream = run.tally.coverage.stream(place);
             let fires = stream.is_some_and(|stream| is_taken(place, run.kernel.draw(stream, MILLION)));
@@ -67,7 +67,7 @@ impl Buggified {
     fn change(&self, by: impl Fn(&mut Rare)) {
         cluster::try_with(self.run, |run| {
             let rare = &mut run.tally.coverage.rare;
-            rare.resize(places::all().len(), Rare::default());
+            rare.resize(coverage::all().len(), Rare::default());
             self.numbers.iter().for_each(|number| by(&mut rare[*number]));
         });
     }

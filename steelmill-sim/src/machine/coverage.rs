@@ -1,6 +1,6 @@
 //! How often a run came to each coverage point of the program, and which rare branches may be taken.
 
-use steelmill_core::places::{self, Place};
+use steelmill_core::coverage::{self, Point};
 
 use crate::schema::decision::Stream;
 use crate::schema::outcome::Visits;
@@ -24,7 +24,7 @@ pub(crate) struct Rare {
 
 impl CoverageCounts {
     pub(crate) fn new() -> Self {
-        let all = places::all().len();
+        let all = coverage::all().len();
         Self { visits: vec![Visits::default(); all], rare: Vec::new() }
     }
 
@@ -33,7 +33,7 @@ impl CoverageCounts {
         std::mem::take(&mut self.visits)
     }
 
-    pub(crate) fn note(&mut self, place: &'static Place, hit: bool) {
+    pub(crate) fn note(&mut self, place: &'static Point, hit: bool) {
         if let Some(visits) = place.number().and_then(|number| self.visits.get_mut(number)) {
             visits.seen += 1;
             visits.hit += u64::from(hit);
@@ -41,7 +41,7 @@ impl CoverageCounts {
     }
 
     /// Where it is drawn whether a rare branch is taken, if it may be.
-    pub(crate) fn stream(&self, place: &'static Place) -> Option<Stream> {
+    pub(crate) fn stream(&self, place: &'static Point) -> Option<Stream> {
         let rare = place.number().and_then(|number| self.rare.get(number));
         rare.filter(|rare| rare.faults > 0).map(|rare| Stream::Buggify(rare.stream))
     }

@@ -186,7 +186,7 @@ impl steelmill_core::Spawn for Spawner {
         });
     }
 
-    fn overstayed(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
+    fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
         overstays::overstayed(self.0, owner, task, limit);
     }
 }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::time::Duration;
 
-use steelmill_core::places;
+use steelmill_core::coverage;
 use steelmill_core::{Error, Result, TaskError, panic_message};
 
 use crate::fault::coverage::RunObserver;
@@ -99,7 +99,7 @@ pub(crate) fn once(
     let (is_audited, is_looked_at) = (settings.audit, settings.stacks);
     let _kept = settings.trace.then(keep_logs);
     let id = cluster::begin(settings);
-    let _observed = places::observe(&RunObserver);
+    let _observed = coverage::observe(&RunObserver);
     cluster::with(id, |run| {
         run.tally.overstays =
             Overstays::to_look_at(look.map(|moment| (moment, stuck::look_at_overstay as LookAt)))

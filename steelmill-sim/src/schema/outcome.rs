@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steelmill_core::Owner;
-use steelmill_core::places::{Kind, Place};
+use steelmill_core::coverage::{Kind, Point};
 
 use crate::schema::decision::Decision;
 use crate::schema::plan::Plan;
@@ -207,7 +207,7 @@ pub enum Cause {
     /// [`assert_unreachable!`](steelmill_core::assert_unreachable) was broken.
     Assertion {
         /// Where it is written.
-        place: &'static Place,
+        place: &'static Point,
         /// Its message, with what was to be said in it.
         message: String,
         /// The task that came to it; `None` for a destructor that ran outside of any.

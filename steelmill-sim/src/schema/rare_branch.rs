@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
-use steelmill_core::places::{self, Kind, Place};
+use steelmill_core::coverage::{self, Kind, Point};
 
 pub(crate) const MILLION: u64 = 1_000_000;
 
 /// Whether a rare branch is, when this number was drawn: on the highest, as a replay that knows no better says 0.
-pub(crate) fn is_taken(place: &Place, drawn: u64) -> bool {
+pub(crate) fn is_taken(place: &Point, drawn: u64) -> bool {
     drawn >= MILLION - u64::from(place.rate_ppm())
 }
 
@@ -16,7 +16,7 @@ pub(crate) struct RareBranch {
     /// The module it is written in, and which of those in there it is: what a plan calls it, and its draws come from. It
     /// stays the same when lines move, and wherever the sources lie.
     pub(crate) name: String,
-    pub(crate) place: &'static Place,
+    pub(crate) place: &'static Point,
 }
 
 impl RareBranch {
@@ -27,10 +27,10 @@ impl RareBranch {
     }
 
     fn find_all() -> Vec<Self> {
-        let mut places: Vec<_> = places::all().iter().filter(|place| place.kind() == Kind::Buggify).collect();
+        let mut places: Vec<_> = coverage::all().iter().filter(|place| place.kind() == Kind::Buggify).collect();
         places.sort_by_key(|place| (place.module(), *place));
         let modules = places.chunk_by(|one, next| one.module() == next.module());
-        let of_module = |module: &[&'static Place]| {
+        let of_module = |module: &[&'static Point]| {
             let written = module.chunk_by(|one, next| one == next).zip(1..);
             let named = written.flat_map(|(places, nth)| places.iter().map(move |place| (*place, nth)));
             named
@@ -59,7 +59,7 @@ impl RareBranch {
     }
 
     /// Where the one of that name is written.
-    pub(crate) fn place(name: &str) -> Option<&'static Place> {
+    pub(crate) fn place(name: &str) -> Option<&'static Point> {
         Self::all().iter().find(|branch| branch.name == name).map(|branch| branch.place)
     }
 }

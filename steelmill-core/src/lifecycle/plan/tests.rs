@@ -1,4 +1,4 @@
-//! Stories of the plan: what is told to it, and what it answers. No executor, no user code.
+//! The plan's answers to sequences of events. No executor, no user code.
 
 use super::*;
 use crate::OnFailure;
@@ -48,8 +48,8 @@ fn done(plan: &mut Plan, id: u32, phase: Phase) {
     plan.phase_ended(SlotId(id), phase, PhaseEnd::Done);
 }
 
-fn cut(plan: &mut Plan, id: u32, phase: Phase) {
-    plan.phase_ended(SlotId(id), phase, PhaseEnd::Cut);
+fn cancelled(plan: &mut Plan, id: u32, phase: Phase) {
+    plan.phase_ended(SlotId(id), phase, PhaseEnd::Cancelled);
 }
 
 fn fail(plan: &mut Plan, id: u32, phase: Phase) {
@@ -57,13 +57,13 @@ fn fail(plan: &mut Plan, id: u32, phase: Phase) {
 }
 
 fn pass(plan: &mut Plan, time: Duration) {
-    plan.it_is(plan.now + time);
+    plan.set_now(plan.now + time);
 }
 
 /// Time passes until the timer rings.
 fn ring(plan: &mut Plan) {
-    plan.it_is(plan.alarms.timer.expect("a timer is set"));
-    plan.timer_rang();
+    plan.set_now(plan.timeouts.timer.expect("a timer is set"));
+    plan.timer_fired();
 }
 
 /// A child of a running factory joins, and may start at once.
@@ -72,7 +72,7 @@ fn child(plan: &mut Plan, id: u64, shares: &[u32], maker: Maker) {
     assert_eq!(plan.actions.pop(), Some(Action::Admit(ChildId(id))));
 }
 
-/// A daemon that was told to stop ends without a fuss.
+/// A daemon that was told to stop ends as expected.
 fn ends(plan: &mut Plan, id: u32) {
     done(plan, id, Phase::Run);
     done(plan, id, Phase::Stop);
@@ -86,18 +86,20 @@ fn check(plan: &mut Plan, expected: &str) {
     let actions = plan.actions().into_iter().map(|action| match action {
         Action::Begin(SlotId(id), phase) => format!("{} {id}", name(phase)),
         Action::Started => "started".to_owned(),
-        Action::Tell(SlotId(id)) => format!("tell {id}"),
+        Action::SignalStop(SlotId(id)) => format!("tell {id}"),
         Action::CloseTasks(SlotId(id)) => format!("tasks {id}"),
-        Action::Overstayed(SlotId(id), phase, limit) => format!("overstayed {id} {} {limit:?}", name(phase)),
-        Action::NotTold(SlotId(id)) => format!("not told {id}"),
-        Action::Kill(SlotId(id), _) => format!("kill {id}"),
+        Action::DeadlineExceeded(SlotId(id), phase, limit) => {
+            format!("deadline_exceeded {id} {} {limit:?}", name(phase))
+        }
+        Action::StopSkipped(SlotId(id)) => format!("stop skipped {id}"),
+        Action::Abort(SlotId(id), _) => format!("abort {id}"),
         Action::Stuck(SlotId(id)) => format!("stuck {id}"),
         Action::Admit(ChildId(id)) => format!("admit {id}"),
-        Action::TellChild(ChildId(id)) => format!("tell child {id}"),
-        Action::KillChild(ChildId(id), _) => format!("kill child {id}"),
+        Action::StopChild(ChildId(id)) => format!("tell child {id}"),
+        Action::AbortChild(ChildId(id), _) => format!("abort child {id}"),
         Action::StuckChild(ChildId(id)) => format!("stuck child {id}"),
-        Action::Renew(SlotId(id)) => format!("renew {id}"),
-        Action::Draw(SlotId(id), _, nth) => format!("draw {id} for {nth}"),
+        Action::RenewScope(SlotId(id)) => format!("renew {id}"),
+        Action::DrawBackoff(SlotId(id), _, nth) => format!("draw {id} for {nth}"),
         Action::Timer(Some(at)) => format!("timer {:?}", at - now),
         Action::Timer(None) => "no timer".to_owned(),
     });
@@ -233,7 +235,7 @@ fn a_rollback_waits_until_a_prepare_it_cuts_is_dropped() {
     check(&mut plan, "tell 2, tell 1, tasks 2, timer 5s");
     plan.tasks_ended(SlotId(2));
     check(&mut plan, "");
-    cut(&mut plan, 1, Phase::Prepare);
+    cancelled(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "tasks 1");
     plan.tasks_ended(SlotId(1));
     check(&mut plan, "tell 0, stop 0");
@@ -256,8 +258,8 @@ fn a_late_prepare_is_killed_and_the_rollback_has_its_own_time() {
     done(&mut plan, 0, Phase::Prepare);
     plan.actions();
     ring(&mut plan);
-    check(&mut plan, "overstayed 1 prepare 30s, tell 1, kill 1, timer 100ms");
-    cut(&mut plan, 1, Phase::Prepare);
+    check(&mut plan, "deadline_exceeded 1 prepare 30s, tell 1, abort 1, timer 100ms");
+    cancelled(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "tasks 1");
     plan.tasks_ended(SlotId(1));
     check(&mut plan, "tell 0, stop 0, timer 5s");
@@ -274,14 +276,14 @@ fn a_stop_before_the_start_ends_at_once() {
 }
 
 #[test]
-fn an_overstayer_is_killed_and_the_others_stop_with_time_of_their_own() {
+fn what_exceeds_the_deadline_is_aborted_and_the_others_stop_with_time_of_their_own() {
     let mut plan = running(&[&[], &[0]]);
     plan.stop();
     check(&mut plan, "tell 1, stop 1, timer 10s");
     done(&mut plan, 1, Phase::Stop);
     ring(&mut plan);
-    check(&mut plan, "overstayed 1 run 10s, kill 1, timer 100ms");
-    cut(&mut plan, 1, Phase::Run);
+    check(&mut plan, "deadline_exceeded 1 run 10s, abort 1, timer 100ms");
+    cancelled(&mut plan, 1, Phase::Run);
     plan.tasks_ended(SlotId(1));
     check(&mut plan, "tasks 1, tell 0, stop 0, timer 10s");
     ends(&mut plan, 0);
@@ -289,26 +291,26 @@ fn an_overstayer_is_killed_and_the_others_stop_with_time_of_their_own() {
 }
 
 #[test]
-fn the_second_overstayer_ends_everything() {
+fn the_second_deadline_exceeded_ends_everything() {
     let mut plan = running(&[&[], &[0], &[1]]);
     plan.stop();
     ring(&mut plan);
     check(
         &mut plan,
-        "tell 2, stop 2, timer 0ns, overstayed 2 run 10s, overstayed 2 stop 10s, kill 2, timer 100ms",
+        "tell 2, stop 2, timer 0ns, deadline_exceeded 2 run 10s, deadline_exceeded 2 stop 10s, abort 2, timer 100ms",
     );
-    cut(&mut plan, 2, Phase::Run);
-    cut(&mut plan, 2, Phase::Stop);
+    cancelled(&mut plan, 2, Phase::Run);
+    cancelled(&mut plan, 2, Phase::Stop);
     plan.tasks_ended(SlotId(2));
     check(&mut plan, "tasks 2, tell 1, stop 1, timer 10s");
     ring(&mut plan);
     check(
         &mut plan,
-        "overstayed 1 run 10s, overstayed 1 stop 10s, kill 1, not told 0, tell 0, kill 0, timer 100ms",
+        "deadline_exceeded 1 run 10s, deadline_exceeded 1 stop 10s, abort 1, stop skipped 0, tell 0, abort 0, timer 100ms",
     );
     for id in [1, 0] {
-        cut(&mut plan, id, Phase::Run);
-        cut(&mut plan, id, Phase::Stop);
+        cancelled(&mut plan, id, Phase::Run);
+        cancelled(&mut plan, id, Phase::Stop);
         plan.tasks_ended(SlotId(id));
     }
     check(&mut plan, "tasks 1, tasks 0, no timer");
@@ -323,20 +325,20 @@ fn what_blocks_its_thread_is_not_waited_for() {
     plan.actions();
     ring(&mut plan);
     check(&mut plan, "stuck 1, tell 0, stop 0, timer 10s");
-    cut(&mut plan, 1, Phase::Run);
+    cancelled(&mut plan, 1, Phase::Run);
     ends(&mut plan, 0);
     check(&mut plan, "tasks 0, no timer");
 }
 
 #[test]
-fn tasks_that_overstay_are_killed() {
+fn tasks_that_exceed_the_deadline_are_aborted() {
     let mut plan = running(&[&[]]);
     plan.stop();
     done(&mut plan, 0, Phase::Run);
     done(&mut plan, 0, Phase::Stop);
     check(&mut plan, "tell 0, stop 0, timer 10s, tasks 0");
     ring(&mut plan);
-    check(&mut plan, "kill 0, timer 100ms");
+    check(&mut plan, "abort 0, timer 100ms");
     plan.tasks_ended(SlotId(0));
     check(&mut plan, "no timer");
 }
@@ -345,10 +347,10 @@ fn tasks_that_overstay_are_killed() {
 fn a_kill_does_not_wait_for_anybodys_turn() {
     let mut plan = running(&[&[], &[0]]);
     child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
-    plan.kill(Duration::from_secs(3));
+    plan.abort(Duration::from_secs(3));
     check(
         &mut plan,
-        "tell 1, stop 1, timer 10s, kill child 7, overstayed 1 run 3s, overstayed 1 stop 3s, kill 1, not told 0, tell 0, kill 0, timer 100ms",
+        "tell 1, stop 1, timer 10s, abort child 7, deadline_exceeded 1 run 3s, deadline_exceeded 1 stop 3s, abort 1, stop skipped 0, tell 0, abort 0, timer 100ms",
     );
     ring(&mut plan);
     check(&mut plan, "stuck child 7, stuck 1, stuck 0");
@@ -452,8 +454,8 @@ fn a_late_prepares_child_has_the_rollbacks_time_and_its_maker_waits_for_it() {
     child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     check(&mut plan, "prepare 0, timer 30s");
     ring(&mut plan);
-    check(&mut plan, "overstayed 0 prepare 30s, tell 0, kill 0, timer 100ms");
-    cut(&mut plan, 0, Phase::Prepare);
+    check(&mut plan, "deadline_exceeded 0 prepare 30s, tell 0, abort 0, timer 100ms");
+    cancelled(&mut plan, 0, Phase::Prepare);
     check(&mut plan, "tell child 7, timer 5s");
     plan.child_left(ChildId(7));
     check(&mut plan, "tasks 0, timer 100ms");
@@ -463,13 +465,13 @@ fn a_late_prepares_child_has_the_rollbacks_time_and_its_maker_waits_for_it() {
 }
 
 #[test]
-fn an_overstaying_child_is_killed_and_then_given_up() {
+fn a_child_that_exceeds_the_deadline_is_aborted_and_then_given_up() {
     let mut plan = running(&[&[]]);
     child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     plan.stop();
     check(&mut plan, "tell child 7, timer 10s");
     ring(&mut plan);
-    check(&mut plan, "kill child 7, timer 100ms");
+    check(&mut plan, "abort child 7, timer 100ms");
     ring(&mut plan);
     check(&mut plan, "stuck child 7, tell 0, stop 0, timer 10s");
     plan.child_left(ChildId(7));
@@ -478,7 +480,7 @@ fn an_overstaying_child_is_killed_and_then_given_up() {
 }
 
 fn again(restarts: u32, window: u64) -> Policy {
-    Policy::run_again(Backoff { restarts, window: Duration::from_secs(window), ..Backoff::default() })
+    Policy::restart(Backoff { restarts, window: Duration::from_secs(window), ..Backoff::default() })
 }
 
 /// Its run fails, and it has neither children nor tasks.
@@ -492,7 +494,7 @@ fn a_failed_run_runs_again_after_its_children_and_tasks_have_ended_and_a_pause()
     let mut plan = running_with(&[&[], &[0]], &[again(3, 60)]);
     child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
     child(&mut plan, 8, &[0], Maker::Handle);
-    assert_eq!(plan.phase_ended(SlotId(0), Phase::Run, PhaseEnd::Failed), Verdict::RunsAgain);
+    assert_eq!(plan.phase_ended(SlotId(0), Phase::Run, PhaseEnd::Failed), Verdict::Restarts);
     check(&mut plan, "tell child 7, timer 10s");
     plan.child_left(ChildId(7));
     check(&mut plan, "tasks 0");
@@ -574,10 +576,10 @@ fn tasks_that_keep_a_daemon_from_running_again_are_killed_within_its_own_limit()
     fail(&mut plan, 0, Phase::Run);
     check(&mut plan, "tasks 0, timer 2s");
     ring(&mut plan);
-    check(&mut plan, "kill 0, timer 100ms");
+    check(&mut plan, "abort 0, timer 100ms");
     plan.tasks_ended(SlotId(0));
     check(&mut plan, "renew 0, draw 0 for 1, no timer");
-    assert_eq!(plan.dying, 0);
+    assert_eq!(plan.aborts_pending, 0);
 }
 
 #[test]
@@ -587,7 +589,7 @@ fn a_task_that_blocks_its_thread_keeps_its_daemon_from_running_again() {
     fail(&mut plan, 0, Phase::Run);
     check(&mut plan, "tell child 7, timer 10s");
     ring(&mut plan);
-    check(&mut plan, "kill child 7, kill 0, timer 100ms");
+    check(&mut plan, "abort child 7, abort 0, timer 100ms");
     assert!(!plan.join(ChildId(8), Vec::new(), Maker::Daemon(SlotId(0))), "it makes no more");
     plan.child_left(ChildId(7));
     ring(&mut plan);
@@ -618,7 +620,7 @@ fn a_prepare_may_have_less_time_than_the_others() {
     plan.start();
     check(&mut plan, "prepare 0, prepare 1, timer 1s");
     ring(&mut plan);
-    check(&mut plan, "overstayed 0 prepare 1s, tell 1, tell 0, kill 0, timer 100ms");
+    check(&mut plan, "deadline_exceeded 0 prepare 1s, tell 1, tell 0, abort 0, timer 100ms");
 }
 
 #[test]
@@ -628,14 +630,14 @@ fn a_daemon_may_have_less_time_to_stop_than_the_others() {
     plan.stop();
     check(&mut plan, "tell 1, stop 1, tell 0, stop 0, timer 1s");
     ring(&mut plan);
-    check(&mut plan, "overstayed 0 run 1s, overstayed 0 stop 1s, kill 0, timer 100ms");
+    check(&mut plan, "deadline_exceeded 0 run 1s, deadline_exceeded 0 stop 1s, abort 0, timer 100ms");
     ring(&mut plan);
     check(&mut plan, "stuck 0, timer 8.9s");
     ends(&mut plan, 1);
     check(&mut plan, "tasks 1, no timer");
 }
 
-/// Whatever happens in whatever order, everything ends, and nobody is told before those who need it have ended.
+/// Random events in any order: everything ends, and no daemon is stopped before its dependents have ended.
 #[test]
 fn random_lives_end_in_order() {
     for seed in 0..10_000 {
@@ -670,14 +672,14 @@ impl Life {
     fn live(mut self, random: &mut Random) {
         self.plan.start();
         for step in 0.. {
-            self.carry_out();
+            self.execute();
             if self.plan.has_ended() {
                 break;
             }
             assert!(step < 1_000, "a life ends");
             match random.below(20) {
                 0 => self.plan.stop(),
-                1 if random.below(4) == 0 => self.plan.kill(Duration::from_secs(3)),
+                1 if random.below(4) == 0 => self.plan.abort(Duration::from_secs(3)),
                 2 | 3 if self.has_timer() => ring(&mut self.plan),
                 4..8 => self.have_a_child(random),
                 _ if !self.pending.is_empty() => self.answer(random),
@@ -685,12 +687,12 @@ impl Life {
                 _ => self.plan.stop(),
             }
         }
-        assert_eq!(self.plan.left, 0);
-        assert_eq!(self.plan.dying, 0);
+        assert_eq!(self.plan.unended, 0);
+        assert_eq!(self.plan.aborts_pending, 0);
         assert!(self.plan.children.is_empty());
     }
 
-    fn carry_out(&mut self) {
+    fn execute(&mut self) {
         loop {
             let actions = self.plan.actions();
             if actions.is_empty() {
@@ -722,24 +724,24 @@ impl Life {
                         );
                         self.pending.push(Pending::Phase(id, phase));
                     }
-                    Action::Tell(id) if self.plan.slots[id.index()].is_killed => {}
-                    Action::Tell(id) => {
+                    Action::SignalStop(id) if self.plan.slots[id.index()].is_aborted => {}
+                    Action::SignalStop(id) => {
                         let is_ended = |id: usize| self.plan.slots[id].step == Step::Ended;
                         let mut needed_by = (0..self.needs.len()).filter(|by| self.needs[*by].contains(&id));
                         assert!(needed_by.all(is_ended), "{id:?} is told after those who need it have ended");
                     }
                     Action::CloseTasks(id) if self.pending.contains(&Pending::Tasks(id)) => {}
                     Action::CloseTasks(id) => self.pending.push(Pending::Tasks(id)),
-                    Action::Renew(id) => {
+                    Action::RenewScope(id) => {
                         assert_eq!(self.plan.slots[id.index()].own_children, 0, "its children have ended");
                         // Those that were stuck have lost their say.
                         self.pending.retain(|pending| *pending != Pending::Tasks(id));
                     }
-                    Action::Draw(id, backoff, nth) => {
+                    Action::DrawBackoff(id, backoff, nth) => {
                         self.plan.pause(id, backoff.pause(nth, u64::from(nth) << 60));
                     }
-                    Action::TellChild(id) => self.pending.push(Pending::Child(id)),
-                    Action::KillChild(id, _) if !self.pending.contains(&Pending::Child(id)) => {
+                    Action::StopChild(id) => self.pending.push(Pending::Child(id)),
+                    Action::AbortChild(id, _) if !self.pending.contains(&Pending::Child(id)) => {
                         self.pending.push(Pending::Child(id));
                     }
                     _ => {}
@@ -749,7 +751,7 @@ impl Life {
     }
 
     fn has_timer(&self) -> bool {
-        self.plan.alarms.timer.is_some()
+        self.plan.timeouts.timer.is_some()
     }
 
     fn have_a_child(&mut self, random: &mut Random) {
@@ -773,7 +775,7 @@ impl Life {
             Pending::Phase(id, phase) => {
                 let end = match random.below(12) {
                     0 => PhaseEnd::Failed,
-                    1 => PhaseEnd::Cut,
+                    1 => PhaseEnd::Cancelled,
                     _ => PhaseEnd::Done,
                 };
                 self.plan.phase_ended(id, phase, end);
@@ -790,7 +792,7 @@ struct Random(u64);
 impl Random {
     fn policy(&mut self) -> Policy {
         let on_failure = match self.below(4) {
-            0 => OnFailure::RunAgain(Backoff { restarts: self.below(4) as u32, ..Backoff::default() }),
+            0 => OnFailure::Restart(Backoff { restarts: self.below(4) as u32, ..Backoff::default() }),
             1 => OnFailure::LeaveDown,
             _ => OnFailure::StopFactory,
         };

@@ -1,15 +1,17 @@
-//! Who depends on whom, as a picture.
+//! The dependency graph, for Graphviz and Mermaid.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::daemon::Label;
-use crate::factory::Via;
+use super::Factory;
+use super::slots::{Place, Via};
+use crate::label::Label;
 
-/// The daemons of a factory and what each was built from; made by [`Factory::graph`](crate::Factory::graph).
+/// The dependency graph of a factory; made by [`Factory::graph`](crate::Factory::graph).
 ///
-/// Its order is the order of completion, dependencies first, and the same in every run. Daemons shared with an ancestor
-/// stand in front, with its path. Named daemons are `Store[primary]`; an arrow says when what it points to was found as
-/// an optional dependency, behind a trait, or as one of a group.
+/// Daemons are in the order of completion, dependencies first, the same in every run; those shared by an ancestor come
+/// first, with its path. Named daemons are `Store[primary]`. An edge is labelled if it is optional, through a trait, or to a
+/// member of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
     name: String,
@@ -18,25 +20,25 @@ pub struct Graph {
 
 /// A daemon in a [`Graph`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GraphNode {
-    pub(crate) label: Label,
+struct GraphNode {
+    label: Label,
     /// The path of the ancestor that owns it, when it is shared.
-    pub(crate) owner: Option<String>,
-    pub(crate) needs: Vec<GraphEdge>,
+    owner: Option<String>,
+    needs: Vec<GraphEdge>,
 }
 
-/// Something a daemon was built from.
+/// A dependency of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GraphEdge {
+struct GraphEdge {
     /// The index of its node.
     to: usize,
     is_optional: bool,
-    /// What was asked for, when it was not the daemon itself.
+    /// How it was requested, if not by its type.
     label: Option<Label>,
 }
 
 impl GraphEdge {
-    pub(crate) fn new(to: usize, via: Via) -> Self {
+    fn new(to: usize, via: Via) -> Self {
         let label = match via {
             Via::Itself => None,
             Via::Optional => Some(Label::Borrowed("optional")),
@@ -47,12 +49,45 @@ impl GraphEdge {
     }
 }
 
+impl Factory {
+    /// The dependency graph of what was built so far: shared daemons first, then those built here.
+    pub fn graph(&self) -> Graph {
+        let place_of = |place: Place| match place {
+            Place::Shared(index) => index as usize,
+            Place::Own(slot) => self.shared.len() + slot.index(),
+        };
+        let shared_places: BTreeMap<_, _> =
+            (self.shared.iter().enumerate()).map(|(at, shared)| ((shared.level, shared.slot), at)).collect();
+        let shared = self.shared.iter().map(|shared| {
+            let owner = &self.ancestors[shared.level];
+            let slot = owner.slots.get(shared.slot);
+            // Only dependencies that are shared here, too.
+            let needs = slot.needs.iter().filter_map(|need| {
+                let (above, slot) = owner.origin(need.place);
+                let at = shared_places.get(&(shared.level + above, slot))?;
+                Some(GraphEdge::new(*at, need.via))
+            });
+            GraphNode {
+                label: slot.label.clone(),
+                owner: Some(owner.control.path.to_string()),
+                needs: needs.collect(),
+            }
+        });
+        let own = self.slots.iter().map(|(_, slot)| GraphNode {
+            label: slot.label.clone(),
+            owner: None,
+            needs: slot.needs.iter().map(|need| GraphEdge::new(place_of(need.place), need.via)).collect(),
+        });
+        Graph::new(&self.path, shared.chain(own).collect())
+    }
+}
+
 impl Graph {
-    pub(crate) fn new(name: &str, nodes: Vec<GraphNode>) -> Self {
+    fn new(name: &str, nodes: Vec<GraphNode>) -> Self {
         Graph { name: name.to_owned(), nodes }
     }
 
-    /// The graph in Graphviz's language; arrows point from a daemon to what it depends on.
+    /// The graph in Graphviz's DOT language; arrows point from a daemon to its dependencies.
     pub fn to_dot(&self) -> String {
         let mut text = format!("digraph {} {{\n", dot_string(&self.name));
         for (id, node) in self.nodes.iter().enumerate() {
@@ -71,7 +106,7 @@ impl Graph {
         text
     }
 
-    /// The graph as a Mermaid flowchart; arrows point from a daemon to what it depends on.
+    /// The graph as a Mermaid flowchart; arrows point from a daemon to its dependencies.
     pub fn to_mermaid(&self) -> String {
         let mut text = String::from("flowchart TD\n");
         for (id, node) in self.nodes.iter().enumerate() {
@@ -100,12 +135,12 @@ impl GraphNode {
     }
 }
 
-/// A quoted string as Graphviz reads it: only quotes and backslashes mean something.
+/// A DOT string: quotes and backslashes are escaped.
 fn dot_string(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// A quoted string as Mermaid reads it: what would be markup is written as HTML entities.
+/// A Mermaid string: markup is written as HTML entities.
 fn mermaid_string(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     format!("\"{}\"", text.replace('"', "&quot;"))

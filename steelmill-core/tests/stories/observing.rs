@@ -1,11 +1,11 @@
-//! What can be seen of a factory while it lives.
+//! Observing a running factory: its status and its changes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
 use steelmill_core::{
-    CHANGES_KEPT, Changes, Clock, Daemon, DaemonStatus, Deadlines, Factory, Policy, Result, Scope, State,
+    CHANGES_BUFFERED, Changes, Clock, Daemon, DaemonStatus, Deadlines, Factory, Policy, Result, Scope, State,
     World,
 };
 use steelmill_sim::{Seed, check};
@@ -158,7 +158,7 @@ async fn changes_come_in_order_from_all_below(world: impl World) -> Result {
 async fn a_slow_reader_loses_changes_and_is_told_how_many(world: impl World) -> Result {
     let demo = Factory::root("demo", world).start().await?;
     let mut changes = demo.changes();
-    let children = CHANGES_KEPT / 2 + 10;
+    let children = CHANGES_BUFFERED / 2 + 10;
     for _ in 0..children {
         demo.child("child")?.start().await?.stop().await;
     }
@@ -167,9 +167,9 @@ async fn a_slow_reader_loses_changes_and_is_told_how_many(world: impl World) -> 
     while changes.next().await.is_some() {
         read += 1;
     }
-    assert_eq!(read, CHANGES_KEPT);
+    assert_eq!(read, CHANGES_BUFFERED);
     // Two of each child, and the factory's own end.
-    assert_eq!(changes.missed(), (2 * children + 1 - CHANGES_KEPT) as u64);
+    assert_eq!(changes.missed(), (2 * children + 1 - CHANGES_BUFFERED) as u64);
     Ok(())
 }
 

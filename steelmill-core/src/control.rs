@@ -1,0 +1,110 @@
+//! How a running factory is reached: its control block, and the [events](Event) that its supervisor receives.
+//!
+//! The control block holds no daemon, so keeping one (in a scope that a daemon holds, in the handle of an ended child)
+//! makes no reference cycle.
+
+mod event; // what a supervisor receives
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::cell::{Counter, Flag};
+use crate::changes::{Changes, changes};
+use crate::driver::Driver;
+use crate::status::{Snapshot, Status};
+use crate::{Deadlines, Report};
+
+pub(crate) use event::{AncestorLink, ChildEntry, ChildId, Ended, Event, Events, Maker, Outcome, SlotId};
+
+/// The control block of a started factory: everything but its daemons.
+pub(crate) struct Control {
+    pub(crate) path: Arc<str>,
+    /// Levels below the root.
+    pub(crate) depth: usize,
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) events: Events,
+    ended: Ended,
+    is_stopping: Flag,
+    is_watched: Flag,
+    children: Counter,
+}
+
+impl Control {
+    pub(crate) fn new(
+        path: Arc<str>,
+        depth: usize,
+        driver: Arc<dyn Driver>,
+        deadlines: Deadlines,
+        events: Events,
+        ended: Ended,
+    ) -> Self {
+        Control {
+            path,
+            depth,
+            driver,
+            deadlines,
+            events,
+            ended,
+            is_stopping: Flag::default(),
+            is_watched: Flag::default(),
+            children: Counter::default(),
+        }
+    }
+
+    /// Sends an event to the supervisor. Ignored once that has ended: nothing is left to do then.
+    pub(crate) fn send(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    pub(crate) fn request_stop(&self) {
+        self.set_stopping();
+        self.send(Event::Stop);
+    }
+
+    /// From here on children are refused.
+    pub(crate) fn set_stopping(&self) {
+        self.is_stopping.raise();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.is_raised()
+    }
+
+    /// Whether anybody has asked for the report: one that nobody reads is logged.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.is_watched.is_raised()
+    }
+
+    /// Asks the supervisors of this factory and its children for their state; `None` once the factory has ended.
+    pub(crate) fn status(&self) -> impl Future<Output = Option<Status>> + Send + use<> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Event::StatusRequested(answer));
+        Snapshot::gather(answered)
+    }
+
+    pub(crate) fn changes(&self) -> Changes {
+        let (watcher, changes) = changes();
+        self.send(Event::Subscribe(watcher));
+        changes
+    }
+
+    /// A number for a new [`ChildId`].
+    pub(crate) fn next_child(&self) -> u64 {
+        self.children.next()
+    }
+
+    /// Waits for the report. The future keeps nothing of the factory alive.
+    pub(crate) fn ended(&self) -> impl Future<Output = Arc<Report>> + Send + use<> {
+        self.is_watched.raise();
+        let (path, ended) = (self.path.clone(), self.ended.clone());
+        async move {
+            match ended.await {
+                Ok(report) => report,
+                Err(_) => Arc::new(Report::abandoned(path)),
+            }
+        }
+    }
+}

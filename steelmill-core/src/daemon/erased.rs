@@ -1,0 +1,49 @@
+//! A daemon with its type erased: what a factory stores, and what the lifecycle drives.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::scope::{Completion, Guarded};
+use crate::{Daemon, DaemonRef, Phase, Scope};
+
+/// A daemon with its type erased.
+pub(crate) trait ErasedDaemon: Send + Sync {
+    /// The `DaemonRef<T>`.
+    fn reference(&self) -> &(dyn Any + Send + Sync);
+
+    /// How many other refs to the daemon exist.
+    fn other_refs(&self) -> usize;
+
+    /// The future that prepares, runs or stops the daemon and notifies the supervisor of the end.
+    fn job(&self, phase: Phase, scope: Scope, completion: Completion) -> BoxFuture<'static, ()>;
+}
+
+impl<T: Daemon> ErasedDaemon for DaemonRef<T> {
+    fn reference(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+
+    fn other_refs(&self) -> usize {
+        Arc::strong_count(self.arc()) - 1
+    }
+
+    fn job(&self, phase: Phase, scope: Scope, completion: Completion) -> BoxFuture<'static, ()> {
+        let daemon = self.share();
+        let span = scope.span().clone();
+        match phase {
+            Phase::Prepare => Box::pin(Guarded::new(
+                async move { scope.until_stopping(daemon.prepare(&scope)).await },
+                span,
+                completion,
+            )),
+            Phase::Stop => {
+                Box::pin(Guarded::new(async move { Some(daemon.stop(&scope).await) }, span, completion))
+            }
+            _ => {
+                Box::pin(Guarded::new(async move { Some(daemon.arc().run(&scope).await) }, span, completion))
+            }
+        }
+    }
+}

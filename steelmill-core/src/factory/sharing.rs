@@ -1,0 +1,97 @@
+//! Children, and when an ancestor's daemon is shared with them instead of built anew.
+
+use std::sync::{Arc, Weak};
+
+use anyhow::bail;
+
+use super::slots::{Key, Known, Lookup, Place, Shared};
+use super::values::Values;
+use super::{DEPTH_MAX, Factory, Node};
+use crate::control::SlotId;
+use crate::driver::{Driver, WorldDriver};
+use crate::{Result, World};
+
+impl Factory {
+    /// A child in the parent's world.
+    pub(crate) fn child(name: &str, parent: Arc<Node>, maker: Option<SlotId>) -> Result<Factory> {
+        let driver = parent.control.driver.clone();
+        Self::inside(name, parent, maker, driver)
+    }
+
+    /// A child in another world.
+    pub(crate) fn child_in<W: World>(
+        name: &str,
+        parent: Arc<Node>,
+        maker: Option<SlotId>,
+        world: W,
+    ) -> Result<Factory> {
+        let driver = Arc::new(WorldDriver::new(&world));
+        let mut factory = Self::inside(name, parent, maker, driver)?;
+        factory.supply(world);
+        Ok(factory)
+    }
+
+    fn inside(
+        name: &str,
+        parent: Arc<Node>,
+        maker: Option<SlotId>,
+        driver: Arc<dyn Driver>,
+    ) -> Result<Factory> {
+        let path = &parent.control.path;
+        if parent.control.is_stopping() {
+            bail!("{path} is stopping: {name} cannot be made in it");
+        }
+        if parent.control.depth >= DEPTH_MAX {
+            bail!(
+                "{path} is nested {DEPTH_MAX} factories deep, which is the limit: {name} cannot be made in it"
+            );
+        }
+        let path = format!("{path}/{name}").into();
+        let values = Values::inside(parent.values.clone());
+        let mut factory = Self::new(path, driver, parent.control.deadlines, values);
+        factory.maker = maker;
+        let mut next = Some(parent);
+        while let Some(node) = next {
+            next = node.parent.as_ref().and_then(Weak::upgrade);
+            factory.ancestors.push(node);
+        }
+        Ok(factory)
+    }
+
+    /// Shares the nearest ancestor's daemon, unless one of its dependencies was replaced here or in between.
+    pub(super) fn share(&mut self, key: &Key) -> Option<Place> {
+        let mut owners = self.ancestors.iter().enumerate();
+        let (level, slot) = owners.find_map(|(level, node)| Some((level, node.own_slot(key)?)))?;
+        let slot_there = self.ancestors[level].slots.get(slot);
+        let built_from = &slot_there.built_from;
+        let is_being_built = |key: &Key| self.stack.iter().any(|frame| frame.key.as_ref() == Some(key));
+        let is_replaced = is_being_built(key)
+            || built_from.iter().any(is_being_built)
+            || replaces(&self.lookup, &self.values, built_from)
+            || (self.ancestors[..level].iter()).any(|node| replaces(&node.lookup, &node.values, built_from));
+        if is_replaced {
+            return None;
+        }
+        let place = Place::Shared(u32::try_from(self.shared.len()).ok()?);
+        let shared = Shared { daemon: slot_there.daemon.clone(), level, slot };
+        for key in &slot_there.absent {
+            let owner = &self.ancestors[level].control.path;
+            let who = || format!("{} of {owner}", slot_there.label).into();
+            self.absent.entry(key.clone()).or_insert_with(who);
+        }
+        self.shared.push(shared);
+        self.insert(key, place);
+        Some(place)
+    }
+}
+
+/// Whether a factory replaces any of `built_from`, which is sorted, by something of its own.
+fn replaces(lookup: &Lookup, values: &Values, built_from: &[Key]) -> bool {
+    let is_own = |known: &Known| matches!(known.place, Place::Own(_));
+    if lookup.len() + values.own_keys().len() <= built_from.len() {
+        let daemons = lookup.iter().filter(|(_, known)| is_own(known)).map(|(key, _)| key);
+        daemons.chain(values.own_keys()).any(|key| built_from.binary_search(key).is_ok())
+    } else {
+        built_from.iter().any(|key| lookup.get(key).is_some_and(is_own) || values.has_own(key))
+    }
+}

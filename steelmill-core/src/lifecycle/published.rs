@@ -1,0 +1,117 @@
+//! Published status: the last state of each daemon, for requests of status, subscribers and the world.
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::supervisor::Supervisor;
+use crate::changes::{Change, Watcher};
+use crate::control::{ChildEntry, Event, Maker, SlotId};
+use crate::status::{DaemonStatus, Snapshot, State, Status};
+use crate::{Error, Phase};
+
+/// The published status of a daemon, or of the factory.
+pub(super) struct PublishedStatus {
+    state: State,
+    since: Instant,
+    runs: u32,
+    last_error: Option<Box<str>>,
+}
+
+impl PublishedStatus {
+    pub(super) fn new(now: Instant) -> Self {
+        PublishedStatus { state: State::Waiting, since: now, runs: 0, last_error: None }
+    }
+
+    pub(super) fn runs(&mut self) {
+        self.runs = self.runs.saturating_add(1);
+    }
+
+    pub(super) fn failed(&mut self, phase: Phase, error: &Error) {
+        self.last_error = Some(format!("{phase}: {error:#}").into());
+    }
+
+    /// Sets the state; true if it has changed.
+    fn set_state(&mut self, state: State, now: Instant) -> bool {
+        let is_new = std::mem::replace(&mut self.state, state) != state;
+        if is_new {
+            self.since = now;
+        }
+        is_new
+    }
+}
+
+impl Supervisor {
+    /// Publishes changed states, to the world and to subscribers.
+    pub(super) fn publish(&mut self) {
+        let now = self.plan.now();
+        let state = self.plan.factory_state();
+        let has_ended = state == State::Ended;
+        if !has_ended && self.published_factory.set_state(state, now) {
+            self.notify(None, state, now);
+        }
+        for slot in self.plan.changed() {
+            let state = self.plan.state(slot);
+            if self.run_states[slot.index()].is_some() && self.published[slot.index()].set_state(state, now) {
+                self.notify(Some(slot), state, now);
+            }
+        }
+        if has_ended && self.published_factory.set_state(state, now) {
+            self.notify(None, state, now);
+        }
+    }
+
+    fn notify(&mut self, slot: Option<SlotId>, state: State, since: Instant) {
+        let run_state = slot.and_then(|slot| self.run_states[slot.index()].as_ref());
+        let (control, label) = (&self.node.control, run_state.map(|run_state| &run_state.label));
+        control.driver.changed(&control.path, label.map(|label| &**label), state);
+        if self.watchers.is_empty() {
+            return;
+        }
+        let change = Change { factory: control.path.clone(), daemon: label.cloned(), state, since };
+        self.watchers.retain(|watcher| watcher.notify(change.clone()));
+    }
+
+    /// Subscribes to changes, here and in all children.
+    pub(super) fn subscribe(&mut self, watcher: Watcher) {
+        for child in self.children.values().filter(|child| child.maker != Maker::Descendant) {
+            let _ = child.events.send(Event::Subscribe(watcher.clone()));
+        }
+        self.watchers.push(watcher);
+    }
+
+    /// Answers with this factory's part of the tree, and requests the children's.
+    pub(super) fn answer_status(&self, answer: oneshot::Sender<Snapshot>) {
+        let now = self.node.control.driver.now();
+        let lasted = |published: &PublishedStatus| now.saturating_duration_since(published.since);
+        let run_states = self.run_states.iter().zip(&self.published);
+        let daemons = run_states.filter_map(|(run_state, published)| {
+            let run_state = run_state.as_ref()?;
+            Some(DaemonStatus {
+                daemon: run_state.label.to_string(),
+                state: published.state,
+                since: published.since,
+                lasted: lasted(published),
+                runs: published.runs,
+                last_error: published.last_error.as_deref().map(str::to_owned),
+                tasks: run_state.tasks.live().collect(),
+            })
+        });
+        let own = Status {
+            factory: self.node.control.path.to_string(),
+            state: self.published_factory.state,
+            since: self.published_factory.since,
+            lasted: lasted(&self.published_factory),
+            daemons: daemons.collect(),
+            children: Vec::new(),
+        };
+        let children = self.children.values().filter(|child| child.maker != Maker::Descendant);
+        let ask = |child: &ChildEntry| {
+            let (answer, answered) = oneshot::channel();
+            let _ = child.events.send(Event::StatusRequested(answer));
+            answered
+        };
+        // The requester may be gone.
+        let _ = answer.send(Snapshot { own, children: children.map(ask).collect() });
+    }
+}
