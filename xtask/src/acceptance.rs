@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::libtest::{Count, cargo_test};
 use crate::sim;
 use crate::steps::{Outcome, Steps};
-use crate::test::{Count, cargo_test};
 use crate::workspace::Workspace;
 
 /// The crate; `lint` and `test` leave it out.

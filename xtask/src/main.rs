@@ -9,6 +9,7 @@ mod acceptance; // what needs a browser
 mod bench; // what it costs, beside a hand-written lower bound
 mod bugs; // what becomes of bugs that are planted
 mod canaries; // whether a broken rule is found
+mod libtest; // running and counting tests
 mod lint; // what must hold before a test runs
 mod sim; // the demo's cluster under faults, and other scenarios
 mod steps; // several checks, one summary

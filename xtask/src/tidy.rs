@@ -4,6 +4,7 @@
 //! A rule that a lint can express belongs into `Cargo.toml` or a `clippy.toml` instead.
 
 mod crates; // which crate may know which, and that twins have one name
+mod rooms; // which module of a crate may import which
 mod source; // what Rust files may say, and where
 mod text; // what any file may say
 mod tokens; // Rust text, taken apart
@@ -45,6 +46,7 @@ type Rule = fn(&Tree) -> Vec<Finding>;
 /// Every rule, under the name it is counted by.
 const RULES: &[(&str, Rule)] = &[
     ("crate arrows", crates::arrows),
+    ("room arrows", rooms::arrows),
     ("twin file names", crates::twins),
     ("bans of core", crates::core_bans_what_the_root_bans),
     ("readable source", source::readable),

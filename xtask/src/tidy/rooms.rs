@@ -1,0 +1,604 @@
+//! Which room of a crate may import which.
+//!
+//! A room is a top-level module of a crate's `src`: a file, or a folder with all that is in it. `lib.rs` and `main.rs`
+//! belong to no room. They may import every room, and a path to what they re-export counts as a path to the room that
+//! it comes from. Tests inside a room count like the rest of it. A crate without a table here is not checked.
+//!
+//! Paths are read from tokens, so these are not seen: a path that a macro puts together, a module moved by `#[path]`,
+//! an alias of the crate (`use crate as x`), and a trait method called without naming its trait.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::tokens::{Token, tokens};
+use super::{Finding, Tree, line_of};
+
+/// The rooms of one crate.
+struct Layout {
+    /// The crate's folder, from the root of the workspace.
+    folder: &'static str,
+    /// Lowest first.
+    rooms: &'static [(&'static str, Imports)],
+    /// Imports allowed besides: from a room, to a room, because.
+    exceptions: &'static [(&'static str, &'static str, &'static str)],
+}
+
+/// What a room may import.
+enum Imports {
+    /// Every room before it in the table.
+    Lower,
+    /// These of the rooms before it, and it does import each.
+    Only(&'static [&'static str]),
+}
+
+use Imports::{Lower, Only};
+
+const LAYOUTS: &[Layout] = &[Layout {
+    folder: "xtask",
+    rooms: &[
+        ("workspace", Only(&[])),
+        ("steps", Only(&[])),
+        ("libtest", Only(&["steps"])),
+        ("sim", Only(&["workspace"])),
+        ("bench", Only(&["workspace"])),
+        ("canaries", Only(&["workspace"])),
+        ("bugs", Only(&["sim", "workspace"])),
+        ("acceptance", Lower),
+        ("test", Lower),
+        ("tidy", Only(&["test", "workspace"])),
+        ("lint", Lower),
+    ],
+    exceptions: &[],
+}];
+
+/// This file, where the tables are.
+const TABLES: &str = "xtask/src/tidy/rooms.rs";
+
+/// Rooms import each other only along the arrows of their crate's table.
+pub(super) fn arrows(tree: &Tree) -> Vec<Finding> {
+    LAYOUTS.iter().flat_map(|layout| check_crate(tree, layout)).collect()
+}
+
+fn check_crate(tree: &Tree, layout: &Layout) -> Vec<Finding> {
+    let source = Source::read(tree, layout.folder);
+    let mut findings = source.globs();
+    let known = |room: &str| layout.rooms.iter().any(|(name, _)| *name == room);
+    for (room, path) in source.rooms() {
+        if !known(room) {
+            findings.push(Finding {
+                path: path.into(),
+                line: 1,
+                what: format!("the room {room} is not in the table of {}", layout.folder),
+                why: "what a module may import is decided when it is added, or import cycles grow",
+                fix: format!("move it into a room that exists, or give it a line in {TABLES}"),
+            });
+        }
+    }
+    let (mut used, mut told) = (BTreeSet::new(), BTreeSet::new());
+    for import in source.imports() {
+        let Some(to) = import.room else {
+            findings.push(Finding {
+                path: import.path.into(),
+                line: import.line,
+                what: format!("`{}` imports the whole crate root", import.written),
+                why: "it hides which rooms the file imports",
+                fix: "name what is used".into(),
+            });
+            continue;
+        };
+        if import.from == to || !known(import.from) || !known(to) {
+            continue;
+        }
+        if layout.allows(import.from, to) {
+            used.insert((import.from, to));
+            continue;
+        }
+        let finding = Finding {
+            path: import.path.into(),
+            line: import.line,
+            what: format!("{} imports {to}: `{}`", import.from, import.written),
+            why: "rooms import one way, so that each can be read and changed without those above it",
+            fix: format!(
+                "move what both need into a lower room, hand it in as an argument or through a trait, or change the \
+                 table in {TABLES} and the drawing in ARCHITECTURE.md"
+            ),
+        };
+        if told.insert((import.path, import.line, to)) {
+            findings.push(finding);
+        }
+    }
+    findings.extend(stale(tree, layout, &source, &used));
+    findings
+}
+
+/// What the table says and the crate does not do.
+fn stale(tree: &Tree, layout: &Layout, source: &Source, used: &BTreeSet<(&str, &str)>) -> Vec<Finding> {
+    let mut whats = Vec::new();
+    for (room, imports) in layout.rooms {
+        if !source.rooms().contains_key(room) {
+            whats.push((*room, format!("{} has no room {room}", layout.folder)));
+        } else if let Only(listed) = imports {
+            let unused = listed.iter().filter(|to| !used.contains(&(*room, **to)));
+            whats.extend(
+                unused.map(|to| (*room, format!("{room} of {} does not import {to}", layout.folder))),
+            );
+        }
+    }
+    for (from, to, _) in layout.exceptions {
+        if !used.contains(&(*from, *to)) {
+            whats.push((*from, format!("{from} of {} does not import {to}", layout.folder)));
+        }
+    }
+    let text = tree.files.get(TABLES).map_or("", String::as_str);
+    let finding = |(room, what): (&str, String)| Finding {
+        path: TABLES.into(),
+        line: line_of(text, &format!("(\"{room}\"")),
+        what,
+        why: "the table is what a newcomer reads to learn the arrows, so it lists those that exist",
+        fix: "remove it from the table".into(),
+    };
+    whats.into_iter().map(finding).collect()
+}
+
+impl Layout {
+    fn allows(&self, from: &str, to: &str) -> bool {
+        let place = |room: &str| self.rooms.iter().position(|(name, _)| *name == room);
+        let listed = match self.rooms.iter().find(|(name, _)| *name == from) {
+            Some((_, Lower)) => place(to) < place(from),
+            Some((_, Only(rooms))) => rooms.contains(&to),
+            None => false,
+        };
+        listed || self.exceptions.iter().any(|(a, b, _)| (*a, *b) == (from, to))
+    }
+}
+
+/// One crate's modules, and what their root re-exports.
+struct Source<'a> {
+    files: Vec<File<'a>>,
+    root: Option<File<'a>>,
+    /// What the crate root imports and so can be reached through it, by its path from there: where it comes from.
+    exports: BTreeMap<Vec<String>, Export>,
+    /// The macros with `#[macro_export]`, which are at the root wherever they are written: their rooms.
+    macros: BTreeMap<String, &'a str>,
+}
+
+struct Export {
+    path: Vec<String>,
+    line: usize,
+}
+
+struct File<'a> {
+    path: &'a str,
+    /// Its module path, from the crate root.
+    module: Vec<&'a str>,
+    tokens: Vec<Token>,
+}
+
+/// An import of another module, or a path to it.
+struct Import<'a> {
+    path: &'a str,
+    line: usize,
+    from: &'a str,
+    /// The room it leads to; none if it leads to all that is at the root.
+    room: Option<&'a str>,
+    written: String,
+}
+
+impl<'a> Source<'a> {
+    fn read(tree: &'a Tree, folder: &str) -> Self {
+        let prefix = format!("{folder}/src/");
+        let mut source =
+            Self { files: Vec::new(), root: None, exports: BTreeMap::new(), macros: BTreeMap::new() };
+        for (path, text) in tree.rust() {
+            let Some(inside) =
+                path.strip_prefix(prefix.as_str()).filter(|inside| !inside.starts_with("bin/"))
+            else {
+                continue;
+            };
+            let Ok(tokens) = tokens(text) else { continue };
+            let mut module: Vec<&str> = inside.trim_end_matches(".rs").split('/').collect();
+            module.pop_if(|last| *last == "mod");
+            match module[..] {
+                ["lib" | "main"] => source.root = Some(File { path, module: Vec::new(), tokens }),
+                _ => source.files.push(File { path, module, tokens }),
+            }
+        }
+        source.exports = source.root.as_ref().map(exports).unwrap_or_default();
+        for file in &source.files {
+            for name in exported_macros(&file.tokens) {
+                source.macros.insert(name, file.module[0]);
+            }
+        }
+        source
+    }
+
+    /// Each room with its first file.
+    fn rooms(&self) -> BTreeMap<&'a str, &'a str> {
+        self.files.iter().rev().map(|file| (file.module[0], file.path)).collect()
+    }
+
+    /// Re-exports of the root that do not name what they re-export.
+    fn globs(&self) -> Vec<Finding> {
+        let Some(root) = &self.root else { return Vec::new() };
+        let globs = self.exports.iter().filter(|(name, _)| name.last().is_some_and(|last| last == "*"));
+        let of_rooms = globs.filter(|(_, export)| self.room_of(&export.path, 0).is_some());
+        let finding = |export: &Export| Finding {
+            path: root.path.into(),
+            line: export.line,
+            what: format!("the crate root re-exports `{}`", export.path.join("::")),
+            why: "which room a path through the crate root leads to cannot be read then",
+            fix: "name what is re-exported".into(),
+        };
+        of_rooms.map(|(_, export)| finding(export)).collect()
+    }
+
+    fn imports(&self) -> impl Iterator<Item = Import<'_>> {
+        self.files.iter().flat_map(|file| {
+            paths(&file.tokens).into_iter().filter_map(|path| {
+                let module = file.module.iter().map(|part| (*part).to_owned()).chain(path.inside.clone());
+                let target = absolute(module.collect(), &path.parts)?;
+                let room = match &target[..] {
+                    // The root itself, or all that is in it.
+                    [] => None,
+                    [all] if all == "*" => None,
+                    _ => Some(self.room_of(&target, 0)?),
+                };
+                let written = path.parts.join("::");
+                Some(Import { path: file.path, line: path.line, from: file.module[0], room, written })
+            })
+        })
+    }
+
+    /// The room that a path from the crate root leads to; none if that is the root itself, or another crate.
+    fn room_of(&self, path: &[String], hops: usize) -> Option<&str> {
+        let first = path.first()?;
+        let room = self.files.iter().map(|file| file.module[0]).find(|room| room == first);
+        // `crate::x` alone may be the function that the root takes from another room, `crate::x::y` is in the room.
+        if room.is_some() && (path.len() > 1 || !self.exports.contains_key(path)) {
+            return room;
+        }
+        let through = (1..=path.len()).find_map(|length| Some((length, self.exports.get(&path[..length])?)));
+        match through {
+            Some((length, export)) if hops < 8 => {
+                self.room_of(&[&export.path, &path[length..]].concat(), hops + 1)
+            }
+            _ => self.macros.get(first).copied(),
+        }
+    }
+}
+
+/// What the crate root imports: the path by which that can be reached from there, and the path it stands for.
+fn exports(root: &File) -> BTreeMap<Vec<String>, Export> {
+    let mut exports = BTreeMap::new();
+    walk(&root.tokens, |at, inside| {
+        if root.tokens[at].text != "use" || is_followed_by(&root.tokens, at, &["<"]) {
+            return at + 1;
+        }
+        let mut leaves = Vec::new();
+        let end = read_tree(&root.tokens, at + 1, &mut Vec::new(), &mut leaves);
+        for leaf in leaves {
+            let Some(path) = absolute(inside.to_vec(), &leaf.parts) else { continue };
+            let Some(name) = leaf.alias.or_else(|| path.last().cloned()) else { continue };
+            exports.insert([inside, &[name]].concat(), Export { path, line: leaf.line });
+        }
+        end
+    });
+    exports
+}
+
+fn exported_macros(tokens: &[Token]) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut is_exported = false;
+    for at in 0..tokens.len() {
+        match tokens[at].text.as_str() {
+            "macro_export" => is_exported = true,
+            "macro_rules" if is_exported => {
+                names.extend(tokens.get(at + 2).map(|name| name.text.clone()));
+                is_exported = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+/// A path that is written in a file, one for each leaf of a `use` tree.
+struct Path {
+    parts: Vec<String>,
+    alias: Option<String>,
+    line: usize,
+    /// The inline modules that it is written in.
+    inside: Vec<String>,
+}
+
+/// How a path begins that leads out of a module but not to another crate.
+const HEADS: [&str; 3] = ["crate", "super", "self"];
+
+/// The paths with such a beginning.
+fn paths(tokens: &[Token]) -> Vec<Path> {
+    let mut paths = Vec::new();
+    walk(tokens, |at, inside| {
+        if !HEADS.contains(&tokens[at].text.as_str()) || !is_followed_by(tokens, at, &[":", ":"]) {
+            return at + 1;
+        }
+        let first = paths.len();
+        let end = read_tree(tokens, at, &mut Vec::new(), &mut paths);
+        for path in &mut paths[first..] {
+            path.inside = inside.to_vec();
+        }
+        end
+    });
+    paths
+}
+
+/// Goes through tokens; `visit` is given a position with the inline modules around it, and returns where to go on.
+fn walk(tokens: &[Token], mut visit: impl FnMut(usize, &[String]) -> usize) {
+    let (mut names, mut depths, mut depth) = (Vec::new(), Vec::new(), 0_usize);
+    let mut at = 0;
+    while at < tokens.len() {
+        match tokens[at].text.as_str() {
+            "{" => {
+                depth += 1;
+                if at >= 2 && tokens[at - 2].text == "mod" {
+                    names.push(tokens[at - 1].text.clone());
+                    depths.push(depth);
+                }
+            }
+            "}" => {
+                if depths.pop_if(|begun| *begun == depth).is_some() {
+                    names.pop();
+                }
+                depth = depth.saturating_sub(1);
+            }
+            _ => {
+                at = visit(at, &names);
+                continue;
+            }
+        }
+        at += 1;
+    }
+}
+
+/// Reads a path, or a tree of them as in `use`, from `at` on; returns where it ends.
+fn read_tree(tokens: &[Token], mut at: usize, prefix: &mut Vec<String>, paths: &mut Vec<Path>) -> usize {
+    let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
+    let length = prefix.len();
+    let mut line = tokens.get(at).map_or(0, |token| token.line);
+    loop {
+        match text(at) {
+            "{" => {
+                at += 1;
+                while !["}", ""].contains(&text(at)) {
+                    let end = read_tree(tokens, at, prefix, paths);
+                    at = end.max(at + 1); // past a comma, and past what is no path
+                }
+                prefix.truncate(length);
+                return at + 1;
+            }
+            part if part == "*" || is_word(part) => {
+                line = tokens[at].line;
+                prefix.push(part.trim_start_matches("r#").to_owned());
+                at += 1;
+            }
+            _ => break,
+        }
+        let goes_on = text(at) == ":" && text(at + 1) == ":";
+        if !goes_on || !(["{", "*"].contains(&text(at + 2)) || is_word(text(at + 2))) {
+            break;
+        }
+        at += 2;
+    }
+    let is_put_together = text(at) == ":" && text(at + 2) == "$"; // by a macro: where it leads is not written here
+    if prefix.len() > length && !is_put_together {
+        let alias = (text(at) == "as" && !HEADS.contains(&text(at + 1))).then(|| text(at + 1).to_owned());
+        at += if alias.is_some() { 2 } else { 0 };
+        paths.push(Path { parts: prefix.clone(), alias, line, inside: Vec::new() });
+    }
+    prefix.truncate(length);
+    at
+}
+
+/// A path as seen from the crate root, given the module it is written in; none if it climbs out of the crate.
+fn absolute(module: Vec<String>, parts: &[String]) -> Option<Vec<String>> {
+    let mut path = module;
+    for part in parts {
+        match part.as_str() {
+            "crate" => path.clear(),
+            "super" => drop(path.pop()?),
+            "self" => {}
+            _ => path.push(part.clone()),
+        }
+    }
+    Some(path)
+}
+
+fn is_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+}
+
+fn is_followed_by(tokens: &[Token], at: usize, texts: &[&str]) -> bool {
+    tokens.get(at + 1..).is_some_and(|rest| {
+        rest.len() >= texts.len() && rest.iter().zip(texts).all(|(token, text)| token.text == *text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::check;
+    use super::*;
+
+    const NONE: [&str; 0] = [];
+
+    /// Runs the rule over files of a crate `house` with three rooms, where `low` may exceptionally import `spare`.
+    fn check_house(files: &[(&str, &str)]) -> Vec<String> {
+        const HOUSE: Layout = Layout {
+            folder: "house",
+            rooms: &[("low", Lower), ("middle", Lower), ("high", Only(&["low"])), ("top", Lower)],
+            exceptions: &[("low", "middle", "a test needs one")],
+        };
+        // What the table promises is there, so that only what a test adds is found.
+        let mut all = vec![
+            ("house/src/low/promised.rs", "use crate::middle::M;"),
+            ("house/src/middle.rs", ""),
+            ("house/src/high/promised.rs", "use crate::low::L;"),
+            ("house/src/top.rs", ""),
+        ];
+        all.retain(|(path, _)| files.iter().all(|(other, _)| other != path));
+        all.extend(files);
+        check(|tree| check_crate(tree, &HOUSE), &all)
+    }
+
+    /// The imports found in `code`, the text of `low/code.rs`, by line and room.
+    fn check_code(code: &str, expected: &[(usize, &str)]) {
+        check_with_root("", code, expected);
+    }
+
+    fn check_with_root(root: &str, code: &str, expected: &[(usize, &str)]) {
+        let found = check_house(&[("house/src/lib.rs", root), ("house/src/low/code.rs", code)]);
+        let found: Vec<_> = found.iter().map(|text| text.split(": `").next().unwrap_or_default()).collect();
+        let text = |(line, room): &(usize, &str)| format!("house/src/low/code.rs:{line}: low imports {room}");
+        assert_eq!(found, expected.iter().map(text).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_room_may_import_lower_rooms_and_itself() {
+        let code = "use crate::{low, middle::M};\nuse super::other;\nuse std::{fmt, top::T};\nuse top::T;\n";
+        assert_eq!(check_house(&[("house/src/middle/code.rs", code)]), NONE);
+        assert_eq!(check_house(&[("elsewhere/src/low.rs", "use crate::top;")]), NONE, "not this crate's");
+    }
+
+    #[test]
+    fn a_forbidden_import_says_where_and_what() {
+        assert_eq!(
+            check_house(&[("house/src/middle.rs", "\nuse crate::top::{\n    A,\n    b::C,\n};\n")]),
+            [
+                "house/src/middle.rs:3: middle imports top: `crate::top::A`",
+                "house/src/middle.rs:4: middle imports top: `crate::top::b::C`"
+            ]
+        );
+        assert_eq!(
+            check_house(&[("house/src/high.rs", "use crate::middle;")]),
+            ["house/src/high.rs:1: high imports middle: `crate::middle`"],
+            "it is lower, but not on the list"
+        );
+    }
+
+    #[test]
+    fn imports_are_found_in_groups_in_code_and_in_tests() {
+        check_code("use crate::{\n    low,\n    top::{self, A},\n    high,\n};", &[(3, "top"), (4, "high")]);
+        check_code("use {std::fmt, crate::high as h};", &[(1, "high")]);
+        check_code(
+            "fn f() -> crate::top::T {\n    crate::high::<u8>(|_| crate::top::g)\n}",
+            &[(1, "top"), (2, "high"), (2, "top")],
+        );
+        check_code(
+            "macro_rules! m { ($f:ident) => { $crate::top::f(); super::super::$f() } }",
+            &[(1, "top")],
+        );
+        check_code("fn f(x: crate::low::L) { x as crate::top::T; }", &[(1, "top")]);
+        check_code("#[cfg(test)]\nmod tests {\n    use crate::top::T;\n}", &[(3, "top")]);
+        check_code("pub(in crate::low) use r#crate::x;\npub(crate) fn f() {}", &[]);
+    }
+
+    #[test]
+    fn comments_documentation_and_strings_do_not_count() {
+        check_code("//! [`crate::top`]\n/// crate::top::T\nfn f() { \"crate::top::T\"; } // crate::top", &[]);
+    }
+
+    #[test]
+    fn super_paths_that_climb_out_of_the_room_count() {
+        check_code("use super::super::top::T;", &[(1, "top")]);
+        check_code("use super::top::T;", &[]);
+        check_code("use self::super::super::top::T;", &[(1, "top")]);
+        check_code("use super::{a, super::{high, low}};", &[(1, "high")]);
+        check_code(
+            "mod inside {\n    use super::super::super::top;\n    use super::super::top;\n}\nuse super::super::high;",
+            &[(2, "top"), (5, "high")],
+        );
+    }
+
+    #[test]
+    fn what_the_root_re_exports_belongs_to_the_room_it_comes_from() {
+        let root = "mod top;\npub use top::{T, U as V};\npub(crate) use high::deep;\npub use std::fmt::Debug;\n\
+                    pub mod group {\n    pub use crate::high::H;\n    pub use super::T as Again;\n}\nstruct Own;";
+        check_with_root(root, "use crate::{Debug, Own, T};", &[(1, "top")]);
+        check_with_root(root, "fn f(_: crate::V) {}", &[(1, "top")]);
+        check_with_root(root, "use crate::U;", &[]);
+        check_with_root(root, "use crate::deep::er::D;", &[(1, "high")]);
+        check_with_root(root, "use crate::group::{H, Again};", &[(1, "high"), (1, "top")]);
+    }
+
+    #[test]
+    fn a_function_at_the_root_may_be_called_like_a_room() {
+        let root = "pub use top::high;";
+        check_with_root(root, "use crate::high;", &[(1, "top")]);
+        check_with_root(root, "use crate::high::H;", &[(1, "high")]);
+    }
+
+    #[test]
+    fn an_exported_macro_belongs_to_the_room_it_is_written_in() {
+        let top = "#[macro_export]\nmacro_rules! shout { () => {} }\nmacro_rules! whisper { () => {} }";
+        let code = "fn f() { crate::shout!(); crate::whisper!(); }";
+        assert_eq!(
+            check_house(&[("house/src/top.rs", top), ("house/src/low/code.rs", code)]),
+            ["house/src/low/code.rs:1: low imports top: `crate::shout`"]
+        );
+    }
+
+    #[test]
+    fn the_whole_root_is_neither_imported_nor_filled_with_unnamed_re_exports() {
+        assert_eq!(
+            check_house(&[
+                ("house/src/lib.rs", "pub use std::*;\npub use top::*;"),
+                ("house/src/middle.rs", "use crate::*;\nmod tests {\n    use super::*;\n}"),
+                ("house/src/top.rs", "use super::*;"),
+            ]),
+            [
+                "house/src/lib.rs:2: the crate root re-exports `top::*`",
+                "house/src/middle.rs:1: `crate::*` imports the whole crate root",
+                "house/src/top.rs:1: `super::*` imports the whole crate root"
+            ]
+        );
+    }
+
+    #[test]
+    fn rooms_and_arrows_that_only_one_side_knows_are_found() {
+        assert_eq!(
+            check_house(&[
+                ("house/src/attic/mod.rs", "use crate::top;"),
+                ("house/src/bin/tool.rs", "use crate::top;"),
+                ("house/src/main.rs", "use crate::top;"),
+            ]),
+            ["house/src/attic/mod.rs:1: the room attic is not in the table of house"]
+        );
+        let table = "\n(\"low\", Lower),\n(\"high\", Only)\n";
+        assert_eq!(
+            check_house(&[
+                (TABLES, table),
+                ("house/src/low/promised.rs", ""),
+                ("house/src/high/promised.rs", ""),
+            ]),
+            [
+                "xtask/src/tidy/rooms.rs:3: high of house does not import low",
+                "xtask/src/tidy/rooms.rs:2: low of house does not import middle",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_tables_are_in_order_and_their_exceptions_are_exceptions() {
+        for Layout { folder, rooms, exceptions } in LAYOUTS {
+            for (place, (room, imports)) in rooms.iter().enumerate() {
+                let lower = |name: &str| rooms[..place].iter().any(|(lower, _)| *lower == name);
+                assert!(!lower(room), "{folder} has {room} twice");
+                if let Only(listed) = imports {
+                    assert!(
+                        listed.iter().all(|to| lower(to)),
+                        "{folder}: {room} imports a room that is not lower"
+                    );
+                }
+            }
+            let without = Layout { folder, rooms, exceptions: &[] };
+            assert!(exceptions.iter().all(|(from, to, _)| !without.allows(from, to)), "{folder}");
+        }
+    }
+}
