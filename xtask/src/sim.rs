@@ -1,6 +1,8 @@
 //! `cargo xtask sim`: builds a scenario for the sim world and becomes it. The demo's cluster, unless another is named.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -17,20 +19,24 @@ const WRONG_USAGE: u8 = 2;
 /// Picks the sim world of the demo, here and in `test` and `lint`.
 pub(crate) const WORLD: [&str; 5] = ["-p", "demo-app", "--no-default-features", "--features", "demo-app/sim"];
 
+/// The demo's `--help`, committed so that it can be read without a build. A test of the demo compares and rewrites it.
+const DEMO_HELP: &str = include_str!("sim-help.txt");
+
 /// What there is to simulate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
-    /// The demo's cluster under faults.
     Demo,
-    /// Random factories, and the rules of the lifecycle.
     Lifecycle,
-    /// Small protocols with bugs in them.
     Bugs,
 }
 
 impl Scenario {
-    const ALL: [(&str, Scenario); 3] =
-        [("demo", Scenario::Demo), ("lifecycle", Scenario::Lifecycle), ("bugs", Scenario::Bugs)];
+    /// Each with its name and what `--help` says of it.
+    const ALL: [(&str, Scenario, &str); 3] = [
+        ("demo", Scenario::Demo, "the demo's cluster; the default"),
+        ("lifecycle", Scenario::Lifecycle, "random factories; checks the rules of starting and stopping"),
+        ("bugs", Scenario::Bugs, "a small protocol with a planted bug"),
+    ];
 
     /// Takes `--scenario NAME` out of what goes on to the simulation.
     fn take(args: &[OsString]) -> Result<(Scenario, Vec<OsString>)> {
@@ -46,10 +52,10 @@ impl Scenario {
             None if place < left.len() => left.remove(place).to_string_lossy().into_owned(),
             None => String::new(),
         };
-        match Scenario::ALL.iter().find(|(known, _)| *known == name) {
-            Some((_, scenario)) => Ok((*scenario, left)),
+        match Scenario::ALL.iter().find(|(known, ..)| *known == name) {
+            Some((_, scenario, _)) => Ok((*scenario, left)),
             None => {
-                let known: Vec<_> = Scenario::ALL.iter().map(|(name, _)| *name).collect();
+                let known: Vec<_> = Scenario::ALL.iter().map(|(name, ..)| *name).collect();
                 bail!("--scenario takes one of {}, not {name:?}", known.join(", "))
             }
         }
@@ -70,6 +76,10 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> 
             return Ok(ExitCode::from(WRONG_USAGE));
         }
     };
+    if scenario == Scenario::Demo && asks_for_help(&args) {
+        let _ = io::stdout().write_all(help().as_bytes()); // to a pager, say, that may be closed already
+        return Ok(ExitCode::SUCCESS);
+    }
     match build(workspace, scenario)? {
         Some(binary) => become_command(command(&binary, &args)),
         None => {
@@ -77,6 +87,20 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> 
             Ok(ExitCode::from(BUILD_FAILED))
         }
     }
+}
+
+fn asks_for_help(args: &[OsString]) -> bool {
+    args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--help" || arg == "-h")
+}
+
+/// The demo's help, and how to get at the other scenarios.
+fn help() -> String {
+    let mut text = format!("{DEMO_HELP}\nScenarios:\n");
+    for (name, _, about) in Scenario::ALL {
+        let _ = writeln!(text, "      --scenario {name:<12} {about}");
+    }
+    text += "\nAll scenarios take the flags above, except --canary. `--scenario NAME --help` builds one and lists its own.\n";
+    text
 }
 
 /// The simulation with `args`, built and ready to run; `None` when it does not build.
@@ -136,6 +160,23 @@ mod tests {
         let taken = Scenario::take(&args).map_err(|error| error.to_string());
         let expected = expected.map(|(scenario, left)| (scenario, left.iter().map(OsString::from).collect()));
         assert_eq!(taken, expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn help_is_asked_for_by_a_flag_that_goes_to_the_demo() {
+        let asks = |args: &[&str]| asks_for_help(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(asks(&["--help"]) && asks(&["--seeds", "3", "-h"]));
+        assert!(!asks(&[]) && !asks(&["--seeds", "3", "--", "--help"]));
+    }
+
+    #[test]
+    fn help_lists_the_flags_and_the_scenarios() {
+        let help = help();
+        for part in
+            ["Usage: cargo xtask sim [OPTIONS]", "--seeds <N>", "--scenario lifecycle", "--scenario bugs"]
+        {
+            assert!(help.contains(part), "no {part} in:\n{help}");
+        }
     }
 
     #[test]
