@@ -1,4 +1,4 @@
-//! `cargo test`, with its output shown as it comes and its tests counted.
+//! `cargo test`, with its output forwarded and its tests counted.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::steps::Outcome;
 
-/// Runs `cargo test`, shows its output as it comes and counts on the way.
+/// Runs `cargo test`, forwards its output and counts its tests.
 pub(crate) fn cargo_test(mut command: Command, total: &mut Count) -> Result<Outcome> {
     if io::stdout().is_terminal() {
         command.args(["--", "--color=always"]); // it would see our pipe and drop its colours
@@ -34,7 +34,7 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    /// Reads `test result: ok. 12 passed; 0 failed; ...`, in colour or not.
+    /// Adds a line such as `test result: ok. 12 passed; 0 failed; ...`, in colour or not.
     fn read(&mut self, line: &str) {
         if line.starts_with("test result: ") {
             self.passed += number_before(line, " passed;");

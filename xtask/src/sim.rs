@@ -1,4 +1,4 @@
-//! `cargo xtask sim`: builds a scenario for the sim world and becomes it. The demo's cluster, unless another is named.
+//! `cargo xtask sim`: builds a scenario for the sim world and executes it: the demo's cluster, or `--scenario NAME`.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -10,19 +10,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 
-/// What cargo itself exits with when a build fails. Not 1: that means that a seed went red.
+/// Cargo's own exit code for a failed build. Not 1: that means that a seed was red.
 const BUILD_FAILED: u8 = 101;
 
-/// As clap's.
+/// Clap's exit code, too.
 const WRONG_USAGE: u8 = 2;
 
-/// Picks the sim world of the demo, here and in `test` and `lint`.
+/// The cargo arguments that select the demo's sim world.
 pub(crate) const WORLD: [&str; 5] = ["-p", "demo-app", "--no-default-features", "--features", "demo-app/sim"];
 
 /// The demo's `--help`, committed so that it can be read without a build. A test of the demo compares and rewrites it.
 const DEMO_HELP: &str = include_str!("sim-help.txt");
 
-/// What there is to simulate.
+/// A program that simulates something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
     Demo,
@@ -31,14 +31,14 @@ enum Scenario {
 }
 
 impl Scenario {
-    /// Each with its name and what `--help` says of it.
+    /// Each with its name and its line in `--help`.
     const ALL: [(&str, Scenario, &str); 3] = [
         ("demo", Scenario::Demo, "the demo's cluster; the default"),
         ("lifecycle", Scenario::Lifecycle, "random factories; checks the rules of starting and stopping"),
         ("bugs", Scenario::Bugs, "a small protocol with a planted bug"),
     ];
 
-    /// Takes `--scenario NAME` out of what goes on to the simulation.
+    /// Removes `--scenario NAME` from the simulation's arguments.
     fn take(args: &[OsString]) -> Result<(Scenario, Vec<OsString>)> {
         let mut left = args.to_vec();
         let is_flag =
@@ -62,12 +62,12 @@ impl Scenario {
     }
 }
 
-/// Where it is built when a binary comes of it.
+/// The cargo arguments for the target directory of the sim world.
 pub(crate) fn target(workspace: &Workspace) -> [OsString; 2] {
     ["--target-dir".into(), workspace.sim_target().into()]
 }
 
-/// Runs the simulation with `args`; its exit code is ours.
+/// Runs the simulation with `args` and exits with its exit code; prints `--help` of the demo without building it.
 pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
     let (scenario, args) = match Scenario::take(args) {
         Ok(taken) => taken,
@@ -81,9 +81,9 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     match build(workspace, scenario)? {
-        Some(binary) => become_command(command(&binary, &args)),
+        Some(binary) => exec(command(&binary, &args)),
         None => {
-            eprintln!("error: the scenario does not build for the sim world (see above); no seed was run");
+            eprintln!("error: the scenario does not build for the sim world (see above); no seed ran");
             Ok(ExitCode::from(BUILD_FAILED))
         }
     }
@@ -93,7 +93,7 @@ fn asks_for_help(args: &[OsString]) -> bool {
     args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--help" || arg == "-h")
 }
 
-/// The demo's help, and how to get at the other scenarios.
+/// The demo's help and the list of scenarios.
 fn help() -> String {
     let mut text = format!("{DEMO_HELP}\nScenarios:\n");
     for (name, _, about) in Scenario::ALL {
@@ -103,13 +103,13 @@ fn help() -> String {
     text
 }
 
-/// The simulation with `args`, built and ready to run; `None` when it does not build.
-pub(crate) fn ready(workspace: &Workspace, args: &[OsString]) -> Result<Option<Command>> {
+/// Builds the simulation and returns the command that runs it with `args`; `None` when the build failed.
+pub(crate) fn built(workspace: &Workspace, args: &[OsString]) -> Result<Option<Command>> {
     let (scenario, args) = Scenario::take(args)?;
     Ok(build(workspace, scenario)?.map(|binary| command(&binary, &args)))
 }
 
-/// Builds a scenario for the sim world; `None` when that failed, with the compiler's words on the terminal.
+/// Builds a scenario for the sim world; `None` when that failed, with the compiler's errors on the terminal.
 fn build(workspace: &Workspace, scenario: Scenario) -> Result<Option<PathBuf>> {
     let mut build = workspace.cargo(["build", "--profile", "sim"]);
     build.args(target(workspace));
@@ -135,16 +135,16 @@ fn command(binary: &Path, args: &[OsString]) -> Command {
     command
 }
 
-/// Replaces this process: exit code, Ctrl-C and job control are then the simulation's own, with nobody in between.
+/// Replaces this process, so that exit code, Ctrl-C and job control are the simulation's own.
 #[cfg(unix)]
-fn become_command(mut command: Command) -> Result<ExitCode> {
+fn exec(mut command: Command) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt;
     let error = command.exec();
     Err(error).with_context(|| format!("cannot run {}", command.get_program().display()))
 }
 
 #[cfg(not(unix))]
-fn become_command(mut command: Command) -> Result<ExitCode> {
+fn exec(mut command: Command) -> Result<ExitCode> {
     let status =
         command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every test in both worlds, with cargo alone.
 //!
-//! The runtime world is the whole workspace with default features. The demo is tested once more for the sim world, in
-//! the target directory and profile of `cargo xtask sim`, so that what one built the other need not. The last steps
-//! are the README's first command, word for word, the lifecycle's own scenario, and the planted bugs.
+//! The runtime world is the whole workspace with default features. The demo is tested again for the sim world, in the
+//! target directory and profile of `cargo xtask sim`, which share the build. The last steps are the README's first
+//! command, word for word, the lifecycle scenario, and the planted bugs.
 
 use std::ffi::OsString;
 
@@ -13,16 +13,16 @@ use crate::steps::{Outcome, Steps};
 use crate::workspace::Workspace;
 use crate::{acceptance, bugs, sim};
 
-/// What the README tells everybody to run; tidy holds the README to it.
+/// The README's first command; tidy checks that the README has it.
 pub(crate) const README_CAMPAIGN: &str = "cargo xtask sim --seeds 200";
 
-/// Random factories through random lives; takes a quarter of a minute.
+/// Random factories, and the rules of starting and stopping; takes 15 seconds.
 const LIFECYCLE_CAMPAIGN: &str = "cargo xtask sim --scenario lifecycle --seeds 20000";
 
-/// The planted bugs found once more, in other seeds.
+/// The planted bugs again, from other seeds on.
 const OTHER_BUGS: &str = "cargo xtask sim --scenario bugs table --planted-only --first-seed 1000";
 
-/// Runs the tests, those with `filter` in their name if there is one; true when all are green.
+/// Runs the tests whose name contains `filter`; true when all are green.
 pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
     let mut steps = Steps::new("test");
     let mut total = Count::default();
@@ -53,7 +53,7 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
 fn campaign(workspace: &Workspace, command: &str) -> Result<Outcome> {
     let (_, args) = command.split_once("sim ").context("not a sim command")?;
     let args: Vec<_> = args.split(' ').map(OsString::from).collect();
-    match sim::ready(workspace, &args)? {
+    match sim::built(workspace, &args)? {
         Some(mut simulation) => Ok(simulation.status()?.success().into()),
         None => Ok(Outcome { green: false, note: "it does not build for the sim world".into() }),
     }
