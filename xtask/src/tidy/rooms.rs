@@ -53,8 +53,8 @@ const LAYOUTS: &[Layout] = &[Layout {
 /// This file, where the tables are.
 const TABLES: &str = "xtask/src/tidy/rooms.rs";
 
-/// Rooms import each other only along the arrows of their crate's table.
-pub(super) fn arrows(tree: &Tree) -> Vec<Finding> {
+/// Rooms import each other only as their crate's table allows.
+pub(super) fn imports(tree: &Tree) -> Vec<Finding> {
     LAYOUTS.iter().flat_map(|layout| check_crate(tree, layout)).collect()
 }
 
@@ -133,7 +133,7 @@ fn stale(tree: &Tree, layout: &Layout, source: &Source, used: &BTreeSet<(&str, &
         path: TABLES.into(),
         line: line_of(text, &format!("(\"{room}\"")),
         what,
-        why: "the table is what a newcomer reads to learn the arrows, so it lists those that exist",
+        why: "the table documents the imports between rooms, so it must list only those that exist",
         fix: "remove it from the table".into(),
     };
     whats.into_iter().map(finding).collect()
@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_and_arrows_that_only_one_side_knows_are_found() {
+    fn rooms_outside_the_table_and_stale_entries_are_found() {
         assert_eq!(
             check_house(&[
                 ("house/src/attic/mod.rs", "use crate::top;"),
