@@ -1,11 +1,10 @@
-//! Which room of a crate may import which.
+//! Allowed imports between the rooms of a crate: its top-level modules, each a file or a folder.
 //!
-//! A room is a top-level module of a crate's `src`: a file, or a folder with all that is in it. `lib.rs` and `main.rs`
-//! belong to no room. They may import every room, and a path to what they re-export counts as a path to the room that
-//! it comes from. Tests inside a room count like the rest of it. A crate without a table here is not checked.
+//! `lib.rs` and `main.rs` belong to no room and may import all of them. A path to an item that they re-export counts as
+//! an import of the room that defines it. Unit tests count like other code. A crate without a table is not checked.
 //!
-//! Paths are read from tokens, so these are not seen: a path that a macro puts together, a module moved by `#[path]`,
-//! an alias of the crate (`use crate as x`), and a trait method called without naming its trait.
+//! Imports are paths that begin with `crate`, `super` or `self`, read from tokens. Not detected: paths that a macro
+//! concatenates, modules under `#[path]`, aliases of the crate (`use crate as x`), and methods, which need no path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,20 +17,21 @@ struct Layout {
     folder: &'static str,
     /// Lowest first.
     rooms: &'static [(&'static str, Imports)],
-    /// Imports allowed besides: from a room, to a room, because.
+    /// Imports allowed in addition: the importing room, the imported one, and the reason.
     exceptions: &'static [(&'static str, &'static str, &'static str)],
 }
 
 /// What a room may import.
 enum Imports {
-    /// Every room before it in the table.
+    /// Any room before it in the table.
     Lower,
-    /// These of the rooms before it, and it does import each.
+    /// Exactly these of the rooms before it.
     Only(&'static [&'static str]),
 }
 
 use Imports::{Lower, Only};
 
+/// The checked crates. For another one, add its rooms lowest first, and `Only` where a short list of imports says more.
 const LAYOUTS: &[Layout] = &[Layout {
     folder: "xtask",
     rooms: &[
@@ -50,7 +50,7 @@ const LAYOUTS: &[Layout] = &[Layout {
     exceptions: &[],
 }];
 
-/// This file, where the tables are.
+/// The file with the tables: this one.
 const TABLES: &str = "xtask/src/tidy/rooms.rs";
 
 /// Rooms import each other only as their crate's table allows.
@@ -81,7 +81,7 @@ fn check_crate(tree: &Tree, layout: &Layout) -> Vec<Finding> {
                 line: import.line,
                 what: format!("`{}` imports the whole crate root", import.written),
                 why: "it hides which rooms the file imports",
-                fix: "name what is used".into(),
+                fix: "name the imported items".into(),
             });
             continue;
         };
@@ -110,7 +110,7 @@ fn check_crate(tree: &Tree, layout: &Layout) -> Vec<Finding> {
     findings
 }
 
-/// What the table says and the crate does not do.
+/// Rooms and imports in the table that do not exist in the crate.
 fn stale(tree: &Tree, layout: &Layout, source: &Source, used: &BTreeSet<(&str, &str)>) -> Vec<Finding> {
     let mut whats = Vec::new();
     for (room, imports) in layout.rooms {
@@ -151,17 +151,19 @@ impl Layout {
     }
 }
 
-/// One crate's modules, and what their root re-exports.
+/// The modules of one crate, and the names that its root re-exports.
 struct Source<'a> {
     files: Vec<File<'a>>,
     root: Option<File<'a>>,
-    /// What the crate root imports and so can be reached through it, by its path from there: where it comes from.
+    /// The `use` declarations of the crate root, by the path under which other modules reach them.
     exports: BTreeMap<Vec<String>, Export>,
-    /// The macros with `#[macro_export]`, which are at the root wherever they are written: their rooms.
+    /// The room of each macro with `#[macro_export]`, whose path is `crate::name` wherever it is defined.
     macros: BTreeMap<String, &'a str>,
 }
 
+/// The target of a `use` in the crate root.
 struct Export {
+    /// From the crate root.
     path: Vec<String>,
     line: usize,
 }
@@ -173,12 +175,12 @@ struct File<'a> {
     tokens: Vec<Token>,
 }
 
-/// An import of another module, or a path to it.
+/// A path in a room's code that leads to a room, maybe its own, or to the crate root.
 struct Import<'a> {
     path: &'a str,
     line: usize,
     from: &'a str,
-    /// The room it leads to; none if it leads to all that is at the root.
+    /// The room that is imported; none if it is the whole crate root.
     room: Option<&'a str>,
     written: String,
 }
@@ -216,7 +218,7 @@ impl<'a> Source<'a> {
         self.files.iter().rev().map(|file| (file.module[0], file.path)).collect()
     }
 
-    /// Re-exports of the root that do not name what they re-export.
+    /// Glob re-exports of rooms in the crate root.
     fn globs(&self) -> Vec<Finding> {
         let Some(root) = &self.root else { return Vec::new() };
         let globs = self.exports.iter().filter(|(name, _)| name.last().is_some_and(|last| last == "*"));
@@ -225,8 +227,8 @@ impl<'a> Source<'a> {
             path: root.path.into(),
             line: export.line,
             what: format!("the crate root re-exports `{}`", export.path.join("::")),
-            why: "which room a path through the crate root leads to cannot be read then",
-            fix: "name what is re-exported".into(),
+            why: "it hides which room defines an item that is imported from the crate root",
+            fix: "name the items".into(),
         };
         of_rooms.map(|(_, export)| finding(export)).collect()
     }
@@ -237,7 +239,7 @@ impl<'a> Source<'a> {
                 let module = file.module.iter().map(|part| (*part).to_owned()).chain(path.inside.clone());
                 let target = absolute(module.collect(), &path.parts)?;
                 let room = match &target[..] {
-                    // The root itself, or all that is in it.
+                    // The root itself, or everything in it.
                     [] => None,
                     [all] if all == "*" => None,
                     _ => Some(self.room_of(&target, 0)?),
@@ -248,11 +250,11 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The room that a path from the crate root leads to; none if that is the root itself, or another crate.
+    /// The room of an item, given its path from the crate root; none for items of the root and of other crates.
     fn room_of(&self, path: &[String], hops: usize) -> Option<&str> {
         let first = path.first()?;
         let room = self.files.iter().map(|file| file.module[0]).find(|room| room == first);
-        // `crate::x` alone may be the function that the root takes from another room, `crate::x::y` is in the room.
+        // `crate::x` may be a function re-exported from another room; `crate::x::y` is in the room `x`.
         if room.is_some() && (path.len() > 1 || !self.exports.contains_key(path)) {
             return room;
         }
@@ -266,7 +268,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What the crate root imports: the path by which that can be reached from there, and the path it stands for.
+/// The `use` declarations of the crate root.
 fn exports(root: &File) -> BTreeMap<Vec<String>, Export> {
     let mut exports = BTreeMap::new();
     walk(&root.tokens, |at, inside| {
@@ -301,19 +303,19 @@ fn exported_macros(tokens: &[Token]) -> Vec<String> {
     names
 }
 
-/// A path that is written in a file, one for each leaf of a `use` tree.
+/// A path in a file; a `use` tree gives one per leaf.
 struct Path {
     parts: Vec<String>,
     alias: Option<String>,
     line: usize,
-    /// The inline modules that it is written in.
+    /// The enclosing inline modules.
     inside: Vec<String>,
 }
 
-/// How a path begins that leads out of a module but not to another crate.
+/// The first segment of a path that may leave its module within the crate.
 const HEADS: [&str; 3] = ["crate", "super", "self"];
 
-/// The paths with such a beginning.
+/// All paths that begin with one of [`HEADS`].
 fn paths(tokens: &[Token]) -> Vec<Path> {
     let mut paths = Vec::new();
     walk(tokens, |at, inside| {
@@ -330,7 +332,7 @@ fn paths(tokens: &[Token]) -> Vec<Path> {
     paths
 }
 
-/// Goes through tokens; `visit` is given a position with the inline modules around it, and returns where to go on.
+/// Calls `visit` with token positions and their enclosing inline modules; it returns the next position to visit.
 fn walk(tokens: &[Token], mut visit: impl FnMut(usize, &[String]) -> usize) {
     let (mut names, mut depths, mut depth) = (Vec::new(), Vec::new(), 0_usize);
     let mut at = 0;
@@ -358,7 +360,7 @@ fn walk(tokens: &[Token], mut visit: impl FnMut(usize, &[String]) -> usize) {
     }
 }
 
-/// Reads a path, or a tree of them as in `use`, from `at` on; returns where it ends.
+/// Parses a path or `use` tree that begins at `at`; returns the position after it.
 fn read_tree(tokens: &[Token], mut at: usize, prefix: &mut Vec<String>, paths: &mut Vec<Path>) -> usize {
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
     let length = prefix.len();
@@ -369,7 +371,7 @@ fn read_tree(tokens: &[Token], mut at: usize, prefix: &mut Vec<String>, paths: &
                 at += 1;
                 while !["}", ""].contains(&text(at)) {
                     let end = read_tree(tokens, at, prefix, paths);
-                    at = end.max(at + 1); // past a comma, and past what is no path
+                    at = end.max(at + 1); // skips commas, too
                 }
                 prefix.truncate(length);
                 return at + 1;
@@ -387,8 +389,8 @@ fn read_tree(tokens: &[Token], mut at: usize, prefix: &mut Vec<String>, paths: &
         }
         at += 2;
     }
-    let is_put_together = text(at) == ":" && text(at + 2) == "$"; // by a macro: where it leads is not written here
-    if prefix.len() > length && !is_put_together {
+    let is_in_macro = text(at) == ":" && text(at + 2) == "$"; // in a macro: the rest is not known
+    if prefix.len() > length && !is_in_macro {
         let alias = (text(at) == "as" && !HEADS.contains(&text(at + 1))).then(|| text(at + 1).to_owned());
         at += if alias.is_some() { 2 } else { 0 };
         paths.push(Path { parts: prefix.clone(), alias, line, inside: Vec::new() });
@@ -397,7 +399,7 @@ fn read_tree(tokens: &[Token], mut at: usize, prefix: &mut Vec<String>, paths: &
     at
 }
 
-/// A path as seen from the crate root, given the module it is written in; none if it climbs out of the crate.
+/// A path from the crate root, given the module that contains it; none if it has too many `super`.
 fn absolute(module: Vec<String>, parts: &[String]) -> Option<Vec<String>> {
     let mut path = module;
     for part in parts {
@@ -435,11 +437,11 @@ mod tests {
             rooms: &[("low", Lower), ("middle", Lower), ("high", Only(&["low"])), ("top", Lower)],
             exceptions: &[("low", "middle", "a test needs one")],
         };
-        // What the table promises is there, so that only what a test adds is found.
+        // All that the table lists, so that only what a test adds is found.
         let mut all = vec![
-            ("house/src/low/promised.rs", "use crate::middle::M;"),
+            ("house/src/low/listed.rs", "use crate::middle::M;"),
             ("house/src/middle.rs", ""),
-            ("house/src/high/promised.rs", "use crate::low::L;"),
+            ("house/src/high/listed.rs", "use crate::low::L;"),
             ("house/src/top.rs", ""),
         ];
         all.retain(|(path, _)| files.iter().all(|(other, _)| other != path));
@@ -517,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_root_re_exports_belongs_to_the_room_it_comes_from() {
+    fn items_re_exported_at_the_root_belong_to_the_room_that_defines_them() {
         let root = "mod top;\npub use top::{T, U as V};\npub(crate) use high::deep;\npub use std::fmt::Debug;\n\
                     pub mod group {\n    pub use crate::high::H;\n    pub use super::T as Again;\n}\nstruct Own;";
         check_with_root(root, "use crate::{Debug, Own, T};", &[(1, "top")]);
@@ -528,14 +530,14 @@ mod tests {
     }
 
     #[test]
-    fn a_function_at_the_root_may_be_called_like_a_room() {
+    fn a_function_at_the_root_may_have_the_name_of_a_room() {
         let root = "pub use top::high;";
         check_with_root(root, "use crate::high;", &[(1, "top")]);
         check_with_root(root, "use crate::high::H;", &[(1, "high")]);
     }
 
     #[test]
-    fn an_exported_macro_belongs_to_the_room_it_is_written_in() {
+    fn an_exported_macro_belongs_to_the_room_that_defines_it() {
         let top = "#[macro_export]\nmacro_rules! shout { () => {} }\nmacro_rules! whisper { () => {} }";
         let code = "fn f() { crate::shout!(); crate::whisper!(); }";
         assert_eq!(
@@ -545,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_root_is_neither_imported_nor_filled_with_unnamed_re_exports() {
+    fn globs_of_the_root_and_in_the_root_are_found() {
         assert_eq!(
             check_house(&[
                 ("house/src/lib.rs", "pub use std::*;\npub use top::*;"),
@@ -574,8 +576,8 @@ mod tests {
         assert_eq!(
             check_house(&[
                 (TABLES, table),
-                ("house/src/low/promised.rs", ""),
-                ("house/src/high/promised.rs", ""),
+                ("house/src/low/listed.rs", ""),
+                ("house/src/high/listed.rs", ""),
             ]),
             [
                 "xtask/src/tidy/rooms.rs:3: high of house does not import low",
@@ -585,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tables_are_in_order_and_their_exceptions_are_exceptions() {
+    fn tables_import_lower_rooms_and_exceptions_are_needed() {
         for Layout { folder, rooms, exceptions } in LAYOUTS {
             for (place, (room, imports)) in rooms.iter().enumerate() {
                 let lower = |name: &str| rooms[..place].iter().any(|(lower, _)| *lower == name);
