@@ -6,6 +6,8 @@
 
 mod client; // who asks
 mod faults; // what happens to the cluster
+#[cfg(test)]
+mod help; // the committed text of --help
 mod redis; // the clients' protocol
 
 use std::cell::Cell;

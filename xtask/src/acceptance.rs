@@ -1,7 +1,7 @@
-//! `cargo xtask acceptance`: what needs more than Rust, which is a browser.
+//! `cargo xtask acceptance`: the browser tests.
 //!
-//! The tests are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Where a program is
-//! missing they are skipped, and that is said, counted, and green: whoever has no browser can still work on the rest.
+//! They are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Without a browser or its
+//! driver they are reported and counted as skipped, and the result is green: everything else works without a browser.
 
 use std::env;
 use std::fs;
@@ -9,48 +9,47 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::libtest::{Count, cargo_test};
 use crate::sim;
 use crate::steps::{Outcome, Steps};
-use crate::test::{Count, cargo_test};
 use crate::workspace::Workspace;
 
-/// The crate; `lint` and `test` leave it out.
+/// The crate of the tests, which `lint` and `test` exclude.
 pub(crate) const CRATE: &str = "steelmill-acceptance";
 
-/// A program that the tests need, and how one gets it.
+/// A program that the tests need, and how to install it.
 struct Program {
     name: &'static str,
-    get: &'static str,
+    install: &'static str,
 }
 
 const PROGRAMS: [Program; 2] = [
-    Program { name: "chromium", get: "Debian: apt-get install chromium" },
-    Program { name: "chromedriver", get: "Debian: apt-get install chromium-driver" },
+    Program { name: "chromium", install: "Debian: apt-get install chromium" },
+    Program { name: "chromedriver", install: "Debian: apt-get install chromium-driver" },
 ];
 
-/// A seed of the demo's canary that fails; the README shows it.
+/// A red seed of `cargo xtask sim --canary`; the README shows it.
 const RED_SEED: &str = "2";
 
-/// What there is to say on the command line.
+/// The arguments of the command.
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
-    /// Runs only the tests with this in their name.
+    /// Runs only the tests whose name contains this.
     filter: Option<String>,
-    /// Takes the README's picture of a red seed, writes it to this file, and does nothing else.
+    /// Writes the README's screenshot of a red seed to this file, and runs no other test.
     #[arg(long, value_name = "FILE", conflicts_with = "filter")]
     screenshot: Option<PathBuf>,
 }
 
-/// Runs the tests that need a browser; true when none fails.
+/// Runs the browser tests; true when none fails.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
-    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !is_there(program.name)).collect();
+    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !is_on_path(program.name)).collect();
     if !missing.is_empty() {
-        let skipped =
-            tests_in(&folder_of_the_crate(workspace)?, options.filter.as_deref().unwrap_or_default())?;
-        for Program { name, get } in &missing {
+        let skipped = tests_in(&crate_folder(workspace)?, options.filter.as_deref().unwrap_or_default())?;
+        for Program { name, install } in &missing {
             match &options.screenshot {
-                None => println!("skipped, as {name} is not on the PATH ({get}): {skipped}"),
-                Some(_) => println!("no picture, as {name} is not on the PATH ({get})"),
+                None => println!("skipped, because {name} is not on the PATH ({install}): {skipped}"),
+                Some(_) => println!("no screenshot, because {name} is not on the PATH ({install})"),
             }
         }
         if options.screenshot.is_none() {
@@ -72,7 +71,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     steps.run("browser tests", || {
         let mut tests = workspace.cargo(["test", "-p", CRATE, "--no-fail-fast"]);
         tests.env("STEELMILL_ACCEPTANCE_DEMO", folder.join("red/picture.html"));
-        // Each has a browser of its own; what they measure is worth seeing.
+        // Each test starts a browser, and prints what it measures.
         tests.env("RUST_TEST_THREADS", "2").env("RUST_TEST_NOCAPTURE", "1");
         match &options.screenshot {
             Some(file) => {
@@ -90,33 +89,32 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     Ok(green)
 }
 
-/// Lets the demo explain a red seed into a folder.
+/// Runs a red seed of the demo with `--explain`, which writes the HTML picture that a test opens.
 fn explain(workspace: &Workspace, folder: &Path) -> Result<Outcome> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    // What it says to type is then the same on every machine.
+    // A relative path, so that the commands in the picture are the same on every machine.
     let args = ["--canary", "--seed", RED_SEED, "--explain", "red"].map(Into::into);
-    let Some(mut simulation) = sim::ready(workspace, &args)? else {
+    let Some(mut simulation) = sim::built(workspace, &args)? else {
         return Ok(Outcome { green: false, note: "it does not build for the sim world".into() });
     };
-    // It is red, as it should be: what counts is that it was explained.
+    // Its exit code says only that the seed is red, as it must be.
     simulation.current_dir(folder).status().context("cannot run the simulation")?;
     let green = folder.join("red/picture.html").exists();
     let note =
-        if green { String::new() } else { format!("seed {RED_SEED} of the canary made no picture.html") };
+        if green { String::new() } else { format!("seed {RED_SEED} of the canary wrote no picture.html") };
     Ok(Outcome { green, note })
 }
 
-fn folder_of_the_crate(workspace: &Workspace) -> Result<PathBuf> {
+fn crate_folder(workspace: &Workspace) -> Result<PathBuf> {
     let found = workspace.crates.iter().find(|one| one.name == CRATE);
-    let found = found.with_context(|| format!("the workspace has no {CRATE}"))?;
+    let found = found.with_context(|| format!("the workspace has no crate {CRATE}"))?;
     Ok(workspace.root.join(&found.folder))
 }
 
-/// How many tests with `filter` in their name there are in a folder's Rust files, as far as one can tell without building
-/// them.
+/// The number of tests in a folder whose name contains `filter`, counted from the source without a build.
 fn tests_in(folder: &Path, filter: &str) -> Result<usize> {
     let mut tests = 0;
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
@@ -139,7 +137,7 @@ fn names_of_tests(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn is_there(program: &str) -> bool {
+fn is_on_path(program: &str) -> bool {
     let paths = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&paths).any(|folder| folder.join(program).is_file())
 }
@@ -149,15 +147,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tests_are_counted_by_their_names_where_nothing_is_built() {
+    fn tests_are_counted_in_source_without_a_build() {
         let text = "#[test]\nfn it_opens() {}\n\n    #[test]\n    #[should_panic]\n    fn it_shuts() -> Result {}\nfn other() {}\n";
         assert_eq!(names_of_tests(text).collect::<Vec<_>>(), ["it_opens", "it_shuts"]);
     }
 
     #[test]
     #[cfg(unix)]
-    fn a_program_is_looked_for_on_the_path() {
-        assert!(is_there("sh"));
-        assert!(!is_there("no-such-program-anywhere"));
+    fn programs_are_found_on_the_path() {
+        assert!(is_on_path("sh"));
+        assert!(!is_on_path("no-such-program-anywhere"));
     }
 }

@@ -1,14 +1,13 @@
-//! `cargo xtask bench`: what steelmill costs, beside a hand-written lower bound.
+//! `cargo xtask bench`: the cost of each operation, beside a hand-written lower bound.
 //!
-//! Every figure comes as a pair measured in the same run, round by round in turn, so that a busy machine slows both
-//! sides. Wall time still varies; instructions and allocations per operation repeat, so those two have aims, and a
-//! missed aim makes the run red. Only what moves bytes in bulk is held against its bound's time as well. The two columns of
-//! the simulator are left in `<target>/bench/` and keep a fixed command line and output, so that they can stand beside
-//! other simulators.
+//! Both sides of a pair are timed in alternating rounds, so that a busy machine slows both. Wall time still varies;
+//! instructions and allocations per operation repeat, so these two have targets, and a missed target makes the run red.
+//! Bulk transfers also have a target relative to the bound's time. The simulator's two programs stay in
+//! `<target>/bench/` and keep their command line and output, so that they can be compared with other simulators.
 
-mod measure; // one program, run and counted
-mod plan; // what is measured, and what it should cost
-mod table; // how it is shown
+mod measure; // running one program and reading its counts
+mod plan; // the workloads, their sizes and targets
+mod table; // output as text and JSON
 
 use std::path::PathBuf;
 
@@ -20,7 +19,7 @@ use measure::Program;
 use plan::{PLAN, Workload};
 use table::Row;
 
-/// What to measure.
+/// The arguments of the command.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Workloads to measure, such as W1, or W2 for W2-10, W2-100 and W2-1000; all when none is named
@@ -28,25 +27,25 @@ pub(crate) struct Options {
     /// Prints the figures as JSON
     #[arg(long)]
     json: bool,
-    /// How often each side is timed; the best round counts
+    /// Number of timed rounds per side; the fastest counts
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 }
 
-/// Measures and prints; false when an aim was missed.
+/// Measures and prints; false when a target was missed.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let chosen = choose(&options.workloads)?;
     let programs = build(workspace, &chosen)?;
     let counting = measure::can_count_instructions();
     if !counting {
-        eprintln!("valgrind is not here: instructions are not counted");
+        eprintln!("instructions are not counted: valgrind is not installed");
     }
     let mut rows = Vec::new();
     for workload in chosen {
         eprintln!("{}: {}", workload.name, workload.title);
         rows.push(measure_row(&programs, workload, options.rounds, counting)?);
     }
-    hold_beside(&mut rows);
+    fill_references(&mut rows);
     if options.json {
         println!("{}", table::json(&rows));
     } else {
@@ -69,20 +68,20 @@ fn choose(names: &[String]) -> Result<Vec<&'static Workload>> {
     let is_named =
         |workload: &Workload| names.is_empty() || names.iter().any(|name| is_meant(workload, name));
     let others: Vec<&str> =
-        PLAN.iter().filter(|workload| is_named(workload)).filter_map(Workload::beside).collect();
+        PLAN.iter().filter(|workload| is_named(workload)).filter_map(Workload::reference).collect();
     Ok(PLAN.iter().filter(|workload| is_named(workload) || others.contains(&workload.name)).collect())
 }
 
-/// Tells each row what ours took in the workload that it is held against.
-fn hold_beside(rows: &mut [Row]) {
+/// Gives each row our instructions in its reference workload.
+fn fill_references(rows: &mut [Row]) {
     for index in 0..rows.len() {
-        let other = rows[index].workload.beside();
+        let other = rows[index].workload.reference();
         let other = rows.iter().find(|row| Some(row.workload.name) == other);
-        rows[index].beside = other.and_then(|other| other.sides[1].instructions);
+        rows[index].reference = other.and_then(|other| other.sides[1].instructions);
     }
 }
 
-/// The programs that the chosen workloads run, built and put where they can be found again.
+/// Builds the programs of the chosen workloads and copies them to `<target>/bench/`.
 fn build(workspace: &Workspace, chosen: &[&Workload]) -> Result<Vec<Program>> {
     let folder = workspace.target.join("bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -147,7 +146,7 @@ mod tests {
         assert_eq!(chosen.iter().map(|workload| workload.name).collect::<Vec<_>>(), ["W1", "W3"]);
         let family = choose(&names(&["w2"])).expect("known");
         let family: Vec<&str> = family.iter().map(|workload| workload.name).collect();
-        assert_eq!(family, ["W1", "W2-10", "W2-100", "W2-1000"], "and what they are held against");
+        assert_eq!(family, ["W1", "W2-10", "W2-100", "W2-1000"], "and their reference workload");
         let error = choose(&names(&["W9"])).err().expect("unknown");
         assert!(error.to_string().starts_with("there is no workload W9; there are W1, "));
     }

@@ -1,8 +1,7 @@
-//! `cargo xtask bugs`: finds the bugs that are planted in small protocols, shrinks them, and makes a table of it.
+//! `cargo xtask bugs`: finds and shrinks the bugs planted in small protocols, and prints a table of the results.
 //!
-//! The protocols, and what makes the table, are an example of the sim's (`steelmill-sim/examples/bugs`). It fails when a
-//! bug is not found, when more, fewer or other faults are left than a person would name, and when a protocol fails without
-//! its bug.
+//! The protocols and the table are an example of the sim (`steelmill-sim/examples/bugs`). It fails when a bug is not
+//! found, when more, fewer or other faults are left than a person would name, and when a protocol fails without its bug.
 
 use std::ffi::OsString;
 
@@ -11,11 +10,11 @@ use anyhow::Result;
 use crate::sim;
 use crate::workspace::Workspace;
 
-/// Makes the table, of the bugs with `filter` in their name if there is one; true when all is as it should be.
+/// Prints the table of the bugs whose name contains `filter`; true when each is found and shrinks as expected.
 pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
     let args: Vec<OsString> =
         ["--scenario", "bugs", "table"].into_iter().chain(filter).map(OsString::from).collect();
-    match sim::ready(workspace, &args)? {
+    match sim::built(workspace, &args)? {
         Some(mut table) => Ok(table.status()?.success()),
         None => Ok(false),
     }

@@ -1,8 +1,7 @@
-//! `cargo xtask canaries`: breaks the rules of the lifecycle one by one, and wants to see each break found.
+//! `cargo xtask canaries`: a mutation test, which breaks the lifecycle rules one by one and must detect each break.
 //!
-//! `canaries/` holds one patch for each rule; the lines before the diff say what it breaks. Each is applied to a copy of
-//! the workspace, and the lifecycle scenario has to go red there. A patch that no longer applies, or no longer compiles,
-//! fails too: it would show nothing.
+//! `canaries/` holds one patch per rule; its first line says what it breaks. Each is applied to a copy of the workspace,
+//! where the lifecycle scenario must then be red. A patch that no longer applies or compiles fails too: it proves nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,13 +12,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::workspace::Workspace;
 
-/// How many seeds have to be enough to find a break.
+/// The number of seeds in which a break must be detected.
 const SEEDS: &str = "5000";
 
-/// What the scenario exits with when a seed is red.
+/// The scenario's exit code when a seed is red.
 const RED: i32 = 1;
 
-/// What is copied: what the scenario is built from, and nothing that changes by itself.
+/// What is copied: the sources of the scenario, and nothing that changes without a commit.
 const COPIED: [&str; 10] = [
     ".cargo",
     "Cargo.toml",
@@ -33,24 +32,24 @@ const COPIED: [&str; 10] = [
     "xtask",
 ];
 
-/// Tries every canary, those with `filter` in their name if there is one; true when each was caught.
+/// Tries the canaries whose name contains `filter`; true when each was caught.
 pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
     let canaries = read_all(&workspace.root.join("canaries"))?;
-    let aviary = Aviary { root: workspace.root.clone(), copy: workspace.target.join("canaries/workspace") };
-    aviary.refresh()?;
+    let sandbox = Sandbox { root: workspace.root.clone(), copy: workspace.target.join("canaries/workspace") };
+    sandbox.refresh()?;
     println!("without a canary ...");
-    match aviary.scenario()? {
-        Found::Nothing => {}
-        found => bail!("the scenario is not green to begin with: {found:?}"),
+    match sandbox.scenario()? {
+        Campaign::Green => {}
+        campaign => bail!("the scenario fails without a canary: {campaign:?}"),
     }
     let mut rows = Vec::new();
     for canary in canaries.iter().filter(|canary| filter.is_none_or(|filter| canary.name.contains(filter))) {
         println!("{} ...", canary.name);
         let begun = Instant::now();
-        let verdict = aviary.try_one(canary).unwrap_or_else(|error| Err(format!("{error:#}")));
+        let verdict = sandbox.try_one(canary).unwrap_or_else(|error| Err(format!("{error:#}")));
         rows.push((canary, verdict, begun.elapsed().as_secs_f64()));
     }
-    aviary.refresh()?;
+    sandbox.refresh()?;
     ensure!(!rows.is_empty(), "no canary has {:?} in its name", filter.unwrap_or_default());
     let width = rows.iter().map(|(canary, ..)| canary.name.len()).max().unwrap_or_default();
     println!("\n=== canaries");
@@ -90,7 +89,7 @@ fn read_all(folder: &Path) -> Result<Vec<Canary>> {
             let breaks = text.lines().next().unwrap_or_default().to_owned();
             ensure!(
                 !breaks.is_empty() && !breaks.starts_with("diff "),
-                "{}: the first line has to say what it breaks",
+                "{}: the first line must say what it breaks",
                 patch.display()
             );
             let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -101,36 +100,37 @@ fn read_all(folder: &Path) -> Result<Vec<Canary>> {
     Ok(canaries)
 }
 
-/// The copy that patches are tried on. It stays, so that each builds only what its patch has changed.
-struct Aviary {
+/// The copy of the workspace that is patched. It is kept, so that each build compiles only what a patch changed.
+struct Sandbox {
     root: PathBuf,
     copy: PathBuf,
 }
 
-/// What the scenario came to.
+/// The result of running the scenario.
 #[derive(Debug)]
-enum Found {
-    Nothing,
-    /// What the first red seed said.
+enum Campaign {
+    Green,
+    /// The error of the first red seed.
     Red(String),
-    DoesNotBuild(String),
+    /// The first error of the compiler.
+    BuildFailed(String),
 }
 
-impl Aviary {
-    /// How it was caught, or why not.
+impl Sandbox {
+    /// The error that caught the canary, or why it was missed.
     fn try_one(&self, canary: &Canary) -> Result<std::result::Result<String, String>> {
         self.refresh()?;
         if let Err(error) = self.apply(&canary.patch) {
             return Ok(Err(format!("it no longer applies: {error:#}")));
         }
         Ok(match self.scenario()? {
-            Found::Red(how) => Ok(how),
-            Found::Nothing => Err(format!("{SEEDS} seeds found nothing")),
-            Found::DoesNotBuild(error) => Err(format!("it no longer compiles: {error}")),
+            Campaign::Red(how) => Ok(how),
+            Campaign::Green => Err(format!("{SEEDS} seeds are green")),
+            Campaign::BuildFailed(error) => Err(format!("it no longer compiles: {error}")),
         })
     }
 
-    /// Makes the copy equal to the workspace. What is equal already is left alone, so that cargo builds it no more.
+    /// Makes the copy equal to the workspace. Equal files keep their times, so that cargo does not rebuild them.
     fn refresh(&self) -> Result<()> {
         for name in COPIED {
             let (from, to) = (self.root.join(name), self.copy.join(name));
@@ -142,18 +142,18 @@ impl Aviary {
     fn apply(&self, patch: &Path) -> Result<()> {
         let mut git = Command::new("git");
         git.args(["apply", "-C1"]).arg(patch).current_dir(&self.copy);
-        // The copy lies inside a repository, which would otherwise take the paths for its own.
+        // The copy is inside a repository, to whose root git would otherwise relate the paths.
         git.env("GIT_CEILING_DIRECTORIES", self.copy.parent().unwrap_or(&self.copy));
         let output = git.output().context("cannot run git")?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(())
     }
 
-    fn scenario(&self) -> Result<Found> {
+    fn scenario(&self) -> Result<Campaign> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "-p", "steelmill-sim", "--example", "lifecycle"]);
-        // What is built anew each time is quicker to build than to run.
+        // Each patch rebuilds these, and building them optimised takes longer than running them unoptimised.
         build.args([
             "--config",
             "profile.dev.debug=0",
@@ -166,27 +166,27 @@ impl Aviary {
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
             let error = text.lines().find(|line| line.starts_with("error")).unwrap_or_default();
-            return Ok(Found::DoesNotBuild(error.to_owned()));
+            return Ok(Campaign::BuildFailed(error.to_owned()));
         }
         let mut run = Command::new(target.join("debug/examples/lifecycle"));
         run.args(["--seeds", SEEDS, "--max-failures", "1"]).env("RUST_BACKTRACE", "0");
         let output = run.output().context("cannot run the scenario")?;
         match output.status.code() {
-            Some(0) => Ok(Found::Nothing),
-            Some(RED) => Ok(Found::Red(reason(&String::from_utf8_lossy(&output.stderr)))),
+            Some(0) => Ok(Campaign::Green),
+            Some(RED) => Ok(Campaign::Red(reason(&String::from_utf8_lossy(&output.stderr)))),
             code => bail!("the scenario ended with {code:?}: {}", String::from_utf8_lossy(&output.stderr)),
         }
     }
 }
 
-/// What a red seed said, without its trace: the rule stands behind that, a hang before it.
+/// A red seed's error without its trace: a broken rule is printed after the trace, a hang before it.
 fn reason(text: &str) -> String {
     let rule = text.lines().find_map(|line| line.strip_prefix(": "));
     let reason = rule.or_else(|| text.lines().find(|line| line.starts_with("seed ")));
     reason.unwrap_or_default().chars().take(160).collect()
 }
 
-/// Copies what differs, and removes what is no longer there.
+/// Copies the files that differ, and removes those that are gone.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     if !from.is_dir() {
         let new = fs::read(from)?;
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_the_rule_behind_the_trace_or_else_the_first_line() {
+    fn the_reason_is_the_rule_after_the_trace_or_else_the_first_line() {
         let text = "seed 3 failed at 1 s: broken in:\n  0 0.000 s root starts\n: each phase happens once: twice\nmore";
         assert_eq!(reason(text), "each phase happens once: twice");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: everything that can be found without running a test.
+//! `cargo xtask lint`: every check that runs no test.
 
 use std::process::Command;
 
@@ -17,8 +17,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
         clippy(workspace.cargo(["clippy", "--workspace", "--exclude", acceptance::CRATE]))
     });
     steps.run("clippy: sim world", || {
-        // core and sim once more: without the features that the runtime world turns on in them. No binary comes of it,
-        // so it shares the target directory, and with it most of what was checked before.
+        // core and sim again, without the features that the runtime world enables in them. Clippy builds no binary, so
+        // this can share the target directory, and most of what was checked before.
         let mut world = workspace.cargo(["clippy", "-p", "steelmill-core", "-p", "steelmill-sim"]);
         world.args(sim::WORLD);
         clippy(world)
@@ -48,7 +48,7 @@ fn outcome(mut command: Command) -> Result<Outcome> {
     Ok(command.status().context("cannot run cargo")?.success().into())
 }
 
-/// Building the demo for both worlds or for neither must fail with the commands that work.
+/// Building the demo for both worlds or for neither must fail with an error that names the commands that work.
 fn one_world(workspace: &Workspace) -> Result<Outcome> {
     let mut notes = Vec::new();
     for (case, args) in
@@ -61,7 +61,7 @@ fn one_world(workspace: &Workspace) -> Result<Outcome> {
             .context("cannot run cargo")?;
         let said = String::from_utf8_lossy(&output.stderr);
         if output.status.success() {
-            notes.push(format!("{case}: built, where a compile_error! was due"));
+            notes.push(format!("{case}: built, but a compile_error! was expected"));
         } else if let Some(missing) = ["cargo run -p demo-app", "cargo xtask sim"]
             .iter()
             .find(|command| !compile_error(&said).contains(**command))
@@ -69,13 +69,13 @@ fn one_world(workspace: &Workspace) -> Result<Outcome> {
             notes.push(format!("{case}: the error does not say `{missing}`"));
             eprintln!("{said}");
         } else {
-            println!("{case}: refused, and says what to type");
+            println!("{case}: rejected, and the error names the commands");
         }
     }
     Ok(Outcome { green: notes.is_empty(), note: notes.join("; ") })
 }
 
-/// The first error of a compiler's output, up to where the compiler shows the source: a `compile_error!`'s own words.
+/// The message of the first error in a compiler's output, without the source shown below it.
 fn compile_error(said: &str) -> &str {
     let begin = said.find("error: ").unwrap_or(said.len());
     let text = &said[begin..];
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_errors_own_words_count() {
+    fn only_the_first_errors_message_counts() {
         let said = "warning: x\nerror: pick one world:\n  cargo xtask sim\n --> src/main.rs:3\n | \"cargo run\"\nerror: more";
         assert_eq!(compile_error(said).trim_end(), "error: pick one world:\n  cargo xtask sim");
         assert_eq!(compile_error("all is well"), "");

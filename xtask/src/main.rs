@@ -1,20 +1,20 @@
-//! `cargo xtask`: the one place that knows how to switch worlds.
+//! `cargo xtask`: build, test and simulation commands of this workspace.
 //!
-//! The demo is one program with two worlds, picked by cargo features that exclude each other, and both builds give a
-//! binary of the same name. So the sim world is always built in a target directory of its own, and these commands are
-//! how one gets there without thinking about it.
+//! The demo is one program for two worlds, which mutually exclusive cargo features select. Both builds give a binary of
+//! the same name, so these commands always build the sim world in its own target directory.
 #![forbid(unsafe_code)]
 
-mod acceptance; // what needs a browser
-mod bench; // what it costs, beside a hand-written lower bound
-mod bugs; // what becomes of bugs that are planted
-mod canaries; // whether a broken rule is found
-mod lint; // what must hold before a test runs
-mod sim; // the demo's cluster under faults, and other scenarios
+mod acceptance; // browser tests
+mod bench; // benchmarks beside a hand-written lower bound
+mod bugs; // finding and shrinking the planted bugs
+mod canaries; // mutation tests of the lifecycle rules
+mod libtest; // `cargo test`, with its tests counted
+mod lint; // format, clippy, documentation, tidy
+mod sim; // simulating the demo's cluster and other scenarios
 mod steps; // several checks, one summary
 mod test; // every test, both worlds
 mod tidy; // what a compiler cannot check
-mod workspace; // where things are, and how cargo is called
+mod workspace; // paths, crates and cargo commands
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ use clap::{Parser, Subcommand};
 
 use workspace::Workspace;
 
-/// Works on the steelmill workspace.
+/// Builds, tests and simulates the steelmill workspace.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -33,40 +33,40 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the demo's cluster in the sim world, under faults, over many seeds.
+    /// Simulates the demo's cluster under faults, over many seeds.
     ///
-    /// With `--scenario lifecycle`: random factories through random lives, and the rules of starting and stopping.
-    /// With `--scenario bugs --bug NAME`: a small protocol with a bug in it.
+    /// With `--scenario lifecycle`: random factories, and the rules of starting and stopping.
+    /// With `--scenario bugs --bug NAME`: a small protocol with a planted bug.
     ///
-    /// Everything behind `sim` goes to the simulation; `cargo xtask sim --help` lists what it takes. Exits with 0
-    /// when every seed is green, 1 when one is red, 2 on wrong usage, 101 when the build fails.
+    /// `cargo xtask sim --help` lists the flags. Exits with 0 when every seed is green, 1 when one is red, 2 on wrong
+    /// usage, 101 when the build fails.
     #[command(disable_help_flag = true)]
     Sim {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Runs every test in both worlds; needs only Rust.
+    /// Runs every test in both worlds, and the campaigns of CI; needs only Rust.
     Test {
-        /// Runs only the tests with this in their name, and leaves the campaign out.
+        /// Runs only the tests whose name contains this, and no campaign.
         filter: Option<String>,
     },
     /// Checks format, clippy and documentation in both worlds, and `tidy`.
     Lint,
-    /// Checks what a compiler cannot: crate arrows, twin file names, where the worlds are named, ...
+    /// Checks what a compiler cannot: dependencies of crates and rooms, twin file names, where worlds are named, ...
     Tidy,
     /// Runs `lint`, `canaries`, `test` and `acceptance`: all of CI.
     Ci,
-    /// Breaks the lifecycle's rules one by one, and wants the lifecycle scenario to find each break.
+    /// Mutation test: breaks each lifecycle rule in turn, and fails if the lifecycle scenario stays green.
     Canaries {
-        /// Tries only the canaries with this in their name.
+        /// Tries only the canaries whose name contains this.
         filter: Option<String>,
     },
-    /// Finds the bugs that are planted in small protocols, shrinks them, and prints a table of it.
+    /// Finds and shrinks the bugs planted in small protocols, and prints a table of the results.
     Bugs {
-        /// Tries only the bugs with this in their name.
+        /// Tries only the bugs whose name contains this.
         filter: Option<String>,
     },
-    /// Runs what needs a browser: pictures of red seeds, opened and used. Skipped, and counted, where there is none.
+    /// Tests the HTML pictures of red seeds in a browser; without a browser, counts the tests as skipped.
     Acceptance(acceptance::Options),
     /// Measures steelmill beside a hand-written lower bound.
     Bench(bench::Options),

@@ -1,6 +1,8 @@
-//! `cargo xtask sim`: builds a scenario for the sim world and becomes it. The demo's cluster, unless another is named.
+//! `cargo xtask sim`: builds a scenario for the sim world and executes it: the demo's cluster, or `--scenario NAME`.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -8,31 +10,35 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 
-/// What cargo itself exits with when a build fails. Not 1: that means that a seed went red.
+/// Cargo's own exit code for a failed build. Not 1: that means that a seed was red.
 const BUILD_FAILED: u8 = 101;
 
-/// As clap's.
+/// Clap's exit code, too.
 const WRONG_USAGE: u8 = 2;
 
-/// Picks the sim world of the demo, here and in `test` and `lint`.
+/// The cargo arguments that select the demo's sim world.
 pub(crate) const WORLD: [&str; 5] = ["-p", "demo-app", "--no-default-features", "--features", "demo-app/sim"];
 
-/// What there is to simulate.
+/// The demo's `--help`, committed so that it can be read without a build. A test of the demo compares and rewrites it.
+const DEMO_HELP: &str = include_str!("sim-help.txt");
+
+/// A program that simulates something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
-    /// The demo's cluster under faults.
     Demo,
-    /// Random factories, and the rules of the lifecycle.
     Lifecycle,
-    /// Small protocols with bugs in them.
     Bugs,
 }
 
 impl Scenario {
-    const ALL: [(&str, Scenario); 3] =
-        [("demo", Scenario::Demo), ("lifecycle", Scenario::Lifecycle), ("bugs", Scenario::Bugs)];
+    /// Each with its name and its line in `--help`.
+    const ALL: [(&str, Scenario, &str); 3] = [
+        ("demo", Scenario::Demo, "the demo's cluster; the default"),
+        ("lifecycle", Scenario::Lifecycle, "random factories; checks the rules of starting and stopping"),
+        ("bugs", Scenario::Bugs, "a small protocol with a planted bug"),
+    ];
 
-    /// Takes `--scenario NAME` out of what goes on to the simulation.
+    /// Removes `--scenario NAME` from the simulation's arguments.
     fn take(args: &[OsString]) -> Result<(Scenario, Vec<OsString>)> {
         let mut left = args.to_vec();
         let is_flag =
@@ -46,22 +52,22 @@ impl Scenario {
             None if place < left.len() => left.remove(place).to_string_lossy().into_owned(),
             None => String::new(),
         };
-        match Scenario::ALL.iter().find(|(known, _)| *known == name) {
-            Some((_, scenario)) => Ok((*scenario, left)),
+        match Scenario::ALL.iter().find(|(known, ..)| *known == name) {
+            Some((_, scenario, _)) => Ok((*scenario, left)),
             None => {
-                let known: Vec<_> = Scenario::ALL.iter().map(|(name, _)| *name).collect();
+                let known: Vec<_> = Scenario::ALL.iter().map(|(name, ..)| *name).collect();
                 bail!("--scenario takes one of {}, not {name:?}", known.join(", "))
             }
         }
     }
 }
 
-/// Where it is built when a binary comes of it.
+/// The cargo arguments for the target directory of the sim world.
 pub(crate) fn target(workspace: &Workspace) -> [OsString; 2] {
     ["--target-dir".into(), workspace.sim_target().into()]
 }
 
-/// Runs the simulation with `args`; its exit code is ours.
+/// Runs the simulation with `args` and exits with its exit code; prints `--help` of the demo without building it.
 pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
     let (scenario, args) = match Scenario::take(args) {
         Ok(taken) => taken,
@@ -70,22 +76,40 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> 
             return Ok(ExitCode::from(WRONG_USAGE));
         }
     };
+    if scenario == Scenario::Demo && asks_for_help(&args) {
+        let _ = io::stdout().write_all(help().as_bytes()); // to a pager, say, that may be closed already
+        return Ok(ExitCode::SUCCESS);
+    }
     match build(workspace, scenario)? {
-        Some(binary) => become_command(command(&binary, &args)),
+        Some(binary) => exec(command(&binary, &args)),
         None => {
-            eprintln!("error: the scenario does not build for the sim world (see above); no seed was run");
+            eprintln!("error: the scenario does not build for the sim world (see above); no seed ran");
             Ok(ExitCode::from(BUILD_FAILED))
         }
     }
 }
 
-/// The simulation with `args`, built and ready to run; `None` when it does not build.
-pub(crate) fn ready(workspace: &Workspace, args: &[OsString]) -> Result<Option<Command>> {
+fn asks_for_help(args: &[OsString]) -> bool {
+    args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--help" || arg == "-h")
+}
+
+/// The demo's help and the list of scenarios.
+fn help() -> String {
+    let mut text = format!("{DEMO_HELP}\nScenarios:\n");
+    for (name, _, about) in Scenario::ALL {
+        let _ = writeln!(text, "      --scenario {name:<12} {about}");
+    }
+    text += "\nAll scenarios take the flags above, except --canary. `--scenario NAME --help` builds one and lists its own.\n";
+    text
+}
+
+/// Builds the simulation and returns the command that runs it with `args`; `None` when the build failed.
+pub(crate) fn built(workspace: &Workspace, args: &[OsString]) -> Result<Option<Command>> {
     let (scenario, args) = Scenario::take(args)?;
     Ok(build(workspace, scenario)?.map(|binary| command(&binary, &args)))
 }
 
-/// Builds a scenario for the sim world; `None` when that failed, with the compiler's words on the terminal.
+/// Builds a scenario for the sim world; `None` when that failed, with the compiler's errors on the terminal.
 fn build(workspace: &Workspace, scenario: Scenario) -> Result<Option<PathBuf>> {
     let mut build = workspace.cargo(["build", "--profile", "sim"]);
     build.args(target(workspace));
@@ -111,16 +135,16 @@ fn command(binary: &Path, args: &[OsString]) -> Command {
     command
 }
 
-/// Replaces this process: exit code, Ctrl-C and job control are then the simulation's own, with nobody in between.
+/// Replaces this process, so that exit code, Ctrl-C and job control are the simulation's own.
 #[cfg(unix)]
-fn become_command(mut command: Command) -> Result<ExitCode> {
+fn exec(mut command: Command) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt;
     let error = command.exec();
     Err(error).with_context(|| format!("cannot run {}", command.get_program().display()))
 }
 
 #[cfg(not(unix))]
-fn become_command(mut command: Command) -> Result<ExitCode> {
+fn exec(mut command: Command) -> Result<ExitCode> {
     let status =
         command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -136,6 +160,23 @@ mod tests {
         let taken = Scenario::take(&args).map_err(|error| error.to_string());
         let expected = expected.map(|(scenario, left)| (scenario, left.iter().map(OsString::from).collect()));
         assert_eq!(taken, expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn help_is_asked_for_by_a_flag_that_goes_to_the_demo() {
+        let asks = |args: &[&str]| asks_for_help(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(asks(&["--help"]) && asks(&["--seeds", "3", "-h"]));
+        assert!(!asks(&[]) && !asks(&["--seeds", "3", "--", "--help"]));
+    }
+
+    #[test]
+    fn help_lists_the_flags_and_the_scenarios() {
+        let help = help();
+        for part in
+            ["Usage: cargo xtask sim [OPTIONS]", "--seeds <N>", "--scenario lifecycle", "--scenario bugs"]
+        {
+            assert!(help.contains(part), "no {part} in:\n{help}");
+        }
     }
 
     #[test]

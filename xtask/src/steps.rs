@@ -1,13 +1,13 @@
-//! Several checks in a row: all of them run, and one summary at the end says how each went.
+//! Several checks in a row: all of them run, even after a failure, and a summary lists the result of each.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// How one step ended.
+/// The result of one step.
 pub(crate) struct Outcome {
     pub(crate) green: bool,
-    /// What the summary adds, such as a count; may be empty.
+    /// Shown in the summary, such as a count; may be empty.
     pub(crate) note: String,
 }
 
@@ -17,7 +17,7 @@ impl From<bool> for Outcome {
     }
 }
 
-/// The steps so far.
+/// The steps run so far.
 pub(crate) struct Steps {
     title: &'static str,
     done: Vec<(&'static str, Duration, Outcome)>,
@@ -28,7 +28,7 @@ impl Steps {
         Self { title, done: Vec::new() }
     }
 
-    /// Runs one step. A red one does not keep the others from running: one round should show everything there is.
+    /// Runs one step. The next one runs even if it fails: one round should show every failure.
     pub(crate) fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<Outcome>) {
         println!("\n=== {name}");
         let begin = Instant::now();

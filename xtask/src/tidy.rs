@@ -1,12 +1,13 @@
-//! `cargo xtask tidy`: what the design promises and a compiler cannot check.
+//! `cargo xtask tidy`: checks the design rules that a compiler cannot.
 //!
 //! Each rule is a plain function from the tree, held in memory, to its findings; only [`Tree::read`] touches the disk.
-//! A rule that a lint can express belongs into `Cargo.toml` or a `clippy.toml` instead.
+//! A rule that a lint can express belongs in `Cargo.toml` or a `clippy.toml` instead.
 
-mod crates; // which crate may know which, and that twins have one name
-mod source; // what Rust files may say, and where
-mod text; // what any file may say
-mod tokens; // Rust text, taken apart
+mod crates; // dependencies between crates, and the file names of twins
+mod rooms; // imports between the modules of a crate
+mod source; // what Rust files may contain, and where
+mod text; // what any file may contain
+mod tokens; // tokenizing Rust
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,14 +16,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::{Crate, Workspace};
 
-/// Everything a rule may look at.
+/// The input of every rule.
 struct Tree<'a> {
     crates: &'a [Crate],
-    /// The committed text files, by their path from the root.
+    /// The text files of the repository, by path from the root.
     files: BTreeMap<String, String>,
 }
 
-/// A promise broken at one place.
+/// A violation of a rule, at one line.
 #[derive(Debug, PartialEq)]
 struct Finding {
     path: String,
@@ -42,23 +43,24 @@ impl fmt::Display for Finding {
 
 type Rule = fn(&Tree) -> Vec<Finding>;
 
-/// Every rule, under the name it is counted by.
+/// Every rule and its name.
 const RULES: &[(&str, Rule)] = &[
-    ("crate arrows", crates::arrows),
+    ("dependencies between crates", crates::dependencies),
+    ("imports between rooms", rooms::imports),
     ("twin file names", crates::twins),
     ("bans of core", crates::core_bans_what_the_root_bans),
     ("readable source", source::readable),
     ("file headers", source::headers),
     ("unsafe code", source::unsafe_code),
-    ("worlds of the demo", source::worlds),
+    ("where the demo names a world", source::worlds),
     ("locks in core", source::core_locks),
-    ("words that do not land", source::words),
+    ("code that must not be committed", source::leftovers),
     ("clean text", text::clean),
-    ("places of one machine", text::places),
+    ("paths and hosts of one machine", text::machine_specific),
     ("commands of the README", text::readme_commands),
 ];
 
-/// Runs every rule and prints what they find; true when that is nothing.
+/// Runs every rule and prints the findings; true when there are none.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     let tree = Tree::read(workspace)?;
     let findings: Vec<Finding> = RULES.iter().flat_map(|(_, rule)| rule(&tree)).collect();
@@ -70,19 +72,19 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
 }
 
 impl<'a> Tree<'a> {
-    /// Reads what git has or would take, so that no build output and no editor's leftovers count.
+    /// Reads the files that git tracks or would add, so that build output and editors' files do not count.
     fn read(workspace: &'a Workspace) -> Result<Self> {
         let listed = std::process::Command::new("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
             .current_dir(&workspace.root)
             .output()
-            .context("cannot run git, which knows the files to look at")?;
+            .context("cannot run git, which lists the files to check")?;
         if !listed.status.success() {
             bail!("git: {}", String::from_utf8_lossy(&listed.stderr).trim());
         }
         let mut files = BTreeMap::new();
         for path in String::from_utf8_lossy(&listed.stdout).split_terminator('\0') {
-            // Deleted but not yet committed, or not text: nothing to read.
+            // Unreadable: a deletion not committed yet, or not text.
             if let Ok(text) = std::fs::read_to_string(workspace.root.join(path)) {
                 files.insert(path.to_owned(), text);
             }
@@ -99,7 +101,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// The number of the first line that holds `needle`; the first line when none does.
+/// The number of the first line that contains `needle`; 1 when none does.
 fn line_of(text: &str, needle: &str) -> usize {
     text.lines().position(|line| line.contains(needle)).unwrap_or(0) + 1
 }

@@ -1,4 +1,4 @@
-//! Where the workspace is, what it is made of, and how cargo is called.
+//! The workspace: its paths, its crates, and cargo commands run in it.
 
 use std::env;
 use std::ffi::OsStr;
@@ -12,29 +12,29 @@ use serde_json::Value;
 pub(crate) struct Workspace {
     /// The folder of the root `Cargo.toml`.
     pub(crate) root: PathBuf,
-    /// Where the runtime world and everything else is built.
+    /// The target directory of all but the sim world.
     pub(crate) target: PathBuf,
-    /// Its crates, in the order of their names.
+    /// Its crates, sorted by name.
     pub(crate) crates: Vec<Crate>,
 }
 
-/// One crate and what it depends on.
+/// One crate and its dependencies.
 pub(crate) struct Crate {
     pub(crate) name: String,
-    /// The folder it lives in, relative to the root.
+    /// Its folder, relative to the root.
     pub(crate) folder: String,
     pub(crate) dependencies: Vec<Dependency>,
 }
 
-/// One line of a crate's dependencies.
+/// One entry of a crate's dependencies.
 pub(crate) struct Dependency {
     pub(crate) name: String,
-    /// Whether only its tests, examples and benches see it.
+    /// Whether it is a dev-dependency: of tests, examples and benches only.
     pub(crate) dev: bool,
 }
 
 impl Workspace {
-    /// Asks cargo.
+    /// Reads `cargo metadata`.
     pub(crate) fn load() -> Result<Self> {
         let output = cargo()
             .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
@@ -70,7 +70,7 @@ impl Workspace {
         Some(Self { root, target: metadata["target_directory"].as_str()?.into(), crates })
     }
 
-    /// Where the sim world of the demo is built. Apart, because both worlds give a binary of the same name.
+    /// The target directory of the demo's sim world, separate because both worlds give a binary of the same name.
     pub(crate) fn sim_target(&self) -> PathBuf {
         self.target.join("sim-world")
     }
@@ -99,7 +99,7 @@ impl Workspace {
 }
 
 fn cargo() -> Command {
-    // Set by the cargo that runs us, so that a `cargo +toolchain xtask` stays with its toolchain.
+    // Set by the cargo that runs xtask, so that `cargo +toolchain xtask` keeps its toolchain.
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 

@@ -1,4 +1,4 @@
-//! A page in a real browser: a headless Chromium behind its WebDriver, each time a fresh one.
+//! A page in a headless Chromium, driven by WebDriver; each page has its own browser process.
 
 use std::io::{BufRead as _, BufReader, Lines};
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
-/// How wide and high the window is.
+/// Width and height of the window in pixels.
 const WINDOW: (u32, u32) = (1500, 950);
 
-/// Chromium as a test wants it: no window, nothing of its own on the network, nothing remembered.
+/// Chromium's arguments: headless, and without background network requests or stored state.
 const ARGUMENTS: &[&str] = &[
     "--headless",
     "--no-sandbox",
@@ -32,10 +32,10 @@ const ARGUMENTS: &[&str] = &[
     "--force-device-scale-factor=1",
 ];
 
-/// Opens a page from disk and does something with it.
+/// Opens a page from disk and calls `then` with it.
 ///
 /// # Panics
-/// When the browser cannot be driven or `then` fails; says why.
+/// When the browser cannot be driven or `then` fails, with the error.
 pub fn with_page(html: &str, then: impl AsyncFnOnce(&Page) -> Result<()>) {
     let folder = Folder::new();
     let file = folder.0.join("picture.html");
@@ -51,7 +51,7 @@ pub fn with_page(html: &str, then: impl AsyncFnOnce(&Page) -> Result<()>) {
     });
 }
 
-/// A page that is open.
+/// An open page.
 pub struct Page {
     client: Client,
     address: String,
@@ -77,7 +77,7 @@ impl Page {
         Ok(Self { client, address })
     }
 
-    /// What an expression of the page's own language comes to.
+    /// Evaluates a JavaScript expression in the page.
     ///
     /// # Errors
     /// When it throws.
@@ -86,36 +86,36 @@ impl Page {
         self.client.execute(&script, Vec::new()).await.with_context(|| format!("in the page: {expression}"))
     }
 
-    /// A number that an expression comes to.
+    /// Evaluates a JavaScript expression to a number.
     ///
     /// # Errors
     /// When it throws, or is no number.
     pub async fn number(&self, expression: &str) -> Result<f64> {
         let value = self.value(expression).await?;
-        value.as_f64().with_context(|| format!("{expression} is {value}, which is no number"))
+        value.as_f64().with_context(|| format!("{expression} is {value}, not a number"))
     }
 
-    /// A text that an expression comes to.
+    /// Evaluates a JavaScript expression to a string.
     ///
     /// # Errors
-    /// When it throws, or is no text.
+    /// When it throws, or is no string.
     pub async fn text(&self, expression: &str) -> Result<String> {
         let value = self.value(expression).await?;
-        let text = value.as_str().with_context(|| format!("{expression} is {value}, which is no text"))?;
+        let text = value.as_str().with_context(|| format!("{expression} is {value}, not a string"))?;
         Ok(text.to_owned())
     }
 
-    /// Holds a condition against the page.
+    /// Asserts that a JavaScript expression is `true`.
     ///
     /// # Errors
-    /// When it does not hold.
+    /// When it is not.
     pub async fn expect(&self, condition: &str) -> Result<()> {
         let value = self.value(condition).await?;
         ensure!(value == Value::Bool(true), "{condition} is {value}");
         Ok(())
     }
 
-    /// Waits until the page has drawn what has changed.
+    /// Waits until the page has been redrawn: two animation frames.
     ///
     /// # Errors
     /// When the page is gone.
@@ -125,7 +125,7 @@ impl Page {
         Ok(())
     }
 
-    /// Clicks at a place of the window.
+    /// Clicks at window coordinates.
     ///
     /// # Errors
     /// When the page is gone.
@@ -133,10 +133,10 @@ impl Page {
         self.drag((x, y), (x, y)).await
     }
 
-    /// Clicks the first element that a selector finds, in its middle, once it has been scrolled into sight.
+    /// Scrolls the first element that matches a selector into view, and clicks its centre.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no element matches.
     pub async fn click(&self, selector: &str) -> Result<()> {
         let selector = json!(selector);
         self.expect(&format!("document.querySelector({selector}) !== null")).await?;
@@ -146,11 +146,11 @@ impl Page {
                 const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }})()"
             ))
             .await?;
-        let at = |n: usize| middle[n].as_f64().context("it has no place");
+        let at = |n: usize| middle[n].as_f64().context("the element has no coordinates");
         self.click_at(at(0)?, at(1)?).await
     }
 
-    /// Presses the button, moves, and lets it go.
+    /// Drags with the left mouse button.
     ///
     /// # Errors
     /// When the page is gone.
@@ -165,19 +165,19 @@ impl Page {
         self.settle().await
     }
 
-    /// Turns the wheel over a place, with the control key held down or not.
+    /// Turns the mouse wheel, with or without the control key held down.
     ///
     /// # Errors
     /// When the page is gone.
     pub async fn wheel(&self, (x, y): (i64, i64), delta_y: i64, with_control: bool) -> Result<()> {
-        // By the browser's own protocol: the driver's wheel actions end the driver when a key is held down.
+        // By the DevTools protocol: chromedriver's wheel actions crash it while a key is held down.
         let modifiers = if with_control { 2 } else { 0 };
         let wheel = json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": delta_y, "modifiers": modifiers });
         self.devtools("Input.dispatchMouseEvent", wheel).await?;
         self.settle().await
     }
 
-    /// Types into whatever has the focus.
+    /// Types into the focused element.
     ///
     /// # Errors
     /// When the page is gone.
@@ -190,11 +190,11 @@ impl Page {
         self.settle().await
     }
 
-    /// Lets the system be light or dark, as far as the page can tell.
+    /// Emulates a system color scheme: `light` or `dark`.
     ///
     /// # Errors
-    /// When the browser does not know how.
-    pub async fn system_is(&self, scheme: &str) -> Result<()> {
+    /// When the browser does not support it.
+    pub async fn set_system_color_scheme(&self, scheme: &str) -> Result<()> {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await?;
         self.settle().await
@@ -206,35 +206,35 @@ impl Page {
         Ok(())
     }
 
-    /// What the page has said to its console, and what it has asked of the network, itself left out.
+    /// The page's console messages and network requests since the last call, except the request for the page itself.
     ///
     /// # Errors
     /// When the browser keeps no such log.
-    pub async fn complaints(&self) -> Result<Vec<String>> {
+    pub async fn console_and_requests(&self) -> Result<Vec<String>> {
         let log = async |kind: &str| -> Result<Vec<Value>> {
             let body = json!({ "type": kind });
-            let entries = self.client.issue_cmd(Raw { path: "se/log", body }).await?;
-            Ok(entries.as_array().context("the log is no list")?.clone())
+            let log = self.client.issue_cmd(Raw { path: "se/log", body }).await?;
+            Ok(log.as_array().context("the log is no list")?.clone())
         };
-        let mut complaints: Vec<String> =
+        let mut entries: Vec<String> =
             log("browser").await?.iter().map(|entry| entry["message"].to_string()).collect();
         let requests = log("performance").await?;
-        ensure!(!requests.is_empty(), "the browser tells nothing of its requests");
+        ensure!(!requests.is_empty(), "the browser logs no requests");
         for entry in requests {
             let message: Value = serde_json::from_str(entry["message"].as_str().unwrap_or_default())?;
             let message = &message["message"];
             let (params, url) = (&message["params"], &message["params"]["request"]["url"]);
-            // The browser opens a page of its own first.
+            // The browser's start page makes requests, too.
             let is_ours =
                 message["method"] == "Network.requestWillBeSent" && params["documentURL"] == *self.address;
             if is_ours && *url != *self.address {
-                complaints.push(format!("asks the network for {url}"));
+                entries.push(format!("request for {url}"));
             }
         }
-        Ok(complaints)
+        Ok(entries)
     }
 
-    /// Makes the window so wide and high.
+    /// Resizes the window.
     ///
     /// # Errors
     /// When the page is gone.
@@ -243,7 +243,7 @@ impl Page {
         self.settle().await
     }
 
-    /// What the window looks like, as a PNG.
+    /// A screenshot of the window, as a PNG.
     ///
     /// # Errors
     /// When the page is gone.
@@ -252,7 +252,7 @@ impl Page {
     }
 }
 
-/// A command that the client does not know by itself.
+/// A WebDriver command that fantoccini has no method for.
 #[derive(Debug)]
 struct Raw {
     path: &'static str,
@@ -269,16 +269,16 @@ impl WebDriverCompatibleCommand for Raw {
     }
 }
 
-/// A running chromedriver; its drop ends it.
+/// A running chromedriver, killed on drop.
 struct Driver {
     process: Child,
     port: u16,
-    /// Kept open, so that it can say more.
+    /// Kept open: chromedriver must be able to write to it.
     _output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Driver {
-    /// It looks for a free port, and then takes it; another may have been quicker, and then it ends.
+    /// Retries, because chromedriver ends if another process takes the free port that it has picked.
     fn start() -> Result<Self> {
         let mut outcome = Self::try_start();
         for _ in 0..4 {
@@ -305,7 +305,7 @@ impl Driver {
         });
         let Some(port) = port else {
             let ended = process.wait()?;
-            anyhow::bail!("chromedriver ended without a word about its port: {ended}");
+            anyhow::bail!("chromedriver ended before it printed its port: {ended}");
         };
         Ok(Self { process, port, _output: output })
     }
@@ -313,13 +313,13 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // Errors mean that it has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// A folder that is gone in the end.
+/// A temporary folder, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -334,7 +334,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // The browser may be about to write its last words into it.
+        // It fails if the browser still writes to the folder.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,12 +1,12 @@
-//! What needs a browser: runs of the sim, their pictures, and a real headless Chromium that opens and uses them.
+//! Browser tests of the pictures of simulated runs, in a headless Chromium.
 //!
-//! `cargo xtask acceptance` runs the tests of this crate, and says what to install where a program is missing.
+//! `cargo xtask acceptance` runs them, and names what to install if Chromium or chromedriver is missing.
 #![forbid(unsafe_code)]
 
-mod browser; // a page in a real browser
-mod runs; // runs that make good pictures
-mod shot; // what a window looks like, small
+mod browser; // a page in headless Chromium
+mod runs; // simulated runs to make pictures of
+mod screenshot; // compressing a screenshot
 
 pub use browser::{Page, with_page};
 pub use runs::{burst, chatty, hostile, leases, lonely, picture, story, wide};
-pub use shot::packed;
+pub use screenshot::compress;

@@ -1,4 +1,4 @@
-//! Runs that make good pictures: each shows one thing, and all of them are small except where size is the point.
+//! Simulated runs to make pictures of: each tests one feature, and is small unless it tests size.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use steelmill_sim::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 
-/// A daemon that sends back what it gets, a connection at a time.
+/// A TCP echo server; each connection is a task.
 struct Echo {
     network: DaemonRef<Network>,
     listener: SetOnce<TcpListener>,
@@ -39,13 +39,13 @@ fn run<F: Future<Output = Result> + 'static>(scenario: impl Fn(Sim) -> F) -> Out
     simulate(Settings { trace: true, ..Settings::new(Seed(1)) }, &scenario)
 }
 
-/// The page of a run.
+/// The picture of a run.
 pub fn picture(outcome: &Outcome) -> Picture {
     Picture::of(outcome).expect("it was traced")
 }
 
-/// A bit of everything: daemons, connections, a cut, a hold, a machine that loses power, a minute in which nothing
-/// happens, and three operations that cannot be ordered.
+/// One of each: daemons, connections, a partition, a power loss, an idle minute, and operations that are not
+/// linearizable.
 pub fn story() -> Picture {
     let outcome = run(|sim: Sim| async move {
         let server = sim.machine("server", |factory| factory.with::<Echo>()).start().await?;
@@ -93,7 +93,7 @@ pub fn story() -> Picture {
     picture(&outcome).title("a story").failure_rates(&failure_rates).replay("cargo xtask sim --seed 1")
 }
 
-/// A daemon that lives from lease to lease: one child factory after another, each for a tenth of a second.
+/// A daemon with one child factory after another, each for 100 ms.
 struct Holder {
     clock: DaemonRef<Clock>,
 }
@@ -114,7 +114,7 @@ impl Daemon for Holder {
     }
 }
 
-/// A machine that has held so many leases, one after another, and some that only say that they are there.
+/// A machine with `count` child factories in sequence, and `others` machines with one log line each.
 pub fn leases(count: u32, others: u32) -> Picture {
     let outcome = run(move |sim: Sim| async move {
         for other in 0..others {
@@ -128,7 +128,7 @@ pub fn leases(count: u32, others: u32) -> Picture {
     picture(&outcome)
 }
 
-/// So many log lines in one moment, and a failure a second later.
+/// Many log lines at the same time, and a failure one second later.
 pub fn burst(lines: usize) -> Picture {
     let outcome = run(move |sim: Sim| async move {
         sim.clock().sleep(Duration::from_secs(1)).await;
@@ -141,7 +141,7 @@ pub fn burst(lines: usize) -> Picture {
     picture(&outcome)
 }
 
-/// A machine that sends itself a datagram, and others to where nobody is.
+/// A machine that sends a datagram to itself, and a datagram and a SYN to an address without a host.
 pub fn lonely() -> Picture {
     let outcome = run(|sim: Sim| async move {
         let machine = sim.client("hermit");
@@ -155,7 +155,7 @@ pub fn lonely() -> Picture {
     picture(&outcome)
 }
 
-/// At least so many events that are shown: machines that send each other datagrams, and now and then one a log line.
+/// At least `events` visible events: pairs of machines that exchange datagrams, with a log line every tenth round.
 pub fn chatty(events: usize) -> Picture {
     const PAIRS: usize = 4;
     let rounds = events / PAIRS / 4;
@@ -190,7 +190,7 @@ pub fn chatty(events: usize) -> Picture {
     picture(&outcome)
 }
 
-/// Everything that can be said says something that would run, were it taken for more than a text.
+/// Every text of the run is HTML with a script, which a picture must escape.
 pub fn hostile() -> Picture {
     const EVIL: &str =
         "</script><script>window.evil = 1</script><img src=x onerror=\"window.evil = 1\">&lt;<!-- %DATA%";
@@ -208,7 +208,7 @@ pub fn hostile() -> Picture {
     picture(&outcome).title(EVIL).replay(EVIL)
 }
 
-/// So many machines, each of which sends its neighbour a datagram; and as many of which nothing is ever heard.
+/// A ring of machines, each of which sends the next one a datagram, and as many machines without any traffic.
 pub fn wide(machines: usize) -> Picture {
     let outcome = run(move |sim: Sim| async move {
         let mut inboxes = Vec::new();

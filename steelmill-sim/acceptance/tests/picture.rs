@@ -1,13 +1,13 @@
-//! A picture in a real browser: it opens from disk, shows what there is, and does what its buttons say.
+//! Pictures of runs in a real browser: opening from disk, drawing, selecting, searching, filtering, zooming.
 
 use anyhow::{Context as _, Result, ensure};
-use steelmill_acceptance::{Page, burst, chatty, hostile, leases, lonely, packed, story, wide, with_page};
+use steelmill_acceptance::{Page, burst, chatty, compress, hostile, leases, lonely, story, wide, with_page};
 
 const ENTER: char = '\u{e007}';
 const ESCAPE: char = '\u{e00c}';
 
-/// The place of the window where an event stands, given the expression that names it.
-async fn place_of(page: &Page, event: &str) -> Result<(f64, f64)> {
+/// The window coordinates of an event, given the expression for its number.
+async fn position_of(page: &Page, event: &str) -> Result<(f64, f64)> {
     let offset = "document.getElementById('canvas').getBoundingClientRect()";
     let lane = format!("picture.lifeX(picture.events.lane[{event}])");
     Ok((
@@ -16,39 +16,39 @@ async fn place_of(page: &Page, event: &str) -> Result<(f64, f64)> {
     ))
 }
 
-/// The place of the first event of which this holds; `i` is its number, `told` what is told of it.
+/// The expression for the first visible event that meets a condition on `i`, its number, and `told`, its text.
 fn first(condition: &str) -> String {
     format!("[...picture.visible()].find((i) => {{ const told = picture.told(i); return {condition}; }})")
 }
 
-/// How many different colours there are in the drawing.
+/// The number of different colours in the drawing.
 const COLOURS: &str = "(() => { const c = document.getElementById('canvas');
     const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height);
     return new Set(new Uint32Array(data.buffer)).size; })()";
 
 #[test]
-fn it_opens_from_disk_and_asks_nobody_for_anything() {
+fn a_picture_opens_from_disk_and_makes_no_network_request() {
     with_page(&story().to_html(), async |page| {
         page.settle().await?;
-        let complaints = page.complaints().await?;
-        ensure!(complaints.is_empty(), "{complaints:#?}");
+        let unexpected = page.console_and_requests().await?;
+        ensure!(unexpected.is_empty(), "{unexpected:#?}");
         ensure!(page.text("document.title").await? == "a story");
         page.expect("document.getElementById('failure').textContent.startsWith('not linearizable')").await?;
         page.expect("document.getElementById('command').textContent === 'cargo xtask sim --seed 1'").await?;
         page.expect("document.getElementById('when').textContent.includes('inevitable from')").await?;
         page.click("#copy").await?;
         page.expect("document.getElementById('copy').textContent === 'Copied'").await?;
-        // Whoever asks for something all the same is refused, and that is a complaint.
+        // A request is blocked by the page's policy, and logged.
         page.value("document.body.append(Object.assign(new Image(), { src: 'http://127.0.0.1:9/x.png' }))")
             .await?;
         page.settle().await?;
-        ensure!(!page.complaints().await?.is_empty(), "a request was not noticed");
+        ensure!(!page.console_and_requests().await?.is_empty(), "a request was not noticed");
         Ok(())
     });
 }
 
 #[test]
-fn it_draws_machines_messages_faults_states_and_operations() {
+fn a_picture_draws_machines_messages_faults_states_and_operations() {
     with_page(&story().to_html(), async |page| {
         page.keys("0").await?;
         ensure!(page.number(COLOURS).await? > 50.0, "the drawing is blank");
@@ -70,17 +70,17 @@ fn it_draws_machines_messages_faults_states_and_operations() {
 }
 
 #[test]
-fn a_click_tells_what_it_was_what_led_to_it_and_what_came_of_it() {
+fn a_click_shows_an_event_with_its_causes_and_effects() {
     with_page(&story().to_html(), async |page| {
         page.keys("0").await?;
-        // The server hears "again", which woke the task that sent it back.
+        // The server receives "again", which wakes the task that sends it back.
         let arrival = first("picture.events.kind[i] === picture.KIND.arrival && told.includes('again')");
         page.value(&format!(
             "(window.arrival = {arrival}, picture.select(window.arrival), picture.select(-1))"
         ))
         .await?;
         page.settle().await?;
-        let (x, y) = place_of(page, "window.arrival").await?;
+        let (x, y) = position_of(page, "window.arrival").await?;
         page.click_at(x, y).await?;
         page.expect("picture.view.selected === window.arrival").await?;
         page.expect("document.querySelector('#panel h2').textContent.includes('again')").await?;
@@ -93,7 +93,7 @@ fn a_click_tells_what_it_was_what_led_to_it_and_what_came_of_it() {
         page.expect("document.querySelector('#logs').textContent.includes('a connection is accepted')")
             .await?;
         page.expect("picture.related.chain.length > 2 && picture.related.effects.length > 2").await?;
-        // The first of the causes is the message itself; from there its arrival is one of the effects.
+        // The first cause is the sending of the message, and the first effect of that is the arrival.
         page.click("#causes [data-event]").await?;
         page.expect("picture.view.selected === picture.events.cause[window.arrival]").await?;
         page.expect("document.querySelector('#panel p').textContent === 'message leaves'").await?;
@@ -103,7 +103,7 @@ fn a_click_tells_what_it_was_what_led_to_it_and_what_came_of_it() {
 }
 
 #[test]
-fn the_keyboard_goes_everywhere() {
+fn keys_select_events_change_the_axis_and_open_the_help() {
     with_page(&story().to_html(), async |page| {
         page.click_at(4.0, 4.0).await?;
         page.keys("0j").await?;
@@ -125,9 +125,9 @@ fn the_keyboard_goes_everywhere() {
 }
 
 #[test]
-fn from_what_is_filtered_out_one_walks_to_what_is_next_to_it() {
+fn keys_move_from_a_hidden_event_to_its_visible_neighbours() {
     with_page(&story().to_html(), async |page| {
-        // Its cause is a timer or a new task, which are not shown until they are asked for.
+        // Timers and new tasks are hidden by default.
         let cause = "picture.events.cause[i]";
         let whose_cause_is_hidden =
             first(&format!("{cause} > picture.visible()[5] && !picture.visible().includes({cause})"));
@@ -146,7 +146,7 @@ fn from_what_is_filtered_out_one_walks_to_what_is_next_to_it() {
 }
 
 #[test]
-fn what_goes_to_oneself_and_to_nobody_is_drawn_and_can_be_clicked() {
+fn messages_to_oneself_and_to_no_host_are_drawn_and_can_be_clicked() {
     with_page(&lonely().to_html(), async |page| {
         page.keys("0").await?;
         page.expect(
@@ -156,19 +156,19 @@ fn what_goes_to_oneself_and_to_nobody_is_drawn_and_can_be_clicked() {
         page.expect("picture.drawn.arrows.length === picture.messages.sent.length").await?;
         let lost = first("told === 'lost, from hermit to nobody: anybody?, 8 bytes'");
         page.value(&format!("window.lost = {lost}")).await?;
-        // It gets half of the way.
-        let (nobody, y) = place_of(page, "window.lost").await?;
+        // Its arrow ends halfway.
+        let (nobody, y) = position_of(page, "window.lost").await?;
         let way = page.number("picture.lifeX(2) - picture.lifeX(1)").await?;
         page.click_at(nobody - way / 2.0, y).await?;
         page.expect("picture.view.selected === window.lost").await?;
 
-        // The arrow to itself leaves and comes back on one line, and stands off from it in between.
+        // The arrow to itself begins and ends on the machine's line, and bends away from it in between.
         page.keys(&ESCAPE.to_string()).await?;
         let note = first("told === 'to hermit: a note, 6 bytes'");
         let arrival = first("told === 'from hermit: a note, 6 bytes'");
         page.value(&format!("(window.note = {note}, window.arrival = {arrival})")).await?;
         let ((x, y0), (_, y1)) =
-            (place_of(page, "window.note").await?, place_of(page, "window.arrival").await?);
+            (position_of(page, "window.note").await?, position_of(page, "window.arrival").await?);
         ensure!(y1 - y0 > 40.0, "there is room between {y0} and {y1}");
         for share in [0.25_f64, 0.5, 0.75] {
             let y = y0 + (y1 - y0) * share * share * (3.0 - 2.0 * share);
@@ -183,17 +183,17 @@ fn what_goes_to_oneself_and_to_nobody_is_drawn_and_can_be_clicked() {
 }
 
 #[test]
-fn each_of_many_children_has_its_strip() {
+fn each_of_many_child_factories_has_its_strip() {
     let strips = "picture.drawn.strips.map(({ n }) => picture.data.words[picture.states.factory[n]])";
     with_page(&leases(40, 0).to_html(), async |page| {
         page.keys("0").await?;
         for lease in [1, 2, 20, 40] {
             page.expect(&format!("{strips}.some((factory) => factory.endsWith('/lease-{lease}'))")).await?;
         }
-        // Those that lived one after the other stand below each other.
+        // Child factories in sequence share a column.
         page.expect("new Set(picture.drawn.strips.map(({ x }) => x)).size === 3").await
     });
-    // Many machines leave little room for each, and that is shared.
+    // With many machines, the narrow space of each is shared.
     with_page(&leases(2, 40).to_html(), async |page| {
         page.keys("0").await?;
         page.expect("picture.view.left === 0 && picture.lanes().length > 40").await?;
@@ -204,13 +204,13 @@ fn each_of_many_children_has_its_strip() {
 }
 
 #[test]
-fn however_many_events_fall_onto_a_row_it_is_the_densest() {
-    // As many as fit into 16 bits, and then none is left.
+fn a_row_with_65536_events_is_drawn_as_dense() {
+    // A 16-bit counter would overflow to zero.
     with_page(&burst(1 << 16).to_html(), async |page| {
         page.click("input[value=time] + span").await?;
         page.click("#fit").await?;
         page.expect("picture.drawn.density").await?;
-        // What failed is told where it hides nothing.
+        // The text of the failure covers no event.
         page.expect("picture.drawn.failure.y >= picture.eventY(picture.data.failure.event)").await?;
         let said = first("told === 'at once'");
         let row = format!(
@@ -270,7 +270,7 @@ fn a_search_finds_log_lines_operations_and_messages() {
 }
 
 #[test]
-fn what_is_filtered_out_is_not_shown() {
+fn filtered_events_are_not_shown() {
     with_page(&story().to_html(), async |page| {
         page.keys("0").await?;
         let all = page.number("picture.visible().length").await?;
@@ -338,7 +338,7 @@ fn wheel_drag_and_buttons_move_the_view() {
         ensure!((moved - 100.0).abs() < 2.0, "the drawing follows the pointer, {moved} pixels for 100");
         page.click("#fit").await?;
         ensure!((page.number("picture.view.scale").await? - scale).abs() < scale / 1000.0);
-        // What is under the pointer stays there.
+        // Zooming keeps the time under the pointer.
         let under = "picture.view.axis.time(picture.view.top + 300 / picture.view.scale)";
         let stage = page.number("document.getElementById('canvas').getBoundingClientRect().y").await?;
         let before = page.number(under).await?;
@@ -350,7 +350,7 @@ fn wheel_drag_and_buttons_move_the_view() {
 }
 
 #[test]
-fn an_idle_minute_takes_no_room_unless_it_is_asked_for() {
+fn idle_time_is_folded_unless_the_axis_is_linear() {
     with_page(&story().to_html(), async |page| {
         let share = "(() => { const { axis } = picture.view; const { at } = picture.events;
             let most = 0, share = 0;
@@ -369,25 +369,25 @@ fn an_idle_minute_takes_no_room_unless_it_is_asked_for() {
 }
 
 #[test]
-fn it_is_light_or_dark_as_the_system_is_or_as_one_says() {
+fn the_theme_follows_the_system_or_the_button() {
     with_page(&story().to_html(), async |page| {
         let ground = "[...document.getElementById('canvas').getContext('2d').getImageData(20, 200, 1, 1).data].slice(0, 3).join()";
-        page.system_is("light").await?;
+        page.set_system_color_scheme("light").await?;
         page.expect("document.documentElement.dataset.theme === 'light'").await?;
         ensure!(page.text(ground).await? == "255,255,255");
-        page.system_is("dark").await?;
+        page.set_system_color_scheme("dark").await?;
         page.expect("document.documentElement.dataset.theme === 'dark'").await?;
         let dark = page.text(ground).await?;
         ensure!(dark.split(',').all(|part| part.parse().is_ok_and(|part: u8| part < 48)), "{dark}");
         page.click("#theme").await?;
         page.expect("document.documentElement.dataset.theme === 'light'").await?;
         page.click("#theme").await?;
-        page.system_is("light").await?;
+        page.set_system_color_scheme("light").await?;
         page.expect("document.documentElement.dataset.theme === 'dark'").await
     });
 }
 
-/// Contrast as WCAG 2 defines it, between each colour that words have and each ground that they stand on.
+/// The pairs of text and background colours whose WCAG 2 contrast is below 4.5.
 const CONTRASTS: &str = "(() => { const style = getComputedStyle(document.documentElement);
     const light = (name) => { const [r, g, b] = style.getPropertyValue(name).trim().match(/[0-9a-f]{2}/gi)
         .map((part) => parseInt(part, 16) / 255).map((c) => (c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4));
@@ -401,10 +401,10 @@ const CONTRASTS: &str = "(() => { const style = getComputedStyle(document.docume
         .filter(([, contrast]) => contrast < 4.5); })()";
 
 #[test]
-fn everybody_can_read_it_and_every_control_has_a_name() {
+fn text_has_contrast_and_every_control_has_a_name() {
     with_page(&story().to_html(), async |page| {
         for scheme in ["light", "dark"] {
-            page.system_is(scheme).await?;
+            page.set_system_color_scheme(scheme).await?;
             let faint = page.value(CONTRASTS).await?;
             ensure!(faint.as_array().is_some_and(Vec::is_empty), "{scheme}: {faint}");
         }
@@ -424,7 +424,7 @@ fn everybody_can_read_it_and_every_control_has_a_name() {
 }
 
 #[test]
-fn a_hundred_thousand_events_are_no_more_work_for_a_frame_than_a_few() {
+fn the_work_per_frame_is_bounded_with_100_000_events() {
     let picture = chatty(100_000);
     let html = picture.to_html();
     ensure_small(&html);
@@ -438,7 +438,7 @@ fn a_hundred_thousand_events_are_no_more_work_for_a_frame_than_a_few() {
             page.click(&format!("input[value={axis}] + span")).await?;
             page.click("#fit").await?;
             page.expect("document.getElementById('status').textContent.includes('messages drawn')").await?;
-            // All the way in, and some way along at each step.
+            // Zoom all the way in, and scroll a little at each step.
             for _ in 0..18 {
                 page.settle().await?;
                 for (work, most) in [
@@ -474,12 +474,12 @@ fn ensure_small(html: &str) {
 }
 
 #[test]
-fn what_a_run_says_is_never_more_than_a_text() {
+fn texts_of_a_run_are_escaped() {
     with_page(&hostile().to_html(), async |page| {
         page.keys("0").await?;
         page.click("#machines summary").await?;
         page.click("#daemons summary").await?;
-        // Through all of it, so that everything is once in the panel.
+        // Select every event, so that the panel has shown each text.
         let count = page.number("picture.visible().length").await? as usize;
         ensure!(count >= 5, "{count} events");
         for i in 0..count {
@@ -492,16 +492,16 @@ fn what_a_run_says_is_never_more_than_a_text() {
         page.expect("document.getElementById('failure').textContent.includes('<img src=x')").await?;
         page.expect(&format!("{} !== undefined", first("told.startsWith('</script><script>window.evil')")))
             .await?;
-        let complaints = page.complaints().await?;
-        ensure!(complaints.is_empty(), "{complaints:#?}");
+        let unexpected = page.console_and_requests().await?;
+        ensure!(unexpected.is_empty(), "{unexpected:#?}");
         Ok(())
     });
 }
 
 #[test]
-fn a_thousand_machines_scroll_by_and_silent_ones_are_left_out() {
+fn a_thousand_machines_can_be_scrolled_and_silent_ones_are_hidden() {
     with_page(&wide(1_000).to_html(), async |page| {
-        // It did not fail: there is no failure to go to, and nothing to replay.
+        // The run is green: no failure to go to, and no replay command.
         page.expect("['end', 'replay'].every((id) => document.getElementById(id).offsetParent === null)")
             .await?;
         page.expect("picture.lanes().length >= 1000 && picture.lanes().length <= 1001").await?;
@@ -511,15 +511,15 @@ fn a_thousand_machines_scroll_by_and_silent_ones_are_left_out() {
         let last = first("told.startsWith('from machine-997')");
         page.value(&format!("picture.select({last})")).await?;
         page.settle().await?;
-        let (x, _) = place_of(page, &last).await?;
-        ensure!((150.0..1_200.0).contains(&x), "it was brought into sight: {x}");
+        let (x, _) = position_of(page, &last).await?;
+        ensure!((150.0..1_200.0).contains(&x), "it was scrolled into view: {x}");
         page.expect("picture.view.left > 10000 && picture.drawn.frames > 0").await?;
         println!("a thousand machines: a frame takes {:.1} ms", page.number("picture.drawn.ms").await?);
         Ok(())
     });
 }
 
-/// The demo's canary, as `cargo xtask acceptance` has it explained beforehand.
+/// The demo's canary, which `cargo xtask acceptance` has explained beforehand.
 #[test]
 fn a_red_seed_of_the_demo_is_explained_in_a_picture() {
     let Some(file) = std::env::var_os("STEELMILL_ACCEPTANCE_DEMO") else {
@@ -530,8 +530,8 @@ fn a_red_seed_of_the_demo_is_explained_in_a_picture() {
     let html = std::fs::read_to_string(file).expect("the picture is there");
     with_page(&html, async |page| {
         page.settle().await?;
-        let complaints = page.complaints().await?;
-        ensure!(complaints.is_empty(), "{complaints:#?}");
+        let unexpected = page.console_and_requests().await?;
+        ensure!(unexpected.is_empty(), "{unexpected:#?}");
         page.expect("document.getElementById('failure').textContent.startsWith('not linearizable')").await?;
         page.expect("document.getElementById('command').textContent.includes('--faults=')").await?;
         page.expect("document.querySelectorAll('#faults button').length > 1").await?;
@@ -542,8 +542,8 @@ fn a_red_seed_of_the_demo_is_explained_in_a_picture() {
         page.expect("picture.related.chain.length > 4").await?;
         if let Some(file) = std::env::var_os("STEELMILL_ACCEPTANCE_SCREENSHOT") {
             page.resize(1_380, 930).await?;
-            page.system_is("light").await?;
-            std::fs::write(file, packed(&page.screenshot().await?)?)?;
+            page.set_system_color_scheme("light").await?;
+            std::fs::write(file, compress(&page.screenshot().await?)?)?;
         }
         Ok(())
     });

@@ -1,4 +1,4 @@
-//! One program, run and counted.
+//! Running one program, and reading its time and counts.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,30 +6,30 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// A program to measure. It prints one line of JSON, with what it did and how long that took.
+/// A program to measure. It prints one line of JSON with its number of operations and its time.
 pub(super) struct Program {
     pub(super) name: &'static str,
     pub(super) path: PathBuf,
 }
 
-/// What a program said of itself.
+/// The figures that a program prints.
 #[derive(Debug, PartialEq)]
 pub(super) struct Run {
     pub(super) ops: f64,
     pub(super) nanoseconds: f64,
-    /// In all, if it counted them.
+    /// The total, if it counted them.
     pub(super) allocations: Option<f64>,
 }
 
 impl Program {
-    /// Runs it. Each of `args` may hold several, or none.
+    /// Runs it. Each of `args` is a list separated by blanks.
     pub(super) fn run(&self, args: &[&str]) -> Result<Run> {
         let output = self.output(Command::new(&self.path), args)?;
         let line = String::from_utf8_lossy(&output.stdout);
-        Run::read(&line).with_context(|| format!("{} printed no figures but {line:?}", self.name))
+        Run::read(&line).with_context(|| format!("{} printed no figures: {line:?}", self.name))
     }
 
-    /// Counts the instructions it takes, all of them.
+    /// Counts all instructions of a run.
     pub(super) fn instructions(&self, args: &[&str]) -> Result<f64> {
         let mut valgrind = Command::new("valgrind");
         let profile = self.path.with_extension("callgrind");
@@ -39,7 +39,7 @@ impl Program {
             .arg(&self.path);
         let output = self.output(valgrind, args)?;
         let said = String::from_utf8_lossy(&output.stderr);
-        collected(&said).with_context(|| format!("callgrind gave no count but {said:?}"))
+        collected(&said).with_context(|| format!("callgrind printed no count: {said:?}"))
     }
 
     fn output(&self, mut command: Command, args: &[&str]) -> Result<std::process::Output> {

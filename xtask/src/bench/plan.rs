@@ -1,26 +1,26 @@
-//! What is measured, at which size, and what it should cost.
+//! The workloads: what is measured, at which sizes, and the target.
 
 /// One comparison.
 pub(super) struct Workload {
     pub(super) name: &'static str,
     pub(super) title: &'static str,
-    /// What one operation is.
+    /// The name of one operation.
     pub(super) op: &'static str,
-    /// What ours is held against.
+    /// The lower bound.
     pub(super) bound: Side,
     pub(super) ours: Side,
-    /// The size that is timed.
+    /// The arguments of the timed rounds.
     pub(super) timed: &'static str,
-    /// Two sizes that are counted and subtracted, so that starting up drops out.
+    /// The arguments of two counted runs. Their difference excludes the cost of starting up.
     pub(super) counted: [&'static str; 2],
-    pub(super) aim: Aim,
+    pub(super) target: Target,
 }
 
 impl Workload {
     /// The workload whose instructions limit those of this one.
-    pub(super) fn beside(&self) -> Option<&'static str> {
-        match self.aim.instructions {
-            Some(Limit::AsOurs(name, _)) => Some(name),
+    pub(super) fn reference(&self) -> Option<&'static str> {
+        match self.target.instructions {
+            Some(Limit::AboveOurs(name, _)) => Some(name),
             _ => None,
         }
     }
@@ -28,36 +28,35 @@ impl Workload {
 
 /// One program of a comparison.
 pub(super) struct Side {
-    /// What the table calls it.
+    /// Its name in the table.
     pub(super) label: &'static str,
-    /// The bench target that is run.
+    /// Its bench target.
     pub(super) program: &'static str,
-    /// The crate it is in.
+    /// The crate of the bench target.
     pub(super) package: &'static str,
-    /// What it is always given.
+    /// Arguments for every run.
     pub(super) args: &'static str,
 }
 
-/// What one operation of ours may cost.
-pub(super) struct Aim {
+/// The limits on the cost of one of our operations.
+pub(super) struct Target {
     pub(super) instructions: Option<Limit>,
-    /// Allocations; 0 is allowed the rounding of growing tables.
+    /// Allocations; 0 allows for the rounding of growing tables.
     pub(super) allocations: Option<f64>,
-    /// How many times as long as the bound, timed in turn with it. For what is bound by memory, which counting
-    /// instructions does not see.
+    /// Time, as a multiple of the bound's. For memory-bound work, whose cost instructions do not show.
     pub(super) times: Option<f64>,
 }
 
-const NO_AIM: Aim = Aim { instructions: None, allocations: None, times: None };
+const NO_TARGET: Target = Target { instructions: None, allocations: None, times: None };
 
 /// A limit on instructions.
 pub(super) enum Limit {
-    /// So many.
+    /// An absolute number.
     Below(f64),
-    /// Those of the bound, and this share more: the room that hash keys, addresses and buffers take by chance.
-    AsBound(f64),
-    /// Those of ours in another workload, and this share more.
-    AsOurs(&'static str, f64),
+    /// The bound's, plus this share: hash keys, addresses and buffers vary by chance.
+    AboveBound(f64),
+    /// Ours in another workload, plus this share.
+    AboveOurs(&'static str, f64),
 }
 
 const HAND: Side = Side { label: "hand-written", program: "hand", package: "steelmill-sim", args: "" };
@@ -76,9 +75,9 @@ const fn lifecycle(label: &'static str, args: &'static str) -> Side {
     Side { label, program: "lifecycle", package: "steelmill-runtime", args }
 }
 
-/// However many clients there are, a round trip of one costs no more than a third above that of a single one.
-const AS_ONE_CLIENT: Aim =
-    Aim { instructions: Some(Limit::AsOurs("W1", 1.0 / 3.0)), allocations: Some(0.0), ..NO_AIM };
+/// With any number of clients, a round trip costs at most a third more than with one client.
+const AS_ONE_CLIENT: Target =
+    Target { instructions: Some(Limit::AboveOurs("W1", 1.0 / 3.0)), allocations: Some(0.0), ..NO_TARGET };
 
 pub(super) const PLAN: &[Workload] = &[
     Workload {
@@ -89,7 +88,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w1 --n 100000",
         counted: ["--workload w1 --n 1000", "--workload w1 --n 6000"],
-        aim: Aim { instructions: Some(Limit::Below(3000.0)), allocations: Some(0.0), ..NO_AIM },
+        target: Target { instructions: Some(Limit::Below(3000.0)), allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {
         name: "W2-10",
@@ -99,7 +98,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w2 --clients 10 --n 10000",
         counted: ["--workload w2 --clients 10 --n 100", "--workload w2 --clients 10 --n 600"],
-        aim: AS_ONE_CLIENT,
+        target: AS_ONE_CLIENT,
     },
     Workload {
         name: "W2-100",
@@ -109,7 +108,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w2 --clients 100 --n 1000",
         counted: ["--workload w2 --clients 100 --n 10", "--workload w2 --clients 100 --n 60"],
-        aim: AS_ONE_CLIENT,
+        target: AS_ONE_CLIENT,
     },
     Workload {
         name: "W2-1000",
@@ -119,7 +118,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w2 --clients 1000 --n 100",
         counted: ["--workload w2 --clients 1000 --n 5", "--workload w2 --clients 1000 --n 25"],
-        aim: AS_ONE_CLIENT,
+        target: AS_ONE_CLIENT,
     },
     Workload {
         name: "W3",
@@ -129,7 +128,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w3 --hosts 30 --seconds 3600",
         counted: ["--workload w3 --hosts 30 --seconds 50", "--workload w3 --hosts 30 --seconds 250"],
-        aim: NO_AIM,
+        target: NO_TARGET,
     },
     Workload {
         name: "W4",
@@ -139,7 +138,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w4 --mb 2048",
         counted: ["--workload w4 --mb 16", "--workload w4 --mb 32"],
-        aim: Aim { allocations: Some(0.0), times: Some(2.0), ..NO_AIM },
+        target: Target { allocations: Some(0.0), times: Some(2.0), ..NO_TARGET },
     },
     Workload {
         name: "W5",
@@ -149,7 +148,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w5 --tasks 10000 --reps 100",
         counted: ["--workload w5 --tasks 1000 --reps 5", "--workload w5 --tasks 1000 --reps 25"],
-        aim: Aim { instructions: Some(Limit::Below(800.0)), allocations: Some(0.0), ..NO_AIM },
+        target: Target { instructions: Some(Limit::Below(800.0)), allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {
         name: "W6",
@@ -159,7 +158,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w6 --tasks 1000 --reps 1000",
         counted: ["--workload w6 --tasks 100 --reps 50", "--workload w6 --tasks 100 --reps 300"],
-        aim: Aim { instructions: Some(Limit::Below(250.0)), allocations: Some(0.0), ..NO_AIM },
+        target: Target { instructions: Some(Limit::Below(250.0)), allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {
         name: "W7",
@@ -169,28 +168,28 @@ pub(super) const PLAN: &[Workload] = &[
         ours: SIM,
         timed: "--workload w7 --seeds 2000",
         counted: ["--workload w7 --seeds 50", "--workload w7 --seeds 300"],
-        aim: Aim { instructions: Some(Limit::Below(45_000.0)), ..NO_AIM },
+        target: Target { instructions: Some(Limit::Below(45_000.0)), ..NO_TARGET },
     },
     Workload {
         name: "W8-1000",
-        title: "1000 machines, each a factory that starts, says that it is alive for a minute, and stops",
+        title: "1000 machines, each a factory that starts, sends heartbeats for a minute, and stops",
         op: "machine",
         bound: HAND,
         ours: SIM,
         timed: "--workload w8 --hosts 1000 --seconds 60",
         counted: ["--workload w8 --hosts 500 --seconds 60", "--workload w8 --hosts 1000 --seconds 60"],
-        aim: NO_AIM,
+        target: NO_TARGET,
     },
     Workload {
         name: "W8-10000",
-        title: "10000 machines, each a factory that starts, says that it is alive for a minute, and stops",
+        title: "10000 machines, each a factory that starts, sends heartbeats for a minute, and stops",
         op: "machine",
         bound: HAND,
         ours: SIM,
         timed: "--workload w8 --hosts 10000 --seconds 60",
         counted: ["--workload w8 --hosts 9000 --seconds 60", "--workload w8 --hosts 10000 --seconds 60"],
-        // The ten thousandth costs what the thousandth does, but for what a deeper tree takes.
-        aim: Aim { instructions: Some(Limit::AsOurs("W8-1000", 0.1)), ..NO_AIM },
+        // The cost per machine must not grow with their number, apart from that of a deeper tree.
+        target: Target { instructions: Some(Limit::AboveOurs("W8-1000", 0.1)), ..NO_TARGET },
     },
     Workload {
         name: "call",
@@ -200,7 +199,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: steelmill("through DaemonRef"),
         timed: "--workload call --n 100000000",
         counted: ["--workload call --n 10000", "--workload call --n 60000"],
-        aim: Aim { instructions: Some(Limit::AsBound(0.0)), allocations: Some(0.0), ..NO_AIM },
+        target: Target { instructions: Some(Limit::AboveBound(0.0)), allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {
         name: "lookup",
@@ -210,17 +209,17 @@ pub(super) const PLAN: &[Workload] = &[
         ours: steelmill("RunningFactory::get"),
         timed: "--workload lookup --n 10000000",
         counted: ["--workload lookup --n 10000", "--workload lookup --n 60000"],
-        aim: Aim { allocations: Some(0.0), ..NO_AIM },
+        target: Target { allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {
         name: "places",
-        title: "assert_always! and its kin, where nothing is simulated",
+        title: "assert_always! and its kin outside a simulation",
         op: "call",
         bound: plain("a method without"),
         ours: steelmill("with five of them"),
         timed: "--workload places --n 100000000",
         counted: ["--workload places --n 10000", "--workload places --n 60000"],
-        aim: Aim { instructions: Some(Limit::AsBound(0.0)), allocations: Some(0.0), ..NO_AIM },
+        target: Target { instructions: Some(Limit::AboveBound(0.0)), allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {
         name: "echo",
@@ -230,17 +229,17 @@ pub(super) const PLAN: &[Workload] = &[
         ours: steelmill("the runtime's Network"),
         timed: "--workload echo --n 20000",
         counted: ["--workload echo --n 500", "--workload echo --n 3500"],
-        aim: Aim { instructions: Some(Limit::AsBound(0.02)), allocations: Some(0.0), ..NO_AIM },
+        target: Target { instructions: Some(Limit::AboveBound(0.02)), allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {
         name: "turn",
-        title: "a turn of a loop that waits, until the daemon is told to stop",
-        op: "turn",
+        title: "one iteration of a waiting loop, with and without until_stopping",
+        op: "iteration",
         bound: lifecycle("plain wait", "--side plain"),
         ours: lifecycle("until_stopping", "--side steelmill"),
         timed: "--workload turn --n 1000000",
         counted: ["--workload turn --n 1000", "--workload turn --n 6000"],
-        aim: Aim { instructions: Some(Limit::AsBound(0.6)), allocations: Some(0.0), ..NO_AIM },
+        target: Target { instructions: Some(Limit::AboveBound(0.6)), allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {
         name: "daemons",
@@ -250,7 +249,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: lifecycle("a daemon", "--side steelmill"),
         timed: "--workload daemons --n 100",
         counted: ["--workload daemons --n 1", "--workload daemons --n 3"],
-        aim: Aim { instructions: Some(Limit::Below(35_000.0)), ..NO_AIM },
+        target: Target { instructions: Some(Limit::Below(35_000.0)), ..NO_TARGET },
     },
     Workload {
         name: "child",
@@ -260,6 +259,6 @@ pub(super) const PLAN: &[Workload] = &[
         ours: lifecycle("a child", "--side steelmill"),
         timed: "--workload child --n 10000",
         counted: ["--workload child --n 100", "--workload child --n 600"],
-        aim: Aim { instructions: Some(Limit::Below(60_000.0)), ..NO_AIM },
+        target: Target { instructions: Some(Limit::Below(60_000.0)), ..NO_TARGET },
     },
 ];

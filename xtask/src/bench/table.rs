@@ -1,21 +1,21 @@
-//! How the figures are shown, and which aims they miss.
+//! The figures as text and JSON, and the targets they miss.
 
 use serde_json::{Value, json};
 
 use super::plan::{Limit, Workload};
 
-/// Growing tables are not work per operation: fewer allocations than this are none.
+/// Fewer allocations per operation than this count as none: they come from growing tables.
 const NO_ALLOCATION: f64 = 0.01;
 
 /// One workload's figures: the bound's, then ours.
 pub(super) struct Row {
     pub(super) workload: &'static Workload,
     pub(super) sides: [Figures; 2],
-    /// Our instructions in the workload that this one is held against, if it is.
-    pub(super) beside: Option<f64>,
+    /// Our instructions in the reference workload, if the target has one.
+    pub(super) reference: Option<f64>,
 }
 
-/// What one operation costs.
+/// The cost of one operation.
 #[derive(Default)]
 pub(super) struct Figures {
     pub(super) nanoseconds: Option<f64>,
@@ -24,7 +24,7 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// Takes a round's time, if it is the best so far.
+    /// Records a round's time if it is the fastest so far.
     pub(super) fn take_time(&mut self, nanoseconds: f64) {
         self.nanoseconds = Some(self.nanoseconds.map_or(nanoseconds, |best| best.min(nanoseconds)));
     }
@@ -32,19 +32,19 @@ impl Figures {
 
 impl Row {
     pub(super) fn new(workload: &'static Workload) -> Self {
-        Self { workload, sides: Default::default(), beside: None }
+        Self { workload, sides: Default::default(), reference: None }
     }
 
-    /// The most instructions one operation of ours may take.
+    /// The maximum of our instructions per operation.
     fn limit(&self) -> Option<f64> {
-        match self.workload.aim.instructions.as_ref()? {
+        match self.workload.target.instructions.as_ref()? {
             Limit::Below(limit) => Some(*limit),
-            Limit::AsBound(room) => Some(self.sides[0].instructions? * (1.0 + room)),
-            Limit::AsOurs(_, room) => Some(self.beside? * (1.0 + room)),
+            Limit::AboveBound(share) => Some(self.sides[0].instructions? * (1.0 + share)),
+            Limit::AboveOurs(_, share) => Some(self.reference? * (1.0 + share)),
         }
     }
 
-    /// The aims it misses, in words.
+    /// The missed targets, described.
     pub(super) fn missed(&self) -> Vec<String> {
         let ours = &self.sides[1];
         let mut missed = Vec::new();
@@ -53,14 +53,14 @@ impl Row {
         {
             missed.push(format!("over {} instructions", count_text(limit)));
         }
-        if let (Some(limit), Some(count)) = (self.workload.aim.allocations, ours.allocations)
+        if let (Some(limit), Some(count)) = (self.workload.target.allocations, ours.allocations)
             && count > limit + NO_ALLOCATION
         {
             missed.push(format!("over {limit} allocations"));
         }
         let [bound, ours] = &self.sides;
         if let (Some(times), Some(bound), Some(time)) =
-            (self.workload.aim.times, bound.nanoseconds, ours.nanoseconds)
+            (self.workload.target.times, bound.nanoseconds, ours.nanoseconds)
             && time > bound * times
         {
             missed.push(format!("over {times} times the bound's time"));
@@ -69,10 +69,10 @@ impl Row {
     }
 }
 
-/// The table people read.
+/// The figures as a table.
 pub(super) fn text(rows: &[Row]) -> String {
     let mut lines = vec![
-        ["workload", "per", "side", "ns", "instructions", "allocations", "aim"].map(String::from).to_vec(),
+        ["workload", "per", "side", "ns", "instructions", "allocations", "target"].map(String::from).to_vec(),
     ];
     for row in rows {
         let [bound, ours] = &row.sides;
@@ -82,16 +82,16 @@ pub(super) fn text(rows: &[Row]) -> String {
             let lead = |text: &str| {
                 if index == 0 { text.to_owned() } else { String::new() }
             };
-            let aim = if index == 0 { String::new() } else { aim(row) };
+            let target = if index == 0 { String::new() } else { target(row) };
             lines.push(vec![
                 lead(name),
                 lead(op),
                 label.to_owned(),
                 shown(figures.nanoseconds, |time| format!("{time:.1}")),
                 shown(figures.instructions, count_text),
-                // Counts of two runs are subtracted: a hair below none is none.
+                // The difference of two runs may be slightly negative.
                 shown(figures.allocations, |count| format!("{:.2}", count.max(0.0))),
-                aim,
+                target,
             ]);
         }
         let times = |a: Option<f64>, b: Option<f64>| {
@@ -110,7 +110,7 @@ pub(super) fn text(rows: &[Row]) -> String {
     aligned(&lines)
 }
 
-/// Pads the columns: words to the left, figures to the right.
+/// Pads the columns: text to the left, figures to the right.
 fn aligned(lines: &[Vec<String>]) -> String {
     let mut text = String::new();
     for line in lines {
@@ -128,12 +128,12 @@ fn aligned(lines: &[Vec<String>]) -> String {
     text
 }
 
-fn aim(row: &Row) -> String {
+fn target(row: &Row) -> String {
     let missed = row.missed();
-    let aim = &row.workload.aim;
+    let target = &row.workload.target;
     if !missed.is_empty() {
         format!("MISSED: {}", missed.join(", "))
-    } else if aim.instructions.is_some() || aim.allocations.is_some() || aim.times.is_some() {
+    } else if target.instructions.is_some() || target.allocations.is_some() || target.times.is_some() {
         "met".to_owned()
     } else {
         "-".to_owned()
@@ -148,7 +148,7 @@ fn count_text(count: f64) -> String {
     format!("{count:.0}")
 }
 
-/// The same for machines.
+/// The figures as JSON.
 pub(super) fn json(rows: &[Row]) -> Value {
     let side = |label: &str, figures: &Figures| {
         json!({
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_round_counts() {
+    fn the_fastest_round_counts() {
         let mut figures = Figures::default();
         for time in [3.0, 2.0, 4.0] {
             figures.take_time(time);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_aim_is_missed_by_count_or_against_the_bound() {
+    fn a_target_is_missed_by_count_or_relative_to_the_bound() {
         assert_eq!(row("W1", 125.0, 3000.0, 0.001).missed(), [] as [&str; 0]);
         assert_eq!(row("W1", 125.0, 3001.0, 1.0).missed(), ["over 3000 instructions", "over 0 allocations"]);
         assert_eq!(row("call", 5.0, 5.2, 0.0).missed(), [] as [&str; 0]);
@@ -203,12 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn an_aim_is_missed_beside_another_workload_or_on_the_clock() {
+    fn a_target_is_missed_relative_to_another_workload_or_in_time() {
         let mut fan = row("W2-10", 100.0, 3001.0, 0.0);
-        assert_eq!(fan.missed(), [] as [&str; 0], "there is nothing to hold it against");
-        fan.beside = Some(2400.0);
+        assert_eq!(fan.missed(), [] as [&str; 0], "there is no reference");
+        fan.reference = Some(2400.0);
         assert_eq!(fan.missed(), [] as [&str; 0]);
-        fan.beside = Some(2100.0);
+        fan.reference = Some(2100.0);
         assert_eq!(fan.missed(), ["over 2800 instructions"]);
 
         let mut bulk = row("W4", 100.0, 100.0, 0.0);

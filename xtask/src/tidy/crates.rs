@@ -1,9 +1,9 @@
-//! Which crate may know which, and that the same capability has the same file name wherever it appears.
+//! Allowed dependencies between crates, and equal file names for a capability in core and in both worlds.
 
 use super::{Finding, Tree, line_of};
 
-/// Who may depend on whom: a crate, what it may use, and what its tests, examples and benches may use besides.
-const ARROWS: &[(&str, &[&str], &[&str])] = &[
+/// Each crate, its allowed dependencies, and its allowed dev-dependencies besides (tests, examples and benches).
+const DEPENDENCIES: &[(&str, &[&str], &[&str])] = &[
     ("steelmill-core", &[], &["steelmill-sim", "steelmill-runtime"]),
     ("steelmill-promises", &[], &["steelmill-core"]),
     ("steelmill-sim", &["steelmill-core"], &[]),
@@ -13,24 +13,29 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("xtask", &[], &[]),
 ];
 
-/// What a world supplies: one trait in core, a twin in each world.
+/// What a world provides: one trait in core, an implementation in a file of the same name (a twin) in each world.
 const CAPABILITIES: [&str; 4] = ["clock", "net", "entropy", "spawn"];
-const TWINS: [&str; 3] = ["steelmill-core", "steelmill-sim", "steelmill-runtime"];
+/// The crates that hold the twins, each with the folder that they are in.
+const TWINS: [(&str, &str); 3] = [
+    ("steelmill-core", "steelmill-core/src"),
+    ("steelmill-sim", "steelmill-sim/src"),
+    ("steelmill-runtime", "steelmill-runtime/src"),
+];
 
-/// Crates know each other only along the arrows of the design.
-pub(super) fn arrows(tree: &Tree) -> Vec<Finding> {
+/// Crates depend on each other only as the design allows.
+pub(super) fn dependencies(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for one in tree.crates {
         let manifest = format!("{}/Cargo.toml", one.folder);
         let text = tree.files.get(&manifest).map_or("", String::as_str);
-        let Some((_, always, for_dev)) = ARROWS.iter().find(|(name, ..)| *name == one.name) else {
+        let Some((_, always, for_dev)) = DEPENDENCIES.iter().find(|(name, ..)| *name == one.name) else {
             findings.push(Finding {
                 path: manifest,
                 line: 1,
-                what: format!("the crate {} has no place in the design", one.name),
-                why: "each crate's neighbours are decided once, not grown",
+                what: format!("the crate {} is not in the table of dependencies", one.name),
+                why: "what a crate may depend on is decided when it is added",
                 fix:
-                    "give it a line in ARROWS of xtask/src/tidy/crates.rs and a paragraph in ARCHITECTURE.md"
+                    "give it a line in DEPENDENCIES of xtask/src/tidy/crates.rs and a paragraph in ARCHITECTURE.md"
                         .into(),
             });
             continue;
@@ -43,8 +48,8 @@ pub(super) fn arrows(tree: &Tree) -> Vec<Finding> {
                     path: manifest.clone(),
                     line: line_of(text, name),
                     what: format!("{} depends on {name}", one.name),
-                    why: "core knows no world and the worlds do not know each other: that is what keeps them twins",
-                    fix: "move what is shared into steelmill-core, as a trait if the worlds differ in it".into(),
+                    why: "core must compile without any world, and each world without the other, so that a world can be replaced",
+                    fix: "move shared code into steelmill-core, as a trait if the worlds implement it differently".into(),
                 });
             }
         }
@@ -52,20 +57,22 @@ pub(super) fn arrows(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// A capability's file is called the same in core, sim and runtime.
+/// A capability's file has the same name in core, sim and runtime.
 pub(super) fn twins(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for folder in TWINS {
+    for (name, folder) in TWINS {
         for capability in CAPABILITIES {
-            let file = format!("{folder}/src/{capability}.rs");
-            let inside = format!("{folder}/src/{capability}/mod.rs");
+            let file = format!("{folder}/{capability}.rs");
+            let inside = format!("{folder}/{capability}/mod.rs");
             if !tree.files.contains_key(&file) && !tree.files.contains_key(&inside) {
                 findings.push(Finding {
                     path: file,
                     line: 1,
-                    what: format!("{folder} has no file for the capability {capability}"),
-                    why: "who knows a capability's file in one crate finds its twins in the others",
-                    fix: format!("put {folder}'s side of it into a file of this name"),
+                    what: format!("{name} has no file for the capability {capability}"),
+                    why: "a reader who knows a capability's file in one crate finds its twins in the others",
+                    fix: format!(
+                        "put {name}'s part of it into a file of this name, or correct the folder in TWINS"
+                    ),
                 });
             }
         }
@@ -73,7 +80,7 @@ pub(super) fn twins(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// clippy reads only the nearest clippy.toml, so core's, which is stricter, must repeat the root's bans.
+/// Clippy reads only the nearest clippy.toml, so core's, which is stricter, must repeat the root's bans.
 pub(super) fn core_bans_what_the_root_bans(tree: &Tree) -> Vec<Finding> {
     let bans = |path: &str| -> Vec<(usize, String)> {
         let text = tree.files.get(path).map_or("", String::as_str);
@@ -93,7 +100,7 @@ pub(super) fn core_bans_what_the_root_bans(tree: &Tree) -> Vec<Finding> {
             path: "clippy.toml".into(),
             line,
             what: format!("{ban} is banned here but not in steelmill-core/clippy.toml"),
-            why: "clippy reads only the nearest clippy.toml: what is not repeated there is allowed in core",
+            why: "clippy reads only the nearest clippy.toml: a ban not repeated there does not apply to core",
             fix: "repeat the entry in steelmill-core/clippy.toml".into(),
         })
         .collect()
@@ -117,56 +124,57 @@ mod tests {
     }
 
     #[test]
-    fn core_may_know_the_worlds_in_its_tests_only() {
+    fn core_may_depend_on_the_worlds_in_its_tests_only() {
         let crates = |dev| {
             [
                 one("steelmill-core", &[("tokio", false), ("steelmill-sim", dev)]),
                 one("steelmill-sim", &[("steelmill-core", false)]),
             ]
         };
-        assert_eq!(check_crates(arrows, &crates(true), &[]), [] as [&str; 0]);
+        assert_eq!(check_crates(dependencies, &crates(true), &[]), [] as [&str; 0]);
         let manifest = "[dependencies]\ntokio = \"1\"\nsteelmill-sim.workspace = true\n";
         assert_eq!(
-            check_crates(arrows, &crates(false), &[("steelmill-core/Cargo.toml", manifest)]),
+            check_crates(dependencies, &crates(false), &[("steelmill-core/Cargo.toml", manifest)]),
             ["steelmill-core/Cargo.toml:3: steelmill-core depends on steelmill-sim"]
         );
     }
 
     #[test]
-    fn the_worlds_do_not_know_each_other_even_in_tests() {
+    fn the_worlds_do_not_depend_on_each_other_even_in_tests() {
         let crates = [one("steelmill-runtime", &[("steelmill-sim", true)]), one("steelmill-sim", &[])];
         assert_eq!(
-            check_crates(arrows, &crates, &[]),
+            check_crates(dependencies, &crates, &[]),
             ["steelmill-runtime/Cargo.toml:1: steelmill-runtime depends on steelmill-sim"]
         );
     }
 
     #[test]
-    fn a_crate_that_nobody_placed_is_found() {
+    fn a_crate_outside_the_table_is_found() {
         assert_eq!(
-            check_crates(arrows, &[one("extra", &[])], &[]),
-            ["extra/Cargo.toml:1: the crate extra has no place in the design"]
+            check_crates(dependencies, &[one("extra", &[])], &[]),
+            ["extra/Cargo.toml:1: the crate extra is not in the table of dependencies"]
         );
     }
 
     #[test]
     fn a_capability_may_be_a_file_or_a_folder_but_must_be_there() {
         let mut files = Vec::new();
-        for folder in TWINS {
+        for (_, folder) in TWINS {
             for capability in CAPABILITIES {
-                files.push(format!("{folder}/src/{capability}.rs"));
+                files.push(format!("{folder}/{capability}.rs"));
             }
         }
-        files[1] = "steelmill-core/src/net/mod.rs".into();
+        files[1] = files[1].replace("net.rs", "net/mod.rs");
         let there = |files: &[String]| {
             let files: Vec<(&str, &str)> = files.iter().map(|path| (path.as_str(), "")).collect();
             check(twins, &files)
         };
         assert_eq!(there(&files), [] as [&str; 0]);
         files.remove(5);
+        let folder = TWINS[1].1;
         assert_eq!(
             there(&files),
-            ["steelmill-sim/src/net.rs:1: steelmill-sim has no file for the capability net"]
+            [format!("{folder}/net.rs:1: steelmill-sim has no file for the capability net")]
         );
     }
 

@@ -1,9 +1,9 @@
-//! What Rust files may say, and where.
+//! What Rust files may contain, and where.
 
 use super::tokens::{Token, find, tokens};
 use super::{Finding, Tree};
 
-/// The files that may hold `unsafe`, each with its argument beside the code. Small and few; everything else forbids it.
+/// The files that may contain `unsafe`: few and small, each with its argument beside the code.
 const UNSAFE: &[&str] = &[
     "steelmill-sim/src/waker.rs",
     "steelmill-sim/src/purity.rs",
@@ -11,7 +11,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/tests/scale/memory.rs",
 ];
 
-/// Crates without any `unsafe` say so to the compiler in their root file.
+/// The root files of crates without `unsafe`, which must forbid it.
 const SAFE_ROOTS: &[&str] = &[
     "steelmill-core/src/lib.rs",
     "steelmill-sim/acceptance/src/lib.rs",
@@ -20,27 +20,23 @@ const SAFE_ROOTS: &[&str] = &[
     "xtask/src/main.rs",
 ];
 
-/// The demo's files that may know that there are two worlds.
+/// The demo's files that may name a world.
 const WORLD_AWARE: &[&str] = &["demo-app/src/world.rs", "demo-app/src/main.rs"];
 
-/// Words that must not land, as tokens; why; what to do instead.
-const WORDS: &[(&[&str], &str, &str)] = &[
+/// Code that must not be committed, as tokens; why; what to do instead.
+const LEFTOVERS: &[(&[&str], &str, &str)] = &[
     (
         &["async_trait"],
-        "native async in traits is what makes a call through a world cost nothing",
+        "it allocates a future per call; native async in traits does not",
         "declare `-> impl Future + Send` and implement with `async fn`",
     ),
-    (
-        &["todo", "!"],
-        "a promise in the code is a panic in somebody's hands",
-        "write it, or leave the path to it out",
-    ),
+    (&["todo", "!"], "it panics when it is reached", "implement it, or remove the path that leads to it"),
     (
         &["unimplemented", "!"],
-        "a promise in the code is a panic in somebody's hands",
-        "write it, or leave the path to it out",
+        "it panics when it is reached",
+        "implement it, or remove the path that leads to it",
     ),
-    (&["dbg", "!"], "left over from looking for something", "remove it, or log it with tracing"),
+    (&["dbg", "!"], "a debugging leftover", "remove it, or log it with tracing"),
     (
         &["#", "[", "ignore"],
         "a test that does not run proves nothing",
@@ -48,7 +44,7 @@ const WORDS: &[(&[&str], &str, &str)] = &[
     ),
 ];
 
-/// A file that cannot be taken apart is found here, once, and passed over by the other rules.
+/// Files that cannot be tokenized. They are found here, once, and skipped by the other rules.
 pub(super) fn readable(tree: &Tree) -> Vec<Finding> {
     tree.rust()
         .filter_map(|(path, text)| {
@@ -56,15 +52,15 @@ pub(super) fn readable(tree: &Tree) -> Vec<Finding> {
             Some(Finding {
                 path: path.into(),
                 line: error.span().start().line,
-                what: "this is not Rust that can be read".into(),
-                why: "the other rules cannot look into it",
+                what: "the file is not valid Rust".into(),
+                why: "the other rules cannot check it",
                 fix: "make it compile".into(),
             })
         })
         .collect()
 }
 
-/// Every file begins by saying what it is about.
+/// Every file begins with its documentation.
 pub(super) fn headers(tree: &Tree) -> Vec<Finding> {
     tree.rust()
         .filter(|(_, text)| !text.starts_with("//! "))
@@ -72,22 +68,22 @@ pub(super) fn headers(tree: &Tree) -> Vec<Finding> {
             path: path.into(),
             line: 1,
             what: "the file does not begin with `//! `".into(),
-            why: "a reader wants to know what a file is about before its first `use`",
-            fix: "state the problem it solves and what always holds, in a sentence or two".into(),
+            why: "a reader needs the purpose of a file before its first `use`",
+            fix: "state the problem it solves and its invariants, in a sentence or two".into(),
         })
         .collect()
 }
 
-/// `unsafe` lives in the files listed for it, and the crates without any forbid it.
+/// `unsafe` appears only in the listed files, and crates without it forbid it.
 pub(super) fn unsafe_code(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (path, tokens) in taken_apart(tree) {
+    for (path, tokens) in tokenized(tree) {
         if SAFE_ROOTS.contains(&path) && find(&tokens, &["forbid", "(", "unsafe_code"]).is_empty() {
             findings.push(Finding {
                 path: path.into(),
                 line: 1,
                 what: "the crate does not forbid unsafe code".into(),
-                why: "`forbid` cannot be relaxed further in; that no file of it is unsafe should not need reading",
+                why: "`forbid` cannot be relaxed in a module, so nobody has to read the crate to know that it is safe",
                 fix: "add #![forbid(unsafe_code)]".into(),
             });
         }
@@ -95,19 +91,19 @@ pub(super) fn unsafe_code(tree: &Tree) -> Vec<Finding> {
             findings.extend(find(&tokens, &["unsafe"]).into_iter().map(|line| Finding {
                 path: path.into(),
                 line,
-                what: "unsafe code outside the files that may hold it".into(),
-                why: "each unsafe line needs an argument and a second reader: they stay in a few small files",
-                fix: "do without, or list the file, with its argument inside, in xtask/src/tidy/source.rs".into(),
+                what: "unsafe code outside the files listed for it".into(),
+                why: "each unsafe line needs an argument and a second reviewer, so they stay in a few small files",
+                fix: "avoid it, or list the file in xtask/src/tidy/source.rs and write the argument beside the code".into(),
             }));
         }
     }
     findings
 }
 
-/// Which world it runs in is decided in two files of the demo; the others are the same program in both.
+/// Only two files of the demo name a world; the others are the same program in both.
 pub(super) fn worlds(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (path, tokens) in taken_apart(tree) {
+    for (path, tokens) in tokenized(tree) {
         if !path.starts_with("demo-app/") || WORLD_AWARE.contains(&path) {
             continue;
         }
@@ -131,10 +127,10 @@ pub(super) fn worlds(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Core coordinates through atomics and async primitives; not even an async mutex is held there.
+/// Core has no lock, not even an async one; it coordinates through atomics and async primitives.
 pub(super) fn core_locks(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (path, tokens) in taken_apart(tree) {
+    for (path, tokens) in tokenized(tree) {
         if !path.starts_with("steelmill-core/src/") {
             continue;
         }
@@ -143,19 +139,19 @@ pub(super) fn core_locks(tree: &Tree) -> Vec<Finding> {
                 path: path.into(),
                 line,
                 what: format!("{lock} in core"),
-                why: "starting and stopping never hold a lock across user code, and a lookup takes none",
-                fix: "give the state one owner, or use an atomic, a watch or a set-once cell".into(),
+                why: "starting and stopping must not hold a lock across user code, and a lookup must not take one",
+                fix: "give the state one owner, or use an atomic, a watch channel or a set-once cell".into(),
             }));
         }
     }
     findings
 }
 
-/// Words that are fine on the way but must not land.
-pub(super) fn words(tree: &Tree) -> Vec<Finding> {
+/// Code that is fine while working but must not be committed.
+pub(super) fn leftovers(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (path, tokens) in taken_apart(tree) {
-        for (pattern, why, fix) in WORDS {
+    for (path, tokens) in tokenized(tree) {
+        for (pattern, why, fix) in LEFTOVERS {
             findings.extend(find(&tokens, pattern).into_iter().map(|line| Finding {
                 path: path.into(),
                 line,
@@ -168,7 +164,7 @@ pub(super) fn words(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-fn taken_apart<'a>(tree: &'a Tree) -> impl Iterator<Item = (&'a str, Vec<Token>)> {
+fn tokenized<'a>(tree: &'a Tree) -> impl Iterator<Item = (&'a str, Vec<Token>)> {
     tree.rust().filter_map(|(path, text)| Some((path, tokens(text).ok()?)))
 }
 
@@ -195,7 +191,7 @@ mod tests {
         let code = "//! Not unsafe.\nfn f() {\n    unsafe { g() }\n}\n";
         assert_eq!(
             check(unsafe_code, &[("steelmill-sim/src/purity.rs", code), ("a.rs", code)]),
-            ["a.rs:3: unsafe code outside the files that may hold it"]
+            ["a.rs:3: unsafe code outside the files listed for it"]
         );
     }
 
@@ -239,9 +235,9 @@ mod tests {
     }
 
     #[test]
-    fn words_that_must_not_land_are_found_in_code_only() {
+    fn leftovers_are_found_in_code_only() {
         let code = "//! todo!\nfn f() {\n    let todo = \"dbg!\";\n    todo!(\"x\")\n}\n#[test]\n#[ignore = \"slow\"]\nfn g() {}\n";
-        assert_eq!(check(words, &[("a.rs", code)]), ["a.rs:4: `todo!`", "a.rs:7: `#[ignore`"]);
-        assert_eq!(check(words, &[("a.md", code)]), NONE);
+        assert_eq!(check(leftovers, &[("a.rs", code)]), ["a.rs:4: `todo!`", "a.rs:7: `#[ignore`"]);
+        assert_eq!(check(leftovers, &[("a.md", code)]), NONE);
     }
 }

@@ -1,12 +1,12 @@
-//! What any committed file may say.
+//! What any committed file may contain.
 
 use super::{Finding, Tree, line_of};
 use crate::test::README_CAMPAIGN;
 
-/// What the README, CI and everybody runs before handing a change in.
+/// The test command of the README and of CI.
 const TEST: &str = "cargo xtask test";
 
-/// Hosts that packages come from. Written in two parts, or this file would be found.
+/// Package registries. Each is split in two, so that this file passes its own rule.
 const HOSTS: &[&str] = &[
     concat!("crates", ".io"),
     concat!("pypi", ".org"),
@@ -15,7 +15,7 @@ const HOSTS: &[&str] = &[
     concat!("deb.debian", ".org"),
 ];
 
-/// Beginnings of paths that exist on one machine only.
+/// Prefixes of paths that exist on one machine only.
 const MACHINE_PATHS: &[&str] = &[
     concat!("/ho", "me/"),
     concat!("/ro", "ot/"),
@@ -24,7 +24,7 @@ const MACHINE_PATHS: &[&str] = &[
     concat!("C:", "\\"),
 ];
 
-/// No blanks at the ends of lines, one line end at the end of the file.
+/// No trailing blanks, and one newline at the end of the file.
 pub(super) fn clean(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in &tree.files {
@@ -33,26 +33,26 @@ pub(super) fn clean(tree: &Tree) -> Vec<Finding> {
             path: path.clone(),
             line: index + 1,
             what: "blanks at the end of the line".into(),
-            why: "they turn up in every later diff",
+            why: "editors remove them, which clutters later diffs",
             fix: "remove them".into(),
         }));
         if !text.is_empty() && (!text.ends_with('\n') || text.ends_with("\n\n")) {
             findings.push(Finding {
                 path: path.clone(),
                 line: text.lines().count(),
-                what: "the file does not end with exactly one line end".into(),
-                why: "it turns up in every later diff",
-                fix: "end the last line, and leave no empty one after it".into(),
+                what: "the file does not end with exactly one newline".into(),
+                why: "editors change it, which clutters later diffs",
+                fix: "end the last line, and remove empty lines after it".into(),
             });
         }
     }
     findings
 }
 
-/// Nothing that holds on one machine or behind one network only.
-pub(super) fn places(tree: &Tree) -> Vec<Finding> {
+/// No paths or package hosts that exist on one machine or network only.
+pub(super) fn machine_specific(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    // Cargo.lock names the registry in every entry: cargo's business.
+    // Cargo writes the registry into every entry of Cargo.lock.
     for (path, text) in tree.files.iter().filter(|(path, _)| *path != "Cargo.lock") {
         for (index, line) in text.lines().enumerate() {
             if let Some(host) = HOSTS.iter().find(|host| line.contains(**host)) {
@@ -60,17 +60,17 @@ pub(super) fn places(tree: &Tree) -> Vec<Finding> {
                     path: path.clone(),
                     line: index + 1,
                     what: format!("names the package host {host}"),
-                    why: "where packages come from is the machine's own configuration; mirrors must work",
+                    why: "the package source is configured per machine; mirrors must work",
                     fix: "name the package instead".into(),
                 });
             }
-            if let Some(place) = MACHINE_PATHS.iter().find(|place| begins_a_path(line, place)) {
+            if let Some(prefix) = MACHINE_PATHS.iter().find(|prefix| begins_a_path(line, prefix)) {
                 findings.push(Finding {
                     path: path.clone(),
                     line: index + 1,
-                    what: format!("a path under {place}"),
+                    what: format!("a path under {prefix}"),
                     why: "it exists on one machine only",
-                    fix: "use a path relative to the workspace, or ask the system for one".into(),
+                    fix: "use a path relative to the workspace, or one from the environment".into(),
                 });
             }
         }
@@ -78,15 +78,15 @@ pub(super) fn places(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Whether `place` stands in `line` as the beginning of a path, not inside a longer one or an address of the web.
-fn begins_a_path(line: &str, place: &str) -> bool {
-    line.match_indices(place).any(|(at, _)| {
+/// Whether `prefix` begins a path in `line`, rather than being inside a longer path or a URL.
+fn begins_a_path(line: &str, prefix: &str) -> bool {
+    line.match_indices(prefix).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         before.is_none_or(|c| !c.is_alphanumeric() && !"._-~/".contains(c))
     })
 }
 
-/// The README's commands are those CI runs: the tests directly, the campaign as their last step.
+/// CI runs the README's commands: the tests directly, the campaign as one of their steps.
 pub(super) fn readme_commands(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, command) in [
@@ -101,8 +101,9 @@ pub(super) fn readme_commands(tree: &Tree) -> Vec<Finding> {
                 path: path.into(),
                 line: line_of(text, "cargo xtask"),
                 what: format!("no line that is `{command}`"),
-                why: "a command in the README that CI does not run stops working without anybody noticing",
-                fix: "let README.md, .ci/run and README_CAMPAIGN in xtask/src/test.rs say the same".into(),
+                why: "a README command that CI does not run can break unnoticed",
+                fix: "use the same command in README.md, .ci/run and README_CAMPAIGN in xtask/src/test.rs"
+                    .into(),
             });
         }
     }
@@ -117,14 +118,14 @@ mod tests {
     const NONE: [&str; 0] = [];
 
     #[test]
-    fn blanks_and_missing_line_ends_are_found() {
+    fn trailing_blanks_and_missing_newlines_are_found() {
         let files = [("a", "x\ny \n"), ("b", "x"), ("c", "x\n\n"), ("d", ""), ("e", "x\n")];
         assert_eq!(
             check(clean, &files),
             [
                 "a:2: blanks at the end of the line",
-                "b:1: the file does not end with exactly one line end",
-                "c:2: the file does not end with exactly one line end"
+                "b:1: the file does not end with exactly one newline",
+                "c:2: the file does not end with exactly one newline"
             ]
         );
     }
@@ -132,21 +133,21 @@ mod tests {
     #[test]
     fn package_hosts_are_found_except_in_the_lock_file() {
         let text = format!("fine\nregistry+https://github.com/rust-lang/{}-index\n", HOSTS[0]);
-        assert_eq!(check(places, &[("Cargo.lock", &text)]), NONE);
-        assert_eq!(check(places, &[("README.md", &text)]).len(), 1);
+        assert_eq!(check(machine_specific, &[("Cargo.lock", &text)]), NONE);
+        assert_eq!(check(machine_specific, &[("README.md", &text)]).len(), 1);
     }
 
     #[test]
-    fn paths_of_one_machine_are_found_but_not_paths_that_only_look_like_it() {
+    fn paths_of_one_machine_are_found_but_not_longer_paths_and_urls() {
         let home = MACHINE_PATHS[0];
         let found = format!("cd {home}me\n");
         let fine = format!("https://example.org{home}x\n./a{home}x\n");
-        assert_eq!(check(places, &[("a", &found)]), [format!("a:1: a path under {home}")]);
-        assert_eq!(check(places, &[("a", &fine)]), NONE);
+        assert_eq!(check(machine_specific, &[("a", &found)]), [format!("a:1: a path under {home}")]);
+        assert_eq!(check(machine_specific, &[("a", &fine)]), NONE);
     }
 
     #[test]
-    fn readme_and_ci_say_the_same() {
+    fn readme_and_ci_have_the_same_commands() {
         let ci = "set -e\ncargo xtask lint\ncargo xtask test\n";
         let readme = format!("```sh\n{README_CAMPAIGN}   # a cluster\n{TEST}\n```\n");
         assert_eq!(check(readme_commands, &[("README.md", &readme), (".ci/run", ci)]), NONE);

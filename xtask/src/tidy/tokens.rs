@@ -1,5 +1,5 @@
-//! Rust text as a flat list of tokens with their lines: what a rule looks for is then never found in a comment or a
-//! string, and how the code is laid out does not matter.
+//! Rust source as a flat list of tokens with their lines, so that rules match neither comments nor strings and do not
+//! depend on formatting.
 
 use std::str::FromStr;
 
@@ -7,12 +7,12 @@ use proc_macro2::{Delimiter, LexError, TokenStream, TokenTree};
 
 /// One token.
 pub(super) struct Token {
-    /// As written; of a group, its opening or closing character.
+    /// As written; for a group, its opening or closing character.
     pub(super) text: String,
     pub(super) line: usize,
 }
 
-/// Takes `text` apart. Comments are gone; documentation is there as the attribute it is.
+/// Tokenizes `text`, without comments; a documentation comment becomes a `doc` attribute.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, LexError> {
     let mut tokens = Vec::new();
     flatten(TokenStream::from_str(text)?, &mut tokens);
@@ -39,7 +39,7 @@ fn flatten(stream: TokenStream, into: &mut Vec<Token>) {
     }
 }
 
-/// The lines on which the tokens `pattern` follow each other.
+/// The lines at which the token sequence `pattern` begins.
 pub(super) fn find(tokens: &[Token], pattern: &[&str]) -> Vec<usize> {
     tokens
         .windows(pattern.len())
