@@ -76,7 +76,7 @@ macro_rules! assert_always {
 ///     Ok(())
 /// })
 /// .run();
-/// let is_missed = |message| summary.places.never_hit().any(|place| place.message == message);
+/// let is_missed = |message| summary.coverage.never_reached().any(|place| place.message == message);
 /// assert!(is_missed("a seven") && !is_missed("a six"));
 /// ```
 #[macro_export]
@@ -112,7 +112,7 @@ macro_rules! assert_sometimes {
 ///     Ok(())
 /// })
 /// .run();
-/// let is_missed = |message| summary.places.never_hit().any(|place| place.message == message);
+/// let is_missed = |message| summary.coverage.never_reached().any(|place| place.message == message);
 /// assert!(is_missed("one too many") && !is_missed("one of the others"));
 /// ```
 #[macro_export]

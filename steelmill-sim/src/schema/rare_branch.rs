@@ -27,7 +27,8 @@ impl RareBranch {
     }
 
     fn find_all() -> Vec<Self> {
-        let mut places: Vec<_> = coverage::all().iter().filter(|place| place.kind() == Kind::Buggify).collect();
+        let mut places: Vec<_> =
+            coverage::all().iter().filter(|place| place.kind() == Kind::Buggify).collect();
         places.sort_by_key(|place| (place.module(), *place));
         let modules = places.chunk_by(|one, next| one.module() == next.module());
         let of_module = |module: &[&'static Point]| {

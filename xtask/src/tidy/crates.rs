@@ -18,7 +18,7 @@ const CAPABILITIES: [&str; 4] = ["clock", "net", "entropy", "spawn"];
 /// The crates that hold the twins, each with the folder that they are in.
 const TWINS: [(&str, &str); 3] = [
     ("steelmill-core", "steelmill-core/src"),
-    ("steelmill-sim", "steelmill-sim/src"),
+    ("steelmill-sim", "steelmill-sim/src/machine"),
     ("steelmill-runtime", "steelmill-runtime/src"),
 ];
 
