@@ -170,28 +170,28 @@ pub enum What {
     },
     /// A factory, or a daemon, does something else from now on. Not in the digest.
     State {
-        /// Its place in [`Trace::states`].
+        /// Its place in [`Trace::states`](crate::trace::Trace::states).
         state: u32,
     },
     /// Something was logged. Not in the digest.
     Log {
-        /// Its place in [`Trace::logs`].
+        /// Its place in [`Trace::logs`](crate::trace::Trace::logs).
         log: u32,
     },
     /// A client is about to do something. Not in the digest.
     Invoke {
-        /// Its place in [`Trace::operations`].
+        /// Its place in [`Trace::operations`](crate::trace::Trace::operations).
         operation: u32,
     },
     /// A client has its answer, or has stopped waiting for it. Not in the digest.
     Return {
-        /// Its place in [`Trace::operations`].
+        /// Its place in [`Trace::operations`](crate::trace::Trace::operations).
         operation: u32,
     },
     /// A history turned out not to be linearizable, and this operation is one of those that cannot be ordered. Not in the
     /// digest.
     Blame {
-        /// Its place in [`Trace::operations`].
+        /// Its place in [`Trace::operations`](crate::trace::Trace::operations).
         operation: u32,
     },
     /// The run failed: the last event of its trace. Not in the digest.

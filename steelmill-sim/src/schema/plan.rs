@@ -232,7 +232,7 @@ pub enum Kind {
         /// Which: the module it is written in, and the how manieth there it is, as in `demo_app::link#1`.
         place: String,
     },
-    /// What only the scenario knows how to do; see [`Nemesis::own`]. It ends by itself.
+    /// What only the scenario knows how to do; see [`Nemesis::own`](crate::fault::Nemesis::own). It ends by itself.
     Own {
         /// What the scenario calls it.
         name: String,
