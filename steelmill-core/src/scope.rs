@@ -1,5 +1,6 @@
 //! What a running daemon is given: its stop signal, its tasks, its children.
 
+mod accept;
 mod guarded;
 
 use std::future::Future;

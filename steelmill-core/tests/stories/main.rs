@@ -3,6 +3,7 @@
 
 mod support;
 
+mod accepting; // connections, and how a stop ends them
 mod building; // how a factory gets daemons
 mod children; // factories inside factories
 mod deadlines; // what overstays
