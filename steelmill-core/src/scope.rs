@@ -1,5 +1,6 @@
 //! What a running daemon is given: its stop signal, its tasks, its children.
 
+mod accept; // accepting connections until the stop
 mod guarded; // user code: panics caught, abortable, its end reported
 
 use std::future::Future;

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod accepting; // connections, and how a stop ends them
 mod building; // built, provided, or failed
 mod children; // child factories
 mod deadlines; // deadlines exceeded

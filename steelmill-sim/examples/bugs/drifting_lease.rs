@@ -15,7 +15,7 @@ use steelmill_sim::fault::{Budget, Family};
 use steelmill_sim::{Clock, Machine, Network, Sim};
 use tokio::sync::Notify;
 
-use super::talk::{Answers, Door, Way, answer_all};
+use super::talk::{Answers, Client, Listener, answer_all};
 use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
@@ -42,22 +42,22 @@ const DRIFT_MAX_PPM: u32 = 100_000;
 
 /// Lends.
 struct Keeper {
-    door: Door,
+    listener: Listener,
     clock: DaemonRef<Clock>,
     lent: Mutex<Option<(String, Instant)>>,
 }
 
 impl Daemon for Keeper {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { door: Door::build(factory)?, clock: factory.get()?, lent: Mutex::default() })
+        Ok(Self { listener: Listener::build(factory)?, clock: factory.get()?, lent: Mutex::default() })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -110,7 +110,7 @@ impl Holder {
     }
 
     async fn ask_for_ever(&self) {
-        let mut keeper = Way::new(*self.network, "keeper:7000");
+        let mut keeper = Client::new(*self.network, "keeper:7000");
         loop {
             let asked = self.clock.now();
             let answer = self.clock.timeout(Duration::from_millis(100), keeper.ask(&self.name)).await;

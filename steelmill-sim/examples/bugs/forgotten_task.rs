@@ -15,7 +15,7 @@ use steelmill_core::{Clock as _, Daemon, DaemonRef, Deadlines, Factory, Result, 
 use steelmill_sim::fault::{Budget, Family};
 use steelmill_sim::{Clock, Machine, Network, Sim, Spawner};
 
-use super::talk::{Answers, Door, Way, answer_all, think, words};
+use super::talk::{Answers, Client, Listener, answer_all, think, words};
 use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
@@ -28,7 +28,7 @@ pub(crate) const BUG: Bug = Bug {
 
 struct Recorder {
     version: Version,
-    door: Door,
+    listener: Listener,
     clock: DaemonRef<Clock>,
     network: DaemonRef<Network>,
     spawner: DaemonRef<Spawner>,
@@ -40,7 +40,7 @@ impl Daemon for Recorder {
     fn build(factory: &mut Factory) -> Result<Self> {
         Ok(Self {
             version: *factory.value()?,
-            door: Door::build(factory)?,
+            listener: Listener::build(factory)?,
             clock: factory.get()?,
             network: factory.get()?,
             spawner: factory.get()?,
@@ -51,11 +51,11 @@ impl Daemon for Recorder {
 
     async fn prepare(&self, scope: &Scope) -> Result {
         self.scope.set(scope.clone())?;
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -87,7 +87,7 @@ async fn send(clock: Clock, network: Network, gathered: Arc<Mutex<Vec<u64>>>) {
     let records = std::mem::take(&mut *gathered.lock().unwrap_or_else(PoisonError::into_inner));
     let records: Vec<String> = records.iter().map(u64::to_string).collect();
     let request = format!("keep {}", records.join(" "));
-    let mut archive = Way::new(network, "archive:7000");
+    let mut archive = Client::new(network, "archive:7000");
     while !matches!(clock.timeout(Duration::from_secs(1), archive.ask(&request)).await, Ok(Ok(_))) {
         clock.sleep(Duration::from_millis(100)).await;
     }
@@ -97,21 +97,21 @@ async fn send(clock: Clock, network: Network, gathered: Arc<Mutex<Vec<u64>>>) {
 struct Records(Mutex<BTreeSet<u64>>);
 
 struct Archive {
-    door: Door,
+    listener: Listener,
     records: Records,
 }
 
 impl Daemon for Archive {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { door: Door::build(factory)?, records: Records::default() })
+        Ok(Self { listener: Listener::build(factory)?, records: Records::default() })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -170,7 +170,7 @@ async fn redeploy(machine: Machine) -> Result {
 }
 
 async fn record_all(source: Machine, records: u64, recorded: Rc<RefCell<Vec<u64>>>) {
-    let mut recorder = Way::new(source.network(), "recorder:7000");
+    let mut recorder = Client::new(source.network(), "recorder:7000");
     for record in 0..records {
         think(&source, Duration::from_millis(50)).await;
         let answer = recorder.ask_within(Duration::from_secs(1), &source, &format!("record {record}")).await;

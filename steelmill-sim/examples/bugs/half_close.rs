@@ -14,7 +14,7 @@ use steelmill_sim::fault::Budget;
 use steelmill_sim::{Machine, Network, Sim, TcpStream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 
-use super::talk::{Door, think};
+use super::talk::{Listener, think};
 use super::{Bug, HOLDS_UP_TCP, Version};
 
 pub(crate) const BUG: Bug = Bug {
@@ -27,21 +27,21 @@ pub(crate) const BUG: Bug = Bug {
 
 struct Relay {
     version: Version,
-    door: Door,
+    listener: Listener,
     network: DaemonRef<Network>,
 }
 
 impl Daemon for Relay {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { version: *factory.value()?, door: Door::build(factory)?, network: factory.get()? })
+        Ok(Self { version: *factory.value()?, listener: Listener::build(factory)?, network: factory.get()? })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |camera| self.clone().relay(camera)).await
+        self.listener.serve(scope, |camera| self.clone().relay(camera)).await
     }
 }
 
@@ -81,16 +81,16 @@ impl Relay {
 
 /// Says how many bytes came, when they have ended.
 struct Archive {
-    door: Door,
+    listener: Listener,
 }
 
 impl Daemon for Archive {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { door: Door::build(factory)? })
+        Ok(Self { listener: Listener::build(factory)? })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
@@ -99,7 +99,7 @@ impl Daemon for Archive {
             stream.write_all(length.to_string().as_bytes()).await?;
             Ok(stream.shutdown().await?)
         };
-        self.door.serve(scope, receive).await
+        self.listener.serve(scope, receive).await
     }
 }
 

@@ -13,7 +13,7 @@ use steelmill_core::{Daemon, Factory, Result, Scope, buggify};
 use steelmill_sim::fault::{Budget, Family};
 use steelmill_sim::{Machine, Sim};
 
-use super::talk::{Answers, Door, Way, answer_all, think, words};
+use super::talk::{Answers, Client, Listener, answer_all, think, words};
 use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
@@ -25,7 +25,7 @@ pub(crate) const BUG: Bug = Bug {
 };
 
 struct Depot {
-    door: Door,
+    listener: Listener,
     parcels: Mutex<BTreeSet<u64>>,
 }
 
@@ -33,15 +33,15 @@ const ROOM: usize = 100_000;
 
 impl Daemon for Depot {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { door: Door::build(factory)?, parcels: Mutex::default() })
+        Ok(Self { listener: Listener::build(factory)?, parcels: Mutex::default() })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -77,7 +77,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 
 /// Brings each parcel until it is taken.
 async fn send_all(sender: Machine, count: u64, version: Version) {
-    let mut depot = Way::new(sender.network(), "depot:7000");
+    let mut depot = Client::new(sender.network(), "depot:7000");
     for number in 0..count {
         think(&sender, Duration::from_millis(150)).await;
         let request = format!("parcel {number}");

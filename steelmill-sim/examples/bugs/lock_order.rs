@@ -13,7 +13,7 @@ use steelmill_sim::fault::Budget;
 use steelmill_sim::{Machine, Network, Sim};
 use tokio::sync::Mutex;
 
-use super::talk::{Answers, Door, Way, answer_all, think, words};
+use super::talk::{Answers, Client, Listener, answer_all, think, words};
 use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
@@ -28,7 +28,7 @@ const ACCOUNTS: u64 = 3;
 
 struct Bank {
     version: Version,
-    door: Door,
+    listener: Listener,
     network: DaemonRef<Network>,
     accounts: [Mutex<i64>; ACCOUNTS as usize],
 }
@@ -37,15 +37,15 @@ impl Daemon for Bank {
     fn build(factory: &mut Factory) -> Result<Self> {
         let accounts = [100; ACCOUNTS as usize].map(Mutex::new);
         let version = *factory.value()?;
-        Ok(Self { version, door: Door::build(factory)?, network: factory.get()?, accounts })
+        Ok(Self { version, listener: Listener::build(factory)?, network: factory.get()?, accounts })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -67,7 +67,7 @@ impl Bank {
             Version::Planted => (from, to),
         };
         let mut one = self.accounts[first].lock().await;
-        Way::new(*self.network, "office:7000").ask("permit").await?;
+        Client::new(*self.network, "office:7000").ask("permit").await?;
         let mut other = self.accounts[second].lock().await;
         let (from, to) = if first == from { (&mut *one, &mut *other) } else { (&mut *other, &mut *one) };
         *from -= 1;
@@ -78,20 +78,20 @@ impl Bank {
 
 /// Permits everything.
 struct Office {
-    door: Door,
+    listener: Listener,
 }
 
 impl Daemon for Office {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { door: Door::build(factory)? })
+        Ok(Self { listener: Listener::build(factory)? })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -130,12 +130,12 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 }
 
 async fn transfers(client: Machine, count: u64) {
-    let mut way = Way::new(client.network(), "bank:7000");
+    let mut bank = Client::new(client.network(), "bank:7000");
     for _ in 0..count {
         think(&client, Duration::from_millis(300)).await;
         let from = client.entropy().rng().random_range(0..ACCOUNTS);
         let to = (from + client.entropy().rng().random_range(1..ACCOUNTS)) % ACCOUNTS;
         // Whether it was done is the bank's affair; here it matters that there is an answer.
-        let _ = way.ask(&format!("transfer {from} {to}")).await;
+        let _ = bank.ask(&format!("transfer {from} {to}")).await;
     }
 }

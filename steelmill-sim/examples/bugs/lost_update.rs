@@ -13,7 +13,7 @@ use steelmill_sim::fault::Budget;
 use steelmill_sim::history::{History, KvOp, KvReply};
 use steelmill_sim::{Machine, Sim};
 
-use super::talk::{Answers, Door, Way, answer_all, think, words};
+use super::talk::{Answers, Client, Listener, answer_all, think, words};
 use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
@@ -26,7 +26,7 @@ pub(crate) const BUG: Bug = Bug {
 
 struct Account {
     version: Version,
-    door: Door,
+    listener: Listener,
     sum: Mutex<Sum>,
 }
 
@@ -39,15 +39,15 @@ struct Sum {
 
 impl Daemon for Account {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { version: *factory.value()?, door: Door::build(factory)?, sum: Mutex::default() })
+        Ok(Self { version: *factory.value()?, listener: Listener::build(factory)?, sum: Mutex::default() })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -74,8 +74,8 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let tills: Vec<Machine> = tills.collect();
     let history = History::default();
     let sell = |till: &Machine| {
-        let way = Way::new(till.network(), "account:7000");
-        till.spawn("sales", Till { sim, machine: till.clone(), way, history: history.clone() }.sell())
+        let account = Client::new(till.network(), "account:7000");
+        till.spawn("sales", Till { sim, machine: till.clone(), account, history: history.clone() }.sell())
     };
     let sales: Vec<_> = tills.iter().map(sell).collect();
 
@@ -91,7 +91,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 struct Till {
     sim: Sim,
     machine: Machine,
-    way: Way,
+    account: Client,
     history: History,
 }
 
@@ -124,11 +124,11 @@ impl Till {
 
     async fn read_and_write(&mut self) -> Result<Option<u64>> {
         let limit = Duration::from_secs(2);
-        let read = self.way.ask_within(limit, &self.machine, "read").await?;
+        let read = self.account.ask_within(limit, &self.machine, "read").await?;
         let (_, numbers) = words(&read);
         let [amount, version] = numbers[..] else { anyhow::bail!("{read:?} is no sum") };
         let request = format!("write {} {version}", amount + 1);
-        let written = self.way.ask_within(limit, &self.machine, &request).await?;
+        let written = self.account.ask_within(limit, &self.machine, &request).await?;
         Ok((written == "written").then_some(amount + 1))
     }
 }

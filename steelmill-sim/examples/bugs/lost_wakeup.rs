@@ -13,7 +13,7 @@ use steelmill_sim::fault::Budget;
 use steelmill_sim::{Machine, Network, Sim};
 use tokio::sync::{Notify, oneshot};
 
-use super::talk::{Answers, Door, Way, answer_all, think};
+use super::talk::{Answers, Client, Listener, answer_all, think};
 use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
@@ -26,7 +26,7 @@ pub(crate) const BUG: Bug = Bug {
 
 struct Desk {
     version: Version,
-    door: Door,
+    listener: Listener,
     network: DaemonRef<Network>,
     /// Whom to tell when it is done.
     papers: Mutex<VecDeque<oneshot::Sender<()>>>,
@@ -37,7 +37,7 @@ impl Daemon for Desk {
     fn build(factory: &mut Factory) -> Result<Self> {
         Ok(Self {
             version: *factory.value()?,
-            door: Door::build(factory)?,
+            listener: Listener::build(factory)?,
             network: factory.get()?,
             papers: Mutex::default(),
             has_papers: Notify::new(),
@@ -45,7 +45,7 @@ impl Daemon for Desk {
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
@@ -53,7 +53,7 @@ impl Daemon for Desk {
         scope.spawn("clerk", async move {
             while_it_runs.until_stopping(clerk.work()).await;
         });
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -78,7 +78,7 @@ impl Desk {
     }
 
     async fn work(&self) {
-        let mut board = Way::new(*self.network, "board:7000");
+        let mut board = Client::new(*self.network, "board:7000");
         loop {
             loop {
                 let Some(done) = self.papers().pop_front() else { break };
@@ -92,20 +92,20 @@ impl Desk {
 
 /// Takes note of everything.
 struct Board {
-    door: Door,
+    listener: Listener,
 }
 
 impl Daemon for Board {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { door: Door::build(factory)? })
+        Ok(Self { listener: Listener::build(factory)? })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -133,7 +133,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 }
 
 async fn bring_papers(client: Machine, papers: u64) {
-    let mut desk = Way::new(client.network(), "desk:7000");
+    let mut desk = Client::new(client.network(), "desk:7000");
     for _ in 0..papers {
         think(&client, Duration::from_millis(60)).await;
         // One that breaks off may or may not be done; one that waits must be, some time.

@@ -13,7 +13,7 @@ use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
 use steelmill_sim::fault::Budget;
 use steelmill_sim::{Clock, Machine, Sim};
 
-use super::talk::{Answers, Door, Way, answer_all, think, words};
+use super::talk::{Answers, Client, Listener, answer_all, think, words};
 use super::{Bug, HOLDS_UP_TCP, Version};
 
 pub(crate) const BUG: Bug = Bug {
@@ -26,7 +26,7 @@ pub(crate) const BUG: Bug = Bug {
 
 struct Bank {
     version: Version,
-    door: Door,
+    listener: Listener,
     clock: DaemonRef<Clock>,
     books: Mutex<Books>,
 }
@@ -41,18 +41,18 @@ impl Daemon for Bank {
     fn build(factory: &mut Factory) -> Result<Self> {
         Ok(Self {
             version: *factory.value()?,
-            door: Door::build(factory)?,
+            listener: Listener::build(factory)?,
             clock: factory.get()?,
             books: Mutex::default(),
         })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -103,7 +103,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 
 /// Charges what has these numbers, each until it is said to be done.
 async fn charge_all(charges: Range<u64>, shop: Machine) {
-    let mut bank = Way::new(shop.network(), "bank:7000");
+    let mut bank = Client::new(shop.network(), "bank:7000");
     for charge in charges {
         think(&shop, Duration::from_millis(40)).await;
         let request = format!("charge {charge} {AMOUNT}");

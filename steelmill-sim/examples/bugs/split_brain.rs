@@ -21,7 +21,7 @@ use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope, asse
 use steelmill_sim::fault::{Budget, Family};
 use steelmill_sim::{Clock, Network, Sim};
 
-use super::talk::{Answers, Door, Way, answer_all, words};
+use super::talk::{Answers, Client, Listener, answer_all, words};
 use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Says who leads.
 struct Keeper {
-    door: Door,
+    listener: Listener,
     clock: DaemonRef<Clock>,
     lease: Mutex<Lease>,
 }
@@ -56,15 +56,15 @@ struct Lease {
 
 impl Daemon for Keeper {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { door: Door::build(factory)?, clock: factory.get()?, lease: Mutex::default() })
+        Ok(Self { listener: Listener::build(factory)?, clock: factory.get()?, lease: Mutex::default() })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -84,7 +84,7 @@ impl Answers for Keeper {
 /// Holds the count.
 struct Store {
     version: Version,
-    door: Door,
+    listener: Listener,
     count: Mutex<Count>,
 }
 
@@ -97,15 +97,15 @@ struct Count {
 
 impl Daemon for Store {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { version: *factory.value()?, door: Door::build(factory)?, count: Mutex::default() })
+        Ok(Self { version: *factory.value()?, listener: Listener::build(factory)?, count: Mutex::default() })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.door.serve(scope, |stream| answer_all(self.clone(), stream)).await
+        self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
 }
 
@@ -151,8 +151,8 @@ impl Daemon for Worker {
 impl Worker {
     async fn work(&self) {
         loop {
-            let mut keeper = Way::new(*self.network, "keeper:7000");
-            let mut store = Way::new(*self.network, "store:7000");
+            let mut keeper = Client::new(*self.network, "keeper:7000");
+            let mut store = Client::new(*self.network, "store:7000");
             while let Ok(leads) = self.turn(&mut keeper, &mut store).await {
                 self.clock.sleep(if leads { self.rest } else { PATIENCE }).await;
             }
@@ -162,7 +162,7 @@ impl Worker {
     }
 
     /// Counts one up, if it leads; whether it does.
-    async fn turn(&self, keeper: &mut Way, store: &mut Way) -> Result<bool> {
+    async fn turn(&self, keeper: &mut Client, store: &mut Client) -> Result<bool> {
         let answer = self.clock.timeout(LIMIT, keeper.ask(&self.name)).await??;
         let (_, numbers) = words(&answer);
         let [term] = numbers[..] else { return Ok(false) };

@@ -17,7 +17,7 @@ use steelmill_sim::{Clock, Machine, Network, Sim, TcpStream};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::sync::broadcast;
 
-use super::talk::{Answers, Door, Way, answer_all, think};
+use super::talk::{Answers, Client, Listener, answer_all, think};
 use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
@@ -30,8 +30,8 @@ pub(crate) const BUG: Bug = Bug {
 
 /// Holds the values. One port answers, the other tells of changes.
 struct Origin {
-    door: Door,
-    changes_door: Door,
+    listener: Listener,
+    changes_listener: Listener,
     values: Mutex<BTreeMap<String, String>>,
     changes: broadcast::Sender<String>,
 }
@@ -39,21 +39,21 @@ struct Origin {
 impl Daemon for Origin {
     fn build(factory: &mut Factory) -> Result<Self> {
         Ok(Self {
-            door: Door::build(factory)?,
-            changes_door: Door::build(factory)?,
+            listener: Listener::build(factory)?,
+            changes_listener: Listener::build(factory)?,
             values: Mutex::default(),
             changes: broadcast::Sender::new(1000),
         })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await?;
-        self.changes_door.open(7001).await
+        self.listener.bind(7000).await?;
+        self.changes_listener.bind(7001).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        let answers = self.door.serve(scope, |stream| answer_all(self.clone(), stream));
-        let changes = self.changes_door.serve(scope, |stream| tell(self.changes.subscribe(), stream));
+        let answers = self.listener.serve(scope, |stream| answer_all(self.clone(), stream));
+        let changes = self.changes_listener.serve(scope, |stream| tell(self.changes.subscribe(), stream));
         tokio::try_join!(answers, changes)?;
         Ok(())
     }
@@ -87,7 +87,7 @@ async fn tell(mut changes: broadcast::Receiver<String>, mut edge: TcpStream) -> 
 /// Answers from what it has kept, or else asks the origin.
 struct Edge {
     version: Version,
-    door: Door,
+    listener: Listener,
     clock: DaemonRef<Clock>,
     network: DaemonRef<Network>,
     kept: Mutex<Kept>,
@@ -105,15 +105,15 @@ impl Daemon for Edge {
     fn build(factory: &mut Factory) -> Result<Self> {
         let (clock, network) = (factory.get()?, factory.get()?);
         let version = *factory.value()?;
-        Ok(Self { version, door: Door::build(factory)?, clock, network, kept: Mutex::default() })
+        Ok(Self { version, listener: Listener::build(factory)?, clock, network, kept: Mutex::default() })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.door.open(7000).await
+        self.listener.bind(7000).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        let answers = self.door.serve(scope, |stream| answer_all(self.clone(), stream));
+        let answers = self.listener.serve(scope, |stream| answer_all(self.clone(), stream));
         let watching = scope.until_stopping(self.watch_for_ever());
         let (answers, _) = tokio::join!(answers, watching);
         answers
@@ -163,7 +163,7 @@ impl Answers for Edge {
             }
             kept.forgotten
         };
-        let Ok(value) = Way::new(*self.network, "origin:7000").ask(request).await else {
+        let Ok(value) = Client::new(*self.network, "origin:7000").ask(request).await else {
             return "the origin does not answer".to_owned();
         };
         let mut kept = self.kept();
@@ -198,7 +198,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     sim.clock().sleep(QUIET).await;
 
     let (mut edge, mut origin) =
-        (Way::new(reader.network(), "edge:7000"), Way::new(reader.network(), "origin:7000"));
+        (Client::new(reader.network(), "edge:7000"), Client::new(reader.network(), "origin:7000"));
     for key in 0..KEYS {
         let request = format!("get key-{key}");
         let (kept, value) = (edge.ask(&request).await?, origin.ask(&request).await?);
@@ -211,7 +211,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 }
 
 async fn write(writer: Machine, changes: u64) {
-    let mut origin = Way::new(writer.network(), "origin:7000");
+    let mut origin = Client::new(writer.network(), "origin:7000");
     for value in 0..changes {
         think(&writer, Duration::from_secs(2)).await;
         let key = writer.entropy().rng().random_range(0..KEYS);
@@ -220,7 +220,7 @@ async fn write(writer: Machine, changes: u64) {
 }
 
 async fn read(reader: Machine, reads: u64) {
-    let mut edge = Way::new(reader.network(), "edge:7000");
+    let mut edge = Client::new(reader.network(), "edge:7000");
     for _ in 0..reads {
         think(&reader, Duration::from_millis(200)).await;
         let key = reader.entropy().rng().random_range(0..KEYS);

@@ -1,4 +1,4 @@
-//! What the protocols talk in: a request is a line of text over TCP, and so is its answer.
+//! The line protocol of the examples: over TCP, a request is a line of text, and so is its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,44 +9,44 @@ use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope, SetO
 use steelmill_sim::{Machine, Network, TcpListener, TcpStream};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-/// Where a daemon listens.
-pub(crate) struct Door {
+/// The TCP listener of a daemon.
+pub(crate) struct Listener {
     network: DaemonRef<Network>,
-    listener: SetOnce<TcpListener>,
+    socket: SetOnce<TcpListener>,
 }
 
-impl Door {
+impl Listener {
     pub(crate) fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { network: factory.get()?, listener: SetOnce::new() })
+        Ok(Self { network: factory.get()?, socket: SetOnce::new() })
     }
 
-    pub(crate) async fn open(&self, port: u16) -> Result {
-        self.listener.set(self.network.bind(("0.0.0.0", port)).await?)
+    pub(crate) async fn bind(&self, port: u16) -> Result {
+        self.socket.set(self.network.bind(("0.0.0.0", port)).await?)
     }
 
-    /// Does `work` with every connection, until the daemon is told to stop.
-    pub(crate) async fn serve<F>(&self, scope: &Scope, work: impl Fn(TcpStream) -> F) -> Result
+    /// Runs `handler` for every connection until the daemon is told to stop.
+    pub(crate) async fn serve<F>(&self, scope: &Scope, handler: impl Fn(TcpStream) -> F) -> Result
     where
         F: Future<Output = Result> + Send + 'static,
     {
-        while let Some(accepted) = scope.until_stopping(self.listener.get()?.accept()).await {
-            let (stream, _peer) = accepted?;
-            let (work, while_it_runs) = (work(stream), scope.clone());
-            scope.spawn("connection", async move {
-                // A connection that breaks is no failure of the daemon's.
-                let _ = while_it_runs.until_stopping(work).await;
+        let accepted = move |stream, _peer| {
+            let handling = handler(stream);
+            scope.spawn_until_stopping("connection", async move {
+                // A connection that breaks is no failure of the daemon.
+                let _ = handling.await;
             });
-        }
+        };
+        scope.accept_loop(self.socket.get()?, accepted).await;
         Ok(())
     }
 }
 
-/// A daemon that answers requests, on each connection one after another.
+/// A daemon that answers requests: on each connection one after the other.
 pub(crate) trait Answers: Daemon {
     fn answer(&self, request: &str) -> impl Future<Output = String> + Send;
 }
 
-/// Answers whatever comes over a connection, until it ends.
+/// Answers the requests of one connection until the client closes it.
 pub(crate) async fn answer_all<D: Answers>(daemon: Arc<D>, stream: TcpStream) -> Result {
     let mut stream = BufReader::new(stream);
     let mut request = String::new();
@@ -65,21 +65,22 @@ pub(crate) fn words(request: &str) -> (Vec<&str>, Vec<u64>) {
     (words, numbers)
 }
 
-/// Somebody's way to a daemon: a connection that is made when it is needed, and given up when something goes wrong.
-pub(crate) struct Way {
+/// A client of one daemon. It connects at the first request, and again after an error.
+pub(crate) struct Client {
     network: Network,
     address: &'static str,
     stream: Option<BufReader<TcpStream>>,
 }
 
-impl Way {
+impl Client {
     pub(crate) fn new(network: Network, address: &'static str) -> Self {
         Self { network, address, stream: None }
     }
 
-    /// Asks, and waits for the answer, for as long as it takes.
+    /// Sends a request and waits for its answer without a limit.
     ///
-    /// Where the future is dropped (by a timeout) the connection is reset: what has not left by then, never will.
+    /// # Cancellation
+    /// Dropping the future (at a timeout) resets the connection, so that nothing is sent afterwards.
     pub(crate) async fn ask(&mut self, request: &str) -> Result<String> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
@@ -97,7 +98,7 @@ impl Way {
         Ok(answer.trim_end().to_owned())
     }
 
-    /// Asks, and waits no longer than `limit` by the clock of `machine`.
+    /// Sends a request and waits for its answer for up to `limit` on the clock of `machine`.
     pub(crate) async fn ask_within(
         &mut self,
         limit: Duration,
@@ -108,8 +109,8 @@ impl Way {
     }
 }
 
-/// What somebody does between two requests: nothing, for up to `most`.
-pub(crate) async fn think(machine: &Machine, most: Duration) {
-    let micros = machine.entropy().rng().random_range(0..most.as_micros() as u64);
+/// Think time between two requests: uniformly random, below `max`.
+pub(crate) async fn think(machine: &Machine, max: Duration) {
+    let micros = machine.entropy().rng().random_range(0..max.as_micros() as u64);
     machine.clock().sleep(Duration::from_micros(micros)).await;
 }
