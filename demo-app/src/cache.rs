@@ -1,7 +1,7 @@
 //! What a gateway remembers of the store for as long as it holds the lease.
 //!
 //! It lives in a child factory that exists exactly as long as the lease, so that nothing in it can outlive the right to
-//! rely on it. [`gateway::keys`](crate::gateway) says why what it answers is never stale; this file keeps the two rules
+//! rely on it. `gateway::keys` says why what it answers is never stale; this file keeps the two rules
 //! that argument stands on:
 //!
 //! * **It never goes back.** Of two things learned about a key, the one with the later date stays, in whatever order
@@ -17,8 +17,8 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, buggify};
 
-use crate::gateway::Term;
 use crate::hash::{Keyed, SHARDS};
+use crate::lease::HeldLease;
 use crate::settings::Settings;
 use crate::store::Value;
 use crate::world::{Clock, Entropy};
@@ -32,7 +32,7 @@ const OVERHEAD: usize = 112;
 /// Remembers keys under one lease.
 pub struct Cache {
     clock: DaemonRef<Clock>,
-    term: Arc<Term>,
+    lease: Arc<HeldLease>,
     /// See [`Settings::canary`].
     canary: bool,
     known: Known,
@@ -43,7 +43,7 @@ impl Daemon for Cache {
         let hasher = Keyed::draw(&*factory.get::<Entropy>()?);
         Ok(Self {
             clock: factory.get()?,
-            term: factory.value()?,
+            lease: factory.value()?,
             canary: factory.value::<Settings>()?.canary,
             known: Known::new(hasher, MEMORY),
         })
@@ -65,7 +65,7 @@ impl Cache {
     /// What is known about `key`, as long as the lease holds.
     pub fn read(&self, key: &[u8]) -> Lookup {
         let lookup = self.known.get(key);
-        if self.term.holds(self.clock.now()) || self.canary { lookup } else { Lookup::Over }
+        if self.lease.is_valid(self.clock.now()) || self.canary { lookup } else { Lookup::Over }
     }
 
     /// Takes note of what the store said about `key`.

@@ -1,20 +1,20 @@
-//! The gateway: what Redis clients talk to.
+//! The gateway: the daemon that Redis clients connect to.
 //!
-//! Any number of gateways share one store; the one that holds the lease serves, the others say who does. While it holds
-//! the lease it runs a child factory with a read cache in it, and answers most reads without asking the store.
+//! Any number of gateways share one store. The one that holds the lease, the leader, serves; the others answer with its
+//! address. The leader runs a child factory with a read cache, and answers most reads without asking the store.
 //!
-//! To follow one GET: [`session`] reads it, [`command`] tells what it is, [`keys`] answers it, and says why the answer is
-//! right. To follow the lease: [`tenure`].
+//! To follow one GET: [`session`] reads it, [`command`] parses it, [`keys`] answers it, and says why the answer is right.
+//! To follow the lease: [`leadership`].
 //!
-//! To follow a shutdown: the child factory depends on this daemon, so it is stopped first, and the cache with it; the
-//! lease goes back. Then this daemon is told: nobody is let in any more, and each client's session ends after the command
-//! it is at. Only then are the links told, and after them a store and a lease of this process.
+//! To follow a shutdown: the child factory depends on this daemon, so it stops first, with the cache; then the lease is
+//! released. Then this daemon is told to stop: it accepts no more connections, and each session ends after its current
+//! command. Only then are the links told to stop, and after them a store and a lease daemon of this process.
 
-mod command;
-mod info;
-mod keys;
-mod session;
-mod tenure;
+mod command; // the commands, and what each does
+mod info; // the reply to INFO
+mod keys; // reads and writes of a key
+mod leadership; // the lease, and what exists while it is held
+mod session; // one client's connection
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -23,26 +23,25 @@ use std::time::Duration;
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 use tokio::sync::{Semaphore, watch};
 
-use crate::door::{Door, Visitor};
 use crate::lease::Lease;
 use crate::link::Link;
+use crate::listener::{Accepted, Listener};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::world::{Clock, Entropy, Network};
 use keys::Refusal;
-pub use tenure::Term;
-use tenure::{Standing, Tenure};
+use leadership::{Leadership, LeaseState};
 
 /// Its name on the command line.
 pub const NAME: &str = "gateway";
 
-/// Where Redis clients look.
+/// Where Redis clients expect it.
 const ADDRESS: &str = "127.0.0.1:6379";
 
-/// How many clients at a time are told that there is no place for them; above, they are just dropped.
-const TURNED_AWAY: usize = 64;
+/// How many connections above the limit at a time get an error reply; more are closed without one.
+const REJECTING_MAX: usize = 64;
 
-/// Speaks RESP2 with clients, and serves them while it holds the lease.
+/// Answers Redis clients in RESP2; carries out their commands while it holds the lease.
 pub struct Gateway {
     settings: Arc<Settings>,
     clock: DaemonRef<Clock>,
@@ -50,14 +49,14 @@ pub struct Gateway {
     entropy: DaemonRef<Entropy>,
     store: DaemonRef<Link<Store>>,
     lease: DaemonRef<Link<Lease>>,
-    door: SetOnce<Door>,
-    /// What clients are told to try: where it listens.
+    listener: SetOnce<Listener>,
+    /// Its own address, by which other gateways name it to clients as the lease holder.
     holder: SetOnce<String>,
-    standing: watch::Sender<Standing>,
-    /// What all connections together have waiting.
+    lease_state: watch::Sender<LeaseState>,
+    /// Bytes that all connections together have waiting.
     memory: Arc<AtomicUsize>,
-    lobby: Arc<Semaphore>,
-    /// For seeing how its factory stands.
+    rejecting: Arc<Semaphore>,
+    /// For the status of its factory.
     scope: SetOnce<Scope>,
     counters: Counters,
 }
@@ -71,11 +70,11 @@ impl Daemon for Gateway {
             entropy: factory.get()?,
             store: factory.get()?,
             lease: factory.get()?,
-            door: SetOnce::new(),
+            listener: SetOnce::new(),
             holder: SetOnce::new(),
-            standing: watch::Sender::new(Standing::Waits(None)),
+            lease_state: watch::Sender::new(LeaseState::NotHeld(None)),
             memory: Arc::default(),
-            lobby: Arc::new(Semaphore::new(TURNED_AWAY)),
+            rejecting: Arc::new(Semaphore::new(REJECTING_MAX)),
             scope: SetOnce::new(),
             counters: Counters::default(),
         })
@@ -84,47 +83,51 @@ impl Daemon for Gateway {
     async fn prepare(&self, scope: &Scope) -> Result {
         self.scope.set(scope.clone())?;
         let address = self.settings.listen(NAME, ADDRESS);
-        let door = Door::open(&self.network, NAME, &address, self.settings.clients.connections).await?;
-        // As it was written, because a name may mean more to clients than what it stands for here; but port 0 means nothing.
-        self.holder.set(if address.ends_with(":0") { door.address()?.to_string() } else { address })?;
-        self.door.set(door)
+        let listener =
+            Listener::bind(&self.network, NAME, &address, self.settings.clients.connections).await?;
+        // As configured, because clients may resolve a name differently; but port 0 is no address to connect to.
+        self.holder.set(if address.ends_with(":0") { listener.address()?.to_string() } else { address })?;
+        self.listener.set(listener)
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        tokio::try_join!(self.compete(scope), self.receive(scope))?;
+        tokio::try_join!(self.acquire_loop(scope), self.accept_loop(scope))?;
         Ok(())
     }
 }
 
 impl Gateway {
-    /// Lets clients in.
-    async fn receive(self: &Arc<Self>, scope: &Scope) -> Result {
-        let door = self.door.get()?;
-        while let Some(Visitor { stream, peer, place }) = door.next(scope, &self.clock).await {
+    /// Accepts clients until told to stop.
+    async fn accept_loop(self: &Arc<Self>, scope: &Scope) -> Result {
+        let accepted = |Accepted { stream, peer, permit }: Accepted| {
             let gateway = self.clone();
-            match (place, self.lobby.clone().try_acquire_owned()) {
-                (Some(place), _) => {
+            match (permit, self.rejecting.clone().try_acquire_owned()) {
+                (Some(permit), _) => {
+                    // Not dropped at the stop: it finishes the command it is at.
                     let serving = session::serve(gateway, stream, scope.clone());
                     scope.spawn("client", async move {
                         serving.await;
-                        drop(place);
+                        drop(permit);
                     });
                 }
-                (None, Ok(seat)) => scope.spawn("turned away", async move {
-                    session::turn_away(gateway, stream).await;
-                    drop(seat);
+                (None, Ok(permit)) => scope.spawn("rejected client", async move {
+                    session::reject(gateway, stream).await;
+                    drop(permit);
                 }),
-                (None, Err(_)) => tracing::debug!("{peer} was dropped: there is no place for it"),
+                (None, Err(_)) => tracing::debug!("closed the connection of {peer}: too many clients"),
             }
-        }
+        };
+        self.listener.get()?.accept_loop(scope, accepted).await;
         Ok(())
     }
 
-    /// For how long it may still rely on the lease, if it holds it.
+    /// For how long it may still rely on the lease; `None` when it does not hold it.
     pub fn lease_left(&self) -> Option<Duration> {
-        match &*self.standing.borrow() {
-            Standing::Holds(tenure) => Some(tenure.term.until().saturating_duration_since(self.clock.now())),
-            Standing::Waits(_) => None,
+        match &*self.lease_state.borrow() {
+            LeaseState::Held(leadership) => {
+                Some(leadership.lease.expiry().saturating_duration_since(self.clock.now()))
+            }
+            LeaseState::NotHeld(_) => None,
         }
     }
 
@@ -132,25 +135,25 @@ impl Gateway {
         self.holder.get().map(String::as_str).unwrap_or_default()
     }
 
-    fn stand(&self, standing: Standing) {
-        if self.settings.canary && matches!(standing, Standing::Waits(_)) {
+    fn set_lease_state(&self, state: LeaseState) {
+        if self.settings.canary && matches!(state, LeaseState::NotHeld(_)) {
             return;
         }
-        self.standing.send_replace(standing);
+        self.lease_state.send_replace(state);
     }
 
-    /// The lease it holds. Never kept across an await: it must be able to end.
-    fn tenure(&self) -> Result<Arc<Tenure>, Refusal> {
-        match &*self.standing.borrow() {
-            Standing::Holds(tenure) => Ok(tenure.clone()),
-            Standing::Waits(leader) => {
-                Err(Refusal::NotLeader { leader: leader.as_deref().map(|leader| leader.into()) })
+    /// Its leadership, while it holds the lease. Never kept across an await: it must be able to end.
+    fn leadership(&self) -> Result<Arc<Leadership>, Refusal> {
+        match &*self.lease_state.borrow() {
+            LeaseState::Held(leadership) => Ok(leadership.clone()),
+            LeaseState::NotHeld(holder) => {
+                Err(Refusal::NotLeader { leader: holder.as_deref().map(|holder| holder.into()) })
             }
         }
     }
 }
 
-/// What it has done so far.
+/// Counted since the start, for `INFO`.
 #[derive(Debug, Default)]
 struct Counters {
     commands: Counter,

@@ -9,16 +9,18 @@
 //! growing over a restart, and the store's fence holds. But a restarted daemon knows nothing of a lease still
 //! running, and could grant a second; until there is storage to remember it, restart it only with its gateways stopped.
 
-mod message;
-mod table;
+mod held; // a lease as its holder sees it
+mod message; // requests and replies
+mod table; // who holds which lease until when
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
 
 use crate::service::{Entrance, Service};
 use crate::world::Clock;
+pub use held::HeldLease;
 pub use message::{Command, Reply, Request};
 use table::Table;
 
@@ -27,16 +29,6 @@ use table::Table;
 pub const DRIFT_MAX_PPM: u32 = 10_000;
 
 const ADDRESS: &str = "127.0.0.1:6381";
-
-/// How much of a time to live its holder may count on, on its own clock.
-///
-/// The worst case is a holder whose clock is slow by the bound and a lease daemon whose clock is fast by it.
-pub fn safe_part(ttl: Duration) -> Duration {
-    let slow = u64::from(1_000_000 - DRIFT_MAX_PPM);
-    let fast = u64::from(1_000_000 + DRIFT_MAX_PPM);
-    let nanos = u128::from(slow) * ttl.as_nanos() / u128::from(fast);
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
 
 /// Grants leases.
 pub struct Lease {
@@ -94,20 +86,5 @@ impl Lease {
     fn table(&self) -> MutexGuard<'_, Table> {
         // Answering leaves the table whole at every step, so a panic elsewhere is no reason to stop granting.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_holder_is_done_before_the_lease_whatever_the_clocks_do() {
-        let ttl = Duration::from_secs(3);
-        let drift = f64::from(DRIFT_MAX_PPM) / 1e6;
-        let holder_done_after = safe_part(ttl).as_secs_f64() / (1.0 - drift);
-        let lease_over_after = ttl.as_secs_f64() / (1.0 + drift);
-        assert!(holder_done_after <= lease_over_after, "{holder_done_after} {lease_over_after}");
-        assert!(holder_done_after > lease_over_after * 0.9999, "no more is given away than must be");
     }
 }

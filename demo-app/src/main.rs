@@ -14,10 +14,10 @@ mod store; // the data
 
 // What they are made of.
 mod cache; // what a gateway remembers while it holds the lease
-mod door; // a listening socket with a limit
 mod hash; // the hasher of every map
 mod inbox; // bytes that came and were not read yet
-mod link; // the way to a service, in this process or another
+mod link; // requests to a service, in this process or another
+mod listener; // a TCP listener with a connection limit
 mod resp; // the protocol of Redis clients
 mod service; // answering gateways
 mod settings; // what the command line decides

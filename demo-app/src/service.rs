@@ -6,7 +6,7 @@ use std::time::Duration;
 use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::door::{Door, Visitor};
+use crate::listener::{Accepted, Listener};
 use crate::settings::Settings;
 use crate::wire::{Frames, Malformed, Message, write_frame};
 use crate::world::{Clock, Network, TcpStream};
@@ -40,7 +40,7 @@ pub struct Entrance {
     clock: DaemonRef<Clock>,
     network: DaemonRef<Network>,
     address: Option<String>,
-    door: SetOnce<Door>,
+    listener: SetOnce<Listener>,
 }
 
 impl Entrance {
@@ -50,38 +50,40 @@ impl Entrance {
             clock: factory.get()?,
             network: factory.get()?,
             address: factory.value::<Settings>()?.listen_for_gateways(S::NAME, default),
-            door: SetOnce::new(),
+            listener: SetOnce::new(),
         })
     }
 
     /// Listens, if there is an entrance.
     pub async fn open<S: Service>(&self) -> Result {
         match &self.address {
-            Some(address) => self.door.set(Door::open(&self.network, S::NAME, address, CONNECTIONS).await?),
+            Some(address) => {
+                self.listener.set(Listener::bind(&self.network, S::NAME, address, CONNECTIONS).await?)
+            }
             None => Ok(()),
         }
     }
 
     /// Lets gateways in until told to stop.
     pub async fn serve<S: Service>(&self, service: &Arc<S>, scope: &Scope) -> Result {
-        let Ok(door) = self.door.get() else {
+        let Ok(listener) = self.listener.get() else {
             scope.stopping().await;
             return Ok(());
         };
-        while let Some(Visitor { stream, peer, place }) = door.next(scope, &self.clock).await {
-            if place.is_none() {
-                tracing::warn!("{} turned {peer} away: {CONNECTIONS} gateways are connected", S::NAME);
-                continue;
-            }
-            let (service, clock, connection_scope) = (service.clone(), self.clock.share(), scope.clone());
-            scope.spawn("connection", async move {
-                let _place = place;
-                let conversation = converse(&*service, stream, &clock);
-                if let Some(Err(why)) = connection_scope.until_stopping(conversation).await {
+        let accepted = |Accepted { stream, peer, permit }: Accepted| {
+            let Some(permit) = permit else {
+                tracing::warn!("{} rejected {peer}: {CONNECTIONS} gateways are connected", S::NAME);
+                return;
+            };
+            let (service, clock) = (service.clone(), self.clock.share());
+            scope.spawn_until_stopping("connection", async move {
+                let _permit = permit;
+                if let Err(why) = converse(&*service, stream, &clock).await {
                     tracing::warn!("{} closed the connection of {peer}: {why}", S::NAME);
                 }
             });
-        }
+        };
+        listener.accept_loop(scope, accepted).await;
         Ok(())
     }
 }

@@ -1,18 +1,19 @@
-//! What `INFO` says: of this gateway, and of every daemon and child of its factory.
+//! The reply to `INFO`: this gateway, and every daemon and child of its factory.
 
 use std::fmt::Write as _;
 
 use steelmill_core::Status;
 
-use super::{Gateway, Standing};
-use crate::door::Door;
+use super::Gateway;
+use super::leadership::LeaseState;
+use crate::listener::Listener;
 
 impl Gateway {
-    /// What `INFO` says.
+    /// The text of the reply.
     pub(super) async fn info(&self) -> String {
-        let standing = match &*self.standing.borrow() {
-            Standing::Holds(tenure) => ("lease_token", tenure.term.token().to_string()),
-            Standing::Waits(leader) => ("leader", leader.as_deref().unwrap_or("unknown").to_owned()),
+        let lease = match &*self.lease_state.borrow() {
+            LeaseState::Held(leadership) => ("lease_token", leadership.lease.token().to_string()),
+            LeaseState::NotHeld(holder) => ("leader", holder.as_deref().unwrap_or("unknown").to_owned()),
         };
         let left = self.lease_left().unwrap_or_default();
         let up = |is_up| if is_up { "up" } else { "down" }.to_owned();
@@ -26,8 +27,11 @@ impl Gateway {
                     ("lease_link", up(self.lease.is_up())),
                 ],
             ),
-            ("Clients", vec![("connected_clients", self.door.get().map_or(0, Door::inside).to_string())]),
-            ("Lease", vec![("lease_left_ms", left.as_millis().to_string()), standing]),
+            (
+                "Clients",
+                vec![("connected_clients", self.listener.get().map_or(0, Listener::connections).to_string())],
+            ),
+            ("Lease", vec![("lease_left_ms", left.as_millis().to_string()), lease]),
             (
                 "Stats",
                 vec![
@@ -66,7 +70,7 @@ fn daemons(status: &Status, text: &mut String) -> std::fmt::Result {
             let (state, runs, tasks) = (daemon.state, daemon.runs, daemon.tasks_alive());
             write!(text, "{factory}/{name}:state={state},for_ms={ms},runs={runs},tasks={tasks}")?;
             if let Some(error) = &daemon.last_error {
-                // It may be of several lines, and a line is all it gets.
+                // An error may have several lines; the reply has one for each daemon.
                 write!(text, ",last_error={}", error.replace(['\r', '\n'], " "))?;
             }
             text.push_str("\r\n");

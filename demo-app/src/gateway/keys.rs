@@ -6,15 +6,15 @@
 //! gateway's answer. What goes to the store is right by itself: the store answers at one moment, and dates its answer.
 //! What the cache answers is right for four reasons, each kept in one place:
 //!
-//! 1. *Nobody else writes.* While the term lasts, the lease daemon grants no other. Every entry of the cache comes from
+//! 1. *Nobody else writes.* While the lease is held, the lease daemon grants no other. Every entry of the cache comes from
 //!    an answer of the store under this lease's token, after which the store refuses all older ones (`store::data`). So
 //!    what changes a cached key is a request of this gateway under this token.
 //! 2. *Answers pass through the cache.* [`Gateway::ask`] puts what the store said about the key into the cache before
 //!    it lets anybody see it, whether the request was a read, a write or a write that failed. The cache never goes back
 //!    to an older date (`cache`). So it is at least as new as anything any client was told.
 //! 3. *The lease is checked last*, after the cache was read (`cache`).
-//! 4. *The term ends before the lease* (`tenure`, `lease`): a bound on clock drift is taken off, and the time counts
-//!    from before the lease was asked for.
+//! 4. *The holder stops before the lease expires* (`lease::HeldLease`): a bound on clock drift is taken off, and the time
+//!    counts from before the lease was asked for.
 //!
 //! # Writes whose outcome is unknown
 //!
@@ -30,7 +30,7 @@
 use steelmill_core::assert_reachable;
 
 use super::Gateway;
-use super::tenure::Standing;
+use super::leadership::LeaseState;
 use crate::cache::Lookup;
 use crate::link::LinkError;
 use crate::store::{Command, Reply, Request, Value};
@@ -82,14 +82,14 @@ impl Gateway {
     /// The value of `key`, if it is there.
     pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Value>, Refusal> {
         let token = {
-            let tenure = self.tenure()?;
-            match tenure.cache().map_err(internal)?.read(key) {
+            let leadership = self.leadership()?;
+            match leadership.cache().map_err(internal)?.read(key) {
                 Lookup::Known(value) => {
                     assert_reachable!("a read is answered from the cache");
                     self.counters.hits.add();
                     return Ok(value);
                 }
-                Lookup::Unknown => tenure.term.token(),
+                Lookup::Unknown => leadership.lease.token(),
                 Lookup::Over => {
                     assert_reachable!("a lease is over before its gateway has heard of it");
                     return Err(self.not_leader());
@@ -130,11 +130,11 @@ impl Gateway {
 
     async fn write(&self, key: &[u8], command: Command<'_>) -> Result<Reply, Refusal> {
         let token = {
-            let term = &self.tenure()?.term;
-            if !term.holds(self.clock.now()) {
+            let lease = &self.leadership()?.lease;
+            if !lease.is_valid(self.clock.now()) {
                 return Err(self.not_leader());
             }
-            term.token()
+            lease.token()
         };
         self.ask(token, key, command).await
     }
@@ -154,12 +154,13 @@ impl Gateway {
                 });
             }
         };
-        // The tenure is looked up anew: it may have ended while the store answered, and then its cache is gone too.
-        if let Ok(tenure) = self.tenure()
-            && tenure.term.token() == token
+        // Looked up again: the lease may have been lost while the store answered, and its cache with it.
+        if let Ok(leadership) = self.leadership()
+            && leadership.lease.token() == token
         {
-            let learn =
-                |value, as_of| tenure.cache().map(|cache| cache.learn(key, value, as_of)).map_err(internal);
+            let learn = |value, as_of| {
+                leadership.cache().map(|cache| cache.learn(key, value, as_of)).map_err(internal)
+            };
             match (&reply, command) {
                 (Reply::Value { value, as_of }, _) => learn(value.clone(), *as_of)?,
                 (Reply::Written { as_of }, Command::Set(value)) => learn(Some(value.into()), *as_of)?,
@@ -168,7 +169,7 @@ impl Gateway {
                     learn(Some(number.to_string().into_bytes().into()), *as_of)?;
                 }
                 (Reply::NotAddable { value, as_of }, _) => learn(Some(value.clone()), *as_of)?,
-                (Reply::Stale { .. }, _) => tenure.term.end(),
+                (Reply::Stale { .. }, _) => leadership.lease.end(),
                 (Reply::Written { .. } | Reply::Full, _) => {}
             }
         } else {
@@ -182,9 +183,9 @@ impl Gateway {
     }
 
     fn not_leader(&self) -> Refusal {
-        let leader = match &*self.standing.borrow() {
-            Standing::Waits(Some(leader)) => Some((**leader).into()),
-            Standing::Waits(None) | Standing::Holds(_) => None,
+        let leader = match &*self.lease_state.borrow() {
+            LeaseState::NotHeld(Some(holder)) => Some((**holder).into()),
+            LeaseState::NotHeld(None) | LeaseState::Held(_) => None,
         };
         Refusal::NotLeader { leader }
     }

@@ -80,8 +80,8 @@ pub(super) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, scope: Scope
     }
 }
 
-/// Turns a client away: there is no place for it.
-pub(super) async fn turn_away(gateway: Arc<Gateway>, mut stream: TcpStream) {
+/// Rejects a client above the connection limit: with an error reply, then closed.
+pub(super) async fn reject(gateway: Arc<Gateway>, mut stream: TcpStream) {
     let mut replies = Replies::default();
     let most = gateway.settings.clients.connections;
     replies.error(format_args!("ERR max number of clients reached: {most} are connected"));
