@@ -31,7 +31,7 @@ pub trait Service: Daemon {
     /// What it answers.
     type Reply: for<'a> Message<'a> + Send + 'static;
 
-    /// MessageKind `request` out.
+    /// Carries `request` out.
     fn answer(&self, request: Self::Request<'_>) -> Self::Reply;
 }
 

@@ -1,5 +1,48 @@
-//! The sim world of steelmill: a whole cluster in one process, on a loopback network and a deterministic clock, with
-//! faults, and every run repeatable from its seed.
+//! The sim world of steelmill: a whole cluster in one process, on a simulated network and a virtual clock, with fault
+//! injection, and every run repeatable from its seed.
+//!
+//! ```
+//! use std::time::Duration;
+//! use steelmill_sim::Campaign;
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! Campaign::new(|sim| async move {
+//!     let (server, client) = (sim.client("server"), sim.client("client"));
+//!     let listener = server.network().bind("0.0.0.0:7000").await?;
+//!     server.spawn("echo", async move {
+//!         let (mut stream, _) = listener.accept().await?;
+//!         let mut message = [0; 5];
+//!         stream.read_exact(&mut message).await?;
+//!         stream.write_all(&message).await
+//!     });
+//!     let mut stream = client.network().connect("server:7000").await?;
+//!     let cut = sim.partition(&server, &client);
+//!     stream.write_all(b"hello").await?; // resent until it gets through ...
+//!     sim.clock().sleep(Duration::from_secs(5)).await;
+//!     cut.heal(); // ... after the partition has healed
+//!     let mut answer = [0; 5];
+//!     stream.read_exact(&mut answer).await?;
+//!     anyhow::ensure!(&answer == b"hello");
+//!     Ok(())
+//! })
+//! .seeds(20)
+//! .check();
+//! ```
+//!
+//! # Start here
+//!
+//! - [`Campaign`]: one scenario, an async function, run over many seeds; its failures name the seed and how to replay it.
+//! - [`Sim`]: the handle a scenario gets. It makes machines, partitions links, counts, and injects faults.
+//! - [`Machine`]: a simulated host with a clock, a network and daemons; it can stop, crash, lose power and restart.
+//! - [`fault`]: plans of faults, the budget they stay within, and the nemesis that injects them.
+//! - [`check_daemon`]: a unit test of one daemon among test doubles.
+//!
+//! # The rest
+//!
+//! - One run: [`simulate`], [`Settings`], [`Outcome`] and its [`Failure`]; every event in [`trace`].
+//! - Checking: linearizability in [`history`]; [`Coverage`] of `assert_sometimes!` and its kin.
+//! - A red seed: [`Shrunk`] and [`Picture`]. Many seeds: [`Summary`], [`Record`], [`Shard`], [`Verify`]; as a program, [`cli`].
+//! - What a machine supplies to daemons: [`SimWorld`] with [`Clock`], [`Network`], [`Entropy`] and [`Spawner`].
 
 // Rooms, bottom up: each knows those above it in this list, and none below it.
 mod schema; // plain data that a run is described in

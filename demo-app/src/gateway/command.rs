@@ -93,7 +93,7 @@ impl<'a> Command<'a> {
 }
 
 impl Gateway {
-    /// MessageKind a command out and writes its reply. `grown` says whether the replies may have become so long.
+    /// Carries a command out and writes its reply. `grown` says whether the replies may have become so long.
     pub(super) async fn perform(
         &self,
         command: Command<'_>,

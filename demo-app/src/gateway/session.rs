@@ -135,7 +135,7 @@ impl Session<'_> {
         self.read(scope).await
     }
 
-    /// MessageKind out the commands that have arrived.
+    /// Carries out the commands that have arrived.
     async fn carry_out(&mut self) -> Result<(), Close> {
         loop {
             let start = self.replies.bytes().len();

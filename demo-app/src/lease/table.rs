@@ -47,7 +47,7 @@ impl Table {
         self.held.get(name).filter(|grant| now < grant.until)
     }
 
-    /// MessageKind `request` out.
+    /// Carries `request` out.
     pub fn answer(&mut self, now: Instant, request: Request<'_>) -> Reply {
         match request.command {
             Command::Acquire { holder, ttl } => self.acquire(now, request.name, holder, ttl.min(TTL_MAX)),

@@ -49,7 +49,7 @@ impl Data {
         self.map.len()
     }
 
-    /// MessageKind `request` out.
+    /// Carries `request` out.
     pub fn answer(&self, request: Request<'_>) -> Reply {
         self.newest.fetch_max(request.token, SeqCst);
         let outcome = match request.command {

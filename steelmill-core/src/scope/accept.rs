@@ -13,8 +13,8 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 
 use super::{RunState, Scope, TaskOutput};
-use crate::cell::Waiter;
 use crate::Result;
+use crate::cell::Waiter;
 use crate::net::TcpListener;
 
 /// The pause after a failed `accept`.
@@ -115,7 +115,10 @@ impl Scope {
         F: Future<Output: TaskOutput> + Send + 'static,
     {
         let waiter = self.run_state.stopping.waiter();
-        self.spawn(name, UntilStopping { future, waiter, run_state: self.run_state.clone(), is_polled: false });
+        self.spawn(
+            name,
+            UntilStopping { future, waiter, run_state: self.run_state.clone(), is_polled: false },
+        );
     }
 }
 
