@@ -112,9 +112,11 @@ pub(crate) fn explain_overstays(outcome: &mut Outcome, again: impl Fn(u64) -> Ou
 fn polled(frames: &[usize]) -> Vec<Named> {
     let mut stack = stacks::named(frames);
     let is_of = |file| move |named: &Named| named.is_of("steelmill-sim", file);
-    let waker = stack.iter().position(is_of("src/waker.rs")).map_or(0, |place| place + 1);
+    let probe = stack.iter().rposition(is_of("src/kernel/probe.rs")).map_or(0, |place| place + 1);
+    // A foreign waker is asked for by `Waiter::of`.
+    let waker = probe + usize::from(stack.get(probe).is_some_and(is_of("src/machine/waker.rs")));
     stack.drain(..waker);
-    let look = stack.iter().position(is_of("src/stuck.rs"));
+    let look = stack.iter().position(is_of("src/host/stuck.rs"));
     stack.truncate(look.unwrap_or(stack.len()));
     stack
 }
