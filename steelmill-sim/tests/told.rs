@@ -478,7 +478,7 @@ fn whatever_goes_wrong_a_trace_changes_nothing_and_holds_together() {
             *ends.entry(format!("{carries:?} {end}")).or_default() += 1;
         }
     }
-    for expected in ["Bytes arrived", "Bytes lost Reset", "Datagram lost Cut", "Request lost PowerOff"] {
+    for expected in ["Bytes arrived", "Bytes lost Reset", "Datagram lost Cut", "Syn lost PowerOff"] {
         assert!(ends.contains_key(expected), "no {expected:?} in {ends:#?}");
     }
 }
