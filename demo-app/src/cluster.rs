@@ -1,4 +1,4 @@
-//! The demo as a simulated cluster: one lease, one store, three gateways, four clients, and trouble.
+//! The demo as a simulated cluster: one lease, one store, three gateways, four clients, and injected faults.
 //!
 //! For a minute of virtual time machines are cut off, slowed down, paused, stopped, killed and powered off, and clocks
 //! drift within the bound the gateways count on. Then everything is healed, and the clients must get on. At the end
@@ -75,7 +75,7 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
         running.push(machine.spawn("client", client.run()));
     }
 
-    let struck = faults::trouble(&cluster).await?;
+    let faults = faults::inject_faults(&cluster).await?;
     let before: Vec<u64> = completed().collect();
     let behind = || {
         let progress = completed().zip(&before).map(|(completed, before)| completed - before);
@@ -117,12 +117,12 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
     sim.count("operations completed", completed);
     sim.count("operations of unknown outcome", history.open() as u64);
     sim.count("lease changes", changes);
-    sim.count("faults", struck.struck);
-    sim.count("faults skipped", struck.skipped);
+    sim.count("faults", faults.struck);
+    sim.count("faults skipped", faults.skipped);
     history.check().into_result().map_err(|verdict| anyhow!("{verdict}"))?;
     ensure!(completed >= COMPLETED_MIN, "only {} operations were completed", completed);
-    let faults_min = FAULTS_MIN.min(struck.struck + struck.skipped);
-    ensure!(struck.struck >= faults_min, "only {} faults struck", struck.struck);
+    let faults_min = FAULTS_MIN.min(faults.struck + faults.skipped);
+    ensure!(faults.struck >= faults_min, "only {} faults struck", faults.struck);
     Ok(())
 }
 

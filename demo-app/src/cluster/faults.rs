@@ -25,7 +25,7 @@ const RUSH_AFTER_SLOW: Duration = Duration::from_millis(600);
 
 /// A minute in which everything may happen to every machine, but that nothing ends lease or store: neither keeps
 /// anything beyond its process yet.
-pub async fn trouble(cluster: &Cluster) -> Result<FaultCounts> {
+pub async fn inject_faults(cluster: &Cluster) -> Result<FaultCounts> {
     let daemons = [&[cluster.lease.clone(), cluster.store.clone()], cluster.gateways.as_slice()].concat();
     let budget = Budget {
         lasts: Duration::from_secs(cluster.sim.limit("seconds of trouble", 1..=super::TROUBLE.as_secs())),
@@ -37,9 +37,9 @@ pub async fn trouble(cluster: &Cluster) -> Result<FaultCounts> {
         drift_max_ppm: DRIFT_MAX_PPM,
         ..Budget::default()
     };
-    let trouble = cluster.sim.inject_faults(budget);
-    let trouble = trouble.own("lapse", 2..=6, |number| lapse(cluster, Choices::of(number)));
-    trouble.own("hand over", 1..=3, |number| hand_over(cluster, Choices::of(number))).run().await
+    let nemesis = cluster.sim.inject_faults(budget);
+    let nemesis = nemesis.own("lapse", 2..=6, |number| lapse(cluster, Choices::of(number)));
+    nemesis.own("hand over", 1..=3, |number| hand_over(cluster, Choices::of(number))).run().await
 }
 
 /// A gateway loses its lease because it cannot renew it, at the worst moment: its clock is as wrong as it may be, its

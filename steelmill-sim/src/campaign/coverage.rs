@@ -11,7 +11,7 @@ use steelmill_core::coverage::{self, Kind, Point};
 use crate::schema::outcome::{LISTED, Visits};
 use crate::schema::settings::Seed;
 
-/// What came of the places of a program in a campaign.
+/// Which coverage points of a program a campaign reached.
 ///
 /// A place is a use of [`assert_always!`](steelmill_core::assert_always),
 /// [`assert_sometimes!`](steelmill_core::assert_sometimes), [`assert_reachable!`](steelmill_core::assert_reachable),
@@ -77,7 +77,7 @@ impl CoveragePoint {
         self.first_hit = self.first_hit.into_iter().chain(first_hit).min();
     }
 
-    /// Whether it was never hit, though it should be.
+    /// Whether it was never reached, though it should be.
     fn is_missed(&self) -> bool {
         self.hit == 0 && self.kind != Kind::Unreachable
     }
@@ -107,7 +107,7 @@ impl fmt::Display for CoveragePoint {
 }
 
 impl Coverage {
-    /// The places of this program, none of which was hit.
+    /// The coverage points of this program, none of them reached.
     pub(crate) fn of_program() -> Self {
         let mut places: Vec<CoveragePoint> = coverage::all().iter().map(CoveragePoint::of).collect();
         places.sort();

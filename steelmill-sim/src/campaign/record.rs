@@ -51,7 +51,7 @@ pub struct Record {
     pub events: u64,
     /// What the scenario counted, over all seeds.
     pub counts: BTreeMap<String, Count>,
-    /// What came of the places of the program: of [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin.
+    /// Which coverage points of the program were reached: uses of [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin.
     #[serde(default, alias = "places", skip_serializing_if = "Coverage::is_empty")]
     pub coverage: Coverage,
     /// The digests of all seeds taken together, whatever the order they ran in.

@@ -35,7 +35,7 @@ pub struct Summary {
     pub events: u64,
     /// What the scenario counted, over all seeds.
     pub counts: BTreeMap<&'static str, Count>,
-    /// What came of the places of the program: of [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin.
+    /// Which coverage points of the program were reached: uses of [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin.
     pub coverage: Coverage,
     /// The digests of all seeds taken together, whatever the order they ran in.
     pub digest: u64,

@@ -150,8 +150,7 @@ fn summary(shrunk: &Shrunk) -> String {
 fn turning_point(shrunk: &Shrunk) -> String {
     let Some(certain) = shrunk.inevitable_from() else { return String::new() };
     let mut text = format!("  So it was inevitable from {:.6} s on.", certain.as_secs_f64());
-    let before =
-        shrunk.failure_rates.iter().map(|prospect| prospect.until).take_while(|until| *until < certain);
+    let before = shrunk.failure_rates.iter().map(|rate| rate.until).take_while(|until| *until < certain);
     let (Some(open), Some(trace)) = (before.last(), &shrunk.outcome.trace) else { return text + "\n" };
     let is_told = |event: &&Event| {
         (open..certain).contains(&Duration::from_nanos(event.at)) && picture::shows(&event.what)

@@ -55,8 +55,8 @@ pub struct Shrunk {
 impl Shrunk {
     /// The first of the times looked at from which on every other future failed, too; `None` where none was looked at.
     pub fn inevitable_from(&self) -> Option<Duration> {
-        let certain = |prospect: &&FailureRate| prospect.failed == prospect.runs;
-        self.failure_rates.iter().rev().take_while(certain).last().map(|prospect| prospect.until)
+        let certain = |rate: &&FailureRate| rate.failed == rate.runs;
+        self.failure_rates.iter().rev().take_while(certain).last().map(|rate| rate.until)
     }
 }
 
@@ -490,7 +490,7 @@ impl Search<'_> {
                 let Some(alike) = self.fail_alike(differing.to_vec()) else { return failure_rates };
                 failed += alike.into_iter().filter(|is_alike| *is_alike).count() as u32;
             }
-            let place = failure_rates.partition_point(|prospect| prospect.until < until);
+            let place = failure_rates.partition_point(|rate| rate.until < until);
             failure_rates.insert(place, FailureRate { until, runs: futures, failed });
         }
         failure_rates
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn where_prospects_change_they_are_looked_at_more_closely() {
+    fn where_failure_rates_change_they_are_sampled_more_closely() {
         let at =
             |until: u64, failed: u32| FailureRate { until: Duration::from_millis(until), runs: 10, failed };
         assert_eq!(turn(&[at(0, 0), at(8, 1), at(16, 9), at(24, 10)]), Some(Duration::from_millis(12)));

@@ -10,7 +10,7 @@ use crate::machine::coverage::Rare;
 use crate::schema::outcome::Cause;
 use crate::schema::rare_branch::{MILLION, RareBranch, is_taken, stream_number};
 
-/// Notes the places a run comes to, whichever run the thread is inside of.
+/// Counts visits of coverage points in the run that this thread is inside of.
 pub(crate) struct RunObserver;
 
 impl Observer for RunObserver {

@@ -24,7 +24,7 @@ use crate::machine::sim::Sim;
 use crate::schema::event::{FaultStep, What};
 
 /// What may strike, and how to do what only the scenario can; made by [`Sim::inject_faults`].
-#[must_use = "trouble begins when it is run"]
+#[must_use = "faults are injected when it is run"]
 pub struct Nemesis<'a> {
     sim: Sim,
     budget: Budget,
@@ -69,7 +69,7 @@ impl Sim {
 impl<'a> Nemesis<'a> {
     /// Adds something that only the scenario knows how to do: aimed at the worst moment, with the workload's help. A
     /// swarm has it that many times, at times that are drawn, and with a number to take its choices from. It ends by
-    /// itself; when the trouble is over its future is dropped, and must undo in destructors what it has done.
+    /// itself; when the fault injection is over its future is dropped, and must undo in destructors what it has done.
     ///
     /// # Panics
     /// When the range is empty.
@@ -410,7 +410,7 @@ impl<F: FnMut()> Drop for Undo<F> {
     }
 }
 
-/// How clocks were before the trouble; its drop sets them so again.
+/// How clocks were before the fault injection; its drop sets them so again.
 struct Clocks<'a>(Vec<(&'a Machine, i64, i64)>);
 
 impl<'a> Clocks<'a> {

@@ -20,7 +20,7 @@ pub(super) struct Own {
     pub(super) times: RangeInclusive<u32>,
 }
 
-/// A plan within a budget, for a trouble that begins now.
+/// A plan within a budget, for a fault injection that begins now.
 pub(super) fn draw(run: &mut Cluster, budget: &Budget, own: &[Own]) -> Plan {
     let mut faults = Vec::new();
     for family in budget.families.iter().copied() {

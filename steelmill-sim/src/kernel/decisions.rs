@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rekeyed_stream_leaves_its_past_and_the_others_alone() {
+    fn a_reseeded_stream_leaves_its_past_and_the_others_alone() {
         let mut plain = Decisions::new(7, false, None);
         let mut reseeded = Decisions::new(7, false, None);
         assert_eq!(draws(&mut plain, Stream::Fault, 3), draws(&mut reseeded, Stream::Fault, 3));

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn entries_are_told_by_machine_in_the_order_they_came() {
-        let mut roster = MachineIndex::default();
+        let mut index = MachineIndex::default();
         let mut expected = vec![Vec::new(); 5];
         let mut state = 1u32;
         for _ in 0..10_000 {
@@ -92,27 +92,27 @@ mod tests {
             let places = &mut expected[machine as usize];
             match places.iter().position(|other| *other == place) {
                 Some(at) => {
-                    roster.leave(machine, place);
+                    index.leave(machine, place);
                     places.remove(at);
                 }
                 None => {
-                    roster.enter(machine, place);
+                    index.enter(machine, place);
                     places.push(place);
                 }
             }
-            assert!(roster.of(machine).eq(places.iter().copied()), "machine {machine}");
+            assert!(index.of(machine).eq(places.iter().copied()), "machine {machine}");
         }
-        assert_eq!(roster.of(77).count(), 0);
+        assert_eq!(index.of(77).count(), 0);
     }
 
     #[test]
     fn what_was_not_entered_may_leave() {
-        let mut roster = MachineIndex::default();
-        roster.leave(3, 9);
-        roster.enter(0, 9);
-        roster.leave(0, 2);
-        roster.leave(0, 9);
-        roster.leave(0, 9);
-        assert_eq!(roster.of(0).count(), 0);
+        let mut index = MachineIndex::default();
+        index.leave(3, 9);
+        index.enter(0, 9);
+        index.leave(0, 2);
+        index.leave(0, 9);
+        index.leave(0, 9);
+        assert_eq!(index.of(0).count(), 0);
     }
 }

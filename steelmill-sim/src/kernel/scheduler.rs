@@ -131,17 +131,17 @@ impl<E> Kernel<E> {
     #[cold]
     pub(crate) fn watch_livelock(&mut self) {
         let (polls, instant) = (self.tasks.polls, self.tasks.polls_before_this_instant);
-        let Some(lately) = self.tasks.lately.take().filter(|lately| lately.instant == instant) else {
+        let Some(recent) = self.tasks.recent.take().filter(|recent| recent.instant == instant) else {
             let counts = self.tasks.slots.iter().map(|slot| (slot.key, slot.polls)).collect();
-            self.tasks.lately = Some(Box::new(RecentPolls { instant, since: polls, counts }));
+            self.tasks.recent = Some(Box::new(RecentPolls { instant, since: polls, counts }));
             self.tasks.polls_end = polls.saturating_add(watched_polls(&self.settings));
             return;
         };
-        let of = polls - lately.since;
+        let of = polls - recent.since;
         let mut tasks: Vec<TaskReport> = Vec::new();
         for (index, slot) in self.tasks.slots.iter().enumerate().filter(|(_, slot)| slot.state.is_alive()) {
             let before =
-                lately.counts.get(index).filter(|(key, _)| *key == slot.key).map_or(0, |(_, polls)| *polls);
+                recent.counts.get(index).filter(|(key, _)| *key == slot.key).map_or(0, |(_, polls)| *polls);
             // One that has ended is no longer known; who is to run next is, at least.
             if slot.polls > before || slot.state == State::Ready {
                 let recent_polls = Some((slot.polls - before, of));

@@ -90,7 +90,7 @@ pub(crate) struct Tasks {
     pub(crate) polls_end: u64,
     /// How many more there may be at each time that comes.
     pub(crate) polls_unwatched: u64,
-    pub(super) lately: Option<Box<RecentPolls>>,
+    pub(super) recent: Option<Box<RecentPolls>>,
 }
 
 impl<E> Kernel<E> {
@@ -305,7 +305,7 @@ impl Tasks {
             polls_before_this_instant: 0,
             polls_end: settings.poll_limit - watched_polls(settings),
             polls_unwatched: settings.poll_limit - watched_polls(settings),
-            lately: None,
+            recent: None,
         }
     }
 

@@ -240,28 +240,16 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::sync::{Arc, Mutex};
-    use std::task::Poll;
-
-    use crate::Seed;
-    use crate::check;
-    use crate::kernel::waiter::Waiter;
+    use super::*;
+    use crate::machine::waker::waker;
+    use crate::schema::settings::Seed;
 
     #[test]
     fn a_wake_for_a_run_that_has_ended_leaves_nothing() {
-        let kept = Arc::new(Mutex::new(None));
-        let given = kept.clone();
-        check(Seed(1), move |_| {
-            let given = given.clone();
-            poll_fn(move |context| {
-                *given.lock().expect("not poisoned") = Some(context.waker().clone());
-                Poll::Ready(Ok(()))
-            })
-        });
-        let waker = kept.lock().expect("not poisoned").take().expect("the scenario gave its waker");
-        let Waiter::Task(ended) = Waiter::of(&waker) else { panic!("it is a waker of the sim") };
-        waker.wake();
-        assert!(!super::foreign().wakes.contains(&ended));
+        let id = begin(Settings::new(Seed(1)));
+        let task = TaskKey::new(id, 0, 0);
+        drop(end(id));
+        waker(task).wake();
+        assert!(!foreign().wakes.contains(&task));
     }
 }

@@ -9,7 +9,7 @@ use crate::schema::outcome::Visits;
 #[derive(Default)]
 pub(crate) struct CoverageCounts {
     visits: Vec<Visits>,
-    /// The rare branches, once there is trouble.
+    /// The rare branches, once faults are injected.
     pub(crate) rare: Vec<Rare>,
 }
 

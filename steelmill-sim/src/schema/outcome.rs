@@ -51,7 +51,7 @@ pub struct Outcome {
     pub events: u64,
     /// What the scenario counted.
     pub counts: BTreeMap<&'static str, u64>,
-    /// How often it came to the places of the program, by their numbers.
+    /// Visits of the coverage points of the program, by number.
     pub(crate) coverage: Vec<Visits>,
     /// What was to go wrong, if the scenario let anything: written to a file, it can be given to the run again.
     pub faults: Option<Plan>,

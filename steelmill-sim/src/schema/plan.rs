@@ -57,7 +57,7 @@ pub struct Choice {
 pub struct Fault {
     /// When it begins.
     pub when: When,
-    /// How long it lasts. It ends with the trouble in any case.
+    /// How long it lasts. It ends at the latest with the fault injection.
     #[serde(with = "text", default, skip_serializing_if = "Duration::is_zero")]
     pub lasts: Duration,
     /// What it is, and whom it strikes.
@@ -76,7 +76,7 @@ pub enum When {
         machine: String,
         /// What it comes to.
         moment: Moment,
-        /// The how manieth time it does so, since the trouble began; 1 is the first.
+        /// Which occurrence since the fault injection began; 1 is the first.
         #[serde(default = "first", skip_serializing_if = "is_first")]
         nth: u32,
         /// How long after that.
@@ -201,7 +201,7 @@ pub enum Kind {
         #[serde(default)]
         behind: bool,
     },
-    /// A wall clock jumps, and stays wrong until the trouble ends.
+    /// A wall clock jumps, and stays wrong until the fault injection ends.
     ClockJump {
         /// Whose.
         machine: String,

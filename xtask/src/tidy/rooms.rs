@@ -47,10 +47,7 @@ const LAYOUTS: &[Layout] = &[
             ("explain", Lower),
             ("cli", Lower),
         ],
-        exceptions: &[
-            ("machine", "cli", "a unit test of wakes across runs needs a whole run"),
-            ("host", "cli", "a unit test of the stand-ins needs a whole run"),
-        ],
+        exceptions: &[("host", "cli", "a unit test of the stand-ins needs a whole run")],
     },
     Layout {
         folder: "steelmill-core",

@@ -64,8 +64,8 @@ pub(super) struct FailureRate {
 }
 
 impl FailureRate {
-    pub(super) fn of(prospect: &shrink::FailureRate) -> Self {
-        Self { until: nanos(prospect.until), runs: prospect.runs, failed: prospect.failed }
+    pub(super) fn of(rate: &shrink::FailureRate) -> Self {
+        Self { until: nanos(rate.until), runs: rate.runs, failed: rate.failed }
     }
 }
 
