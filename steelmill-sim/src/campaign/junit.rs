@@ -115,9 +115,7 @@ mod tests {
     use roxmltree::{Document, Node};
 
     use super::*;
-    use crate::Campaign;
-    use crate::Seed;
-    use crate::Sim;
+    use crate::{Campaign, Seed, Sim};
 
     /// Everything that is not itself in XML, or must not be there.
     const NASTY: &str =

@@ -152,11 +152,7 @@ mod tests {
     use steelmill_core::assert_sometimes;
 
     use super::*;
-    use crate::Campaign;
-    use crate::Seed;
-    use crate::Sim;
-    use crate::Summary;
-    use crate::Verify;
+    use crate::{Campaign, Seed, Sim, Summary, Verify};
 
     /// Takes some time, counts, and fails, all as the seed has it.
     async fn scenario(sim: Sim) -> Result {

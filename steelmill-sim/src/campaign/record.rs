@@ -8,8 +8,7 @@ use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
 
-use crate::campaign::coverage;
-use crate::campaign::coverage::Coverage;
+use crate::campaign::coverage::{self, Coverage};
 use crate::campaign::shard::Shard;
 use crate::host::audit;
 use crate::schema::outcome::Outcome;

@@ -11,15 +11,12 @@ use steelmill_core::Result;
 
 use super::campaign::OfAny;
 use super::queue::{Queue, Turn};
-use crate::campaign::coverage;
 use crate::campaign::keep::Keep;
-use crate::campaign::record::KeptSeed;
-use crate::campaign::record::{CampaignSettings, RedSeed};
-use crate::campaign::replay;
+use crate::campaign::record::{CampaignSettings, KeptSeed, RedSeed};
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::{Kept, Summary};
-use crate::campaign::verify;
-use crate::campaign::verify::Again;
+use crate::campaign::verify::{self, Again};
+use crate::campaign::{coverage, replay};
 use crate::run::simulate;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Faults;

@@ -17,12 +17,10 @@ use steelmill_core::Result;
 
 use crate::campaign::campaign::{Campaign, OfAny, failed_text};
 use crate::campaign::coverage::Coverage;
-use crate::campaign::junit;
 use crate::campaign::keep::{Keep, Settled};
-use crate::campaign::merge;
-use crate::campaign::record::KeptSeed;
-use crate::campaign::record::{Record, RedSeed};
+use crate::campaign::record::{KeptSeed, Record, RedSeed};
 use crate::campaign::replay::quoted;
+use crate::campaign::{junit, merge};
 use crate::cli::flags::{TIME_LIMIT, kept_command_line};
 use crate::explain::shrink::Progress;
 use crate::machine::sim::Sim;

@@ -232,12 +232,10 @@ fn told(choice: Choice, outcome: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Campaign;
-    use crate::Seed;
-    use crate::Sim;
     use crate::fault::Budget;
     use crate::schema::line::Line;
     use crate::schema::plan::Plan;
+    use crate::{Campaign, Seed, Sim};
 
     #[test]
     fn the_log_that_is_told_is_that_before_the_contradiction() {

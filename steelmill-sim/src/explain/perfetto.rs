@@ -526,12 +526,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::Seed;
-    use crate::Settings;
-    use crate::Sim;
     use crate::fault::Budget;
     use crate::run::simulate::simulate;
     use crate::trace::history::{History, Kv, KvOp, KvReply};
+    use crate::{Seed, Settings, Sim};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const MS: Duration = Duration::from_millis(1);

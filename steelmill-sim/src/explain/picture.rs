@@ -148,10 +148,8 @@ fn nanos(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Seed;
-    use crate::Settings;
-    use crate::Sim;
     use crate::run::simulate::simulate;
+    use crate::{Seed, Settings, Sim};
 
     #[test]
     fn what_a_run_says_stays_text() {

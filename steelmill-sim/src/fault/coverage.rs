@@ -4,8 +4,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 
 use steelmill_core::coverage::{self, Observer, Point};
 
-use crate::machine::cluster;
-use crate::machine::cluster::RunId;
+use crate::machine::cluster::{self, RunId};
 use crate::machine::coverage::Rare;
 use crate::schema::outcome::Cause;
 use crate::schema::rare_branch::{MILLION, RareBranch, is_taken, stream_number};

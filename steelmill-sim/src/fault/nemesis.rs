@@ -16,11 +16,10 @@ use steelmill_core::Result;
 use super::swarm::{self, Own};
 use super::{Budget, Fault, Faults, Kind, Plan, When};
 use crate::fault::coverage::Buggified;
-use crate::machine::cluster;
 use crate::machine::machine::{Claim, Machine};
-use crate::machine::moments;
 use crate::machine::net::Impairment;
 use crate::machine::sim::Sim;
+use crate::machine::{cluster, moments};
 use crate::schema::event::{FaultStep, What};
 
 /// What may strike, and how to do what only the scenario can; made by [`Sim::inject_faults`].

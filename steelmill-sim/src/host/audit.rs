@@ -11,8 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use crate::kernel::stacks;
-use crate::kernel::stacks::{DEPTH, Named, named};
+use crate::kernel::stacks::{self, DEPTH, Named, named};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster;
 use crate::machine::hosts::SCENARIO;

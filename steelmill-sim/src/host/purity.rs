@@ -33,8 +33,7 @@ mod linux {
     use std::time::{Duration, SystemTime};
 
     use crate::host::audit;
-    use crate::machine::cluster;
-    use crate::machine::cluster::Cluster;
+    use crate::machine::cluster::{self, Cluster};
     use crate::machine::hosts::SCENARIO;
     use crate::schema::system_use::SystemCall;
 
@@ -304,8 +303,7 @@ mod linux {
 mod tests {
     use std::time::Duration;
 
-    use crate::Seed;
-    use crate::check;
+    use crate::{Seed, check};
 
     /// What the C library's functions give: the date by each of them, and entropy by each of them.
     fn asked() -> ([i64; 3], [[u8; 8]; 3]) {

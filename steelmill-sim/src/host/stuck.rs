@@ -14,8 +14,7 @@ use crate::kernel::probe::{self, probe_waker};
 use crate::kernel::stacks::{self, Named};
 use crate::kernel::tasks::UNKNOWN;
 use crate::kernel::waiter::Waiter;
-use crate::machine::cluster;
-use crate::machine::cluster::RunId;
+use crate::machine::cluster::{self, RunId};
 use crate::schema::outcome::{Cause, LISTED, Outcome, Overstay, TaskReport};
 
 /// How many things that a task waits for at once are told.

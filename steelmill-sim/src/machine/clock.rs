@@ -8,11 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use steelmill_core::{Daemon, Factory, Result};
 
 use crate::kernel::tasks::WaitsFor;
-use crate::kernel::timers::nanos;
-use crate::kernel::timers::{Nanos, TimerId};
+use crate::kernel::timers::{Nanos, TimerId, nanos};
 use crate::kernel::waiter::Waiter;
-use crate::machine::cluster;
-use crate::machine::cluster::RunId;
+use crate::machine::cluster::{self, RunId};
 
 /// A machine's clock. It moves only when no task of the run is ready; reading it takes no time.
 #[derive(Debug, Clone, Copy)]

@@ -5,8 +5,7 @@ use std::convert::Infallible;
 use rand_core::TryRng;
 use steelmill_core::{Daemon, Factory, Result};
 
-use crate::machine::cluster;
-use crate::machine::cluster::RunId;
+use crate::machine::cluster::{self, RunId};
 
 /// A machine's source of random numbers. They repeat with the seed and are fit for nothing that must stay secret.
 #[derive(Debug, Clone, Copy)]

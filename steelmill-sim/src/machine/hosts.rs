@@ -8,8 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-use crate::kernel::timers::FAR_FUTURE;
-use crate::kernel::timers::Nanos;
+use crate::kernel::timers::{FAR_FUTURE, Nanos};
 use crate::machine::cluster::Cluster;
 use crate::schema::decision::Reseed;
 use crate::schema::event::{MachineChange, What};

@@ -3,8 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::machine::cluster;
-use crate::machine::cluster::RunId;
+use crate::machine::cluster::{self, RunId};
 use crate::machine::machine::Machine;
 use crate::machine::net::{Effect, Impairment, bounds};
 use crate::machine::sim::Sim;

@@ -17,8 +17,7 @@ use steelmill_core::{Daemon, DaemonRef, Error, Factory, Report, Result, RunningF
 use crate::kernel::tasks::TaskFuture;
 use crate::kernel::timers::nanos;
 use crate::machine::clock::Clock;
-use crate::machine::cluster;
-use crate::machine::cluster::{Cluster, RunId};
+use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::entropy::Entropy;
 use crate::machine::hosts::Power;
 use crate::machine::net::{Network, address_of};

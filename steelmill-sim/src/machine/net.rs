@@ -29,11 +29,9 @@ pub use impairment::Impairment;
 pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};
 pub use udp::UdpSocket;
 
-use crate::kernel::timers::Nanos;
-use crate::kernel::timers::nanos;
+use crate::kernel::timers::{Nanos, nanos};
 use crate::kernel::waiter::{Waiter, Waiters};
-use crate::machine::cluster;
-use crate::machine::cluster::Cluster;
+use crate::machine::cluster::{self, Cluster};
 use crate::machine::world::Process;
 use crate::schema::event::{LinkChange, What};
 use connection::{CloseMode, Connection, Connections};

@@ -8,8 +8,7 @@ use std::time::Duration;
 use steelmill_core::{Factory, Result, World as _};
 
 use crate::machine::clock::Clock;
-use crate::machine::cluster;
-use crate::machine::cluster::{Cluster, RunId};
+use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::entropy::Entropy;
 use crate::machine::hosts::SCENARIO;
 use crate::machine::machine::Machine;

@@ -13,8 +13,7 @@ use steelmill_core::{Daemon, Factory, Milestone, Origin, Owner, Result, State, T
 
 use crate::kernel::tasks::{Output, TaskFuture, WaitsFor};
 use crate::kernel::waiter::Waiter;
-use crate::machine::cluster;
-use crate::machine::cluster::RunId;
+use crate::machine::cluster::{self, RunId};
 use crate::machine::overstays;
 use crate::machine::world::Process;
 use crate::schema::task::TaskKey;

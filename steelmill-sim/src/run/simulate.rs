@@ -9,14 +9,10 @@ use steelmill_core::coverage;
 use steelmill_core::{Error, Result, TaskError, panic_message};
 
 use crate::fault::coverage::RunObserver;
-use crate::host::audit;
-use crate::host::panics;
-use crate::host::purity;
-use crate::host::stuck;
+use crate::host::{audit, panics, purity, stuck};
 use crate::kernel::tasks::MAIN;
 use crate::kernel::watchdog;
-use crate::machine::cluster;
-use crate::machine::cluster::RunId;
+use crate::machine::cluster::{self, RunId};
 use crate::machine::executor;
 use crate::machine::hosts::SCENARIO;
 use crate::machine::overstays::{LookAt, Overstays};

@@ -56,8 +56,7 @@ pub use model::Model;
 pub use verdict::{Operation, Undecided, Verdict, Violation};
 
 use crate::schema::trace::Answer;
-use crate::trace;
-use crate::trace::operations;
+use crate::trace::{self, operations};
 
 /// What the clients of one run did, shared by all of them: a clone is another handle to the same history.
 #[derive(Debug)]

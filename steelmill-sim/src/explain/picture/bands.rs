@@ -243,14 +243,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::Impairment;
-    use crate::Machine;
-    use crate::Seed;
-    use crate::Settings;
-    use crate::Sim;
     use crate::fault::Budget;
     use crate::run::simulate::simulate;
     use crate::schema::plan::{Faults, Plan};
+    use crate::{Impairment, Machine, Seed, Settings, Sim};
 
     /// The bands of a run: what, on which lanes, how many of them are one way, and whether they end.
     fn bands<F: Future<Output = steelmill_core::Result> + 'static>(

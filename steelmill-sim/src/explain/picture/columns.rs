@@ -675,11 +675,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::Seed;
-    use crate::Settings;
-    use crate::Sim;
     use crate::run::simulate::simulate;
     use crate::trace::history::{History, Kv, KvOp, KvReply};
+    use crate::{Seed, Settings, Sim};
 
     fn trace<F: Future<Output = steelmill_core::Result> + 'static>(scenario: impl Fn(Sim) -> F) -> Trace {
         let settings = Settings { trace: true, ..Settings::new(Seed(1)) };

@@ -3,8 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::kernel::timers::Nanos;
-use crate::kernel::timers::nanos;
+use crate::kernel::timers::{Nanos, nanos};
 
 /// What is wrong with a link: each message may be late, lost, doubled or overtaken, and all of them share what bandwidth
 /// there is. Several impairments of one link add up.

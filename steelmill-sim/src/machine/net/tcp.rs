@@ -15,8 +15,7 @@ use super::connection::{ACCEPTOR, CONNECTOR, Connection, ConnectionId, End, List
 use super::{address, poll_of, until};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
-use crate::machine::cluster;
-use crate::machine::cluster::{Cluster, RunId};
+use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::world::Process;
 
 /// One end of a connection: what every handle to it holds.
