@@ -181,6 +181,9 @@ mod tests {
         let json = serde_json::to_string(&record).expect("plain data");
         let read = Record::from_json(&json).expect("it was written so");
         assert_eq!(read, record);
+        assert!(json.contains("\"coverage\":"), "the test binary has coverage points: {json}");
+        let older = json.replace("\"coverage\":", "\"places\":");
+        assert_eq!(Record::from_json(&older).expect("its older name is read"), record);
         read
     }
 
