@@ -71,7 +71,7 @@ impl<T: fmt::Debug> fmt::Debug for SetOnce<T> {
 }
 
 /// A flag that is raised once, with release-acquire ordering.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Flag(AtomicBool);
 
 impl Flag {

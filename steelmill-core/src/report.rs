@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Error;
+use crate::cell::Flag;
 
 /// How a factory ended: its failures, restarts and leftovers.
 ///
@@ -17,6 +18,8 @@ pub struct Report {
     unlisted: usize,
     retained: Vec<Retained>,
     held: usize,
+    /// Set by readers, on any thread.
+    was_read: Flag,
 }
 
 impl Report {
@@ -27,17 +30,19 @@ impl Report {
 
     /// Whether there were no failures, exceeded deadlines included.
     pub fn is_clean(&self) -> bool {
-        self.failures.is_empty()
+        self.was_read.raise();
+        !self.has_failures()
     }
 
     /// All failures, exceeded deadlines included, the first one first.
     pub fn failures(&self) -> &[Failure] {
+        self.was_read.raise();
         &self.failures
     }
 
     /// The failures that are a [`DeadlineExceeded`].
     pub fn deadline_exceeded(&self) -> impl Iterator<Item = &Failure> {
-        self.failures.iter().filter(|failure| failure.error.is::<DeadlineExceeded>())
+        self.failures().iter().filter(|failure| failure.error.is::<DeadlineExceeded>())
     }
 
     /// Daemons that were restarted by their policy, in the order of their first restart. Not failures.
@@ -62,6 +67,18 @@ impl Report {
     pub fn held(&self) -> usize {
         self.held
     }
+
+    /// Whether anybody has asked for its failures, by [`is_clean`](Report::is_clean) or [`failures`](Report::failures).
+    /// A simulation fails a run in which a machine's factory failed and nobody did.
+    pub fn was_read(&self) -> bool {
+        self.was_read.is_raised()
+    }
+
+    /// The opposite of [`is_clean`](Report::is_clean), for a world's own use: it does not count as reading.
+    #[doc(hidden)]
+    pub fn has_failures(&self) -> bool {
+        !self.failures.is_empty()
+    }
 }
 
 /// How many failures of tasks a [`Report`] lists: a daemon may spawn millions.
@@ -76,6 +93,7 @@ impl Report {
             unlisted: 0,
             retained: Vec::new(),
             held: 0,
+            was_read: Flag::default(),
         }
     }
 
@@ -257,7 +275,7 @@ impl StartError {
 }
 
 fn first_failure(report: &Report) -> String {
-    match report.failures() {
+    match &report.failures[..] {
         [] => String::new(),
         [first] => format!(": {first}"),
         [first, rest @ ..] => format!(": {first} (and {} more)", rest.len()),

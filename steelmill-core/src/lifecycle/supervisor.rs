@@ -170,7 +170,7 @@ impl Supervisor {
 
     /// Records why the factory does not start, unless it has started or another reason is recorded.
     fn refuse_start(&mut self, reason: impl FnOnce() -> Error) {
-        if self.started.is_some() && self.report.is_clean() {
+        if self.started.is_some() && !self.report.has_failures() {
             self.report.add("", Phase::Prepare, reason());
         }
     }
@@ -390,14 +390,14 @@ impl Supervisor {
             && parent.failure.is_some()
         {
             is_notified = true;
-            parent.failure = (!report.is_clean()).then(|| report.clone());
+            parent.failure = report.has_failures().then(|| report.clone());
         }
         drop(ancestor_links);
         if let Some(started) = started {
             is_notified |= started.send(Err(StartError::new(report.clone()))).is_ok();
         }
         let factory = &*control.path;
-        if is_notified || report.is_clean() {
+        if is_notified || !report.has_failures() {
             tracing::debug!(factory, "{report}");
         } else {
             tracing::warn!(factory, "{report}");

@@ -46,6 +46,11 @@ impl Likeness {
                 like.text = place.message().to_owned();
                 like.place = Some(place.to_string());
             }
+            Cause::FactoryFailed { machine, report, .. } => {
+                let failures: Vec<&str> = report.lines().skip(1).collect();
+                like.text = failures.join(" ");
+                like.tasks.insert(without_particulars(machine));
+            }
             Cause::NotRepeatable(_) => {}
         }
         let first_line = like.text.lines().next().unwrap_or_default();

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use anyhow::ensure;
-use steelmill_core::Result;
+use steelmill_core::{Panic, Result};
 
 use super::campaign::OfAny;
 use super::queue::{Queue, Turn};
@@ -17,6 +17,7 @@ use crate::campaign::shard::Shard;
 use crate::campaign::summary::{Kept, Summary};
 use crate::campaign::verify::{self, Again};
 use crate::campaign::{coverage, replay};
+use crate::kernel::panic_log;
 use crate::run::simulate;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Faults;
@@ -141,7 +142,8 @@ impl OfAny<'_> {
 
     fn simulate(&self, settings: Settings) -> Outcome {
         simulate::explained(settings, &|settings, look| {
-            on_a_fresh_thread(|| simulate::once(settings, &self.scenario, self.made_at, look))
+            let seed = settings.seed;
+            on_a_fresh_thread(seed, || simulate::once(settings, &self.scenario, self.made_at, look))
         })
     }
 }
@@ -227,14 +229,18 @@ impl OfAny<'_> {
     }
 }
 
-/// Runs something where std has drawn no keys for hash maps, and `rand::rng()` no state, before. Starting a thread takes
-/// some 50 µs.
+/// Runs a seed where std has drawn no keys for hash maps, and `rand::rng()` no state, before. Starting a thread takes some
+/// 50 µs. Its name is what std prints if it overflows its stack.
 #[expect(clippy::disallowed_methods, reason = "the thread is joined before anything else happens")]
-pub(crate) fn on_a_fresh_thread<R: Send>(run: impl FnOnce() -> R + Send) -> R {
+pub(crate) fn on_a_fresh_thread(seed: Seed, run: impl FnOnce() -> Outcome + Send) -> Outcome {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("simulation".into()).stack_size(STACK);
+        let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(STACK);
         let handle = thread.spawn_scoped(scope, run).expect("a thread can be started");
-        handle.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+        handle.join().unwrap_or_else(|payload| {
+            let panic = Panic::of(payload.as_ref());
+            panic_log::drop_payload(payload);
+            Outcome::panicked(seed, &panic)
+        })
     })
 }
 

@@ -216,11 +216,12 @@ impl OfAny<'_> {
     }
 
     fn attempt(&self, settings: Settings) -> Outcome {
-        let once = |settings, look| {
+        let once = |settings: Settings, look| {
+            let seed = settings.seed;
             // Hundreds of logs would help nobody.
             let silent = tracing::subscriber::NoSubscriber::new();
             let run = || simulate::once(settings, &self.scenario, self.made_at, look);
-            on_a_fresh_thread(|| tracing::subscriber::with_default(silent, run))
+            on_a_fresh_thread(seed, || tracing::subscriber::with_default(silent, run))
         };
         simulate::explained(settings, &once)
     }

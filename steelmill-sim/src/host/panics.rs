@@ -2,18 +2,26 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
+use std::io::Write as _;
 use std::sync::Once;
 
 use steelmill_core::panic_message;
 
+use crate::kernel::panic_log;
 use crate::machine::cluster;
 use crate::schema::outcome::Panicked;
 
 thread_local! {
-    static LAST: RefCell<Option<Panicked>> = const { RefCell::new(None) };
+    /// The last two panics: the first may still unwind when the second is raised.
+    static LAST: RefCell<[String; 2]> = const { RefCell::new([String::new(), String::new()]) };
 }
 
-/// Installs the hook, once for the process. A simulated panic prints nothing: the run's failure tells of it.
+/// What the standard library says when it is about to abort the process: a destructor panicked while another panic unwound
+/// through it, or a panic reached a function that cannot unwind.
+const ABORTS: [&str; 2] = ["panic in a destructor during cleanup", "panic in a function that cannot unwind"];
+
+/// Installs the hook, once for the process. A simulated panic prints nothing: the run's failure tells of it. But where
+/// the process is about to be aborted, no run will tell of anything.
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -23,19 +31,33 @@ pub(crate) fn install_hook() {
                 return previous(info);
             }
             let message = panic_message(info.payload());
+            if ABORTS.contains(&message) {
+                say_before_abort(message);
+                return previous(info);
+            }
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
             let mut text = format!("the last panic of the run{place}: {message}");
             let backtrace = Backtrace::capture();
             if backtrace.status() == BacktraceStatus::Captured {
                 text.push_str(&format!("\n{backtrace}"));
             }
+            LAST.with_borrow_mut(|[first, last]| {
+                *first = std::mem::replace(last, format!("{message}{place}"));
+            });
             let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
-            LAST.set(Some(Panicked { message: message.to_owned(), place, text }));
+            panic_log::record(Panicked { message: message.to_owned(), place, text });
         }));
     });
 }
 
-/// The last panic of this thread since this was last asked.
-pub(crate) fn take_last() -> Option<Panicked> {
-    LAST.take()
+/// Prints what would be lost with the process: not by `eprintln!`, which a test harness may keep.
+fn say_before_abort(message: &str) {
+    let panics = LAST.with_borrow(|last| last.join("\n  "));
+    let thread = std::thread::current();
+    let seed = thread.name().unwrap_or("a seed");
+    let _ = writeln!(
+        std::io::stderr(),
+        "{seed}: {message}, so the process is aborted. Its last panics:\n  {panics}\nIt is run again as any red seed is: with \
+         STEELMILL_SEED or --seed."
+    );
 }

@@ -15,6 +15,7 @@ pub(crate) mod decisions; // every draw of randomness, in one function
 pub(crate) mod digest; // a hash over every event
 pub(crate) mod recorder; // how events get into the digest and the trace
 
+pub(crate) mod panic_log; // panics that no one has judged yet
 pub(crate) mod probe; // a waker that records who clones it
 pub(crate) mod stacks; // where a thread is
 pub(crate) mod watchdog; // polls that never come back

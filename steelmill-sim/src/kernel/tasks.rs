@@ -9,7 +9,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use steelmill_core::{Owner, Panic, TaskError};
+use steelmill_core::{Owner, TaskError};
 
 use super::kernel::{Kernel, RunId};
 use super::machine_index::MachineIndex;
@@ -18,7 +18,7 @@ use super::run_queue::RunQueue;
 use super::scheduler::{RecentPolls, watched_polls};
 use super::waiter::Waiter;
 use crate::schema::event::{TaskEnd, What};
-use crate::schema::outcome::{Cause, TaskReport};
+use crate::schema::outcome::TaskReport;
 use crate::schema::settings::{Schedule, Settings};
 use crate::schema::task::{TaskId, TaskKey};
 use crate::schema::trace::TaskInfo;
@@ -71,6 +71,37 @@ pub(super) struct Slot {
     pub(super) owner: Option<Arc<Owner>>,
     pub(super) name: &'static str,
     pub(super) spawned_at: &'static Location<'static>,
+}
+
+/// The future of a task that was aborted, to be dropped outside of the borrow.
+pub(crate) struct Orphan {
+    pub(crate) future: TaskFuture,
+    pub(crate) task: OrphanTask,
+}
+
+/// Which task an orphan was, should its destructor panic.
+pub(crate) struct OrphanTask {
+    key: TaskKey,
+    machine: u32,
+    polls: u64,
+    owner: Option<Arc<Owner>>,
+    name: &'static str,
+    spawned_at: &'static Location<'static>,
+}
+
+impl Slot {
+    /// Takes the future out of its slot.
+    fn orphan(&mut self) -> Option<Orphan> {
+        let task = OrphanTask {
+            key: self.key,
+            machine: self.machine,
+            polls: self.polls,
+            owner: self.owner.clone(),
+            name: self.name,
+            spawned_at: self.spawned_at,
+        };
+        self.future.take().map(|future| Orphan { future, task })
+    }
 }
 
 pub(crate) struct Tasks {
@@ -157,9 +188,6 @@ impl<E> Kernel<E> {
             slot.end = Some(result);
             None
         } else {
-            if let Err(TaskError::Panicked(panic)) = &result {
-                self.unseen_panic(index, panic);
-            }
             self.tasks.vacate_if_done(index as u32);
             Some(result)
         };
@@ -169,12 +197,6 @@ impl<E> Kernel<E> {
         unseen
     }
 
-    /// A task panicked and no handle will tell of it: the run fails.
-    fn unseen_panic(&mut self, index: usize, panic: &Panic) {
-        let task = self.task_report(index);
-        self.fail(Cause::Panic { message: panic.to_string(), task });
-    }
-
     fn leave_machine(&mut self, index: usize) {
         let machine = self.tasks.slots[index].machine;
         self.tasks.of_machines.leave(machine, index as u32);
@@ -182,13 +204,13 @@ impl<E> Kernel<E> {
 
     /// Ends a task that is not being polled; its future is handed out to be dropped outside of the borrow. One that
     /// is being polled ends when it pauses.
-    pub(crate) fn abort(&mut self, key: TaskKey) -> Option<TaskFuture> {
+    pub(crate) fn abort(&mut self, key: TaskKey) -> Option<Orphan> {
         let slot = self.tasks.slot(key)?;
         match slot.state {
             State::Idle | State::Ready => {
-                let future = slot.future.take();
+                let orphan = slot.orphan();
                 self.finish(key, Err(TaskError::Aborted));
-                future
+                orphan
             }
             State::Running | State::RunningWoken => {
                 slot.state = State::RunningAborted;
@@ -204,9 +226,6 @@ impl<E> Kernel<E> {
         slot.has_handle = false;
         let (end, joiner) = (slot.end.take(), slot.joiner.take());
         self.discard(joiner);
-        if let Some(Err(TaskError::Panicked(panic))) = &end {
-            self.unseen_panic(key.index(), panic);
-        }
         self.tasks.vacate_if_done(key.index() as u32);
         end
     }
@@ -221,6 +240,24 @@ impl<E> Kernel<E> {
             |task: &TaskReport| task.owner.as_ref().is_some_and(|owner| owner.daemon().is_none());
         tasks.sort_by_key(|(index, task)| (*index != MAIN, is_factorys(task), task.is_at_rest));
         tasks.into_iter().map(|(_, task)| task).collect()
+    }
+
+    /// What a report says of a task whose future is being dropped.
+    pub(crate) fn orphan_report(&self, task: OrphanTask) -> TaskReport {
+        let OrphanTask { key, machine, polls, owner, name, spawned_at } = task;
+        TaskReport {
+            machine: self.machine_names[machine as usize].to_string(),
+            owner,
+            name,
+            spawned_at,
+            waits_for: "",
+            waits_at: Vec::new(),
+            polls,
+            recent_polls: None,
+            is_at_rest: false,
+            is_ready: false,
+            key,
+        }
     }
 
     pub(crate) fn task_report(&self, index: usize) -> TaskReport {
@@ -462,8 +499,8 @@ impl Tasks {
     }
 
     /// Every future there is, to be dropped outside of the borrow.
-    pub(crate) fn take_all(&mut self) -> Vec<TaskFuture> {
-        self.slots.iter_mut().filter_map(|slot| slot.future.take()).collect()
+    pub(crate) fn take_all(&mut self) -> Vec<Orphan> {
+        self.slots.iter_mut().filter_map(Slot::orphan).collect()
     }
 
     /// How many tasks have not ended: for tests that none is left.

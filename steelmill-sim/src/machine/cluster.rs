@@ -11,15 +11,18 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
+use std::time::Duration;
 
 use steelmill_core::RunningFactory;
 
 use super::hosts::Hosts;
+use super::machine::Machine;
 use super::moments::Moments;
 use super::net::{self, Net};
 use super::tally::Tally;
 pub(crate) use crate::kernel::kernel::RunId;
 use crate::kernel::kernel::{Kernel, Later};
+use crate::kernel::panic_log;
 use crate::kernel::timers::{Nanos, nanos};
 use crate::schema::settings::Settings;
 use crate::schema::task::TaskKey;
@@ -41,6 +44,8 @@ pub(crate) struct Cluster {
     pub(crate) net: Net,
     pub(crate) moments: Moments,
     pub(crate) tally: Tally,
+    /// Every machine that the scenario made.
+    pub(crate) machines: Vec<Machine>,
     /// The cluster's factory, once there is one.
     pub(crate) root: Option<RunningFactory>,
 }
@@ -90,6 +95,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         net: Net::new(),
         moments: Moments::default(),
         tally: Tally::new(),
+        machines: Vec::new(),
         root: None,
     }))));
     id
@@ -152,11 +158,11 @@ fn settle() {
     let mut causes = causes.into_iter();
     for later in later {
         match later {
-            Later::Wake(waker) => match causes.next() {
+            Later::Wake(waker) => panic_log::caught(|| match causes.next() {
                 Some(cause) => wake_traced(waker, cause),
                 None => waker.wake(),
-            },
-            Later::Drop(waker) => drop(waker),
+            }),
+            Later::Drop(waker) => panic_log::drop_caught(waker),
         }
     }
 }
@@ -208,6 +214,11 @@ fn wake_elsewhere(key: TaskKey) {
 }
 
 impl Cluster {
+    /// Virtual time since the run began.
+    pub(crate) fn now(&self) -> Duration {
+        Duration::from_nanos(self.kernel.now)
+    }
+
     #[inline]
     pub(crate) fn schedule(&mut self, at: Nanos, event: net::Event) {
         if self.kernel.recorder.is_some() {

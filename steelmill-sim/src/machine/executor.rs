@@ -2,15 +2,16 @@
 //!
 //! A task is polled outside of any borrow of the run's state. A ready task of a paused or slow machine is deferred.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
-use steelmill_core::{Panic, TaskError};
+use steelmill_core::TaskError;
 
 use super::cluster::{self, Cluster, Event};
+use super::panics::panicked;
 use super::{net, waker::waker};
 use crate::kernel::kernel::RunId;
+use crate::kernel::panic_log;
 use crate::kernel::tasks::{Output, TaskFuture};
 use crate::kernel::timers::{Due, Nanos};
 use crate::schema::decision::Stream;
@@ -37,6 +38,9 @@ pub(crate) fn drive(id: RunId) {
                 let context = &mut Context::from_waker(&waker);
                 match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
                     Ok(Poll::Pending) => {
+                        if panic_log::has_any() {
+                            judge(id, key);
+                        }
                         // The common case: one look into the run parks the task and finds the next.
                         step = cluster::with(id, |run| run.park(key, future));
                         continue;
@@ -57,13 +61,22 @@ pub(crate) fn drive(id: RunId) {
 fn end(id: RunId, key: TaskKey, future: TaskFuture, result: Result<Output, TaskError>) {
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
     let result = dropped.map_or_else(|payload| Err(panicked(payload)), |()| result);
+    if panic_log::has_any() {
+        judge(id, key);
+    }
     let unseen = cluster::with(id, |run| run.kernel.finish(key, result));
-    drop(unseen);
+    if unseen.is_some() {
+        panic_log::drop_caught(unseen);
+        if panic_log::has_any() {
+            judge(id, key);
+        }
+    }
 }
 
-/// What was raised is dropped here, where that may run code of a user.
-fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
-    TaskError::Panicked(Panic::of(payload.as_ref()))
+/// Something panicked in the poll of a task, whoever caught it.
+#[cold]
+fn judge(id: RunId, key: TaskKey) {
+    cluster::with(id, |run| run.judge_panics(run.kernel.task_report(key.index())));
 }
 
 impl Cluster {

@@ -7,20 +7,23 @@
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Error, Factory, Report, Result, RunningFactory, World as _};
 
-use crate::kernel::tasks::TaskFuture;
+use crate::kernel::panic_log;
+use crate::kernel::tasks::Orphan;
 use crate::kernel::timers::nanos;
 use crate::machine::clock::Clock;
 use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::entropy::Entropy;
 use crate::machine::hosts::Power;
+use crate::machine::lives::{LifeEnd, Lives};
 use crate::machine::net::{Network, address_of};
+use crate::machine::panics;
 use crate::machine::spawn::{Task, spawn_at};
 use crate::machine::world::{Process, SimWorld};
 use crate::schema::event::{MachineChange, What};
@@ -39,11 +42,12 @@ struct Inner {
     setup: Option<Setup>,
     running: Mutex<Option<RunningFactory>>,
     is_claimed: AtomicBool,
+    lives: Mutex<Lives>,
 }
 
 /// How a process ends without being told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     Exit,
     PowerLoss,
 }
@@ -60,26 +64,46 @@ impl Machine {
             run.kernel.happened(What::Machine { machine: id, change: MachineChange::Made });
             id
         });
-        Self(Arc::new(Inner {
+        let is_up = setup.is_none();
+        let machine = Self(Arc::new(Inner {
             run,
             id,
             name,
             setup,
             running: Mutex::new(None),
             is_claimed: AtomicBool::new(false),
-        }))
+            lives: Mutex::default(),
+        }));
+        if is_up {
+            machine.life_begins();
+        }
+        // It lives as long as the run, whoever drops its handles.
+        cluster::with(run, |run| run.machines.push(machine.clone()));
+        machine
     }
 
     pub(crate) fn id(&self) -> u32 {
         self.0.id
     }
 
-    fn with<R>(&self, look: impl FnOnce(&mut Cluster) -> R) -> R {
+    pub(super) fn run(&self) -> RunId {
+        self.0.run
+    }
+
+    pub(super) fn with<R>(&self, look: impl FnOnce(&mut Cluster) -> R) -> R {
         cluster::with(self.0.run, look)
     }
 
     fn running(&self) -> MutexGuard<'_, Option<RunningFactory>> {
         self.0.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(super) fn lives(&self) -> MutexGuard<'_, Lives> {
+        self.0.lives.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(super) fn is_claimed(&self) -> bool {
+        self.0.is_claimed.load(Ordering::Relaxed)
     }
 
     /// What it is called.
@@ -160,10 +184,11 @@ impl Machine {
         self.start_process().await
     }
 
-    async fn start_process(&self) -> Result {
+    pub(super) async fn start_process(&self) -> Result {
         let (place, root) = self
             .with(|run| run.begin_process(self.0.run, self.0.id))
             .ok_or_else(|| self.error("is up already"))?;
+        self.life_begins();
         if self.0.setup.is_none() {
             return Ok(());
         }
@@ -182,16 +207,25 @@ impl Machine {
         });
         match started.await {
             Ok(Ok(running)) => {
+                let ended = running.ended();
                 *self.running() = Some(running);
+                let machine = self.clone();
+                // As `main` does: when the factory has ended, so has the process.
+                drop(spawn_at(place, None, "main", Location::caller(), async move {
+                    let report = ended.await;
+                    machine.end(Ending::Exit, LifeEnd::Ended(report));
+                }));
                 Ok(())
             }
             Ok(Err(error)) => {
-                self.end(Ending::Exit);
-                Err(error.context(format!("the machine {:?} did not start", self.0.name)))
+                let error = error.context(format!("the machine {:?} did not start", self.0.name));
+                self.end(Ending::Exit, LifeEnd::NotStarted(format!("{error:#}").into()));
+                Err(error)
             }
             Err(error) => {
-                self.end(Ending::Exit);
-                Err(self.error(&format!("lost its process while it started: {error}")))
+                let error = self.error(&format!("lost its process while it started: {error}"));
+                self.end(Ending::Exit, LifeEnd::NotStarted(format!("{error:#}").into()));
+                Err(error)
             }
         }
     }
@@ -203,8 +237,9 @@ impl Machine {
     pub async fn stop(&self) -> Result<Arc<Report>> {
         let running =
             self.running().take().ok_or_else(|| self.error("runs no factory that could be stopped"))?;
+        self.lives().begin_stop();
         let report = running.stop().await;
-        self.end(Ending::Exit);
+        self.end(Ending::Exit, LifeEnd::Ended(report.clone()));
         Ok(report)
     }
 
@@ -217,22 +252,20 @@ impl Machine {
 
     /// Ends its process at once: tasks are dropped where they are, and the kernel closes the sockets.
     pub fn exit(&self) {
-        self.end(Ending::Exit);
+        self.end(Ending::Exit, LifeEnd::Killed);
     }
 
     /// Ends it without a word: nothing is sent any more, and nothing that is sent to it is answered.
     pub fn power_loss(&self) {
-        self.end(Ending::PowerLoss);
+        self.end(Ending::PowerLoss, LifeEnd::PowerLost);
     }
 
-    fn end(&self, ending: Ending) {
+    fn end(&self, ending: Ending, end: LifeEnd) {
         let running = self.running().take();
-        let futures = cluster::try_with(self.0.run, |run| run.end_process(self.0.id, ending));
-        for future in futures.into_iter().flatten() {
-            // The process is gone whatever its destructors do; the run's failure would tell of the panic.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
-        }
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(running)));
+        let orphans = cluster::try_with(self.0.run, |run| run.end_process(self.0.id, ending));
+        panics::drop_orphans(self.0.run, orphans.into_iter().flatten());
+        panic_log::drop_caught(running);
+        self.life_ends(end);
     }
 
     /// Pauses its process, as SIGSTOP or a hypervisor does: none of its tasks runs until it is resumed, while its
@@ -362,7 +395,7 @@ impl Cluster {
     }
 
     /// Detaches a machine's process. Its futures come back, to be dropped when nothing of it can act any more.
-    fn end_process(&mut self, machine: u32, ending: Ending) -> Vec<TaskFuture> {
+    fn end_process(&mut self, machine: u32, ending: Ending) -> Vec<Orphan> {
         let was_up = self.hosts[machine].power == Power::Up;
         if ending == Ending::PowerLoss {
             self.hosts[machine].power = Power::Off; // also where only the process had ended

@@ -2,6 +2,7 @@
 
 pub(crate) mod machine; // the handle to a machine
 pub(crate) mod sim; // the handle a scenario gets
+pub(crate) mod lives; // the processes of a machine, and its init system
 
 // What a machine supplies to its daemons: twins of core's capabilities.
 pub(crate) mod clock;
@@ -16,6 +17,7 @@ pub(crate) mod coverage; // visits of coverage points
 pub(crate) mod executor; // polls tasks and lets time pass
 pub(crate) mod hosts; // what the run keeps of each machine
 pub(crate) mod moments; // who waits for a machine to reach a moment
+pub(crate) mod panics; // a panic fails the run
 pub(crate) mod overstays; // tasks that overstayed a deadline
 pub(crate) mod tally; // what a run tells of itself at its end
 pub(crate) mod waker; // wakers that are integers

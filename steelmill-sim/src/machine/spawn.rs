@@ -11,11 +11,12 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use steelmill_core::{Daemon, Factory, Milestone, Origin, Owner, Result, State, TaskError};
 
+use crate::kernel::panic_log;
 use crate::kernel::tasks::{Output, TaskFuture, WaitsFor};
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, RunId};
-use crate::machine::overstays;
 use crate::machine::world::Process;
+use crate::machine::{overstays, panics};
 use crate::schema::task::TaskKey;
 use crate::schema::trace::StateChange;
 
@@ -23,7 +24,7 @@ use crate::schema::trace::StateChange;
 #[derive(Debug, Clone, Copy)]
 pub struct Spawner(pub(crate) Process);
 
-/// A handle to a task. A panic that no handle tells of fails the run.
+/// A handle to a task. A panic of the task fails the run, unless it is [allowed](crate::Sim::allow_failure).
 #[derive(Debug)]
 pub struct Task<T> {
     run: RunId,
@@ -88,7 +89,8 @@ impl<T> Task<T> {
     pub fn abort(&self) {
         if let Some(key) = self.key {
             // The future is dropped here, where the run's state is not borrowed.
-            drop(cluster::try_with(self.run, |run| run.kernel.abort(key)));
+            let orphan = cluster::try_with(self.run, |run| run.kernel.abort(key));
+            panics::drop_orphans(self.run, orphan.flatten());
         }
     }
 
@@ -123,7 +125,7 @@ impl<T: 'static> Future for Task<T> {
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            drop(cluster::try_with(self.run, |run| run.kernel.detach(key)));
+            panic_log::drop_caught(cluster::try_with(self.run, |run| run.kernel.detach(key)));
         }
     }
 }

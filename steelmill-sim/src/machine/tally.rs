@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 
 use super::coverage::CoverageCounts;
 use super::overstays::Overstays;
+use super::panics::Allowed;
+use crate::schema::outcome::Panicked;
 use crate::schema::plan::Plan;
 
 pub(crate) struct Tally {
@@ -18,6 +20,10 @@ pub(crate) struct Tally {
     pub(crate) coverage: CoverageCounts,
     /// Tasks that were aborted because their time was up.
     pub(crate) overstays: Overstays,
+    /// Failures that the scenario allowed.
+    pub(crate) allowed: Vec<Allowed>,
+    /// The last panic before the run failed.
+    pub(crate) last_panic: Option<Panicked>,
 }
 
 impl Tally {
@@ -28,6 +34,8 @@ impl Tally {
             plan: None,
             coverage: CoverageCounts::new(),
             overstays: Overstays::default(),
+            allowed: Vec::new(),
+            last_panic: None,
         }
     }
 }

@@ -9,17 +9,20 @@ use steelmill_core::coverage;
 use steelmill_core::{Error, Result, TaskError, panic_message};
 
 use crate::fault::coverage::RunObserver;
-use crate::host::{audit, panics, purity, stuck};
+use crate::host::{self, audit, purity, stuck};
+use crate::kernel::panic_log;
 use crate::kernel::tasks::MAIN;
 use crate::kernel::watchdog;
 use crate::machine::cluster::{self, RunId};
 use crate::machine::executor;
 use crate::machine::hosts::SCENARIO;
+use crate::machine::machine::Machine;
 use crate::machine::overstays::{LookAt, Overstays};
+use crate::machine::panics;
 use crate::machine::sim::Sim;
 use crate::machine::spawn::spawn_at;
 use crate::machine::world::Process;
-use crate::schema::outcome::{Cause, Failure, Outcome};
+use crate::schema::outcome::{Cause, Failure, Outcome, Panicked};
 use crate::schema::settings::Settings;
 use crate::trace::keep_logs;
 
@@ -87,7 +90,7 @@ pub(crate) fn once(
 ) -> Outcome {
     // What it has to say was said the first time.
     let silent = look.map(|_| tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new()));
-    panics::install_hook();
+    host::panics::install_hook();
     if settings.poll_time_limit.is_some() {
         watchdog::start();
     }
@@ -116,15 +119,23 @@ pub(crate) fn once(
             Err(payload) => {
                 let message = panic_message(payload.as_ref());
                 let error = Error::msg(format!("the scenario panicked before its first await: {message}"));
-                cluster::with(id, |run| run.kernel.fail(Cause::Error(error)));
+                cluster::with(id, |run| {
+                    run.kernel.fail(Cause::Error(error));
+                    run.tally.last_panic = panic_log::take().pop();
+                });
+                panic_log::drop_payload(payload);
             }
         }
         let mut outcome = outcome(id);
         // Whatever comes of the look, it is none of the run's.
         if is_looked_at {
             stuck::look(id, &mut outcome);
+            panic_log::take();
         }
-        tear_down(id);
+        let cause = tear_down(id);
+        if let (None, Some((cause, panicked))) = (&outcome.failure, cause) {
+            outcome.failure = Some(Failure::new(outcome.simulated, cause, panicked));
+        }
         drop(silent);
         outcome
     })
@@ -152,20 +163,28 @@ fn hosted<R>(seed: u64, run: impl FnOnce() -> R) -> R {
     }
 }
 
+/// A life of a machine that failed, where nobody read its report and nobody allowed it.
+fn unread_failure(id: RunId) -> Option<Cause> {
+    let machines = cluster::with(id, |run| run.machines.clone());
+    machines.iter().find_map(Machine::unread_failure)
+}
+
 fn outcome(id: RunId) -> Outcome {
-    let panicked = panics::take_last();
+    let unread = unread_failure(id);
     let audit = audit::end(|machine| cluster::with(id, |run| run.hosts[machine].name.to_string()));
     cluster::with(id, |run| {
         let failed = match run.kernel.tasks.take_main() {
             Some(Ok(output)) => {
                 output.downcast::<Result>().expect("a scenario returns a Result").err().map(Cause::Error)
             }
+            // A panic that the scenario allowed on its own machine still keeps it from its end.
             Some(Err(TaskError::Panicked(panic))) => {
                 Some(Cause::Panic { message: panic.to_string(), task: run.kernel.task_report(MAIN) })
             }
             _ => None,
         };
-        let cause = run.kernel.over.take().flatten().or(failed).or_else(|| run.unknown_limit());
+        let cause = run.kernel.over.take().flatten().or(failed).or(unread).or_else(|| run.unknown_limit());
+        let panicked = run.tally.last_panic.take();
         let at = Duration::from_nanos(run.kernel.now);
         let overstayed = run.tally.overstays.take();
         let trace = run.kernel.take_trace(cause.as_ref(), run.tally.plan.as_ref());
@@ -188,21 +207,27 @@ fn outcome(id: RunId) -> Outcome {
     })
 }
 
-/// Ends what is left. Every machine is detached first, so that destructors can send, spawn and break nothing.
-fn tear_down(id: RunId) {
-    let (futures, root) = cluster::with(id, |run| {
+/// Ends what is left. Every machine is detached first, so that destructors can send, spawn and break nothing. A panic of
+/// one of them is the failure of a run that had none.
+fn tear_down(id: RunId) -> Option<(Cause, Option<Panicked>)> {
+    let (orphans, root, machines) = cluster::with(id, |run| {
         run.kernel.over = Some(None);
         for machine in 0..run.hosts.len() as u32 {
             run.hosts[machine].incarnation += 1;
         }
-        (run.kernel.tasks.take_all(), run.root.take())
+        (run.kernel.tasks.take_all(), run.root.take(), std::mem::take(&mut run.machines))
     });
-    for future in futures {
-        // A destructor that panics must not keep the others from running; the outcome is settled.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
-    }
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(root)));
-    let run = cluster::end(id);
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
-    panics::take_last();
+    panics::drop_orphans(id, orphans);
+    machines.into_iter().for_each(panic_log::drop_caught);
+    panic_log::drop_caught(root);
+    let failed = cluster::with(id, |run| {
+        if panic_log::has_any() {
+            run.judge_panics(run.kernel.task_report(MAIN));
+        }
+        let cause = run.kernel.over.take().flatten()?;
+        Some((cause, run.tally.last_panic.take()))
+    });
+    panic_log::drop_caught(cluster::end(id));
+    panic_log::take();
+    failed
 }

@@ -7,8 +7,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steelmill_core::Owner;
 use steelmill_core::coverage::{Kind, Point};
+use steelmill_core::{Owner, Panic};
 
 use crate::schema::decision::Decision;
 use crate::schema::plan::Plan;
@@ -68,6 +68,27 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a seed whose thread panicked outside of everything that is judged as the scenario's.
+    pub(crate) fn panicked(seed: Seed, panic: &Panic) -> Self {
+        let error = anyhow::anyhow!("the thread of the seed panicked outside of its tasks: {panic}");
+        Self {
+            seed,
+            failure: Some(Failure::new(Duration::ZERO, Cause::Error(error), None)),
+            digest: 0,
+            simulated: Duration::ZERO,
+            polls: 0,
+            events: 0,
+            counts: BTreeMap::new(),
+            coverage: Vec::new(),
+            faults: None,
+            limits: BTreeMap::new(),
+            decisions: Vec::new(),
+            trace: None,
+            audit: Vec::new(),
+            impure: false,
+        }
+    }
+
     /// Whether the seed passed.
     pub fn passed(&self) -> bool {
         self.failure.is_none()
@@ -158,7 +179,8 @@ impl Failure {
                 let (machine, task) = ("scenario", "scenario");
                 Some(FailureLocation { machine, owner: None, task, spawned_at: None, place: None })
             }
-            Cause::Deadlock { .. }
+            Cause::FactoryFailed { .. }
+            | Cause::Deadlock { .. }
             | Cause::Livelock { .. }
             | Cause::TimeLimit { .. }
             | Cause::NotRepeatable(_) => None,
@@ -196,11 +218,11 @@ impl fmt::Display for Failure {
 pub enum Cause {
     /// The scenario returned an error.
     Error(anyhow::Error),
-    /// A task panicked and nobody was there to see it, or the scenario itself did.
+    /// Something panicked that the scenario did not allow, whoever caught it: see [`Sim::allow_failure`](crate::Sim::allow_failure).
     Panic {
         /// What it said.
         message: String,
-        /// Which task.
+        /// The task that was polled, or whose future was dropped.
         task: TaskReport,
     },
     /// Something came about that must not: an [`assert_always!`](steelmill_core::assert_always) or
@@ -214,6 +236,16 @@ pub enum Cause {
         task: Option<TaskReport>,
         /// With `RUST_BACKTRACE=1`, how it got there.
         backtrace: Option<String>,
+    },
+    /// The factory of a machine failed; nobody read its report, and the scenario did not
+    /// [allow](crate::Sim::allow_failure) it.
+    FactoryFailed {
+        /// The machine.
+        machine: String,
+        /// When, in virtual time.
+        at: Duration,
+        /// The report.
+        report: String,
     },
     /// Nothing is ready, nothing is going to happen, and the scenario has not returned.
     Deadlock {
@@ -319,6 +351,14 @@ impl fmt::Display for Cause {
                 };
             }
             Cause::NotRepeatable(difference) => return difference.fmt(f),
+            Cause::FactoryFailed { machine, at, report } => {
+                return write!(
+                    f,
+                    "the factory of {machine:?} failed at {:.9} s, and the scenario neither read its report \
+                     (`Machine::past_lives`) nor allowed it (`Sim::allow_failure`): {report}",
+                    at.as_secs_f64()
+                );
+            }
             Cause::Deadlock { tasks } => {
                 f.write_str("deadlock: no task is ready and nothing is going to happen")?;
                 tasks

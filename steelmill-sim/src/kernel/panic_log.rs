@@ -1,0 +1,54 @@
+//! The panics raised on this thread that no one has judged yet, as the panic hook recorded them.
+//!
+//! A panic may be caught anywhere: by the executor, by the lifecycle, by a program's own `catch_unwind`. So the hook
+//! records it here, and the executor asks after every poll and every destructor whether there is one.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::schema::outcome::Panicked;
+
+thread_local! {
+    static LOG: RefCell<Vec<Panicked>> = const { RefCell::new(Vec::new()) };
+    static HAS_ANY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Records a panic.
+pub(crate) fn record(panicked: Panicked) {
+    HAS_ANY.set(true);
+    // A destructor of what is recorded could panic again while the log is borrowed: the text of a panic has none.
+    LOG.with_borrow_mut(|log| log.push(panicked));
+}
+
+/// Whether a panic was recorded since [`take`].
+#[inline]
+pub(crate) fn has_any() -> bool {
+    HAS_ANY.get()
+}
+
+/// The recorded panics, in order; the log is empty afterwards.
+pub(crate) fn take() -> Vec<Panicked> {
+    HAS_ANY.set(false);
+    LOG.take()
+}
+
+/// Drops a value whose destructor may panic; the hook records such a panic.
+pub(crate) fn drop_caught<T>(value: T) {
+    caught(|| drop(value));
+}
+
+/// Runs code that may panic where nobody waits for its end; the hook records such a panic.
+pub(crate) fn caught(run: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+        drop_payload(payload);
+    }
+}
+
+/// Drops a panic payload. Its destructor may panic as well; then the second payload is leaked, as its destructor may be
+/// the same.
+pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+}

@@ -1,0 +1,221 @@
+//! The lives of a machine: each process on it, from its start to its end; and the init system that starts the next one.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use steelmill_core::{Backoff, Report, World as _};
+
+use super::cluster::{self, Cluster};
+use super::hosts::{Power, SCENARIO};
+use super::machine::Machine;
+use super::spawn::spawn_at;
+use super::world::{Process, SimWorld};
+use crate::schema::outcome::Cause;
+
+/// One life of a machine: a process on it, from its start to its end.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// When the process started, in virtual time since the run began.
+    pub started_at: Duration,
+    /// When it ended.
+    pub ended_at: Duration,
+    /// How it ended.
+    pub end: LifeEnd,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone)]
+pub enum LifeEnd {
+    /// Its factory ended: it was stopped, requested its own stop, or failed. The report tells which.
+    Ended(Arc<Report>),
+    /// Its factory did not start: the error.
+    NotStarted(Arc<str>),
+    /// It was killed, by [`Machine::exit`] or a fault: no report.
+    Killed,
+    /// The machine lost its power, by [`Machine::power_loss`] or a fault: no report.
+    PowerLost,
+}
+
+impl LifeEnd {
+    fn is_failure(&self) -> bool {
+        match self {
+            LifeEnd::Ended(report) => report.has_failures(),
+            LifeEnd::NotStarted(_) | LifeEnd::Killed => true,
+            LifeEnd::PowerLost => false,
+        }
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [started, ended] = [self.started_at, self.ended_at].map(|at| at.as_secs_f64());
+        write!(f, "from {started:.9} s to {ended:.9} s: ")?;
+        match &self.end {
+            LifeEnd::Ended(report) => write!(f, "{report}"),
+            LifeEnd::NotStarted(error) => write!(f, "{error}"),
+            LifeEnd::Killed => f.write_str("killed"),
+            LifeEnd::PowerLost => f.write_str("lost its power"),
+        }
+    }
+}
+
+/// After which ends an init system starts a process again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Restarts {
+    OnFailure,
+    Always,
+}
+
+/// What a machine keeps of its lives.
+#[derive(Default)]
+pub(super) struct Lives {
+    /// When the present process started.
+    started_at: Option<Duration>,
+    past: Vec<Life>,
+    waiting: Vec<oneshot::Sender<Life>>,
+    init: Option<(Restarts, Backoff)>,
+    /// Its factory is being stopped from outside, so that its end is final.
+    is_stopping: bool,
+    /// When the init system started it again, within the window of its limit.
+    restarted_at: Vec<Duration>,
+}
+
+impl Lives {
+    pub(super) fn begin_stop(&mut self) {
+        self.is_stopping = true;
+    }
+
+    /// For how long an init system waits before it starts the process again; `None` if it leaves the machine down.
+    fn pause(&mut self, end: &LifeEnd, now: Duration) -> Option<Duration> {
+        let (restarts, backoff) = self.init?;
+        if restarts == Restarts::OnFailure && !end.is_failure() {
+            return None;
+        }
+        self.restarted_at.retain(|at| now - *at < backoff.window);
+        let before = self.restarted_at.len() as u32;
+        if before >= backoff.restarts {
+            return None;
+        }
+        self.restarted_at.push(now);
+        let doubled = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
+        Some(backoff.first.saturating_mul(doubled).min(backoff.longest))
+    }
+}
+
+impl Machine {
+    /// Starts the process again after each failure: a factory that failed or did not start, or a kill. As systemd's
+    /// `Restart=on-failure` and Kubernetes' `OnFailure`. A [`stop`](Machine::stop) and a power loss are final.
+    ///
+    /// The pauses double from `first` to `longest`; after `restarts` of them within `window` the machine stays down. While
+    /// somebody holds its [`claim`](Machine::claim), as a fault does, it is left to them.
+    pub fn restart_on_failure(&self, backoff: Backoff) {
+        self.lives().init = Some((Restarts::OnFailure, backoff));
+    }
+
+    /// Starts the process again whenever its factory ends by itself, or as
+    /// [`restart_on_failure`](Machine::restart_on_failure). As systemd's `Restart=always` and Kubernetes' `Always`.
+    pub fn restart_always(&self, backoff: Backoff) {
+        self.lives().init = Some((Restarts::Always, backoff));
+    }
+
+    /// The lives of the machine that are over, the earliest first.
+    ///
+    /// A run in which a factory failed and nobody read its report fails at its end, unless the scenario
+    /// [allowed](crate::Sim::allow_failure) that failure.
+    pub fn past_lives(&self) -> Vec<Life> {
+        self.lives().past.clone()
+    }
+
+    /// Waits until the process that runs now has ended, and tells how; tells of the last one if none runs. On a machine
+    /// that was never started it waits for its first life.
+    ///
+    /// # Cancellation
+    /// Dropping the future has no effect.
+    pub fn ended(&self) -> impl Future<Output = Life> + Send + 'static {
+        let mut lives = self.lives();
+        let (sender, receiver) = oneshot::channel();
+        match lives.past.last().filter(|_| lives.started_at.is_none()) {
+            Some(last) => drop(sender.send(last.clone())),
+            None => lives.waiting.push(sender),
+        }
+        async move {
+            match receiver.await {
+                Ok(life) => life,
+                Err(oneshot::Canceled) => std::future::pending().await, // the run is over
+            }
+        }
+    }
+
+    pub(super) fn life_begins(&self) {
+        let now = self.with(|run| run.now());
+        self.lives().started_at = Some(now);
+    }
+
+    /// Ends a life, once: tells those who wait for it, and has the init system decide.
+    pub(super) fn life_ends(&self, end: LifeEnd) {
+        let Some((now, incarnation)) =
+            cluster::try_with(self.run(), |run| (run.now(), run.hosts[self.id()].incarnation))
+        else {
+            return;
+        };
+        let (waiting, life, pause) = {
+            let mut lives = self.lives();
+            let Some(started_at) = lives.started_at.take() else { return };
+            let life = Life { started_at, ended_at: now, end };
+            lives.past.push(life.clone());
+            let is_final = std::mem::take(&mut lives.is_stopping) || matches!(life.end, LifeEnd::PowerLost);
+            let is_left = is_final || self.is_claimed() || !self.has_setup();
+            let pause = if is_left { None } else { lives.pause(&life.end, now) };
+            (std::mem::take(&mut lives.waiting), life, pause)
+        };
+        for waiting in waiting {
+            // Who no longer waits has dropped the other end.
+            let _ = waiting.send(life.clone());
+        }
+        if let Some(pause) = pause {
+            self.start_after(pause, incarnation);
+        }
+    }
+
+    /// What an init system does: it lives outside of the process that it starts.
+    fn start_after(&self, pause: Duration, incarnation: u32) {
+        let machine = self.clone();
+        let place = Process { run: self.run(), machine: SCENARIO, incarnation: 0 };
+        drop(spawn_at(place, None, "init", Location::caller(), async move {
+            SimWorld(place).clock().sleep(pause).await;
+            let is_down = |run: &mut Cluster| {
+                let host = &run.hosts[machine.id()];
+                host.incarnation == incarnation && host.power == Power::ProcessEnded
+            };
+            if machine.with(is_down)
+                && !machine.is_claimed()
+                && let Err(error) = machine.start_process().await
+            {
+                tracing::info!("the init system of {} did not start it: {error:#}", machine.name());
+            }
+        }));
+    }
+
+    /// The failure of a life whose report nobody read and that the scenario did not allow.
+    pub(crate) fn unread_failure(&self) -> Option<Cause> {
+        let past = self.past_lives();
+        let life = past.iter().find(|life| match &life.end {
+            LifeEnd::Ended(report) => {
+                let is_allowed = |text: &str| self.with(|run| run.is_allowed(self.name(), text));
+                let is_read = report.was_read();
+                !is_read && report.failures().iter().any(|failure| !is_allowed(&failure.to_string()))
+            }
+            LifeEnd::NotStarted(_) | LifeEnd::Killed | LifeEnd::PowerLost => false,
+        })?;
+        let LifeEnd::Ended(report) = &life.end else { return None };
+        Some(Cause::FactoryFailed {
+            machine: self.name().to_owned(),
+            at: life.ended_at,
+            report: report.to_string(),
+        })
+    }
+}
