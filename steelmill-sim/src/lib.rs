@@ -84,6 +84,7 @@ pub use machine::net::{
     Impairment, Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream,
     UdpSocket, WriteHalf,
 };
+pub use machine::program::ExitStatus;
 pub use machine::sim::{Sim, Sizes};
 pub use machine::spawn::{Spawner, Task};
 pub use machine::world::SimWorld;

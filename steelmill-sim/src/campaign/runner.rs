@@ -17,7 +17,7 @@ use crate::campaign::shard::Shard;
 use crate::campaign::summary::{Kept, Summary};
 use crate::campaign::verify::{self, Again};
 use crate::campaign::{coverage, replay};
-use crate::kernel::panic_log;
+use crate::machine::panic_log;
 use crate::run::simulate;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Faults;

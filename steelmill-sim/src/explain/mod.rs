@@ -395,7 +395,7 @@ mod tests {
         let replay = again(&folder.join("plan.json"));
         let place = "Where it failed:\n  machine  scenario\n  task     \"scenario\"\n";
         let counted = "INFO steelmill_sim::explain::tests: counted n=11\n> ";
-        let loud = "\"loud\" #1.1: WARN steelmill_sim::explain::tests: not this machine\n\n";
+        let loud = "\"loud\" #3: WARN steelmill_sim::explain::tests: not this machine\n\n";
         for part in ["seed 3 failed", "always", place, counted, loud, "- 0 of ", "100 %", &replay] {
             assert!(text.contains(part), "no {part:?} in: {text}");
         }

@@ -7,7 +7,7 @@ use std::sync::Once;
 
 use steelmill_core::panic_message;
 
-use crate::kernel::panic_log;
+use crate::machine::panic_log;
 use crate::machine::cluster;
 use crate::schema::outcome::Panicked;
 

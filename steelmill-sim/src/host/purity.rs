@@ -28,27 +28,16 @@ pub(crate) fn draw_keys() {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod linux {
     use std::arch::naked_asm;
-    use std::ffi::{CStr, c_int, c_long, c_uint, c_void};
-    use std::sync::atomic::{AtomicPtr, Ordering};
+    use std::ffi::{c_int, c_long, c_uint, c_void};
+    use std::sync::atomic::AtomicPtr;
     use std::time::{Duration, SystemTime};
 
     use crate::host::audit;
     use crate::machine::cluster::{self, Cluster};
     use crate::machine::hosts::SCENARIO;
+    use crate::machine::{real, threads};
+    use crate::host::libc as calls;
     use crate::schema::system_use::SystemCall;
-
-    /// The C library's own function of a name.
-    fn real(cache: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
-        let known = cache.load(Ordering::Relaxed);
-        if !known.is_null() {
-            return known;
-        }
-        // SAFETY: `name` ends with a zero; RTLD_NEXT looks behind this program, so it does not find our stand-in.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
-        assert!(!found.is_null(), "the C library has no {name:?}");
-        cache.store(found, Ordering::Relaxed);
-        found
-    }
 
     fn machine(run: &Cluster) -> u32 {
         run.kernel.tasks.current_machine().unwrap_or(SCENARIO)
@@ -89,7 +78,7 @@ mod linux {
         // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
         unsafe {
             let real: unsafe extern "C" fn(*mut c_void, usize, c_uint) -> isize =
-                std::mem::transmute(real(&REAL, c"getrandom"));
+                std::mem::transmute(real::function(&REAL, c"getrandom"));
             real(buffer, length, flags)
         }
     }
@@ -108,7 +97,7 @@ mod linux {
         // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
         unsafe {
             let real: unsafe extern "C" fn(*mut c_void, usize) -> c_int =
-                std::mem::transmute(real(&REAL, c"getentropy"));
+                std::mem::transmute(real::function(&REAL, c"getentropy"));
             real(buffer, length)
         }
     }
@@ -153,42 +142,22 @@ mod linux {
             // SAFETY: as above, for clock_gettime(2).
             return unsafe { clock_gettime(a as libc::clockid_t, b as *mut libc::timespec) }.into();
         }
+        if number == libc::SYS_futex
+            && let Some(process) = threads::process()
+        {
+            let word = std::ptr::with_exposed_provenance(a as usize);
+            let other = std::ptr::with_exposed_provenance(e as usize);
+            // SAFETY: futex(2)'s arguments are these; the caller kept its contract.
+            return calls::answer(unsafe {
+                calls::futex::futex(process, word, b as c_int, c as u32, d as usize, other, f as u32)
+            });
+        }
         static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
         // SAFETY: the C library's function of this name has this type, and takes up to six arguments beside the number.
         unsafe {
             let real: unsafe extern "C" fn(c_long, ...) -> c_long =
-                std::mem::transmute(real(&REAL, c"syscall"));
+                std::mem::transmute(real::function(&REAL, c"syscall"));
             real(number, a, b, c, d, e, f)
-        }
-    }
-
-    type Start = extern "C" fn(*mut c_void) -> *mut c_void;
-
-    /// Stands in for pthread_create(3): the thread is started, and the run may not repeat.
-    ///
-    /// # Safety
-    /// As pthread_create(3).
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn pthread_create(
-        thread: *mut libc::pthread_t,
-        attributes: *const libc::pthread_attr_t,
-        start: Start,
-        argument: *mut c_void,
-    ) -> c_int {
-        if cluster::is_simulating() {
-            audit::note(SystemCall::Thread);
-            cluster::with_current(|run| run.kernel.impure = true);
-        }
-        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
-        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
-        unsafe {
-            let real: unsafe extern "C" fn(
-                *mut libc::pthread_t,
-                *const libc::pthread_attr_t,
-                Start,
-                *mut c_void,
-            ) -> c_int = std::mem::transmute(real(&REAL, c"pthread_create"));
-            real(thread, attributes, start, argument)
         }
     }
 
@@ -213,7 +182,7 @@ mod linux {
         // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
         unsafe {
             let real: unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> c_int =
-                std::mem::transmute(real(&REAL, c"clock_gettime"));
+                std::mem::transmute(real::function(&REAL, c"clock_gettime"));
             real(clock, time)
         }
     }
@@ -240,7 +209,7 @@ mod linux {
         // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
         unsafe {
             let real: unsafe extern "C" fn(*mut libc::timeval, *mut c_void) -> c_int =
-                std::mem::transmute(real(&REAL, c"gettimeofday"));
+                std::mem::transmute(real::function(&REAL, c"gettimeofday"));
             real(time, zone)
         }
     }
@@ -265,7 +234,7 @@ mod linux {
         // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
         unsafe {
             let real: unsafe extern "C" fn(*mut libc::time_t) -> libc::time_t =
-                std::mem::transmute(real(&REAL, c"time"));
+                std::mem::transmute(real::function(&REAL, c"time"));
             real(time)
         }
     }

@@ -13,6 +13,7 @@ use super::recorder::Recorder;
 use super::tasks::Tasks;
 use super::timers::{Nanos, Timers, nanos};
 use super::waiter::{Waiter, Waiters};
+use super::watch::Watches;
 use super::watchdog::Watch;
 use crate::schema::decision::Stream;
 use crate::schema::outcome::Cause;
@@ -35,6 +36,7 @@ pub(crate) struct Kernel<E> {
     pub(crate) time_limit: Nanos,
     pub(crate) timers: Timers<E>,
     pub(crate) tasks: Tasks,
+    pub(crate) watches: Watches,
     pub(crate) decisions: Decisions,
     pub(crate) digest: Digest,
     /// Where the run is traced.
@@ -63,6 +65,7 @@ impl<E> Kernel<E> {
             time_limit: nanos(settings.time_limit),
             timers: Timers::new(),
             tasks: Tasks::new(id, &settings),
+            watches: Watches::default(),
             decisions,
             digest: Digest::new(seed),
             recorder: settings.trace.then(|| Box::new(Recorder::new(settings.trace_window.clone()))),
@@ -101,6 +104,7 @@ impl<E> Kernel<E> {
                 self.wake_task(key);
             }
             Waiter::Foreign(waker) => self.wake_later(waker),
+            Waiter::Watch(watch) => self.watch_fires(watch),
         }
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod run_queue; // the tasks that are ready
 pub(crate) mod scheduler; // which of them is next
 pub(crate) mod tasks; // the table of tasks
 pub(crate) mod waiter; // who waits for something
+pub(crate) mod watch; // which of many things something has happened to
 
 pub(crate) mod timers; // what is going to happen, and when
 
@@ -15,7 +16,6 @@ pub(crate) mod decisions; // every draw of randomness, in one function
 pub(crate) mod digest; // a hash over every event
 pub(crate) mod recorder; // how events get into the digest and the trace
 
-pub(crate) mod panic_log; // panics that no one has judged yet
 pub(crate) mod probe; // a waker that records who clones it
 pub(crate) mod stacks; // where a thread is
 pub(crate) mod watchdog; // polls that never come back

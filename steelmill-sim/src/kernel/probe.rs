@@ -46,6 +46,11 @@ pub(crate) fn begin(task: TaskKey) {
     LOOK.set(Some(Look { task, stacks: Vec::new() }));
 }
 
+/// Whether stacks are recorded.
+pub(crate) fn is_active() -> bool {
+    LOOK.with_borrow(Option::is_some)
+}
+
 /// Ends the recording; what was recorded.
 pub(crate) fn end() -> Stacks {
     LOOK.take().map(|look| look.stacks).unwrap_or_default()

@@ -304,11 +304,14 @@ pub(crate) enum WaitsFor {
     Read,
     Write,
     Datagram,
+    Futex,
+    Epoll,
+    Bytes,
 }
 
 impl WaitsFor {
     fn is_rest(self) -> bool {
-        matches!(self, WaitsFor::Clock | WaitsFor::Accept | WaitsFor::Read | WaitsFor::Datagram)
+        matches!(self, WaitsFor::Clock | WaitsFor::Accept | WaitsFor::Read | WaitsFor::Datagram | WaitsFor::Epoll)
     }
 
     fn text(self) -> &'static str {
@@ -321,6 +324,9 @@ impl WaitsFor {
             WaitsFor::Read => "bytes to read from a TCP connection",
             WaitsFor::Write => "room to write to a TCP connection",
             WaitsFor::Datagram => "a datagram",
+            WaitsFor::Futex => "a lock, a condition variable or another thread's wake (futex)",
+            WaitsFor::Epoll => "events of an epoll",
+            WaitsFor::Bytes => "a pipe, a socket pair or an eventfd",
         }
     }
 }
@@ -501,6 +507,11 @@ impl Tasks {
     /// Every future there is, to be dropped outside of the borrow.
     pub(crate) fn take_all(&mut self) -> Vec<Orphan> {
         self.slots.iter_mut().filter_map(Slot::orphan).collect()
+    }
+
+    /// The ends of tasks that nobody has taken, to be dropped outside of the borrow.
+    pub(crate) fn take_ends(&mut self) -> Vec<Result<Output, TaskError>> {
+        self.slots.iter_mut().filter_map(|slot| slot.end.take()).collect()
     }
 
     /// How many tasks have not ended: for tests that none is left.

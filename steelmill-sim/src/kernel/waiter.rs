@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use super::watch::WatchId;
 use crate::schema::task::TaskKey;
 
 /// Who is to be woken.
@@ -12,6 +13,8 @@ use crate::schema::task::TaskKey;
 pub(crate) enum Waiter {
     Task(TaskKey),
     Foreign(Waker),
+    /// A watch of a group: see [`watch`](super::watch).
+    Watch(WatchId),
 }
 
 impl Waiter {
@@ -21,6 +24,7 @@ impl Waiter {
         match (self, other) {
             (Waiter::Task(a), Waiter::Task(b)) => a == b,
             (Waiter::Foreign(a), Waiter::Foreign(b)) => a.will_wake(b),
+            (Waiter::Watch(a), Waiter::Watch(b)) => a == b,
             _ => false,
         }
     }

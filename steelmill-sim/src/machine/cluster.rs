@@ -5,9 +5,9 @@
 //!
 //! While the state is borrowed no code of a user may run: futures are polled and dropped, and foreign wakers cloned,
 //! woken and dropped, outside of [`with`].
+#![allow(unsafe_code, reason = "a run is reached through a pointer that several threads share in turn; see RUN")]
 
 use std::cell::{Cell, RefCell};
-use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
@@ -15,14 +15,17 @@ use std::time::Duration;
 
 use steelmill_core::RunningFactory;
 
+use super::descriptors::Descriptors;
+use super::futex::Futexes;
 use super::hosts::Hosts;
 use super::machine::Machine;
 use super::moments::Moments;
 use super::net::{self, Net};
+use super::panic_log::{self, PanicLog};
 use super::tally::Tally;
+use super::threads::{ThreadSetup, Threads};
 pub(crate) use crate::kernel::kernel::RunId;
 use crate::kernel::kernel::{Kernel, Later};
-use crate::kernel::panic_log;
 use crate::kernel::timers::{Nanos, nanos};
 use crate::schema::settings::Settings;
 use crate::schema::task::TaskKey;
@@ -44,17 +47,65 @@ pub(crate) struct Cluster {
     pub(crate) net: Net,
     pub(crate) moments: Moments,
     pub(crate) tally: Tally,
+    pub(crate) threads: Threads,
+    pub(crate) futexes: Futexes,
+    pub(crate) descriptors: Descriptors,
+    /// What a guest thread does before the program's code.
+    pub(crate) guest_setup: Option<ThreadSetup>,
     /// Every machine that the scenario made.
     pub(crate) machines: Vec<Machine>,
     /// The cluster's factory, once there is one.
     pub(crate) root: Option<RunningFactory>,
 }
 
+/// A run's state, and what has to be reached while that is borrowed.
+struct Run {
+    cluster: RefCell<Cluster>,
+    panics: PanicLog,
+}
+
 thread_local! {
-    /// Without a destructor, so that looking needs no check for one; a run takes itself off before its thread ends.
-    static RUN: RefCell<ManuallyDrop<Option<Box<Cluster>>>> = const { RefCell::new(ManuallyDrop::new(None)) };
-    /// Whether this thread is inside a run; read by the panic hook and by what stands in for the system's calls.
-    static SIMULATING: Cell<bool> = const { Cell::new(false) };
+    /// The run that this thread is inside of, or null. It is set by [`begin`] on the thread of the seed, which owns the run
+    /// until [`end`], and by [`Shared::enter`] on the guest threads of the run.
+    ///
+    /// Invariant: it is null or points to a live `Run`, and of the threads that share a `Run` one executes at a time.
+    static RUN: Cell<*const Run> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Looks at this thread's run, if it is inside of one.
+#[inline]
+fn with_run<R>(look: impl FnOnce(&Run) -> R) -> Option<R> {
+    // SAFETY: by RUN's invariant the pointer is null or points to a live run, which no other thread touches meanwhile. `end`
+    // is not called by anything that `look` runs: it takes the run off its thread after everything of it has returned.
+    unsafe { RUN.get().as_ref() }.map(look)
+}
+
+/// A run, to be entered by the guest threads of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared(*const Run);
+
+impl Shared {
+    /// No run.
+    pub(crate) const NONE: Self = Self(std::ptr::null());
+
+    /// The run of this thread.
+    pub(crate) fn current() -> Self {
+        Self(RUN.get())
+    }
+
+    /// Puts this thread inside of the run.
+    ///
+    /// # Safety
+    /// The thread executes only while every other thread inside of the run waits, and never after the run has ended.
+    pub(crate) unsafe fn enter(self) {
+        RUN.set(self.0);
+    }
+}
+
+/// The log of panics of this thread's run.
+#[inline]
+pub(crate) fn with_panic_log<R>(look: impl FnOnce(&PanicLog) -> R) -> Option<R> {
+    with_run(|run| look(&run.panics))
 }
 
 /// Wakes from threads that do not hold the run.
@@ -78,34 +129,40 @@ fn foreign() -> MutexGuard<'static, Foreign> {
 pub(crate) fn begin(settings: Settings) -> RunId {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     assert!(
-        !SIMULATING.get(),
+        !is_simulating(),
         "a simulation cannot be started inside a simulation; start it from another thread"
     );
-    SIMULATING.set(true);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let mut kernel = Kernel::new(id, settings);
     for (index, reseed) in kernel.settings.reseeds.iter().enumerate() {
         kernel.timers.schedule(nanos(reseed.at), Event::Reseed(index));
     }
     foreign().runs.push(id);
-    RUN.set(ManuallyDrop::new(Some(Box::new(Cluster {
+    let cluster = Cluster {
         id,
         kernel,
         hosts: Hosts::new(),
         net: Net::new(),
         moments: Moments::default(),
         tally: Tally::new(),
+        threads: Threads::default(),
+        futexes: Futexes::default(),
+        descriptors: Descriptors::default(),
+        guest_setup: None,
         machines: Vec::new(),
         root: None,
-    }))));
+    };
+    RUN.set(Box::into_raw(Box::new(Run { cluster: RefCell::new(cluster), panics: PanicLog::default() })));
     id
 }
 
 /// Takes the run off this thread; its state is for the caller to drop.
-pub(crate) fn end(id: RunId) -> Box<Cluster> {
-    let run = RUN.with_borrow_mut(|run| run.take()).expect("the run that ends is on this thread");
-    assert_eq!(run.id, id, "a run ends on the thread it began on");
-    SIMULATING.set(false);
+pub(crate) fn end(id: RunId) -> Cluster {
+    with(id, |_| ()); // it is this thread's run
+    let run = RUN.replace(std::ptr::null()).cast_mut();
+    // SAFETY: `begin` made the pointer from a box, and it is taken off the thread here, once. No guest thread executes any
+    // more, and nothing looks at the run: this is called by the thread of the seed, after the last poll.
+    let run = unsafe { Box::from_raw(run) }.cluster.into_inner();
     let mut foreign = foreign();
     foreign.runs.retain(|other| *other != id);
     foreign.wakes.retain(|key| !key.is_run(id));
@@ -114,8 +171,9 @@ pub(crate) fn end(id: RunId) -> Box<Cluster> {
 }
 
 /// Whether this thread is inside a run.
+#[inline]
 pub(crate) fn is_simulating() -> bool {
-    SIMULATING.get()
+    !RUN.get().is_null()
 }
 
 /// Looks into the run.
@@ -132,12 +190,11 @@ pub(crate) fn with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> R {
 pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
     // Written in place: what a look returns is moved once, as the executor's every step goes this way.
     let (mut result, mut is_later) = (None, false);
-    RUN.with(|cell| {
-        if let Ok(mut slot) = cell.try_borrow_mut()
-            && let Some(run) = slot.as_mut()
+    with_run(|run| {
+        if let Ok(mut run) = run.cluster.try_borrow_mut()
             && run.id == id
         {
-            result = Some(look(run));
+            result = Some(look(&mut run));
             is_later = run.kernel.has_later();
         }
     });
@@ -185,17 +242,14 @@ fn wrong_run() -> ! {
 
 /// The run this thread is inside of, for what has no handle: logs and the system's calls.
 pub(crate) fn with_current<R>(look: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
-    RUN.with(|cell| cell.try_borrow_mut().ok()?.as_mut().map(|run| look(run)))
+    with_run(|run| Some(look(&mut *run.cluster.try_borrow_mut().ok()?))).flatten()
 }
 
 /// Wakes a task, from wherever its waker was called.
 #[inline]
 pub(crate) fn wake(key: TaskKey) {
-    let is_here = RUN.with(|cell| match cell.try_borrow_mut() {
-        Ok(mut slot) => slot.as_mut().is_some_and(|run| run.kernel.wake_task(key)),
-        Err(_) => false,
-    });
-    if !is_here {
+    let is_here = with_run(|run| run.cluster.try_borrow_mut().is_ok_and(|mut run| run.kernel.wake_task(key)));
+    if is_here != Some(true) {
         wake_elsewhere(key);
     }
 }

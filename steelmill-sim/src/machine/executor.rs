@@ -11,7 +11,7 @@ use super::cluster::{self, Cluster, Event};
 use super::panics::panicked;
 use super::{net, waker::waker};
 use crate::kernel::kernel::RunId;
-use crate::kernel::panic_log;
+use crate::machine::panic_log;
 use crate::kernel::tasks::{Output, TaskFuture};
 use crate::kernel::timers::{Due, Nanos};
 use crate::schema::decision::Stream;
@@ -142,11 +142,28 @@ impl Cluster {
             self.kernel.watch_livelock();
             return None;
         }
-        if !self.take_foreign_wakes() && !self.advance() {
+        if self.has_futex_waiters() && self.recheck_futexes() {
+            return None;
+        }
+        if !self.take_foreign_wakes() && !self.advance() && !self.await_real_threads() {
             let tasks = self.kernel.task_list();
             self.kernel.fail(Cause::Deadlock { tasks });
         }
         self.kernel.has_later().then_some(Step::Wake)
+    }
+
+    /// Nothing is going to happen, but a guest thread may wait for a lock that a real thread holds for a moment; whether one
+    /// was woken.
+    #[cold]
+    #[expect(clippy::disallowed_methods, reason = "real threads go on in real time")]
+    fn await_real_threads(&mut self) -> bool {
+        (0..50).any(|_| {
+            let has_waiters = self.has_futex_waiters();
+            if has_waiters {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            has_waiters && self.recheck_futexes()
+        })
     }
 
     /// Lets time jump to the next event and takes everything due then. `false` when there is nothing to come.

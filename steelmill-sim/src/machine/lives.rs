@@ -32,6 +32,8 @@ pub struct Life {
 pub enum LifeEnd {
     /// Its factory ended: it was stopped, requested its own stop, or failed. The report tells which.
     Ended(Arc<Report>),
+    /// Its program exited: the code. Any but 0 is a failure.
+    ExitCode(i32),
     /// Its factory did not start: the error.
     NotStarted(Arc<str>),
     /// It was killed, by [`Machine::exit`] or a fault: no report.
@@ -44,8 +46,20 @@ impl LifeEnd {
     fn is_failure(&self) -> bool {
         match self {
             LifeEnd::Ended(report) => report.has_failures(),
+            LifeEnd::ExitCode(code) => *code != 0,
             LifeEnd::NotStarted(_) | LifeEnd::Killed => true,
             LifeEnd::PowerLost => false,
+        }
+    }
+}
+
+impl Life {
+    /// Whether the process ended by itself and without a failure.
+    pub fn is_success(&self) -> bool {
+        match &self.end {
+            LifeEnd::Ended(report) => report.is_clean(),
+            LifeEnd::ExitCode(code) => *code == 0,
+            LifeEnd::NotStarted(_) | LifeEnd::Killed | LifeEnd::PowerLost => false,
         }
     }
 }
@@ -56,6 +70,7 @@ impl fmt::Display for Life {
         write!(f, "from {started:.9} s to {ended:.9} s: ")?;
         match &self.end {
             LifeEnd::Ended(report) => write!(f, "{report}"),
+            LifeEnd::ExitCode(code) => write!(f, "exited with code {code}"),
             LifeEnd::NotStarted(error) => write!(f, "{error}"),
             LifeEnd::Killed => f.write_str("killed"),
             LifeEnd::PowerLost => f.write_str("lost its power"),
@@ -209,7 +224,7 @@ impl Machine {
                 let is_read = report.was_read();
                 !is_read && report.failures().iter().any(|failure| !is_allowed(&failure.to_string()))
             }
-            LifeEnd::NotStarted(_) | LifeEnd::Killed | LifeEnd::PowerLost => false,
+            LifeEnd::ExitCode(_) | LifeEnd::NotStarted(_) | LifeEnd::Killed | LifeEnd::PowerLost => false,
         })?;
         let LifeEnd::Ended(report) = &life.end else { return None };
         Some(Cause::FactoryFailed {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Error, Factory, Report, Result, RunningFactory, World as _};
 
-use crate::kernel::panic_log;
+use crate::machine::panic_log;
 use crate::kernel::tasks::Orphan;
 use crate::kernel::timers::nanos;
 use crate::machine::clock::Clock;
@@ -22,6 +22,7 @@ use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::entropy::Entropy;
 use crate::machine::hosts::Power;
 use crate::machine::lives::{LifeEnd, Lives};
+use crate::machine::program::{self, Main};
 use crate::machine::net::{Network, address_of};
 use crate::machine::panics;
 use crate::machine::spawn::{Task, spawn_at};
@@ -31,6 +32,16 @@ use crate::schema::moment::Moment;
 
 type Setup = Box<dyn Fn(&mut Factory) -> Result + Send + Sync>;
 
+/// What a machine's process is.
+enum Workload {
+    /// The scenario's own tasks.
+    Tasks,
+    /// The daemons of a factory.
+    Factory(Setup),
+    /// A program's threads.
+    Program(Main),
+}
+
 /// A handle to a machine of the cluster.
 #[derive(Clone)]
 pub struct Machine(Arc<Inner>);
@@ -39,7 +50,7 @@ struct Inner {
     run: RunId,
     id: u32,
     name: Arc<str>,
-    setup: Option<Setup>,
+    workload: Workload,
     running: Mutex<Option<RunningFactory>>,
     is_claimed: AtomicBool,
     lives: Mutex<Lives>,
@@ -53,23 +64,38 @@ pub(super) enum Ending {
 }
 
 impl Machine {
-    pub(crate) fn new(run: RunId, name: &str, setup: Option<Setup>) -> Self {
+    /// One that a scenario's own tasks run on, up at once.
+    pub(crate) fn new_client(run: RunId, name: &str) -> Self {
+        Self::new(run, name, Workload::Tasks)
+    }
+
+    /// One that runs a factory, down until it is started.
+    pub(crate) fn new_factory(run: RunId, name: &str, setup: Setup) -> Self {
+        Self::new(run, name, Workload::Factory(setup))
+    }
+
+    /// One that runs a program, down until it is started.
+    pub(crate) fn new_program(run: RunId, name: &str, main: Main) -> Self {
+        Self::new(run, name, Workload::Program(main))
+    }
+
+    fn new(run: RunId, name: &str, workload: Workload) -> Self {
         let name: Arc<str> = name.into();
+        let is_up = matches!(workload, Workload::Tasks);
         let id = cluster::with(run, |run| {
             assert!(run.hosts.by_name(&name).is_none(), "there is a machine called {name:?} already");
             let id = run.add_host(&name);
-            if setup.is_some() {
+            if !is_up {
                 run.hosts[id].power = Power::ProcessEnded; // until it is started
             }
             run.kernel.happened(What::Machine { machine: id, change: MachineChange::Made });
             id
         });
-        let is_up = setup.is_none();
         let machine = Self(Arc::new(Inner {
             run,
             id,
             name,
-            setup,
+            workload,
             running: Mutex::new(None),
             is_claimed: AtomicBool::new(false),
             lives: Mutex::default(),
@@ -189,8 +215,10 @@ impl Machine {
             .with(|run| run.begin_process(self.0.run, self.0.id))
             .ok_or_else(|| self.error("is up already"))?;
         self.life_begins();
-        if self.0.setup.is_none() {
-            return Ok(());
+        match &self.0.workload {
+            Workload::Tasks => return Ok(()),
+            Workload::Factory(_) => {}
+            Workload::Program(main) => return program::start(self, place, main.clone()),
         }
         let machine = self.clone();
         // Building runs on the machine, so that it reads the machine's clock and dies with it.
@@ -200,7 +228,7 @@ impl Machine {
                 Some(root) => root.child_in(machine.name(), world)?,
                 None => Factory::root(machine.name(), world),
             };
-            if let Some(setup) = &machine.0.setup {
+            if let Workload::Factory(setup) = &machine.0.workload {
                 setup(&mut factory)?;
             }
             Ok::<_, Error>(factory.start().await?)
@@ -260,7 +288,7 @@ impl Machine {
         self.end(Ending::PowerLoss, LifeEnd::PowerLost);
     }
 
-    fn end(&self, ending: Ending, end: LifeEnd) {
+    pub(super) fn end(&self, ending: Ending, end: LifeEnd) {
         let running = self.running().take();
         let orphans = cluster::try_with(self.0.run, |run| run.end_process(self.0.id, ending));
         panics::drop_orphans(self.0.run, orphans.into_iter().flatten());
@@ -289,9 +317,9 @@ impl Machine {
         self.running().is_some()
     }
 
-    /// Whether it has daemons to start.
+    /// Whether it has a process to start: daemons, or a program.
     pub(crate) fn has_setup(&self) -> bool {
-        self.0.setup.is_some()
+        !matches!(self.0.workload, Workload::Tasks)
     }
 
     /// Its clock's drift in parts per million, and how many nanoseconds its wall clock is ahead.
@@ -416,6 +444,9 @@ impl Cluster {
         self.kernel.happened(What::Machine { machine, change });
         self.resume(machine);
         self.sockets_gone(machine, ending == Ending::Exit);
+        self.descriptors_gone(machine);
+        self.futexes_gone(machine);
+        self.threads_gone(machine);
         self.kernel.tasks.of(machine).into_iter().filter_map(|task| self.kernel.abort(task)).collect()
     }
 }

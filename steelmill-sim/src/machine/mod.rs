@@ -17,9 +17,17 @@ pub(crate) mod coverage; // visits of coverage points
 pub(crate) mod executor; // polls tasks and lets time pass
 pub(crate) mod hosts; // what the run keeps of each machine
 pub(crate) mod moments; // who waits for a machine to reach a moment
+pub(crate) mod panic_log; // panics that no one has judged yet
 pub(crate) mod panics; // a panic fails the run
 pub(crate) mod overstays; // tasks that overstayed a deadline
 pub(crate) mod tally; // what a run tells of itself at its end
 pub(crate) mod waker; // wakers that are integers
+
+// Programs that were not written for the simulation.
+pub(crate) mod descriptors; // what a process has open, by number
+pub(crate) mod futex; // threads that wait at an address
+pub(crate) mod program; // a `main` as a machine's process
+pub(crate) mod real; // the C library's own functions
+pub(crate) mod threads; // guest threads
 
 pub(crate) mod links; // what a scenario does to the links between machines

@@ -12,6 +12,7 @@ mod messages;
 mod pipe;
 mod ports;
 mod queue;
+mod socket;
 mod tcp;
 mod udp;
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 use steelmill_core::{Address, AddressError, Daemon, Factory, Result, ToAddress};
 
 pub use impairment::Impairment;
+pub(crate) use socket::Socket;
 pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};
 pub use udp::UdpSocket;
 
@@ -35,7 +37,7 @@ use crate::machine::cluster::{self, Cluster};
 use crate::machine::world::Process;
 use crate::schema::event::{LinkChange, What};
 use connection::{CloseMode, Connection, Connections};
-pub(crate) use connection::{ConnectionId, Side};
+pub(crate) use connection::{ConnectionId, Options, Side};
 pub(crate) use impairment::Effect;
 use link::Links;
 use messages::InFlight;
@@ -231,7 +233,7 @@ impl Cluster {
     }
 
     /// What a name stands for: a machine, or what the scenario has named.
-    fn addresses_of(&self, name: &str, port: u16) -> Option<Addresses> {
+    pub(crate) fn addresses_of(&self, name: &str, port: u16) -> Option<Addresses> {
         if let Some(machine) = self.hosts.by_name(name) {
             return Some(Addresses::one(SocketAddr::new(address_of(machine), port)));
         }
@@ -326,7 +328,7 @@ impl Network {
 }
 
 /// The addresses of a name: nearly always one, which allocates nothing.
-struct Addresses {
+pub(crate) struct Addresses {
     one: Option<SocketAddr>,
     several: std::vec::IntoIter<IpAddr>,
     port: u16,

@@ -6,7 +6,7 @@ use steelmill_core::{Panic, TaskError, panic_message};
 
 use super::cluster::{self, Cluster, RunId};
 use super::sim::Sim;
-use crate::kernel::panic_log;
+use crate::machine::panic_log;
 use crate::kernel::tasks::Orphan;
 use crate::schema::outcome::{Cause, Panicked, TaskReport};
 

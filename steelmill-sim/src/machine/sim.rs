@@ -99,7 +99,7 @@ impl Sim {
         name: &str,
         setup: impl Fn(&mut Factory) -> Result + Send + Sync + 'static,
     ) -> Machine {
-        Machine::new(self.run, name, Some(Box::new(setup)))
+        Machine::new_factory(self.run, name, Box::new(setup))
     }
 
     /// Makes a machine without daemons, up at once: a place for the scenario's own code.
@@ -107,7 +107,7 @@ impl Sim {
     /// # Panics
     /// When there is a machine of that name.
     pub fn client(&self, name: &str) -> Machine {
-        Machine::new(self.run, name, None)
+        Machine::new_client(self.run, name)
     }
 
     /// Gives a name to addresses, as an entry in a name server does: whoever connects to it tries them in turn. No
@@ -153,7 +153,8 @@ impl Sim {
         self.with(|run| {
             let [connections, listeners, udp_sockets, ports, link_rules] = run.net.sizes();
             let (tasks, timers) = (run.kernel.tasks.alive(), run.kernel.timers.len());
-            Sizes { tasks, timers, connections, listeners, udp_sockets, ports, link_rules }
+            let descriptors = run.descriptors.count();
+            Sizes { tasks, timers, connections, listeners, udp_sockets, ports, link_rules, descriptors }
         })
     }
 }
@@ -175,4 +176,6 @@ pub struct Sizes {
     pub ports: usize,
     /// Directions between machines that have something of their own: a latency, a cut, an impairment.
     pub link_rules: usize,
+    /// Descriptors that programs have open.
+    pub descriptors: usize,
 }

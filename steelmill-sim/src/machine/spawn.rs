@@ -11,7 +11,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use steelmill_core::{Daemon, Factory, Milestone, Origin, Owner, Result, State, TaskError};
 
-use crate::kernel::panic_log;
+use crate::machine::panic_log;
 use crate::kernel::tasks::{Output, TaskFuture, WaitsFor};
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, RunId};

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use steelmill_core::coverage;
@@ -10,7 +11,7 @@ use steelmill_core::{Error, Result, TaskError, panic_message};
 
 use crate::fault::coverage::RunObserver;
 use crate::host::{self, audit, purity, stuck};
-use crate::kernel::panic_log;
+use crate::machine::panic_log;
 use crate::kernel::tasks::MAIN;
 use crate::kernel::watchdog;
 use crate::machine::cluster::{self, RunId};
@@ -21,6 +22,7 @@ use crate::machine::overstays::{LookAt, Overstays};
 use crate::machine::panics;
 use crate::machine::sim::Sim;
 use crate::machine::spawn::spawn_at;
+use crate::machine::threads::ThreadSetup;
 use crate::machine::world::Process;
 use crate::schema::outcome::{Cause, Failure, Outcome, Panicked};
 use crate::schema::settings::Settings;
@@ -103,6 +105,7 @@ pub(crate) fn once(
         run.tally.overstays =
             Overstays::to_look_at(look.map(|moment| (moment, stuck::look_at_overstay as LookAt)))
     });
+    cluster::with(id, |run| run.guest_setup = Some(guest_setup()));
     purity::draw_keys();
     if is_audited {
         audit::begin();
@@ -169,6 +172,16 @@ fn unread_failure(id: RunId) -> Option<Cause> {
     machines.iter().find_map(Machine::unread_failure)
 }
 
+/// What guest threads do first: logs and coverage points go where those of the run's other tasks go.
+fn guest_setup() -> ThreadSetup {
+    let dispatch = tracing::dispatcher::get_default(Clone::clone);
+    Arc::new(move || {
+        // They last for as long as the thread.
+        std::mem::forget(tracing::dispatcher::set_default(&dispatch));
+        std::mem::forget(coverage::observe(&RunObserver));
+    })
+}
+
 fn outcome(id: RunId) -> Outcome {
     let unread = unread_failure(id);
     let audit = audit::end(|machine| cluster::with(id, |run| run.hosts[machine].name.to_string()));
@@ -219,6 +232,8 @@ fn tear_down(id: RunId) -> Option<(Cause, Option<Panicked>)> {
     });
     panics::drop_orphans(id, orphans);
     machines.into_iter().for_each(panic_log::drop_caught);
+    let ends = cluster::with(id, |run| run.kernel.tasks.take_ends());
+    ends.into_iter().for_each(panic_log::drop_caught);
     panic_log::drop_caught(root);
     let failed = cluster::with(id, |run| {
         if panic_log::has_any() {
@@ -228,6 +243,5 @@ fn tear_down(id: RunId) -> Option<(Cause, Option<Panicked>)> {
         Some((cause, run.tally.last_panic.take()))
     });
     panic_log::drop_caught(cluster::end(id));
-    panic_log::take();
     failed
 }

@@ -64,7 +64,7 @@ pub(crate) struct End {
     /// How many handles own it: a stream, or the two halves of one.
     pub(crate) handles: u8,
     /// An error its owner has not seen yet, as Linux's number for it.
-    error: Option<i32>,
+    pub(super) error: Option<i32>,
     pub(crate) readers: Waiters,
     pub(crate) writers: Waiters,
     pub(crate) options: Options,
@@ -121,13 +121,15 @@ pub(crate) struct ListenerId {
 pub(crate) struct Listener {
     generation: u32,
     machine: u32,
-    local: SocketAddr,
+    pub(super) local: SocketAddr,
     /// Connections that wait to be accepted, and how many more are on the way there.
-    backlog: VecDeque<ConnectionId>,
+    pub(super) backlog: VecDeque<ConnectionId>,
     coming: usize,
     pub(crate) waiters: Waiters,
     /// What is set for it holds for what it accepts.
     pub(crate) options: Options,
+    /// It is only bound as yet: whoever connects is refused.
+    pub(crate) is_listening: bool,
 }
 
 #[derive(Default)]
@@ -227,7 +229,7 @@ impl Connection {
 
     /// What `side` reads.
     #[inline]
-    fn into(&mut self, side: Side) -> &mut Pipe {
+    pub(super) fn into(&mut self, side: Side) -> &mut Pipe {
         &mut self.pipes[usize::from(1 - side)]
     }
 

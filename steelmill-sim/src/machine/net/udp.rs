@@ -65,19 +65,19 @@ impl Sockets {
     }
 }
 
-struct State {
+pub(super) struct State {
     generation: u32,
     machine: u32,
     /// What it was bound to, and what it shows: a connected socket has one address, and an IPv6 socket shows all of
     /// them as its own.
     bound: SocketAddr,
-    local: SocketAddr,
-    peer: Option<SocketAddr>,
+    pub(super) local: SocketAddr,
+    pub(super) peer: Option<SocketAddr>,
     ttl: u32,
-    queue: VecDeque<(SocketAddr, Vec<u8>)>,
+    pub(super) queue: VecDeque<(SocketAddr, Vec<u8>)>,
     queued: usize,
-    error: Option<i32>,
-    waiters: Waiters,
+    pub(super) error: Option<i32>,
+    pub(super) waiters: Waiters,
 }
 
 /// Where a datagram comes from and goes to.
@@ -98,7 +98,7 @@ struct Datagram {
 }
 
 impl Sockets {
-    fn get(&mut self, id: SocketId) -> io::Result<&mut State> {
+    pub(super) fn get(&mut self, id: SocketId) -> io::Result<&mut State> {
         self.all
             .get_mut(id.index as usize)
             .filter(|socket| socket.generation == id.generation)
@@ -116,13 +116,13 @@ impl State {
     }
 
     /// An address as the socket shows it.
-    fn shown(&self, address: SocketAddr) -> SocketAddr {
+    pub(super) fn shown(&self, address: SocketAddr) -> SocketAddr {
         if self.local.is_ipv6() { address::as_ipv6(address) } else { address }
     }
 }
 
 impl Cluster {
-    fn udp_open(&mut self, place: Process, local: SocketAddr) -> io::Result<SocketId> {
+    pub(super) fn udp_open(&mut self, place: Process, local: SocketAddr) -> io::Result<SocketId> {
         if !self.is_alive(place.machine, place.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
@@ -151,7 +151,7 @@ impl Cluster {
         Ok(SocketId { index, generation: sockets.all[index as usize].generation })
     }
 
-    fn udp_close(&mut self, id: SocketId) {
+    pub(super) fn udp_close(&mut self, id: SocketId) {
         let Ok(socket) = self.net.udp.get(id) else { return };
         let (machine, bound) = (socket.machine, socket.bound);
         socket.generation = socket.generation.wrapping_add(1);
@@ -169,7 +169,24 @@ impl Cluster {
         }
     }
 
-    fn udp_send(&mut self, id: SocketId, bytes: &[u8], target: Option<SocketAddr>) -> io::Result<usize> {
+    pub(super) fn udp_connect(&mut self, id: SocketId, peer: SocketAddr) -> io::Result<()> {
+        let socket = self.net.udp.get(id)?;
+        let has_ipv6_address =
+            address::plain(socket.local).is_ipv6() && !socket.local.ip().is_unspecified();
+        if has_ipv6_address && peer.is_ipv4() {
+            return Err(address::os_error(libc::EAFNOSUPPORT));
+        }
+        let (peer, _) = address::way(socket.local, peer, socket.machine)?;
+        socket.peer = Some(peer);
+        // A connected socket has the one address its packets come from.
+        if socket.local.ip().is_unspecified() {
+            let source = SocketAddr::new(address::source(peer.ip(), socket.machine), socket.local.port());
+            socket.local = socket.shown(source);
+        }
+        Ok(())
+    }
+
+    pub(super) fn udp_send(&mut self, id: SocketId, bytes: &[u8], target: Option<SocketAddr>) -> io::Result<usize> {
         let socket = self.net.udp.get(id)?;
         socket.take_error()?;
         let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
@@ -320,7 +337,7 @@ impl Cluster {
     }
 
     /// The next datagram; what does not fit the buffer is lost, unless it is only looked at.
-    fn udp_receive(
+    pub(super) fn udp_receive(
         &mut self,
         id: SocketId,
         buffer: &mut [u8],
@@ -393,22 +410,7 @@ impl UdpSocket {
     }
 
     fn connect_to(&self, peer: SocketAddr) -> io::Result<()> {
-        cluster::with(self.run(), |run| {
-            let socket = run.net.udp.get(self.id)?;
-            let has_ipv6_address =
-                address::plain(socket.local).is_ipv6() && !socket.local.ip().is_unspecified();
-            if has_ipv6_address && peer.is_ipv4() {
-                return Err(address::os_error(libc::EAFNOSUPPORT));
-            }
-            let (peer, _) = address::way(socket.local, peer, socket.machine)?;
-            socket.peer = Some(peer);
-            // A connected socket has the one address its packets come from.
-            if socket.local.ip().is_unspecified() {
-                let source = SocketAddr::new(address::source(peer.ip(), socket.machine), socket.local.port());
-                socket.local = socket.shown(source);
-            }
-            Ok(())
-        })
+        cluster::with(self.run(), |run| run.udp_connect(self.id, peer))
     }
 
     /// Sends one datagram; to the first address, where a name has several. Never waits: what has no room on its way is

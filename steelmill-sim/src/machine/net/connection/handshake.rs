@@ -46,6 +46,7 @@ impl Cluster {
             coming: 0,
             waiters: Waiters::default(),
             options: Options::default(),
+            is_listening: true,
         };
         if connections.free_listeners.pop().is_some() {
             listener.generation = connections.listeners[index as usize].generation;
@@ -197,7 +198,8 @@ impl Cluster {
     }
 
     fn listening(&self, machine: u32, target: SocketAddr) -> Option<ListenerId> {
-        let index = self.net.tcp_ports.find(machine, target.ip(), target.port(), |_| true)?;
+        let is_listening = |index: u32| self.net.tcp.listeners[index as usize].is_listening;
+        let index = self.net.tcp_ports.find(machine, target.ip(), target.port(), is_listening)?;
         Some(ListenerId { index, generation: self.net.tcp.listeners[index as usize].generation })
     }
 

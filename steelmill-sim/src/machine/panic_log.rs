@@ -1,4 +1,4 @@
-//! The panics raised on this thread that no one has judged yet, as the panic hook recorded them.
+//! The panics of a run that no one has judged yet, as the panic hook recorded them.
 //!
 //! A panic may be caught anywhere: by the executor, by the lifecycle, by a program's own `catch_unwind`. So the hook
 //! records it here, and the executor asks after every poll and every destructor whether there is one.
@@ -7,30 +7,37 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::cluster;
 use crate::schema::outcome::Panicked;
 
-thread_local! {
-    static LOG: RefCell<Vec<Panicked>> = const { RefCell::new(Vec::new()) };
-    static HAS_ANY: Cell<bool> = const { Cell::new(false) };
+/// A run's log. It lies beside the run's state, not in it: a panic may be raised while that is borrowed.
+#[derive(Default)]
+pub(crate) struct PanicLog {
+    panics: RefCell<Vec<Panicked>>,
+    has_any: Cell<bool>,
 }
 
-/// Records a panic.
+/// Records a panic of this thread's run.
 pub(crate) fn record(panicked: Panicked) {
-    HAS_ANY.set(true);
-    // A destructor of what is recorded could panic again while the log is borrowed: the text of a panic has none.
-    LOG.with_borrow_mut(|log| log.push(panicked));
+    cluster::with_panic_log(|log| {
+        log.has_any.set(true);
+        log.panics.borrow_mut().push(panicked);
+    });
 }
 
 /// Whether a panic was recorded since [`take`].
 #[inline]
 pub(crate) fn has_any() -> bool {
-    HAS_ANY.get()
+    cluster::with_panic_log(|log| log.has_any.get()).unwrap_or(false)
 }
 
 /// The recorded panics, in order; the log is empty afterwards.
 pub(crate) fn take() -> Vec<Panicked> {
-    HAS_ANY.set(false);
-    LOG.take()
+    let taken = cluster::with_panic_log(|log| {
+        log.has_any.set(false);
+        log.panics.take()
+    });
+    taken.unwrap_or_default()
 }
 
 /// Drops a value whose destructor may panic; the hook records such a panic.

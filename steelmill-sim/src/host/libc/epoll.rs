@@ -1,0 +1,191 @@
+//! Waiting for many descriptors: epoll(7), poll(2); and eventfd(2).
+
+use std::ffi::{c_int, c_uint};
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use libc::{epoll_event, nfds_t, pollfd};
+use steelmill_core::World as _;
+
+use super::{answer, guest, guest_of, timeout_of};
+use crate::kernel::tasks::WaitsFor;
+use crate::kernel::waiter::Waiter;
+use crate::machine::cluster::{self, Cluster};
+use crate::machine::descriptors::{Errno, EventCounter, Interest, Object};
+use crate::machine::real::real;
+use crate::machine::threads::{block_on, current_task};
+use crate::machine::world::{Process, SimWorld};
+
+/// Waits until `look` finds something, for so long at most; what it found last.
+fn wait<T>(
+    process: Process,
+    timeout: Option<Duration>,
+    mut look: impl FnMut(&mut Cluster, bool) -> Result<Option<T>, Errno>,
+) -> Result<Option<T>, Errno> {
+    let is_patient = timeout != Some(Duration::ZERO);
+    let mut sleep = timeout.filter(|_| is_patient).map(|timeout| SimWorld(process).clock().sleep(timeout));
+    block_on(poll_fn(|context| {
+        match cluster::with(process.run, |run| look(run, is_patient)) {
+            Ok(None) if is_patient => {}
+            found => return Poll::Ready(found),
+        }
+        match &mut sleep {
+            Some(sleep) => Pin::new(sleep).poll(context).map(|()| Ok(None)),
+            None => Poll::Pending,
+        }
+    }))
+}
+
+/// # Safety
+/// As epoll_create1(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_create1(flags: c_int) -> c_int {
+    match guest() {
+        Some(process) => answer(cluster::with(process.run, |run| run.open_epoll(process))),
+        // SAFETY: as ours.
+        None => unsafe { real!("epoll_create1", fn(c_int) -> c_int)(flags) },
+    }
+}
+
+/// # Safety
+/// As epoll_create(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_create(size: c_int) -> c_int {
+    if size <= 0 {
+        return answer(Err(libc::EINVAL));
+    }
+    // SAFETY: as ours.
+    unsafe { epoll_create1(0) }
+}
+
+/// # Safety
+/// As epoll_ctl(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
+    let Some(process) = guest_of(epoll) else {
+        // SAFETY: as ours.
+        return unsafe {
+            real!("epoll_ctl", fn(c_int, c_int, c_int, *mut epoll_event) -> c_int)(epoll, operation, fd, event)
+        };
+    };
+    if event.is_null() && operation != libc::EPOLL_CTL_DEL {
+        return answer(Err(libc::EFAULT));
+    }
+    // SAFETY: epoll_ctl(2): it is valid for a read unless a descriptor is removed; it need not be aligned.
+    let (events, data) = match operation {
+        libc::EPOLL_CTL_DEL => (0, 0),
+        _ => unsafe {
+            let event = event.read_unaligned();
+            (event.events, event.u64)
+        },
+    };
+    let interest = Interest::new(fd, events, data);
+    answer(cluster::with(process.run, |run| run.epoll_control(process, epoll, operation, interest)).map(|()| 0))
+}
+
+/// # Safety
+/// As epoll_wait(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_wait(epoll: c_int, events: *mut epoll_event, limit: c_int, timeout: c_int) -> c_int {
+    let Some(process) = guest_of(epoll) else {
+        // SAFETY: as ours.
+        return unsafe {
+            real!("epoll_wait", fn(c_int, *mut epoll_event, c_int, c_int) -> c_int)(epoll, events, limit, timeout)
+        };
+    };
+    if limit <= 0 {
+        return answer(Err(libc::EINVAL));
+    }
+    let task = current_task();
+    let found = wait(process, timeout_of(timeout), |run, is_patient| {
+        let (id, _) = run.descriptors.file(process, epoll)?;
+        let events = run.epoll_events(id, limit as usize)?;
+        if events.is_empty() && is_patient {
+            run.await_epoll(id, Waiter::Task(task))?;
+        }
+        Ok((!events.is_empty()).then_some(events))
+    });
+    answer(found.map(|found| {
+        let found = found.unwrap_or_default();
+        for (place, (ready, data)) in found.iter().enumerate() {
+            // SAFETY: epoll_wait(2): there is room for `limit` events, and no more were asked for.
+            unsafe { events.add(place).write_unaligned(epoll_event { events: *ready, u64: *data }) };
+        }
+        found.len() as c_int
+    }))
+}
+
+/// # Safety
+/// As epoll_pwait(2); signals never interrupt a guest, so the mask makes no difference.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_pwait(
+    epoll: c_int,
+    events: *mut epoll_event,
+    limit: c_int,
+    timeout: c_int,
+    mask: *const libc::sigset_t,
+) -> c_int {
+    match guest_of(epoll) {
+        // SAFETY: as ours.
+        Some(_) => unsafe { epoll_wait(epoll, events, limit, timeout) },
+        // SAFETY: as ours.
+        None => unsafe {
+            real!("epoll_pwait", fn(c_int, *mut epoll_event, c_int, c_int, *const libc::sigset_t) -> c_int)(
+                epoll, events, limit, timeout, mask,
+            )
+        },
+    }
+}
+
+/// # Safety
+/// As eventfd(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn eventfd(count: c_uint, flags: c_int) -> c_int {
+    let Some(process) = guest() else {
+        // SAFETY: as ours.
+        return unsafe { real!("eventfd", fn(c_uint, c_int) -> c_int)(count, flags) };
+    };
+    let event = EventCounter::new(count.into(), flags & libc::EFD_SEMAPHORE != 0);
+    let is_nonblocking = flags & libc::EFD_NONBLOCK != 0;
+    answer(cluster::with(process.run, |run| run.open_file(process, Object::Event(event), is_nonblocking)))
+}
+
+/// # Safety
+/// As poll(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn poll(descriptors: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
+    let Some(process) = guest() else {
+        // SAFETY: as ours.
+        return unsafe { real!("poll", fn(*mut pollfd, nfds_t, c_int) -> c_int)(descriptors, count, timeout) };
+    };
+    // SAFETY: poll(2): so many are valid for reads and writes; none may have a null pointer.
+    let polled: &mut [pollfd] = match count {
+        0 => &mut [],
+        _ => unsafe { std::slice::from_raw_parts_mut(descriptors, count as usize) },
+    };
+    let task = current_task();
+    let found = wait(process, timeout_of(timeout), |run, is_patient| {
+        let mut hits = 0;
+        for one in polled.iter_mut() {
+            one.revents = match run.descriptors.file(process, one.fd).map(|(id, _)| id) {
+                _ if one.fd < 0 => 0,
+                Ok(id) => {
+                    if is_patient {
+                        run.await_file(id, || Waiter::Task(task));
+                    }
+                    let always = libc::POLLERR | libc::POLLHUP;
+                    run.readiness(id) as i16 & (one.events | always)
+                }
+                Err(_) => libc::POLLNVAL,
+            };
+            hits += c_int::from(one.revents != 0);
+        }
+        if is_patient {
+            run.kernel.waits_for(WaitsFor::Epoll);
+        }
+        Ok((hits > 0).then_some(hits))
+    });
+    answer(found.map(Option::unwrap_or_default))
+}

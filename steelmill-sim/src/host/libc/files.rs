@@ -1,0 +1,268 @@
+//! Reading, writing and closing descriptors, and what fcntl(2) and ioctl(2) set on them.
+
+use std::ffi::{c_int, c_ulong, c_void};
+use std::io::IoSlice;
+
+use libc::{iovec, size_t, ssize_t};
+
+use super::{answer, guest, guest_of, when_ready};
+use crate::machine::cluster;
+use crate::machine::descriptors::{Buffers, Direction, Errno, Object, Read};
+use crate::machine::real::real;
+use crate::machine::world::Process;
+
+/// The buffers of a vectored call.
+///
+/// # Safety
+/// `vectors` is valid for reads of `count`, each of which is valid for writes.
+pub(super) unsafe fn buffers<'a>(vectors: *const iovec, count: usize) -> Buffers<'a> {
+    // SAFETY: as the caller says; an empty buffer may have any pointer, so it is left out.
+    let part = |n| unsafe {
+        let vector = &*vectors.add(n);
+        (vector.iov_len > 0).then(|| std::slice::from_raw_parts_mut(vector.iov_base.cast::<u8>(), vector.iov_len))
+    };
+    Buffers { parts: (0..count).filter_map(part).collect() }
+}
+
+/// The parts of a vectored write.
+///
+/// # Safety
+/// `vectors` is valid for reads of `count`, each of which is valid for reads.
+pub(super) unsafe fn parts<'a>(vectors: *const iovec, count: usize) -> Vec<IoSlice<'a>> {
+    // SAFETY: as in `buffers`.
+    let part = |n| unsafe {
+        let vector = &*vectors.add(n);
+        (vector.iov_len > 0)
+            .then(|| IoSlice::new(std::slice::from_raw_parts(vector.iov_base.cast::<u8>(), vector.iov_len)))
+    };
+    (0..count).filter_map(part).collect()
+}
+
+/// Reads as soon as there is something.
+pub(super) fn receive(
+    process: Process,
+    fd: c_int,
+    mut buffers: Buffers<'_>,
+    flags: c_int,
+) -> Result<Read, Errno> {
+    let is_peek = flags & libc::MSG_PEEK != 0;
+    when_ready(process, fd, Direction::Read, flags & libc::MSG_DONTWAIT != 0, |run, id| {
+        run.read_file(id, &mut buffers, is_peek)
+    })
+}
+
+/// Writes as soon as there is room. A blocking write of a stream goes on until all is written (write(2) on a socket).
+pub(super) fn send(
+    process: Process,
+    fd: c_int,
+    mut parts: &mut [IoSlice<'_>],
+    flags: c_int,
+) -> Result<usize, Errno> {
+    let is_nonblocking = flags & libc::MSG_DONTWAIT != 0;
+    let mut written = 0;
+    loop {
+        let sent = when_ready(process, fd, Direction::Write, is_nonblocking, |run, id| run.write_file(id, parts));
+        match sent {
+            Ok(n) => {
+                written += n;
+                IoSlice::advance_slices(&mut parts, n);
+                let is_blocking = cluster::with(process.run, |run| {
+                    run.descriptors.file(process, fd).is_ok_and(|(_, file)| !file.is_nonblocking)
+                });
+                if parts.is_empty() || n == 0 || !is_blocking || is_nonblocking {
+                    return Ok(written);
+                }
+            }
+            Err(_) if written > 0 => return Ok(written),
+            Err(code) => return Err(code),
+        }
+    }
+}
+
+/// # Safety
+/// As read(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
+    let vector = iovec { iov_base: buffer, iov_len: length };
+    match guest_of(fd) {
+        // SAFETY: as ours.
+        Some(process) => answer(receive(process, fd, unsafe { buffers(&raw const vector, 1) }, 0).map(|read| read.bytes as ssize_t)),
+        // SAFETY: as ours.
+        None => unsafe { real!("read", fn(c_int, *mut c_void, size_t) -> ssize_t)(fd, buffer, length) },
+    }
+}
+
+/// # Safety
+/// As write(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t {
+    let vector = iovec { iov_base: buffer.cast_mut(), iov_len: length };
+    match guest_of(fd) {
+        // SAFETY: as ours.
+        Some(process) => answer(send(process, fd, &mut unsafe { parts(&raw const vector, 1) }, 0).map(|n| n as ssize_t)),
+        // SAFETY: as ours.
+        None => unsafe { real!("write", fn(c_int, *const c_void, size_t) -> ssize_t)(fd, buffer, length) },
+    }
+}
+
+/// # Safety
+/// As readv(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
+    match guest_of(fd) {
+        // SAFETY: as ours.
+        Some(process) => answer(
+            receive(process, fd, unsafe { buffers(vectors, count.max(0) as usize) }, 0).map(|read| read.bytes as ssize_t),
+        ),
+        // SAFETY: as ours.
+        None => unsafe { real!("readv", fn(c_int, *const iovec, c_int) -> ssize_t)(fd, vectors, count) },
+    }
+}
+
+/// # Safety
+/// As writev(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
+    match guest_of(fd) {
+        // SAFETY: as ours.
+        Some(process) => answer(
+            send(process, fd, &mut unsafe { parts(vectors, count.max(0) as usize) }, 0).map(|n| n as ssize_t),
+        ),
+        // SAFETY: as ours.
+        None => unsafe { real!("writev", fn(c_int, *const iovec, c_int) -> ssize_t)(fd, vectors, count) },
+    }
+}
+
+/// # Safety
+/// As close(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close(fd: c_int) -> c_int {
+    match guest_of(fd) {
+        Some(process) => {
+            answer(cluster::with(process.run, |run| run.close_descriptor(process, fd)).map(|()| 0))
+        }
+        // SAFETY: as ours.
+        None => unsafe { real!("close", fn(c_int) -> c_int)(fd) },
+    }
+}
+
+fn control(process: Process, fd: c_int, command: c_int, argument: usize) -> Result<c_int, Errno> {
+    cluster::with(process.run, |run| match command {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => run.duplicate(process, fd, argument as c_int),
+        libc::F_GETFD => run.descriptors.file(process, fd).map(|_| libc::FD_CLOEXEC),
+        libc::F_SETFD => run.descriptors.file(process, fd).map(|_| 0),
+        libc::F_GETFL => {
+            let (_, file) = run.descriptors.file(process, fd)?;
+            Ok(libc::O_RDWR | if file.is_nonblocking { libc::O_NONBLOCK } else { 0 })
+        }
+        libc::F_SETFL => {
+            let (_, file) = run.descriptors.file(process, fd)?;
+            file.is_nonblocking = argument as c_int & libc::O_NONBLOCK != 0;
+            Ok(0)
+        }
+        _ => Err(libc::EINVAL),
+    })
+}
+
+/// fcntl(2) takes an argument or none; see `syscall` for why a function of three is the same to its caller.
+///
+/// # Safety
+/// As fcntl(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+    match guest_of(fd) {
+        Some(process) => answer(control(process, fd, command, argument)),
+        // SAFETY: as ours.
+        None => unsafe { real!("fcntl", fn(c_int, c_int, usize) -> c_int)(fd, command, argument) },
+    }
+}
+
+/// # Safety
+/// As fcntl(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
+    // SAFETY: as ours; on a 64-bit system they are one.
+    unsafe { fcntl(fd, command, argument) }
+}
+
+/// # Safety
+/// As ioctl(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_int) -> c_int {
+    let Some(process) = guest_of(fd) else {
+        // SAFETY: as ours.
+        return unsafe { real!("ioctl", fn(c_int, c_ulong, *mut c_int) -> c_int)(fd, request, argument) };
+    };
+    answer(cluster::with(process.run, |run| {
+        let (_, file) = run.descriptors.file(process, fd)?;
+        match request {
+            libc::FIONBIO => {
+                // SAFETY: ioctl(2): this request's argument is an int to read.
+                file.is_nonblocking = unsafe { argument.read() } != 0;
+                Ok(0)
+            }
+            libc::FIOCLEX | libc::FIONCLEX => Ok(0),
+            _ => Err(libc::ENOTTY),
+        }
+    }))
+}
+
+/// # Safety
+/// As dup(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup(fd: c_int) -> c_int {
+    match guest_of(fd) {
+        Some(process) => answer(cluster::with(process.run, |run| run.duplicate(process, fd, 0))),
+        // SAFETY: as ours.
+        None => unsafe { real!("dup", fn(c_int) -> c_int)(fd) },
+    }
+}
+
+/// # Safety
+/// As pipe2(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
+    match guest() {
+        // SAFETY: as ours.
+        Some(process) => answer(unsafe { open_pair(process, ends, true, flags & libc::O_NONBLOCK != 0) }),
+        // SAFETY: as ours.
+        None => unsafe { real!("pipe2", fn(*mut c_int, c_int) -> c_int)(ends, flags) },
+    }
+}
+
+/// # Safety
+/// As pipe(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pipe(ends: *mut c_int) -> c_int {
+    // SAFETY: as ours.
+    unsafe { pipe2(ends, 0) }
+}
+
+/// Opens a pipe or a socket pair.
+///
+/// # Safety
+/// `ends` is valid for two writes.
+pub(super) unsafe fn open_pair(
+    process: Process,
+    ends: *mut c_int,
+    is_pipe: bool,
+    is_nonblocking: bool,
+) -> Result<c_int, Errno> {
+    let opened = cluster::with(process.run, |run| {
+        let [one, other] = run.open_pair(is_pipe).map(Object::Pair);
+        let one = run.open_file(process, one, is_nonblocking);
+        let other = run.open_file(process, other, is_nonblocking);
+        match (one, other) {
+            (Ok(one), Ok(other)) => Ok([one, other]),
+            (one, other) => {
+                for fd in [one, other].into_iter().flatten() {
+                    let _ = run.close_descriptor(process, fd);
+                }
+                Err(libc::EMFILE)
+            }
+        }
+    })?;
+    // SAFETY: as the caller says.
+    unsafe { ends.cast::<[c_int; 2]>().write(opened) };
+    Ok(0)
+}

@@ -1,0 +1,74 @@
+//! futex(2), which has no function of its own in the C library: it comes by syscall(2).
+
+use std::ffi::{c_int, c_long};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use libc::timespec;
+
+use super::duration_of;
+use crate::machine::cluster;
+use crate::machine::descriptors::Errno;
+use crate::machine::futex::{self, Woken};
+use crate::machine::world::Process;
+
+/// What a guest's futex call gives.
+///
+/// # Safety
+/// The arguments are those of futex(2).
+pub(in crate::host) unsafe fn futex(
+    process: Process,
+    word: *const u32,
+    operation: c_int,
+    value: u32,
+    argument: usize,
+    other: *const u32,
+    bits: u32,
+) -> Result<c_long, Errno> {
+    let clock = if operation & libc::FUTEX_CLOCK_REALTIME != 0 { libc::CLOCK_REALTIME } else { libc::CLOCK_MONOTONIC };
+    let command = operation & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
+    let machine = process.machine;
+    match command {
+        libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => {
+            let time: *const timespec = std::ptr::with_exposed_provenance(argument);
+            // SAFETY: futex(2): null, or valid for a read.
+            let time = unsafe { time.as_ref() }.map(duration_of).transpose()?;
+            // FUTEX_WAIT's timeout is relative, FUTEX_WAIT_BITSET's a point on its clock.
+            let timeout = match (command, time) {
+                (libc::FUTEX_WAIT_BITSET, Some(point)) => Some(point.saturating_sub(now(clock))),
+                (_, time) => time,
+            };
+            // SAFETY: futex(2): the word is valid, and only ever used atomically.
+            if unsafe { AtomicU32::from_ptr(word.cast_mut()) }.load(Ordering::SeqCst) != value {
+                return Err(libc::EAGAIN);
+            }
+            let bits = if command == libc::FUTEX_WAIT { u32::MAX } else { bits };
+            match futex::wait(process, word.expose_provenance(), value, bits, timeout) {
+                Woken::Woken => Ok(0),
+                Woken::TimedOut => Err(libc::ETIMEDOUT),
+            }
+        }
+        libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => {
+            let bits = if command == libc::FUTEX_WAKE { u32::MAX } else { bits };
+            Ok(cluster::with(process.run, |run| run.wake_futex(machine, word.addr(), bits, value as usize)) as c_long)
+        }
+        libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE => {
+            // SAFETY: as above.
+            let found = unsafe { AtomicU32::from_ptr(word.cast_mut()) }.load(Ordering::SeqCst);
+            if command == libc::FUTEX_CMP_REQUEUE && found != bits {
+                return Err(libc::EAGAIN);
+            }
+            Ok(cluster::with(process.run, |run| {
+                run.requeue_futex(machine, word.addr(), other.addr(), value as usize, argument)
+            }) as c_long)
+        }
+        _ => Err(libc::ENOSYS),
+    }
+}
+
+fn now(clock: libc::clockid_t) -> Duration {
+    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it is valid for a write. Ours answers.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    duration_of(&now).unwrap_or_default()
+}

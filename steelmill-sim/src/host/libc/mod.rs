@@ -1,0 +1,104 @@
+//! The C library's functions, as guest threads call them: each decodes its arguments, calls what the machine has for it,
+//! and sets errno. One file for a family of calls, one function for a symbol.
+//!
+//! The linker prefers a definition in the program to the C library's. On a thread that is no guest each function goes on to
+//! the C library's own.
+#![allow(unsafe_code, reason = "standing in for functions of the C library; the argument stands beside each")]
+
+mod address; // socket addresses
+mod epoll; // epoll(7), poll(2), eventfd(2)
+mod files; // read, write, close, fcntl, pipe
+pub(super) mod futex; // futex(2)
+mod names; // getaddrinfo(3)
+mod process; // exit, sched_yield, thread names and numbers
+mod sockets; // socket(7)
+mod threads; // pthread_create(3) and its kin
+mod time; // sleeps
+
+use std::ffi::c_int;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use steelmill_core::World as _;
+
+use crate::machine::cluster::{self, Cluster};
+use crate::machine::descriptors::{Direction, Errno, FIRST, FileId};
+use crate::machine::threads::{block_on, current_task, process as guest};
+use crate::machine::world::{Process, SimWorld};
+use crate::kernel::waiter::Waiter;
+
+/// The process of this guest thread, where it means a descriptor of its own and not one of the real process.
+fn guest_of(fd: c_int) -> Option<Process> {
+    guest().filter(|_| fd >= FIRST)
+}
+
+/// The result of a call: its value, or -1 and errno.
+pub(super) fn answer<T: From<i8>>(result: Result<T, Errno>) -> T {
+    result.unwrap_or_else(|code| {
+        set_errno(code);
+        T::from(-1)
+    })
+}
+
+fn set_errno(code: Errno) {
+    // SAFETY: every thread has an errno.
+    unsafe { *libc::__errno_location() = code };
+}
+
+/// Does something with a descriptor's file, as soon as that is possible. `attempt` gives `None` where it is not yet; then a
+/// file that does not block fails with EAGAIN, and so does one whose timeout passes.
+fn when_ready<T>(
+    process: Process,
+    fd: c_int,
+    direction: Direction,
+    is_nonblocking: bool,
+    mut attempt: impl FnMut(&mut Cluster, FileId) -> Result<Option<T>, Errno>,
+) -> Result<T, Errno> {
+    let task = current_task();
+    let (is_nonblocking, timeout) = cluster::with(process.run, |run| {
+        let (_, file) = run.descriptors.file(process, fd)?;
+        Ok::<_, Errno>((is_nonblocking || file.is_nonblocking, file.timeouts[direction as usize]))
+    })?;
+    let mut sleep = None;
+    block_on(poll_fn(|context| {
+        let attempted = cluster::with(process.run, |run| {
+            // Another thread may have closed it meanwhile.
+            let (id, _) = run.descriptors.file(process, fd)?;
+            let done = attempt(run, id)?;
+            if done.is_none() && !is_nonblocking {
+                run.await_file(id, || Waiter::Task(task));
+                run.note_wait(id, direction);
+            }
+            Ok(done)
+        });
+        match attempted {
+            Ok(Some(done)) => return Poll::Ready(Ok(done)),
+            Ok(None) if is_nonblocking => return Poll::Ready(Err(libc::EAGAIN)),
+            Ok(None) => {}
+            Err(code) => return Poll::Ready(Err(code)),
+        }
+        if let (None, Some(timeout)) = (&sleep, timeout) {
+            sleep = Some(SimWorld(process).clock().sleep(timeout));
+        }
+        match &mut sleep {
+            Some(sleep) => Pin::new(sleep).poll(context).map(|()| Err(libc::EAGAIN)),
+            None => Poll::Pending,
+        }
+    }))
+}
+
+/// A timespec as a duration; an error where it is none.
+fn duration_of(time: &libc::timespec) -> Result<Duration, Errno> {
+    let nanos = u32::try_from(time.tv_nsec).ok().filter(|nanos| *nanos < 1_000_000_000);
+    match (u64::try_from(time.tv_sec), nanos) {
+        (Ok(seconds), Some(nanos)) => Ok(Duration::new(seconds, nanos)),
+        _ => Err(libc::EINVAL),
+    }
+}
+
+/// A timeout in milliseconds, negative for none.
+fn timeout_of(millis: c_int) -> Option<Duration> {
+    u64::try_from(millis).ok().map(Duration::from_millis)
+}

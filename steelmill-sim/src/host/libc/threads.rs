@@ -1,0 +1,94 @@
+//! Threads: pthread_create(3), pthread_join(3), pthread_detach(3), and destructors of thread-locals.
+
+use std::ffi::{c_int, c_void};
+
+use super::guest;
+use crate::host::audit;
+use crate::machine::cluster;
+use crate::machine::real::real;
+use crate::machine::threads::{self, Routine, ThreadName};
+use crate::schema::system_use::SystemCall;
+
+/// On the thread of a seed, which is no guest, a real thread is started, and the run may not repeat.
+///
+/// # Safety
+/// As pthread_create(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_create(
+    thread: *mut ThreadName,
+    attributes: *const libc::pthread_attr_t,
+    routine: Routine,
+    argument: *mut c_void,
+) -> c_int {
+    if let Some(process) = guest() {
+        let setup = cluster::with(process.run, |run| run.guest_setup.clone()).expect("a guest was set up");
+        return match threads::spawn(process, "thread", attributes, routine, argument, setup) {
+            Ok(name) => {
+                // SAFETY: pthread_create(3): it is valid for a write.
+                unsafe { thread.write(name) };
+                0
+            }
+            Err(error) => error.raw_os_error().unwrap_or(libc::EAGAIN),
+        };
+    }
+    if cluster::is_simulating() {
+        audit::note(SystemCall::Thread);
+        cluster::with_current(|run| run.kernel.impure = true);
+    }
+    let create =
+        real!("pthread_create", fn(*mut ThreadName, *const libc::pthread_attr_t, Routine, *mut c_void) -> c_int);
+    // SAFETY: as ours.
+    unsafe { create(thread, attributes, routine, argument) }
+}
+
+/// # Safety
+/// As pthread_join(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_join(thread: ThreadName, result: *mut *mut c_void) -> c_int {
+    let Some(process) = guest() else {
+        // SAFETY: as ours.
+        return unsafe { real!("pthread_join", fn(ThreadName, *mut *mut c_void) -> c_int)(thread, result) };
+    };
+    match threads::block_until(|run, waiter| run.join_thread(process.machine, thread, waiter)) {
+        Ok(value) => {
+            if !result.is_null() {
+                // SAFETY: pthread_join(3): it is null or valid for a write. The value is what the routine returned.
+                unsafe { result.write(std::ptr::with_exposed_provenance_mut(value)) };
+            }
+            0
+        }
+        Err(code) => code,
+    }
+}
+
+/// # Safety
+/// As pthread_detach(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_detach(thread: ThreadName) -> c_int {
+    match guest() {
+        Some(process) => {
+            let is_known = cluster::with(process.run, |run| run.detach_thread(process.machine, thread));
+            if is_known { 0 } else { libc::ESRCH }
+        }
+        // SAFETY: as ours.
+        None => unsafe { real!("pthread_detach", fn(ThreadName) -> c_int)(thread) },
+    }
+}
+
+/// Registers a destructor of a thread-local (Itanium C++ ABI). A guest's run when its thread ends, within the simulation.
+///
+/// # Safety
+/// As the compiler's runtime calls it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __cxa_thread_atexit_impl(
+    destroy: unsafe extern "C" fn(*mut u8),
+    object: *mut u8,
+    library: *mut u8,
+) -> c_int {
+    if threads::at_thread_exit(destroy, object) {
+        return 0;
+    }
+    type Destroy = unsafe extern "C" fn(*mut u8);
+    // SAFETY: as ours.
+    unsafe { real!("__cxa_thread_atexit_impl", fn(Destroy, *mut u8, *mut u8) -> c_int)(destroy, object, library) }
+}

@@ -1,0 +1,95 @@
+//! Sleeps: nanosleep(2), clock_nanosleep(2), usleep(3), sleep(3).
+
+use std::ffi::{c_int, c_uint};
+use std::time::Duration;
+
+use libc::{clockid_t, timespec};
+use steelmill_core::World as _;
+
+use super::{answer, duration_of, guest};
+use crate::machine::real::real;
+use crate::machine::threads::block_on;
+use crate::machine::world::{Process, SimWorld};
+
+fn pause(process: Process, duration: Duration) {
+    block_on(SimWorld(process).clock().sleep(duration));
+}
+
+/// # Safety
+/// As nanosleep(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int {
+    match guest() {
+        // SAFETY: nanosleep(2): it is valid for a read.
+        Some(process) => answer(duration_of(unsafe { &*time }).map(|duration| {
+            pause(process, duration);
+            0
+        })),
+        // SAFETY: as ours.
+        None => unsafe { real!("nanosleep", fn(*const timespec, *mut timespec) -> c_int)(time, left) },
+    }
+}
+
+/// Returns the error, instead of setting errno.
+///
+/// # Safety
+/// As clock_nanosleep(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_nanosleep(
+    clock: clockid_t,
+    flags: c_int,
+    time: *const timespec,
+    left: *mut timespec,
+) -> c_int {
+    let Some(process) = guest() else {
+        // SAFETY: as ours.
+        return unsafe {
+            real!("clock_nanosleep", fn(clockid_t, c_int, *const timespec, *mut timespec) -> c_int)(
+                clock, flags, time, left,
+            )
+        };
+    };
+    // SAFETY: clock_nanosleep(2): it is valid for a read.
+    let mut duration = match duration_of(unsafe { &*time }) {
+        Ok(duration) => duration,
+        Err(code) => return code,
+    };
+    if flags & libc::TIMER_ABSTIME != 0 {
+        let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: it is valid for a write. Ours answers.
+        if unsafe { libc::clock_gettime(clock, &raw mut now) } != 0 {
+            return libc::EINVAL;
+        }
+        duration = duration.saturating_sub(duration_of(&now).unwrap_or_default());
+    }
+    pause(process, duration);
+    0
+}
+
+/// # Safety
+/// As usleep(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn usleep(micros: c_uint) -> c_int {
+    match guest() {
+        Some(process) => {
+            pause(process, Duration::from_micros(micros.into()));
+            0
+        }
+        // SAFETY: as ours.
+        None => unsafe { real!("usleep", fn(c_uint) -> c_int)(micros) },
+    }
+}
+
+/// # Safety
+/// As sleep(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sleep(seconds: c_uint) -> c_uint {
+    match guest() {
+        Some(process) => {
+            pause(process, Duration::from_secs(seconds.into()));
+            0
+        }
+        // SAFETY: as ours.
+        None => unsafe { real!("sleep", fn(c_uint) -> c_uint)(seconds) },
+    }
+}

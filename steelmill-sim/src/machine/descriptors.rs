@@ -1,0 +1,324 @@
+//! What the processes of machines have open, by number: sockets, socket pairs and pipes, eventfds, epolls.
+//!
+//! A *descriptor* is a number of a process and names a *file*; several may name one, by dup(2). A file's readiness is
+//! computed when somebody asks, from the state of what it is (poll(2)); whoever waits for it to change registers a waiter.
+
+mod epoll; // many files at once
+mod event; // a counter
+mod pair; // bytes between threads of a process
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::cluster::Cluster;
+use super::net::Socket;
+use super::world::Process;
+use crate::kernel::tasks::WaitsFor;
+use crate::kernel::waiter::Waiter;
+pub(crate) use epoll::Interest;
+use epoll::Epoll;
+pub(crate) use event::EventCounter;
+pub(crate) use pair::PairEnd;
+use pair::Pair;
+
+/// The error number of a call that failed, as errno(3) has it.
+pub(crate) type Errno = i32;
+
+/// The least descriptor. Below are those of the real process, such as standard output; most programs have few. It is below
+/// FD_SETSIZE (1024), so that select(2) may be given ours.
+pub(crate) const FIRST: i32 = 600;
+
+/// How many descriptors a process may have, as Linux's default RLIMIT_NOFILE.
+const LIMIT: usize = 1024;
+
+/// Names a file of a run.
+pub(crate) type FileId = u32;
+
+/// A file, and what was set for it with fcntl(2) and setsockopt(2).
+pub(crate) struct File {
+    pub(crate) object: Object,
+    /// How many descriptors name it.
+    references: u32,
+    pub(crate) is_nonblocking: bool,
+    /// SO_RCVTIMEO and SO_SNDTIMEO.
+    pub(crate) timeouts: [Option<Duration>; 2],
+    /// The watches of epolls on it.
+    watches: BTreeSet<epoll::Watching>,
+}
+
+pub(crate) enum Object {
+    Socket(Socket),
+    Pair(PairEnd),
+    Event(EventCounter),
+    Epoll(Epoll),
+}
+
+/// What a thread waits to be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read = 0,
+    Write = 1,
+}
+
+#[derive(Default)]
+pub(crate) struct Descriptors {
+    /// By machine and number.
+    open: BTreeMap<(u32, i32), FileId>,
+    files: Vec<Option<File>>,
+    free: Vec<FileId>,
+    pairs: Vec<Option<Pair>>,
+}
+
+impl Descriptors {
+    /// The file of a descriptor.
+    pub(crate) fn file(&mut self, process: Process, fd: i32) -> Result<(FileId, &mut File), Errno> {
+        let id = *self.open.get(&(process.machine, fd)).ok_or(libc::EBADF)?;
+        Ok((id, self.get(id)))
+    }
+
+    pub(crate) fn get(&mut self, id: FileId) -> &mut File {
+        self.files[id as usize].as_mut().expect("an open descriptor names a file")
+    }
+
+    /// How many descriptors are open, over all machines.
+    pub(crate) fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    fn add_file(&mut self, object: Object, is_nonblocking: bool) -> FileId {
+        let file = File {
+            object,
+            references: 0,
+            is_nonblocking,
+            timeouts: [None; 2],
+            watches: BTreeSet::new(),
+        };
+        match self.free.pop() {
+            Some(id) => {
+                self.files[id as usize] = Some(file);
+                id
+            }
+            None => {
+                self.files.push(Some(file));
+                (self.files.len() - 1) as FileId
+            }
+        }
+    }
+
+    /// The least free descriptor from `least` on, as POSIX wants it.
+    fn name(&mut self, process: Process, id: FileId, least: i32) -> Result<i32, Errno> {
+        let machine = process.machine;
+        let taken = self.open.range((machine, least)..(machine + 1, 0)).map(|((_, fd), _)| *fd);
+        let mut fd = least;
+        for other in taken {
+            if other != fd {
+                break;
+            }
+            fd += 1;
+        }
+        if fd >= FIRST + LIMIT as i32 {
+            return Err(libc::EMFILE);
+        }
+        self.open.insert((machine, fd), id);
+        self.get(id).references += 1;
+        Ok(fd)
+    }
+}
+
+impl Cluster {
+    /// Opens a file; its descriptor.
+    pub(crate) fn open_file(&mut self, process: Process, object: Object, is_nonblocking: bool) -> Result<i32, Errno> {
+        let id = self.descriptors.add_file(object, is_nonblocking);
+        let named = self.descriptors.name(process, id, FIRST);
+        if named.is_err() {
+            self.close_file(id);
+        }
+        named
+    }
+
+    /// Another descriptor for the file of one, `least` or greater.
+    pub(crate) fn duplicate(&mut self, process: Process, fd: i32, least: i32) -> Result<i32, Errno> {
+        let (id, _) = self.descriptors.file(process, fd)?;
+        self.descriptors.name(process, id, least.max(FIRST))
+    }
+
+    /// Closes a descriptor, and its file with the last one.
+    pub(crate) fn close_descriptor(&mut self, process: Process, fd: i32) -> Result<(), Errno> {
+        let id = self.descriptors.open.remove(&(process.machine, fd)).ok_or(libc::EBADF)?;
+        let file = self.descriptors.get(id);
+        file.references -= 1;
+        if file.references == 0 {
+            self.close_file(id);
+        }
+        Ok(())
+    }
+
+    fn close_file(&mut self, id: FileId) {
+        self.stop_watching(id);
+        let file = self.descriptors.files[id as usize].take().expect("a file is closed once");
+        self.descriptors.free.push(id);
+        match file.object {
+            Object::Socket(socket) => self.close_socket(socket),
+            Object::Pair(end) => self.close_pair(end),
+            Object::Event(event) => self.kernel.discard_all(event.waiters),
+            Object::Epoll(epoll) => self.close_epoll(id, epoll),
+        }
+    }
+
+    /// All that a process had open is closed; its sockets are for the network to end.
+    pub(crate) fn descriptors_gone(&mut self, machine: u32) {
+        let open: Vec<i32> =
+            self.descriptors.open.range((machine, 0)..(machine + 1, 0)).map(|((_, fd), _)| *fd).collect();
+        for fd in open {
+            let id = self.descriptors.open.remove(&(machine, fd)).expect("it was listed");
+            let file = self.descriptors.get(id);
+            file.references -= 1;
+            if file.references == 0 {
+                if let Object::Socket(socket) = &mut file.object {
+                    *socket = socket.forgotten();
+                }
+                self.close_file(id);
+            }
+        }
+    }
+
+    /// What can be done with a file now, as poll(2) says it.
+    pub(crate) fn readiness(&mut self, id: FileId) -> u32 {
+        match &self.descriptors.get(id).object {
+            Object::Socket(socket) => {
+                let socket = *socket;
+                self.socket_readiness(socket)
+            }
+            Object::Pair(end) => {
+                let end = *end;
+                self.pair_readiness(end)
+            }
+            Object::Event(event) => event.readiness(),
+            Object::Epoll(epoll) => {
+                let group = epoll.group;
+                self.epoll_readiness(group)
+            }
+        }
+    }
+
+    /// Has a waiter woken when a file may have become ready for either direction.
+    pub(crate) fn await_file(&mut self, id: FileId, waiter: impl Fn() -> Waiter) {
+        let unneeded = match &mut self.descriptors.get(id).object {
+            Object::Socket(socket) => {
+                let socket = *socket;
+                self.await_socket(socket, &waiter);
+                None
+            }
+            Object::Pair(end) => {
+                let end = *end;
+                self.await_pair(end, waiter())
+            }
+            Object::Event(event) => event.waiters.add(waiter()),
+            Object::Epoll(epoll) => {
+                let group = epoll.group;
+                self.kernel.watches.wait(group, waiter())
+            }
+        };
+        self.kernel.discard(unneeded);
+    }
+
+    /// Takes note of what the task being polled waits for.
+    pub(crate) fn note_wait(&mut self, id: FileId, direction: Direction) {
+        match &self.descriptors.get(id).object {
+            Object::Socket(socket) => {
+                let socket = *socket;
+                self.note_socket_wait(socket, direction);
+            }
+            Object::Pair(_) | Object::Event(_) => self.kernel.waits_for(WaitsFor::Bytes),
+            Object::Epoll(_) => self.kernel.waits_for(WaitsFor::Epoll),
+        }
+    }
+
+    /// Reads from a file; `None` when there is nothing yet.
+    pub(crate) fn read_file(&mut self, id: FileId, buffers: &mut Buffers<'_>, peek: bool) -> Result<Option<Read>, Errno> {
+        match &mut self.descriptors.get(id).object {
+            Object::Socket(socket) => {
+                let socket = *socket;
+                self.read_socket(socket, buffers, peek)
+            }
+            Object::Pair(end) => {
+                let end = *end;
+                self.read_pair(end, buffers, peek)
+            }
+            Object::Event(event) => {
+                let read = event.read(buffers)?;
+                if read.is_some() {
+                    let waiters = event.waiters.take();
+                    self.kernel.wake_all(waiters);
+                }
+                Ok(read.map(Read::of))
+            }
+            Object::Epoll(_) => Err(libc::EINVAL),
+        }
+    }
+
+    /// Writes to a file; `None` when there is no room.
+    pub(crate) fn write_file(&mut self, id: FileId, parts: &[std::io::IoSlice<'_>]) -> Result<Option<usize>, Errno> {
+        match &mut self.descriptors.get(id).object {
+            Object::Socket(socket) => {
+                let socket = *socket;
+                self.write_socket(socket, parts, None)
+            }
+            Object::Pair(end) => {
+                let end = *end;
+                self.write_pair(end, parts)
+            }
+            Object::Event(event) => {
+                let written = event.write(parts)?;
+                if written.is_some() {
+                    let waiters = event.waiters.take();
+                    self.kernel.wake_all(waiters);
+                }
+                Ok(written)
+            }
+            Object::Epoll(_) => Err(libc::EINVAL),
+        }
+    }
+}
+
+/// Where a read puts its bytes: one buffer after the other.
+pub(crate) struct Buffers<'a> {
+    pub(crate) parts: Vec<&'a mut [u8]>,
+}
+
+impl Buffers<'_> {
+    pub(crate) fn room(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+
+    /// Copies bytes to `at` and behind.
+    pub(crate) fn put(&mut self, mut at: usize, mut bytes: &[u8]) {
+        for part in &mut self.parts {
+            if at >= part.len() {
+                at -= part.len();
+                continue;
+            }
+            let n = bytes.len().min(part.len() - at);
+            part[at..at + n].copy_from_slice(&bytes[..n]);
+            (at, bytes) = (0, &bytes[n..]);
+            if bytes.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+/// What was read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Read {
+    pub(crate) bytes: usize,
+    /// How long the datagram was.
+    pub(crate) whole: usize,
+    pub(crate) from: Option<std::net::SocketAddr>,
+}
+
+impl Read {
+    pub(crate) fn of(bytes: usize) -> Self {
+        Self { bytes, whole: bytes, from: None }
+    }
+}

@@ -1,0 +1,184 @@
+//! Waiting for many files at once (epoll(7)).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Errno, FileId};
+use crate::kernel::tasks::WaitsFor;
+use crate::kernel::waiter::Waiter;
+use crate::kernel::watch::{GroupId, WatchId};
+use crate::machine::cluster::Cluster;
+use crate::machine::world::Process;
+use crate::schema::decision::Stream;
+
+/// An epoll: the files it watches, by descriptor and file, as Linux has it: a number that is used anew is another entry.
+pub(crate) struct Epoll {
+    pub(super) group: GroupId,
+    interests: BTreeMap<(i32, FileId), WatchId>,
+    by_watch: BTreeMap<WatchId, Interest>,
+}
+
+/// What a program wants to be told of a file, and the word that it is told with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Interest {
+    pub(crate) fd: i32,
+    pub(crate) events: u32,
+    pub(crate) data: u64,
+    file: FileId,
+}
+
+impl Interest {
+    pub(crate) fn new(fd: i32, events: u32, data: u64) -> Self {
+        Self { fd, events, data, file: 0 }
+    }
+}
+
+/// A file is watched by an epoll: that epoll's file, and the key there.
+pub(super) type Watching = (FileId, i32);
+
+/// Reported whether they are asked for or not.
+const ALWAYS: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+
+impl Cluster {
+    pub(crate) fn open_epoll(&mut self, process: Process) -> Result<i32, Errno> {
+        let group = self.kernel.watches.add_group();
+        let epoll = Epoll { group, interests: BTreeMap::new(), by_watch: BTreeMap::new() };
+        self.open_file(process, super::Object::Epoll(epoll), false)
+    }
+
+    fn epoll(&mut self, id: FileId) -> Result<&mut Epoll, Errno> {
+        match &mut self.descriptors.get(id).object {
+            super::Object::Epoll(epoll) => Ok(epoll),
+            _ => Err(libc::EINVAL),
+        }
+    }
+
+    /// epoll_ctl(2).
+    pub(crate) fn epoll_control(
+        &mut self,
+        process: Process,
+        epoll: i32,
+        operation: i32,
+        interest: Interest,
+    ) -> Result<(), Errno> {
+        let (epoll, _) = self.descriptors.file(process, epoll)?;
+        let (file, _) = self.descriptors.file(process, interest.fd)?;
+        if epoll == file {
+            return Err(libc::EINVAL);
+        }
+        let interest = Interest { file, ..interest };
+        let key = (interest.fd, file);
+        let known = self.epoll(epoll)?.interests.get(&key).copied();
+        match (operation, known) {
+            (libc::EPOLL_CTL_ADD, Some(_)) => Err(libc::EEXIST),
+            (libc::EPOLL_CTL_ADD, None) => {
+                let group = self.epoll(epoll)?.group;
+                let watch = self.kernel.watches.add(group);
+                let kept = self.epoll(epoll)?;
+                kept.interests.insert(key, watch);
+                kept.by_watch.insert(watch, interest);
+                self.descriptors.get(file).watches.insert((epoll, interest.fd));
+                self.watch_file(file, watch, interest);
+                Ok(())
+            }
+            (libc::EPOLL_CTL_MOD, Some(watch)) => {
+                self.epoll(epoll)?.by_watch.insert(watch, interest);
+                self.watch_file(file, watch, interest);
+                Ok(())
+            }
+            (libc::EPOLL_CTL_DEL, Some(watch)) => {
+                let kept = self.epoll(epoll)?;
+                kept.interests.remove(&key);
+                kept.by_watch.remove(&watch);
+                self.kernel.watches.remove(watch);
+                self.descriptors.get(file).watches.remove(&(epoll, interest.fd));
+                Ok(())
+            }
+            (libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL, None) => Err(libc::ENOENT),
+            _ => Err(libc::EINVAL),
+        }
+    }
+
+    /// Has a watch fire as soon as its file may be ready: now, if it is.
+    fn watch_file(&mut self, file: FileId, watch: WatchId, interest: Interest) {
+        self.await_file(file, || Waiter::Watch(watch));
+        if self.readiness(file) & (interest.events | ALWAYS) != 0 {
+            self.kernel.watch_fires(watch);
+        }
+    }
+
+    /// The events of an epoll, `limit` at most; none when nothing is ready.
+    pub(crate) fn epoll_events(&mut self, id: FileId, limit: usize) -> Result<Vec<(u32, u64)>, Errno> {
+        let group = self.epoll(id)?.group;
+        let mut ready: Vec<WatchId> = self.kernel.watches.take_ready(group).into();
+        // In which order, and how many at once: from the seed, as on Linux it depends on what happened in between.
+        for place in (1..ready.len()).rev() {
+            let other = self.kernel.draw(Stream::Schedule, place as u64 + 1) as usize;
+            ready.swap(place, other);
+        }
+        let limit = match ready.len().min(limit) {
+            several @ 2.. => 1 + self.kernel.draw(Stream::Schedule, several as u64) as usize,
+            few => few,
+        };
+        let mut events = Vec::new();
+        for watch in ready {
+            let Some(interest) = self.epoll(id)?.by_watch.get(&watch).copied() else { continue };
+            if events.len() == limit {
+                self.kernel.watch_fires(watch); // it stays ready
+                continue;
+            }
+            let hit = self.readiness(interest.file) & (interest.events | ALWAYS);
+            if interest.events & !(libc::EPOLLET as u32 | libc::EPOLLONESHOT as u32) == 0 {
+                continue; // disarmed by EPOLLONESHOT
+            }
+            self.await_file(interest.file, || Waiter::Watch(watch));
+            if hit == 0 {
+                continue;
+            }
+            events.push((hit, interest.data));
+            let is_level = interest.events & (libc::EPOLLET as u32 | libc::EPOLLONESHOT as u32) == 0;
+            if is_level {
+                self.kernel.watch_fires(watch); // it is looked at again by the next wait
+            }
+            if interest.events & libc::EPOLLONESHOT as u32 != 0 {
+                self.epoll(id)?.by_watch.insert(watch, Interest { events: libc::EPOLLONESHOT as u32, ..interest });
+            }
+        }
+        Ok(events)
+    }
+
+    /// Has a waiter woken when something happens to a file of the epoll.
+    pub(crate) fn await_epoll(&mut self, id: FileId, waiter: Waiter) -> Result<(), Errno> {
+        let group = self.epoll(id)?.group;
+        self.kernel.waits_for(WaitsFor::Epoll);
+        let unneeded = self.kernel.watches.wait(group, waiter);
+        self.kernel.discard(unneeded);
+        Ok(())
+    }
+
+    pub(super) fn epoll_readiness(&mut self, group: GroupId) -> u32 {
+        if self.kernel.watches.has_ready(group) { libc::EPOLLIN as u32 } else { 0 }
+    }
+
+    pub(super) fn close_epoll(&mut self, id: FileId, epoll: Epoll) {
+        for ((fd, file), watch) in epoll.interests {
+            self.kernel.watches.remove(watch);
+            if let Some(Some(file)) = self.descriptors.files.get_mut(file as usize) {
+                file.watches.remove(&(id, fd));
+            }
+        }
+        let waiters = self.kernel.watches.remove_group(epoll.group);
+        self.kernel.wake_all(waiters);
+    }
+
+    /// A file is closed: epolls forget it (epoll(7), question 6).
+    pub(super) fn stop_watching(&mut self, file: FileId) {
+        let watches: BTreeSet<Watching> = std::mem::take(&mut self.descriptors.get(file).watches);
+        for (epoll, fd) in watches {
+            let Ok(kept) = self.epoll(epoll) else { continue };
+            if let Some(watch) = kept.interests.remove(&(fd, file)) {
+                kept.by_watch.remove(&watch);
+                self.kernel.watches.remove(watch);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Threads that wait at an address (futex(2)): what mutexes, condition variables and thread parkers of std and tokio wait
+//! on.
+#![allow(unsafe_code, reason = "reading the words that threads wait at; the argument stands beside it")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use steelmill_core::World as _;
+
+use super::cluster::{self, Cluster};
+use super::threads;
+use super::world::{Process, SimWorld};
+use crate::kernel::tasks::WaitsFor;
+use crate::kernel::waiter::Waiter;
+use crate::schema::decision::Stream;
+use crate::schema::task::TaskKey;
+
+/// Who waits at which address of which machine. Addresses only ever look waiters up: none decides anything.
+#[derive(Default)]
+pub(crate) struct Futexes {
+    waiting: BTreeMap<(u32, usize), Vec<Waiting>>,
+    /// The waits that were not woken yet, by number.
+    pending: BTreeSet<u64>,
+    next: u64,
+}
+
+struct Waiting {
+    number: u64,
+    /// Whom FUTEX_WAKE_BITSET may wake.
+    bits: u32,
+    /// What the word was.
+    value: u32,
+    thread: TaskKey,
+}
+
+/// How a wait ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    Woken,
+    TimedOut,
+}
+
+/// Waits at an address on a guest thread until it is woken, or a duration has passed on the machine's clock.
+pub(crate) fn wait(place: Process, address: usize, value: u32, bits: u32, timeout: Option<Duration>) -> Woken {
+    let thread = threads::current_task();
+    let number = cluster::with(place.run, |run| {
+        run.futexes.next += 1;
+        let number = run.futexes.next;
+        run.futexes.pending.insert(number);
+        let waiting = Waiting { number, bits, value, thread };
+        run.futexes.waiting.entry((place.machine, address)).or_default().push(waiting);
+        number
+    });
+    let mut sleep = timeout.map(|timeout| SimWorld(place).clock().sleep(timeout));
+    let woken = threads::block_on(poll_fn(|context| {
+        if !cluster::with(place.run, |run| run.futexes.pending.contains(&number)) {
+            return Poll::Ready(Woken::Woken);
+        }
+        if sleep.as_mut().is_some_and(|sleep| Pin::new(sleep).poll(context).is_ready()) {
+            return Poll::Ready(Woken::TimedOut);
+        }
+        cluster::with(place.run, |run| run.kernel.waits_for(WaitsFor::Futex));
+        Poll::Pending
+    }));
+    if woken == Woken::TimedOut {
+        cluster::with(place.run, |run| run.futexes.leave(number));
+    }
+    woken
+}
+
+impl Futexes {
+    fn leave(&mut self, number: u64) {
+        self.pending.remove(&number);
+        self.waiting.retain(|_, list| {
+            list.retain(|waiting| waiting.number != number);
+            !list.is_empty()
+        });
+    }
+}
+
+impl Cluster {
+    /// Wakes up to `limit` of those that wait at an address, drawn from the seed; how many.
+    pub(crate) fn wake_futex(&mut self, machine: u32, address: usize, bits: u32, limit: usize) -> usize {
+        let mut woken = 0;
+        while woken < limit {
+            let Some(waiter) = self.take_waiter(machine, address, bits) else { break };
+            self.kernel.wake(waiter);
+            woken += 1;
+        }
+        woken
+    }
+
+    /// Takes one of those that wait at an address.
+    fn take_waiter(&mut self, machine: u32, address: usize, bits: u32) -> Option<Waiter> {
+        let list = self.futexes.waiting.get(&(machine, address))?;
+        let fit: Vec<usize> = (0..list.len()).filter(|place| list[*place].bits & bits != 0).collect();
+        let drawn = match fit.len() {
+            0 => return None,
+            1 => 0,
+            several => self.kernel.draw(Stream::Schedule, several as u64) as usize,
+        };
+        let list = self.futexes.waiting.get_mut(&(machine, address))?;
+        let Waiting { number, thread, .. } = list.remove(fit[drawn]);
+        self.futexes.pending.remove(&number);
+        if list.is_empty() {
+            self.futexes.waiting.remove(&(machine, address));
+        }
+        Some(Waiter::Task(thread))
+    }
+
+    /// Moves those that wait at an address to another, after waking some.
+    pub(crate) fn requeue_futex(&mut self, machine: u32, from: usize, to: usize, wake: usize, limit: usize) -> usize {
+        let woken = self.wake_futex(machine, from, u32::MAX, wake);
+        let Some(mut list) = self.futexes.waiting.remove(&(machine, from)) else { return woken };
+        let rest = list.split_off(limit.min(list.len()));
+        let moved = list.len();
+        self.futexes.waiting.entry((machine, to)).or_default().extend(list);
+        if !rest.is_empty() {
+            self.futexes.waiting.insert((machine, from), rest);
+        }
+        woken + moved
+    }
+
+    /// Wakes those whose word is another by now. A lock of the real process, such as that of standard output, may be held by
+    /// a real thread, whose wake does not come here; whether any was woken.
+    pub(crate) fn recheck_futexes(&mut self) -> bool {
+        let has_changed = |address: usize, waiting: &Waiting| {
+            let word = std::ptr::with_exposed_provenance_mut(address);
+            // SAFETY: futex(2): the word is valid for as long as somebody waits at it, and only ever used atomically.
+            unsafe { AtomicU32::from_ptr(word) }.load(Ordering::SeqCst) != waiting.value
+        };
+        let changed: Vec<(u32, usize)> = (self.futexes.waiting.iter())
+            .filter(|((_, address), list)| list.iter().any(|waiting| has_changed(*address, waiting)))
+            .map(|(place, _)| *place)
+            .collect();
+        changed.iter().for_each(|(machine, address)| {
+            self.wake_futex(*machine, *address, u32::MAX, usize::MAX);
+        });
+        !changed.is_empty()
+    }
+
+    /// Whether any thread waits at an address.
+    pub(crate) fn has_futex_waiters(&self) -> bool {
+        !self.futexes.waiting.is_empty()
+    }
+
+    /// Nobody of a process waits any more.
+    pub(crate) fn futexes_gone(&mut self, machine: u32) {
+        let Futexes { waiting, pending, .. } = &mut self.futexes;
+        waiting.retain(|(of, _), list| {
+            let is_gone = *of == machine;
+            if is_gone {
+                pending.retain(|number| list.iter().all(|waiting| waiting.number != *number));
+            }
+            !is_gone
+        });
+    }
+}

@@ -1,0 +1,167 @@
+//! A `main` as the process of a machine: a program that was not written for the simulation, on guest threads.
+
+use std::ffi::c_void;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null;
+use std::sync::Arc;
+
+use steelmill_core::{Error, Result};
+
+use super::cluster;
+use super::lives::LifeEnd;
+use super::machine::{Ending, Machine};
+use super::panic_log;
+use super::sim::Sim;
+use super::threads;
+use super::world::Process;
+
+/// The exit code of a process whose main thread panicked, as Rust's runtime has it.
+const PANICKED: i32 = 101;
+
+/// What a machine's process executes: its `main`, which gives the exit code.
+pub(crate) type Main = Arc<dyn Fn() -> i32 + Send + Sync>;
+
+/// What a `main` may return.
+pub trait ExitStatus {
+    /// The exit code of the process.
+    fn code(self) -> i32;
+}
+
+impl ExitStatus for () {
+    fn code(self) -> i32 {
+        0
+    }
+}
+
+impl<T: ExitStatus, E: fmt::Debug> ExitStatus for std::result::Result<T, E> {
+    fn code(self) -> i32 {
+        match self {
+            Ok(value) => value.code(),
+            Err(error) => {
+                tracing::error!("main returned an error: {error:?}");
+                1
+            }
+        }
+    }
+}
+
+impl Sim {
+    /// Makes a machine that runs a program: any `main`, with threads, blocking sockets and async runtimes of its own. It
+    /// is down until it is started; `main` is called at every start anew.
+    ///
+    /// Whatever the program asks of Linux through the C library is answered by the machine: time, threads, locks, sockets.
+    /// Its process ends when `main` returns, and with it all its threads.
+    ///
+    /// # Panics
+    /// When there is a machine of that name.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::{TcpListener, TcpStream};
+    ///
+    /// steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
+    ///     let server = sim.program("server", || {
+    ///         let (mut stream, _) = TcpListener::bind("0.0.0.0:80")?.accept()?;
+    ///         stream.write_all(b"hello")
+    ///     });
+    ///     let client = sim.program("client", || {
+    ///         let mut text = String::new();
+    ///         TcpStream::connect("server:80")?.read_to_string(&mut text)?;
+    ///         assert_eq!(text, "hello");
+    ///         std::io::Result::Ok(())
+    ///     });
+    ///     let _server = server.start().await?;
+    ///     sim.clock().sleep(std::time::Duration::from_millis(10)).await;
+    ///     let ended = client.start().await?.ended().await;
+    ///     assert!(ended.is_success(), "{ended}");
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn program<R: ExitStatus>(&self, name: &str, main: impl Fn() -> R + Send + Sync + 'static) -> Machine {
+        Machine::new_program(self.run, name, Arc::new(move || main().code()))
+    }
+
+    /// Makes a machine that runs a future inside a tokio runtime of its own, as `#[tokio::main(flavor =
+    /// "current_thread")]` does. For a runtime with several threads see [`program`](Sim::program).
+    ///
+    /// # Panics
+    /// When there is a machine of that name.
+    ///
+    /// ```
+    /// use tokio::io::AsyncWriteExt as _;
+    /// use tokio::net::{TcpListener, TcpStream};
+    ///
+    /// steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
+    ///     let _server = sim.tokio_program("server", || async {
+    ///         let listener = TcpListener::bind("0.0.0.0:80").await?;
+    ///         loop {
+    ///             let (mut stream, _) = listener.accept().await?;
+    ///             tokio::spawn(async move { stream.write_all(b"hello").await });
+    ///         }
+    ///         #[expect(unreachable_code, reason = "it gives the type")]
+    ///         std::io::Result::Ok(())
+    ///     });
+    ///     # drop(_server);
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn tokio_program<F>(&self, name: &str, main: impl Fn() -> F + Send + Sync + 'static) -> Machine
+    where
+        F: Future<Output: ExitStatus>,
+    {
+        self.program(name, move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map(|runtime| runtime.block_on(main()).code()).map_or(1, |code| code)
+        })
+    }
+}
+
+impl ExitStatus for i32 {
+    fn code(self) -> i32 {
+        self
+    }
+}
+
+/// What the main thread of a process is given.
+struct Start {
+    main: Main,
+    machine: Machine,
+}
+
+/// Starts a machine's process: its main thread is ready.
+pub(super) fn start(machine: &Machine, place: Process, main: Main) -> Result {
+    let setup = machine.with(|run| run.guest_setup.clone());
+    let setup = setup.ok_or_else(|| Error::msg("programs do not run on this platform"))?;
+    let start = Box::into_raw(Box::new(Start { main, machine: machine.clone() }));
+    threads::spawn(place, "main", null(), execute, start.cast(), setup)?;
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "a thread is given a pointer")]
+extern "C" fn execute(start: *mut c_void) -> *mut c_void {
+    // SAFETY: `start` made it from a box, for this thread.
+    let Start { main, machine } = *unsafe { Box::from_raw(start.cast::<Start>()) };
+    let code = catch_unwind(AssertUnwindSafe(|| main())).unwrap_or_else(|payload| {
+        panic_log::drop_payload(payload);
+        PANICKED
+    });
+    drop(main);
+    exit(machine, code)
+}
+
+/// Ends the process of this guest thread: all its threads, this one too.
+pub(crate) fn exit(machine: Machine, code: i32) -> ! {
+    machine.end(Ending::Exit, LifeEnd::ExitCode(code));
+    drop(machine);
+    loop {
+        threads::give_turn(); // and never gets it again
+    }
+}
+
+/// The machine of this guest thread.
+pub(crate) fn current_machine() -> Option<Machine> {
+    let process = threads::process()?;
+    cluster::with_current(|run| run.machines.iter().find(|machine| machine.id() == process.machine).cloned()).flatten()
+}

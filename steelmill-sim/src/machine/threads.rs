@@ -1,0 +1,318 @@
+//! Guest threads: threads of programs that were not written for the simulation.
+//!
+//! Each is a task of its machine. A poll of the task lets the thread execute until it ends or has to wait; a call that
+//! would block registers a waiter, as a future does, and gives the turn back. So a thread is scheduled, traced, paused
+//! and ended as any task. Several threads never execute at the same time.
+#![allow(unsafe_code, reason = "creating and resuming threads; the argument stands beside each place")]
+
+mod context; // from one thread to another
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::future::Future;
+use std::io;
+use std::panic::Location;
+use std::pin::{Pin, pin};
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use context::Turns;
+
+use super::cluster::{self, Cluster, Shared};
+use super::real::real;
+use super::waker::waker;
+use super::world::Process;
+use crate::kernel::probe;
+use crate::kernel::tasks::Output;
+use crate::kernel::waiter::{Waiter, Waiters};
+use crate::schema::task::TaskKey;
+
+/// What pthread_create(3) is given to execute.
+pub(crate) type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
+
+/// Names a guest thread to the program: the C library's own name, an address, which only ever looks a thread up.
+pub(crate) type ThreadName = libc::pthread_t;
+
+/// Whether new threads change by futex although user space would do: for comparing the two.
+static BY_FUTEX: AtomicBool = AtomicBool::new(false);
+
+/// What a guest thread and the task that resumes it share.
+struct Guest {
+    turns: Turns,
+    routine: Routine,
+    argument: *mut c_void,
+    place: Process,
+    run: Shared,
+    setup: ThreadSetup,
+    has_ended: Cell<bool>,
+    result: Cell<*mut c_void>,
+    /// Of its thread-locals. They are not a thread-local themselves, which would register a destructor.
+    destructors: RefCell<Vec<Destructor>>,
+}
+
+/// What a new guest thread does before the program's code, such as installing the run's log subscriber.
+pub(crate) type ThreadSetup = Arc<dyn Fn()>;
+
+// SAFETY: the two threads that share it take turns, each handing over with release and acquire.
+unsafe impl Send for Guest {}
+// SAFETY: as above.
+unsafe impl Sync for Guest {}
+
+/// A destructor of a thread-local, as `__cxa_thread_atexit_impl` is given it.
+type Destructor = (unsafe extern "C" fn(*mut u8), *mut u8);
+
+thread_local! {
+    /// The guest that this thread is; null on all others.
+    static CURRENT: Cell<*const Guest> = const { Cell::new(std::ptr::null()) };
+}
+
+/// What a run keeps of its guest threads.
+#[derive(Default)]
+pub(crate) struct Threads {
+    /// Those that a program may still join, by machine and name.
+    all: BTreeMap<(u32, ThreadName), Entry>,
+}
+
+struct Entry {
+    /// What the thread returned, once it has.
+    result: Option<usize>,
+    joiners: Waiters,
+}
+
+/// The process of this guest thread.
+pub(crate) fn process() -> Option<Process> {
+    // SAFETY: null, or the guest that this thread is, which outlives it.
+    unsafe { CURRENT.get().as_ref() }.map(|guest| guest.place)
+}
+
+/// Gives the turn away. Returns when the task of this thread is polled again.
+///
+/// # Panics
+/// On a thread that is no guest.
+pub(crate) fn give_turn() {
+    // SAFETY: null, or the guest that this thread is, which outlives it.
+    let guest = unsafe { CURRENT.get().as_ref() }.expect("only a guest thread has a turn to give away");
+    // SAFETY: this is the guest.
+    unsafe { guest.turns.give_back() };
+}
+
+/// Lets other ready tasks go first.
+pub(crate) fn yield_turn() {
+    cluster::with_current(|run| {
+        if let Some(key) = run.kernel.tasks.current_key() {
+            run.kernel.wake_task(key);
+        }
+    });
+    give_turn();
+}
+
+/// Waits for a future on a guest thread.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let key = current_task();
+    let waker = waker(key);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        give_turn();
+    }
+}
+
+/// Waits until `attempt` gives something; while it does not, it has to see to it that the waiter is woken.
+pub(crate) fn block_until<T>(mut attempt: impl FnMut(&mut Cluster, Waiter) -> Option<T>) -> T {
+    let key = current_task();
+    loop {
+        let done = cluster::with_current(|run| attempt(run, Waiter::Task(key)));
+        match done.expect("a guest is inside of a run") {
+            Some(done) => return done,
+            None => give_turn(),
+        }
+    }
+}
+
+pub(crate) fn current_task() -> TaskKey {
+    let key = cluster::with_current(|run| run.kernel.tasks.current_key()).flatten();
+    key.expect("a guest executes while its task is polled")
+}
+
+/// Creates a guest thread on a machine: a task that is ready. `None` where the process has gone.
+///
+/// # Errors
+/// Those of pthread_create(3).
+pub(crate) fn spawn(
+    place: Process,
+    name: &'static str,
+    attributes: *const libc::pthread_attr_t,
+    routine: Routine,
+    argument: *mut c_void,
+    setup: ThreadSetup,
+) -> io::Result<ThreadName> {
+    let guest = Arc::new(Guest {
+        turns: Turns::new(BY_FUTEX.load(Ordering::Relaxed)),
+        routine,
+        argument,
+        place,
+        run: Shared::current(),
+        setup,
+        has_ended: Cell::new(false),
+        result: Cell::new(null_mut()),
+        destructors: RefCell::default(),
+    });
+    let create = real!("pthread_create", fn(*mut ThreadName, *const libc::pthread_attr_t, Routine, *mut c_void) -> i32);
+    let mut thread = 0;
+    // SAFETY: `attributes` are what the program gave; the guest is kept by the task until the thread has exited.
+    let code = unsafe { create(&raw mut thread, attributes, execute, Arc::as_ptr(&guest).cast_mut().cast()) };
+    if code != 0 {
+        return Err(io::Error::from_raw_os_error(code));
+    }
+    guest.turns.await_parked();
+    let task = GuestTask { guest, thread };
+    // A future that is refused comes back, to be dropped where the run's state is not borrowed.
+    let mut task = Some(task);
+    cluster::with(place.run, |run| {
+        if run.is_alive(place.machine, place.incarnation)
+            && let Some(task) = task.take()
+        {
+            let entry = Entry { result: None, joiners: Waiters::default() };
+            run.threads.all.insert((place.machine, thread), entry);
+            run.kernel.spawn(place.machine, None, name, Location::caller(), Box::pin(task));
+        }
+    });
+    Ok(thread)
+}
+
+/// What a guest thread executes, from its first instruction to its exit.
+extern "C" fn execute(guest: *mut c_void) -> *mut c_void {
+    // SAFETY: `spawn` gave it, and the task keeps it until this thread has exited.
+    let guest = unsafe { &*guest.cast_const().cast::<Guest>() };
+    // SAFETY: this is the guest thread, and this its first step; signals are blocked first, and for good, because their
+    // handlers would execute on a stack that is another's.
+    unsafe {
+        let mut all = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, null_mut());
+        guest.turns.park();
+        // The thread of the seed waits in `resume` while this executes, and it ends the run when no guest does.
+        guest.run.enter();
+    }
+    CURRENT.set(guest);
+    (guest.setup)();
+    let result = (guest.routine)(guest.argument);
+    // As glibc: last registered, first run; destructors may register others.
+    while let Some((destroy, object)) = guest.next_destructor() {
+        // SAFETY: the compiler's runtime registered it for this thread, to be called once.
+        unsafe { destroy(object) };
+    }
+    guest.result.set(result);
+    guest.has_ended.set(true);
+    CURRENT.set(std::ptr::null());
+    // SAFETY: the null run: this thread leaves the simulation. Its kernel half goes on from `end` to its exit.
+    unsafe {
+        Shared::NONE.enter();
+        guest.turns.end();
+    }
+    result
+}
+
+/// Registers a destructor of a thread-local; `false` on a thread that is no guest.
+pub(crate) fn at_thread_exit(destroy: unsafe extern "C" fn(*mut u8), object: *mut u8) -> bool {
+    // SAFETY: null, or the guest that this thread is, which outlives it.
+    let guest = unsafe { CURRENT.get().as_ref() };
+    if let Some(guest) = guest {
+        guest.destructors.borrow_mut().push((destroy, object));
+    }
+    guest.is_some()
+}
+
+impl Guest {
+    fn next_destructor(&self) -> Option<Destructor> {
+        self.destructors.borrow_mut().pop()
+    }
+}
+
+/// The task of a guest thread.
+struct GuestTask {
+    guest: Arc<Guest>,
+    thread: ThreadName,
+}
+
+// SAFETY: a task never leaves the thread of its run.
+impl Future for GuestTask {
+    type Output = Output;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Output> {
+        if probe::is_active() {
+            return Poll::Pending; // a look must not execute it
+        }
+        // SAFETY: it has parked before it became a task, and a task that has ended is polled no more.
+        unsafe { self.guest.turns.resume() };
+        if !self.guest.has_ended.get() {
+            return Poll::Pending;
+        }
+        cluster::with_current(|run| run.thread_ended(&self.guest, self.thread));
+        Poll::Ready(Box::new(()) as Box<dyn Any + Send>)
+    }
+}
+
+impl Drop for GuestTask {
+    fn drop(&mut self) {
+        if self.guest.has_ended.get() {
+            self.guest.turns.release();
+        } else {
+            self.guest.turns.kill();
+        }
+        let join = real!("pthread_join", fn(ThreadName, *mut *mut c_void) -> i32);
+        // SAFETY: the thread was created joinable or is made so by us alone, and is joined here, once: a program's own join
+        // and detach go to `Threads`.
+        unsafe { join(self.thread, null_mut()) };
+    }
+}
+
+impl Cluster {
+    fn thread_ended(&mut self, guest: &Guest, thread: ThreadName) {
+        if let Some(entry) = self.threads.all.get_mut(&(guest.place.machine, thread)) {
+            entry.result = Some(guest.result.get().addr());
+            let joiners = entry.joiners.take();
+            self.kernel.wake_all(joiners);
+        }
+    }
+
+    /// What a thread returned, once it has ended; `None` until then. `ESRCH` for one that is not to be joined.
+    pub(crate) fn join_thread(
+        &mut self,
+        machine: u32,
+        thread: ThreadName,
+        waiter: Waiter,
+    ) -> Option<Result<usize, i32>> {
+        let Some(entry) = self.threads.all.get_mut(&(machine, thread)) else {
+            return Some(Err(libc::ESRCH));
+        };
+        match entry.result {
+            Some(result) => {
+                self.threads.all.remove(&(machine, thread));
+                Some(Ok(result))
+            }
+            None => {
+                let unneeded = entry.joiners.add(waiter);
+                self.kernel.discard(unneeded);
+                self.kernel.waits_for(crate::kernel::tasks::WaitsFor::Task);
+                None
+            }
+        }
+    }
+
+    /// Nobody will join a thread; whether there is one of that name.
+    pub(crate) fn detach_thread(&mut self, machine: u32, thread: ThreadName) -> bool {
+        self.threads.all.remove(&(machine, thread)).is_some()
+    }
+
+    /// The threads of a process are gone with it.
+    pub(crate) fn threads_gone(&mut self, machine: u32) {
+        self.threads.all.retain(|(of, _), _| *of != machine);
+    }
+}

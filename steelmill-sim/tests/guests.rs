@@ -1,0 +1,355 @@
+//! Programs that were not written for the simulation: threads, locks, blocking sockets, tokio runtimes of their own.
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these are programs as people write them, with what clippy bans in code for the simulation"
+)]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use steelmill_core::Result;
+use steelmill_sim::{LifeEnd, Outcome, Seed, Settings, Sim, check, simulate};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn run<F: Future<Output = Result> + 'static>(seed: u64, scenario: impl Fn(Sim) -> F + Send + Sync) -> Outcome {
+    let settings = Settings::new(Seed(seed));
+    thread::scope(|scope| scope.spawn(|| simulate(settings, &scenario)).join().expect("a run does not panic"))
+}
+
+/// Runs a program alone on a machine and waits for its end.
+async fn alone(sim: Sim, main: impl Fn() -> std::io::Result<()> + Send + Sync + 'static) -> Result {
+    let life = sim.program("program", main).start().await?.ended().await;
+    anyhow::ensure!(life.is_success(), "{life}");
+    Ok(())
+}
+
+#[test]
+fn a_thread_sleeps_in_virtual_time() {
+    check(Seed(1), |sim| async move {
+        alone(sim, || {
+            let begun = Instant::now();
+            thread::sleep(Duration::from_secs(3600));
+            assert_eq!(begun.elapsed(), Duration::from_secs(3600));
+            Ok(())
+        })
+        .await?;
+        assert_eq!(sim.elapsed(), Duration::from_secs(3600));
+        Ok(())
+    });
+}
+
+#[test]
+fn threads_take_turns_at_a_lock_and_are_joined() {
+    check(Seed(1), |sim| async move {
+        alone(sim, || {
+            let total = Arc::new(Mutex::new(0));
+            let threads: Vec<_> = (0..8)
+                .map(|n| {
+                    let total = total.clone();
+                    thread::spawn(move || {
+                        for _ in 0..10 {
+                            let mut total = total.lock().expect("not poisoned");
+                            let seen = *total;
+                            thread::sleep(Duration::from_millis(1)); // others wait for the lock meanwhile
+                            *total = seen + 1;
+                        }
+                        n
+                    })
+                })
+                .collect();
+            let sum: u32 = threads.into_iter().map(|thread| thread.join().expect("it does not panic")).sum();
+            assert_eq!((sum, *total.lock().expect("not poisoned")), (28, 80));
+            Ok(())
+        })
+        .await?;
+        assert_eq!(sim.elapsed(), Duration::from_millis(80));
+        Ok(())
+    });
+}
+
+#[test]
+fn condition_variables_channels_and_timeouts_work() {
+    check(Seed(1), |sim| async move {
+        alone(sim, || {
+            let (sender, receiver) = mpsc::channel();
+            let pair = Arc::new((Mutex::new(false), Condvar::new()));
+            let other = pair.clone();
+            let thread = thread::spawn(move || {
+                thread::sleep(SECOND);
+                sender.send(7).expect("somebody receives");
+                thread::sleep(SECOND);
+                *other.0.lock().expect("not poisoned") = true;
+                other.1.notify_all();
+            });
+            let begun = Instant::now();
+            assert_eq!(receiver.recv_timeout(SECOND / 2), Err(mpsc::RecvTimeoutError::Timeout));
+            assert_eq!(begun.elapsed(), SECOND / 2);
+            assert_eq!(receiver.recv(), Ok(7));
+            let mut is_done = pair.0.lock().expect("not poisoned");
+            while !*is_done {
+                is_done = pair.1.wait(is_done).expect("not poisoned");
+            }
+            drop(is_done);
+            assert_eq!(begun.elapsed(), 2 * SECOND);
+            thread.join().expect("it does not panic");
+            Ok(())
+        })
+        .await
+    });
+}
+
+#[test]
+fn thread_locals_are_each_threads_own_and_are_dropped_within_the_run() {
+    static DROPPED: AtomicU32 = AtomicU32::new(0);
+    struct Own(u32, Instant);
+    impl Drop for Own {
+        fn drop(&mut self) {
+            assert_eq!(self.1.elapsed(), SECOND, "virtual time");
+            DROPPED.fetch_add(self.0, Relaxed);
+        }
+    }
+    thread_local!(static OWN: std::cell::RefCell<Option<Own>> = const { std::cell::RefCell::new(None) });
+    check(Seed(1), |sim| async move {
+        alone(sim, || {
+            let threads = [1, 10].map(|n| {
+                thread::spawn(move || {
+                    OWN.set(Some(Own(n, Instant::now())));
+                    thread::sleep(SECOND);
+                })
+            });
+            for thread in threads {
+                thread.join().expect("it does not panic");
+            }
+            assert_eq!(DROPPED.load(Relaxed), 11);
+            Ok(())
+        })
+        .await
+    });
+}
+
+/// Echoes what each connection sends, a thread each.
+fn echo() -> std::io::Result<()> {
+    for stream in TcpListener::bind("0.0.0.0:7")?.incoming() {
+        let mut stream = stream?;
+        thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while let Ok(n @ 1..) = stream.read(&mut buffer) {
+                if stream.write_all(&buffer[..n]).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+#[test]
+fn blocking_sockets_of_std_talk_over_the_simulated_network() {
+    check(Seed(1), |sim| async move {
+        let _server = sim.program("server", echo).start().await?;
+        sim.clock().sleep(SECOND).await;
+        let begun = sim.elapsed();
+        alone(sim, || {
+            let mut stream = TcpStream::connect("server:7")?;
+            stream.write_all(b"hello")?;
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer)?;
+            assert_eq!(&answer, b"hello");
+            assert_eq!(stream.peer_addr()?.port(), 7);
+            let refused = TcpStream::connect("server:8").expect_err("nobody listens");
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+            stream.set_read_timeout(Some(SECOND))?;
+            let timed_out = stream.read(&mut answer).expect_err("nobody answers");
+            assert_eq!(timed_out.kind(), ErrorKind::WouldBlock);
+            assert!(TcpStream::connect("nowhere:7").is_err(), "no such machine");
+            Ok(())
+        })
+        .await?;
+        assert!(sim.elapsed() > begun + SECOND, "messages take time");
+        Ok(())
+    });
+}
+
+#[test]
+fn datagrams_of_std_arrive() {
+    check(Seed(1), |sim| async move {
+        let _server = sim
+            .program("server", || {
+                let socket = UdpSocket::bind("0.0.0.0:53")?;
+                let mut buffer = [0; 64];
+                loop {
+                    let (n, peer) = socket.recv_from(&mut buffer)?;
+                    socket.send_to(&buffer[..n], peer)?;
+                }
+                #[expect(unreachable_code, reason = "it gives the type")]
+                std::io::Result::Ok(())
+            })
+            .start()
+            .await?;
+        sim.clock().sleep(SECOND).await;
+        alone(sim, || {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.connect("server:53")?;
+            socket.send(b"who")?;
+            let mut buffer = [0; 64];
+            assert_eq!(socket.recv(&mut buffer)?, 3);
+            assert_eq!(&buffer[..3], b"who");
+            Ok(())
+        })
+        .await
+    });
+}
+
+#[test]
+fn tokio_of_one_thread_runs_unmodified() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    check(Seed(1), |sim| async move {
+        let server = sim.tokio_program("server", || async {
+            let listener = TcpListener::bind("0.0.0.0:7").await?;
+            loop {
+                let (mut stream, _) = listener.accept().await?;
+                tokio::spawn(async move {
+                    let (mut reader, mut writer) = stream.split();
+                    tokio::io::copy(&mut reader, &mut writer).await
+                });
+            }
+            #[expect(unreachable_code, reason = "it gives the type")]
+            std::io::Result::Ok(())
+        });
+        let _server = server.start().await?;
+        sim.clock().sleep(SECOND).await;
+        let client = sim.tokio_program("client", || async {
+            let begun = tokio::time::Instant::now();
+            tokio::time::sleep(SECOND).await;
+            // tokio's timer has a resolution of a millisecond.
+            assert!((begun.elapsed() - SECOND) <= Duration::from_millis(1), "{:?}", begun.elapsed());
+            let mut stream = TcpStream::connect("server:7").await?;
+            for n in 0..100_u32 {
+                stream.write_all(&n.to_be_bytes()).await?;
+                assert_eq!(stream.read_u32().await?, n);
+            }
+            let blocking = tokio::task::spawn_blocking(|| {
+                thread::sleep(SECOND);
+                7
+            });
+            assert_eq!(blocking.await.expect("it does not panic"), 7);
+            std::io::Result::Ok(())
+        });
+        let life = client.start().await?.ended().await;
+        anyhow::ensure!(life.is_success(), "{life}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_process_that_exits_or_panics_ends_with_its_code() {
+    check(Seed(1), |sim| async move {
+        sim.allow_failure("panics", "on purpose");
+        let ended = |name, main: fn()| async move { sim.program(name, main).start().await?.ended().await.pipe() };
+        let life = ended("exits", || {
+            thread::spawn(|| std::process::exit(3)).join().expect("it does not come back");
+        })
+        .await?;
+        assert!(matches!(life.end, LifeEnd::ExitCode(3)), "{life}");
+        let life = ended("panics", || panic!("on purpose")).await?;
+        assert!(matches!(life.end, LifeEnd::ExitCode(101)), "{life}");
+        Ok(())
+    });
+}
+
+trait Pipe: Sized {
+    fn pipe(self) -> Result<Self> {
+        Ok(self)
+    }
+}
+
+impl Pipe for steelmill_sim::Life {}
+
+#[test]
+fn a_machine_that_is_killed_executes_nothing_more_not_even_destructors() {
+    static DROPPED: AtomicU32 = AtomicU32::new(0);
+    struct Guard;
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, Relaxed);
+        }
+    }
+    check(Seed(1), |sim| async move {
+        let server = sim.program("server", || {
+            let _guard = Guard;
+            let thread = thread::spawn(|| {
+                let _guard = Guard;
+                thread::sleep(3600 * SECOND);
+            });
+            thread.join().expect("it never ends");
+        });
+        let server = server.start().await?;
+        sim.clock().sleep(SECOND).await;
+        server.exit();
+        sim.clock().sleep(SECOND).await;
+        assert!(!server.is_up());
+        assert_eq!(DROPPED.load(Relaxed), 0);
+        // And it can be started again.
+        let server = server.start().await?;
+        sim.clock().sleep(SECOND).await;
+        server.power_loss();
+        assert_eq!(sim.sizes().descriptors, 0);
+        Ok(())
+    });
+    assert_eq!(DROPPED.load(Relaxed), 0);
+}
+
+#[test]
+fn a_panic_of_a_thread_is_the_failure_of_the_run_with_its_machine() {
+    let outcome = run(1, |sim| async move {
+        let _server = sim
+            .program("server", || {
+                thread::spawn(|| panic!("in a thread"));
+                thread::sleep(10 * SECOND);
+            })
+            .start()
+            .await?;
+        sim.clock().sleep(60 * SECOND).await;
+        Ok(())
+    });
+    let failure = outcome.failure.expect("it is not lost").to_string();
+    assert!(failure.contains("in a thread") && failure.contains("server"), "{failure}");
+}
+
+#[test]
+fn runs_of_one_seed_are_equal_and_of_another_differ() {
+    let digest = |seed| {
+        let outcome = run(seed, |sim| async move {
+            let _server = sim.program("server", echo).start().await?;
+            sim.clock().sleep(SECOND).await;
+            let clients: Vec<_> = (0..3)
+                .map(|n| {
+                    sim.program(&format!("client-{n}"), || {
+                        let mut stream = TcpStream::connect("server:7")?;
+                        for _ in 0..20 {
+                            stream.write_all(b"hello")?;
+                            stream.read_exact(&mut [0; 5])?;
+                        }
+                        std::io::Result::Ok(())
+                    })
+                })
+                .collect();
+            for client in clients {
+                client.start().await?.ended().await;
+            }
+            Ok(())
+        });
+        assert!(outcome.passed(), "{:?}", outcome.failure);
+        outcome.digest
+    };
+    assert_eq!(digest(1), digest(1));
+    assert_ne!(digest(1), digest(2));
+}
