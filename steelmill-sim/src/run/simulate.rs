@@ -21,7 +21,7 @@ use crate::machine::spawn::spawn_at;
 use crate::machine::world::Process;
 use crate::schema::outcome::{Cause, Failure, Outcome};
 use crate::schema::settings::Settings;
-use crate::trace::keep_logs;
+use crate::trace::record_logs;
 
 /// Runs a scenario once, on this thread.
 ///
@@ -93,7 +93,7 @@ pub(crate) fn once(
     }
     let seed = settings.seed.0;
     let (is_audited, is_looked_at) = (settings.audit, settings.stacks);
-    let _kept = settings.trace.then(keep_logs);
+    let _recording = settings.trace.then(record_logs);
     let id = cluster::begin(settings);
     let _observed = coverage::observe(&RunObserver);
     cluster::with(id, |run| {
