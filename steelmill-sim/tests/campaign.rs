@@ -139,7 +139,7 @@ fn a_red_seed_of_a_test_is_explained_in_a_folder_of_its_own() {
         "run it again with: STEELMILL_FAULTS={} STEELMILL_SCHEDULE=fifo STEELMILL_SEED=13 cargo test -p steelmill-sim",
         folder.file(&format!("{seed}/plan.json"))
     );
-    assert!(said.contains("The least with which it fails") && said.contains(&again), "{said}");
+    assert!(said.contains("The minimal plan that fails") && said.contains(&again), "{said}");
     assert!(folder.read(&format!("{seed}/summary.txt")).contains("unlucky"));
     assert!(folder.read(&format!("{seed}/picture.html")).starts_with("<!doctype html>"));
     let said = text(&run("program_that_says_what_it_runs", &[("STEELMILL_EXPLAIN_RUNS", "9")]));
@@ -747,7 +747,7 @@ fn a_search_that_was_cut_short_takes_no_kept_plan_away() {
     assert!(faults(&drawn) > 1, "{drawn}");
     let both = format!("--first-seed {seed} --seeds 1 --explain {explained}");
     let said = with(&format!("{both} --explain-runs 1 --json"));
-    assert!(said.contains("The best that was found in ") && !said.contains("\"least\""), "{said}");
+    assert!(said.contains("The smallest failing plan found in ") && !said.contains("\"least\""), "{said}");
     assert_eq!(folder.read("red.json"), drawn, "nothing was found out");
     let said = with(&both);
     let least = folder.read("red.json");

@@ -363,15 +363,15 @@ fn a_plan_that_does_not_fit_is_refused_with_the_reason() {
     for (fault, expected) in [
         (
             at(1, 1, Kind::Exit { machine: "store".into() }),
-            "store may not be ended; this may happen to: node-1, node-2",
+            "store may not be ended; the budget allows: node-1, node-2",
         ),
         (
             at(1, 1, Kind::RestartStorm { machine: machine(1), times: 3_000_000_000 }),
             "3000000000 restarts are not from 1 to 1000",
         ),
         (at(1, 1, Kind::RestartStorm { machine: machine(1), times: 0 }), "0 restarts are not from 1 to 1000"),
-        (at(1, 99, Kind::Pause { machine: machine(1) }), "it lasts for longer than 10s"),
-        (at(1, 1, Kind::Drift { machine: machine(1), ppm: 9000 }), "9000 ppm are more than 200"),
+        (at(1, 99, Kind::Pause { machine: machine(1) }), "it lasts longer than 10s"),
+        (at(1, 1, Kind::Drift { machine: machine(1), ppm: 9000 }), "a drift of 9000 ppm exceeds 200"),
         (at(1, 1, Kind::Partition { between: [machine(1), machine(1)] }), "node-1 has no link to itself"),
         (
             at(1, 1, Kind::Own { name: "quake".into(), number: 0 }),
@@ -395,7 +395,7 @@ fn a_plan_that_does_not_fit_is_refused_with_the_reason() {
         ),
         (
             not(soon, SECOND, Kind::Loss { between: [machine(1), machine(2)], ppm: 2_000_000 }),
-            "2000000 in a million",
+            "a rate of 2000000 exceeds 1000000 ppm",
         ),
     ] {
         let settings = Settings {

@@ -18,7 +18,9 @@ async fn position_of(page: &Page, event: &str) -> Result<(f64, f64)> {
 
 /// The expression for the first visible event that meets a condition on `i`, its number, and `told`, its text.
 fn first(condition: &str) -> String {
-    format!("[...picture.visible()].find((i) => {{ const told = picture.told(i); return {condition}; }})")
+    format!(
+        "[...picture.visible()].find((i) => {{ const told = picture.eventText(i); return {condition}; }})"
+    )
 }
 
 /// The number of different colours in the drawing.
@@ -249,7 +251,7 @@ fn a_search_finds_log_lines_operations_and_messages() {
         page.keys("/Needle HAYSTACK").await?;
         page.expect("picture.search.found.length === 1").await?;
         page.keys(&ENTER.to_string()).await?;
-        page.expect("picture.told(picture.view.selected) === 'the needle in the haystack'").await?;
+        page.expect("picture.eventText(picture.view.selected) === 'the needle in the haystack'").await?;
         page.expect("document.getElementById('matches').textContent === '1 of 1'").await?;
         page.value(
             "(document.getElementById('search').value = '', document.getElementById('search').focus())",
@@ -288,7 +290,7 @@ fn filtered_events_are_not_shown() {
             "picture.drawn.arrows.every((n) => picture.data.lanes[picture.messages.to[n]] !== 'spare')",
         )
         .await?;
-        page.expect("![...picture.visible()].some((i) => picture.told(i).startsWith('to spare') || picture.told(i).startsWith('from spare'))").await?;
+        page.expect("![...picture.visible()].some((i) => picture.eventText(i).startsWith('to spare') || picture.eventText(i).startsWith('from spare'))").await?;
         page.click("#machines .both button").await?;
         page.expect(&format!("picture.visible().length === {all}")).await?;
         page.keys(&ESCAPE.to_string()).await?;

@@ -1,8 +1,8 @@
-//! A red seed, explained in a folder: what failed, the least that makes it fail, and what happened then.
+//! Failure reports: a folder for a red seed with the shrunk plan, its trace, a picture of the run and a summary.
 
-pub(crate) mod perfetto; // a trace for a viewer of traces
-pub(crate) mod picture; // a run as a page
-pub(crate) mod shrink; // the least plan that fails
+pub(crate) mod perfetto; // trace export for Perfetto
+pub(crate) mod picture; // space-time diagram of a run as an HTML page
+pub(crate) mod shrink; // minimizes plan, workload and schedule
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -25,11 +25,11 @@ use crate::schema::trace::Trace;
 use picture::Picture;
 
 impl OfAny<'_> {
-    /// Finds the least with which a run fails, and explains it in a folder. What was found, and what there is to say;
-    /// `replay` is what to type to run the seed with the plan in a file.
+    /// Shrinks a failing run, writes a report into `folder`, and returns the result and the summary. `replay` makes the
+    /// command that runs the seed with the plan in a file.
     ///
     /// # Errors
-    /// When the run passes; when something cannot be written.
+    /// When the run passes; when a file cannot be written.
     pub(crate) fn explain(
         &self,
         settings: Settings,
@@ -46,23 +46,21 @@ impl OfAny<'_> {
     }
 }
 
-/// Where a red seed of a test's campaign is explained: tests that run at the same time may name the same folder, and their
-/// campaigns may have the same name.
+/// The report folder of a red seed, unique by test and campaign: concurrent tests may share `folder` and campaign name.
 pub(crate) fn folder_of_seed(folder: &Path, test: Option<&str>, campaign: &str, seed: Seed) -> PathBuf {
     let is_plain = |letter: char| letter.is_alphanumeric() || letter == '_';
-    // One that has no name has its test's.
+    // An unnamed campaign is named after its test.
     let test = test.filter(|test| !campaign.starts_with(test)).unwrap_or_default();
     let words = [test, campaign].into_iter().flat_map(|name| name.split(|letter| !is_plain(letter)));
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     from_anywhere(folder).join(format!("{}-seed-{seed}", words.join("-")))
 }
 
-/// Writes a folder that explains a red seed: `plan.json`, the least plan; `trace.jsonl`, every event of the run with that
-/// plan, a line of JSON each; `trace.perfetto.json`, the same for a viewer of traces; `picture.html`, the run as a page; and
-/// `summary.txt`, which comes back. `replay` is what to type to run the seed with the plan in a file.
+/// Writes the report of a red seed: `plan.json`, the shrunk plan; `trace.jsonl`, the events of its run, one a line;
+/// `trace.perfetto.json`, the same for Perfetto; `picture.html`, a space-time diagram; and `summary.txt`, returned.
 ///
 /// # Errors
-/// When something cannot be written; says what.
+/// When a file cannot be written; names it.
 fn write(folder: &Path, shrunk: &Shrunk, replay: &dyn Fn(&Path) -> String) -> Result<String> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let save = |name: &str, text: &str| {
@@ -82,9 +80,9 @@ fn write(folder: &Path, shrunk: &Shrunk, replay: &dyn Fn(&Path) -> String) -> Re
     let lines = write("trace.jsonl", &|trace, file| trace.write_lines(file))?;
     let perfetto = write("trace.perfetto.json", &|trace, file| trace.write_perfetto(file))?;
     let mut text = summary(shrunk);
-    let left_out = shrunk.outcome.trace.as_ref().map_or((0, 0), |trace| (trace.skipped, trace.dropped));
-    let events = match left_out {
-        (0, 0) => "every event of that run".to_owned(),
+    let omitted = shrunk.outcome.trace.as_ref().map_or((0, 0), |trace| (trace.skipped, trace.dropped));
+    let events = match omitted {
+        (0, 0) => "all events of that run".to_owned(),
         (early, 0) => format!("the events of that run, without {early} early ones"),
         (0, late) => format!("the events of that run, without the last {late}"),
         (early, late) => {
@@ -92,12 +90,16 @@ fn write(folder: &Path, shrunk: &Shrunk, replay: &dyn Fn(&Path) -> String) -> Re
         }
     };
     writeln!(text, "\n{events}: {}", lines.display())?;
-    writeln!(text, "the same to be opened with https://ui.perfetto.dev: {}", perfetto.display())?;
-    let again = replay(&plan);
-    if let Some(picture) = Picture::of_shrunk(shrunk, &again) {
-        writeln!(text, "a picture of it: {}", save("picture.html", &picture.to_html())?.display())?;
+    writeln!(text, "the same trace for https://ui.perfetto.dev: {}", perfetto.display())?;
+    let command = replay(&plan);
+    if let Some(picture) = Picture::of_shrunk(shrunk, &command) {
+        writeln!(
+            text,
+            "the run as a space-time diagram: {}",
+            save("picture.html", &picture.to_html())?.display()
+        )?;
     }
-    writeln!(text, "run it again with: {again}")?;
+    writeln!(text, "run it again with: {command}")?;
     save("summary.txt", &text)?;
     Ok(text)
 }
@@ -106,15 +108,15 @@ fn summary(shrunk: &Shrunk) -> String {
     let Shrunk { plan, faults_before, limits, choices_before, runs, stopped, outcome, failure_rates } =
         shrunk;
     let found = match stopped {
-        None => format!("The least with which it fails, found in {runs} runs:"),
+        None => format!("The minimal plan that fails, found in {runs} runs:"),
         Some(Stopped::Interrupted) => {
-            format!("The best that was found in {runs} runs, when the search was interrupted:")
+            format!("The smallest failing plan found in {runs} runs, when the search was interrupted:")
         }
         Some(Stopped::OutOfRuns) => {
-            format!("The best that was found in {runs} runs (--explain-runs allows more):")
+            format!("The smallest failing plan found in {runs} runs (--explain-runs allows more):")
         }
     };
-    let mut text = format!("{}\n{}\n{found}\n", failed_text(outcome), around(outcome));
+    let mut text = format!("{}\n{}\n{found}\n", failed_text(outcome), context(outcome));
     text += &format!("- {} of {faults_before} faults\n", plan.faults.len());
     for fault in &plan.faults {
         text += &format!("    {fault}\n");
@@ -128,16 +130,23 @@ fn summary(shrunk: &Shrunk) -> String {
     }
     match (&plan.order, choices_before) {
         (Some(order), Some(before)) => {
-            text += &format!("- {} of {before} tasks that go before older ones\n", order.len());
-            for choice in order.iter().take(LISTED) {
-                text += &format!("    {}\n", told(*choice, outcome));
+            text += &match order.len() {
+                0 => format!("- 0 of {before} reorderings: scheduling order does not matter\n"),
+                needed => {
+                    format!("- {needed} of {before} reorderings (a task polled before older ready ones)\n")
+                }
+            };
+            for choice in order.iter().take(LISTED_MAX) {
+                text += &format!("    {}\n", choice_text(*choice, outcome));
             }
         }
-        (None, Some(before)) => text += &format!("- all of {before} tasks that go before older ones\n"),
+        (None, Some(before)) => {
+            text += &format!("- all of {before} reorderings (a task polled before older ready ones)\n")
+        }
         (_, None) => {}
     }
     if !failure_rates.is_empty() {
-        text += "\nHow often it fails when all goes otherwise from a time on:\n";
+        text += "\nFailure rate if everything after a time is drawn anew:\n";
     }
     for FailureRate { until, runs, failed } in failure_rates {
         let bar = "#".repeat((40 * failed / runs) as usize);
@@ -146,30 +155,30 @@ fn summary(shrunk: &Shrunk) -> String {
     text + &turning_point(shrunk)
 }
 
-/// When the failure became inevitable, and by what.
+/// When the failure became inevitable, and the events since the last sample when it was not.
 fn turning_point(shrunk: &Shrunk) -> String {
     let Some(certain) = shrunk.inevitable_from() else { return String::new() };
-    let mut text = format!("  So it was inevitable from {:.6} s on.", certain.as_secs_f64());
+    let mut text = format!("  So the failure was inevitable from {:.6} s on.", certain.as_secs_f64());
     let before = shrunk.failure_rates.iter().map(|rate| rate.until).take_while(|until| *until < certain);
     let (Some(open), Some(trace)) = (before.last(), &shrunk.outcome.trace) else { return text + "\n" };
-    let is_told = |event: &&Event| {
+    let is_listed = |event: &&Event| {
         (open..certain).contains(&Duration::from_nanos(event.at)) && picture::shows(&event.what)
     };
-    let between: Vec<&Event> = trace.events.iter().filter(is_told).collect();
+    let between: Vec<&Event> = trace.events.iter().filter(is_listed).collect();
     if !between.is_empty() {
-        text += &format!(" Since {:.6} s there was:", open.as_secs_f64());
+        text += &format!(" Events since {:.6} s:", open.as_secs_f64());
     }
-    for event in between.iter().take(LISTED) {
+    for event in between.iter().take(LISTED_MAX) {
         text += &format!("\n    {}", trace.line(event));
     }
-    if let Some(more @ 1..) = between.len().checked_sub(LISTED) {
+    if let Some(more @ 1..) = between.len().checked_sub(LISTED_MAX) {
         text += &format!("\n    and {more} more");
     }
     text + "\n"
 }
 
-/// Where it failed, and the log before that.
-fn around(outcome: &Outcome) -> String {
+/// The location of the failure, and the log before it.
+fn context(outcome: &Outcome) -> String {
     let mut text = String::new();
     let location = outcome.failure.as_ref().and_then(|failure| failure.location());
     if let Some(location) = &location {
@@ -180,25 +189,25 @@ fn around(outcome: &Outcome) -> String {
         What::Log { log } => trace.logs.get(log as usize).map(|log| (trace.line(event), log)),
         _ => None,
     };
-    // What a check finds when all is over went wrong long before.
+    // A check at the end of the run finds a violation that occurred long before.
     let contradiction = trace.contradiction();
-    let (before, it) = match contradiction {
+    let (before, event) = match contradiction {
         Some(place) => {
-            (place, format!("the last of these answers, at {:?}", trace.line(&trace.events[place]).at))
+            (place, format!("the last contradicting reply, at {:?}", trace.line(&trace.events[place]).at))
         }
-        None => (trace.events.len(), "it".to_owned()),
+        None => (trace.events.len(), "the failure".to_owned()),
     };
-    let mut last: Vec<_> = trace.events[..before].iter().rev().filter_map(log).take(LOGGED).collect();
+    let mut last: Vec<_> = trace.events[..before].iter().rev().filter_map(log).take(LOG_LINES_MAX).collect();
     last.reverse();
     if last.is_empty() {
         let shortly = if trace.skipped > 0 { "shortly " } else { "" };
-        return text + &format!("\nNothing was logged {shortly}before {it}.\n");
+        return text + &format!("\nNothing was logged {shortly}before {event}.\n");
     }
     let failed = location.as_ref().map(|location| location.machine);
     let failed = failed.filter(|_| contradiction.is_none());
     text += &match failed {
-        Some(_) => format!("\nThe log before {it}, with > where the machine is the one that failed:\n"),
-        None => format!("\nThe log before {it}:\n"),
+        Some(_) => format!("\nThe log before {event} (> marks the machine that failed):\n"),
+        None => format!("\nThe log before {event}:\n"),
     };
     for (mut line, log) in last {
         let mark = if failed.is_some() && line.machine.as_deref() == failed { '>' } else { ' ' };
@@ -208,14 +217,12 @@ fn around(outcome: &Outcome) -> String {
     text
 }
 
-/// How many lines of the log are told.
-const LOGGED: usize = 20;
+const LOG_LINES_MAX: usize = 20;
 
-/// How many choices, or events, are told one by one.
-const LISTED: usize = 20;
+const LISTED_MAX: usize = 20;
 
-/// What a choice of the schedule decided.
-fn told(choice: Choice, outcome: &Outcome) -> String {
+/// A scheduling choice as text: the poll it led to.
+fn choice_text(choice: Choice, outcome: &Outcome) -> String {
     let Choice { nth, place } = choice;
     let decided = outcome.trace.as_ref().and_then(|trace| {
         let drawn = |what| matches!(what, What::Draw { stream: Stream::Schedule, index, .. } if index == nth);
@@ -224,8 +231,8 @@ fn told(choice: Choice, outcome: &Outcome) -> String {
         Some(trace.line(polled))
     });
     match decided {
-        Some(line) => format!("{line}, {place} of them older"),
-        None => format!("choice {nth}, place {place}"),
+        Some(line) => format!("{line}, before {place} older"),
+        None => format!("choice {nth}, run queue position {place}"),
     }
 }
 
@@ -238,7 +245,7 @@ mod tests {
     use crate::{Campaign, Seed, Sim};
 
     #[test]
-    fn the_log_that_is_told_is_that_before_the_contradiction() {
+    fn the_log_shown_is_that_before_the_contradiction() {
         use crate::trace::history::{History, Kv, KvOp, KvReply};
         let campaign = Campaign::new(|sim: Sim| async move {
             let history = History::<Kv>::default();
@@ -250,13 +257,16 @@ mod tests {
             tracing::info!("long after");
             history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"))
         });
-        let text = around(&campaign.shrink(Seed(1), |_| ()).expect("it is red").outcome);
-        let told = "The log before the last of these answers, at 1s:\n";
-        assert!(text.contains(told) && text.contains("too late") && !text.contains("long after"), "{text}");
+        let text = context(&campaign.shrink(Seed(1), |_| ()).expect("it is red").outcome);
+        let heading = "The log before the last contradicting reply, at 1s:\n";
+        assert!(
+            text.contains(heading) && text.contains("too late") && !text.contains("long after"),
+            "{text}"
+        );
     }
 
     #[test]
-    fn what_made_it_inevitable_is_told() {
+    fn the_event_that_made_it_inevitable_is_listed() {
         use rand_core::Rng as _;
         let campaign = Campaign::new(|sim: Sim| async move {
             sim.clock().sleep(Duration::from_secs(1)).await;
@@ -269,22 +279,22 @@ mod tests {
         });
         let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("one is red");
         let text = turning_point(&shrunk);
-        assert!(text.starts_with("  So it was inevitable from 1.000"), "{text}");
+        assert!(text.starts_with("  So the failure was inevitable from 1.000"), "{text}");
         assert!(text.contains("the die is cast\n") && !text.contains("long after"), "{text}");
     }
 
-    /// What is told of a scenario's run that is longer than its trace.
-    fn told_of_a_long_run<F: Future<Output = Result> + 'static>(
+    /// The trace of a run that is longer than its trace window, and the context of its failure.
+    fn long_run<F: Future<Output = Result> + 'static>(
         scenario: impl Fn(Sim) -> F + Send + Sync + 'static,
     ) -> (Trace, String) {
         let mut campaign = Campaign::new(scenario).explain_runs(1);
         (campaign.settings.trace_window, campaign.settings.poll_limit) = (0..200, 1_000);
         let outcome = campaign.shrink(Seed(1), |_| ()).expect("it is red").outcome;
-        let text = around(&outcome);
+        let text = context(&outcome);
         (outcome.trace.expect("it is traced"), text)
     }
 
-    async fn goes_on(sim: &Sim) {
+    async fn sleep_and_log(sim: &Sim) {
         for nap in 0..200 {
             sim.clock().sleep(Duration::from_secs(1)).await;
             tracing::info!("nap {nap}");
@@ -293,8 +303,8 @@ mod tests {
 
     #[test]
     fn of_a_long_run_the_end_is_kept() {
-        let (trace, text) = told_of_a_long_run(|sim| async move {
-            goes_on(&sim).await;
+        let (trace, text) = long_run(|sim| async move {
+            sleep_and_log(&sim).await;
             anyhow::bail!("it has slept enough")
         });
         assert!(trace.skipped > 200 && trace.dropped == 0, "{} {}", trace.skipped, trace.dropped);
@@ -303,8 +313,8 @@ mod tests {
 
     #[test]
     fn of_a_livelock_its_beginning_is_kept() {
-        let (trace, text) = told_of_a_long_run(|sim| async move {
-            goes_on(&sim).await;
+        let (trace, text) = long_run(|sim| async move {
+            sleep_and_log(&sim).await;
             tracing::info!("round and round");
             loop {
                 tokio::task::yield_now().await;
@@ -327,16 +337,16 @@ mod tests {
     }
 
     #[test]
-    fn of_a_contradiction_it_itself_is_kept_however_it_is_told() {
+    fn of_a_contradiction_its_events_are_kept_for_an_error_and_a_panic() {
         use crate::trace::history::{History, Kv, KvOp, KvReply};
         for panics in [false, true] {
-            let (trace, text) = told_of_a_long_run(move |sim| async move {
-                goes_on(&sim).await;
+            let (trace, text) = long_run(move |sim| async move {
+                sleep_and_log(&sim).await;
                 let (history, now) = (History::<Kv>::default(), || sim.elapsed());
                 history.invoke(now(), "a", "k", KvOp::Set("1".into())).returned(now(), KvReply::Ok);
                 tracing::info!("forgotten");
                 history.invoke(now(), "b", "k", KvOp::Get).returned(now(), KvReply::Value(None));
-                goes_on(&sim).await;
+                sleep_and_log(&sim).await;
                 let verdict = history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"));
                 assert!(!panics || verdict.is_ok(), "not linearizable");
                 verdict

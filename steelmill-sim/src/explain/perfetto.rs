@@ -1,9 +1,9 @@
-//! A trace for <https://ui.perfetto.dev>, in virtual time: Chrome's JSON, as its "Trace Event Format" describes it.
+//! Trace export for Perfetto, <https://ui.perfetto.dev>, in virtual time: Chrome's "Trace Event Format" (JSON).
 //!
-//! A machine is a process there. Its threads are its own life, its network, what each of its factories and daemons does,
-//! and its tasks. Nothing takes virtual time but waiting, so what a task's thread shows are its waits, each named for what
-//! ended it. A message is an arrow from the network of the machine that sent it to that of the machine that it got to.
-//! What goes wrong, and what clients did, are processes of their own.
+//! Each machine is a process. Its threads are its up and down times, its network, the lifecycle states of its factories
+//! and daemons, and its tasks. Only waiting takes virtual time, so a task's thread shows its waits, each named after
+//! the event that ended it. A message is a flow arrow between the network threads of sender and receiver. Faults and
+//! client operations are processes of their own.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +18,10 @@ use crate::schema::task::TaskId;
 use crate::schema::trace::{Answer, Trace};
 
 impl Trace {
-    /// Writes it as a file that <https://ui.perfetto.dev> opens, in virtual time.
+    /// Writes the trace in virtual time, as JSON for <https://ui.perfetto.dev>.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Errors of the writer.
     pub fn write_perfetto(&self, mut out: impl Write) -> io::Result<()> {
         let rows = Rows::of(self);
         out.write_all(b"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n")?;
@@ -34,7 +34,7 @@ impl Trace {
     }
 }
 
-/// A line of the file. Times are microseconds, with fractions.
+/// A trace event of the format. Times are microseconds, with fractions.
 #[derive(Serialize)]
 struct Row {
     ph: char,
@@ -45,13 +45,13 @@ struct Row {
     tid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     dur: Option<f64>,
-    /// What an arrow is called at both of its ends.
+    /// The id shared by both ends of a flow arrow.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<u32>,
-    /// How far an instant reaches: its thread, or everything.
+    /// The scope of an instant: `t` for its thread, `g` for global.
     #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<char>,
-    /// Where an arrow ends: in the slice that is there.
+    /// The binding point of a flow arrow: `e` for the enclosing slice.
     #[serde(skip_serializing_if = "Option::is_none")]
     bp: Option<char>,
     #[serde(skip_serializing_if = "Value::is_null")]
@@ -66,37 +66,34 @@ fn micros(nanos: Nanos) -> f64 {
     nanos as f64 / 1000.0
 }
 
-/// A process, and a thread of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Track {
     pid: u32,
     tid: u32,
 }
 
-/// What a thread shows. In this order they stand below each other.
+/// The content of a thread. Threads are displayed in this order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Shows {
-    Life,
+enum Content {
+    Uptime,
     Network,
     Log,
     State(String, Option<String>),
     Task(TaskId),
     Fault(u32),
     Links,
-    /// What a client does, and beside it what it does meanwhile.
+    /// Operations of a client; overlapping ones are on separate threads, by number.
     Client(String, usize),
 }
 
 struct Rows<'t> {
     trace: &'t Trace,
-    /// When the run ended.
     end: Nanos,
-    tracks: BTreeMap<(u32, Shows), Track>,
+    tracks: BTreeMap<(u32, Content), Track>,
     rows: Vec<Row>,
 }
 
-/// A slice that has begun.
-struct Begun {
+struct OpenSlice {
     at: Nanos,
     name: String,
 }
@@ -105,7 +102,7 @@ impl<'t> Rows<'t> {
     fn of(trace: &'t Trace) -> Self {
         let end = trace.events.last().map_or(0, |event| event.at);
         let mut rows = Rows { trace, end, tracks: BTreeMap::new(), rows: Vec::new() };
-        rows.lives();
+        rows.machines();
         rows.states();
         rows.tasks();
         rows.faults();
@@ -115,32 +112,31 @@ impl<'t> Rows<'t> {
         rows
     }
 
-    /// The processes beside the machines: what goes wrong stands above them, what clients do below.
-    fn wrong(&self) -> u32 {
+    /// The process of faults, displayed above the machines.
+    fn faults_process(&self) -> u32 {
         1
     }
 
-    fn clients(&self) -> u32 {
+    /// The process of clients, displayed below the machines.
+    fn clients_process(&self) -> u32 {
         self.trace.machines.len() as u32 + 2
     }
 
-    /// The process of a machine.
-    fn machine(&self, machine: u32) -> u32 {
+    fn machine_process(&self, machine: u32) -> u32 {
         2 + machine
     }
 
-    /// A thread; the same one whenever it is asked for. Numbers of threads are above those of all processes, as a thread
-    /// with its process's number is the main one.
-    fn track(&mut self, pid: u32, shows: Shows) -> Track {
-        let tid = self.clients() + 1 + self.tracks.len() as u32;
-        *self.tracks.entry((pid, shows)).or_insert(Track { pid, tid })
+    /// The thread with this content. Thread numbers are above process numbers: with an equal one it is the main thread.
+    fn track(&mut self, pid: u32, content: Content) -> Track {
+        let tid = self.clients_process() + 1 + self.tracks.len() as u32;
+        *self.tracks.entry((pid, content)).or_insert(Track { pid, tid })
     }
 
-    /// The thread of whoever did something: its task, or the scenario's machine.
-    fn doer(&mut self, event: &Event) -> Track {
+    /// The thread of the task that caused an event; outside of tasks, one of the scenario's machine.
+    fn task_or_log(&mut self, event: &Event) -> Track {
         match event.task.and_then(|task| Some((task, self.trace.tasks.get(&task)?))) {
-            Some((task, info)) => self.track(self.machine(info.machine), Shows::Task(task)),
-            None => self.track(self.machine(0), Shows::Log),
+            Some((task, info)) => self.track(self.machine_process(info.machine), Content::Task(task)),
+            None => self.track(self.machine_process(0), Content::Log),
         }
     }
 
@@ -171,15 +167,13 @@ impl<'t> Rows<'t> {
         row
     }
 
-    /// What stands in the file, in order. Of what begins at the same time the longest comes first, so that slices lie in
-    /// each other, and else what was put in first, so that an arrow comes right after the slice that it belongs to.
+    /// Sorted by time, then the longest first, so that slices nest, then as inserted, so that arrows follow slices.
     fn sorted(mut self) -> impl Iterator<Item = Row> {
         let names = self.names();
         self.rows.sort_by_key(|row| (row.at, Reverse(row.lasts)));
         names.into_iter().chain(self.rows)
     }
 
-    /// What processes and threads are called, and in which order they are shown.
     fn names(&self) -> Vec<Row> {
         let mut names = Vec::new();
         let mut name = |what: &str, pid, tid, args| {
@@ -202,32 +196,33 @@ impl<'t> Rows<'t> {
         let machines = self.trace.machines.iter().enumerate();
         let machines = machines.map(|(number, name)| (2 + number as u32, name.clone()));
         let used: BTreeSet<u32> = self.tracks.keys().map(|(pid, _)| *pid).collect();
-        let others = [(self.wrong(), "what goes wrong".to_owned()), (self.clients(), "clients".to_owned())];
+        let others =
+            [(self.faults_process(), "faults".to_owned()), (self.clients_process(), "clients".to_owned())];
         for (pid, process) in machines.chain(others) {
             if used.contains(&pid) {
                 name("process_name", pid, 0, json!({ "name": process }));
                 name("process_sort_index", pid, 0, json!({ "sort_index": pid }));
             }
         }
-        for (place, ((_, shows), track)) in self.tracks.iter().enumerate() {
-            name("thread_name", track.pid, track.tid, json!({ "name": self.title(shows) }));
+        for (place, ((_, content), track)) in self.tracks.iter().enumerate() {
+            name("thread_name", track.pid, track.tid, json!({ "name": self.title(content) }));
             name("thread_sort_index", track.pid, track.tid, json!({ "sort_index": place }));
         }
         names
     }
 
-    fn title(&self, shows: &Shows) -> String {
-        match shows {
-            Shows::Life => "machine".to_owned(),
-            Shows::Network => "network".to_owned(),
-            Shows::Log => "world".to_owned(),
-            Shows::State(factory, Some(daemon)) => format!("{daemon} of {factory}"),
-            Shows::State(factory, None) => factory.clone(),
-            Shows::Task(task) => self.task(*task),
-            Shows::Fault(fault) => format!("fault {fault}"),
-            Shows::Links => "links".to_owned(),
-            Shows::Client(client, 0) => client.clone(),
-            Shows::Client(client, beside) => format!("{client} ({})", beside + 1),
+    fn title(&self, content: &Content) -> String {
+        match content {
+            Content::Uptime => "machine".to_owned(),
+            Content::Network => "network".to_owned(),
+            Content::Log => "outside of tasks".to_owned(),
+            Content::State(factory, Some(daemon)) => format!("{daemon} of {factory}"),
+            Content::State(factory, None) => factory.clone(),
+            Content::Task(task) => self.task(*task),
+            Content::Fault(fault) => format!("fault {fault}"),
+            Content::Links => "links".to_owned(),
+            Content::Client(client, 0) => client.clone(),
+            Content::Client(client, beside) => format!("{client} ({})", beside + 1),
         }
     }
 
@@ -239,74 +234,72 @@ impl<'t> Rows<'t> {
         }
     }
 
-    /// Machines: from start to end, and when they were paused.
-    fn lives(&mut self) {
-        let mut up: BTreeMap<u32, Begun> = BTreeMap::new();
-        let mut paused: BTreeMap<u32, Begun> = BTreeMap::new();
-        // A scenario's own machine is there from the beginning.
-        up.insert(0, Begun { at: 0, name: "up".to_owned() });
+    fn machines(&mut self) {
+        let mut up: BTreeMap<u32, OpenSlice> = BTreeMap::new();
+        let mut paused: BTreeMap<u32, OpenSlice> = BTreeMap::new();
+        up.insert(0, OpenSlice { at: 0, name: "up".to_owned() });
         for event in &self.trace.events {
             let What::Machine { machine, change } = event.what else { continue };
-            let begun = |name: &str| Begun { at: event.at, name: name.to_owned() };
+            let open = |name: &str| OpenSlice { at: event.at, name: name.to_owned() };
             match change {
-                // One without daemons is up as soon as it is made; the start of another replaces this.
+                // A machine without daemons is up when it is made; otherwise its start replaces this.
                 MachineChange::Made | MachineChange::Started => {
-                    up.insert(machine, begun("up"));
+                    up.insert(machine, open("up"));
                 }
                 MachineChange::Exited | MachineChange::PowerLost => {
-                    self.live(machine, paused.remove(&machine), event.at);
-                    self.live(machine, up.remove(&machine), event.at);
+                    self.close(machine, paused.remove(&machine), event.at);
+                    self.close(machine, up.remove(&machine), event.at);
                     let name = if change == MachineChange::Exited { "exits" } else { "loses power" };
-                    let track = self.track(self.machine(machine), Shows::Life);
+                    let track = self.track(self.machine_process(machine), Content::Uptime);
                     self.instant("machine", track, event.at, name.to_owned());
                 }
                 MachineChange::Paused => {
-                    paused.entry(machine).or_insert_with(|| begun("paused"));
+                    paused.entry(machine).or_insert_with(|| open("paused"));
                 }
-                MachineChange::Resumed => self.live(machine, paused.remove(&machine), event.at),
+                MachineChange::Resumed => self.close(machine, paused.remove(&machine), event.at),
                 MachineChange::Drift(_) | MachineChange::WallOffset(_) | MachineChange::Slowness(_) => {
-                    let track = self.track(self.machine(machine), Shows::Life);
+                    let track = self.track(self.machine_process(machine), Content::Uptime);
                     let text = self.trace.line(event).what;
                     self.instant("machine", track, event.at, text);
                 }
             }
         }
-        for (machine, begun) in up.into_iter().chain(paused) {
-            self.live(machine, Some(begun), self.end);
+        for (machine, open) in up.into_iter().chain(paused) {
+            self.close(machine, Some(open), self.end);
         }
     }
 
-    fn live(&mut self, machine: u32, begun: Option<Begun>, to: Nanos) {
-        if let Some(Begun { at, name }) = begun {
-            let track = self.track(self.machine(machine), Shows::Life);
+    fn close(&mut self, machine: u32, open: Option<OpenSlice>, to: Nanos) {
+        if let Some(OpenSlice { at, name }) = open {
+            let track = self.track(self.machine_process(machine), Content::Uptime);
             self.slice("machine", track, (at, to), name);
         }
     }
 
-    /// What factories and daemons do, one state after another, until their process ends.
+    /// Lifecycle states of factories and daemons, until their process ends.
     fn states(&mut self) {
-        let mut now: BTreeMap<(u32, Track), Begun> = BTreeMap::new();
+        let mut current: BTreeMap<(u32, Track), OpenSlice> = BTreeMap::new();
         for event in &self.trace.events {
             match event.what {
                 What::State { state } => {
                     let Some(change) = self.trace.states.get(state as usize) else { continue };
-                    let shows = Shows::State(change.factory.clone(), change.daemon.clone());
-                    let track = self.track(self.machine(change.machine), shows);
+                    let content = Content::State(change.factory.clone(), change.daemon.clone());
+                    let track = self.track(self.machine_process(change.machine), content);
                     let key = (change.machine, track);
-                    if let Some(Begun { at, name }) = now.remove(&key) {
+                    if let Some(OpenSlice { at, name }) = current.remove(&key) {
                         self.slice("state", track, (at, event.at), name);
                     }
                     if change.state == steelmill_core::State::Ended {
                         self.instant("state", track, event.at, change.state.to_string());
                     } else {
-                        now.insert(key, Begun { at: event.at, name: change.state.to_string() });
+                        current.insert(key, OpenSlice { at: event.at, name: change.state.to_string() });
                     }
                 }
                 What::Machine { machine, change: MachineChange::Exited | MachineChange::PowerLost } => {
                     let is_here = |key: &(u32, Track)| key.0 == machine;
-                    let gone: Vec<_> = now.keys().copied().filter(is_here).collect();
+                    let gone: Vec<_> = current.keys().copied().filter(is_here).collect();
                     for key in gone {
-                        if let Some(Begun { at, name }) = now.remove(&key) {
+                        if let Some(OpenSlice { at, name }) = current.remove(&key) {
                             self.slice("state", key.1, (at, event.at), name);
                         }
                     }
@@ -314,12 +307,12 @@ impl<'t> Rows<'t> {
                 _ => {}
             }
         }
-        for ((_, track), Begun { at, name }) in now {
+        for ((_, track), OpenSlice { at, name }) in current {
             self.slice("state", track, (at, self.end), name);
         }
     }
 
-    /// Tasks: each one's life, and in it what it waits for.
+    /// Tasks: a slice from spawn to end, with the task's waits nested in it.
     fn tasks(&mut self) {
         let mut spawned: BTreeMap<TaskId, Nanos> = BTreeMap::new();
         let mut polled: BTreeMap<TaskId, Nanos> = BTreeMap::new();
@@ -332,18 +325,21 @@ impl<'t> Rows<'t> {
                     let last = polled.insert(task, event.at);
                     let since = last.or(spawned.get(&task).copied()).unwrap_or(event.at);
                     if since < event.at {
-                        let name =
-                            if last.is_some() { self.wait(event) } else { "until its turn".to_owned() };
-                        self.waits(task, since, event.at, name);
+                        let name = if last.is_some() {
+                            self.wait_name(event)
+                        } else {
+                            "until its first poll".to_owned()
+                        };
+                        self.wait(task, since, event.at, name);
                     }
                 }
                 What::End { task, .. } => {
                     let since = polled.remove(&task).unwrap_or(event.at);
                     if since < event.at {
-                        self.waits(task, since, event.at, "until it is aborted".to_owned());
+                        self.wait(task, since, event.at, "until it is aborted".to_owned());
                     }
                     if let Some(since) = spawned.remove(&task) {
-                        self.lives_from(task, since, event.at);
+                        self.lifetime(task, since, event.at);
                     }
                 }
                 _ => {}
@@ -351,18 +347,18 @@ impl<'t> Rows<'t> {
         }
         for (task, since) in spawned {
             if let Some(since) = polled.remove(&task).filter(|since| *since < self.end) {
-                self.waits(task, since, self.end, "until the run ends".to_owned());
+                self.wait(task, since, self.end, "until the run ends".to_owned());
             }
-            self.lives_from(task, since, self.end);
+            self.lifetime(task, since, self.end);
         }
     }
 
     fn task_track(&mut self, task: TaskId) -> Track {
         let machine = self.trace.tasks.get(&task).map_or(0, |info| info.machine);
-        self.track(self.machine(machine), Shows::Task(task))
+        self.track(self.machine_process(machine), Content::Task(task))
     }
 
-    fn lives_from(&mut self, task: TaskId, from: Nanos, to: Nanos) {
+    fn lifetime(&mut self, task: TaskId, from: Nanos, to: Nanos) {
         let track = self.task_track(task);
         let name = self.task(task);
         let info = self.trace.tasks.get(&task);
@@ -370,13 +366,13 @@ impl<'t> Rows<'t> {
         self.slice("task", track, (from, to), name).args = args;
     }
 
-    fn waits(&mut self, task: TaskId, from: Nanos, to: Nanos, name: String) {
+    fn wait(&mut self, task: TaskId, from: Nanos, to: Nanos, name: String) {
         let track = self.task_track(task);
         self.slice("wait", track, (from, to), name);
     }
 
-    /// What a poll had been waited for.
-    fn wait(&self, poll: &Event) -> String {
+    /// The name of the wait that a poll ended.
+    fn wait_name(&self, poll: &Event) -> String {
         let cause = |event: &Event| event.cause.and_then(|cause| self.trace.events.get(cause as usize));
         match cause(poll).and_then(cause) {
             Some(Event { what: What::Timer { .. }, .. }) => "until a timer".to_owned(),
@@ -396,7 +392,6 @@ impl<'t> Rows<'t> {
         }
     }
 
-    /// Faults from their beginning to their end, and what is done to links.
     fn faults(&mut self) {
         let mut ongoing: BTreeMap<u32, Nanos> = BTreeMap::new();
         for event in &self.trace.events {
@@ -410,12 +405,12 @@ impl<'t> Rows<'t> {
                     }
                 }
                 What::Fault { fault, step: FaultStep::Skipped } => {
-                    let track = self.track(self.wrong(), Shows::Fault(fault));
-                    let name = format!("passes by: {}", self.fault_name(fault));
+                    let track = self.track(self.faults_process(), Content::Fault(fault));
+                    let name = format!("skipped: {}", self.fault_name(fault));
                     self.instant("fault", track, event.at, name);
                 }
                 What::Link { .. } => {
-                    let track = self.track(self.wrong(), Shows::Links);
+                    let track = self.track(self.faults_process(), Content::Links);
                     let text = self.trace.line(event).what;
                     self.instant("link", track, event.at, text);
                 }
@@ -428,7 +423,7 @@ impl<'t> Rows<'t> {
     }
 
     fn fault(&mut self, fault: u32, from: Nanos, to: Nanos) {
-        let track = self.track(self.wrong(), Shows::Fault(fault));
+        let track = self.track(self.faults_process(), Content::Fault(fault));
         let name = self.fault_name(fault);
         self.slice("fault", track, (from, to), name);
     }
@@ -440,22 +435,25 @@ impl<'t> Rows<'t> {
         }
     }
 
-    /// Messages: an arrow for each that ends, and at both ends what it is and what became of it.
+    /// Messages: a slice for the send and one for the arrival or loss, with an arrow between them.
     fn messages(&mut self) {
-        for passage in self.trace.messages() {
-            let left = &self.trace.events[passage.left];
+        for message_trace in self.trace.messages() {
+            let left = &self.trace.events[message_trace.left];
             let What::Message { message, from, to, .. } = left.what else { continue };
-            let track = self.track(self.machine(from), Shows::Network);
+            let track = self.track(self.machine_process(from), Content::Network);
             let text = self.trace.line(left).what;
-            let late: Vec<String> =
-                passage.delays.iter().map(|delay| self.trace.line(&self.trace.events[*delay]).what).collect();
+            let late: Vec<String> = message_trace
+                .delays
+                .iter()
+                .map(|delay| self.trace.line(&self.trace.events[*delay]).what)
+                .collect();
             let args = if late.is_empty() { Value::Null } else { json!({ "late": late }) };
             self.slice("message", track, (left.at, left.at), text).args = args;
-            let Some(ended) = passage.ended.map(|place| &self.trace.events[place]) else { continue };
-            // What is sent to an address that is nobody's gets nowhere.
+            let Some(ended) = message_trace.ended.map(|place| &self.trace.events[place]) else { continue };
+            // A message to an address that no machine has ends at its sender.
             let to = if (to as usize) < self.trace.machines.len() { to } else { from };
             self.push('s', "message", track, left.at, "message".to_owned()).id = Some(message);
-            let track = self.track(self.machine(to), Shows::Network);
+            let track = self.track(self.machine_process(to), Content::Network);
             let text = self.trace.line(ended).what;
             self.slice("message", track, (ended.at, ended.at), text);
             let end = self.push('f', "message", track, ended.at, "message".to_owned());
@@ -463,7 +461,7 @@ impl<'t> Rows<'t> {
         }
     }
 
-    /// What clients did, each on a thread of its own; what one does while it does something else beside that.
+    /// Client operations, a thread for each client; overlapping operations of a client get further threads.
     fn operations(&mut self) {
         let mut spans: Vec<Option<(Nanos, Nanos)>> = vec![None; self.trace.operations.len()];
         for event in &self.trace.events {
@@ -475,10 +473,10 @@ impl<'t> Rows<'t> {
                 _ => {}
             }
         }
-        // When each of a client's threads is free again.
+        // For each client the times from which its threads are free.
         let mut free: BTreeMap<&str, Vec<Nanos>> = BTreeMap::new();
         for (operation, span) in self.trace.operations.iter().zip(spans) {
-            // What came after all that was kept is in the trace by name alone.
+            // An operation after the trace window has no event.
             let Some((from, to)) = span else { continue };
             let lanes = free.entry(&operation.client).or_default();
             let lane = lanes.iter().position(|free| *free <= from).unwrap_or(lanes.len());
@@ -486,33 +484,32 @@ impl<'t> Rows<'t> {
                 Some(free) => *free = to,
                 None => lanes.push(to),
             }
-            let track = self.track(self.clients(), Shows::Client(operation.client.clone(), lane));
+            let track = self.track(self.clients_process(), Content::Client(operation.client.clone(), lane));
             let name = match &operation.answer {
                 Some(Answer::Returned(text)) => text.clone(),
-                Some(Answer::Failed) => format!("{}, which failed", operation.what),
-                Some(Answer::Unknown) | None => format!("{}, without an answer", operation.what),
+                Some(Answer::Failed) => format!("{}, failed", operation.what),
+                Some(Answer::Unknown) | None => format!("{}, outcome unknown", operation.what),
             };
             let args = json!({ "key": operation.key, "cannot be ordered": operation.is_blamed });
             self.slice("operation", track, (from, to), name).args = args;
         }
     }
 
-    /// What was logged and counted, and where the run failed.
     fn instants(&mut self) {
         for event in &self.trace.events {
             match event.what {
                 What::Log { log } => {
                     let Some(log) = self.trace.logs.get(log as usize) else { continue };
-                    let track = self.doer(event);
+                    let track = self.task_or_log(event);
                     let args = json!({ "level": log.level.as_str(), "target": log.target });
                     self.instant("log", track, event.at, log.text.clone()).args = args;
                 }
                 What::Count { what, more, .. } => {
-                    let track = self.doer(event);
+                    let track = self.task_or_log(event);
                     self.instant("count", track, event.at, format!("{more} {what}"));
                 }
                 What::Fail => {
-                    let track = self.doer(event);
+                    let track = self.task_or_log(event);
                     self.instant("failure", track, event.at, "the run fails".to_owned()).s = Some('g');
                 }
                 _ => {}
@@ -581,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_is_in_order_and_every_thread_has_a_name() {
+    fn events_are_in_order_and_every_thread_has_a_name() {
         let rows = rows();
         let (names, rest): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row["ph"] == "M");
         assert!(rest.is_sorted_by_key(|row| nanos(&row["ts"])));
@@ -634,14 +631,14 @@ mod tests {
     }
 
     #[test]
-    fn it_shows_what_a_person_looks_for() {
+    fn it_contains_waits_states_operations_logs_and_faults() {
         let rows = rows();
         let has = |ph: &str, name: &str| {
             let is_it = |row: &&Value| row["ph"] == ph && row["name"].as_str() == Some(name);
             assert!(rows.iter().any(|row| is_it(&row)), "no {name:?}");
         };
         let messages = ["until message 2 from client", "until message 1 from server"];
-        let others = ["up", "running", "until a timer", "GET k -> nil", "GET k, without an answer"];
+        let others = ["up", "running", "until a timer", "GET k -> nil", "GET k, outcome unknown"];
         for slice in messages.into_iter().chain(others) {
             has("X", slice);
         }

@@ -1,20 +1,18 @@
-//! A run as one page: machines side by side, virtual time downwards, and whatever happened in its place.
+//! Space-time diagram of a run as an HTML page: machines side by side, virtual time downwards.
 //!
-//! A [`Picture`] is made from a traced run and written as a single HTML file that needs nothing else: no network, no
-//! other file. Rust decides what is shown and puts it into columns (`columns`, `bands`), which are plain data and can be
-//! tested without a browser; the page beside this file draws them. Its script is a handful of files by concept, put
-//! together here.
+//! A [`Picture`] is made from a traced run and written as one self-contained HTML file. Rust selects events and puts
+//! them into columns (`columns`, `bands`), plain data that can be tested without a browser; the page draws them.
 //!
-//! What always holds:
+//! Invariants:
 //!
-//! - **What a run says stays text.** Names, log lines and payloads reach the page as JSON in which no `<` is left, and
-//!   get into its document as text only. The page's policy lets it load nothing.
-//! - **What matters is shown.** A picture shows up to [`EVENTS_SHOWN`] events; of a longer run those around its
-//!   [key_event](crate::trace::Trace::key_event), which most often are the last, and it says how many it leaves off.
-//! - **Polls, draws and the passing of time are not shown.** What led to what is told across them. A trace has them all.
+//! - **Text of a run is never markup.** Names, log lines and payloads are passed as JSON with every `<` escaped, and
+//!   inserted into the document as text. The page's content security policy forbids loading anything.
+//! - **The key event is shown.** Of a run with more than [`EVENTS_SHOWN`] events, a picture shows those around its
+//!   [key event](crate::trace::Trace::key_event), usually the last ones, and the number omitted.
+//! - **Polls, draws and time steps are hidden.** Causes are followed across them. The trace contains them all.
 
-mod bands; // from when to when something was wrong with whom
-mod columns; // what the page is given
+mod bands; // intervals of faults and outages
+mod columns; // the page's data
 
 use std::time::Duration;
 
@@ -24,10 +22,10 @@ use columns::Columns;
 
 pub(crate) use columns::shows;
 
-/// How many events a picture shows; a browser moves through so many smoothly.
+/// The maximum number of events in a picture: as many as a browser scrolls through smoothly.
 pub const EVENTS_SHOWN: usize = 250_000;
 
-/// A picture of a run.
+/// Space-time diagram of a run: messages, faults, log lines, lifecycle states and operations, as an HTML page.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,7 +48,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Of a run that was [traced](crate::Settings::trace); `None` of one that was not.
+    /// The picture of a [traced](crate::Settings::trace) run; `None` if the run was not traced.
     pub fn of(outcome: &Outcome) -> Option<Self> {
         let trace = outcome.trace.as_ref()?;
         let mut columns = Columns::of(trace, EVENTS_SHOWN);
@@ -64,34 +62,33 @@ impl Picture {
         Some(Self { columns })
     }
 
-    /// Of the least with which a seed fails, with how likely that was from when on; `replay` is what to type to see it
-    /// again.
+    /// The picture of a shrunk seed, with its failure rates; `replay` is the command that runs it again.
     pub fn of_shrunk(shrunk: &Shrunk, replay: &str) -> Option<Self> {
         Some(Self::of(&shrunk.outcome)?.failure_rates(&shrunk.failure_rates).replay(replay))
     }
 
-    /// What stands above it; the seed, unless something else is said.
+    /// Sets the title; the default is the seed.
     pub fn title(mut self, title: &str) -> Self {
         title.clone_into(&mut self.columns.title);
         self
     }
 
-    /// What to type to run it again.
+    /// Sets the command that runs it again, shown on the page.
     pub fn replay(mut self, command: &str) -> Self {
         self.columns.replay = Some(command.to_owned());
         self
     }
 
-    /// How often the run fails when all goes otherwise from some time on; drawn as a curve along the time axis.
+    /// Sets the failure rates, see [`Shrunk::failure_rates`]; drawn as a curve along the time axis.
     pub fn failure_rates(mut self, failure_rates: &[FailureRate]) -> Self {
         self.columns.failure_rates = failure_rates.iter().map(columns::FailureRate::of).collect();
         self
     }
 
-    /// The page.
+    /// The HTML page.
     pub fn to_html(&self) -> String {
         let data = serde_json::to_string(&self.columns).expect("it is plain data");
-        // No tag can begin without it, so nothing in the data ends the element that it stands in.
+        // Without `<` no tag can begin, so nothing in the data ends its element.
         page(&escaped(&self.columns.title), &data.replace('<', "\\u003c"))
     }
 }
@@ -99,36 +96,37 @@ impl Picture {
 const PAGE: &str = include_str!("picture/page.html");
 const STYLE: &str = include_str!("picture/style.css");
 
-/// The page's script, in the order in which its parts need each other.
+/// The parts of the page's script, in dependency order.
 const SCRIPT: &[&str] = &[
-    include_str!("picture/data.js"),        // what the page was given, decoded
-    include_str!("picture/time.js"),        // times as people read them
-    include_str!("picture/axis.js"),        // where on its way from top to bottom an event stands
-    include_str!("picture/filter.js"),      // what is shown
-    include_str!("picture/view.js"),        // which part of it is on the screen
-    include_str!("picture/theme.js"),       // light and dark
-    include_str!("picture/draw.js"),        // a frame
+    include_str!("picture/data.js"),        // decodes the page's data
+    include_str!("picture/time.js"),        // formats times
+    include_str!("picture/axis.js"),        // vertical positions: time, folded, steps
+    include_str!("picture/filter.js"),      // which events are visible
+    include_str!("picture/view.js"),        // scrolling and zoom
+    include_str!("picture/theme.js"),       // light and dark colours
+    include_str!("picture/draw.js"),        // draws a frame
     include_str!("picture/draw-gutter.js"), // times and failure_rates
     include_str!("picture/draw-areas.js"),  // faults, states, operations
     include_str!("picture/draw-messages.js"),
     include_str!("picture/draw-marks.js"),
     include_str!("picture/draw-overview.js"),
     include_str!("picture/related.js"), // causes, effects, log lines
-    include_str!("picture/pick.js"),    // what is under the pointer
-    include_str!("picture/panel.js"),   // what is told of the selected event
+    include_str!("picture/pick.js"),    // hit testing
+    include_str!("picture/panel.js"),   // side panel: details of the selected event
     include_str!("picture/search.js"),
     include_str!("picture/controls.js"), // buttons, pointer, keys
     include_str!("picture/main.js"),
 ];
 
-/// Puts the page together. Everything is cut out of the empty page before anything is put in, so that no text of a run
-/// can be taken for a place to put something.
+/// Fills the page template. Placeholders are searched in the template only, so that no text of a run is taken for one.
 fn page(title: &str, data: &str) -> String {
     let script = SCRIPT.concat();
     let mut rest = PAGE;
     let mut page = String::with_capacity(PAGE.len() + STYLE.len() + script.len() + data.len());
-    for (place, text) in [("%TITLE%", title), ("%STYLE%", STYLE), ("%DATA%", data), ("%SCRIPT%", &script)] {
-        let (before, after) = rest.split_once(place).expect("the page has a place for each");
+    for (placeholder, text) in
+        [("%TITLE%", title), ("%STYLE%", STYLE), ("%DATA%", data), ("%SCRIPT%", &script)]
+    {
+        let (before, after) = rest.split_once(placeholder).expect("the template has each placeholder");
         page += before;
         page += text;
         rest = after;
@@ -136,7 +134,6 @@ fn page(title: &str, data: &str) -> String {
     page + rest
 }
 
-/// A text between two tags.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
@@ -152,7 +149,7 @@ mod tests {
     use crate::{Seed, Settings, Sim};
 
     #[test]
-    fn what_a_run_says_stays_text() {
+    fn text_of_a_run_is_never_markup() {
         let evil = "</script><script>alert(1)</script><!-- %SCRIPT% &amp; \u{2028}";
         let settings = Settings { trace: true, ..Settings::new(Seed(1)) };
         let outcome = simulate(settings, &move |sim: Sim| async move {
@@ -162,8 +159,8 @@ mod tests {
         });
         let picture = Picture::of(&outcome).expect("it was traced").title(evil).replay(evil);
         let html = picture.to_html();
-        let own = page("", "");
-        assert_eq!(html.matches("</script>").count(), own.matches("</script>").count());
+        let empty = page("", "");
+        assert_eq!(html.matches("</script>").count(), empty.matches("</script>").count());
         assert_eq!(html.matches("<!--").count(), 0);
         let (_, data) = html.split_once("id=\"data\">").expect("there is data");
         let (data, _) = data.split_once("</script>").expect("it ends");
@@ -174,13 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn the_page_brings_all_it_needs() {
+    fn the_page_is_self_contained() {
         let page = page("", "{}");
         for (n, part) in SCRIPT.iter().enumerate() {
             assert!(part.starts_with("// ") && !part.contains("</script"), "part {n} of the script");
         }
-        for outside in ["http:", "https:", "//cdn", "@import", "src=", "url("] {
-            assert!(!page.contains(outside), "{outside}");
+        for external in ["http:", "https:", "//cdn", "@import", "src=", "url("] {
+            assert!(!page.contains(external), "{external}");
         }
     }
 

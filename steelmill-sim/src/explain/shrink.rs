@@ -1,15 +1,14 @@
-//! The least that makes a red seed fail, and when that became inevitable.
+//! Shrinking: minimizes plan, workload and schedule of a red seed, and samples when its failure became inevitable.
 //!
-//! Faults are taken out of the plan by delta debugging, the workload is made smaller where the scenario lets it, the faults
-//! that are left begin sooner and are made shorter, and then the schedule is made to take the oldest ready task wherever it
-//! may. Every attempt is a whole run of the seed, so what comes out is no guess: it has failed, in the same way and in the
-//! same place.
+//! Steps, in order: delta debugging removes faults; workload limits are lowered; the remaining faults are moved earlier
+//! and shortened; scheduling choices are replaced by the oldest ready task. Every attempt is a whole run of the seed,
+//! so the result is known to fail in the same way and in the same place.
 //!
-//! The order is that of how much each step changes of the others. A choice of the schedule is known by how many came
-//! before it, which any other workload shifts: so it comes last. A smaller workload may need fewer faults and the other
-//! way round: so these two take turns until neither gives way.
+//! The order follows from what each step invalidates. A scheduling choice is identified by the number of choices before
+//! it, which a different workload shifts: so the schedule comes last. A smaller workload may need fewer faults and vice
+//! versa: so these two alternate until neither shrinks.
 
-mod minimize; // how the least is found by asking
+mod minimize; // bisection and delta debugging
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,85 +26,84 @@ use crate::schema::decision::{Decision, Reseed, Stream};
 use crate::schema::outcome::{Cause, Outcome};
 use crate::schema::plan::{Choice, Fault, Faults, Kind, Plan, When};
 use crate::schema::settings::{Schedule, Seed, Settings};
-use minimize::{Tried, fewest, least};
+use minimize::{TrialResult, fewest, least};
 
-/// The least that makes a seed fail.
+/// The result of shrinking a red seed: the minimal plan that still fails, and the run with it.
 #[derive(Debug)]
 pub struct Shrunk {
-    /// The faults that it takes, how much of the workload, and where it takes a task that is not the oldest.
+    /// The minimal plan: the faults, the workload limits, and the choices where not the oldest ready task is polled.
     pub plan: Plan,
-    /// How many faults there were.
+    /// The number of faults before shrinking.
     pub faults_before: usize,
-    /// What of the workload may be less, and from where to where: see [`Sim::limit`].
+    /// The workload limits that the scenario declares, with their ranges: see [`Sim::limit`].
     pub limits: BTreeMap<&'static str, RangeInclusive<u64>>,
-    /// How many choices between ready tasks there were in which another than the oldest was taken; `None` where nobody
-    /// looked: the schedule is not the uniform one, or the search was over.
+    /// The number of such choices before shrinking. `None` if the schedule was not shrunk: it is not
+    /// [`Schedule::Uniform`], or the search had stopped.
     pub choices_before: Option<usize>,
-    /// How many runs it took to find out, where runs that are made at once count as if one had waited for the other.
+    /// The number of runs, counted as if made one after the other, so that it does not depend on the number of jobs.
     pub runs: u64,
-    /// Why there may be a smaller plan than this.
+    /// Why the search stopped early, if it did: then there may be a smaller plan.
     pub stopped: Option<Stopped>,
-    /// The run with that plan, traced.
+    /// The run with the minimal plan, traced.
     pub outcome: Outcome,
-    /// How often the seed fails when the plan is kept, and all else goes as in that run up to a time and as chance has it
-    /// from then on; in order of time, and closest where that changes most.
+    /// How often the seed fails with this plan if all else is drawn anew after a time; densest where it changes most.
     pub failure_rates: Vec<FailureRate>,
 }
 
 impl Shrunk {
-    /// The first of the times looked at from which on every other future failed, too; `None` where none was looked at.
+    /// The earliest sampled time from which on all runs fail; `None` if there is none, or nothing was sampled.
     pub fn inevitable_from(&self) -> Option<Duration> {
         let certain = |rate: &&FailureRate| rate.failed == rate.runs;
         self.failure_rates.iter().rev().take_while(certain).last().map(|rate| rate.until)
     }
 }
 
-/// Why a search ended before there was nothing left to try.
+/// Why a search stopped before the plan was minimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
-    /// The campaign was told to [stop](Campaign::stop_when).
+    /// The campaign was [stopped](Campaign::stop_when).
     Interrupted,
-    /// It had made as many runs as it [may](Campaign::explain_runs).
+    /// The [limit of runs](Campaign::explain_runs) was reached.
     OutOfRuns,
 }
 
-/// How likely a failure is at some time.
+/// How often a run fails if everything after a certain time is drawn anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailureRate {
-    /// Up to when the run is the same.
+    /// The virtual time up to which the run is repeated.
     pub until: Duration,
-    /// How many runs there were that differ from then on.
+    /// The number of runs that were drawn anew from then on.
     pub runs: u32,
-    /// How many of them failed in the same way.
+    /// The number of those that failed in the same way.
     pub failed: u32,
 }
 
-/// How far a search for the least plan is.
+/// Progress of shrinking.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// What is being tried.
+    /// The current step.
     pub step: Step,
-    /// How many runs there were.
+    /// The number of runs so far.
     pub runs: u64,
-    /// How many there may be.
+    /// The maximum number of runs.
     pub runs_max: u64,
-    /// How many faults the best plan so far has.
+    /// The number of faults in the smallest plan so far.
     pub faults: usize,
 }
 
-/// What a search tries; its `Display` says it in words.
+/// A step of shrinking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Fewer faults.
+    /// Removes faults.
     Faults,
-    /// A smaller workload.
+    /// Lowers workload limits.
     Workload,
-    /// Sooner, shorter and simpler faults.
+    /// Makes faults earlier, shorter and simpler.
     Simpler,
-    /// Older tasks first.
+    /// Polls the oldest ready task where possible.
     Order,
-    /// What else might have happened from some time on.
-    Prospects,
+    /// Samples the [`FailureRate`] at several times.
+    FailureRates,
 }
 
 impl fmt::Display for Step {
@@ -114,47 +112,51 @@ impl fmt::Display for Step {
             Step::Faults => "fewer faults",
             Step::Workload => "a smaller workload",
             Step::Simpler => "simpler faults",
-            Step::Order => "older tasks first",
-            Step::Prospects => "other futures",
+            Step::Order => "oldest ready tasks first",
+            Step::FailureRates => "failure rates over time",
         })
     }
 }
 
-/// A livelock is looked for with so many times fewer polls than it takes to be one.
-const IMPATIENCE: u64 = 50;
+/// While shrinking a livelock, the poll limit is divided by this.
+const POLL_LIMIT_DIVISOR: u64 = 50;
 
-/// How many events of a livelock are kept.
-const ROUNDS: usize = 20_000;
+/// The number of events kept of a livelock.
+const LIVELOCK_EVENTS: usize = 20_000;
 
-/// Times this close are one.
-const CLOSE: Duration = Duration::from_micros(10);
+/// The minimum distance between two sampled times.
+const INTERVAL_MIN: Duration = Duration::from_micros(10);
 
-/// Nothing is gained by making a fault shorter than this.
-const SHORT: Duration = Duration::from_millis(10);
+/// Faults are not made shorter than this: nothing would be gained.
+const FAULT_MIN: Duration = Duration::from_millis(10);
 
-/// At how many times the failure_rates are looked at, at most, and of how many of them without looking at any; and how often
-/// at each, at most.
-const TIMES: usize = 21;
-const EVEN_TIMES: u32 = 9;
-const FUTURES: u32 = 10;
+/// Failure rates are sampled at up to this many times.
+const SAMPLES_MAX: usize = 21;
+
+/// How many of those times are evenly spaced; the others bisect the interval in which the rate changes most.
+const EVEN_SAMPLES: u32 = 9;
+
+/// The maximum number of runs for each sample.
+const RUNS_PER_SAMPLE: u32 = 10;
 
 impl<S, F> Campaign<S>
 where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
-    /// Finds the least with which a seed fails in the same way, with as many runs at once as the campaign has jobs. `None`
-    /// when the seed passes. When the campaign is told to [stop](Campaign::stop_when), the best so far is the answer.
+    /// Shrinks a red seed: finds the minimal plan with which it fails in the same way. `None` if the seed passes.
     ///
-    /// In the same way means: of the same kind, with the same text but for numbers and what stands in quotes; for a
-    /// panic from the same line; and for a run that does not go on with tasks of the same names. The answer does not
-    /// depend on how many jobs there are.
+    /// Runs are made in parallel, with the campaign's number of jobs, on which the result does not depend. If the
+    /// campaign is [stopped](Campaign::stop_when), the result is the smallest plan so far. `watch` gets the progress.
+    ///
+    /// Two failures are the same if kind and text are equal, apart from numbers and quoted parts; for a panic, also its
+    /// source line; for a deadlock, a livelock or an exceeded time limit, the names of the tasks.
     ///
     /// ```
     /// use steelmill_sim::fault::{Budget, Kind};
     /// use steelmill_sim::{Campaign, Seed};
     ///
-    /// // A system that does not bear a pause: one is enough to see that.
+    /// // A system that does not tolerate a pause: a single one makes it fail.
     /// let campaign = Campaign::new(|sim| async move {
     ///     let machine = sim.machine("node", |_| Ok(())).start().await?;
     ///     let watched = machine.clone();
@@ -176,7 +178,7 @@ where
 }
 
 impl OfAny<'_> {
-    /// Of a run that may not be as the campaign's other seeds are.
+    /// [`shrink`](Campaign::shrink) for a run whose settings may differ from the campaign's.
     pub(crate) fn shrink_run(&self, settings: Settings, watch: &mut dyn FnMut(Progress)) -> Option<Shrunk> {
         let settings = Settings { audit: false, trace: false, stacks: false, ..settings };
         let first = self.attempt(settings.clone());
@@ -184,7 +186,7 @@ impl OfAny<'_> {
         let (wanted, is_livelock) = (Likeness::of(failure), matches!(failure.cause, Cause::Livelock { .. }));
         let plan = match (first.faults, &settings.faults) {
             (Some(plan), _) => plan,
-            // A scenario that lets nothing go wrong still has a workload and an order.
+            // A scenario without fault injection still has a workload and a schedule.
             (None, Faults::Plan(plan)) => plan.clone(),
             (None, _) => Plan::default(),
         };
@@ -199,17 +201,17 @@ impl OfAny<'_> {
             runs: 1,
             runs_max: self.explain_runs,
         };
-        // What goes round in circles shows that soon; hundreds of runs that wait to be sure would take minutes.
-        if is_livelock && poll_limit > IMPATIENCE {
-            search.settings.poll_limit = poll_limit / IMPATIENCE;
-            if search.first_to_fail(1, |_| plan.clone()) == Tried::Fails(0) {
+        // A livelock shows early; hundreds of runs up to the full poll limit would take minutes.
+        if is_livelock && poll_limit > POLL_LIMIT_DIVISOR {
+            search.settings.poll_limit = poll_limit / POLL_LIMIT_DIVISOR;
+            if search.first_to_fail(1, |_| plan.clone()) == TrialResult::Fails(0) {
                 let shrunk = search.shrink(&plan, &limits, poll_limit);
                 let failure = shrunk.outcome.failure.as_ref();
                 if failure.is_some_and(|failure| Likeness::of(failure) == search.wanted) {
                     return Some(shrunk);
                 }
             }
-            // It gets out of some circles.
+            // With the lower limit, loops that end were taken for the livelock.
             search.settings.poll_limit = poll_limit;
         }
         Some(search.shrink(&plan, &limits, poll_limit))
@@ -218,7 +220,6 @@ impl OfAny<'_> {
     fn attempt(&self, settings: Settings) -> Outcome {
         let once = |settings: Settings, look| {
             let seed = settings.seed;
-            // Hundreds of logs would help nobody.
             let silent = tracing::subscriber::NoSubscriber::new();
             let run = || simulate::once(settings, &self.scenario, self.made_at, look);
             on_a_fresh_thread(seed, || tracing::subscriber::with_default(silent, run))
@@ -226,38 +227,36 @@ impl OfAny<'_> {
         simulate::explained(settings, &once)
     }
 
-    /// A run whose trace holds what matters most, however late that is; and how many runs that took.
+    /// A run whose trace contains its key event, however late that is; and the number of runs made.
     fn attempt_traced(&self, settings: Settings) -> (Outcome, u64) {
         let (mut outcome, runs) = self.attempt_with_window(settings);
-        // Round and round.
         let cause = outcome.failure.as_ref().map(|failure| &failure.cause);
         if let (Some(Cause::Livelock { .. }), Some(trace)) = (cause, &mut outcome.trace) {
-            trace.cut_after_key_event(ROUNDS);
+            trace.cut_after_key_event(LIVELOCK_EVENTS);
         }
         (outcome, runs)
     }
 
     fn attempt_with_window(&self, settings: Settings) -> (Outcome, u64) {
         let outcome = self.attempt(settings.clone());
-        let kept = settings.trace_window.clone();
+        let window = settings.trace_window.clone();
         let wanted = outcome.trace.as_ref().map(|trace| {
-            let most = kept.end.saturating_sub(kept.start);
+            let most = window.end.saturating_sub(window.start);
             let start = trace.key_event.saturating_sub(most / 2).min(trace.all().saturating_sub(most));
             start..start + most
         });
-        match wanted.filter(|wanted| *wanted != kept) {
+        match wanted.filter(|wanted| *wanted != window) {
             Some(trace_window) => (self.attempt(Settings { trace_window, ..settings }), 2),
             None => (outcome, 1),
         }
     }
 }
 
-/// Attempts to make a seed fail as it did.
 struct Search<'a> {
     campaign: &'a OfAny<'a>,
     settings: Settings,
     wanted: Likeness,
-    /// The best so far.
+    /// The smallest failing plan so far.
     plan: Plan,
     step: Step,
     watch: &'a mut dyn FnMut(Progress),
@@ -266,7 +265,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Searches from a plan on, and runs what it has found once more, with so many polls.
+    /// Shrinks the plan `from`, then runs the result once more, traced, with `poll_limit`.
     fn shrink(
         &mut self,
         from: &Plan,
@@ -274,20 +273,20 @@ impl Search<'_> {
         poll_limit: u64,
     ) -> Shrunk {
         self.plan.clone_from(from);
-        // What the failure_rates may take is kept for them.
-        let futures = u64::from(FUTURES).min(self.runs_max / 4 / TIMES as u64) as u32;
-        let kept = u64::from(futures) * TIMES as u64;
-        self.runs_max -= kept;
+        // The failure rates get a share of the runs, reserved for them.
+        let runs_per_sample = u64::from(RUNS_PER_SAMPLE).min(self.runs_max / 4 / SAMPLES_MAX as u64) as u32;
+        let reserved = u64::from(runs_per_sample) * SAMPLES_MAX as u64;
+        self.runs_max -= reserved;
         self.reduce(limits);
-        if self.begin_sooner() {
+        if self.begin_earlier() {
             self.reduce(limits);
         }
         self.simplify();
-        let choices_before = self.straighten();
+        let choices_before = self.reduce_choices();
         self.reduce(limits);
-        let stopped = self.over();
-        self.runs_max += kept;
-        let failure_rates = self.failure_rates(futures);
+        let stopped = self.stop_reason();
+        self.runs_max += reserved;
+        let failure_rates = self.failure_rates(runs_per_sample);
         let faults = Faults::Plan(self.plan.clone());
         let settings = Settings { faults, poll_limit, trace: true, stacks: true, ..self.settings.clone() };
         let (outcome, traced) = self.campaign.attempt_traced(settings);
@@ -304,11 +303,10 @@ impl Search<'_> {
         }
     }
 
-    /// Takes out faults, and lowers limits, until neither gives way.
     fn reduce(&mut self, limits: &BTreeMap<&'static str, RangeInclusive<u64>>) {
         loop {
             let before = self.plan.clone();
-            self.take_faults_out();
+            self.remove_faults();
             self.lower(limits);
             if self.plan == before || limits.is_empty() {
                 return;
@@ -316,9 +314,8 @@ impl Search<'_> {
         }
     }
 
-    fn take_faults_out(&mut self) {
+    fn remove_faults(&mut self) {
         self.step = Step::Faults;
-        // Where nothing was to go wrong there is nothing to take out.
         if !self.plan.faults.is_empty() {
             let base = self.plan.clone();
             let with = |faults: Vec<Fault>| Plan { faults, ..base.clone() };
@@ -326,7 +323,7 @@ impl Search<'_> {
         }
     }
 
-    /// Lowers each limit as far as it goes.
+    /// Lowers each workload limit as far as the run still fails.
     fn lower(&mut self, limits: &BTreeMap<&'static str, RangeInclusive<u64>>) {
         self.step = Step::Workload;
         for (name, range) in limits {
@@ -343,18 +340,18 @@ impl Search<'_> {
         }
     }
 
-    /// Lets the faults begin as soon as may be, all by the same time: what only led there goes. Whether it could.
-    fn begin_sooner(&mut self) -> bool {
+    /// Moves all faults earlier by the same duration, as far as the run still fails. Whether they were moved.
+    fn begin_earlier(&mut self) -> bool {
         self.step = Step::Simpler;
         let base = self.plan.clone();
         let begins =
             |fault: &Fault| if let When::At(at) = fault.when { Some(at.as_millis() as u64) } else { None };
         let Some(first) = base.faults.iter().filter_map(begins).min() else { return false };
-        let from = |sooner: u64| {
+        let from = |earliest: u64| {
             let mut plan = base.clone();
             for fault in &mut plan.faults {
                 if let When::At(at) = &mut fault.when {
-                    *at = at.saturating_sub(Duration::from_millis(first - sooner));
+                    *at = at.saturating_sub(Duration::from_millis(first - earliest));
                 }
             }
             plan
@@ -362,7 +359,7 @@ impl Search<'_> {
         least(0, first, &mut |times| self.first_to_fail(times.len(), |nth| from(times[nth]))) < first
     }
 
-    /// Makes each fault as short as it may be, and of a kind that does less.
+    /// Shortens each fault, and replaces its kind by a simpler one, as far as the run still fails.
     fn simplify(&mut self) {
         self.step = Step::Simpler;
         for place in 0..self.plan.faults.len() {
@@ -375,45 +372,44 @@ impl Search<'_> {
             let kinds = simpler(&base.faults[place].what);
             self.first_to_fail(kinds.len(), |nth| of_kind(&kinds[nth]));
             let mut is_shorter = true;
-            while is_shorter && self.plan.faults[place].lasts > SHORT {
+            while is_shorter && self.plan.faults[place].lasts > FAULT_MIN {
                 let mut shorter = self.plan.clone();
                 let lasts = &mut shorter.faults[place].lasts;
-                // To the microsecond, so that it stays pleasant to read.
+                // In whole microseconds, to keep plans readable.
                 *lasts = Duration::from_micros(lasts.as_micros() as u64 / 2);
-                is_shorter = self.first_to_fail(1, |_| shorter.clone()) == Tried::Fails(0);
+                is_shorter = self.first_to_fail(1, |_| shorter.clone()) == TrialResult::Fails(0);
             }
         }
     }
 
-    /// The first of several plans that fails, whatever others do: so the answer does not depend on how many run at once.
-    /// It is the best so far. Plans are made when their turn comes: there may be as many as there are choices, and as long.
-    fn first_to_fail(&mut self, tries: usize, nth: impl Fn(usize) -> Plan) -> Tried {
+    /// Runs several plans; the first in order that fails becomes the smallest so far: first in order, not in time, so
+    /// that the result does not depend on the number of jobs. Plans are made lazily: there may be many, and long ones.
+    fn first_to_fail(&mut self, tries: usize, nth: impl Fn(usize) -> Plan) -> TrialResult {
         let jobs = self.campaign.jobs_or_all();
         for first in (0..tries).step_by(jobs) {
-            self.tell();
+            self.report_progress();
             let attempt = |plan| Settings { faults: Faults::Plan(plan), ..self.settings.clone() };
             let attempts = (first..tries.min(first + jobs)).map(|place| attempt(nth(place))).collect();
-            let Some(failed) = self.fail_alike(attempts) else { return Tried::Over };
+            let Some(failed) = self.fail_alike(attempts) else { return TrialResult::Stopped };
             if let Some(place) = failed.iter().position(|has_failed| *has_failed) {
-                // Those behind it were made only because there was somebody to make them.
+                // Runs after it are not counted: they were made only because there were idle jobs.
                 self.runs -= (failed.len() - place - 1) as u64;
                 self.plan = nth(first + place);
-                return Tried::Fails(first + place);
+                return TrialResult::Fails(first + place);
             }
         }
-        Tried::Passes
+        TrialResult::Passes
     }
 
-    fn tell(&mut self) {
+    fn report_progress(&mut self) {
         let Self { step, runs, runs_max, .. } = *self;
         (self.watch)(Progress { step, runs, runs_max, faults: self.plan.faults.len() });
     }
 
-    /// Which of some runs, all made at once, fail as the seed did; of those only that there may be. `None` when there
-    /// have been enough.
+    /// Makes runs in parallel, up to the limit: whether each fails as the seed did. `None` if the search has stopped.
     #[expect(clippy::disallowed_methods, reason = "the threads are joined before anything else happens")]
     fn fail_alike(&mut self, mut attempts: Vec<Settings>) -> Option<Vec<bool>> {
-        if self.over().is_some() {
+        if self.stop_reason().is_some() {
             return None;
         }
         attempts.truncate((self.runs_max - self.runs) as usize);
@@ -430,18 +426,17 @@ impl Search<'_> {
         }))
     }
 
-    /// Whether there may be no more runs, and why.
-    fn over(&self) -> Option<Stopped> {
+    fn stop_reason(&self) -> Option<Stopped> {
         match self.campaign.stop.load(Ordering::Relaxed) {
             true => Some(Stopped::Interrupted),
             false => (self.runs >= self.runs_max).then_some(Stopped::OutOfRuns),
         }
     }
 
-    /// Lets the oldest ready task go first wherever the seed fails all the same. How many choices were otherwise.
-    fn straighten(&mut self) -> Option<usize> {
+    /// Replaces scheduling choices by the oldest ready task where the seed still fails. Returns their number before.
+    fn reduce_choices(&mut self) -> Option<usize> {
         self.step = Step::Order;
-        if self.settings.schedule != Schedule::Uniform || self.over().is_some() {
+        if self.settings.schedule != Schedule::Uniform || self.stop_reason().is_some() {
             return None;
         }
         let faults = Faults::Plan(self.plan.clone());
@@ -457,58 +452,58 @@ impl Search<'_> {
         }
         let base = self.plan.clone();
         let with = |order: Vec<Choice>| Plan { order: Some(order), ..base.clone() };
-        // A choice means the same only where all before it are as they were: so first those behind the cause go.
-        let beginning = least(0, before as u64, &mut |lengths| {
+        // A choice means the same only if all before it are unchanged: so first drop those after the cause.
+        let prefix = least(0, before as u64, &mut |lengths| {
             self.first_to_fail(lengths.len(), |nth| with(choices[..lengths[nth] as usize].to_vec()))
         });
-        let choices = choices[..beginning as usize].to_vec();
+        let choices = choices[..prefix as usize].to_vec();
         fewest(choices, &mut |sets, nth| self.first_to_fail(sets, |set| with(nth(set))));
         Some(before)
     }
 
-    /// How often it fails when all goes otherwise from some time on, in so many futures.
-    fn failure_rates(&mut self, futures: u32) -> Vec<FailureRate> {
-        self.step = Step::Prospects;
-        if futures == 0 || self.over().is_some() {
+    /// Samples how often the run still fails if everything after a certain time is drawn anew.
+    fn failure_rates(&mut self, runs_per_sample: u32) -> Vec<FailureRate> {
+        self.step = Step::FailureRates;
+        if runs_per_sample == 0 || self.stop_reason().is_some() {
             return Vec::new();
         }
         let settings = Settings { faults: Faults::Plan(self.plan.clone()), ..self.settings.clone() };
         let failure = self.campaign.attempt(settings.clone()).failure;
         let Some(end) = failure.map(|failure| failure.at) else { return Vec::new() };
         let mut failure_rates: Vec<FailureRate> = Vec::new();
-        let gaps = EVEN_TIMES - 1;
-        let mut even = (0..=if end.is_zero() { 0 } else { gaps }).map(|time| end * time / gaps);
-        while failure_rates.len() < TIMES {
-            let Some(until) = even.next().or_else(|| turn(&failure_rates)) else { break };
-            let differing = |future| {
-                let seed = self.settings.seed.0 ^ u64::from(future) << 32;
+        let intervals = EVEN_SAMPLES - 1;
+        let mut even = (0..=if end.is_zero() { 0 } else { intervals }).map(|nth| end * nth / intervals);
+        while failure_rates.len() < SAMPLES_MAX {
+            let Some(until) = even.next().or_else(|| next_sample(&failure_rates)) else { break };
+            let reseeded = |nth| {
+                let seed = self.settings.seed.0 ^ u64::from(nth) << 32;
                 Settings { reseeds: vec![Reseed { at: until, stream: None, seed }], ..settings.clone() }
             };
-            let differing: Vec<Settings> = (1..=futures).map(differing).collect();
+            let reseeded: Vec<Settings> = (1..=runs_per_sample).map(reseeded).collect();
             let mut failed = 0;
-            for differing in differing.chunks(self.campaign.jobs_or_all()) {
-                self.tell();
-                let Some(alike) = self.fail_alike(differing.to_vec()) else { return failure_rates };
+            for batch in reseeded.chunks(self.campaign.jobs_or_all()) {
+                self.report_progress();
+                let Some(alike) = self.fail_alike(batch.to_vec()) else { return failure_rates };
                 failed += alike.into_iter().filter(|is_alike| *is_alike).count() as u32;
             }
             let place = failure_rates.partition_point(|rate| rate.until < until);
-            failure_rates.insert(place, FailureRate { until, runs: futures, failed });
+            failure_rates.insert(place, FailureRate { until, runs: runs_per_sample, failed });
         }
         failure_rates
     }
 }
 
-/// The middle between the two times at which what is known of the failure_rates differs most; `None` where they do not differ.
-fn turn(failure_rates: &[FailureRate]) -> Option<Duration> {
-    let gaps = failure_rates.windows(2).map(|gap| {
-        let [from, to] = [gap[0], gap[1]];
+/// The middle of the interval in which the failure rate changes most; `None` if it does not change.
+fn next_sample(failure_rates: &[FailureRate]) -> Option<Duration> {
+    let intervals = failure_rates.windows(2).map(|pair| {
+        let [from, to] = [pair[0], pair[1]];
         (from.failed.abs_diff(to.failed), to.until - from.until, from.until)
     });
-    let (differ, length, from) = gaps.filter(|(_, length, _)| *length > CLOSE).max()?;
+    let (differ, length, from) = intervals.filter(|(_, length, _)| *length > INTERVAL_MIN).max()?;
     (differ > 0).then(|| from + Duration::from_micros(length.as_micros() as u64 / 2))
 }
 
-/// Kinds of faults that do less than this one, the least first.
+/// Simpler kinds of faults than this one, the simplest first.
 fn simpler(kind: &Kind) -> Vec<Kind> {
     match kind {
         Kind::RestartStorm { machine, .. } | Kind::PowerLoss { machine } => {
@@ -526,7 +521,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn circles_that_are_left_again_are_no_livelock() {
+    fn a_busy_loop_that_ends_is_no_livelock() {
         use crate::fault::Budget;
         let mut campaign = Campaign::new(|sim: Sim| async move {
             let machine = sim.machine("a", |_| Ok(())).start().await?;
@@ -534,9 +529,9 @@ mod tests {
             sim.spawn("spins", async move {
                 loop {
                     sim.clock().sleep(Duration::from_secs(1)).await;
-                    let mut turns = 0;
-                    while turns < 400 || watched.is_paused() {
-                        turns += 1;
+                    let mut rounds = 0;
+                    while rounds < 400 || watched.is_paused() {
+                        rounds += 1;
                         tokio::task::yield_now().await;
                     }
                 }
@@ -556,11 +551,18 @@ mod tests {
     fn where_failure_rates_change_they_are_sampled_more_closely() {
         let at =
             |until: u64, failed: u32| FailureRate { until: Duration::from_millis(until), runs: 10, failed };
-        assert_eq!(turn(&[at(0, 0), at(8, 1), at(16, 9), at(24, 10)]), Some(Duration::from_millis(12)));
-        assert_eq!(turn(&[at(0, 10), at(2, 0), at(8, 10)]), Some(Duration::from_millis(5)), "the longer one");
-        assert_eq!(turn(&[at(0, 4), at(8, 4)]), None);
-        let close = FailureRate { until: CLOSE, ..at(0, 10) };
-        assert_eq!(turn(&[at(0, 0), close]), None);
-        assert_eq!(turn(&[at(0, 0)]), None);
+        assert_eq!(
+            next_sample(&[at(0, 0), at(8, 1), at(16, 9), at(24, 10)]),
+            Some(Duration::from_millis(12))
+        );
+        assert_eq!(
+            next_sample(&[at(0, 10), at(2, 0), at(8, 10)]),
+            Some(Duration::from_millis(5)),
+            "the longer interval"
+        );
+        assert_eq!(next_sample(&[at(0, 4), at(8, 4)]), None);
+        let close = FailureRate { until: INTERVAL_MIN, ..at(0, 10) };
+        assert_eq!(next_sample(&[at(0, 0), close]), None);
+        assert_eq!(next_sample(&[at(0, 0)]), None);
     }
 }

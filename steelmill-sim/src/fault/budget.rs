@@ -1,4 +1,4 @@
-//! What may happen to whom: the terms on which a scenario lets things go wrong.
+//! Fault budget: which faults may strike which machines, how severely and for how long.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use super::{Family, Kind};
 use crate::machine::machine::Machine;
 use crate::schema::rare_branch::RareBranch;
 
-/// What a system has to bear, and for how long. Faults beyond it do not strike, whatever a plan says.
+/// The faults that a scenario allows: machines, severity, duration. [`Nemesis::run`](super::Nemesis::run) rejects a
+/// plan with a fault outside of it, and skips a fault that would exceed [`down_max`](Budget::down_max).
 ///
 /// ```
 /// use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::schema::rare_branch::RareBranch;
 /// # use steelmill_sim::{Seed, check};
 /// # check(Seed(1), |sim| async move {
 /// let (store, gateway) = (sim.client("store"), sim.client("gateway"));
-/// // The store keeps nothing on a disk, so it may be cut off but not ended.
+/// // The store has no durable storage, so it may be partitioned but not crashed.
 /// let budget = Budget {
 ///     lasts: Duration::from_secs(60),
 ///     links: vec![store.clone(), gateway.clone()],
@@ -27,34 +28,34 @@ use crate::schema::rare_branch::RareBranch;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Budget {
-    /// For how long. Then everything is healed.
+    /// The duration of fault injection. Then everything is healed.
     pub lasts: Duration,
-    /// The links between these may be cut, slow, lossy, narrow, and their connections reset.
+    /// Machines whose links may be cut, slow, lossy or limited in bandwidth, and whose connections may be reset.
     pub links: Vec<Machine>,
-    /// Their processes may die, and they may lose power. They are started again.
+    /// Machines that may exit or lose power. They are restarted.
     pub ends: Vec<Machine>,
-    /// They may be paused, and slow.
+    /// Machines that may be paused or slow.
     pub pauses: Vec<Machine>,
-    /// Their clocks may be wrong.
+    /// Machines whose clocks may drift, jump or be offset.
     pub clocks: Vec<Machine>,
-    /// How many machines may be down or paused at once.
+    /// The maximum number of machines that are down or paused at once.
     pub down_max: usize,
-    /// How long one fault may last; a swarm's are mostly shorter.
+    /// The maximum duration of one fault; those of a swarm are mostly shorter.
     pub fault_max: Duration,
-    /// How far clocks may drift, either way, in parts per million.
+    /// The maximum clock drift, either way, in parts per million.
     pub drift_max_ppm: u32,
-    /// How far wall clocks may be off, either way.
+    /// The maximum wall clock offset, either way.
     pub clock_offset_max: Duration,
-    /// How late messages and slow machines may be.
+    /// The maximum extra latency of messages, and delay of polls on slow machines.
     pub delay_max: Duration,
-    /// Faults that a swarm draws; others strike only from a plan.
+    /// The families that a swarm draws from; other faults occur only if a plan names them.
     pub families: Vec<Family>,
-    /// How many faults a swarm has at least, if there is anybody to strike.
+    /// The minimum number of faults in a swarm, if the budget names machines for them.
     pub faults_min: usize,
 }
 
 impl Default for Budget {
-    /// A minute in which nothing may happen to anybody: name the machines.
+    /// One minute without any machine: name the machines that may have faults.
     fn default() -> Self {
         Self {
             lasts: Duration::from_secs(60),
@@ -73,21 +74,20 @@ impl Default for Budget {
     }
 }
 
-/// More in one fault only take time.
+/// The maximum number of restarts in one fault: more only take time.
 const RESTARTS_MAX: u32 = 1000;
 
 impl Budget {
-    /// A minute in which anything may happen to any of these machines, one down at a time.
+    /// One minute in which each of these machines may have any fault, one of them down at a time.
     pub fn of(machines: &[Machine]) -> Self {
         let all = machines.to_vec();
         Self { links: all.clone(), ends: all.clone(), pauses: all.clone(), clocks: all, ..Self::default() }
     }
 
-    /// Why a fault is beyond it, if it is.
-    pub(super) fn refuses(&self, kind: &Kind) -> Option<String> {
+    pub(super) fn rejection_reason(&self, kind: &Kind) -> Option<String> {
         let among = |machines: &[Machine], name: &str, what: &str| {
             let named = machines.iter().any(|machine| machine.name() == name);
-            (!named).then(|| format!("{name} {what}; this may happen to: {}", names(machines)))
+            (!named).then(|| format!("{name} {what}; the budget allows: {}", names(machines)))
         };
         let link = |a: &str, b: &str| {
             let what = "may not be cut off or impaired";
@@ -97,21 +97,22 @@ impl Budget {
                 .or_else(|| among(&self.links, b, what))
         };
         let late = |by: &Duration| {
-            (*by > self.delay_max).then(|| format!("{by:?} is later than {:?}", self.delay_max))
+            (*by > self.delay_max).then(|| format!("a delay of {by:?} exceeds {:?}", self.delay_max))
         };
         match kind {
             Kind::Partition { between: [a, b] } | Kind::PartitionOneWay { from: a, to: b } => link(a, b),
             Kind::Loss { between: [a, b], ppm }
             | Kind::Duplication { between: [a, b], ppm }
-            | Kind::Reordering { between: [a, b], ppm } => link(a, b).or_else(|| too_often(*ppm)),
+            | Kind::Reordering { between: [a, b], ppm } => link(a, b).or_else(|| rate_problem(*ppm)),
             Kind::Bandwidth { between: [a, b], .. } | Kind::Reset { between: [a, b] } => link(a, b),
             Kind::Slow { between: [a, b], delay_min, delay_max } => {
                 link(a, b).or_else(|| late(delay_max)).or_else(|| {
-                    (delay_min > delay_max).then(|| format!("{delay_min:?} is more than {delay_max:?}"))
+                    (delay_min > delay_max)
+                        .then(|| format!("delay_min {delay_min:?} exceeds delay_max {delay_max:?}"))
                 })
             }
             Kind::Tail { between: [a, b], ppm, delay_max } => {
-                link(a, b).or_else(|| too_often(*ppm)).or_else(|| late(delay_max))
+                link(a, b).or_else(|| rate_problem(*ppm)).or_else(|| late(delay_max))
             }
             Kind::Isolation { machine } => among(&self.links, machine, "may not be cut off or impaired"),
             Kind::Exit { machine } | Kind::PowerLoss { machine } => {
@@ -119,8 +120,8 @@ impl Budget {
             }
             Kind::RestartStorm { machine, times } => {
                 among(&self.ends, machine, "may not be ended").or_else(|| {
-                    let is_bearable = (1..=RESTARTS_MAX).contains(times);
-                    (!is_bearable).then(|| format!("{times} restarts are not from 1 to {RESTARTS_MAX}"))
+                    let is_allowed = (1..=RESTARTS_MAX).contains(times);
+                    (!is_allowed).then(|| format!("{times} restarts are not from 1 to {RESTARTS_MAX}"))
                 })
             }
             Kind::Pause { machine } => among(&self.pauses, machine, "may not be paused"),
@@ -130,13 +131,14 @@ impl Budget {
             Kind::ClockOffset { machine, by, .. } | Kind::ClockJump { machine, by, .. } => {
                 among(&self.clocks, machine, "may not have a wrong clock").or_else(|| {
                     let most = self.clock_offset_max;
-                    (*by > most).then(|| format!("{by:?} is more than {most:?}"))
+                    (*by > most).then(|| format!("a clock offset of {by:?} exceeds {most:?}"))
                 })
             }
             Kind::Drift { machine, ppm } => among(&self.clocks, machine, "may not have a wrong clock")
                 .or_else(|| {
                     let most = self.drift_max_ppm;
-                    (ppm.unsigned_abs() > u64::from(most)).then(|| format!("{ppm} ppm are more than {most}"))
+                    (ppm.unsigned_abs() > u64::from(most))
+                        .then(|| format!("a drift of {ppm} ppm exceeds {most}"))
                 }),
             Kind::Buggify { place } => {
                 let known = RareBranch::names();
@@ -150,11 +152,11 @@ impl Budget {
     }
 }
 
-fn too_often(ppm: u32) -> Option<String> {
-    (ppm > 1_000_000).then(|| format!("{ppm} in a million"))
+fn rate_problem(ppm: u32) -> Option<String> {
+    (ppm > 1_000_000).then(|| format!("a rate of {ppm} exceeds 1000000 ppm"))
 }
 
 fn names(machines: &[Machine]) -> String {
     let names: Vec<&str> = machines.iter().map(Machine::name).collect();
-    if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "no machine".to_owned() } else { names.join(", ") }
 }

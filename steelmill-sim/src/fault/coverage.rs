@@ -1,4 +1,4 @@
-//! What a run does at a coverage point: a visit is counted, a broken assertion fails the run, a rare branch is drawn.
+//! Coverage points in a run: counts visits, fails the run on a violated assertion, draws rare branches (buggify).
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 
@@ -9,7 +9,6 @@ use crate::machine::coverage::Rare;
 use crate::schema::outcome::Cause;
 use crate::schema::rare_branch::{MILLION, RareBranch, is_taken, stream_number};
 
-/// Counts visits of coverage points in the run that this thread is inside of.
 pub(crate) struct RunObserver;
 
 impl Observer for RunObserver {
@@ -26,7 +25,7 @@ impl Observer for RunObserver {
             let task = run.kernel.tasks.current_key().map(|key| run.kernel.task_report(key.index()));
             run.kernel.fail(Cause::Assertion { place, message, task, backtrace });
         });
-        // It has failed whatever becomes of the panic, so that the hook has nothing to tell.
+        // The run has failed already, so unwind without the panic hook.
         if !std::thread::panicking() {
             std::panic::resume_unwind(Box::new(text));
         }
@@ -47,17 +46,17 @@ impl Observer for RunObserver {
     }
 }
 
-/// A rare branch that may be taken until this is dropped.
+/// Guard that enables a rare branch until it is dropped.
 pub(crate) struct Buggified {
     run: RunId,
     numbers: Vec<usize>,
 }
 
 impl Buggified {
-    /// The branch of that name, or those that a macro has written there.
+    /// Enables the branch of that name; several, if a macro expands to the same place more than once.
     pub(crate) fn new(run: RunId, name: &str) -> Self {
-        let meant = RareBranch::all().iter().filter(|branch| branch.name == name);
-        let buggified = Self { run, numbers: meant.filter_map(|branch| branch.place.number()).collect() };
+        let named = RareBranch::all().iter().filter(|branch| branch.name == name);
+        let buggified = Self { run, numbers: named.filter_map(|branch| branch.place.number()).collect() };
         let stream = stream_number(name);
         buggified.change(|rare| *rare = Rare { faults: rare.faults + 1, stream });
         buggified

@@ -1,7 +1,6 @@
-//! How much of its workload a run has: what the scenario says may be less, and what the plan says of it.
+//! Workload limits: sizes of the workload that a plan may reduce and shrinking minimizes.
 //!
-//! A failure with two clients is read sooner than one with forty. Only the scenario knows what of it can be less, so it
-//! asks; a plan may then say how much there is to be, and what shrinks a red seed looks for the least.
+//! A failure with two clients is easier to read than one with forty. A scenario declares sizes with [`Sim::limit`].
 
 use std::ops::RangeInclusive;
 
@@ -13,14 +12,13 @@ use crate::schema::outcome::Cause;
 use crate::schema::plan::Faults;
 
 impl Sim {
-    /// How much of something the workload has: as much as the range's end, unless the run's plan says less; never less
-    /// than the range's beginning. What may be less is what [`Campaign::shrink`](crate::Campaign::shrink) makes less.
+    /// A size of the workload, such as the number of clients: the range's end, unless the run's plan limits it to less.
+    /// [`Campaign::shrink`](crate::Campaign::shrink) searches for the smallest value with which a red seed still fails.
     ///
-    /// A plan that says less than the scenario can do with fails the run, and so does one that limits what the scenario
-    /// does not ask for.
+    /// The run fails if the plan's limit is below the range's start, or if it limits a size that is not declared.
     ///
     /// # Panics
-    /// When the range is empty; when the same was asked for with another range before.
+    /// When the range is empty; when `of` was declared with another range before.
     ///
     /// ```
     /// use steelmill_sim::fault::{Faults, Plan};
@@ -40,9 +38,9 @@ impl Sim {
     /// # anyhow::Ok(())
     /// ```
     pub fn limit(&self, of: &'static str, range: RangeInclusive<u64>) -> u64 {
-        assert!(!range.is_empty(), "{of}: there is no number in {range:?}");
+        assert!(!range.is_empty(), "limit {of:?}: the range {range:?} is empty");
         let known = self.with(|run| run.tally.limits.entry(of).or_insert_with(|| range.clone()).clone());
-        assert_eq!(known, range, "{of} was asked for with another range before");
+        assert_eq!(known, range, "limit {of:?} was declared with another range before");
         self.with(|run| {
             let wanted = match &run.kernel.settings.faults {
                 Faults::Plan(plan) => plan.limits.get(of).copied(),
@@ -61,14 +59,14 @@ impl Sim {
 }
 
 impl Cluster {
-    /// What is wrong with the plan's limits, once the scenario has asked for all it wants.
+    /// A limit of the plan that the scenario did not declare, checked when the scenario has ended.
     pub(crate) fn unknown_limit(&self) -> Option<Cause> {
         let Faults::Plan(plan) = &self.kernel.settings.faults else { return None };
         let unknown = plan.limits.keys().find(|name| !self.tally.limits.contains_key(name.as_str()))?;
         let known: Vec<&str> = self.tally.limits.keys().copied().collect();
         let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
         Some(Cause::Error(anyhow!(
-            "the plan limits {unknown:?}, which the scenario does not ask for: it asks for {known}"
+            "the plan limits {unknown:?}, which the scenario does not declare; it declares: {known}"
         )))
     }
 }

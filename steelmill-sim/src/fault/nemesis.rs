@@ -1,4 +1,4 @@
-//! Letting a plan strike: each fault in its time, within the budget, until all is healed.
+//! Nemesis (fault injector): executes a fault plan within a budget, then heals everything.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ use crate::machine::sim::Sim;
 use crate::machine::{cluster, moments};
 use crate::schema::event::{FaultStep, What};
 
-/// What may strike, and how to do what only the scenario can; made by [`Sim::inject_faults`].
-#[must_use = "faults are injected when it is run"]
+/// Fault injector with a budget and the scenario's own faults, made by [`Sim::inject_faults`].
+#[must_use = "faults are injected only by `run`"]
 pub struct Nemesis<'a> {
     sim: Sim,
     budget: Budget,
@@ -32,18 +32,18 @@ pub struct Nemesis<'a> {
 
 type Handler<'a> = Box<dyn Fn(u64) -> Pin<Box<dyn Future<Output = Result> + 'a>> + 'a>;
 
-/// How many faults there were.
+/// Numbers of faults, returned by [`Nemesis::run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FaultCounts {
-    /// Those that struck.
+    /// Faults that struck.
     pub struck: u64,
-    /// Those that did not: their moment did not come, or they would have been too many at once.
+    /// Faults that did not: their time or moment was not reached, or they would have exceeded [`Budget::down_max`].
     pub skipped: u64,
 }
 
 impl Sim {
-    /// Lets faults strike: those of the run's plan, which is drawn from the seed within this budget unless the run was
-    /// given another, or none.
+    /// A [`Nemesis`] for the run's fault plan, which is drawn from the seed within this budget unless the run's
+    /// [`Faults`] say otherwise.
     ///
     /// ```
     /// use std::time::Duration;
@@ -66,9 +66,9 @@ impl Sim {
 }
 
 impl<'a> Nemesis<'a> {
-    /// Adds something that only the scenario knows how to do: aimed at the worst moment, with the workload's help. A
-    /// swarm has it that many times, at times that are drawn, and with a number to take its choices from. It ends by
-    /// itself; when the fault injection is over its future is dropped, and must undo in destructors what it has done.
+    /// Adds a custom fault, implemented by the scenario: for example one aimed at the worst moment of the workload. A
+    /// swarm has it `times` times, at drawn times; `handler` gets a drawn number to derive its choices from. The fault
+    /// lasts as long as its future, which is dropped when fault injection ends, and must undo its effects on drop.
     ///
     /// # Panics
     /// When the range is empty.
@@ -81,45 +81,46 @@ impl<'a> Nemesis<'a> {
     where
         F: Future<Output = Result> + 'a,
     {
-        assert!(!times.is_empty(), "{name} happens {times:?} times");
+        assert!(!times.is_empty(), "fault {name:?}: the range {times:?} is empty");
         let own = Own { name, times };
         self.own.push((own, Box::new(move |number| Box::pin(handler(number)))));
         self
     }
 
-    /// Lets the faults strike, waits until the budget's time is over, and heals everything: links are whole, clocks
-    /// right, and every machine that ran a factory does so again.
+    /// Injects the faults for [`Budget::lasts`], then heals everything: links, clocks, and machines that ran a factory,
+    /// which are restarted if they are down.
     ///
     /// # Cancellation
-    /// Links are healed and machines resumed; what is down stays down.
+    /// Links are healed and machines resumed; a machine that is down stays down.
     ///
     /// # Errors
-    /// A plan that does not fit the scenario; one of the scenario's own faults that fails; a machine that does not start
-    /// although everything else is healed.
+    /// When the plan does not fit the scenario; when one of its own faults fails; when a machine does not restart after
+    /// everything else is healed.
     pub async fn run(self) -> Result<FaultCounts> {
         let Self { sim, budget, own } = self;
         let (own, handlers): (Vec<Own>, Vec<Handler<'a>>) = own.into_iter().unzip();
-        let plan = plan_of(sim, &budget, &own)?;
+        let plan = validated_plan(sim, &budget, &own)?;
         let handlers = own.iter().map(|own| own.name).zip(handlers).collect::<BTreeMap<_, _>>();
-        let striking = Striking::new(sim, &budget, handlers);
+        let execution = Execution::new(sim, &budget, handlers);
         let clocks = Clocks::of(&budget.clocks);
         let ran: Vec<&Machine> = budget.ends.iter().filter(|machine| machine.runs_factory()).collect();
 
         let over = sim.clock().sleep(budget.lasts);
-        let result = select(striking.strike_all(&plan), over).await.unwrap_or(Ok(()));
+        let result = select(execution.strike_all(&plan), over).await.unwrap_or(Ok(()));
         sim.with(|run| run.forget_moments());
         drop(clocks);
         result?;
         for machine in ran.iter().filter(|machine| !machine.runs_factory()) {
             let restarted = machine.restart().await;
-            restarted.with_context(|| format!("{} does not start although all is healed", machine.name()))?;
+            restarted
+                .with_context(|| format!("{} does not start after everything was healed", machine.name()))?;
         }
-        let faults = striking.struck.get();
+        let faults = execution.struck.get();
         Ok(FaultCounts { struck: faults, skipped: plan.faults.len() as u64 - faults })
     }
 }
 
-/// The first to be done; `None` when that is the second.
+/// Runs both; the first one's output, or `None` if the second ends first.
 async fn select<T>(first: impl Future<Output = T>, second: impl Future<Output = ()>) -> Option<T> {
     match future::select(pin!(first), pin!(second)).await {
         Either::Left((first, _)) => Some(first),
@@ -127,9 +128,11 @@ async fn select<T>(first: impl Future<Output = T>, second: impl Future<Output = 
     }
 }
 
-/// The plan of this run, which fits the scenario.
-fn plan_of(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
-    ensure!(sim.with(|run| run.tally.plan.is_none()), "there is trouble once in a run: make its time longer");
+fn validated_plan(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
+    ensure!(
+        sim.with(|run| run.tally.plan.is_none()),
+        "faults are injected once in a run: raise the budget's `lasts`"
+    );
     let plan = sim.with(|run| match &run.kernel.settings.faults {
         Faults::None => Plan::default(),
         Faults::Plan(plan) => plan.clone(),
@@ -137,13 +140,13 @@ fn plan_of(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
     });
     for (index, fault) in plan.faults.iter().enumerate() {
         let problem = || format!("fault {index} of the plan does not fit the scenario ({fault})");
-        if let Some(reason) = budget.refuses(&fault.what) {
+        if let Some(reason) = budget.rejection_reason(&fault.what) {
             bail!("{}: {reason}", problem());
         }
-        // A rare branch is legal for however long.
+        // A rare branch is legal behaviour, so its duration is not bounded.
         let is_rare_branch = matches!(fault.what, Kind::Buggify { .. });
         if fault.lasts > budget.fault_max && !is_rare_branch {
-            bail!("{}: it lasts for longer than {:?}", problem(), budget.fault_max);
+            bail!("{}: it lasts longer than {:?}", problem(), budget.fault_max);
         }
         if let When::On { machine, .. } = &fault.when
             && sim.with(|run| run.hosts.by_name(machine)).is_none()
@@ -151,7 +154,7 @@ fn plan_of(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
             bail!("{}: no machine is called {machine:?}", problem());
         }
         if let When::On { nth: 0, .. } = &fault.when {
-            bail!("{}: it waits for the 0th time, and 1 is the first", problem());
+            bail!("{}: `nth` is 0, and 1 is the first occurrence", problem());
         }
         if let Kind::Own { name, .. } = &fault.what
             && !own.iter().any(|own| own.name == name)
@@ -164,22 +167,20 @@ fn plan_of(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
     Ok(plan)
 }
 
-/// A plan while it strikes.
-struct Striking<'t, 'a> {
+struct Execution<'t, 'a> {
     sim: Sim,
     budget: &'t Budget,
     handlers: BTreeMap<&'static str, Handler<'a>>,
     struck: Cell<u64>,
-    /// How many machines are down or paused.
     down: Cell<usize>,
 }
 
-impl<'t, 'a> Striking<'t, 'a> {
+impl<'t, 'a> Execution<'t, 'a> {
     fn new(sim: Sim, budget: &'t Budget, handlers: BTreeMap<&'static str, Handler<'a>>) -> Self {
         Self { sim, budget, handlers, struck: Cell::new(0), down: Cell::new(0) }
     }
 
-    /// Ends early only when one of the scenario's own faults fails.
+    /// Executes all faults. Never ends, unless one of the scenario's own faults fails.
     async fn strike_all(&self, plan: &Plan) -> Result {
         let mut faults: FuturesUnordered<_> =
             plan.faults.iter().enumerate().map(|(index, fault)| self.strike(index, fault)).collect();
@@ -207,7 +208,7 @@ impl<'t, 'a> Striking<'t, 'a> {
                 self.struck.set(self.struck.get() + 1);
                 ongoing.step(FaultStep::Strikes);
                 let ended = effect.await;
-                tracing::info!("fault {index} is over");
+                tracing::info!("fault {index} ends");
                 ended
             }
             None => {
@@ -218,7 +219,7 @@ impl<'t, 'a> Striking<'t, 'a> {
         }
     }
 
-    /// What a fault does, until it is over; dropping it undoes it. `None` when it would be one too many.
+    /// Applies a fault. The future ends with the fault, and undoes it when dropped. `None` if the fault is skipped.
     fn effect<'f>(&'f self, fault: &'f Fault) -> Option<Pin<Box<dyn Future<Output = Result> + 'f>>> {
         let Fault { lasts, what, .. } = fault;
         let sim = self.sim;
@@ -230,14 +231,14 @@ impl<'t, 'a> Striking<'t, 'a> {
         Some(match what {
             Kind::Partition { between } => {
                 let [a, b] = link(between);
-                self.while_it_lasts(*lasts, sim.partition(a, b))
+                self.hold_for(*lasts, sim.partition(a, b))
             }
             Kind::PartitionOneWay { from, to } => {
                 let (from, to) = (among(&self.budget.links, from), among(&self.budget.links, to));
-                self.while_it_lasts(*lasts, sim.partition_one_way(from, to))
+                self.hold_for(*lasts, sim.partition_one_way(from, to))
             }
             Kind::Isolation { machine } => {
-                self.while_it_lasts(*lasts, sim.isolate(among(&self.budget.links, machine)))
+                self.hold_for(*lasts, sim.isolate(among(&self.budget.links, machine)))
             }
             Kind::Slow { between, .. }
             | Kind::Tail { between, .. }
@@ -246,12 +247,12 @@ impl<'t, 'a> Striking<'t, 'a> {
             | Kind::Reordering { between, .. }
             | Kind::Bandwidth { between, .. } => {
                 let [a, b] = link(between);
-                self.while_it_lasts(*lasts, sim.impair(a, b, impairment(what)))
+                self.hold_for(*lasts, sim.impair(a, b, impairment(what)))
             }
             Kind::Reset { between } => {
                 let [a, b] = link(between);
                 sim.reset_connections(a, b);
-                self.while_it_lasts(Duration::ZERO, ())
+                self.hold_for(Duration::ZERO, ())
             }
             Kind::Exit { machine } | Kind::PowerLoss { machine } | Kind::RestartStorm { machine, .. } => {
                 let machine = among(&self.budget.ends, machine);
@@ -262,47 +263,47 @@ impl<'t, 'a> Striking<'t, 'a> {
             }
             Kind::Pause { machine } => {
                 let down = self.take_down(among(&self.budget.pauses, machine))?;
-                self.while_it_lasts(*lasts, Paused::new(down))
+                self.hold_for(*lasts, Paused::new(down))
             }
             Kind::SlowMachine { machine, delay_max } => {
                 let machine = among(&self.budget.pauses, machine);
                 machine.set_slowness(*delay_max);
-                self.while_it_lasts(*lasts, Undo(|| machine.set_slowness(Duration::ZERO)))
+                self.hold_for(*lasts, Undo(|| machine.set_slowness(Duration::ZERO)))
             }
             Kind::ClockOffset { machine, by, behind } => {
                 let machine = among(&self.budget.clocks, machine);
                 machine.jump_wall(*by, *behind);
-                self.while_it_lasts(*lasts, Undo(|| machine.jump_wall(*by, !*behind)))
+                self.hold_for(*lasts, Undo(|| machine.jump_wall(*by, !*behind)))
             }
             Kind::ClockJump { machine, by, back } => {
                 among(&self.budget.clocks, machine).jump_wall(*by, *back);
-                self.while_it_lasts(Duration::ZERO, ())
+                self.hold_for(Duration::ZERO, ())
             }
             Kind::Drift { machine, ppm } => {
                 let machine = among(&self.budget.clocks, machine);
                 machine.set_drift(*ppm);
-                self.while_it_lasts(*lasts, Undo(|| machine.set_drift(0)))
+                self.hold_for(*lasts, Undo(|| machine.set_drift(0)))
             }
-            Kind::Buggify { place } => self.while_it_lasts(*lasts, Buggified::new(sim.run, place)),
+            Kind::Buggify { place } => self.hold_for(*lasts, Buggified::new(sim.run, place)),
             Kind::Own { name, number } => (self.handlers[name.as_str()])(*number),
         })
     }
 
-    /// Keeps what holds a fault in place for as long as it lasts.
-    fn while_it_lasts<'f>(
+    /// Holds the guard of a fault for the fault's duration.
+    fn hold_for<'f>(
         &'f self,
         lasts: Duration,
-        hold: impl Sized + 'f,
+        guard: impl Sized + 'f,
     ) -> Pin<Box<dyn Future<Output = Result> + 'f>> {
         let over = self.sim.clock().sleep(lasts);
         Box::pin(async move {
             over.await;
-            drop(hold);
+            drop(guard);
             Ok(())
         })
     }
 
-    /// The right to end or pause a machine, if that is not one too many, and nobody else is at it.
+    /// Claims a machine to end or pause it. `None` if it is down, paused or claimed, or `down_max` is reached.
     fn take_down<'f>(&'f self, machine: &'f Machine) -> Option<Down<'f>> {
         if self.down.get() >= self.budget.down_max || !machine.is_up() || machine.is_paused() {
             return None;
@@ -331,16 +332,15 @@ impl<'t, 'a> Striking<'t, 'a> {
                 machine.exit()
             }
             clock.sleep(pause).await;
-            // It may need what is cut off: it is tried again when all is healed.
+            // It may depend on a machine that is cut off: `run` retries when everything is healed.
             if let Err(error) = machine.restart().await {
-                tracing::info!("{} did not start again: {error:#}", machine.name());
+                tracing::info!("{} did not restart: {error:#}", machine.name());
             }
         }
         Ok(())
     }
 }
 
-/// What a kind of fault does to a link.
 fn impairment(kind: &Kind) -> Impairment {
     let whole = Impairment::default();
     match *kind {
@@ -354,7 +354,7 @@ fn impairment(kind: &Kind) -> Impairment {
     }
 }
 
-/// A fault that is going on; its drop says that it is over.
+/// Guard of an active fault; its drop records the fault's end.
 struct Ongoing {
     sim: Sim,
     index: u32,
@@ -372,7 +372,6 @@ impl Drop for Ongoing {
     }
 }
 
-/// A machine that is ended or paused.
 struct Down<'a> {
     machine: &'a Machine,
     count: &'a Cell<usize>,
@@ -400,7 +399,7 @@ impl Drop for Paused<'_> {
     }
 }
 
-/// Undoes something when it is dropped.
+/// Guard that calls its closure when dropped.
 struct Undo<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for Undo<F> {
@@ -409,7 +408,7 @@ impl<F: FnMut()> Drop for Undo<F> {
     }
 }
 
-/// How clocks were before the fault injection; its drop sets them so again.
+/// Clock errors from before fault injection, with machine, drift in ppm and wall offset; restored on drop.
 struct Clocks<'a>(Vec<(&'a Machine, i64, i64)>);
 
 impl<'a> Clocks<'a> {

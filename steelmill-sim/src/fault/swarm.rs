@@ -1,8 +1,8 @@
-//! Drawing a plan from the seed.
+//! Swarm testing: draws a fault plan from the seed.
 //!
-//! Each family of faults is left out of a seed with probability one half, and draws from a stream of its own: how many
-//! faults, how long they last, how bad they are. So seeds differ in kind, not only in detail, and a change in one family
-//! leaves the others as they were. Rare branches are drawn one by one, as there may be many or none.
+//! Each family of faults is omitted with probability one half, and draws number, duration and severity of its faults
+//! from a stream of its own. So seeds differ in kind, not only in detail, and a change in one family does not change
+//! the draws of others. Rare branches are drawn one by one, as there may be many or none.
 
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -14,37 +14,40 @@ use crate::machine::machine::Machine;
 use crate::schema::decision::Stream;
 use crate::schema::rare_branch::RareBranch;
 
-/// What a scenario can do by itself, and how often it wants to.
+/// A custom fault of the scenario, and how many times a swarm has it.
 pub(super) struct Own {
     pub(super) name: &'static str,
     pub(super) times: RangeInclusive<u32>,
 }
 
-/// A plan within a budget, for a fault injection that begins now.
+/// Draws a plan within a budget, for fault injection that begins now.
 pub(super) fn draw(run: &mut Cluster, budget: &Budget, own: &[Own]) -> Plan {
     let mut faults = Vec::new();
     for family in budget.families.iter().copied() {
-        let mut die = Die { run: &mut *run, family, budget, longest: Duration::ZERO, tied: 0 };
-        die.severity();
+        let mut draws =
+            FamilyDraws { run: &mut *run, family, budget, lasts_max: Duration::ZERO, on_moment: 0 };
+        draws.severity();
         if family == Family::Own {
-            faults.extend(own.iter().flat_map(|own| die.own(own)));
-        } else if family != Family::Buggify && die.below(2) == 0 {
+            faults.extend(own.iter().flat_map(|own| draws.own(own)));
+        } else if family != Family::Buggify && draws.below(2) == 0 {
             let most = 1 + budget.lasts.as_secs() / 10;
-            faults.extend((0..1 + die.below(most)).filter_map(|_| die.fault()));
+            faults.extend((0..1 + draws.below(most)).filter_map(|_| draws.fault()));
         }
     }
     let is_drawn = |family: &Family| !matches!(family, Family::Buggify | Family::Own);
     let mut striking = budget.families.iter().copied().filter(is_drawn).cycle();
     for _ in 0..budget.faults_min.saturating_sub(faults.len()) * budget.families.len() {
         let Some(family) = striking.next().filter(|_| faults.len() < budget.faults_min) else { break };
-        let mut die = Die { run: &mut *run, family, budget, longest: Duration::ZERO, tied: 0 };
-        die.severity();
-        faults.extend(die.fault());
+        let mut draws =
+            FamilyDraws { run: &mut *run, family, budget, lasts_max: Duration::ZERO, on_moment: 0 };
+        draws.severity();
+        faults.extend(draws.fault());
     }
-    // They strike nobody, so they are no part of how many faults there are at least.
+    // Rare branches affect no machine, so they do not count towards `faults_min`.
     if budget.families.contains(&Family::Buggify) {
-        let mut die = Die { run, family: Family::Buggify, budget, longest: Duration::ZERO, tied: 0 };
-        faults.extend(RareBranch::names().into_iter().filter_map(|place| die.rare_branch(place)));
+        let mut draws =
+            FamilyDraws { run, family: Family::Buggify, budget, lasts_max: Duration::ZERO, on_moment: 0 };
+        faults.extend(RareBranch::names().into_iter().filter_map(|place| draws.rare_branch(place)));
     }
     faults.sort_by_key(|fault| match fault.when {
         When::At(at) => at,
@@ -53,36 +56,34 @@ pub(super) fn draw(run: &mut Cluster, budget: &Budget, own: &[Own]) -> Plan {
     Plan { faults, ..Plan::default() }
 }
 
-/// The draws of one family.
-struct Die<'a> {
+struct FamilyDraws<'a> {
     run: &'a mut Cluster,
     family: Family,
     budget: &'a Budget,
-    /// How long its faults last in this seed, at most.
-    longest: Duration,
-    /// How many in eight of them are tied to moments.
-    tied: u64,
+    /// The maximum duration of the family's faults in this seed.
+    lasts_max: Duration,
+    /// How many eighths of them begin at a moment of a machine's life instead of a time.
+    on_moment: u64,
 }
 
-impl Die<'_> {
+impl FamilyDraws<'_> {
     fn below(&mut self, below: u64) -> u64 {
         self.run.kernel.draw(Stream::Plan(self.family), below.max(1))
     }
 
-    /// How this seed's faults of the family are.
     fn severity(&mut self) {
-        self.longest = self.magnitude(Duration::from_millis(100), self.budget.fault_max);
-        self.tied = self.below(5);
+        self.lasts_max = self.magnitude(Duration::from_millis(100), self.budget.fault_max);
+        self.on_moment = self.below(5);
     }
 
-    /// A duration of a random order of magnitude.
+    /// A duration with a uniformly drawn order of magnitude.
     fn magnitude(&mut self, least: Duration, most: Duration) -> Duration {
         let doublings = (most.as_nanos() / least.as_nanos().max(1)).checked_ilog2().unwrap_or(0);
         let upper = (least * (2 << self.below(u64::from(doublings) + 1))).min(most);
         self.between(upper / 2, upper)
     }
 
-    /// To the microsecond, so that a plan is pleasant to read.
+    /// Uniform, in whole microseconds to keep plans readable.
     fn between(&mut self, least: Duration, most: Duration) -> Duration {
         let span = most.saturating_sub(least).as_micros() as u64;
         Duration::from_micros(least.as_micros() as u64 + self.below(span + 1))
@@ -99,17 +100,17 @@ impl Die<'_> {
         (0..times).map(|_| fault()).collect()
     }
 
-    /// In one run of four a rare branch may be taken, from beginning to end.
+    /// Enables a rare branch in one run of four, for all of the fault injection.
     fn rare_branch(&mut self, place: String) -> Option<Fault> {
         let when = When::At(Duration::from_nanos(self.run.kernel.now));
         let is_active = self.below(4) == 0;
         is_active.then_some(Fault { when, lasts: self.budget.lasts, what: Kind::Buggify { place } })
     }
 
-    /// One fault, if there is anybody to strike.
+    /// One fault; `None` if the budget names no machine for it.
     fn fault(&mut self) -> Option<Fault> {
         let when = self.when();
-        let lasts = self.magnitude(Duration::from_millis(10), self.longest);
+        let lasts = self.magnitude(Duration::from_millis(10), self.lasts_max);
         let what = self.kind()?;
         let lasts =
             if matches!(what, Kind::Reset { .. } | Kind::ClockJump { .. }) { Duration::ZERO } else { lasts };
@@ -121,13 +122,16 @@ impl Die<'_> {
         When::At(self.between(now, now + self.budget.lasts))
     }
 
-    /// A time, or shortly after a moment in the life of a machine that has one.
+    /// A time, or shortly after a moment of a machine's lifecycle.
     fn when(&mut self) -> When {
-        if self.below(8) >= self.tied {
+        if self.below(8) >= self.on_moment {
             return self.at();
         }
-        let lives: Vec<&Machine> = self.budget.ends.iter().filter(|machine| machine.has_setup()).collect();
-        let Some(machine) = lives.get(self.below(lives.len() as u64) as usize) else { return self.at() };
+        let with_setup: Vec<&Machine> =
+            self.budget.ends.iter().filter(|machine| machine.has_setup()).collect();
+        let Some(machine) = with_setup.get(self.below(with_setup.len() as u64) as usize) else {
+            return self.at();
+        };
         let moment = Moment::ALL[self.below(Moment::ALL.len() as u64) as usize];
         let nth = 1 + self.below(3) as u32;
         let after = if self.below(2) == 0 {
@@ -142,7 +146,6 @@ impl Die<'_> {
         of.get(self.below(of.len() as u64) as usize).map(|machine| machine.name().to_owned())
     }
 
-    /// Two different machines that have a link.
     fn pair(&mut self) -> Option<[String; 2]> {
         let machines = &self.budget.links;
         let first = self.below(machines.len() as u64) as usize;
@@ -204,7 +207,7 @@ impl Die<'_> {
             }
             Family::Drift => {
                 let (machine, most) = (self.one(&budget.clocks)?, i64::from(budget.drift_max_ppm));
-                // The bound itself is where a system that counts on it is wrong first.
+                // Half of the draws are the bound itself, where a wrong drift bound shows first.
                 let ppm = match self.below(4) {
                     0 => -most,
                     1 => most,
@@ -216,7 +219,7 @@ impl Die<'_> {
         })
     }
 
-    /// A tenth of a per cent to half.
+    /// A rate from 0.1 % to 50 %, in parts per million, with a uniformly drawn order of magnitude.
     fn rate(&mut self) -> u32 {
         let upper = (2_000 << self.below(8)).min(500_000);
         (upper / 2 + self.below(upper / 2)) as u32

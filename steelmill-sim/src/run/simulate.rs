@@ -26,7 +26,7 @@ use crate::machine::threads::ThreadSetup;
 use crate::machine::world::Process;
 use crate::schema::outcome::{Cause, Failure, Outcome, Panicked};
 use crate::schema::settings::Settings;
-use crate::trace::keep_logs;
+use crate::trace::record_logs;
 
 /// Runs a scenario once, on this thread.
 ///
@@ -98,7 +98,7 @@ pub(crate) fn once(
     }
     let seed = settings.seed.0;
     let (is_audited, is_looked_at) = (settings.audit, settings.stacks);
-    let _kept = settings.trace.then(keep_logs);
+    let _recording = settings.trace.then(record_logs);
     let id = cluster::begin(settings);
     let _observed = coverage::observe(&RunObserver);
     cluster::with(id, |run| {

@@ -1,14 +1,13 @@
-//! What led to what.
+//! Causality (happens-before) between events.
 //!
-//! Each event knows the one that led to it, because the run notes it when it happens: a poll comes of the wake, or the
-//! spawn, that made its task ready; whatever happens in a poll comes of the poll; a wake by the world comes of the timer
-//! that fired or the message that arrived; a timer fires because of the poll that set it; a message arrives because it
-//! left. So an event's causes are a chain back into the past, and what came of it is a tree.
+//! The run records the direct cause of each event. The cause of a poll is the wake or the spawn that made its task
+//! ready; of anything during a poll, the poll; of a wake from outside of a task, the timer or the arrival; of a timer,
+//! the poll that armed it; of an arrival, the send. So causes form a chain, consequences a tree.
 
 use super::{Event, Trace};
 
 impl Trace {
-    /// For each event the one that led to it. `None` where nothing in the run did, and where that event was not kept.
+    /// The direct cause of each event. `None` if it has none, or the trace does not contain it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -37,11 +36,11 @@ impl Trace {
         self.events.iter().map(|event| event.cause.map(|cause| cause as usize)).collect()
     }
 
-    /// The same, skipping events that are not to be shown: for each event the nearest of its causes that is.
+    /// For each event the nearest cause that `is_shown`: [`causes`](Trace::causes) with hidden events skipped.
     pub fn nearest(&self, is_shown: impl Fn(&Event) -> bool) -> Vec<Option<usize>> {
         let mut nearest: Vec<Option<usize>> = Vec::with_capacity(self.events.len());
         for event in &self.events {
-            // A cause is earlier than what it leads to, so its own nearest one is known.
+            // A cause precedes its consequences, so its own nearest cause is known already.
             let cause = event.cause.map(|cause| cause as usize);
             nearest.push(match cause {
                 Some(cause) if is_shown(&self.events[cause]) => Some(cause),
@@ -52,7 +51,7 @@ impl Trace {
         nearest
     }
 
-    /// For each event those that it led to, given what [`causes`](Trace::causes) or [`nearest`](Trace::nearest) told.
+    /// The direct consequences of each event: the inverse of [`causes`](Trace::causes) or [`nearest`](Trace::nearest).
     pub fn consequences(causes: &[Option<usize>]) -> Vec<Vec<usize>> {
         let mut consequences = vec![Vec::new(); causes.len()];
         for (event, cause) in causes.iter().enumerate() {
@@ -69,7 +68,6 @@ mod tests {
     use super::*;
     use crate::schema::event::What;
 
-    /// A trace whose events have these causes.
     fn trace(causes: &[Option<u32>]) -> Trace {
         let event = |(at, cause): (usize, &Option<u32>)| Event {
             at: at as u64,

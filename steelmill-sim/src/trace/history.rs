@@ -1,22 +1,21 @@
-//! What the clients saw, and whether one correct store could have shown it to them.
+//! Operation history and linearizability checker: could a single correct copy of the data have given these replies?
 //!
-//! A scenario's clients record each operation when they send it and when its answer arrives. Afterwards
-//! [`History::check`] looks for an order of the operations that a single, never failing copy of the data would
-//! have answered in the same way, and that keeps every operation between its invocation and its return. If there
-//! is one, the history is *linearizable*: no client could tell the cluster from that single copy.
+//! Clients of a scenario record each operation at its invocation and at its return. [`History::check`] searches for an
+//! order of the operations in which the [`Model`] gives the same replies, and each operation takes effect between its
+//! invocation and its return. If there is one, the history is *linearizable*.
 //!
-//! What always holds:
+//! Invariants:
 //!
 //! - **An unknown outcome stays open.** An operation that timed out, or whose client crashed, may take effect at any
-//!   time after its invocation, or never. Forgetting it would blame a correct cluster for a write that arrived late.
-//! - **Order is the order of the calls** to [`History::invoke`] and [`Call::returned`]. The times given to them are
-//!   for the reader of a report; equal times never make two operations concurrent that were not.
-//! - **Keys are judged one by one.** A history is linearizable exactly if the part of every object is (Herlihy and
-//!   Wing's locality), which is also what makes checking fast. A command on several keys is recorded as one operation
-//!   per key; that it acted on all of them at once is not checked.
-//! - **The verdict repeats**: same history, same verdict, same words.
+//!   time after its invocation, or never. Dropping it would report a violation for a write that arrived late.
+//! - **Order is the order of the calls** to [`History::invoke`] and [`Call::returned`]. The times passed to them appear
+//!   in reports only; equal times do not make operations concurrent.
+//! - **Keys are checked separately.** A history is linearizable if and only if its part on each object is (Herlihy and
+//!   Wing's locality), which also keeps checking fast. A command on several keys is recorded as one operation per key;
+//!   its atomicity across keys is not checked.
+//! - **Checks are deterministic**: the same history gives the same verdict and the same report.
 //!
-//! A run with a [trace] tells of each operation there, and of those that a check could not order.
+//! If the run is traced, its [trace] contains each operation and marks those that a check could not order.
 //!
 //! ```
 //! use std::time::Duration;
@@ -29,7 +28,7 @@
 //! write.returned(ms(20), KvReply::Ok);
 //! let write = history.invoke(ms(30), "client-1", "a", KvOp::Set("2".into()));
 //! let early = history.invoke(ms(35), "client-2", "a", KvOp::Get);
-//! early.returned(ms(38), KvReply::Value(Some("1".into()))); // the second write is still under way
+//! early.returned(ms(38), KvReply::Value(Some("1".into()))); // the second write is still in flight
 //! write.returned(ms(40), KvReply::Ok);
 //! assert!(matches!(history.check(), Verdict::Linearizable));
 //!
@@ -58,22 +57,22 @@ pub use verdict::{Operation, Undecided, Verdict, Violation};
 use crate::schema::trace::Answer;
 use crate::trace::{self, operations};
 
-/// What the clients of one run did, shared by all of them: a clone is another handle to the same history.
+/// The operations of a run's clients. A clone is another handle to the same history.
 #[derive(Debug)]
 pub struct History<M: Model = Kv>(Arc<Mutex<Log<M>>>);
 
 impl<M: Model> History<M> {
-    /// An empty history of objects that each start as `initial`.
+    /// An empty history; each key starts in state `initial`.
     pub fn new(initial: M) -> Self {
         Self(Arc::new(Mutex::new(Log { initial, moments: 0, records: Vec::new() })))
     }
 
-    /// Records that `client` is about to send `op`, which acts on `key`.
+    /// Records the invocation of `op` on `key` by `client`, at virtual time `now`.
     ///
-    /// Call it before the first byte leaves, so that the operation cannot take effect earlier. Each attempt is an
-    /// operation of its own: a retry after an unknown outcome is invoked anew, for the first attempt may still arrive.
+    /// Call it before the first byte is sent, so that the operation cannot take effect earlier. Each attempt is an
+    /// operation of its own: record a retry after an unknown outcome anew, as the first attempt may still take effect.
     pub fn invoke(&self, now: Duration, client: &str, key: &str, op: M::Op) -> Call<M> {
-        let number = operations::invoked(|| trace::Operation {
+        let number = operations::invoke(|| trace::Operation {
             client: client.into(),
             key: key.into(),
             what: M::describe(key, &op, None),
@@ -93,39 +92,39 @@ impl<M: Model> History<M> {
         Call { history: self.clone(), index: log.records.len() - 1 }
     }
 
-    /// How many operations were recorded, known failures not counted.
+    /// The number of recorded operations, without those that [failed](Call::failed).
     pub fn len(&self) -> usize {
         self.log().records.iter().filter(|record| !matches!(record.outcome, Outcome::Failed)).count()
     }
 
-    /// Whether nothing was recorded, which a check would find linearizable.
+    /// Whether no operation was recorded; such a history is linearizable.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many of the operations never returned: their outcome is unknown.
+    /// The number of operations without a return: their outcome is unknown.
     pub fn open(&self) -> usize {
         self.log().records.iter().filter(|record| matches!(record.outcome, Outcome::Open)).count()
     }
 
-    /// Whether the operations recorded so far are linearizable.
+    /// Checks whether the operations recorded so far are linearizable.
     pub fn check(&self) -> Verdict {
         self.check_within(verdict::STEPS)
     }
 
-    /// The same, giving up on a key after `steps` applications of the model.
+    /// [`check`](History::check) with a limit: gives up on a key after `steps` applications of the model.
     ///
-    /// The problem is NP-complete; a busy key with many unknown outcomes can exhaust any budget.
+    /// Linearizability checking is NP-complete; a key with many operations of unknown outcome can exhaust any limit.
     pub fn check_within(&self, steps: u64) -> Verdict {
         let verdict = verdict::judge(&self.log(), steps);
         if let Verdict::NotLinearizable(violation) = &verdict {
             let essential = violation.operations.iter().filter(|operation| operation.essential);
-            essential.for_each(|operation| operations::blamed(operation.number));
+            essential.for_each(|operation| operations::blame(operation.number));
         }
         verdict
     }
 
-    // Nothing that can panic runs under the lock, and the sim is single-threaded: poisoning would tell nothing.
+    // Nothing that can panic runs under the lock, and the sim is single-threaded: poisoning means nothing.
     fn log(&self) -> MutexGuard<'_, Log<M>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,10 +142,10 @@ impl<M: Model> Clone for History<M> {
     }
 }
 
-/// An operation that was invoked and has not returned.
+/// An operation in flight: invoked and not returned.
 ///
-/// Dropping it leaves its outcome unknown, which is the truth about a client that crashed or stopped waiting.
-#[must_use = "a call that is dropped at once has an unknown outcome for ever"]
+/// Dropping it leaves the outcome unknown, as for a client that crashed or stopped waiting.
+#[must_use = "an operation whose call is dropped has an unknown outcome for ever"]
 #[derive(Debug)]
 pub struct Call<M: Model = Kv> {
     history: History<M>,
@@ -154,32 +153,32 @@ pub struct Call<M: Model = Kv> {
 }
 
 impl<M: Model> Call<M> {
-    /// The answer has arrived: the operation took effect some time between its invocation and this call.
+    /// Records the reply, at virtual time `now`: the operation took effect between its invocation and this call.
     pub fn returned(self, now: Duration, ret: M::Ret) {
         let mut log = self.history.log();
         let at = log.moment(now);
         let Record { number, key, op, outcome, .. } = &mut log.records[self.index];
-        operations::returned(*number, || Answer::Returned(M::describe(key, op, Some(&ret))));
+        operations::complete(*number, || Answer::Returned(M::describe(key, op, Some(&ret))));
         *outcome = Outcome::Returned(at, ret);
     }
 
-    /// It certainly did not and will not take effect: refused before it was sent, turned down by who would have done it.
+    /// Records that the operation did not and will not take effect: never sent, or rejected by the server.
     ///
     /// An error that leaves any doubt is [`unknown`](Call::unknown).
     pub fn failed(self) {
         let mut log = self.history.log();
         let record = &mut log.records[self.index];
-        operations::returned(record.number, || Answer::Failed);
+        operations::complete(record.number, || Answer::Failed);
         record.outcome = Outcome::Failed;
     }
 
-    /// No answer came (a timeout, a lost connection): it may take effect at any time from its invocation on, or never.
+    /// Records an unknown outcome (timeout, lost connection): it may take effect at any later time, or never.
     pub fn unknown(self) {
-        operations::returned(self.history.log().records[self.index].number, || Answer::Unknown);
+        operations::complete(self.history.log().records[self.index].number, || Answer::Unknown);
     }
 }
 
-/// A point of the run: its place in the order of recording, and the virtual time for the reader.
+/// When something was recorded: its sequence number, and the virtual time shown in reports.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     order: usize,
@@ -188,7 +187,7 @@ struct Moment {
 
 #[derive(Debug)]
 struct Record<M: Model> {
-    /// What the run's trace calls it, where there is one.
+    /// Its number in the run's trace, if the run is traced.
     number: Option<u32>,
     client: String,
     key: String,

@@ -1,4 +1,4 @@
-//! Events as a person reads them.
+//! Events of a trace as text, and as JSON lines.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::schema::line::{Line, seconds};
 use crate::schema::rare_branch::RareBranch;
 
 impl Trace {
-    /// An event with names in place of numbers.
+    /// An event as text, with names in place of numbers.
     pub fn line(&self, event: &Event) -> Line {
         let task = event.task.and_then(|id| Some((id, self.tasks.get(&id)?)));
         let owner = task.and_then(|(_, info)| info.owner.as_deref());
@@ -29,22 +29,21 @@ impl Trace {
         }
     }
 
-    /// All of it, with names.
+    /// All events as [`Line`]s, in order.
     pub fn lines(&self) -> impl Iterator<Item = Line> + '_ {
         self.events.iter().map(|event| self.line(event))
     }
 
-    /// Writes it as JSON, a line for each event: its `number`, the `cause` that led to it, what a [`Line`] says of it, and
-    /// the `event` itself as data.
+    /// Writes one line of JSON for each event: its `number`, its `cause`, the fields of its [`Line`], and the `event`.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Errors of the writer.
     pub fn write_lines(&self, mut out: impl Write) -> io::Result<()> {
         for (number, event) in self.events.iter().enumerate() {
             let line = self.line(event);
             serde_json::to_writer(
                 &mut out,
-                &Numbered { number, cause: event.cause, line, event: event.what },
+                &JsonLine { number, cause: event.cause, line, event: event.what },
             )?;
             out.write_all(b"\n")?;
         }
@@ -52,7 +51,7 @@ impl Trace {
     }
 
     fn machine(&self, number: u32) -> String {
-        // Somebody may well send to an address that is nobody's.
+        // A message may be sent to an address that no machine has.
         self.machines.get(number as usize).cloned().unwrap_or_else(|| format!("machine {number}"))
     }
 
@@ -82,14 +81,14 @@ impl Trace {
             What::Draw { stream, index, below, value } => {
                 format!("draw {stream:?} #{index} below {below} -> {value}")
             }
-            What::Poll { place, .. } => format!("poll, place {place} of those ready"),
+            What::Poll { place, .. } => format!("poll, run queue position {place}"),
             What::Time { to } => format!("time passes, to {}", seconds(to)),
             What::Wake { task } => format!("wake {}", self.task(task)),
             What::Timer { task } => format!("a timer of {} fires", self.task(task)),
             What::Spawn { task, machine: on } => {
                 let info = self.tasks.get(&task);
-                let place = info.map(|info| format!(", at {}", info.spawned_at)).unwrap_or_default();
-                format!("spawn {} on {}{place}", self.task(task), machine(on))
+                let location = info.map(|info| format!(", at {}", info.spawned_at)).unwrap_or_default();
+                format!("spawn {} on {}{location}", self.task(task), machine(on))
             }
             What::End { task, end } => {
                 let end = match end {
@@ -100,20 +99,20 @@ impl Trace {
                 format!("{} {end}", self.task(task))
             }
             What::Send { bytes, start } => {
-                format!("send {bytes} bytes: {}", shown(bytes, &start))
+                format!("send {bytes} bytes: {}", preview(bytes, &start))
             }
             What::Message { message, carries, connection, from, to, bytes, start } => {
-                let way = format!("message {message} leaves {} for {}", machine(from), machine(to));
+                let route = format!("message {message} sent from {} to {}", machine(from), machine(to));
                 let connection =
                     connection.map(|number| format!(", connection {number}")).unwrap_or_default();
                 let payload = match bytes {
                     0 => String::new(),
-                    _ => format!(", {bytes} bytes: {}", shown(bytes, &start)),
+                    _ => format!(", {bytes} bytes: {}", preview(bytes, &start)),
                 };
-                format!("{way}{connection}: {}{payload}", carried(carries))
+                format!("{route}{connection}: {}{payload}", description(carries))
             }
             What::Delayed { message, by, why } => {
-                format!("message {message} will be {} s late: {}", seconds(by), reason(why))
+                format!("message {message} delayed by {} s: {}", seconds(by), reason(why))
             }
             What::Arrive { message } => format!("message {message} arrives"),
             What::Lost { message, why } => format!("message {message} is lost: {}", reason(why)),
@@ -132,26 +131,26 @@ impl Trace {
                     MachineChange::Started => format!("machine {which} starts"),
                     MachineChange::Exited => format!("machine {which} exits"),
                     MachineChange::PowerLost => format!("machine {which} loses power"),
-                    MachineChange::Drift(0) => format!("clock of {which} goes as fast as time"),
+                    MachineChange::Drift(0) => format!("clock of {which} no longer drifts"),
                     MachineChange::Drift(ppm) => format!("clock of {which} drifts by {ppm} ppm"),
-                    MachineChange::WallOffset(0) => format!("wall clock of {which} is right"),
+                    MachineChange::WallOffset(0) => format!("wall clock of {which} is correct"),
                     MachineChange::WallOffset(nanos) => {
                         let by = Duration::from_nanos(nanos.unsigned_abs());
-                        let whither = if nanos > 0 { "ahead" } else { "behind" };
-                        format!("wall clock of {which} is {by:?} {whither}")
+                        let direction = if nanos > 0 { "ahead" } else { "behind" };
+                        format!("wall clock of {which} is {by:?} {direction}")
                     }
                     MachineChange::Paused => format!("machine {which} is paused"),
-                    MachineChange::Resumed => format!("machine {which} goes on"),
-                    MachineChange::Slowness(0) => format!("machine {which} is as fast as all others"),
+                    MachineChange::Resumed => format!("machine {which} is resumed"),
+                    MachineChange::Slowness(0) => format!("machine {which} is no longer slow"),
                     MachineChange::Slowness(nanos) => {
-                        format!("machine {which} is up to {:?} late", Duration::from_nanos(nanos))
+                        format!("machine {which} delays polls by up to {:?}", Duration::from_nanos(nanos))
                     }
                 }
             }
             What::Fault { fault, step } => match step {
                 FaultStep::Strikes => format!("fault {fault} strikes"),
-                FaultStep::Ends => format!("fault {fault} is over"),
-                FaultStep::Skipped => format!("fault {fault} passes by"),
+                FaultStep::Ends => format!("fault {fault} ends"),
+                FaultStep::Skipped => format!("fault {fault} skipped"),
             },
             What::Link { from, to, change } => {
                 let change = match change {
@@ -179,67 +178,65 @@ impl Trace {
                 Some(log) => format!("log {} {}: {}", log.level, log.target, log.text),
                 None => format!("log {log}"),
             },
-            What::Invoke { operation } => self.operation(operation, |_, what| format!("asks {what}")),
+            What::Invoke { operation } => self.operation(operation, |_, what| format!("invokes {what}")),
             What::Return { operation } => {
                 let text = |answer: Option<&Answer>, what: &str| match answer {
-                    Some(Answer::Returned(all)) => format!("is answered {all}"),
-                    Some(Answer::Failed) => format!("is refused {what}"),
-                    Some(Answer::Unknown) | None => format!("gives up on {what}"),
+                    Some(Answer::Returned(all)) => format!("gets reply {all}"),
+                    Some(Answer::Failed) => format!("failed: {what}"),
+                    Some(Answer::Unknown) | None => format!("outcome unknown: {what}"),
                 };
                 self.operation(operation, text)
             }
             What::Blame { operation } => {
                 let text = |answer: Option<&Answer>, what: &str| match answer {
-                    Some(Answer::Returned(all)) => format!("cannot have been answered {all}"),
-                    _ => format!("is part of a contradiction with {what}"),
+                    Some(Answer::Returned(all)) => format!("not linearizable: {all}"),
+                    _ => format!("not linearizable: {what}, outcome unknown"),
                 };
                 self.operation(operation, text)
             }
-            What::Fail => "the run has failed".to_owned(),
+            What::Fail => "the run fails".to_owned(),
             What::Count { what, more, total } => format!("count {more} {what}, {total} in all"),
         }
     }
 }
 
-fn shown(bytes: u64, start: &[u8; 16]) -> String {
+fn preview(bytes: u64, start: &[u8; 16]) -> String {
     let shown = &start[..start.len().min(bytes as usize)];
     let more = if shown.len() < bytes as usize { "..." } else { "" };
     format!("\"{}\"{more}", shown.escape_ascii())
 }
 
-fn carried(carries: MessageKind) -> &'static str {
-    match carries {
+fn description(kind: MessageKind) -> &'static str {
+    match kind {
         MessageKind::Bytes => "bytes",
-        MessageKind::Fin => "the end of the stream",
-        MessageKind::Syn => "a request to connect",
-        MessageKind::SynAck => "the answer to a request to connect",
-        MessageKind::Ack => "word that the connection is made",
-        MessageKind::Refused => "the answer that nobody listens",
-        MessageKind::Reset => "a reset",
+        MessageKind::Fin => "FIN, the end of the stream",
+        MessageKind::Syn => "SYN",
+        MessageKind::SynAck => "SYN-ACK",
+        MessageKind::Ack => "ACK of the handshake",
+        MessageKind::Refused => "RST: connection refused",
+        MessageKind::Reset => "RST: connection reset",
         MessageKind::Datagram => "a datagram",
-        MessageKind::Unreachable => "word that nobody receives datagrams there",
+        MessageKind::Unreachable => "ICMP: port unreachable",
     }
 }
 
-/// In words.
 pub(crate) fn reason(why: Why) -> &'static str {
     match why {
         Why::Cut => "the link was cut",
         Why::Held => "the link was held",
         Why::Loss => "the link loses messages",
-        Why::Tail => "the link is slow at times",
-        Why::Narrow => "the link is narrow",
-        Why::Overtaken => "others overtake it",
+        Why::Tail => "a latency outlier of the link",
+        Why::Narrow => "the link's bandwidth is limited",
+        Why::Overtaken => "reordered by the link",
         Why::PowerOff => "the machine had no power",
         Why::Reset => "the connection was reset",
-        Why::Nobody => "nobody was there",
-        Why::Full => "there was no room for it",
+        Why::Nobody => "no such machine or socket",
+        Why::Full => "the receive buffer was full",
     }
 }
 
-/// A line of a file.
 #[derive(Serialize)]
-struct Numbered {
+struct JsonLine {
     number: usize,
     cause: Option<u32>,
     #[serde(flatten)]
@@ -252,15 +249,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_clock_shows_is_told_in_words() {
+    fn clock_and_slowness_changes_as_text() {
         let trace = Trace { machines: vec!["scenario".into(), "a".into()], ..Trace::default() };
-        let told = |change| trace.text(What::Machine { machine: 1, change });
-        assert_eq!(told(MachineChange::WallOffset(250_000_000)), "wall clock of a is 250ms ahead");
-        assert_eq!(told(MachineChange::WallOffset(-1_500_000_000)), "wall clock of a is 1.5s behind");
-        assert_eq!(told(MachineChange::WallOffset(0)), "wall clock of a is right");
-        assert_eq!(told(MachineChange::Drift(-20)), "clock of a drifts by -20 ppm");
-        assert_eq!(told(MachineChange::Drift(0)), "clock of a goes as fast as time");
-        assert_eq!(told(MachineChange::Slowness(5_000_000)), "machine a is up to 5ms late");
-        assert_eq!(told(MachineChange::Slowness(0)), "machine a is as fast as all others");
+        let text = |change| trace.text(What::Machine { machine: 1, change });
+        assert_eq!(text(MachineChange::WallOffset(250_000_000)), "wall clock of a is 250ms ahead");
+        assert_eq!(text(MachineChange::WallOffset(-1_500_000_000)), "wall clock of a is 1.5s behind");
+        assert_eq!(text(MachineChange::WallOffset(0)), "wall clock of a is correct");
+        assert_eq!(text(MachineChange::Drift(-20)), "clock of a drifts by -20 ppm");
+        assert_eq!(text(MachineChange::Drift(0)), "clock of a no longer drifts");
+        assert_eq!(text(MachineChange::Slowness(5_000_000)), "machine a delays polls by up to 5ms");
+        assert_eq!(text(MachineChange::Slowness(0)), "machine a is no longer slow");
     }
 }

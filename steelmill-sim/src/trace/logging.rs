@@ -1,4 +1,4 @@
-//! Log lines of a simulation: virtual time, machine, the spans of daemon and task, and the message.
+//! Log format for simulations: virtual time, machine, the spans of daemon and task, and the message.
 //!
 //! ```text
 //!     12.003456789 gateway-1 INFO  daemon{factory=cluster/gateway-1 daemon=Gateway} demo_app::gateway: the lease is lost
@@ -18,11 +18,11 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::machine::cluster;
 use crate::machine::hosts::SCENARIO;
 
-/// Formats an event with virtual time and machine in front. Outside of a simulation both are a dash.
+/// Event formatter that prefixes virtual time and machine; outside of a simulation, a dash for each.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lines;
 
-/// A layer that writes [`Lines`] to `writer`.
+/// A `tracing` layer that writes [`Lines`] to `writer`.
 pub fn layer<S, W>(writer: W) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -31,11 +31,10 @@ where
     tracing_subscriber::fmt::layer().with_ansi(false).event_format(Lines).with_writer(writer)
 }
 
-/// Installs a subscriber for the process that writes [`Lines`] to stderr; `RUST_LOG`, where it is set, is heeded in
-/// place of `filter`.
+/// Installs a global subscriber that writes [`Lines`] to stderr. `RUST_LOG` overrides `filter`.
 ///
 /// # Errors
-/// When there is a subscriber already.
+/// When a global subscriber is installed already.
 pub fn init(filter: &str) -> Result<(), TryInitError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     tracing_subscriber::registry().with(filter).with(layer(io::stderr)).try_init()
@@ -52,11 +51,11 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let place = cluster::with_current(|run| {
+        let current = cluster::with_current(|run| {
             let machine = run.kernel.tasks.current_machine().unwrap_or(SCENARIO);
             (run.kernel.now, run.hosts[machine].name.clone())
         });
-        match place {
+        match current {
             Some((now, machine)) => {
                 write!(writer, "{:>6}.{:09} {machine}", now / 1_000_000_000, now % 1_000_000_000)?
             }

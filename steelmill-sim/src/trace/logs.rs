@@ -1,7 +1,6 @@
-//! How log lines get into a trace, whoever else logs them.
+//! Records log lines in the trace, with a `tracing` subscriber that wraps the current one.
 //!
-//! A traced run gets a subscriber of its own. It hands everything on to the one that was there, which so logs as if it was
-//! alone, and keeps what is logged at `info` and above, or what `RUST_LOG` says.
+//! Forwards everything, so that other output is unchanged; records `info` and above, or what `RUST_LOG` enables.
 
 use std::fmt;
 
@@ -17,89 +16,88 @@ use super::Log;
 use super::operations::is_tracing;
 use crate::machine::cluster;
 
-/// From here on what this thread logs goes into its run's trace as well, until the guard is dropped.
-pub(crate) fn keep_logs() -> DefaultGuard {
-    let said = std::env::var("RUST_LOG").ok().and_then(|said| said.parse().ok());
-    let kept = said.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
-    let other = dispatcher::get_default(Dispatch::clone);
-    dispatcher::set_default(&Dispatch::new(Keep { kept, other }))
+/// Records this thread's log lines in the current run's trace until the guard is dropped.
+pub(crate) fn record_logs() -> DefaultGuard {
+    let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let inner = dispatcher::get_default(Dispatch::clone);
+    dispatcher::set_default(&Dispatch::new(RecordLogs { filter, inner }))
 }
 
-/// Keeps log lines, and hands them on.
-struct Keep {
-    kept: Targets,
-    other: Dispatch,
+struct RecordLogs {
+    filter: Targets,
+    inner: Dispatch,
 }
 
-impl Keep {
-    fn keeps(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && self.kept.would_enable(metadata.target(), metadata.level())
+impl RecordLogs {
+    fn records(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && self.filter.would_enable(metadata.target(), metadata.level())
     }
 }
 
-impl Subscriber for Keep {
+impl Subscriber for RecordLogs {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        // What the other one thinks may change with its filters.
+        // The inner subscriber's interest may change with its filters.
         Interest::sometimes()
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.keeps(metadata) || self.other.enabled(metadata)
+        self.records(metadata) || self.inner.enabled(metadata)
     }
 
     fn event(&self, event: &Event<'_>) {
         let metadata = event.metadata();
-        if self.keeps(metadata) && is_tracing() {
-            // A field's `Debug` is a user's code, so the text is put together before the run is looked into.
+        if self.records(metadata) && is_tracing() {
+            // A field's `Debug` is user code: it must not run while the run's state is borrowed.
             let mut text = Text::default();
             event.record(&mut text);
             let log = Log {
                 level: *metadata.level(),
                 target: metadata.target(),
-                text: text.whole(),
+                text: text.concatenated(),
                 place: metadata.file().zip(metadata.line()),
             };
             cluster::with_current(|run| run.kernel.logged(log));
         }
-        if self.other.enabled(metadata) {
-            self.other.event(event);
+        if self.inner.enabled(metadata) {
+            self.inner.event(event);
         }
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        self.other.new_span(attributes)
+        self.inner.new_span(attributes)
     }
 
     fn record(&self, span: &Id, values: &Record<'_>) {
-        self.other.record(span, values);
+        self.inner.record(span, values);
     }
 
     fn record_follows_from(&self, span: &Id, follows: &Id) {
-        self.other.record_follows_from(span, follows);
+        self.inner.record_follows_from(span, follows);
     }
 
     fn enter(&self, span: &Id) {
-        self.other.enter(span);
+        self.inner.enter(span);
     }
 
     fn exit(&self, span: &Id) {
-        self.other.exit(span);
+        self.inner.exit(span);
     }
 
     fn clone_span(&self, span: &Id) -> Id {
-        self.other.clone_span(span)
+        self.inner.clone_span(span)
     }
 
     fn try_close(&self, span: Id) -> bool {
-        self.other.try_close(span)
+        self.inner.try_close(span)
     }
 
     fn current_span(&self) -> tracing_core::span::Current {
-        self.other.current_span()
+        self.inner.current_span()
     }
 }
 
-/// A message, and its fields as `name=value`.
+/// Text of a log line: the message, then its fields as `name=value`.
 #[derive(Default)]
 struct Text {
     message: String,
@@ -107,7 +105,7 @@ struct Text {
 }
 
 impl Text {
-    fn whole(self) -> String {
+    fn concatenated(self) -> String {
         self.message + &self.fields
     }
 }

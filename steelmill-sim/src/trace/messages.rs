@@ -1,39 +1,39 @@
-//! Messages of a trace, each as a story: where it left, what delayed it, where it ended.
+//! Messages of a trace: for each the events of its send, its delays and its arrival or loss.
 
 use super::{Trace, What};
 
-/// The story of a message. Places are those of events in the trace.
+/// The events of one message, as indices into [`Trace::events`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageTrace {
-    /// Its number.
+    /// The message's number.
     pub message: u32,
-    /// Where it left: a [`What::Message`].
+    /// Its send: a [`What::Message`].
     pub left: usize,
-    /// What made it late: each a [`What::Delayed`].
+    /// Its delays: each a [`What::Delayed`].
     pub delays: Vec<usize>,
-    /// Where it ended: a [`What::Arrive`] or a [`What::Lost`]; `None` for one that is still on its way when the run ends.
+    /// Its end: a [`What::Arrive`] or a [`What::Lost`]; `None` if it is in flight when the run ends.
     pub ended: Option<usize>,
 }
 
 impl Trace {
-    /// All messages, in the order they left. One whose leaving was not kept is none.
+    /// All messages, in the order of their sends; without those whose send the trace does not contain.
     pub fn messages(&self) -> Vec<MessageTrace> {
         let mut messages: Vec<MessageTrace> = Vec::new();
-        // Numbers go up by one.
-        fn of(messages: &mut [MessageTrace], message: u32) -> Option<&mut MessageTrace> {
-            let place = message.checked_sub(messages.first()?.message)?;
-            messages.get_mut(place as usize)
+        // Messages are numbered consecutively.
+        fn numbered(messages: &mut [MessageTrace], message: u32) -> Option<&mut MessageTrace> {
+            let index = message.checked_sub(messages.first()?.message)?;
+            messages.get_mut(index as usize)
         }
-        for (place, event) in self.events.iter().enumerate() {
+        for (index, event) in self.events.iter().enumerate() {
             match event.what {
                 What::Message { message, .. } => {
-                    messages.push(MessageTrace { message, left: place, delays: Vec::new(), ended: None });
+                    messages.push(MessageTrace { message, left: index, delays: Vec::new(), ended: None });
                 }
                 What::Delayed { message, .. } => {
-                    of(&mut messages, message).into_iter().for_each(|passage| passage.delays.push(place));
+                    numbered(&mut messages, message).into_iter().for_each(|trace| trace.delays.push(index));
                 }
                 What::Arrive { message } | What::Lost { message, .. } => {
-                    of(&mut messages, message).into_iter().for_each(|passage| passage.ended = Some(place));
+                    numbered(&mut messages, message).into_iter().for_each(|trace| trace.ended = Some(index));
                 }
                 _ => {}
             }

@@ -1,30 +1,28 @@
-//! What a run did, event by event: every one that the digest takes in, and many that only explain.
+//! Execution trace of a run: its events in order, with causes, log lines, lifecycle states and client operations.
 //!
-//! A trace is kept only where [`Settings::trace`](crate::Settings::trace) asks for one, and changes nothing: a traced run
-//! has the digest of one that is not. Its events are plain data; [`Trace::line`] puts names to the numbers in one.
+//! A trace is recorded only if [`Settings::trace`](crate::Settings::trace) is set, which does not affect the run or its
+//! digest. Events are plain data that refer to others by number; [`Trace::line`] resolves the names.
 //!
-//! # How to read one
+//! # How to read a trace
 //!
-//! - An event is named by its place in [`Trace::events`], everywhere: in [`Event::cause`], too, which is the event that
-//!   led to it and always an earlier one. [`Trace::causes`] has them all, [`Trace::consequences`] the other way round, and
-//!   [`Trace::nearest`] skips what is not to be shown.
-//! - A machine is its number, the place of its name in [`Trace::machines`]. Machine 0 is the scenario's own.
-//! - A message is named by its number. It leaves with [`What::Message`] and ends with [`What::Arrive`] or [`What::Lost`],
-//!   unless the run ends first; a [`What::Delayed`] in between says that it is later than usual, and why.
-//!   [`Trace::messages`] gathers each message's story.
-//! - A daemon does what its last [`What::State`] says, as long as its machine's process lives: what ends with
-//!   [`MachineChange::Exited`] or [`MachineChange::PowerLost`] says nothing any more.
-//! - A fault of the plan strikes and is over with [`What::Fault`]; what it is, and [whom](crate::fault::Kind::machines) it
-//!   strikes, stands in [`Trace::faults`].
-//! - A run that failed ends with [`What::Fail`].
+//! - An event's number is its index in [`Trace::events`]. [`Event::cause`] is the number of an earlier event.
+//!   [`Trace::causes`] lists all, [`Trace::consequences`] inverts them, and [`Trace::nearest`] skips hidden events.
+//! - A machine's number is its index in [`Trace::machines`]. Machine 0 runs the scenario.
+//! - A message has a number, too. It is sent at [`What::Message`] and ends at [`What::Arrive`] or [`What::Lost`],
+//!   unless in flight when the run ends; [`What::Delayed`] is extra latency. See [`Trace::messages`].
+//! - A daemon's state is that of its last [`What::State`]. It ends with the process: at [`MachineChange::Exited`] or
+//!   [`MachineChange::PowerLost`].
+//! - A fault of the plan begins and ends at [`What::Fault`]. [`Trace::faults`] has its kind and the
+//!   [machines](crate::fault::Kind::machines) it affects.
+//! - A failed run ends with [`What::Fail`].
 
-mod causes; // what led to what
-pub mod history; // what clients saw, and whether it was linearizable
-mod line; // events as a person reads them
-pub mod logging; // log lines with virtual time, machine and daemon
-mod logs; // how log lines get into a trace
-mod messages; // messages from their leaving to their end
-mod operations; // how clients' operations get into a trace
+mod causes; // causality between events
+pub mod history; // operation history and linearizability checker
+mod line; // events as text
+pub mod logging; // log format with virtual time, machine and daemon
+mod logs; // records log lines
+mod messages; // each message from send to arrival or loss
+mod operations; // records client operations
 
 pub use crate::schema::event::{
     Event, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd, What, Why,
@@ -33,5 +31,5 @@ pub use crate::schema::line::Line;
 pub use crate::schema::task::TaskId;
 pub use crate::schema::trace::{Answer, Log, Operation, StateChange, TaskInfo, Trace};
 pub(crate) use line::reason;
-pub(crate) use logs::keep_logs;
+pub(crate) use logs::record_logs;
 pub use messages::MessageTrace;

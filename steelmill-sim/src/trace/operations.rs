@@ -1,15 +1,14 @@
-//! Clients' operations in a trace: a history tells of them as they are invoked and return.
+//! Records client operations of a [history](super::history) in the trace: invocation, return, blame.
 
 use super::{Answer, Operation, What};
 use crate::machine::cluster;
 
-/// Whether this thread is inside a run that is traced.
 pub(crate) fn is_tracing() -> bool {
     cluster::with_current(|run| run.kernel.recorder.is_some()) == Some(true)
 }
 
-/// A client is about to do something; its number, inside a run that is traced.
-pub(crate) fn invoked(operation: impl FnOnce() -> Operation) -> Option<u32> {
+/// Records an invocation. Returns the operation's number, if this thread is inside a traced run.
+pub(crate) fn invoke(operation: impl FnOnce() -> Operation) -> Option<u32> {
     if !is_tracing() {
         return None;
     }
@@ -17,8 +16,8 @@ pub(crate) fn invoked(operation: impl FnOnce() -> Operation) -> Option<u32> {
     cluster::with_current(|run| run.kernel.invoked(operation)).flatten()
 }
 
-/// A client has its answer, or waits for it no longer.
-pub(crate) fn returned(number: Option<u32>, answer: impl FnOnce() -> Answer) {
+/// Records a return, or that the client stopped waiting.
+pub(crate) fn complete(number: Option<u32>, answer: impl FnOnce() -> Answer) {
     let Some(operation) = number.filter(|_| is_tracing()) else { return };
     let answer = answer();
     cluster::with_current(|run| {
@@ -28,13 +27,13 @@ pub(crate) fn returned(number: Option<u32>, answer: impl FnOnce() -> Answer) {
     });
 }
 
-/// An operation is one of those that cannot be ordered.
-pub(crate) fn blamed(number: Option<u32>) {
+/// Marks an operation as part of a linearizability violation; idempotent.
+pub(crate) fn blame(number: Option<u32>) {
     let Some(operation) = number else { return };
     cluster::with_current(|run| {
         let recorder = run.kernel.recorder.as_mut()?;
-        let is_news =
+        let is_first =
             !std::mem::replace(&mut recorder.trace.operations.get_mut(operation as usize)?.is_blamed, true);
-        is_news.then(|| run.kernel.note(What::Blame { operation }))
+        is_first.then(|| run.kernel.note(What::Blame { operation }))
     });
 }

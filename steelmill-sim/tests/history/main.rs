@@ -263,13 +263,13 @@ fn the_report_shows_who_waited_when() {
         violation.to_string(),
         r#"not linearizable: key "a"
 
-  ├─┤              client-1  SET a "3"     invoked 0.026 s, returned 0.032 s  <- it would fit after this
+  ├─┤              client-1  SET a "3"     invoked 0.026 s, returned 0.032 s  <- would fit after this
       ├─────────?  client-1  SET a "4"     invoked 0.041 s, outcome unknown
         ├─┤        client-2  GET a -> "4"  invoked 0.051 s, returned 0.057 s
             ├─┤    client-2  GET a -> "3"  invoked 0.059 s, returned 0.065 s  <- cannot be ordered
 
-No order explains these answers, whatever became of the 4 other operations on this key.
-The best attempt, SET a "4", GET a -> "4", leaves "4", and GET a -> "3" is impossible."#
+No order explains these replies, whatever the outcomes of the 4 other operations on this key.
+The best attempt, SET a "4", GET a -> "4", leads to state "4", in which GET a -> "3" is impossible."#
     );
 }
 

@@ -1,11 +1,10 @@
-// Where an event stands on the way from the top to the bottom. Three axes put the events in the same order:
+// Vertical axes: map times and events to positions. All three keep the order of events:
 //
-// - time: as time passes. True, but a minute of idling leaves no room for the millisecond that matters.
-// - folded: as time passes, but a gap between two events takes at most as much room as `fold`; so where things happen
-//   distances are true, and where nothing does they are cut short and marked.
-// - steps: each event that is shown takes one step.
+// - time: linear in virtual time. Long idle periods leave little room for busy ones.
+// - folded: linear, but a gap between two events is at most `fold` long. Longer gaps are shortened and marked.
+// - steps: one step for each visible event.
 //
-// Positions are in units of their own; the view has the scale. Events that are not shown lie between those that are.
+// The unit of positions depends on the axis; the view has the scale. Hidden events lie between visible ones.
 
 const FOLDED_SHARE = .6;
 const AXES = ['time', 'folded', 'steps'];
@@ -13,7 +12,7 @@ const AXES = ['time', 'folded', 'steps'];
 function makeAxis(name, visible) {
   const at = events.at;
   const fold = name === 'time' ? Infinity : foldOf(visible);
-  // Events of the same moment lie a little apart, so that a click can tell them from each other.
+  // Simultaneous events are spaced, so that each can be clicked.
   const apart = name === 'folded' ? fold / 40 : 0;
   const position = new Float64Array(events.count);
   const anchorsAt = new Float64Array(visible.length + 2);
@@ -32,7 +31,7 @@ function makeAxis(name, visible) {
     anchorsPosition[n + 1] = y;
     before = time;
   }
-  // What is not shown is put where its time is, after the last event that is shown and came before it.
+  // A hidden event is positioned by its time, after the visible event before it.
   for (let i = 0, n = 0; i < events.count; i++) {
     if (n < visible.length && visible[n] === i) {
       position[i] = anchorsPosition[++n];
@@ -50,12 +49,12 @@ function makeAxis(name, visible) {
   return {
     name, position, folds, fold,
     length: Math.max(y, 1e-9),
-    /** Where a time is. */
+    /** The position of a time. */
     of(time) {
       const n = lastAtMost(anchorsAt, time);
       return n >= anchorsAt.length - 1 ? y : between(time, n);
     },
-    /** What time a position is. */
+    /** The time at a position. */
     time(where) {
       const n = Math.max(0, Math.min(lastAtMost(anchorsPosition, where), anchorsAt.length - 2));
       const [p0, p1] = [anchorsPosition[n], anchorsPosition[n + 1]];
@@ -65,7 +64,7 @@ function makeAxis(name, visible) {
   };
 }
 
-/** Longer gaps than this are cut short: chosen so that what is folded takes three fifths of the length, at most. */
+/** The maximum length of a gap, chosen so that shortened gaps take at most `FOLDED_SHARE` of the axis. */
 function foldOf(visible) {
   const gaps = new Float64Array(visible.length + 1);
   let before = 0;
@@ -75,13 +74,13 @@ function foldOf(visible) {
   });
   gaps[visible.length] = Math.max(0, END - before);
   gaps.sort();
-  // From the shortest gap up: if all that are longer were folded to this length, how much would they take?
+  // From the shortest gap up: the share of the longer gaps if all were shortened to this one's length.
   let sum = 0;
   for (let n = 0; n < gaps.length; n++) {
     sum += gaps[n];
     const folded = (gaps.length - 1 - n) * gaps[n];
     if (sum > 0 && folded <= (sum + folded) * FOLDED_SHARE) {
-      // Somewhere between this gap and the next the share is met exactly.
+      // The exact share is met between this gap and the next.
       const longer = gaps.length - 1 - n;
       return longer === 0 ? Math.max(gaps[n], 1) : Math.max(1, Math.min(gaps[n + 1], sum * FOLDED_SHARE / (1 - FOLDED_SHARE) / longer));
     }
@@ -89,7 +88,7 @@ function foldOf(visible) {
   return 1;
 }
 
-/** The place of the last element that is not above `value`; -1 where there is none. */
+/** The index of the last element that is at most `value`; -1 if there is none. */
 function lastAtMost(sorted, value) {
   let [low, high] = [0, sorted.length];
   while (low < high) {

@@ -1,8 +1,8 @@
-//! From when to when something was wrong with whom.
+//! Bands of the picture: intervals in which a fault is active, a machine is down or paused, or a link is impaired.
 //!
-//! What the plan lets happen has its beginning and its end in the trace. What a scenario does to machines and links by
-//! itself shows in what becomes of them: a cut is open until as many were healed. A fault of the plan does such things,
-//! too, and says in the next breath that it has struck; they count, and are not told twice.
+//! Faults of the plan begin and end explicitly in the trace; what a scenario does to machines and links by itself is
+//! inferred from their changes, and cuts nest. A fault of the plan causes such changes, too, right before its
+//! [`FaultStep::Strikes`]: these count towards nesting, but get no band of their own.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,101 +13,96 @@ use crate::schema::event::{Event, FaultStep, LinkChange, MachineChange, What};
 use crate::schema::plan::Kind;
 use crate::schema::trace::Trace;
 
-/// A time in which something was wrong.
+/// An interval in which a fault or an outage is active.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Band {
     text: String,
-    /// The machines: two for the way between them.
+    /// The machines: two for the link between them.
     lanes: Vec<u32>,
-    kind: Look,
-    /// Whether only what the first sends the second suffers.
+    kind: Style,
+    /// Whether only the direction from the first to the second is affected.
     one_way: bool,
-    /// From which event on; -1 from the beginning.
+    /// The event at which it begins; -1 for the beginning of the run.
     from: i64,
-    /// Until which; -1 to the end.
+    /// The event at which it ends; -1 for the end of the run.
     until: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Look {
+enum Style {
     Machine,
     Link,
-    /// Nothing runs on it.
     Down,
 }
 
 const NONE: i64 = -1;
 
-/// All of which something is in a part of a trace, in the order in which they begin; `place` tells where an event stands
-/// in the picture, if it does.
-pub(super) fn of(trace: &Trace, part: Range<usize>, place: impl Fn(usize) -> i64) -> Vec<Band> {
+/// All bands that overlap `part`, by beginning. `shown` maps an event of the trace to its number in the picture, or -1.
+pub(super) fn of(trace: &Trace, part: Range<usize>, shown: impl Fn(usize) -> i64) -> Vec<Band> {
     let mut bands = Bands::default();
     for (number, event) in trace.events.iter().enumerate().take(part.end) {
         for step in Step::of(trace, number, event) {
             match step {
                 Step::Begins(key, band) => {
-                    let band = band.map(|band| Band { from: place(number), ..band });
+                    let band = band.map(|band| Band { from: shown(number), ..band });
                     bands.begin(key, band, event.at);
                 }
-                Step::Ends(key) => bands.end(&key, place(number), number < part.start),
+                Step::Ends(key) => bands.end(&key, shown(number), number < part.start),
             }
         }
     }
-    bands.told.into_iter().filter(|told| !told.is_over).map(|told| told.band).collect()
+    bands.all.into_iter().filter(|entry| !entry.is_before).map(|entry| entry.band).collect()
 }
 
-/// The bands so far, and what is going on.
 #[derive(Default)]
 struct Bands {
-    told: Vec<Told>,
-    /// By what it takes to end it.
+    all: Vec<Entry>,
     open: BTreeMap<Key, Open>,
 }
 
-struct Told {
+struct Entry {
     band: Band,
     began_at: u64,
-    /// Whether it was over before the part that is shown.
-    is_over: bool,
+    is_before: bool,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Open {
-    /// None while all of it is part of a fault, which has a band of its own.
-    told: Option<usize>,
-    /// How many times over it is going on.
+    /// The index of its band. `None` while it is only part of a fault, which has a band of its own.
+    band: Option<usize>,
+    /// How many times it has begun and not ended.
     depth: u32,
 }
 
 impl Bands {
-    /// Something begins, or begins once more; `band` is what to tell of it.
+    /// Begins `key`, or nests it once more; `band` is its band, unless it is part of a fault.
     fn begin(&mut self, key: Key, band: Option<Band>, at: u64) {
-        let Open { told, depth } = self.open.get(&key).copied().unwrap_or_default();
-        let told = told.or_else(|| band.map(|band| self.tell(&key, band, at)));
-        self.open.insert(key, Open { told, depth: if key.nests() { depth + 1 } else { 1 } });
+        let Open { band: open, depth } = self.open.get(&key).copied().unwrap_or_default();
+        let band = open.or_else(|| band.map(|band| self.add(&key, band, at)));
+        self.open.insert(key, Open { band, depth: if key.nests() { depth + 1 } else { 1 } });
     }
 
-    fn tell(&mut self, key: &Key, band: Band, began_at: u64) -> usize {
-        // Both ways at once are one thing.
-        let other = key.back().and_then(|key| self.open.get(&key)?.told);
-        if let Some(other) = other.filter(|other| self.told[*other].began_at == began_at) {
-            self.told[other].band.one_way = false;
+    fn add(&mut self, key: &Key, band: Band, began_at: u64) -> usize {
+        // Both directions at once are one band.
+        let other = key.reverse().and_then(|key| self.open.get(&key)?.band);
+        if let Some(other) = other.filter(|other| self.all[*other].began_at == began_at) {
+            self.all[other].band.one_way = false;
             return other;
         }
-        self.told.push(Told { band, began_at, is_over: false });
-        self.told.len() - 1
+        self.all.push(Entry { band, began_at, is_before: false });
+        self.all.len() - 1
     }
 
-    /// One of those that are going on ends.
-    fn end(&mut self, key: &Key, until: i64, is_over: bool) {
-        // What nobody saw begin was part of a fault whose beginning the trace does not hold, or of nothing.
+    /// Ends `key`, or one of its nested beginnings.
+    fn end(&mut self, key: &Key, until: i64, is_before: bool) {
+        // Without a recorded beginning it was part of a fault that began before the trace window, or of none.
         let Some(open) = self.open.get_mut(key) else { return };
         open.depth -= 1;
         if open.depth == 0 {
-            if let Some(told) = open.told {
-                let told = &mut self.told[told];
-                (told.band.until, told.is_over) = (until, is_over);
+            if let Some(band) = open.band {
+                let entry = &mut self.all[band];
+                (entry.band.until, entry.is_before) = (until, is_before);
             }
             self.open.remove(key);
         }
@@ -118,36 +113,37 @@ impl Bands {
 enum Key {
     Fault(u32),
     Down(u32),
+    /// Does not nest: a pause ends with the first resume, or with the process.
     Paused(u32),
-    /// A way, and what was done to it.
-    Way(u32, u32, &'static str),
+    /// One direction of a link, and its change.
+    Link(u32, u32, &'static str),
 }
 
 impl Key {
-    /// The same done to the way back.
-    fn back(&self) -> Option<Self> {
+    /// The same change of the opposite direction.
+    fn reverse(&self) -> Option<Self> {
         match *self {
-            Key::Way(from, to, what) if from != to => Some(Key::Way(to, from, what)),
+            Key::Link(from, to, what) if from != to => Some(Key::Link(to, from, what)),
             _ => None,
         }
     }
 
-    /// Whether it ends only when it has ended as often as it began.
+    /// Whether it nests: it ends only when it has ended as often as it began.
     fn nests(&self) -> bool {
-        matches!(self, Key::Way(..))
+        matches!(self, Key::Link(..))
     }
 }
 
 enum Step {
-    /// With a band, unless it is part of a fault.
+    /// With its band, unless it is part of a fault.
     Begins(Key, Option<Band>),
     Ends(Key),
 }
 
 impl Step {
-    /// What begins and ends with an event.
+    /// The beginnings and ends at an event.
     fn of(trace: &Trace, number: usize, event: &Event) -> Vec<Self> {
-        let band = |text: String, lanes: Vec<u32>, kind: Look| Band {
+        let band = |text: String, lanes: Vec<u32>, kind: Style| Band {
             text,
             lanes,
             kind,
@@ -163,24 +159,23 @@ impl Step {
             What::Fault { fault, step: FaultStep::Strikes } => {
                 let lanes = struck(trace, fault as usize);
                 let Some(known) = trace.faults.get(fault as usize) else { return Vec::new() };
-                let look = if lanes.len() > 1 { Look::Link } else { Look::Machine };
+                let style = if lanes.len() > 1 { Style::Link } else { Style::Machine };
                 let one_way = matches!(known.what, Kind::PartitionOneWay { .. });
-                let band = Band { one_way, ..band(known.what.to_string(), lanes, look) };
+                let band = Band { one_way, ..band(known.what.to_string(), lanes, style) };
                 vec![Step::Begins(Key::Fault(fault), Some(band))]
             }
             What::Fault { fault, step: FaultStep::Ends } => vec![Step::Ends(Key::Fault(fault))],
             What::Machine { machine, change } => match change {
                 MachineChange::Exited | MachineChange::PowerLost => {
                     let text = format!("{} is down", name(machine));
-                    let band = band(text, vec![machine], Look::Down);
-                    // A paused process that ends is not paused any more.
+                    let band = band(text, vec![machine], Style::Down);
                     vec![Step::Ends(Key::Paused(machine)), Step::Begins(Key::Down(machine), Some(band))]
                 }
                 MachineChange::Started => vec![Step::Ends(Key::Down(machine))],
                 MachineChange::Paused => {
-                    let is_told = !is_of_a_fault(trace, number, &[machine]);
+                    let is_own = !is_part_of_fault(trace, number, &[machine]);
                     let text = format!("{} is paused", name(machine));
-                    let band = is_told.then(|| band(text, vec![machine], Look::Machine));
+                    let band = is_own.then(|| band(text, vec![machine], Style::Machine));
                     vec![Step::Begins(Key::Paused(machine), band)]
                 }
                 MachineChange::Resumed => vec![Step::Ends(Key::Paused(machine))],
@@ -196,17 +191,17 @@ impl Step {
                     LinkChange::Released => ("held", false),
                     _ => return Vec::new(),
                 };
-                let key = Key::Way(from, to, what);
+                let key = Key::Link(from, to, what);
                 if !begins {
                     return vec![Step::Ends(key)];
                 }
-                let band = if is_of_a_fault(trace, number, &[from, to]) {
+                let band = if is_part_of_fault(trace, number, &[from, to]) {
                     None
                 } else if from == to {
-                    Some(band(format!("all links of {}: {what}", name(from)), vec![from], Look::Machine))
+                    Some(band(format!("all links of {}: {what}", name(from)), vec![from], Style::Machine))
                 } else {
                     let text = format!("{} - {}: {what}", name(from), name(to));
-                    Some(Band { one_way: true, ..band(text, vec![from, to], Look::Link) })
+                    Some(Band { one_way: true, ..band(text, vec![from, to], Style::Link) })
                 };
                 vec![Step::Begins(key, band)]
             }
@@ -215,11 +210,11 @@ impl Step {
     }
 }
 
-/// Whether a fault of the plan that strikes these machines says right afterwards that it has struck.
-fn is_of_a_fault(trace: &Trace, number: usize, machines: &[u32]) -> bool {
+/// Whether a fault of the plan that affects these machines strikes right after this change, at the same time.
+fn is_part_of_fault(trace: &Trace, number: usize, machines: &[u32]) -> bool {
     let at = trace.events[number].at;
-    let breath = trace.events[number..].iter().take_while(|event| event.at == at);
-    breath.take(NEXT).any(|event| match event.what {
+    let same_time = trace.events[number..].iter().take_while(|event| event.at == at);
+    same_time.take(STRIKE_DISTANCE_MAX).any(|event| match event.what {
         What::Fault { fault, step: FaultStep::Strikes } => {
             let lanes = struck(trace, fault as usize);
             machines.iter().all(|machine| lanes.contains(machine))
@@ -228,10 +223,9 @@ fn is_of_a_fault(trace: &Trace, number: usize, machines: &[u32]) -> bool {
     })
 }
 
-/// How many events after what it does a fault says so, at most.
-const NEXT: usize = 16;
+/// The maximum number of events from a fault's first change to its [`FaultStep::Strikes`].
+const STRIKE_DISTANCE_MAX: usize = 16;
 
-/// Whom a fault of the plan strikes.
 pub(super) fn struck(trace: &Trace, fault: usize) -> Vec<u32> {
     let Some(fault) = trace.faults.get(fault) else { return Vec::new() };
     let number = |name: &str| trace.machines.iter().position(|machine| machine == name);
@@ -248,7 +242,7 @@ mod tests {
     use crate::schema::plan::{Faults, Plan};
     use crate::{Impairment, Machine, Seed, Settings, Sim};
 
-    /// The bands of a run: what, on which lanes, how many of them are one way, and whether they end.
+    /// The bands of a run: text, lanes, whether it is one way, and whether it ends.
     fn bands<F: Future<Output = steelmill_core::Result> + 'static>(
         faults: &str,
         scenario: impl Fn(Sim) -> F,
@@ -261,11 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_the_plan_is_told_once() {
+    fn a_fault_of_the_plan_has_one_band() {
         let plan = r#"{"faults": [
             {"when": {"at": "1s"}, "lasts": "2s", "what": {"partition_one_way": {"from": "a", "to": "b"}}},
             {"when": {"at": "2s"}, "lasts": "1s", "what": {"pause": {"machine": "b"}}}]}"#;
-        let told = bands(plan, |sim: Sim| async move {
+        let actual = bands(plan, |sim: Sim| async move {
             let a = sim.machine("a", |_| Ok(())).start().await?;
             let b = sim.machine("b", |_| Ok(())).start().await?;
             sim.inject_faults(Budget::of(&[a, b])).run().await?;
@@ -275,10 +269,10 @@ mod tests {
             ("nothing gets from a to b".to_owned(), vec![1, 2], true, true),
             ("b is paused".to_owned(), vec![2], false, true),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(actual, expected);
     }
 
-    /// The times, in seconds, from when to when each band goes on; until 0 for one that does not end.
+    /// The bands of a run: text, beginning and end in seconds; end 0 for one that does not end.
     fn times<F: Future<Output = steelmill_core::Result> + 'static>(
         faults: &str,
         scenario: impl Fn(Sim) -> F,
@@ -292,12 +286,12 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_ends_when_the_last_of_those_that_cut_it_has_healed() {
+    fn a_cut_ends_when_the_last_of_nested_cuts_is_healed() {
         let plan = r#"{"faults": [
             {"when": {"at": "2s"}, "lasts": "1s", "what": {"partition": {"between": ["a", "b"]}}},
             {"when": {"at": "2s"}, "lasts": "1s", "what": {"loss": {"between": ["a", "b"], "ppm": 10}}},
             {"when": {"at": "2s"}, "lasts": "3s", "what": {"isolation": {"machine": "b"}}}]}"#;
-        let told = times(plan, |sim: Sim| async move {
+        let actual = times(plan, |sim: Sim| async move {
             let a = sim.machine("a", |_| Ok(())).start().await?;
             let b = sim.machine("b", |_| Ok(())).start().await?;
             let clock = sim.clock();
@@ -318,7 +312,8 @@ mod tests {
             let (own, plan) = tokio::join!(own, sim.inject_faults(budget).run());
             own.and(plan.map(drop))
         });
-        let told: Vec<_> = told.iter().map(|(text, from, until)| (text.as_str(), *from, *until)).collect();
+        let actual: Vec<_> =
+            actual.iter().map(|(text, from, until)| (text.as_str(), *from, *until)).collect();
         let expected = [
             ("a - b: cut", 1, 9),
             ("a - b: impaired", 1, 9),
@@ -327,12 +322,12 @@ mod tests {
             ("b is cut off from all others", 2, 5),
             ("all links of b: cut", 3, 7),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(actual, expected);
     }
 
     #[test]
-    fn a_pause_ends_when_the_process_goes_on_or_ends() {
-        let told = times(r#"{"faults": []}"#, |sim: Sim| async move {
+    fn a_pause_ends_when_the_process_resumes_or_ends() {
+        let actual = times(r#"{"faults": []}"#, |sim: Sim| async move {
             let a = sim.machine("a", |_| Ok(())).start().await?;
             let second = || sim.clock().sleep(Duration::from_secs(1));
             for end in [|a: &Machine| a.exit(), |a: &Machine| a.power_loss(), |_: &Machine| ()] {
@@ -343,7 +338,6 @@ mod tests {
                 a.restart().await?;
                 second().await;
             }
-            // Pauses do not nest.
             a.pause();
             a.pause();
             second().await;
@@ -361,12 +355,12 @@ mod tests {
             (down, 8, 8),
             (paused, 9, 10),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(actual, expected);
     }
 
     #[test]
-    fn what_a_scenario_does_by_itself_is_told_too() {
-        let told = bands(r#"{"faults": []}"#, |sim: Sim| async move {
+    fn changes_made_by_the_scenario_have_bands() {
+        let actual = bands(r#"{"faults": []}"#, |sim: Sim| async move {
             let a = sim.machine("a", |_| Ok(())).start().await?;
             let b = sim.machine("b", |_| Ok(())).start().await?;
             let cut = sim.partition(&a, &b);
@@ -388,6 +382,6 @@ mod tests {
             ("a is down".to_owned(), vec![1], false, true),
             ("b is paused".to_owned(), vec![2], false, false),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(actual, expected);
     }
 }

@@ -1,7 +1,7 @@
-//! What the page is given: one column for each thing that is known of all events, all messages, and so on. A hundred
-//! thousand events come to a few megabytes that way, and every text is written once.
+//! Data of the page, as columns: one array for each field of all events, all messages, and so on. In this format
+//! 100,000 events take a few megabytes; each text is stored once.
 //!
-//! Events are named by their place in these columns, in all of them; -1 stands for none.
+//! An event's number is its index in the columns of events; -1 is none.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,22 +17,18 @@ use crate::schema::task::TaskId;
 use crate::schema::trace::{Answer, Trace};
 use crate::trace::reason;
 
-/// All of it.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Columns {
     pub(super) title: String,
-    /// When the run ended, in nanoseconds.
     pub(super) end: u64,
     pub(super) failure: Option<Failure>,
     pub(super) replay: Option<String>,
     pub(super) failure_rates: Vec<FailureRate>,
-    /// How many events at the beginning are left off, and how many at the end.
+    /// Events omitted at the beginning and at the end; then events that the trace does not contain.
     left_off: [usize; 2],
-    /// How many are not in the trace.
     missing: u64,
-    /// The plan.
     faults: Vec<Fault>,
-    /// The machines' names; after them one for whoever is nobody, where something was sent there.
+    /// The machines' names; then one for unknown addresses, if a message was sent to one.
     lanes: Vec<String>,
     words: Vec<String>,
     kinds: &'static [&'static str],
@@ -40,8 +36,7 @@ pub(super) struct Columns {
     events: Events,
     tasks: Tasks,
     messages: Messages,
-    /// What TCP connections are called: the number that the trace has for it, and how many connections had that number
-    /// before it, `12.1`, if any.
+    /// Names of TCP connections: the number in the trace, and, if it was reused, how often: `12`, `12.1`.
     connections: Vec<String>,
     logs: Logs,
     operations: Operations,
@@ -72,23 +67,22 @@ impl FailureRate {
 #[derive(Debug, Clone, Serialize)]
 struct Fault {
     text: String,
-    /// Where it strikes.
     event: i64,
 }
 
-/// A text's place among the words.
+/// A text's index in [`Columns::words`].
 type Word = i64;
 
 #[derive(Debug, Clone, Default, Serialize)]
 struct Events {
-    /// How many nanoseconds after the event before.
+    /// Nanoseconds since the previous event.
     at: Vec<u64>,
     kind: Vec<u8>,
     lane: Vec<i64>,
     task: Vec<i64>,
-    /// How many events ago the nearest of its causes is that is shown; 0 for none.
+    /// How many events before this one its nearest shown cause is; 0 for none.
     cause: Vec<usize>,
-    /// What it is about: a place in the columns of its kind, or a word.
+    /// Its details: an index into the columns of its kind, or a word.
     of: Vec<i64>,
 }
 
@@ -104,7 +98,7 @@ struct Tasks {
 #[derive(Debug, Clone, Default, Serialize)]
 struct Messages {
     sent: Vec<usize>,
-    /// Where it ended, wherever that was.
+    /// The event of its arrival or loss.
     arrived: Vec<i64>,
     from: Vec<u32>,
     to: Vec<u32>,
@@ -128,12 +122,11 @@ struct Operations {
     client: Vec<Word>,
     key: Vec<Word>,
     what: Vec<Word>,
-    /// The same with what came of it.
+    /// The operation with its reply.
     told: Vec<Word>,
     invoke: Vec<usize>,
     #[serde(rename = "return")]
     returned: Vec<i64>,
-    /// Whether nobody knows what came of it.
     open: Vec<u8>,
     blamed: Vec<u8>,
 }
@@ -144,12 +137,12 @@ struct States {
     factory: Vec<Word>,
     daemon: Vec<Word>,
     state: Vec<Word>,
-    /// From which event on; -1 from the beginning.
+    /// The event at which it begins; -1 for the beginning.
     event: Vec<i64>,
     until: Vec<i64>,
 }
 
-/// What the page tells apart. The order is that of [`KINDS`].
+/// The kinds of events that the page distinguishes, in the order of [`KINDS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Message,
@@ -180,18 +173,18 @@ enum Fate {
     Late,
     Lost,
     Reset,
-    UnderWay,
+    InFlight,
 }
 
 const FATES: &[&str] = &["delivered", "late", "lost", "reset", "under_way"];
 
-/// Whether a person would tell of it, and not just how the run went on.
+/// Whether an event is shown, as opposed to polls, draws and time steps.
 pub(crate) fn shows(what: &What) -> bool {
     Kind::of(what).is_some()
 }
 
 impl Kind {
-    /// `None` for what is not shown.
+    /// The kind of an event; `None` if it is not shown.
     fn of(what: &What) -> Option<Self> {
         Some(match what {
             What::Message { .. } => Kind::Message,
@@ -202,9 +195,8 @@ impl Kind {
             What::Invoke { .. } => Kind::Invoke,
             What::Return { .. } => Kind::Return,
             What::Fault { .. } => Kind::Fault,
-            // Who is made, and then does nothing, need not be looked at.
             What::Machine { change: MachineChange::Made, .. } => return None,
-            What::Machine { change, .. } if harms(*change) => Kind::Fault,
+            What::Machine { change, .. } if is_harmful(*change) => Kind::Fault,
             What::Machine { .. } => Kind::Machine,
             What::Link { .. } => Kind::Link,
             What::Spawn { .. } => Kind::Spawn,
@@ -212,72 +204,69 @@ impl Kind {
             What::Timer { .. } => Kind::Timer,
             What::Count { .. } => Kind::Count,
             What::Fail => Kind::Failure,
-            // The first are too many; of the others, messages and operations tell the same.
+            // Polls, draws and time steps are too many; sends and deliveries repeat messages, blame repeats operations.
             _ => return None,
         })
     }
 }
 
 impl Columns {
-    /// Of a trace, with at most so many events: those around what matters most, and the failure.
+    /// The columns of a trace, with at most `most` events around its key event, and the failure.
     pub(super) fn of(trace: &Trace, most: usize) -> Self {
         let is_shown = |event: &Event| shows(&event.what);
         let shown: Vec<usize> =
-            (0..trace.events.len()).filter(|place| is_shown(&trace.events[*place])).collect();
-        let before = shown.partition_point(|place| *place < trace.key_event_kept());
+            (0..trace.events.len()).filter(|number| is_shown(&trace.events[*number])).collect();
+        let before = shown.partition_point(|number| *number < trace.key_event_kept());
         let first = before.saturating_sub(most / 2).min(shown.len().saturating_sub(most));
         let end = shown.len().min(first + most);
-        // Between events, so that what is not shown but tells of what lasts belongs to one side.
-        let place = |nth: usize| shown.get(nth).copied().unwrap_or(trace.events.len());
-        let part = place(first)..place(end);
+        // The part's bounds are shown events, so that a hidden event that changes a state is on one side of them.
+        let event_at = |nth: usize| shown.get(nth).copied().unwrap_or(trace.events.len());
+        let part = event_at(first)..event_at(end);
         let mut builder = Builder::new(trace, part.clone());
-        for (place, event) in trace.events.iter().enumerate().take(part.end) {
-            builder.take(event, place >= part.start && is_shown(event));
+        for (number, event) in trace.events.iter().enumerate().take(part.end) {
+            builder.add(event, number >= part.start && is_shown(event));
         }
         let mut late = shown.len() - end;
         if let Some(failure @ Event { what: What::Fail, .. }) = trace.events[part.end..].last() {
-            builder.take(failure, true);
+            builder.add(failure, true);
             late -= 1;
         }
         builder.columns.left_off = [shown.len() - builder.columns.events.kind.len() - late, late];
         builder.finish()
     }
 
-    /// When and why the run failed, given its place where the trace has it.
+    /// The failure, with its event if that is shown.
     pub(super) fn failed(&self, at: u64, text: String) -> Failure {
         let kinds = &self.events.kind;
-        let is_told = kinds.last() == Some(&(Kind::Failure as u8));
-        Failure { at, text, event: if is_told { place(kinds.len() - 1) } else { NONE } }
+        let is_shown = kinds.last() == Some(&(Kind::Failure as u8));
+        Failure { at, text, event: if is_shown { index(kinds.len() - 1) } else { NONE } }
     }
 }
 
 const NONE: i64 = -1;
 
-fn place(place: usize) -> i64 {
-    place as i64
+fn index(index: usize) -> i64 {
+    index as i64
 }
 
-/// Fills the columns, event by event.
 struct Builder<'a> {
     trace: &'a Trace,
-    /// What of it is shown.
     part: Range<usize>,
-    /// The place in the columns of each event so far.
-    places: Vec<Option<usize>>,
-    /// The same, or else that of the nearest of its causes that has one.
+    /// For each event of the trace its number in the columns, if it is shown.
+    numbers: Vec<Option<usize>>,
+    /// The same, or the number of its nearest shown cause.
     nearest: Vec<Option<usize>>,
     at: u64,
     words: BTreeMap<String, Word>,
     tasks: BTreeMap<TaskId, i64>,
-    /// The messages that are shown.
     messages: BTreeMap<u32, usize>,
-    /// How many connections had each number before the one that has it now.
-    former: BTreeMap<u32, u32>,
-    /// The connections with messages that are shown, by number and by how many had it before.
+    /// How often each connection number was reused.
+    reuses: BTreeMap<u32, u32>,
+    /// The connections of shown messages, by number and reuse.
     connections: BTreeMap<(u32, u32), i64>,
     operations: BTreeMap<u32, usize>,
-    /// What each factory and daemon does: places among the states.
-    doing: BTreeMap<(u32, &'a str, Option<&'a str>), usize>,
+    /// The current state of each factory and daemon: an index into the states.
+    current: BTreeMap<(u32, &'a str, Option<&'a str>), usize>,
     columns: Columns,
 }
 
@@ -294,34 +283,33 @@ impl<'a> Builder<'a> {
         Self {
             trace,
             part,
-            places: Vec::with_capacity(trace.events.len()),
+            numbers: Vec::with_capacity(trace.events.len()),
             nearest: Vec::with_capacity(trace.events.len()),
             at: 0,
             words: BTreeMap::new(),
             tasks: BTreeMap::new(),
             messages: BTreeMap::new(),
-            former: BTreeMap::new(),
+            reuses: BTreeMap::new(),
             connections: BTreeMap::new(),
             operations: BTreeMap::new(),
-            doing: BTreeMap::new(),
+            current: BTreeMap::new(),
             columns,
         }
     }
 
-    /// Takes the next event, and shows it unless it belongs to what is not shown.
-    fn take(&mut self, event: &'a Event, is_shown: bool) {
+    /// Adds the next event of the trace, shown or not.
+    fn add(&mut self, event: &'a Event, is_shown: bool) {
         self.number_connection(event.what);
         let nearest = match event.what {
-            // Whatever was done to the way, first of all it was sent.
+            // The shown cause of an arrival is the send, not the change of a link that released it.
             What::Arrive { message } | What::Lost { message, .. } => {
                 self.messages.get(&message).map(|shown| self.columns.messages.sent[*shown])
             }
-            // It may be left off.
             _ => event.cause.and_then(|cause| self.nearest.get(cause as usize).copied().flatten()),
         };
         let of = self.of(event, is_shown);
         let shown = of.filter(|_| is_shown).map(|of| self.show(event, of, nearest));
-        self.places.push(shown);
+        self.numbers.push(shown);
         self.nearest.push(shown.or(nearest));
     }
 
@@ -341,14 +329,14 @@ impl<'a> Builder<'a> {
         number
     }
 
-    /// Where an event happens, and in which task, if it happens in one of that machine.
+    /// The lane of an event, and its task if that belongs to the same machine.
     fn lane(&self, event: &Event) -> (u32, Option<TaskId>) {
         let machine_of = |task: TaskId| self.trace.tasks.get(&task).map(|info| info.machine);
         let task = match event.what {
             What::Spawn { task, .. } | What::End { task, .. } | What::Timer { task } => Some(task),
             _ => event.task,
         };
-        let doer = task.and_then(machine_of);
+        let task_machine = task.and_then(machine_of);
         let lane = match event.what {
             What::Message { from, .. } => from,
             What::Arrive { message } | What::Lost { message, .. } => {
@@ -361,14 +349,13 @@ impl<'a> Builder<'a> {
             What::Fault { fault, .. } => {
                 bands::struck(self.trace, fault as usize).first().copied().unwrap_or(0)
             }
-            // Whatever else happens outside of all tasks is the scenario's.
-            _ => doer.unwrap_or(0),
+            // Other events outside of tasks are on the scenario's lane.
+            _ => task_machine.unwrap_or(0),
         };
-        (lane, task.filter(|_| doer == Some(lane)))
+        (lane, task.filter(|_| task_machine == Some(lane)))
     }
 
-    /// What an event is about; `None` where that is not shown. What lasts until after the first event that is shown is
-    /// noted from events that are not.
+    /// The details of an event; `None` if not shown. Hidden events still count if they change a state or a message.
     fn of(&mut self, event: &'a Event, is_shown: bool) -> Option<i64> {
         let number = self.columns.events.kind.len();
         if !is_shown
@@ -388,32 +375,32 @@ impl<'a> Builder<'a> {
             What::Arrive { message } => {
                 let shown = *self.messages.get(&message)?;
                 let messages = &mut self.columns.messages;
-                messages.arrived[shown] = place(number);
-                if messages.fate[shown] == Fate::UnderWay as u8 {
+                messages.arrived[shown] = index(number);
+                if messages.fate[shown] == Fate::InFlight as u8 {
                     messages.fate[shown] = Fate::Delivered as u8;
                 }
-                place(shown)
+                index(shown)
             }
             What::Lost { message, why } => {
                 let shown = *self.messages.get(&message)?;
                 let fate = if why == Why::Reset { Fate::Reset } else { Fate::Lost };
                 let why = self.word(reason(why));
                 let messages = &mut self.columns.messages;
-                (messages.arrived[shown], messages.fate[shown]) = (place(number), fate as u8);
+                (messages.arrived[shown], messages.fate[shown]) = (index(number), fate as u8);
                 messages.why[shown] = why;
-                place(shown)
+                index(shown)
             }
             What::Log { log } => self.log(log),
             What::State { state } => self.state(state, is_shown.then_some(number)),
             What::Invoke { operation } => self.operation(operation),
             What::Return { operation } => {
                 let shown = *self.operations.get(&operation)?;
-                self.columns.operations.returned[shown] = place(number);
-                place(shown)
+                self.columns.operations.returned[shown] = index(number);
+                index(shown)
             }
             What::Machine { machine, change } => {
                 if matches!(change, MachineChange::Exited | MachineChange::PowerLost) {
-                    self.ends(machine, is_shown.then_some(number));
+                    self.end_states(machine, is_shown.then_some(number));
                 }
                 let text = self.trace.line(event).what;
                 self.word(&text)
@@ -425,8 +412,8 @@ impl<'a> Builder<'a> {
                 };
                 self.word(&match step {
                     FaultStep::Strikes => what,
-                    FaultStep::Ends => format!("over: {what}"),
-                    FaultStep::Skipped => format!("passes by: {what}"),
+                    FaultStep::Ends => format!("ends: {what}"),
+                    FaultStep::Skipped => format!("skipped: {what}"),
                 })
             }
             _ => {
@@ -436,29 +423,29 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// A number of a connection that begins was another's before; of one that is only heard of, nobody knows.
+    /// Counts reuses of connection numbers: a connect with a known number is a reuse.
     fn number_connection(&mut self, what: What) {
         match what {
             What::Connect { connection, .. } => {
-                self.former.entry(connection).and_modify(|former| *former += 1).or_default();
+                self.reuses.entry(connection).and_modify(|reuses| *reuses += 1).or_default();
             }
             What::Message { connection: Some(connection), .. } | What::Deliver { connection, .. } => {
-                self.former.entry(connection).or_default();
+                self.reuses.entry(connection).or_default();
             }
             _ => {}
         }
     }
 
     fn connection(&mut self, number: u32) -> i64 {
-        let former = self.former.get(&number).copied().unwrap_or_default();
+        let reuses = self.reuses.get(&number).copied().unwrap_or_default();
         let names = &mut self.columns.connections;
-        *self.connections.entry((number, former)).or_insert_with(|| {
-            names.push(if former == 0 { number.to_string() } else { format!("{number}.{former}") });
-            place(names.len() - 1)
+        *self.connections.entry((number, reuses)).or_insert_with(|| {
+            names.push(if reuses == 0 { number.to_string() } else { format!("{number}.{reuses}") });
+            index(names.len() - 1)
         })
     }
 
-    /// The lane of a machine; of an address that is nobody's, that of nobody.
+    /// The lane of a machine; unknown addresses share one, `nobody`.
     fn lane_of(&mut self, machine: u32) -> u32 {
         let machines = self.trace.machines.len();
         if (machine as usize) < machines {
@@ -474,7 +461,7 @@ impl<'a> Builder<'a> {
         let What::Message { carries, connection, from, to, bytes, start, .. } = *what else { return NONE };
         let connection = connection.map_or(NONE, |connection| self.connection(connection));
         let to = self.lane_of(to);
-        let what = self.word(&payload(carries, bytes, &start));
+        let what = self.word(&label(carries, bytes, &start));
         let number = self.columns.events.kind.len();
         let messages = &mut self.columns.messages;
         let shown = messages.sent.len();
@@ -484,27 +471,27 @@ impl<'a> Builder<'a> {
         messages.to.push(to);
         messages.connection.push(connection);
         messages.bytes.push(bytes);
-        messages.fate.push(Fate::UnderWay as u8);
+        messages.fate.push(Fate::InFlight as u8);
         messages.what.push(what);
         messages.why.push(NONE);
         self.messages.insert(message, shown);
-        place(shown)
+        index(shown)
     }
 
     fn log(&mut self, log: u32) -> i64 {
         let log = &self.trace.logs[log as usize];
-        let place_in_code = log.place.map_or(NONE, |(file, line)| self.word(&format!("{file}:{line}")));
+        let location = log.place.map_or(NONE, |(file, line)| self.word(&format!("{file}:{line}")));
         let (level, target, text) =
             (self.word(log.level.as_str()), self.word(log.target), self.word(&log.text));
         let logs = &mut self.columns.logs;
         logs.level.push(level);
         logs.target.push(target);
         logs.text.push(text);
-        logs.place.push(place_in_code);
-        place(logs.text.len() - 1)
+        logs.place.push(location);
+        index(logs.text.len() - 1)
     }
 
-    /// A factory or daemon does something else from an event on, or from the beginning.
+    /// Begins a state of a factory or daemon at `event`, or at the beginning.
     fn state(&mut self, state: u32, event: Option<usize>) -> i64 {
         let trace = self.trace;
         let change = &trace.states[state as usize];
@@ -513,33 +500,32 @@ impl<'a> Builder<'a> {
         let states = &mut self.columns.states;
         let shown = states.event.len();
         let key = (change.machine, &*change.factory, change.daemon.as_deref());
-        if let Some(before) = self.doing.insert(key, shown) {
-            states.until[before] = event.map_or(NONE, place);
+        if let Some(before) = self.current.insert(key, shown) {
+            states.until[before] = event.map_or(NONE, index);
             if event.is_none() {
-                // Of what came before the beginning the last alone counts.
+                // Before the beginning only the last state counts.
                 states.state[before] = name;
-                self.doing.insert(key, before);
-                return place(before);
+                self.current.insert(key, before);
+                return index(before);
             }
         }
         states.lane.push(change.machine);
         states.factory.push(factory);
         states.daemon.push(daemon);
         states.state.push(name);
-        states.event.push(event.map_or(NONE, place));
+        states.event.push(event.map_or(NONE, index));
         states.until.push(NONE);
-        place(shown)
+        index(shown)
     }
 
-    /// Whatever a machine's factories and daemons did, they do no more.
-    fn ends(&mut self, machine: u32, event: Option<usize>) {
+    fn end_states(&mut self, machine: u32, event: Option<usize>) {
         let ended = self.word("ended");
         let states = &mut self.columns.states;
-        self.doing.retain(|(lane, ..), doing| {
+        self.current.retain(|(lane, ..), state| {
             if *lane == machine {
                 match event {
-                    Some(event) => states.until[*doing] = place(event),
-                    None => states.state[*doing] = ended,
+                    Some(event) => states.until[*state] = index(event),
+                    None => states.state[*state] = ended,
                 }
             }
             *lane != machine
@@ -548,26 +534,26 @@ impl<'a> Builder<'a> {
 
     fn operation(&mut self, operation: u32) -> i64 {
         let known = &self.trace.operations[operation as usize];
-        let told = match &known.answer {
+        let with_reply = match &known.answer {
             Some(Answer::Returned(all)) => all.clone(),
             Some(Answer::Failed) => format!("{} refused", known.what),
             Some(Answer::Unknown) | None => format!("{} -> ?", known.what),
         };
         let (client, key) = (self.word(&known.client), self.word(&known.key));
-        let (what, told) = (self.word(&known.what), self.word(&told));
+        let (what, with_reply) = (self.word(&known.what), self.word(&with_reply));
         let number = self.columns.events.kind.len();
         let operations = &mut self.columns.operations;
         let shown = operations.invoke.len();
         operations.client.push(client);
         operations.key.push(key);
         operations.what.push(what);
-        operations.told.push(told);
+        operations.told.push(with_reply);
         operations.invoke.push(number);
         operations.returned.push(NONE);
         operations.open.push(u8::from(matches!(known.answer, None | Some(Answer::Unknown))));
         operations.blamed.push(u8::from(known.is_blamed));
         self.operations.insert(operation, shown);
-        place(shown)
+        index(shown)
     }
 
     fn task(&mut self, id: TaskId) -> i64 {
@@ -586,7 +572,7 @@ impl<'a> Builder<'a> {
         tasks.factory.push(factory);
         tasks.daemon.push(daemon);
         tasks.place.push(spawned_at);
-        let number = place(tasks.name.len() - 1);
+        let number = index(tasks.name.len() - 1);
         self.tasks.insert(id, number);
         number
     }
@@ -595,7 +581,7 @@ impl<'a> Builder<'a> {
         if let Some(known) = self.words.get(text) {
             return *known;
         }
-        let number = place(self.columns.words.len());
+        let number = index(self.columns.words.len());
         self.columns.words.push(text.to_owned());
         self.words.insert(text.to_owned(), number);
         number
@@ -606,7 +592,7 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(mut self) -> Columns {
-        let at = |event: usize| self.places.get(event).copied().flatten().map_or(NONE, place);
+        let at = |event: usize| self.numbers.get(event).copied().flatten().map_or(NONE, index);
         self.columns.bands = bands::of(self.trace, self.part.clone(), at);
         let strikes = |fault: usize| {
             let is_it = |event: &Event| matches!(event.what, What::Fault { fault: it, step: FaultStep::Strikes } if it as usize == fault);
@@ -619,8 +605,8 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Bytes as a person skims them: what is text, a blank for the end of a line, and a dot for all that is not.
-fn legible(bytes: &[u8]) -> String {
+/// Printable text of a payload, with a blank for a line end, and a dot for other bytes.
+fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in bytes {
         match byte {
@@ -634,8 +620,8 @@ fn legible(bytes: &[u8]) -> String {
     text.trim_end().to_owned()
 }
 
-/// Whether it is something that went wrong, rather than right again.
-fn harms(change: MachineChange) -> bool {
+/// Whether a change is a fault, as opposed to a recovery.
+fn is_harmful(change: MachineChange) -> bool {
     match change {
         MachineChange::Exited | MachineChange::PowerLost | MachineChange::Paused => true,
         MachineChange::Drift(by) | MachineChange::WallOffset(by) => by != 0,
@@ -644,8 +630,7 @@ fn harms(change: MachineChange) -> bool {
     }
 }
 
-/// What a message is, in a few letters.
-fn payload(carries: MessageKind, bytes: u64, start: &[u8; 16]) -> String {
+fn label(carries: MessageKind, bytes: u64, start: &[u8; 16]) -> String {
     let what = match carries {
         MessageKind::Bytes | MessageKind::Datagram => "",
         MessageKind::Fin => "end",
@@ -658,12 +643,12 @@ fn payload(carries: MessageKind, bytes: u64, start: &[u8; 16]) -> String {
     };
     let shown = &start[..start.len().min(bytes as usize)];
     let letters = shown.iter().filter(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()).count();
-    // Of what is no text its length says more, which the page knows.
+    // For a binary payload the page shows the length, which says more.
     if 2 * letters <= shown.len() {
         return what.to_owned();
     }
     let more = if shown.len() < bytes as usize { "…" } else { "" };
-    let text = format!("{}{more}", legible(shown));
+    let text = format!("{}{more}", printable(shown));
     match what {
         "" => text,
         what => format!("{what}, {text}"),
@@ -702,7 +687,7 @@ mod tests {
         }
     }
 
-    /// Datagrams from a to b: each with what happens to the way meanwhile.
+    /// Datagrams from a to b: delivered, lost on a cut link, held, and in flight at the end.
     async fn datagrams(sim: Sim) -> steelmill_core::Result {
         let (a, b) = (sim.client("a"), sim.client("b"));
         let inbox = b.network().bind_udp("0.0.0.0:9").await?;
@@ -723,10 +708,10 @@ mod tests {
     }
 
     #[test]
-    fn a_message_leaves_one_lane_and_comes_to_another_or_does_not() {
+    fn a_message_goes_from_lane_to_lane_or_is_lost() {
         let columns = all(&trace(datagrams));
         let Messages { sent, arrived, from, to, fate, what, why, .. } = &columns.messages;
-        assert_eq!(fate, &[Fate::Delivered, Fate::Lost, Fate::Late, Fate::UnderWay].map(|fate| fate as u8));
+        assert_eq!(fate, &[Fate::Delivered, Fate::Lost, Fate::Late, Fate::InFlight].map(|fate| fate as u8));
         assert!(from.iter().all(|lane| *lane == 1) && to.iter().all(|lane| *lane == 2));
         let whats: Vec<_> = what.iter().map(|what| columns.word(*what)).collect();
         assert_eq!(whats, ["plain", "in vain", "held", "last"]);
@@ -736,7 +721,7 @@ mod tests {
         for (sent, arrived) in sent.iter().zip(arrived).take(3) {
             let arrived = *arrived as usize;
             assert!(columns.is(*sent, Kind::Message) && columns.events.lane[*sent] == 1);
-            assert_eq!(columns.cause(arrived), *sent, "an arrival comes of the message");
+            assert_eq!(columns.cause(arrived), *sent, "an arrival is caused by the send");
             assert_eq!(columns.events.lane[arrived], 2);
         }
         assert!(columns.is(arrived[0] as usize, Kind::Arrival));
@@ -744,7 +729,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_line_comes_of_the_arrival_that_woke_its_task() {
+    fn a_log_line_is_caused_by_the_arrival_that_woke_its_task() {
         let columns = all(&trace(datagrams));
         let log = columns.events.kind.iter().position(|kind| *kind == Kind::Log as u8).expect("there is one");
         assert_eq!(columns.word(columns.logs.text[columns.events.of[log] as usize]), "got 5");
@@ -768,13 +753,13 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_told_from_those_that_had_its_number_before() {
+    fn a_reused_connection_number_is_distinguished() {
         let trace = trace(|sim: Sim| async move {
             let (server, a, b) = (sim.client("server"), sim.client("a"), sim.client("b"));
             let listener = server.network().bind("0.0.0.0:7").await?;
             for client in [&a, &b, &a] {
                 let stream = client.network().connect("server:7").await?;
-                // As long as any of it is there, its number is taken.
+                // The number is in use until both ends are dropped.
                 drop((stream, listener.accept().await?));
                 sim.clock().sleep(Duration::from_secs(300)).await;
             }
@@ -787,14 +772,13 @@ mod tests {
             let client = if *connection == 1 { 3 } else { 2 };
             assert!([(1, client), (client, 1)].contains(&(*from, *to)), "{connection}: {from} -> {to}");
         }
-        // What is not shown has numbers, too.
         let part = Columns::of(&trace, 12);
         assert_eq!(part.connections, ["0.2"]);
         assert!(part.messages.connection.len() > 2 && part.messages.connection.iter().all(|it| *it == 0));
     }
 
     #[test]
-    fn what_is_sent_to_nobody_goes_to_a_lane_of_its_own() {
+    fn messages_to_unknown_addresses_have_a_lane_of_their_own() {
         let columns = all(&trace(|sim: Sim| async move {
             let a = sim.client("a");
             let socket = a.network().bind_udp("0.0.0.0:0").await?;
@@ -841,7 +825,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_run_what_contradicts_each_other_is_shown() {
+    fn of_a_long_run_the_contradiction_is_shown() {
         let trace = trace(|sim: Sim| async move {
             let (a, b) = (sim.client("a"), sim.client("b"));
             sim.partition(&a, &b).heal();
@@ -862,7 +846,7 @@ mod tests {
         assert_eq!((early + late + 21, columns.events.kind.len()), (count, 21));
         assert!(early > 90 && late > 90, "{early} {late}");
         assert!(columns.is(20, Kind::Failure));
-        // The cut that was there all the time, not the one before, nor the hold after.
+        // Only the cut that spans the shown part, not the one before, nor the hold after.
         assert_eq!(columns.bands.len(), 1);
         assert_eq!(all(&trace).bands.len(), 3);
     }
@@ -886,24 +870,24 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_can_be_skimmed() {
-        let told = |bytes: &[u8], of: u64| {
+    fn a_label_shows_the_printable_part_of_a_payload() {
+        let text = |bytes: &[u8], of: u64| {
             let mut start = [0; 16];
             start[..bytes.len()].copy_from_slice(bytes);
-            payload(MessageKind::Bytes, of, &start)
+            label(MessageKind::Bytes, of, &start)
         };
-        assert_eq!(told(b"*2\r\n$3\r\nGET\r\n", 13), "*2 $3 GET");
-        assert_eq!(told(b"GET kv\0\x01", 8), "GET kv·");
-        assert_eq!(told(b"\0\0\0)\0\0kv\x80", 400), "", "mostly no text");
-        assert_eq!(payload(MessageKind::Fin, 0, &[0; 16]), "end");
+        assert_eq!(text(b"*2\r\n$3\r\nGET\r\n", 13), "*2 $3 GET");
+        assert_eq!(text(b"GET kv\0\x01", 8), "GET kv·");
+        assert_eq!(text(b"\0\0\0)\0\0kv\x80", 400), "", "mostly no text");
+        assert_eq!(label(MessageKind::Fin, 0, &[0; 16]), "end");
     }
 
     #[test]
-    fn names_stand_where_the_page_looks_for_them() {
+    fn names_match_the_discriminants() {
         assert_eq!(KINDS[Kind::Failure as usize], "failure");
         assert_eq!(KINDS[Kind::Fault as usize], "fault");
         assert_eq!(KINDS.len(), Kind::Failure as usize + 1);
-        assert_eq!(FATES[Fate::UnderWay as usize], "under_way");
-        assert_eq!(FATES.len(), Fate::UnderWay as usize + 1);
+        assert_eq!(FATES[Fate::InFlight as usize], "under_way");
+        assert_eq!(FATES.len(), Fate::InFlight as usize + 1);
     }
 }

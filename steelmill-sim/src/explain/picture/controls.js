@@ -1,4 +1,4 @@
-// Buttons, pointer and keys.
+// Toolbar, pointer and keyboard.
 
 const byId = (id) => document.getElementById(id);
 
@@ -9,29 +9,29 @@ function filterChanged() {
   setAxis(view.axis.name);
   if (selected >= 0 && !shown[selected]) select(-1);
   runSearch();
-  sayFilters();
+  updateFilterCounts();
 }
 
-function sayFilters() {
+function updateFilterCounts() {
   const say = (id, total, hidden) => {
     byId(id).querySelector('b').textContent = hidden === 0 ? '' : `${total - hidden}/${total}`;
   };
-  say('machines', livingLanes.length, filter.hiddenLanes.size);
-  say('daemons', tally.daemons.size, filter.hiddenDaemons.size);
+  say('machines', activeLanes.length, filter.hiddenLanes.size);
+  say('daemons', eventCounts.daemons.size, filter.hiddenDaemons.size);
 }
 
 function makeKinds() {
   GROUPS.forEach(([name, label], group) => {
-    if (tally.groups[group] === 0 || name === 'other') return;
+    if (eventCounts.groups[group] === 0 || name === 'other') return;
     const box = element('input', { type: 'checkbox', name, checked: filter.groups[group], on: { change: () => {
       filter.groups[group] = box.checked;
       filterChanged();
     } } });
-    byId('kinds').append(element('label', { title: `${tally.groups[group].toLocaleString('en')} events` }, box, element('span', {}, label)));
+    byId('kinds').append(element('label', { title: `${eventCounts.groups[group].toLocaleString('en')} events` }, box, element('span', {}, label)));
   });
 }
 
-/** A menu of boxes, filled when it is first opened: there may be a thousand machines. */
+/** A menu of checkboxes, filled when it is first opened: there may be a thousand machines. */
 function makeMenu(id, entries, hidden) {
   const menu = byId(id);
   const list = menu.querySelector('.list');
@@ -103,8 +103,8 @@ function toFailure() {
 
 function makeToolbar() {
   makeKinds();
-  makeMenu('machines', livingLanes.map((lane) => [lane, laneName(lane), tally.lanes.get(lane)]), filter.hiddenLanes);
-  makeMenu('daemons', [...tally.daemons].map(([daemon, count]) => [daemon, daemon < 0 ? '(no daemon)' : word(daemon), count])
+  makeMenu('machines', activeLanes.map((lane) => [lane, laneName(lane), eventCounts.lanes.get(lane)]), filter.hiddenLanes);
+  makeMenu('daemons', [...eventCounts.daemons].map(([daemon, count]) => [daemon, daemon < 0 ? '(no daemon)' : word(daemon), count])
     .sort(([, a], [, b]) => (a < b ? -1 : 1)), filter.hiddenDaemons);
   makeConnections();
   document.querySelectorAll('input[name=axis]').forEach((input) => input.addEventListener('change', () => chooseAxis(input.value)));
@@ -179,7 +179,7 @@ function hover(x, y) {
   const hint = byId('hint');
   const i = x < 0 ? -1 : eventAt(x, y);
   canvas.classList.toggle('over', i >= 0);
-  const text = x < 0 ? '' : i >= 0 ? `${told(i)}\n${whose(i)} · ${clock(events.at[i], 1e3)} s` : areaAt(x, y);
+  const text = x < 0 ? '' : i >= 0 ? `${eventText(i)}\n${origin(i)} · ${clock(events.at[i], 1e3)} s` : areaAt(x, y);
   hint.style.display = text ? 'block' : 'none';
   if (!text) return;
   hint.textContent = text;
@@ -188,11 +188,11 @@ function hover(x, y) {
   hint.style.top = `${y + 18 + height > view.height ? y - height - 10 : y + 18}px`;
 }
 
-/** To the next event that is shown, or the one before; from where one looks, if none is selected. */
+/** Selects the next or previous visible event; without a selection, starts at the edge of the screen. */
 function walk(by) {
   if (visible.length === 0) return;
   let place;
-  // From one that is filtered out, the last that is shown is the one before.
+  // The selected event may be hidden: then the last visible one is the previous.
   if (view.selected >= 0) place = lastAtMost(visible, view.selected) + (by < 0 && !shown[view.selected] ? 0 : by);
   else place = placesBetween(HEAD + (by > 0 ? 0 : bodyHeight()), HEAD)[0] - (by > 0 ? 0 : 1);
   select(visible[Math.max(0, Math.min(visible.length - 1, place))]);
@@ -231,7 +231,7 @@ function makeKeys() {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest('input[type=search], select, dialog')) return;
     const key = KEYS[event.key];
-    // Arrows belong to whatever has the focus, if that knows what to do with them.
+    // Arrow keys are left to a focused control that uses them.
     const move = event.target === canvas || event.target === document.body ? MOVES[event.key] : undefined;
     if (key) key();
     else if (move) {

@@ -1,4 +1,4 @@
-// What the page was given, decoded: columns become typed arrays, and numbers get their words.
+// Decodes the page's data (see columns.rs): columns become typed arrays.
 
 const picture = JSON.parse(document.getElementById('data').textContent);
 const words = picture.words;
@@ -22,7 +22,7 @@ function decode(columns) {
   const cause = Int32Array.from(columns.cause);
   let now = 0;
   for (let i = 0; i < count; i++) {
-    // Times stand as what passed since the event before, causes as how many events ago; no cause is 0.
+    // Times are encoded as differences to the previous event, causes as distances in events; 0 is no cause.
     now += columns.at[i];
     at[i] = now;
     cause[i] = cause[i] > 0 ? i - cause[i] : -1;
@@ -36,7 +36,7 @@ function decode(columns) {
   };
 }
 
-// The inverse of the causes, as linked lists: the first effect of each event, and the next one of the same cause.
+// Effects, the inverse of causes, as linked lists: the first effect of each event, and the next with the same cause.
 const effects = (() => {
   const first = new Int32Array(events.count).fill(-1);
   const next = new Int32Array(events.count).fill(-1);
@@ -50,13 +50,13 @@ const effects = (() => {
 })();
 
 const word = (number) => (number < 0 ? '' : words[number]);
-const laneName = (lane) => (lane < 0 ? 'world' : lanes[lane] ?? `machine ${lane}`);
+const laneName = (lane) => (lane < 0 ? 'outside of machines' : lanes[lane] ?? `machine ${lane}`);
 
-/** The daemon that an event's task works for, as a number of `words`; -1 where there is none. */
+/** The daemon that owns an event's task, as an index into `words`; -1 if there is none. */
 const daemonOf = (i) => (events.task[i] < 0 ? -1 : tasks.daemon[events.task[i]]);
 
-/** What happened, in a line. */
-function told(i) {
+/** The text of an event, one line. */
+function eventText(i) {
   const of = events.of[i];
   switch (events.kind[i]) {
     case KIND.message: return `to ${laneName(messages.to[of])}: ${content(of)}`;
@@ -64,7 +64,7 @@ function told(i) {
     case KIND.lost: return `lost, from ${laneName(messages.from[of])} to ${laneName(messages.to[of])}: ${content(of)}`;
     case KIND.log: return word(logs.text[of]);
     case KIND.state: return `${stateOwner(of)} ${word(states.state[of])}`;
-    case KIND.invoke: return `asks ${word(operations.what[of])}`;
+    case KIND.invoke: return `invokes ${word(operations.what[of])}`;
     case KIND.return: return operationText(of);
     default: return word(of);
   }
@@ -76,7 +76,7 @@ function content(message) {
   return bytes > 0 ? `${what ? `${what}, ` : ''}${bytes} ${bytes === 1 ? 'byte' : 'bytes'}` : what;
 }
 
-/** A message on its arrow: what is in it, without its length. */
+/** The label of a message's arrow: its content without the length. */
 const short = (message) => word(messages.what[message]) || `${messages.bytes[message]} B`;
 
 function stateOwner(state) {
@@ -89,8 +89,8 @@ function operationText(operation) {
   return word(operations.told[operation]).replace(' -> ', ' → ');
 }
 
-/** Whose doing an event was: machine, daemon and task. */
-function whose(i) {
+/** The machine, daemon and task of an event. */
+function origin(i) {
   const task = events.task[i];
   const parts = [laneName(events.lane[i])];
   if (task >= 0) {
@@ -100,13 +100,13 @@ function whose(i) {
   return parts.join(' · ');
 }
 
-/** All that a search looks at, in small letters; made when first asked for. */
-const haystack = (() => {
+/** The searchable text of each event, in lower case; made on first use. */
+const searchTexts = (() => {
   let texts = null;
   return () => {
     texts ??= Array.from({ length: events.count }, (_, i) => {
       const extra = events.kind[i] === KIND.log ? ` ${word(logs.target[events.of[i]])}` : '';
-      return `${told(i)} ${whose(i)}${extra}`.toLowerCase();
+      return `${eventText(i)} ${origin(i)}${extra}`.toLowerCase();
     });
     return texts;
   };

@@ -1,6 +1,6 @@
-// What lasts: faults as bands, states as strips along a lane, operations as boxes.
+// Intervals: faults as bands, lifecycle states as strips along a lane, operations as boxes.
 
-/** Faults. One that strikes a machine fills its lane; one that strikes the way between two is on both, and joined. */
+/** Draws faults: a machine's fills its lane, a link's is drawn on both lanes and joined. */
 function drawBands() {
   for (const [n, band] of bands.entries()) {
     const y0 = band.from >= 0 ? eventY(band.from) : toY(0);
@@ -40,9 +40,9 @@ function drawBands() {
   }
 }
 
-/** What a fault is, where its beginning, which says so, is above the upper edge. */
+/** Labels faults that began above the upper edge. */
 function drawBandWords() {
-  const taken = new Map(); // how many words a lane has at its upper edge
+  const taken = new Map(); // the number of labels at the upper edge, by lane
   context.font = FONT;
   context.textAlign = 'left';
   for (const { n, x, y, width, height } of drawn.faults) {
@@ -70,18 +70,18 @@ function cross(x, y, paint) {
   context.stroke();
 }
 
-// Every factory and daemon has a strip; those that lived one after the other share a place. Where a lane has more of them
-// than fit beside its line they are narrower.
+// Every factory and daemon has a strip; strips that do not overlap share a slot. If a lane has more strips than fit beside
+// its line, they are narrower.
 const STRIP_MOST = 5;
 const STRIP_LEAST = 2;
 const ENDED = words.indexOf('ended');
 const [stripPlaces, stripsOfLane] = (() => {
   const places = new Int32Array(states.event.length);
-  const free = new Map(); // of a lane: until which event each place is taken
+  const free = new Map(); // for each lane the events until which its slots are taken
   const owners = new Map();
   for (let n = 0; n < states.event.length; n++) {
     const key = `${states.lane[n]} ${states.factory[n]} ${states.daemon[n]}`;
-    // Of what has ended nothing is drawn, so it takes no room.
+    // An ended daemon is not drawn, so it takes no slot.
     const until = states.state[n] === ENDED ? states.event[n] : states.until[n] < 0 ? events.count : states.until[n];
     const lane = free.get(states.lane[n]) ?? free.set(states.lane[n], []).get(states.lane[n]);
     let place = owners.get(key);
@@ -96,7 +96,7 @@ const [stripPlaces, stripsOfLane] = (() => {
   return [places, new Map([...free].map(([lane, taken]) => [lane, taken.length]))];
 })();
 
-/** How a state looks: its colour, and a pattern, so that it is not told by colour alone; none for what has ended. */
+/** Colour and pattern of a state, so that it does not depend on colour alone; no pattern (null) if it is not drawn. */
 function stateLook(name) {
   switch (name) {
     case 'waiting': case 'preparing': case 'prepared': return [colour.wait, 'rising'];
@@ -121,7 +121,7 @@ function drawStrips() {
     if (y1 < HEAD || y0 > view.height) continue;
     const [paint, pattern] = stateLook(word(states.state[n]));
     if (pattern === null) continue;
-    // Seen from afar, thousands fall onto the same few pixels.
+    // Zoomed out, thousands fall onto the same few pixels.
     const spot = `${Math.round(x)} ${Math.round(y0)} ${Math.round(y1)}`;
     if (seen.has(spot)) continue;
     seen.add(spot);
@@ -138,7 +138,7 @@ function drawStrips() {
   }
 }
 
-// Operations of one client that overlap stand side by side.
+// Overlapping operations of a client are drawn side by side.
 const [operationPlaces, operationShares, lanesWithOperations] = (() => {
   const count = operations.invoke.length;
   const [places, shares, clusters] = [new Int32Array(count), new Int32Array(count).fill(1), new Map()];
@@ -146,7 +146,7 @@ const [operationPlaces, operationShares, lanesWithOperations] = (() => {
     const lane = events.lane[operations.invoke[n]];
     let cluster = clusters.get(lane);
     if (!cluster || cluster.end <= operations.invoke[n]) clusters.set(lane, cluster = { end: 0, taken: [], members: [] });
-    // One that never returned must not push all that follow aside.
+    // An operation without a return must not take a slot for ever.
     const until = operations.return[n] < 0 ? operations.invoke[n] + 1 : operations.return[n];
     let place = cluster.taken.findIndex((end) => end <= operations.invoke[n]);
     if (place < 0) place = cluster.taken.length;
@@ -154,7 +154,7 @@ const [operationPlaces, operationShares, lanesWithOperations] = (() => {
     cluster.end = Math.max(cluster.end, until);
     cluster.members.push(n);
     places[n] = place;
-    // All that overlap are equally wide.
+    // Overlapping operations are equally wide.
     if (cluster.taken.length > shares[cluster.members[0]]) for (const member of cluster.members) shares[member] = cluster.taken.length;
     else shares[n] = cluster.taken.length;
   }
@@ -172,7 +172,7 @@ function drawOperations() {
       const life = lifeX(lane);
       if (!(life > GUTTER - 420 && life < GUTTER + lanesWidth() + 20)) continue;
       const y0 = eventY(operations.invoke[n]);
-      // Who was never answered may have died with the run, or have given up.
+      // Without a return, the length of the operation is unknown.
       const y1 = operations.return[n] < 0 ? y0 + 16 : eventY(operations.return[n]);
       if (y1 < HEAD - 4 || y0 > view.height + 4) continue;
       const each = operationRoom(lane) / operationShares[n];
@@ -197,7 +197,7 @@ function drawOperation(n, x, y, width, height, isBlamed, isOpen) {
   }
   context.strokeStyle = isBlamed ? colour.bad : colour.line;
   context.lineWidth = isBlamed ? 2 : 1;
-  // An outcome that nobody knows has no lower edge.
+  // An operation with an unknown outcome has no lower edge.
   context.beginPath();
   if (isOpen) {
     context.setLineDash([3, 3]);

@@ -1,4 +1,4 @@
-// Left of the lanes: the times, and how often the run fails when all goes otherwise from a time on.
+// Left of the lanes: time ticks, and the curve of failure rates.
 
 function drawGutter() {
   context.fillStyle = colour.ground;
@@ -27,7 +27,7 @@ function drawGutter() {
   context.stroke();
 }
 
-/** How long nothing happened, where that is cut short. */
+/** Labels shortened gaps with their duration. */
 function drawFoldLengths() {
   if (view.axis.name === 'time') return;
   let last = -Infinity;
@@ -44,7 +44,7 @@ function drawFoldLengths() {
   }
 }
 
-/** At round times, as far apart as is pleasant. */
+/** Ticks at round times. */
 function evenTicks() {
   const step = Math.max(1, roundStep(90 / view.scale));
   const ticks = [];
@@ -56,7 +56,7 @@ function evenTicks() {
   return ticks;
 }
 
-/** At events: where the axis is not time's own, round times would say little. */
+/** Ticks at events, for axes that are not linear in time. */
 function eventTicks() {
   const ticks = [];
   const { position } = view.axis;

@@ -1,4 +1,4 @@
-// Events as marks on their lane's line, with their words where there is room; from afar, how dense they are.
+// Events as marks on their lane's line, with labels if there is room; zoomed out, as a density.
 
 const LOUD = ['log', 'fault', 'machine', 'link', 'state', 'count', 'failure'];
 const isLoud = new Uint8Array(picture.kinds.length);
@@ -22,7 +22,7 @@ function drawMarks() {
   }
   context.globalAlpha = 1;
   if (wordsToDraw.length > MARKS_MOST / 4) return;
-  // The louder take their room first; messages have their words on their arrows, operations in their boxes.
+  // Important events are labelled first; messages have their labels on their arrows, operations in their boxes.
   for (const loud of [1, 0]) {
     for (const i of wordsToDraw) {
       const kind = events.kind[i];
@@ -33,12 +33,12 @@ function drawMarks() {
   }
 }
 
-/** The events where what is wrong with a link begins or ends, from which a line goes to the other lane. */
+/** The events at which a link's band begins or ends, where a line leads to the other lane. */
 const linkEdges = new Set(bands.flatMap((band) => (band.kind === 'link' ? [band.from, band.until] : [])));
 
 function markWords(i, rows, dim) {
   const lane = events.lane[i];
-  // Above that line, and not struck through by it.
+  // Above that line, so that it does not cross the label.
   const y = eventY(i) - (events.kind[i] === KIND.link || linkEdges.has(i) ? 9 : 0);
   const row = rows.get(lane) ?? rows.set(lane, new Set()).get(lane);
   const slot = Math.floor(y / 7);
@@ -48,7 +48,7 @@ function markWords(i, rows, dim) {
   const room = laneX(lane) + laneWidth(lane) - x - 4;
   context.font = FONT;
   context.textAlign = 'left';
-  const text = fitted(told(i), room);
+  const text = fitted(eventText(i), room);
   if (!text) return;
   context.globalAlpha = dim && !related.is.has(i) ? .45 : 1;
   haloed(text, x, y, wordsPaint(i));
@@ -82,7 +82,7 @@ function mark(i, x, y) {
   }
 }
 
-/** Draws a mark onto a canvas: of a kind of events, or `alarm` for a log line that is loud. */
+/** Draws the mark of a kind of events, or `alarm` for a warning or an error in the log. */
 function drawMark(c, shape, x, y, paint) {
   c.fillStyle = c.strokeStyle = paint;
   c.lineWidth = 1.4;
@@ -155,7 +155,7 @@ function drawMark(c, shape, x, y, paint) {
   }
 }
 
-/** Too many to draw one by one: a bar for each two pixels, as long as there are events in them. */
+/** Too many events to draw one by one: for each two pixels a bar, whose length is the number of events. */
 function drawDensity(first, end) {
   drawn.density = true;
   const height = Math.ceil(bodyHeight() / 2) + 1;
@@ -186,7 +186,7 @@ function drawDensity(first, end) {
   drawLoudest(first, end);
 }
 
-/** What must not drown: faults, warnings and the selection show from afar, too. */
+/** Important events, which are drawn on the density as well: faults, the failure, warnings and errors. */
 function drawLoudest(first, end) {
   let left = 400;
   const taken = new Set();

@@ -1,9 +1,9 @@
-// Messages as arrows. Their fate shows in the line and in its end, not by colour alone:
-// delivered, a thin line and a full head; late, dashes and a full head; lost, a line that ends in a cross; reset, dots that
-// end in a bar; under way when the run ended, dots without a head.
+// Messages as arrows. Line style and end show the fate, so that it does not depend on colour alone:
+// delivered: thin line, full head; late: dashes, full head; lost: line that ends in a cross; reset: dots that end in a bar;
+// in flight at the end of the run: dots without a head.
 
-// A message is in sight when it leaves before the lower edge and ends after the upper one. They are in the order in which
-// they leave; in blocks, the last end of each block says whether it need be looked at.
+// A message is on the screen if it is sent before the lower edge and ends after the upper one. Messages are sorted by send
+// and grouped into blocks; a block whose last end is above the screen is skipped.
 const BLOCK = 256;
 const messageEnds = (() => {
   const ends = new Int32Array(messages.sent.length);
@@ -15,7 +15,7 @@ const messageEnds = (() => {
   return { ends, blocks };
 })();
 
-/** The numbers of the messages in sight, special ones first. */
+/** The messages on the screen: delivered ones, and the others. */
 function messagesInSight() {
   const [ordinary, special] = [[], []];
   if (visible.length === 0 || !filter.groups[0]) return [ordinary, special];
@@ -43,7 +43,7 @@ const ends = (n) => {
   const y0 = eventY(messages.sent[n]);
   const y1 = messages.arrived[n] < 0 ? Math.min(toY(view.axis.length), y0 + 40) : eventY(messages.arrived[n]);
   const [x0, x1] = [lifeX(messages.from[n]), lifeX(messages.to[n])];
-  // One that never arrives gets half of the way.
+  // A lost message ends halfway.
   const isLost = messages.fate[n] === FATE.lost || messages.fate[n] === FATE.reset;
   return [x0, y0, isLost ? (x0 + x1) / 2 : x1, y1];
 };
@@ -51,7 +51,7 @@ const ends = (n) => {
 function thin(list, most) {
   if (list.length <= most) return list;
   const every = Math.ceil(list.length / most);
-  // By the message's own number, so that it is not another one with each pixel of scrolling.
+  // Selected by message number, so that scrolling does not change the selection.
   const step = 2 ** Math.ceil(Math.log2(every));
   return list.filter((n) => n % step === 0).slice(0, most);
 }
@@ -62,7 +62,7 @@ function drawMessages() {
   const chosen = [thin(ordinary, ARROWS_MOST), thin(special, ARROWS_MOST)];
   drawn.thinned = chosen[0].length + chosen[1].length < drawn.messagesInSight;
   const dim = related.is !== null;
-  // From afar they are a texture; near by each is a line of its own.
+  // Many arrows are drawn translucent.
   const crowd = chosen[0].length;
   context.globalAlpha = dim ? .25 : crowd > 600 ? .28 : crowd > 200 ? .5 : .85;
   context.strokeStyle = context.fillStyle = colour.mark;
@@ -82,7 +82,7 @@ function drawArrowWords() {
   for (const n of drawn.arrows) arrowWords(n, related.is !== null && !related.is.has(messages.sent[n]));
 }
 
-/** How far the curve of a machine's message to itself is drawn aside. */
+/** How far the curve of a machine's message to itself bulges, in pixels. */
 const BULGE = 22;
 
 function arrowLine(n) {
@@ -92,7 +92,7 @@ function arrowLine(n) {
   else context.lineTo(x1, y1);
 }
 
-/** How far a place is from that line; the curve is measured as if it was drawn from point to point. */
+/** The distance from a point to an arrow; a curve is approximated by line segments. */
 function awayFromArrow(n, x, y) {
   const [x0, y0, x1, y1] = ends(n);
   if (x0 !== x1) return awayFromLine(x, y, x0, y0, x1, y1);
@@ -112,7 +112,7 @@ function awayFromLine(x, y, x0, y0, x1, y1) {
   return Math.hypot(x0 + share * (x1 - x0) - x, y0 + share * (y1 - y0) - y);
 }
 
-/** One with a fate of its own, or one that is to stand out. */
+/** Draws a message that was not simply delivered, or a highlighted one. */
 function arrow(n, paint, width = 1.6) {
   const fate = messages.fate[n];
   context.strokeStyle = context.fillStyle =
@@ -140,7 +140,7 @@ function arrowHead(n) {
   const [x0, y0, x1, y1] = ends(n);
   if (y1 < HEAD - 8 || y1 > view.height + 8) return;
   const angle = x0 === x1 ? Math.PI : Math.atan2(y1 - y0, x1 - x0);
-  const tip = 4; // as far as the mark of the arrival
+  const tip = 4; // the radius of the arrival's mark
   const [x, y] = [x1 - Math.cos(angle) * tip, y1 - Math.sin(angle) * tip];
   context.beginPath();
   context.moveTo(x, y);
@@ -156,7 +156,7 @@ function arrowWords(n, dim) {
   context.font = FONT;
   const text = fitted(short(n), Math.min(170, length * .6));
   const half = context.measureText(text).width / 2;
-  // Where it hides no other words: in the middle, or else nearer to one of the ends.
+  // Where it overlaps no other label: in the middle, or else nearer to one of the ends.
   const sine = Math.abs(y1 - y0) / length;
   const cosine = Math.abs(x1 - x0) / length;
   const [width, height] = [2 * half * cosine + 14 * sine, 2 * half * sine + 13 * cosine];

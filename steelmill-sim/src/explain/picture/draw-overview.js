@@ -1,4 +1,4 @@
-// At the right, all of the run: how dense it is, what went wrong, what was found, and which part is on the screen.
+// Overview of the whole run at the right: event density, faults, search matches, and the part on the screen.
 
 const overview = { stale: true, canvas: document.createElement('canvas') };
 

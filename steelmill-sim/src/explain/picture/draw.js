@@ -1,5 +1,5 @@
-// One frame: from the back to the front. However long the run is, a frame draws a bounded number of things; where there
-// are more of them in sight, events become a density and of ordinary messages some are left out, and the status says so.
+// Draws one frame, back to front. The number of items per frame is bounded for any length of run: beyond it, events are
+// drawn as a density and some delivered messages are omitted, and the status line says so.
 
 const canvas = document.getElementById('canvas');
 const context = canvas.getContext('2d');
@@ -10,7 +10,7 @@ const MARKS_MOST = 5000;
 const ARROWS_MOST = 1500;
 const LABELS_MOST = 400;
 
-/** What the last frame drew, for the pointer to find, and for whoever wants to know what a frame costs. */
+/** What the last frame drew, for hit testing and for measuring the cost of a frame. */
 const drawn = { frames: 0, marks: 0, arrows: [], boxes: [], labels: [], strips: [], faults: [], failure: null, density: false, thinned: false, looked: 0, ms: 0 };
 
 let asked = false;
@@ -30,7 +30,7 @@ function resize() {
   view.height = Math.max(120, box.height);
   const [width, height] = [Math.round(view.width * ratio), Math.round(view.height * ratio)];
   if (canvas.width === width && canvas.height === height) return;
-  // That empties it, so it is drawn before anybody sees.
+  // Resizing clears the canvas, so it is drawn at once.
   canvas.width = width;
   canvas.height = height;
   overview.stale = true;
@@ -67,7 +67,7 @@ function frame() {
   drawHeads();
   drawOverview();
   drawn.ms = performance.now() - begin;
-  sayStatus();
+  updateStatus();
 }
 
 function clip(x, y, width, height) {
@@ -76,13 +76,13 @@ function clip(x, y, width, height) {
   context.clip();
 }
 
-/** The lanes on the screen: first, and the one after the last. */
+/** The lanes on the screen: the first, and the one after the last. */
 function lanesInSight() {
   const first = Math.max(0, lastAtMost(laneEdges, view.left));
   return [Math.min(first, shownLanes.length), Math.min(shownLanes.length, lastAtMost(laneEdges, view.left + lanesWidth() - .01) + 1)];
 }
 
-/** A text that fits, with dots where something is missing. */
+/** A text shortened to a width, with an ellipsis. */
 function fitted(text, room) {
   if (room < 8) return '';
   if (context.measureText(text).width <= room) return text;
@@ -95,7 +95,7 @@ function fitted(text, room) {
   return low > 0 ? `${text.slice(0, low)}…` : '';
 }
 
-/** The same for a name, of which the end tells as much as the beginning. */
+/** A name shortened in the middle, as its end matters as much as its beginning. */
 function fittedName(name, room) {
   if (context.measureText(name).width <= room) return name;
   for (let kept = name.length - 1; kept > 1; kept--) {
@@ -106,7 +106,7 @@ function fittedName(name, room) {
   return '';
 }
 
-/** A line of text that stays legible over what it crosses. */
+/** Draws text with a halo, legible over lines. */
 function haloed(text, x, y, paint) {
   context.lineJoin = 'round';
   context.lineWidth = 3;
@@ -193,7 +193,7 @@ function drawFolds() {
       context.stroke();
       context.setLineDash([]);
     }
-    // The lanes are torn where they are not drawn to scale.
+    // A break mark on each lane where the scale is not linear.
     for (let place = first; place < end; place++) tear(context, lifeX(shownLanes[place]), y);
   }
 }
@@ -232,15 +232,15 @@ function drawFailure() {
   context.fillText(text, GUTTER + lanesWidth() - 6, below ? y + 9.5 : y - 8.5);
 }
 
-function sayStatus() {
+function updateStatus() {
   const [first, end] = placesBetween(HEAD, view.height);
   const hidden = events.count - visible.length;
-  let text = `${(end - first).toLocaleString('en')} of ${visible.length.toLocaleString('en')} events in sight`;
+  let text = `${(end - first).toLocaleString('en')} of ${visible.length.toLocaleString('en')} events on the screen`;
   if (hidden > 0) text += `, ${hidden.toLocaleString('en')} filtered out`;
   if (drawn.thinned) text += ` · ${drawn.arrows.length.toLocaleString('en')} of ${drawn.messagesInSight.toLocaleString('en')} messages drawn: zoom in for all`;
   const [early, late] = picture.left_off;
-  if (early > 0) text += ` · the first ${early.toLocaleString('en')} are left off`;
-  if (late > 0) text += ` · the last ${late.toLocaleString('en')} before the end are left off`;
+  if (early > 0) text += ` · the first ${early.toLocaleString('en')} are omitted`;
+  if (late > 0) text += ` · the last ${late.toLocaleString('en')} before the end are omitted`;
   if (picture.missing > 0) text += ` · ${picture.missing.toLocaleString('en')} events of the run are not in the trace`;
   const status = document.getElementById('status');
   if (status.textContent !== text) status.textContent = text;

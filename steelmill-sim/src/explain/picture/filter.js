@@ -1,4 +1,4 @@
-// What is shown: by machine, daemon, connection and kind. A lane on which nothing happens is never shown.
+// Filters events by machine, daemon, connection and kind. A lane without events is never shown.
 
 const GROUPS = [
   ['messages', 'Messages', ['message', 'arrival', 'lost']],
@@ -15,12 +15,12 @@ GROUPS.forEach(([, , kinds], group) => kinds.forEach((kind) => { groupOf[KIND[ki
 const filter = {
   groups: GROUPS.map(([name]) => name !== 'tasks'),
   hiddenLanes: new Set(),
-  hiddenDaemons: new Set(), // of numbers of `words`; -1 is no daemon
+  hiddenDaemons: new Set(), // indices into `words`; -1 is no daemon
   connection: -1,
 };
 
-/** How many events there are of each kind, on each lane, of each daemon. */
-const tally = (() => {
+/** The number of events by kind, by lane and by daemon. */
+const eventCounts = (() => {
   const [groups, perLane, daemons] = [new Array(GROUPS.length).fill(0), new Map(), new Map()];
   const add = (map, key) => map.set(key, (map.get(key) ?? 0) + 1);
   for (let i = 0; i < events.count; i++) {
@@ -28,19 +28,19 @@ const tally = (() => {
     add(perLane, events.lane[i]);
     add(daemons, daemonOf(i));
   }
-  // Somebody who is only sent to has a lane, too.
+  // A machine that is only sent to has a lane, too.
   for (const to of messages.to) if (to >= 0 && !perLane.has(to)) perLane.set(to, 0);
   perLane.delete(-1);
   return { groups, lanes: perLane, daemons };
 })();
 
-/** Those lanes on which anything happens, in order. */
-const livingLanes = [...tally.lanes.keys()].sort((a, b) => a - b);
+/** The lanes with events, in order. */
+const activeLanes = [...eventCounts.lanes.keys()].sort((a, b) => a - b);
 
 const shown = new Uint8Array(events.count);
-let visible = new Int32Array(0); // the events that are shown, in order
-let shownLanes = [];             // the lanes, in order
-const column = new Int32Array(lanes.length).fill(-1); // the place of a lane among them
+let visible = new Int32Array(0); // the shown events, in order
+let shownLanes = [];             // the shown lanes, in order
+const column = new Int32Array(lanes.length).fill(-1); // the index of a lane in `shownLanes`
 
 function passes(i) {
   const kind = events.kind[i];
@@ -64,7 +64,7 @@ function applyFilter() {
     if (shown[i]) indices[count++] = i;
   }
   visible = indices.subarray(0, count);
-  shownLanes = livingLanes.filter((lane) => !filter.hiddenLanes.has(lane));
+  shownLanes = activeLanes.filter((lane) => !filter.hiddenLanes.has(lane));
   column.fill(-1);
   shownLanes.forEach((lane, place) => { column[lane] = place; });
 }

@@ -1,4 +1,4 @@
-// Puts it together, and says at the top what this is about.
+// Starts the page, and fills the header.
 
 function makeHeader() {
   const { failure } = picture;
@@ -9,7 +9,7 @@ function makeHeader() {
     byId('when').append(', ', element('button', { type: 'button', title: 'Shows what happened then', on: { click: () => showAround(turn) } },
       `inevitable from ${clock(turn.until, 1e3)} s on`));
   }
-  // Room is dear here; empty lines are for a terminal.
+  // The header is small: empty lines are removed.
   byId('failure').textContent = failure ? failure.text.replace(/\n(\s*\n)+/g, '\n') : '';
   for (const { text, event } of picture.faults) {
     byId('faults').append(element('li', {}, event < 0 ? element('span', { class: 'passed' }, `${text} (did not strike)`)
@@ -26,7 +26,7 @@ function makeHeader() {
   byId('copy').addEventListener('click', copy);
 }
 
-/** Between which two times the failure became inevitable; null where that is not known. */
+/** The two sampled times between which the failure became inevitable; null if unknown. */
 function turningPoint() {
   const { failure_rates } = picture;
   const certain = failure_rates.findLastIndex(({ failed, runs }) => failed < runs) + 1;
@@ -34,7 +34,7 @@ function turningPoint() {
   return { from: failure_rates[Math.max(0, certain - 1)].until, until: failure_rates[certain].until };
 }
 
-/** Shows what is between two times, and a little before and after. */
+/** Scrolls to the interval between two times, with some context. */
 function showAround({ from, until }) {
   if (visible.length === 0) return;
   const place = (time, further) => visible[Math.max(0, Math.min(visible.length - 1, visible.findLastIndex((i) => events.at[i] <= time) + further))];
@@ -47,7 +47,7 @@ async function copy() {
   try {
     await navigator.clipboard.writeText(replay);
   } catch {
-    // A page from disk may be refused: then it is at least selected, one key from being copied.
+    // The clipboard may be refused for a page from disk: then the command is at least selected.
     getSelection().selectAllChildren(byId('command'));
     document.execCommand('copy');
   }
@@ -55,7 +55,7 @@ async function copy() {
   setTimeout(() => { byId('copy').textContent = 'Copy'; }, 1500);
 }
 
-/** Where to look first: at the operations that cannot be ordered, else at the end of the run, if that is what failed. */
+/** The initial view: operations that cannot be ordered, else the failure at the end of the run, else all of it. */
 function firstLook() {
   const blamed = operations.invoke.filter((_, n) => operations.blamed[n]);
   const { position } = view.axis;
@@ -82,12 +82,12 @@ makeKeys();
 resize();
 view.axis = makeAxis('folded', visible);
 runSearch();
-sayFilters();
+updateFilterCounts();
 firstLook();
 showPanel();
 frame();
 new ResizeObserver(resize).observe(canvas.parentElement);
 
-// For the tests, and for whoever wants to look closer from the console.
-window.picture = { data: picture, view, drawn, events, filter, search, related, told, eventY, eventAt, lifeX, messages, operations, states, select, KIND, FATE,
+// For tests, and for debugging in the console.
+window.picture = { data: picture, view, drawn, events, filter, search, related, eventText, eventY, eventAt, lifeX, messages, operations, states, select, KIND, FATE,
   visible: () => visible, lanes: () => shownLanes };

@@ -1,9 +1,9 @@
-// The side panel: the selected event with its log lines, causes and effects; or what the marks mean.
+// Side panel: details of the selected event with its log lines, causes and effects; without a selection, the legend.
 
 const panel = document.getElementById('panel');
 const LISTED = 12;
 
-/** An element; a text among the children becomes a text, never markup. */
+/** Creates an element. String children become text nodes, never markup. */
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -21,7 +21,7 @@ function select(i, { bring = true, focus = false } = {}) {
   showPanel();
   if (i >= 0) {
     if (bring) reveal(i);
-    document.getElementById('spoken').textContent = `${told(i)}; ${whose(i)}; at ${clock(events.at[i], 1e3)} seconds`;
+    document.getElementById('spoken').textContent = `${eventText(i)}; ${origin(i)}; at ${clock(events.at[i], 1e3)} seconds`;
   }
   if (focus) canvas.focus({ preventScroll: true });
   changed();
@@ -55,11 +55,11 @@ function described(i) {
     rows.push(['from', laneName(messages.from[of])], ['to', laneName(messages.to[of])]);
     if (messages.connection[of] >= 0) rows.push(['connection', connections[messages.connection[of]]]);
     if (messages.bytes[of] > 0) rows.push(['bytes', messages.bytes[of].toLocaleString('en')]);
-    const fate = picture.fates[messages.fate[of]].replace('_', ' ');
+    const fate = picture.fates[messages.fate[of]].replace('under_way', 'in flight');
     const arrived = messages.arrived[of];
     rows.push(['fate', arrived >= 0 && (messages.fate[of] === FATE.delivered || messages.fate[of] === FATE.late)
       ? `${fate}, after ${lasting(events.at[arrived] - sent)}` : fate]);
-    if (messages.why[of] >= 0) rows.push(['because', word(messages.why[of])]);
+    if (messages.why[of] >= 0) rows.push(['reason', word(messages.why[of])]);
   }
   if (kind === 'log') {
     rows.push(['level', word(logs.level[of])], ['target', word(logs.target[of])]);
@@ -76,7 +76,7 @@ function described(i) {
 
   const parts = [
     element('p', { class: 'muted' }, name),
-    element('h2', { class: kind === 'log' || groupOf[events.kind[i]] === 0 ? 'mono' : '' }, told(i)),
+    element('h2', { class: kind === 'log' || groupOf[events.kind[i]] === 0 ? 'mono' : '' }, eventText(i)),
     element('dl', {}, ...rows.flatMap(([term, value]) => [element('dt', {}, term), element('dd', {}, value)])),
     element('div', { class: 'steps' },
       button('Cause', () => select(events.cause[i]), events.cause[i] < 0),
@@ -87,17 +87,17 @@ function described(i) {
         ? button('Only this connection', () => setConnection(messages.connection[of])) : null,
       button('Close', () => select(-1))),
   ];
-  const [near, whoseLogs] = logsAround(i, 4);
+  const [near, logSource] = logsAround(i, 4);
   if (near.length > 0) {
-    parts.push(element('h3', {}, `Log lines of the ${whoseLogs} around it`));
+    parts.push(element('h3', {}, `Log lines of the ${logSource} around it`));
     parts.push(element('ol', { id: 'logs' }, ...near.map((log) => entry(log, log === i))));
   }
-  parts.push(element('h3', {}, `Causes, back from here${related.chain.length > 0 ? ` (${related.chain.length})` : ''}`));
-  parts.push(related.chain.length === 0 ? element('p', { class: 'muted' }, 'None: the run began with it, or the cause is not known.')
+  parts.push(element('h3', {}, `Causes, latest first${related.chain.length > 0 ? ` (${related.chain.length})` : ''}`));
+  parts.push(related.chain.length === 0 ? element('p', { class: 'muted' }, 'None: it has no cause, or the trace does not contain it.')
     : growing('causes', 'chain', related.chain));
   const [list, more] = effectsOf(i, 400);
-  parts.push(element('h3', {}, `What came of it${list.length > 0 ? ` (${list.length + more})` : ''}`));
-  parts.push(list.length === 0 ? element('p', { class: 'muted' }, 'Nothing that is shown here.') : growing('effects', 'effects', list));
+  parts.push(element('h3', {}, `Effects${list.length > 0 ? ` (${list.length + more})` : ''}`));
+  parts.push(list.length === 0 ? element('p', { class: 'muted' }, 'None that is shown here.') : growing('effects', 'effects', list));
   return parts;
 }
 
@@ -105,19 +105,19 @@ function button(text, then, disabled = false) {
   return element('button', { type: 'button', disabled, on: { click: then } }, text);
 }
 
-/** An event as an entry of a list; a click goes there. */
+/** A list entry for an event; a click selects it. */
 function entry(i, isHere = false) {
   const level = events.kind[i] === KIND.log ? ` level-${word(logs.level[events.of[i]]).toLowerCase()}` : '';
   const arrow = { message: '→ ', arrival: '← ', lost: '× ' }[picture.kinds[events.kind[i]]] ?? '';
   return element('li', isHere ? { class: 'here' } : {}, element('button', { type: 'button', 'data-event': i, on: { click: () => select(i) } },
-    element('span', { class: `what${level}` }, `${arrow}${told(i)}`),
+    element('span', { class: `what${level}` }, `${arrow}${eventText(i)}`),
     element('span', { class: 'at' }, isHere ? 'here' : since(events.at[i] - events.at[Math.max(0, view.selected)])),
-    element('span', { class: 'who' }, whose(i))));
+    element('span', { class: 'who' }, origin(i))));
 }
 
 const since = (nanos) => (nanos === 0 ? '±0' : `${nanos > 0 ? '+' : '−'}${lasting(Math.abs(nanos))}`);
 
-/** A list that shows its beginning, and more when asked. */
+/** A list of events with a button that shows more. */
 function growing(id, look, list) {
   const made = element('ol', { id, class: look }, ...list.slice(0, LISTED).map((i) => entry(i)));
   const grow = () => {
@@ -131,7 +131,7 @@ function growing(id, look, list) {
   return made;
 }
 
-/** What the marks mean, drawn by the same hand that draws them. */
+/** The legend, drawn with the same functions as the picture. */
 function legend() {
   const samples = [];
   const sample = (text, draw) => {
@@ -183,32 +183,32 @@ function legend() {
     tear(c, 28, 10);
   };
   const made = [
-    element('h2', {}, 'What is drawn'),
-    element('p', { class: 'muted' }, 'Machines side by side, virtual time downwards. Click an event, or press J, to see its log lines, what caused it and what came of it.'),
+    element('h2', {}, 'Legend'),
+    element('p', { class: 'muted' }, 'Machines side by side, virtual time downwards. Click an event, or press J, to see its log lines, its causes and its effects.'),
     element('h3', {}, 'Messages'),
     element('div', { class: 'legend' },
-      ...sample('delivered', line([], 'mark', 'head')), ...sample('late: cut, held, lost and sent again', line([7, 3], 'late', 'head')),
-      ...sample('lost', line([], 'bad', 'cross')), ...sample('reset', line([2, 3], 'reset', 'bar')), ...sample('under way at the end', line([2, 3], 'muted', ''))),
+      ...sample('delivered', line([], 'mark', 'head')), ...sample('late: cut, held, or lost and retransmitted', line([7, 3], 'late', 'head')),
+      ...sample('lost', line([], 'bad', 'cross')), ...sample('reset', line([2, 3], 'reset', 'bar')), ...sample('in flight at the end of the run', line([2, 3], 'muted', ''))),
     element('h3', {}, 'Events'),
     element('div', { class: 'legend' },
-      ...sample('a message leaves, and arrives', marks(['message', 'mark'], ['arrival', 'mark'])),
+      ...sample('a message is sent, and arrives', marks(['message', 'mark'], ['arrival', 'mark'])),
       ...sample('a log line, a warning, an error', marks(['log', 'mark'], ['alarm', 'late'], ['alarm', 'bad'])),
-      ...sample('a factory or daemon does something else', marks(['state', 'good'])),
-      ...sample('a fault; a machine starts, or is right again', marks(['fault', 'bad'], ['machine', 'mark'])),
-      ...sample('a way between two is cut, healed, …', marks(['link', 'bad'])),
-      ...sample('a task begins, ends; its timer fires', marks(['spawn', 'mark'], ['end', 'mark'], ['timer', 'mark']))),
+      ...sample('a state change of a factory or daemon', marks(['state', 'good'])),
+      ...sample('a fault; a machine starts or recovers', marks(['fault', 'bad'], ['machine', 'mark'])),
+      ...sample('a link is cut, healed, …', marks(['link', 'bad'])),
+      ...sample('a task is spawned, ends; a timer fires', marks(['spawn', 'mark'], ['end', 'mark'], ['timer', 'mark']))),
     element('h3', {}, 'Along a lane'),
     element('div', { class: 'legend' },
-      ...sample('nothing happens for a while: time is cut short', folded),
-      ...sample('a fault of a machine', area('rising', 'bad', true)), ...sample('a fault of the way between two, on both', area('falling', 'bad', true)),
+      ...sample('an idle gap, shortened', folded),
+      ...sample('a fault of a machine', area('rising', 'bad', true)), ...sample('a fault of a link, on both lanes', area('falling', 'bad', true)),
       ...sample('the machine is down', area('level', 'gone', true)),
       ...sample('factory or daemon: starting', area('rising', 'wait')), ...sample('running', area('', 'good')),
-      ...sample('stopping', area('level', 'leave')), ...sample('failed: down, or about to run again', area('falling', 'bad')), ...sample('its run has returned', area('dots', 'gone')),
-      ...sample('a client\'s operation, from asking to answer', box(false)), ...sample('one that cannot be ordered', box(true))),
+      ...sample('stopping', area('level', 'leave')), ...sample('failed: down, or about to restart', area('falling', 'bad')), ...sample('finished: its run has returned', area('dots', 'gone')),
+      ...sample('a client\'s operation, from invocation to return', box(false)), ...sample('one that cannot be ordered', box(true))),
     ...(GUTTER_CURVE ? [element('h3', {}, 'Left of the lanes'),
-      element('p', { class: 'muted' }, '“fails” is how many of a hundred runs fail in the same way that go as this one until then, and as chance has it from then on.')] : []),
+      element('p', { class: 'muted' }, '“fails” is the percentage of runs that still fail if everything after that time is drawn anew.')] : []),
     element('h3', {}, 'When an event is selected'),
-    element('p', { class: 'muted' }, 'A full blue line leads back through its causes, dashes lead on to what came of it.'),
+    element('p', { class: 'muted' }, 'A solid blue line leads back through its causes, a dashed line to its effects.'),
   ];
   queueMicrotask(() => samples.forEach(({ small, draw }) => {
     const c = small.getContext('2d');

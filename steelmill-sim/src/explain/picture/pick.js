@@ -1,6 +1,6 @@
-// What is under the pointer: an event, or an area with something to say.
+// Hit testing: the event or area under the pointer.
 
-/** The event at a place of the canvas, -1 where there is none. */
+/** The event at a point of the canvas; -1 if there is none. */
 function eventAt(x, y) {
   if (x < GUTTER || x > GUTTER + lanesWidth() || y < HEAD) return -1;
   const [first, end] = placesBetween(y - 9, y + 9);
@@ -8,7 +8,7 @@ function eventAt(x, y) {
   for (let n = first; n < end; n++) {
     const i = visible[n];
     const away = Math.hypot(eventX(i) - x, eventY(i) - y);
-    // Of two at the same place, the later one lies on top.
+    // Of two at the same point, the later one is on top.
     if (away <= distance) [best, distance] = [i, away];
   }
   if (best >= 0) return best;
@@ -38,13 +38,13 @@ function arrowAt(x, y) {
   return shown[near] ? near : messages.sent[best];
 }
 
-/** What there is to say about a place where no event is; empty where nothing is. */
+/** The text for a point without an event: machine, state, faults or failure rate; may be empty. */
 function areaAt(x, y) {
   if (y < HEAD) {
     const place = lastAtMost(laneEdges, x - GUTTER + view.left);
     return x > GUTTER && x < GUTTER + lanesWidth() && place < shownLanes.length ? laneName(shownLanes[place]) : '';
   }
-  if (x < GUTTER && x > GUTTER_TIME && GUTTER_CURVE) return prospectAt(y);
+  if (x < GUTTER && x > GUTTER_TIME && GUTTER_CURVE) return failureRateAt(y);
   const inside = (it, slack) => x >= it.x - slack && x <= it.x + it.width + slack && y >= it.y && y <= it.y + it.height;
   const strip = drawn.strips.find((it) => inside(it, 1));
   if (strip) {
@@ -54,9 +54,9 @@ function areaAt(x, y) {
   return drawn.faults.filter((it) => inside(it, 0)).map((it) => bands[it.n].text).filter((text, n, all) => all.indexOf(text) === n).join('\n');
 }
 
-function prospectAt(y) {
+function failureRateAt(y) {
   const time = view.axis.time(toPosition(y));
   const before = picture.failure_rates.findLast(({ until }) => until <= time);
   if (!before) return '';
-  return `${before.failed} of ${before.runs} runs fail in the same way that go as this one until ${clock(before.until, 1e3)} s, and as chance has it from then on`;
+  return `${before.failed} of ${before.runs} runs fail in the same way if everything after ${clock(before.until, 1e3)} s is drawn anew`;
 }

@@ -1,4 +1,4 @@
-// What led to an event, what came of it, and what was logged around it.
+// Causes, effects and log lines of the selected event.
 
 const CHAIN_MOST = 5000;
 const EFFECTS_MOST = 2000;
@@ -21,7 +21,7 @@ function relate(i) {
   related.is = new Set([i, ...related.chain, ...related.effects]);
 }
 
-/** What came of it at once. */
+/** The direct effects of an event: a list, and the number of further ones. */
 function effectsOf(i, most) {
   const list = [];
   let more = 0;
@@ -43,7 +43,7 @@ const logEvents = (() => {
   return { byTask, byLane };
 })();
 
-/** The log lines of its task around an event, or where there are none those of its machine; and which it was. */
+/** Log lines around an event: those of its task, or, if it has none, of its machine; and which of the two. */
 function logsAround(i, each) {
   const ofTask = logEvents.byTask.get(events.task[i]);
   const list = ofTask ?? logEvents.byLane.get(events.lane[i]) ?? [];

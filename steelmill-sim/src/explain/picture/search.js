@@ -1,4 +1,4 @@
-// Search over what happened, what was logged and what was asked; all words must be there, in any order.
+// Search in events, log lines and operations; all words must match, in any order.
 
 const search = { found: [], place: -1, text: '' };
 const searchBox = document.getElementById('search');
@@ -9,10 +9,10 @@ function runSearch() {
   search.found = [];
   search.place = -1;
   if (terms.length > 0) {
-    const texts = haystack();
+    const texts = searchTexts();
     for (const i of visible) if (terms.every((term) => texts[i].includes(term))) search.found.push(i);
   }
-  sayMatches();
+  updateMatchCount();
   overview.stale = true;
   changed();
 }
@@ -21,18 +21,18 @@ function step(by) {
   const { found } = search;
   if (found.length === 0) return;
   if (search.place < 0) {
-    // From where one is: the selection, or the upper edge.
+    // Starts at the selection, or at the upper edge.
     const here = view.selected >= 0 ? view.selected : visible[Math.min(visible.length - 1, placesBetween(HEAD, HEAD + 1)[0])] ?? 0;
     const before = lastAtMost(found, by > 0 && view.selected < 0 ? here - 1 : by > 0 ? here : here - 1);
     search.place = by > 0 ? (before + 1) % found.length : (before + found.length) % found.length;
   } else {
     search.place = (search.place + by + found.length) % found.length;
   }
-  sayMatches();
+  updateMatchCount();
   select(found[search.place]);
 }
 
-function sayMatches() {
+function updateMatchCount() {
   const { found, place, text } = search;
   const said = text.trim() === '' ? '' : found.length === 0 ? 'none'
     : `${place < 0 ? '' : `${(place + 1).toLocaleString('en')} of `}${found.length.toLocaleString('en')}`;

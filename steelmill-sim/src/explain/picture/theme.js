@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it; and the colours for the canvas, which the style sheet holds.
+// Theme: light, dark or the system's; reads the colours for the canvas from the style sheet.
 
 const THEMES = ['auto', 'light', 'dark'];
 const systemIsDark = matchMedia('(prefers-color-scheme: dark)');
@@ -23,8 +23,8 @@ function setTheme(name) {
 function nextTheme() {
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
   setTheme(next);
-  // A page from disk may not be allowed to remember.
-  try { localStorage.setItem('steelmill-theme', next); } catch { /* then it does not */ }
+  // Storage may be refused for a page from disk.
+  try { localStorage.setItem('steelmill-theme', next); } catch { /* not stored */ }
 }
 
 function storedTheme() {
@@ -36,7 +36,7 @@ function storedTheme() {
   }
 }
 
-// Patterns tell areas apart without their colour.
+// Fill patterns, so that areas do not depend on colour alone.
 const hatches = new Map();
 function hatch(name, paint) {
   const key = `${name} ${paint}`;

@@ -1,31 +1,31 @@
-// Which part of the picture is on the screen, and where things are there. Pixels are CSS pixels of the canvas.
+// Viewport: scrolling, zoom and layout. Pixels are CSS pixels of the canvas.
 
-const HEAD = 30;          // the machines' names
-const GUTTER_TIME = 96;   // the times
-const GUTTER_CURVE = picture.failure_rates.length > 1 ? 62 : 0; // how often it fails when all goes otherwise from there on
+const HEAD = 30;          // height of the machines' names
+const GUTTER_TIME = 96;   // width of the time ticks
+const GUTTER_CURVE = picture.failure_rates.length > 1 ? 62 : 0; // width of the failure rate curve
 const GUTTER = GUTTER_TIME + GUTTER_CURVE;
-const OVERVIEW = 58;      // all of the run, at the right
-const BELOW = 28;         // after the end of the run, for what failed to be told without hiding what led to it
+const OVERVIEW = 58;      // width of the overview at the right
+const BELOW = 28;         // room after the end of the run, for the failure's text
 const LANE_LEAST = 64;
-const ROW_MOST = 90;      // zoomed in no further than this between two events
+const ROW_MOST = 90;      // maximum distance of two events when zoomed in
 
 const view = {
   axis: null, width: 0, height: 0,
   top: 0,        // the position at the upper edge
   scale: 1,      // pixels for a unit of position
   left: 0,       // how far the lanes are scrolled, in pixels
-  widen: 1,      // how much wider the lanes are than need be
+  widen: 1,      // factor for the width of lanes
   selected: -1,
 };
 
 const bodyHeight = () => Math.max(50, view.height - HEAD);
 const lanesWidth = () => Math.max(80, view.width - GUTTER - OVERVIEW);
 
-// A lane is as wide as it has something to say: hardly anything happens on a quiet one, and operations want room.
+// Lanes with few events are narrower; lanes with operations are wider.
 let laneEdges = new Float64Array(1);
 function layOutLanes() {
-  const busiest = Math.max(1, ...tally.lanes.values());
-  const share = (lane) => (lanesWithOperations.has(lane) ? 1.55 : tally.lanes.get(lane) < Math.min(6, busiest / 50) ? .55 : 1);
+  const busiest = Math.max(1, ...eventCounts.lanes.values());
+  const share = (lane) => (lanesWithOperations.has(lane) ? 1.55 : eventCounts.lanes.get(lane) < Math.min(6, busiest / 50) ? .55 : 1);
   const shares = shownLanes.map(share);
   const total = shares.reduce((a, b) => a + b, 0);
   const unit = Math.max(LANE_LEAST, Math.min(420, lanesWidth() / Math.max(1, total))) * view.widen;
@@ -35,21 +35,21 @@ function layOutLanes() {
 
 const lanesLength = () => laneEdges[laneEdges.length - 1];
 const laneWidth = (lane) => laneEdges[column[lane] + 1] - laneEdges[column[lane]];
-/** The left edge of a lane; NaN where it is not shown. */
+/** The left edge of a lane; NaN if it is hidden. */
 const laneX = (lane) => (lane < 0 || column[lane] < 0 ? NaN : GUTTER + laneEdges[column[lane]] - view.left);
-/** The line that a machine's events stand on. */
+/** The x of a lane's line, on which its events are marked. */
 const lifeX = (lane) => laneX(lane) + Math.min(Math.max(20, laneWidth(lane) * (lanesWithOperations.has(lane) ? .12 : .26)), 90);
 const toY = (position) => HEAD + (position - view.top) * view.scale;
 const toPosition = (y) => view.top + (y - HEAD) / view.scale;
 const eventY = (i) => toY(view.axis.position[i]);
-/** Where an event's mark is: on its lane's line, unless it is a message that got only half of the way. */
+/** The x of an event's mark: on its lane's line, or halfway for a lost message. */
 const eventX = (i) => {
   if (events.kind[i] !== KIND.lost) return lifeX(events.lane[i]);
   const message = events.of[i];
   return (lifeX(messages.from[message]) + lifeX(messages.to[message])) / 2;
 };
 
-/** The least scale shows all of it, with some room at either end. */
+/** The scale at which the whole run fits, with a margin. */
 const leastScale = () => (bodyHeight() - 14 - BELOW) / view.axis.length;
 function mostScale() {
   const { name, fold, length } = view.axis;
@@ -89,7 +89,7 @@ function widen(factor) {
   changed();
 }
 
-/** Shows all between two positions. */
+/** Scrolls and zooms to an interval of positions. */
 function showBetween(from, until) {
   const length = Math.max(until - from, 1e-9);
   view.scale = Math.min(mostScale(), (bodyHeight() - 60) / length);
@@ -104,7 +104,7 @@ function fit() {
   changed();
 }
 
-/** Brings an event onto the screen, and zooms in where it would be one of too many. */
+/** Scrolls an event into view, and zooms in if events are too dense there. */
 function reveal(i) {
   const position = view.axis.position[i];
   const near = lastAtMost(visible, i);
@@ -122,7 +122,7 @@ function reveal(i) {
   changed();
 }
 
-/** The places in `visible` of the events between two heights on the screen: from the first to before the second. */
+/** The range of indices in `visible` of the events between two heights on the screen, end exclusive. */
 function placesBetween(y0, y1) {
   const { position } = view.axis;
   const first = (limit) => {
@@ -138,7 +138,7 @@ function placesBetween(y0, y1) {
 }
 
 function setAxis(name) {
-  // What was in the middle stays there, and as much of it in sight as before, in events.
+  // Keeps the time in the middle and the number of events on the screen.
   const middle = view.axis && view.axis.time(toPosition(HEAD + bodyHeight() / 2));
   const inSight = view.axis && placesBetween(HEAD, view.height);
   const wholeInSight = view.axis && view.scale <= leastScale() * 1.01;

@@ -1,55 +1,53 @@
-//! The least of something with which something fails, by asking: a number by halving, a set by delta debugging (Zeller and
-//! Hildebrandt, "Simplifying and isolating failure-inducing input", IEEE TSE 2002).
+//! Minimization by trial runs: a number by bisection, a set by delta debugging (ddmin; Zeller and Hildebrandt,
+//! "Simplifying and isolating failure-inducing input", IEEE TSE 2002).
 
-/// What came of several tries.
+/// The result of several trial runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tried {
-    /// This is the first of them that fails.
+pub(super) enum TrialResult {
+    /// The index of the first that fails.
     Fails(usize),
-    /// None fails.
     Passes,
-    /// They were not all made, and no others will be.
-    Over,
+    /// The search stopped before all were run; no further trials are allowed.
+    Stopped,
 }
 
-/// The least number from `floor` on with which it fails as far as halving tells: it does not with one less. It fails with
-/// `enough`.
-pub(super) fn least(floor: u64, enough: u64, tried: &mut dyn FnMut(&[u64]) -> Tried) -> u64 {
+/// The smallest failing number from `floor` to `enough`, by bisection; `enough` is known to fail.
+pub(super) fn least(floor: u64, enough: u64, try_all: &mut dyn FnMut(&[u64]) -> TrialResult) -> u64 {
     let (mut too_few, mut enough) = (floor, enough);
     if floor >= enough {
         return enough;
     }
-    match tried(&[floor]) {
-        Tried::Fails(_) => return floor,
-        Tried::Passes => {}
-        Tried::Over => return enough,
+    match try_all(&[floor]) {
+        TrialResult::Fails(_) => return floor,
+        TrialResult::Passes => {}
+        TrialResult::Stopped => return enough,
     }
     while enough - too_few > 1 {
         let distance = enough - too_few;
         let mut tries: Vec<u64> = (1..4).map(|part| too_few + (distance as u128 * part / 4) as u64).collect();
         tries.retain(|number| (too_few + 1..enough).contains(number));
         tries.dedup();
-        match (tried(&tries), tries.last()) {
-            (Tried::Fails(place), _) => {
+        match (try_all(&tries), tries.last()) {
+            (TrialResult::Fails(place), _) => {
                 enough = tries[place];
                 too_few = if place == 0 { too_few } else { tries[place - 1] };
             }
-            (Tried::Passes, Some(last)) => too_few = *last,
-            (Tried::Passes, None) | (Tried::Over, _) => break,
+            (TrialResult::Passes, Some(last)) => too_few = *last,
+            (TrialResult::Passes, None) | (TrialResult::Stopped, _) => break,
         }
     }
     enough
 }
 
-/// Tells what comes of so many sets, given what makes one of them.
-type TrySets<'a, T> = &'a mut dyn FnMut(usize, &dyn Fn(usize) -> Vec<T>) -> Tried;
+/// Tries a number of sets, given a function that makes the nth of them.
+type TrySets<'a, T> = &'a mut dyn FnMut(usize, &dyn Fn(usize) -> Vec<T>) -> TrialResult;
 
-/// Some of the items with which it fails; none of them can be left out, unless the search ended before that was known.
-pub(super) fn fewest<T: Clone>(mut items: Vec<T>, tried: TrySets<'_, T>) -> Vec<T> {
-    match tried(1, &|_| Vec::new()) {
-        Tried::Fails(_) => return Vec::new(),
-        Tried::Passes => {}
-        Tried::Over => return items,
+/// A subset of the items that fails; 1-minimal (no single item can be left out), unless the search was stopped.
+pub(super) fn fewest<T: Clone>(mut items: Vec<T>, try_all: TrySets<'_, T>) -> Vec<T> {
+    match try_all(1, &|_| Vec::new()) {
+        TrialResult::Fails(_) => return Vec::new(),
+        TrialResult::Passes => {}
+        TrialResult::Stopped => return items,
     }
     let mut parts = 2;
     while items.len() >= 2 {
@@ -58,19 +56,19 @@ pub(super) fn fewest<T: Clone>(mut items: Vec<T>, tried: TrySets<'_, T>) -> Vec<
         let range = |nth: usize| nth * size..items.len().min((nth + 1) * size);
         let only = |nth: usize| items[range(nth)].to_vec();
         let without = |nth: usize| [&items[..range(nth).start], &items[range(nth).end..]].concat();
-        match tried(sets, &only) {
-            Tried::Fails(nth) => {
+        match try_all(sets, &only) {
+            TrialResult::Fails(nth) => {
                 (items, parts) = (only(nth), 2);
                 continue;
             }
-            Tried::Passes => {}
-            Tried::Over => break,
+            TrialResult::Passes => {}
+            TrialResult::Stopped => break,
         }
-        // Of two sets, what is without the one is the other.
-        match if sets > 2 { tried(sets, &without) } else { Tried::Passes } {
-            Tried::Fails(nth) => (items, parts) = (without(nth), (sets - 1).max(2)),
-            Tried::Passes if size > 1 => parts = (2 * parts).min(items.len()),
-            Tried::Passes | Tried::Over => break,
+        // With two sets, each is the complement of the other, and both were tried.
+        match if sets > 2 { try_all(sets, &without) } else { TrialResult::Passes } {
+            TrialResult::Fails(nth) => (items, parts) = (without(nth), (sets - 1).max(2)),
+            TrialResult::Passes if size > 1 => parts = (2 * parts).min(items.len()),
+            TrialResult::Passes | TrialResult::Stopped => break,
         }
     }
     items
@@ -80,46 +78,46 @@ pub(super) fn fewest<T: Clone>(mut items: Vec<T>, tried: TrySets<'_, T>) -> Vec<
 mod tests {
     use super::*;
 
-    /// Fails when all of some numbers are there; counts how often it is asked.
+    /// Minimizes `0..of`, which fails if all numbers of `needed` are present; counts the trials.
     fn needs(needed: &[u32], of: u32) -> (Vec<u32>, usize) {
-        let mut asked = 0;
+        let mut trials = 0;
         let found = fewest((0..of).collect(), &mut |sets, nth| {
-            asked += sets;
+            trials += sets;
             let fails = |set: &usize| needed.iter().all(|number| nth(*set).contains(number));
-            (0..sets).find(fails).map_or(Tried::Passes, Tried::Fails)
+            (0..sets).find(fails).map_or(TrialResult::Passes, TrialResult::Fails)
         });
-        (found, asked)
+        (found, trials)
     }
 
     #[test]
-    fn what_it_takes_is_found_wherever_it_stands() {
+    fn the_needed_items_are_found_wherever_they_are() {
         for needed in [&[][..], &[0], &[63], &[0, 63], &[5, 6, 7], &[0, 20, 21, 40, 63]] {
-            let (found, asked) = needs(needed, 64);
+            let (found, trials) = needs(needed, 64);
             assert_eq!(found, needed);
-            assert!(asked < 300, "{asked} runs for {needed:?}");
+            assert!(trials < 300, "{trials} runs for {needed:?}");
         }
         let all: Vec<u32> = (0..9).collect();
         assert_eq!(needs(&all, 9).0, all);
     }
 
     #[test]
-    fn a_search_that_is_over_makes_nothing_more() {
+    fn a_stopped_search_makes_no_more_trials() {
         for most in 1..100 {
             let mut tries = 0;
             let found = fewest((0..1_000).collect(), &mut |sets, _| {
-                assert!(tries < most, "it was over");
+                assert!(tries < most, "it was stopped");
                 tries += sets;
-                if tries < most { Tried::Passes } else { Tried::Over }
+                if tries < most { TrialResult::Passes } else { TrialResult::Stopped }
             });
             assert_eq!(found.len(), 1_000, "the best so far");
         }
         for most in 1..10 {
-            let mut asked = 0;
+            let mut trials = 0;
             let enough = least(0, 1 << 60, &mut |_| {
-                asked += 1;
-                if asked < most { Tried::Passes } else { Tried::Over }
+                trials += 1;
+                if trials < most { TrialResult::Passes } else { TrialResult::Stopped }
             });
-            assert_eq!((asked, enough), (most, 1 << 60));
+            assert_eq!((trials, enough), (most, 1 << 60));
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Small sets, compared and hashed by the million.
+//! Compact bit set; the checker compares and hashes millions of them.
 
-/// A set of numbers that is mostly filled from the start.
+/// A set of numbers that is mostly contiguous from 0.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Bits {
-    /// So many words are full.
+    /// The number of leading words with all bits set.
     full: usize,
-    /// The words after them, up to the last that is not empty.
+    /// The words after those, up to the last non-zero one.
     rest: Vec<u64>,
 }
 
@@ -26,13 +26,12 @@ impl Bits {
         self.word(bit / 64) >> (bit % 64) & 1 == 1
     }
 
-    /// A number such that all smaller ones are in the set.
+    /// The smallest number that is not in the set.
     pub(super) fn first_absent(&self) -> usize {
         64 * self.full + self.word(self.full).trailing_ones() as usize
     }
 
-    /// What is in this set and not in the other.
-    pub(super) fn minus<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize> {
+    pub(super) fn difference<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize> {
         (0..self.full + self.rest.len()).flat_map(|word| {
             let mut bits = self.word(word) & !other.word(word);
             std::iter::from_fn(move || {

@@ -1,13 +1,12 @@
-//! Out of a history that cannot be ordered, the few operations that already cannot.
+//! Minimizes a non-linearizable history to the few operations that contradict each other.
 //!
-//! An operation is *relaxed* by forgetting its answer: while it was under way it may have taken effect or not. That
-//! only ever allows more orders, so if a history with all but two operations relaxed still has none, those two
-//! contradict each other, whatever the rest came to. That is what a person wants to look at.
+//! An operation is *relaxed* by dropping its reply: it may have taken effect while in flight, or not. Relaxing only
+//! allows more orders. So if all but two operations are relaxed and there still is no order, they are contradictory.
 
 use super::linearizability::{DeadEnd, Found, Operation, search};
 use super::{Model, Outcome, Record, Violation, verdict};
 
-/// Reduces the history that led to `dead_end`, spending at most `steps` on it.
+/// Minimizes the history that led to `dead_end`, with at most `steps` applications of the model.
 pub(super) fn violation<M: Model>(
     initial: &M,
     records: &[&Record<M>],
@@ -18,20 +17,20 @@ pub(super) fn violation<M: Model>(
     let mut case = Case::up_to(dead_end, operations);
     let source = case.source(initial);
 
-    // The most telling few that suffice: writes alone if possible...
-    let (reads, writes) = (case.telling(true, source), case.telling(false, source));
+    // First the smallest prefix by relevance that still has no order: writes alone if possible...
+    let (reads, writes) = (case.by_relevance(true, source), case.by_relevance(false, source));
     let all = reads.len().max(writes.len());
     let fewer = (0..).map(|doublings| 1 << doublings).take_while(|&few| few < all);
     for (keep_reads, keep_writes) in fewer.flat_map(|few| [(0, few), (few, few)]) {
-        let spared: Vec<_> = reads.iter().skip(keep_reads).chain(writes.iter().skip(keep_writes)).collect();
-        if let Some(rest) = case.relaxed(spared, initial, &mut steps) {
+        let relaxed: Vec<_> = reads.iter().skip(keep_reads).chain(writes.iter().skip(keep_writes)).collect();
+        if let Some(rest) = case.relaxed(relaxed, initial, &mut steps) {
             case = rest;
             break;
         }
     }
-    // ...and of these what cannot be spared. Trying many at once, then fewer, takes a few dozen searches.
+    // ...then relax what is not needed, in chunks of decreasing size: a few dozen searches.
     for reads in [true, false] {
-        let mut candidates = case.telling(reads, source);
+        let mut candidates = case.by_relevance(reads, source);
         candidates.reverse();
         let mut size = candidates.len();
         while size > 0 {
@@ -49,16 +48,15 @@ pub(super) fn violation<M: Model>(
     case.report(records, source)
 }
 
-/// Operations that have no order, some of them relaxed. An index is the same in the history they are from.
+/// Operations without an order, some of them relaxed. Indices are those of the whole history.
 struct Case<'a, M: Model> {
     operations: Vec<Operation<'a, M>>,
     dead_end: DeadEnd<M>,
 }
 
 impl<'a, M: Model> Case<'a, M> {
-    /// The history up to the moment when the blocked operation returned.
-    ///
-    /// Nothing more was invoked by then. What returned later need not have a place yet, but its answer counts.
+    /// The history up to the return of the blocked operation, without later invocations. An operation that returned
+    /// later need not be placed, but if it is, its reply counts.
     fn up_to(dead_end: DeadEnd<M>, operations: &[Operation<'a, M>]) -> Self {
         let end = operations[dead_end.blocked].returned;
         let involved = operations.iter().take_while(|operation| Some(operation.invoked) < end);
@@ -71,7 +69,7 @@ impl<'a, M: Model> Case<'a, M> {
         Self { operations, dead_end }
     }
 
-    /// The last operation after which the blocked one would have fitted: for a stale read, the write it saw.
+    /// The last operation after which the blocked one would fit: for a stale read, the write whose value it returned.
     fn source(&self, initial: &M) -> Option<usize> {
         let blocked = self.operations[self.dead_end.blocked];
         let mut state = initial.clone();
@@ -86,9 +84,9 @@ impl<'a, M: Model> Case<'a, M> {
         source
     }
 
-    /// The reads or the writes that can be relaxed, the most telling first: those at the end of the order, which the
-    /// blocked one contradicts, and those right after its source, which tell when that took effect.
-    fn telling(&self, reads: bool, source: Option<usize>) -> Vec<usize> {
+    /// The reads or the writes that can be relaxed, the most relevant first: those at the end of the order, which the
+    /// blocked one contradicts, and those right after its source, which show when that took effect.
+    fn by_relevance(&self, reads: bool, source: Option<usize>) -> Vec<usize> {
         let DeadEnd { blocked, order, .. } = &self.dead_end;
         let candidate = |index: &usize| {
             let operation = &self.operations[*index];
@@ -101,14 +99,13 @@ impl<'a, M: Model> Case<'a, M> {
         let unplaced = (0..self.operations.len()).filter(candidate);
 
         let mut is_new = vec![true; self.operations.len()];
-        let mut telling: Vec<_> = late.zip(early).flat_map(|pair| [pair.0, pair.1]).chain(unplaced).collect();
-        telling.retain(|&index| std::mem::take(&mut is_new[index]));
-        telling
+        let mut ranked: Vec<_> = late.zip(early).flat_map(|pair| [pair.0, pair.1]).chain(unplaced).collect();
+        ranked.retain(|&index| std::mem::take(&mut is_new[index]));
+        ranked
     }
 
-    /// The case with more operations relaxed, if it still is one.
-    ///
-    /// Where the steps do not suffice to tell, it counts as none: then the report shows more than it needs to.
+    /// The case with more operations relaxed. `None` if they have an order then, or if the steps run out, which leaves
+    /// the report larger than needed.
     fn relaxed<'i>(
         &self,
         indices: impl IntoIterator<Item = &'i usize>,
@@ -129,7 +126,7 @@ impl<'a, M: Model> Case<'a, M> {
         }
     }
 
-    /// Shows the operations that are not relaxed, and those that help to understand them.
+    /// Reports the operations that are not relaxed, with the source and the order as context.
     fn report(&self, records: &[&Record<M>], source: Option<usize>) -> Violation {
         let Self { operations, dead_end: DeadEnd { blocked, order, state } } = self;
         let essential = |index: usize| operations[index].ret.is_some();

@@ -1,15 +1,15 @@
-//! One key of a Redis-like store: read, written, deleted, counted up.
+//! Model of one key of a Redis-like store: GET, SET, DEL, EXISTS, INCR.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::Model;
 
-/// What one key holds: a value, or nothing at all.
+/// The state of one key: a value, or absent.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Kv(pub Option<Value>);
 
-/// What a client asks of one key.
+/// A command on one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the commands' own names")]
 pub enum KvOp {
@@ -20,16 +20,16 @@ pub enum KvOp {
     Incr,
 }
 
-/// What it is answered.
+/// The reply to a [`KvOp`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KvReply {
-    /// SET is done.
+    /// SET succeeded.
     Ok,
-    /// What GET found, `None` for a key that does not exist.
+    /// GET's value, `None` for a key that does not exist.
     Value(Option<Value>),
-    /// DEL's and EXISTS's count of keys, 0 or 1 as it is about one key; INCR's new value.
+    /// DEL's and EXISTS's number of keys, 0 or 1 for one key; INCR's new value.
     Integer(i64),
-    /// INCR's refusal of a value that is no integer, or too large a one. Nothing was changed.
+    /// INCR's error for a value that is no integer, or would overflow. The value is unchanged.
     NotAnInteger,
 }
 
@@ -92,7 +92,7 @@ impl Model for Kv {
 }
 
 impl Kv {
-    /// What INCR would add to: nothing counts as 0, and an integer is written as INCR itself would write it.
+    /// The value as INCR parses it: an absent key is 0, and only the canonical form is an integer.
     fn integer(&self) -> Option<i64> {
         let Some(Value(bytes)) = &self.0 else {
             return Some(0);
@@ -111,7 +111,7 @@ impl fmt::Debug for Kv {
     }
 }
 
-/// The bytes a key holds.
+/// The bytes of a value.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Value(Arc<[u8]>);
 
@@ -147,7 +147,7 @@ impl From<i64> for Value {
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A report is read by people.
+        // Long values are truncated to keep reports readable.
         match self.0.get(..40).filter(|_| self.0.len() > 60) {
             None => write!(f, "\"{}\"", self.0.escape_ascii()),
             Some(start) => write!(f, "\"{}\"... ({} bytes)", start.escape_ascii(), self.0.len()),

@@ -1,16 +1,15 @@
-//! The search for an order of one key's operations that the model would have answered in the same way.
+//! Linearizability search: finds an order of one key's operations in which the model gives the same replies.
 //!
-//! It is Wing and Gong's search in Lowe's just-in-time form. Of the operations that have no place in the order yet, the
-//! one that returned first has to get one next; any others go before it only as far as that makes it possible, fewest
-//! first. When stuck, the search goes back to the last choice. Lowe's memory of the configurations already tried (which
-//! operations have a place, and the state) keeps it from doing the same work twice.
+//! It is Wing and Gong's search in Lowe's just-in-time form. Of the operations not placed yet, the one that returned
+//! first must be placed next; others are placed before it only as far as that makes it possible, fewest first. At a
+//! dead end the search backtracks to the last choice. A memo of the configurations tried (which operations are placed,
+//! and the state), Lowe's, prevents repeated work.
 //!
-//! An operation with an unknown outcome is *optional*. Two observations keep the number of configurations small:
+//! An operation with an unknown outcome is *optional*. Two reductions keep the number of configurations small:
 //!
-//! - **A read that is possible now can be placed now**, and no other choice need be tried: it changes nothing for those
-//!   that come later.
-//! - **A configuration is worthless if another leaves more**: one with the same required operations placed and the same
-//!   state, but fewer optional ones used up. Of equal ones the earliest is used first. So k unknown writes cost about k
+//! - **A read that is possible now is placed now**, and no alternative is tried: it does not affect later operations.
+//! - **A configuration is dominated** if another has the same required operations placed and the same state, but used
+//!   fewer optional ones. Of equal optional operations the earliest is used first. So k unknown writes cost about k
 //!   states, not 2^k sets.
 //!
 //! Literature: J. Wing, C. Gong, *Testing and Verifying Concurrent Objects*, J. Parallel Distrib. Comput. 17, 1993.
@@ -23,16 +22,16 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use super::Model;
 use super::bits::Bits;
 
-/// One operation on the key in question. `invoked` and `returned` are places in the order of events.
+/// One operation on the key. `invoked` and `returned` are sequence numbers in the order of recording.
 #[derive(Debug)]
 pub(super) struct Operation<'a, M: Model> {
     pub(super) op: &'a M::Op,
     pub(super) invoked: usize,
-    /// Until when it may take effect; `None`: at any time.
+    /// The latest point at which it may take effect; `None` if unbounded.
     pub(super) returned: Option<usize>,
-    /// Whether it must take effect, or may. What is required has returned.
+    /// Whether it must take effect rather than may. A required operation has returned.
     pub(super) required: bool,
-    /// With what answer; `None`: with any.
+    /// The reply; `None` if any is allowed.
     pub(super) ret: Option<&'a M::Ret>,
 }
 
@@ -53,7 +52,7 @@ impl<M: Model> Operation<'_, M> {
         M::is_overwrite(self.op, self.ret)
     }
 
-    /// Whether this and a later invoked one can stand in for each other.
+    /// Whether this operation and one invoked later are interchangeable.
     fn is_twin(&self, later: &Self) -> bool {
         let open = |operation: &Self| operation.returned.is_none() && operation.ret.is_none();
         open(self) && open(later) && self.op == later.op
@@ -66,25 +65,24 @@ pub(super) enum Found<M> {
     OutOfSteps,
 }
 
-/// Where the search got stuck having got furthest.
+/// The furthest dead end of the search.
 pub(super) struct DeadEnd<M> {
-    /// The operation that returned and has no place.
+    /// The returned operation that cannot be placed.
     pub(super) blocked: usize,
-    /// The operations that have one, in that order; all required ones that returned before the blocked one are among them.
+    /// The placed operations, in order; they include all required ones that returned before the blocked one.
     pub(super) order: Vec<usize>,
-    /// What they lead to.
     pub(super) state: M,
 }
 
-/// Looks for an order of `operations`, which come in the order of their invocation. Takes what it needs from `steps`.
+/// Searches for an order of `operations`, sorted by invocation; an application of the model takes one of `steps`.
 pub(super) fn search<M: Model>(initial: &M, operations: &[Operation<'_, M>], steps: &mut u64) -> Found<M> {
     let mut search = Search::new(operations, steps);
-    let mut entered = Some((Reached::initial(initial), 0));
+    let mut entered = Some((Configuration::initial(initial), 0));
     let mut path: Vec<Node<M>> = Vec::new();
     let mut furthest: Option<(usize, DeadEnd<M>)> = None;
     loop {
-        if let Some((reached, from)) = entered.take() {
-            let Some(node) = search.enter(reached, from, path.last()) else {
+        if let Some((configuration, from)) = entered.take() {
+            let Some(node) = search.enter(configuration, from, path.last()) else {
                 return Found::Order;
             };
             path.push(node);
@@ -107,78 +105,73 @@ pub(super) fn search<M: Model>(initial: &M, operations: &[Operation<'_, M>], ste
 
 struct OutOfSteps;
 
-/// Required operations are numbered by their invocation, and optional ones too.
+/// The search over one key. Required and optional operations are numbered separately, each by invocation.
 struct Search<'a, M: Model> {
     operations: &'a [Operation<'a, M>],
     required: Vec<usize>,
-    /// The required ones in the order of their return.
     turns: Vec<usize>,
     optional: Vec<usize>,
-    /// For each optional operation the last one before it that is its twin.
+    /// For each optional operation the previous interchangeable one.
     twin: Vec<Option<usize>>,
-    /// Whether some optional operation must be used in time or not at all.
+    /// Whether an optional operation has a latest point at which it may take effect.
     expires: bool,
     tried: Tried<M>,
     steps: &'a mut u64,
 }
 
-/// For what was done and each state, the ways to get there, none as good as another.
+/// Memo, by placed required operations and state, of the optional operations used; none dominates another.
 #[expect(clippy::disallowed_types, reason = "its hasher has a fixed key, and it is never iterated")]
-type Tried<M> = std::collections::HashMap<(Bits, M), Vec<Past>, BuildHasherDefault<DefaultHasher>>;
+type Tried<M> = std::collections::HashMap<(Bits, M), Vec<Usage>, BuildHasherDefault<DefaultHasher>>;
 
-/// A place on the path of the search: whose turn it is, and how far its choices have been tried.
+/// A node of the search path: the operation to be placed next, and how far its alternatives have been tried.
 struct Node<M> {
-    /// Which of the node's states before this one it was entered from.
+    /// The index of the previous node's state from which this node was entered.
     from: usize,
-    /// In `turns`: the required operation to be placed next.
+    /// The required operation to be placed next, as an index into `turns`.
     turn: usize,
-    /// The other required operations that could come before it.
-    rivals: Vec<usize>,
-    /// Whether it would help to use optional operations.
+    /// The other required operations that may precede it.
+    alternatives: Vec<usize>,
     optional: bool,
-    /// The state it was entered with, then those that other operations make of it, fewest operations first.
-    states: Vec<Reached<M>>,
+    /// The state on entry, then the states reachable from it by other operations, fewest operations first.
+    states: Vec<Configuration<M>>,
     visited: usize,
     expanded: usize,
 }
 
-/// A configuration.
-struct Reached<M> {
+struct Configuration<M> {
     state: M,
-    /// The required operations that have a place.
     done: Bits,
-    past: Past,
-    /// Which of the node's states it was made from, and by what.
-    by: Option<(usize, By)>,
-    /// There is only one thing to do next, and it has been done.
+    usage: Usage,
+    /// The index of the node's state it was derived from, and the operation applied.
+    derived_from: Option<(usize, OperationId)>,
+    /// The only alternative worth trying, a read, has been placed.
     settled: bool,
 }
 
 #[derive(Clone, Copy)]
-enum By {
+enum OperationId {
     Required(usize),
     Optional(usize),
 }
 
-/// What the past of a configuration leaves for its future.
+/// The part of a configuration that restricts which optional operations remain usable.
 #[derive(Clone)]
-struct Past {
-    /// The optional operations that have a place.
+struct Usage {
     used: Bits,
-    /// When the last of all operations with a place was invoked: what returned before that comes too late.
+    /// The latest invocation of all placed operations: an operation that returned before cannot be placed any more.
     latest: usize,
 }
 
-impl<M: Model> Reached<M> {
+impl<M: Model> Configuration<M> {
     fn initial(state: &M) -> Self {
-        let past = Past { used: Bits::default(), latest: 0 };
-        Self { state: state.clone(), done: Bits::default(), past, by: None, settled: false }
+        let usage = Usage { used: Bits::default(), latest: 0 };
+        Self { state: state.clone(), done: Bits::default(), usage, derived_from: None, settled: false }
     }
 }
 
 impl<'a, M: Model> Search<'a, M> {
     fn new(operations: &'a [Operation<'a, M>], steps: &'a mut u64) -> Self {
-        // A read that may as well not happen constrains nothing.
+        // An optional read constrains nothing.
         let (required, optional): (Vec<_>, Vec<_>) = (0..operations.len())
             .filter(|&index| operations[index].required || !operations[index].is_read())
             .partition(|&index| operations[index].required);
@@ -199,34 +192,34 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// Finds out whose turn it is. `None` if every required operation has a place.
-    fn enter(&self, entered: Reached<M>, from: usize, before: Option<&Node<M>>) -> Option<Node<M>> {
+    /// Determines the operation to be placed next. `None` if all required operations are placed.
+    fn enter(&self, entered: Configuration<M>, from: usize, before: Option<&Node<M>>) -> Option<Node<M>> {
         let first = before.map_or(0, |node| node.turn + 1);
         let turn = (first..self.turns.len()).find(|&turn| !entered.done.contains(self.turns[turn]))?;
-        let end = self.operation(By::Required(self.turns[turn])).returned;
-        let rivals: Vec<_> = (entered.done.first_absent()..self.required.len())
-            .take_while(|&number| Some(self.operation(By::Required(number)).invoked) < end)
+        let end = self.operation(OperationId::Required(self.turns[turn])).returned;
+        let alternatives: Vec<_> = (entered.done.first_absent()..self.required.len())
+            .take_while(|&number| Some(self.operation(OperationId::Required(number)).invoked) < end)
             .filter(|&number| number != self.turns[turn] && !entered.done.contains(number))
             .collect();
-        let is_fixed = |&number: &usize| self.operation(By::Required(number)).is_overwrite();
-        let optional = !(rivals.iter().all(is_fixed) && is_fixed(&self.turns[turn]));
-        Some(Node { from, turn, rivals, optional, states: vec![entered], visited: 0, expanded: 0 })
+        let is_fixed = |&number: &usize| self.operation(OperationId::Required(number)).is_overwrite();
+        let optional = !(alternatives.iter().all(is_fixed) && is_fixed(&self.turns[turn]));
+        Some(Node { from, turn, alternatives, optional, states: vec![entered], visited: 0, expanded: 0 })
     }
 
-    fn index(&self, by: By) -> usize {
-        match by {
-            By::Required(number) => self.required[number],
-            By::Optional(number) => self.optional[number],
+    fn index(&self, id: OperationId) -> usize {
+        match id {
+            OperationId::Required(number) => self.required[number],
+            OperationId::Optional(number) => self.optional[number],
         }
     }
 
-    fn operation(&self, by: By) -> Operation<'a, M> {
-        self.operations[self.index(by)]
+    fn operation(&self, id: OperationId) -> Operation<'a, M> {
+        self.operations[self.index(id)]
     }
 
-    /// Gives the operation whose turn it is a place, in the next way that leads somewhere new.
-    fn advance(&mut self, node: &mut Node<M>) -> Result<Option<(Reached<M>, usize)>, OutOfSteps> {
-        let target = By::Required(self.turns[node.turn]);
+    /// Places the node's operation in the next way that leads to a new configuration; `None` if there is no other way.
+    fn advance(&mut self, node: &mut Node<M>) -> Result<Option<(Configuration<M>, usize)>, OutOfSteps> {
+        let target = OperationId::Required(self.turns[node.turn]);
         loop {
             if node.visited < node.states.len() {
                 let from = node.visited;
@@ -237,7 +230,7 @@ impl<'a, M: Model> Search<'a, M> {
                 if self.is_choice(&node.states[from], target)
                     && let Some(next) = self.place(&mut node.states[from], from, target)?
                 {
-                    return Ok(Some((Reached { by: None, ..next }, from)));
+                    return Ok(Some((Configuration { derived_from: None, ..next }, from)));
                 }
             } else if node.expanded < node.states.len() {
                 self.expand(node)?;
@@ -247,12 +240,13 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// Places a read that is possible in one of the node's states, if there is one.
+    /// Places a possible read in one of the node's states, if there is one.
     fn settle(&mut self, node: &mut Node<M>, from: usize) -> Result<bool, OutOfSteps> {
-        for &rival in &node.rivals {
-            let by = By::Required(rival);
-            if !self.expires && self.operation(by).is_read() && !node.states[from].done.contains(rival) {
-                let read = self.place(&mut node.states[from], from, by)?;
+        for &alternative in &node.alternatives {
+            let id = OperationId::Required(alternative);
+            if !self.expires && self.operation(id).is_read() && !node.states[from].done.contains(alternative)
+            {
+                let read = self.place(&mut node.states[from], from, id)?;
                 node.states.extend(read);
                 if node.states[from].settled {
                     return Ok(true);
@@ -262,37 +256,39 @@ impl<'a, M: Model> Search<'a, M> {
         Ok(false)
     }
 
-    /// Makes of the next of the node's states what each operation makes of it.
+    /// Applies each alternative operation to the next of the node's states.
     fn expand(&mut self, node: &mut Node<M>) -> Result<(), OutOfSteps> {
         let from = node.expanded;
         node.expanded += 1;
-        let end = self.operation(By::Required(self.turns[node.turn])).returned;
-        let mut choices: Vec<_> = node.rivals.iter().map(|&number| By::Required(number)).collect();
+        let end = self.operation(OperationId::Required(self.turns[node.turn])).returned;
+        let mut choices: Vec<_> =
+            node.alternatives.iter().map(|&number| OperationId::Required(number)).collect();
         if node.optional {
-            let early = (0..self.optional.len()).map(By::Optional);
-            choices.extend(early.take_while(|&by| Some(self.operation(by).invoked) < end));
+            let early = (0..self.optional.len()).map(OperationId::Optional);
+            choices.extend(early.take_while(|&id| Some(self.operation(id).invoked) < end));
         }
-        for by in choices {
+        for id in choices {
             if node.states[from].settled {
                 break;
             }
-            if self.is_choice(&node.states[from], by) {
-                let next = self.place(&mut node.states[from], from, by)?;
+            if self.is_choice(&node.states[from], id) {
+                let next = self.place(&mut node.states[from], from, id)?;
                 node.states.extend(next);
             }
         }
         Ok(())
     }
 
-    fn is_choice(&self, reached: &Reached<M>, by: By) -> bool {
-        let operation = self.operation(by);
-        // To overwrite what something optional did is to have used that in vain.
-        let in_vain = matches!(reached.by, Some((_, By::Optional(_)))) && operation.is_overwrite();
-        !in_vain
-            && match by {
-                By::Required(number) => !reached.done.contains(number),
-                By::Optional(number) => {
-                    let Past { used, latest } = &reached.past;
+    fn is_choice(&self, configuration: &Configuration<M>, id: OperationId) -> bool {
+        let operation = self.operation(id);
+        // If its effect is overwritten at once, the optional operation was of no use.
+        let is_useless = matches!(configuration.derived_from, Some((_, OperationId::Optional(_))))
+            && operation.is_overwrite();
+        !is_useless
+            && match id {
+                OperationId::Required(number) => !configuration.done.contains(number),
+                OperationId::Optional(number) => {
+                    let Usage { used, latest } = &configuration.usage;
                     let is_late = operation.returned.is_some_and(|returned| returned < *latest);
                     let was_deferred = self.twin[number].is_none_or(|twin| used.contains(twin));
                     !used.contains(number) && !is_late && was_deferred
@@ -300,45 +296,45 @@ impl<'a, M: Model> Search<'a, M> {
             }
     }
 
-    /// What an operation makes of a state, if that is possible and was not tried before.
+    /// Applies an operation to a configuration; `None` if that is impossible or the result is not new.
     fn place(
         &mut self,
-        reached: &mut Reached<M>,
+        configuration: &mut Configuration<M>,
         from: usize,
-        by: By,
-    ) -> Result<Option<Reached<M>>, OutOfSteps> {
-        let operation = self.operation(by);
+        id: OperationId,
+    ) -> Result<Option<Configuration<M>>, OutOfSteps> {
+        let operation = self.operation(id);
         *self.steps = self.steps.checked_sub(1).ok_or(OutOfSteps)?;
-        let Some(state) = reached.state.step(operation.op, operation.ret) else {
+        let Some(state) = configuration.state.step(operation.op, operation.ret) else {
             return Ok(None);
         };
-        debug_assert!(!operation.is_read() || state == reached.state, "not a read: {operation:?}");
-        reached.settled |= operation.is_read() && !self.expires;
-        let (mut done, mut past) = (reached.done.clone(), reached.past.clone());
-        match by {
-            By::Required(number) => done.insert(number),
-            By::Optional(number) => past.used.insert(number),
+        debug_assert!(!operation.is_read() || state == configuration.state, "not a read: {operation:?}");
+        configuration.settled |= operation.is_read() && !self.expires;
+        let (mut done, mut usage) = (configuration.done.clone(), configuration.usage.clone());
+        match id {
+            OperationId::Required(number) => done.insert(number),
+            OperationId::Optional(number) => usage.used.insert(number),
         }
-        past.latest = past.latest.max(operation.invoked);
-        let next = Reached { state, done, past, by: Some((from, by)), settled: false };
+        usage.latest = usage.latest.max(operation.invoked);
+        let next = Configuration { state, done, usage, derived_from: Some((from, id)), settled: false };
         Ok(self.is_new(&next).then_some(next))
     }
 
-    /// Whether nothing at least as good was tried before; remembers it.
-    fn is_new(&mut self, reached: &Reached<M>) -> bool {
+    /// Whether no configuration in the memo dominates this one; adds it to the memo.
+    fn is_new(&mut self, configuration: &Configuration<M>) -> bool {
         let Self { operations, optional, .. } = self;
-        // As good is what leaves as much: whatever else it used would by then be too late for the other.
-        let as_good = |this: &Past, other: &Past| {
+        // One dominates if every optional operation that only it used would be too late for the other.
+        let dominates = |this: &Usage, other: &Usage| {
             let is_late =
                 |number: usize| operations[optional[number]].returned.is_some_and(|at| at < other.latest);
-            this.latest <= other.latest && this.used.minus(&other.used).all(is_late)
+            this.latest <= other.latest && this.used.difference(&other.used).all(is_late)
         };
-        let tried = self.tried.entry((reached.done.clone(), reached.state.clone())).or_default();
-        if tried.iter().any(|tried| as_good(tried, &reached.past)) {
+        let tried = self.tried.entry((configuration.done.clone(), configuration.state.clone())).or_default();
+        if tried.iter().any(|tried| dominates(tried, &configuration.usage)) {
             return false;
         }
-        tried.retain(|tried| !as_good(&reached.past, tried));
-        tried.push(reached.past.clone());
+        tried.retain(|tried| !dominates(&configuration.usage, tried));
+        tried.push(configuration.usage.clone());
         true
     }
 
@@ -346,10 +342,10 @@ impl<'a, M: Model> Search<'a, M> {
         let mut order = Vec::new();
         for (node, next) in path.iter().zip(&path[1..]) {
             let first = order.len();
-            let mut reached = &node.states[next.from];
-            while let Some((from, by)) = reached.by {
-                order.insert(first, self.index(by));
-                reached = &node.states[from];
+            let mut configuration = &node.states[next.from];
+            while let Some((from, id)) = configuration.derived_from {
+                order.insert(first, self.index(id));
+                configuration = &node.states[from];
             }
             order.push(self.required[self.turns[node.turn]]);
         }

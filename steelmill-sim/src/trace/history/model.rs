@@ -1,11 +1,12 @@
-//! What one correct copy of an object would answer: the specification a history is held against.
+//! Sequential specification: the replies of one correct copy of an object, against which a history is checked.
 
 use std::fmt::Debug;
 use std::hash::Hash;
 
-/// A sequential object, as its state: what it is before an operation decides what the operation may answer.
+/// A sequential specification, implemented by the state of one object: the state determines the allowed replies.
 ///
-/// The two hints only ever save work, and a wrong one makes verdicts wrong; leave them out when in doubt.
+/// The hints [`is_read`](Model::is_read) and [`is_overwrite`](Model::is_overwrite) only speed up the search. A wrong
+/// one makes verdicts wrong; leave the default when in doubt.
 ///
 /// ```
 /// use steelmill_sim::history::{History, Model, Verdict};
@@ -30,27 +31,27 @@ use std::hash::Hash;
 /// assert!(matches!(tickets.check(), Verdict::NotLinearizable(_))); // the same ticket twice
 /// ```
 pub trait Model: Clone + Eq + Hash + Debug {
-    /// What a client asks for. Equal operations have equal effects.
+    /// An operation that a client invokes. Equal operations have equal effects.
     type Op: PartialEq + Debug;
-    /// What it is answered.
+    /// The reply to an operation.
     type Ret: Debug;
 
-    /// The state after `op`, or `None` if `op` could not have been answered with `ret` in this state.
+    /// The state after `op`, or `None` if `op` cannot reply `ret` in this state.
     ///
-    /// Without a `ret` the outcome is unknown, and any answer will do.
+    /// `ret` is `None` if the outcome is unknown; then any reply is allowed.
     fn step(&self, op: &Self::Op, ret: Option<&Self::Ret>) -> Option<Self>;
 
-    /// Whether an operation with this answer leaves every state as it was in which it is possible.
+    /// Whether an operation with this reply leaves each state unchanged in which it is possible.
     fn is_read(_op: &Self::Op, _ret: Option<&Self::Ret>) -> bool {
         false
     }
 
-    /// Whether an operation with this answer is possible in every state, and leads from each to the same.
+    /// Whether an operation with this reply is possible in every state, and leads to the same state from each.
     fn is_overwrite(_op: &Self::Op, _ret: Option<&Self::Ret>) -> bool {
         false
     }
 
-    /// One operation in a report, with no answer if its outcome is unknown: `SET a "4"`, `GET a -> "3"`.
+    /// An operation as report text, without a reply if the outcome is unknown: `SET a "4"`, `GET a -> "3"`.
     fn describe(key: &str, op: &Self::Op, ret: Option<&Self::Ret>) -> String {
         match ret {
             Some(ret) => format!("{op:?} on {key} -> {ret:?}"),

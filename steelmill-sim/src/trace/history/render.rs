@@ -1,9 +1,9 @@
-//! A verdict in words, and a violation as a drawing of who was waiting when.
+//! Text of a verdict, and a violation as a timeline of overlapping operations.
 //!
 //! ```text
 //! not linearizable: key "a"
 //!
-//!   ├─┤          client-1  SET a "3"     invoked 11.200 s, returned 11.214 s  <- it would fit after this
+//!   ├─┤          client-1  SET a "3"     invoked 11.200 s, returned 11.214 s  <- would fit after this
 //!       ├─┤      client-1  SET a "4"     invoked 11.900 s, returned 11.940 s
 //!           ├─┤  client-2  GET a -> "3"  invoked 12.034 s, returned 12.051 s  <- cannot be ordered
 //! ```
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::{Operation, Undecided, Verdict, Violation};
 
-/// More rows than this hide what they should show.
+/// The maximum number of rows; more would hide the relevant ones.
 const ROWS: usize = 16;
 
 impl fmt::Display for Verdict {
@@ -59,7 +59,7 @@ impl fmt::Display for Violation {
 "
                 }
                 _ if Some(index) == self.source => {
-                    "  <- it would fit after this
+                    "  <- would fit after this
 "
                 }
                 _ => {
@@ -69,39 +69,38 @@ impl fmt::Display for Violation {
             })?;
         }
         writeln!(f)?;
-        self.conclude(f)
+        self.write_conclusion(f)
     }
 }
 
 impl Error for Violation {}
 
 impl Violation {
-    fn conclude(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("No order explains these answers")?;
+    fn write_conclusion(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("No order explains these replies")?;
         match self.recorded - self.operations.len() {
             0 => f.write_str(".\n")?,
-            1 => f.write_str(", whatever became of the other operation on this key.\n")?,
-            others => writeln!(f, ", whatever became of the {others} other operations on this key.")?,
+            1 => f.write_str(", whatever the outcome of the other operation on this key.\n")?,
+            others => writeln!(f, ", whatever the outcomes of the {others} other operations on this key.")?,
         }
         let what = |index: usize| &self.operations[index].what;
         let (offender, state) = (what(self.offender), &self.state);
         if self.order.is_empty() {
-            return write!(f, "At the start it holds {state}, and {offender} is impossible.");
+            return write!(f, "The initial state is {state}, in which {offender} is impossible.");
         }
         let skipped = self.order.len().saturating_sub(ROWS);
         let order: Vec<_> = self.order[skipped..].iter().map(|&index| what(index).as_str()).collect();
         let dots = if skipped > 0 { "... " } else { "" };
         write!(
             f,
-            "The best attempt, {dots}{}, leaves {state}, and {offender} is impossible.",
+            "The best attempt, {dots}{}, leads to state {state}, in which {offender} is impossible.",
             order.join(", ")
         )
     }
 }
 
-/// What the rows have in common.
 struct Table {
-    /// The events to draw, in order; each has a column.
+    /// Invocations and returns to draw, in order; each has a column.
     events: Vec<usize>,
     client_width: usize,
     what_width: usize,
@@ -126,7 +125,7 @@ impl Table {
         let (from, to) = operation.span;
         f.write_str("  ")?;
         for event in &self.events {
-            // Two characters per event: its own, and what lies between it and the next.
+            // Two characters per event: its own, and the gap to the next.
             f.write_str(match (event.cmp(&from), to.map(|to| event.cmp(&to))) {
                 (Less, _) | (_, Some(Greater)) => "  ",
                 (Equal, _) => "├─",
@@ -149,12 +148,12 @@ fn seconds(time: Duration, decimals: usize) -> String {
     format!("{:.decimals$} s", time.as_secs_f64())
 }
 
-/// Milliseconds, or as much more as it takes to tell the times apart.
+/// Decimals of a second: 3, or 6 or 9 if needed to distinguish the times.
 fn decimals(mut times: Vec<Duration>) -> usize {
     times.sort_unstable();
     times.dedup();
-    let tells_apart = |&decimals: &usize| {
+    let distinguishes = |&decimals: &usize| {
         times.windows(2).all(|pair| seconds(pair[0], decimals) != seconds(pair[1], decimals))
     };
-    [3, 6].into_iter().find(tells_apart).unwrap_or(9)
+    [3, 6].into_iter().find(distinguishes).unwrap_or(9)
 }

@@ -1,4 +1,4 @@
-//! What a check comes to, for all keys together.
+//! Verdict of a linearizability check over all keys.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use super::linearizability::{self, Found, search};
 use super::{Log, Model, Outcome, Record, explain};
 
-/// How often the model may be applied to one key before the check gives up: a second or so.
+/// The maximum number of model applications for one key before the check gives up: about a second.
 pub(super) const STEPS: u64 = 2_000_000;
 
-/// What [`History::check`](super::History::check) found.
+/// The result of [`History::check`](super::History::check).
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Verdict {
-    /// Every key has an order that explains all answers.
+    /// Each key has an order that explains all replies.
     Linearizable,
-    /// Some key has none. Of several, this is the one where it showed first.
+    /// Some key has no such order. Of several keys, the one whose violation occurred first.
     NotLinearizable(Box<Violation>),
-    /// No key was found to have none, and one was too hard to decide: neither good news nor bad.
+    /// No violation was found, and the search gave up on at least one key: not a pass.
     Undecided(Undecided),
 }
 
@@ -27,7 +27,7 @@ impl Verdict {
         matches!(self, Verdict::Linearizable)
     }
 
-    /// For `?`.
+    /// Converts the verdict for use with `?`.
     ///
     /// # Errors
     /// The verdict itself, unless the history was shown to be linearizable.
@@ -36,58 +36,57 @@ impl Verdict {
     }
 }
 
-/// A few operations on one key that no single copy of the data could have answered so.
+/// A minimized set of operations on one key that is not linearizable.
 ///
-/// The essential ones contradict each other whatever was answered to all other operations on the key, and whether or
-/// not these took effect. They are as few as possible: if any one of them might not have taken effect, the rest could
-/// be explained.
+/// The essential operations contradict each other whatever the outcomes of all other operations on the key. The set is
+/// minimal: if the outcome of any one of them were unknown, the rest would be linearizable.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which key.
+    /// The key.
     pub key: String,
     /// The operations, in the order of their invocation.
     pub operations: Vec<Operation>,
-    /// Which of `operations` cannot be given a place: at the moment it returned, the history stopped making sense.
+    /// The index in `operations` of the one that cannot be ordered: its return made the history non-linearizable.
     pub offender: usize,
-    /// The last one after which the offender would have had a place: for a stale read, the write it saw.
+    /// The last operation after which the offender would fit: for a stale read, the write whose value it returned.
     pub source: Option<usize>,
-    /// How the others can be ordered: indices into `operations`.
+    /// A valid order of the others: indices into `operations`.
     pub order: Vec<usize>,
-    /// What the key holds after them, which the offender's answer contradicts.
+    /// The key's state after `order`, which the offender's reply contradicts.
     pub state: String,
-    /// How many operations on this key were recorded.
+    /// The number of operations recorded on this key.
     pub recorded: usize,
 }
 
-/// An operation as it appears in a report.
+/// An operation in a report.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Operation {
-    /// Who asked.
+    /// The client that invoked it.
     pub client: String,
-    /// What was asked and answered: `GET a -> "3"`.
+    /// Operation and reply: `GET a -> "3"`.
     pub what: String,
-    /// When it was sent.
+    /// Virtual time of its invocation.
     pub invoked: Duration,
-    /// When the answer came; `None` if none did.
+    /// Virtual time of its return; `None` if the outcome is unknown.
     pub returned: Option<Duration>,
-    /// Whether the contradiction needs it. If not, it is the source, or part of the order.
+    /// Whether it is part of the contradiction. If not, it is the source, or part of the order.
     pub essential: bool,
-    /// Its times once more, as places in the order of recording.
+    /// Sequence numbers of its invocation and its return in the order of recording.
     pub(super) span: (usize, Option<usize>),
-    /// What the run's trace calls it, where there is one.
+    /// Its number in the run's trace, if the run is traced.
     pub(super) number: Option<u32>,
 }
 
-/// A key whose operations allow too many orders to try them all.
+/// A key on which the search gave up: its operations allow too many orders.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Undecided {
-    /// Which key.
+    /// The key.
     pub key: String,
-    /// How many operations on it were recorded.
+    /// The number of operations recorded on it.
     pub recorded: usize,
-    /// How many of them have an unknown outcome.
+    /// The number of those with an unknown outcome.
     pub open: usize,
-    /// How often the model was applied before giving up.
+    /// The number of model applications before giving up.
     pub steps: u64,
 }
 
@@ -97,7 +96,7 @@ pub(super) fn judge<M: Model>(log: &Log<M>, steps: u64) -> Verdict {
         keys.entry(&record.key).or_default().push(record);
     }
     let mut undecided = None;
-    let mut broken = Vec::new();
+    let mut violations = Vec::new();
     for (key, mut records) in keys {
         records.retain(|record| !matches!(record.outcome, Outcome::Failed));
         let operations: Vec<_> = records.iter().map(|record| operation(record)).collect();
@@ -107,11 +106,11 @@ pub(super) fn judge<M: Model>(log: &Log<M>, steps: u64) -> Verdict {
                 let open = operations.iter().filter(|operation| operation.returned.is_none()).count();
                 undecided.get_or_insert(Undecided { key: key.into(), recorded: records.len(), open, steps });
             }
-            Found::NoOrder(dead_end) => broken.push((records, operations, dead_end)),
+            Found::NoOrder(dead_end) => violations.push((records, operations, dead_end)),
         }
     }
     let first =
-        broken.into_iter().min_by_key(|(_, operations, dead_end)| operations[dead_end.blocked].returned);
+        violations.into_iter().min_by_key(|(_, operations, dead_end)| operations[dead_end.blocked].returned);
     match (first, undecided) {
         (Some((records, operations, dead_end)), _) => {
             let violation = explain::violation(&log.initial, &records, &operations, dead_end, steps);
