@@ -1,51 +1,51 @@
-//! What came in on a connection and has not been read yet.
+//! The read buffer of a connection: received bytes that are not parsed yet.
 //!
-//! Both protocols parse in place: bytes go from the socket into this buffer and are looked at where they lie. It grows
-//! only with bytes that really came (never with a length a peer merely announced), and gives memory back when empty.
+//! Both protocols parse in place, without copying. The buffer grows only with received bytes, never by a length that a
+//! peer announces, and frees its memory when it is empty.
 
-/// Room made for one read; also what an idle connection costs.
-const ROOM: usize = 4 * 1024;
+/// Spare capacity for one read; also the memory of an idle connection.
+const READ_MIN: usize = 4 * 1024;
 
-/// Above this capacity an empty buffer is given back.
-const KEEP: usize = 64 * 1024;
+/// An empty buffer with a larger capacity is freed.
+const RETAINED_MAX: usize = 64 * 1024;
 
-/// A buffer that is filled at its end and read at its beginning.
+/// A byte queue: bytes are appended at the end and consumed from the start.
 #[derive(Debug, Default)]
-pub struct Inbox {
+pub struct ReadBuffer {
     bytes: Vec<u8>,
-    /// Everything before it has been read.
-    taken: usize,
+    /// The number of bytes consumed.
+    consumed: usize,
 }
 
-impl Inbox {
-    /// What has come and not been taken.
+impl ReadBuffer {
+    /// The bytes that are not consumed.
     pub fn unread(&self) -> &[u8] {
-        &self.bytes[self.taken..]
+        &self.bytes[self.consumed..]
     }
 
-    /// Marks the first `count` unread bytes as read.
-    pub fn take(&mut self, count: usize) {
-        assert!(count <= self.unread().len(), "took more than had come");
-        self.taken += count;
+    /// Consumes the first `count` unread bytes.
+    pub fn consume(&mut self, count: usize) {
+        assert!(count <= self.unread().len(), "consumed more than was received");
+        self.consumed += count;
     }
 
-    /// Where to read into: append to it. It has spare capacity.
+    /// The vector to append received bytes to; it has spare capacity.
     pub fn space(&mut self) -> &mut Vec<u8> {
-        // Whoever asks for space has taken every whole message, so at most one unfinished message moves, and only once.
-        if self.taken > 0 {
-            self.bytes.drain(..self.taken);
-            self.taken = 0;
+        // Callers have consumed all complete messages, so at most one incomplete message moves, and only once.
+        if self.consumed > 0 {
+            self.bytes.drain(..self.consumed);
+            self.consumed = 0;
         }
-        if self.bytes.is_empty() && self.bytes.capacity() > KEEP {
+        if self.bytes.is_empty() && self.bytes.capacity() > RETAINED_MAX {
             self.bytes = Vec::new();
         }
-        if self.bytes.capacity() - self.bytes.len() < ROOM / 4 {
-            self.bytes.reserve(ROOM);
+        if self.bytes.capacity() - self.bytes.len() < READ_MIN / 4 {
+            self.bytes.reserve(READ_MIN);
         }
         &mut self.bytes
     }
 
-    /// How much memory it holds.
+    /// The allocated memory, in bytes.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
@@ -57,19 +57,19 @@ mod tests {
 
     #[test]
     fn bytes_are_read_in_the_order_they_came() {
-        let mut inbox = Inbox::default();
-        inbox.space().extend_from_slice(b"hello world");
-        inbox.take(6);
-        inbox.space().extend_from_slice(b"!");
-        assert_eq!(inbox.unread(), b"world!");
+        let mut buffer = ReadBuffer::default();
+        buffer.space().extend_from_slice(b"hello world");
+        buffer.consume(6);
+        buffer.space().extend_from_slice(b"!");
+        assert_eq!(buffer.unread(), b"world!");
     }
 
     #[test]
-    fn an_empty_inbox_gives_large_buffers_back() {
-        let mut inbox = Inbox::default();
-        inbox.space().extend_from_slice(&vec![0; 1 << 20]);
-        inbox.take(1 << 20);
-        inbox.space();
-        assert!(inbox.capacity() <= ROOM);
+    fn a_large_buffer_is_freed_once_it_is_empty() {
+        let mut buffer = ReadBuffer::default();
+        buffer.space().extend_from_slice(&vec![0; 1 << 20]);
+        buffer.consume(1 << 20);
+        buffer.space();
+        assert!(buffer.capacity() <= READ_MIN);
     }
 }
