@@ -31,7 +31,7 @@ const GATEWAYS: [(&str, &str); 3] =
     [("gateway-1", "gateway-1:6379"), ("gateway-2", "gateway-2:6379"), ("gateway-3", "gateway-3:6379")];
 const CLIENTS: [&str; 4] = ["client-1", "client-2", "client-3", "client-4"];
 
-/// The minimum of each seed, or it proves little.
+/// How long faults are injected, and what each seed must reach, or it proves little.
 const FAULTS_DURATION: Duration = Duration::from_secs(60);
 const COMPLETED_MIN: u64 = 400;
 const LEASE_CHANGES_MIN: u64 = 2;
@@ -76,13 +76,13 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
 
     let faults = faults::inject_faults(&cluster).await?;
     let before: Vec<u64> = completed().collect();
-    let behind = || {
+    let lagging_client = || {
         let progress = completed().zip(&before).map(|(completed, before)| completed - before);
         CLIENTS.iter().take(clients).zip(progress).find(|(_, progress)| *progress < PROGRESS_MIN)
     };
-    let healed = sim.elapsed();
-    while let Some((client, progress)) = behind() {
-        let waited = sim.elapsed() - healed;
+    let healed_at = sim.elapsed();
+    while let Some((client, progress)) = lagging_client() {
+        let waited = sim.elapsed() - healed_at;
         ensure!(
             waited < RECOVERY_TIMEOUT,
             "{client} completed only {progress} operations in {waited:?} after all faults were healed"
@@ -91,7 +91,7 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
     }
     // If the faults did not change the holder often enough, an operator restarts gateways until it has changed.
     while cluster.lease_daemon.holder_changes() < LEASE_CHANGES_MIN {
-        ensure!(sim.elapsed() - healed < 2 * RECOVERY_TIMEOUT, "the lease does not change hands");
+        ensure!(sim.elapsed() - healed_at < 2 * RECOVERY_TIMEOUT, "the lease does not change hands");
         for gateway in &cluster.gateways {
             faults::stop_cleanly(gateway).await?;
             sim.clock().sleep(Duration::from_secs(3)).await; // another gateway acquires the lease

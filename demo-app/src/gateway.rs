@@ -85,7 +85,7 @@ impl Daemon for Gateway {
         let address = self.settings.listen(NAME, ADDRESS);
         let listener =
             Listener::bind(&self.network, NAME, &address, self.settings.clients.connections).await?;
-        // As configured, because clients may resolve a name differently; but nobody can connect to port 0.
+        // As configured, because clients may resolve a name differently; but port 0 is no address to connect to.
         self.holder.set(if address.ends_with(":0") { listener.address()?.to_string() } else { address })?;
         self.listener.set(listener)
     }

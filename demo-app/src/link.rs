@@ -193,7 +193,7 @@ impl<S: Service> Remote<S> {
                     Ok(stream) => {
                         tracing::info!("connected to the {} at {}", S::NAME, self.address);
                         last_error.clear();
-                        let begun = self.clock.now();
+                        let connected_at = self.clock.now();
                         self.connected.store(true, Ordering::Relaxed);
                         let reason = self.run_connection(stream, &mut requests).await;
                         self.connected.store(false, Ordering::Relaxed);
@@ -203,7 +203,7 @@ impl<S: Service> Remote<S> {
                             self.address
                         );
                         // A peer that closes at once, as another kind of server does, is retried with backoff.
-                        if self.clock.now() - begun >= BACKOFF_MAX {
+                        if self.clock.now() - connected_at >= BACKOFF_MAX {
                             backoff = BACKOFF_MIN;
                             continue;
                         }
@@ -323,7 +323,7 @@ impl<S: Service> Remote<S> {
                 () = &mut reply_timer => {
                     let now = self.clock.now();
                     let due = in_flight.front().map_or(now, |(requested_at, _)| *requested_at) + REPLY_TIMEOUT;
-                    // A slow peer looks like a dead one, so closing a live connection must be safe: `buggify!` does
+                    // A slow peer looks like a dead one, so it must be safe to close a live connection: `buggify!` does
                     // it.
                     if due <= now || buggify!(0.1) {
                         return format!("no reply within {REPLY_TIMEOUT:?}");

@@ -3,8 +3,8 @@
 //! Both protocols parse in place, without copying. The buffer grows only with received bytes, never by a length that a
 //! peer announces, and frees its memory when it is empty.
 
-/// Spare capacity for one read; also the memory of an idle connection.
-const READ_MIN: usize = 4 * 1024;
+/// The spare capacity for a read; also the memory of an idle connection.
+const READ_SIZE: usize = 4 * 1024;
 
 /// An empty buffer with a larger capacity is freed.
 const RETAINED_MAX: usize = 64 * 1024;
@@ -39,8 +39,8 @@ impl ReadBuffer {
         if self.bytes.is_empty() && self.bytes.capacity() > RETAINED_MAX {
             self.bytes = Vec::new();
         }
-        if self.bytes.capacity() - self.bytes.len() < READ_MIN / 4 {
-            self.bytes.reserve(READ_MIN);
+        if self.bytes.capacity() - self.bytes.len() < READ_SIZE / 4 {
+            self.bytes.reserve(READ_SIZE);
         }
         &mut self.bytes
     }
@@ -70,6 +70,6 @@ mod tests {
         buffer.space().extend_from_slice(&vec![0; 1 << 20]);
         buffer.consume(1 << 20);
         buffer.space();
-        assert!(buffer.capacity() <= READ_MIN);
+        assert!(buffer.capacity() <= READ_SIZE);
     }
 }

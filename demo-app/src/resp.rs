@@ -357,9 +357,9 @@ impl Replies {
 }
 
 /// A client's input, escaped and shortened for an error message.
-pub fn quoted(words: &[u8]) -> String {
-    let short = &words[..words.len().min(QUOTED_MAX)];
-    let dots = if short.len() < words.len() { "..." } else { "" };
+pub fn quoted(input: &[u8]) -> String {
+    let short = &input[..input.len().min(QUOTED_MAX)];
+    let dots = if short.len() < input.len() { "..." } else { "" };
     format!("'{}{dots}'", short.escape_ascii())
 }
 

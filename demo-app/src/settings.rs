@@ -70,11 +70,11 @@ pub struct ClientLimits {
     pub memory: usize,
     /// Bytes that each connection may buffer, however much the others do.
     pub memory_reserved: usize,
-    /// From the first byte of a command to its last.
+    /// The time between the first byte of a command and its last.
     pub command_timeout: Duration,
-    /// For the client to read the next bytes of a reply.
+    /// The time in which the client must read more of a reply.
     pub write_timeout: Duration,
-    /// Between two commands.
+    /// The time without input between two commands.
     pub idle_timeout: Duration,
 }
 
