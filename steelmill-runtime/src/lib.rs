@@ -68,8 +68,8 @@
 //! ```
 //!
 //! # Start here
-//! [`run`] (what `main` calls: signals, exit code, report) and its [`Options`] (name, [`LogFormat`], stop deadline). Then,
-//! as needed:
+//! [`run`] (what `main` calls: signals, exit code, report) and its [`Options`] (name, [`LogFormat`], stop deadline).
+//! Then, as needed:
 //! - the world, for [`Factory::root`](steelmill_core::Factory::root) in a tokio runtime of your own: [`RuntimeWorld`];
 //! - what it supplies to daemons: [`Clock`], [`Network`], [`Entropy`] with its [`Rng`], [`Spawner`] with its [`Task`];
 //! - tokio's socket types: [`TcpListener`], [`TcpStream`], [`UdpSocket`], and the halves of a stream.

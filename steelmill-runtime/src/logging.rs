@@ -1,5 +1,5 @@
-//! Logging of `tracing` events to stderr, as text or JSON. If stderr is closed (a broken pipe), messages are lost and the
-//! process goes on.
+//! Logging of `tracing` events to stderr, as text or JSON. If stderr is closed (a broken pipe), messages are lost and
+//! the process continues.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};

@@ -22,8 +22,8 @@ pub struct Options {
     pub log: LogFormat,
     /// The log filter, in the syntax of `RUST_LOG`, which overrides it; by default "info".
     pub log_filter: String,
-    /// The deadline of a graceful stop, and of the rollback of a failed start; by default 10 seconds. What exceeds it is
-    /// aborted and named in the report; see [`Deadlines::stop`].
+    /// The deadline of a graceful stop, and of the rollback of a failed start; by default 10 seconds. What exceeds it
+    /// is aborted and named in the report; see [`Deadlines::stop`].
     pub stop_deadline: Duration,
 }
 
@@ -44,12 +44,12 @@ impl Default for Options {
 /// - a daemon requests the stop: the same;
 /// - a daemon fails: the others are stopped; exit code 1.
 ///
-/// Failures are written to stderr, whatever the log filter. So is an error of `setup` or of the start, whose exit code is
-/// 1, too. A second SIGINT or SIGTERM, at least 100 ms after the first, ends the process at once with exit code 130 or
-/// 143, even if every thread of the daemons is blocked.
+/// Failures are written to stderr, whatever the log filter. If `setup` or the start fails, the error is written there,
+/// too, and the exit code is 1. A second SIGINT or SIGTERM, at least 100 ms after the first, ends the process at once
+/// with exit code 130 or 143, even if every thread of the daemons is blocked.
 ///
-/// Daemons run on tokio's multi-threaded runtime, which `setup` may use too. The process ends with them; it does not wait
-/// for blocking threads.
+/// Daemons run on tokio's multi-threaded runtime, which `setup` may use too. The process ends with them; it does not
+/// wait for blocking threads.
 ///
 /// # Panics
 /// If `setup` panics.

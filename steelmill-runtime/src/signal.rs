@@ -24,8 +24,8 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Becomes true when the factory begins to stop. The stop then waits until the receiver is dropped, so that its owner
-    /// can first drop what would keep daemons in memory.
+    /// Becomes true when the factory begins to stop. The stop then waits until the receiver is dropped, so that its
+    /// owner can first drop what would keep daemons in memory.
     pub(crate) fn is_stopping(&self) -> watch::Receiver<bool> {
         self.is_stopping.subscribe()
     }

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 pub struct Spawner;
 
 impl Spawner {
-    /// Spawns a task. The name is ignored, because tokio's tasks have none; a [`Scope`](steelmill_core::Scope) keeps the
-    /// names of its tasks for reports.
+    /// Spawns a task. The name is ignored, because tokio's tasks have none; a [`Scope`](steelmill_core::Scope) keeps
+    /// the names of its tasks for reports.
     ///
     /// # Panics
     /// Outside a tokio runtime.
