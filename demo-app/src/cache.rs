@@ -1,14 +1,13 @@
-//! What a gateway remembers of the store for as long as it holds the lease.
+//! The read cache of a gateway, valid while it holds the lease.
 //!
-//! It lives in a child factory that exists exactly as long as the lease, so that nothing in it can outlive the right to
-//! rely on it. `gateway::keys` says why what it answers is never stale; this file keeps the two rules
-//! that argument stands on:
+//! It belongs to a child factory that exists only while the lease is held, so no entry can outlive the lease.
+//! `gateway::keys` explains why its answers are never stale; that depends on two rules of this file:
 //!
-//! * **It never goes back.** Of two things learned about a key, the one with the later date stays, in whatever order
-//!   they come. That holds for forgotten keys too: forgetting one raises the date of what was forgotten to its own,
-//!   and older news of any key is not learned any more.
-//! * **The lease is checked last.** A read looks a key up first and asks whether the lease still holds after that. The
-//!   other way round, a thread that pauses between the two would answer with what was true under a lease long gone.
+//! * **Versions never decrease.** Of two values of a key the one with the higher version stays, in whatever order they
+//!   arrive. That holds for evicted keys, too: eviction raises `evicted_version` to the entry's version, and a missing
+//!   key is not cached with a lower one.
+//! * **The lease is checked last.** A read first looks up the key, and then checks the lease. In the other order, a
+//!   thread that pauses in between could answer under a lease that has expired.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -23,19 +22,19 @@ use crate::settings::Settings;
 use crate::store::Value;
 use crate::world::{Clock, Entropy};
 
-/// How many bytes of keys and values it holds; above, it forgets everything and starts anew.
-const MEMORY: usize = 64 << 20;
+/// The most bytes of keys and values; above that, all entries are evicted.
+const MEMORY_MAX: usize = 64 << 20;
 
-/// What a key costs beside its bytes and its value's.
+/// The memory of an entry beside key and value, in bytes.
 const OVERHEAD: usize = 112;
 
-/// Remembers keys under one lease.
+/// Caches keys under one lease.
 pub struct Cache {
     clock: DaemonRef<Clock>,
     lease: Arc<HeldLease>,
     /// See [`Settings::canary`].
     canary: bool,
-    known: Known,
+    entries: Entries,
 }
 
 impl Daemon for Cache {
@@ -45,90 +44,90 @@ impl Daemon for Cache {
             clock: factory.get()?,
             lease: factory.value()?,
             canary: factory.value::<Settings>()?.canary,
-            known: Known::new(hasher, MEMORY),
+            entries: Entries::new(hasher, MEMORY_MAX),
         })
     }
 }
 
-/// What the cache says about a key.
+/// The result of a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
-    /// The key has this value, or is not there.
-    Known(Option<Value>),
-    /// The store must be asked.
-    Unknown,
-    /// The lease is over, and nothing may be answered under it.
-    Over,
+    /// The cached value; `None` if the key is known to be missing.
+    Hit(Option<Value>),
+    /// Not cached: request it from the store.
+    Miss,
+    /// The lease has expired, so nothing may be answered.
+    LeaseExpired,
 }
 
 impl Cache {
-    /// What is known about `key`, as long as the lease holds.
+    /// Looks up `key`, then checks the lease.
     pub fn read(&self, key: &[u8]) -> Lookup {
-        let lookup = self.known.get(key);
-        if self.lease.is_valid(self.clock.now()) || self.canary { lookup } else { Lookup::Over }
+        let lookup = self.entries.get(key);
+        if self.lease.is_valid(self.clock.now()) || self.canary { lookup } else { Lookup::LeaseExpired }
     }
 
-    /// Takes note of what the store said about `key`.
-    pub fn learn(&self, key: &[u8], value: Option<Value>, as_of: u64) {
-        self.known.learn(key, value, as_of);
+    /// Caches what the store replied about `key`.
+    pub fn insert(&self, key: &[u8], value: Option<Value>, version: u64) {
+        self.entries.insert(key, value, version);
     }
 }
 
-/// The newest news of each key.
-struct Known {
-    map: DashMap<Box<[u8]>, News, Keyed>,
-    /// The latest date of anything forgotten.
-    forgotten: AtomicU64,
+/// The newest version of each cached key.
+struct Entries {
+    map: DashMap<Box<[u8]>, CachedValue, Keyed>,
+    /// The highest version of an evicted entry.
+    evicted_version: AtomicU64,
     used: AtomicUsize,
     limit: usize,
 }
 
-/// A key's value, or that it is not there, at a date of the store.
-struct News {
+/// A key's value, or `None` for a missing key, at a version of the store.
+struct CachedValue {
     value: Option<Value>,
-    as_of: u64,
+    version: u64,
 }
 
-impl Known {
+impl Entries {
     fn new(hasher: Keyed, limit: usize) -> Self {
         Self {
             map: DashMap::with_hasher_and_shard_amount(hasher, SHARDS),
-            forgotten: AtomicU64::new(0),
+            evicted_version: AtomicU64::new(0),
             used: AtomicUsize::new(0),
             limit,
         }
     }
 
     fn get(&self, key: &[u8]) -> Lookup {
-        self.map.get(key).map_or(Lookup::Unknown, |news| Lookup::Known(news.value.clone()))
+        self.map.get(key).map_or(Lookup::Miss, |cached| Lookup::Hit(cached.value.clone()))
     }
 
-    fn learn(&self, key: &[u8], value: Option<Value>, as_of: u64) {
+    fn insert(&self, key: &[u8], value: Option<Value>, version: u64) {
         let cost = cost(key, value.as_ref());
-        // It takes long to be full; what it forgets must be as safe to forget at any other time.
+        // The limit is seldom reached, so `buggify!` evicts at other times, too.
         if self.used.load(SeqCst) + cost > self.limit || buggify!(0.01) {
-            self.forget_all();
+            self.evict_all();
         }
-        let news = News { value, as_of };
-        // The entry holds the lock of the key's shard: forgetting this key is either over or has not begun.
+        let cached = CachedValue { value, version };
+        // The entry holds the lock of the key's shard, so an eviction of this key is over or has not begun.
         match self.map.entry(key.into()) {
-            Entry::Occupied(mut slot) if slot.get().as_of <= as_of => {
+            Entry::Occupied(mut slot) if slot.get().version <= version => {
                 self.used.fetch_add(cost, SeqCst);
                 self.used.fetch_sub(self::cost(key, slot.get().value.as_ref()), SeqCst);
-                slot.insert(news);
+                slot.insert(cached);
             }
-            Entry::Vacant(slot) if self.forgotten.load(SeqCst) <= as_of => {
+            Entry::Vacant(slot) if self.evicted_version.load(SeqCst) <= version => {
                 self.used.fetch_add(cost, SeqCst);
-                slot.insert(news);
+                slot.insert(cached);
             }
             Entry::Occupied(_) | Entry::Vacant(_) => {}
         }
     }
 
-    fn forget_all(&self) {
-        self.map.retain(|key, news| {
-            self.forgotten.fetch_max(news.as_of, SeqCst);
-            self.used.fetch_sub(cost(key, news.value.as_ref()), SeqCst);
+    fn evict_all(&self) {
+        self.map.retain(|key, cached| {
+            self.evicted_version.fetch_max(cached.version, SeqCst);
+            self.used.fetch_sub(cost(key, cached.value.as_ref()), SeqCst);
             false
         });
     }
@@ -147,36 +146,36 @@ mod tests {
     }
 
     #[test]
-    fn later_news_stays_in_whatever_order_it_comes() {
-        let known = Known::new(Keyed::fixed(), MEMORY);
-        assert_eq!(known.get(b"key"), Lookup::Unknown);
-        known.learn(b"key", text("new"), 6);
-        known.learn(b"key", text("old"), 5);
-        assert_eq!(known.get(b"key"), Lookup::Known(text("new")));
-        known.learn(b"key", None, 7);
-        assert_eq!(known.get(b"key"), Lookup::Known(None));
+    fn the_newer_version_stays_in_whatever_order_they_arrive() {
+        let entries = Entries::new(Keyed::fixed(), MEMORY_MAX);
+        assert_eq!(entries.get(b"key"), Lookup::Miss);
+        entries.insert(b"key", text("new"), 6);
+        entries.insert(b"key", text("old"), 5);
+        assert_eq!(entries.get(b"key"), Lookup::Hit(text("new")));
+        entries.insert(b"key", None, 7);
+        assert_eq!(entries.get(b"key"), Lookup::Hit(None));
     }
 
     #[test]
-    fn what_was_forgotten_does_not_come_back_with_older_news() {
-        let known = Known::new(Keyed::fixed(), 1_000);
-        known.learn(b"key", text("new"), 6);
-        known.learn(b"other", text(&"x".repeat(800)), 3);
-        assert_eq!(known.get(b"key"), Lookup::Unknown, "it made room");
-        known.learn(b"key", text("old"), 5);
-        assert_eq!(known.get(b"key"), Lookup::Unknown);
-        known.learn(b"key", text("new"), 6);
-        assert_eq!(known.get(b"key"), Lookup::Known(text("new")));
+    fn an_evicted_key_is_not_cached_with_an_older_version() {
+        let entries = Entries::new(Keyed::fixed(), 1_000);
+        entries.insert(b"key", text("new"), 6);
+        entries.insert(b"other", text(&"x".repeat(800)), 3);
+        assert_eq!(entries.get(b"key"), Lookup::Miss, "it made room");
+        entries.insert(b"key", text("old"), 5);
+        assert_eq!(entries.get(b"key"), Lookup::Miss);
+        entries.insert(b"key", text("new"), 6);
+        assert_eq!(entries.get(b"key"), Lookup::Hit(text("new")));
     }
 
     #[test]
     fn its_memory_is_bounded_and_counted() {
-        let known = Known::new(Keyed::fixed(), 10_000);
+        let entries = Entries::new(Keyed::fixed(), 10_000);
         for number in 0..1_000_u64 {
-            known.learn(&number.to_be_bytes()[4..], text("some value"), number);
-            assert!(known.used.load(SeqCst) <= 10_000);
+            entries.insert(&number.to_be_bytes()[4..], text("some value"), number);
+            assert!(entries.used.load(SeqCst) <= 10_000);
         }
-        known.forget_all();
-        assert_eq!(known.used.load(SeqCst), 0);
+        entries.evict_all();
+        assert_eq!(entries.used.load(SeqCst), 0);
     }
 }

@@ -1,7 +1,7 @@
-//! The command line of the runtime world: which daemons run here, where they listen, whom they connect to.
+//! The command line of the runtime world: which daemons run, and their addresses.
 //!
-//! What is wrong with the words themselves is found here and exits with 2; what is wrong with the daemons they ask for is
-//! found by the factory and exits with 1.
+//! Errors of the command line itself are found here; the exit code is 2. Errors of the daemons are found by the
+//! factory; the exit code is 1.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -14,16 +14,16 @@ use crate::daemons::{assemble, catalog};
 use crate::settings::{ClientLimits, Settings};
 use crate::world::runtime::{self, LogFormat, Options, RuntimeWorld};
 
-/// What the process, and its factory, is called.
+/// The name of the process and of its factory.
 const NAME: &str = "demo";
 
-/// Each daemon of the catalog, with one line about it.
+/// The daemons of the catalog, each with a description.
 const DAEMONS: [(&str, &str); 3] = [
-    ("store", "the data, and the truth about it (127.0.0.1:6380 when it runs without a gateway)"),
-    ("lease", "says which gateway serves (127.0.0.1:6381 when it runs without a gateway)"),
+    ("store", "keeps keys and values (listens on 127.0.0.1:6380 without a gateway)"),
+    ("lease", "grants the lease to one gateway at a time (listens on 127.0.0.1:6381 without a gateway)"),
     (
         "gateway",
-        "speaks RESP2 with Redis clients (127.0.0.1:6379); needs a store and a lease, here or elsewhere",
+        "serves Redis clients over RESP2 (listens on 127.0.0.1:6379); needs a store and a lease, in any process",
     ),
 ];
 
@@ -36,11 +36,11 @@ In three:
   demo-app --daemons store
   demo-app --daemons gateway --connect lease=127.0.0.1:6381 --connect store=127.0.0.1:6380";
 
-/// How long a lease may be asked for. Much below a round trip to the lease daemon it could never be renewed in time.
+/// The bounds of `--lease-ttl`. A lease not much longer than a round trip could not be renewed in time.
 const TTL_MIN: Duration = Duration::from_millis(100);
 const TTL_MAX: Duration = Duration::from_secs(60);
 
-/// A small key-value service that Redis clients talk to
+/// A small key-value service for Redis clients
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Args {
@@ -48,36 +48,36 @@ struct Args {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = daemon, required_unless_present_any = ["list", "graph", "check"])]
     daemons: Vec<String>,
 
-    /// Where a daemon listens. A store or lease beside a gateway listens only if this is given.
-    #[arg(long, value_name = "NAME=HOST:PORT", value_parser = place)]
+    /// The address that a daemon listens on. Beside a gateway, a store or lease listens only with this flag.
+    #[arg(long, value_name = "NAME=HOST:PORT", value_parser = named_address)]
     listen: Vec<(String, String)>,
 
-    /// Where a store or lease of another process is found.
-    #[arg(long, value_name = "NAME=HOST:PORT", value_parser = place)]
+    /// The address of a store or lease in another process.
+    #[arg(long, value_name = "NAME=HOST:PORT", value_parser = named_address)]
     connect: Vec<(String, String)>,
 
-    /// How long a gateway that dies holds up the others.
+    /// The time to live of the lease: how long it takes until another gateway replaces a crashed one.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = time)]
     lease_ttl: Duration,
 
-    /// How many clients a gateway takes at a time.
+    /// The most clients of a gateway at a time.
     #[arg(long, value_name = "COUNT", default_value_t = ClientLimits::default().connections, value_parser = count)]
     max_clients: usize,
 
-    /// How the log is written.
+    /// The format of the log.
     #[arg(long, value_enum, default_value = "text")]
     log_format: Format,
 
-    /// Lists the daemons there are, and exits.
+    /// Lists the daemons, and exits.
     #[arg(long)]
     list: bool,
 
-    /// Prints what the daemons are built from, all of them unless some are named, and exits.
+    /// Prints the dependency graph of the daemons (all, unless some are named), and exits.
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "dot")]
-    graph: Option<Drawing>,
+    graph: Option<GraphFormat>,
 
-    /// Puts the daemons together, all of them unless some are named, says whether that works, and exits without starting
-    /// any: with 0 if it does, 1 if it does not.
+    /// Builds the daemons (all, unless some are named) without starting them, and exits: with 0 if that succeeds, with
+    /// 1 if not.
     #[arg(long, conflicts_with = "graph")]
     check: bool,
 }
@@ -89,28 +89,27 @@ enum Format {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Drawing {
+enum GraphFormat {
     Dot,
     Mermaid,
 }
 
-/// What `main` does in the runtime world.
 pub fn main() -> ExitCode {
     let mut args = Args::parse();
     if args.list {
         let lines = DAEMONS.map(|(name, about)| format!("{name:8} {about}\n"));
         return print(&lines.concat());
     }
-    let is_dry = args.graph.is_some() || args.check;
-    if is_dry && args.daemons.is_empty() {
+    let without_start = args.graph.is_some() || args.check;
+    if without_start && args.daemons.is_empty() {
         args.daemons = DAEMONS.map(|(name, _)| name.to_owned()).into();
     }
     let settings = args.settings();
-    if is_dry {
+    if without_start {
         let daemons = args.daemons.join(", ");
-        return match draw(args.graph, settings) {
+        return match assemble_only(args.graph, settings) {
             Ok(Some(picture)) => print(&picture),
-            Ok(None) => print(&format!("ok: {daemons} can be put together\n")),
+            Ok(None) => print(&format!("ok: {daemons} can be assembled\n")),
             Err(error) => {
                 eprintln!("error: {error:#}");
                 ExitCode::FAILURE
@@ -125,7 +124,7 @@ pub fn main() -> ExitCode {
     runtime::run(options, |factory| assemble(factory, settings))
 }
 
-/// Writes to standard output. A reader that has gone away has seen what it wanted.
+/// Prints to standard output. A closed pipe is no error, because the reader has read what it wanted.
 fn print(text: &str) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -137,13 +136,13 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Puts the daemons together without starting them, and draws them if asked to.
-fn draw(drawing: Option<Drawing>, settings: Settings) -> Result<Option<String>> {
+/// Builds the daemons without starting them; returns their graph, if a format is given.
+fn assemble_only(format: Option<GraphFormat>, settings: Settings) -> Result<Option<String>> {
     let mut factory = Factory::root(NAME, RuntimeWorld);
     assemble(&mut factory, settings)?;
-    Ok(drawing.map(|drawing| match drawing {
-        Drawing::Dot => factory.graph().to_dot(),
-        Drawing::Mermaid => factory.graph().to_mermaid(),
+    Ok(format.map(|format| match format {
+        GraphFormat::Dot => factory.graph().to_dot(),
+        GraphFormat::Mermaid => factory.graph().to_mermaid(),
     }))
 }
 
@@ -154,10 +153,10 @@ impl Args {
                 usage(&format!("--listen {name}={address}, but {name} is not among --daemons"));
             }
         }
-        for (flag, places) in [("--listen", &self.listen), ("--connect", &self.connect)] {
-            for (at, (name, _)) in places.iter().enumerate() {
-                if places[..at].iter().any(|(other, _)| other == name) {
-                    usage(&format!("{flag} says twice where {name} is"));
+        for (flag, addresses) in [("--listen", &self.listen), ("--connect", &self.connect)] {
+            for (at, (name, _)) in addresses.iter().enumerate() {
+                if addresses[..at].iter().any(|(other, _)| other == name) {
+                    usage(&format!("{flag} is given twice for {name}"));
                 }
             }
         }
@@ -168,7 +167,7 @@ impl Args {
                 ));
             }
             if address.ends_with(":0") {
-                usage(&format!("--connect {name}={address}: nobody can be found at port 0"));
+                usage(&format!("--connect {name}={address}: nothing can connect to port 0"));
             }
             if name == crate::gateway::NAME {
                 usage(&format!(
@@ -187,7 +186,7 @@ impl Args {
     }
 }
 
-/// Says what is wrong with the command line, and exits with 2.
+/// Prints an error of the command line, and exits with 2.
 fn usage(what: &str) -> ! {
     Args::command().error(ErrorKind::ValueValidation, what).exit()
 }
@@ -200,22 +199,25 @@ fn daemon(name: &str) -> Result<String, String> {
     }
 }
 
-fn place(text: &str) -> Result<(String, String), String> {
+fn named_address(text: &str) -> Result<(String, String), String> {
     let example = "write NAME=HOST:PORT, for example store=127.0.0.1:6380";
     let (name, address) = text.split_once('=').ok_or(example)?;
     let (host, port) = address.rsplit_once(':').ok_or(example)?;
     if host.is_empty() {
-        return Err(format!("there is no host before the port; {example}"));
+        return Err(format!("no host before the port; {example}"));
     }
     if host.contains(':') && !host.starts_with('[') {
-        return Err(format!("{host:?} is no host (an IPv6 address stands in brackets); {example}"));
+        return Err(format!("{host:?} is not a host (write an IPv6 address in brackets); {example}"));
     }
     port.parse::<u16>().map_err(|_| format!("{port:?} is not a port (0 to 65535); {example}"))?;
     Ok((daemon(name)?, address.to_owned()))
 }
 
 fn count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "a number of clients, at least 1".to_owned())
+    text.parse()
+        .ok()
+        .filter(|count| *count > 0)
+        .ok_or_else(|| "must be a number of clients, at least 1".to_owned())
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -224,10 +226,10 @@ fn time(text: &str) -> Result<Duration, String> {
         (None, Some(seconds)) => seconds.parse::<u64>().ok().and_then(|seconds| seconds.checked_mul(1000)),
         (None, None) => None,
     };
-    let time = Duration::from_millis(millis.ok_or("write for example 3s or 500ms")?);
+    let time = Duration::from_millis(millis.ok_or("write a number with a unit, for example 3s or 500ms")?);
     match (TTL_MIN..=TTL_MAX).contains(&time) {
         true => Ok(time),
-        false => Err(format!("at least {TTL_MIN:?}, at most {TTL_MAX:?}")),
+        false => Err(format!("must be at least {TTL_MIN:?} and at most {TTL_MAX:?}")),
     }
 }
 
@@ -236,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         Args::command().debug_assert();
     }
 
@@ -246,13 +248,15 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_a_name_and_an_address() {
-        assert_eq!(place("store=[::1]:7000"), Ok(("store".into(), "[::1]:7000".into())));
-        assert!(place("store").is_err_and(|why| why.contains("NAME=HOST:PORT")));
-        assert!(place("store=7000").is_err_and(|why| why.contains("NAME=HOST:PORT")));
-        assert!(place("store=:7000").is_err_and(|why| why.contains("no host")));
-        assert!(place("store=host:70000").is_err_and(|why| why.contains("not a port")));
-        assert!(place("shop=host:7000").is_err_and(|why| why.contains("store, lease, gateway")));
+    fn a_named_address_is_a_name_and_an_address() {
+        assert_eq!(named_address("store=[::1]:7000"), Ok(("store".into(), "[::1]:7000".into())));
+        assert!(named_address("store").is_err_and(|reason| reason.contains("NAME=HOST:PORT")));
+        assert!(named_address("store=7000").is_err_and(|reason| reason.contains("NAME=HOST:PORT")));
+        assert!(named_address("store=:7000").is_err_and(|reason| reason.contains("no host")));
+        assert!(named_address("store=host:70000").is_err_and(|reason| reason.contains("not a port")));
+        assert!(
+            named_address("shop=host:7000").is_err_and(|reason| reason.contains("store, lease, gateway"))
+        );
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! The demo as a simulated cluster: one lease, one store, three gateways, four clients, and injected faults.
+//! A simulated cluster: one lease, one store, three gateways, four clients, and injected faults.
 //!
-//! For a minute of virtual time machines are cut off, slowed down, paused, stopped, killed and powered off, and clocks
-//! drift within the bound the gateways count on. Then everything is healed, and the clients must get on. At the end
-//! what every client asked and was told is checked: one correct store must have been able to tell them all that.
+//! For a minute of virtual time machines are partitioned, slowed down, paused, stopped, killed and powered off, and
+//! clocks drift within the bound that gateways rely on. Then all faults are healed, and every client must make
+//! progress. At the end the clients' history is checked for linearizability.
 
-mod client; // who asks
-mod faults; // what happens to the cluster
+mod client; // the workload
+mod faults; // the budget, and two targeted faults
 #[cfg(test)]
 mod help; // the committed text of --help
-mod redis; // the clients' protocol
+mod redis; // a Redis client
 
 use std::cell::Cell;
 use std::process::ExitCode;
@@ -24,36 +24,35 @@ use crate::lease::Lease;
 use crate::settings::Settings;
 use crate::world::sim::history::History;
 use crate::world::sim::{Machine, Sim, cli};
-use client::{Client, Demand};
+use client::{Client, ClientControl};
 
-/// The gateways' machines, and where clients find them.
+/// The gateways' machines and addresses.
 const GATEWAYS: [(&str, &str); 3] =
     [("gateway-1", "gateway-1:6379"), ("gateway-2", "gateway-2:6379"), ("gateway-3", "gateway-3:6379")];
 const CLIENTS: [&str; 4] = ["client-1", "client-2", "client-3", "client-4"];
 
-/// What every seed must have been through, or it proves little.
-const TROUBLE: Duration = Duration::from_secs(60);
+/// How long faults are injected, and what each seed must reach, or it proves little.
+const FAULTS_DURATION: Duration = Duration::from_secs(60);
 const COMPLETED_MIN: u64 = 400;
 const LEASE_CHANGES_MIN: u64 = 2;
 const FAULTS_MIN: u64 = 3;
 
-/// How long each client may take to get on once everything is healed, and how far it must get.
-const QUIET: Duration = Duration::from_secs(30);
-const PROGRESS: u64 = 10;
+/// The timeout of each client's recovery after all faults are healed, and the operations it must complete.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(30);
+const PROGRESS_MIN: u64 = 10;
 
-/// Runs a simulated cluster over many seeds, and checks that no client is ever told anything wrong.
+/// Runs a simulated cluster over many seeds, and checks the clients' history for linearizability.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask sim", bin_name = "cargo xtask sim", version)]
 struct CommandLine {
     #[command(flatten)]
     campaign: cli::Args,
 
-    /// Use gateways that go on answering from the cache after their lease: this must go red
+    /// Use gateways that answer from the cache after the lease has ended: this must fail
     #[arg(long)]
     canary: bool,
 }
 
-/// What `main` does in the sim.
 pub fn main() -> ExitCode {
     let args = CommandLine::parse();
     let canary = args.canary;
@@ -67,56 +66,56 @@ pub fn main() -> ExitCode {
 async fn scenario(sim: Sim, canary: bool) -> Result {
     let cluster = Rc::new(Cluster::start(sim, canary).await?);
     let history = History::default();
-    let completed = || cluster.demand.completed.iter().map(Cell::get);
+    let completed = || cluster.control.completed.iter().map(Cell::get);
     let mut running = Vec::new();
     let clients = sim.limit("clients", 1..=CLIENTS.len() as u64) as usize;
     for (index, machine) in cluster.clients.iter().take(clients).enumerate() {
-        let client = Client::new(sim, index, machine.clone(), history.clone(), cluster.demand.clone());
+        let client = Client::new(sim, index, machine.clone(), history.clone(), cluster.control.clone());
         running.push(machine.spawn("client", client.run()));
     }
 
     let faults = faults::inject_faults(&cluster).await?;
     let before: Vec<u64> = completed().collect();
-    let behind = || {
+    let lagging_client = || {
         let progress = completed().zip(&before).map(|(completed, before)| completed - before);
-        CLIENTS.iter().take(clients).zip(progress).find(|(_, progress)| *progress < PROGRESS)
+        CLIENTS.iter().take(clients).zip(progress).find(|(_, progress)| *progress < PROGRESS_MIN)
     };
-    let healed = sim.elapsed();
-    while let Some((client, progress)) = behind() {
-        let waited = sim.elapsed() - healed;
+    let healed_at = sim.elapsed();
+    while let Some((client, progress)) = lagging_client() {
+        let waited = sim.elapsed() - healed_at;
         ensure!(
-            waited < QUIET,
-            "{client} completed {progress} operations in {waited:?} although all is healed"
+            waited < RECOVERY_TIMEOUT,
+            "{client} completed only {progress} operations in {waited:?} after all faults were healed"
         );
         sim.clock().sleep(Duration::from_millis(100)).await;
     }
-    // However little went wrong: an operator restarts whoever holds the lease until it has changed hands.
-    while cluster.lease_daemon.changes() < LEASE_CHANGES_MIN {
-        ensure!(sim.elapsed() - healed < 2 * QUIET, "the lease does not change hands");
+    // If the faults did not change the holder often enough, an operator restarts gateways until it has changed.
+    while cluster.lease_daemon.holder_changes() < LEASE_CHANGES_MIN {
+        ensure!(sim.elapsed() - healed_at < 2 * RECOVERY_TIMEOUT, "the lease does not change hands");
         for gateway in &cluster.gateways {
-            faults::stop_in_order(gateway).await?;
-            sim.clock().sleep(Duration::from_secs(3)).await; // for another to take it
+            faults::stop_cleanly(gateway).await?;
+            sim.clock().sleep(Duration::from_secs(3)).await; // another gateway acquires the lease
             gateway.restart().await?;
         }
     }
 
-    cluster.demand.finish.set(true);
+    cluster.control.finish.set(true);
     for task in running {
         sim.clock()
-            .timeout(QUIET, task)
+            .timeout(RECOVERY_TIMEOUT, task)
             .await
-            .context("a client does not end")?
+            .context("a client does not finish")?
             .map_err(|error| anyhow!("a client failed: {error}"))?;
     }
     for gateway in &cluster.gateways {
-        faults::stop_in_order(gateway).await?;
+        faults::stop_cleanly(gateway).await?;
     }
 
-    let changes = cluster.lease_daemon.changes();
+    let holder_changes = cluster.lease_daemon.holder_changes();
     let completed: u64 = completed().sum();
     sim.count("operations completed", completed);
     sim.count("operations of unknown outcome", history.open() as u64);
-    sim.count("lease changes", changes);
+    sim.count("lease changes", holder_changes);
     sim.count("faults", faults.struck);
     sim.count("faults skipped", faults.skipped);
     history.check().into_result().map_err(|verdict| anyhow!("{verdict}"))?;
@@ -126,27 +125,25 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
     Ok(())
 }
 
-/// The machines.
 struct Cluster {
     sim: Sim,
     lease: Machine,
     store: Machine,
     gateways: Vec<Machine>,
     clients: Vec<Machine>,
-    /// The lease daemon itself: nothing ends it, so it can be asked what it has done.
+    /// The lease daemon itself, for its count of holder changes: no fault ends it.
     lease_daemon: DaemonRef<Lease>,
-    demand: Rc<Demand>,
+    control: Rc<ClientControl>,
 }
 
 impl Cluster {
-    /// Makes and starts them all.
     async fn start(sim: Sim, canary: bool) -> Result<Self> {
-        let place = |name: &str, address: &str| (name.to_owned(), address.to_owned());
+        let address_of = |name: &str, address: &str| (name.to_owned(), address.to_owned());
         let machine =
             |name, settings: Settings| sim.machine(name, move |factory| assemble(factory, settings.clone()));
         let single = |name: &'static str, address| Settings {
             daemons: vec![name.to_owned()],
-            listen: [place(name, address)].into(),
+            listen: [address_of(name, address)].into(),
             ..Settings::default()
         };
         let lease = machine("lease", single("lease", "lease:6381")).start().await?;
@@ -155,8 +152,8 @@ impl Cluster {
         for (name, address) in GATEWAYS {
             let settings = Settings {
                 daemons: vec!["gateway".to_owned()],
-                listen: [place("gateway", address)].into(),
-                connect: [place("lease", "lease:6381"), place("store", "store:6380")].into(),
+                listen: [address_of("gateway", address)].into(),
+                connect: [address_of("lease", "lease:6381"), address_of("store", "store:6380")].into(),
                 lease_ttl: Duration::from_secs(2),
                 canary,
                 ..Settings::default()
@@ -165,7 +162,7 @@ impl Cluster {
         }
         let lease_daemon = lease.get::<Lease>()?;
         let clients = CLIENTS.iter().map(|name| sim.client(name)).collect();
-        Ok(Self { sim, lease, store, gateways, clients, lease_daemon, demand: Rc::default() })
+        Ok(Self { sim, lease, store, gateways, clients, lease_daemon, control: Rc::default() })
     }
 }
 
@@ -175,7 +172,7 @@ mod tests {
     use crate::world::sim::Campaign;
 
     #[test]
-    fn no_client_is_told_anything_wrong() {
+    fn the_history_is_linearizable() {
         Campaign::new(|sim| scenario(sim, false))
             .name("demo cluster")
             .seeds(20)

@@ -1,4 +1,4 @@
-//! The daemons by the names of the command line.
+//! The daemons by their names on the command line, and how they are assembled.
 
 use steelmill_core::{Catalog, Factory, Result};
 
@@ -8,15 +8,14 @@ use crate::service::Service;
 use crate::settings::Settings;
 use crate::store::Store;
 
-/// The daemons by name.
 pub fn catalog() -> Catalog {
     Catalog::new().add::<Store>(Store::NAME).add::<Lease>(Lease::NAME).add::<Gateway>(gateway::NAME)
 }
 
-/// Puts the daemons of `settings` together.
+/// Adds the daemons of `settings` to a factory.
 ///
 /// # Errors
-/// An unknown name; a gateway without a way to a store or a lease.
+/// An unknown name; a gateway without a store or a lease to connect to.
 pub fn assemble(factory: &mut Factory, settings: Settings) -> Result {
     let names = settings.daemons.clone();
     factory.provide_value(settings)?;

@@ -1,19 +1,19 @@
 //! The gateway: the daemon that Redis clients connect to.
 //!
-//! Any number of gateways share one store. The one that holds the lease, the leader, serves; the others answer with its
-//! address. The leader runs a child factory with a read cache, and answers most reads without asking the store.
+//! Any number of gateways share one store. The lease holder, the leader, serves; the others reply with its address.
+//! The leader runs a child factory with a read cache, and answers most reads without the store.
 //!
-//! To follow one GET: [`session`] reads it, [`command`] parses it, [`keys`] answers it, and says why the answer is right.
-//! To follow the lease: [`leadership`].
+//! One GET: [`session`] reads it, [`command`] parses it, [`keys`] answers it and explains why the answer is not stale.
+//! The lease: [`leadership`].
 //!
-//! To follow a shutdown: the child factory depends on this daemon, so it stops first, with the cache; then the lease is
-//! released. Then this daemon is told to stop: it accepts no more connections, and each session ends after its current
-//! command. Only then are the links told to stop, and after them a store and a lease daemon of this process.
+//! A shutdown: the child factory depends on this daemon, so it stops first, with the cache; then the lease is
+//! released. Then this daemon stops: it accepts no more connections, and each session ends after its current command.
+//! Last to stop are the links, and then a store and a lease daemon of this process.
 
-mod command; // the commands, and what each does
+mod command; // the commands: syntax and execution
 mod info; // the reply to INFO
 mod keys; // reads and writes of a key
-mod leadership; // the lease, and what exists while it is held
+mod leadership; // acquiring, holding and losing the lease
 mod session; // one client's connection
 
 use std::sync::Arc;
@@ -29,19 +29,19 @@ use crate::listener::{Accepted, Listener};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::world::{Clock, Entropy, Network};
-use keys::Refusal;
+use keys::CommandError;
 use leadership::{Leadership, LeaseState};
 
 /// Its name on the command line.
 pub const NAME: &str = "gateway";
 
-/// Where Redis clients expect it.
+/// The default port of Redis.
 const ADDRESS: &str = "127.0.0.1:6379";
 
-/// How many connections above the limit at a time get an error reply; more are closed without one.
+/// The most connections at a time that are rejected with an error reply; more are closed without one.
 const REJECTING_MAX: usize = 64;
 
-/// Answers Redis clients in RESP2; carries out their commands while it holds the lease.
+/// Serves Redis clients over RESP2; executes their commands while it holds the lease.
 pub struct Gateway {
     settings: Arc<Settings>,
     clock: DaemonRef<Clock>,
@@ -50,10 +50,10 @@ pub struct Gateway {
     store: DaemonRef<Link<Store>>,
     lease: DaemonRef<Link<Lease>>,
     listener: SetOnce<Listener>,
-    /// Its own address, by which other gateways name it to clients as the lease holder.
+    /// Its own address, by which other gateways refer clients to the lease holder.
     holder: SetOnce<String>,
     lease_state: watch::Sender<LeaseState>,
-    /// Bytes that all connections together have waiting.
+    /// Buffered bytes of all connections together.
     memory: Arc<AtomicUsize>,
     rejecting: Arc<Semaphore>,
     /// For the status of its factory.
@@ -97,13 +97,13 @@ impl Daemon for Gateway {
 }
 
 impl Gateway {
-    /// Accepts clients until told to stop.
+    /// Accepts clients until the stop.
     async fn accept_loop(self: &Arc<Self>, scope: &Scope) -> Result {
         let accepted = |Accepted { stream, peer, permit }: Accepted| {
             let gateway = self.clone();
             match (permit, self.rejecting.clone().try_acquire_owned()) {
                 (Some(permit), _) => {
-                    // Not dropped at the stop: it finishes the command it is at.
+                    // Not dropped at the stop: the session finishes its current command.
                     let serving = session::serve(gateway, stream, scope.clone());
                     scope.spawn("client", async move {
                         serving.await;
@@ -121,7 +121,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// For how long it may still rely on the lease; `None` when it does not hold it.
+    /// How long it may still rely on the lease; `None` if it does not hold it.
     pub fn lease_left(&self) -> Option<Duration> {
         match &*self.lease_state.borrow() {
             LeaseState::Held(leadership) => {
@@ -142,18 +142,18 @@ impl Gateway {
         self.lease_state.send_replace(state);
     }
 
-    /// Its leadership, while it holds the lease. Never kept across an await: it must be able to end.
-    fn leadership(&self) -> Result<Arc<Leadership>, Refusal> {
+    /// The leadership, while it holds the lease. Not to be kept across an await, or it could not end.
+    fn leadership(&self) -> Result<Arc<Leadership>, CommandError> {
         match &*self.lease_state.borrow() {
             LeaseState::Held(leadership) => Ok(leadership.clone()),
             LeaseState::NotHeld(holder) => {
-                Err(Refusal::NotLeader { leader: holder.as_deref().map(|holder| holder.into()) })
+                Err(CommandError::NotLeader { leader: holder.as_deref().map(|holder| holder.into()) })
             }
         }
     }
 }
 
-/// Counted since the start, for `INFO`.
+/// Counters since the start, for `INFO`.
 #[derive(Debug, Default)]
 struct Counters {
     commands: Counter,

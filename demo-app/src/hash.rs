@@ -1,7 +1,7 @@
-//! The hasher of every map here whose keys clients choose.
+//! The keyed hasher of all maps with keys that clients choose.
 //!
-//! Keyed, or a client could pick keys that all collide; keyed from the world's entropy, so that in the sim a map's order
-//! repeats with the seed, which std's own random keys would not.
+//! Keyed, because clients could otherwise choose keys that collide. The key is drawn from the world's entropy, so that
+//! in the sim the iteration order of a map repeats with the seed; std's random keys would not.
 
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
 
@@ -9,16 +9,15 @@ use rand::Rng as _;
 
 use crate::world::Entropy;
 
-/// How many shards a concurrent map has: fixed, because the default follows the number of CPUs and the order of
-/// iteration follows the shards.
+/// The number of shards of a concurrent map. Fixed, because the default depends on the number of CPUs, and iteration
+/// order on the shards.
 pub const SHARDS: usize = 32;
 
-/// SipHash behind a secret prefix.
+/// SipHash with a random key.
 #[derive(Debug, Clone)]
 pub struct Keyed([u64; 2]);
 
 impl Keyed {
-    /// A hasher with keys of its own.
     pub fn draw(entropy: &Entropy) -> Self {
         let mut rng = entropy.rng();
         Self([rng.next_u64(), rng.next_u64()])
@@ -38,7 +37,7 @@ impl BuildHasher for Keyed {
 
 #[cfg(test)]
 impl Keyed {
-    /// A hasher for tests of plain data.
+    /// A hasher with a fixed key, for tests.
     pub fn fixed() -> Self {
         Self([1, 2])
     }

@@ -1,13 +1,13 @@
-//! A gateway's way to a service: a plain call when the service is in this process, one TCP connection when it is not.
+//! A gateway's client of a service: a direct call in the same process, or requests over one TCP connection.
 //!
-//! A caller always gets an answer within [`REPLY_LIMIT`], and always learns what it can rely on: a reply, the certainty
-//! that the request never left ([`LinkError::NotSent`]), or that nobody can tell ([`LinkError::Unknown`]). Nothing is
-//! sent twice: whether a request may be repeated is for its sender to decide.
+//! Each call ends within [`REPLY_TIMEOUT`], with a reply, with the certainty that the request was not sent
+//! ([`LinkError::NotSent`]), or with an unknown outcome ([`LinkError::Unknown`]). Nothing is sent twice: only the
+//! caller knows whether a request may be repeated.
 //!
-//! One task owns the connection. Requests are written in the order they came and answered in that order. A peer that
-//! leaves the oldest request unanswered for too long loses the connection, and with it every request on its way; a new
-//! connection is quicker than the retransmissions of a stalled one. What is still on its way over the old one may reach
-//! the service much later. Callers must be ready for that: see `gateway::keys` for how.
+//! One task owns the connection. Requests are pipelined, and replies have their order. If the oldest request is not
+//! answered in time, the connection is closed and all requests in flight have an unknown outcome: a new connection is
+//! faster than the retransmissions of a stalled one. Bytes in flight on the old connection may reach the service much
+//! later; `gateway::keys` explains why that is safe.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -22,43 +22,43 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::service::Service;
 use crate::settings::Settings;
-use crate::wire::{Frames, write_frame};
+use crate::wire::{FrameDecoder, write_frame};
 use crate::world::{Clock, Network, TcpStream};
 
-/// How long a request may go unanswered, and a connection may take to be made.
-const REPLY_LIMIT: Duration = Duration::from_secs(1);
+/// The timeout of a request, and of a connection attempt.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The pause after a failed attempt to connect, at first and at most.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The backoff after a failed connection attempt: the first and the longest.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// How many requests may wait to be sent, and how many bytes of them; more are refused.
-const QUEUE: usize = 4096;
-const QUEUE_BYTES: usize = 64 << 20;
+/// The most queued requests, and their bytes; more are rejected.
+const QUEUED_MAX: usize = 4096;
+const QUEUED_BYTES_MAX: usize = 64 << 20;
 
-/// How many requests may be sent and not yet answered.
-const WINDOW: usize = 1024;
+/// The most requests in flight.
+const IN_FLIGHT_MAX: usize = 1024;
 
-/// Requests are taken from the queue while fewer bytes than this wait for the socket.
+/// Requests leave the queue while fewer bytes than this are unsent.
 const BATCH: usize = 64 * 1024;
 
 /// Why a request has no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// It never left this process: nothing happened.
+    /// The request was not sent and has no effect.
     #[error("{0}")]
     NotSent(String),
-    /// It left; whether it arrived, or still will, nobody can tell.
+    /// The request was sent; whether it was or will be executed is unknown.
     #[error("the {0} did not answer in time")]
     Unknown(&'static str),
 }
 
-/// The way to the service `S`.
+/// The client of the service `S`.
 pub struct Link<S: Service> {
-    route: Route<S>,
+    transport: Transport<S>,
 }
 
-enum Route<S: Service> {
+enum Transport<S: Service> {
     Local(DaemonRef<S>),
     Remote(Remote<S>),
 }
@@ -67,53 +67,53 @@ impl<S: Service> Daemon for Link<S> {
     fn build(factory: &mut Factory) -> Result<Self> {
         let settings = factory.value::<Settings>()?;
         let name = S::NAME;
-        let route = match (settings.connect.get(name), settings.runs(name)) {
-            (None, true) => Route::Local(factory.get()?),
-            (Some(address), false) => Route::Remote(Remote::new(address.clone(), factory)?),
+        let transport = match (settings.connect.get(name), settings.runs(name)) {
+            (None, true) => Transport::Local(factory.get()?),
+            (Some(address), false) => Transport::Remote(Remote::new(address.clone(), factory)?),
             (None, false) => bail!(
                 "a gateway needs a {name}: run one in this process by adding {name} to --daemons, \
                  or use another process's with --connect {name}=HOST:PORT"
             ),
             (Some(address), true) => bail!(
-                "which {name}? One is among --daemons, and --connect {name}={address} names another; leave one out"
+                "{name} is both among --daemons and in --connect {name}={address}; remove one of the two"
             ),
         };
-        Ok(Self { route })
+        Ok(Self { transport })
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        match &self.route {
-            Route::Local(_) => scope.stopping().await,
-            Route::Remote(remote) => remote.run(scope).await,
+        match &self.transport {
+            Transport::Local(_) => scope.stopping().await,
+            Transport::Remote(remote) => remote.run(scope).await,
         }
         Ok(())
     }
 }
 
 impl<S: Service> Link<S> {
-    /// Asks the service. The request is on its way when this returns; the future only waits for the reply, so that
-    /// several can be on their way at once.
+    /// Sends a request. It is queued when this returns, and the future only waits for the reply, so that calls can be
+    /// pipelined.
     ///
     /// # Cancellation
-    /// Dropping the future does not take the request back.
+    /// Dropping the future does not cancel the request.
     pub fn call(&self, request: S::Request<'_>) -> impl Future<Output = Outcome<S>> + Send + use<S> {
-        let reply = match &self.route {
-            Route::Local(service) => Ok(Reply::<S>::Here(service.answer(request))),
-            Route::Remote(remote) => remote.send(&request).map(Reply::Later),
+        let reply = match &self.transport {
+            Transport::Local(service) => Ok(Reply::<S>::Ready(service.answer(request))),
+            Transport::Remote(remote) => remote.send(&request).map(Reply::Pending),
         };
         async move {
             match reply? {
-                Reply::Here(reply) => Ok(reply),
-                Reply::Later(reply) => reply.await.unwrap_or(Err(LinkError::Unknown(S::NAME))),
+                Reply::Ready(reply) => Ok(reply),
+                Reply::Pending(reply) => reply.await.unwrap_or(Err(LinkError::Unknown(S::NAME))),
             }
         }
     }
 
-    /// Whether a request has a chance at this moment.
+    /// Whether the service is connected.
     pub fn is_up(&self) -> bool {
-        match &self.route {
-            Route::Local(_) => true,
-            Route::Remote(remote) => remote.connected.load(Ordering::Relaxed),
+        match &self.transport {
+            Transport::Local(_) => true,
+            Transport::Remote(remote) => remote.connected.load(Ordering::Relaxed),
         }
     }
 }
@@ -121,8 +121,8 @@ impl<S: Service> Link<S> {
 type Outcome<S> = Result<<S as Service>::Reply, LinkError>;
 
 enum Reply<S: Service> {
-    Here(S::Reply),
-    Later(oneshot::Receiver<Outcome<S>>),
+    Ready(S::Reply),
+    Pending(oneshot::Receiver<Outcome<S>>),
 }
 
 /// A service in another process.
@@ -131,31 +131,29 @@ struct Remote<S: Service> {
     network: DaemonRef<Network>,
     clock: DaemonRef<Clock>,
     connected: AtomicBool,
-    /// Bytes in the queue.
-    queued: AtomicUsize,
-    queue: mpsc::Sender<Job<S>>,
-    /// The queue's other end; `run` holds it for as long as it runs.
-    jobs: Mutex<mpsc::Receiver<Job<S>>>,
+    queued_bytes: AtomicUsize,
+    queue: mpsc::Sender<QueuedRequest<S>>,
+    /// The receiver of the queue; locked while `run` runs.
+    requests: Mutex<mpsc::Receiver<QueuedRequest<S>>>,
 }
 
-/// A request that waits for its reply.
-struct Job<S: Service> {
+struct QueuedRequest<S: Service> {
     frame: Vec<u8>,
-    asked: Instant,
+    requested_at: Instant,
     reply: oneshot::Sender<Outcome<S>>,
 }
 
 impl<S: Service> Remote<S> {
     fn new(address: String, factory: &mut Factory) -> Result<Self> {
-        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (queue, requests) = mpsc::channel(QUEUED_MAX);
         Ok(Self {
             address,
             network: factory.get()?,
             clock: factory.get()?,
             connected: AtomicBool::new(false),
-            queued: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
             queue,
-            jobs: Mutex::new(jobs),
+            requests: Mutex::new(requests),
         })
     }
 
@@ -163,18 +161,18 @@ impl<S: Service> Remote<S> {
         if !self.connected.load(Ordering::Relaxed) {
             return Err(self.not_connected());
         }
-        let busy = || LinkError::NotSent(format!("too many requests wait for the {}", S::NAME));
-        if self.queued.load(Ordering::Relaxed) > QUEUE_BYTES {
+        let busy = || LinkError::NotSent(format!("too many requests are queued for the {}", S::NAME));
+        if self.queued_bytes.load(Ordering::Relaxed) > QUEUED_BYTES_MAX {
             return Err(busy());
         }
         let mut frame = Vec::new();
         write_frame(&mut frame, request);
         let length = frame.len();
         let (reply, receiver) = oneshot::channel();
-        let job = Job { frame, asked: self.clock.now(), reply };
-        self.queued.fetch_add(length, Ordering::Relaxed);
-        self.queue.try_send(job).map_err(|_| {
-            self.queued.fetch_sub(length, Ordering::Relaxed);
+        let request = QueuedRequest { frame, requested_at: self.clock.now(), reply };
+        self.queued_bytes.fetch_add(length, Ordering::Relaxed);
+        self.queue.try_send(request).map_err(|_| {
+            self.queued_bytes.fetch_sub(length, Ordering::Relaxed);
             busy()
         })?;
         Ok(receiver)
@@ -184,106 +182,122 @@ impl<S: Service> Remote<S> {
         LinkError::NotSent(format!("no connection to the {} at {}", S::NAME, self.address))
     }
 
-    /// Connects, talks, and connects again.
+    /// Connects, exchanges requests and replies, and reconnects after a failure.
     async fn run(&self, scope: &Scope) {
-        let mut jobs = self.jobs.lock().await;
-        let mut pause = PAUSE_MIN;
-        let mut told = String::new();
-        let forever = async {
+        let mut requests = self.requests.lock().await;
+        let mut backoff = BACKOFF_MIN;
+        let mut last_error = String::new();
+        let reconnect_loop = async {
             loop {
-                match self.connect(&mut jobs).await {
+                match self.connect(&mut requests).await {
                     Ok(stream) => {
                         tracing::info!("connected to the {} at {}", S::NAME, self.address);
-                        told.clear();
-                        let begun = self.clock.now();
+                        last_error.clear();
+                        let connected_at = self.clock.now();
                         self.connected.store(true, Ordering::Relaxed);
-                        let why = self.converse(stream, &mut jobs).await;
+                        let reason = self.run_connection(stream, &mut requests).await;
                         self.connected.store(false, Ordering::Relaxed);
-                        tracing::warn!("lost the {} at {}: {why}", S::NAME, self.address);
-                        // Whoever hangs up at once, as something that is no such service does, is not asked at once.
-                        if self.clock.now() - begun >= PAUSE_MAX {
-                            pause = PAUSE_MIN;
+                        tracing::warn!(
+                            "lost the connection to the {} at {}: {reason}",
+                            S::NAME,
+                            self.address
+                        );
+                        // A peer that closes at once, as another kind of server does, is retried with backoff.
+                        if self.clock.now() - connected_at >= BACKOFF_MAX {
+                            backoff = BACKOFF_MIN;
                             continue;
                         }
                     }
-                    Err(why) => {
-                        let why = why.to_string();
-                        // Each reason once: the next attempts are many.
-                        if told == why {
-                            tracing::debug!("cannot connect to the {} at {}: {why}", S::NAME, self.address);
-                        } else {
-                            tracing::warn!(
-                                "cannot connect to the {} at {}, and goes on trying: {why}",
+                    Err(reason) => {
+                        let reason = reason.to_string();
+                        // Each error is logged once as a warning, because attempts are many.
+                        if last_error == reason {
+                            tracing::debug!(
+                                "cannot connect to the {} at {}: {reason}",
                                 S::NAME,
                                 self.address
                             );
-                            told = why;
+                        } else {
+                            tracing::warn!(
+                                "cannot connect to the {} at {}, retrying: {reason}",
+                                S::NAME,
+                                self.address
+                            );
+                            last_error = reason;
                         }
                     }
                 }
-                self.refuse_until(&mut jobs, self.clock.sleep(pause)).await;
-                pause = (pause * 2).min(PAUSE_MAX);
+                self.reject_until(&mut requests, self.clock.sleep(backoff)).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
             }
         };
-        let _: Option<()> = scope.until_stopping(forever).await;
+        let _: Option<()> = scope.until_stopping(reconnect_loop).await;
         self.connected.store(false, Ordering::Relaxed);
-        self.refuse_until(&mut jobs, std::future::ready(())).await;
+        self.reject_until(&mut requests, std::future::ready(())).await;
     }
 
-    async fn connect(&self, jobs: &mut mpsc::Receiver<Job<S>>) -> Result<TcpStream> {
-        let connecting = self.clock.timeout(REPLY_LIMIT, self.network.connect(&self.address));
-        let stream = self.refuse_until(jobs, connecting).await??;
+    async fn connect(&self, requests: &mut mpsc::Receiver<QueuedRequest<S>>) -> Result<TcpStream> {
+        let connecting = self.clock.timeout(REPLY_TIMEOUT, self.network.connect(&self.address));
+        let stream = self.reject_until(requests, connecting).await??;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
 
-    /// Waits for `future`; meanwhile whoever asks is told at once that there is no connection.
-    async fn refuse_until<F: Future>(&self, jobs: &mut mpsc::Receiver<Job<S>>, future: F) -> F::Output {
+    /// Waits for `future`; meanwhile rejects queued requests with "not connected".
+    async fn reject_until<F: Future>(
+        &self,
+        requests: &mut mpsc::Receiver<QueuedRequest<S>>,
+        future: F,
+    ) -> F::Output {
         let mut future = pin!(future);
         loop {
             tokio::select! {
                 biased;
-                Some(job) = jobs.recv() => {
-                    self.taken(&job);
-                    // Who asked may have gone meanwhile.
-                    let _ = job.reply.send(Err(self.not_connected()));
+                Some(request) = requests.recv() => {
+                    self.dequeued(&request);
+                    // The caller may have dropped its future.
+                    let _ = request.reply.send(Err(self.not_connected()));
                 }
                 output = &mut future => return output,
             }
         }
     }
 
-    fn taken(&self, job: &Job<S>) {
-        self.queued.fetch_sub(job.frame.len(), Ordering::Relaxed);
+    fn dequeued(&self, request: &QueuedRequest<S>) {
+        self.queued_bytes.fetch_sub(request.frame.len(), Ordering::Relaxed);
     }
 
-    /// Sends requests and hands out replies until the connection is of no more use; says why. Requests without a reply
-    /// are dropped by then, which tells their senders that the outcome is unknown.
-    async fn converse(&self, mut stream: TcpStream, jobs: &mut mpsc::Receiver<Job<S>>) -> String {
+    /// Sends requests and dispatches replies until the connection fails; returns the reason. That drops the requests
+    /// in flight, and their callers get an unknown outcome.
+    async fn run_connection(
+        &self,
+        mut stream: TcpStream,
+        requests: &mut mpsc::Receiver<QueuedRequest<S>>,
+    ) -> String {
         let (mut read, mut write) = stream.split();
-        let mut frames = Frames::default();
-        let mut waiting = VecDeque::<(Instant, oneshot::Sender<Outcome<S>>)>::new();
+        let mut frames = FrameDecoder::default();
+        let mut in_flight = VecDeque::<(Instant, oneshot::Sender<Outcome<S>>)>::new();
         let mut outgoing = Vec::new();
         let mut sent = 0;
-        // One timer for all requests: it looks at the oldest, and is set again only after it has fired.
-        let mut watch = pin!(self.clock.sleep(REPLY_LIMIT));
+        // One timer for all requests: it watches the oldest, and is reset only after it has fired.
+        let mut reply_timer = pin!(self.clock.sleep(REPLY_TIMEOUT));
         loop {
             tokio::select! {
                 biased;
                 read = read.read_buf(frames.space()) => {
                     match read {
-                        Ok(0) => return "it closed the connection".to_owned(),
+                        Ok(0) => return "the peer closed the connection".to_owned(),
                         Ok(_) => {}
                         Err(error) => return error.to_string(),
                     }
                     loop {
                         match frames.next::<S::Reply>() {
                             Ok(None) => break,
-                            Ok(Some(reply)) => match waiting.pop_front() {
+                            Ok(Some(reply)) => match in_flight.pop_front() {
                                 Some((_, sender)) => drop(sender.send(Ok(reply))),
                                 None => {
-                                    assert_unreachable!("a {} answers what nobody asked", S::NAME);
-                                    return "a reply that nobody asked for".to_owned();
+                                    assert_unreachable!("a {} sent an unsolicited reply", S::NAME);
+                                    return "an unsolicited reply".to_owned();
                                 }
                             },
                             Err(malformed) => return malformed.to_string(),
@@ -301,19 +315,20 @@ impl<S: Service> Remote<S> {
                         sent = 0;
                     }
                 }
-                Some(job) = jobs.recv(), if waiting.len() < WINDOW && outgoing.len() < BATCH => {
-                    self.taken(&job);
-                    outgoing.extend_from_slice(&job.frame);
-                    waiting.push_back((job.asked, job.reply));
+                Some(request) = requests.recv(), if in_flight.len() < IN_FLIGHT_MAX && outgoing.len() < BATCH => {
+                    self.dequeued(&request);
+                    outgoing.extend_from_slice(&request.frame);
+                    in_flight.push_back((request.requested_at, request.reply));
                 }
-                () = &mut watch => {
+                () = &mut reply_timer => {
                     let now = self.clock.now();
-                    let due = waiting.front().map_or(now, |(asked, _)| *asked) + REPLY_LIMIT;
-                    // A slow peer and a dead one look the same: giving up on one that lives must do no harm.
+                    let due = in_flight.front().map_or(now, |(requested_at, _)| *requested_at) + REPLY_TIMEOUT;
+                    // A slow peer looks like a dead one, so it must be safe to close a live connection: `buggify!` does
+                    // it.
                     if due <= now || buggify!(0.1) {
-                        return format!("no reply within {REPLY_LIMIT:?}");
+                        return format!("no reply within {REPLY_TIMEOUT:?}");
                     }
-                    watch.set(self.clock.sleep_until(due));
+                    reply_timer.set(self.clock.sleep_until(due));
                 }
             }
         }

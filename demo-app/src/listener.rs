@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::world::{Network, TcpListener, TcpStream};
 
-/// Accepts connections, and counts those that are open against a limit.
+/// Accepts connections up to a limit.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
@@ -20,7 +20,6 @@ pub struct Listener {
 /// An accepted connection.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The connection.
     pub stream: TcpStream,
     /// The client's address.
     pub peer: SocketAddr,
@@ -29,10 +28,10 @@ pub struct Accepted {
 }
 
 impl Listener {
-    /// Listens at `address` for `daemon`.
+    /// Binds the listener of `daemon` to `address`.
     ///
     /// # Errors
-    /// When it cannot listen there; the error names the daemon and the flag that chooses another address.
+    /// The address cannot be bound; the error names the daemon and the flag that chooses another address.
     pub async fn bind(network: &Network, daemon: &str, address: &str, limit: usize) -> Result<Self> {
         let socket = network.bind(address).await.with_context(|| {
             format!("{daemon} needs an address of its own; choose one with --listen {daemon}=HOST:PORT")
@@ -41,23 +40,24 @@ impl Listener {
         Ok(Self { socket, limit, free: Arc::new(Semaphore::new(limit)) })
     }
 
-    /// The address it listens at.
+    /// The local address.
     ///
     /// # Errors
-    /// The socket's own.
+    /// Those of `local_addr` of the socket.
     pub fn address(&self) -> Result<SocketAddr> {
         Ok(self.socket.local_addr()?)
     }
 
-    /// How many connections count against the limit.
+    /// The number of open connections that count against the limit.
     pub fn connections(&self) -> usize {
         self.limit - self.free.available_permits()
     }
 
-    /// Accepts connections until `scope` is told to stop, and calls `accepted` with each.
+    /// Accepts connections until the stop, and calls `accepted` with each.
     pub async fn accept_loop(&self, scope: &Scope, mut accepted: impl FnMut(Accepted)) {
         let accept = |stream: TcpStream, peer| {
-            // Replies are written whole, so gathering more would only delay them. Without the option they are slower.
+            // Replies are written whole, so Nagle's algorithm would only delay them. If the option cannot be set, they
+            // are slower.
             let _ = stream.set_nodelay(true);
             accepted(Accepted { stream, peer, permit: self.free.clone().try_acquire_owned().ok() });
         };

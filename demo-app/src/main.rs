@@ -1,34 +1,34 @@
-//! A small key-value service that Redis clients talk to.
+//! A small key-value service for Redis clients.
 //!
-//! `store` keeps the data, `lease` says which gateway serves, `gateway` talks to clients. They run in one process or in
-//! many, on real sockets or as a simulated cluster, and do not know which.
+//! The daemon `store` keeps the data, `lease` grants the lease to one gateway at a time, and `gateway` serves clients.
+//! They run in one process or several, on real sockets or as a simulated cluster, with the same code.
 #![forbid(unsafe_code)]
 #![expect(unreachable_pub, reason = "a program has no API; `pub` says which items other files use")]
 
 mod world; // the world this binary is built for
 
 // The three daemons.
-mod gateway; // what clients talk to
-mod lease; // who may serve
-mod store; // the data
+mod gateway; // serves Redis clients
+mod lease; // grants the lease to one gateway at a time
+mod store; // keys and values, fenced by the lease's token
 
-// What they are made of.
-mod cache; // what a gateway remembers while it holds the lease
-mod hash; // the hasher of every map
-mod inbox; // bytes that came and were not read yet
-mod link; // requests to a service, in this process or another
+// Their parts.
+mod cache; // a gateway's read cache, valid while it holds the lease
+mod hash; // the keyed hasher of every map
+mod read_buffer; // received bytes that are not parsed yet
+mod link; // requests to a service, in process or over TCP
 mod listener; // a TCP listener with a connection limit
-mod resp; // the protocol of Redis clients
-mod service; // answering gateways
-mod settings; // what the command line decides
-mod wire; // the protocol between the daemons
+mod resp; // RESP2, the protocol of Redis clients
+mod service; // a daemon that answers requests, in process or over TCP
+mod settings; // configuration: daemons, addresses, limits
+mod wire; // frames and messages between the daemons
 
-// Which of them run.
+// Which daemons run.
 #[cfg(feature = "runtime")]
 mod cli; // the command line
 #[cfg(all(feature = "sim", not(feature = "runtime")))]
-mod cluster; // a simulated cluster and its clients
-mod daemons; // their names
+mod cluster; // a simulated cluster, its clients and its faults
+mod daemons; // the daemons by name
 
 #[cfg(feature = "runtime")]
 fn main() -> std::process::ExitCode {
@@ -40,6 +40,6 @@ fn main() -> std::process::ExitCode {
     cluster::main()
 }
 
-// So that the error of a missing world is the only one; see world.rs.
+// Without a world only world.rs reports an error.
 #[cfg(not(any(feature = "runtime", feature = "sim")))]
 fn main() {}

@@ -1,31 +1,31 @@
-//! RESP2, as the gateway reads and writes it.
+//! RESP2, the Redis protocol: an incremental request parser and a reply buffer.
 //!
-//! Commands come from clients nobody vetted, in whatever pieces the network makes of them. [`Requests`] remembers how
-//! far it has looked, so that a command sent byte by byte costs no more than one sent at once; it allocates nothing per
-//! command; and every length has a limit that is checked before anything is stored. A request is an array of bulk
-//! strings and nothing else, so there is no nesting to bound: an array inside an array is malformed.
+//! Clients are untrusted, and the network splits commands anywhere. [`RequestParser`] keeps its position, so that a
+//! command sent byte by byte costs no more than one sent at once. It allocates nothing per command, and checks every
+//! length against a limit before it stores anything. A request is an array of bulk strings, so nesting needs no bound:
+//! an array inside an array is malformed.
 
 use std::io::Write as _;
 use std::ops::Range;
 
-use crate::inbox::Inbox;
+use crate::read_buffer::ReadBuffer;
 
-/// The longest header line: a type byte, an `i64`, and a line end, with room to spare.
+/// The longest header line, in bytes: a type byte, an `i64`, a line end, and some spare.
 const HEADER_MAX: usize = 32;
 
-/// How much of a client's own words an error repeats.
+/// The most bytes of a client's input that an error message quotes.
 const QUOTED_MAX: usize = 64;
 
-/// What a client may send.
+/// Limits of a client's requests.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Bytes in one argument.
     pub argument: usize,
-    /// Arguments in one command, its name included.
+    /// Arguments in one command, including its name.
     pub arguments: usize,
-    /// Bytes in one command, framing included.
+    /// Bytes in one command, including framing.
     pub command: usize,
-    /// Bytes in a command written as one line.
+    /// Bytes in an inline command (one line of text).
     pub inline: usize,
 }
 
@@ -35,87 +35,86 @@ impl Default for Limits {
     }
 }
 
-/// Bytes that are not RESP2, or more than a limit allows. The connection cannot be read any further.
+/// Not RESP2, or above a limit. The rest of the connection cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Protocol error: {0}")]
 pub struct Malformed(String);
 
-fn malformed<T>(why: impl Into<String>) -> Result<T, Malformed> {
-    Err(Malformed(why.into()))
+fn malformed<T>(reason: impl Into<String>) -> Result<T, Malformed> {
+    Err(Malformed(reason.into()))
 }
 
-/// Takes a client's bytes apart into commands.
+/// An incremental parser of a client's commands.
 #[derive(Debug)]
-pub struct Requests {
+pub struct RequestParser {
     limits: Limits,
-    inbox: Inbox,
-    /// The command being read. Its offsets count from the first unread byte of the inbox.
+    buffer: ReadBuffer,
+    /// The command being parsed. Its offsets count from the first unread byte of the buffer.
     partial: Partial,
-    /// The bytes of the command last returned. They stay until the next is asked for, because it borrows them.
+    /// The length of the command last returned, which is consumed by the next call because the result borrows it.
     returned: usize,
 }
 
-/// How far one command has been read.
+/// The state of an incomplete command.
 #[derive(Debug, Default)]
 struct Partial {
-    /// The next byte to look at.
+    /// The offset of the next byte to parse.
     at: usize,
-    /// No line ends before it.
+    /// There is no line end between `at` and this offset.
     scanned: usize,
-    /// Arguments still to come, once the array's header has been read.
-    missing: Option<usize>,
-    /// The length of the argument whose header has been read.
+    /// Arguments not parsed yet, once the array header is.
+    remaining: Option<usize>,
+    /// The length of the current argument, once its header is parsed.
     length: Option<usize>,
     arguments: Vec<Range<usize>>,
 }
 
-impl Requests {
-    /// A parser for one connection.
+impl RequestParser {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, inbox: Inbox::default(), partial: Partial::default(), returned: 0 }
+        Self { limits, buffer: ReadBuffer::default(), partial: Partial::default(), returned: 0 }
     }
 
-    /// Where to read into; ask only when [`next`](Self::next) has said that nothing is complete.
+    /// The buffer to append received bytes to. Call it only after [`next`](Self::next) has returned `None`.
     pub fn space(&mut self) -> &mut Vec<u8> {
-        self.inbox.space()
+        self.buffer.space()
     }
 
-    /// How much memory unread bytes hold.
+    /// The memory of the read buffer, in bytes.
     pub fn capacity(&self) -> usize {
-        self.inbox.capacity()
+        self.buffer.capacity()
     }
 
-    /// Whether a command has begun to arrive and is not complete.
-    pub fn is_halfway(&self) -> bool {
-        self.inbox.unread().len() > self.returned
+    /// Whether the buffer holds an incomplete command.
+    pub fn has_partial(&self) -> bool {
+        self.buffer.unread().len() > self.returned
     }
 
-    /// The next complete command; never one without a name.
+    /// The next complete command, which has at least a name; `None` if more bytes are needed.
     ///
     /// # Errors
-    /// What came is no command and nothing after it can be one either: say so and close.
+    /// The input is malformed, and so is all that follows: reply with the error, and close the connection.
     pub fn next(&mut self) -> Result<Option<Arguments<'_>>, Malformed> {
-        self.inbox.take(std::mem::take(&mut self.returned));
-        while self.partial.read(self.inbox.unread(), &self.limits)? {
+        self.buffer.consume(std::mem::take(&mut self.returned));
+        while self.partial.read(self.buffer.unread(), &self.limits)? {
             let length = self.partial.at;
             self.partial.at = 0;
             self.partial.scanned = 0;
-            self.partial.missing = None;
+            self.partial.remaining = None;
             if self.partial.arguments.is_empty() {
-                self.inbox.take(length); // an empty line, or an empty array: Redis passes over both
+                self.buffer.consume(length); // Redis ignores an empty line and an empty array
                 continue;
             }
             self.returned = length;
-            return Ok(Some(Arguments { bytes: self.inbox.unread(), ranges: &self.partial.arguments }));
+            return Ok(Some(Arguments { bytes: self.buffer.unread(), ranges: &self.partial.arguments }));
         }
         Ok(None)
     }
 }
 
 impl Partial {
-    /// Reads on; true when the command is complete.
+    /// Continues to parse; returns whether the command is complete.
     fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<bool, Malformed> {
-        if self.missing.is_none() {
+        if self.remaining.is_none() {
             self.arguments.clear();
             match bytes.first() {
                 None => return Ok(false),
@@ -126,16 +125,16 @@ impl Partial {
                 return Ok(false);
             };
             match usize::try_from(count.max(0)) {
-                Ok(count) if count <= limits.arguments => self.missing = Some(count),
+                Ok(count) if count <= limits.arguments => self.remaining = Some(count),
                 _ => {
                     return malformed(format!(
-                        "invalid multibulk length: {count} arguments, at most {} are taken",
+                        "invalid multibulk length: {count} arguments, at most {} are allowed",
                         limits.arguments
                     ));
                 }
             }
         }
-        while self.missing.is_some_and(|missing| missing > 0) {
+        while self.remaining.is_some_and(|remaining| remaining > 0) {
             if !self.read_argument(bytes, limits)? {
                 return Ok(false);
             }
@@ -160,7 +159,7 @@ impl Partial {
                 match usize::try_from(length) {
                     Ok(length) if length > limits.argument => {
                         return malformed(format!(
-                            "invalid bulk length: {length} bytes, at most {} are taken",
+                            "invalid bulk length: {length} bytes, at most {} are allowed",
                             limits.argument
                         ));
                     }
@@ -177,16 +176,16 @@ impl Partial {
             return Ok(false);
         }
         if &bytes[end..end + 2] != b"\r\n" {
-            return malformed("an argument does not end where its length says");
+            return malformed("expected a line end after an argument");
         }
         self.arguments.push(self.at..end);
         self.at = end + 2;
         self.length = None;
-        self.missing = self.missing.map(|missing| missing - 1);
+        self.remaining = self.remaining.map(|remaining| remaining - 1);
         Ok(true)
     }
 
-    /// Reads the number in a line such as `*3` or `$11`.
+    /// Parses the number in a header line such as `*3` or `$11`.
     fn header(&mut self, bytes: &[u8]) -> Result<Option<i64>, Malformed> {
         let Some(line) = self.line(bytes, HEADER_MAX, "a length has no end of line")? else {
             return Ok(None);
@@ -198,9 +197,9 @@ impl Partial {
         }
     }
 
-    /// A command written as one line of words, as one types it into a terminal.
+    /// Parses an inline command: one line of words separated by blanks, as typed in a terminal.
     fn read_inline(&mut self, bytes: &[u8], limits: &Limits) -> Result<bool, Malformed> {
-        // Checked at the first byte: bytes that cannot be a command must not wait for a line end that never comes.
+        // Checked at the first byte: otherwise garbage would wait for a line end that never arrives.
         if !matches!(bytes[0], b' ' | b'\t' | b'\r' | b'\n' | b'a'..=b'z' | b'A'..=b'Z') {
             return malformed(format!(
                 "a command starts with '*' or a letter, not '{}'",
@@ -213,14 +212,14 @@ impl Partial {
         let start = line.start;
         let text = &bytes[line];
         if let Some(odd) = text.iter().find(|byte| byte.is_ascii_control() && **byte != b'\t') {
-            return malformed(format!("'{}' in a command written as one line", odd.escape_ascii()));
+            return malformed(format!("'{}' in an inline command", odd.escape_ascii()));
         }
         // A browser can be made to send these to any port of its own host; see CVE-2016-10517 of Redis.
         if text.starts_with(b"POST ") || text.starts_with(b"Host:") {
             return malformed("this is not an HTTP server");
         }
         if text.contains(&b'"') || text.contains(&b'\'') {
-            return malformed("quotes are not taken in a command written as one line");
+            return malformed("quotes are not supported in an inline command");
         }
         let mut from = 0;
         for word in text.split(|byte| matches!(byte, b' ' | b'\t')) {
@@ -235,7 +234,7 @@ impl Partial {
         Ok(true)
     }
 
-    /// The next line without its end, once that has come.
+    /// The next line without its line end; `None` until it is complete.
     fn line(
         &mut self,
         bytes: &[u8],
@@ -255,7 +254,7 @@ impl Partial {
     }
 }
 
-/// The arguments of one command; the first is its name.
+/// The arguments of one command, beginning with its name.
 #[derive(Debug, Clone, Copy)]
 pub struct Arguments<'a> {
     bytes: &'a [u8],
@@ -263,45 +262,42 @@ pub struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.ranges.len()
     }
 
-    /// The one at `index`.
     pub fn get(&self, index: usize) -> Option<&'a [u8]> {
         self.ranges.get(index).map(|range| &self.bytes[range.clone()])
     }
 
-    /// All of them from `first` on.
+    /// The arguments from index `first` on.
     pub fn from(&self, first: usize) -> Arguments<'a> {
         Arguments { bytes: self.bytes, ranges: self.ranges.get(first..).unwrap_or_default() }
     }
 
-    /// All of them in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let bytes = self.bytes;
         self.ranges.iter().map(move |range| &bytes[range.clone()])
     }
 }
 
-/// Replies on their way to a client.
+/// A buffer of encoded replies that are not sent yet.
 #[derive(Debug, Default)]
 pub struct Replies {
     bytes: Vec<u8>,
 }
 
 impl Replies {
-    /// A short text such as `OK`.
+    /// Appends a simple string such as `OK`.
     pub fn simple(&mut self, text: &str) {
         self.line(b'+', format_args!("{text}"));
     }
 
-    /// An error; `text` starts with its code in capitals.
+    /// Appends an error; `text` begins with its code in capitals.
     pub fn error(&mut self, text: impl std::fmt::Display) {
         let start = self.bytes.len();
         self.line(b'-', format_args!("{text}"));
-        // An error is one line, whatever a client's words were made of.
+        // An error is one line, even if it quotes a client's line ends.
         let end = self.bytes.len() - 2;
         for byte in &mut self.bytes[start..end] {
             if byte.is_ascii_control() {
@@ -310,19 +306,17 @@ impl Replies {
         }
     }
 
-    /// A number.
     pub fn integer(&mut self, number: i64) {
         self.line(b':', format_args!("{number}"));
     }
 
-    /// A byte string.
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.line(b'$', format_args!("{}", bytes.len()));
         self.bytes.extend_from_slice(bytes);
         self.bytes.extend_from_slice(b"\r\n");
     }
 
-    /// A byte string, or the reply that says there is none.
+    /// Appends a bulk string, or the null reply.
     pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
         match bytes {
             Some(bytes) => self.bulk(bytes),
@@ -330,7 +324,7 @@ impl Replies {
         }
     }
 
-    /// The head of an array: the next `length` replies are its items.
+    /// Appends an array header; the next `length` replies are its items.
     pub fn array(&mut self, length: usize) {
         self.line(b'*', format_args!("{length}"));
     }
@@ -341,32 +335,31 @@ impl Replies {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
-    /// What is to be sent.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Takes back everything after the first `length` bytes: a reply that turned out to be an error half way.
+    /// Removes everything after the first `length` bytes: an incomplete reply, to be replaced by an error.
     pub fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length);
     }
 
-    /// Forgets what has been sent; a large buffer is given back.
+    /// Removes all bytes after they were sent, and frees a large buffer.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(64 * 1024);
     }
 
-    /// How much memory waiting replies hold.
+    /// The memory of the buffer, in bytes.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 }
 
-/// A client's own words, fit to be repeated in an error.
-pub fn quoted(words: &[u8]) -> String {
-    let short = &words[..words.len().min(QUOTED_MAX)];
-    let dots = if short.len() < words.len() { "..." } else { "" };
+/// A client's input, escaped and shortened for an error message.
+pub fn quoted(input: &[u8]) -> String {
+    let short = &input[..input.len().min(QUOTED_MAX)];
+    let dots = if short.len() < input.len() { "..." } else { "" };
     format!("'{}{dots}'", short.escape_ascii())
 }
 
@@ -374,10 +367,10 @@ pub fn quoted(words: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// Feeds `pieces` one after the other; the commands they make, or why they make none.
+    /// The commands in `pieces`, parsed one piece at a time, or the error.
     fn commands(pieces: &[&[u8]]) -> Result<Vec<Vec<String>>, Malformed> {
         let limits = Limits { argument: 100, arguments: 5, command: 150, inline: 40 };
-        let mut requests = Requests::new(limits);
+        let mut requests = RequestParser::new(limits);
         let mut commands = Vec::new();
         for piece in pieces {
             requests.space().extend_from_slice(piece);
@@ -388,7 +381,7 @@ mod tests {
         Ok(commands)
     }
 
-    fn why(bytes: &[u8]) -> String {
+    fn error(bytes: &[u8]) -> String {
         commands(&[bytes]).expect_err("this is malformed").to_string()
     }
 
@@ -406,52 +399,52 @@ mod tests {
     }
 
     #[test]
-    fn half_a_command_waits_and_says_so() {
-        let mut requests = Requests::new(Limits::default());
-        assert!(!requests.is_halfway());
+    fn an_incomplete_command_is_reported_as_partial() {
+        let mut requests = RequestParser::new(Limits::default());
+        assert!(!requests.has_partial());
         requests.space().extend_from_slice(b"*1\r\n$4\r\nPI");
         assert!(requests.next().expect("well-formed").is_none());
-        assert!(requests.is_halfway());
+        assert!(requests.has_partial());
         requests.space().extend_from_slice(b"NG\r\n");
         assert!(requests.next().expect("well-formed").is_some());
-        assert!(!requests.is_halfway());
+        assert!(!requests.has_partial());
     }
 
     #[test]
-    fn a_gigabyte_is_refused_before_it_comes() {
+    fn a_length_above_the_limit_is_refused_before_its_bytes_arrive() {
         assert_eq!(
-            why(b"*2\r\n$3\r\nGET\r\n$1073741824\r\n"),
-            "Protocol error: invalid bulk length: 1073741824 bytes, at most 100 are taken"
+            error(b"*2\r\n$3\r\nGET\r\n$1073741824\r\n"),
+            "Protocol error: invalid bulk length: 1073741824 bytes, at most 100 are allowed"
         );
-        assert!(why(b"*1000000000\r\n").contains("invalid multibulk length"));
-        assert!(why(b"*99999999999999999999\r\n").contains("invalid length"));
-        assert!(why(b"*2\r\n$-1\r\n").contains("invalid bulk length: -1"));
+        assert!(error(b"*1000000000\r\n").contains("invalid multibulk length"));
+        assert!(error(b"*99999999999999999999\r\n").contains("invalid length"));
+        assert!(error(b"*2\r\n$-1\r\n").contains("invalid bulk length: -1"));
     }
 
     #[test]
     fn every_limit_holds() {
         assert!(commands(&[&[b"*1\r\n$100\r\n", &[b'x'; 100][..], b"\r\n"].concat()]).is_ok());
-        assert!(why(b"*1\r\n$101\r\n").contains("at most 100"));
-        assert!(why(b"*6\r\n").contains("at most 5"));
+        assert!(error(b"*1\r\n$101\r\n").contains("at most 100"));
+        assert!(error(b"*6\r\n").contains("at most 5"));
         let two = [b"*2\r\n$80\r\n", &[b'x'; 80][..], b"\r\n$80\r\n"].concat();
-        assert!(why(&two).contains("command longer than 150"));
-        assert!(why(&[b'a'; 41]).contains("too big inline"));
-        assert!(why(b"a b c d e f\r\n").contains("more than 5 arguments"));
-        assert!(why(b"*0000000000000000000000000000000000000000").contains("no end of line"));
+        assert!(error(&two).contains("command longer than 150"));
+        assert!(error(&[b'a'; 41]).contains("too big inline"));
+        assert!(error(b"a b c d e f\r\n").contains("more than 5 arguments"));
+        assert!(error(b"*0000000000000000000000000000000000000000").contains("no end of line"));
     }
 
     #[test]
     fn garbage_is_refused_at_its_first_byte() {
         for byte in 0..=255u8 {
             if !matches!(byte, b'*' | b' ' | b'\t' | b'\r' | b'\n') && !byte.is_ascii_alphabetic() {
-                assert!(why(&[byte]).contains("starts with '*' or a letter"), "{byte}");
+                assert!(error(&[byte]).contains("starts with '*' or a letter"), "{byte}");
             }
         }
-        assert!(why(b"PI\0NG\r\n").contains("'\\x00'"));
-        assert!(why(b"*1\r\n:3\r\n").contains("expected '$', got ':'"));
-        assert!(why(b"*1\r\n*1\r\n").contains("expected '$', got '*'"));
-        assert!(why(b"*1\r\n$2\r\nabcd").contains("does not end where its length says"));
-        assert!(why(b"POST / HTTP/1.1\r\n").contains("HTTP"));
+        assert!(error(b"PI\0NG\r\n").contains("'\\x00'"));
+        assert!(error(b"*1\r\n:3\r\n").contains("expected '$', got ':'"));
+        assert!(error(b"*1\r\n*1\r\n").contains("expected '$', got '*'"));
+        assert!(error(b"*1\r\n$2\r\nabcd").contains("expected a line end"));
+        assert!(error(b"POST / HTTP/1.1\r\n").contains("HTTP"));
     }
 
     #[test]

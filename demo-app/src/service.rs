@@ -1,4 +1,4 @@
-//! A daemon that answers gateways: directly when they share a process, over a socket when they do not.
+//! A service: a daemon that answers gateways' requests, by a direct call in the same process or over TCP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,43 +8,40 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::listener::{Accepted, Listener};
 use crate::settings::Settings;
-use crate::wire::{Frames, Malformed, Message, write_frame};
+use crate::wire::{FrameDecoder, Malformed, Message, write_frame};
 use crate::world::{Clock, Network, TcpStream};
 
-/// How many gateways may be connected.
-const CONNECTIONS: usize = 1024;
+/// The most gateways connected at a time.
+const CONNECTIONS_MAX: usize = 1024;
 
-/// Replies are sent when this much of them waits, or when no further request has arrived.
+/// Replies are sent once this many bytes are buffered, or when no complete request is left.
 const BATCH: usize = 64 * 1024;
 
-/// How long a gateway may take no byte of a reply that waits for it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a gateway may read nothing of a reply before it is disconnected.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Answers requests, each at once and on its own.
+/// A daemon that answers each request at once and independently of others.
 ///
-/// Answering never waits, so that a request is carried out whole or not at all, whatever becomes of who sent it.
+/// Answering never awaits, so a request is executed completely or not at all, even if its sender disconnects.
 pub trait Service: Daemon {
     /// Its name on the command line.
     const NAME: &'static str;
-    /// What it is asked.
     type Request<'a>: Message<'a>;
-    /// What it answers.
     type Reply: for<'a> Message<'a> + Send + 'static;
 
-    /// Carries `request` out.
     fn answer(&self, request: Self::Request<'_>) -> Self::Reply;
 }
 
-/// Where gateways of other processes reach a service, if they do.
-pub struct Entrance {
+/// The TCP endpoint of a service, for gateways of other processes; it may be disabled.
+pub struct Endpoint {
     clock: DaemonRef<Clock>,
     network: DaemonRef<Network>,
     address: Option<String>,
     listener: SetOnce<Listener>,
 }
 
-impl Entrance {
-    /// The entrance of `S`, as the settings say; at `default` if they say only that there is one.
+impl Endpoint {
+    /// The endpoint of `S` as configured; `default` is its address if none is given.
     pub fn build<S: Service>(factory: &mut Factory, default: &'static str) -> Result<Self> {
         Ok(Self {
             clock: factory.get()?,
@@ -54,17 +51,17 @@ impl Entrance {
         })
     }
 
-    /// Listens, if there is an entrance.
-    pub async fn open<S: Service>(&self) -> Result {
+    /// Binds the listener, if the endpoint is enabled.
+    pub async fn bind<S: Service>(&self) -> Result {
         match &self.address {
             Some(address) => {
-                self.listener.set(Listener::bind(&self.network, S::NAME, address, CONNECTIONS).await?)
+                self.listener.set(Listener::bind(&self.network, S::NAME, address, CONNECTIONS_MAX).await?)
             }
             None => Ok(()),
         }
     }
 
-    /// Lets gateways in until told to stop.
+    /// Accepts and serves gateways until the stop.
     pub async fn serve<S: Service>(&self, service: &Arc<S>, scope: &Scope) -> Result {
         let Ok(listener) = self.listener.get() else {
             scope.stopping().await;
@@ -72,14 +69,14 @@ impl Entrance {
         };
         let accepted = |Accepted { stream, peer, permit }: Accepted| {
             let Some(permit) = permit else {
-                tracing::warn!("{} rejected {peer}: {CONNECTIONS} gateways are connected", S::NAME);
+                tracing::warn!("{} rejected {peer}: {CONNECTIONS_MAX} gateways are connected", S::NAME);
                 return;
             };
             let (service, clock) = (service.clone(), self.clock.share());
             scope.spawn_until_stopping("connection", async move {
                 let _permit = permit;
-                if let Err(why) = converse(&*service, stream, &clock).await {
-                    tracing::warn!("{} closed the connection of {peer}: {why}", S::NAME);
+                if let Err(reason) = serve_connection(&*service, stream, &clock).await {
+                    tracing::warn!("{} closed the connection of {peer}: {reason}", S::NAME);
                 }
             });
         };
@@ -88,12 +85,12 @@ impl Entrance {
     }
 }
 
-/// Answers one gateway until it closes.
-async fn converse<S: Service>(service: &S, mut stream: TcpStream, clock: &Clock) -> Result {
-    let mut frames = Frames::default();
+/// Answers one gateway's requests until it closes the connection.
+async fn serve_connection<S: Service>(service: &S, mut stream: TcpStream, clock: &Clock) -> Result {
+    let mut frames = FrameDecoder::default();
     let mut replies = Vec::new();
     loop {
-        while answer_arrived(service, &mut frames, &mut replies)? {
+        while answer_buffered(service, &mut frames, &mut replies)? {
             flush(&mut stream, &mut replies, clock).await?;
         }
         flush(&mut stream, &mut replies, clock).await?;
@@ -106,10 +103,10 @@ async fn converse<S: Service>(service: &S, mut stream: TcpStream, clock: &Clock)
     }
 }
 
-/// Answers the requests that have arrived; whether it stopped because there was a batch of replies to be sent first.
-fn answer_arrived<S: Service>(
+/// Answers the buffered requests; returns whether it paused because replies have to be sent first.
+fn answer_buffered<S: Service>(
     service: &S,
-    frames: &mut Frames,
+    frames: &mut FrameDecoder,
     replies: &mut Vec<u8>,
 ) -> Result<bool, Malformed> {
     while replies.len() < BATCH {
@@ -124,7 +121,7 @@ fn answer_arrived<S: Service>(
 async fn flush(stream: &mut TcpStream, replies: &mut Vec<u8>, clock: &Clock) -> Result {
     let mut sent = 0;
     while sent < replies.len() {
-        sent += clock.timeout(PATIENCE, stream.write(&replies[sent..])).await??;
+        sent += clock.timeout(WRITE_TIMEOUT, stream.write(&replies[sent..])).await??;
     }
     replies.clear();
     replies.shrink_to(BATCH);

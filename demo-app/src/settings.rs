@@ -1,27 +1,26 @@
-//! What the command line (or the sim's cluster) decides: which daemons, where they listen, whom they connect to.
-//!
-//! A plain value that every daemon finds in its factory.
+//! Configuration: which daemons run, their addresses, and limits. The command line or the simulated cluster makes it,
+//! and each daemon gets it from its factory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::resp;
 
-/// What a command line says about the daemons.
+/// The configuration of all daemons of a process.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The daemons of this process, by the names of the catalog.
+    /// The daemons of this process, by their names in the catalog.
     pub daemons: Vec<String>,
-    /// Where a daemon listens, by its name.
+    /// The address that a daemon listens on, by its name.
     pub listen: BTreeMap<String, String>,
-    /// Where a daemon of another process is found, by its name.
+    /// The address of a daemon in another process, by its name.
     pub connect: BTreeMap<String, String>,
-    /// How long a gateway asks to hold the lease for; it renews it long before.
+    /// The time to live of the lease. A gateway renews it every third of that.
     pub lease_ttl: Duration,
-    /// What clients of a gateway may use.
+    /// Limits of a gateway's clients.
     pub clients: ClientLimits,
-    /// The deliberately broken gateway that the simulation must catch: it goes on answering from its cache after
-    /// its lease. Never set outside `--canary`.
+    /// Runs the broken gateway that the simulation must catch: it answers from its cache after the lease has ended.
+    /// Set only by `--canary`.
     pub canary: bool,
 }
 
@@ -39,45 +38,44 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Where `daemon` listens when it must, `default` unless the command line says otherwise.
+    /// The address that `daemon` listens on: as configured, or `default`.
     pub fn listen(&self, daemon: &str, default: &'static str) -> String {
         self.listen.get(daemon).cloned().unwrap_or_else(|| default.to_owned())
     }
 
-    /// Where `daemon` listens for gateways of other processes, if it does.
+    /// The address that `daemon` listens on for gateways of other processes; `None` if it does not.
     ///
-    /// A gateway of this process needs no socket to reach it; beside one it opens a socket only when asked to. Without
-    /// one, a socket is all it is for.
+    /// Beside a gateway, which needs no socket to reach it, it listens only if that is configured. Without one it
+    /// always listens.
     pub fn listen_for_gateways(&self, daemon: &str, default: &'static str) -> Option<String> {
-        let asked = self.listen.contains_key(daemon);
-        (asked || !self.runs("gateway")).then(|| self.listen(daemon, default))
+        let is_configured = self.listen.contains_key(daemon);
+        (is_configured || !self.runs("gateway")).then(|| self.listen(daemon, default))
     }
 
-    /// Whether `daemon` is one of this process.
     pub fn runs(&self, daemon: &str) -> bool {
         self.daemons.iter().any(|name| name == daemon)
     }
 }
 
-/// What clients of a gateway may use. Every limit is answered with an error that names it.
+/// Limits of a gateway's clients. A client that exceeds one gets an error that names the limit.
 #[derive(Debug, Clone)]
 pub struct ClientLimits {
-    /// Connections at a time.
+    /// Simultaneous connections.
     pub connections: usize,
-    /// What one command may be made of.
     pub request: resp::Limits,
     /// Bytes in the reply to one command.
     pub reply: usize,
-    /// Bytes that all connections together may have waiting, in and out, beyond [`free`](Self::free) for each.
+    /// Bytes buffered for all connections together, in and out, beyond [`memory_reserved`](Self::memory_reserved) of
+    /// each.
     pub memory: usize,
-    /// Bytes that every connection may have waiting whatever the others do.
-    pub free: usize,
-    /// How long a command may take to arrive once its first byte has.
-    pub arrival: Duration,
-    /// How long a client may take no byte of a reply that waits for it.
-    pub patience: Duration,
-    /// How long a client may say nothing.
-    pub idle: Duration,
+    /// Bytes that each connection may buffer, however much the others do.
+    pub memory_reserved: usize,
+    /// The time between the first byte of a command and its last.
+    pub command_timeout: Duration,
+    /// The time in which the client must read more of a reply.
+    pub write_timeout: Duration,
+    /// The time without input between two commands.
+    pub idle_timeout: Duration,
 }
 
 impl Default for ClientLimits {
@@ -87,10 +85,10 @@ impl Default for ClientLimits {
             request: resp::Limits::default(),
             reply: 16 << 20,
             memory: 256 << 20,
-            free: 16 << 10,
-            arrival: Duration::from_secs(60),
-            patience: Duration::from_secs(10),
-            idle: Duration::from_secs(600),
+            memory_reserved: 16 << 10,
+            command_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(600),
         }
     }
 }

@@ -1,13 +1,13 @@
-//! The store: the data, and the truth about it.
+//! The store: keys and values in memory, fenced by the token of the lease.
 //!
-//! Every request, reads included, carries the fencing token of its sender's lease, and the store refuses any older than
-//! the newest it has seen. So from the moment the holder of a new lease has been answered once, nothing that a former
-//! holder sent earlier, however late it comes, can change or read anything. Nobody has to trust a clock for that.
+//! Every request, reads included, carries the fencing token of its sender's lease, and the store refuses tokens older
+//! than the newest it has seen. So once the holder of a new lease has had one reply, no delayed request of a former
+//! holder can change or read anything. This does not depend on clocks.
 //!
-//! Whoever can connect is trusted with that: a made-up token from the far future would shut all gateways out. Let only
-//! gateways reach the address it listens on.
+//! Clients of the store are trusted: a forged token from the far future would lock all gateways out. Only gateways may
+//! reach its address.
 //!
-//! Every answer about a key is dated, so that of two answers that arrive in the wrong order the newer one is known.
+//! Every reply about a key has a version, so that replies that arrive out of order can be ordered.
 
 mod data;
 mod message;
@@ -17,38 +17,38 @@ use std::sync::Arc;
 use steelmill_core::{Daemon, Factory, Result, Scope};
 
 use crate::hash::Keyed;
-use crate::service::{Entrance, Service};
+use crate::service::{Endpoint, Service};
 use crate::world::Entropy;
 use data::Data;
 pub use message::{Command, Reply, Request, Value};
 
 const ADDRESS: &str = "127.0.0.1:6380";
 
-/// How many bytes of keys and values it takes.
-const MEMORY: usize = 1 << 30;
+/// The most bytes of keys and values.
+const MEMORY_MAX: usize = 1 << 30;
 
-/// Keys and values, for whoever holds the lease.
+/// Keeps keys and values for the lease holder.
 pub struct Store {
     data: Data,
-    entrance: Entrance,
+    endpoint: Endpoint,
 }
 
 impl Daemon for Store {
     fn build(factory: &mut Factory) -> Result<Self> {
         let hasher = Keyed::draw(&*factory.get::<Entropy>()?);
-        Ok(Self { data: Data::new(hasher, MEMORY), entrance: Entrance::build::<Self>(factory, ADDRESS)? })
+        Ok(Self { data: Data::new(hasher, MEMORY_MAX), endpoint: Endpoint::build::<Self>(factory, ADDRESS)? })
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result {
-        self.entrance.open::<Self>().await
+        self.endpoint.bind::<Self>().await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.entrance.serve(self, scope).await
+        self.endpoint.serve(self, scope).await
     }
 
     async fn stop(&self, _scope: &Scope) -> Result {
-        tracing::info!("forgets {} keys: nothing is kept beyond the process yet", self.data.len());
+        tracing::info!("drops {} keys: there is no storage yet", self.data.len());
         Ok(())
     }
 }

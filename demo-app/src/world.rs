@@ -1,4 +1,4 @@
-//! The world this binary is built for. Everything else names what is here and does not know which one it is.
+//! The world this binary is built for: its clock, network, entropy and sockets. All other files import them from here.
 
 #[cfg(all(feature = "runtime", feature = "sim"))]
 compile_error!(

@@ -1,4 +1,4 @@
-//! The system's clocks and tokio's timers.
+//! The system clock and tokio's timers.
 
 use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use steelmill_core::{Daemon, Factory, Result};
 use tokio::time::Sleep;
 
-/// The system's time. Timers have tokio's precision of one millisecond, and never fire early.
+/// The system clock: monotonic and wall time, and tokio's timers, which have a resolution of 1 ms and never fire early.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock;
 
@@ -21,12 +21,18 @@ impl Clock {
         SystemTime::now()
     }
 
-    /// Waits for `duration`. What comes back is tokio's own type: it can be kept in a struct, pinned and reset.
+    /// A timer that fires after `duration`. [`Sleep`] is tokio's type: it can be stored, pinned and reset.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time enabled.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         tokio::time::sleep(duration)
     }
 
-    /// Waits until `deadline`.
+    /// A timer that fires at `deadline`; see [`sleep`](Clock::sleep).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time enabled.
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
         tokio::time::sleep_until(deadline.into())
     }

@@ -1,4 +1,4 @@
-//! The operating system's randomness, by way of `rand`'s thread-local generator.
+//! Random numbers from `rand`'s thread-local generator, which the operating system seeds.
 
 use std::convert::Infallible;
 
@@ -11,7 +11,7 @@ use steelmill_core::{Daemon, Factory, Result};
 pub struct Entropy;
 
 impl Entropy {
-    /// A handle to the generator.
+    /// A random number generator.
     pub fn rng(&self) -> Rng {
         Rng(())
     }
@@ -31,8 +31,8 @@ impl steelmill_core::Entropy for Entropy {
     }
 }
 
-/// Draws from the generator of whatever thread it is on: [`rand::rngs::ThreadRng`] is seeded by the operating system
-/// and reseeds itself, but is bound to its thread, and a task is not.
+/// A random number generator that may move between threads: each draw uses the current thread's
+/// [`rand::rngs::ThreadRng`], which reseeds itself but is not `Send`.
 #[derive(Debug)]
 pub struct Rng(());
 

@@ -1,6 +1,5 @@
-//! The log: tracing's events on stderr, for people or for machines.
-//!
-//! A stderr that nobody reads any more (a closed pipe) costs the messages, never the process.
+//! Logging of `tracing` events to stderr, as text or JSON. If stderr is closed (a broken pipe), messages are lost and
+//! the process continues.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -11,29 +10,27 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::SubscriberBuilder;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
 
-use crate::Options;
-
-/// How the log is written.
+/// The format of the log on stderr.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// A line for people, in colour on a terminal (unless `NO_COLOR` is set).
+    /// Lines of text, in colour on a terminal (unless `NO_COLOR` is set).
     #[default]
     Text,
-    /// A JSON object on each line.
+    /// One JSON object a line.
     Json,
 }
 
-/// Where the filter comes from in preference to [`Options::log_filter`].
+/// The environment variable that overrides the program's log filter.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
-/// Starts logging. A subscriber that the program has already installed stays.
+/// Installs the global `tracing` subscriber, unless the program has installed one.
 ///
 /// # Errors
-/// When the filter makes no sense: a typo there must not silence a service.
-pub(crate) fn start(options: &Options) -> Result {
-    let filter = filter(options)?;
-    // An error means that there is a subscriber already.
-    let _ = match options.log {
+/// If the filter cannot be parsed: a typo must not silence a service.
+pub(crate) fn start(format: LogFormat, filter: &str) -> Result {
+    let filter = parse_filter(filter)?;
+    // The error says that there is a subscriber already.
+    let _ = match format {
         LogFormat::Text => {
             let is_coloured =
                 io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -48,11 +45,11 @@ pub(crate) fn start(options: &Options) -> Result {
     Ok(())
 }
 
-/// Says why the process fails, whatever the filter.
+/// Logs the error that ends the process, whatever the filter.
 pub(crate) fn fatal(format: LogFormat, text: &str) {
     match format {
         LogFormat::Text => {
-            // Where stderr is gone, the exit code has to tell alone.
+            // If stderr is closed, the exit code alone reports the failure.
             let _ = writeln!(io::stderr(), "error: {text}");
         }
         LogFormat::Json => {
@@ -64,18 +61,19 @@ pub(crate) fn fatal(format: LogFormat, text: &str) {
 
 fn builder()
 -> SubscriberBuilder<DefaultFields, Format, tracing::level_filters::LevelFilter, fn() -> io::Stderr> {
-    // Its own errors would go to stderr by `eprintln!`, which panics where there is none.
+    // Internal errors would be written by `eprintln!`, which panics if stderr is closed.
     tracing_subscriber::fmt().with_writer(io::stderr as fn() -> io::Stderr).log_internal_errors(false)
 }
 
-fn filter(options: &Options) -> Result<EnvFilter> {
-    let (from, text) = match env::var_os(FILTER_VARIABLE).filter(|text| !text.is_empty()) {
+/// Parses `RUST_LOG`, or `configured` if that is not set.
+fn parse_filter(configured: &str) -> Result<EnvFilter> {
+    let (source, text) = match env::var_os(FILTER_VARIABLE).filter(|text| !text.is_empty()) {
         Some(text) => (FILTER_VARIABLE, text.to_string_lossy().into_owned()),
-        None => ("the log filter", options.log_filter.clone()),
+        None => ("the log filter", configured.to_owned()),
     };
     EnvFilter::builder().parse(&text).map_err(|error| {
         anyhow::anyhow!(
-            "{from} is {text:?}, which is no filter: {error}; write for example info or warn,demo_app=debug"
+            "{source} is {text:?}, which is not a valid filter: {error}; write for example info or warn,demo_app=debug"
         )
     })
 }

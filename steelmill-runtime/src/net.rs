@@ -1,4 +1,4 @@
-//! The operating system's network. The sockets are tokio's own types; core implements its traits on them.
+//! TCP, UDP and name resolution of the host. The sockets are tokio's own types; core implements its traits on them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,12 +8,12 @@ use steelmill_core::{AddressError, Daemon, Factory, Result, ToAddress};
 pub use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-/// The host's network. Names are looked up by the operating system (`/etc/hosts`, DNS), as `getaddrinfo` does it.
+/// The host's network. The operating system resolves names (`getaddrinfo`: `/etc/hosts`, DNS).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Network;
 
 impl Network {
-    /// Listens for TCP connections; port 0 takes a free one. The address of a listener that was just closed is free
+    /// Binds a TCP listener; port 0 picks a free port. The address of a closed listener can be bound again at once
     /// (`SO_REUSEADDR`).
     ///
     /// # Errors
@@ -38,7 +38,7 @@ impl Network {
         address.to_address().try_each(attempt).await
     }
 
-    /// Binds a UDP socket; port 0 takes a free one.
+    /// Binds a UDP socket; port 0 picks a free port.
     ///
     /// # Errors
     /// An [`AddressError`], or that of [`lookup`](Network::lookup).
@@ -50,10 +50,10 @@ impl Network {
         address.to_address().try_each(attempt).await
     }
 
-    /// The addresses of a name, in the order they are to be tried.
+    /// Resolves a name to its addresses, in the order to try them.
     ///
     /// # Errors
-    /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
+    /// `InvalidInput` for a malformed address; the resolver's error for an unknown name.
     pub async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
         Ok(address.to_address().resolve().await?.collect())
     }

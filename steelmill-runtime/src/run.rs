@@ -1,4 +1,4 @@
-//! What a service's `main` calls: assembles its daemons, runs them until they are told to stop, and tells how it went.
+//! `run`, the `main` of a service: builds its daemons, runs them until a stop, and returns an exit code.
 
 use std::pin::pin;
 use std::process::ExitCode;
@@ -13,17 +13,17 @@ use tokio::sync::watch;
 use crate::signal::Signals;
 use crate::{LogFormat, RuntimeWorld, logging};
 
-/// How [`run`] runs.
+/// The options of [`run`]: name, log, stop deadline.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What reports and logs call the factory: "service" if nothing better is said.
+    /// The factory's name in reports and logs; by default "service".
     pub name: String,
-    /// How the log is written to stderr.
+    /// The format of the log on stderr; by default text.
     pub log: LogFormat,
-    /// What is logged, as in `RUST_LOG`, which wins where it is set: "info".
+    /// The log filter, in the syntax of `RUST_LOG`, which overrides it; by default "info".
     pub log_filter: String,
-    /// How long a graceful stop, or the rollback of a failed start, may take: 10 seconds. What overstays is aborted and
-    /// named; see [`Deadlines::stop`].
+    /// The deadline of a graceful stop, and of the rollback of a failed start; by default 10 seconds. What exceeds it
+    /// is aborted and named in the report; see [`Deadlines::stop`].
     pub stop_deadline: Duration,
 }
 
@@ -38,21 +38,21 @@ impl Default for Options {
     }
 }
 
-/// Assembles daemons with `setup`, starts them, and keeps them running until the first of:
+/// Builds daemons with `setup`, starts them, and runs them until the first of:
 ///
-/// - SIGINT (Ctrl-C) or SIGTERM: a graceful stop, and 0 when all went well;
-/// - a daemon that asks for the stop: the same;
-/// - a daemon that fails: the others are stopped, and 1.
+/// - SIGINT (Ctrl-C) or SIGTERM: a graceful stop; exit code 0 if it is clean;
+/// - a daemon requests the stop: the same;
+/// - a daemon fails: the others are stopped; exit code 1.
 ///
-/// What went wrong is told on stderr, whatever the log filter; so is what keeps the daemons from being assembled or
-/// started, which also gives 1. A second SIGINT or SIGTERM, a tenth of a second after the first or later, ends the
-/// process at once, with 130 or 143; it works however busy or stuck the daemons are.
+/// Failures are written to stderr, whatever the log filter. If `setup` or the start fails, the error is written there,
+/// too, and the exit code is 1. A second SIGINT or SIGTERM, at least 100 ms after the first, ends the process at once
+/// with exit code 130 or 143, even if every thread of the daemons is blocked.
 ///
-/// The daemons run on tokio's multi-threaded runtime, which `setup` may use too. When they have ended the process waits
-/// for nothing else, not for a blocking thread either.
+/// Daemons run on tokio's multi-threaded runtime, which `setup` may use too. The process ends with them; it does not
+/// wait for blocking threads.
 ///
 /// # Panics
-/// Where `setup` does.
+/// If `setup` panics.
 ///
 /// # Example
 /// ```no_run
@@ -76,9 +76,9 @@ impl Default for Options {
 /// ```
 pub fn run(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> ExitCode {
     let format = options.log;
-    match logging::start(&options).and_then(|()| live(options, setup)) {
-        Ok(goodbye) => {
-            tracing::info!("{goodbye}");
+    match logging::start(format, &options.log_filter).and_then(|()| run_to_end(options, setup)) {
+        Ok(report) => {
+            tracing::info!("{report}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -88,14 +88,14 @@ pub fn run(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Exit
     }
 }
 
-/// What there is to say when all went well; else an error that tells everything that did not.
-fn live(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Result<String> {
+/// The report of a clean end; else an error that lists all failures.
+fn run_to_end(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Result<String> {
     let runtime = Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
     let outcome = {
         let _context = runtime.enter();
         assemble(options, setup).and_then(|(factory, signals)| runtime.block_on(serve(factory, signals)))
     };
-    // Dropping the runtime would wait for blocking threads, and those may never return.
+    // Dropping the runtime would wait for blocking threads, which may never return.
     runtime.shutdown_background();
     outcome
 }
@@ -120,24 +120,24 @@ fn assemble(
 async fn serve(factory: Factory, mut is_stopping: watch::Receiver<bool>) -> Result<String> {
     let running = match factory.start().await {
         Ok(running) => running,
-        Err(error) => return did_not_start(error),
+        Err(error) => return start_failed(error),
     };
     let ended = running.ended();
-    // Whoever holds the factory when it ends keeps its daemons in memory, and stands in the report for it.
-    let let_go = async move {
+    // A handle held at the end would keep the daemons in memory, and the report would list it.
+    let drop_at_stop = async move {
         let _ = is_stopping.wait_for(|is_stopping| *is_stopping).await;
         drop(running);
     };
-    let report = match select(pin!(ended), pin!(let_go)).await {
+    let report = match select(pin!(ended), pin!(drop_at_stop)).await {
         Either::Left((report, _)) => report,
         Either::Right(((), ended)) => ended.await,
     };
     if report.is_clean() { Ok(report.to_string()) } else { Err(Error::msg(report)) }
 }
 
-fn did_not_start(error: StartError) -> Result<String> {
+fn start_failed(error: StartError) -> Result<String> {
     match error.report().failures() {
-        // One of the daemons, or a signal, asked for the stop before all were prepared.
+        // A daemon or a signal requested the stop before all were prepared.
         [failure] if failure.error.is::<StopRequested>() => Ok(failure.to_string()),
         [_] => Err(error.into()),
         _ => {

@@ -1,8 +1,7 @@
-//! SIGINT and SIGTERM: the first asks for a graceful stop, a second ends the process at once.
+//! SIGINT and SIGTERM: the first requests a graceful stop, a second ends the process at once.
 //!
-//! The second is for when something hangs, so nothing that can hang stands in its way: signals have a thread and a tokio
-//! runtime of their own, which no daemon can keep busy, and that thread never logs, so that a blocked stderr cannot hold
-//! it up either.
+//! The second signal must work when daemons hang. So signals have a thread and a tokio runtime of their own, which no
+//! daemon can block; and the thread never logs, because a blocked stderr would hold it up.
 
 use std::fmt;
 use std::process;
@@ -13,11 +12,11 @@ use std::time::{Duration, Instant};
 use steelmill_core::{Daemon, Factory, Result, Scope};
 use tokio::sync::watch;
 
-/// Signals within this time of the first are the same wish: `timeout(1)` and shells send one to a process and one to its
-/// group, and no person presses Ctrl-C twice as fast.
+/// Signals within this time of the first count as one: `timeout(1)` and shells signal both a process and its group, and
+/// no person presses Ctrl-C twice as fast.
 const BURST: Duration = Duration::from_millis(100);
 
-/// Asks its factory to stop when the first signal comes, be it still preparing or running.
+/// The daemon that requests the stop at the first signal, whether its factory is starting or running.
 #[derive(Debug)]
 pub(crate) struct Signals {
     first: watch::Receiver<Option<Signal>>,
@@ -25,15 +24,15 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Becomes true when the factory begins to stop, which then waits for the receiver to be dropped: time to let go of
-    /// what would keep the daemons in memory.
+    /// Becomes true when the factory begins to stop. The stop then waits until the receiver is dropped, so that its
+    /// owner can first drop what would keep daemons in memory.
     pub(crate) fn is_stopping(&self) -> watch::Receiver<bool> {
         self.is_stopping.subscribe()
     }
 }
 
 impl Daemon for Signals {
-    /// From here on the process handles its signals, and nothing undoes that.
+    /// Installs the process's signal handlers, for good.
     fn build(_: &mut Factory) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut source = {
@@ -51,20 +50,20 @@ impl Daemon for Signals {
                         signal = source.next().await;
                     }
                 }
-                // Asked for the second time; or for the first, when the factory has ended and something else hangs.
+                // A second signal; or a first one, if the factory has ended and something else hangs.
                 process::exit(signal.exit_code())
             })
         })?;
         Ok(Signals { first, is_stopping: watch::Sender::new(false) })
     }
 
-    /// A task, because a `run` would begin only when everybody has prepared.
+    /// Spawns a task, because `run` begins only once every daemon is prepared.
     async fn prepare(&self, scope: &Scope) -> Result {
-        let (first, asked) = (first(self.first.clone()), scope.clone());
+        let (first, stop) = (first(self.first.clone()), scope.clone());
         scope.spawn("first signal", async move {
-            if let Some(Some(signal)) = asked.until_stopping(first).await {
+            if let Some(Some(signal)) = stop.until_stopping(first).await {
                 tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once");
-                asked.request_stop();
+                stop.request_stop();
             }
         });
         Ok(())
@@ -82,7 +81,7 @@ async fn first(mut signals: watch::Receiver<Option<Signal>>) -> Option<Signal> {
     signals.wait_for(Option::is_some).await.ok().and_then(|signal| *signal)
 }
 
-/// A wish that the process end.
+/// A signal that asks the process to end.
 #[derive(Debug, Clone, Copy)]
 enum Signal {
     Interrupt,
@@ -91,7 +90,7 @@ enum Signal {
 }
 
 impl Signal {
-    /// What a shell reports for a process that the signal killed.
+    /// The exit code that shells report for a process killed by the signal.
     fn exit_code(self) -> i32 {
         match self {
             Signal::Interrupt => 128 + 2,
@@ -124,7 +123,7 @@ mod unix {
 
     use super::Signal;
 
-    /// Where signals come from.
+    /// Receives SIGINT and SIGTERM.
     pub(super) struct Source {
         interrupt: unix::Signal,
         terminate: unix::Signal,
@@ -163,7 +162,7 @@ mod other {
 
     use super::Signal;
 
-    /// Where signals come from: Ctrl-C alone.
+    /// Receives Ctrl-C.
     pub(super) struct Source;
 
     impl Source {

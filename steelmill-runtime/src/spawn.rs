@@ -1,4 +1,4 @@
-//! Tokio's tasks.
+//! Spawning of tokio tasks.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,12 +7,13 @@ use std::task::{Context, Poll};
 use steelmill_core::{Daemon, Factory, Panic, Result, Spawn, TaskError};
 use tokio::task::JoinHandle;
 
-/// Starts tasks on the tokio runtime it is called in.
+/// Spawns tasks on the current tokio runtime.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spawner;
 
 impl Spawner {
-    /// Starts a task. Tokio's tasks carry no name; whoever reports on a task keeps its `name`, as a daemon's scope does.
+    /// Spawns a task. The name is ignored, because tokio's tasks have none; a [`Scope`](steelmill_core::Scope) keeps
+    /// the names of its tasks for reports.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -46,7 +47,7 @@ impl Spawn for Spawner {
 pub struct Task<T>(JoinHandle<T>);
 
 impl<T> Task<T> {
-    /// Ends the task at its next suspension point: its future is dropped there.
+    /// Aborts the task: its future is dropped at its next suspension point.
     pub fn abort(&self) {
         self.0.abort();
     }

@@ -1,13 +1,13 @@
-//! The runtime world, gathered.
+//! `RuntimeWorld`: the clock, network, entropy and tasks of the runtime world.
 
 use steelmill_core::World;
 
 use crate::{Clock, Entropy, Network, Spawner};
 
-/// The real world, as one process on one host sees it. All its parts are zero-sized: a call through them is a call of
-/// the standard library or of tokio.
+/// The real world: the system's clock, network and entropy, and tokio's tasks. Its parts are zero-sized; each call is a
+/// call of the standard library or of tokio.
 ///
-/// Use it inside a tokio runtime with I/O and time enabled; [`run`](crate::run) brings one.
+/// Use it inside a tokio runtime with I/O and time enabled; [`run`](crate::run) creates one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RuntimeWorld;
 

@@ -1,4 +1,4 @@
-//! A daemon that is generic over its world, in this one.
+//! A daemon that is generic over its world, run in the runtime world.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ impl<W: World> Daemon for Echo<W> {
     }
 }
 
-/// Asks an [`Echo`] once, then asks its factory to stop.
+/// Checks one echo of [`Echo`], then requests the stop.
 struct Asker<W: World> {
     echo: DaemonRef<Echo<W>>,
     network: DaemonRef<W::Network>,

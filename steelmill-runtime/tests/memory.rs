@@ -1,8 +1,8 @@
-//! What children take, and that they give it back.
+//! Memory of child factories: bounded for each live one, and freed at its end.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 #[path = "../../steelmill-sim/benches/peers/meter.rs"]
-#[allow(dead_code, reason = "only growth is asked for here")]
+#[allow(dead_code, reason = "only `growth` is used here")]
 mod meter;
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use futures::future::join_all;
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, RunningFactory, Scope};
 use steelmill_runtime::RuntimeWorld;
 
-/// What all children share.
+/// Shared by all children.
 struct Store;
 
 impl Daemon for Store {
@@ -20,7 +20,7 @@ impl Daemon for Store {
     }
 }
 
-/// What each has of its own, with a task.
+/// One in each child, with a task.
 struct Session {
     _store: DaemonRef<Store>,
 }

@@ -1,4 +1,4 @@
-//! What a service writes against tokio's own methods compiles and works in this world.
+//! Code written against the methods of tokio's sockets compiles and works with this world's.
 
 mod world {
     pub(crate) use steelmill_runtime::{

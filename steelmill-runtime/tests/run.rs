@@ -1,4 +1,4 @@
-//! How a process ends: each test starts a service in a process of its own, and looks at its exit code and its stderr.
+//! How a process ends: each test runs a service in a child process, and checks its exit code and stderr.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
 #![expect(
@@ -24,11 +24,11 @@ fn the_first_signal_stops_gracefully() {
         let mut service = Service::start("patient");
         service.wait_for("ready");
         service.signal(signal);
-        let (code, told) = service.end();
-        assert_eq!(code, Some(0), "{told}");
-        assert!(told.contains(&format!("{name}: stopping")), "{told}");
-        assert!(told.contains("stop was called"), "{told}");
-        assert!(told.contains("test: ended cleanly"), "{told}");
+        let (code, log) = service.end();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains(&format!("{name}: stopping")), "{log}");
+        assert!(log.contains("stop was called"), "{log}");
+        assert!(log.contains("test: ended cleanly"), "{log}");
     }
 }
 
@@ -39,24 +39,24 @@ fn the_second_signal_ends_the_process_at_once() {
         service.wait_for("ready");
         service.signal("INT");
         service.wait_for("SIGINT: stopping");
-        thread::sleep(Duration::from_millis(300)); // not the same wish any more
+        thread::sleep(Duration::from_millis(300)); // longer than a burst
         service.signal(signal);
-        let (ended, told) = service.end();
-        assert_eq!(ended, Some(code), "{told}");
+        let (ended, log) = service.end();
+        assert_eq!(ended, Some(code), "{log}");
     }
 }
 
 /// As `timeout(1)` sends them: to the process and to its group.
 #[test]
-fn a_burst_of_signals_is_one_wish() {
+fn a_burst_of_signals_counts_as_one() {
     let mut service = Service::start("slow to stop");
     service.wait_for("ready");
     let id = service.child.id().to_string();
     let burst = format!("kill -s TERM {id}; kill -s TERM {id}; kill -s INT {id}");
     assert!(Command::new("sh").args(["-c", &burst]).status().unwrap().success());
-    let (code, told) = service.end();
-    assert_eq!(code, Some(1), "its stop was waited for, up to its deadline: {told}");
-    assert!(told.contains("test: 1 failure\n"), "{told}");
+    let (code, log) = service.end();
+    assert_eq!(code, Some(1), "its stop was waited for, up to its deadline: {log}");
+    assert!(log.contains("test: 1 failure\n"), "{log}");
 }
 
 #[test]
@@ -64,22 +64,22 @@ fn the_second_signal_works_though_all_threads_are_stuck() {
     let mut service = Service::start("stuck");
     service.wait_for("ready");
     service.signal("TERM");
-    // The first one can have no effect here that could be waited for.
+    // The first signal has no effect here that could be waited for.
     thread::sleep(Duration::from_millis(300));
     service.signal("TERM");
-    let (code, told) = service.end();
-    assert_eq!(code, Some(143), "{told}");
+    let (code, log) = service.end();
+    assert_eq!(code, Some(143), "{log}");
 }
 
 #[test]
-fn what_overstays_the_deadline_is_aborted_and_named() {
+fn what_exceeds_the_deadline_is_aborted_and_named() {
     let mut service = Service::start("slow to stop");
     service.wait_for("ready");
     service.signal("TERM");
-    let (code, told) = service.end();
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("test: 1 failure\n"), "{told}");
-    assert!(told.contains("Stubborn") && told.contains("200ms"), "{told}");
+    let (code, log) = service.end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("test: 1 failure\n"), "{log}");
+    assert!(log.contains("Stubborn") && log.contains("200ms"), "{log}");
 }
 
 #[test]
@@ -87,41 +87,41 @@ fn a_signal_while_starting_rolls_back() {
     let mut service = Service::start("slow to start");
     service.wait_for("preparing");
     service.signal("INT");
-    let (code, told) = service.end();
-    assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains("SIGINT: stopping"), "{told}");
-    assert!(told.contains("stop was called"), "{told}");
+    let (code, log) = service.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("SIGINT: stopping"), "{log}");
+    assert!(log.contains("stop was called"), "{log}");
 }
 
 #[test]
 fn a_failing_daemon_ends_the_process_with_one() {
-    let (code, told) = Service::start("failing").end();
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("test: Failing failed to run: out of luck"), "{told}");
+    let (code, log) = Service::start("failing").end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("test: Failing failed to run: out of luck"), "{log}");
 }
 
 #[test]
 fn a_daemon_can_end_the_process() {
-    let (code, told) = Service::start("satisfied").end();
-    assert_eq!(code, Some(0), "{told}");
+    let (code, log) = Service::start("satisfied").end();
+    assert_eq!(code, Some(0), "{log}");
 }
 
 #[test]
 fn an_address_in_use_is_told_with_the_address() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let (code, told) = Service::start(&format!("listening {address}")).end();
-    assert_eq!(code, Some(1), "{told}");
+    let (code, log) = Service::start(&format!("listening {address}")).end();
+    assert_eq!(code, Some(1), "{log}");
     let expected = format!(
         "error: test did not start: test: Listening failed to prepare: cannot listen on {address}: Address already in use"
     );
-    assert!(told.contains(&expected), "{told}");
+    assert!(log.contains(&expected), "{log}");
 }
 
 #[test]
 fn what_cannot_be_built_is_told() {
-    let (code, told) = Service::start("unbuildable").end();
-    assert_eq!((code, told.as_str()), (Some(1), "error: test: building Unbuildable: a part is missing\n"));
+    let (code, log) = Service::start("unbuildable").end();
+    assert_eq!((code, log.as_str()), (Some(1), "error: test: building Unbuildable: a part is missing\n"));
 }
 
 #[test]
@@ -129,8 +129,8 @@ fn a_blocking_thread_does_not_keep_the_process() {
     let mut service = Service::start("blocking");
     service.wait_for("ready");
     service.signal("TERM");
-    let (code, told) = service.end();
-    assert_eq!(code, Some(0), "{told}");
+    let (code, log) = service.end();
+    assert_eq!(code, Some(0), "{log}");
 }
 
 #[test]
@@ -144,32 +144,32 @@ fn nobody_has_to_read_the_log() {
 
 #[test]
 fn json_is_json_to_the_last_line() {
-    let (code, told) = Service::start("failing in json").end();
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{told}");
-    let last = told.lines().last().unwrap();
+    let (code, log) = Service::start("failing in json").end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
+    let last = log.lines().last().unwrap();
     assert!(last.contains(r#""level":"ERROR""#) && last.contains("failed to run: out of luck"), "{last}");
 }
 
 #[test]
 fn rust_log_wins_over_the_options_but_failures_are_told() {
-    let (code, told) = Service::start_with("failing", &[("RUST_LOG", "off")]).end();
+    let (code, log) = Service::start_with("failing", &[("RUST_LOG", "off")]).end();
     assert_eq!(code, Some(1));
-    assert_eq!(told, "error: test: 1 failure\n  test: Failing failed to run: out of luck\n");
+    assert_eq!(log, "error: test: 1 failure\n  test: Failing failed to run: out of luck\n");
 }
 
 #[test]
-fn a_filter_that_is_none_is_told() {
-    let (code, told) = Service::start_with("patient", &[("RUST_LOG", "demo=loud")]).end();
+fn an_invalid_filter_is_an_error() {
+    let (code, log) = Service::start_with("patient", &[("RUST_LOG", "demo=loud")]).end();
     assert_eq!(code, Some(1));
-    assert!(told.starts_with(r#"error: RUST_LOG is "demo=loud", which is no filter: "#), "{told}");
+    assert!(log.starts_with(r#"error: RUST_LOG is "demo=loud", which is not a valid filter: "#), "{log}");
 }
 
-/// A process that runs one of the services below.
+/// A child process that runs one of the services below.
 struct Service {
     child: Child,
     stderr: Option<BufReader<ChildStderr>>,
-    told: String,
+    log: String,
 }
 
 const KIND: &str = "TEST_SERVICE";
@@ -190,21 +190,16 @@ impl Service {
             .spawn()
             .unwrap();
         let stderr = child.stderr.take().map(BufReader::new);
-        Service { child, stderr, told: String::new() }
+        Service { child, stderr, log: String::new() }
     }
 
     /// Reads stderr up to the line that contains `text`.
     fn wait_for(&mut self, text: &str) {
         let stderr = self.stderr.as_mut().unwrap();
         loop {
-            let start = self.told.len();
-            assert_ne!(
-                stderr.read_line(&mut self.told).unwrap(),
-                0,
-                "it never said {text:?}:\n{}",
-                self.told
-            );
-            if self.told[start..].contains(text) {
+            let start = self.log.len();
+            assert_ne!(stderr.read_line(&mut self.log).unwrap(), 0, "it never said {text:?}:\n{}", self.log);
+            if self.log[start..].contains(text) {
                 return;
             }
         }
@@ -215,24 +210,24 @@ impl Service {
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
     }
 
-    /// The exit code and all of stderr, once the process has ended; and it must.
+    /// Waits for the end of the process, at most 30 seconds; returns its exit code and all of stderr.
     fn end(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while self.child.try_wait().unwrap().is_none() {
             if Instant::now() > deadline {
                 self.child.kill().unwrap();
-                panic!("the process did not end:\n{}", self.told);
+                panic!("the process did not end:\n{}", self.log);
             }
             thread::sleep(Duration::from_millis(5));
         }
         if let Some(mut stderr) = self.stderr {
-            stderr.read_to_string(&mut self.told).unwrap();
+            stderr.read_to_string(&mut self.log).unwrap();
         }
-        (self.child.wait().unwrap().code(), self.told)
+        (self.child.wait().unwrap().code(), self.log)
     }
 }
 
-/// No test, but what the tests start: this binary once more, told by a variable which service to run.
+/// Not a test: the tests start this binary again with this function, and [`KIND`] set to the service to run.
 #[test]
 fn service() {
     let Ok(kind) = env::var(KIND) else { return };
@@ -283,7 +278,7 @@ impl Daemon for Patient {
     }
 }
 
-/// Hears that it is to stop, and does not.
+/// Ignores the stop.
 struct Stubborn;
 
 impl Daemon for Stubborn {
@@ -297,7 +292,7 @@ impl Daemon for Stubborn {
     }
 }
 
-/// Its dependency is prepared when the signal comes; it is not.
+/// Is preparing when the signal arrives; its dependency is prepared.
 struct SlowToStart {
     _patient: DaemonRef<Patient>,
 }
@@ -313,7 +308,7 @@ impl Daemon for SlowToStart {
     }
 }
 
-/// Keeps every thread of the tokio runtime busy.
+/// Blocks every thread of the tokio runtime.
 struct Stuck;
 
 impl Daemon for Stuck {
@@ -359,7 +354,7 @@ impl Daemon for Failing {
     }
 }
 
-/// Has done what there was to do.
+/// Requests the stop itself.
 struct Satisfied;
 
 impl Daemon for Satisfied {

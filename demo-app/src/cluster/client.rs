@@ -1,4 +1,4 @@
-//! A client of the simulated cluster: asks whichever gateway answers, and records what it asked and was told.
+//! A client of the simulated cluster: sends random commands to one gateway after another, and records the history.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,47 +13,45 @@ use super::{CLIENTS, GATEWAYS};
 use crate::world::sim::history::{Call, History, KvOp, KvReply};
 use crate::world::sim::{Machine, Sim};
 
-/// Texts are kept here, and now and then numbers: `INCR` finds both.
-const TEXTS: [&str; 4] = ["a", "b", "c", "d"];
+/// Keys of texts, and sometimes of numbers, so that `INCR` meets both.
+const TEXT_KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// Only ever counted up and deleted.
-const COUNTERS: [&str; 2] = ["m", "n"];
+/// Keys that are only incremented and deleted.
+const COUNTER_KEYS: [&str; 2] = ["m", "n"];
 
-/// How long a client waits for a reply. Longer than a gateway waits for the store, or no client would ever hear of an
-/// unknown outcome.
-const PATIENCE: Duration = Duration::from_millis(2_500);
+/// The timeout of a reply. Longer than a gateway waits for the store, or no client would ever see an unknown outcome.
+const REPLY_TIMEOUT: Duration = Duration::from_millis(2_500);
 
-/// Of a hundred requests, how many are abandoned after they were sent, as by a client that crashes.
+/// The percentage of requests that are abandoned after they were sent, as by a client that crashes.
 const ABANDONED_PERCENT: u64 = 1;
 
-/// What the scenario wants of the clients, and what they have done.
+/// How the scenario controls the clients, and their progress.
 #[derive(Debug, Default)]
-pub struct Demand {
-    /// Clients are to finish what they do, read every key once more, and end.
+pub struct ClientControl {
+    /// Clients finish what they do, read every key once more, and end.
     pub finish: Cell<bool>,
-    /// All are to ask for one key as fast as they can, and half of them are to keep away from this gateway.
-    pub rush: watch::Sender<Option<usize>>,
-    /// Operations of each client that were answered.
+    /// A burst: all clients use one key at the highest rate, and half of them avoid this gateway.
+    pub burst: watch::Sender<Option<usize>>,
+    /// Completed operations of each client.
     pub completed: [Cell<u64>; CLIENTS.len()],
 }
 
-/// One client.
 pub struct Client {
     sim: Sim,
     index: usize,
     machine: Machine,
     history: History,
-    demand: Rc<Demand>,
+    control: Rc<ClientControl>,
     connection: Option<Connection>,
-    /// The gateway it asks, as an index.
+    /// The index of its current gateway.
     gateway: usize,
-    /// Makes every value it writes one that nobody else writes.
-    written: u64,
+    /// The number of writes, which makes each written value unique.
+    writes: u64,
 }
 
 /// A command, and the operation it is on each of its keys.
 struct Command {
-    words: Vec<String>,
+    arguments: Vec<String>,
     keys: Vec<String>,
     op: KvOp,
 }
@@ -61,48 +59,52 @@ struct Command {
 impl Command {
     fn new(name: &str, keys: &[&str], op: KvOp) -> Self {
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        let words = std::iter::once(name.to_owned()).chain(keys.iter().cloned()).collect();
-        Self { words, keys, op }
+        let arguments = std::iter::once(name.to_owned()).chain(keys.iter().cloned()).collect();
+        Self { arguments, keys, op }
     }
 
     fn set(key: &str, value: String) -> Self {
         let mut command = Self::new("SET", &[key], KvOp::Set(value.as_str().into()));
-        command.words.push(value);
+        command.arguments.push(value);
         command
     }
 }
 
-/// What became of a command.
-enum Answer {
-    /// It was carried out.
-    Done,
-    /// It was refused, and had no effect.
-    Refused,
-    /// Nobody can tell.
+/// The effect of a command.
+enum Effect {
+    Applied,
+    /// It was refused, without effect.
+    NotApplied,
     Unknown,
 }
 
 impl Client {
-    pub fn new(sim: Sim, index: usize, machine: Machine, history: History, demand: Rc<Demand>) -> Self {
-        Self { sim, index, machine, history, demand, connection: None, gateway: 0, written: 0 }
+    pub fn new(
+        sim: Sim,
+        index: usize,
+        machine: Machine,
+        history: History,
+        control: Rc<ClientControl>,
+    ) -> Self {
+        Self { sim, index, machine, history, control, connection: None, gateway: 0, writes: 0 }
     }
 
-    /// Asks until it is told to finish; then reads every key, so that no write that was acknowledged can be lost unseen.
+    /// Sends commands until `finish`; then reads every key, so that no loss of an acknowledged write goes unnoticed.
     pub async fn run(mut self) {
-        let mut rush = self.demand.rush.subscribe();
-        while !self.demand.finish.get() {
-            let rushes = rush.borrow_and_update().is_some();
-            if rushes {
-                self.keep_away();
+        let mut burst = self.control.burst.subscribe();
+        while !self.control.finish.get() {
+            let is_burst = burst.borrow_and_update().is_some();
+            if is_burst {
+                self.avoid_gateway();
             }
-            let commands = if rushes { vec![self.choose_hot()] } else { self.choose() };
-            self.ask(commands).await;
-            let pause = Duration::from_millis(self.below(if self.rush().is_some() { 8 } else { 300 }));
-            // A rush is no time to sleep through.
-            let _ = self.machine.clock().timeout(pause, rush.changed()).await;
+            let commands = if is_burst { vec![self.choose_hot_key()] } else { self.choose() };
+            self.execute(commands).await;
+            let pause = Duration::from_millis(self.below(if self.burst().is_some() { 8 } else { 300 }));
+            // A burst ends the pause.
+            let _ = self.machine.clock().timeout(pause, burst.changed()).await;
         }
-        for key in TEXTS.into_iter().chain(COUNTERS) {
-            while !self.ask(vec![Command::new("GET", &[key], KvOp::Get)]).await {
+        for key in TEXT_KEYS.into_iter().chain(COUNTER_KEYS) {
+            while !self.execute(vec![Command::new("GET", &[key], KvOp::Get)]).await {
                 self.machine.clock().sleep(Duration::from_millis(50)).await;
             }
         }
@@ -112,42 +114,42 @@ impl Client {
         self.machine.entropy().rng().random_range(0..below)
     }
 
-    fn rush(&self) -> Option<usize> {
-        *self.demand.rush.borrow()
+    fn burst(&self) -> Option<usize> {
+        *self.control.burst.borrow()
     }
 
-    /// Leaves the gateway that half of the clients are to keep away from.
-    fn keep_away(&mut self) {
-        if self.index % 2 == 1 && self.rush() == Some(self.gateway) {
+    /// Switches away from the gateway that half of the clients avoid in a burst.
+    fn avoid_gateway(&mut self) {
+        if self.index % 2 == 1 && self.burst() == Some(self.gateway) {
             self.connection = None;
             self.gateway = (self.gateway + 1) % GATEWAYS.len();
         }
     }
 
-    /// What to ask in a rush.
-    fn choose_hot(&mut self) -> Command {
-        self.written += 1;
+    /// The next command in a burst.
+    fn choose_hot_key(&mut self) -> Command {
+        self.writes += 1;
         match self.below(3) {
-            0 => Command::set(TEXTS[0], format!("{}.{}", self.machine.name(), self.written)),
-            _ => Command::new("GET", &[TEXTS[0]], KvOp::Get),
+            0 => Command::set(TEXT_KEYS[0], format!("{}.{}", self.machine.name(), self.writes)),
+            _ => Command::new("GET", &[TEXT_KEYS[0]], KvOp::Get),
         }
     }
 
-    /// What to ask next: mostly one command, sometimes several at once.
+    /// The next commands: mostly one, sometimes several pipelined.
     fn choose(&mut self) -> Vec<Command> {
         let count = if self.below(10) == 0 { 3 } else { 1 };
         (0..count).map(|_| self.choose_one()).collect()
     }
 
     fn choose_one(&mut self) -> Command {
-        let text = TEXTS[self.below(TEXTS.len() as u64) as usize];
-        let counter = COUNTERS[self.below(COUNTERS.len() as u64) as usize];
-        self.written += 1;
+        let text = TEXT_KEYS[self.below(TEXT_KEYS.len() as u64) as usize];
+        let counter = COUNTER_KEYS[self.below(COUNTER_KEYS.len() as u64) as usize];
+        self.writes += 1;
         match self.below(100) {
             0..35 => Command::new("GET", &[text], KvOp::Get),
             35..45 => Command::new("GET", &[counter], KvOp::Get),
-            45..65 => Command::set(text, format!("{}.{}", self.machine.name(), self.written)),
-            65..68 => Command::set(text, self.written.to_string()),
+            45..65 => Command::set(text, format!("{}.{}", self.machine.name(), self.writes)),
+            65..68 => Command::set(text, self.writes.to_string()),
             68..80 => Command::new("INCR", &[counter], KvOp::Incr),
             80..83 => Command::new("INCR", &[text], KvOp::Incr),
             83..87 => Command::new("DEL", &[text], KvOp::Del),
@@ -157,43 +159,43 @@ impl Client {
         }
     }
 
-    /// Asks for `commands` and records what came of them; whether all were carried out.
-    async fn ask(&mut self, commands: Vec<Command>) -> bool {
+    /// Sends `commands` and records their results; returns whether all were executed.
+    async fn execute(&mut self, commands: Vec<Command>) -> bool {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => match Connection::open(&self.machine, GATEWAYS[self.gateway].1, PATIENCE).await {
+            None => match Connection::open(&self.machine, GATEWAYS[self.gateway].1, REPLY_TIMEOUT).await {
                 Ok(connection) => connection,
                 Err(_) => {
-                    self.try_another().await;
+                    self.switch_gateway().await;
                     return false;
                 }
             },
         };
         let calls: Vec<Vec<Call>> = commands.iter().map(|command| self.invoke(command)).collect();
-        let words: Vec<&[String]> = commands.iter().map(|command| &command.words[..]).collect();
-        // From here on a command that is not answered has an unknown outcome, which is what dropping its calls says.
-        if connection.send(&words).await.is_err() || self.below(100) < ABANDONED_PERCENT {
-            self.try_another().await;
+        let arguments: Vec<&[String]> = commands.iter().map(|command| &command.arguments[..]).collect();
+        // From here on a command without a reply has an unknown outcome: that is what dropping its `Call`s records.
+        if connection.send(&arguments).await.is_err() || self.below(100) < ABANDONED_PERCENT {
+            self.switch_gateway().await;
             return false;
         }
         let mut all_done = true;
         for calls in calls {
             let Ok(reply) = connection.receive().await else {
-                self.try_another().await;
+                self.switch_gateway().await;
                 return false;
             };
-            match judge(&reply) {
-                Answer::Done => self.record(calls, reply),
-                Answer::Refused => {
+            match effect_of(&reply) {
+                Effect::Applied => self.record(calls, reply),
+                Effect::NotApplied => {
                     calls.into_iter().for_each(Call::failed);
                     all_done = false;
                 }
-                Answer::Unknown => all_done = false,
+                Effect::Unknown => all_done = false,
             }
         }
         match all_done {
             true => self.connection = Some(connection),
-            false => self.try_another().await,
+            false => self.switch_gateway().await,
         }
         all_done
     }
@@ -220,31 +222,31 @@ impl Client {
                 Reply::Array(_) => unreachable!("no gateway nests arrays"),
             };
             call.returned(self.sim.elapsed(), returned);
-            let completed = &self.demand.completed[self.index];
+            let completed = &self.control.completed[self.index];
             completed.set(completed.get() + 1);
         }
     }
 
-    /// Turns to the next gateway, not quite at once.
-    async fn try_another(&mut self) {
+    /// Switches to the next gateway, after a pause.
+    async fn switch_gateway(&mut self) {
         self.connection = None;
         self.gateway = (self.gateway + 1) % GATEWAYS.len();
-        self.keep_away();
-        let pause = if self.rush().is_some() { 1 + self.below(4) } else { 20 + self.below(80) };
+        self.avoid_gateway();
+        let pause = if self.burst().is_some() { 1 + self.below(4) } else { 20 + self.below(80) };
         let pause = Duration::from_millis(pause);
         self.machine.clock().sleep(pause).await;
     }
 }
 
-/// What an answer says about the command's effect.
-fn judge(reply: &Reply) -> Answer {
+/// The effect of a command, by its reply.
+fn effect_of(reply: &Reply) -> Effect {
     match reply {
         Reply::Error(text) => match text.split(' ').next() {
-            Some("NOTLEADER" | "UNAVAILABLE") => Answer::Refused,
-            Some("UNKNOWN") => Answer::Unknown,
-            _ if text.contains("not an integer") => Answer::Done,
+            Some("NOTLEADER" | "UNAVAILABLE") => Effect::NotApplied,
+            Some("UNKNOWN") => Effect::Unknown,
+            _ if text.contains("not an integer") => Effect::Applied,
             _ => panic!("a gateway answered {text:?}"),
         },
-        _ => Answer::Done,
+        _ => Effect::Applied,
     }
 }

@@ -1,9 +1,8 @@
-//! What may happen to the cluster, and the two things that only it knows how to do.
+//! The fault budget of the cluster, and two targeted faults of its own.
 //!
-//! Left to chance, the moments in which a wrong gateway would be found out are too short to be hit often: a late write
-//! has to overtake a change of the lease, a clock has to be slow in just the forty milliseconds that the bound on drift
-//! is there for. So two faults are aimed: [`lapse`] and [`hand_over`] make the conditions, wait for the moment, and let
-//! the clients rush.
+//! The moments in which a wrong gateway would be caught are too short for random faults: a late write has to overtake
+//! a change of the lease holder; a clock has to be slow in just the forty milliseconds that the drift bound covers. So
+//! [`lapse`] and [`hand_over`] make the conditions, wait for the moment, and start a burst of requests.
 
 use std::time::Duration;
 
@@ -18,17 +17,18 @@ use crate::lease::DRIFT_MAX_PPM;
 use crate::world::sim::fault::{Budget, FaultCounts};
 use crate::world::sim::{Impaired, Impairment, Machine, Partition};
 
-/// How long clients rush around the end of a lease, before and after; and after, when requests are slow as well.
-const RUSH_BEFORE: Duration = Duration::from_millis(60);
-const RUSH_AFTER: Duration = Duration::from_millis(150);
-const RUSH_AFTER_SLOW: Duration = Duration::from_millis(600);
+/// How long a burst lasts before and after the end of a lease; and after it, if requests are slow as well.
+const BURST_BEFORE: Duration = Duration::from_millis(60);
+const BURST_AFTER: Duration = Duration::from_millis(150);
+const BURST_AFTER_SLOW: Duration = Duration::from_millis(600);
 
-/// A minute in which everything may happen to every machine, but that nothing ends lease or store: neither keeps
-/// anything beyond its process yet.
+/// Injects faults on all machines for a minute. Nothing ends lease or store, because neither has storage yet.
 pub async fn inject_faults(cluster: &Cluster) -> Result<FaultCounts> {
     let daemons = [&[cluster.lease.clone(), cluster.store.clone()], cluster.gateways.as_slice()].concat();
     let budget = Budget {
-        lasts: Duration::from_secs(cluster.sim.limit("seconds of trouble", 1..=super::TROUBLE.as_secs())),
+        lasts: Duration::from_secs(
+            cluster.sim.limit("seconds of trouble", 1..=super::FAULTS_DURATION.as_secs()),
+        ),
         links: [daemons.as_slice(), &cluster.clients].concat(),
         ends: cluster.gateways.clone(),
         pauses: daemons.clone(),
@@ -42,22 +42,22 @@ pub async fn inject_faults(cluster: &Cluster) -> Result<FaultCounts> {
     nemesis.own("hand over", 1..=3, |number| hand_over(cluster, Choices::of(number))).run().await
 }
 
-/// A gateway loses its lease because it cannot renew it, at the worst moment: its clock is as wrong as it may be, its
-/// requests are slow, and clients ask it and the next holder for the same key.
+/// A gateway cannot renew its lease, at the worst moment: its clock is off by up to the bound, its requests are slow,
+/// and clients use one key on it and on the next holder.
 async fn lapse(cluster: &Cluster, mut choices: Choices) -> Result {
-    cluster.let_clocks_drift(&mut choices);
+    cluster.set_clock_drift(&mut choices);
     let gateway = cluster.victim(&mut choices);
     let slow_store = choices.flip().then(|| cluster.slow_down(gateway, &cluster.store, &mut choices));
     let slow_lease = choices.flip().then(|| cluster.slow_down(gateway, &cluster.lease, &mut choices));
     let clock = cluster.sim.clock();
     clock.sleep(Duration::from_millis(choices.below(2_500))).await;
-    tracing::info!("lapse: {} is cut off from the lease", gateway.name());
+    tracing::info!("lapse: {} is partitioned from the lease daemon", gateway.name());
     let cut = cluster.cut(gateway, &cluster.lease, &mut choices);
     if let Some(left) = lease_left(gateway) {
-        clock.sleep(left.saturating_sub(RUSH_BEFORE)).await;
-        let _rush = cluster.rush(gateway);
-        let after = if slow_store.is_some() { RUSH_AFTER_SLOW } else { RUSH_AFTER };
-        clock.sleep(RUSH_BEFORE + after).await;
+        clock.sleep(left.saturating_sub(BURST_BEFORE)).await;
+        let _burst = cluster.burst(gateway);
+        let after = if slow_store.is_some() { BURST_AFTER_SLOW } else { BURST_AFTER };
+        clock.sleep(BURST_BEFORE + after).await;
     }
     drop((slow_store, slow_lease));
     clock.sleep(Duration::from_millis(choices.below(6_000))).await;
@@ -65,34 +65,34 @@ async fn lapse(cluster: &Cluster, mut choices: Choices) -> Result {
     Ok(())
 }
 
-/// A gateway is stopped as its operator would, while clients rush and its last requests may be late.
+/// A gateway is stopped cleanly during a burst, while its last requests may be late.
 async fn hand_over(cluster: &Cluster, mut choices: Choices) -> Result {
     let gateway = cluster.victim(&mut choices);
-    let Some(_mine) = gateway.claim().filter(|_| gateway.is_up()) else {
+    let Some(_claim) = gateway.claim().filter(|_| gateway.is_up()) else {
         return Ok(());
     };
     tracing::info!("hand over: {} is stopped as an operator would", gateway.name());
     let slow = choices.flip().then(|| cluster.slow_down(gateway, &cluster.store, &mut choices));
-    let _rush = cluster.rush(gateway);
-    stop_in_order(gateway).await?;
-    cluster.sim.clock().sleep(RUSH_AFTER).await;
+    let _burst = cluster.burst(gateway);
+    stop_cleanly(gateway).await?;
+    cluster.sim.clock().sleep(BURST_AFTER).await;
     drop(slow);
     gateway.restart().await
 }
 
-/// For how long a gateway relies on the lease, if it does.
+/// How long a gateway may still rely on the lease; `None` if it does not hold it.
 fn lease_left(gateway: &Machine) -> Option<Duration> {
     gateway.get::<Gateway>().ok()?.lease_left()
 }
 
-/// Stops a gateway as its operator would.
-pub async fn stop_in_order(gateway: &Machine) -> Result {
+/// Stops a gateway as an operator would, and checks its report.
+pub async fn stop_cleanly(gateway: &Machine) -> Result {
     let report = gateway.stop().await?;
-    ensure!(report.is_clean(), "{} did not stop in order:\n{report}", gateway.name());
+    ensure!(report.is_clean(), "{} did not stop cleanly:\n{report}", gateway.name());
     Ok(())
 }
 
-/// The choices of one fault, all of them from the number that the plan has for it.
+/// The random choices of one fault, all derived from its number in the plan.
 struct Choices(StdRng);
 
 impl Choices {
@@ -109,17 +109,17 @@ impl Choices {
     }
 }
 
-/// Undoes something when dropped.
-struct Undo<F: FnMut()>(F);
+/// Calls a closure when dropped.
+struct OnDrop<F: FnMut()>(F);
 
-impl<F: FnMut()> Drop for Undo<F> {
+impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         (self.0)();
     }
 }
 
 impl Cluster {
-    /// The gateway to be hit: more often than not the one that holds the lease.
+    /// The gateway to hit: with a probability of at least 70% the lease holder.
     fn victim(&self, choices: &mut Choices) -> &Machine {
         match self.gateways.iter().find(|gateway| lease_left(gateway).is_some()) {
             Some(holder) if choices.below(10) < 7 => holder,
@@ -127,7 +127,7 @@ impl Cluster {
         }
     }
 
-    /// Cuts two machines off from each other: both ways, or one.
+    /// Partitions two machines, in one direction or both.
     fn cut(&self, a: &Machine, b: &Machine, choices: &mut Choices) -> Partition {
         match choices.below(4) {
             0 => self.sim.partition_one_way(a, b),
@@ -136,25 +136,25 @@ impl Cluster {
         }
     }
 
-    /// Makes everything between two machines slow, but not so slow that a gateway gives up waiting.
+    /// Delays everything between two machines, but by less than a gateway's timeout.
     fn slow_down(&self, a: &Machine, b: &Machine, choices: &mut Choices) -> Impaired {
         let delay_max = Duration::from_millis(50 + choices.below(400));
         let delay_min = if choices.below(4) == 0 { Duration::ZERO } else { delay_max / 2 };
         self.sim.impair(a, b, Impairment { delay_min, delay_max, ..Impairment::default() })
     }
 
-    /// Lets clients ask for one key as fast as they can, half of them anybody but `gateway`.
-    fn rush(&self, gateway: &Machine) -> Undo<impl FnMut()> {
+    /// Starts a burst until the result is dropped: all clients use one key, and half of them avoid `gateway`.
+    fn burst(&self, gateway: &Machine) -> OnDrop<impl FnMut()> {
         let avoided = GATEWAYS.iter().position(|(name, _)| *name == gateway.name());
-        self.demand.rush.send_replace(avoided);
-        let demand = self.demand.clone();
-        Undo(move || {
-            demand.rush.send_replace(None);
+        self.control.burst.send_replace(avoided);
+        let control = self.control.clone();
+        OnDrop(move || {
+            control.burst.send_replace(None);
         })
     }
 
-    /// Gives every daemon's clock a new rate within the bound that the gateways count on, most of them the extremes.
-    fn let_clocks_drift(&self, choices: &mut Choices) {
+    /// Sets a new drift for every daemon's clock, within the bound that gateways rely on; most get an extreme.
+    fn set_clock_drift(&self, choices: &mut Choices) {
         for machine in self.gateways.iter().chain([&self.lease, &self.store]) {
             let most = i64::from(DRIFT_MAX_PPM);
             machine.set_drift(match choices.below(3) {

@@ -1,4 +1,4 @@
-//! `cargo xtask sim --help` prints a committed text, so that reading it needs no build. This keeps the text true.
+//! The committed text of `cargo xtask sim --help`, which is printed without a build, matches the program.
 
 use clap::CommandFactory as _;
 

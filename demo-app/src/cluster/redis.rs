@@ -1,4 +1,4 @@
-//! A Redis client, as small as a simulated cluster needs it: commands out, replies in.
+//! A minimal Redis client for the simulated cluster.
 
 use std::io;
 use std::time::Duration;
@@ -6,17 +6,16 @@ use std::time::Duration;
 use steelmill_core::Clock as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::inbox::Inbox;
+use crate::read_buffer::ReadBuffer;
 use crate::world::sim::Machine;
 use crate::world::{Clock, TcpStream};
 
-/// How deeply arrays may be nested in a reply.
+/// The deepest nesting of arrays in a reply.
 const DEPTH_MAX: usize = 4;
 
-/// How long a string or an array in a reply may be.
+/// The longest string or array in a reply.
 const LENGTH_MAX: usize = 1 << 20;
 
-/// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     Simple(String),
@@ -26,56 +25,54 @@ pub enum Reply {
     Array(Vec<Reply>),
 }
 
-/// A connection to a gateway.
 pub struct Connection {
     stream: TcpStream,
-    inbox: Inbox,
+    buffer: ReadBuffer,
     clock: Clock,
-    patience: Duration,
+    reply_timeout: Duration,
 }
 
 impl Connection {
-    /// Connects `machine` to `address`. Nothing here waits for longer than `patience`.
-    pub async fn open(machine: &Machine, address: &str, patience: Duration) -> io::Result<Self> {
+    /// Connects `machine` to `address`. Each operation times out after `reply_timeout`.
+    pub async fn open(machine: &Machine, address: &str, reply_timeout: Duration) -> io::Result<Self> {
         let clock = machine.clock();
-        let stream = clock.timeout(patience, machine.network().connect(address)).await??;
+        let stream = clock.timeout(reply_timeout, machine.network().connect(address)).await??;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, inbox: Inbox::default(), clock, patience })
+        Ok(Self { stream, buffer: ReadBuffer::default(), clock, reply_timeout })
     }
 
-    /// Sends commands, all at once.
     pub async fn send(&mut self, commands: &[&[String]]) -> io::Result<()> {
         let mut bytes = Vec::new();
-        for words in commands {
-            bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-            for word in *words {
-                bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-                bytes.extend_from_slice(word.as_bytes());
+        for arguments in commands {
+            bytes.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
+            for argument in *arguments {
+                bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+                bytes.extend_from_slice(argument.as_bytes());
                 bytes.extend_from_slice(b"\r\n");
             }
         }
-        self.clock.timeout(self.patience, self.stream.write_all(&bytes)).await?
+        self.clock.timeout(self.reply_timeout, self.stream.write_all(&bytes)).await?
     }
 
     /// The next reply.
     ///
     /// # Errors
-    /// None came in time, or something that is none. The connection is of no more use.
+    /// A timeout, or malformed bytes. The connection cannot be used any further.
     pub async fn receive(&mut self) -> io::Result<Reply> {
         loop {
-            if let Some((reply, length)) = parse(self.inbox.unread(), 0)? {
-                self.inbox.take(length);
+            if let Some((reply, length)) = parse(self.buffer.unread(), 0)? {
+                self.buffer.consume(length);
                 return Ok(reply);
             }
-            let read = self.stream.read_buf(self.inbox.space());
-            if self.clock.timeout(self.patience, read).await?? == 0 {
+            let read = self.stream.read_buf(self.buffer.space());
+            if self.clock.timeout(self.reply_timeout, read).await?? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
     }
 }
 
-/// The first reply in `bytes` and its length, once it is whole.
+/// The first reply in `bytes` with its length; `None` if it is incomplete.
 fn parse(bytes: &[u8], depth: usize) -> io::Result<Option<(Reply, usize)>> {
     let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") else {
         return Ok(None);
@@ -108,7 +105,7 @@ fn parse(bytes: &[u8], depth: usize) -> io::Result<Option<(Reply, usize)>> {
             Reply::Array(items)
         }
         _ => {
-            return Err(malformed(format!("'{}' begins no reply here", kind.escape_ascii())));
+            return Err(malformed(format!("'{}' does not begin a reply", kind.escape_ascii())));
         }
     };
     Ok(Some((reply, at)))
@@ -122,8 +119,8 @@ fn length(text: &str) -> io::Result<usize> {
     }
 }
 
-fn malformed(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
+fn malformed(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
 #[cfg(test)]
@@ -146,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_gateway_sends_is_refused() {
+    fn malformed_replies_are_refused() {
         for bytes in [&b"?\r\n"[..], b":x\r\n", b"$-2\r\n", b"$99999999\r\n", b"*-1\r\n", b"\r\n"] {
             assert!(parse(bytes, 0).is_err(), "{}", bytes.escape_ascii());
         }

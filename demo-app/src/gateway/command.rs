@@ -1,21 +1,21 @@
-//! The commands: what each is called, what it takes, and what it does.
+//! The commands: names, arguments, and execution.
 
 use futures::future::try_join_all;
 
 use super::Gateway;
-use super::keys::Refusal;
+use super::keys::CommandError;
 use crate::resp::{Arguments, Replies, quoted};
 
-/// How many keys of one command are asked for at the same time.
-const AT_ONCE: usize = 32;
+/// The most keys of one command that are looked up concurrently.
+const LOOKUPS_MAX: usize = 32;
 
-/// What `COMMAND` says about a command.
+/// A command as `COMMAND` lists it.
 struct Spec {
     name: &'static str,
-    /// Arguments with the name; negative: at least so many.
+    /// The number of arguments with the name; negative: a minimum.
     arity: i64,
     flags: &'static [&'static str],
-    /// The first key, the last (-1: to the end), and the step between keys.
+    /// The first key, the last (-1: up to the end), and the step between keys.
     keys: (i64, i64, i64),
 }
 
@@ -23,7 +23,7 @@ const fn spec(name: &'static str, arity: i64, flags: &'static [&'static str], ke
     Spec { name, arity, flags, keys }
 }
 
-/// Every command, in the order `COMMAND` lists them.
+/// All commands, in the order of `COMMAND`.
 const SPECS: [Spec; 11] = [
     spec("ping", -1, &["fast"], (0, 0, 0)),
     spec("echo", 2, &["fast"], (0, 0, 0)),
@@ -38,7 +38,7 @@ const SPECS: [Spec; 11] = [
     spec("quit", -1, &["fast"], (0, 0, 0)),
 ];
 
-/// A command that a client may give, with what it is about.
+/// A parsed command with its arguments.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Command<'a> {
     Ping(Option<&'a [u8]>),
@@ -55,68 +55,68 @@ pub(super) enum Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// Reads a command.
+    /// Parses a command.
     ///
     /// # Errors
-    /// It is none; the text is the error for the client. The connection is unharmed.
-    pub(super) fn parse(words: Arguments<'a>) -> Result<Self, String> {
-        let name = words.get(0).unwrap_or_default();
+    /// The error reply, if it is not a valid command. The connection stays usable.
+    pub(super) fn parse(arguments: Arguments<'a>) -> Result<Self, String> {
+        let name = arguments.get(0).unwrap_or_default();
         let Some(spec) = SPECS.iter().find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes())) else {
             return Err(format!("ERR unknown command {}", quoted(name)));
         };
-        let count = i64::try_from(words.len()).unwrap_or(i64::MAX);
+        let count = i64::try_from(arguments.len()).unwrap_or(i64::MAX);
         if count < spec.arity.abs() || (spec.arity > 0 && count > spec.arity) {
             return Err(format!("ERR wrong number of arguments for '{}' command", spec.name));
         }
-        let (first, second) = (words.get(1), words.get(2));
+        let (first, second) = (arguments.get(1), arguments.get(2));
         let one = first.unwrap_or_default();
         Ok(match spec.name {
-            "ping" if words.len() > 2 => {
+            "ping" if arguments.len() > 2 => {
                 return Err("ERR wrong number of arguments for 'ping' command".into());
             }
             "ping" => Command::Ping(first),
             "echo" => Command::Echo(one),
             "get" => Command::Get(one),
-            "set" if words.len() > 3 => {
+            "set" if arguments.len() > 3 => {
                 return Err("ERR syntax error: SET takes a key and a value, no options".into());
             }
             "set" => Command::Set(one, second.unwrap_or_default()),
-            "del" => Command::Del(words.from(1)),
-            "exists" => Command::Exists(words.from(1)),
+            "del" => Command::Del(arguments.from(1)),
+            "exists" => Command::Exists(arguments.from(1)),
             "incr" => Command::Incr(one),
-            "mget" => Command::MGet(words.from(1)),
+            "mget" => Command::MGet(arguments.from(1)),
             "info" => Command::Info,
-            "command" => Command::Commands(words.from(1)),
+            "command" => Command::Commands(arguments.from(1)),
             _ => Command::Quit,
         })
     }
 }
 
 impl Gateway {
-    /// Carries a command out and writes its reply. `grown` says whether the replies may have become so long.
-    pub(super) async fn perform(
+    /// Executes a command and appends its reply. `check_size` fails if the replies are too large.
+    pub(super) async fn execute(
         &self,
         command: Command<'_>,
         replies: &mut Replies,
-        grown: &mut (impl FnMut(&Replies) -> Result<(), Refusal> + Send),
+        check_size: &mut (impl FnMut(&Replies) -> Result<(), CommandError> + Send),
     ) {
         let start = replies.bytes().len();
-        let done = self.try_perform(command, replies, grown).await;
-        if let Err(refusal) = done.and_then(|()| grown(replies)) {
+        let done = self.try_execute(command, replies, check_size).await;
+        if let Err(error) = done.and_then(|()| check_size(replies)) {
             replies.truncate(start);
-            replies.error(refusal);
+            replies.error(error);
         }
     }
 
-    async fn try_perform(
+    async fn try_execute(
         &self,
         command: Command<'_>,
         replies: &mut Replies,
-        grown: &mut (impl FnMut(&Replies) -> Result<(), Refusal> + Send),
-    ) -> Result<(), Refusal> {
+        check_size: &mut (impl FnMut(&Replies) -> Result<(), CommandError> + Send),
+    ) -> Result<(), CommandError> {
         match command {
             Command::Ping(None) => replies.simple("PONG"),
-            Command::Ping(Some(words)) | Command::Echo(words) => replies.bulk(words),
+            Command::Ping(Some(arguments)) | Command::Echo(arguments) => replies.bulk(arguments),
             Command::Get(key) => replies.bulk_or_null(self.get(key).await?.as_deref()),
             Command::Set(key, value) => {
                 self.set(key, value).await?;
@@ -125,9 +125,9 @@ impl Gateway {
             Command::Del(keys) => replies.integer(self.delete_all(keys).await?),
             Command::Exists(keys) => replies.integer(self.count(keys).await?),
             Command::Incr(key) => replies.integer(self.increment(key).await?),
-            Command::MGet(keys) => self.get_all(keys, replies, grown).await?,
+            Command::MGet(keys) => self.get_all(keys, replies, check_size).await?,
             Command::Info => replies.bulk(self.info().await.as_bytes()),
-            Command::Commands(words) => describe(words, replies),
+            Command::Commands(arguments) => command_info(arguments, replies),
             Command::Quit => replies.simple("OK"),
         }
         Ok(())
@@ -137,37 +137,37 @@ impl Gateway {
         &self,
         keys: Arguments<'_>,
         replies: &mut Replies,
-        grown: &mut (impl FnMut(&Replies) -> Result<(), Refusal> + Send),
-    ) -> Result<(), Refusal> {
+        check_size: &mut (impl FnMut(&Replies) -> Result<(), CommandError> + Send),
+    ) -> Result<(), CommandError> {
         replies.array(keys.len());
         let mut keys = keys.iter().peekable();
         while keys.peek().is_some() {
-            let values = try_join_all(keys.by_ref().take(AT_ONCE).map(|key| self.get(key))).await?;
+            let values = try_join_all(keys.by_ref().take(LOOKUPS_MAX).map(|key| self.get(key))).await?;
             values.iter().for_each(|value| replies.bulk_or_null(value.as_deref()));
-            grown(replies)?;
+            check_size(replies)?;
         }
         Ok(())
     }
 
-    async fn count(&self, keys: Arguments<'_>) -> Result<i64, Refusal> {
+    async fn count(&self, keys: Arguments<'_>) -> Result<i64, CommandError> {
         let mut count = 0;
         let mut keys = keys.iter().peekable();
         while keys.peek().is_some() {
-            let values = try_join_all(keys.by_ref().take(AT_ONCE).map(|key| self.get(key))).await?;
+            let values = try_join_all(keys.by_ref().take(LOOKUPS_MAX).map(|key| self.get(key))).await?;
             count += values.iter().map(|value| i64::from(value.is_some())).sum::<i64>();
         }
         Ok(count)
     }
 
-    async fn delete_all(&self, keys: Arguments<'_>) -> Result<i64, Refusal> {
+    async fn delete_all(&self, keys: Arguments<'_>) -> Result<i64, CommandError> {
         let mut count = 0;
         for (done, key) in keys.iter().enumerate() {
             match self.delete(key).await {
                 Ok(existed) => count += i64::from(existed),
-                Err(why) if done == 0 => return Err(why),
-                // What is deleted stays deleted; saying only why the rest is not would say that nothing happened.
-                Err(why) => {
-                    return Err(Refusal::Partly { done, of: keys.len(), why: Box::new(why) });
+                Err(reason) if done == 0 => return Err(reason),
+                // What is deleted stays deleted; the error alone would say that nothing was.
+                Err(reason) => {
+                    return Err(CommandError::Partial { done, total: keys.len(), reason: Box::new(reason) });
                 }
             }
         }
@@ -175,18 +175,18 @@ impl Gateway {
     }
 }
 
-/// `COMMAND` and its subcommands.
-fn describe(words: Arguments<'_>, replies: &mut Replies) {
-    let listed: Vec<Option<&Spec>> = match words.get(0).map(<[u8]>::to_ascii_lowercase).as_deref() {
+/// Executes `COMMAND` and its subcommands.
+fn command_info(arguments: Arguments<'_>, replies: &mut Replies) {
+    let listed: Vec<Option<&Spec>> = match arguments.get(0).map(<[u8]>::to_ascii_lowercase).as_deref() {
         None => SPECS.iter().map(Some).collect(),
         Some(b"info") => {
-            let named = words.iter().skip(1);
+            let named = arguments.iter().skip(1);
             named
                 .map(|name| SPECS.iter().find(|spec| name.eq_ignore_ascii_case(spec.name.as_bytes())))
                 .collect()
         }
         Some(b"count") => return replies.integer(SPECS.len() as i64),
-        // What terminals complete and explain with; they do without.
+        // For completion and help in terminals, which work without.
         Some(b"docs") => return replies.array(0),
         Some(other) => return replies.error(format!("ERR unknown subcommand {} of COMMAND", quoted(other))),
     };
@@ -209,18 +209,18 @@ fn describe(words: Arguments<'_>, replies: &mut Replies) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::{Limits, Requests};
+    use crate::resp::{Limits, RequestParser};
 
     fn parse(line: &str) -> String {
-        let mut requests = Requests::new(Limits::default());
+        let mut requests = RequestParser::new(Limits::default());
         requests.space().extend_from_slice(format!("{line}\r\n").as_bytes());
-        let words = requests.next().expect("well-formed").expect("whole");
-        match Command::parse(words) {
+        let arguments = requests.next().expect("well-formed").expect("whole");
+        match Command::parse(arguments) {
             Ok(command) => {
                 let shown = format!("{command:?}");
                 shown[..shown.find('(').unwrap_or(shown.len())].to_owned()
             }
-            Err(why) => why,
+            Err(reason) => reason,
         }
     }
 
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_is_told_apart() {
+    fn invalid_commands_are_errors() {
         assert_eq!(parse("FLUSHALL"), "ERR unknown command 'FLUSHALL'");
         assert_eq!(parse("GET"), "ERR wrong number of arguments for 'get' command");
         assert_eq!(parse("GET a b"), "ERR wrong number of arguments for 'get' command");
@@ -255,11 +255,11 @@ mod tests {
 
     #[test]
     fn command_lists_and_counts_them() {
-        let mut requests = Requests::new(Limits::default());
+        let mut requests = RequestParser::new(Limits::default());
         requests.space().extend_from_slice(b"COMMAND\r\n");
-        let words = requests.next().expect("well-formed").expect("whole");
+        let arguments = requests.next().expect("well-formed").expect("whole");
         let mut replies = Replies::default();
-        describe(words.from(1), &mut replies);
+        command_info(arguments.from(1), &mut replies);
         assert!(
             replies
                 .bytes()

@@ -1,4 +1,4 @@
-//! The reply to `INFO`: this gateway, and every daemon and child of its factory.
+//! The reply to `INFO`: this gateway, and each daemon and child of its factory.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,6 @@ use super::leadership::LeaseState;
 use crate::listener::Listener;
 
 impl Gateway {
-    /// The text of the reply.
     pub(super) async fn info(&self) -> String {
         let lease = match &*self.lease_state.borrow() {
             LeaseState::Held(leadership) => ("lease_token", leadership.lease.token().to_string()),
@@ -60,7 +59,7 @@ impl Gateway {
     }
 }
 
-/// A line for each factory, `demo:state=running,...`, and each of its daemons, `demo/Gateway:state=running,...`.
+/// Appends a line for each factory, `demo:state=running,...`, and each daemon, `demo/Gateway:state=running,...`.
 fn daemons(status: &Status, text: &mut String) -> std::fmt::Result {
     for status in status.walk() {
         let (factory, ms) = (&status.factory, status.lasted.as_millis());

@@ -1,31 +1,31 @@
-//! What a gateway does with a key: through the cache where it may, through the store where it must.
+//! Reads and writes of a key, through the cache if possible, else through the store.
 //!
 //! # Why no answer is ever stale
 //!
-//! An answer is right if it is what the store could have said at some moment between the client's request and the
-//! gateway's answer. What goes to the store is right by itself: the store answers at one moment, and dates its answer.
-//! What the cache answers is right for four reasons, each kept in one place:
+//! An answer is linearizable if the store could have given it at some moment between the client's request and the
+//! gateway's reply. Answers of the store are: it answers at one moment, with a version. Answers of the cache are, for
+//! four reasons, each ensured in one place:
 //!
-//! 1. *Nobody else writes.* While the lease is held, the lease daemon grants no other. Every entry of the cache comes from
-//!    an answer of the store under this lease's token, after which the store refuses all older ones (`store::data`). So
-//!    what changes a cached key is a request of this gateway under this token.
-//! 2. *Answers pass through the cache.* [`Gateway::ask`] puts what the store said about the key into the cache before
-//!    it lets anybody see it, whether the request was a read, a write or a write that failed. The cache never goes back
-//!    to an older date (`cache`). So it is at least as new as anything any client was told.
-//! 3. *The lease is checked last*, after the cache was read (`cache`).
-//! 4. *The holder stops before the lease expires* (`lease::HeldLease`): a bound on clock drift is taken off, and the time
-//!    counts from before the lease was asked for.
+//! 1. *There is no other writer.* While the lease is held, no other is granted. Every cache entry comes from a reply
+//!    of the store under this lease's token, after which the store refuses all older tokens (`store::data`). So only
+//!    requests of this gateway under this token change a cached key.
+//! 2. *Replies enter the cache first.* [`Gateway::call_store`] caches what the store replied about a key before any
+//!    client sees it, for reads, writes and failed writes. Versions in the cache never decrease (`cache`). So it is at
+//!    least as new as every reply to a client.
+//! 3. *The lease is checked last*, after the cache lookup (`cache`).
+//! 4. *The holder stops before the lease expires* (`lease::HeldLease`): its time counts from before the request, less
+//!    a bound on clock drift.
 //!
-//! # Writes whose outcome is unknown
+//! # Writes of unknown outcome
 //!
-//! The store may carry such a write out at any time, even after the connection it was sent on has been replaced: until
-//! then the cache says what was there before. That is no stale read. Nobody has been told that the write happened; so it
-//! may be taken to happen later than every such read. The first answer that does show it (a read the cache could not
-//! answer, another write to the key) enters the cache before anybody sees it, by rule 2, and from then on everybody
-//! sees it. With the lease goes the cache, and the next holder's fence: either the write has come by then and is seen,
-//! or it is refused. So no key has to be set aside, and nothing has to be remembered about such writes.
+//! The store may execute such a write at any time, even after its connection was replaced, and until then the cache
+//! has the old value. That is not stale: no client was told that the write happened, so it can be ordered after all
+//! such reads. The first reply that reflects it (a cache miss, another write to the key) enters the cache before any
+//! client sees it, by rule 2, and from then on all reads do. With the lease the cache ends, and the next holder's
+//! token fences the write: it was executed before and is visible, or it is refused. So such writes need no
+//! bookkeeping.
 //!
-//! They are reported as unknown and never sent again: a second `INCR` might add twice.
+//! They are reported as unknown and never retried: a second `INCR` might add twice.
 
 use steelmill_core::assert_reachable;
 
@@ -35,40 +35,38 @@ use crate::cache::Lookup;
 use crate::link::LinkError;
 use crate::store::{Command, Reply, Request, Value};
 
-/// Why a command was not carried out. Its text is the error a client reads, code first.
+/// Why a command failed. Its text is the error reply, beginning with the code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Another gateway may know better.
+pub enum CommandError {
+    /// Another gateway holds the lease, or none does.
     #[error("NOTLEADER this gateway does not hold the lease{}", hint(.leader.as_deref()))]
     NotLeader {
-        /// Who does, as far as is known.
+        /// The holder's address, if it is known.
         leader: Option<Box<str>>,
     },
-    /// The store could not be reached, and nothing was changed.
+    /// The store could not be reached; the command had no effect.
     #[error("UNAVAILABLE {0}; nothing was changed")]
     Unavailable(String),
-    /// A write may have happened, or may still happen.
+    /// The outcome of a write is unknown.
     #[error("UNKNOWN the store did not answer in time: the write may have happened, or may still happen")]
-    Unknown,
-    /// A command on several keys ended half way.
-    #[error("UNKNOWN after {done} of {of} keys: {why}")]
-    Partly {
-        /// Keys dealt with.
+    UnknownOutcome,
+    /// A command with several keys failed after some of them.
+    #[error("UNKNOWN after {done} of {total} keys: {reason}")]
+    Partial {
         done: usize,
-        /// Keys in the command.
-        of: usize,
-        /// What happened to the next.
-        why: Box<Refusal>,
+        total: usize,
+        /// The error of the next key.
+        reason: Box<CommandError>,
     },
-    /// The store has no room.
+    /// The store's memory limit is reached.
     #[error("OOM the store has no memory left for this; nothing was changed")]
-    Full,
-    /// As Redis says it.
+    OutOfMemory,
+    /// In Redis's words.
     #[error("ERR value is not an integer or out of range")]
-    NotAddable,
-    /// The reply takes more memory than it may.
+    NotAnInteger,
+    /// The reply exceeds a limit.
     #[error("ERR {0}")]
-    TooLong(String),
+    ReplyTooLarge(String),
     /// A bug, here or in the store.
     #[error("ERR internal error: {0}")]
     Internal(String),
@@ -79,56 +77,55 @@ fn hint(leader: Option<&str>) -> String {
 }
 
 impl Gateway {
-    /// The value of `key`, if it is there.
-    pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Value>, Refusal> {
+    /// Reads the value of `key`; `None` if it is missing.
+    pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Value>, CommandError> {
         let token = {
             let leadership = self.leadership()?;
             match leadership.cache().map_err(internal)?.read(key) {
-                Lookup::Known(value) => {
+                Lookup::Hit(value) => {
                     assert_reachable!("a read is answered from the cache");
                     self.counters.hits.add();
                     return Ok(value);
                 }
-                Lookup::Unknown => leadership.lease.token(),
-                Lookup::Over => {
-                    assert_reachable!("a lease is over before its gateway has heard of it");
+                Lookup::Miss => leadership.lease.token(),
+                Lookup::LeaseExpired => {
+                    assert_reachable!("a cached read finds the lease expired");
                     return Err(self.not_leader());
                 }
             }
         };
         self.counters.misses.add();
-        match self.ask(token, key, Command::Get).await? {
+        match self.call_store(token, key, Command::Get).await? {
             Reply::Value { value, .. } => Ok(value),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Gives `key` a value.
-    pub(super) async fn set(&self, key: &[u8], value: &[u8]) -> Result<(), Refusal> {
+    pub(super) async fn set(&self, key: &[u8], value: &[u8]) -> Result<(), CommandError> {
         match self.write(key, Command::Set(value)).await? {
             Reply::Written { .. } => Ok(()),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Removes `key`; whether it was there.
-    pub(super) async fn delete(&self, key: &[u8]) -> Result<bool, Refusal> {
+    /// Deletes `key`; returns whether it existed.
+    pub(super) async fn delete(&self, key: &[u8]) -> Result<bool, CommandError> {
         match self.write(key, Command::Delete).await? {
             Reply::Deleted { existed, .. } => Ok(existed),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Adds one to the number that `key` holds; what it is then.
-    pub(super) async fn increment(&self, key: &[u8]) -> Result<i64, Refusal> {
+    /// Increments the integer at `key`; returns the new value.
+    pub(super) async fn increment(&self, key: &[u8]) -> Result<i64, CommandError> {
         match self.write(key, Command::Increment).await? {
             Reply::Incremented { number, .. } => Ok(number),
-            Reply::NotAddable { .. } => Err(Refusal::NotAddable),
+            Reply::NotAnInteger { .. } => Err(CommandError::NotAnInteger),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn write(&self, key: &[u8], command: Command<'_>) -> Result<Reply, Refusal> {
+    async fn write(&self, key: &[u8], command: Command<'_>) -> Result<Reply, CommandError> {
         let token = {
             let lease = &self.leadership()?.lease;
             if !lease.is_valid(self.clock.now()) {
@@ -136,65 +133,65 @@ impl Gateway {
             }
             lease.token()
         };
-        self.ask(token, key, command).await
+        self.call_store(token, key, command).await
     }
 
-    /// Asks the store, and lets the cache learn the answer before anybody else.
-    async fn ask(&self, token: u64, key: &[u8], command: Command<'_>) -> Result<Reply, Refusal> {
+    /// Sends a request to the store, and caches the reply before it returns it.
+    async fn call_store(&self, token: u64, key: &[u8], command: Command<'_>) -> Result<Reply, CommandError> {
         let reply = match self.store.call(Request { token, key, command }).await {
             Ok(reply) => reply,
-            Err(LinkError::NotSent(why)) => return Err(Refusal::Unavailable(why)),
+            Err(LinkError::NotSent(reason)) => return Err(CommandError::Unavailable(reason)),
             Err(unknown @ LinkError::Unknown(_)) => {
                 return Err(match command {
-                    Command::Get => Refusal::Unavailable(unknown.to_string()),
+                    Command::Get => CommandError::Unavailable(unknown.to_string()),
                     Command::Set(_) | Command::Delete | Command::Increment => {
-                        assert_reachable!("nobody can tell whether a write happened");
-                        Refusal::Unknown
+                        assert_reachable!("the outcome of a write is unknown");
+                        CommandError::UnknownOutcome
                     }
                 });
             }
         };
-        // Looked up again: the lease may have been lost while the store answered, and its cache with it.
+        // Looked up again: lease and cache may have been lost while the request was in flight.
         if let Ok(leadership) = self.leadership()
             && leadership.lease.token() == token
         {
-            let learn = |value, as_of| {
-                leadership.cache().map(|cache| cache.learn(key, value, as_of)).map_err(internal)
+            let insert = |value, version| {
+                leadership.cache().map(|cache| cache.insert(key, value, version)).map_err(internal)
             };
             match (&reply, command) {
-                (Reply::Value { value, as_of }, _) => learn(value.clone(), *as_of)?,
-                (Reply::Written { as_of }, Command::Set(value)) => learn(Some(value.into()), *as_of)?,
-                (Reply::Deleted { as_of, .. }, _) => learn(None, *as_of)?,
-                (Reply::Incremented { number, as_of }, _) => {
-                    learn(Some(number.to_string().into_bytes().into()), *as_of)?;
+                (Reply::Value { value, version }, _) => insert(value.clone(), *version)?,
+                (Reply::Written { version }, Command::Set(value)) => insert(Some(value.into()), *version)?,
+                (Reply::Deleted { version, .. }, _) => insert(None, *version)?,
+                (Reply::Incremented { number, version }, _) => {
+                    insert(Some(number.to_string().into_bytes().into()), *version)?;
                 }
-                (Reply::NotAddable { value, as_of }, _) => learn(Some(value.clone()), *as_of)?,
+                (Reply::NotAnInteger { value, version }, _) => insert(Some(value.clone()), *version)?,
                 (Reply::Stale { .. }, _) => leadership.lease.end(),
-                (Reply::Written { .. } | Reply::Full, _) => {}
+                (Reply::Written { .. } | Reply::OutOfMemory, _) => {}
             }
         } else {
-            assert_reachable!("the lease is lost while a request is on its way");
+            assert_reachable!("the lease is lost while a request is in flight");
         }
         match reply {
             Reply::Stale { .. } => Err(self.not_leader()),
-            Reply::Full => Err(Refusal::Full),
+            Reply::OutOfMemory => Err(CommandError::OutOfMemory),
             reply => Ok(reply),
         }
     }
 
-    fn not_leader(&self) -> Refusal {
+    fn not_leader(&self) -> CommandError {
         let leader = match &*self.lease_state.borrow() {
             LeaseState::NotHeld(Some(holder)) => Some((**holder).into()),
             LeaseState::NotHeld(None) | LeaseState::Held(_) => None,
         };
-        Refusal::NotLeader { leader }
+        CommandError::NotLeader { leader }
     }
 }
 
-fn unexpected(reply: &Reply) -> Refusal {
-    Refusal::Internal(format!("the store answered {reply:?}"))
+fn unexpected(reply: &Reply) -> CommandError {
+    CommandError::Internal(format!("the store answered {reply:?}"))
 }
 
-fn internal(error: steelmill_core::Error) -> Refusal {
-    Refusal::Internal(error.to_string())
+fn internal(error: steelmill_core::Error) -> CommandError {
+    CommandError::Internal(error.to_string())
 }

@@ -1,10 +1,10 @@
-//! How a gateway acquires the lease, holds it and loses it.
+//! How a gateway acquires, holds and loses the lease.
 //!
-//! A gateway asks for the lease only while it can reach the store, and gives it back when it no longer can: a holder that
-//! can serve nobody only keeps others from serving.
+//! A gateway requests the lease only while it is connected to the store, and releases it otherwise: a holder without a
+//! store would only keep others from serving.
 //!
-//! The end of a leadership has an order. First the held lease ends, so that nothing is answered under it any more. Then
-//! the child factory stops, and the cache with it. Only then is the lease released, and another gateway may write.
+//! A leadership ends in a fixed order. First the held lease ends, so that no more answers are given under it. Then the
+//! child factory stops, with the cache. Only then is the lease released, and another gateway may write.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +16,19 @@ use super::Gateway;
 use crate::cache::Cache;
 use crate::lease::{Command, HeldLease, Reply, Request};
 
-/// The name of the lease that all gateways of a store ask for.
+/// The name of the lease, the same for all gateways of a store.
 const LEASE: &str = "kv";
 
-/// The pause before the next attempt after a request without an answer, or after a lost lease.
+/// The delay before the next request after a failed one, and after a lost lease.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// A held lease, and the child factory that lives as long as it is held.
+/// A held lease, and the child factory that runs while it is held.
 pub(super) struct Leadership {
     pub(super) lease: Arc<HeldLease>,
     child: RunningFactory,
 }
 
 impl Leadership {
-    /// The cache of this lease.
     pub(super) fn cache(&self) -> Result<&DaemonRef<Cache>> {
         self.child.get()
     }
@@ -37,18 +36,18 @@ impl Leadership {
 
 /// Whether a gateway holds the lease.
 pub(super) enum LeaseState {
-    /// It does: it is the leader.
+    /// It is the leader.
     Held(Arc<Leadership>),
-    /// It does not; the address of the holder, if it is known.
+    /// It is not; the holder's address, if it is known.
     NotHeld(Option<Arc<str>>),
 }
 
 impl Gateway {
-    /// Acquires the lease, holds it, loses it, and acquires it again, until the gateway stops.
+    /// Acquires, holds and loses the lease in a loop, until the stop.
     pub(super) async fn acquire_loop(&self, scope: &Scope) -> Result {
         while let Some(lease) = scope.until_stopping(self.acquire()).await {
             self.hold_lease(lease, scope).await?;
-            // Lets another gateway go first; and where the child ended because this factory stops, the stop comes now.
+            // Gives other gateways a chance; and if the child ended because this factory stops, the stop arrives now.
             if scope.until_stopping(self.clock.sleep(RETRY)).await.is_none() {
                 break;
             }
@@ -56,27 +55,27 @@ impl Gateway {
         Ok(())
     }
 
-    /// Asks for the lease until it is granted.
+    /// Requests the lease until it is granted.
     async fn acquire(&self) -> HeldLease {
         loop {
             let mut pause = RETRY;
             if self.store.is_up() {
-                let asked = self.clock.now();
+                let requested_at = self.clock.now();
                 let command = Command::Acquire { holder: self.holder(), ttl: self.settings.lease_ttl };
                 match self.lease.call(Request { name: LEASE, command }).await {
-                    Ok(Reply::Granted { token, ttl }) => return HeldLease::new(token, asked, ttl),
+                    Ok(Reply::Granted { token, ttl }) => return HeldLease::new(token, requested_at, ttl),
                     Ok(Reply::Held { holder, remaining }) => {
                         self.set_lease_state(LeaseState::NotHeld(Some(holder.into())));
                         pause = remaining.min(self.settings.lease_ttl / 3);
                     }
-                    Ok(other) => tracing::warn!("asked for the lease, the answer is {other:?}"),
-                    Err(why) => {
-                        tracing::debug!("asked for the lease: {why}");
+                    Ok(other) => tracing::warn!("requested the lease, the reply is {other:?}"),
+                    Err(reason) => {
+                        tracing::debug!("cannot request the lease: {reason}");
                         self.set_lease_state(LeaseState::NotHeld(None));
                     }
                 }
             }
-            // Jitter: gateways that lost the same lease must not ask at the same moments for ever.
+            // Jitter, so that gateways that lost the same lease do not stay in step.
             let jitter = self.entropy.rng().random_range(0..=RETRY.as_micros() as u64 / 4);
             self.clock.sleep(pause + Duration::from_micros(jitter)).await;
         }
@@ -97,14 +96,14 @@ impl Gateway {
         self.set_lease_state(LeaseState::Held(Arc::new(leadership)));
         tracing::info!("holds the lease, token {token}");
 
-        let why = tokio::select! {
+        let reason = tokio::select! {
             biased;
-            why = self.renew_loop(&lease, scope) => why,
-            // When this factory stops, its children are stopped first.
-            _ = child.ended() => "told to stop",
+            reason = self.renew_loop(&lease, scope) => reason,
+            // A stop of this factory stops its children first.
+            _ = child.ended() => "the gateway stops",
         };
 
-        tracing::info!("no longer holds the lease, token {token}: {why}");
+        tracing::info!("no longer holds the lease, token {token}: {reason}");
         if self.settings.canary {
             // The bug that the simulation must find: the cache stays in use until the next lease replaces it.
             return Ok(());
@@ -119,7 +118,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Gives the lease back; where the request gets lost, the lease expires.
+    /// Releases the lease. If the request is lost, the lease expires.
     async fn release(&self, token: u64) {
         let command = Command::Release { token };
         let _ = self.lease.call(Request { name: LEASE, command }).await;
@@ -133,25 +132,25 @@ impl Gateway {
             let wait = self.clock.sleep_until(renew_at.min(lease.expiry()));
             tokio::select! {
                 biased;
-                () = scope.stopping() => return "told to stop",
-                () = lease.ended() => return "the store has seen a newer one",
+                () = scope.stopping() => return "the gateway stops",
+                () = lease.ended() => return "the store has seen a newer token",
                 () = wait => {}
             }
-            let asked = self.clock.now();
-            if !lease.is_valid(asked) {
-                return "it could not be renewed in time";
+            let requested_at = self.clock.now();
+            if !lease.is_valid(requested_at) {
+                return "it was not renewed in time";
             }
             if !self.store.is_up() {
-                return "the store cannot be reached";
+                return "the store is not connected";
             }
             let command = Command::Renew { token: lease.token(), ttl: self.settings.lease_ttl };
             let renewal = self.lease.call(Request { name: LEASE, command });
-            match self.clock.timeout(lease.expiry() - asked, renewal).await {
+            match self.clock.timeout(lease.expiry() - requested_at, renewal).await {
                 Ok(Ok(Reply::Granted { ttl, .. })) => {
-                    lease.renew(asked, ttl);
-                    renew_at = asked + third;
+                    lease.renew(requested_at, ttl);
+                    renew_at = requested_at + third;
                 }
-                Ok(Ok(_)) => return "it has passed to somebody else",
+                Ok(Ok(_)) => return "another gateway may hold it",
                 Ok(Err(_)) | Err(_) => renew_at = self.clock.now() + RETRY,
             }
         }

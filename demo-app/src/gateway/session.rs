@@ -1,8 +1,8 @@
-//! One client's connection: commands in, replies out, in order, within limits.
+//! A session: one client's connection, with its limits and timeouts.
 //!
-//! Commands of one connection are carried out one after the other, and nothing more is read while replies wait to be
-//! sent. So what a client can make the gateway hold is one read's worth of commands and the replies to them; a client
-//! that does not read its replies stops being read from, and loses the connection when its patience has run out.
+//! Commands of a connection are executed one at a time, and nothing is read while replies are unsent. So a client can
+//! make the gateway buffer at most the commands of one read and their replies. A client that does not read its replies
+//! is not read from, and is disconnected after `write_timeout`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -13,158 +13,160 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Gateway;
 use super::command::Command;
-use super::keys::Refusal;
-use crate::resp::{Replies, Requests};
+use super::keys::CommandError;
+use crate::resp::{Replies, RequestParser};
 use crate::settings::ClientLimits;
 use crate::world::{Clock, TcpStream};
 
-/// Replies are sent when this much waits, or when no further command is there to be carried out.
+/// Replies are sent once this many bytes are buffered, or when no complete command is left.
 const BATCH: usize = 64 * 1024;
 
-/// How long and how much is read after the last reply and thrown away.
+/// The time and bytes of a lingering close, which reads and discards input after the last reply.
 ///
-/// Closing while bytes of the client are still on their way would make the system reset the connection, and the client
-/// would lose the error that explains the closing.
-const FAREWELL: Duration = Duration::from_secs(1);
-const FAREWELL_BYTES: usize = 8 << 20;
+/// Closing with unread input would reset the connection, and the client could lose the error that explains the close.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 8 << 20;
 
-/// How long a command may still take, and its reply, when the gateway stops.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long the current command and its reply may still take after the stop.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
-/// Why a connection is closed.
+/// How a connection is closed.
 enum Close {
-    /// The client has closed, or there is nobody to tell.
-    Gone,
-    /// After the replies that wait, and such that they arrive although the client may still be sending.
-    Politely,
-    /// After the replies that wait.
-    Stopping,
+    /// At once: the client has closed, or cannot be written to.
+    Now,
+    /// After sending the replies, with a lingering close, because the client may still be sending.
+    Lingering,
+    /// After sending the replies.
+    Flushed,
 }
 
 impl From<std::io::Error> for Close {
     fn from(_: std::io::Error) -> Self {
-        Close::Gone
+        Close::Now
     }
 }
 
-/// Serves one client until it leaves, breaks a rule, or the gateway stops.
+/// Serves one client until it disconnects, violates a limit or the protocol, or the gateway stops.
 pub(super) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, scope: Scope) {
     let limits = &gateway.settings.clients;
     let mut session = Session {
-        requests: Requests::new(limits.request.clone()),
+        requests: RequestParser::new(limits.request.clone()),
         replies: Replies::default(),
-        memory: Account::new(gateway.memory.clone(), limits),
-        began: None,
+        memory: MemoryAccount::new(gateway.memory.clone(), limits),
+        command_began: None,
         gateway: &gateway,
         limits,
         stream,
     };
-    let overstayed = async {
+    let stop_grace_exceeded = async {
         scope.stopping().await;
-        gateway.clock.sleep(GRACE).await;
-        Close::Gone
+        gateway.clock.sleep(STOP_GRACE).await;
+        Close::Now
     };
     let close = tokio::select! {
         biased;
-        close = session.converse(&scope) => close,
-        close = overstayed => close,
+        close = session.run(&scope) => close,
+        close = stop_grace_exceeded => close,
     };
     match close {
-        Close::Gone => {}
-        Close::Stopping => drop(session.flush().await),
-        Close::Politely => {
+        Close::Now => {}
+        Close::Flushed => drop(session.flush().await),
+        Close::Lingering => {
             if session.flush().await.is_ok() {
-                farewell(session.stream, &gateway.clock).await;
+                lingering_close(session.stream, &gateway.clock).await;
             }
         }
     }
 }
 
-/// Rejects a client above the connection limit: with an error reply, then closed.
+/// Rejects a client above the connection limit with an error reply.
 pub(super) async fn reject(gateway: Arc<Gateway>, mut stream: TcpStream) {
     let mut replies = Replies::default();
-    let most = gateway.settings.clients.connections;
-    replies.error(format_args!("ERR max number of clients reached: {most} are connected"));
-    if let Ok(Ok(())) = gateway.clock.timeout(FAREWELL, stream.write_all(replies.bytes())).await {
-        farewell(stream, &gateway.clock).await;
+    let connections_max = gateway.settings.clients.connections;
+    replies.error(format_args!("ERR max number of clients reached: {connections_max} are connected"));
+    if let Ok(Ok(())) = gateway.clock.timeout(LINGER_TIMEOUT, stream.write_all(replies.bytes())).await {
+        lingering_close(stream, &gateway.clock).await;
     }
 }
 
-/// Closes so that what was sent last arrives.
-async fn farewell(mut stream: TcpStream, clock: &Clock) {
+/// Half-closes the connection, and discards input until the client closes or a limit is reached.
+async fn lingering_close(mut stream: TcpStream, clock: &Clock) {
     let leave = async {
         stream.shutdown().await?;
-        let mut thrown_away = [0; 4096];
+        let mut discarded = [0; 4096];
         let mut count = 0;
-        while count < FAREWELL_BYTES {
-            match stream.read(&mut thrown_away).await? {
+        while count < LINGER_BYTES_MAX {
+            match stream.read(&mut discarded).await? {
                 0 => break,
                 read => count += read,
             }
         }
         std::io::Result::Ok(())
     };
-    // Nobody is left to be told if even that fails.
-    let _ = clock.timeout(FAREWELL, leave).await;
+    // A failure to close has no consequence.
+    let _ = clock.timeout(LINGER_TIMEOUT, leave).await;
 }
 
 struct Session<'a> {
     gateway: &'a Gateway,
     limits: &'a ClientLimits,
     stream: TcpStream,
-    requests: Requests,
+    requests: RequestParser,
     replies: Replies,
-    memory: Account,
-    /// When the command that has only partly arrived began to.
-    began: Option<Instant>,
+    memory: MemoryAccount,
+    /// When the first byte of the incomplete command arrived.
+    command_began: Option<Instant>,
 }
 
 impl Session<'_> {
-    /// Serves until there is a reason to close.
-    async fn converse(&mut self, scope: &Scope) -> Close {
+    /// Serves until the connection has to be closed.
+    async fn run(&mut self, scope: &Scope) -> Close {
         loop {
-            if let Err(close) = self.turn(scope).await {
+            if let Err(close) = self.step(scope).await {
                 return close;
             }
         }
     }
 
-    async fn turn(&mut self, scope: &Scope) -> Result<(), Close> {
-        self.carry_out().await?;
+    async fn step(&mut self, scope: &Scope) -> Result<(), Close> {
+        self.execute_commands().await?;
         self.flush().await?;
         self.read(scope).await
     }
 
-    /// Carries out the commands that have arrived.
-    async fn carry_out(&mut self) -> Result<(), Close> {
+    /// Executes the buffered commands.
+    async fn execute_commands(&mut self) -> Result<(), Close> {
         loop {
             let start = self.replies.bytes().len();
-            let words = match self.requests.next() {
-                Ok(Some(words)) => words,
+            let arguments = match self.requests.next() {
+                Ok(Some(arguments)) => arguments,
                 Ok(None) => return Ok(()),
                 Err(malformed) => {
                     self.replies.error(format_args!("ERR {malformed}"));
-                    return Err(Close::Politely);
+                    return Err(Close::Lingering);
                 }
             };
             self.gateway.counters.commands.add();
-            let command = match Command::parse(words) {
+            let command = match Command::parse(arguments) {
                 Ok(command) => command,
-                Err(why) => {
-                    self.replies.error(why);
+                Err(reason) => {
+                    self.replies.error(reason);
                     continue;
                 }
             };
             let (memory, limits) = (&mut self.memory, self.limits);
-            let mut grown = |replies: &Replies| {
+            let mut check_size = |replies: &Replies| {
                 if replies.bytes().len() - start > limits.reply {
-                    return Err(Refusal::TooLong(format!("the reply is longer than {} bytes", limits.reply)));
+                    return Err(CommandError::ReplyTooLarge(format!(
+                        "the reply is longer than {} bytes",
+                        limits.reply
+                    )));
                 }
-                memory.replies(replies.capacity()).map_err(Refusal::TooLong)
+                memory.replies(replies.capacity()).map_err(CommandError::ReplyTooLarge)
             };
-            self.gateway.perform(command, &mut self.replies, &mut grown).await;
+            self.gateway.execute(command, &mut self.replies, &mut check_size).await;
             if let Command::Quit = command {
-                return Err(Close::Politely);
+                return Err(Close::Lingering);
             }
             if self.replies.bytes().len() > BATCH {
                 self.flush().await?;
@@ -172,16 +174,16 @@ impl Session<'_> {
         }
     }
 
-    /// Sends the replies that wait. However slowly a client reads, it must read something now and then.
+    /// Sends the buffered replies; the client must read some of them within each `write_timeout`.
     async fn flush(&mut self) -> Result<(), Close> {
         let mut sent = 0;
         while sent < self.replies.bytes().len() {
             let write = self.stream.write(&self.replies.bytes()[sent..]);
-            match self.gateway.clock.timeout(self.limits.patience, write).await {
+            match self.gateway.clock.timeout(self.limits.write_timeout, write).await {
                 Ok(written) => sent += written?,
                 Err(_) => {
-                    tracing::debug!("a client reads no replies; closed");
-                    return Err(Close::Gone);
+                    tracing::debug!("closed the connection of a client that reads no replies");
+                    return Err(Close::Now);
                 }
             }
         }
@@ -191,50 +193,57 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Waits for more of the client's bytes.
+    /// Reads more input.
     async fn read(&mut self, scope: &Scope) -> Result<(), Close> {
         let now = self.gateway.clock.now();
-        let limit = if self.requests.is_halfway() {
-            let began = *self.began.get_or_insert(now);
-            self.limits.arrival.saturating_sub(now - began)
+        let limit = if self.requests.has_partial() {
+            let command_began = *self.command_began.get_or_insert(now);
+            self.limits.command_timeout.saturating_sub(now - command_began)
         } else {
-            self.began = None;
-            self.limits.idle
+            self.command_began = None;
+            self.limits.idle_timeout
         };
         let read = self.gateway.clock.timeout(limit, self.stream.read_buf(self.requests.space()));
         match scope.until_stopping(read).await {
-            Some(Ok(Ok(0))) => return Err(Close::Gone),
+            Some(Ok(Ok(0))) => return Err(Close::Now),
             Some(Ok(Ok(_))) => {}
             Some(Ok(Err(error))) => return Err(error.into()),
             Some(Err(_)) => {
-                let what = if self.began.is_some() { "the rest of the command" } else { "a command" };
-                self.replies.error(format_args!("ERR {what} did not come within {limit:?}"));
-                return Err(Close::Politely);
+                let what = if self.command_began.is_some() { "the rest of the command" } else { "a command" };
+                self.replies.error(format_args!("ERR timeout: {what} did not arrive within {limit:?}"));
+                return Err(Close::Lingering);
             }
-            None => return Err(Close::Stopping),
+            None => return Err(Close::Flushed),
         }
-        if let Err(why) = self.memory.requests(self.requests.capacity()) {
-            self.replies.error(format_args!("ERR {why}"));
-            return Err(Close::Politely);
+        if let Err(reason) = self.memory.requests(self.requests.capacity()) {
+            self.replies.error(format_args!("ERR {reason}"));
+            return Err(Close::Lingering);
         }
         Ok(())
     }
 }
 
-/// What one connection holds of the memory all of them share.
-struct Account {
+/// The share of one connection in the memory of all.
+struct MemoryAccount {
     shared: Arc<AtomicUsize>,
     limit: usize,
-    free: usize,
+    memory_reserved: usize,
     requests: usize,
     replies: usize,
-    /// What `shared` counts of it.
-    counted: usize,
+    /// The part of `shared` that is its own.
+    charged: usize,
 }
 
-impl Account {
+impl MemoryAccount {
     fn new(shared: Arc<AtomicUsize>, limits: &ClientLimits) -> Self {
-        Self { shared, limit: limits.memory, free: limits.free, requests: 0, replies: 0, counted: 0 }
+        Self {
+            shared,
+            limit: limits.memory,
+            memory_reserved: limits.memory_reserved,
+            requests: 0,
+            replies: 0,
+            charged: 0,
+        }
     }
 
     fn requests(&mut self, bytes: usize) -> Result<(), String> {
@@ -248,22 +257,22 @@ impl Account {
     }
 
     fn count(&mut self) -> Result<(), String> {
-        let wanted = (self.requests + self.replies).saturating_sub(self.free);
-        let grew = wanted > self.counted;
-        // Counted even if refused: the memory is in use until the connection gives it back.
-        let total = self.shared.fetch_add(wanted, Relaxed) + wanted - self.counted;
-        self.shared.fetch_sub(self.counted, Relaxed);
-        self.counted = wanted;
+        let wanted = (self.requests + self.replies).saturating_sub(self.memory_reserved);
+        let grew = wanted > self.charged;
+        // Charged even if refused: the memory is in use until the connection frees it.
+        let total = self.shared.fetch_add(wanted, Relaxed) + wanted - self.charged;
+        self.shared.fetch_sub(self.charged, Relaxed);
+        self.charged = wanted;
         match grew && total > self.limit {
-            true => Err(format!("all clients together have more than {} bytes waiting", self.limit)),
+            true => Err(format!("all clients together have more than {} bytes buffered", self.limit)),
             false => Ok(()),
         }
     }
 }
 
-impl Drop for Account {
+impl Drop for MemoryAccount {
     fn drop(&mut self) {
-        self.shared.fetch_sub(self.counted, Relaxed);
+        self.shared.fetch_sub(self.charged, Relaxed);
     }
 }
 
@@ -274,11 +283,11 @@ mod tests {
     #[test]
     fn connections_share_one_budget_and_give_it_back() {
         let shared = Arc::new(AtomicUsize::new(0));
-        let limits = ClientLimits { memory: 1_000, free: 100, ..ClientLimits::default() };
-        let mut a = Account::new(shared.clone(), &limits);
-        let mut b = Account::new(shared.clone(), &limits);
+        let limits = ClientLimits { memory: 1_000, memory_reserved: 100, ..ClientLimits::default() };
+        let mut a = MemoryAccount::new(shared.clone(), &limits);
+        let mut b = MemoryAccount::new(shared.clone(), &limits);
         assert!(a.requests(100).is_ok());
-        assert_eq!(shared.load(Relaxed), 0, "what is free is not counted");
+        assert_eq!(shared.load(Relaxed), 0, "the reserved bytes are not charged");
         assert!(a.replies(900).is_ok());
         assert!(b.requests(300).is_err());
         assert!(b.requests(150).is_ok(), "getting smaller is never refused");

@@ -1,4 +1,4 @@
-//! A lease as its holder sees it: for how long it may rely on the lease, on its own clock.
+//! A held lease: how long its holder may rely on it, by its own clock.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -7,26 +7,26 @@ use tokio::sync::Notify;
 
 use super::DRIFT_MAX_PPM;
 
-/// A lease that was granted, with the instant until which its holder may rely on it.
+/// A granted lease, with the instant until which its holder may rely on it.
 #[derive(Debug)]
 pub struct HeldLease {
     token: u64,
     start: Instant,
-    /// In nanoseconds after the start; 0 once it is ended.
-    length: AtomicU64,
+    /// In nanoseconds after `start`; 0 once it has ended.
+    validity: AtomicU64,
     ended: Notify,
 }
 
 impl HeldLease {
-    /// A lease that was granted for `ttl` in answer to a request sent after `asked`.
+    /// A lease granted for `ttl` in reply to a request sent after `requested_at`.
     ///
-    /// The lease runs from the moment it is granted, which only the lease daemon knows. `asked` is before that.
-    pub fn new(token: u64, asked: Instant, ttl: Duration) -> Self {
-        let length = AtomicU64::new(nanos(less_drift(ttl)));
-        Self { token, start: asked, length, ended: Notify::new() }
+    /// The lease runs from the grant. Only the lease daemon knows that moment, and `requested_at` is before it.
+    pub fn new(token: u64, requested_at: Instant, ttl: Duration) -> Self {
+        let validity = AtomicU64::new(nanos(minus_drift(ttl)));
+        Self { token, start: requested_at, validity, ended: Notify::new() }
     }
 
-    /// The fencing token that goes with every request to the store.
+    /// The fencing token, for every request to the store.
     pub fn token(&self) -> u64 {
         self.token
     }
@@ -38,32 +38,32 @@ impl HeldLease {
 
     /// When it expires unless it is renewed.
     pub fn expiry(&self) -> Instant {
-        self.start + Duration::from_nanos(self.length.load(SeqCst))
+        self.start + Duration::from_nanos(self.validity.load(SeqCst))
     }
 
-    /// Moves the expiry to `ttl` after `asked`, less the drift, unless the lease was ended.
-    pub fn renew(&self, asked: Instant, ttl: Duration) {
-        let length = nanos((asked - self.start) + less_drift(ttl));
-        // It fails when the lease was ended, which is not undone.
-        let _ = self.length.fetch_update(SeqCst, SeqCst, |now| (now > 0).then(|| now.max(length)));
+    /// Moves the expiry to `ttl` after `requested_at`, less the drift, unless the lease has ended.
+    pub fn renew(&self, requested_at: Instant, ttl: Duration) {
+        let validity = nanos((requested_at - self.start) + minus_drift(ttl));
+        // Fails if the lease has ended, which is final.
+        let _ = self.validity.fetch_update(SeqCst, SeqCst, |now| (now > 0).then(|| now.max(validity)));
     }
 
-    /// Ends it for good.
+    /// Ends the lease, for good.
     pub fn end(&self) {
-        self.length.store(0, SeqCst);
+        self.validity.store(0, SeqCst);
         self.ended.notify_one();
     }
 
-    /// Waits until [`end`](Self::end) was called; not for the expiry. For one waiter.
+    /// Waits for [`end`](Self::end), not for the expiry. Supports one waiter.
     pub async fn ended(&self) {
         self.ended.notified().await;
     }
 }
 
-/// How much of a time to live its holder may count on, on its own clock.
+/// The part of a time to live that the holder may rely on, by its own clock.
 ///
-/// The worst case is a holder whose clock is slow by the bound and a lease daemon whose clock is fast by it.
-fn less_drift(ttl: Duration) -> Duration {
+/// Worst case: the holder's clock is slow by the bound, and the lease daemon's clock fast by it.
+fn minus_drift(ttl: Duration) -> Duration {
     let slow = u64::from(1_000_000 - DRIFT_MAX_PPM);
     let fast = u64::from(1_000_000 + DRIFT_MAX_PPM);
     let nanos = u128::from(slow) * ttl.as_nanos() / u128::from(fast);
@@ -83,28 +83,28 @@ mod tests {
 
     #[test]
     fn a_lease_counts_from_before_the_request_and_expires_early() {
-        let asked = Instant::now();
-        let lease = HeldLease::new(7, asked, TTL);
-        assert!(lease.is_valid(asked + Duration::from_millis(2_900)));
-        assert!(!lease.is_valid(asked + Duration::from_millis(2_950)), "less two percent for drift");
-        lease.renew(asked + Duration::from_secs(1), TTL);
-        assert!(lease.is_valid(asked + Duration::from_millis(3_900)));
-        assert!(!lease.is_valid(asked + Duration::from_millis(3_950)));
+        let requested_at = Instant::now();
+        let lease = HeldLease::new(7, requested_at, TTL);
+        assert!(lease.is_valid(requested_at + Duration::from_millis(2_900)));
+        assert!(!lease.is_valid(requested_at + Duration::from_millis(2_950)), "less two percent for drift");
+        lease.renew(requested_at + Duration::from_secs(1), TTL);
+        assert!(lease.is_valid(requested_at + Duration::from_millis(3_900)));
+        assert!(!lease.is_valid(requested_at + Duration::from_millis(3_950)));
     }
 
     #[test]
     fn an_ended_lease_is_not_renewed() {
-        let asked = Instant::now();
-        let lease = HeldLease::new(7, asked, TTL);
+        let requested_at = Instant::now();
+        let lease = HeldLease::new(7, requested_at, TTL);
         lease.end();
-        lease.renew(asked + Duration::from_secs(1), TTL);
-        assert!(!lease.is_valid(asked));
+        lease.renew(requested_at + Duration::from_secs(1), TTL);
+        assert!(!lease.is_valid(requested_at));
     }
 
     #[test]
     fn the_holder_is_done_before_the_lease_whatever_the_clocks_do() {
         let drift = f64::from(DRIFT_MAX_PPM) / 1e6;
-        let holder_done_after = less_drift(TTL).as_secs_f64() / (1.0 - drift);
+        let holder_done_after = minus_drift(TTL).as_secs_f64() / (1.0 - drift);
         let lease_over_after = TTL.as_secs_f64() / (1.0 + drift);
         assert!(holder_done_after <= lease_over_after, "{holder_done_after} {lease_over_after}");
         assert!(holder_done_after > lease_over_after * 0.9999, "no more is given away than must be");

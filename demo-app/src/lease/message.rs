@@ -1,73 +1,66 @@
-//! What a lease daemon is asked, and what it answers.
+//! The requests and replies of the lease daemon.
 
 use std::time::Duration;
 
-use crate::wire::{Body, Fields, Malformed, Message};
+use crate::wire::{Decoder, Encoder, Malformed, Message};
 
-/// One request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// The lease it is about.
     pub name: &'a str,
-    /// What to do with it.
     pub command: Command<'a>,
 }
 
-/// What to do with a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// Grant it, if nobody holds it.
+    /// Grant the lease if it is free.
     Acquire {
-        /// Who asks; told to others who ask while it is held.
+        /// The sender's address, for the `Held` replies to others.
         holder: &'a str,
-        /// For how long, from the moment it is granted.
+        /// The time to live, from the grant.
         ttl: Duration,
     },
-    /// Let it last longer.
     Renew {
-        /// The token it was granted with.
+        /// The token of the grant.
         token: u64,
-        /// For how long, from the moment it is renewed.
+        /// The time to live, from the renewal.
         ttl: Duration,
     },
-    /// Give it back.
     Release {
-        /// The token it was granted with.
+        /// The token of the grant.
         token: u64,
     },
 }
 
-/// What came of a request.
+/// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// To `Acquire` and `Renew`: it is the sender's for `ttl`, counted from a moment between request and reply.
+    /// To `Acquire` and `Renew`: the sender holds it for `ttl`, from a moment between request and reply.
     Granted {
-        /// Larger than that of any grant before.
+        /// Higher than that of every earlier grant.
         token: u64,
-        /// May be shorter than what was asked for.
+        /// At most what was requested.
         ttl: Duration,
     },
-    /// To `Acquire`: somebody holds it.
+    /// To `Acquire`: the lease is held.
     Held {
-        /// Who.
         holder: String,
-        /// For how much longer, unless it is renewed.
+        /// The time until it expires, unless it is renewed.
         remaining: Duration,
     },
-    /// To `Renew` and `Release`: it is not the sender's any more.
+    /// To `Renew` and `Release`: the sender no longer holds it.
     Lost,
-    /// To `Release`: anybody may have it now.
+    /// To `Release`: the lease is free.
     Released,
-    /// Nothing was done, because.
+    /// Refused without effect, for this reason.
     Refused(String),
 }
 
 fn unknown(tag: u8) -> Malformed {
-    Malformed(format!("tag {tag:#04x} is nothing one asks a lease daemon or hears from one"))
+    Malformed(format!("unknown tag {tag:#04x} in the protocol of the lease daemon"))
 }
 
 impl<'a> Message<'a> for Request<'a> {
-    fn encode(&self, out: &mut Body<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         let name = self.name.as_bytes();
         match self.command {
             Command::Acquire { holder, ttl } => {
@@ -82,40 +75,40 @@ impl<'a> Message<'a> for Request<'a> {
         }
     }
 
-    fn decode(fields: &mut Fields<'a>) -> Result<Self, Malformed> {
-        let tag = fields.tag()?;
+    fn decode(input: &mut Decoder<'a>) -> Result<Self, Malformed> {
+        let tag = input.tag()?;
         if !(0x20..=0x22).contains(&tag) {
             return Err(unknown(tag));
         }
-        let name = fields.text()?;
+        let name = input.text()?;
         let command = match tag {
-            0x20 => Command::Acquire { holder: fields.text()?, ttl: fields.duration()? },
-            0x21 => Command::Renew { token: fields.number()?, ttl: fields.duration()? },
-            _ => Command::Release { token: fields.number()? },
+            0x20 => Command::Acquire { holder: input.text()?, ttl: input.duration()? },
+            0x21 => Command::Renew { token: input.number()?, ttl: input.duration()? },
+            _ => Command::Release { token: input.number()? },
         };
         Ok(Self { name, command })
     }
 }
 
 impl<'a> Message<'a> for Reply {
-    fn encode(&self, out: &mut Body<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         match self {
             Reply::Granted { token, ttl } => out.tag(0x28).number(*token).duration(*ttl),
             Reply::Held { holder, remaining } => out.tag(0x29).bytes(holder.as_bytes()).duration(*remaining),
             Reply::Lost => out.tag(0x2a),
             Reply::Released => out.tag(0x2b),
-            Reply::Refused(why) => out.tag(0x2c).bytes(why.as_bytes()),
+            Reply::Refused(reason) => out.tag(0x2c).bytes(reason.as_bytes()),
         };
     }
 
-    fn decode(fields: &mut Fields<'a>) -> Result<Self, Malformed> {
-        let tag = fields.tag()?;
+    fn decode(input: &mut Decoder<'a>) -> Result<Self, Malformed> {
+        let tag = input.tag()?;
         Ok(match tag {
-            0x28 => Reply::Granted { token: fields.number()?, ttl: fields.duration()? },
-            0x29 => Reply::Held { holder: fields.text()?.into(), remaining: fields.duration()? },
+            0x28 => Reply::Granted { token: input.number()?, ttl: input.duration()? },
+            0x29 => Reply::Held { holder: input.text()?.into(), remaining: input.duration()? },
             0x2a => Reply::Lost,
             0x2b => Reply::Released,
-            0x2c => Reply::Refused(fields.text()?.into()),
+            0x2c => Reply::Refused(input.text()?.into()),
             _ => return Err(unknown(tag)),
         })
     }
@@ -124,25 +117,25 @@ impl<'a> Message<'a> for Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Frames;
+    use crate::wire::FrameDecoder;
     use crate::wire::tests::round_trip;
 
     const TTL: Duration = Duration::from_millis(1500);
 
     #[test]
-    fn every_request_comes_back_as_it_was_sent() {
+    fn every_request_survives_a_round_trip() {
         for command in [
             Command::Acquire { holder: "me", ttl: TTL },
             Command::Renew { token: 7, ttl: TTL },
             Command::Release { token: 8 },
         ] {
             let request = Request { name: "kv", command };
-            assert_eq!(round_trip(&mut Frames::default(), &request), request);
+            assert_eq!(round_trip(&mut FrameDecoder::default(), &request), request);
         }
     }
 
     #[test]
-    fn every_reply_comes_back_as_it_was_sent() {
+    fn every_reply_survives_a_round_trip() {
         for reply in [
             Reply::Granted { token: 1, ttl: TTL },
             Reply::Held { holder: "you".into(), remaining: TTL },
@@ -150,7 +143,7 @@ mod tests {
             Reply::Released,
             Reply::Refused("too many leases".into()),
         ] {
-            assert_eq!(round_trip(&mut Frames::default(), &reply), reply);
+            assert_eq!(round_trip(&mut FrameDecoder::default(), &reply), reply);
         }
     }
 }

@@ -1,53 +1,47 @@
-//! Who holds which lease until when. Plain data: the time is an argument.
+//! The table of granted leases, with holders and expiries. It has no clock: the time is an argument.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::message::{Command, Reply, Request};
 
-/// What one request may make the daemon remember.
+/// Limits of what clients can make the daemon store.
 const NAME_MAX: usize = 256;
 const LEASES_MAX: usize = 1024;
 const TTL_MAX: Duration = Duration::from_secs(60);
 
-/// All leases that are held.
 #[derive(Debug)]
 pub struct Table {
     held: BTreeMap<String, Grant>,
     last_token: u64,
-    /// Who was granted something last, and how often that was somebody else than before.
+    /// The holder of the last grant, and how many times it differed from the one before.
     last_holder: String,
-    changes: u64,
+    holder_changes: u64,
 }
 
-/// A lease that somebody holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Who holds it.
     pub holder: String,
-    /// Its fencing token.
     pub token: u64,
-    /// When it ends.
-    pub until: Instant,
+    pub expires_at: Instant,
 }
 
 impl Table {
-    /// Nothing is held; all tokens are to be larger than `last_token`.
+    /// An empty table; the next token is `last_token` + 1.
     pub fn new(last_token: u64) -> Self {
-        Self { held: BTreeMap::new(), last_token, last_holder: String::new(), changes: 0 }
+        Self { held: BTreeMap::new(), last_token, last_holder: String::new(), holder_changes: 0 }
     }
 
-    /// How often a lease went to another holder than the last one granted.
-    pub fn changes(&self) -> u64 {
-        self.changes
+    /// How many times a lease was granted to another holder than the grant before.
+    pub fn holder_changes(&self) -> u64 {
+        self.holder_changes
     }
 
-    /// The lease `name`, if somebody holds it at `now`.
+    /// The lease `name`, if it is held at `now`.
     pub fn held(&self, name: &str, now: Instant) -> Option<&Grant> {
-        self.held.get(name).filter(|grant| now < grant.until)
+        self.held.get(name).filter(|grant| now < grant.expires_at)
     }
 
-    /// Carries `request` out.
     pub fn answer(&mut self, now: Instant, request: Request<'_>) -> Reply {
         match request.command {
             Command::Acquire { holder, ttl } => self.acquire(now, request.name, holder, ttl.min(TTL_MAX)),
@@ -62,36 +56,36 @@ impl Table {
         }
     }
 
-    /// Even to its holder it is not granted again while it is held: an earlier request of its own, delayed on the way,
-    /// would put a new token in the place of the one it relies on.
+    /// A held lease is not granted again, not even to its holder: a delayed duplicate of its request would replace the
+    /// token that it relies on.
     fn acquire(&mut self, now: Instant, name: &str, holder: &str, ttl: Duration) -> Reply {
         if let Some(grant) = self.held(name, now) {
-            return Reply::Held { holder: grant.holder.clone(), remaining: grant.until - now };
+            return Reply::Held { holder: grant.holder.clone(), remaining: grant.expires_at - now };
         }
         if name.len() > NAME_MAX || holder.len() > NAME_MAX {
-            return Reply::Refused(format!("names have at most {NAME_MAX} bytes"));
+            return Reply::Refused(format!("names must have at most {NAME_MAX} bytes"));
         }
         if self.held.len() >= LEASES_MAX {
-            self.held.retain(|_, grant| now < grant.until);
+            self.held.retain(|_, grant| now < grant.expires_at);
         }
         if self.held.len() >= LEASES_MAX {
-            return Reply::Refused(format!("{LEASES_MAX} leases are held, more are not granted"));
+            return Reply::Refused(format!("{LEASES_MAX} leases are held, which is the limit"));
         }
         if self.last_holder != holder {
-            self.changes += u64::from(!self.last_holder.is_empty());
+            self.holder_changes += u64::from(!self.last_holder.is_empty());
             holder.clone_into(&mut self.last_holder);
         }
         self.last_token += 1;
-        let grant = Grant { holder: holder.to_owned(), token: self.last_token, until: now + ttl };
+        let grant = Grant { holder: holder.to_owned(), token: self.last_token, expires_at: now + ttl };
         self.held.insert(name.to_owned(), grant);
         Reply::Granted { token: self.last_token, ttl }
     }
 
     fn renew(&mut self, now: Instant, name: &str, token: u64, ttl: Duration) -> Reply {
         match self.held.get_mut(name) {
-            Some(grant) if grant.token == token && now < grant.until => {
-                // Renewing never takes time away: an answer that promised more may be on its way.
-                grant.until = grant.until.max(now + ttl);
+            Some(grant) if grant.token == token && now < grant.expires_at => {
+                // A renewal never shortens the lease, because a reply that promised more may be in flight.
+                grant.expires_at = grant.expires_at.max(now + ttl);
                 Reply::Granted { token, ttl }
             }
             _ => Reply::Lost,
@@ -106,7 +100,7 @@ mod tests {
 
     const TTL: Duration = Duration::from_secs(3);
 
-    /// A table, and a time to count from.
+    /// An empty table, and an instant to count from.
     fn empty() -> (Table, Instant) {
         (Table::new(100), Instant::now())
     }
@@ -131,9 +125,9 @@ mod tests {
         let held = Reply::Held { holder: "a".into(), remaining: Duration::from_secs(2) };
         assert_eq!(acquire(&mut table, second, "b"), held);
         assert_eq!(acquire(&mut table, second, "a"), held);
-        assert_eq!(table.changes(), 0);
+        assert_eq!(table.holder_changes(), 0);
         assert_eq!(acquire(&mut table, start + TTL, "b"), Reply::Granted { token: 102, ttl: TTL });
-        assert_eq!(table.changes(), 1);
+        assert_eq!(table.holder_changes(), 1);
     }
 
     #[test]
@@ -159,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_strangers_can_make_it_remember_is_bounded() {
+    fn the_memory_that_clients_can_use_is_bounded() {
         let (mut table, start) = empty();
         let mut names = (0..).map(|number: u32| number.to_string());
         let mut ask = |now| {

@@ -1,91 +1,66 @@
-//! What a store is asked, and what it answers.
+//! The requests and replies of the store.
 
 use std::sync::Arc;
 
-use crate::wire::{Body, Fields, Malformed, Message};
+use crate::wire::{Decoder, Encoder, Malformed, Message};
 
-/// A key's value; sharing it copies nothing.
+/// A key's value, cheap to clone.
 pub type Value = Arc<[u8]>;
 
-/// One request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The fencing token of the sender's lease.
     pub token: u64,
-    /// The key it is about: every request is about one, and each is carried out as a whole.
+    /// The key. Each request has one, and is executed atomically.
     pub key: &'a [u8],
-    /// What to do with it.
     pub command: Command<'a>,
 }
 
-/// What to do with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// Read its value.
     Get,
-    /// Give it a value.
     Set(&'a [u8]),
-    /// Remove it.
     Delete,
-    /// Add one to the number it holds; a key that is not there holds 0.
+    /// Increment the integer; a missing key counts as 0.
     Increment,
 }
 
-/// What came of a request.
+/// A reply.
 ///
-/// `as_of` dates what is said about the key. Dates of one key are exact: of two replies the one with the later date
-/// knows of every write the other knows of, and of equal dates both say the same.
+/// `version` orders replies about the same key. Of two replies the one with the higher version reflects every write
+/// that the other does; replies with equal versions agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// To `Get`.
     Value {
-        /// The value, if the key is there.
+        /// The value; `None` if the key is missing.
         value: Option<Value>,
-        /// When.
-        as_of: u64,
+        version: u64,
     },
     /// To `Set`.
-    Written {
-        /// When.
-        as_of: u64,
-    },
+    Written { version: u64 },
     /// To `Delete`.
-    Deleted {
-        /// Whether it was there.
-        existed: bool,
-        /// When.
-        as_of: u64,
-    },
+    Deleted { existed: bool, version: u64 },
     /// To `Increment`.
-    Incremented {
-        /// The number it now holds.
-        number: i64,
-        /// When.
-        as_of: u64,
-    },
-    /// To `Increment`, which did nothing: the key holds something that cannot be added to.
-    NotAddable {
-        /// What it holds. It is said because the sender learns something about the key here too.
+    Incremented { number: i64, version: u64 },
+    /// To `Increment`, without effect: the value is not an integer, or the largest one.
+    NotAnInteger {
+        /// The value, for the sender's cache.
         value: Value,
-        /// When.
-        as_of: u64,
+        version: u64,
     },
-    /// Refused, nothing was done: a later lease has been seen.
-    Stale {
-        /// The newest token seen.
-        newest: u64,
-    },
-    /// Refused, nothing was done: no memory left.
-    Full,
+    /// Refused without effect: the store has seen a newer token.
+    Stale { newest: u64 },
+    /// Refused without effect: the memory limit is reached.
+    OutOfMemory,
 }
 
-/// Reads a tag's message, or says that a store has no such.
 fn unknown(tag: u8) -> Malformed {
-    Malformed(format!("tag {tag:#04x} is nothing one asks a store or hears from one"))
+    Malformed(format!("unknown tag {tag:#04x} in the protocol of the store"))
 }
 
 impl<'a> Message<'a> for Request<'a> {
-    fn encode(&self, out: &mut Body<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         let (tag, value) = match self.command {
             Command::Get => (0x10, None),
             Command::Set(value) => (0x11, Some(value)),
@@ -98,15 +73,15 @@ impl<'a> Message<'a> for Request<'a> {
         }
     }
 
-    fn decode(fields: &mut Fields<'a>) -> Result<Self, Malformed> {
-        let tag = fields.tag()?;
+    fn decode(input: &mut Decoder<'a>) -> Result<Self, Malformed> {
+        let tag = input.tag()?;
         if !(0x10..=0x13).contains(&tag) {
             return Err(unknown(tag));
         }
-        let (token, key) = (fields.number()?, fields.bytes()?);
+        let (token, key) = (input.number()?, input.bytes()?);
         let command = match tag {
             0x10 => Command::Get,
-            0x11 => Command::Set(fields.bytes()?),
+            0x11 => Command::Set(input.bytes()?),
             0x12 => Command::Delete,
             _ => Command::Increment,
         };
@@ -115,32 +90,32 @@ impl<'a> Message<'a> for Request<'a> {
 }
 
 impl<'a> Message<'a> for Reply {
-    fn encode(&self, out: &mut Body<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         match self {
-            Reply::Value { value: None, as_of } => out.tag(0x18).number(*as_of),
-            Reply::Value { value: Some(value), as_of } => out.tag(0x19).number(*as_of).bytes(value),
-            Reply::Written { as_of } => out.tag(0x1a).number(*as_of),
-            Reply::Deleted { existed, as_of } => out.tag(0x1b).number(*as_of).number(u64::from(*existed)),
-            Reply::Incremented { number, as_of } => {
-                out.tag(0x1c).number(*as_of).number(number.cast_unsigned())
+            Reply::Value { value: None, version } => out.tag(0x18).number(*version),
+            Reply::Value { value: Some(value), version } => out.tag(0x19).number(*version).bytes(value),
+            Reply::Written { version } => out.tag(0x1a).number(*version),
+            Reply::Deleted { existed, version } => out.tag(0x1b).number(*version).number(u64::from(*existed)),
+            Reply::Incremented { number, version } => {
+                out.tag(0x1c).number(*version).number(number.cast_unsigned())
             }
-            Reply::NotAddable { value, as_of } => out.tag(0x1d).number(*as_of).bytes(value),
+            Reply::NotAnInteger { value, version } => out.tag(0x1d).number(*version).bytes(value),
             Reply::Stale { newest } => out.tag(0x1e).number(*newest),
-            Reply::Full => out.tag(0x1f),
+            Reply::OutOfMemory => out.tag(0x1f),
         };
     }
 
-    fn decode(fields: &mut Fields<'a>) -> Result<Self, Malformed> {
-        let tag = fields.tag()?;
+    fn decode(input: &mut Decoder<'a>) -> Result<Self, Malformed> {
+        let tag = input.tag()?;
         Ok(match tag {
-            0x18 => Reply::Value { as_of: fields.number()?, value: None },
-            0x19 => Reply::Value { as_of: fields.number()?, value: Some(fields.bytes()?.into()) },
-            0x1a => Reply::Written { as_of: fields.number()? },
-            0x1b => Reply::Deleted { as_of: fields.number()?, existed: fields.number()? != 0 },
-            0x1c => Reply::Incremented { as_of: fields.number()?, number: fields.number()?.cast_signed() },
-            0x1d => Reply::NotAddable { as_of: fields.number()?, value: fields.bytes()?.into() },
-            0x1e => Reply::Stale { newest: fields.number()? },
-            0x1f => Reply::Full,
+            0x18 => Reply::Value { version: input.number()?, value: None },
+            0x19 => Reply::Value { version: input.number()?, value: Some(input.bytes()?.into()) },
+            0x1a => Reply::Written { version: input.number()? },
+            0x1b => Reply::Deleted { version: input.number()?, existed: input.number()? != 0 },
+            0x1c => Reply::Incremented { version: input.number()?, number: input.number()?.cast_signed() },
+            0x1d => Reply::NotAnInteger { version: input.number()?, value: input.bytes()?.into() },
+            0x1e => Reply::Stale { newest: input.number()? },
+            0x1f => Reply::OutOfMemory,
             _ => return Err(unknown(tag)),
         })
     }
@@ -149,32 +124,32 @@ impl<'a> Message<'a> for Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Frames;
+    use crate::wire::FrameDecoder;
     use crate::wire::tests::round_trip;
 
     #[test]
-    fn every_request_comes_back_as_it_was_sent() {
+    fn every_request_survives_a_round_trip() {
         for command in [Command::Get, Command::Set(b"value"), Command::Delete, Command::Increment] {
             let request = Request { token: 7, key: b"key", command };
-            assert_eq!(round_trip(&mut Frames::default(), &request), request);
+            assert_eq!(round_trip(&mut FrameDecoder::default(), &request), request);
         }
     }
 
     #[test]
-    fn every_reply_comes_back_as_it_was_sent() {
+    fn every_reply_survives_a_round_trip() {
         let value: Value = b"value"[..].into();
         for reply in [
-            Reply::Value { value: None, as_of: 1 },
-            Reply::Value { value: Some(value.clone()), as_of: 2 },
-            Reply::Written { as_of: 3 },
-            Reply::Deleted { existed: true, as_of: 4 },
-            Reply::Deleted { existed: false, as_of: 5 },
-            Reply::Incremented { number: i64::MIN, as_of: 6 },
-            Reply::NotAddable { value, as_of: 7 },
+            Reply::Value { value: None, version: 1 },
+            Reply::Value { value: Some(value.clone()), version: 2 },
+            Reply::Written { version: 3 },
+            Reply::Deleted { existed: true, version: 4 },
+            Reply::Deleted { existed: false, version: 5 },
+            Reply::Incremented { number: i64::MIN, version: 6 },
+            Reply::NotAnInteger { value, version: 7 },
             Reply::Stale { newest: u64::MAX },
-            Reply::Full,
+            Reply::OutOfMemory,
         ] {
-            assert_eq!(round_trip(&mut Frames::default(), &reply), reply);
+            assert_eq!(round_trip(&mut FrameDecoder::default(), &reply), reply);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! What the program says to whoever types.
+//! The command line: output, error messages and exit codes.
 
 use std::net::TcpListener;
 
 use crate::process::{Demo, output};
 
-/// Exit code, standard output and standard error of the program.
+/// The exit code, standard output and standard error of the program.
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let output = output(args);
     let text = |bytes| String::from_utf8(bytes).expect("text");
@@ -20,7 +20,7 @@ fn it_lists_its_daemons() {
 }
 
 #[test]
-fn it_draws_what_the_daemons_are_built_from() {
+fn it_prints_the_dependency_graph() {
     let (code, dot, _) = run(&["--daemons", "lease,store,gateway", "--graph"]);
     assert_eq!(code, Some(0));
     assert!(dot.starts_with("digraph"), "{dot}");
@@ -31,14 +31,14 @@ fn it_draws_what_the_daemons_are_built_from() {
     let (code, mermaid, _) = run(&["--daemons", "store", "--graph=mermaid"]);
     assert_eq!(code, Some(0));
     assert!(mermaid.starts_with("flowchart") || mermaid.starts_with("graph"), "{mermaid}");
-    assert!(!mermaid.contains("Gateway"), "only what was asked for: {mermaid}");
+    assert!(!mermaid.contains("Gateway"), "only the named daemons: {mermaid}");
 }
 
 #[test]
-fn it_checks_whether_the_daemons_can_be_put_together() {
-    // Although all ports may be taken: nothing is started.
+fn it_checks_whether_the_daemons_can_be_assembled() {
+    // Succeeds even if all ports are in use, because nothing is started.
     let (code, out, err) = run(&["--check"]);
-    assert_eq!((code, &*out, &*err), (Some(0), "ok: store, lease, gateway can be put together\n", ""));
+    assert_eq!((code, &*out, &*err), (Some(0), "ok: store, lease, gateway can be assembled\n", ""));
     let (code, out, err) = run(&["--daemons", "lease,gateway", "--check"]);
     assert_eq!((code, &*out), (Some(1), ""));
     assert!(err.starts_with("error: demo: building Gateway: ") && err.contains("--connect store="), "{err}");
@@ -47,14 +47,14 @@ fn it_checks_whether_the_daemons_can_be_put_together() {
 }
 
 #[test]
-fn an_unknown_daemon_is_answered_with_the_known_ones() {
+fn the_error_of_an_unknown_daemon_lists_the_known_ones() {
     let (code, _, err) = run(&["--daemons", "store,shop"]);
     assert_eq!(code, Some(2));
     assert!(err.contains(r#"no daemon is called "shop"; there are: store, lease, gateway"#), "{err}");
 }
 
 #[test]
-fn a_malformed_place_is_answered_with_what_to_type() {
+fn the_error_of_a_malformed_address_shows_the_syntax() {
     for args in [["--listen", "6379"], ["--listen", "gateway=6379"], ["--connect", "store"]] {
         let (code, _, err) = run(&[&["--daemons", "gateway"][..], &args].concat());
         assert_eq!(code, Some(2), "{args:?}");
@@ -69,13 +69,13 @@ fn a_malformed_place_is_answered_with_what_to_type() {
 }
 
 #[test]
-fn a_gateway_alone_is_told_both_remedies() {
+fn the_error_of_a_gateway_without_a_service_names_both_remedies() {
     for (missing, others) in [("store", "lease,gateway"), ("lease", "store,gateway")] {
         let (code, out, err) = run(&["--daemons", others, "--listen", "gateway=127.0.0.1:0"]);
-        let said = out + &err;
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains(&format!("adding {missing} to --daemons")), "{said}");
-        assert!(said.contains(&format!("--connect {missing}=HOST:PORT")), "{said}");
+        let output = out + &err;
+        assert_eq!(code, Some(1), "{output}");
+        assert!(output.contains(&format!("adding {missing} to --daemons")), "{output}");
+        assert!(output.contains(&format!("--connect {missing}=HOST:PORT")), "{output}");
     }
     let (code, out, err) = run(&[
         "--daemons",
@@ -86,17 +86,17 @@ fn a_gateway_alone_is_told_both_remedies() {
         "gateway=127.0.0.1:0",
     ]);
     assert_eq!(code, Some(1));
-    assert!((out + &err).contains("which store?"));
+    assert!((out + &err).contains("store is both among --daemons and in --connect"));
 }
 
 #[test]
-fn a_taken_port_is_named_with_the_way_out() {
+fn the_error_of_a_port_in_use_names_the_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
-    let place = format!("gateway={}", taken.local_addr().expect("bound"));
-    let mut demo = Demo::start(&["--daemons", "lease,store,gateway", "--listen", &place]);
-    assert_eq!(demo.ended().code(), Some(1));
-    let said = demo.line("--listen gateway=HOST:PORT");
-    assert!(said.contains(&taken.local_addr().expect("bound").to_string()), "{said}");
+    let address = format!("gateway={}", taken.local_addr().expect("bound"));
+    let mut demo = Demo::start(&["--daemons", "lease,store,gateway", "--listen", &address]);
+    assert_eq!(demo.wait_for_exit().code(), Some(1));
+    let line = demo.wait_for_line("--listen gateway=HOST:PORT");
+    assert!(line.contains(&taken.local_addr().expect("bound").to_string()), "{line}");
     assert!(demo.log().contains("Gateway"), "the daemon is named: {}", demo.log());
     assert!(demo.log().to_lowercase().contains("address already in use"), "{}", demo.log());
 }

@@ -1,11 +1,11 @@
-//! Clients that break rules: each gets a clear error or a closed connection, and nobody else notices.
+//! Hostile clients: each gets an error or a closed connection, and other clients are not affected.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use crate::process::{Demo, PATIENCE, Raw};
+use crate::process::{Demo, Raw, TIMEOUT};
 
-/// Somebody else is served as if nothing had happened.
+/// Checks that another client is served, and in time.
 #[track_caller]
 fn others_are_unharmed(demo: &Demo) {
     let mut raw = demo.connect();
@@ -23,7 +23,7 @@ fn a_gigabyte_is_refused_before_it_is_sent() {
     raw.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1073741824\r\n");
     assert_eq!(
         raw.rest(),
-        "-ERR Protocol error: invalid bulk length: 1073741824 bytes, at most 1048576 are taken\r\n"
+        "-ERR Protocol error: invalid bulk length: 1073741824 bytes, at most 1048576 are allowed\r\n"
     );
     others_are_unharmed(&demo);
 }
@@ -33,7 +33,7 @@ fn the_error_arrives_even_when_the_client_goes_on_sending() {
     let demo = Demo::serving();
     let mut raw = demo.connect();
     raw.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1073741824\r\n");
-    // What is on its way when the server gives up. Closing at once would answer it with a reset.
+    // In flight when the server closes. Closing at once would reset the connection.
     raw.send(&vec![b'x'; 2 << 20]);
     assert!(raw.rest().starts_with("-ERR Protocol error: invalid bulk length"));
     others_are_unharmed(&demo);
@@ -47,9 +47,9 @@ fn garbage_is_answered_and_closed() {
             &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
             "a command starts with '*' or a letter, not '\\x16'",
         ),
-        (b"*1000000000\r\n", "invalid multibulk length: 1000000000 arguments, at most 1024 are taken"),
+        (b"*1000000000\r\n", "invalid multibulk length: 1000000000 arguments, at most 1024 are allowed"),
         (b"*2\r\n*1\r\n$4\r\nPING\r\n", "expected '$', got '*'"),
-        (b"*1\r\n$4\r\nPINGPONG\r\n", "an argument does not end where its length says"),
+        (b"*1\r\n$4\r\nPINGPONG\r\n", "expected a line end after an argument"),
         (b"*x\r\n", "invalid length 'x'"),
         (b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n", "this is not an HTTP server"),
         (b"$5\r\nhello\r\n", "a command starts with '*' or a letter, not '$'"),
@@ -62,7 +62,7 @@ fn garbage_is_answered_and_closed() {
 }
 
 #[test]
-fn a_line_that_never_ends_is_cut_off() {
+fn a_line_without_an_end_is_refused() {
     let demo = Demo::serving();
     let mut raw = demo.connect();
     raw.send(&[b'a'; 20_000]);
@@ -82,7 +82,7 @@ fn commands_before_the_garbage_are_answered() {
 }
 
 #[test]
-fn a_client_that_never_reads_is_not_read_from_and_then_dropped() {
+fn a_client_that_never_reads_is_not_read_from_and_then_disconnected() {
     let demo = Demo::serving();
     let mut raw = demo.connect();
     raw.send(&[b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n", &[b'x'; 1_000_000][..], b"\r\n"].concat());
@@ -102,16 +102,16 @@ fn a_client_that_never_reads_is_not_read_from_and_then_dropped() {
             }
             Err(error) => break error,
         }
-        assert!(asked.elapsed() < PATIENCE, "it is never dropped");
+        assert!(asked.elapsed() < TIMEOUT, "it is never disconnected");
         let grown = demo.resident().saturating_sub(before);
-        assert!(grown < 64, "{grown} MiB for replies that nobody reads");
+        assert!(grown < 64, "{grown} MiB for unread replies");
     };
     assert!(blocked, "it was read from without end: {closed}");
     others_are_unharmed(&demo);
 }
 
 #[test]
-fn a_reply_out_of_all_proportion_is_an_error() {
+fn a_reply_above_the_limit_is_an_error() {
     let demo = Demo::serving();
     let mut raw = demo.connect();
     raw.send(&[b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n", &[b'x'; 1_000_000][..], b"\r\n"].concat());
@@ -123,7 +123,7 @@ fn a_reply_out_of_all_proportion_is_an_error() {
 }
 
 #[test]
-fn many_halves_of_large_commands_share_one_budget() {
+fn incomplete_large_commands_share_one_memory_limit() {
     let demo = Demo::serving();
     let address = demo.address("gateway");
     let half = [b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\n", &[b'x'; 990_000][..]].concat();
@@ -131,7 +131,7 @@ fn many_halves_of_large_commands_share_one_budget() {
     let mut all = Vec::new();
     for _ in 0..500 {
         let mut raw = Raw::open(address);
-        // Refused while it sends: then there is an answer, or the connection is closed already.
+        // It may be refused while it sends: with an error reply, or by a closed connection.
         let sent = raw.0.write_all(&half);
         raw.0.set_nonblocking(true).expect("a socket");
         all.push((raw, sent));
@@ -150,14 +150,14 @@ fn many_halves_of_large_commands_share_one_budget() {
         }
     }
     let resident = demo.resident();
-    assert!(resident < 450, "{resident} MiB for commands that never end");
+    assert!(resident < 450, "{resident} MiB for incomplete commands");
     assert!(refused > 100, "only {refused} of 500 were refused");
     drop(all);
     others_are_unharmed(&demo);
 }
 
 #[test]
-fn clients_that_come_and_go_leave_nothing_behind() {
+fn memory_does_not_grow_with_the_number_of_past_clients() {
     let demo = Demo::serving();
     let address = demo.address("gateway");
     let round = || {
@@ -171,5 +171,5 @@ fn clients_that_come_and_go_leave_nothing_behind() {
     let before = demo.resident();
     (0..5).for_each(|_| round());
     let grown = demo.resident().saturating_sub(before);
-    assert!(grown < 16, "{grown} MiB left behind");
+    assert!(grown < 16, "{grown} MiB more than before");
 }

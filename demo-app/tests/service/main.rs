@@ -1,11 +1,11 @@
-//! The demo as its users meet it: the built program, real sockets, a real Redis client, and clients that mean no good.
+//! End-to-end tests of the program: real processes and sockets, a Redis client library, and hostile clients.
 #![expect(unreachable_pub, reason = "a test has no API; `pub` says which items other files use")]
 #![expect(clippy::disallowed_methods, reason = "drives a real process in real time, from threads of its own")]
 
-mod process; // starting the program and watching it
+mod process; // starts the program, reads its log, sends signals
 
-mod command_line; // what it says to whoever types
-mod hostile; // clients that break rules
-mod processes; // daemons in several processes
-mod redis_client; // clients that keep them
-mod shutdown; // how it ends
+mod command_line; // output, error messages, exit codes
+mod hostile; // malformed input, limits, timeouts
+mod processes; // daemons in several processes, failover
+mod redis_client; // commands, pipelining, connection limit
+mod shutdown; // signals and exit codes

@@ -1,4 +1,4 @@
-//! The program under test: started on ports of its own, watched by its log, ended with its owner.
+//! The program under test: started on free ports, observed by its log, and killed on drop.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -6,10 +6,10 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long anything here may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of every wait.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Everything in one process.
+/// Arguments for all daemons in one process.
 pub const ALL: [&str; 4] = ["--daemons", "lease,store,gateway", "--listen", "gateway=127.0.0.1:0"];
 
 /// A running program.
@@ -24,20 +24,19 @@ struct Log {
     grew: Condvar,
 }
 
-/// The program, about to be started with `args`.
+/// The command that starts the program with `args`.
 pub fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo-app"));
     command.args(args).env_remove("RUST_LOG").env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }
 
-/// Runs the program to its end.
+/// Runs the program until it exits.
 pub fn output(args: &[&str]) -> Output {
     program(args).output().expect("the program starts")
 }
 
 impl Demo {
-    /// Starts the program.
     pub fn start(args: &[&str]) -> Self {
         let mut child =
             program(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
@@ -56,16 +55,16 @@ impl Demo {
         Self { child, log }
     }
 
-    /// Starts everything in one process, and waits until it serves.
+    /// Starts all daemons in one process, and waits until it holds the lease.
     pub fn serving() -> Self {
         let demo = Self::start(&ALL);
-        demo.line("holds the lease, token");
+        demo.wait_for_line("holds the lease, token");
         demo
     }
 
-    /// The first line of its log that contains `text`, as soon as there is one.
-    pub fn line(&self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits for a line of the log that contains `text`, and returns it.
+    pub fn wait_for_line(&self, text: &str) -> String {
+        let deadline = Instant::now() + TIMEOUT;
         let mut lines = self.log.lines.lock().expect("no reader panics");
         loop {
             if let Some(line) = lines.iter().find(|line| line.contains(text)) {
@@ -77,51 +76,47 @@ impl Demo {
         }
     }
 
-    /// Where a daemon of it listens.
+    /// The address that its daemon listens on.
     pub fn address(&self, daemon: &str) -> SocketAddr {
-        let line = self.line(&format!("{daemon} listens on "));
+        let line = self.wait_for_line(&format!("{daemon} listens on "));
         line.split_whitespace().last().and_then(|address| address.parse().ok()).expect("ends with an address")
     }
 
-    /// A connection to its gateway.
     pub fn connect(&self) -> Raw {
         Raw::open(self.address("gateway"))
     }
 
-    /// A Redis client's connection to its gateway.
+    /// A connection of the Redis client library to its gateway.
     pub fn redis(&self) -> redis::Connection {
         let client = redis::Client::open(format!("redis://{}", self.address("gateway"))).expect("an address");
-        let connection = client.get_connection_with_timeout(PATIENCE).expect("it is accepted");
-        connection.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let connection = client.get_connection_with_timeout(TIMEOUT).expect("it is accepted");
+        connection.set_read_timeout(Some(TIMEOUT)).expect("a socket");
         connection
     }
 
-    /// How much memory it uses, in MiB.
+    /// Its resident memory, in MiB.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says so");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") / 1024
     }
 
-    /// Sends it a signal.
     pub fn signal(&self, name: &str) {
         let kill = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
         assert!(kill.expect("there is a shell").success());
     }
 
-    /// Waits for its end.
-    pub fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "it does not end; its log:\n{}", self.log());
+            assert!(Instant::now() < deadline, "it does not exit; its log:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Its log so far.
     pub fn log(&self) -> String {
         self.log.lines.lock().expect("no reader panics").join("\n")
     }
@@ -129,31 +124,29 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // It may have ended already.
+        // Fails if it has exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A connection that sends and receives bytes as they are.
+/// A connection for raw bytes.
 pub struct Raw(pub TcpStream);
 
 impl Raw {
-    /// Connects.
     pub fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("it is accepted");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a socket");
+        stream.set_write_timeout(Some(TIMEOUT)).expect("a socket");
         stream.set_nodelay(true).expect("a socket");
         Self(stream)
     }
 
-    /// Sends `bytes`.
     pub fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).expect("it is taken");
     }
 
-    /// Reads exactly as many bytes as `expected` has, and compares.
+    /// Reads `expected.len()` bytes, and compares.
     #[track_caller]
     pub fn expect(&mut self, expected: &[u8]) {
         let mut bytes = vec![0; expected.len()];
@@ -173,7 +166,7 @@ impl Raw {
         String::from_utf8(line).expect("text").trim_end().to_owned()
     }
 
-    /// Everything until the other side closes.
+    /// All bytes until the peer closes the connection.
     pub fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes).expect("it closes, and does not reset");

@@ -1,14 +1,14 @@
-//! Daemons in several processes.
+//! Daemons in several processes: connecting, failover, restart.
 
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use redis::Commands as _;
 
-use crate::process::{Demo, PATIENCE, Raw};
+use crate::process::{Demo, Raw, TIMEOUT};
 
-/// A store and a lease in one process, listening.
-fn back() -> (Demo, [String; 2]) {
+/// A store and a lease daemon in one process, and their addresses.
+fn back_end() -> (Demo, [String; 2]) {
     let demo = Demo::start(&[
         "--daemons",
         "store,lease",
@@ -17,12 +17,12 @@ fn back() -> (Demo, [String; 2]) {
         "--listen",
         "lease=127.0.0.1:0",
     ]);
-    let places = ["store", "lease"].map(|name| format!("{name}={}", demo.address(name)));
-    (demo, places)
+    let addresses = ["store", "lease"].map(|name| format!("{name}={}", demo.address(name)));
+    (demo, addresses)
 }
 
-fn gateway(places: &[String; 2]) -> Demo {
-    let [store, lease] = places;
+fn gateway(addresses: &[String; 2]) -> Demo {
+    let [store, lease] = addresses;
     let demo = Demo::start(&[
         "--daemons",
         "gateway",
@@ -39,9 +39,9 @@ fn gateway(places: &[String; 2]) -> Demo {
     demo
 }
 
-/// Asks until the answer is `expected`.
+/// Repeats a command until the reply is `expected`.
 fn ask_until(raw: &mut Raw, command: &[u8], expected: &str) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let answer = raw.ask(command);
         if answer == expected {
@@ -55,19 +55,19 @@ fn ask_until(raw: &mut Raw, command: &[u8], expected: &str) {
 
 #[test]
 fn a_second_gateway_takes_over_when_the_first_dies() {
-    let (back, places) = back();
-    let mut first = gateway(&places);
-    first.line("holds the lease, token");
+    let (back, addresses) = back_end();
+    let mut first = gateway(&addresses);
+    first.wait_for_line("holds the lease, token");
     let mut client = first.connect();
     assert_eq!(client.ask(b"SET key value\r\n"), "+OK");
 
-    let second = gateway(&places);
+    let second = gateway(&addresses);
     let mut other = second.connect();
     let hint = format!("-NOTLEADER this gateway does not hold the lease; try {}", first.address("gateway"));
     ask_until(&mut other, b"GET key\r\n", &hint);
 
     first.signal("KILL");
-    first.ended();
+    first.wait_for_exit();
     ask_until(&mut other, b"GET key\r\n", "$5");
     other.expect(b"value\r\n");
     drop(back);
@@ -75,31 +75,31 @@ fn a_second_gateway_takes_over_when_the_first_dies() {
 
 #[test]
 fn a_gateway_that_stops_hands_the_lease_over_at_once() {
-    let (_back, places) = back();
-    let mut first = gateway(&places);
-    first.line("holds the lease, token");
-    let second = gateway(&places);
+    let (_back, addresses) = back_end();
+    let mut first = gateway(&addresses);
+    first.wait_for_line("holds the lease, token");
+    let second = gateway(&addresses);
     first.signal("TERM");
-    assert_eq!(first.ended().code(), Some(0), "{}", first.log());
-    second.line("holds the lease, token");
+    assert_eq!(first.wait_for_exit().code(), Some(0), "{}", first.log());
+    second.wait_for_line("holds the lease, token");
 }
 
 #[test]
 fn a_gateway_without_its_store_says_so_and_comes_back() {
-    let store = |place: &str| {
-        let store = Demo::start(&["--daemons", "store", "--listen", &format!("store={place}")]);
+    let store = |address: &str| {
+        let store = Demo::start(&["--daemons", "store", "--listen", &format!("store={address}")]);
         let address = store.address("store").to_string();
         (store, address)
     };
     let (mut first_store, store_address) = store("127.0.0.1:0");
     let lease = Demo::start(&["--daemons", "lease", "--listen", "lease=127.0.0.1:0"]);
-    let places = [format!("store={store_address}"), format!("lease={}", lease.address("lease"))];
-    let gateway = gateway(&places);
-    gateway.line("holds the lease, token");
+    let addresses = [format!("store={store_address}"), format!("lease={}", lease.address("lease"))];
+    let gateway = gateway(&addresses);
+    gateway.wait_for_line("holds the lease, token");
     let mut client = gateway.connect();
     assert_eq!(client.ask(b"SET key value\r\n"), "+OK");
     first_store.signal("KILL");
-    first_store.ended();
+    first_store.wait_for_exit();
     let answer = client.ask(b"SET key other\r\n");
     let clear = ["-NOTLEADER", "-UNAVAILABLE", "-UNKNOWN"];
     assert!(clear.iter().any(|code| answer.starts_with(code)), "{answer}");
@@ -109,9 +109,9 @@ fn a_gateway_without_its_store_says_so_and_comes_back() {
 
 #[test]
 fn a_read_is_never_older_than_an_acknowledged_write() {
-    let (_back, places) = back();
-    let remote = gateway(&places);
-    remote.line("holds the lease, token");
+    let (_back, addresses) = back_end();
+    let remote = gateway(&addresses);
+    remote.wait_for_line("holds the lease, token");
     for demo in [Demo::serving(), remote] {
         let acknowledged = AtomicI64::new(0);
         let deadline = Instant::now() + Duration::from_millis(500);
@@ -141,20 +141,20 @@ fn a_read_is_never_older_than_an_acknowledged_write() {
 
 #[test]
 fn malformed_bytes_close_a_stores_connection_and_are_logged() {
-    let (back, places) = back();
-    let gateway = gateway(&places);
-    gateway.line("holds the lease, token");
+    let (back, addresses) = back_end();
+    let gateway = gateway(&addresses);
+    gateway.wait_for_line("holds the lease, token");
     for bytes in
         [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\x77", b"\x00\x00\x00\x00"]
     {
         let mut raw = Raw::open(back.address("store"));
         raw.send(bytes);
-        // Bytes it did not read make the system reset the connection; either way it is closed.
+        // Unread bytes make the system reset the connection; either way it is closed.
         let mut rest = Vec::new();
         let _ = std::io::Read::read_to_end(&mut raw.0, &mut rest);
-        assert!(rest.is_empty(), "nothing is answered");
+        assert!(rest.is_empty(), "there is no reply");
     }
-    back.line("store closed the connection of");
-    back.line("malformed bytes: a frame of 1195725856 bytes");
+    back.wait_for_line("store closed the connection of");
+    back.wait_for_line("malformed bytes: a frame of 1195725856 bytes");
     assert_eq!(gateway.connect().ask(b"SET key value\r\n"), "+OK");
 }

@@ -1,4 +1,4 @@
-//! Clients that keep the rules.
+//! Well-behaved clients: commands, limits, pipelining, the cache, the connection limit.
 
 use redis::Commands as _;
 
@@ -65,7 +65,7 @@ fn reads_come_from_the_cache_while_the_lease_holds() {
     let info: String = redis::cmd("INFO").query(&mut redis).expect("served");
     assert!(info.contains("keyspace_hits:10\r\nkeyspace_misses:0\r\n"), "{info}");
     assert!(info.contains("lease_token:"), "{info}");
-    // The factory's daemons, and its child with the lease.
+    // The daemons of the factory, and of its child, which exists while the lease is held.
     let line = |start: &str| info.lines().any(|line| line.starts_with(start));
     assert!(line("demo:state=running,for_ms="), "{info}");
     assert!(line("demo/Gateway:state=running,for_ms="), "{info}");
@@ -118,9 +118,9 @@ fn a_thousand_connections_are_served_at_once() {
 }
 
 #[test]
-fn one_client_too_many_is_told_so() {
+fn a_client_above_the_connection_limit_gets_an_error() {
     let demo = Demo::start(&[&crate::process::ALL[..], &["--max-clients", "2"]].concat());
-    demo.line("holds the lease, token");
+    demo.wait_for_line("holds the lease, token");
     let mut first = demo.connect();
     assert_eq!(first.ask(b"PING\r\n"), "+PONG");
     let mut second = demo.connect();
@@ -129,8 +129,8 @@ fn one_client_too_many_is_told_so() {
     assert_eq!(first.ask(b"PING\r\n"), "+PONG");
     assert_eq!(first.ask(b"QUIT\r\n"), "+OK");
     assert_eq!(first.rest(), "");
-    let deadline = std::time::Instant::now() + crate::process::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::process::TIMEOUT;
     while demo.connect().ask(b"PING\r\n") != "+PONG" {
-        assert!(std::time::Instant::now() < deadline, "a place that was given back is free");
+        assert!(std::time::Instant::now() < deadline, "a closed connection does not count against the limit");
     }
 }

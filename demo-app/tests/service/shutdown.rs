@@ -1,11 +1,11 @@
-//! How the program ends.
+//! Shutdown by signals.
 
 use std::time::{Duration, Instant};
 
 use crate::process::Demo;
 
 #[test]
-fn one_interrupt_ends_it_in_order() {
+fn one_signal_stops_it_cleanly() {
     for signal in ["INT", "TERM"] {
         let mut demo = Demo::serving();
         let mut idle = demo.connect();
@@ -14,15 +14,15 @@ fn one_interrupt_ends_it_in_order() {
         half.send(b"*2\r\n$3\r\nGET\r\n$1");
         let asked = Instant::now();
         demo.signal(signal);
-        assert_eq!(demo.ended().code(), Some(0), "{}", demo.log());
+        assert_eq!(demo.wait_for_exit().code(), Some(0), "{}", demo.log());
         assert!(asked.elapsed() < Duration::from_secs(5), "took {:?}", asked.elapsed());
         assert_eq!(idle.rest(), "", "clients see an end, not a reset");
-        demo.line("no longer holds the lease");
+        demo.wait_for_line("no longer holds the lease");
     }
 }
 
 #[test]
-fn a_client_that_never_reads_does_not_hold_it_up() {
+fn a_client_that_never_reads_does_not_delay_the_stop() {
     let mut demo = Demo::serving();
     let mut raw = demo.connect();
     raw.send(&[b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n", &[b'x'; 1_000_000][..], b"\r\n"].concat());
@@ -31,14 +31,14 @@ fn a_client_that_never_reads_does_not_hold_it_up() {
     std::thread::sleep(Duration::from_millis(300));
     let asked = Instant::now();
     demo.signal("INT");
-    assert_eq!(demo.ended().code(), Some(0), "{}", demo.log());
+    assert_eq!(demo.wait_for_exit().code(), Some(0), "{}", demo.log());
     assert!(asked.elapsed() < Duration::from_secs(5), "took {:?}", asked.elapsed());
 }
 
 #[test]
 fn a_second_interrupt_ends_it_at_once() {
     let mut demo = Demo::serving();
-    // Something for the first to wait for.
+    // A client that delays the graceful stop.
     let mut raw = demo.connect();
     raw.send(&[b"*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$1000000\r\n", &[b'x'; 1_000_000][..], b"\r\n"].concat());
     raw.expect(b"+OK\r\n");
@@ -48,6 +48,6 @@ fn a_second_interrupt_ends_it_at_once() {
     std::thread::sleep(Duration::from_millis(300));
     let asked = Instant::now();
     demo.signal("INT");
-    assert_ne!(demo.ended().code(), Some(0));
+    assert_ne!(demo.wait_for_exit().code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(1), "took {:?}", asked.elapsed());
 }

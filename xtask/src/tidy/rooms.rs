@@ -97,6 +97,42 @@ const LAYOUTS: &[Layout] = &[
         ],
         exceptions: &[],
     },
+    Layout {
+        folder: "steelmill-runtime",
+        rooms: &[
+            ("clock", Only(&[])),
+            ("entropy", Only(&[])),
+            ("net", Only(&[])),
+            ("spawn", Only(&[])),
+            ("world", Only(&["clock", "entropy", "net", "spawn"])),
+            ("logging", Only(&[])),
+            ("signal", Only(&[])),
+            ("run", Only(&["logging", "signal", "world"])),
+        ],
+        exceptions: &[],
+    },
+    Layout {
+        folder: "demo-app",
+        rooms: &[
+            ("world", Only(&[])),
+            ("hash", Only(&["world"])),
+            ("read_buffer", Only(&[])),
+            ("resp", Only(&["read_buffer"])),
+            ("wire", Only(&["read_buffer"])),
+            ("settings", Only(&["resp"])),
+            ("listener", Only(&["world"])),
+            ("service", Only(&["listener", "settings", "wire", "world"])),
+            ("store", Only(&["hash", "service", "wire", "world"])),
+            ("lease", Only(&["service", "wire", "world"])),
+            ("cache", Only(&["hash", "lease", "settings", "store", "world"])),
+            ("link", Only(&["service", "settings", "wire", "world"])),
+            ("gateway", Only(&["cache", "lease", "link", "listener", "resp", "settings", "store", "world"])),
+            ("daemons", Only(&["gateway", "lease", "service", "settings", "store"])),
+            ("cli", Only(&["daemons", "gateway", "settings", "world"])),
+            ("cluster", Only(&["daemons", "gateway", "lease", "read_buffer", "settings", "world"])),
+        ],
+        exceptions: &[],
+    },
 ];
 
 /// The file with the tables: this one.
