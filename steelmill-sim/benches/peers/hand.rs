@@ -1,8 +1,7 @@
-//! The lower bound: the workloads as somebody would write them who needs no more than these.
+//! The lower bound: the workloads as hand-written event loops, without a general simulator.
 //!
-//! One heap of due events and plain state; no futures, no wakers, no streams, nothing allocated for a message. A
-//! message is copied in where it is sent and out where it is received, as bytes between machines are. A simulator that
-//! comes near this has little left to save.
+//! One heap of due events and plain state; no futures, no wakers, no streams, no allocation per message. A message is
+//! copied when it is sent and when it is received, as bytes between machines are.
 
 mod harness;
 mod meter;
@@ -25,7 +24,7 @@ fn main() {
             "w5" => sleeps(options.tasks(), options.reps(), options.seed),
             "w6" => yields(options.tasks(), options.reps()),
             "w7" => start_ups(options.seeds),
-            // To whom they send makes no difference here, and there is nothing to start or stop.
+            // The same as w3: the receiver makes no difference, and there is no factory to start or stop.
             "w8" => {
                 let each = options.seconds / HEARTBEAT.as_secs();
                 Done { ops: options.hosts, ..beats(options.hosts, each, HEARTBEAT) }
@@ -35,7 +34,7 @@ fn main() {
     });
 }
 
-/// What is due, soonest first; of two at one time, the one that was scheduled first.
+/// The event queue, ordered by time, then by the order of scheduling.
 struct Timeline<E> {
     due: BinaryHeap<Due<E>>,
     now: u64,
@@ -65,8 +64,8 @@ impl<E: Copy> Timeline<E> {
         self.due.push(due);
     }
 
-    /// Moves on to the next event, which stays on top until it is taken off or another takes its place: whatever is
-    /// scheduled meanwhile comes after it.
+    /// Advances to the next event, which stays on top of the heap until it is removed or replaced: events scheduled
+    /// meanwhile are due after it.
     #[inline]
     fn next(&mut self) -> Option<E> {
         let due = self.due.peek()?;
@@ -75,13 +74,12 @@ impl<E: Copy> Timeline<E> {
         Some(due.event)
     }
 
-    /// Takes the current event off.
     #[inline]
     fn drop_current(&mut self) {
         self.due.pop();
     }
 
-    /// Puts another event in the place of the current one: one way down the heap instead of two.
+    /// Replaces the current event by another: one sift down the heap instead of two.
     #[inline]
     fn replace_current(&mut self, after: Duration, event: E) {
         let due = self.make(after, event);
@@ -124,8 +122,8 @@ fn nanoseconds(duration: Duration) -> u64 {
     duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos())
 }
 
-/// One direction of a connection: what is under way, and the reader's buffer. These workloads never have two messages
-/// under way in one direction.
+/// One direction of a connection: the message in flight, and the reader's buffer. These workloads never have two
+/// messages in flight in one direction.
 #[derive(Clone)]
 struct Pipe {
     under_way: [u8; MESSAGE],
@@ -239,7 +237,7 @@ fn beats(hosts: u64, each: u64, pause: Duration) -> Done {
     timeline.done(ops)
 }
 
-/// 64 chunks under way at most; each is copied in and copied out, and its place is free once that is known.
+/// At most 64 chunks in flight; each is copied in and out, and its slot is free after the acknowledgement.
 fn bulk(mb: u64) -> Done {
     const WINDOW: u64 = 64;
 
@@ -303,7 +301,7 @@ fn sleeps(tasks: u64, reps: u64, seed: u64) -> Done {
     timeline.done(ops)
 }
 
-/// Tasks that only yield, taken in turn. The tasks of a program differ, so each is called through a pointer.
+/// Tasks that only yield, in turn. Real tasks differ in type, so each is called through a pointer.
 fn yields(tasks: u64, reps: u64) -> Done {
     let mut ready: VecDeque<Box<dyn FnMut() -> bool>> = VecDeque::new();
     for task in 0..tasks {
@@ -327,7 +325,7 @@ fn yields(tasks: u64, reps: u64) -> Done {
 /// Three nodes; the lower of each pair connects to the higher, makes one round trip and closes. Then the next seed.
 fn start_ups(seeds: u64) -> Done {
     struct Node {
-        /// One end of a connection: who is on the other, and what arrived last.
+        /// One end of a connection: its peer, and the last message.
         ends: Vec<(u32, Pipe)>,
     }
 
@@ -348,7 +346,7 @@ fn start_ups(seeds: u64) -> Done {
 
     fn end(node: &mut Node, with: u32) -> &mut Pipe {
         let found = node.ends.iter_mut().find(|(other, _)| *other == with);
-        &mut found.expect("it is connected").1
+        &mut found.expect("connected").1
     }
 
     let (mut simulated, mut steps) = (Duration::ZERO, 0);

@@ -1,6 +1,6 @@
-//! The workloads on steelmill's sim, written as anybody would write them on its public interface.
+//! The workloads on steelmill's sim, with its public interface only.
 //!
-//! A node is a machine without daemons, but for w8: the simulators this stands beside have no factories either.
+//! A node is a machine without daemons (except in w8), because the compared simulators have no factories.
 
 mod harness;
 mod meter;
@@ -38,7 +38,7 @@ fn main() {
     });
 }
 
-/// One run; every link takes the same time.
+/// One run, with the same latency on every link.
 fn run<F>(seed: Seed, ops: u64, scenario: impl Fn(Sim) -> F) -> Done
 where
     F: Future<Output = Result> + 'static,
@@ -53,7 +53,6 @@ where
     Done { ops, simulated: outcome.simulated, steps: Some(outcome.polls) }
 }
 
-/// Waits for tasks, all of which must succeed.
 async fn all(tasks: Vec<Task<io::Result<()>>>) -> Result {
     for task in tasks {
         task.await.expect("no task panics or is aborted")?;
@@ -237,7 +236,7 @@ fn start_ups(seeds: u64) -> Done {
     Done { ops: seeds, simulated, steps: Some(steps) }
 }
 
-/// Says now and then that its machine is alive.
+/// Sends periodic heartbeats.
 struct Heart {
     network: DaemonRef<Network>,
     clock: DaemonRef<Clock>,
