@@ -40,7 +40,6 @@ const DELAYS_RENEWAL: &[Family] = &[
 const LEASE: Duration = Duration::from_secs(1);
 const DRIFT_MAX_PPM: u32 = 100_000;
 
-/// Grants the lease.
 struct Keeper {
     listener: Listener,
     clock: DaemonRef<Clock>,
@@ -75,7 +74,6 @@ impl Answers for Keeper {
     }
 }
 
-/// Acquires the lease and renews it.
 struct Holder {
     version: Version,
     name: String,
@@ -153,8 +151,8 @@ async fn scenario(sim: Sim, version: Version) -> Result {
             assert!(watched.iter().filter(holds).count() <= 1, "both holders rely on the lease");
         }
     }));
-    // The lease is only in the keeper's memory, so its machine must not end. Holders must not end either: a fault tied to
-    // their start or stop would shrink to itself and the fault that caused it.
+    // The lease is only in the keeper's memory, so its machine must not end. Holders must not end either: a fault tied
+    // to their start or stop would shrink to itself and the fault that caused it.
     let machines = [&[keeper][..], &holders].concat();
     let budget = Budget {
         lasts: Duration::from_secs(180),

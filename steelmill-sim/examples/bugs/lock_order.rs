@@ -76,7 +76,6 @@ impl Bank {
     }
 }
 
-/// Grants every permit.
 struct Office {
     listener: Listener,
 }

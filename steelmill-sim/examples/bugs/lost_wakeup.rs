@@ -90,7 +90,6 @@ impl Desk {
     }
 }
 
-/// Acknowledges every report.
 struct Board {
     listener: Listener,
 }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! One file per protocol holds its daemons, its clients and its check. The bug is the one place that asks for the
-//! [`Version`]. Every protocol runs under the same nemesis: a swarm of faults, within a budget of what the protocol must
-//! tolerate. The right version passes; the planted one fails, and must shrink to the faults that a person would name.
+//! [`Version`]. Every protocol runs under the same nemesis: a swarm of faults, within a budget of what the protocol
+//! must tolerate. The right version passes; the planted one fails, and must shrink to the faults that a person would name.
 
 mod talk; // requests and replies over TCP
 
@@ -35,7 +35,6 @@ use steelmill_core::Result;
 use steelmill_sim::fault::Family;
 use steelmill_sim::{Campaign, Seed, Sim, cli};
 
-/// With or without the bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     Right,
@@ -43,10 +42,8 @@ pub(crate) enum Version {
     Planted,
 }
 
-/// The future of a running protocol.
 type RunningProtocol = Pin<Box<dyn Future<Output = Result>>>;
 
-/// A protocol with a bug.
 pub(crate) struct Bug {
     pub(crate) name: &'static str,
     /// The cause, for people.
@@ -59,7 +56,6 @@ pub(crate) struct Bug {
 }
 
 impl Bug {
-    /// A campaign over its protocol.
     pub(crate) fn campaign(&self, version: Version) -> Campaign<impl Fn(Sim) -> RunningProtocol + use<>> {
         let scenario = self.scenario;
         Campaign::new(move |sim| scenario(sim, version)).name(self.name)

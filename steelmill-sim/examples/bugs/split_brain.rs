@@ -1,9 +1,9 @@
 //! Split brain: a paused leader writes after its lease has expired, and no fencing token stops it.
 //!
 //! A keeper grants leadership as a lease of one second with an increasing term. Two workers compete; the leader renews
-//! its lease, then increments a counter in a store (read, work, write), which takes about half a second. The first worker
-//! goes from round to round. The second waits two leases after each round, so that both get to lead. After an error a
-//! worker waits for a lease, because its last write may still be in flight.
+//! its lease, then increments a counter in a store (read, work, write), which takes at most about half a second. The
+//! first worker starts the next round at once. The second lets its lease expire after each round, and leads again when
+//! the first does not renew. After an error a worker waits for a lease, because its last write may be in flight.
 //!
 //! The term is the fencing token: every read and write carries it, and the store rejects a term lower than the highest
 //! it has seen. Planted bug: that check is missing, so a leader that was paused for longer than its lease between
@@ -39,7 +39,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(150);
 /// The retry interval while another worker leads.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Grants the leader lease.
 struct Keeper {
     listener: Listener,
     clock: DaemonRef<Clock>,
@@ -80,7 +79,6 @@ impl Answers for Keeper {
     }
 }
 
-/// Stores the count.
 struct Store {
     version: Version,
     listener: Listener,
@@ -191,7 +189,8 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         vec![worker("worker-1", Duration::from_millis(5)).await?, worker("worker-2", 2 * LEASE).await?];
 
     // Keeper and store keep their state only in memory, and must answer at once: no ends, pauses or clock faults there.
-    // Workers must not end either: a fault tied to their start or stop would shrink to itself and the fault that caused it.
+    // Workers must not end either: a fault tied to their start or stop would shrink to itself and the fault that
+    // caused it.
     let links = [&[keeper, store][..], &workers].concat();
     let mut families = Family::ALL.to_vec();
     families.retain(|family| *family != Family::Loss);

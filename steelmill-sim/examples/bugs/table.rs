@@ -13,7 +13,6 @@ use super::{BUGS, Bug, Version};
 /// The number of seeds that the right version must pass, and within which the planted one must fail.
 const SEEDS: u64 = 300;
 
-/// The result for one bug.
 pub(crate) struct Row {
     /// Seeds until the first red one, itself included.
     seeds: u64,
@@ -103,7 +102,6 @@ fn matches(mut left: Vec<Family>, expected: &[&[Family]]) -> bool {
     expected.iter().all(take_one) && left.is_empty()
 }
 
-/// The faults that are left after shrinking.
 fn faults_text(row: &Row) -> String {
     let faults: Vec<String> = row.shrunk.plan.faults.iter().map(ToString::to_string).collect();
     if faults.is_empty() { "none".to_owned() } else { faults.join("; ") }

@@ -9,7 +9,6 @@ use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope, SetO
 use steelmill_sim::{Machine, Network, TcpListener, TcpStream};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-/// The TCP listener of a daemon.
 pub(crate) struct Listener {
     network: DaemonRef<Network>,
     socket: SetOnce<TcpListener>,
@@ -46,7 +45,6 @@ pub(crate) trait Answers: Daemon {
     fn answer(&self, request: &str) -> impl Future<Output = String> + Send;
 }
 
-/// Serves one connection until the client closes it.
 pub(crate) async fn answer_all<D: Answers>(daemon: Arc<D>, stream: TcpStream) -> Result {
     let mut stream = BufReader::new(stream);
     let mut request = String::new();

@@ -61,7 +61,6 @@ impl Harness {
         std::mem::take(&mut self.log().trace)
     }
 
-    /// Drops the leaked refs.
     pub(crate) fn drop_leaked(&self) {
         let leaked = std::mem::take(&mut self.log().leaked);
         drop(leaked);
@@ -293,7 +292,6 @@ impl Drop for Span {
     }
 }
 
-/// Executes an act.
 async fn perform(harness: &Harness, act: Act, scope: &Scope, span: &mut Span) -> Result {
     match act.until {
         Until::Now => {}

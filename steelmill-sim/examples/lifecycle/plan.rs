@@ -6,7 +6,6 @@ use std::time::Duration;
 use steelmill_core::{Backoff, Deadlines, OnFailure, Phase, Policy};
 use steelmill_sim::Sim;
 
-/// The plan of one seed.
 pub(crate) struct Plan {
     pub(crate) root: FactoryPlan,
     /// Created through the root's handle.
@@ -52,7 +51,6 @@ pub(crate) enum FactoryEnd {
     Left,
 }
 
-/// The behaviour of a part.
 #[derive(Clone)]
 pub(crate) struct Script {
     /// Parts with lower numbers, of its own factory or an ancestor.
@@ -120,7 +118,6 @@ impl Plan {
         Plan { root, children, end }
     }
 
-    /// All planned factories.
     pub(crate) fn factories(&self) -> Vec<&FactoryPlan> {
         let mut left = vec![&self.root];
         left.extend(self.children.iter().map(|child| &child.factory));

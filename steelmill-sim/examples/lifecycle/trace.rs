@@ -24,7 +24,6 @@ pub(crate) enum Activity {
     Task(u32),
 }
 
-/// The end of an activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     Succeeded,
