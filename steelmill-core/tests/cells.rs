@@ -106,7 +106,7 @@ fn one_seat_serves_one_wait_after_the_other() {
 }
 
 #[test]
-fn two_tasks_on_one_seat_are_both_told() {
+fn two_tasks_on_one_registration_are_both_woken() {
     loom::model(|| {
         let shared = Arc::new((Signal::default(), CachedWaiter::default()));
         let waiter = {
@@ -123,7 +123,7 @@ fn two_tasks_on_one_seat_are_both_told() {
 }
 
 #[test]
-fn a_wait_that_moves_into_a_task_is_told() {
+fn a_wait_that_moves_into_a_task_is_woken() {
     loom::model(|| {
         let signal = Arc::new(Signal::default());
         let raiser = raise_elsewhere(&signal);
@@ -200,7 +200,7 @@ fn a_turn_after_the_first_only_reads() {
 }
 
 #[test]
-fn whoever_polled_last_is_woken() {
+fn the_last_poller_is_woken() {
     loom::model(|| {
         let signal = Signal::default();
         let mut wait = pin!(signal.waiter());
@@ -250,7 +250,7 @@ fn one_of_closing_and_leaving_is_the_end() {
 
 /// An admitted task is awaited; one spawned after the end is rejected.
 #[test]
-fn a_task_that_comes_at_the_end_is_waited_for_or_refused() {
+fn a_task_spawned_at_the_end_is_awaited_or_rejected() {
     loom::model(|| {
         let tasks = Arc::new(Tasks::default());
         assert!(tasks.admit("first"));

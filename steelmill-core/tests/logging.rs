@@ -91,7 +91,7 @@ impl Daemon for Talking {
 }
 
 #[test]
-fn a_line_says_which_daemon_and_which_task() {
+fn a_log_line_names_daemon_and_task() {
     let lines = log_of(async || {
         let mut factory = Factory::root("demo", RuntimeWorld);
         factory.with::<Talking>()?;

@@ -264,7 +264,7 @@ fn program_that_never_reaches_an_await() {
 }
 
 #[test]
-fn a_poll_that_never_ends_ends_the_process_and_says_whose_it_was() {
+fn an_endless_poll_ends_the_process_and_names_its_task() {
     let begun = Instant::now();
     let output = run("program_that_never_reaches_an_await", &[]);
     let text = text(&output);
@@ -357,7 +357,7 @@ fn a_second_ctrl_c_ends_the_process_at_once() {
 }
 
 #[test]
-fn no_more_red_seeds_are_told_than_were_asked_for() {
+fn max_failures_limits_the_reported_red_seeds() {
     for max in [1, 3] {
         let summary = Campaign::new(|_| async { anyhow::bail!("red") }).jobs(8).failures_max(max).run();
         assert_eq!((summary.failed.len(), summary.seeds), (max, max as u64));
@@ -445,7 +445,7 @@ impl Drop for Folder {
 }
 
 #[test]
-fn merged_shards_say_what_one_run_says() {
+fn merged_shards_have_the_summary_of_one_run() {
     let folder = Folder::new("shards");
     let mut files = Vec::new();
     for shard in 1..=3 {
@@ -481,7 +481,7 @@ fn merged_shards_say_what_one_run_says() {
 }
 
 #[test]
-fn what_a_merge_does_not_do_is_not_asked_of_it() {
+fn a_merge_rejects_the_flags_of_a_run() {
     for flags in
         ["--seeds 3", "--seed 3", "--shard 1/2", "--faults none", "--verify", "--explain x", "--jobs 2"]
     {
@@ -560,7 +560,7 @@ fn a_file_that_holds_something_else_ends_a_campaign_before_it_begins() {
 }
 
 #[test]
-fn that_red_seeds_are_not_kept_is_told_with_the_first() {
+fn a_failure_to_keep_seeds_is_reported_with_the_first_red_seed() {
     let folder = Folder::new("unkept");
     let file = folder.file("red.json");
     std::fs::create_dir(format!("{file}.lock")).expect("a folder in place of the lock file");
@@ -571,7 +571,7 @@ fn that_red_seeds_are_not_kept_is_told_with_the_first() {
 }
 
 #[test]
-fn shards_keep_in_their_json_what_a_merge_writes_into_the_file() {
+fn changes_of_kept_seeds_are_in_the_json_of_shards() {
     let folder = Folder::new("shards-keep");
     let file = folder.file("red.json");
     // Seeds 7, 17 and 27 are kept; now 37 is red as well, and 17 is fixed.
@@ -640,7 +640,7 @@ fn an_order_is_not_ignored_by_a_schedule() {
 }
 
 #[test]
-fn what_merged_shards_have_kept_is_in_a_file_that_was_not_there() {
+fn a_merge_creates_the_file_of_kept_seeds() {
     let folder = Folder::new("merged-kept");
     let (shard, merged) = (folder.file("shard.json"), folder.file("merged.json"));
     with_flags(&format!("--seeds 30 --keep {}", folder.file("red.json")));
@@ -689,8 +689,8 @@ fn a_seed_that_is_kept_twice_is_explained_in_two_folders() {
 }
 
 #[test]
-fn program_that_bears_no_pause() {
-    if is_asked_for("program_that_bears_no_pause") {
+fn program_that_fails_if_paused() {
+    if is_asked_for("program_that_fails_if_paused") {
         let flags = std::env::var(FLAGS).expect("set by the test");
         let flags = ["program"].into_iter().chain(flags.split_whitespace());
         let args = <Flags as clap::Parser>::parse_from(flags);
@@ -703,7 +703,7 @@ fn program_that_bears_no_pause() {
                     assert!(killed.expect("kill is installed").success());
                 });
             }
-            bears_no_pause(sim)
+            fails_if_paused(sim)
         });
         eprintln!("ended with {code:?}");
     }
@@ -719,7 +719,7 @@ fn ctrl_c_ends_explaining_with_the_seed_that_is_explained_at_the_moment() {
     let flags = format!(
         "--seeds 100 --max-failures 3 --jobs 1 --keep {file} --explain {explained} --explain-runs 200"
     );
-    let said = text(&run("program_that_bears_no_pause", &[(FLAGS, &flags), (INTERRUPTS, &explained)]));
+    let said = text(&run("program_that_fails_if_paused", &[(FLAGS, &flags), (INTERRUPTS, &explained)]));
     let seeds = seeds_in(&folder, "red.json");
     let [first, second, third] = seeds[..] else { panic!("{seeds:?}: {said}") };
     let summary = |seed| folder.read(&format!("explained/seed-{seed}/summary.txt"));
@@ -738,7 +738,7 @@ fn a_search_that_was_cut_short_takes_no_kept_plan_away() {
     let (file, explained) = (folder.file("red.json"), folder.file("explained"));
     let with = |flags: &str| {
         let flags = format!("--keep {file} {flags}");
-        text(&run("program_that_bears_no_pause", &[(FLAGS, &flags)]))
+        text(&run("program_that_fails_if_paused", &[(FLAGS, &flags)]))
     };
     with("--seeds 100 --max-failures 1 --jobs 1");
     let (seed, drawn) = (seeds_in(&folder, "red.json")[0], folder.read("red.json"));
@@ -771,7 +771,7 @@ fn program_that_is_killed() {
 }
 
 #[test]
-fn a_red_seed_that_was_told_is_kept_however_the_process_ends() {
+fn a_reported_red_seed_is_kept_even_if_the_process_is_killed() {
     let folder = Folder::new("killed");
     let mut command = command("program_that_is_killed", &[(FLAGS, &folder.file("red.json"))]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the process starts");
@@ -787,7 +787,7 @@ fn a_red_seed_that_was_told_is_kept_however_the_process_ends() {
 }
 
 /// Fails if a machine was paused, which only the plan decides.
-async fn bears_no_pause(sim: Sim) -> Result {
+async fn fails_if_paused(sim: Sim) -> Result {
     let machine = sim.machine("node", |_| Ok(())).start().await?;
     let watched = machine.clone();
     let watch = sim.spawn("watch", async move {
@@ -805,7 +805,7 @@ fn a_kept_seed_fails_though_its_faults_are_drawn_otherwise_now() {
     let folder = Folder::new("plans");
     let file = folder.file("red.json");
     let campaign = |faults| {
-        let all = Campaign::new(bears_no_pause).name("pauses").seeds(30).failures_max(1000);
+        let all = Campaign::new(fails_if_paused).name("pauses").seeds(30).failures_max(1000);
         all.faults(faults).keep(&file).run()
     };
     let first = campaign(Faults::Swarm);
@@ -830,7 +830,7 @@ fn a_kept_seed_is_verified_as_it_was_kept() {
             {"when": {"at": "1s"}, "lasts": "1s", "what": {"pause": {"machine": "node"}}}]}}]}"#;
     std::fs::write(folder.file("red.json"), kept).expect("a file");
     for verify in [Verify::Twice, Verify::Process] {
-        let campaign = Campaign::new(bears_no_pause).name("verified").seeds(1).faults(Faults::None);
+        let campaign = Campaign::new(fails_if_paused).name("verified").seeds(1).faults(Faults::None);
         let summary = campaign.verify(verify).keep(folder.file("red.json")).run();
         let kept = summary.kept.as_ref().expect("there is a file");
         let [(_, failed)] = &kept.failed[..] else { panic!("{summary}") };
@@ -871,15 +871,15 @@ fn a_test_keeps_its_seeds_under_its_own_name() {
 }
 
 #[test]
-fn campaigns_without_a_name_are_told_apart_by_their_test() {
+fn campaigns_without_a_name_are_named_by_their_test() {
     let name = || Campaign::new(|_| async { Ok(()) }).seeds(1).run().campaign.name;
-    let test = "steelmill-sim/campaign::campaigns_without_a_name_are_told_apart_by_their_test";
+    let test = "steelmill-sim/campaign::campaigns_without_a_name_are_named_by_their_test";
     assert_eq!((name(), name()), (test.to_owned(), format!("{test} #2")));
 }
 
 #[test]
 #[should_panic = "needs a name to find them again"]
-fn what_could_not_be_found_again_is_not_kept() {
+fn a_seed_that_cannot_be_replayed_is_not_kept() {
     let run = || Campaign::new(|_| async { Ok(()) }).seeds(1).keep("red.json").run();
     // On a thread without the name of a test.
     let ended = std::thread::scope(|scope| scope.spawn(run).join());

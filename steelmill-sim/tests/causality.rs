@@ -54,16 +54,16 @@ fn echo(machine: &Machine) {
 /// The outcome of each message of a kind: its delays, then arrival or loss, with reasons.
 fn outcomes(trace: &Trace, kind: MessageKind) -> Vec<String> {
     let event = |index: usize| trace.events[index].what;
-    let outcomes = trace.messages().into_iter().filter_map(|passage| {
-        let What::Message { carries, .. } = event(passage.left) else {
+    let outcomes = trace.messages().into_iter().filter_map(|message_trace| {
+        let What::Message { carries, .. } = event(message_trace.left) else {
             panic!("a message begins with its departure")
         };
         let mut outcome_text = String::new();
-        for delay in &passage.delays {
+        for delay in &message_trace.delays {
             let What::Delayed { why, .. } = event(*delay) else { panic!("an event that is no delay") };
             outcome_text += &format!("late ({why:?}), ");
         }
-        match passage.ended.map(event) {
+        match message_trace.ended.map(event) {
             Some(What::Arrive { .. }) => outcome_text += "arrived",
             Some(What::Lost { why, .. }) => outcome_text += &format!("lost ({why:?})"),
             other => outcome_text += &format!("{other:?}"),
@@ -116,12 +116,12 @@ fn messages_that_arrive_together_are_separate() {
         Ok(())
     });
     let (mut lengths, mut arrived) = (Vec::new(), Vec::new());
-    for passage in trace.messages() {
+    for message_trace in trace.messages() {
         if let What::Message { carries: MessageKind::Bytes, to: 1, bytes, .. } =
-            trace.events[passage.left].what
+            trace.events[message_trace.left].what
         {
             lengths.push(bytes);
-            arrived.push(passage.ended.expect("the message arrives"));
+            arrived.push(message_trace.ended.expect("the message arrives"));
         }
     }
     assert_eq!(lengths, (1..=20).collect::<Vec<u64>>(), "a message for each write");
@@ -458,12 +458,12 @@ fn under_faults_a_trace_is_consistent_and_does_not_change_the_digest() {
                 assert!(!again, "seed {seed}: message {message} has two outcomes");
             }
         }
-        for passage in trace.messages() {
-            let left = &trace.events[passage.left];
-            let end = match passage.ended {
+        for message_trace in trace.messages() {
+            let left = &trace.events[message_trace.left];
+            let end = match message_trace.ended {
                 Some(place) => match trace.events[place].what {
                     What::Arrive { .. } => {
-                        assert_eq!(trace.events[place].cause, Some(passage.left as u32));
+                        assert_eq!(trace.events[place].cause, Some(message_trace.left as u32));
                         "arrived".to_owned()
                     }
                     What::Lost { why, .. } => format!("lost {why:?}"),

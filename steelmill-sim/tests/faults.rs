@@ -201,7 +201,7 @@ fn a_machine_that_does_not_exist_is_unreachable() {
 }
 
 #[test]
-fn datagrams_across_a_cut_are_lost_and_nobody_is_told() {
+fn datagrams_across_a_cut_are_lost_without_an_error() {
     check(Seed(9), |sim| async move {
         let (a, b) = (sim.client("a"), sim.client("b"));
         let inbox = b.network().bind_udp("0.0.0.0:9").await?;

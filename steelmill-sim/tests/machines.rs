@@ -122,7 +122,7 @@ fn an_exit_with_unread_data_resets_the_peer() {
 }
 
 #[test]
-fn a_machine_without_power_goes_silent_and_its_peers_give_up_in_the_end() {
+fn connections_to_a_machine_without_power_time_out() {
     check(Seed(4), |sim| async move {
         let (server, client, mut stream) = pair(sim).await?;
         server.power_loss();
@@ -302,7 +302,7 @@ fn a_machine_that_dies_while_it_starts_says_so() {
 }
 
 #[test]
-fn a_paused_machine_does_nothing_and_its_kernel_goes_on() {
+fn a_paused_machine_runs_no_task_but_its_kernel_answers() {
     check(Seed(20), |sim| async move {
         let (server, client, mut stream) = pair(sim).await?;
         server.pause();

@@ -80,7 +80,7 @@ fn machine(number: u32) -> String {
 }
 
 #[test]
-fn whatever_a_swarm_does_all_is_healed_in_the_end() {
+fn a_swarm_is_healed_at_the_end() {
     let summary = Campaign::new(scenario).seeds(200).run();
     assert!(summary.passed(), "{summary}\n{:?}", summary.failed);
     assert!(summary.counts["faults"].least >= 1 && summary.counts["faults"].total > 2_000, "{summary}");
@@ -277,7 +277,7 @@ impl Daemon for Namesake {
 }
 
 #[test]
-fn a_child_is_told_from_its_machine_by_where_it_stands_and_not_by_its_name() {
+fn a_child_with_the_name_of_its_machine_is_distinct() {
     // One prepare of the machine, one start of its child.
     for (moment, nth, faults) in [
         (Moment::Preparing, 1, 1),

@@ -56,7 +56,7 @@ fn differs(
 }
 
 /// Asserts that the audit has one use, in this file, by the scenario: twice in each of three seeds.
-fn is_told(audit: &[SystemUse], call: SystemCall, function: &str) {
+fn assert_audited(audit: &[SystemUse], call: SystemCall, function: &str) {
     let [used] = audit else { panic!("one use expected: {audit:#?}") };
     assert_eq!((used.call, used.times, used.machine.as_str()), (call, 6, "scenario"), "{used}");
     assert!(used.place.contains("tests/purity.rs:") && used.backtrace.contains(function), "{used}");
@@ -76,7 +76,7 @@ fn a_randomly_keyed_map_repeats() {
 }
 
 #[test]
-fn the_monotonic_clock_repeats_and_is_told_of() {
+fn the_monotonic_clock_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..2 {
             let begun = Instant::now();
@@ -85,11 +85,11 @@ fn the_monotonic_clock_repeats_and_is_told_of() {
         }
         Ok(())
     });
-    is_told(&audit, SystemCall::MonotonicClock, "the_monotonic_clock_repeats_and_is_told_of");
+    assert_audited(&audit, SystemCall::MonotonicClock, "the_monotonic_clock_repeats_and_is_audited");
 }
 
 #[test]
-fn the_wall_clock_repeats_and_is_told_of() {
+fn the_wall_clock_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..2 {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -97,11 +97,11 @@ fn the_wall_clock_repeats_and_is_told_of() {
         }
         Ok(())
     });
-    is_told(&audit, SystemCall::WallClock, "the_wall_clock_repeats_and_is_told_of");
+    assert_audited(&audit, SystemCall::WallClock, "the_wall_clock_repeats_and_is_audited");
 }
 
 #[test]
-fn getrandom_2_repeats_and_is_told_of() {
+fn getrandom_2_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..2 {
             let mut bytes = [0; 8];
@@ -110,11 +110,11 @@ fn getrandom_2_repeats_and_is_told_of() {
         }
         Ok(())
     });
-    is_told(&audit, SystemCall::Entropy, "getrandom_2_repeats_and_is_told_of");
+    assert_audited(&audit, SystemCall::Entropy, "getrandom_2_repeats_and_is_audited");
 }
 
 #[test]
-fn getrandom_3_repeats_and_is_told_of() {
+fn getrandom_3_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..2 {
             let mut bytes = [0; 8];
@@ -123,22 +123,22 @@ fn getrandom_3_repeats_and_is_told_of() {
         }
         Ok(())
     });
-    is_told(&audit, SystemCall::Entropy, "getrandom_3_repeats_and_is_told_of");
+    assert_audited(&audit, SystemCall::Entropy, "getrandom_3_repeats_and_is_audited");
 }
 
 #[test]
-fn getrandom_4_repeats_and_is_told_of() {
+fn getrandom_4_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..2 {
             let_decide(sim, getrandom04::u64().map_err(std::io::Error::other)?).await;
         }
         Ok(())
     });
-    is_told(&audit, SystemCall::Entropy, "getrandom_4_repeats_and_is_told_of");
+    assert_audited(&audit, SystemCall::Entropy, "getrandom_4_repeats_and_is_audited");
 }
 
 #[test]
-fn the_generator_of_a_thread_repeats_and_is_told_of() {
+fn the_generator_of_a_thread_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..10 {
             let_decide(sim, rand::rng().random()).await;
@@ -182,7 +182,7 @@ fn the_select_of_futures_is_found_by_running_twice() {
 }
 
 #[test]
-fn a_thread_is_told_of_and_marks_the_run() {
+fn a_thread_is_audited_and_marks_the_run_as_impure() {
     let campaign = Campaign::new(|sim: Sim| async move {
         let (send, receive) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || send.send(7));
@@ -254,7 +254,7 @@ fn an_address_is_found_by_running_in_another_process() {
 
 /// Equal events, but different outcomes.
 #[test]
-fn what_only_shows_in_the_failure_is_found_too() {
+fn a_difference_only_in_the_failure_is_found() {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let difference = differs(Verify::Twice, async |_| {
         anyhow::ensure!(COUNTER.fetch_add(1, Ordering::Relaxed) == 0, "not the first");

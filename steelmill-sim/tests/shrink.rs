@@ -11,7 +11,7 @@ use steelmill_sim::fault::{Budget, Faults, Kind, Plan, When};
 use steelmill_sim::{Campaign, Cause, Machine, Seed, Settings, Sim, Stopped, simulate};
 
 /// Fails if `a` was paused for at least a tenth of a second and `b` loses its process after that.
-async fn bears_one_but_not_both(sim: Sim) -> Result {
+async fn fails_with_both_faults(sim: Sim) -> Result {
     let a = sim.machine("a", |_| Ok(())).start().await?;
     let b = sim.machine("b", |_| Ok(())).start().await?;
     let is_red = Rc::new(Cell::new(false));
@@ -36,7 +36,7 @@ async fn watch(sim: Sim, a: Machine, b: Machine, is_red: Rc<Cell<bool>>) {
 
 #[test]
 fn a_red_seed_shrinks_to_the_faults_that_it_takes() {
-    let campaign = Campaign::new(bears_one_but_not_both);
+    let campaign = Campaign::new(fails_with_both_faults);
     let mut red = 0;
     for seed in (1..150).map(Seed) {
         let Some(shrunk) = campaign.shrink(seed, |_| ()) else { continue };
@@ -47,7 +47,7 @@ fn a_red_seed_shrinks_to_the_faults_that_it_takes() {
         assert!(faults.iter().any(|fault| matches!(&fault.what, Kind::Pause { machine } if machine == "a")));
         assert!(faults.iter().all(|fault| fault.lasts < Duration::from_millis(500)), "{faults:?}");
         let settings = Settings { faults: Faults::Plan(shrunk.plan), ..Settings::new(seed) };
-        let again = simulate(settings, &bears_one_but_not_both);
+        let again = simulate(settings, &fails_with_both_faults);
         assert!(
             !again.passed() && again.digest == shrunk.outcome.digest,
             "the replay has the same failure and digest"
@@ -60,14 +60,14 @@ fn a_red_seed_shrinks_to_the_faults_that_it_takes() {
 #[test]
 fn the_answer_does_not_depend_on_how_many_run_at_once() {
     let shrunk = |jobs| {
-        let campaign = Campaign::new(bears_one_but_not_both).jobs(jobs);
+        let campaign = Campaign::new(fails_with_both_faults).jobs(jobs);
         (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed fails").plan
     };
     assert_eq!(shrunk(1), shrunk(7));
 }
 
 #[test]
-fn what_fails_without_any_fault_needs_none() {
+fn a_failure_without_faults_shrinks_to_none() {
     let campaign = Campaign::new(|sim: Sim| async move {
         let machine = sim.machine("a", |_| Ok(())).start().await?;
         sim.inject_faults(Budget::of(&[machine])).run().await?;
@@ -92,9 +92,9 @@ fn another_failure_is_not_taken_for_the_one_that_is_sought() {
 }
 
 #[test]
-fn a_search_that_is_told_to_stop_gives_what_it_has() {
+fn a_search_interrupted_at_once_returns_the_seed_unshrunk() {
     let stop = Arc::new(AtomicBool::new(true));
-    let campaign = Campaign::new(bears_one_but_not_both).stop_when(stop);
+    let campaign = Campaign::new(fails_with_both_faults).stop_when(stop);
     let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed fails");
     assert_eq!((shrunk.plan.faults.len(), shrunk.plan.order), (shrunk.faults_before, None));
     assert_eq!(shrunk.stopped, Some(Stopped::Interrupted));
@@ -211,7 +211,7 @@ fn a_limit_that_does_not_fit_the_scenario_is_said_not_to() {
 #[test]
 fn a_search_ends_when_it_has_made_its_runs_whatever_the_jobs() {
     let shrunk = |jobs, runs| {
-        let campaign = Campaign::new(bears_one_but_not_both).jobs(jobs).explain_runs(runs);
+        let campaign = Campaign::new(fails_with_both_faults).jobs(jobs).explain_runs(runs);
         let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed fails");
         assert!(!shrunk.outcome.passed() && shrunk.runs <= runs + 2, "{} runs", shrunk.runs);
         assert_eq!(shrunk.stopped, (runs < 100).then_some(Stopped::OutOfRuns));
@@ -224,9 +224,9 @@ fn a_search_ends_when_it_has_made_its_runs_whatever_the_jobs() {
 }
 
 #[test]
-fn a_search_that_is_told_to_stop_meanwhile_gives_the_best_so_far() {
+fn a_search_interrupted_later_returns_the_best_so_far() {
     let stop = Arc::new(AtomicBool::new(false));
-    let campaign = Campaign::new(bears_one_but_not_both).jobs(1).stop_when(stop.clone());
+    let campaign = Campaign::new(fails_with_both_faults).jobs(1).stop_when(stop.clone());
     let seed =
         (1..).map(Seed).find(|seed| campaign.shrink(*seed, |_| ()).is_some()).expect("some seed fails");
     let mut first = None;

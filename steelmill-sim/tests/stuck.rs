@@ -262,9 +262,9 @@ enum Hang {
     Tasks,
     /// Its `run`, its `stop` and a task; each draws entropy on every poll.
     All,
-    /// Its `stop`, without any registered waker.
     /// Its `run`, and a task of the same name.
     Namesake,
+    /// Its `stop`, without any registered waker.
     ForEver,
 }
 

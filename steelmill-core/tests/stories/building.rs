@@ -229,7 +229,7 @@ async fn what_completed_before_a_failure_stays_built(world: impl World) -> Resul
     Ok(())
 }
 
-/// Fails to build until a flag is set.
+/// Its first build fails.
 struct Moody;
 
 impl Daemon for Moody {

@@ -37,7 +37,7 @@ const AT_ONCE: Backoff = Backoff {
     window: Duration::from_secs(3600),
 };
 
-/// Fails in a given number of first runs.
+/// Its first `fails` runs fail.
 struct Shaky {
     fails: u32,
     panics: bool,

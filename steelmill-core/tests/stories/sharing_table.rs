@@ -221,7 +221,7 @@ async fn table<const WAY: u8>(world: impl World, about_3: [&[Op]; 2]) -> Result 
                 set_up::<WAY>(&mut factory, last)?;
                 let mut model = model.clone();
                 model.add(last);
-                // In reverse order, so that daemons built on demand are covered too.
+                // Dependents first, so that the dependencies they build on demand are covered too.
                 let expected = [3, 2, 1, 0].map(|part| model.get(2, part));
                 let trees = [
                     ask::<3, WAY>(&mut factory)?,
@@ -247,7 +247,7 @@ fn in_the_sim<const WAY: u8>(about_3: [&'static [Op]; 2]) {
 
 const ALL: [&[Op]; 2] = [&[Nothing, Get, Provide], &[Nothing, Get, Build]];
 
-/// For tests that vary how daemons get their dependencies.
+/// A few actions, for tests that vary how daemons get their dependencies.
 const SOME: [&[Op]; 2] = [&[Get], &[Nothing]];
 
 #[test]

@@ -118,7 +118,7 @@ async fn end(sim: Sim, machine: &Machine, peer: &Machine, way: u64) -> Result {
             machine.exit();
         }
         4 => {
-            // The process exits during its start.
+            // A power loss during the start.
             let starting = machine.clone();
             let restart = sim.spawn("restart", async move { starting.restart().await });
             sim.clock().sleep(SECOND / 200).await;
@@ -126,7 +126,7 @@ async fn end(sim: Sim, machine: &Machine, peer: &Machine, way: u64) -> Result {
             assert!(restart.await?.is_err(), "it lost its power");
         }
         5 => {
-            // The process exits during its stop.
+            // An exit during the stop.
             let stopping = machine.clone();
             let stop = sim.spawn("stop", async move { stopping.stop().await.map(drop) });
             sim.clock().sleep(SECOND / 10_000).await;
