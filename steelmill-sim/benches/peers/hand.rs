@@ -35,7 +35,7 @@ fn main() {
 }
 
 /// The event queue, ordered by time, then by the order of scheduling.
-struct Timeline<E> {
+struct EventQueue<E> {
     due: BinaryHeap<Due<E>>,
     now: u64,
     scheduled: u64,
@@ -48,7 +48,7 @@ struct Due<E> {
     event: E,
 }
 
-impl<E: Copy> Timeline<E> {
+impl<E: Copy> EventQueue<E> {
     fn new() -> Self {
         Self { due: BinaryHeap::new(), now: 0, scheduled: 0, handled: 0 }
     }
@@ -126,23 +126,23 @@ fn nanoseconds(duration: Duration) -> u64 {
 /// messages in flight in one direction.
 #[derive(Clone)]
 struct Pipe {
-    under_way: [u8; MESSAGE],
+    in_flight: [u8; MESSAGE],
     received: [u8; MESSAGE],
 }
 
 impl Pipe {
     fn new() -> Self {
-        Self { under_way: [0; MESSAGE], received: [0; MESSAGE] }
+        Self { in_flight: [0; MESSAGE], received: [0; MESSAGE] }
     }
 
     #[inline]
     fn send(&mut self, message: &[u8; MESSAGE]) {
-        self.under_way = *black_box(message);
+        self.in_flight = *black_box(message);
     }
 
     #[inline]
     fn receive(&mut self) -> [u8; MESSAGE] {
-        self.received = self.under_way;
+        self.received = self.in_flight;
         *black_box(&self.received)
     }
 }
@@ -161,40 +161,40 @@ fn fan(clients: u64, n: u64) -> Done {
         AtClient(u32),
     }
 
-    let mut timeline = Timeline::new();
+    let mut queue = EventQueue::new();
     let mut connections = Vec::new();
     for client in 0..clients {
         let mut connection = Connection { to_server: Pipe::new(), to_client: Pipe::new(), left: n };
         connection.to_server.send(&message(0));
         connections.push(connection);
-        timeline.schedule(LATENCY, Arrives::AtServer(client as u32));
+        queue.schedule(LATENCY, Arrives::AtServer(client as u32));
     }
     let mut ops = 0;
-    while let Some(event) = timeline.next() {
+    while let Some(event) = queue.next() {
         match event {
             Arrives::AtServer(client) => {
                 let connection = &mut connections[client as usize];
                 let request = connection.to_server.receive();
-                trace(0, || timeline.time(), number(&request));
+                trace(0, || queue.time(), number(&request));
                 connection.to_client.send(&request);
-                timeline.replace_current(LATENCY, Arrives::AtClient(client));
+                queue.replace_current(LATENCY, Arrives::AtClient(client));
             }
             Arrives::AtClient(client) => {
                 let connection = &mut connections[client as usize];
                 let reply = connection.to_client.receive();
-                trace(u64::from(client) + 1, || timeline.time(), number(&reply));
+                trace(u64::from(client) + 1, || queue.time(), number(&reply));
                 ops += 1;
                 connection.left -= 1;
                 if connection.left > 0 {
                     connection.to_server.send(&message(number(&reply) + 1));
-                    timeline.replace_current(LATENCY, Arrives::AtServer(client));
+                    queue.replace_current(LATENCY, Arrives::AtServer(client));
                 } else {
-                    timeline.drop_current();
+                    queue.drop_current();
                 }
             }
         }
     }
-    timeline.done(ops)
+    queue.done(ops)
 }
 
 /// Each host sends its neighbour numbered datagrams.
@@ -205,36 +205,36 @@ fn beats(hosts: u64, each: u64, pause: Duration) -> Done {
         Arrives(u32),
     }
 
-    let mut timeline = Timeline::new();
+    let mut queue = EventQueue::new();
     let mut beats = vec![0u64; hosts as usize];
     let mut inboxes = vec![Pipe::new(); hosts as usize];
     for host in 0..hosts {
-        timeline.schedule(pause, Event::Beat(host as u32));
+        queue.schedule(pause, Event::Beat(host as u32));
     }
     let mut ops = 0;
-    while let Some(event) = timeline.next() {
+    while let Some(event) = queue.next() {
         match event {
             Event::Beat(host) => {
                 let beat = &mut beats[host as usize];
                 *beat += 1;
                 let next = (host + 1) % hosts as u32;
                 inboxes[next as usize].send(&message(*beat));
-                timeline.schedule(LATENCY, Event::Arrives(next));
+                queue.schedule(LATENCY, Event::Arrives(next));
                 if *beat < each {
-                    timeline.replace_current(pause, Event::Beat(host));
+                    queue.replace_current(pause, Event::Beat(host));
                 } else {
-                    timeline.drop_current();
+                    queue.drop_current();
                 }
             }
             Event::Arrives(host) => {
                 let received = inboxes[host as usize].receive();
-                trace(u64::from(host), || timeline.time(), number(&received));
+                trace(u64::from(host), || queue.time(), number(&received));
                 ops += 1;
-                timeline.drop_current();
+                queue.drop_current();
             }
         }
     }
-    timeline.done(ops)
+    queue.done(ops)
 }
 
 /// At most 64 chunks in flight; each is copied in and out, and its slot is free after the acknowledgement.
@@ -247,7 +247,7 @@ fn bulk(mb: u64) -> Done {
         Freed(u32),
     }
 
-    let mut timeline = Timeline::new();
+    let mut queue = EventQueue::new();
     let chunks = mb * 1024 * 1024 / CHUNK as u64;
     let source = vec![0xA5_u8; CHUNK];
     let mut read = vec![0_u8; CHUNK];
@@ -255,50 +255,50 @@ fn bulk(mb: u64) -> Done {
     let mut sent = 0;
     for place in 0..WINDOW.min(chunks) {
         window[place as usize].copy_from_slice(black_box(&source));
-        timeline.schedule(LATENCY, Event::Arrives(place as u32));
+        queue.schedule(LATENCY, Event::Arrives(place as u32));
         sent += 1;
     }
     let mut received = 0;
-    while let Some(event) = timeline.next() {
+    while let Some(event) = queue.next() {
         match event {
             Event::Arrives(place) => {
                 read.copy_from_slice(&window[place as usize]);
                 black_box(&read);
                 received += CHUNK as u64;
-                trace(1, || timeline.time(), received);
-                timeline.replace_current(LATENCY, Event::Freed(place));
+                trace(1, || queue.time(), received);
+                queue.replace_current(LATENCY, Event::Freed(place));
             }
             Event::Freed(place) if sent < chunks => {
                 window[place as usize].copy_from_slice(black_box(&source));
                 sent += 1;
-                timeline.replace_current(LATENCY, Event::Arrives(place));
+                queue.replace_current(LATENCY, Event::Arrives(place));
             }
-            Event::Freed(_) => timeline.drop_current(),
+            Event::Freed(_) => queue.drop_current(),
         }
     }
-    timeline.done(received / (1024 * 1024))
+    queue.done(received / (1024 * 1024))
 }
 
 /// Tasks that only sleep.
 fn sleeps(tasks: u64, reps: u64, seed: u64) -> Done {
-    let mut timeline = Timeline::new();
+    let mut queue = EventQueue::new();
     let mut states: Vec<(Sleeps, u64)> = (0..tasks).map(|task| (Sleeps::new(seed, task), reps)).collect();
     for (task, (sleeps, _)) in states.iter_mut().enumerate() {
-        timeline.schedule(sleeps.next(), task as u32);
+        queue.schedule(sleeps.next(), task as u32);
     }
     let mut ops = 0;
-    while let Some(task) = timeline.next() {
-        trace(u64::from(task), || timeline.time(), 0);
+    while let Some(task) = queue.next() {
+        trace(u64::from(task), || queue.time(), 0);
         ops += 1;
         let (sleeps, left) = &mut states[task as usize];
         *left -= 1;
         if *left > 0 {
-            timeline.replace_current(sleeps.next(), task);
+            queue.replace_current(sleeps.next(), task);
         } else {
-            timeline.drop_current();
+            queue.drop_current();
         }
     }
-    timeline.done(ops)
+    queue.done(ops)
 }
 
 /// Tasks that only yield, in turn. Real tasks differ in type, so each is called through a pointer.
@@ -351,12 +351,12 @@ fn start_ups(seeds: u64) -> Done {
 
     let (mut simulated, mut steps) = (Duration::ZERO, 0);
     for seed in 0..seeds {
-        let mut timeline = Timeline::new();
+        let mut queue = EventQueue::new();
         let mut nodes: Vec<Node> = (0..3).map(|_| Node { ends: Vec::new() }).collect();
         for (from, at) in [(0, 1), (0, 2), (1, 2)] {
-            timeline.schedule(LATENCY, Arrives { at, from, what: What::Connect });
+            queue.schedule(LATENCY, Arrives { at, from, what: What::Connect });
         }
-        while let Some(Arrives { at, from, what }) = timeline.next() {
+        while let Some(Arrives { at, from, what }) = queue.next() {
             let who = u64::from(at) + 10 * seed;
             let answer = match what {
                 What::Connect => {
@@ -370,27 +370,27 @@ fn start_ups(seeds: u64) -> Done {
                 }
                 What::Request => {
                     let request = end(&mut nodes[at as usize], from).receive();
-                    trace(who, || timeline.time(), number(&request));
+                    trace(who, || queue.time(), number(&request));
                     end(&mut nodes[from as usize], at).send(&request);
                     Some(What::Reply)
                 }
                 What::Reply => {
                     let reply = end(&mut nodes[at as usize], from).receive();
-                    trace(who, || timeline.time(), number(&reply));
+                    trace(who, || queue.time(), number(&reply));
                     None
                 }
             };
             match answer {
-                Some(what) => timeline.replace_current(LATENCY, Arrives { at: from, from: at, what }),
+                Some(what) => queue.replace_current(LATENCY, Arrives { at: from, from: at, what }),
                 None => {
                     nodes[at as usize].ends.retain(|(other, _)| *other != from);
                     nodes[from as usize].ends.retain(|(other, _)| *other != at);
-                    timeline.drop_current();
+                    queue.drop_current();
                 }
             }
         }
-        simulated += timeline.time();
-        steps += timeline.handled;
+        simulated += queue.time();
+        steps += queue.handled;
     }
     Done { ops: seeds, simulated, steps: Some(steps) }
 }

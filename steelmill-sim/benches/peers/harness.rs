@@ -177,11 +177,11 @@ static TRACE: AtomicU64 = AtomicU64::new(0);
 
 /// Hashes one reception into the trace: receiver, virtual time and number. Without `--trace`, one relaxed load.
 #[inline]
-pub(crate) fn trace(who: u64, at: impl FnOnce() -> Duration, number: u64) {
+pub(crate) fn trace(node: u64, at: impl FnOnce() -> Duration, number: u64) {
     if TRACING.load(Relaxed) {
         // A run uses one thread at a time, so a load and a store are enough; only the order matters.
         let mut hash = TRACE.load(Relaxed);
-        for word in [who, at().as_nanos() as u64, number] {
+        for word in [node, at().as_nanos() as u64, number] {
             hash = mix(hash ^ word);
         }
         TRACE.store(hash, Relaxed);

@@ -61,31 +61,31 @@ async fn all(tasks: Vec<Task<io::Result<()>>>) -> Result {
 }
 
 /// Answers every connection of a machine until the run ends.
-fn serve(sim: Sim, machine: &Machine, listener: TcpListener, who: u64) {
+fn serve(sim: Sim, machine: &Machine, listener: TcpListener, node: u64) {
     let host = machine.clone();
     machine.spawn("listener", async move {
         while let Ok((stream, _)) = listener.accept().await {
-            host.spawn("connection", echo(sim, stream, who));
+            host.spawn("connection", echo(sim, stream, node));
         }
     });
 }
 
-async fn echo(sim: Sim, mut stream: TcpStream, who: u64) -> io::Result<()> {
+async fn echo(sim: Sim, mut stream: TcpStream, node: u64) -> io::Result<()> {
     let mut buffer = [0; MESSAGE];
     loop {
         stream.read_exact(&mut buffer).await?;
-        trace(who, || sim.elapsed(), number(&buffer));
+        trace(node, || sim.elapsed(), number(&buffer));
         stream.write_all(&buffer).await?;
     }
 }
 
-async fn round_trips(sim: Sim, client: &Machine, server: &str, who: u64, n: u64) -> io::Result<()> {
+async fn round_trips(sim: Sim, client: &Machine, server: &str, node: u64, n: u64) -> io::Result<()> {
     let mut stream = client.network().connect((server, PORT)).await?;
     let mut buffer = [0; MESSAGE];
     for i in 0..n {
         stream.write_all(&message(i)).await?;
         stream.read_exact(&mut buffer).await?;
-        trace(who, || sim.elapsed(), number(&buffer));
+        trace(node, || sim.elapsed(), number(&buffer));
     }
     Ok(())
 }

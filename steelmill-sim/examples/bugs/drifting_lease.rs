@@ -43,12 +43,12 @@ const DRIFT_MAX_PPM: u32 = 100_000;
 struct Keeper {
     listener: Listener,
     clock: DaemonRef<Clock>,
-    lent: Mutex<Option<(String, Instant)>>,
+    lease: Mutex<Option<(String, Instant)>>,
 }
 
 impl Daemon for Keeper {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { listener: Listener::build(factory)?, clock: factory.get()?, lent: Mutex::default() })
+        Ok(Self { listener: Listener::build(factory)?, clock: factory.get()?, lease: Mutex::default() })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
@@ -61,13 +61,13 @@ impl Daemon for Keeper {
 }
 
 impl Answers for Keeper {
-    async fn answer(&self, asker: &str) -> String {
+    async fn answer(&self, requester: &str) -> String {
         let now = self.clock.now();
-        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*lent {
-            Some((holder, until)) if holder != asker && *until > now => "it is lent".to_owned(),
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*lease {
+            Some((holder, until)) if holder != requester && *until > now => "it is lent".to_owned(),
             _ => {
-                *lent = Some((asker.to_owned(), now + LEASE));
+                *lease = Some((requester.to_owned(), now + LEASE));
                 "take it".to_owned()
             }
         }

@@ -68,13 +68,13 @@ impl Daemon for Keeper {
 
 impl Answers for Keeper {
     /// `WORKER`: acquires or renews the lease for that worker.
-    async fn answer(&self, asker: &str) -> String {
+    async fn answer(&self, worker: &str) -> String {
         let now = self.clock.now();
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        if lease.holder != asker && lease.until.is_some_and(|until| until > now) {
+        if lease.holder != worker && lease.until.is_some_and(|until| until > now) {
             return format!("{} leads", lease.holder);
         }
-        *lease = Lease { term: lease.term + 1, holder: asker.to_owned(), until: Some(now + LEASE) };
+        *lease = Lease { term: lease.term + 1, holder: worker.to_owned(), until: Some(now + LEASE) };
         format!("lead in term {}", lease.term)
     }
 }
@@ -128,15 +128,15 @@ impl Answers for Store {
 struct Worker {
     name: String,
     /// The pause between two rounds.
-    rest: Duration,
+    round_interval: Duration,
     clock: DaemonRef<Clock>,
     network: DaemonRef<Network>,
 }
 
 impl Daemon for Worker {
     fn build(factory: &mut Factory) -> Result<Self> {
-        let (name, rest) = (factory.path().to_owned(), *factory.value()?);
-        Ok(Self { name, rest, clock: factory.get()?, network: factory.get()? })
+        let (name, round_interval) = (factory.path().to_owned(), *factory.value()?);
+        Ok(Self { name, round_interval, clock: factory.get()?, network: factory.get()? })
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
@@ -151,7 +151,7 @@ impl Worker {
             let mut keeper = Client::new(*self.network, "keeper:7000");
             let mut store = Client::new(*self.network, "store:7000");
             while let Ok(leads) = self.turn(&mut keeper, &mut store).await {
-                self.clock.sleep(if leads { self.rest } else { RETRY_INTERVAL }).await;
+                self.clock.sleep(if leads { self.round_interval } else { RETRY_INTERVAL }).await;
             }
             // After a whole lease none of its writes is in flight.
             self.clock.sleep(LEASE).await;
@@ -178,9 +178,9 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         factory.with::<Store>()
     });
     let store = store.start().await?;
-    let worker = async |name, rest| {
+    let worker = async |name, round_interval| {
         let setup = move |factory: &mut Factory| {
-            factory.provide_value(rest)?;
+            factory.provide_value(round_interval)?;
             factory.with::<Worker>()
         };
         sim.machine(name, setup).start().await
