@@ -90,12 +90,12 @@ async fn readable_that_waits<'a, W: World, S: TcpStream>(
             return readable;
         }
     }
-    panic!("it never waits");
+    panic!("readiness never becomes pending");
 }
 
 /// The kind of the expected error.
 fn error_kind<T>(result: io::Result<T>) -> io::ErrorKind {
-    result.err().expect("this must fail").kind()
+    result.err().expect("an error is expected").kind()
 }
 
 /// Observes whether the future that holds the other half was dropped.

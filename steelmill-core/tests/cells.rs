@@ -77,7 +77,7 @@ fn no_number_is_given_twice() {
     });
 }
 
-/// A waiting task is woken, whenever the signal is raised. A lost wake-up is a deadlock, which loom finds.
+/// A waiting task is woken whenever the signal is raised. A lost wakeup is a deadlock, which loom finds.
 #[test]
 fn a_wait_hears_of_the_signal_whenever_it_is_raised() {
     loom::model(|| {
@@ -106,7 +106,7 @@ fn one_seat_serves_one_wait_after_the_other() {
 }
 
 #[test]
-fn two_tasks_on_one_seat_are_both_told() {
+fn two_tasks_on_one_registration_are_both_woken() {
     loom::model(|| {
         let shared = Arc::new((Signal::default(), CachedWaiter::default()));
         let waiter = {
@@ -123,7 +123,7 @@ fn two_tasks_on_one_seat_are_both_told() {
 }
 
 #[test]
-fn a_wait_that_moves_into_a_task_is_told() {
+fn a_wait_that_moves_into_a_task_is_woken() {
     loom::model(|| {
         let signal = Arc::new(Signal::default());
         let raiser = raise_elsewhere(&signal);
@@ -178,7 +178,7 @@ fn a_seat_is_listed_once_however_many_waits_it_serves() {
     });
 }
 
-/// A turn of a loop around `until_stopping` that has to wait: no lock, no registration, no shared write.
+/// A repeated wait in a loop around `until_stopping`: no lock, no new registration, no shared write.
 #[test]
 fn a_turn_after_the_first_only_reads() {
     loom::model(|| {
@@ -200,7 +200,7 @@ fn a_turn_after_the_first_only_reads() {
 }
 
 #[test]
-fn whoever_polled_last_is_woken() {
+fn the_last_poller_is_woken() {
     loom::model(|| {
         let signal = Signal::default();
         let mut wait = pin!(signal.waiter());
@@ -244,13 +244,13 @@ fn one_of_closing_and_leaving_is_the_end() {
         let closed = tasks.close();
         let [a, b] = leaving.map(|leaving| leaving.join().unwrap());
         assert_eq!([closed, a, b].into_iter().filter(|is_end| *is_end).count(), 1);
-        assert!(!tasks.admit("c"), "nobody is admitted after the end");
+        assert!(!tasks.admit("c"), "admitted after the end");
     });
 }
 
-/// An admitted task is awaited; one after the end is refused.
+/// An admitted task is awaited; one spawned after the end is rejected.
 #[test]
-fn a_task_that_comes_at_the_end_is_waited_for_or_refused() {
+fn a_task_spawned_at_the_end_is_awaited_or_rejected() {
     loom::model(|| {
         let tasks = Arc::new(Tasks::default());
         assert!(tasks.admit("first"));
@@ -343,7 +343,7 @@ mod sync {
     use super::{Arc, Context, Future, Pin, Poll, Waker};
 
     thread_local! {
-        // Loom runs the threads of a model on one, so this is the model's.
+        // Loom runs all threads of a model on one OS thread, so a thread-local belongs to the model.
         static WRITES: Cell<usize> = const { Cell::new(0) };
     }
 
@@ -370,7 +370,7 @@ mod sync {
         }
     }
 
-    /// As std's: waits while another thread sets it.
+    /// Like std's: blocks while another thread initialises it.
     pub(crate) struct OnceLock<T> {
         setting: loom::sync::Mutex<()>,
         is_set: AtomicBool,
@@ -416,7 +416,7 @@ mod sync {
         }
     }
 
-    /// Weaker than tokio's: there a registration counts from its creation; here, from its first poll.
+    /// Weaker than tokio's, where a registration counts from its creation; here, from its first poll.
     #[derive(Default)]
     pub(crate) struct Notify(loom::sync::Mutex<Waiting>);
 

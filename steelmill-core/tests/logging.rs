@@ -14,7 +14,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Writes each line with the spans it is in.
+/// Formats each log line with its spans.
 struct Capture(UnboundedSender<String>);
 
 #[derive(Default)]
@@ -53,7 +53,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
     }
 }
 
-/// The lines that a story writes.
+/// The log lines of a story.
 fn log_of(story: impl AsyncFnOnce() -> Result) -> Vec<String> {
     let (sender, mut lines) = unbounded_channel();
     let subscriber = tracing_subscriber::registry().with(Capture(sender));
@@ -91,7 +91,7 @@ impl Daemon for Talking {
 }
 
 #[test]
-fn a_line_says_which_daemon_and_which_task() {
+fn a_log_line_names_daemon_and_task() {
     let lines = log_of(async || {
         let mut factory = Factory::root("demo", RuntimeWorld);
         factory.with::<Talking>()?;
@@ -135,7 +135,7 @@ fn dropping_the_last_handle_is_warned_about() {
 }
 
 #[test]
-fn a_failure_nobody_asked_for_is_warned_about() {
+fn a_failure_without_a_reader_is_logged_as_a_warning() {
     let lines = log_of(async || {
         let demo = Factory::root("demo", RuntimeWorld).start().await?;
         let mut child = demo.child("child")?;

@@ -2,7 +2,7 @@
 //!
 //! - `call`: a daemon's method, through a `DaemonRef` field and through a `&T` field;
 //! - `lookup`: a daemon of a running factory, looked up, against a field that holds it;
-//! - `places`: a method with `assert_always!` and its kin in it, and the same without;
+//! - `coverage`: a method with coverage points (`assert_always!` and its kin), and the same without;
 //! - `echo`: 64 bytes to a server and back, on real loopback sockets, the server written on a world's network and on
 //!   tokio's own types. The client is the same for both.
 
@@ -44,7 +44,7 @@ struct Options {
 enum Workload {
     Call,
     Lookup,
-    Places,
+    Coverage,
     Echo,
 }
 
@@ -84,8 +84,8 @@ async fn run(options: &Options) -> Result<Duration> {
         (Workload::Call, Side::Steelmill) => calls(&Held { tally }, n),
         (Workload::Lookup, Side::Plain) => calls_plain(&Plain { tally: &tally }, n),
         (Workload::Lookup, Side::Steelmill) => lookups(&factory, n)?,
-        (Workload::Places, Side::Plain) => calls_plain(&Plain { tally: &tally }, n),
-        (Workload::Places, Side::Steelmill) => calls_with_places(&Plain { tally: &tally }, n),
+        (Workload::Coverage, Side::Plain) => calls_plain(&Plain { tally: &tally }, n),
+        (Workload::Coverage, Side::Steelmill) => calls_with_coverage(&Plain { tally: &tally }, n),
         (Workload::Echo, Side::Plain) => {
             let listener = tokio::net::TcpListener::bind(ANYWHERE).await?;
             let address = listener.local_addr()?;
@@ -120,7 +120,7 @@ impl Tally {
 
     /// The same, with claims whose conditions would be dear.
     #[inline]
-    fn count_with_places(&self) -> u64 {
+    fn count_with_coverage(&self) -> u64 {
         let count = self.count.load(Relaxed);
         assert_always!(
             self.digits().len() < 20,
@@ -169,9 +169,9 @@ fn calls_plain(plain: &Plain, n: u64) {
 }
 
 #[inline(never)]
-fn calls_with_places(plain: &Plain, n: u64) {
+fn calls_with_coverage(plain: &Plain, n: u64) {
     for _ in 0..n {
-        black_box(black_box(plain).tally.count_with_places());
+        black_box(black_box(plain).tally.count_with_coverage());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Names, addresses and ports across machines: what the contract cannot try on one host.
+//! Names, addresses and ports across machines, which the contract cannot test on one host.
 
 use std::io::{Error, ErrorKind, Result as IoResult};
 use std::net::{IpAddr, SocketAddr};
@@ -16,9 +16,8 @@ fn kind<T>(result: IoResult<T>) -> Option<ErrorKind> {
     result.err().as_ref().map(Error::kind)
 }
 
-/// A machine's address over IPv6.
 fn ipv6(machine: &Machine) -> IpAddr {
-    let IpAddr::V4(address) = machine.address() else { panic!("a machine's own address is of IPv4") };
+    let IpAddr::V4(address) = machine.address() else { panic!("a machine's own address is IPv4") };
     let [_, _, high, low] = address.octets();
     format!("fd00::{:x}", u16::from_be_bytes([high, low])).parse().expect("an address")
 }
@@ -32,7 +31,7 @@ fn the_addresses_of_a_name_are_tried_in_turn() {
         let network = sim.network();
         assert_eq!(network.lookup("db:5432").await?, addresses.map(|ip| SocketAddr::new(ip, 5432)));
 
-        let error = network.connect("db:5432").await.expect_err("nobody listens");
+        let error = network.connect("db:5432").await.expect_err("no listener");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         assert!(error.to_string().contains(&format!("{}:5432", addresses[2])), "the last one: {error}");
         let listener = machines[1].network().bind("0.0.0.0:5432").await?;
@@ -41,7 +40,7 @@ fn the_addresses_of_a_name_are_tried_in_turn() {
         assert_eq!(network.connect("DB:5432").await?.peer_addr()?.ip(), addresses[0]);
         drop(listener);
 
-        // Of several addresses a machine binds its own.
+        // Of a name's several addresses, a machine binds its own.
         let own = machines[2].network().bind("db:1").await?.local_addr()?;
         assert_eq!(own.ip(), addresses[2]);
         assert_eq!(machines[2].network().bind_udp("db:1").await?.local_addr()?, own);
@@ -50,7 +49,7 @@ fn the_addresses_of_a_name_are_tried_in_turn() {
     });
 }
 
-/// A machine that is off is a timeout; only then comes the next.
+/// The connect to a machine without power times out before the next address is tried.
 #[test]
 fn an_address_that_does_not_answer_is_waited_for() {
     check(Seed(2), |sim| async move {
@@ -75,7 +74,7 @@ fn a_name_can_move_and_go() {
         assert_eq!(network.lookup("primary:1").await?, [SocketAddr::new(two.address(), 1)]);
         sim.set_name("primary", &[]);
         assert!(network.lookup("primary:1").await.is_err());
-        // A machine's own name is its own, however it is written.
+        // A machine's own name is case-insensitive.
         sim.set_name("two", &[one.address()]);
         assert_eq!(network.lookup("two:1").await?, [SocketAddr::new(two.address(), 1)]);
         Ok(())
@@ -89,7 +88,7 @@ fn datagrams_go_to_the_first_address_that_will_do() {
         sim.set_name("both", &[ipv6(&one), two.address()]);
         let inbox = two.network().bind_udp("0.0.0.0:9").await?;
         let socket = one.network().bind_udp("0.0.0.0:0").await?;
-        // An IPv4 socket cannot send to the first. tokio's own `send_to` leaves it at that.
+        // An IPv4 socket cannot send to the first address. tokio's own `send_to` tries no other.
         assert!(socket.send_to(b"x", "both:9").await.is_err());
         steelmill_core::UdpSocket::send_to(&socket, b"x", "both:9").await?;
         assert_eq!(inbox.recv_from(&mut [0]).await?.1.ip(), one.address());
@@ -106,7 +105,7 @@ fn the_loopback_is_every_machines_own() {
         let _loopback = b.network().bind("127.0.0.1:7").await?;
         let _own = b.network().bind(("b", 8)).await?;
         let from_a = async |port| kind(a.network().connect(("b", port)).await);
-        assert_eq!(from_a(7).await, Some(ErrorKind::ConnectionRefused), "only b can get there");
+        assert_eq!(from_a(7).await, Some(ErrorKind::ConnectionRefused), "reachable only from b");
         assert_eq!(from_a(8).await, None);
         let from_b = async |ip: IpAddr, port| b.network().connect((ip, port)).await;
         let loopback: IpAddr = "127.0.0.1".parse()?;
@@ -123,11 +122,7 @@ fn the_loopback_is_every_machines_own() {
         let socket = b.network().bind_udp("[::1]:0").await?;
         assert_eq!(socket.send_to(b"x", (ipv6(&a), 9)).await?, 1);
         sim.clock().sleep(SECOND).await;
-        assert_eq!(
-            kind(inbox.try_recv_from(&mut [0])),
-            Some(ErrorKind::WouldBlock),
-            "from ::1 there is no way"
-        );
+        assert_eq!(kind(inbox.try_recv_from(&mut [0])), Some(ErrorKind::WouldBlock), "no route from ::1");
         Ok(())
     });
 }
@@ -164,7 +159,7 @@ fn a_port_where_nobody_listens_refuses_datagrams_of_other_machines_too() {
         b.power_loss();
         socket.send(b"x").await?;
         sim.clock().sleep(SECOND).await;
-        assert!(socket.take_error()?.is_none(), "a machine without power says nothing");
+        assert!(socket.take_error()?.is_none(), "no error from a machine without power");
         Ok(())
     });
 }

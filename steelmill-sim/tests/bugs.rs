@@ -8,14 +8,14 @@ use bugs::{BUGS, Version};
 use steelmill_sim::Seed;
 
 #[test]
-fn each_protocol_bears_its_trouble_as_it_should_be() {
+fn each_right_version_tolerates_its_faults() {
     for bug in BUGS {
         bug.campaign(Version::Right).seeds(5).check();
     }
 }
 
 #[test]
-fn what_is_found_at_once_shrinks_to_what_a_person_would_name() {
+fn bugs_found_quickly_shrink_to_the_expected_faults() {
     for bug in BUGS.iter().filter(|bug| ["retry", "lock-order", "forgotten-task"].contains(&bug.name)) {
         let row = bugs::table::find(bug, Seed(1)).unwrap();
         bugs::table::check(bug, &row).unwrap();

@@ -1,7 +1,7 @@
-//! A campaign as people meet it: in a test that the environment speaks to, and as a program.
+//! Campaigns from the outside: as a test with environment variables, and as a program with flags.
 //!
-//! Most of these run this very program again, for one test that is not one on its own: without the variable that asks for
-//! it, it does nothing.
+//! Most tests run this program again as a child process, for a "program" test that does nothing unless an environment
+//! variable names it.
 #![cfg(unix)]
 #![expect(clippy::disallowed_methods, reason = "the programs that are watched run in real time")]
 
@@ -14,17 +14,17 @@ use steelmill_core::{Daemon, Factory, Result, Scope};
 use steelmill_sim::fault::{Budget, Faults};
 use steelmill_sim::{Campaign, Seed, Sim, Verify, check, cli};
 
-/// Says which of the programs below is meant.
+/// The variable that names the program test to run.
 const ASKED: &str = "TEST_PROGRAM";
 
-/// What a program below calls its campaign, if it has a name.
+/// The variable with the name of its campaign, if any.
 const NAME: &str = "TEST_NAME";
 
 fn is_asked_for(program: &str) -> bool {
     std::env::var(ASKED).is_ok_and(|asked| asked == program)
 }
 
-/// This program, for one of its tests.
+/// This program as a child process, with one of its program tests.
 fn command(program: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a test has a program"));
     command.args([program, "--exact", "--nocapture"]).env(ASKED, program).stdin(Stdio::null());
@@ -36,7 +36,7 @@ fn command(program: &str, variables: &[(&str, &str)]) -> Command {
 }
 
 fn run(program: &str, variables: &[(&str, &str)]) -> Output {
-    command(program, variables).output().expect("it runs")
+    command(program, variables).output().expect("the process starts")
 }
 
 fn text(output: &Output) -> String {
@@ -76,7 +76,7 @@ fn the_environment_chooses_the_seeds() {
     assert_eq!(seeds(&[("STEELMILL_FIRST_SEED", "20"), ("STEELMILL_JOBS", "1")]), [20, 21, 22]);
     assert_eq!(seeds(&[("STEELMILL_SEEDS", "2"), ("STEELMILL_VERIFY", "twice")]), [10, 10, 11, 11]);
     assert_eq!(seeds(&[("STEELMILL_SEEDS", "3"), ("STEELMILL_SHARD", "1/2")]), [10, 12]);
-    assert_eq!(seeds(&[("STEELMILL_SHARD", "9/9")]), [0; 0], "nothing is left for it, which is no failure");
+    assert_eq!(seeds(&[("STEELMILL_SHARD", "9/9")]), [0; 0], "an empty shard passes");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn lines_to_run_a_seed_again_say_all_it_takes_and_a_shell_can_read_them() {
     ] {
         assert!(first.contains(&line), "no {line:?} in {first}");
     }
-    // Now it is a kept seed's, which has its own settings, whatever those of the test are.
+    // A kept seed runs with its own settings, whatever those of the test are.
     let explained = folder.file("explained");
     let again = named(&[
         ("STEELMILL_KEEP", &file),
@@ -208,7 +208,7 @@ fn a_plan_that_cannot_be_saved_hides_no_failure() {
     assert_eq!(steelmill_sim::Record::from_json(&json).expect("a record").failed.len(), 1);
     assert!(folder.read("junit.xml").contains("a seven in 7"));
     assert!(folder.read("explained/summary.txt").contains("a seven in 7"));
-    assert!(folder.read("red.json").contains("\"plan\""), "the least of it is kept");
+    assert!(folder.read("red.json").contains("\"plan\""), "the smallest plan is kept");
     let (code, output, errors) = with_flags(&format!("--seed 6 --save-faults {plan}"));
     assert!(code == Some(1) && output.contains("1 passed") && errors.contains(error), "{errors}");
 }
@@ -234,7 +234,7 @@ fn a_test_of_one_seed_keeps_it() {
     assert!(text.contains(&format!("run it again with: {again} -- --exact")), "{text}");
 }
 
-/// Sleeps in real time.
+/// Sleeps in real time, not virtual time.
 struct Stubborn;
 
 impl Daemon for Stubborn {
@@ -264,13 +264,13 @@ fn program_that_never_reaches_an_await() {
 }
 
 #[test]
-fn a_poll_that_never_ends_ends_the_process_and_says_whose_it_was() {
+fn an_endless_poll_ends_the_process_and_names_its_task() {
     let begun = Instant::now();
     let output = run("program_that_never_reaches_an_await", &[]);
     let text = text(&output);
     assert!(
         begun.elapsed() < Duration::from_secs(25),
-        "it waits for half a second, not for the usual half minute"
+        "the watchdog waits for half a second, not the default half minute"
     );
     assert!(!output.status.success(), "{text}");
     assert!(
@@ -279,7 +279,7 @@ fn a_poll_that_never_ends_ends_the_process_and_says_whose_it_was() {
     );
 }
 
-/// Runs seeds, 20 ms of real time each; the sixth is red, and so are all behind it.
+/// Runs seeds of 20 ms of real time each; from the sixth on all are red.
 fn program(args: &[&str], failing: bool) -> ExitCode {
     let args = <Flags as clap::Parser>::parse_from([&["program"], args].concat()).args;
     cli::main(&args, "slow", "the program", move |sim| async move {
@@ -306,25 +306,26 @@ fn program_with_many_slow_seeds() {
     }
 }
 
-/// Starts a program, waits until it says that it has begun, and presses Ctrl-C so often.
+/// Starts a program, waits until it reports its start, and interrupts it (SIGINT) the given number of times.
 fn interrupt(program: &str, times: u32) -> (ExitStatus, String, String) {
     let mut command = command(program, &[]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
-    let mut errors = BufReader::new(child.stderr.take().expect("it was piped"));
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the process starts");
+    let mut errors = BufReader::new(child.stderr.take().expect("the stream is piped"));
     let mut line = String::new();
     while !line.contains("begun") {
         line.clear();
-        assert_ne!(errors.read_line(&mut line).expect("text"), 0, "it has ended");
+        assert_ne!(errors.read_line(&mut line).expect("UTF-8"), 0, "it has ended");
     }
     for _ in 0..times {
         std::thread::sleep(Duration::from_millis(300));
         let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-        assert!(killed.expect("there is a kill").success());
+        assert!(killed.expect("kill is installed").success());
     }
     let (mut output, mut said) = (String::new(), String::new());
-    errors.read_to_string(&mut said).expect("text");
-    child.stdout.take().expect("it was piped").read_to_string(&mut output).expect("text");
-    (child.wait().expect("it ends"), output, said)
+    errors.read_to_string(&mut said).expect("UTF-8");
+    child.stdout.take().expect("the stream is piped").read_to_string(&mut output).expect("UTF-8");
+    (child.wait().expect("the process ends"), output, said)
 }
 
 #[test]
@@ -356,7 +357,7 @@ fn a_second_ctrl_c_ends_the_process_at_once() {
 }
 
 #[test]
-fn no_more_red_seeds_are_told_than_were_asked_for() {
+fn max_failures_limits_the_reported_red_seeds() {
     for max in [1, 3] {
         let summary = Campaign::new(|_| async { anyhow::bail!("red") }).jobs(8).failures_max(max).run();
         assert_eq!((summary.failed.len(), summary.seeds), (max, max as u64));
@@ -385,14 +386,14 @@ fn a_program_repeats_its_flags_with_each_red_seed() {
 #[test]
 fn program_with_flags() {
     if is_asked_for("program_with_flags") {
-        let flags = std::env::var(FLAGS).expect("the test says which");
+        let flags = std::env::var(FLAGS).expect("set by the test");
         let args =
             <Flags as clap::Parser>::parse_from(["program"].into_iter().chain(flags.split_whitespace()));
-        let is_mended = std::env::var_os(MENDED).is_some();
+        let is_fixed = std::env::var_os(FIXED).is_some();
         let code = cli::main(&args.args, "flags", "the program", move |sim| async move {
             sim.count("steps", sim.seed().0 % 3);
             sim.clock().sleep(Duration::from_secs(sim.seed().0)).await;
-            anyhow::ensure!(is_mended || sim.seed().0 % 10 != 7, "a seven in {}", sim.seed());
+            anyhow::ensure!(is_fixed || sim.seed().0 % 10 != 7, "a seven in {}", sim.seed());
             Ok(())
         });
         let code = (0..=u8::MAX).find(|number| ExitCode::from(*number) == code);
@@ -400,11 +401,11 @@ fn program_with_flags() {
     }
 }
 
-/// What the program above is called with, and whether no seed fails any more.
+/// The flags of the program above, and whether its bug is fixed.
 const FLAGS: &str = "TEST_FLAGS";
-const MENDED: &str = "TEST_MENDED";
+const FIXED: &str = "TEST_FIXED";
 
-/// Runs it; its exit code, its output without the harness's, and its errors.
+/// Runs it; returns exit code, standard output without that of the test harness, and standard error.
 fn with_flags(flags: &str) -> (Option<i32>, String, String) {
     with_flags_and(flags, &[])
 }
@@ -418,7 +419,7 @@ fn with_flags_and(flags: &str, variables: &[(&str, &str)]) -> (Option<i32>, Stri
     (output.status.code(), said.to_owned(), text(&output.stderr))
 }
 
-/// A folder of a test's own, gone when this is.
+/// A temporary folder, removed on drop.
 struct Folder(std::path::PathBuf);
 
 impl Folder {
@@ -429,7 +430,7 @@ impl Folder {
     }
 
     fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("text").to_owned()
+        self.0.join(name).to_str().expect("UTF-8").to_owned()
     }
 
     fn read(&self, name: &str) -> String {
@@ -444,7 +445,7 @@ impl Drop for Folder {
 }
 
 #[test]
-fn merged_shards_say_what_one_run_says() {
+fn merged_shards_have_the_summary_of_one_run() {
     let folder = Folder::new("shards");
     let mut files = Vec::new();
     for shard in 1..=3 {
@@ -466,21 +467,21 @@ fn merged_shards_say_what_one_run_says() {
     assert_eq!(without_wall(&merged), without_wall(&whole));
     assert!(merged.contains("flags: 20 seed(s), 18 passed, 2 failed"), "{merged}");
     assert!(merged.contains("(the longest of 3 shards)"), "{merged}");
-    assert_eq!(errors, whole_errors, "red seeds are told with what replays them");
+    assert_eq!(errors, whole_errors, "red seeds with their replay commands");
     assert!(errors.contains("a seven in 17\nthe program --seed 17\n"), "{errors}");
     assert!(folder.read("junit.xml").contains("<failure message=\"a seven in 17\">"));
 
     let (code, _, errors) = with_flags(&format!("--merge {} {}", files[0], files[2]));
-    assert_eq!(code, Some(2), "that is no red seed");
+    assert_eq!(code, Some(2), "an error of the merge");
     assert!(errors.contains("error: 1 of 3 shards missing: 2/3"), "{errors}");
     let (code, json, _) = with_flags(&format!("--json --merge {}", files.join(" ")));
     assert_eq!((code, json.lines().count()), (Some(1), 1));
-    let record = steelmill_sim::Record::from_json(&json).expect("as any other");
+    let record = steelmill_sim::Record::from_json(&json).expect("a record");
     assert_eq!((record.seeds, record.merged), (20, Some(3)));
 }
 
 #[test]
-fn what_a_merge_does_not_do_is_not_asked_of_it() {
+fn a_merge_rejects_the_flags_of_a_run() {
     for flags in
         ["--seeds 3", "--seed 3", "--shard 1/2", "--faults none", "--verify", "--explain x", "--jobs 2"]
     {
@@ -495,7 +496,6 @@ fn what_a_merge_does_not_do_is_not_asked_of_it() {
     }
 }
 
-/// The seeds in a file of kept ones.
 fn seeds_in(folder: &Folder, file: &str) -> Vec<u64> {
     let json: serde_json::Value = serde_json::from_str(&folder.read(file)).expect("JSON");
     let kept = json["kept"].as_array().expect("a list");
@@ -514,7 +514,7 @@ fn red_seeds_are_kept_tried_first_and_dropped_when_they_pass() {
         r#"{"scenario":"flags","seed":17,"schedule":"fifo","time_limit":"1h","failure":"a seven in 17"},"#;
     assert!(folder.read("red.json").contains(line), "{}", folder.read("red.json"));
 
-    // Other seeds this time, none of them red; the kept ones are not counted among them.
+    // Other seeds, all green; kept seeds are counted separately.
     let (code, output, errors) = with_flags(&format!("--seeds 6 --keep {file}"));
     assert_eq!(code, Some(1), "{errors}");
     assert!(
@@ -527,7 +527,6 @@ fn red_seeds_are_kept_tried_first_and_dropped_when_they_pass() {
     );
     assert!(errors.contains(&again), "{errors}");
 
-    // As that line says.
     let (code, output, _) = with_flags(&format!("--keep={file} --seed 17"));
     assert_eq!(code, Some(1));
     assert!(
@@ -536,16 +535,16 @@ fn red_seeds_are_kept_tried_first_and_dropped_when_they_pass() {
         )
     );
 
-    // One of another campaign is nobody's business.
+    // A kept seed of another campaign is left alone.
     let other = folder.read("red.json").replacen("\"scenario\":\"flags\"", "\"scenario\":\"other\"", 1);
     std::fs::write(&file, other).expect("a file");
     let junit = folder.file("junit.xml");
     let (code, output, errors) =
-        with_flags_and(&format!("--seeds 6 --keep {file} --junit {junit}"), &[(MENDED, "1")]);
+        with_flags_and(&format!("--seeds 6 --keep {file} --junit {junit}"), &[(FIXED, "1")]);
     assert_eq!(code, Some(0), "{errors}");
     assert!(output.contains("  kept before: 2 seed(s), 2 passed, 0 failed\n"), "{output}");
     assert!(errors.contains("kept seed 27 passes now and is dropped: a seven in 27"), "{errors}");
-    assert_eq!(seeds_in(&folder, "red.json"), [7], "that is the other's");
+    assert_eq!(seeds_in(&folder, "red.json"), [7], "the seed of the other campaign");
     assert!(folder.read("junit.xml").contains("failures=\"0\""));
 }
 
@@ -561,31 +560,31 @@ fn a_file_that_holds_something_else_ends_a_campaign_before_it_begins() {
 }
 
 #[test]
-fn that_red_seeds_are_not_kept_is_told_with_the_first() {
+fn a_failure_to_keep_seeds_is_reported_with_the_first_red_seed() {
     let folder = Folder::new("unkept");
     let file = folder.file("red.json");
-    std::fs::create_dir(format!("{file}.lock")).expect("this is in the way");
+    std::fs::create_dir(format!("{file}.lock")).expect("a folder in place of the lock file");
     let (code, output, errors) = with_flags(&format!("--seeds 30 --keep {file}"));
     assert!(code == Some(1) && output.contains("3 failed"), "{errors}");
     assert!(errors.starts_with("error: red seeds are not kept so far: cannot lock "), "{errors}");
-    assert_eq!(errors.matches("not kept").count(), 2, "and at the end: {errors}");
+    assert_eq!(errors.matches("not kept").count(), 2, "once more at the end: {errors}");
 }
 
 #[test]
-fn shards_keep_in_their_json_what_a_merge_writes_into_the_file() {
+fn changes_of_kept_seeds_are_in_the_json_of_shards() {
     let folder = Folder::new("shards-keep");
     let file = folder.file("red.json");
-    // Seeds 7, 17 and 27 were kept; now 37 is red as well, and 17 has been mended.
+    // Seeds 7, 17 and 27 are kept; now 37 is red as well, and 17 is fixed.
     with_flags(&format!("--seeds 30 --keep {file}"));
     let kept = folder.read("red.json");
     let mut files = Vec::new();
     for shard in 1..=4 {
-        // Each on a machine of its own, with the file as it was committed.
+        // Each shard on a machine of its own, with the committed file.
         let own = folder.file(&format!("own-{shard}.json"));
         std::fs::write(&own, &kept).expect("a file");
-        let mended: &[_] = if shard == 17 % 4 + 1 { &[(MENDED, "1")] } else { &[] };
+        let fixed: &[_] = if shard == 17 % 4 + 1 { &[(FIXED, "1")] } else { &[] };
         let flags = format!("--first-seed 34 --seeds 5 --json --shard {shard}/4 --keep {own}");
-        let (_, json, errors) = with_flags_and(&flags, mended);
+        let (_, json, errors) = with_flags_and(&flags, fixed);
         let record =
             steelmill_sim::Record::from_json(&json).unwrap_or_else(|error| panic!("{error}: {errors}"));
         let tried = record.kept.as_ref().map(|kept| kept.tried);
@@ -607,7 +606,7 @@ fn an_explained_seed_is_kept_with_the_least_that_it_takes() {
     let folder = Folder::new("explained");
     let (file, explained) = (folder.file("red.json"), folder.file("explained"));
     with_flags(&format!("--seeds 20 --keep {file}"));
-    assert!(!folder.read("red.json").contains("\"plan\""), "the scenario lets nothing go wrong");
+    assert!(!folder.read("red.json").contains("\"plan\""), "the scenario injects no faults");
     let (code, _, errors) =
         with_flags(&format!("--keep {file} --seed 17 --explain {explained} --explain-runs 50"));
     assert_eq!(code, Some(1), "{errors}");
@@ -617,7 +616,7 @@ fn an_explained_seed_is_kept_with_the_least_that_it_takes() {
     assert!(lines[1].contains("\"seed\":7,") && !lines[1].contains("\"plan\""), "{lines:?}");
     assert!(lines[2].contains("\"seed\":17,") && lines[2].ends_with(r#""plan":{"faults":[]}}"#), "{lines:?}");
 
-    // In a campaign each has its folder; the one that was kept is no other than the campaign's own.
+    // Each explained seed has its folder; a kept seed that the campaign also runs has one folder.
     let (_, _, errors) =
         with_flags(&format!("--seeds 8 --keep {file} --explain {explained} --explain-runs 50"));
     for name in ["kept-seed-7", "kept-seed-17", "seed-7"] {
@@ -641,7 +640,7 @@ fn an_order_is_not_ignored_by_a_schedule() {
 }
 
 #[test]
-fn what_merged_shards_have_kept_is_in_a_file_that_was_not_there() {
+fn a_merge_creates_the_file_of_kept_seeds() {
     let folder = Folder::new("merged-kept");
     let (shard, merged) = (folder.file("shard.json"), folder.file("merged.json"));
     with_flags(&format!("--seeds 30 --keep {}", folder.file("red.json")));
@@ -651,7 +650,7 @@ fn what_merged_shards_have_kept_is_in_a_file_that_was_not_there() {
     let errors = merge();
     assert!(errors.contains("3 red seed(s) of this campaign are kept"), "{errors}");
     assert_eq!(folder.read("merged.json"), folder.read("red.json"));
-    // But where there is one, what is not in it was taken out by somebody.
+    // A seed missing in an existing file was removed by somebody.
     let all = folder.read("merged.json");
     let without: Vec<&str> = all.lines().filter(|line| !line.contains(":17,")).collect();
     std::fs::write(&merged, without.join("\n")).expect("a file");
@@ -682,7 +681,7 @@ fn a_seed_that_is_kept_twice_is_explained_in_two_folders() {
             let summary = folder.read(&format!("explained/{name}/summary.txt"));
             assert!(summary.contains(&format!("the program{schedule} --seed 17 --faults=")), "{errors}");
         }
-        std::fs::remove_dir_all(&explained).expect("it is there");
+        std::fs::remove_dir_all(&explained).expect("the folder exists");
     }
     let plan = folder.file("plan.json");
     let (_, _, errors) = with_flags(&format!("--seed 17 --keep {file} --save-faults {plan}"));
@@ -690,9 +689,9 @@ fn a_seed_that_is_kept_twice_is_explained_in_two_folders() {
 }
 
 #[test]
-fn program_that_bears_no_pause() {
-    if is_asked_for("program_that_bears_no_pause") {
-        let flags = std::env::var(FLAGS).expect("the test says which");
+fn program_that_fails_if_paused() {
+    if is_asked_for("program_that_fails_if_paused") {
+        let flags = std::env::var(FLAGS).expect("set by the test");
         let flags = ["program"].into_iter().chain(flags.split_whitespace());
         let args = <Flags as clap::Parser>::parse_from(flags);
         let (interrupts, pressed) = (std::env::var_os(INTERRUPTS), Once::new());
@@ -701,16 +700,16 @@ fn program_that_bears_no_pause() {
                 pressed.call_once(|| {
                     let own = std::process::id().to_string();
                     let killed = Command::new("kill").args(["-INT", &own]).status();
-                    assert!(killed.expect("there is a kill").success());
+                    assert!(killed.expect("kill is installed").success());
                 });
             }
-            bears_no_pause(sim)
+            fails_if_paused(sim)
         });
         eprintln!("ended with {code:?}");
     }
 }
 
-/// At which file the program above presses Ctrl-C: in the first run that finds it there.
+/// The program above interrupts itself (SIGINT) in the first run that finds this file.
 const INTERRUPTS: &str = "TEST_INTERRUPTS";
 
 #[test]
@@ -720,7 +719,7 @@ fn ctrl_c_ends_explaining_with_the_seed_that_is_explained_at_the_moment() {
     let flags = format!(
         "--seeds 100 --max-failures 3 --jobs 1 --keep {file} --explain {explained} --explain-runs 200"
     );
-    let said = text(&run("program_that_bears_no_pause", &[(FLAGS, &flags), (INTERRUPTS, &explained)]));
+    let said = text(&run("program_that_fails_if_paused", &[(FLAGS, &flags), (INTERRUPTS, &explained)]));
     let seeds = seeds_in(&folder, "red.json");
     let [first, second, third] = seeds[..] else { panic!("{seeds:?}: {said}") };
     let summary = |seed| folder.read(&format!("explained/seed-{seed}/summary.txt"));
@@ -730,7 +729,7 @@ fn ctrl_c_ends_explaining_with_the_seed_that_is_explained_at_the_moment() {
     assert!(said.contains("1 red seed(s) are not explained, as this was interrupted"), "{said}");
     let faults: Vec<usize> =
         folder.read("red.json").lines().map(|line| line.matches("\"when\"").count()).collect();
-    assert!(faults[1] == 1 && faults[2] > 1 && faults[3] > 1, "what was found is kept: {faults:?}");
+    assert!(faults[1] == 1 && faults[2] > 1 && faults[3] > 1, "the results so far are kept: {faults:?}");
 }
 
 #[test]
@@ -739,7 +738,7 @@ fn a_search_that_was_cut_short_takes_no_kept_plan_away() {
     let (file, explained) = (folder.file("red.json"), folder.file("explained"));
     let with = |flags: &str| {
         let flags = format!("--keep {file} {flags}");
-        text(&run("program_that_bears_no_pause", &[(FLAGS, &flags)]))
+        text(&run("program_that_fails_if_paused", &[(FLAGS, &flags)]))
     };
     with("--seeds 100 --max-failures 1 --jobs 1");
     let (seed, drawn) = (seeds_in(&folder, "red.json")[0], folder.read("red.json"));
@@ -748,14 +747,14 @@ fn a_search_that_was_cut_short_takes_no_kept_plan_away() {
     let both = format!("--first-seed {seed} --seeds 1 --explain {explained}");
     let said = with(&format!("{both} --explain-runs 1 --json"));
     assert!(said.contains("The smallest failing plan found in ") && !said.contains("\"least\""), "{said}");
-    assert_eq!(folder.read("red.json"), drawn, "nothing was found out");
+    assert_eq!(folder.read("red.json"), drawn, "unchanged");
     let said = with(&both);
     let least = folder.read("red.json");
     assert_eq!(faults(&least), 1, "{said}");
     with(&format!("{both} --explain-runs 1"));
-    assert_eq!(folder.read("red.json"), least, "the whole plan of the campaign's own seed is no less");
+    assert_eq!(folder.read("red.json"), least, "not replaced by the larger plan of the same seed");
 
-    // What it takes to fail otherwise is not what it was kept for.
+    // A smaller plan with another failure must not replace it.
     let otherwise = drawn.replace("it was paused", "it fell over");
     std::fs::write(&file, &otherwise).expect("a file");
     let said = with(&format!("--seed {seed} --explain {explained}"));
@@ -766,29 +765,29 @@ fn a_search_that_was_cut_short_takes_no_kept_plan_away() {
 #[test]
 fn program_that_is_killed() {
     if is_asked_for("program_that_is_killed") {
-        let file = std::env::var(FLAGS).expect("the test says which");
+        let file = std::env::var(FLAGS).expect("set by the test");
         program(&["--seeds", "100000", "--max-failures", "1000", "--keep", &file], true);
     }
 }
 
 #[test]
-fn a_red_seed_that_was_told_is_kept_however_the_process_ends() {
+fn a_reported_red_seed_is_kept_even_if_the_process_is_killed() {
     let folder = Folder::new("killed");
     let mut command = command("program_that_is_killed", &[(FLAGS, &folder.file("red.json"))]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
-    let mut errors = BufReader::new(child.stderr.take().expect("it was piped"));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the process starts");
+    let mut errors = BufReader::new(child.stderr.take().expect("the stream is piped"));
     let mut line = String::new();
     while !line.starts_with("seed 6 failed") {
         line.clear();
-        assert_ne!(errors.read_line(&mut line).expect("text"), 0, "it has ended");
+        assert_ne!(errors.read_line(&mut line).expect("UTF-8"), 0, "it has ended");
     }
-    child.kill().expect("it runs");
-    child.wait().expect("it ends");
+    child.kill().expect("the process runs");
+    child.wait().expect("the process ends");
     assert!(seeds_in(&folder, "red.json").contains(&6));
 }
 
-/// Fails where a machine was paused, which its plan alone decides.
-async fn bears_no_pause(sim: Sim) -> Result {
+/// Fails if a machine was paused, which only the plan decides.
+async fn fails_if_paused(sim: Sim) -> Result {
     let machine = sim.machine("node", |_| Ok(())).start().await?;
     let watched = machine.clone();
     let watch = sim.spawn("watch", async move {
@@ -806,19 +805,19 @@ fn a_kept_seed_fails_though_its_faults_are_drawn_otherwise_now() {
     let folder = Folder::new("plans");
     let file = folder.file("red.json");
     let campaign = |faults| {
-        let all = Campaign::new(bears_no_pause).name("pauses").seeds(30).failures_max(1000);
+        let all = Campaign::new(fails_if_paused).name("pauses").seeds(30).failures_max(1000);
         all.faults(faults).keep(&file).run()
     };
     let first = campaign(Faults::Swarm);
     let red = first.failed.len();
     assert!(red > 0, "{first}");
-    // As if no seed drew a fault any more.
+    // As if the drawing of faults had changed, and no seed drew one.
     let second = campaign(Faults::None);
     assert!(second.failed.is_empty() && !second.passed(), "{second}");
     let kept = second.kept.expect("there is a file");
     assert_eq!((kept.tried, kept.failed.len()), (red as u64, red));
     for (kept, outcome) in &kept.failed {
-        let before = first.failed.iter().find(|failed| failed.seed == kept.seed).expect("it was red");
+        let before = first.failed.iter().find(|failed| failed.seed == kept.seed).expect("the seed failed");
         assert_eq!((outcome.digest, &outcome.faults), (before.digest, &before.faults), "the same run");
     }
 }
@@ -831,11 +830,11 @@ fn a_kept_seed_is_verified_as_it_was_kept() {
             {"when": {"at": "1s"}, "lasts": "1s", "what": {"pause": {"machine": "node"}}}]}}]}"#;
     std::fs::write(folder.file("red.json"), kept).expect("a file");
     for verify in [Verify::Twice, Verify::Process] {
-        let campaign = Campaign::new(bears_no_pause).name("verified").seeds(1).faults(Faults::None);
+        let campaign = Campaign::new(fails_if_paused).name("verified").seeds(1).faults(Faults::None);
         let summary = campaign.verify(verify).keep(folder.file("red.json")).run();
         let kept = summary.kept.as_ref().expect("there is a file");
         let [(_, failed)] = &kept.failed[..] else { panic!("{summary}") };
-        let failure = failed.failure.as_ref().expect("it failed").to_string();
+        let failure = failed.failure.as_ref().expect("the run failed").to_string();
         assert!(failure.ends_with("it was paused"), "{failure}");
     }
 }
@@ -861,28 +860,28 @@ fn a_test_keeps_its_seeds_under_its_own_name() {
         !again.contains("or: cargo xtask sim"),
         "the program would not find it, by its own name: {again}"
     );
-    assert!(!again.contains("seed 10\n"), "one red seed was enough: {again}");
+    assert!(!again.contains("seed 10\n"), "the campaign ends after the red kept seed: {again}");
     let only =
         text(&run("program_that_says_what_it_runs", &[("STEELMILL_KEEP", &file), ("STEELMILL_SEED", "13")]));
     assert_eq!(
         only.lines().filter(|line| *line == "seed 13").count(),
         1,
-        "it runs once, as it was kept: {only}"
+        "runs once, with its kept settings: {only}"
     );
 }
 
 #[test]
-fn campaigns_without_a_name_are_told_apart_by_their_test() {
+fn campaigns_without_a_name_are_named_by_their_test() {
     let name = || Campaign::new(|_| async { Ok(()) }).seeds(1).run().campaign.name;
-    let test = "steelmill-sim/campaign::campaigns_without_a_name_are_told_apart_by_their_test";
+    let test = "steelmill-sim/campaign::campaigns_without_a_name_are_named_by_their_test";
     assert_eq!((name(), name()), (test.to_owned(), format!("{test} #2")));
 }
 
 #[test]
 #[should_panic = "needs a name to find them again"]
-fn what_could_not_be_found_again_is_not_kept() {
+fn a_seed_that_cannot_be_replayed_is_not_kept() {
     let run = || Campaign::new(|_| async { Ok(()) }).seeds(1).keep("red.json").run();
-    // On a thread that no harness has named after a test.
+    // On a thread without the name of a test.
     let ended = std::thread::scope(|scope| scope.spawn(run).join());
     ended.map(drop).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }

@@ -1,10 +1,9 @@
-//! The contract that every world keeps, over the loopback network of one simulated machine.
+//! The conformance suite of core, over the loopback network of one simulated machine.
 
 use std::future::Future;
 
 use steelmill_sim::{Seed, SimWorld};
 
-/// Runs one behaviour on one seed.
 fn check<F: Future<Output = ()> + Send + 'static>(behaviour: impl Fn(SimWorld) -> F + Send + Sync) {
     steelmill_sim::check(Seed(1), |sim| {
         let kept = behaviour(sim.world());

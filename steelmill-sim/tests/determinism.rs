@@ -1,4 +1,4 @@
-//! A run is a function of its seed: whatever ran before, on whichever thread, in whichever process.
+//! Determinism: a run depends only on its seed, not on earlier runs, threads or processes.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -15,7 +15,7 @@ use steelmill_core::{Daemon, Factory, Result, Scope};
 use steelmill_sim::{Campaign, Cause, Outcome, Reseed, Schedule, Seed, Settings, Sim, Stream, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// Three clients and a server that race for a lock, over latencies that are drawn.
+/// Three clients and a server race for a lock, with random latencies.
 async fn race(sim: Sim) -> Result {
     let server = sim.client("server");
     let listener = server.network().bind("0.0.0.0:7000").await?;
@@ -54,7 +54,7 @@ async fn race(sim: Sim) -> Result {
     for client in clients {
         client.await??;
     }
-    // Many tasks that are ready at once: something for the schedule to choose from.
+    // Many tasks are ready at once, so that the schedule has a choice.
     let yielding: Vec<_> = (0..5).map(|_| sim.spawn("yield", tokio::task::yield_now())).collect();
     for task in yielding {
         task.await?;
@@ -65,7 +65,7 @@ async fn race(sim: Sim) -> Result {
 
 fn run(settings: Settings) -> Outcome {
     std::thread::scope(|scope| {
-        scope.spawn(|| simulate(settings, &race)).join().expect("a run does not panic")
+        scope.spawn(|| simulate(settings, &race)).join().expect("the simulation does not panic")
     })
 }
 
@@ -83,10 +83,9 @@ fn the_same_seed_gives_the_same_digest_whatever_ran_before() {
         digest(other);
     }
     assert_eq!(digest(7), first);
-    // And after others on one thread.
     let again = std::thread::scope(|scope| {
         let on_one_thread = || [5, 6, 7].map(|seed| simulate(Settings::new(Seed(seed)), &race).digest);
-        scope.spawn(on_one_thread).join().expect("a run does not panic")
+        scope.spawn(on_one_thread).join().expect("the simulation does not panic")
     });
     assert_eq!(again[2], first);
 }
@@ -99,7 +98,7 @@ fn different_seeds_give_different_runs() {
     assert_eq!(digests.len(), 50);
 }
 
-/// The test calls itself in another process and compares what that prints.
+/// Runs itself in another process and compares the output.
 #[test]
 fn two_processes_agree() {
     const ASKED: &str = "TEST_PRINTS_DIGEST";
@@ -114,7 +113,7 @@ fn two_processes_agree() {
             .env(ASKED, "1")
             .output()
             .expect("the test's binary runs");
-        String::from_utf8(output.stdout).expect("text")
+        String::from_utf8(output.stdout).expect("UTF-8")
     };
     let expected = format!("digest {:016x}", digest(7));
     for output in [other(), other()] {
@@ -122,7 +121,7 @@ fn two_processes_agree() {
     }
 }
 
-/// With fixed latency, and no draw of the scenario's own, only the schedule can differ.
+/// With a fixed latency and no draws by the scenario, only the schedule can differ.
 #[test]
 fn interleavings_differ_even_with_fixed_latency() {
     let order = |seed| {
@@ -167,7 +166,7 @@ fn a_recorded_run_is_replayed_from_its_decisions_alone() {
     let recorded = run(Settings { record: true, ..Settings::new(Seed(7)) });
     assert!(recorded.decisions.iter().any(|decision| decision.stream == Stream::Schedule));
     assert!(recorded.decisions.iter().any(|decision| decision.stream == Stream::Latency));
-    // Everything but the seed itself, which the digest begins with and machines' entropy is keyed by.
+    // All draws, but not the seed: the digest starts with it, and machines' entropy is keyed by it.
     let replayed =
         run(Settings { replay: Some(recorded.decisions.clone()), record: true, ..Settings::new(Seed(7)) });
     assert_eq!(replayed.digest, recorded.digest);
@@ -212,7 +211,7 @@ fn fifo_needs_no_schedule_draws() {
     assert!(outcome.decisions.iter().all(|decision| decision.stream != Stream::Schedule));
 }
 
-/// What std, rand and tokio draw from the system is answered from the seed.
+/// Entropy that std, rand and tokio request from the system is derived from the seed.
 async fn leaky(sim: Sim) -> Result {
     let map: HashMap<u32, u32> = (0..100).map(|n| (n, n)).collect();
     for key in map.keys() {
@@ -239,12 +238,12 @@ async fn leaky(sim: Sim) -> Result {
 fn hash_maps_rand_and_select_repeat() {
     let digests = |jobs| {
         let summary = Campaign::new(leaky).seeds(30).jobs(jobs).run();
-        assert!(summary.passed(), "{}", summary.failed[0].failure.as_ref().expect("it failed"));
+        assert!(summary.passed(), "{}", summary.failed[0].failure.as_ref().expect("the run failed"));
         assert_eq!(summary.impure, 0);
         (summary.digest, summary.counts)
     };
     assert_eq!(digests(1), digests(2));
-    assert_ne!(digests(1).1["chosen"].total, 30, "select! is not fair any more");
+    assert_ne!(digests(1).1["chosen"].total, 30, "select! is biased");
 }
 
 fn failure(
@@ -253,7 +252,7 @@ fn failure(
 ) -> Cause {
     let outcome = std::thread::scope(|scope| {
         let run = move || simulate(settings, &move |sim| async move { scenario(sim).await });
-        scope.spawn(run).join().expect("a run does not panic")
+        scope.spawn(run).join().expect("the simulation does not panic")
     });
     outcome.failure.expect("the run fails").cause
 }
@@ -325,7 +324,7 @@ fn a_handle_used_outside_of_its_run_says_so() {
         *hands_out.lock().expect("not poisoned") = Some(sim.clock());
         async { Ok(()) }
     });
-    let clock = kept.lock().expect("not poisoned").take().expect("it was handed out");
+    let clock = kept.lock().expect("not poisoned").take().expect("set by the first run");
     let panic = std::panic::catch_unwind(|| clock.now()).expect_err("the run has ended");
     assert!(steelmill_core::panic_message(panic.as_ref()).contains("used outside of it"));
 }
@@ -336,11 +335,11 @@ fn a_wake_from_another_thread_arrives_and_marks_the_run() {
         let (send, receive) = tokio::sync::oneshot::channel();
         let waits = sim.spawn("waits", receive);
         sim.clock().sleep(Duration::from_millis(1)).await; // now it waits
-        let thread = std::thread::spawn(move || send.send(7).expect("somebody waits"));
+        let thread = std::thread::spawn(move || send.send(7).expect("a pending receiver"));
         while !waits.is_finished() {
             sim.clock().sleep(Duration::from_millis(1)).await;
         }
-        thread.join().expect("it sends");
+        thread.join().expect("the thread does not panic");
         anyhow::ensure!(waits.await?? == 7);
         Ok(())
     };
@@ -350,7 +349,7 @@ fn a_wake_from_another_thread_arrives_and_marks_the_run() {
     assert!(summary.to_string().contains("may not repeat"), "{summary}");
 }
 
-/// Two runs at once that share a channel: not repeatable, and owned up to, but the wake is not lost.
+/// Two parallel runs share a channel: reported as not repeatable, but no wake is lost.
 #[test]
 fn a_wake_from_another_run_arrives() {
     let (send, receive) = tokio::sync::oneshot::channel();
@@ -361,7 +360,7 @@ fn a_wake_from_another_run_arrives() {
         async move {
             if let Some(send) = send {
                 std::thread::sleep(Duration::from_millis(100)); // so that the other run waits by now
-                send.send(7).expect("somebody waits");
+                send.send(7).expect("a pending receiver");
             }
             if let Some(receive) = receive {
                 let waits = sim.spawn("waits", receive);
@@ -380,7 +379,6 @@ fn a_wake_from_another_run_arrives() {
     assert_eq!(summary.impure, 1);
 }
 
-/// Waits for ever, in a task of its own.
 struct Sulking;
 
 impl Daemon for Sulking {

@@ -1,4 +1,4 @@
-//! The commands on the pages of `docs/` are such that a campaign takes them.
+//! The commands in `docs/` are valid for a campaign.
 
 use clap::{CommandFactory as _, Parser as _};
 use steelmill_sim::cli;
@@ -11,7 +11,7 @@ struct Flags {
     _args: cli::Args,
 }
 
-/// What the batch systems put in place of their variables.
+/// Example values of the batch systems' variables.
 const VARIABLES: [(&str, &str); 6] = [
     ("${{ matrix.shard }}", "3"),
     ("$((JOB_COMPLETION_INDEX + 1))", "1"),
@@ -21,7 +21,7 @@ const VARIABLES: [(&str, &str); 6] = [
     ("shard-*.json", "shard-1.json shard-2.json"),
 ];
 
-/// The words behind the program's name, up to what is the shell's.
+/// The arguments after the program's name, without shell syntax.
 fn flags(page: &str, program: &str) -> Vec<Vec<String>> {
     let mut page = page.replace("\\\n", " ");
     for (variable, value) in VARIABLES {
@@ -31,7 +31,7 @@ fn flags(page: &str, program: &str) -> Vec<Vec<String>> {
     let start = format!("{program} --");
     let runs = page.match_indices(&start).filter(|(at, _)| !page[..*at].ends_with("-p "));
     for (at, _) in runs {
-        // A line of YAML that is folded goes on in the next one.
+        // A folded YAML line continues on the next.
         let rest = page[at + program.len()..].replace("\n              ", " ");
         let words = rest.lines().next().unwrap_or_default().split_whitespace();
         let ours = words.take_while(|word| !word.starts_with(['>', ';', '`', '|', '&']));
@@ -58,7 +58,7 @@ fn every_flag_of_the_page_is_one() {
         .get_arguments()
         .filter_map(|flag| flag.get_long().map(|long| format!("--{long}")))
         .collect();
-    // Between backticks there is one flag first; blocks are checked above.
+    // Inline code that begins with a flag; code blocks are checked above.
     let inline = CAMPAIGNS_IN_CI.split('`').skip(1).step_by(2).filter(|code| code.starts_with("--"));
     let flags: Vec<&str> = inline.filter_map(|code| code.split_whitespace().next()).collect();
     assert!(flags.len() > 8, "{flags:?}");
@@ -80,5 +80,5 @@ fn the_file_of_red_seeds_on_the_page_can_be_read() {
     let summary = campaign.name("demo cluster").seeds(1).keep(&path).run();
     let kept = summary.kept.expect("there is a file");
     assert_eq!((kept.tried, kept.passed.len()), (1, 1), "{:?}", kept.failed);
-    std::fs::remove_file(path).expect("it is ours");
+    std::fs::remove_file(path).expect("the file exists");
 }

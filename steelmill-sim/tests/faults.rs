@@ -1,4 +1,4 @@
-//! Partitions, delays and what TCP and UDP make of them.
+//! Partitions and delays, and their effect on TCP and UDP.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Two machines and a connection between them; every message takes a millisecond.
+/// Two machines and a connection between them. The latency is one millisecond.
 async fn connected(sim: Sim) -> Result<(Machine, Machine, TcpStream, TcpStream)> {
     sim.set_latency(MILLI..=MILLI);
     let (a, b) = (sim.client("a"), sim.client("b"));
@@ -68,9 +68,9 @@ fn a_cut_stream_stalls_and_loses_no_byte_when_it_is_healed() {
         near.write_all(b"during ").await?;
         let mut received = [0; 7];
         far.read_exact(&mut received).await?;
-        assert_eq!(&received, b"before ", "what was on its way arrives");
+        assert_eq!(&received, b"before ", "in-flight data arrives");
         sim.clock().sleep(30 * SECOND).await;
-        assert_eq!(far.try_read(&mut received).expect_err("nothing").kind(), ErrorKind::WouldBlock);
+        assert_eq!(far.try_read(&mut received).expect_err("nothing to read").kind(), ErrorKind::WouldBlock);
         cut.heal();
         near.write_all(b"after").await?;
         drop(near);
@@ -88,7 +88,7 @@ fn a_cut_longer_than_tcp_is_patient_times_out() {
         let cut = sim.partition(&a, &b);
         near.write_all(b"lost").await?;
         let begun = sim.elapsed();
-        let error = near.read(&mut [0]).await.expect_err("it gives up");
+        let error = near.read(&mut [0]).await.expect_err("timed out");
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert_eq!((sim.elapsed() - begun).as_secs(), 924);
         cut.heal();
@@ -126,13 +126,13 @@ fn a_partitioned_connect_waits_and_is_not_refused() {
         cut.heal();
         let begun = sim.elapsed();
         let stream = connect.await??;
-        assert_eq!(sim.elapsed() - begun, 2 * SECOND + 2 * MILLI, "the SYN is sent again at 7 s");
+        assert_eq!(sim.elapsed() - begun, 2 * SECOND + 2 * MILLI, "the SYN is retransmitted at 7 s");
         let (_, peer) = listener.accept().await?;
         assert_eq!(peer, stream.local_addr()?);
 
         let cut = sim.isolate(&b);
         let begun = sim.elapsed();
-        let error = a.network().connect("b:7").await.expect_err("it gives up");
+        let error = a.network().connect("b:7").await.expect_err("timed out");
         assert_eq!((error.kind(), (sim.elapsed() - begun).as_secs()), (ErrorKind::TimedOut, 127));
         drop(cut);
         Ok(())
@@ -172,7 +172,7 @@ fn a_full_backlog_keeps_later_connects_waiting() {
         let (a, b) = (sim.client("a"), sim.client("b"));
         let listener = b.network().bind("0.0.0.0:7").await?;
         let mut streams = Vec::new();
-        // tokio asks for 1024, and Linux gives one more.
+        // tokio requests a backlog of 1024; Linux queues one more.
         for _ in 0..1025 {
             streams.push(a.network().connect("b:7").await?);
         }
@@ -201,7 +201,7 @@ fn a_machine_that_does_not_exist_is_unreachable() {
 }
 
 #[test]
-fn datagrams_across_a_cut_are_lost_and_nobody_is_told() {
+fn datagrams_across_a_cut_are_lost_without_an_error() {
     check(Seed(9), |sim| async move {
         let (a, b) = (sim.client("a"), sim.client("b"));
         let inbox = b.network().bind_udp("0.0.0.0:9").await?;

@@ -1,4 +1,4 @@
-//! Links that are held, slow, lossy, narrow: what TCP and UDP make of them, and at which rates.
+//! Link impairments (hold, delay, loss, bandwidth, duplication, reordering): rates, and effects on TCP and UDP.
 
 use std::io::ErrorKind;
 use std::num::NonZeroU64;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Two machines with a millisecond between them.
+/// Two machines with a latency of one millisecond.
 fn two(sim: Sim) -> (Machine, Machine) {
     sim.set_latency(MILLI..=MILLI);
     (sim.client("a"), sim.client("b"))
@@ -30,7 +30,7 @@ async fn sockets(a: &Machine, b: &Machine) -> Result<(UdpSocket, UdpSocket)> {
     Ok((socket, inbox))
 }
 
-/// Sends numbers, a millisecond apart, and gives back those that arrive, in the order they do.
+/// Sends numbers a millisecond apart; returns those that arrive, in order of arrival.
 async fn sent_over(sim: Sim, impairment: Impairment, datagrams: u32) -> Result<Vec<u32>> {
     let (a, b) = two(sim);
     let (socket, inbox) = sockets(&a, &b).await?;
@@ -70,20 +70,20 @@ fn datagrams_are_lost_doubled_and_overtaken_at_the_configured_rates() {
     check(Seed(3), move |sim| async move {
         let shuffling = Impairment { reordering_ppm: 100_000, ..Impairment::default() };
         let arrived = sent_over(sim, shuffling, 10_000).await?;
-        assert_eq!(arrived.len(), 10_000, "none is lost");
+        assert_eq!(arrived.len(), 10_000, "no datagram is lost");
         let (mut newest, mut overtaken) = (0, 0);
         for number in arrived {
             overtaken += usize::from(number < newest);
             newest = newest.max(number);
         }
-        // Of those kept back for up to 20 ms, the twentieth that is kept for less than one is not overtaken.
+        // A delayed datagram is held for up to 20 ms; the twentieth held for less than one is not overtaken.
         assert!(close(overtaken, 950), "{overtaken} were overtaken");
         Ok(())
     });
 }
 
 #[test]
-fn to_a_stream_loss_is_delay_and_no_byte_is_lost() {
+fn loss_delays_a_stream_and_loses_no_byte() {
     let summary = Campaign::new(|sim| async move {
         let (a, b) = two(sim);
         let (mut near, mut far) = stream(&a, &b).await?;
@@ -114,7 +114,7 @@ fn a_connect_over_a_lossy_link_is_late_by_whole_seconds() {
         let _lossy = sim.impair(&a, &b, Impairment { loss_ppm: 500_000, ..Impairment::default() });
         let begun = sim.elapsed();
         match a.network().connect("b:7").await {
-            // There and back; or only back, where the other side has repeated its answer without being asked.
+            // The retransmitted SYN takes two ways; a SYN-ACK that the peer retransmits by itself, one.
             Ok(_) => assert!(matches!((sim.elapsed() - begun).subsec_millis(), 1 | 2)),
             Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut),
         }
@@ -125,24 +125,24 @@ fn a_connect_over_a_lossy_link_is_late_by_whole_seconds() {
 }
 
 #[test]
-fn a_stream_goes_on_when_a_link_that_loses_everything_is_repaired() {
+fn a_stream_continues_after_total_loss() {
     check(Seed(10), |sim| async move {
         let (a, b) = two(sim);
         let (mut near, mut far) = stream(&a, &b).await?;
         let dead = sim.impair(&a, &b, Impairment { loss_ppm: 1_000_000, ..Impairment::default() });
         near.write_u8(7).await?;
         sim.clock().sleep(30 * SECOND).await;
-        assert_eq!(far.try_read(&mut [0]).expect_err("nothing").kind(), ErrorKind::WouldBlock);
+        assert_eq!(far.try_read(&mut [0]).expect_err("nothing to read").kind(), ErrorKind::WouldBlock);
         dead.repair();
         let begun = sim.elapsed();
         assert_eq!(far.read_u8().await?, 7);
-        assert!(sim.elapsed() - begun < 30 * SECOND, "at its next retransmission");
+        assert!(sim.elapsed() - begun < 30 * SECOND, "later than the next retransmission");
         Ok(())
     });
 }
 
 #[test]
-fn a_narrow_link_takes_its_time() {
+fn bandwidth_limits_throughput() {
     check(Seed(4), |sim| async move {
         let (a, b) = two(sim);
         let (mut near, mut far) = stream(&a, &b).await?;
@@ -166,7 +166,7 @@ fn a_narrow_link_takes_its_time() {
 }
 
 #[test]
-fn datagrams_beyond_a_narrow_links_queue_are_dropped() {
+fn datagrams_beyond_the_queue_of_a_narrow_link_are_dropped() {
     check(Seed(5), |sim| async move {
         let (a, b) = two(sim);
         let (socket, inbox) = sockets(&a, &b).await?;
@@ -180,7 +180,7 @@ fn datagrams_beyond_a_narrow_links_queue_are_dropped() {
         while inbox.try_recv(&mut [0; 1000]).is_ok() {
             arrived += 1;
         }
-        assert_eq!(arrived, 26, "those that queue for 250 ms at most");
+        assert_eq!(arrived, 26, "datagrams that queue for at most 250 ms");
         Ok(())
     });
 }
@@ -220,8 +220,8 @@ fn held_messages_arrive_in_order_when_they_are_released() {
             near.write_u8(byte).await?;
         }
         sim.clock().sleep(10 * SECOND).await;
-        assert_eq!(inbox.try_recv(&mut [0]).expect_err("nothing").kind(), ErrorKind::WouldBlock);
-        assert_eq!(far.try_read(&mut [0]).expect_err("nothing").kind(), ErrorKind::WouldBlock);
+        assert_eq!(inbox.try_recv(&mut [0]).expect_err("nothing to read").kind(), ErrorKind::WouldBlock);
+        assert_eq!(far.try_read(&mut [0]).expect_err("nothing to read").kind(), ErrorKind::WouldBlock);
         hold.release();
         socket.send(&[20]).await?;
         sim.clock().sleep(SECOND).await;
@@ -254,7 +254,7 @@ fn a_connect_that_is_held_succeeds_when_it_is_released_and_times_out_when_it_is_
         let begun = sim.elapsed();
         hold.release();
         let mut near = pending.await??;
-        assert_eq!(sim.elapsed() - begun, 2 * MILLI, "no retransmission is waited for");
+        assert_eq!(sim.elapsed() - begun, 2 * MILLI, "released without waiting for a retransmission");
         let (mut far, _) = listener.accept().await?;
         sim.clock().sleep(60 * SECOND).await; // past the time at which it would have failed
         near.write_u8(1).await?;

@@ -1,4 +1,4 @@
-//! What a log line of a simulation says: when, on which machine, in which daemon.
+//! Log lines of a simulation: virtual time, machine and daemon.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,6 @@ impl Daemon for Talks {
     }
 }
 
-/// Keeps what is written.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -39,7 +38,7 @@ impl io::Write for Kept {
 }
 
 #[test]
-fn a_line_says_when_where_and_in_which_daemon() {
+fn a_log_line_has_virtual_time_machine_and_daemon() {
     let kept = Kept::default();
     let written = kept.clone();
     check(Seed(1), move |sim| {
@@ -53,7 +52,7 @@ fn a_line_says_when_where_and_in_which_daemon() {
             Ok(())
         }
     });
-    let log = String::from_utf8(written.0.lock().expect("not poisoned").clone()).expect("text");
+    let log = String::from_utf8(written.0.lock().expect("not poisoned").clone()).expect("UTF-8");
     let line = log.lines().find(|line| line.contains("found it")).expect("the line was written");
     for part in ["1.500000000 gateway-1 INFO", "Talks", "answer=42"] {
         assert!(line.contains(part), "{part:?} is not in {line:?}");

@@ -1,4 +1,4 @@
-//! Machines: their four ends, what their peers see of each, and that nothing of them is left.
+//! The four ends of a machine: their effects on peers, and that they leak nothing.
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Sends every byte back, and counts how often it was built and stopped.
+/// An echo server that counts how often it was built and stopped.
 struct Echo {
     network: DaemonRef<Network>,
     listener: SetOnce<TcpListener>,
@@ -58,7 +58,7 @@ impl Daemon for Echo {
     }
 }
 
-/// An echo server, a client of it, and a connection between the two that has been used.
+/// An echo server, a client, and a connection between them that has carried data.
 async fn pair(sim: Sim) -> Result<(Machine, Machine, TcpStream)> {
     sim.root(|factory| factory.provide_value(Lives::default())).await?;
     let server = sim.machine("server", |factory| factory.with::<Echo>()).start().await?;
@@ -80,7 +80,7 @@ fn a_stopped_machine_ends_its_streams_and_refuses_new_ones() {
         let report = server.stop().await?;
         assert!(report.is_clean(), "{report}");
         assert_eq!(stream.read(&mut [0]).await?, 0, "the end of the stream");
-        let refused = client.network().connect("server:7").await.expect_err("nobody listens");
+        let refused = client.network().connect("server:7").await.expect_err("no listener");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
         assert!(!server.is_up());
         Ok(())
@@ -122,20 +122,20 @@ fn an_exit_with_unread_data_resets_the_peer() {
 }
 
 #[test]
-fn a_machine_without_power_goes_silent_and_its_peers_give_up_in_the_end() {
+fn connections_to_a_machine_without_power_time_out() {
     check(Seed(4), |sim| async move {
         let (server, client, mut stream) = pair(sim).await?;
         server.power_loss();
         stream.write_all(&[9]).await?; // into the window: nobody says that nobody is there
         let mut byte = [0];
         let nothing = tokio_select_timeout(&sim, 300, stream.read(&mut byte)).await;
-        assert!(nothing.is_none(), "silence");
+        assert!(nothing.is_none(), "neither data nor an end");
         let begun = sim.elapsed();
         let gone = stream.read(&mut byte).await.expect_err("it times out");
         assert_eq!(gone.kind(), ErrorKind::TimedOut);
-        assert!(sim.elapsed() - begun > 500 * SECOND, "TCP is patient");
+        assert!(sim.elapsed() - begun > 500 * SECOND, "before the TCP timeout");
         let begun = sim.elapsed();
-        let unreachable = client.network().connect("server:7").await.expect_err("nobody answers");
+        let unreachable = client.network().connect("server:7").await.expect_err("no answer");
         assert_eq!((unreachable.kind(), (sim.elapsed() - begun).as_secs()), (ErrorKind::TimedOut, 127));
         Ok(())
     });
@@ -158,7 +158,7 @@ fn a_restarted_machine_is_built_anew_and_knows_no_old_connection() {
         assert!(server.get::<Echo>().is_err());
         server.restart().await?;
         assert_eq!(before.lives.built.load(Ordering::Relaxed), 2);
-        assert_eq!(before.lives.stopped.load(Ordering::Relaxed), 0, "a power loss tells nobody");
+        assert_eq!(before.lives.stopped.load(Ordering::Relaxed), 0, "no daemon is stopped by a power loss");
         let reset = echo(&mut stream, 2).await.expect_err("the old connection is unknown");
         assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
         let mut fresh = client.network().connect("server:7").await?;
@@ -220,7 +220,7 @@ fn nothing_of_a_machine_is_left_when_it_has_ended() {
             drop(streams);
             sim.clock().sleep(SECOND).await;
         }
-        // What was sent to a machine without power is given up in the end.
+        // Retransmission to a machine without power times out eventually.
         sim.clock().sleep(1000 * SECOND).await;
         let after = sim.sizes();
         assert_eq!((after.tasks, after.connections, after.listeners), (before.tasks, 0, 0), "{after:?}");
@@ -244,7 +244,7 @@ fn a_machine_reads_its_own_clock_and_not_that_of_the_cluster() {
         let (begun, own) = (sim.clock().now(), machine.get::<Reads>()?);
         let own_begun = own.0.now();
         own.0.sleep(11 * SECOND).await;
-        assert_eq!(sim.clock().now() - begun, 10 * SECOND, "a clock ten percent fast");
+        assert_eq!(sim.clock().now() - begun, 10 * SECOND, "a clock ten per cent fast");
         assert_eq!(own.0.now() - own_begun, 11 * SECOND);
         Ok(())
     });
@@ -302,14 +302,14 @@ fn a_machine_that_dies_while_it_starts_says_so() {
 }
 
 #[test]
-fn a_paused_machine_does_nothing_and_its_kernel_goes_on() {
+fn a_paused_machine_runs_no_task_but_its_kernel_answers() {
     check(Seed(20), |sim| async move {
         let (server, client, mut stream) = pair(sim).await?;
         server.pause();
         let begun = sim.elapsed();
         let mut second = client.network().connect("server:7").await?; // nobody has accepted it
         stream.write_all(&[5]).await?;
-        assert!(tokio_select_timeout(&sim, 30, stream.read_u8()).await.is_none(), "nobody answers");
+        assert!(tokio_select_timeout(&sim, 30, stream.read_u8()).await.is_none(), "no answer");
         server.resume();
         assert_eq!(stream.read_u8().await?, 5);
         assert_eq!(echo(&mut second, 6).await?, 6);

@@ -1,4 +1,4 @@
-//! Faults as data: plans that are drawn, written, read and replayed; budgets; moments; and that all is healed in the end.
+//! The nemesis: fault plans that are drawn, saved, loaded and replayed; budgets; moments; and healing at the end.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use steelmill_sim::{Campaign, Clock, Machine, Network, Outcome, Seed, Settings, 
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Sends datagrams to its neighbours and now and then makes a child.
+/// Sends datagrams to its neighbours, and periodically creates a child.
 struct Node {
     network: DaemonRef<Network>,
     clock: DaemonRef<Clock>,
@@ -42,7 +42,7 @@ async fn nodes(sim: Sim) -> Result<Vec<Machine>> {
     Ok(nodes)
 }
 
-/// Three nodes in trouble for a minute, after which nothing may be wrong any more.
+/// Three nodes with fault injection for a minute, after which everything must be healed.
 async fn scenario(sim: Sim) -> Result {
     let nodes = nodes(sim).await?;
     let FaultCounts { struck: faults, skipped } = sim.inject_faults(Budget::of(&nodes)).run().await?;
@@ -55,12 +55,15 @@ async fn scenario(sim: Sim) -> Result {
 fn all_is_well(sim: Sim, nodes: &[Machine]) -> Result {
     let wall = sim.clock().wall();
     for node in nodes {
-        anyhow::ensure!(node.is_up() && !node.is_paused() && node.claim().is_some(), "{node:?} is not well");
-        // A clock that has drifted by 200 ppm for a minute keeps those milliseconds.
+        anyhow::ensure!(
+            node.is_up() && !node.is_paused() && node.claim().is_some(),
+            "{node:?} is not healed"
+        );
+        // Healing stops the drift, but the offset stays: 200 ppm for a minute.
         let difference = node.clock().wall().duration_since(wall).unwrap_or_else(|behind| behind.duration());
         anyhow::ensure!(difference < SECOND / 10, "the clock of {node:?} is off by {difference:?}");
     }
-    anyhow::ensure!(sim.sizes().link_rules == 0, "links are not whole");
+    anyhow::ensure!(sim.sizes().link_rules == 0, "links are not healed");
     Ok(())
 }
 
@@ -77,7 +80,7 @@ fn machine(number: u32) -> String {
 }
 
 #[test]
-fn whatever_a_swarm_does_all_is_healed_in_the_end() {
+fn a_swarm_is_healed_at_the_end() {
     let summary = Campaign::new(scenario).seeds(200).run();
     assert!(summary.passed(), "{summary}\n{:?}", summary.failed);
     assert!(summary.counts["faults"].least >= 1 && summary.counts["faults"].total > 2_000, "{summary}");
@@ -87,8 +90,8 @@ fn whatever_a_swarm_does_all_is_healed_in_the_end() {
 fn a_plan_that_was_written_and_read_repeats_the_run() {
     for seed in 1..20 {
         let drawn = run(seed, Faults::Swarm);
-        let plan = drawn.faults.clone().expect("the scenario had trouble");
-        let read = Plan::from_json(&plan.to_json()).expect("it was written so");
+        let plan = drawn.faults.clone().expect("the nemesis drew a plan");
+        let read = Plan::from_json(&plan.to_json()).expect("valid JSON of a plan");
         assert_eq!(read, plan);
         assert_eq!(run(seed, Faults::Plan(read)).digest, drawn.digest, "seed {seed}");
         assert_ne!(run(seed, Faults::None).digest, drawn.digest, "seed {seed}");
@@ -98,7 +101,7 @@ fn a_plan_that_was_written_and_read_repeats_the_run() {
 #[test]
 fn seeds_differ_in_which_families_strike() {
     let of = |seed| {
-        let plan = run(seed, Faults::Swarm).faults.expect("the scenario had trouble");
+        let plan = run(seed, Faults::Swarm).faults.expect("the nemesis drew a plan");
         plan.faults.iter().map(|fault| std::mem::discriminant(&fault.what)).collect::<Vec<_>>()
     };
     let mut shares = Vec::new();
@@ -123,7 +126,7 @@ fn a_swarm_strikes_at_every_moment_of_a_machines_life() {
     let mut moments = BTreeSet::new();
     let (mut tied, mut all) = (0, 0);
     for seed in 0..40 {
-        for fault in run(seed, Faults::Swarm).faults.expect("the scenario had trouble").faults {
+        for fault in run(seed, Faults::Swarm).faults.expect("the nemesis drew a plan").faults {
             all += 1;
             if let When::On { moment, .. } = fault.when {
                 tied += 1;
@@ -162,7 +165,7 @@ fn every_kind_of_fault_strikes_and_heals() {
     assert_eq!(
         kinds.len(),
         Family::ALL.len() - 2,
-        "all but the scenario's own, and rare branches, of which there is none"
+        "all families except the scenario's own faults and buggify!, of which it has none"
     );
     let quiet = run(1, Faults::None).digest;
     for kind in &kinds {
@@ -173,7 +176,7 @@ fn every_kind_of_fault_strikes_and_heals() {
         assert_ne!(outcome.digest, quiet, "{kind}");
         assert_eq!(outcome.digest, run(1, Faults::Plan(alone)).digest, "{kind}");
     }
-    // One after the other, and the last one is cut short by the end of the trouble.
+    // One after the other; the end of fault injection shortens the last one.
     let faults = kinds.iter().enumerate().map(|(place, kind)| at(1 + 3 * place as u32, 10, kind.clone()));
     let outcome = run(2, Faults::Plan(Plan { faults: faults.collect(), ..Plan::default() }));
     assert!(outcome.passed(), "{:?}", outcome.failure);
@@ -208,7 +211,7 @@ fn a_machine_that_the_scenario_claims_is_left_alone() {
     let settings = Settings { faults: Faults::Plan(plan), ..Settings::new(Seed(1)) };
     let outcome = simulate(settings, &|sim: Sim| async move {
         let nodes = nodes(sim).await?;
-        let claim = nodes[0].claim().expect("nobody else has it");
+        let claim = nodes[0].claim().expect("unclaimed");
         assert!(nodes[0].claim().is_none());
         let struck = sim.inject_faults(Budget::of(&nodes)).run().await?;
         assert_eq!(struck, FaultCounts { struck: 0, skipped: 1 });
@@ -223,7 +226,7 @@ fn faults_strike_at_moments_of_a_machines_life() {
     let on = |moment, nth, after| When::On { machine: machine(1), moment, nth, after };
     let pause = Kind::Pause { machine: machine(2) };
     for (when, expected) in [
-        // Children are made and stopped once a second, from the first second on.
+        // A child is created and stopped once a second, from the first second on.
         (on(Moment::ChildStarted, 3, Duration::ZERO), 3 * SECOND),
         (on(Moment::ChildStopped, 4, SECOND / 10), 4 * SECOND + SECOND / 10),
         (on(Moment::Restarting, 1, Duration::ZERO), 12 * SECOND),
@@ -251,13 +254,13 @@ fn faults_strike_at_moments_of_a_machines_life() {
             Ok(())
         });
         assert!(outcome.passed(), "{when}: {:?}", outcome.failure);
-        let paused = outcome.trace.expect("asked for");
-        let paused = paused.lines().find(|line| line.what.contains("node-2 is paused")).expect("it was");
+        let paused = outcome.trace.expect("tracing is on");
+        let paused =
+            paused.lines().find(|line| line.what.contains("node-2 is paused")).expect("node-2 was paused");
         assert_eq!(paused.at, expected, "{when}");
     }
 }
 
-/// Makes a child that is called as its machine is.
 struct Namesake;
 
 impl Daemon for Namesake {
@@ -274,8 +277,8 @@ impl Daemon for Namesake {
 }
 
 #[test]
-fn a_child_is_told_from_its_machine_by_where_it_stands_and_not_by_its_name() {
-    // The machine prepares once, and its child starts once.
+fn a_child_with_the_name_of_its_machine_is_distinct() {
+    // One prepare of the machine, one start of its child.
     for (moment, nth, faults) in [
         (Moment::Preparing, 1, 1),
         (Moment::Preparing, 2, 0),
@@ -314,8 +317,9 @@ fn a_plans_times_count_from_the_beginning_of_the_run() {
         sim.inject_faults(Budget { lasts: 10 * SECOND, ..Budget::of(&nodes) }).run().await.map(drop)
     });
     assert!(outcome.passed(), "{:?}", outcome.failure);
-    let paused = outcome.trace.expect("asked for");
-    let paused = paused.lines().find(|line| line.what.contains("node-2 is paused")).expect("it was");
+    let paused = outcome.trace.expect("tracing is on");
+    let paused =
+        paused.lines().find(|line| line.what.contains("node-2 is paused")).expect("node-2 was paused");
     assert_eq!((paused.at, outcome.simulated), (5 * SECOND, 13 * SECOND));
 }
 
@@ -347,7 +351,7 @@ fn a_scenarios_own_faults_are_in_the_plan_and_are_undone() {
     for seed in 1..10 {
         let drawn = simulate(Settings::new(Seed(seed)), &scenario);
         assert!(drawn.passed(), "{:?}", drawn.failure);
-        let plan = drawn.faults.expect("there was trouble");
+        let plan = drawn.faults.expect("the nemesis drew a plan");
         assert!(
             plan.faults.iter().all(|fault| matches!(&fault.what, Kind::Own { name, .. } if name == "quake"))
         );

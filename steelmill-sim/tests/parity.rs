@@ -1,4 +1,4 @@
-//! What a service writes against tokio's own methods compiles and works in this world.
+//! Code written against tokio's own socket methods compiles and works in the simulated world.
 
 use steelmill_sim::{Seed, check};
 

@@ -1,6 +1,6 @@
-//! Places that are looked at across seeds: what a run does with them, and what a campaign tells of them.
+//! Coverage points across seeds: `assert_sometimes!` and its kin and `buggify!`, in a run and in a campaign's summary.
 //!
-//! This crate forbids unsafe code: the macros must not need any from whoever uses them.
+//! This crate forbids unsafe code: the macros must not expand to any.
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,11 +19,11 @@ use steelmill_sim::{
     Campaign, Cause, Clock, CoveragePoint, Outcome, Seed, Settings, Sim, Stream, Summary, simulate,
 };
 
-/// What a campaign says of the one place with this message.
+/// The coverage of the one point with this message.
 fn place<'a>(summary: &'a Summary, message: &str) -> &'a CoveragePoint {
     let mut found = summary.coverage.points().iter().filter(|place| place.message == message);
-    let place = found.next().expect("the place is known");
-    assert!(found.next().is_none(), "one place is called {message:?}");
+    let place = found.next().expect("a coverage point with this message");
+    assert!(found.next().is_none(), "several points with message {message:?}");
     place
 }
 
@@ -31,8 +31,8 @@ fn run<F: Future<Output = Result> + 'static>(seed: u64, scenario: impl Fn(Sim) -
     simulate(Settings { record: true, ..Settings::new(Seed(seed)) }, &scenario)
 }
 
-mod told {
-    //! What a campaign tells at its end.
+mod summary {
+    //! Coverage in a campaign's summary.
 
     use super::*;
 
@@ -57,15 +57,15 @@ mod told {
         let line = |message: &str| table.lines().find(|line| line.contains(message)).map(str::trim);
         assert_eq!(line("a nought"), None, "{table}");
         assert_eq!(line("all are below ten"), None, "{table}");
-        let ten = line("a ten").expect("it is listed");
+        let ten = line("a ten").expect("the task is listed");
         assert!(ten.starts_with("steelmill-sim/tests/places.rs:"), "{ten}");
         assert!(ten.ends_with(": assert_sometimes! \"a ten\": come to 300 times, never so"), "{ten}");
-        let beyond = line("beyond ten").expect("it is listed");
+        let beyond = line("beyond ten").expect("the task is listed");
         assert!(beyond.ends_with(": assert_reachable! \"beyond ten\": never come to"), "{beyond}");
 
         let nought = place(&summary, "a nought");
         assert_eq!((nought.kind, nought.seen), (Kind::Sometimes, 300));
-        assert_eq!(nought.module, "places::told");
+        assert_eq!(nought.module, "places::summary");
         let draws_nought = |seed: &u64| {
             let outcome = run(*seed, |sim| async move {
                 sim.count("noughts", u64::from(sim.draw(10) == 0));
@@ -106,19 +106,19 @@ mod told {
         let summary = Campaign::new(|_| async { Ok(()) }).seeds(1).run();
         let never = place(&summary, "in a function that nothing calls");
         assert_eq!((never.seen, never.first_hit), (0, None));
-        assert!(!summary.to_string().contains("in a function"), "one seed is no news");
+        assert!(!summary.to_string().contains("in a function"), "coverage is not listed for one seed");
     }
 
     #[test]
-    fn places_on_other_threads_and_outside_of_runs_count_for_nothing() {
+    fn points_on_other_threads_and_outside_of_runs_are_not_counted() {
         fn here() {
             assert_reachable!("wherever");
             assert_always!(false, "never looked at there");
         }
         here();
         let summary = Campaign::new(|_| async {
-            #[expect(clippy::disallowed_methods, reason = "a foreign thread is what is looked at")]
-            std::thread::spawn(here).join().expect("nothing happens there");
+            #[expect(clippy::disallowed_methods, reason = "a foreign thread is under test")]
+            std::thread::spawn(here).join().expect("the thread does not panic");
             Ok(())
         })
         .seeds(1)
@@ -129,11 +129,11 @@ mod told {
 }
 
 mod broken {
-    //! What must not come about, and does.
+    //! Violated assertions.
 
     use super::*;
 
-    /// Fails each time it is run, and is run again.
+    /// Fails in every run, and is restarted.
     struct Counter {
         clock: DaemonRef<Clock>,
         count: AtomicU64,
@@ -153,7 +153,7 @@ mod broken {
     }
 
     #[test]
-    fn a_broken_claim_fails_the_run_though_a_policy_would_have_mended_a_panic() {
+    fn a_violated_assertion_fails_the_run_despite_a_restart_policy() {
         let outcome = run(1, |sim| async move {
             let counting = sim.machine("counting", |factory| {
                 factory.policy::<Counter>(Policy::restart(Backoff::default()));
@@ -163,10 +163,10 @@ mod broken {
             sim.clock().sleep(Duration::from_secs(60)).await;
             Ok(())
         });
-        let failure = outcome.failure.expect("it fails");
-        assert!((4.0..10.0).contains(&failure.at.as_secs_f64()), "at once: {failure}");
+        let failure = outcome.failure.expect("the run fails");
+        assert!((4.0..10.0).contains(&failure.at.as_secs_f64()), "not at the violation: {failure}");
         let Cause::Assertion { place, message, task: Some(task), .. } = &failure.cause else {
-            panic!("it is of another kind: {failure}");
+            panic!("another cause: {failure}");
         };
         assert_eq!((place.kind(), message.as_str()), (Kind::Always, "the count is below two, not 4"));
         assert_eq!(place.message(), "the count is below two, not {}");
@@ -175,11 +175,11 @@ mod broken {
         assert!(owner.daemon().is_some_and(|daemon| daemon.contains("Counter")), "{owner}");
         let text = failure.to_string();
         assert!(text.contains("assert_always! at steelmill-sim/tests/places.rs:"), "{text}");
-        assert!(!text.contains("waits for"), "it ran: {text}");
+        assert!(!text.contains("waits for"), "the task was running: {text}");
     }
 
     #[test]
-    fn a_panic_that_is_caught_does_not_hide_it_and_what_follows_is_not_done() {
+    fn a_caught_panic_does_not_hide_the_violation_and_the_run_ends_there() {
         let outcome = run(1, |sim| async move {
             let caught = catch_unwind(AssertUnwindSafe(|| {
                 assert_unreachable!("number {} is not given out", 7);
@@ -188,13 +188,13 @@ mod broken {
             anyhow::ensure!(caught.is_ok(), "this is not the first failure");
             Ok(())
         });
-        let failure = outcome.failure.expect("it fails").to_string();
+        let failure = outcome.failure.expect("the run fails").to_string();
         assert!(failure.contains(" was reached: number 7 is not given out"), "{failure}");
         assert!(outcome.counts.is_empty(), "{:?}", outcome.counts);
     }
 
     #[test]
-    fn a_claim_broken_by_a_destructor_while_it_panics_is_no_second_panic() {
+    fn an_assertion_violated_in_a_destructor_during_a_panic_does_not_abort() {
         struct Bad;
         impl Drop for Bad {
             fn drop(&mut self) {
@@ -208,21 +208,21 @@ mod broken {
             let _second = Bad;
             panic!("the second")
         });
-        assert!(outcome.failure.expect("it fails").to_string().contains("in a destructor"));
+        assert!(outcome.failure.expect("the run fails").to_string().contains("in a destructor"));
     }
 
     #[test]
-    fn before_the_first_await_of_a_scenario_it_fails_as_well() {
+    fn an_assertion_before_the_first_await_of_a_scenario_fails_the_run() {
         let outcome = run(1, |sim| {
             assert_always!(sim.seed() == Seed(2), "the seed is two");
             async { Ok(()) }
         });
-        assert!(matches!(outcome.failure.expect("it fails").cause, Cause::Assertion { task: None, .. }));
+        assert!(matches!(outcome.failure.expect("the run fails").cause, Cause::Assertion { task: None, .. }));
     }
 }
 
 mod digest {
-    //! Looking changes nothing.
+    //! Coverage points do not affect the run.
 
     use super::*;
 
@@ -249,24 +249,24 @@ mod digest {
 }
 
 mod rare {
-    //! Branches that are seldom taken.
+    //! Rare branches (`buggify!`).
 
     use super::*;
 
-    /// Comes to two rare branches a thousand times each while there is trouble, and then again.
+    /// Reaches two rare branches a thousand times each during fault injection, and again after it.
     async fn two_branches(sim: Sim) -> Result {
         let budget = Budget { families: vec![Family::Buggify], ..Budget::default() };
-        let come_to = |what: [&'static str; 2]| async move {
+        let reach = |what: [&'static str; 2]| async move {
             for _ in 0..1000 {
                 sim.clock().sleep(Duration::from_millis(50)).await;
                 sim.count(what[0], u64::from(buggify!()));
                 sim.count(what[1], u64::from(buggify!(0.01)));
             }
         };
-        let during = sim.spawn("during", come_to(["often", "seldom"]));
+        let during = sim.spawn("during", reach(["often", "seldom"]));
         sim.inject_faults(budget).run().await?;
         during.await?;
-        come_to(["afterwards", "afterwards"]).await;
+        reach(["afterwards", "afterwards"]).await;
         Ok(())
     }
 
@@ -275,11 +275,11 @@ mod rare {
     }
 
     #[test]
-    fn a_branch_is_taken_in_a_quarter_of_the_runs_at_its_rate_and_never_once_all_is_healed() {
+    fn a_branch_is_active_in_a_quarter_of_the_runs_at_its_rate_and_never_after_healing() {
         let (mut often, mut seldom) = (Vec::new(), Vec::new());
         for seed in 1..=200 {
             let [first, second, afterwards] = counts(&run(seed, two_branches));
-            assert_eq!(afterwards, 0, "all is healed");
+            assert_eq!(afterwards, 0, "taken after healing");
             often.extend((first > 0).then_some(first));
             seldom.extend((second > 0).then_some(second));
         }
@@ -290,37 +290,37 @@ mod rare {
         assert!(seldom.iter().all(|times| (1..30).contains(times)), "{seldom:?}");
     }
 
-    /// A seed in which the first branch alone is active.
+    /// A seed in which only the first branch is active.
     fn seed_with_one() -> (u64, Outcome) {
         let runs = (1..).map(|seed| (seed, run(seed, two_branches)));
         let is_one = |outcome: &Outcome| {
             let active = outcome.faults.as_ref().map_or(0, |plan| plan.faults.len());
             active == 1 && counts(outcome)[0] > 0
         };
-        runs.into_iter().find(|(_, run)| is_one(run)).expect("there is one")
+        runs.into_iter().find(|(_, run)| is_one(run)).expect("such a seed")
     }
 
     #[test]
     fn a_plan_lists_the_branches_and_gives_the_same_run_again() {
         let (seed, first) = seed_with_one();
-        let plan = first.faults.clone().expect("there was trouble");
-        let [Fault { what, .. }] = &plan.faults[..] else { panic!("one branch: {plan:?}") };
+        let plan = first.faults.clone().expect("the nemesis drew a plan");
+        let [Fault { what, .. }] = &plan.faults[..] else { panic!("one active branch expected: {plan:?}") };
         assert!(what.to_string().starts_with("the rare branch places::rare#"), "{what}");
         assert!(what.to_string().contains(" may be taken, at steelmill-sim/tests/places.rs:"), "{what}");
-        let plan = Plan::from_json(&plan.to_json()).expect("it reads its own");
+        let plan = Plan::from_json(&plan.to_json()).expect("valid JSON of a plan");
         let again = |faults| simulate(Settings { faults, ..Settings::new(Seed(seed)) }, &two_branches);
         assert_eq!(again(Faults::Plan(plan.clone())).digest, first.digest);
         let settings =
             Settings { faults: Faults::Plan(plan.clone()), trace: true, ..Settings::new(Seed(seed)) };
         let traced = simulate(settings, &two_branches);
-        let lines = traced.trace.as_ref().expect("it was asked for").lines();
+        let lines = traced.trace.as_ref().expect("tracing is on").lines();
         let taken =
             lines.filter(|line| line.what.ends_with("#2 is taken") || line.what.ends_with("#1 is taken"));
         assert_eq!(taken.count() as u64, counts(&first)[0]);
         assert_eq!(counts(&again(Faults::None)), [0, 0, 0]);
         assert_eq!(counts(&again(Faults::Plan(Plan::default()))), [0, 0, 0]);
 
-        // For a shorter time, fewer times; a time that has not come, not at all.
+        // A shorter fault takes the branch fewer times; one after the end of the run, never.
         let mut shorter = plan.clone();
         shorter.faults[0].lasts /= 4;
         let fewer = counts(&again(Faults::Plan(shorter)))[0];
@@ -331,25 +331,25 @@ mod rare {
     }
 
     #[test]
-    fn draws_are_recorded_and_given_again_and_none_is_made_for_a_branch_that_is_not_active() {
+    fn draws_are_recorded_and_replayed_and_an_inactive_branch_makes_none() {
         let (seed, first) = seed_with_one();
         let is_rare = |stream: &Stream| matches!(stream, Stream::Buggify(_));
         let drawn = first.decisions.iter().filter(|drawn| is_rare(&drawn.stream)).count();
-        assert_eq!(drawn, 1000, "of the one that is active");
+        assert_eq!(drawn, 1000, "one draw per evaluation of the active branch");
         let settings = |replay| Settings { replay: Some(replay), ..Settings::new(Seed(seed)) };
         let again = simulate(settings(first.decisions.clone()), &two_branches);
         assert_eq!((again.digest, counts(&again)), (first.digest, counts(&first)));
         let without = first.decisions.iter().filter(|drawn| !is_rare(&drawn.stream)).copied().collect();
         let without = simulate(settings(without), &two_branches);
-        assert_eq!(counts(&without), [0, 0, 0], "what a replay does not say is not taken");
+        assert_eq!(counts(&without), [0, 0, 0], "not in the replay, not taken");
     }
 
     #[test]
-    fn a_plan_that_names_no_branch_is_refused_with_those_there_are() {
+    fn a_plan_with_an_unknown_branch_is_rejected_with_the_known_ones() {
         let json = r#"{"faults": [{"when": {"at": "0s"}, "lasts": "1s", "what": {"buggify": {"place": "places::rare#9"}}}]}"#;
         let faults = Faults::Plan(Plan::from_json(json).expect("a plan"));
         let outcome = simulate(Settings { faults, ..Settings::new(Seed(1)) }, &two_branches);
-        let failure = outcome.failure.expect("it fails").to_string();
+        let failure = outcome.failure.expect("the run fails").to_string();
         let expected = "there is no buggify! places::rare#9; those of this program: places::certain#1,";
         assert!(failure.contains(expected), "{failure}");
     }
@@ -367,20 +367,22 @@ mod rare {
             anyhow::ensure!(!watch.is_finished(), "the rare branch was taken");
             Ok(())
         });
-        let shrunk =
-            (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed takes it");
+        let shrunk = (1..)
+            .map(Seed)
+            .find_map(|seed| campaign.shrink(seed, |_| ()))
+            .expect("some seed takes the branch");
         assert!(shrunk.faults_before > 1);
-        let [fault] = &shrunk.plan.faults[..] else { panic!("one is enough: {:?}", shrunk.plan) };
+        let [fault] = &shrunk.plan.faults[..] else { panic!("one fault expected: {:?}", shrunk.plan) };
         assert!(fault.to_string().contains("the rare branch places::rare#3"), "{fault}");
     }
 }
 
 mod covering {
-    //! Running until all is covered.
+    //! `--until-covered`: runs until no new point is reached.
 
     use super::*;
 
-    /// The 150th seed hits a place for the first time, and then the 300th.
+    /// New points are reached by the 150th and the 300th seed.
     fn campaign(jobs: usize, seeds_max: u64) -> Summary {
         Campaign::new(|sim| async move {
             assert_sometimes!(sim.seed().0 >= 1150, "from the 150th seed on");
@@ -395,7 +397,7 @@ mod covering {
     }
 
     #[test]
-    fn as_many_seeds_run_without_a_new_place_as_it_took_to_hit_the_last() {
+    fn a_campaign_ends_when_it_has_doubled_the_seeds_of_the_last_new_point() {
         let summary = campaign(1, u64::MAX);
         assert_eq!((summary.seeds, summary.asked), (600, 600));
         let text = summary.to_string();
@@ -406,19 +408,19 @@ mod covering {
         assert_eq!(
             (at_once.digest, at_once.coverage),
             (summary.digest, summary.coverage),
-            "whoever runs first"
+            "independent of the number of jobs"
         );
     }
 
     #[test]
-    fn where_nothing_is_hit_a_while_is_two_hundred_seeds() {
+    fn without_any_point_a_campaign_ends_after_two_hundred_seeds() {
         let summary = Campaign::new(|_| async { Ok(()) }).until_covered(u64::MAX).run();
         assert_eq!(summary.seeds, 200);
         assert!(summary.to_string().contains("\n  covered: no place was hit, none by the 200 after it\n"));
     }
 
     #[test]
-    fn there_are_at_most_as_many_seeds_as_was_said() {
+    fn the_maximum_number_of_seeds_is_kept() {
         let summary = campaign(2, 320);
         assert_eq!((summary.seeds, summary.asked), (320, 320));
         let text = summary.to_string();
@@ -428,7 +430,7 @@ mod covering {
     }
 
     #[test]
-    fn a_red_seed_ends_it() {
+    fn a_red_seed_ends_the_campaign() {
         let summary = Campaign::new(|sim| async move {
             anyhow::ensure!(sim.seed() != Seed(7), "seven");
             Ok(())
@@ -441,13 +443,13 @@ mod covering {
 }
 
 mod certain {
-    //! A branch that is taken whenever it may be.
+    //! A branch with probability 1.
 
     use super::*;
 
     #[test]
-    fn it_is_not_taken_when_it_may_not_be() {
-        // Named as the macro's own might be.
+    fn it_is_taken_only_while_active() {
+        // Hygiene: a name that the macro might use.
         const PLACE: f64 = 1.0;
         let scenario = |sim: Sim| async move {
             let budget = Budget { families: vec![Family::Buggify], ..Budget::default() };

@@ -1,4 +1,4 @@
-//! What leaks the real world into a run, planted on purpose: each leak repeats with the seed, or is reported.
+//! Nondeterminism planted on purpose (clocks, entropy, threads, hash keys): it repeats with the seed, or is reported.
 #![expect(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
@@ -17,7 +17,7 @@ use rand::RngExt as _;
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
 use steelmill_sim::{Campaign, Cause, Clock, Difference, Seed, Sim, Summary, SystemCall, SystemUse, Verify};
 
-/// Lets a number decide what happens next, so that it shows in the digest.
+/// Makes the run depend on a number, so that the number affects the digest.
 async fn let_decide(sim: Sim, number: u64) {
     sim.clock().sleep(Duration::from_nanos(number % 1_000_000)).await;
 }
@@ -32,15 +32,15 @@ fn run(
     if is_audited { campaign.audit().run() } else { campaign.run() }
 }
 
-/// Repeats in one process and from process to process; gives what the audit has to say.
+/// Asserts that runs repeat within one process and across two; returns the audit.
 fn repeats(scenario: impl AsyncFn(Sim) -> Result + Copy + Send + Sync + 'static) -> Vec<SystemUse> {
     let summary = run(Verify::Twice, scenario, false);
-    assert!(summary.passed(), "{}", summary.failed[0].failure.as_ref().expect("it failed"));
+    assert!(summary.passed(), "{}", summary.failed[0].failure.as_ref().expect("the run failed"));
     assert_eq!(summary.audit, None);
     let summary = run(Verify::Process, scenario, true);
-    assert!(summary.passed(), "{}", summary.failed[0].failure.as_ref().expect("it failed"));
+    assert!(summary.passed(), "{}", summary.failed[0].failure.as_ref().expect("the run failed"));
     assert_eq!(summary.impure, 0);
-    summary.audit.expect("it was asked for")
+    summary.audit.expect("the audit is on")
 }
 
 fn differs(
@@ -51,16 +51,16 @@ fn differs(
     let mut summary = campaign.seeds(1).verify(verify).run();
     match summary.failed.pop().and_then(|failed| failed.failure).map(|failure| failure.cause) {
         Some(Cause::NotRepeatable(difference)) => difference,
-        other => panic!("it should not repeat, but: {other:?}"),
+        other => panic!("a difference expected, not {other:?}"),
     }
 }
 
-/// One use, of this file, by the scenario: twice in each of three seeds.
-fn is_told(audit: &[SystemUse], call: SystemCall, function: &str) {
-    let [used] = audit else { panic!("one place asks, not: {audit:#?}") };
+/// Asserts that the audit has one use, in this file, by the scenario: twice in each of three seeds.
+fn assert_audited(audit: &[SystemUse], call: SystemCall, function: &str) {
+    let [used] = audit else { panic!("one use expected: {audit:#?}") };
     assert_eq!((used.call, used.times, used.machine.as_str()), (call, 6, "scenario"), "{used}");
     assert!(used.place.contains("tests/purity.rs:") && used.backtrace.contains(function), "{used}");
-    assert!(!used.backtrace.contains("steelmill_sim::"), "what lies around it is the sim's: {used}");
+    assert!(!used.backtrace.contains("steelmill_sim::"), "frames of the sim are left in: {used}");
 }
 
 #[test]
@@ -72,11 +72,11 @@ fn a_randomly_keyed_map_repeats() {
         }
         Ok(())
     });
-    assert_eq!(audit, [], "its keys were drawn before the run");
+    assert_eq!(audit, [], "hash keys are drawn before the run");
 }
 
 #[test]
-fn the_monotonic_clock_repeats_and_is_told_of() {
+fn the_monotonic_clock_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..2 {
             let begun = Instant::now();
@@ -85,11 +85,11 @@ fn the_monotonic_clock_repeats_and_is_told_of() {
         }
         Ok(())
     });
-    is_told(&audit, SystemCall::MonotonicClock, "the_monotonic_clock_repeats_and_is_told_of");
+    assert_audited(&audit, SystemCall::MonotonicClock, "the_monotonic_clock_repeats_and_is_audited");
 }
 
 #[test]
-fn the_wall_clock_repeats_and_is_told_of() {
+fn the_wall_clock_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..2 {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -97,11 +97,11 @@ fn the_wall_clock_repeats_and_is_told_of() {
         }
         Ok(())
     });
-    is_told(&audit, SystemCall::WallClock, "the_wall_clock_repeats_and_is_told_of");
+    assert_audited(&audit, SystemCall::WallClock, "the_wall_clock_repeats_and_is_audited");
 }
 
 #[test]
-fn getrandom_2_repeats_and_is_told_of() {
+fn getrandom_2_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..2 {
             let mut bytes = [0; 8];
@@ -110,11 +110,11 @@ fn getrandom_2_repeats_and_is_told_of() {
         }
         Ok(())
     });
-    is_told(&audit, SystemCall::Entropy, "getrandom_2_repeats_and_is_told_of");
+    assert_audited(&audit, SystemCall::Entropy, "getrandom_2_repeats_and_is_audited");
 }
 
 #[test]
-fn getrandom_3_repeats_and_is_told_of() {
+fn getrandom_3_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..2 {
             let mut bytes = [0; 8];
@@ -123,30 +123,30 @@ fn getrandom_3_repeats_and_is_told_of() {
         }
         Ok(())
     });
-    is_told(&audit, SystemCall::Entropy, "getrandom_3_repeats_and_is_told_of");
+    assert_audited(&audit, SystemCall::Entropy, "getrandom_3_repeats_and_is_audited");
 }
 
 #[test]
-fn getrandom_4_repeats_and_is_told_of() {
+fn getrandom_4_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..2 {
             let_decide(sim, getrandom04::u64().map_err(std::io::Error::other)?).await;
         }
         Ok(())
     });
-    is_told(&audit, SystemCall::Entropy, "getrandom_4_repeats_and_is_told_of");
+    assert_audited(&audit, SystemCall::Entropy, "getrandom_4_repeats_and_is_audited");
 }
 
 #[test]
-fn the_generator_of_a_thread_repeats_and_is_told_of() {
+fn the_generator_of_a_thread_repeats_and_is_audited() {
     let audit = repeats(async |sim| {
         for _ in 0..10 {
             let_decide(sim, rand::rng().random()).await;
         }
         Ok(())
     });
-    let [used] = audit.as_slice() else { panic!("one place asks, not: {audit:#?}") };
-    assert_eq!((used.call, used.times), (SystemCall::Entropy, 3), "once for each thread: {used}");
+    let [used] = audit.as_slice() else { panic!("one use expected: {audit:#?}") };
+    assert_eq!((used.call, used.times), (SystemCall::Entropy, 3), "once per thread: {used}");
     assert!(used.place.contains("tests/purity.rs:"), "{used}");
 }
 
@@ -162,7 +162,7 @@ fn tokios_select_repeats() {
     assert_eq!(audit, []);
 }
 
-/// Its generator is seeded by how many threads of the process have used one.
+/// Its generator is seeded by the number of threads that have used one in this process.
 #[test]
 fn the_select_of_futures_is_found_by_running_twice() {
     let difference = differs(Verify::Twice, async |sim| {
@@ -182,29 +182,29 @@ fn the_select_of_futures_is_found_by_running_twice() {
 }
 
 #[test]
-fn a_thread_is_told_of_and_marks_the_run() {
+fn a_thread_is_audited_and_marks_the_run_as_impure() {
     let campaign = Campaign::new(|sim: Sim| async move {
         let (send, receive) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || send.send(7));
         while receive.is_empty() {
             std::thread::yield_now();
         }
-        anyhow::ensure!(thread.join().expect("it sends").is_ok());
+        anyhow::ensure!(thread.join().expect("the thread does not panic").is_ok());
         let_decide(sim, receive.await?).await;
         Ok(())
     });
     let summary = campaign.seeds(1).audit().run();
     assert!(summary.passed() && summary.impure == 1, "{summary}");
     assert!(summary.to_string().contains("may not repeat"), "{summary}");
-    let audit = summary.audit.expect("it was asked for");
-    let [used] = audit.as_slice() else { panic!("one thread, not: {audit:#?}") };
+    let audit = summary.audit.expect("the audit is on");
+    let [used] = audit.as_slice() else { panic!("one thread expected: {audit:#?}") };
     assert_eq!((used.call, used.times), (SystemCall::Thread, 1));
     assert!(used.place.contains("tests/purity.rs:"), "{used}");
 }
 
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
-/// Waits for as many nanoseconds as there were others of it in this process.
+/// Sleeps for as many nanoseconds as earlier instances in this process.
 struct Counts {
     clock: DaemonRef<Clock>,
 }
@@ -234,7 +234,7 @@ fn a_static_counter_is_found_by_running_twice() {
     for part in ["two runs of this seed differ", "events that both have", "the first run:", "both passed"] {
         assert!(text.contains(part), "{part:?} is not in: {text}");
     }
-    let last = difference.before.last().expect("much is shared");
+    let last = difference.before.last().expect("common events before the difference");
     let whose = (last.machine.as_deref(), last.factory.as_deref(), last.daemon.as_deref());
     assert_eq!(whose, (Some("m"), Some("m"), Some("Counts")), "{text}");
     assert!(last.at == Duration::from_millis(5) && text.contains("m: Counts: \"wait\" #"), "{text}");
@@ -252,9 +252,9 @@ fn an_address_is_found_by_running_in_another_process() {
     assert_ne!(difference.first.event, difference.second.event, "{text}");
 }
 
-/// Equal events, unequal ends.
+/// Equal events, but different outcomes.
 #[test]
-fn what_only_shows_in_the_failure_is_found_too() {
+fn a_difference_only_in_the_failure_is_found() {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let difference = differs(Verify::Twice, async |_| {
         anyhow::ensure!(COUNTER.fetch_add(1, Ordering::Relaxed) == 0, "not the first");
@@ -271,7 +271,7 @@ fn a_seed_that_fails_in_the_same_way_each_time_repeats() {
         anyhow::bail!("always")
     };
     let summary = run(Verify::Process, scenario, false);
-    let failure = summary.failed[0].failure.as_ref().expect("it failed");
+    let failure = summary.failed[0].failure.as_ref().expect("the run failed");
     assert!(matches!(&failure.cause, Cause::Error(error) if error.to_string() == "always"), "{failure}");
 }
 
@@ -283,7 +283,7 @@ fn another_process_needs_a_test_to_run_again() {
     assert!(text.contains("main thread or on its test's own"), "{text}");
 }
 
-/// A test may have several campaigns; the other process must find the one that is meant.
+/// With several campaigns in one test, the other process must run the same one.
 #[test]
 fn each_campaign_of_a_test_is_verified() {
     for latency in [1, 2, 3] {

@@ -1,4 +1,4 @@
-//! Which task runs next, and what that finds.
+//! Schedulers (`uniform`, `pct`, `fifo`): how often each finds ordering bugs of a known depth.
 #![expect(clippy::disallowed_methods, reason = "runs get threads of their own")]
 
 use std::sync::Arc;
@@ -9,10 +9,9 @@ use steelmill_core::Result;
 use steelmill_sim::{Campaign, Cause, Schedule, Seed, Settings, Sim, Stream, simulate};
 use tokio::task::yield_now;
 
-/// Tasks that have nothing to do with the bugs.
+/// The number of tasks that are unrelated to the bugs.
 const BYSTANDERS: u32 = 20;
 
-/// How many of 1000 seeds are red.
 fn red<F>(schedule: Schedule, scenario: impl Fn(Sim) -> F + Send + Sync) -> usize
 where
     F: Future<Output = Result> + 'static,
@@ -26,9 +25,9 @@ async fn steps(n: u32) {
     }
 }
 
-/// An observer takes 60 steps and looks; each writer takes 25, in 20 of which what it writes is half done. The bug shows
-/// when the observer finds all of it half done: that takes one ordering for each writer that must stay behind in the
-/// midst of its work, and one between writers and observer.
+/// An observer takes 60 steps and then reads; each writer takes 25, and its write is incomplete during 20 of them. The
+/// bug occurs when the observer finds all writes incomplete: one ordering constraint per writer, which is preempted in
+/// its write, and one between writers and observer.
 async fn half_done(sim: Sim, writers: u32) -> Result {
     for _ in 0..BYSTANDERS {
         sim.spawn("bystander", steps(2));
@@ -51,7 +50,7 @@ async fn half_done(sim: Sim, writers: u32) -> Result {
     Ok(())
 }
 
-/// An observer that is done before the maker has taken its first step.
+/// The observer ends before the writer has taken its first step.
 async fn not_begun(sim: Sim) -> Result {
     for _ in 0..BYSTANDERS {
         sim.spawn("bystander", steps(2));
@@ -73,7 +72,7 @@ fn priorities_find_orderings_that_chance_does_not() {
     let one = [Schedule::Uniform, pct(1)].map(|how| red(how, not_begun));
     let two = [Schedule::Uniform, pct(1), pct(2), pct(3)].map(|how| red(how, |sim| half_done(sim, 1)));
     let three = [Schedule::Uniform, pct(1), pct(2), pct(3)].map(|how| red(how, |sim| half_done(sim, 2)));
-    // Of a thousand seeds, chance finds none.
+    // A uniform schedule finds almost none in a thousand seeds.
     assert!(one[0] < 3 && one[1] > 300, "depth 1: {one:?} of 1000 with uniform and pct:1");
     assert!(two[0] < 3 && two[2] > 40, "depth 2: {two:?} of 1000 with uniform, pct:1, pct:2 and pct:3");
     assert!(three[0] < 3 && three[3] > 7, "depth 3: {three:?} of 1000 with uniform, pct:1, pct:2 and pct:3");
@@ -83,7 +82,10 @@ fn priorities_find_orderings_that_chance_does_not() {
 fn a_run_by_priorities_repeats_and_is_replayed_from_its_decisions() {
     let run = |settings| {
         std::thread::scope(|scope| {
-            scope.spawn(|| simulate(settings, &|sim| half_done(sim, 2))).join().expect("it does not panic")
+            scope
+                .spawn(|| simulate(settings, &|sim| half_done(sim, 2)))
+                .join()
+                .expect("the simulation does not panic")
         })
     };
     let settings = Settings { schedule: Schedule::Pct { depth: 3 }, record: true, ..Settings::new(Seed(7)) };
@@ -92,7 +94,7 @@ fn a_run_by_priorities_repeats_and_is_replayed_from_its_decisions() {
     assert!(first.decisions.iter().all(|decision| decision.stream == Stream::Schedule));
     let replayed = run(Settings { replay: Some(first.decisions.clone()), ..settings.clone() });
     assert_eq!((replayed.digest, &replayed.decisions), (first.digest, &first.decisions));
-    // Without decisions it is as fair as can be: the one that waited longest.
+    // Without recorded decisions the schedule is FIFO.
     let fair = run(Settings { replay: Some(Vec::new()), ..settings.clone() });
     let fifo = run(Settings { schedule: Schedule::Fifo, ..Settings::new(Seed(7)) });
     assert_eq!(fair.digest, fifo.digest);
@@ -142,8 +144,8 @@ fn a_livelock_is_one_by_priorities_too() {
             sim.clock().sleep(Duration::from_secs(1)).await;
             Ok(())
         };
-        scope.spawn(move || simulate(settings, &scenario)).join().expect("it does not panic")
+        scope.spawn(move || simulate(settings, &scenario)).join().expect("the simulation does not panic")
     });
-    let cause = outcome.failure.expect("it never ends").cause;
+    let cause = outcome.failure.expect("the run exceeds a limit").cause;
     assert!(matches!(&cause, Cause::Livelock { .. }) && cause.to_string().contains("spinner"), "{cause}");
 }

@@ -1,5 +1,5 @@
-//! Runs that come to a halt say where each task waits, as the async functions that wait for each other; and so does a
-//! failure of what was aborted because its time was up.
+//! Task backtraces: deadlock, livelock, time-limit and deadline failures list where each task waits, as a stack of
+//! async functions.
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
@@ -20,11 +20,11 @@ fn halted(
     let outcome = simulate(settings.clone(), &move |sim| async move { scenario(sim).await });
     let repeated =
         simulate(Settings { stacks: false, ..settings }, &move |sim| async move { scenario(sim).await });
-    assert_eq!(outcome.digest, repeated.digest, "a look leaves no trace");
-    assert_eq!(outcome.counts, repeated.counts, "a look leaves no trace");
-    assert_eq!(outcome.decisions, repeated.decisions, "a look leaves no trace");
-    let failure = outcome.failure.expect("it does not end");
-    assert_eq!(failure.panicked, None, "a look leaves no trace");
+    assert_eq!(outcome.digest, repeated.digest, "the diagnosis does not change the run");
+    assert_eq!(outcome.counts, repeated.counts, "the diagnosis does not change the run");
+    assert_eq!(outcome.decisions, repeated.decisions, "the diagnosis does not change the run");
+    let failure = outcome.failure.expect("the run does not end");
+    assert_eq!(failure.panicked, None, "the diagnosis does not change the run");
     match failure.cause {
         Cause::Deadlock { tasks } | Cause::Livelock { tasks, .. } | Cause::TimeLimit { tasks, .. } => tasks,
         other => panic!("{other}"),
@@ -33,17 +33,17 @@ fn halted(
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What stands where a line of a stack points to, in this file.
+/// The source line in this file that a line of a stack refers to.
 fn source(line: &str) -> &'static str {
-    let (_, number) = line.rsplit_once("tests/stuck.rs:").expect("it is of this file");
+    let (_, number) = line.rsplit_once("tests/stuck.rs:").expect("a frame in this file");
     let number: usize = number.parse().expect("a line has a number");
-    include_str!("stuck.rs").lines().nth(number - 1).expect("there is such a line")
+    include_str!("stuck.rs").lines().nth(number - 1).expect("a line of this file")
 }
 
-/// Waits for one thing, at these places, innermost first.
+/// Asserts that a task waits for one future, with these source lines as its stack, innermost first.
 #[track_caller]
 fn assert_waits_at(task: &TaskReport, places: &[&str]) {
-    let [stack] = &task.waits_at[..] else { panic!("one thing to wait for, not {:#?}", task.waits_at) };
+    let [stack] = &task.waits_at[..] else { panic!("one stack expected, not {:#?}", task.waits_at) };
     let found: Vec<&str> = stack.iter().map(|line| source(line)).collect();
     assert_eq!(found.len(), places.len(), "{found:#?}");
     assert!(found.iter().zip(places).all(|(line, place)| line.contains(place)), "{found:#?}");
@@ -60,7 +60,7 @@ async fn takes_the_other(second: Arc<Mutex<()>>) {
 }
 
 #[test]
-fn two_locks_taken_crosswise_show_both_places() {
+fn a_lock_order_deadlock_shows_both_stacks() {
     let tasks = halted(DAY, async |sim| {
         let (a, b) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
         let one = sim.spawn("one", takes_both(a.clone(), b.clone(), sim));
@@ -70,7 +70,7 @@ fn two_locks_taken_crosswise_show_both_places() {
         Ok(())
     });
     for name in ["one", "other"] {
-        let task = tasks.iter().find(|task| task.name == name).expect("it is listed");
+        let task = tasks.iter().find(|task| task.name == name).expect("the task is listed");
         assert_waits_at(task, &["second.lock().await", "takes_the_other(second).await"]);
         assert_eq!(task.waits_for, "a lock (a Mutex)");
     }
@@ -87,14 +87,14 @@ async fn waits_for_either(mut receiver: mpsc::Receiver<()>, notify: Arc<Notify>)
 }
 
 #[test]
-fn whoever_waits_for_two_things_is_told_once_for_each_place() {
+fn a_select_is_reported_with_one_stack_per_line() {
     let tasks = halted(DAY, async |sim| {
         let (_sender, receiver) = mpsc::channel(1);
         let task = sim.spawn("either", waits_for_either(receiver, Arc::default()));
         task.await?;
         Ok(())
     });
-    let task = tasks.iter().find(|task| task.name == "either").expect("it is listed");
+    let task = tasks.iter().find(|task| task.name == "either").expect("the task is listed");
     assert_eq!(task.waits_for, "several things");
     assert!((1..=2).contains(&task.waits_at.len()), "{:#?}", task.waits_at);
     let places: Vec<&str> = task.waits_at.iter().map(|stack| source(&stack[0])).collect();
@@ -104,43 +104,43 @@ fn whoever_waits_for_two_things_is_told_once_for_each_place() {
     );
 }
 
-async fn sleeps_for_ever(sim: Sim) {
+async fn sleeps_forever(sim: Sim) {
     loop {
         sim.clock().sleep(Duration::from_secs(1)).await;
     }
 }
 
 #[test]
-fn a_run_that_takes_too_long_shows_who_sleeps() {
+fn a_run_over_its_time_limit_reports_sleeping_tasks() {
     let tasks = halted(Duration::from_secs(60), async |sim| {
-        sim.spawn("sleeper", sleeps_for_ever(sim)).await?;
+        sim.spawn("sleeper", sleeps_forever(sim)).await?;
         Ok(())
     });
-    let sleeper = tasks.iter().find(|task| task.name == "sleeper").expect("it is listed");
+    let sleeper = tasks.iter().find(|task| task.name == "sleeper").expect("the task is listed");
     assert_waits_at(sleeper, &["clock().sleep"]);
     assert_eq!(sleeper.waits_for, "its clock");
 }
 
 #[test]
-fn a_task_that_would_go_on_if_it_was_woken_is_found_out() {
+fn a_pending_task_that_is_ready_when_polled_is_reported_as_not_woken() {
     let tasks = halted(DAY, async |sim| {
         let mut was_polled = false;
         sim.spawn(
             "forgotten",
             poll_fn(move |_| {
-                // Asks nobody to be woken.
+                // Registers no waker.
                 if std::mem::replace(&mut was_polled, true) { Poll::Ready(()) } else { Poll::Pending }
             }),
         )
         .await?;
         Ok(())
     });
-    let task = tasks.iter().find(|task| task.name == "forgotten").expect("it is listed");
+    let task = tasks.iter().find(|task| task.name == "forgotten").expect("the task is listed");
     assert!(task.waits_for.contains("nobody has woken it") && task.waits_at.is_empty(), "{task}");
 }
 
 #[test]
-fn what_panics_when_it_is_looked_at_spoils_nothing() {
+fn a_future_that_panics_during_the_diagnosis_does_not_affect_it() {
     let tasks = halted(DAY, async |sim| {
         let mut polls = 0;
         sim.spawn(
@@ -149,7 +149,7 @@ fn what_panics_when_it_is_looked_at_spoils_nothing() {
                 polls += 1;
                 sim.count("polls", 1);
                 let _ = getrandom04::u64();
-                assert!(polls < 2, "polled too often");
+                assert!(polls < 2, "polled more than once");
                 Poll::Pending
             }),
         );
@@ -173,9 +173,9 @@ async fn yields() {
 }
 
 #[test]
-fn two_that_keep_each_other_busy_are_told_before_those_that_have_been() {
+fn a_livelock_lists_recently_busy_tasks_first() {
     let tasks = halted(DAY, async |sim| {
-        // Busier than the two, but long ago.
+        // More polls than the two, but not recently.
         sim.spawn("once busy", async move {
             for _ in 0..30_000 {
                 sim.clock().sleep(Duration::from_millis(1)).await;
@@ -200,7 +200,7 @@ fn two_that_keep_each_other_busy_are_told_before_those_that_have_been() {
 }
 
 #[test]
-fn one_that_wakes_itself_is_told_where_it_does() {
+fn a_task_that_wakes_itself_is_reported_with_its_stack() {
     let tasks = halted(DAY, async |sim| {
         sim.spawn("spinner", yields());
         sim.clock().sleep(Duration::from_secs(1)).await;
@@ -211,7 +211,7 @@ fn one_that_wakes_itself_is_told_where_it_does() {
 }
 
 #[test]
-fn whoever_joins_several_is_told_of_each() {
+fn a_join_is_reported_with_each_of_its_futures() {
     async fn joins(a: Arc<Notify>, b: Arc<Mutex<()>>) {
         let (_first, _second) = tokio::join!(
             a.notified(), //
@@ -224,13 +224,13 @@ fn whoever_joins_several_is_told_of_each() {
         sim.spawn("both", joins(Arc::default(), mutex.clone())).await?;
         Ok(())
     });
-    let task = tasks.iter().find(|task| task.name == "both").expect("it is listed");
+    let task = tasks.iter().find(|task| task.name == "both").expect("the task is listed");
     assert!(!task.waits_at.is_empty(), "{task}");
     assert!(task.waits_at.iter().flatten().all(|line| line.contains("joins at ")), "{task}");
 }
 
 #[test]
-fn what_a_combinator_with_wakers_of_its_own_waits_for_is_told_where_the_sim_knows_it() {
+fn a_combinator_with_its_own_wakers_is_reported_if_the_sim_knows_what_it_waits_for() {
     async fn naps(sim: Sim) {
         let naps = (1..4).map(|days| async move { sim.clock().sleep(days * DAY).await });
         let mut naps: FuturesUnordered<_> = naps.collect();
@@ -247,51 +247,50 @@ fn what_a_combinator_with_wakers_of_its_own_waits_for_is_told_where_the_sim_know
         sim.spawn("naps", naps(sim)).await?;
         Ok(())
     });
-    let task = |name| tasks.iter().find(|task| task.name == name).expect("it is listed");
+    let task = |name| tasks.iter().find(|task| task.name == name).expect("the task is listed");
     assert_waits_at(task("naps"), &["sim.clock().sleep(days * DAY).await", "naps.next().await"]);
     assert_waits_at(task("locks"), &["guards.next().await"]);
     assert_eq!(task("locks").waits_for, "one of several futures (FuturesUnordered)");
 }
 
-/// What of a daemon does not end.
+/// Which future of a daemon does not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stays {
+enum Hang {
     Prepare,
     Run,
     Stop,
     Tasks,
-    /// Its `run`, its `stop` and a task, and each does something whenever it is polled.
+    /// Its `run`, its `stop` and a task; each draws entropy on every poll.
     All,
-    /// Its `stop`, and nothing could wake it.
     /// Its `run`, and a task of the same name.
     Namesake,
+    /// Its `stop`, without any registered waker.
     ForEver,
 }
 
-struct Guest(Stays);
+struct Guest(Hang);
 
 impl Guest {
-    async fn stays_if(&self, what: Stays) {
+    async fn hang_if(&self, what: Hang) {
         if self.0 == what {
-            wants_no_end().await;
+            never_ends().await;
         }
-        if (self.0, what) == (Stays::ForEver, Stays::Stop) {
+        if (self.0, what) == (Hang::ForEver, Hang::Stop) {
             pending().await
         }
-        if self.0 == Stays::All && what != Stays::Prepare {
+        if self.0 == Hang::All && what != Hang::Prepare {
             is_restless().await;
         }
     }
 }
 
-async fn wants_no_end() {
+async fn never_ends() {
     Notify::new().notified().await
 }
 
 async fn is_restless() {
-    let mut never = std::pin::pin!(wants_no_end());
+    let mut never = std::pin::pin!(never_ends());
     poll_fn(|context| {
-        // Draws from the machine's entropy.
         let _ = getrandom04::u64();
         never.as_mut().poll(context)
     })
@@ -302,52 +301,52 @@ async fn lingers(nth: u64, sim: Sim) {
     for _ in 0..nth {
         sim.clock().sleep(Duration::from_secs(1)).await;
     }
-    wants_no_end().await;
+    never_ends().await;
 }
 
 impl Daemon for Guest {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Guest(*factory.value::<Stays>()?))
+        Ok(Guest(*factory.value::<Hang>()?))
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
-        self.stays_if(Stays::Prepare).await;
+        self.hang_if(Hang::Prepare).await;
         Ok(())
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        if self.0 == Stays::Tasks {
-            scope.spawn("guest's guest", wants_no_end());
-            scope.spawn("guest's guest", async { wants_no_end().await });
+        if self.0 == Hang::Tasks {
+            scope.spawn("guest's guest", never_ends());
+            scope.spawn("guest's guest", async { never_ends().await });
         }
-        if self.0 == Stays::All {
+        if self.0 == Hang::All {
             scope.spawn("guest's guest", is_restless());
         }
-        if self.0 == Stays::Namesake {
-            scope.spawn("run", wants_no_end());
-            wants_no_end().await;
+        if self.0 == Hang::Namesake {
+            scope.spawn("run", never_ends());
+            never_ends().await;
         }
-        self.stays_if(Stays::Run).await;
+        self.hang_if(Hang::Run).await;
         scope.stopping().await;
         Ok(())
     }
 
     async fn stop(&self, _: &Scope) -> Result {
-        self.stays_if(Stays::Stop).await;
+        self.hang_if(Hang::Stop).await;
         Ok(())
     }
 }
 
-async fn has_a_guest(sim: Sim, stays: Stays) -> Result {
+async fn has_a_guest(sim: Sim, hang: Hang) -> Result {
     let machine = sim.machine("inn", move |factory| {
-        factory.provide_value(stays)?;
+        factory.provide_value(hang)?;
         let limit = Some(Duration::from_secs(3));
         factory.policy::<Guest>(Policy { prepare: limit, stop: limit, ..Policy::default() });
         factory.with::<Guest>()
     });
     let machine = machine.start().await?;
     let report = machine.stop().await?;
-    // It goes on for a while, and nobody looks until it has failed.
+    // The run continues for a while; stacks are taken only after its failure.
     sim.spawn("lingerer", lingers(5, sim));
     sim.clock().sleep(Duration::from_secs(7)).await;
     anyhow::ensure!(report.is_clean(), "{report}");
@@ -355,23 +354,20 @@ async fn has_a_guest(sim: Sim, stays: Stays) -> Result {
 }
 
 fn failed(outcome: Outcome) -> Failure {
-    outcome.failure.expect("it is red")
+    outcome.failure.expect("the seed fails")
 }
 
 #[test]
-fn whoever_overstays_a_deadline_is_told_where_it_waited() {
-    for (stays, name, innermost) in [
-        (Stays::Prepare, "prepare", "self.stays_if(Stays::Prepare).await"),
-        (Stays::Run, "run", "self.stays_if(Stays::Run).await"),
-        (Stays::Stop, "stop", "self.stays_if(Stays::Stop).await"),
+fn a_future_that_exceeds_its_deadline_is_reported_with_its_stack() {
+    for (hang, name, innermost) in [
+        (Hang::Prepare, "prepare", "self.hang_if(Hang::Prepare).await"),
+        (Hang::Run, "run", "self.hang_if(Hang::Run).await"),
+        (Hang::Stop, "stop", "self.hang_if(Hang::Stop).await"),
     ] {
-        let failure = failed(simulate(Settings::new(Seed(1)), &move |sim| has_a_guest(sim, stays)));
+        let failure = failed(simulate(Settings::new(Seed(1)), &move |sim| has_a_guest(sim, hang)));
         let [overstay] = &failure.overstayed[..] else { panic!("{failure}") };
         assert_eq!((overstay.task.name, overstay.at), (name, Duration::from_secs(3)), "{failure}");
-        assert_waits_at(
-            &overstay.task,
-            &["Notify::new().notified().await", "wants_no_end().await", innermost],
-        );
+        assert_waits_at(&overstay.task, &["Notify::new().notified().await", "never_ends().await", innermost]);
         let text = failure.to_string();
         for part in
             ["took longer than 3s and was aborted", "aborted at 3.000000000 s, when its 3s had passed: inn: "]
@@ -379,13 +375,13 @@ fn whoever_overstays_a_deadline_is_told_where_it_waited() {
             assert!(text.contains(part), "{text}");
         }
         assert!(text.contains(&format!("{name:?} of inn: Guest")), "{text}");
-        assert!(text.contains("\n    in stuck::wants_no_end at steelmill-sim/tests/stuck.rs:"), "{text}");
+        assert!(text.contains("\n    in stuck::never_ends at steelmill-sim/tests/stuck.rs:"), "{text}");
     }
 }
 
 #[test]
-fn what_nobody_can_wake_is_said_to_be_that() {
-    let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Stays::ForEver)));
+fn a_future_without_a_registered_waker_is_reported_as_such() {
+    let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Hang::ForEver)));
     let [overstay] = &failure.overstayed[..] else { panic!("{failure}") };
     assert!(overstay.task.waits_for.contains("given its waker to nobody"), "{failure}");
 
@@ -394,27 +390,27 @@ fn what_nobody_can_wake_is_said_to_be_that() {
         sim.spawn("hopeful", Arc::new(Notify::new()).notified_owned()).await?;
         Ok(())
     });
-    let is_hopeless = |task: &&TaskReport| task.waits_for.contains("given its waker to nobody");
-    let hopeless: Vec<&str> = tasks.iter().filter(is_hopeless).map(|task| task.name).collect();
+    let is_without_waker = |task: &&TaskReport| task.waits_for.contains("given its waker to nobody");
+    let hopeless: Vec<&str> = tasks.iter().filter(is_without_waker).map(|task| task.name).collect();
     assert_eq!(hopeless, ["hopeless"]);
 }
 
 #[test]
-fn tasks_that_would_outlive_their_daemon_are_told_where_they_wait() {
-    let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Stays::Tasks)));
+fn tasks_that_outlive_their_daemon_are_reported_with_their_stacks() {
+    let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Hang::Tasks)));
     let [one, other] = &failure.overstayed[..] else { panic!("{failure}") };
     assert_waits_at(&one.task, &["Notify::new().notified().await"]);
-    assert_waits_at(&other.task, &["Notify::new().notified().await", "async { wants_no_end().await }"]);
+    assert_waits_at(&other.task, &["Notify::new().notified().await", "async { never_ends().await }"]);
     assert!(one.task.spawned_at.file().ends_with("tests/stuck.rs"), "{failure}");
 }
 
 #[test]
-fn all_that_overstay_at_one_moment_are_looked_at() {
-    let summary = Campaign::new(|sim| has_a_guest(sim, Stays::All)).seeds(1).run();
-    let failure = summary.failed[0].failure.as_ref().expect("it is red");
-    let mut told: Vec<&str> = failure.overstayed.iter().map(|overstay| overstay.task.name).collect();
-    told.sort_unstable();
-    assert_eq!(told, ["guest's guest", "run", "stop"]);
+fn all_futures_aborted_at_the_same_time_are_reported() {
+    let summary = Campaign::new(|sim| has_a_guest(sim, Hang::All)).seeds(1).run();
+    let failure = summary.failed[0].failure.as_ref().expect("the seed fails");
+    let mut listed: Vec<&str> = failure.overstayed.iter().map(|overstay| overstay.task.name).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, ["guest's guest", "run", "stop"]);
     for overstay in &failure.overstayed {
         let waits_at = overstay.task.waits_at.concat();
         assert!(waits_at.iter().any(|line| line.starts_with("stuck::is_restless at ")), "{failure}");
@@ -422,14 +418,14 @@ fn all_that_overstay_at_one_moment_are_looked_at() {
 }
 
 #[test]
-fn a_task_with_the_name_of_its_daemons_own_is_told_once() {
-    let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Stays::Namesake)));
-    let told: Vec<&str> = failure.overstayed.iter().map(|overstay| overstay.task.name).collect();
-    assert_eq!(told, ["run", "run"], "{failure}");
+fn a_task_with_the_name_of_a_phase_is_reported_once() {
+    let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Hang::Namesake)));
+    let listed: Vec<&str> = failure.overstayed.iter().map(|overstay| overstay.task.name).collect();
+    assert_eq!(listed, ["run", "run"], "{failure}");
 }
 
 #[test]
-fn tasks_that_spawn_each_other_without_end_are_a_livelock_too() {
+fn tasks_that_spawn_each_other_forever_are_a_livelock() {
     fn again(sim: Sim) {
         drop(sim.spawn("again", async move { again(sim) }));
     }
@@ -444,8 +440,8 @@ fn tasks_that_spawn_each_other_without_end_are_a_livelock_too() {
 }
 
 #[test]
-fn looking_at_overstayers_leaves_no_trace_wherever_a_seed_is_run() {
-    let scenario = |sim| has_a_guest(sim, Stays::Tasks);
+fn stacks_of_aborted_futures_do_not_change_the_run() {
+    let scenario = |sim| has_a_guest(sim, Hang::Tasks);
     let plain = simulate(Settings { stacks: false, ..Settings::new(Seed(1)) }, &scenario);
     let looked = simulate(Settings::new(Seed(1)), &scenario);
     assert_eq!((plain.digest, plain.simulated, plain.polls), (looked.digest, looked.simulated, looked.polls));
@@ -453,28 +449,28 @@ fn looking_at_overstayers_leaves_no_trace_wherever_a_seed_is_run() {
     assert!(overstayed.len() == 2 && overstayed.iter().all(|overstay| overstay.task.waits_at.is_empty()));
 
     let summary = Campaign::new(scenario).seeds(1).run();
-    let text = summary.failed[0].failure.as_ref().expect("it is red").to_string();
-    assert!(text.contains("in stuck::wants_no_end at "), "{text}");
-    let shrunk = Campaign::new(scenario).shrink(Seed(1), |_| ()).expect("it is red");
+    let text = summary.failed[0].failure.as_ref().expect("the seed fails").to_string();
+    assert!(text.contains("in stuck::never_ends at "), "{text}");
+    let shrunk = Campaign::new(scenario).shrink(Seed(1), |_| ()).expect("the seed fails");
     let text = failed(shrunk.outcome).to_string();
-    assert!(text.contains("in stuck::wants_no_end at "), "{text}");
+    assert!(text.contains("in stuck::never_ends at "), "{text}");
 }
 
 #[test]
-fn a_run_that_passes_says_nothing_of_what_it_survived() {
+fn a_run_that_passes_reports_no_exceeded_deadlines() {
     let scenario = |sim| async move {
-        let _ = has_a_guest(sim, Stays::Stop).await;
+        let _ = has_a_guest(sim, Hang::Stop).await;
         Ok(())
     };
     assert!(simulate(Settings::new(Seed(1)), &scenario).passed());
 }
 
 #[test]
-fn of_many_that_overstayed_the_last_are_told() {
+fn of_many_exceeded_deadlines_the_last_are_reported() {
     let failure = failed(simulate(Settings::new(Seed(1)), &|sim| async move {
         let limit = Some(Duration::from_secs(1));
         let machine = sim.machine("inn", move |factory| {
-            factory.provide_value(Stays::Stop)?;
+            factory.provide_value(Hang::Stop)?;
             factory.policy::<Guest>(Policy { stop: limit, ..Policy::default() });
             factory.with::<Guest>()
         });
@@ -492,7 +488,7 @@ fn of_many_that_overstayed_the_last_are_told() {
 }
 
 #[test]
-fn that_it_may_be_told_to_stop_goes_without_saying() {
+fn waiting_for_a_stop_request_is_left_out() {
     struct Twice(Mutex<()>);
     impl Daemon for Twice {
         fn build(_: &mut Factory) -> Result<Self> {
@@ -508,12 +504,12 @@ fn that_it_may_be_told_to_stop_goes_without_saying() {
         let _machine = sim.machine("twice", |factory| factory.with::<Twice>()).start().await?;
         std::future::pending().await
     });
-    let task = tasks.iter().find(|task| task.name == "run").expect("it is listed");
+    let task = tasks.iter().find(|task| task.name == "run").expect("the task is listed");
     assert_eq!(task.waits_for, "a lock (a Mutex)");
 }
 
 #[test]
-fn those_that_have_nothing_to_do_are_told_last() {
+fn idle_tasks_are_listed_last() {
     struct Idle;
     impl Daemon for Idle {
         fn build(_: &mut Factory) -> Result<Self> {
@@ -530,7 +526,7 @@ fn those_that_have_nothing_to_do_are_told_last() {
         sim.spawn("late", async move { drop(other.lock_owned().await) }).await?;
         Ok(())
     });
-    let told: Vec<(&str, &str)> = tasks.iter().map(|task| (task.name, task.waits_for)).collect();
+    let listed: Vec<(&str, &str)> = tasks.iter().map(|task| (task.name, task.waits_for)).collect();
     let expected = [
         ("scenario", "a task to end"),
         ("run", "the word to stop"),
@@ -538,6 +534,6 @@ fn those_that_have_nothing_to_do_are_told_last() {
         ("server", "a TCP connection to accept"),
         ("supervisor", "its daemons"),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(listed, expected);
     assert!(!tasks[1].to_string().contains("spawned at"), "{}", tasks[1]);
 }

@@ -1,4 +1,5 @@
-//! What TCP makes of cuts, exits and power losses, as tcp(7), RFC 9293 and Linux's documentation of its settings have it.
+//! TCP under partitions, exits and power losses: timeouts, retransmission and resets as in tcp(7), RFC 9293 and Linux's
+//! documentation of its settings.
 
 use std::io::{Error, ErrorKind, Result as IoResult};
 use std::time::Duration;
@@ -11,10 +12,10 @@ const MICRO: Duration = Duration::from_micros(1);
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// For how long data may be unacknowledged: `tcp_retries2` of 15 (tcp(7)).
+/// The time until unacknowledged data times out: `tcp_retries2` of 15 (tcp(7)).
 const PATIENCE: u64 = 924;
 
-/// Two machines, a listener on the second, and a connection between them; every message takes a millisecond.
+/// Two machines, a listener on the second and a connection between them. The latency is one millisecond.
 struct Pair {
     sim: Sim,
     a: Machine,
@@ -37,7 +38,7 @@ async fn sleep(sim: Sim, seconds: u64) {
     sim.clock().sleep(Duration::from_secs(seconds)).await;
 }
 
-/// Writes until nothing fits any more, however long what is on its way takes; how much it was.
+/// Writes until the buffers are full, with nothing in flight; returns the number of bytes.
 async fn fill(sim: Sim, stream: &TcpStream) -> IoResult<usize> {
     let mut written = 0;
     loop {
@@ -58,7 +59,7 @@ async fn fill(sim: Sim, stream: &TcpStream) -> IoResult<usize> {
     }
 }
 
-/// Reads what is there; how much it was.
+/// Reads until the buffer is empty; returns the number of bytes.
 fn drain(stream: &TcpStream) -> usize {
     let mut read = 0;
     while let Ok(length) = stream.try_read(&mut [0; 100_000]) {
@@ -74,19 +75,19 @@ fn kind<T>(result: IoResult<T>) -> Option<ErrorKind> {
     result.err().as_ref().map(Error::kind)
 }
 
-/// Whether a stream hears nothing, for hours.
-async fn hears_nothing(sim: Sim, stream: &TcpStream) -> bool {
+/// Whether a stream neither becomes readable nor fails, for hours.
+async fn stays_silent(sim: Sim, stream: &TcpStream) -> bool {
     sim.clock().timeout(10_000 * SECOND, stream.readable()).await.is_err()
 }
 
-/// Waits for an error of a read; how many seconds that took, and which it was.
+/// Waits for a read to fail; returns the seconds until then, and the error.
 async fn read_error(sim: Sim, stream: &mut TcpStream) -> (u64, ErrorKind) {
     let begun = sim.elapsed();
     let error = stream.read(&mut [0]).await.expect_err("an error");
     ((sim.elapsed() - begun).as_secs(), error.kind())
 }
 
-/// Data gets through, and nothing comes back: retransmissions go on until the limit, as if nothing had got through.
+/// Data arrives but acknowledgements are lost: retransmission continues until the timeout.
 #[test]
 fn a_sender_without_acknowledgements_times_out() {
     check(Seed(1), |sim| async move {
@@ -103,7 +104,7 @@ fn a_sender_without_acknowledgements_times_out() {
 }
 
 #[test]
-fn acknowledgements_that_come_back_in_time_are_early_enough() {
+fn acknowledgements_just_before_the_timeout_keep_the_connection() {
     check(Seed(2), |sim| async move {
         let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
         for _ in 0..3 {
@@ -121,7 +122,7 @@ fn acknowledgements_that_come_back_in_time_are_early_enough() {
     });
 }
 
-/// They come late, and count: up to the limit.
+/// Late acknowledgements count up to the timeout.
 #[test]
 fn acknowledgements_that_are_held_count_when_they_are_released() {
     for (held, is_in_time) in [(900, true), (1000, false)] {
@@ -140,27 +141,27 @@ fn acknowledgements_that_are_held_count_when_they_are_released() {
     }
 }
 
-/// Word of what was read travels with acknowledgements.
+/// Window updates travel with acknowledgements.
 #[test]
 fn a_window_does_not_open_while_acknowledgements_are_lost() {
     check(Seed(3), |sim| async move {
         let Pair { a, b, near, far, .. } = pair(sim).await?;
         let cut = sim.partition_one_way(&b, &a);
         let written = fill(sim, &near).await?;
-        assert_eq!(drain(&far), written, "all of it arrives and is read");
+        assert_eq!(drain(&far), written, "everything arrives and is read");
         sleep(sim, 60).await;
         assert_eq!(kind(near.try_write(b"x")), Some(ErrorKind::WouldBlock));
         cut.heal();
         near.writable().await?;
-        assert_eq!(fill(sim, &near).await?, written, "there is as much room as before");
+        assert_eq!(fill(sim, &near).await?, written, "the whole window is open again");
         assert_eq!(drain(&far), written);
         Ok(())
     });
 }
 
-/// Who has given up knows the connection no more, and answers whatever arrives for it with a reset (RFC 9293 §3.10.7.1).
+/// A host whose connection has timed out answers its segments with a reset (RFC 9293 §3.10.7.1).
 #[test]
-fn a_peer_that_has_given_up_is_found_out_by_sending_to_it() {
+fn sending_to_a_peer_that_has_timed_out_is_reset() {
     for by_writing in [true, false] {
         check(Seed(4), move |sim| async move {
             let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
@@ -168,7 +169,7 @@ fn a_peer_that_has_given_up_is_found_out_by_sending_to_it() {
             near.write_all(b"lost").await?;
             assert_eq!(read_error(sim, &mut near).await.1, ErrorKind::TimedOut);
             cut.heal();
-            assert!(hears_nothing(sim, &far).await, "it is never told");
+            assert!(stays_silent(sim, &far).await, "no reset is sent by itself");
             if by_writing {
                 far.write_all(b"hello?").await?;
             } else {
@@ -180,9 +181,9 @@ fn a_peer_that_has_given_up_is_found_out_by_sending_to_it() {
     }
 }
 
-/// There is no keepalive unless it is asked for (tcp(7)).
+/// Keepalive is off by default (tcp(7)).
 #[test]
-fn what_is_idle_across_a_cut_never_notices() {
+fn an_idle_connection_survives_a_cut() {
     check(Seed(5), |sim| async move {
         let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
         near.write_all(b"x").await?;
@@ -198,9 +199,9 @@ fn what_is_idle_across_a_cut_never_notices() {
     });
 }
 
-/// What has no room asks for it, and is not answered: the same limit holds for that (RFC 9293 §3.8.6.1).
+/// Zero-window probes without an answer have the same timeout (RFC 9293 §3.8.6.1).
 #[test]
-fn a_writer_that_waits_for_room_times_out_behind_a_cut() {
+fn a_writer_with_a_full_window_times_out_behind_a_cut() {
     let ways: [fn(&Pair) -> Option<steelmill_sim::Partition>; 4] = [
         |pair| Some(pair.sim.partition(&pair.a, &pair.b)),
         |pair| Some(pair.sim.partition_one_way(&pair.a, &pair.b)),
@@ -217,14 +218,14 @@ fn a_writer_that_waits_for_room_times_out_behind_a_cut() {
             sleep(sim, 2000).await;
             let _cut = cut(&pair);
             let begun = sim.elapsed();
-            let error = pair.near.write(b"x").await.expect_err("it gives up");
+            let error = pair.near.write(b"x").await.expect_err("timed out");
             assert_eq!((error.kind(), (sim.elapsed() - begun).as_secs()), (ErrorKind::TimedOut, PATIENCE));
             Ok(())
         });
     }
 }
 
-/// The other way round: the cut is there first, and what has got through is acknowledged no more.
+/// The cut precedes the full window: data that arrived is not acknowledged.
 #[test]
 fn a_writer_that_fills_the_window_behind_a_cut_times_out() {
     check(Seed(7), |sim| async move {
@@ -238,7 +239,7 @@ fn a_writer_that_fills_the_window_behind_a_cut_times_out() {
 }
 
 #[test]
-fn a_writer_that_waits_for_room_goes_on_after_a_cut() {
+fn a_writer_with_a_full_window_continues_after_a_cut() {
     for one_way in [None, Some(true), Some(false)] {
         check(Seed(8), move |sim| async move {
             let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
@@ -254,7 +255,7 @@ fn a_writer_that_waits_for_room_goes_on_after_a_cut() {
                 IoResult::Ok(near)
             });
             sleep(sim, 30).await;
-            assert_eq!(drain(&far), filled, "what had arrived can be read behind the cut");
+            assert_eq!(drain(&far), filled, "data that arrived before the cut is readable");
             sleep(sim, 30).await;
             assert_eq!(kind(far.try_read(&mut [0])).is_some(), one_way != Some(false) || drain(&far) == 0);
             cut.heal();
@@ -268,9 +269,9 @@ fn a_writer_that_waits_for_room_goes_on_after_a_cut() {
     }
 }
 
-/// Word of room that comes through is a sign of life.
+/// A window update restarts the timeout.
 #[test]
-fn a_writer_that_hears_of_room_has_fresh_patience() {
+fn a_window_update_restarts_the_timeout() {
     check(Seed(28), |sim| async move {
         let Pair { a, b, mut near, far, .. } = pair(sim).await?;
         fill(sim, &near).await?;
@@ -284,9 +285,9 @@ fn a_writer_that_hears_of_room_has_fresh_patience() {
     });
 }
 
-/// As long as its questions are answered, a writer waits for ever.
+/// Answered zero-window probes keep the connection open without a limit.
 #[test]
-fn a_writer_waits_for_a_reader_that_takes_its_time() {
+fn a_writer_waits_for_a_slow_reader_without_a_limit() {
     check(Seed(9), |sim| async move {
         let Pair { mut near, far, .. } = pair(sim).await?;
         let filled = fill(sim, &near).await?;
@@ -298,9 +299,9 @@ fn a_writer_waits_for_a_reader_that_takes_its_time() {
     });
 }
 
-/// `tcp_orphan_retries`: a connection that nobody holds any more is not worth as much patience.
+/// `tcp_orphan_retries`: a closed connection times out sooner.
 #[test]
-fn a_closed_connection_gives_up_sooner() {
+fn a_closed_connection_times_out_sooner() {
     check(Seed(10), |sim| async move {
         let Pair { a, b, mut near, mut far, listener, .. } = pair(sim).await?;
         let cut = sim.partition(&a, &b);
@@ -310,7 +311,7 @@ fn a_closed_connection_gives_up_sooner() {
         cut.heal();
         let mut words = String::new();
         far.read_to_string(&mut words).await?;
-        assert_eq!(words, "last words", "it is sent again at 51 s");
+        assert_eq!(words, "last words", "retransmitted at 51 s");
         drop(far);
 
         let mut near = a.network().connect("b:7").await?;
@@ -320,7 +321,7 @@ fn a_closed_connection_gives_up_sooner() {
         drop(near);
         sleep(sim, 120).await;
         cut.heal();
-        assert!(hears_nothing(sim, &far).await, "two minutes are not, and it is not told");
+        assert!(stays_silent(sim, &far).await, "given up within two minutes, without a reset");
         far.write_all(b"hello?").await?;
         assert_eq!(read_error(sim, &mut far).await, (0, ErrorKind::ConnectionReset));
         drop((far, listener));
@@ -329,9 +330,9 @@ fn a_closed_connection_gives_up_sooner() {
     });
 }
 
-/// A connection that had been trying for a while when it was closed has so much less time left.
+/// Retransmissions before the close count towards that timeout.
 #[test]
-fn a_connection_closed_behind_a_cut_has_no_fresh_patience() {
+fn closing_behind_a_cut_does_not_restart_the_timeout() {
     check(Seed(11), |sim| async move {
         let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
         let cut = sim.partition(&a, &b);
@@ -340,7 +341,7 @@ fn a_connection_closed_behind_a_cut_has_no_fresh_patience() {
         drop(near);
         sleep(sim, 200).await; // until it tries again, and finds that it should have given up
         cut.heal();
-        assert!(hears_nothing(sim, &far).await);
+        assert!(stays_silent(sim, &far).await);
         far.write_all(b"hello?").await?;
         assert_eq!(read_error(sim, &mut far).await, (0, ErrorKind::ConnectionReset));
         Ok(())
@@ -348,7 +349,7 @@ fn a_connection_closed_behind_a_cut_has_no_fresh_patience() {
 }
 
 #[test]
-fn the_end_of_a_stream_is_sent_again() {
+fn a_fin_is_retransmitted() {
     check(Seed(12), |sim| async move {
         let Pair { a, b, mut near, far, .. } = pair(sim).await?;
         let cut = sim.partition(&a, &b);
@@ -362,7 +363,7 @@ fn the_end_of_a_stream_is_sent_again() {
 }
 
 #[test]
-fn an_end_that_is_not_acknowledged_times_out() {
+fn an_unacknowledged_fin_times_out() {
     check(Seed(13), |sim| async move {
         let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
         let cut = sim.partition_one_way(&b, &a);
@@ -374,9 +375,9 @@ fn an_end_that_is_not_acknowledged_times_out() {
     });
 }
 
-/// A reset is sent once, and may be lost; what comes later is answered with another.
+/// A reset is sent once and may be lost; later segments are answered with another.
 #[test]
-fn a_lost_reset_is_repeated_when_something_comes() {
+fn a_lost_reset_is_repeated_for_later_segments() {
     check(Seed(14), |sim| async move {
         let Pair { a, b, mut near, far, listener, .. } = pair(sim).await?;
         let cut = sim.partition_one_way(&b, &a);
@@ -384,11 +385,11 @@ fn a_lost_reset_is_repeated_when_something_comes() {
         drop(far);
         sleep(sim, 1).await;
         cut.heal();
-        assert!(hears_nothing(sim, &near).await, "nothing is repeated by itself");
+        assert!(stays_silent(sim, &near).await, "a reset is not retransmitted");
         near.write_all(b"hello?").await?;
         assert_eq!(read_error(sim, &mut near).await, (0, ErrorKind::ConnectionReset));
 
-        // And what is not answered for as long as the cut lasts is sent again, and answered then.
+        // Data sent during the cut is retransmitted after it, and answered with a reset.
         let mut near = a.network().connect("b:7").await?;
         let (far, _) = listener.accept().await?;
         let cut = sim.partition_one_way(&b, &a);
@@ -403,9 +404,9 @@ fn a_lost_reset_is_repeated_when_something_comes() {
     });
 }
 
-/// Data for an end that was closed is answered with a reset; what the end still had to send is dropped with it.
+/// Data for a closed end is answered with a reset, which also drops the unsent data of that end.
 #[test]
-fn data_that_meets_a_closed_end_behind_a_cut_ends_it() {
+fn data_for_a_closed_end_behind_a_cut_resets_it() {
     check(Seed(15), |sim| async move {
         let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
         let cut = sim.partition_one_way(&b, &a);
@@ -419,9 +420,9 @@ fn data_that_meets_a_closed_end_behind_a_cut_ends_it() {
     });
 }
 
-/// A kernel outlives its processes: what they wrote is still sent.
+/// The kernel outlives its processes and still sends the data they wrote.
 #[test]
-fn an_exit_behind_a_cut_delivers_what_was_written() {
+fn data_written_before_an_exit_behind_a_cut_is_delivered() {
     check(Seed(16), |sim| async move {
         let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
         let cut = sim.partition(&a, &b);
@@ -436,9 +437,9 @@ fn an_exit_behind_a_cut_delivers_what_was_written() {
     });
 }
 
-/// But not its machine's power.
+/// The kernel does not outlive a power loss.
 #[test]
-fn a_power_loss_after_an_exit_takes_what_was_not_sent() {
+fn a_power_loss_after_an_exit_loses_unsent_data() {
     check(Seed(17), |sim| async move {
         let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
         let cut = sim.partition(&a, &b);
@@ -446,7 +447,7 @@ fn a_power_loss_after_an_exit_takes_what_was_not_sent() {
         b.exit();
         b.power_loss();
         cut.heal();
-        assert!(hears_nothing(sim, &near).await);
+        assert!(stays_silent(sim, &near).await);
         near.write_all(b"hello?").await?;
         assert_eq!(read_error(sim, &mut near).await, (PATIENCE, ErrorKind::TimedOut));
         Ok(())
@@ -454,7 +455,7 @@ fn a_power_loss_after_an_exit_takes_what_was_not_sent() {
 }
 
 #[test]
-fn an_exit_ends_what_was_read_and_resets_what_was_not() {
+fn an_exit_closes_connections_and_resets_those_with_unread_data() {
     check(Seed(18), |sim| async move {
         let Pair { a, b, mut near, mut far, listener, .. } = pair(sim).await?;
         let mut unread = a.network().connect("b:7").await?;
@@ -477,11 +478,11 @@ fn an_exit_ends_what_was_read_and_resets_what_was_not() {
 fn half_closed_streams_end_with_their_process() {
     check(Seed(19), |sim| async move {
         let Pair { a, b, mut near, mut far, listener, .. } = pair(sim).await?;
-        // This one has been ended by the side that stays,
+        // Half-closed by the machine that stays up;
         near.shutdown().await?;
         assert_eq!(far.read(&mut [0]).await?, 0);
         far.write_all(b"answer").await?;
-        // and this one by the side that goes, which has not read everything.
+        // half-closed by the process that exits, with unread data.
         let mut other = a.network().connect("b:7").await?;
         let (mut other_far, _) = listener.accept().await?;
         other_far.shutdown().await?;
@@ -492,15 +493,15 @@ fn half_closed_streams_end_with_their_process() {
         near.read_to_string(&mut answer).await?;
         assert_eq!(answer, "answer");
         sleep(sim, 1).await;
-        assert_eq!(other.read(&mut [0]).await?, 0, "the end was there before the reset");
+        assert_eq!(other.read(&mut [0]).await?, 0, "end of stream precedes the reset");
         assert_eq!(kind(other.write(b"more").await), Some(ErrorKind::BrokenPipe));
         Ok(())
     });
 }
 
-/// Whatever it is that arrives first: data, an end, or a question for room.
+/// Whether the first segment is data, a FIN or a zero-window probe.
 #[test]
-fn a_machine_that_is_back_refuses_what_belonged_to_its_former_life() {
+fn a_restarted_machine_resets_connections_of_its_former_incarnation() {
     check(Seed(20), |sim| async move {
         let Pair { a, b, near: mut full, far: full_far, listener, .. } = pair(sim).await?;
         let mut written = a.network().connect("b:7").await?;
@@ -524,9 +525,9 @@ fn a_machine_that_is_back_refuses_what_belonged_to_its_former_life() {
     });
 }
 
-/// The acceptor's host repeats its answer at 1, 3, 7, 15 and 31 s: `tcp_synack_retries` of 5 (tcp(7)).
+/// The SYN-ACK is retransmitted at 1, 3, 7, 15 and 31 s: `tcp_synack_retries` of 5 (tcp(7)).
 #[test]
-fn a_handshake_whose_last_part_is_lost_is_finished_later() {
+fn a_handshake_whose_ack_is_lost_is_finished_later() {
     check(Seed(21), |sim| async move {
         let Pair { a, b, listener, .. } = pair(sim).await?;
         let begun = sim.elapsed();
@@ -535,7 +536,7 @@ fn a_handshake_whose_last_part_is_lost_is_finished_later() {
         sim.clock().sleep(1500 * MICRO).await; // the answer is on its way
         let cut = sim.partition_one_way(&a, &b);
         let near = connect.await??;
-        assert_eq!(sim.elapsed() - begun, 2 * MILLI, "the connector knows no better");
+        assert_eq!(sim.elapsed() - begun, 2 * MILLI, "the connect has succeeded on its side");
         sleep(sim, 2).await;
         cut.heal();
         let (_, peer) = listener.accept().await?;
@@ -582,9 +583,9 @@ fn a_handshake_that_is_never_finished_is_forgotten() {
     });
 }
 
-/// Each side sends its part again by itself: one way that stays open is enough for what goes there.
+/// SYN and SYN-ACK are retransmitted independently, so one open direction suffices for each.
 #[test]
-fn an_answer_that_was_lost_comes_again_even_if_nobody_can_ask() {
+fn a_lost_syn_ack_is_retransmitted_even_if_no_syn_arrives() {
     check(Seed(24), |sim| async move {
         let Pair { a, b, listener: _listener, .. } = pair(sim).await?;
         let begun = sim.elapsed();
@@ -600,7 +601,7 @@ fn an_answer_that_was_lost_comes_again_even_if_nobody_can_ask() {
     });
 }
 
-/// Its kernel has answered already, and learns only from the last part that nobody is there any more.
+/// The SYN-ACK was sent before the exit; the reset follows the ACK.
 #[test]
 fn an_exit_during_a_handshake_resets_the_connection() {
     check(Seed(25), |sim| async move {
@@ -618,7 +619,7 @@ fn an_exit_during_a_handshake_resets_the_connection() {
 }
 
 #[test]
-fn a_refusal_that_is_lost_comes_when_it_is_asked_for_again() {
+fn a_lost_refusal_is_repeated_for_the_next_syn() {
     check(Seed(26), |sim| async move {
         let Pair { a, b, .. } = pair(sim).await?;
         let begun = sim.elapsed();

@@ -1,5 +1,5 @@
-//! A trace says what a run did, and whose doing it was.
-#![expect(clippy::disallowed_methods, reason = "runs get threads of their own")]
+//! The event trace of a run: its events, their order, and the task of each.
+#![expect(clippy::disallowed_methods, reason = "each run needs a thread of its own")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,18 +49,18 @@ async fn echo(sim: Sim) -> Result {
 
 fn run(settings: Settings) -> Outcome {
     let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| simulate(settings, &echo)).join().expect("it does not panic")
+        scope.spawn(|| simulate(settings, &echo)).join().expect("the simulation does not panic")
     });
     assert!(outcome.passed(), "{:?}", outcome.failure);
     outcome
 }
 
 #[test]
-fn a_trace_tells_the_story_of_a_run() {
+fn a_trace_lists_the_events_of_a_run_in_order() {
     let outcome = run(Settings { trace: true, ..Settings::new(Seed(7)) });
-    let trace = outcome.trace.expect("it was asked for");
+    let trace = outcome.trace.expect("tracing is on");
     let story: Vec<String> = trace.lines().map(|line| line.to_string()).collect();
-    // In this order, among much else.
+    // In this order, with other events in between.
     let mut rest = story.iter();
     for expected in [
         "machine server made",
@@ -78,17 +78,18 @@ fn a_trace_tells_the_story_of_a_run() {
         "count 1 echoes, 1 in all",
         "\"scenario\" #0 returned",
     ] {
-        assert!(rest.any(|line| line.contains(expected)), "{expected:?} is not there:\n{}", story.join("\n"));
+        assert!(rest.any(|line| line.contains(expected)), "no {expected:?} in order:\n{}", story.join("\n"));
     }
-    assert_eq!(trace.events.last().expect("there are some").digest, outcome.digest);
+    assert_eq!(trace.events.last().expect("the trace has events").digest, outcome.digest);
     assert_eq!((trace.skipped, trace.dropped), (0, 0));
 }
 
 #[test]
 fn a_trace_is_data() {
-    let trace = run(Settings { trace: true, ..Settings::new(Seed(7)) }).trace.expect("it was asked for");
-    let (id, client) = trace.tasks.iter().find(|(_, info)| info.name == "client").expect("it was spawned");
-    let owner = client.owner.as_ref().expect("a daemon's");
+    let trace = run(Settings { trace: true, ..Settings::new(Seed(7)) }).trace.expect("tracing is on");
+    let (id, client) =
+        trace.tasks.iter().find(|(_, info)| info.name == "client").expect("the task was spawned");
+    let owner = client.owner.as_ref().expect("a daemon's task");
     assert_eq!((owner.factory(), owner.daemon()), ("server", Some("Echo")));
     assert_eq!(trace.machines[client.machine as usize], "server");
     let has = |what: fn(&What) -> bool| trace.events.iter().any(|event| what(&event.what));
@@ -99,49 +100,48 @@ fn a_trace_is_data() {
 }
 
 #[test]
-fn a_window_shows_a_part_of_it_and_what_has_become_of_things_before() {
-    let whole =
-        run(Settings { trace: true, ..Settings::new(Seed(7)) }).trace.expect("it was asked for").events;
+fn a_trace_window_holds_its_events_and_the_machine_events_before() {
+    let whole = run(Settings { trace: true, ..Settings::new(Seed(7)) }).trace.expect("tracing is on").events;
     for start in (0..whole.len()).step_by(7) {
         let end = (start + 40).min(whole.len());
         let trace_window = start as u64..end as u64;
         let outcome = run(Settings { trace: true, trace_window, ..Settings::new(Seed(7)) });
-        let trace = outcome.trace.as_ref().expect("it was asked for");
+        let trace = outcome.trace.as_ref().expect("tracing is on");
         let (early, part) = trace.events.split_at(trace.events.len() - (end - start));
-        let told = |event: &Event| (event.at, event.task, event.what, event.digest);
-        assert!(part.iter().map(told).eq(whole[start..end].iter().map(told)), "not {start} to {end}");
+        let key = |event: &Event| (event.at, event.task, event.what, event.digest);
+        assert!(part.iter().map(key).eq(whole[start..end].iter().map(key)), "events {start} to {end} differ");
         let is_of_a_machine = |event: &&Event| matches!(event.what, What::Machine { .. });
         let before = whole[..start].iter().filter(is_of_a_machine);
-        assert!(early.iter().filter(is_of_a_machine).map(told).eq(before.map(told)));
+        assert!(early.iter().filter(is_of_a_machine).map(key).eq(before.map(key)));
         assert_eq!(
             (trace.skipped, trace.dropped),
             ((start - early.len()) as u64, (whole.len() - end) as u64)
         );
         assert!(
-            trace.causes().iter().enumerate().all(|(place, cause)| cause.is_none_or(|cause| cause < place))
+            trace.causes().iter().enumerate().all(|(index, cause)| cause.is_none_or(|cause| cause < index))
         );
-        // Whoever reads it bears with what is not there.
-        for passage in trace.messages() {
-            let is_it = |place: usize, of: fn(&What) -> Option<u32>| {
-                of(&trace.events[place].what) == Some(passage.message)
+        // Messages and exports must tolerate events that are missing outside of the window.
+        for message in trace.messages() {
+            let is_of_message = |index: usize, of: fn(&What) -> Option<u32>| {
+                of(&trace.events[index].what) == Some(message.message)
             };
-            assert!(is_it(passage.left, |what| match what {
+            assert!(is_of_message(message.left, |what| match what {
                 What::Message { message, .. } => Some(*message),
                 _ => None,
             }));
-            assert!(passage.ended.is_none_or(|place| is_it(place, |what| match what {
+            assert!(message.ended.is_none_or(|index| is_of_message(index, |what| match what {
                 What::Arrive { message } | What::Lost { message, .. } => Some(*message),
                 _ => None,
             })));
         }
-        trace.write_lines(std::io::sink()).expect("nothing refuses to be written");
-        trace.write_perfetto(std::io::sink()).expect("nothing refuses to be written");
-        Picture::of(&outcome).expect("it was traced");
+        trace.write_lines(std::io::sink()).expect("a sink accepts everything");
+        trace.write_perfetto(std::io::sink()).expect("a sink accepts everything");
+        Picture::of(&outcome).expect("the run was traced");
     }
 }
 
 #[test]
-fn looking_changes_nothing() {
+fn tracing_does_not_change_the_digest() {
     let plain = run(Settings::new(Seed(7)));
     assert!(plain.trace.is_none());
     assert_eq!(run(Settings { trace: true, ..Settings::new(Seed(7)) }).digest, plain.digest);

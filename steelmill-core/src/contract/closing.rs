@@ -313,7 +313,11 @@ pub async fn a_connection_that_ended_both_ways_has_no_peer<W: World>(world: W) {
 pub async fn shutdown_never_fails<W: World>(world: W) {
     let mut reset = reset_connection(&world).await;
     reset.shutdown().await.unwrap();
-    assert_eq!(error_kind(reset.read(&mut [0]).await), ErrorKind::ConnectionReset, "still to be told");
+    assert_eq!(
+        error_kind(reset.read(&mut [0]).await),
+        ErrorKind::ConnectionReset,
+        "the reset is not reported yet"
+    );
     let (mut client, mut server) = connection(&world).await;
     for _ in 0..2 {
         client.shutdown().await.unwrap();

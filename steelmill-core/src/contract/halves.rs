@@ -22,7 +22,7 @@ pub async fn borrowed_halves_work_at_the_same_time<W: World>(world: W) {
         sent.unwrap();
     }
     assert_eq!(&buffer, b"echo");
-    // Giving the borrowed halves back has closed nothing.
+    // Dropping the borrowed halves closes nothing.
     client.write_all(b"more").await.unwrap();
     server.read_exact(&mut buffer).await.unwrap();
     assert_eq!(&buffer, b"more");
@@ -80,7 +80,7 @@ pub async fn reunited_halves_are_the_stream_again<W: World>(world: W) {
     let (read, write) = client.into_split();
     let mut client = <W::Network as crate::Network>::TcpStream::reunite(read, write).ok().unwrap();
     assert_eq!(client.local_addr().unwrap(), address);
-    // Nothing was shut down on the way.
+    // Neither direction was shut down.
     assert!(waits(&world, server.read(&mut [0])).await);
     client.write_all(b"whole").await.unwrap();
     server.read_exact(&mut [0; 5]).await.unwrap();
@@ -94,7 +94,7 @@ pub async fn halves_of_two_streams_do_not_reunite<W: World>(world: W) {
     let ((_one_read, one_write), (other_read, _other_write)) = (one.into_split(), other.into_split());
     let refused = <W::Network as crate::Network>::TcpStream::reunite(other_read, one_write);
     let (_, mut one_write) = refused.err().unwrap();
-    // They come back as they were.
+    // The halves are returned unchanged.
     one_write.write_all(b"open").await.unwrap();
     one_peer.read_exact(&mut [0; 4]).await.unwrap();
     drop(other_peer);

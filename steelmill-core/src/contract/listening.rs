@@ -173,7 +173,7 @@ pub async fn a_cancelled_accept_loses_no_connection<W: World>(world: W) {
 }
 
 pub async fn an_accepted_connection_outlives_its_listener<W: World>(world: W) {
-    // The helper's listener is gone when it returns.
+    // The helper drops its listener when it returns.
     let (mut client, mut server) = connection(&world).await;
     server.write_all(b"still here").await.unwrap();
     let mut buffer = [0; 10];
@@ -188,7 +188,7 @@ pub async fn a_connection_nobody_accepted_is_reset_with_the_listener<W: World>(w
     assert_eq!(error_kind(client.read(&mut [0]).await), ErrorKind::ConnectionReset);
 }
 
-/// A connection closed before it is accepted is accepted as one that has ended (accept(2)).
+/// A connection closed before accept is accepted at its end of stream (accept(2)).
 pub async fn a_connection_closed_early_is_accepted_with_what_it_sent<W: World>(world: W) {
     let (listener, address) = listener(&world).await;
     let mut client = world.network().connect(address).await.unwrap();
@@ -231,7 +231,7 @@ async fn fill_backlog<W: World>(world: &W, address: SocketAddr) -> usize {
             Err(_) => return queued,
         }
     }
-    panic!("there is no limit");
+    panic!("the backlog is unbounded");
 }
 
 /// When the backlog is full a connect waits, and is not refused (listen(2)).
@@ -260,7 +260,7 @@ pub async fn an_abandoned_connect_never_surfaces<W: World>(world: W) {
     for _ in 0..queued {
         listener.accept().await.unwrap();
     }
-    // The host would have asked again after a second.
+    // The host would have retransmitted its SYN after a second.
     world.clock().sleep(Duration::from_millis(1200)).await;
     assert!(waits(&world, listener.accept()).await);
     let stream = network.connect(address).await.unwrap();
@@ -268,21 +268,21 @@ pub async fn an_abandoned_connect_never_surfaces<W: World>(world: W) {
 }
 
 pub async fn the_port_of_a_connection_cannot_be_listened_on<W: World>(world: W) {
-    // A port that is free may be anybody's at once, where a host is not this test's alone.
+    // On a shared host another process may take a free port at any time, hence the retries.
     for _ in 0..10 {
         let (client, server) = connection(&world).await;
         let local = client.local_addr().unwrap();
         assert_eq!(error_kind(world.network().bind(local).await), ErrorKind::AddrInUse);
         drop(server);
         settle(&world).await;
-        // Who closes last leaves nothing behind; who closes first might, for a minute (TIME_WAIT).
+        // The end that closes last leaves no state; the one that closes first may, for a minute (TIME_WAIT).
         drop(client);
         settle(&world).await;
         if let Ok(listener) = world.network().bind(local).await {
             return assert_eq!(listener.local_addr().unwrap(), local);
         }
     }
-    panic!("it is never free");
+    panic!("the port never becomes free");
 }
 
 pub async fn a_port_can_be_held_on_two_addresses_of_a_host<W: World>(world: W) {
@@ -290,14 +290,14 @@ pub async fn a_port_can_be_held_on_two_addresses_of_a_host<W: World>(world: W) {
     let one = network.bind("127.0.0.1:0").await.unwrap();
     let port = one.local_addr().unwrap().port();
     let refused = network.connect(("127.0.0.2", port)).await;
-    assert_eq!(error_kind(refused), ErrorKind::ConnectionRefused, "nobody listens on the other yet");
+    assert_eq!(error_kind(refused), ErrorKind::ConnectionRefused, "no listener on the other address yet");
     let two = network.bind(("127.0.0.2", port)).await.unwrap();
     let client = network.connect(("127.0.0.2", port)).await.unwrap();
     let (server, peer) = two.accept().await.unwrap();
     assert_eq!(server.local_addr().unwrap(), two.local_addr().unwrap());
     assert_eq!(client.peer_addr().unwrap(), two.local_addr().unwrap());
     assert!(waits(&world, one.accept()).await);
-    // All of 127.0.0.0/8 is this host, and 127.0.0.1 is what it calls itself.
+    // All of 127.0.0.0/8 is this host, whose source address is 127.0.0.1.
     assert_eq!(peer.ip().to_string(), "127.0.0.1");
 }
 
@@ -348,11 +348,11 @@ pub async fn a_listener_on_all_ipv6_addresses_takes_ipv4<W: World>(world: W) {
     assert!(near.is_ipv4() && far.is_ipv4());
     assert_eq!(peer, mapped(near));
     assert_eq!((server.peer_addr().unwrap(), server.local_addr().unwrap()), (mapped(near), mapped(far)));
-    // What it shows can be connected to, and is an IPv6 socket's view again.
+    // The address shown is a valid target, and an IPv6 socket shows it the same way.
     let back = network.connect(server.local_addr().unwrap()).await.unwrap();
     let (_, peer) = listener.accept().await.unwrap();
     assert_eq!((back.peer_addr().unwrap(), back.local_addr().unwrap()), (mapped(far), peer));
-    // IPv6 itself is shown as it is.
+    // IPv6 peers are shown unchanged.
     let client = network.connect(("::1", port)).await.unwrap();
     assert_eq!(listener.accept().await.unwrap().1, client.local_addr().unwrap());
 }
@@ -378,6 +378,6 @@ pub async fn a_mapped_address_leads_to_ipv4<W: World>(world: W) {
 fn mapped(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
-        IpAddr::V6(_) => panic!("{address} is of IPv6 already"),
+        IpAddr::V6(_) => panic!("{address} is IPv6 already"),
     }
 }

@@ -151,7 +151,7 @@ pub async fn waking_an_ended_task_does_nothing<W: World>(world: W) {
     let own_waker = poll_fn(|context| Poll::Ready(context.waker().clone()));
     let waker = world.spawner().spawn("ends", own_waker).await.unwrap();
     waker.wake_by_ref();
-    // Another task may have taken the ended one's place; it must not notice.
+    // A new task may reuse the slot of the ended one, and must not be affected.
     let next = world.spawner().spawn("next", async { 42 });
     waker.wake();
     assert_eq!(next.await.unwrap(), 42);

@@ -79,7 +79,7 @@ pub async fn a_read_into_nothing_takes_nothing<W: World>(world: W) {
     assert_eq!(&buffer, b"kept");
 }
 
-/// The peer sees neither data nor an end.
+/// The peer sees neither data nor end of stream.
 pub async fn a_write_of_nothing_sends_nothing<W: World>(world: W) {
     let (mut client, mut server) = connection(&world).await;
     assert_eq!(client.write(&[]).await.unwrap(), 0);
@@ -248,7 +248,7 @@ pub async fn try_read_takes_what_is_there<W: World>(world: W) {
         let mut buffer = [0; 8];
         match server.try_read(&mut buffer) {
             Ok(length) => received.extend_from_slice(&buffer[..length]),
-            // `readable` may speak too soon.
+            // `readable` may resolve spuriously.
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
     }
@@ -280,7 +280,7 @@ pub async fn readable_waits_for_data<W: World>(world: W) {
 pub async fn writable_waits_for_room<W: World>(world: W) {
     let (client, mut server) = connection(&world).await;
     client.writable().await.unwrap();
-    // What is in flight makes room once it has arrived, so fill until nothing moves any more.
+    // Data in flight frees buffer space when it arrives, so repeat until nothing more fits.
     loop {
         fill(&client);
         if waits(&world, client.writable()).await {

@@ -120,7 +120,7 @@ pub async fn a_connected_socket_is_told_that_nobody_listens<W: World>(world: W) 
     one.connect(address).await.unwrap();
     assert_eq!(one.send(b"anybody there?").await.unwrap(), 14);
     assert_eq!(error_kind(one.recv(&mut [0; 8]).await), ErrorKind::ConnectionRefused);
-    // Told once: the socket goes on.
+    // Reported once; the socket remains usable.
     assert!(waits(&world, one.recv(&mut [0; 8])).await);
     one.send(b"and now?").await.unwrap();
     let error = loop {
@@ -286,7 +286,7 @@ pub async fn a_full_queue_loses_the_newest<W: World>(world: W) {
         assert_eq!(
             (taken.unwrap(), u32::from_be_bytes(buffer)),
             (4, received),
-            "the oldest are kept, in order"
+            "the oldest datagrams are kept, in order"
         );
         received += 1;
     }
@@ -355,7 +355,7 @@ pub async fn a_connected_socket_can_send_elsewhere<W: World>(world: W) {
     one.connect(peer_address).await.unwrap();
     assert_eq!(one.send_to(b"psst", other_address).await.unwrap(), 4);
     assert_eq!(other.recv_from(&mut [0; 8]).await.unwrap(), (4, from));
-    // Nobody listening elsewhere is no error of this connection.
+    // A refusal by another address is no error of this connected socket.
     drop(other);
     one.send_to(b"psst", other_address).await.unwrap();
     settle(&world).await;
@@ -418,7 +418,7 @@ pub async fn port_zero_cannot_be_sent_to<W: World>(world: W) {
 /// A socket bound to the loopback cannot send to other hosts.
 pub async fn loopback_reaches_nobody_else<W: World>(world: W) {
     let (one, _) = socket(&world).await;
-    // A host without a way to other networks says that first.
+    // A host without a route to other networks reports that first.
     let is_no_way = |kind| matches!(kind, ErrorKind::InvalidInput | ErrorKind::NetworkUnreachable);
     assert!(is_no_way(error_kind(one.send_to(b"ping", "203.0.113.9:9").await)));
     assert!(is_no_way(error_kind(one.connect("203.0.113.9:9").await)));
@@ -427,7 +427,7 @@ pub async fn loopback_reaches_nobody_else<W: World>(world: W) {
 /// Linux's "Address family not supported by protocol".
 fn is_wrong_family(outcome: io::Result<impl Sized>) -> bool {
     const EAFNOSUPPORT: i32 = 97;
-    let code = outcome.err().expect("this must fail").raw_os_error();
+    let code = outcome.err().expect("an error is expected").raw_os_error();
     code == Some(EAFNOSUPPORT) || cfg!(not(target_os = "linux"))
 }
 

@@ -45,7 +45,7 @@ impl<L: TcpListener> TcpListener for Failing<L> {
     }
 }
 
-/// A listener with a connection whenever it is asked.
+/// A listener with a connection at every accept.
 struct Endless;
 
 impl TcpListener for Endless {

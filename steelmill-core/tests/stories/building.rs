@@ -1,4 +1,4 @@
-//! How a factory gets daemons: built, provided, or not, and then with a helpful error.
+//! Dependency injection: daemons that are built or provided, and the errors when they are not.
 
 use std::io;
 
@@ -48,7 +48,7 @@ async fn a_cycle_is_an_error_that_prints_the_cycle_and_who_led_to_it(world: impl
     let error = with(&mut factory, 'a').unwrap_err();
     assert_eq!(error.root_cause().to_string(), cycle);
     assert_eq!(format!("{error:#}"), format!("demo: building Part<'a'>: building Part<'x'>: {cycle}"));
-    // Nobody leads into it from outside.
+    // No daemon outside of the cycle leads into it.
     let error = with(&mut factory, 'b').unwrap_err();
     assert_eq!(format!("{error:#}"), format!("demo: {cycle}"));
     with(&mut factory, 'e')?;
@@ -103,7 +103,7 @@ async fn a_panic_while_building_is_an_error_and_the_factory_goes_on(world: impl 
     Ok(())
 }
 
-/// A daemon that can be told apart, and says what happens to it.
+/// A daemon with a name, which records its lifecycle events.
 struct Lamp(&'static str, Option<crate::support::Journal>);
 
 impl Daemon for Lamp {
@@ -229,7 +229,7 @@ async fn what_completed_before_a_failure_stays_built(world: impl World) -> Resul
     Ok(())
 }
 
-/// Fails until it has been told not to.
+/// Its first build fails.
 struct Moody;
 
 impl Daemon for Moody {
@@ -315,7 +315,7 @@ async fn what_a_daemon_provides_while_it_is_built_is_there_for_others(world: imp
     Ok(())
 }
 
-/// One of a hundred and forty-four types, each of which needs the next.
+/// One of 144 types, each of which depends on the next.
 struct Link<const TENS: usize, const ONES: usize>;
 
 impl<const TENS: usize, const ONES: usize> Daemon for Link<TENS, ONES> {

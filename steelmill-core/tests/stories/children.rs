@@ -1,4 +1,4 @@
-//! Child factories: a child depends on its maker and on everything it shares.
+//! Child factories: a child depends on its creator and on everything it shares.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ async fn demo(
     Ok((script.factory(world, Deadlines::default())?.start().await?, lines))
 }
 
-/// A part of its own, built in a child: asks for what it needs, by the name of `NAME`, and notes its stop.
+/// A daemon of a child: gets its dependency, the part called `NAME`, and records its stop.
 struct Leaf {
     journal: Arc<Journal>,
     #[expect(dead_code, reason = "needed")]
@@ -57,7 +57,7 @@ impl Daemon for Leaf {
     }
 }
 
-/// Puts a leaf that needs this part into a factory.
+/// Adds a leaf that depends on this part to a factory.
 fn leaf(factory: &mut Factory, journal: &Journal, need: Option<char>) -> Result {
     factory.provide_value(journal.clone())?;
     if let Some(need) = need {
@@ -85,12 +85,11 @@ async fn a_child_stops_before_what_it_shares(world: impl World) -> Result {
     Ok(())
 }
 
-/// The journal of the script.
 fn demo_journal(demo: &RunningFactory) -> Result<Journal> {
     Ok(demo.value::<Script>()?.journal())
 }
 
-/// Makes a child in its run, and keeps it.
+/// Creates a child in its run, and keeps the handle.
 struct Maker {
     journal: Arc<Journal>,
     child: SetOnce<RunningFactory>,
@@ -113,7 +112,6 @@ impl Daemon for Maker {
     }
 }
 
-/// Needs the maker.
 struct User {
     journal: Arc<Journal>,
     maker: DaemonRef<Maker>,
@@ -153,7 +151,7 @@ async fn a_grandchild_stops_before_what_it_shares_with_its_grandparent(world: im
     let mut child = middle.child("child")?;
     leaf(&mut child, &journal, Some('a'))?;
     let child = child.start().await?;
-    // `demo` waits for the grandchild, though nobody else in `middle` uses `a`.
+    // `demo` waits for the grandchild although no other part of `middle` uses `a`.
     let ends = [child.ended(), middle.ended()];
     drop((child, middle));
     let report = demo.stop().await;
@@ -257,7 +255,6 @@ async fn no_child_is_started_in_an_ended_factory(world: impl World) -> Result {
     Ok(())
 }
 
-/// Needs the level below.
 struct Level<const LEVEL: usize>(Arc<Journal>);
 
 impl<const LEVEL: usize> Daemon for Level<LEVEL> {
@@ -355,7 +352,7 @@ async fn a_child_takes_its_parents_deadlines(world: impl World) -> Result {
 }
 
 async fn a_child_made_in_prepare_waits_for_what_it_shares(world: impl World) -> Result {
-    /// Makes a child while it prepares, and goes on without it.
+    /// Creates a child in `prepare`, and does not await its start.
     struct Eager(Arc<Journal>);
     impl Daemon for Eager {
         fn build(factory: &mut Factory) -> Result<Self> {

@@ -1,4 +1,4 @@
-//! What exceeds a deadline is aborted and reported, and not waited for.
+//! Deadlines: a future that exceeds one is aborted and reported, and not awaited.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -63,7 +63,6 @@ async fn overstays<W: World>(world: W, hang: impl FnOnce(Script) -> Script, phas
     Ok(())
 }
 
-/// Has tasks that never end.
 struct Leaving;
 
 impl Daemon for Leaving {
@@ -148,7 +147,7 @@ async fn an_aborted_daemon_is_dropped_before_what_it_needs_stops(world: impl Wor
             self.0.note("let go");
         }
     }
-    /// Holds something while it hangs.
+    /// Holds a value while it hangs.
     struct Holding(
         Arc<Journal>,
         #[expect(dead_code, reason = "needed")] Box<dyn std::any::Any + Send + Sync>,

@@ -184,7 +184,7 @@ async fn a_failure_keeps_its_source(world: impl World) -> Result {
     Ok(())
 }
 
-/// Spawns tasks that end in every way, and notes when it has.
+/// Spawns tasks that end in every way, and records that it has.
 struct Spawning(Arc<Notify>);
 
 impl Daemon for Spawning {
@@ -204,8 +204,8 @@ impl Daemon for Spawning {
     }
 }
 
-async fn panic_at_stop(scope: Scope, told: Arc<Notify>) {
-    told.notify_one();
+async fn panic_at_stop(scope: Scope, stopping: Arc<Notify>) {
+    stopping.notify_one();
     scope.stopping().await;
     panic!("as told");
 }
@@ -215,8 +215,8 @@ async fn a_failing_task_is_reported_and_its_daemon_goes_on(world: impl World) ->
     factory.provide_value(Notify::new())?;
     factory.with::<Spawning>()?;
     let demo = factory.start().await?;
-    let told = demo.value::<Notify>()?.clone();
-    told.notified().await;
+    let stopping = demo.value::<Notify>()?.clone();
+    stopping.notified().await;
     assert!(demo.get::<Spawning>().is_ok());
     let report = demo.stop().await;
     let mut failures: Vec<_> = report.failures().iter().map(ToString::to_string).collect();

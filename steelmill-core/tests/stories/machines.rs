@@ -1,4 +1,4 @@
-//! Only in the sim: exact times, and machines that lose power.
+//! Only in the simulated world: exact times, and power losses.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const DEADLINES: Deadlines = Deadlines {
     rollback: Duration::from_secs(5),
 };
 
-/// A factory with the usual deadlines and these parts.
+/// A factory with default deadlines and these parts.
 fn demo(world: impl World, script: impl FnOnce(Script) -> Script) -> Result<Factory> {
     let (journal, _) = journal();
     script(Script::new(&world, journal)).factory(world, DEADLINES)
@@ -30,7 +30,7 @@ fn demo(world: impl World, script: impl FnOnce(Script) -> Script) -> Result<Fact
 #[test]
 fn a_stop_shares_one_deadline() {
     check(|sim| async move {
-        // Four seconds each, one after the other: the third has two left.
+        // They stop one after the other, four seconds each: two are left for the third.
         let demo = demo(sim.world(), |script| {
             let script = script.part('a', "").part('b', "a").part('c', "b");
             script

@@ -53,7 +53,6 @@ impl Daemon for Store {
     }
 }
 
-/// Copies from one to the other.
 struct Copier {
     from: DaemonRef<Store>,
     to: DaemonRef<Store>,
@@ -168,7 +167,7 @@ async fn names_are_shared_and_rebuilt_like_types(world: impl World) -> Result {
     Ok(())
 }
 
-/// Each is built on the one before.
+/// Each depends on the one before.
 struct Floor(#[expect(dead_code, reason = "held, as a daemon would")] Option<DaemonRef<Floor>>);
 
 impl Daemon for Floor {
@@ -202,7 +201,7 @@ async fn a_cycle_through_names_is_found(world: impl World) -> Result {
     Ok(())
 }
 
-/// Each is built on the one of the number before.
+/// Each depends on the one with the previous number.
 struct Story(#[expect(dead_code, reason = "held, as a daemon would")] Option<DaemonRef<Story>>);
 
 impl Daemon for Story {
@@ -215,7 +214,7 @@ impl Daemon for Story {
     }
 }
 
-/// One seed: it is about depth.
+/// One seed: only the depth matters, not the schedule.
 #[test]
 fn a_tower_is_built_from_its_ground_and_taken_down_from_its_top() {
     steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {

@@ -50,7 +50,7 @@ async fn a_status_shows_the_tree(world: impl World) -> Result {
     Ok(())
 }
 
-/// Fails, with a task of two names left.
+/// Fails while tasks of two names are alive.
 struct Failing;
 
 impl Daemon for Failing {
@@ -98,7 +98,6 @@ async fn an_ended_factory_has_no_status(world: impl World) -> Result {
     Ok(())
 }
 
-/// Looks at its own factory.
 struct Looking(tokio::sync::mpsc::UnboundedSender<String>);
 
 impl Daemon for Looking {
@@ -123,7 +122,7 @@ async fn a_daemon_sees_its_own_factory(world: impl World) -> Result {
     Ok(())
 }
 
-async fn told(changes: &mut Changes, factory: &str) -> Vec<String> {
+async fn lines_of(changes: &mut Changes, factory: &str) -> Vec<String> {
     let mut lines = Vec::new();
     while let Some(change) = changes.next().await {
         let who = change.daemon.as_deref().unwrap_or("all");
@@ -145,12 +144,12 @@ async fn changes_come_in_order_from_all_below(world: impl World) -> Result {
     let grandchild = child.child("inner")?.start().await?;
     demo.stop().await;
     drop((child, grandchild));
-    let lines = told(&mut first, "demo/child").await;
+    let lines = lines_of(&mut first, "demo/child").await;
     let expected =
         ["all preparing", "Part<'x'> preparing", "all running", "Part<'x'> running", "all stopping"];
     assert_eq!(lines[..5], expected);
     assert_eq!(lines[5..], ["Part<'x'> stopping", "Part<'x'> ended", "all ended"]);
-    let lines = told(&mut second, "demo/child/inner").await;
+    let lines = lines_of(&mut second, "demo/child/inner").await;
     assert_eq!(lines, ["all running", "all ended"], "states that last no time are left out");
     Ok(())
 }
@@ -168,7 +167,7 @@ async fn a_slow_reader_loses_changes_and_is_told_how_many(world: impl World) -> 
         read += 1;
     }
     assert_eq!(read, CHANGES_BUFFERED);
-    // Two of each child, and the factory's own end.
+    // Two changes of each child, and the end of the factory itself.
     assert_eq!(changes.missed(), (2 * children + 1 - CHANGES_BUFFERED) as u64);
     Ok(())
 }

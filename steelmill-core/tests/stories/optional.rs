@@ -24,13 +24,13 @@ struct Metrics {
 
 impl Daemon for Metrics {
     fn build(factory: &mut Factory) -> Result<Self> {
-        // A value of a factory's own makes for metrics of its own.
+        // A factory with a value of its own gets metrics of its own.
         factory.try_value::<u8>();
         Ok(Metrics { built_in: factory.path().to_owned() })
     }
 }
 
-/// Does without if it must.
+/// Its dependency is optional.
 struct Gateway {
     metrics: Option<DaemonRef<Metrics>>,
     built_in: String,
@@ -94,7 +94,7 @@ async fn what_a_daemon_went_on_without_cannot_appear_afterwards(world: impl Worl
     let error = factory.build::<Metrics>().map(drop).unwrap_err();
     assert_eq!(error.to_string(), "demo: Metrics cannot be built here any more: Gateway requested it before");
     assert!(factory.find::<Metrics>()?.is_none());
-    // By another name it is another daemon.
+    // Another name is another daemon.
     factory.with_named::<Metrics>("own")?;
     Ok(())
 }

@@ -152,7 +152,7 @@ async fn stop_runs_beside_run(world: impl World) -> Result {
 }
 
 async fn tasks_are_awaited_after_run_and_stop(world: impl World) -> Result {
-    /// What it still has to write when it is told to stop, a task writes.
+    /// Flushes its buffer in a task when the stop begins.
     struct Writer {
         journal: Arc<Journal>,
         needs: DaemonRef<Part<'a'>>,

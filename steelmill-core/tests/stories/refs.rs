@@ -10,11 +10,11 @@ use crate::support::{Part, Script, journal};
 
 stories! {
     a_kept_ref_stays_valid_and_is_named
-    a_kept_handle_is_told
+    a_retained_handle_is_reported
     a_ref_of_a_child_keeps_its_parents_daemon_and_is_named
     a_daemon_may_hold_its_own_scope
     a_daemon_may_hold_an_ended_childs_handle
-    a_failed_start_names_what_was_kept
+    a_failed_start_reports_retained_daemons
     a_capability_may_be_kept
 }
 
@@ -36,7 +36,7 @@ async fn a_kept_ref_stays_valid_and_is_named(world: impl World) -> Result {
     Ok(())
 }
 
-async fn a_kept_handle_is_told(world: impl World) -> Result {
+async fn a_retained_handle_is_reported(world: impl World) -> Result {
     let demo = Factory::root("demo", world).start().await?;
     let kept = demo.clone();
     let report = demo.stop().await;
@@ -65,7 +65,6 @@ async fn a_ref_of_a_child_keeps_its_parents_daemon_and_is_named(world: impl Worl
     Ok(())
 }
 
-/// Notes when it is dropped.
 struct Dropped(Arc<Notify>);
 
 impl Drop for Dropped {
@@ -133,7 +132,7 @@ async fn a_daemon_may_hold_an_ended_childs_handle(world: impl World) -> Result {
     Ok(())
 }
 
-async fn a_failed_start_names_what_was_kept(world: impl World) -> Result {
+async fn a_failed_start_reports_retained_daemons(world: impl World) -> Result {
     struct Broken;
     impl Daemon for Broken {
         fn build(_: &mut Factory) -> Result<Self> {

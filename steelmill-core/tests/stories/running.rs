@@ -29,7 +29,7 @@ stories! {
     a_failed_stop_escalates_too
 }
 
-/// Without a pause worth waiting for.
+/// With a backoff too short to matter.
 const AT_ONCE: Backoff = Backoff {
     first: Duration::from_millis(1),
     longest: Duration::from_millis(1),
@@ -37,7 +37,7 @@ const AT_ONCE: Backoff = Backoff {
     window: Duration::from_secs(3600),
 };
 
-/// Fails in its first runs, so many times.
+/// Its first `fails` runs fail.
 struct Shaky {
     fails: u32,
     panics: bool,
@@ -101,7 +101,7 @@ impl Daemon for Inner {
     }
 }
 
-/// Depends on it.
+/// Depends on the failing daemon.
 struct Relying(DaemonRef<Shaky>);
 
 impl Daemon for Relying {
@@ -175,7 +175,7 @@ async fn too_many_restarts_stop_the_factory(world: impl World) -> Result {
     Ok(())
 }
 
-/// Keeps the scope of its `prepare`, and shows those of its runs.
+/// Keeps the scope of its `prepare`, and exposes those of its runs.
 struct Keeping(UnboundedSender<Scope>);
 
 impl Daemon for Keeping {
@@ -214,7 +214,7 @@ async fn each_run_has_a_scope_of_its_own(world: impl World) -> Result {
     Ok(())
 }
 
-/// Has a task that does not heed the stop, in its first run.
+/// Its first run has a task that ignores the stop.
 struct Leaving(AtomicU32, Arc<Journal>);
 
 impl Daemon for Leaving {
@@ -278,7 +278,7 @@ async fn a_failure_while_it_stops_is_a_failure(world: impl World) -> Result {
     Ok(())
 }
 
-/// A factory, and a child of it that escalates and whose part does this.
+/// A factory with an escalating child, whose part acts like this.
 async fn escalating<W: World>(
     world: W,
     act: impl FnOnce(Script) -> Script,
@@ -345,7 +345,6 @@ fn a_child_that_escalates_and_loses_its_machine_stops_its_parent() {
 
 #[test]
 fn the_pause_doubles_and_is_drawn_from_the_worlds_entropy() {
-    /// When it runs.
     struct Timed(UnboundedSender<Duration>, steelmill_sim::Sim);
 
     impl Daemon for Timed {

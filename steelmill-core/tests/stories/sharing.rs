@@ -24,7 +24,7 @@ stories! {
     values_come_from_the_nearest_factory
 }
 
-/// What it was told by a value, and where it was built.
+/// Built from a value; records it, and the factory that built it.
 struct Store {
     limit: Option<u32>,
     built_in: String,
@@ -62,7 +62,7 @@ impl Daemon for Plain {
     }
 }
 
-/// A running factory with one of each.
+/// A running factory with one daemon of each type.
 async fn demo(world: impl World, limit: Option<u32>) -> Result<RunningFactory> {
     let mut factory = Factory::root("demo", world);
     if let Some(limit) = limit {
@@ -227,7 +227,7 @@ async fn building_after_sharing_names_who_asked(world: impl World) -> Result {
 }
 
 async fn a_daemon_never_gets_itself_from_an_ancestor(world: impl World) -> Result {
-    /// Asks for its own kind where there is a parent.
+    /// Gets a daemon of its own type where there is a parent.
     struct Mirror;
     impl Daemon for Mirror {
         fn build(factory: &mut Factory) -> Result<Self> {
@@ -247,14 +247,12 @@ async fn a_daemon_never_gets_itself_from_an_ancestor(world: impl World) -> Resul
 }
 
 async fn a_daemon_shaped_by_a_failure_is_rebuilt_where_it_may_succeed(world: impl World) -> Result {
-    /// Needs a limit.
     struct Strict(u32);
     impl Daemon for Strict {
         fn build(factory: &mut Factory) -> Result<Self> {
             Ok(Strict(*factory.value()?))
         }
     }
-    /// Does without.
     struct Lenient(Option<DaemonRef<Strict>>);
     impl Daemon for Lenient {
         fn build(factory: &mut Factory) -> Result<Self> {

@@ -10,10 +10,10 @@ use steelmill_core::{Daemon, Factory, Result, World};
 
 use crate::support::in_the_runtime;
 
-/// What stands in a diamond: 3 is built from 1 and 2, and these from 0, which looks at a value.
+/// A diamond of dependencies: 3 depends on 1 and 2, and these on 0, which reads a value.
 const INPUTS: [&[usize]; 4] = [&[], &[0], &[0], &[1, 2]];
 
-/// What is done about a daemon on one level.
+/// The action on one daemon on one level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Op {
     Nothing,
@@ -23,7 +23,7 @@ enum Op {
 }
 use Op::{Build, Get, Nothing, Provide};
 
-/// What is done on one level: about daemons 0, 1 and 3, and whether the value is provided.
+/// The actions on one level: on daemons 0, 1 and 3, and whether the value is provided.
 #[derive(Debug, Clone, Copy)]
 struct Level {
     ops: [Op; 3],
@@ -52,7 +52,7 @@ impl Level {
     }
 }
 
-/// What a factory of each level has of its own, as trees: what, on which level, made from what.
+/// The daemons that the factory of each level owns, as trees: daemon, level and dependencies.
 #[derive(Clone, Default)]
 struct Model {
     levels: Vec<Level>,
@@ -114,16 +114,14 @@ impl Model {
     }
 }
 
-// How daemons ask for one another.
 const BY_TYPE: u8 = 0;
 const BY_NAME: u8 = 1;
 const BEHIND_A_TRAIT: u8 = 2;
 const IN_A_GROUP: u8 = 3;
 
-/// The value: which level it is from.
 struct Salt(usize);
 
-/// A daemon that knows what it was made from.
+/// A daemon that records its dependencies.
 struct Part<const PART: usize, const WAY: u8> {
     tree: String,
 }
@@ -162,7 +160,6 @@ fn ask<const PART: usize, const WAY: u8>(factory: &mut Factory) -> Result<String
     })
 }
 
-/// Does what is to be done about one daemon.
 fn carry_out<const PART: usize, const WAY: u8>(factory: &mut Factory, op: Op) -> Result {
     let provided = Part::<PART, WAY> { tree: format!("{PART}@{}!", depth(factory)) };
     match (op, WAY) {
@@ -197,7 +194,7 @@ fn name<const PART: usize, const WAY: u8>(factory: &mut Factory) -> Result {
     }
 }
 
-/// Everything about daemons 0 and 1 on all three levels, and this about 3 on the upper two.
+/// All actions on daemons 0 and 1 on all three levels, with this one on 3 on the upper two.
 async fn table<const WAY: u8>(world: impl World, about_3: [&[Op]; 2]) -> Result {
     let mut combinations = 0;
     for top in Level::all(&[Nothing, Get, Provide], &[Nothing, Get, Provide], about_3[0]) {
@@ -224,7 +221,7 @@ async fn table<const WAY: u8>(world: impl World, about_3: [&[Op]; 2]) -> Result 
                 set_up::<WAY>(&mut factory, last)?;
                 let mut model = model.clone();
                 model.add(last);
-                // The last first, so that what it makes the others build is seen too.
+                // Dependents first, so that the dependencies they build on demand are covered too.
                 let expected = [3, 2, 1, 0].map(|part| model.get(2, part));
                 let trees = [
                     ask::<3, WAY>(&mut factory)?,
@@ -243,14 +240,14 @@ async fn table<const WAY: u8>(world: impl World, about_3: [&[Op]; 2]) -> Result 
     Ok(())
 }
 
-/// One seed: there is nothing to be scheduled.
+/// One seed: there is nothing to schedule.
 fn in_the_sim<const WAY: u8>(about_3: [&'static [Op]; 2]) {
     steelmill_sim::check(steelmill_sim::Seed(1), |sim| table::<WAY>(sim.world(), about_3));
 }
 
 const ALL: [&[Op]; 2] = [&[Nothing, Get, Provide], &[Nothing, Get, Build]];
 
-/// For when how daemons ask for one another is what differs.
+/// A few actions, for tests that vary how daemons get their dependencies.
 const SOME: [&[Op]; 2] = [&[Get], &[Nothing]];
 
 #[test]

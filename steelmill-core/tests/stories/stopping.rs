@@ -59,7 +59,7 @@ async fn stopping_from_two_tasks_gives_one_report(world: impl World) -> Result {
     Ok(())
 }
 
-/// Asks for a stop where the value says.
+/// Requests a stop in the phase given by the value.
 struct Quitter(&'static str);
 
 impl Daemon for Quitter {
@@ -168,7 +168,6 @@ async fn dropping_one_of_two_handles_does_not(world: impl World) -> Result {
     Ok(())
 }
 
-/// Gives its scope away.
 struct Open(Arc<tokio::sync::mpsc::UnboundedSender<Scope>>);
 
 impl Daemon for Open {
@@ -223,11 +222,11 @@ async fn until_stopping_ends_a_loop_that_always_has_work(world: impl World) -> R
 async fn an_ended_daemon_takes_no_tasks(world: impl World) -> Result {
     let (demo, scope) = open(world.clone()).await?;
     demo.stop().await;
-    let told = Arc::new(Notify::new());
-    let task = told.clone();
+    let raised = Arc::new(Notify::new());
+    let task = raised.clone();
     scope.spawn("late", async move { task.notify_one() });
-    assert!(world.clock().timeout(SHORT, told.notified()).await.is_err());
-    assert_eq!(Arc::strong_count(&told), 1, "the refused task was dropped");
+    assert!(world.clock().timeout(SHORT, raised.notified()).await.is_err());
+    assert_eq!(Arc::strong_count(&raised), 1, "the rejected task was dropped");
     Ok(())
 }
 
@@ -235,7 +234,7 @@ fn _a_stop_can_move_to_another_task(demo: steelmill_core::RunningFactory) -> imp
     demo.stop()
 }
 
-/// Stops the factory its maker lives in, from inside a child.
+/// Stops its creator's factory from inside a child.
 struct Mutineer(Scope);
 
 impl Daemon for Mutineer {

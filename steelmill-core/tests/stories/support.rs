@@ -39,7 +39,7 @@ where
     runtime.block_on(story).expect("a story does not hang").unwrap();
 }
 
-/// A few seeds each: the order of tasks is what stories are about.
+/// A few seeds per story, for different schedules.
 pub fn in_the_sim<S, F>(story: S)
 where
     S: Fn(steelmill_sim::SimWorld) -> F + Sync,
@@ -48,10 +48,10 @@ where
     steelmill_sim::Campaign::new(|sim: steelmill_sim::Sim| story(sim.world())).seeds(25).check();
 }
 
-/// A deadline that a story waits for.
+/// A deadline short enough to wait for in real time.
 pub const SHORT: Duration = Duration::from_millis(50);
 
-/// What happened, in order.
+/// A journal of events, in order.
 #[derive(Clone)]
 pub struct Journal(UnboundedSender<String>);
 
@@ -74,11 +74,11 @@ impl Lines {
         std::iter::from_fn(|| self.0.try_recv().ok()).collect()
     }
 
-    /// Waits until this line is written, and returns all up to it.
+    /// Waits for this line, and returns all lines up to it.
     pub async fn until(&mut self, line: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
-            lines.push(self.0.recv().await.expect("somebody still writes"));
+            lines.push(self.0.recv().await.expect("a writer is alive"));
             if lines.last().is_some_and(|last| last == line) {
                 return lines;
             }
@@ -86,7 +86,7 @@ impl Lines {
     }
 }
 
-/// Fails when `first` is not before `then`, or one of them is missing.
+/// Asserts that both lines exist, `first` before `then`.
 #[track_caller]
 pub fn assert_before(lines: &[String], first: &str, then: &str) {
     let place = |wanted: &str| {
@@ -101,26 +101,23 @@ pub fn assert_absent(lines: &[String], unwanted: &str) {
     assert!(lines.iter().all(|line| line != unwanted), "{unwanted:?} in {lines:#?}");
 }
 
-/// What a part does in a phase.
+/// The behaviour of a part in a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// What a daemon does by default.
+    /// The default of the `Daemon` trait.
     Usual,
-    /// Returns at once.
     Return,
     Fail,
     Panic,
-    /// Never ends.
     Hang,
-    /// Takes this long.
     Take(Duration),
-    /// Is told to stop, and then takes this long.
+    /// Waits for the stop, then sleeps for this long.
     Linger(Duration),
-    /// Waits until it is told to stop, and fails.
+    /// Waits for the stop, then fails.
     FailAtStop,
 }
 
-/// What the parts of a story do; a value of its factory.
+/// The behaviours of all parts of a story; a value of its factory.
 pub struct Script {
     journal: Journal,
     sleep: Box<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
@@ -150,7 +147,7 @@ impl Script {
         self.journal.clone()
     }
 
-    /// A part and what it needs.
+    /// Adds a part and its dependencies.
     pub fn part(mut self, name: char, needs: &'static str) -> Self {
         let usual = Role { needs, build: Act::Usual, prepare: Act::Usual, run: Act::Usual, stop: Act::Usual };
         self.parts.insert(name, usual);
@@ -209,7 +206,7 @@ impl Script {
     }
 }
 
-/// A daemon that does what the script says and writes it into the journal.
+/// A daemon that executes the script and records events in the journal.
 pub struct Part<const NAME: char> {
     script: Arc<Script>,
     _needs: Vec<Box<dyn Any + Send + Sync>>,

@@ -1,4 +1,4 @@
-//! Only in the runtime world: threads that block, and runtimes that go away.
+//! Only in the runtime world: blocked threads, and runtimes that are shut down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap()
 }
 
-/// Blocks the thread it runs on, in the phase that the first value says, until the second is set.
+/// Blocks its thread in the phase given by the first value, until the second is set.
 struct Blocking(&'static str, Arc<AtomicBool>);
 
 impl Daemon for Blocking {
@@ -68,7 +68,7 @@ fn blocked(phase: &'static str, expected: &str) {
         };
         let_go.store(true, Ordering::Relaxed);
         assert_eq!(report.to_string(), expected);
-        // What it needs is stopped all the same.
+        // Its dependency is stopped nevertheless.
         assert_before(&lines.take(), "a stops", "a stop done");
         Ok(())
     });
@@ -104,7 +104,7 @@ fn a_task_that_blocks_its_thread_is_not_waited_for() {
     );
 }
 
-/// Hands work to a blocking thread, which keeps the daemon, and awaits it in a task.
+/// Awaits work on a blocking thread, which retains the daemon, in a task.
 struct Handing(Arc<AtomicBool>);
 
 impl Daemon for Handing {
@@ -168,7 +168,7 @@ fn a_factory_whose_runtime_went_away_is_abandoned() {
     let ended = demo.ended();
     first.shutdown_background();
     let report = runtime().block_on(ended);
-    // The runtime's threads drop their tasks each on its own: the supervisor may go first, or see the daemon's `run` go.
+    // The runtime's threads drop their tasks in any order: the supervisor's first, or the daemon's `run`.
     let first = report.failures()[0].to_string();
     if report.failures()[0].error.is::<Abandoned>() {
         assert_eq!(first, "demo: abandoned: its runtime or machine went away before it was stopped");

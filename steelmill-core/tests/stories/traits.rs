@@ -271,7 +271,6 @@ impl Daemon for Shell {
     }
 }
 
-/// With two commands.
 fn shell(world: impl World) -> Result<Factory> {
     let mut factory = Factory::root("demo", world);
     factory.add_to_group::<dyn Command, Ping>(|daemon| daemon)?;
@@ -288,7 +287,7 @@ async fn a_group_has_all_its_members_in_order(world: impl World) -> Result {
         error.to_string(),
         "demo: Disk[a] cannot be added to the group of dyn Command: it is in it already"
     );
-    assert!(factory.find::<Ping>()?.is_none(), "nobody has asked for the group");
+    assert!(factory.find::<Ping>()?.is_none(), "the group was not requested");
     factory.with::<Echo>()?;
     let shell = factory.get::<Shell>()?;
     assert_eq!(shell.names(), ["Ping", "Echo", "disk[b] of demo", "disk[a] of demo"]);

@@ -1,8 +1,7 @@
-//! The lower bound: the workloads as somebody would write them who needs no more than these.
+//! The lower bound: the workloads as hand-written event loops, without a general simulator.
 //!
-//! One heap of due events and plain state; no futures, no wakers, no streams, nothing allocated for a message. A
-//! message is copied in where it is sent and out where it is received, as bytes between machines are. A simulator that
-//! comes near this has little left to save.
+//! One heap of due events and plain state; no futures, no wakers, no streams, no allocation per message. A message is
+//! copied when it is sent and when it is received, as bytes between machines are.
 
 mod harness;
 mod meter;
@@ -25,7 +24,7 @@ fn main() {
             "w5" => sleeps(options.tasks(), options.reps(), options.seed),
             "w6" => yields(options.tasks(), options.reps()),
             "w7" => start_ups(options.seeds),
-            // To whom they send makes no difference here, and there is nothing to start or stop.
+            // The same as w3: the receiver makes no difference, and there is no factory to start or stop.
             "w8" => {
                 let each = options.seconds / HEARTBEAT.as_secs();
                 Done { ops: options.hosts, ..beats(options.hosts, each, HEARTBEAT) }
@@ -35,8 +34,8 @@ fn main() {
     });
 }
 
-/// What is due, soonest first; of two at one time, the one that was scheduled first.
-struct Timeline<E> {
+/// The event queue, ordered by time, then by the order of scheduling.
+struct EventQueue<E> {
     due: BinaryHeap<Due<E>>,
     now: u64,
     scheduled: u64,
@@ -49,7 +48,7 @@ struct Due<E> {
     event: E,
 }
 
-impl<E: Copy> Timeline<E> {
+impl<E: Copy> EventQueue<E> {
     fn new() -> Self {
         Self { due: BinaryHeap::new(), now: 0, scheduled: 0, handled: 0 }
     }
@@ -65,8 +64,8 @@ impl<E: Copy> Timeline<E> {
         self.due.push(due);
     }
 
-    /// Moves on to the next event, which stays on top until it is taken off or another takes its place: whatever is
-    /// scheduled meanwhile comes after it.
+    /// Advances to the next event, which stays on top of the heap until it is removed or replaced: events scheduled
+    /// meanwhile are due after it.
     #[inline]
     fn next(&mut self) -> Option<E> {
         let due = self.due.peek()?;
@@ -75,13 +74,12 @@ impl<E: Copy> Timeline<E> {
         Some(due.event)
     }
 
-    /// Takes the current event off.
     #[inline]
     fn drop_current(&mut self) {
         self.due.pop();
     }
 
-    /// Puts another event in the place of the current one: one way down the heap instead of two.
+    /// Replaces the current event by another: one sift down the heap instead of two.
     #[inline]
     fn replace_current(&mut self, after: Duration, event: E) {
         let due = self.make(after, event);
@@ -124,27 +122,27 @@ fn nanoseconds(duration: Duration) -> u64 {
     duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos())
 }
 
-/// One direction of a connection: what is under way, and the reader's buffer. These workloads never have two messages
-/// under way in one direction.
+/// One direction of a connection: the message in flight, and the reader's buffer. These workloads never have two
+/// messages in flight in one direction.
 #[derive(Clone)]
 struct Pipe {
-    under_way: [u8; MESSAGE],
+    in_flight: [u8; MESSAGE],
     received: [u8; MESSAGE],
 }
 
 impl Pipe {
     fn new() -> Self {
-        Self { under_way: [0; MESSAGE], received: [0; MESSAGE] }
+        Self { in_flight: [0; MESSAGE], received: [0; MESSAGE] }
     }
 
     #[inline]
     fn send(&mut self, message: &[u8; MESSAGE]) {
-        self.under_way = *black_box(message);
+        self.in_flight = *black_box(message);
     }
 
     #[inline]
     fn receive(&mut self) -> [u8; MESSAGE] {
-        self.received = self.under_way;
+        self.received = self.in_flight;
         *black_box(&self.received)
     }
 }
@@ -163,40 +161,40 @@ fn fan(clients: u64, n: u64) -> Done {
         AtClient(u32),
     }
 
-    let mut timeline = Timeline::new();
+    let mut queue = EventQueue::new();
     let mut connections = Vec::new();
     for client in 0..clients {
         let mut connection = Connection { to_server: Pipe::new(), to_client: Pipe::new(), left: n };
         connection.to_server.send(&message(0));
         connections.push(connection);
-        timeline.schedule(LATENCY, Arrives::AtServer(client as u32));
+        queue.schedule(LATENCY, Arrives::AtServer(client as u32));
     }
     let mut ops = 0;
-    while let Some(event) = timeline.next() {
+    while let Some(event) = queue.next() {
         match event {
             Arrives::AtServer(client) => {
                 let connection = &mut connections[client as usize];
                 let request = connection.to_server.receive();
-                trace(0, || timeline.time(), number(&request));
+                trace(0, || queue.time(), number(&request));
                 connection.to_client.send(&request);
-                timeline.replace_current(LATENCY, Arrives::AtClient(client));
+                queue.replace_current(LATENCY, Arrives::AtClient(client));
             }
             Arrives::AtClient(client) => {
                 let connection = &mut connections[client as usize];
                 let reply = connection.to_client.receive();
-                trace(u64::from(client) + 1, || timeline.time(), number(&reply));
+                trace(u64::from(client) + 1, || queue.time(), number(&reply));
                 ops += 1;
                 connection.left -= 1;
                 if connection.left > 0 {
                     connection.to_server.send(&message(number(&reply) + 1));
-                    timeline.replace_current(LATENCY, Arrives::AtServer(client));
+                    queue.replace_current(LATENCY, Arrives::AtServer(client));
                 } else {
-                    timeline.drop_current();
+                    queue.drop_current();
                 }
             }
         }
     }
-    timeline.done(ops)
+    queue.done(ops)
 }
 
 /// Each host sends its neighbour numbered datagrams.
@@ -207,39 +205,39 @@ fn beats(hosts: u64, each: u64, pause: Duration) -> Done {
         Arrives(u32),
     }
 
-    let mut timeline = Timeline::new();
+    let mut queue = EventQueue::new();
     let mut beats = vec![0u64; hosts as usize];
     let mut inboxes = vec![Pipe::new(); hosts as usize];
     for host in 0..hosts {
-        timeline.schedule(pause, Event::Beat(host as u32));
+        queue.schedule(pause, Event::Beat(host as u32));
     }
     let mut ops = 0;
-    while let Some(event) = timeline.next() {
+    while let Some(event) = queue.next() {
         match event {
             Event::Beat(host) => {
                 let beat = &mut beats[host as usize];
                 *beat += 1;
                 let next = (host + 1) % hosts as u32;
                 inboxes[next as usize].send(&message(*beat));
-                timeline.schedule(LATENCY, Event::Arrives(next));
+                queue.schedule(LATENCY, Event::Arrives(next));
                 if *beat < each {
-                    timeline.replace_current(pause, Event::Beat(host));
+                    queue.replace_current(pause, Event::Beat(host));
                 } else {
-                    timeline.drop_current();
+                    queue.drop_current();
                 }
             }
             Event::Arrives(host) => {
                 let received = inboxes[host as usize].receive();
-                trace(u64::from(host), || timeline.time(), number(&received));
+                trace(u64::from(host), || queue.time(), number(&received));
                 ops += 1;
-                timeline.drop_current();
+                queue.drop_current();
             }
         }
     }
-    timeline.done(ops)
+    queue.done(ops)
 }
 
-/// 64 chunks under way at most; each is copied in and copied out, and its place is free once that is known.
+/// At most 64 chunks in flight; each is copied in and out, and its slot is free after the acknowledgement.
 fn bulk(mb: u64) -> Done {
     const WINDOW: u64 = 64;
 
@@ -249,7 +247,7 @@ fn bulk(mb: u64) -> Done {
         Freed(u32),
     }
 
-    let mut timeline = Timeline::new();
+    let mut queue = EventQueue::new();
     let chunks = mb * 1024 * 1024 / CHUNK as u64;
     let source = vec![0xA5_u8; CHUNK];
     let mut read = vec![0_u8; CHUNK];
@@ -257,53 +255,53 @@ fn bulk(mb: u64) -> Done {
     let mut sent = 0;
     for place in 0..WINDOW.min(chunks) {
         window[place as usize].copy_from_slice(black_box(&source));
-        timeline.schedule(LATENCY, Event::Arrives(place as u32));
+        queue.schedule(LATENCY, Event::Arrives(place as u32));
         sent += 1;
     }
     let mut received = 0;
-    while let Some(event) = timeline.next() {
+    while let Some(event) = queue.next() {
         match event {
             Event::Arrives(place) => {
                 read.copy_from_slice(&window[place as usize]);
                 black_box(&read);
                 received += CHUNK as u64;
-                trace(1, || timeline.time(), received);
-                timeline.replace_current(LATENCY, Event::Freed(place));
+                trace(1, || queue.time(), received);
+                queue.replace_current(LATENCY, Event::Freed(place));
             }
             Event::Freed(place) if sent < chunks => {
                 window[place as usize].copy_from_slice(black_box(&source));
                 sent += 1;
-                timeline.replace_current(LATENCY, Event::Arrives(place));
+                queue.replace_current(LATENCY, Event::Arrives(place));
             }
-            Event::Freed(_) => timeline.drop_current(),
+            Event::Freed(_) => queue.drop_current(),
         }
     }
-    timeline.done(received / (1024 * 1024))
+    queue.done(received / (1024 * 1024))
 }
 
 /// Tasks that only sleep.
 fn sleeps(tasks: u64, reps: u64, seed: u64) -> Done {
-    let mut timeline = Timeline::new();
+    let mut queue = EventQueue::new();
     let mut states: Vec<(Sleeps, u64)> = (0..tasks).map(|task| (Sleeps::new(seed, task), reps)).collect();
     for (task, (sleeps, _)) in states.iter_mut().enumerate() {
-        timeline.schedule(sleeps.next(), task as u32);
+        queue.schedule(sleeps.next(), task as u32);
     }
     let mut ops = 0;
-    while let Some(task) = timeline.next() {
-        trace(u64::from(task), || timeline.time(), 0);
+    while let Some(task) = queue.next() {
+        trace(u64::from(task), || queue.time(), 0);
         ops += 1;
         let (sleeps, left) = &mut states[task as usize];
         *left -= 1;
         if *left > 0 {
-            timeline.replace_current(sleeps.next(), task);
+            queue.replace_current(sleeps.next(), task);
         } else {
-            timeline.drop_current();
+            queue.drop_current();
         }
     }
-    timeline.done(ops)
+    queue.done(ops)
 }
 
-/// Tasks that only yield, taken in turn. The tasks of a program differ, so each is called through a pointer.
+/// Tasks that only yield, in turn. Real tasks differ in type, so each is called through a pointer.
 fn yields(tasks: u64, reps: u64) -> Done {
     let mut ready: VecDeque<Box<dyn FnMut() -> bool>> = VecDeque::new();
     for task in 0..tasks {
@@ -327,7 +325,7 @@ fn yields(tasks: u64, reps: u64) -> Done {
 /// Three nodes; the lower of each pair connects to the higher, makes one round trip and closes. Then the next seed.
 fn start_ups(seeds: u64) -> Done {
     struct Node {
-        /// One end of a connection: who is on the other, and what arrived last.
+        /// One end of a connection: its peer, and the last message.
         ends: Vec<(u32, Pipe)>,
     }
 
@@ -348,17 +346,17 @@ fn start_ups(seeds: u64) -> Done {
 
     fn end(node: &mut Node, with: u32) -> &mut Pipe {
         let found = node.ends.iter_mut().find(|(other, _)| *other == with);
-        &mut found.expect("it is connected").1
+        &mut found.expect("connected").1
     }
 
     let (mut simulated, mut steps) = (Duration::ZERO, 0);
     for seed in 0..seeds {
-        let mut timeline = Timeline::new();
+        let mut queue = EventQueue::new();
         let mut nodes: Vec<Node> = (0..3).map(|_| Node { ends: Vec::new() }).collect();
         for (from, at) in [(0, 1), (0, 2), (1, 2)] {
-            timeline.schedule(LATENCY, Arrives { at, from, what: What::Connect });
+            queue.schedule(LATENCY, Arrives { at, from, what: What::Connect });
         }
-        while let Some(Arrives { at, from, what }) = timeline.next() {
+        while let Some(Arrives { at, from, what }) = queue.next() {
             let who = u64::from(at) + 10 * seed;
             let answer = match what {
                 What::Connect => {
@@ -372,27 +370,27 @@ fn start_ups(seeds: u64) -> Done {
                 }
                 What::Request => {
                     let request = end(&mut nodes[at as usize], from).receive();
-                    trace(who, || timeline.time(), number(&request));
+                    trace(who, || queue.time(), number(&request));
                     end(&mut nodes[from as usize], at).send(&request);
                     Some(What::Reply)
                 }
                 What::Reply => {
                     let reply = end(&mut nodes[at as usize], from).receive();
-                    trace(who, || timeline.time(), number(&reply));
+                    trace(who, || queue.time(), number(&reply));
                     None
                 }
             };
             match answer {
-                Some(what) => timeline.replace_current(LATENCY, Arrives { at: from, from: at, what }),
+                Some(what) => queue.replace_current(LATENCY, Arrives { at: from, from: at, what }),
                 None => {
                     nodes[at as usize].ends.retain(|(other, _)| *other != from);
                     nodes[from as usize].ends.retain(|(other, _)| *other != at);
-                    timeline.drop_current();
+                    queue.drop_current();
                 }
             }
         }
-        simulated += timeline.time();
-        steps += timeline.handled;
+        simulated += queue.time();
+        steps += queue.handled;
     }
     Done { ops: seeds, simulated, steps: Some(steps) }
 }

@@ -1,4 +1,4 @@
-//! What every column of the comparison shares: the command line, the JSON line, and what the workloads are made of.
+//! Shared by every simulator in the comparison: command line, JSON output, and the parts of the workloads.
 //!
 //! | | workload | one operation |
 //! |---|---|---|
@@ -6,13 +6,13 @@
 //! | w2 | C clients, each a connection of its own to one server | a round trip |
 //! | w3 | H nodes, each sends the next a 64 B datagram every second | a datagram |
 //! | w4 | one connection, 64 KiB writes | a MiB received |
-//! | w5 | tasks that sleep 1 to 100 ms again and again | a sleep |
-//! | w6 | tasks that yield again and again | a yield |
+//! | w5 | tasks that sleep 1 to 100 ms repeatedly | a sleep |
+//! | w6 | tasks that yield repeatedly | a yield |
 //! | w7 | three nodes, each pair one connection and one round trip, torn down; seed after seed | a seed |
 //! | w8 | H machines, each a factory that starts, sends a collector a 64 B datagram every 5 s, and stops | a machine |
 //!
-//! The options and the fields of the line are a contract: a binary that keeps them can stand beside others. (w8 is for
-//! ours alone: others have no factories.)
+//! The options and the fields of the JSON line are stable, so that other simulators can be compared. (w8 is only for
+//! ours, as others have no factories.)
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -23,13 +23,13 @@ use serde_json::{Value, json};
 
 use crate::meter;
 
-/// The bytes of a message.
+/// The size of a message, in bytes.
 pub(crate) const MESSAGE: usize = 64;
-/// The bytes of a w4 write.
+/// The size of a w4 write, in bytes.
 pub(crate) const CHUNK: usize = 64 * 1024;
-/// How often a w8 machine says that it is alive.
+/// The heartbeat interval of a w8 machine.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long anything takes from one node to another.
+/// The one-way latency between nodes.
 pub(crate) const LATENCY: Duration = Duration::from_millis(1);
 
 /// One workload and its size.
@@ -100,11 +100,10 @@ impl Options {
     }
 }
 
-/// What a workload did.
 pub(crate) struct Done {
     pub(crate) ops: u64,
     pub(crate) simulated: Duration,
-    /// Events handled or polls made, where that is known.
+    /// Handled events or polls, if counted.
     pub(crate) steps: Option<u64>,
 }
 
@@ -131,7 +130,7 @@ struct Line {
     trace: Option<String>,
 }
 
-/// Reads the command line, runs the workload and prints the line; building the simulation counts, all of it.
+/// Parses the command line, runs the workload and prints the JSON line. The time includes building the simulation.
 pub(crate) fn main(peer: &'static str, run: impl FnOnce(&Options) -> Option<Done>) {
     let options = Options::parse();
     TRACING.store(options.trace, Relaxed);
@@ -176,13 +175,13 @@ pub(crate) fn main(peer: &'static str, run: impl FnOnce(&Options) -> Option<Done
 static TRACING: AtomicBool = AtomicBool::new(false);
 static TRACE: AtomicU64 = AtomicU64::new(0);
 
-/// Folds one thing received into the trace: by whom, when, and its number. Without `--trace`, one relaxed load.
+/// Hashes one reception into the trace: receiver, virtual time and number. Without `--trace`, one relaxed load.
 #[inline]
-pub(crate) fn trace(who: u64, at: impl FnOnce() -> Duration, number: u64) {
+pub(crate) fn trace(node: u64, at: impl FnOnce() -> Duration, number: u64) {
     if TRACING.load(Relaxed) {
-        // One run is on one thread at a time, so a load and a store are enough, and order is all that counts.
+        // A run uses one thread at a time, so a load and a store are enough; only the order matters.
         let mut hash = TRACE.load(Relaxed);
-        for word in [who, at().as_nanos() as u64, number] {
+        for word in [node, at().as_nanos() as u64, number] {
             hash = mix(hash ^ word);
         }
         TRACE.store(hash, Relaxed);
@@ -204,7 +203,7 @@ pub(crate) fn number(message: &[u8; MESSAGE]) -> u64 {
     u64::from_le_bytes(*number)
 }
 
-/// The sleeps of one w5 task: the same in every column.
+/// The sleeps of one w5 task: the same for every simulator.
 pub(crate) struct Sleeps(u64);
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -214,7 +213,6 @@ impl Sleeps {
         Self(mix(seed).wrapping_add(task.wrapping_mul(GOLDEN)))
     }
 
-    /// The next one: 1 to 100 ms.
     #[inline]
     pub(crate) fn next(&mut self) -> Duration {
         self.0 = self.0.wrapping_add(GOLDEN);

@@ -1,8 +1,8 @@
-//! What a run took from the machine: allocations, CPU time, memory.
+//! Resource usage of a run: allocations, CPU time, memory.
 //!
-//! The one unsafe file of the bench. The allocator hands every call on to the system's, with the layout and pointer it
-//! was given, so it keeps exactly the promises the system's keeps; counting touches no memory but a few atomics.
-//! `getrusage` writes one plain C struct, all of whose bit patterns are valid.
+//! The one unsafe file of the bench. The allocator forwards every call to the system's with the same layout and
+//! pointer, so it keeps the same contract; counting touches only a few atomics. `getrusage` writes one plain C struct,
+//! all of whose bit patterns are valid.
 #![expect(unsafe_code, reason = "a global allocator and getrusage have no safe form; see above")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -16,7 +16,7 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 static FREED: AtomicU64 = AtomicU64::new(0);
 
-/// Counts while told to; else one relaxed load for each call.
+/// Counts while enabled; otherwise one relaxed load per call.
 struct Counting;
 
 fn count(bytes: usize) {
@@ -32,11 +32,11 @@ fn uncount(bytes: usize) {
     }
 }
 
-// SAFETY: every method passes its arguments on to `System` unchanged and returns what that returns.
+// SAFETY: every method forwards its arguments to `System` unchanged and returns its result.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
-        // SAFETY: the caller's promises are the ones `System` asks for.
+        // SAFETY: the caller upholds the contract of `System`.
         unsafe { System.alloc(layout) }
     }
 
@@ -60,23 +60,23 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Begins or ends counting allocations.
+/// Enables or disables counting of allocations.
 pub(crate) fn count_allocations(on: bool) {
     COUNTING.store(on, Relaxed);
 }
 
-/// How many allocations were counted, and how many bytes they asked for.
+/// The counted allocations, and their bytes.
 pub(crate) fn allocations() -> (u64, u64) {
     (ALLOCATIONS.load(Relaxed), BYTES.load(Relaxed))
 }
 
-/// How many bytes more are allocated than when counting began; fewer, if it is negative.
+/// Allocated bytes relative to the beginning of counting; negative if fewer.
 #[allow(dead_code, reason = "not every bench asks")]
 pub(crate) fn growth() -> i64 {
     BYTES.load(Relaxed).wrapping_sub(FREED.load(Relaxed)) as i64
 }
 
-/// The CPU seconds this process has used, and the most memory it has had, in KiB.
+/// CPU seconds and peak memory (KiB) of this process.
 pub(crate) fn usage() -> (f64, u64) {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to a whole `rusage`, and zeroes are a valid one should the call fail.

@@ -1,6 +1,6 @@
-//! The workloads on steelmill's sim, written as anybody would write them on its public interface.
+//! The workloads on steelmill's sim, with its public interface only.
 //!
-//! A node is a machine without daemons, but for w8: the simulators this stands beside have no factories either.
+//! A node is a machine without daemons (except in w8), because the compared simulators have no factories.
 
 mod harness;
 mod meter;
@@ -38,7 +38,7 @@ fn main() {
     });
 }
 
-/// One run; every link takes the same time.
+/// One run, with the same latency on every link.
 fn run<F>(seed: Seed, ops: u64, scenario: impl Fn(Sim) -> F) -> Done
 where
     F: Future<Output = Result> + 'static,
@@ -53,7 +53,6 @@ where
     Done { ops, simulated: outcome.simulated, steps: Some(outcome.polls) }
 }
 
-/// Waits for tasks, all of which must succeed.
 async fn all(tasks: Vec<Task<io::Result<()>>>) -> Result {
     for task in tasks {
         task.await.expect("no task panics or is aborted")?;
@@ -62,31 +61,31 @@ async fn all(tasks: Vec<Task<io::Result<()>>>) -> Result {
 }
 
 /// Answers every connection of a machine until the run ends.
-fn serve(sim: Sim, machine: &Machine, listener: TcpListener, who: u64) {
+fn serve(sim: Sim, machine: &Machine, listener: TcpListener, node: u64) {
     let host = machine.clone();
     machine.spawn("listener", async move {
         while let Ok((stream, _)) = listener.accept().await {
-            host.spawn("connection", echo(sim, stream, who));
+            host.spawn("connection", echo(sim, stream, node));
         }
     });
 }
 
-async fn echo(sim: Sim, mut stream: TcpStream, who: u64) -> io::Result<()> {
+async fn echo(sim: Sim, mut stream: TcpStream, node: u64) -> io::Result<()> {
     let mut buffer = [0; MESSAGE];
     loop {
         stream.read_exact(&mut buffer).await?;
-        trace(who, || sim.elapsed(), number(&buffer));
+        trace(node, || sim.elapsed(), number(&buffer));
         stream.write_all(&buffer).await?;
     }
 }
 
-async fn round_trips(sim: Sim, client: &Machine, server: &str, who: u64, n: u64) -> io::Result<()> {
+async fn round_trips(sim: Sim, client: &Machine, server: &str, node: u64, n: u64) -> io::Result<()> {
     let mut stream = client.network().connect((server, PORT)).await?;
     let mut buffer = [0; MESSAGE];
     for i in 0..n {
         stream.write_all(&message(i)).await?;
         stream.read_exact(&mut buffer).await?;
-        trace(who, || sim.elapsed(), number(&buffer));
+        trace(node, || sim.elapsed(), number(&buffer));
     }
     Ok(())
 }
@@ -237,7 +236,7 @@ fn start_ups(seeds: u64) -> Done {
     Done { ops: seeds, simulated, steps: Some(steps) }
 }
 
-/// Says now and then that its machine is alive.
+/// Sends periodic heartbeats.
 struct Heart {
     network: DaemonRef<Network>,
     clock: DaemonRef<Clock>,

@@ -1,11 +1,11 @@
-//! A lease without a margin for drift: a keeper lends something for a second, to one holder at a time.
+//! Lease without a margin for clock drift: a keeper lends a resource for one second to one holder at a time.
 //!
-//! A holder counts from before it asked, so that its time is over before the keeper lends to another, whatever the
-//! network does. But it counts on its own clock, and the two may part by ten per cent each. So it relies on a little
-//! less than a second. Left out: the little less.
+//! A holder measures the lease on its own clock, from before its request was sent, so that network delay only shortens
+//! it. Both clocks may drift by ten per cent, so the holder must stop relying on the lease a little early.
+//! Planted bug: that margin is missing.
 //!
-//! The first holder is there before the second one, and asks again in time; so the second one gets a turn only where
-//! something keeps the first from asking. So it takes two things: that, and a clock that drifts.
+//! The first holder renews in time, so the second one acquires the lease only after a renewal was delayed. The bug
+//! therefore needs two faults: that delay, and clock drift.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,13 +20,13 @@ use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "drifting-lease",
-    left_out: "the holder relies on the whole lease, on a clock that may be slow",
-    takes: "a clock that drifts, and something that keeps the first holder from asking in time",
-    faults: &[&[Family::Drift], KEEPS_FROM_ASKING],
+    missing_code: "the lease holder allows no margin for its own slow clock",
+    needed: "clock drift, and a delay of the first holder's renewal",
+    faults: &[&[Family::Drift], DELAYS_RENEWAL],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
-const KEEPS_FROM_ASKING: &[Family] = &[
+const DELAYS_RENEWAL: &[Family] = &[
     Family::Pause,
     Family::SlowMachine,
     Family::Partition,
@@ -40,16 +40,15 @@ const KEEPS_FROM_ASKING: &[Family] = &[
 const LEASE: Duration = Duration::from_secs(1);
 const DRIFT_MAX_PPM: u32 = 100_000;
 
-/// Lends.
 struct Keeper {
     listener: Listener,
     clock: DaemonRef<Clock>,
-    lent: Mutex<Option<(String, Instant)>>,
+    lease: Mutex<Option<(String, Instant)>>,
 }
 
 impl Daemon for Keeper {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Ok(Self { listener: Listener::build(factory)?, clock: factory.get()?, lent: Mutex::default() })
+        Ok(Self { listener: Listener::build(factory)?, clock: factory.get()?, lease: Mutex::default() })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
@@ -62,29 +61,28 @@ impl Daemon for Keeper {
 }
 
 impl Answers for Keeper {
-    async fn answer(&self, asker: &str) -> String {
+    async fn answer(&self, requester: &str) -> String {
         let now = self.clock.now();
-        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*lent {
-            Some((holder, until)) if holder != asker && *until > now => "it is lent".to_owned(),
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*lease {
+            Some((holder, until)) if holder != requester && *until > now => "it is lent".to_owned(),
             _ => {
-                *lent = Some((asker.to_owned(), now + LEASE));
+                *lease = Some((requester.to_owned(), now + LEASE));
                 "take it".to_owned()
             }
         }
     }
 }
 
-/// Asks for it, and asks again in time.
 struct Holder {
     version: Version,
     name: String,
     clock: DaemonRef<Clock>,
     network: DaemonRef<Network>,
-    /// How soon it asks again for what it has.
-    again: Duration,
-    /// Told of every time that it gets it.
-    taken: Arc<Notify>,
+    /// The interval between renewals.
+    renewal_interval: Duration,
+    /// Notified of every acquisition and renewal.
+    acquired: Arc<Notify>,
     until: Mutex<Option<Instant>>,
 }
 
@@ -92,69 +90,69 @@ impl Daemon for Holder {
     fn build(factory: &mut Factory) -> Result<Self> {
         let (clock, network) = (factory.get()?, factory.get()?);
         let (version, name) = (*factory.value()?, factory.path().to_owned());
-        let (again, taken) = (*factory.value()?, Arc::clone(&*factory.value::<Arc<Notify>>()?));
-        Ok(Self { version, name, clock, network, again, taken, until: Mutex::default() })
+        let (renewal_interval, acquired) = (*factory.value()?, Arc::clone(&*factory.value::<Arc<Notify>>()?));
+        Ok(Self { version, name, clock, network, renewal_interval, acquired, until: Mutex::default() })
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        scope.until_stopping(self.ask_for_ever()).await;
+        scope.until_stopping(self.acquire_loop()).await;
         Ok(())
     }
 }
 
 impl Holder {
-    /// Whether it relies on having it.
+    /// Whether it relies on the lease now.
     fn holds(&self) -> bool {
         let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| self.clock.now() < until)
     }
 
-    async fn ask_for_ever(&self) {
+    async fn acquire_loop(&self) {
         let mut keeper = Client::new(*self.network, "keeper:7000");
         loop {
             let asked = self.clock.now();
             let answer = self.clock.timeout(Duration::from_millis(100), keeper.ask(&self.name)).await;
-            let has_it = matches!(answer, Ok(Ok(answer)) if answer == "take it");
-            if has_it {
+            let granted = matches!(answer, Ok(Ok(answer)) if answer == "take it");
+            if granted {
                 let safe = match self.version {
                     Version::Right => LEASE * (1_000_000 - DRIFT_MAX_PPM) / (1_000_000 + DRIFT_MAX_PPM),
                     Version::Planted => LEASE,
                 };
                 *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked + safe);
-                self.taken.notify_one();
+                self.acquired.notify_one();
             }
-            self.clock.sleep(if has_it { self.again } else { Duration::from_millis(5) }).await;
+            self.clock.sleep(if granted { self.renewal_interval } else { Duration::from_millis(5) }).await;
         }
     }
 }
 
 async fn scenario(sim: Sim, version: Version) -> Result {
     let keeper = sim.machine("keeper", |factory| factory.with::<Keeper>()).start().await?;
-    let taken = Arc::new(Notify::new());
-    let holder = async |name, again| {
-        let taken = taken.clone();
+    let acquired = Arc::new(Notify::new());
+    let holder = async |name, renewal_interval| {
+        let acquired = acquired.clone();
         let setup = move |factory: &mut Factory| {
             factory.provide_value(version)?;
-            factory.provide_value(Duration::from_millis(again))?;
-            factory.provide_value(taken.clone())?;
+            factory.provide_value(Duration::from_millis(renewal_interval))?;
+            factory.provide_value(acquired.clone())?;
             factory.with::<Holder>()
         };
         sim.machine(name, setup).start().await
     };
     let first = holder("holder-1", 50).await?;
-    taken.notified().await;
+    acquired.notified().await;
     let holders = vec![first, holder("holder-2", 2000).await?];
 
     let watched = holders.clone();
     drop(sim.spawn("auditor", async move {
         loop {
-            taken.notified().await;
+            acquired.notified().await;
             let holds = |holder: &&Machine| holder.get::<Holder>().is_ok_and(|daemon| daemon.holds());
-            assert!(watched.iter().filter(holds).count() <= 1, "both rely on having it");
+            assert!(watched.iter().filter(holds).count() <= 1, "both holders rely on the lease");
         }
     }));
-    // What the keeper has lent is in its memory, so it must not end. Holders live on, too: a fault that is tied to their
-    // start or stop would take whatever brought that about, besides.
+    // The lease is only in the keeper's memory, so its machine must not end. Holders must not end either: a fault tied
+    // to their start or stop would shrink to itself and the fault that caused it.
     let machines = [&[keeper][..], &holders].concat();
     let budget = Budget {
         lasts: Duration::from_secs(180),

@@ -1,8 +1,8 @@
-//! A stop that forgets a task: a recorder acknowledges what it is given, and sends it to an archive a little later.
+//! Unscoped task: a recorder acknowledges records at once and sends them to an archive in a background task.
 //!
-//! It gathers for a tenth of a second, so that many records go together, in a task. On the daemon's scope, that task is
-//! awaited when the recorder is stopped, and nothing that was acknowledged is lost. Left out: the scope; the task is
-//! spawned on the machine. Then a redeployment, which stops in order and starts again, ends it where it is.
+//! The task collects records for a tenth of a second, to send them as one batch. Spawned on the daemon's scope, it is
+//! awaited when the recorder stops, and no acknowledged record is lost. Planted bug: it is spawned on the machine, so a
+//! redeployment (an orderly stop and a restart) ends it before it has sent.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -20,8 +20,8 @@ use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "forgotten-task",
-    left_out: "the recorder does not spawn the task that sends on its scope, so its stop does not wait for it",
-    takes: "a redeployment",
+    missing_code: "the recorder's sender is not spawned on its scope, so a stop does not wait for it",
+    needed: "a redeployment",
     faults: &[&[Family::Own]],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
@@ -33,7 +33,7 @@ struct Recorder {
     network: DaemonRef<Network>,
     spawner: DaemonRef<Spawner>,
     scope: SetOnce<Scope>,
-    gathered: Arc<Mutex<Vec<u64>>>,
+    batch: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Daemon for Recorder {
@@ -45,7 +45,7 @@ impl Daemon for Recorder {
             network: factory.get()?,
             spawner: factory.get()?,
             scope: SetOnce::new(),
-            gathered: Arc::default(),
+            batch: Arc::default(),
         })
     }
 
@@ -66,12 +66,12 @@ impl Answers for Recorder {
             return "record what?".to_owned();
         };
         let is_first = {
-            let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-            gathered.push(*record);
-            gathered.len() == 1
+            let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+            batch.push(*record);
+            batch.len() == 1
         };
         if is_first {
-            let sending = send(*self.clock, *self.network, self.gathered.clone());
+            let sending = send(*self.clock, *self.network, self.batch.clone());
             match self.version {
                 Version::Right => scope.spawn("send", sending),
                 Version::Planted => drop(self.spawner.spawn("send", sending)),
@@ -81,10 +81,10 @@ impl Answers for Recorder {
     }
 }
 
-/// Sends what is gathered by then, again and again until the archive has it.
-async fn send(clock: Clock, network: Network, gathered: Arc<Mutex<Vec<u64>>>) {
+/// Waits for the batch to fill, and sends it until the archive acknowledges it.
+async fn send(clock: Clock, network: Network, batch: Arc<Mutex<Vec<u64>>>) {
     clock.sleep(Duration::from_millis(100)).await;
-    let records = std::mem::take(&mut *gathered.lock().unwrap_or_else(PoisonError::into_inner));
+    let records = std::mem::take(&mut *batch.lock().unwrap_or_else(PoisonError::into_inner));
     let records: Vec<String> = records.iter().map(u64::to_string).collect();
     let request = format!("keep {}", records.join(" "));
     let mut archive = Client::new(network, "archive:7000");
@@ -126,7 +126,7 @@ impl Answers for Archive {
 async fn scenario(sim: Sim, version: Version) -> Result {
     let archive = sim.machine("archive", |factory| factory.with::<Archive>()).start().await?;
     let recorder = sim.machine("recorder", move |factory| {
-        // Longer than anything is cut off.
+        // Longer than any fault lasts, so that the sender is not aborted.
         factory.deadlines(Deadlines { stop: Duration::from_secs(120), ..Deadlines::default() });
         factory.provide_value(version)?;
         factory.with::<Recorder>()
@@ -137,7 +137,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let recording =
         source.spawn("records", record_all(source.clone(), sim.limit("records", 1..=3000), recorded.clone()));
 
-    // A process that dies may lose what it has not sent, and nobody has promised more.
+    // A crash may lose unsent records, which is no bug of this protocol: no machine ends.
     let machines = [archive.clone(), recorder.clone(), source];
     let redeployments = RefCell::new(Vec::new());
     let redeploy = async |_| {
@@ -160,9 +160,9 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     Ok(())
 }
 
-/// Stops a machine in order, and starts it again.
+/// Stops a machine in an orderly way, and restarts it.
 async fn redeploy(machine: Machine) -> Result {
-    // Not while it is paused, or another one is at it.
+    // Not while the machine is paused or being redeployed.
     let Some(_claim) = machine.claim() else { return Ok(()) };
     let report = machine.stop().await?;
     ensure!(report.is_clean(), "{report}");

@@ -1,9 +1,9 @@
-//! Forgotten half-close: cameras upload through a relay, to an archive that says how much it got.
+//! Lost half-close: a relay drops the end of stream of an upload that ended before the relay connected upstream.
 //!
-//! The end of an upload is the end of the stream: a camera shuts its half down, and the relay has to hand that on, or
-//! the archive waits for more. A camera does not wait until the relay has reached the archive; what comes meanwhile is
-//! kept. Left out: handing the end on where it was among what was kept. The relay must reach the archive later than a
-//! whole upload takes, which happens when something holds it up. Then everybody waits, for ever.
+//! Cameras upload through the relay to an archive, which replies with the number of bytes. An upload ends with a
+//! half-close, which the relay must forward, or the archive waits for more. The relay buffers what arrives before its
+//! connection to the archive is established. Planted bug: an end of stream in that buffer is not forwarded. When the
+//! connection takes longer than a whole upload, all three machines wait forever.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use steelmill_sim::{Machine, Network, Sim, TcpStream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 
 use super::talk::{Listener, think};
-use super::{Bug, HOLDS_UP_TCP, Version};
+use super::{Bug, DELAYS_TCP, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "half-close",
-    left_out: "the relay does not hand on an end that came before it had reached the archive",
-    takes: "something that holds the relay up for longer than an upload takes",
-    faults: &[HOLDS_UP_TCP],
+    missing_code: "the relay drops an end of stream that arrives before it has connected to the archive",
+    needed: "a delay of the relay longer than an upload",
+    faults: &[DELAYS_TCP],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
@@ -47,17 +47,17 @@ impl Daemon for Relay {
 
 impl Relay {
     async fn relay(self: Arc<Self>, mut camera: TcpStream) -> Result {
-        let mut kept = Vec::new();
+        let mut buffered = Vec::new();
         let mut has_ended = false;
         let mut reached = std::pin::pin!(self.network.connect("archive:7000"));
         let mut archive = loop {
             tokio::select! {
                 reached = &mut reached => break reached?,
-                read = camera.read_buf(&mut kept), if !has_ended => has_ended = read? == 0,
+                read = camera.read_buf(&mut buffered), if !has_ended => has_ended = read? == 0,
             }
         };
         assert_sometimes!(has_ended, "an upload ends before the archive is reached");
-        archive.write_all(&kept).await?;
+        archive.write_all(&buffered).await?;
         if has_ended && self.version == Version::Right {
             archive.shutdown().await?;
         }
@@ -79,7 +79,7 @@ impl Relay {
     }
 }
 
-/// Says how many bytes came, when they have ended.
+/// Reads to the end of the stream and replies with the number of bytes.
 struct Archive {
     listener: Listener,
 }
@@ -119,7 +119,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let upload = |camera: &Machine| camera.spawn("uploads", uploads(camera.clone(), count));
     let uploads: Vec<_> = cameras.iter().map(upload).collect();
 
-    // Nobody who waits looks at a clock, so nobody may go without a word.
+    // No read has a timeout, so no machine may end: a peer that loses power sends no reset.
     let machines: Vec<Machine> = cameras.into_iter().chain([relay, archive]).collect();
     sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     for camera in uploads {
@@ -131,15 +131,18 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 async fn uploads(camera: Machine, count: u64) -> Result {
     for _ in 0..count {
         think(&camera, Duration::from_millis(1500)).await;
-        // One that breaks off is not our affair; one that is answered must be whole.
+        // An upload may fail; one that is answered must be complete.
         if let Ok(answer) = upload(&camera).await {
-            ensure!(answer.is_empty() || answer == (CHUNKS * CHUNK.len()).to_string(), "{answer} bytes came");
+            ensure!(
+                answer.is_empty() || answer == (CHUNKS * CHUNK.len()).to_string(),
+                "the archive received {answer} bytes"
+            );
         }
     }
     Ok(())
 }
 
-/// What the archive says in the end; nothing where the relay gave up.
+/// Uploads once. Returns the archive's reply, or an empty string when the relay failed.
 async fn upload(camera: &Machine) -> Result<String> {
     let mut stream = camera.network().connect("relay:7000").await?;
     for _ in 0..CHUNKS {

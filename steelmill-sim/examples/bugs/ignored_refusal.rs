@@ -1,8 +1,7 @@
-//! Ignored refusal: a sender brings parcels to a depot, which takes them as long as it has room.
+//! Ignored error reply: a sender delivers parcels to a depot and treats a rejection as an acknowledgement.
 //!
-//! A parcel that the depot refuses is brought again. Left out: looking at what the depot says; any answer will do. A depot
-//! that is full is rare, and in so small a test there is none. So the depot has a rare branch, which a simulation takes
-//! now and then: it refuses although it has room.
+//! The depot rejects a parcel when it is full, and the sender must retry. Planted bug: the sender accepts any reply. A
+//! test is too small to fill the depot, so a rare branch (`buggify!`) makes it reject a parcel although it has room.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +17,8 @@ use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "ignored-refusal",
-    left_out: "the sender does not look whether its parcel was taken",
-    takes: "the rare branch in which the depot is full",
+    missing_code: "the sender does not check that its parcel was accepted",
+    needed: "the rare branch in which the depot is full (`buggify!`)",
     faults: &[&[Family::Buggify]],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
@@ -29,7 +28,7 @@ struct Depot {
     parcels: Mutex<BTreeSet<u64>>,
 }
 
-const ROOM: usize = 100_000;
+const CAPACITY: usize = 100_000;
 
 impl Daemon for Depot {
     fn build(factory: &mut Factory) -> Result<Self> {
@@ -48,7 +47,7 @@ impl Daemon for Depot {
 impl Answers for Depot {
     async fn answer(&self, request: &str) -> String {
         let mut parcels = self.parcels.lock().unwrap_or_else(PoisonError::into_inner);
-        if parcels.len() >= ROOM || buggify!(0.01) {
+        if parcels.len() >= CAPACITY || buggify!(0.01) {
             return "refused".to_owned();
         }
         let (_, numbers) = words(request);
@@ -63,7 +62,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let count = sim.limit("parcels", 1..=600);
     let sending = sender.spawn("parcels", send_all(sender.clone(), count, version));
 
-    // What the depot has is in its memory, so it must not end.
+    // The depot's parcels are only in memory, so its machine must not end.
     let machines = [depot.clone(), sender];
     sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     sending.await?;
@@ -75,7 +74,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     Ok(())
 }
 
-/// Brings each parcel until it is taken.
+/// Sends each parcel until it is accepted.
 async fn send_all(sender: Machine, count: u64, version: Version) {
     let mut depot = Client::new(sender.network(), "depot:7000");
     for number in 0..count {

@@ -1,8 +1,8 @@
-//! Deadlock of two locks: a bank moves money between accounts, and holds the locks of both meanwhile.
+//! Deadlock by lock order: a bank locks both accounts of a transfer, in no fixed order.
 //!
-//! It takes the locks in the order of the accounts' numbers, and asks for a permit, which another machine gives, when it
-//! has the first. Left out: the order. Then a transfer there and one back, at the same time, wait for each other, and
-//! after a while so does everybody.
+//! Between the two locks it requests a permit from another machine. The locks are acquired in the order of the account
+//! numbers. Planted bug: they are acquired in the order of the request, so that two opposite transfers at the same time
+//! deadlock, and later transfers queue behind them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "lock-order",
-    left_out: "the bank does not lock the account with the lower number first",
-    takes: "nothing but a transfer there and one back",
+    missing_code: "the bank does not lock the account with the lower number first",
+    needed: "two opposite transfers, no fault",
     faults: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
@@ -76,7 +76,6 @@ impl Bank {
     }
 }
 
-/// Permits everything.
 struct Office {
     listener: Listener,
 }
@@ -114,7 +113,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let transfer = |client: &Machine| client.spawn("transfers", transfers(client.clone(), count));
     let transfers: Vec<_> = clients.iter().map(transfer).collect();
 
-    // Nobody who waits looks at a clock, so nobody may go without a word.
+    // No request has a timeout, so no machine may end: a peer that loses power sends no reset.
     let machines: Vec<Machine> = clients.into_iter().chain([bank.clone(), office]).collect();
     sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     for client in transfers {
@@ -125,7 +124,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     for account in &bank.accounts {
         sum += *account.lock().await;
     }
-    anyhow::ensure!(sum == 100 * ACCOUNTS as i64, "there is {sum} in the bank");
+    anyhow::ensure!(sum == 100 * ACCOUNTS as i64, "the accounts hold {sum} in total");
     Ok(())
 }
 
@@ -135,7 +134,7 @@ async fn transfers(client: Machine, count: u64) {
         think(&client, Duration::from_millis(300)).await;
         let from = client.entropy().rng().random_range(0..ACCOUNTS);
         let to = (from + client.entropy().rng().random_range(1..ACCOUNTS)) % ACCOUNTS;
-        // Whether it was done is the bank's affair; here it matters that there is an answer.
+        // The transfer may fail; what is checked is that every request ends.
         let _ = bank.ask(&format!("transfer {from} {to}")).await;
     }
 }

@@ -1,8 +1,8 @@
-//! Lost update: tills add what they take to an account, by reading the sum, adding, and writing it back.
+//! Lost update: optimistic concurrency control without the version check.
 //!
-//! A sum is written back with the version that it was worked out from. The account takes it only if nobody has written
-//! since; whoever was too late reads anew. Left out: the comparison. Then two tills at once are enough, and what one of
-//! them has added is gone.
+//! Tills read an account's sum, add to it and write it back with the version they read. The account accepts the write
+//! only if that version is current; a rejected till reads again. Planted bug: the comparison is missing, so that one of
+//! two concurrent writes is lost.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,8 +18,8 @@ use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "lost-update",
-    left_out: "the account does not compare the version before it takes a sum",
-    takes: "nothing but two tills at once",
+    missing_code: "the account does not compare versions before it accepts a new sum",
+    needed: "two concurrent tills, no fault",
     faults: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
@@ -33,7 +33,7 @@ struct Account {
 #[derive(Clone, Copy, Default)]
 struct Sum {
     amount: u64,
-    /// How often it was written.
+    /// Incremented by every write.
     version: u64,
 }
 
@@ -79,7 +79,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     };
     let sales: Vec<_> = tills.iter().map(sell).collect();
 
-    // The account is in its memory, so it must not end.
+    // The account's sum is only in memory, so its machine must not end.
     let machines: Vec<Machine> = tills.into_iter().chain([account]).collect();
     sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     for till in sales {
@@ -105,7 +105,7 @@ impl Till {
         }
     }
 
-    /// Adds one to the account; says whether it has, as far as it knows.
+    /// Adds one to the account; false when the write was rejected and must be retried.
     async fn add_one(&mut self) -> bool {
         let call = self.history.invoke(self.sim.elapsed(), self.machine.name(), "account", KvOp::Incr);
         match self.read_and_write().await {
@@ -117,7 +117,7 @@ impl Till {
                 call.failed();
                 false
             }
-            // It may have been written, or not: trying again would be another bug.
+            // The write may have been applied, and a retry could apply it twice.
             Err(_) => true,
         }
     }
@@ -126,7 +126,7 @@ impl Till {
         let limit = Duration::from_secs(2);
         let read = self.account.ask_within(limit, &self.machine, "read").await?;
         let (_, numbers) = words(&read);
-        let [amount, version] = numbers[..] else { anyhow::bail!("{read:?} is no sum") };
+        let [amount, version] = numbers[..] else { anyhow::bail!("{read:?} is not a sum") };
         let request = format!("write {} {version}", amount + 1);
         let written = self.account.ask_within(limit, &self.machine, &request).await?;
         Ok((written == "written").then_some(amount + 1))

@@ -1,8 +1,8 @@
-//! Lost wake-up: a clerk works off what is put on a desk, and tells a board when there is nothing left.
+//! Lost wakeup: a queue's worker is notified by `notify_waiters`, which wakes only waiters that are registered already.
 //!
-//! Then it waits until something is put there. A notification is kept for whoever comes to wait for it: the clerk is
-//! still on its way back from the board. Left out: the keeping, by `notify_waiters`, which wakes those who wait already
-//! and nobody else. Then what is put on the desk in that moment lies there for ever.
+//! A clerk drains the queue of a desk, reports to a board that it is empty, and then waits for a notification. While
+//! the report is in flight the clerk is not registered, so `notify_one` stores the notification for its next wait.
+//! Planted bug: `notify_waiters` stores nothing, and an item queued at that moment is never processed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,8 +18,8 @@ use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "lost-wakeup",
-    left_out: "the notification is not kept for a clerk that does not wait yet",
-    takes: "nothing but something that is put there at the wrong moment",
+    missing_code: "a notification is not stored when no clerk waits yet",
+    needed: "an item queued at the wrong moment, no fault",
     faults: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
@@ -28,7 +28,7 @@ struct Desk {
     version: Version,
     listener: Listener,
     network: DaemonRef<Network>,
-    /// Whom to tell when it is done.
+    /// The queue: each paper is the sender that reports it done.
     papers: Mutex<VecDeque<oneshot::Sender<()>>>,
     has_papers: Notify,
 }
@@ -49,9 +49,9 @@ impl Daemon for Desk {
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        let (clerk, while_it_runs) = (self.clone(), scope.clone());
+        let (clerk, clerk_scope) = (self.clone(), scope.clone());
         scope.spawn("clerk", async move {
-            while_it_runs.until_stopping(clerk.work()).await;
+            clerk_scope.until_stopping(clerk.work()).await;
         });
         self.listener.serve(scope, |stream| answer_all(self.clone(), stream)).await
     }
@@ -90,7 +90,6 @@ impl Desk {
     }
 }
 
-/// Takes note of everything.
 struct Board {
     listener: Listener,
 }
@@ -123,20 +122,20 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     });
     let desk = desk.start().await?;
     let client = sim.client("client");
-    let papers = client.spawn("papers", bring_papers(client.clone(), sim.limit("papers", 1..=500)));
+    let papers = client.spawn("papers", queue_papers(client.clone(), sim.limit("papers", 1..=500)));
 
-    // Nobody who waits looks at a clock, so nobody may go without a word.
+    // No request has a timeout, so no machine may end: a peer that loses power sends no reset.
     let machines = [client, desk, board];
     sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     papers.await?;
     Ok(())
 }
 
-async fn bring_papers(client: Machine, papers: u64) {
+async fn queue_papers(client: Machine, papers: u64) {
     let mut desk = Client::new(client.network(), "desk:7000");
     for _ in 0..papers {
         think(&client, Duration::from_millis(60)).await;
-        // One that breaks off may or may not be done; one that waits must be, some time.
+        // The request may fail; one that waits must be answered eventually.
         let _ = desk.ask("a paper").await;
     }
 }

@@ -1,17 +1,16 @@
-//! Small protocols, each with a bug that can be put in and taken out: what it takes to find one, and what is left of it.
+//! Planted bugs: small protocols with one bug each, to measure fault injection and shrinking.
 //!
 //! ```text
 //! cargo xtask bugs                                                    # the table of all of them
 //! cargo xtask sim --scenario bugs --bug split-brain --seeds 200       # one of them
-//! cargo xtask sim --scenario bugs --bug split-brain --right           # the same, without the bug
+//! cargo xtask sim --scenario bugs --bug split-brain --right           # the same protocol without the bug
 //! ```
 //!
-//! Each protocol is a file, with its daemons, what its clients do, and how it is checked. The bug is one place in it that
-//! asks for the [`Version`]. All of them get into the same trouble: a swarm of faults within a budget that says what the
-//! protocol has to bear. The right version bears it. The other goes red, and is to shrink to the faults that a person
-//! would name.
+//! One file per protocol holds its daemons, its clients and its check. The bug is the one place that asks for the
+//! [`Version`]. Every protocol runs under the same nemesis: a swarm of faults, within a budget of what the protocol
+//! must tolerate. The right version passes; the planted one fails, and must shrink to the faults that a person would name.
 
-mod talk; // what they talk in
+mod talk; // requests and replies over TCP
 
 mod drifting_lease;
 mod forgotten_task;
@@ -26,7 +25,7 @@ mod split_brain;
 mod stale_cache;
 mod twice_billed;
 
-pub(crate) mod table; // what becomes of all of them
+pub(crate) mod table; // finding and shrinking all bugs
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -36,32 +35,28 @@ use steelmill_core::Result;
 use steelmill_sim::fault::Family;
 use steelmill_sim::{Campaign, Seed, Sim, cli};
 
-/// Which of the two a protocol is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
-    /// As it should be.
     Right,
-    /// With the bug in it.
+    /// With the bug.
     Planted,
 }
 
-/// A protocol while it runs.
-type Running = Pin<Box<dyn Future<Output = Result>>>;
+type RunningProtocol = Pin<Box<dyn Future<Output = Result>>>;
 
-/// A protocol with a bug.
 pub(crate) struct Bug {
     pub(crate) name: &'static str,
-    pub(crate) left_out: &'static str,
-    /// What a person would say that it takes to see the bug,
-    pub(crate) takes: &'static str,
-    /// and for each of the faults of which families it may be, the most particular ones first.
+    /// The cause, for people.
+    pub(crate) missing_code: &'static str,
+    /// What is needed to reproduce the bug, in a person's words.
+    pub(crate) needed: &'static str,
+    /// For each fault that is needed, the families it may belong to. The most specific sets come first.
     pub(crate) faults: &'static [&'static [Family]],
-    pub(crate) scenario: fn(Sim, Version) -> Running,
+    pub(crate) scenario: fn(Sim, Version) -> RunningProtocol,
 }
 
 impl Bug {
-    /// Its protocol, over as many seeds as one likes.
-    pub(crate) fn campaign(&self, version: Version) -> Campaign<impl Fn(Sim) -> Running + use<>> {
+    pub(crate) fn campaign(&self, version: Version) -> Campaign<impl Fn(Sim) -> RunningProtocol + use<>> {
         let scenario = self.scenario;
         Campaign::new(move |sim| scenario(sim, version)).name(self.name)
     }
@@ -82,8 +77,8 @@ pub(crate) const BUGS: [Bug; 12] = [
     ignored_refusal::BUG,
 ];
 
-/// Whatever makes a request or an answer over TCP late, or loses it.
-const HOLDS_UP_TCP: &[Family] = &[
+/// The faults that delay or lose a request or reply over TCP.
+const DELAYS_TCP: &[Family] = &[
     Family::Partition,
     Family::PartitionOneWay,
     Family::Isolation,
@@ -96,7 +91,7 @@ const HOLDS_UP_TCP: &[Family] = &[
     Family::SlowMachine,
 ];
 
-/// Runs a small protocol with a bug in it.
+/// Runs a small protocol with a planted bug.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask sim --scenario bugs",
@@ -111,30 +106,30 @@ struct CommandLine {
     #[command(flatten)]
     campaign: cli::Args,
 
-    /// Which one; `list` shows them
+    /// The name of the bug; `list` prints them all
     #[arg(long, value_name = "NAME", required = true)]
     bug: Option<String>,
 
-    /// Run the protocol as it should be, without the bug
+    /// Run the protocol without the bug
     #[arg(long)]
     right: bool,
 }
 
-/// What can be done with all of them.
+/// Commands for all bugs.
 #[derive(Debug, Subcommand)]
 enum All {
     /// List the bugs
     List,
-    /// Find and shrink them, and print a table of it; fails when one does not become what it should
+    /// Find and shrink the bugs, and print a table; fails when a bug is not found or does not shrink as expected
     Table {
-        /// Only those with this in their name
+        /// Only bugs whose name contains this
         filter: Option<String>,
 
-        /// The first of the seeds
+        /// The first seed
         #[arg(long, value_name = "S", default_value_t = 1)]
         first_seed: u64,
 
-        /// Do not try them without their bug
+        /// Skip the check that each protocol passes without its bug
         #[arg(long)]
         planted_only: bool,
     },
@@ -145,7 +140,7 @@ fn main() -> ExitCode {
     let args = CommandLine::parse();
     match args.all {
         Some(All::List) => {
-            BUGS.iter().for_each(|bug| println!("{}: {}", bug.name, bug.left_out));
+            BUGS.iter().for_each(|bug| println!("{}: {}", bug.name, bug.missing_code));
             return ExitCode::SUCCESS;
         }
         Some(All::Table { filter, first_seed, planted_only }) => {
@@ -157,10 +152,10 @@ fn main() -> ExitCode {
     let Some(bug) = BUGS.into_iter().find(|bug| bug.name == name) else {
         let known: Vec<&str> = BUGS.iter().map(|bug| bug.name).collect();
         eprintln!("error: --bug takes one of {}, not {name:?}", known.join(", "));
-        return ExitCode::from(WRONG_USAGE);
+        return ExitCode::from(USAGE_ERROR);
     };
     let program = format!("cargo xtask sim --scenario bugs --bug {name}");
-    // Red seeds that are kept of the one pass in the other, and would be dropped.
+    // A name of its own per version: a kept red seed of one passes in the other, and would be dropped.
     let (version, name, program) = match args.right {
         true => (Version::Right, format!("{name}, right"), format!("{program} --right")),
         false => (Version::Planted, name.to_owned(), program),
@@ -168,5 +163,5 @@ fn main() -> ExitCode {
     cli::main(&args.campaign, &name, &program, |sim| (bug.scenario)(sim, version))
 }
 
-/// As clap's.
-const WRONG_USAGE: u8 = 2;
+/// The exit code that clap uses.
+const USAGE_ERROR: u8 = 2;

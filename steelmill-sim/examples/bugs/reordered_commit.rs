@@ -1,8 +1,9 @@
-//! Reordered commit: a primary sends a replica each transaction in a datagram, and in another that it is to be done.
+//! Reordered commit: a replica applies a commit whose transaction has not arrived.
 //!
-//! It says so again until the replica answers that it is done, and only then turns to the next. A commit that comes before
-//! its transaction, because that was lost or is late, must be answered with a wish for the transaction. Left out: looking
-//! whether it is there. Then the commit of nothing counts as done, and the replica lacks a transaction.
+//! A primary sends each transaction in one datagram and its commit in another, which it repeats until the replica
+//! acknowledges it; only then does the next transaction follow. When the transaction was lost or overtaken, the replica
+//! must answer the commit with `missing`. Planted bug: the replica does not check that it has the transaction,
+//! acknowledges the commit, and lacks the amount.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +20,8 @@ use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "reordered-commit",
-    left_out: "the replica does not look whether it has what it is to commit",
-    takes: "one datagram that is lost, or overtaken",
+    missing_code: "the replica does not check that it has received what it commits",
+    needed: "one datagram lost or overtaken",
     faults: &[LOSES_OR_DELAYS_DATAGRAMS],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
@@ -35,7 +36,7 @@ const LOSES_OR_DELAYS_DATAGRAMS: &[Family] = &[
     Family::Isolation,
 ];
 
-/// Takes transactions, and does them when it is told to.
+/// Buffers transactions and applies them on commit.
 struct Replica {
     version: Version,
     network: DaemonRef<Network>,
@@ -45,9 +46,9 @@ struct Replica {
 
 #[derive(Default)]
 struct State {
-    /// What has come and is not done, by number.
+    /// Received and not committed: amounts by transaction number.
     transactions: BTreeMap<u64, u64>,
-    /// The number of the last one that was done.
+    /// The number of the last committed transaction.
     last: u64,
     sum: u64,
 }
@@ -76,8 +77,8 @@ impl Daemon for Replica {
 }
 
 impl Replica {
-    /// Takes `transaction NUMBER AMOUNT`, or `commit NUMBER`, which it answers: with the last one that is `done` by now,
-    /// or with the one that is `missing`.
+    /// Handles `transaction NUMBER AMOUNT` without a reply, and `commit NUMBER`. The reply to a commit is `done` with the last
+    /// committed number, or `missing` with the number that has not arrived.
     fn take(&self, message: &str) -> Option<String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, numbers) = words(message);
@@ -102,11 +103,11 @@ impl Replica {
     }
 }
 
-/// Has one transaction after another done by the replica.
+/// Commits one transaction after another on the replica.
 struct Primary {
     clock: DaemonRef<Clock>,
     network: DaemonRef<Network>,
-    /// How many there are.
+    /// The number of transactions to commit.
     transactions: u64,
     sum: AtomicU64,
 }
@@ -141,10 +142,10 @@ impl Primary {
         Ok(())
     }
 
-    /// Whether it was done with this transaction sent once, and as many commits as it takes to get an answer.
+    /// Sends the transaction once, and the commit until the replica answers; true when it is committed.
     async fn is_done(&self, socket: &UdpSocket, number: u64, amount: u64) -> Result<bool> {
         socket.send_to(format!("transaction {number} {amount}").as_bytes(), "replica:7000").await?;
-        self.clock.sleep(Duration::from_millis(3)).await; // it writes to its own disk meanwhile
+        self.clock.sleep(Duration::from_millis(3)).await; // the write to its own disk
         loop {
             socket.send_to(format!("commit {number}").as_bytes(), "replica:7000").await?;
             let answered = async {
@@ -177,14 +178,14 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     });
     let primary = primary.start().await?;
 
-    // Both hold all they know in their memory, so neither may end.
+    // Both keep their state only in memory, so neither machine may end.
     let machines = [primary.clone(), replica.clone()];
     sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     sim.clock().sleep(Duration::from_secs(300)).await;
     let due = primary.get::<Primary>()?.sum.load(Ordering::Relaxed);
     let replica = replica.get::<Replica>()?;
     let state = replica.state.lock().unwrap_or_else(PoisonError::into_inner);
-    ensure!(state.last == transactions, "only {} of {transactions} transactions are done", state.last);
-    ensure!(state.sum == due, "the replica has {} where the primary has {due}", state.sum);
+    ensure!(state.last == transactions, "only {} of {transactions} transactions are committed", state.last);
+    ensure!(state.sum == due, "the replica has a sum of {}, the primary {due}", state.sum);
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Retry without idempotence: shops charge a customer, and charge again when no answer comes.
+//! Retry without idempotence: a shop repeats a charge when the bank's reply does not arrive in time.
 //!
-//! Each charge has a number of its own, and the bank does none twice. Left out: looking whether the number was there
-//! before. Then one answer that is lost, or late, is a charge too many.
+//! Each charge has a unique number, by which the bank deduplicates. Planted bug: the deduplication is missing, so one
+//! lost or late reply charges the customer twice.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -14,13 +14,13 @@ use steelmill_sim::fault::Budget;
 use steelmill_sim::{Clock, Machine, Sim};
 
 use super::talk::{Answers, Client, Listener, answer_all, think, words};
-use super::{Bug, HOLDS_UP_TCP, Version};
+use super::{Bug, DELAYS_TCP, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "retry",
-    left_out: "the bank does not look whether it has done a charge already",
-    takes: "one answer that is lost, or late",
-    faults: &[HOLDS_UP_TCP],
+    missing_code: "the bank does not deduplicate retried charges",
+    needed: "one reply lost or late",
+    faults: &[DELAYS_TCP],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
@@ -67,7 +67,7 @@ impl Answers for Bank {
                 books.charged += amount;
             }
         }
-        self.clock.sleep(Duration::from_millis(100)).await; // it has the customer's bank confirm it
+        self.clock.sleep(Duration::from_millis(100)).await; // confirmation by the customer's bank
         "charged".to_owned()
     }
 }
@@ -90,18 +90,18 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let charges: Vec<_> = (0..).zip(&shops).map(charge).collect();
     let due = shops.len() as u64 * count * AMOUNT;
 
-    // The bank's books are in its memory, so it must not end.
+    // The bank's books are only in memory, so its machine must not end.
     let machines: Vec<Machine> = shops.into_iter().chain([bank.clone()]).collect();
     sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     for shop in charges {
         shop.await?;
     }
     let charged = bank.get::<Bank>()?.books.lock().unwrap_or_else(PoisonError::into_inner).charged;
-    ensure!(charged == due, "{charged} was charged where {due} was due");
+    ensure!(charged == due, "{charged} was charged, but {due} was due");
     Ok(())
 }
 
-/// Charges what has these numbers, each until it is said to be done.
+/// Sends the charges with these numbers, each until it is acknowledged.
 async fn charge_all(charges: Range<u64>, shop: Machine) {
     let mut bank = Client::new(shop.network(), "bank:7000");
     for charge in charges {

@@ -1,18 +1,17 @@
-//! Split brain through a paused leader: two workers, of which the one that leads counts something up in a store.
+//! Split brain: a paused leader writes after its lease has expired, and no fencing token stops it.
 //!
-//! A keeper says who leads, for a second from each time that the leader asks, with a term that is greater than any
-//! before. The leader asks before each round of reading and writing, which is over in half a second or so. The first
-//! worker goes on from round to round; the second gets a turn where the first does not ask, and lets its lease run out
-//! after one round. A round that ends badly may have left a write on its way: so its worker begins no other before the
-//! lease is over.
+//! A keeper grants leadership as a lease of one second with an increasing term. Two workers compete; the leader renews
+//! its lease, then increments a counter in a store (read, work, write), which takes at most about half a second. The
+//! first worker starts the next round at once. The second lets its lease expire after each round, and leads again when
+//! the first does not renew. After an error a worker waits for a lease, because its last write may be in flight.
 //!
-//! But a leader may be paused, after it was told that it leads and before it writes, until long after the other has taken
-//! over. So each write carries its term, and the store refuses a term that is less than one it has seen. Left out: the
-//! refusal. Then a leader whose pause outlasts its lease sets the count back.
+//! The term is the fencing token: every read and write carries it, and the store rejects a term lower than the highest
+//! it has seen. Planted bug: that check is missing, so a leader that was paused for longer than its lease between
+//! its renewal and its write sets the count back.
 //!
-//! To the store, a write that is late looks like one of a leader that was paused. So the budget has nothing that makes a
-//! message late by as much as a lease: delays are short, and no message is lost, because one that is lost again and again
-//! may be as late as one likes. What a worker gives up while the way is cut is not sent afterwards.
+//! The store cannot tell a late write from a paused leader's, so the budget must not delay a message by as much as a
+//! lease: delays are short, and there is no loss, because repeated retransmission has no upper bound. A partition is
+//! allowed: a worker that times out resets its connection, so that its write is not retransmitted afterwards.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,21 +25,20 @@ use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "split-brain",
-    left_out: "the store does not refuse a write of a former leader",
-    takes: "a pause of the leader that outlasts its lease",
+    missing_code: "the store does not reject writes of a former leader",
+    needed: "a pause of the leader longer than its lease",
     faults: &[&[Family::Pause]],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
 const LEASE: Duration = Duration::from_secs(1);
 
-/// For one request of a round.
-const LIMIT: Duration = Duration::from_millis(150);
+/// The timeout of each request of a round.
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(150);
 
-/// Before one asks again who was told that another leads.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// The retry interval while another worker leads.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Says who leads.
 struct Keeper {
     listener: Listener,
     clock: DaemonRef<Clock>,
@@ -69,19 +67,18 @@ impl Daemon for Keeper {
 }
 
 impl Answers for Keeper {
-    /// `WORKER`, who would lead, or go on leading.
-    async fn answer(&self, asker: &str) -> String {
+    /// `WORKER`: acquires or renews the lease for that worker.
+    async fn answer(&self, worker: &str) -> String {
         let now = self.clock.now();
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        if lease.holder != asker && lease.until.is_some_and(|until| until > now) {
+        if lease.holder != worker && lease.until.is_some_and(|until| until > now) {
             return format!("{} leads", lease.holder);
         }
-        *lease = Lease { term: lease.term + 1, holder: asker.to_owned(), until: Some(now + LEASE) };
+        *lease = Lease { term: lease.term + 1, holder: worker.to_owned(), until: Some(now + LEASE) };
         format!("lead in term {}", lease.term)
     }
 }
 
-/// Holds the count.
 struct Store {
     version: Version,
     listener: Listener,
@@ -91,7 +88,7 @@ struct Store {
 #[derive(Default)]
 struct Count {
     count: u64,
-    /// Of the newest leader that has read or written.
+    /// The highest term of any read or write so far.
     term: u64,
 }
 
@@ -127,19 +124,19 @@ impl Answers for Store {
     }
 }
 
-/// Counts up for as long as it leads.
+/// Increments the count while it holds the lease.
 struct Worker {
     name: String,
-    /// Between two rounds.
-    rest: Duration,
+    /// The pause between two rounds.
+    round_interval: Duration,
     clock: DaemonRef<Clock>,
     network: DaemonRef<Network>,
 }
 
 impl Daemon for Worker {
     fn build(factory: &mut Factory) -> Result<Self> {
-        let (name, rest) = (factory.path().to_owned(), *factory.value()?);
-        Ok(Self { name, rest, clock: factory.get()?, network: factory.get()? })
+        let (name, round_interval) = (factory.path().to_owned(), *factory.value()?);
+        Ok(Self { name, round_interval, clock: factory.get()?, network: factory.get()? })
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
@@ -154,22 +151,22 @@ impl Worker {
             let mut keeper = Client::new(*self.network, "keeper:7000");
             let mut store = Client::new(*self.network, "store:7000");
             while let Ok(leads) = self.turn(&mut keeper, &mut store).await {
-                self.clock.sleep(if leads { self.rest } else { PATIENCE }).await;
+                self.clock.sleep(if leads { self.round_interval } else { RETRY_INTERVAL }).await;
             }
-            // By then nothing of what it has sent is on its way any more.
+            // After a whole lease none of its writes is in flight.
             self.clock.sleep(LEASE).await;
         }
     }
 
-    /// Counts one up, if it leads; whether it does.
+    /// Acquires or renews the lease and increments the count; false if another worker leads.
     async fn turn(&self, keeper: &mut Client, store: &mut Client) -> Result<bool> {
-        let answer = self.clock.timeout(LIMIT, keeper.ask(&self.name)).await??;
+        let answer = self.clock.timeout(REQUEST_TIMEOUT, keeper.ask(&self.name)).await??;
         let (_, numbers) = words(&answer);
         let [term] = numbers[..] else { return Ok(false) };
-        let count = self.clock.timeout(LIMIT, store.ask(&format!("read {term}"))).await??;
-        self.clock.sleep(Duration::from_millis(50)).await; // the work itself
+        let count = self.clock.timeout(REQUEST_TIMEOUT, store.ask(&format!("read {term}"))).await??;
+        self.clock.sleep(Duration::from_millis(50)).await; // the work between read and write
         let request = format!("write {term} {}", count.parse::<u64>()? + 1);
-        self.clock.timeout(LIMIT, store.ask(&request)).await??;
+        self.clock.timeout(REQUEST_TIMEOUT, store.ask(&request)).await??;
         Ok(true)
     }
 }
@@ -181,9 +178,9 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         factory.with::<Store>()
     });
     let store = store.start().await?;
-    let worker = async |name, rest| {
+    let worker = async |name, round_interval| {
         let setup = move |factory: &mut Factory| {
-            factory.provide_value(rest)?;
+            factory.provide_value(round_interval)?;
             factory.with::<Worker>()
         };
         sim.machine(name, setup).start().await
@@ -191,8 +188,9 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let workers =
         vec![worker("worker-1", Duration::from_millis(5)).await?, worker("worker-2", 2 * LEASE).await?];
 
-    // Keeper and store hold all they know in their memory, and answer in no time. Workers live on, too: a fault that is
-    // tied to their start or stop would take whatever brought that about, besides.
+    // Keeper and store keep their state only in memory, and must answer at once: no ends, pauses or clock faults there.
+    // Workers must not end either: a fault tied to their start or stop would shrink to itself and the fault that
+    // caused it.
     let links = [&[keeper, store][..], &workers].concat();
     let mut families = Family::ALL.to_vec();
     families.retain(|family| *family != Family::Loss);

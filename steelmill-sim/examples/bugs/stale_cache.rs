@@ -1,9 +1,8 @@
-//! Stale cache: an edge keeps what it has read from an origin, and is told what has changed.
+//! Stale cache: an edge caches values of an origin and misses invalidations while its invalidation stream is broken.
 //!
-//! The edge watches the origin over a connection of its own, on which the origin names every key that is set. When that
-//! connection breaks the edge watches anew; but what was set in between it is never told. So what it has kept goes with
-//! the connection. Left out: that. Then a reset is enough, and one key that was set before the edge watched again stays
-//! as it was for ever.
+//! On a connection of its own the origin sends the edge every key that is set. When that connection breaks, the edge
+//! connects again, but keys set in between are never sent. So the cache must be cleared with the connection.
+//! Planted bug: it is not, so after one connection reset a key that was set before the edge reconnected stays stale.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,13 +21,13 @@ use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "stale-cache",
-    left_out: "the edge does not forget what it has kept when it is told of changes no more",
-    takes: "a reset of the connection between edge and origin",
+    missing_code: "the edge keeps its cache when it loses the invalidation stream",
+    needed: "a reset of the connection between edge and origin",
     faults: &[&[Family::Reset]],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
-/// Holds the values. One port answers, the other tells of changes.
+/// Stores the values. One port serves requests, the other streams invalidations.
 struct Origin {
     listener: Listener,
     changes_listener: Listener,
@@ -53,7 +52,8 @@ impl Daemon for Origin {
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
         let answers = self.listener.serve(scope, |stream| answer_all(self.clone(), stream));
-        let changes = self.changes_listener.serve(scope, |stream| tell(self.changes.subscribe(), stream));
+        let changes =
+            self.changes_listener.serve(scope, |stream| stream_changes(self.changes.subscribe(), stream));
         tokio::try_join!(answers, changes)?;
         Ok(())
     }
@@ -66,7 +66,7 @@ impl Answers for Origin {
         match request.split(' ').collect::<Vec<_>>()[..] {
             ["set", key, value] => {
                 values.insert(key.to_owned(), value.to_owned());
-                let _ = self.changes.send(key.to_owned()); // whoever watches
+                let _ = self.changes.send(key.to_owned()); // fails without a subscriber
                 "set".to_owned()
             }
             ["get", key] => values.get(key).cloned().unwrap_or_default(),
@@ -75,8 +75,8 @@ impl Answers for Origin {
     }
 }
 
-/// Tells one edge of every change from now on.
-async fn tell(mut changes: broadcast::Receiver<String>, mut edge: TcpStream) -> Result {
+/// Sends one edge the key of every change from now on.
+async fn stream_changes(mut changes: broadcast::Receiver<String>, mut edge: TcpStream) -> Result {
     edge.write_all(b"watched\n").await?;
     loop {
         let key = changes.recv().await?;
@@ -84,28 +84,28 @@ async fn tell(mut changes: broadcast::Receiver<String>, mut edge: TcpStream) -> 
     }
 }
 
-/// Answers from what it has kept, or else asks the origin.
+/// Answers from its cache, or forwards the request to the origin.
 struct Edge {
     version: Version,
     listener: Listener,
     clock: DaemonRef<Clock>,
     network: DaemonRef<Network>,
-    kept: Mutex<Kept>,
+    cache: Mutex<Cache>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct Cache {
     values: BTreeMap<String, String>,
     is_watching: bool,
-    /// How often something was forgotten: what was asked for before may be as old.
-    forgotten: u64,
+    /// Incremented by every invalidation: a read from before the last one may be stale and is not cached.
+    invalidations: u64,
 }
 
 impl Daemon for Edge {
     fn build(factory: &mut Factory) -> Result<Self> {
         let (clock, network) = (factory.get()?, factory.get()?);
         let version = *factory.value()?;
-        Ok(Self { version, listener: Listener::build(factory)?, clock, network, kept: Mutex::default() })
+        Ok(Self { version, listener: Listener::build(factory)?, clock, network, cache: Mutex::default() })
     }
 
     async fn prepare(&self, _: &Scope) -> Result {
@@ -114,26 +114,26 @@ impl Daemon for Edge {
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
         let answers = self.listener.serve(scope, |stream| answer_all(self.clone(), stream));
-        let watching = scope.until_stopping(self.watch_for_ever());
+        let watching = scope.until_stopping(self.watch_loop());
         let (answers, _) = tokio::join!(answers, watching);
         answers
     }
 }
 
 impl Edge {
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn watch_for_ever(&self) {
+    async fn watch_loop(&self) {
         loop {
             let _broken = self.watch().await;
             {
-                let mut kept = self.kept();
-                kept.is_watching = false;
-                kept.forgotten += 1;
+                let mut cache = self.cache();
+                cache.is_watching = false;
+                cache.invalidations += 1;
                 if self.version == Version::Right {
-                    kept.values.clear();
+                    cache.values.clear();
                 }
             }
             self.clock.sleep(Duration::from_secs(1)).await;
@@ -143,10 +143,10 @@ impl Edge {
     async fn watch(&self) -> Result {
         let mut changes = BufReader::new(self.network.connect("origin:7001").await?).lines();
         while let Some(key) = changes.next_line().await? {
-            let mut kept = self.kept();
-            kept.is_watching = true; // from the first line on
-            kept.forgotten += 1;
-            kept.values.remove(&key);
+            let mut cache = self.cache();
+            cache.is_watching = true; // the first line confirms the subscription
+            cache.invalidations += 1;
+            cache.values.remove(&key);
         }
         Ok(())
     }
@@ -156,19 +156,19 @@ impl Answers for Edge {
     /// `get KEY`
     async fn answer(&self, request: &str) -> String {
         let key = request.trim_start_matches("get ");
-        let forgotten = {
-            let kept = self.kept();
-            if let Some(value) = kept.values.get(key) {
+        let invalidations = {
+            let cache = self.cache();
+            if let Some(value) = cache.values.get(key) {
                 return value.clone();
             }
-            kept.forgotten
+            cache.invalidations
         };
         let Ok(value) = Client::new(*self.network, "origin:7000").ask(request).await else {
             return "the origin does not answer".to_owned();
         };
-        let mut kept = self.kept();
-        if kept.is_watching && kept.forgotten == forgotten {
-            kept.values.insert(key.to_owned(), value.clone());
+        let mut cache = self.cache();
+        if cache.is_watching && cache.invalidations == invalidations {
+            cache.values.insert(key.to_owned(), value.clone());
         }
         value
     }
@@ -176,7 +176,7 @@ impl Answers for Edge {
 
 const KEYS: u64 = 30;
 
-/// How long everything is left alone before the edge must know all.
+/// How long nothing changes and no fault strikes before the edge must be up to date.
 const QUIET: Duration = Duration::from_secs(60);
 
 async fn scenario(sim: Sim, version: Version) -> Result {
@@ -190,7 +190,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let writes = writer.spawn("writes", write(writer.clone(), sim.limit("changes", 1..=60)));
     let reads = reader.spawn("reads", read(reader.clone(), sim.limit("reads", 1..=600)));
 
-    // The origin's values are in its memory, so it must not end. An edge that does forgets what is stale with the rest.
+    // The origin's values are only in memory, so its machine must not end; and an edge's end would clear its cache.
     let machines = [origin, edge, writer, reader.clone()];
     sim.inject_faults(Budget { ends: Vec::new(), ..Budget::of(&machines) }).run().await?;
     writes.await?;
@@ -201,10 +201,10 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         (Client::new(reader.network(), "edge:7000"), Client::new(reader.network(), "origin:7000"));
     for key in 0..KEYS {
         let request = format!("get key-{key}");
-        let (kept, value) = (edge.ask(&request).await?, origin.ask(&request).await?);
+        let (cached, value) = (edge.ask(&request).await?, origin.ask(&request).await?);
         ensure!(
-            kept == value,
-            "the edge says {kept:?} for key-{key}, which has been {value:?} for {QUIET:?}"
+            cached == value,
+            "the edge returns {cached:?} for key-{key}, which has been {value:?} for {QUIET:?}"
         );
     }
     Ok(())

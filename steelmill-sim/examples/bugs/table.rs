@@ -1,4 +1,4 @@
-//! The table: for each bug, how many seeds it took to see it, and what is left of that seed's faults.
+//! The table of planted bugs: seeds until a bug was found, and the faults left after shrinking.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -10,21 +10,19 @@ use steelmill_sim::{Seed, Shrunk};
 
 use super::{BUGS, Bug, Version};
 
-/// How many seeds the right version has to bear, and with how many the other has to go red.
+/// The number of seeds that the right version must pass, and within which the planted one must fail.
 const SEEDS: u64 = 300;
 
-/// A planted bug that was found.
 pub(crate) struct Row {
-    /// How many seeds it took.
+    /// Seeds until the first red one, itself included.
     seeds: u64,
     seed: Seed,
     shrunk: Shrunk,
     took: Duration,
 }
 
-/// Makes a row for each bug with `filter` in its name, and prints them as a table of Markdown; fails when one is not
-/// found, when more, fewer or other faults are left than a person would name, and when a right version goes red, which are
-/// tried unless `planted_only`.
+/// Prints a Markdown table of the bugs whose name contains `filter`. Fails when a bug is not found, when it shrinks to
+/// more, fewer or other faults than expected, and, unless `planted_only`, when a right version fails.
 pub(crate) fn make(filter: &str, first: Seed, planted_only: bool) -> ExitCode {
     let bugs: Vec<Bug> = BUGS.into_iter().filter(|bug| bug.name.contains(filter)).collect();
     println!(
@@ -33,7 +31,7 @@ pub(crate) fn make(filter: &str, first: Seed, planted_only: bool) -> ExitCode {
     println!("|---|---:|---:|---|---:|---:|---:|---|");
     let mut problems = Vec::new();
     for bug in &bugs {
-        let row = if planted_only { find(bug, first) } else { try_one(bug, first) };
+        let row = if planted_only { find(bug, first) } else { check_and_find(bug, first) };
         match row {
             Ok(row) => {
                 println!("{}", line(bug, &row));
@@ -46,12 +44,12 @@ pub(crate) fn make(filter: &str, first: Seed, planted_only: bool) -> ExitCode {
         eprintln!("\nerror: {problem:#}");
     }
     if bugs.is_empty() {
-        eprintln!("error: no bug has {filter:?} in its name; `list` shows them");
+        eprintln!("error: no bug has {filter:?} in its name; `list` prints them all");
     }
     if problems.is_empty() && !bugs.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn try_one(bug: &Bug, first: Seed) -> Result<Row> {
+fn check_and_find(bug: &Bug, first: Seed) -> Result<Row> {
     let right = bug.campaign(Version::Right).first_seed(first).seeds(SEEDS).run();
     if let Some(red) = right.failed.first() {
         let why = red.failure.as_ref().map(|failure| failure.to_string()).unwrap_or_default();
@@ -63,8 +61,8 @@ fn try_one(bug: &Bug, first: Seed) -> Result<Row> {
 /// Finds a bug and shrinks it.
 ///
 /// # Errors
-/// When it is not found.
-#[expect(clippy::disallowed_methods, reason = "how long it takes in real time is what is wanted")]
+/// When no seed fails, or the failure does not repeat.
+#[expect(clippy::disallowed_methods, reason = "the table shows real time")]
 pub(crate) fn find(bug: &Bug, first: Seed) -> Result<Row> {
     let begun = Instant::now();
     let planted = || bug.campaign(Version::Planted);
@@ -72,39 +70,39 @@ pub(crate) fn find(bug: &Bug, first: Seed) -> Result<Row> {
         let summary = planted().first_seed(first).seeds(seeds).failures_max(seeds as usize).run();
         summary.failed.first().map(|red| red.seed)
     });
-    let seed = seed.ok_or_else(|| anyhow!("{SEEDS} seeds do not show that {}", bug.left_out))?;
+    let seed = seed.ok_or_else(|| anyhow!("none of {SEEDS} seeds fails although {}", bug.missing_code))?;
     let shrunk = planted().shrink(seed, |_| ()).ok_or_else(|| anyhow!("seed {seed} does not repeat"))?;
     Ok(Row { seeds: seed.0 - first.0 + 1, seed, shrunk, took: begun.elapsed() })
 }
 
-/// The least seed that is red, whichever ends first of those that run at once.
+/// The lowest red seed, independent of which parallel run ends first.
 fn first_red(first: Seed, red_of: impl Fn(Seed, u64) -> Option<Seed>) -> Option<Seed> {
     const BATCH: u64 = 10;
     (0..SEEDS / BATCH).find_map(|batch| red_of(Seed(first.0 + batch * BATCH), BATCH))
 }
 
-/// Whether what is left is what a person would name.
+/// Checks that the bug shrank to the expected faults.
 ///
 /// # Errors
-/// When it is not; says what it is.
+/// When it did not, with the faults that are left.
 pub(crate) fn check(bug: &Bug, row: &Row) -> Result {
     let left = row.shrunk.plan.faults.iter().map(|fault| fault.what.family()).collect();
-    let is_it = are(left, bug.faults);
-    ensure!(is_it, "what is left of seed {} is not {}: {}", row.seed, bug.takes, told(row));
+    let needed = bug.needed;
+    let found = faults_text(row);
+    ensure!(matches(left, bug.faults), "seed {} must shrink to {needed}, but shrank to: {found}", row.seed);
     Ok(())
 }
 
-/// Whether there is one fault for each that is wanted, and no other.
-fn are(mut left: Vec<Family>, wanted: &[&[Family]]) -> bool {
-    let is_there = |wanted: &&[Family]| {
-        let place = left.iter().position(|family| wanted.contains(family));
-        place.map(|place| left.remove(place)).is_some()
+/// Whether there is exactly one fault for each expected set of families.
+fn matches(mut left: Vec<Family>, expected: &[&[Family]]) -> bool {
+    let take_one = |expected: &&[Family]| {
+        let index = left.iter().position(|family| expected.contains(family));
+        index.map(|index| left.remove(index)).is_some()
     };
-    wanted.iter().all(is_there) && left.is_empty()
+    expected.iter().all(take_one) && left.is_empty()
 }
 
-/// The faults that are left, in words.
-fn told(row: &Row) -> String {
+fn faults_text(row: &Row) -> String {
     let faults: Vec<String> = row.shrunk.plan.faults.iter().map(ToString::to_string).collect();
     if faults.is_empty() { "none".to_owned() } else { faults.join("; ") }
 }
@@ -129,7 +127,7 @@ fn line(bug: &Bug, row: &Row) -> String {
         shrunk.faults_before,
         shrunk.runs,
         took.as_secs_f64(),
-        told(row)
+        faults_text(row)
     )
 }
 
@@ -138,12 +136,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_is_left_for_each_that_it_takes_and_no_other() {
-        let wanted: &[&[Family]] = &[&[Family::Drift], &[Family::Pause, Family::Loss]];
-        assert!(are(vec![Family::Loss, Family::Drift], wanted));
-        assert!(!are(vec![Family::Loss, Family::Pause], wanted), "no drift");
-        assert!(!are(vec![Family::Drift], wanted), "one too few");
-        assert!(!are(vec![Family::Drift, Family::Pause, Family::Loss], wanted), "one too many");
-        assert!(are(vec![], &[]));
+    fn exactly_one_fault_is_left_for_each_expected_set_of_families() {
+        let expected: &[&[Family]] = &[&[Family::Drift], &[Family::Pause, Family::Loss]];
+        assert!(matches(vec![Family::Loss, Family::Drift], expected));
+        assert!(!matches(vec![Family::Loss, Family::Pause], expected), "no drift");
+        assert!(!matches(vec![Family::Drift], expected), "one fault too few");
+        assert!(!matches(vec![Family::Drift, Family::Pause, Family::Loss], expected), "one fault too many");
+        assert!(matches(vec![], &[]));
     }
 }

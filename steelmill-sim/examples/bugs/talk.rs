@@ -1,4 +1,4 @@
-//! The line protocol of the examples: over TCP, a request is a line of text, and so is its answer.
+//! A line protocol over TCP: one line of text per request and per reply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope, SetO
 use steelmill_sim::{Machine, Network, TcpListener, TcpStream};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-/// The TCP listener of a daemon.
 pub(crate) struct Listener {
     network: DaemonRef<Network>,
     socket: SetOnce<TcpListener>,
@@ -24,7 +23,7 @@ impl Listener {
         self.socket.set(self.network.bind(("0.0.0.0", port)).await?)
     }
 
-    /// Runs `handler` for every connection until the daemon is told to stop.
+    /// Runs `handler` for every connection until the daemon is asked to stop.
     pub(crate) async fn serve<F>(&self, scope: &Scope, handler: impl Fn(TcpStream) -> F) -> Result
     where
         F: Future<Output = Result> + Send + 'static,
@@ -32,7 +31,7 @@ impl Listener {
         let accepted = move |stream, _peer| {
             let handling = handler(stream);
             scope.spawn_until_stopping("connection", async move {
-                // A connection that breaks is no failure of the daemon.
+                // A broken connection is no failure of the daemon.
                 let _ = handling.await;
             });
         };
@@ -41,12 +40,11 @@ impl Listener {
     }
 }
 
-/// A daemon that answers requests: on each connection one after the other.
+/// A daemon that answers the requests of a connection one after the other.
 pub(crate) trait Answers: Daemon {
     fn answer(&self, request: &str) -> impl Future<Output = String> + Send;
 }
 
-/// Answers the requests of one connection until the client closes it.
 pub(crate) async fn answer_all<D: Answers>(daemon: Arc<D>, stream: TcpStream) -> Result {
     let mut stream = BufReader::new(stream);
     let mut request = String::new();
@@ -77,7 +75,7 @@ impl Client {
         Self { network, address, stream: None }
     }
 
-    /// Sends a request and waits for its answer without a limit.
+    /// Sends a request and waits for its reply without a timeout.
     ///
     /// # Cancellation
     /// Dropping the future (at a timeout) resets the connection, so that nothing is sent afterwards.
@@ -98,7 +96,7 @@ impl Client {
         Ok(answer.trim_end().to_owned())
     }
 
-    /// Sends a request and waits for its answer for up to `limit` on the clock of `machine`.
+    /// Like `ask`, with a timeout on the clock of `machine`.
     pub(crate) async fn ask_within(
         &mut self,
         limit: Duration,

@@ -1,7 +1,7 @@
-//! Billed twice: a meter sends what it has measured, a datagram each time, and a counter writes a bill.
+//! Duplicate delivery: a meter sends numbered datagrams, and a counter adds each to a bill.
 //!
-//! A datagram may be lost, and nobody minds. But it may come twice, too: so each has a number, and the counter passes
-//! over what is not newer than the last. Left out: that. Then a network that doubles datagrams is enough.
+//! A lost datagram is tolerated, a duplicate must not be billed again: the counter ignores a number that is not greater
+//! than the last. Planted bug: that check is missing, and a network that duplicates datagrams is enough.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +17,8 @@ use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "twice-billed",
-    left_out: "the counter does not look whether a datagram is newer than the last",
-    takes: "datagrams that arrive twice",
+    missing_code: "the counter does not check that a datagram is newer than the last",
+    needed: "duplicated datagrams",
     faults: &[&[Family::Duplication]],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
@@ -27,7 +27,7 @@ struct Counter {
     version: Version,
     network: DaemonRef<Network>,
     socket: SetOnce<UdpSocket>,
-    /// The numbers of what was measured, as they came.
+    /// The numbers of the billed datagrams, in order of arrival.
     bill: Mutex<Vec<u64>>,
 }
 
@@ -80,7 +80,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         Ok::<_, anyhow::Error>(())
     });
 
-    // The bill is in the counter's memory, so it must not end.
+    // The bill is only in the counter's memory, so its machine must not end.
     let machines = [counter.clone(), meter];
     let budget = Budget { ends: Vec::new(), lasts: Duration::from_secs(5), ..Budget::of(&machines) };
     sim.inject_faults(budget).run().await?;
@@ -89,7 +89,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let bill = counter.bill.lock().unwrap_or_else(PoisonError::into_inner);
     let mut billed = BTreeSet::new();
     for number in &*bill {
-        ensure!(billed.insert(*number), "number {number} stands on the bill twice");
+        ensure!(billed.insert(*number), "number {number} is billed twice");
     }
     Ok(())
 }

@@ -1,18 +1,17 @@
-//! Random factories lead random lives, and the rules of the lifecycle are checked on what happened.
+//! Model-based test of the lifecycle: random factories, checked against the rules of starting and stopping.
 //!
 //! ```text
 //! cargo xtask sim --scenario lifecycle --seeds 20000
 //! ```
 //!
-//! A seed draws a graph of daemons, with children and their children, whose `build`, `prepare`, `run`, `stop` and tasks
-//! succeed, fail, panic, hang, dawdle and leak; starts it; and stops it, drops it, or ends its machine at some moment.
-//! Every daemon writes down what it does, and `rules` compares that, and the factories' reports, with what always
-//! holds.
+//! A seed draws a graph of daemons, with nested child factories, whose `build`, `prepare`, `run`, `stop` and tasks
+//! succeed, fail, panic, hang, delay and leak. The scenario starts it, and stops it, drops it or ends its machine at a
+//! random time. Every daemon records an event trace; `rules` checks that trace and the factories' reports.
 
-mod part; // a daemon that does as its script says
-mod plan; // what a seed draws: the factories, and what is done to them
-mod rules; // what must hold of a trace
-mod trace; // what happened
+mod part; // a daemon that executes a script
+mod plan; // what a seed draws: factories, scripts and how each factory ends
+mod rules; // invariants of a trace
+mod trace; // recorded events
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,11 +23,11 @@ use futures::future::join;
 use steelmill_core::{Clock as _, Factory, Result, RunningFactory};
 use steelmill_sim::{Machine, Sim, cli};
 
-use part::{Closing, Life};
-use plan::{Fate, Plan};
-use trace::Happened;
+use part::{CloseOnDrop, Harness};
+use plan::{FactoryEnd, Plan};
+use trace::EventKind;
 
-/// Leads random factories through random lives, and checks the rules of the lifecycle.
+/// Runs random factories and checks the rules of the lifecycle.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask sim --scenario lifecycle",
@@ -46,7 +45,7 @@ fn main() -> ExitCode {
     cli::main(&args.campaign, "lifecycle", "cargo xtask sim --scenario lifecycle", scenario)
 }
 
-/// Longer than anything can take that keeps its deadlines.
+/// An upper bound on any run that keeps its deadlines.
 const LONG: Duration = Duration::from_secs(300);
 
 /// One seed.
@@ -54,113 +53,110 @@ pub(crate) async fn scenario(sim: Sim) -> Result {
     let before = sim.sizes();
     let plan = Plan::draw(&sim);
     let host = sim.client("host");
-    let life = Arc::new(Life::new(sim, host.clock(), &plan));
-    let _closing = Closing(&life);
-    let lived = sim.clock().timeout(LONG, live(sim, &plan, &host, &life)).await;
-    ensure!(lived.is_ok(), "it hangs; so far:\n{}", life.trace());
+    let harness = Arc::new(Harness::new(sim, host.clock(), &plan));
+    let _close = CloseOnDrop(&harness);
+    let finished = sim.clock().timeout(LONG, run_factory(sim, &plan, &host, &harness)).await;
+    ensure!(finished.is_ok(), "the scenario hangs; trace so far:\n{}", harness.trace());
 
-    // Whoever watches has to hear of it, and who comes too late has to come.
+    // Lets watchers receive the reports, and tasks that would add a child too late be rejected.
     sim.clock().sleep(Duration::from_secs(10)).await;
-    life.let_go();
+    harness.drop_leaked();
     let after = sim.sizes();
-    ensure!(
-        after == before,
-        "not everything was given back: {before:?} before, {after:?} now;\n{}",
-        life.trace()
-    );
-    let trace = life.take_trace();
-    ensure!(Arc::strong_count(&life) == 1, "a daemon, a future or a factory was not dropped:\n{trace}");
-    for (what, n) in
-        rules::check(&plan, &trace).map_err(|broken| broken.context(format!("broken in:\n{trace}")))?
+    ensure!(after == before, "resources leaked: {before:?} before, {after:?} now;\n{}", harness.trace());
+    let trace = harness.take_trace();
+    ensure!(Arc::strong_count(&harness) == 1, "a daemon, a future or a factory is leaked:\n{trace}");
+    for (what, n) in rules::check(&plan, &trace)
+        .map_err(|violation| violation.context(format!("violated by this trace:\n{trace}")))?
     {
         sim.count(what, n);
     }
     Ok(())
 }
 
-/// Starts the factory, and does to it what the plan says.
-async fn live(sim: Sim, plan: &Plan, host: &Machine, life: &Arc<Life>) {
+/// Starts the root factory and ends it as planned.
+async fn run_factory(sim: Sim, plan: &Plan, host: &Machine, harness: &Arc<Harness>) {
     let mut factory = Factory::root("root", host.world());
-    factory.provide_value(life.clone()).expect("nothing asked for it before");
-    life.assemble(&mut factory, &plan.root);
+    factory.provide_value(harness.clone()).expect("nothing requested it before");
+    harness.assemble(&mut factory, &plan.root);
     let path: Arc<str> = factory.path().into();
-    life.note_factory(&path, Happened::Starts { maker: None, escalates: false });
+    harness.note_factory(&path, EventKind::Starts { creator: None, escalates: false });
 
-    if let Fate::StartDropped(after) = plan.fate {
-        // The start's own task, so that the rollback goes on when nobody waits for it.
-        let cut = sim.clock().timeout(after, factory.start()).await;
-        match cut {
-            Ok(Ok(root)) => end(plan, life, host, root).await,
-            Ok(Err(error)) => life.note_factory(&path, Happened::DidNotStart(error.report().clone())),
+    if let FactoryEnd::StartDropped(after) = plan.end {
+        // The rollback runs in a task of its own, so it continues after the start is dropped.
+        let started = sim.clock().timeout(after, factory.start()).await;
+        match started {
+            Ok(Ok(root)) => end(plan, harness, host, root).await,
+            Ok(Err(error)) => harness.note_factory(&path, EventKind::StartFailed(error.report().clone())),
             Err(_) => {
-                life.note_factory(&path, Happened::StopAsked);
+                harness.note_factory(&path, EventKind::StopRequested);
                 sim.clock().sleep(LONG / 3).await;
             }
         }
         return;
     }
-    if let Fate::Exit(after) | Fate::PowerLoss(after) = plan.fate {
-        let (host, life, fate) = (host.clone(), life.clone(), plan.fate);
+    if let FactoryEnd::Exit(after) | FactoryEnd::PowerLoss(after) = plan.end {
+        let (host, harness, end) = (host.clone(), harness.clone(), plan.end);
         sim.spawn("fate", async move {
             sim.clock().sleep(after).await;
-            life.note_factory("root", Happened::MachineGone);
-            match fate {
-                Fate::Exit(_) => host.exit(),
+            harness.note_factory("root", EventKind::MachineEnded);
+            match end {
+                FactoryEnd::Exit(_) => host.exit(),
                 _ => host.power_loss(),
             }
         });
     }
     match factory.start().await {
-        Ok(root) => end(plan, life, host, root).await,
-        Err(error) => life.note_factory(&path, Happened::DidNotStart(error.report().clone())),
+        Ok(root) => end(plan, harness, host, root).await,
+        Err(error) => harness.note_factory(&path, EventKind::StartFailed(error.report().clone())),
     }
 }
 
-/// Ends a factory that has started.
-async fn end(plan: &Plan, life: &Arc<Life>, host: &Machine, root: RunningFactory) {
-    life.watch(&root);
+/// Creates the children and ends a factory that has started.
+async fn end(plan: &Plan, harness: &Arc<Harness>, host: &Machine, root: RunningFactory) {
+    harness.watch(&root);
     let ended = root.ended();
     for child in &plan.children {
-        // Made through the handle, by code that is no daemon's.
-        let (root, life, child, clock) = (root.clone(), life.clone(), child.clone(), life.sim.clock());
+        // Created through the handle, outside of any daemon.
+        let (root, harness, child, clock) =
+            (root.clone(), harness.clone(), child.clone(), harness.sim.clock());
         host.spawn("outsider", async move {
             clock.sleep(child.after).await;
             let factory = root.child(&child.factory.name);
             drop(root);
-            life.raise(factory, child, None).await;
+            harness.run_child(factory, child, None).await;
         });
     }
-    let clock = life.sim.clock();
-    let ask = || life.note_factory("root", Happened::StopAsked);
-    match plan.fate {
-        Fate::Stopped(after) => {
+    let clock = harness.sim.clock();
+    let note_stop = || harness.note_factory("root", EventKind::StopRequested);
+    match plan.end {
+        FactoryEnd::Stopped(after) => {
             clock.sleep(after).await;
-            ask();
+            note_stop();
             drop(root.stop().await);
         }
-        Fate::StoppedTwice(after) => {
+        FactoryEnd::StoppedTwice(after) => {
             clock.sleep(after).await;
-            ask();
+            note_stop();
             let (first, second) = join(root.clone().stop(), root.stop()).await;
-            assert!(Arc::ptr_eq(&first, &second), "two stops, two reports");
+            assert!(Arc::ptr_eq(&first, &second), "two concurrent stops return different reports");
         }
-        Fate::StopDropped(after) => {
+        FactoryEnd::StopDropped(after) => {
             clock.sleep(after).await;
-            ask();
+            note_stop();
             drop(root.stop());
         }
-        Fate::Dropped(after) => {
+        FactoryEnd::Dropped(after) => {
             clock.sleep(after).await;
-            ask();
+            note_stop();
             drop(root);
         }
-        Fate::JoinDropped(after) => {
+        FactoryEnd::JoinDropped(after) => {
             let _ = clock.timeout(after, root.join()).await;
-            ask();
+            note_stop();
         }
-        Fate::StartDropped(_) | Fate::Exit(_) | Fate::PowerLoss(_) | Fate::Left => {
+        FactoryEnd::StartDropped(_) | FactoryEnd::Exit(_) | FactoryEnd::PowerLoss(_) | FactoryEnd::Left => {
             let _ = clock.timeout(Duration::from_secs(30), root.ended()).await;
-            ask();
+            note_stop();
             drop(root.stop().await);
         }
     }

@@ -1,4 +1,4 @@
-//! A daemon that does as its script says, and writes down what it does.
+//! A daemon that executes its script and records events.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -10,82 +10,81 @@ use futures::future::{BoxFuture, poll_immediate};
 use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Phase, Result, RunningFactory, Scope};
 use steelmill_sim::{Clock, Sim};
 
-use super::plan::{Act, ChildPlan, End, FactoryPlan, Fate, Plan, Script, Until};
-use super::trace::{Doing, Event, Happened, How, Trace, Who};
+use super::plan::{Act, ChildPlan, FactoryEnd, FactoryPlan, Outcome, Plan, Script, Until};
+use super::trace::{Activity, Ending, Event, EventKind, PartId, Trace};
 
-/// What all parts share: their scripts, and the trace.
-pub(crate) struct Life {
+/// State shared by all parts: scripts and trace.
+pub(crate) struct Harness {
     pub(crate) sim: Sim,
     clock: Clock,
-    /// By the factory's own name and the number of the part.
+    /// By factory name and part number.
     scripts: BTreeMap<(String, usize), Script>,
-    book: Mutex<Book>,
+    log: Mutex<Log>,
 }
 
 #[derive(Default)]
-struct Book {
+struct Log {
     trace: Trace,
     numbers: u32,
     leaked: Vec<Box<dyn Any + Send + Sync>>,
-    /// The seed is over: nothing is noted any more, and the clock is not read.
+    /// Set at the end of the scenario: no more events are recorded, and the clock is not read.
     is_closed: bool,
 }
 
-/// Closes the book when it is dropped, before the run is taken down.
-pub(crate) struct Closing<'a>(pub(crate) &'a Life);
+/// Closes the log when dropped, before the simulation is torn down.
+pub(crate) struct CloseOnDrop<'a>(pub(crate) &'a Harness);
 
-impl Drop for Closing<'_> {
+impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.book().is_closed = true;
+        self.0.log().is_closed = true;
     }
 }
 
-impl Life {
+impl Harness {
     pub(crate) fn new(sim: Sim, clock: Clock, plan: &Plan) -> Self {
         let scripts = plan.factories().into_iter().flat_map(|factory| {
             let scripts = factory.parts.iter();
             scripts.map(|(number, script)| ((factory.name.clone(), *number), script.clone()))
         });
-        Life { sim, clock, scripts: scripts.collect(), book: Mutex::default() }
+        Harness { sim, clock, scripts: scripts.collect(), log: Mutex::default() }
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub(crate) fn trace(&self) -> Trace {
-        self.book().trace.clone()
+        self.log().trace.clone()
     }
 
     pub(crate) fn take_trace(&self) -> Trace {
-        std::mem::take(&mut self.book().trace)
+        std::mem::take(&mut self.log().trace)
     }
 
-    /// Drops what was leaked.
-    pub(crate) fn let_go(&self) {
-        let leaked = std::mem::take(&mut self.book().leaked);
+    pub(crate) fn drop_leaked(&self) {
+        let leaked = std::mem::take(&mut self.log().leaked);
         drop(leaked);
     }
 
-    fn number(&self) -> u32 {
-        let mut book = self.book();
-        book.numbers += 1;
-        book.numbers
+    fn next_number(&self) -> u32 {
+        let mut log = self.log();
+        log.numbers += 1;
+        log.numbers
     }
 
-    fn note(&self, factory: &str, part: Option<usize>, what: Happened) {
-        if self.book().is_closed {
+    fn note(&self, factory: &str, part: Option<usize>, what: EventKind) {
+        if self.log().is_closed {
             return;
         }
         let event = Event { at: self.sim.elapsed(), factory: factory.into(), part, what };
-        self.book().trace.0.push(event);
+        self.log().trace.0.push(event);
     }
 
-    pub(crate) fn note_factory(&self, factory: &str, what: Happened) {
+    pub(crate) fn note_factory(&self, factory: &str, what: EventKind) {
         self.note(factory, None, what);
     }
 
-    /// Puts a plan's parts into a factory. One that cannot be built is left out.
+    /// Adds the parts of a plan to a factory. A part whose build fails is skipped.
     pub(crate) fn assemble(&self, factory: &mut Factory, plan: &FactoryPlan) {
         factory.deadlines(plan.deadlines);
         if plan.escalates {
@@ -96,32 +95,32 @@ impl Life {
         }
     }
 
-    /// Notes how a factory ends, whenever that is.
+    /// Records the end of a factory from a task of its own.
     pub(crate) fn watch(self: &Arc<Self>, factory: &RunningFactory) {
         let path: Arc<str> = factory.path().into();
-        self.note_factory(&path, Happened::Started);
-        let (ended, life) = (factory.ended(), self.clone());
+        self.note_factory(&path, EventKind::Started);
+        let (ended, harness) = (factory.ended(), self.clone());
         drop(self.sim.spawn("watch", async move {
             let report = ended.await;
-            life.note_factory(&path, Happened::Ended(report));
+            harness.note_factory(&path, EventKind::Ended(report));
         }));
     }
 
-    /// Assembles a child, starts it, and does to it what the plan says.
-    pub(crate) async fn raise(
+    /// Assembles and starts a child, and ends it as planned.
+    pub(crate) async fn run_child(
         self: &Arc<Self>,
         factory: Result<Factory>,
         plan: ChildPlan,
-        maker: Option<(Who, u32)>,
+        creator: Option<(PartId, u32)>,
     ) {
         let Ok(mut factory) = factory else {
-            return; // it came too late
+            return; // rejected: its parent is stopping
         };
         self.assemble(&mut factory, &plan.factory);
         let path: Arc<str> = factory.path().into();
-        self.note_factory(&path, Happened::Starts { maker, escalates: plan.factory.escalates });
-        let started = match plan.fate {
-            Fate::StartDropped(after) => match self.clock.timeout(after, factory.start()).await {
+        self.note_factory(&path, EventKind::Starts { creator, escalates: plan.factory.escalates });
+        let started = match plan.end {
+            FactoryEnd::StartDropped(after) => match self.clock.timeout(after, factory.start()).await {
                 Ok(started) => started,
                 Err(_) => return,
             },
@@ -129,132 +128,136 @@ impl Life {
         };
         let child = match started {
             Ok(child) => child,
-            Err(error) => return self.note_factory(&path, Happened::DidNotStart(error.report().clone())),
+            Err(error) => return self.note_factory(&path, EventKind::StartFailed(error.report().clone())),
         };
         self.watch(&child);
-        let ask = || self.note_factory(&path, Happened::StopAsked);
-        match plan.fate {
-            Fate::Stopped(after) | Fate::StoppedTwice(after) => {
+        let note_stop = || self.note_factory(&path, EventKind::StopRequested);
+        match plan.end {
+            FactoryEnd::Stopped(after) | FactoryEnd::StoppedTwice(after) => {
                 self.clock.sleep(after).await;
-                ask();
+                note_stop();
                 drop(child.stop().await);
             }
-            Fate::StopDropped(after) => {
+            FactoryEnd::StopDropped(after) => {
                 self.clock.sleep(after).await;
-                ask();
+                note_stop();
                 let _ = poll_immediate(child.stop()).await;
             }
-            Fate::Dropped(after) => {
+            FactoryEnd::Dropped(after) => {
                 self.clock.sleep(after).await;
                 let _ = self.clock.timeout(after, child.status()).await;
-                ask();
+                note_stop();
             }
-            Fate::JoinDropped(after) => {
+            FactoryEnd::JoinDropped(after) => {
                 let _ = self.clock.timeout(after, child.join()).await;
-                ask();
+                note_stop();
             }
             _ => drop(child.join().await),
         }
     }
 }
 
-/// The number is the type, so that a factory takes each for a daemon of its own.
+/// Generic over its number, so that each part is a daemon type of its own.
 pub(crate) struct Part<const NUMBER: usize> {
-    who: Who,
-    life: Arc<Life>,
+    id: PartId,
+    harness: Arc<Harness>,
     script: Script,
-    needs: Vec<Need>,
+    dependencies: Vec<Dependency>,
 }
 
 /// A ref to another part.
-struct Need {
-    who: Who,
+struct Dependency {
+    id: PartId,
     held: Box<dyn Any + Send + Sync>,
-    /// Another such ref, for somebody outside.
+    /// Clones the ref, to leak it.
     share: fn(&(dyn Any + Send + Sync)) -> Box<dyn Any + Send + Sync>,
 }
 
 impl<const NUMBER: usize> Daemon for Part<NUMBER> {
     fn build(factory: &mut Factory) -> Result<Self> {
-        let life = Arc::clone(&*factory.value::<Arc<Life>>()?);
-        let who = Who { factory: factory.path().into(), part: NUMBER };
-        // A child that was made again by a later run has the run in its name.
-        let name = who.factory.rsplit('/').next().unwrap_or_default();
+        let harness = Arc::clone(&*factory.value::<Arc<Harness>>()?);
+        let id = PartId { factory: factory.path().into(), part: NUMBER };
+        // A child has the number of the run that created it as a suffix of its name.
+        let name = id.factory.rsplit('/').next().unwrap_or_default();
         let name = name.split('.').next().unwrap_or_default().to_owned();
-        let script = life.scripts.get(&(name, NUMBER)).cloned().ok_or_else(|| anyhow!("no part {NUMBER}"))?;
-        let needs =
-            script.needs.iter().map(|need| obtain(factory, *need, None)).collect::<Result<Vec<_>>>()?;
+        let script =
+            harness.scripts.get(&(name, NUMBER)).cloned().ok_or_else(|| anyhow!("no part {NUMBER}"))?;
+        let dependencies = script
+            .dependencies
+            .iter()
+            .map(|dependency| obtain(factory, *dependency, None))
+            .collect::<Result<Vec<_>>>()?;
         match script.build {
-            End::Well => {}
-            End::Fails => bail!("it was not to be built"),
-            End::Panics => panic!("it was not to be built"),
+            Outcome::Succeeds => {}
+            Outcome::Fails => bail!("a scripted failure of build"),
+            Outcome::Panics => panic!("a scripted failure of build"),
         }
-        let whose = needs.iter().map(|need| need.who.clone()).collect();
-        life.note(&who.factory, Some(NUMBER), Happened::Built { needs: whose });
-        Ok(Part { who, life, script, needs })
+        let dependencies_of = dependencies.iter().map(|dependency| dependency.id.clone()).collect();
+        harness.note(&id.factory, Some(NUMBER), EventKind::Built { dependencies: dependencies_of });
+        Ok(Part { id, harness, script, dependencies })
     }
 
     async fn prepare(&self, scope: &Scope) -> Result {
-        let mut span = self.begins(Doing::Prepare);
-        self.surround(Phase::Prepare, scope, 0).await;
-        perform(&self.life, self.script.prepare, scope, &mut span).await
+        let mut span = self.begin(Activity::Prepare);
+        self.start_side_work(Phase::Prepare, scope, 0).await;
+        perform(&self.harness, self.script.prepare, scope, &mut span).await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        let run = self.life.number();
-        let mut span = self.begins(Doing::Run(run));
-        self.surround(Phase::Run, scope, run).await;
-        perform(&self.life, self.script.run, scope, &mut span).await
+        let run = self.harness.next_number();
+        let mut span = self.begin(Activity::Run(run));
+        self.start_side_work(Phase::Run, scope, run).await;
+        perform(&self.harness, self.script.run, scope, &mut span).await
     }
 
     async fn stop(&self, scope: &Scope) -> Result {
-        let mut span = self.begins(Doing::Stop);
-        assert!(scope.is_stopping(), "its stop runs, and it has not been told");
-        self.surround(Phase::Stop, scope, u32::MAX).await;
-        perform(&self.life, self.script.stop, scope, &mut span).await
+        let mut span = self.begin(Activity::Stop);
+        assert!(scope.is_stopping(), "stop runs, but its scope is not stopping");
+        self.start_side_work(Phase::Stop, scope, u32::MAX).await;
+        perform(&self.harness, self.script.stop, scope, &mut span).await
     }
 }
 
 impl<const NUMBER: usize> Part<NUMBER> {
-    fn begins(&self, doing: Doing) -> Span {
-        Span::new(&self.life, &self.who, doing)
+    fn begin(&self, activity: Activity) -> Span {
+        Span::new(&self.harness, &self.id, activity)
     }
 
-    /// What a phase does beside its own work: leaks, tasks, children.
-    async fn surround(&self, phase: Phase, scope: &Scope, run: u32) {
+    /// Starts the side work of a phase: leaks, tasks and children.
+    async fn start_side_work(&self, phase: Phase, scope: &Scope, run: u32) {
         if phase == Phase::Run && self.script.leaks {
-            for need in &self.needs {
-                self.life.note(&self.who.factory, Some(NUMBER), Happened::Leaks(need.who.clone()));
-                let leaked = (need.share)(&*need.held);
-                self.life.book().leaked.push(leaked);
+            for dependency in &self.dependencies {
+                self.harness.note(&self.id.factory, Some(NUMBER), EventKind::Leaks(dependency.id.clone()));
+                let leaked = (dependency.share)(&*dependency.held);
+                self.harness.log().leaked.push(leaked);
             }
         }
         for (_, act) in self.script.tasks.iter().filter(|(when, _)| *when == phase) {
-            let (life, who, act, inner) = (self.life.clone(), self.who.clone(), *act, scope.clone());
+            let (harness, id, act, inner) = (self.harness.clone(), self.id.clone(), *act, scope.clone());
             scope.spawn("work", async move {
-                let mut span = Span::new(&life, &who, Doing::Task(run));
-                perform(&life, act, &inner, &mut span).await
+                let mut span = Span::new(&harness, &id, Activity::Task(run));
+                perform(&harness, act, &inner, &mut span).await
             });
         }
         for child in self.script.children.iter().filter(|child| child.when == phase) {
-            let (life, who, plan, inner) =
-                (self.life.clone(), self.who.clone(), child.clone(), scope.clone());
-            let raise = async move {
-                life.clock.sleep(plan.after).await;
+            let (harness, id, plan, inner) =
+                (self.harness.clone(), self.id.clone(), child.clone(), scope.clone());
+            let run_child = async move {
+                harness.clock.sleep(plan.after).await;
                 let factory = inner.child(&format!("{}.{run}", plan.factory.name));
-                life.raise(factory, plan, Some((who, run))).await;
+                harness.run_child(factory, plan, Some((id, run))).await;
             };
-            let raise: BoxFuture<'static, ()> = Box::pin(raise);
+            let run_child: BoxFuture<'static, ()> = Box::pin(run_child);
             if child.in_a_task {
-                let (life, who) = (self.life.clone(), self.who.clone());
+                let (harness, id) = (self.harness.clone(), self.id.clone());
                 scope.spawn("child", async move {
-                    let mut span = Span::new(&life, &who, Doing::Task(run));
-                    raise.await;
-                    span.how = How::Well;
+                    let mut span = Span::new(&harness, &id, Activity::Task(run));
+                    run_child.await;
+                    span.ending = Ending::Succeeded;
                 });
             } else {
-                // Until it is told, so that a child that is left alone does not keep it.
-                scope.until_stopping(raise).await;
+                // Interrupted by the stop, or a child that never ends would block the phase.
+                scope.until_stopping(run_child).await;
             }
         }
     }
@@ -262,77 +265,76 @@ impl<const NUMBER: usize> Part<NUMBER> {
 
 impl<const NUMBER: usize> Drop for Part<NUMBER> {
     fn drop(&mut self) {
-        self.life.note(&self.who.factory, Some(NUMBER), Happened::Dropped);
+        self.harness.note(&self.id.factory, Some(NUMBER), EventKind::Dropped);
     }
 }
 
-/// Something that a part does, from its beginning to its end, however that comes.
+/// Records the beginning of an activity, and on drop its end.
 struct Span {
-    life: Arc<Life>,
-    who: Who,
+    harness: Arc<Harness>,
+    id: PartId,
     span: u32,
-    how: How,
+    ending: Ending,
 }
 
 impl Span {
-    fn new(life: &Arc<Life>, who: &Who, doing: Doing) -> Self {
-        let span = life.number();
-        life.note(&who.factory, Some(who.part), Happened::Begins { doing, span });
-        Span { life: life.clone(), who: who.clone(), span, how: How::Cut }
+    fn new(harness: &Arc<Harness>, id: &PartId, activity: Activity) -> Self {
+        let span = harness.next_number();
+        harness.note(&id.factory, Some(id.part), EventKind::Begins { activity, span });
+        Span { harness: harness.clone(), id: id.clone(), span, ending: Ending::Cancelled }
     }
 }
 
 impl Drop for Span {
     fn drop(&mut self) {
-        let what = Happened::Ends { span: self.span, how: self.how };
-        self.life.note(&self.who.factory, Some(self.who.part), what);
+        let what = EventKind::Ends { span: self.span, ending: self.ending };
+        self.harness.note(&self.id.factory, Some(self.id.part), what);
     }
 }
 
-/// Does what an act says.
-async fn perform(life: &Life, act: Act, scope: &Scope, span: &mut Span) -> Result {
+async fn perform(harness: &Harness, act: Act, scope: &Scope, span: &mut Span) -> Result {
     match act.until {
         Until::Now => {}
-        Until::Told => scope.stopping().await,
-        Until::Asked => {
-            life.note_factory(scope.path(), Happened::StopAsked);
+        Until::Stopping => scope.stopping().await,
+        Until::OwnStopRequest => {
+            harness.note_factory(scope.path(), EventKind::StopRequested);
             scope.request_stop();
             scope.stopping().await;
         }
         Until::Never => pending().await,
     }
     if !act.linger.is_zero() {
-        life.clock.sleep(act.linger).await;
+        harness.clock.sleep(act.linger).await;
     }
-    let token = life.number();
+    let token = harness.next_number();
     match act.end {
-        End::Well => {
-            span.how = How::Well;
+        Outcome::Succeeds => {
+            span.ending = Ending::Succeeded;
             Ok(())
         }
-        End::Fails => {
-            span.how = How::Failed(token);
+        Outcome::Fails => {
+            span.ending = Ending::Failed(token);
             bail!("token {token};")
         }
-        End::Panics => {
-            span.how = How::Failed(token);
+        Outcome::Panics => {
+            span.ending = Ending::Failed(token);
             panic!("token {token};")
         }
     }
 }
 
-/// A ref to the part of that number. Of a factory's own, where a script is given, with its policy.
-fn obtain(factory: &mut Factory, number: usize, script: Option<&Script>) -> Result<Need> {
-    fn part<const NUMBER: usize>(factory: &mut Factory, script: Option<&Script>) -> Result<Need> {
+/// Gets the part with this number; with a script, also sets its policy, as the factory's own part.
+fn obtain(factory: &mut Factory, number: usize, script: Option<&Script>) -> Result<Dependency> {
+    fn part<const NUMBER: usize>(factory: &mut Factory, script: Option<&Script>) -> Result<Dependency> {
         if let Some(script) = script {
             factory.policy::<Part<NUMBER>>(script.policy);
         }
         let part = factory.get::<Part<NUMBER>>()?;
         let share = |held: &(dyn Any + Send + Sync)| -> Box<dyn Any + Send + Sync> {
             let held = held.downcast_ref::<DaemonRef<Part<NUMBER>>>();
-            Box::new(held.expect("it is one").share())
+            Box::new(held.expect("made by part").share())
         };
-        Ok(Need { who: part.who.clone(), held: Box::new(part), share })
+        Ok(Dependency { id: part.id.clone(), held: Box::new(part), share })
     }
     let obtain = [
         part::<0>, part::<1>, part::<2>, part::<3>, part::<4>, part::<5>, part::<6>, part::<7>, part::<8>,

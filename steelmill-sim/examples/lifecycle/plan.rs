@@ -1,4 +1,4 @@
-//! What a seed draws: which factories there are, what their daemons do, and what is done to them. Plain data.
+//! The plan that a seed draws, as plain data: factories, the scripts of their daemons, and how each factory ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,121 +6,118 @@ use std::time::Duration;
 use steelmill_core::{Backoff, Deadlines, OnFailure, Phase, Policy};
 use steelmill_sim::Sim;
 
-/// Everything.
 pub(crate) struct Plan {
     pub(crate) root: FactoryPlan,
-    /// Made through the root's handle.
+    /// Created through the root's handle.
     pub(crate) children: Vec<ChildPlan>,
-    /// What is done to the root.
-    pub(crate) fate: Fate,
+    pub(crate) end: FactoryEnd,
 }
 
 #[derive(Clone)]
 pub(crate) struct FactoryPlan {
-    /// No other one has it.
+    /// Unique within the plan.
     pub(crate) name: String,
     pub(crate) deadlines: Deadlines,
     pub(crate) escalates: bool,
-    /// By the number of the part.
+    /// By part number.
     pub(crate) parts: BTreeMap<usize, Script>,
 }
 
 #[derive(Clone)]
 pub(crate) struct ChildPlan {
     pub(crate) factory: FactoryPlan,
-    /// In which of its maker's phases it is made, and how long after its beginning.
+    /// The phase of its creator in which it is created, `after` the phase's beginning.
     pub(crate) when: Phase,
     pub(crate) after: Duration,
-    /// By a task of its maker's, not by the phase itself.
+    /// Created by a task of its creator, not by the phase itself.
     pub(crate) in_a_task: bool,
-    pub(crate) fate: Fate,
+    pub(crate) end: FactoryEnd,
 }
 
-/// What becomes of a factory, so long after its start.
+/// How a factory ends; the duration is the time since its start.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Fate {
+pub(crate) enum FactoryEnd {
     Stopped(Duration),
     StoppedTwice(Duration),
-    /// The future of the stop is dropped: the root's before it is polled, a child's after one poll.
+    /// The future of the stop is dropped: the root's before its first poll, a child's after it.
     StopDropped(Duration),
     Dropped(Duration),
     JoinDropped(Duration),
     StartDropped(Duration),
-    /// Of its machine.
+    /// Its machine exits.
     Exit(Duration),
     PowerLoss(Duration),
-    /// Whatever its daemons do.
+    /// Not ended from outside: its daemons decide.
     Left,
 }
 
-/// What a part does.
 #[derive(Clone)]
 pub(crate) struct Script {
-    /// Lower numbers; of its own factory, or of an ancestor.
-    pub(crate) needs: Vec<usize>,
-    pub(crate) build: End,
+    /// Parts with lower numbers, of its own factory or an ancestor.
+    pub(crate) dependencies: Vec<usize>,
+    pub(crate) build: Outcome,
     pub(crate) prepare: Act,
     pub(crate) run: Act,
     pub(crate) stop: Act,
     pub(crate) tasks: Vec<(Phase, Act)>,
     pub(crate) children: Vec<ChildPlan>,
     pub(crate) policy: Policy,
-    /// Leaves a ref to what it needs with somebody outside.
+    /// Leaks refs to its dependencies to the outside.
     pub(crate) leaks: bool,
 }
 
-/// What a future does: waits, dawdles, ends.
+/// The behaviour of a future: it waits, then sleeps for `linger`, then ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Act {
     pub(crate) until: Until,
     pub(crate) linger: Duration,
-    pub(crate) end: End,
+    pub(crate) end: Outcome,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
     Now,
-    /// It is told to stop.
-    Told,
-    /// It has asked the factory to stop, and is told.
-    Asked,
+    /// The scope is stopping.
+    Stopping,
+    /// Requests a stop, then waits until the scope is stopping.
+    OwnStopRequest,
     Never,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Well,
+pub(crate) enum Outcome {
+    Succeeds,
     Fails,
     Panics,
 }
 
-/// Parts of the root are 0..5, those of its children 5..8, and of theirs 8..10.
+/// Part numbers by depth: root, children, grandchildren.
 pub(crate) const RANGES: [std::ops::Range<usize>; 3] = [0..5, 5..8, 8..10];
 
 impl Plan {
     pub(crate) fn draw(sim: &Sim) -> Self {
-        let mut dice = Dice { sim: *sim, names: 0, factories: 0 };
-        let root = dice.factory("root".to_owned(), 0, &[]);
+        let mut generator = Generator { sim: *sim, names: 0, factories: 0 };
+        let root = generator.factory("root".to_owned(), 0, &[]);
         let visible: Vec<_> = root.parts.keys().copied().collect();
-        let mut children: Vec<_> = (0..dice.below(3)).filter_map(|_| dice.child(1, &visible)).collect();
-        let fate = match dice.below(16) {
-            0..4 => Fate::Stopped(dice.moment()),
-            4 => Fate::StoppedTwice(dice.moment()),
-            5 => Fate::StopDropped(dice.moment()),
-            6 => Fate::Dropped(dice.moment()),
-            7 => Fate::JoinDropped(dice.moment()),
-            8 | 9 => Fate::StartDropped(dice.moment()),
-            10 => Fate::Exit(dice.moment()),
-            11 => Fate::PowerLoss(dice.moment()),
-            _ => Fate::Left,
+        let mut children: Vec<_> =
+            (0..generator.below(3)).filter_map(|_| generator.child(1, &visible)).collect();
+        let end = match generator.below(16) {
+            0..4 => FactoryEnd::Stopped(generator.delay()),
+            4 => FactoryEnd::StoppedTwice(generator.delay()),
+            5 => FactoryEnd::StopDropped(generator.delay()),
+            6 => FactoryEnd::Dropped(generator.delay()),
+            7 => FactoryEnd::JoinDropped(generator.delay()),
+            8 | 9 => FactoryEnd::StartDropped(generator.delay()),
+            10 => FactoryEnd::Exit(generator.delay()),
+            11 => FactoryEnd::PowerLoss(generator.delay()),
+            _ => FactoryEnd::Left,
         };
-        if let Fate::Dropped(_) | Fate::JoinDropped(_) = fate {
-            children.clear(); // whoever is about to make one has a handle, too
+        if let FactoryEnd::Dropped(_) | FactoryEnd::JoinDropped(_) = end {
+            children.clear(); // a task that creates a child also holds a handle to the root
         }
-        Plan { root, children, fate }
+        Plan { root, children, end }
     }
 
-    /// Every factory there may be.
     pub(crate) fn factories(&self) -> Vec<&FactoryPlan> {
         let mut left = vec![&self.root];
         left.extend(self.children.iter().map(|child| &child.factory));
@@ -134,14 +131,14 @@ impl Plan {
     }
 }
 
-/// Draws from the stream of faults, so that a recorded run can be shrunk.
-struct Dice {
+/// Draws the plan. All draws are from the fault stream, so that a recorded run can be shrunk.
+struct Generator {
     sim: Sim,
     names: u32,
     factories: u32,
 }
 
-impl Dice {
+impl Generator {
     fn below(&mut self, limit: u64) -> u64 {
         self.sim.draw(limit)
     }
@@ -150,8 +147,8 @@ impl Dice {
         self.below(n) == n - 1
     }
 
-    /// Often the same, so that things meet.
-    fn moment(&mut self) -> Duration {
+    /// A delay; often one of three values, so that events coincide.
+    fn delay(&mut self) -> Duration {
         let millis = match self.below(6) {
             0 => 0,
             1 => 100,
@@ -187,21 +184,21 @@ impl Dice {
     }
 
     fn script(&mut self, depth: usize, known: &[usize]) -> Script {
-        let needs = known.iter().copied().filter(|_| self.below(3) == 0).collect();
+        let dependencies = known.iter().copied().filter(|_| self.below(3) == 0).collect();
         let mut tasks = Vec::new();
         while self.one_in(3) && tasks.len() < 4 {
             let phase = [Phase::Prepare, Phase::Run, Phase::Run, Phase::Stop][self.below(4) as usize];
-            tasks.push((phase, self.act(Until::Told)));
+            tasks.push((phase, self.act(Until::Stopping)));
         }
         let mut children = Vec::new();
         while self.one_in(5) && children.len() < 3 {
             children.extend(self.child(depth + 1, known));
         }
         Script {
-            needs,
+            dependencies,
             build: self.end(40),
             prepare: self.act(Until::Now),
-            run: if self.one_in(4) { self.ending(Until::Now, 2) } else { self.act(Until::Told) },
+            run: if self.one_in(4) { self.act_failing(Until::Now, 2) } else { self.act(Until::Stopping) },
             stop: self.act(Until::Now),
             tasks,
             children,
@@ -216,44 +213,44 @@ impl Dice {
         }
         self.names += 1;
         let name = format!("c{}", self.names);
-        let fate = match self.below(8) {
-            0 => Fate::Stopped(self.moment()),
-            1 => Fate::StopDropped(self.moment()),
-            2 => Fate::Dropped(self.moment()),
-            3 => Fate::JoinDropped(self.moment()),
-            4 => Fate::StartDropped(self.moment()),
-            _ => Fate::Left,
+        let end = match self.below(8) {
+            0 => FactoryEnd::Stopped(self.delay()),
+            1 => FactoryEnd::StopDropped(self.delay()),
+            2 => FactoryEnd::Dropped(self.delay()),
+            3 => FactoryEnd::JoinDropped(self.delay()),
+            4 => FactoryEnd::StartDropped(self.delay()),
+            _ => FactoryEnd::Left,
         };
         Some(ChildPlan {
             factory: self.factory(name, depth, visible),
             when: if self.one_in(4) { Phase::Prepare } else { Phase::Run },
-            after: self.moment(),
+            after: self.delay(),
             in_a_task: self.one_in(2),
-            fate,
+            end,
         })
     }
 
     fn act(&mut self, usual: Until) -> Act {
-        self.ending(usual, 12)
+        self.act_failing(usual, 12)
     }
 
-    /// One that does not end well once in so many times.
-    fn ending(&mut self, usual: Until, rarity: u64) -> Act {
+    /// An act that fails or panics with probability `1 / rarity`.
+    fn act_failing(&mut self, usual: Until, rarity: u64) -> Act {
         let until = match self.below(30) {
             0 => Until::Never,
-            1 => Until::Asked,
+            1 => Until::OwnStopRequest,
             2..5 => Until::Now,
             _ => usual,
         };
-        let linger = if self.one_in(3) { self.moment() } else { Duration::ZERO };
+        let linger = if self.one_in(3) { self.delay() } else { Duration::ZERO };
         Act { until, linger, end: self.end(rarity) }
     }
 
-    fn end(&mut self, rarity: u64) -> End {
+    fn end(&mut self, rarity: u64) -> Outcome {
         match self.below(rarity) {
-            0 if self.one_in(2) => End::Panics,
-            0 => End::Fails,
-            _ => End::Well,
+            0 if self.one_in(2) => Outcome::Panics,
+            0 => Outcome::Fails,
+            _ => Outcome::Succeeds,
         }
     }
 
@@ -268,7 +265,7 @@ impl Dice {
             2 => OnFailure::LeaveDown,
             _ => OnFailure::StopFactory,
         };
-        let mut limit = || self.one_in(8).then(|| self.moment());
+        let mut limit = || self.one_in(8).then(|| self.delay());
         Policy { on_failure, prepare: limit(), stop: limit() }
     }
 }

@@ -1,4 +1,4 @@
-//! What happened, in order.
+//! The event trace of a run, in order.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,57 +6,57 @@ use std::time::Duration;
 
 use steelmill_core::Report;
 
-/// A part of a factory.
+/// Identifies a part: its factory's path and its number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Who {
+pub(crate) struct PartId {
     pub(crate) factory: Arc<str>,
     pub(crate) part: usize,
 }
 
-/// What a part is doing for a while.
+/// An activity of a part, from a `Begins` to an `Ends` event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Doing {
+pub(crate) enum Activity {
     Prepare,
-    /// The nth time.
+    /// With a number that is unique per call.
     Run(u32),
     Stop,
-    /// A task, begun so many runs after the start.
+    /// A task or child task, with the number of the run that spawned it.
     Task(u32),
 }
 
-/// How it ended; a token is in the error's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
-    Well,
+pub(crate) enum Ending {
+    Succeeded,
+    /// With a token that is part of the error text.
     Failed(u32),
-    /// Dropped before its end.
-    Cut,
+    /// Its future was dropped.
+    Cancelled,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum Happened {
-    // To a part.
-    Built { needs: Vec<Who> },
-    Begins { doing: Doing, span: u32 },
-    Ends { span: u32, how: How },
-    Leaks(Who),
+pub(crate) enum EventKind {
+    // Events of a part.
+    Built { dependencies: Vec<PartId> },
+    Begins { activity: Activity, span: u32 },
+    Ends { span: u32, ending: Ending },
+    Leaks(PartId),
     Dropped,
-    // To a factory.
-    Starts { maker: Option<(Who, u32)>, escalates: bool },
+    // Events of a factory.
+    Starts { creator: Option<(PartId, u32)>, escalates: bool },
     Started,
-    DidNotStart(Arc<Report>),
-    StopAsked,
+    StartFailed(Arc<Report>),
+    StopRequested,
     Ended(Arc<Report>),
-    MachineGone,
+    MachineEnded,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub(crate) at: Duration,
     pub(crate) factory: Arc<str>,
-    /// None when it is about the factory as a whole.
+    /// None for an event of the factory.
     pub(crate) part: Option<usize>,
-    pub(crate) what: Happened,
+    pub(crate) what: EventKind,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -64,28 +64,33 @@ pub(crate) struct Trace(pub(crate) Vec<Event>);
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, event) in self.0.iter().enumerate() {
+        for (index, event) in self.0.iter().enumerate() {
             let Event { at, factory, part, what } = event;
-            write!(f, "  {place:3} {:.3} s {factory}", at.as_secs_f64())?;
+            write!(f, "  {index:3} {:.3} s {factory}", at.as_secs_f64())?;
             if let Some(part) = part {
                 write!(f, " {part}")?;
             }
             match what {
-                Happened::Built { needs } => {
-                    let needs: Vec<_> =
-                        needs.iter().map(|need| format!("{} {}", need.factory, need.part)).collect();
-                    writeln!(f, " is built from [{}]", needs.join(", "))?;
+                EventKind::Built { dependencies } => {
+                    let dependencies: Vec<_> = dependencies
+                        .iter()
+                        .map(|dependency| format!("{} {}", dependency.factory, dependency.part))
+                        .collect();
+                    writeln!(f, " is built from [{}]", dependencies.join(", "))?;
                 }
-                Happened::Begins { doing, span } => writeln!(f, " begins {doing:?} ({span})")?,
-                Happened::Ends { span, how } => writeln!(f, " ends ({span}): {how:?}")?,
-                Happened::Leaks(whom) => writeln!(f, " leaks {} {}", whom.factory, whom.part)?,
-                Happened::Starts { maker: Some((maker, run)), .. } => {
-                    writeln!(f, " starts, made by {} {} in run {run}", maker.factory, maker.part)?;
+                EventKind::Begins { activity, span } => writeln!(f, " begins {activity:?} ({span})")?,
+                EventKind::Ends { span, ending } => writeln!(f, " ends ({span}): {ending:?}")?,
+                EventKind::Leaks(target) => writeln!(f, " leaks {} {}", target.factory, target.part)?,
+                EventKind::Starts { creator: Some((creator, run)), .. } => {
+                    writeln!(f, " starts, created by {} {} in run {run}", creator.factory, creator.part)?;
                 }
-                Happened::Starts { maker: None, .. } => writeln!(f, " starts")?,
-                Happened::DidNotStart(report) => writeln!(f, " did not start; {report}")?,
-                Happened::Ended(report) => writeln!(f, " ended; {report}")?,
-                Happened::Dropped | Happened::Started | Happened::StopAsked | Happened::MachineGone => {
+                EventKind::Starts { creator: None, .. } => writeln!(f, " starts")?,
+                EventKind::StartFailed(report) => writeln!(f, " did not start; {report}")?,
+                EventKind::Ended(report) => writeln!(f, " ended; {report}")?,
+                EventKind::Dropped
+                | EventKind::Started
+                | EventKind::StopRequested
+                | EventKind::MachineEnded => {
                     writeln!(f, " {what:?}")?;
                 }
             }

@@ -1,5 +1,5 @@
-//! Histories drawn by hand: one line per client; `[` invokes, `]` returns, `?` gives up, `!` fails. A column is a
-//! millisecond. `[set 1]`, `[get nil]`, `[del 0]` are on the key `a`; `[b:get 1]` is on `b`.
+//! Histories as text diagrams: one line per client; `[` invokes, `]` returns, `?` has an unknown outcome, `!` fails. A
+//! column is a millisecond. `[set 1]`, `[get nil]`, `[del 0]` are on the key `a`; `[b:get 1]` is on `b`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) fn not_linearizable(drawing: &str) -> Violation {
     }
 }
 
-/// The shown operations in the words of the drawings.
+/// The operations of a violation, in the notation of the diagrams.
 pub(crate) fn culprits(violation: &Violation) -> Vec<String> {
     let plain = |c: char| {
         if c.is_alphanumeric() || c == ' ' { Some(c.to_ascii_lowercase()) } else { None }
@@ -27,16 +27,21 @@ pub(crate) fn culprits(violation: &Violation) -> Vec<String> {
     violation.operations.iter().map(|operation| words(&operation.what)).collect()
 }
 
-/// Reads a drawing: a column is a millisecond.
 fn read(drawing: &str) -> History {
     let history = History::default();
     let mut events = Vec::new();
     for (row, line) in drawing.lines().map(str::trim_start).enumerate() {
-        let (client, _) = line.split_once(' ').expect("a client and what it did");
+        let (client, _) = line.split_once(' ').expect("a client and its operations");
         for (start, _) in line.match_indices('[') {
             let end = start + line[start..].find([']', '?', '!']).expect("an end");
             events.push((start, row, client, &line[start + 1..end], '['));
-            events.push((end, row, client, "", line[end..].chars().next().expect("it was found")));
+            events.push((
+                end,
+                row,
+                client,
+                "",
+                line[end..].chars().next().expect("a character at this index"),
+            ));
         }
     }
     events.sort();
@@ -51,7 +56,7 @@ fn read(drawing: &str) -> History {
             calls.insert(row, (history.invoke(now, client, key, op), reply));
             continue;
         }
-        let (call, reply) = calls.remove(&row).expect("it was invoked");
+        let (call, reply) = calls.remove(&row).expect("a pending invocation");
         match kind {
             ']' => call.returned(now, reply),
             '!' => call.failed(),

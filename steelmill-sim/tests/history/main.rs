@@ -1,6 +1,6 @@
-//! The linearizability checker against the literature, against another checker, and against hard cases.
+//! The linearizability checker: examples from the literature, comparison with another checker, and hard cases.
 
-mod drawing; // histories as pictures
+mod drawing; // histories as text diagrams
 mod making; // histories as a store would make them, and spoiled ones
 mod oracle; // what another checker makes of those
 
@@ -51,7 +51,7 @@ fn a_stale_read_is_blamed_on_the_writes_around_it() {
 
 #[test]
 fn a_new_value_once_seen_cannot_be_unseen() {
-    // The write is still under way, so either answer is right, but not in this order.
+    // The write is concurrent: each answer alone is right, but not this order.
     let violation = not_linearizable(
         "A [set 1] [set 2              ]
          B          [get 2]
@@ -193,7 +193,7 @@ fn keys_are_judged_one_by_one() {
         "A [set 1] [b:set 2]         [set 3]
          B                   [get 1]         [b:get nil] [get 1]",
     );
-    assert_eq!(violation.key, "b", "it showed there first");
+    assert_eq!(violation.key, "b", "the key of the earliest violation");
 }
 
 /// Herlihy and Wing's queue histories H1 to H4 (section 2 of their paper).
@@ -222,7 +222,7 @@ fn the_queues_of_herlihy_and_wing() {
             ret.is_none_or(|ret| *ret == answer).then_some(Queue(queue))
         }
     }
-    // Each step is `(client, Some(op))` for an invocation or `(client, None)` for the return of what it invoked last.
+    // A step is `(client, Some(op))` for an invocation, or `(client, None)` for the return of its last one.
     let check = |steps: &[(&str, Option<QueueOp>, Option<char>)]| {
         let history = History::<Queue>::default();
         let mut calls = BTreeMap::<&str, Call<Queue>>::new();
@@ -231,7 +231,7 @@ fn the_queues_of_herlihy_and_wing() {
                 Some(op) => {
                     drop(calls.insert(client, history.invoke(Duration::ZERO, client, "q", op.clone())))
                 }
-                None => calls.remove(client).expect("it was invoked").returned(Duration::ZERO, *answer),
+                None => calls.remove(client).expect("a pending invocation").returned(Duration::ZERO, *answer),
             }
         }
         history.check().is_linearizable()
@@ -275,7 +275,7 @@ The best attempt, SET a "4", GET a -> "4", leads to state "4", in which GET a ->
 
 #[test]
 fn a_long_contradiction_is_cut_short() {
-    /// Adds without an answer; only a read tells how many there were.
+    /// `add` returns nothing; only a read shows the number of adds.
     #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
     struct Counter(u64);
     impl Model for Counter {
@@ -294,7 +294,7 @@ fn a_long_contradiction_is_cut_short() {
     }
     history.invoke(Duration::from_millis(30), "B", "n", "read").returned(Duration::from_millis(31), 29);
     let Verdict::NotLinearizable(violation) = history.check() else { panic!("an add was lost") };
-    assert_eq!(violation.operations.len(), 31, "none can be spared");
+    assert_eq!(violation.operations.len(), 31, "every operation is needed");
     let report = violation.to_string();
     assert!(report.contains("... and 15 earlier operations"), "{report}");
     assert!(report.lines().count() < 24, "{report}");
@@ -324,7 +324,7 @@ fn a_stale_read_among_hundreds_of_operations_is_shown_in_a_few() {
         let mut attempts = simulate(&mut random, 6, 300);
         make_stale(&mut attempts, &mut random);
         let verdict = record(&attempts).check();
-        assert_eq!(verdict, record(&attempts).check(), "seed {seed}: a verdict repeats, word for word");
+        assert_eq!(verdict, record(&attempts).check(), "seed {seed}: the verdict is deterministic");
         match verdict {
             Verdict::Linearizable => {} // the old value may have been written again
             Verdict::NotLinearizable(violation) => shown.push(violation.operations.len()),
@@ -369,7 +369,7 @@ fn a_budget_that_does_not_suffice_is_admitted() {
     record_into(&history, "a", &simulate(&mut Random(1), 4, 100));
     let Verdict::Undecided(undecided) = history.check_within(50) else { panic!("50 steps are too few") };
     assert_eq!((undecided.key.as_str(), undecided.recorded, undecided.steps), ("a", history.len(), 50));
-    assert!(history.check_within(50).into_result().is_err(), "undecided is not passed");
+    assert!(history.check_within(50).into_result().is_err(), "undecided is an error");
 
     // A violation elsewhere is still a violation.
     history

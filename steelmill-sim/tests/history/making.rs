@@ -1,4 +1,4 @@
-//! Histories as a store that does everything right would make them, and ways to spoil one.
+//! Generates histories: those of a correct store, and mutations that make them incorrect.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use stateright::semantics::SequentialSpec;
 use steelmill_sim::history::{Call, History, KvOp, KvReply, Value};
 
-/// One operation on a key. Without an end its outcome is unknown.
+/// One operation on a key; its outcome is unknown without an end.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     pub(crate) client: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Attempt {
     pub(crate) reply: Option<KvReply>,
 }
 
-/// What `clients` that work one operation after another see of a store that does everything right.
+/// The history of sequential clients of a correct store.
 pub(crate) fn simulate(random: &mut Random, clients: usize, operations: usize) -> Vec<Attempt> {
     let mut free_from = vec![0; clients];
     let mut effects = Vec::new();
@@ -35,7 +35,7 @@ pub(crate) fn simulate(random: &mut Random, clients: usize, operations: usize) -
         let effect = start + random.below(8);
         let end = effect + random.below(8);
         free_from[client] = end + 1;
-        // One in eight has an unknown outcome: it took effect now, or later, or never.
+        // One in eight has an unknown outcome: applied now, later or never.
         let is_known = random.below(8) > 0;
         if is_known {
             effects.push((effect, index));
@@ -53,7 +53,6 @@ pub(crate) fn simulate(random: &mut Random, clients: usize, operations: usize) -
     attempts
 }
 
-/// Changes an answer, or when it came.
 pub(crate) fn spoil(attempts: &mut [Attempt], random: &mut Random) {
     let other = random.pick(attempts).reply.clone();
     let Attempt { start, op, end: Some(end), reply: Some(reply), .. } = random.pick(attempts) else {
@@ -69,7 +68,7 @@ pub(crate) fn spoil(attempts: &mut [Attempt], random: &mut Random) {
     }
 }
 
-/// Lets a late read answer with what an early one saw.
+/// Gives a late read the reply of an earlier one.
 pub(crate) fn make_stale(attempts: &mut [Attempt], random: &mut Random) {
     let is_read = |attempt: &&mut Attempt| matches!(attempt.reply, Some(KvReply::Value(Some(_))));
     let mut reads: Vec<_> = attempts.iter_mut().filter(is_read).collect();
@@ -96,14 +95,14 @@ pub(crate) fn record(attempts: &[Attempt]) -> History {
     history
 }
 
-/// Records them under their index for a client, so that a report can be traced back.
+/// Records attempts with their index as the client, so that a report refers to it.
 pub(crate) fn record_into(history: &History, key: &str, attempts: &[Attempt]) {
     let mut calls = BTreeMap::new();
     for (time, index, is_return) in events(attempts) {
         let now = Duration::from_millis(time);
         let Attempt { op, reply, .. } = &attempts[index];
         if is_return {
-            let call: Call = calls.remove(&index).expect("it was invoked");
+            let call: Call = calls.remove(&index).expect("a pending invocation");
             call.returned(now, reply.clone().expect("it was answered"));
         } else {
             calls.insert(index, history.invoke(now, &index.to_string(), key, op.clone()));
@@ -111,7 +110,7 @@ pub(crate) fn record_into(history: &History, key: &str, attempts: &[Attempt]) {
     }
 }
 
-/// What one key holds, written once more from what Redis does.
+/// The state of one key: an independent model of Redis' semantics.
 #[derive(Clone)]
 pub(crate) struct Store(pub(crate) Option<String>);
 
@@ -144,7 +143,7 @@ impl SequentialSpec for Store {
     }
 }
 
-/// SplitMix64: the seed is all there is to a test case.
+/// SplitMix64: a test case is determined by its seed.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -164,7 +163,7 @@ impl Random {
         &mut from[self.below(from.len() as u64) as usize]
     }
 
-    /// Often the same, sometimes no integer.
+    /// A value; often the same one, sometimes no integer.
     pub(crate) fn value(&mut self, kinds: u64) -> Value {
         match self.below(kinds) {
             odd if odd % 4 == 3 => format!("v{odd}").into(),

@@ -1,4 +1,4 @@
-//! Small random histories, right and wrong, judged by stateright's checker as well.
+//! Differential test: small random histories, correct and incorrect, checked by stateright too.
 
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester};
 use steelmill_sim::history::{Operation, Verdict, Violation};
@@ -28,10 +28,10 @@ fn stateright_agrees() {
             Verdict::Undecided(undecided) => panic!("seed {seed}: {undecided}"),
         }
     }
-    assert!(yes > 2_000 && no > 2_000, "both verdicts are tried: {yes} linearizable, {no} not");
+    assert!(yes > 2_000 && no > 2_000, "too few of one verdict: {yes} linearizable, {no} not");
 }
 
-/// Checks what a violation says about itself: it suffices, and all of it is needed.
+/// Checks that the operations of a violation suffice for it, and that each is needed.
 fn is_minimal(violation: &Violation, attempts: &[Attempt], seed: u64) {
     let index = |operation: &Operation| operation.client.parse::<usize>().expect("a number");
     let offender = index(&violation.operations[violation.offender]);
@@ -45,8 +45,8 @@ fn is_minimal(violation: &Violation, attempts: &[Attempt], seed: u64) {
     }
 }
 
-/// Whether there is an order up to the end of the offender in which the `strict` operations answer as they did.
-/// The others, and what returned later, may have taken effect by then or not.
+/// Whether an order up to the end of the offender explains the replies of the `strict` operations. The others, and
+/// those that returned later, may have taken effect or not.
 fn has_order_up_to(offender: usize, attempts: &[Attempt], strict: &[usize]) -> bool {
     let end = attempts[offender].end.expect("the offender returned");
     let mut involved = Vec::new();
@@ -72,7 +72,7 @@ fn judged_by_stateright(attempts: &[Attempt]) -> bool {
     let mut tester = LinearizabilityTester::new(Store(None));
     for (_, index, is_return) in events(attempts) {
         let Attempt { client, op, end, reply, .. } = &attempts[index];
-        // A client goes on after giving up; in its place stays one of whom nothing more is heard.
+        // A client continues after an unknown outcome, so its open operation moves to a client of its own.
         let thread = if end.is_some() { *client } else { 1_000 + index };
         let told = match is_return {
             true => tester.on_return(thread, reply.clone()),

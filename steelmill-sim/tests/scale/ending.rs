@@ -1,4 +1,4 @@
-//! Thousands of ends of machines that were busy, in all the ways a machine can end, and what is left of them: nothing.
+//! Leak test: thousands of busy machines end in every way, and nothing of them is left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::memory;
 const SECOND: Duration = Duration::from_secs(1);
 const PORT: u16 = 7;
 
-/// Holds some of everything a machine can hold: a listener with connections it accepted, connections it made (to a peer,
-/// to itself, to nobody), bytes on their way and bytes unread, sockets, sleeps, tasks, a child factory.
+/// Holds every kind of resource: a listener, accepted connections, connections to a peer, to itself and to an unused
+/// address, bytes in flight and unread, sockets, sleeps, tasks and a child factory.
 struct Busy {
     network: DaemonRef<Network>,
     clock: DaemonRef<Clock>,
@@ -38,7 +38,7 @@ impl Daemon for Busy {
         for target in ["peer:7", "localhost:7", "peer:8", "10.9.9.9:7"] {
             let busy = self.clone();
             scope.spawn("talker", async move {
-                // Whatever becomes of it: refused, unreachable, cut off, reset, or ended with its machine.
+                // May fail: refused, unreachable, cut off, reset or ended with its machine.
                 let _ = busy.talk(target).await;
             });
         }
@@ -65,7 +65,7 @@ impl Busy {
     }
 }
 
-/// Sends back a part of what comes, and never closes by itself.
+/// Echoes a part of what it reads, and never closes first.
 async fn hold(mut stream: TcpStream) {
     let mut buffer = [0; 4096];
     while let Ok(1..) = stream.read(&mut buffer).await {
@@ -75,7 +75,7 @@ async fn hold(mut stream: TcpStream) {
     }
 }
 
-/// Accepts and answers; says something now and then, so that it learns of peers that are gone.
+/// Accepts and answers; sends periodically, to detect dead peers.
 fn serve(sim: Sim, peer: &Machine) {
     let host = peer.clone();
     peer.spawn("peer", async move {
@@ -103,10 +103,9 @@ fn serve(sim: Sim, peer: &Machine) {
     });
 }
 
-/// How many ways there are to end a machine.
 const WAYS: u64 = 12;
 
-/// Ends a machine that is up, in one way or another.
+/// Ends a running machine in one of these ways.
 async fn end(sim: Sim, machine: &Machine, peer: &Machine, way: u64) -> Result {
     match way {
         0 => drop(machine.stop().await?),
@@ -119,7 +118,7 @@ async fn end(sim: Sim, machine: &Machine, peer: &Machine, way: u64) -> Result {
             machine.exit();
         }
         4 => {
-            // The process dies while it starts.
+            // A power loss during the start.
             let starting = machine.clone();
             let restart = sim.spawn("restart", async move { starting.restart().await });
             sim.clock().sleep(SECOND / 200).await;
@@ -127,7 +126,7 @@ async fn end(sim: Sim, machine: &Machine, peer: &Machine, way: u64) -> Result {
             assert!(restart.await?.is_err(), "it lost its power");
         }
         5 => {
-            // The process dies while it stops.
+            // An exit during the stop.
             let stopping = machine.clone();
             let stop = sim.spawn("stop", async move { stopping.stop().await.map(drop) });
             sim.clock().sleep(SECOND / 10_000).await;
@@ -181,8 +180,8 @@ async fn end(sim: Sim, machine: &Machine, peer: &Machine, way: u64) -> Result {
     Ok(())
 }
 
-/// Starts machines and ends them, so many times; then waits until the peer has given up on all of them. Says how many
-/// tasks, timers, connections, listeners, UDP sockets and ports a machine that was about to end had at most.
+/// Starts and ends machines repeatedly; then waits until all connections of the peer have timed out. Returns the
+/// maximum numbers of tasks, timers, connections, listeners, UDP sockets and ports of a machine before its end.
 async fn lives(sim: Sim, machines: &[Machine], peer: &Machine, rounds: u64) -> Result<[usize; 6]> {
     let mut most = [0; 6];
     for round in 0..rounds {
@@ -220,14 +219,14 @@ fn nothing_is_left_of_machines_that_have_ended_thousands_of_times() {
         let mut held = Vec::new();
         for lap in 0..4 {
             let most = lives(sim, &machines, &peer, 100).await?;
-            assert!(most.iter().all(|most| *most > 0), "not even at its busiest: {most:?}");
+            assert!(most.iter().all(|most| *most > 0), "a kind of resource was never held: {most:?}");
             assert_eq!(sim.sizes(), before, "after lap {lap}");
             held.push(memory::held());
         }
-        // The first laps find out how large the run's tables have to be.
+        // The first laps grow the run's tables to their final size.
         let grown = held[3] - held[2];
-        assert!(grown < 2048, "five hundred lives left {grown} bytes: {held:?}");
+        assert!(grown < 2048, "five hundred incarnations left {grown} bytes: {held:?}");
         Ok(())
     });
-    assert!(outcome.passed(), "{}", outcome.failure.expect("it failed"));
+    assert!(outcome.passed(), "{}", outcome.failure.expect("the run failed"));
 }

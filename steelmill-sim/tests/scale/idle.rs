@@ -1,4 +1,4 @@
-//! Ten thousand machines, each a factory of its own with a daemon that lets a collector know that it is alive.
+//! Ten thousand machines, each a factory with a daemon that sends heartbeats to a collector: the cost per machine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ const PORT: u16 = 4000;
 const BEAT: Duration = Duration::from_secs(5);
 const RUN: Duration = Duration::from_secs(120);
 
-/// Sends its number every five seconds.
+/// Sends a heartbeat with its number every five seconds.
 struct Heart {
     network: DaemonRef<Network>,
     clock: DaemonRef<Clock>,
@@ -43,7 +43,6 @@ impl Daemon for Heart {
     }
 }
 
-/// Counts the signs of life.
 struct Collector {
     network: DaemonRef<Network>,
     heard: Arc<Heard>,
@@ -68,10 +67,9 @@ impl Daemon for Collector {
     }
 }
 
-/// What one run of so many machines took.
 struct Taken {
     outcome: Outcome,
-    /// Bytes, at most.
+    /// The peak, in bytes.
     memory: i64,
     allocations: u64,
 }
@@ -90,7 +88,7 @@ fn run(machines: u64) -> Taken {
             sim.clock().sleep(RUN).await;
             let heard = collector.get::<Collector>()?.heard.0.load(Ordering::Relaxed);
             let beats = machines * RUN.as_secs() / BEAT.as_secs();
-            assert!(heard + machines >= beats && heard <= beats, "{heard} of {beats} beats were heard");
+            assert!(heard + machines >= beats && heard <= beats, "{heard} of {beats} heartbeats arrived");
             for machine in all {
                 machine.stop().await?;
             }
@@ -106,7 +104,7 @@ fn ten_thousand_idle_machines_take_under_a_gibibyte_and_twice_as_many_take_twice
     const MANY: u64 = 10_000;
     let (half, whole) = (run(MANY / 2), run(MANY));
     assert!(whole.memory < 1 << 30, "{} bytes", whole.memory);
-    // What a machine takes today, and some room.
+    // The current memory per machine, with some margin.
     let each = whole.memory / MANY as i64;
     assert!(each < 12 << 10, "{each} bytes a machine");
     for (what, half, whole) in [

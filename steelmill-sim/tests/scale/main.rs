@@ -1,4 +1,4 @@
-//! Many machines, and many ends of machines: what they cost, and that nothing of them is left.
+//! Scale: the cost of many machines, and leaks after many ends of machines.
 
 mod ending; // thousands of ends, and what remains of them
 mod idle; // ten thousand machines with a heartbeat each

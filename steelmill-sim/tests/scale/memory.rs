@@ -1,8 +1,7 @@
-//! How much memory this thread holds. A run stays on its thread, so runs beside it are not counted in.
+//! A counting allocator per thread. A run stays on its thread, so parallel runs are not counted.
 //!
-//! The allocator hands every call on to the system's, with the layout and pointer it was given, so it keeps exactly the
-//! promises the system's keeps. Counting touches plain cells of the thread, which need neither initialising nor
-//! dropping, and so can be reached at any time.
+//! The allocator forwards every call to the system's with the same layout and pointer, so it keeps the same contract.
+//! It counts in thread-local cells without initialiser or destructor, which are therefore accessible at any time.
 #![expect(unsafe_code, reason = "a global allocator has no safe form; see above")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -30,11 +29,11 @@ fn made(bytes: usize) {
     changed(bytes, 1);
 }
 
-// SAFETY: every method passes its arguments on to `System` unchanged and returns what that returns.
+// SAFETY: every method forwards its arguments to `System` unchanged and returns its result.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         made(layout.size());
-        // SAFETY: the caller's promises are the ones `System` asks for.
+        // SAFETY: the caller upholds the contract of `System`.
         unsafe { System.alloc(layout) }
     }
 
@@ -58,17 +57,15 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The bytes that this thread has asked for and not given back.
 pub(crate) fn held() -> i64 {
     HELD.get()
 }
 
-/// How often this thread has asked for memory.
 pub(crate) fn allocations() -> u64 {
     ALLOCATIONS.get()
 }
 
-/// What a piece of work made this thread hold at most, beyond what it held before.
+/// The peak of bytes held during `work`, above those held before.
 pub(crate) fn most<R>(work: impl FnOnce() -> R) -> (R, i64) {
     let before = held();
     MOST.set(before);

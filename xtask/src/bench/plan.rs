@@ -212,13 +212,13 @@ pub(super) const PLAN: &[Workload] = &[
         target: Target { allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {
-        name: "places",
+        name: "coverage",
         title: "assert_always! and its kin outside a simulation",
         op: "call",
         bound: plain("a method without"),
         ours: steelmill("with five of them"),
-        timed: "--workload places --n 100000000",
-        counted: ["--workload places --n 10000", "--workload places --n 60000"],
+        timed: "--workload coverage --n 100000000",
+        counted: ["--workload coverage --n 10000", "--workload coverage --n 60000"],
         target: Target { instructions: Some(Limit::AboveBound(0.0)), allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {

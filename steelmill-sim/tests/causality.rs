@@ -1,5 +1,5 @@
-//! What a trace tells beyond events: messages and how they fared, what led to what, log lines, states, operations.
-#![expect(clippy::disallowed_methods, reason = "runs get threads of their own")]
+//! A trace beyond its events: message outcomes, causality, log lines, lifecycle states and client operations.
+#![expect(clippy::disallowed_methods, reason = "each run needs a thread of its own")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ where
     F: Future<Output = Result> + 'static,
 {
     std::thread::scope(|scope| {
-        scope.spawn(move || simulate(settings, &scenario)).join().expect("it does not panic")
+        scope.spawn(move || simulate(settings, &scenario)).join().expect("the simulation does not panic")
     })
 }
 
@@ -29,12 +29,12 @@ where
 {
     let outcome = run(Settings { trace: true, ..Settings::new(Seed(7)) }, scenario);
     assert!(outcome.passed(), "{:?}", outcome.failure);
-    outcome.trace.expect("it was asked for")
+    outcome.trace.expect("tracing is on")
 }
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Sends what it reads back, to one client after another.
+/// An echo server for one client at a time.
 fn echo(machine: &Machine) {
     let network = machine.network();
     machine.spawn("echo", async move {
@@ -51,24 +51,26 @@ fn echo(machine: &Machine) {
     });
 }
 
-/// What became of the messages that were of a kind, and for what reasons.
-fn stories(trace: &Trace, kind: MessageKind) -> Vec<String> {
-    let of = |place: usize| trace.events[place].what;
-    let stories = trace.messages().into_iter().filter_map(|passage| {
-        let What::Message { carries, .. } = of(passage.left) else { panic!("a message leaves first") };
-        let mut story = String::new();
-        for delay in &passage.delays {
-            let What::Delayed { why, .. } = of(*delay) else { panic!("it is a delay") };
-            story += &format!("late ({why:?}), ");
+/// The outcome of each message of a kind: its delays, then arrival or loss, with reasons.
+fn outcomes(trace: &Trace, kind: MessageKind) -> Vec<String> {
+    let event = |index: usize| trace.events[index].what;
+    let outcomes = trace.messages().into_iter().filter_map(|message_trace| {
+        let What::Message { carries, .. } = event(message_trace.left) else {
+            panic!("a message begins with its departure")
+        };
+        let mut outcome_text = String::new();
+        for delay in &message_trace.delays {
+            let What::Delayed { why, .. } = event(*delay) else { panic!("an event that is no delay") };
+            outcome_text += &format!("late ({why:?}), ");
         }
-        match passage.ended.map(of) {
-            Some(What::Arrive { .. }) => story += "arrived",
-            Some(What::Lost { why, .. }) => story += &format!("lost ({why:?})"),
-            other => story += &format!("{other:?}"),
+        match message_trace.ended.map(event) {
+            Some(What::Arrive { .. }) => outcome_text += "arrived",
+            Some(What::Lost { why, .. }) => outcome_text += &format!("lost ({why:?})"),
+            other => outcome_text += &format!("{other:?}"),
         }
-        (carries == kind).then_some(story)
+        (carries == kind).then_some(outcome_text)
     });
-    stories.collect()
+    outcomes.collect()
 }
 
 #[test]
@@ -85,11 +87,11 @@ fn every_message_of_a_connection_arrives_and_its_consequences_follow() {
         Ok(())
     });
     for kind in [MessageKind::Syn, MessageKind::SynAck, MessageKind::Ack] {
-        assert_eq!(stories(&trace, kind), ["arrived"], "{kind:?}");
+        assert_eq!(outcomes(&trace, kind), ["arrived"], "{kind:?}");
     }
-    assert_eq!(stories(&trace, MessageKind::Bytes), ["arrived"; 2]);
-    assert_eq!(stories(&trace, MessageKind::Fin), ["arrived"; 2], "each side ends");
-    // The client's byte comes back because it went there.
+    assert_eq!(outcomes(&trace, MessageKind::Bytes), ["arrived"; 2]);
+    assert_eq!(outcomes(&trace, MessageKind::Fin), ["arrived"; 2], "one FIN from each side");
+    // The echoed byte is caused by the client's byte.
     let bytes = |what: &What| matches!(what, What::Message { carries: MessageKind::Bytes, .. });
     let [there, back] = [0, 1].map(|nth| {
         trace.events.iter().enumerate().filter(|(_, event)| bytes(&event.what)).nth(nth).expect("two").0
@@ -101,7 +103,7 @@ fn every_message_of_a_connection_arrives_and_its_consequences_follow() {
 }
 
 #[test]
-fn messages_that_arrive_together_are_told_apart() {
+fn messages_that_arrive_together_are_separate() {
     let trace = traced(|sim| async move {
         let (server, client) = (sim.client("server"), sim.client("client"));
         echo(&server);
@@ -114,12 +116,12 @@ fn messages_that_arrive_together_are_told_apart() {
         Ok(())
     });
     let (mut lengths, mut arrived) = (Vec::new(), Vec::new());
-    for passage in trace.messages() {
+    for message_trace in trace.messages() {
         if let What::Message { carries: MessageKind::Bytes, to: 1, bytes, .. } =
-            trace.events[passage.left].what
+            trace.events[message_trace.left].what
         {
             lengths.push(bytes);
-            arrived.push(passage.ended.expect("it arrives"));
+            arrived.push(message_trace.ended.expect("the message arrives"));
         }
     }
     assert_eq!(lengths, (1..=20).collect::<Vec<u64>>(), "a message for each write");
@@ -127,11 +129,11 @@ fn messages_that_arrive_together_are_told_apart() {
     let delivered = trace.events[arrived[0]..=arrived[19]]
         .iter()
         .filter(|event| matches!(event.what, What::Deliver { to: 1, .. }));
-    assert!(delivered.count() < 19, "some arrive with one event");
+    assert!(delivered.count() < 19, "some events deliver several messages");
 }
 
 #[test]
-fn what_is_late_or_lost_says_why() {
+fn late_and_lost_messages_have_a_reason() {
     let trace = traced(|sim| async move {
         let (server, client) = (sim.client("server"), sim.client("client"));
         echo(&server);
@@ -158,12 +160,12 @@ fn what_is_late_or_lost_says_why() {
         sim.reset_connections(&server, &client);
         Ok(())
     });
-    let stories = stories(&trace, MessageKind::Bytes);
+    let outcomes = outcomes(&trace, MessageKind::Bytes);
     let (there, back) = ("late (Cut), arrived".to_owned(), "arrived".to_owned());
-    assert_eq!(stories[..3], [there.clone(), there, back]);
-    assert_eq!(stories[3..6], ["arrived", "late (Held), arrived", "arrived"]);
-    assert!(stories[6..].iter().any(|story| story == "late (Loss), arrived"), "{stories:?}");
-    assert_eq!(stories.last().expect("there are some"), "lost (Reset)");
+    assert_eq!(outcomes[..3], [there.clone(), there, back]);
+    assert_eq!(outcomes[3..6], ["arrived", "late (Held), arrived", "arrived"]);
+    assert!(outcomes[6..].iter().any(|outcome_text| outcome_text == "late (Loss), arrived"), "{outcomes:?}");
+    assert_eq!(outcomes.last().expect("a lost message"), "lost (Reset)");
 }
 
 #[test]
@@ -197,11 +199,11 @@ fn a_datagram_is_lost_to_a_cut_to_nobody_and_to_a_machine_without_power() {
         "late (Held), arrived",
         "lost (PowerOff)",
     ];
-    assert_eq!(stories(&trace, MessageKind::Datagram), expected);
+    assert_eq!(outcomes(&trace, MessageKind::Datagram), expected);
 }
 
 #[test]
-fn a_request_that_is_refused_and_one_that_nobody_answers() {
+fn a_syn_is_refused_or_unanswered() {
     let trace = traced(|sim| async move {
         let (server, client) = (sim.client("server"), sim.client("client"));
         ensure!(client.network().connect("server:7").await.is_err());
@@ -210,14 +212,14 @@ fn a_request_that_is_refused_and_one_that_nobody_answers() {
         ensure!(client.network().connect("server:7").await.is_err());
         Ok(())
     });
-    let requests = stories(&trace, MessageKind::Syn);
+    let requests = outcomes(&trace, MessageKind::Syn);
     assert_eq!(requests[..2], ["arrived", "lost (Nobody)"]);
-    assert_eq!(requests[2..], ["lost (PowerOff)"; 7], "a connect asks seven times");
-    assert_eq!(stories(&trace, MessageKind::Refused), ["arrived"]);
+    assert_eq!(requests[2..], ["lost (PowerOff)"; 7], "a connect sends seven SYNs");
+    assert_eq!(outcomes(&trace, MessageKind::Refused), ["arrived"]);
 }
 
 #[test]
-fn requests_that_wait_together_are_told_apart() {
+fn held_syns_are_separate() {
     let trace = traced(|sim| async move {
         let (server, client) = (sim.client("server"), sim.client("client"));
         echo(&server);
@@ -229,11 +231,11 @@ fn requests_that_wait_together_are_told_apart() {
         ensure!(connecting.await?);
         Ok(())
     });
-    assert_eq!(stories(&trace, MessageKind::Syn), ["late (Held), arrived"; 3]);
+    assert_eq!(outcomes(&trace, MessageKind::Syn), ["late (Held), arrived"; 3]);
 }
 
 #[test]
-fn a_wake_through_a_combinator_comes_of_what_it_waited_for() {
+fn the_cause_of_a_wake_through_a_combinator_is_what_it_waited_for() {
     let trace = traced(|sim| async move {
         let clock = sim.clock();
         join_all((1..=50).map(|n| async move {
@@ -264,16 +266,16 @@ fn log_lines_are_kept_with_the_task_that_wrote_them() {
         Ok(())
     };
     let check = |trace: Trace| {
-        let ours: Vec<_> = trace.logs.iter().filter(|log| log.target == "told").collect();
-        let [log] = &ours[..] else { panic!("one line is kept: {ours:?}") };
+        let ours: Vec<_> = trace.logs.iter().filter(|log| log.target == "causality").collect();
+        let [log] = &ours[..] else { panic!("one line expected: {ours:?}") };
         assert_eq!((log.level, log.text.as_str()), (tracing::Level::INFO, "begins batch=7 name=\"x\""));
-        assert!(log.place.is_some_and(|(file, _)| file.ends_with("told.rs")));
-        let line = trace.lines().find(|line| line.what.contains("begins")).expect("it is an event");
+        assert!(log.place.is_some_and(|(file, _)| file.ends_with("causality.rs")));
+        let line = trace.lines().find(|line| line.what.contains("begins")).expect("a log line in the trace");
         assert_eq!(line.machine.as_deref(), Some("worker"));
         assert!(line.task.is_some_and(|task| task.starts_with("\"job\"")));
     };
     check(traced(scenario));
-    // The same where somebody else logs, who still gets everything that it wants.
+    // The same beside another subscriber, which must still receive all of its lines.
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = {
         let seen = seen.clone();
@@ -285,10 +287,10 @@ fn log_lines_are_kept_with_the_task_that_wrote_them() {
         let span = tracing::info_span!("around");
         let outcome =
             tracing::subscriber::with_default(other, || span.in_scope(|| simulate(settings, &scenario)));
-        outcome.trace.expect("it was asked for")
+        outcome.trace.expect("tracing is on")
     };
-    check(std::thread::scope(|scope| scope.spawn(with_other).join().expect("it does not panic")));
-    let seen = String::from_utf8(seen.lock().expect("not poisoned").clone()).expect("it is text");
+    check(std::thread::scope(|scope| scope.spawn(with_other).join().expect("the simulation does not panic")));
+    let seen = String::from_utf8(seen.lock().expect("not poisoned").clone()).expect("UTF-8");
     assert!(seen.contains("begins") && seen.contains("is not kept"), "{seen}");
 }
 
@@ -314,7 +316,7 @@ impl Daemon for Idle {
 }
 
 #[test]
-fn states_of_factories_and_daemons_are_told() {
+fn lifecycle_states_are_in_the_trace() {
     let trace = traced(|sim| async move {
         let machine = sim.machine("node", |factory| factory.with::<Idle>()).start().await?;
         machine.stop().await?;
@@ -337,7 +339,7 @@ fn states_of_factories_and_daemons_are_told() {
 }
 
 #[test]
-fn a_world_is_told_what_changes_tells() {
+fn a_world_receives_the_same_state_changes_as_changes() {
     static SEEN: Mutex<Vec<(Option<String>, State)>> = Mutex::new(Vec::new());
     let trace = traced(|sim| async move {
         let mut factory = Factory::root("app", sim.world());
@@ -353,13 +355,13 @@ fn a_world_is_told_what_changes_tells() {
         Ok(())
     });
     let seen = SEEN.lock().expect("not poisoned").clone();
-    let told: Vec<_> = trace.states.into_iter().map(|change| (change.daemon, change.state)).collect();
+    let traced: Vec<_> = trace.states.into_iter().map(|change| (change.daemon, change.state)).collect();
     assert!(seen.contains(&(Some("Idle".to_owned()), State::Ended)), "{seen:?}");
-    assert!(told.ends_with(&seen), "{told:?} does not end with {seen:?}");
+    assert!(traced.ends_with(&seen), "{traced:?} does not end with {seen:?}");
 }
 
 #[test]
-fn operations_are_told_and_those_that_cannot_be_ordered_are_blamed() {
+fn operations_are_in_the_trace_and_those_of_a_violation_are_marked() {
     let settings = Settings { trace: true, ..Settings::new(Seed(7)) };
     let outcome = run(settings, |sim| async move {
         let history = History::<Kv>::default();
@@ -373,8 +375,8 @@ fn operations_are_told_and_those_that_cannot_be_ordered_are_blamed() {
         history.check().into_result().map_err(|_| anyhow::anyhow!("not linearizable"))
     });
     let failure = outcome.failure.expect("a stale read");
-    let trace = outcome.trace.expect("it was asked for");
-    let told: Vec<_> =
+    let trace = outcome.trace.expect("tracing is on");
+    let traced: Vec<_> =
         trace.operations.iter().map(|op| (&*op.client, &*op.what, op.answer.clone(), op.is_blamed)).collect();
     let returned = |text: &str| Some(Answer::Returned(text.to_owned()));
     let expected = [
@@ -384,15 +386,15 @@ fn operations_are_told_and_those_that_cannot_be_ordered_are_blamed() {
         ("b", "GET k", returned("GET k -> nil"), true),
         ("c", "GET other", None, false),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(traced, expected);
     let last = trace.events.last().expect("there are events");
     assert_eq!((last.what, last.at), (What::Fail, failure.at.as_nanos() as u64));
     let blamed = trace.events.iter().filter(|event| matches!(event.what, What::Blame { .. }));
     assert_eq!(blamed.count(), 2);
-    assert!(matches!(trace.events[last.cause.expect("it has one") as usize].what, What::End { .. }));
+    assert!(matches!(trace.events[last.cause.expect("a cause") as usize].what, What::End { .. }));
 }
 
-/// Clients that talk to servers by TCP and UDP while everything goes wrong.
+/// Clients and servers over TCP and UDP, under all kinds of faults.
 async fn storm(sim: Sim) -> Result {
     let serve = |factory: &mut Factory| factory.with::<Idle>();
     let mut machines = Vec::new();
@@ -429,15 +431,15 @@ async fn storm(sim: Sim) -> Result {
 }
 
 #[test]
-fn whatever_goes_wrong_a_trace_changes_nothing_and_holds_together() {
+fn under_faults_a_trace_is_consistent_and_does_not_change_the_digest() {
     let mut ends = BTreeMap::<String, usize>::new();
     for seed in 1..=10 {
         let settings = Settings { time_limit: Duration::from_secs(600), ..Settings::new(Seed(seed)) };
         let plain = run(settings.clone(), storm);
         let outcome = run(Settings { trace: true, ..settings }, storm);
         assert_eq!(outcome.digest, plain.digest, "seed {seed}");
-        let trace = outcome.trace.expect("it was asked for");
-        assert_eq!(trace.faults, outcome.faults.expect("there is trouble").faults);
+        let trace = outcome.trace.expect("tracing is on");
+        assert_eq!(trace.faults, outcome.faults.expect("the nemesis drew a plan").faults);
         for (number, event) in trace.events.iter().enumerate() {
             assert!(event.cause.is_none_or(|cause| (cause as usize) < number), "seed {seed}: {event:?}");
             match event.what {
@@ -453,28 +455,28 @@ fn whatever_goes_wrong_a_trace_changes_nothing_and_holds_together() {
         for event in &trace.events {
             if let What::Arrive { message } | What::Lost { message, .. } = event.what {
                 let again = std::mem::replace(&mut ended[message as usize], true);
-                assert!(!again, "seed {seed}: message {message} ends twice");
+                assert!(!again, "seed {seed}: message {message} has two outcomes");
             }
         }
-        for passage in trace.messages() {
-            let left = &trace.events[passage.left];
-            let end = match passage.ended {
+        for message_trace in trace.messages() {
+            let left = &trace.events[message_trace.left];
+            let end = match message_trace.ended {
                 Some(place) => match trace.events[place].what {
                     What::Arrive { .. } => {
-                        assert_eq!(trace.events[place].cause, Some(passage.left as u32));
+                        assert_eq!(trace.events[place].cause, Some(message_trace.left as u32));
                         "arrived".to_owned()
                     }
                     What::Lost { why, .. } => format!("lost {why:?}"),
-                    other => panic!("{other:?} ends nothing"),
+                    other => panic!("{other:?} is no outcome of a message"),
                 },
                 None => {
                     let end = trace.events.last().expect("there are events").at;
                     let since = Duration::from_nanos(end - left.at);
-                    assert!(since < 5 * MS, "seed {seed}: lost without a word: {}", trace.line(left));
+                    assert!(since < 5 * MS, "seed {seed}: no outcome for {}", trace.line(left));
                     "open".to_owned()
                 }
             };
-            let What::Message { carries, .. } = left.what else { panic!("it is a message") };
+            let What::Message { carries, .. } = left.what else { panic!("not a departure") };
             *ends.entry(format!("{carries:?} {end}")).or_default() += 1;
         }
     }
