@@ -111,7 +111,7 @@ impl Drop for Sleep {
 
 impl Daemon for Clock {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Err(crate::machine::world::comes_with_its_machine::<Self>(factory))
+        Err(crate::machine::world::needs_machine::<Self>(factory))
     }
 }
 

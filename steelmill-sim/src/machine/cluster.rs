@@ -211,7 +211,7 @@ impl Cluster {
     #[inline]
     pub(crate) fn schedule(&mut self, at: Nanos, event: net::Event) {
         if self.kernel.recorder.is_some() {
-            self.note_scheduled(at, event);
+            self.trace_scheduled(at, event);
         }
         self.kernel.timers.schedule(at, Event::Net(event));
     }

@@ -44,7 +44,7 @@ impl TryRng for Rng {
 
 impl Daemon for Entropy {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Err(crate::machine::world::comes_with_its_machine::<Self>(factory))
+        Err(crate::machine::world::needs_machine::<Self>(factory))
     }
 }
 

@@ -177,7 +177,7 @@ impl Cluster {
             Some(Err(timer)) => self.kernel.note_timer(timer),
             Some(Ok(Event::Net(event))) => {
                 let event = *event;
-                self.note_arrivals(event);
+                self.trace_due(event);
             }
             Some(Ok(Event::Reseed(_) | Event::Turn(_))) | None => {}
         }

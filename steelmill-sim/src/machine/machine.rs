@@ -356,7 +356,7 @@ impl Cluster {
         }
         self.kernel.happened(What::Machine { machine, change: MachineChange::Started });
         if before == Power::Off {
-            self.reachable_again(machine);
+            self.power_restored(machine);
         }
         Some((Process { run, machine, incarnation: self.hosts[machine].incarnation }, self.root.clone()))
     }
@@ -371,7 +371,7 @@ impl Cluster {
         }
         if !was_up {
             if ending == Ending::PowerLoss {
-                self.sockets_gone(machine, false); // of what its kernel still had to send, nothing is sent any more
+                self.close_sockets(machine, false); // of what its kernel still had to send, nothing is sent any more
             }
             return Vec::new();
         }
@@ -382,7 +382,7 @@ impl Cluster {
         };
         self.kernel.happened(What::Machine { machine, change });
         self.resume(machine);
-        self.sockets_gone(machine, ending == Ending::Exit);
+        self.close_sockets(machine, ending == Ending::Exit);
         self.kernel.tasks.of(machine).into_iter().filter_map(|task| self.kernel.abort(task)).collect()
     }
 }

@@ -140,7 +140,7 @@ impl<T: Send + 'static> steelmill_core::Task<T> for Task<T> {
 
 impl Daemon for Spawner {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Err(crate::machine::world::comes_with_its_machine::<Self>(factory))
+        Err(crate::machine::world::needs_machine::<Self>(factory))
     }
 }
 

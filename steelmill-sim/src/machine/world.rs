@@ -44,7 +44,7 @@ impl steelmill_core::World for SimWorld {
 }
 
 /// The error of asking a factory for a simulated capability that no machine provided.
-pub(crate) fn comes_with_its_machine<T>(factory: &Factory) -> Error {
+pub(crate) fn needs_machine<T>(factory: &Factory) -> Error {
     anyhow::anyhow!(
         "{} cannot be built: it comes with a machine of the sim, and {:?} was not made for one (Factory::root and \
          child_in take a world)",
