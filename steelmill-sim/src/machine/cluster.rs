@@ -1,10 +1,10 @@
-//! Everything that one run consists of, and the one thread-local that holds it.
+//! The state of one run, in a thread-local: kernel, machines, network, moments, statistics.
 //!
-//! Handles (clocks, sockets, tasks, machines) are a run's id and an index into this state, so they are `Send + Sync`
-//! without a lock. Used on another thread or after the run they panic and say so; dropped there, they do nothing.
+//! Handles (clocks, sockets, tasks, machines) are a run id and an index into this state, so they are `Send + Sync`
+//! without a lock. Their use on another thread or after the run panics; their drop there does nothing.
 //!
-//! While the state is borrowed no code of a user may run: futures are polled and dropped, and foreign wakers cloned,
-//! woken and dropped, outside of [`with`].
+//! No user code may run while the state is borrowed: futures are polled and dropped, and foreign wakers cloned, woken and
+//! dropped, outside of [`with`].
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -24,16 +24,16 @@ use crate::kernel::timers::{Nanos, nanos};
 use crate::schema::settings::Settings;
 use crate::schema::task::TaskKey;
 
-/// Something other than a task's timer that is due at some time.
+/// A timed event other than a task's timer.
 pub(crate) enum Event {
     Net(net::Event),
-    /// The settings' change of keys with this number.
+    /// The index in [`Settings::reseeds`].
     Reseed(usize),
-    /// A slow machine turns to this task.
-    Turn(u32),
+    /// The delay of a slow machine's task, by index, is over.
+    DeferredTask(u32),
 }
 
-/// A simulated cluster while it runs.
+/// The state of a run.
 pub(crate) struct Cluster {
     pub(crate) id: RunId,
     pub(crate) kernel: Kernel<Event>,
@@ -41,23 +41,23 @@ pub(crate) struct Cluster {
     pub(crate) net: Net,
     pub(crate) moments: Moments,
     pub(crate) tally: Tally,
-    /// The cluster's factory, once there is one.
+    /// The cluster's factory, once it was started.
     pub(crate) root: Option<RunningFactory>,
 }
 
 thread_local! {
-    /// Without a destructor, so that looking needs no check for one; a run takes itself off before its thread ends.
+    /// Without a destructor, so that an access needs no check for one; `end` takes the run out.
     static RUN: RefCell<ManuallyDrop<Option<Box<Cluster>>>> = const { RefCell::new(ManuallyDrop::new(None)) };
-    /// Whether this thread is inside a run; read by the panic hook and by what stands in for the system's calls.
+    /// Whether this thread is inside a run; read by the panic hook and the intercepted system calls.
     static SIMULATING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Wakes from threads that do not hold the run.
+/// Wakes by other threads.
 static FOREIGN: Mutex<Foreign> = Mutex::new(Foreign { runs: Vec::new(), wakes: Vec::new() });
 static FOREIGN_WAITING: AtomicBool = AtomicBool::new(false);
 
 struct Foreign {
-    /// The runs there are now: a wake for one that has ended is for nobody, and leaves nothing.
+    /// The live runs; wakes for others are dropped.
     runs: Vec<RunId>,
     wakes: Vec<TaskKey>,
 }
@@ -66,7 +66,7 @@ fn foreign() -> MutexGuard<'static, Foreign> {
     FOREIGN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Puts a new run on this thread.
+/// Begins a run on this thread.
 ///
 /// # Panics
 /// When the thread is inside a run already.
@@ -95,7 +95,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
     id
 }
 
-/// Takes the run off this thread; its state is for the caller to drop.
+/// Ends the run on this thread. The caller drops its state outside of the borrow.
 pub(crate) fn end(id: RunId) -> Box<Cluster> {
     let run = RUN.with_borrow_mut(|run| run.take()).expect("the run that ends is on this thread");
     assert_eq!(run.id, id, "a run ends on the thread it began on");
@@ -112,7 +112,7 @@ pub(crate) fn is_simulating() -> bool {
     SIMULATING.get()
 }
 
-/// Looks into the run.
+/// Borrows the run's state.
 ///
 /// # Panics
 /// When this thread is not inside that run.
@@ -121,10 +121,10 @@ pub(crate) fn with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> R {
     try_with(id, look).unwrap_or_else(|| wrong_run())
 }
 
-/// Like [`with`]; `None` instead of a panic: for destructors.
+/// Like [`with`], but returns `None` instead of a panic: for destructors.
 #[inline]
 pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
-    // Written in place: what a look returns is moved once, as the executor's every step goes this way.
+    // Written in place, so that the result is moved once: every step of the executor comes through here.
     let (mut result, mut is_later) = (None, false);
     RUN.with(|cell| {
         if let Ok(mut slot) = cell.try_borrow_mut()
@@ -136,14 +136,14 @@ pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> Op
         }
     });
     if is_later {
-        settle();
+        wake_deferred();
     }
     result
 }
 
-/// Wakes and drops foreign wakers, in the order they came up.
+/// Wakes and drops foreign wakers after the borrow, in the order they were deferred.
 #[cold]
-fn settle() {
+fn wake_deferred() {
     let Some((later, causes)) =
         with_current(|run| (run.kernel.take_later(), run.kernel.take_foreign_wakes_causes()))
     else {
@@ -161,7 +161,7 @@ fn settle() {
     }
 }
 
-/// Wakes a foreign waker because of an event that may not be the latest.
+/// Wakes a foreign waker, and traces the event that caused it.
 #[cold]
 fn wake_traced(waker: Waker, cause: Option<u32>) {
     let before = with_current(|run| run.kernel.now_comes_of(cause)).flatten();
@@ -177,12 +177,12 @@ fn wrong_run() -> ! {
     )
 }
 
-/// The run this thread is inside of, for what has no handle: logs and the system's calls.
+/// Borrows this thread's run, for callers without a handle: logging and intercepted system calls.
 pub(crate) fn with_current<R>(look: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
     RUN.with(|cell| cell.try_borrow_mut().ok()?.as_mut().map(|run| look(run)))
 }
 
-/// Wakes a task, from wherever its waker was called.
+/// Wakes a task from any thread.
 #[inline]
 pub(crate) fn wake(key: TaskKey) {
     let is_here = RUN.with(|cell| match cell.try_borrow_mut() {
@@ -190,13 +190,13 @@ pub(crate) fn wake(key: TaskKey) {
         Err(_) => false,
     });
     if !is_here {
-        wake_elsewhere(key);
+        wake_from_other_thread(key);
     }
 }
 
-/// No task of this thread's run has that key: it has ended, or it is another run's.
+/// Queues the wake of a task of another run. A task of this run that has ended needs none.
 #[cold]
-fn wake_elsewhere(key: TaskKey) {
+fn wake_from_other_thread(key: TaskKey) {
     if with_current(|run| key.is_run(run.id)) == Some(true) {
         return;
     }
@@ -216,7 +216,7 @@ impl Cluster {
         self.kernel.timers.schedule(at, Event::Net(event));
     }
 
-    /// Wakes that came from other threads; whether there were any for this run.
+    /// Wakes the tasks that other threads have woken. Whether there were any in this run.
     pub(crate) fn take_foreign_wakes(&mut self) -> bool {
         if !FOREIGN_WAITING.load(Ordering::Acquire) {
             return false;

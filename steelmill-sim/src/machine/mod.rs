@@ -1,23 +1,23 @@
-//! What a simulated host is: its processes, its clock, its randomness, its network.
+//! Simulated machines: processes, clocks, randomness, network and tasks, and the state of one run.
 
-pub(crate) mod machine; // the handle to a machine
-pub(crate) mod sim; // the handle a scenario gets
+pub(crate) mod machine; // the handle to a machine: start, stop, exit, power loss, pause
+pub(crate) mod sim; // the handle of a scenario to its run
 
-// What a machine supplies to its daemons: twins of core's capabilities.
+// Core's capabilities, as a machine supplies them to its daemons.
 pub(crate) mod clock;
 pub(crate) mod entropy;
 pub(crate) mod net;
 pub(crate) mod spawn;
 pub(crate) mod world;
 
-// The state that all handles point into.
-pub(crate) mod cluster; // all of a run, and the one thread-local that holds it
+// The state behind all handles.
+pub(crate) mod cluster; // the state of a run, in a thread-local
 pub(crate) mod coverage; // visits of coverage points
-pub(crate) mod executor; // polls tasks and lets time pass
-pub(crate) mod hosts; // what the run keeps of each machine
-pub(crate) mod moments; // who waits for a machine to reach a moment
-pub(crate) mod overstays; // tasks that overstayed a deadline
-pub(crate) mod tally; // what a run tells of itself at its end
+pub(crate) mod deadline_exceeded; // tasks aborted at a deadline
+pub(crate) mod executor; // polls tasks and advances virtual time
+pub(crate) mod hosts; // the state of each machine
+pub(crate) mod moments; // waiting for a moment of a machine's lifecycle
+pub(crate) mod tally; // counts, limits, faults and coverage of a run
 pub(crate) mod waker; // wakers that are integers
 
-pub(crate) mod links; // what a scenario does to the links between machines
+pub(crate) mod links; // partition, hold, impair, reset, latency

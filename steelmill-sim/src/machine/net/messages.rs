@@ -12,7 +12,7 @@ use super::{ConnectionId, Event, Side};
 use crate::kernel::recorder::start_of;
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::Power;
+use crate::machine::hosts::HostState;
 use crate::schema::event::{MessageKind, What, Why};
 
 /// The messages in flight.
@@ -236,7 +236,7 @@ impl Cluster {
         recorder.because = message.event;
         if let Event::Datagram(_) = event {
             self.net.in_flight.arriving_datagram = Some(message);
-        } else if self.hosts[message.to].power == Power::Off {
+        } else if self.hosts[message.to].state == HostState::PoweredOff {
             self.kernel.note(What::Lost { message: message.number, why: Why::PowerOff });
         } else {
             self.trace_arrival(message);
@@ -253,7 +253,7 @@ impl Cluster {
     fn trace_segments(&mut self, id: ConnectionId, side: Side) {
         let now = self.kernel.now;
         while let Some(message) = self.take_segment(id, side, |segment| segment.at <= now) {
-            if self.hosts[message.to].power == Power::Off {
+            if self.hosts[message.to].state == HostState::PoweredOff {
                 self.kernel.note(What::Lost { message: message.number, why: Why::PowerOff });
             } else {
                 self.trace_arrival(message);

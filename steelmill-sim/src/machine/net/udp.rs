@@ -14,7 +14,7 @@ use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::{self, Cluster, RunId};
-use crate::machine::hosts::Power;
+use crate::machine::hosts::HostState;
 use crate::machine::world::Process;
 use crate::schema::decision::Stream;
 use crate::schema::event::{MessageKind, What, Why};
@@ -267,7 +267,7 @@ impl Cluster {
         self.net.udp.free_datagrams.push(index);
         let bytes = payload.len() as u64;
         self.kernel.happened_often(|| What::Datagram { to: machine, bytes });
-        if self.hosts[machine].power == Power::Off {
+        if self.hosts[machine].state == HostState::PoweredOff {
             self.trace_datagram(Some(Why::PowerOff));
             return self.net.udp.buffers.push(payload);
         }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::{ConnectionId, Side, State};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::Power;
+use crate::machine::hosts::HostState;
 use crate::machine::net::link::{Delivery, RETRIES_TIMEOUT, ORPHAN_RETRIES_TIMEOUT, next_retransmission};
 use crate::machine::net::{Event, address};
 use crate::schema::event::What;
@@ -158,7 +158,7 @@ impl Cluster {
     /// Whether both directions are clear and the peer has power, so that an acknowledgement would return.
     fn has_round_trip(&self, from: u32, to: u32) -> bool {
         let links = &self.net.links;
-        links.is_clear(from, to) && links.is_clear(to, from) && self.hosts[to].power != Power::Off
+        links.is_clear(from, to) && links.is_clear(to, from) && self.hosts[to].state != HostState::PoweredOff
     }
 
     /// Half-closes the stream that `side` writes (`SHUT_WR`). Does nothing unless the end is established.
@@ -265,7 +265,7 @@ impl Cluster {
             return;
         };
         let (from, to) = connection.link(side);
-        if self.hosts[to].power == Power::Off {
+        if self.hosts[to].state == HostState::PoweredOff {
             connection.out(side).lose_flights();
             return self.stall(id, side);
         }

@@ -2,7 +2,7 @@
 
 use super::{ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, ListenerId, Side, State, end_slot};
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::Power;
+use crate::machine::hosts::HostState;
 use crate::machine::net::link::{Delivery, ORPHAN_RETRIES_TIMEOUT, next_retransmission};
 use crate::machine::net::{Event, address};
 use crate::schema::event::{MessageKind, Why};
@@ -79,7 +79,7 @@ impl Cluster {
             return;
         };
         let (machine, _) = connection.link(side);
-        if self.hosts[machine].power == Power::Off {
+        if self.hosts[machine].state == HostState::PoweredOff {
             return;
         }
         // Linux's tcp_reset(): EPIPE if the peer's FIN arrived first (CLOSE_WAIT).

@@ -11,7 +11,7 @@ use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::Power;
+use crate::machine::hosts::HostState;
 use crate::machine::net::link::{SYN_ACK_RETRIES_TIMEOUT, Delivery, next_syn_retransmission};
 use crate::machine::net::{Event, address};
 use crate::machine::world::Process;
@@ -163,7 +163,7 @@ impl Cluster {
         let (from, to) = connection.link(CONNECTOR);
         let (target, state) =
             (address::canonical(connection.addresses(ACCEPTOR).local), connection.end(ACCEPTOR).state);
-        if self.hosts[to].power == Power::Off {
+        if self.hosts[to].state == HostState::PoweredOff {
             return self.schedule_syn_retransmission(id);
         }
         if state == State::NotCreated {
@@ -277,7 +277,7 @@ impl Cluster {
         };
         let (machine, _) = connection.link(ACCEPTOR);
         match connection.end(ACCEPTOR).state {
-            _ if self.hosts[machine].power == Power::Off => return,
+            _ if self.hosts[machine].state == HostState::PoweredOff => return,
             State::SynReceived => {}
             // The acceptor's process has ended meanwhile, and its host has no such connection.
             State::NotCreated | State::Closed => {
