@@ -3,8 +3,8 @@
 //! Handles (clocks, sockets, tasks, machines) are a run id and an index into this state, so they are `Send + Sync`
 //! without a lock. Their use on another thread or after the run panics; their drop there does nothing.
 //!
-//! No user code may run while the state is borrowed: futures are polled and dropped, and foreign wakers cloned, woken and
-//! dropped, outside of [`with`].
+//! No user code may run while the state is borrowed: futures are polled and dropped, and foreign wakers cloned, woken
+//! and dropped, outside of [`with`].
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -33,7 +33,6 @@ pub(crate) enum Event {
     DeferredTask(u32),
 }
 
-/// The state of a run.
 pub(crate) struct Cluster {
     pub(crate) id: RunId,
     pub(crate) kernel: Kernel<Event>,
@@ -52,7 +51,6 @@ thread_local! {
     static SIMULATING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Wakes by other threads.
 static FOREIGN: Mutex<Foreign> = Mutex::new(Foreign { runs: Vec::new(), wakes: Vec::new() });
 static FOREIGN_WAITING: AtomicBool = AtomicBool::new(false);
 
@@ -107,7 +105,6 @@ pub(crate) fn end(id: RunId) -> Box<Cluster> {
     run
 }
 
-/// Whether this thread is inside a run.
 pub(crate) fn is_simulating() -> bool {
     SIMULATING.get()
 }
@@ -117,13 +114,13 @@ pub(crate) fn is_simulating() -> bool {
 /// # Panics
 /// When this thread is not inside that run.
 #[inline]
-pub(crate) fn with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> R {
-    try_with(id, look).unwrap_or_else(|| wrong_run())
+pub(crate) fn with<R>(id: RunId, access: impl FnOnce(&mut Cluster) -> R) -> R {
+    try_with(id, access).unwrap_or_else(|| wrong_run())
 }
 
 /// Like [`with`], but returns `None` instead of a panic: for destructors.
 #[inline]
-pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
+pub(crate) fn try_with<R>(id: RunId, access: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
     // Written in place, so that the result is moved once: every step of the executor comes through here.
     let (mut result, mut is_later) = (None, false);
     RUN.with(|cell| {
@@ -131,7 +128,7 @@ pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> Op
             && let Some(run) = slot.as_mut()
             && run.id == id
         {
-            result = Some(look(run));
+            result = Some(access(run));
             is_later = run.kernel.has_later();
         }
     });
@@ -178,8 +175,8 @@ fn wrong_run() -> ! {
 }
 
 /// Borrows this thread's run, for callers without a handle: logging and intercepted system calls.
-pub(crate) fn with_current<R>(look: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
-    RUN.with(|cell| cell.try_borrow_mut().ok()?.as_mut().map(|run| look(run)))
+pub(crate) fn with_current<R>(access: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
+    RUN.with(|cell| cell.try_borrow_mut().ok()?.as_mut().map(|run| access(run)))
 }
 
 /// Wakes a task from any thread.

@@ -39,7 +39,8 @@ impl ExceededDeadlines {
 
     /// Skips duplicates: a task with the name of its daemon's own work is found as that and as a task of the daemon.
     fn add(&mut self, overstay: Overstay) {
-        let is_duplicate = |other: &Overstay| other.polls == overstay.polls && other.task.key == overstay.task.key;
+        let is_duplicate =
+            |other: &Overstay| other.polls == overstay.polls && other.task.key == overstay.task.key;
         if self.list.iter().any(is_duplicate) {
             return;
         }
@@ -61,7 +62,7 @@ pub(crate) fn record(process: Process, owner: &Arc<Owner>, name: &'static str, l
         if let Some((moment, inspect_task)) = cluster::with(id, |run| run.tally.exceeded_deadlines.inspect_at)
             && moment == overstay.polls
         {
-            // Restored, so that further tasks aborted at this poll have the digest by which the two runs are matched.
+            // Restored: tasks aborted at the same poll are matched between the two runs by the digest.
             let digest = cluster::with(id, |run| run.kernel.digest);
             inspect_task(id, &mut overstay.task);
             cluster::with(id, |run| {

@@ -27,7 +27,6 @@ enum Step {
     Over,
 }
 
-/// Runs until the run is over.
 pub(crate) fn drive(id: RunId) {
     let mut step = cluster::with(id, Cluster::next_step);
     loop {
@@ -67,7 +66,6 @@ fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
 }
 
 impl Cluster {
-    /// Parks a pending task and picks the next step.
     #[inline(always)]
     fn park(&mut self, key: TaskKey, future: TaskFuture) -> Step {
         match self.kernel.park(key, future) {

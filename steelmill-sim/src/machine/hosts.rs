@@ -42,7 +42,6 @@ pub(crate) struct Host {
     rng: Option<Box<ChaCha8Rng>>,
 }
 
-/// Whether a machine has a process and power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HostState {
     Up,
@@ -201,7 +200,6 @@ impl Cluster {
         self.hosts[machine].clock.wall_offset = nanos;
     }
 
-    /// In parts per million.
     pub(crate) fn drift(&self, machine: u32) -> i64 {
         self.hosts[machine].clock.ppm
     }
@@ -234,7 +232,6 @@ impl Cluster {
         self.hosts.paused_or_slow -= u32::from(before > 0);
     }
 
-    /// Reseeds the random streams.
     pub(crate) fn reseed(&mut self, reseed: Reseed) {
         self.kernel.decisions.reseed(reseed);
         if reseed.stream.is_none() {
@@ -242,7 +239,6 @@ impl Cluster {
         }
     }
 
-    /// The next number of a machine's generator.
     pub(crate) fn entropy(&mut self, machine: u32) -> u64 {
         let key = self.kernel.decisions.entropy_key(machine);
         let rng = self.hosts[machine].rng.get_or_insert_with(|| Box::new(ChaCha8Rng::seed_from_u64(key)));
@@ -260,8 +256,8 @@ impl Cluster {
         }
     }
 
-    /// Entropy before the first machine exists: std's hash keys, which it draws once per thread. They come from the seed
-    /// but stay out of the digest, because a later run on the thread does not draw them.
+    /// Entropy before the first machine exists: std's hash keys, which it draws once per thread. They come from the
+    /// seed but stay out of the digest, because a later run on the thread does not draw them.
     pub(crate) fn fill_before_machines(&mut self, bytes: &mut [u8]) {
         ChaCha8Rng::seed_from_u64(self.kernel.decisions.entropy_key(u32::MAX)).fill_bytes(bytes);
     }
@@ -302,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn never_stays_never() {
+    fn a_timer_without_end_is_never_due_at_any_drift() {
         let mut clock = LocalClock::default();
         assert_eq!(clock.global(Nanos::MAX), FAR_FUTURE);
         clock.set_drift(5, -900_000);

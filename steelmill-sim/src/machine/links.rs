@@ -11,8 +11,8 @@ use crate::machine::sim::Sim;
 impl Sim {
     /// Partitions two machines from each other until the partition is healed or dropped.
     ///
-    /// Messages in flight arrive. Datagrams are lost. TCP stalls and retransmits after the heal, unless the cut outlasts
-    /// its timeout (a connect 127 s, data 925 s).
+    /// Messages in flight arrive. Datagrams are lost. TCP stalls and retransmits after the heal, unless the cut
+    /// outlasts its timeout (a connect 127 s, data 925 s).
     pub fn partition(&self, a: &Machine, b: &Machine) -> Partition {
         self.cut(vec![(a.id(), b.id()), (b.id(), a.id())], None)
     }
@@ -32,11 +32,11 @@ impl Sim {
             links.iter().for_each(|(from, to)| run.cut(*from, *to));
             machine.into_iter().for_each(|machine| run.isolate(machine));
         });
-        Partition { run: self.run, links, machine }
+        Partition { run: self.run, links, isolated: machine }
     }
 
-    /// Holds all messages between two machines until the hold is released or dropped. Then they arrive in the order they
-    /// were sent, one minimum latency later, before any later message.
+    /// Holds all messages between two machines until the hold is released or dropped. Then they arrive in the order
+    /// they were sent, one minimum latency later, before any later message.
     ///
     /// A TCP stream continues at the release, without waiting for a retransmission. Its timeouts are those of a
     /// [partition](Sim::partition).
@@ -138,8 +138,7 @@ impl Sim {
 pub struct Partition {
     run: RunId,
     links: Vec<(u32, u32)>,
-    /// The isolated machine.
-    machine: Option<u32>,
+    isolated: Option<u32>,
 }
 
 impl Partition {
@@ -153,7 +152,7 @@ impl Drop for Partition {
     fn drop(&mut self) {
         cluster::try_with(self.run, |run| {
             self.links.iter().for_each(|(from, to)| run.heal(*from, *to));
-            self.machine.into_iter().for_each(|machine| run.rejoin(machine));
+            self.isolated.into_iter().for_each(|machine| run.rejoin(machine));
         });
     }
 }

@@ -1,8 +1,8 @@
 //! `Machine`, the handle to a simulated host: start, stop, exit, power loss, restart, pause, slowness and clock faults.
 //!
-//! A process ends in three ways. *Stop* is graceful: its daemons stop in order. *Exit* is a process death (SIGKILL): the
-//! kernel closes its sockets, so peers get a FIN or a RST. *Power loss* sends nothing. Each way detaches the process
-//! before its tasks are dropped, so that destructors cannot send or spawn.
+//! A process ends in three ways. *Stop* is graceful: its daemons stop in order. *Exit* is a process death (SIGKILL):
+//! the kernel closes its sockets, so peers get a FIN or a RST. *Power loss* sends nothing. Each way detaches the
+//! process before its tasks are dropped, so that destructors cannot send or spawn.
 
 use std::fmt;
 use std::future::Future;
@@ -74,8 +74,8 @@ impl Machine {
         self.0.id
     }
 
-    fn with<R>(&self, look: impl FnOnce(&mut Cluster) -> R) -> R {
-        cluster::with(self.0.run, look)
+    fn with<R>(&self, access: impl FnOnce(&mut Cluster) -> R) -> R {
+        cluster::with(self.0.run, access)
     }
 
     fn running(&self) -> MutexGuard<'_, Option<RunningFactory>> {
@@ -258,7 +258,6 @@ impl Machine {
         self.running().is_some()
     }
 
-    /// Whether it was made with a setup.
     pub(crate) fn has_setup(&self) -> bool {
         self.0.setup.is_some()
     }
@@ -310,20 +309,19 @@ impl Machine {
 
     /// Sets the wall clock's offset: ahead of virtual time, or behind if `is_behind`. The monotonic clock is unchanged.
     pub fn set_wall_offset(&self, offset: Duration, is_behind: bool) {
-        self.with(|run| run.set_wall_offset(self.0.id, signed(offset, is_behind)));
+        self.with(|run| run.set_wall_offset(self.0.id, signed_nanos(offset, is_behind)));
     }
 
     /// Steps the wall clock forward, or back if `is_back`. The monotonic clock is unchanged.
     pub fn jump_wall(&self, by: Duration, is_back: bool) {
         self.with(|run| {
-            let offset = run.wall_offset(self.0.id).saturating_add(signed(by, is_back));
+            let offset = run.wall_offset(self.0.id).saturating_add(signed_nanos(by, is_back));
             run.set_wall_offset(self.0.id, offset);
         });
     }
 }
 
-/// A duration in signed nanoseconds.
-fn signed(duration: Duration, is_negative: bool) -> i64 {
+fn signed_nanos(duration: Duration, is_negative: bool) -> i64 {
     let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
     if is_negative { -nanos } else { nanos }
 }

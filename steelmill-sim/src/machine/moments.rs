@@ -23,7 +23,6 @@ struct Awaited {
 }
 
 impl Cluster {
-    /// A factory on a machine has reached a milestone.
     pub(crate) fn milestone_reached(&mut self, machine: u32, factory: &str, milestone: Milestone) {
         // With a cluster factory, the machine's own factory is a child of it.
         let within = self.root.as_ref().and_then(|root| factory.strip_prefix(root.path())?.strip_prefix('/'));

@@ -38,7 +38,6 @@ use messages::InFlight;
 use ports::Ports;
 use udp::{SocketId, Sockets};
 
-/// The network's state in a run.
 pub(crate) struct Net {
     pub(crate) links: Links,
     tcp: Connections,
@@ -62,15 +61,12 @@ pub(crate) enum Event {
     ConnectFails(ConnectionId, i32),
     /// A flight of the side arrives at its peer.
     Deliver(ConnectionId, Side),
-    /// A window update arrives at the side.
     WindowUpdate(ConnectionId, Side),
     Retransmit(ConnectionId, Side),
     /// The side's retransmission timeout, for the stall that began at that time.
     RetriesExhausted(ConnectionId, Side, Nanos),
-    /// A RST arrives at the side.
     Reset(ConnectionId, Side),
     Datagram(u32),
-    /// An ICMP port unreachable arrives at the socket.
     Unreachable(SocketId),
 }
 
@@ -105,7 +101,6 @@ impl Net {
         }
     }
 
-    /// A connection, unless it has been freed.
     pub(crate) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.tcp.get(id)
     }
@@ -117,7 +112,6 @@ impl Net {
         [connections, listeners, self.udp.count(), ports, self.links.len()]
     }
 
-    /// All waiters of sockets and listeners.
     pub(crate) fn take_waiters(&mut self) -> Vec<Waiters> {
         self.tcp.waiters().chain(self.udp.waiters()).map(Waiters::take).collect()
     }
@@ -138,7 +132,6 @@ impl Cluster {
         self.retransmit_between(from, to);
     }
 
-    /// Cuts a machine off from all others.
     pub(crate) fn isolate(&mut self, machine: u32) {
         self.link_changed(machine, machine, LinkChange::Cut);
         self.net.links.isolate(machine);
@@ -180,7 +173,6 @@ impl Cluster {
         self.tcp_released(from, to);
     }
 
-    /// Queues the arrival of a message on a held link.
     fn hold_event(&mut self, from: u32, to: u32, event: Event) {
         self.net.links.hold_event(from, to, event);
         self.trace_held(event);
@@ -243,7 +235,6 @@ pub(crate) fn bounds(latency: &RangeInclusive<Duration>) -> (Nanos, Nanos) {
     (min, max)
 }
 
-/// The IPv4 address of a machine.
 pub(crate) fn address_of(machine: u32) -> IpAddr {
     address::v4(machine)
 }

@@ -29,8 +29,8 @@ pub struct Sim {
 }
 
 impl Sim {
-    pub(crate) fn with<R>(&self, look: impl FnOnce(&mut Cluster) -> R) -> R {
-        cluster::with(self.run, look)
+    pub(crate) fn with<R>(&self, access: impl FnOnce(&mut Cluster) -> R) -> R {
+        cluster::with(self.run, access)
     }
 
     fn process(&self) -> Process {
@@ -79,9 +79,9 @@ impl Sim {
     /// Starts the cluster's factory. Its daemons are shared by every machine that starts afterwards.
     ///
     /// # Errors
-    /// Those of `setup` and of starting its daemons; when the cluster has a root already.
+    /// Those of `setup` and of starting its daemons; when the cluster has a root factory already.
     pub async fn root(&self, setup: impl FnOnce(&mut Factory) -> Result) -> Result {
-        anyhow::ensure!(self.with(|run| run.root.is_none()), "the cluster has a root already");
+        anyhow::ensure!(self.with(|run| run.root.is_none()), "the cluster has a root factory already");
         let mut factory = Factory::root("cluster", self.world());
         setup(&mut factory)?;
         let running = factory.start().await?;

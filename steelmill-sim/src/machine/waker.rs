@@ -1,7 +1,7 @@
 //! Task wakers without reference counts.
 //!
-//! The data of a waker is a packed task key (run, generation, index). Clone, compare and drop cost nothing; a wake looks
-//! the task up in the run.
+//! The data of a waker is a packed task key (run, generation, index). Clone, compare and drop cost nothing; a wake
+//! looks the task up in the run.
 #![allow(unsafe_code, reason = "a RawWaker is unsafe to make; the argument stands beside the one place")]
 
 use std::task::{RawWaker, RawWakerVTable, Waker};
@@ -11,7 +11,6 @@ use crate::kernel::probe;
 use crate::kernel::waiter::Waiter;
 use crate::schema::task::TaskKey;
 
-/// The waker of a task.
 #[inline]
 pub(crate) fn waker(key: TaskKey) -> Waker {
     // SAFETY: the data pointer is never dereferenced, only read back as the integer it is, so every function

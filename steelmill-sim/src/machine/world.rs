@@ -46,8 +46,8 @@ impl steelmill_core::World for SimWorld {
 /// The error of building a simulated capability in a factory without a machine.
 pub(crate) fn needs_machine<T>(factory: &Factory) -> Error {
     anyhow::anyhow!(
-        "{} cannot be built: it comes with a machine of the sim, and {:?} was not made for one (Factory::root and \
-         child_in take a world)",
+        "{} cannot be built: a machine of the sim provides it, and the factory {:?} was made without one (pass a \
+         machine's world to Factory::root or child_in)",
         std::any::type_name::<T>(),
         factory.path(),
     )

@@ -3,10 +3,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A machine that does not exist.
 const NO_MACHINE: u32 = u32::MAX;
 
-/// The IPv4 address of a machine.
 pub(crate) fn v4(machine: u32) -> IpAddr {
     let [_, a, b, c] = (machine + 1).to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(10, a, b, c))
@@ -75,8 +73,8 @@ pub(crate) fn destination(target: SocketAddr) -> SocketAddr {
 /// The destination address and machine of a datagram from a UDP socket of `machine`, whose `getsockname` is `local`.
 ///
 /// # Errors
-/// As on Linux: `EAFNOSUPPORT` for IPv6 from a socket with an IPv4 address, `ENETUNREACH` for IPv4 from one with an IPv6
-/// address, `EINVAL` for another machine from a socket bound to loopback.
+/// As on Linux: `EAFNOSUPPORT` for IPv6 from a socket with an IPv4 address, `ENETUNREACH` for IPv4 from one with an
+/// IPv6 address, `EINVAL` for another machine from a socket bound to loopback.
 pub(crate) fn route(local: SocketAddr, target: SocketAddr, machine: u32) -> io::Result<(SocketAddr, u32)> {
     let (is_ipv4_socket, is_ipv6_target) = (local.is_ipv4(), target.is_ipv6());
     let (local, target) = (canonical(local), canonical(target));
@@ -100,7 +98,8 @@ pub(crate) fn route(local: SocketAddr, target: SocketAddr, machine: u32) -> io::
     to.map(|to| (target, to)).ok_or_else(|| os_error(libc::ENETUNREACH))
 }
 
-/// Whether a socket bound to `bound` receives packets to `ip`. As `::` is dual-stack on Linux (ipv6(7)), it covers IPv4.
+/// Whether a socket bound to `bound` receives packets to `ip`. As `::` is dual-stack on Linux (ipv6(7)), it covers
+/// IPv4.
 pub(crate) fn covers(bound: IpAddr, ip: IpAddr) -> bool {
     bound == ip
         || match bound {
@@ -114,12 +113,10 @@ pub(crate) fn conflict(a: IpAddr, b: IpAddr) -> bool {
     covers(a, b) || covers(b, a)
 }
 
-/// Checks a value for `IP_TTL` (ip(7)).
 pub(crate) fn check_ttl(ttl: u32) -> io::Result<u32> {
     if (1..=255).contains(&ttl) { Ok(ttl) } else { Err(os_error(libc::EINVAL)) }
 }
 
-/// The error of a Linux errno.
 pub(crate) fn os_error(code: i32) -> io::Error {
     io::Error::from_raw_os_error(code)
 }

@@ -47,7 +47,6 @@ pub(crate) struct Connection {
     addresses: [Addresses; 2],
     /// The base of the SYN and SYN-ACK retransmission schedules.
     connect_started_at: Nanos,
-    /// The listener that took the SYN.
     listener: Option<ListenerId>,
 }
 
@@ -98,7 +97,6 @@ pub(crate) enum State {
     Closed,
 }
 
-/// How an end is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CloseMode {
     /// close(2): a FIN, or a RST when received data was left unread.
@@ -138,7 +136,6 @@ pub(crate) struct Connections {
     ends: MachineIndex,
     /// Ends whose data or acknowledgements do not get through.
     stalled: EndsByLink,
-    /// Ends whose writers wait for window.
     blocked_writers: EndsByLink,
 }
 
@@ -185,7 +182,6 @@ impl End {
         }
     }
 
-    /// Takes the pending error.
     #[inline]
     pub(crate) fn take_error(&mut self) -> io::Result<()> {
         self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
@@ -201,7 +197,6 @@ impl Addresses {
 }
 
 impl State {
-    /// Whether no handle owns the end.
     fn has_no_owner(self) -> bool {
         matches!(self, State::NotCreated | State::Orphaned | State::Closed)
     }
@@ -235,9 +230,10 @@ impl Connection {
         (self.ends[usize::from(side)].machine, self.ends[usize::from(1 - side)].machine)
     }
 
-    /// Whether a read of `side` would not block.
     pub(crate) fn is_readable(&mut self, side: Side) -> bool {
-        self.end(side).state != State::Established || self.into(side).readable() > 0 || self.into(side).has_fin_arrived()
+        self.end(side).state != State::Established
+            || self.into(side).readable() > 0
+            || self.into(side).has_fin_arrived()
     }
 }
 
@@ -266,7 +262,8 @@ impl Connections {
     ) -> ConnectionId {
         let [connector, acceptor] = [CONNECTOR, ACCEPTOR].map(|side| ends[usize::from(side)].machine);
         let pipes = Default::default();
-        let mut connection = Connection { generation: 0, ends, pipes, addresses, connect_started_at, listener: None };
+        let mut connection =
+            Connection { generation: 0, ends, pipes, addresses, connect_started_at, listener: None };
         let index = match self.free.pop() {
             Some(index) => {
                 connection.generation = self.all[index as usize].generation;
@@ -299,7 +296,6 @@ impl Connections {
         self.stalled.enter(self.all[id.index as usize].link(side), end_slot(id.index, side));
     }
 
-    /// Ends the stall of `side`, if it is stalled.
     fn clear_stalled(&mut self, id: ConnectionId, side: Side) {
         if self.all[id.index as usize].out(side).stalled_since.take().is_some() {
             self.stalled.leave(self.all[id.index as usize].link(side), end_slot(id.index, side));

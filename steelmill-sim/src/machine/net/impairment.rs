@@ -8,8 +8,8 @@ use crate::kernel::timers::{Nanos, nanos};
 /// Impairment of a link: extra delay, loss, duplication, reordering and limited bandwidth, like tc-netem(8). Several
 /// impairments of one link add up.
 ///
-/// Rates are in parts per million (ppm) of messages. A message is a datagram, or the bytes of one write to a stream. TCP
-/// retransmits a lost message after 200 ms, with backoff (RFC 6298), so loss delays a stream. Only datagrams are
+/// Rates are in parts per million (ppm) of messages. A message is a datagram, or the bytes of one write to a stream.
+/// TCP retransmits a lost message after 200 ms, with backoff (RFC 6298), so loss delays a stream. Only datagrams are
 /// duplicated and reordered.
 ///
 /// ```
@@ -46,7 +46,7 @@ pub struct Impairment {
 }
 
 impl Impairment {
-    /// Converts to nanoseconds.
+    /// The impairment in nanoseconds.
     ///
     /// # Panics
     /// When `delay_min` is above `delay_max`, or a rate above 1,000,000 ppm.
@@ -81,7 +81,6 @@ pub(crate) struct Effect {
 }
 
 impl Effect {
-    /// Combines two independent effects.
     pub(crate) fn combined_with(&self, other: &Self) -> Self {
         Self {
             delay: (self.delay.0 + other.delay.0, self.delay.1 + other.delay.1),
@@ -108,7 +107,8 @@ mod tests {
     #[test]
     fn two_impairments_add_up() {
         let slow = Effect { delay: (1, 5), loss_ppm: 500_000, bandwidth: Some(100), ..Effect::default() };
-        let both = slow.combined_with(&Effect { delay: (2, 2), loss_ppm: 500_000, bandwidth: Some(70), ..slow });
+        let both =
+            slow.combined_with(&Effect { delay: (2, 2), loss_ppm: 500_000, bandwidth: Some(70), ..slow });
         assert_eq!((both.delay, both.loss_ppm, both.bandwidth), ((3, 7), 750_000, Some(70)));
         assert_eq!(slow.combined_with(&Effect::default()), slow);
     }

@@ -31,7 +31,6 @@ pub(crate) struct Links {
     isolated: BTreeMap<u32, u32>,
 }
 
-/// The rules of one link.
 #[derive(Default)]
 struct LinkRules {
     latency: Option<(Nanos, Nanos)>,
@@ -40,7 +39,6 @@ struct LinkRules {
     /// Arrival events of held messages, in the order they were sent.
     held: Vec<Event>,
     impairments: Vec<Effect>,
-    /// All impairments combined.
     effect: Effect,
     /// When the bandwidth is free again.
     busy_until: Nanos,
@@ -52,7 +50,6 @@ impl LinkRules {
     }
 }
 
-/// The delivery of a message that is sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivery {
     Arrives(Nanos),
@@ -132,7 +129,8 @@ impl Links {
         self.change(from, to, |rules| {
             if let Some(index) = rules.impairments.iter().position(|other| other == effect) {
                 rules.impairments.remove(index);
-                rules.effect = rules.impairments.iter().fold(Effect::default(), |all, one| all.combined_with(one));
+                rules.effect =
+                    rules.impairments.iter().fold(Effect::default(), |all, one| all.combined_with(one));
             }
         });
     }
@@ -209,7 +207,6 @@ impl Links {
 }
 
 impl Cluster {
-    /// Draws the latency of a message.
     #[inline]
     pub(crate) fn latency(&mut self, from: u32, to: u32) -> Nanos {
         let (min, max) = self.net.links.range(from, to);
@@ -228,7 +225,6 @@ impl Cluster {
         self.delivery_by_rules(from, to, bytes, true)
     }
 
-    /// The delivery of a single message.
     #[inline]
     pub(crate) fn message_delivery(&mut self, from: u32, to: u32, bytes: u64) -> Delivery {
         if self.net.links.is_plain(from, to) {
@@ -274,8 +270,8 @@ impl Cluster {
                 self.trace_loss(Why::Narrow, is_flight);
                 return Delivery::Lost;
             }
-            let delay =
-                queued + Nanos::try_from(u128::from(bytes) * u128::from(SECOND) / rate).unwrap_or(RETRIES_TIMEOUT);
+            let delay = queued
+                + Nanos::try_from(u128::from(bytes) * u128::from(SECOND) / rate).unwrap_or(RETRIES_TIMEOUT);
             rules.busy_until = self.kernel.now + delay;
             self.trace_delay(delay, Why::Narrow, is_flight);
             at += delay;
@@ -356,7 +352,7 @@ mod tests {
         links.cut(1, 2);
         links.heal(1, 2);
         assert!(!links.is_open(1, 2));
-        assert!(links.is_open(2, 1), "one rules only");
+        assert!(links.is_open(2, 1), "one direction only");
         links.heal(1, 2);
         assert!(links.is_open(1, 2));
     }

@@ -2,9 +2,9 @@
 //!
 //! The network itself keeps no messages: it schedules arrival events, and a stream is positions in a pipe.
 //!
-//! A single message (a datagram, a handshake segment, a RST) is keyed by its arrival event. A stream segment is keyed by
-//! connection, side and end position; one event may deliver several flights. A segment behind a cut or hold counts as
-//! sent when it was written, and as delayed.
+//! A single message (a datagram, a handshake segment, a RST) is keyed by its arrival event. A stream segment is keyed
+//! by connection, side and end position; one event may deliver several flights. A segment behind a cut or hold counts
+//! as sent when it was written, and as delayed.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,7 +15,6 @@ use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
 use crate::schema::event::{MessageKind, What, Why};
 
-/// The messages in flight.
 #[derive(Default)]
 pub(super) struct InFlight {
     /// The next message's number.
@@ -25,7 +24,6 @@ pub(super) struct InFlight {
     /// Delays of the flight being sent, or why it is not sent.
     delays: Vec<(Nanos, Why)>,
     loss: Option<Why>,
-    /// Scheduled network events.
     due: BTreeMap<Event, VecDeque<Due>>,
     /// Segments of each side of a connection that have not arrived.
     streams: BTreeMap<(ConnectionId, Side), VecDeque<Segment>>,
@@ -54,16 +52,13 @@ struct Segment {
     /// The position after the last byte.
     upto: u64,
     has_fin: bool,
-    /// The arrival time.
     at: Nanos,
-    /// Why it is stalled.
-    why: Option<Why>,
+    stalled_by: Option<Why>,
 }
 
 /// The arrival time of a message on a link that is cut or held.
 const NOT_SCHEDULED: Nanos = Nanos::MAX;
 
-/// Sending.
 impl Cluster {
     /// Records a single message. Call before its delivery is decided and its arrival is scheduled.
     #[inline]
@@ -115,7 +110,7 @@ impl Cluster {
         for segment in self.segments(id, side).filter(|segment| segment.at == NOT_SCHEDULED) {
             segment.at = at;
             let message = segment.message.number;
-            let waited = (now - segment.message.sent_at, segment.why.unwrap_or(Why::Cut));
+            let waited = (now - segment.message.sent_at, segment.stalled_by.unwrap_or(Why::Cut));
             let by_cause = delays.iter().copied().chain([waited]).filter(|(by, _)| *by > 0);
             delayed.extend(by_cause.map(|(by, why)| What::Delayed { message, by, why }));
         }
@@ -131,7 +126,9 @@ impl Cluster {
             self.trace_written(id, side);
             self.net.in_flight.delays.clear();
             let why = self.net.in_flight.loss.take();
-            self.segments(id, side).filter(|segment| segment.at == NOT_SCHEDULED).for_each(|segment| segment.why = why);
+            self.segments(id, side)
+                .filter(|segment| segment.at == NOT_SCHEDULED)
+                .for_each(|segment| segment.stalled_by = why);
         }
     }
 
@@ -148,7 +145,7 @@ impl Cluster {
         }
         let carries = if has_fin { MessageKind::Fin } else { MessageKind::Bytes };
         let message = self.trace_new_message(carries, Some(id.number()), link, written.bytes, written.start);
-        let segment = Segment { message, upto: written.upto, has_fin, at: NOT_SCHEDULED, why: None };
+        let segment = Segment { message, upto: written.upto, has_fin, at: NOT_SCHEDULED, stalled_by: None };
         self.net.in_flight.streams.entry((id, side)).or_default().push_back(segment);
     }
 
@@ -206,7 +203,6 @@ impl Cluster {
         due.push_back(Due { at, cause: because, message });
     }
 
-    /// Records that the message being sent is held.
     #[inline]
     pub(crate) fn trace_held(&mut self, event: Event) {
         if self.kernel.recorder.is_some() {
@@ -215,7 +211,6 @@ impl Cluster {
     }
 }
 
-/// Arrival.
 impl Cluster {
     /// Sets the cause of the event that is due now, and records the arrival or loss of its message.
     pub(crate) fn trace_due(&mut self, event: Event) {
@@ -261,8 +256,12 @@ impl Cluster {
         }
     }
 
-    /// Takes the first segment that matches.
-    fn take_segment(&mut self, id: ConnectionId, side: Side, matches: impl Fn(&Segment) -> bool) -> Option<Message> {
+    fn take_segment(
+        &mut self,
+        id: ConnectionId,
+        side: Side,
+        matches: impl Fn(&Segment) -> bool,
+    ) -> Option<Message> {
         let streams = &mut self.net.in_flight.streams;
         let stream = streams.get_mut(&(id, side))?;
         let position = stream.iter().position(matches)?;

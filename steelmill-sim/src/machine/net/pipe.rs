@@ -19,7 +19,6 @@ pub(crate) struct Pipe {
     arrived: u64,
     sent: u64,
     written: u64,
-    /// In flight.
     flights: Queue<Flight>,
     /// No later flight may arrive before this.
     last_arrival: Nanos,
@@ -54,7 +53,6 @@ pub(crate) struct Written {
     pub(crate) is_fin_pending: bool,
 }
 
-/// The state of the FIN.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum FinState {
     #[default]
@@ -78,7 +76,6 @@ impl Pipe {
         WINDOW - (self.written - self.advertised_read)
     }
 
-    /// When the next window update arrives at the writer.
     pub(crate) fn next_window_update_at(&self) -> Option<Nanos> {
         self.window_updates.front().map(|(at, _)| *at)
     }
@@ -210,7 +207,6 @@ impl Pipe {
         self.advertise(now, advertised_at);
     }
 
-    /// Takes bytes out without a window update.
     #[cold]
     pub(crate) fn consume_unadvertised(&mut self, n: usize) {
         self.bytes.drain(..n);
@@ -275,7 +271,10 @@ mod tests {
         pipe.send(1);
         pipe.deliver(1);
         pipe.consume_unadvertised(100);
-        assert_eq!((pipe.usable_window(1_000), pipe.next_window_update_at(), pipe.is_window_unadvertised), (0, None, true));
+        assert_eq!(
+            (pipe.usable_window(1_000), pipe.next_window_update_at(), pipe.is_window_unadvertised),
+            (0, None, true)
+        );
         pipe.advertise(1_000, 1_010);
         assert_eq!((pipe.usable_window(1_009), pipe.usable_window(1_010)), (0, 100));
     }

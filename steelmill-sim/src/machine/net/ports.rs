@@ -1,7 +1,7 @@
 //! Port allocation: bound ports and ephemeral ports of each machine.
 //!
-//! An outgoing connection takes an ephemeral port. As on Linux, connections to different peers share a port only when no
-//! unused port is left.
+//! An outgoing connection takes an ephemeral port. As on Linux, connections to different peers share a port only when
+//! no unused port is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -64,13 +64,11 @@ impl<T: Copy + PartialEq> Ports<T> {
         Ok(SocketAddr::new(address.ip(), port))
     }
 
-    /// The addresses bound on a port, with their owners.
     fn bound_on(&self, machine: u32, port: u16) -> impl Iterator<Item = (IpAddr, T)> + '_ {
         let port = port_of(machine, port);
         self.bound.range((port, 0)..=(port, Ip::MAX)).map(|((_, number), owner)| (ip(*number), *owner))
     }
 
-    /// The owners of all ports of a machine.
     pub(crate) fn owners_on(&self, machine: u32) -> Vec<T> {
         let all = (port_of(machine, 0), 0)..=(port_of(machine, u16::MAX), Ip::MAX);
         self.bound.range(all).map(|(_, owner)| *owner).collect()
@@ -93,7 +91,6 @@ impl<T: Copy + PartialEq> Ports<T> {
         self.search(machine, |ports, port| ports.is_free(machine, ip, port))
     }
 
-    /// The next usable ephemeral port.
     fn search(&mut self, machine: u32, is_usable: impl Fn(&Self, u16) -> bool) -> Option<u16> {
         if self.next.len() <= machine as usize {
             self.next.resize(machine as usize + 1, *EPHEMERAL.start());
@@ -125,7 +122,6 @@ impl<T: Copy + PartialEq> Ports<T> {
         Ok(SocketAddr::new(ip, port))
     }
 
-    /// Releases the port of the connection from `local` to `peer`.
     pub(crate) fn close(&mut self, machine: u32, local: SocketAddr, peer: SocketAddr) {
         let port = port_of(machine, local.port());
         self.connections.remove(&(port, number(local.ip()), number(peer.ip()), peer.port()));

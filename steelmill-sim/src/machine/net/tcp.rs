@@ -33,15 +33,15 @@ enum Direction {
 }
 
 impl Socket {
-    fn with<R>(self, look: impl FnOnce(&mut Connection) -> R) -> io::Result<R> {
+    fn with<R>(self, access: impl FnOnce(&mut Connection) -> R) -> io::Result<R> {
         cluster::with(self.run, |run| {
             let connection = run.net.tcp.get(self.id).ok_or_else(|| address::os_error(libc::ENOTCONN))?;
-            Ok(look(connection))
+            Ok(access(connection))
         })
     }
 
-    fn with_end<R>(self, look: impl FnOnce(&mut End) -> R) -> io::Result<R> {
-        self.with(|connection| look(connection.end(self.side)))
+    fn with_end<R>(self, access: impl FnOnce(&mut End) -> R) -> io::Result<R> {
+        self.with(|connection| access(connection.end(self.side)))
     }
 
     /// Tries `attempt`; while it returns `None`, registers `waiter` for `direction`.
@@ -166,7 +166,6 @@ impl Socket {
         });
     }
 
-    /// Drops one handle of this end.
     fn release(self) {
         cluster::try_with(self.run, |run| run.tcp_release(self.id, self.side));
     }
@@ -229,10 +228,10 @@ impl TcpListener {
         Ok(self.local)
     }
 
-    fn with_options<R>(&self, look: impl FnOnce(&mut Options) -> R) -> io::Result<R> {
+    fn with_options<R>(&self, access: impl FnOnce(&mut Options) -> R) -> io::Result<R> {
         cluster::with(self.run, |run| {
             let listener = run.net.tcp.listener(self.id).ok_or_else(|| address::os_error(libc::EINVAL))?;
-            Ok(look(&mut listener.options))
+            Ok(access(&mut listener.options))
         })
     }
 

@@ -24,10 +24,9 @@ fn payload_max(target: SocketAddr) -> usize {
     if target.is_ipv4() { 65_507 } else { 65_527 }
 }
 
-/// The receive buffer in bytes, above which datagrams are dropped: Linux's `rmem_default` (socket(7)).
+/// The receive buffer in bytes, above which arriving datagrams are dropped: Linux's `rmem_default` (socket(7)).
 const RECEIVE_BUFFER: usize = 212_992;
 
-/// The maximum delay of a reordered datagram.
 const REORDER_DELAY_MAX: Nanos = 20_000_000;
 
 /// The size of a datagram in the receive buffer. Linux counts allocated memory: headers, `sk_buff` and slab rounding.
@@ -54,8 +53,7 @@ pub(crate) struct Sockets {
     /// Datagrams in flight, and the free slots among them.
     in_flight: Vec<Datagram>,
     free_datagrams: Vec<u32>,
-    /// Payload buffers for reuse.
-    buffers: Vec<Vec<u8>>,
+    spare_buffers: Vec<Vec<u8>>,
 }
 
 impl Sockets {
@@ -79,7 +77,6 @@ struct Socket {
     waiters: Waiters,
 }
 
-/// The source and destination of a datagram.
 struct Route {
     sender: SocketId,
     source: SocketAddr,
@@ -157,7 +154,7 @@ impl Cluster {
         let queue = std::mem::take(&mut socket.queue);
         let waiters = std::mem::take(&mut socket.waiters);
         self.kernel.discard_all(waiters);
-        self.net.udp.buffers.extend(queue.into_iter().map(|(_, payload)| payload));
+        self.net.udp.spare_buffers.extend(queue.into_iter().map(|(_, payload)| payload));
         self.net.udp.free.push(id.index);
         self.net.udp_ports.release(machine, bound, id.index);
     }
@@ -239,12 +236,11 @@ impl Cluster {
         at + delay
     }
 
-    /// Stores a datagram in flight; returns its index.
     #[inline]
     fn udp_store(&mut self, route: &Route, bytes: &[u8]) -> u32 {
         let &Route { sender, source, target, to, .. } = route;
         let sockets = &mut self.net.udp;
-        let mut payload = sockets.buffers.pop().unwrap_or_default();
+        let mut payload = sockets.spare_buffers.pop().unwrap_or_default();
         payload.clear();
         payload.extend_from_slice(bytes);
         let datagram = Datagram { from: sender, source, target, machine: to, payload };
@@ -269,19 +265,19 @@ impl Cluster {
         self.kernel.happened_often(|| What::Datagram { to: machine, bytes });
         if self.hosts[machine].state == HostState::PoweredOff {
             self.trace_datagram(Some(Why::PowerOff));
-            return self.net.udp.buffers.push(payload);
+            return self.net.udp.spare_buffers.push(payload);
         }
         let all = &self.net.udp.all;
         let accepts = |index: u32| all[index as usize].peer.is_none_or(|peer| peer == source);
         let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), accepts) else {
-            self.net.udp.buffers.push(payload);
+            self.net.udp.spare_buffers.push(payload);
             self.trace_datagram(Some(Why::Nobody));
             return self.send_port_unreachable(from, machine, target);
         };
         let socket = &mut self.net.udp.all[found as usize];
         if socket.queued_bytes + truesize(&payload) > RECEIVE_BUFFER {
             self.trace_datagram(Some(Why::Full));
-            return self.net.udp.buffers.push(payload);
+            return self.net.udp.spare_buffers.push(payload);
         }
         socket.queued_bytes += truesize(&payload);
         socket.queue.push_back((source, payload));
@@ -334,7 +330,7 @@ impl Cluster {
         buffer[..n].copy_from_slice(&payload[..n]);
         if !peek && let Some((_, payload)) = socket.queue.pop_front() {
             socket.queued_bytes -= truesize(&payload);
-            self.net.udp.buffers.push(payload);
+            self.net.udp.spare_buffers.push(payload);
         }
         Ok(Some((n, source)))
     }

@@ -7,7 +7,7 @@ use super::{ConnectionId, Side, State};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
-use crate::machine::net::link::{Delivery, RETRIES_TIMEOUT, ORPHAN_RETRIES_TIMEOUT, next_retransmission};
+use crate::machine::net::link::{Delivery, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT, next_retransmission};
 use crate::machine::net::{Event, address};
 use crate::schema::event::What;
 
@@ -46,8 +46,8 @@ impl Cluster {
             }
             return Ok(Some(n));
         }
-        // A read of zero bytes blocks too unless data has arrived. After the FIN a reader gets EOF for good, even if the
-        // connection is reset later.
+        // A read of zero bytes blocks too unless data has arrived. After the FIN a reader gets EOF for good, even if
+        // the connection is reset later.
         if pipe.readable() > 0 || pipe.has_fin_arrived() {
             return Ok(Some(0));
         }
@@ -117,7 +117,8 @@ impl Cluster {
         };
         let (from, to) = connection.link(side);
         let pipe = connection.out(side);
-        let (advertised_at, has_window_update, is_window_unadvertised) = (pipe.next_window_update_at(), pipe.has_window_update, pipe.is_window_unadvertised);
+        let (advertised_at, has_window_update, is_window_unadvertised) =
+            (pipe.next_window_update_at(), pipe.has_window_update, pipe.is_window_unadvertised);
         self.net.tcp.mark_writer_blocked(id, side);
         match advertised_at {
             Some(_) if has_window_update => {}
@@ -147,7 +148,7 @@ impl Cluster {
         };
         let (from, to) = connection.link(side);
         let advertised_at = at + self.net.links.range(to, from).0;
-        let pipe = self.net.tcp.get(id).expect("looked at above").out(side);
+        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         pipe.is_window_unadvertised = false;
         pipe.advertise(self.kernel.now, advertised_at);
         if pipe.is_writer_blocked && !pipe.has_window_update {
@@ -185,9 +186,14 @@ impl Cluster {
         let (is_open, has_fin_arrived) =
             (connection.end(side).state == State::Established, connection.into(side).has_fin_arrived());
         let pipe = connection.out(side);
-        let fin_acked_at = (pipe.has_fin_arrived() && pipe.stalled_since.is_none()).then_some(pipe.fin_arrived_at);
+        let fin_acked_at =
+            (pipe.has_fin_arrived() && pipe.stalled_since.is_none()).then_some(pipe.fin_arrived_at);
         let is_fin_acked = fin_acked_at.is_some_and(|at| at + self.net.links.range(to, from).0 <= now);
-        if is_open && !(has_fin_arrived && is_fin_acked) { Ok(peer) } else { Err(address::os_error(libc::ENOTCONN)) }
+        if is_open && !(has_fin_arrived && is_fin_acked) {
+            Ok(peer)
+        } else {
+            Err(address::os_error(libc::ENOTCONN))
+        }
     }
 
     /// Sends unsent bytes and a queued FIN as one flight, or stalls.
@@ -209,7 +215,7 @@ impl Cluster {
                 return self.stall(id, side);
             }
         };
-        let pipe = self.net.tcp.get(id).expect("looked at above").out(side);
+        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let flight = pipe.send(at);
         if self.kernel.recorder.is_some() {
             self.trace_flight(id, side);
@@ -293,7 +299,8 @@ impl Cluster {
             return;
         };
         let (from, to) = connection.link(side);
-        let (is_writer_blocked, is_window_unadvertised) = (connection.out(side).is_writer_blocked, connection.out(side).is_window_unadvertised);
+        let (is_writer_blocked, is_window_unadvertised) =
+            (connection.out(side).is_writer_blocked, connection.out(side).is_window_unadvertised);
         if !self.net.links.is_clear(to, from) {
             return self.stall(id, side);
         }

@@ -146,7 +146,6 @@ impl Cluster {
         }
     }
 
-    /// Frees the connection's slot and its ephemeral port.
     pub(super) fn tcp_free(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
@@ -159,7 +158,7 @@ impl Cluster {
             self.net.tcp.clear_writer_blocked(id, side);
             self.net.tcp.ends.leave(machine, end_slot(id.index, side));
         }
-        let connection = self.net.tcp.get(id).expect("looked at above");
+        let connection = self.net.tcp.get(id).expect("checked above");
         connection.generation = connection.generation.wrapping_add(1);
         connection.pipes = Default::default();
         self.net.tcp.free.push(id.index);

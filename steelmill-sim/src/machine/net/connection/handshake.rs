@@ -12,7 +12,7 @@ use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
-use crate::machine::net::link::{SYN_ACK_RETRIES_TIMEOUT, Delivery, next_syn_retransmission};
+use crate::machine::net::link::{Delivery, SYN_ACK_RETRIES_TIMEOUT, next_syn_retransmission};
 use crate::machine::net::{Event, address};
 use crate::machine::world::Process;
 use crate::schema::event::{MessageKind, What, Why};
@@ -74,7 +74,6 @@ impl Cluster {
         }
     }
 
-    /// Takes the oldest connection from the backlog.
     pub(crate) fn tcp_accept(&mut self, id: ListenerId) -> io::Result<Option<(ConnectionId, SocketAddr)>> {
         let Some(listener) = self.net.tcp.listener(id) else {
             return Err(address::os_error(libc::EINVAL));
@@ -87,7 +86,6 @@ impl Cluster {
     }
 }
 
-/// Both ends of the handshake.
 impl Cluster {
     pub(crate) fn tcp_connect(&mut self, process: Process, target: SocketAddr) -> io::Result<ConnectionId> {
         if !self.is_alive(process.machine, process.incarnation) {
@@ -132,7 +130,7 @@ impl Cluster {
         self.send_handshake_segment(id, from, to, Event::Syn(id));
     }
 
-    /// Sends a segment of the handshake. If it is lost or held, schedules the next SYN. Whether it will arrive.
+    /// Sends a segment of the handshake. If it is lost or held, schedules the next SYN. Whether it is in flight.
     fn send_handshake_segment(&mut self, id: ConnectionId, from: u32, to: u32, what: Event) -> bool {
         match self.message_delivery(from, to, 0) {
             Delivery::Arrives(at) => {
@@ -178,7 +176,7 @@ impl Cluster {
             }
             accepting.syn_queue_len += 1;
             let (is_ipv6, options) = (accepting.local.is_ipv6(), accepting.options);
-            let connection = self.net.tcp.get(id).expect("looked at above");
+            let connection = self.net.tcp.get(id).expect("checked above");
             connection.listener = Some(listener);
             let end = connection.end(ACCEPTOR);
             (end.state, end.options) = (State::SynReceived, options);
@@ -190,8 +188,8 @@ impl Cluster {
         }
         // A retransmitted SYN gets another SYN-ACK; a lost SYN-ACK is retransmitted by timer, too.
         self.trace_message(MessageKind::SynAck, Some(id.number()), to, from, &[]);
-        let will_arrive = self.send_handshake_segment(id, to, from, Event::SynAck(id));
-        if !will_arrive && state == State::NotCreated {
+        let is_in_flight = self.send_handshake_segment(id, to, from, Event::SynAck(id));
+        if !is_in_flight && state == State::NotCreated {
             self.schedule_syn_ack_retransmission(id);
         }
     }
@@ -219,7 +217,6 @@ impl Cluster {
         }
     }
 
-    /// Sends the connector's ACK.
     fn send_handshake_ack(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
@@ -229,7 +226,7 @@ impl Cluster {
         match self.message_delivery(from, to, 0) {
             Delivery::Arrives(at) => {
                 // Data of the connector must not arrive before the connection is in the backlog.
-                self.net.tcp.get(id).expect("looked at above").out(CONNECTOR).hold_until(at);
+                self.net.tcp.get(id).expect("checked above").out(CONNECTOR).hold_until(at);
                 self.schedule(at, Event::Established(id));
             }
             Delivery::Held => self.hold_event(from, to, Event::Established(id)),
@@ -287,7 +284,7 @@ impl Cluster {
             _ => return,
         }
         self.leave_syn_queue(id);
-        let connection = self.net.tcp.get(id).expect("looked at above");
+        let connection = self.net.tcp.get(id).expect("checked above");
         connection.end(ACCEPTOR).state = State::Established;
         let Some(listener) = connection.listener.and_then(|listener| self.net.tcp.listener(listener)) else {
             return self.tcp_close(id, ACCEPTOR, CloseMode::Reset);
