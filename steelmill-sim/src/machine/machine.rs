@@ -113,7 +113,7 @@ impl Machine {
         self.world().entropy()
     }
 
-    /// Whether a process runs on it.
+    /// Whether a process runs on the machine.
     pub fn is_up(&self) -> bool {
         self.with(|run| run.hosts[self.0.id].state == HostState::Up)
     }

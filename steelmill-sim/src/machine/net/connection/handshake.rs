@@ -131,13 +131,13 @@ impl Cluster {
     }
 
     /// Sends a segment of the handshake. If it is lost or held, schedules the next SYN. Whether it is in flight.
-    fn send_handshake_segment(&mut self, id: ConnectionId, from: u32, to: u32, what: Event) -> bool {
+    fn send_handshake_segment(&mut self, id: ConnectionId, from: u32, to: u32, event: Event) -> bool {
         match self.message_delivery(from, to, 0) {
             Delivery::Arrives(at) => {
-                self.schedule(at, what);
+                self.schedule(at, event);
                 return true;
             }
-            Delivery::Held => self.hold_event(from, to, what),
+            Delivery::Held => self.hold_event(from, to, event),
             Delivery::Lost => {}
         }
         self.schedule_syn_retransmission(id);
