@@ -107,7 +107,7 @@ impl<'a> Nemesis<'a> {
 
         let over = sim.clock().sleep(budget.lasts);
         let result = select(execution.strike_all(&plan), over).await.unwrap_or(Ok(()));
-        sim.with(|run| run.forget_moments());
+        sim.with(|run| run.discard_moment_waiters());
         drop(clocks);
         result?;
         for machine in ran.iter().filter(|machine| !machine.runs_factory()) {
@@ -197,7 +197,7 @@ impl<'t, 'a> Execution<'t, 'a> {
             When::On { machine, moment, nth, after } => {
                 let machine = self.sim.with(|run| run.hosts.by_name(machine));
                 let machine = machine.expect("checked when the plan was made");
-                moments::come(self.sim.run, machine, *moment, *nth).await;
+                moments::wait_for(self.sim.run, machine, *moment, *nth).await;
                 clock.sleep(*after).await;
             }
         }

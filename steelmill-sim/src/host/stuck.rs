@@ -81,7 +81,7 @@ fn look_at(id: RunId, task: &mut TaskReport) {
     }
 }
 
-/// Looks at a task that is about to be aborted because its time is up: see [`Overstays`](crate::machine::overstays::Overstays).
+/// Looks at a task that is about to be aborted because its time is up: see [`ExceededDeadlines`](crate::machine::deadline_exceeded::ExceededDeadlines).
 pub(crate) fn look_at_overstay(id: RunId, task: &mut TaskReport) {
     wake_all(id);
     look_at(id, task);

@@ -1,4 +1,4 @@
-//! The virtual clock of a machine.
+//! The virtual clock of a machine: monotonic and wall time, sleep.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use crate::kernel::timers::{Nanos, TimerId, nanos};
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, RunId};
 
-/// A machine's clock. It moves only when no task of the run is ready; reading it takes no time.
+/// A machine's virtual clock. Time advances only while no task of the run is ready, never by running code.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     pub(crate) run: RunId,
@@ -23,13 +23,13 @@ impl Clock {
     /// The machine's monotonic clock.
     ///
     /// # Panics
-    /// Outside of the run it belongs to, as all methods of simulated things.
+    /// Outside of its run, like every method of a simulated handle.
     #[inline]
     pub fn now(&self) -> Instant {
         cluster::with(self.run, |run| run.instant(self.machine))
     }
 
-    /// The machine's wall clock; 2026-01-01 00:00 UTC at the beginning of a run, without offset and drift.
+    /// The machine's wall clock. Without offset and drift a run begins at 2026-01-01 00:00 UTC.
     pub fn wall(&self) -> SystemTime {
         cluster::with(self.run, |run| run.wall(self.machine))
     }
@@ -49,7 +49,7 @@ impl Clock {
     }
 }
 
-/// A wait on a machine's clock.
+/// The future of [`Clock::sleep`] and [`Clock::sleep_until`].
 #[derive(Debug)]
 #[must_use = "a wait waits only when awaited"]
 pub struct Sleep {
@@ -63,7 +63,7 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // The waker the sleep was polled with, not the current task: a combinator may have brought its own.
+        // The waker of the context, not of the current task: a combinator may pass its own.
         let waiter = Waiter::of(context.waker());
         let Clock { run, machine } = self.clock;
         let (deadline, armed) = (self.deadline, self.timer);
@@ -111,7 +111,7 @@ impl Drop for Sleep {
 
 impl Daemon for Clock {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Err(crate::machine::world::comes_with_its_machine::<Self>(factory))
+        Err(crate::machine::world::needs_machine::<Self>(factory))
     }
 }
 

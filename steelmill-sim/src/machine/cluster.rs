@@ -1,7 +1,7 @@
-//! Everything that one run consists of, and the one thread-local that holds it.
+//! The state of one run, in a thread-local: kernel, machines, network, moments, statistics.
 //!
-//! Handles (clocks, sockets, tasks, machines) are a run's id and an index into this state, so they are `Send + Sync`
-//! without a lock. Used on another thread or after the run they panic and say so; dropped there, they do nothing.
+//! Handles (clocks, sockets, tasks, machines) are a run id and an index into this state, so they are `Send + Sync`
+//! without a lock. Their use on another thread or after the run panics; their drop there does nothing.
 //!
 //! While the state is borrowed no code of a user may run: futures are polled and dropped, and foreign wakers cloned,
 //! woken and dropped, outside of [`with`].
@@ -30,16 +30,15 @@ use crate::kernel::timers::{Nanos, nanos};
 use crate::schema::settings::Settings;
 use crate::schema::task::TaskKey;
 
-/// Something other than a task's timer that is due at some time.
+/// A timed event other than a task's timer.
 pub(crate) enum Event {
     Net(net::Event),
-    /// The settings' change of keys with this number.
+    /// The index in [`Settings::reseeds`].
     Reseed(usize),
-    /// A slow machine turns to this task.
-    Turn(u32),
+    /// The delay of a slow machine's task, by index, is over.
+    DeferredTask(u32),
 }
 
-/// A simulated cluster while it runs.
 pub(crate) struct Cluster {
     pub(crate) id: RunId,
     pub(crate) kernel: Kernel<Event>,
@@ -108,12 +107,11 @@ pub(crate) fn with_panic_log<R>(look: impl FnOnce(&PanicLog) -> R) -> Option<R> 
     with_run(|run| look(&run.panics))
 }
 
-/// Wakes from threads that do not hold the run.
 static FOREIGN: Mutex<Foreign> = Mutex::new(Foreign { runs: Vec::new(), wakes: Vec::new() });
 static FOREIGN_WAITING: AtomicBool = AtomicBool::new(false);
 
 struct Foreign {
-    /// The runs there are now: a wake for one that has ended is for nobody, and leaves nothing.
+    /// The live runs; wakes for others are dropped.
     runs: Vec<RunId>,
     wakes: Vec<TaskKey>,
 }
@@ -122,7 +120,7 @@ fn foreign() -> MutexGuard<'static, Foreign> {
     FOREIGN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Puts a new run on this thread.
+/// Begins a run on this thread.
 ///
 /// # Panics
 /// When the thread is inside a run already.
@@ -176,37 +174,37 @@ pub(crate) fn is_simulating() -> bool {
     !RUN.get().is_null()
 }
 
-/// Looks into the run.
+/// Borrows the run's state.
 ///
 /// # Panics
 /// When this thread is not inside that run.
 #[inline]
-pub(crate) fn with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> R {
-    try_with(id, look).unwrap_or_else(|| wrong_run())
+pub(crate) fn with<R>(id: RunId, access: impl FnOnce(&mut Cluster) -> R) -> R {
+    try_with(id, access).unwrap_or_else(|| wrong_run())
 }
 
-/// Like [`with`]; `None` instead of a panic: for destructors.
+/// Like [`with`], but returns `None` instead of a panic: for destructors.
 #[inline]
-pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
-    // Written in place: what a look returns is moved once, as the executor's every step goes this way.
+pub(crate) fn try_with<R>(id: RunId, access: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
+    // Written in place, so that the result is moved once: every step of the executor comes through here.
     let (mut result, mut is_later) = (None, false);
     with_run(|run| {
         if let Ok(mut run) = run.cluster.try_borrow_mut()
             && run.id == id
         {
-            result = Some(look(&mut run));
+            result = Some(access(&mut run));
             is_later = run.kernel.has_later();
         }
     });
     if is_later {
-        settle();
+        wake_deferred();
     }
     result
 }
 
-/// Wakes and drops foreign wakers, in the order they came up.
+/// Wakes and drops foreign wakers after the borrow, in the order they were deferred.
 #[cold]
-fn settle() {
+fn wake_deferred() {
     let Some((later, causes)) =
         with_current(|run| (run.kernel.take_later(), run.kernel.take_foreign_wakes_causes()))
     else {
@@ -224,7 +222,7 @@ fn settle() {
     }
 }
 
-/// Wakes a foreign waker because of an event that may not be the latest.
+/// Wakes a foreign waker, and traces the event that caused it.
 #[cold]
 fn wake_traced(waker: Waker, cause: Option<u32>) {
     let before = with_current(|run| run.kernel.now_comes_of(cause)).flatten();
@@ -245,18 +243,18 @@ pub(crate) fn with_current<R>(look: impl FnOnce(&mut Cluster) -> R) -> Option<R>
     with_run(|run| Some(look(&mut *run.cluster.try_borrow_mut().ok()?))).flatten()
 }
 
-/// Wakes a task, from wherever its waker was called.
+/// Wakes a task from any thread.
 #[inline]
 pub(crate) fn wake(key: TaskKey) {
     let is_here = with_run(|run| run.cluster.try_borrow_mut().is_ok_and(|mut run| run.kernel.wake_task(key)));
     if is_here != Some(true) {
-        wake_elsewhere(key);
+        wake_from_other_thread(key);
     }
 }
 
-/// No task of this thread's run has that key: it has ended, or it is another run's.
+/// Queues the wake of a task of another run. A task of this run that has ended needs none.
 #[cold]
-fn wake_elsewhere(key: TaskKey) {
+fn wake_from_other_thread(key: TaskKey) {
     if with_current(|run| key.is_run(run.id)) == Some(true) {
         return;
     }
@@ -276,12 +274,12 @@ impl Cluster {
     #[inline]
     pub(crate) fn schedule(&mut self, at: Nanos, event: net::Event) {
         if self.kernel.recorder.is_some() {
-            self.note_scheduled(at, event);
+            self.trace_scheduled(at, event);
         }
         self.kernel.timers.schedule(at, Event::Net(event));
     }
 
-    /// Wakes that came from other threads; whether there were any for this run.
+    /// Wakes the tasks that other threads have woken. Whether there were any in this run.
     pub(crate) fn take_foreign_wakes(&mut self) -> bool {
         if !FOREIGN_WAITING.load(Ordering::Acquire) {
             return false;

@@ -1,24 +1,24 @@
-//! How often a run came to each coverage point of the program, and which rare branches may be taken.
+//! Coverage of a run: visits of each coverage point, and the rare branches (`buggify!`) that may be taken.
 
 use steelmill_core::coverage::{self, Point};
 
 use crate::schema::decision::Stream;
 use crate::schema::outcome::Visits;
 
-/// Visits of the coverage points of the program, by number.
+/// Visits of coverage points, by [`Point::number`].
 #[derive(Default)]
 pub(crate) struct CoverageCounts {
     visits: Vec<Visits>,
-    /// The rare branches, once faults are injected.
+    /// Rare branches, by number; empty until faults are injected.
     pub(crate) rare: Vec<Rare>,
 }
 
-/// What a run knows of a rare branch.
+/// The state of a rare branch in a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Rare {
-    /// How many faults say at this moment that it may be taken.
+    /// The number of active faults that enable it.
     pub(crate) faults: u32,
-    /// Which stream it is drawn from.
+    /// The number of the stream it is drawn from.
     pub(crate) stream: u32,
 }
 
@@ -28,21 +28,21 @@ impl CoverageCounts {
         Self { visits: vec![Visits::default(); all], rare: Vec::new() }
     }
 
-    /// Not again in this run: what still happens while it is taken down counts for nothing.
+    /// Ends the counting: visits during tear-down are not counted.
     pub(crate) fn take_visits(&mut self) -> Vec<Visits> {
         std::mem::take(&mut self.visits)
     }
 
-    pub(crate) fn note(&mut self, place: &'static Point, hit: bool) {
-        if let Some(visits) = place.number().and_then(|number| self.visits.get_mut(number)) {
+    pub(crate) fn note(&mut self, point: &'static Point, hit: bool) {
+        if let Some(visits) = point.number().and_then(|number| self.visits.get_mut(number)) {
             visits.seen += 1;
             visits.hit += u64::from(hit);
         }
     }
 
-    /// Where it is drawn whether a rare branch is taken, if it may be.
-    pub(crate) fn stream(&self, place: &'static Point) -> Option<Stream> {
-        let rare = place.number().and_then(|number| self.rare.get(number));
+    /// The stream of a rare branch, if a fault enables it.
+    pub(crate) fn stream(&self, point: &'static Point) -> Option<Stream> {
+        let rare = point.number().and_then(|number| self.rare.get(number));
         rare.filter(|rare| rare.faults > 0).map(|rare| Stream::Buggify(rare.stream))
     }
 }

@@ -1,4 +1,4 @@
-//! A machine's randomness: a generator of its own, keyed by the seed.
+//! Entropy of a machine: a random number generator per machine, keyed by the run's seed.
 
 use std::convert::Infallible;
 
@@ -7,7 +7,7 @@ use steelmill_core::{Daemon, Factory, Result};
 
 use crate::machine::cluster::{self, RunId};
 
-/// A machine's source of random numbers. They repeat with the seed and are fit for nothing that must stay secret.
+/// A machine's source of random numbers. They are deterministic in the run's seed, and not cryptographically secure.
 #[derive(Debug, Clone, Copy)]
 pub struct Entropy {
     pub(crate) run: RunId,
@@ -21,7 +21,7 @@ impl Entropy {
     }
 }
 
-/// A machine's generator.
+/// A machine's random number generator.
 #[derive(Debug, Clone, Copy)]
 pub struct Rng(Entropy);
 
@@ -44,7 +44,7 @@ impl TryRng for Rng {
 
 impl Daemon for Entropy {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Err(crate::machine::world::comes_with_its_machine::<Self>(factory))
+        Err(crate::machine::world::needs_machine::<Self>(factory))
     }
 }
 

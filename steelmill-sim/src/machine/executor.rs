@@ -1,6 +1,6 @@
-//! The executor: polls ready tasks, and lets time pass when none is ready.
+//! The executor: polls ready tasks, and advances virtual time when none is ready.
 //!
-//! A task is polled outside of any borrow of the run's state. A ready task of a paused or slow machine is deferred.
+//! Tasks are polled outside of any borrow of the run's state. A ready task of a paused or slow machine is deferred.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
@@ -18,17 +18,16 @@ use crate::schema::decision::Stream;
 use crate::schema::outcome::Cause;
 use crate::schema::task::TaskKey;
 
-/// What the executor is to do outside of the borrow.
+/// The executor's next step outside of the borrow.
 enum Step {
     Poll(TaskKey, TaskFuture),
     /// The task was aborted while it was polled.
     End(TaskKey, TaskFuture),
-    /// Foreign wakers are to be woken before it goes on.
+    /// Wake foreign wakers, then continue.
     Wake,
     Over,
 }
 
-/// Polls tasks and lets time pass until the run is over.
 pub(crate) fn drive(id: RunId) {
     let mut step = cluster::with(id, Cluster::next_step);
     loop {
@@ -57,7 +56,7 @@ pub(crate) fn drive(id: RunId) {
     }
 }
 
-/// Drops a task's future, while it still counts as running, and then tells who waits for it.
+/// Drops a task's future while the task still counts as running, then wakes its joiner.
 fn end(id: RunId, key: TaskKey, future: TaskFuture, result: Result<Output, TaskError>) {
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
     let result = dropped.map_or_else(|payload| Err(panicked(payload)), |()| result);
@@ -80,7 +79,6 @@ fn judge(id: RunId, key: TaskKey) {
 }
 
 impl Cluster {
-    /// Puts a paused task back and finds the next.
     #[inline(always)]
     fn park(&mut self, key: TaskKey, future: TaskFuture) -> Step {
         match self.kernel.park(key, future) {
@@ -89,7 +87,6 @@ impl Cluster {
         }
     }
 
-    /// What to do next: nearly always to poll a task that is ready.
     #[inline(always)]
     fn next_step(&mut self) -> Step {
         loop {
@@ -110,7 +107,7 @@ impl Cluster {
         }
     }
 
-    /// Whether a ready task is deferred, because its machine is paused or slow.
+    /// Defers a ready task if its machine is paused or slow. Whether it did.
     #[cold]
     fn defers(&mut self, index: u32) -> bool {
         let Some(machine) = self.kernel.tasks.machine_of_ready(index) else { return false };
@@ -123,12 +120,12 @@ impl Cluster {
         let is_deferred = self.kernel.tasks.alternate_turn(index, slowness > 0);
         if is_deferred {
             let at = self.kernel.now + self.kernel.draw(Stream::Slowness, slowness + 1);
-            self.kernel.timers.schedule(at, Event::Turn(index));
+            self.kernel.timers.schedule(at, Event::DeferredTask(index));
         }
         is_deferred
     }
 
-    /// No task is ready: lets time pass until one is, or until the run is over.
+    /// Without a ready task: takes wakes of other threads, or advances time; fails the run on livelock and deadlock.
     #[inline(never)]
     fn pass_time(&mut self) -> Option<Step> {
         self.kernel.tasks.pause_polling();
@@ -184,7 +181,7 @@ impl Cluster {
                     }
                 }
                 Due::Event(Event::Net(event)) => net::handle(self, event),
-                Due::Event(Event::Turn(index)) => self.kernel.tasks.requeue(index),
+                Due::Event(Event::DeferredTask(index)) => self.kernel.tasks.requeue(index),
                 Due::Event(Event::Reseed(index)) => self.reseed(self.kernel.settings.reseeds[index]),
             }
         }
@@ -199,7 +196,7 @@ impl Cluster {
         self.kernel.timers.pop_due(at)
     }
 
-    /// What is due next happens now: the world acts, and no task.
+    /// Traces the cause of the next due event; no task is its cause.
     #[cold]
     fn note_due(&mut self, now: Nanos) {
         self.kernel.now_comes_of(None);
@@ -207,9 +204,9 @@ impl Cluster {
             Some(Err(timer)) => self.kernel.note_timer(timer),
             Some(Ok(Event::Net(event))) => {
                 let event = *event;
-                self.note_arrivals(event);
+                self.trace_due(event);
             }
-            Some(Ok(Event::Reseed(_) | Event::Turn(_))) | None => {}
+            Some(Ok(Event::Reseed(_) | Event::DeferredTask(_))) | None => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the run keeps of each machine: its clock, its randomness, its tasks, whether it is up.
+//! The state of each machine in a run: up or down, incarnation, pause, slowness, clocks, random number generator.
 
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
@@ -20,37 +20,34 @@ pub(crate) const SCENARIO: u32 = 0;
 const WALL_BASE: Duration = Duration::from_secs(1_767_225_600);
 
 pub(crate) struct Hosts {
-    /// What the monotonic and the wall clock of a machine without drift or offset show at virtual time zero.
+    /// The monotonic and wall time of a machine without drift or offset at virtual time zero.
     base: Instant,
     wall_base: SystemTime,
     all: Vec<Host>,
     names: BTreeMap<Arc<str>, u32>,
-    /// How many are paused or slow.
+    /// The number of paused machines plus that of slow ones: zero skips both checks.
     pub(crate) paused_or_slow: u32,
 }
 
 pub(crate) struct Host {
     pub(crate) name: Arc<str>,
-    /// How often a process of it has ended; a handle of an earlier life can do nothing.
+    /// The number of processes that have ended. A handle of an earlier incarnation has no effect.
     pub(crate) incarnation: u32,
-    pub(crate) power: Power,
-    /// While its process is paused: the tasks that would have been polled.
+    pub(crate) state: HostState,
+    /// While paused: the ready tasks to requeue on resume.
     pub(crate) paused: Option<Vec<u32>>,
-    /// For how long a task that is ready waits for its turn, at most.
+    /// The maximum delay of a ready task.
     pub(crate) slowness: Nanos,
     pub(crate) clock: LocalClock,
     rng: Option<Box<ChaCha8Rng>>,
 }
 
-/// What of a machine there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Power {
-    /// Its process runs.
+pub(crate) enum HostState {
     Up,
-    /// Its process has ended; the machine still answers, with refusals.
+    /// The kernel still answers: with RST and ICMP port unreachable.
     ProcessEnded,
-    /// Nothing answers.
-    Off,
+    PoweredOff,
 }
 
 impl Hosts {
@@ -66,7 +63,7 @@ impl Hosts {
         self.all.push(Host {
             name: name.clone(),
             incarnation: 0,
-            power: Power::Up,
+            state: HostState::Up,
             paused: None,
             slowness: 0,
             clock: LocalClock::default(),
@@ -75,7 +72,6 @@ impl Hosts {
         id
     }
 
-    /// What the monotonic clock of a machine without drift shows at virtual time zero.
     pub(crate) fn base(&self) -> Instant {
         self.base
     }
@@ -84,7 +80,7 @@ impl Hosts {
         self.all.len()
     }
 
-    /// Upper and lower case are one in names of hosts.
+    /// Looks a host name up; case does not matter.
     pub(crate) fn by_name(&self, name: &str) -> Option<u32> {
         let found = if has_upper_case(name) {
             self.names.get(name.to_ascii_lowercase().as_str())
@@ -114,27 +110,27 @@ impl IndexMut<u32> for Hosts {
     }
 }
 
-/// `Instant` can be made from nothing but the clock. With purity on, the clock answers from the run, which shows zero.
+/// `Instant` has no other constructor. With purity on, the intercepted clock returns virtual time zero.
 #[expect(clippy::disallowed_methods, reason = "only differences to it are ever seen")]
 fn base() -> Instant {
     Instant::now()
 }
 
-/// A machine's clock against the run's: a straight line from the last change of its pace.
+/// A machine's local time as a linear function of virtual time, anchored at the last change of drift.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LocalClock {
     anchor_global: Nanos,
     anchor_local: Nanos,
-    /// How much faster than the run's time it goes, in parts per million.
+    /// The drift in parts per million.
     ppm: i64,
-    /// How far the wall clock is ahead, beyond what drift did.
+    /// The wall clock's offset in nanoseconds, without drift.
     wall_offset: i64,
 }
 
 const MILLION: i128 = 1_000_000;
 
 impl LocalClock {
-    /// What it shows when the run's clock shows `global`.
+    /// The local time at virtual time `global`.
     #[inline]
     pub(crate) fn local(&self, global: Nanos) -> Nanos {
         if self.ppm == 0 {
@@ -145,7 +141,7 @@ impl LocalClock {
             as Nanos
     }
 
-    /// The first moment of the run at which it shows `local` or more.
+    /// The first virtual time at which the local time is `local` or later.
     #[inline]
     pub(crate) fn global(&self, local: Nanos) -> Nanos {
         if self.ppm == 0 {
@@ -191,7 +187,7 @@ impl Cluster {
         shown.unwrap_or(time)
     }
 
-    /// Changes a clock's pace. Timers that run on it move with it.
+    /// Sets a clock's drift, and reschedules the timers on it.
     pub(crate) fn set_drift(&mut self, machine: u32, ppm: i64) {
         let now = self.kernel.now;
         self.hosts[machine].clock.set_drift(now, ppm);
@@ -204,17 +200,16 @@ impl Cluster {
         self.hosts[machine].clock.wall_offset = nanos;
     }
 
-    /// A clock's pace against the run's time, in parts per million.
     pub(crate) fn drift(&self, machine: u32) -> i64 {
         self.hosts[machine].clock.ppm
     }
 
-    /// How far a wall clock is ahead of what its machine's monotonic clock would make it.
+    /// In nanoseconds, without drift.
     pub(crate) fn wall_offset(&self, machine: u32) -> i64 {
         self.hosts[machine].clock.wall_offset
     }
 
-    /// Polls no task of a machine until it is resumed.
+    /// Defers all tasks of a machine until it is resumed.
     pub(crate) fn pause(&mut self, machine: u32) {
         let host = &mut self.hosts[machine];
         if host.paused.is_none() {
@@ -230,14 +225,13 @@ impl Cluster {
         }
     }
 
-    /// Lets tasks of a machine wait for their turn for up to so long.
-    pub(crate) fn set_slowness(&mut self, machine: u32, greatest: Nanos) {
-        let before = std::mem::replace(&mut self.hosts[machine].slowness, greatest);
-        self.hosts.paused_or_slow += u32::from(greatest > 0);
+    /// Delays each poll of a machine's tasks by up to `delay_max`.
+    pub(crate) fn set_slowness(&mut self, machine: u32, delay_max: Nanos) {
+        let before = std::mem::replace(&mut self.hosts[machine].slowness, delay_max);
+        self.hosts.paused_or_slow += u32::from(delay_max > 0);
         self.hosts.paused_or_slow -= u32::from(before > 0);
     }
 
-    /// Lets streams draw as another seed would from now on.
     pub(crate) fn reseed(&mut self, reseed: Reseed) {
         self.kernel.decisions.reseed(reseed);
         if reseed.stream.is_none() {
@@ -245,7 +239,6 @@ impl Cluster {
         }
     }
 
-    /// The next number of a machine's own generator.
     pub(crate) fn entropy(&mut self, machine: u32) -> u64 {
         let key = self.kernel.decisions.entropy_key(machine);
         let rng = self.hosts[machine].rng.get_or_insert_with(|| Box::new(ChaCha8Rng::seed_from_u64(key)));
@@ -255,7 +248,7 @@ impl Cluster {
         drawn.value
     }
 
-    /// Fills a buffer from a machine's generator, eight bytes a draw.
+    /// Fills a buffer from a machine's generator, with eight bytes per draw.
     pub(crate) fn fill(&mut self, machine: u32, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             let word = self.entropy(machine).to_le_bytes();
@@ -263,17 +256,17 @@ impl Cluster {
         }
     }
 
-    /// What is drawn before there is a machine: keys that std keeps for a thread. They come from the seed, and leave no
-    /// trace in the digest, as a thread that has them already does not ask again.
+    /// Entropy before the first machine exists: std's hash keys, which it draws once per thread. They come from the
+    /// seed but stay out of the digest, because a later run on the thread does not draw them.
     pub(crate) fn fill_before_machines(&mut self, bytes: &mut [u8]) {
         ChaCha8Rng::seed_from_u64(self.kernel.decisions.entropy_key(u32::MAX)).fill_bytes(bytes);
     }
 
-    /// Whether a handle of that life of a machine can still do something.
+    /// Whether this incarnation of a machine still runs.
     #[inline]
     pub(crate) fn is_alive(&self, machine: u32, incarnation: u32) -> bool {
         let host = &self.hosts[machine];
-        host.incarnation == incarnation && host.power == Power::Up
+        host.incarnation == incarnation && host.state == HostState::Up
     }
 }
 
@@ -305,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn never_stays_never() {
+    fn a_timer_without_end_is_never_due_at_any_drift() {
         let mut clock = LocalClock::default();
         assert_eq!(clock.global(Nanos::MAX), FAR_FUTURE);
         clock.set_drift(5, -900_000);

@@ -1,4 +1,4 @@
-//! What a scenario does to the links between machines: cutting, holding, slowing, losing.
+//! Link faults of a scenario: partition, isolation, hold, impairment, connection reset, latency.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,36 +9,37 @@ use crate::machine::net::{Effect, Impairment, bounds};
 use crate::machine::sim::Sim;
 
 impl Sim {
-    /// Cuts two machines off from each other until the partition is healed or dropped.
+    /// Partitions two machines from each other until the partition is healed or dropped.
     ///
-    /// What is on its way arrives. TCP stalls and loses nothing, unless the cut lasts for longer than its patience
-    /// (a connect 127 s, data 925 s); datagrams are lost.
+    /// Messages in flight arrive. Datagrams are lost. TCP stalls and retransmits after the heal, unless the cut
+    /// outlasts its timeout (a connect 127 s, data 925 s).
     pub fn partition(&self, a: &Machine, b: &Machine) -> Partition {
         self.cut(vec![(a.id(), b.id()), (b.id(), a.id())], None)
     }
 
-    /// Cuts one direction only.
+    /// Partitions one direction only.
     pub fn partition_one_way(&self, from: &Machine, to: &Machine) -> Partition {
         self.cut(vec![(from.id(), to.id())], None)
     }
 
-    /// Cuts a machine off from all the others, those included that are made later; from the scenario's own never.
+    /// Isolates a machine from all others, including machines made later, but not from the scenario's own.
     pub fn isolate(&self, machine: &Machine) -> Partition {
         self.cut(Vec::new(), Some(machine.id()))
     }
 
-    fn cut(&self, ways: Vec<(u32, u32)>, machine: Option<u32>) -> Partition {
+    fn cut(&self, links: Vec<(u32, u32)>, machine: Option<u32>) -> Partition {
         self.with(|run| {
-            ways.iter().for_each(|(from, to)| run.cut(*from, *to));
+            links.iter().for_each(|(from, to)| run.cut(*from, *to));
             machine.into_iter().for_each(|machine| run.isolate(machine));
         });
-        Partition { run: self.run, ways, machine }
+        Partition { run: self.run, links, isolated: machine }
     }
 
-    /// Keeps everything that two machines send each other until it is released, or the hold is dropped. Then all of it
-    /// arrives in the order it was sent, one least latency later, before anything that is sent after that.
+    /// Holds all messages between two machines until the hold is released or dropped. Then they arrive in the order
+    /// they were sent, one minimum latency later, before any later message.
     ///
-    /// To a stream that is a cut that ends without waiting for a retransmission; its patience is the same.
+    /// A TCP stream continues at the release, without waiting for a retransmission. Its timeouts are those of a
+    /// [partition](Sim::partition).
     ///
     /// ```
     /// use std::time::Duration;
@@ -61,25 +62,25 @@ impl Sim {
     /// });
     /// ```
     pub fn hold(&self, a: &Machine, b: &Machine) -> Hold {
-        self.hold_ways(vec![(a.id(), b.id()), (b.id(), a.id())])
+        self.hold_links(vec![(a.id(), b.id()), (b.id(), a.id())])
     }
 
     /// Holds one direction only.
     pub fn hold_one_way(&self, from: &Machine, to: &Machine) -> Hold {
-        self.hold_ways(vec![(from.id(), to.id())])
+        self.hold_links(vec![(from.id(), to.id())])
     }
 
-    fn hold_ways(&self, ways: Vec<(u32, u32)>) -> Hold {
-        self.with(|run| ways.iter().for_each(|(from, to)| run.hold(*from, *to)));
-        Hold { run: self.run, ways }
+    fn hold_links(&self, links: Vec<(u32, u32)>) -> Hold {
+        self.with(|run| links.iter().for_each(|(from, to)| run.hold(*from, *to)));
+        Hold { run: self.run, links }
     }
 
-    /// Impairs what two machines send each other until it is repaired or dropped; see [`Impairment`].
+    /// Impairs the links between two machines until the impairment is repaired or dropped; see [`Impairment`].
     ///
     /// # Panics
-    /// When a delay's least is above its greatest, or a rate above a million.
+    /// When `delay_min` is above `delay_max`, or a rate above 1,000,000 ppm.
     pub fn impair(&self, a: &Machine, b: &Machine, impairment: Impairment) -> Impaired {
-        self.impair_ways(vec![(a.id(), b.id()), (b.id(), a.id())], impairment)
+        self.impair_links(vec![(a.id(), b.id()), (b.id(), a.id())], impairment)
     }
 
     /// Impairs one direction only.
@@ -87,39 +88,38 @@ impl Sim {
     /// # Panics
     /// As [`impair`](Sim::impair).
     pub fn impair_one_way(&self, from: &Machine, to: &Machine, impairment: Impairment) -> Impaired {
-        self.impair_ways(vec![(from.id(), to.id())], impairment)
+        self.impair_links(vec![(from.id(), to.id())], impairment)
     }
 
-    fn impair_ways(&self, ways: Vec<(u32, u32)>, impairment: Impairment) -> Impaired {
+    fn impair_links(&self, links: Vec<(u32, u32)>, impairment: Impairment) -> Impaired {
         let effect = impairment.effect();
-        self.with(|run| ways.iter().for_each(|(from, to)| run.impair(*from, *to, effect)));
-        Impaired { run: self.run, ways, effect }
+        self.with(|run| links.iter().for_each(|(from, to)| run.impair(*from, *to, effect)));
+        Impaired { run: self.run, links, effect }
     }
 
-    /// Resets every TCP connection between two machines, as a middlebox does that has forgotten them: both ends see
-    /// `ConnectionReset`, and what was on its way is lost.
+    /// Resets every TCP connection between two machines, as a middlebox does that lost its connection table: both ends
+    /// get `ConnectionReset`, and data in flight is lost.
     pub fn reset_connections(&self, a: &Machine, b: &Machine) {
         self.with(|run| run.reset_connections(a.id(), b.id()));
     }
 
-    /// How long messages take on links without a latency of their own: drawn anew for each, between the two.
-    /// Half a millisecond to two until it is set.
+    /// Sets the default latency of links, drawn anew for each message from the range. 0.5 to 2 ms until it is set.
     ///
     /// # Panics
-    /// When the range ends before it begins.
+    /// When the minimum is above the maximum.
     pub fn set_latency(&self, latency: RangeInclusive<Duration>) {
         self.with(|run| run.net.links.latency = bounds(&latency));
     }
 
-    /// How long messages between two machines take, both ways.
+    /// Sets the latency between two machines, in both directions.
     ///
     /// # Panics
-    /// When the range ends before it begins.
+    /// When the minimum is above the maximum.
     pub fn set_link_latency(&self, a: &Machine, b: &Machine, latency: RangeInclusive<Duration>) {
         self.set_latency_between(a, b, Some(bounds(&latency)));
     }
 
-    /// Gives a link the common latency again.
+    /// Gives the links between two machines the default latency again.
     pub fn reset_link_latency(&self, a: &Machine, b: &Machine) {
         self.set_latency_between(a, b, None);
     }
@@ -132,18 +132,17 @@ impl Sim {
     }
 }
 
-/// A cut between machines; it heals when it is dropped.
+/// A network partition; it heals when it is dropped.
 #[derive(Debug)]
 #[must_use = "a partition heals when it is dropped"]
 pub struct Partition {
     run: RunId,
-    ways: Vec<(u32, u32)>,
-    /// Who is cut off from all others.
-    machine: Option<u32>,
+    links: Vec<(u32, u32)>,
+    isolated: Option<u32>,
 }
 
 impl Partition {
-    /// Lets messages through again. Streams go on at their next retransmission.
+    /// Heals the partition. TCP streams continue at their next retransmission.
     pub fn heal(self) {
         drop(self);
     }
@@ -152,22 +151,22 @@ impl Partition {
 impl Drop for Partition {
     fn drop(&mut self) {
         cluster::try_with(self.run, |run| {
-            self.ways.iter().for_each(|(from, to)| run.heal(*from, *to));
-            self.machine.into_iter().for_each(|machine| run.rejoin(machine));
+            self.links.iter().for_each(|(from, to)| run.heal(*from, *to));
+            self.isolated.into_iter().for_each(|machine| run.rejoin(machine));
         });
     }
 }
 
-/// A hold between machines; it is released when it is dropped.
+/// A hold on links; it is released when it is dropped.
 #[derive(Debug)]
 #[must_use = "what is held is released when the hold is dropped"]
 pub struct Hold {
     run: RunId,
-    ways: Vec<(u32, u32)>,
+    links: Vec<(u32, u32)>,
 }
 
 impl Hold {
-    /// Lets what was held go on its way.
+    /// Releases the held messages.
     pub fn release(self) {
         drop(self);
     }
@@ -175,21 +174,21 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        cluster::try_with(self.run, |run| self.ways.iter().for_each(|(from, to)| run.release(*from, *to)));
+        cluster::try_with(self.run, |run| self.links.iter().for_each(|(from, to)| run.release(*from, *to)));
     }
 }
 
-/// An impairment of a link; it is repaired when it is dropped.
+/// An impairment of links; it is repaired when it is dropped.
 #[derive(Debug)]
 #[must_use = "an impairment is repaired when it is dropped"]
 pub struct Impaired {
     run: RunId,
-    ways: Vec<(u32, u32)>,
+    links: Vec<(u32, u32)>,
     effect: Effect,
 }
 
 impl Impaired {
-    /// Gives the link back what it was.
+    /// Removes the impairment.
     pub fn repair(self) {
         drop(self);
     }
@@ -198,7 +197,7 @@ impl Impaired {
 impl Drop for Impaired {
     fn drop(&mut self) {
         cluster::try_with(self.run, |run| {
-            self.ways.iter().for_each(|(from, to)| run.repair(*from, *to, &self.effect));
+            self.links.iter().for_each(|(from, to)| run.repair(*from, *to, &self.effect));
         });
     }
 }

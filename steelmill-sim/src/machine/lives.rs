@@ -10,7 +10,7 @@ use futures::channel::oneshot;
 use steelmill_core::{Backoff, Report, World as _};
 
 use super::cluster::{self, Cluster};
-use super::hosts::{Power, SCENARIO};
+use super::hosts::{HostState, SCENARIO};
 use super::machine::Machine;
 use super::spawn::spawn_at;
 use super::world::{Process, SimWorld};
@@ -204,7 +204,7 @@ impl Machine {
             SimWorld(place).clock().sleep(pause).await;
             let is_down = |run: &mut Cluster| {
                 let host = &run.hosts[machine.id()];
-                host.incarnation == incarnation && host.power == Power::ProcessEnded
+                host.incarnation == incarnation && host.state == HostState::ProcessEnded
             };
             if machine.with(is_down)
                 && !machine.is_claimed()

@@ -1,8 +1,8 @@
-//! A machine: a simulated host with an address, a clock, randomness, tasks, and a factory of its own.
+//! `Machine`, the handle to a simulated host: start, stop, exit, power loss, restart, pause, slowness and clock faults.
 //!
-//! A process on it can be paused, and can end in three ways. *Stop* is graceful: its daemons are told. *Exit* is the death of the process:
-//! its kernel closes the sockets, so peers see a FIN or a reset. *Power loss* is silence. In each case the machine
-//! is detached first, so that destructors of what is dropped can send, spawn and break nothing.
+//! A process ends in three ways. *Stop* is graceful: its daemons stop in order. *Exit* is a process death (SIGKILL):
+//! the kernel closes its sockets, so peers get a FIN or a RST. *Power loss* sends nothing. Each way detaches the
+//! process before its tasks are dropped, so that destructors cannot send or spawn.
 
 use std::fmt;
 use std::future::Future;
@@ -20,7 +20,7 @@ use crate::kernel::timers::nanos;
 use crate::machine::clock::Clock;
 use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::entropy::Entropy;
-use crate::machine::hosts::Power;
+use crate::machine::hosts::HostState;
 use crate::machine::lives::{LifeEnd, Lives};
 use crate::machine::program::{self, Main};
 use crate::machine::net::{Network, address_of};
@@ -56,9 +56,9 @@ struct Inner {
     lives: Mutex<Lives>,
 }
 
-/// How a process ends without being told.
+/// An end of a process without a graceful stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum ProcessEnd {
     Exit,
     PowerLoss,
 }
@@ -83,10 +83,10 @@ impl Machine {
         let name: Arc<str> = name.into();
         let is_up = matches!(workload, Workload::Tasks);
         let id = cluster::with(run, |run| {
-            assert!(run.hosts.by_name(&name).is_none(), "there is a machine called {name:?} already");
+            assert!(run.hosts.by_name(&name).is_none(), "a machine called {name:?} exists already");
             let id = run.add_host(&name);
             if !is_up {
-                run.hosts[id].power = Power::ProcessEnded; // until it is started
+                run.hosts[id].state = HostState::ProcessEnded; // until it is started
             }
             run.kernel.happened(What::Machine { machine: id, change: MachineChange::Made });
             id
@@ -137,38 +137,38 @@ impl Machine {
         &self.0.name
     }
 
-    /// Its address on the cluster's network.
+    /// The IPv4 address.
     pub fn address(&self) -> IpAddr {
         address_of(self.0.id)
     }
 
-    /// What its present life supplies to daemons and tasks.
+    /// The world of the current incarnation: its clock, network, entropy and spawner.
     pub fn world(&self) -> SimWorld {
         let incarnation = self.with(|run| run.hosts[self.0.id].incarnation);
         SimWorld(Process { run: self.0.run, machine: self.0.id, incarnation })
     }
 
-    /// Its clock.
+    /// The machine's clock.
     pub fn clock(&self) -> Clock {
         self.world().clock()
     }
 
-    /// The network, seen from it.
+    /// The network, from this machine.
     pub fn network(&self) -> Network {
         self.world().network()
     }
 
-    /// Its randomness.
+    /// The machine's random number generator.
     pub fn entropy(&self) -> Entropy {
         self.world().entropy()
     }
 
-    /// Whether a process runs on it.
+    /// Whether a process runs on the machine.
     pub fn is_up(&self) -> bool {
-        self.with(|run| run.hosts[self.0.id].power == Power::Up)
+        self.with(|run| run.hosts[self.0.id].state == HostState::Up)
     }
 
-    /// Starts a task on it that ends with the process. On a machine that is down it never runs.
+    /// Spawns a task on the machine. It is dropped when the process ends, and never runs on a machine that is down.
     #[track_caller]
     pub fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
     where
@@ -177,10 +177,10 @@ impl Machine {
         spawn_at(self.world().0, None, name, Location::caller(), future)
     }
 
-    /// A daemon of it.
+    /// A daemon of the machine's running factory.
     ///
     /// # Errors
-    /// When the machine runs no factory, or one without such a daemon.
+    /// When no factory runs, or it has no such daemon.
     pub fn get<T: Daemon>(&self) -> Result<DaemonRef<T>> {
         match &*self.running() {
             Some(running) => Ok(running.get::<T>()?.share()),
@@ -192,16 +192,16 @@ impl Machine {
         Error::msg(format!("the machine {:?} {what}", self.0.name))
     }
 
-    /// Assembles its factory and starts it.
+    /// Starts a process: calls the setup and starts the factory's daemons.
     ///
     /// # Errors
-    /// Those of its setup and of starting its daemons; a machine that is up; one that lost its process meanwhile.
+    /// Those of the setup and of starting the daemons; when the machine is up already; when its process ends meanwhile.
     pub async fn start(self) -> Result<Machine> {
         self.start_process().await?;
         Ok(self)
     }
 
-    /// Ends the process if there is one, and starts a fresh factory from the same setup.
+    /// [Exits](Machine::exit) the process, if one runs, and starts the next incarnation with the same setup.
     ///
     /// # Errors
     /// As [`start`](Machine::start).
@@ -211,19 +211,19 @@ impl Machine {
     }
 
     pub(super) async fn start_process(&self) -> Result {
-        let (place, root) = self
+        let (process, root) = self
             .with(|run| run.begin_process(self.0.run, self.0.id))
             .ok_or_else(|| self.error("is up already"))?;
         self.life_begins();
         match &self.0.workload {
             Workload::Tasks => return Ok(()),
             Workload::Factory(_) => {}
-            Workload::Program(main) => return program::start(self, place, main.clone()),
+            Workload::Program(main) => return program::start(self, process, main.clone()),
         }
         let machine = self.clone();
-        // Building runs on the machine, so that it reads the machine's clock and dies with it.
-        let started = spawn_at(place, None, "start", Location::caller(), async move {
-            let world = SimWorld(place);
+        // Starting runs as a task of the machine, so that it reads the machine's clock and ends with its process.
+        let started = spawn_at(process, None, "start", Location::caller(), async move {
+            let world = SimWorld(process);
             let mut factory = match root {
                 Some(root) => root.child_in(machine.name(), world)?,
                 None => Factory::root(machine.name(), world),
@@ -239,56 +239,58 @@ impl Machine {
                 *self.running() = Some(running);
                 let machine = self.clone();
                 // As `main` does: when the factory has ended, so has the process.
-                drop(spawn_at(place, None, "main", Location::caller(), async move {
+                drop(spawn_at(process, None, "main", Location::caller(), async move {
                     let report = ended.await;
-                    machine.end(Ending::Exit, LifeEnd::Ended(report));
+                    machine.end(ProcessEnd::Exit, LifeEnd::Ended(report));
                 }));
                 Ok(())
             }
             Ok(Err(error)) => {
                 let error = error.context(format!("the machine {:?} did not start", self.0.name));
-                self.end(Ending::Exit, LifeEnd::NotStarted(format!("{error:#}").into()));
+                self.end(ProcessEnd::Exit, LifeEnd::NotStarted(format!("{error:#}").into()));
                 Err(error)
             }
             Err(error) => {
                 let error = self.error(&format!("lost its process while it started: {error}"));
-                self.end(Ending::Exit, LifeEnd::NotStarted(format!("{error:#}").into()));
+                self.end(ProcessEnd::Exit, LifeEnd::NotStarted(format!("{error:#}").into()));
                 Err(error)
             }
         }
     }
 
-    /// Stops its factory gracefully, and then its process.
+    /// Stops the factory gracefully, then exits the process.
     ///
     /// # Errors
-    /// When it runs no factory.
+    /// When no factory runs.
     pub async fn stop(&self) -> Result<Arc<Report>> {
         let running =
             self.running().take().ok_or_else(|| self.error("runs no factory that could be stopped"))?;
         self.lives().begin_stop();
         let report = running.stop().await;
-        self.end(Ending::Exit, LifeEnd::Ended(report.clone()));
+        self.end(ProcessEnd::Exit, LifeEnd::Ended(report.clone()));
         Ok(report)
     }
 
-    /// The right to end it and to start it again, until the claim is dropped; `None` while somebody else has it. What
-    /// [`Sim::inject_faults`](crate::Sim::inject_faults) ends or pauses it claims: a scenario that stops machines meanwhile should, too.
+    /// Claims exclusive control of the machine's process until the claim is dropped; `None` while another claim exists.
+    ///
+    /// [`Sim::inject_faults`](crate::Sim::inject_faults) claims a machine to end or pause it. A scenario that ends
+    /// machines during fault injection should do the same. The lock is advisory.
     pub fn claim(&self) -> Option<Claim> {
         let is_free = !self.0.is_claimed.swap(true, Ordering::Relaxed);
         is_free.then(|| Claim(self.clone()))
     }
 
-    /// Ends its process at once: tasks are dropped where they are, and the kernel closes the sockets.
+    /// Kills the process at once, as SIGKILL does: its tasks are dropped, and the kernel closes its sockets.
     pub fn exit(&self) {
-        self.end(Ending::Exit, LifeEnd::Killed);
+        self.end(ProcessEnd::Exit, LifeEnd::Killed);
     }
 
-    /// Ends it without a word: nothing is sent any more, and nothing that is sent to it is answered.
+    /// Cuts the power: its tasks are dropped, no FIN or RST is sent, and nothing answers until the next start.
     pub fn power_loss(&self) {
-        self.end(Ending::PowerLoss, LifeEnd::PowerLost);
+        self.end(ProcessEnd::PowerLoss, LifeEnd::PowerLost);
     }
 
-    pub(super) fn end(&self, ending: Ending, end: LifeEnd) {
+    pub(super) fn end(&self, ending: ProcessEnd, end: LifeEnd) {
         let running = self.running().take();
         let orphans = cluster::try_with(self.0.run, |run| run.end_process(self.0.id, ending));
         panics::drop_orphans(self.0.run, orphans.into_iter().flatten());
@@ -296,10 +298,10 @@ impl Machine {
         self.life_ends(end);
     }
 
-    /// Pauses its process, as SIGSTOP or a hypervisor does: none of its tasks runs until it is resumed, while its
-    /// clocks go on and its kernel accepts connections and takes in what is sent to it, as far as there is room.
+    /// Pauses the process, as SIGSTOP or a hypervisor does: its tasks do not run until [`resume`](Machine::resume). Its
+    /// clocks go on, and its kernel completes handshakes and fills receive buffers.
     ///
-    /// What waits for it waits: a [`stop`](Machine::stop), too. A paused process that ends is not paused any more.
+    /// A [`stop`](Machine::stop) waits until the process is resumed. The end of the process ends the pause.
     pub fn pause(&self) {
         self.with(|run| {
             run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Paused });
@@ -307,12 +309,12 @@ impl Machine {
         });
     }
 
-    /// Whether it is paused.
+    /// Whether the process is paused.
     pub fn is_paused(&self) -> bool {
         self.with(|run| run.hosts[self.0.id].paused.is_some())
     }
 
-    /// Whether its factory has started, and not been stopped from here.
+    /// Whether its factory has started, and neither was stopped nor lost its process.
     pub(crate) fn runs_factory(&self) -> bool {
         self.running().is_some()
     }
@@ -322,12 +324,12 @@ impl Machine {
         !matches!(self.0.workload, Workload::Tasks)
     }
 
-    /// Its clock's drift in parts per million, and how many nanoseconds its wall clock is ahead.
+    /// The clock's drift in parts per million, and the wall clock's offset in nanoseconds.
     pub(crate) fn clock_error(&self) -> (i64, i64) {
         self.with(|run| (run.drift(self.0.id), run.wall_offset(self.0.id)))
     }
 
-    /// Sets both; does nothing after the run.
+    /// Sets drift and offset; does nothing after the run.
     pub(crate) fn set_clock_error(&self, ppm: i64, wall_offset: i64) {
         cluster::try_with(self.0.run, |run| {
             run.set_drift(self.0.id, ppm);
@@ -335,7 +337,7 @@ impl Machine {
         });
     }
 
-    /// Lets its process go on. Timers that were due meanwhile fire at once.
+    /// Resumes the process. Timers that fell due during the pause fire at once.
     pub fn resume(&self) {
         self.with(|run| {
             run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Resumed });
@@ -343,8 +345,8 @@ impl Machine {
         });
     }
 
-    /// Makes it slow: a task that is ready waits for its turn for up to `delay_max`, drawn anew each time; zero for a
-    /// machine as fast as all others.
+    /// Makes the machine slow: each poll of a task is delayed by a random time up to `delay_max`. Zero makes it as fast
+    /// as the others.
     pub fn set_slowness(&self, delay_max: Duration) {
         self.with(|run| {
             run.kernel.happened(What::Machine {
@@ -355,41 +357,40 @@ impl Machine {
         });
     }
 
-    /// Makes its clock go faster or slower than the cluster's time, by parts per million.
+    /// Sets the clock drift in parts per million: positive is faster than virtual time.
     ///
     /// # Panics
-    /// Unless it is above -1,000,000, where time would stand still.
+    /// When `ppm` is not above -1,000,000, at which the clock would stand still.
     pub fn set_drift(&self, ppm: i64) {
-        assert!(ppm > -1_000_000, "a clock that does not go forward: {ppm} ppm");
+        assert!(ppm > -1_000_000, "a drift of {ppm} ppm: the clock must go forward");
         self.with(|run| {
             run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Drift(ppm) });
             run.set_drift(self.0.id, ppm);
         });
     }
 
-    /// Sets how far its wall clock is ahead; behind if `is_behind`. The monotonic clock does not notice.
+    /// Sets the wall clock's offset: ahead of virtual time, or behind if `is_behind`. The monotonic clock is unchanged.
     pub fn set_wall_offset(&self, offset: Duration, is_behind: bool) {
-        self.with(|run| run.set_wall_offset(self.0.id, signed(offset, is_behind)));
+        self.with(|run| run.set_wall_offset(self.0.id, signed_nanos(offset, is_behind)));
     }
 
-    /// Lets its wall clock jump from where it is, forward, or back if `is_back`. The monotonic clock does not notice.
+    /// Steps the wall clock forward, or back if `is_back`. The monotonic clock is unchanged.
     pub fn jump_wall(&self, by: Duration, is_back: bool) {
         self.with(|run| {
-            let offset = run.wall_offset(self.0.id).saturating_add(signed(by, is_back));
+            let offset = run.wall_offset(self.0.id).saturating_add(signed_nanos(by, is_back));
             run.set_wall_offset(self.0.id, offset);
         });
     }
 }
 
-/// A duration as nanoseconds with a sign.
-fn signed(duration: Duration, is_negative: bool) -> i64 {
+fn signed_nanos(duration: Duration, is_negative: bool) -> i64 {
     let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
     if is_negative { -nanos } else { nanos }
 }
 
-/// The right to end a machine and to start it again; see [`Machine::claim`].
+/// Exclusive control of a machine's process; see [`Machine::claim`].
 #[derive(Debug)]
-#[must_use = "a claim is given back when it is dropped"]
+#[must_use = "dropping a claim releases it"]
 pub struct Claim(Machine);
 
 impl Drop for Claim {
@@ -405,45 +406,45 @@ impl fmt::Debug for Machine {
 }
 
 impl Cluster {
-    /// A new process on a machine: where its tasks live, and the cluster's factory. `None` if one runs already.
+    /// Starts a process on a machine; returns it with the cluster's factory. `None` if one runs already.
     fn begin_process(&mut self, run: RunId, machine: u32) -> Option<(Process, Option<RunningFactory>)> {
-        let before = self.hosts[machine].power;
-        if before == Power::Up {
+        let before = self.hosts[machine].state;
+        if before == HostState::Up {
             return None;
         }
-        self.hosts[machine].power = Power::Up;
+        self.hosts[machine].state = HostState::Up;
         if self.hosts[machine].incarnation > 0 {
-            self.moment(machine, Moment::Restarting);
+            self.moment_reached(machine, Moment::Restarting);
         }
         self.kernel.happened(What::Machine { machine, change: MachineChange::Started });
-        if before == Power::Off {
-            self.reachable_again(machine);
+        if before == HostState::PoweredOff {
+            self.power_restored(machine);
         }
         Some((Process { run, machine, incarnation: self.hosts[machine].incarnation }, self.root.clone()))
     }
 
     /// Detaches a machine's process. Its futures come back, to be dropped when nothing of it can act any more.
-    fn end_process(&mut self, machine: u32, ending: Ending) -> Vec<Orphan> {
-        let was_up = self.hosts[machine].power == Power::Up;
-        if ending == Ending::PowerLoss {
-            self.hosts[machine].power = Power::Off; // also where only the process had ended
+    fn end_process(&mut self, machine: u32, ending: ProcessEnd) -> Vec<Orphan> {
+        let was_up = self.hosts[machine].state == HostState::Up;
+        if ending == ProcessEnd::PowerLoss {
+            self.hosts[machine].state = HostState::PoweredOff; // also where only the process had ended
         } else if was_up {
-            self.hosts[machine].power = Power::ProcessEnded;
+            self.hosts[machine].state = HostState::ProcessEnded;
         }
         if !was_up {
-            if ending == Ending::PowerLoss {
-                self.sockets_gone(machine, false); // of what its kernel still had to send, nothing is sent any more
+            if ending == ProcessEnd::PowerLoss {
+                self.close_sockets(machine, false); // orphaned sockets stop sending
             }
             return Vec::new();
         }
         self.hosts[machine].incarnation += 1;
         let change = match ending {
-            Ending::Exit => MachineChange::Exited,
-            Ending::PowerLoss => MachineChange::PowerLost,
+            ProcessEnd::Exit => MachineChange::Exited,
+            ProcessEnd::PowerLoss => MachineChange::PowerLost,
         };
         self.kernel.happened(What::Machine { machine, change });
         self.resume(machine);
-        self.sockets_gone(machine, ending == Ending::Exit);
+        self.close_sockets(machine, ending == ProcessEnd::Exit);
         self.descriptors_gone(machine);
         self.futexes_gone(machine);
         self.threads_gone(machine);

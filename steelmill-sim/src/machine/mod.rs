@@ -1,26 +1,26 @@
-//! What a simulated host is: its processes, its clock, its randomness, its network.
+//! Simulated machines: processes, clocks, randomness, network and tasks, and the state of one run.
 
-pub(crate) mod machine; // the handle to a machine
-pub(crate) mod sim; // the handle a scenario gets
+pub(crate) mod machine; // the handle to a machine: start, stop, exit, power loss, pause
+pub(crate) mod sim; // the handle of a scenario to its run
 pub(crate) mod lives; // the processes of a machine, and its init system
 
-// What a machine supplies to its daemons: twins of core's capabilities.
+// Core's capabilities, as a machine supplies them to its daemons.
 pub(crate) mod clock;
 pub(crate) mod entropy;
 pub(crate) mod net;
 pub(crate) mod spawn;
 pub(crate) mod world;
 
-// The state that all handles point into.
-pub(crate) mod cluster; // all of a run, and the one thread-local that holds it
+// The state behind all handles.
+pub(crate) mod cluster; // the state of a run, in a thread-local
 pub(crate) mod coverage; // visits of coverage points
-pub(crate) mod executor; // polls tasks and lets time pass
-pub(crate) mod hosts; // what the run keeps of each machine
-pub(crate) mod moments; // who waits for a machine to reach a moment
+pub(crate) mod deadline_exceeded; // tasks aborted at a deadline
+pub(crate) mod executor; // polls tasks and advances virtual time
+pub(crate) mod hosts; // the state of each machine
+pub(crate) mod moments; // waiting for a moment of a machine's lifecycle
 pub(crate) mod panic_log; // panics that no one has judged yet
 pub(crate) mod panics; // a panic fails the run
-pub(crate) mod overstays; // tasks that overstayed a deadline
-pub(crate) mod tally; // what a run tells of itself at its end
+pub(crate) mod tally; // counts, limits, faults and coverage of a run
 pub(crate) mod waker; // wakers that are integers
 
 // Programs that were not written for the simulation.
@@ -30,4 +30,4 @@ pub(crate) mod program; // a `main` as a machine's process
 pub(crate) mod real; // the C library's own functions
 pub(crate) mod threads; // guest threads
 
-pub(crate) mod links; // what a scenario does to the links between machines
+pub(crate) mod links; // partition, hold, impair, reset, latency

@@ -1,20 +1,16 @@
-//! The loopback network: what an application would see on Linux, not packets.
-//!
-//! [`Network`] is a machine's way in; `tcp` and `udp` are what it hands out; `connection` is TCP's state machine over
-//! `pipe`s; `link` says how long a message takes and
-//! whether it gets there, `impairment` what may be wrong on the way; `ports` and `address` say who is who.
+//! The simulated network: TCP, UDP and name lookup as an application sees them on Linux, without packets.
 
-mod address;
-mod connection;
-mod impairment;
-mod link;
-mod messages;
-mod pipe;
-mod ports;
-mod queue;
-mod socket;
-mod tcp;
-mod udp;
+mod address; // IP addresses of machines
+mod connection; // TCP's state machine
+mod impairment; // delay, loss, duplication, reordering, bandwidth
+mod link; // latency, cuts and holds between two machines; retransmission timeouts
+mod messages; // messages in the trace
+mod pipe; // one direction of a TCP connection
+mod ports; // bound and ephemeral ports
+mod queue; // a FIFO queue with one inline slot
+mod socket; // sockets as system calls see them
+mod tcp; // TcpListener, TcpStream and its halves
+mod udp; // UdpSocket
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -44,57 +40,53 @@ use messages::InFlight;
 use ports::Ports;
 use udp::{SocketId, Sockets};
 
-/// What the run keeps of the network.
 pub(crate) struct Net {
     pub(crate) links: Links,
     tcp: Connections,
     tcp_ports: Ports<u32>,
     udp: Sockets,
     udp_ports: Ports<u32>,
-    /// Messages on their way, where the run is traced.
+    /// Messages in flight, if the run is traced.
     in_flight: InFlight,
-    /// Names other than those of machines, in lower case.
+    /// Names set by the scenario, in lower case.
     names: BTreeMap<String, Vec<IpAddr>>,
 }
 
-/// Something of the network that is due at some time.
+/// A timed event of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
     Syn(ConnectionId),
-    SynAgain(ConnectionId),
-    SynAnswer(ConnectionId),
-    SynAnswerAgain(ConnectionId),
+    RetransmitSyn(ConnectionId),
+    SynAck(ConnectionId),
+    RetransmitSynAck(ConnectionId),
     Established(ConnectionId),
     ConnectFails(ConnectionId, i32),
-    /// What the side has sent arrives at the other.
+    /// A flight of the side arrives at its peer.
     Deliver(ConnectionId, Side),
-    /// The side learns that it may write again.
-    Window(ConnectionId, Side),
+    WindowUpdate(ConnectionId, Side),
     Retransmit(ConnectionId, Side),
-    /// The side has tried for long enough since it stalled.
-    GiveUp(ConnectionId, Side, Nanos),
-    /// The side learns that it was reset.
+    /// The side's retransmission timeout, for the stall that began at that time.
+    RetriesExhausted(ConnectionId, Side, Nanos),
     Reset(ConnectionId, Side),
     Datagram(u32),
-    /// A datagram of the socket found nobody.
     Unreachable(SocketId),
 }
 
 pub(crate) fn handle(run: &mut Cluster, event: Event) {
     match event {
-        Event::Deliver(id, side) => run.delivered(id, side),
-        Event::Window(id, side) => run.window_opens(id, side),
+        Event::Deliver(id, side) => run.segment_arrives(id, side),
+        Event::WindowUpdate(id, side) => run.window_update_arrives(id, side),
         Event::Syn(id) => run.syn_arrives(id),
-        Event::SynAgain(id) => run.send_syn(id),
-        Event::SynAnswer(id) => run.syn_answer_arrives(id),
-        Event::SynAnswerAgain(id) => run.answer_syn_again(id),
+        Event::RetransmitSyn(id) => run.send_syn(id),
+        Event::SynAck(id) => run.syn_ack_arrives(id),
+        Event::RetransmitSynAck(id) => run.retransmit_syn_ack(id),
         Event::Established(id) => run.established(id),
         Event::ConnectFails(id, code) => run.connect_fails(id, code),
         Event::Retransmit(id, side) => run.retransmit(id, side),
-        Event::GiveUp(id, side, since) => run.give_up(id, side, since),
+        Event::RetriesExhausted(id, side, since) => run.retries_exhausted(id, side, since),
         Event::Reset(id, side) => run.reset_arrives(id, side),
         Event::Datagram(index) => run.datagram_arrives(index),
-        Event::Unreachable(socket) => run.unreachable(socket),
+        Event::Unreachable(socket) => run.port_unreachable_arrives(socket),
     }
 }
 
@@ -111,44 +103,41 @@ impl Net {
         }
     }
 
-    /// A connection, unless it has been forgotten.
     pub(crate) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.tcp.get(id)
     }
 
-    /// Connections, listeners, UDP sockets, taken ports and rules of links, over all machines.
+    /// Numbers of connections, listeners, UDP sockets, taken ports and link rules, over all machines.
     pub(crate) fn sizes(&self) -> [usize; 5] {
         let (connections, listeners) = self.tcp.count();
         let ports = self.tcp_ports.taken() + self.udp_ports.taken();
         [connections, listeners, self.udp.count(), ports, self.links.len()]
     }
 
-    /// Who waits for the network: for when the run is over.
     pub(crate) fn take_waiters(&mut self) -> Vec<Waiters> {
         self.tcp.waiters().chain(self.udp.waiters()).map(Waiters::take).collect()
     }
 }
 
-/// What faults do to links and machines.
+/// Effects of faults on links and sockets.
 impl Cluster {
-    /// Cuts a direction.
+    /// Drops what is sent in one direction, until as many heals as cuts.
     pub(crate) fn cut(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Cut);
         self.net.links.cut(from, to);
-        self.tcp_cut(from, Some(to));
+        self.tcp_link_blocked(from, Some(to));
     }
 
     pub(crate) fn heal(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Healed);
         self.net.links.heal(from, to);
-        self.try_again(from, to);
+        self.retransmit_between(from, to);
     }
 
-    /// Cuts a machine off from all others.
     pub(crate) fn isolate(&mut self, machine: u32) {
         self.link_changed(machine, machine, LinkChange::Cut);
         self.net.links.isolate(machine);
-        self.tcp_cut(machine, None);
+        self.tcp_link_blocked(machine, None);
     }
 
     pub(crate) fn rejoin(&mut self, machine: u32) {
@@ -165,17 +154,17 @@ impl Cluster {
     pub(crate) fn repair(&mut self, from: u32, to: u32, effect: &Effect) {
         self.link_changed(from, to, LinkChange::Repaired);
         self.net.links.repair(from, to, effect);
-        self.try_again(from, to);
+        self.retransmit_between(from, to);
     }
 
-    /// Keeps what is sent in a direction until it is released.
+    /// Queues what is sent in one direction until it is released.
     pub(crate) fn hold(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Held);
         self.net.links.hold(from, to);
-        self.tcp_cut(from, Some(to));
+        self.tcp_link_blocked(from, Some(to));
     }
 
-    /// Lets go what was held: all of it arrives one least latency later, in the order it was sent.
+    /// Takes one hold off. After the last, held messages arrive one minimum latency later, in the order they were sent.
     pub(crate) fn release(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Released);
         let Some(held) = self.net.links.release(from, to) else { return };
@@ -186,13 +175,12 @@ impl Cluster {
         self.tcp_released(from, to);
     }
 
-    /// Keeps something that was sent until its way is released.
-    fn keep(&mut self, from: u32, to: u32, event: Event) {
-        self.net.links.keep(from, to, event);
-        self.note_kept(event);
+    fn hold_event(&mut self, from: u32, to: u32, event: Event) {
+        self.net.links.hold_event(from, to, event);
+        self.trace_held(event);
     }
 
-    /// Resets every connection between two machines, as something between them may that has forgotten them.
+    /// Resets every connection between two machines, as a middlebox that lost its connection table does.
     pub(crate) fn reset_connections(&mut self, a: u32, b: u32) {
         self.link_changed(a, b, LinkChange::Reset);
         self.tcp_reset_between(a, b);
@@ -202,27 +190,27 @@ impl Cluster {
         self.kernel.happened(What::Link { from, to, change });
     }
 
-    fn try_again(&mut self, from: u32, to: u32) {
+    fn retransmit_between(&mut self, from: u32, to: u32) {
         if self.net.links.is_open(from, to) {
             self.tcp_healed(from, Some(to), |a, b| (a, b) == (from, to));
         }
     }
 
-    /// A machine without power is back on the network.
-    pub(crate) fn reachable_again(&mut self, machine: u32) {
+    /// A machine has power again: its peers retransmit.
+    pub(crate) fn power_restored(&mut self, machine: u32) {
         self.tcp_healed(machine, None, |_, to| to == machine);
     }
 
-    /// A machine's process has ended, politely or with its power.
-    pub(crate) fn sockets_gone(&mut self, machine: u32, polite: bool) {
-        self.tcp_machine_gone(machine, if polite { CloseMode::Close } else { CloseMode::Silent });
-        self.udp_machine_gone(machine);
-        if !polite {
-            self.tcp_cut(machine, None);
+    /// Closes the sockets of a machine whose process has ended. Without power it sends no FIN and no RST.
+    pub(crate) fn close_sockets(&mut self, machine: u32, has_power: bool) {
+        self.tcp_process_ended(machine, if has_power { CloseMode::Close } else { CloseMode::Silent });
+        self.udp_process_ended(machine);
+        if !has_power {
+            self.tcp_link_blocked(machine, None);
         }
     }
 
-    /// Gives a name to addresses, or takes it away where there are none.
+    /// Sets the addresses of a name; none removes the name.
     pub(crate) fn set_name(&mut self, name: &str, addresses: &[IpAddr]) {
         let name = name.to_ascii_lowercase();
         if addresses.is_empty() {
@@ -242,24 +230,23 @@ impl Cluster {
     }
 }
 
-/// The least and the greatest of a range of latencies.
+/// The minimum and maximum of a range of latencies, in nanoseconds.
 pub(crate) fn bounds(latency: &RangeInclusive<Duration>) -> (Nanos, Nanos) {
-    let (least, greatest) = (nanos(*latency.start()), nanos(*latency.end()));
-    assert!(least <= greatest, "a range of latencies begins with the least: {latency:?}");
-    (least, greatest)
+    let (min, max) = (nanos(*latency.start()), nanos(*latency.end()));
+    assert!(min <= max, "the minimum latency is above the maximum: {latency:?}");
+    (min, max)
 }
 
-/// The default address of a machine.
 pub(crate) fn address_of(machine: u32) -> IpAddr {
     address::v4(machine)
 }
 
-/// The loopback network, as seen from one machine.
+/// The network of one machine: binds TCP listeners and UDP sockets, opens TCP connections, looks up names.
 #[derive(Debug, Clone, Copy)]
 pub struct Network(pub(crate) Process);
 
 impl Network {
-    /// Listens for TCP connections; port 0 takes a free one. Machines let every process listen on every port.
+    /// Listens for TCP connections. Port 0 takes an ephemeral port; ports below 1024 need no privilege.
     ///
     /// # Errors
     /// `AddrInUse`, `AddrNotAvailable` for an address of another machine, and those of [`lookup`](Network::lookup).
@@ -271,11 +258,11 @@ impl Network {
         Address::first_of(self.resolve(address.to_address())?, attempt).await
     }
 
-    /// Opens a TCP connection, trying each address of a name in turn.
+    /// Opens a TCP connection, and tries each address of a name in turn.
     ///
     /// # Errors
-    /// `ConnectionRefused`, `TimedOut`, `HostUnreachable`, `AddrNotAvailable` when no port is left to connect from, and
-    /// those of [`lookup`](Network::lookup). The last address's error.
+    /// The error of the last address: `ConnectionRefused`, `TimedOut` (after 127 s), `HostUnreachable`, or
+    /// `AddrNotAvailable` when no ephemeral port is left. Those of [`lookup`](Network::lookup).
     pub async fn connect(&self, address: impl ToAddress) -> io::Result<TcpStream> {
         let attempt = async |address| {
             let stream = TcpStream::connect(self.0, address).await;
@@ -284,7 +271,7 @@ impl Network {
         Address::first_of(self.resolve(address.to_address())?, attempt).await
     }
 
-    /// Binds a UDP socket; port 0 takes a free one.
+    /// Binds a UDP socket. Port 0 takes an ephemeral port.
     ///
     /// # Errors
     /// As [`bind`](Network::bind).
@@ -296,16 +283,15 @@ impl Network {
         Address::first_of(self.resolve(address.to_address())?, attempt).await
     }
 
-    /// The addresses of a name, in the order they are to be tried: machines are known by theirs, and a scenario may
-    /// [name](crate::Sim::set_name) others.
+    /// Resolves a name to addresses, in the order to try them: the name of a machine, `localhost`, or one that the
+    /// scenario [set](crate::Sim::set_name).
     ///
     /// # Errors
-    /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
+    /// `InvalidInput` for a malformed address; an error of kind `Other` for an unknown name.
     pub async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
         Ok(self.resolve(address.to_address())?.collect())
     }
 
-    /// The addresses to try.
     #[inline]
     fn resolve(&self, address: Address<'_>) -> io::Result<Addresses> {
         match address.parse()? {
@@ -319,7 +305,7 @@ impl Network {
         if name.eq_ignore_ascii_case("localhost") {
             return Ok(Addresses::one(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)));
         }
-        // On Linux, too, the resolver's error has no kind of its own.
+        // The error of getaddrinfo has no kind in std either.
         cluster::with(self.0.run, |run| run.addresses_of(name, port)).ok_or_else(|| {
             let text = format!("failed to lookup address information: no machine is called {name:?}");
             io::Error::other(text)
@@ -350,7 +336,7 @@ impl Iterator for Addresses {
     }
 }
 
-/// Waits until `attempt` gives something; while it does not, it has to see to it that the waiter is woken.
+/// Waits until `attempt` returns a value or an error. While it returns `None`, it must register the waiter.
 async fn until<T>(mut attempt: impl FnMut(Waiter) -> io::Result<Option<T>> + Unpin) -> io::Result<T> {
     poll_fn(|context| poll_of(attempt(Waiter::of(context.waker())))).await
 }
@@ -365,7 +351,7 @@ fn poll_of<T>(result: io::Result<Option<T>>) -> Poll<io::Result<T>> {
 
 impl Daemon for Network {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Err(crate::machine::world::comes_with_its_machine::<Self>(factory))
+        Err(crate::machine::world::needs_machine::<Self>(factory))
     }
 }
 

@@ -11,7 +11,7 @@ use steelmill_core::{Error, Result};
 
 use super::cluster;
 use super::lives::LifeEnd;
-use super::machine::{Ending, Machine};
+use super::machine::{Machine, ProcessEnd};
 use super::panic_log;
 use super::sim::Sim;
 use super::threads;
@@ -153,7 +153,7 @@ extern "C" fn execute(start: *mut c_void) -> *mut c_void {
 
 /// Ends the process of this guest thread: all its threads, this one too.
 pub(crate) fn exit(machine: Machine, code: i32) -> ! {
-    machine.end(Ending::Exit, LifeEnd::ExitCode(code));
+    machine.end(ProcessEnd::Exit, LifeEnd::ExitCode(code));
     drop(machine);
     loop {
         threads::give_turn(); // and never gets it again

@@ -1,4 +1,4 @@
-//! The handle a scenario gets: its clock, its machines, and what it may do to them.
+//! `Sim`, the handle of a scenario to its run: makes machines, names, draws and counts.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -19,20 +19,21 @@ use crate::schema::decision::Stream;
 use crate::schema::event::What;
 use crate::schema::settings::Seed;
 
-/// One run of the simulation, as its scenario sees it.
+/// A handle to one simulation run, passed to the scenario.
 ///
-/// Its own clock, network and tasks are those of a machine that is never faulted and never drifts.
+/// The scenario has a machine of its own for clock, network, entropy and tasks. No fault strikes it and its clock never
+/// drifts.
 #[derive(Debug, Clone, Copy)]
 pub struct Sim {
     pub(crate) run: RunId,
 }
 
 impl Sim {
-    pub(crate) fn with<R>(&self, look: impl FnOnce(&mut Cluster) -> R) -> R {
-        cluster::with(self.run, look)
+    pub(crate) fn with<R>(&self, access: impl FnOnce(&mut Cluster) -> R) -> R {
+        cluster::with(self.run, access)
     }
 
-    fn place(&self) -> Process {
+    fn process(&self) -> Process {
         Process { run: self.run, machine: SCENARIO, incarnation: 0 }
     }
 
@@ -41,22 +42,22 @@ impl Sim {
         self.with(|run| run.kernel.settings.seed)
     }
 
-    /// The scenario's own world.
+    /// The world of the scenario's own machine.
     pub fn world(&self) -> SimWorld {
-        SimWorld(self.place())
+        SimWorld(self.process())
     }
 
-    /// The scenario's own clock.
+    /// The clock of the scenario's own machine.
     pub fn clock(&self) -> Clock {
         self.world().clock()
     }
 
-    /// The scenario's own network.
+    /// The network of the scenario's own machine.
     pub fn network(&self) -> Network {
         self.world().network()
     }
 
-    /// The scenario's own randomness.
+    /// The entropy of the scenario's own machine.
     pub fn entropy(&self) -> Entropy {
         self.world().entropy()
     }
@@ -66,21 +67,21 @@ impl Sim {
         Duration::from_nanos(self.with(|run| run.kernel.now))
     }
 
-    /// Starts a task of the scenario. If it panics and its handle was dropped, the run fails.
+    /// Spawns a task of the scenario. If its handle was dropped, a panic of the task fails the run.
     #[track_caller]
     pub fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
     where
         F: Future<Output: Send + 'static> + 'static,
     {
-        spawn_at(self.place(), None, name, Location::caller(), future)
+        spawn_at(self.process(), None, name, Location::caller(), future)
     }
 
-    /// Starts the cluster's factory: what is provided there is shared by every machine that is started after it.
+    /// Starts the cluster's factory. Its daemons are shared by every machine that starts afterwards.
     ///
     /// # Errors
-    /// Those of `setup` and of starting; and a second root.
+    /// Those of `setup` and of starting its daemons; when the cluster has a root factory already.
     pub async fn root(&self, setup: impl FnOnce(&mut Factory) -> Result) -> Result {
-        anyhow::ensure!(self.with(|run| run.root.is_none()), "the cluster has a root already");
+        anyhow::ensure!(self.with(|run| run.root.is_none()), "the cluster has a root factory already");
         let mut factory = Factory::root("cluster", self.world());
         setup(&mut factory)?;
         let running = factory.start().await?;
@@ -88,12 +89,12 @@ impl Sim {
         Ok(())
     }
 
-    /// Makes a machine, down until it is started. `setup` assembles its daemons, at every start anew.
+    /// Makes a machine. It is down until [`Machine::start`]; each start calls `setup` to assemble its daemons.
     ///
-    /// Others reach it by `name`, or by its address.
+    /// `name` is its host name.
     ///
     /// # Panics
-    /// When there is a machine of that name.
+    /// When a machine of that name exists.
     pub fn machine(
         &self,
         name: &str,
@@ -102,16 +103,16 @@ impl Sim {
         Machine::new_factory(self.run, name, Box::new(setup))
     }
 
-    /// Makes a machine without daemons, up at once: a place for the scenario's own code.
+    /// Makes a machine without daemons, for client code of the scenario. It is up at once.
     ///
     /// # Panics
-    /// When there is a machine of that name.
+    /// When a machine of that name exists.
     pub fn client(&self, name: &str) -> Machine {
         Machine::new_client(self.run, name)
     }
 
-    /// Gives a name to addresses, as an entry in a name server does: whoever connects to it tries them in turn. No
-    /// address takes the name away. Machines are known by their own names without this, and a machine's name wins.
+    /// Sets the addresses that a host name resolves to, like a DNS record. A connect tries them in turn. An empty list
+    /// removes the name. The name of a machine always resolves to that machine.
     ///
     /// ```
     /// # steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
@@ -128,8 +129,8 @@ impl Sim {
         self.with(|run| run.set_name(name, addresses));
     }
 
-    /// Draws a number below `below` from the stream of faults: for what a scenario does to its cluster. A replay may
-    /// give other numbers, and 0 past its end.
+    /// A uniformly random number below `below` from the fault stream, for faults of the scenario's own. A replay may
+    /// return other numbers, and 0 past its end.
     ///
     /// # Panics
     /// When `below` is 0.
@@ -138,7 +139,7 @@ impl Sim {
         self.with(|run| run.kernel.draw(Stream::Fault, below))
     }
 
-    /// Adds to a total that the campaign's summary shows over all seeds.
+    /// Adds `n` to a named count. The campaign's summary shows its total over all seeds.
     pub fn count(&self, what: &'static str, n: u64) {
         self.with(|run| {
             let total = run.tally.counts.entry(what).or_default();
@@ -148,7 +149,7 @@ impl Sim {
         });
     }
 
-    /// What the run holds at this moment: for tests that nothing is left behind.
+    /// Numbers of live tasks, timers, sockets and other resources, for leak tests.
     pub fn sizes(&self) -> Sizes {
         self.with(|run| {
             let [connections, listeners, udp_sockets, ports, link_rules] = run.net.sizes();
@@ -159,22 +160,22 @@ impl Sim {
     }
 }
 
-/// How much of everything a run holds.
+/// Numbers of live resources in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
     /// Tasks that have not ended.
     pub tasks: usize,
-    /// Timers of tasks, and messages on their way.
+    /// Timers of tasks, and messages in flight.
     pub timers: usize,
-    /// TCP connections, from the first SYN until both ends have let go.
+    /// TCP connections, from the first SYN until both ends are closed.
     pub connections: usize,
     /// TCP listeners.
     pub listeners: usize,
     /// UDP sockets.
     pub udp_sockets: usize,
-    /// Ports that are taken.
+    /// Bound and ephemeral ports.
     pub ports: usize,
-    /// Directions between machines that have something of their own: a latency, a cut, an impairment.
+    /// Directions between machines with a latency, cut, hold or impairment of their own.
     pub link_rules: usize,
     /// Descriptors that programs have open.
     pub descriptors: usize,

@@ -1,4 +1,4 @@
-//! Tasks of a machine.
+//! Spawning tasks on a machine, and their handles: join, abort.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -16,11 +16,11 @@ use crate::kernel::tasks::{Output, TaskFuture, WaitsFor};
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, RunId};
 use crate::machine::world::Process;
-use crate::machine::{overstays, panics};
+use crate::machine::{deadline_exceeded, panics};
 use crate::schema::task::TaskKey;
 use crate::schema::trace::StateChange;
 
-/// Spawns tasks that live on a machine and end with it.
+/// Spawns tasks on one incarnation of a machine. They are dropped when its process ends.
 #[derive(Debug, Clone, Copy)]
 pub struct Spawner(pub(crate) Process);
 
@@ -28,13 +28,13 @@ pub struct Spawner(pub(crate) Process);
 #[derive(Debug)]
 pub struct Task<T> {
     run: RunId,
-    /// `None` where the task was never started.
+    /// `None` if the task was refused.
     key: Option<TaskKey>,
     output: PhantomData<fn() -> T>,
 }
 
 impl Spawner {
-    /// Starts a task. On a machine that has gone it never runs, and its handle says that it was aborted.
+    /// Spawns a task. If the process has ended, the task never runs and its handle returns [`TaskError::Aborted`].
     #[track_caller]
     pub fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
     where
@@ -45,7 +45,7 @@ impl Spawner {
 }
 
 pin_project! {
-    /// A future whose output is boxed, whatever its type; that of a task without one takes no memory.
+    /// A future that boxes its output. An output of type `()` does not allocate.
     struct Boxed<F> {
         #[pin]
         future: F,
@@ -61,9 +61,9 @@ impl<F: Future<Output: Send + 'static>> Future for Boxed<F> {
     }
 }
 
-/// Starts a task at a place; the future need not be `Send`, as a run never leaves its thread.
+/// Spawns a task in a process. The future need not be `Send`, as a run stays on its thread.
 pub(crate) fn spawn_at<F>(
-    place: Process,
+    process: Process,
     owner: Option<&Arc<Owner>>,
     name: &'static str,
     spawned_at: &'static Location<'static>,
@@ -73,15 +73,15 @@ where
     F: Future<Output: Send + 'static> + 'static,
 {
     let future: TaskFuture = Box::pin(Boxed { future });
-    // A future that is refused comes back, to be dropped where the run's state is not borrowed.
+    // A refused future is dropped outside of the borrow of the run's state.
     let mut future = Some(future);
-    let key = cluster::try_with(place.run, |run| {
-        if !run.is_alive(place.machine, place.incarnation) {
+    let key = cluster::try_with(process.run, |run| {
+        if !run.is_alive(process.machine, process.incarnation) {
             return None;
         }
-        future.take().map(|future| run.kernel.spawn(place.machine, owner, name, spawned_at, future))
+        future.take().map(|future| run.kernel.spawn(process.machine, owner, name, spawned_at, future))
     });
-    Task { run: place.run, key: key.flatten(), output: PhantomData }
+    Task { run: process.run, key: key.flatten(), output: PhantomData }
 }
 
 impl<T> Task<T> {
@@ -142,7 +142,7 @@ impl<T: Send + 'static> steelmill_core::Task<T> for Task<T> {
 
 impl Daemon for Spawner {
     fn build(factory: &mut Factory) -> Result<Self> {
-        Err(crate::machine::world::comes_with_its_machine::<Self>(factory))
+        Err(crate::machine::world::needs_machine::<Self>(factory))
     }
 }
 
@@ -168,7 +168,7 @@ impl steelmill_core::Spawn for Spawner {
         let Process { run, machine, incarnation } = self.0;
         cluster::try_with(run, |run| {
             if run.is_alive(machine, incarnation) {
-                run.reached(machine, factory, milestone);
+                run.milestone_reached(machine, factory, milestone);
             }
         });
     }
@@ -188,6 +188,6 @@ impl steelmill_core::Spawn for Spawner {
     }
 
     fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
-        overstays::overstayed(self.0, owner, task, limit);
+        deadline_exceeded::record(self.0, owner, task, limit);
     }
 }

@@ -1,25 +1,24 @@
-//! What a run tells of itself at its end, beside its digest: counts, limits, faults, visits.
+//! Statistics of a run for its outcome: counts, limits, fault plan, coverage, tasks aborted at a deadline.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::coverage::CoverageCounts;
-use super::overstays::Overstays;
+use super::deadline_exceeded::ExceededDeadlines;
 use super::panics::Allowed;
 use crate::schema::outcome::Panicked;
 use crate::schema::plan::Plan;
 
 pub(crate) struct Tally {
-    /// What the scenario counted.
+    /// Totals of [`Sim::count`](crate::Sim::count).
     pub(crate) counts: BTreeMap<&'static str, u64>,
-    /// What of the workload may be less, and from where to where.
+    /// Ranges of [`Sim::limit`](crate::Sim::limit), by name.
     pub(crate) limits: BTreeMap<&'static str, RangeInclusive<u64>>,
-    /// The faults that are to strike, once that is known.
+    /// The fault plan, once it is drawn or read.
     pub(crate) plan: Option<Plan>,
-    /// Visits of coverage points.
     pub(crate) coverage: CoverageCounts,
     /// Tasks that were aborted because their time was up.
-    pub(crate) overstays: Overstays,
+    pub(crate) exceeded_deadlines: ExceededDeadlines,
     /// Failures that the scenario allowed.
     pub(crate) allowed: Vec<Allowed>,
     /// The last panic before the run failed.
@@ -33,7 +32,7 @@ impl Tally {
             limits: BTreeMap::new(),
             plan: None,
             coverage: CoverageCounts::new(),
-            overstays: Overstays::default(),
+            exceeded_deadlines: ExceededDeadlines::default(),
             allowed: Vec::new(),
             last_panic: None,
         }

@@ -1,7 +1,7 @@
-//! Wakers that are integers.
+//! Task wakers without reference counts.
 //!
-//! A waker of the sim is the packed key of a task (run, generation, index), so cloning, comparing and dropping it
-//! cost nothing and a wake is a look into the run's table.
+//! The data of a waker is a packed task key (run, generation, index). Clone, compare and drop cost nothing; a wake
+//! looks the task up in the run.
 #![allow(unsafe_code, reason = "a RawWaker is unsafe to make; the argument stands beside the one place")]
 
 use std::task::{RawWaker, RawWakerVTable, Waker};
@@ -11,7 +11,6 @@ use crate::kernel::probe;
 use crate::kernel::waiter::Waiter;
 use crate::schema::task::TaskKey;
 
-/// The waker of a task.
 #[inline]
 pub(crate) fn waker(key: TaskKey) -> Waker {
     // SAFETY: the data pointer is never dereferenced, only read back as the integer it is, so every function
@@ -37,18 +36,18 @@ static TABLE: RawWakerVTable = RawWakerVTable::new(
 );
 
 impl Waiter {
-    /// Whoever a waker wakes. Clones a foreign waker, which runs code of a user: not while the run's state is borrowed.
+    /// The waiter of a waker. Clones a foreign waker, which runs user code: never call it while the run is borrowed.
     #[inline]
     pub(crate) fn of(waker: &Waker) -> Self {
         if std::ptr::eq(waker.vtable(), &TABLE) {
             Waiter::Task(key(waker.data()))
         } else {
-            Waiter::of_other(waker)
+            Waiter::foreign(waker)
         }
     }
 
     #[inline(never)]
-    fn of_other(waker: &Waker) -> Self {
+    fn foreign(waker: &Waker) -> Self {
         probe::asked();
         Waiter::Foreign(waker.clone())
     }

@@ -1,4 +1,4 @@
-//! The sim as a [`World`](steelmill_core::World): one value of it is one incarnation of one machine.
+//! The sim's [`World`](steelmill_core::World): one value is one incarnation of one machine.
 
 use steelmill_core::{Error, Factory};
 
@@ -16,7 +16,7 @@ pub(crate) struct Process {
     pub(crate) incarnation: u32,
 }
 
-/// What a machine of the sim supplies to the daemons on it.
+/// The capabilities of one incarnation of a machine: clock, network, entropy and spawner for its daemons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SimWorld(pub(crate) Process);
 
@@ -43,11 +43,11 @@ impl steelmill_core::World for SimWorld {
     }
 }
 
-/// The error of asking a factory for a simulated capability that no machine provided.
-pub(crate) fn comes_with_its_machine<T>(factory: &Factory) -> Error {
+/// The error of building a simulated capability in a factory without a machine.
+pub(crate) fn needs_machine<T>(factory: &Factory) -> Error {
     anyhow::anyhow!(
-        "{} cannot be built: it comes with a machine of the sim, and {:?} was not made for one (Factory::root and \
-         child_in take a world)",
+        "{} cannot be built: a machine of the sim provides it, and the factory {:?} was made without one (pass a \
+         machine's world to Factory::root or child_in)",
         std::any::type_name::<T>(),
         factory.path(),
     )

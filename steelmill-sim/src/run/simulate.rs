@@ -15,10 +15,10 @@ use crate::machine::panic_log;
 use crate::kernel::tasks::MAIN;
 use crate::kernel::watchdog;
 use crate::machine::cluster::{self, RunId};
+use crate::machine::deadline_exceeded::{ExceededDeadlines, InspectTask};
 use crate::machine::executor;
 use crate::machine::hosts::SCENARIO;
 use crate::machine::machine::Machine;
-use crate::machine::overstays::{LookAt, Overstays};
 use crate::machine::panics;
 use crate::machine::sim::Sim;
 use crate::machine::spawn::spawn_at;
@@ -102,8 +102,8 @@ pub(crate) fn once(
     let id = cluster::begin(settings);
     let _observed = coverage::observe(&RunObserver);
     cluster::with(id, |run| {
-        run.tally.overstays =
-            Overstays::to_look_at(look.map(|moment| (moment, stuck::look_at_overstay as LookAt)))
+        run.tally.exceeded_deadlines =
+            ExceededDeadlines::inspecting(look.map(|moment| (moment, stuck::look_at_overstay as InspectTask)))
     });
     cluster::with(id, |run| run.guest_setup = Some(guest_setup()));
     purity::draw_keys();
@@ -199,7 +199,7 @@ fn outcome(id: RunId) -> Outcome {
         let cause = run.kernel.over.take().flatten().or(failed).or(unread).or_else(|| run.unknown_limit());
         let panicked = run.tally.last_panic.take();
         let at = Duration::from_nanos(run.kernel.now);
-        let overstayed = run.tally.overstays.take();
+        let overstayed = run.tally.exceeded_deadlines.take();
         let trace = run.kernel.take_trace(cause.as_ref(), run.tally.plan.as_ref());
         Outcome {
             seed: run.kernel.settings.seed,

@@ -1,12 +1,12 @@
-//! TCP connections: the state machine between two ends, driven by what arrives when.
+//! The TCP state machine: connections, their two ends, listeners and backlogs, driven by arrival events.
 //!
-//! Nothing here is a packet. A handshake is three events (SYN, its answer, the accept); data is one event for each
-//! flight that arrives; acknowledgements are implied. What cannot get through stalls and is sent again later, as TCP's
-//! retransmission would; see [`link`](super::link) for the times.
+//! Segments are not modelled. A handshake is three events (SYN, SYN-ACK, ACK); data is one event per flight that
+//! arrives; acknowledgements are implied. A sender behind a cut stalls and retransmits; [`link`](super::link) has the
+//! timeouts.
 
-mod data; // how bytes go from one end to the other
-mod ending; // how a connection ends
-mod handshake; // how a connection begins
+mod data; // read, write, window, retransmission, half-close
+mod ending; // close, reset, orphan, power loss
+mod handshake; // listen, SYN, SYN-ACK, ACK, accept
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -18,7 +18,7 @@ use crate::kernel::machine_index::MachineIndex;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::Waiters;
 
-/// Names a connection. The generation tells a reused place apart.
+/// A connection's index in [`Connections::all`]. The generation detects a reused slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConnectionId {
     index: u32,
@@ -26,33 +26,31 @@ pub(crate) struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// What a trace calls it.
+    /// The connection number in a trace; not unique over a run.
     pub(crate) fn number(self) -> u32 {
         self.index
     }
 }
 
-/// Which end of a connection: the one that connected, or the one that accepted.
+/// An end of a connection: the connector (active open) or the acceptor (passive open).
 pub(crate) type Side = u8;
 pub(crate) const CONNECTOR: Side = 0;
 pub(crate) const ACCEPTOR: Side = 1;
 
-/// A connection. What every message looks at lies together, and what few do behind it: with a thousand connections it
-/// is the cache lines that count.
+/// A connection. Fields that every message reads come first: with a thousand connections cache lines dominate the cost.
 #[repr(C)]
 pub(crate) struct Connection {
     generation: u32,
     ends: [End; 2],
-    /// The pipe of a side carries what that side writes.
+    /// Indexed by the side that writes.
     pipes: [Pipe; 2],
     addresses: [Addresses; 2],
-    /// When the connector began.
-    since: Nanos,
-    /// Whose backlog it goes to.
+    /// The base of the SYN and SYN-ACK retransmission schedules.
+    connect_started_at: Nanos,
     listener: Option<ListenerId>,
 }
 
-/// The addresses of an end, as its owner sees them.
+/// The addresses of an end, in the address family of its socket.
 pub(crate) struct Addresses {
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
@@ -61,7 +59,7 @@ pub(crate) struct Addresses {
 pub(crate) struct End {
     machine: u32,
     pub(crate) state: State,
-    /// How many handles own it: a stream, or the two halves of one.
+    /// Handles that own the end: one stream, or two halves.
     pub(crate) handles: u8,
     /// An error its owner has not seen yet, as Linux's number for it.
     pub(super) error: Option<i32>,
@@ -70,7 +68,7 @@ pub(crate) struct End {
     pub(crate) options: Options,
 }
 
-/// Socket options that a program can set and read back.
+/// Socket options. They are stored; only `zero_linger` has an effect.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
     pub(crate) nodelay: bool,
@@ -86,32 +84,29 @@ impl Default for Options {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Nothing of this end exists yet.
-    Unborn,
-    /// The connector has asked.
+    /// The acceptor's end before a SYN has arrived, or after its handshake was dropped.
+    NotCreated,
     SynSent,
-    /// The acceptor has answered.
     SynReceived,
-    Open,
-    /// Reset or given up; its owner still holds it.
-    Broken,
-    /// Its owner has let go of it after everything was read; its machine still sends what there is, and the end.
+    Established,
+    /// Reset or timed out; handles still own it.
+    Failed,
+    /// Closed by its handles after all data was read. The kernel still sends unsent bytes and the FIN.
+    Orphaned,
+    /// No socket is left: segments that arrive are answered with a RST.
     Closed,
-    /// Its machine knows it no more: whatever arrives for it is answered with a reset.
-    Gone,
 }
 
-/// How an end is let go of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CloseMode {
-    /// As the kernel closes a socket: a FIN, or a reset when something was left unread.
+    /// close(2): a FIN, or a RST when received data was left unread.
     Close,
     Reset,
-    /// Without a word: the machine has lost its power.
+    /// The machine has lost power: nothing is sent.
     Silent,
 }
 
-/// Names a listener. The generation tells a reused place apart.
+/// A listener's index in [`Connections::listeners`]. The generation detects a reused slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ListenerId {
     index: u32,
@@ -124,9 +119,9 @@ pub(crate) struct Listener {
     pub(super) local: SocketAddr,
     /// Connections that wait to be accepted, and how many more are on the way there.
     pub(super) backlog: VecDeque<ConnectionId>,
-    coming: usize,
+    syn_queue_len: usize,
     pub(crate) waiters: Waiters,
-    /// What is set for it holds for what it accepts.
+    /// Inherited by accepted connections.
     pub(crate) options: Options,
     /// It is only bound as yet: whoever connects is refused.
     pub(crate) is_listening: bool,
@@ -138,17 +133,16 @@ pub(crate) struct Connections {
     free: Vec<u32>,
     listeners: Vec<Listener>,
     free_listeners: Vec<u32>,
-    /// The ends of each machine, from their connection's beginning until it is forgotten.
+    /// The ends of each machine, until their connection is freed.
     ends: MachineIndex,
-    /// Ends whose bytes do not get through.
-    stalled: OnWays,
-    /// Ends whose writers wait for room.
-    waiting: OnWays,
+    /// Ends whose data or acknowledgements do not get through.
+    stalled: EndsByLink,
+    blocked_writers: EndsByLink,
 }
 
-/// Ends, by the way they are on: entered twice, by the machine at either end of it, and then by the other.
+/// Slots of ends by the pair of machines they connect; each slot has an entry for either order of the pair.
 #[derive(Default)]
-struct OnWays(BTreeSet<(u32, u32, u32)>);
+struct EndsByLink(BTreeSet<(u32, u32, u32)>);
 
 impl Connections {
     pub(super) fn waiters(&mut self) -> impl Iterator<Item = &mut Waiters> {
@@ -158,21 +152,21 @@ impl Connections {
     }
 }
 
-impl OnWays {
-    fn enter(&mut self, (from, to): (u32, u32), place: u32) {
-        self.0.insert((from, to, place));
-        self.0.insert((to, from, place));
+impl EndsByLink {
+    fn enter(&mut self, (from, to): (u32, u32), slot: u32) {
+        self.0.insert((from, to, slot));
+        self.0.insert((to, from, slot));
     }
 
-    fn leave(&mut self, (from, to): (u32, u32), place: u32) {
-        self.0.remove(&(from, to, place));
-        self.0.remove(&(to, from, place));
+    fn leave(&mut self, (from, to): (u32, u32), slot: u32) {
+        self.0.remove(&(from, to, slot));
+        self.0.remove(&(to, from, slot));
     }
 
-    /// Those on the ways between a machine and another, or all others.
+    /// Slots between `machine` and `other`, or any other machine.
     fn between(&self, machine: u32, other: Option<u32>) -> impl Iterator<Item = u32> + '_ {
         let (least, greatest) = other.map_or((0, u32::MAX), |other| (other, other));
-        self.0.range((machine, least, 0)..=(machine, greatest, u32::MAX)).map(|(_, _, place)| *place)
+        self.0.range((machine, least, 0)..=(machine, greatest, u32::MAX)).map(|(_, _, slot)| *slot)
     }
 }
 
@@ -189,7 +183,6 @@ impl End {
         }
     }
 
-    /// The error to report, once.
     #[inline]
     pub(crate) fn take_error(&mut self) -> io::Result<()> {
         self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
@@ -197,17 +190,16 @@ impl End {
 }
 
 impl Addresses {
-    /// It belongs to an IPv6 socket.
-    fn show_as_ipv6(&mut self) {
-        self.local = address::as_ipv6(self.local);
-        self.peer = address::as_ipv6(self.peer);
+    /// Maps IPv4 addresses to IPv6, for an IPv6 socket.
+    fn map_to_ipv6(&mut self) {
+        self.local = address::ipv6_mapped(self.local);
+        self.peer = address::ipv6_mapped(self.peer);
     }
 }
 
 impl State {
-    /// Whether nobody holds the end any more, or yet.
-    fn is_over(self) -> bool {
-        matches!(self, State::Unborn | State::Closed | State::Gone)
+    fn has_no_owner(self) -> bool {
+        matches!(self, State::NotCreated | State::Orphaned | State::Closed)
     }
 }
 
@@ -221,32 +213,33 @@ impl Connection {
         &mut self.addresses[usize::from(side)]
     }
 
-    /// What `side` writes.
+    /// The pipe that `side` writes.
     #[inline]
     pub(crate) fn out(&mut self, side: Side) -> &mut Pipe {
         &mut self.pipes[usize::from(side)]
     }
 
-    /// What `side` reads.
+    /// The pipe that `side` reads.
     #[inline]
     pub(super) fn into(&mut self, side: Side) -> &mut Pipe {
         &mut self.pipes[usize::from(1 - side)]
     }
 
-    /// The machine of `side`, and that of the other.
+    /// The link that `side` sends on: its own machine and its peer's.
     #[inline]
-    pub(crate) fn way(&self, side: Side) -> (u32, u32) {
+    pub(crate) fn link(&self, side: Side) -> (u32, u32) {
         (self.ends[usize::from(side)].machine, self.ends[usize::from(1 - side)].machine)
     }
 
-    /// Whether a read of `side` would not block.
     pub(crate) fn is_readable(&mut self, side: Side) -> bool {
-        self.end(side).state != State::Open || self.into(side).readable() > 0 || self.into(side).is_ended()
+        self.end(side).state != State::Established
+            || self.into(side).readable() > 0
+            || self.into(side).has_fin_arrived()
     }
 }
 
-/// The place of an end in what is kept of ends.
-fn place(index: u32, side: Side) -> u32 {
+/// The key of an end in [`MachineIndex`] and [`EndsByLink`].
+fn end_slot(index: u32, side: Side) -> u32 {
     index << 1 | u32::from(side)
 }
 
@@ -260,17 +253,18 @@ impl Connections {
         self.listeners.get_mut(id.index as usize).filter(|listener| listener.generation == id.generation)
     }
 
-    /// Adds a connection between two of the machines there are; the acceptor's may be none of them.
+    /// Adds a connection. The acceptor's machine may not exist, if it is not below `machines`.
     fn insert(
         &mut self,
-        since: Nanos,
+        connect_started_at: Nanos,
         ends: [End; 2],
         addresses: [Addresses; 2],
         machines: usize,
     ) -> ConnectionId {
         let [connector, acceptor] = [CONNECTOR, ACCEPTOR].map(|side| ends[usize::from(side)].machine);
         let pipes = Default::default();
-        let mut connection = Connection { generation: 0, ends, pipes, addresses, since, listener: None };
+        let mut connection =
+            Connection { generation: 0, ends, pipes, addresses, connect_started_at, listener: None };
         let index = match self.free.pop() {
             Some(index) => {
                 connection.generation = self.all[index as usize].generation;
@@ -282,60 +276,56 @@ impl Connections {
                 (self.all.len() - 1) as u32
             }
         };
-        self.ends.enter(connector, place(index, CONNECTOR));
+        self.ends.enter(connector, end_slot(index, CONNECTOR));
         if (acceptor as usize) < machines {
-            self.ends.enter(acceptor, place(index, ACCEPTOR));
+            self.ends.enter(acceptor, end_slot(index, ACCEPTOR));
         }
         ConnectionId { index, generation: self.all[index as usize].generation }
     }
 
-    /// The ends a machine has, those that have not begun or are closed included.
+    /// The ends of a machine in any state.
     fn ends_of(&self, machine: u32) -> Vec<(ConnectionId, Side)> {
-        self.ends.of(machine).map(|place| self.end_in(place)).collect()
+        self.ends.of(machine).map(|slot| self.end_at(slot)).collect()
     }
 
-    fn end_in(&self, place: u32) -> (ConnectionId, Side) {
-        let index = place >> 1;
-        (ConnectionId { index, generation: self.all[index as usize].generation }, (place & 1) as Side)
+    fn end_at(&self, slot: u32) -> (ConnectionId, Side) {
+        let index = slot >> 1;
+        (ConnectionId { index, generation: self.all[index as usize].generation }, (slot & 1) as Side)
     }
 
-    /// Takes note of an end whose bytes do not get through.
-    fn enter_stalled(&mut self, id: ConnectionId, side: Side) {
-        self.stalled.enter(self.all[id.index as usize].way(side), place(id.index, side));
+    fn mark_stalled(&mut self, id: ConnectionId, side: Side) {
+        self.stalled.enter(self.all[id.index as usize].link(side), end_slot(id.index, side));
     }
 
-    /// What an end sends gets through, or nobody waits for that any more.
-    fn end_stall(&mut self, id: ConnectionId, side: Side) {
+    fn clear_stalled(&mut self, id: ConnectionId, side: Side) {
         if self.all[id.index as usize].out(side).stalled_since.take().is_some() {
-            self.stalled.leave(self.all[id.index as usize].way(side), place(id.index, side));
+            self.stalled.leave(self.all[id.index as usize].link(side), end_slot(id.index, side));
         }
     }
 
-    /// Takes note of an end whose writer waits for room.
-    fn enter_waiting(&mut self, id: ConnectionId, side: Side) {
-        if !std::mem::replace(&mut self.all[id.index as usize].out(side).writer_waits, true) {
-            self.waiting.enter(self.all[id.index as usize].way(side), place(id.index, side));
+    fn mark_writer_blocked(&mut self, id: ConnectionId, side: Side) {
+        if !std::mem::replace(&mut self.all[id.index as usize].out(side).is_writer_blocked, true) {
+            self.blocked_writers.enter(self.all[id.index as usize].link(side), end_slot(id.index, side));
         }
     }
 
-    /// The writer of an end waits for room no more.
-    fn end_wait(&mut self, id: ConnectionId, side: Side) {
-        if std::mem::take(&mut self.all[id.index as usize].out(side).writer_waits) {
-            self.waiting.leave(self.all[id.index as usize].way(side), place(id.index, side));
+    fn clear_writer_blocked(&mut self, id: ConnectionId, side: Side) {
+        if std::mem::take(&mut self.all[id.index as usize].out(side).is_writer_blocked) {
+            self.blocked_writers.leave(self.all[id.index as usize].link(side), end_slot(id.index, side));
         }
     }
 
-    /// The ends on ways between a machine and another, or all others, whose writers wait for room.
-    fn waiting(&self, machine: u32, other: Option<u32>) -> Vec<(ConnectionId, Side)> {
-        self.waiting.between(machine, other).map(|place| self.end_in(place)).collect()
+    /// Ends between `machine` and `other`, or any other machine, whose writers wait for window.
+    fn blocked_writers(&self, machine: u32, other: Option<u32>) -> Vec<(ConnectionId, Side)> {
+        self.blocked_writers.between(machine, other).map(|slot| self.end_at(slot)).collect()
     }
 
-    /// The stalled ends on ways between a machine and another, or all others.
+    /// Stalled ends between `machine` and `other`, or any other machine.
     fn stalled(&self, machine: u32, other: Option<u32>) -> Vec<(ConnectionId, Side)> {
-        self.stalled.between(machine, other).map(|place| self.end_in(place)).collect()
+        self.stalled.between(machine, other).map(|slot| self.end_at(slot)).collect()
     }
 
-    /// How many connections and listeners there are: for tests that none is left.
+    /// Numbers of connections and listeners, for leak tests.
     pub(crate) fn count(&self) -> (usize, usize) {
         (self.all.len() - self.free.len(), self.listeners.len() - self.free_listeners.len())
     }

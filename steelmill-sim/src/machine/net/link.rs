@@ -1,7 +1,7 @@
-//! Links: how long a message is on its way from one machine to another, and whether it gets there.
+//! Links: latency, cuts, holds and impairments from one machine to another, and TCP's retransmission timeouts.
 //!
-//! A direction between two machines costs memory only while something of its own applies to it. While nothing applies
-//! anywhere, a message costs one draw of its latency.
+//! A link is one direction. It takes memory only while it has rules of its own; while no link has, a message costs one
+//! latency draw.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,84 +14,80 @@ use crate::machine::hosts::SCENARIO;
 use crate::schema::decision::Stream;
 use crate::schema::event::Why;
 
-/// The way within a machine: a fixed 10 µs, never cut and never impaired.
+/// The latency within a machine. Its loopback is never cut and never impaired.
 const LOOPBACK: Nanos = 10_000;
 
 const SECOND: Nanos = 1_000_000_000;
 
-/// How long datagrams may queue for a link of limited bandwidth before more are dropped: the depth that tc-tbf(8)
-/// calls its latency.
+/// The queueing delay on a link of limited bandwidth above which datagrams are dropped (`latency` in tc-tbf(8)).
 const QUEUE_MAX: Nanos = SECOND / 4;
 
 pub(crate) struct Links {
-    /// Least and greatest latency of a link without a rule.
+    /// Minimum and maximum latency of links without their own.
     pub(crate) latency: (Nanos, Nanos),
-    /// Directions with something of their own.
-    ways: BTreeMap<(u32, u32), Box<Way>>,
+    /// By (from, to).
+    rules: BTreeMap<(u32, u32), Box<LinkRules>>,
     /// How many times each machine is cut off from all others.
     isolated: BTreeMap<u32, u32>,
 }
 
-/// What applies to one direction.
 #[derive(Default)]
-struct Way {
+struct LinkRules {
     latency: Option<(Nanos, Nanos)>,
     cuts: u32,
     holds: u32,
-    /// What was sent while it was held, in that order.
+    /// Arrival events of held messages, in the order they were sent.
     held: Vec<Event>,
     impairments: Vec<Effect>,
-    /// All of them together.
     effect: Effect,
-    /// Until when earlier messages take up its bandwidth.
+    /// When the bandwidth is free again.
     busy_until: Nanos,
 }
 
-impl Way {
+impl LinkRules {
     fn is_plain(&self) -> bool {
         self.latency.is_none() && self.cuts == 0 && self.holds == 0 && self.impairments.is_empty()
     }
 }
 
-/// What becomes of a message that is sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Delivery {
     Arrives(Nanos),
-    /// The way is cut, or this message was unlucky.
+    /// Dropped by a cut, random loss or a full queue.
     Lost,
-    /// It waits until the way is released.
+    /// Kept until the link is released.
     Held,
 }
 
 impl Links {
     pub(crate) fn new() -> Self {
-        Self { latency: (500_000, 2_000_000), ways: BTreeMap::new(), isolated: BTreeMap::new() }
+        Self { latency: (500_000, 2_000_000), rules: BTreeMap::new(), isolated: BTreeMap::new() }
     }
 
-    /// Changes what applies to a direction, and forgets it when that is nothing any more.
-    fn change<R>(&mut self, from: u32, to: u32, change: impl FnOnce(&mut Way) -> R) -> R {
-        let way = self.ways.entry((from, to)).or_default();
-        let result = change(way);
-        if way.is_plain() {
-            self.ways.remove(&(from, to));
+    /// Changes the rules of a link, and frees them when none is left.
+    fn change<R>(&mut self, from: u32, to: u32, change: impl FnOnce(&mut LinkRules) -> R) -> R {
+        let rules = self.rules.entry((from, to)).or_default();
+        let result = change(rules);
+        if rules.is_plain() {
+            self.rules.remove(&(from, to));
         }
         result
     }
 
-    /// Sets the latency of a direction; `None` for the common one.
+    /// Sets the latency of a link; `None` for the default one.
     pub(crate) fn set_latency(&mut self, from: u32, to: u32, latency: Option<(Nanos, Nanos)>) {
-        self.change(from, to, |way| way.latency = latency);
+        self.change(from, to, |rules| rules.latency = latency);
     }
 
     pub(crate) fn cut(&mut self, from: u32, to: u32) {
-        self.change(from, to, |way| way.cuts += 1);
+        self.change(from, to, |rules| rules.cuts += 1);
     }
 
     pub(crate) fn heal(&mut self, from: u32, to: u32) {
-        self.change(from, to, |way| way.cuts -= 1);
+        self.change(from, to, |rules| rules.cuts -= 1);
     }
 
-    /// Cuts a machine off from all others but the scenario, those included that are made later.
+    /// Cuts a machine off from all others but the scenario, including machines made later.
     pub(crate) fn isolate(&mut self, machine: u32) {
         *self.isolated.entry(machine).or_default() += 1;
     }
@@ -106,69 +102,69 @@ impl Links {
     }
 
     pub(crate) fn hold(&mut self, from: u32, to: u32) {
-        self.change(from, to, |way| way.holds += 1);
+        self.change(from, to, |rules| rules.holds += 1);
     }
 
-    /// Takes a hold off. When it was the last, what was held comes back, in the order it was sent.
+    /// Takes a hold off. The last one returns the held events, in the order they were sent.
     pub(crate) fn release(&mut self, from: u32, to: u32) -> Option<Vec<Event>> {
-        self.change(from, to, |way| {
-            way.holds -= 1;
-            (way.holds == 0).then(|| std::mem::take(&mut way.held))
+        self.change(from, to, |rules| {
+            rules.holds -= 1;
+            (rules.holds == 0).then(|| std::mem::take(&mut rules.held))
         })
     }
 
-    /// Keeps what was sent on a held direction.
-    pub(crate) fn keep(&mut self, from: u32, to: u32, event: Event) {
-        self.change(from, to, |way| way.held.push(event));
+    pub(crate) fn hold_event(&mut self, from: u32, to: u32, event: Event) {
+        self.change(from, to, |rules| rules.held.push(event));
     }
 
     pub(crate) fn impair(&mut self, from: u32, to: u32, effect: Effect) {
-        self.change(from, to, |way| {
-            way.impairments.push(effect);
-            way.effect = way.effect.and(&effect);
+        self.change(from, to, |rules| {
+            rules.impairments.push(effect);
+            rules.effect = rules.effect.combined_with(&effect);
         });
     }
 
-    /// Takes one of its impairments off.
+    /// Takes one impairment with this effect off.
     pub(crate) fn repair(&mut self, from: u32, to: u32, effect: &Effect) {
-        self.change(from, to, |way| {
-            if let Some(place) = way.impairments.iter().position(|other| other == effect) {
-                way.impairments.remove(place);
-                way.effect = way.impairments.iter().fold(Effect::default(), |all, one| all.and(one));
+        self.change(from, to, |rules| {
+            if let Some(index) = rules.impairments.iter().position(|other| other == effect) {
+                rules.impairments.remove(index);
+                rules.effect =
+                    rules.impairments.iter().fold(Effect::default(), |all, one| all.combined_with(one));
             }
         });
     }
 
-    /// Whether nothing applies to a direction but the common latency: nearly always.
+    /// Whether a link has no rules: the fast path.
     #[inline]
     fn is_plain(&self, from: u32, to: u32) -> bool {
-        (self.ways.is_empty() && self.isolated.is_empty()) || from == to
+        (self.rules.is_empty() && self.isolated.is_empty()) || from == to
     }
 
-    /// Whether messages get through now.
+    /// Whether messages are neither dropped by a cut nor held.
     #[inline]
     pub(crate) fn is_clear(&self, from: u32, to: u32) -> bool {
         self.is_plain(from, to) || !(self.is_cut(from, to) || self.is_held(from, to))
     }
 
-    /// How long word of something takes at least; `None` when it does not get there.
+    /// The minimum latency; `None` if the link is cut or held.
     #[inline]
-    pub(crate) fn word_takes(&self, from: u32, to: u32) -> Option<Nanos> {
+    pub(crate) fn min_latency_if_clear(&self, from: u32, to: u32) -> Option<Nanos> {
         if from == to {
             Some(LOOPBACK)
         } else if self.is_plain(from, to) {
             Some(self.latency.0)
         } else {
-            self.word_takes_by_rules(from, to)
+            self.min_latency_by_rules(from, to)
         }
     }
 
     #[cold]
-    fn word_takes_by_rules(&self, from: u32, to: u32) -> Option<Nanos> {
+    fn min_latency_by_rules(&self, from: u32, to: u32) -> Option<Nanos> {
         self.is_clear(from, to).then(|| self.range(from, to).0)
     }
 
-    /// Whether messages get through, now or once they are released.
+    /// Whether the link is not cut; it may be held.
     #[inline]
     pub(crate) fn is_open(&self, from: u32, to: u32) -> bool {
         self.is_plain(from, to) || !self.is_cut(from, to)
@@ -178,144 +174,143 @@ impl Links {
     fn is_cut(&self, from: u32, to: u32) -> bool {
         let is_isolated = self.isolated.contains_key(&from) || self.isolated.contains_key(&to);
         (is_isolated && from != SCENARIO && to != SCENARIO)
-            || self.ways.get(&(from, to)).is_some_and(|way| way.cuts > 0)
+            || self.rules.get(&(from, to)).is_some_and(|rules| rules.cuts > 0)
     }
 
     fn is_held(&self, from: u32, to: u32) -> bool {
-        self.ways.get(&(from, to)).is_some_and(|way| way.holds > 0)
+        self.rules.get(&(from, to)).is_some_and(|rules| rules.holds > 0)
     }
 
-    /// What impairs a direction.
     #[inline]
     pub(crate) fn effect(&self, from: u32, to: u32) -> Option<&Effect> {
-        if self.is_plain(from, to) { None } else { self.ways.get(&(from, to)).map(|way| &way.effect) }
+        if self.is_plain(from, to) { None } else { self.rules.get(&(from, to)).map(|rules| &rules.effect) }
     }
 
-    /// Least and greatest latency.
+    /// Minimum and maximum latency, with the delay of impairments.
     #[inline]
     pub(crate) fn range(&self, from: u32, to: u32) -> (Nanos, Nanos) {
         if from == to {
             return (LOOPBACK, LOOPBACK);
         }
-        if self.ways.is_empty() {
+        if self.rules.is_empty() {
             return self.latency;
         }
-        let Some(way) = self.ways.get(&(from, to)) else { return self.latency };
-        let (least, greatest) = way.latency.unwrap_or(self.latency);
-        (least + way.effect.delay.0, greatest + way.effect.delay.1)
+        let Some(rules) = self.rules.get(&(from, to)) else { return self.latency };
+        let (min, max) = rules.latency.unwrap_or(self.latency);
+        (min + rules.effect.delay.0, max + rules.effect.delay.1)
     }
 
-    /// How many rules there are: for tests that none is left.
+    /// The number of links with rules and of isolated machines, for leak tests.
     pub(crate) fn len(&self) -> usize {
-        self.ways.len() + self.isolated.len()
+        self.rules.len() + self.isolated.len()
     }
 }
 
 impl Cluster {
-    /// How long the next message takes.
     #[inline]
     pub(crate) fn latency(&mut self, from: u32, to: u32) -> Nanos {
-        let (least, greatest) = self.net.links.range(from, to);
-        if least == greatest {
-            return least;
+        let (min, max) = self.net.links.range(from, to);
+        if min == max {
+            return min;
         }
-        least + self.kernel.draw(Stream::Latency, greatest - least + 1)
+        min + self.kernel.draw(Stream::Latency, max - min + 1)
     }
 
-    /// What becomes of a flight of a stream's bytes. It is never lost but to a cut: losing it makes it late.
+    /// The delivery of a flight of a TCP stream. Random loss delays it until its retransmission.
     #[inline]
-    pub(crate) fn flight_fate(&mut self, from: u32, to: u32, bytes: u64) -> Fate {
+    pub(crate) fn flight_delivery(&mut self, from: u32, to: u32, bytes: u64) -> Delivery {
         if self.net.links.is_plain(from, to) {
-            return Fate::Arrives(self.kernel.now + self.latency(from, to));
+            return Delivery::Arrives(self.kernel.now + self.latency(from, to));
         }
-        self.fate_by_rules(from, to, bytes, true)
+        self.delivery_by_rules(from, to, bytes, true)
     }
 
-    /// What becomes of a single message.
     #[inline]
-    pub(crate) fn message_fate(&mut self, from: u32, to: u32, bytes: u64) -> Fate {
+    pub(crate) fn message_delivery(&mut self, from: u32, to: u32, bytes: u64) -> Delivery {
         if self.net.links.is_plain(from, to) {
-            return Fate::Arrives(self.kernel.now + self.latency(from, to));
+            return Delivery::Arrives(self.kernel.now + self.latency(from, to));
         }
-        self.fate_by_rules(from, to, bytes, false)
+        self.delivery_by_rules(from, to, bytes, false)
     }
 
     #[cold]
-    fn fate_by_rules(&mut self, from: u32, to: u32, bytes: u64, is_flight: bool) -> Fate {
+    fn delivery_by_rules(&mut self, from: u32, to: u32, bytes: u64, is_flight: bool) -> Delivery {
         if self.net.links.is_cut(from, to) {
-            self.leaves_in_vain(Why::Cut, is_flight);
-            return Fate::Lost;
+            self.trace_loss(Why::Cut, is_flight);
+            return Delivery::Lost;
         }
         if self.net.links.is_held(from, to) {
             if is_flight {
-                self.leaves_in_vain(Why::Held, true);
+                self.trace_loss(Why::Held, true);
             }
-            return Fate::Held;
+            return Delivery::Held;
         }
         let mut at = self.kernel.now + self.latency(from, to);
         let Some(effect) = self.net.links.effect(from, to).copied() else {
-            return Fate::Arrives(at);
+            return Delivery::Arrives(at);
         };
-        let mut since_sent = 0;
+        let mut retransmitted_after = 0;
         while self.chance(Stream::Loss, effect.loss_ppm) {
-            since_sent = next_retransmission(0, since_sent);
-            if !is_flight || since_sent >= GIVE_UP {
-                self.leaves_in_vain(Why::Loss, is_flight);
-                return Fate::Lost;
+            retransmitted_after = next_retransmission(0, retransmitted_after);
+            if !is_flight || retransmitted_after >= RETRIES_TIMEOUT {
+                self.trace_loss(Why::Loss, is_flight);
+                return Delivery::Lost;
             }
         }
-        self.leaves_late(since_sent, Why::Loss, is_flight);
-        at += since_sent;
+        self.trace_delay(retransmitted_after, Why::Loss, is_flight);
+        at += retransmitted_after;
         if self.chance(Stream::Tail, effect.tail_ppm) {
             let tail = self.kernel.draw(Stream::Tail, effect.tail + 1);
-            self.leaves_late(tail, Why::Tail, is_flight);
+            self.trace_delay(tail, Why::Tail, is_flight);
             at += tail;
         }
-        if let (Some(rate), Some(way)) = (effect.bandwidth, self.net.links.ways.get_mut(&(from, to))) {
-            let queued = way.busy_until.saturating_sub(self.kernel.now);
+        if let (Some(rate), Some(rules)) = (effect.bandwidth, self.net.links.rules.get_mut(&(from, to))) {
+            let queued = rules.busy_until.saturating_sub(self.kernel.now);
             if !is_flight && queued > QUEUE_MAX {
-                self.leaves_in_vain(Why::Narrow, is_flight);
-                return Fate::Lost;
+                self.trace_loss(Why::Narrow, is_flight);
+                return Delivery::Lost;
             }
-            let takes =
-                queued + Nanos::try_from(u128::from(bytes) * u128::from(SECOND) / rate).unwrap_or(GIVE_UP);
-            way.busy_until = self.kernel.now + takes;
-            self.leaves_late(takes, Why::Narrow, is_flight);
-            at += takes;
+            let delay = queued
+                + Nanos::try_from(u128::from(bytes) * u128::from(SECOND) / rate).unwrap_or(RETRIES_TIMEOUT);
+            rules.busy_until = self.kernel.now + delay;
+            self.trace_delay(delay, Why::Narrow, is_flight);
+            at += delay;
         }
-        Fate::Arrives(at)
+        Delivery::Arrives(at)
     }
 
-    /// Draws whether something happens that does so that many times in a million.
+    /// Draws an event with a probability of `ppm` in a million.
     pub(crate) fn chance(&mut self, stream: Stream, ppm: u32) -> bool {
         ppm > 0 && self.kernel.draw(stream, 1_000_000) < u64::from(ppm)
     }
 }
 
-/// When a sender that has been trying in vain since `since` tries again after `now`: first after 200 ms, then doubling
-/// up to two minutes (RFC 6298 §5.5, with Linux's bounds).
+/// The first retransmission after `now` of a sender that stalled at `since`. The RTO is 200 ms at first and doubles up
+/// to two minutes (RFC 6298 §5.5, with Linux's bounds).
 pub(crate) fn next_retransmission(since: Nanos, now: Nanos) -> Nanos {
-    let (mut at, mut pause) = (since, SECOND / 5);
+    let (mut at, mut rto) = (since, SECOND / 5);
     while at <= now {
-        at += pause;
-        pause = (pause * 2).min(120 * SECOND);
+        at += rto;
+        rto = (rto * 2).min(120 * SECOND);
     }
     at
 }
 
-/// How long unacknowledged data is sent again before the connection fails: Linux's `tcp_retries2` of 15 amounts to
-/// 924.6 s (ip-sysctl documentation).
-pub(crate) const GIVE_UP: Nanos = 924_600_000_000;
+/// How long unacknowledged data is retransmitted before `ETIMEDOUT`: 924.6 s, from Linux's `tcp_retries2` of 15
+/// (ip-sysctl documentation).
+pub(crate) const RETRIES_TIMEOUT: Nanos = 924_600_000_000;
 
-/// The same for a connection that its program has closed: `tcp_orphan_retries`, 8 by default.
-pub(crate) const GIVE_UP_CLOSED: Nanos = 102_200_000_000;
+/// The same for an orphaned socket: `tcp_orphan_retries`, 8 by default.
+pub(crate) const ORPHAN_RETRIES_TIMEOUT: Nanos = 102_200_000_000;
 
-/// For how long a listener's host answers a SYN before it forgets it: Linux's `tcp_synack_retries` of 5 (tcp(7)).
-pub(crate) const FORGET_SYN: Nanos = 63 * SECOND;
+/// How long a SYN-ACK is retransmitted before the handshake is dropped: Linux's `tcp_synack_retries` of 5 (tcp(7)).
+pub(crate) const SYN_ACK_RETRIES_TIMEOUT: Nanos = 63 * SECOND;
 
-/// When a connect that began at `since` sends its next SYN after `now`: 1, 3, 7, ... 63 s. After the last, the time at
-/// which it fails: 127 s. Linux's `tcp_syn_retries` of 6 (tcp(7)).
-pub(crate) fn next_syn(since: Nanos, now: Nanos) -> Result<Nanos, Nanos> {
+/// The first SYN retransmission after `now` of a connect that began at `since`: after 1, 3, 7, ... 63 s.
+///
+/// # Errors
+/// After the last, the time of `ETIMEDOUT`: 127 s, from Linux's `tcp_syn_retries` of 6 (tcp(7)).
+pub(crate) fn next_syn_retransmission(since: Nanos, now: Nanos) -> Result<Nanos, Nanos> {
     let tries = (1..=6).map(|attempt| since + ((1 << attempt) - 1) * SECOND);
     tries.into_iter().find(|at| *at > now).ok_or(since + 127 * SECOND)
 }
@@ -338,7 +333,7 @@ mod tests {
         let mut at = 5 * SECOND;
         let mut tries = vec![];
         let end = loop {
-            match next_syn(5 * SECOND, at) {
+            match next_syn_retransmission(5 * SECOND, at) {
                 Ok(next) => {
                     at = next;
                     tries.push(next / SECOND - 5);
@@ -357,7 +352,7 @@ mod tests {
         links.cut(1, 2);
         links.heal(1, 2);
         assert!(!links.is_open(1, 2));
-        assert!(links.is_open(2, 1), "one way only");
+        assert!(links.is_open(2, 1), "one direction only");
         links.heal(1, 2);
         assert!(links.is_open(1, 2));
     }

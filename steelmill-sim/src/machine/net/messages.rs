@@ -1,11 +1,10 @@
-//! Messages on their way, told one by one.
+//! Message tracing: sent, delayed, lost and arrived messages with their causes; does nothing unless the run is traced.
 //!
-//! The network keeps no messages: it schedules what comes of them, and a stream's bytes are positions in a pipe. So what a
-//! message is, and how it fares, is kept here, and only where there is a trace.
+//! The network itself keeps no messages: it schedules arrival events, and a stream is positions in a pipe.
 //!
-//! A single message (a datagram, a part of a handshake, a reset) is named by the event that it will be. What a stream sends
-//! is named by the connection, the side and the position that it goes up to; several flights may arrive with one event.
-//! What cannot leave because the way is cut or held has left all the same, as far as its sender knows, and is late.
+//! A single message (a datagram, a handshake segment, a RST) is keyed by its arrival event. A stream segment is keyed
+//! by connection, side and end position; one event may deliver several flights. A segment behind a cut or hold counts
+//! as sent when it was written, and as delayed.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,33 +12,31 @@ use super::{ConnectionId, Event, Side};
 use crate::kernel::recorder::start_of;
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::Power;
+use crate::machine::hosts::HostState;
 use crate::schema::event::{MessageKind, What, Why};
 
-/// What is on its way.
 #[derive(Default)]
 pub(super) struct InFlight {
-    /// How many messages there were.
+    /// The next message's number.
     messages: u32,
-    /// A single message that was put together last, and has not been scheduled yet.
-    leaving: Option<Message>,
-    /// What makes the flight late that is about to leave, and why it does not leave.
-    late: Vec<(Nanos, Why)>,
-    in_vain: Option<Why>,
-    /// What the network has to come, and what led to it.
+    /// The latest single message, until its arrival event is scheduled.
+    unscheduled: Option<Message>,
+    /// Delays of the flight being sent, or why it is not sent.
+    delays: Vec<(Nanos, Why)>,
+    loss: Option<Why>,
     due: BTreeMap<Event, VecDeque<Due>>,
-    /// What each side of a connection has sent and the other has not.
-    streams: BTreeMap<(ConnectionId, Side), VecDeque<Part>>,
-    /// A datagram that has got to its machine, and not to a socket yet.
-    landing: Option<Message>,
+    /// Segments of each side of a connection that have not arrived.
+    streams: BTreeMap<(ConnectionId, Side), VecDeque<Segment>>,
+    /// A datagram at its machine, before a socket has taken it.
+    arriving_datagram: Option<Message>,
 }
 
 #[derive(Clone, Copy)]
 struct Message {
     number: u32,
-    /// Its place among the events.
+    /// The index of its [`What::Message`] event.
     event: Option<u32>,
-    left: Nanos,
+    sent_at: Nanos,
     to: u32,
 }
 
@@ -49,26 +46,23 @@ struct Due {
     message: Option<Message>,
 }
 
-/// A message of a stream.
-struct Part {
+/// Written bytes of a stream, and perhaps the FIN.
+struct Segment {
     message: Message,
-    /// The position after its last byte.
+    /// The position after the last byte.
     upto: u64,
-    has_end: bool,
-    /// When it arrives.
+    has_fin: bool,
     at: Nanos,
-    /// Why it has not been sent.
-    why: Option<Why>,
+    stalled_by: Option<Why>,
 }
 
-/// It is not known when: the way is cut, or held.
-const LATER: Nanos = Nanos::MAX;
+/// The arrival time of a message on a link that is cut or held.
+const NOT_SCHEDULED: Nanos = Nanos::MAX;
 
-/// Leaving.
 impl Cluster {
-    /// A single message leaves. What becomes of it is told by what comes next: its fate, and its being scheduled.
+    /// Records a single message. Call before its delivery is decided and its arrival is scheduled.
     #[inline]
-    pub(crate) fn leaves(
+    pub(crate) fn trace_message(
         &mut self,
         carries: MessageKind,
         connection: Option<u32>,
@@ -77,19 +71,19 @@ impl Cluster {
         bytes: &[u8],
     ) {
         if self.kernel.recorder.is_some() {
-            let message = self.note_message(
+            let message = self.trace_new_message(
                 carries,
                 connection,
                 (from, to),
                 bytes.len() as u64,
                 start_of(bytes.iter()),
             );
-            self.net.in_flight.leaving = Some(message);
+            self.net.in_flight.unscheduled = Some(message);
         }
     }
 
     #[cold]
-    fn note_message(
+    fn trace_new_message(
         &mut self,
         carries: MessageKind,
         connection: Option<u32>,
@@ -101,104 +95,106 @@ impl Cluster {
         self.net.in_flight.messages += 1;
         let event =
             self.kernel.note(What::Message { message: number, carries, connection, from, to, bytes, start });
-        Message { number, event, left: self.kernel.now, to }
+        Message { number, event, sent_at: self.kernel.now, to }
     }
 
-    /// A side of a connection has sent all that it had.
+    /// Records that a flight with all unsent bytes of a side was sent.
     #[cold]
-    pub(crate) fn note_flight(&mut self, id: ConnectionId, side: Side) {
+    pub(crate) fn trace_flight(&mut self, id: ConnectionId, side: Side) {
         let now = self.kernel.now;
-        self.note_written(id, side);
+        self.trace_written(id, side);
         let Some(connection) = self.net.connection(id) else { return };
         let at = connection.out(side).not_before();
-        let late = std::mem::take(&mut self.net.in_flight.late);
+        let delays = std::mem::take(&mut self.net.in_flight.delays);
         let mut delayed = Vec::new();
-        for part in self.parts(id, side).filter(|part| part.at == LATER) {
-            part.at = at;
-            let message = part.message.number;
-            let waited = (now - part.message.left, part.why.unwrap_or(Why::Cut));
-            let late = late.iter().copied().chain([waited]).filter(|(by, _)| *by > 0);
-            delayed.extend(late.map(|(by, why)| What::Delayed { message, by, why }));
+        for segment in self.segments(id, side).filter(|segment| segment.at == NOT_SCHEDULED) {
+            segment.at = at;
+            let message = segment.message.number;
+            let waited = (now - segment.message.sent_at, segment.stalled_by.unwrap_or(Why::Cut));
+            let by_cause = delays.iter().copied().chain([waited]).filter(|(by, _)| *by > 0);
+            delayed.extend(by_cause.map(|(by, why)| What::Delayed { message, by, why }));
         }
         for what in delayed {
             self.kernel.note(what);
         }
     }
 
-    /// What a side of a connection has to send does not get through, and will be sent again.
+    /// Records that unsent bytes of a side were not sent, because it stalled.
     #[cold]
-    pub(crate) fn flight_stalls(&mut self, id: ConnectionId, side: Side) {
+    pub(crate) fn trace_stalled_flight(&mut self, id: ConnectionId, side: Side) {
         if self.kernel.recorder.is_some() {
-            self.note_written(id, side);
-            self.net.in_flight.late.clear();
-            let why = self.net.in_flight.in_vain.take();
-            self.parts(id, side).filter(|part| part.at == LATER).for_each(|part| part.why = why);
+            self.trace_written(id, side);
+            self.net.in_flight.delays.clear();
+            let why = self.net.in_flight.loss.take();
+            self.segments(id, side)
+                .filter(|segment| segment.at == NOT_SCHEDULED)
+                .for_each(|segment| segment.stalled_by = why);
         }
     }
 
-    /// What a side of a connection has written and is no message yet becomes one.
-    fn note_written(&mut self, id: ConnectionId, side: Side) {
+    /// Adds a segment with the bytes written since the last one.
+    fn trace_written(&mut self, id: ConnectionId, side: Side) {
         let last = self.net.in_flight.streams.get(&(id, side)).and_then(|stream| stream.back());
-        let last = last.map(|part| (part.upto, part.has_end));
+        let last = last.map(|segment| (segment.upto, segment.has_fin));
         let Some(connection) = self.net.connection(id) else { return };
-        let (way, written) =
-            (connection.way(side), connection.out(side).written_after(last.map(|(upto, _)| upto)));
-        let has_end = written.is_ending && last.is_none_or(|(_, has_end)| !has_end);
-        if written.bytes == 0 && !has_end {
+        let (link, written) =
+            (connection.link(side), connection.out(side).written_after(last.map(|(upto, _)| upto)));
+        let has_fin = written.is_fin_pending && last.is_none_or(|(_, has_fin)| !has_fin);
+        if written.bytes == 0 && !has_fin {
             return;
         }
-        let carries = if has_end { MessageKind::Fin } else { MessageKind::Bytes };
-        let message = self.note_message(carries, Some(id.number()), way, written.bytes, written.start);
-        let part = Part { message, upto: written.upto, has_end, at: LATER, why: None };
-        self.net.in_flight.streams.entry((id, side)).or_default().push_back(part);
+        let carries = if has_fin { MessageKind::Fin } else { MessageKind::Bytes };
+        let message = self.trace_new_message(carries, Some(id.number()), link, written.bytes, written.start);
+        let segment = Segment { message, upto: written.upto, has_fin, at: NOT_SCHEDULED, stalled_by: None };
+        self.net.in_flight.streams.entry((id, side)).or_default().push_back(segment);
     }
 
-    fn parts(&mut self, id: ConnectionId, side: Side) -> impl Iterator<Item = &mut Part> {
+    fn segments(&mut self, id: ConnectionId, side: Side) -> impl Iterator<Item = &mut Segment> {
         self.net.in_flight.streams.get_mut(&(id, side)).into_iter().flatten()
     }
 
-    /// What leaves will be late.
+    /// Records a delay of the message or flight being sent.
     #[cold]
-    pub(crate) fn leaves_late(&mut self, by: Nanos, why: Why, is_flight: bool) {
+    pub(crate) fn trace_delay(&mut self, by: Nanos, why: Why, is_flight: bool) {
         if self.kernel.recorder.is_none() || by == 0 {
             return;
         }
         if is_flight {
-            self.net.in_flight.late.push((by, why));
-        } else if let Some(message) = self.net.in_flight.leaving {
+            self.net.in_flight.delays.push((by, why));
+        } else if let Some(message) = self.net.in_flight.unscheduled {
             self.kernel.note(What::Delayed { message: message.number, by, why });
         }
     }
 
-    /// What leaves does not get there: a single message is lost, and a flight will be sent again.
+    /// Records that the message being sent is lost, or why the flight stalls.
     #[cold]
-    pub(crate) fn leaves_in_vain(&mut self, why: Why, is_flight: bool) {
+    pub(crate) fn trace_loss(&mut self, why: Why, is_flight: bool) {
         if self.kernel.recorder.is_none() {
             return;
         }
         if is_flight {
-            self.net.in_flight.in_vain = Some(why);
-        } else if let Some(message) = self.net.in_flight.leaving.take() {
+            self.net.in_flight.loss = Some(why);
+        } else if let Some(message) = self.net.in_flight.unscheduled.take() {
             self.kernel.note(What::Lost { message: message.number, why });
         }
     }
 
-    /// Something of the network will happen at `at`: what leaves arrives, or something is looked at again.
+    /// Records the scheduling of an arrival or timer event.
     #[cold]
-    pub(crate) fn note_scheduled(&mut self, at: Nanos, event: Event) {
+    pub(crate) fn trace_scheduled(&mut self, at: Nanos, event: Event) {
         let now = self.kernel.now;
         let Some(recorder) = &mut self.kernel.recorder else { return };
         let because = recorder.because;
-        let message = self.net.in_flight.leaving.take();
+        let message = self.net.in_flight.unscheduled.take();
         let due = self.net.in_flight.due.entry(event).or_default();
-        // Where nothing leaves, something that was held may be let go.
-        let held = due.iter_mut().find(|due| due.at == LATER);
+        // Without a message being sent this may be the release of a held one.
+        let held = due.iter_mut().find(|due| due.at == NOT_SCHEDULED);
         if let Some(held) = held.filter(|_| message.is_none()) {
             held.at = at;
             if let Some(message) = held.message {
                 self.kernel.note(What::Delayed {
                     message: message.number,
-                    by: now - message.left,
+                    by: now - message.sent_at,
                     why: Why::Held,
                 });
             }
@@ -207,106 +203,108 @@ impl Cluster {
         due.push_back(Due { at, cause: because, message });
     }
 
-    /// What leaves waits until its way is released.
     #[inline]
-    pub(crate) fn note_kept(&mut self, event: Event) {
+    pub(crate) fn trace_held(&mut self, event: Event) {
         if self.kernel.recorder.is_some() {
-            self.note_scheduled(LATER, event);
+            self.trace_scheduled(NOT_SCHEDULED, event);
         }
     }
 }
 
-/// Arriving.
 impl Cluster {
-    /// Something of the network happens now. What is a message has arrived, or is lost.
-    pub(crate) fn note_arrivals(&mut self, event: Event) {
+    /// Sets the cause of the event that is due now, and records the arrival or loss of its message.
+    pub(crate) fn trace_due(&mut self, event: Event) {
         let now = self.kernel.now;
         let Some(recorder) = &mut self.kernel.recorder else { return };
         let mut found = None;
         if let Some(all) = self.net.in_flight.due.get_mut(&event) {
-            found = all.iter().position(|due| due.at == now).and_then(|place| all.remove(place));
+            found = all.iter().position(|due| due.at == now).and_then(|position| all.remove(position));
             if all.is_empty() {
                 self.net.in_flight.due.remove(&event);
             }
         }
         recorder.because = found.as_ref().and_then(|due| due.cause);
         if let Event::Deliver(id, side) = event {
-            return self.note_delivered(id, side);
+            return self.trace_segments(id, side);
         }
         let Some(message) = found.and_then(|due| due.message) else { return };
         recorder.because = message.event;
         if let Event::Datagram(_) = event {
-            self.net.in_flight.landing = Some(message);
-        } else if self.hosts[message.to].power == Power::Off {
+            self.net.in_flight.arriving_datagram = Some(message);
+        } else if self.hosts[message.to].state == HostState::PoweredOff {
             self.kernel.note(What::Lost { message: message.number, why: Why::PowerOff });
         } else {
-            self.note_arrival(message);
+            self.trace_arrival(message);
         }
     }
 
-    fn note_arrival(&mut self, message: Message) {
+    fn trace_arrival(&mut self, message: Message) {
         self.kernel.now_comes_of(message.event);
         let arrival = self.kernel.note(What::Arrive { message: message.number });
         self.kernel.now_comes_of(arrival);
     }
 
-    /// What a side of a connection has sent arrives, as far as it is due.
-    fn note_delivered(&mut self, id: ConnectionId, side: Side) {
+    /// Records the arrival of the segments of a side that are due.
+    fn trace_segments(&mut self, id: ConnectionId, side: Side) {
         let now = self.kernel.now;
-        while let Some(message) = self.take_part(id, side, |part| part.at <= now) {
-            if self.hosts[message.to].power == Power::Off {
+        while let Some(message) = self.take_segment(id, side, |segment| segment.at <= now) {
+            if self.hosts[message.to].state == HostState::PoweredOff {
                 self.kernel.note(What::Lost { message: message.number, why: Why::PowerOff });
             } else {
-                self.note_arrival(message);
+                self.trace_arrival(message);
             }
         }
     }
 
-    /// Takes the first message off a stream of which something holds.
-    fn take_part(&mut self, id: ConnectionId, side: Side, is_it: impl Fn(&Part) -> bool) -> Option<Message> {
+    fn take_segment(
+        &mut self,
+        id: ConnectionId,
+        side: Side,
+        matches: impl Fn(&Segment) -> bool,
+    ) -> Option<Message> {
         let streams = &mut self.net.in_flight.streams;
         let stream = streams.get_mut(&(id, side))?;
-        let place = stream.iter().position(is_it)?;
-        let part = stream.remove(place)?;
+        let position = stream.iter().position(matches)?;
+        let segment = stream.remove(position)?;
         if stream.is_empty() {
             streams.remove(&(id, side));
         }
-        Some(part.message)
+        Some(segment.message)
     }
 
-    /// What a side of a connection has sent, and what it has not, will not arrive any more.
+    /// Records the loss of all segments of a side, sent or not.
     #[inline]
-    pub(crate) fn flights_lost(&mut self, id: ConnectionId, side: Side, why: Why) {
+    pub(crate) fn trace_flights_lost(&mut self, id: ConnectionId, side: Side, why: Why) {
         if self.kernel.recorder.is_some() {
-            while let Some(message) = self.take_part(id, side, |_| true) {
+            while let Some(message) = self.take_segment(id, side, |_| true) {
                 self.kernel.note(What::Lost { message: message.number, why });
             }
         }
     }
 
-    /// What a side of a connection has not sent will never be; what it has sent flies on.
+    /// Records the loss of the unsent segments of a side; those in flight still arrive.
     #[inline]
-    pub(crate) fn unsent_lost(&mut self, id: ConnectionId, side: Side) {
+    pub(crate) fn trace_unsent_lost(&mut self, id: ConnectionId, side: Side) {
         if self.kernel.recorder.is_some() {
-            while let Some(message) = self.take_part(id, side, |part| part.at == LATER) {
+            while let Some(message) = self.take_segment(id, side, |segment| segment.at == NOT_SCHEDULED) {
                 self.kernel.note(What::Lost { message: message.number, why: Why::Reset });
             }
         }
     }
 
-    /// The datagram that has got to its machine is there, or is lost.
+    /// Records that a socket took the datagram, or why it was dropped.
     #[inline]
-    pub(crate) fn datagram_landed(&mut self, lost: Option<Why>) {
+    pub(crate) fn trace_datagram(&mut self, lost: Option<Why>) {
         if self.kernel.recorder.is_some() {
-            self.note_landed(lost);
+            self.trace_datagram_slow(lost);
         }
     }
 
     #[cold]
-    fn note_landed(&mut self, lost: Option<Why>) {
-        let landing = self.net.in_flight.landing.take();
-        match (landing, lost) {
-            (Some(message), None) => self.note_arrival(message),
+    fn trace_datagram_slow(&mut self, lost: Option<Why>) {
+        let datagram = self.net.in_flight.arriving_datagram.take();
+        match (datagram, lost) {
+            (Some(message), None) => self.trace_arrival(message),
             (Some(message), Some(why)) => {
                 self.kernel.note(What::Lost { message: message.number, why });
             }

@@ -1,88 +1,83 @@
-//! One direction of a TCP connection: a reliable, ordered pipe of bytes with a window.
+//! One direction of a TCP connection: an ordered byte stream with a window, flights and a FIN.
 //!
-//! Positions count bytes since the connection began: `read <= arrived <= sent <= written`. What the reader has taken
-//! becomes known to the writer one latency later; that needs no event of its own but a short ledger of (time,
-//! position), looked at when the writer writes again.
+//! Positions count bytes since the connection began: `read <= arrived <= sent <= written`. A read advances the window
+//! one latency later. That takes no event: window updates queue as (time, position), and the next write applies them.
 
 use std::collections::VecDeque;
 
 use super::queue::Queue;
 use crate::kernel::timers::Nanos;
 
-/// How far a writer may be ahead of what it knows to have been read: both ends' socket buffers.
+/// The window in bytes, ahead of the last read position advertised: the socket buffers of both ends.
 pub(crate) const WINDOW: u64 = 256 * 1024;
 
 #[derive(Default)]
 pub(crate) struct Pipe {
-    /// The bytes from `read` to `written`.
+    /// From position `read` to `written`.
     bytes: VecDeque<u8>,
     read: u64,
     arrived: u64,
     sent: u64,
     written: u64,
-    /// What is on its way.
     flights: Queue<Flight>,
-    /// Nothing may arrive before this.
+    /// No later flight may arrive before this.
     last_arrival: Nanos,
-    end: End,
-    known_read: u64,
-    ledger: Queue<(Nanos, u64)>,
-    /// A writer waits for room, and an event that will wake it is on its way.
-    pub(crate) writer_waits: bool,
-    pub(crate) window_event: bool,
-    /// Since when nothing gets through, or nothing comes back.
+    fin: FinState,
+    advertised_read: u64,
+    window_updates: Queue<(Nanos, u64)>,
+    /// Whether a writer waits for window, and whether the event that wakes it is scheduled.
+    pub(crate) is_writer_blocked: bool,
+    pub(crate) has_window_update: bool,
+    /// When data or its acknowledgement stopped getting through.
     pub(crate) stalled_since: Option<Nanos>,
-    /// Whether something was read of which the writer could not be told.
-    pub(crate) is_untold: bool,
-    /// When the end of the stream arrived.
-    pub(crate) ended_at: Nanos,
+    /// Whether a read could not advance the window, because the link to the writer was cut or held.
+    pub(crate) is_window_unadvertised: bool,
+    pub(crate) fin_arrived_at: Nanos,
 }
 
-/// When something arrives, up to which position, and whether the end of the stream comes with it.
+/// Bytes up to a position, and perhaps the FIN, that arrive together.
 struct Flight {
     at: Nanos,
     upto: u64,
-    end: bool,
+    has_fin: bool,
 }
 
-/// What was written after some position.
+/// Bytes written after a position, for a trace.
 pub(crate) struct Written {
     pub(crate) bytes: u64,
-    /// The position after the last of them.
+    /// The position after the last byte.
     pub(crate) upto: u64,
-    /// The first of them; zeros where there are fewer.
+    /// The first bytes, zero-padded.
     pub(crate) start: [u8; 16],
-    /// Whether the end of the stream comes after them, and has not arrived.
-    pub(crate) is_ending: bool,
+    /// Whether a FIN follows that has not arrived.
+    pub(crate) is_fin_pending: bool,
 }
 
-/// How far the end of the stream has come.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum FinState {
     #[default]
     Open,
-    Asked,
+    Queued,
     Sent,
     Arrived,
 }
 
 impl Pipe {
-    /// How much more may be written at `now`.
+    /// The usable window at `now`, in bytes (RFC 9293 §3.8.6).
     #[inline]
-    pub(crate) fn room(&mut self, now: Nanos) -> u64 {
-        while let Some((at, read)) = self.ledger.front().copied() {
+    pub(crate) fn usable_window(&mut self, now: Nanos) -> u64 {
+        while let Some((at, read)) = self.window_updates.front().copied() {
             if at > now {
                 break;
             }
-            self.known_read = read;
-            self.ledger.pop();
+            self.advertised_read = read;
+            self.window_updates.pop();
         }
-        WINDOW - (self.written - self.known_read)
+        WINDOW - (self.written - self.advertised_read)
     }
 
-    /// When the writer will next learn of something read.
-    pub(crate) fn room_at(&self) -> Option<Nanos> {
-        self.ledger.front().map(|(at, _)| *at)
+    pub(crate) fn next_window_update_at(&self) -> Option<Nanos> {
+        self.window_updates.front().map(|(at, _)| *at)
     }
 
     #[inline]
@@ -91,82 +86,79 @@ impl Pipe {
         self.written += bytes.len() as u64;
     }
 
-    /// Ends the stream after what has been written.
-    pub(crate) fn finish(&mut self) {
-        if self.end == End::Open {
-            self.end = End::Asked;
+    /// Half-closes the stream: a FIN follows the written bytes.
+    pub(crate) fn queue_fin(&mut self) {
+        if self.fin == FinState::Open {
+            self.fin = FinState::Queued;
         }
     }
 
-    /// Whether the writer has ended the stream.
     #[inline]
-    pub(crate) fn is_finished(&self) -> bool {
-        self.end != End::Open
+    pub(crate) fn is_write_shut(&self) -> bool {
+        self.fin != FinState::Open
     }
 
-    /// Whether the end of the stream has arrived.
     #[inline]
-    pub(crate) fn is_ended(&self) -> bool {
-        self.end == End::Arrived
+    pub(crate) fn has_fin_arrived(&self) -> bool {
+        self.fin == FinState::Arrived
     }
 
-    /// Whether there is something that has not been sent.
+    /// Whether bytes or the FIN have not been sent.
     #[inline]
     pub(crate) fn has_unsent(&self) -> bool {
-        self.sent < self.written || self.end == End::Asked
+        self.sent < self.written || self.fin == FinState::Queued
     }
 
-    /// How many bytes have not been sent.
     #[inline]
     pub(crate) fn unsent(&self) -> u64 {
         self.written - self.sent
     }
 
-    /// What was written after `position`, or else after what has arrived: for a trace.
+    /// Bytes written after `position`, or after the last one that arrived.
     pub(crate) fn written_after(&self, position: Option<u64>) -> Written {
         let from = position.unwrap_or(self.arrived);
         let mut start = [0; 16];
         let bytes = self.bytes.range((from - self.read) as usize..);
         start.iter_mut().zip(bytes).for_each(|(to, byte)| *to = *byte);
-        let is_ending = matches!(self.end, End::Asked | End::Sent);
-        Written { bytes: self.written - from, upto: self.written, start, is_ending }
+        let is_fin_pending = matches!(self.fin, FinState::Queued | FinState::Sent);
+        Written { bytes: self.written - from, upto: self.written, start, is_fin_pending }
     }
 
-    /// Sends all there is, to arrive at `at`, or later if that would overtake. Says when an event is needed; what
-    /// joins an earlier flight needs none.
+    /// Sends all unsent bytes, to arrive at `at` but not before earlier flights. Returns when to schedule the arrival;
+    /// `None` if it joins an earlier flight.
     #[inline]
     pub(crate) fn send(&mut self, at: Nanos) -> Option<Nanos> {
         let at = at.max(self.last_arrival);
         self.last_arrival = at;
         self.sent = self.written;
-        let end = self.end == End::Asked;
-        if end {
-            self.end = End::Sent;
+        let has_fin = self.fin == FinState::Queued;
+        if has_fin {
+            self.fin = FinState::Sent;
         }
         match self.flights.back_mut() {
             Some(flight) if flight.at == at => {
                 flight.upto = self.sent;
-                flight.end |= end;
+                flight.has_fin |= has_fin;
                 None
             }
             _ => {
-                self.flights.push(Flight { at, upto: self.sent, end });
+                self.flights.push(Flight { at, upto: self.sent, has_fin });
                 Some(at)
             }
         }
     }
 
-    /// The earliest time at which something sent now would not overtake.
+    /// The earliest arrival of the next flight.
     pub(crate) fn not_before(&self) -> Nanos {
         self.last_arrival
     }
 
-    /// Lets nothing arrive before `at`.
+    /// Delays later flights until `at`.
     pub(crate) fn hold_until(&mut self, at: Nanos) {
         self.last_arrival = self.last_arrival.max(at);
     }
 
-    /// Takes in what has arrived by `now`. Whether it brought bytes.
+    /// Takes in the flights due by `now`. Whether they had bytes.
     #[inline]
     pub(crate) fn deliver(&mut self, now: Nanos) -> bool {
         let before = self.arrived;
@@ -175,31 +167,30 @@ impl Pipe {
                 break;
             }
             self.arrived = flight.upto;
-            if flight.end {
-                self.end = End::Arrived;
-                self.ended_at = now;
+            if flight.has_fin {
+                self.fin = FinState::Arrived;
+                self.fin_arrived_at = now;
             }
             self.flights.pop();
         }
         self.arrived > before
     }
 
-    /// What was on its way is lost and has to be sent again.
+    /// Drops the flights; their bytes and FIN count as unsent again.
     pub(crate) fn lose_flights(&mut self) {
         self.flights.clear();
         self.sent = self.arrived;
-        if self.end == End::Sent {
-            self.end = End::Asked;
+        if self.fin == FinState::Sent {
+            self.fin = FinState::Queued;
         }
     }
 
-    /// How many bytes can be read.
     #[inline]
     pub(crate) fn readable(&self) -> u64 {
         self.arrived - self.read
     }
 
-    /// The first bytes to read, in up to two pieces, `limit` at most.
+    /// The first readable bytes, up to `limit`, as the two slices of a ring buffer.
     #[inline]
     pub(crate) fn front(&self, limit: usize) -> (&[u8], &[u8]) {
         let limit = limit.min(self.readable() as usize);
@@ -208,30 +199,29 @@ impl Pipe {
         (first, &second[..limit - first.len()])
     }
 
-    /// Takes bytes out; the writer knows of it at `known_at`.
+    /// Takes bytes out, and advances the window at `advertised_at`.
     #[inline]
-    pub(crate) fn consume(&mut self, n: usize, now: Nanos, known_at: Nanos) {
+    pub(crate) fn consume(&mut self, n: usize, now: Nanos, advertised_at: Nanos) {
         self.bytes.drain(..n);
         self.read += n as u64;
-        self.tell(now, known_at);
+        self.advertise(now, advertised_at);
     }
 
-    /// Takes bytes out of which the writer cannot be told for now.
     #[cold]
-    pub(crate) fn consume_untold(&mut self, n: usize) {
+    pub(crate) fn consume_unadvertised(&mut self, n: usize) {
         self.bytes.drain(..n);
         self.read += n as u64;
-        self.is_untold = true;
+        self.is_window_unadvertised = true;
     }
 
-    /// Lets the writer know at `known_at` what has been read by `now`.
+    /// Queues a window update with the current read position, to arrive at `advertised_at`.
     #[inline]
-    pub(crate) fn tell(&mut self, now: Nanos, known_at: Nanos) {
-        match self.ledger.back_mut() {
-            Some((at, read)) if *at >= known_at => *read = self.read,
+    pub(crate) fn advertise(&mut self, now: Nanos, advertised_at: Nanos) {
+        match self.window_updates.back_mut() {
+            Some((at, read)) if *at >= advertised_at => *read = self.read,
             _ => {
-                self.room(now); // forgets what is known already, so that the ledger stays short
-                self.ledger.push((known_at, self.read));
+                self.usable_window(now); // drops applied updates, so that the queue stays short
+                self.window_updates.push((advertised_at, self.read));
             }
         }
     }
@@ -254,7 +244,7 @@ mod tests {
         pipe.write(b"ab");
         assert_eq!(pipe.send(10), Some(10));
         pipe.write(b"cd");
-        assert_eq!(pipe.send(5), None, "it may not overtake, so it joins");
+        assert_eq!(pipe.send(5), None, "it may not overtake, so it joins the flight");
         assert!(!pipe.deliver(9));
         assert_eq!(pipe.readable(), 0);
         assert!(pipe.deliver(10));
@@ -267,27 +257,30 @@ mod tests {
         pipe.write(&vec![0; WINDOW as usize]);
         pipe.send(1);
         pipe.deliver(1);
-        assert_eq!(pipe.room(1), 0);
-        assert_eq!(pipe.room_at(), None);
+        assert_eq!(pipe.usable_window(1), 0);
+        assert_eq!(pipe.next_window_update_at(), None);
         pipe.consume(100, 1, 11);
-        assert_eq!((pipe.room(10), pipe.room_at()), (0, Some(11)));
-        assert_eq!(pipe.room(11), 100);
+        assert_eq!((pipe.usable_window(10), pipe.next_window_update_at()), (0, Some(11)));
+        assert_eq!(pipe.usable_window(11), 100);
     }
 
     #[test]
-    fn the_writer_can_be_told_late_of_a_read() {
+    fn a_window_update_can_be_advertised_late() {
         let mut pipe = Pipe::default();
         pipe.write(&vec![0; WINDOW as usize]);
         pipe.send(1);
         pipe.deliver(1);
-        pipe.consume_untold(100);
-        assert_eq!((pipe.room(1_000), pipe.room_at(), pipe.is_untold), (0, None, true));
-        pipe.tell(1_000, 1_010);
-        assert_eq!((pipe.room(1_009), pipe.room(1_010)), (0, 100));
+        pipe.consume_unadvertised(100);
+        assert_eq!(
+            (pipe.usable_window(1_000), pipe.next_window_update_at(), pipe.is_window_unadvertised),
+            (0, None, true)
+        );
+        pipe.advertise(1_000, 1_010);
+        assert_eq!((pipe.usable_window(1_009), pipe.usable_window(1_010)), (0, 100));
     }
 
     #[test]
-    fn the_ledger_stays_short() {
+    fn the_queue_of_window_updates_stays_short() {
         let mut pipe = Pipe::default();
         for now in 0..10_000 {
             pipe.write(b"x");
@@ -295,20 +288,20 @@ mod tests {
             pipe.deliver(now);
             pipe.consume(1, now, now + 10);
         }
-        assert!(pipe.ledger.len() <= 11, "{}", pipe.ledger.len());
+        assert!(pipe.window_updates.len() <= 11, "{}", pipe.window_updates.len());
     }
 
     #[test]
     fn the_end_comes_after_the_bytes_and_is_sent_again_when_lost() {
         let mut pipe = Pipe::default();
         pipe.write(b"last");
-        pipe.finish();
+        pipe.queue_fin();
         pipe.send(5);
         pipe.lose_flights();
         assert!(pipe.has_unsent());
         pipe.send(20);
         assert!(pipe.deliver(20));
-        assert!(pipe.is_ended());
+        assert!(pipe.has_fin_arrived());
         assert_eq!(read(&mut pipe, 20), b"last");
     }
 }

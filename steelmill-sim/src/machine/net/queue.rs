@@ -1,11 +1,11 @@
-//! A queue that seldom holds more than one thing, and then allocates nothing.
+//! A FIFO queue with one inline slot: up to one item it does not allocate.
 
 use std::collections::VecDeque;
 
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     first: Option<T>,
-    /// Boxed, so that a queue takes little room beside what it holds; kept once it was needed.
+    /// Kept once allocated.
     #[expect(clippy::box_collection, reason = "an empty one would be three words in every queue")]
     rest: Option<Box<VecDeque<T>>>,
 }

@@ -160,7 +160,7 @@ impl Cluster {
             Kind::Stream(id, side) => self.tcp_peer(id, side).map_err(errno),
             Kind::Udp(id) => {
                 let socket = self.net.udp.get(id).map_err(errno)?;
-                socket.peer.map(|peer| socket.shown(peer)).ok_or(libc::ENOTCONN)
+                socket.peer.map(|peer| socket.in_family(peer)).ok_or(libc::ENOTCONN)
             }
             Kind::Fresh | Kind::Listener(_) => Err(libc::ENOTCONN),
         }
@@ -195,11 +195,11 @@ impl Cluster {
         match socket.kind {
             Kind::Stream(id, side) => {
                 let connection = self.net.tcp.get(id).ok_or(libc::ENOTCONN)?;
-                if connection.end(side).state != State::Open {
+                if connection.end(side).state != State::Established {
                     return Err(libc::ENOTCONN);
                 }
                 if writes {
-                    self.tcp_finish(id, side);
+                    self.tcp_shutdown(id, side);
                 }
                 let _ = reads; // Linux lets what arrives be read all the same
                 Ok(())
@@ -216,7 +216,7 @@ impl Cluster {
         match socket.kind {
             Kind::Fresh => {}
             Kind::Listener(id) => self.tcp_unlisten(id, true),
-            Kind::Stream(id, side) => self.tcp_let_go(id, side, CloseMode::Close),
+            Kind::Stream(id, side) => self.tcp_close(id, side, CloseMode::Close),
             Kind::Udp(id) => self.udp_close(id),
         }
     }
@@ -253,10 +253,10 @@ impl Cluster {
             return 0;
         }
         let is_readable = connection.is_readable(side);
-        let is_ended = connection.into(side).is_ended();
-        let is_finished = connection.out(side).is_finished();
+        let is_ended = connection.into(side).has_fin_arrived();
+        let is_finished = connection.out(side).is_write_shut();
         let end = connection.end(side);
-        let (has_error, is_open) = (end.error.is_some(), end.state == State::Open);
+        let (has_error, is_open) = (end.error.is_some(), end.state == State::Established);
         let mut ready = 0;
         for (holds, event) in [
             (is_readable, libc::EPOLLIN),

@@ -1,6 +1,6 @@
-//! TCP as a program holds it: listeners, streams and their halves, with tokio's methods.
+//! `TcpListener` and `TcpStream` with the methods of tokio's: the socket handles over TCP's state machine.
 
-mod halves; // a stream taken apart
+mod halves; // split streams, AsyncRead and AsyncWrite
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::world::Process;
 
-/// One end of a connection: what every handle to it holds.
+/// One end of a connection: the id in every handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Socket {
     run: RunId,
@@ -26,7 +26,6 @@ struct Socket {
     side: Side,
 }
 
-/// Which way a task waits.
 #[derive(Clone, Copy)]
 enum Direction {
     Read,
@@ -34,18 +33,18 @@ enum Direction {
 }
 
 impl Socket {
-    fn with<R>(self, look: impl FnOnce(&mut Connection) -> R) -> io::Result<R> {
+    fn with<R>(self, access: impl FnOnce(&mut Connection) -> R) -> io::Result<R> {
         cluster::with(self.run, |run| {
             let connection = run.net.tcp.get(self.id).ok_or_else(|| address::os_error(libc::ENOTCONN))?;
-            Ok(look(connection))
+            Ok(access(connection))
         })
     }
 
-    fn with_end<R>(self, look: impl FnOnce(&mut End) -> R) -> io::Result<R> {
-        self.with(|connection| look(connection.end(self.side)))
+    fn with_end<R>(self, access: impl FnOnce(&mut End) -> R) -> io::Result<R> {
+        self.with(|connection| access(connection.end(self.side)))
     }
 
-    /// Tries `attempt`; when there is nothing yet, `waiter` will be woken when that may have changed.
+    /// Tries `attempt`; while it returns `None`, registers `waiter` for `direction`.
     #[inline]
     fn poll<T>(
         self,
@@ -59,14 +58,14 @@ impl Socket {
                 run.kernel.discard(Some(waiter));
                 return result;
             }
-            let unneeded = match run.net.tcp.get(self.id).map(|connection| connection.end(self.side)) {
+            let redundant = match run.net.tcp.get(self.id).map(|connection| connection.end(self.side)) {
                 Some(end) => match direction {
                     Direction::Read => end.readers.add(waiter),
                     Direction::Write => end.writers.add(waiter),
                 },
                 None => Some(waiter),
             };
-            run.kernel.discard(unneeded);
+            run.kernel.discard(redundant);
             run.kernel.waits_for(match direction {
                 Direction::Read => WaitsFor::Read,
                 Direction::Write => WaitsFor::Write,
@@ -82,7 +81,7 @@ impl Socket {
             run.tcp_read(self.id, self.side, buffer.remaining(), true, |first, second| {
                 buffer.put_slice(first);
                 if !second.is_empty() {
-                    buffer.put_slice(second); // seldom: the bytes go round the end of their ring
+                    buffer.put_slice(second); // rare: the bytes wrap around in the ring buffer
                 }
             })
         });
@@ -95,9 +94,9 @@ impl Socket {
         poll_of(self.poll(waiter, Direction::Write, |run| run.tcp_write(self.id, self.side, parts)))
     }
 
-    /// Where there is nothing left to shut down this does nothing: so tokio has it, whatever the system says.
+    /// Half-closes the stream. Like tokio's, ignores `ENOTCONN`.
     fn shutdown(self) {
-        cluster::with(self.run, |run| run.tcp_finish(self.id, self.side));
+        cluster::with(self.run, |run| run.tcp_shutdown(self.id, self.side));
     }
 
     fn try_read(self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -161,13 +160,12 @@ impl Socket {
     }
 
     fn set_handles(self, handles: u8) {
-        // Where the machine has gone there is nothing to count.
+        // After the run there is nothing to count.
         let _ = cluster::try_with(self.run, |run| {
             run.net.tcp.get(self.id).map(|connection| connection.end(self.side).handles = handles)
         });
     }
 
-    /// One handle of this end is gone.
     fn release(self) {
         cluster::try_with(self.run, |run| run.tcp_release(self.id, self.side));
     }
@@ -184,7 +182,7 @@ fn copy_to(buffer: &mut [u8]) -> impl FnOnce(&[u8], &[u8]) {
     }
 }
 
-/// Accepts TCP connections on a simulated machine.
+/// A TCP listener on a simulated machine, with the methods of tokio's.
 #[derive(Debug)]
 pub struct TcpListener {
     run: RunId,
@@ -193,12 +191,12 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    pub(super) fn listen(place: Process, address: SocketAddr) -> io::Result<Self> {
-        let (id, local) = cluster::with(place.run, |run| run.tcp_listen(place, address))?;
-        Ok(Self { run: place.run, id, local })
+    pub(super) fn listen(process: Process, address: SocketAddr) -> io::Result<Self> {
+        let (id, local) = cluster::with(process.run, |run| run.tcp_listen(process, address))?;
+        Ok(Self { run: process.run, id, local })
     }
 
-    /// The next connection and its peer.
+    /// Accepts the next connection; returns it with its peer's address.
     ///
     /// # Cancellation
     /// Dropping the future loses no connection.
@@ -206,7 +204,7 @@ impl TcpListener {
         until(|waiter| self.try_accept(waiter)).await
     }
 
-    /// The next connection; the task is woken when there is one.
+    /// Accepts the next connection, or registers the waker.
     pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         poll_of(self.try_accept(Waiter::of(context.waker())))
     }
@@ -214,40 +212,40 @@ impl TcpListener {
     fn try_accept(&self, waiter: Waiter) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         let accepted = cluster::with(self.run, |run| {
             let accepted = run.tcp_accept(self.id);
-            let unneeded = match (&accepted, run.net.tcp.listener(self.id)) {
+            let redundant = match (&accepted, run.net.tcp.listener(self.id)) {
                 (Ok(None), Some(listener)) => listener.waiters.add(waiter),
                 _ => Some(waiter),
             };
-            run.kernel.discard(unneeded);
+            run.kernel.discard(redundant);
             run.kernel.waits_for(WaitsFor::Accept);
             accepted
         })?;
         Ok(accepted.map(|(id, peer)| (TcpStream(Socket { run: self.run, id, side: ACCEPTOR }), peer)))
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.local)
     }
 
-    fn with_options<R>(&self, look: impl FnOnce(&mut Options) -> R) -> io::Result<R> {
+    fn with_options<R>(&self, access: impl FnOnce(&mut Options) -> R) -> io::Result<R> {
         cluster::with(self.run, |run| {
             let listener = run.net.tcp.listener(self.id).ok_or_else(|| address::os_error(libc::EINVAL))?;
-            Ok(look(&mut listener.options))
+            Ok(access(&mut listener.options))
         })
     }
 
-    /// How many hops a packet of what it accepts may take.
+    /// The time to live (`IP_TTL`) of accepted connections.
     pub fn ttl(&self) -> io::Result<u32> {
         self.with_options(|options| options.ttl)
     }
 
-    /// Sets how many hops a packet of what it accepts from now on may take.
+    /// Sets the time to live (`IP_TTL`) of connections whose SYN arrives from now on.
     ///
     /// # Errors
     /// `InvalidInput` outside of 1 to 255 (ip(7)).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        let ttl = address::hops(ttl)?;
+        let ttl = address::check_ttl(ttl)?;
         self.with_options(|options| options.ttl = ttl)
     }
 }
@@ -258,74 +256,77 @@ impl Drop for TcpListener {
     }
 }
 
-/// A simulated TCP connection.
+/// A TCP connection on a simulated machine, with the methods of tokio's.
 #[derive(Debug)]
 pub struct TcpStream(Socket);
 
 impl TcpStream {
-    pub(super) async fn connect(place: Process, address: SocketAddr) -> io::Result<Self> {
-        let id = cluster::with(place.run, |run| run.tcp_connect(place, address))?;
-        // From here on dropping the future closes the socket.
-        let stream = Self(Socket { run: place.run, id, side: CONNECTOR });
-        until(|waiter| cluster::with(place.run, |run| run.tcp_connected(id, waiter))).await?;
+    pub(super) async fn connect(process: Process, address: SocketAddr) -> io::Result<Self> {
+        let id = cluster::with(process.run, |run| run.tcp_connect(process, address))?;
+        // Built before the await, so that dropping the future closes the socket.
+        let stream = Self(Socket { run: process.run, id, side: CONNECTOR });
+        until(|waiter| cluster::with(process.run, |run| run.tcp_connected(id, waiter))).await?;
         Ok(stream)
     }
 
-    /// This end's address.
+    /// The local address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
 
-    /// The other end's address.
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// `NotConnected` after a reset, or once both directions have ended.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.0.peer_addr()
     }
 
-    /// Whether small writes are to be sent at once. The sim always sends at once.
+    /// `TCP_NODELAY`. It is stored only: the sim has no Nagle delay.
     pub fn nodelay(&self) -> io::Result<bool> {
         self.0.with_end(|end| end.options.nodelay)
     }
 
-    /// Asks for small writes to be sent at once.
+    /// Sets `TCP_NODELAY`.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.0.with_end(|end| end.options.nodelay = nodelay)
     }
 
-    /// Makes closing reset the connection.
+    /// Sets `SO_LINGER` to zero: closing sends a RST instead of a FIN.
     pub fn set_zero_linger(&self) -> io::Result<()> {
         self.0.with_end(|end| end.options.zero_linger = true)
     }
 
-    /// For how long closing lingers: `None` until [`set_zero_linger`](TcpStream::set_zero_linger), then zero.
+    /// `SO_LINGER`: `None` until [`set_zero_linger`](TcpStream::set_zero_linger), then zero.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
         self.0.with_end(|end| end.options.zero_linger.then_some(Duration::ZERO))
     }
 
-    /// Takes the error that the next read or write would fail with (`SO_ERROR`).
+    /// Takes the pending error (`SO_ERROR`).
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.0.with_end(|end| end.take_error().err())
     }
 
-    /// How many hops a packet may take; kept and told, but there are no hops here.
+    /// The time to live (`IP_TTL`). It is stored only: the network has no hops.
     pub fn ttl(&self) -> io::Result<u32> {
         self.0.with_end(|end| end.options.ttl)
     }
 
-    /// Sets how many hops a packet may take.
+    /// Sets the time to live (`IP_TTL`).
     ///
     /// # Errors
     /// `InvalidInput` outside of 1 to 255 (ip(7)).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        let ttl = address::hops(ttl)?;
+        let ttl = address::check_ttl(ttl)?;
         self.0.with_end(|end| end.options.ttl = ttl)
     }
 
-    /// Waits for data and copies it without taking it.
+    /// Waits for data and copies it; it stays in the receive buffer.
     pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.peek(buffer).await
     }
 
-    /// Copies data without taking it, or is woken when there is some.
+    /// Copies data, which stays in the receive buffer, or registers the waker.
     pub fn poll_peek(&self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
         self.0.poll_peek(context, buffer)
     }
@@ -335,7 +336,7 @@ impl TcpStream {
         until(|waiter| self.0.readable(waiter)).await
     }
 
-    /// Whether a read would not block; the task is woken when it would no more.
+    /// Whether a read would not block; if it would, registers the waker.
     pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         poll_of(self.0.readable(Waiter::of(context.waker())))
     }
@@ -345,39 +346,39 @@ impl TcpStream {
         until(|waiter| self.0.writable(waiter)).await
     }
 
-    /// Whether a write would not block; the task is woken when it would no more.
+    /// Whether a write would not block; if it would, registers the waker.
     pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         poll_of(self.0.writable(Waiter::of(context.waker())))
     }
 
-    /// Reads what is there.
+    /// Reads available bytes, without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing is.
+    /// `WouldBlock` when there are none.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.try_read(buffer)
     }
 
-    /// Reads what is there into one buffer after the other.
+    /// Reads available bytes into several buffers, without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing is.
+    /// `WouldBlock` when there are none.
     pub fn try_read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         self.0.try_read_vectored(buffers)
     }
 
-    /// Writes what fits.
+    /// Writes as many bytes as the window permits, without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing does.
+    /// `WouldBlock` when the window is full.
     pub fn try_write(&self, buffer: &[u8]) -> io::Result<usize> {
         self.0.try_write(&[IoSlice::new(buffer)])
     }
 
-    /// Writes what fits of one slice after the other.
+    /// Writes as many bytes of several slices as the window permits, without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing does.
+    /// `WouldBlock` when the window is full.
     pub fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.0.try_write(parts)
     }

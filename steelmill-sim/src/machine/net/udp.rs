@@ -1,4 +1,4 @@
-//! UDP sockets: datagrams that arrive whole, or not at all.
+//! UDP: sockets, datagrams, receive buffers, duplication, reordering and ICMP port unreachable.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,31 +8,29 @@ use std::task::{Context, Poll};
 use steelmill_core::{Address, ToAddress};
 use tokio::io::ReadBuf;
 
-use super::link::Fate;
+use super::link::Delivery;
 use super::{Event, Network, address, poll_of, until};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::{self, Cluster, RunId};
-use crate::machine::hosts::Power;
+use crate::machine::hosts::HostState;
 use crate::machine::world::Process;
 use crate::schema::decision::Stream;
 use crate::schema::event::{MessageKind, What, Why};
 
-/// The longest payload of a datagram: 64 KiB less one, less UDP's header, and over IPv4 less that of IPv4 (udp(7)).
-fn longest(target: SocketAddr) -> usize {
+/// The maximum payload: 65,535 bytes less the UDP header, and over IPv4 less the IP header (udp(7)).
+fn payload_max(target: SocketAddr) -> usize {
     if target.is_ipv4() { 65_507 } else { 65_527 }
 }
 
-/// How many bytes wait to be received before more are dropped: Linux's `rmem_default` (socket(7)).
-const QUEUE: usize = 212_992;
+/// The receive buffer in bytes, above which arriving datagrams are dropped: Linux's `rmem_default` (socket(7)).
+const RECEIVE_BUFFER: usize = 212_992;
 
-/// For how long a datagram that is to be overtaken is kept back, at most.
-const KEPT_BACK: Nanos = 20_000_000;
+const REORDER_DELAY_MAX: Nanos = 20_000_000;
 
-/// What a datagram costs in the queue: Linux counts the memory it takes, headers and bookkeeping included, in the sizes
-/// in which the kernel hands it out.
-fn cost(payload: &[u8]) -> usize {
+/// The size of a datagram in the receive buffer. Linux counts allocated memory: headers, `sk_buff` and slab rounding.
+fn truesize(payload: &[u8]) -> usize {
     let size = payload.len() + 384;
     256 + match size {
         0..=576 => 576,
@@ -41,7 +39,7 @@ fn cost(payload: &[u8]) -> usize {
     }
 }
 
-/// Names a socket. The generation tells a reused place apart.
+/// A socket's index. The generation detects a reused slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SocketId {
     index: u32,
@@ -50,13 +48,12 @@ pub(crate) struct SocketId {
 
 #[derive(Default)]
 pub(crate) struct Sockets {
-    all: Vec<State>,
+    all: Vec<Socket>,
     free: Vec<u32>,
-    /// Datagrams on their way, and the places of those that have arrived.
-    flying: Vec<Datagram>,
-    landed: Vec<u32>,
-    /// Payload buffers to be used again.
-    buffers: Vec<Vec<u8>>,
+    /// Datagrams in flight, and the free slots among them.
+    in_flight: Vec<Datagram>,
+    free_datagrams: Vec<u32>,
+    spare_buffers: Vec<Vec<u8>>,
 }
 
 impl Sockets {
@@ -65,23 +62,21 @@ impl Sockets {
     }
 }
 
-pub(super) struct State {
+pub(super) struct Socket {
     generation: u32,
     machine: u32,
-    /// What it was bound to, and what it shows: a connected socket has one address, and an IPv6 socket shows all of
-    /// them as its own.
+    /// The key in `Ports`.
     bound: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) peer: Option<SocketAddr>,
     ttl: u32,
     pub(super) queue: VecDeque<(SocketAddr, Vec<u8>)>,
-    queued: usize,
+    queued_bytes: usize,
     pub(super) error: Option<i32>,
     pub(super) waiters: Waiters,
 }
 
-/// Where a datagram comes from and goes to.
-struct Way {
+struct Route {
     sender: SocketId,
     source: SocketAddr,
     target: SocketAddr,
@@ -98,7 +93,7 @@ struct Datagram {
 }
 
 impl Sockets {
-    pub(super) fn get(&mut self, id: SocketId) -> io::Result<&mut State> {
+    pub(super) fn get(&mut self, id: SocketId) -> io::Result<&mut Socket> {
         self.all
             .get_mut(id.index as usize)
             .filter(|socket| socket.generation == id.generation)
@@ -110,35 +105,35 @@ impl Sockets {
     }
 }
 
-impl State {
+impl Socket {
     fn take_error(&mut self) -> io::Result<()> {
         self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
     }
 
     /// An address as the socket shows it.
-    pub(super) fn shown(&self, address: SocketAddr) -> SocketAddr {
-        if self.local.is_ipv6() { address::as_ipv6(address) } else { address }
+    pub(super) fn in_family(&self, address: SocketAddr) -> SocketAddr {
+        if self.local.is_ipv6() { address::ipv6_mapped(address) } else { address }
     }
 }
 
 impl Cluster {
-    pub(super) fn udp_open(&mut self, place: Process, local: SocketAddr) -> io::Result<SocketId> {
-        if !self.is_alive(place.machine, place.incarnation) {
+    pub(super) fn udp_open(&mut self, process: Process, local: SocketAddr) -> io::Result<SocketId> {
+        if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
         let sockets = &mut self.net.udp;
         let index = sockets.free.last().copied().unwrap_or(sockets.all.len() as u32);
         let is_ipv6 = local.is_ipv6();
-        let bound = self.net.udp_ports.bind(place.machine, address::plain(local), index)?;
-        let mut socket = State {
+        let bound = self.net.udp_ports.bind(process.machine, address::canonical(local), index)?;
+        let mut socket = Socket {
             generation: 0,
-            machine: place.machine,
+            machine: process.machine,
             bound,
-            local: if is_ipv6 { address::as_ipv6(bound) } else { bound },
+            local: if is_ipv6 { address::ipv6_mapped(bound) } else { bound },
             peer: None,
             ttl: 64,
             queue: VecDeque::new(),
-            queued: 0,
+            queued_bytes: 0,
             error: None,
             waiters: Waiters::default(),
         };
@@ -158,13 +153,13 @@ impl Cluster {
         let queue = std::mem::take(&mut socket.queue);
         let waiters = std::mem::take(&mut socket.waiters);
         self.kernel.discard_all(waiters);
-        self.net.udp.buffers.extend(queue.into_iter().map(|(_, payload)| payload));
+        self.net.udp.spare_buffers.extend(queue.into_iter().map(|(_, payload)| payload));
         self.net.udp.free.push(id.index);
         self.net.udp_ports.release(machine, bound, id.index);
     }
 
-    pub(crate) fn udp_machine_gone(&mut self, machine: u32) {
-        for index in self.net.udp_ports.of(machine) {
+    pub(crate) fn udp_process_ended(&mut self, machine: u32) {
+        for index in self.net.udp_ports.owners_on(machine) {
             self.udp_close(SocketId { index, generation: self.net.udp.all[index as usize].generation });
         }
     }
@@ -172,16 +167,16 @@ impl Cluster {
     pub(super) fn udp_connect(&mut self, id: SocketId, peer: SocketAddr) -> io::Result<()> {
         let socket = self.net.udp.get(id)?;
         let has_ipv6_address =
-            address::plain(socket.local).is_ipv6() && !socket.local.ip().is_unspecified();
+            address::canonical(socket.local).is_ipv6() && !socket.local.ip().is_unspecified();
         if has_ipv6_address && peer.is_ipv4() {
             return Err(address::os_error(libc::EAFNOSUPPORT));
         }
-        let (peer, _) = address::way(socket.local, peer, socket.machine)?;
+        let (peer, _) = address::route(socket.local, peer, socket.machine)?;
         socket.peer = Some(peer);
         // A connected socket has the one address its packets come from.
         if socket.local.ip().is_unspecified() {
             let source = SocketAddr::new(address::source(peer.ip(), socket.machine), socket.local.port());
-            socket.local = socket.shown(source);
+            socket.local = socket.in_family(source);
         }
         Ok(())
     }
@@ -194,121 +189,120 @@ impl Cluster {
             return Err(address::os_error(libc::EINVAL));
         }
         let (from, local) = (socket.machine, socket.local);
-        let (target, machine) = address::way(local, target, from)?;
-        if bytes.len() > longest(target) {
+        let (target, machine) = address::route(local, target, from)?;
+        if bytes.len() > payload_max(target) {
             return Err(address::os_error(libc::EMSGSIZE));
         }
         self.kernel.digest.bytes(bytes);
         self.kernel.sent(&[io::IoSlice::new(bytes)], bytes.len());
         if machine as usize >= self.hosts.len() {
-            self.leaves(MessageKind::Datagram, None, from, machine, bytes);
-            self.leaves_in_vain(Why::Nobody, false);
-            return Ok(bytes.len()); // lost, and nobody is told
+            self.trace_message(MessageKind::Datagram, None, from, machine, bytes);
+            self.trace_loss(Why::Nobody, false);
+            return Ok(bytes.len()); // lost without an error
         }
         let source = match local.ip().is_unspecified() {
             true => SocketAddr::new(address::source(target.ip(), from), local.port()),
-            false => address::plain(local),
+            false => address::canonical(local),
         };
-        let way = Way { sender: id, source, target, from, to: machine };
+        let route = Route { sender: id, source, target, from, to: machine };
         if self.net.links.effect(from, machine).is_some_and(|effect| effect.duplication_ppm > 0) {
-            self.udp_double(&way, bytes);
+            self.udp_duplicate(&route, bytes);
         }
-        self.udp_transmit(&way, bytes);
+        self.udp_transmit(&route, bytes);
         Ok(bytes.len())
     }
 
-    /// Puts a datagram on its way; a lost one costs nothing.
+    /// Sends one copy of a datagram; a lost one takes no memory.
     #[inline]
-    fn udp_transmit(&mut self, way: &Way, bytes: &[u8]) {
-        let &Way { from, to, .. } = way;
-        self.leaves(MessageKind::Datagram, None, from, to, bytes);
-        match self.message_fate(from, to, bytes.len() as u64) {
-            Fate::Arrives(at) => {
-                let at = self.udp_kept_back(from, to, at);
-                let datagram = self.udp_fly(way, bytes);
+    fn udp_transmit(&mut self, route: &Route, bytes: &[u8]) {
+        let &Route { from, to, .. } = route;
+        self.trace_message(MessageKind::Datagram, None, from, to, bytes);
+        match self.message_delivery(from, to, bytes.len() as u64) {
+            Delivery::Arrives(at) => {
+                let at = self.udp_reorder(from, to, at);
+                let datagram = self.udp_store(route, bytes);
                 self.schedule(at, Event::Datagram(datagram));
             }
-            Fate::Held => {
-                let datagram = self.udp_fly(way, bytes);
-                self.keep(from, to, Event::Datagram(datagram));
+            Delivery::Held => {
+                let datagram = self.udp_store(route, bytes);
+                self.hold_event(from, to, Event::Datagram(datagram));
             }
-            Fate::Lost => {}
+            Delivery::Lost => {}
         }
     }
 
     #[cold]
-    fn udp_double(&mut self, way: &Way, bytes: &[u8]) {
-        let rate = self.net.links.effect(way.from, way.to).map_or(0, |effect| effect.duplication_ppm);
+    fn udp_duplicate(&mut self, route: &Route, bytes: &[u8]) {
+        let rate = self.net.links.effect(route.from, route.to).map_or(0, |effect| effect.duplication_ppm);
         if self.chance(Stream::Duplication, rate) {
-            self.udp_transmit(way, bytes);
+            self.udp_transmit(route, bytes);
         }
     }
 
-    /// When a datagram arrives that others may be let past.
+    /// The arrival time, delayed if the datagram is reordered.
     #[inline]
-    fn udp_kept_back(&mut self, from: u32, to: u32, at: Nanos) -> Nanos {
+    fn udp_reorder(&mut self, from: u32, to: u32, at: Nanos) -> Nanos {
         let Some(effect) = self.net.links.effect(from, to) else { return at };
         let rate = effect.reordering_ppm;
         if !self.chance(Stream::Reordering, rate) {
             return at;
         }
-        let kept_back = self.kernel.draw(Stream::Reordering, KEPT_BACK);
-        self.leaves_late(kept_back, Why::Overtaken, false);
-        at + kept_back
+        let delay = self.kernel.draw(Stream::Reordering, REORDER_DELAY_MAX);
+        self.trace_delay(delay, Why::Overtaken, false);
+        at + delay
     }
 
-    /// A place for a datagram while it is on its way.
     #[inline]
-    fn udp_fly(&mut self, way: &Way, bytes: &[u8]) -> u32 {
-        let &Way { sender, source, target, to, .. } = way;
+    fn udp_store(&mut self, route: &Route, bytes: &[u8]) -> u32 {
+        let &Route { sender, source, target, to, .. } = route;
         let sockets = &mut self.net.udp;
-        let mut payload = sockets.buffers.pop().unwrap_or_default();
+        let mut payload = sockets.spare_buffers.pop().unwrap_or_default();
         payload.clear();
         payload.extend_from_slice(bytes);
         let datagram = Datagram { from: sender, source, target, machine: to, payload };
-        match sockets.landed.pop() {
+        match sockets.free_datagrams.pop() {
             Some(index) => {
-                sockets.flying[index as usize] = datagram;
+                sockets.in_flight[index as usize] = datagram;
                 index
             }
             None => {
-                sockets.flying.push(datagram);
-                (sockets.flying.len() - 1) as u32
+                sockets.in_flight.push(datagram);
+                (sockets.in_flight.len() - 1) as u32
             }
         }
     }
 
     pub(crate) fn datagram_arrives(&mut self, index: u32) {
-        let datagram = &mut self.net.udp.flying[index as usize];
+        let datagram = &mut self.net.udp.in_flight[index as usize];
         let Datagram { from, source, target, machine, .. } = *datagram;
         let payload = std::mem::take(&mut datagram.payload);
-        self.net.udp.landed.push(index);
+        self.net.udp.free_datagrams.push(index);
         let bytes = payload.len() as u64;
         self.kernel.happened_often(|| What::Datagram { to: machine, bytes });
-        if self.hosts[machine].power == Power::Off {
-            self.datagram_landed(Some(Why::PowerOff));
-            return self.net.udp.buffers.push(payload);
+        if self.hosts[machine].state == HostState::PoweredOff {
+            self.trace_datagram(Some(Why::PowerOff));
+            return self.net.udp.spare_buffers.push(payload);
         }
         let all = &self.net.udp.all;
-        let takes = |index: u32| all[index as usize].peer.is_none_or(|peer| peer == source);
-        let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), takes) else {
-            self.net.udp.buffers.push(payload);
-            self.datagram_landed(Some(Why::Nobody));
-            return self.nobody_listens(from, machine, target);
+        let accepts = |index: u32| all[index as usize].peer.is_none_or(|peer| peer == source);
+        let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), accepts) else {
+            self.net.udp.spare_buffers.push(payload);
+            self.trace_datagram(Some(Why::Nobody));
+            return self.send_port_unreachable(from, machine, target);
         };
         let socket = &mut self.net.udp.all[found as usize];
-        if socket.queued + cost(&payload) > QUEUE {
-            self.datagram_landed(Some(Why::Full));
-            return self.net.udp.buffers.push(payload); // the newest is dropped
+        if socket.queued_bytes + truesize(&payload) > RECEIVE_BUFFER {
+            self.trace_datagram(Some(Why::Full));
+            return self.net.udp.spare_buffers.push(payload);
         }
-        socket.queued += cost(&payload);
+        socket.queued_bytes += truesize(&payload);
         socket.queue.push_back((source, payload));
-        self.datagram_landed(None);
+        self.trace_datagram(None);
         self.wake_socket(found);
     }
 
-    /// The host answers that nobody listens there (ICMP port unreachable); only a connected socket hears of it (udp(7)).
-    fn nobody_listens(&mut self, sender: SocketId, machine: u32, target: SocketAddr) {
+    /// Answers with ICMP port unreachable; only a connected socket gets the error (udp(7)).
+    fn send_port_unreachable(&mut self, sender: SocketId, machine: u32, target: SocketAddr) {
         let Ok(socket) = self.net.udp.get(sender) else {
             return;
         };
@@ -316,15 +310,15 @@ impl Cluster {
         if socket.peer != Some(target) {
             return;
         }
-        self.leaves(MessageKind::Unreachable, None, machine, from, &[]);
-        match self.message_fate(machine, from, 0) {
-            Fate::Arrives(at) => self.schedule(at, Event::Unreachable(sender)),
-            Fate::Held => self.keep(machine, from, Event::Unreachable(sender)),
-            Fate::Lost => {}
+        self.trace_message(MessageKind::Unreachable, None, machine, from, &[]);
+        match self.message_delivery(machine, from, 0) {
+            Delivery::Arrives(at) => self.schedule(at, Event::Unreachable(sender)),
+            Delivery::Held => self.hold_event(machine, from, Event::Unreachable(sender)),
+            Delivery::Lost => {}
         }
     }
 
-    pub(crate) fn unreachable(&mut self, id: SocketId) {
+    pub(crate) fn port_unreachable_arrives(&mut self, id: SocketId) {
         if let Ok(socket) = self.net.udp.get(id) {
             socket.error = Some(libc::ECONNREFUSED);
             self.wake_socket(id.index);
@@ -348,64 +342,64 @@ impl Cluster {
         let Some((source, payload)) = socket.queue.front() else {
             return Ok(None);
         };
-        let (source, n) = (socket.shown(*source), payload.len().min(buffer.len()));
+        let (source, n) = (socket.in_family(*source), payload.len().min(buffer.len()));
         buffer[..n].copy_from_slice(&payload[..n]);
         if !peek && let Some((_, payload)) = socket.queue.pop_front() {
-            socket.queued -= cost(&payload);
-            self.net.udp.buffers.push(payload);
+            socket.queued_bytes -= truesize(&payload);
+            self.net.udp.spare_buffers.push(payload);
         }
         Ok(Some((n, source)))
     }
 
-    fn udp_wait_if_none<T>(&mut self, id: SocketId, waiter: Waiter, received: &io::Result<Option<T>>) {
-        let unneeded = match (received, self.net.udp.get(id)) {
+    fn udp_register_waiter<T>(&mut self, id: SocketId, waiter: Waiter, received: &io::Result<Option<T>>) {
+        let redundant = match (received, self.net.udp.get(id)) {
             (Ok(None), Ok(socket)) => {
-                let unneeded = socket.waiters.add(waiter);
+                let redundant = socket.waiters.add(waiter);
                 self.kernel.waits_for(WaitsFor::Datagram);
-                unneeded
+                redundant
             }
             _ => Some(waiter),
         };
-        self.kernel.discard(unneeded);
+        self.kernel.discard(redundant);
     }
 }
 
-/// A simulated UDP socket.
+/// A UDP socket on a simulated machine, with the methods of tokio's.
 #[derive(Debug)]
 pub struct UdpSocket {
-    place: Process,
+    process: Process,
     id: SocketId,
 }
 
 impl UdpSocket {
-    pub(super) fn open(place: Process, address: SocketAddr) -> io::Result<Self> {
-        let id = cluster::with(place.run, |run| run.udp_open(place, address))?;
-        Ok(Self { place, id })
+    pub(super) fn open(process: Process, address: SocketAddr) -> io::Result<Self> {
+        let id = cluster::with(process.run, |run| run.udp_open(process, address))?;
+        Ok(Self { process, id })
     }
 
     fn run(&self) -> RunId {
-        self.place.run
+        self.process.run
     }
 
-    /// This end's address.
+    /// The local address. Unspecified until the socket is connected, if it was bound so.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         cluster::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.local))
     }
 
-    /// The address it was connected to.
+    /// The connected peer's address.
     ///
     /// # Errors
     /// `NotConnected` before [`connect`](UdpSocket::connect).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         cluster::with(self.run(), |run| {
             let socket = run.net.udp.get(self.id)?;
-            socket.peer.map(|peer| socket.shown(peer)).ok_or_else(|| address::os_error(libc::ENOTCONN))
+            socket.peer.map(|peer| socket.in_family(peer)).ok_or_else(|| address::os_error(libc::ENOTCONN))
         })
     }
 
-    /// Fixes the peer: datagrams of others are dropped from now on.
+    /// Connects to a peer: from now on datagrams from other addresses are dropped.
     pub async fn connect(&self, address: impl ToAddress) -> io::Result<()> {
-        let addresses = Network(self.place).resolve(address.to_address())?;
+        let addresses = Network(self.process).resolve(address.to_address())?;
         Address::first_of(addresses, async |address| self.connect_to(address)).await
     }
 
@@ -413,17 +407,17 @@ impl UdpSocket {
         cluster::with(self.run(), |run| run.udp_connect(self.id, peer))
     }
 
-    /// Sends one datagram; to the first address, where a name has several. Never waits: what has no room on its way is
-    /// lost.
+    /// Sends one datagram, to the first address of a name. Never waits: a datagram without bandwidth or receive buffer
+    /// is dropped.
     ///
     /// # Errors
     /// `EMSGSIZE` above 65,507 bytes, or 65,527 over IPv6.
     pub async fn send_to(&self, buffer: &[u8], target: impl ToAddress) -> io::Result<usize> {
-        let target = Network(self.place).resolve(target.to_address())?.next();
-        self.try_send_to(buffer, target.expect("whatever can be resolved has an address"))
+        let target = Network(self.process).resolve(target.to_address())?.next();
+        self.try_send_to(buffer, target.expect("a resolved name has an address"))
     }
 
-    /// Sends one datagram at once.
+    /// Sends one datagram, without waiting.
     pub fn try_send_to(&self, buffer: &[u8], target: SocketAddr) -> io::Result<usize> {
         cluster::with(self.run(), |run| run.udp_send(self.id, buffer, Some(target)))
     }
@@ -433,7 +427,7 @@ impl UdpSocket {
         self.try_send(buffer)
     }
 
-    /// Sends one datagram to the connected peer at once.
+    /// Sends one datagram to the connected peer, without waiting.
     pub fn try_send(&self, buffer: &[u8]) -> io::Result<usize> {
         cluster::with(self.run(), |run| run.udp_send(self.id, buffer, None))
     }
@@ -446,30 +440,30 @@ impl UdpSocket {
     ) -> io::Result<Option<(usize, SocketAddr)>> {
         cluster::with(self.run(), |run| {
             let received = run.udp_receive(self.id, buffer, peek);
-            run.udp_wait_if_none(self.id, waiter, &received);
+            run.udp_register_waiter(self.id, waiter, &received);
             received
         })
     }
 
-    /// Receives one datagram; what does not fit the buffer is lost.
+    /// Receives one datagram. Bytes beyond the buffer are discarded.
     ///
     /// # Cancellation
-    /// Loses nothing.
+    /// Dropping the future loses no datagram.
     pub async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         until(|waiter| self.receive(waiter, buffer, false)).await
     }
 
-    /// Receives one datagram of the connected peer.
+    /// Receives one datagram from the connected peer.
     pub async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.recv_from(buffer).await.map(|(n, _)| n)
     }
 
-    /// Waits for a datagram and copies it without taking it.
+    /// Waits for a datagram and copies it; it stays in the receive buffer.
     pub async fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         until(|waiter| self.receive(waiter, buffer, true)).await
     }
 
-    /// Receives a datagram, or is woken when there is one.
+    /// Receives a datagram, or registers the waker.
     pub fn poll_recv_from(
         &self,
         context: &mut Context<'_>,
@@ -487,14 +481,14 @@ impl UdpSocket {
 
     fn try_receive(&self, buffer: &mut [u8], peek: bool) -> io::Result<(usize, SocketAddr)> {
         let received = cluster::with(self.run(), |run| {
-            // As in tokio, readiness is of data: where there is none, an error stays for whoever waits.
+            // As in tokio, only data makes the socket ready; without data a pending error stays for a waiting receive.
             let is_ready = !run.net.udp.get(self.id)?.queue.is_empty();
             if is_ready { run.udp_receive(self.id, buffer, peek) } else { Ok(None) }
         })?;
         received.ok_or_else(|| address::os_error(libc::EAGAIN))
     }
 
-    /// Receives a datagram that is already there.
+    /// Receives a datagram, without waiting.
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
@@ -502,7 +496,7 @@ impl UdpSocket {
         self.try_receive(buffer, false)
     }
 
-    /// Copies a datagram that is already there without taking it.
+    /// Copies a datagram, without waiting; it stays in the receive buffer.
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
@@ -510,7 +504,7 @@ impl UdpSocket {
         self.try_receive(buffer, true)
     }
 
-    /// Receives a datagram of the connected peer that is already there.
+    /// Receives a datagram from the connected peer, without waiting.
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
@@ -521,27 +515,27 @@ impl UdpSocket {
     fn is_readable(&self, waiter: Waiter) -> io::Result<Option<()>> {
         cluster::with(self.run(), |run| {
             let ready = Ok((!run.net.udp.get(self.id)?.queue.is_empty()).then_some(()));
-            run.udp_wait_if_none(self.id, waiter, &ready);
+            run.udp_register_waiter(self.id, waiter, &ready);
             ready
         })
     }
 
-    /// Waits until a datagram is there. An error alone wakes nobody here, only who receives.
+    /// Waits until a datagram can be received. A pending error alone does not wake it, only a waiting receive.
     pub async fn readable(&self) -> io::Result<()> {
         until(|waiter| self.is_readable(waiter)).await
     }
 
-    /// Whether a datagram is there; the task is woken when there is one.
+    /// Whether a datagram can be received; if not, registers the waker.
     pub fn poll_recv_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         poll_of(self.is_readable(Waiter::of(context.waker())))
     }
 
-    /// Waits until a datagram can be sent: at once.
+    /// Returns at once: a datagram can always be sent.
     pub async fn writable(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Whether a datagram can be sent: always.
+    /// Always ready.
     pub fn poll_send_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -561,24 +555,24 @@ impl UdpSocket {
         Poll::Ready(self.try_send(buffer))
     }
 
-    /// How many hops a packet may take; kept and told, but there are no hops here.
+    /// The time to live (`IP_TTL`). It is stored only: the network has no hops.
     pub fn ttl(&self) -> io::Result<u32> {
         cluster::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.ttl))
     }
 
-    /// Sets how many hops a packet may take.
+    /// Sets the time to live (`IP_TTL`).
     ///
     /// # Errors
     /// `InvalidInput` outside of 1 to 255 (ip(7)).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        let ttl = address::hops(ttl)?;
+        let ttl = address::check_ttl(ttl)?;
         cluster::with(self.run(), |run| {
             run.net.udp.get(self.id)?.ttl = ttl;
             Ok(())
         })
     }
 
-    /// Takes the error that the next call would fail with (`SO_ERROR`).
+    /// Takes the pending error (`SO_ERROR`).
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         cluster::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.take_error().err()))
     }
@@ -604,7 +598,7 @@ impl steelmill_core::UdpSocket for UdpSocket {
     }
 
     async fn send_to(&self, buffer: &[u8], target: impl ToAddress) -> io::Result<usize> {
-        let addresses = Network(self.place).resolve(target.to_address())?;
+        let addresses = Network(self.process).resolve(target.to_address())?;
         Address::first_of(addresses, async |target| self.try_send_to(buffer, target)).await
     }
 

@@ -1,4 +1,4 @@
-//! How bytes go from one end to the other: reading, writing, the window, and what stalls when nothing gets through.
+//! TCP data transfer: read, write, flow control by the window, half-close, retransmission and its timeout.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,15 +6,13 @@ use std::net::SocketAddr;
 use super::{ConnectionId, Side, State};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::Power;
-use crate::machine::net::link::{Fate, GIVE_UP, GIVE_UP_CLOSED, next_retransmission};
+use crate::machine::hosts::HostState;
+use crate::machine::net::link::{Delivery, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT, next_retransmission};
 use crate::machine::net::{Event, address};
 use crate::schema::event::What;
 
-/// Data.
 impl Cluster {
-    /// Copies out what can be read, `limit` bytes at most; `None` when there is nothing yet. Without `consume` it is
-    /// only looked at.
+    /// Copies up to `limit` readable bytes; `None` when a read would block. Without `consume` it peeks.
     #[inline]
     pub(crate) fn tcp_read(
         &mut self,
@@ -28,37 +26,37 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return Err(address::os_error(libc::ENOTCONN));
         };
-        let (to, from) = connection.way(side);
+        let (to, from) = connection.link(side);
         let pipe = connection.into(side);
         let (first, second) = pipe.front(limit);
         let n = first.len() + second.len();
         if n > 0 {
             copy(first, second);
             if consume {
-                let Some(takes) = self.net.links.word_takes(to, from) else {
-                    pipe.consume_untold(n);
+                let Some(latency) = self.net.links.min_latency_if_clear(to, from) else {
+                    pipe.consume_unadvertised(n);
                     return Ok(Some(n));
                 };
-                let known_at = now + takes;
-                pipe.consume(n, now, known_at);
-                if pipe.writer_waits && !pipe.window_event {
-                    pipe.window_event = true;
-                    self.schedule(known_at, Event::Window(id, 1 - side));
+                let advertised_at = now + latency;
+                pipe.consume(n, now, advertised_at);
+                if pipe.is_writer_blocked && !pipe.has_window_update {
+                    pipe.has_window_update = true;
+                    self.schedule(advertised_at, Event::WindowUpdate(id, 1 - side));
                 }
             }
             return Ok(Some(n));
         }
-        // Where nothing was asked for there has to be something all the same. Who has read to the end has been told
-        // everything, and stays there whatever happens afterwards.
-        if pipe.readable() > 0 || pipe.is_ended() {
+        // A read of zero bytes blocks too unless data has arrived. After the FIN a reader gets EOF for good, even if
+        // the connection is reset later.
+        if pipe.readable() > 0 || pipe.has_fin_arrived() {
             return Ok(Some(0));
         }
         let end = connection.end(side);
         end.take_error()?;
-        Ok((end.state != State::Open).then_some(0))
+        Ok((end.state != State::Established).then_some(0))
     }
 
-    /// Takes as much of `parts` as there is room for; `None` when that is nothing.
+    /// Writes as much of `parts` as the window permits; `None` when a write would block.
     #[inline]
     pub(crate) fn tcp_write(
         &mut self,
@@ -72,18 +70,18 @@ impl Cluster {
         };
         let end = connection.end(side);
         end.take_error()?;
-        let is_open = end.state == State::Open;
+        let is_open = end.state == State::Established;
         let pipe = connection.out(side);
-        if !is_open || pipe.is_finished() {
+        if !is_open || pipe.is_write_shut() {
             return Err(address::os_error(libc::EPIPE));
         }
         let wanted: usize = parts.iter().map(|part| part.len()).sum();
-        let taken = (pipe.room(now) as usize).min(wanted);
+        let taken = (pipe.usable_window(now) as usize).min(wanted);
         if taken == 0 {
             if wanted == 0 {
                 return Ok(Some(0));
             }
-            self.await_room(id, side);
+            self.await_window(id, side);
             return Ok(None);
         }
         let mut left = taken;
@@ -98,153 +96,161 @@ impl Cluster {
         Ok(Some(taken))
     }
 
-    /// Whether a write would not block; if it would, the writers will be woken when that has changed.
+    /// Whether a write would not block. If it would, schedules the event that wakes the writers.
     pub(crate) fn tcp_is_writable(&mut self, id: ConnectionId, side: Side) -> bool {
         let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return true;
         };
-        let fails = connection.end(side).state != State::Open || connection.out(side).is_finished();
-        if fails || connection.out(side).room(now) > 0 {
+        let fails = connection.end(side).state != State::Established || connection.out(side).is_write_shut();
+        if fails || connection.out(side).usable_window(now) > 0 {
             return true;
         }
-        self.await_room(id, side);
+        self.await_window(id, side);
         false
     }
 
-    /// Sees to it that the writers of a full pipe are woken as soon as they learn that something was read.
-    fn await_room(&mut self, id: ConnectionId, side: Side) {
+    /// Marks the writer of a full pipe as blocked, and schedules the window update that wakes it.
+    fn await_window(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.way(side);
+        let (from, to) = connection.link(side);
         let pipe = connection.out(side);
-        let (known_at, has_event, is_untold) = (pipe.room_at(), pipe.window_event, pipe.is_untold);
-        self.net.tcp.enter_waiting(id, side);
-        match known_at {
-            Some(_) if has_event => {}
-            Some(at) => self.open_window(id, side, at),
-            None if !self.is_answered(from, to) => self.stall(id, side),
-            // The writer asks whether there is room, and is told.
-            None if is_untold => {
+        let (advertised_at, has_window_update, is_window_unadvertised) =
+            (pipe.next_window_update_at(), pipe.has_window_update, pipe.is_window_unadvertised);
+        self.net.tcp.mark_writer_blocked(id, side);
+        match advertised_at {
+            Some(_) if has_window_update => {}
+            Some(at) => self.schedule_window_update(id, side, at),
+            None if !self.has_round_trip(from, to) => self.stall(id, side),
+            // A window probe, which the reader answers.
+            None if is_window_unadvertised => {
                 let at = self.kernel.now + self.net.links.range(from, to).0;
-                self.tell_window(id, side, at);
+                self.advertise_window(id, side, at);
             }
             None => {}
         }
     }
 
-    fn open_window(&mut self, id: ConnectionId, side: Side, at: Nanos) {
+    fn schedule_window_update(&mut self, id: ConnectionId, side: Side, at: Nanos) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        connection.out(side).window_event = true;
-        self.schedule(at, Event::Window(id, side));
+        connection.out(side).has_window_update = true;
+        self.schedule(at, Event::WindowUpdate(id, side));
     }
 
-    /// What the reader has taken while it could not tell is told at `at`, and known one latency later.
-    fn tell_window(&mut self, id: ConnectionId, side: Side, at: Nanos) {
+    /// Sends at `at` the window update that a cut kept back; it arrives one latency later.
+    fn advertise_window(&mut self, id: ConnectionId, side: Side, at: Nanos) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.way(side);
-        let known_at = at + self.net.links.range(to, from).0;
-        let pipe = self.net.tcp.get(id).expect("looked at above").out(side);
-        pipe.is_untold = false;
-        pipe.tell(self.kernel.now, known_at);
-        if pipe.writer_waits && !pipe.window_event {
-            self.open_window(id, side, known_at);
+        let (from, to) = connection.link(side);
+        let advertised_at = at + self.net.links.range(to, from).0;
+        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
+        pipe.is_window_unadvertised = false;
+        pipe.advertise(self.kernel.now, advertised_at);
+        if pipe.is_writer_blocked && !pipe.has_window_update {
+            self.schedule_window_update(id, side, advertised_at);
         }
     }
 
-    /// Whether what a machine sends to another is answered.
-    fn is_answered(&self, from: u32, to: u32) -> bool {
+    /// Whether both directions are clear and the peer has power, so that an acknowledgement would return.
+    fn has_round_trip(&self, from: u32, to: u32) -> bool {
         let links = &self.net.links;
-        links.is_clear(from, to) && links.is_clear(to, from) && self.hosts[to].power != Power::Off
+        links.is_clear(from, to) && links.is_clear(to, from) && self.hosts[to].state != HostState::PoweredOff
     }
 
-    /// Ends what `side` writes. Where nothing can be written any more this does nothing.
-    pub(crate) fn tcp_finish(&mut self, id: ConnectionId, side: Side) {
+    /// Half-closes the stream that `side` writes (`SHUT_WR`). Does nothing unless the end is established.
+    pub(crate) fn tcp_shutdown(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if connection.end(side).state == State::Open {
-            connection.out(side).finish();
+        if connection.end(side).state == State::Established {
+            connection.out(side).queue_fin();
             self.transmit(id, side);
         }
     }
 
-    /// The other end's address, as long as there is a connection: one that was reset, or has ended both ways and knows
-    /// it, is none.
+    /// The peer's address (getpeername(2)).
+    ///
+    /// # Errors
+    /// `ENOTCONN` after a reset, or once both FINs have arrived and the own one is acknowledged.
     pub(crate) fn tcp_peer(&mut self, id: ConnectionId, side: Side) -> io::Result<SocketAddr> {
         let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return Err(address::os_error(libc::ENOTCONN));
         };
-        let ((from, to), peer) = (connection.way(side), connection.addresses(side).peer);
-        let (is_open, is_ended) =
-            (connection.end(side).state == State::Open, connection.into(side).is_ended());
+        let ((from, to), peer) = (connection.link(side), connection.addresses(side).peer);
+        let (is_open, has_fin_arrived) =
+            (connection.end(side).state == State::Established, connection.into(side).has_fin_arrived());
         let pipe = connection.out(side);
-        let end_told = (pipe.is_ended() && pipe.stalled_since.is_none()).then_some(pipe.ended_at);
-        let is_told = end_told.is_some_and(|at| at + self.net.links.range(to, from).0 <= now);
-        if is_open && !(is_ended && is_told) { Ok(peer) } else { Err(address::os_error(libc::ENOTCONN)) }
+        let fin_acked_at =
+            (pipe.has_fin_arrived() && pipe.stalled_since.is_none()).then_some(pipe.fin_arrived_at);
+        let is_fin_acked = fin_acked_at.is_some_and(|at| at + self.net.links.range(to, from).0 <= now);
+        if is_open && !(has_fin_arrived && is_fin_acked) {
+            Ok(peer)
+        } else {
+            Err(address::os_error(libc::ENOTCONN))
+        }
     }
 
-    /// Puts what has not been sent on its way, if there is one.
+    /// Sends unsent bytes and a queued FIN as one flight, or stalls.
     #[inline]
     pub(crate) fn transmit(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.way(side);
+        let (from, to) = connection.link(side);
         let pipe = connection.out(side);
         if !pipe.has_unsent() {
             return;
         }
         let unsent = pipe.unsent();
-        let at = match self.flight_fate(from, to, unsent) {
-            Fate::Arrives(at) => at,
-            Fate::Lost | Fate::Held => {
-                self.flight_stalls(id, side);
+        let at = match self.flight_delivery(from, to, unsent) {
+            Delivery::Arrives(at) => at,
+            Delivery::Lost | Delivery::Held => {
+                self.trace_stalled_flight(id, side);
                 return self.stall(id, side);
             }
         };
-        let pipe = self.net.tcp.get(id).expect("looked at above").out(side);
+        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let flight = pipe.send(at);
         if self.kernel.recorder.is_some() {
-            self.note_flight(id, side);
+            self.trace_flight(id, side);
         }
         if let Some(at) = flight {
             self.schedule(at, Event::Deliver(id, side));
         }
     }
 
-    /// Nothing gets through, or nothing comes back: it will be tried again, and given up after a while.
+    /// Marks `side` as stalled, and schedules its retransmission timeout.
     pub(super) fn stall(&mut self, id: ConnectionId, side: Side) {
         let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let patience = match connection.end(side).state {
-            State::Open => GIVE_UP,
-            State::Closed => GIVE_UP_CLOSED,
+        let timeout = match connection.end(side).state {
+            State::Established => RETRIES_TIMEOUT,
+            State::Orphaned => ORPHAN_RETRIES_TIMEOUT,
             _ => return,
         };
         let pipe = connection.out(side);
         if pipe.stalled_since.is_none() {
             pipe.stalled_since = Some(now);
-            self.net.tcp.enter_stalled(id, side);
-            self.schedule(now + patience, Event::GiveUp(id, side, now));
+            self.net.tcp.mark_stalled(id, side);
+            self.schedule(now + timeout, Event::RetriesExhausted(id, side, now));
         }
     }
 
-    /// A stalled sender tries again: with what was not sent, or with what was not acknowledged, or it asks for room.
+    /// Retransmits from a stalled end: unsent data, unacknowledged data or a window probe.
     pub(crate) fn retransmit(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.way(side);
-        let is_sending = matches!(connection.end(side).state, State::Open | State::Closed);
+        let (from, to) = connection.link(side);
+        let is_sending = matches!(connection.end(side).state, State::Established | State::Orphaned);
         let pipe = connection.out(side);
         if !is_sending || pipe.stalled_since.is_none() {
             return;
@@ -253,32 +259,32 @@ impl Cluster {
             return self.transmit(id, side);
         }
         let not_before = pipe.not_before();
-        if let Fate::Arrives(at) = self.message_fate(from, to, 0) {
+        if let Delivery::Arrives(at) = self.message_delivery(from, to, 0) {
             self.schedule(at.max(not_before), Event::Deliver(id, side));
         }
     }
 
-    /// What `side` has sent arrives.
-    pub(crate) fn delivered(&mut self, id: ConnectionId, side: Side) {
+    /// Data or FIN of `side` arrives at its peer.
+    pub(crate) fn segment_arrives(&mut self, id: ConnectionId, side: Side) {
         let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.way(side);
-        if self.hosts[to].power == Power::Off {
+        let (from, to) = connection.link(side);
+        if self.hosts[to].state == HostState::PoweredOff {
             connection.out(side).lose_flights();
             return self.stall(id, side);
         }
         let pipe = connection.out(side);
-        let brought_bytes = pipe.deliver(now);
+        let has_new_bytes = pipe.deliver(now);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
         let state = connection.end(1 - side).state;
         self.kernel.happened_often(|| What::Deliver { connection: id.index, from, to, readable });
         match state {
-            State::Open => {}
+            State::Established => {}
             State::SynReceived => self.established(id), // any segment completes a handshake
-            State::Closed if !brought_bytes => {}
-            _ => return self.refuse(id, side),
+            State::Orphaned if !has_new_bytes => {}
+            _ => return self.answer_with_reset(id, side),
         }
         if was_stalled || !self.net.links.is_clear(to, from) {
             self.acknowledge(id, side);
@@ -286,37 +292,38 @@ impl Cluster {
         self.wake_readers(id, 1 - side);
     }
 
-    /// What `side` has sent is acknowledged, if that gets back to it.
+    /// Acknowledges what `side` has sent, or stalls it if the reverse direction is not clear.
     #[cold]
     fn acknowledge(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.way(side);
-        let (writer_waits, is_untold) = (connection.out(side).writer_waits, connection.out(side).is_untold);
+        let (from, to) = connection.link(side);
+        let (is_writer_blocked, is_window_unadvertised) =
+            (connection.out(side).is_writer_blocked, connection.out(side).is_window_unadvertised);
         if !self.net.links.is_clear(to, from) {
             return self.stall(id, side);
         }
-        self.net.tcp.end_stall(id, side);
-        if is_untold {
-            self.tell_window(id, side, self.kernel.now);
-        } else if writer_waits && !self.is_answered(from, to) {
+        self.net.tcp.clear_stalled(id, side);
+        if is_window_unadvertised {
+            self.advertise_window(id, side, self.kernel.now);
+        } else if is_writer_blocked && !self.has_round_trip(from, to) {
             self.stall(id, side);
         }
     }
 
-    /// What `side` has sent is for a socket that is gone, and is answered with a reset (RFC 9293 §3.10.7.1).
+    /// Answers a segment of `side` for a closed socket with a RST (RFC 9293 §3.10.7.1).
     #[cold]
-    fn refuse(&mut self, id: ConnectionId, side: Side) {
+    fn answer_with_reset(&mut self, id: ConnectionId, side: Side) {
         let now = self.kernel.now;
-        let is_on_its_way = self.send_reset(id, 1 - side);
-        if self.net.tcp.get(id).is_some_and(|connection| connection.end(1 - side).state == State::Closed) {
-            self.close_end(id, 1 - side, State::Gone);
+        let is_sent = self.send_reset(id, 1 - side);
+        if self.net.tcp.get(id).is_some_and(|connection| connection.end(1 - side).state == State::Orphaned) {
+            self.close_end(id, 1 - side, State::Closed);
         }
-        if is_on_its_way {
+        if is_sent {
             return;
         }
-        // The answer is lost, so that what was sent will be sent again.
+        // The RST is lost, so the sender retransmits.
         self.stall(id, side);
         let stalled_since = self.net.tcp.get(id).and_then(|connection| connection.out(side).stalled_since);
         if let Some(since) = stalled_since {
@@ -324,35 +331,35 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn window_opens(&mut self, id: ConnectionId, side: Side) {
+    pub(crate) fn window_update_arrives(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.way(side);
+        let (from, to) = connection.link(side);
         let pipe = connection.out(side);
-        pipe.window_event = false;
-        // It had only asked for room, and has heard of it: from here on its patience begins anew.
-        let is_answered = !pipe.has_unsent() && self.net.links.is_clear(to, from);
-        if is_answered {
-            self.net.tcp.end_stall(id, side);
+        pipe.has_window_update = false;
+        // A window probe was answered, so the next stall starts a new timeout.
+        let is_probe_answered = !pipe.has_unsent() && self.net.links.is_clear(to, from);
+        if is_probe_answered {
+            self.net.tcp.clear_stalled(id, side);
         }
-        self.net.tcp.end_wait(id, side);
+        self.net.tcp.clear_writer_blocked(id, side);
         self.wake_writers(id, side);
     }
 
-    /// Something between a machine and another, or all others, may not get through any more: a writer that waits for room
-    /// will ask for it in vain (RFC 9293 §3.8.6.1).
-    pub(crate) fn tcp_cut(&mut self, machine: u32, other: Option<u32>) {
-        for (id, side) in self.net.tcp.waiting(machine, other) {
+    /// A cut, hold or power loss between `machine` and `other`, or any other machine: blocked writers stall, because
+    /// their window probes get no answer (RFC 9293 §3.8.6.1).
+    pub(crate) fn tcp_link_blocked(&mut self, machine: u32, other: Option<u32>) {
+        for (id, side) in self.net.tcp.blocked_writers(machine, other) {
             let connection = self.net.tcp.get(id).expect("listed just now");
-            let (from, to) = connection.way(side);
-            if connection.out(side).room_at().is_none() && !self.is_answered(from, to) {
+            let (from, to) = connection.link(side);
+            if connection.out(side).next_window_update_at().is_none() && !self.has_round_trip(from, to) {
                 self.stall(id, side);
             }
         }
     }
 
-    pub(crate) fn give_up(&mut self, id: ConnectionId, side: Side, since: Nanos) {
+    pub(crate) fn retries_exhausted(&mut self, id: ConnectionId, side: Side, since: Nanos) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
@@ -360,14 +367,14 @@ impl Cluster {
             return;
         }
         match connection.end(side).state {
-            State::Open => self.break_end(id, side, libc::ETIMEDOUT),
-            State::Closed => self.close_end(id, side, State::Gone), // nobody is left to be told
+            State::Established => self.fail_end(id, side, libc::ETIMEDOUT),
+            State::Orphaned => self.close_end(id, side, State::Closed),
             _ => {}
         }
     }
 
-    /// Ways are open again: what stalled on them is sent again when its sender next tries.
-    /// These are some of the ways between a machine and another, or all others.
+    /// Schedules retransmission for stalled ends between `machine` and `other`, or any other machine, if `is_healed`
+    /// holds for either direction.
     pub(crate) fn tcp_healed(
         &mut self,
         machine: u32,
@@ -376,7 +383,7 @@ impl Cluster {
     ) {
         for (id, side) in self.net.tcp.stalled(machine, other) {
             let connection = self.net.tcp.get(id).expect("listed just now");
-            let (from, to) = connection.way(side);
+            let (from, to) = connection.link(side);
             if (is_healed(from, to) || is_healed(to, from))
                 && let Some(since) = connection.out(side).stalled_since
             {
@@ -385,14 +392,14 @@ impl Cluster {
         }
     }
 
-    /// A direction was released: what was written meanwhile goes on its way, and what waits for answers gets them.
+    /// A held direction was released: sends what was written during the hold, without waiting for the RTO.
     pub(crate) fn tcp_released(&mut self, from: u32, to: u32) {
         for (id, side) in self.net.tcp.stalled(from, Some(to)) {
             let Some(connection) = self.net.tcp.get(id) else { continue };
-            if connection.way(side) == (from, to) && connection.out(side).has_unsent() {
+            if connection.link(side) == (from, to) && connection.out(side).has_unsent() {
                 self.transmit(id, side);
             } else {
-                self.retransmit(id, side); // for the acknowledgements that were held
+                self.retransmit(id, side); // provokes the acknowledgements that were held
             }
         }
     }

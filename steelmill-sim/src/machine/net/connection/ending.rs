@@ -1,76 +1,75 @@
-//! How a connection ends: closed, reset, given up, or gone with its machine.
+//! Closing TCP connections: close(2), RST, orphaned sockets, process exit and power loss; frees slots and ports.
 
-use super::{ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, ListenerId, Side, State, place};
+use super::{ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, ListenerId, Side, State, end_slot};
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::Power;
-use crate::machine::net::link::{Fate, GIVE_UP_CLOSED, next_retransmission};
+use crate::machine::hosts::HostState;
+use crate::machine::net::link::{Delivery, ORPHAN_RETRIES_TIMEOUT, next_retransmission};
 use crate::machine::net::{Event, address};
 use crate::schema::event::{MessageKind, Why};
 
-/// Endings.
 impl Cluster {
-    /// One handle fewer; the last one closes the end.
+    /// Drops one handle; the last one closes the end.
     pub(crate) fn tcp_release(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
         let end = connection.end(side);
         end.handles = end.handles.saturating_sub(1);
-        if end.handles == 0 && !end.state.is_over() {
-            self.tcp_let_go(id, side, CloseMode::Close);
+        if end.handles == 0 && !end.state.has_no_owner() {
+            self.tcp_close(id, side, CloseMode::Close);
         }
     }
 
-    pub(crate) fn tcp_let_go(&mut self, id: ConnectionId, side: Side, farewell: CloseMode) {
+    pub(crate) fn tcp_close(&mut self, id: ConnectionId, side: Side, mode: CloseMode) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
         let is_unread = connection.into(side).readable() > 0;
         let end = connection.end(side);
-        let is_reset = farewell == CloseMode::Reset || is_unread || end.options.zero_linger;
+        let is_reset = mode == CloseMode::Reset || is_unread || end.options.zero_linger;
         match end.state {
-            State::Open if farewell == CloseMode::Silent => self.close_end(id, side, State::Gone),
-            State::Open if is_reset => {
+            State::Established if mode == CloseMode::Silent => self.close_end(id, side, State::Closed),
+            State::Established if is_reset => {
                 self.send_reset(id, side);
-                self.close_end(id, side, State::Gone);
+                self.close_end(id, side, State::Closed);
             }
-            State::Open => self.tcp_leave(id, side),
-            // Linux drops an unfinished handshake without a word. Whoever finishes it then hears that there is none.
-            State::SynReceived => self.forget_unaccepted(id),
-            State::Closed if farewell != CloseMode::Silent => {}
-            State::Unborn | State::Gone => {}
-            State::SynSent | State::Broken | State::Closed => self.close_end(id, side, State::Gone),
+            State::Established => self.tcp_orphan(id, side),
+            // Linux drops a half-open connection silently. A late ACK is answered with a RST.
+            State::SynReceived => self.drop_handshake(id),
+            State::Orphaned if mode != CloseMode::Silent => {}
+            State::NotCreated | State::Closed => {}
+            State::SynSent | State::Failed | State::Orphaned => self.close_end(id, side, State::Closed),
         }
     }
 
-    /// Closes an end as programs normally do: what was written and the end of the stream are still sent.
-    fn tcp_leave(&mut self, id: ConnectionId, side: Side) {
+    /// Closes an end in order: the kernel still sends written bytes and the FIN.
+    fn tcp_orphan(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        connection.end(side).state = State::Closed;
+        connection.end(side).state = State::Orphaned;
         let pipe = connection.out(side);
-        pipe.finish();
+        pipe.queue_fin();
         if let Some(since) = pipe.stalled_since {
-            let at = next_retransmission(since, self.kernel.now).max(since + GIVE_UP_CLOSED);
-            self.schedule(at, Event::GiveUp(id, side, since));
+            let at = next_retransmission(since, self.kernel.now).max(since + ORPHAN_RETRIES_TIMEOUT);
+            self.schedule(at, Event::RetriesExhausted(id, side, since));
         }
         self.transmit(id, side);
-        self.close_end(id, side, State::Closed);
+        self.close_end(id, side, State::Orphaned);
     }
 
-    /// `side` tells the other that there is no such connection. Whether that gets through.
+    /// Sends a RST from `side`. Whether it will arrive, now or after a hold.
     pub(super) fn send_reset(&mut self, id: ConnectionId, side: Side) -> bool {
         let Some(connection) = self.net.tcp.get(id) else {
             return false;
         };
-        let (from, to) = connection.way(side);
+        let (from, to) = connection.link(side);
         let not_before = connection.out(side).not_before();
-        self.leaves(MessageKind::Reset, Some(id.number()), from, to, &[]);
-        match self.message_fate(from, to, 0) {
-            Fate::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, 1 - side)),
-            Fate::Held => self.keep(from, to, Event::Reset(id, 1 - side)),
-            Fate::Lost => return false,
+        self.trace_message(MessageKind::Reset, Some(id.number()), from, to, &[]);
+        match self.message_delivery(from, to, 0) {
+            Delivery::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, 1 - side)),
+            Delivery::Held => self.hold_event(from, to, Event::Reset(id, 1 - side)),
+            Delivery::Lost => return false,
         }
         true
     }
@@ -79,54 +78,54 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (machine, _) = connection.way(side);
-        if self.hosts[machine].power == Power::Off {
+        let (machine, _) = connection.link(side);
+        if self.hosts[machine].state == HostState::PoweredOff {
             return;
         }
-        // As Linux's tcp_reset(): where the peer had finished before, it is a broken pipe.
-        let is_half_closed = connection.into(side).is_ended() && !connection.out(side).is_finished();
+        // Linux's tcp_reset(): EPIPE if the peer's FIN arrived first (CLOSE_WAIT).
+        let is_close_wait = connection.into(side).has_fin_arrived() && !connection.out(side).is_write_shut();
         match connection.end(side).state {
-            State::SynSent => self.break_end(id, side, libc::ECONNREFUSED),
-            State::Open if is_half_closed => self.break_end(id, side, libc::EPIPE),
-            State::Open => self.break_end(id, side, libc::ECONNRESET),
-            State::SynReceived => self.forget_unaccepted(id),
-            State::Closed => self.close_end(id, side, State::Gone),
-            State::Unborn | State::Broken | State::Gone => {}
+            State::SynSent => self.fail_end(id, side, libc::ECONNREFUSED),
+            State::Established if is_close_wait => self.fail_end(id, side, libc::EPIPE),
+            State::Established => self.fail_end(id, side, libc::ECONNRESET),
+            State::SynReceived => self.drop_handshake(id),
+            State::Orphaned => self.close_end(id, side, State::Closed),
+            State::NotCreated | State::Failed | State::Closed => {}
         }
     }
 
-    /// Resets every connection between two machines, at both ends and at once.
+    /// Resets every connection between two machines, at both ends without latency.
     pub(crate) fn tcp_reset_between(&mut self, a: u32, b: u32) {
         for (id, side) in self.net.tcp.ends_of(a) {
-            let Some(connection) = self.net.tcp.get(id).filter(|connection| connection.way(side).1 == b)
+            let Some(connection) = self.net.tcp.get(id).filter(|connection| connection.link(side).1 == b)
             else {
                 continue;
             };
-            let is_open = [CONNECTOR, ACCEPTOR].map(|side| connection.end(side).state == State::Open);
+            let is_open = [CONNECTOR, ACCEPTOR].map(|side| connection.end(side).state == State::Established);
             for side in [CONNECTOR, ACCEPTOR] {
                 if is_open[usize::from(side)] {
-                    self.break_end(id, side, libc::ECONNRESET);
+                    self.fail_end(id, side, libc::ECONNRESET);
                 }
             }
         }
     }
 
-    /// An end can be used no more; its owner has still to learn why. What had arrived can still be read.
-    pub(super) fn break_end(&mut self, id: ConnectionId, side: Side, code: i32) {
+    /// Fails an end with an errno for its handles. Arrived data can still be read.
+    pub(super) fn fail_end(&mut self, id: ConnectionId, side: Side, code: i32) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        connection.end(side).state = State::Broken;
+        connection.end(side).state = State::Failed;
         connection.end(side).error = Some(code);
         connection.into(side).lose_flights();
-        self.flights_lost(id, 1 - side, Why::Reset);
-        self.unsent_lost(id, side);
-        self.net.tcp.end_stall(id, side);
-        self.net.tcp.end_wait(id, side);
+        self.trace_flights_lost(id, 1 - side, Why::Reset);
+        self.trace_unsent_lost(id, side);
+        self.net.tcp.clear_stalled(id, side);
+        self.net.tcp.clear_writer_blocked(id, side);
         self.wake_end(id, side);
     }
 
-    /// Nobody holds an end any more.
+    /// Removes the waiters of an end without handles, and frees the connection once both ends are closed.
     pub(super) fn close_end(&mut self, id: ConnectionId, side: Side, state: State) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
@@ -135,46 +134,45 @@ impl Cluster {
         end.state = state;
         end.error = None;
         let (readers, writers) = (std::mem::take(&mut end.readers), std::mem::take(&mut end.writers));
-        let is_over = connection.ends.iter().all(|end| end.state.is_over());
+        let has_no_owner = connection.ends.iter().all(|end| end.state.has_no_owner());
         self.kernel.discard_all(readers);
         self.kernel.discard_all(writers);
-        self.net.tcp.end_wait(id, side);
-        if state == State::Gone {
-            self.net.tcp.end_stall(id, side);
+        self.net.tcp.clear_writer_blocked(id, side);
+        if state == State::Closed {
+            self.net.tcp.clear_stalled(id, side);
         }
-        if is_over {
-            self.tcp_forget(id);
+        if has_no_owner {
+            self.tcp_free(id);
         }
     }
 
-    /// Both ends are gone: the place and the port are free again.
-    pub(super) fn tcp_forget(&mut self, id: ConnectionId) {
+    pub(super) fn tcp_free(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (machine, other) = connection.way(CONNECTOR);
+        let (machine, other) = connection.link(CONNECTOR);
         let Addresses { local, peer } = *connection.addresses(CONNECTOR);
         for (machine, side) in [(machine, CONNECTOR), (other, ACCEPTOR)] {
-            self.unsent_lost(id, side);
-            self.net.tcp.end_stall(id, side);
-            self.net.tcp.end_wait(id, side);
-            self.net.tcp.ends.leave(machine, place(id.index, side));
+            self.trace_unsent_lost(id, side);
+            self.net.tcp.clear_stalled(id, side);
+            self.net.tcp.clear_writer_blocked(id, side);
+            self.net.tcp.ends.leave(machine, end_slot(id.index, side));
         }
-        let connection = self.net.tcp.get(id).expect("looked at above");
+        let connection = self.net.tcp.get(id).expect("checked above");
         connection.generation = connection.generation.wrapping_add(1);
         connection.pipes = Default::default();
         self.net.tcp.free.push(id.index);
-        self.net.tcp_ports.close(machine, address::plain(local), address::plain(peer));
+        self.net.tcp_ports.close(machine, address::canonical(local), address::canonical(peer));
     }
 
-    /// A machine's process has ended: its kernel closes what it held. Or its power is gone, and nothing is said.
-    pub(crate) fn tcp_machine_gone(&mut self, machine: u32, farewell: CloseMode) {
-        for index in self.net.tcp_ports.of(machine) {
+    /// Closes all listeners and ends of a machine whose process exited or that lost power.
+    pub(crate) fn tcp_process_ended(&mut self, machine: u32, mode: CloseMode) {
+        for index in self.net.tcp_ports.owners_on(machine) {
             let generation = self.net.tcp.listeners[index as usize].generation;
-            self.tcp_unlisten(ListenerId { index, generation }, farewell != CloseMode::Silent);
+            self.tcp_unlisten(ListenerId { index, generation }, mode != CloseMode::Silent);
         }
         for (id, side) in self.net.tcp.ends_of(machine) {
-            self.tcp_let_go(id, side, farewell);
+            self.tcp_close(id, side, mode);
         }
     }
 

@@ -1,4 +1,4 @@
-//! How a connection begins: listening, the three steps of a handshake, and what goes wrong on the way.
+//! The TCP handshake: listen, SYN, SYN-ACK, ACK and accept, with SYN retransmission and a full backlog.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,39 +11,40 @@ use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::Power;
-use crate::machine::net::link::{FORGET_SYN, Fate, next_syn};
+use crate::machine::hosts::HostState;
+use crate::machine::net::link::{Delivery, SYN_ACK_RETRIES_TIMEOUT, next_syn_retransmission};
 use crate::machine::net::{Event, address};
 use crate::machine::world::Process;
 use crate::schema::event::{MessageKind, What, Why};
 
-/// How many connections may wait to be accepted: one more than tokio asks for, as Linux counts (listen(2)).
+/// The length of a listener's backlog, half-open connections included: one more than tokio's 1024, as Linux counts
+/// (listen(2)).
 const BACKLOG: usize = 1025;
 
-/// Looks for a machine that does not exist: Linux gives up asking for its hardware address after three seconds.
-const NO_SUCH_HOST: Nanos = 3_000_000_000;
+/// When a connect to an address without a machine fails: Linux's neighbour discovery sends three solicitations, one a
+/// second (arp(7)).
+const NEIGHBOUR_TIMEOUT: Nanos = 3_000_000_000;
 
-/// Listening.
 impl Cluster {
     pub(crate) fn tcp_listen(
         &mut self,
-        place: Process,
+        process: Process,
         local: SocketAddr,
     ) -> io::Result<(ListenerId, SocketAddr)> {
-        if !self.is_alive(place.machine, place.incarnation) {
+        if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
         let connections = &mut self.net.tcp;
         let index = connections.free_listeners.last().copied().unwrap_or(connections.listeners.len() as u32);
         let is_ipv6 = local.is_ipv6();
-        let bound = self.net.tcp_ports.bind(place.machine, address::plain(local), index)?;
-        let local = if is_ipv6 { address::as_ipv6(bound) } else { bound };
+        let bound = self.net.tcp_ports.bind(process.machine, address::canonical(local), index)?;
+        let local = if is_ipv6 { address::ipv6_mapped(bound) } else { bound };
         let mut listener = Listener {
             generation: 0,
-            machine: place.machine,
+            machine: process.machine,
             local,
             backlog: VecDeque::new(),
-            coming: 0,
+            syn_queue_len: 0,
             waiters: Waiters::default(),
             options: Options::default(),
             is_listening: true,
@@ -57,8 +58,8 @@ impl Cluster {
         Ok((ListenerId { index, generation: connections.listeners[index as usize].generation }, local))
     }
 
-    /// Closes a listener; whoever waits to be accepted is reset, unless the power is gone.
-    pub(crate) fn tcp_unlisten(&mut self, id: ListenerId, polite: bool) {
+    /// Closes a listener, and resets its backlog unless the machine has lost power.
+    pub(crate) fn tcp_unlisten(&mut self, id: ListenerId, has_power: bool) {
         let Some(listener) = self.net.tcp.listener(id) else {
             return;
         };
@@ -67,14 +68,13 @@ impl Cluster {
         let waiters = std::mem::take(&mut listener.waiters);
         listener.generation = listener.generation.wrapping_add(1);
         self.net.tcp.free_listeners.push(id.index);
-        self.net.tcp_ports.release(machine, address::plain(local), id.index);
+        self.net.tcp_ports.release(machine, address::canonical(local), id.index);
         self.kernel.discard_all(waiters);
         for waiting in waiting {
-            self.tcp_let_go(waiting, ACCEPTOR, if polite { CloseMode::Reset } else { CloseMode::Silent });
+            self.tcp_close(waiting, ACCEPTOR, if has_power { CloseMode::Reset } else { CloseMode::Silent });
         }
     }
 
-    /// The next connection that waits to be accepted.
     pub(crate) fn tcp_accept(&mut self, id: ListenerId) -> io::Result<Option<(ConnectionId, SocketAddr)>> {
         let Some(listener) = self.net.tcp.listener(id) else {
             return Err(address::os_error(libc::EINVAL));
@@ -87,31 +87,30 @@ impl Cluster {
     }
 }
 
-/// The handshake.
 impl Cluster {
-    pub(crate) fn tcp_connect(&mut self, place: Process, target: SocketAddr) -> io::Result<ConnectionId> {
-        if !self.is_alive(place.machine, place.incarnation) {
+    pub(crate) fn tcp_connect(&mut self, process: Process, target: SocketAddr) -> io::Result<ConnectionId> {
+        if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
         let is_ipv6 = target.is_ipv6();
-        let target = address::destination(address::plain(target));
-        let Some(machine) = address::machine_of(target.ip(), place.machine) else {
+        let target = address::destination(address::canonical(target));
+        let Some(machine) = address::machine_of(target.ip(), process.machine) else {
             return Err(address::os_error(libc::ENETUNREACH));
         };
-        let source = address::source(target.ip(), place.machine);
-        let local = self.net.tcp_ports.open(place.machine, source, target)?;
-        let ends = [End::new(place.machine, State::SynSent), End::new(machine, State::Unborn)];
+        let source = address::source(target.ip(), process.machine);
+        let local = self.net.tcp_ports.open(process.machine, source, target)?;
+        let ends = [End::new(process.machine, State::SynSent), End::new(machine, State::NotCreated)];
         let mut connector = Addresses { local, peer: target };
         if is_ipv6 {
-            connector.show_as_ipv6();
+            connector.map_to_ipv6();
         }
         let addresses = [connector, Addresses { local: target, peer: local }];
         let id = self.net.tcp.insert(self.kernel.now, ends, addresses, self.hosts.len());
         self.kernel.happened(What::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
-            self.leaves(MessageKind::Syn, Some(id.number()), place.machine, machine, &[]);
-            self.leaves_in_vain(Why::Nobody, false);
-            self.schedule(self.kernel.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
+            self.trace_message(MessageKind::Syn, Some(id.number()), process.machine, machine, &[]);
+            self.trace_loss(Why::Nobody, false);
+            self.schedule(self.kernel.now + NEIGHBOUR_TIMEOUT, Event::ConnectFails(id, libc::EHOSTUNREACH));
         } else {
             self.send_syn(id);
         }
@@ -124,35 +123,34 @@ impl Cluster {
         };
         match connection.end(CONNECTOR).state {
             State::SynSent => {}
-            State::Gone => return self.forget_unaccepted(id),
+            State::Closed => return self.drop_handshake(id),
             _ => return,
         }
-        let (from, to) = connection.way(CONNECTOR);
-        self.leaves(MessageKind::Syn, Some(id.number()), from, to, &[]);
-        self.send_for_handshake(id, from, to, Event::Syn(id));
+        let (from, to) = connection.link(CONNECTOR);
+        self.trace_message(MessageKind::Syn, Some(id.number()), from, to, &[]);
+        self.send_handshake_segment(id, from, to, Event::Syn(id));
     }
 
-    /// Sends what opens a connection. If it is lost the connector asks again when its time has come. Whether it gets
-    /// there now.
-    fn send_for_handshake(&mut self, id: ConnectionId, from: u32, to: u32, what: Event) -> bool {
-        match self.message_fate(from, to, 0) {
-            Fate::Arrives(at) => {
-                self.schedule(at, what);
+    /// Sends a segment of the handshake. If it is lost or held, schedules the next SYN. Whether it is in flight.
+    fn send_handshake_segment(&mut self, id: ConnectionId, from: u32, to: u32, event: Event) -> bool {
+        match self.message_delivery(from, to, 0) {
+            Delivery::Arrives(at) => {
+                self.schedule(at, event);
                 return true;
             }
-            Fate::Held => self.keep(from, to, what),
-            Fate::Lost => {}
+            Delivery::Held => self.hold_event(from, to, event),
+            Delivery::Lost => {}
         }
-        self.send_syn_again(id);
+        self.schedule_syn_retransmission(id);
         false
     }
 
-    fn send_syn_again(&mut self, id: ConnectionId) {
+    fn schedule_syn_retransmission(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        match next_syn(connection.since, self.kernel.now) {
-            Ok(at) => self.schedule(at, Event::SynAgain(id)),
+        match next_syn_retransmission(connection.connect_started_at, self.kernel.now) {
+            Ok(at) => self.schedule(at, Event::RetransmitSyn(id)),
             Err(at) => self.schedule(at, Event::ConnectFails(id, libc::ETIMEDOUT)),
         }
     }
@@ -161,162 +159,161 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.way(CONNECTOR);
+        let (from, to) = connection.link(CONNECTOR);
         let (target, state) =
-            (address::plain(connection.addresses(ACCEPTOR).local), connection.end(ACCEPTOR).state);
-        if self.hosts[to].power == Power::Off {
-            return self.send_syn_again(id);
+            (address::canonical(connection.addresses(ACCEPTOR).local), connection.end(ACCEPTOR).state);
+        if self.hosts[to].state == HostState::PoweredOff {
+            return self.schedule_syn_retransmission(id);
         }
-        if state == State::Unborn {
-            let Some(listener) = self.listening(to, target) else {
-                self.leaves(MessageKind::Refused, Some(id.number()), to, from, &[]);
-                self.send_for_handshake(id, to, from, Event::ConnectFails(id, libc::ECONNREFUSED));
+        if state == State::NotCreated {
+            let Some(listener) = self.find_listener(to, target) else {
+                self.trace_message(MessageKind::Refused, Some(id.number()), to, from, &[]);
+                self.send_handshake_segment(id, to, from, Event::ConnectFails(id, libc::ECONNREFUSED));
                 return;
             };
-            let listening = &mut self.net.tcp.listeners[listener.index as usize];
-            if listening.backlog.len() + listening.coming >= BACKLOG {
-                return self.send_syn_again(id); // Linux drops a SYN that finds the backlog full
+            let accepting = &mut self.net.tcp.listeners[listener.index as usize];
+            if accepting.backlog.len() + accepting.syn_queue_len >= BACKLOG {
+                return self.schedule_syn_retransmission(id); // Linux drops a SYN that finds the backlog full
             }
-            listening.coming += 1;
-            let (is_ipv6, options) = (listening.local.is_ipv6(), listening.options);
-            let connection = self.net.tcp.get(id).expect("looked at above");
+            accepting.syn_queue_len += 1;
+            let (is_ipv6, options) = (accepting.local.is_ipv6(), accepting.options);
+            let connection = self.net.tcp.get(id).expect("checked above");
             connection.listener = Some(listener);
             let end = connection.end(ACCEPTOR);
             (end.state, end.options) = (State::SynReceived, options);
             let addresses = connection.addresses(ACCEPTOR);
-            *addresses = Addresses { local: target, peer: address::plain(addresses.peer) };
+            *addresses = Addresses { local: target, peer: address::canonical(addresses.peer) };
             if is_ipv6 {
-                addresses.show_as_ipv6();
+                addresses.map_to_ipv6();
             }
         }
-        // A SYN that comes again is answered again, and an answer that gets lost is repeated without being asked for.
-        self.leaves(MessageKind::SynAck, Some(id.number()), to, from, &[]);
-        let gets_there = self.send_for_handshake(id, to, from, Event::SynAnswer(id));
-        if !gets_there && state == State::Unborn {
-            self.answer_syn_later(id);
+        // A retransmitted SYN gets another SYN-ACK; a lost SYN-ACK is retransmitted by timer, too.
+        self.trace_message(MessageKind::SynAck, Some(id.number()), to, from, &[]);
+        let is_in_flight = self.send_handshake_segment(id, to, from, Event::SynAck(id));
+        if !is_in_flight && state == State::NotCreated {
+            self.schedule_syn_ack_retransmission(id);
         }
     }
 
-    fn listening(&self, machine: u32, target: SocketAddr) -> Option<ListenerId> {
+    fn find_listener(&self, machine: u32, target: SocketAddr) -> Option<ListenerId> {
         let is_listening = |index: u32| self.net.tcp.listeners[index as usize].is_listening;
         let index = self.net.tcp_ports.find(machine, target.ip(), target.port(), is_listening)?;
         Some(ListenerId { index, generation: self.net.tcp.listeners[index as usize].generation })
     }
 
-    pub(crate) fn syn_answer_arrives(&mut self, id: ConnectionId) {
+    pub(crate) fn syn_ack_arrives(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let is_unheard = connection.end(ACCEPTOR).state == State::SynReceived;
+        let awaits_ack = connection.end(ACCEPTOR).state == State::SynReceived;
         match connection.end(CONNECTOR).state {
             State::SynSent => {
-                connection.end(CONNECTOR).state = State::Open;
+                connection.end(CONNECTOR).state = State::Established;
                 self.wake_end(id, CONNECTOR);
-                self.finish_handshake(id);
+                self.send_handshake_ack(id);
             }
-            State::Open | State::Closed if is_unheard => self.finish_handshake(id),
-            // The connector gave up meanwhile: its host answers with a reset, and the acceptor never hears of it.
-            State::Gone => self.forget_unaccepted(id),
+            State::Established | State::Orphaned if awaits_ack => self.send_handshake_ack(id),
+            // The connect was dropped: its host answers with a RST, which ends the handshake before `accept`.
+            State::Closed => self.drop_handshake(id),
             _ => {}
         }
     }
 
-    /// The connector sends the last part of the handshake.
-    fn finish_handshake(&mut self, id: ConnectionId) {
+    fn send_handshake_ack(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.way(CONNECTOR);
-        self.leaves(MessageKind::Ack, Some(id.number()), from, to, &[]);
-        match self.message_fate(from, to, 0) {
-            Fate::Arrives(at) => {
-                // Data the connector sends may not arrive before the connection is there to be accepted.
-                self.net.tcp.get(id).expect("looked at above").out(CONNECTOR).hold_until(at);
+        let (from, to) = connection.link(CONNECTOR);
+        self.trace_message(MessageKind::Ack, Some(id.number()), from, to, &[]);
+        match self.message_delivery(from, to, 0) {
+            Delivery::Arrives(at) => {
+                // Data of the connector must not arrive before the connection is in the backlog.
+                self.net.tcp.get(id).expect("checked above").out(CONNECTOR).hold_until(at);
                 self.schedule(at, Event::Established(id));
             }
-            Fate::Held => self.keep(from, to, Event::Established(id)),
-            Fate::Lost => self.answer_syn_later(id),
+            Delivery::Held => self.hold_event(from, to, Event::Established(id)),
+            Delivery::Lost => self.schedule_syn_ack_retransmission(id),
         }
     }
 
-    /// The acceptor does not hear the end of the handshake, and will answer the SYN again.
-    fn answer_syn_later(&mut self, id: ConnectionId) {
+    /// Schedules the next SYN-ACK for a handshake without an ACK, or drops the handshake after the last.
+    fn schedule_syn_ack_retransmission(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if let Ok(at) = next_syn(connection.since, self.kernel.now) {
-            self.schedule(at, Event::SynAnswerAgain(id));
+        if let Ok(at) = next_syn_retransmission(connection.connect_started_at, self.kernel.now) {
+            self.schedule(at, Event::RetransmitSynAck(id));
         } else {
-            self.forget_unaccepted(id);
+            self.drop_handshake(id);
         }
     }
 
-    pub(crate) fn answer_syn_again(&mut self, id: ConnectionId) {
+    pub(crate) fn retransmit_syn_ack(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.way(ACCEPTOR);
+        let (from, to) = connection.link(ACCEPTOR);
         if connection.end(ACCEPTOR).state != State::SynReceived {
             return;
         }
-        if self.kernel.now >= connection.since + FORGET_SYN {
-            return self.forget_unaccepted(id);
+        if self.kernel.now >= connection.connect_started_at + SYN_ACK_RETRIES_TIMEOUT {
+            return self.drop_handshake(id);
         }
-        self.leaves(MessageKind::SynAck, Some(id.number()), from, to, &[]);
-        match self.message_fate(from, to, 0) {
-            Fate::Arrives(at) => self.schedule(at, Event::SynAnswer(id)),
-            Fate::Held | Fate::Lost => {
-                self.leaves_in_vain(Why::Held, false);
-                self.answer_syn_later(id)
+        self.trace_message(MessageKind::SynAck, Some(id.number()), from, to, &[]);
+        match self.message_delivery(from, to, 0) {
+            Delivery::Arrives(at) => self.schedule(at, Event::SynAck(id)),
+            Delivery::Held | Delivery::Lost => {
+                self.trace_loss(Why::Held, false);
+                self.schedule_syn_ack_retransmission(id)
             }
         }
     }
 
-    /// The handshake is complete at the acceptor: the connection waits to be accepted.
+    /// The ACK arrives: the connection moves from the SYN queue to the backlog.
     pub(crate) fn established(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (machine, _) = connection.way(ACCEPTOR);
+        let (machine, _) = connection.link(ACCEPTOR);
         match connection.end(ACCEPTOR).state {
-            _ if self.hosts[machine].power == Power::Off => return,
+            _ if self.hosts[machine].state == HostState::PoweredOff => return,
             State::SynReceived => {}
-            // It has been forgotten, as by a process that ended: the host knows no such connection.
-            State::Unborn | State::Gone => {
+            // The acceptor's process has ended meanwhile, and its host has no such connection.
+            State::NotCreated | State::Closed => {
                 self.send_reset(id, ACCEPTOR);
                 return;
             }
             _ => return,
         }
-        self.leave_handshake(id);
-        let connection = self.net.tcp.get(id).expect("looked at above");
-        connection.end(ACCEPTOR).state = State::Open;
+        self.leave_syn_queue(id);
+        let connection = self.net.tcp.get(id).expect("checked above");
+        connection.end(ACCEPTOR).state = State::Established;
         let Some(listener) = connection.listener.and_then(|listener| self.net.tcp.listener(listener)) else {
-            return self.tcp_let_go(id, ACCEPTOR, CloseMode::Reset);
+            return self.tcp_close(id, ACCEPTOR, CloseMode::Reset);
         };
         listener.backlog.push_back(id);
         let waiters = listener.waiters.take();
         self.kernel.wake_all(waiters);
     }
 
-    pub(super) fn leave_handshake(&mut self, id: ConnectionId) {
+    pub(super) fn leave_syn_queue(&mut self, id: ConnectionId) {
         let listener = self.net.tcp.get(id).and_then(|connection| connection.listener);
         if let Some(listener) = listener.and_then(|listener| self.net.tcp.listener(listener)) {
-            listener.coming -= 1;
+            listener.syn_queue_len -= 1;
         }
     }
 
-    /// The acceptor's host forgets a handshake that was not completed.
-    pub(super) fn forget_unaccepted(&mut self, id: ConnectionId) {
+    /// Drops a half-open connection at the acceptor's host.
+    pub(super) fn drop_handshake(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
         match connection.end(ACCEPTOR).state {
-            State::SynReceived => self.leave_handshake(id),
-            State::Unborn => {}
+            State::SynReceived => self.leave_syn_queue(id),
+            State::NotCreated => {}
             _ => return,
         }
-        self.close_end(id, ACCEPTOR, State::Unborn);
+        self.close_end(id, ACCEPTOR, State::NotCreated);
     }
 
     pub(crate) fn connect_fails(&mut self, id: ConnectionId, code: i32) {
@@ -324,12 +321,12 @@ impl Cluster {
             return;
         };
         if connection.end(CONNECTOR).state == State::SynSent {
-            self.break_end(id, CONNECTOR, code);
+            self.fail_end(id, CONNECTOR, code);
         }
-        self.forget_unaccepted(id);
+        self.drop_handshake(id);
     }
 
-    /// Whether a connect has come to its end; until then `waiter` will be woken by it.
+    /// The result of a connect; while there is none, registers `waiter`.
     pub(crate) fn tcp_connected(&mut self, id: ConnectionId, waiter: Waiter) -> io::Result<Option<()>> {
         let Some(connection) = self.net.tcp.get(id) else {
             self.kernel.discard(Some(waiter));
@@ -337,13 +334,13 @@ impl Cluster {
         };
         let end = connection.end(CONNECTOR);
         if end.state == State::SynSent {
-            let unneeded = end.writers.add(waiter);
-            self.kernel.discard(unneeded);
+            let redundant = end.writers.add(waiter);
+            self.kernel.discard(redundant);
             self.kernel.waits_for(WaitsFor::Connection);
             return Ok(None);
         }
-        let ended = end.take_error();
+        let result = end.take_error();
         self.kernel.discard(Some(waiter));
-        ended.map(Some)
+        result.map(Some)
     }
 }

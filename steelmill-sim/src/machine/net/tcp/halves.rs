@@ -1,4 +1,4 @@
-//! A stream taken apart, borrowed or owned, and what all handles to an end share: reading and writing.
+//! Split TCP streams: borrowed and owned read and write halves, and `AsyncRead` and `AsyncWrite` for all handles.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::ManuallyDrop;
@@ -12,12 +12,12 @@ use super::{Socket, TcpStream, until};
 use crate::machine::cluster;
 
 impl TcpStream {
-    /// Borrows the two directions at once.
+    /// Splits into borrowed halves.
     pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
         (ReadHalf(self), WriteHalf(self))
     }
 
-    /// Takes the connection apart into halves that can move to different tasks.
+    /// Splits into owned halves, which can move to different tasks.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let socket = self.0;
         socket.set_handles(2);
@@ -25,32 +25,32 @@ impl TcpStream {
     }
 }
 
-/// The borrowed reading side.
+/// The borrowed read half.
 #[derive(Debug)]
 pub struct ReadHalf<'a>(&'a TcpStream);
 
-/// The borrowed writing side. Dropping it does not end the stream.
+/// The borrowed write half. Dropping it does not half-close the stream.
 #[derive(Debug)]
 pub struct WriteHalf<'a>(&'a TcpStream);
 
-/// The reading side of a connection taken apart. It lets go of its share of the end by itself.
+/// The owned read half. The connection closes when both halves are dropped.
 #[derive(Debug)]
 pub struct OwnedReadHalf(ManuallyDrop<TcpStream>);
 
-/// The writing side of a connection taken apart; dropping it ends the stream.
+/// The owned write half. Dropping it half-closes the stream (`SHUT_WR`).
 #[derive(Debug)]
 pub struct OwnedWriteHalf(ManuallyDrop<TcpStream>);
 
-/// Two halves that do not belong together; both come back.
+/// The error of reuniting halves of different connections; it returns both.
 #[derive(Debug, thiserror::Error)]
 #[error("the halves are not of one connection")]
 pub struct ReuniteError(pub OwnedReadHalf, pub OwnedWriteHalf);
 
 impl OwnedReadHalf {
-    /// Puts the two halves of one connection together again.
+    /// Joins the two halves of one connection.
     ///
     /// # Errors
-    /// Halves of different connections come back as they were.
+    /// Returns halves of different connections unchanged.
     pub fn reunite(self, other: OwnedWriteHalf) -> Result<TcpStream, ReuniteError> {
         let socket = self.socket();
         if socket != other.socket() {
@@ -63,15 +63,15 @@ impl OwnedReadHalf {
 }
 
 impl OwnedWriteHalf {
-    /// Puts the two halves of one connection together again.
+    /// Joins the two halves of one connection.
     ///
     /// # Errors
-    /// Halves of different connections come back as they were.
+    /// Returns halves of different connections unchanged.
     pub fn reunite(self, other: OwnedReadHalf) -> Result<TcpStream, ReuniteError> {
         other.reunite(self)
     }
 
-    /// Drops the half without ending the stream.
+    /// Drops the half without half-closing the stream.
     pub fn forget(self) {
         let socket = self.socket();
         std::mem::forget(self);
@@ -87,9 +87,8 @@ impl Drop for OwnedReadHalf {
 
 impl Drop for OwnedWriteHalf {
     fn drop(&mut self) {
-        // An end that is not open has nothing to finish.
         let socket = self.socket();
-        cluster::try_with(socket.run, |run| run.tcp_finish(socket.id, socket.side));
+        cluster::try_with(socket.run, |run| run.tcp_shutdown(socket.id, socket.side));
         socket.release();
     }
 }
@@ -118,7 +117,6 @@ impl AsRef<TcpStream> for OwnedWriteHalf {
     }
 }
 
-/// Where every handle keeps its socket.
 trait Handle {
     fn socket(&self) -> Socket;
 }
@@ -158,26 +156,26 @@ impl Handle for OwnedWriteHalf {
     }
 }
 
-/// What tokio's reading halves can do beside reading.
+/// Methods of tokio's read halves beside `AsyncRead`.
 macro_rules! reading_half {
     ($($half:ty),*) => {$(
         impl $half {
-            /// This end's address.
+            /// The local address.
             pub fn local_addr(&self) -> io::Result<SocketAddr> {
                 self.socket().local_addr()
             }
 
-            /// The other end's address.
+            /// The peer's address.
             pub fn peer_addr(&self) -> io::Result<SocketAddr> {
                 self.socket().peer_addr()
             }
 
-            /// Waits for data and copies it without taking it.
+            /// Waits for data and copies it; it stays in the receive buffer.
             pub async fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 self.socket().peek(buffer).await
             }
 
-            /// Copies data without taking it, or is woken when there is some.
+            /// Copies data, which stays in the receive buffer, or registers the waker.
             pub fn poll_peek(
                 &mut self,
                 context: &mut Context<'_>,
@@ -191,12 +189,12 @@ macro_rules! reading_half {
                 until(|waiter| self.socket().readable(waiter)).await
             }
 
-            /// Reads what is there, or fails with `WouldBlock`.
+            /// Reads available bytes, or fails with `WouldBlock`.
             pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
                 self.socket().try_read(buffer)
             }
 
-            /// Reads what is there into one buffer after the other, or fails with `WouldBlock`.
+            /// Reads available bytes into several buffers, or fails with `WouldBlock`.
             pub fn try_read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
                 self.socket().try_read_vectored(buffers)
             }
@@ -204,16 +202,16 @@ macro_rules! reading_half {
     )*};
 }
 
-/// What tokio's writing halves can do beside writing.
+/// Methods of tokio's write halves beside `AsyncWrite`.
 macro_rules! writing_half {
     ($($half:ty),*) => {$(
         impl $half {
-            /// This end's address.
+            /// The local address.
             pub fn local_addr(&self) -> io::Result<SocketAddr> {
                 self.socket().local_addr()
             }
 
-            /// The other end's address.
+            /// The peer's address.
             pub fn peer_addr(&self) -> io::Result<SocketAddr> {
                 self.socket().peer_addr()
             }
@@ -223,12 +221,12 @@ macro_rules! writing_half {
                 until(|waiter| self.socket().writable(waiter)).await
             }
 
-            /// Writes what fits, or fails with `WouldBlock`.
+            /// Writes as many bytes as the window permits, or fails with `WouldBlock`.
             pub fn try_write(&self, buffer: &[u8]) -> io::Result<usize> {
                 self.socket().try_write(&[IoSlice::new(buffer)])
             }
 
-            /// Writes what fits of one slice after the other, or fails with `WouldBlock`.
+            /// Writes as many bytes of several slices as the window permits, or fails with `WouldBlock`.
             pub fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
                 self.socket().try_write(parts)
             }
