@@ -100,7 +100,7 @@ fn a_red_seed_says_how_to_run_it_again_as_a_test_and_as_a_program() {
                 --test campaign program_that_says_what_it_runs -- --exact";
     for line in [
         "seed 13 failed at 0.000000000 s: unlucky",
-        &format!("have it explained: STEELMILL_EXPLAIN=red {test}"),
+        &format!("explain it: STEELMILL_EXPLAIN=red {test}"),
         &format!("run it again with: {test}"),
         "               or: cargo xtask sim --schedule=pct:2 --time-limit=60 --seed 13",
     ] {
@@ -143,7 +143,7 @@ fn a_red_seed_of_a_test_is_explained_in_a_folder_of_its_own() {
     assert!(folder.read(&format!("{seed}/summary.txt")).contains("unlucky"));
     assert!(folder.read(&format!("{seed}/picture.html")).starts_with("<!doctype html>"));
     let said = text(&run("program_that_says_what_it_runs", &[("STEELMILL_EXPLAIN_RUNS", "9")]));
-    assert!(said.contains("say where it goes with --explain"), "{said}");
+    assert!(said.contains("name its folder with --explain"), "{said}");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_plan_that_cannot_be_saved_hides_no_failure() {
     let folder = Folder::new("unsaved");
     let [plan, junit, file, explained] =
         ["plan.json", "junit.xml", "red.json", "explained"].map(|name| folder.file(name));
-    let error = "plan.json: the run let nothing go wrong";
+    let error = "plan.json: the run injected no faults";
     let said = text(&run(
         "program_that_says_what_it_runs",
         &[("STEELMILL_SEED", "13"), ("STEELMILL_SAVE_FAULTS", &plan)],
@@ -377,8 +377,7 @@ fn a_program_repeats_its_flags_with_each_red_seed() {
     let again =
         text.lines().filter(|line| line.starts_with("the program --schedule=pct:3 --verify=twice --seed "));
     assert_eq!(again.count(), 2, "{text}");
-    let explained =
-        "to have a red seed explained, say where: the program --schedule=pct:3 --verify=twice --seed ";
+    let explained = "to explain a red seed: the program --schedule=pct:3 --verify=twice --seed ";
     assert_eq!(text.matches(explained).count(), 1, "{text}");
 }
 
@@ -518,9 +517,7 @@ fn red_seeds_are_kept_tried_first_and_dropped_when_they_pass() {
     let (code, output, errors) = with_flags(&format!("--seeds 6 --keep {file}"));
     assert_eq!(code, Some(1), "{errors}");
     assert!(
-        output.starts_with(
-            "flags: 6 seed(s), 6 passed, 0 failed\n  kept before: 3 seed(s), 0 passed, 3 failed\n"
-        )
+        output.starts_with("flags: 6 seed(s), 6 passed, 0 failed\n  kept: 3 seed(s), 0 passed, 3 failed\n")
     );
     let again = format!(
         "kept seed 17 failed at 17.000000000 s: a seven in 17\nthe program --keep={file} --seed 17\n"
@@ -531,9 +528,7 @@ fn red_seeds_are_kept_tried_first_and_dropped_when_they_pass() {
     let (code, output, _) = with_flags(&format!("--keep={file} --seed 17"));
     assert_eq!(code, Some(1));
     assert!(
-        output.starts_with(
-            "flags: 0 seed(s), 0 passed, 0 failed\n  kept before: 1 seed(s), 0 passed, 1 failed\n"
-        )
+        output.starts_with("flags: 0 seed(s), 0 passed, 0 failed\n  kept: 1 seed(s), 0 passed, 1 failed\n")
     );
 
     // One of another campaign is nobody's business.
@@ -543,7 +538,7 @@ fn red_seeds_are_kept_tried_first_and_dropped_when_they_pass() {
     let (code, output, errors) =
         with_flags_and(&format!("--seeds 6 --keep {file} --junit {junit}"), &[(MENDED, "1")]);
     assert_eq!(code, Some(0), "{errors}");
-    assert!(output.contains("  kept before: 2 seed(s), 2 passed, 0 failed\n"), "{output}");
+    assert!(output.contains("  kept: 2 seed(s), 2 passed, 0 failed\n"), "{output}");
     assert!(errors.contains("kept seed 27 passes now and is dropped: a seven in 27"), "{errors}");
     assert_eq!(seeds_in(&folder, "red.json"), [7], "that is the other's");
     assert!(folder.read("junit.xml").contains("failures=\"0\""));
@@ -596,7 +591,7 @@ fn shards_keep_in_their_json_what_a_merge_writes_into_the_file() {
     }
     let (code, output, errors) = with_flags(&format!("--keep {file} --merge {}", files.join(" ")));
     assert_eq!(code, Some(1));
-    let both = "flags: 5 seed(s), 4 passed, 1 failed\n  kept before: 3 seed(s), 1 passed, 2 failed\n";
+    let both = "flags: 5 seed(s), 4 passed, 1 failed\n  kept: 3 seed(s), 1 passed, 2 failed\n";
     assert!(output.starts_with(both), "{output}");
     assert!(errors.contains("kept seed 17 passes now and is dropped"), "{errors}");
     assert_eq!(seeds_in(&folder, "red.json"), [7, 27, 37]);
@@ -657,7 +652,7 @@ fn what_merged_shards_have_kept_is_in_a_file_that_was_not_there() {
     std::fs::write(&merged, without.join("\n")).expect("a file");
     let errors = merge();
     assert_eq!(seeds_in(&folder, "merged.json"), [7, 27]);
-    let told = format!("kept seed 17 fails, but is not kept: it is in {merged} no more");
+    let told = format!("kept seed 17 fails, but is not kept: it was removed from {merged}");
     assert!(errors.contains(&told), "{errors}");
 }
 
