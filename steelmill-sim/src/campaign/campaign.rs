@@ -186,9 +186,9 @@ where
     /// use steelmill_sim::{Campaign, Seed, Sim};
     ///
     /// let file = std::env::temp_dir().join(format!("red-{}.json", std::process::id()));
-    /// let campaign = |is_mended: bool| {
+    /// let campaign = |is_fixed: bool| {
     ///     let all = Campaign::new(move |sim: Sim| async move {
-    ///         anyhow::ensure!(is_mended || sim.seed() != Seed(17), "unlucky");
+    ///         anyhow::ensure!(is_fixed || sim.seed() != Seed(17), "unlucky");
     ///         Ok(())
     ///     });
     ///     all.name("luck").seeds(20).keep(&file)
@@ -273,7 +273,6 @@ where
         self.as_any().try_run_with(&mut watch).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
-    /// The campaign with its scenario's type erased.
     pub(crate) fn as_any(&self) -> &AnyCampaign<'_> {
         self
     }

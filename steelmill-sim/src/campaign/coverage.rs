@@ -77,7 +77,6 @@ impl CoveragePoint {
         self.first_hit = self.first_hit.into_iter().chain(first_hit).min();
     }
 
-    /// Whether it was never hit and is expected to be.
     fn is_missed(&self) -> bool {
         self.hit == 0 && self.kind != Kind::Unreachable
     }
@@ -107,7 +106,6 @@ impl fmt::Display for CoveragePoint {
 }
 
 impl Coverage {
-    /// The coverage points of this program, none of them reached.
     pub(crate) fn of_program() -> Self {
         let mut points: Vec<CoveragePoint> = coverage::all().iter().map(CoveragePoint::of).collect();
         points.sort();
@@ -116,7 +114,6 @@ impl Coverage {
         Self { points }
     }
 
-    /// Adds the counts of one seed.
     pub(crate) fn add(&mut self, seed: Seed, visits: &[Visits]) {
         for (point, visits) in coverage::all().iter().zip(visits).filter(|(_, visits)| visits.seen > 0) {
             let first_hit = (visits.hit > 0).then_some(seed);
@@ -160,9 +157,10 @@ impl Coverage {
 
     /// Lists the points never hit, one per line; those of `buggify!` only with `with_rare`, as faults must be on for them.
     pub(crate) fn table(&self, with_rare: bool) -> String {
-        let is_meant = |point: &&CoveragePoint| with_rare || point.kind != Kind::Buggify;
-        let all = self.points.iter().filter(is_meant).filter(|point| point.kind != Kind::Unreachable).count();
-        let missed: Vec<&CoveragePoint> = self.never_reached().filter(is_meant).collect();
+        let is_listed = |point: &&CoveragePoint| with_rare || point.kind != Kind::Buggify;
+        let all =
+            self.points.iter().filter(is_listed).filter(|point| point.kind != Kind::Unreachable).count();
+        let missed: Vec<&CoveragePoint> = self.never_reached().filter(is_listed).collect();
         let mut text = match (missed.len(), all) {
             (_, 0) => return String::new(),
             (0, _) => return format!("\n  all {all} coverage points were reached"),
@@ -182,7 +180,6 @@ pub(crate) fn seeds_until_covered(taken: u64) -> u64 {
     taken.saturating_add(taken.max(WITHOUT_NEW_MIN))
 }
 
-/// The minimum number of seeds without a new point.
 const WITHOUT_NEW_MIN: u64 = 200;
 
 /// A kind in JSON is the name of its macro.

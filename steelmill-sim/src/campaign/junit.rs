@@ -62,7 +62,6 @@ fn case_name(record: &Record) -> String {
     }
 }
 
-/// Seconds with a decimal point.
 struct Seconds(Duration);
 
 impl fmt::Display for Seconds {
@@ -71,7 +70,6 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Text between tags.
 struct Content<'a>(&'a str);
 
 impl fmt::Display for Content<'_> {

@@ -70,13 +70,11 @@ impl KeptSeed {
     }
 }
 
-/// A file of red seeds.
 #[derive(Debug, Clone)]
 pub(crate) struct KeepFile {
     path: PathBuf,
 }
 
-/// The content of the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
@@ -221,7 +219,6 @@ impl KeepFile {
 /// The state of the file after [`KeepFile::update`].
 #[derive(Debug)]
 pub(crate) struct Updated {
-    /// The number of kept seeds of the campaign.
     pub(crate) kept: usize,
     /// Kept seeds that failed again, but that somebody removed from the file during the campaign.
     pub(crate) removed: Vec<Seed>,
@@ -237,7 +234,6 @@ fn parse(json: &str) -> Result<Vec<KeptSeed>> {
     Ok(kept)
 }
 
-/// The file's text, with one line per seed.
 fn render(kept: &[KeptSeed]) -> String {
     let line = |kept: &KeptSeed| format!("\n  {}", serde_json::to_string(kept).expect("plain data"));
     let lines: Vec<String> = kept.iter().map(line).collect();
@@ -341,7 +337,6 @@ mod tests {
         }
     }
 
-    /// A temporary folder with one file, removed on drop.
     struct InFolder(PathBuf);
 
     impl InFolder {
@@ -359,7 +354,6 @@ mod tests {
             fs::read_to_string(self.path()).expect("there is a file")
         }
 
-        /// The names of all files in the folder.
         fn files(&self) -> Vec<String> {
             let entries = fs::read_dir(&self.0).expect("a folder");
             let name = |entry: io::Result<fs::DirEntry>| entry.expect("readable").file_name().into_string();

@@ -118,7 +118,6 @@ fn ensure_complete(parts: &[(String, Record)]) -> Result<()> {
     Ok(())
 }
 
-/// The maximum number of missing shards listed in the error.
 const LISTED: usize = 20;
 
 /// The first setting in which two campaigns differ.
@@ -153,7 +152,6 @@ mod tests {
     use super::*;
     use crate::{Campaign, Seed, Sim, Summary, Verify};
 
-    /// Sleeps, counts and fails, depending on the seed.
     async fn scenario(sim: Sim) -> Result {
         let number = sim.seed().0;
         sim.clock().sleep(Duration::from_micros(number * 1_234_567)).await;

@@ -7,7 +7,6 @@ use crate::campaign::shard::Shard;
 use crate::campaign::verify::SecondRun;
 use crate::schema::settings::Seed;
 
-/// A seed to run.
 pub(super) struct QueuedSeed<'a> {
     pub(super) seed: Seed,
     /// Its entry in the file of kept seeds, if it is from there.

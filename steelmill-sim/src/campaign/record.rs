@@ -158,7 +158,7 @@ pub struct RedSeed {
     pub cause: String,
     /// The whole failure: the error, when and where it happened, and the tasks involved.
     pub failure: String,
-    /// The virtual time of the failure.
+    /// The virtual time that the run took.
     pub simulated: Duration,
     /// The digest: a hash of every event of the run.
     #[serde(with = "hexadecimal")]
@@ -234,7 +234,6 @@ impl Record {
         }
     }
 
-    /// The campaign's name, and the shard.
     pub(crate) fn title(&self) -> String {
         match self.shard {
             Some(shard) => format!("{}, shard {shard}", self.campaign.name),

@@ -108,7 +108,6 @@ impl AnyCampaign<'_> {
         });
     }
 
-    /// A worker thread: runs seeds until the queue is empty.
     fn work(&self, queue: &Queue<'_>, sender: &mpsc::Sender<(Option<KeptSeed>, Outcome)>) {
         while let Some(QueuedSeed { seed, kept, second_run }) = queue.take() {
             let settings = Settings { trace: second_run.is_some(), ..self.settings_of(seed, kept) };
@@ -179,7 +178,6 @@ impl AnyCampaign<'_> {
         Ok(KeepFile::new(file))
     }
 
-    /// The kept seeds of this campaign and shard.
     fn kept(&self, keep: &KeepFile, name: &str) -> Result<Vec<KeptSeed>> {
         let mut kept = keep.read()?;
         kept.retain(|kept| {
@@ -219,7 +217,6 @@ impl AnyCampaign<'_> {
         }
     }
 
-    /// The number of worker threads; by default one per core.
     pub(crate) fn jobs_or_all(&self) -> usize {
         self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()))
     }

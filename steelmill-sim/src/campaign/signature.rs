@@ -7,13 +7,12 @@ use std::mem::discriminant;
 
 use crate::schema::outcome::{Cause, Failure, TaskReport};
 
-/// The parts of a failure that do not depend on times, quoted names and numbers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FailureSignature {
     cause: std::mem::Discriminant<Cause>,
     text: String,
     /// The file and line of a panic.
-    place: Option<String>,
+    location: Option<String>,
     /// The tasks that are stuck, that spin, or that panicked.
     tasks: BTreeSet<String>,
 }
@@ -23,14 +22,14 @@ impl FailureSignature {
         let mut signature = Self {
             cause: discriminant(&failure.cause),
             text: String::new(),
-            place: None,
+            location: None,
             tasks: BTreeSet::new(),
         };
         match &failure.cause {
             Cause::Error(error) => signature.text = format!("{error:#}"),
             Cause::Panic { message, task } => {
                 signature.text.clone_from(message);
-                signature.place.clone_from(&failure.panicked_at);
+                signature.location.clone_from(&failure.panicked_at);
                 signature.tasks.insert(task_kind(task));
             }
             Cause::Deadlock { tasks } | Cause::TimeLimit { tasks, .. } => {
@@ -47,7 +46,7 @@ impl FailureSignature {
             }
             Cause::Assertion { place, .. } => {
                 signature.text = place.message().to_owned();
-                signature.place = Some(place.to_string());
+                signature.location = Some(place.to_string());
             }
             Cause::NotRepeatable(_) => {}
         }

@@ -134,7 +134,7 @@ impl Summary {
         self.audit.iter_mut().for_each(|audit| audit::sort(audit));
     }
 
-    /// The summary as data; `replay` gives the command that replays a seed, kept or not.
+    /// `replay` gives the command that replays a seed, kept or not.
     pub(crate) fn record(&self, replay: impl Fn(Seed, Option<&KeptSeed>) -> String) -> Record {
         let failed = self.failed.iter().map(|failed| RedSeed::of(failed, None, replay(failed.seed, None)));
         let kept = self.kept.as_ref().map(|kept| KeptRecord {

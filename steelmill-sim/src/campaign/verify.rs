@@ -55,7 +55,6 @@ pub(crate) enum SecondRun {
 }
 
 impl SecondRun {
-    /// `campaign` is the campaign's number on this thread.
     pub(crate) fn new(verify: Verify, campaign: u64) -> Result<Self> {
         Ok(match verify {
             Verify::Twice => SecondRun::InProcess,
@@ -105,7 +104,6 @@ impl SecondRun {
     }
 }
 
-/// The first difference of two runs.
 fn compare(
     verify: Verify,
     first: RunResult,
