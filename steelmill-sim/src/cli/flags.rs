@@ -26,7 +26,7 @@ use crate::schema::verify::Verify;
 #[group(skip)] // a program's own flags may well be called Args, too
 #[non_exhaustive]
 pub struct Args {
-    /// Number of seeds to run; with --until-covered, the maximum [default: 200]
+    /// Number of seeds to run [default: 200]
     #[arg(long, help_heading = SEEDS, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
 
@@ -39,7 +39,7 @@ pub struct Args {
     pub seed: Option<u64>,
 
     /// Run until no new coverage point (assert_sometimes! and similar macros) is hit for as many seeds as it took to hit
-    /// the last one, and at least 200
+    /// the last one, and at least 200; --seeds is then the maximum, with no default
     #[arg(long, help_heading = SEEDS, conflicts_with_all = ["seed", "shard"])]
     pub until_covered: bool,
 
@@ -69,7 +69,7 @@ pub struct Args {
     pub schedule: Option<Schedule>,
 
     /// Explain red seeds: shrink each to the fewest faults that still fail, and write that plan (for --faults), a trace and
-    /// an HTML picture to this folder; with several red seeds, to a subfolder for each
+    /// an HTML picture to this folder; without --seed, to a subfolder for each red seed
     #[arg(long, help_heading = RED_SEEDS, value_name = "DIR")]
     pub explain: Option<PathBuf>,
 
@@ -156,7 +156,6 @@ impl FromStr for FaultsFlag {
 /// The flags without an environment variable.
 const COMMAND_LINE_ONLY: [&str; 3] = ["json", "junit", "merge"];
 
-/// A parser of these flags alone.
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true)]
 struct FlagsOnly {
@@ -181,10 +180,10 @@ impl Args {
         let mut ours: Vec<_> = ours.collect();
         ours.sort(); // so that the first of several errors is the same on every system
         let command = FlagsOnly::command();
-        let mut given = Vec::new();
+        let mut arguments = Vec::new();
         for (name, value) in ours {
-            let is_meant = |flag: &&Arg| flag.get_long().is_some_and(|long| variable(long) == name);
-            let Some(flag) = command.get_arguments().find(is_meant) else { return Err(unknown(&name)) };
+            let is_named = |flag: &&Arg| flag.get_long().is_some_and(|long| variable(long) == name);
+            let Some(flag) = command.get_arguments().find(is_named) else { return Err(unknown(&name)) };
             let long = flag.get_long().unwrap_or_default();
             if COMMAND_LINE_ONLY.contains(&long) {
                 return Err(format!(
@@ -203,19 +202,18 @@ impl Args {
                 let reason = error.lines().next().unwrap_or_default().trim_start_matches("error: ");
                 return Err(format!("{name}={value:?}: {reason}"));
             }
-            given.push((long.to_owned(), text));
+            arguments.push((long.to_owned(), text));
         }
         // --seed wins over variables that may be set for all campaigns.
-        if given.iter().any(|(long, _)| long == "seed") {
-            given.retain(|(long, _)| {
+        if arguments.iter().any(|(long, _)| long == "seed") {
+            arguments.retain(|(long, _)| {
                 !["seeds", "first-seed", "shard", "until-covered"].contains(&long.as_str())
             });
         }
-        let line = FlagsOnly::try_parse_from(given.into_iter().map(|(_, text)| text));
+        let line = FlagsOnly::try_parse_from(arguments.into_iter().map(|(_, text)| text));
         line.map(|line| line.args).map_err(|error| error.to_string())
     }
 
-    /// Applies the flags to a campaign. Settings without a flag stay.
     pub(crate) fn apply<S>(&self, mut campaign: Campaign<S>) -> Campaign<S> {
         let settings = &mut campaign.settings;
         settings.schedule = self.schedule.unwrap_or(settings.schedule);
@@ -244,7 +242,7 @@ impl Args {
 
     /// The flags that select these settings, whatever the campaign's defaults. A plan of faults is not among them: it is in
     /// a file.
-    pub(crate) fn exactly(settings: &Settings, verify: Option<Verify>) -> Self {
+    pub(crate) fn explicit(settings: &Settings, verify: Option<Verify>) -> Self {
         let seconds = settings.time_limit.as_secs_f64().ceil() as u64;
         Self {
             schedule: Some(settings.schedule),
@@ -257,8 +255,8 @@ impl Args {
     }
 
     /// The flags that a program needs to select these settings: those that differ from its defaults.
-    pub(crate) fn of(settings: &Settings, verify: Option<Verify>) -> Self {
-        let all = Self::exactly(settings, verify);
+    pub(crate) fn non_default(settings: &Settings, verify: Option<Verify>) -> Self {
+        let all = Self::explicit(settings, verify);
         Self {
             schedule: all.schedule.filter(|schedule| *schedule != Schedule::default()),
             time_limit: all.time_limit.filter(|seconds| *seconds != TIME_LIMIT),
@@ -268,8 +266,8 @@ impl Args {
 
     /// The same for a test's settings, with absolute paths, as a program runs in another folder. `None` if the test has a
     /// plan of faults that is in no file.
-    pub(crate) fn of_test(&self, settings: &Settings, verify: Option<Verify>) -> Option<Self> {
-        let mut flags = Self::of(settings, verify);
+    pub(crate) fn for_program(&self, settings: &Settings, verify: Option<Verify>) -> Option<Self> {
+        let mut flags = Self::non_default(settings, verify);
         if let Faults::Plan(_) = settings.faults {
             let flag = self.faults.as_ref()?;
             let file = absolute(Path::new(&flag.text)).display().to_string();
@@ -388,7 +386,7 @@ fn variable(flag: &str) -> String {
 fn unknown(name: &str) -> String {
     let flag = format!("--{}", name.trim_start_matches(PREFIX).to_lowercase().replace('_', "-"));
     let error = FlagsOnly::try_parse_from([flag]).err();
-    let meant = match error.as_ref().and_then(|error| error.get(ContextKind::SuggestedArg)) {
+    let suggestion = match error.as_ref().and_then(|error| error.get(ContextKind::SuggestedArg)) {
         Some(ContextValue::String(flag)) => {
             format!("did you mean {}?", variable(flag.trim_start_matches('-')))
         }
@@ -399,7 +397,7 @@ fn unknown(name: &str) -> String {
             format!("known: {}", known.collect::<Vec<_>>().join(", "))
         }
     };
-    format!("{name} is not a campaign variable; {meant}")
+    format!("{name} is not a campaign variable; {suggestion}")
 }
 
 #[cfg(test)]
@@ -445,9 +443,9 @@ mod tests {
     #[test]
     fn a_plan_of_a_test_needs_a_file_to_become_a_flag() {
         let plan = Settings { faults: Faults::Plan(Plan::default()), ..Settings::new(Seed(7)) };
-        assert!(Args::default().of_test(&plan, None).is_none(), "it is in no file");
+        assert!(Args::default().for_program(&plan, None).is_none(), "it is in no file");
         let faults = Some(FaultsFlag { text: "a b.json".to_owned(), faults: plan.faults.clone() });
-        let flags = Args { faults, ..Args::default() }.of_test(&plan, None).expect("it is in a file");
+        let flags = Args { faults, ..Args::default() }.for_program(&plan, None).expect("it is in a file");
         let here = std::env::current_dir().expect("a folder");
         let file = format!(" --faults='{}/a b.json' --seed 7", here.display());
         let line = flags.command_line("run", Seed(7));

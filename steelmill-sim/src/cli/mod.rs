@@ -56,7 +56,7 @@ where
             Err(error) => usage_error(&error),
         };
     }
-    // Several seeds at once would mix their logs.
+    // The log is for inspecting one seed; of several, only the summary is read.
     let wants_log = args.seed.is_some() || std::env::var_os("RUST_LOG").is_some();
     if wants_log && let Err(error) = logging::init("info") {
         eprintln!("no log: {error}");
@@ -123,11 +123,11 @@ where
     let mut record = summary.record(replay);
     if let Some(folder) = &args.explain {
         let folders = folders(folder, args.seed.is_some(), &record);
-        let mut left_out = 0;
+        let mut skipped = 0;
         for (red, folder) in record.red_mut().zip(folders) {
-            // An interrupted search would replace the folder's earlier explanation.
+            // The folder may hold an earlier explanation, which a search that finds nothing must not replace.
             if interrupted.load(Ordering::Relaxed) {
-                left_out += 1;
+                skipped += 1;
                 continue;
             }
             match explain(campaign, &folder, program, red) {
@@ -135,9 +135,9 @@ where
                 Err(error) => print(&format!("error: {error:#}")),
             }
         }
-        if left_out > 0 {
+        if skipped > 0 {
             print(&format!(
-                "{left_out} red seed(s) are not explained, because of Ctrl-C: run them again, by the commands above and \
+                "{skipped} red seed(s) are not explained, because of Ctrl-C: run them again, by the commands above and \
                  --explain\n"
             ));
         }
@@ -236,13 +236,13 @@ fn folders(folder: &Path, is_single: bool, record: &Record) -> Vec<PathBuf> {
     if is_single && names.len() == 1 {
         return vec![folder.to_owned()];
     }
-    let in_it = names.iter().enumerate().map(|(place, name)| {
-        match names[..place].iter().filter(|earlier| *earlier == name).count() {
+    let folders = names.iter().enumerate().map(|(index, name)| {
+        match names[..index].iter().filter(|earlier| *earlier == name).count() {
             0 => folder.join(name),
             before => folder.join(format!("{name}-{}", before + 1)),
         }
     });
-    in_it.collect()
+    folders.collect()
 }
 
 /// Explains a red seed in a folder and prints what was found. Returns the shrunk plan; `None` if the search stopped before
@@ -254,9 +254,9 @@ fn explain(campaign: &AnyCampaign<'_>, folder: &Path, program: &str, red: &RedSe
         Faults::Plan(plan) => plan.clone(),
         Faults::Swarm | Faults::None => Plan::default(),
     };
-    let begun = red.faults.clone().unwrap_or(given);
+    let initial_plan = red.faults.clone().unwrap_or(given);
     let verify = kept.map_or(campaign.verify, |kept| kept.verify);
-    let line = Args { faults: None, ..Args::of(&settings, verify) }.command_line(program, seed);
+    let line = Args { faults: None, ..Args::non_default(&settings, verify) }.command_line(program, seed);
     let replay = |plan: &Path| format!("{line} --faults={}", quoted(&plan.display().to_string()));
     let bar = spinner();
     let explained =
@@ -268,7 +268,7 @@ fn explain(campaign: &AnyCampaign<'_>, folder: &Path, program: &str, red: &RedSe
     bar.finish_and_clear();
     let (shrunk, text) = explained?;
     print(&text);
-    let is_smaller = shrunk.stopped.is_none() || shrunk.plan != begun;
+    let is_smaller = shrunk.stopped.is_none() || shrunk.plan != initial_plan;
     Ok(is_smaller.then_some(shrunk.plan))
 }
 

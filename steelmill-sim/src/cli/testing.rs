@@ -26,7 +26,7 @@ where
     /// an invalid value or an unknown name; otherwise as [`run_with`](Campaign::run_with).
     #[track_caller]
     pub fn check(self) {
-        let flags = environment();
+        let flags = environment_flags();
         self.check_with(&flags, true);
     }
 
@@ -69,7 +69,7 @@ where
         shard: None,
         until_covered: false,
         keep: None,
-        ..environment()
+        ..environment_flags()
     };
     Campaign::new(scenario).first_seed(seed).seeds(1).check_with(&flags, false);
 }
@@ -198,7 +198,7 @@ impl AnyCampaign<'_> {
         let seed = summary.red().next().expect("asked for where there is one").seed;
         let settings = self.settings_of(seed, kept);
         // A kept seed may have other settings than this test.
-        let flags = kept.map_or(flags.clone(), |kept| Args::exactly(&settings, kept.verify));
+        let flags = kept.map_or(flags.clone(), |kept| Args::explicit(&settings, kept.verify));
         let variables = Args { faults: None, ..flags }.variables(names_seed.then_some(seed));
         let command = replay::test_command(self.test_command.as_deref());
         let replay = |plan: &Path| format!("{}{variables}{command}", faults_variable(plan));
@@ -216,7 +216,7 @@ impl AnyCampaign<'_> {
                 Some(kept_command_line(program, &replay::absolute(file), seed))
             }
             Some(_) => None,
-            None => Some(flags.of_test(&self.settings, self.verify)?.command_line(program, seed)),
+            None => Some(flags.for_program(&self.settings, self.verify)?.command_line(program, seed)),
         }
     }
 }
@@ -226,18 +226,17 @@ impl AnyCampaign<'_> {
 /// # Panics
 /// When a variable has an invalid value or an unknown name.
 #[track_caller]
-pub(crate) fn environment() -> Args {
+pub(crate) fn environment_flags() -> Args {
     let args = Args::from_environment(std::env::vars_os());
     let args = args.unwrap_or_else(|error| panic!("{error}"));
     args.check().unwrap_or_else(|error| panic!("{error:#}"));
     args
 }
 
-/// A line for each red seed after the first.
 fn also_red(summary: &Summary) -> String {
     let kept = summary.kept.as_ref().map_or(0, |kept| kept.failed.len());
-    let also = summary.red().enumerate().skip(1).map(|(place, failed)| {
-        let kept = if place < kept { "kept " } else { "" };
+    let also = summary.red().enumerate().skip(1).map(|(index, failed)| {
+        let kept = if index < kept { "kept " } else { "" };
         let text = failed_text(failed);
         format!("\nalso red: {kept}{}", text.lines().next().unwrap_or_default())
     });
