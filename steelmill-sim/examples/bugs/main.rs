@@ -96,7 +96,7 @@ const HOLDS_UP_TCP: &[Family] = &[
     Family::SlowMachine,
 ];
 
-/// Runs a small protocol with a bug in it.
+/// Simulates a small protocol with a planted bug, under faults over many seeds.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask sim --scenario bugs",
@@ -111,30 +111,30 @@ struct CommandLine {
     #[command(flatten)]
     campaign: cli::Args,
 
-    /// Which one; `list` shows them
+    /// Name of the bug; `list` prints all
     #[arg(long, value_name = "NAME", required = true)]
     bug: Option<String>,
 
-    /// Run the protocol as it should be, without the bug
+    /// Run the correct protocol, without the bug
     #[arg(long)]
     right: bool,
 }
 
-/// What can be done with all of them.
+/// Commands for all bugs.
 #[derive(Debug, Subcommand)]
 enum All {
     /// List the bugs
     List,
-    /// Find and shrink them, and print a table of it; fails when one does not become what it should
+    /// Find and shrink every bug, and print a table; fails unless each shrinks to the expected faults
     Table {
-        /// Only those with this in their name
+        /// Only bugs whose name contains this
         filter: Option<String>,
 
-        /// The first of the seeds
+        /// First seed
         #[arg(long, value_name = "S", default_value_t = 1)]
         first_seed: u64,
 
-        /// Do not try them without their bug
+        /// Skip the runs of the correct protocols
         #[arg(long)]
         planted_only: bool,
     },

@@ -28,7 +28,7 @@ use part::{Closing, Life};
 use plan::{Fate, Plan};
 use trace::Happened;
 
-/// Leads random factories through random lives, and checks the rules of the lifecycle.
+/// Starts, stops and crashes random factories over many seeds, and checks the lifecycle rules.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask sim --scenario lifecycle",
