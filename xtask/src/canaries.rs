@@ -106,7 +106,6 @@ struct Sandbox {
     copy: PathBuf,
 }
 
-/// The result of running the scenario.
 #[derive(Debug)]
 enum Campaign {
     Green,

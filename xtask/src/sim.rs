@@ -22,7 +22,6 @@ pub(crate) const WORLD: [&str; 5] = ["-p", "demo-app", "--no-default-features", 
 /// The demo's `--help`, committed so that it can be read without a build. A test of the demo compares and rewrites it.
 const DEMO_HELP: &str = include_str!("sim-help.txt");
 
-/// A program that simulates something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
     Demo,
