@@ -3,8 +3,7 @@
 //! A campaign is a test suite. All seeds together are one test case, whose output is the summary, so that ten thousand
 //! green seeds are one line and reports can be compared; each red seed is a failed test case.
 //!
-//! Readers share no schema; these five elements are what they have in common. They are written by hand: only escaping
-//! needs care.
+//! Readers share no schema; these five elements are common to all. They are written by hand: only escaping needs care.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -152,13 +151,13 @@ mod tests {
         let names: Vec<_> = cases.iter().filter_map(|case| case.attribute("name")).collect();
         assert_eq!(names, ["seed 4", "seeds 3 to 7"]);
         let [failure] = named(&document, "failure")[..] else { panic!("{xml}") };
-        let said =
+        let expected =
             NASTY.replace('\u{1b}', "\\u{1b}").replace('\0', "\\u{0}").replace('\u{fffe}', "\\u{fffe}");
-        let first_line = said.lines().next();
+        let first_line = expected.lines().next();
         assert_eq!(failure.attribute("message"), first_line);
         let text = failure.text().expect("it says why");
         assert!(
-            text.contains(&said) && text.ends_with("run it again with: run --seed 4 && echo"),
+            text.contains(&expected) && text.ends_with("run it again with: run --seed 4 && echo"),
             "{text:?}"
         );
         let [output] = named(&document, "system-out")[..] else { panic!("{xml}") };

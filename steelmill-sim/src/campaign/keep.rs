@@ -146,15 +146,15 @@ impl KeepFile {
             kept.retain(|kept| results().all(|results| !results.passed.contains(kept)));
             for (red, tried) in failed() {
                 // A shrunk plan of another failure does not replace the plan of this one.
-                let least = red.least.as_ref().filter(|_| same_failure(&tried.failure, &red.cause));
+                let shrunk = red.least.as_ref().filter(|_| same_failure(&tried.failure, &red.cause));
                 // Another campaign may have found a smaller plan at the same time.
                 let is_entry =
                     |kept: &&mut KeptSeed| kept.is_duplicate_of(tried) && kept.time_limit == tried.time_limit;
                 let known = kept.iter_mut().find(is_entry);
-                if let (Some(known), Some(least)) = (known, least)
-                    && is_smaller(least, known.plan.as_ref())
+                if let (Some(known), Some(shrunk)) = (known, shrunk)
+                    && is_smaller(shrunk, known.plan.as_ref())
                 {
-                    known.plan = Some(least.clone());
+                    known.plan = Some(shrunk.clone());
                 }
             }
             for red in &record.failed {
@@ -185,7 +185,7 @@ impl KeepFile {
         if !is_changed {
             return Ok(kept);
         }
-        let lock = beside(&self.path, "lock");
+        let lock = with_suffix(&self.path, "lock");
         let _lock = Lock::take(&lock).with_context(|| {
             format!("cannot lock {} by {}, to change it", self.path.display(), lock.display())
         })?;
@@ -199,7 +199,7 @@ impl KeepFile {
 
     /// Replaces the file atomically, after syncing the new one to disk.
     fn replace(&self, text: &str) -> io::Result<()> {
-        let new = beside(&self.path, "new");
+        let new = with_suffix(&self.path, "new");
         let written = (|| {
             let mut file = File::create(&new)?;
             file.write_all(text.as_bytes())?;
@@ -243,7 +243,7 @@ fn render(kept: &[KeptSeed]) -> String {
 /// Adds a red seed. It replaces the entry of the same failure only if its plan was shrunk and is smaller.
 fn add(kept: &mut Vec<KeptSeed>, red: KeptSeed, is_shrunk: bool) {
     let is_better_than = |known: &KeptSeed| {
-        is_shrunk && red.plan.as_ref().is_some_and(|least| is_smaller(least, known.plan.as_ref()))
+        is_shrunk && red.plan.as_ref().is_some_and(|shrunk| is_smaller(shrunk, known.plan.as_ref()))
     };
     match kept.iter_mut().find(|known| known.is_duplicate_of(&red)) {
         Some(known) if is_better_than(known) => *known = red,
@@ -266,11 +266,10 @@ fn is_smaller(one: &Plan, other: Option<&Plan>) -> bool {
     other.is_none_or(|other| size(one) < size(other))
 }
 
-/// The path with `.extension` appended.
-fn beside(path: &Path, extension: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
-    name.push(extension);
+    name.push(suffix);
     name.into()
 }
 
@@ -477,14 +476,14 @@ mod tests {
         ];
         let plans = plans.map(|plan| Plan::from_json(&plan).expect("a plan"));
         let with = |plan: &Plan| KeptSeed { plan: Some(plan.clone()), ..kept("a", 1, "x") };
-        for (place, known) in plans.iter().enumerate() {
+        for (index, known) in plans.iter().enumerate() {
             for (other, plan) in plans.iter().enumerate() {
                 let after = |is_shrunk| {
                     let mut kept = vec![with(known)];
                     add(&mut kept, with(plan), is_shrunk);
                     kept
                 };
-                assert_eq!(after(true), [with(&plans[place.max(other)])], "{other} where {place} is known");
+                assert_eq!(after(true), [with(&plans[index.max(other)])], "{other} where {index} is known");
                 assert_eq!(after(false), [with(known)], "it was not shrunk");
             }
         }
@@ -532,13 +531,13 @@ mod tests {
         assert!(taken.recv_timeout(shortly).is_err(), "it waits");
         // As if the holder were killed while releasing the lock; a third thread then finds no lock file.
         fs::remove_file(&path).expect("it is there");
-        let third = Lock::take(&path).expect("nobody has it");
+        let third = Lock::take(&path).expect("it is free");
         first.file.unlock().expect("it is locked");
         assert!(taken.recv_timeout(shortly).is_err(), "it waits for the third");
         std::mem::forget(first);
         drop(third);
         taken.recv().expect("its turn has come").expect("it can be locked");
-        second.join().expect("it has ended").expect("it was heard");
+        second.join().expect("it has ended").expect("the receiver is there");
         assert_eq!(folder.files(), [""; 0]);
     }
 
@@ -548,10 +547,10 @@ mod tests {
         let folder = InFolder::new("place");
         let lock = folder.0.join("red.json.lock");
         fs::write(&lock, "another tool's").expect("a file");
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let keep = KeepFile::new(&folder.path());
-        std::thread::spawn(move || tell.send(keep.add(&kept("a", 1, "x"))));
-        told.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("it can be written");
+        std::thread::spawn(move || sender.send(keep.add(&kept("a", 1, "x"))));
+        receiver.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("it can be written");
         assert_eq!(fs::read_to_string(&lock).expect("it is there"), "another tool's");
         fs::remove_file(&lock).expect("it is there");
         fs::create_dir(&lock).expect("it is gone");

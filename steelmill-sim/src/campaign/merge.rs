@@ -263,8 +263,8 @@ mod tests {
             (|settings| settings.verify = Some(Verify::Twice), "verify is none and \"twice\""),
             (|settings| settings.time_limit = Duration::from_secs(1), "time_limit is "),
         ] {
-            let said = with(changed);
-            assert!(said.starts_with(&format!("{not_one}{expected}")), "{said}");
+            let error = with(changed);
+            assert!(error.starts_with(&format!("{not_one}{expected}")), "{error}");
         }
     }
 

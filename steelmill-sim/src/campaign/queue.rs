@@ -9,16 +9,14 @@ use crate::schema::settings::Seed;
 
 pub(super) struct QueuedSeed<'a> {
     pub(super) seed: Seed,
-    /// Its entry in the file of kept seeds, if it is from there.
+    /// Its entry in the file of kept seeds, if it is a kept seed.
     pub(super) kept: Option<&'a KeptSeed>,
-    /// How it is verified, if it is.
     pub(super) second_run: Option<&'a SecondRun>,
 }
 
 pub(super) struct Queue<'a> {
     /// The number of seeds besides the kept ones.
     pub(super) asked: u64,
-    /// The kept seeds, each with how it is verified.
     pub(super) kept: Vec<(Option<SecondRun>, KeptSeed)>,
     pub(super) second_run: Option<SecondRun>,
     pub(super) first: Seed,

@@ -23,7 +23,7 @@ pub(crate) fn test_command(cargo: Option<&str>) -> String {
     let folder = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
     let thread = std::thread::current();
     let test = thread.name().filter(|name| *name != "main");
-    let place = match (cargo, &package) {
+    let cargo_test = match (cargo, &package) {
         (Some(cargo), _) => cargo.to_owned(),
         (None, Some(package)) => format!("cargo test -p {package}"),
         // Not started by cargo.
@@ -35,7 +35,7 @@ pub(crate) fn test_command(cargo: Option<&str>) -> String {
     let target = crate_of(&program).and_then(|name| target(&name, package.as_deref(), Path::new(&folder)));
     let target = target.map(|target| format!(" {target}")).unwrap_or_default();
     let test = test.map(|test| format!(" {test} -- --exact")).unwrap_or_default();
-    format!("{place}{target}{test}")
+    format!("{cargo_test}{target}{test}")
 }
 
 /// Quotes a word for a shell, if necessary (POSIX, Shell Command Language, section 2.2).

@@ -123,7 +123,6 @@ impl AnyCampaign<'_> {
         }
     }
 
-    /// The settings of a seed: the campaign's, or those it was kept with.
     pub(crate) fn settings_of(&self, seed: Seed, kept: Option<&KeptSeed>) -> Settings {
         match kept {
             Some(kept) => kept.settings(&self.settings),
@@ -131,7 +130,6 @@ impl AnyCampaign<'_> {
         }
     }
 
-    /// Makes the second run of a seed, to compare with the first.
     fn simulate_again(&self, seed: Seed, kept: Option<&KeptSeed>) -> Outcome {
         self.simulate(Settings { trace: true, audit: false, ..self.settings_of(seed, kept) })
     }

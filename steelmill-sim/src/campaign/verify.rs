@@ -148,12 +148,11 @@ pub(crate) struct OtherProcess {
     campaign: u64,
 }
 
-/// The request that the other process was started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SecondRunRequest {
     campaign: u64,
     pub(crate) seed: Seed,
-    /// Its entry in the file of kept seeds, if it is from there.
+    /// Its entry in the file of kept seeds, if it is a kept seed.
     pub(crate) kept: Option<KeptSeed>,
     digest: u64,
     file: PathBuf,

@@ -240,8 +240,7 @@ impl Args {
         campaign
     }
 
-    /// The flags that select these settings, whatever the campaign's defaults. A plan of faults is not among them: it is in
-    /// a file.
+    /// The flags that select these settings, whatever the campaign's defaults; a plan of faults needs a file instead.
     pub(crate) fn explicit(settings: &Settings, verify: Option<Verify>) -> Self {
         let seconds = settings.time_limit.as_secs_f64().ceil() as u64;
         Self {
@@ -289,8 +288,7 @@ impl Args {
     /// Checks combinations of flags, and that output files can be created.
     ///
     /// # Errors
-    /// When `--save-faults` is given without `--seed`, or `--explain-runs` without `--explain`; when a file's folder is
-    /// missing.
+    /// When `--save-faults` lacks `--seed`, when `--explain-runs` lacks `--explain`, and when a file's folder is missing.
     pub(crate) fn check(&self) -> Result<()> {
         let is_one = self.seed.is_some() || self.seeds == Some(1);
         ensure!(
