@@ -76,7 +76,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> 
         }
     };
     if scenario == Scenario::Demo && asks_for_help(&args) {
-        let _ = io::stdout().write_all(help().as_bytes()); // to a pager, say, that may be closed already
+        let _ = io::stdout().write_all(help().as_bytes()); // a pager may have closed the pipe
         return Ok(ExitCode::SUCCESS);
     }
     match build(workspace, scenario)? {

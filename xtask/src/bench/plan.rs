@@ -211,7 +211,7 @@ pub(super) const PLAN: &[Workload] = &[
     },
     Workload {
         name: "places",
-        title: "assert_always! and its kin outside a simulation",
+        title: "assert_always! and similar macros outside a simulation",
         op: "call",
         bound: plain("a method without"),
         ours: steelmill("with five of them"),
