@@ -100,7 +100,7 @@ fn a_red_seed_says_how_to_run_it_again_as_a_test_and_as_a_program() {
                 --test campaign program_that_says_what_it_runs -- --exact";
     for line in [
         "seed 13 failed at 0.000000000 s: unlucky",
-        &format!("have it explained: STEELMILL_EXPLAIN=red {test}"),
+        &format!("explain it: STEELMILL_EXPLAIN=red {test}"),
         &format!("run it again with: {test}"),
         "               or: cargo xtask sim --schedule=pct:2 --time-limit=60 --seed 13",
     ] {
@@ -143,7 +143,7 @@ fn a_red_seed_of_a_test_is_explained_in_a_folder_of_its_own() {
     assert!(folder.read(&format!("{seed}/summary.txt")).contains("unlucky"));
     assert!(folder.read(&format!("{seed}/picture.html")).starts_with("<!doctype html>"));
     let said = text(&run("program_that_says_what_it_runs", &[("STEELMILL_EXPLAIN_RUNS", "9")]));
-    assert!(said.contains("say where it goes with --explain"), "{said}");
+    assert!(said.contains("name its folder with --explain"), "{said}");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_plan_that_cannot_be_saved_hides_no_failure() {
     let folder = Folder::new("unsaved");
     let [plan, junit, file, explained] =
         ["plan.json", "junit.xml", "red.json", "explained"].map(|name| folder.file(name));
-    let error = "plan.json: the run let nothing go wrong";
+    let error = "plan.json: the run injected no faults";
     let said = text(&run(
         "program_that_says_what_it_runs",
         &[("STEELMILL_SEED", "13"), ("STEELMILL_SAVE_FAULTS", &plan)],
@@ -378,8 +378,7 @@ fn a_program_repeats_its_flags_with_each_red_seed() {
     let again =
         text.lines().filter(|line| line.starts_with("the program --schedule=pct:3 --verify=twice --seed "));
     assert_eq!(again.count(), 2, "{text}");
-    let explained =
-        "to have a red seed explained, say where: the program --schedule=pct:3 --verify=twice --seed ";
+    let explained = "to explain a red seed: the program --schedule=pct:3 --verify=twice --seed ";
     assert_eq!(text.matches(explained).count(), 1, "{text}");
 }
 
@@ -518,9 +517,7 @@ fn red_seeds_are_kept_tried_first_and_dropped_when_they_pass() {
     let (code, output, errors) = with_flags(&format!("--seeds 6 --keep {file}"));
     assert_eq!(code, Some(1), "{errors}");
     assert!(
-        output.starts_with(
-            "flags: 6 seed(s), 6 passed, 0 failed\n  kept before: 3 seed(s), 0 passed, 3 failed\n"
-        )
+        output.starts_with("flags: 6 seed(s), 6 passed, 0 failed\n  kept: 3 seed(s), 0 passed, 3 failed\n")
     );
     let again = format!(
         "kept seed 17 failed at 17.000000000 s: a seven in 17\nthe program --keep={file} --seed 17\n"
@@ -530,9 +527,7 @@ fn red_seeds_are_kept_tried_first_and_dropped_when_they_pass() {
     let (code, output, _) = with_flags(&format!("--keep={file} --seed 17"));
     assert_eq!(code, Some(1));
     assert!(
-        output.starts_with(
-            "flags: 0 seed(s), 0 passed, 0 failed\n  kept before: 1 seed(s), 0 passed, 1 failed\n"
-        )
+        output.starts_with("flags: 0 seed(s), 0 passed, 0 failed\n  kept: 1 seed(s), 0 passed, 1 failed\n")
     );
 
     // A kept seed of another campaign is left alone.
@@ -542,7 +537,7 @@ fn red_seeds_are_kept_tried_first_and_dropped_when_they_pass() {
     let (code, output, errors) =
         with_flags_and(&format!("--seeds 6 --keep {file} --junit {junit}"), &[(FIXED, "1")]);
     assert_eq!(code, Some(0), "{errors}");
-    assert!(output.contains("  kept before: 2 seed(s), 2 passed, 0 failed\n"), "{output}");
+    assert!(output.contains("  kept: 2 seed(s), 2 passed, 0 failed\n"), "{output}");
     assert!(errors.contains("kept seed 27 passes now and is dropped: a seven in 27"), "{errors}");
     assert_eq!(seeds_in(&folder, "red.json"), [7], "the seed of the other campaign");
     assert!(folder.read("junit.xml").contains("failures=\"0\""));
@@ -595,7 +590,7 @@ fn changes_of_kept_seeds_are_in_the_json_of_shards() {
     }
     let (code, output, errors) = with_flags(&format!("--keep {file} --merge {}", files.join(" ")));
     assert_eq!(code, Some(1));
-    let both = "flags: 5 seed(s), 4 passed, 1 failed\n  kept before: 3 seed(s), 1 passed, 2 failed\n";
+    let both = "flags: 5 seed(s), 4 passed, 1 failed\n  kept: 3 seed(s), 1 passed, 2 failed\n";
     assert!(output.starts_with(both), "{output}");
     assert!(errors.contains("kept seed 17 passes now and is dropped"), "{errors}");
     assert_eq!(seeds_in(&folder, "red.json"), [7, 27, 37]);
@@ -656,7 +651,7 @@ fn a_merge_creates_the_file_of_kept_seeds() {
     std::fs::write(&merged, without.join("\n")).expect("a file");
     let errors = merge();
     assert_eq!(seeds_in(&folder, "merged.json"), [7, 27]);
-    let told = format!("kept seed 17 fails, but is not kept: it is in {merged} no more");
+    let told = format!("kept seed 17 fails, but is not kept: it was removed from {merged}");
     assert!(errors.contains(&told), "{errors}");
 }
 
@@ -685,7 +680,7 @@ fn a_seed_that_is_kept_twice_is_explained_in_two_folders() {
     }
     let plan = folder.file("plan.json");
     let (_, _, errors) = with_flags(&format!("--seed 17 --keep {file} --save-faults {plan}"));
-    assert!(errors.contains("the seed is kept 3 times"), "{errors}");
+    assert!(errors.contains("has the seed 3 times"), "{errors}");
 }
 
 #[test]
@@ -726,7 +721,7 @@ fn ctrl_c_ends_explaining_with_the_seed_that_is_explained_at_the_moment() {
     assert!(summary(first).contains("\n- 1 of "), "{said}");
     assert!(summary(second).contains("when the search was interrupted"), "{said}");
     assert!(!folder.0.join(format!("explained/seed-{third}")).exists(), "{said}");
-    assert!(said.contains("1 red seed(s) are not explained, as this was interrupted"), "{said}");
+    assert!(said.contains("1 red seed(s) are not explained, because of Ctrl-C"), "{said}");
     let faults: Vec<usize> =
         folder.read("red.json").lines().map(|line| line.matches("\"when\"").count()).collect();
     assert!(faults[1] == 1 && faults[2] > 1 && faults[3] > 1, "the results so far are kept: {faults:?}");

@@ -59,9 +59,9 @@ mod summary {
         assert_eq!(line("all are below ten"), None, "{table}");
         let ten = line("a ten").expect("the task is listed");
         assert!(ten.starts_with("steelmill-sim/tests/places.rs:"), "{ten}");
-        assert!(ten.ends_with(": assert_sometimes! \"a ten\": come to 300 times, never so"), "{ten}");
-        let beyond = line("beyond ten").expect("the task is listed");
-        assert!(beyond.ends_with(": assert_reachable! \"beyond ten\": never come to"), "{beyond}");
+        assert!(ten.ends_with(": assert_sometimes! \"a ten\": executed 300 times, never true"), "{ten}");
+        let beyond = line("beyond ten").expect("it is listed");
+        assert!(beyond.ends_with(": assert_reachable! \"beyond ten\": never executed"), "{beyond}");
 
         let nought = place(&summary, "a nought");
         assert_eq!((nought.kind, nought.seen), (Kind::Sometimes, 300));
@@ -401,9 +401,10 @@ mod covering {
         let summary = campaign(1, u64::MAX);
         assert_eq!((summary.seeds, summary.asked), (600, 600));
         let text = summary.to_string();
-        let why = "\n  covered: the last new place was hit by the 300. seed, none by the 300 after it\n";
+        let why =
+            "\n  covered: the last new coverage point was hit after 300 seed(s), none in the 300 since\n";
         assert!(text.contains(why), "{text}");
-        assert!(text.contains("\"beyond the 600th seed\": come to 600 times, never so"), "{text}");
+        assert!(text.contains("\"beyond the 600th seed\": executed 600 times, never true"), "{text}");
         let at_once = campaign(4, u64::MAX);
         assert_eq!(
             (at_once.digest, at_once.coverage),
@@ -416,7 +417,7 @@ mod covering {
     fn without_any_point_a_campaign_ends_after_two_hundred_seeds() {
         let summary = Campaign::new(|_| async { Ok(()) }).until_covered(u64::MAX).run();
         assert_eq!(summary.seeds, 200);
-        assert!(summary.to_string().contains("\n  covered: no place was hit, none by the 200 after it\n"));
+        assert!(summary.to_string().contains("\n  covered: no coverage point was hit in 200 seed(s)\n"));
     }
 
     #[test]
@@ -424,8 +425,7 @@ mod covering {
         let summary = campaign(2, 320);
         assert_eq!((summary.seeds, summary.asked), (320, 320));
         let text = summary.to_string();
-        let why =
-            "\n  not yet covered: the last new place was hit by the 300. seed, 20 seed(s) before the end\n";
+        let why = "\n  not yet covered: the last new coverage point was hit after 300 seed(s), none in the 20 since\n";
         assert!(text.contains(why), "{text}");
     }
 

@@ -31,7 +31,6 @@ const PROGRAMS: [Program; 2] = [
 /// A red seed of `cargo xtask sim --canary`; the README shows it.
 const RED_SEED: &str = "2";
 
-/// The arguments of the command.
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
     /// Runs only the tests whose name contains this.

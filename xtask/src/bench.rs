@@ -19,7 +19,6 @@ use measure::Program;
 use plan::{PLAN, Workload};
 use table::Row;
 
-/// The arguments of the command.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Workloads to measure, such as W1, or W2 for W2-10, W2-100 and W2-1000; all when none is named

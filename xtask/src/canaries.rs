@@ -106,7 +106,6 @@ struct Sandbox {
     copy: PathBuf,
 }
 
-/// The result of running the scenario.
 #[derive(Debug)]
 enum Campaign {
     Green,
@@ -142,7 +141,7 @@ impl Sandbox {
     fn apply(&self, patch: &Path) -> Result<()> {
         let mut git = Command::new("git");
         git.args(["apply", "-C1"]).arg(patch).current_dir(&self.copy);
-        // The copy is inside a repository, to whose root git would otherwise relate the paths.
+        // The copy is inside a repository: without this, git would resolve the paths from the root of that.
         git.env("GIT_CEILING_DIRECTORIES", self.copy.parent().unwrap_or(&self.copy));
         let output = git.output().context("cannot run git")?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());

@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 
 use crate::steps::Outcome;
 
-/// Runs `cargo test`, forwards its output and counts its tests.
 pub(crate) fn cargo_test(mut command: Command, total: &mut Count) -> Result<Outcome> {
     if io::stdout().is_terminal() {
         command.args(["--", "--color=always"]); // it would see our pipe and drop its colours

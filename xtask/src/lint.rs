@@ -59,15 +59,15 @@ fn one_world(workspace: &Workspace) -> Result<Outcome> {
             .args(args)
             .output()
             .context("cannot run cargo")?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         if output.status.success() {
             notes.push(format!("{case}: built, but a compile_error! was expected"));
         } else if let Some(missing) = ["cargo run -p demo-app", "cargo xtask sim"]
             .iter()
-            .find(|command| !compile_error(&said).contains(**command))
+            .find(|command| !compile_error(&stderr).contains(**command))
         {
             notes.push(format!("{case}: the error does not say `{missing}`"));
-            eprintln!("{said}");
+            eprintln!("{stderr}");
         } else {
             println!("{case}: rejected, and the error names the commands");
         }
@@ -76,9 +76,9 @@ fn one_world(workspace: &Workspace) -> Result<Outcome> {
 }
 
 /// The message of the first error in a compiler's output, without the source shown below it.
-fn compile_error(said: &str) -> &str {
-    let begin = said.find("error: ").unwrap_or(said.len());
-    let text = &said[begin..];
+fn compile_error(stderr: &str) -> &str {
+    let begin = stderr.find("error: ").unwrap_or(stderr.len());
+    let text = &stderr[begin..];
     let end = text.find("-->").unwrap_or(text.len());
     &text[..end]
 }
@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn only_the_first_errors_message_counts() {
-        let said = "warning: x\nerror: pick one world:\n  cargo xtask sim\n --> src/main.rs:3\n | \"cargo run\"\nerror: more";
-        assert_eq!(compile_error(said).trim_end(), "error: pick one world:\n  cargo xtask sim");
+        let stderr = "warning: x\nerror: pick one world:\n  cargo xtask sim\n --> src/main.rs:3\n | \"cargo run\"\nerror: more";
+        assert_eq!(compile_error(stderr).trim_end(), "error: pick one world:\n  cargo xtask sim");
         assert_eq!(compile_error("all is well"), "");
     }
 }

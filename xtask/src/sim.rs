@@ -22,7 +22,6 @@ pub(crate) const WORLD: [&str; 5] = ["-p", "demo-app", "--no-default-features", 
 /// The demo's `--help`, committed so that it can be read without a build. A test of the demo compares and rewrites it.
 const DEMO_HELP: &str = include_str!("sim-help.txt");
 
-/// A program that simulates something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scenario {
     Demo,
@@ -77,7 +76,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> 
         }
     };
     if scenario == Scenario::Demo && asks_for_help(&args) {
-        let _ = io::stdout().write_all(help().as_bytes()); // to a pager, say, that may be closed already
+        let _ = io::stdout().write_all(help().as_bytes()); // a pager may have closed the pipe
         return Ok(ExitCode::SUCCESS);
     }
     match build(workspace, scenario)? {

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// The result of one step.
 pub(crate) struct Outcome {
     pub(crate) green: bool,
     /// Shown in the summary, such as a count; may be empty.
@@ -17,7 +16,6 @@ impl From<bool> for Outcome {
     }
 }
 
-/// The steps run so far.
 pub(crate) struct Steps {
     title: &'static str,
     done: Vec<(&'static str, Duration, Outcome)>,

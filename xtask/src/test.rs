@@ -49,7 +49,6 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
     Ok(green)
 }
 
-/// Runs a `cargo xtask sim ...`.
 fn campaign(workspace: &Workspace, command: &str) -> Result<Outcome> {
     let (_, args) = command.split_once("sim ").context("not a sim command")?;
     let args: Vec<_> = args.split(' ').map(OsString::from).collect();

@@ -28,15 +28,15 @@ struct Tree<'a> {
 struct Finding {
     path: String,
     line: usize,
-    what: String,
-    why: &'static str,
+    problem: String,
+    reason: &'static str,
     fix: String,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}:{}: {}", self.path, self.line, self.what)?;
-        writeln!(f, "    why: {}", self.why)?;
+        writeln!(f, "{}:{}: {}", self.path, self.line, self.problem)?;
+        writeln!(f, "    why: {}", self.reason)?;
         write!(f, "    do:  {}", self.fix)
     }
 }
@@ -92,7 +92,6 @@ impl<'a> Tree<'a> {
         Ok(Self { crates: &workspace.crates, files })
     }
 
-    /// The Rust files.
     fn rust(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files
             .iter()
@@ -110,7 +109,7 @@ fn line_of(text: &str, needle: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// Runs one rule over files held in memory; gives `path:line: what` of each finding.
+    /// Runs one rule over files held in memory; gives `path:line: problem` of each finding.
     pub(super) fn check(rule: Rule, files: &[(&str, &str)]) -> Vec<String> {
         check_crates(rule, &[], files)
     }
@@ -119,7 +118,7 @@ mod tests {
         let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
         rule(&Tree { crates, files })
             .iter()
-            .map(|finding| format!("{}:{}: {}", finding.path, finding.line, finding.what))
+            .map(|finding| format!("{}:{}: {}", finding.path, finding.line, finding.problem))
             .collect()
     }
 
@@ -128,8 +127,8 @@ mod tests {
         let finding = Finding {
             path: "a.rs".into(),
             line: 3,
-            what: "broken".into(),
-            why: "it matters",
+            problem: "broken".into(),
+            reason: "it matters",
             fix: "mend it".into(),
         };
         assert_eq!(finding.to_string(), "a.rs:3: broken\n    why: it matters\n    do:  mend it");

@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The workspace, as cargo describes it.
 pub(crate) struct Workspace {
     /// The folder of the root `Cargo.toml`.
     pub(crate) root: PathBuf,
@@ -18,7 +17,6 @@ pub(crate) struct Workspace {
     pub(crate) crates: Vec<Crate>,
 }
 
-/// One crate and its dependencies.
 pub(crate) struct Crate {
     pub(crate) name: String,
     /// Its folder, relative to the root.
@@ -26,7 +24,6 @@ pub(crate) struct Crate {
     pub(crate) dependencies: Vec<Dependency>,
 }
 
-/// One entry of a crate's dependencies.
 pub(crate) struct Dependency {
     pub(crate) name: String,
     /// Whether it is a dev-dependency: of tests, examples and benches only.
@@ -34,7 +31,6 @@ pub(crate) struct Dependency {
 }
 
 impl Workspace {
-    /// Reads `cargo metadata`.
     pub(crate) fn load() -> Result<Self> {
         let output = cargo()
             .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])

@@ -91,7 +91,7 @@ const DELAYS_TCP: &[Family] = &[
     Family::SlowMachine,
 ];
 
-/// Runs a small protocol with a planted bug.
+/// Simulates a small protocol with a planted bug, under faults over many seeds.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask sim --scenario bugs",
@@ -106,11 +106,11 @@ struct CommandLine {
     #[command(flatten)]
     campaign: cli::Args,
 
-    /// The name of the bug; `list` prints them all
+    /// Name of the bug; `list` prints all
     #[arg(long, value_name = "NAME", required = true)]
     bug: Option<String>,
 
-    /// Run the protocol without the bug
+    /// Run the correct protocol, without the bug
     #[arg(long)]
     right: bool,
 }
@@ -120,16 +120,16 @@ struct CommandLine {
 enum All {
     /// List the bugs
     List,
-    /// Find and shrink the bugs, and print a table; fails when a bug is not found or does not shrink as expected
+    /// Find and shrink every bug, and print a table; fails unless each shrinks to the expected faults
     Table {
         /// Only bugs whose name contains this
         filter: Option<String>,
 
-        /// The first seed
+        /// First seed
         #[arg(long, value_name = "S", default_value_t = 1)]
         first_seed: u64,
 
-        /// Skip the check that each protocol passes without its bug
+        /// Skip the runs of the correct protocols
         #[arg(long)]
         planted_only: bool,
     },

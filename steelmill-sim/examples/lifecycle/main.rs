@@ -27,7 +27,7 @@ use part::{CloseOnDrop, Harness};
 use plan::{FactoryEnd, Plan};
 use trace::EventKind;
 
-/// Runs random factories and checks the rules of the lifecycle.
+/// Starts, stops and crashes random factories over many seeds, and checks the lifecycle rules.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask sim --scenario lifecycle",

@@ -1,4 +1,4 @@
-//! A campaign: one scenario over many seeds, on as many threads as there are cores.
+//! Campaign: runs one scenario over many seeds, in parallel on all cores.
 
 use std::future::Future;
 use std::panic::Location;
@@ -21,15 +21,15 @@ use crate::schema::plan::Faults;
 use crate::schema::settings::{Schedule, Seed, Settings};
 use crate::schema::verify::Verify;
 
-/// After how many runs a search ends unless it is said.
+/// The default limit on the runs that shrink and explain one red seed.
 const EXPLAIN_RUNS: u64 = 3_000;
 
-/// One scenario over many seeds.
+/// Runs one scenario over many seeds.
 ///
-/// In a plain test, the environment can say more: `STEELMILL_SEED=7` runs that seed alone, `STEELMILL_SEEDS=10000` that
-/// many, `STEELMILL_SCHEDULE=pct:3` by another schedule, `STEELMILL_VERIFY=twice` makes sure that seeds repeat, and
-/// `STEELMILL_EXPLAIN=/tmp/red` explains a red one, each test's in a folder of its own there. Every flag of
-/// [`cli::Args`](crate::cli::Args) is such a variable, but for those that only a program has a use for, such as `--json`.
+/// Environment variables override a test's settings: `STEELMILL_SEED=7` runs only that seed, `STEELMILL_SEEDS=10000` that
+/// many, `STEELMILL_SCHEDULE=pct:3` selects a schedule, `STEELMILL_VERIFY=twice` verifies that seeds repeat, and
+/// `STEELMILL_EXPLAIN=/tmp/red` explains a red seed in a subfolder per test. Every flag of [`cli::Args`](crate::cli::Args)
+/// is such a variable, except those for command lines only: `--json`, `--junit` and `--merge`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,7 +61,7 @@ const EXPLAIN_RUNS: u64 = 3_000;
 #[derive(Debug)]
 #[must_use = "a campaign runs when it is checked or run"]
 pub struct Campaign<S: ?Sized> {
-    /// Where it was made: that is where the scenario is.
+    /// Where the campaign was constructed, and with it the scenario.
     pub(crate) made_at: &'static Location<'static>,
     pub(crate) name: Option<String>,
     pub(crate) first: Seed,
@@ -73,7 +73,7 @@ pub struct Campaign<S: ?Sized> {
     pub(crate) verify: Option<Verify>,
     pub(crate) failures_max: usize,
     pub(crate) keep: Option<PathBuf>,
-    /// Whether of the kept seeds, too, only the first is to run.
+    /// Whether only the seed `first` runs, of the kept seeds too.
     pub(crate) is_single: bool,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) explain_runs: u64,
@@ -82,15 +82,15 @@ pub struct Campaign<S: ?Sized> {
     pub(crate) scenario: S,
 }
 
-/// A campaign of whichever scenario. All that runs a scenario is compiled for this one type, not again for each test.
-pub(crate) type OfAny<'s> = Campaign<dyn Scenario + Send + Sync + 's>;
+/// A campaign with a type-erased scenario, so that its code is compiled once, not for each test.
+pub(crate) type AnyCampaign<'s> = Campaign<dyn Scenario + Send + Sync + 's>;
 
 impl<S, F> Campaign<S>
 where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
-    /// A campaign of 100 seeds, the first being 1, that ends with the first red one.
+    /// A campaign of the seeds 1 to 100 that stops at the first red seed.
     #[track_caller]
     pub fn new(scenario: S) -> Self {
         Self {
@@ -114,82 +114,81 @@ where
         }
     }
 
-    /// What reports call it, and what its [kept](Campaign::keep) seeds are found by; that of the test that runs it unless
-    /// it is said.
+    /// The name in reports and in the file of [kept](Campaign::keep) seeds; by default that of the test.
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }
 
-    /// How many seeds to run.
+    /// The number of seeds; 100 by default.
     pub fn seeds(mut self, seeds: u64) -> Self {
         self.seeds = seeds;
         self
     }
 
-    /// Runs until no new place was hit for a while, and at most so many seeds: as many again as it took to hit the last
-    /// one, and at least 200, without another. A place is a use of
-    /// [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin; see [`Coverage`](crate::Coverage). How many
-    /// seeds that are depends on the seeds alone, not on time or the number of threads. Takes the place of
-    /// [`seeds`](Campaign::seeds). Cannot be cut into shards: none knows what the others have hit.
+    /// Runs until no new coverage point is hit for as many seeds as it took to hit the last one, and at least 200; stops
+    /// after `seeds_max` seeds. A coverage point is a use of [`assert_sometimes!`](steelmill_core::assert_sometimes) or a
+    /// similar macro; see [`Coverage`](crate::Coverage). The number of seeds does not depend on time or on the number of
+    /// threads. Replaces [`seeds`](Campaign::seeds). Cannot be combined with [`shard`](Campaign::shard): no shard knows what
+    /// the others hit.
     pub fn until_covered(mut self, seeds_max: u64) -> Self {
         self.until_covered = true;
         self.seeds(seeds_max)
     }
 
-    /// The first seed; the others follow it.
+    /// The first seed, 1 by default; the others are consecutive.
     pub fn first_seed(mut self, seed: Seed) -> Self {
         self.first = seed;
         self
     }
 
-    /// Runs a part of the seeds only, for one of several machines. One that no seed is left for passes.
+    /// Runs only one part of the seeds, as one of several machines. A shard without seeds passes.
     pub fn shard(mut self, shard: Shard) -> Self {
         self.shard = Some(shard);
         self
     }
 
-    /// On how many threads; as many as there are cores unless it is said.
+    /// The number of threads, at least 1; by default one per core.
     pub fn jobs(mut self, jobs: usize) -> Self {
         self.jobs = Some(jobs.max(1));
         self
     }
 
-    /// How much virtual time a seed may take.
+    /// The limit on a seed's virtual time, a day by default. A seed that exceeds it fails.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.settings.time_limit = limit;
         self
     }
 
-    /// Which of the ready tasks runs next.
+    /// The schedule: which ready task runs next.
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.settings.schedule = schedule;
         self
     }
 
-    /// What goes wrong where the scenario lets it, by [`Sim::inject_faults`]: unless it is said, what is drawn from each seed.
+    /// The faults that [`Sim::inject_faults`] injects; by default drawn from each seed.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.settings.faults = faults;
         self
     }
 
-    /// After how many red seeds to stop.
+    /// The number of red seeds after which the campaign stops, at least 1; 1 by default.
     pub fn failures_max(mut self, failures: usize) -> Self {
         self.failures_max = failures.max(1);
         self
     }
 
-    /// Keeps red seeds in a file, which may be committed: they are tried before all others, those of this campaign by its
-    /// [name](Campaign::name), with the plan, the schedule and the time limit with which they failed, and dropped when they
-    /// pass. One that fails counts among those after which to [stop](Campaign::failures_max).
+    /// Keeps red seeds in a file that can be committed. Kept seeds of this campaign, by its [name](Campaign::name), run
+    /// before all others, with the faults, the schedule and the time limit they failed with, and are dropped when they pass.
+    /// All of them run, and one that fails counts for [`failures_max`](Campaign::failures_max).
     ///
     /// ```
     /// use steelmill_sim::{Campaign, Seed, Sim};
     ///
     /// let file = std::env::temp_dir().join(format!("red-{}.json", std::process::id()));
-    /// let campaign = |is_mended: bool| {
+    /// let campaign = |is_fixed: bool| {
     ///     let all = Campaign::new(move |sim: Sim| async move {
-    ///         anyhow::ensure!(is_mended || sim.seed() != Seed(17), "unlucky");
+    ///         anyhow::ensure!(is_fixed || sim.seed() != Seed(17), "unlucky");
     ///         Ok(())
     ///     });
     ///     all.name("luck").seeds(20).keep(&file)
@@ -201,81 +200,80 @@ where
     /// # anyhow::Ok(())
     /// ```
     ///
-    /// The file is made when there is something to keep. Others may keep seeds in it at the same time, and nothing is lost
-    /// when the campaign is interrupted. A relative path begins where the program runs, which for a test is the folder of its
-    /// package.
+    /// The file is created with the first red seed. Several campaigns may use it at the same time, and an interrupted one
+    /// loses nothing. A relative path starts at the working directory, which for a test is its package's folder.
     pub fn keep(mut self, file: impl Into<PathBuf>) -> Self {
         self.keep = Some(file.into());
         self
     }
 
-    /// Makes sure that the seeds repeat: each is run twice, and one whose runs differ has failed.
+    /// Verifies that seeds repeat: runs each twice; a seed whose runs differ fails.
     pub fn verify(mut self, verify: Verify) -> Self {
         self.verify = Some(verify);
         self
     }
 
-    /// Keeps which code asks the system for time, entropy or threads; see [`Summary::audit`]. A run that asks from more
-    /// than 512 different stacks is told of by the first 512.
+    /// Records which code asks the system for time, entropy or threads; see [`Summary::audit`]. Per run, the first 512
+    /// distinct stacks are recorded.
     pub fn audit(mut self) -> Self {
         self.settings.audit = true;
         self
     }
 
-    /// How long one poll may last in real time, 30 seconds unless it is said: then the process ends, with the seed and
-    /// the task named, as a thread cannot be stopped from outside.
+    /// The limit on one poll's real time, 30 seconds by default. When it is exceeded the process exits and names the seed
+    /// and the task: a thread cannot be stopped from outside.
     pub fn poll_time_limit(mut self, limit: Duration) -> Self {
         self.settings.poll_time_limit = Some(limit);
         self
     }
 
-    /// Ends the campaign early as soon as the flag is set, when the seeds that run at that moment have ended.
+    /// Stops the campaign when the flag is set, after the seeds that are running at that moment.
     pub fn stop_when(mut self, flag: Arc<AtomicBool>) -> Self {
         self.stop = flag;
         self
     }
 
-    /// How many runs [`shrink`](Campaign::shrink) may make of a red seed: 3000 unless it is said. Up to 210 of them, and at
-    /// most a quarter, are for when the failure became inevitable.
+    /// The limit on the runs that [`shrink`](Campaign::shrink) makes of a red seed; 3000 by default. Up to 210 of them, at
+    /// most a quarter, measure when the failure became inevitable.
     pub fn explain_runs(mut self, runs: u64) -> Self {
         self.explain_runs = runs;
         self
     }
 
-    /// The command of a program that runs the same scenario and takes [`cli::Args`](crate::cli::Args): a failing
-    /// [`check`](Campaign::check) prints how to run the seed by it, too.
+    /// The command of a program that runs the same scenario and takes [`cli::Args`](crate::cli::Args). A failing
+    /// [`check`](Campaign::check) also prints how to replay the seed with it.
     pub fn program(mut self, command: &str) -> Self {
         self.program = Some(command.to_owned());
         self
     }
 
-    /// What to type in place of `cargo test -p PACKAGE` to run this test: for a package that needs flags of its own.
+    /// The command that replaces `cargo test -p PACKAGE` in printed replay commands: for a package that needs other flags.
     pub fn test_command(mut self, command: &str) -> Self {
         self.test_command = Some(command.to_owned());
         self
     }
 
-    /// Runs the seeds.
+    /// Runs the seeds and returns the result; a red seed does not panic, unlike in [`check`](Campaign::check).
     ///
     /// # Panics
-    /// When there are none to run.
+    /// As [`run_with`](Campaign::run_with).
     #[track_caller]
     pub fn run(&self) -> Summary {
         self.run_with(|_| ())
     }
 
-    /// Runs the seeds and calls `watch` after each, with what is known so far: a red one is the last of its list.
+    /// Runs the seeds, and calls `watch` after each with the result so far; a new red seed is the last of its list.
     ///
     /// # Panics
-    /// When there are none to run; when they are to be verified in another process and the thread has no name; when a shard
-    /// of them is to run until all is covered; when the file of kept seeds cannot be read, or holds something else.
+    /// When the number of seeds is 0; with [`Verify::Process`] on a thread without a name; with both
+    /// [`shard`](Campaign::shard) and [`until_covered`](Campaign::until_covered); when the plan's order contradicts the
+    /// schedule; when the file of kept seeds cannot be read or is no such file, and when the campaign has no name for it.
     #[track_caller]
     pub fn run_with(&self, mut watch: impl FnMut(&Summary)) -> Summary {
-        self.of_any().try_run_with(&mut watch).unwrap_or_else(|error| panic!("{error:#}"))
+        self.as_any().try_run_with(&mut watch).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
-    /// It, without its scenario's type.
-    pub(crate) fn of_any(&self) -> &OfAny<'_> {
+    pub(crate) fn as_any(&self) -> &AnyCampaign<'_> {
         self
     }
 }

@@ -1,17 +1,15 @@
-//! What a campaign came to, for CI systems: JUnit's XML, as Jenkins, GitLab and the reporters of GitHub read it.
+//! JUnit XML report of a campaign, for CI systems: Jenkins, GitLab and the reporters of GitHub.
 //!
-//! A campaign is a test suite. Its seeds are one test case together, with the summary as its output, so that ten thousand
-//! green seeds are one line and a report compares with the one before it; each red seed is a failed case beside it.
+//! A campaign is a test suite. All seeds together are one test case, whose output is the summary, so that ten thousand
+//! green seeds are one line and reports can be compared; each red seed is a failed test case.
 //!
-//! There is no schema that all readers share; these elements and attributes are what they have in common. As there are
-//! five elements, they are written by hand: what needs care is the escaping, which is a function below.
+//! Readers share no schema; these five elements are common to all. They are written by hand: only escaping needs care.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::campaign::record::{Record, RedSeed};
 
-/// The report of a campaign.
 pub(crate) fn report(record: &Record) -> String {
     let mut text = String::new();
     write(&mut text, record).expect("a string takes anything");
@@ -30,7 +28,7 @@ fn write(xml: &mut String, record: &Record) -> fmt::Result {
     for red in record.red() {
         write_red(xml, &record.campaign.name, red)?;
     }
-    let seeds = Attribute(&seeds(record));
+    let seeds = Attribute(&case_name(record));
     writeln!(xml, "    <testcase classname=\"{suite}\" name=\"{seeds}\" time=\"{time}\">")?;
     if is_cut_short {
         let left = record.asked - record.seeds;
@@ -48,13 +46,13 @@ fn write_red(xml: &mut String, suite: &str, red: &RedSeed) -> fmt::Result {
     let (suite, cause) = (Attribute(suite), Attribute(&red.cause));
     let text = format!("{red}\n\nrun it again with: {}", red.replay);
     let kept = if red.kept.is_some() { "kept " } else { "" };
-    // How long it took is not known of a single seed, and readers want a time.
+    // Readers require a time, and the time of a single seed is not measured.
     writeln!(xml, "    <testcase classname=\"{suite}\" name=\"{kept}seed {}\" time=\"0\">", red.seed)?;
     writeln!(xml, "      <failure message=\"{cause}\">{}</failure>\n    </testcase>", Content(&text))
 }
 
-/// What all seeds together are called: the same each time, so that one report compares with the next.
-fn seeds(record: &Record) -> String {
+/// The name of the test case of all seeds: equal in each run, so that reports can be compared.
+fn case_name(record: &Record) -> String {
     let first = record.campaign.first_seed.0;
     let last = first.wrapping_add(record.campaign.seeds.saturating_sub(1));
     match record.shard {
@@ -63,7 +61,6 @@ fn seeds(record: &Record) -> String {
     }
 }
 
-/// With a decimal point, whatever the reader's language.
 struct Seconds(Duration);
 
 impl fmt::Display for Seconds {
@@ -72,38 +69,39 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Text between tags.
 struct Content<'a>(&'a str);
 
 impl fmt::Display for Content<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|letter| match letter {
-            '\n' | '\t' => f.write_char(letter),
-            _ => escape(letter, f),
+        self.0.chars().try_for_each(|character| match character {
+            '\n' | '\t' => f.write_char(character),
+            _ => escape(character, f),
         })
     }
 }
 
-/// The value of an attribute, in which a reader would make every white space a blank.
+/// An attribute's value. Readers replace unescaped white space by blanks.
 struct Attribute<'a>(&'a str);
 
 impl fmt::Display for Attribute<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|letter| escape(letter, f))
+        self.0.chars().try_for_each(|character| escape(character, f))
     }
 }
 
-/// Writes a letter so that it is read as itself. Most control characters may not be in XML 1.0 at all, not even by their
-/// numbers (section 2.2, "Characters"): colours for a terminal, say. They are written as Rust writes them: `\u{1b}`.
-fn escape(letter: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match letter {
+/// Escapes a character. XML 1.0 (section 2.2, "Characters") forbids most control characters, such as those of terminal
+/// colours, even as character references. They are written as in Rust: `\u{1b}`.
+fn escape(character: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match character {
         '&' => f.write_str("&amp;"),
         '<' => f.write_str("&lt;"),
         '>' => f.write_str("&gt;"),
         '"' => f.write_str("&quot;"),
-        '\t' | '\n' | '\r' => write!(f, "&#{};", u32::from(letter)),
-        '\0'..=' ' | '\u{fffe}' | '\u{ffff}' if letter != ' ' => write!(f, "{}", letter.escape_unicode()),
-        _ => f.write_char(letter),
+        '\t' | '\n' | '\r' => write!(f, "&#{};", u32::from(character)),
+        '\0'..=' ' | '\u{fffe}' | '\u{ffff}' if character != ' ' => {
+            write!(f, "{}", character.escape_unicode())
+        }
+        _ => f.write_char(character),
     }
 }
 
@@ -117,7 +115,7 @@ mod tests {
     use super::*;
     use crate::{Campaign, Seed, Sim};
 
-    /// Everything that is not itself in XML, or must not be there.
+    /// Characters that XML escapes or forbids.
     const NASTY: &str =
         "<a b=\"c\" d='e'>&amp; ]]> \u{1b}[31mred\u{1b}[0m \0 tab\tend\r\nnext \u{fffe} \u{1f980} ü";
 
@@ -126,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parser_reads_what_was_said() {
+    fn a_parser_reads_the_text_of_the_failure() {
         let summary = Campaign::new(|sim: Sim| async move {
             anyhow::ensure!(sim.seed() != Seed(4), "{NASTY}");
             Ok(())
@@ -153,13 +151,13 @@ mod tests {
         let names: Vec<_> = cases.iter().filter_map(|case| case.attribute("name")).collect();
         assert_eq!(names, ["seed 4", "seeds 3 to 7"]);
         let [failure] = named(&document, "failure")[..] else { panic!("{xml}") };
-        let said =
+        let expected =
             NASTY.replace('\u{1b}', "\\u{1b}").replace('\0', "\\u{0}").replace('\u{fffe}', "\\u{fffe}");
-        let first_line = said.lines().next();
+        let first_line = expected.lines().next();
         assert_eq!(failure.attribute("message"), first_line);
         let text = failure.text().expect("it says why");
         assert!(
-            text.contains(&said) && text.ends_with("run it again with: run --seed 4 && echo"),
+            text.contains(&expected) && text.ends_with("run it again with: run --seed 4 && echo"),
             "{text:?}"
         );
         let [output] = named(&document, "system-out")[..] else { panic!("{xml}") };

@@ -1,14 +1,12 @@
-//! Red seeds in a file that is committed: tried first the next time, and dropped when they pass.
+//! File of red seeds (`--keep`), to be committed: kept seeds run first in the next campaign, and are dropped when they pass.
 //!
-//! A seed alone would not do. What it stands for changes with the program, and so does what is drawn from it: so it is
-//! kept with its plan, its schedule and its limits, and fails as long as the cause is there. The file is JSON, a line for
-//! each seed, sorted, so that it can be read in a diff.
+//! The draws of a seed change with the program. So a seed is kept with its plan of faults, its schedule and its limits, and
+//! fails as long as the bug is there. The file is JSON, one sorted line per seed, so that diffs are readable.
 //!
-//! Several campaigns may keep their red seeds in one file, in one process or in many, at the same time. Each change reads
-//! the file anew under a lock, makes the new one beside it and puts that in its place: whoever reads sees the old file or
-//! the new one, and whoever is interrupted leaves the old one. (One that is killed in between may leave a file beside it,
-//! `.lock` or `.new`, for which the next one that has something to write has its use, and takes it away.) A file that holds
-//! anything else is left as it is.
+//! Several campaigns may use one file at the same time, in one process or in many. Each change reads the file under a lock,
+//! writes a new file and renames it over the old one: readers see the old file or the new one, and an interrupted writer
+//! leaves the old one. A killed writer may leave `.lock` or `.new` beside the file; the next writer reuses and removes them.
+//! A file with any other content is never changed.
 
 use std::cmp::Reverse;
 use std::fs::{self, File};
@@ -20,31 +18,31 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use steelmill_core::Result;
 
-use crate::campaign::likeness::is_alike;
 use crate::campaign::record::{CampaignSettings, KeptSeed, Record, RedSeed};
 use crate::campaign::shard::Shard;
+use crate::campaign::signature::same_failure;
 use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::{Seed, Settings, heeds_order};
 
 impl KeptSeed {
-    pub(crate) fn of(terms: &CampaignSettings, red: &RedSeed) -> Self {
-        // A scenario that lets nothing go wrong still has a workload and an order.
-        let given = match &terms.faults {
+    pub(crate) fn of(settings: &CampaignSettings, red: &RedSeed) -> Self {
+        // A scenario without faults still has a workload and a schedule, which a plan can limit.
+        let given = match &settings.faults {
             Faults::Plan(plan) => Some(plan),
             Faults::Swarm | Faults::None => None,
         };
         Self {
-            scenario: terms.name.clone(),
+            scenario: settings.name.clone(),
             seed: red.seed,
-            schedule: terms.schedule,
-            time_limit: terms.time_limit,
-            verify: terms.verify,
+            schedule: settings.schedule,
+            time_limit: settings.time_limit,
+            verify: settings.verify,
             failure: red.cause.clone(),
             plan: red.least.clone().or_else(|| red.faults.clone()).or_else(|| given.cloned()),
         }
     }
 
-    /// How it is run: as it was when it failed, and in all else as its campaign.
+    /// The campaign's settings, with those the seed failed with.
     pub(crate) fn settings(&self, campaign: &Settings) -> Settings {
         Settings {
             seed: self.seed,
@@ -55,30 +53,28 @@ impl KeptSeed {
         }
     }
 
-    /// Whether it is one of this shard's: a seed stays with its shard whatever else is kept.
-    pub(crate) fn is_of(&self, shard: Shard) -> bool {
+    /// Whether `shard` runs it. Depends on the seed alone, not on the other kept seeds.
+    pub(crate) fn is_in(&self, shard: Shard) -> bool {
         self.seed.0 % shard.of() == shard.number() - 1
     }
 
     /// Whether both are the same failure of the same seed, which is kept once.
-    fn is_like(&self, other: &Self) -> bool {
+    fn is_duplicate_of(&self, other: &Self) -> bool {
         (&self.scenario, self.seed, self.schedule) == (&other.scenario, other.seed, other.schedule)
-            && is_alike(&self.failure, &other.failure)
+            && same_failure(&self.failure, &other.failure)
     }
 
-    /// In a file, and in what is told.
+    /// The sort key in the file and in reports.
     pub(crate) fn order(&self) -> (&str, Seed, String, &str) {
         (&self.scenario, self.seed, self.schedule.to_string(), &self.failure)
     }
 }
 
-/// A file of red seeds.
 #[derive(Debug, Clone)]
-pub(crate) struct Keep {
+pub(crate) struct KeepFile {
     path: PathBuf,
 }
 
-/// What stands in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
@@ -88,37 +84,37 @@ struct Contents {
 
 const VERSION: u32 = 1;
 
-impl Keep {
+impl KeepFile {
     pub(crate) fn new(path: &Path) -> Self {
-        // The file itself, if that is a link to it, would otherwise be replaced by another.
+        // Renaming over a symbolic link would replace the link, not its target.
         Self { path: fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()) }
     }
 
-    /// All seeds in the file; none if there is no file.
+    /// All seeds in the file; none if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be read, or holds something else; says where and what.
+    /// When it cannot be read or parsed; says where and why.
     pub(crate) fn read(&self) -> Result<Vec<KeptSeed>> {
         Ok(self.contents()?.unwrap_or_default())
     }
 
-    /// What is in the file, if there is one with anything in it.
+    /// The seeds in the file; `None` if it does not exist or is empty.
     fn contents(&self) -> Result<Option<Vec<KeptSeed>>> {
         match fs::read_to_string(&self.path) {
             Ok(json) if json.trim().is_empty() => Ok(None),
             Ok(json) => parse(&json).map(Some).with_context(|| {
                 let path = self.path.display();
-                format!("{path} is no file of kept seeds, and is left as it is; mend or remove it")
+                format!("{path} is no file of kept seeds, and is left as it is; repair or remove it")
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", self.path.display())),
         }
     }
 
-    /// Adds a red seed, unless that failure of it is there already.
+    /// Adds a red seed, unless the file has the same failure of the seed.
     ///
     /// # Errors
-    /// When the file cannot be read or written; then it is what it was.
+    /// When the file cannot be read or written; it is then unchanged.
     pub(crate) fn add(&self, red: &KeptSeed) -> Result {
         self.change(|known| {
             let mut kept = known.cloned().unwrap_or_default();
@@ -128,17 +124,17 @@ impl Keep {
         .map(drop)
     }
 
-    /// Keeps what failed in a campaign and drops what passed.
+    /// Adds the seeds that failed in a campaign, and drops the kept seeds that passed.
     ///
-    /// A kept seed that failed again and is in the file no more was taken out by somebody meanwhile, and stays out. Where
-    /// there is no file at all nobody can have meant that: then it is kept, as it was.
+    /// A kept seed that failed again but is missing from the file was removed by somebody during the campaign, and stays
+    /// removed. If there is no file at all, it is added.
     ///
     /// # Errors
-    /// When the file cannot be read or written; then it is what it was.
-    pub(crate) fn settle(&self, record: &Record) -> Result<Settled> {
-        let tried = || record.kept.iter();
+    /// When the file cannot be read or written; it is then unchanged.
+    pub(crate) fn update(&self, record: &Record) -> Result<Updated> {
+        let results = || record.kept.iter();
         let failed = || {
-            let failed = tried().flat_map(|tried| &tried.failed);
+            let failed = results().flat_map(|kept| &kept.failed);
             failed.filter_map(|red| red.kept.as_ref().map(|kept| (red, kept)))
         };
         let kept = self.change(|known| {
@@ -146,18 +142,19 @@ impl Keep {
                 Some(known) => known.clone(),
                 None => failed().map(|(_, kept)| kept.clone()).collect(),
             };
-            // One that was changed meanwhile has not been tried.
-            kept.retain(|kept| tried().all(|tried| !tried.passed.contains(kept)));
+            // An entry that was changed during the campaign did not run as it is now, and stays.
+            kept.retain(|kept| results().all(|results| !results.passed.contains(kept)));
             for (red, tried) in failed() {
-                // What it takes to fail in another way says nothing about the way for which it is kept.
-                let least = red.least.as_ref().filter(|_| is_alike(&tried.failure, &red.cause));
-                // Another campaign may have found less meanwhile.
-                let is_it = |kept: &&mut KeptSeed| kept.is_like(tried) && kept.time_limit == tried.time_limit;
-                let known = kept.iter_mut().find(is_it);
-                if let (Some(known), Some(least)) = (known, least)
-                    && is_smaller(least, known.plan.as_ref())
+                // A shrunk plan of another failure does not replace the plan of this one.
+                let shrunk = red.least.as_ref().filter(|_| same_failure(&tried.failure, &red.cause));
+                // Another campaign may have found a smaller plan at the same time.
+                let is_entry =
+                    |kept: &&mut KeptSeed| kept.is_duplicate_of(tried) && kept.time_limit == tried.time_limit;
+                let known = kept.iter_mut().find(is_entry);
+                if let (Some(known), Some(shrunk)) = (known, shrunk)
+                    && is_smaller(shrunk, known.plan.as_ref())
                 {
-                    known.plan = Some(least.clone());
+                    known.plan = Some(shrunk.clone());
                 }
             }
             for red in &record.failed {
@@ -165,30 +162,30 @@ impl Keep {
             }
             kept
         })?;
-        let is_gone = |tried: &KeptSeed| kept.iter().all(|kept| !kept.is_like(tried));
-        Ok(Settled {
-            left: kept.iter().filter(|kept| kept.scenario == record.campaign.name).count(),
-            gone: failed()
+        let is_removed = |tried: &KeptSeed| kept.iter().all(|kept| !kept.is_duplicate_of(tried));
+        Ok(Updated {
+            kept: kept.iter().filter(|kept| kept.scenario == record.campaign.name).count(),
+            removed: failed()
                 .map(|(_, tried)| tried)
-                .filter(|tried| is_gone(tried))
+                .filter(|tried| is_removed(tried))
                 .map(|tried| tried.seed)
                 .collect(),
         })
     }
 
-    /// Makes of what is in the file, if there is one, what is to be there, while nobody else changes it.
+    /// Reads the file, applies `change` to its seeds (`None` without a file) and writes the result, under a lock.
     fn change(&self, change: impl Fn(Option<&Vec<KeptSeed>>) -> Vec<KeptSeed>) -> Result<Vec<KeptSeed>> {
         let changed = |before: Option<Vec<KeptSeed>>| {
             let after = change(before.as_ref());
             let is_changed = after != before.unwrap_or_default();
             (after, is_changed)
         };
-        // Whoever has nothing to write needs no lock, nor a place where one could be made.
+        // Without a change no lock is taken, so the folder may be read-only or missing.
         let (kept, is_changed) = changed(self.contents()?);
         if !is_changed {
             return Ok(kept);
         }
-        let lock = beside(&self.path, "lock");
+        let lock = with_suffix(&self.path, "lock");
         let _lock = Lock::take(&lock).with_context(|| {
             format!("cannot lock {} by {}, to change it", self.path.display(), lock.display())
         })?;
@@ -200,9 +197,9 @@ impl Keep {
         Ok(kept)
     }
 
-    /// Puts a new file in the place of the old one, when all of it is on the disk.
+    /// Replaces the file atomically, after syncing the new one to disk.
     fn replace(&self, text: &str) -> io::Result<()> {
-        let new = beside(&self.path, "new");
+        let new = with_suffix(&self.path, "new");
         let written = (|| {
             let mut file = File::create(&new)?;
             file.write_all(text.as_bytes())?;
@@ -219,18 +216,17 @@ impl Keep {
     }
 }
 
-/// What is in the file when a campaign has ended.
+/// The state of the file after [`KeepFile::update`].
 #[derive(Debug)]
-pub(crate) struct Settled {
-    /// How many seeds of the campaign are kept.
-    pub(crate) left: usize,
-    /// Those of its kept seeds that failed again, and that somebody has taken out of the file meanwhile.
-    pub(crate) gone: Vec<Seed>,
+pub(crate) struct Updated {
+    pub(crate) kept: usize,
+    /// Kept seeds that failed again, but that somebody removed from the file during the campaign.
+    pub(crate) removed: Vec<Seed>,
 }
 
 fn parse(json: &str) -> Result<Vec<KeptSeed>> {
     let Contents { version, kept } = serde_json::from_str(json)?;
-    ensure!(version == VERSION, "it is of version {version}, and this program reads version {VERSION}");
+    ensure!(version == VERSION, "its format is version {version}, and this program reads version {VERSION}");
     for KeptSeed { scenario, seed, schedule, plan, .. } in &kept {
         let plan = plan.as_ref().map_or(Ok(()), |plan| heeds_order(*schedule, plan));
         plan.with_context(|| format!("seed {seed} of {scenario:?}"))?;
@@ -238,29 +234,26 @@ fn parse(json: &str) -> Result<Vec<KeptSeed>> {
     Ok(kept)
 }
 
-/// A line for each.
 fn render(kept: &[KeptSeed]) -> String {
     let line = |kept: &KeptSeed| format!("\n  {}", serde_json::to_string(kept).expect("plain data"));
     let lines: Vec<String> = kept.iter().map(line).collect();
     format!("{{\"version\": {VERSION}, \"kept\": [{}\n]}}\n", lines.join(","))
 }
 
-/// A failure that is known stays as it is, unless now it is known to take less. `is_sought` is whether somebody looked for
-/// the least that it takes.
-fn add(kept: &mut Vec<KeptSeed>, red: KeptSeed, is_sought: bool) {
-    let takes_less = |known: &KeptSeed| {
-        is_sought && red.plan.as_ref().is_some_and(|least| is_smaller(least, known.plan.as_ref()))
+/// Adds a red seed. It replaces the entry of the same failure only if its plan was shrunk and is smaller.
+fn add(kept: &mut Vec<KeptSeed>, red: KeptSeed, is_shrunk: bool) {
+    let is_better_than = |known: &KeptSeed| {
+        is_shrunk && red.plan.as_ref().is_some_and(|shrunk| is_smaller(shrunk, known.plan.as_ref()))
     };
-    match kept.iter_mut().find(|known| known.is_like(&red)) {
-        Some(known) if takes_less(known) => *known = red,
+    match kept.iter_mut().find(|known| known.is_duplicate_of(&red)) {
+        Some(known) if is_better_than(known) => *known = red,
         Some(_) => {}
         None => kept.push(red),
     }
 }
 
-/// Whether the one plan takes less than the other: fewer faults, then less of the workload, then fewer tasks out of turn,
-/// then shorter faults. A search that was cut short, or began elsewhere, may well end with a plan that takes more than what
-/// is known.
+/// Whether a plan is smaller: fewer faults, then a smaller workload, then fewer out-of-order choices, then shorter faults.
+/// A search that stopped early, or started from another plan, may end with a larger plan than the known one.
 fn is_smaller(one: &Plan, other: Option<&Plan>) -> bool {
     let size = |plan: &Plan| {
         let workload = plan.limits.values().fold(0, |sum: u64, limit| sum.saturating_add(*limit));
@@ -269,19 +262,18 @@ fn is_smaller(one: &Plan, other: Option<&Plan>) -> bool {
         let lasts = plan.faults.iter().fold(Duration::ZERO, |sum, fault| sum.saturating_add(fault.lasts));
         (plan.faults.len(), limits, out_of_turn, lasts)
     };
-    // A plan of nothing is still said more exactly than none.
+    // An empty plan is smaller than none: it fixes that no fault is needed.
     other.is_none_or(|other| size(one) < size(other))
 }
 
-/// A file beside another, of a name that tells whose it is.
-fn beside(path: &Path, extension: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
-    name.push(extension);
+    name.push(suffix);
     name.into()
 }
 
-/// Keeps all others, in this process and in others, from changing a file: by a file that is there only meanwhile.
+/// A lock between processes and threads: a lock file, removed on drop.
 struct Lock {
     file: File,
     path: PathBuf,
@@ -292,7 +284,7 @@ impl Lock {
         loop {
             let file = File::options().create(true).write(true).truncate(false).open(path)?;
             file.lock()?;
-            // Whoever had it before may have removed it: then it keeps nobody off any more.
+            // The previous holder may have removed the file: then a lock on it excludes nobody.
             if is_at(&file, path)? {
                 return Ok(Self { file, path: path.to_owned() });
             }
@@ -301,7 +293,7 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// Removes the file, as long as it is locked. One with anything in it is not ours.
+    /// Removes the file while it is locked. A file with any content is not ours, and stays.
     fn drop(&mut self) {
         if cfg!(unix) && self.file.metadata().is_ok_and(|file| file.len() == 0) {
             let _ = fs::remove_file(&self.path);
@@ -309,7 +301,7 @@ impl Drop for Lock {
     }
 }
 
-/// Whether an open file is the one that is found by its path now.
+/// Whether `path` still refers to the open file.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
@@ -321,7 +313,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok((own.dev(), own.ino()) == (there.dev(), there.ino()))
 }
 
-/// Where std cannot tell one file from another, nobody removes it.
+/// std cannot compare files here, so the lock file is never removed.
 #[cfg(not(unix))]
 fn is_at(_: &File, _: &Path) -> io::Result<bool> {
     Ok(true)
@@ -344,7 +336,6 @@ mod tests {
         }
     }
 
-    /// A file in a folder of its own, gone when this is.
     struct InFolder(PathBuf);
 
     impl InFolder {
@@ -362,7 +353,6 @@ mod tests {
             fs::read_to_string(self.path()).expect("there is a file")
         }
 
-        /// The names of all that is in the folder.
         fn files(&self) -> Vec<String> {
             let entries = fs::read_dir(&self.0).expect("a folder");
             let name = |entry: io::Result<fs::DirEntry>| entry.expect("readable").file_name().into_string();
@@ -381,7 +371,7 @@ mod tests {
     #[test]
     fn a_file_has_a_sorted_line_for_each_seed() {
         let folder = InFolder::new("lines");
-        let keep = Keep::new(&folder.path());
+        let keep = KeepFile::new(&folder.path());
         assert_eq!(keep.read().expect("no file is no seeds"), []);
         let plan = r#"{"faults":[{"when":{"at":"1s"},"lasts":"2s","what":{"pause":{"machine":"a"}}}]}"#;
         let plan = Some(Plan::from_json(plan).expect("a plan"));
@@ -405,7 +395,7 @@ mod tests {
     #[test]
     fn the_same_failure_of_a_seed_is_kept_once() {
         let folder = InFolder::new("once");
-        let keep = Keep::new(&folder.path());
+        let keep = KeepFile::new(&folder.path());
         keep.add(&kept("a", 1, "7 of \"x\" after 12 s")).expect("it can be written");
         let before = folder.text();
         keep.add(&kept("a", 1, "8 of \"y\" after 3 s")).expect("it can be read");
@@ -419,7 +409,7 @@ mod tests {
     #[test]
     fn a_file_that_is_something_else_is_left_as_it_is() {
         let folder = InFolder::new("else");
-        let keep = Keep::new(&folder.path());
+        let keep = KeepFile::new(&folder.path());
         for (text, part) in [
             ("my notes", "expected value at line 1"),
             ("{\"version\": 1, \"kept\": [", "EOF"),
@@ -450,28 +440,28 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "no simulation is running: this is about threads")]
-    fn whoever_writes_at_the_same_time_loses_nothing() {
+    fn concurrent_writers_lose_nothing() {
         let folder = InFolder::new("many");
         std::thread::scope(|scope| {
             for thread in 0..8 {
                 let path = folder.path();
                 scope.spawn(move || {
                     for seed in 0..25 {
-                        let keep = Keep::new(&path);
+                        let keep = KeepFile::new(&path);
                         keep.add(&kept("many", thread * 100 + seed, "x")).expect("it can be written");
                     }
                 });
             }
         });
-        assert_eq!(Keep::new(&folder.path()).read().expect("seeds").len(), 200);
+        assert_eq!(KeepFile::new(&folder.path()).read().expect("seeds").len(), 200);
         assert_eq!(folder.files(), ["red.json"]);
     }
 
     #[test]
-    fn a_plan_gives_way_only_to_one_that_takes_less() {
+    fn a_plan_is_replaced_only_by_a_smaller_one() {
         let pause = r#"{"when":{"at":"1s"},"lasts":"2s","what":{"pause":{"machine":"a"}}}"#;
         let shorter = pause.replace("2s", "1s");
-        // From the one that takes most to the one that takes least.
+        // From the largest to the smallest.
         let plans = [
             format!(r#"{{"faults":[{pause},{shorter}],"limits":{{"clients":1}},"order":[]}}"#),
             format!(r#"{{"faults":[{pause}]}}"#),
@@ -486,23 +476,23 @@ mod tests {
         ];
         let plans = plans.map(|plan| Plan::from_json(&plan).expect("a plan"));
         let with = |plan: &Plan| KeptSeed { plan: Some(plan.clone()), ..kept("a", 1, "x") };
-        for (place, known) in plans.iter().enumerate() {
+        for (index, known) in plans.iter().enumerate() {
             for (other, plan) in plans.iter().enumerate() {
-                let after = |is_sought| {
+                let after = |is_shrunk| {
                     let mut kept = vec![with(known)];
-                    add(&mut kept, with(plan), is_sought);
+                    add(&mut kept, with(plan), is_shrunk);
                     kept
                 };
-                assert_eq!(after(true), [with(&plans[place.max(other)])], "{other} where {place} is known");
-                assert_eq!(after(false), [with(known)], "nobody has looked for it");
+                assert_eq!(after(true), [with(&plans[index.max(other)])], "{other} where {index} is known");
+                assert_eq!(after(false), [with(known)], "it was not shrunk");
             }
         }
     }
 
     #[test]
-    fn the_least_that_is_found_is_kept_whoever_ends_first() {
-        let folder = InFolder::new("settled");
-        let keep = Keep::new(&folder.path());
+    fn the_smallest_plan_is_kept_whichever_campaign_ends_first() {
+        let folder = InFolder::new("updated");
+        let keep = KeepFile::new(&folder.path());
         let pause = r#"{"when":{"at":"1s"},"lasts":"2s","what":{"pause":{"machine":"a"}}}"#;
         let plan = |faults: usize| {
             let faults = vec![pause; faults].join(",");
@@ -517,10 +507,10 @@ mod tests {
         let summary = campaign.time_limit(Duration::from_secs(60)).keep(folder.path()).run();
         let mut record = summary.record(|_, _| String::new());
         record.kept.as_mut().expect("there is a file").failed[0].least = Some(plan(2));
-        // What another campaign has made of the file meanwhile, and what is there in the end.
-        for (meanwhile, after) in [(9, 2), (3, 2), (1, 1)] {
-            write(meanwhile);
-            assert_eq!(keep.settle(&record).expect("it can be written").gone, []);
+        // The number of faults that another campaign writes during this one, and the number in the end.
+        for (during, after) in [(9, 2), (3, 2), (1, 1)] {
+            write(during);
+            assert_eq!(keep.update(&record).expect("it can be written").removed, []);
             assert_eq!(keep.read().expect("seeds")[0].plan, Some(plan(after)));
         }
     }
@@ -528,10 +518,10 @@ mod tests {
     #[test]
     #[cfg(unix)]
     #[expect(clippy::disallowed_methods, reason = "no simulation is running: this is about threads")]
-    fn whoever_waits_for_a_lock_that_is_removed_takes_another() {
+    fn a_waiter_whose_lock_file_was_removed_takes_a_new_one() {
         let folder = InFolder::new("removed");
         let path = folder.0.join("red.json.lock");
-        let first = Lock::take(&path).expect("nobody has it");
+        let first = Lock::take(&path).expect("it is free");
         let (take, taken) = std::sync::mpsc::channel();
         let second = std::thread::spawn({
             let path = path.clone();
@@ -539,32 +529,32 @@ mod tests {
         });
         let shortly = Duration::from_millis(200);
         assert!(taken.recv_timeout(shortly).is_err(), "it waits");
-        // As if it were killed in the middle of giving it back; and there is a third, who comes to an empty place.
+        // As if the holder were killed while releasing the lock; a third thread then finds no lock file.
         fs::remove_file(&path).expect("it is there");
-        let third = Lock::take(&path).expect("nobody has it");
+        let third = Lock::take(&path).expect("it is free");
         first.file.unlock().expect("it is locked");
         assert!(taken.recv_timeout(shortly).is_err(), "it waits for the third");
         std::mem::forget(first);
         drop(third);
         taken.recv().expect("its turn has come").expect("it can be locked");
-        second.join().expect("it has ended").expect("it was heard");
+        second.join().expect("it has ended").expect("the receiver is there");
         assert_eq!(folder.files(), [""; 0]);
     }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "no simulation is running: this is about threads")]
-    fn what_stands_in_the_place_of_a_lock_stays_there() {
+    fn a_foreign_file_with_the_name_of_the_lock_stays() {
         let folder = InFolder::new("place");
         let lock = folder.0.join("red.json.lock");
         fs::write(&lock, "another tool's").expect("a file");
-        let (tell, told) = std::sync::mpsc::channel();
-        let keep = Keep::new(&folder.path());
-        std::thread::spawn(move || tell.send(keep.add(&kept("a", 1, "x"))));
-        told.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("it can be written");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let keep = KeepFile::new(&folder.path());
+        std::thread::spawn(move || sender.send(keep.add(&kept("a", 1, "x"))));
+        receiver.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("it can be written");
         assert_eq!(fs::read_to_string(&lock).expect("it is there"), "another tool's");
         fs::remove_file(&lock).expect("it is there");
         fs::create_dir(&lock).expect("it is gone");
-        let keep = Keep::new(&folder.path());
+        let keep = KeepFile::new(&folder.path());
         keep.add(&kept("a", 1, "x")).expect("there is nothing to write, and so nothing to lock");
         let error = format!("{:#}", keep.add(&kept("a", 2, "x")).expect_err("that is no file"));
         assert!(error.contains("cannot lock ") && error.contains("red.json.lock"), "{error}");
@@ -573,14 +563,14 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_stays_what_it_was() {
         let folder = InFolder::new("full");
-        let keep = Keep::new(&folder.path());
+        let keep = KeepFile::new(&folder.path());
         keep.add(&kept("a", 1, "x")).expect("it can be written");
         let before = folder.text();
         fs::create_dir(folder.0.join("red.json.new")).expect("this is in the way, as a full disk would be");
         let error = format!("{:#}", keep.add(&kept("a", 2, "x")).expect_err("it is in the way"));
         assert!(error.contains("cannot write") && error.contains("red.json"), "{error}");
         assert_eq!(folder.text(), before);
-        let nowhere = Keep::new(&folder.0.join("none/red.json")).add(&kept("a", 1, "x"));
+        let nowhere = KeepFile::new(&folder.0.join("none/red.json")).add(&kept("a", 1, "x"));
         let error = format!("{:#}", nowhere.expect_err("there is no such folder"));
         assert!(error.contains("none/red.json"), "{error}");
     }
@@ -590,11 +580,11 @@ mod tests {
     fn a_link_to_the_file_stays_one() {
         let folder = InFolder::new("link");
         let link = folder.0.join("link.json");
-        Keep::new(&folder.path()).add(&kept("a", 1, "x")).expect("it can be written");
+        KeepFile::new(&folder.path()).add(&kept("a", 1, "x")).expect("it can be written");
         std::os::unix::fs::symlink(folder.path(), &link).expect("a link");
-        Keep::new(&link).add(&kept("a", 2, "x")).expect("it can be written");
+        KeepFile::new(&link).add(&kept("a", 2, "x")).expect("it can be written");
         assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
-        assert_eq!(Keep::new(&folder.path()).read().expect("seeds").len(), 2);
+        assert_eq!(KeepFile::new(&folder.path()).read().expect("seeds").len(), 2);
     }
 
     #[test]
@@ -602,8 +592,8 @@ mod tests {
         let shard = |number| format!("{number}/3").parse().expect("a shard");
         for seed in [0, 1, 2, 3, 7, u64::MAX] {
             let red = kept("a", seed, "x");
-            assert_eq!((1..=3).filter(|number| red.is_of(shard(*number))).count(), 1, "{seed}");
-            assert!(red.is_of(Shard::WHOLE));
+            assert_eq!((1..=3).filter(|number| red.is_in(shard(*number))).count(), 1, "{seed}");
+            assert!(red.is_in(Shard::WHOLE));
         }
     }
 }

@@ -1,8 +1,7 @@
-//! Several shards of a campaign put together, as if it had been one.
+//! Merging: combines the records of all shards into the record of one run.
 //!
-//! All that a summary says is a sum, a least, or a list that is sorted: so it is the same whether seeds are added up in
-//! one process or shards of them later on. Only the wall time is not, as shards run beside each other: it is the longest
-//! of theirs.
+//! Every field of a record is a sum, a minimum or a sorted list, so the result is the same as that of one process. Only the
+//! wall time differs: it is that of the slowest shard, as shards run in parallel.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,13 +14,13 @@ use crate::campaign::shard::Shard;
 use crate::host::audit;
 
 impl Record {
-    /// Puts together what all shards of one campaign came to. Each has a name, say its file's, for errors.
+    /// Merges the records of all shards of one campaign. The name of each, such as its file, is for errors.
     ///
     /// # Errors
-    /// When there are none; when they are not of one campaign; when a shard is there twice, or is missing.
+    /// When `parts` is empty, when the campaigns differ, and when a shard is missing or there twice.
     pub fn merge(mut parts: Vec<(String, Record)>) -> Result<Self> {
         parts.sort_by_key(|(_, part)| part.shard);
-        complete(&parts)?;
+        ensure_complete(&parts)?;
         let mut parts = parts.into_iter().map(|(_, part)| part);
         let first = parts.next().context("there is nothing to merge")?;
         let mut merged = parts.fold(first, Record::and);
@@ -34,7 +33,6 @@ impl Record {
         Ok(merged)
     }
 
-    /// The seeds of this one and of another.
     fn and(mut self, other: Self) -> Self {
         self.asked += other.asked;
         self.seeds += other.seeds;
@@ -43,8 +41,8 @@ impl Record {
         self.simulated += other.simulated;
         self.polls += other.polls;
         self.events += other.events;
-        for (what, count) in other.counts {
-            self.counts.entry(what).and_modify(|known| *known = known.and(count)).or_insert(count);
+        for (name, count) in other.counts {
+            self.counts.entry(name).and_modify(|known| *known = known.and(count)).or_insert(count);
         }
         self.coverage.merge(&other.coverage);
         self.digest = self.digest.wrapping_add(other.digest);
@@ -72,10 +70,10 @@ impl KeptRecord {
     }
 }
 
-/// Reads what shards of a campaign have printed by `--json` into files, and puts it together.
+/// Reads and merges files with the output of `--json`, one per shard.
 ///
 /// # Errors
-/// When a file cannot be read or holds something else; when they are not the shards of one campaign, of that name.
+/// When a file cannot be read or is no record, and when the records are not all shards of the campaign of that name.
 pub(crate) fn files(paths: &[PathBuf], campaign: &str) -> Result<Record> {
     let read = |path: &PathBuf| {
         let name = path.display().to_string();
@@ -85,16 +83,16 @@ pub(crate) fn files(paths: &[PathBuf], campaign: &str) -> Result<Record> {
         let other = &record.campaign.name;
         ensure!(
             other == campaign,
-            "{name} is of the campaign {other:?}, and this is {campaign:?}: merge by the program that ran the shards, with \
-             the flags of its own that they had"
+            "{name} is of the campaign {other:?}, and this is {campaign:?}: merge with the program that ran the shards, and \
+             with the flags that select its scenario"
         );
         Ok((name, record))
     };
     Record::merge(paths.iter().map(read).collect::<Result<_>>()?)
 }
 
-/// Makes sure that these are all shards of one campaign, in order.
-fn complete(parts: &[(String, Record)]) -> Result<()> {
+/// Checks that `parts`, sorted by shard, are all shards of one campaign.
+fn ensure_complete(parts: &[(String, Record)]) -> Result<()> {
     let Some((first_name, first)) = parts.first() else { return Ok(()) };
     for (name, part) in &parts[1..] {
         if let Some(difference) = difference(&first.campaign, &part.campaign)? {
@@ -105,7 +103,7 @@ fn complete(parts: &[(String, Record)]) -> Result<()> {
     let of = shards[0].of();
     if let Some(other) = shards.iter().position(|shard| shard.of() != of) {
         let (name, shard) = (&parts[other].0, shards[other]);
-        bail!("{first_name} is shard {}, and {name} is {shard}: that is another division", shards[0]);
+        bail!("{first_name} is shard {}, and {name} is {shard}: the numbers of shards differ", shards[0]);
     }
     if let Some(twice) = shards.windows(2).position(|pair| pair[0] == pair[1]) {
         let (one, other) = (&parts[twice].0, &parts[twice + 1].0);
@@ -120,20 +118,20 @@ fn complete(parts: &[(String, Record)]) -> Result<()> {
     Ok(())
 }
 
-/// How many missing shards are named.
 const LISTED: usize = 20;
 
-/// What two campaigns were asked for that is not the same.
+/// The first setting in which two campaigns differ.
 fn difference(one: &CampaignSettings, other: &CampaignSettings) -> Result<Option<String>> {
     if one == other {
         return Ok(None);
     }
     let (one, other) = (serde_json::to_value(one)?, serde_json::to_value(other)?);
-    let fields = one.as_object().into_iter().chain(other.as_object()).flat_map(|terms| terms.keys());
+    let fields = one.as_object().into_iter().chain(other.as_object()).flat_map(|settings| settings.keys());
     let field = fields.into_iter().find(|field| one.get(field.as_str()) != other.get(field.as_str()));
-    let field = field.map_or("terms", String::as_str);
-    // Two plans of faults would fill the screen.
-    let shown = |terms: &serde_json::Value| terms.get(field).map_or("none".to_owned(), ToString::to_string);
+    let field = field.map_or("settings", String::as_str);
+    // A plan of faults is too long to print.
+    let shown =
+        |settings: &serde_json::Value| settings.get(field).map_or("none".to_owned(), ToString::to_string);
     let (one, other) = (shown(&one), shown(&other));
     let is_short = one.len().max(other.len()) <= 100;
     Ok(Some(if is_short {
@@ -154,7 +152,6 @@ mod tests {
     use super::*;
     use crate::{Campaign, Seed, Sim, Summary, Verify};
 
-    /// Takes some time, counts, and fails, all as the seed has it.
     async fn scenario(sim: Sim) -> Result {
         let number = sim.seed().0;
         sim.clock().sleep(Duration::from_micros(number * 1_234_567)).await;
@@ -175,7 +172,7 @@ mod tests {
             .failures_max(usize::MAX)
     }
 
-    /// As it is when it was printed and read again.
+    /// The record after a round trip through JSON.
     fn record(summary: &Summary) -> Record {
         let record = summary.record(|seed, _| format!("run {seed}"));
         let json = serde_json::to_string(&record).expect("plain data");
@@ -194,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_in_any_order_come_to_what_one_run_comes_to() {
+    fn merged_shards_equal_one_run_in_any_order() {
         let some = (0..25_u64).map(|n| (1 + n * 7_919 % 61, 1 + n * 104_729 % 17));
         for (seeds, of) in [(1, 1), (1, 4), (7, 7), (13, 20), (97, 5)].into_iter().chain(some) {
             let mut whole = record(&campaign(seeds).run());
@@ -224,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_belong_together_is_said() {
+    fn shards_that_do_not_belong_together_are_an_error() {
         let error = |parts| Record::merge(parts).expect_err("they do not belong together").to_string();
         assert_eq!(error(Vec::new()), "there is nothing to merge");
         let three = shards(6, 3);
@@ -242,7 +239,7 @@ mod tests {
         );
         assert_eq!(
             error(vec![a.clone(), whole.clone()]),
-            "whole.json is shard 1/1, and 1.json is 1/3: that is another division"
+            "whole.json is shard 1/1, and 1.json is 1/3: the numbers of shards differ"
         );
         let with = |changed: fn(&mut CampaignSettings)| {
             let mut other = b.clone();
@@ -252,22 +249,22 @@ mod tests {
         let not_one = "1.json and 2.json are not of one campaign: ";
         for (changed, expected) in [
             (
-                (|terms| terms.name = "x".to_owned()) as fn(&mut CampaignSettings),
+                (|settings| settings.name = "x".to_owned()) as fn(&mut CampaignSettings),
                 "name is \"merged\" and \"x\"",
             ),
-            (|terms| terms.program = Some("y".to_owned()), "program is none and \"y\""),
-            (|terms| terms.first_seed = Seed(2), "first_seed is 1 and 2"),
-            (|terms| terms.seeds = 7, "seeds is 6 and 7"),
+            (|settings| settings.program = Some("y".to_owned()), "program is none and \"y\""),
+            (|settings| settings.first_seed = Seed(2), "first_seed is 1 and 2"),
+            (|settings| settings.seeds = 7, "seeds is 6 and 7"),
             (
-                |terms| terms.schedule = crate::Schedule::Pct { depth: 3 },
+                |settings| settings.schedule = crate::Schedule::Pct { depth: 3 },
                 "schedule is \"uniform\" and \"pct:3\"",
             ),
-            (|terms| terms.faults = crate::fault::Faults::None, "faults is \"swarm\" and \"none\""),
-            (|terms| terms.verify = Some(Verify::Twice), "verify is none and \"twice\""),
-            (|terms| terms.time_limit = Duration::from_secs(1), "time_limit is "),
+            (|settings| settings.faults = crate::fault::Faults::None, "faults is \"swarm\" and \"none\""),
+            (|settings| settings.verify = Some(Verify::Twice), "verify is none and \"twice\""),
+            (|settings| settings.time_limit = Duration::from_secs(1), "time_limit is "),
         ] {
-            let said = with(changed);
-            assert!(said.starts_with(&format!("{not_one}{expected}")), "{said}");
+            let error = with(changed);
+            assert!(error.starts_with(&format!("{not_one}{expected}")), "{error}");
         }
     }
 

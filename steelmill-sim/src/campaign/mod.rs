@@ -1,15 +1,15 @@
-//! Many seeds: run, counted, verified, kept and reported.
+//! Campaigns: run one scenario over many seeds, verify that seeds repeat, keep red seeds, and report.
 
-pub(crate) mod campaign; // one scenario over many seeds
-pub(crate) mod coverage; // which coverage points were reached
-pub(crate) mod junit; // a report for CI systems
-pub(crate) mod keep; // red seeds in a file
-pub(crate) mod likeness; // whether two failures are the same
-pub(crate) mod merge; // the summaries of several shards, added up
-mod queue; // which seed is next
-pub(crate) mod record; // a summary as data
-pub(crate) mod replay; // what to type to run a test again
-mod runner; // running the seeds
+pub(crate) mod campaign; // the public builder
+pub(crate) mod coverage; // coverage points, counted over all seeds
+pub(crate) mod junit; // JUnit XML report for CI systems
+pub(crate) mod keep; // the file of red seeds
+pub(crate) mod merge; // merges the records of shards
+mod queue; // seeds waiting to run
+pub(crate) mod record; // a summary as JSON
+pub(crate) mod replay; // the command that runs a test again
+mod runner; // worker threads
 pub(crate) mod shard; // a part of a campaign
-pub(crate) mod summary; // what a campaign found
-pub(crate) mod verify; // proof that a seed repeats
+pub(crate) mod signature; // compares failures
+pub(crate) mod summary; // the result of a campaign
+pub(crate) mod verify; // determinism check: runs each seed twice

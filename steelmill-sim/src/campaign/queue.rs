@@ -1,61 +1,58 @@
-//! The seeds of a campaign, in the order of their turns: those that were kept, and then its own.
+//! Seed queue: hands seeds to the worker threads, kept seeds first.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::campaign::record::KeptSeed;
 use crate::campaign::shard::Shard;
-use crate::campaign::verify::Again;
+use crate::campaign::verify::SecondRun;
 use crate::schema::settings::Seed;
 
-/// A seed whose turn it is.
-pub(super) struct Turn<'a> {
+pub(super) struct QueuedSeed<'a> {
     pub(super) seed: Seed,
-    /// As it was kept, if it was.
+    /// Its entry in the file of kept seeds, if it is a kept seed.
     pub(super) kept: Option<&'a KeptSeed>,
-    /// Where it is run for a second time, if it is.
-    pub(super) again: Option<&'a Again>,
+    pub(super) second_run: Option<&'a SecondRun>,
 }
 
-/// The seeds that are left.
 pub(super) struct Queue<'a> {
+    /// The number of seeds besides the kept ones.
     pub(super) asked: u64,
-    /// Those that come first, each with where it is run for a second time.
-    pub(super) kept: Vec<(Option<Again>, KeptSeed)>,
-    pub(super) again: Option<Again>,
+    pub(super) kept: Vec<(Option<SecondRun>, KeptSeed)>,
+    pub(super) second_run: Option<SecondRun>,
     pub(super) first: Seed,
     pub(super) shard: Shard,
-    /// How many turns there were.
+    /// The number of seeds taken, kept ones included.
     pub(super) next: AtomicUsize,
     pub(super) failures_left: AtomicUsize,
     pub(super) stop: &'a AtomicBool,
 }
 
 impl Queue<'_> {
-    /// Deals out more, when all were.
-    pub(super) fn go_on(&mut self, asked: u64) {
+    /// Raises the number of seeds, after all were taken.
+    pub(super) fn extend(&mut self, asked: u64) {
         self.next = AtomicUsize::new(self.kept.len() + self.asked as usize);
         self.asked = asked;
     }
 
-    /// The next one, unless the campaign is over. Those that were kept are tried however many of them fail.
-    pub(super) fn take(&self) -> Option<Turn<'_>> {
+    /// The next seed, or `None` at the end of the campaign. Kept seeds all run, however many of them fail.
+    pub(super) fn take(&self) -> Option<QueuedSeed<'_>> {
         if self.stop.load(Ordering::Relaxed) {
             return None;
         }
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        if let Some((again, kept)) = self.kept.get(turn) {
-            return Some(Turn { seed: kept.seed, kept: Some(kept), again: again.as_ref() });
+        let taken = self.next.fetch_add(1, Ordering::Relaxed);
+        if let Some((second_run, kept)) = self.kept.get(taken) {
+            return Some(QueuedSeed { seed: kept.seed, kept: Some(kept), second_run: second_run.as_ref() });
         }
-        let nth = (turn - self.kept.len()) as u64;
+        let nth = (taken - self.kept.len()) as u64;
         if nth >= self.asked || self.failures_left.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let seed = Seed(self.first.0.wrapping_add(self.shard.place(nth)));
-        Some(Turn { seed, kept: None, again: self.again.as_ref() })
+        let seed = Seed(self.first.0.wrapping_add(self.shard.index(nth)));
+        Some(QueuedSeed { seed, kept: None, second_run: self.second_run.as_ref() })
     }
 
-    /// Whether a red seed more is to be told of.
-    pub(super) fn admits_failure(&self) -> bool {
+    /// Counts a red seed; false when the limit was reached before.
+    pub(super) fn count_failure(&self) -> bool {
         let one_less = |left: usize| left.checked_sub(1);
         self.failures_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }

@@ -1,4 +1,4 @@
-//! What a campaign came to, as data: what `--json` prints on one line, and what several shards are merged from.
+//! The result of a campaign as JSON: `--json` prints it on one line, and `--merge` reads it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,51 +17,51 @@ use crate::schema::settings::{Schedule, Seed};
 use crate::schema::system_use::SystemUse;
 use crate::schema::verify::Verify;
 
-/// What a campaign came to, as data. Its text is the summary.
+/// The result of a campaign as data, for `--json` and CI tools. `Display` prints the summary.
 ///
-/// As JSON a duration is `{"secs": 1, "nanos": 500000000}`, a digest is sixteen hexadecimal digits, and what does not
-/// apply is left out.
+/// In JSON a duration is `{"secs": 1, "nanos": 500000000}`, a digest is sixteen hexadecimal digits, and absent values are
+/// left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Record {
-    /// Which form the data has: [`VERSION`](Record::VERSION). A new field alone makes no new one.
+    /// The version of the format: [`VERSION`](Record::VERSION). A new field alone does not change it.
     pub version: u32,
-    /// What was asked for.
+    /// The settings of the campaign.
     pub campaign: CampaignSettings,
-    /// The part of the campaign this is, if it is one.
+    /// The shard, if this is the record of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
-    /// From how many shards it was merged, if it was.
+    /// The number of shards it was merged from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged: Option<u64>,
-    /// How many seeds that is.
+    /// The number of seeds to run.
     pub asked: u64,
-    /// How many of them ran.
+    /// The number of seeds that ran; fewer than `asked` if the campaign stopped early. Kept seeds do not count.
     pub seeds: u64,
-    /// Those that failed, by seed.
+    /// The seeds that failed, sorted.
     pub failed: Vec<RedSeed>,
-    /// How long it took; of what was merged, the longest of the shards, which run beside each other.
+    /// Wall time; in a merged record, that of the slowest shard.
     pub wall: Duration,
-    /// Virtual time, over all seeds.
+    /// Virtual time, the sum over all seeds.
     pub simulated: Duration,
-    /// Polls, over all seeds.
+    /// Task polls, the sum over all seeds.
     pub polls: u64,
-    /// Timers that fired and messages that arrived, over all seeds.
+    /// Timers that fired and messages that arrived, the sum over all seeds.
     pub events: u64,
-    /// What the scenario counted, over all seeds.
+    /// The scenario's counters (`Sim::count`), by name.
     pub counts: BTreeMap<String, Count>,
-    /// Which coverage points of the program were reached: uses of [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin.
+    /// Which coverage points of the program were reached.
     #[serde(default, alias = "places", skip_serializing_if = "Coverage::is_empty")]
     pub coverage: Coverage,
-    /// The digests of all seeds taken together, whatever the order they ran in.
+    /// The digests of all seeds, combined independently of the order they ran in.
     #[serde(with = "hexadecimal")]
     pub digest: u64,
-    /// Seeds that something from outside reached, or that started a thread.
+    /// The number of seeds that may not repeat: woken from outside the run, or started a thread.
     pub impure: u64,
-    /// What came of the red seeds that had been kept, if they were tried.
+    /// The results of the kept red seeds; `None` without a file of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeptRecord>,
-    /// Which code asked the system for time, entropy or threads.
+    /// The code that asked the system for time, entropy or threads; `None` without an audit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Vec<SystemUse>>,
     /// Whether the system's clock and entropy were simulated.
@@ -73,118 +73,117 @@ pub struct Record {
 /// A number that the scenario counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// Over all seeds.
+    /// The sum over all seeds.
     pub total: u64,
-    /// The least of any seed that counted it.
+    /// The minimum over the seeds that counted it.
     pub least: u64,
 }
 
 impl Count {
-    /// Of this and of other seeds.
     pub(crate) fn and(self, other: Self) -> Self {
         Self { total: self.total + other.total, least: self.least.min(other.least) }
     }
 }
 
-/// What was asked of a campaign: the same in all its shards.
+/// The settings of a campaign, equal in all its shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CampaignSettings {
-    /// What the campaign is called.
+    /// The name of the campaign.
     pub name: String,
-    /// What to type to run it, if it is a program.
+    /// The command line, if the campaign is a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
-    /// The first seed; the others follow it.
+    /// The first seed; the others are consecutive.
     pub first_seed: Seed,
-    /// How many seeds there are, in all shards.
+    /// The number of seeds, in all shards.
     pub seeds: u64,
-    /// Whether there were to be so many that no new place is hit for a while; then `seeds` is how many that took.
+    /// Whether it ran until no new coverage point was hit for a while; then `seeds` is how many ran.
     #[serde(default, skip_serializing_if = "is_false")]
     pub until_covered: bool,
-    /// Which of the ready tasks runs next.
+    /// The schedule: which ready task runs next.
     pub schedule: Schedule,
-    /// What goes wrong.
+    /// The faults that were injected.
     pub faults: Faults,
-    /// How much virtual time a seed may take.
+    /// The limit on a seed's virtual time.
     pub time_limit: Duration,
-    /// How it is made sure that the seeds repeat, if it is.
+    /// How seeds were verified to repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
 }
 
-/// What came of red seeds that had been kept: they are tried first, and count for nothing else in the record.
+/// The results of the kept red seeds. They run first, and count in no other field of the record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeptRecord {
-    /// How many ran.
+    /// The number that ran.
     pub tried: u64,
-    /// Those that failed again.
+    /// The seeds that failed again.
     pub failed: Vec<RedSeed>,
-    /// Those that passed.
+    /// The seeds that passed, and are dropped from the file.
     pub passed: Vec<KeptSeed>,
 }
 
-/// A red seed that is kept, with all it takes to fail.
+/// A red seed in a file of kept seeds, with the settings it failed with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct KeptSeed {
-    /// The name of the campaign that it belongs to.
+    /// The name of its campaign.
     pub scenario: String,
     /// The seed.
     pub seed: Seed,
-    /// Which of the ready tasks runs next.
+    /// The schedule: which ready task runs next.
     pub schedule: Schedule,
-    /// How much virtual time it may take.
+    /// The limit on its virtual time.
     #[serde(with = "text")]
     pub time_limit: Duration,
-    /// How it was made sure that it repeats, if it was.
+    /// How it was verified to repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
-    /// Why it failed when it was kept, in a line.
+    /// The first line of the error when it was kept.
     pub failure: String,
-    /// What goes wrong: the least that makes it fail, where somebody looked for that; nothing, if the scenario let nothing.
+    /// The faults it failed with, shrunk if it was explained; `None` if the scenario injected none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
 }
 
-/// A seed that failed.
+/// A seed that failed, with its failure and the command that replays it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RedSeed {
     /// The seed.
     pub seed: Seed,
-    /// Why, in a line.
+    /// The first line of the error.
     pub cause: String,
-    /// Why and when, and all that is known of it.
+    /// The whole failure: the error, when and where it happened, and the tasks involved.
     pub failure: String,
-    /// How much virtual time had passed.
+    /// The virtual time that the run took.
     pub simulated: Duration,
-    /// The hash over all that happened.
+    /// The digest: a hash of every event of the run.
     #[serde(with = "hexadecimal")]
     pub digest: u64,
-    /// What was to go wrong, if the scenario let anything.
+    /// The plan of faults; `None` if the scenario injected none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faults: Option<Plan>,
-    /// The least that has to go wrong, if somebody looked for that.
+    /// The shrunk plan of faults, if the seed was explained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least: Option<Plan>,
-    /// As it was kept, if it is one that was.
+    /// Its entry in the file of kept seeds, if it is a kept seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeptSeed>,
-    /// The command that runs it again.
+    /// The command that replays it.
     pub replay: String,
 }
 
 impl Record {
-    /// The form of the data that this library writes and reads.
+    /// The version of the format that this library writes and reads.
     pub const VERSION: u32 = 1;
 
     /// Reads what `--json` printed.
     ///
     /// # Errors
-    /// When it is something else, or of a version that this library does not know; says what is wrong, and where.
+    /// When it is not such a record, or has another version; says what is wrong, and where.
     pub fn from_json(json: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Versioned {
@@ -192,16 +191,16 @@ impl Record {
         }
         let Versioned { version } = serde_json::from_str(json)?;
         let known = Self::VERSION;
-        ensure!(version == known, "it is data of version {version}, and this program reads version {known}");
+        ensure!(version == known, "its format is version {version}, and this program reads version {known}");
         Ok(serde_json::from_str(json)?)
     }
 
-    /// Whether every seed that ran has passed.
+    /// Whether every seed that ran passed, kept seeds included.
     pub fn passed(&self) -> bool {
         self.red().next().is_none()
     }
 
-    /// The seeds that failed, those that had been kept first.
+    /// The seeds that failed, kept seeds first.
     pub fn red(&self) -> impl Iterator<Item = &RedSeed> {
         self.kept.iter().flat_map(|kept| &kept.failed).chain(&self.failed)
     }
@@ -210,31 +209,31 @@ impl Record {
         self.kept.iter_mut().flat_map(|kept| &mut kept.failed).chain(&mut self.failed)
     }
 
-    /// How many seeds a minute ran.
+    /// The rate of seeds per minute of wall time.
     pub fn seeds_per_minute(&self) -> f64 {
         60.0 * self.seeds as f64 / self.wall.as_secs_f64().max(1e-9)
     }
 
-    /// What an audit found, if one was asked for.
     pub(crate) fn audit_text(&self) -> Option<String> {
         self.audit.as_ref().map(|uses| audit::text(uses, self.purity))
     }
 
-    /// Why a campaign that was to run until all is covered has ended.
+    /// Why a campaign with `--until-covered` ended.
     fn covered(&self) -> String {
-        let taken = self.coverage.seeds_taken(self.campaign.first_seed);
+        let taken = self.coverage.seeds_to_last_hit(self.campaign.first_seed);
         let since = self.seeds.saturating_sub(taken);
-        let last = match taken {
-            0 => "no place was hit".to_owned(),
-            taken => format!("the last new place was hit by the {taken}. seed"),
+        let covered = match self.seeds >= coverage::seeds_until_covered(taken) {
+            true => "covered",
+            false => "not yet covered",
         };
-        match self.seeds >= coverage::seeds_until_covered(taken) {
-            true => format!("covered: {last}, none by the {since} after it"),
-            false => format!("not yet covered: {last}, {since} seed(s) before the end"),
+        match taken {
+            0 => format!("{covered}: no coverage point was hit in {since} seed(s)"),
+            _ => format!(
+                "{covered}: the last new coverage point was hit after {taken} seed(s), none in the {since} since"
+            ),
         }
     }
 
-    /// What it is called, and which part of it this is.
     pub(crate) fn title(&self) -> String {
         match self.shard {
             Some(shard) => format!("{}, shard {shard}", self.campaign.name),
@@ -245,7 +244,7 @@ impl Record {
 
 impl KeptRecord {
     pub(crate) fn sort(&mut self) {
-        // Those of one seed are of one shard, and in order.
+        // Stable: entries of one seed are of one shard, and in order.
         self.failed.sort_by_key(|red| red.seed);
         self.passed.sort_by_key(|passed| passed.seed);
     }
@@ -283,7 +282,7 @@ impl fmt::Display for Record {
         writeln!(f, "{}: {seeds} seed(s), {passed} passed, {failed} failed", self.title())?;
         if let Some(KeptRecord { tried, failed, passed }) = &self.kept {
             let (failed, passed) = (failed.len(), passed.len());
-            writeln!(f, "  kept before: {tried} seed(s), {passed} passed, {failed} failed")?;
+            writeln!(f, "  kept: {tried} seed(s), {passed} passed, {failed} failed")?;
         }
         if seeds < self.asked {
             writeln!(f, "  stopped early: {} of {} seeds did not run", self.asked - seeds, self.asked)?;
@@ -296,8 +295,8 @@ impl fmt::Display for Record {
         let each = simulated / seeds.max(1) as f64;
         let (polls, events) = (self.polls, self.events);
         writeln!(f, "  {simulated:.0} simulated seconds ({each:.0} each), {polls} polls, {events} events")?;
-        for (what, Count { total, least }) in &self.counts {
-            writeln!(f, "  {total} {what} (at least {least} in a seed)")?;
+        for (name, Count { total, least }) in &self.counts {
+            writeln!(f, "  {total} {name} (at least {least} in a seed)")?;
         }
         if self.campaign.until_covered {
             writeln!(f, "  {}", self.covered())?;
@@ -315,12 +314,12 @@ impl fmt::Display for Record {
         }
         if self.impure > 0 {
             let impure = self.impure;
-            write!(f, "\n  {impure} seeds started threads or were reached from outside, and may not repeat")?;
+            write!(f, "\n  {impure} seeds started threads or were woken from outside, and may not repeat")?;
         }
         if !self.select_repeats {
             write!(f, "\n  built without --cfg tokio_unstable: tokio::select! is not repeatable")?;
         }
-        // What one seed does not come to is no news, and still less what none does.
+        // A single seed is not expected to reach all coverage points.
         match seeds {
             0 | 1 => Ok(()),
             _ => f.write_str(&self.coverage.table(self.campaign.faults == Faults::Swarm)),
@@ -332,7 +331,7 @@ fn is_false(truth: &bool) -> bool {
     !truth
 }
 
-/// Numbers that are too long for what other languages make of JSON's.
+/// 64-bit numbers as text: other languages read a JSON number as a double.
 mod hexadecimal {
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};

@@ -1,12 +1,12 @@
-//! What to type to run one test again: cargo says which package it is, the program's own name which target, and the
-//! harness which test.
+//! Replay: the shell command that runs one test again. Cargo's variables name the package, the executable's file name the
+//! target, and the thread's name the test.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-/// The name of the test this thread runs, as no other test has it: `package/target::module::test`. `None` on a thread that
-/// a harness did not name, such as a program's first.
-pub(crate) fn this_test() -> Option<String> {
+/// The unique name of the test that this thread runs: `package/target::module::test`. `None` on a thread that the test
+/// harness did not name, such as a program's main thread.
+pub(crate) fn current_test() -> Option<String> {
     let thread = std::thread::current();
     let test = thread.name().filter(|name| *name != "main")?;
     let program = std::env::current_exe().ok()?;
@@ -16,17 +16,17 @@ pub(crate) fn this_test() -> Option<String> {
     Some(format!("{package}{target}::{test}"))
 }
 
-/// The command for the test this thread runs; `cargo` stands for `cargo test -p PACKAGE` where it is given.
+/// The command that runs this thread's test; `cargo`, if given, replaces `cargo test -p PACKAGE`.
 pub(crate) fn test_command(cargo: Option<&str>) -> String {
     let program = std::env::current_exe().unwrap_or_default();
     let package = std::env::var("CARGO_PKG_NAME").ok();
     let folder = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
     let thread = std::thread::current();
     let test = thread.name().filter(|name| *name != "main");
-    let place = match (cargo, &package) {
+    let cargo_test = match (cargo, &package) {
         (Some(cargo), _) => cargo.to_owned(),
         (None, Some(package)) => format!("cargo test -p {package}"),
-        // Nobody's cargo has started it.
+        // Not started by cargo.
         (None, None) => {
             let test = test.map(|test| format!(" {test} --exact")).unwrap_or_default();
             return format!("{}{test}", quoted(&program.display().to_string()));
@@ -35,31 +35,31 @@ pub(crate) fn test_command(cargo: Option<&str>) -> String {
     let target = crate_of(&program).and_then(|name| target(&name, package.as_deref(), Path::new(&folder)));
     let target = target.map(|target| format!(" {target}")).unwrap_or_default();
     let test = test.map(|test| format!(" {test} -- --exact")).unwrap_or_default();
-    format!("{place}{target}{test}")
+    format!("{cargo_test}{target}{test}")
 }
 
-/// A word as a shell reads it back, in quotes where it needs some (POSIX, Shell Command Language, section 2.2).
+/// Quotes a word for a shell, if necessary (POSIX, Shell Command Language, section 2.2).
 pub(crate) fn quoted(word: &str) -> Cow<'_, str> {
-    let is_plain = |letter: char| letter.is_alphanumeric() || "_-./=:,+@%".contains(letter);
+    let is_plain = |character: char| character.is_alphanumeric() || "_-./=:,+@%".contains(character);
     match !word.is_empty() && word.chars().all(is_plain) {
         true => word.into(),
         false => format!("'{}'", word.replace('\'', "'\\''")).into(),
     }
 }
 
-/// The way to a file from the root: cargo does not start a test where it was started itself.
-pub(crate) fn from_anywhere(file: &Path) -> PathBuf {
+/// The absolute path: cargo runs a test in its package's folder, not in the current one.
+pub(crate) fn absolute(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
-/// The crate that cargo built a test's program from: it calls it `deps/NAME-` and sixteen digits.
+/// The crate of a test executable, which cargo names `deps/NAME-` and sixteen hexadecimal digits.
 fn crate_of(program: &Path) -> Option<String> {
     let name = program.file_stem()?.to_str()?;
     let (name, hash) = name.rsplit_once('-')?;
     (hash.len() == 16 && hash.bytes().all(|digit| digit.is_ascii_hexdigit())).then(|| name.to_owned())
 }
 
-/// The flag that picks a crate among those of its package, as far as the package's files tell.
+/// Cargo's flag for a test target, such as `--test NAME`, as far as the package's files show it.
 fn target(name: &str, package: Option<&str>, folder: &Path) -> Option<String> {
     let as_crate = |name: &str| name.replace('-', "_");
     if package.map(as_crate).as_deref() == Some(name) {
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_test_of_the_library_is_found_again() {
         assert_eq!(
-            this_test().as_deref(),
+            current_test().as_deref(),
             Some("steelmill_sim::campaign::replay::tests::a_test_of_the_library_is_found_again")
         );
         assert_eq!(
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_of_cargos_tells_its_crate() {
+    fn a_test_executable_is_named_after_its_crate() {
         let name = |path| crate_of(Path::new(path));
         assert_eq!(name("/t/debug/deps/my_test-b572dd2af3f99ea5").as_deref(), Some("my_test"));
         assert_eq!(name("/t/release/demo-app"), None);

@@ -1,5 +1,4 @@
-//! The course of a campaign: seeds are worked off on as many threads as there are jobs, and one thread hears what came of
-//! each, in whatever order they end.
+//! Campaign runner: worker threads run the seeds, and one thread collects the outcomes in the order in which they end.
 
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -9,13 +8,13 @@ use std::time::Instant;
 use anyhow::ensure;
 use steelmill_core::{Panic, Result};
 
-use super::campaign::OfAny;
-use super::queue::{Queue, Turn};
-use crate::campaign::keep::Keep;
+use super::campaign::AnyCampaign;
+use super::queue::{Queue, QueuedSeed};
+use crate::campaign::keep::KeepFile;
 use crate::campaign::record::{CampaignSettings, KeptSeed, RedSeed};
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::{Kept, Summary};
-use crate::campaign::verify::{self, Again};
+use crate::campaign::verify::{self, SecondRun};
 use crate::campaign::{coverage, replay};
 use crate::machine::panic_log;
 use crate::run::simulate;
@@ -24,46 +23,46 @@ use crate::schema::plan::Faults;
 use crate::schema::settings::{Seed, Settings, heeds_order};
 use crate::schema::verify::Verify;
 
-impl OfAny<'_> {
-    /// As [`run_with`](Campaign::run_with); what cannot be begun is an error.
+impl AnyCampaign<'_> {
+    /// As [`run_with`](Campaign::run_with), but returns an error if the campaign cannot start.
     #[expect(
         clippy::disallowed_methods,
         reason = "a campaign's speed is measured in real time, outside of any run"
     )]
     pub(crate) fn try_run_with(&self, watch: &mut dyn FnMut(&Summary)) -> Result<Summary> {
-        assert!(self.seeds > 0, "a campaign of no seeds would show nothing");
+        assert!(self.seeds > 0, "a campaign needs at least one seed");
         assert!(
             !self.until_covered || self.shard.is_none(),
-            "a campaign that runs until all is covered cannot be cut into shards: none knows what the others have hit"
+            "a campaign that runs until no new coverage point is hit cannot be sharded: no shard knows what the others hit"
         );
         if let Faults::Plan(plan) = &self.settings.faults {
             heeds_order(self.settings.schedule, plan)?;
         }
         let number = verify::next_campaign();
-        let asked = verify::Asked::read();
-        if let Some(asked) = asked.as_ref().filter(|asked| asked.is_for(number)) {
-            asked.answer(&self.simulate_again(asked.seed, asked.kept.as_ref()));
+        let request = verify::SecondRunRequest::read();
+        if let Some(request) = request.as_ref().filter(|request| request.is_for(number)) {
+            request.answer(&self.simulate_again(request.seed, request.kept.as_ref()));
         }
-        // A process that was started for a second run of something else verifies nothing on its way there, and writes nothing.
-        let is_first = asked.is_none();
-        let again = |verify: Option<Verify>| {
-            verify.filter(|_| is_first).map(|verify| Again::new(verify, number)).transpose()
+        // A process started for the second run of a later campaign neither verifies nor writes in the campaigns before it.
+        let is_first = request.is_none();
+        let second_run = |verify: Option<Verify>| {
+            verify.filter(|_| is_first).map(|verify| SecondRun::new(verify, number)).transpose()
         };
         let begun = Instant::now();
-        let terms = self.terms(number);
+        let settings = self.campaign_settings(number);
         let keep = self.keep.as_deref().map(|file| self.open(file)).transpose()?;
-        let kept = keep.as_ref().map_or(Ok(Vec::new()), |keep| self.kept(keep, &terms.name))?;
-        let with_again = |kept: KeptSeed| Ok((again(kept.verify.or(self.verify))?, kept));
-        let kept = kept.into_iter().map(with_again).collect::<Result<_>>()?;
-        let mut queue = self.queue(kept, again(self.verify)?);
-        let mut summary = Summary::new(terms, self.shard, queue.asked);
+        let kept = keep.as_ref().map_or(Ok(Vec::new()), |keep| self.kept(keep, &settings.name))?;
+        let with_second_run = |kept: KeptSeed| Ok((second_run(kept.verify.or(self.verify))?, kept));
+        let kept = kept.into_iter().map(with_second_run).collect::<Result<_>>()?;
+        let mut queue = self.queue(kept, second_run(self.verify)?);
+        let mut summary = Summary::new(settings, self.shard, queue.asked);
         summary.audit = self.settings.audit.then(Vec::new);
         summary.kept = keep.is_some().then(Kept::default);
         let keep = keep.filter(|_| is_first);
         loop {
             self.run_all(&queue, |kept, outcome| {
                 if let Some(keep) = keep.as_ref().filter(|_| kept.is_none() && !outcome.passed()) {
-                    // At once, as nobody knows how this ends.
+                    // At once: the process may be killed.
                     let red = RedSeed::of(&outcome, None, String::new());
                     let added = keep.add(&KeptSeed::of(&summary.campaign, &red));
                     if let Some(kept) = &mut summary.kept {
@@ -78,7 +77,7 @@ impl OfAny<'_> {
             if summary.seeds < summary.asked || asked <= summary.asked {
                 break;
             }
-            queue.go_on(asked);
+            queue.extend(asked);
             summary.asked = asked;
         }
         if self.until_covered {
@@ -86,48 +85,45 @@ impl OfAny<'_> {
         }
         summary.end();
         if let Some(keep) = keep {
-            // What could not be written before may be written now.
-            let settled = keep.settle(&summary.record(|_, _| String::new()));
+            // Also a retry, if writing failed before.
+            let updated = keep.update(&summary.record(|_, _| String::new()));
             if let Some(kept) = &mut summary.kept {
-                kept.error = settled.err().map(|error| format!("{error:#}"));
+                kept.error = updated.err().map(|error| format!("{error:#}"));
             }
         }
         summary.wall = begun.elapsed();
         Ok(summary)
     }
 
-    /// Works all seeds off, on as many threads as there are jobs, and says what came of each.
+    /// Runs all seeds of the queue on worker threads, and calls `report` with each outcome on this one.
     #[expect(clippy::disallowed_methods, reason = "the threads are joined before anything else happens")]
-    fn run_all(&self, queue: &Queue<'_>, mut tell: impl FnMut(Option<KeptSeed>, Outcome)) {
-        let (report, outcomes) = mpsc::channel();
+    fn run_all(&self, queue: &Queue<'_>, mut report: impl FnMut(Option<KeptSeed>, Outcome)) {
+        let (sender, outcomes) = mpsc::channel();
         std::thread::scope(|scope| {
             for _ in 0..self.jobs_or_all() {
-                let report = report.clone();
-                scope.spawn(move || self.work(queue, &report));
+                let sender = sender.clone();
+                scope.spawn(move || self.work(queue, &sender));
             }
-            drop(report);
-            outcomes.into_iter().for_each(|(kept, outcome)| tell(kept, outcome));
+            drop(sender);
+            outcomes.into_iter().for_each(|(kept, outcome)| report(kept, outcome));
         });
     }
 
-    /// Works seeds off until there is none left.
-    fn work(&self, queue: &Queue<'_>, report: &mpsc::Sender<(Option<KeptSeed>, Outcome)>) {
-        while let Some(Turn { seed, kept, again }) = queue.take() {
-            let settings = Settings { trace: again.is_some(), ..self.settings_of(seed, kept) };
+    fn work(&self, queue: &Queue<'_>, sender: &mpsc::Sender<(Option<KeptSeed>, Outcome)>) {
+        while let Some(QueuedSeed { seed, kept, second_run }) = queue.take() {
+            let settings = Settings { trace: second_run.is_some(), ..self.settings_of(seed, kept) };
             let mut outcome = self.simulate(settings);
-            if let Some(again) = again {
-                outcome = again.confirm(outcome, kept, || self.simulate_again(seed, kept));
+            if let Some(second_run) = second_run {
+                outcome = second_run.confirm(outcome, kept, || self.simulate_again(seed, kept));
             }
-            // One that fails when enough have failed was run by another thread meanwhile, and is not told. Those that were
-            // kept always are.
-            let is_told = outcome.passed() || queue.admits_failure() || kept.is_some();
-            if !is_told || report.send((kept.cloned(), outcome)).is_err() {
+            // Beyond the limit, a failure found by another thread at the same time is not reported, unless it is a kept seed.
+            let is_reported = outcome.passed() || queue.count_failure() || kept.is_some();
+            if !is_reported || sender.send((kept.cloned(), outcome)).is_err() {
                 return;
             }
         }
     }
 
-    /// How a seed is run: as any other, or as it was kept.
     pub(crate) fn settings_of(&self, seed: Seed, kept: Option<&KeptSeed>) -> Settings {
         match kept {
             Some(kept) => kept.settings(&self.settings),
@@ -135,7 +131,6 @@ impl OfAny<'_> {
         }
     }
 
-    /// For comparison with what came of the seed before.
     fn simulate_again(&self, seed: Seed, kept: Option<&KeptSeed>) -> Outcome {
         self.simulate(Settings { trace: true, audit: false, ..self.settings_of(seed, kept) })
     }
@@ -148,9 +143,8 @@ impl OfAny<'_> {
     }
 }
 
-impl OfAny<'_> {
-    /// What is asked of it.
-    fn terms(&self, number: u64) -> CampaignSettings {
+impl AnyCampaign<'_> {
+    fn campaign_settings(&self, number: u64) -> CampaignSettings {
         CampaignSettings {
             name: self.name_of(number),
             program: self.program.clone(),
@@ -164,9 +158,9 @@ impl OfAny<'_> {
         }
     }
 
-    /// What it is called, as the campaign of that number on its thread.
+    /// The campaign's name, or that of its test; `number` counts the campaigns of the thread.
     fn name_of(&self, number: u64) -> String {
-        match (&self.name, replay::this_test()) {
+        match (&self.name, replay::current_test()) {
             (Some(name), _) => name.clone(),
             (None, Some(test)) if number == 0 => test,
             (None, Some(test)) => format!("{test} #{}", number + 1),
@@ -174,30 +168,29 @@ impl OfAny<'_> {
         }
     }
 
-    /// The file of kept seeds, for a campaign that can be told from others.
-    fn open(&self, file: &Path) -> Result<Keep> {
+    /// Opens the file of kept seeds. The campaign needs a name, by which its entries are found.
+    fn open(&self, file: &Path) -> Result<KeepFile> {
         ensure!(
-            self.name.is_some() || replay::this_test().is_some(),
+            self.name.is_some() || replay::current_test().is_some(),
             "a campaign that keeps its red seeds in {} needs a name to find them again",
             file.display()
         );
-        Ok(Keep::new(file))
+        Ok(KeepFile::new(file))
     }
 
-    /// Those of the kept seeds that are its to try.
-    fn kept(&self, keep: &Keep, name: &str) -> Result<Vec<KeptSeed>> {
+    fn kept(&self, keep: &KeepFile, name: &str) -> Result<Vec<KeptSeed>> {
         let mut kept = keep.read()?;
         kept.retain(|kept| {
-            let is_ours = kept.scenario == name && kept.is_of(self.shard.unwrap_or(Shard::WHOLE));
+            let is_ours = kept.scenario == name && kept.is_in(self.shard.unwrap_or(Shard::WHOLE));
             is_ours && (!self.is_single || kept.seed == self.first)
         });
         Ok(kept)
     }
 
-    fn queue(&self, kept: Vec<(Option<Again>, KeptSeed)>, again: Option<Again>) -> Queue<'_> {
+    fn queue(&self, kept: Vec<(Option<SecondRun>, KeptSeed)>, second_run: Option<SecondRun>) -> Queue<'_> {
         let shard = self.shard.unwrap_or(Shard::WHOLE);
         let asked = match self.until_covered {
-            // The one seed that is wanted is the one that was kept.
+            // --seed names a kept seed: only that runs.
             _ if self.is_single && !kept.is_empty() => 0,
             true => self.seeds.min(coverage::seeds_until_covered(0)),
             false => shard.share(self.seeds),
@@ -205,7 +198,7 @@ impl OfAny<'_> {
         Queue {
             asked,
             kept,
-            again,
+            second_run,
             first: self.first,
             shard,
             next: AtomicUsize::new(0),
@@ -214,23 +207,23 @@ impl OfAny<'_> {
         }
     }
 
-    /// How many seeds it is to have, as it has had those of a batch: which depends on what these came to, and not on how
-    /// many ran at once.
+    /// The number of seeds to run, known after a batch. It depends on the seeds' outcomes, not on the number of threads.
     fn asked_after(&self, summary: &Summary) -> u64 {
         match self.until_covered {
-            true => self.seeds.min(coverage::seeds_until_covered(summary.coverage.seeds_taken(self.first))),
+            true => {
+                self.seeds.min(coverage::seeds_until_covered(summary.coverage.seeds_to_last_hit(self.first)))
+            }
             false => summary.asked,
         }
     }
 
-    /// How many threads to run on.
     pub(crate) fn jobs_or_all(&self) -> usize {
         self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()))
     }
 }
 
-/// Runs a seed where std has drawn no keys for hash maps, and `rand::rng()` no state, before. Starting a thread takes some
-/// 50 µs. Its name is what std prints if it overflows its stack.
+/// Calls `run` on a new thread, whose thread-locals hold no hash keys of std and no state of `rand::rng()` yet. Starting a
+/// thread takes some 50 µs. Its name is what std prints if it overflows its stack.
 #[expect(clippy::disallowed_methods, reason = "the thread is joined before anything else happens")]
 pub(crate) fn on_a_fresh_thread(seed: Seed, run: impl FnOnce() -> Outcome + Send) -> Outcome {
     std::thread::scope(|scope| {
@@ -244,5 +237,5 @@ pub(crate) fn on_a_fresh_thread(seed: Seed, run: impl FnOnce() -> Outcome + Send
     })
 }
 
-/// Room for a scenario's deepest poll; only what is used is ever backed by memory.
+/// Stack size in bytes, for a scenario's deepest poll. Unused pages take no memory.
 const STACK: usize = 16 << 20;

@@ -1,14 +1,14 @@
-//! A part of a campaign, for one of several machines.
+//! Shard: the part of a campaign that one of several machines runs.
 //!
-//! Seeds are dealt out like cards: of three shards the first has the 1st, 4th and 7th seed, the second the 2nd, 5th and
-//! 8th. So no shard has more than one seed over any other, and whatever changes along the seeds is in all of them.
+//! Seeds are distributed round-robin: of three shards the first has the 1st, 4th and 7th seed, the second the 2nd, 5th and
+//! 8th. So shards differ by at most one seed, and a trend along the seeds affects all shards alike.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One of several parts that are a whole campaign together, no seed being in two of them. Written `2/8`.
+/// One of several disjoint parts of a campaign, written `2/8` for the 2nd of 8 (`--shard`).
 ///
 /// ```
 /// use steelmill_sim::Shard;
@@ -26,26 +26,26 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// The only part of a campaign that is not divided.
+    /// The whole campaign.
     pub(crate) const WHOLE: Self = Self { number: 1, of: 1 };
 
-    /// Which one it is; 1 is the first.
+    /// The number of this shard, from 1.
     pub fn number(self) -> u64 {
         self.number
     }
 
-    /// How many there are.
+    /// The number of shards.
     pub fn of(self) -> u64 {
         self.of
     }
 
-    /// How many of so many things are its.
-    pub(crate) fn share(self, of_all: u64) -> u64 {
-        of_all / self.of + u64::from(of_all % self.of >= self.number)
+    /// The number of seeds in this shard, of `seeds` in all.
+    pub(crate) fn share(self, seeds: u64) -> u64 {
+        seeds / self.of + u64::from(seeds % self.of >= self.number)
     }
 
-    /// Where the nth of its things stands among all of them, both from 0.
-    pub(crate) fn place(self, nth: u64) -> u64 {
+    /// The index of this shard's nth seed among all seeds; both from 0.
+    pub(crate) fn index(self, nth: u64) -> u64 {
         nth * self.of + self.number - 1
     }
 }
@@ -56,9 +56,9 @@ impl fmt::Display for Shard {
     }
 }
 
-/// A shard is called `i/n`.
+/// The text is no shard of the form `i/n`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no shard; say i/n for the i-th of n, from 1/n to n/n")]
+#[error("{0:?} is no shard; expected i/n, from 1/n to n/n, for the i-th of n shards")]
 pub struct UnknownShard(String);
 
 impl FromStr for Shard {
@@ -101,7 +101,7 @@ mod tests {
                     let shard = Shard { number, of };
                     let share = shard.share(all);
                     assert!(share == all / of || share == all / of + 1, "{shard} of {all}: {share}");
-                    dealt.extend((0..share).map(|nth| shard.place(nth)));
+                    dealt.extend((0..share).map(|nth| shard.index(nth)));
                 }
                 dealt.sort_unstable();
                 assert_eq!(dealt, (0..all).collect::<Vec<_>>(), "{all} in {of} shards");
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_shard_is_said_to_be_none() {
+    fn text_that_is_no_shard_is_an_error() {
         for text in ["", "1", "0/4", "5/4", "1/0", "0/0", "a/b", "1/2/3", "-1/2", "1/", "/2"] {
             let error = text.parse::<Shard>().expect_err(text).to_string();
             assert!(error.contains(&format!("{text:?}")) && error.contains("i/n"), "{error}");

@@ -1,4 +1,4 @@
-//! What a campaign came to.
+//! The result of a campaign: failed seeds, counts, coverage and digest.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,53 +14,53 @@ use crate::schema::plan::Plan;
 use crate::schema::settings::Seed;
 use crate::schema::system_use::SystemUse;
 
-/// What a campaign came to.
+/// The result of a campaign. Its `Display` is what a program prints; [`Record`] is the same as JSON.
 #[derive(Debug)]
 pub struct Summary {
-    /// What was asked for.
+    /// The settings of the campaign.
     pub campaign: CampaignSettings,
-    /// The part of the campaign this is, if it is one.
+    /// The shard, if only a part of the campaign ran.
     pub shard: Option<Shard>,
-    /// How many seeds that is.
+    /// The number of seeds to run.
     pub asked: u64,
-    /// How many ran.
+    /// The number of seeds that ran; fewer than `asked` if the campaign stopped early. Kept seeds do not count.
     pub seeds: u64,
-    /// Those that failed, by seed.
+    /// The seeds that failed, sorted.
     pub failed: Vec<Outcome>,
-    /// Virtual time, over all seeds.
+    /// Virtual time, the sum over all seeds.
     pub simulated: Duration,
-    /// Polls, over all seeds.
+    /// Task polls, the sum over all seeds.
     pub polls: u64,
-    /// Timers that fired and messages that arrived, over all seeds.
+    /// Timers that fired and messages that arrived, the sum over all seeds.
     pub events: u64,
-    /// What the scenario counted, over all seeds.
+    /// The scenario's counters (`Sim::count`), by name.
     pub counts: BTreeMap<&'static str, Count>,
-    /// Which coverage points of the program were reached: uses of [`assert_sometimes!`](steelmill_core::assert_sometimes) and its kin.
+    /// Which coverage points of the program were reached.
     pub coverage: Coverage,
-    /// The digests of all seeds taken together, whatever the order they ran in.
+    /// The digests of all seeds, combined independently of the order they ran in.
     pub digest: u64,
-    /// Seeds that something from outside reached, or that started a thread.
+    /// The number of seeds that may not repeat: woken from outside the run, or started a thread.
     pub impure: u64,
-    /// What came of the red seeds that had been kept; `None` without a file of them.
+    /// The results of the kept red seeds; `None` without a file of them.
     pub kept: Option<Kept>,
-    /// Which code asked the system for time, entropy or threads, over all seeds; `None` without an audit.
+    /// The code that asked the system for time, entropy or threads; `None` without an audit.
     pub audit: Option<Vec<SystemUse>>,
-    /// What was to go wrong, where one seed was asked for and its scenario let anything.
+    /// The plan of faults of a campaign of one seed; `None` for several, or if the scenario injected none.
     pub faults: Option<Plan>,
-    /// How long it took.
+    /// Wall time.
     pub wall: Duration,
 }
 
-/// What came of red seeds that had been kept: they are tried first, and count for nothing else in the summary.
+/// The results of the kept red seeds. They run first, and count in no other field of the summary.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// How many ran.
+    /// The number that ran.
     pub tried: u64,
-    /// Those that failed again.
+    /// The seeds that failed again.
     pub failed: Vec<(KeptSeed, Outcome)>,
-    /// Those that passed.
+    /// The seeds that passed, and are dropped from the file.
     pub passed: Vec<KeptSeed>,
-    /// Why the file could not be written the last time, if it could not.
+    /// The error of the last attempt to write the file, if it failed.
     pub error: Option<String>,
 }
 
@@ -97,7 +97,7 @@ impl Summary {
     }
 
     pub(crate) fn add(&mut self, kept: Option<KeptSeed>, outcome: Outcome) {
-        // One that was kept may run in place of the one that was asked for.
+        // A kept seed may run in place of the one requested.
         if self.asked == u64::from(kept.is_none()) {
             self.faults.clone_from(&outcome.faults);
         }
@@ -124,7 +124,7 @@ impl Summary {
         }
     }
 
-    /// Puts what came in the order in which seeds ended into one that repeats.
+    /// Sorts the results, which arrived in the order in which seeds ended.
     pub(crate) fn end(&mut self) {
         self.failed.sort_by_key(|outcome| outcome.seed);
         if let Some(kept) = &mut self.kept {
@@ -134,7 +134,7 @@ impl Summary {
         self.audit.iter_mut().for_each(|audit| audit::sort(audit));
     }
 
-    /// The summary as data; `replay` is the command that runs a seed again, as it was kept or as any other.
+    /// `replay` gives the command that replays a seed, kept or not.
     pub(crate) fn record(&self, replay: impl Fn(Seed, Option<&KeptSeed>) -> String) -> Record {
         let failed = self.failed.iter().map(|failed| RedSeed::of(failed, None, replay(failed.seed, None)));
         let kept = self.kept.as_ref().map(|kept| KeptRecord {
@@ -172,22 +172,22 @@ impl Summary {
         }
     }
 
-    /// Whether every seed that ran has passed.
+    /// Whether every seed that ran passed, kept seeds included.
     pub fn passed(&self) -> bool {
         self.red().next().is_none()
     }
 
-    /// The seeds that failed, those that had been kept first.
+    /// The seeds that failed, kept seeds first.
     pub fn red(&self) -> impl Iterator<Item = &Outcome> {
         self.kept.iter().flat_map(|kept| &kept.failed).map(|(_, failed)| failed).chain(&self.failed)
     }
 
-    /// What an audit found, if one was asked for.
+    /// The report of [`Campaign::audit`](crate::Campaign::audit), as text; `None` without an audit.
     pub fn audit_text(&self) -> Option<String> {
         self.audit.as_ref().map(|uses| audit::text(uses, is_pure()))
     }
 
-    /// How many seeds a minute ran.
+    /// The rate of seeds per minute of wall time.
     pub fn seeds_per_minute(&self) -> f64 {
         60.0 * self.seeds as f64 / self.wall.as_secs_f64().max(1e-9)
     }

@@ -1,8 +1,8 @@
-//! Proof that a seed repeats: it is run twice, and where the runs differ the first event that does is shown.
+//! Determinism check (`--verify`): runs each seed twice, compares the runs, and shows the first event that differs.
 //!
-//! Both runs are traced. The second one is in this process, or in another: then this program is run again with the same
-//! arguments, finds in its environment which campaign and which seed is meant and where to write, and ends once it has
-//! written. In a test the arguments are the harness's, for the one test that asks.
+//! Both runs are traced. The second is in this process or in another. The other process is this program with the same
+//! arguments, or the test harness with those that select this test; an environment variable tells it the campaign, the seed
+//! and the file to write, and it exits after writing.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -24,14 +24,14 @@ use crate::schema::settings::Seed;
 use crate::schema::trace::Trace;
 use crate::schema::verify::{Difference, SHOWN, Side, Verify};
 
-/// What is told of a run, from process to process.
+/// The result of a run, as one process reports it to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Told {
+struct RunResult {
     digest: u64,
     end: String,
 }
 
-impl Told {
+impl RunResult {
     fn of(outcome: &Outcome) -> Self {
         let end = match &outcome.failure {
             Some(failure) => format!("failed at {:?}: {}", failure.at, failure.cause),
@@ -47,24 +47,23 @@ impl Told {
 
 type Lines<'a> = Box<dyn Iterator<Item = io::Result<Line>> + 'a>;
 
-/// Where seeds are run for the second time.
+/// How the second run of a seed is made.
 #[derive(Debug)]
-pub(crate) enum Again {
-    Here,
-    Elsewhere(Elsewhere),
+pub(crate) enum SecondRun {
+    InProcess,
+    OtherProcess(OtherProcess),
 }
 
-impl Again {
-    /// For the campaign with that number on this thread.
+impl SecondRun {
     pub(crate) fn new(verify: Verify, campaign: u64) -> Result<Self> {
         Ok(match verify {
-            Verify::Twice => Again::Here,
-            Verify::Process => Again::Elsewhere(Elsewhere::here(campaign)?),
+            Verify::Twice => SecondRun::InProcess,
+            Verify::Process => SecondRun::OtherProcess(OtherProcess::new(campaign)?),
         })
     }
 
-    /// The outcome of a seed that was run with a trace: failed with its own cause if a second run differs. `again` is a
-    /// second run here.
+    /// Compares a traced run with a second one; if they differ, the seed fails with that as its cause. `again` makes the
+    /// second run in this process.
     pub(crate) fn confirm(
         &self,
         mut first: Outcome,
@@ -89,28 +88,27 @@ impl Again {
         trace: &Trace,
         again: impl FnOnce() -> Outcome,
     ) -> Result<Option<Difference>> {
-        let told = Told::of(first);
+        let result = RunResult::of(first);
         match self {
-            Again::Here => {
+            SecondRun::InProcess => {
                 let mut second = again();
                 let other = second.trace.take().unwrap_or_default();
-                compare(Verify::Twice, told, trace, Told::of(&second), Box::new(other.lines().map(Ok)))
+                compare(Verify::Twice, result, trace, RunResult::of(&second), Box::new(other.lines().map(Ok)))
             }
-            Again::Elsewhere(elsewhere) => {
-                let (second, file) = elsewhere.run(first.seed, kept, first.digest)?;
+            SecondRun::OtherProcess(process) => {
+                let (second, file) = process.run(first.seed, kept, first.digest)?;
                 let lines = file.lines()?.skip(1).map(|line| Ok(serde_json::from_str(&line?)?));
-                compare(Verify::Process, told, trace, second, Box::new(lines))
+                compare(Verify::Process, result, trace, second, Box::new(lines))
             }
         }
     }
 }
 
-/// Where two runs differ, if they do.
 fn compare(
     verify: Verify,
-    first: Told,
+    first: RunResult,
     trace: &Trace,
-    second: Told,
+    second: RunResult,
     lines: Lines<'_>,
 ) -> Result<Option<Difference>> {
     if first == second {
@@ -121,7 +119,7 @@ fn compare(
     let (mut ours, mut theirs) = (trace.lines(), lines);
     let (event, other) = loop {
         if first.digest == second.digest {
-            break (None, None); // so are the events
+            break (None, None); // equal digests: so are the events
         }
         match (ours.next(), theirs.next().transpose()?) {
             (Some(event), Some(other)) if event == other => {
@@ -138,95 +136,95 @@ fn compare(
     Ok(Some(Difference { shared, before: before.into(), first, second, verify }))
 }
 
-// Another process.
+/// Environment variable of the other process: the campaign's number on its thread, the seed, the digest of the first run,
+/// and the file to write, which holds the kept seed, if it is one.
+pub(crate) const SECOND_RUN_VARIABLE: &str = "STEELMILL_SECOND_RUN";
 
-/// In the environment of the other process: which campaign of its thread, which seed, what digest the first run of it
-/// had, and the file to write; a seed that was kept stands in that.
-pub(crate) const ASKED: &str = "STEELMILL_SECOND_RUN";
-
-/// How to come to the same campaign in another process.
+/// The command that reaches the same campaign in another process.
 #[derive(Debug, Clone)]
-pub(crate) struct Elsewhere {
+pub(crate) struct OtherProcess {
     program: PathBuf,
     args: Vec<OsString>,
     campaign: u64,
 }
 
-/// What this process was started for, where it is the other one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct SecondRunRequest {
     campaign: u64,
     pub(crate) seed: Seed,
-    /// As it was kept, if it was.
+    /// Its entry in the file of kept seeds, if it is a kept seed.
     pub(crate) kept: Option<KeptSeed>,
     digest: u64,
     file: PathBuf,
 }
 
-/// The number of a campaign that begins, among those of its thread.
+/// The number of a new campaign among those of its thread, from 0.
 pub(crate) fn next_campaign() -> u64 {
     thread_local! {
-        static BEGUN: Cell<u64> = const { Cell::new(0) };
+        static CAMPAIGNS: Cell<u64> = const { Cell::new(0) };
     }
-    BEGUN.replace(BEGUN.get() + 1)
+    CAMPAIGNS.replace(CAMPAIGNS.get() + 1)
 }
 
-impl Elsewhere {
-    /// Of the campaign with that number on this thread.
-    pub(crate) fn here(campaign: u64) -> Result<Self> {
-        let program = std::env::current_exe().context("this program cannot find itself")?;
+impl OtherProcess {
+    fn new(campaign: u64) -> Result<Self> {
+        let program = std::env::current_exe().context("cannot find the path of this program")?;
         let current = std::thread::current();
         let args = match current.name() {
             Some("main") => std::env::args_os().skip(1).collect(),
             Some(test) => [test, "--exact", "--include-ignored", "--nocapture"].map(OsString::from).into(),
             None => anyhow::bail!(
                 "a campaign that is verified in another process must run on its program's main thread or on its \
-                 test's own, and this thread has no name"
+                 test's thread, and this thread has no name"
             ),
         };
         Ok(Self { program, args, campaign })
     }
 
-    /// Runs a seed there, as it was kept if it was; what came of it, and a file with its events if its digest is another.
-    fn run(&self, seed: Seed, kept: Option<&KeptSeed>, digest: u64) -> Result<(Told, Lent)> {
+    /// Runs a seed in the other process. Returns its result, and a file with its events if its digest differs.
+    fn run(&self, seed: Seed, kept: Option<&KeptSeed>, digest: u64) -> Result<(RunResult, TempFile)> {
         static FILES: AtomicU64 = AtomicU64::new(0);
         let number = FILES.fetch_add(1, Ordering::Relaxed);
         let name = format!("steelmill-{}-{number}.trace", std::process::id());
-        let file = Lent(std::env::temp_dir().join(name));
+        let file = TempFile(std::env::temp_dir().join(name));
         if let Some(kept) = kept {
             std::fs::write(&file.0, serde_json::to_vec(kept)?)
                 .with_context(|| format!("cannot write {}", file.0.display()))?;
         }
-        let mut asked = OsString::from(format!("{} {seed} {digest} ", self.campaign));
-        asked.push(&file.0);
+        let mut request = OsString::from(format!("{} {seed} {digest} ", self.campaign));
+        request.push(&file.0);
         let output = Command::new(&self.program)
             .args(&self.args)
-            .env(ASKED, asked)
+            .env(SECOND_RUN_VARIABLE, request)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .output()
             .with_context(|| format!("{} cannot be started", self.program.display()))?;
-        let told = file.lines().ok().and_then(|mut lines| serde_json::from_str(&lines.next()?.ok()?).ok());
-        let told = told.with_context(|| {
-            let said = String::from_utf8_lossy(&output.stderr);
-            format!("it ended ({}) without an answer; it said: {}", output.status, said.trim())
+        let result = file.lines().ok().and_then(|mut lines| serde_json::from_str(&lines.next()?.ok()?).ok());
+        let result = result.with_context(|| {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            format!(
+                "the other process ended ({}) without a result; its standard error: {}",
+                output.status,
+                stderr.trim()
+            )
         })?;
-        Ok((told, file))
+        Ok((result, file))
     }
 }
 
-impl Asked {
-    /// What this process was started for, if it was started for a second run.
+impl SecondRunRequest {
+    /// The request, if this process was started for a second run.
     pub(crate) fn read() -> Option<Self> {
-        let asked = std::env::var_os(ASKED)?;
-        let mut asked = Self::parse(asked.to_str()?).expect("another process of this program wrote it");
-        let kept = std::fs::read(&asked.file).ok();
-        asked.kept = kept.map(|kept| serde_json::from_slice(&kept).expect("so did it this"));
-        Some(asked)
+        let request = std::env::var_os(SECOND_RUN_VARIABLE)?;
+        let mut request = Self::parse(request.to_str()?).expect("another process of this program wrote it");
+        let kept = std::fs::read(&request.file).ok();
+        request.kept = kept.map(|kept| serde_json::from_slice(&kept).expect("it wrote this, too"));
+        Some(request)
     }
 
-    fn parse(asked: &str) -> Option<Self> {
-        let mut parts = asked.splitn(4, ' ');
+    fn parse(request: &str) -> Option<Self> {
+        let mut parts = request.splitn(4, ' ');
         let mut number = || parts.next()?.parse().ok();
         let (campaign, seed, digest) = (number()?, Seed(number()?), number()?);
         Some(Self { campaign, seed, kept: None, digest, file: parts.next()?.into() })
@@ -236,12 +234,12 @@ impl Asked {
         self.campaign == campaign
     }
 
-    /// Tells the process that asked, and ends this one.
+    /// Writes the result for the first process, and exits.
     pub(crate) fn answer(&self, outcome: &Outcome) -> ! {
         let code = match self.write(outcome) {
             Ok(()) => 0,
             Err(error) => {
-                // Not by `eprintln!`, which a test harness may keep.
+                // Not `eprintln!`, which a test harness may capture.
                 let _ = writeln!(io::stderr(), "cannot write {}: {error}", self.file.display());
                 1
             }
@@ -251,7 +249,7 @@ impl Asked {
 
     fn write(&self, outcome: &Outcome) -> io::Result<()> {
         let mut file = BufWriter::new(File::create(&self.file)?);
-        writeln!(file, "{}", serde_json::to_string(&Told::of(outcome))?)?;
+        writeln!(file, "{}", serde_json::to_string(&RunResult::of(outcome))?)?;
         let trace = outcome.trace.iter().filter(|_| outcome.digest != self.digest);
         for line in trace.flat_map(Trace::lines) {
             writeln!(file, "{}", serde_json::to_string(&line)?)?;
@@ -260,18 +258,18 @@ impl Asked {
     }
 }
 
-/// A file that is gone when this is.
-struct Lent(PathBuf);
+/// A temporary file, removed on drop.
+struct TempFile(PathBuf);
 
-impl Lent {
+impl TempFile {
     fn lines(&self) -> io::Result<impl Iterator<Item = io::Result<String>> + use<>> {
         Ok(BufReader::new(File::open(&self.0)?).lines())
     }
 }
 
-impl Drop for Lent {
+impl Drop for TempFile {
     fn drop(&mut self) {
-        // There is none when the other process did not get that far.
+        // The other process may have failed before it wrote the file.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -281,22 +279,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_another_process_is_asked_for_may_have_spaces_in_its_path() {
-        let asked = Asked::parse("2 18446744073709551615 7 /tmp/a b/c.trace").expect("four parts");
-        assert!(asked.is_for(2) && !asked.is_for(0));
-        assert_eq!((asked.seed, asked.file), (Seed(u64::MAX), "/tmp/a b/c.trace".into()));
-        assert_eq!(Asked::parse("2 3 4"), None);
+    fn the_path_in_a_request_may_have_spaces() {
+        let request =
+            SecondRunRequest::parse("2 18446744073709551615 7 /tmp/a b/c.trace").expect("four parts");
+        assert!(request.is_for(2) && !request.is_for(0));
+        assert_eq!((request.seed, request.file), (Seed(u64::MAX), "/tmp/a b/c.trace".into()));
+        assert_eq!(SecondRunRequest::parse("2 3 4"), None);
     }
 
     #[test]
-    fn a_program_that_does_not_answer_is_said_to() {
-        let elsewhere = Elsewhere {
+    fn a_second_process_without_a_result_is_an_error() {
+        let process = OtherProcess {
             program: "/bin/sh".into(),
             args: ["-c", "echo busy >&2; exit 3"].map(OsString::from).into(),
             campaign: 0,
         };
         let error =
-            elsewhere.run(Seed(1), None, 0).err().expect("the shell knows nothing of seeds").to_string();
-        assert!(error.contains("without an answer") && error.contains("busy"), "{error}");
+            process.run(Seed(1), None, 0).err().expect("the shell knows nothing of seeds").to_string();
+        assert!(error.contains("without a result") && error.contains("busy"), "{error}");
     }
 }

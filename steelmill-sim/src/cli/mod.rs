@@ -1,6 +1,6 @@
-//! A campaign as a program: the flags, the progress, the summary, the exit code.
+//! Command line of a campaign: flags, progress bar, summary, exit codes.
 
-pub(crate) mod flags; // what can be said to a campaign from outside
+pub(crate) mod flags; // flags and environment variables
 pub(crate) mod testing; // helpers for plain unit tests
 
 use std::future::Future;
@@ -15,9 +15,9 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use steelmill_core::Result;
 
-use crate::campaign::campaign::{Campaign, OfAny, failed_text};
+use crate::campaign::campaign::{AnyCampaign, Campaign, failed_text};
 use crate::campaign::coverage::Coverage;
-use crate::campaign::keep::{Keep, Settled};
+use crate::campaign::keep::{KeepFile, Updated};
 use crate::campaign::record::{KeptSeed, Record, RedSeed};
 use crate::campaign::replay::quoted;
 use crate::campaign::{junit, merge};
@@ -31,17 +31,16 @@ use crate::trace::logging;
 
 pub use crate::cli::flags::Args;
 
-/// Runs a campaign as a program does: progress and red seeds on standard error, each as soon as it is found, and the
-/// summary on standard output.
+/// The `main` of a campaign program: runs `scenario`, prints progress and each red seed on standard error, and the summary
+/// on standard output.
 ///
-/// `program` is what a person types to run it, with every flag of the program's own that matters: the last line of a
-/// red seed is that and `--seed`.
+/// `name` identifies the scenario in reports and in files of kept seeds; a flag that changes the scenario must change it.
+/// `program` is the command line that runs it, with the program's own flags; a red seed's replay command is `program` and
+/// `--seed`.
 ///
-/// `name` tells the scenario from others: what differs by a flag of the program's own wants another name.
-///
-/// Exits with 0 when every seed passed, with 1 when one failed, and with 2 when it cannot do what the flags say. Ctrl-C
-/// ends the campaign when the seeds that run have ended, with a summary of those that ran and, if none of them failed, with
-/// 130; a second one ends the process at once.
+/// # Exit codes
+/// 0 if every seed passed, 1 if one failed, 2 if the flags cannot be obeyed. Ctrl-C stops the campaign after the running
+/// seeds and prints the summary: 130 if none failed. A second Ctrl-C exits at once.
 #[track_caller]
 pub fn main<S, F>(args: &Args, name: &str, program: &str, scenario: S) -> ExitCode
 where
@@ -49,22 +48,22 @@ where
     F: Future<Output = Result> + 'static,
 {
     if let Err(error) = args.check() {
-        return wrong(&error);
+        return usage_error(&error);
     }
     if !args.merge.is_empty() {
         return match merge::files(&args.merge, name) {
-            Ok(record) => merged(args, &record),
-            Err(error) => wrong(&error),
+            Ok(record) => finish_merged(args, &record),
+            Err(error) => usage_error(&error),
         };
     }
-    // One seed is run to be looked at; of many, only the summary is.
+    // The log is for inspecting one seed; of several, only the summary is read.
     let wants_log = args.seed.is_some() || std::env::var_os("RUST_LOG").is_some();
     if wants_log && let Err(error) = logging::init("info") {
         eprintln!("no log: {error}");
     }
     let interrupted = Arc::new(AtomicBool::new(false));
-    if let Err(error) = heed_interrupts(&interrupted) {
-        eprintln!("Ctrl-C will end this without a summary: {error}");
+    if let Err(error) = handle_ctrl_c(&interrupted) {
+        eprintln!("Ctrl-C will exit without a summary: {error}");
     }
     let campaign = Campaign::new(scenario)
         .name(name)
@@ -74,10 +73,10 @@ where
         .failures_max(FAILURES_MAX)
         .stop_when(interrupted.clone());
     let campaign = args.apply(campaign);
-    let campaign = campaign.of_any();
+    let campaign = campaign.as_any();
     if campaign.until_covered && Coverage::of_program().is_empty() {
-        return wrong(&anyhow::anyhow!(
-            "--until-covered needs places to hit: there is no assert_sometimes! or its kin in this program"
+        return usage_error(&anyhow::anyhow!(
+            "--until-covered needs coverage points: this program has no assert_sometimes! or similar macro"
         ));
     }
     let replay =
@@ -86,126 +85,125 @@ where
             None => args.command_line(program, seed),
         };
     let bar = progress_bar();
-    let (mut told, mut kept_told) = (0, 0);
-    let mut is_error_told = false;
+    let (mut printed, mut kept_printed) = (0, 0);
+    let mut is_error_printed = false;
     let summary = campaign.try_run_with(&mut |summary| {
-        // A red seed is told at once, so that a campaign that is interrupted has not found it in vain.
-        let tell = |what: &str, failed: &Outcome, replay| {
-            bar.suspend(|| tell(&format!("{what}{}\n{replay}\n", failed_text(failed))));
+        // A red seed is printed at once, so that it is not lost if the process is killed.
+        let print_red = |kept: &str, failed: &Outcome, replay| {
+            bar.suspend(|| print(&format!("{kept}{}\n{replay}\n", failed_text(failed))));
         };
         if let Some(error) = summary.kept.as_ref().and_then(|kept| kept.error.as_ref())
-            && !std::mem::replace(&mut is_error_told, true)
+            && !std::mem::replace(&mut is_error_printed, true)
         {
-            bar.suspend(|| self::tell(&format!("error: red seeds are not kept so far: {error}\n")));
+            bar.suspend(|| print(&format!("error: red seeds are not kept so far: {error}\n")));
         }
         let kept = summary.kept.as_ref().map_or(&[][..], |kept| &kept.failed);
-        for (kept, failed) in &kept[kept_told..] {
-            tell("kept ", failed, replay(failed.seed, Some(kept)));
+        for (kept, failed) in &kept[kept_printed..] {
+            print_red("kept ", failed, replay(failed.seed, Some(kept)));
         }
-        for failed in &summary.failed[told..] {
-            tell("", failed, replay(failed.seed, None));
+        for failed in &summary.failed[printed..] {
+            print_red("", failed, replay(failed.seed, None));
         }
-        (told, kept_told) = (summary.failed.len(), kept.len());
+        (printed, kept_printed) = (summary.failed.len(), kept.len());
         bar.set_length(summary.asked);
         bar.set_position(summary.seeds);
         bar.set_message(format!(
             "{:.0} seeds/s, {:.0} simulated s, {} failed",
             summary.seeds_per_minute() / 60.0,
             summary.simulated.as_secs_f64(),
-            told + kept_told,
+            printed + kept_printed,
         ));
     });
     bar.finish_and_clear();
     let summary = match summary {
         Ok(summary) => summary,
-        Err(error) => return wrong(&error),
+        Err(error) => return usage_error(&error),
     };
     let saved = args.save(&summary);
     let mut record = summary.record(replay);
     if let Some(folder) = &args.explain {
         let folders = folders(folder, args.seed.is_some(), &record);
-        let mut left_out = 0;
+        let mut skipped = 0;
         for (red, folder) in record.red_mut().zip(folders) {
-            // An explanation that was made before is better than one that found nothing out.
+            // The folder may hold an earlier explanation, which a search that finds nothing must not replace.
             if interrupted.load(Ordering::Relaxed) {
-                left_out += 1;
+                skipped += 1;
                 continue;
             }
             match explain(campaign, &folder, program, red) {
                 Ok(least) => red.least = least,
-                Err(error) => tell(&format!("error: {error:#}")),
+                Err(error) => print(&format!("error: {error:#}")),
             }
         }
-        if left_out > 0 {
-            tell(&format!(
-                "{left_out} red seed(s) are not explained, as this was interrupted: run them again, as it says above, with \
+        if skipped > 0 {
+            print(&format!(
+                "{skipped} red seed(s) are not explained, because of Ctrl-C: run them again, by the commands above and \
                  --explain\n"
             ));
         }
     }
-    // The campaign has kept them already, without the least that they take.
-    let is_kept = campaign.keep.as_deref().is_none_or(|file| settle(file, &record));
+    // The campaign has kept red seeds already, but not their shrunk plans.
+    let is_kept = campaign.keep.as_deref().is_none_or(|file| update_keep_file(file, &record));
     if let Err(error) = &saved {
-        tell(&format!("error: {error:#}\n"));
+        print(&format!("error: {error:#}\n"));
     }
     finish(args, &record, is_kept && saved.is_ok())
 }
 
-/// Tells what shards came to, as the campaign would have that they are.
-fn merged(args: &Args, record: &Record) -> ExitCode {
-    record.red().for_each(|red| tell(&format!("{red}\n{}\n", red.replay)));
-    let is_kept = args.keep.as_deref().is_none_or(|file| settle(file, record));
+/// Prints the merged record as the whole campaign would have.
+fn finish_merged(args: &Args, record: &Record) -> ExitCode {
+    record.red().for_each(|red| print(&format!("{red}\n{}\n", red.replay)));
+    let is_kept = args.keep.as_deref().is_none_or(|file| update_keep_file(file, record));
     finish(args, record, is_kept)
 }
 
-/// Says why a campaign cannot be begun.
-fn wrong(error: &anyhow::Error) -> ExitCode {
-    tell(&format!("error: {error:#}"));
+fn usage_error(error: &anyhow::Error) -> ExitCode {
+    print(&format!("error: {error:#}"));
     ExitCode::from(WRONG_USAGE)
 }
 
-/// Keeps what failed, drops what passed, and says so. Whether that could be written.
-fn settle(file: &Path, record: &Record) -> bool {
-    match Keep::new(file).settle(record) {
-        Ok(Settled { left, gone }) => {
+/// Adds red seeds to the file of kept seeds, drops those that passed, and prints both; false if the file cannot be written.
+fn update_keep_file(file: &Path, record: &Record) -> bool {
+    match KeepFile::new(file).update(record) {
+        Ok(Updated { kept, removed }) => {
             for passed in record.kept.iter().flat_map(|kept| &kept.passed) {
-                tell(&format!("kept seed {} passes now and is dropped: {}", passed.seed, passed.failure));
+                print(&format!("kept seed {} passes now and is dropped: {}", passed.seed, passed.failure));
             }
-            for seed in gone {
+            for seed in removed {
                 let file = file.display();
-                tell(&format!("kept seed {seed} fails, but is not kept: it is in {file} no more"));
+                print(&format!("kept seed {seed} fails, but is not kept: it was removed from {file}"));
             }
-            if left > 0 {
-                tell(&format!("{left} red seed(s) of this campaign are kept in {}\n", file.display()));
+            if kept > 0 {
+                print(&format!("{kept} red seed(s) of this campaign are kept in {}\n", file.display()));
             }
         }
         Err(error) => {
-            tell(&format!("error: red seeds are not kept: {error:#}\n"));
+            print(&format!("error: red seeds are not kept: {error:#}\n"));
             return false;
         }
     }
     true
 }
 
-/// Says on standard error what a person is to know at once. Nobody may be listening any more.
-fn tell(text: &str) {
+/// Prints on standard error, which may be closed.
+fn print(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Says what a campaign came to, wherever that is wanted, and exits as it ended.
+/// Prints the summary, writes the reports, and gives the exit code.
 fn finish(args: &Args, record: &Record, is_written: bool) -> ExitCode {
     if let Some(audit) = record.audit_text() {
-        tell(&format!("{audit}\n"));
+        print(&format!("{audit}\n"));
     }
     if let Some(red) = record.red().next().filter(|_| args.explain.is_none()) {
-        tell(&format!("to have a red seed explained, say where: {} --explain=red\n", red.replay));
+        print(&format!("to explain a red seed: {} --explain=red\n", red.replay));
     }
     let printed = match args.json {
         true => writeln!(io::stdout(), "{}", serde_json::to_string(record).expect("plain data")),
         false => writeln!(io::stdout(), "{record}"),
     };
     let printed = match printed {
-        // A reader that has gone away has seen what it wanted.
+        // The reader may close the pipe early, as `head` does.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write the summary")
         }
@@ -215,20 +213,20 @@ fn finish(args: &Args, record: &Record, is_written: bool) -> ExitCode {
         let written = std::fs::write(path, junit::report(record));
         written.with_context(|| format!("cannot write the report to {}", path.display()))
     });
-    let mut is_told = is_written;
+    let mut is_written = is_written;
     for error in [printed, reported].into_iter().filter_map(Result::err) {
-        tell(&format!("error: {error:#}"));
-        is_told = false;
+        print(&format!("error: {error:#}"));
+        is_written = false;
     }
-    match is_told && record.passed() {
+    match is_written && record.passed() {
         false => ExitCode::FAILURE,
         true if record.seeds < record.asked => ExitCode::from(INTERRUPTED),
         true => ExitCode::SUCCESS,
     }
 }
 
-/// Where each red seed is explained: in the folder itself where one was asked for and is red in one way, else in one of its
-/// own in there. One seed may be kept several times, as it fails in several ways.
+/// The folder of each red seed's explanation: `folder` itself for `--seed` with one failure, else a subfolder. A kept seed
+/// may fail several times, with the plan of each of its entries.
 fn folders(folder: &Path, is_single: bool, record: &Record) -> Vec<PathBuf> {
     let name = |red: &RedSeed| match red.kept {
         Some(_) => format!("kept-seed-{}", red.seed),
@@ -238,27 +236,27 @@ fn folders(folder: &Path, is_single: bool, record: &Record) -> Vec<PathBuf> {
     if is_single && names.len() == 1 {
         return vec![folder.to_owned()];
     }
-    let in_it = names.iter().enumerate().map(|(place, name)| {
-        match names[..place].iter().filter(|earlier| *earlier == name).count() {
+    let folders = names.iter().enumerate().map(|(index, name)| {
+        match names[..index].iter().filter(|earlier| *earlier == name).count() {
             0 => folder.join(name),
             before => folder.join(format!("{name}-{}", before + 1)),
         }
     });
-    in_it.collect()
+    folders.collect()
 }
 
-/// Explains a red seed in a folder, and says on standard error what is in it. The least that it takes; nothing, if the
-/// search ended before it had found less than what failed.
-fn explain(campaign: &OfAny<'_>, folder: &Path, program: &str, red: &RedSeed) -> Result<Option<Plan>> {
+/// Explains a red seed in a folder and prints what was found. Returns the shrunk plan; `None` if the search stopped before
+/// it found a smaller one.
+fn explain(campaign: &AnyCampaign<'_>, folder: &Path, program: &str, red: &RedSeed) -> Result<Option<Plan>> {
     let (seed, kept) = (red.seed, red.kept.as_ref());
     let settings = campaign.settings_of(seed, kept);
     let given = match &settings.faults {
         Faults::Plan(plan) => plan.clone(),
         Faults::Swarm | Faults::None => Plan::default(),
     };
-    let begun = red.faults.clone().unwrap_or(given);
+    let initial_plan = red.faults.clone().unwrap_or(given);
     let verify = kept.map_or(campaign.verify, |kept| kept.verify);
-    let line = Args { faults: None, ..Args::of(&settings, verify) }.command_line(program, seed);
+    let line = Args { faults: None, ..Args::non_default(&settings, verify) }.command_line(program, seed);
     let replay = |plan: &Path| format!("{line} --faults={}", quoted(&plan.display().to_string()));
     let bar = spinner();
     let explained =
@@ -269,9 +267,9 @@ fn explain(campaign: &OfAny<'_>, folder: &Path, program: &str, red: &RedSeed) ->
         });
     bar.finish_and_clear();
     let (shrunk, text) = explained?;
-    tell(&text);
-    let is_least = shrunk.stopped.is_none() || shrunk.plan != begun;
-    Ok(is_least.then_some(shrunk.plan))
+    print(&text);
+    let is_smaller = shrunk.stopped.is_none() || shrunk.plan != initial_plan;
+    Ok(is_smaller.then_some(shrunk.plan))
 }
 
 fn spinner() -> ProgressBar {
@@ -281,24 +279,24 @@ fn spinner() -> ProgressBar {
     }
 }
 
-/// What clap exits with, too.
+/// As clap's exit code.
 const WRONG_USAGE: u8 = 2;
 
 const SEEDS: u64 = 200;
 const FAILURES_MAX: usize = 10;
 
-/// What a shell says of a program that Ctrl-C ended: 128 and the signal's number.
+/// The exit code by which a shell reports death by SIGINT: 128 and the signal's number.
 const INTERRUPTED: u8 = 130;
 
-/// From here on the first Ctrl-C raises the flag, and one after it ends the process.
-fn heed_interrupts(flag: &Arc<AtomicBool>) -> io::Result<()> {
+/// Installs the handler of Ctrl-C: the first sets the flag, a second exits.
+fn handle_ctrl_c(flag: &Arc<AtomicBool>) -> io::Result<()> {
     use signal_hook::{consts::SIGINT, flag};
     flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), flag.clone())?;
     flag::register(SIGINT, flag.clone())?;
     Ok(())
 }
 
-/// How long it is, the campaign says when it has begun.
+/// Its length is set when the campaign has started.
 fn progress_bar() -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

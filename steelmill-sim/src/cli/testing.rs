@@ -1,13 +1,13 @@
-//! Campaigns in tests: what the environment says to them, and what a red one tells; one seed of a scenario; one daemon
-//! among doubles.
+//! Test helpers: `Campaign::check`, which reads environment variables and panics with the replay command; `check` for one
+//! seed; `check_daemon` for one daemon among test doubles.
 
 use std::future::Future;
 use std::path::Path;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result};
 
-use super::flags::{self, Args};
-use crate::campaign::campaign::{Campaign, OfAny, failed_text};
+use super::flags::{Args, explain_variable, faults_variable, kept_command_line, kept_variables};
+use crate::campaign::campaign::{AnyCampaign, Campaign, failed_text};
 use crate::campaign::replay;
 use crate::campaign::summary::Summary;
 use crate::explain;
@@ -19,30 +19,31 @@ where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
-    /// Runs the seeds and panics if one fails, saying how to run that one again.
+    /// Runs the seeds in a test, with the settings that environment variables override, and panics if one fails.
     ///
     /// # Panics
-    /// When a seed fails; when an environment variable has a wrong value, or begins with `STEELMILL_` and is none of ours.
+    /// When a seed fails, with its error and the command that replays it; when a variable that begins with `STEELMILL_` has
+    /// an invalid value or an unknown name; otherwise as [`run_with`](Campaign::run_with).
     #[track_caller]
     pub fn check(self) {
-        let said = environment();
-        self.check_as(&said, true);
+        let flags = environment_flags();
+        self.check_with(&flags, true);
     }
 
-    /// Runs the seeds as the environment says; `names_seed` is whether a seed has to be named to be run again, because
-    /// the test does not do it.
+    /// Runs the seeds with `flags` applied. `names_seed`: whether the replay command must name the seed, as the test itself
+    /// does not.
     #[track_caller]
-    pub(crate) fn check_as(self, said: &Args, names_seed: bool) {
-        said.apply(self).of_any().check_applied(said, names_seed);
+    pub(crate) fn check_with(self, flags: &Args, names_seed: bool) {
+        flags.apply(self).as_any().check_applied(flags, names_seed);
     }
 }
 
-/// Runs one seed of a scenario on a fresh thread. Of what the environment says to a [`Campaign`], all but which
-/// seeds there are holds here, too: as the test says which it is, it is in every shard, and not kept.
+/// Runs one seed of a scenario in a test, on a new thread. The environment variables of a [`Campaign`] apply, except those
+/// that select seeds: the seed runs in every shard, and is not kept.
 ///
 /// # Panics
-/// When it fails, with the reason, the seed and the command that runs it again; when an environment variable has a wrong
-/// value.
+/// When the seed fails, with the error and the command that replays it; when an environment variable has an invalid value
+/// or an unknown name.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,24 +62,23 @@ where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
-    // The test says which seed it is, whatever the environment says to campaigns.
-    let said = Args {
+    let flags = Args {
         seed: None,
         seeds: None,
         first_seed: None,
         shard: None,
         until_covered: false,
         keep: None,
-        ..environment()
+        ..environment_flags()
     };
-    Campaign::new(scenario).first_seed(seed).seeds(1).check_as(&said, false);
+    Campaign::new(scenario).first_seed(seed).seeds(1).check_with(&flags, false);
 }
 
-/// Tests one daemon: builds it with what `setup` provides in place of what it depends on, starts it, lets `talk` talk
-/// to it, and stops it.
+/// Unit test of one daemon: `setup` provides test doubles for its dependencies; the daemon is built and started, `talk`
+/// calls it, and it is stopped.
 ///
 /// # Panics
-/// When building, starting, talking or stopping fails; also when the stop's report is not clean.
+/// When building, starting, `talk` or stopping fails, and when the report of the stop is not clean.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU32, Ordering};
@@ -138,11 +138,11 @@ where
     });
 }
 
-impl OfAny<'_> {
+impl AnyCampaign<'_> {
     #[track_caller]
-    fn check_applied(&self, said: &Args, names_seed: bool) {
+    fn check_applied(&self, flags: &Args, names_seed: bool) {
         let summary = self.try_run_with(&mut |_| ()).unwrap_or_else(|error| panic!("{error:#}"));
-        let saved = said.save(&summary);
+        let saved = flags.save(&summary);
         if let Err(error) = &saved {
             eprintln!("error: {error:#}");
         }
@@ -162,82 +162,81 @@ impl OfAny<'_> {
             let is_kept = kept.is_some_and(|kept| !kept.failed.is_empty());
             let file = self.keep.as_deref().filter(|_| is_kept);
             let variables = match file {
-                Some(file) => flags::kept_variables(file, failed.seed),
-                None => said.variables(names_seed.then_some(failed.seed)),
+                Some(file) => kept_variables(file, failed.seed),
+                None => flags.variables(names_seed.then_some(failed.seed)),
             };
-            let mut again = match said.explain {
-                None => format!("have it explained: {}{variables}{test}\n", flags::explain_variable()),
+            let mut commands = match flags.explain {
+                None => format!("explain it: {}{variables}{test}\n", explain_variable()),
                 Some(_) => String::new(),
             };
-            again.push_str(&format!("run it again with: {variables}{test}"));
-            if let Some(line) = self.program_line(said, file, failed.seed) {
-                again.push_str(&format!("\n               or: {line}"));
+            commands.push_str(&format!("run it again with: {variables}{test}"));
+            if let Some(line) = self.program_line(flags, file, failed.seed) {
+                commands.push_str(&format!("\n               or: {line}"));
             }
-            if let Some(folder) = &said.explain {
-                match self.explain_first(&summary, said, names_seed, folder) {
+            if let Some(folder) = &flags.explain {
+                match self.explain_first(&summary, flags, names_seed, folder) {
                     Ok(text) => eprintln!("{text}"),
                     Err(error) => eprintln!("error: {error:#}"),
                 }
             }
             let kept = if is_kept { "kept " } else { "" };
-            panic!("{kept}{}\n{again}{}", failed_text(failed), also_red(&summary));
+            panic!("{kept}{}\n{commands}{}", failed_text(failed), also_red(&summary));
         }
         assert!(error.is_none(), "red seeds are not kept, see above");
         assert!(saved.is_ok(), "the plan is not saved, see above");
     }
 
-    /// Explains the first red seed of a test in a folder of its own in there; what there is to say.
+    /// Explains the first red seed of a test in a subfolder of `folder`; returns the text of the explanation.
     fn explain_first(
         &self,
         summary: &Summary,
-        said: &Args,
+        flags: &Args,
         names_seed: bool,
         folder: &Path,
     ) -> Result<String> {
         let kept = summary.kept.as_ref().and_then(|kept| kept.failed.first()).map(|(kept, _)| kept);
         let seed = summary.red().next().expect("asked for where there is one").seed;
         let settings = self.settings_of(seed, kept);
-        // One that was kept may have other settings than this test.
-        let flags = kept.map_or(said.clone(), |kept| Args::exactly(&settings, kept.verify));
+        // A kept seed may have other settings than this test.
+        let flags = kept.map_or(flags.clone(), |kept| Args::explicit(&settings, kept.verify));
         let variables = Args { faults: None, ..flags }.variables(names_seed.then_some(seed));
         let command = replay::test_command(self.test_command.as_deref());
-        let replay = |plan: &Path| format!("{}{variables}{command}", flags::faults_variable(plan));
-        let test = replay::this_test();
+        let replay = |plan: &Path| format!("{}{variables}{command}", faults_variable(plan));
+        let test = replay::current_test();
         let folder = explain::folder_of_seed(folder, test.as_deref(), &summary.campaign.name, seed);
         self.explain(settings, &folder, &replay, &mut |_| ()).map(|(_, text)| text)
     }
 
-    /// What to type to run a red seed of a test by the program, if it can be told there: a plan has to be in a file, and what
-    /// was kept is found by the campaign's name, which a program's is not by chance.
-    fn program_line(&self, said: &Args, kept: Option<&Path>, seed: Seed) -> Option<String> {
+    /// The command by which the program replays a red seed of a test. `None` if it cannot: a plan must be in a file, and a
+    /// kept seed is found only if test and program give their campaign the same explicit name.
+    fn program_line(&self, flags: &Args, kept: Option<&Path>, seed: Seed) -> Option<String> {
         let program = self.program.as_deref()?;
         match kept {
             Some(file) if self.name.is_some() => {
-                Some(flags::kept_command_line(program, &replay::from_anywhere(file), seed))
+                Some(kept_command_line(program, &replay::absolute(file), seed))
             }
             Some(_) => None,
-            None => Some(said.of_test(&self.settings, self.verify)?.command_line(program, seed)),
+            None => Some(flags.for_program(&self.settings, self.verify)?.command_line(program, seed)),
         }
     }
 }
 
-/// What the environment says to the campaigns of tests.
+/// The flags from the environment variables of a test.
 ///
 /// # Panics
-/// When a variable has a wrong value, or a name that is nearly ours.
+/// When a variable has an invalid value or an unknown name.
 #[track_caller]
-pub(crate) fn environment() -> Args {
+pub(crate) fn environment_flags() -> Args {
     let args = Args::from_environment(std::env::vars_os());
     let args = args.unwrap_or_else(|error| panic!("{error}"));
     args.check().unwrap_or_else(|error| panic!("{error:#}"));
     args
 }
 
-/// A line for each red seed behind the first.
 fn also_red(summary: &Summary) -> String {
     let kept = summary.kept.as_ref().map_or(0, |kept| kept.failed.len());
-    let also = summary.red().enumerate().skip(1).map(|(place, failed)| {
-        let kept = if place < kept { "kept " } else { "" };
+    let also = summary.red().enumerate().skip(1).map(|(index, failed)| {
+        let kept = if index < kept { "kept " } else { "" };
         let text = failed_text(failed);
         format!("\nalso red: {kept}{}", text.lines().next().unwrap_or_default())
     });

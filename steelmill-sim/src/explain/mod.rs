@@ -13,8 +13,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use steelmill_core::Result;
 
-use crate::campaign::campaign::{OfAny, failed_text};
-use crate::campaign::replay::from_anywhere;
+use crate::campaign::campaign::{AnyCampaign, failed_text};
+use crate::campaign::replay::absolute;
 use crate::explain::shrink::{FailureRate, Progress, Shrunk, Stopped};
 use crate::schema::decision::Stream;
 use crate::schema::event::{Event, What};
@@ -24,7 +24,7 @@ use crate::schema::settings::{Seed, Settings};
 use crate::schema::trace::Trace;
 use picture::Picture;
 
-impl OfAny<'_> {
+impl AnyCampaign<'_> {
     /// Shrinks a failing run, writes a report into `folder`, and returns the result and the summary. `replay` makes the
     /// command that runs the seed with the plan in a file.
     ///
@@ -53,7 +53,7 @@ pub(crate) fn folder_of_seed(folder: &Path, test: Option<&str>, campaign: &str, 
     let test = test.filter(|test| !campaign.starts_with(test)).unwrap_or_default();
     let words = [test, campaign].into_iter().flat_map(|name| name.split(|letter| !is_plain(letter)));
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
-    from_anywhere(folder).join(format!("{}-seed-{seed}", words.join("-")))
+    absolute(folder).join(format!("{}-seed-{seed}", words.join("-")))
 }
 
 /// Writes the report of a red seed: `plan.json`, the shrunk plan; `trace.jsonl`, the events of its run, one a line;

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use steelmill_core::Result;
 
-use crate::campaign::campaign::{Campaign, OfAny, on_a_fresh_thread};
-use crate::campaign::likeness::Likeness;
+use crate::campaign::campaign::{AnyCampaign, Campaign, on_a_fresh_thread};
+use crate::campaign::signature::FailureSignature;
 use crate::machine::sim::Sim;
 use crate::run::simulate;
 use crate::schema::decision::{Decision, Reseed, Stream};
@@ -173,17 +173,18 @@ where
     /// assert!(matches!(&red.plan.faults[..], [fault] if matches!(fault.what, Kind::Pause { .. })));
     /// ```
     pub fn shrink(&self, seed: Seed, mut watch: impl FnMut(Progress)) -> Option<Shrunk> {
-        self.of_any().shrink_run(Settings { seed, ..self.settings.clone() }, &mut watch)
+        self.as_any().shrink_run(Settings { seed, ..self.settings.clone() }, &mut watch)
     }
 }
 
-impl OfAny<'_> {
+impl AnyCampaign<'_> {
     /// [`shrink`](Campaign::shrink) for a run whose settings may differ from the campaign's.
     pub(crate) fn shrink_run(&self, settings: Settings, watch: &mut dyn FnMut(Progress)) -> Option<Shrunk> {
         let settings = Settings { audit: false, trace: false, stacks: false, ..settings };
         let first = self.attempt(settings.clone());
         let failure = first.failure.as_ref()?;
-        let (wanted, is_livelock) = (Likeness::of(failure), matches!(failure.cause, Cause::Livelock { .. }));
+        let (wanted, is_livelock) =
+            (FailureSignature::of(failure), matches!(failure.cause, Cause::Livelock { .. }));
         let plan = match (first.faults, &settings.faults) {
             (Some(plan), _) => plan,
             // A scenario without fault injection still has a workload and a schedule.
@@ -207,7 +208,7 @@ impl OfAny<'_> {
             if search.first_to_fail(1, |_| plan.clone()) == TrialResult::Fails(0) {
                 let shrunk = search.shrink(&plan, &limits, poll_limit);
                 let failure = shrunk.outcome.failure.as_ref();
-                if failure.is_some_and(|failure| Likeness::of(failure) == search.wanted) {
+                if failure.is_some_and(|failure| FailureSignature::of(failure) == search.wanted) {
                     return Some(shrunk);
                 }
             }
@@ -253,9 +254,9 @@ impl OfAny<'_> {
 }
 
 struct Search<'a> {
-    campaign: &'a OfAny<'a>,
+    campaign: &'a AnyCampaign<'a>,
     settings: Settings,
-    wanted: Likeness,
+    wanted: FailureSignature,
     /// The smallest failing plan so far.
     plan: Plan,
     step: Step,
@@ -417,7 +418,7 @@ impl Search<'_> {
         let (campaign, wanted) = (self.campaign, &self.wanted);
         let is_alike = &|settings| {
             let failure = campaign.attempt(settings).failure;
-            failure.is_some_and(|failure| Likeness::of(&failure) == *wanted)
+            failure.is_some_and(|failure| FailureSignature::of(&failure) == *wanted)
         };
         Some(std::thread::scope(|scope| {
             let start = |settings| scope.spawn(move || is_alike(settings));

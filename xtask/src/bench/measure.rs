@@ -12,7 +12,6 @@ pub(super) struct Program {
     pub(super) path: PathBuf,
 }
 
-/// The figures that a program prints.
 #[derive(Debug, PartialEq)]
 pub(super) struct Run {
     pub(super) ops: f64,
@@ -29,7 +28,6 @@ impl Program {
         Run::read(&line).with_context(|| format!("{} printed no figures: {line:?}", self.name))
     }
 
-    /// Counts all instructions of a run.
     pub(super) fn instructions(&self, args: &[&str]) -> Result<f64> {
         let mut valgrind = Command::new("valgrind");
         let profile = self.path.with_extension("callgrind");
@@ -38,8 +36,8 @@ impl Program {
             .arg(format!("--callgrind-out-file={}", profile.display()))
             .arg(&self.path);
         let output = self.output(valgrind, args)?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        collected(&said).with_context(|| format!("callgrind printed no count: {said:?}"))
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        collected(&stderr).with_context(|| format!("callgrind printed no count: {stderr:?}"))
     }
 
     fn output(&self, mut command: Command, args: &[&str]) -> Result<std::process::Output> {
@@ -70,14 +68,13 @@ impl Run {
     }
 }
 
-/// Whether valgrind is installed.
 pub(super) fn can_count_instructions() -> bool {
     Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// Reads `==17== Collected : 12345`.
-fn collected(said: &str) -> Option<f64> {
-    let (_, after) = said.split_once("Collected : ")?;
+fn collected(stderr: &str) -> Option<f64> {
+    let (_, after) = stderr.split_once("Collected : ")?;
     after.split_whitespace().next()?.parse().ok()
 }
 
@@ -95,8 +92,8 @@ mod tests {
 
     #[test]
     fn callgrinds_count_is_found() {
-        let said = "==17== Events    : Ir\n==17== Collected : 1234567\n==17==\n";
-        assert_eq!(collected(said), Some(1_234_567.0));
+        let stderr = "==17== Events    : Ir\n==17== Collected : 1234567\n==17==\n";
+        assert_eq!(collected(stderr), Some(1_234_567.0));
         assert_eq!(collected("valgrind: command not found"), None);
     }
 }

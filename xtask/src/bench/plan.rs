@@ -1,6 +1,5 @@
 //! The workloads: what is measured, at which sizes, and the target.
 
-/// One comparison.
 pub(super) struct Workload {
     pub(super) name: &'static str,
     pub(super) title: &'static str,
@@ -51,7 +50,6 @@ const NO_TARGET: Target = Target { instructions: None, allocations: None, times:
 
 /// A limit on instructions.
 pub(super) enum Limit {
-    /// An absolute number.
     Below(f64),
     /// The bound's, plus this share: hash keys, addresses and buffers vary by chance.
     AboveBound(f64),
@@ -213,7 +211,7 @@ pub(super) const PLAN: &[Workload] = &[
     },
     Workload {
         name: "coverage",
-        title: "assert_always! and its kin outside a simulation",
+        title: "assert_always! and similar macros outside a simulation",
         op: "call",
         bound: plain("a method without"),
         ours: steelmill("with five of them"),

@@ -15,7 +15,6 @@ pub(super) struct Row {
     pub(super) reference: Option<f64>,
 }
 
-/// The cost of one operation.
 #[derive(Default)]
 pub(super) struct Figures {
     pub(super) nanoseconds: Option<f64>,
@@ -69,7 +68,6 @@ impl Row {
     }
 }
 
-/// The figures as a table.
 pub(super) fn text(rows: &[Row]) -> String {
     let mut lines = vec![
         ["workload", "per", "side", "ns", "instructions", "allocations", "target"].map(String::from).to_vec(),
@@ -148,7 +146,6 @@ fn count_text(count: f64) -> String {
     format!("{count:.0}")
 }
 
-/// The figures as JSON.
 pub(super) fn json(rows: &[Row]) -> Value {
     let side = |label: &str, figures: &Figures| {
         json!({

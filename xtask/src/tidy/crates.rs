@@ -32,8 +32,8 @@ pub(super) fn dependencies(tree: &Tree) -> Vec<Finding> {
             findings.push(Finding {
                 path: manifest,
                 line: 1,
-                what: format!("the crate {} is not in the table of dependencies", one.name),
-                why: "what a crate may depend on is decided when it is added",
+                problem: format!("the crate {} is not in the table of dependencies", one.name),
+                reason: "what a crate may depend on is decided when it is added",
                 fix:
                     "give it a line in DEPENDENCIES of xtask/src/tidy/crates.rs and a paragraph in ARCHITECTURE.md"
                         .into(),
@@ -47,8 +47,8 @@ pub(super) fn dependencies(tree: &Tree) -> Vec<Finding> {
                 findings.push(Finding {
                     path: manifest.clone(),
                     line: line_of(text, name),
-                    what: format!("{} depends on {name}", one.name),
-                    why: "core must compile without any world, and each world without the other, so that a world can be replaced",
+                    problem: format!("{} depends on {name}", one.name),
+                    reason: "core must compile without any world, and each world without the other, so that a world can be replaced",
                     fix: "move shared code into steelmill-core, as a trait if the worlds implement it differently".into(),
                 });
             }
@@ -68,8 +68,8 @@ pub(super) fn twins(tree: &Tree) -> Vec<Finding> {
                 findings.push(Finding {
                     path: file,
                     line: 1,
-                    what: format!("{name} has no file for the capability {capability}"),
-                    why: "a reader who knows a capability's file in one crate finds its twins in the others",
+                    problem: format!("{name} has no file for the capability {capability}"),
+                    reason: "a reader who knows a capability's file in one crate finds its twins in the others",
                     fix: format!(
                         "put {name}'s part of it into a file of this name, or correct the folder in TWINS"
                     ),
@@ -99,8 +99,8 @@ pub(super) fn core_bans_what_the_root_bans(tree: &Tree) -> Vec<Finding> {
         .map(|(line, ban)| Finding {
             path: "clippy.toml".into(),
             line,
-            what: format!("{ban} is banned here but not in steelmill-core/clippy.toml"),
-            why: "clippy reads only the nearest clippy.toml: a ban not repeated there does not apply to core",
+            problem: format!("{ban} is banned here but not in steelmill-core/clippy.toml"),
+            reason: "clippy reads only the nearest clippy.toml: a ban not repeated there does not apply to core",
             fix: "repeat the entry in steelmill-core/clippy.toml".into(),
         })
         .collect()

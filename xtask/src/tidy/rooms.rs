@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::tokens::{Token, tokens};
 use super::{Finding, Tree, line_of};
 
-/// The rooms of one crate.
 struct Layout {
     /// The crate's folder, from the root of the workspace.
     folder: &'static str,
@@ -152,20 +151,20 @@ fn check_crate(tree: &Tree, layout: &Layout) -> Vec<Finding> {
             findings.push(Finding {
                 path: path.into(),
                 line: 1,
-                what: format!("the room {room} is not in the table of {}", layout.folder),
-                why: "what a module may import is decided when it is added, or import cycles grow",
+                problem: format!("the room {room} is not in the table of {}", layout.folder),
+                reason: "what a module may import is decided when it is added, or import cycles grow",
                 fix: format!("move it into a room that exists, or give it a line in {TABLES}"),
             });
         }
     }
-    let (mut used, mut told) = (BTreeSet::new(), BTreeSet::new());
+    let (mut used, mut reported) = (BTreeSet::new(), BTreeSet::new());
     for import in source.imports() {
         let Some(to) = import.room else {
             findings.push(Finding {
                 path: import.path.into(),
                 line: import.line,
-                what: format!("`{}` imports the whole crate root", import.written),
-                why: "it hides which rooms the file imports",
+                problem: format!("`{}` imports the whole crate root", import.written),
+                reason: "it hides which rooms the file imports",
                 fix: "name the imported items".into(),
             });
             continue;
@@ -180,14 +179,14 @@ fn check_crate(tree: &Tree, layout: &Layout) -> Vec<Finding> {
         let finding = Finding {
             path: import.path.into(),
             line: import.line,
-            what: format!("{} imports {to}: `{}`", import.from, import.written),
-            why: "rooms import one way, so that each can be read and changed without those above it",
+            problem: format!("{} imports {to}: `{}`", import.from, import.written),
+            reason: "rooms import one way, so that each can be read and changed without those above it",
             fix: format!(
                 "move what both need into a lower room, hand it in as an argument or through a trait, or change the \
                  table in {TABLES} and the drawing in ARCHITECTURE.md"
             ),
         };
-        if told.insert((import.path, import.line, to)) {
+        if reported.insert((import.path, import.line, to)) {
             findings.push(finding);
         }
     }
@@ -197,31 +196,31 @@ fn check_crate(tree: &Tree, layout: &Layout) -> Vec<Finding> {
 
 /// Rooms and imports in the table that do not exist in the crate.
 fn stale(tree: &Tree, layout: &Layout, source: &Source, used: &BTreeSet<(&str, &str)>) -> Vec<Finding> {
-    let mut whats = Vec::new();
+    let mut problems = Vec::new();
     for (room, imports) in layout.rooms {
         if !source.rooms().contains_key(room) {
-            whats.push((*room, format!("{} has no room {room}", layout.folder)));
+            problems.push((*room, format!("{} has no room {room}", layout.folder)));
         } else if let Only(listed) = imports {
             let unused = listed.iter().filter(|to| !used.contains(&(*room, **to)));
-            whats.extend(
+            problems.extend(
                 unused.map(|to| (*room, format!("{room} of {} does not import {to}", layout.folder))),
             );
         }
     }
     for (from, to, _) in layout.exceptions {
         if !used.contains(&(*from, *to)) {
-            whats.push((*from, format!("{from} of {} does not import {to}", layout.folder)));
+            problems.push((*from, format!("{from} of {} does not import {to}", layout.folder)));
         }
     }
     let text = tree.files.get(TABLES).map_or("", String::as_str);
-    let finding = |(room, what): (&str, String)| Finding {
+    let finding = |(room, problem): (&str, String)| Finding {
         path: TABLES.into(),
         line: line_of(text, &format!("(\"{room}\"")),
-        what,
-        why: "the table documents the imports between rooms, so it must list only those that exist",
+        problem,
+        reason: "the table documents the imports between rooms, so it must list only those that exist",
         fix: "remove it from the table".into(),
     };
-    whats.into_iter().map(finding).collect()
+    problems.into_iter().map(finding).collect()
 }
 
 impl Layout {
@@ -311,8 +310,8 @@ impl<'a> Source<'a> {
         let finding = |export: &Export| Finding {
             path: root.path.into(),
             line: export.line,
-            what: format!("the crate root re-exports `{}`", export.path.join("::")),
-            why: "it hides which room defines an item that is imported from the crate root",
+            problem: format!("the crate root re-exports `{}`", export.path.join("::")),
+            reason: "it hides which room defines an item that is imported from the crate root",
             fix: "name the items".into(),
         };
         of_rooms.map(|(_, export)| finding(export)).collect()
@@ -468,8 +467,8 @@ fn read_tree(tokens: &[Token], mut at: usize, prefix: &mut Vec<String>, paths: &
             }
             _ => break,
         }
-        let goes_on = text(at) == ":" && text(at + 1) == ":";
-        if !goes_on || !(["{", "*"].contains(&text(at + 2)) || is_word(text(at + 2))) {
+        let has_next = text(at) == ":" && text(at + 1) == ":";
+        if !has_next || !(["{", "*"].contains(&text(at + 2)) || is_word(text(at + 2))) {
             break;
         }
         at += 2;

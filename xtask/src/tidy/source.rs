@@ -53,8 +53,8 @@ pub(super) fn readable(tree: &Tree) -> Vec<Finding> {
             Some(Finding {
                 path: path.into(),
                 line: error.span().start().line,
-                what: "the file is not valid Rust".into(),
-                why: "the other rules cannot check it",
+                problem: "the file is not valid Rust".into(),
+                reason: "the other rules cannot check it",
                 fix: "make it compile".into(),
             })
         })
@@ -68,8 +68,8 @@ pub(super) fn headers(tree: &Tree) -> Vec<Finding> {
         .map(|(path, _)| Finding {
             path: path.into(),
             line: 1,
-            what: "the file does not begin with `//! `".into(),
-            why: "a reader needs the purpose of a file before its first `use`",
+            problem: "the file does not begin with `//! `".into(),
+            reason: "a reader needs the purpose of a file before its first `use`",
             fix: "state the problem it solves and its invariants, in a sentence or two".into(),
         })
         .collect()
@@ -83,8 +83,8 @@ pub(super) fn unsafe_code(tree: &Tree) -> Vec<Finding> {
             findings.push(Finding {
                 path: path.into(),
                 line: 1,
-                what: "the crate does not forbid unsafe code".into(),
-                why: "`forbid` cannot be relaxed in a module, so nobody has to read the crate to know that it is safe",
+                problem: "the crate does not forbid unsafe code".into(),
+                reason: "`forbid` cannot be relaxed in a module, so nobody has to read the crate to know that it is safe",
                 fix: "add #![forbid(unsafe_code)]".into(),
             });
         }
@@ -92,8 +92,8 @@ pub(super) fn unsafe_code(tree: &Tree) -> Vec<Finding> {
             findings.extend(find(&tokens, &["unsafe"]).into_iter().map(|line| Finding {
                 path: path.into(),
                 line,
-                what: "unsafe code outside the files listed for it".into(),
-                why: "each unsafe line needs an argument and a second reviewer, so they stay in a few small files",
+                problem: "unsafe code outside the files listed for it".into(),
+                reason: "each unsafe line needs an argument and a second reviewer, so they stay in a few small files",
                 fix: "avoid it, or list the file in xtask/src/tidy/source.rs and write the argument beside the code".into(),
             }));
         }
@@ -117,8 +117,8 @@ pub(super) fn worlds(tree: &Tree) -> Vec<Finding> {
             findings.extend(find(&tokens, pattern).into_iter().map(|line| Finding {
                 path: path.into(),
                 line,
-                what: format!("`{}` names a world", pattern.join(" ")),
-                why: "the demo is one program: what it does must not depend on the world it runs in",
+                problem: format!("`{}` names a world", pattern.join(" ")),
+                reason: "the demo is one program: what it does must not depend on the world it runs in",
                 fix: "use what `crate::world` offers, or decide it in world.rs or main.rs; a test of one world says \
                       so with `required-features` in Cargo.toml"
                     .into(),
@@ -139,8 +139,8 @@ pub(super) fn core_locks(tree: &Tree) -> Vec<Finding> {
             findings.extend(find(&tokens, &[lock]).into_iter().map(|line| Finding {
                 path: path.into(),
                 line,
-                what: format!("{lock} in core"),
-                why: "starting and stopping must not hold a lock across user code, and a lookup must not take one",
+                problem: format!("{lock} in core"),
+                reason: "starting and stopping must not hold a lock across user code, and a lookup must not take one",
                 fix: "give the state one owner, or use an atomic, a watch channel or a set-once cell".into(),
             }));
         }
@@ -152,12 +152,12 @@ pub(super) fn core_locks(tree: &Tree) -> Vec<Finding> {
 pub(super) fn leftovers(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, tokens) in tokenized(tree) {
-        for (pattern, why, fix) in LEFTOVERS {
+        for (pattern, reason, fix) in LEFTOVERS {
             findings.extend(find(&tokens, pattern).into_iter().map(|line| Finding {
                 path: path.into(),
                 line,
-                what: format!("`{}`", pattern.concat()),
-                why,
+                problem: format!("`{}`", pattern.concat()),
+                reason,
                 fix: (*fix).into(),
             }));
         }

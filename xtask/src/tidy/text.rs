@@ -32,16 +32,16 @@ pub(super) fn clean(tree: &Tree) -> Vec<Finding> {
         findings.extend(blanks.map(|(index, _)| Finding {
             path: path.clone(),
             line: index + 1,
-            what: "blanks at the end of the line".into(),
-            why: "editors remove them, which clutters later diffs",
+            problem: "blanks at the end of the line".into(),
+            reason: "editors remove them, which clutters later diffs",
             fix: "remove them".into(),
         }));
         if !text.is_empty() && (!text.ends_with('\n') || text.ends_with("\n\n")) {
             findings.push(Finding {
                 path: path.clone(),
                 line: text.lines().count(),
-                what: "the file does not end with exactly one newline".into(),
-                why: "editors change it, which clutters later diffs",
+                problem: "the file does not end with exactly one newline".into(),
+                reason: "editors change it, which clutters later diffs",
                 fix: "end the last line, and remove empty lines after it".into(),
             });
         }
@@ -59,8 +59,8 @@ pub(super) fn machine_specific(tree: &Tree) -> Vec<Finding> {
                 findings.push(Finding {
                     path: path.clone(),
                     line: index + 1,
-                    what: format!("names the package host {host}"),
-                    why: "the package source is configured per machine; mirrors must work",
+                    problem: format!("names the package host {host}"),
+                    reason: "the package source is configured per machine; mirrors must work",
                     fix: "name the package instead".into(),
                 });
             }
@@ -68,8 +68,8 @@ pub(super) fn machine_specific(tree: &Tree) -> Vec<Finding> {
                 findings.push(Finding {
                     path: path.clone(),
                     line: index + 1,
-                    what: format!("a path under {prefix}"),
-                    why: "it exists on one machine only",
+                    problem: format!("a path under {prefix}"),
+                    reason: "it exists on one machine only",
                     fix: "use a path relative to the workspace, or one from the environment".into(),
                 });
             }
@@ -100,8 +100,8 @@ pub(super) fn readme_commands(tree: &Tree) -> Vec<Finding> {
             findings.push(Finding {
                 path: path.into(),
                 line: line_of(text, "cargo xtask"),
-                what: format!("no line that is `{command}`"),
-                why: "a README command that CI does not run can break unnoticed",
+                problem: format!("no line that is `{command}`"),
+                reason: "a README command that CI does not run can break unnoticed",
                 fix: "use the same command in README.md, .ci/run and README_CAMPAIGN in xtask/src/test.rs"
                     .into(),
             });

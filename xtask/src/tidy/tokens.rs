@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use proc_macro2::{Delimiter, LexError, TokenStream, TokenTree};
 
-/// One token.
 pub(super) struct Token {
     /// As written; for a group, its opening or closing character.
     pub(super) text: String,
