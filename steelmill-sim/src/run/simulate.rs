@@ -11,7 +11,6 @@ use steelmill_core::{Error, Result, TaskError, panic_message};
 
 use crate::fault::coverage::RunObserver;
 use crate::host::{self, audit, purity, stuck};
-use crate::machine::panic_log;
 use crate::kernel::tasks::MAIN;
 use crate::kernel::watchdog;
 use crate::machine::cluster::{self, RunId};
@@ -19,6 +18,7 @@ use crate::machine::deadline_exceeded::{ExceededDeadlines, InspectTask};
 use crate::machine::executor;
 use crate::machine::hosts::SCENARIO;
 use crate::machine::machine::Machine;
+use crate::machine::panic_log;
 use crate::machine::panics;
 use crate::machine::sim::Sim;
 use crate::machine::spawn::spawn_at;

@@ -9,6 +9,7 @@ use super::{answer, guest, guest_of, when_ready};
 use crate::machine::cluster;
 use crate::machine::descriptors::{Buffers, Direction, Errno, Object, Read};
 use crate::machine::real::real;
+use crate::machine::threads;
 use crate::machine::world::Process;
 
 /// The buffers of a vectored call.
@@ -19,7 +20,8 @@ pub(super) unsafe fn buffers<'a>(vectors: *const iovec, count: usize) -> Buffers
     // SAFETY: as the caller says; an empty buffer may have any pointer, so it is left out.
     let part = |n| unsafe {
         let vector = &*vectors.add(n);
-        (vector.iov_len > 0).then(|| std::slice::from_raw_parts_mut(vector.iov_base.cast::<u8>(), vector.iov_len))
+        (vector.iov_len > 0)
+            .then(|| std::slice::from_raw_parts_mut(vector.iov_base.cast::<u8>(), vector.iov_len))
     };
     Buffers { parts: (0..count).filter_map(part).collect() }
 }
@@ -46,8 +48,20 @@ pub(super) fn receive(
     flags: c_int,
 ) -> Result<Read, Errno> {
     let is_peek = flags & libc::MSG_PEEK != 0;
+    if !is_peek && flags & libc::MSG_WAITALL == 0 && is_stream(process, fd) {
+        buffers.truncate(threads::transfer_length(process, buffers.room()));
+    }
     when_ready(process, fd, Direction::Read, flags & libc::MSG_DONTWAIT != 0, |run, id| {
         run.read_file(id, &mut buffers, is_peek)
+    })
+}
+
+/// Whether a descriptor is a stream of bytes, of which any part may be transferred.
+fn is_stream(process: Process, fd: c_int) -> bool {
+    cluster::with(process.run, |run| match run.descriptors.file(process, fd).map(|(_, file)| &file.object) {
+        Ok(Object::Socket(socket)) => !socket.is_udp,
+        Ok(Object::Pair(_)) => true,
+        _ => false,
     })
 }
 
@@ -61,7 +75,11 @@ pub(super) fn send(
     let is_nonblocking = flags & libc::MSG_DONTWAIT != 0;
     let mut written = 0;
     loop {
-        let sent = when_ready(process, fd, Direction::Write, is_nonblocking, |run, id| run.write_file(id, parts));
+        let whole: usize = parts.iter().map(|part| part.len()).sum();
+        let length = if is_stream(process, fd) { threads::transfer_length(process, whole) } else { whole };
+        let some = first_bytes(parts, length);
+        let sent =
+            when_ready(process, fd, Direction::Write, is_nonblocking, |run, id| run.write_file(id, &some));
         match sent {
             Ok(n) => {
                 written += n;
@@ -79,6 +97,20 @@ pub(super) fn send(
     }
 }
 
+/// The first bytes of several parts.
+fn first_bytes<'a>(parts: &'a [IoSlice<'_>], mut length: usize) -> Vec<IoSlice<'a>> {
+    let mut some = Vec::with_capacity(parts.len());
+    for part in parts {
+        let n = part.len().min(length);
+        some.push(IoSlice::new(&part[..n]));
+        length -= n;
+        if length == 0 {
+            break;
+        }
+    }
+    some
+}
+
 /// # Safety
 /// As read(2).
 #[unsafe(no_mangle)]
@@ -86,7 +118,10 @@ unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssi
     let vector = iovec { iov_base: buffer, iov_len: length };
     match guest_of(fd) {
         // SAFETY: as ours.
-        Some(process) => answer(receive(process, fd, unsafe { buffers(&raw const vector, 1) }, 0).map(|read| read.bytes as ssize_t)),
+        Some(process) => answer(
+            receive(process, fd, unsafe { buffers(&raw const vector, 1) }, 0)
+                .map(|read| read.bytes as ssize_t),
+        ),
         // SAFETY: as ours.
         None => unsafe { real!("read", fn(c_int, *mut c_void, size_t) -> ssize_t)(fd, buffer, length) },
     }
@@ -99,7 +134,9 @@ unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> 
     let vector = iovec { iov_base: buffer.cast_mut(), iov_len: length };
     match guest_of(fd) {
         // SAFETY: as ours.
-        Some(process) => answer(send(process, fd, &mut unsafe { parts(&raw const vector, 1) }, 0).map(|n| n as ssize_t)),
+        Some(process) => {
+            answer(send(process, fd, &mut unsafe { parts(&raw const vector, 1) }, 0).map(|n| n as ssize_t))
+        }
         // SAFETY: as ours.
         None => unsafe { real!("write", fn(c_int, *const c_void, size_t) -> ssize_t)(fd, buffer, length) },
     }
@@ -112,7 +149,8 @@ unsafe extern "C" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ss
     match guest_of(fd) {
         // SAFETY: as ours.
         Some(process) => answer(
-            receive(process, fd, unsafe { buffers(vectors, count.max(0) as usize) }, 0).map(|read| read.bytes as ssize_t),
+            receive(process, fd, unsafe { buffers(vectors, count.max(0) as usize) }, 0)
+                .map(|read| read.bytes as ssize_t),
         ),
         // SAFETY: as ours.
         None => unsafe { real!("readv", fn(c_int, *const iovec, c_int) -> ssize_t)(fd, vectors, count) },

@@ -10,6 +10,7 @@ use super::duration_of;
 use crate::machine::cluster;
 use crate::machine::descriptors::Errno;
 use crate::machine::futex::{self, Woken};
+use crate::machine::threads;
 use crate::machine::world::Process;
 
 /// What a guest's futex call gives.
@@ -25,7 +26,11 @@ pub(in crate::host) unsafe fn futex(
     other: *const u32,
     bits: u32,
 ) -> Result<c_long, Errno> {
-    let clock = if operation & libc::FUTEX_CLOCK_REALTIME != 0 { libc::CLOCK_REALTIME } else { libc::CLOCK_MONOTONIC };
+    let clock = if operation & libc::FUTEX_CLOCK_REALTIME != 0 {
+        libc::CLOCK_REALTIME
+    } else {
+        libc::CLOCK_MONOTONIC
+    };
     let command = operation & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
     let machine = process.machine;
     match command {
@@ -42,6 +47,9 @@ pub(in crate::host) unsafe fn futex(
             if unsafe { AtomicU32::from_ptr(word.cast_mut()) }.load(Ordering::SeqCst) != value {
                 return Err(libc::EAGAIN);
             }
+            if threads::wakes_spuriously(process) {
+                return Ok(0);
+            }
             let bits = if command == libc::FUTEX_WAIT { u32::MAX } else { bits };
             match futex::wait(process, word.expose_provenance(), value, bits, timeout) {
                 Woken::Woken => Ok(0),
@@ -50,7 +58,8 @@ pub(in crate::host) unsafe fn futex(
         }
         libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => {
             let bits = if command == libc::FUTEX_WAKE { u32::MAX } else { bits };
-            Ok(cluster::with(process.run, |run| run.wake_futex(machine, word.addr(), bits, value as usize)) as c_long)
+            Ok(cluster::with(process.run, |run| run.wake_futex(machine, word.addr(), bits, value as usize))
+                as c_long)
         }
         libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE => {
             // SAFETY: as above.
