@@ -4,10 +4,11 @@
 //! the same name, so these commands always build the sim world in its own target directory.
 #![forbid(unsafe_code)]
 
-mod acceptance; // browser tests
+mod acceptance; // browser tests, and those of other people's crates
 mod bench; // benchmarks beside a hand-written lower bound
 mod bugs; // finding and shrinking the planted bugs
 mod canaries; // mutation tests of the lifecycle rules
+mod ecosystem; // other people's crates in the simulation
 mod libtest; // `cargo test`, with its tests counted
 mod lint; // format, clippy, documentation, tidy
 mod sim; // simulating the demo's cluster and other scenarios

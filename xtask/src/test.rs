@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::libtest::{Count, cargo_test};
 use crate::steps::{Outcome, Steps};
 use crate::workspace::Workspace;
-use crate::{acceptance, bugs, sim};
+use crate::{bugs, sim};
 
 /// The README's first command; tidy checks that the README has it.
 pub(crate) const README_CAMPAIGN: &str = "cargo xtask sim --seeds 200";
@@ -27,8 +27,7 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
     let mut steps = Steps::new("test");
     let mut total = Count::default();
     steps.run("runtime world: unit, integration and doc tests", || {
-        let mut tests =
-            workspace.cargo(["test", "--workspace", "--exclude", acceptance::CRATE, "--no-fail-fast"]);
+        let mut tests = workspace.whole(["test", "--no-fail-fast"]);
         tests.args(filter);
         cargo_test(tests, &mut total)
     });
