@@ -261,7 +261,10 @@ fn what_only_shows_in_the_failure_is_found_too() {
         Ok(())
     });
     assert_eq!((difference.first.digest, &difference.first.event), (difference.second.digest, &None));
-    assert!(difference.to_string().contains("not in what happened, only in how they end"), "{difference}");
+    assert!(
+        difference.to_string().contains("their events are equal, only their outcomes differ"),
+        "{difference}"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use steelmill_core::Owner;
 
 use super::cluster::{self, Cluster, RunId};
 use super::world::Process;
-use crate::schema::outcome::{Cause, Overstay, TaskReport};
+use crate::schema::outcome::{Cause, DeadlineExceeded, TaskReport};
 
 /// How many tasks that were aborted at a deadline are told of a run.
 const OVERSTAYS: usize = 16;
@@ -23,7 +23,7 @@ pub(crate) type LookAt = fn(RunId, &mut TaskReport);
 /// What was aborted in a run because its time was up.
 #[derive(Default)]
 pub(crate) struct Overstays {
-    list: VecDeque<Overstay>,
+    list: VecDeque<DeadlineExceeded>,
     /// The moment at which the tasks are to be looked at, as a number of polls, and how; the run ends there.
     look: Option<(u64, LookAt)>,
 }
@@ -33,13 +33,14 @@ impl Overstays {
         Self { list: VecDeque::new(), look }
     }
 
-    pub(crate) fn take(&mut self) -> Vec<Overstay> {
+    pub(crate) fn take(&mut self) -> Vec<DeadlineExceeded> {
         std::mem::take(&mut self.list).into()
     }
 
     /// A task that has the name of its daemon's own work is found twice: as that, and as one of the daemon's tasks.
-    fn add(&mut self, overstay: Overstay) {
-        let is_it = |other: &Overstay| other.polls == overstay.polls && other.task.key == overstay.task.key;
+    fn add(&mut self, overstay: DeadlineExceeded) {
+        let is_it =
+            |other: &DeadlineExceeded| other.polls == overstay.polls && other.task.key == overstay.task.key;
         if self.list.iter().any(is_it) {
             return;
         }
@@ -74,10 +75,16 @@ pub(crate) fn overstayed(place: Process, owner: &Arc<Owner>, name: &'static str,
 }
 
 impl Cluster {
-    fn overstays_of(&self, machine: u32, owner: &Arc<Owner>, name: &str, limit: Duration) -> Vec<Overstay> {
+    fn overstays_of(
+        &self,
+        machine: u32,
+        owner: &Arc<Owner>,
+        name: &str,
+        limit: Duration,
+    ) -> Vec<DeadlineExceeded> {
         let (at, polls, digest) =
             (Duration::from_nanos(self.kernel.now), self.kernel.tasks.polls, self.kernel.digest.value());
-        let overstay = |task| Overstay { at, limit, task, polls, digest };
+        let overstay = |task| DeadlineExceeded { at, limit, task, polls, digest };
         let keys = self
             .kernel
             .tasks
