@@ -1,7 +1,7 @@
-//! The panics raised on this thread that no one has judged yet, as the panic hook recorded them.
+//! The thread-local log of panics that the panic hook recorded, until they are judged.
 //!
 //! A panic may be caught anywhere: by the executor, by the lifecycle, by a program's own `catch_unwind`. So the hook
-//! records it here, and the executor asks after every poll and every destructor whether there is one.
+//! records it here, and the executor checks the log after every poll and every destructor.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -14,10 +14,9 @@ thread_local! {
     static HAS_ANY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Records a panic.
 pub(crate) fn record(panicked: Panicked) {
     HAS_ANY.set(true);
-    // A destructor of what is recorded could panic again while the log is borrowed: the text of a panic has none.
+    // Only text is recorded: a payload's destructor could panic again while the log is borrowed.
     LOG.with_borrow_mut(|log| log.push(panicked));
 }
 
@@ -38,15 +37,14 @@ pub(crate) fn drop_caught<T>(value: T) {
     caught(|| drop(value));
 }
 
-/// Runs code that may panic where nobody waits for its end; the hook records such a panic.
+/// Runs code that may panic, and drops its panic payload; the hook records such a panic.
 pub(crate) fn caught(run: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
         drop_payload(payload);
     }
 }
 
-/// Drops a panic payload. Its destructor may panic as well; then the second payload is leaked, as its destructor may be
-/// the same.
+/// Drops a panic payload. If its destructor panics, leaks the second payload, whose destructor may panic as well.
 pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);

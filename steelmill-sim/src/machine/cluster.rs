@@ -21,7 +21,7 @@ use super::moments::Moments;
 use super::net::{self, Net};
 use super::tally::Tally;
 pub(crate) use crate::kernel::kernel::RunId;
-use crate::kernel::kernel::{Kernel, Later};
+use crate::kernel::kernel::{Kernel, WakerAction};
 use crate::kernel::panic_log;
 use crate::kernel::timers::{Nanos, nanos};
 use crate::schema::settings::Settings;
@@ -138,7 +138,7 @@ pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> Op
             && run.id == id
         {
             result = Some(look(run));
-            is_later = run.kernel.has_later();
+            is_later = run.kernel.has_waker_actions();
         }
     });
     if is_later {
@@ -151,18 +151,18 @@ pub(crate) fn try_with<R>(id: RunId, look: impl FnOnce(&mut Cluster) -> R) -> Op
 #[cold]
 fn settle() {
     let Some((later, causes)) =
-        with_current(|run| (run.kernel.take_later(), run.kernel.take_foreign_wakes_causes()))
+        with_current(|run| (run.kernel.take_waker_actions(), run.kernel.take_foreign_wake_causes()))
     else {
         return;
     };
     let mut causes = causes.into_iter();
     for later in later {
         match later {
-            Later::Wake(waker) => panic_log::caught(|| match causes.next() {
+            WakerAction::Wake(waker) => panic_log::caught(|| match causes.next() {
                 Some(cause) => wake_traced(waker, cause),
                 None => waker.wake(),
             }),
-            Later::Drop(waker) => panic_log::drop_caught(waker),
+            WakerAction::Drop(waker) => panic_log::drop_caught(waker),
         }
     }
 }
@@ -170,9 +170,9 @@ fn settle() {
 /// Wakes a foreign waker because of an event that may not be the latest.
 #[cold]
 fn wake_traced(waker: Waker, cause: Option<u32>) {
-    let before = with_current(|run| run.kernel.now_comes_of(cause)).flatten();
+    let before = with_current(|run| run.kernel.replace_cause(cause)).flatten();
     waker.wake();
-    with_current(|run| run.kernel.now_comes_of(before));
+    with_current(|run| run.kernel.replace_cause(before));
 }
 
 #[cold]
@@ -232,7 +232,7 @@ impl Cluster {
         if !FOREIGN_WAITING.load(Ordering::Acquire) {
             return false;
         }
-        self.kernel.now_comes_of(None);
+        self.kernel.replace_cause(None);
         let mut foreign = foreign();
         let before = foreign.wakes.len();
         foreign.wakes.retain(|key| {

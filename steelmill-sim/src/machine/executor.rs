@@ -120,7 +120,7 @@ impl Cluster {
             return true;
         }
         let slowness = host.slowness;
-        let is_deferred = self.kernel.tasks.alternate_turn(index, slowness > 0);
+        let is_deferred = self.kernel.tasks.toggle_deferral(index, slowness > 0);
         if is_deferred {
             let at = self.kernel.now + self.kernel.draw(Stream::Slowness, slowness + 1);
             self.kernel.timers.schedule(at, Event::Turn(index));
@@ -139,14 +139,14 @@ impl Cluster {
             return Some(Step::Over);
         }
         if self.kernel.tasks.polls >= self.kernel.tasks.polls_end && self.kernel.tasks.is_any_ready() {
-            self.kernel.watch_livelock();
+            self.kernel.diagnose_livelock();
             return None;
         }
         if !self.take_foreign_wakes() && !self.advance() {
             let tasks = self.kernel.task_list();
             self.kernel.fail(Cause::Deadlock { tasks });
         }
-        self.kernel.has_later().then_some(Step::Wake)
+        self.kernel.has_waker_actions().then_some(Step::Wake)
     }
 
     /// Lets time jump to the next event and takes everything due then. `false` when there is nothing to come.
@@ -185,7 +185,7 @@ impl Cluster {
     /// What is due next happens now: the world acts, and no task.
     #[cold]
     fn note_due(&mut self, now: Nanos) {
-        self.kernel.now_comes_of(None);
+        self.kernel.replace_cause(None);
         match self.kernel.timers.peek_due(now) {
             Some(Err(timer)) => self.kernel.note_timer(timer),
             Some(Ok(Event::Net(event))) => {

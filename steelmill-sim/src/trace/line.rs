@@ -78,7 +78,9 @@ impl Trace {
             What::Draw { stream, index, below: 0, value } => {
                 format!("draw {stream:?} #{index} -> {value:#x}")
             }
-            What::Draw { stream: Stream::Buggify(branch), value, .. } => RareBranch::decided(branch, value),
+            What::Draw { stream: Stream::Buggify(branch), value, .. } => {
+                RareBranch::describe_draw(branch, value)
+            }
             What::Draw { stream, index, below, value } => {
                 format!("draw {stream:?} #{index} below {below} -> {value}")
             }

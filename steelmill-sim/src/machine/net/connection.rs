@@ -280,9 +280,9 @@ impl Connections {
                 (self.all.len() - 1) as u32
             }
         };
-        self.ends.enter(connector, place(index, CONNECTOR));
+        self.ends.insert(connector, place(index, CONNECTOR));
         if (acceptor as usize) < machines {
-            self.ends.enter(acceptor, place(index, ACCEPTOR));
+            self.ends.insert(acceptor, place(index, ACCEPTOR));
         }
         ConnectionId { index, generation: self.all[index as usize].generation }
     }

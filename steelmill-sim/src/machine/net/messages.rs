@@ -188,7 +188,7 @@ impl Cluster {
     pub(crate) fn note_scheduled(&mut self, at: Nanos, event: Event) {
         let now = self.kernel.now;
         let Some(recorder) = &mut self.kernel.recorder else { return };
-        let because = recorder.because;
+        let because = recorder.cause;
         let message = self.net.in_flight.leaving.take();
         let due = self.net.in_flight.due.entry(event).or_default();
         // Where nothing leaves, something that was held may be let go.
@@ -229,12 +229,12 @@ impl Cluster {
                 self.net.in_flight.due.remove(&event);
             }
         }
-        recorder.because = found.as_ref().and_then(|due| due.cause);
+        recorder.cause = found.as_ref().and_then(|due| due.cause);
         if let Event::Deliver(id, side) = event {
             return self.note_delivered(id, side);
         }
         let Some(message) = found.and_then(|due| due.message) else { return };
-        recorder.because = message.event;
+        recorder.cause = message.event;
         if let Event::Datagram(_) = event {
             self.net.in_flight.landing = Some(message);
         } else if self.hosts[message.to].power == Power::Off {
@@ -245,9 +245,9 @@ impl Cluster {
     }
 
     fn note_arrival(&mut self, message: Message) {
-        self.kernel.now_comes_of(message.event);
+        self.kernel.replace_cause(message.event);
         let arrival = self.kernel.note(What::Arrive { message: message.number });
-        self.kernel.now_comes_of(arrival);
+        self.kernel.replace_cause(arrival);
     }
 
     /// What a side of a connection has sent arrives, as far as it is due.

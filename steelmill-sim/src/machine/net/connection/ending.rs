@@ -158,7 +158,7 @@ impl Cluster {
             self.unsent_lost(id, side);
             self.net.tcp.end_stall(id, side);
             self.net.tcp.end_wait(id, side);
-            self.net.tcp.ends.leave(machine, place(id.index, side));
+            self.net.tcp.ends.remove(machine, place(id.index, side));
         }
         let connection = self.net.tcp.get(id).expect("looked at above");
         connection.generation = connection.generation.wrapping_add(1);
