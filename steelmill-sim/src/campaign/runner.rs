@@ -21,7 +21,7 @@ use crate::kernel::panic_log;
 use crate::run::simulate;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Faults;
-use crate::schema::settings::{Seed, Settings, heeds_order};
+use crate::schema::settings::{Seed, Settings, check_order_applies};
 use crate::schema::verify::Verify;
 
 impl OfAny<'_> {
@@ -37,7 +37,7 @@ impl OfAny<'_> {
             "a campaign that runs until all is covered cannot be cut into shards: none knows what the others have hit"
         );
         if let Faults::Plan(plan) = &self.settings.faults {
-            heeds_order(self.settings.schedule, plan)?;
+            check_order_applies(self.settings.schedule, plan)?;
         }
         let number = verify::next_campaign();
         let asked = verify::Asked::read();
@@ -141,9 +141,9 @@ impl OfAny<'_> {
     }
 
     fn simulate(&self, settings: Settings) -> Outcome {
-        simulate::explained(settings, &|settings, look| {
+        simulate::run_and_explain(settings, &|settings, look| {
             let seed = settings.seed;
-            on_a_fresh_thread(seed, || simulate::once(settings, &self.scenario, self.made_at, look))
+            on_a_fresh_thread(seed, || simulate::run_once(settings, &self.scenario, self.made_at, look))
         })
     }
 }

@@ -220,10 +220,10 @@ impl OfAny<'_> {
             let seed = settings.seed;
             // Hundreds of logs would help nobody.
             let silent = tracing::subscriber::NoSubscriber::new();
-            let run = || simulate::once(settings, &self.scenario, self.made_at, look);
+            let run = || simulate::run_once(settings, &self.scenario, self.made_at, look);
             on_a_fresh_thread(seed, || tracing::subscriber::with_default(silent, run))
         };
-        simulate::explained(settings, &once)
+        simulate::run_and_explain(settings, &once)
     }
 
     /// A run whose trace holds what matters most, however late that is; and how many runs that took.
