@@ -118,9 +118,11 @@ pub(crate) fn sort(uses: &mut [SystemUse]) {
 
 pub(crate) fn text(uses: &[SystemUse], is_pure: bool) -> String {
     let mut text = match uses.len() {
-        _ if !is_pure => "audit: not on this platform".to_owned(),
-        0 => "audit: nothing asks the system for time, entropy or a thread inside a run".to_owned(),
-        places => format!("audit: {places} place(s) ask the system for something inside a run"),
+        _ if !is_pure => "audit: not supported on this platform".to_owned(),
+        0 => {
+            "audit: no code reads the system's clocks or entropy, or starts a thread, inside a run".to_owned()
+        }
+        places => format!("audit: {places} place(s) call the system inside a run"),
     };
     uses.iter().for_each(|used| text.push_str(&format!("\n  {used}")));
     text

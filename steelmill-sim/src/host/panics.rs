@@ -20,8 +20,7 @@ thread_local! {
 /// through it, or a panic reached a function that cannot unwind.
 const ABORTS: [&str; 2] = ["panic in a destructor during cleanup", "panic in a function that cannot unwind"];
 
-/// Installs the hook, once for the process. A simulated panic prints nothing, because the run's failure reports it. But
-/// before the process aborts, the hook prints the last panics, because no run can report them.
+/// Installs the hook, once per process. It prints simulated panics only before an abort: else the run reports them.
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -57,7 +56,7 @@ fn print_before_abort(message: &str) {
     let seed = thread.name().unwrap_or("a seed");
     let _ = writeln!(
         std::io::stderr(),
-        "{seed}: {message}, so the process is aborted. Its last panics:\n  {panics}\nIt is run again as any red seed is: with \
-         STEELMILL_SEED or --seed."
+        "{seed}: {message}, so the process is aborted. Its last panics:\n  {panics}\nReplay the seed with STEELMILL_SEED or \
+         --seed."
     );
 }

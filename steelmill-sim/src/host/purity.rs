@@ -5,7 +5,7 @@
 //! whose task runs; a thread is started, but marks the run, because it may not repeat. On every other thread they call the
 //! C library. An [audit](crate::host::audit) records each call.
 //!
-//! Not interposed: `/dev/urandom` as a file, the processor's instructions (`rdtsc`, `rdrand`), and `futures::select!`, whose
+//! Not interposed: `/dev/urandom` as a file, the instructions `rdtsc` and `rdrand`, and `futures::select!`, whose random
 //! generator is seeded by a counter in a `static`. clippy bans the last, and verification finds any that matter.
 //!
 //! std draws the keys of its hash maps, and `rand::rng()` its state, once per thread: each seed needs a fresh thread.
@@ -201,7 +201,7 @@ mod linux {
                 tv_sec: now.as_secs() as libc::time_t,
                 tv_nsec: libc::c_long::from(now.subsec_nanos() as i32),
             };
-            // SAFETY: the caller says that it may be written.
+            // SAFETY: the caller guarantees that it may be written.
             unsafe { time.write(now) };
             return 0;
         }
@@ -228,7 +228,7 @@ mod linux {
                 tv_sec: now.as_secs() as libc::time_t,
                 tv_usec: libc::suseconds_t::from(now.subsec_micros() as i32),
             };
-            // SAFETY: the caller says that it may be written.
+            // SAFETY: the caller guarantees that it may be written.
             unsafe { time.write(now) };
             return 0;
         }
@@ -252,7 +252,7 @@ mod linux {
         {
             let now = now.as_secs() as libc::time_t;
             if !time.is_null() {
-                // SAFETY: the caller says that it may be written.
+                // SAFETY: the caller guarantees that it may be written.
                 unsafe { time.write(now) };
             }
             return now;

@@ -1,4 +1,4 @@
-//! Diagnosis of stuck tasks (deadlock, livelock, exceeded deadline): the async stack on which each waits, for any primitive.
+//! Diagnosis of stuck tasks (deadlock, livelock, exceeded deadline): the async stack on which each task waits.
 //!
 //! A primitive that makes a task wait clones the task's waker. So each task is polled once more with a waker that captures
 //! the stack when it is cloned or called: from the executor to there it shows the async functions that await each other.
@@ -23,8 +23,7 @@ const WAITS: usize = 4;
 /// The most times of a run at which tasks aborted at a deadline are inspected.
 const MOMENTS: usize = 3;
 
-/// Wakes all waiters of simulated primitives, after the run. Otherwise a combinator with wakers of its own, such as
-/// `FuturesUnordered`, would not poll its futures.
+/// Wakes all waiters of simulated primitives: else a combinator such as `FuturesUnordered` would not poll its futures.
 fn wake_all(id: RunId) {
     cluster::with(id, |run| {
         let waiters: Vec<Waiter> =

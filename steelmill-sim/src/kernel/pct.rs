@@ -179,7 +179,6 @@ mod tests {
         }
     }
 
-    /// Draws the greatest length for every round.
     fn in_long_rounds(mut draw: impl FnMut(u64) -> u64) -> impl FnMut(u64) -> u64 {
         move |below| if below == ROUNDS { ROUNDS - 1 } else { draw(below) }
     }

@@ -48,7 +48,6 @@ impl Recorder {
         Some(last(&self.trace.events))
     }
 
-    /// Whether the next event is recorded if it is of this kind.
     fn keeps(&self, what: What) -> bool {
         let next = self.trace.all();
         self.window.contains(&next)

@@ -81,7 +81,7 @@ impl<E> Kernel<E> {
         true
     }
 
-    /// Dequeues the next task by the schedule: its slot and position. `None` if none is ready, or livelock diagnosis is due.
+    /// Dequeues the next task: its slot and position. `None` if none is ready, or livelock diagnosis is due.
     #[inline(always)]
     pub(crate) fn pick(&mut self) -> Option<(u32, usize)> {
         match self.settings.schedule {

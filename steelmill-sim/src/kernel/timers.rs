@@ -327,8 +327,7 @@ impl<E> Timers<E> {
         }
     }
 
-    /// Takes the next entry due at `now`, the result of [`next_at`](Self::next_at). No entry may be cancelled before all are
-    /// taken.
+    /// Takes the next entry due at `now`, from [`next_at`](Self::next_at). All must be taken before one is cancelled.
     #[inline]
     pub(crate) fn pop_due(&mut self, now: Nanos) -> Option<Due<E>> {
         if self.due == NONE {

@@ -207,8 +207,7 @@ fn outcome(id: RunId) -> Outcome {
     })
 }
 
-/// Drops all tasks and machines, after advancing every incarnation so that destructors cannot send or spawn. A panic in a
-/// destructor fails a run that has passed.
+/// Drops all tasks and machines, detached so that destructors cannot send or spawn; a panic fails a run that passed.
 fn tear_down(id: RunId) -> Option<(Cause, Option<Panicked>)> {
     let (orphans, root, machines) = cluster::with(id, |run| {
         run.kernel.over = Some(None);

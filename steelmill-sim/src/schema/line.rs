@@ -25,8 +25,8 @@ pub struct Line {
 }
 
 impl fmt::Display for Line {
-    /// `12.000345678 gateway-1: Cache (gateway-1/lease-7): "refresh" #12: send 14 bytes: "..."`. Omits a factory named as its
-    /// machine.
+    /// `12.000345678 gateway-1: Cache (gateway-1/lease-7): "refresh" #12: send 14 bytes: "..."`. A factory with its
+    /// machine's name is omitted.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: ", seconds(self.at.as_nanos() as u64), self.machine.as_deref().unwrap_or("-"))?;
         let factory = self.factory.as_ref().filter(|factory| Some(*factory) != self.machine.as_ref());

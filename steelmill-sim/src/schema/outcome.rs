@@ -236,8 +236,7 @@ pub enum Cause {
         /// The backtrace, with `RUST_BACKTRACE=1`.
         backtrace: Option<String>,
     },
-    /// A machine's factory failed, its report was not read, and the scenario did not
-    /// [allow](crate::Sim::allow_failure) the failure.
+    /// A machine's factory failed; its report was not read, and the failure not [allowed](crate::Sim::allow_failure).
     FactoryFailed {
         /// The machine.
         machine: String,

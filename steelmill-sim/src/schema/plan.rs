@@ -323,7 +323,7 @@ impl Plan {
         let json = std::fs::read_to_string(path).with_context(|| {
             format!("{} is neither swarm, none, nor a file that can be read", path.display())
         })?;
-        Self::from_json(&json).with_context(|| format!("{} is no plan of faults", path.display()))
+        Self::from_json(&json).with_context(|| format!("{} is not a fault plan", path.display()))
     }
 
     /// The plan as JSON that [`from_json`](Plan::from_json) reads, one fault per line.
@@ -489,7 +489,7 @@ pub(crate) mod text {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map_err(|error| {
-            D::Error::custom(format!("{text:?} is no duration such as \"1s 500ms\": {error}"))
+            D::Error::custom(format!("{text:?} is not a duration such as \"1s 500ms\": {error}"))
         })
     }
 }
@@ -499,11 +499,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_plan_is_said_with_its_place() {
+    fn the_error_of_a_broken_plan_names_the_problem_and_its_line() {
         for (json, expected) in [
             (
                 r#"{"faults": [{"when": {"at": "soon"}, "what": {"exit": {"machine": "a"}}}]}"#,
-                "\"soon\" is no duration",
+                "\"soon\" is not a duration",
             ),
             (
                 r#"{"faults": [{"when": {"at": "1s"}, "last": "1s", "what": {"exit": {"machine": "a"}}}]}"#,

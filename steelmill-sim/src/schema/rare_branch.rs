@@ -39,7 +39,6 @@ impl RareBranch {
         modules.flat_map(of_module).collect()
     }
 
-    /// All names, sorted, without duplicates.
     pub(crate) fn names() -> Vec<String> {
         let mut names: Vec<String> = Self::all().iter().map(|branch| branch.name.clone()).collect();
         names.dedup();

@@ -59,7 +59,7 @@ impl fmt::Display for Schedule {
 
 /// The error for a [`Schedule`] that is none of `uniform`, `fifo`, and `pct:3` where 3 is the depth.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no schedule; there are: uniform, fifo, pct:D with a depth D from 1 to {DEPTH_MAX}")]
+#[error("{0:?} is not a schedule; there are: uniform, fifo, pct:D with a depth D from 1 to {DEPTH_MAX}")]
 pub struct UnknownSchedule(String);
 
 /// Known bugs hardly ever need more than five orderings; this leaves room.

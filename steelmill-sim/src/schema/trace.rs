@@ -44,7 +44,6 @@ impl Trace {
 
     /// The index of the [key event](Trace::key_event) among the recorded events.
     pub(crate) fn key_event_kept(&self) -> usize {
-        // All skipped events come before the window.
         (self.key_event.saturating_sub(self.skipped) as usize).min(self.events.len().saturating_sub(1))
     }
 

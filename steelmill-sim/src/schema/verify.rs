@@ -33,7 +33,7 @@ impl fmt::Display for Verify {
 
 /// The error for a [`Verify`] that is neither `twice` nor `process`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no mode of verification; there are: twice, process")]
+#[error("{0:?} is not a verification mode; there are: twice, process")]
 pub struct UnknownVerify(String);
 
 impl FromStr for Verify {
