@@ -10,7 +10,7 @@ use futures::future::join_all;
 use steelmill_core::{Daemon, Factory, Result, State};
 use steelmill_sim::fault::Budget;
 use steelmill_sim::history::{History, Kv, KvOp, KvReply};
-use steelmill_sim::trace::{Answer, MessageKind, Trace, What};
+use steelmill_sim::trace::{Answer, EventKind, MessageKind, Trace};
 use steelmill_sim::{Impairment, Machine, Outcome, Seed, Settings, Sim, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -55,15 +55,15 @@ fn echo(machine: &Machine) {
 fn stories(trace: &Trace, kind: MessageKind) -> Vec<String> {
     let of = |place: usize| trace.events[place].what;
     let stories = trace.messages().into_iter().filter_map(|passage| {
-        let What::Message { carries, .. } = of(passage.left) else { panic!("a message leaves first") };
+        let EventKind::Message { carries, .. } = of(passage.left) else { panic!("a message leaves first") };
         let mut story = String::new();
         for delay in &passage.delays {
-            let What::Delayed { why, .. } = of(*delay) else { panic!("it is a delay") };
+            let EventKind::Delayed { why, .. } = of(*delay) else { panic!("it is a delay") };
             story += &format!("late ({why:?}), ");
         }
         match passage.ended.map(of) {
-            Some(What::Arrive { .. }) => story += "arrived",
-            Some(What::Lost { why, .. }) => story += &format!("lost ({why:?})"),
+            Some(EventKind::Arrive { .. }) => story += "arrived",
+            Some(EventKind::Lost { why, .. }) => story += &format!("lost ({why:?})"),
             other => story += &format!("{other:?}"),
         }
         (carries == kind).then_some(story)
@@ -90,12 +90,14 @@ fn every_message_of_a_connection_arrives_and_its_consequences_follow() {
     assert_eq!(stories(&trace, MessageKind::Bytes), ["arrived"; 2]);
     assert_eq!(stories(&trace, MessageKind::Fin), ["arrived"; 2], "each side ends");
     // The client's byte comes back because it went there.
-    let bytes = |what: &What| matches!(what, What::Message { carries: MessageKind::Bytes, .. });
+    let bytes = |what: &EventKind| matches!(what, EventKind::Message { carries: MessageKind::Bytes, .. });
     let [there, back] = [0, 1].map(|nth| {
         trace.events.iter().enumerate().filter(|(_, event)| bytes(&event.what)).nth(nth).expect("two").0
     });
     assert_eq!(trace.nearest(|event| bytes(&event.what))[back], Some(there));
-    let What::Message { from, to, connection, bytes, start, .. } = trace.events[there].what else { panic!() };
+    let EventKind::Message { from, to, connection, bytes, start, .. } = trace.events[there].what else {
+        panic!()
+    };
     let name = |machine: u32| trace.machines[machine as usize].as_str();
     assert_eq!((name(from), name(to), connection, bytes, start[0]), ("client", "server", Some(0), 1, b'x'));
 }
@@ -115,7 +117,7 @@ fn messages_that_arrive_together_are_told_apart() {
     });
     let (mut lengths, mut arrived) = (Vec::new(), Vec::new());
     for passage in trace.messages() {
-        if let What::Message { carries: MessageKind::Bytes, to: 1, bytes, .. } =
+        if let EventKind::Message { carries: MessageKind::Bytes, to: 1, bytes, .. } =
             trace.events[passage.left].what
         {
             lengths.push(bytes);
@@ -126,7 +128,7 @@ fn messages_that_arrive_together_are_told_apart() {
     assert!(arrived.is_sorted(), "in order");
     let delivered = trace.events[arrived[0]..=arrived[19]]
         .iter()
-        .filter(|event| matches!(event.what, What::Deliver { to: 1, .. }));
+        .filter(|event| matches!(event.what, EventKind::Deliver { to: 1, .. }));
     assert!(delivered.count() < 19, "some arrive with one event");
 }
 
@@ -191,8 +193,8 @@ fn a_datagram_is_lost_to_a_cut_to_nobody_and_to_a_machine_without_power() {
     });
     let expected = [
         "arrived",
-        "lost (Nobody)",
-        "lost (Nobody)",
+        "lost (NoReceiver)",
+        "lost (NoReceiver)",
         "lost (Cut)",
         "late (Held), arrived",
         "lost (PowerOff)",
@@ -211,7 +213,7 @@ fn a_request_that_is_refused_and_one_that_nobody_answers() {
         Ok(())
     });
     let requests = stories(&trace, MessageKind::Syn);
-    assert_eq!(requests[..2], ["arrived", "lost (Nobody)"]);
+    assert_eq!(requests[..2], ["arrived", "lost (NoReceiver)"]);
     assert_eq!(requests[2..], ["lost (PowerOff)"; 7], "a connect asks seven times");
     assert_eq!(stories(&trace, MessageKind::Refused), ["arrived"]);
 }
@@ -244,10 +246,11 @@ fn a_wake_through_a_combinator_comes_of_what_it_waited_for() {
         Ok(())
     });
     let causes = trace.causes();
-    let wakes = trace.events.iter().enumerate().filter(|(_, event)| matches!(event.what, What::Wake { .. }));
+    let wakes =
+        trace.events.iter().enumerate().filter(|(_, event)| matches!(event.what, EventKind::Wake { .. }));
     let fired = wakes.filter(|(wake, event)| {
         let cause = &trace.events[causes[*wake].expect("a wake has a cause")];
-        matches!(cause.what, What::Timer { .. }) && cause.at == event.at
+        matches!(cause.what, EventKind::Timer { .. }) && cause.at == event.at
     });
     assert_eq!(fired.count(), 50);
 }
@@ -322,7 +325,7 @@ fn states_of_factories_and_daemons_are_told() {
     });
     let of = |daemon: Option<&str>| -> Vec<State> {
         let states = trace.events.iter().filter_map(|event| match event.what {
-            What::State { state } => trace.states.get(state as usize),
+            EventKind::State { state } => trace.states.get(state as usize),
             _ => None,
         });
         states
@@ -386,10 +389,10 @@ fn operations_are_told_and_those_that_cannot_be_ordered_are_blamed() {
     ];
     assert_eq!(told, expected);
     let last = trace.events.last().expect("there are events");
-    assert_eq!((last.what, last.at), (What::Fail, failure.at.as_nanos() as u64));
-    let blamed = trace.events.iter().filter(|event| matches!(event.what, What::Blame { .. }));
+    assert_eq!((last.what, last.at), (EventKind::Fail, failure.at.as_nanos() as u64));
+    let blamed = trace.events.iter().filter(|event| matches!(event.what, EventKind::Blame { .. }));
     assert_eq!(blamed.count(), 2);
-    assert!(matches!(trace.events[last.cause.expect("it has one") as usize].what, What::End { .. }));
+    assert!(matches!(trace.events[last.cause.expect("it has one") as usize].what, EventKind::End { .. }));
 }
 
 /// Clients that talk to servers by TCP and UDP while everything goes wrong.
@@ -441,17 +444,21 @@ fn whatever_goes_wrong_a_trace_changes_nothing_and_holds_together() {
         for (number, event) in trace.events.iter().enumerate() {
             assert!(event.cause.is_none_or(|cause| (cause as usize) < number), "seed {seed}: {event:?}");
             match event.what {
-                What::Wake { .. } if event.task.is_none() => {
+                EventKind::Wake { .. } if event.task.is_none() => {
                     assert!(event.cause.is_some(), "seed {seed}: {}", trace.line(event));
                 }
-                What::Poll { .. } => assert!(event.cause.is_some(), "seed {seed}: {}", trace.line(event)),
-                What::Deliver { .. } => assert!(event.cause.is_some(), "seed {seed}: {}", trace.line(event)),
+                EventKind::Poll { .. } => {
+                    assert!(event.cause.is_some(), "seed {seed}: {}", trace.line(event))
+                }
+                EventKind::Deliver { .. } => {
+                    assert!(event.cause.is_some(), "seed {seed}: {}", trace.line(event))
+                }
                 _ => {}
             }
         }
         let mut ended = vec![false; trace.messages().len()];
         for event in &trace.events {
-            if let What::Arrive { message } | What::Lost { message, .. } = event.what {
+            if let EventKind::Arrive { message } | EventKind::Lost { message, .. } = event.what {
                 let again = std::mem::replace(&mut ended[message as usize], true);
                 assert!(!again, "seed {seed}: message {message} ends twice");
             }
@@ -460,11 +467,11 @@ fn whatever_goes_wrong_a_trace_changes_nothing_and_holds_together() {
             let left = &trace.events[passage.left];
             let end = match passage.ended {
                 Some(place) => match trace.events[place].what {
-                    What::Arrive { .. } => {
+                    EventKind::Arrive { .. } => {
                         assert_eq!(trace.events[place].cause, Some(passage.left as u32));
                         "arrived".to_owned()
                     }
-                    What::Lost { why, .. } => format!("lost {why:?}"),
+                    EventKind::Lost { why, .. } => format!("lost {why:?}"),
                     other => panic!("{other:?} ends nothing"),
                 },
                 None => {
@@ -474,7 +481,7 @@ fn whatever_goes_wrong_a_trace_changes_nothing_and_holds_together() {
                     "open".to_owned()
                 }
             };
-            let What::Message { carries, .. } = left.what else { panic!("it is a message") };
+            let EventKind::Message { carries, .. } = left.what else { panic!("it is a message") };
             *ends.entry(format!("{carries:?} {end}")).or_default() += 1;
         }
     }

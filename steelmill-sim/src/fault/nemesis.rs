@@ -20,7 +20,7 @@ use crate::machine::machine::{Claim, Machine};
 use crate::machine::net::Impairment;
 use crate::machine::sim::Sim;
 use crate::machine::{cluster, moments};
-use crate::schema::event::{FaultStep, What};
+use crate::schema::event::{EventKind, FaultStep};
 
 /// What may strike, and how to do what only the scenario can; made by [`Sim::inject_faults`].
 #[must_use = "faults are injected when it is run"]
@@ -362,7 +362,9 @@ struct Ongoing {
 
 impl Ongoing {
     fn step(&self, step: FaultStep) {
-        cluster::try_with(self.sim.run, |run| run.kernel.happened(What::Fault { fault: self.index, step }));
+        cluster::try_with(self.sim.run, |run| {
+            run.kernel.happened(EventKind::Fault { fault: self.index, step })
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! The digest: a hash over every event of a run, in order. Equal digests mean equal runs.
 
 use crate::schema::decision::Stream;
-use crate::schema::event::{MachineChange, What};
+use crate::schema::event::{EventKind, MachineChange};
 
 /// A running hash. Not cryptographic: it detects accidental differences, not forged ones.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,7 @@ fn word(bytes: &[u8]) -> u64 {
 /// An event as the digest hashes it: its kind and two words.
 pub(crate) struct Words(pub(crate) u64, pub(crate) u64, pub(crate) u64);
 
-impl What {
+impl EventKind {
     /// The words to hash; `None` for an event that is not in the digest.
     #[inline(always)]
     pub(crate) fn words(self) -> Option<Words> {
@@ -89,31 +89,31 @@ impl What {
         Some(match self {
             // A draw of the schedule is covered by the poll that it decides; one of the plan by the faults that strike, so
             // that the same plan from a file gives the same digest; sent bytes are hashed by `Digest::bytes`.
-            What::Draw { stream: Stream::Schedule | Stream::Plan(_), .. }
-            | What::End { .. }
-            | What::Send { .. }
-            | What::Wake { .. }
-            | What::Timer { .. }
-            | What::Message { .. }
-            | What::Delayed { .. }
-            | What::Arrive { .. }
-            | What::Lost { .. }
-            | What::State { .. }
-            | What::Log { .. }
-            | What::Invoke { .. }
-            | What::Return { .. }
-            | What::Blame { .. }
-            | What::Fail => return None,
-            What::Draw { index, value, .. } => Words(1, index, value),
-            What::Poll { task, place } => Words(2, task.0, place),
-            What::Time { to } => Words(3, to, 0),
-            What::Spawn { task, machine } => Words(4, task.0, u64::from(machine)),
-            What::Deliver { connection, from, to, readable } => {
+            EventKind::Draw { stream: Stream::Schedule | Stream::Plan(_), .. }
+            | EventKind::End { .. }
+            | EventKind::Send { .. }
+            | EventKind::Wake { .. }
+            | EventKind::Timer { .. }
+            | EventKind::Message { .. }
+            | EventKind::Delayed { .. }
+            | EventKind::Arrive { .. }
+            | EventKind::Lost { .. }
+            | EventKind::State { .. }
+            | EventKind::Log { .. }
+            | EventKind::Invoke { .. }
+            | EventKind::Return { .. }
+            | EventKind::Blame { .. }
+            | EventKind::Fail => return None,
+            EventKind::Draw { index, value, .. } => Words(1, index, value),
+            EventKind::Poll { task, place } => Words(2, task.0, place),
+            EventKind::Time { to } => Words(3, to, 0),
+            EventKind::Spawn { task, machine } => Words(4, task.0, u64::from(machine)),
+            EventKind::Deliver { connection, from, to, readable } => {
                 Words(5, pair(connection, from) ^ u64::from(to) << 16, readable)
             }
-            What::Connect { connection, to } => Words(6, u64::from(connection), u64::from(to)),
-            What::Datagram { to, bytes } => Words(7, u64::from(to), bytes),
-            What::Machine { machine, change } => {
+            EventKind::Connect { connection, to } => Words(6, u64::from(connection), u64::from(to)),
+            EventKind::Datagram { to, bytes } => Words(7, u64::from(to), bytes),
+            EventKind::Machine { machine, change } => {
                 let (change, by) = match change {
                     MachineChange::Made => (0, 0),
                     MachineChange::Started => (1, 0),
@@ -127,9 +127,9 @@ impl What {
                 };
                 Words(8, u64::from(machine) << 8 | change, by)
             }
-            What::Link { from, to, change } => Words(9, pair(from, to), change as u64),
-            What::Fault { fault, step } => Words(11, u64::from(fault), step as u64),
-            What::Count { more, total, .. } => Words(10, total, more),
+            EventKind::Link { from, to, change } => Words(9, pair(from, to), change as u64),
+            EventKind::Fault { fault, step } => Words(11, u64::from(fault), step as u64),
+            EventKind::Count { more, total, .. } => Words(10, total, more),
         })
     }
 }

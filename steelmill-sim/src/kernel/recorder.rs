@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::kernel::Kernel;
 use crate::schema::decision::{Decision, Stream};
-use crate::schema::event::{Event, What};
+use crate::schema::event::{Event, EventKind};
 use crate::schema::outcome::Cause;
 use crate::schema::plan::Plan;
 use crate::schema::task::{TaskId, TaskKey};
@@ -48,25 +48,25 @@ impl Recorder {
         Some(last(&self.trace.events))
     }
 
-    fn keeps(&self, what: What) -> bool {
+    fn keeps(&self, what: EventKind) -> bool {
         let next = self.trace.all();
         self.window.contains(&next)
             || next < self.window.start && what.is_state_change()
-            || what == What::Fail
+            || what == EventKind::Fail
     }
 }
 
 impl<E> Kernel<E> {
     /// Records an event in the digest, and in the trace if there is one.
     #[inline]
-    pub(crate) fn happened(&mut self, what: What) {
+    pub(crate) fn happened(&mut self, what: EventKind) {
         self.happened_often(|| what);
     }
 
     /// Like [`happened`](Kernel::happened), for hot paths. The event is built twice, for the few words that the digest
     /// hashes and for the trace, so that an untraced run writes no event to memory.
     #[inline(always)]
-    pub(crate) fn happened_often(&mut self, what: impl Fn() -> What) {
+    pub(crate) fn happened_often(&mut self, what: impl Fn() -> EventKind) {
         if let Some(words) = what().words() {
             self.digest.event(words);
         }
@@ -80,38 +80,41 @@ impl<E> Kernel<E> {
     pub(crate) fn sent(&mut self, parts: &[IoSlice<'_>], bytes: usize) {
         if self.recorder.is_some() {
             let start = start_of(parts.iter().flat_map(|part| part.iter()).take(bytes));
-            self.note(What::Send { bytes: bytes as u64, start });
+            self.note(EventKind::Send { bytes: bytes as u64, start });
         }
     }
 
     /// Records a random draw below `below`, or of any `u64` if that is 0.
     #[inline]
     pub(crate) fn drawn(&mut self, Decision { stream, index, value }: Decision, below: u64) {
-        self.happened_often(|| What::Draw { stream, index, below, value });
+        self.happened_often(|| EventKind::Draw { stream, index, below, value });
     }
 
     /// Records an event in the trace; its index there, or `None` outside of the window.
     #[cold]
-    pub(crate) fn note(&mut self, what: What) -> Option<u32> {
+    pub(crate) fn note(&mut self, what: EventKind) -> Option<u32> {
         // No task causes a scheduling decision.
-        let is_scheduling = matches!(what, What::Draw { stream: Stream::Schedule | Stream::Slowness, .. });
+        let is_scheduling =
+            matches!(what, EventKind::Draw { stream: Stream::Schedule | Stream::Slowness, .. });
         let task = self.tasks.current_key().filter(|_| !is_scheduling).map(TaskId::of);
         let (at, digest) = (self.now, self.digest.value());
         let recorder = self.recorder.as_mut()?;
         let cause = match what {
-            What::Poll { task, .. } => recorder.ready.get(task.slot()).copied().flatten(),
-            What::Time { .. } => None,
+            EventKind::Poll { task, .. } => recorder.ready.get(task.slot()).copied().flatten(),
+            EventKind::Time { .. } => None,
             _ if is_scheduling => None,
             _ => recorder.cause,
         };
         let index = recorder.trace.all();
         let number = recorder.note(Event { at, task, cause, what, digest });
         match what {
-            What::Poll { .. } => recorder.cause = number,
-            What::Spawn { task, .. } | What::Wake { task } => put(&mut recorder.ready, task.slot(), number),
-            What::Time { .. } => recorder.time_passed = index,
-            What::Return { operation } => recorder.returned[operation as usize] = index,
-            What::Blame { operation } => {
+            EventKind::Poll { .. } => recorder.cause = number,
+            EventKind::Spawn { task, .. } | EventKind::Wake { task } => {
+                put(&mut recorder.ready, task.slot(), number)
+            }
+            EventKind::Time { .. } => recorder.time_passed = index,
+            EventKind::Return { operation } => recorder.returned[operation as usize] = index,
+            EventKind::Blame { operation } => {
                 let returned = recorder.returned[operation as usize];
                 recorder.contradiction = recorder.contradiction.max(Some(returned));
             }
@@ -132,7 +135,7 @@ impl<E> Kernel<E> {
     #[cold]
     pub(crate) fn note_wake(&mut self, key: TaskKey) {
         if self.tasks.is_waiting(key) {
-            self.note(What::Wake { task: TaskId::of(key) });
+            self.note(EventKind::Wake { task: TaskId::of(key) });
         }
     }
 
@@ -153,7 +156,7 @@ impl<E> Kernel<E> {
             return;
         };
         recorder.cause = cause;
-        let fired = self.note(What::Timer { task });
+        let fired = self.note(EventKind::Timer { task });
         self.replace_cause(fired);
     }
 
@@ -182,17 +185,17 @@ impl<E> Kernel<E> {
     pub(crate) fn logged(&mut self, log: Log) {
         let Some(recorder) = &mut self.recorder else { return };
         let number = recorder.trace.logs.len() as u32;
-        if recorder.keeps(What::Log { log: number }) {
+        if recorder.keeps(EventKind::Log { log: number }) {
             recorder.trace.logs.push(log);
         }
-        self.note(What::Log { log: number });
+        self.note(EventKind::Log { log: number });
     }
 
     pub(crate) fn state_changed(&mut self, change: impl FnOnce() -> StateChange) {
         let Some(recorder) = &mut self.recorder else { return };
         recorder.trace.states.push(change());
         let state = last(&recorder.trace.states);
-        self.note(What::State { state });
+        self.note(EventKind::State { state });
     }
 
     /// Records the invocation of an operation; its index in the trace.
@@ -201,7 +204,7 @@ impl<E> Kernel<E> {
         recorder.trace.operations.push(operation);
         recorder.returned.push(0);
         let operation = last(&recorder.trace.operations);
-        self.note(What::Invoke { operation });
+        self.note(EventKind::Invoke { operation });
         Some(operation)
     }
 
@@ -210,7 +213,7 @@ impl<E> Kernel<E> {
         let recorder = self.recorder.as_mut()?;
         if failed.is_some() {
             recorder.cause = (!recorder.trace.events.is_empty()).then(|| last(&recorder.trace.events));
-            self.note(What::Fail);
+            self.note(EventKind::Fail);
         }
         let Recorder { mut trace, time_passed, contradiction, .. } = *self.recorder.take()?;
         trace.key_event = match failed {

@@ -4,7 +4,7 @@ use super::kernel::Kernel;
 use super::tasks::{State, TaskFuture, WaitsFor};
 use super::timers::Nanos;
 use crate::schema::decision::Stream;
-use crate::schema::event::What;
+use crate::schema::event::EventKind;
 use crate::schema::outcome::{Cause, TaskReport};
 use crate::schema::settings::{Schedule, Settings};
 use crate::schema::task::{TaskId, TaskKey};
@@ -39,7 +39,7 @@ impl<E> Kernel<E> {
         let key = slot.key;
         self.tasks.current = key;
         self.tasks.polls += 1;
-        self.happened_often(|| What::Poll { task: TaskId::of(key), place: place as u64 });
+        self.happened_often(|| EventKind::Poll { task: TaskId::of(key), place: place as u64 });
         if let Some(watch) = &self.watch {
             watch.polling(index as usize, self.tasks.polls);
         }
@@ -76,7 +76,7 @@ impl<E> Kernel<E> {
             self.now = at;
             self.tasks.polls_before_this_instant = self.tasks.polls;
             self.tasks.polls_end = self.tasks.polls.saturating_add(self.tasks.polls_undiagnosed);
-            self.happened_often(|| What::Time { to: at });
+            self.happened_often(|| EventKind::Time { to: at });
         }
         true
     }

@@ -16,7 +16,7 @@ use super::pct::Pct;
 use super::run_queue::RunQueue;
 use super::scheduler::{RecentPolls, diagnosed_polls};
 use super::waiter::Waiter;
-use crate::schema::event::{TaskEnd, What};
+use crate::schema::event::{EventKind, TaskEnd};
 use crate::schema::outcome::TaskReport;
 use crate::schema::settings::{Schedule, Settings};
 use crate::schema::task::{TaskId, TaskKey};
@@ -151,7 +151,7 @@ impl<E> Kernel<E> {
         }
         let key = self.tasks.key(index);
         self.spawned(key, || TaskInfo { name, machine, owner: owner.cloned(), spawned_at });
-        self.happened(What::Spawn { task: TaskId::of(key), machine });
+        self.happened(EventKind::Spawn { task: TaskId::of(key), machine });
         key
     }
 
@@ -168,7 +168,7 @@ impl<E> Kernel<E> {
             Err(TaskError::Panicked(_)) => TaskEnd::Panicked,
             Err(TaskError::Aborted) => TaskEnd::Aborted,
         };
-        self.happened(What::End { task: TaskId::of(key), end });
+        self.happened(EventKind::End { task: TaskId::of(key), end });
         let slot = &mut self.tasks.slots[index];
         slot.state = if slot.state == State::Ready { State::EndedInQueue } else { State::Ended };
         if index == MAIN {

@@ -26,7 +26,7 @@ use crate::machine::net::{Network, address_of};
 use crate::machine::panics;
 use crate::machine::spawn::{Task, spawn_at};
 use crate::machine::world::{Process, SimWorld};
-use crate::schema::event::{MachineChange, What};
+use crate::schema::event::{EventKind, MachineChange};
 use crate::schema::moment::Moment;
 
 type Setup = Box<dyn Fn(&mut Factory) -> Result + Send + Sync>;
@@ -61,7 +61,7 @@ impl Machine {
             if setup.is_some() {
                 run.hosts[id].power = Power::ProcessEnded; // until it is started
             }
-            run.kernel.happened(What::Machine { machine: id, change: MachineChange::Made });
+            run.kernel.happened(EventKind::Machine { machine: id, change: MachineChange::Made });
             id
         });
         let is_up = setup.is_none();
@@ -274,7 +274,7 @@ impl Machine {
     /// What waits for it waits: a [`stop`](Machine::stop), too. A paused process that ends is not paused any more.
     pub fn pause(&self) {
         self.with(|run| {
-            run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Paused });
+            run.kernel.happened(EventKind::Machine { machine: self.0.id, change: MachineChange::Paused });
             run.pause(self.0.id);
         });
     }
@@ -310,7 +310,7 @@ impl Machine {
     /// Lets its process go on. Timers that were due meanwhile fire at once.
     pub fn resume(&self) {
         self.with(|run| {
-            run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Resumed });
+            run.kernel.happened(EventKind::Machine { machine: self.0.id, change: MachineChange::Resumed });
             run.resume(self.0.id);
         });
     }
@@ -319,7 +319,7 @@ impl Machine {
     /// machine as fast as all others.
     pub fn set_slowness(&self, delay_max: Duration) {
         self.with(|run| {
-            run.kernel.happened(What::Machine {
+            run.kernel.happened(EventKind::Machine {
                 machine: self.0.id,
                 change: MachineChange::Slowness(nanos(delay_max)),
             });
@@ -334,7 +334,7 @@ impl Machine {
     pub fn set_drift(&self, ppm: i64) {
         assert!(ppm > -1_000_000, "a clock that does not go forward: {ppm} ppm");
         self.with(|run| {
-            run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Drift(ppm) });
+            run.kernel.happened(EventKind::Machine { machine: self.0.id, change: MachineChange::Drift(ppm) });
             run.set_drift(self.0.id, ppm);
         });
     }
@@ -387,7 +387,7 @@ impl Cluster {
         if self.hosts[machine].incarnation > 0 {
             self.moment(machine, Moment::Restarting);
         }
-        self.kernel.happened(What::Machine { machine, change: MachineChange::Started });
+        self.kernel.happened(EventKind::Machine { machine, change: MachineChange::Started });
         if before == Power::Off {
             self.reachable_again(machine);
         }
@@ -413,7 +413,7 @@ impl Cluster {
             Ending::Exit => MachineChange::Exited,
             Ending::PowerLoss => MachineChange::PowerLost,
         };
-        self.kernel.happened(What::Machine { machine, change });
+        self.kernel.happened(EventKind::Machine { machine, change });
         self.resume(machine);
         self.sockets_gone(machine, ending == Ending::Exit);
         self.kernel.tasks.of(machine).into_iter().filter_map(|task| self.kernel.abort(task)).collect()

@@ -15,7 +15,7 @@ pub struct Event {
     /// The index of the earlier event that caused it, if any.
     pub cause: Option<u32>,
     /// Its kind and data.
-    pub what: What,
+    pub what: EventKind,
     /// The run's digest after it.
     pub digest: u64,
 }
@@ -24,7 +24,7 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum What {
+pub enum EventKind {
     /// A random number was drawn. Not in the digest for the schedule and the plan: the resulting polls and faults are.
     Draw {
         /// Its purpose.
@@ -73,7 +73,7 @@ pub enum What {
         /// How it ended.
         end: TaskEnd,
     },
-    /// A program wrote bytes to a socket; they leave in [messages](What::Message). The digest has the bytes instead.
+    /// A program wrote bytes to a socket; they leave in [messages](EventKind::Message). The digest has the bytes instead.
     Send {
         /// How many bytes.
         bytes: u64,
@@ -86,7 +86,7 @@ pub enum What {
         message: u32,
         /// What kind of segment or datagram it is.
         carries: MessageKind,
-        /// The number of its TCP connection, if any. Numbers are reused, from a later [`What::Connect`] on.
+        /// The number of its TCP connection, if any. Numbers are reused, from a later [`EventKind::Connect`] on.
         connection: Option<u32>,
         /// The sending machine.
         from: u32,
@@ -104,7 +104,7 @@ pub enum What {
         /// The delay in nanoseconds. Several delays of one message add up.
         by: u64,
         /// The reason.
-        why: Why,
+        why: DeliveryProblem,
     },
     /// A message arrived. Not in the digest.
     Arrive {
@@ -116,7 +116,7 @@ pub enum What {
         /// Its number.
         message: u32,
         /// The reason.
-        why: Why,
+        why: DeliveryProblem,
     },
     /// Data of a TCP connection can be read. Its messages arrived just before; a probe of a silent peer has none.
     Deliver {
@@ -233,7 +233,7 @@ pub enum MessageKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Why {
+pub enum DeliveryProblem {
     /// Partition. It delays a TCP segment, which is retransmitted until the partition has healed.
     Cut,
     /// The link is held.
@@ -251,7 +251,8 @@ pub enum Why {
     /// Its connection was reset or timed out.
     Reset,
     /// There is no such machine, or no such socket.
-    Nobody,
+    #[serde(rename = "nobody")]
+    NoReceiver,
     /// The receiver's buffer was full.
     Full,
 }
@@ -326,18 +327,18 @@ pub enum FaultStep {
     Skipped,
 }
 
-impl What {
+impl EventKind {
     /// Whether it changes a state that later events depend on; a trace keeps these before its window, too.
     pub(crate) fn is_state_change(self) -> bool {
         matches!(
             self,
-            What::Machine { .. }
-                | What::Link { .. }
-                | What::Fault { .. }
-                | What::State { .. }
-                | What::Invoke { .. }
-                | What::Return { .. }
-                | What::Blame { .. }
+            EventKind::Machine { .. }
+                | EventKind::Link { .. }
+                | EventKind::Fault { .. }
+                | EventKind::State { .. }
+                | EventKind::Invoke { .. }
+                | EventKind::Return { .. }
+                | EventKind::Blame { .. }
         )
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use steelmill_core::{Owner, State};
 
-use super::event::{Event, What};
+use super::event::{Event, EventKind};
 use super::plan::Fault;
 use super::task::TaskId;
 
@@ -17,7 +17,7 @@ pub struct Trace {
     pub events: Vec<Event>,
     /// How many events before the window were not recorded: see [`Settings::trace_window`](crate::Settings::trace_window).
     pub skipped: u64,
-    /// How many events after the window were not recorded; a [`What::Fail`] always is.
+    /// How many events after the window were not recorded; a [`EventKind::Fail`] always is.
     pub dropped: u64,
     /// The index, among all events of the run, of the one that matters most: in a linearizability violation the last
     /// contradicting return, in a livelock the last advance of time, otherwise the last event.
@@ -51,7 +51,7 @@ impl Trace {
     pub(crate) fn contradiction(&self) -> Option<usize> {
         let key_event = self.key_event_kept();
         let is_blamed = match self.events.get(key_event)?.what {
-            What::Return { operation } => self.operations.get(operation as usize)?.is_blamed,
+            EventKind::Return { operation } => self.operations.get(operation as usize)?.is_blamed,
             _ => false,
         };
         is_blamed.then_some(key_event)
@@ -60,7 +60,7 @@ impl Trace {
     /// Drops all but `events` events from the key event on, and the failure, whose cause is then the last event kept.
     pub(crate) fn cut_after_key_event(&mut self, events: usize) {
         let end = self.key_event_kept() + events;
-        if let [_, between @ .., failure @ Event { what: What::Fail, .. }] =
+        if let [_, between @ .., failure @ Event { what: EventKind::Fail, .. }] =
             &self.events[end.min(self.events.len())..]
         {
             self.dropped += between.len() as u64 + 1;

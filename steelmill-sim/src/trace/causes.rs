@@ -23,7 +23,7 @@ impl Trace {
     /// });
     /// let trace = outcome.trace.expect("it was asked for");
     /// let causes = trace.causes();
-    /// let mut event = trace.events.iter().position(|event| matches!(event.what, What::Count { .. }));
+    /// let mut event = trace.events.iter().position(|event| matches!(event.what, EventKind::Count { .. }));
     /// let mut story = vec![];
     /// while let Some(number) = event {
     ///     story.push(trace.line(&trace.events[number]).what);
@@ -67,7 +67,7 @@ impl Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::event::What;
+    use crate::schema::event::EventKind;
 
     /// A trace whose events have these causes.
     fn trace(causes: &[Option<u32>]) -> Trace {
@@ -75,7 +75,7 @@ mod tests {
             at: at as u64,
             task: None,
             cause: *cause,
-            what: What::Time { to: at as u64 },
+            what: EventKind::Time { to: at as u64 },
             digest: 0,
         };
         Trace { events: causes.iter().enumerate().map(event).collect(), ..Trace::default() }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use steelmill_core::Owner;
 
 use super::{
-    Answer, Event, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd, TaskId, Trace, What, Why,
+    Answer, DeliveryProblem, Event, EventKind, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd,
+    TaskId, Trace,
 };
 use crate::schema::decision::Stream;
 use crate::schema::line::{Line, seconds};
@@ -72,28 +73,28 @@ impl Trace {
         }
     }
 
-    fn text(&self, what: What) -> String {
+    fn text(&self, what: EventKind) -> String {
         let machine = |number| self.machine(number);
         match what {
-            What::Draw { stream, index, below: 0, value } => {
+            EventKind::Draw { stream, index, below: 0, value } => {
                 format!("draw {stream:?} #{index} -> {value:#x}")
             }
-            What::Draw { stream: Stream::Buggify(branch), value, .. } => {
+            EventKind::Draw { stream: Stream::Buggify(branch), value, .. } => {
                 RareBranch::describe_draw(branch, value)
             }
-            What::Draw { stream, index, below, value } => {
+            EventKind::Draw { stream, index, below, value } => {
                 format!("draw {stream:?} #{index} below {below} -> {value}")
             }
-            What::Poll { place, .. } => format!("poll, place {place} of those ready"),
-            What::Time { to } => format!("time passes, to {}", seconds(to)),
-            What::Wake { task } => format!("wake {}", self.task(task)),
-            What::Timer { task } => format!("a timer of {} fires", self.task(task)),
-            What::Spawn { task, machine: on } => {
+            EventKind::Poll { place, .. } => format!("poll, place {place} of those ready"),
+            EventKind::Time { to } => format!("time passes, to {}", seconds(to)),
+            EventKind::Wake { task } => format!("wake {}", self.task(task)),
+            EventKind::Timer { task } => format!("a timer of {} fires", self.task(task)),
+            EventKind::Spawn { task, machine: on } => {
                 let info = self.tasks.get(&task);
                 let place = info.map(|info| format!(", at {}", info.spawned_at)).unwrap_or_default();
                 format!("spawn {} on {}{place}", self.task(task), machine(on))
             }
-            What::End { task, end } => {
+            EventKind::End { task, end } => {
                 let end = match end {
                     TaskEnd::Returned => "returned",
                     TaskEnd::Panicked => "panicked",
@@ -101,10 +102,10 @@ impl Trace {
                 };
                 format!("{} {end}", self.task(task))
             }
-            What::Send { bytes, start } => {
+            EventKind::Send { bytes, start } => {
                 format!("send {bytes} bytes: {}", shown(bytes, &start))
             }
-            What::Message { message, carries, connection, from, to, bytes, start } => {
+            EventKind::Message { message, carries, connection, from, to, bytes, start } => {
                 let way = format!("message {message} leaves {} for {}", machine(from), machine(to));
                 let connection =
                     connection.map(|number| format!(", connection {number}")).unwrap_or_default();
@@ -114,20 +115,22 @@ impl Trace {
                 };
                 format!("{way}{connection}: {}{payload}", carried(carries))
             }
-            What::Delayed { message, by, why } => {
+            EventKind::Delayed { message, by, why } => {
                 format!("message {message} will be {} s late: {}", seconds(by), reason(why))
             }
-            What::Arrive { message } => format!("message {message} arrives"),
-            What::Lost { message, why } => format!("message {message} is lost: {}", reason(why)),
-            What::Deliver { connection, from, to, readable } => {
+            EventKind::Arrive { message } => format!("message {message} arrives"),
+            EventKind::Lost { message, why } => format!("message {message} is lost: {}", reason(why)),
+            EventKind::Deliver { connection, from, to, readable } => {
                 let (from, to) = (machine(from), machine(to));
                 format!("deliver {from} -> {to}, connection {connection}: {readable} bytes to read")
             }
-            What::Connect { connection, to } => {
+            EventKind::Connect { connection, to } => {
                 format!("connect to {}, connection {connection}", machine(to))
             }
-            What::Datagram { to, bytes } => format!("datagram of {bytes} bytes arrives at {}", machine(to)),
-            What::Machine { machine: which, change } => {
+            EventKind::Datagram { to, bytes } => {
+                format!("datagram of {bytes} bytes arrives at {}", machine(to))
+            }
+            EventKind::Machine { machine: which, change } => {
                 let which = machine(which);
                 match change {
                     MachineChange::Made => format!("machine {which} made"),
@@ -150,12 +153,12 @@ impl Trace {
                     }
                 }
             }
-            What::Fault { fault, step } => match step {
+            EventKind::Fault { fault, step } => match step {
                 FaultStep::Strikes => format!("fault {fault} strikes"),
                 FaultStep::Ends => format!("fault {fault} is over"),
                 FaultStep::Skipped => format!("fault {fault} passes by"),
             },
-            What::Link { from, to, change } => {
+            EventKind::Link { from, to, change } => {
                 let change = match change {
                     LinkChange::Cut => "cut",
                     LinkChange::Healed => "healed",
@@ -170,19 +173,19 @@ impl Trace {
                     false => format!("link {} -> {} {change}", machine(from), machine(to)),
                 }
             }
-            What::State { state } => match self.states.get(state as usize) {
+            EventKind::State { state } => match self.states.get(state as usize) {
                 Some(change) => match &change.daemon {
                     Some(daemon) => format!("{}: {daemon} is {}", change.factory, change.state),
                     None => format!("{} is {}", change.factory, change.state),
                 },
                 None => format!("state {state}"),
             },
-            What::Log { log } => match self.logs.get(log as usize) {
+            EventKind::Log { log } => match self.logs.get(log as usize) {
                 Some(log) => format!("log {} {}: {}", log.level, log.target, log.text),
                 None => format!("log {log}"),
             },
-            What::Invoke { operation } => self.operation(operation, |_, what| format!("asks {what}")),
-            What::Return { operation } => {
+            EventKind::Invoke { operation } => self.operation(operation, |_, what| format!("asks {what}")),
+            EventKind::Return { operation } => {
                 let text = |answer: Option<&Answer>, what: &str| match answer {
                     Some(Answer::Returned(all)) => format!("is answered {all}"),
                     Some(Answer::Failed) => format!("is refused {what}"),
@@ -190,15 +193,15 @@ impl Trace {
                 };
                 self.operation(operation, text)
             }
-            What::Blame { operation } => {
+            EventKind::Blame { operation } => {
                 let text = |answer: Option<&Answer>, what: &str| match answer {
                     Some(Answer::Returned(all)) => format!("cannot have been answered {all}"),
                     _ => format!("is part of a contradiction with {what}"),
                 };
                 self.operation(operation, text)
             }
-            What::Fail => "the run has failed".to_owned(),
-            What::Count { what, more, total } => format!("count {more} {what}, {total} in all"),
+            EventKind::Fail => "the run has failed".to_owned(),
+            EventKind::Count { what, more, total } => format!("count {more} {what}, {total} in all"),
         }
     }
 }
@@ -224,18 +227,18 @@ fn carried(carries: MessageKind) -> &'static str {
 }
 
 /// In words.
-pub(crate) fn reason(why: Why) -> &'static str {
+pub(crate) fn reason(why: DeliveryProblem) -> &'static str {
     match why {
-        Why::Cut => "the link was cut",
-        Why::Held => "the link was held",
-        Why::Loss => "the link loses messages",
-        Why::Tail => "the link is slow at times",
-        Why::Narrow => "the link is narrow",
-        Why::Overtaken => "others overtake it",
-        Why::PowerOff => "the machine had no power",
-        Why::Reset => "the connection was reset",
-        Why::Nobody => "nobody was there",
-        Why::Full => "there was no room for it",
+        DeliveryProblem::Cut => "the link was cut",
+        DeliveryProblem::Held => "the link was held",
+        DeliveryProblem::Loss => "the link loses messages",
+        DeliveryProblem::Tail => "the link is slow at times",
+        DeliveryProblem::Narrow => "the link is narrow",
+        DeliveryProblem::Overtaken => "others overtake it",
+        DeliveryProblem::PowerOff => "the machine had no power",
+        DeliveryProblem::Reset => "the connection was reset",
+        DeliveryProblem::NoReceiver => "nobody was there",
+        DeliveryProblem::Full => "there was no room for it",
     }
 }
 
@@ -246,7 +249,7 @@ struct Numbered {
     cause: Option<u32>,
     #[serde(flatten)]
     line: Line,
-    event: What,
+    event: EventKind,
 }
 
 #[cfg(test)]
@@ -256,7 +259,7 @@ mod tests {
     #[test]
     fn what_a_clock_shows_is_told_in_words() {
         let trace = Trace { machines: vec!["scenario".into(), "a".into()], ..Trace::default() };
-        let told = |change| trace.text(What::Machine { machine: 1, change });
+        let told = |change| trace.text(EventKind::Machine { machine: 1, change });
         assert_eq!(told(MachineChange::WallOffset(250_000_000)), "wall clock of a is 250ms ahead");
         assert_eq!(told(MachineChange::WallOffset(-1_500_000_000)), "wall clock of a is 1.5s behind");
         assert_eq!(told(MachineChange::WallOffset(0)), "wall clock of a is right");

@@ -1,17 +1,17 @@
 //! Messages of a trace, each as a story: where it left, what delayed it, where it ended.
 
-use super::{Trace, What};
+use super::{EventKind, Trace};
 
 /// The story of a message. Places are those of events in the trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageTrace {
     /// Its number.
     pub message: u32,
-    /// Where it left: a [`What::Message`].
+    /// Where it left: a [`EventKind::Message`].
     pub left: usize,
-    /// What made it late: each a [`What::Delayed`].
+    /// What made it late: each a [`EventKind::Delayed`].
     pub delays: Vec<usize>,
-    /// Where it ended: a [`What::Arrive`] or a [`What::Lost`]; `None` for one that is still on its way when the run ends.
+    /// Where it ended: a [`EventKind::Arrive`] or a [`EventKind::Lost`]; `None` for one that is still on its way when the run ends.
     pub ended: Option<usize>,
 }
 
@@ -26,13 +26,13 @@ impl Trace {
         }
         for (place, event) in self.events.iter().enumerate() {
             match event.what {
-                What::Message { message, .. } => {
+                EventKind::Message { message, .. } => {
                     messages.push(MessageTrace { message, left: place, delays: Vec::new(), ended: None });
                 }
-                What::Delayed { message, .. } => {
+                EventKind::Delayed { message, .. } => {
                     of(&mut messages, message).into_iter().for_each(|passage| passage.delays.push(place));
                 }
-                What::Arrive { message } | What::Lost { message, .. } => {
+                EventKind::Arrive { message } | EventKind::Lost { message, .. } => {
                     of(&mut messages, message).into_iter().for_each(|passage| passage.ended = Some(place));
                 }
                 _ => {}

@@ -9,14 +9,14 @@
 //!   led to it and always an earlier one. [`Trace::causes`] has them all, [`Trace::consequences`] the other way round, and
 //!   [`Trace::nearest`] skips what is not to be shown.
 //! - A machine is its number, the place of its name in [`Trace::machines`]. Machine 0 is the scenario's own.
-//! - A message is named by its number. It leaves with [`What::Message`] and ends with [`What::Arrive`] or [`What::Lost`],
-//!   unless the run ends first; a [`What::Delayed`] in between says that it is later than usual, and why.
+//! - A message is named by its number. It leaves with [`EventKind::Message`] and ends with [`EventKind::Arrive`] or [`EventKind::Lost`],
+//!   unless the run ends first; a [`EventKind::Delayed`] in between says that it is later than usual, and why.
 //!   [`Trace::messages`] gathers each message's story.
-//! - A daemon does what its last [`What::State`] says, as long as its machine's process lives: what ends with
+//! - A daemon does what its last [`EventKind::State`] says, as long as its machine's process lives: what ends with
 //!   [`MachineChange::Exited`] or [`MachineChange::PowerLost`] says nothing any more.
-//! - A fault of the plan strikes and is over with [`What::Fault`]; what it is, and [whom](crate::fault::Kind::machines) it
+//! - A fault of the plan strikes and is over with [`EventKind::Fault`]; what it is, and [whom](crate::fault::Kind::machines) it
 //!   strikes, stands in [`Trace::faults`].
-//! - A run that failed ends with [`What::Fail`].
+//! - A run that failed ends with [`EventKind::Fail`].
 
 mod causes; // what led to what
 pub mod history; // what clients saw, and whether it was linearizable
@@ -27,7 +27,7 @@ mod messages; // messages from their leaving to their end
 mod operations; // how clients' operations get into a trace
 
 pub use crate::schema::event::{
-    Event, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd, What, Why,
+    DeliveryProblem, Event, EventKind, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd,
 };
 pub use crate::schema::line::Line;
 pub use crate::schema::task::TaskId;

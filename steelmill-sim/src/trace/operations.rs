@@ -1,6 +1,6 @@
 //! Clients' operations in a trace: a history tells of them as they are invoked and return.
 
-use super::{Answer, Operation, What};
+use super::{Answer, EventKind, Operation};
 use crate::machine::cluster;
 
 /// Whether this thread is inside a run that is traced.
@@ -24,7 +24,7 @@ pub(crate) fn returned(number: Option<u32>, answer: impl FnOnce() -> Answer) {
     cluster::with_current(|run| {
         let recorder = run.kernel.recorder.as_mut()?;
         recorder.trace.operations.get_mut(operation as usize)?.answer = Some(answer);
-        run.kernel.note(What::Return { operation })
+        run.kernel.note(EventKind::Return { operation })
     });
 }
 
@@ -35,6 +35,6 @@ pub(crate) fn blamed(number: Option<u32>) {
         let recorder = run.kernel.recorder.as_mut()?;
         let is_news =
             !std::mem::replace(&mut recorder.trace.operations.get_mut(operation as usize)?.is_blamed, true);
-        is_news.then(|| run.kernel.note(What::Blame { operation }))
+        is_news.then(|| run.kernel.note(EventKind::Blame { operation }))
     });
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::schema::event::{Event, FaultStep, LinkChange, MachineChange, What};
+use crate::schema::event::{Event, EventKind, FaultStep, LinkChange, MachineChange};
 use crate::schema::plan::Kind;
 use crate::schema::trace::Trace;
 
@@ -160,7 +160,7 @@ impl Step {
             known.unwrap_or_else(|| format!("machine {machine}"))
         };
         match event.what {
-            What::Fault { fault, step: FaultStep::Strikes } => {
+            EventKind::Fault { fault, step: FaultStep::Strikes } => {
                 let lanes = struck(trace, fault as usize);
                 let Some(known) = trace.faults.get(fault as usize) else { return Vec::new() };
                 let look = if lanes.len() > 1 { Look::Link } else { Look::Machine };
@@ -168,8 +168,8 @@ impl Step {
                 let band = Band { one_way, ..band(known.what.to_string(), lanes, look) };
                 vec![Step::Begins(Key::Fault(fault), Some(band))]
             }
-            What::Fault { fault, step: FaultStep::Ends } => vec![Step::Ends(Key::Fault(fault))],
-            What::Machine { machine, change } => match change {
+            EventKind::Fault { fault, step: FaultStep::Ends } => vec![Step::Ends(Key::Fault(fault))],
+            EventKind::Machine { machine, change } => match change {
                 MachineChange::Exited | MachineChange::PowerLost => {
                     let text = format!("{} is down", name(machine));
                     let band = band(text, vec![machine], Look::Down);
@@ -186,7 +186,7 @@ impl Step {
                 MachineChange::Resumed => vec![Step::Ends(Key::Paused(machine))],
                 _ => Vec::new(),
             },
-            What::Link { from, to, change } => {
+            EventKind::Link { from, to, change } => {
                 let (what, begins) = match change {
                     LinkChange::Cut => ("cut", true),
                     LinkChange::Healed => ("cut", false),
@@ -220,7 +220,7 @@ fn is_of_a_fault(trace: &Trace, number: usize, machines: &[u32]) -> bool {
     let at = trace.events[number].at;
     let breath = trace.events[number..].iter().take_while(|event| event.at == at);
     breath.take(NEXT).any(|event| match event.what {
-        What::Fault { fault, step: FaultStep::Strikes } => {
+        EventKind::Fault { fault, step: FaultStep::Strikes } => {
             let lanes = struck(trace, fault as usize);
             machines.iter().all(|machine| lanes.contains(machine))
         }

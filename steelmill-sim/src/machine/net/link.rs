@@ -12,7 +12,7 @@ use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::SCENARIO;
 use crate::schema::decision::Stream;
-use crate::schema::event::Why;
+use crate::schema::event::DeliveryProblem;
 
 /// The way within a machine: a fixed 10 µs, never cut and never impaired.
 const LOOPBACK: Nanos = 10_000;
@@ -243,12 +243,12 @@ impl Cluster {
     #[cold]
     fn fate_by_rules(&mut self, from: u32, to: u32, bytes: u64, is_flight: bool) -> Fate {
         if self.net.links.is_cut(from, to) {
-            self.leaves_in_vain(Why::Cut, is_flight);
+            self.leaves_in_vain(DeliveryProblem::Cut, is_flight);
             return Fate::Lost;
         }
         if self.net.links.is_held(from, to) {
             if is_flight {
-                self.leaves_in_vain(Why::Held, true);
+                self.leaves_in_vain(DeliveryProblem::Held, true);
             }
             return Fate::Held;
         }
@@ -260,27 +260,27 @@ impl Cluster {
         while self.chance(Stream::Loss, effect.loss_ppm) {
             since_sent = next_retransmission(0, since_sent);
             if !is_flight || since_sent >= GIVE_UP {
-                self.leaves_in_vain(Why::Loss, is_flight);
+                self.leaves_in_vain(DeliveryProblem::Loss, is_flight);
                 return Fate::Lost;
             }
         }
-        self.leaves_late(since_sent, Why::Loss, is_flight);
+        self.leaves_late(since_sent, DeliveryProblem::Loss, is_flight);
         at += since_sent;
         if self.chance(Stream::Tail, effect.tail_ppm) {
             let tail = self.kernel.draw(Stream::Tail, effect.tail + 1);
-            self.leaves_late(tail, Why::Tail, is_flight);
+            self.leaves_late(tail, DeliveryProblem::Tail, is_flight);
             at += tail;
         }
         if let (Some(rate), Some(way)) = (effect.bandwidth, self.net.links.ways.get_mut(&(from, to))) {
             let queued = way.busy_until.saturating_sub(self.kernel.now);
             if !is_flight && queued > QUEUE_MAX {
-                self.leaves_in_vain(Why::Narrow, is_flight);
+                self.leaves_in_vain(DeliveryProblem::Narrow, is_flight);
                 return Fate::Lost;
             }
             let takes =
                 queued + Nanos::try_from(u128::from(bytes) * u128::from(SECOND) / rate).unwrap_or(GIVE_UP);
             way.busy_until = self.kernel.now + takes;
-            self.leaves_late(takes, Why::Narrow, is_flight);
+            self.leaves_late(takes, DeliveryProblem::Narrow, is_flight);
             at += takes;
         }
         Fate::Arrives(at)

@@ -14,7 +14,7 @@ use crate::kernel::recorder::start_of;
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::Power;
-use crate::schema::event::{MessageKind, What, Why};
+use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
 
 /// What is on its way.
 #[derive(Default)]
@@ -24,8 +24,8 @@ pub(super) struct InFlight {
     /// A single message that was put together last, and has not been scheduled yet.
     leaving: Option<Message>,
     /// What makes the flight late that is about to leave, and why it does not leave.
-    late: Vec<(Nanos, Why)>,
-    in_vain: Option<Why>,
+    late: Vec<(Nanos, DeliveryProblem)>,
+    in_vain: Option<DeliveryProblem>,
     /// What the network has to come, and what led to it.
     due: BTreeMap<Event, VecDeque<Due>>,
     /// What each side of a connection has sent and the other has not.
@@ -58,7 +58,7 @@ struct Part {
     /// When it arrives.
     at: Nanos,
     /// Why it has not been sent.
-    why: Option<Why>,
+    why: Option<DeliveryProblem>,
 }
 
 /// It is not known when: the way is cut, or held.
@@ -99,8 +99,15 @@ impl Cluster {
     ) -> Message {
         let number = self.net.in_flight.messages;
         self.net.in_flight.messages += 1;
-        let event =
-            self.kernel.note(What::Message { message: number, carries, connection, from, to, bytes, start });
+        let event = self.kernel.note(EventKind::Message {
+            message: number,
+            carries,
+            connection,
+            from,
+            to,
+            bytes,
+            start,
+        });
         Message { number, event, left: self.kernel.now, to }
     }
 
@@ -116,9 +123,9 @@ impl Cluster {
         for part in self.parts(id, side).filter(|part| part.at == LATER) {
             part.at = at;
             let message = part.message.number;
-            let waited = (now - part.message.left, part.why.unwrap_or(Why::Cut));
+            let waited = (now - part.message.left, part.why.unwrap_or(DeliveryProblem::Cut));
             let late = late.iter().copied().chain([waited]).filter(|(by, _)| *by > 0);
-            delayed.extend(late.map(|(by, why)| What::Delayed { message, by, why }));
+            delayed.extend(late.map(|(by, why)| EventKind::Delayed { message, by, why }));
         }
         for what in delayed {
             self.kernel.note(what);
@@ -159,27 +166,27 @@ impl Cluster {
 
     /// What leaves will be late.
     #[cold]
-    pub(crate) fn leaves_late(&mut self, by: Nanos, why: Why, is_flight: bool) {
+    pub(crate) fn leaves_late(&mut self, by: Nanos, why: DeliveryProblem, is_flight: bool) {
         if self.kernel.recorder.is_none() || by == 0 {
             return;
         }
         if is_flight {
             self.net.in_flight.late.push((by, why));
         } else if let Some(message) = self.net.in_flight.leaving {
-            self.kernel.note(What::Delayed { message: message.number, by, why });
+            self.kernel.note(EventKind::Delayed { message: message.number, by, why });
         }
     }
 
     /// What leaves does not get there: a single message is lost, and a flight will be sent again.
     #[cold]
-    pub(crate) fn leaves_in_vain(&mut self, why: Why, is_flight: bool) {
+    pub(crate) fn leaves_in_vain(&mut self, why: DeliveryProblem, is_flight: bool) {
         if self.kernel.recorder.is_none() {
             return;
         }
         if is_flight {
             self.net.in_flight.in_vain = Some(why);
         } else if let Some(message) = self.net.in_flight.leaving.take() {
-            self.kernel.note(What::Lost { message: message.number, why });
+            self.kernel.note(EventKind::Lost { message: message.number, why });
         }
     }
 
@@ -196,10 +203,10 @@ impl Cluster {
         if let Some(held) = held.filter(|_| message.is_none()) {
             held.at = at;
             if let Some(message) = held.message {
-                self.kernel.note(What::Delayed {
+                self.kernel.note(EventKind::Delayed {
                     message: message.number,
                     by: now - message.left,
-                    why: Why::Held,
+                    why: DeliveryProblem::Held,
                 });
             }
             return;
@@ -238,7 +245,7 @@ impl Cluster {
         if let Event::Datagram(_) = event {
             self.net.in_flight.landing = Some(message);
         } else if self.hosts[message.to].power == Power::Off {
-            self.kernel.note(What::Lost { message: message.number, why: Why::PowerOff });
+            self.kernel.note(EventKind::Lost { message: message.number, why: DeliveryProblem::PowerOff });
         } else {
             self.note_arrival(message);
         }
@@ -246,7 +253,7 @@ impl Cluster {
 
     fn note_arrival(&mut self, message: Message) {
         self.kernel.replace_cause(message.event);
-        let arrival = self.kernel.note(What::Arrive { message: message.number });
+        let arrival = self.kernel.note(EventKind::Arrive { message: message.number });
         self.kernel.replace_cause(arrival);
     }
 
@@ -255,7 +262,7 @@ impl Cluster {
         let now = self.kernel.now;
         while let Some(message) = self.take_part(id, side, |part| part.at <= now) {
             if self.hosts[message.to].power == Power::Off {
-                self.kernel.note(What::Lost { message: message.number, why: Why::PowerOff });
+                self.kernel.note(EventKind::Lost { message: message.number, why: DeliveryProblem::PowerOff });
             } else {
                 self.note_arrival(message);
             }
@@ -276,10 +283,10 @@ impl Cluster {
 
     /// What a side of a connection has sent, and what it has not, will not arrive any more.
     #[inline]
-    pub(crate) fn flights_lost(&mut self, id: ConnectionId, side: Side, why: Why) {
+    pub(crate) fn flights_lost(&mut self, id: ConnectionId, side: Side, why: DeliveryProblem) {
         if self.kernel.recorder.is_some() {
             while let Some(message) = self.take_part(id, side, |_| true) {
-                self.kernel.note(What::Lost { message: message.number, why });
+                self.kernel.note(EventKind::Lost { message: message.number, why });
             }
         }
     }
@@ -289,26 +296,26 @@ impl Cluster {
     pub(crate) fn unsent_lost(&mut self, id: ConnectionId, side: Side) {
         if self.kernel.recorder.is_some() {
             while let Some(message) = self.take_part(id, side, |part| part.at == LATER) {
-                self.kernel.note(What::Lost { message: message.number, why: Why::Reset });
+                self.kernel.note(EventKind::Lost { message: message.number, why: DeliveryProblem::Reset });
             }
         }
     }
 
     /// The datagram that has got to its machine is there, or is lost.
     #[inline]
-    pub(crate) fn datagram_landed(&mut self, lost: Option<Why>) {
+    pub(crate) fn datagram_landed(&mut self, lost: Option<DeliveryProblem>) {
         if self.kernel.recorder.is_some() {
             self.note_landed(lost);
         }
     }
 
     #[cold]
-    fn note_landed(&mut self, lost: Option<Why>) {
+    fn note_landed(&mut self, lost: Option<DeliveryProblem>) {
         let landing = self.net.in_flight.landing.take();
         match (landing, lost) {
             (Some(message), None) => self.note_arrival(message),
             (Some(message), Some(why)) => {
-                self.kernel.note(What::Lost { message: message.number, why });
+                self.kernel.note(EventKind::Lost { message: message.number, why });
             }
             (None, _) => {}
         }

@@ -17,7 +17,7 @@ use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::hosts::Power;
 use crate::machine::world::Process;
 use crate::schema::decision::Stream;
-use crate::schema::event::{MessageKind, What, Why};
+use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
 
 /// The longest payload of a datagram: 64 KiB less one, less UDP's header, and over IPv4 less that of IPv4 (udp(7)).
 fn longest(target: SocketAddr) -> usize {
@@ -185,7 +185,7 @@ impl Cluster {
         self.kernel.sent(&[io::IoSlice::new(bytes)], bytes.len());
         if machine as usize >= self.hosts.len() {
             self.leaves(MessageKind::Datagram, None, from, machine, bytes);
-            self.leaves_in_vain(Why::Nobody, false);
+            self.leaves_in_vain(DeliveryProblem::NoReceiver, false);
             return Ok(bytes.len()); // lost, and nobody is told
         }
         let source = match local.ip().is_unspecified() {
@@ -236,7 +236,7 @@ impl Cluster {
             return at;
         }
         let kept_back = self.kernel.draw(Stream::Reordering, KEPT_BACK);
-        self.leaves_late(kept_back, Why::Overtaken, false);
+        self.leaves_late(kept_back, DeliveryProblem::Overtaken, false);
         at + kept_back
     }
 
@@ -267,21 +267,21 @@ impl Cluster {
         let payload = std::mem::take(&mut datagram.payload);
         self.net.udp.landed.push(index);
         let bytes = payload.len() as u64;
-        self.kernel.happened_often(|| What::Datagram { to: machine, bytes });
+        self.kernel.happened_often(|| EventKind::Datagram { to: machine, bytes });
         if self.hosts[machine].power == Power::Off {
-            self.datagram_landed(Some(Why::PowerOff));
+            self.datagram_landed(Some(DeliveryProblem::PowerOff));
             return self.net.udp.buffers.push(payload);
         }
         let all = &self.net.udp.all;
         let takes = |index: u32| all[index as usize].peer.is_none_or(|peer| peer == source);
         let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), takes) else {
             self.net.udp.buffers.push(payload);
-            self.datagram_landed(Some(Why::Nobody));
+            self.datagram_landed(Some(DeliveryProblem::NoReceiver));
             return self.nobody_listens(from, machine, target);
         };
         let socket = &mut self.net.udp.all[found as usize];
         if socket.queued + cost(&payload) > QUEUE {
-            self.datagram_landed(Some(Why::Full));
+            self.datagram_landed(Some(DeliveryProblem::Full));
             return self.net.udp.buffers.push(payload); // the newest is dropped
         }
         socket.queued += cost(&payload);

@@ -9,7 +9,7 @@ use crate::machine::cluster::Cluster;
 use crate::machine::hosts::Power;
 use crate::machine::net::link::{Fate, GIVE_UP, GIVE_UP_CLOSED, next_retransmission};
 use crate::machine::net::{Event, address};
-use crate::schema::event::What;
+use crate::schema::event::EventKind;
 
 /// Data.
 impl Cluster {
@@ -273,7 +273,7 @@ impl Cluster {
         let brought_bytes = pipe.deliver(now);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
         let state = connection.end(1 - side).state;
-        self.kernel.happened_often(|| What::Deliver { connection: id.index, from, to, readable });
+        self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
         match state {
             State::Open => {}
             State::SynReceived => self.established(id), // any segment completes a handshake

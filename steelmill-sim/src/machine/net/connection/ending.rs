@@ -5,7 +5,7 @@ use crate::machine::cluster::Cluster;
 use crate::machine::hosts::Power;
 use crate::machine::net::link::{Fate, GIVE_UP_CLOSED, next_retransmission};
 use crate::machine::net::{Event, address};
-use crate::schema::event::{MessageKind, Why};
+use crate::schema::event::{DeliveryProblem, MessageKind};
 
 /// Endings.
 impl Cluster {
@@ -119,7 +119,7 @@ impl Cluster {
         connection.end(side).state = State::Broken;
         connection.end(side).error = Some(code);
         connection.into(side).lose_flights();
-        self.flights_lost(id, 1 - side, Why::Reset);
+        self.flights_lost(id, 1 - side, DeliveryProblem::Reset);
         self.unsent_lost(id, side);
         self.net.tcp.end_stall(id, side);
         self.net.tcp.end_wait(id, side);

@@ -15,7 +15,7 @@ use crate::machine::hosts::Power;
 use crate::machine::net::link::{FORGET_SYN, Fate, next_syn};
 use crate::machine::net::{Event, address};
 use crate::machine::world::Process;
-use crate::schema::event::{MessageKind, What, Why};
+use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
 
 /// How many connections may wait to be accepted: one more than tokio asks for, as Linux counts (listen(2)).
 const BACKLOG: usize = 1025;
@@ -106,10 +106,10 @@ impl Cluster {
         }
         let addresses = [connector, Addresses { local: target, peer: local }];
         let id = self.net.tcp.insert(self.kernel.now, ends, addresses, self.hosts.len());
-        self.kernel.happened(What::Connect { connection: id.index, to: machine });
+        self.kernel.happened(EventKind::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
             self.leaves(MessageKind::Syn, Some(id.number()), place.machine, machine, &[]);
-            self.leaves_in_vain(Why::Nobody, false);
+            self.leaves_in_vain(DeliveryProblem::NoReceiver, false);
             self.schedule(self.kernel.now + NO_SUCH_HOST, Event::ConnectFails(id, libc::EHOSTUNREACH));
         } else {
             self.send_syn(id);
@@ -264,7 +264,7 @@ impl Cluster {
         match self.message_fate(from, to, 0) {
             Fate::Arrives(at) => self.schedule(at, Event::SynAnswer(id)),
             Fate::Held | Fate::Lost => {
-                self.leaves_in_vain(Why::Held, false);
+                self.leaves_in_vain(DeliveryProblem::Held, false);
                 self.answer_syn_later(id)
             }
         }
