@@ -16,7 +16,7 @@ use crate::machine::net::Network;
 use crate::machine::spawn::{Task, spawn_at};
 use crate::machine::world::{Process, SimWorld};
 use crate::schema::decision::Stream;
-use crate::schema::event::What;
+use crate::schema::event::EventKind;
 use crate::schema::settings::Seed;
 
 /// A handle to one simulation run, passed to the scenario.
@@ -145,7 +145,7 @@ impl Sim {
             let total = run.tally.counts.entry(what).or_default();
             *total += n;
             let total = *total;
-            run.kernel.happened(What::Count { what, more: n, total });
+            run.kernel.happened(EventKind::Count { what, more: n, total });
         });
     }
 
