@@ -1,6 +1,7 @@
 //! What a running daemon is given: its stop signal, its tasks, its children.
 
 mod accept; // accepting connections until the stop
+mod context; // the daemon and task that a log line is attributed to
 mod guarded; // user code: panics caught, abortable, its end reported
 
 use std::future::Future;
@@ -18,6 +19,7 @@ use crate::factory::Node;
 use crate::label::Label;
 use crate::{Error, Factory, Origin, Owner, Result, Status, World};
 
+pub use context::LogContext;
 pub(crate) use guarded::{Completion, Guarded};
 
 /// The lifetime of one run of a daemon: its stop signal, its tasks, and the child factories it makes.
@@ -104,10 +106,11 @@ impl Scope {
             tracing::warn!(factory, daemon, task = name, "refused a task: its daemon has ended");
             return;
         }
-        let span = tracing::info_span!(parent: &self.run_state.span, "task", name);
+        let span = context::task_span(&self.run_state.span, name);
         // Not an async block: that would hold the future twice, before and after its first poll.
         let work = future.map(|output| Some(output.into_result()));
-        let task = Guarded::new(work, span, Completion::task(self.run_state.clone(), name));
+        let completion = Completion::task(self.run_state.clone(), name);
+        let task = Guarded::new(work, &self.run_state, span, completion);
         self.run_state.control.driver.spawn(self.run_state.origin(Location::caller()), name, Box::pin(task));
     }
 
@@ -149,8 +152,8 @@ impl Scope {
         &self.run_state.label
     }
 
-    pub(crate) fn span(&self) -> &Span {
-        &self.run_state.span
+    pub(crate) fn run_state(&self) -> &Arc<RunState> {
+        &self.run_state
     }
 
     fn parent(&self, name: &str) -> Result<Arc<Node>> {
@@ -213,12 +216,31 @@ impl RunState {
             slot,
             incarnation,
             owner: Owner::new(node.control.path.clone(), Some(label.clone())),
-            span: tracing::info_span!(parent: None, "daemon", factory = &*node.control.path, daemon = &*label),
+            span: context::daemon_span(&node.control.path, &label),
             label,
             stopping: Signal::default(),
             aborted: Signal::default(),
             tasks: Tasks::default(),
         }
+    }
+
+    /// Logs, attributed to the daemon.
+    pub(crate) fn log(self: &Arc<Self>, log: impl FnOnce()) {
+        let mut context = Some(LogContext::new(self.clone(), None));
+        if let Err(panic) = context::run_in(&self.span, &mut context, log) {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    /// The daemon has ended. True if it has no tasks, and none will be admitted; otherwise the last one to end notifies
+    /// the supervisor.
+    pub(crate) fn close(&self) -> bool {
+        // In this order: whoever hears of the end by the stop signal finds new tasks refused.
+        let is_over = self.tasks.close();
+        if !self.stopping.is_raised() {
+            self.stopping.raise();
+        }
+        is_over
     }
 
     /// Notifies the world of tasks that are about to be aborted.

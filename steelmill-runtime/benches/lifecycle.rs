@@ -1,5 +1,7 @@
 //! What starting, running and stopping cost, beside tasks by hand; `cargo xtask bench` runs both sides in turn.
 //!
+//! - `poll`: a poll of a task on a scope, against one of tokio's own, under the logging that `run` installs by default;
+//! - `task`: spawning such a task, and its end, against the same;
 //! - `turn`: a turn of a loop that waits, with `until_stopping` around the wait and without;
 //! - `daemons`: building, starting and stopping a factory of a thousand daemons, per daemon, against spawning a task that
 //!   waits for a signal, telling it, and joining it;
@@ -9,6 +11,7 @@
 mod meter;
 
 use std::future::{Future, poll_fn};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -24,7 +27,7 @@ struct Options {
     workload: Workload,
     #[arg(long)]
     side: Side,
-    /// Turns, factories of a thousand daemons, or children
+    /// Polls, tasks, turns, factories of a thousand daemons, or children
     #[arg(long, default_value_t = 100)]
     n: u64,
     /// Counts allocations
@@ -35,8 +38,10 @@ struct Options {
     bench: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Workload {
+    Poll,
+    Task,
     Turn,
     Daemons,
     Child,
@@ -53,22 +58,34 @@ const DAEMONS: u64 = 1_000;
 
 fn main() -> Result {
     let options = Options::parse();
+    if matches!(options.workload, Workload::Poll | Workload::Task) {
+        // Everything here happens in a service, for the logging.
+        let code = steelmill_runtime::run(steelmill_runtime::Options::default(), |factory| {
+            factory.provide(Spawning(options))
+        });
+        anyhow::ensure!(code == ExitCode::SUCCESS, "the service failed (see above)");
+        return Ok(());
+    }
     // One thread: which of several wakes first is luck, and counts with it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let took = runtime.block_on(run(&options))?;
+    print(&options, took);
+    Ok(())
+}
+
+fn print(options: &Options, took: Duration) {
     meter::count_allocations(false);
     let (allocations, _) = meter::allocations();
     let (cpu, _) = meter::usage();
     let ops = match options.workload {
         Workload::Daemons => options.n * DAEMONS,
-        Workload::Turn | Workload::Child => options.n,
+        Workload::Poll | Workload::Task | Workload::Turn | Workload::Child => options.n,
     };
     println!(
         "{{\"ops\":{ops},\"wall_seconds\":{},\"cpu_seconds\":{cpu},\"allocs_per_op\":{}}}",
         took.as_secs_f64(),
         allocations as f64 / ops as f64
     );
-    Ok(())
 }
 
 async fn run(options: &Options) -> Result<Duration> {
@@ -79,6 +96,7 @@ async fn run(options: &Options) -> Result<Duration> {
     meter::count_allocations(options.allocs);
     let begin = Instant::now();
     match (options.workload, options.side) {
+        (Workload::Poll | Workload::Task, _) => anyhow::bail!("a service of its own measures it"),
         (Workload::Turn, Side::Plain) => tokio::spawn(turns_plain(n)).await?,
         (Workload::Turn, Side::Steelmill) => turns(&bench, n).await?,
         (Workload::Daemons, Side::Plain) => {
@@ -152,6 +170,51 @@ async fn turns(bench: &RunningFactory, n: u64) -> Result {
     when_done.await?;
     child.stop().await;
     Ok(())
+}
+
+/// Measures tasks on its scope, and stops the service.
+struct Spawning(Options);
+
+impl Daemon for Spawning {
+    fn build(_: &mut Factory) -> Result<Self> {
+        anyhow::bail!("it is provided")
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let (daemon, tasks) = (self.clone(), scope.clone());
+        // A thread of its own, with a runtime that has no other: which of several wakes first is luck.
+        let measure = move || -> Result {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let took = runtime.block_on(daemon.measure(&tasks))?;
+            print(&daemon.0, took);
+            Ok(())
+        };
+        tokio::task::spawn_blocking(measure).await??;
+        scope.request_stop();
+        Ok(())
+    }
+}
+
+impl Spawning {
+    async fn measure(&self, scope: &Scope) -> Result<Duration> {
+        let Options { workload, side, n, allocs, .. } = self.0;
+        let (polls, tasks) = if workload == Workload::Poll { (n, 1) } else { (1, n) };
+        meter::count_allocations(allocs);
+        let begin = Instant::now();
+        for _ in 0..tasks {
+            let (done, when_done) = oneshot::channel();
+            let work = async move {
+                turns_plain(polls).await;
+                let _ = done.send(());
+            };
+            match side {
+                Side::Plain => drop(tokio::spawn(work)),
+                Side::Steelmill => scope.spawn("work", work),
+            }
+            when_done.await?;
+        }
+        Ok(begin.elapsed())
+    }
 }
 
 struct Tally;

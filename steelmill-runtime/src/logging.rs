@@ -2,16 +2,20 @@
 //!
 //! A stderr that nobody reads any more (a closed pipe) costs the messages, never the process.
 
+mod attributed; // the daemon and task of each line
+
 use std::env;
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use steelmill_core::Result;
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::SubscriberBuilder;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
 
 use crate::Options;
+use attributed::Attributed;
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -32,20 +36,27 @@ const FILTER_VARIABLE: &str = "RUST_LOG";
 /// When the filter makes no sense: a typo there must not silence a service.
 pub(crate) fn start(options: &Options) -> Result {
     let filter = filter(options)?;
-    // An error means that there is a subscriber already.
-    let _ = match options.log {
+    let is_attributed = attributed::suits(&filter.to_string());
+    match options.log {
         LogFormat::Text => {
             let is_coloured =
                 io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let subscriber = builder().with_ansi(is_coloured).with_env_filter(filter).finish();
-            tracing::subscriber::set_global_default(subscriber)
+            install(builder().with_ansi(is_coloured).with_env_filter(filter).finish(), is_attributed);
         }
         LogFormat::Json => {
-            let subscriber = builder().json().flatten_event(true).with_env_filter(filter).finish();
-            tracing::subscriber::set_global_default(subscriber)
+            install(builder().json().flatten_event(true).with_env_filter(filter).finish(), is_attributed);
         }
-    };
+    }
     Ok(())
+}
+
+fn install(subscriber: impl Subscriber + Send + Sync, is_attributed: bool) {
+    // An error means that there is a subscriber already.
+    let _ = if is_attributed {
+        tracing::subscriber::set_global_default(Attributed::new(subscriber))
+    } else {
+        tracing::subscriber::set_global_default(subscriber)
+    };
 }
 
 /// Says why the process fails, whatever the filter.

@@ -1,4 +1,4 @@
-//! What children take, and that they give it back.
+//! What children and subscriptions take, and that they give it back.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 #[path = "../../steelmill-sim/benches/peers/meter.rs"]
@@ -46,7 +46,7 @@ async fn child(demo: &RunningFactory, number: usize) -> Result<RunningFactory> {
 
 /// One test, because the allocator counts for the whole process. One thread, so that a count repeats.
 #[test]
-fn children_take_little_and_leave_nothing() {
+fn children_and_subscriptions_take_little_and_leave_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut factory = Factory::root("demo", RuntimeWorld);
@@ -65,6 +65,24 @@ fn children_take_little_and_leave_nothing() {
         let left = meter::growth();
         assert!(left < 4_096, "{made} children have left {left} bytes");
 
+        // The supervisor gets its turn now and then, and there is no change that would show who has gone.
+        let inner = child(&demo, 0).await.unwrap();
+        demo.status().await.unwrap();
+        let before = meter::growth();
+        for number in 0..made {
+            drop(demo.changes());
+            if number % 1_000 == 0 {
+                let taken = meter::growth() - before;
+                assert!(taken < 1_000_000, "{number} subscriptions take {taken} bytes");
+                tokio::task::yield_now().await;
+            }
+        }
+        demo.status().await.unwrap();
+        let left = meter::growth() - before;
+        assert!(left < 8_192, "{made} subscriptions have left {left} bytes");
+        inner.stop().await;
+
+        let left = meter::growth();
         let live: Vec<_> = join_all((0..10_000).map(|number| child(&demo, number))).await;
         let live: Vec<_> = live.into_iter().map(Result::unwrap).collect();
         let each = (meter::growth() - left) / live.len() as i64;
