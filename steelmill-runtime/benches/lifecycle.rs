@@ -1,6 +1,8 @@
 //! What starting, running and stopping cost, beside tasks by hand; `cargo xtask bench` runs both sides in turn.
 //!
-//! - `poll`: a poll of a task on a scope, against one of tokio's own, under the logging that `run` installs by default;
+//! - `poll`: a poll of a task on a scope that does nothing, against one of tokio's own, under the logging that `run`
+//!   installs by default;
+//! - `message`: such a task receives a message from another one;
 //! - `task`: spawning such a task, and its end, against the same;
 //! - `turn`: a turn of a loop that waits, with `until_stopping` around the wait and without;
 //! - `daemons`: building, starting and stopping a factory of a thousand daemons, per daemon, against spawning a task that
@@ -16,10 +18,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, RunningFactory, Scope};
 use steelmill_runtime::RuntimeWorld;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 #[derive(Parser)]
 struct Options {
@@ -41,6 +44,7 @@ struct Options {
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Workload {
     Poll,
+    Message,
     Task,
     Turn,
     Daemons,
@@ -58,7 +62,7 @@ const DAEMONS: u64 = 1_000;
 
 fn main() -> Result {
     let options = Options::parse();
-    if matches!(options.workload, Workload::Poll | Workload::Task) {
+    if matches!(options.workload, Workload::Poll | Workload::Message | Workload::Task) {
         // Everything here happens in a service, for the logging.
         let code = steelmill_runtime::run(steelmill_runtime::Options::default(), |factory| {
             factory.provide(Spawning(options))
@@ -79,7 +83,7 @@ fn print(options: &Options, took: Duration) {
     let (cpu, _) = meter::usage();
     let ops = match options.workload {
         Workload::Daemons => options.n * DAEMONS,
-        Workload::Poll | Workload::Task | Workload::Turn | Workload::Child => options.n,
+        Workload::Poll | Workload::Message | Workload::Task | Workload::Turn | Workload::Child => options.n,
     };
     println!(
         "{{\"ops\":{ops},\"wall_seconds\":{},\"cpu_seconds\":{cpu},\"allocs_per_op\":{}}}",
@@ -96,7 +100,9 @@ async fn run(options: &Options) -> Result<Duration> {
     meter::count_allocations(options.allocs);
     let begin = Instant::now();
     match (options.workload, options.side) {
-        (Workload::Poll | Workload::Task, _) => anyhow::bail!("a service of its own measures it"),
+        (Workload::Poll | Workload::Message | Workload::Task, _) => {
+            anyhow::bail!("a service of its own measures it")
+        }
         (Workload::Turn, Side::Plain) => tokio::spawn(turns_plain(n)).await?,
         (Workload::Turn, Side::Steelmill) => turns(&bench, n).await?,
         (Workload::Daemons, Side::Plain) => {
@@ -198,22 +204,50 @@ impl Daemon for Spawning {
 impl Spawning {
     async fn measure(&self, scope: &Scope) -> Result<Duration> {
         let Options { workload, side, n, allocs, .. } = self.0;
-        let (polls, tasks) = if workload == Workload::Poll { (n, 1) } else { (1, n) };
         meter::count_allocations(allocs);
         let begin = Instant::now();
-        for _ in 0..tasks {
-            let (done, when_done) = oneshot::channel();
-            let work = async move {
-                turns_plain(polls).await;
-                let _ = done.send(());
-            };
-            match side {
-                Side::Plain => drop(tokio::spawn(work)),
-                Side::Steelmill => scope.spawn("work", work),
+        match workload {
+            Workload::Poll => {
+                let (done, when_done) = oneshot::channel();
+                spawn(side, scope, async move {
+                    turns_plain(n).await;
+                    let _ = done.send(());
+                });
+                when_done.await?;
             }
-            when_done.await?;
+            Workload::Message => {
+                // There and back, so that each message is a poll.
+                let (question, mut questions) = mpsc::channel::<u64>(1);
+                let (answer, mut answers) = mpsc::channel(1);
+                spawn(side, scope, async move {
+                    while let Some(number) = questions.recv().await {
+                        let _ = answer.send(number).await;
+                    }
+                });
+                for number in 0..n {
+                    question.send(number).await?;
+                    answers.recv().await.context("an answer")?;
+                }
+            }
+            _ => {
+                for _ in 0..n {
+                    let (done, when_done) = oneshot::channel();
+                    spawn(side, scope, async move {
+                        once().await;
+                        let _ = done.send(());
+                    });
+                    when_done.await?;
+                }
+            }
         }
         Ok(begin.elapsed())
+    }
+}
+
+fn spawn(side: Side, scope: &Scope, work: impl Future<Output = ()> + Send + 'static) {
+    match side {
+        Side::Plain => drop(tokio::spawn(work)),
+        Side::Steelmill => scope.spawn("work", work),
     }
 }
 

@@ -14,7 +14,7 @@ mod world; // all four, gathered
 // What a service's `main` calls.
 mod logging; // the log
 mod run; // from nothing to an exit code
-mod signal; // SIGINT and SIGTERM
+mod signal; // SIGINT, SIGTERM, SIGHUP
 
 pub use clock::Clock;
 pub use entropy::{Entropy, Rng};

@@ -40,13 +40,14 @@ impl Default for Options {
 
 /// Assembles daemons with `setup`, starts them, and keeps them running until the first of:
 ///
-/// - SIGINT (Ctrl-C) or SIGTERM: a graceful stop, and 0 when all went well;
+/// - SIGINT (Ctrl-C), SIGTERM or SIGHUP (the terminal is gone): a graceful stop, and 0 when all went well;
 /// - a daemon that asks for the stop: the same;
 /// - a daemon that fails: the others are stopped, and 1.
 ///
 /// What went wrong is told on stderr, whatever the log filter; so is what keeps the daemons from being assembled or
-/// started, which also gives 1. A second SIGINT or SIGTERM, a tenth of a second after the first or later, ends the
-/// process at once, with 130 or 143; it works however busy or stuck the daemons are.
+/// started, which also gives 1. A second signal, a tenth of a second after the first or later, ends the process at once,
+/// with 130, 143 or 129; it works however busy or stuck the daemons are. A process that was started with SIGHUP ignored, as
+/// `nohup` does it, goes on ignoring it.
 ///
 /// The daemons run on tokio's multi-threaded runtime, which `setup` may use too. When they have ended the process waits
 /// for nothing else, not for a blocking thread either.

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks for a graceful stop, a second ends the process at once.
+//! SIGINT, SIGTERM and SIGHUP: the first asks for a graceful stop, a second ends the process at once.
 //!
 //! The second is for when something hangs, so nothing that can hang stands in its way: signals have a thread and a tokio
 //! runtime of their own, which no daemon can keep busy, and that thread never logs, so that a blocked stderr cannot hold
@@ -88,6 +88,9 @@ enum Signal {
     Interrupt,
     #[cfg(unix)]
     Terminate,
+    /// The terminal is gone, or the session.
+    #[cfg(unix)]
+    HangUp,
 }
 
 impl Signal {
@@ -97,6 +100,8 @@ impl Signal {
             Signal::Interrupt => 128 + 2,
             #[cfg(unix)]
             Signal::Terminate => 128 + 15,
+            #[cfg(unix)]
+            Signal::HangUp => 128 + 1,
         }
     }
 }
@@ -107,6 +112,8 @@ impl fmt::Display for Signal {
             Signal::Interrupt => "SIGINT",
             #[cfg(unix)]
             Signal::Terminate => "SIGTERM",
+            #[cfg(unix)]
+            Signal::HangUp => "SIGHUP",
         })
     }
 }
@@ -116,6 +123,7 @@ use unix::Source;
 
 #[cfg(unix)]
 mod unix {
+    use std::fs;
     use std::future::poll_fn;
     use std::io;
     use std::task::Poll;
@@ -128,6 +136,8 @@ mod unix {
     pub(super) struct Source {
         interrupt: unix::Signal,
         terminate: unix::Signal,
+        /// `None` where it is ignored, as under `nohup`: a service then outlives its terminal.
+        hang_up: Option<unix::Signal>,
     }
 
     impl Source {
@@ -135,6 +145,10 @@ mod unix {
             Ok(Source {
                 interrupt: unix::signal(SignalKind::interrupt())?,
                 terminate: unix::signal(SignalKind::terminate())?,
+                hang_up: match is_ignored(SignalKind::hangup()) {
+                    true => None,
+                    false => Some(unix::signal(SignalKind::hangup())?),
+                },
             })
         }
 
@@ -144,12 +158,26 @@ mod unix {
                     Poll::Ready(Signal::Interrupt)
                 } else if self.terminate.poll_recv(context).is_ready() {
                     Poll::Ready(Signal::Terminate)
+                } else if self.hang_up.as_mut().is_some_and(|signal| signal.poll_recv(context).is_ready()) {
+                    Poll::Ready(Signal::HangUp)
                 } else {
                     Poll::Pending
                 }
             })
             .await
         }
+    }
+
+    /// Whether the process was started with this signal ignored. Only Linux tells.
+    fn is_ignored(signal: SignalKind) -> bool {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        ignored(&status) >> (signal.as_raw_value() - 1) & 1 == 1
+    }
+
+    /// The mask of ignored signals: a line such as `SigIgn:	0000000000001001`, in hexadecimal; the lowest bit is signal 1.
+    fn ignored(status: &str) -> u64 {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
     }
 }
 

@@ -31,20 +31,19 @@ impl<T: Daemon> ErasedDaemon for DaemonRef<T> {
 
     fn job(&self, phase: Phase, scope: Scope, completion: Completion) -> BoxFuture<'static, ()> {
         let daemon = self.share();
-        let run_state = scope.run_state().clone();
-        let span = run_state.span.clone();
+        let (context, span) = scope.log_context();
         match phase {
             Phase::Prepare => {
                 let work = async move { scope.until_stopping(daemon.prepare(&scope)).await };
-                Box::pin(Guarded::new(work, &run_state, span, completion))
+                Box::pin(Guarded::new(work, context, span, completion))
             }
             Phase::Stop => {
-                let work = async move { Some(daemon.stop(&scope).await) };
-                Box::pin(Guarded::new(work, &run_state, span, completion))
+                let work = async move { daemon.stop(&scope).await };
+                Box::pin(Guarded::new(work, context, span, completion))
             }
             _ => {
-                let work = async move { Some(daemon.arc().run(&scope).await) };
-                Box::pin(Guarded::new(work, &run_state, span, completion))
+                let work = async move { daemon.arc().run(&scope).await };
+                Box::pin(Guarded::new(work, context, span, completion))
             }
         }
     }

@@ -15,7 +15,7 @@ use std::thread;
 
 use tracing::{Metadata, Span};
 
-use super::RunState;
+use crate::Owner;
 
 /// The name of the span of a daemon's phases.
 const DAEMON: &str = "daemon";
@@ -25,7 +25,7 @@ const TASK: &str = "task";
 
 thread_local! {
     // No destructor: it would be looked for with each access. When a thread ends, nothing is polled on it.
-    static CURRENT: Cell<ManuallyDrop<Option<LogContext>>> = const { Cell::new(ManuallyDrop::new(None)) };
+    static CURRENT: Cell<ManuallyDrop<Option<Arc<LogContext>>>> = const { Cell::new(ManuallyDrop::new(None)) };
 }
 
 /// The daemon, and its task, whose code runs on this thread: for subscribers of `tracing` that attribute log lines.
@@ -35,22 +35,21 @@ thread_local! {
 /// [`current`](LogContext::current) when an event is logged, costs tasks nothing; the runtime world's does that.
 ///
 /// The context is there where the spans are disabled; where they are enabled, there is none.
-#[derive(Clone)]
 pub struct LogContext {
-    pub(super) run_state: Arc<RunState>,
-    pub(super) task: Option<&'static str>,
+    owner: Arc<Owner>,
+    task: Option<&'static str>,
 }
 
 impl LogContext {
-    pub(crate) fn new(run_state: Arc<RunState>, task: Option<&'static str>) -> Self {
-        LogContext { run_state, task }
+    pub(super) fn new(owner: Arc<Owner>, task: Option<&'static str>) -> Arc<Self> {
+        Arc::new(LogContext { owner, task })
     }
 
     /// Calls `visit` with the context of the code that runs on this thread; with `None` outside of daemons, where the spans
     /// are enabled, and within `visit`.
     pub fn current<R>(visit: impl FnOnce(Option<&LogContext>) -> R) -> R {
         /// Puts the context back, even if `visit` panics.
-        struct Taken(Option<LogContext>);
+        struct Taken(Option<Arc<LogContext>>);
 
         impl Drop for Taken {
             fn drop(&mut self) {
@@ -60,7 +59,7 @@ impl LogContext {
 
         let mut taken = Taken(None);
         swap(&mut taken.0);
-        visit(taken.0.as_ref())
+        visit(taken.0.as_deref())
     }
 
     /// Whether this describes one of the spans that say the same as the context.
@@ -70,12 +69,12 @@ impl LogContext {
 
     /// The path of the factory: `demo/lease-7`.
     pub fn factory(&self) -> &str {
-        &self.run_state.control.path
+        self.owner.factory()
     }
 
     /// The daemon's name: `Gateway`, `Store[primary]`.
     pub fn daemon(&self) -> &str {
-        &self.run_state.label
+        self.owner.daemon().unwrap_or_default()
     }
 
     /// The name of the task; `None` in `prepare`, `run` and `stop` themselves.
@@ -108,23 +107,31 @@ pub(super) fn task_span(daemon: &Span, name: &'static str) -> Span {
 /// An error is a panic of `code`.
 pub(super) fn run_in<R>(
     span: &Span,
-    context: &mut Option<LogContext>,
+    context: &mut Option<Arc<LogContext>>,
     code: impl FnOnce() -> R,
 ) -> thread::Result<R> {
     if span.is_disabled() {
-        swap(context);
-        let outcome = catch_unwind(AssertUnwindSafe(code));
-        swap(context);
-        outcome
+        run_without_span(context, code)
     } else {
         catch_unwind(AssertUnwindSafe(|| span.in_scope(code)))
     }
 }
 
-fn swap(context: &mut Option<LogContext>) {
-    // Fails on no thread: what needs no destructor outlives everything of the thread.
-    let _ = CURRENT.try_with(|current| {
-        let former = current.replace(ManuallyDrop::new(context.take()));
-        *context = ManuallyDrop::into_inner(former);
-    });
+/// Runs a daemon's code in its context.
+#[inline]
+pub(super) fn run_without_span<R>(
+    context: &mut Option<Arc<LogContext>>,
+    code: impl FnOnce() -> R,
+) -> thread::Result<R> {
+    swap(context);
+    let outcome = catch_unwind(AssertUnwindSafe(code));
+    swap(context);
+    outcome
+}
+
+#[inline]
+fn swap(context: &mut Option<Arc<LogContext>>) {
+    let former = CURRENT.replace(ManuallyDrop::new(context.take()));
+    // There is nothing to drop: `take` has left `None`.
+    std::mem::forget(std::mem::replace(context, ManuallyDrop::into_inner(former)));
 }

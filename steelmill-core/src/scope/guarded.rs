@@ -3,27 +3,35 @@
 //! What always holds: the future is polled and dropped in the daemon's [`LogContext`]. It is dropped before the supervisor is
 //! notified, which happens even when the executor drops the task.
 
+use std::any::Any;
 use std::future::Future;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tracing::Span;
 
-use super::RunState;
 use super::context::{self, LogContext};
-use crate::cell::Waiter;
+use super::{RunState, TaskOutput};
+use crate::cell::{Gate, Waiter};
 use crate::control::{Event, Outcome};
 use crate::panic::panicked;
 use crate::{Phase, Result};
 
 pin_project! {
-    /// A future that notifies its daemon's supervisor of its end. An output of `None` means that it was cancelled.
+    /// A future that notifies its daemon's supervisor of its end.
+    ///
+    /// Every poll of a daemon's code comes through here, so an uneventful one costs a dozen instructions: while the gate is
+    /// open there is nothing to do but to poll. All else is behind the gate: it opens after the first poll, and closes
+    /// when the task is aborted; where there is a span to enter it stays closed.
     pub(crate) struct Guarded<F> {
         #[pin]
         work: Option<F>,
+        gate: Gate,
+        // `None` while the work runs: it is in the thread-local then.
+        context: Option<Arc<LogContext>>,
         span: Span,
         #[pin]
         aborted: Waiter,
@@ -35,7 +43,7 @@ pin_project! {
             // The executor dropped the task. `completion` notifies the supervisor afterwards.
             let mut this = this.project();
             if this.work.is_some()
-                && let Err(panic) = this.completion.run(this.span, || this.work.set(None))
+                && let Err(panic) = context::run_in(this.span, this.context, || this.work.set(None))
             {
                 resume_unwind(panic);
             }
@@ -43,37 +51,91 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Option<Result>>> Guarded<F> {
-    pub(crate) fn new(work: F, run_state: &RunState, span: Span, completion: Completion) -> Self {
-        Guarded { work: Some(work), span, aborted: run_state.aborted.waiter(), completion }
+/// What the output of a daemon's code says of its end.
+pub(crate) trait WorkOutput {
+    fn into_outcome(self) -> Outcome;
+}
+
+/// Of a task.
+impl<T: TaskOutput> WorkOutput for T {
+    fn into_outcome(self) -> Outcome {
+        match self.into_result() {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Failed(error),
+        }
     }
 }
 
-impl<F: Future<Output = Option<Result>>> Future for Guarded<F> {
+/// Of a phase; `None` if it was cancelled.
+impl WorkOutput for Option<Result> {
+    fn into_outcome(self) -> Outcome {
+        self.map_or(Outcome::Cancelled, WorkOutput::into_outcome)
+    }
+}
+
+impl<F> Guarded<F> {
+    pub(crate) fn new(work: F, context: Arc<LogContext>, span: Span, completion: Completion) -> Self {
+        let aborted = completion.run_state.aborted.waiter();
+        Guarded { work: Some(work), gate: Gate::closed(), context: Some(context), span, aborted, completion }
+    }
+}
+
+impl<F: Future<Output: WorkOutput>> Future for Guarded<F> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let is_aborted = match this.completion.run_state() {
-            Some(run_state) => this.aborted.poll(&run_state.aborted, context).is_ready(),
-            None => false,
-        };
-        let mut outcome = if is_aborted {
-            Outcome::Cancelled
-        } else {
-            let Some(work) = this.work.as_mut().as_pin_mut() else {
-                return Poll::Ready(());
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.as_mut().project();
+        if this.gate.is_open()
+            && let Some(work) = this.work.as_pin_mut()
+        {
+            return match context::run_without_span(this.context, || work.poll(context)) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(output)) => self.end(output.into_outcome()),
+                Err(panic) => self.end_by_panic(panic),
             };
-            match this.completion.run(this.span, || work.poll(context)) {
-                Ok(output) => match ready!(output) {
-                    Some(Ok(())) => Outcome::Done,
-                    Some(Err(error)) => Outcome::Failed(error),
-                    None => Outcome::Cancelled,
-                },
-                Err(panic) => Outcome::Failed(panicked(panic.as_ref())),
-            }
+        }
+        self.poll_behind_gate(context)
+    }
+}
+
+impl<F: Future<Output: WorkOutput>> Guarded<F> {
+    /// The first poll, those with a span, and the last one when the task was aborted.
+    #[cold]
+    #[inline(never)]
+    fn poll_behind_gate(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.as_mut().project();
+        let Some(work) = this.work.as_mut().as_pin_mut() else {
+            return Poll::Ready(());
         };
-        if let Err(panic) = this.completion.run(this.span, || this.work.set(None)) {
+        let aborted = &this.completion.run_state.aborted;
+        if this.aborted.poll(aborted, context).is_ready() {
+            return self.end(Outcome::Cancelled);
+        }
+        match context::run_in(this.span, this.context, || work.poll(context)) {
+            Ok(Poll::Pending) => {
+                if this.span.is_disabled() {
+                    *this.gate = aborted.gate();
+                }
+                Poll::Pending
+            }
+            Ok(Poll::Ready(output)) => self.end(output.into_outcome()),
+            Err(panic) => self.end_by_panic(panic),
+        }
+    }
+
+    /// Out of line, as whatever is not in `poll` need not be saved there.
+    #[cold]
+    #[inline(never)]
+    fn end_by_panic(self: Pin<&mut Self>, panic: Box<dyn Any + Send>) -> Poll<()> {
+        self.end(Outcome::Failed(panicked(panic.as_ref())))
+    }
+
+    /// Drops the work, and notifies the supervisor.
+    #[cold]
+    #[inline(never)]
+    fn end(self: Pin<&mut Self>, mut outcome: Outcome) -> Poll<()> {
+        let mut this = self.project();
+        if let Err(panic) = context::run_in(this.span, this.context, || this.work.set(None)) {
             outcome = Outcome::Failed(panicked(panic.as_ref()));
         }
         this.completion.report(outcome);
@@ -83,51 +145,40 @@ impl<F: Future<Output = Option<Result>>> Future for Guarded<F> {
 
 /// Notifies the supervisor of an end, once; at the latest when it is dropped.
 pub(crate) struct Completion {
-    /// `None` while the daemon's code runs: the context is in the thread-local then.
-    context: Option<LogContext>,
-    /// `None` for a task.
-    phase: Option<Phase>,
-    is_reported: bool,
+    run_state: Arc<RunState>,
+    what: Option<Work>,
+}
+
+#[derive(Clone, Copy)]
+enum Work {
+    Job(Phase),
+    Task(&'static str),
 }
 
 impl Completion {
     pub(crate) fn job(run_state: Arc<RunState>, phase: Phase) -> Self {
-        Completion { context: Some(LogContext::new(run_state, None)), phase: Some(phase), is_reported: false }
+        Completion { run_state, what: Some(Work::Job(phase)) }
     }
 
     pub(crate) fn task(run_state: Arc<RunState>, name: &'static str) -> Self {
-        Completion { context: Some(LogContext::new(run_state, Some(name))), phase: None, is_reported: false }
-    }
-
-    fn run_state(&self) -> Option<&RunState> {
-        self.context.as_ref().map(|context| &*context.run_state)
-    }
-
-    /// Runs the daemon's code in its context.
-    fn run<R>(&mut self, span: &Span, code: impl FnOnce() -> R) -> std::thread::Result<R> {
-        context::run_in(span, &mut self.context, code)
+        Completion { run_state, what: Some(Work::Task(name)) }
     }
 
     fn report(&mut self, outcome: Outcome) {
-        let Some(LogContext { run_state, task }) = &self.context else {
-            return;
-        };
-        if std::mem::replace(&mut self.is_reported, true) {
-            return;
-        }
-        let slot = run_state.slot;
-        match (self.phase, *task) {
-            (Some(phase), _) => run_state.control.send(Event::PhaseEnded { slot, phase, outcome }),
-            (None, Some(name)) => {
+        let slot = self.run_state.slot;
+        match self.what.take() {
+            Some(Work::Job(phase)) => self.run_state.control.send(Event::PhaseEnded { slot, phase, outcome }),
+            Some(Work::Task(name)) => {
                 if let Outcome::Failed(error) = outcome {
-                    run_state.control.send(Event::TaskFailed { slot, name, error });
+                    self.run_state.control.send(Event::TaskFailed { slot, name, error });
                 }
-                if run_state.tasks.leave(name) {
-                    let incarnation = run_state.incarnation;
-                    run_state.control.send(Event::TasksEnded { slot, incarnation });
+                if self.run_state.tasks.leave(name) {
+                    self.run_state
+                        .control
+                        .send(Event::TasksEnded { slot, incarnation: self.run_state.incarnation });
                 }
             }
-            (None, None) => {}
+            None => {}
         }
     }
 }

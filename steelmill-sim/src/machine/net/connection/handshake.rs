@@ -17,8 +17,8 @@ use crate::machine::net::{Event, address};
 use crate::machine::world::Process;
 use crate::schema::event::{MessageKind, What, Why};
 
-/// How many connections may wait to be accepted: one more than tokio asks for, as Linux counts (listen(2)).
-const BACKLOG: usize = 1025;
+/// How many connections may wait to be accepted: one more than a listener asks for, as Linux counts (listen(2)).
+const BACKLOG: usize = steelmill_core::LISTEN_BACKLOG as usize + 1;
 
 /// Looks for a machine that does not exist: Linux gives up asking for its hardware address after three seconds.
 const NO_SUCH_HOST: Nanos = 3_000_000_000;
