@@ -156,6 +156,7 @@ macro_rules! contract_tests {
                 a_handle_can_move_to_another_task
             }
             spawn {
+                the_waker_of_a_first_poll_wakes_the_task_later_on
                 a_task_gives_its_output_through_its_handle
                 a_task_runs_without_being_awaited
                 a_dropped_handle_lets_the_task_run_on

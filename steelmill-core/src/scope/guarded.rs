@@ -23,9 +23,9 @@ use crate::{Phase, Result};
 pin_project! {
     /// A future that notifies its daemon's supervisor of its end.
     ///
-    /// Every poll of a daemon's code comes through here, so an uneventful one costs a dozen instructions: while the gate is
-    /// open there is nothing to do but to poll. All else is behind the gate: it opens after the first poll, and closes
-    /// when the task is aborted; where there is a span to enter it stays closed.
+    /// Every poll of a daemon's code comes through here, so an uneventful one costs thirty instructions: while the gate is
+    /// open there is nothing to do but to poll. All else is behind the gate: it opens after the first poll, which registers
+    /// for the abort, and closes when the task is aborted; where there is a span to enter it stays closed.
     pub(crate) struct Guarded<F> {
         #[pin]
         work: Option<F>,
