@@ -174,7 +174,7 @@ mod unix {
         ignored(&status) >> (signal.as_raw_value() - 1) & 1 == 1
     }
 
-    /// The mask of ignored signals: a line such as `SigIgn:	0000000000001001`, in hexadecimal; the lowest bit is signal 1.
+    /// The mask of ignored signals: the line `SigIgn`, in hexadecimal, whose lowest bit is signal 1.
     fn ignored(status: &str) -> u64 {
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
         mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)

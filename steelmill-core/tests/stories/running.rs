@@ -346,9 +346,11 @@ async fn escalating<W: World>(
 async fn a_child_that_escalates_stops_its_parent(world: impl World) -> Result {
     let (demo, child) = escalating(world, |script| script.run('x', Act::Fail)).await?;
     let report = demo.join().await;
+    // Not the whole text: the parent may end before `join` lets go of its handle, which is then in the report.
+    let failures: Vec<_> = report.failures().iter().map(ToString::to_string).collect();
     assert_eq!(
-        report.to_string(),
-        "demo: 1 failure\n  demo: child demo/plugin failed to run: demo/plugin: Part<'x'> failed to run: as told"
+        failures,
+        ["demo: child demo/plugin failed to run: demo/plugin: Part<'x'> failed to run: as told"]
     );
     assert_eq!(child.join().await.failures().len(), 1);
     Ok(())
