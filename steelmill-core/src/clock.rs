@@ -142,7 +142,7 @@ impl<C: Clock> Interval<'_, C> {
     /// A heartbeat that does not flood its peers after a pause of the machine.
     /// ```
     /// # use std::time::Duration;
-    /// # use steelmill_core::{Clock, MissedTickBehavior, World};
+    /// # use steelmill_core::{Clock, MissedTickBehavior};
     /// # steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
     /// # let clock = sim.clock();
     /// let mut beat = clock.interval(Duration::from_secs(1));
