@@ -47,10 +47,7 @@ enum Command {
         args: Vec<OsString>,
     },
     /// Runs every test in both worlds, and the campaigns of CI; needs only Rust.
-    Test {
-        /// Runs only the tests whose name contains this, and no campaign.
-        filter: Option<String>,
-    },
+    Test(test::Options),
     /// Checks format, clippy and documentation in both worlds, and `tidy`.
     Lint,
     /// Checks what a compiler cannot: dependencies of crates and rooms, twin file names, where worlds are named, ...
@@ -87,13 +84,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::load()?;
     let green = match command {
         Command::Sim { args } => return sim::run(&workspace, &args),
-        Command::Test { filter } => test::run(&workspace, filter.as_deref())?,
+        Command::Test(options) => test::run(&workspace, &options)?,
         Command::Lint => lint::run(&workspace)?,
         Command::Tidy => tidy::run(&workspace)?,
         Command::Ci => {
             lint::run(&workspace)?
                 && canaries::run(&workspace, None)?
-                && test::run(&workspace, None)?
+                && test::run(&workspace, &test::Options::default())?
                 && acceptance::run(&workspace, &acceptance::Options::default())?
         }
         Command::Canaries { filter } => canaries::run(&workspace, filter.as_deref())?,

@@ -105,7 +105,7 @@ const LAYOUTS: &[Layout] = &[
             ("net", Only(&[])),
             ("spawn", Only(&[])),
             ("world", Only(&["clock", "entropy", "net", "spawn"])),
-            ("logging", Only(&[])),
+            ("logging", Only(&["world"])),
             ("signal", Only(&[])),
             ("run", Only(&["logging", "signal", "world"])),
         ],

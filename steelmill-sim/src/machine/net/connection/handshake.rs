@@ -17,9 +17,9 @@ use crate::machine::net::{Event, address};
 use crate::machine::world::Process;
 use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
 
-/// The length of a listener's backlog, half-open connections included: one more than tokio's 1024, as Linux counts
+/// The length of a listener's backlog, half-open connections included: one more than a listener asks for, as Linux counts
 /// (listen(2)).
-const BACKLOG: usize = 1025;
+const BACKLOG: usize = steelmill_core::LISTEN_BACKLOG as usize + 1;
 
 /// When a connect to an address without a machine fails: Linux's neighbour discovery sends three solicitations, one a
 /// second (arp(7)).
