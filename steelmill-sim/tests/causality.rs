@@ -195,8 +195,8 @@ fn a_datagram_is_lost_to_a_cut_to_nobody_and_to_a_machine_without_power() {
     });
     let expected = [
         "arrived",
-        "lost (Nobody)",
-        "lost (Nobody)",
+        "lost (NoReceiver)",
+        "lost (NoReceiver)",
         "lost (Cut)",
         "late (Held), arrived",
         "lost (PowerOff)",
@@ -215,7 +215,7 @@ fn a_syn_is_refused_or_unanswered() {
         Ok(())
     });
     let requests = outcomes(&trace, MessageKind::Syn);
-    assert_eq!(requests[..2], ["arrived", "lost (Nobody)"]);
+    assert_eq!(requests[..2], ["arrived", "lost (NoReceiver)"]);
     assert_eq!(requests[2..], ["lost (PowerOff)"; 7], "a connect sends seven SYNs");
     assert_eq!(outcomes(&trace, MessageKind::Refused), ["arrived"]);
 }

@@ -430,3 +430,21 @@ fn a_fault_tied_to_the_end_of_the_trouble_leaves_no_waiter() {
         Ok(())
     });
 }
+
+#[test]
+fn a_minority_may_stay_broken_down_in_some_seeds_cut_off_or_slow_in_others() {
+    static UP: std::sync::Mutex<BTreeSet<usize>> = std::sync::Mutex::new(BTreeSet::new());
+    Campaign::new(|sim| async move {
+        let nodes = nodes(sim).await?;
+        let (_, broken) = sim.inject_faults(Budget::of(&nodes)).run_leaving_broken(1).await?;
+        assert_eq!(broken.machines().count(), 1);
+        let up = nodes.iter().filter(|node| node.is_up()).count();
+        UP.lock().expect("not poisoned").insert(up);
+        broken.heal().await?;
+        anyhow::ensure!(nodes.iter().all(Machine::is_up), "all are healed");
+        Ok(())
+    })
+    .seeds(40)
+    .check();
+    assert_eq!(*UP.lock().expect("not poisoned"), BTreeSet::from([2, 3]));
+}

@@ -420,7 +420,7 @@ mod tests {
             (
                 r#"{"version": 1, "kept": [{"scenario": "a", "seed": 7, "schedule": "fifo", "time_limit": "1h",
                     "failure": "x", "plan": {"faults": [], "order": []}}]}"#,
-                "seed 7 of \"a\": the plan says in which order",
+                "seed 7 of \"a\": the plan has an \"order\" of tasks",
             ),
         ] {
             fs::write(folder.path(), text).expect("a file");

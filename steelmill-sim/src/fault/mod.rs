@@ -8,10 +8,12 @@
 mod budget; // allowed faults per machine
 pub(crate) mod coverage; // coverage points, assertions, rare branches (buggify)
 pub(crate) mod limits; // workload size, which shrinking reduces
+mod lasting; // machines that stay broken
 mod nemesis; // executes a plan
 mod swarm; // draws a plan from the seed
 
 pub use crate::schema::moment::Moment;
 pub use crate::schema::plan::{Choice, Family, Fault, Faults, Kind, Plan, When};
 pub use budget::Budget;
+pub use lasting::Broken;
 pub use nemesis::{FaultCounts, Nemesis};

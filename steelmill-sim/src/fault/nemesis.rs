@@ -14,7 +14,7 @@ use futures::stream::FuturesUnordered;
 use steelmill_core::Result;
 
 use super::swarm::{self, Own};
-use super::{Budget, Fault, Faults, Kind, Plan, When};
+use super::{Broken, Budget, Fault, Faults, Kind, Plan, When};
 use crate::fault::coverage::Buggified;
 use crate::machine::machine::{Claim, Machine};
 use crate::machine::net::Impairment;
@@ -97,26 +97,57 @@ impl<'a> Nemesis<'a> {
     /// When the plan does not fit the scenario; when one of its own faults fails; when a machine does not restart after
     /// everything else is healed.
     pub async fn run(self) -> Result<FaultCounts> {
+        self.run_leaving_broken(0).await.map(|(counts, _)| counts)
+    }
+
+    /// As [`run`](Nemesis::run), but so many of the budget's machines stay broken: down, isolated or slow. A scenario checks
+    /// that the others make progress without them: where two of three replicas must suffice, a writer that waits for all
+    /// three would pass if everything were healed. Without fault injection (`--faults none`) none is broken.
+    ///
+    /// # Errors
+    /// As [`run`](Nemesis::run).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use steelmill_sim::Campaign;
+    /// # use steelmill_sim::fault::Budget;
+    /// Campaign::new(|sim| async move {
+    ///     let mut replicas = Vec::new();
+    ///     for name in ["a", "b", "c"] {
+    ///         replicas.push(sim.machine(name, |_| Ok(())).start().await?);
+    ///     }
+    ///     let nemesis = sim.inject_faults(Budget::of(&replicas));
+    ///     let (_faults, broken) = nemesis.run_leaving_broken(1).await?;
+    ///     assert_eq!(broken.machines().count(), 1);
+    ///     // ... here a write to two of the replicas must succeed ...
+    ///     broken.heal().await
+    /// })
+    /// .seeds(20)
+    /// .check();
+    /// ```
+    pub async fn run_leaving_broken(self, number: usize) -> Result<(FaultCounts, Broken)> {
         let Self { sim, budget, own } = self;
         let (own, handlers): (Vec<Own>, Vec<Handler<'a>>) = own.into_iter().unzip();
         let plan = validated_plan(sim, &budget, &own)?;
         let handlers = own.iter().map(|own| own.name).zip(handlers).collect::<BTreeMap<_, _>>();
         let execution = Execution::new(sim, &budget, handlers);
         let clocks = Clocks::of(&budget.clocks);
-        let ran: Vec<&Machine> = budget.ends.iter().filter(|machine| machine.runs_factory()).collect();
+        let ran: Vec<&Machine> = budget.ends.iter().filter(|machine| machine.runs_process()).collect();
 
         let over = sim.clock().sleep(budget.lasts);
         let result = select(execution.strike_all(&plan), over).await.unwrap_or(Ok(()));
         sim.with(|run| run.discard_moment_waiters());
         drop(clocks);
         result?;
-        for machine in ran.iter().filter(|machine| !machine.runs_factory()) {
+        for machine in ran.iter().filter(|machine| !machine.runs_process() && !machine.has_exited()) {
             let restarted = machine.restart().await;
             restarted
                 .with_context(|| format!("{} does not start after everything was healed", machine.name()))?;
         }
         let faults = execution.struck.get();
-        Ok(FaultCounts { struck: faults, skipped: plan.faults.len() as u64 - faults })
+        let number = if matches!(sim.with(|run| run.kernel.settings.faults.clone()), Faults::None) { 0 } else { number };
+        let broken = Broken::draw(sim, &budget, number);
+        Ok((FaultCounts { struck: faults, skipped: plan.faults.len() as u64 - faults }, broken))
     }
 }
 

@@ -64,7 +64,7 @@ fn inspect_task(id: RunId, task: &mut TaskReport) {
         Ok(Poll::Pending) => {
             let stacks = stacks.iter().map(|(addresses, depth)| async_stack(&addresses[..*depth]));
             let stacks: Vec<Vec<Frame>> = stacks.filter(|stack| !is_wait_for_abort(stack)).collect();
-            if stacks.is_empty() && !task.is_ready {
+            if stacks.is_empty() && !task.is_ready && task.waits_for == UNKNOWN {
                 task.waits_for = "nothing: it registered no waker, so nothing can wake it";
             }
             if task.waits_for == UNKNOWN {

@@ -25,6 +25,9 @@ pub(crate) struct Watch {
 }
 
 const NONE: u64 = u64::MAX;
+/// User code outside of polls, which may not end either.
+const BEGINNING: u64 = u64::MAX - 1;
+const TEARDOWN: u64 = u64::MAX - 2;
 
 static WATCHED: Mutex<Vec<Weak<Watch>>> = Mutex::new(Vec::new());
 
@@ -47,6 +50,16 @@ impl Watch {
     pub(crate) fn polling(&self, task: usize, polls: u64) {
         self.current.store(task as u64, Ordering::Relaxed);
         self.polls.store(polls, Ordering::Relaxed);
+    }
+
+    /// The scenario is called, before its first await.
+    pub(crate) fn beginning(&self) {
+        self.current.store(BEGINNING, Ordering::Relaxed);
+    }
+
+    /// What is left of the run is dropped.
+    pub(crate) fn tearing_down(&self) {
+        self.current.store(TEARDOWN, Ordering::Relaxed);
     }
 
     pub(crate) fn idle(&self) {
@@ -109,12 +122,16 @@ fn check_all(observations: &mut Vec<Observation>) {
 
 fn exit_process(watch: &Watch, task: u64) -> ! {
     let names = watch.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let name = names.get(task as usize).map_or("a task", |name| name);
+    let what = match task {
+        BEGINNING => "the scenario, before its first await,".to_owned(),
+        TEARDOWN => "a destructor, when the run was over,".to_owned(),
+        task => format!("one poll of {:?}", names.get(task as usize).map_or("a task", |name| name)),
+    };
     // A test harness captures `eprintln!`, and never shows it for a test that does not end.
     let _ = writeln!(
         io::stderr(),
-        "seed {}: one poll of {name:?} has lasted for {:?} of real time; a task has to reach an await. The \
-         process ends here, as a thread cannot be stopped from outside.",
+        "seed {}: {what} has lasted for {:?} of real time; a task has to reach an await. The process ends here, as a \
+         thread cannot be stopped from outside.",
         watch.seed,
         watch.limit
     );

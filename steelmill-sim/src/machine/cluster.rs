@@ -154,6 +154,8 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         root: None,
     };
     RUN.set(Box::into_raw(Box::new(Run { cluster: RefCell::new(cluster), panics: PanicLog::default() })));
+    // Only now the clock answers from the run.
+    with(id, |run| run.hosts.set_base());
     id
 }
 

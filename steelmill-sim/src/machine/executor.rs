@@ -9,6 +9,7 @@ use steelmill_core::TaskError;
 
 use super::cluster::{self, Cluster, Event};
 use super::panics::panicked;
+use super::real;
 use super::{net, waker::waker};
 use crate::kernel::kernel::RunId;
 use crate::kernel::tasks::{Output, TaskFuture};
@@ -27,6 +28,10 @@ enum Step {
     Wake,
     Over,
 }
+
+/// For how long a real thread may hold a lock that a guest thread waits for, in real time: symbolizing a backtrace takes a
+/// second without optimization.
+const REAL_LOCK_MILLIS: u32 = 10_000;
 
 pub(crate) fn drive(id: RunId) {
     let mut step = cluster::with(id, Cluster::next_step);
@@ -152,15 +157,12 @@ impl Cluster {
     /// Nothing is going to happen, but a guest thread may wait for a lock that a real thread holds for a moment; whether one
     /// was woken.
     #[cold]
-    #[expect(clippy::disallowed_methods, reason = "real threads go on in real time")]
     fn await_real_threads(&mut self) -> bool {
-        (0..50).any(|_| {
-            let has_waiters = self.has_futex_waiters();
-            if has_waiters {
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
-            has_waiters && self.recheck_futexes()
-        })
+        self.has_static_futex_waiters()
+            && (0..REAL_LOCK_MILLIS).any(|_| {
+                real::sleep_millisecond();
+                self.recheck_futexes()
+            })
     }
 
     /// Lets time jump to the next event and takes everything due then. `false` when there is nothing to come.

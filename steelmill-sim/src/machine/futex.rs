@@ -156,6 +156,18 @@ impl Cluster {
         !changed.is_empty()
     }
 
+    /// Whether any thread waits at an address in the static data of the program or of a library, where locks lie that real
+    /// threads take, too.
+    pub(crate) fn has_static_futex_waiters(&self) -> bool {
+        self.futexes.waiting.keys().any(|(_, address)| {
+            // SAFETY: all zeros are a Dl_info; dladdr(3) takes any address, and only tells in which object it lies.
+            unsafe {
+                let mut found: libc::Dl_info = std::mem::zeroed();
+                libc::dladdr(std::ptr::with_exposed_provenance(*address), &raw mut found) != 0
+            }
+        })
+    }
+
     /// Whether any thread waits at an address.
     pub(crate) fn has_futex_waiters(&self) -> bool {
         !self.futexes.waiting.is_empty()

@@ -56,6 +56,11 @@ impl Hosts {
         Self { base: base(), wall_base, all: Vec::new(), names: BTreeMap::new(), paused_or_slow: 0 }
     }
 
+    /// Takes the base from the intercepted clock, on the thread of the run.
+    pub(crate) fn set_base(&mut self) {
+        self.base = base();
+    }
+
     fn add(&mut self, name: &Arc<str>) -> u32 {
         let id = u32::try_from(self.all.len()).expect("fewer than four billion machines");
         let key = if has_upper_case(name) { name.to_ascii_lowercase().into() } else { name.clone() };

@@ -145,6 +145,13 @@ impl Machine {
         self.lives().past.clone()
     }
 
+    /// Whether its program has exited by itself: nobody but its init system starts it again.
+    pub(crate) fn has_exited(&self) -> bool {
+        let lives = self.lives();
+        lives.started_at.is_none()
+            && lives.past.last().is_some_and(|life| matches!(life.end, LifeEnd::ExitCode(_)))
+    }
+
     /// Waits until the process that runs now has ended, and tells how; tells of the last one if none runs. On a machine
     /// that was never started it waits for its first life.
     ///

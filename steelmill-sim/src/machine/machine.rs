@@ -314,9 +314,13 @@ impl Machine {
         self.with(|run| run.hosts[self.0.id].paused.is_some())
     }
 
-    /// Whether its factory has started, and neither was stopped nor lost its process.
-    pub(crate) fn runs_factory(&self) -> bool {
-        self.running().is_some()
+    /// Whether a process runs on it that was started: a factory, or a program.
+    pub(crate) fn runs_process(&self) -> bool {
+        match self.0.workload {
+            Workload::Tasks => false,
+            Workload::Factory(_) => self.running().is_some(),
+            Workload::Program(_) => self.is_up(),
+        }
     }
 
     /// Whether it has a process to start: daemons, or a program.

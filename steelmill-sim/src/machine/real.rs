@@ -50,6 +50,12 @@ pub(crate) fn syscall(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
     if result == -1 { -(errno() as isize) } else { result as isize }
 }
 
-pub(crate) fn errno() -> c_int {
+/// Sleeps for a millisecond of real time.
+pub(crate) fn sleep_millisecond() {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    syscall(libc::SYS_nanosleep, [(&raw const time).addr(), 0, 0, 0, 0, 0]);
+}
+
+fn errno() -> c_int {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }

@@ -113,7 +113,11 @@ pub(crate) fn run_once(
         audit::begin();
     }
     in_seeded_runtime(seed, || {
-        cluster::with(id, |run| run.add_host(&"scenario".into()));
+        let watch = cluster::with(id, |run| {
+            run.add_host(&"scenario".into());
+            run.kernel.watch.clone()
+        });
+        watch.iter().for_each(|watch| watch.beginning());
         match catch_unwind(AssertUnwindSafe(|| scenario.begin(Sim { run: id }))) {
             Ok(future) => {
                 let place = Process { run: id, machine: SCENARIO, incarnation: 0 };
@@ -132,6 +136,8 @@ pub(crate) fn run_once(
             }
         }
         let mut outcome = outcome(id);
+        outcome.failure = outcome.failure.take().or_else(|| swallowed_tasks(outcome.simulated));
+        watch.iter().for_each(|watch| watch.tearing_down());
         // The inspection must not affect the outcome, nor may panics in it.
         if is_inspected {
             stuck::inspect(id, &mut outcome);
@@ -141,9 +147,25 @@ pub(crate) fn run_once(
         if let (None, Some((cause, panicked))) = (&outcome.failure, cause) {
             outcome.failure = Some(Failure::new(outcome.simulated, cause, panicked));
         }
+        watch.iter().for_each(|watch| watch.idle());
         drop(silent);
         outcome
     })
+}
+
+/// The failure of a run whose tasks called `tokio::spawn`: the runtime that they found only seeds `select!`, and runs
+/// nothing.
+fn swallowed_tasks(at: Duration) -> Option<Failure> {
+    let handle = tokio::runtime::Handle::try_current().ok()?;
+    let tasks = handle.metrics().num_alive_tasks();
+    let error = || {
+        anyhow::anyhow!(
+            "{tasks} task(s) were spawned by `tokio::spawn`, `JoinSet` or their like inside of a task of the simulation, \
+             where they never run. Spawn them on the daemon's `Scope` or on `Sim`; or run the program as it is by \
+             `Sim::tokio_program`"
+        )
+    };
+    (tasks > 0).then(|| Failure::new(at, Cause::Error(error()), None))
 }
 
 /// Runs inside a tokio runtime, because only its `block_on` can seed the random generator of `tokio::select!`.

@@ -7,9 +7,24 @@ use libc::{clockid_t, timespec};
 use steelmill_core::World as _;
 
 use super::{answer, duration_of, guest};
+use crate::machine::cluster;
 use crate::machine::real::real;
 use crate::machine::threads::block_on;
 use crate::machine::world::{Process, SimWorld};
+use crate::schema::outcome::Cause;
+
+/// Fails the run of a task of the simulation that blocks the one thread that all tasks share.
+fn refuse() -> bool {
+    let is_refused = cluster::is_simulating();
+    cluster::with_current(|run| {
+        let error = anyhow::anyhow!(
+            "a task blocks its thread with `std::thread::sleep` or its like, and all tasks share that thread: wait for \
+             `Clock::sleep` instead, or run the program as it is by `Sim::program`"
+        );
+        run.kernel.fail(Cause::Error(error));
+    });
+    is_refused
+}
 
 fn pause(process: Process, duration: Duration) {
     block_on(SimWorld(process).clock().sleep(duration));
@@ -25,6 +40,7 @@ unsafe extern "C" fn nanosleep(time: *const timespec, left: *mut timespec) -> c_
             pause(process, duration);
             0
         })),
+        None if refuse() => 0,
         // SAFETY: as ours.
         None => unsafe { real!("nanosleep", fn(*const timespec, *mut timespec) -> c_int)(time, left) },
     }
@@ -42,6 +58,9 @@ unsafe extern "C" fn clock_nanosleep(
     left: *mut timespec,
 ) -> c_int {
     let Some(process) = guest() else {
+        if refuse() {
+            return 0;
+        }
         // SAFETY: as ours.
         return unsafe {
             real!("clock_nanosleep", fn(clockid_t, c_int, *const timespec, *mut timespec) -> c_int)(
@@ -75,6 +94,7 @@ unsafe extern "C" fn usleep(micros: c_uint) -> c_int {
             pause(process, Duration::from_micros(micros.into()));
             0
         }
+        None if refuse() => 0,
         // SAFETY: as ours.
         None => unsafe { real!("usleep", fn(c_uint) -> c_int)(micros) },
     }
@@ -89,6 +109,7 @@ unsafe extern "C" fn sleep(seconds: c_uint) -> c_uint {
             pause(process, Duration::from_secs(seconds.into()));
             0
         }
+        None if refuse() => 0,
         // SAFETY: as ours.
         None => unsafe { real!("sleep", fn(c_uint) -> c_uint)(seconds) },
     }
