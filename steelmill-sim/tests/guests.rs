@@ -18,7 +18,10 @@ use steelmill_sim::{LifeEnd, Outcome, Seed, Settings, Sim, check, simulate};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn run<F: Future<Output = Result> + 'static>(seed: u64, scenario: impl Fn(Sim) -> F + Send + Sync) -> Outcome {
+fn run<F: Future<Output = Result> + 'static>(
+    seed: u64,
+    scenario: impl Fn(Sim) -> F + Send + Sync,
+) -> Outcome {
     let settings = Settings::new(Seed(seed));
     thread::scope(|scope| scope.spawn(|| simulate(settings, &scenario)).join().expect("a run does not panic"))
 }
@@ -253,7 +256,8 @@ fn tokio_of_one_thread_runs_unmodified() {
 fn a_process_that_exits_or_panics_ends_with_its_code() {
     check(Seed(1), |sim| async move {
         sim.allow_failure("panics", "on purpose");
-        let ended = |name, main: fn()| async move { sim.program(name, main).start().await?.ended().await.pipe() };
+        let ended =
+            |name, main: fn()| async move { sim.program(name, main).start().await?.ended().await.pipe() };
         let life = ended("exits", || {
             thread::spawn(|| std::process::exit(3)).join().expect("it does not come back");
         })

@@ -647,8 +647,7 @@ mod tests {
         }
         assert!(rows.iter().any(|row| row["cat"] == "fault"), "no fault");
         let names: Vec<_> = rows.iter().filter_map(|row| row["args"]["name"].as_str()).collect();
-        for name in ["scenario", "server", "client", "network", "\"echo\" #3", "one", "one (2)", "clients"]
-        {
+        for name in ["scenario", "server", "client", "network", "\"echo\" #3", "one", "one (2)", "clients"] {
             assert!(names.contains(&name), "no {name:?} in {names:?}");
         }
     }

@@ -11,7 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use crate::kernel::stacks::{self, DEPTH, Named, named};
+use crate::kernel::stacks::{self, DEPTH, NO_DEBUG_INFO, Named, has_debug_info, named};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster;
 use crate::machine::hosts::SCENARIO;
@@ -137,6 +137,10 @@ fn told(stack: &[Named]) -> (String, String) {
             || named.is_of("steelmill-sim", "src/host/purity.rs")
             || named.function.starts_with("backtrace::")
     };
+    if !has_debug_info(stack) {
+        let functions: Vec<&str> = stack.iter().map(|named| &*named.function).collect();
+        return (format!("a function that is {NO_DEBUG_INFO}"), functions.join("\n"));
+    }
     let inner = stack.iter().rposition(is_ours).map_or(0, |last| last + 1);
     // A task is polled by `spawn.rs`; a scenario that has not come to its first await, by `simulate.rs`.
     let outer = stack.iter().rposition(|named| named.is_of("steelmill-sim", "src/machine/spawn.rs"));

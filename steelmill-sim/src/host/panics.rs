@@ -7,8 +7,8 @@ use std::sync::Once;
 
 use steelmill_core::panic_message;
 
-use crate::machine::panic_log;
 use crate::machine::cluster;
+use crate::machine::panic_log;
 use crate::schema::outcome::Panicked;
 
 thread_local! {

@@ -33,10 +33,10 @@ mod linux {
     use std::time::{Duration, SystemTime};
 
     use crate::host::audit;
+    use crate::host::libc as calls;
     use crate::machine::cluster::{self, Cluster};
     use crate::machine::hosts::SCENARIO;
     use crate::machine::{real, threads};
-    use crate::host::libc as calls;
     use crate::schema::system_use::SystemCall;
 
     fn machine(run: &Cluster) -> u32 {

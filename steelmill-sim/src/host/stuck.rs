@@ -43,7 +43,7 @@ pub(crate) fn look(id: RunId, outcome: &mut Outcome) {
         return;
     };
     // Nor is anything said of it.
-    let _silent = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new());
+    let _silent = tracing::dispatcher::set_default(&tracing::Dispatch::none());
     cluster::with(id, |run| run.kernel.over = Some(None));
     wake_all(id);
     for task in tasks.iter_mut().take(LISTED) {
@@ -63,7 +63,13 @@ fn look_at(id: RunId, task: &mut TaskReport) {
     let stacks = probe::end();
     match end {
         Ok(Poll::Pending) => {
-            let stacks = stacks.iter().map(|(frames, depth)| polled(&frames[..*depth]));
+            let stacks: Vec<Vec<Named>> =
+                stacks.iter().map(|(frames, depth)| stacks::named(&frames[..*depth])).collect();
+            if stacks.iter().any(|stack| !stacks::has_debug_info(stack)) {
+                task.waits_at = vec![vec![format!("functions that are {}", stacks::NO_DEBUG_INFO)]];
+                return;
+            }
+            let stacks = stacks.into_iter().map(polled);
             let stacks: Vec<Vec<Named>> = stacks.filter(|stack| !is_abort(stack)).collect();
             if stacks.is_empty() && !task.is_ready {
                 task.waits_for = "nothing: it has given its waker to nobody, so that nobody can wake it";
@@ -108,8 +114,7 @@ pub(crate) fn explain_overstays(outcome: &mut Outcome, again: impl Fn(u64) -> Ou
 }
 
 /// What of a stack lies between the poll of a task that is looked at and the waker, innermost first.
-fn polled(frames: &[usize]) -> Vec<Named> {
-    let mut stack = stacks::named(frames);
+fn polled(mut stack: Vec<Named>) -> Vec<Named> {
     let is_of = |file| move |named: &Named| named.is_of("steelmill-sim", file);
     let probe = stack.iter().rposition(is_of("src/kernel/probe.rs")).map_or(0, |place| place + 1);
     // A foreign waker is asked for by `Waiter::of`.

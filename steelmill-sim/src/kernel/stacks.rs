@@ -40,6 +40,15 @@ impl Named {
     }
 }
 
+/// What stands in the place of a stack in a program without debug information.
+pub(crate) const NO_DEBUG_INFO: &str = "unknown, as the program was built without debug information: set debug = \"limited\" in its Cargo profile";
+
+/// Whether the program has debug information, as a stack shows that was taken [`here`]. Without it no function has a file,
+/// but those of a C library that was installed with its own.
+pub(crate) fn has_debug_info(stack: &[Named]) -> bool {
+    stack.iter().any(|named| named.file.contains("steelmill-sim/src/"))
+}
+
 /// A path as one would type it in the workspace that this runs in, if it is of it; tests run in their package's folder.
 fn as_seen_here(path: &Path) -> &Path {
     static WORKSPACE: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -66,4 +75,19 @@ pub(crate) fn named(frames: &[usize]) -> Vec<Named> {
         });
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_without_files_is_of_a_program_without_debug_information() {
+        let (frames, depth) = here();
+        assert!(has_debug_info(&named(&frames[..depth])));
+        let named =
+            |function: &str, file: &str| Named { function: function.to_owned(), file: file.to_owned() };
+        let libc = named("__libc_start_call_main", "./csu/../sysdeps/nptl/libc_start_call_main.h:58");
+        assert!(!has_debug_info(&[named("demo::main", ""), libc]));
+    }
 }

@@ -311,7 +311,10 @@ pub(crate) enum WaitsFor {
 
 impl WaitsFor {
     fn is_rest(self) -> bool {
-        matches!(self, WaitsFor::Clock | WaitsFor::Accept | WaitsFor::Read | WaitsFor::Datagram | WaitsFor::Epoll)
+        matches!(
+            self,
+            WaitsFor::Clock | WaitsFor::Accept | WaitsFor::Read | WaitsFor::Datagram | WaitsFor::Epoll
+        )
     }
 
     fn text(self) -> &'static str {

@@ -5,7 +5,10 @@
 //!
 //! While the state is borrowed no code of a user may run: futures are polled and dropped, and foreign wakers cloned,
 //! woken and dropped, outside of [`with`].
-#![allow(unsafe_code, reason = "a run is reached through a pointer that several threads share in turn; see RUN")]
+#![allow(
+    unsafe_code,
+    reason = "a run is reached through a pointer that several threads share in turn; see RUN"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

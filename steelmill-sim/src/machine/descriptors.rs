@@ -15,11 +15,11 @@ use super::net::Socket;
 use super::world::Process;
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
-pub(crate) use epoll::Interest;
 use epoll::Epoll;
+pub(crate) use epoll::Interest;
 pub(crate) use event::EventCounter;
-pub(crate) use pair::PairEnd;
 use pair::Pair;
+pub(crate) use pair::PairEnd;
 
 /// The error number of a call that failed, as errno(3) has it.
 pub(crate) type Errno = i32;
@@ -86,13 +86,8 @@ impl Descriptors {
     }
 
     fn add_file(&mut self, object: Object, is_nonblocking: bool) -> FileId {
-        let file = File {
-            object,
-            references: 0,
-            is_nonblocking,
-            timeouts: [None; 2],
-            watches: BTreeSet::new(),
-        };
+        let file =
+            File { object, references: 0, is_nonblocking, timeouts: [None; 2], watches: BTreeSet::new() };
         match self.free.pop() {
             Some(id) => {
                 self.files[id as usize] = Some(file);
@@ -127,7 +122,12 @@ impl Descriptors {
 
 impl Cluster {
     /// Opens a file; its descriptor.
-    pub(crate) fn open_file(&mut self, process: Process, object: Object, is_nonblocking: bool) -> Result<i32, Errno> {
+    pub(crate) fn open_file(
+        &mut self,
+        process: Process,
+        object: Object,
+        is_nonblocking: bool,
+    ) -> Result<i32, Errno> {
         let id = self.descriptors.add_file(object, is_nonblocking);
         let named = self.descriptors.name(process, id, FIRST);
         if named.is_err() {
@@ -235,7 +235,12 @@ impl Cluster {
     }
 
     /// Reads from a file; `None` when there is nothing yet.
-    pub(crate) fn read_file(&mut self, id: FileId, buffers: &mut Buffers<'_>, peek: bool) -> Result<Option<Read>, Errno> {
+    pub(crate) fn read_file(
+        &mut self,
+        id: FileId,
+        buffers: &mut Buffers<'_>,
+        peek: bool,
+    ) -> Result<Option<Read>, Errno> {
         match &mut self.descriptors.get(id).object {
             Object::Socket(socket) => {
                 let socket = *socket;
@@ -258,7 +263,11 @@ impl Cluster {
     }
 
     /// Writes to a file; `None` when there is no room.
-    pub(crate) fn write_file(&mut self, id: FileId, parts: &[std::io::IoSlice<'_>]) -> Result<Option<usize>, Errno> {
+    pub(crate) fn write_file(
+        &mut self,
+        id: FileId,
+        parts: &[std::io::IoSlice<'_>],
+    ) -> Result<Option<usize>, Errno> {
         match &mut self.descriptors.get(id).object {
             Object::Socket(socket) => {
                 let socket = *socket;

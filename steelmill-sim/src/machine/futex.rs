@@ -45,7 +45,13 @@ pub(crate) enum Woken {
 }
 
 /// Waits at an address on a guest thread until it is woken, or a duration has passed on the machine's clock.
-pub(crate) fn wait(place: Process, address: usize, value: u32, bits: u32, timeout: Option<Duration>) -> Woken {
+pub(crate) fn wait(
+    place: Process,
+    address: usize,
+    value: u32,
+    bits: u32,
+    timeout: Option<Duration>,
+) -> Woken {
     let thread = threads::current_task();
     let number = cluster::with(place.run, |run| {
         run.futexes.next += 1;
@@ -113,7 +119,14 @@ impl Cluster {
     }
 
     /// Moves those that wait at an address to another, after waking some.
-    pub(crate) fn requeue_futex(&mut self, machine: u32, from: usize, to: usize, wake: usize, limit: usize) -> usize {
+    pub(crate) fn requeue_futex(
+        &mut self,
+        machine: u32,
+        from: usize,
+        to: usize,
+        wake: usize,
+        limit: usize,
+    ) -> usize {
         let woken = self.wake_futex(machine, from, u32::MAX, wake);
         let Some(mut list) = self.futexes.waiting.remove(&(machine, from)) else { return woken };
         let rest = list.split_off(limit.min(list.len()));

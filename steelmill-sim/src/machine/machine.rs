@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Error, Factory, Report, Result, RunningFactory, World as _};
 
-use crate::machine::panic_log;
 use crate::kernel::tasks::Orphan;
 use crate::kernel::timers::nanos;
 use crate::machine::clock::Clock;
@@ -22,9 +21,10 @@ use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::entropy::Entropy;
 use crate::machine::hosts::HostState;
 use crate::machine::lives::{LifeEnd, Lives};
-use crate::machine::program::{self, Main};
 use crate::machine::net::{Network, address_of};
+use crate::machine::panic_log;
 use crate::machine::panics;
+use crate::machine::program::{self, Main};
 use crate::machine::spawn::{Task, spawn_at};
 use crate::machine::world::{Process, SimWorld};
 use crate::schema::event::{MachineChange, What};

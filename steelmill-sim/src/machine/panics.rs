@@ -6,8 +6,8 @@ use steelmill_core::{Panic, TaskError, panic_message};
 
 use super::cluster::{self, Cluster, RunId};
 use super::sim::Sim;
-use crate::machine::panic_log;
 use crate::kernel::tasks::Orphan;
+use crate::machine::panic_log;
 use crate::schema::outcome::{Cause, Panicked, TaskReport};
 
 /// A failure that the scenario said beforehand may happen.

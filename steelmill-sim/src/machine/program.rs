@@ -79,7 +79,11 @@ impl Sim {
     ///     Ok(())
     /// });
     /// ```
-    pub fn program<R: ExitStatus>(&self, name: &str, main: impl Fn() -> R + Send + Sync + 'static) -> Machine {
+    pub fn program<R: ExitStatus>(
+        &self,
+        name: &str,
+        main: impl Fn() -> R + Send + Sync + 'static,
+    ) -> Machine {
         Machine::new_program(self.run, name, Arc::new(move || main().code()))
     }
 
@@ -163,5 +167,6 @@ pub(crate) fn exit(machine: Machine, code: i32) -> ! {
 /// The machine of this guest thread.
 pub(crate) fn current_machine() -> Option<Machine> {
     let process = threads::process()?;
-    cluster::with_current(|run| run.machines.iter().find(|machine| machine.id() == process.machine).cloned()).flatten()
+    cluster::with_current(|run| run.machines.iter().find(|machine| machine.id() == process.machine).cloned())
+        .flatten()
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use steelmill_core::{Daemon, Factory, Milestone, Origin, Owner, Result, State, TaskError};
 
-use crate::machine::panic_log;
 use crate::kernel::tasks::{Output, TaskFuture, WaitsFor};
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, RunId};
+use crate::machine::panic_log;
 use crate::machine::world::Process;
 use crate::machine::{deadline_exceeded, panics};
 use crate::schema::task::TaskKey;

@@ -163,7 +163,10 @@ pub(crate) fn spawn(
         result: Cell::new(null_mut()),
         destructors: RefCell::default(),
     });
-    let create = real!("pthread_create", fn(*mut ThreadName, *const libc::pthread_attr_t, Routine, *mut c_void) -> i32);
+    let create = real!(
+        "pthread_create",
+        fn(*mut ThreadName, *const libc::pthread_attr_t, Routine, *mut c_void) -> i32
+    );
     let mut thread = 0;
     // SAFETY: `attributes` are what the program gave; the guest is kept by the task until the thread has exited.
     let code = unsafe { create(&raw mut thread, attributes, execute, Arc::as_ptr(&guest).cast_mut().cast()) };

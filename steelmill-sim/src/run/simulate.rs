@@ -11,7 +11,6 @@ use steelmill_core::{Error, Result, TaskError, panic_message};
 
 use crate::fault::coverage::RunObserver;
 use crate::host::{self, audit, purity, stuck};
-use crate::machine::panic_log;
 use crate::kernel::tasks::MAIN;
 use crate::kernel::watchdog;
 use crate::machine::cluster::{self, RunId};
@@ -19,6 +18,7 @@ use crate::machine::deadline_exceeded::{ExceededDeadlines, InspectTask};
 use crate::machine::executor;
 use crate::machine::hosts::SCENARIO;
 use crate::machine::machine::Machine;
+use crate::machine::panic_log;
 use crate::machine::panics;
 use crate::machine::sim::Sim;
 use crate::machine::spawn::spawn_at;
@@ -26,7 +26,7 @@ use crate::machine::threads::ThreadSetup;
 use crate::machine::world::Process;
 use crate::schema::outcome::{Cause, Failure, Outcome, Panicked};
 use crate::schema::settings::Settings;
-use crate::trace::record_logs;
+use crate::trace::logs;
 
 /// Runs a scenario once, on this thread.
 ///
@@ -90,15 +90,14 @@ pub(crate) fn once(
     caller: &'static Location<'static>,
     look: Option<u64>,
 ) -> Outcome {
-    // What it has to say was said the first time.
-    let silent = look.map(|_| tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new()));
     host::panics::install_hook();
     if settings.poll_time_limit.is_some() {
         watchdog::start();
     }
     let seed = settings.seed.0;
     let (is_audited, is_looked_at) = (settings.audit, settings.stacks);
-    let _recording = settings.trace.then(record_logs);
+    // What a run that is made again has to say was said the first time.
+    let _logs = logs::install(&settings, look.is_some());
     let id = cluster::begin(settings);
     let _observed = coverage::observe(&RunObserver);
     cluster::with(id, |run| {
@@ -139,7 +138,6 @@ pub(crate) fn once(
         if let (None, Some((cause, panicked))) = (&outcome.failure, cause) {
             outcome.failure = Some(Failure::new(outcome.simulated, cause, panicked));
         }
-        drop(silent);
         outcome
     })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
+use tracing::level_filters::LevelFilter;
 
 use crate::schema::decision::{Decision, Reseed};
 use crate::schema::plan::{Faults, Plan};
@@ -123,6 +124,10 @@ pub struct Settings {
     /// were aborted at a deadline, a run that fails is made again for that, up to three times, in silence: see
     /// [`Failure::overstayed`](crate::Failure::overstayed).
     pub stacks: bool,
+    /// Up to which level the callsites of `tracing` are enabled, whether or not anybody logs or traces: all by default. A log
+    /// line's fields are evaluated where its callsite is enabled, and what is logged must not depend on who listens. So
+    /// lines above this level appear in no log; a lower level saves time where a program evaluates much to log it.
+    pub log_level: LevelFilter,
     /// Decisions to take instead of drawing; past the list's end, the defaults.
     pub replay: Option<Vec<Decision>>,
     /// Moments from which on streams draw as another seed would.
@@ -160,6 +165,7 @@ impl Settings {
             trace_window: 0..2_000_000,
             audit: false,
             stacks: true,
+            log_level: LevelFilter::TRACE,
             replay: None,
             reseeds: Vec::new(),
             poll_time_limit: None,

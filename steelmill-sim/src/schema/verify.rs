@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::line::Line;
 
-/// How a campaign makes sure that its seeds repeat: by their digests, and by how they end. Of each run the first two
-/// million events are kept, some 200 MB; where runs differ only after those, it is said that they do, and not where.
+/// How a campaign makes sure that its seeds repeat: by their digests, and by how they end. The first run of a seed is
+/// traced, and the second is not. Of a traced run the first two million events are kept, some 200 MB; where runs differ
+/// only after those, it is said that they do, and not where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verify {
@@ -62,6 +63,8 @@ pub struct Difference {
     pub second: Side,
     /// How the second run was made.
     pub verify: Verify,
+    /// Whether the second run was the same as the first when it was made again with a trace, as the first was.
+    pub only_untraced: bool,
 }
 
 /// What one of two runs did where they part.
@@ -80,7 +83,7 @@ pub(crate) const SHOWN: usize = 12;
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { shared, before, first, second, verify } = self;
+        let Self { shared, before, first, second, verify, only_untraced } = self;
         let second_name = match verify {
             Verify::Twice => "the second run",
             Verify::Process => "the second run, in another process",
@@ -98,6 +101,11 @@ impl fmt::Display for Difference {
             if first.event.as_ref().map(Line::to_string) == second.event.as_ref().map(Line::to_string) {
                 f.write_str("\n  (they read alike, but bytes that are not shown differ)")?;
             }
+        } else if *only_untraced {
+            f.write_str(
+                "\n  the first was traced, the second was not; the second made again with a trace was the same as the first.\n  \
+                 What formats a log field (its Display or Debug) may have an effect, such as a draw, or the difference comes and goes",
+            )?;
         } else if first.digest == second.digest {
             f.write_str("\n  not in what happened, only in how they end")?;
         } else {

@@ -67,7 +67,9 @@ unsafe extern "C" fn epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event:
     let Some(process) = guest_of(epoll) else {
         // SAFETY: as ours.
         return unsafe {
-            real!("epoll_ctl", fn(c_int, c_int, c_int, *mut epoll_event) -> c_int)(epoll, operation, fd, event)
+            real!("epoll_ctl", fn(c_int, c_int, c_int, *mut epoll_event) -> c_int)(
+                epoll, operation, fd, event,
+            )
         };
     };
     if event.is_null() && operation != libc::EPOLL_CTL_DEL {
@@ -82,17 +84,26 @@ unsafe extern "C" fn epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event:
         },
     };
     let interest = Interest::new(fd, events, data);
-    answer(cluster::with(process.run, |run| run.epoll_control(process, epoll, operation, interest)).map(|()| 0))
+    answer(
+        cluster::with(process.run, |run| run.epoll_control(process, epoll, operation, interest)).map(|()| 0),
+    )
 }
 
 /// # Safety
 /// As epoll_wait(2).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn epoll_wait(epoll: c_int, events: *mut epoll_event, limit: c_int, timeout: c_int) -> c_int {
+unsafe extern "C" fn epoll_wait(
+    epoll: c_int,
+    events: *mut epoll_event,
+    limit: c_int,
+    timeout: c_int,
+) -> c_int {
     let Some(process) = guest_of(epoll) else {
         // SAFETY: as ours.
         return unsafe {
-            real!("epoll_wait", fn(c_int, *mut epoll_event, c_int, c_int) -> c_int)(epoll, events, limit, timeout)
+            real!("epoll_wait", fn(c_int, *mut epoll_event, c_int, c_int) -> c_int)(
+                epoll, events, limit, timeout,
+            )
         };
     };
     if limit <= 0 {
@@ -158,7 +169,9 @@ unsafe extern "C" fn eventfd(count: c_uint, flags: c_int) -> c_int {
 unsafe extern "C" fn poll(descriptors: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
     let Some(process) = guest() else {
         // SAFETY: as ours.
-        return unsafe { real!("poll", fn(*mut pollfd, nfds_t, c_int) -> c_int)(descriptors, count, timeout) };
+        return unsafe {
+            real!("poll", fn(*mut pollfd, nfds_t, c_int) -> c_int)(descriptors, count, timeout)
+        };
     };
     // SAFETY: poll(2): so many are valid for reads and writes; none may have a null pointer.
     let polled: &mut [pollfd] = match count {

@@ -19,7 +19,8 @@ pub(super) unsafe fn buffers<'a>(vectors: *const iovec, count: usize) -> Buffers
     // SAFETY: as the caller says; an empty buffer may have any pointer, so it is left out.
     let part = |n| unsafe {
         let vector = &*vectors.add(n);
-        (vector.iov_len > 0).then(|| std::slice::from_raw_parts_mut(vector.iov_base.cast::<u8>(), vector.iov_len))
+        (vector.iov_len > 0)
+            .then(|| std::slice::from_raw_parts_mut(vector.iov_base.cast::<u8>(), vector.iov_len))
     };
     Buffers { parts: (0..count).filter_map(part).collect() }
 }
@@ -61,7 +62,8 @@ pub(super) fn send(
     let is_nonblocking = flags & libc::MSG_DONTWAIT != 0;
     let mut written = 0;
     loop {
-        let sent = when_ready(process, fd, Direction::Write, is_nonblocking, |run, id| run.write_file(id, parts));
+        let sent =
+            when_ready(process, fd, Direction::Write, is_nonblocking, |run, id| run.write_file(id, parts));
         match sent {
             Ok(n) => {
                 written += n;
@@ -86,7 +88,10 @@ unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssi
     let vector = iovec { iov_base: buffer, iov_len: length };
     match guest_of(fd) {
         // SAFETY: as ours.
-        Some(process) => answer(receive(process, fd, unsafe { buffers(&raw const vector, 1) }, 0).map(|read| read.bytes as ssize_t)),
+        Some(process) => answer(
+            receive(process, fd, unsafe { buffers(&raw const vector, 1) }, 0)
+                .map(|read| read.bytes as ssize_t),
+        ),
         // SAFETY: as ours.
         None => unsafe { real!("read", fn(c_int, *mut c_void, size_t) -> ssize_t)(fd, buffer, length) },
     }
@@ -99,7 +104,9 @@ unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> 
     let vector = iovec { iov_base: buffer.cast_mut(), iov_len: length };
     match guest_of(fd) {
         // SAFETY: as ours.
-        Some(process) => answer(send(process, fd, &mut unsafe { parts(&raw const vector, 1) }, 0).map(|n| n as ssize_t)),
+        Some(process) => {
+            answer(send(process, fd, &mut unsafe { parts(&raw const vector, 1) }, 0).map(|n| n as ssize_t))
+        }
         // SAFETY: as ours.
         None => unsafe { real!("write", fn(c_int, *const c_void, size_t) -> ssize_t)(fd, buffer, length) },
     }
@@ -112,7 +119,8 @@ unsafe extern "C" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ss
     match guest_of(fd) {
         // SAFETY: as ours.
         Some(process) => answer(
-            receive(process, fd, unsafe { buffers(vectors, count.max(0) as usize) }, 0).map(|read| read.bytes as ssize_t),
+            receive(process, fd, unsafe { buffers(vectors, count.max(0) as usize) }, 0)
+                .map(|read| read.bytes as ssize_t),
         ),
         // SAFETY: as ours.
         None => unsafe { real!("readv", fn(c_int, *const iovec, c_int) -> ssize_t)(fd, vectors, count) },

@@ -25,7 +25,11 @@ pub(in crate::host) unsafe fn futex(
     other: *const u32,
     bits: u32,
 ) -> Result<c_long, Errno> {
-    let clock = if operation & libc::FUTEX_CLOCK_REALTIME != 0 { libc::CLOCK_REALTIME } else { libc::CLOCK_MONOTONIC };
+    let clock = if operation & libc::FUTEX_CLOCK_REALTIME != 0 {
+        libc::CLOCK_REALTIME
+    } else {
+        libc::CLOCK_MONOTONIC
+    };
     let command = operation & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
     let machine = process.machine;
     match command {
@@ -50,7 +54,8 @@ pub(in crate::host) unsafe fn futex(
         }
         libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => {
             let bits = if command == libc::FUTEX_WAKE { u32::MAX } else { bits };
-            Ok(cluster::with(process.run, |run| run.wake_futex(machine, word.addr(), bits, value as usize)) as c_long)
+            Ok(cluster::with(process.run, |run| run.wake_futex(machine, word.addr(), bits, value as usize))
+                as c_long)
         }
         libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE => {
             // SAFETY: as above.

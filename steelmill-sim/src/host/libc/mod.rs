@@ -23,11 +23,11 @@ use std::time::Duration;
 
 use steelmill_core::World as _;
 
+use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, FIRST, FileId};
 use crate::machine::threads::{block_on, current_task, process as guest};
 use crate::machine::world::{Process, SimWorld};
-use crate::kernel::waiter::Waiter;
 
 /// The process of this guest thread, where it means a descriptor of its own and not one of the real process.
 fn guest_of(fd: c_int) -> Option<Process> {

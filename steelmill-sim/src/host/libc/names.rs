@@ -31,7 +31,10 @@ fn addresses(process: Process, host: Option<&str>, port: u16, is_passive: bool) 
         return vec![SocketAddr::new(ip, port)];
     }
     if host.eq_ignore_ascii_case("localhost") {
-        return vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port)];
+        return vec![
+            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
+            SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port),
+        ];
     }
     let found = cluster::with(process.run, |run| run.addresses_of(host, port).map(Iterator::collect));
     found.unwrap_or_default()
@@ -51,14 +54,17 @@ unsafe extern "C" fn getaddrinfo(
         let _: Option<Call> = None;
         // SAFETY: as ours.
         return unsafe {
-            real!("getaddrinfo", fn(*const c_char, *const c_char, *const addrinfo, *mut *mut addrinfo) -> c_int)(
-                host, service, hints, result,
-            )
+            real!(
+                "getaddrinfo",
+                fn(*const c_char, *const c_char, *const addrinfo, *mut *mut addrinfo) -> c_int
+            )(host, service, hints, result)
         };
     };
     // SAFETY: getaddrinfo(3): each is null or a string with a zero at its end, and `hints` null or valid for a read.
     let (host, service, hints) = unsafe {
-        let text = |text: *const c_char| (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned());
+        let text = |text: *const c_char| {
+            (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+        };
         (text(host), text(service), hints.as_ref())
     };
     let port = match service.as_deref().map(str::parse::<u16>) {
@@ -66,7 +72,8 @@ unsafe extern "C" fn getaddrinfo(
         Some(Ok(port)) => port,
         Some(Err(_)) => return libc::EAI_SERVICE,
     };
-    let (family, kind, flags) = hints.map_or((libc::AF_UNSPEC, 0, 0), |hints| (hints.ai_family, hints.ai_socktype, hints.ai_flags));
+    let (family, kind, flags) =
+        hints.map_or((libc::AF_UNSPEC, 0, 0), |hints| (hints.ai_family, hints.ai_socktype, hints.ai_flags));
     let fits = |address: &SocketAddr| match family {
         libc::AF_INET => address.is_ipv4(),
         libc::AF_INET6 => address.is_ipv6(),

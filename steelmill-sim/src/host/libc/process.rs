@@ -40,7 +40,9 @@ unsafe extern "C" fn pthread_setname_np(thread: libc::pthread_t, name: *const c_
     match guest() {
         Some(_) => 0,
         // SAFETY: as ours.
-        None => unsafe { real!("pthread_setname_np", fn(libc::pthread_t, *const c_char) -> c_int)(thread, name) },
+        None => unsafe {
+            real!("pthread_setname_np", fn(libc::pthread_t, *const c_char) -> c_int)(thread, name)
+        },
     }
 }
 

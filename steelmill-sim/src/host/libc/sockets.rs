@@ -104,7 +104,9 @@ unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t
 #[unsafe(no_mangle)]
 unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
     match guest_of(fd) {
-        Some(process) => answer(with_socket(process, fd, |run, socket| run.listen_socket(socket).map(|()| 0))),
+        Some(process) => {
+            answer(with_socket(process, fd, |run, socket| run.listen_socket(socket).map(|()| 0)))
+        }
         // SAFETY: as ours.
         None => unsafe { real!("listen", fn(c_int, c_int) -> c_int)(fd, backlog) },
     }
@@ -113,11 +115,18 @@ unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
 /// # Safety
 /// As accept4(2).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn accept4(fd: c_int, address: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int {
+unsafe extern "C" fn accept4(
+    fd: c_int,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
     let Some(process) = guest_of(fd) else {
         // SAFETY: as ours.
         return unsafe {
-            real!("accept4", fn(c_int, *mut sockaddr, *mut socklen_t, c_int) -> c_int)(fd, address, length, flags)
+            real!("accept4", fn(c_int, *mut sockaddr, *mut socklen_t, c_int) -> c_int)(
+                fd, address, length, flags,
+            )
         };
     };
     let accepted = when_ready(process, fd, Direction::Read, false, |run, id| {
@@ -143,7 +152,9 @@ unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, length: *mut sock
         // SAFETY: as ours.
         Some(_) => unsafe { accept4(fd, address, length, 0) },
         // SAFETY: as ours.
-        None => unsafe { real!("accept", fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int)(fd, address, length) },
+        None => unsafe {
+            real!("accept", fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int)(fd, address, length)
+        },
     }
 }
 
@@ -153,13 +164,14 @@ unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, length: *mut sock
 unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
     let Some(process) = guest_of(fd) else {
         // SAFETY: as ours.
-        return unsafe { real!("connect", fn(c_int, *const sockaddr, socklen_t) -> c_int)(fd, address, length) };
+        return unsafe {
+            real!("connect", fn(c_int, *const sockaddr, socklen_t) -> c_int)(fd, address, length)
+        };
     };
     // SAFETY: as ours.
     let address = unsafe { address::decode(address, length) };
-    let connected = address.and_then(|address| {
-        with_socket(process, fd, |run, socket| run.connect_socket(socket, address))
-    });
+    let connected = address
+        .and_then(|address| with_socket(process, fd, |run, socket| run.connect_socket(socket, address)));
     let connected = connected.and_then(|is_done| {
         let is_blocking = cluster::with(process.run, |run| {
             run.descriptors.file(process, fd).map(|(_, file)| !file.is_nonblocking)
@@ -168,7 +180,9 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: sockle
             (true, _) => Ok(()),
             (false, false) => Err(libc::EINPROGRESS),
             (false, true) => when_ready(process, fd, Direction::Write, false, |run, id| {
-                let Object::Socket(socket) = &run.descriptors.get(id).object else { return Err(libc::ENOTSOCK) };
+                let Object::Socket(socket) = &run.descriptors.get(id).object else {
+                    return Err(libc::ENOTSOCK);
+                };
                 let socket = *socket;
                 run.socket_connected(socket)
             }),
@@ -204,7 +218,9 @@ unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
 unsafe extern "C" fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
     let Some(process) = guest_of(fd) else {
         // SAFETY: as ours.
-        return unsafe { real!("getsockname", fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int)(fd, address, length) };
+        return unsafe {
+            real!("getsockname", fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int)(fd, address, length)
+        };
     };
     answer(with_socket(process, fd, |run, socket| run.socket_local(*socket)).map(|local| {
         // SAFETY: as ours.
@@ -219,7 +235,9 @@ unsafe extern "C" fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut
 unsafe extern "C" fn getpeername(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
     let Some(process) = guest_of(fd) else {
         // SAFETY: as ours.
-        return unsafe { real!("getpeername", fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int)(fd, address, length) };
+        return unsafe {
+            real!("getpeername", fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int)(fd, address, length)
+        };
     };
     answer(with_socket(process, fd, |run, socket| run.socket_peer(*socket)).map(|peer| {
         // SAFETY: as ours.
@@ -251,7 +269,12 @@ unsafe extern "C" fn recvfrom(
         // SAFETY: as ours.
         return unsafe {
             real!("recvfrom", fn(c_int, *mut c_void, size_t, c_int, *mut sockaddr, *mut socklen_t) -> ssize_t)(
-                fd, buffer, length, flags, from, from_length,
+                fd,
+                buffer,
+                length,
+                flags,
+                from,
+                from_length,
             )
         };
     };
@@ -396,7 +419,9 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
     let message = unsafe { &*message };
     let is_named = !message.msg_name.is_null() && message.msg_namelen > 0;
     // SAFETY: sendmsg(2): the name has so many bytes.
-    let to = is_named.then(|| unsafe { address::decode(message.msg_name.cast(), message.msg_namelen) }).transpose();
+    let to = is_named
+        .then(|| unsafe { address::decode(message.msg_name.cast(), message.msg_namelen) })
+        .transpose();
     // SAFETY: sendmsg(2): it has so many vectors.
     let mut parts = unsafe { parts(message.msg_iov, message.msg_iovlen as usize) };
     answer(to.and_then(|to| send_to(process, fd, &mut parts, flags, to)).map(|n| n as ssize_t))
@@ -455,9 +480,10 @@ fn option(process: Process, fd: c_int, level: c_int, name: c_int) -> Result<Valu
             }
             (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => one(run.socket_listens(*socket)),
             (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_RCVBUF) => Value::Int(BUFFER),
-            (libc::SOL_SOCKET, libc::SO_REUSEADDR | libc::SO_REUSEPORT | libc::SO_KEEPALIVE | libc::SO_BROADCAST) => {
-                one(false)
-            }
+            (
+                libc::SOL_SOCKET,
+                libc::SO_REUSEADDR | libc::SO_REUSEPORT | libc::SO_KEEPALIVE | libc::SO_BROADCAST,
+            ) => one(false),
             (libc::SOL_SOCKET, libc::SO_LINGER) => {
                 let is_zero = run.socket_options(*socket).is_some_and(|options| options.zero_linger);
                 Value::Linger(libc::linger { l_onoff: is_zero.into(), l_linger: 0 })
@@ -582,10 +608,17 @@ unsafe extern "C" fn setsockopt(
         // buffers have one size, connections end by what happens to them.
         (
             libc::SOL_SOCKET,
-            libc::SO_REUSEADDR | libc::SO_REUSEPORT | libc::SO_KEEPALIVE | libc::SO_SNDBUF | libc::SO_RCVBUF
+            libc::SO_REUSEADDR
+            | libc::SO_REUSEPORT
+            | libc::SO_KEEPALIVE
+            | libc::SO_SNDBUF
+            | libc::SO_RCVBUF
             | libc::SO_BROADCAST,
         )
-        | (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT | libc::TCP_USER_TIMEOUT)
+        | (
+            libc::IPPROTO_TCP,
+            libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT | libc::TCP_USER_TIMEOUT,
+        )
         | (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)
         | (libc::IPPROTO_IP, libc::IP_TOS)
         | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => with_socket(process, fd, |_, _| Ok(0)),

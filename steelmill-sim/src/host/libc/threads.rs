@@ -35,8 +35,10 @@ unsafe extern "C" fn pthread_create(
         audit::note(SystemCall::Thread);
         cluster::with_current(|run| run.kernel.impure = true);
     }
-    let create =
-        real!("pthread_create", fn(*mut ThreadName, *const libc::pthread_attr_t, Routine, *mut c_void) -> c_int);
+    let create = real!(
+        "pthread_create",
+        fn(*mut ThreadName, *const libc::pthread_attr_t, Routine, *mut c_void) -> c_int
+    );
     // SAFETY: as ours.
     unsafe { create(thread, attributes, routine, argument) }
 }
@@ -90,5 +92,7 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
     }
     type Destroy = unsafe extern "C" fn(*mut u8);
     // SAFETY: as ours.
-    unsafe { real!("__cxa_thread_atexit_impl", fn(Destroy, *mut u8, *mut u8) -> c_int)(destroy, object, library) }
+    unsafe {
+        real!("__cxa_thread_atexit_impl", fn(Destroy, *mut u8, *mut u8) -> c_int)(destroy, object, library)
+    }
 }

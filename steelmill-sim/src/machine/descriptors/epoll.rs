@@ -140,7 +140,9 @@ impl Cluster {
                 self.kernel.watch_fires(watch); // it is looked at again by the next wait
             }
             if interest.events & libc::EPOLLONESHOT as u32 != 0 {
-                self.epoll(id)?.by_watch.insert(watch, Interest { events: libc::EPOLLONESHOT as u32, ..interest });
+                self.epoll(id)?
+                    .by_watch
+                    .insert(watch, Interest { events: libc::EPOLLONESHOT as u32, ..interest });
             }
         }
         Ok(events)

@@ -3,7 +3,9 @@
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::connection::{ACCEPTOR, CONNECTOR, CloseMode, ConnectionId, End, ListenerId, Options, Side, State};
+use super::connection::{
+    ACCEPTOR, CONNECTOR, CloseMode, ConnectionId, End, ListenerId, Options, Side, State,
+};
 use super::udp::SocketId;
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
@@ -112,7 +114,8 @@ impl Cluster {
                 self.udp_connect(id, address).map(|()| true).map_err(errno)
             }
             Kind::Fresh => {
-                socket.kind = Kind::Stream(self.tcp_connect(socket.process, address).map_err(errno)?, CONNECTOR);
+                socket.kind =
+                    Kind::Stream(self.tcp_connect(socket.process, address).map_err(errno)?, CONNECTOR);
                 Ok(false)
             }
             Kind::Listener(id) => {
@@ -121,13 +124,16 @@ impl Cluster {
                 }
                 // Its port is given back: the connection takes one of its own.
                 self.tcp_unlisten(id, true);
-                socket.kind = Kind::Stream(self.tcp_connect(socket.process, address).map_err(errno)?, CONNECTOR);
+                socket.kind =
+                    Kind::Stream(self.tcp_connect(socket.process, address).map_err(errno)?, CONNECTOR);
                 Ok(false)
             }
-            Kind::Stream(id, _) => match self.net.tcp.get(id).map(|connection| connection.end(CONNECTOR).state) {
-                Some(State::SynSent) => Err(libc::EALREADY),
-                _ => Err(libc::EISCONN),
-            },
+            Kind::Stream(id, _) => {
+                match self.net.tcp.get(id).map(|connection| connection.end(CONNECTOR).state) {
+                    Some(State::SynSent) => Err(libc::EALREADY),
+                    _ => Err(libc::EISCONN),
+                }
+            }
         }
     }
 
@@ -147,7 +153,9 @@ impl Cluster {
     pub(crate) fn socket_local(&mut self, socket: Socket) -> Result<SocketAddr, Errno> {
         match socket.kind {
             Kind::Fresh => Ok(socket.any()),
-            Kind::Listener(id) => self.net.tcp.listener(id).map(|listener| listener.local).ok_or(libc::EINVAL),
+            Kind::Listener(id) => {
+                self.net.tcp.listener(id).map(|listener| listener.local).ok_or(libc::EINVAL)
+            }
             Kind::Stream(id, side) => {
                 self.net.tcp.get(id).map(|connection| connection.addresses(side).local).ok_or(libc::EINVAL)
             }
@@ -174,7 +182,9 @@ impl Cluster {
     /// The error that a socket has for its program, once: SO_ERROR.
     pub(crate) fn socket_error(&mut self, socket: Socket) -> Errno {
         let taken = match socket.kind {
-            Kind::Stream(id, side) => self.net.tcp.get(id).and_then(|connection| connection.end(side).error.take()),
+            Kind::Stream(id, side) => {
+                self.net.tcp.get(id).and_then(|connection| connection.end(side).error.take())
+            }
             Kind::Udp(id) => self.net.udp.get(id).ok().and_then(|socket| socket.error.take()),
             Kind::Fresh | Kind::Listener(_) => None,
         };
@@ -184,7 +194,9 @@ impl Cluster {
     /// Options of a TCP socket; `None` where it has none yet.
     pub(crate) fn socket_options(&mut self, socket: Socket) -> Option<&mut Options> {
         match socket.kind {
-            Kind::Stream(id, side) => self.net.tcp.get(id).map(|connection| &mut connection.end(side).options),
+            Kind::Stream(id, side) => {
+                self.net.tcp.get(id).map(|connection| &mut connection.end(side).options)
+            }
             Kind::Listener(id) => self.net.tcp.listener(id).map(|listener| &mut listener.options),
             Kind::Fresh | Kind::Udp(_) => None,
         }
@@ -281,7 +293,9 @@ impl Cluster {
             Kind::Listener(id) => {
                 [self.net.tcp.listener(id).and_then(|listener| listener.waiters.add(waiter())), None]
             }
-            Kind::Udp(id) => [self.net.udp.get(id).ok().and_then(|socket| socket.waiters.add(waiter())), None],
+            Kind::Udp(id) => {
+                [self.net.udp.get(id).ok().and_then(|socket| socket.waiters.add(waiter())), None]
+            }
             Kind::Stream(id, side) => match self.net.tcp.get(id).map(|connection| connection.end(side)) {
                 Some(End { readers, writers, .. }) => [readers.add(waiter()), writers.add(waiter())],
                 None => [None, None],
@@ -307,7 +321,8 @@ impl Cluster {
     ) -> Result<Option<Read>, Errno> {
         match socket.kind {
             Kind::Stream(id, side) => {
-                if self.net.tcp.get(id).is_some_and(|connection| connection.end(side).state == State::SynSent) {
+                if self.net.tcp.get(id).is_some_and(|connection| connection.end(side).state == State::SynSent)
+                {
                     return Ok(None);
                 }
                 let limit = buffers.room();
@@ -339,7 +354,8 @@ impl Cluster {
     ) -> Result<Option<usize>, Errno> {
         match socket.kind {
             Kind::Stream(id, side) => {
-                if self.net.tcp.get(id).is_some_and(|connection| connection.end(side).state == State::SynSent) {
+                if self.net.tcp.get(id).is_some_and(|connection| connection.end(side).state == State::SynSent)
+                {
                     return Ok(None);
                 }
                 self.tcp_write(id, side, parts).map_err(errno)

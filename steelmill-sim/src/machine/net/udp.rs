@@ -181,7 +181,12 @@ impl Cluster {
         Ok(())
     }
 
-    pub(super) fn udp_send(&mut self, id: SocketId, bytes: &[u8], target: Option<SocketAddr>) -> io::Result<usize> {
+    pub(super) fn udp_send(
+        &mut self,
+        id: SocketId,
+        bytes: &[u8],
+        target: Option<SocketAddr>,
+    ) -> io::Result<usize> {
         let socket = self.net.udp.get(id)?;
         socket.take_error()?;
         let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
