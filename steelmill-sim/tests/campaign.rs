@@ -844,7 +844,7 @@ fn a_search_that_was_cut_short_takes_no_kept_plan_away() {
     assert!(faults(&drawn) > 1, "{drawn}");
     let both = format!("--first-seed {seed} --seeds 1 --explain {explained}");
     let said = with(&format!("{both} --explain-runs 1 --json"));
-    assert!(said.contains("The smallest failing plan found in ") && !said.contains("\"least\""), "{said}");
+    assert!(said.contains("The smallest failing plan found in ") && !said.contains("\"least\":{"), "{said}");
     assert_eq!(folder.read("red.json"), drawn, "unchanged");
     let said = with(&both);
     let least = folder.read("red.json");
