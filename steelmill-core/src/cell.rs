@@ -71,7 +71,7 @@ impl<T: fmt::Debug> fmt::Debug for SetOnce<T> {
 }
 
 /// A flag that is raised once, with release-acquire ordering.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Flag(AtomicBool);
 
 impl Flag {
@@ -81,6 +81,12 @@ impl Flag {
 
     pub(crate) fn is_raised(&self) -> bool {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Flag").field(&self.is_raised()).finish()
     }
 }
 
@@ -102,11 +108,11 @@ impl Counter {
 /// A flag that is raised once, with waiters: the stop signal.
 ///
 /// Checking it is one load. Registering a waiter takes the lock of tokio's waiter list for a moment, but only once per
-/// [`CachedWaiter`], however many waits use it and however often each is polled. So the tasks of a daemon do not contend
+/// task and [`CachedWaiter`], however many waits use it and however often each is polled. So the tasks of a daemon do not contend
 /// for its stop signal.
 #[derive(Default)]
 pub(crate) struct Signal {
-    raised: Flag,
+    raised: Arc<Flag>,
     waiters: Arc<Notify>,
 }
 
@@ -119,6 +125,11 @@ impl Signal {
 
     pub(crate) fn is_raised(&self) -> bool {
         self.raised.is_raised()
+    }
+
+    /// A gate that is open until the signal is raised.
+    pub(crate) fn gate(&self) -> Gate {
+        Gate(Some(self.raised.clone()))
     }
 
     /// Waits for `future`, or until the signal is raised. If it is raised already, the future is not polled; if both happen
@@ -135,31 +146,66 @@ impl Signal {
     fn poll(
         &self,
         cached: &CachedWaiter,
-        own: &mut Option<Pin<Box<Waiter>>>,
+        own: &mut Option<Pin<Box<Registered>>>,
         context: &mut Context<'_>,
     ) -> Poll<()> {
         if self.is_raised() {
             return Poll::Ready(());
         }
-        if cached.0.get().is_some_and(|wait| wait.is_for(context.waker())) {
-            return Poll::Pending;
+        let mut place = cached;
+        for _ in 0..TASKS_CACHED {
+            let Some(registered) = place.0.get() else {
+                let mut wait = own.take().unwrap_or_else(|| Box::pin(Registered::new(self)));
+                let poll = wait.as_mut().project().waiter.poll(self, context);
+                // Another task may be faster: then the registration is this wait's own.
+                *own = place.0.set(wait).err();
+                return poll;
+            };
+            if registered.waiter.is_for(context.waker()) {
+                return Poll::Pending;
+            }
+            place = &registered.next;
         }
-        let wait = own.get_or_insert_with(|| Box::pin(self.waiter()));
-        let poll = wait.as_mut().poll(self, context);
-        // The first waiter is cached for later waits.
-        if cached.0.get().is_none()
-            && let Some(wait) = own.take()
-            && let Err(wait) = cached.0.set(wait)
-        {
-            *own = Some(wait);
-        }
-        poll
+        let wait = own.get_or_insert_with(|| Box::pin(Registered::new(self)));
+        wait.as_mut().project().waiter.poll(self, context)
     }
 }
 
-/// A cached waiter registration: it outlives the wait that made it, and is reused by the next wait of the same task.
+/// Open until a signal is raised, or closed from the beginning.
+pub(crate) struct Gate(Option<Arc<Flag>>);
+
+impl Gate {
+    pub(crate) fn closed() -> Self {
+        Gate(None)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.as_ref().is_some_and(|raised| !raised.is_raised())
+    }
+}
+
+/// How many tasks have a cached registration on one [`CachedWaiter`]; others register for each wait. Most have one: a
+/// scope is waited on by the task that has it. One more is for each time that it moves to another task.
+const TASKS_CACHED: usize = 4;
+
+/// Cached waiter registrations, one for each of the first few tasks that wait. They outlive the waits that made them, and
+/// the next wait of the same task reuses its own.
 #[derive(Default)]
-pub(crate) struct CachedWaiter(OnceLock<Pin<Box<Waiter>>>);
+pub(crate) struct CachedWaiter(OnceLock<Pin<Box<Registered>>>);
+
+pin_project! {
+    struct Registered {
+        #[pin]
+        waiter: Waiter,
+        next: CachedWaiter,
+    }
+}
+
+impl Registered {
+    fn new(signal: &Signal) -> Self {
+        Registered { waiter: signal.waiter(), next: CachedWaiter::default() }
+    }
+}
 
 pin_project! {
     /// A registration in a signal's waiter list.
@@ -199,8 +245,8 @@ pin_project! {
         future: F,
         signal: &'a Signal,
         cached: &'a CachedWaiter,
-        // Used when another task has the cached registration.
-        own: Option<Pin<Box<Waiter>>>,
+        // Used when other tasks have all cached registrations.
+        own: Option<Pin<Box<Registered>>>,
         is_polled: bool,
     }
 }
@@ -229,19 +275,52 @@ const ONE: usize = 4;
 
 /// Counts the live tasks of a daemon by name, without a lock or memory per task.
 ///
-/// Names are `&'static str`, so there are few: each has a counter, appended on first use and kept. What always holds: after
-/// the tasks are closed and the last has left, none is admitted.
+/// What always holds: after the tasks are closed and the last has left, none is admitted.
 #[derive(Default)]
 pub(crate) struct Tasks {
     /// The number of tasks times [`ONE`], plus the two flags.
     state: AtomicUsize,
-    names: OnceLock<Box<Named>>,
+    live: ByName<AtomicUsize>,
 }
 
-struct Named {
+/// A value for each name, appended on first use and kept. Names are `&'static str`, so there are few.
+pub(crate) struct ByName<T>(OnceLock<Box<Named<T>>>);
+
+struct Named<T> {
     name: &'static str,
-    live: AtomicUsize,
-    next: OnceLock<Box<Named>>,
+    value: T,
+    next: ByName<T>,
+}
+
+impl<T> Default for ByName<T> {
+    fn default() -> Self {
+        ByName(OnceLock::new())
+    }
+}
+
+impl<T> ByName<T> {
+    /// The value of a name, made on first use.
+    pub(crate) fn get_or_add(&self, name: &'static str, make: impl Fn() -> T) -> &T {
+        let mut list = self;
+        loop {
+            let named =
+                list.0.get_or_init(|| Box::new(Named { name, value: make(), next: ByName::default() }));
+            if named.name == name {
+                return &named.value;
+            }
+            list = &named.next;
+        }
+    }
+
+    /// Names in the order of first use, with their values.
+    fn iter(&self) -> impl Iterator<Item = (&'static str, &T)> {
+        let mut list = self;
+        std::iter::from_fn(move || {
+            let named = list.0.get()?;
+            list = &named.next;
+            Some((named.name, &named.value))
+        })
+    }
 }
 
 impl Tasks {
@@ -251,13 +330,13 @@ impl Tasks {
         if self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).is_err() {
             return false;
         }
-        self.named(name).live.fetch_add(1, Ordering::Relaxed);
+        self.named(name).fetch_add(1, Ordering::Relaxed);
         true
     }
 
     /// A task has ended; true if it was the last one after [`close`](Tasks::close).
     pub(crate) fn leave(&self, name: &'static str) -> bool {
-        self.named(name).live.fetch_sub(1, Ordering::Relaxed);
+        self.named(name).fetch_sub(1, Ordering::Relaxed);
         let before = self.state.fetch_sub(ONE, Ordering::AcqRel);
         before & CLOSED != 0 && before / ONE == 1
     }
@@ -274,29 +353,11 @@ impl Tasks {
 
     /// The live tasks: names in the order of first use, and the number of each.
     pub(crate) fn live(&self) -> impl Iterator<Item = (&'static str, usize)> {
-        let mut next = self.names.get();
-        let counts = std::iter::from_fn(move || {
-            let named = next?;
-            next = named.next.get();
-            Some((named.name, named.live.load(Ordering::Relaxed)))
-        });
+        let counts = self.live.iter().map(|(name, live)| (name, live.load(Ordering::Relaxed)));
         counts.filter(|(_, live)| *live > 0)
     }
 
-    fn named(&self, name: &'static str) -> &Named {
-        let mut cell = &self.names;
-        loop {
-            let named = cell.get_or_init(|| Box::new(Named::new(name)));
-            if named.name == name {
-                return named;
-            }
-            cell = &named.next;
-        }
-    }
-}
-
-impl Named {
-    fn new(name: &'static str) -> Self {
-        Named { name, live: AtomicUsize::new(0), next: OnceLock::new() }
+    fn named(&self, name: &'static str) -> &AtomicUsize {
+        self.live.get_or_add(name, || AtomicUsize::new(0))
     }
 }

@@ -142,6 +142,9 @@ macro_rules! contract_tests {
                 what_is_ready_wins_over_a_timeout_of_zero
                 an_interval_ticks_at_once_and_then_every_period
                 missed_ticks_follow_without_a_pause
+                after_a_late_tick_a_delayed_interval_waits_a_whole_period
+                after_a_late_tick_a_skipping_interval_keeps_its_phase
+                an_interval_of_the_longest_period_ticks_once
                 a_dropped_tick_is_not_lost
             }
             entropy {
@@ -153,6 +156,7 @@ macro_rules! contract_tests {
                 a_handle_can_move_to_another_task
             }
             spawn {
+                the_waker_of_a_first_poll_wakes_the_task_later_on
                 a_task_gives_its_output_through_its_handle
                 a_task_runs_without_being_awaited
                 a_dropped_handle_lets_the_task_run_on

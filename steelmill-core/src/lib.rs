@@ -72,7 +72,7 @@
 //! - state that `prepare` makes: [`SetOnce`]; daemons by name: [`Catalog`]; the dependency graph: [`Graph`];
 //! - capabilities of a world: [`Clock`], [`Network`], [`Entropy`], [`Spawn`];
 //! - assertions and fault injection inside a service: [`coverage`];
-//! - for authors of a world: [`World`], [`contract`].
+//! - for authors of a world: [`World`], [`contract`]; of a log: [`LogContext`].
 #![forbid(unsafe_code)]
 
 // The service side, in reading order.
@@ -105,7 +105,7 @@ pub use report::{
     Abandoned, DeadlineExceeded, Failure, Phase, Report, Restarted, Retained, StartError, StopRequested,
     TASK_FAILURES_LISTED,
 };
-pub use scope::{Scope, TaskOutput};
+pub use scope::{LogContext, Scope, TaskOutput};
 pub use status::{DaemonStatus, State, Status};
 
 // What a world supplies.
@@ -115,9 +115,9 @@ mod net; // TCP, UDP and names
 mod spawn; // tasks
 mod world; // all four, gathered
 
-pub use clock::{Clock, Elapsed, Interval};
+pub use clock::{Clock, Elapsed, Interval, MissedTickBehavior};
 pub use entropy::Entropy;
-pub use net::{Address, AddressError, Network, TcpListener, TcpStream, ToAddress, UdpSocket};
+pub use net::{Address, AddressError, LISTEN_BACKLOG, Network, TcpListener, TcpStream, ToAddress, UdpSocket};
 pub use spawn::{Milestone, Origin, Owner, Spawn, Task, TaskError};
 pub use world::World;
 

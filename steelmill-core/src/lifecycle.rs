@@ -15,6 +15,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::changes::Watchers;
 use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Events, Maker, SlotId};
 use crate::factory::Assembled;
 use crate::scope::RunState;
@@ -78,7 +79,7 @@ fn launch(factory: Factory) -> (Interest, Started) {
         report: Report::new(node.control.path.clone()),
         published: run_states.iter().map(|_| PublishedStatus::new(now)).collect(),
         published_factory: PublishedStatus::new(now),
-        watchers: Vec::new(),
+        watchers: Watchers::default(),
         escalates: handover.escalates(),
         node: handover.node,
         inbox,

@@ -175,6 +175,12 @@ impl<T: ToAddress + ?Sized> ToAddress for &T {
     }
 }
 
+/// The backlog that a listener asks for: how many connections may wait to be accepted.
+///
+/// Linux admits one more (`listen(2)`), and at most `net.core.somaxconn`, whose default is 4096. While the backlog is
+/// full a connect waits, and asks again after a second, then after two, four, ...
+pub const LISTEN_BACKLOG: u32 = 1024;
+
 /// A host's network.
 pub trait Network: Daemon {
     /// Accepts TCP connections.
@@ -184,7 +190,7 @@ pub trait Network: Daemon {
     /// A UDP socket.
     type UdpSocket: UdpSocket;
 
-    /// Listens for TCP connections; port 0 takes a free one.
+    /// Listens for TCP connections; port 0 takes a free one. The backlog is [`LISTEN_BACKLOG`].
     ///
     /// # Errors
     /// As Linux: `AddrInUse`, `AddrNotAvailable` (both as [`AddressError`]), and those of

@@ -1,6 +1,7 @@
 //! What a running daemon is given: its stop signal, its tasks, its children.
 
 mod accept; // accepting connections until the stop
+mod context; // the daemon and task that a log line is attributed to
 mod guarded; // user code: panics caught, abortable, its end reported
 
 use std::future::Future;
@@ -12,19 +13,20 @@ use anyhow::anyhow;
 use futures::FutureExt;
 use tracing::Span;
 
-use crate::cell::{CachedWaiter, Signal, Tasks};
+use crate::cell::{ByName, CachedWaiter, Signal, Tasks};
 use crate::control::{Control, SlotId};
 use crate::factory::Node;
 use crate::label::Label;
 use crate::{Error, Factory, Origin, Owner, Result, Status, World};
 
+pub use context::LogContext;
 pub(crate) use guarded::{Completion, Guarded};
 
 /// The lifetime of one run of a daemon: its stop signal, its tasks, and the child factories it makes.
 ///
-/// Cheap to clone. Clone it once per task that calls [`until_stopping`](Scope::until_stopping) in a loop: a clone's first
-/// wait registers its task, and later waits of that task take no lock, allocate nothing and write nothing shared. Other
-/// tasks that wait on the same clone register each time.
+/// Cheap to clone. Clone it once per task that calls [`until_stopping`](Scope::until_stopping) in a loop: a task's first
+/// wait on a clone registers the task, and its later waits take no lock, allocate nothing and write nothing shared. A clone
+/// may move to another task. It remembers four tasks; more that wait on the same clone register each time.
 ///
 /// A scope keeps no daemon alive, so a daemon may hold its own.
 pub struct Scope {
@@ -104,10 +106,11 @@ impl Scope {
             tracing::warn!(factory, daemon, task = name, "refused a task: its daemon has ended");
             return;
         }
-        let span = tracing::info_span!(parent: &self.run_state.span, "task", name);
+        let span = context::task_span(&self.run_state.span, name);
+        let context = self.run_state.contexts.get_or_add(name, || self.run_state.context(Some(name)));
         // Not an async block: that would hold the future twice, before and after its first poll.
-        let work = future.map(|output| Some(output.into_result()));
-        let task = Guarded::new(work, span, Completion::task(self.run_state.clone(), name));
+        let completion = Completion::task(self.run_state.clone(), name);
+        let task = Guarded::new(future, context.clone(), span, completion);
         self.run_state.control.driver.spawn(self.run_state.origin(Location::caller()), name, Box::pin(task));
     }
 
@@ -149,8 +152,9 @@ impl Scope {
         &self.run_state.label
     }
 
-    pub(crate) fn span(&self) -> &Span {
-        &self.run_state.span
+    /// What the log lines of the daemon's phases are attributed to.
+    pub(crate) fn log_context(&self) -> (Arc<LogContext>, Span) {
+        (self.run_state.context(None), self.run_state.span.clone())
     }
 
     fn parent(&self, name: &str) -> Result<Arc<Node>> {
@@ -197,7 +201,9 @@ pub(crate) struct RunState {
     pub(crate) incarnation: u32,
     pub(crate) label: Label,
     owner: Arc<Owner>,
-    pub(crate) span: Span,
+    span: Span,
+    /// Those of tasks, by their names.
+    contexts: ByName<Arc<LogContext>>,
     /// The daemon is told to stop.
     pub(crate) stopping: Signal,
     /// The phases and tasks of the daemon are to be dropped.
@@ -213,12 +219,36 @@ impl RunState {
             slot,
             incarnation,
             owner: Owner::new(node.control.path.clone(), Some(label.clone())),
-            span: tracing::info_span!(parent: None, "daemon", factory = &*node.control.path, daemon = &*label),
+            span: context::daemon_span(&node.control.path, &label),
             label,
+            contexts: ByName::default(),
             stopping: Signal::default(),
             aborted: Signal::default(),
             tasks: Tasks::default(),
         }
+    }
+
+    fn context(&self, task: Option<&'static str>) -> Arc<LogContext> {
+        LogContext::new(self.owner.clone(), task)
+    }
+
+    /// Logs, attributed to the daemon.
+    pub(crate) fn log(&self, log: impl FnOnce()) {
+        let mut context = Some(self.context(None));
+        if let Err(panic) = context::run_in(&self.span, &mut context, log) {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    /// The daemon has ended. True if it has no tasks, and none will be admitted; otherwise the last one to end notifies
+    /// the supervisor.
+    pub(crate) fn close(&self) -> bool {
+        // In this order: whoever hears of the end by the stop signal finds new tasks refused.
+        let is_over = self.tasks.close();
+        if !self.stopping.is_raised() {
+            self.stopping.raise();
+        }
+        is_over
     }
 
     /// Notifies the world of tasks that are about to be aborted.

@@ -17,7 +17,8 @@ pub trait Spawn: Daemon {
     /// A handle to a task.
     type Task<T: Send + 'static>: Task<T>;
 
-    /// Spawns a task. `name` appears in reports and logs.
+    /// Spawns a task. `name` appears in reports and logs. Each waker that `future` is polled with wakes the task for as long
+    /// as it lives, not only the last one: a daemon's task registers once for its abort.
     fn spawn<F>(&self, name: &'static str, future: F) -> Self::Task<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static;

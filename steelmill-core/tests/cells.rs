@@ -199,6 +199,59 @@ fn a_turn_after_the_first_only_reads() {
     });
 }
 
+/// A scope whose first waiter has moved to another task: the new one registers once, and only reads from then on.
+#[test]
+fn a_turn_after_the_first_only_reads_in_another_task_too() {
+    loom::model(|| {
+        let (signal, cached) = (Signal::default(), CachedWaiter::default());
+        for _ in 0..3 {
+            let (woken, waker) = counting_waker();
+            let mut context = Context::from_waker(&waker);
+            let mut turn = || {
+                let before = sync::writes();
+                let mut wait = pin!(signal.race(&cached, yield_once()));
+                assert!(wait.as_mut().poll(&mut context).is_pending());
+                assert_eq!(wait.as_mut().poll(&mut context), Poll::Ready(Some(())));
+                sync::writes() - before
+            };
+            assert_ne!(turn(), 0, "the first takes a place");
+            assert_eq!((turn(), turn()), (0, 0));
+            assert_eq!(woken.count(), 3, "each turn wakes it once");
+        }
+    });
+}
+
+#[test]
+fn any_number_of_tasks_may_wait_on_one_seat() {
+    loom::model(|| {
+        let (signal, cached) = (Signal::default(), CachedWaiter::default());
+        let tasks: Vec<_> = (0..7).map(|_| counting_waker()).collect();
+        let mut waits: Vec<_> =
+            tasks.iter().map(|_| Box::pin(signal.race(&cached, pending::<()>()))).collect();
+        for _ in 0..2 {
+            for (wait, (_, waker)) in waits.iter_mut().zip(&tasks) {
+                assert!(wait.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+            }
+        }
+        signal.raise();
+        assert_eq!(tasks.iter().map(|(woken, _)| woken.count()).collect::<Vec<_>>(), [1; 7]);
+        for (wait, (_, waker)) in waits.iter_mut().zip(&tasks) {
+            assert_eq!(wait.as_mut().poll(&mut Context::from_waker(waker)), Poll::Ready(None));
+        }
+    });
+}
+
+#[test]
+fn a_gate_closes_when_its_signal_is_raised() {
+    loom::model(|| {
+        let signal = Arc::new(Signal::default());
+        let gate = signal.gate();
+        assert!(gate.is_open() && !cell::Gate::closed().is_open());
+        raise_elsewhere(&signal).join().unwrap();
+        assert!(!gate.is_open());
+    });
+}
+
 #[test]
 fn the_last_poller_is_woken() {
     loom::model(|| {

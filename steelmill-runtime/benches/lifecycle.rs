@@ -1,5 +1,9 @@
 //! What starting, running and stopping cost, beside tasks by hand; `cargo xtask bench` runs both sides in turn.
 //!
+//! - `poll`: a poll of a task on a scope that does nothing, against one of tokio's own, under the logging that `run`
+//!   installs by default;
+//! - `message`: such a task receives a message from another one;
+//! - `task`: spawning such a task, and its end, against the same;
 //! - `turn`: a turn of a loop that waits, with `until_stopping` around the wait and without;
 //! - `daemons`: building, starting and stopping a factory of a thousand daemons, per daemon, against spawning a task that
 //!   waits for a signal, telling it, and joining it;
@@ -9,14 +13,16 @@
 mod meter;
 
 use std::future::{Future, poll_fn};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, RunningFactory, Scope};
 use steelmill_runtime::RuntimeWorld;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 #[derive(Parser)]
 struct Options {
@@ -24,7 +30,7 @@ struct Options {
     workload: Workload,
     #[arg(long)]
     side: Side,
-    /// Turns, factories of a thousand daemons, or children
+    /// Polls, tasks, turns, factories of a thousand daemons, or children
     #[arg(long, default_value_t = 100)]
     n: u64,
     /// Counts allocations
@@ -35,8 +41,11 @@ struct Options {
     bench: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Workload {
+    Poll,
+    Message,
+    Task,
     Turn,
     Daemons,
     Child,
@@ -53,22 +62,34 @@ const DAEMONS: u64 = 1_000;
 
 fn main() -> Result {
     let options = Options::parse();
+    if matches!(options.workload, Workload::Poll | Workload::Message | Workload::Task) {
+        // Everything here happens in a service, for the logging.
+        let code = steelmill_runtime::run(steelmill_runtime::Options::default(), |factory| {
+            factory.provide(Spawning(options))
+        });
+        anyhow::ensure!(code == ExitCode::SUCCESS, "the service failed (see above)");
+        return Ok(());
+    }
     // One thread: which of several wakes first is luck, and counts with it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let took = runtime.block_on(run(&options))?;
+    print(&options, took);
+    Ok(())
+}
+
+fn print(options: &Options, took: Duration) {
     meter::count_allocations(false);
     let (allocations, _) = meter::allocations();
     let (cpu, _) = meter::usage();
     let ops = match options.workload {
         Workload::Daemons => options.n * DAEMONS,
-        Workload::Turn | Workload::Child => options.n,
+        Workload::Poll | Workload::Message | Workload::Task | Workload::Turn | Workload::Child => options.n,
     };
     println!(
         "{{\"ops\":{ops},\"wall_seconds\":{},\"cpu_seconds\":{cpu},\"allocs_per_op\":{}}}",
         took.as_secs_f64(),
         allocations as f64 / ops as f64
     );
-    Ok(())
 }
 
 async fn run(options: &Options) -> Result<Duration> {
@@ -79,6 +100,9 @@ async fn run(options: &Options) -> Result<Duration> {
     meter::count_allocations(options.allocs);
     let begin = Instant::now();
     match (options.workload, options.side) {
+        (Workload::Poll | Workload::Message | Workload::Task, _) => {
+            anyhow::bail!("a service of its own measures it")
+        }
         (Workload::Turn, Side::Plain) => tokio::spawn(turns_plain(n)).await?,
         (Workload::Turn, Side::Steelmill) => turns(&bench, n).await?,
         (Workload::Daemons, Side::Plain) => {
@@ -152,6 +176,79 @@ async fn turns(bench: &RunningFactory, n: u64) -> Result {
     when_done.await?;
     child.stop().await;
     Ok(())
+}
+
+/// Measures tasks on its scope, and stops the service.
+struct Spawning(Options);
+
+impl Daemon for Spawning {
+    fn build(_: &mut Factory) -> Result<Self> {
+        anyhow::bail!("it is provided")
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let (daemon, tasks) = (self.clone(), scope.clone());
+        // A thread of its own, with a runtime that has no other: which of several wakes first is luck.
+        let measure = move || -> Result {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let took = runtime.block_on(daemon.measure(&tasks))?;
+            print(&daemon.0, took);
+            Ok(())
+        };
+        tokio::task::spawn_blocking(measure).await??;
+        scope.request_stop();
+        Ok(())
+    }
+}
+
+impl Spawning {
+    async fn measure(&self, scope: &Scope) -> Result<Duration> {
+        let Options { workload, side, n, allocs, .. } = self.0;
+        meter::count_allocations(allocs);
+        let begin = Instant::now();
+        match workload {
+            Workload::Poll => {
+                let (done, when_done) = oneshot::channel();
+                spawn(side, scope, async move {
+                    turns_plain(n).await;
+                    let _ = done.send(());
+                });
+                when_done.await?;
+            }
+            Workload::Message => {
+                // There and back, so that each message is a poll.
+                let (question, mut questions) = mpsc::channel::<u64>(1);
+                let (answer, mut answers) = mpsc::channel(1);
+                spawn(side, scope, async move {
+                    while let Some(number) = questions.recv().await {
+                        let _ = answer.send(number).await;
+                    }
+                });
+                for number in 0..n {
+                    question.send(number).await?;
+                    answers.recv().await.context("an answer")?;
+                }
+            }
+            _ => {
+                for _ in 0..n {
+                    let (done, when_done) = oneshot::channel();
+                    spawn(side, scope, async move {
+                        once().await;
+                        let _ = done.send(());
+                    });
+                    when_done.await?;
+                }
+            }
+        }
+        Ok(begin.elapsed())
+    }
+}
+
+fn spawn(side: Side, scope: &Scope, work: impl Future<Output = ()> + Send + 'static) {
+    match side {
+        Side::Plain => drop(tokio::spawn(work)),
+        Side::Steelmill => scope.spawn("work", work),
+    }
 }
 
 struct Tally;

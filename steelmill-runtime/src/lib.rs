@@ -85,7 +85,7 @@ mod world; // all four, gathered
 // What a service's `main` calls.
 mod logging; // events on stderr
 mod run; // setup, start, stop, exit code
-mod signal; // SIGINT and SIGTERM
+mod signal; // SIGINT, SIGTERM and SIGHUP
 
 pub use clock::Clock;
 pub use entropy::{Entropy, Rng};

@@ -1,14 +1,19 @@
 //! Logging of `tracing` events to stderr, as text or JSON. If stderr is closed (a broken pipe), messages are lost and
 //! the process continues.
 
+mod attributed; // the daemon and task of each line
+
 use std::env;
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use steelmill_core::Result;
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::SubscriberBuilder;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
+
+use attributed::Attributed;
 
 /// The format of the log on stderr.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -29,20 +34,27 @@ const FILTER_VARIABLE: &str = "RUST_LOG";
 /// If the filter cannot be parsed: a typo must not silence a service.
 pub(crate) fn start(format: LogFormat, filter: &str) -> Result {
     let filter = parse_filter(filter)?;
-    // The error says that there is a subscriber already.
-    let _ = match format {
+    let is_attributed = attributed::suits(&filter.to_string());
+    match format {
         LogFormat::Text => {
             let is_coloured =
                 io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let subscriber = builder().with_ansi(is_coloured).with_env_filter(filter).finish();
-            tracing::subscriber::set_global_default(subscriber)
+            install(builder().with_ansi(is_coloured).with_env_filter(filter).finish(), is_attributed);
         }
         LogFormat::Json => {
-            let subscriber = builder().json().flatten_event(true).with_env_filter(filter).finish();
-            tracing::subscriber::set_global_default(subscriber)
+            install(builder().json().flatten_event(true).with_env_filter(filter).finish(), is_attributed);
         }
-    };
+    }
     Ok(())
+}
+
+fn install(subscriber: impl Subscriber + Send + Sync, is_attributed: bool) {
+    // An error means that there is a subscriber already.
+    let _ = if is_attributed {
+        tracing::subscriber::set_global_default(Attributed::new(subscriber))
+    } else {
+        tracing::subscriber::set_global_default(subscriber)
+    };
 }
 
 /// Logs the error that ends the process, whatever the filter.

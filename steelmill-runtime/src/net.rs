@@ -3,7 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use steelmill_core::{AddressError, Daemon, Factory, Result, ToAddress};
+use steelmill_core::{AddressError, Daemon, Factory, LISTEN_BACKLOG, Result, ToAddress};
+use tokio::net::TcpSocket;
 
 pub use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -14,15 +15,13 @@ pub struct Network;
 
 impl Network {
     /// Binds a TCP listener; port 0 picks a free port. The address of a closed listener can be bound again at once
-    /// (`SO_REUSEADDR`).
+    /// (`SO_REUSEADDR`). The backlog is [`LISTEN_BACKLOG`]; tokio's own
+    /// `bind` asks for 128.
     ///
     /// # Errors
     /// An [`AddressError`], or that of [`lookup`](Network::lookup).
     pub async fn bind(&self, address: impl ToAddress) -> io::Result<TcpListener> {
-        let attempt = async |address| {
-            let listener = TcpListener::bind(address).await;
-            listener.map_err(|error| AddressError::listen(address, error))
-        };
+        let attempt = async |address| listen(address).map_err(|error| AddressError::listen(address, error));
         address.to_address().try_each(attempt).await
     }
 
@@ -57,6 +56,16 @@ impl Network {
     pub async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
         Ok(address.to_address().resolve().await?.collect())
     }
+}
+
+/// As `TcpListener::bind`, with our backlog.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // On Windows it would let two programs listen on one address.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_BACKLOG)
 }
 
 impl Daemon for Network {

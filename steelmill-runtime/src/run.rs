@@ -40,13 +40,14 @@ impl Default for Options {
 
 /// Builds daemons with `setup`, starts them, and runs them until the first of:
 ///
-/// - SIGINT (Ctrl-C) or SIGTERM: a graceful stop; exit code 0 if it is clean;
+/// - SIGINT (Ctrl-C), SIGTERM or SIGHUP (the terminal is gone): a graceful stop; exit code 0 if it is clean;
 /// - a daemon requests the stop: the same;
 /// - a daemon fails: the others are stopped; exit code 1.
 ///
 /// Failures are written to stderr, whatever the log filter. If `setup` or the start fails, the error is written there,
-/// too, and the exit code is 1. A second SIGINT or SIGTERM, at least 100 ms after the first, ends the process at once
-/// with exit code 130 or 143, even if every thread of the daemons is blocked.
+/// too, and the exit code is 1. A second signal, at least 100 ms after the first, ends the process at once with exit code
+/// 130, 143 or 129, even if every thread of the daemons is blocked. A process that was started with SIGHUP ignored, as by
+/// `nohup`, goes on ignoring it.
 ///
 /// Daemons run on tokio's multi-threaded runtime, which `setup` may use too. The process ends with them; it does not
 /// wait for blocking threads.

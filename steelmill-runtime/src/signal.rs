@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first requests a graceful stop, a second ends the process at once.
+//! SIGINT, SIGTERM and SIGHUP: the first requests a graceful stop, a second ends the process at once.
 //!
 //! The second signal must work when daemons hang. So signals have a thread and a tokio runtime of their own, which no
 //! daemon can block; and the thread never logs, because a blocked stderr would hold it up.
@@ -87,6 +87,9 @@ enum Signal {
     Interrupt,
     #[cfg(unix)]
     Terminate,
+    /// The terminal is gone, or the session.
+    #[cfg(unix)]
+    HangUp,
 }
 
 impl Signal {
@@ -96,6 +99,8 @@ impl Signal {
             Signal::Interrupt => 128 + 2,
             #[cfg(unix)]
             Signal::Terminate => 128 + 15,
+            #[cfg(unix)]
+            Signal::HangUp => 128 + 1,
         }
     }
 }
@@ -106,6 +111,8 @@ impl fmt::Display for Signal {
             Signal::Interrupt => "SIGINT",
             #[cfg(unix)]
             Signal::Terminate => "SIGTERM",
+            #[cfg(unix)]
+            Signal::HangUp => "SIGHUP",
         })
     }
 }
@@ -115,6 +122,7 @@ use unix::Source;
 
 #[cfg(unix)]
 mod unix {
+    use std::fs;
     use std::future::poll_fn;
     use std::io;
     use std::task::Poll;
@@ -127,6 +135,8 @@ mod unix {
     pub(super) struct Source {
         interrupt: unix::Signal,
         terminate: unix::Signal,
+        /// `None` where it is ignored, as under `nohup`: a service then outlives its terminal.
+        hang_up: Option<unix::Signal>,
     }
 
     impl Source {
@@ -134,6 +144,10 @@ mod unix {
             Ok(Source {
                 interrupt: unix::signal(SignalKind::interrupt())?,
                 terminate: unix::signal(SignalKind::terminate())?,
+                hang_up: match is_ignored(SignalKind::hangup()) {
+                    true => None,
+                    false => Some(unix::signal(SignalKind::hangup())?),
+                },
             })
         }
 
@@ -143,12 +157,26 @@ mod unix {
                     Poll::Ready(Signal::Interrupt)
                 } else if self.terminate.poll_recv(context).is_ready() {
                     Poll::Ready(Signal::Terminate)
+                } else if self.hang_up.as_mut().is_some_and(|signal| signal.poll_recv(context).is_ready()) {
+                    Poll::Ready(Signal::HangUp)
                 } else {
                     Poll::Pending
                 }
             })
             .await
         }
+    }
+
+    /// Whether the process was started with this signal ignored. Only Linux tells.
+    fn is_ignored(signal: SignalKind) -> bool {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        ignored(&status) >> (signal.as_raw_value() - 1) & 1 == 1
+    }
+
+    /// The mask of ignored signals: the line `SigIgn`, in hexadecimal, whose lowest bit is signal 1.
+    fn ignored(status: &str) -> u64 {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Memory of child factories: bounded for each live one, and freed at its end.
+//! Memory of child factories and subscriptions: bounded for each live one, and freed at its end.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 #[path = "../../steelmill-sim/benches/peers/meter.rs"]
@@ -6,9 +6,10 @@
 mod meter;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
-use steelmill_core::{Daemon, DaemonRef, Factory, Result, RunningFactory, Scope};
+use steelmill_core::{Daemon, DaemonRef, Deadlines, Factory, Result, RunningFactory, Scope};
 use steelmill_runtime::RuntimeWorld;
 
 /// Shared by all children.
@@ -46,18 +47,20 @@ async fn child(demo: &RunningFactory, number: usize) -> Result<RunningFactory> {
 
 /// One test, because the allocator counts for the whole process. One thread, so that a count repeats.
 #[test]
-fn children_take_little_and_leave_nothing() {
+fn children_and_subscriptions_take_little_and_leave_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut factory = Factory::root("demo", RuntimeWorld);
         factory.with::<Store>().unwrap();
+        // Memory is what this is about, on however busy a machine.
+        factory.deadlines(Deadlines { stop: Duration::from_secs(3_600), ..Deadlines::default() });
         let demo = factory.start().await.unwrap();
         for number in 0..1_000 {
             assert!(child(&demo, number).await.unwrap().stop().await.is_clean());
         }
         meter::count_allocations(true);
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        let made = 100_000;
+        let made = 10_000;
         for number in 0..made {
             assert!(child(&demo, number).await.unwrap().stop().await.is_clean());
         }
@@ -65,7 +68,25 @@ fn children_take_little_and_leave_nothing() {
         let left = meter::growth();
         assert!(left < 4_096, "{made} children have left {left} bytes");
 
-        let live: Vec<_> = join_all((0..10_000).map(|number| child(&demo, number))).await;
+        // The supervisor comes to know of each, and there is no change that would show who has gone.
+        let inner = child(&demo, 0).await.unwrap();
+        demo.status().await.unwrap();
+        let before = meter::growth();
+        for number in 0..made {
+            drop(demo.changes());
+            if number % 1_000 == 0 {
+                let taken = meter::growth() - before;
+                assert!(taken < 500_000, "{number} subscriptions take {taken} bytes");
+                demo.status().await.unwrap();
+            }
+        }
+        demo.status().await.unwrap();
+        let left = meter::growth() - before;
+        assert!(left < 8_192, "{made} subscriptions have left {left} bytes");
+        inner.stop().await;
+
+        let left = meter::growth();
+        let live: Vec<_> = join_all((0..2_000).map(|number| child(&demo, number))).await;
         let live: Vec<_> = live.into_iter().map(Result::unwrap).collect();
         let each = (meter::growth() - left) / live.len() as i64;
         println!("{each} bytes for each live child, its daemon and its task");

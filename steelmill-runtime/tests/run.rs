@@ -20,7 +20,10 @@ use steelmill_runtime::{LogFormat, Network, Options, run};
 
 #[test]
 fn the_first_signal_stops_gracefully() {
-    for (signal, name) in [("INT", "SIGINT"), ("TERM", "SIGTERM")] {
+    for (signal, name) in [("INT", "SIGINT"), ("TERM", "SIGTERM"), ("HUP", "SIGHUP")] {
+        if signal == "HUP" && is_under_nohup() {
+            continue;
+        }
         let mut service = Service::start("patient");
         service.wait_for("ready");
         service.signal(signal);
@@ -34,7 +37,10 @@ fn the_first_signal_stops_gracefully() {
 
 #[test]
 fn the_second_signal_ends_the_process_at_once() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        if signal == "HUP" && is_under_nohup() {
+            continue;
+        }
         let mut service = Service::start("stubborn");
         service.wait_for("ready");
         service.signal("INT");
@@ -44,6 +50,20 @@ fn the_second_signal_ends_the_process_at_once() {
         let (ended, log) = service.end();
         assert_eq!(ended, Some(code), "{log}");
     }
+}
+
+#[test]
+fn under_nohup_a_service_outlives_its_terminal() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(env::current_exe().unwrap());
+    let mut service = Service::start_by(shell, "patient", &[]);
+    service.wait_for("ready");
+    service.signal("HUP");
+    thread::sleep(Duration::from_millis(100));
+    service.signal("TERM");
+    let (code, told) = service.end();
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("SIGTERM: stopping") && !told.contains("SIGHUP"), "{told}");
 }
 
 /// As `timeout(1)` sends them: to the process and to its group.
@@ -165,7 +185,14 @@ fn an_invalid_filter_is_an_error() {
     assert!(log.starts_with(r#"error: RUST_LOG is "demo=loud", which is not a valid filter: "#), "{log}");
 }
 
-/// A child process that runs one of the services below.
+/// Whether these tests were started with SIGHUP ignored: then the services are, too, and nothing can undo it.
+fn is_under_nohup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
+    u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 1
+}
+
+/// A process that runs one of the services below.
 struct Service {
     child: Child,
     stderr: Option<BufReader<ChildStderr>>,
@@ -180,7 +207,11 @@ impl Service {
     }
 
     fn start_with(kind: &str, variables: &[(&str, &str)]) -> Service {
-        let mut child = Command::new(env::current_exe().unwrap())
+        Self::start_by(Command::new(env::current_exe().unwrap()), kind, variables)
+    }
+
+    fn start_by(mut command: Command, kind: &str, variables: &[(&str, &str)]) -> Service {
+        let mut child = command
             .args(["--exact", "service", "--nocapture", "--quiet"])
             .env_remove("RUST_LOG")
             .env(KIND, kind)

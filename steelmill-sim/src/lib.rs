@@ -32,7 +32,7 @@
 //! # Start here
 //!
 //! - [`Campaign`]: one scenario, an async function, run over many seeds; its failures name the seed and how to replay it.
-//! - [`Sim`]: the handle a scenario gets. It makes machines, partitions links, counts, and injects faults.
+//! - [`Sim`]: a scenario's handle of the simulation: it makes machines, partitions links, counts, and injects faults.
 //! - [`Machine`]: a simulated host with a clock, a network and daemons; it can stop, crash, lose power and restart.
 //! - [`fault`]: plans of faults, the budget they stay within, and the nemesis that injects them.
 //! - [`check_daemon`]: a unit test of one daemon among test doubles.
@@ -41,26 +41,26 @@
 //!
 //! - One run: [`simulate`], [`Settings`], [`Outcome`] and its [`Failure`]; every event in [`trace`].
 //! - Checking: linearizability in [`history`]; [`Coverage`] of `assert_sometimes!` and its kin.
-//! - A red seed: [`Shrunk`] and [`Picture`]. Many seeds: [`Summary`], [`Record`], [`Shard`], [`Verify`]; as a program, [`cli`].
+//! - A failed seed: [`Shrunk`] and [`Picture`]. Many seeds: [`Summary`], [`Record`], [`Shard`], [`Verify`], [`cli`].
 //! - What a machine supplies to daemons: [`SimWorld`] with [`Clock`], [`Network`], [`Entropy`] and [`Spawner`].
 
-// Rooms, bottom up: each knows those above it in this list, and none below it.
-mod schema; // plain data that a run is described in
+// Bottom up: each folder imports only those above it in this list.
+mod schema; // data types: settings, fault plan, events, outcome
 
-mod kernel; // tasks, time, draws, digest
+mod kernel; // tasks, scheduler, virtual time, random draws, digest
 
 mod machine; // simulated hosts, their network, and the run's state
 
-pub mod fault;
-pub mod trace; // what happened // what goes wrong
+pub mod fault; // fault injection
+pub mod trace; // events, logs, linearizability
 
-mod host; // what keeps the real world out
+mod host; // interposed system calls, audit, panic hook, stuck tasks
 
-mod run; // one seed, from beginning to end
+mod run; // one seed, from setup to outcome
 
 mod campaign; // many seeds
 
-mod explain; // a red seed
+mod explain; // shrinking and pictures of red seeds
 
 pub mod cli; // a campaign as a program, and as a test
 
@@ -90,7 +90,7 @@ pub use machine::spawn::{Spawner, Task};
 pub use machine::world::SimWorld;
 pub use run::simulate::simulate;
 pub use schema::decision::{Decision, Reseed, Stream};
-pub use schema::outcome::{Cause, Failure, FailureLocation, Outcome, Overstay, TaskReport};
+pub use schema::outcome::{Cause, DeadlineExceeded, Failure, FailureLocation, Outcome, TaskReport};
 pub use schema::settings::{Schedule, Seed, Settings, UnknownSchedule};
 pub use schema::system_use::{SystemCall, SystemUse};
 pub use schema::verify::{Difference, Side, UnknownVerify, Verify};

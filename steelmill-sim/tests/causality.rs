@@ -10,7 +10,7 @@ use futures::future::join_all;
 use steelmill_core::{Daemon, Factory, Result, State};
 use steelmill_sim::fault::Budget;
 use steelmill_sim::history::{History, Kv, KvOp, KvReply};
-use steelmill_sim::trace::{Answer, MessageKind, Trace, What};
+use steelmill_sim::trace::{Answer, EventKind, MessageKind, Trace};
 use steelmill_sim::{Impairment, Machine, Outcome, Seed, Settings, Sim, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -55,17 +55,17 @@ fn echo(machine: &Machine) {
 fn outcomes(trace: &Trace, kind: MessageKind) -> Vec<String> {
     let event = |index: usize| trace.events[index].what;
     let outcomes = trace.messages().into_iter().filter_map(|message_trace| {
-        let What::Message { carries, .. } = event(message_trace.left) else {
+        let EventKind::Message { carries, .. } = event(message_trace.left) else {
             panic!("a message begins with its departure")
         };
         let mut outcome_text = String::new();
         for delay in &message_trace.delays {
-            let What::Delayed { why, .. } = event(*delay) else { panic!("an event that is no delay") };
+            let EventKind::Delayed { why, .. } = event(*delay) else { panic!("an event that is no delay") };
             outcome_text += &format!("late ({why:?}), ");
         }
         match message_trace.ended.map(event) {
-            Some(What::Arrive { .. }) => outcome_text += "arrived",
-            Some(What::Lost { why, .. }) => outcome_text += &format!("lost ({why:?})"),
+            Some(EventKind::Arrive { .. }) => outcome_text += "arrived",
+            Some(EventKind::Lost { why, .. }) => outcome_text += &format!("lost ({why:?})"),
             other => outcome_text += &format!("{other:?}"),
         }
         (carries == kind).then_some(outcome_text)
@@ -92,12 +92,14 @@ fn every_message_of_a_connection_arrives_and_its_consequences_follow() {
     assert_eq!(outcomes(&trace, MessageKind::Bytes), ["arrived"; 2]);
     assert_eq!(outcomes(&trace, MessageKind::Fin), ["arrived"; 2], "one FIN from each side");
     // The echoed byte is caused by the client's byte.
-    let bytes = |what: &What| matches!(what, What::Message { carries: MessageKind::Bytes, .. });
+    let bytes = |what: &EventKind| matches!(what, EventKind::Message { carries: MessageKind::Bytes, .. });
     let [there, back] = [0, 1].map(|nth| {
         trace.events.iter().enumerate().filter(|(_, event)| bytes(&event.what)).nth(nth).expect("two").0
     });
     assert_eq!(trace.nearest(|event| bytes(&event.what))[back], Some(there));
-    let What::Message { from, to, connection, bytes, start, .. } = trace.events[there].what else { panic!() };
+    let EventKind::Message { from, to, connection, bytes, start, .. } = trace.events[there].what else {
+        panic!()
+    };
     let name = |machine: u32| trace.machines[machine as usize].as_str();
     assert_eq!((name(from), name(to), connection, bytes, start[0]), ("client", "server", Some(0), 1, b'x'));
 }
@@ -117,7 +119,7 @@ fn messages_that_arrive_together_are_separate() {
     });
     let (mut lengths, mut arrived) = (Vec::new(), Vec::new());
     for message_trace in trace.messages() {
-        if let What::Message { carries: MessageKind::Bytes, to: 1, bytes, .. } =
+        if let EventKind::Message { carries: MessageKind::Bytes, to: 1, bytes, .. } =
             trace.events[message_trace.left].what
         {
             lengths.push(bytes);
@@ -128,7 +130,7 @@ fn messages_that_arrive_together_are_separate() {
     assert!(arrived.is_sorted(), "in order");
     let delivered = trace.events[arrived[0]..=arrived[19]]
         .iter()
-        .filter(|event| matches!(event.what, What::Deliver { to: 1, .. }));
+        .filter(|event| matches!(event.what, EventKind::Deliver { to: 1, .. }));
     assert!(delivered.count() < 19, "some events deliver several messages");
 }
 
@@ -246,10 +248,11 @@ fn the_cause_of_a_wake_through_a_combinator_is_what_it_waited_for() {
         Ok(())
     });
     let causes = trace.causes();
-    let wakes = trace.events.iter().enumerate().filter(|(_, event)| matches!(event.what, What::Wake { .. }));
+    let wakes =
+        trace.events.iter().enumerate().filter(|(_, event)| matches!(event.what, EventKind::Wake { .. }));
     let fired = wakes.filter(|(wake, event)| {
         let cause = &trace.events[causes[*wake].expect("a wake has a cause")];
-        matches!(cause.what, What::Timer { .. }) && cause.at == event.at
+        matches!(cause.what, EventKind::Timer { .. }) && cause.at == event.at
     });
     assert_eq!(fired.count(), 50);
 }
@@ -324,7 +327,7 @@ fn lifecycle_states_are_in_the_trace() {
     });
     let of = |daemon: Option<&str>| -> Vec<State> {
         let states = trace.events.iter().filter_map(|event| match event.what {
-            What::State { state } => trace.states.get(state as usize),
+            EventKind::State { state } => trace.states.get(state as usize),
             _ => None,
         });
         states
@@ -388,10 +391,10 @@ fn operations_are_in_the_trace_and_those_of_a_violation_are_marked() {
     ];
     assert_eq!(traced, expected);
     let last = trace.events.last().expect("there are events");
-    assert_eq!((last.what, last.at), (What::Fail, failure.at.as_nanos() as u64));
-    let blamed = trace.events.iter().filter(|event| matches!(event.what, What::Blame { .. }));
+    assert_eq!((last.what, last.at), (EventKind::Fail, failure.at.as_nanos() as u64));
+    let blamed = trace.events.iter().filter(|event| matches!(event.what, EventKind::Blame { .. }));
     assert_eq!(blamed.count(), 2);
-    assert!(matches!(trace.events[last.cause.expect("a cause") as usize].what, What::End { .. }));
+    assert!(matches!(trace.events[last.cause.expect("a cause") as usize].what, EventKind::End { .. }));
 }
 
 /// Clients and servers over TCP and UDP, under all kinds of faults.
@@ -443,17 +446,21 @@ fn under_faults_a_trace_is_consistent_and_does_not_change_the_digest() {
         for (number, event) in trace.events.iter().enumerate() {
             assert!(event.cause.is_none_or(|cause| (cause as usize) < number), "seed {seed}: {event:?}");
             match event.what {
-                What::Wake { .. } if event.task.is_none() => {
+                EventKind::Wake { .. } if event.task.is_none() => {
                     assert!(event.cause.is_some(), "seed {seed}: {}", trace.line(event));
                 }
-                What::Poll { .. } => assert!(event.cause.is_some(), "seed {seed}: {}", trace.line(event)),
-                What::Deliver { .. } => assert!(event.cause.is_some(), "seed {seed}: {}", trace.line(event)),
+                EventKind::Poll { .. } => {
+                    assert!(event.cause.is_some(), "seed {seed}: {}", trace.line(event))
+                }
+                EventKind::Deliver { .. } => {
+                    assert!(event.cause.is_some(), "seed {seed}: {}", trace.line(event))
+                }
                 _ => {}
             }
         }
         let mut ended = vec![false; trace.messages().len()];
         for event in &trace.events {
-            if let What::Arrive { message } | What::Lost { message, .. } = event.what {
+            if let EventKind::Arrive { message } | EventKind::Lost { message, .. } = event.what {
                 let again = std::mem::replace(&mut ended[message as usize], true);
                 assert!(!again, "seed {seed}: message {message} has two outcomes");
             }
@@ -462,11 +469,11 @@ fn under_faults_a_trace_is_consistent_and_does_not_change_the_digest() {
             let left = &trace.events[message_trace.left];
             let end = match message_trace.ended {
                 Some(place) => match trace.events[place].what {
-                    What::Arrive { .. } => {
+                    EventKind::Arrive { .. } => {
                         assert_eq!(trace.events[place].cause, Some(message_trace.left as u32));
                         "arrived".to_owned()
                     }
-                    What::Lost { why, .. } => format!("lost {why:?}"),
+                    EventKind::Lost { why, .. } => format!("lost {why:?}"),
                     other => panic!("{other:?} is no outcome of a message"),
                 },
                 None => {
@@ -476,7 +483,7 @@ fn under_faults_a_trace_is_consistent_and_does_not_change_the_digest() {
                     "open".to_owned()
                 }
             };
-            let What::Message { carries, .. } = left.what else { panic!("not a departure") };
+            let EventKind::Message { carries, .. } = left.what else { panic!("not a departure") };
             *ends.entry(format!("{carries:?} {end}")).or_default() += 1;
         }
     }

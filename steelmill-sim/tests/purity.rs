@@ -261,7 +261,10 @@ fn a_difference_only_in_the_failure_is_found() {
         Ok(())
     });
     assert_eq!((difference.first.digest, &difference.first.event), (difference.second.digest, &None));
-    assert!(difference.to_string().contains("not in what happened, only in how they end"), "{difference}");
+    assert!(
+        difference.to_string().contains("their events are equal, only their outcomes differ"),
+        "{difference}"
+    );
 }
 
 #[test]

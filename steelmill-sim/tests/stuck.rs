@@ -365,7 +365,7 @@ fn a_future_that_exceeds_its_deadline_is_reported_with_its_stack() {
         (Hang::Stop, "stop", "self.hang_if(Hang::Stop).await"),
     ] {
         let failure = failed(simulate(Settings::new(Seed(1)), &move |sim| has_a_guest(sim, hang)));
-        let [overstay] = &failure.overstayed[..] else { panic!("{failure}") };
+        let [overstay] = &failure.deadline_exceeded[..] else { panic!("{failure}") };
         assert_eq!((overstay.task.name, overstay.at), (name, Duration::from_secs(3)), "{failure}");
         assert_waits_at(&overstay.task, &["Notify::new().notified().await", "never_ends().await", innermost]);
         let text = failure.to_string();
@@ -382,7 +382,7 @@ fn a_future_that_exceeds_its_deadline_is_reported_with_its_stack() {
 #[test]
 fn a_future_without_a_registered_waker_is_reported_as_such() {
     let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Hang::ForEver)));
-    let [overstay] = &failure.overstayed[..] else { panic!("{failure}") };
+    let [overstay] = &failure.deadline_exceeded[..] else { panic!("{failure}") };
     assert!(overstay.task.waits_for.contains("given its waker to nobody"), "{failure}");
 
     let tasks = halted(DAY, async |sim| {
@@ -398,7 +398,7 @@ fn a_future_without_a_registered_waker_is_reported_as_such() {
 #[test]
 fn tasks_that_outlive_their_daemon_are_reported_with_their_stacks() {
     let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Hang::Tasks)));
-    let [one, other] = &failure.overstayed[..] else { panic!("{failure}") };
+    let [one, other] = &failure.deadline_exceeded[..] else { panic!("{failure}") };
     assert_waits_at(&one.task, &["Notify::new().notified().await"]);
     assert_waits_at(&other.task, &["Notify::new().notified().await", "async { never_ends().await }"]);
     assert!(one.task.spawned_at.file().ends_with("tests/stuck.rs"), "{failure}");
@@ -408,10 +408,10 @@ fn tasks_that_outlive_their_daemon_are_reported_with_their_stacks() {
 fn all_futures_aborted_at_the_same_time_are_reported() {
     let summary = Campaign::new(|sim| has_a_guest(sim, Hang::All)).seeds(1).run();
     let failure = summary.failed[0].failure.as_ref().expect("the seed fails");
-    let mut listed: Vec<&str> = failure.overstayed.iter().map(|overstay| overstay.task.name).collect();
+    let mut listed: Vec<&str> = failure.deadline_exceeded.iter().map(|overstay| overstay.task.name).collect();
     listed.sort_unstable();
     assert_eq!(listed, ["guest's guest", "run", "stop"]);
-    for overstay in &failure.overstayed {
+    for overstay in &failure.deadline_exceeded {
         let waits_at = overstay.task.waits_at.concat();
         assert!(waits_at.iter().any(|line| line.starts_with("stuck::is_restless at ")), "{failure}");
     }
@@ -420,7 +420,7 @@ fn all_futures_aborted_at_the_same_time_are_reported() {
 #[test]
 fn a_task_with_the_name_of_a_phase_is_reported_once() {
     let failure = failed(simulate(Settings::new(Seed(1)), &|sim| has_a_guest(sim, Hang::Namesake)));
-    let listed: Vec<&str> = failure.overstayed.iter().map(|overstay| overstay.task.name).collect();
+    let listed: Vec<&str> = failure.deadline_exceeded.iter().map(|overstay| overstay.task.name).collect();
     assert_eq!(listed, ["run", "run"], "{failure}");
 }
 
@@ -445,7 +445,7 @@ fn stacks_of_aborted_futures_do_not_change_the_run() {
     let plain = simulate(Settings { stacks: false, ..Settings::new(Seed(1)) }, &scenario);
     let looked = simulate(Settings::new(Seed(1)), &scenario);
     assert_eq!((plain.digest, plain.simulated, plain.polls), (looked.digest, looked.simulated, looked.polls));
-    let overstayed = failed(plain).overstayed;
+    let overstayed = failed(plain).deadline_exceeded;
     assert!(overstayed.len() == 2 && overstayed.iter().all(|overstay| overstay.task.waits_at.is_empty()));
 
     let summary = Campaign::new(scenario).seeds(1).run();
@@ -481,9 +481,9 @@ fn of_many_exceeded_deadlines_the_last_are_reported() {
         }
         anyhow::bail!("at last")
     }));
-    let times: Vec<u64> = failure.overstayed.iter().map(|overstay| overstay.at.as_secs()).collect();
+    let times: Vec<u64> = failure.deadline_exceeded.iter().map(|overstay| overstay.at.as_secs()).collect();
     assert_eq!(times, (5..=20).collect::<Vec<_>>());
-    let is_explained = |at: &u64| !failure.overstayed[*at as usize].task.waits_at.is_empty();
+    let is_explained = |at: &u64| !failure.deadline_exceeded[*at as usize].task.waits_at.is_empty();
     assert_eq!((0..16).filter(is_explained).collect::<Vec<_>>(), [13, 14, 15]);
 }
 

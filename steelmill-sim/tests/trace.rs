@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
-use steelmill_sim::trace::{Event, MachineChange, TaskEnd, What};
+use steelmill_sim::trace::{Event, EventKind, MachineChange, TaskEnd};
 use steelmill_sim::{Network, Outcome, Picture, Seed, Settings, Sim, Stream, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -92,10 +92,10 @@ fn a_trace_is_data() {
     let owner = client.owner.as_ref().expect("a daemon's task");
     assert_eq!((owner.factory(), owner.daemon()), ("server", Some("Echo")));
     assert_eq!(trace.machines[client.machine as usize], "server");
-    let has = |what: fn(&What) -> bool| trace.events.iter().any(|event| what(&event.what));
-    assert!(has(|what| matches!(what, What::Draw { stream: Stream::Schedule, .. })));
-    assert!(has(|what| matches!(what, What::Machine { machine: 1, change: MachineChange::PowerLost })));
-    let ended = What::End { task: *id, end: TaskEnd::Returned };
+    let has = |what: fn(&EventKind) -> bool| trace.events.iter().any(|event| what(&event.what));
+    assert!(has(|what| matches!(what, EventKind::Draw { stream: Stream::Schedule, .. })));
+    assert!(has(|what| matches!(what, EventKind::Machine { machine: 1, change: MachineChange::PowerLost })));
+    let ended = EventKind::End { task: *id, end: TaskEnd::Returned };
     assert!(trace.events.iter().any(|event| event.what == ended && event.task == Some(*id)));
 }
 
@@ -110,7 +110,7 @@ fn a_trace_window_holds_its_events_and_the_machine_events_before() {
         let (early, part) = trace.events.split_at(trace.events.len() - (end - start));
         let key = |event: &Event| (event.at, event.task, event.what, event.digest);
         assert!(part.iter().map(key).eq(whole[start..end].iter().map(key)), "events {start} to {end} differ");
-        let is_of_a_machine = |event: &&Event| matches!(event.what, What::Machine { .. });
+        let is_of_a_machine = |event: &&Event| matches!(event.what, EventKind::Machine { .. });
         let before = whole[..start].iter().filter(is_of_a_machine);
         assert!(early.iter().filter(is_of_a_machine).map(key).eq(before.map(key)));
         assert_eq!(
@@ -122,15 +122,15 @@ fn a_trace_window_holds_its_events_and_the_machine_events_before() {
         );
         // Messages and exports must tolerate events that are missing outside of the window.
         for message in trace.messages() {
-            let is_of_message = |index: usize, of: fn(&What) -> Option<u32>| {
+            let is_of_message = |index: usize, of: fn(&EventKind) -> Option<u32>| {
                 of(&trace.events[index].what) == Some(message.message)
             };
             assert!(is_of_message(message.left, |what| match what {
-                What::Message { message, .. } => Some(*message),
+                EventKind::Message { message, .. } => Some(*message),
                 _ => None,
             }));
             assert!(message.ended.is_none_or(|index| is_of_message(index, |what| match what {
-                What::Arrive { message } | What::Lost { message, .. } => Some(*message),
+                EventKind::Arrive { message } | EventKind::Lost { message, .. } => Some(*message),
                 _ => None,
             })));
         }

@@ -1,6 +1,6 @@
-//! `cargo xtask acceptance`: the browser tests.
+//! `cargo xtask acceptance`: the tests of other people's crates (`ecosystem`), and the browser tests.
 //!
-//! They are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Without a browser or its
+//! The browser tests are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Without a browser or its
 //! driver they are reported and counted as skipped, and the result is green: everything else works without a browser.
 
 use std::env;
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::libtest::{Count, cargo_test};
-use crate::sim;
 use crate::steps::{Outcome, Steps};
 use crate::workspace::Workspace;
+use crate::{ecosystem, sim};
 
-/// The crate of the tests, which `lint` and `test` exclude.
+/// The crate of the tests.
 pub(crate) const CRATE: &str = "steelmill-acceptance";
 
 /// A program that the tests need, and how to install it.
@@ -42,6 +42,11 @@ pub(crate) struct Options {
 
 /// Runs the browser tests; true when none fails.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
+    let mut steps = Steps::new("acceptance");
+    let mut total = Count::default();
+    if options.screenshot.is_none() {
+        ecosystem::run(workspace, &mut steps, &mut total, options.filter.as_deref());
+    }
     let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !is_on_path(program.name)).collect();
     if !missing.is_empty() {
         let skipped = tests_in(&crate_folder(workspace)?, options.filter.as_deref().unwrap_or_default())?;
@@ -51,13 +56,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
                 Some(_) => println!("no screenshot, because {name} is not on the PATH ({install})"),
             }
         }
+        let green = steps.finish();
         if options.screenshot.is_none() {
-            println!("\n0 passed, 0 failed, {skipped} skipped");
+            println!("\n{total}, {skipped} skipped");
         }
-        return Ok(options.screenshot.is_none());
+        return Ok(green && options.screenshot.is_none());
     }
-    let mut steps = Steps::new("acceptance");
-    let mut total = Count::default();
     if options.screenshot.is_none() {
         steps.run("clippy", || {
             let mut clippy =

@@ -34,7 +34,7 @@ pub(crate) struct Count {
 
 impl Count {
     /// Adds a line such as `test result: ok. 12 passed; 0 failed; ...`, in colour or not.
-    fn read(&mut self, line: &str) {
+    pub(crate) fn read(&mut self, line: &str) {
         if line.starts_with("test result: ") {
             self.passed += number_before(line, " passed;");
             self.failed += number_before(line, " failed;");
@@ -51,6 +51,11 @@ impl std::fmt::Display for Count {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} passed, {} failed", self.passed, self.failed)
     }
+}
+
+/// The names of failed tests, from lines such as `test room::name ... FAILED`.
+pub(crate) fn failed(output: &str) -> Vec<&str> {
+    output.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED")).collect()
 }
 
 fn number_before(line: &str, word: &str) -> u64 {

@@ -6,16 +6,14 @@ use anyhow::{Context, Result};
 
 use crate::steps::{Outcome, Steps};
 use crate::workspace::Workspace;
-use crate::{acceptance, sim, tidy};
+use crate::{sim, tidy};
 
 /// Runs the checks; true when all are green.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     let mut steps = Steps::new("lint");
     steps.run("format", || outcome(workspace.cargo(["fmt", "--all", "--check"])));
     steps.run("tidy", || Ok(tidy::run(workspace)?.into()));
-    steps.run("clippy: runtime world", || {
-        clippy(workspace.cargo(["clippy", "--workspace", "--exclude", acceptance::CRATE]))
-    });
+    steps.run("clippy: runtime world", || clippy(workspace.whole(["clippy"])));
     steps.run("clippy: sim world", || {
         // core and sim again, without the features that the runtime world enables in them. Clippy builds no binary, so
         // this can share the target directory, and most of what was checked before.
@@ -24,14 +22,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
         clippy(world)
     });
     steps.run("documentation", || {
-        let mut doc = workspace.cargo([
-            "doc",
-            "--workspace",
-            "--exclude",
-            acceptance::CRATE,
-            "--no-deps",
-            "--keep-going",
-        ]);
+        let mut doc = workspace.whole(["doc", "--no-deps", "--keep-going"]);
         doc.env("RUSTDOCFLAGS", "-D warnings");
         outcome(doc)
     });

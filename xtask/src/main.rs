@@ -4,10 +4,11 @@
 //! the same name, so these commands always build the sim world in its own target directory.
 #![forbid(unsafe_code)]
 
-mod acceptance; // browser tests
+mod acceptance; // browser tests, and those of other people's crates
 mod bench; // benchmarks beside a hand-written lower bound
 mod bugs; // finding and shrinking the planted bugs
 mod canaries; // mutation tests of the lifecycle rules
+mod ecosystem; // other people's crates in the simulation
 mod libtest; // `cargo test`, with its tests counted
 mod lint; // format, clippy, documentation, tidy
 mod sim; // simulating the demo's cluster and other scenarios
@@ -46,10 +47,7 @@ enum Command {
         args: Vec<OsString>,
     },
     /// Runs every test in both worlds, and the campaigns of CI; needs only Rust.
-    Test {
-        /// Runs only the tests whose name contains this, and no campaign.
-        filter: Option<String>,
-    },
+    Test(test::Options),
     /// Checks format, clippy and documentation in both worlds, and `tidy`.
     Lint,
     /// Checks what a compiler cannot: dependencies of crates and rooms, twin file names, where worlds are named, ...
@@ -86,13 +84,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::load()?;
     let green = match command {
         Command::Sim { args } => return sim::run(&workspace, &args),
-        Command::Test { filter } => test::run(&workspace, filter.as_deref())?,
+        Command::Test(options) => test::run(&workspace, &options)?,
         Command::Lint => lint::run(&workspace)?,
         Command::Tidy => tidy::run(&workspace)?,
         Command::Ci => {
             lint::run(&workspace)?
                 && canaries::run(&workspace, None)?
-                && test::run(&workspace, None)?
+                && test::run(&workspace, &test::Options::default())?
                 && acceptance::run(&workspace, &acceptance::Options::default())?
         }
         Command::Canaries { filter } => canaries::run(&workspace, filter.as_deref())?,

@@ -4,6 +4,8 @@
 //! target directory and profile of `cargo xtask sim`, which share the build. The last steps are the README's first
 //! command, word for word, the lifecycle scenario, and the planted bugs.
 
+mod repeat; // the runtime world's tests again and again
+
 use std::ffi::OsString;
 
 use anyhow::{Context, Result};
@@ -11,7 +13,7 @@ use anyhow::{Context, Result};
 use crate::libtest::{Count, cargo_test};
 use crate::steps::{Outcome, Steps};
 use crate::workspace::Workspace;
-use crate::{acceptance, bugs, sim};
+use crate::{bugs, sim};
 
 /// The README's first command; tidy checks that the README has it.
 pub(crate) const README_CAMPAIGN: &str = "cargo xtask sim --seeds 200";
@@ -22,13 +24,29 @@ const LIFECYCLE_CAMPAIGN: &str = "cargo xtask sim --scenario lifecycle --seeds 2
 /// The planted bugs again, from other seeds on.
 const OTHER_BUGS: &str = "cargo xtask sim --scenario bugs table --planted-only --first-seed 1000";
 
-/// Runs the tests whose name contains `filter`; true when all are green.
-pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
+/// The arguments of the command.
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// Runs only the tests whose name contains this, and no campaign.
+    filter: Option<String>,
+    /// Builds once, and runs the runtime world's tests N times: finds those whose result depends on luck.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: Option<u32>,
+    /// Runs them beside busy loops, two for each CPU.
+    #[arg(long, requires = "repeat")]
+    busy: bool,
+}
+
+/// Runs the chosen tests; true when all are green.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
+    let filter = options.filter.as_deref();
+    if let Some(rounds) = options.repeat {
+        return repeat::run(workspace, filter, rounds, options.busy);
+    }
     let mut steps = Steps::new("test");
     let mut total = Count::default();
     steps.run("runtime world: unit, integration and doc tests", || {
-        let mut tests =
-            workspace.cargo(["test", "--workspace", "--exclude", acceptance::CRATE, "--no-fail-fast"]);
+        let mut tests = workspace.whole(["test", "--no-fail-fast"]);
         tests.args(filter);
         cargo_test(tests, &mut total)
     });

@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+/// The crates that only `cargo xtask acceptance` builds.
+const ON_DEMAND: [&str; 2] = ["steelmill-acceptance", "steelmill-ecosystem"];
+
 pub(crate) struct Workspace {
     /// The folder of the root `Cargo.toml`.
     pub(crate) root: PathBuf,
@@ -75,6 +78,16 @@ impl Workspace {
     pub(crate) fn cargo<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = cargo();
         command.args(args).current_dir(&self.root);
+        command
+    }
+
+    /// A cargo command on every crate but those that only `cargo xtask acceptance` builds, because they take long.
+    pub(crate) fn whole<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = self.cargo(args);
+        command.arg("--workspace");
+        for one in ON_DEMAND {
+            command.args(["--exclude", one]);
+        }
         command
     }
 

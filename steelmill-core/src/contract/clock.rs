@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::{A_WHILE, Dropped, waits};
-use crate::{Clock, Elapsed, Spawn, World};
+use crate::{Clock, Elapsed, Interval, MissedTickBehavior, Spawn, World};
 
 pub async fn now_never_goes_back<W: World>(world: W) {
     let clock = world.clock();
@@ -156,6 +156,52 @@ pub async fn missed_ticks_follow_without_a_pause<W: World>(world: W) {
     for _ in 0..=10 {
         assert!(interval.tick().await <= before);
     }
+}
+
+/// The first two ticks of an interval; the second one is late by two and a half periods.
+async fn late_tick<C: Clock>(
+    clock: &C,
+    period: Duration,
+    behavior: MissedTickBehavior,
+) -> (Interval<'_, C>, Instant) {
+    let mut interval = clock.interval(period);
+    let first = interval.tick().await;
+    // Only now, as the first tick may be late as well.
+    interval.set_missed_tick_behavior(behavior);
+    clock.sleep(period * 7 / 2).await;
+    assert_eq!(interval.tick().await, first + period);
+    (interval, first)
+}
+
+pub async fn after_a_late_tick_a_delayed_interval_waits_a_whole_period<W: World>(world: W) {
+    let clock = world.clock();
+    let (mut interval, first) = late_tick(&clock, A_WHILE, MissedTickBehavior::Delay).await;
+    let after = clock.now();
+    let due = interval.tick().await;
+    assert!(
+        due >= first + A_WHILE * 9 / 2 && due <= after + A_WHILE,
+        "due {:?} after the first",
+        due - first
+    );
+    assert!(clock.now() >= due);
+}
+
+pub async fn after_a_late_tick_a_skipping_interval_keeps_its_phase<W: World>(world: W) {
+    let clock = world.clock();
+    let (mut interval, first) = late_tick(&clock, A_WHILE, MissedTickBehavior::Skip).await;
+    let after = clock.now();
+    let due = interval.tick().await;
+    assert_eq!((due - first).as_nanos() % A_WHILE.as_nanos(), 0);
+    assert!(due >= first + A_WHILE * 4 && due <= after + A_WHILE, "due {:?} after the first", due - first);
+    assert!(clock.now() >= due);
+}
+
+pub async fn an_interval_of_the_longest_period_ticks_once<W: World>(world: W) {
+    let clock = world.clock();
+    let mut interval = clock.interval(Duration::MAX);
+    interval.tick().await;
+    assert!(waits(&world, interval.tick()).await);
+    assert!(waits(&world, interval.tick()).await);
 }
 
 pub async fn a_dropped_tick_is_not_lost<W: World>(world: W) {

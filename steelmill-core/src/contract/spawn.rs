@@ -3,12 +3,27 @@
 use std::future::{self, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{A_WHILE, Dropped};
 use crate::{Clock, Spawn, Task, TaskError, World};
+
+pub async fn the_waker_of_a_first_poll_wakes_the_task_later_on<W: World>(world: W) {
+    let (mut polls, mut first) = (0, None);
+    let task = poll_fn(move |context| {
+        polls += 1;
+        let first: &mut Waker = first.get_or_insert_with(|| context.waker().clone());
+        match polls {
+            1 | 2 => context.waker().wake_by_ref(),
+            3 => first.wake_by_ref(),
+            _ => return Poll::Ready(()),
+        }
+        Poll::Pending
+    });
+    world.spawner().spawn("woken", task).await.unwrap();
+}
 
 pub async fn a_task_gives_its_output_through_its_handle<W: World>(world: W) {
     let spawner = world.spawner();

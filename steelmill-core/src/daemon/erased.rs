@@ -39,18 +39,19 @@ impl<T: Daemon> ErasedDaemon for DaemonRef<T> {
 
     fn job(&self, phase: Phase, scope: Scope, completion: Completion) -> BoxFuture<'static, ()> {
         let daemon = self.share();
-        let span = scope.span().clone();
+        let (context, span) = scope.log_context();
         match phase {
-            Phase::Prepare => Box::pin(Guarded::new(
-                async move { scope.until_stopping(daemon.prepare(&scope)).await },
-                span,
-                completion,
-            )),
+            Phase::Prepare => {
+                let work = async move { scope.until_stopping(daemon.prepare(&scope)).await };
+                Box::pin(Guarded::new(work, context, span, completion))
+            }
             Phase::Stop => {
-                Box::pin(Guarded::new(async move { Some(daemon.stop(&scope).await) }, span, completion))
+                let work = async move { daemon.stop(&scope).await };
+                Box::pin(Guarded::new(work, context, span, completion))
             }
             _ => {
-                Box::pin(Guarded::new(async move { Some(daemon.arc().run(&scope).await) }, span, completion))
+                let work = async move { daemon.arc().run(&scope).await };
+                Box::pin(Guarded::new(work, context, span, completion))
             }
         }
     }

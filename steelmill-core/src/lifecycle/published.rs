@@ -69,7 +69,7 @@ impl Supervisor {
             return;
         }
         let change = Change { factory: control.path.clone(), daemon: label.cloned(), state, since };
-        self.watchers.retain(|watcher| watcher.notify(change.clone()));
+        self.watchers.notify(change);
     }
 
     /// Subscribes to changes, here and in all children.
@@ -77,7 +77,7 @@ impl Supervisor {
         for child in self.children.values().filter(|child| child.maker != Maker::Descendant) {
             let _ = child.events.send(Event::Subscribe(watcher.clone()));
         }
-        self.watchers.push(watcher);
+        self.watchers.add(watcher);
     }
 
     /// Answers with this factory's part of the tree, and requests the children's.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::plan::{Action, PhaseEnd, Plan, Verdict};
 use super::published::PublishedStatus;
-use crate::changes::Watcher;
+use crate::changes::Watchers;
 use crate::control::{AncestorLink, ChildEntry, ChildId, Event, Maker, Outcome, SlotId};
 use crate::factory::Node;
 use crate::report::{ChildFailed, StopSkipped, Stuck, TaskDropped};
@@ -41,7 +41,7 @@ pub(super) struct Supervisor {
     /// The published state of each slot, and of the factory as a whole.
     pub(super) published: Vec<PublishedStatus>,
     pub(super) published_factory: PublishedStatus,
-    pub(super) watchers: Vec<Watcher>,
+    pub(super) watchers: Watchers,
     /// A failure of this factory is a failure of its parent.
     pub(super) escalates: bool,
     pub(super) started: Option<oneshot::Sender<Result<RunningFactory, StartError>>>,
@@ -179,7 +179,7 @@ impl Supervisor {
         let shares = std::mem::take(&mut join.shares);
         if self.plan.join(join.id, shares, join.maker) {
             if join.maker != Maker::Descendant {
-                for watcher in &self.watchers {
+                for watcher in self.watchers.iter() {
                     let _ = join.events.send(Event::Subscribe(watcher.clone()));
                 }
             }
@@ -212,7 +212,7 @@ impl Supervisor {
 
     fn task_failed(&mut self, slot: SlotId, name: &'static str, error: Error) {
         if let Some(run_state) = &self.run_states[slot.index()] {
-            run_state.span.in_scope(|| tracing::error!(task = name, "task failed: {error:#}"));
+            run_state.log(|| tracing::error!(task = name, "task failed: {error:#}"));
             self.published[slot.index()].failed(Phase::Task, &error);
             self.report.add_task(&run_state.label, name, error);
         }
@@ -220,7 +220,7 @@ impl Supervisor {
 
     fn record(&mut self, slot: SlotId, phase: Phase, error: Error) {
         if let Some(run_state) = &self.run_states[slot.index()] {
-            run_state.span.in_scope(|| tracing::error!("failed to {phase}: {error:#}"));
+            run_state.log(|| tracing::error!("failed to {phase}: {error:#}"));
             self.published[slot.index()].failed(phase, &error);
             self.report.add(&run_state.label, phase, error);
         }
@@ -228,7 +228,7 @@ impl Supervisor {
 
     fn record_restart(&mut self, slot: SlotId, error: Error) {
         if let Some(run_state) = &self.run_states[slot.index()] {
-            run_state.span.in_scope(|| tracing::warn!("failed to run, and will run again: {error:#}"));
+            run_state.log(|| tracing::warn!("failed to run, and will run again: {error:#}"));
             self.published[slot.index()].failed(Phase::Run, &error);
             self.report.add_restart(&run_state.label, error);
         }
@@ -268,11 +268,7 @@ impl Supervisor {
             Action::Started => self.notify_started(),
             Action::SignalStop(slot) => self.with_run_state(slot, |run_state| run_state.stopping.raise()),
             Action::CloseTasks(slot) => {
-                let run_state = self.run_states[slot.index()].as_ref();
-                if let Some(run_state) = run_state.filter(|run_state| !run_state.stopping.is_raised()) {
-                    run_state.stopping.raise();
-                }
-                if run_state.is_none_or(|run_state| run_state.tasks.close()) {
+                if self.run_states[slot.index()].as_ref().is_none_or(|run_state| run_state.close()) {
                     self.plan.tasks_ended(slot);
                 }
             }
@@ -309,7 +305,7 @@ impl Supervisor {
             self.published[slot.index()].runs();
         }
         if let Some(run_state) = &self.run_states[slot.index()] {
-            tracing::debug!(parent: &run_state.span, "{phase}");
+            run_state.log(|| tracing::debug!("{phase}"));
             let completion = Completion::job(run_state.clone(), phase);
             let daemon = self.node.daemon(slot);
             let job = daemon.job(phase, Scope::new(run_state.clone()), completion);

@@ -77,7 +77,9 @@ impl Scope {
     ///     let mut answer = [0; 5];
     ///     client.read_exact(&mut answer).await?;
     ///     assert_eq!(&answer, b"hello");
+    ///     let told = sim.elapsed();
     ///     assert!(server.stop().await?.is_clean()); // although the client is still connected
+    ///     assert!((sim.elapsed() - told).as_millis() < 100); // and at once
     ///     Ok(())
     /// });
     /// ```

@@ -1,66 +1,141 @@
 //! Running user code: panics are caught, an abort drops the future, and the supervisor is notified of the end.
 //!
-//! What always holds: the future is dropped before the supervisor is notified; and it is notified even when the executor
-//! drops the task.
+//! What always holds: the future is polled and dropped in the daemon's [`LogContext`]. It is dropped before the supervisor is
+//! notified, which happens even when the executor drops the task.
 
+use std::any::Any;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use tracing::{Instrument, Span, instrument::Instrumented};
+use tracing::Span;
 
-use super::RunState;
-use crate::cell::Waiter;
+use super::context::{self, LogContext};
+use super::{RunState, TaskOutput};
+use crate::cell::{Gate, Waiter};
 use crate::control::{Event, Outcome};
 use crate::panic::panicked;
 use crate::{Phase, Result};
 
 pin_project! {
-    /// A future that notifies its daemon's supervisor of its end. An output of `None` means that it was cancelled.
+    /// A future that notifies its daemon's supervisor of its end.
+    ///
+    /// Every poll of a daemon's code comes through here, so an uneventful one costs thirty instructions: while the gate is
+    /// open there is nothing to do but to poll. All else is behind the gate: it opens after the first poll, which registers
+    /// for the abort, and closes when the task is aborted; where there is a span to enter it stays closed.
     pub(crate) struct Guarded<F> {
         #[pin]
-        work: Option<Instrumented<F>>,
+        work: Option<F>,
+        gate: Gate,
+        // `None` while the work runs: it is in the thread-local then.
+        context: Option<Arc<LogContext>>,
+        span: Span,
         #[pin]
         aborted: Waiter,
-        // After `work`, so that it is dropped after it.
         completion: Completion,
     }
-}
 
-impl<F: Future<Output = Option<Result>>> Guarded<F> {
-    pub(crate) fn new(work: F, span: Span, completion: Completion) -> Self {
-        Guarded {
-            work: Some(work.instrument(span)),
-            aborted: completion.run_state.aborted.waiter(),
-            completion,
+    impl<F> PinnedDrop for Guarded<F> {
+        fn drop(this: Pin<&mut Self>) {
+            // The executor dropped the task. `completion` notifies the supervisor afterwards.
+            let mut this = this.project();
+            if this.work.is_some()
+                && let Err(panic) = context::run_in(this.span, this.context, || this.work.set(None))
+            {
+                resume_unwind(panic);
+            }
         }
     }
 }
 
-impl<F: Future<Output = Option<Result>>> Future for Guarded<F> {
+/// What the output of a daemon's code says of its end.
+pub(crate) trait WorkOutput {
+    fn into_outcome(self) -> Outcome;
+}
+
+/// Of a task.
+impl<T: TaskOutput> WorkOutput for T {
+    fn into_outcome(self) -> Outcome {
+        match self.into_result() {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+}
+
+/// Of a phase; `None` if it was cancelled.
+impl WorkOutput for Option<Result> {
+    fn into_outcome(self) -> Outcome {
+        self.map_or(Outcome::Cancelled, WorkOutput::into_outcome)
+    }
+}
+
+impl<F> Guarded<F> {
+    pub(crate) fn new(work: F, context: Arc<LogContext>, span: Span, completion: Completion) -> Self {
+        let aborted = completion.run_state.aborted.waiter();
+        Guarded { work: Some(work), gate: Gate::closed(), context: Some(context), span, aborted, completion }
+    }
+}
+
+impl<F: Future<Output: WorkOutput>> Future for Guarded<F> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let mut outcome = if this.aborted.poll(&this.completion.run_state.aborted, context).is_ready() {
-            Outcome::Cancelled
-        } else {
-            let Some(work) = this.work.as_mut().as_pin_mut() else {
-                return Poll::Ready(());
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.as_mut().project();
+        if this.gate.is_open()
+            && let Some(work) = this.work.as_pin_mut()
+        {
+            return match context::run_without_span(this.context, || work.poll(context)) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(output)) => self.end(output.into_outcome()),
+                Err(panic) => self.end_by_panic(panic),
             };
-            match catch_unwind(AssertUnwindSafe(|| work.poll(context))) {
-                Ok(output) => match ready!(output) {
-                    Some(Ok(())) => Outcome::Done,
-                    Some(Err(error)) => Outcome::Failed(error),
-                    None => Outcome::Cancelled,
-                },
-                Err(panic) => Outcome::Failed(panicked(panic.as_ref())),
-            }
+        }
+        self.poll_behind_gate(context)
+    }
+}
+
+impl<F: Future<Output: WorkOutput>> Guarded<F> {
+    /// The first poll, those with a span, and the last one when the task was aborted.
+    #[cold]
+    #[inline(never)]
+    fn poll_behind_gate(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.as_mut().project();
+        let Some(work) = this.work.as_mut().as_pin_mut() else {
+            return Poll::Ready(());
         };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.work.set(None))) {
+        let aborted = &this.completion.run_state.aborted;
+        if this.aborted.poll(aborted, context).is_ready() {
+            return self.end(Outcome::Cancelled);
+        }
+        match context::run_in(this.span, this.context, || work.poll(context)) {
+            Ok(Poll::Pending) => {
+                if this.span.is_disabled() {
+                    *this.gate = aborted.gate();
+                }
+                Poll::Pending
+            }
+            Ok(Poll::Ready(output)) => self.end(output.into_outcome()),
+            Err(panic) => self.end_by_panic(panic),
+        }
+    }
+
+    /// Out of line, as whatever is not in `poll` need not be saved there.
+    #[cold]
+    #[inline(never)]
+    fn end_by_panic(self: Pin<&mut Self>, panic: Box<dyn Any + Send>) -> Poll<()> {
+        self.end(Outcome::Failed(panicked(panic.as_ref())))
+    }
+
+    /// Drops the work, and notifies the supervisor.
+    #[cold]
+    #[inline(never)]
+    fn end(self: Pin<&mut Self>, mut outcome: Outcome) -> Poll<()> {
+        let mut this = self.project();
+        if let Err(panic) = context::run_in(this.span, this.context, || this.work.set(None)) {
             outcome = Outcome::Failed(panicked(panic.as_ref()));
         }
         this.completion.report(outcome);

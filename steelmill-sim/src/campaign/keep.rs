@@ -22,7 +22,7 @@ use crate::campaign::record::{CampaignSettings, KeptSeed, Record, RedSeed};
 use crate::campaign::shard::Shard;
 use crate::campaign::signature::same_failure;
 use crate::schema::plan::{Faults, Plan};
-use crate::schema::settings::{Seed, Settings, heeds_order};
+use crate::schema::settings::{Seed, Settings, check_order_applies};
 
 impl KeptSeed {
     pub(crate) fn of(settings: &CampaignSettings, red: &RedSeed) -> Self {
@@ -228,7 +228,7 @@ fn parse(json: &str) -> Result<Vec<KeptSeed>> {
     let Contents { version, kept } = serde_json::from_str(json)?;
     ensure!(version == VERSION, "its format is version {version}, and this program reads version {VERSION}");
     for KeptSeed { scenario, seed, schedule, plan, .. } in &kept {
-        let plan = plan.as_ref().map_or(Ok(()), |plan| heeds_order(*schedule, plan));
+        let plan = plan.as_ref().map_or(Ok(()), |plan| check_order_applies(*schedule, plan));
         plan.with_context(|| format!("seed {seed} of {scenario:?}"))?;
     }
     Ok(kept)

@@ -22,7 +22,7 @@ use crate::machine::panic_log;
 use crate::run::simulate;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Faults;
-use crate::schema::settings::{Seed, Settings, heeds_order};
+use crate::schema::settings::{Seed, Settings, check_order_applies};
 use crate::schema::verify::Verify;
 
 impl AnyCampaign<'_> {
@@ -38,7 +38,7 @@ impl AnyCampaign<'_> {
             "a campaign that runs until no new coverage point is hit cannot be sharded: no shard knows what the others hit"
         );
         if let Faults::Plan(plan) = &self.settings.faults {
-            heeds_order(self.settings.schedule, plan)?;
+            check_order_applies(self.settings.schedule, plan)?;
         }
         let number = verify::next_campaign();
         let request = verify::SecondRunRequest::read();
@@ -149,9 +149,9 @@ impl AnyCampaign<'_> {
     }
 
     fn simulate(&self, settings: Settings) -> Outcome {
-        simulate::explained(settings, &|settings, look| {
+        simulate::run_and_explain(settings, &|settings, look| {
             let seed = settings.seed;
-            on_a_fresh_thread(seed, || simulate::once(settings, &self.scenario, self.made_at, look))
+            on_a_fresh_thread(seed, || simulate::run_once(settings, &self.scenario, self.made_at, look))
         })
     }
 }

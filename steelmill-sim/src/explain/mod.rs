@@ -17,7 +17,7 @@ use crate::campaign::campaign::{AnyCampaign, failed_text};
 use crate::campaign::replay::absolute;
 use crate::explain::shrink::{FailureRate, Progress, Shrunk, Stopped};
 use crate::schema::decision::Stream;
-use crate::schema::event::{Event, What};
+use crate::schema::event::{Event, EventKind};
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Choice;
 use crate::schema::settings::{Seed, Settings};
@@ -186,7 +186,7 @@ fn context(outcome: &Outcome) -> String {
     }
     let Some(trace) = &outcome.trace else { return text };
     let log = |event: &Event| match event.what {
-        What::Log { log } => trace.logs.get(log as usize).map(|log| (trace.line(event), log)),
+        EventKind::Log { log } => trace.logs.get(log as usize).map(|log| (trace.line(event), log)),
         _ => None,
     };
     // A check at the end of the run finds a violation that occurred long before.
@@ -225,9 +225,10 @@ const LISTED_MAX: usize = 20;
 fn choice_text(choice: Choice, outcome: &Outcome) -> String {
     let Choice { nth, place } = choice;
     let decided = outcome.trace.as_ref().and_then(|trace| {
-        let drawn = |what| matches!(what, What::Draw { stream: Stream::Schedule, index, .. } if index == nth);
+        let drawn =
+            |what| matches!(what, EventKind::Draw { stream: Stream::Schedule, index, .. } if index == nth);
         let at = trace.events.iter().position(|event| drawn(event.what))?;
-        let polled = trace.events[at..].iter().find(|event| matches!(event.what, What::Poll { .. }))?;
+        let polled = trace.events[at..].iter().find(|event| matches!(event.what, EventKind::Poll { .. }))?;
         Some(trace.line(polled))
     });
     match decided {
@@ -321,7 +322,7 @@ mod tests {
             }
         });
         assert!(trace.skipped > 200 && trace.dropped > 200, "{} {}", trace.skipped, trace.dropped);
-        assert!(matches!(trace.events[trace.key_event_kept()].what, What::Time { .. }));
+        assert!(matches!(trace.events[trace.key_event_kept()].what, EventKind::Time { .. }));
         assert!(text.contains("nap 199") && text.contains("round and round"), "{text}");
         let mut cut = trace.clone();
         cut.cut_after_key_event(10);
@@ -330,7 +331,7 @@ mod tests {
         assert_eq!((cut.events.len(), cut.all()), (key_event + 11, trace.all()));
         assert_eq!(
             (cut.events[key_event + 10].what, cut.events[key_event + 10].cause),
-            (What::Fail, Some(key_event as u32 + 9))
+            (EventKind::Fail, Some(key_event as u32 + 9))
         );
         cut.cut_after_key_event(10);
         assert_eq!(cut.all(), trace.all(), "it is not cut again");

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::kernel::timers::Nanos;
-use crate::schema::event::{Event, FaultStep, MachineChange, What};
+use crate::schema::event::{Event, EventKind, FaultStep, MachineChange};
 use crate::schema::task::TaskId;
 use crate::schema::trace::{Answer, Trace};
 
@@ -239,7 +239,7 @@ impl<'t> Rows<'t> {
         let mut paused: BTreeMap<u32, OpenSlice> = BTreeMap::new();
         up.insert(0, OpenSlice { at: 0, name: "up".to_owned() });
         for event in &self.trace.events {
-            let What::Machine { machine, change } = event.what else { continue };
+            let EventKind::Machine { machine, change } = event.what else { continue };
             let open = |name: &str| OpenSlice { at: event.at, name: name.to_owned() };
             match change {
                 // A machine without daemons is up when it is made; otherwise its start replaces this.
@@ -281,7 +281,7 @@ impl<'t> Rows<'t> {
         let mut current: BTreeMap<(u32, Track), OpenSlice> = BTreeMap::new();
         for event in &self.trace.events {
             match event.what {
-                What::State { state } => {
+                EventKind::State { state } => {
                     let Some(change) = self.trace.states.get(state as usize) else { continue };
                     let content = Content::State(change.factory.clone(), change.daemon.clone());
                     let track = self.track(self.machine_process(change.machine), content);
@@ -295,7 +295,7 @@ impl<'t> Rows<'t> {
                         current.insert(key, OpenSlice { at: event.at, name: change.state.to_string() });
                     }
                 }
-                What::Machine { machine, change: MachineChange::Exited | MachineChange::PowerLost } => {
+                EventKind::Machine { machine, change: MachineChange::Exited | MachineChange::PowerLost } => {
                     let is_here = |key: &(u32, Track)| key.0 == machine;
                     let gone: Vec<_> = current.keys().copied().filter(is_here).collect();
                     for key in gone {
@@ -318,10 +318,10 @@ impl<'t> Rows<'t> {
         let mut polled: BTreeMap<TaskId, Nanos> = BTreeMap::new();
         for event in &self.trace.events {
             match event.what {
-                What::Spawn { task, .. } => {
+                EventKind::Spawn { task, .. } => {
                     spawned.insert(task, event.at);
                 }
-                What::Poll { task, .. } => {
+                EventKind::Poll { task, .. } => {
                     let last = polled.insert(task, event.at);
                     let since = last.or(spawned.get(&task).copied()).unwrap_or(event.at);
                     if since < event.at {
@@ -333,7 +333,7 @@ impl<'t> Rows<'t> {
                         self.wait(task, since, event.at, name);
                     }
                 }
-                What::End { task, .. } => {
+                EventKind::End { task, .. } => {
                     let since = polled.remove(&task).unwrap_or(event.at);
                     if since < event.at {
                         self.wait(task, since, event.at, "until it is aborted".to_owned());
@@ -375,16 +375,16 @@ impl<'t> Rows<'t> {
     fn wait_name(&self, poll: &Event) -> String {
         let cause = |event: &Event| event.cause.and_then(|cause| self.trace.events.get(cause as usize));
         match cause(poll).and_then(cause) {
-            Some(Event { what: What::Timer { .. }, .. }) => "until a timer".to_owned(),
-            Some(arrival @ Event { what: What::Arrive { message }, .. }) => {
+            Some(Event { what: EventKind::Timer { .. }, .. }) => "until a timer".to_owned(),
+            Some(arrival @ Event { what: EventKind::Arrive { message }, .. }) => {
                 let sender = cause(arrival).and_then(|left| match left.what {
-                    What::Message { from, .. } => self.trace.machines.get(from as usize),
+                    EventKind::Message { from, .. } => self.trace.machines.get(from as usize),
                     _ => None,
                 });
                 let sender = sender.map(|sender| format!(" from {sender}")).unwrap_or_default();
                 format!("until message {message}{sender}")
             }
-            Some(Event { what: What::Poll { task, .. }, .. }) => {
+            Some(Event { what: EventKind::Poll { task, .. }, .. }) => {
                 format!("until {} wakes it", self.task(*task))
             }
             Some(event) => format!("until {}", self.trace.line(event).what),
@@ -396,20 +396,20 @@ impl<'t> Rows<'t> {
         let mut ongoing: BTreeMap<u32, Nanos> = BTreeMap::new();
         for event in &self.trace.events {
             match event.what {
-                What::Fault { fault, step: FaultStep::Strikes } => {
+                EventKind::Fault { fault, step: FaultStep::Strikes } => {
                     ongoing.insert(fault, event.at);
                 }
-                What::Fault { fault, step: FaultStep::Ends } => {
+                EventKind::Fault { fault, step: FaultStep::Ends } => {
                     if let Some(since) = ongoing.remove(&fault) {
                         self.fault(fault, since, event.at);
                     }
                 }
-                What::Fault { fault, step: FaultStep::Skipped } => {
+                EventKind::Fault { fault, step: FaultStep::Skipped } => {
                     let track = self.track(self.faults_process(), Content::Fault(fault));
                     let name = format!("skipped: {}", self.fault_name(fault));
                     self.instant("fault", track, event.at, name);
                 }
-                What::Link { .. } => {
+                EventKind::Link { .. } => {
                     let track = self.track(self.faults_process(), Content::Links);
                     let text = self.trace.line(event).what;
                     self.instant("link", track, event.at, text);
@@ -439,7 +439,7 @@ impl<'t> Rows<'t> {
     fn messages(&mut self) {
         for message_trace in self.trace.messages() {
             let left = &self.trace.events[message_trace.left];
-            let What::Message { message, from, to, .. } = left.what else { continue };
+            let EventKind::Message { message, from, to, .. } = left.what else { continue };
             let track = self.track(self.machine_process(from), Content::Network);
             let text = self.trace.line(left).what;
             let late: Vec<String> = message_trace
@@ -466,8 +466,8 @@ impl<'t> Rows<'t> {
         let mut spans: Vec<Option<(Nanos, Nanos)>> = vec![None; self.trace.operations.len()];
         for event in &self.trace.events {
             match event.what {
-                What::Invoke { operation } => spans[operation as usize] = Some((event.at, self.end)),
-                What::Return { operation } => {
+                EventKind::Invoke { operation } => spans[operation as usize] = Some((event.at, self.end)),
+                EventKind::Return { operation } => {
                     spans[operation as usize].iter_mut().for_each(|(_, to)| *to = event.at);
                 }
                 _ => {}
@@ -498,17 +498,17 @@ impl<'t> Rows<'t> {
     fn instants(&mut self) {
         for event in &self.trace.events {
             match event.what {
-                What::Log { log } => {
+                EventKind::Log { log } => {
                     let Some(log) = self.trace.logs.get(log as usize) else { continue };
                     let track = self.task_or_log(event);
                     let args = json!({ "level": log.level.as_str(), "target": log.target });
                     self.instant("log", track, event.at, log.text.clone()).args = args;
                 }
-                What::Count { what, more, .. } => {
+                EventKind::Count { what, more, .. } => {
                     let track = self.task_or_log(event);
                     self.instant("count", track, event.at, format!("{more} {what}"));
                 }
-                What::Fail => {
+                EventKind::Fail => {
                     let track = self.task_or_log(event);
                     self.instant("failure", track, event.at, "the run fails".to_owned()).s = Some('g');
                 }

@@ -223,10 +223,10 @@ impl AnyCampaign<'_> {
         let once = |settings: Settings, look| {
             let seed = settings.seed;
             let silent = Dispatch::none();
-            let run = || simulate::once(settings, &self.scenario, self.made_at, look);
+            let run = || simulate::run_once(settings, &self.scenario, self.made_at, look);
             dispatcher::with_default(&silent, || on_a_fresh_thread(seed, run))
         };
-        simulate::explained(settings, &once)
+        simulate::run_and_explain(settings, &once)
     }
 
     /// A run whose trace contains its key event, however late that is; and the number of runs made.

@@ -20,7 +20,7 @@ use crate::machine::machine::{Claim, Machine};
 use crate::machine::net::Impairment;
 use crate::machine::sim::Sim;
 use crate::machine::{cluster, moments};
-use crate::schema::event::{FaultStep, What};
+use crate::schema::event::{EventKind, FaultStep};
 
 /// Fault injector with a budget and the scenario's own faults, made by [`Sim::inject_faults`].
 #[must_use = "faults are injected only by `run`"]
@@ -371,7 +371,9 @@ struct Ongoing {
 
 impl Ongoing {
     fn step(&self, step: FaultStep) {
-        cluster::try_with(self.sim.run, |run| run.kernel.happened(What::Fault { fault: self.index, step }));
+        cluster::try_with(self.sim.run, |run| {
+            run.kernel.happened(EventKind::Fault { fault: self.index, step })
+        });
     }
 }
 

@@ -1,30 +1,28 @@
-//! Who asks the system for the time, for entropy or for a thread inside a run.
+//! The audit of system calls: which code inside a run reads a clock, reads entropy or starts a thread.
 //!
-//! The first two are answered from the virtual clock and the seed, so they repeat; an audit shows that they are asked,
-//! and by whom. It counts what a run's own code does: a scenario, its tasks and their destructors. What the sim itself
-//! needs of the system to set a run up is not in it; nor is the making of a `HashMap`, whose keys std draws once for a
-//! thread, which the sim has it do before a run begins.
+//! Clocks and entropy are simulated, so they repeat; the audit shows where they are used. It counts calls by a run's own
+//! code: the scenario, its tasks and their destructors. It does not count calls by the sim while it sets up a run; nor
+//! does it count the creation of a `HashMap`, whose keys std draws once per thread, before the run begins.
 //!
-//! The stand-ins for the system's functions may be called where memory cannot be had, say by an allocator. So a use is
-//! noted without allocating, in a table that was made when the run began, and gets its names when the run has ended.
+//! The interposed functions may be called by an allocator. So a call is recorded without allocation, in a table allocated
+//! when the run begins, and symbolized when the run has ended.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use crate::kernel::stacks::{self, DEPTH, NO_DEBUG_INFO, Named, has_debug_info, named};
+use crate::kernel::stacks::{self, DEPTH, Frame, NO_DEBUG_INFO, has_debug_info, symbolize};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster;
 use crate::machine::hosts::SCENARIO;
 use crate::schema::system_use::{SystemCall, SystemUse};
 
-/// How many different stacks are told apart.
+/// The capacity of the table of different stacks.
 const STACKS: usize = 512;
 
 struct Audit {
     stacks: Vec<Stack>,
 }
 
-/// A stack from which the system was asked.
 struct Stack {
     call: SystemCall,
     frames: [usize; DEPTH],
@@ -35,62 +33,61 @@ struct Stack {
 }
 
 thread_local! {
-    /// Whether this thread's run is audited, and nothing is being noted at this moment.
-    static OPEN: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread's run is audited, and no call is being recorded.
+    static ENABLED: Cell<bool> = const { Cell::new(false) };
     static AUDIT: RefCell<Option<Audit>> = const { RefCell::new(None) };
 }
 
-/// A run of this thread is audited from here on.
 pub(crate) fn begin() {
     AUDIT.set(Some(Audit { stacks: Vec::with_capacity(STACKS) }));
-    // What the first look at a stack has to allocate, for the process, it does here.
+    // The first capture in a process allocates; later ones do not.
     backtrace::trace(|_| false);
-    OPEN.set(true);
+    ENABLED.set(true);
 }
 
-/// The system was asked for something on a thread that simulates.
+/// Records a system call on a simulating thread, if its run is audited.
 #[cfg_attr(
     not(all(target_os = "linux", target_env = "gnu")),
     expect(dead_code, reason = "no stand-ins there")
 )]
 #[inline]
 pub(crate) fn note(call: SystemCall) {
-    if OPEN.get() {
-        // What is called from in here is nobody's use.
-        OPEN.set(false);
-        look(call);
-        OPEN.set(true);
+    if ENABLED.get() {
+        // Calls made by the recording itself are not recorded.
+        ENABLED.set(false);
+        record(call);
+        ENABLED.set(true);
     }
 }
 
 #[cold]
-fn look(call: SystemCall) {
-    // Where the run's state is borrowed, or has no machine yet, it is the sim that asks.
-    let place = cluster::with_current(|run| {
+fn record(call: SystemCall) {
+    // While the run's state is borrowed, or has no machine yet, the sim itself is the caller.
+    let caller = cluster::with_current(|run| {
         (run.hosts.len() > 0)
             .then(|| (run.kernel.now, run.kernel.tasks.current_machine().unwrap_or(SCENARIO)))
     });
-    let Some((at, machine)) = place.flatten() else { return };
-    let (frames, depth) = stacks::here();
+    let Some((at, machine)) = caller.flatten() else { return };
+    let (frames, depth) = stacks::capture();
     AUDIT.with_borrow_mut(|audit| {
         let Some(Audit { stacks }) = audit else { return };
         let is_full = stacks.len() == STACKS;
         match stacks.iter_mut().find(|stack| stack.call == call && stack.frames == frames) {
             Some(stack) => stack.times += 1,
-            // Beyond what there is room for: a program that asks from so many places is known by the first of them.
+            // The first stacks are enough to find a program that calls from so many.
             None if is_full => {}
             None => stacks.push(Stack { call, frames, depth, times: 1, machine, at }),
         }
     });
 }
 
-/// Ends the audit of this thread's run; every place that asked, in the order they first did.
+/// Ends the audit of this thread's run; the calling places, in the order of their first calls.
 pub(crate) fn end(machine: impl Fn(u32) -> String) -> Vec<SystemUse> {
-    OPEN.set(false);
+    ENABLED.set(false);
     let Some(Audit { stacks }) = AUDIT.take() else { return Vec::new() };
     let mut uses: Vec<SystemUse> = Vec::new();
     for stack in stacks {
-        let (place, backtrace) = told(&named(&stack.frames[..stack.depth]));
+        let (place, backtrace) = place_and_backtrace(&symbolize(&stack.frames[..stack.depth]));
         let machine = machine(stack.machine);
         let at = Duration::from_nanos(stack.at);
         let used = SystemUse { call: stack.call, place, times: stack.times, machine, at, backtrace };
@@ -99,7 +96,7 @@ pub(crate) fn end(machine: impl Fn(u32) -> String) -> Vec<SystemUse> {
     uses
 }
 
-/// Adds a use to those of its place.
+/// Adds calls to those of their place.
 pub(crate) fn add(uses: &mut Vec<SystemUse>, used: SystemUse) {
     let Some(known) = uses.iter_mut().find(|known| known.call == used.call && known.place == used.place)
     else {
@@ -107,49 +104,51 @@ pub(crate) fn add(uses: &mut Vec<SystemUse>, used: SystemUse) {
     };
     let times = known.times + used.times;
     let first = |used: &SystemUse| (used.at, used.machine.clone(), used.backtrace.clone());
-    // Whichever run is told of first.
+    // The same of several runs is shown, whichever ended first.
     if first(&used) < first(known) {
         *known = used;
     }
     known.times = times;
 }
 
-/// Puts uses in an order that does not depend on which run ended first.
+/// Sorts uses independently of which run ended first.
 pub(crate) fn sort(uses: &mut [SystemUse]) {
     uses.sort_by(|a, b| (a.call, &a.place).cmp(&(b.call, &b.place)));
 }
 
-/// What an audit found, for people.
 pub(crate) fn text(uses: &[SystemUse], is_pure: bool) -> String {
     let mut text = match uses.len() {
-        _ if !is_pure => "audit: not on this platform".to_owned(),
-        0 => "audit: nothing asks the system for time, entropy or a thread inside a run".to_owned(),
-        places => format!("audit: {places} place(s) ask the system for something inside a run"),
+        _ if !is_pure => "audit: not supported on this platform".to_owned(),
+        0 => {
+            "audit: no code reads the system's clocks or entropy, or starts a thread, inside a run".to_owned()
+        }
+        places => format!("audit: {places} place(s) call the system inside a run"),
     };
     uses.iter().for_each(|used| text.push_str(&format!("\n  {used}")));
     text
 }
 
-/// The place that asked, and the way to it: from what the stand-ins were called by to what the executor polled.
-fn told(stack: &[Named]) -> (String, String) {
-    let is_ours = |named: &Named| {
-        named.is_of("steelmill-sim", "src/host/audit.rs")
-            || named.is_of("steelmill-sim", "src/host/purity.rs")
-            || named.function.starts_with("backtrace::")
+/// The calling place and its backtrace, without the frames of the interposed functions and of the executor.
+fn place_and_backtrace(stack: &[Frame]) -> (String, String) {
+    let is_ours = |frame: &Frame| {
+        frame.is_in("steelmill-sim", "src/host/audit.rs")
+            || frame.is_in("steelmill-sim", "src/host/purity.rs")
+            || frame.file.contains("steelmill-sim/src/host/libc/")
+            || frame.function.starts_with("backtrace::")
     };
     if !has_debug_info(stack) {
-        let functions: Vec<&str> = stack.iter().map(|named| &*named.function).collect();
+        let functions: Vec<&str> = stack.iter().map(|frame| &*frame.function).collect();
         return (format!("a function that is {NO_DEBUG_INFO}"), functions.join("\n"));
     }
     let inner = stack.iter().rposition(is_ours).map_or(0, |last| last + 1);
-    // A task is polled by `spawn.rs`; a scenario that has not come to its first await, by `simulate.rs`.
-    let outer = stack.iter().rposition(|named| named.is_of("steelmill-sim", "src/machine/spawn.rs"));
+    // `spawn.rs` polls a task; before the scenario's first await `simulate.rs` calls it.
+    let outer = stack.iter().rposition(|frame| frame.is_in("steelmill-sim", "src/machine/spawn.rs"));
     let outer =
-        outer.or_else(|| stack.iter().position(|named| named.is_of("steelmill-sim", "src/run/simulate.rs")));
+        outer.or_else(|| stack.iter().position(|frame| frame.is_in("steelmill-sim", "src/run/simulate.rs")));
     let stack = stack.get(inner..outer.unwrap_or(stack.len())).unwrap_or(stack);
-    let place = stack.iter().find(|named| !named.is_foreign()).or(stack.first());
+    let place = stack.iter().find(|frame| !frame.is_external()).or(stack.first());
     let place = place.map_or_else(|| "?".to_owned(), |place| format!("{} at {}", place.function, place.file));
     let lines: Vec<String> =
-        stack.iter().map(|named| format!("{}\n    at {}", named.function, named.file)).collect();
+        stack.iter().map(|frame| format!("{}\n    at {}", frame.function, frame.file)).collect();
     (place, lines.join("\n"))
 }

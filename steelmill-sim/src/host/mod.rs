@@ -1,8 +1,8 @@
-//! What keeps the real world out of a run, or tells that it came in.
+//! The boundary to the real process: interposed system calls, their audit, the panic hook, and stuck-task diagnosis.
 
-pub(crate) mod audit; // who asks the system for what
-pub(crate) mod panics; // where a panic was raised
+pub(crate) mod audit; // reports which code calls the system
+pub(crate) mod panics; // the panic hook
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) mod libc; // the C library's functions, for guest threads
-pub(crate) mod purity; // what would leak the real world in
-pub(crate) mod stuck; // where a task waits that does not go on
+pub(crate) mod purity; // clocks, entropy and threads, interposed
+pub(crate) mod stuck; // the async stacks of stuck tasks

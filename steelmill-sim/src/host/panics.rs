@@ -1,4 +1,4 @@
-//! Where a panic was raised: recorded for threads that simulate, passed on for all others.
+//! The panic hook: records panics on simulating threads, and passes all others on to the previous hook.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
@@ -12,16 +12,15 @@ use crate::machine::panic_log;
 use crate::schema::outcome::Panicked;
 
 thread_local! {
-    /// The last two panics: the first may still unwind when the second is raised.
+    /// The last two panics: the first may still be unwinding when the second is raised.
     static LAST: RefCell<[String; 2]> = const { RefCell::new([String::new(), String::new()]) };
 }
 
-/// What the standard library says when it is about to abort the process: a destructor panicked while another panic unwound
+/// The panic messages with which the standard library aborts the process: a destructor panicked while another panic unwound
 /// through it, or a panic reached a function that cannot unwind.
 const ABORTS: [&str; 2] = ["panic in a destructor during cleanup", "panic in a function that cannot unwind"];
 
-/// Installs the hook, once for the process. A simulated panic prints nothing: the run's failure tells of it. But where
-/// the process is about to be aborted, no run will tell of anything.
+/// Installs the hook, once per process. It prints simulated panics only before an abort: else the run reports them.
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -32,7 +31,7 @@ pub(crate) fn install_hook() {
             }
             let message = panic_message(info.payload());
             if ABORTS.contains(&message) {
-                say_before_abort(message);
+                print_before_abort(message);
                 return previous(info);
             }
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
@@ -50,14 +49,14 @@ pub(crate) fn install_hook() {
     });
 }
 
-/// Prints what would be lost with the process: not by `eprintln!`, which a test harness may keep.
-fn say_before_abort(message: &str) {
+/// Prints the last panics before the process aborts: not by `eprintln!`, which a test harness captures.
+fn print_before_abort(message: &str) {
     let panics = LAST.with_borrow(|last| last.join("\n  "));
     let thread = std::thread::current();
     let seed = thread.name().unwrap_or("a seed");
     let _ = writeln!(
         std::io::stderr(),
-        "{seed}: {message}, so the process is aborted. Its last panics:\n  {panics}\nIt is run again as any red seed is: with \
-         STEELMILL_SEED or --seed."
+        "{seed}: {message}, so the process is aborted. Its last panics:\n  {panics}\nReplay the seed with STEELMILL_SEED or \
+         --seed."
     );
 }

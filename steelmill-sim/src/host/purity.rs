@@ -1,27 +1,24 @@
-//! What would leak the real world into a run: the system's clock, its entropy, its threads.
+//! Interposition of libc: the system's clocks and entropy are virtual inside a run, and started threads mark it impure.
 //!
-//! On Linux with glibc the calls that std, `rand` and most crates make are defined here, in the program itself, which
-//! the linker prefers to the C library's. On a thread that simulates, clock and entropy answer from the seed and from
-//! the virtual clock of the machine whose task runs, and a thread is started but marks the run, which may not repeat
-//! then. On every other thread they go to the C library untouched. An [audit](crate::host::audit) hears of each.
+//! On Linux with glibc the functions that std, `rand` and most crates call are defined here, in the program itself, which
+//! the linker prefers to the C library's. On a simulating thread, entropy comes from the seed, and clocks from the machine
+//! whose task runs; a thread is started, but marks the run, because it may not repeat. On every other thread they call the
+//! C library. An [audit](crate::host::audit) records each call.
 //!
-//! What this does not reach: `/dev/urandom` read as a file, the processor's own instructions (`rdtsc`, `rdrand`), and
-//! what `futures::select!` draws, from a generator that a counter in a `static` seeds. clippy bans the last, and
-//! verifying a campaign finds them where they matter.
+//! Not interposed: `/dev/urandom` as a file, the instructions `rdtsc` and `rdrand`, and `futures::select!`, whose random
+//! generator is seeded by a counter in a `static`. clippy bans the last, and verification finds any that matter.
 //!
-//! std draws the keys of its hash maps once for a thread, and `rand::rng()` its state. Those outlive a run, so a
-//! campaign runs every seed on a thread of its own.
+//! std draws the keys of its hash maps, and `rand::rng()` its state, once per thread: each seed needs a fresh thread.
 #![allow(unsafe_code, reason = "standing in for functions of the C library; the argument stands beside each")]
 
-/// Whether, on this platform, the system's clock and entropy answer from the seed in a simulation.
+/// Whether a simulation is isolated from the system's clocks and entropy on this platform: on Linux with glibc.
 pub const fn is_pure() -> bool {
     cfg!(all(target_os = "linux", target_env = "gnu"))
 }
 
-/// Has std draw the keys of its hash maps, which it does once for a thread: from the seed of the run that is about to
-/// begin, and not at a moment that depends on what the run's code does.
+/// Makes std draw this thread's hash keys now, from the seed, and not at a time that depends on the run's code.
 #[expect(clippy::disallowed_types, reason = "so that others may be made later and repeat")]
-pub(crate) fn draw_keys() {
+pub(crate) fn draw_hash_keys() {
     std::hint::black_box(std::hash::RandomState::new());
 }
 
@@ -43,7 +40,7 @@ mod linux {
         run.kernel.tasks.current_machine().unwrap_or(SCENARIO)
     }
 
-    /// Fills a buffer from the seed; `false` where no run answers.
+    /// Fills a buffer from the seed; `false` outside of a run.
     ///
     /// # Safety
     /// `buffer` is valid for a write of `length` bytes.
@@ -52,7 +49,7 @@ mod linux {
             return false;
         }
         audit::note(SystemCall::Entropy);
-        // SAFETY: the caller says that so many bytes may be written; once written they may be borrowed.
+        // SAFETY: the caller guarantees that `length` bytes may be written; once written they may be borrowed.
         let bytes = unsafe {
             buffer.cast::<u8>().write_bytes(0, length);
             std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length)
@@ -64,7 +61,7 @@ mod linux {
         filled.is_some()
     }
 
-    /// Stands in for getrandom(2).
+    /// Replaces getrandom(2).
     ///
     /// # Safety
     /// As getrandom(2): `buffer` is valid for a write of `length` bytes.
@@ -83,7 +80,7 @@ mod linux {
         }
     }
 
-    /// Stands in for getentropy(3).
+    /// Replaces getentropy(3).
     ///
     /// # Safety
     /// As getentropy(3): `buffer` is valid for a write of `length` bytes.
@@ -102,13 +99,12 @@ mod linux {
         }
     }
 
-    /// Stands in for syscall(2), by which getrandom 0.2 asks for entropy; `call` does the work.
+    /// Replaces syscall(2), by which getrandom 0.2 reads entropy; `call` does the work.
     ///
-    /// The C library's takes as many arguments as its caller gives, and a Rust function cannot be written so. But on
-    /// these processors it makes no difference to the caller how many of seven integers the callee reads: six or
-    /// eight go in registers, the rest lie in order on the stack, whether or not the function is variadic (System V
-    /// ABI for AMD64 §3.2.3; AAPCS64 §6.4). So this jumps to a function of seven, which finds its arguments where they
-    /// were put; those that were not given read as whatever was there, and the kernel ignores them.
+    /// The C library's function is variadic, which a Rust function cannot be. But on these processors integer arguments
+    /// are passed alike to variadic and other functions, however many the callee reads: six or eight in registers, the
+    /// rest in order on the stack (System V ABI for AMD64 §3.2.3; AAPCS64 §6.4). So this jumps to a function of seven,
+    /// which finds its arguments in place; those that were not passed are arbitrary, and the kernel ignores them.
     ///
     /// # Safety
     /// As syscall(2): the arguments are what the call of that number takes.
@@ -161,7 +157,7 @@ mod linux {
         }
     }
 
-    /// Stands in for clock_gettime(2).
+    /// Replaces clock_gettime(2).
     ///
     /// # Safety
     /// As clock_gettime(2): `time` is valid for a write.
@@ -174,7 +170,7 @@ mod linux {
                 tv_sec: now.as_secs() as libc::time_t,
                 tv_nsec: libc::c_long::from(now.subsec_nanos() as i32),
             };
-            // SAFETY: the caller says that it may be written.
+            // SAFETY: the caller guarantees that it may be written.
             unsafe { time.write(now) };
             return 0;
         }
@@ -187,7 +183,7 @@ mod linux {
         }
     }
 
-    /// Stands in for gettimeofday(2).
+    /// Replaces gettimeofday(2).
     ///
     /// # Safety
     /// As gettimeofday(2): `time` is null or valid for a write.
@@ -201,7 +197,7 @@ mod linux {
                 tv_sec: now.as_secs() as libc::time_t,
                 tv_usec: libc::suseconds_t::from(now.subsec_micros() as i32),
             };
-            // SAFETY: the caller says that it may be written.
+            // SAFETY: the caller guarantees that it may be written.
             unsafe { time.write(now) };
             return 0;
         }
@@ -214,7 +210,7 @@ mod linux {
         }
     }
 
-    /// Stands in for time(2).
+    /// Replaces time(2).
     ///
     /// # Safety
     /// As time(2): `time` is null or valid for a write.
@@ -225,7 +221,7 @@ mod linux {
         {
             let now = now.as_secs() as libc::time_t;
             if !time.is_null() {
-                // SAFETY: the caller says that it may be written.
+                // SAFETY: the caller guarantees that it may be written.
                 unsafe { time.write(now) };
             }
             return now;
@@ -239,8 +235,7 @@ mod linux {
         }
     }
 
-    /// What a machine's monotonic clock shows when a run begins: as if it had been up for a day, so that a program
-    /// can subtract from it.
+    /// A machine's monotonic clock at the beginning of a run: a day of uptime, so that a program can subtract from it.
     const UPTIME: Duration = Duration::from_secs(24 * 3600);
 
     fn simulated(clock: libc::clockid_t) -> Option<Duration> {
@@ -250,7 +245,7 @@ mod linux {
             | libc::CLOCK_MONOTONIC_RAW
             | libc::CLOCK_BOOTTIME => {
                 audit::note(SystemCall::MonotonicClock);
-                // Before the run has a machine its clock shows zero.
+                // Before the run has a machine, no time has passed.
                 let passed = cluster::with_current(|run| match run.hosts.len() {
                     0 => 0,
                     _ => run.local_now(machine(run)),
@@ -263,7 +258,7 @@ mod linux {
                     .duration_since(SystemTime::UNIX_EPOCH)
                     .ok()
             }
-            _ => None, // CPU time is real, and nobody's business
+            _ => None, // CPU time is not simulated
         }
     }
 }
@@ -274,12 +269,12 @@ mod tests {
 
     use crate::{Seed, check};
 
-    /// What the C library's functions give: the date by each of them, and entropy by each of them.
-    fn asked() -> ([i64; 3], [[u8; 8]; 3]) {
+    /// The wall clock in seconds and eight bytes of entropy, from three functions of the C library each.
+    fn times_and_entropy() -> ([i64; 3], [[u8; 8]; 3]) {
         let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         let mut value = libc::timeval { tv_sec: 0, tv_usec: 0 };
         let mut bytes = [[0u8; 8]; 3];
-        // SAFETY: each is given what it is to write to, and how much of it there is.
+        // SAFETY: each function is given a valid place to write to, and its size.
         let time = unsafe {
             libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_REALTIME, &raw mut spec);
             libc::gettimeofday(&raw mut value, std::ptr::null_mut());
@@ -297,12 +292,12 @@ mod tests {
         let drawn = || {
             let kept = std::sync::Mutex::new([[0; 8]; 3]);
             check(Seed(7), |sim| {
-                let (times, bytes) = asked();
+                let (times, bytes) = times_and_entropy();
                 *kept.lock().expect("not poisoned") = bytes;
                 async move {
                     assert_eq!(times, [1_767_225_600; 3], "2026 has just begun");
                     sim.clock().sleep(Duration::from_secs(100)).await;
-                    assert_eq!(asked().0, [1_767_225_700; 3]);
+                    assert_eq!(times_and_entropy().0, [1_767_225_700; 3]);
                     Ok(())
                 }
             });
@@ -313,17 +308,17 @@ mod tests {
 
     #[test]
     fn outside_of_a_run_the_c_library_answers() {
-        let (times, bytes) = asked();
+        let (times, bytes) = times_and_entropy();
         assert!(times.iter().all(|time| *time != 1_767_225_600 && (time - times[0]).abs() <= 1), "{times:?}");
-        assert_ne!(bytes, asked().1);
+        assert_ne!(bytes, times_and_entropy().1);
     }
 
-    /// mmap(2) takes six arguments: were one lost on the way, the kernel would refuse, or map something else.
+    /// mmap(2) takes six arguments: without one of them, the kernel would return an error, or map something else.
     #[test]
     fn a_system_call_keeps_all_its_arguments_and_its_errors() {
         let protection = libc::c_long::from(libc::PROT_READ | libc::PROT_WRITE);
         let flags = libc::c_long::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: it maps a page nobody else has, writes to it, and gives it back; then closes no file at all.
+        // SAFETY: it maps a fresh page, writes to it, and unmaps it; then it closes an invalid descriptor.
         unsafe {
             let page = libc::syscall(libc::SYS_mmap, 0_i64, 4096_i64, protection, flags, -1_i64, 0_i64);
             assert!(page > 0, "{}", std::io::Error::last_os_error());

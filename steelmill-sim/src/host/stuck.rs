@@ -1,30 +1,29 @@
-//! Where a stuck task waits, as a stack of async functions, with no help from what it waits for.
+//! Diagnosis of stuck tasks (deadlock, livelock, exceeded deadline): the async stack on which each task waits.
 //!
-//! Whatever makes a task wait keeps a clone of its waker. So each task is polled once more with a waker that looks at the
-//! stack when it is cloned, or called: between the executor and there lie the async functions that wait for each other.
-//! This runs the program's code, so it is done only where the run has failed, and what it does counts for nothing.
+//! A primitive that makes a task wait clones the task's waker. So each task is polled once more with a waker that captures
+//! the stack when it is cloned or called: from the executor to there it shows the async functions that await each other.
+//! The poll runs the program's code, so it is made only in a failed run, and its effects are discarded.
 //!
-//! A task that is aborted because its time is up may well be survived, and nobody may poll it then. Should the run fail
-//! later on, it is made once more, up to that moment; and then the task is looked at.
+//! A task that is aborted at a deadline must not be polled then, because the run goes on and may pass. If it fails later,
+//! it is repeated up to the abort, and the task is polled there.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use crate::kernel::probe::{self, probe_waker};
-use crate::kernel::stacks::{self, Named};
+use crate::kernel::stacks::{self, Frame};
 use crate::kernel::tasks::UNKNOWN;
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, RunId};
-use crate::schema::outcome::{Cause, LISTED, Outcome, Overstay, TaskReport};
+use crate::schema::outcome::{Cause, DeadlineExceeded, LISTED, Outcome, TaskReport};
 
-/// How many things that a task waits for at once are told.
+/// The most stacks reported per task that waits for several things.
 const WAITS: usize = 4;
 
-/// At how many moments of a run tasks that are aborted at a deadline are looked at.
+/// The most times of a run at which tasks aborted at a deadline are inspected.
 const MOMENTS: usize = 3;
 
-/// Wakes everybody who waits for something of the sim's, in a run that is over. A combinator that has wakers of its own,
-/// such as `FuturesUnordered`, polls only those of its futures that were woken.
+/// Wakes all waiters of simulated primitives: else a combinator such as `FuturesUnordered` would not poll its futures.
 fn wake_all(id: RunId) {
     cluster::with(id, |run| {
         let waiters: Vec<Waiter> =
@@ -34,127 +33,128 @@ fn wake_all(id: RunId) {
     });
 }
 
-/// Adds to the failure of a run that is over where its tasks wait, if it is one of not going on.
-pub(crate) fn look(id: RunId, outcome: &mut Outcome) {
+/// Adds the stacks of waiting tasks to a deadlock, livelock or time limit, after the run.
+pub(crate) fn inspect(id: RunId, outcome: &mut Outcome) {
     let cause = outcome.failure.as_mut().map(|failure| &mut failure.cause);
     let Some(Cause::Deadlock { tasks } | Cause::Livelock { tasks, .. } | Cause::TimeLimit { tasks, .. }) =
         cause
     else {
         return;
     };
-    // Nor is anything said of it.
+    // The inspection's polls must not log.
     let _silent = tracing::dispatcher::set_default(&tracing::Dispatch::none());
     cluster::with(id, |run| run.kernel.over = Some(None));
     wake_all(id);
     for task in tasks.iter_mut().take(LISTED) {
-        look_at(id, task);
+        inspect_task(id, task);
     }
 }
 
-/// Polls a task with a probe, and notes where it waits.
-fn look_at(id: RunId, task: &mut TaskReport) {
-    let Some((current, mut future)) = cluster::with(id, |run| run.kernel.tasks.begin_look(task.key)) else {
+fn inspect_task(id: RunId, task: &mut TaskReport) {
+    let Some((current, mut future)) = cluster::with(id, |run| run.kernel.tasks.begin_inspection(task.key))
+    else {
         return;
     };
     probe::begin(task.key);
     let waker = probe_waker(task.key);
     let end = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
-    cluster::with(id, |run| run.kernel.tasks.end_look(task.key, future, current));
+    cluster::with(id, |run| run.kernel.tasks.end_inspection(task.key, future, current));
     let stacks = probe::end();
     match end {
         Ok(Poll::Pending) => {
-            let stacks: Vec<Vec<Named>> =
-                stacks.iter().map(|(frames, depth)| stacks::named(&frames[..*depth])).collect();
+            let stacks: Vec<Vec<Frame>> =
+                stacks.iter().map(|(addresses, depth)| stacks::symbolize(&addresses[..*depth])).collect();
             if stacks.iter().any(|stack| !stacks::has_debug_info(stack)) {
                 task.waits_at = vec![vec![format!("functions that are {}", stacks::NO_DEBUG_INFO)]];
                 return;
             }
-            let stacks = stacks.into_iter().map(polled);
-            let stacks: Vec<Vec<Named>> = stacks.filter(|stack| !is_abort(stack)).collect();
+            let stacks = stacks.into_iter().map(async_stack);
+            let stacks: Vec<Vec<Frame>> = stacks.filter(|stack| !is_wait_for_abort(stack)).collect();
             if stacks.is_empty() && !task.is_ready {
-                task.waits_for = "nothing: it has given its waker to nobody, so that nobody can wake it";
+                task.waits_for = "nothing: it registered no waker, so nothing can wake it";
             }
             if task.waits_for == UNKNOWN {
-                task.waits_for = what_for(&stacks);
+                task.waits_for = awaited_primitive(&stacks);
             }
-            task.waits_at = apart(stacks.iter().map(|stack| functions(stack)).collect());
+            task.waits_at = distinct(stacks.iter().map(|stack| functions(stack)).collect());
         }
-        // One that was about to be polled does what it would have done.
+        // A ready task makes the progress that its next poll would have made.
         _ if task.is_ready => {}
         Ok(Poll::Ready(_)) | Err(_) => {
-            task.waits_for = "nothing: when it is polled it goes on, but nobody has woken it"
+            task.waits_for = "nothing: a poll makes progress, but nothing has woken it (a lost wakeup)"
         }
     }
 }
 
-/// Looks at a task that is about to be aborted because its time is up: see [`ExceededDeadlines`](crate::machine::deadline_exceeded::ExceededDeadlines).
-pub(crate) fn look_at_overstay(id: RunId, task: &mut TaskReport) {
+/// Inspects a task that is about to be aborted at a deadline: see [`ExceededDeadlines`](crate::machine::deadline_exceeded::ExceededDeadlines).
+pub(crate) fn inspect_aborted(id: RunId, task: &mut TaskReport) {
     wake_all(id);
-    look_at(id, task);
+    inspect_task(id, task);
 }
 
-/// Adds to a run's failure where the tasks waited that were aborted because their time was up: makes it again, up to the
-/// poll at which they were, for the last few such moments.
-pub(crate) fn explain_overstays(outcome: &mut Outcome, again: impl Fn(u64) -> Outcome) {
+/// Adds the stacks of the tasks last aborted at a deadline to a failure. `again` repeats the run up to a number of polls.
+pub(crate) fn explain_exceeded_deadlines(outcome: &mut Outcome, again: impl Fn(u64) -> Outcome) {
     let Some(failure) = &mut outcome.failure else { return };
-    let mut moments: Vec<u64> = failure.overstayed.iter().map(|overstay| overstay.polls).collect();
+    let mut moments: Vec<u64> = failure.deadline_exceeded.iter().map(|exceeded| exceeded.polls).collect();
     moments.dedup();
     for moment in moments.into_iter().rev().take(MOMENTS) {
-        let looked = again(moment).failure.map(|failure| failure.overstayed).unwrap_or_default();
-        for overstay in failure.overstayed.iter_mut().filter(|overstay| overstay.polls == moment) {
-            // A run that does not repeat has nothing to tell.
-            let same = |other: &&Overstay| other.task.key.within_run() == overstay.task.key.within_run();
-            let other = looked.iter().filter(|other| other.digest == overstay.digest).find(same);
+        let inspected = again(moment).failure.map(|failure| failure.deadline_exceeded).unwrap_or_default();
+        for exceeded in failure.deadline_exceeded.iter_mut().filter(|exceeded| exceeded.polls == moment) {
+            // If the digests differ, the run does not repeat, and its stacks would mislead.
+            let same =
+                |other: &&DeadlineExceeded| other.task.key.within_run() == exceeded.task.key.within_run();
+            let other = inspected.iter().filter(|other| other.digest == exceeded.digest).find(same);
             if let Some(other) = other {
-                overstay.task.waits_for = other.task.waits_for;
-                overstay.task.waits_at.clone_from(&other.task.waits_at);
+                exceeded.task.waits_for = other.task.waits_for;
+                exceeded.task.waits_at.clone_from(&other.task.waits_at);
             }
         }
     }
 }
 
-/// What of a stack lies between the poll of a task that is looked at and the waker, innermost first.
-fn polled(mut stack: Vec<Named>) -> Vec<Named> {
-    let is_of = |file| move |named: &Named| named.is_of("steelmill-sim", file);
-    let probe = stack.iter().rposition(is_of("src/kernel/probe.rs")).map_or(0, |place| place + 1);
-    // A foreign waker is asked for by `Waiter::of`.
-    let waker = probe + usize::from(stack.get(probe).is_some_and(is_of("src/machine/waker.rs")));
+/// The frames between the waker and the poll of the inspected task, innermost first.
+fn async_stack(mut stack: Vec<Frame>) -> Vec<Frame> {
+    let is_in = |file| move |frame: &Frame| frame.is_in("steelmill-sim", file);
+    let probe = stack.iter().rposition(is_in("src/kernel/probe.rs")).map_or(0, |index| index + 1);
+    // `Waiter::of` in `waker.rs` clones a foreign waker.
+    let waker = probe + usize::from(stack.get(probe).is_some_and(is_in("src/machine/waker.rs")));
     stack.drain(..waker);
-    let look = stack.iter().position(is_of("src/host/stuck.rs"));
-    stack.truncate(look.unwrap_or(stack.len()));
+    let poll = stack.iter().position(is_in("src/host/stuck.rs"));
+    stack.truncate(poll.unwrap_or(stack.len()));
     stack
 }
 
-/// Whether it is core that waits for the task to be aborted, as it does beside all that a daemon does.
-fn is_abort(stack: &[Named]) -> bool {
-    let waits = |named: &&Named| named.is_of("steelmill-core", "src/cell.rs");
-    let polls = |named: &&Named| {
-        named.is_of("steelmill-core", "src/scope/guarded.rs")
-            || named.is_of("steelmill-sim", "src/machine/spawn.rs")
+/// Whether a stack is core's wait for an abort, which it makes beside everything that a daemon awaits.
+fn is_wait_for_abort(stack: &[Frame]) -> bool {
+    let waits = |frame: &&Frame| frame.is_in("steelmill-core", "src/cell.rs");
+    let polls = |frame: &&Frame| {
+        frame.is_in("steelmill-core", "src/scope/guarded.rs")
+            || frame.is_in("steelmill-sim", "src/machine/spawn.rs")
     };
-    let own = stack.iter().filter(|named| !named.is_foreign());
-    own.clone().any(|named| waits(&named)) && own.clone().all(|named| waits(&named) || polls(&named))
+    let own = stack.iter().filter(|frame| !frame.is_external());
+    own.clone().any(|frame| waits(&frame)) && own.clone().all(|frame| waits(&frame) || polls(&frame))
 }
 
-/// What a task waits for that is not the sim's, as far as the stacks tell by where they enter a library.
-fn what_for(stacks: &[Vec<Named>]) -> &'static str {
-    let known = |stack: &Vec<Named>| {
-        let own = stack.iter().position(|named| !named.is_foreign())?;
+/// The primitive outside of the sim that a task waits for, by the library file that the stacks enter.
+fn awaited_primitive(stacks: &[Vec<Frame>]) -> &'static str {
+    let known = |stack: &Vec<Frame>| {
+        let own = stack.iter().position(|frame| !frame.is_external())?;
         let (library, entered) = (&stack[..own], &stack[own]);
-        if entered.is_of("steelmill-core", "src/cell.rs") && entered.function.contains("Wait") {
+        if entered.is_in("steelmill-core", "src/cell.rs") && entered.function.contains("Wait") {
             return Some(STOP);
         }
-        if entered.is_of("steelmill-core", "src/lifecycle/supervisor.rs") {
+        if entered.is_in("steelmill-core", "src/lifecycle/supervisor.rs") {
             return Some("its daemons");
         }
-        // The outermost: what is awaited may be made of other primitives.
-        library.iter().rev().find_map(|named| {
-            PRIMITIVES.iter().find(|(file, _)| named.file.contains(file)).map(|(_, primitive)| *primitive)
+        // The outermost match: a primitive may be built from others.
+        library.iter().rev().find_map(|frame| {
+            PRIMITIVES.iter().find(|(file, _)| frame.file.contains(file)).map(|(_, primitive)| *primitive)
         })
     };
     let all: Vec<Option<&str>> = stacks.iter().map(known).collect();
-    // Whoever can be told to stop waits for that beside what it is at.
-    let besides: Vec<Option<&str>> = all.iter().copied().filter(|what| *what != Some(STOP)).collect();
+    // Tasks wait for the stop request beside their work; it is reported only if they wait for nothing else.
+    let besides: Vec<Option<&str>> =
+        all.iter().copied().filter(|primitive| *primitive != Some(STOP)).collect();
     match besides[..] {
         [Some(first), ref others @ ..] if others.iter().all(|other| *other == Some(first)) => first,
         [_, _, ..] => "several things",
@@ -163,9 +163,9 @@ fn what_for(stacks: &[Vec<Named>]) -> &'static str {
     }
 }
 
-const STOP: &str = "the word to stop";
+const STOP: &str = "the stop request";
 
-/// What tasks wait for outside of the sim, by the files it is made in.
+/// Well-known primitives outside of the sim, by the paths of their sources.
 const PRIMITIVES: [(&str, &str); 10] = [
     ("src/sync/mutex.rs", "a lock (a Mutex)"),
     ("src/sync/rwlock", "a lock (an RwLock)"),
@@ -179,36 +179,36 @@ const PRIMITIVES: [(&str, &str); 10] = [
     ("src/stream/futures_unordered/", "one of several futures (FuturesUnordered)"),
 ];
 
-/// The stacks of which none is a part of another, on its way there.
-fn apart(stacks: Vec<Vec<String>>) -> Vec<Vec<String>> {
-    let mut apart: Vec<Vec<String>> = Vec::new();
+/// The stacks without those that are an outer part of another.
+fn distinct(stacks: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let mut distinct: Vec<Vec<String>> = Vec::new();
     for stack in stacks {
-        if apart.iter().any(|other| other.ends_with(&stack)) {
+        if distinct.iter().any(|other| other.ends_with(&stack)) {
             continue;
         }
-        apart.retain(|other| !stack.ends_with(other));
-        apart.push(stack);
+        distinct.retain(|other| !stack.ends_with(other));
+        distinct.push(stack);
     }
-    apart.truncate(WAITS);
-    apart
+    distinct.truncate(WAITS);
+    distinct
 }
 
-/// The program's functions of a stack, with their places.
-fn functions(stack: &[Named]) -> Vec<String> {
-    let is_library = |named: &&Named| {
-        named.is_foreign()
-            || ["steelmill-sim/src/", "steelmill-core/src/"].iter().any(|way| named.file.contains(way))
+/// The program's own functions in a stack, with file and line.
+fn functions(stack: &[Frame]) -> Vec<String> {
+    let is_library = |frame: &&Frame| {
+        frame.is_external()
+            || ["steelmill-sim/src/", "steelmill-core/src/"].iter().any(|folder| frame.file.contains(folder))
     };
-    let line = |named: &Named| match plain(&named.function) {
-        // A program built with line tables only knows no more.
-        "" => named.file.clone(),
-        function => format!("{function} at {}", named.file),
+    let line = |frame: &Frame| match without_closures(&frame.function) {
+        // With line tables as the only debug info, the name may be missing.
+        "" => frame.file.clone(),
+        function => format!("{function} at {}", frame.file),
     };
-    stack.iter().filter(|named| !is_library(named)).map(line).collect()
+    stack.iter().filter(|frame| !is_library(frame)).map(line).collect()
 }
 
-/// A function's name without what the compiler makes of an async one.
-fn plain(function: &str) -> &str {
+/// A function's name without the compiler's suffixes of closures and async functions.
+fn without_closures(function: &str) -> &str {
     let mut name = function;
     loop {
         let (rest, last) = name.rsplit_once("::").unwrap_or(("", name));
@@ -221,13 +221,16 @@ fn plain(function: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::without_closures;
 
     #[test]
     fn names_are_what_a_person_wrote() {
-        assert_eq!(plain("demo_app::link::{impl#3}::serve::{async_fn#0}"), "demo_app::link::{impl#3}::serve");
-        assert_eq!(plain("demo_app::run::{{closure}}::{{closure}}"), "demo_app::run");
-        assert_eq!(plain("{async_block#0}"), "");
-        assert_eq!(plain("main"), "main");
+        assert_eq!(
+            without_closures("demo_app::link::{impl#3}::serve::{async_fn#0}"),
+            "demo_app::link::{impl#3}::serve"
+        );
+        assert_eq!(without_closures("demo_app::run::{{closure}}::{{closure}}"), "demo_app::run");
+        assert_eq!(without_closures("{async_block#0}"), "");
+        assert_eq!(without_closures("main"), "main");
     }
 }

@@ -1,8 +1,8 @@
-//! Every draw of randomness a run makes, in one function.
+//! The random number generator of a run: every draw goes through one function, which records and replays it.
 //!
 //! Randomness is split by purpose into [`Stream`]s, each a counter-based generator of its own: draw `i` of a stream is
-//! a hash of (seed, stream, i). One more draw in one place therefore reshuffles nothing in another. A draw is named by
-//! its stream and index, goes into the digest and the trace, and can be recorded and given again.
+//! a hash of (seed, stream, i). So one more draw in one stream changes no other stream. A draw is identified by its stream
+//! and index, enters the digest and the trace, and can be recorded and replayed.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,15 @@ pub(crate) struct Decisions {
     schedule: Counter,
     latency: Counter,
     fault: Counter,
-    /// The streams that are seldom drawn from.
+    /// The rarely used streams.
     others: BTreeMap<Stream, Counter>,
-    /// How often each machine has drawn.
+    /// The number of entropy draws of each machine.
     entropy: Vec<u64>,
-    /// Recording or replaying: the slow path.
-    watched: bool,
+    /// Whether draws are recorded, replayed or ordered by a plan: the slow path.
+    is_intercepted: bool,
     recorded: Option<Vec<Decision>>,
     replayed: Option<BTreeMap<Stream, Vec<Option<u64>>>>,
-    /// The schedule's draws that are not 0, where a plan says which.
+    /// The schedule's draws that are not 0, if the plan has an order.
     order: Option<BTreeMap<u64, u64>>,
 }
 
@@ -63,7 +63,7 @@ fn scramble(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// The same, for words that may be zero.
+/// [`scramble`] for words that may be zero, which it maps to zero.
 fn mix(word: u64) -> u64 {
     scramble(word.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
@@ -78,21 +78,20 @@ impl Decisions {
             fault: Counter::new(seed, Stream::Fault),
             others: BTreeMap::new(),
             entropy: Vec::new(),
-            watched: record || replayed.is_some(),
+            is_intercepted: record || replayed.is_some(),
             recorded: record.then(Vec::new),
             replayed,
             order: None,
         }
     }
 
-    /// Leaves nothing to the schedule's stream: these choices, and 0 everywhere else.
+    /// Replaces the schedule's stream by these choices, and 0 for all others.
     pub(crate) fn set_order(&mut self, order: &[Choice]) {
         self.order = Some(order.iter().map(|choice| (choice.nth, choice.place)).collect());
-        self.watched = true;
+        self.is_intercepted = true;
     }
 
-    /// A number below `below`. In a replay: what the list says, or the default 0, which means the oldest task, the
-    /// least latency, the scenario's first choice.
+    /// Draws a number below `below`. A replay past its end gives 0: the oldest task, the least latency, the first choice.
     #[inline(always)]
     pub(crate) fn draw(&mut self, stream: Stream, below: u64) -> Decision {
         let counter = match stream {
@@ -109,7 +108,7 @@ impl Decisions {
         self.decide(Decision { stream, index, value }, below, 0)
     }
 
-    /// Takes note of what a machine's own generator gave; in a replay the list may say otherwise.
+    /// Records a draw of a machine's own generator; a replay may replace its value.
     pub(crate) fn draw_entropy(&mut self, machine: u32, value: u64) -> Decision {
         let at = machine as usize;
         if self.entropy.len() <= at {
@@ -120,23 +119,22 @@ impl Decisions {
         self.decide(Decision { stream: Stream::Entropy(machine), index, value }, u64::MAX, value)
     }
 
-    /// The one place every draw goes through.
     #[inline(always)]
     fn decide(&mut self, drawn: Decision, below: u64, default: u64) -> Decision {
         let Decision { stream, index, mut value } = drawn;
-        if self.watched {
-            value = self.watch(Decision { stream, index, value }, below, default);
+        if self.is_intercepted {
+            value = self.intercept(Decision { stream, index, value }, below, default);
         }
         Decision { stream, index, value }
     }
 
     #[cold]
-    fn watch(&mut self, mut drawn: Decision, below: u64, default: u64) -> u64 {
+    fn intercept(&mut self, mut drawn: Decision, below: u64, default: u64) -> u64 {
         if let Some(streams) = &self.replayed {
             let given = usize::try_from(drawn.index)
                 .ok()
                 .and_then(|index| streams.get(&drawn.stream)?.get(index).copied().flatten());
-            // A list that was edited may say more than there is to choose from.
+            // An edited list may exceed the bound.
             drawn.value = given.map_or(default, |value| value.min(below.saturating_sub(1)));
         }
         if let Some(order) = self.order.as_ref().filter(|_| drawn.stream == Stream::Schedule) {
@@ -148,26 +146,25 @@ impl Decisions {
         drawn.value
     }
 
-    /// The key of a machine's own generator.
     pub(crate) fn entropy_key(&self, machine: u32) -> u64 {
         key(self.seed, Stream::Entropy(machine))
     }
 
     pub(crate) fn reseed(&mut self, reseed: Reseed) {
-        let is_meant = |stream| reseed.stream.is_none_or(|meant| meant == stream);
+        let applies = |stream| reseed.stream.is_none_or(|only| only == stream);
         for (stream, counter) in [
             (Stream::Schedule, &mut self.schedule),
             (Stream::Latency, &mut self.latency),
             (Stream::Fault, &mut self.fault),
         ] {
-            if is_meant(stream) {
+            if applies(stream) {
                 counter.key = key(reseed.seed, stream);
             }
         }
-        if is_meant(Stream::Schedule) {
+        if applies(Stream::Schedule) {
             self.order = None;
         }
-        for (stream, counter) in self.others.iter_mut().filter(|(stream, _)| is_meant(**stream)) {
+        for (stream, counter) in self.others.iter_mut().filter(|(stream, _)| applies(**stream)) {
             counter.key = key(reseed.seed, *stream);
         }
         if reseed.stream.is_none() {

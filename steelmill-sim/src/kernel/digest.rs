@@ -1,15 +1,15 @@
 //! The digest: a hash over every event of a run, in order. Equal digests mean equal runs.
 
 use crate::schema::decision::Stream;
-use crate::schema::event::{MachineChange, What};
+use crate::schema::event::{EventKind, MachineChange};
 
-/// A running hash. Not cryptographic: it tells accidents apart, not adversaries.
+/// A running hash. Not cryptographic: it detects accidental differences, not forged ones.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Digest(u64);
 
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// As many lanes as keep a processor's multiplier busy, and the bytes they take in at once.
+/// Enough independent lanes to keep a processor's multiplier busy, and the bytes that they hash at once.
 const LANES: usize = 8;
 const BLOCK: usize = LANES * 16;
 
@@ -18,7 +18,7 @@ impl Digest {
         Self(seed ^ 0x5851_f42d_4c95_7f2d)
     }
 
-    /// One multiplication takes in two words; what it would lose where a factor is zero is added beside it.
+    /// Hashes two words by one multiplication; xors both in as well, because a zero factor would lose the other.
     #[inline]
     fn fold(&mut self, a: u64, b: u64) {
         let wide = u128::from(self.0 ^ a) * u128::from(b ^ FACTOR);
@@ -30,7 +30,7 @@ impl Digest {
         self.fold(kind << 56 ^ a, b);
     }
 
-    /// Folds in what was sent: payloads are most of what a run moves.
+    /// Hashes a payload: most of what a run hashes.
     #[inline]
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         let rest = if bytes.len() < BLOCK { bytes } else { self.blocks(bytes) };
@@ -44,8 +44,8 @@ impl Digest {
         }
     }
 
-    /// Folds in what is long, up to less than a block that it gives back. Lanes lie side by side: a multiplication waits
-    /// for the one before it in its lane only, which makes this five times as fast as pair after pair.
+    /// Hashes whole blocks, and returns the rest. A multiplication depends only on the one before it in its lane, which
+    /// makes this five times as fast as pair after pair.
     #[inline(never)]
     fn blocks<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (blocks, rest) = bytes.as_chunks::<BLOCK>();
@@ -78,42 +78,42 @@ fn word(bytes: &[u8]) -> u64 {
     }
 }
 
-/// The kind of an event and two words, for the digest.
+/// An event as the digest hashes it: its kind and two words.
 pub(crate) struct Words(pub(crate) u64, pub(crate) u64, pub(crate) u64);
 
-impl What {
-    /// What the digest takes in; `None` for an event that only explains.
+impl EventKind {
+    /// The words to hash; `None` for an event that is not in the digest.
     #[inline(always)]
     pub(crate) fn words(self) -> Option<Words> {
         let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
         Some(match self {
-            // A draw of the schedule shows in the poll that it decides, one of the plan in the faults that strike (so that
-            // the same plan from a file gives the same digest); the bytes are hashed one by one. All else only explains.
-            What::Draw { stream: Stream::Schedule | Stream::Plan(_), .. }
-            | What::End { .. }
-            | What::Send { .. }
-            | What::Wake { .. }
-            | What::Timer { .. }
-            | What::Message { .. }
-            | What::Delayed { .. }
-            | What::Arrive { .. }
-            | What::Lost { .. }
-            | What::State { .. }
-            | What::Log { .. }
-            | What::Invoke { .. }
-            | What::Return { .. }
-            | What::Blame { .. }
-            | What::Fail => return None,
-            What::Draw { index, value, .. } => Words(1, index, value),
-            What::Poll { task, place } => Words(2, task.0, place),
-            What::Time { to } => Words(3, to, 0),
-            What::Spawn { task, machine } => Words(4, task.0, u64::from(machine)),
-            What::Deliver { connection, from, to, readable } => {
+            // A draw of the schedule is covered by the poll that it decides; one of the plan by the faults that strike, so
+            // that the same plan from a file gives the same digest; sent bytes are hashed by `Digest::bytes`.
+            EventKind::Draw { stream: Stream::Schedule | Stream::Plan(_), .. }
+            | EventKind::End { .. }
+            | EventKind::Send { .. }
+            | EventKind::Wake { .. }
+            | EventKind::Timer { .. }
+            | EventKind::Message { .. }
+            | EventKind::Delayed { .. }
+            | EventKind::Arrive { .. }
+            | EventKind::Lost { .. }
+            | EventKind::State { .. }
+            | EventKind::Log { .. }
+            | EventKind::Invoke { .. }
+            | EventKind::Return { .. }
+            | EventKind::Blame { .. }
+            | EventKind::Fail => return None,
+            EventKind::Draw { index, value, .. } => Words(1, index, value),
+            EventKind::Poll { task, place } => Words(2, task.0, place),
+            EventKind::Time { to } => Words(3, to, 0),
+            EventKind::Spawn { task, machine } => Words(4, task.0, u64::from(machine)),
+            EventKind::Deliver { connection, from, to, readable } => {
                 Words(5, pair(connection, from) ^ u64::from(to) << 16, readable)
             }
-            What::Connect { connection, to } => Words(6, u64::from(connection), u64::from(to)),
-            What::Datagram { to, bytes } => Words(7, u64::from(to), bytes),
-            What::Machine { machine, change } => {
+            EventKind::Connect { connection, to } => Words(6, u64::from(connection), u64::from(to)),
+            EventKind::Datagram { to, bytes } => Words(7, u64::from(to), bytes),
+            EventKind::Machine { machine, change } => {
                 let (change, by) = match change {
                     MachineChange::Made => (0, 0),
                     MachineChange::Started => (1, 0),
@@ -127,9 +127,9 @@ impl What {
                 };
                 Words(8, u64::from(machine) << 8 | change, by)
             }
-            What::Link { from, to, change } => Words(9, pair(from, to), change as u64),
-            What::Fault { fault, step } => Words(11, u64::from(fault), step as u64),
-            What::Count { more, total, .. } => Words(10, total, more),
+            EventKind::Link { from, to, change } => Words(9, pair(from, to), change as u64),
+            EventKind::Fault { fault, step } => Words(11, u64::from(fault), step as u64),
+            EventKind::Count { more, total, .. } => Words(10, total, more),
         })
     }
 }
@@ -146,7 +146,6 @@ mod tests {
 
     #[test]
     fn every_byte_and_the_length_count() {
-        // A short message, and one of several blocks with something over.
         for length in [100, 3 * BLOCK + 100] {
             let message: Vec<u8> = (0..length).map(|at| at as u8).collect();
             let whole = of(&message);

@@ -1,8 +1,7 @@
-//! The kernel of one run: its time, its tasks, its draws and its digest. It knows machines as numbers with names, and
-//! whatever else is due at some time as an `E`.
+//! The kernel state of one run. Machines are numbers with names; events other than timers are of type `E`.
 //!
-//! While it is borrowed no code of a user may run: futures are handed out to be polled and dropped, and foreign wakers wait
-//! until [`take_later`](Kernel::take_later).
+//! User code must not run while the kernel is borrowed: futures are handed out to be polled and dropped, and calls of
+//! foreign wakers are queued until [`take_waker_actions`](Kernel::take_waker_actions).
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -21,11 +20,11 @@ use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::Settings;
 use crate::schema::task::TaskKey;
 
-/// Which run a handle belongs to; no two runs of a process share one.
+/// The id of a run, unique in the process.
 pub(crate) type RunId = u32;
 
-/// What is to be done with a foreign waker as soon as the state is no longer borrowed.
-pub(crate) enum Later {
+/// A call of a foreign waker, deferred until the run's state is no longer borrowed.
+pub(crate) enum WakerAction {
     Wake(Waker),
     Drop(Waker),
 }
@@ -39,18 +38,17 @@ pub(crate) struct Kernel<E> {
     pub(crate) watches: Watches,
     pub(crate) decisions: Decisions,
     pub(crate) digest: Digest,
-    /// Where the run is traced.
+    /// `Some` if the run is traced.
     pub(crate) recorder: Option<Box<Recorder>>,
     pub(crate) watch: Option<Arc<Watch>>,
-    /// By number.
     pub(crate) machine_names: Vec<Arc<str>>,
-    /// How many timers fired and other events came due.
+    /// The number of timers fired and other events handled.
     pub(crate) events: u64,
-    /// Set when the run is to end: its scenario has returned (`None`), or something made it fail.
+    /// Set when the run is to end: the scenario has returned (`None`), or the run has failed.
     pub(crate) over: Option<Option<Cause>>,
-    /// A wake came from another thread, so the run may not repeat.
+    /// Another thread woke a task, or the run started a thread, so the run may not repeat.
     pub(crate) impure: bool,
-    later: Vec<Later>,
+    waker_actions: Vec<WakerAction>,
 }
 
 impl<E> Kernel<E> {
@@ -74,12 +72,12 @@ impl<E> Kernel<E> {
             events: 0,
             over: None,
             impure: false,
-            later: Vec::new(),
+            waker_actions: Vec::new(),
             settings,
         }
     }
 
-    /// Ends the run as failed; the first cause stands.
+    /// Fails the run; the first cause wins.
     pub(crate) fn fail(&mut self, cause: Cause) {
         if self.over.is_none() {
             self.over = Some(Some(cause));
@@ -94,27 +92,26 @@ impl<E> Kernel<E> {
     }
 }
 
-/// Waking.
 impl<E> Kernel<E> {
-    /// Wakes whoever waits; foreign wakers as soon as the state is free.
+    /// Wakes a waiter; a foreign waker as soon as the state is no longer borrowed.
     #[inline(always)]
     pub(crate) fn wake(&mut self, waiter: Waiter) {
         match waiter {
             Waiter::Task(key) => {
                 self.wake_task(key);
             }
-            Waiter::Foreign(waker) => self.wake_later(waker),
+            Waiter::Foreign(waker) => self.wake_foreign(waker),
             Waiter::Watch(watch) => self.watch_fires(watch),
         }
     }
 
     #[inline(never)]
-    fn wake_later(&mut self, waker: Waker) {
+    fn wake_foreign(&mut self, waker: Waker) {
         self.note_foreign_wake();
-        self.later.push(Later::Wake(waker));
+        self.waker_actions.push(WakerAction::Wake(waker));
     }
 
-    /// Makes a task ready; whether there is one of that key.
+    /// Makes a task ready; `false` if no task has that key.
     #[inline]
     pub(crate) fn wake_task(&mut self, key: TaskKey) -> bool {
         if self.recorder.is_some() {
@@ -123,7 +120,6 @@ impl<E> Kernel<E> {
         self.tasks.wake(key)
     }
 
-    /// Wakes all waiters of a list.
     #[inline]
     pub(crate) fn wake_all(&mut self, waiters: Waiters) {
         match waiters {
@@ -133,15 +129,14 @@ impl<E> Kernel<E> {
         }
     }
 
-    /// Drops a waiter where that is safe.
+    /// Drops a waiter; a foreign waker as soon as the state is no longer borrowed.
     #[inline]
     pub(crate) fn discard(&mut self, waiter: Option<Waiter>) {
         if let Some(Waiter::Foreign(waker)) = waiter {
-            self.later.push(Later::Drop(waker));
+            self.waker_actions.push(WakerAction::Drop(waker));
         }
     }
 
-    /// Drops all waiters of a list where that is safe.
     pub(crate) fn discard_all(&mut self, waiters: Waiters) {
         match waiters {
             Waiters::None => {}
@@ -150,14 +145,13 @@ impl<E> Kernel<E> {
         }
     }
 
-    /// Whether foreign wakers wait for the state to be free.
     #[inline]
-    pub(crate) fn has_later(&self) -> bool {
-        !self.later.is_empty()
+    pub(crate) fn has_waker_actions(&self) -> bool {
+        !self.waker_actions.is_empty()
     }
 
-    /// What is to be done with foreign wakers, in the order it came up.
-    pub(crate) fn take_later(&mut self) -> Vec<Later> {
-        std::mem::take(&mut self.later)
+    /// The deferred calls of foreign wakers, in order, to be made outside of the borrow.
+    pub(crate) fn take_waker_actions(&mut self) -> Vec<WakerAction> {
+        std::mem::take(&mut self.waker_actions)
     }
 }

@@ -1,21 +1,21 @@
-//! Tasks, time, draws and the digest. Knows no machine, no network and no fault.
+//! The simulation kernel: tasks, scheduling, virtual time, random draws, digest. Knows no machine, network or fault.
 
-pub(crate) mod kernel; // all of it together, for one run
+pub(crate) mod kernel; // the state of one run
 
-pub(crate) mod machine_index; // which entries of a table are a machine's
-pub(crate) mod pct; // the schedule by priorities
-pub(crate) mod run_queue; // the tasks that are ready
-pub(crate) mod scheduler; // which of them is next
-pub(crate) mod tasks; // the table of tasks
-pub(crate) mod waiter; // who waits for something
-pub(crate) mod watch; // which of many things something has happened to
+pub(crate) mod machine_index; // the entries of a table by machine
+pub(crate) mod pct; // the priority scheduler
+pub(crate) mod run_queue; // the ready tasks
+pub(crate) mod scheduler; // which of them is next, virtual time, livelock detection
+pub(crate) mod tasks; // the task table
+pub(crate) mod waiter; // waiter registrations: task or foreign waker
+pub(crate) mod watch; // readiness lists of many watches
 
-pub(crate) mod timers; // what is going to happen, and when
+pub(crate) mod timers; // the timing wheel: timers and pending events
 
-pub(crate) mod decisions; // every draw of randomness, in one function
+pub(crate) mod decisions; // every random draw, in one function
 pub(crate) mod digest; // a hash over every event
-pub(crate) mod recorder; // how events get into the digest and the trace
+pub(crate) mod recorder; // recording of events and their causes
 
-pub(crate) mod probe; // a waker that records who clones it
-pub(crate) mod stacks; // where a thread is
-pub(crate) mod watchdog; // polls that never come back
+pub(crate) mod probe; // a waker that records the stacks on which it is cloned
+pub(crate) mod stacks; // capture and symbolization of stacks
+pub(crate) mod watchdog; // real-time limit of one poll

@@ -1,57 +1,58 @@
-//! Tasks in the order of their priorities: see [`Schedule::Pct`](crate::Schedule::Pct).
+//! The PCT scheduler, probabilistic concurrency testing: see [`Schedule::Pct`](crate::Schedule::Pct).
 //!
-//! Every number is drawn from the schedule's stream, so a run is replayed from its decisions; past the list's end the
-//! draws are 0, which makes all priorities equal, of which the oldest ready task goes first, and no change of them.
+//! Every number is drawn from the schedule's stream, so a run is replayed from its decisions. Past the list's end the draws
+//! are 0: priorities stay equal, and the oldest ready task goes first.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::schema::task::TaskKey;
 
-/// How often a task may be polled while no time passes before it has to let all others go first.
-const PATIENCE: u32 = 100;
+/// How often a task may be polled while no time passes, before its priority falls below all others.
+const SPIN_LIMIT: u32 = 100;
 
-/// The shortest round, and how many lengths there are, each twice the one before.
+/// The shortest round in choices, and the number of lengths, each twice the one before.
 const ROUND_MIN: u64 = 16;
 const ROUNDS: u64 = 9;
 
-/// Priorities are drawn below this: so many that two tasks seldom share one.
+/// The number of initial priorities: so many that two tasks seldom share one.
 const PRIORITIES: u64 = 1 << 32;
 
-/// Higher goes first. Drawn ones lie above [`FALLEN`]; then, the later the lower, those of tasks that spin.
+/// The highest goes first. Three ranges: initial priorities from [`INITIAL`] on, those set at change points from
+/// [`LOWERED`] on, and below it those of tasks that spin, the latest lowest.
 type Priority = u64;
 
-/// Where a change point puts a task: above this, as far as its number says.
-const FALLEN: Priority = 1 << 40;
-const DRAWN: Priority = 1 << 41;
+/// The priority set at change point 0; the next point's is one higher.
+const LOWERED: Priority = 1 << 40;
+const INITIAL: Priority = 1 << 41;
 
 pub(crate) struct Pct {
     depth: u32,
-    /// After how many choices all is drawn anew; 0 before the first round.
+    /// The length of this round in choices; 0 before the first round.
     round: u64,
-    /// How many choices there have been in this round. Only where two tasks are ready is there one.
+    /// The choices made in this round. A pick counts only if several tasks are ready.
     choices: u64,
-    /// At which choices of the round the task whose turn it is falls.
-    points: Vec<u64>,
-    tasks: Vec<Ranked>,
+    /// The choices at which the next task's priority is lowered.
+    change_points: Vec<u64>,
+    /// By slot.
+    tasks: Vec<TaskPriority>,
     ready: BinaryHeap<(Priority, Reverse<u64>, u32)>,
-    /// How many have become ready: the older goes first where priorities are equal.
+    /// The number of pushes: of equal priorities the older goes first.
     arrivals: u64,
     /// The priority of the last task that was found spinning.
     lowest: Priority,
 }
 
-/// What is known of the task in a place of the run's table.
 #[derive(Clone, Copy)]
-struct Ranked {
+struct TaskPriority {
     key: TaskKey,
     priority: Priority,
-    /// The moment of its last poll, and how many it has had in that moment.
+    /// The instant of its last poll, and the number of its polls in that instant.
     instant: u64,
     polls: u32,
 }
 
-/// A number below the one it is given.
+/// Draws a random number below its argument.
 pub(crate) type Draw<'a> = &'a mut dyn FnMut(u64) -> u64;
 
 impl Pct {
@@ -60,35 +61,35 @@ impl Pct {
             depth,
             round: 0,
             choices: 0,
-            points: Vec::new(),
+            change_points: Vec::new(),
             tasks: Vec::new(),
             ready: BinaryHeap::new(),
             arrivals: 0,
-            lowest: FALLEN,
+            lowest: LOWERED,
         }
     }
 
-    /// The ready tasks, in no order.
+    /// The ready tasks, in any order.
     pub(crate) fn ready(&self) -> impl Iterator<Item = u32> + '_ {
         self.ready.iter().map(|(.., index)| *index)
     }
 
-    /// A task has become ready.
     pub(crate) fn push(&mut self, key: TaskKey, draw: Draw<'_>) {
         let index = key.index();
         if self.tasks.len() <= index {
-            let none = Ranked { key: TaskKey::NONE, priority: 0, instant: 0, polls: 0 };
+            let none = TaskPriority { key: TaskKey::NONE, priority: 0, instant: 0, polls: 0 };
             self.tasks.resize(index + 1, none);
         }
         if self.tasks[index].key != key {
-            self.tasks[index] = Ranked { key, priority: DRAWN + draw(PRIORITIES), instant: 0, polls: 0 };
+            self.tasks[index] =
+                TaskPriority { key, priority: INITIAL + draw(PRIORITIES), instant: 0, polls: 0 };
         }
         let arrival = self.arrivals;
         self.arrivals += 1;
         self.ready.push((self.tasks[index].priority, Reverse(arrival), index as u32));
     }
 
-    /// Takes the task that runs next, at the moment called `instant`.
+    /// Takes the task that runs next. `instant` identifies the current virtual time.
     pub(crate) fn pick(&mut self, instant: u64, draw: Draw<'_>) -> Option<u32> {
         if self.ready.len() > 1 {
             self.choose(draw);
@@ -99,28 +100,28 @@ impl Pct {
             if task.instant != instant {
                 (task.instant, task.polls) = (instant, 0);
             }
-            if task.polls < PATIENCE || self.ready.is_empty() {
+            if task.polls < SPIN_LIMIT || self.ready.is_empty() {
                 task.polls += 1;
                 return Some(index);
             }
             task.polls = 0;
             self.lowest -= 1;
             let lowest = self.lowest;
-            self.put_back(index, lowest);
+            self.requeue(index, lowest);
         }
     }
 
-    /// Several tasks are ready: a new round begins, or the first of them falls, where that is due.
+    /// Counts a choice between several ready tasks: begins a new round, or lowers the first task's priority, if due.
     fn choose(&mut self, draw: Draw<'_>) {
         if self.choices == self.round {
             self.begin_round(draw);
         }
         self.choices += 1;
-        for number in 0..self.points.len() {
-            if self.points[number] == self.choices
+        for number in 0..self.change_points.len() {
+            if self.change_points[number] == self.choices
                 && let Some((_, _, index)) = self.ready.pop()
             {
-                self.put_back(index, FALLEN + number as u64);
+                self.requeue(index, LOWERED + number as u64);
             }
         }
     }
@@ -129,13 +130,13 @@ impl Pct {
         let is_first = self.round == 0;
         self.round = ROUND_MIN << draw(ROUNDS);
         self.choices = 0;
-        // 0 is never reached: what a replay gives past its list changes nothing.
-        self.points = (1..self.depth).map(|_| draw(self.round + 1)).collect();
+        // Choice 0 never comes, so a replay past its list's end has no change points.
+        self.change_points = (1..self.depth).map(|_| draw(self.round + 1)).collect();
         if is_first {
             return;
         }
-        self.lowest = FALLEN;
-        // The ready ones draw now, oldest first; the others when they become ready.
+        self.lowest = LOWERED;
+        // Ready tasks draw their priorities now, oldest first; others when they become ready.
         let mut ready: Vec<_> = std::mem::take(&mut self.ready).into_vec();
         ready.sort_unstable_by_key(|(_, Reverse(arrival), _)| *arrival);
         let keys: Vec<TaskKey> = ready.iter().map(|(.., index)| self.tasks[*index as usize].key).collect();
@@ -143,7 +144,7 @@ impl Pct {
         keys.into_iter().for_each(|key| self.push(key, draw));
     }
 
-    fn put_back(&mut self, index: u32, priority: Priority) {
+    fn requeue(&mut self, index: u32, priority: Priority) {
         self.tasks[index as usize].priority = priority;
         let arrival = self.arrivals;
         self.arrivals += 1;
@@ -159,7 +160,6 @@ mod tests {
         TaskKey::new(1, 0, index)
     }
 
-    /// Numbers that look random, from 0 to below what is asked.
     fn numbers(mut state: u64) -> impl FnMut(u64) -> u64 {
         move |below| {
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
@@ -179,42 +179,41 @@ mod tests {
         }
     }
 
-    /// Like it, but all rounds are long.
     fn in_long_rounds(mut draw: impl FnMut(u64) -> u64) -> impl FnMut(u64) -> u64 {
         move |below| if below == ROUNDS { ROUNDS - 1 } else { draw(below) }
     }
 
     #[test]
-    fn a_task_keeps_its_turn_until_its_patience_ends() {
+    fn a_task_keeps_its_turn_until_the_spin_limit() {
         let mut pct = Pct::new(1);
         let draw: Draw<'_> = &mut in_long_rounds(numbers(7));
         (0..5).for_each(|index| pct.push(key(index), draw));
         let mut turns = Vec::new();
-        for _ in 0..5 * PATIENCE {
+        for _ in 0..5 * SPIN_LIMIT {
             let index = pct.pick(0, draw).expect("five are ready");
             turns.push(index);
             pct.push(key(index), draw);
         }
         let kept: Vec<usize> = turns.chunk_by(|one, next| one == next).map(<[u32]>::len).collect();
-        assert_eq!(kept, [PATIENCE as usize; 5], "each in its turn");
+        assert_eq!(kept, [SPIN_LIMIT as usize; 5], "each in its turn");
         turns.dedup();
         turns.sort_unstable();
         assert_eq!(turns, [0, 1, 2, 3, 4]);
     }
 
     #[test]
-    fn a_task_falls_once_for_each_change_point() {
+    fn each_change_point_lowers_one_task() {
         let mut pct = Pct::new(3);
         let draw: Draw<'_> = &mut in_long_rounds(numbers(3));
         (0..5).for_each(|index| pct.push(key(index), draw));
         let mut turns = Vec::new();
         while pct.choices < pct.round || pct.round == 0 {
-            // Time passes between any two polls: nobody spins.
+            // Time passes between any two polls, so no task spins.
             let index = pct.pick(turns.len() as u64, draw).expect("five are ready");
             turns.push(index);
             pct.push(key(index), draw);
         }
         turns.dedup();
-        assert_eq!(turns.len(), 3, "the first, and one more for each of two falls: {turns:?}");
+        assert_eq!(turns.len(), 3, "the first, and one more for each of two change points: {turns:?}");
     }
 }

@@ -1,37 +1,35 @@
-//! How events get into a trace, and how it is known what led to them.
+//! The recorder: writes events into the digest and the trace, with the event that caused each (happens-before).
 //!
-//! While a task is polled, whatever happens comes of that poll. While the world acts (a timer fires, something of the
-//! network is due), it comes of what is due at that moment.
+//! While a task is polled, the poll causes every event. Between polls, the due timer or network event does.
 
 use std::io::IoSlice;
 use std::ops::Range;
 
 use super::kernel::Kernel;
 use crate::schema::decision::{Decision, Stream};
-use crate::schema::event::{Event, What};
+use crate::schema::event::{Event, EventKind};
 use crate::schema::outcome::Cause;
 use crate::schema::plan::Plan;
 use crate::schema::task::{TaskId, TaskKey};
 use crate::schema::trace::{Log, Operation, StateChange, TaskInfo, Trace};
 
-/// A trace while it is written.
 #[derive(Default)]
 pub(crate) struct Recorder {
     pub(crate) trace: Trace,
-    /// Which events are to be kept.
+    /// The events to record, counted among all.
     window: Range<u64>,
-    /// The event at which time passed last, among all.
+    /// The last event at which time passed, counted among all.
     time_passed: u64,
-    /// The event at which each operation returned, among all; the last of those that cannot be ordered.
+    /// The event at which each operation returned, counted among all; the last one that contradicts others.
     returned: Vec<u64>,
     contradiction: Option<u64>,
-    /// What it comes of that something happens now.
-    pub(crate) because: Option<u32>,
-    /// The event that made each task ready, by the task's place in its table.
+    /// The cause of the next event.
+    pub(crate) cause: Option<u32>,
+    /// The event that made each task ready, by slot.
     ready: Vec<Option<u32>>,
-    /// Who set each timer, and in which poll, by the timer's place.
+    /// The task that set each timer, and the poll in which it did, by the timer's index.
     timers: Vec<Option<(TaskId, Option<u32>)>>,
-    /// For each foreign waker that is about to be woken, what led to that.
+    /// The cause of each deferred wake of a foreign waker.
     wakers: Vec<Option<u32>>,
 }
 
@@ -50,25 +48,25 @@ impl Recorder {
         Some(last(&self.trace.events))
     }
 
-    /// Whether this is kept if it happens next.
-    fn keeps(&self, what: What) -> bool {
+    fn keeps(&self, what: EventKind) -> bool {
         let next = self.trace.all();
-        self.window.contains(&next) || next < self.window.start && what.lasts() || what == What::Fail
+        self.window.contains(&next)
+            || next < self.window.start && what.is_state_change()
+            || what == EventKind::Fail
     }
 }
 
-/// What happens all the time.
 impl<E> Kernel<E> {
-    /// Takes an event into the digest, and into the trace where there is one.
+    /// Records an event in the digest, and in the trace if there is one.
     #[inline]
-    pub(crate) fn happened(&mut self, what: What) {
+    pub(crate) fn happened(&mut self, what: EventKind) {
         self.happened_often(|| what);
     }
 
-    /// The same for what happens all the time. It is put together twice, once for the few words that the digest needs
-    /// and once for the trace, so that nothing is written to memory for a trace that there is not.
+    /// Like [`happened`](Kernel::happened), for hot paths. The event is built twice, for the few words that the digest
+    /// hashes and for the trace, so that an untraced run writes no event to memory.
     #[inline(always)]
-    pub(crate) fn happened_often(&mut self, what: impl Fn() -> What) {
+    pub(crate) fn happened_often(&mut self, what: impl Fn() -> EventKind) {
         if let Some(words) = what().words() {
             self.digest.event(words);
         }
@@ -77,43 +75,46 @@ impl<E> Kernel<E> {
         }
     }
 
-    /// Bytes were handed to the network; the digest has taken them in.
+    /// Records bytes written to a socket; the digest has hashed them already.
     #[inline]
     pub(crate) fn sent(&mut self, parts: &[IoSlice<'_>], bytes: usize) {
         if self.recorder.is_some() {
             let start = start_of(parts.iter().flat_map(|part| part.iter()).take(bytes));
-            self.note(What::Send { bytes: bytes as u64, start });
+            self.note(EventKind::Send { bytes: bytes as u64, start });
         }
     }
 
-    /// A random number was drawn below `below`, or as a whole word where that is 0.
+    /// Records a random draw below `below`, or of any `u64` if that is 0.
     #[inline]
     pub(crate) fn drawn(&mut self, Decision { stream, index, value }: Decision, below: u64) {
-        self.happened_often(|| What::Draw { stream, index, below, value });
+        self.happened_often(|| EventKind::Draw { stream, index, below, value });
     }
 
-    /// Puts an event into the trace; its place there, unless there are too many.
+    /// Records an event in the trace; its index there, or `None` outside of the window.
     #[cold]
-    pub(crate) fn note(&mut self, what: What) -> Option<u32> {
-        // Which task is next is nobody's own doing.
-        let is_scheduling = matches!(what, What::Draw { stream: Stream::Schedule | Stream::Slowness, .. });
+    pub(crate) fn note(&mut self, what: EventKind) -> Option<u32> {
+        // No task causes a scheduling decision.
+        let is_scheduling =
+            matches!(what, EventKind::Draw { stream: Stream::Schedule | Stream::Slowness, .. });
         let task = self.tasks.current_key().filter(|_| !is_scheduling).map(TaskId::of);
         let (at, digest) = (self.now, self.digest.value());
         let recorder = self.recorder.as_mut()?;
         let cause = match what {
-            What::Poll { task, .. } => recorder.ready.get(task.place()).copied().flatten(),
-            What::Time { .. } => None,
+            EventKind::Poll { task, .. } => recorder.ready.get(task.slot()).copied().flatten(),
+            EventKind::Time { .. } => None,
             _ if is_scheduling => None,
-            _ => recorder.because,
+            _ => recorder.cause,
         };
-        let place = recorder.trace.all();
+        let index = recorder.trace.all();
         let number = recorder.note(Event { at, task, cause, what, digest });
         match what {
-            What::Poll { .. } => recorder.because = number,
-            What::Spawn { task, .. } | What::Wake { task } => put(&mut recorder.ready, task.place(), number),
-            What::Time { .. } => recorder.time_passed = place,
-            What::Return { operation } => recorder.returned[operation as usize] = place,
-            What::Blame { operation } => {
+            EventKind::Poll { .. } => recorder.cause = number,
+            EventKind::Spawn { task, .. } | EventKind::Wake { task } => {
+                put(&mut recorder.ready, task.slot(), number)
+            }
+            EventKind::Time { .. } => recorder.time_passed = index,
+            EventKind::Return { operation } => recorder.returned[operation as usize] = index,
+            EventKind::Blame { operation } => {
                 let returned = recorder.returned[operation as usize];
                 recorder.contradiction = recorder.contradiction.max(Some(returned));
             }
@@ -123,9 +124,7 @@ impl<E> Kernel<E> {
     }
 }
 
-/// Tasks and timers.
 impl<E> Kernel<E> {
-    /// A task has been spawned.
     #[inline]
     pub(crate) fn spawned(&mut self, key: TaskKey, info: impl FnOnce() -> TaskInfo) {
         if let Some(recorder) = &mut self.recorder {
@@ -133,92 +132,88 @@ impl<E> Kernel<E> {
         }
     }
 
-    /// A task is about to be made ready.
     #[cold]
     pub(crate) fn note_wake(&mut self, key: TaskKey) {
         if self.tasks.is_waiting(key) {
-            self.note(What::Wake { task: TaskId::of(key) });
+            self.note(EventKind::Wake { task: TaskId::of(key) });
         }
     }
 
-    /// The task that is polled has set the timer in this place.
+    /// Remembers that the polled task set the timer with this index.
     #[cold]
-    pub(crate) fn note_timer_set(&mut self, place: u32) {
+    pub(crate) fn note_timer_set(&mut self, index: u32) {
         let task = self.tasks.current_key().map(TaskId::of);
         if let Some(recorder) = &mut self.recorder {
-            let set = task.map(|task| (task, recorder.because));
-            put(&mut recorder.timers, place as usize, set);
+            let set = task.map(|task| (task, recorder.cause));
+            put(&mut recorder.timers, index as usize, set);
         }
     }
 
-    /// The timer in this place fires.
-    pub(crate) fn note_timer(&mut self, place: u32) {
+    /// Records that the timer with this index fires, which causes the events that follow.
+    pub(crate) fn note_timer(&mut self, index: u32) {
         let Some(recorder) = &mut self.recorder else { return };
-        let Some((task, cause)) = recorder.timers.get_mut(place as usize).and_then(Option::take) else {
+        let Some((task, cause)) = recorder.timers.get_mut(index as usize).and_then(Option::take) else {
             return;
         };
-        recorder.because = cause;
-        let fired = self.note(What::Timer { task });
-        self.now_comes_of(fired);
+        recorder.cause = cause;
+        let fired = self.note(EventKind::Timer { task });
+        self.replace_cause(fired);
     }
 
-    /// A foreign waker will be woken when the run's state is no longer borrowed.
+    /// Remembers the cause of a deferred wake of a foreign waker.
     #[inline]
     pub(crate) fn note_foreign_wake(&mut self) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.wakers.push(recorder.because);
+            recorder.wakers.push(recorder.cause);
         }
     }
 
-    /// For each foreign waker that is woken now, what led to that. Nothing without a trace.
+    /// The causes of the deferred wakes of foreign wakers, in order. Empty without a trace.
     #[inline]
-    pub(crate) fn take_foreign_wakes_causes(&mut self) -> Vec<Option<u32>> {
+    pub(crate) fn take_foreign_wake_causes(&mut self) -> Vec<Option<u32>> {
         self.recorder.as_mut().map(|recorder| std::mem::take(&mut recorder.wakers)).unwrap_or_default()
     }
 
-    /// From here on whatever happens comes of an event; of which it did before.
-    pub(crate) fn now_comes_of(&mut self, event: Option<u32>) -> Option<u32> {
+    /// Sets the cause of the events that follow; returns the former one.
+    pub(crate) fn replace_cause(&mut self, event: Option<u32>) -> Option<u32> {
         let recorder = self.recorder.as_mut()?;
-        std::mem::replace(&mut recorder.because, event)
+        std::mem::replace(&mut recorder.cause, event)
     }
 }
 
-/// What is told from outside of the executor and the network.
 impl<E> Kernel<E> {
-    /// Something was logged.
     pub(crate) fn logged(&mut self, log: Log) {
         let Some(recorder) = &mut self.recorder else { return };
         let number = recorder.trace.logs.len() as u32;
-        if recorder.keeps(What::Log { log: number }) {
+        if recorder.keeps(EventKind::Log { log: number }) {
             recorder.trace.logs.push(log);
         }
-        self.note(What::Log { log: number });
+        self.note(EventKind::Log { log: number });
     }
 
-    /// A factory, or a daemon, does something else from now on.
     pub(crate) fn state_changed(&mut self, change: impl FnOnce() -> StateChange) {
         let Some(recorder) = &mut self.recorder else { return };
         recorder.trace.states.push(change());
         let state = last(&recorder.trace.states);
-        self.note(What::State { state });
+        self.note(EventKind::State { state });
     }
 
-    /// A client is about to do something; its number.
+    /// Records the invocation of an operation; its index in the trace.
     pub(crate) fn invoked(&mut self, operation: Operation) -> Option<u32> {
         let recorder = self.recorder.as_mut()?;
         recorder.trace.operations.push(operation);
         recorder.returned.push(0);
         let operation = last(&recorder.trace.operations);
-        self.note(What::Invoke { operation });
+        self.note(EventKind::Invoke { operation });
         Some(operation)
     }
 
-    /// The trace, to be kept beyond the run. If the run has failed then by what happened last.
+    /// The finished trace. A failure of the run is caused by the last event.
     pub(crate) fn take_trace(&mut self, failed: Option<&Cause>, plan: Option<&Plan>) -> Option<Trace> {
         let recorder = self.recorder.as_mut()?;
         if failed.is_some() {
-            recorder.because = (!recorder.trace.events.is_empty()).then(|| last(&recorder.trace.events));
-            self.note(What::Fail);
+            recorder.cause = (!recorder.trace.events.is_empty()).then(|| last(&recorder.trace.events));
+            self.note(EventKind::Fail);
         }
         let Recorder { mut trace, time_passed, contradiction, .. } = *self.recorder.take()?;
         trace.key_event = match failed {
@@ -233,22 +228,20 @@ impl<E> Kernel<E> {
     }
 }
 
-/// The first bytes, and zeros where there are fewer.
+/// The first 16 bytes, padded with zeros.
 pub(crate) fn start_of<'b>(bytes: impl Iterator<Item = &'b u8>) -> [u8; 16] {
     let mut start = [0; 16];
     start.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     start
 }
 
-/// The number of what was pushed last.
 fn last<T>(all: &[T]) -> u32 {
     all.len().saturating_sub(1) as u32
 }
 
-/// Puts something into its place.
-fn put<T: Clone>(all: &mut Vec<Option<T>>, place: usize, item: Option<T>) {
-    if all.len() <= place {
-        all.resize(place + 1, None);
+fn put<T: Clone>(all: &mut Vec<Option<T>>, index: usize, item: Option<T>) {
+    if all.len() <= index {
+        all.resize(index + 1, None);
     }
-    all[place] = item;
+    all[index] = item;
 }

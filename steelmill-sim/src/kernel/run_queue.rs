@@ -1,11 +1,10 @@
-//! The tasks that are ready to run, the one that has been so for longest first.
+//! The run queue: the ready tasks, oldest first.
 
-/// A ring of task indices from which any can be taken. What is taken from the middle leaves its place to the oldest.
+/// A ring buffer of task slots. Any can be taken; the oldest moves into the position of one taken from the middle.
 pub(crate) struct RunQueue {
     /// Its length is a power of two, and `mask` one less.
     ring: Vec<u32>,
     mask: usize,
-    /// Where the oldest is.
     first: usize,
     len: usize,
 }
@@ -43,7 +42,7 @@ impl RunQueue {
         self.mask = self.ring.len() - 1;
     }
 
-    /// Takes the task in a place; 0 is the oldest.
+    /// Takes the task at a position; 0 is the oldest.
     #[inline]
     pub(crate) fn take(&mut self, place: usize) -> u32 {
         debug_assert!(place < self.len, "there are {} ready tasks, not {place}", self.len);
@@ -52,7 +51,6 @@ impl RunQueue {
         std::mem::replace(&mut self.ring[at], oldest)
     }
 
-    /// Takes the task that has been ready for longest.
     #[inline]
     pub(crate) fn take_oldest(&mut self) -> u32 {
         let oldest = self.ring[self.first];

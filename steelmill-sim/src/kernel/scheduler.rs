@@ -1,30 +1,30 @@
-//! Which ready task is polled next, when time passes, and whether tasks go round in circles while none does.
+//! The scheduler: picks the next ready task, advances virtual time, and diagnoses livelocks.
 
 use super::kernel::Kernel;
 use super::tasks::{State, TaskFuture, WaitsFor};
 use super::timers::Nanos;
 use crate::schema::decision::Stream;
-use crate::schema::event::What;
+use crate::schema::event::EventKind;
 use crate::schema::outcome::{Cause, TaskReport};
 use crate::schema::settings::{Schedule, Settings};
 use crate::schema::task::{TaskId, TaskKey};
 
-/// Whose polls there had been when it began to be counted whose they are.
+/// The polls of each task when livelock diagnosis started to count.
 pub(super) struct RecentPolls {
-    /// Tells the time from others: how many polls there had been before it.
+    /// Identifies the virtual time: the number of polls before it.
     instant: u64,
     since: u64,
-    /// By place.
+    /// By slot.
     counts: Vec<(TaskKey, u64)>,
 }
 
-/// Of how many polls it is counted whose they are, at the end of a livelock.
-pub(super) fn watched_polls(settings: &Settings) -> u64 {
+/// The number of last polls before the limit that livelock diagnosis counts per task.
+pub(super) fn diagnosed_polls(settings: &Settings) -> u64 {
     settings.poll_limit.div_ceil(2).min(100_000)
 }
 
 impl<E> Kernel<E> {
-    /// Takes a task out to be polled. `None` where it was aborted while it stood in the run queue: its slot is freed.
+    /// Takes a task's future out of its slot to be polled. `None` if it was aborted in the run queue; its slot is freed.
     #[inline(always)]
     pub(crate) fn begin_poll(&mut self, index: u32, place: usize) -> Option<(TaskKey, TaskFuture)> {
         let slot = &mut self.tasks.slots[index as usize];
@@ -39,15 +39,14 @@ impl<E> Kernel<E> {
         let key = slot.key;
         self.tasks.current = key;
         self.tasks.polls += 1;
-        self.happened_often(|| What::Poll { task: TaskId::of(key), place: place as u64 });
+        self.happened_often(|| EventKind::Poll { task: TaskId::of(key), place: place as u64 });
         if let Some(watch) = &self.watch {
             watch.polling(index as usize, self.tasks.polls);
         }
         Some((key, future))
     }
 
-    /// Puts a task back that has paused. One that was aborted while it was polled comes back, to be dropped outside of the
-    /// borrow.
+    /// Puts a pending future back into its slot; hands it out again if the task was aborted during the poll.
     #[inline(always)]
     pub(crate) fn park(&mut self, key: TaskKey, future: TaskFuture) -> Option<TaskFuture> {
         let index = key.index();
@@ -65,7 +64,7 @@ impl<E> Kernel<E> {
         None
     }
 
-    /// Lets time jump to `at`. `false` where the time limit comes before that, and the run has failed.
+    /// Advances virtual time to `at`. `false` if that exceeds the time limit, which fails the run.
     #[inline]
     pub(crate) fn jump(&mut self, at: Nanos) -> bool {
         if at > self.time_limit {
@@ -76,13 +75,13 @@ impl<E> Kernel<E> {
         if at > self.now {
             self.now = at;
             self.tasks.polls_before_this_instant = self.tasks.polls;
-            self.tasks.polls_end = self.tasks.polls.saturating_add(self.tasks.polls_unwatched);
-            self.happened_often(|| What::Time { to: at });
+            self.tasks.polls_end = self.tasks.polls.saturating_add(self.tasks.polls_undiagnosed);
+            self.happened_often(|| EventKind::Time { to: at });
         }
         true
     }
 
-    /// The next ready task, by the schedule, and the place it had among them.
+    /// Dequeues the next task: its slot and position. `None` if none is ready, or livelock diagnosis is due.
     #[inline(always)]
     pub(crate) fn pick(&mut self) -> Option<(u32, usize)> {
         match self.settings.schedule {
@@ -98,7 +97,6 @@ impl<E> Kernel<E> {
         Some((self.tasks.ready.take(place), place))
     }
 
-    /// The oldest ready task, if there is one and it may still be polled.
     fn pick_oldest(&mut self) -> Option<(u32, usize)> {
         if self.tasks.ready.len() == 0 || self.tasks.polls >= self.tasks.polls_end {
             return None;
@@ -106,10 +104,10 @@ impl<E> Kernel<E> {
         Some((self.tasks.ready.take_oldest(), 0))
     }
 
-    /// The next ready task where priorities decide: all that are ready move over to them.
+    /// [`pick`](Kernel::pick) under PCT, after moving the ready tasks to its queue.
     #[cold]
     fn pick_by_priority(&mut self) -> Option<(u32, usize)> {
-        // Out of the run meanwhile, as it draws from it.
+        // Taken out, because it draws from `self`.
         let mut pct = self.tasks.pct.take()?;
         while self.tasks.ready.len() > 0 {
             let index = self.tasks.ready.take(0);
@@ -126,25 +124,24 @@ impl<E> Kernel<E> {
         picked.map(|index| (index, 0))
     }
 
-    /// Tasks are ready, but so many polls have happened without any time passing that from here on it is counted whose
-    /// they are; or so many more that the run fails.
+    /// Called at `polls_end`: starts to count polls per task, or fails the run if it counts since this instant began.
     #[cold]
-    pub(crate) fn watch_livelock(&mut self) {
+    pub(crate) fn diagnose_livelock(&mut self) {
         let (polls, instant) = (self.tasks.polls, self.tasks.polls_before_this_instant);
         let Some(recent) = self.tasks.recent.take().filter(|recent| recent.instant == instant) else {
             let counts = self.tasks.slots.iter().map(|slot| (slot.key, slot.polls)).collect();
             self.tasks.recent = Some(Box::new(RecentPolls { instant, since: polls, counts }));
-            self.tasks.polls_end = polls.saturating_add(watched_polls(&self.settings));
+            self.tasks.polls_end = polls.saturating_add(diagnosed_polls(&self.settings));
             return;
         };
-        let of = polls - recent.since;
+        let counted = polls - recent.since;
         let mut tasks: Vec<TaskReport> = Vec::new();
         for (index, slot) in self.tasks.slots.iter().enumerate().filter(|(_, slot)| slot.state.is_alive()) {
             let before =
                 recent.counts.get(index).filter(|(key, _)| *key == slot.key).map_or(0, |(_, polls)| *polls);
-            // One that has ended is no longer known; who is to run next is, at least.
+            // Tasks that have ended are missing; the tasks to run next are listed at least.
             if slot.polls > before || slot.state == State::Ready {
-                let recent_polls = Some((slot.polls - before, of));
+                let recent_polls = Some((slot.polls - before, counted));
                 tasks.push(TaskReport { recent_polls, ..self.task_report(index) });
             }
         }

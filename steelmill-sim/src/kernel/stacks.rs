@@ -1,15 +1,15 @@
-//! Stacks: where a thread is, as addresses, and which functions those are.
+//! Stack traces: capture of a thread's return addresses, and their symbolization into functions and files.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// How many frames of a stack are looked at.
+/// The number of frames that a capture holds.
 pub(crate) const DEPTH: usize = 64;
 
-/// The addresses on this thread's stack, innermost first, and how many there are. Allocates nothing.
+/// Captures this thread's return addresses, innermost first, and their number. Allocates nothing.
 #[inline(never)]
-pub(crate) fn here() -> ([usize; DEPTH], usize) {
+pub(crate) fn capture() -> ([usize; DEPTH], usize) {
     let (mut frames, mut depth) = ([0; DEPTH], 0);
     backtrace::trace(|frame| {
         frames[depth] = frame.ip() as usize;
@@ -19,38 +19,37 @@ pub(crate) fn here() -> ([usize; DEPTH], usize) {
     (frames, depth)
 }
 
-/// A function on a stack.
-pub(crate) struct Named {
+pub(crate) struct Frame {
     pub(crate) function: String,
-    /// With the line; empty where it is not known.
+    /// The path with the line; empty if unknown.
     pub(crate) file: String,
 }
 
-impl Named {
-    /// Whether it is neither the program's nor of its workspace, as far as paths tell.
-    pub(crate) fn is_foreign(&self) -> bool {
+impl Frame {
+    /// Whether its path is in the standard library or a dependency, or unknown.
+    pub(crate) fn is_external(&self) -> bool {
         self.file.is_empty()
-            || ["/rustc/", "/rustlib/src/", "/registry/src/"].iter().any(|way| self.file.contains(way))
+            || ["/rustc/", "/rustlib/src/", "/registry/src/"].iter().any(|folder| self.file.contains(folder))
     }
 
     /// Whether it is in a file of one of our crates.
-    pub(crate) fn is_of(&self, of: &str, file: &str) -> bool {
+    pub(crate) fn is_in(&self, package: &str, file: &str) -> bool {
         let path = self.file.rsplit_once(':').map_or("", |(path, _)| path);
-        path.contains(of) && path.ends_with(file)
+        path.contains(package) && path.ends_with(file)
     }
 }
 
-/// What stands in the place of a stack in a program without debug information.
+/// What stands in place of a stack if the program was built without debug information.
 pub(crate) const NO_DEBUG_INFO: &str = "unknown, as the program was built without debug information: set debug = \"limited\" in its Cargo profile";
 
-/// Whether the program has debug information, as a stack shows that was taken [`here`]. Without it no function has a file,
-/// but those of a C library that was installed with its own.
-pub(crate) fn has_debug_info(stack: &[Named]) -> bool {
-    stack.iter().any(|named| named.file.contains("steelmill-sim/src/"))
+/// Whether the program has debug information, judged by a stack that was captured by [`capture`]. Without it no frame has a file,
+/// but those of a C library that was installed with its own debug information.
+pub(crate) fn has_debug_info(stack: &[Frame]) -> bool {
+    stack.iter().any(|frame| frame.file.contains("steelmill-sim/src/"))
 }
 
-/// A path as one would type it in the workspace that this runs in, if it is of it; tests run in their package's folder.
-fn as_seen_here(path: &Path) -> &Path {
+/// A path relative to the workspace that contains the current folder; tests run in their package's folder.
+fn relative_to_workspace(path: &Path) -> &Path {
     static WORKSPACE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let workspace = WORKSPACE.get_or_init(|| {
         let here = std::env::current_dir().ok()?;
@@ -60,21 +59,26 @@ fn as_seen_here(path: &Path) -> &Path {
     workspace.as_ref().and_then(|workspace| path.strip_prefix(workspace).ok()).unwrap_or(path)
 }
 
-/// The functions of a stack, innermost first, those included that were inlined.
-pub(crate) fn named(frames: &[usize]) -> Vec<Named> {
-    let mut found = Vec::new();
-    for frame in frames {
-        // An address on a stack is the one to return to: behind the call. The outermost may be none.
-        backtrace::resolve(frame.saturating_sub(1) as *mut _, |symbol| {
+/// The frames of a stack, innermost first, with inlined functions.
+pub(crate) fn symbolize(addresses: &[usize]) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    for address in addresses {
+        // A return address is behind the call; the outermost may be 0.
+        backtrace::resolve(address.saturating_sub(1) as *mut _, |symbol| {
             let function = symbol.name().map_or_else(|| "?".to_owned(), |name| format!("{name:#}"));
             let mut file = String::new();
             if let Some(path) = symbol.filename() {
-                let _ = write!(file, "{}:{}", as_seen_here(path).display(), symbol.lineno().unwrap_or(0));
+                let _ = write!(
+                    file,
+                    "{}:{}",
+                    relative_to_workspace(path).display(),
+                    symbol.lineno().unwrap_or(0)
+                );
             }
-            found.push(Named { function, file });
+            frames.push(Frame { function, file });
         });
     }
-    found
+    frames
 }
 
 #[cfg(test)]
@@ -83,11 +87,11 @@ mod tests {
 
     #[test]
     fn a_stack_without_files_is_of_a_program_without_debug_information() {
-        let (frames, depth) = here();
-        assert!(has_debug_info(&named(&frames[..depth])));
-        let named =
-            |function: &str, file: &str| Named { function: function.to_owned(), file: file.to_owned() };
-        let libc = named("__libc_start_call_main", "./csu/../sysdeps/nptl/libc_start_call_main.h:58");
-        assert!(!has_debug_info(&[named("demo::main", ""), libc]));
+        let (frames, depth) = capture();
+        assert!(has_debug_info(&symbolize(&frames[..depth])));
+        let frame =
+            |function: &str, file: &str| Frame { function: function.to_owned(), file: file.to_owned() };
+        let libc = frame("__libc_start_call_main", "./csu/../sysdeps/nptl/libc_start_call_main.h:58");
+        assert!(!has_debug_info(&[frame("demo::main", ""), libc]));
     }
 }

@@ -1,7 +1,6 @@
-//! The table of tasks: their states, from being spawned to being vacated.
+//! The task table: spawn, wake, join, abort, and the state of each task until its slot is freed.
 //!
-//! A wake of a task that is ready already changes nothing. Futures are handed out to be polled and dropped where the run's
-//! state is not borrowed.
+//! Waking a ready task changes nothing. Futures are polled and dropped while the run's state is not borrowed.
 
 use std::any::Any;
 use std::future::Future;
@@ -15,35 +14,33 @@ use super::kernel::{Kernel, RunId};
 use super::machine_index::MachineIndex;
 use super::pct::Pct;
 use super::run_queue::RunQueue;
-use super::scheduler::{RecentPolls, watched_polls};
+use super::scheduler::{RecentPolls, diagnosed_polls};
 use super::waiter::Waiter;
-use crate::schema::event::{TaskEnd, What};
+use crate::schema::event::{EventKind, TaskEnd};
 use crate::schema::outcome::TaskReport;
 use crate::schema::settings::{Schedule, Settings};
 use crate::schema::task::{TaskId, TaskKey};
 use crate::schema::trace::TaskInfo;
 
-/// A task's output, whatever its type; that of a task without one takes no memory.
+/// A task's output, of any type; a `()` allocates nothing.
 pub(crate) type Output = Box<dyn Any + Send>;
 pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = Output>>>;
 
-/// The scenario itself: the first task of every run.
+/// The slot of the scenario's task: the first of every run.
 pub(crate) const MAIN: usize = 0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Vacant,
-    /// Waits for a wake.
     Idle,
-    /// Stands in the ready queue.
     Ready,
     Running,
-    /// Was woken while it ran: ready again as soon as it pauses.
+    /// Was woken during its poll: ready again when the poll returns.
     RunningWoken,
-    /// Was aborted while it ran: ends as soon as it pauses.
+    /// Was aborted during its poll: ends when the poll returns.
     RunningAborted,
     Ended,
-    /// Was aborted while it stood in the ready queue; its place is given back when it comes up there.
+    /// Was aborted in the run queue; its slot is freed when it is dequeued.
     EndedInQueue,
 }
 
@@ -53,7 +50,7 @@ impl State {
     }
 }
 
-/// A task. What a wake and a poll look at lies together: with a thousand tasks it is the cache lines that count.
+/// A task. The fields that a wake and a poll read are adjacent: with a thousand tasks, cache misses dominate.
 #[repr(C)]
 pub(super) struct Slot {
     pub(super) key: TaskKey,
@@ -61,10 +58,10 @@ pub(super) struct Slot {
     pub(super) polls: u64,
     pub(super) machine: u32,
     pub(super) state: State,
-    /// What a simulated primitive last said it waits for.
+    /// Set by the simulated primitive that last returned `Pending` to it.
     pub(super) waits_for: WaitsFor,
     pub(super) has_handle: bool,
-    /// A slow machine has let it wait for long enough.
+    /// A slow machine has deferred its next poll already.
     pub(super) was_deferred: bool,
     pub(super) joiner: Option<Waiter>,
     pub(super) end: Option<Result<Output, TaskError>>,
@@ -73,13 +70,13 @@ pub(super) struct Slot {
     pub(super) spawned_at: &'static Location<'static>,
 }
 
-/// The future of a task that was aborted, to be dropped outside of the borrow.
+/// The future of an aborted task, to be dropped outside of the borrow.
 pub(crate) struct Orphan {
     pub(crate) future: TaskFuture,
     pub(crate) task: OrphanTask,
 }
 
-/// Which task an orphan was, should its destructor panic.
+/// The task of an orphan, for a report if its destructor panics.
 pub(crate) struct OrphanTask {
     key: TaskKey,
     machine: u32,
@@ -90,7 +87,6 @@ pub(crate) struct OrphanTask {
 }
 
 impl Slot {
-    /// Takes the future out of its slot.
     fn orphan(&mut self) -> Option<Orphan> {
         let task = OrphanTask {
             key: self.key,
@@ -109,23 +105,21 @@ pub(crate) struct Tasks {
     pub(super) slots: Vec<Slot>,
     free: Vec<u32>,
     pub(super) ready: RunQueue,
-    of_machines: MachineIndex,
-    /// Where priorities decide, the ready tasks are here as soon as one is to be picked.
+    by_machine: MachineIndex,
+    /// Under PCT, the ready tasks move from the run queue to here before each pick.
     pub(super) pct: Option<Box<Pct>>,
-    /// The task that is being polled, or none.
+    /// The task that is being polled, or [`TaskKey::NONE`].
     pub(super) current: TaskKey,
     pub(crate) polls: u64,
-    /// How many polls there had been when time last passed.
     pub(crate) polls_before_this_instant: u64,
-    /// How many there may be before time has to pass, or it is counted whose they are.
+    /// The number of polls at which livelock diagnosis starts to count, or fails the run, unless time passes before.
     pub(crate) polls_end: u64,
-    /// How many more there may be at each time that comes.
-    pub(crate) polls_unwatched: u64,
+    /// The number of polls in one instant before livelock diagnosis starts.
+    pub(crate) polls_undiagnosed: u64,
     pub(super) recent: Option<Box<RecentPolls>>,
 }
 
 impl<E> Kernel<E> {
-    /// Starts a task of a machine.
     pub(crate) fn spawn(
         &mut self,
         machine: u32,
@@ -149,7 +143,7 @@ impl<E> Kernel<E> {
             name,
             spawned_at,
         });
-        self.tasks.of_machines.enter(machine, index);
+        self.tasks.by_machine.insert(machine, index);
         self.tasks.ready.push(index);
         if let Some(watch) = &self.watch {
             let daemon = owner.and_then(|owner| owner.daemon());
@@ -157,12 +151,11 @@ impl<E> Kernel<E> {
         }
         let key = self.tasks.key(index);
         self.spawned(key, || TaskInfo { name, machine, owner: owner.cloned(), spawned_at });
-        self.happened(What::Spawn { task: TaskId::of(key), machine });
+        self.happened(EventKind::Spawn { task: TaskId::of(key), machine });
         key
     }
 
-    /// Takes a task that has ended out of its machine's list and tells who waits for it. Gives back what nobody will
-    /// ever look at.
+    /// Ends a task and wakes its joiner. Returns the result if the task has no handle.
     pub(crate) fn finish(
         &mut self,
         key: TaskKey,
@@ -175,7 +168,7 @@ impl<E> Kernel<E> {
             Err(TaskError::Panicked(_)) => TaskEnd::Panicked,
             Err(TaskError::Aborted) => TaskEnd::Aborted,
         };
-        self.happened(What::End { task: TaskId::of(key), end });
+        self.happened(EventKind::End { task: TaskId::of(key), end });
         let slot = &mut self.tasks.slots[index];
         slot.state = if slot.state == State::Ready { State::EndedInQueue } else { State::Ended };
         if index == MAIN {
@@ -184,7 +177,7 @@ impl<E> Kernel<E> {
             return None;
         }
         let joiner = slot.joiner.take();
-        let unseen = if slot.has_handle {
+        let unclaimed = if slot.has_handle {
             slot.end = Some(result);
             None
         } else {
@@ -194,16 +187,15 @@ impl<E> Kernel<E> {
         if let Some(joiner) = joiner {
             self.wake(joiner);
         }
-        unseen
+        unclaimed
     }
 
     fn leave_machine(&mut self, index: usize) {
         let machine = self.tasks.slots[index].machine;
-        self.tasks.of_machines.leave(machine, index as u32);
+        self.tasks.by_machine.remove(machine, index as u32);
     }
 
-    /// Ends a task that is not being polled; its future is handed out to be dropped outside of the borrow. One that
-    /// is being polled ends when it pauses.
+    /// Aborts a task and hands out its future; a task that is being polled ends when the poll returns.
     pub(crate) fn abort(&mut self, key: TaskKey) -> Option<Orphan> {
         let slot = self.tasks.slot(key)?;
         match slot.state {
@@ -220,7 +212,7 @@ impl<E> Kernel<E> {
         }
     }
 
-    /// The handle of a task is gone. What it never looked at comes back, to be dropped outside of the borrow.
+    /// Detaches a task from its dropped handle. Returns an unclaimed result, to be dropped outside of the borrow.
     pub(crate) fn detach(&mut self, key: TaskKey) -> Option<Result<Output, TaskError>> {
         let slot = self.tasks.slot(key)?;
         slot.has_handle = false;
@@ -230,19 +222,17 @@ impl<E> Kernel<E> {
         end
     }
 
-    /// What a report says of every task that has not ended: the scenario's, those that others might have to wake, and
-    /// then those that have nothing to do.
+    /// The reports of all tasks that have not ended: the scenario's first, factories' and idle ones last.
     pub(crate) fn task_list(&self) -> Vec<TaskReport> {
         let alive = |index: &usize| self.tasks.slots[*index].state.is_alive();
         let mut tasks: Vec<(usize, TaskReport)> =
             (0..self.tasks.slots.len()).filter(alive).map(|index| (index, self.task_report(index))).collect();
-        let is_factorys =
+        let is_of_factory =
             |task: &TaskReport| task.owner.as_ref().is_some_and(|owner| owner.daemon().is_none());
-        tasks.sort_by_key(|(index, task)| (*index != MAIN, is_factorys(task), task.is_at_rest));
+        tasks.sort_by_key(|(index, task)| (*index != MAIN, is_of_factory(task), task.is_at_rest));
         tasks.into_iter().map(|(_, task)| task).collect()
     }
 
-    /// What a report says of a task whose future is being dropped.
     pub(crate) fn orphan_report(&self, task: OrphanTask) -> TaskReport {
         let OrphanTask { key, machine, polls, owner, name, spawned_at } = task;
         TaskReport {
@@ -275,13 +265,12 @@ impl<E> Kernel<E> {
             waits_at: Vec::new(),
             polls: slot.polls,
             recent_polls: None,
-            is_at_rest: slot.state == State::Idle && slot.waits_for.is_rest(),
+            is_at_rest: slot.state == State::Idle && slot.waits_for.is_timer_or_input(),
             is_ready: slot.state == State::Ready,
             key: slot.key,
         }
     }
 
-    /// Takes note of what the task being polled is about to wait for.
     #[inline]
     pub(crate) fn waits_for(&mut self, what: WaitsFor) {
         if let Some(slot) = self.tasks.slots.get_mut(self.tasks.current.index()) {
@@ -290,10 +279,10 @@ impl<E> Kernel<E> {
     }
 }
 
-/// What is said of a task that waits for nothing of the sim's.
-pub(crate) const UNKNOWN: &str = "something that is not the sim's, such as a channel or a lock";
+/// The report of a task that waits for something other than a simulated primitive.
+pub(crate) const UNKNOWN: &str = "something outside of the sim, such as a channel or a lock";
 
-/// What a task waits for, as far as the sim's own primitives know.
+/// The simulated primitive that a task waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
     Unknown,
@@ -310,7 +299,7 @@ pub(crate) enum WaitsFor {
 }
 
 impl WaitsFor {
-    fn is_rest(self) -> bool {
+    fn is_timer_or_input(self) -> bool {
         matches!(
             self,
             WaitsFor::Clock | WaitsFor::Accept | WaitsFor::Read | WaitsFor::Datagram | WaitsFor::Epoll
@@ -341,7 +330,7 @@ impl Tasks {
             slots: Vec::with_capacity(16),
             free: Vec::with_capacity(16),
             ready: RunQueue::new(),
-            of_machines: MachineIndex::default(),
+            by_machine: MachineIndex::default(),
             pct: match settings.schedule {
                 Schedule::Pct { depth } => Some(Box::new(Pct::new(depth))),
                 _ => None,
@@ -349,8 +338,8 @@ impl Tasks {
             current: TaskKey::NONE,
             polls: 0,
             polls_before_this_instant: 0,
-            polls_end: settings.poll_limit - watched_polls(settings),
-            polls_unwatched: settings.poll_limit - watched_polls(settings),
+            polls_end: settings.poll_limit - diagnosed_polls(settings),
+            polls_undiagnosed: settings.poll_limit - diagnosed_polls(settings),
             recent: None,
         }
     }
@@ -372,13 +361,13 @@ impl Tasks {
         }
     }
 
-    /// The task of that name, if it has not been vacated. A key of another run finds none.
+    /// The slot of a key; `None` if it has been freed, or the key is of another run.
     #[inline]
     fn slot(&mut self, key: TaskKey) -> Option<&mut Slot> {
         self.slots.get_mut(key.index()).filter(|slot| slot.key == key)
     }
 
-    /// Makes a task ready; whether there is one of that name, which one that has ended or is another run's is not.
+    /// Makes a task ready; `false` if its slot has been freed, or the key is of another run.
     #[inline]
     pub(crate) fn wake(&mut self, key: TaskKey) -> bool {
         let Some(slot) = self.slot(key) else { return false };
@@ -393,12 +382,11 @@ impl Tasks {
         true
     }
 
-    /// Whether a wake would make a task ready.
     pub(crate) fn is_waiting(&mut self, key: TaskKey) -> bool {
         self.slot(key).is_some_and(|slot| matches!(slot.state, State::Idle | State::Running))
     }
 
-    /// Gives a place back once its task has ended and nobody holds its handle.
+    /// Frees a slot whose task has ended and has no handle.
     pub(super) fn vacate_if_done(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
         if slot.state == State::Ended && !slot.has_handle {
@@ -413,7 +401,7 @@ impl Tasks {
         self.slot(key).is_none_or(|slot| !slot.state.is_alive())
     }
 
-    /// A task's end, once; until then `waiter` will be woken by it and the former waiter comes back.
+    /// Takes a task's result. If it has not ended, registers `waiter` and returns the former waiter as `Err`.
     pub(crate) fn join(
         &mut self,
         key: TaskKey,
@@ -429,69 +417,62 @@ impl Tasks {
         }
     }
 
-    /// No task is being polled.
     pub(crate) fn pause_polling(&mut self) {
         self.current = TaskKey::NONE;
     }
 
-    /// The machine of a task that is taken off the run queue; `None` for one that has ended there.
+    /// The machine of a dequeued task; `None` if it was aborted in the run queue.
     pub(crate) fn machine_of_ready(&self, index: u32) -> Option<u32> {
         let slot = &self.slots[index as usize];
         slot.future.is_some().then_some(slot.machine)
     }
 
-    /// Whether a ready task of a slow machine is to wait: it waits every other time it comes up.
-    pub(crate) fn alternate_turn(&mut self, index: u32, is_slow: bool) -> bool {
+    /// Whether to defer the poll of a dequeued task: on a slow machine every other time.
+    pub(crate) fn toggle_deferral(&mut self, index: u32, is_slow: bool) -> bool {
         let slot = &mut self.slots[index as usize];
         slot.was_deferred = !slot.was_deferred && is_slow;
         slot.was_deferred
     }
 
-    /// Puts a deferred task back into the run queue.
     pub(crate) fn requeue(&mut self, index: u32) {
         self.ready.push(index);
     }
 
-    /// The machine whose task is being polled.
     pub(crate) fn current_machine(&self) -> Option<u32> {
         self.slots.get(self.current.index()).map(|slot| slot.machine)
     }
 
-    /// The task that is being polled.
     pub(crate) fn current_key(&self) -> Option<TaskKey> {
         (self.current != TaskKey::NONE).then_some(self.current)
     }
 
     /// The tasks of a machine that have not ended.
     pub(crate) fn of(&self, machine: u32) -> Vec<TaskKey> {
-        self.of_machines.of(machine).map(|index| self.key(index)).collect()
+        self.by_machine.of(machine).map(|index| self.key(index)).collect()
     }
 
-    /// Whether a task has that name and works for that owner, and not for another of the same names: a daemon that runs
-    /// again is another one.
+    /// Whether a task has this name and owner, by pointer: a restarted daemon has a new owner with the same names.
     pub(crate) fn is_owned(&self, key: TaskKey, owner: &Arc<Owner>, name: &str) -> bool {
         let slot = &self.slots[key.index()];
         slot.name == name && slot.owner.as_ref().is_some_and(|other| Arc::ptr_eq(other, owner))
     }
 
-    /// The key of the task in a place.
     #[inline]
     pub(super) fn key(&self, index: u32) -> TaskKey {
         self.slots[index as usize].key
     }
 
-    /// How the scenario ended.
     pub(crate) fn take_main(&mut self) -> Option<Result<Output, TaskError>> {
         self.slots.get_mut(MAIN)?.end.take()
     }
 
-    /// Hands the future of a task that is not being polled out to be looked at, as if it was; and who is being polled.
-    pub(crate) fn begin_look(&mut self, key: TaskKey) -> Option<(TaskKey, TaskFuture)> {
+    /// Hands out a task's future for a diagnostic poll and makes the task current; also returns the former current task.
+    pub(crate) fn begin_inspection(&mut self, key: TaskKey) -> Option<(TaskKey, TaskFuture)> {
         let future = self.slot(key)?.future.take()?;
         Some((std::mem::replace(&mut self.current, key), future))
     }
 
-    pub(crate) fn end_look(&mut self, key: TaskKey, future: TaskFuture, current: TaskKey) {
+    pub(crate) fn end_inspection(&mut self, key: TaskKey, future: TaskFuture, current: TaskKey) {
         self.current = current;
         if let Some(slot) = self.slot(key) {
             slot.future = Some(future);
@@ -502,12 +483,11 @@ impl Tasks {
         self.ready.len() > 0 || self.pct.as_ref().is_some_and(|pct| pct.ready().next().is_some())
     }
 
-    /// Who waits for a task to end: for when the run is over.
+    /// Takes all registrations for the end of a task, after the run.
     pub(crate) fn take_joiners(&mut self) -> impl Iterator<Item = Waiter> + '_ {
         self.slots.iter_mut().filter_map(|slot| slot.joiner.take())
     }
 
-    /// Every future there is, to be dropped outside of the borrow.
     pub(crate) fn take_all(&mut self) -> Vec<Orphan> {
         self.slots.iter_mut().filter_map(Slot::orphan).collect()
     }
@@ -517,7 +497,6 @@ impl Tasks {
         self.slots.iter_mut().filter_map(|slot| slot.end.take()).collect()
     }
 
-    /// How many tasks have not ended: for tests that none is left.
     pub(crate) fn alive(&self) -> usize {
         self.slots.iter().filter(|slot| slot.state.is_alive()).count()
     }

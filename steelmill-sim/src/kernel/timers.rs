@@ -1,10 +1,9 @@
-//! What is going to happen: timers of tasks and events of the network, in virtual time. Those that are due at the
-//! same time come in the order they were asked for.
+//! The timing wheel: timers and pending events by virtual time; entries of the same time in the order of insertion.
 //!
-//! The queue is a hierarchical timing wheel (Varghese and Lauck, SOSP 1987) of eleven levels with 64 slots each, enough
-//! for 64 bits of nanoseconds. What is due lies in the slot of the highest six-bit digit in which its time differs
-//! from the wheel's; when the wheel gets there, the slot is spread over the levels below. Lists are linked
-//! through the entries, so asking and cancelling cost the same however much there is, and nothing stale piles up.
+//! The wheel is hierarchical (Varghese and Lauck, SOSP 1987), with eleven levels of 64 slots each, enough for 64 bits of
+//! nanoseconds. An entry is in the slot of the highest six-bit digit in which its time differs from the wheel's; when the
+//! wheel gets there, the slot cascades to the levels below. Lists are linked through the entries, so insertion and
+//! cancellation take constant time, and cancelled entries do not pile up.
 
 use std::time::Duration;
 
@@ -14,17 +13,17 @@ use crate::kernel::waiter::Waiter;
 /// Virtual nanoseconds since the run began.
 pub(crate) type Nanos = u64;
 
-/// Virtual nanoseconds of a duration; the far future where it does not fit.
+/// The nanoseconds of a duration, at most [`FAR_FUTURE`].
 #[inline]
 pub(crate) fn nanos(duration: Duration) -> Nanos {
     let whole = duration.as_secs().saturating_mul(1_000_000_000);
     whole.saturating_add(u64::from(duration.subsec_nanos())).min(FAR_FUTURE)
 }
 
-/// "Never", with six years to add to before the numbers overflow.
+/// "Never": six years before the numbers overflow, so that durations can be added to it.
 pub(crate) const FAR_FUTURE: Nanos = Nanos::MAX - 200_000_000_000_000_000;
 
-/// Names a timer. The generation tells a reused place apart.
+/// The id of a timer. The generation distinguishes the timers that reuse an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TimerId {
     index: u32,
@@ -32,15 +31,14 @@ pub(crate) struct TimerId {
 }
 
 impl TimerId {
-    /// Its place, which is another's when it has been released.
-    pub(crate) fn place(self) -> u32 {
+    /// Its entry, which is reused after its release.
+    pub(crate) fn index(self) -> u32 {
         self.index
     }
 }
 
-/// Something that is due. `E` is what the queue's owner schedules beside timers.
 pub(crate) enum Due<E> {
-    /// A timer's waiter is to be woken.
+    /// A timer, with the waiter to wake.
     Timer(Option<Waiter>),
     Event(E),
 }
@@ -52,23 +50,22 @@ const NONE: u32 = u32::MAX;
 const UNUSED: u16 = u16::MAX;
 
 pub(crate) struct Timers<E> {
-    /// No entry is earlier.
-    reached: Nanos,
-    /// Which levels, and which slots of a level, have entries.
+    /// The wheel's time; no entry is earlier.
+    elapsed: Nanos,
+    /// Bit sets of the levels, and of the slots of each level, that have entries.
     levels: u16,
     occupied: [u64; LEVELS],
-    /// The slots of the levels that have been used, and where each level's begin. What a slot holds means something only
-    /// where `occupied` says so.
+    /// The slots of the levels used so far. A slot is valid only if its bit in `occupied` is set.
     slots: Vec<List>,
-    begins: [u16; LEVELS],
+    level_starts: [u16; LEVELS],
     entries: Vec<Entry<E>>,
-    /// The first of the places to be used again, linked by `next`, and how many there are.
+    /// The free list, linked by `next`, and its length.
     free: u32,
     free_len: usize,
-    /// What is due now and not taken yet: off the wheel, linked by `next`.
+    /// The list of due entries not taken yet: off the wheel, linked by `next`.
     due: u32,
-    /// The timers of each machine, since a clock first changed its pace: most runs never ask.
-    of_machines: Option<Box<MachineIndex>>,
+    /// The timers of each machine. Built when a clock first drifts, as it does in few runs.
+    by_machine: Option<Box<MachineIndex>>,
 }
 
 #[derive(Clone, Copy)]
@@ -86,16 +83,16 @@ struct Entry<E> {
     previous: u32,
     next: u32,
     generation: u32,
-    /// Whose clock a timer runs on, and its deadline there.
+    /// A timer's machine, and its deadline on that machine's clock.
     machine: u32,
     local: Nanos,
-    what: What<E>,
+    kind: EntryKind<E>,
 }
 
-enum What<E> {
+enum EntryKind<E> {
     Free,
     Timer(Option<Waiter>),
-    /// A timer that has fired, and was not released yet.
+    /// A timer that has fired and is not released yet.
     Fired,
     Event(E),
 }
@@ -103,39 +100,39 @@ enum What<E> {
 impl<E> Timers<E> {
     pub(crate) fn new() -> Self {
         Self {
-            reached: 0,
+            elapsed: 0,
             levels: 0,
             occupied: [0; LEVELS],
             slots: Vec::new(),
-            begins: [UNUSED; LEVELS],
+            level_starts: [UNUSED; LEVELS],
             entries: Vec::with_capacity(16),
             free: NONE,
             free_len: 0,
             due: NONE,
-            of_machines: None,
+            by_machine: None,
         }
     }
 
     #[inline]
     pub(crate) fn schedule(&mut self, at: Nanos, event: E) {
-        self.insert(at, 0, 0, What::Event(event));
+        self.insert(at, 0, 0, EntryKind::Event(event));
     }
 
-    /// Arms a timer of `machine` whose own clock shows `local` when the run's shows `at`.
+    /// Arms a timer of `machine`, due at virtual time `at`, which is `local` on the machine's clock.
     #[inline]
     pub(crate) fn arm(&mut self, at: Nanos, machine: u32, local: Nanos, waiter: Waiter) -> TimerId {
-        let index = self.insert(at, machine, local, What::Timer(Some(waiter)));
-        if let Some(roster) = &mut self.of_machines {
-            roster.enter(machine, index);
+        let index = self.insert(at, machine, local, EntryKind::Timer(Some(waiter)));
+        if let Some(by_machine) = &mut self.by_machine {
+            by_machine.insert(machine, index);
         }
         TimerId { index, generation: self.entries[index as usize].generation }
     }
 
     #[inline]
-    fn insert(&mut self, at: Nanos, machine: u32, local: Nanos, what: What<E>) -> u32 {
+    fn insert(&mut self, at: Nanos, machine: u32, local: Nanos, kind: EntryKind<E>) -> u32 {
         let index = match self.entries.get_mut(self.free as usize) {
             Some(entry) => {
-                (entry.at, entry.machine, entry.local, entry.what) = (at, machine, local, what);
+                (entry.at, entry.machine, entry.local, entry.kind) = (at, machine, local, kind);
                 self.free_len -= 1;
                 std::mem::replace(&mut self.free, entry.next)
             }
@@ -147,7 +144,7 @@ impl<E> Timers<E> {
                     generation: 0,
                     machine,
                     local,
-                    what,
+                    kind,
                 });
                 u32::try_from(self.entries.len() - 1).expect("fewer than four billion entries")
             }
@@ -158,36 +155,36 @@ impl<E> Timers<E> {
 
     /// The level and the slot of a time.
     #[inline]
-    fn place(&self, at: Nanos) -> (usize, usize) {
-        let level = (at ^ self.reached).checked_ilog2().unwrap_or(0) / DIGIT;
+    fn slot_of(&self, at: Nanos) -> (usize, usize) {
+        let level = (at ^ self.elapsed).checked_ilog2().unwrap_or(0) / DIGIT;
         (level as usize, (at >> (level * DIGIT)) as usize % SLOTS)
     }
 
     #[inline]
     fn list(&mut self, level: usize, slot: usize) -> &mut List {
-        &mut self.slots[usize::from(self.begins[level]) + slot]
+        &mut self.slots[usize::from(self.level_starts[level]) + slot]
     }
 
     #[cold]
-    fn begin(&mut self, level: usize) {
-        self.begins[level] = self.slots.len() as u16;
+    fn add_level(&mut self, level: usize) {
+        self.level_starts[level] = self.slots.len() as u16;
         self.slots.resize(self.slots.len() + SLOTS, EMPTY);
     }
 
     #[inline]
     fn link(&mut self, index: u32, at: Nanos) {
-        let (level, slot) = self.place(at);
+        let (level, slot) = self.slot_of(at);
         let mut last = NONE;
         if self.occupied[level] & 1 << slot != 0 {
-            let place = usize::from(self.begins[level]) + slot;
+            let place = usize::from(self.level_starts[level]) + slot;
             let list = &mut self.slots[place];
             last = std::mem::replace(&mut list.last, index);
             let before = &mut self.entries[last as usize];
             before.next = index;
             list.is_mixed |= before.at != at;
         } else {
-            if self.begins[level] == UNUSED {
-                self.begin(level);
+            if self.level_starts[level] == UNUSED {
+                self.add_level(level);
             }
             let (first, last) = (index, index);
             *self.list(level, slot) = List { first, last, ..EMPTY };
@@ -200,9 +197,9 @@ impl<E> Timers<E> {
 
     #[inline]
     fn unlink(&mut self, index: u32) {
-        debug_assert_eq!(self.due, NONE, "nothing is cancelled while what is due is being taken");
+        debug_assert_eq!(self.due, NONE, "no entry is cancelled while due entries are being taken");
         let Entry { at, previous, next, .. } = self.entries[index as usize];
-        let (level, slot) = self.place(at);
+        let (level, slot) = self.slot_of(at);
         match self.entries.get_mut(previous as usize) {
             Some(before) => before.next = next,
             None => self.list(level, slot).first = next,
@@ -225,69 +222,69 @@ impl<E> Timers<E> {
     }
 
     #[inline]
-    fn free(&mut self, index: u32) -> What<E> {
+    fn free(&mut self, index: u32) -> EntryKind<E> {
         let entry = &mut self.entries[index as usize];
         entry.generation = entry.generation.wrapping_add(1);
         entry.next = std::mem::replace(&mut self.free, index);
         self.free_len += 1;
-        std::mem::replace(&mut entry.what, What::Free)
+        std::mem::replace(&mut entry.kind, EntryKind::Free)
     }
 
-    /// Whether a timer has fired, and then its place is given back. If not, `waiter` is who will be woken from now on.
-    /// A waiter that is not needed is handed back, to be dropped elsewhere.
+    /// Whether a timer has fired; then it is released. Otherwise registers `waiter` in place of the former one. The waiter
+    /// that is not registered is returned, to be dropped outside of the borrow.
     #[inline]
     pub(crate) fn check(&mut self, id: TimerId, waiter: Waiter) -> (bool, Option<Waiter>) {
         let entry = &mut self.entries[id.index as usize];
         debug_assert_eq!(entry.generation, id.generation, "a timer is released once");
-        if let What::Timer(waiting) = &mut entry.what {
-            return (false, waiting.replace(waiter));
+        if let EntryKind::Timer(registered) = &mut entry.kind {
+            return (false, registered.replace(waiter));
         }
         self.free(id.index);
         (true, Some(waiter))
     }
 
-    /// Gives a timer's place back; its waiter is handed out to be dropped elsewhere.
+    /// Releases a timer and frees its entry; its waiter is returned, to be dropped outside of the borrow.
     pub(crate) fn release(&mut self, id: TimerId) -> Option<Waiter> {
         let entry = &self.entries[id.index as usize];
         if entry.generation != id.generation {
             return None;
         }
-        if let What::Timer(_) = entry.what {
-            if let Some(roster) = &mut self.of_machines {
-                roster.leave(entry.machine, id.index);
+        if let EntryKind::Timer(_) = entry.kind {
+            if let Some(by_machine) = &mut self.by_machine {
+                by_machine.remove(entry.machine, id.index);
             }
             self.unlink(id.index);
         }
         match self.free(id.index) {
-            What::Timer(waiter) => waiter,
+            EntryKind::Timer(waiter) => waiter,
             _ => None,
         }
     }
 
-    /// Who waits for a timer: for when the run is over.
+    /// Takes all registrations for timers, after the run.
     pub(crate) fn take_waiters(&mut self) -> impl Iterator<Item = Waiter> + '_ {
-        self.entries.iter_mut().filter_map(|entry| match &mut entry.what {
-            What::Timer(waiter) => waiter.take(),
+        self.entries.iter_mut().filter_map(|entry| match &mut entry.kind {
+            EntryKind::Timer(waiter) => waiter.take(),
             _ => None,
         })
     }
 
-    /// When the next event is due. Nothing earlier may be asked for before that has been taken.
+    /// The time of the next due entry. Until that is taken, no earlier entry may be inserted.
     #[inline]
     pub(crate) fn next_at(&mut self) -> Option<Nanos> {
         loop {
-            let (level, slot) = self.first_place()?;
+            let (level, slot) = self.first_slot()?;
             let list = *self.list(level, slot);
             if !list.is_mixed {
                 return Some(self.entries[list.first as usize].at);
             }
-            self.spread(level, slot, list);
+            self.cascade(level, slot, list);
         }
     }
 
-    /// The place of the earliest entries: the first slot of the lowest level.
+    /// The slot of the earliest entries: the first of the lowest level.
     #[inline]
-    fn first_place(&self) -> Option<(usize, usize)> {
+    fn first_slot(&self) -> Option<(usize, usize)> {
         if self.levels == 0 {
             return None;
         }
@@ -295,9 +292,8 @@ impl<E> Timers<E> {
         Some((level, self.occupied[level].trailing_zeros() as usize))
     }
 
-    /// The wheel reaches the earliest entry of a slot: that moves to the lowest level, and the others, in their order,
-    /// to where they differ from it.
-    fn spread(&mut self, level: usize, slot: usize, list: List) {
+    /// Advances the wheel to the earliest entry of a slot, and moves the slot's entries, in order, to lower levels.
+    fn cascade(&mut self, level: usize, slot: usize, list: List) {
         self.vacate(level, slot);
         let following = |entries: &[Entry<E>], index: u32| {
             entries.get(index as usize).map(|entry| (entry.at, entry.next))
@@ -307,7 +303,7 @@ impl<E> Timers<E> {
             earliest = earliest.min(at);
             index = next;
         }
-        self.reached = earliest;
+        self.elapsed = earliest;
         index = list.first;
         while let Some((at, next)) = following(&self.entries, index) {
             self.link(index, at);
@@ -315,78 +311,78 @@ impl<E> Timers<E> {
         }
     }
 
-    /// Looks at what [`pop_due`](Self::pop_due) is going to take at `now`: an event, or else the place of a timer.
+    /// Peeks at what [`pop_due`](Self::pop_due) takes next at `now`: `Ok` for an event, `Err` for a timer's index.
     pub(crate) fn peek_due(&self, now: Nanos) -> Option<Result<&E, u32>> {
         let index = match self.due {
             NONE => {
-                let (level, slot) = self.first_place()?;
-                self.slots[usize::from(self.begins[level]) + slot].first
+                let (level, slot) = self.first_slot()?;
+                self.slots[usize::from(self.level_starts[level]) + slot].first
             }
             due => due,
         };
         let entry = &self.entries[index as usize];
-        match &entry.what {
-            What::Event(event) => (entry.at == now).then_some(Ok(event)),
+        match &entry.kind {
+            EntryKind::Event(event) => (entry.at == now).then_some(Ok(event)),
             _ => (entry.at == now).then_some(Err(index)),
         }
     }
 
-    /// Takes the next event that is due at `now`, which [`next_at`](Self::next_at) told. All of them are to be taken
-    /// before anything is cancelled.
+    /// Takes the next entry due at `now`, from [`next_at`](Self::next_at). All must be taken before one is cancelled.
     #[inline]
     pub(crate) fn pop_due(&mut self, now: Nanos) -> Option<Due<E>> {
         if self.due == NONE {
-            let (level, slot) = self.first_place()?;
+            let (level, slot) = self.first_slot()?;
             let first = self.list(level, slot).first;
             if self.entries[first as usize].at != now {
                 return None;
             }
             self.vacate(level, slot);
             self.due = first;
-            self.reached = now;
+            self.elapsed = now;
         }
         let index = self.due;
         let entry = &mut self.entries[index as usize];
         self.due = entry.next;
-        if let What::Timer(waiter) = &mut entry.what {
+        if let EntryKind::Timer(waiter) = &mut entry.kind {
             let waiter = waiter.take();
-            entry.what = What::Fired;
-            if let Some(roster) = &mut self.of_machines {
-                roster.leave(entry.machine, index);
+            entry.kind = EntryKind::Fired;
+            if let Some(by_machine) = &mut self.by_machine {
+                by_machine.remove(entry.machine, index);
             }
             return Some(Due::Timer(waiter));
         }
         match self.free(index) {
-            What::Event(event) => Some(Due::Event(event)),
-            What::Free | What::Timer(_) | What::Fired => unreachable!("only timers and events are linked"),
+            EntryKind::Event(event) => Some(Due::Event(event)),
+            EntryKind::Free | EntryKind::Timer(_) | EntryKind::Fired => {
+                unreachable!("only timers and events are linked")
+            }
         }
     }
 
-    /// Moves the timers of a machine whose clock has changed its pace: `at` tells when its clock will show a time.
+    /// Moves the timers of a machine whose clock's rate has changed. `at` maps a time of that clock to virtual time.
     pub(crate) fn reschedule(&mut self, machine: u32, at: impl Fn(Nanos) -> Nanos) {
-        let roster = self.of_machines.get_or_insert_with(|| all_timers(&self.entries));
-        for index in roster.of(machine).collect::<Vec<u32>>() {
-            let at = at(self.entries[index as usize].local).max(self.reached);
+        let by_machine = self.by_machine.get_or_insert_with(|| index_timers(&self.entries));
+        for index in by_machine.of(machine).collect::<Vec<u32>>() {
+            let at = at(self.entries[index as usize].local).max(self.elapsed);
             self.unlink(index);
             self.entries[index as usize].at = at;
             self.link(index, at);
         }
     }
 
-    /// How many entries there are: for tests that nothing piles up.
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free_len
     }
 }
 
-fn all_timers<E>(entries: &[Entry<E>]) -> Box<MachineIndex> {
-    let mut roster = Box::<MachineIndex>::default();
+fn index_timers<E>(entries: &[Entry<E>]) -> Box<MachineIndex> {
+    let mut by_machine = Box::<MachineIndex>::default();
     for (index, entry) in entries.iter().enumerate() {
-        if let What::Timer(_) = entry.what {
-            roster.enter(entry.machine, index as u32);
+        if let EntryKind::Timer(_) = entry.kind {
+            by_machine.insert(entry.machine, index as u32);
         }
     }
-    roster
+    by_machine
 }
 
 #[cfg(test)]
@@ -398,7 +394,6 @@ mod tests {
         Waiter::Task(TaskKey::new(0, 0, 0))
     }
 
-    /// All events, in the order they come, with their times.
     fn drain<E>(timers: &mut Timers<E>) -> Vec<(Nanos, E)> {
         let mut seen = Vec::new();
         while let Some(now) = timers.next_at() {
@@ -412,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn events_come_in_order_and_ties_in_the_order_they_were_asked_for() {
+    fn events_come_in_order_and_ties_in_the_order_of_insertion() {
         let mut timers = Timers::new();
         for (at, name) in [(5, 'c'), (3, 'a'), (5, 'd'), (3, 'b'), (1 << 40, 'e'), (u64::MAX, 'f')] {
             timers.schedule(at, name);
@@ -421,7 +416,7 @@ mod tests {
         assert_eq!(names, "abcdef");
     }
 
-    /// Against a sorted set, at all distances, with new events asked for while others come.
+    /// Compares with a sorted set, at all distances, with insertions between the events.
     #[test]
     fn the_wheel_agrees_with_a_sorted_set() {
         let mut state = 7u64;
@@ -467,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_not_mistaken_for_its_former_timer() {
+    fn a_reused_entry_is_not_mistaken_for_its_former_timer() {
         let mut timers = Timers::<()>::new();
         let old = timers.arm(1, 0, 1, waiter());
         timers.release(old);
@@ -500,7 +495,7 @@ mod tests {
         assert_eq!(timers.next_at(), Some(11));
         assert!(timers.pop_due(11).is_some());
         assert!(timers.check(fired, waiter()).0);
-        let other = timers.arm(50, 2, 50, waiter()); // in a place that was machine 1's
+        let other = timers.arm(50, 2, 50, waiter()); // in an entry that was machine 1's
         timers.reschedule(1, |local| local + 100);
         assert_eq!(timers.next_at(), Some(50));
         timers.release(other);

@@ -1,14 +1,14 @@
-//! Who waits for something: a task by its key, or a waker that a combinator such as `FuturesUnordered` brought.
+//! Waiter registrations: a task by its key, or a foreign waker of a combinator such as `FuturesUnordered`.
 
 use std::task::Waker;
 
 use super::watch::WatchId;
 use crate::schema::task::TaskKey;
 
-/// Who is to be woken.
+/// A registered waiter.
 ///
-/// A foreign waker runs code of its own when cloned, dropped or woken, so none of that may happen while the run's
-/// state is borrowed: [`Waiter::of`] is called before, and foreign waiters are woken and dropped after.
+/// A foreign waker runs code of its own when it is cloned, dropped or woken. None of that may happen while the run's state
+/// is borrowed: [`Waiter::of`] clones it before the borrow, and foreign waiters are woken and dropped after it.
 #[derive(Debug)]
 pub(crate) enum Waiter {
     Task(TaskKey),
@@ -18,9 +18,8 @@ pub(crate) enum Waiter {
 }
 
 impl Waiter {
-    /// Whether both wake the same task in the same way.
     #[inline]
-    pub(crate) fn same(&self, other: &Self) -> bool {
+    fn will_wake(&self, other: &Self) -> bool {
         match (self, other) {
             (Waiter::Task(a), Waiter::Task(b)) => a == b,
             (Waiter::Foreign(a), Waiter::Foreign(b)) => a.will_wake(b),
@@ -30,7 +29,7 @@ impl Waiter {
     }
 }
 
-/// Who waits at a place, in the order they came: nearly always one task, sometimes several.
+/// A list of waiters, in the order of registration: nearly always one task, sometimes several.
 #[derive(Debug, Default)]
 pub(crate) enum Waiters {
     #[default]
@@ -40,12 +39,12 @@ pub(crate) enum Waiters {
 }
 
 impl Waiters {
-    /// Adds a waiter, once. What was not needed comes back to be dropped elsewhere.
+    /// Registers a waiter, once. A duplicate is returned, to be dropped outside of the borrow.
     #[inline]
     pub(crate) fn add(&mut self, waiter: Waiter) -> Option<Waiter> {
         match self {
             Waiters::None => *self = Waiters::One(waiter),
-            Waiters::One(only) if only.same(&waiter) => return Some(waiter),
+            Waiters::One(only) if only.will_wake(&waiter) => return Some(waiter),
             _ => return self.add_another(waiter),
         }
         None
@@ -58,17 +57,16 @@ impl Waiters {
             Waiters::One(only) => vec![only],
             Waiters::Several(all) => all,
         };
-        let mut unneeded = None;
-        if all.iter().any(|other| other.same(&waiter)) {
-            unneeded = Some(waiter);
+        let mut duplicate = None;
+        if all.iter().any(|other| other.will_wake(&waiter)) {
+            duplicate = Some(waiter);
         } else {
             all.push(waiter);
         }
         *self = Waiters::Several(all);
-        unneeded
+        duplicate
     }
 
-    /// Takes all of them.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         std::mem::take(self)

@@ -1,5 +1,5 @@
-//! A loop inside one poll cannot be stopped from within: a thread of its own watches in real time, and when a poll
-//! lasts too long it prints the seed and the task, and ends the process.
+//! The watchdog: a real-time limit of one poll. An endless loop inside a poll cannot be interrupted, so a thread of its own
+//! prints the seed and the task when a poll lasts too long, and exits the process.
 
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,29 +8,27 @@ use std::time::Duration;
 
 use crate::schema::settings::Seed;
 
-/// How long one poll may last in real time, unless a test says otherwise.
+/// The default real-time limit of one poll.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What a run tells the watchdog.
+/// The state that a run shares with the watchdog thread.
 #[derive(Debug)]
 pub(crate) struct Watch {
     seed: Seed,
     limit: Duration,
     polls: AtomicU64,
-    /// The place of the task that is being polled.
+    /// The slot of the task that is being polled.
     current: AtomicU64,
-    /// What was last spawned in each place: the name to print.
+    /// The name to print of the last task in each slot.
     names: Mutex<Vec<String>>,
 }
 
-/// No task is being polled.
 const NONE: u64 = u64::MAX;
 
 static WATCHED: Mutex<Vec<Weak<Watch>>> = Mutex::new(Vec::new());
 
 impl Watch {
-    /// Has the watchdog look after a run.
     pub(crate) fn begin(seed: Seed, limit: Duration) -> Arc<Self> {
         let watch = Arc::new(Self {
             seed,
@@ -70,49 +68,49 @@ impl Watch {
     }
 }
 
-/// Starts the watchdog, once for the process. Not from inside a run: the thread is a real one.
+/// Starts the watchdog, once for the process. It is a real thread, so it must not be started inside a run.
 #[expect(clippy::disallowed_methods, reason = "the watchdog is the one part that must live in real time")]
 pub(crate) fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
         let thread = std::thread::Builder::new().name("steelmill watchdog".into());
         let watching = thread.spawn(|| {
-            let mut seen = Vec::new();
+            let mut observations = Vec::new();
             loop {
-                std::thread::sleep(LOOK_EVERY);
-                look(&mut seen);
+                std::thread::sleep(CHECK_INTERVAL);
+                check_all(&mut observations);
             }
         });
         watching.expect("a thread can be started");
     });
 }
 
-/// A run, how many polls it had when last looked at, and for how long that has not changed.
-type Seen = (Weak<Watch>, u64, Duration);
+/// A run, its number of polls at the last check, and for how long that has not changed.
+type Observation = (Weak<Watch>, u64, Duration);
 
-fn look(seen: &mut Vec<Seen>) {
+fn check_all(observations: &mut Vec<Observation>) {
     let watched = WATCHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-    seen.retain(|(watch, ..)| watch.strong_count() > 0);
+    observations.retain(|(watch, ..)| watch.strong_count() > 0);
     for weak in watched {
         let Some(watch) = weak.upgrade() else { continue };
         let (polls, task) = (watch.polls.load(Ordering::Relaxed), watch.current.load(Ordering::Relaxed));
-        match seen.iter_mut().find(|(known, ..)| known.ptr_eq(&weak)) {
+        match observations.iter_mut().find(|(known, ..)| known.ptr_eq(&weak)) {
             Some((_, before, stuck)) if *before == polls && task != NONE => {
-                *stuck += LOOK_EVERY;
+                *stuck += CHECK_INTERVAL;
                 if *stuck >= watch.limit {
-                    give_up(&watch, task);
+                    exit_process(&watch, task);
                 }
             }
             Some((_, before, stuck)) => (*before, *stuck) = (polls, Duration::ZERO),
-            None => seen.push((weak, polls, Duration::ZERO)),
+            None => observations.push((weak, polls, Duration::ZERO)),
         }
     }
 }
 
-fn give_up(watch: &Watch, task: u64) -> ! {
+fn exit_process(watch: &Watch, task: u64) -> ! {
     let names = watch.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let name = names.get(task as usize).map_or("a task", |name| name);
-    // Not by `eprintln!`: a test harness would keep it for a test that never ends.
+    // A test harness captures `eprintln!`, and never shows it for a test that does not end.
     let _ = writeln!(
         io::stderr(),
         "seed {}: one poll of {name:?} has lasted for {:?} of real time; a task has to reach an await. The \

@@ -86,7 +86,7 @@ impl Future for Sleep {
                     let at = clock.global(deadline);
                     let timer = run.kernel.timers.arm(at, machine, deadline, waiter);
                     if run.kernel.recorder.is_some() {
-                        run.kernel.note_timer_set(timer.place());
+                        run.kernel.note_timer_set(timer.index());
                     }
                     timer
                 }

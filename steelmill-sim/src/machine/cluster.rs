@@ -28,7 +28,7 @@ use super::panic_log::{self, PanicLog};
 use super::tally::Tally;
 use super::threads::{ThreadSetup, Threads};
 pub(crate) use crate::kernel::kernel::RunId;
-use crate::kernel::kernel::{Kernel, Later};
+use crate::kernel::kernel::{Kernel, WakerAction};
 use crate::kernel::timers::{Nanos, nanos};
 use crate::schema::settings::Settings;
 use crate::schema::task::TaskKey;
@@ -196,7 +196,7 @@ pub(crate) fn try_with<R>(id: RunId, access: impl FnOnce(&mut Cluster) -> R) -> 
             && run.id == id
         {
             result = Some(access(&mut run));
-            is_later = run.kernel.has_later();
+            is_later = run.kernel.has_waker_actions();
         }
     });
     if is_later {
@@ -209,18 +209,18 @@ pub(crate) fn try_with<R>(id: RunId, access: impl FnOnce(&mut Cluster) -> R) -> 
 #[cold]
 fn wake_deferred() {
     let Some((later, causes)) =
-        with_current(|run| (run.kernel.take_later(), run.kernel.take_foreign_wakes_causes()))
+        with_current(|run| (run.kernel.take_waker_actions(), run.kernel.take_foreign_wake_causes()))
     else {
         return;
     };
     let mut causes = causes.into_iter();
     for later in later {
         match later {
-            Later::Wake(waker) => panic_log::caught(|| match causes.next() {
+            WakerAction::Wake(waker) => panic_log::caught(|| match causes.next() {
                 Some(cause) => wake_traced(waker, cause),
                 None => waker.wake(),
             }),
-            Later::Drop(waker) => panic_log::drop_caught(waker),
+            WakerAction::Drop(waker) => panic_log::drop_caught(waker),
         }
     }
 }
@@ -228,9 +228,9 @@ fn wake_deferred() {
 /// Wakes a foreign waker, and traces the event that caused it.
 #[cold]
 fn wake_traced(waker: Waker, cause: Option<u32>) {
-    let before = with_current(|run| run.kernel.now_comes_of(cause)).flatten();
+    let before = with_current(|run| run.kernel.replace_cause(cause)).flatten();
     waker.wake();
-    with_current(|run| run.kernel.now_comes_of(before));
+    with_current(|run| run.kernel.replace_cause(before));
 }
 
 #[cold]
@@ -287,7 +287,7 @@ impl Cluster {
         if !FOREIGN_WAITING.load(Ordering::Acquire) {
             return false;
         }
-        self.kernel.now_comes_of(None);
+        self.kernel.replace_cause(None);
         let mut foreign = foreign();
         let before = foreign.wakes.len();
         foreign.wakes.retain(|key| {

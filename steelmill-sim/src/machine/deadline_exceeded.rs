@@ -12,7 +12,7 @@ use steelmill_core::Owner;
 
 use super::cluster::{self, Cluster, RunId};
 use super::world::Process;
-use crate::schema::outcome::{Cause, Overstay, TaskReport};
+use crate::schema::outcome::{Cause, DeadlineExceeded, TaskReport};
 
 /// The number of aborted tasks kept; older ones are dropped.
 const RECORDED_MAX: usize = 16;
@@ -23,7 +23,7 @@ pub(crate) type InspectTask = fn(RunId, &mut TaskReport);
 /// The tasks of a run that were aborted at a deadline.
 #[derive(Default)]
 pub(crate) struct ExceededDeadlines {
-    list: VecDeque<Overstay>,
+    list: VecDeque<DeadlineExceeded>,
     /// The number of polls after which to inspect the aborted tasks. The run ends there.
     inspect_at: Option<(u64, InspectTask)>,
 }
@@ -33,14 +33,14 @@ impl ExceededDeadlines {
         Self { list: VecDeque::new(), inspect_at }
     }
 
-    pub(crate) fn take(&mut self) -> Vec<Overstay> {
+    pub(crate) fn take(&mut self) -> Vec<DeadlineExceeded> {
         std::mem::take(&mut self.list).into()
     }
 
     /// Skips duplicates: a task with the name of its daemon's own work is found as that and as a task of the daemon.
-    fn add(&mut self, overstay: Overstay) {
+    fn add(&mut self, overstay: DeadlineExceeded) {
         let is_duplicate =
-            |other: &Overstay| other.polls == overstay.polls && other.task.key == overstay.task.key;
+            |other: &DeadlineExceeded| other.polls == overstay.polls && other.task.key == overstay.task.key;
         if self.list.iter().any(is_duplicate) {
             return;
         }
@@ -75,10 +75,16 @@ pub(crate) fn record(process: Process, owner: &Arc<Owner>, name: &'static str, l
 }
 
 impl Cluster {
-    fn overdue_tasks(&self, machine: u32, owner: &Arc<Owner>, name: &str, limit: Duration) -> Vec<Overstay> {
+    fn overdue_tasks(
+        &self,
+        machine: u32,
+        owner: &Arc<Owner>,
+        name: &str,
+        limit: Duration,
+    ) -> Vec<DeadlineExceeded> {
         let (at, polls, digest) =
             (Duration::from_nanos(self.kernel.now), self.kernel.tasks.polls, self.kernel.digest.value());
-        let overstay = |task| Overstay { at, limit, task, polls, digest };
+        let overstay = |task| DeadlineExceeded { at, limit, task, polls, digest };
         let keys = self
             .kernel
             .tasks

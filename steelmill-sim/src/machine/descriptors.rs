@@ -300,6 +300,15 @@ impl Buffers<'_> {
         self.parts.iter().map(|part| part.len()).sum()
     }
 
+    /// Leaves room for so many bytes at most.
+    pub(crate) fn truncate(&mut self, mut length: usize) {
+        for part in &mut self.parts {
+            let n = part.len().min(length);
+            *part = &mut std::mem::take(part)[..n];
+            length -= n;
+        }
+    }
+
     /// Copies bytes to `at` and behind.
     pub(crate) fn put(&mut self, mut at: usize, mut bytes: &[u8]) {
         for part in &mut self.parts {

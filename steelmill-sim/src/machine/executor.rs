@@ -117,7 +117,7 @@ impl Cluster {
             return true;
         }
         let slowness = host.slowness;
-        let is_deferred = self.kernel.tasks.alternate_turn(index, slowness > 0);
+        let is_deferred = self.kernel.tasks.toggle_deferral(index, slowness > 0);
         if is_deferred {
             let at = self.kernel.now + self.kernel.draw(Stream::Slowness, slowness + 1);
             self.kernel.timers.schedule(at, Event::DeferredTask(index));
@@ -136,7 +136,7 @@ impl Cluster {
             return Some(Step::Over);
         }
         if self.kernel.tasks.polls >= self.kernel.tasks.polls_end && self.kernel.tasks.is_any_ready() {
-            self.kernel.watch_livelock();
+            self.kernel.diagnose_livelock();
             return None;
         }
         if self.has_futex_waiters() && self.recheck_futexes() {
@@ -146,7 +146,7 @@ impl Cluster {
             let tasks = self.kernel.task_list();
             self.kernel.fail(Cause::Deadlock { tasks });
         }
-        self.kernel.has_later().then_some(Step::Wake)
+        self.kernel.has_waker_actions().then_some(Step::Wake)
     }
 
     /// Nothing is going to happen, but a guest thread may wait for a lock that a real thread holds for a moment; whether one
@@ -199,7 +199,7 @@ impl Cluster {
     /// Traces the cause of the next due event; no task is its cause.
     #[cold]
     fn note_due(&mut self, now: Nanos) {
-        self.kernel.now_comes_of(None);
+        self.kernel.replace_cause(None);
         match self.kernel.timers.peek_due(now) {
             Some(Err(timer)) => self.kernel.note_timer(timer),
             Some(Ok(Event::Net(event))) => {

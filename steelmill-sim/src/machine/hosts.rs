@@ -11,7 +11,7 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use crate::kernel::timers::{FAR_FUTURE, Nanos};
 use crate::machine::cluster::Cluster;
 use crate::schema::decision::Reseed;
-use crate::schema::event::{MachineChange, What};
+use crate::schema::event::{EventKind, MachineChange};
 
 /// The scenario's own machine.
 pub(crate) const SCENARIO: u32 = 0;
@@ -196,7 +196,7 @@ impl Cluster {
     }
 
     pub(crate) fn set_wall_offset(&mut self, machine: u32, nanos: i64) {
-        self.kernel.happened(What::Machine { machine, change: MachineChange::WallOffset(nanos) });
+        self.kernel.happened(EventKind::Machine { machine, change: MachineChange::WallOffset(nanos) });
         self.hosts[machine].clock.wall_offset = nanos;
     }
 

@@ -27,7 +27,7 @@ use crate::machine::panics;
 use crate::machine::program::{self, Main};
 use crate::machine::spawn::{Task, spawn_at};
 use crate::machine::world::{Process, SimWorld};
-use crate::schema::event::{MachineChange, What};
+use crate::schema::event::{EventKind, MachineChange};
 use crate::schema::moment::Moment;
 
 type Setup = Box<dyn Fn(&mut Factory) -> Result + Send + Sync>;
@@ -88,7 +88,7 @@ impl Machine {
             if !is_up {
                 run.hosts[id].state = HostState::ProcessEnded; // until it is started
             }
-            run.kernel.happened(What::Machine { machine: id, change: MachineChange::Made });
+            run.kernel.happened(EventKind::Machine { machine: id, change: MachineChange::Made });
             id
         });
         let machine = Self(Arc::new(Inner {
@@ -304,7 +304,7 @@ impl Machine {
     /// A [`stop`](Machine::stop) waits until the process is resumed. The end of the process ends the pause.
     pub fn pause(&self) {
         self.with(|run| {
-            run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Paused });
+            run.kernel.happened(EventKind::Machine { machine: self.0.id, change: MachineChange::Paused });
             run.pause(self.0.id);
         });
     }
@@ -340,7 +340,7 @@ impl Machine {
     /// Resumes the process. Timers that fell due during the pause fire at once.
     pub fn resume(&self) {
         self.with(|run| {
-            run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Resumed });
+            run.kernel.happened(EventKind::Machine { machine: self.0.id, change: MachineChange::Resumed });
             run.resume(self.0.id);
         });
     }
@@ -349,7 +349,7 @@ impl Machine {
     /// as the others.
     pub fn set_slowness(&self, delay_max: Duration) {
         self.with(|run| {
-            run.kernel.happened(What::Machine {
+            run.kernel.happened(EventKind::Machine {
                 machine: self.0.id,
                 change: MachineChange::Slowness(nanos(delay_max)),
             });
@@ -364,7 +364,7 @@ impl Machine {
     pub fn set_drift(&self, ppm: i64) {
         assert!(ppm > -1_000_000, "a drift of {ppm} ppm: the clock must go forward");
         self.with(|run| {
-            run.kernel.happened(What::Machine { machine: self.0.id, change: MachineChange::Drift(ppm) });
+            run.kernel.happened(EventKind::Machine { machine: self.0.id, change: MachineChange::Drift(ppm) });
             run.set_drift(self.0.id, ppm);
         });
     }
@@ -416,7 +416,7 @@ impl Cluster {
         if self.hosts[machine].incarnation > 0 {
             self.moment_reached(machine, Moment::Restarting);
         }
-        self.kernel.happened(What::Machine { machine, change: MachineChange::Started });
+        self.kernel.happened(EventKind::Machine { machine, change: MachineChange::Started });
         if before == HostState::PoweredOff {
             self.power_restored(machine);
         }
@@ -442,7 +442,7 @@ impl Cluster {
             ProcessEnd::Exit => MachineChange::Exited,
             ProcessEnd::PowerLoss => MachineChange::PowerLost,
         };
-        self.kernel.happened(What::Machine { machine, change });
+        self.kernel.happened(EventKind::Machine { machine, change });
         self.resume(machine);
         self.close_sockets(machine, ending == ProcessEnd::Exit);
         self.descriptors_gone(machine);

@@ -31,7 +31,7 @@ use crate::kernel::timers::{Nanos, nanos};
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::world::Process;
-use crate::schema::event::{LinkChange, What};
+use crate::schema::event::{EventKind, LinkChange};
 use connection::{CloseMode, Connection, Connections};
 pub(crate) use connection::{ConnectionId, Options, Side};
 pub(crate) use impairment::Effect;
@@ -187,7 +187,7 @@ impl Cluster {
     }
 
     fn link_changed(&mut self, from: u32, to: u32, change: LinkChange) {
-        self.kernel.happened(What::Link { from, to, change });
+        self.kernel.happened(EventKind::Link { from, to, change });
     }
 
     fn retransmit_between(&mut self, from: u32, to: u32) {

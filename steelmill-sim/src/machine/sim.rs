@@ -16,7 +16,7 @@ use crate::machine::net::Network;
 use crate::machine::spawn::{Task, spawn_at};
 use crate::machine::world::{Process, SimWorld};
 use crate::schema::decision::Stream;
-use crate::schema::event::What;
+use crate::schema::event::EventKind;
 use crate::schema::settings::Seed;
 
 /// A handle to one simulation run, passed to the scenario.
@@ -143,7 +143,7 @@ impl Sim {
     pub fn count(&self, what: &'static str, n: u64) {
         self.with(|run| {
             let total = run.tally.count(what, n);
-            run.kernel.happened(What::Count { what, more: n, total });
+            run.kernel.happened(EventKind::Count { what, more: n, total });
         });
     }
 

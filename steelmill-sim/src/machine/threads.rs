@@ -29,6 +29,7 @@ use super::world::Process;
 use crate::kernel::probe;
 use crate::kernel::tasks::Output;
 use crate::kernel::waiter::{Waiter, Waiters};
+use crate::schema::decision::Stream;
 use crate::schema::task::TaskKey;
 
 /// What pthread_create(3) is given to execute.
@@ -75,7 +76,23 @@ thread_local! {
 pub(crate) struct Threads {
     /// Those that a program may still join, by machine and name.
     all: BTreeMap<(u32, ThreadName), Entry>,
+    /// Drawn from the seed when the first thread is created.
+    rates: Option<Rates>,
 }
+
+/// How often calls of guests do what Linux may do and seldom does: once in so many calls, 0 for never.
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    /// The thread loses its turn at a call that does not block.
+    preemption: u64,
+    /// A read or a write of a stream transfers less than it could.
+    short_transfer: u64,
+    /// A wait at a futex ends without a wake.
+    spurious_wake: u64,
+}
+
+/// What the rates are drawn from.
+const ONCE_IN: [u64; 5] = [0, 0, 256, 32, 6];
 
 struct Entry {
     /// What the thread returned, once it has.
@@ -98,6 +115,30 @@ pub(crate) fn give_turn() {
     let guest = unsafe { CURRENT.get().as_ref() }.expect("only a guest thread has a turn to give away");
     // SAFETY: this is the guest.
     unsafe { guest.turns.give_back() };
+}
+
+/// At some calls, drawn from the seed, the thread loses its turn although nothing blocks it.
+pub(crate) fn preempt(place: Process) {
+    if cluster::with(place.run, |run| run.is_drawn(|rates| rates.preemption)) {
+        yield_turn();
+    }
+}
+
+/// How much of a stream's transfer of `length` bytes is made.
+pub(crate) fn transfer_length(place: Process, length: usize) -> usize {
+    cluster::with(place.run, |run| match length > 1 && run.is_drawn(|rates| rates.short_transfer) {
+        true => 1 + run.kernel.draw(Stream::Schedule, length as u64 - 1) as usize,
+        false => length,
+    })
+}
+
+/// Whether a wait at a futex ends without a wake.
+pub(crate) fn wakes_spuriously(place: Process) -> bool {
+    let is_drawn = cluster::with(place.run, |run| run.is_drawn(|rates| rates.spurious_wake));
+    if is_drawn {
+        yield_turn();
+    }
+    is_drawn
 }
 
 /// Lets other ready tasks go first.
@@ -277,6 +318,19 @@ impl Drop for GuestTask {
 }
 
 impl Cluster {
+    /// Whether something that happens once in so many calls happens now.
+    fn is_drawn(&mut self, rate: impl FnOnce(Rates) -> u64) -> bool {
+        let rates = self.threads.rates.unwrap_or_else(|| {
+            let mut draw = || ONCE_IN[self.kernel.draw(Stream::Schedule, ONCE_IN.len() as u64) as usize];
+            Rates { preemption: draw(), short_transfer: draw(), spurious_wake: draw() }
+        });
+        self.threads.rates = Some(rates);
+        match rate(rates) {
+            0 => false,
+            once_in => self.kernel.draw(Stream::Schedule, once_in) == 0,
+        }
+    }
+
     fn thread_ended(&mut self, guest: &Guest, thread: ThreadName) {
         if let Some(entry) = self.threads.all.get_mut(&(guest.place.machine, thread)) {
             entry.result = Some(guest.result.get().addr());

@@ -20,12 +20,12 @@ pub(crate) fn waker(key: TaskKey) -> Waker {
 
 #[inline]
 fn raw(key: TaskKey) -> RawWaker {
-    RawWaker::new(std::ptr::without_provenance(key.word() as usize), &TABLE)
+    RawWaker::new(std::ptr::without_provenance(key.to_raw() as usize), &TABLE)
 }
 
 #[inline]
 fn key(data: *const ()) -> TaskKey {
-    TaskKey::of_word(data.addr() as u64)
+    TaskKey::from_raw(data.addr() as u64)
 }
 
 static TABLE: RawWakerVTable = RawWakerVTable::new(
@@ -48,7 +48,7 @@ impl Waiter {
 
     #[inline(never)]
     fn foreign(waker: &Waker) -> Self {
-        probe::asked();
+        probe::foreign_waker_registered();
         Waiter::Foreign(waker.clone())
     }
 }

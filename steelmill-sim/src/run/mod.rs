@@ -1,3 +1,3 @@
-//! One seed, from beginning to end.
+//! One run of a scenario: from a seed to an outcome.
 
 pub(crate) mod simulate;

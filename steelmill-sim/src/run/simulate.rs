@@ -1,4 +1,4 @@
-//! One seed, from beginning to end.
+//! `simulate`: sets up one run of a scenario, drives the executor, and tears the run down into an `Outcome`.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -30,9 +30,8 @@ use crate::trace::logs;
 
 /// Runs a scenario once, on this thread.
 ///
-/// std keeps the keys of its hash maps, and `rand::rng()` its state, for the incarnation of a thread. For a scenario that uses
-/// those to repeat, the thread has to be a fresh one: [`Campaign`](crate::Campaign) and [`check`](crate::check) run
-/// every seed on its own.
+/// std keeps the keys of its hash maps, and `rand::rng()` its state, as long as a thread lives. A scenario that uses them
+/// repeats only on a fresh thread: [`Campaign`](crate::Campaign) and [`check`](crate::check) run each seed on one.
 ///
 /// # Panics
 /// When this thread is inside a simulation already.
@@ -54,10 +53,9 @@ where
     F: Future<Output = Result> + 'static,
 {
     let caller = Location::caller();
-    explained(settings, &|settings, look| once(settings, &scenario, caller, look))
+    run_and_explain(settings, &|settings, inspected| run_once(settings, &scenario, caller, inspected))
 }
 
-/// A scenario, whatever its type.
 pub(crate) trait Scenario {
     fn begin(&self, sim: Sim) -> Pin<Box<dyn Future<Output = Result>>>;
 }
@@ -72,51 +70,54 @@ where
     }
 }
 
-/// A run that `once` makes, and makes again to look where those tasks of it waited that overstayed a deadline, should it
-/// fail.
-pub(crate) fn explained(settings: Settings, once: &dyn Fn(Settings, Option<u64>) -> Outcome) -> Outcome {
+/// Makes a run by `once`. If it fails, and tasks exceeded a deadline in it, repeats it to find where they waited.
+pub(crate) fn run_and_explain(
+    settings: Settings,
+    once: &dyn Fn(Settings, Option<u64>) -> Outcome,
+) -> Outcome {
     let mut outcome = once(settings.clone(), None);
     if settings.stacks {
         let settings = Settings { trace: false, record: false, audit: false, ..settings };
-        stuck::explain_overstays(&mut outcome, |moment| once(settings.clone(), Some(moment)));
+        stuck::explain_exceeded_deadlines(&mut outcome, |polls| once(settings.clone(), Some(polls)));
     }
     outcome
 }
 
-/// One run; it ends early where there is a moment at which to look at those of its tasks that overstay.
-pub(crate) fn once(
+/// Makes one run. With `inspected`, a number of polls, it ends there, and inspects the tasks that exceed a deadline then.
+pub(crate) fn run_once(
     settings: Settings,
     scenario: &dyn Scenario,
     caller: &'static Location<'static>,
-    look: Option<u64>,
+    inspected: Option<u64>,
 ) -> Outcome {
     host::panics::install_hook();
     if settings.poll_time_limit.is_some() {
         watchdog::start();
     }
     let seed = settings.seed.0;
-    let (is_audited, is_looked_at) = (settings.audit, settings.stacks);
-    // What a run that is made again has to say was said the first time.
-    let _logs = logs::install(&settings, look.is_some());
+    let (is_audited, is_inspected) = (settings.audit, settings.stacks);
+    // A repeated run logs nothing: the first one did.
+    let _logs = logs::install(&settings, inspected.is_some());
     let id = cluster::begin(settings);
     let _observed = coverage::observe(&RunObserver);
     cluster::with(id, |run| {
-        run.tally.exceeded_deadlines =
-            ExceededDeadlines::inspecting(look.map(|moment| (moment, stuck::look_at_overstay as InspectTask)))
+        run.tally.exceeded_deadlines = ExceededDeadlines::inspecting(
+            inspected.map(|polls| (polls, stuck::inspect_aborted as InspectTask)),
+        )
     });
     cluster::with(id, |run| run.guest_setup = Some(guest_setup()));
-    purity::draw_keys();
+    purity::draw_hash_keys();
     if is_audited {
         audit::begin();
     }
-    hosted(seed, || {
+    in_seeded_runtime(seed, || {
         cluster::with(id, |run| run.add_host(&"scenario".into()));
         match catch_unwind(AssertUnwindSafe(|| scenario.begin(Sim { run: id }))) {
             Ok(future) => {
                 let place = Process { run: id, machine: SCENARIO, incarnation: 0 };
                 let main = spawn_at(place, None, "scenario", caller, future);
                 executor::drive(id);
-                std::mem::forget(main); // `outcome` looks at its end
+                std::mem::forget(main); // `outcome` takes its result
             }
             Err(payload) => {
                 let message = panic_message(payload.as_ref());
@@ -129,9 +130,9 @@ pub(crate) fn once(
             }
         }
         let mut outcome = outcome(id);
-        // Whatever comes of the look, it is none of the run's.
-        if is_looked_at {
-            stuck::look(id, &mut outcome);
+        // The inspection must not affect the outcome, nor may panics in it.
+        if is_inspected {
+            stuck::inspect(id, &mut outcome);
             panic_log::take();
         }
         let cause = tear_down(id);
@@ -142,13 +143,12 @@ pub(crate) fn once(
     })
 }
 
-/// Runs where `tokio::select!` repeats: it draws from a generator of tokio's that only a runtime can seed, and only
-/// inside its `block_on`.
+/// Runs inside a tokio runtime, because only its `block_on` can seed the random generator of `tokio::select!`.
 ///
-/// Nothing is ever spawned on that runtime. It is entered through its handle, so that tokio sees no scheduler and
-/// `yield_now` wakes at once instead of leaving that to a scheduler that never gets its turn. Its budget of polls must
-/// not count ours either, or a task that waits for a channel would stop making progress.
-fn hosted<R>(seed: u64, run: impl FnOnce() -> R) -> R {
+/// No task is spawned on that runtime. It is entered through its handle, so that tokio sees no scheduler and `yield_now`
+/// wakes at once, instead of leaving that to a scheduler that never runs. `unconstrained` lifts tokio's budget of polls:
+/// counting ours, it would stop a task that waits for a channel.
+fn in_seeded_runtime<R>(seed: u64, run: impl FnOnce() -> R) -> R {
     #[cfg(tokio_unstable)]
     {
         let host = tokio::runtime::Builder::new_current_thread()
@@ -164,7 +164,7 @@ fn hosted<R>(seed: u64, run: impl FnOnce() -> R) -> R {
     }
 }
 
-/// A life of a machine that failed, where nobody read its report and nobody allowed it.
+/// A machine's life that failed, if its report was not read and the failure is not allowed.
 fn unread_failure(id: RunId) -> Option<Cause> {
     let machines = cluster::with(id, |run| run.machines.clone());
     machines.iter().find_map(Machine::unread_failure)
@@ -188,7 +188,7 @@ fn outcome(id: RunId) -> Outcome {
             Some(Ok(output)) => {
                 output.downcast::<Result>().expect("a scenario returns a Result").err().map(Cause::Error)
             }
-            // A panic that the scenario allowed on its own machine still keeps it from its end.
+            // A panic in the scenario's task fails the run even if it is allowed, because the scenario did not return.
             Some(Err(TaskError::Panicked(panic))) => {
                 Some(Cause::Panic { message: panic.to_string(), task: run.kernel.task_report(MAIN) })
             }
@@ -197,11 +197,11 @@ fn outcome(id: RunId) -> Outcome {
         let cause = run.kernel.over.take().flatten().or(failed).or(unread).or_else(|| run.unknown_limit());
         let panicked = run.tally.last_panic.take();
         let at = Duration::from_nanos(run.kernel.now);
-        let overstayed = run.tally.exceeded_deadlines.take();
+        let deadline_exceeded = run.tally.exceeded_deadlines.take();
         let trace = run.kernel.take_trace(cause.as_ref(), run.tally.plan.as_ref());
         Outcome {
             seed: run.kernel.settings.seed,
-            failure: cause.map(|cause| Failure { overstayed, ..Failure::new(at, cause, panicked) }),
+            failure: cause.map(|cause| Failure { deadline_exceeded, ..Failure::new(at, cause, panicked) }),
             digest: run.kernel.digest.value(),
             simulated: at,
             polls: run.kernel.tasks.polls,
@@ -218,8 +218,7 @@ fn outcome(id: RunId) -> Outcome {
     })
 }
 
-/// Ends what is left. Every machine is detached first, so that destructors can send, spawn and break nothing. A panic of
-/// one of them is the failure of a run that had none.
+/// Drops all tasks and machines, detached so that destructors cannot send or spawn; a panic fails a run that passed.
 fn tear_down(id: RunId) -> Option<(Cause, Option<Panicked>)> {
     let (orphans, root, machines) = cluster::with(id, |run| {
         run.kernel.over = Some(None);

@@ -1,4 +1,4 @@
-//! Draws of randomness: what they are for, and what came of one.
+//! Recorded random draws: the stream of a draw, its value, and reseeding from a time on.
 
 use std::time::Duration;
 
@@ -6,52 +6,52 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Family;
 
-/// What a draw is for.
+/// The purpose of a random draw. Each stream is independent: one more draw in one leaves all others as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stream {
-    /// Which ready task runs next: its place among them, oldest first; or the priorities that decide it.
+    /// Which ready task runs next: a position in the run queue; under [`Pct`](crate::Schedule::Pct) a priority.
     Schedule,
-    /// How long a message is on its way: nanoseconds above the link's least.
+    /// A message's latency: nanoseconds above the link's minimum.
     Latency,
-    /// What the scenario does to its cluster, by [`Sim::draw`](crate::Sim::draw).
+    /// The scenario's own choices, made by [`Sim::draw`](crate::Sim::draw).
     Fault,
-    /// What a machine's own code draws; the number is the machine's.
+    /// Entropy that a machine's code reads; the number is the machine's.
     Entropy(u32),
-    /// Whether an impaired link loses a message: 0 to 999,999, and lost below its rate.
+    /// Whether an impaired link loses a message: 0 to 999,999, lost below the rate in ppm.
     Loss,
-    /// Whether an impaired link doubles a datagram, likewise.
+    /// Whether an impaired link duplicates a datagram: 0 to 999,999, duplicated below the rate in ppm.
     Duplication,
-    /// Whether an impaired link lets others overtake a datagram, likewise, and then for how many nanoseconds.
+    /// Whether an impaired link reorders a datagram: 0 to 999,999, as for `Loss`; then its delay in nanoseconds.
     Reordering,
-    /// Whether a message is very late, likewise, and then by how many nanoseconds.
+    /// Whether a message gets a tail latency: 0 to 999,999, as for `Loss`; then the extra latency in nanoseconds.
     Tail,
-    /// What goes wrong: a family's part of the plan.
+    /// The faults of one family in the plan.
     Plan(Family),
-    /// How late a slow machine turns to a task that is ready, in nanoseconds.
+    /// The delay before a slow machine polls a ready task, in nanoseconds.
     Slowness,
-    /// Whether a rare branch ([`buggify!`](steelmill_core::buggify)) is taken: 0 to 999,999, and taken from its rate's
-    /// complement on. The number is made from its name.
+    /// Whether a rare branch ([`buggify!`](steelmill_core::buggify)) is taken: 0 to 999,999, taken from one million minus
+    /// its rate in ppm on. The number is a hash of the branch's name.
     Buggify(u32),
 }
 
-/// One draw: its stream, its place in that stream, and what came of it.
+/// One random draw: its stream, its index in that stream, and its value. The unit of recording and replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// What it was for.
+    /// The stream it was drawn from.
     pub stream: Stream,
     /// How many draws of that stream came before it.
     pub index: u64,
-    /// What was drawn.
+    /// The value.
     pub value: u64,
 }
 
-/// From a moment on, draw as another seed would: what happened before stays the same.
+/// Replaces the seed from a virtual time on; everything before stays the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reseed {
-    /// When, in virtual time.
+    /// The virtual time of the change.
     pub at: Duration,
     /// The stream; `None` for all.
     pub stream: Option<Stream>,
-    /// The seed to draw from then on.
+    /// The new seed.
     pub seed: u64,
 }

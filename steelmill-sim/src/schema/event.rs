@@ -1,55 +1,55 @@
-//! Everything that can happen in a run, as one enum: what the digest takes in, and what only explains.
+//! Trace events: one enum of everything that a run records. Some enter the digest; the others are only for diagnosis.
 
 use serde::Serialize;
 
 use super::decision::Stream;
 use super::task::TaskId;
 
-/// One thing that happened.
+/// One event of a run: its time, task, cause and kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
-    /// When, in nanoseconds of virtual time.
+    /// Nanoseconds of virtual time since the run began.
     pub at: u64,
-    /// The task that was being polled, if one was.
+    /// The task that was being polled, if any.
     pub task: Option<TaskId>,
-    /// The event that led to it, if one did: an earlier one.
+    /// The index of the earlier event that caused it, if any.
     pub cause: Option<u32>,
-    /// What.
-    pub what: What,
+    /// Its kind and data.
+    pub what: EventKind,
     /// The run's digest after it.
     pub digest: u64,
 }
 
-/// What happened.
+/// The kind of an event, with its data. Part of the digest unless the variant says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum What {
-    /// A random number was drawn. For the schedule's draws, the digest takes in the poll that came of them instead.
+pub enum EventKind {
+    /// A random number was drawn. Not in the digest for the schedule and the plan: the resulting polls and faults are.
     Draw {
-        /// What for.
+        /// Its purpose.
         stream: Stream,
         /// How many draws of the stream came before it.
         index: u64,
-        /// The number is below this one; 0 for a whole word.
+        /// The exclusive upper bound; 0 for any `u64`.
         below: u64,
-        /// What was drawn.
+        /// The number.
         value: u64,
     },
     /// A task was polled.
     Poll {
         /// The task.
         task: TaskId,
-        /// Its place among those that were ready, the oldest being 0.
+        /// Its position in the run queue; 0 is the oldest.
         place: u64,
     },
-    /// Time passed.
+    /// Virtual time advanced.
     Time {
-        /// To this time, in nanoseconds.
+        /// The new time, in nanoseconds since the run began.
         to: u64,
     },
-    /// A task was made ready to be polled; one that is ready already is not woken again. [`Event::task`] says who woke it;
-    /// `None` where that was a timer, the network or another thread. Not in the digest.
+    /// A task became ready to be polled; waking a ready task records nothing. [`Event::task`] is the task that woke it, or
+    /// `None` for a timer, the network or another thread. Not in the digest.
     Wake {
         /// The task.
         task: TaskId,
@@ -63,199 +63,197 @@ pub enum What {
     Spawn {
         /// The task.
         task: TaskId,
-        /// The machine it lives on.
+        /// Its machine.
         machine: u32,
     },
     /// A task ended. Not in the digest.
     End {
         /// The task.
         task: TaskId,
-        /// How.
+        /// How it ended.
         end: TaskEnd,
     },
-    /// Bytes were handed to the network: what a program wrote. They leave in [messages](What::Message). Not in the digest.
+    /// A program wrote bytes to a socket; they leave in [messages](EventKind::Message). The digest has the bytes instead.
     Send {
-        /// How many.
+        /// How many bytes.
         bytes: u64,
-        /// The first of them; zeros where there are fewer.
+        /// The first of them, padded with zeros.
         start: [u8; 16],
     },
     /// A message leaves a machine. Not in the digest.
     Message {
-        /// Its number, the next one after that of the message before.
+        /// Its number, counted up from one message to the next.
         message: u32,
-        /// What it is.
+        /// What kind of segment or datagram it is.
         carries: MessageKind,
-        /// The number of the connection it belongs to, if it belongs to one. Numbers are used again, from a later
-        /// [`What::Connect`] on.
+        /// The number of its TCP connection, if any. Numbers are reused, from a later [`EventKind::Connect`] on.
         connection: Option<u32>,
-        /// From this machine.
+        /// The sending machine.
         from: u32,
-        /// To this one.
+        /// The receiving machine.
         to: u32,
-        /// How many bytes of payload it has.
+        /// Its payload in bytes.
         bytes: u64,
-        /// The first of them; zeros where there are fewer.
+        /// The first of them, padded with zeros.
         start: [u8; 16],
     },
-    /// A message will be late. Not in the digest.
+    /// A message was delayed beyond its latency. Not in the digest.
     Delayed {
         /// Its number.
         message: u32,
-        /// By how many nanoseconds. Several delays of one message add up.
+        /// The delay in nanoseconds. Several delays of one message add up.
         by: u64,
-        /// Why.
-        why: Why,
+        /// The reason.
+        why: DeliveryProblem,
     },
-    /// A message has arrived. Not in the digest.
+    /// A message arrived. Not in the digest.
     Arrive {
         /// Its number.
         message: u32,
     },
-    /// A message will never arrive, or did and was thrown away. Not in the digest.
+    /// A message was lost on the link, or arrived and was dropped. Not in the digest.
     Lost {
         /// Its number.
         message: u32,
-        /// Why.
-        why: Why,
+        /// The reason.
+        why: DeliveryProblem,
     },
-    /// What one side of a TCP connection sent has arrived. The messages that it came in have arrived just before; there
-    /// is none where a sender only asked whether it is still heard.
+    /// Data of a TCP connection can be read. Its messages arrived just before; a probe of a silent peer has none.
     Deliver {
         /// The connection's number.
         connection: u32,
-        /// The machine that sent.
+        /// The sending machine.
         from: u32,
-        /// The machine it has arrived on.
+        /// The receiving machine.
         to: u32,
         /// How many bytes can be read there.
         readable: u64,
     },
-    /// A TCP connection was asked for.
+    /// A client began to open a TCP connection.
     Connect {
         /// The connection's number.
         connection: u32,
-        /// To this machine.
+        /// The server's machine.
         to: u32,
     },
-    /// A datagram has arrived.
+    /// A datagram arrived.
     Datagram {
-        /// On this machine.
+        /// The receiving machine.
         to: u32,
-        /// Its length.
+        /// Its length in bytes.
         bytes: u64,
     },
-    /// Something was done to a machine.
+    /// A machine's state changed.
     Machine {
         /// The machine.
         machine: u32,
-        /// What.
+        /// The change.
         change: MachineChange,
     },
-    /// Something was done to the way from one machine to another.
+    /// The state of the link from one machine to another changed.
     Link {
-        /// From this machine.
+        /// The sending machine.
         from: u32,
-        /// To this one.
+        /// The receiving machine.
         to: u32,
-        /// What.
+        /// The change.
         change: LinkChange,
     },
-    /// Something became of a fault of the run's plan.
+    /// A fault of the run's plan began, ended or was skipped.
     Fault {
-        /// Its place in the plan.
+        /// Its index in the plan.
         fault: u32,
-        /// What.
+        /// Which of these.
         step: FaultStep,
     },
-    /// A factory, or a daemon, does something else from now on. Not in the digest.
+    /// The lifecycle state of a factory or a daemon changed. Not in the digest.
     State {
-        /// Its place in [`Trace::states`](crate::trace::Trace::states).
+        /// Its index in [`Trace::states`](crate::trace::Trace::states).
         state: u32,
     },
-    /// Something was logged. Not in the digest.
+    /// A log line was written. Not in the digest.
     Log {
-        /// Its place in [`Trace::logs`](crate::trace::Trace::logs).
+        /// Its index in [`Trace::logs`](crate::trace::Trace::logs).
         log: u32,
     },
-    /// A client is about to do something. Not in the digest.
+    /// A client invoked an operation. Not in the digest.
     Invoke {
-        /// Its place in [`Trace::operations`](crate::trace::Trace::operations).
+        /// Its index in [`Trace::operations`](crate::trace::Trace::operations).
         operation: u32,
     },
-    /// A client has its answer, or has stopped waiting for it. Not in the digest.
+    /// A client's operation returned, or the client stopped waiting for it. Not in the digest.
     Return {
-        /// Its place in [`Trace::operations`](crate::trace::Trace::operations).
+        /// Its index in [`Trace::operations`](crate::trace::Trace::operations).
         operation: u32,
     },
-    /// A history turned out not to be linearizable, and this operation is one of those that cannot be ordered. Not in the
-    /// digest.
+    /// A history is not linearizable, and this operation is among those that no order explains. Not in the digest.
     Blame {
-        /// Its place in [`Trace::operations`](crate::trace::Trace::operations).
+        /// Its index in [`Trace::operations`](crate::trace::Trace::operations).
         operation: u32,
     },
     /// The run failed: the last event of its trace. Not in the digest.
     Fail,
-    /// The scenario counted something.
+    /// The scenario increased a counter ([`Sim::count`](crate::Sim::count)).
     Count {
-        /// What.
+        /// The counter's name.
         what: &'static str,
-        /// How many more.
+        /// The increment.
         more: u64,
-        /// How many in all.
+        /// Its new value.
         total: u64,
     },
 }
 
-/// What a message is.
+/// The kind of a message: a TCP segment by its flags, a UDP datagram, or an ICMP error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MessageKind {
-    /// Bytes of a TCP connection.
+    /// Data of a TCP connection.
     Bytes,
-    /// The end of what one side of a TCP connection sends (FIN), with the last bytes if there are any.
+    /// FIN: half-closes a TCP connection, after the last data if there is any.
     Fin,
-    /// A request for a TCP connection (SYN).
+    /// SYN: asks for a TCP connection.
     Syn,
-    /// The answer to it (SYN and ACK).
+    /// SYN and ACK: accepts it.
     SynAck,
-    /// The last part of the handshake (ACK).
+    /// ACK: completes the handshake.
     Ack,
-    /// The answer that nobody listens there (RST to a SYN).
+    /// RST to a SYN: connection refused, no listener.
     Refused,
-    /// Word that there is no such connection any more (RST).
+    /// RST: connection reset.
     Reset,
-    /// A datagram.
+    /// A UDP datagram.
     Datagram,
-    /// Word that nobody received a datagram (ICMP port unreachable).
+    /// ICMP port unreachable: no socket received a datagram.
     Unreachable,
 }
 
-/// Why a message is late, or lost.
+/// Why a message is delayed or lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Why {
-    /// The way was cut. To a stream that is a delay: it is sent again, and gets through after the cut has healed.
+pub enum DeliveryProblem {
+    /// Partition. It delays a TCP segment, which is retransmitted until the partition has healed.
     Cut,
-    /// The way was held.
+    /// The link is held.
     Held,
-    /// The way loses messages. To a stream that is a delay, until it is sent again.
+    /// Message loss on the link. It delays a TCP segment until its retransmission.
     Loss,
-    /// The way has a tail of latencies far above the usual.
+    /// Tail latency, far above the link's usual one.
     Tail,
-    /// The way is narrow, and others had to get through before it.
+    /// Limited bandwidth: the message queued behind others.
     Narrow,
-    /// It was kept back for others to overtake it.
+    /// Reordering: the message was delayed so that later ones overtake it.
     Overtaken,
-    /// The machine that it got to had no power.
+    /// The receiving machine had no power.
     PowerOff,
-    /// Its connection was reset, or was given up.
+    /// Its connection was reset or timed out.
     Reset,
-    /// Nobody was there: no such machine, or no such socket.
-    Nobody,
-    /// Whoever was to receive it had no room for it.
+    /// There is no such machine, or no such socket.
+    #[serde(rename = "nobody")]
+    NoReceiver,
+    /// The receiver's buffer was full.
     Full,
 }
 
@@ -271,53 +269,53 @@ pub enum TaskEnd {
     Aborted,
 }
 
-/// What was done to a machine.
+/// A change of a machine's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MachineChange {
-    /// It was made.
+    /// It was created.
     Made,
-    /// A process began on it.
+    /// A process started on it.
     Started,
     /// Its process exited.
     Exited,
     /// It lost power.
     PowerLost,
-    /// Its clock goes this much faster than time, in parts per million.
+    /// Its clock runs faster than virtual time by this many parts per million; slower if negative.
     Drift(i64),
-    /// Its wall clock is this many nanoseconds ahead.
+    /// Its wall clock is ahead by this many nanoseconds; behind if negative.
     WallOffset(i64),
-    /// No task of it runs.
+    /// Its tasks are no longer polled.
     Paused,
-    /// Its tasks run again.
+    /// Its tasks are polled again.
     Resumed,
-    /// A task of it that is ready waits for its turn for up to this many nanoseconds.
+    /// Its ready tasks are polled up to this many nanoseconds late.
     Slowness(u64),
 }
 
-/// What was done to a way between two machines; between a machine and itself stands for all its ways.
+/// A change of the link between two machines; from a machine to itself, of all its links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LinkChange {
-    /// Nothing gets through any more.
+    /// It was partitioned.
     Cut,
-    /// One cut was taken off.
+    /// One partition was healed.
     Healed,
-    /// It became slow, lossy or narrow.
+    /// It was impaired: latency, loss or limited bandwidth.
     Impaired,
-    /// One impairment was taken off.
+    /// One impairment ended.
     Repaired,
-    /// What is sent waits.
+    /// It was held: messages wait.
     Held,
-    /// One hold was taken off.
+    /// One hold was released.
     Released,
-    /// All connections were reset, both ways.
+    /// All connections over it were reset, in both directions.
     Reset,
 }
 
-/// What became of a fault.
+/// A step in the life of a planned fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultStep {
@@ -325,22 +323,22 @@ pub enum FaultStep {
     Strikes,
     /// It is over.
     Ends,
-    /// It would have been one too many.
+    /// It was skipped: it would have exceeded the budget.
     Skipped,
 }
 
-impl What {
-    /// Whether it tells how things stand from then on.
-    pub(crate) fn lasts(self) -> bool {
+impl EventKind {
+    /// Whether it changes a state that later events depend on; a trace keeps these before its window, too.
+    pub(crate) fn is_state_change(self) -> bool {
         matches!(
             self,
-            What::Machine { .. }
-                | What::Link { .. }
-                | What::Fault { .. }
-                | What::State { .. }
-                | What::Invoke { .. }
-                | What::Return { .. }
-                | What::Blame { .. }
+            EventKind::Machine { .. }
+                | EventKind::Link { .. }
+                | EventKind::Fault { .. }
+                | EventKind::State { .. }
+                | EventKind::Invoke { .. }
+                | EventKind::Return { .. }
+                | EventKind::Blame { .. }
         )
     }
 }

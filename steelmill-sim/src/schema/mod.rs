@@ -1,17 +1,17 @@
-//! What a run is described in: plain data that can be compared, saved and read back. Knows nothing of a run at work.
+//! The data types of a run: settings, fault plan, events, trace and outcome. Plain data, without a running simulation.
 
-// What a run is asked to be.
-pub(crate) mod decision; // draws of randomness
-pub(crate) mod moment; // moments in a machine's life
+// The input of a run.
+pub(crate) mod decision; // random draws
+pub(crate) mod moment; // lifecycle moments that trigger faults
 pub(crate) mod plan; // faults
-pub(crate) mod rare_branch; // the rare branches of the program
+pub(crate) mod rare_branch; // all `buggify!` of the program
 pub(crate) mod settings;
-pub(crate) mod verify; // how seeds are verified, and where two runs differ
+pub(crate) mod verify; // verification of determinism, and where two runs differ
 
-// What happened in it, and how it ended.
-pub(crate) mod event; // everything that can happen
-pub(crate) mod line; // an event as a person reads it
-pub(crate) mod outcome;
-pub(crate) mod system_use; // what code asked the system for
-pub(crate) mod task; // what a task is called
-pub(crate) mod trace; // the events, with names
+// The output of a run.
+pub(crate) mod event;
+pub(crate) mod line; // an event in readable form
+pub(crate) mod outcome; // success or failure
+pub(crate) mod system_use; // audited calls of the system
+pub(crate) mod task; // task keys and ids
+pub(crate) mod trace; // all events, with names

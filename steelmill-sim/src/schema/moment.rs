@@ -1,23 +1,23 @@
-//! Moments in a machine's life that faults can be tied to.
+//! Moments in a machine's lifecycle that trigger faults.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use steelmill_core::Milestone;
 
-/// A moment in the life of a machine with a factory.
+/// A moment in the lifecycle of a machine's factory, at which a fault can strike: see [`When::On`](crate::fault::When::On).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Moment {
     /// Its daemons are about to prepare.
     Preparing,
-    /// It is about to be started again after its process had ended.
+    /// The machine is about to be restarted after its process ended.
     Restarting,
-    /// Its factory has been told to stop.
+    /// Its stop was requested.
     Stopping,
-    /// A child of its factory, or of one further down, runs.
+    /// A child factory, at any depth, is running.
     ChildStarted,
-    /// Such a child has ended.
+    /// A child factory, at any depth, has ended.
     ChildStopped,
 }
 
@@ -25,7 +25,7 @@ impl Moment {
     pub(crate) const ALL: [Self; 5] =
         [Self::Preparing, Self::Restarting, Self::Stopping, Self::ChildStarted, Self::ChildStopped];
 
-    /// What it means to faults that a factory has come to something.
+    /// The moment at which a factory reaches a milestone, if faults can be tied to it.
     pub(crate) fn of(milestone: Milestone, is_child: bool) -> Option<Self> {
         match (milestone, is_child) {
             (Milestone::Preparing, false) => Some(Self::Preparing),

@@ -1,4 +1,4 @@
-//! How one seed ended.
+//! The outcome of one run: failure, cause, location, task reports, and counts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,23 +18,23 @@ use crate::schema::task::TaskKey;
 use crate::schema::trace::Trace;
 use crate::schema::verify::Difference;
 
-/// How often a run came to a coverage point.
+/// How often a run reached a coverage point, and how often that was a hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Visits {
     pub(crate) seen: u64,
     pub(crate) hit: u64,
 }
 
-/// A panic, as the hook recorded it.
+/// A panic, as the panic hook recorded it.
 pub(crate) struct Panicked {
     pub(crate) message: String,
     /// Its file and line.
     pub(crate) place: Option<String>,
-    /// All that is known of it.
+    /// The message with its place and, if captured, a backtrace.
     pub(crate) text: String,
 }
 
-/// How a run ended, and what is known of it.
+/// The result of one run: whether it passed, its digest, and what was counted and recorded.
 #[derive(Debug)]
 pub struct Outcome {
     /// The seed.
@@ -43,32 +43,32 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// A hash over every event; equal digests mean equal runs.
     pub digest: u64,
-    /// How much virtual time passed.
+    /// The virtual time that passed.
     pub simulated: Duration,
-    /// How many times a task was polled.
+    /// The number of polls of tasks.
     pub polls: u64,
-    /// How many timers fired and messages arrived.
+    /// The number of timers fired and messages delivered.
     pub events: u64,
-    /// What the scenario counted.
+    /// The scenario's counters: see [`Sim::count`](crate::Sim::count).
     pub counts: BTreeMap<&'static str, u64>,
-    /// Visits of the coverage points of the program, by number.
+    /// Visits of the program's coverage points, by index.
     pub(crate) coverage: Vec<Visits>,
-    /// What was to go wrong, if the scenario let anything: written to a file, it can be given to the run again.
+    /// The fault plan, if the scenario injects faults. Saved to a file, it can be replayed.
     pub faults: Option<Plan>,
-    /// What of its workload the scenario lets be less, and from where to where: see [`Sim::limit`](crate::Sim::limit).
+    /// The parts of the workload that can be limited, each with its range: see [`Sim::limit`](crate::Sim::limit).
     pub limits: BTreeMap<&'static str, RangeInclusive<u64>>,
-    /// Every draw, when recording was asked for.
+    /// Every random draw, if [`Settings::record`](crate::Settings::record) is set.
     pub decisions: Vec<Decision>,
-    /// Every event, when a trace was asked for.
+    /// Every event, if [`Settings::trace`](crate::Settings::trace) is set.
     pub trace: Option<Trace>,
-    /// Who asked the system for time, entropy or threads, when an audit was asked for.
+    /// Calls of the system for time, entropy or threads, if [`Settings::audit`](crate::Settings::audit) is set.
     pub audit: Vec<SystemUse>,
-    /// Whether something from outside reached the run, or it started a thread, so that it may not repeat.
+    /// Whether another thread reached the run, or the run started one: then it may not repeat.
     pub impure: bool,
 }
 
 impl Outcome {
-    /// Of a seed whose thread panicked outside of everything that is judged as the scenario's.
+    /// The outcome of a seed whose thread panicked outside of the scenario and its tasks.
     pub(crate) fn panicked(seed: Seed, panic: &Panic) -> Self {
         let error = anyhow::anyhow!("the thread of the seed panicked outside of its tasks: {panic}");
         Self {
@@ -95,67 +95,66 @@ impl Outcome {
     }
 }
 
-/// Why a run failed, and when.
+/// The failure of a run: its cause, its virtual time, the last panic, and the tasks aborted at a deadline before.
 #[derive(Debug)]
 pub struct Failure {
-    /// When, in virtual time.
+    /// The virtual time.
     pub at: Duration,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
-    /// Where the last panic of the run was raised, if there was one; with `RUST_BACKTRACE=1`, how it got there.
+    /// The message and place of the run's last panic, if any; with `RUST_BACKTRACE=1`, its backtrace.
     pub panicked: Option<String>,
-    /// The file and line where a run that failed by a panic did.
+    /// The file and line of the panic that failed the run.
     pub panicked_at: Option<String>,
-    /// What had been aborted in the run before, because it was not done at a deadline of the lifecycle: the last 16 tasks
-    /// at most.
-    pub overstayed: Vec<Overstay>,
+    /// The tasks aborted before at a deadline of the lifecycle; at most the last 16.
+    pub deadline_exceeded: Vec<DeadlineExceeded>,
 }
 
-/// A task that was aborted because its time was up: a `prepare`, `run` or `stop` that did not end, or a task that would
-/// have outlived its daemon.
+/// A task that was aborted because it exceeded a deadline of the lifecycle: a `prepare`, `run` or `stop` that did not end,
+/// or a task that would have outlived its daemon.
 #[derive(Debug, Clone)]
-pub struct Overstay {
-    /// When, in virtual time.
+pub struct DeadlineExceeded {
+    /// The virtual time of the abort.
     pub at: Duration,
-    /// How much time it had.
+    /// The time limit that it exceeded.
     pub limit: Duration,
-    /// The task, as it was then. Of the last three moments at which tasks were aborted, it is known where they waited.
+    /// The task at that time. [`TaskReport::waits_at`] is filled in for the last three times at which tasks were aborted.
     pub task: TaskReport,
-    /// How many polls there had been: tells the moment from others.
+    /// The run's number of polls before the abort: identifies that moment in a repeated run.
     pub(crate) polls: u64,
-    /// Of the run so far.
+    /// The run's digest before the abort: tells whether a repeated run is the same so far.
     pub(crate) digest: u64,
 }
 
-impl fmt::Display for Overstay {
+impl fmt::Display for DeadlineExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at, limit, task, .. } = self;
-        write!(f, "aborted at {:.9} s, when its {limit:?} had passed: {task}", at.as_secs_f64())
+        write!(f, "aborted at {:.9} s, at its deadline after {limit:?}: {task}", at.as_secs_f64())
     }
 }
 
 impl Failure {
     pub(crate) fn new(at: Duration, cause: Cause, panicked: Option<Panicked>) -> Self {
-        // Another panic than the one that ended the run may have been the last.
+        // The last panic need not be the one that failed the run.
         let is_cause = |panicked: &&Panicked| matches!(&cause, Cause::Panic { message, .. } if *message == panicked.message);
         let panicked_at = panicked.as_ref().filter(is_cause).and_then(|panicked| panicked.place.clone());
         let panicked = panicked.map(|panicked| panicked.text);
-        Self { at, cause, panicked, panicked_at, overstayed: Vec::new() }
+        Self { at, cause, panicked, panicked_at, deadline_exceeded: Vec::new() }
     }
 }
 
-/// Where a run failed.
+/// The location of a failure: machine, factory, daemon, task and source line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureLocation<'a> {
     /// The machine; `scenario` for the scenario's own.
     pub machine: &'a str,
-    /// The factory and the daemon whose task it was; `None` for one that no daemon spawned on its scope.
+    /// The factory and the daemon that own the task; `None` for a task that was not spawned on a daemon's scope.
     pub owner: Option<&'a Owner>,
-    /// What the task's spawner called it.
+    /// The task's name.
     pub task: &'a str,
     /// Where the task was spawned; `None` for the scenario itself.
     pub spawned_at: Option<&'static Location<'static>>,
-    /// The file and the line of the panic or the assertion, if it was one.
+    /// The file and line of the panic or the broken assertion, if the cause is one.
     pub place: Option<String>,
 }
 
@@ -167,8 +166,8 @@ impl<'a> FailureLocation<'a> {
 }
 
 impl Failure {
-    /// Where it failed, if that was in one task: the one that panicked or broke an assertion, or the scenario that returned
-    /// an error. What does not go on has no such place; its cause tells of each task.
+    /// The location, if the run failed in one task: the one that panicked or broke an assertion, or the scenario that
+    /// returned an error. `None` for deadlocks, livelocks and time limits, whose cause lists all tasks.
     pub fn location(&self) -> Option<FailureLocation<'_>> {
         match &self.cause {
             Cause::Panic { task, .. } => Some(FailureLocation::of(task, self.panicked_at.clone())),
@@ -189,7 +188,7 @@ impl Failure {
 }
 
 impl fmt::Display for FailureLocation<'_> {
-    /// A line for each thing that is known: `machine`, `daemon`, `factory`, `task`, `place`.
+    /// One line for each known part: `machine`, `daemon`, `factory`, `task`, `place`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "machine  {}", self.machine)?;
         if let Some(owner) = self.owner {
@@ -208,58 +207,57 @@ impl fmt::Display for Failure {
         if let Some(panicked) = &self.panicked {
             write!(f, "\n  {}", panicked.trim_end())?;
         }
-        self.overstayed.iter().try_for_each(|overstay| write!(f, "\n  {overstay}"))?;
+        self.deadline_exceeded.iter().try_for_each(|exceeded| write!(f, "\n  {exceeded}"))?;
         Ok(())
     }
 }
 
-/// Why a run failed.
+/// The cause of a failed run.
 #[derive(Debug)]
 pub enum Cause {
     /// The scenario returned an error.
     Error(anyhow::Error),
-    /// Something panicked that the scenario did not allow, whoever caught it: see [`Sim::allow_failure`](crate::Sim::allow_failure).
+    /// A panic that the scenario did not [allow](crate::Sim::allow_failure), even if it was caught.
     Panic {
-        /// What it said.
+        /// The panic message.
         message: String,
         /// The task that was polled, or whose future was dropped.
         task: TaskReport,
     },
-    /// Something came about that must not: an [`assert_always!`](steelmill_core::assert_always) or
-    /// [`assert_unreachable!`](steelmill_core::assert_unreachable) was broken.
+    /// A broken [`assert_always!`](steelmill_core::assert_always) or
+    /// [`assert_unreachable!`](steelmill_core::assert_unreachable).
     Assertion {
-        /// Where it is written.
+        /// The assertion.
         place: &'static Point,
-        /// Its message, with what was to be said in it.
+        /// Its message, formatted.
         message: String,
-        /// The task that came to it; `None` for a destructor that ran outside of any.
+        /// The task that reached it; `None` for a destructor that ran outside of tasks.
         task: Option<TaskReport>,
-        /// With `RUST_BACKTRACE=1`, how it got there.
+        /// The backtrace, with `RUST_BACKTRACE=1`.
         backtrace: Option<String>,
     },
-    /// The factory of a machine failed; nobody read its report, and the scenario did not
-    /// [allow](crate::Sim::allow_failure) it.
+    /// A machine's factory failed; its report was not read, and the failure not [allowed](crate::Sim::allow_failure).
     FactoryFailed {
         /// The machine.
         machine: String,
-        /// When, in virtual time.
+        /// The virtual time.
         at: Duration,
         /// The report.
         report: String,
     },
-    /// Nothing is ready, nothing is going to happen, and the scenario has not returned.
+    /// No task is ready, no timer or message is pending, and the scenario has not returned.
     Deadlock {
         /// All tasks.
         tasks: Vec<TaskReport>,
     },
-    /// So many polls happened without any time passing.
+    /// Tasks were polled [`poll_limit`](crate::Settings::poll_limit) times while virtual time stood still.
     Livelock {
         /// The limit.
         polls: u64,
         /// The tasks that were polled last, the busiest first.
         tasks: Vec<TaskReport>,
     },
-    /// The seed was run twice, and the runs differ.
+    /// Two runs of the seed differ.
     NotRepeatable(Box<Difference>),
     /// The virtual time limit was exceeded.
     TimeLimit {
@@ -270,33 +268,33 @@ pub enum Cause {
     },
 }
 
-/// A task, as a report shows it.
+/// The state of a task in a failure report.
 #[derive(Debug, Clone)]
 pub struct TaskReport {
-    /// The machine it lives on.
+    /// Its machine.
     pub machine: String,
-    /// Whom it works for; `None` for one that no daemon spawned on its scope.
+    /// The factory and the daemon that own it; `None` for a task that was not spawned on a daemon's scope.
     pub owner: Option<Arc<Owner>>,
-    /// What its spawner called it.
+    /// Its name, given to `spawn`.
     pub name: &'static str,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
-    /// What it waits for, as far as the sim's own primitives know; empty for one that ran when it was looked at, or has ended.
+    /// What it waits for, if that is one of the sim's primitives or a well-known one; empty if it was running or has ended.
     pub waits_for: &'static str,
-    /// Where it waits in a run that has come to a halt, or where it waited when its time was up: for each thing it waits
-    /// for, up to four, the async functions that wait for each other, innermost first, with file and line. Of a task that
-    /// spins, where it has itself woken.
+    /// The async stacks on which it waits when a run deadlocks, livelocks or exceeds a limit, or on which it waited when it
+    /// was aborted at a deadline: one for each thing it waits for, up to four, innermost function first, with file and
+    /// line. For a task that spins, where it wakes itself.
     ///
-    /// Of what it waits for by a combinator with wakers of its own, such as `FuturesUnordered`, those are known that are the
-    /// sim's; else it is told where that combinator is awaited.
+    /// A combinator with wakers of its own, such as `FuturesUnordered`, hides what it polls: only waits for the sim's
+    /// primitives are found in it, or else the place where the combinator is awaited.
     pub waits_at: Vec<Vec<String>>,
     /// How often it was polled.
     pub polls: u64,
-    /// How many of the last so many polls were its own, where the run was stopped as a livelock.
+    /// In a livelock: its own polls among the last polls, and the number of those.
     pub recent_polls: Option<(u64, u64)>,
-    /// It waits for its clock, or for somebody from outside: as a server does that has nothing to do.
+    /// It waits for a timer or for input, as an idle server does.
     pub(crate) is_at_rest: bool,
-    /// It was about to be polled.
+    /// It is in the run queue.
     pub(crate) is_ready: bool,
     pub(crate) key: TaskKey,
 }
@@ -308,7 +306,7 @@ impl fmt::Display for TaskReport {
         if let Some(owner) = owner {
             write!(f, " of {owner}")?;
         }
-        // What the lifecycle spawns is known by its name.
+        // The name of a task that the lifecycle spawns says enough.
         if !spawned_at.file().contains("steelmill-core/src/lifecycle") {
             write!(f, ", spawned at {spawned_at}")?;
         }
@@ -360,11 +358,11 @@ impl fmt::Display for Cause {
                 );
             }
             Cause::Deadlock { tasks } => {
-                f.write_str("deadlock: no task is ready and nothing is going to happen")?;
+                f.write_str("deadlock: no task is ready, and no timer or message is pending")?;
                 tasks
             }
             Cause::Livelock { polls, tasks } => {
-                write!(f, "livelock: {polls} polls without any time passing; the last were those of")?;
+                write!(f, "livelock: {polls} polls without any time passing; the last were of")?;
                 tasks
             }
             Cause::TimeLimit { limit, tasks } => {
@@ -378,11 +376,11 @@ impl fmt::Display for Cause {
         if tasks.len() > LISTED {
             write!(f, "\n  and {} more", tasks.len() - LISTED)?;
         }
-        let lately = || tasks.iter().filter_map(|task| task.recent_polls);
-        let theirs: u64 = lately().map(|(own, _)| own).sum();
-        let of = lately().map(|(_, of)| of).max().unwrap_or(0);
-        if theirs < of {
-            write!(f, "\n  and tasks that have ended, polled {} times among the last {of}", of - theirs)?;
+        let recent = || tasks.iter().filter_map(|task| task.recent_polls);
+        let listed: u64 = recent().map(|(own, _)| own).sum();
+        let all = recent().map(|(_, all)| all).max().unwrap_or(0);
+        if listed < all {
+            write!(f, "\n  and tasks that have ended, polled {} times among the last {all}", all - listed)?;
         }
         Ok(())
     }

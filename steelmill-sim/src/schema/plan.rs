@@ -1,4 +1,4 @@
-//! Faults as data: what goes wrong in a run, when, and with whom.
+//! The fault plan as data: which faults strike which machines and links, when, and for how long.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use steelmill_core::Result;
 use super::moment::Moment;
 use super::rare_branch::RareBranch;
 
-/// What goes wrong in a run.
+/// The faults to inject into a run, as read from and written to JSON.
 ///
 /// ```
 /// use steelmill_sim::fault::Plan;
@@ -29,57 +29,56 @@ use super::rare_branch::RareBranch;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// The faults, in no order that matters.
+    /// The faults, in any order.
     pub faults: Vec<Fault>,
-    /// Where a task goes first that has not been ready for longest, under the uniform schedule: at these choices alone.
-    /// `None` leaves them to the seed. [`Campaign::shrink`](crate::Campaign::shrink) finds those that matter.
+    /// The scheduling choices at which the uniform schedule does not take the oldest ready task; at all others it does.
+    /// `None` leaves all choices to the seed. [`Campaign::shrink`](crate::Campaign::shrink) finds those that matter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Vec<Choice>>,
-    /// How much there is of what the scenario lets be less: see [`Sim::limit`](crate::Sim::limit). Of what is not here
-    /// there is as much as ever.
+    /// Limits of the workload, by name: see [`Sim::limit`](crate::Sim::limit). What is not listed keeps its full size.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
 }
 
-/// A choice among ready tasks.
+/// A scheduling choice: which of several ready tasks is polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Choice {
-    /// How many choices between several ready tasks came before it in the run.
+    /// Its index among the run's choices between several ready tasks.
     pub nth: u64,
-    /// Which of them goes first: how many have been ready for longer.
+    /// The chosen task's position in the run queue; 0 is the oldest.
     pub place: u64,
 }
 
-/// One thing that goes wrong.
+/// One fault: its trigger, duration and kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// When it begins.
+    /// Its trigger.
     pub when: When,
-    /// How long it lasts. It ends at the latest with the fault injection.
+    /// Its duration. It ends at the latest with the fault injection.
     #[serde(with = "text", default, skip_serializing_if = "Duration::is_zero")]
     pub lasts: Duration,
-    /// What it is, and whom it strikes.
+    /// Its kind, with the machines that it strikes.
     pub what: Kind,
 }
 
-/// When a fault begins.
+/// The trigger of a fault: a virtual time, or a lifecycle moment of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum When {
-    /// At a time since the run began.
+    /// A virtual time since the run began.
     At(#[serde(with = "text")] Duration),
-    /// Some time after a machine has come to a moment of its life.
+    /// A lifecycle moment of a machine, plus a delay.
     On {
         /// The machine.
         machine: String,
-        /// What it comes to.
+        /// The moment.
         moment: Moment,
-        /// Which occurrence since the fault injection began; 1 is the first.
+        /// Its occurrence since the fault injection began; 1 is the first.
         #[serde(default = "first", skip_serializing_if = "is_first")]
         nth: u32,
-        /// How long after that.
+        /// The delay.
         #[serde(with = "text", default, skip_serializing_if = "Duration::is_zero")]
         after: Duration,
     },
@@ -93,155 +92,155 @@ fn is_first(nth: &u32) -> bool {
     *nth == 1
 }
 
-/// What can go wrong. Rates are in parts per million of messages.
+/// The kind of a fault, with its parameters. Rates (`ppm`) are parts per million of messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Kind {
-    /// Two machines are cut off from each other.
+    /// A partition between two machines, in both directions.
     Partition {
-        /// Which two.
+        /// The two machines.
         between: [String; 2],
     },
-    /// What one machine sends another is lost.
+    /// A partition in one direction.
     PartitionOneWay {
-        /// The one that sends.
+        /// The sender.
         from: String,
-        /// The one that hears nothing.
+        /// The receiver, which gets nothing.
         to: String,
     },
-    /// A machine is cut off from all others.
+    /// A partition of one machine from all others.
     Isolation {
-        /// Which.
+        /// The machine.
         machine: String,
     },
-    /// Messages between two machines take longer.
+    /// Higher latency between two machines.
     Slow {
-        /// Which two.
+        /// The two machines.
         between: [String; 2],
-        /// By at least this,
+        /// The least extra latency.
         #[serde(with = "text")]
         delay_min: Duration,
-        /// and at most this.
+        /// The greatest extra latency.
         #[serde(with = "text")]
         delay_max: Duration,
     },
-    /// A few messages between two machines take much longer.
+    /// Tail latency: a few messages between two machines are very late.
     Tail {
-        /// Which two.
+        /// The two machines.
         between: [String; 2],
-        /// How many messages.
+        /// The rate of late messages.
         ppm: u32,
-        /// By how much at most.
+        /// The greatest extra latency.
         #[serde(with = "text")]
         delay_max: Duration,
     },
-    /// Messages between two machines are lost.
+    /// Message loss between two machines.
     Loss {
-        /// Which two.
+        /// The two machines.
         between: [String; 2],
-        /// How many.
+        /// The rate of lost messages.
         ppm: u32,
     },
-    /// Datagrams between two machines arrive twice.
+    /// Duplication of datagrams between two machines.
     Duplication {
-        /// Which two.
+        /// The two machines.
         between: [String; 2],
-        /// How many.
+        /// The rate of duplicated datagrams.
         ppm: u32,
     },
-    /// Datagrams between two machines overtake each other.
+    /// Reordering of datagrams between two machines.
     Reordering {
-        /// Which two.
+        /// The two machines.
         between: [String; 2],
-        /// How many are overtaken.
+        /// The rate of overtaken datagrams.
         ppm: u32,
     },
-    /// Two machines can send each other only so much.
+    /// Limited bandwidth between two machines.
     Bandwidth {
-        /// Which two.
+        /// The two machines.
         between: [String; 2],
-        /// How much, each way.
+        /// The bandwidth of each direction.
         bytes_per_second: NonZeroU64,
     },
-    /// The connections between two machines are reset.
+    /// A reset of all connections between two machines.
     Reset {
-        /// Which two.
+        /// The two machines.
         between: [String; 2],
     },
-    /// A process dies, and is started again when the fault ends.
+    /// The crash of a process, which is restarted when the fault ends.
     Exit {
-        /// On which machine.
+        /// Its machine.
         machine: String,
     },
-    /// A machine loses its power, and is started again when the fault ends.
+    /// The power loss of a machine, which is restarted when the fault ends.
     PowerLoss {
-        /// Which.
+        /// The machine.
         machine: String,
     },
-    /// A process does nothing until the fault ends.
+    /// A pause of a process until the fault ends.
     Pause {
-        /// On which machine.
+        /// Its machine.
         machine: String,
     },
-    /// A process dies and is started again, over and over.
+    /// Repeated crashes and restarts of a process.
     RestartStorm {
-        /// On which machine.
+        /// Its machine.
         machine: String,
-        /// How many times, spread over the time the fault lasts.
+        /// How many times, spread over the fault's duration.
         times: u32,
     },
-    /// A wall clock is wrong until the fault ends.
+    /// A wrong wall clock until the fault ends.
     ClockOffset {
-        /// Whose.
+        /// The machine.
         machine: String,
-        /// By how much.
+        /// The offset.
         #[serde(with = "text")]
         by: Duration,
         /// Whether it is behind rather than ahead.
         #[serde(default)]
         behind: bool,
     },
-    /// A wall clock jumps, and stays wrong until the fault injection ends.
+    /// A jump of a wall clock, which stays wrong until the fault injection ends.
     ClockJump {
-        /// Whose.
+        /// The machine.
         machine: String,
-        /// By how much.
+        /// The distance.
         #[serde(with = "text")]
         by: Duration,
         /// Whether it jumps back rather than forward.
         #[serde(default)]
         back: bool,
     },
-    /// A clock, the monotonic one included, goes too fast or too slow until the fault ends.
+    /// Drift of a machine's clocks, the monotonic one included, until the fault ends.
     Drift {
-        /// Whose.
+        /// The machine.
         machine: String,
-        /// By how many parts per million; too slow below zero.
+        /// The rate: too fast by this many parts per million; too slow if negative.
         ppm: i64,
     },
-    /// A machine turns to its tasks late.
+    /// A slow machine: its ready tasks are polled late.
     SlowMachine {
-        /// Which.
+        /// The machine.
         machine: String,
-        /// By how much at most, each time.
+        /// The greatest delay of a poll.
         #[serde(with = "text")]
         delay_max: Duration,
     },
-    /// A rare branch, a [`buggify!`](steelmill_core::buggify), may be taken, at its rate.
+    /// A rare branch ([`buggify!`](steelmill_core::buggify)) may be taken, at its rate.
     Buggify {
-        /// Which: the module it is written in, and the how manieth there it is, as in `demo_app::link#1`.
+        /// The branch: its module and its ordinal there, as in `demo_app::link#1`.
         place: String,
     },
-    /// What only the scenario knows how to do; see [`Nemesis::own`](crate::fault::Nemesis::own). It ends by itself.
+    /// A fault that the scenario implements ([`Nemesis::own`](crate::fault::Nemesis::own)). It ends by itself.
     Own {
-        /// What the scenario calls it.
+        /// Its name.
         name: String,
-        /// Where it takes its choices from.
+        /// The seed of its choices.
         number: u64,
     },
 }
 
-/// Kinds of faults that are drawn, and can be ruled out, together.
+/// A family of faults: the kind without its parameters. Swarm testing draws, and a budget rules out, faults by family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is the kind of that name")]
@@ -269,7 +268,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// All of them.
+    /// All families.
     pub const ALL: [Self; 20] = [
         Self::Partition,
         Self::PartitionOneWay,
@@ -294,24 +293,24 @@ impl Family {
     ];
 }
 
-/// Which faults a run has.
+/// The source of a run's faults.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Faults {
-    /// Those that are drawn from its seed, within the scenario's budget.
+    /// A plan drawn from the seed, within the scenario's budget.
     #[default]
     Swarm,
-    /// None.
+    /// No faults.
     None,
-    /// These.
+    /// A given plan.
     Plan(Plan),
 }
 
 impl Plan {
-    /// Reads a plan.
+    /// Parses a plan.
     ///
     /// # Errors
-    /// When it is not one; says in which line, and what is wrong there.
+    /// When the JSON is not a plan; names the line and the problem.
     pub fn from_json(json: &str) -> Result<Self> {
         Ok(serde_json::from_str(json)?)
     }
@@ -319,15 +318,15 @@ impl Plan {
     /// Reads a plan from a file.
     ///
     /// # Errors
-    /// When the file cannot be read, or is no plan; says which, where, and what is wrong.
+    /// When the file cannot be read, or is not a plan; names the file, the line and the problem.
     pub fn read(path: &Path) -> Result<Self> {
         let json = std::fs::read_to_string(path).with_context(|| {
             format!("{} is neither swarm, none, nor a file that can be read", path.display())
         })?;
-        Self::from_json(&json).with_context(|| format!("{} is no plan of faults", path.display()))
+        Self::from_json(&json).with_context(|| format!("{} is not a fault plan", path.display()))
     }
 
-    /// A plan as [`from_json`](Plan::from_json) reads it, a line for each fault.
+    /// The plan as JSON that [`from_json`](Plan::from_json) reads, one fault per line.
     pub fn to_json(&self) -> String {
         let fault = |fault: &Fault| serde_json::to_string(fault).expect("a fault is plain data");
         let faults: Vec<String> = self.faults.iter().map(|it| format!("\n  {}", fault(it))).collect();
@@ -367,7 +366,7 @@ impl fmt::Display for When {
 }
 
 impl Kind {
-    /// What it is drawn, and can be ruled out, together with.
+    /// Its family.
     pub fn family(&self) -> Family {
         match self {
             Self::Partition { .. } => Family::Partition,
@@ -393,8 +392,7 @@ impl Kind {
         }
     }
 
-    /// The machines that it strikes, by name: those at both ends of a link, the sender first; none where only the scenario
-    /// knows.
+    /// The machines that it strikes: both ends of a link, the sender first; none for rare branches and a scenario's own.
     pub fn machines(&self) -> Vec<&str> {
         match self {
             Kind::Partition { between }
@@ -477,7 +475,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Durations as people write them: `1s 500ms`.
+/// Serialisation of durations as `1s 500ms`.
 pub(crate) mod text {
     use std::time::Duration;
 
@@ -491,7 +489,7 @@ pub(crate) mod text {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map_err(|error| {
-            D::Error::custom(format!("{text:?} is no duration such as \"1s 500ms\": {error}"))
+            D::Error::custom(format!("{text:?} is not a duration such as \"1s 500ms\": {error}"))
         })
     }
 }
@@ -501,11 +499,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_plan_is_said_with_its_place() {
+    fn the_error_of_a_broken_plan_names_the_problem_and_its_line() {
         for (json, expected) in [
             (
                 r#"{"faults": [{"when": {"at": "soon"}, "what": {"exit": {"machine": "a"}}}]}"#,
-                "\"soon\" is no duration",
+                "\"soon\" is not a duration",
             ),
             (
                 r#"{"faults": [{"when": {"at": "1s"}, "last": "1s", "what": {"exit": {"machine": "a"}}}]}"#,

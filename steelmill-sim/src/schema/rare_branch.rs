@@ -1,4 +1,4 @@
-//! The rare branches of a program: every use of `buggify!` that is linked into it, by name.
+//! The registry of rare branches: every `buggify!` linked into the program, by name.
 
 use std::sync::OnceLock;
 
@@ -6,21 +6,19 @@ use steelmill_core::coverage::{self, Kind, Point};
 
 pub(crate) const MILLION: u64 = 1_000_000;
 
-/// Whether a rare branch is, when this number was drawn: on the highest, as a replay that knows no better says 0.
+/// Whether a draw takes a rare branch: the highest values do, as a replay gives 0 past the end of its list.
 pub(crate) fn is_taken(place: &Point, drawn: u64) -> bool {
     drawn >= MILLION - u64::from(place.rate_ppm())
 }
 
-/// A rare branch of the program.
 pub(crate) struct RareBranch {
-    /// The module it is written in, and which of those in there it is: what a plan calls it, and its draws come from. It
-    /// stays the same when lines move, and wherever the sources lie.
+    /// Its module and ordinal there, independent of lines and folders: identifies it in plans and its random stream.
     pub(crate) name: String,
     pub(crate) place: &'static Point,
 }
 
 impl RareBranch {
-    /// All there are, by name. What a macro writes twice into one line is two of one name.
+    /// All rare branches, by name. Two that a macro writes into one line share a name.
     pub(crate) fn all() -> &'static [Self] {
         static ALL: OnceLock<Vec<RareBranch>> = OnceLock::new();
         ALL.get_or_init(Self::find_all)
@@ -41,15 +39,14 @@ impl RareBranch {
         modules.flat_map(of_module).collect()
     }
 
-    /// What all there are are called, each once, in order.
     pub(crate) fn names() -> Vec<String> {
         let mut names: Vec<String> = Self::all().iter().map(|branch| branch.name.clone()).collect();
         names.dedup();
         names
     }
 
-    /// What a draw of the stream with this number decided, in words.
-    pub(crate) fn decided(number: u32, drawn: u64) -> String {
+    /// The result of a draw from the stream with this number, in words.
+    pub(crate) fn describe_draw(number: u32, drawn: u64) -> String {
         match Self::all().iter().find(|branch| stream_number(&branch.name) == number) {
             Some(Self { name, place }) if is_taken(place, drawn) => {
                 format!("the rare branch {name} is taken")
@@ -59,13 +56,12 @@ impl RareBranch {
         }
     }
 
-    /// Where the one of that name is written.
     pub(crate) fn place(name: &str) -> Option<&'static Point> {
         Self::all().iter().find(|branch| branch.name == name).map(|branch| branch.place)
     }
 }
 
-/// The number of a name's stream of draws (Fowler, Noll and Vo's hash, FNV-1a).
+/// The number of a branch's random stream: a hash of its name (FNV-1a: Fowler, Noll, Vo).
 pub(crate) fn stream_number(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -1,4 +1,4 @@
-//! What a run is asked to be: its seed, its limits, its schedule, what to record or replay.
+//! The settings of a run: seed, schedule, faults, limits, and what to record or replay.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use tracing::level_filters::LevelFilter;
 use crate::schema::decision::{Decision, Reseed};
 use crate::schema::plan::{Faults, Plan};
 
-/// Where all randomness of a run comes from.
+/// The seed of a run: all its randomness is derived from it, so that equal seeds give equal runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Seed(pub u64);
 
@@ -23,28 +23,27 @@ impl std::fmt::Display for Seed {
     }
 }
 
-/// Which of the ready tasks runs next.
+/// The scheduling policy: which of the ready tasks runs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Schedule {
-    /// Any of them, with equal chance.
+    /// A uniformly random one.
     #[default]
     Uniform,
     /// The one that has been ready for longest.
     Fifo,
-    /// The one with the highest priority: probabilistic concurrency testing (Burckhardt et al., "A randomized
+    /// The one with the highest priority: probabilistic concurrency testing, PCT (Burckhardt et al., "A randomized
     /// scheduler with probabilistic guarantees of finding bugs", ASPLOS 2010).
     ///
-    /// Every task draws a priority when it is spawned, and `depth - 1` times the task whose turn it is falls below all
-    /// others, at moments drawn beforehand. A bug that needs `depth` orderings between tasks is found with a
+    /// Every task draws a priority when it is spawned. At `depth - 1` change points, drawn beforehand, the task to run
+    /// next gets a priority below all others. A bug that needs `depth` orderings between tasks is found with a
     /// probability that does not vanish with the number of tasks, as it does with [`Uniform`](Schedule::Uniform).
     ///
-    /// How long a run will be is not known beforehand. So it is cut into rounds, each of a length that is drawn: from
-    /// 16 choices between tasks to 4096, each power of two being as likely. Moments are drawn within a round, and with
-    /// the next one all is drawn anew. A task that was polled a hundred times while no time passed falls below all
-    /// others, too: time stands still while a task is ready, so one that spins would hold up everybody for ever.
+    /// The length of a run is unknown. So it is split into rounds of random length: a power of two from 16 to 4096
+    /// choices between tasks. Each round draws its change points and all priorities anew. Time stands still while a task is
+    /// ready, so one that spins would starve all others: a hundred polls without time passing lower its priority, too.
     Pct {
-        /// How many orderings the bugs to be found need; at least 1.
+        /// How many orderings a bug may need; at least 1.
         depth: u32,
     },
 }
@@ -59,12 +58,12 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// The schedules are called `uniform`, `fifo`, and `pct:3` where 3 is the depth.
+/// The error for a [`Schedule`] that is none of `uniform`, `fifo`, and `pct:3` where 3 is the depth.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no schedule; there are: uniform, fifo, pct:D with a depth D from 1 to {DEPTH_MAX}")]
+#[error("{0:?} is not a schedule; there are: uniform, fifo, pct:D with a depth D from 1 to {DEPTH_MAX}")]
 pub struct UnknownSchedule(String);
 
-/// Bugs of more than five orderings have hardly been seen; this leaves room.
+/// Known bugs hardly ever need more than five orderings; this leaves room.
 const DEPTH_MAX: u32 = 100;
 
 impl FromStr for Schedule {
@@ -100,59 +99,57 @@ impl From<Schedule> for String {
 /// The settings of a run.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where all randomness comes from.
+    /// The seed.
     pub seed: Seed,
-    /// Which task runs next.
+    /// The scheduling policy.
     pub schedule: Schedule,
-    /// What goes wrong, where the scenario lets it: see [`Sim::inject_faults`](crate::Sim::inject_faults).
+    /// The faults to inject, if the scenario calls [`Sim::inject_faults`](crate::Sim::inject_faults).
     pub faults: Faults,
-    /// How much virtual time may pass before the run fails.
+    /// The limit of virtual time; a longer run fails.
     pub time_limit: Duration,
-    /// How many polls may happen without any time passing before the run fails as a livelock.
+    /// The limit of polls while virtual time stands still; above it the run fails as a livelock.
     pub poll_limit: u64,
-    /// Whether to keep the list of decisions.
+    /// Whether to record all random draws, for a replay.
     pub record: bool,
-    /// Whether to keep the list of events, and what is logged meanwhile: see [`Trace`](crate::trace::Trace).
+    /// Whether to record a [`Trace`](crate::trace::Trace): all events and log lines.
     pub trace: bool,
-    /// Which events a trace keeps, counted from 0: the first two million unless something else is said, which are some
-    /// 200 MB. What became of machines, ways, daemons, faults and operations before that is kept all the same.
+    /// The range of events that a trace records, counted from 0; by default the first two million, some 200 MB. Changes of
+    /// state (machines, links, daemons, faults, operations) before the range are recorded as well.
     pub trace_window: Range<u64>,
-    /// Whether to keep who asks the system for time, entropy or threads.
+    /// Whether to record which code calls the system for time, entropy or threads.
     pub audit: bool,
-    /// Whether to find out where tasks wait when the run comes to a halt: see
-    /// [`TaskReport::waits_at`](crate::TaskReport::waits_at). The first time in a process that takes a while. Where tasks
-    /// were aborted at a deadline, a run that fails is made again for that, up to three times, in silence: see
-    /// [`Failure::overstayed`](crate::Failure::overstayed).
+    /// Whether a failed run reports the async stack on which each task waits: see
+    /// [`TaskReport::waits_at`](crate::TaskReport::waits_at). Reading debug info takes a while, once per process. If tasks
+    /// were aborted at a deadline, the failed run is repeated up to three times, without logging, to find their stacks:
+    /// see [`Failure::deadline_exceeded`](crate::Failure::deadline_exceeded).
     pub stacks: bool,
-    /// Up to which level the callsites of `tracing` are enabled, whether or not anybody logs or traces: all by default. A log
-    /// line's fields are evaluated where its callsite is enabled, and what is logged must not depend on who listens. So
-    /// lines above this level appear in no log; a lower level saves time where a program evaluates much to log it.
+    /// The level up to which `tracing` callsites are enabled, whether or not anybody logs or traces; by default all. An
+    /// enabled callsite evaluates its fields, which must not depend on who listens. So no log has lines above this level; a
+    /// lower one saves time if the program computes much for its log.
     pub log_level: LevelFilter,
-    /// Decisions to take instead of drawing; past the list's end, the defaults.
+    /// Recorded draws to replay. Past the end of the list draws are 0, and entropy comes from the seed.
     pub replay: Option<Vec<Decision>>,
-    /// Moments from which on streams draw as another seed would.
+    /// Virtual times from which on streams are drawn from another seed.
     pub reseeds: Vec<Reseed>,
-    /// How long one poll may last in real time: then the process ends, with the seed and the task named, as a thread
-    /// cannot be stopped from outside.
+    /// The real-time limit of one poll. Above it the process exits and names the task: a thread cannot be stopped.
     pub poll_time_limit: Option<Duration>,
 }
 
-/// Makes sure that a plan's order is not ignored.
+/// Checks that the schedule follows the plan's order.
 ///
 /// # Errors
-/// When the plan has one, and the schedule is not the one whose choices it is made of; says what to do.
-pub(crate) fn heeds_order(schedule: Schedule, plan: &Plan) -> Result<()> {
+/// When the plan has an order and the schedule is not [`Schedule::Uniform`].
+pub(crate) fn check_order_applies(schedule: Schedule, plan: &Plan) -> Result<()> {
     ensure!(
         schedule == Schedule::Uniform || plan.order.is_none(),
-        "the plan says in which order tasks go, which another schedule than uniform would ignore, and it is {schedule}: \
+        "the plan has an \"order\" of tasks, which only the uniform schedule follows, and the schedule is {schedule}: \
          leave that out, or take \"order\" out of the plan"
     );
     Ok(())
 }
 
 impl Settings {
-    /// The settings of a plain run: uniform schedule, a day of virtual time, ten million polls without time passing,
-    /// no look at the real clock.
+    /// The default settings: uniform schedule, a day of virtual time, ten million polls per instant, no real-time limit.
     pub fn new(seed: Seed) -> Self {
         Self {
             seed,

@@ -1,21 +1,21 @@
-//! What code asked the system for inside a run, as an audit found it.
+//! Audit results: which code calls the operating system for time, entropy or threads inside a run.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What was asked of the system.
+/// The kind of a system call that an audit reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SystemCall {
-    /// The time since some moment, as by `Instant::now`. Answered from the virtual clock.
+    /// A monotonic clock, as read by `Instant::now`. The virtual clock answers.
     MonotonicClock,
-    /// The date, as by `SystemTime::now`. Answered from the virtual clock.
+    /// The wall clock, as read by `SystemTime::now`. The virtual clock answers.
     WallClock,
-    /// Random bytes, as by `rand::rng`. Answered from the seed.
+    /// Random bytes, as read by `rand::rng`. They come from the seed.
     Entropy,
-    /// A thread. It is started, and from then on the run may not repeat.
+    /// The start of a thread. It is a real thread, so the run may not repeat.
     Thread,
 }
 
@@ -30,20 +30,20 @@ impl fmt::Display for SystemCall {
     }
 }
 
-/// One place in a program that asks the system for something inside a run.
+/// One place in the program that makes a system call inside a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemUse {
-    /// For what.
+    /// The kind of call.
     pub call: SystemCall,
-    /// Where: the innermost function that is neither the standard library's nor a dependency's.
+    /// The innermost function outside of the standard library and dependencies, with file and line.
     pub place: String,
-    /// How often.
+    /// The number of calls.
     pub times: u64,
-    /// The machine that did it first.
+    /// The machine of the first call.
     pub machine: String,
-    /// When it did.
+    /// The virtual time of the first call.
     pub at: Duration,
-    /// How it got there, innermost first.
+    /// The backtrace of the first call, innermost function first.
     pub backtrace: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a trace holds: the events of a run, and the names of what they speak of.
+//! The trace of a run: its events, and the tables of tasks, machines, logs, states and operations that they index.
 
 use std::collections::BTreeMap;
 use std::panic::Location;
@@ -6,62 +6,61 @@ use std::sync::Arc;
 
 use steelmill_core::{Owner, State};
 
-use super::event::{Event, What};
+use super::event::{Event, EventKind};
 use super::plan::Fault;
 use super::task::TaskId;
 
-/// The events of a run, in order, and the names of what they speak of.
+/// The events of a run in order, and the tables that they index.
 #[derive(Debug, Clone, Default)]
 pub struct Trace {
-    /// What happened.
+    /// The recorded events.
     pub events: Vec<Event>,
-    /// How many events of the beginning were not kept: see [`Settings::trace_window`](crate::Settings::trace_window).
+    /// How many events before the window were not recorded: see [`Settings::trace_window`](crate::Settings::trace_window).
     pub skipped: u64,
-    /// How many after those that were kept were not; a [`What::Fail`] always is.
+    /// How many events after the window were not recorded; a [`EventKind::Fail`] always is.
     pub dropped: u64,
-    /// Which event matters most, counted among all of the run's, kept or not. Where answers contradict each other it is the
-    /// last of these, in a livelock the last at which time passed, and else the last one.
+    /// The index, among all events of the run, of the one that matters most: in a linearizability violation the last
+    /// contradicting return, in a livelock the last advance of time, otherwise the last event.
     pub key_event: u64,
     /// Every task that was spawned.
     pub tasks: BTreeMap<TaskId, TaskInfo>,
     /// The machines' names, by number; 0 is the scenario's own.
     pub machines: Vec<String>,
-    /// What was logged, at `info` and above, or as `RUST_LOG` says.
+    /// Log lines at `info` and above, or as `RUST_LOG` filters them.
     pub logs: Vec<Log>,
-    /// What factories and daemons came to do.
+    /// Lifecycle states of factories and daemons.
     pub states: Vec<StateChange>,
-    /// What clients did, as far as a [`History`](crate::trace::history::History) was told.
+    /// The clients' operations that a [`History`](crate::trace::history::History) recorded.
     pub operations: Vec<Operation>,
-    /// What was to go wrong.
+    /// The faults of the run's plan.
     pub faults: Vec<Fault>,
 }
 
 impl Trace {
-    /// How many events there were, kept or not.
+    /// The number of events, recorded or not.
     pub(crate) fn all(&self) -> u64 {
         self.skipped + self.events.len() as u64 + self.dropped
     }
 
-    /// Where the [key_event](Trace::key_event) stands among the events that were kept.
+    /// The index of the [key event](Trace::key_event) among the recorded events.
     pub(crate) fn key_event_kept(&self) -> usize {
-        // Whatever was skipped came before all that is in the window.
         (self.key_event.saturating_sub(self.skipped) as usize).min(self.events.len().saturating_sub(1))
     }
 
-    /// The last of the answers that contradict each other, if it is by them that the run failed.
+    /// The last contradicting return, if the run failed by a linearizability violation.
     pub(crate) fn contradiction(&self) -> Option<usize> {
         let key_event = self.key_event_kept();
         let is_blamed = match self.events.get(key_event)?.what {
-            What::Return { operation } => self.operations.get(operation as usize)?.is_blamed,
+            EventKind::Return { operation } => self.operations.get(operation as usize)?.is_blamed,
             _ => false,
         };
         is_blamed.then_some(key_event)
     }
 
-    /// Drops what comes so many events after the key_event, but the failure, which comes of what is last then.
+    /// Drops all but `events` events from the key event on, and the failure, whose cause is then the last event kept.
     pub(crate) fn cut_after_key_event(&mut self, events: usize) {
         let end = self.key_event_kept() + events;
-        if let [_, between @ .., failure @ Event { what: What::Fail, .. }] =
+        if let [_, between @ .., failure @ Event { what: EventKind::Fail, .. }] =
             &self.events[end.min(self.events.len())..]
         {
             self.dropped += between.len() as u64 + 1;
@@ -72,14 +71,14 @@ impl Trace {
     }
 }
 
-/// What is known of a task.
+/// A task's name, machine, owner and origin.
 #[derive(Debug, Clone)]
 pub struct TaskInfo {
-    /// What its spawner called it.
+    /// Its name, given to `spawn`.
     pub name: &'static str,
-    /// The number of the machine it lives on.
+    /// The number of its machine.
     pub machine: u32,
-    /// Whom it works for.
+    /// The factory and the daemon that own it; `None` for a task that was not spawned on a daemon's scope.
     pub owner: Option<Arc<Owner>>,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
@@ -88,50 +87,50 @@ pub struct TaskInfo {
 /// A log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// How bad it is.
+    /// Its severity.
     pub level: tracing::Level,
-    /// Which part of the program says so: a module's path, unless the program says otherwise.
+    /// Its target: the module's path, unless the program sets another.
     pub target: &'static str,
-    /// The message, and after it the fields.
+    /// The message, followed by the fields.
     pub text: String,
-    /// The file and the line that it comes from, as far as they are known.
+    /// Its file and line, if known.
     pub place: Option<(&'static str, u32)>,
 }
 
-/// A factory, or a daemon of one, does something else from now on.
+/// A change of the lifecycle state of a factory or a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateChange {
-    /// The machine the factory lives on.
+    /// The number of the factory's machine.
     pub machine: u32,
     /// The factory's path.
     pub factory: String,
     /// The daemon; `None` for the factory as a whole.
     pub daemon: Option<String>,
-    /// What it does.
+    /// The new state.
     pub state: State,
 }
 
-/// What a client did.
+/// A client's operation in a [`History`](crate::trace::history::History).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// Who asked.
+    /// The client's name.
     pub client: String,
-    /// What it acted on.
+    /// The key it acts on.
     pub key: String,
-    /// What was asked, as the history's model tells it: `GET a`.
+    /// The invocation, as the history's model prints it: `GET a`.
     pub what: String,
-    /// What came of it; `None` for one that never returned, whose outcome is unknown.
+    /// Its result; `None` for an operation that never returned, whose effect is unknown.
     pub answer: Option<Answer>,
-    /// Whether it is among those that cannot be ordered: the history was checked, and was not linearizable.
+    /// Whether the linearizability check failed, and this operation is among those that no order explains.
     pub is_blamed: bool,
 }
 
-/// What came of an operation.
+/// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// This, question included: `GET a -> "1"`.
+    /// It returned; printed with its invocation: `GET a -> "1"`.
     Returned(String),
-    /// It certainly did not take effect.
+    /// It certainly took no effect.
     Failed,
     /// Its client stopped waiting: it may take effect at any time, or never.
     Unknown,

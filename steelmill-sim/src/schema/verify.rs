@@ -1,4 +1,4 @@
-//! How seeds are verified to repeat, and where two runs of one differ.
+//! Verification of determinism: a seed is run twice, and the first event that differs is reported.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,20 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::line::Line;
 
-/// How a campaign makes sure that its seeds repeat: by their digests, and by how they end. The first run of a seed is
-/// traced, and the second is not. Of a traced run the first two million events are kept, some 200 MB; where runs differ
-/// only after those, it is said that they do, and not where.
+/// How a campaign verifies that its seeds are deterministic: it runs each twice, first with a trace and then without, and
+/// compares digests and outcomes. Two million events of a traced run are recorded, some 200 MB; a later difference is
+/// reported without its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verify {
-    /// Each seed is run twice in this process: finds what outlives a run, such as a counter in a `static`.
+    /// Runs each seed twice in this process: finds state that outlives a run, such as a counter in a `static`.
     Twice,
-    /// Each seed is run here and in another process: finds also what differs from process to process, such as an
-    /// address used as a key. Costs the start of a process for each seed.
+    /// Runs each seed here and in another process: finds also what differs between processes, such as an address used as
+    /// a key. Costs the start of a process per seed.
     ///
-    /// The campaign must run on its program's main thread or, in a test, on the test's own, which the harness names
-    /// after it: that is how the other process comes to the same campaign, through the same code. Campaigns that the
-    /// thread ran before are run again on the way.
+    /// The other process reaches the campaign through the same code, repeating campaigns before it. So it must run on the
+    /// program's main thread or, in a test, on the test's own, which the harness names after it.
     Process,
 }
 
@@ -33,9 +32,9 @@ impl fmt::Display for Verify {
     }
 }
 
-/// The ways of verifying are called `twice` and `process`.
+/// The error for a [`Verify`] that is neither `twice` nor `process`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no way to verify a seed; there are: twice, process")]
+#[error("{0:?} is not a verification mode; there are: twice, process")]
 pub struct UnknownVerify(String);
 
 impl FromStr for Verify {
@@ -50,10 +49,10 @@ impl FromStr for Verify {
     }
 }
 
-/// Where two runs of one seed part.
+/// The first difference between two runs of one seed.
 #[derive(Debug, Clone)]
 pub struct Difference {
-    /// How many events they have in common.
+    /// The number of events that both runs share.
     pub shared: u64,
     /// The last of those.
     pub before: Vec<Line>,
@@ -67,18 +66,18 @@ pub struct Difference {
     pub only_untraced: bool,
 }
 
-/// What one of two runs did where they part.
+/// One of two runs that differ.
 #[derive(Debug, Clone)]
 pub struct Side {
-    /// The first event that the other run has not; `None` when its events ended there, or were not kept so far.
+    /// Its first event that differs; `None` if it has no more events, or none was recorded that far.
     pub event: Option<Line>,
-    /// How it ended.
+    /// Its outcome, in words.
     pub end: String,
     /// Its digest.
     pub digest: u64,
 }
 
-/// How many events before the first that differs are shown.
+/// How many shared events before the difference are shown.
 pub(crate) const SHOWN: usize = 12;
 
 impl fmt::Display for Difference {
@@ -99,7 +98,7 @@ impl fmt::Display for Difference {
                 }
             }
             if first.event.as_ref().map(Line::to_string) == second.event.as_ref().map(Line::to_string) {
-                f.write_str("\n  (they read alike, but bytes that are not shown differ)")?;
+                f.write_str("\n  (the lines are equal, but bytes that are not shown differ)")?;
             }
         } else if *only_untraced {
             f.write_str(
@@ -107,9 +106,9 @@ impl fmt::Display for Difference {
                  What formats a log field (its Display or Debug) may have an effect, such as a draw, or the difference comes and goes",
             )?;
         } else if first.digest == second.digest {
-            f.write_str("\n  not in what happened, only in how they end")?;
+            f.write_str("\n  their events are equal, only their outcomes differ")?;
         } else {
-            write!(f, "\n  but not in the first {shared} events, and no more are kept")?;
+            write!(f, "\n  but not in the first {shared} events, and no more are recorded")?;
         }
         let (end, other) = (&first.end, &second.end);
         if end == other {

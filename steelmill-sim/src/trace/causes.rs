@@ -11,7 +11,7 @@ impl Trace {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use steelmill_sim::trace::What;
+    /// use steelmill_sim::trace::EventKind;
     /// use steelmill_sim::{Seed, Settings, simulate};
     ///
     /// let settings = Settings { trace: true, ..Settings::new(Seed(1)) };
@@ -22,7 +22,7 @@ impl Trace {
     /// });
     /// let trace = outcome.trace.expect("it was asked for");
     /// let causes = trace.causes();
-    /// let mut event = trace.events.iter().position(|event| matches!(event.what, What::Count { .. }));
+    /// let mut event = trace.events.iter().position(|event| matches!(event.what, EventKind::Count { .. }));
     /// let mut story = vec![];
     /// while let Some(number) = event {
     ///     story.push(trace.line(&trace.events[number]).what);
@@ -66,14 +66,14 @@ impl Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::event::What;
+    use crate::schema::event::EventKind;
 
     fn trace(causes: &[Option<u32>]) -> Trace {
         let event = |(at, cause): (usize, &Option<u32>)| Event {
             at: at as u64,
             task: None,
             cause: *cause,
-            what: What::Time { to: at as u64 },
+            what: EventKind::Time { to: at as u64 },
             digest: 0,
         };
         Trace { events: causes.iter().enumerate().map(event).collect(), ..Trace::default() }

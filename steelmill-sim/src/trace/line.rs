@@ -7,7 +7,8 @@ use serde::Serialize;
 use steelmill_core::Owner;
 
 use super::{
-    Answer, Event, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd, TaskId, Trace, What, Why,
+    Answer, DeliveryProblem, Event, EventKind, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd,
+    TaskId, Trace,
 };
 use crate::schema::decision::Stream;
 use crate::schema::line::{Line, seconds};
@@ -71,26 +72,28 @@ impl Trace {
         }
     }
 
-    fn text(&self, what: What) -> String {
+    fn text(&self, what: EventKind) -> String {
         let machine = |number| self.machine(number);
         match what {
-            What::Draw { stream, index, below: 0, value } => {
+            EventKind::Draw { stream, index, below: 0, value } => {
                 format!("draw {stream:?} #{index} -> {value:#x}")
             }
-            What::Draw { stream: Stream::Buggify(branch), value, .. } => RareBranch::decided(branch, value),
-            What::Draw { stream, index, below, value } => {
+            EventKind::Draw { stream: Stream::Buggify(branch), value, .. } => {
+                RareBranch::describe_draw(branch, value)
+            }
+            EventKind::Draw { stream, index, below, value } => {
                 format!("draw {stream:?} #{index} below {below} -> {value}")
             }
-            What::Poll { place, .. } => format!("poll, run queue position {place}"),
-            What::Time { to } => format!("time passes, to {}", seconds(to)),
-            What::Wake { task } => format!("wake {}", self.task(task)),
-            What::Timer { task } => format!("a timer of {} fires", self.task(task)),
-            What::Spawn { task, machine: on } => {
+            EventKind::Poll { place, .. } => format!("poll, run queue position {place}"),
+            EventKind::Time { to } => format!("time passes, to {}", seconds(to)),
+            EventKind::Wake { task } => format!("wake {}", self.task(task)),
+            EventKind::Timer { task } => format!("a timer of {} fires", self.task(task)),
+            EventKind::Spawn { task, machine: on } => {
                 let info = self.tasks.get(&task);
                 let location = info.map(|info| format!(", at {}", info.spawned_at)).unwrap_or_default();
                 format!("spawn {} on {}{location}", self.task(task), machine(on))
             }
-            What::End { task, end } => {
+            EventKind::End { task, end } => {
                 let end = match end {
                     TaskEnd::Returned => "returned",
                     TaskEnd::Panicked => "panicked",
@@ -98,10 +101,10 @@ impl Trace {
                 };
                 format!("{} {end}", self.task(task))
             }
-            What::Send { bytes, start } => {
+            EventKind::Send { bytes, start } => {
                 format!("send {bytes} bytes: {}", preview(bytes, &start))
             }
-            What::Message { message, carries, connection, from, to, bytes, start } => {
+            EventKind::Message { message, carries, connection, from, to, bytes, start } => {
                 let route = format!("message {message} sent from {} to {}", machine(from), machine(to));
                 let connection =
                     connection.map(|number| format!(", connection {number}")).unwrap_or_default();
@@ -111,20 +114,22 @@ impl Trace {
                 };
                 format!("{route}{connection}: {}{payload}", description(carries))
             }
-            What::Delayed { message, by, why } => {
+            EventKind::Delayed { message, by, why } => {
                 format!("message {message} delayed by {} s: {}", seconds(by), reason(why))
             }
-            What::Arrive { message } => format!("message {message} arrives"),
-            What::Lost { message, why } => format!("message {message} is lost: {}", reason(why)),
-            What::Deliver { connection, from, to, readable } => {
+            EventKind::Arrive { message } => format!("message {message} arrives"),
+            EventKind::Lost { message, why } => format!("message {message} is lost: {}", reason(why)),
+            EventKind::Deliver { connection, from, to, readable } => {
                 let (from, to) = (machine(from), machine(to));
                 format!("deliver {from} -> {to}, connection {connection}: {readable} bytes to read")
             }
-            What::Connect { connection, to } => {
+            EventKind::Connect { connection, to } => {
                 format!("connect to {}, connection {connection}", machine(to))
             }
-            What::Datagram { to, bytes } => format!("datagram of {bytes} bytes arrives at {}", machine(to)),
-            What::Machine { machine: which, change } => {
+            EventKind::Datagram { to, bytes } => {
+                format!("datagram of {bytes} bytes arrives at {}", machine(to))
+            }
+            EventKind::Machine { machine: which, change } => {
                 let which = machine(which);
                 match change {
                     MachineChange::Made => format!("machine {which} made"),
@@ -147,12 +152,12 @@ impl Trace {
                     }
                 }
             }
-            What::Fault { fault, step } => match step {
+            EventKind::Fault { fault, step } => match step {
                 FaultStep::Strikes => format!("fault {fault} strikes"),
                 FaultStep::Ends => format!("fault {fault} ends"),
                 FaultStep::Skipped => format!("fault {fault} skipped"),
             },
-            What::Link { from, to, change } => {
+            EventKind::Link { from, to, change } => {
                 let change = match change {
                     LinkChange::Cut => "cut",
                     LinkChange::Healed => "healed",
@@ -167,19 +172,19 @@ impl Trace {
                     false => format!("link {} -> {} {change}", machine(from), machine(to)),
                 }
             }
-            What::State { state } => match self.states.get(state as usize) {
+            EventKind::State { state } => match self.states.get(state as usize) {
                 Some(change) => match &change.daemon {
                     Some(daemon) => format!("{}: {daemon} is {}", change.factory, change.state),
                     None => format!("{} is {}", change.factory, change.state),
                 },
                 None => format!("state {state}"),
             },
-            What::Log { log } => match self.logs.get(log as usize) {
+            EventKind::Log { log } => match self.logs.get(log as usize) {
                 Some(log) => format!("log {} {}: {}", log.level, log.target, log.text),
                 None => format!("log {log}"),
             },
-            What::Invoke { operation } => self.operation(operation, |_, what| format!("invokes {what}")),
-            What::Return { operation } => {
+            EventKind::Invoke { operation } => self.operation(operation, |_, what| format!("invokes {what}")),
+            EventKind::Return { operation } => {
                 let text = |answer: Option<&Answer>, what: &str| match answer {
                     Some(Answer::Returned(all)) => format!("gets reply {all}"),
                     Some(Answer::Failed) => format!("failed: {what}"),
@@ -187,15 +192,15 @@ impl Trace {
                 };
                 self.operation(operation, text)
             }
-            What::Blame { operation } => {
+            EventKind::Blame { operation } => {
                 let text = |answer: Option<&Answer>, what: &str| match answer {
                     Some(Answer::Returned(all)) => format!("not linearizable: {all}"),
                     _ => format!("not linearizable: {what}, outcome unknown"),
                 };
                 self.operation(operation, text)
             }
-            What::Fail => "the run fails".to_owned(),
-            What::Count { what, more, total } => format!("count {more} {what}, {total} in all"),
+            EventKind::Fail => "the run fails".to_owned(),
+            EventKind::Count { what, more, total } => format!("count {more} {what}, {total} in all"),
         }
     }
 }
@@ -220,18 +225,18 @@ fn description(kind: MessageKind) -> &'static str {
     }
 }
 
-pub(crate) fn reason(why: Why) -> &'static str {
+pub(crate) fn reason(why: DeliveryProblem) -> &'static str {
     match why {
-        Why::Cut => "the link was cut",
-        Why::Held => "the link was held",
-        Why::Loss => "the link loses messages",
-        Why::Tail => "a latency outlier of the link",
-        Why::Narrow => "the link's bandwidth is limited",
-        Why::Overtaken => "reordered by the link",
-        Why::PowerOff => "the machine had no power",
-        Why::Reset => "the connection was reset",
-        Why::Nobody => "no such machine or socket",
-        Why::Full => "the receive buffer was full",
+        DeliveryProblem::Cut => "the link was cut",
+        DeliveryProblem::Held => "the link was held",
+        DeliveryProblem::Loss => "the link loses messages",
+        DeliveryProblem::Tail => "a latency outlier of the link",
+        DeliveryProblem::Narrow => "the link's bandwidth is limited",
+        DeliveryProblem::Overtaken => "reordered by the link",
+        DeliveryProblem::PowerOff => "the machine had no power",
+        DeliveryProblem::Reset => "the connection was reset",
+        DeliveryProblem::NoReceiver => "no such machine or socket",
+        DeliveryProblem::Full => "the receive buffer was full",
     }
 }
 
@@ -241,7 +246,7 @@ struct JsonLine {
     cause: Option<u32>,
     #[serde(flatten)]
     line: Line,
-    event: What,
+    event: EventKind,
 }
 
 #[cfg(test)]
@@ -251,7 +256,7 @@ mod tests {
     #[test]
     fn clock_and_slowness_changes_as_text() {
         let trace = Trace { machines: vec!["scenario".into(), "a".into()], ..Trace::default() };
-        let text = |change| trace.text(What::Machine { machine: 1, change });
+        let text = |change| trace.text(EventKind::Machine { machine: 1, change });
         assert_eq!(text(MachineChange::WallOffset(250_000_000)), "wall clock of a is 250ms ahead");
         assert_eq!(text(MachineChange::WallOffset(-1_500_000_000)), "wall clock of a is 1.5s behind");
         assert_eq!(text(MachineChange::WallOffset(0)), "wall clock of a is correct");

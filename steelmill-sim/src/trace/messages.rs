@@ -1,17 +1,17 @@
 //! Messages of a trace: for each the events of its send, its delays and its arrival or loss.
 
-use super::{Trace, What};
+use super::{EventKind, Trace};
 
 /// The events of one message, as indices into [`Trace::events`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageTrace {
     /// The message's number.
     pub message: u32,
-    /// Its send: a [`What::Message`].
+    /// Its send: a [`EventKind::Message`].
     pub left: usize,
-    /// Its delays: each a [`What::Delayed`].
+    /// Its delays: each a [`EventKind::Delayed`].
     pub delays: Vec<usize>,
-    /// Its end: a [`What::Arrive`] or a [`What::Lost`]; `None` if it is in flight when the run ends.
+    /// Its end: a [`EventKind::Arrive`] or a [`EventKind::Lost`]; `None` if it is in flight when the run ends.
     pub ended: Option<usize>,
 }
 
@@ -26,13 +26,13 @@ impl Trace {
         }
         for (index, event) in self.events.iter().enumerate() {
             match event.what {
-                What::Message { message, .. } => {
+                EventKind::Message { message, .. } => {
                     messages.push(MessageTrace { message, left: index, delays: Vec::new(), ended: None });
                 }
-                What::Delayed { message, .. } => {
+                EventKind::Delayed { message, .. } => {
                     numbered(&mut messages, message).into_iter().for_each(|trace| trace.delays.push(index));
                 }
-                What::Arrive { message } | What::Lost { message, .. } => {
+                EventKind::Arrive { message } | EventKind::Lost { message, .. } => {
                     numbered(&mut messages, message).into_iter().for_each(|trace| trace.ended = Some(index));
                 }
                 _ => {}

@@ -8,13 +8,13 @@
 //! - An event's number is its index in [`Trace::events`]. [`Event::cause`] is the number of an earlier event.
 //!   [`Trace::causes`] lists all, [`Trace::consequences`] inverts them, and [`Trace::nearest`] skips hidden events.
 //! - A machine's number is its index in [`Trace::machines`]. Machine 0 runs the scenario.
-//! - A message has a number, too. It is sent at [`What::Message`] and ends at [`What::Arrive`] or [`What::Lost`],
-//!   unless in flight when the run ends; [`What::Delayed`] is extra latency. See [`Trace::messages`].
-//! - A daemon's state is that of its last [`What::State`]. It ends with the process: at [`MachineChange::Exited`] or
+//! - A message has a number, too. It is sent at [`EventKind::Message`] and ends at [`EventKind::Arrive`] or [`EventKind::Lost`],
+//!   unless in flight when the run ends; [`EventKind::Delayed`] is extra latency. See [`Trace::messages`].
+//! - A daemon's state is that of its last [`EventKind::State`]. It ends with the process: at [`MachineChange::Exited`] or
 //!   [`MachineChange::PowerLost`].
-//! - A fault of the plan begins and ends at [`What::Fault`]. [`Trace::faults`] has its kind and the
+//! - A fault of the plan begins and ends at [`EventKind::Fault`]. [`Trace::faults`] has its kind and the
 //!   [machines](crate::fault::Kind::machines) it affects.
-//! - A failed run ends with [`What::Fail`].
+//! - A failed run ends with [`EventKind::Fail`].
 
 mod causes; // causality between events
 pub mod history; // operation history and linearizability checker
@@ -25,7 +25,7 @@ mod messages; // each message from send to arrival or loss
 mod operations; // records client operations
 
 pub use crate::schema::event::{
-    Event, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd, What, Why,
+    DeliveryProblem, Event, EventKind, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd,
 };
 pub use crate::schema::line::Line;
 pub use crate::schema::task::TaskId;

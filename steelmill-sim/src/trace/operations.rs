@@ -1,6 +1,6 @@
 //! Records client operations of a [history](super::history) in the trace: invocation, return, blame.
 
-use super::{Answer, Operation, What};
+use super::{Answer, EventKind, Operation};
 use crate::machine::cluster;
 
 pub(crate) fn is_tracing() -> bool {
@@ -23,7 +23,7 @@ pub(crate) fn complete(number: Option<u32>, answer: impl FnOnce() -> Answer) {
     cluster::with_current(|run| {
         let recorder = run.kernel.recorder.as_mut()?;
         recorder.trace.operations.get_mut(operation as usize)?.answer = Some(answer);
-        run.kernel.note(What::Return { operation })
+        run.kernel.note(EventKind::Return { operation })
     });
 }
 
@@ -34,6 +34,6 @@ pub(crate) fn blame(number: Option<u32>) {
         let recorder = run.kernel.recorder.as_mut()?;
         let is_first =
             !std::mem::replace(&mut recorder.trace.operations.get_mut(operation as usize)?.is_blamed, true);
-        is_first.then(|| run.kernel.note(What::Blame { operation }))
+        is_first.then(|| run.kernel.note(EventKind::Blame { operation }))
     });
 }

@@ -230,6 +230,38 @@ pub(super) const PLAN: &[Workload] = &[
         target: Target { instructions: Some(Limit::AboveBound(0.02)), allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {
+        name: "poll",
+        title: "a poll of a task on a scope that does nothing, logging as `run` installs it",
+        op: "poll",
+        bound: lifecycle("tokio::spawn", "--side plain"),
+        ours: lifecycle("Scope::spawn", "--side steelmill"),
+        timed: "--workload poll --n 1000000",
+        counted: ["--workload poll --n 1000", "--workload poll --n 21000"],
+        // Attribution of log lines, the check for an abort, and a call that is not inlined.
+        target: Target { instructions: Some(Limit::AboveBound(0.1)), allocations: Some(0.0), ..NO_TARGET },
+    },
+    Workload {
+        name: "message",
+        title: "a task on a scope receives a message and answers, logging as `run` installs it",
+        op: "message",
+        bound: lifecycle("tokio::spawn", "--side plain"),
+        ours: lifecycle("Scope::spawn", "--side steelmill"),
+        timed: "--workload message --n 1000000",
+        counted: ["--workload message --n 1000", "--workload message --n 21000"],
+        target: Target { instructions: Some(Limit::AboveBound(0.05)), allocations: Some(0.0), ..NO_TARGET },
+    },
+    Workload {
+        name: "task",
+        title: "spawning a task on a scope, and its end, logging as `run` installs it",
+        op: "task",
+        bound: lifecycle("tokio::spawn", "--side plain"),
+        ours: lifecycle("Scope::spawn", "--side steelmill"),
+        timed: "--workload task --n 100000",
+        counted: ["--workload task --n 1000", "--workload task --n 6000"],
+        // A box, and a place in the list of those to be aborted.
+        target: Target { instructions: Some(Limit::AboveBound(0.3)), ..NO_TARGET },
+    },
+    Workload {
         name: "turn",
         title: "one iteration of a waiting loop, with and without until_stopping",
         op: "iteration",

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::schema::event::{Event, FaultStep, LinkChange, MachineChange, What};
+use crate::schema::event::{Event, EventKind, FaultStep, LinkChange, MachineChange};
 use crate::schema::plan::Kind;
 use crate::schema::trace::Trace;
 
@@ -156,7 +156,7 @@ impl Step {
             known.unwrap_or_else(|| format!("machine {machine}"))
         };
         match event.what {
-            What::Fault { fault, step: FaultStep::Strikes } => {
+            EventKind::Fault { fault, step: FaultStep::Strikes } => {
                 let lanes = struck(trace, fault as usize);
                 let Some(known) = trace.faults.get(fault as usize) else { return Vec::new() };
                 let style = if lanes.len() > 1 { Style::Link } else { Style::Machine };
@@ -164,8 +164,8 @@ impl Step {
                 let band = Band { one_way, ..band(known.what.to_string(), lanes, style) };
                 vec![Step::Begins(Key::Fault(fault), Some(band))]
             }
-            What::Fault { fault, step: FaultStep::Ends } => vec![Step::Ends(Key::Fault(fault))],
-            What::Machine { machine, change } => match change {
+            EventKind::Fault { fault, step: FaultStep::Ends } => vec![Step::Ends(Key::Fault(fault))],
+            EventKind::Machine { machine, change } => match change {
                 MachineChange::Exited | MachineChange::PowerLost => {
                     let text = format!("{} is down", name(machine));
                     let band = band(text, vec![machine], Style::Down);
@@ -181,7 +181,7 @@ impl Step {
                 MachineChange::Resumed => vec![Step::Ends(Key::Paused(machine))],
                 _ => Vec::new(),
             },
-            What::Link { from, to, change } => {
+            EventKind::Link { from, to, change } => {
                 let (what, begins) = match change {
                     LinkChange::Cut => ("cut", true),
                     LinkChange::Healed => ("cut", false),
@@ -215,7 +215,7 @@ fn is_part_of_fault(trace: &Trace, number: usize, machines: &[u32]) -> bool {
     let at = trace.events[number].at;
     let same_time = trace.events[number..].iter().take_while(|event| event.at == at);
     same_time.take(STRIKE_DISTANCE_MAX).any(|event| match event.what {
-        What::Fault { fault, step: FaultStep::Strikes } => {
+        EventKind::Fault { fault, step: FaultStep::Strikes } => {
             let lanes = struck(trace, fault as usize);
             machines.iter().all(|machine| lanes.contains(machine))
         }

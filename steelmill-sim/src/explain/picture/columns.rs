@@ -12,7 +12,7 @@ use steelmill_core::Owner;
 use super::bands::{self, Band};
 use super::nanos;
 use crate::explain::shrink;
-use crate::schema::event::{Event, FaultStep, MachineChange, MessageKind, What, Why};
+use crate::schema::event::{DeliveryProblem, Event, EventKind, FaultStep, MachineChange, MessageKind};
 use crate::schema::task::TaskId;
 use crate::schema::trace::{Answer, Trace};
 use crate::trace::reason;
@@ -179,31 +179,31 @@ enum Fate {
 const FATES: &[&str] = &["delivered", "late", "lost", "reset", "under_way"];
 
 /// Whether an event is shown, as opposed to polls, draws and time steps.
-pub(crate) fn shows(what: &What) -> bool {
+pub(crate) fn shows(what: &EventKind) -> bool {
     Kind::of(what).is_some()
 }
 
 impl Kind {
     /// The kind of an event; `None` if it is not shown.
-    fn of(what: &What) -> Option<Self> {
+    fn of(what: &EventKind) -> Option<Self> {
         Some(match what {
-            What::Message { .. } => Kind::Message,
-            What::Arrive { .. } => Kind::Arrival,
-            What::Lost { .. } => Kind::Lost,
-            What::Log { .. } => Kind::Log,
-            What::State { .. } => Kind::State,
-            What::Invoke { .. } => Kind::Invoke,
-            What::Return { .. } => Kind::Return,
-            What::Fault { .. } => Kind::Fault,
-            What::Machine { change: MachineChange::Made, .. } => return None,
-            What::Machine { change, .. } if is_harmful(*change) => Kind::Fault,
-            What::Machine { .. } => Kind::Machine,
-            What::Link { .. } => Kind::Link,
-            What::Spawn { .. } => Kind::Spawn,
-            What::End { .. } => Kind::End,
-            What::Timer { .. } => Kind::Timer,
-            What::Count { .. } => Kind::Count,
-            What::Fail => Kind::Failure,
+            EventKind::Message { .. } => Kind::Message,
+            EventKind::Arrive { .. } => Kind::Arrival,
+            EventKind::Lost { .. } => Kind::Lost,
+            EventKind::Log { .. } => Kind::Log,
+            EventKind::State { .. } => Kind::State,
+            EventKind::Invoke { .. } => Kind::Invoke,
+            EventKind::Return { .. } => Kind::Return,
+            EventKind::Fault { .. } => Kind::Fault,
+            EventKind::Machine { change: MachineChange::Made, .. } => return None,
+            EventKind::Machine { change, .. } if is_harmful(*change) => Kind::Fault,
+            EventKind::Machine { .. } => Kind::Machine,
+            EventKind::Link { .. } => Kind::Link,
+            EventKind::Spawn { .. } => Kind::Spawn,
+            EventKind::End { .. } => Kind::End,
+            EventKind::Timer { .. } => Kind::Timer,
+            EventKind::Count { .. } => Kind::Count,
+            EventKind::Fail => Kind::Failure,
             // Polls, draws and time steps are too many; sends and deliveries repeat messages, blame repeats operations.
             _ => return None,
         })
@@ -227,7 +227,7 @@ impl Columns {
             builder.add(event, number >= part.start && is_shown(event));
         }
         let mut late = shown.len() - end;
-        if let Some(failure @ Event { what: What::Fail, .. }) = trace.events[part.end..].last() {
+        if let Some(failure @ Event { what: EventKind::Fail, .. }) = trace.events[part.end..].last() {
             builder.add(failure, true);
             late -= 1;
         }
@@ -302,7 +302,7 @@ impl<'a> Builder<'a> {
         self.number_connection(event.what);
         let nearest = match event.what {
             // The shown cause of an arrival is the send, not the change of a link that released it.
-            What::Arrive { message } | What::Lost { message, .. } => {
+            EventKind::Arrive { message } | EventKind::Lost { message, .. } => {
                 self.messages.get(&message).map(|shown| self.columns.messages.sent[*shown])
             }
             _ => event.cause.and_then(|cause| self.nearest.get(cause as usize).copied().flatten()),
@@ -333,20 +333,22 @@ impl<'a> Builder<'a> {
     fn lane(&self, event: &Event) -> (u32, Option<TaskId>) {
         let machine_of = |task: TaskId| self.trace.tasks.get(&task).map(|info| info.machine);
         let task = match event.what {
-            What::Spawn { task, .. } | What::End { task, .. } | What::Timer { task } => Some(task),
+            EventKind::Spawn { task, .. } | EventKind::End { task, .. } | EventKind::Timer { task } => {
+                Some(task)
+            }
             _ => event.task,
         };
         let task_machine = task.and_then(machine_of);
         let lane = match event.what {
-            What::Message { from, .. } => from,
-            What::Arrive { message } | What::Lost { message, .. } => {
+            EventKind::Message { from, .. } => from,
+            EventKind::Arrive { message } | EventKind::Lost { message, .. } => {
                 let shown = self.messages.get(&message);
                 shown.map_or(0, |shown| self.columns.messages.to[*shown])
             }
-            What::State { state } => self.trace.states[state as usize].machine,
-            What::Machine { machine, .. } => machine,
-            What::Link { from, .. } => from,
-            What::Fault { fault, .. } => {
+            EventKind::State { state } => self.trace.states[state as usize].machine,
+            EventKind::Machine { machine, .. } => machine,
+            EventKind::Link { from, .. } => from,
+            EventKind::Fault { fault, .. } => {
                 bands::struck(self.trace, fault as usize).first().copied().unwrap_or(0)
             }
             // Other events outside of tasks are on the scenario's lane.
@@ -359,20 +361,23 @@ impl<'a> Builder<'a> {
     fn of(&mut self, event: &'a Event, is_shown: bool) -> Option<i64> {
         let number = self.columns.events.kind.len();
         if !is_shown
-            && !matches!(event.what, What::State { .. } | What::Machine { .. } | What::Delayed { .. })
+            && !matches!(
+                event.what,
+                EventKind::State { .. } | EventKind::Machine { .. } | EventKind::Delayed { .. }
+            )
         {
             return None;
         }
         Some(match event.what {
-            What::Message { message, .. } => self.message(message, &event.what),
-            What::Delayed { message, why, .. } => {
+            EventKind::Message { message, .. } => self.message(message, &event.what),
+            EventKind::Delayed { message, why, .. } => {
                 let shown = *self.messages.get(&message)?;
                 let why = self.word(reason(why));
                 self.columns.messages.fate[shown] = Fate::Late as u8;
                 self.columns.messages.why[shown] = why;
                 return None;
             }
-            What::Arrive { message } => {
+            EventKind::Arrive { message } => {
                 let shown = *self.messages.get(&message)?;
                 let messages = &mut self.columns.messages;
                 messages.arrived[shown] = index(number);
@@ -381,31 +386,31 @@ impl<'a> Builder<'a> {
                 }
                 index(shown)
             }
-            What::Lost { message, why } => {
+            EventKind::Lost { message, why } => {
                 let shown = *self.messages.get(&message)?;
-                let fate = if why == Why::Reset { Fate::Reset } else { Fate::Lost };
+                let fate = if why == DeliveryProblem::Reset { Fate::Reset } else { Fate::Lost };
                 let why = self.word(reason(why));
                 let messages = &mut self.columns.messages;
                 (messages.arrived[shown], messages.fate[shown]) = (index(number), fate as u8);
                 messages.why[shown] = why;
                 index(shown)
             }
-            What::Log { log } => self.log(log),
-            What::State { state } => self.state(state, is_shown.then_some(number)),
-            What::Invoke { operation } => self.operation(operation),
-            What::Return { operation } => {
+            EventKind::Log { log } => self.log(log),
+            EventKind::State { state } => self.state(state, is_shown.then_some(number)),
+            EventKind::Invoke { operation } => self.operation(operation),
+            EventKind::Return { operation } => {
                 let shown = *self.operations.get(&operation)?;
                 self.columns.operations.returned[shown] = index(number);
                 index(shown)
             }
-            What::Machine { machine, change } => {
+            EventKind::Machine { machine, change } => {
                 if matches!(change, MachineChange::Exited | MachineChange::PowerLost) {
                     self.end_states(machine, is_shown.then_some(number));
                 }
                 let text = self.trace.line(event).what;
                 self.word(&text)
             }
-            What::Fault { fault, step } => {
+            EventKind::Fault { fault, step } => {
                 let what = match self.trace.faults.get(fault as usize) {
                     Some(fault) => fault.what.to_string(),
                     None => format!("fault {fault}"),
@@ -424,12 +429,13 @@ impl<'a> Builder<'a> {
     }
 
     /// Counts reuses of connection numbers: a connect with a known number is a reuse.
-    fn number_connection(&mut self, what: What) {
+    fn number_connection(&mut self, what: EventKind) {
         match what {
-            What::Connect { connection, .. } => {
+            EventKind::Connect { connection, .. } => {
                 self.reuses.entry(connection).and_modify(|reuses| *reuses += 1).or_default();
             }
-            What::Message { connection: Some(connection), .. } | What::Deliver { connection, .. } => {
+            EventKind::Message { connection: Some(connection), .. }
+            | EventKind::Deliver { connection, .. } => {
                 self.reuses.entry(connection).or_default();
             }
             _ => {}
@@ -457,8 +463,10 @@ impl<'a> Builder<'a> {
         machines as u32
     }
 
-    fn message(&mut self, message: u32, what: &What) -> i64 {
-        let What::Message { carries, connection, from, to, bytes, start, .. } = *what else { return NONE };
+    fn message(&mut self, message: u32, what: &EventKind) -> i64 {
+        let EventKind::Message { carries, connection, from, to, bytes, start, .. } = *what else {
+            return NONE;
+        };
         let connection = connection.map_or(NONE, |connection| self.connection(connection));
         let to = self.lane_of(to);
         let what = self.word(&label(carries, bytes, &start));
@@ -595,7 +603,7 @@ impl<'a> Builder<'a> {
         let at = |event: usize| self.numbers.get(event).copied().flatten().map_or(NONE, index);
         self.columns.bands = bands::of(self.trace, self.part.clone(), at);
         let strikes = |fault: usize| {
-            let is_it = |event: &Event| matches!(event.what, What::Fault { fault: it, step: FaultStep::Strikes } if it as usize == fault);
+            let is_it = |event: &Event| matches!(event.what, EventKind::Fault { fault: it, step: FaultStep::Strikes } if it as usize == fault);
             self.trace.events.iter().position(is_it).map_or(NONE, at)
         };
         let faults = self.trace.faults.iter().enumerate();

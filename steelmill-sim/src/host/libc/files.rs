@@ -9,6 +9,7 @@ use super::{answer, guest, guest_of, when_ready};
 use crate::machine::cluster;
 use crate::machine::descriptors::{Buffers, Direction, Errno, Object, Read};
 use crate::machine::real::real;
+use crate::machine::threads;
 use crate::machine::world::Process;
 
 /// The buffers of a vectored call.
@@ -47,8 +48,20 @@ pub(super) fn receive(
     flags: c_int,
 ) -> Result<Read, Errno> {
     let is_peek = flags & libc::MSG_PEEK != 0;
+    if !is_peek && flags & libc::MSG_WAITALL == 0 && is_stream(process, fd) {
+        buffers.truncate(threads::transfer_length(process, buffers.room()));
+    }
     when_ready(process, fd, Direction::Read, flags & libc::MSG_DONTWAIT != 0, |run, id| {
         run.read_file(id, &mut buffers, is_peek)
+    })
+}
+
+/// Whether a descriptor is a stream of bytes, of which any part may be transferred.
+fn is_stream(process: Process, fd: c_int) -> bool {
+    cluster::with(process.run, |run| match run.descriptors.file(process, fd).map(|(_, file)| &file.object) {
+        Ok(Object::Socket(socket)) => !socket.is_udp,
+        Ok(Object::Pair(_)) => true,
+        _ => false,
     })
 }
 
@@ -62,8 +75,11 @@ pub(super) fn send(
     let is_nonblocking = flags & libc::MSG_DONTWAIT != 0;
     let mut written = 0;
     loop {
+        let whole: usize = parts.iter().map(|part| part.len()).sum();
+        let length = if is_stream(process, fd) { threads::transfer_length(process, whole) } else { whole };
+        let some = first_bytes(parts, length);
         let sent =
-            when_ready(process, fd, Direction::Write, is_nonblocking, |run, id| run.write_file(id, parts));
+            when_ready(process, fd, Direction::Write, is_nonblocking, |run, id| run.write_file(id, &some));
         match sent {
             Ok(n) => {
                 written += n;
@@ -79,6 +95,20 @@ pub(super) fn send(
             Err(code) => return Err(code),
         }
     }
+}
+
+/// The first bytes of several parts.
+fn first_bytes<'a>(parts: &'a [IoSlice<'_>], mut length: usize) -> Vec<IoSlice<'a>> {
+    let mut some = Vec::with_capacity(parts.len());
+    for part in parts {
+        let n = part.len().min(length);
+        some.push(IoSlice::new(&part[..n]));
+        length -= n;
+        if length == 0 {
+            break;
+        }
+    }
+    some
 }
 
 /// # Safety

@@ -10,6 +10,7 @@ use super::duration_of;
 use crate::machine::cluster;
 use crate::machine::descriptors::Errno;
 use crate::machine::futex::{self, Woken};
+use crate::machine::threads;
 use crate::machine::world::Process;
 
 /// What a guest's futex call gives.
@@ -45,6 +46,9 @@ pub(in crate::host) unsafe fn futex(
             // SAFETY: futex(2): the word is valid, and only ever used atomically.
             if unsafe { AtomicU32::from_ptr(word.cast_mut()) }.load(Ordering::SeqCst) != value {
                 return Err(libc::EAGAIN);
+            }
+            if threads::wakes_spuriously(process) {
+                return Ok(0);
             }
             let bits = if command == libc::FUTEX_WAIT { u32::MAX } else { bits };
             match futex::wait(process, word.expose_provenance(), value, bits, timeout) {

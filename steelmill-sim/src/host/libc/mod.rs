@@ -26,12 +26,14 @@ use steelmill_core::World as _;
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, FIRST, FileId};
-use crate::machine::threads::{block_on, current_task, process as guest};
+use crate::machine::threads::{block_on, current_task, preempt, process as guest};
 use crate::machine::world::{Process, SimWorld};
 
 /// The process of this guest thread, where it means a descriptor of its own and not one of the real process.
 fn guest_of(fd: c_int) -> Option<Process> {
-    guest().filter(|_| fd >= FIRST)
+    let process = guest().filter(|_| fd >= FIRST)?;
+    preempt(process);
+    Some(process)
 }
 
 /// The result of a call: its value, or -1 and errno.

@@ -276,9 +276,9 @@ impl Connections {
                 (self.all.len() - 1) as u32
             }
         };
-        self.ends.enter(connector, end_slot(index, CONNECTOR));
+        self.ends.insert(connector, end_slot(index, CONNECTOR));
         if (acceptor as usize) < machines {
-            self.ends.enter(acceptor, end_slot(index, ACCEPTOR));
+            self.ends.insert(acceptor, end_slot(index, ACCEPTOR));
         }
         ConnectionId { index, generation: self.all[index as usize].generation }
     }

@@ -12,7 +12,7 @@ use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::SCENARIO;
 use crate::schema::decision::Stream;
-use crate::schema::event::Why;
+use crate::schema::event::DeliveryProblem;
 
 /// The latency within a machine. Its loopback is never cut and never impaired.
 const LOOPBACK: Nanos = 10_000;
@@ -236,12 +236,12 @@ impl Cluster {
     #[cold]
     fn delivery_by_rules(&mut self, from: u32, to: u32, bytes: u64, is_flight: bool) -> Delivery {
         if self.net.links.is_cut(from, to) {
-            self.trace_loss(Why::Cut, is_flight);
+            self.trace_loss(DeliveryProblem::Cut, is_flight);
             return Delivery::Lost;
         }
         if self.net.links.is_held(from, to) {
             if is_flight {
-                self.trace_loss(Why::Held, true);
+                self.trace_loss(DeliveryProblem::Held, true);
             }
             return Delivery::Held;
         }
@@ -253,27 +253,27 @@ impl Cluster {
         while self.chance(Stream::Loss, effect.loss_ppm) {
             retransmitted_after = next_retransmission(0, retransmitted_after);
             if !is_flight || retransmitted_after >= RETRIES_TIMEOUT {
-                self.trace_loss(Why::Loss, is_flight);
+                self.trace_loss(DeliveryProblem::Loss, is_flight);
                 return Delivery::Lost;
             }
         }
-        self.trace_delay(retransmitted_after, Why::Loss, is_flight);
+        self.trace_delay(retransmitted_after, DeliveryProblem::Loss, is_flight);
         at += retransmitted_after;
         if self.chance(Stream::Tail, effect.tail_ppm) {
             let tail = self.kernel.draw(Stream::Tail, effect.tail + 1);
-            self.trace_delay(tail, Why::Tail, is_flight);
+            self.trace_delay(tail, DeliveryProblem::Tail, is_flight);
             at += tail;
         }
         if let (Some(rate), Some(rules)) = (effect.bandwidth, self.net.links.rules.get_mut(&(from, to))) {
             let queued = rules.busy_until.saturating_sub(self.kernel.now);
             if !is_flight && queued > QUEUE_MAX {
-                self.trace_loss(Why::Narrow, is_flight);
+                self.trace_loss(DeliveryProblem::Narrow, is_flight);
                 return Delivery::Lost;
             }
             let delay = queued
                 + Nanos::try_from(u128::from(bytes) * u128::from(SECOND) / rate).unwrap_or(RETRIES_TIMEOUT);
             rules.busy_until = self.kernel.now + delay;
-            self.trace_delay(delay, Why::Narrow, is_flight);
+            self.trace_delay(delay, DeliveryProblem::Narrow, is_flight);
             at += delay;
         }
         Delivery::Arrives(at)

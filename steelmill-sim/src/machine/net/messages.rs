@@ -13,7 +13,7 @@ use crate::kernel::recorder::start_of;
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
-use crate::schema::event::{MessageKind, What, Why};
+use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
 
 #[derive(Default)]
 pub(super) struct InFlight {
@@ -22,8 +22,8 @@ pub(super) struct InFlight {
     /// The latest single message, until its arrival event is scheduled.
     unscheduled: Option<Message>,
     /// Delays of the flight being sent, or why it is not sent.
-    delays: Vec<(Nanos, Why)>,
-    loss: Option<Why>,
+    delays: Vec<(Nanos, DeliveryProblem)>,
+    loss: Option<DeliveryProblem>,
     due: BTreeMap<Event, VecDeque<Due>>,
     /// Segments of each side of a connection that have not arrived.
     streams: BTreeMap<(ConnectionId, Side), VecDeque<Segment>>,
@@ -34,7 +34,7 @@ pub(super) struct InFlight {
 #[derive(Clone, Copy)]
 struct Message {
     number: u32,
-    /// The index of its [`What::Message`] event.
+    /// The index of its [`EventKind::Message`] event.
     event: Option<u32>,
     sent_at: Nanos,
     to: u32,
@@ -53,7 +53,7 @@ struct Segment {
     upto: u64,
     has_fin: bool,
     at: Nanos,
-    stalled_by: Option<Why>,
+    stalled_by: Option<DeliveryProblem>,
 }
 
 /// The arrival time of a message on a link that is cut or held.
@@ -93,8 +93,15 @@ impl Cluster {
     ) -> Message {
         let number = self.net.in_flight.messages;
         self.net.in_flight.messages += 1;
-        let event =
-            self.kernel.note(What::Message { message: number, carries, connection, from, to, bytes, start });
+        let event = self.kernel.note(EventKind::Message {
+            message: number,
+            carries,
+            connection,
+            from,
+            to,
+            bytes,
+            start,
+        });
         Message { number, event, sent_at: self.kernel.now, to }
     }
 
@@ -110,9 +117,9 @@ impl Cluster {
         for segment in self.segments(id, side).filter(|segment| segment.at == NOT_SCHEDULED) {
             segment.at = at;
             let message = segment.message.number;
-            let waited = (now - segment.message.sent_at, segment.stalled_by.unwrap_or(Why::Cut));
+            let waited = (now - segment.message.sent_at, segment.stalled_by.unwrap_or(DeliveryProblem::Cut));
             let by_cause = delays.iter().copied().chain([waited]).filter(|(by, _)| *by > 0);
-            delayed.extend(by_cause.map(|(by, why)| What::Delayed { message, by, why }));
+            delayed.extend(by_cause.map(|(by, why)| EventKind::Delayed { message, by, why }));
         }
         for what in delayed {
             self.kernel.note(what);
@@ -155,27 +162,27 @@ impl Cluster {
 
     /// Records a delay of the message or flight being sent.
     #[cold]
-    pub(crate) fn trace_delay(&mut self, by: Nanos, why: Why, is_flight: bool) {
+    pub(crate) fn trace_delay(&mut self, by: Nanos, why: DeliveryProblem, is_flight: bool) {
         if self.kernel.recorder.is_none() || by == 0 {
             return;
         }
         if is_flight {
             self.net.in_flight.delays.push((by, why));
         } else if let Some(message) = self.net.in_flight.unscheduled {
-            self.kernel.note(What::Delayed { message: message.number, by, why });
+            self.kernel.note(EventKind::Delayed { message: message.number, by, why });
         }
     }
 
     /// Records that the message being sent is lost, or why the flight stalls.
     #[cold]
-    pub(crate) fn trace_loss(&mut self, why: Why, is_flight: bool) {
+    pub(crate) fn trace_loss(&mut self, why: DeliveryProblem, is_flight: bool) {
         if self.kernel.recorder.is_none() {
             return;
         }
         if is_flight {
             self.net.in_flight.loss = Some(why);
         } else if let Some(message) = self.net.in_flight.unscheduled.take() {
-            self.kernel.note(What::Lost { message: message.number, why });
+            self.kernel.note(EventKind::Lost { message: message.number, why });
         }
     }
 
@@ -184,7 +191,7 @@ impl Cluster {
     pub(crate) fn trace_scheduled(&mut self, at: Nanos, event: Event) {
         let now = self.kernel.now;
         let Some(recorder) = &mut self.kernel.recorder else { return };
-        let because = recorder.because;
+        let because = recorder.cause;
         let message = self.net.in_flight.unscheduled.take();
         let due = self.net.in_flight.due.entry(event).or_default();
         // Without a message being sent this may be the release of a held one.
@@ -192,10 +199,10 @@ impl Cluster {
         if let Some(held) = held.filter(|_| message.is_none()) {
             held.at = at;
             if let Some(message) = held.message {
-                self.kernel.note(What::Delayed {
+                self.kernel.note(EventKind::Delayed {
                     message: message.number,
                     by: now - message.sent_at,
-                    why: Why::Held,
+                    why: DeliveryProblem::Held,
                 });
             }
             return;
@@ -223,25 +230,25 @@ impl Cluster {
                 self.net.in_flight.due.remove(&event);
             }
         }
-        recorder.because = found.as_ref().and_then(|due| due.cause);
+        recorder.cause = found.as_ref().and_then(|due| due.cause);
         if let Event::Deliver(id, side) = event {
             return self.trace_segments(id, side);
         }
         let Some(message) = found.and_then(|due| due.message) else { return };
-        recorder.because = message.event;
+        recorder.cause = message.event;
         if let Event::Datagram(_) = event {
             self.net.in_flight.arriving_datagram = Some(message);
         } else if self.hosts[message.to].state == HostState::PoweredOff {
-            self.kernel.note(What::Lost { message: message.number, why: Why::PowerOff });
+            self.kernel.note(EventKind::Lost { message: message.number, why: DeliveryProblem::PowerOff });
         } else {
             self.trace_arrival(message);
         }
     }
 
     fn trace_arrival(&mut self, message: Message) {
-        self.kernel.now_comes_of(message.event);
-        let arrival = self.kernel.note(What::Arrive { message: message.number });
-        self.kernel.now_comes_of(arrival);
+        self.kernel.replace_cause(message.event);
+        let arrival = self.kernel.note(EventKind::Arrive { message: message.number });
+        self.kernel.replace_cause(arrival);
     }
 
     /// Records the arrival of the segments of a side that are due.
@@ -249,7 +256,7 @@ impl Cluster {
         let now = self.kernel.now;
         while let Some(message) = self.take_segment(id, side, |segment| segment.at <= now) {
             if self.hosts[message.to].state == HostState::PoweredOff {
-                self.kernel.note(What::Lost { message: message.number, why: Why::PowerOff });
+                self.kernel.note(EventKind::Lost { message: message.number, why: DeliveryProblem::PowerOff });
             } else {
                 self.trace_arrival(message);
             }
@@ -274,10 +281,10 @@ impl Cluster {
 
     /// Records the loss of all segments of a side, sent or not.
     #[inline]
-    pub(crate) fn trace_flights_lost(&mut self, id: ConnectionId, side: Side, why: Why) {
+    pub(crate) fn trace_flights_lost(&mut self, id: ConnectionId, side: Side, why: DeliveryProblem) {
         if self.kernel.recorder.is_some() {
             while let Some(message) = self.take_segment(id, side, |_| true) {
-                self.kernel.note(What::Lost { message: message.number, why });
+                self.kernel.note(EventKind::Lost { message: message.number, why });
             }
         }
     }
@@ -287,26 +294,26 @@ impl Cluster {
     pub(crate) fn trace_unsent_lost(&mut self, id: ConnectionId, side: Side) {
         if self.kernel.recorder.is_some() {
             while let Some(message) = self.take_segment(id, side, |segment| segment.at == NOT_SCHEDULED) {
-                self.kernel.note(What::Lost { message: message.number, why: Why::Reset });
+                self.kernel.note(EventKind::Lost { message: message.number, why: DeliveryProblem::Reset });
             }
         }
     }
 
     /// Records that a socket took the datagram, or why it was dropped.
     #[inline]
-    pub(crate) fn trace_datagram(&mut self, lost: Option<Why>) {
+    pub(crate) fn trace_datagram(&mut self, lost: Option<DeliveryProblem>) {
         if self.kernel.recorder.is_some() {
             self.trace_datagram_slow(lost);
         }
     }
 
     #[cold]
-    fn trace_datagram_slow(&mut self, lost: Option<Why>) {
+    fn trace_datagram_slow(&mut self, lost: Option<DeliveryProblem>) {
         let datagram = self.net.in_flight.arriving_datagram.take();
         match (datagram, lost) {
             (Some(message), None) => self.trace_arrival(message),
             (Some(message), Some(why)) => {
-                self.kernel.note(What::Lost { message: message.number, why });
+                self.kernel.note(EventKind::Lost { message: message.number, why });
             }
             (None, _) => {}
         }

@@ -17,7 +17,7 @@ use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::hosts::HostState;
 use crate::machine::world::Process;
 use crate::schema::decision::Stream;
-use crate::schema::event::{MessageKind, What, Why};
+use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
 
 /// The maximum payload: 65,535 bytes less the UDP header, and over IPv4 less the IP header (udp(7)).
 fn payload_max(target: SocketAddr) -> usize {
@@ -202,7 +202,7 @@ impl Cluster {
         self.kernel.sent(&[io::IoSlice::new(bytes)], bytes.len());
         if machine as usize >= self.hosts.len() {
             self.trace_message(MessageKind::Datagram, None, from, machine, bytes);
-            self.trace_loss(Why::Nobody, false);
+            self.trace_loss(DeliveryProblem::NoReceiver, false);
             return Ok(bytes.len()); // lost without an error
         }
         let source = match local.ip().is_unspecified() {
@@ -253,7 +253,7 @@ impl Cluster {
             return at;
         }
         let delay = self.kernel.draw(Stream::Reordering, REORDER_DELAY_MAX);
-        self.trace_delay(delay, Why::Overtaken, false);
+        self.trace_delay(delay, DeliveryProblem::Overtaken, false);
         at + delay
     }
 
@@ -283,21 +283,21 @@ impl Cluster {
         let payload = std::mem::take(&mut datagram.payload);
         self.net.udp.free_datagrams.push(index);
         let bytes = payload.len() as u64;
-        self.kernel.happened_often(|| What::Datagram { to: machine, bytes });
+        self.kernel.happened_often(|| EventKind::Datagram { to: machine, bytes });
         if self.hosts[machine].state == HostState::PoweredOff {
-            self.trace_datagram(Some(Why::PowerOff));
+            self.trace_datagram(Some(DeliveryProblem::PowerOff));
             return self.net.udp.spare_buffers.push(payload);
         }
         let all = &self.net.udp.all;
         let accepts = |index: u32| all[index as usize].peer.is_none_or(|peer| peer == source);
         let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), accepts) else {
             self.net.udp.spare_buffers.push(payload);
-            self.trace_datagram(Some(Why::Nobody));
+            self.trace_datagram(Some(DeliveryProblem::NoReceiver));
             return self.send_port_unreachable(from, machine, target);
         };
         let socket = &mut self.net.udp.all[found as usize];
         if socket.queued_bytes + truesize(&payload) > RECEIVE_BUFFER {
-            self.trace_datagram(Some(Why::Full));
+            self.trace_datagram(Some(DeliveryProblem::Full));
             return self.net.udp.spare_buffers.push(payload);
         }
         socket.queued_bytes += truesize(&payload);

@@ -9,7 +9,7 @@ use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
 use crate::machine::net::link::{Delivery, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT, next_retransmission};
 use crate::machine::net::{Event, address};
-use crate::schema::event::What;
+use crate::schema::event::EventKind;
 
 impl Cluster {
     /// Copies up to `limit` readable bytes; `None` when a read would block. Without `consume` it peeks.
@@ -279,7 +279,7 @@ impl Cluster {
         let has_new_bytes = pipe.deliver(now);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
         let state = connection.end(1 - side).state;
-        self.kernel.happened_often(|| What::Deliver { connection: id.index, from, to, readable });
+        self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
         match state {
             State::Established => {}
             State::SynReceived => self.established(id), // any segment completes a handshake

@@ -5,7 +5,7 @@ use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
 use crate::machine::net::link::{Delivery, ORPHAN_RETRIES_TIMEOUT, next_retransmission};
 use crate::machine::net::{Event, address};
-use crate::schema::event::{MessageKind, Why};
+use crate::schema::event::{DeliveryProblem, MessageKind};
 
 impl Cluster {
     /// Drops one handle; the last one closes the end.
@@ -118,7 +118,7 @@ impl Cluster {
         connection.end(side).state = State::Failed;
         connection.end(side).error = Some(code);
         connection.into(side).lose_flights();
-        self.trace_flights_lost(id, 1 - side, Why::Reset);
+        self.trace_flights_lost(id, 1 - side, DeliveryProblem::Reset);
         self.trace_unsent_lost(id, side);
         self.net.tcp.clear_stalled(id, side);
         self.net.tcp.clear_writer_blocked(id, side);
@@ -156,7 +156,7 @@ impl Cluster {
             self.trace_unsent_lost(id, side);
             self.net.tcp.clear_stalled(id, side);
             self.net.tcp.clear_writer_blocked(id, side);
-            self.net.tcp.ends.leave(machine, end_slot(id.index, side));
+            self.net.tcp.ends.remove(machine, end_slot(id.index, side));
         }
         let connection = self.net.tcp.get(id).expect("checked above");
         connection.generation = connection.generation.wrapping_add(1);

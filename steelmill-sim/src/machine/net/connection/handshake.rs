@@ -15,11 +15,11 @@ use crate::machine::hosts::HostState;
 use crate::machine::net::link::{Delivery, SYN_ACK_RETRIES_TIMEOUT, next_syn_retransmission};
 use crate::machine::net::{Event, address};
 use crate::machine::world::Process;
-use crate::schema::event::{MessageKind, What, Why};
+use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
 
-/// The length of a listener's backlog, half-open connections included: one more than tokio's 1024, as Linux counts
+/// The length of a listener's backlog, half-open connections included: one more than a listener asks for, as Linux counts
 /// (listen(2)).
-const BACKLOG: usize = 1025;
+const BACKLOG: usize = steelmill_core::LISTEN_BACKLOG as usize + 1;
 
 /// When a connect to an address without a machine fails: Linux's neighbour discovery sends three solicitations, one a
 /// second (arp(7)).
@@ -106,10 +106,10 @@ impl Cluster {
         }
         let addresses = [connector, Addresses { local: target, peer: local }];
         let id = self.net.tcp.insert(self.kernel.now, ends, addresses, self.hosts.len());
-        self.kernel.happened(What::Connect { connection: id.index, to: machine });
+        self.kernel.happened(EventKind::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
             self.trace_message(MessageKind::Syn, Some(id.number()), process.machine, machine, &[]);
-            self.trace_loss(Why::Nobody, false);
+            self.trace_loss(DeliveryProblem::NoReceiver, false);
             self.schedule(self.kernel.now + NEIGHBOUR_TIMEOUT, Event::ConnectFails(id, libc::EHOSTUNREACH));
         } else {
             self.send_syn(id);
@@ -263,7 +263,7 @@ impl Cluster {
         match self.message_delivery(from, to, 0) {
             Delivery::Arrives(at) => self.schedule(at, Event::SynAck(id)),
             Delivery::Held | Delivery::Lost => {
-                self.trace_loss(Why::Held, false);
+                self.trace_loss(DeliveryProblem::Held, false);
                 self.schedule_syn_ack_retransmission(id)
             }
         }

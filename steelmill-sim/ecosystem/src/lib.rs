@@ -1,0 +1,2 @@
+//! Crates that services are built from, run unmodified in the simulation: see `tests`.
+#![forbid(unsafe_code)]
