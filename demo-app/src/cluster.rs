@@ -116,8 +116,6 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
     sim.count("operations completed", completed);
     sim.count("operations of unknown outcome", history.open() as u64);
     sim.count("lease changes", holder_changes);
-    sim.count("faults", faults.struck);
-    sim.count("faults skipped", faults.skipped);
     history.check().into_result().map_err(|verdict| anyhow!("{verdict}"))?;
     ensure!(completed >= COMPLETED_MIN, "only {} operations were completed", completed);
     let faults_min = FAULTS_MIN.min(faults.struck + faults.skipped);

@@ -97,7 +97,7 @@ fn a_red_seed_says_how_to_run_it_again_as_a_test_and_as_a_program() {
     let output = run("program_that_says_what_it_runs", &variables);
     let text = text(&output);
     let test = "STEELMILL_SCHEDULE=pct:2 STEELMILL_TIME_LIMIT=60 STEELMILL_SEED=13 cargo test -p steelmill-sim \
-                --test campaign program_that_says_what_it_runs -- --exact";
+                --test campaign program_that_says_what_it_runs -- --exact --include-ignored";
     for line in [
         "seed 13 failed at 0.000000000 s: unlucky",
         &format!("explain it: STEELMILL_EXPLAIN=red {test}"),
@@ -214,6 +214,84 @@ fn a_plan_that_cannot_be_saved_hides_no_failure() {
 }
 
 #[test]
+fn program_that_draws_to_log() {
+    if is_asked_for("program_that_draws_to_log") {
+        use rand_core::Rng as _;
+        let campaign = Campaign::new(|sim: Sim| async move {
+            let mut rng = sim.client("client").entropy().rng();
+            tracing::info!(id = rng.next_u64(), "what is drawn to be logged");
+            anyhow::ensure!(!rng.next_u64().is_multiple_of(3), "unlucky");
+            Ok(())
+        });
+        campaign.seeds(30).failures_max(4).check();
+    }
+}
+
+#[test]
+fn a_red_seed_of_a_program_that_draws_to_log_is_red_again_and_shows_its_log() {
+    let said = text(&run("program_that_draws_to_log", &[]));
+    assert!(!said.contains("what is drawn"), "of many seeds nothing is logged: {said}");
+    let seeds: Vec<&str> = said
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("also red: seed ").or(line.strip_prefix("seed "))?.split(' ').next()
+        })
+        .collect();
+    assert_eq!(seeds.len(), 4, "{said}");
+    for seed in seeds {
+        let said = text(&run("program_that_draws_to_log", &[("STEELMILL_SEED", seed)]));
+        assert!(said.contains(&format!("seed {seed} failed at 0.000000000 s: unlucky")), "{said}");
+        assert!(said.contains(" client ") || said.contains(" scenario "), "{said}");
+        assert!(said.contains("what is drawn to be logged id="), "{said}");
+    }
+}
+
+#[test]
+fn program_that_is_green() {
+    if is_asked_for("program_that_is_green") {
+        let campaign = Campaign::new(|sim: Sim| async move {
+            let machine = sim.machine("node", |_| Ok(())).start().await?;
+            sim.inject_faults(Budget::of(&[machine])).run().await?;
+            steelmill_core::assert_sometimes!(sim.seed() == Seed(99), "a seed of 99");
+            Ok(())
+        });
+        campaign.seeds(20).check();
+        check(Seed(5), |_| async { Ok(()) });
+    }
+}
+
+#[test]
+fn a_green_test_says_what_it_did() {
+    let output = run("program_that_is_green", &[]);
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    for part in [
+        "program_that_is_green: 20 seed(s), 20 passed, 0 failed\n",
+        " faults struck (at least ",
+        " faults skipped (at least ",
+        "coverage points never reached\n",
+        "a seed of 99",
+        "program_that_is_green #2: 1 seed(s), 1 passed, 0 failed\n",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[test]
+fn the_replay_command_is_one_of_nextest_under_nextest() {
+    let command = |runner: &str| {
+        let mut command = command("program_that_checks_one_seed", &[]);
+        command.env_remove("NEXTEST").env(runner, "1");
+        text(&command.output().expect("the process starts"))
+    };
+    let test = "-p steelmill-sim --test campaign program_that_checks_one_seed -- --exact --include-ignored";
+    for (runner, line) in [("NOTHING", "cargo test"), ("NEXTEST", "cargo nextest run")] {
+        let said = command(runner);
+        assert!(said.contains(&format!("run it again with: {line} {test}")), "{said}");
+    }
+}
+
+#[test]
 fn program_that_checks_one_seed() {
     if is_asked_for("program_that_checks_one_seed") {
         check(Seed(5), |sim| async move {
@@ -231,7 +309,7 @@ fn a_test_of_one_seed_keeps_it() {
     assert!(text.contains("seed 5 failed") && !text.contains("seed 99"), "{text}");
     let again =
         "STEELMILL_SCHEDULE=fifo cargo test -p steelmill-sim --test campaign program_that_checks_one_seed";
-    assert!(text.contains(&format!("run it again with: {again} -- --exact")), "{text}");
+    assert!(text.contains(&format!("run it again with: {again} -- --exact --include-ignored")), "{text}");
 }
 
 /// Sleeps in real time, not virtual time.
@@ -380,6 +458,31 @@ fn a_program_repeats_its_flags_with_each_red_seed() {
     assert_eq!(again.count(), 2, "{text}");
     let explained = "to explain a red seed: the program --schedule=pct:3 --verify=twice --seed ";
     assert_eq!(text.matches(explained).count(), 1, "{text}");
+}
+
+#[test]
+fn the_lowest_red_seeds_are_named_whatever_the_number_of_threads() {
+    let with = |jobs| {
+        let campaign = Campaign::new(|sim: Sim| async move {
+            if sim.seed() == Seed(3) {
+                std::thread::sleep(Duration::from_millis(300)); // the others find their failures meanwhile
+            }
+            sim.count("runs", 1);
+            anyhow::ensure!([1, 2, 4].contains(&sim.seed().0), "red");
+            Ok(())
+        });
+        let mut order = Vec::new();
+        let summary =
+            campaign.jobs(jobs).seeds(100).failures_max(2).run_with(|summary| order.push(summary.seeds));
+        let red: Vec<u64> = summary.failed.iter().map(|failed| failed.seed.0).collect();
+        assert_eq!(order, [1, 2, 3, 4, 5], "reported one by one");
+        (red, summary.seeds, summary.digest, summary.counts["runs"].total)
+    };
+    let alone = with(1);
+    assert_eq!((&*alone.0, alone.1), (&[3, 5][..], 5));
+    for jobs in [2, 8] {
+        assert_eq!(with(jobs), alone, "{jobs} threads");
+    }
 }
 
 #[test]
@@ -741,7 +844,7 @@ fn a_search_that_was_cut_short_takes_no_kept_plan_away() {
     assert!(faults(&drawn) > 1, "{drawn}");
     let both = format!("--first-seed {seed} --seeds 1 --explain {explained}");
     let said = with(&format!("{both} --explain-runs 1 --json"));
-    assert!(said.contains("The smallest failing plan found in ") && !said.contains("\"least\""), "{said}");
+    assert!(said.contains("The smallest failing plan found in ") && !said.contains("\"least\":{"), "{said}");
     assert_eq!(folder.read("red.json"), drawn, "unchanged");
     let said = with(&both);
     let least = folder.read("red.json");

@@ -437,7 +437,10 @@ fn a_task_that_tokio_spawn_would_swallow_is_a_failure_that_says_what_to_use() {
         Ok(())
     });
     let failure = outcome.failure.expect("it is not swallowed").to_string();
-    assert!(failure.contains("1 task(s) were spawned by `tokio::spawn`") && failure.contains("Scope"), "{failure}");
+    assert!(
+        failure.contains("1 task(s) were spawned by `tokio::spawn`") && failure.contains("Scope"),
+        "{failure}"
+    );
 }
 
 #[test]

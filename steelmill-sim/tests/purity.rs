@@ -283,7 +283,7 @@ fn another_process_needs_a_test_to_run_again() {
     let campaign = || Campaign::new(|_| async { Ok(()) }).seeds(1).verify(Verify::Process).run();
     let panic = std::thread::spawn(campaign).join().expect_err("the thread is no test's");
     let text = steelmill_core::panic_message(panic.as_ref());
-    assert!(text.contains("main thread or on its test's own"), "{text}");
+    assert!(text.contains("main thread or on its test's thread"), "{text}");
 }
 
 /// With several campaigns in one test, the other process must run the same one.

@@ -16,6 +16,9 @@ pub(crate) trait ErasedDaemon: Send + Sync {
     /// How many other refs to the daemon exist.
     fn other_refs(&self) -> usize;
 
+    /// Counts the refs to the daemon later on, without being one.
+    fn refs_later(&self) -> Box<dyn Fn() -> usize>;
+
     /// The future that prepares, runs or stops the daemon and notifies the supervisor of the end.
     fn job(&self, phase: Phase, scope: Scope, completion: Completion) -> BoxFuture<'static, ()>;
 }
@@ -27,6 +30,11 @@ impl<T: Daemon> ErasedDaemon for DaemonRef<T> {
 
     fn other_refs(&self) -> usize {
         Arc::strong_count(self.arc()) - 1
+    }
+
+    fn refs_later(&self) -> Box<dyn Fn() -> usize> {
+        let daemon = Arc::downgrade(self.arc());
+        Box::new(move || daemon.strong_count())
     }
 
     fn job(&self, phase: Phase, scope: Scope, completion: Completion) -> BoxFuture<'static, ()> {

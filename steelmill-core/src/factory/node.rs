@@ -58,16 +58,28 @@ impl Node {
     pub(crate) fn dismantle(mut self, report: &mut Report) {
         // More refs to the same daemons, kept for lookups.
         self.traits.clear();
+        let mut held = Vec::new();
         while let Some(slot) = self.slots.pop() {
-            let refs = Arc::strong_count(&slot.daemon) - 1 + slot.daemon.other_refs();
-            if refs > 0 && !slot.is_capability {
-                report.add_retained(&slot.label, refs);
-            }
             let label = slot.label.clone();
+            if refs(&slot.daemon) > 0 && !slot.is_capability {
+                held.push((label.clone(), Arc::downgrade(&slot.daemon), slot.daemon.refs_later()));
+            }
             drop_caught(slot, &label, report);
         }
         drop_caught(self, "", report);
+        // Counted only now: a daemon that was dropped after this one may have held it, by the handle of an ended child.
+        for (label, daemon, refs_later) in held {
+            let refs = daemon.upgrade().map_or_else(refs_later, |daemon| refs(&daemon));
+            if refs > 0 {
+                report.add_retained(&label, refs);
+            }
+        }
     }
+}
+
+/// How many refs to a daemon exist besides this one.
+fn refs(daemon: &Arc<dyn ErasedDaemon>) -> usize {
+    Arc::strong_count(daemon) - 1 + daemon.other_refs()
 }
 
 /// Drops a value of the user's; a panic is caught and reported.

@@ -14,6 +14,7 @@ stories! {
     a_ref_of_a_child_keeps_its_parents_daemon_and_is_named
     a_daemon_may_hold_its_own_scope
     a_daemon_may_hold_an_ended_childs_handle
+    a_child_per_lease_whose_handle_its_maker_keeps_keeps_nothing_alive
     a_failed_start_reports_retained_daemons
     a_capability_may_be_kept
 }
@@ -129,6 +130,48 @@ async fn a_daemon_may_hold_an_ended_childs_handle(world: impl World) -> Result {
     let report = demo.stop().await;
     assert!(report.is_clean() && report.retained().is_empty() && report.held() == 0, "{report}");
     notify.notified().await;
+    Ok(())
+}
+
+/// The maker is built before what its children share, so it is dropped after that.
+async fn a_child_per_lease_whose_handle_its_maker_keeps_keeps_nothing_alive(world: impl World) -> Result {
+    struct Store;
+    impl Daemon for Store {
+        fn build(_: &mut Factory) -> Result<Self> {
+            Ok(Store)
+        }
+    }
+    struct Leases {
+        children: [SetOnce<RunningFactory>; 2],
+        started: Arc<Notify>,
+    }
+    impl Daemon for Leases {
+        fn build(factory: &mut Factory) -> Result<Self> {
+            Ok(Leases { children: [SetOnce::new(), SetOnce::new()], started: factory.value()? })
+        }
+        async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+            for (lease, name) in self.children.iter().zip(["lease-1", "lease-2"]) {
+                let mut child = scope.child(name)?;
+                child.with::<Store>()?;
+                lease.set(child.start().await?)?;
+            }
+            self.started.notify_one();
+            scope.stopping().await;
+            for lease in &self.children {
+                let (path, report) = (lease.get()?.path(), lease.get()?.ended().await);
+                assert_eq!(report.to_string(), format!("{path}: ended cleanly"));
+            }
+            Ok(())
+        }
+    }
+    let mut factory = Factory::root("demo", world);
+    factory.provide_value(Notify::new())?;
+    factory.with::<Leases>()?;
+    factory.with::<Store>()?;
+    let demo = factory.start().await?;
+    demo.value::<Notify>()?.clone().notified().await;
+    let report = demo.stop().await;
+    assert_eq!(report.to_string(), "demo: ended cleanly");
     Ok(())
 }
 

@@ -172,7 +172,8 @@ where
         self
     }
 
-    /// The number of red seeds after which the campaign stops, at least 1; 1 by default.
+    /// The number of red seeds after which the campaign stops, at least 1; 1 by default. These are the lowest ones, whatever
+    /// the number of threads, and seeds beyond them are not reported.
     pub fn failures_max(mut self, failures: usize) -> Self {
         self.failures_max = failures.max(1);
         self
@@ -207,7 +208,7 @@ where
         self
     }
 
-    /// Verifies that seeds repeat: runs each twice; a seed whose runs differ fails.
+    /// Verifies that seeds repeat: runs each twice, once traced and once not; a seed whose runs differ fails.
     pub fn verify(mut self, verify: Verify) -> Self {
         self.verify = Some(verify);
         self
@@ -262,7 +263,8 @@ where
         self.run_with(|_| ())
     }
 
-    /// Runs the seeds, and calls `watch` after each with the result so far; a new red seed is the last of its list.
+    /// Runs the seeds, and calls `watch` after each, in their order, with the result so far; a new red seed is the last of
+    /// its list.
     ///
     /// # Panics
     /// When the number of seeds is 0; with [`Verify::Process`] on a thread without a name; with both

@@ -16,7 +16,8 @@ pub(crate) fn current_test() -> Option<String> {
     Some(format!("{package}{target}::{test}"))
 }
 
-/// The command that runs this thread's test; `cargo`, if given, replaces `cargo test -p PACKAGE`.
+/// The command that runs this thread's test and no other, even if it is ignored; `cargo`, if given, replaces
+/// `cargo test -p PACKAGE`, or `cargo nextest run -p PACKAGE` under nextest.
 pub(crate) fn test_command(cargo: Option<&str>) -> String {
     let program = std::env::current_exe().unwrap_or_default();
     let package = std::env::var("CARGO_PKG_NAME").ok();
@@ -25,18 +26,24 @@ pub(crate) fn test_command(cargo: Option<&str>) -> String {
     let test = thread.name().filter(|name| *name != "main");
     let cargo_test = match (cargo, &package) {
         (Some(cargo), _) => cargo.to_owned(),
-        (None, Some(package)) => format!("cargo test -p {package}"),
+        (None, Some(package)) => match std::env::var_os("NEXTEST") {
+            Some(_) => format!("cargo nextest run -p {package}"),
+            None => format!("cargo test -p {package}"),
+        },
         // Not started by cargo.
         (None, None) => {
-            let test = test.map(|test| format!(" {test} --exact")).unwrap_or_default();
+            let test = test.map(|test| format!(" {test} {EXACTLY}")).unwrap_or_default();
             return format!("{}{test}", quoted(&program.display().to_string()));
         }
     };
     let target = crate_of(&program).and_then(|name| target(&name, package.as_deref(), Path::new(&folder)));
     let target = target.map(|target| format!(" {target}")).unwrap_or_default();
-    let test = test.map(|test| format!(" {test} -- --exact")).unwrap_or_default();
+    let test = test.map(|test| format!(" {test} -- {EXACTLY}")).unwrap_or_default();
     format!("{cargo_test}{target}{test}")
 }
+
+/// The flags of a test harness, and of nextest, to run only the test of that name, even if it is ignored.
+const EXACTLY: &str = "--exact --include-ignored";
 
 /// Quotes a word for a shell, if necessary (POSIX, Shell Command Language, section 2.2).
 pub(crate) fn quoted(word: &str) -> Cow<'_, str> {
@@ -67,7 +74,8 @@ fn target(name: &str, package: Option<&str>, folder: &Path) -> Option<String> {
         return match (has("lib.rs"), has("main.rs")) {
             (true, false) => Some("--lib".to_owned()),
             (false, true) => Some("--bins".to_owned()),
-            _ => None,
+            (true, true) => Some("--lib --bins".to_owned()),
+            (false, false) => None,
         };
     }
     let mut entries = std::fs::read_dir(folder.join("tests")).ok()?.filter_map(|entry| {
@@ -90,7 +98,7 @@ mod tests {
         );
         assert_eq!(
             test_command(None),
-            "cargo test -p steelmill-sim --lib campaign::replay::tests::a_test_of_the_library_is_found_again -- --exact"
+            "cargo test -p steelmill-sim --lib campaign::replay::tests::a_test_of_the_library_is_found_again -- --exact --include-ignored"
         );
     }
 

@@ -1,15 +1,17 @@
-//! Campaign runner: worker threads run the seeds, and one thread collects the outcomes in the order in which they end.
+//! Campaign runner: worker threads run the seeds, and one thread reports the outcomes in the order of the seeds.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::Instant;
 
 use anyhow::ensure;
 use steelmill_core::{Panic, Result};
+use tracing::{Dispatch, dispatcher};
 
 use super::campaign::AnyCampaign;
-use super::queue::{Queue, QueuedSeed};
+use super::queue::{InOrder, Queue, QueuedSeed, RedPlaces};
 use crate::campaign::keep::KeepFile;
 use crate::campaign::record::{CampaignSettings, KeptSeed, RedSeed};
 use crate::campaign::shard::Shard;
@@ -41,7 +43,7 @@ impl AnyCampaign<'_> {
         let number = verify::next_campaign();
         let request = verify::SecondRunRequest::read();
         if let Some(request) = request.as_ref().filter(|request| request.is_for(number)) {
-            request.answer(&self.simulate_again(request.seed, request.kept.as_ref()));
+            request.answer(|trace| self.simulate_again(request.seed, request.kept.as_ref(), trace));
         }
         // A process started for the second run of a later campaign neither verifies nor writes in the campaigns before it.
         let is_first = request.is_none();
@@ -95,30 +97,41 @@ impl AnyCampaign<'_> {
         Ok(summary)
     }
 
-    /// Runs all seeds of the queue on worker threads, and calls `report` with each outcome on this one.
+    /// Runs all seeds of the queue on worker threads, and calls `report` on this one with the outcome of each, in the order
+    /// of the queue: an outcome waits for those before it.
     #[expect(clippy::disallowed_methods, reason = "the threads are joined before anything else happens")]
     fn run_all(&self, queue: &Queue<'_>, mut report: impl FnMut(Option<KeptSeed>, Outcome)) {
         let (sender, outcomes) = mpsc::channel();
+        let logs = dispatcher::get_default(Dispatch::clone);
+        let mut in_order = InOrder::from(queue.next.load(Ordering::Relaxed));
         std::thread::scope(|scope| {
             for _ in 0..self.jobs_or_all() {
-                let sender = sender.clone();
-                scope.spawn(move || self.work(queue, &sender));
+                let (sender, logs) = (sender.clone(), &logs);
+                scope.spawn(move || logging_to(logs, || self.work(queue, &sender)));
             }
             drop(sender);
-            outcomes.into_iter().for_each(|(kept, outcome)| report(kept, outcome));
+            for (place, kept, outcome) in outcomes {
+                in_order.add(place, (kept, outcome));
+                while let Some((place, (kept, outcome))) = in_order.pop() {
+                    if !queue.is_beyond(place) {
+                        report(kept, outcome);
+                    }
+                }
+            }
         });
     }
 
-    fn work(&self, queue: &Queue<'_>, sender: &mpsc::Sender<(Option<KeptSeed>, Outcome)>) {
-        while let Some(QueuedSeed { seed, kept, second_run }) = queue.take() {
+    fn work(&self, queue: &Queue<'_>, sender: &mpsc::Sender<(usize, Option<KeptSeed>, Outcome)>) {
+        while let Some(QueuedSeed { place, seed, kept, second_run }) = queue.take() {
             let settings = Settings { trace: second_run.is_some(), ..self.settings_of(seed, kept) };
             let mut outcome = self.simulate(settings);
             if let Some(second_run) = second_run {
-                outcome = second_run.confirm(outcome, kept, || self.simulate_again(seed, kept));
+                outcome = second_run.confirm(outcome, kept, |trace| self.simulate_again(seed, kept, trace));
             }
-            // Beyond the limit, a failure found by another thread at the same time is not reported, unless it is a kept seed.
-            let is_reported = outcome.passed() || queue.count_failure() || kept.is_some();
-            if !is_reported || sender.send((kept.cloned(), outcome)).is_err() {
+            if !outcome.passed() {
+                queue.failed(place);
+            }
+            if sender.send((place, kept.cloned(), outcome)).is_err() {
                 return;
             }
         }
@@ -131,8 +144,8 @@ impl AnyCampaign<'_> {
         }
     }
 
-    fn simulate_again(&self, seed: Seed, kept: Option<&KeptSeed>) -> Outcome {
-        self.simulate(Settings { trace: true, audit: false, ..self.settings_of(seed, kept) })
+    fn simulate_again(&self, seed: Seed, kept: Option<&KeptSeed>, trace: bool) -> Outcome {
+        self.simulate(Settings { trace, audit: false, ..self.settings_of(seed, kept) })
     }
 
     fn simulate(&self, settings: Settings) -> Outcome {
@@ -202,7 +215,7 @@ impl AnyCampaign<'_> {
             first: self.first,
             shard,
             next: AtomicUsize::new(0),
-            failures_left: AtomicUsize::new(self.failures_max),
+            red: Mutex::new(RedPlaces { places: BTreeSet::new(), failures_max: self.failures_max }),
             stop: &self.stop,
         }
     }
@@ -223,18 +236,24 @@ impl AnyCampaign<'_> {
 }
 
 /// Calls `run` on a new thread, whose thread-locals hold no hash keys of std and no state of `rand::rng()` yet. Starting a
-/// thread takes some 50 µs. Its name is what std prints if it overflows its stack.
+/// thread takes some 50 µs. Its name is what std prints if it overflows its stack. It logs to where this thread does.
 #[expect(clippy::disallowed_methods, reason = "the thread is joined before anything else happens")]
 pub(crate) fn on_a_fresh_thread(seed: Seed, run: impl FnOnce() -> Outcome + Send) -> Outcome {
+    let logs = dispatcher::get_default(Dispatch::clone);
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(STACK);
-        let handle = thread.spawn_scoped(scope, run).expect("a thread can be started");
+        let handle = thread.spawn_scoped(scope, || logging_to(&logs, run)).expect("a thread can be started");
         handle.join().unwrap_or_else(|payload| {
             let panic = Panic::of(payload.as_ref());
             panic_log::drop_payload(payload);
             Outcome::panicked(seed, &panic)
         })
     })
+}
+
+/// Calls `run` with the log of another thread.
+fn logging_to<T>(logs: &Dispatch, run: impl FnOnce() -> T) -> T {
+    dispatcher::with_default(logs, run)
 }
 
 /// Stack size in bytes, for a scenario's deepest poll. Unused pages take no memory.

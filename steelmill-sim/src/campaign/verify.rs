@@ -1,15 +1,16 @@
 //! Determinism check (`--verify`): runs each seed twice, compares the runs, and shows the first event that differs.
 //!
-//! Both runs are traced. The second is in this process or in another. The other process is this program with the same
-//! arguments, or the test harness with those that select this test; an environment variable tells it the campaign, the seed
-//! and the file to write, and it exits after writing.
+//! The first run is traced, and the second is not, as in a campaign: what is seen of a run must not change it. If they
+//! differ, the second is made again with a trace. It is in this process or in another. The other process is this program
+//! with the same arguments, or the test harness with those that select this test; an environment variable tells it the
+//! campaign, the seed and the file to write, and it exits after writing.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -47,6 +48,13 @@ impl RunResult {
 
 type Lines<'a> = Box<dyn Iterator<Item = io::Result<Line>> + 'a>;
 
+/// The second run of a seed.
+struct Second<'a> {
+    result: RunResult,
+    /// The run made again with a trace, if its digest differed from that of the first.
+    traced: Option<(RunResult, Lines<'a>)>,
+}
+
 /// How the second run of a seed is made.
 #[derive(Debug)]
 pub(crate) enum SecondRun {
@@ -63,12 +71,12 @@ impl SecondRun {
     }
 
     /// Compares a traced run with a second one; if they differ, the seed fails with that as its cause. `again` makes the
-    /// second run in this process.
+    /// second run in this process, traced or not.
     pub(crate) fn confirm(
         &self,
         mut first: Outcome,
         kept: Option<&KeptSeed>,
-        again: impl FnOnce() -> Outcome,
+        again: impl Fn(bool) -> Outcome,
     ) -> Outcome {
         let trace = first.trace.take().unwrap_or_default();
         let cause = match self.difference(&first, kept, &trace, again) {
@@ -86,19 +94,29 @@ impl SecondRun {
         first: &Outcome,
         kept: Option<&KeptSeed>,
         trace: &Trace,
-        again: impl FnOnce() -> Outcome,
+        again: impl Fn(bool) -> Outcome,
     ) -> Result<Option<Difference>> {
         let result = RunResult::of(first);
         match self {
             SecondRun::InProcess => {
-                let mut second = again();
-                let other = second.trace.take().unwrap_or_default();
-                compare(Verify::Twice, result, trace, RunResult::of(&second), Box::new(other.lines().map(Ok)))
+                let second = RunResult::of(&again(false));
+                let traced = (second.digest != result.digest).then(|| again(true));
+                let traced = traced.as_ref().map(|traced| {
+                    let lines = traced.trace.iter().flat_map(Trace::lines).map(Ok);
+                    (RunResult::of(traced), Box::new(lines) as Lines<'_>)
+                });
+                compare(Verify::Twice, result, trace, Second { result: second, traced })
             }
             SecondRun::OtherProcess(process) => {
                 let (second, file) = process.run(first.seed, kept, first.digest)?;
-                let lines = file.lines()?.skip(1).map(|line| Ok(serde_json::from_str(&line?)?));
-                compare(Verify::Process, result, trace, second, Box::new(lines))
+                let mut lines = file.lines()?.skip(1);
+                let traced =
+                    lines.next().map(|line| anyhow::Ok(serde_json::from_str(&line?)?)).transpose()?;
+                let traced = traced.map(|traced| {
+                    let lines = lines.map(|line| Ok(serde_json::from_str::<Line>(&line?)?));
+                    (traced, Box::new(lines) as Lines<'_>)
+                });
+                compare(Verify::Process, result, trace, Second { result: second, traced })
             }
         }
     }
@@ -108,19 +126,28 @@ fn compare(
     verify: Verify,
     first: RunResult,
     trace: &Trace,
-    second: RunResult,
-    lines: Lines<'_>,
+    second: Second<'_>,
 ) -> Result<Option<Difference>> {
-    if first == second {
+    if first == second.result {
         return Ok(None);
     }
-    let mut before = VecDeque::new();
-    let mut shared = 0;
-    let (mut ours, mut theirs) = (trace.lines(), lines);
+    let (mut before, mut shared) = (VecDeque::new(), 0);
+    let Some((traced, mut theirs)) = second.traced else {
+        // Equal digests: so are the events.
+        let (first, second) = (first.side(None), second.result.side(None));
+        return Ok(Some(Difference {
+            shared,
+            before: Vec::new(),
+            first,
+            second,
+            verify,
+            only_untraced: false,
+        }));
+    };
+    let only_untraced = first == traced;
+    let second = if only_untraced { second.result } else { traced };
+    let mut ours = trace.lines();
     let (event, other) = loop {
-        if first.digest == second.digest {
-            break (None, None); // equal digests: so are the events
-        }
         match (ours.next(), theirs.next().transpose()?) {
             (Some(event), Some(other)) if event == other => {
                 shared += 1;
@@ -133,19 +160,20 @@ fn compare(
         }
     };
     let (first, second) = (first.side(event), second.side(other));
-    Ok(Some(Difference { shared, before: before.into(), first, second, verify }))
+    Ok(Some(Difference { shared, before: before.into(), first, second, verify, only_untraced }))
 }
 
 /// Environment variable of the other process: the campaign's number on its thread, the seed, the digest of the first run,
-/// and the file to write, which holds the kept seed, if it is one.
+/// and the file to write, which holds the kept seed, if it is one, and else nothing.
 pub(crate) const SECOND_RUN_VARIABLE: &str = "STEELMILL_SECOND_RUN";
 
 /// The command that reaches the same campaign in another process.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct OtherProcess {
     program: PathBuf,
     args: Vec<OsString>,
     campaign: u64,
+    folder: TempFolder,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,19 +206,18 @@ impl OtherProcess {
                  test's thread, and this thread has no name"
             ),
         };
-        Ok(Self { program, args, campaign })
+        Ok(Self { program, args, campaign, folder: TempFolder::new(&std::env::temp_dir())? })
     }
 
     /// Runs a seed in the other process. Returns its result, and a file with its events if its digest differs.
     fn run(&self, seed: Seed, kept: Option<&KeptSeed>, digest: u64) -> Result<(RunResult, TempFile)> {
         static FILES: AtomicU64 = AtomicU64::new(0);
         let number = FILES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("steelmill-{}-{number}.trace", std::process::id());
-        let file = TempFile(std::env::temp_dir().join(name));
-        if let Some(kept) = kept {
-            std::fs::write(&file.0, serde_json::to_vec(kept)?)
-                .with_context(|| format!("cannot write {}", file.0.display()))?;
-        }
+        let path = self.folder.0.join(format!("{number}.trace"));
+        let kept = kept.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+        let written = File::create_new(&path).and_then(|mut file| file.write_all(&kept));
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+        let file = TempFile(path);
         let mut request = OsString::from(format!("{} {seed} {digest} ", self.campaign));
         request.push(&file.0);
         let output = Command::new(&self.program)
@@ -218,7 +245,7 @@ impl SecondRunRequest {
     pub(crate) fn read() -> Option<Self> {
         let request = std::env::var_os(SECOND_RUN_VARIABLE)?;
         let mut request = Self::parse(request.to_str()?).expect("another process of this program wrote it");
-        let kept = std::fs::read(&request.file).ok();
+        let kept = fs::read(&request.file).ok().filter(|kept| !kept.is_empty());
         request.kept = kept.map(|kept| serde_json::from_slice(&kept).expect("it wrote this, too"));
         Some(request)
     }
@@ -234,9 +261,9 @@ impl SecondRunRequest {
         self.campaign == campaign
     }
 
-    /// Writes the result for the first process, and exits.
-    pub(crate) fn answer(&self, outcome: &Outcome) -> ! {
-        let code = match self.write(outcome) {
+    /// Makes the run, traced or not, writes the result for the first process, and exits.
+    pub(crate) fn answer(&self, run: impl Fn(bool) -> Outcome) -> ! {
+        let code = match self.write(run) {
             Ok(()) => 0,
             Err(error) => {
                 // Not `eprintln!`, which a test harness may capture.
@@ -247,14 +274,47 @@ impl SecondRunRequest {
         std::process::exit(code)
     }
 
-    fn write(&self, outcome: &Outcome) -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(&self.file)?);
-        writeln!(file, "{}", serde_json::to_string(&RunResult::of(outcome))?)?;
-        let trace = outcome.trace.iter().filter(|_| outcome.digest != self.digest);
-        for line in trace.flat_map(Trace::lines) {
-            writeln!(file, "{}", serde_json::to_string(&line)?)?;
+    fn write(&self, run: impl Fn(bool) -> Outcome) -> io::Result<()> {
+        let outcome = run(false);
+        // Not created here: the first process did, and nobody else may have put another in its place.
+        let mut file = BufWriter::new(File::options().write(true).truncate(true).open(&self.file)?);
+        writeln!(file, "{}", serde_json::to_string(&RunResult::of(&outcome))?)?;
+        if outcome.digest != self.digest {
+            let traced = run(true);
+            writeln!(file, "{}", serde_json::to_string(&RunResult::of(&traced))?)?;
+            for line in traced.trace.iter().flat_map(Trace::lines) {
+                writeln!(file, "{}", serde_json::to_string(&line)?)?;
+            }
         }
         file.flush()
+    }
+}
+
+/// A temporary folder that only this user may enter, removed on drop.
+#[derive(Debug)]
+struct TempFolder(PathBuf);
+
+impl TempFolder {
+    /// A new folder. One that is there already is somebody else's, and left alone.
+    fn new(parent: &Path) -> Result<Self> {
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        for number in 0..u32::MAX {
+            let path = parent.join(format!("steelmill-verify-{}-{number}", std::process::id()));
+            match builder.create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot make {}", path.display())),
+            }
+        }
+        anyhow::bail!("{} has no name left for a folder", parent.display())
+    }
+}
+
+impl Drop for TempFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -270,7 +330,7 @@ impl TempFile {
 impl Drop for TempFile {
     fn drop(&mut self) {
         // The other process may have failed before it wrote the file.
-        let _ = std::fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -288,11 +348,27 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
+    fn a_folder_that_is_there_already_is_left_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let parent = TempFolder::new(&std::env::temp_dir()).expect("a folder");
+        let others = TempFolder::new(&parent.0).expect("a folder").0.clone();
+        fs::create_dir(&others).expect("the folder was removed on drop");
+        fs::write(others.join("notes"), "theirs").expect("a file");
+        let ours = TempFolder::new(&parent.0).expect("another folder");
+        assert_ne!(ours.0, others);
+        assert_eq!(fs::metadata(&ours.0).expect("it exists").permissions().mode() & 0o777, 0o700);
+        drop(ours);
+        assert_eq!(fs::read_to_string(others.join("notes")).expect("left alone"), "theirs");
+    }
+
+    #[test]
     fn a_second_process_without_a_result_is_an_error() {
         let process = OtherProcess {
             program: "/bin/sh".into(),
             args: ["-c", "echo busy >&2; exit 3"].map(OsString::from).into(),
             campaign: 0,
+            folder: TempFolder::new(&std::env::temp_dir()).expect("a folder"),
         };
         let error =
             process.run(Seed(1), None, 0).err().expect("the shell knows nothing of seeds").to_string();

@@ -5,6 +5,8 @@ use std::future::Future;
 use std::path::Path;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result};
+use tracing::subscriber::NoSubscriber;
+use tracing::{Dispatch, dispatcher};
 
 use super::flags::{Args, explain_variable, faults_variable, kept_command_line, kept_variables};
 use crate::campaign::campaign::{AnyCampaign, Campaign, failed_text};
@@ -13,13 +15,16 @@ use crate::campaign::summary::Summary;
 use crate::explain;
 use crate::machine::sim::Sim;
 use crate::schema::settings::Seed;
+use crate::trace::logging;
 
 impl<S, F> Campaign<S>
 where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
-    /// Runs the seeds in a test, with the settings that environment variables override, and panics if one fails.
+    /// Runs the seeds in a test, with the settings that environment variables override, prints the
+    /// [summary](crate::Summary), and panics if one fails. With `STEELMILL_SEED` or `RUST_LOG` set it also prints the log,
+    /// unless the test has a `tracing` subscriber of its own. The test harness captures both.
     ///
     /// # Panics
     /// When a seed fails, with its error and the command that replays it; when a variable that begins with `STEELMILL_` has
@@ -141,7 +146,14 @@ where
 impl AnyCampaign<'_> {
     #[track_caller]
     fn check_applied(&self, flags: &Args, names_seed: bool) {
-        let summary = self.try_run_with(&mut |_| ()).unwrap_or_else(|error| panic!("{error:#}"));
+        let run = || self.try_run_with(&mut |_| ());
+        let has_subscriber = !dispatcher::get_default(Dispatch::is::<NoSubscriber>);
+        let summary = match wants_log() && !has_subscriber {
+            true => dispatcher::with_default(&logging::captured("info"), run),
+            false => run(),
+        };
+        let summary = summary.unwrap_or_else(|error| panic!("{error:#}"));
+        println!("{summary}\n");
         let saved = flags.save(&summary);
         if let Err(error) = &saved {
             eprintln!("error: {error:#}");
@@ -180,7 +192,8 @@ impl AnyCampaign<'_> {
                 }
             }
             let kept = if is_kept { "kept " } else { "" };
-            panic!("{kept}{}\n{commands}{}", failed_text(failed), also_red(&summary));
+            let select = select_note(cfg!(tokio_unstable));
+            panic!("{kept}{}\n{commands}{}{select}", failed_text(failed), also_red(&summary));
         }
         assert!(error.is_none(), "red seeds are not kept, see above");
         assert!(saved.is_ok(), "the plan is not saved, see above");
@@ -233,6 +246,24 @@ pub(crate) fn environment_flags() -> Args {
     args
 }
 
+/// Whether the environment asks for the log: as on a command line, where one seed is looked at, or by name.
+fn wants_log() -> bool {
+    ["STEELMILL_SEED", "RUST_LOG"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// What to add to a failure where `tokio::select!` does not repeat.
+fn select_note(repeats: bool) -> &'static str {
+    match repeats {
+        true => "",
+        false => {
+            "\nbuilt without --cfg tokio_unstable: tokio::select! does not repeat, so the seed may pass when it is run again; \
+             set rustflags = [\"--cfg\", \"tokio_unstable\"] in .cargo/config.toml"
+        }
+    }
+}
+
 fn also_red(summary: &Summary) -> String {
     let kept = summary.kept.as_ref().map_or(0, |kept| kept.failed.len());
     let also = summary.red().enumerate().skip(1).map(|(index, failed)| {
@@ -241,4 +272,19 @@ fn also_red(summary: &Summary) -> String {
         format!("\nalso red: {kept}{}", text.lines().next().unwrap_or_default())
     });
     also.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::select_note;
+
+    #[test]
+    fn a_failure_says_that_select_does_not_repeat() {
+        assert_eq!(select_note(true), "");
+        let note = select_note(false);
+        assert!(
+            note.contains("tokio::select! does not repeat") && note.contains(".cargo/config.toml"),
+            "{note}"
+        );
+    }
 }

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use steelmill_core::Result;
+use tracing::{Dispatch, dispatcher};
 
 use crate::campaign::campaign::{AnyCampaign, Campaign, on_a_fresh_thread};
 use crate::campaign::signature::FailureSignature;
@@ -221,9 +222,9 @@ impl AnyCampaign<'_> {
     fn attempt(&self, settings: Settings) -> Outcome {
         let once = |settings: Settings, look| {
             let seed = settings.seed;
-            let silent = tracing::subscriber::NoSubscriber::new();
+            let silent = Dispatch::none();
             let run = || simulate::run_once(settings, &self.scenario, self.made_at, look);
-            on_a_fresh_thread(seed, || tracing::subscriber::with_default(silent, run))
+            dispatcher::with_default(&silent, || on_a_fresh_thread(seed, run))
         };
         simulate::run_and_explain(settings, &once)
     }

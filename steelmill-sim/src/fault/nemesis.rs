@@ -41,6 +41,10 @@ pub struct FaultCounts {
     pub skipped: u64,
 }
 
+/// The [counts](Sim::count) of a run's faults, kept by the nemesis.
+const STRUCK: &str = "faults struck";
+const SKIPPED: &str = "faults skipped";
+
 impl Sim {
     /// A [`Nemesis`] for the run's fault plan, which is drawn from the seed within this budget unless the run's
     /// [`Faults`] say otherwise.
@@ -88,7 +92,8 @@ impl<'a> Nemesis<'a> {
     }
 
     /// Injects the faults for [`Budget::lasts`], then heals everything: links, clocks, and machines that ran a factory,
-    /// which are restarted if they are down.
+    /// which are restarted if they are down. Counts them as [`Sim::count`] does, for the campaign's summary: `faults struck`
+    /// and `faults skipped`.
     ///
     /// # Cancellation
     /// Links are healed and machines resumed; a machine that is down stays down.
@@ -130,6 +135,7 @@ impl<'a> Nemesis<'a> {
         let (own, handlers): (Vec<Own>, Vec<Handler<'a>>) = own.into_iter().unzip();
         let plan = validated_plan(sim, &budget, &own)?;
         let handlers = own.iter().map(|own| own.name).zip(handlers).collect::<BTreeMap<_, _>>();
+        sim.with(|run| run.tally.count(STRUCK, 0)); // where none strikes, that is the least
         let execution = Execution::new(sim, &budget, handlers);
         let clocks = Clocks::of(&budget.clocks);
         let ran: Vec<&Machine> = budget.ends.iter().filter(|machine| machine.runs_process()).collect();
@@ -144,10 +150,14 @@ impl<'a> Nemesis<'a> {
             restarted
                 .with_context(|| format!("{} does not start after everything was healed", machine.name()))?;
         }
-        let faults = execution.struck.get();
-        let number = if matches!(sim.with(|run| run.kernel.settings.faults.clone()), Faults::None) { 0 } else { number };
-        let broken = Broken::draw(sim, &budget, number);
-        Ok((FaultCounts { struck: faults, skipped: plan.faults.len() as u64 - faults }, broken))
+        let struck = execution.struck.get();
+        let skipped = plan.faults.len() as u64 - struck;
+        let is_quiet = sim.with(|run| {
+            run.tally.count(SKIPPED, skipped);
+            matches!(run.kernel.settings.faults, Faults::None)
+        });
+        let broken = Broken::draw(sim, &budget, if is_quiet { 0 } else { number });
+        Ok((FaultCounts { struck, skipped }, broken))
     }
 }
 
@@ -237,6 +247,7 @@ impl<'t, 'a> Execution<'t, 'a> {
             Some(effect) => {
                 tracing::info!("fault {index}: {}", fault.what);
                 self.struck.set(self.struck.get() + 1);
+                self.sim.with(|run| run.tally.count(STRUCK, 1));
                 ongoing.step(FaultStep::Strikes);
                 let ended = effect.await;
                 tracing::info!("fault {index} ends");

@@ -10,7 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use crate::kernel::stacks::{self, DEPTH, Frame, symbolize};
+use crate::kernel::stacks::{self, DEPTH, Frame, NO_DEBUG_INFO, has_debug_info, symbolize};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster;
 use crate::machine::hosts::SCENARIO;
@@ -133,8 +133,13 @@ fn place_and_backtrace(stack: &[Frame]) -> (String, String) {
     let is_ours = |frame: &Frame| {
         frame.is_in("steelmill-sim", "src/host/audit.rs")
             || frame.is_in("steelmill-sim", "src/host/purity.rs")
+            || frame.file.contains("steelmill-sim/src/host/libc/")
             || frame.function.starts_with("backtrace::")
     };
+    if !has_debug_info(stack) {
+        let functions: Vec<&str> = stack.iter().map(|frame| &*frame.function).collect();
+        return (format!("a function that is {NO_DEBUG_INFO}"), functions.join("\n"));
+    }
     let inner = stack.iter().rposition(is_ours).map_or(0, |last| last + 1);
     // `spawn.rs` polls a task; before the scenario's first await `simulate.rs` calls it.
     let outer = stack.iter().rposition(|frame| frame.is_in("steelmill-sim", "src/machine/spawn.rs"));

@@ -42,7 +42,7 @@ pub(crate) fn inspect(id: RunId, outcome: &mut Outcome) {
         return;
     };
     // The inspection's polls must not log.
-    let _silent = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new());
+    let _silent = tracing::dispatcher::set_default(&tracing::Dispatch::none());
     cluster::with(id, |run| run.kernel.over = Some(None));
     wake_all(id);
     for task in tasks.iter_mut().take(LISTED) {
@@ -62,7 +62,13 @@ fn inspect_task(id: RunId, task: &mut TaskReport) {
     let stacks = probe::end();
     match end {
         Ok(Poll::Pending) => {
-            let stacks = stacks.iter().map(|(addresses, depth)| async_stack(&addresses[..*depth]));
+            let stacks: Vec<Vec<Frame>> =
+                stacks.iter().map(|(addresses, depth)| stacks::symbolize(&addresses[..*depth])).collect();
+            if stacks.iter().any(|stack| !stacks::has_debug_info(stack)) {
+                task.waits_at = vec![vec![format!("functions that are {}", stacks::NO_DEBUG_INFO)]];
+                return;
+            }
+            let stacks = stacks.into_iter().map(async_stack);
             let stacks: Vec<Vec<Frame>> = stacks.filter(|stack| !is_wait_for_abort(stack)).collect();
             if stacks.is_empty() && !task.is_ready && task.waits_for == UNKNOWN {
                 task.waits_for = "nothing: it registered no waker, so nothing can wake it";
@@ -107,8 +113,7 @@ pub(crate) fn explain_exceeded_deadlines(outcome: &mut Outcome, again: impl Fn(u
 }
 
 /// The frames between the waker and the poll of the inspected task, innermost first.
-fn async_stack(addresses: &[usize]) -> Vec<Frame> {
-    let mut stack = stacks::symbolize(addresses);
+fn async_stack(mut stack: Vec<Frame>) -> Vec<Frame> {
     let is_in = |file| move |frame: &Frame| frame.is_in("steelmill-sim", file);
     let probe = stack.iter().rposition(is_in("src/kernel/probe.rs")).map_or(0, |index| index + 1);
     // `Waiter::of` in `waker.rs` clones a foreign waker.

@@ -39,6 +39,15 @@ impl Frame {
     }
 }
 
+/// What stands in place of a stack if the program was built without debug information.
+pub(crate) const NO_DEBUG_INFO: &str = "unknown, as the program was built without debug information: set debug = \"limited\" in its Cargo profile";
+
+/// Whether the program has debug information, judged by a stack that was captured by [`capture`]. Without it no frame has a file,
+/// but those of a C library that was installed with its own debug information.
+pub(crate) fn has_debug_info(stack: &[Frame]) -> bool {
+    stack.iter().any(|frame| frame.file.contains("steelmill-sim/src/"))
+}
+
 /// A path relative to the workspace that contains the current folder; tests run in their package's folder.
 fn relative_to_workspace(path: &Path) -> &Path {
     static WORKSPACE: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -70,4 +79,19 @@ pub(crate) fn symbolize(addresses: &[usize]) -> Vec<Frame> {
         });
     }
     frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_without_files_is_of_a_program_without_debug_information() {
+        let (frames, depth) = capture();
+        assert!(has_debug_info(&symbolize(&frames[..depth])));
+        let frame =
+            |function: &str, file: &str| Frame { function: function.to_owned(), file: file.to_owned() };
+        let libc = frame("__libc_start_call_main", "./csu/../sysdeps/nptl/libc_start_call_main.h:58");
+        assert!(!has_debug_info(&[frame("demo::main", ""), libc]));
+    }
 }

@@ -142,9 +142,7 @@ impl Sim {
     /// Adds `n` to a named count. The campaign's summary shows its total over all seeds.
     pub fn count(&self, what: &'static str, n: u64) {
         self.with(|run| {
-            let total = run.tally.counts.entry(what).or_default();
-            *total += n;
-            let total = *total;
+            let total = run.tally.count(what, n);
             run.kernel.happened(EventKind::Count { what, more: n, total });
         });
     }

@@ -26,6 +26,15 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Adds to a count, and returns its total.
+    pub(crate) fn count(&mut self, what: &'static str, n: u64) -> u64 {
+        let total = self.counts.entry(what).or_default();
+        *total += n;
+        *total
+    }
+}
+
+impl Tally {
     pub(crate) fn new() -> Self {
         Self {
             counts: BTreeMap::new(),

@@ -26,7 +26,7 @@ use crate::machine::threads::ThreadSetup;
 use crate::machine::world::Process;
 use crate::schema::outcome::{Cause, Failure, Outcome, Panicked};
 use crate::schema::settings::Settings;
-use crate::trace::record_logs;
+use crate::trace::logs;
 
 /// Runs a scenario once, on this thread.
 ///
@@ -90,16 +90,14 @@ pub(crate) fn run_once(
     caller: &'static Location<'static>,
     inspected: Option<u64>,
 ) -> Outcome {
-    // A repeated run logs nothing: the first one did.
-    let silent =
-        inspected.map(|_| tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new()));
     host::panics::install_hook();
     if settings.poll_time_limit.is_some() {
         watchdog::start();
     }
     let seed = settings.seed.0;
     let (is_audited, is_inspected) = (settings.audit, settings.stacks);
-    let _recording = settings.trace.then(record_logs);
+    // A repeated run logs nothing: the first one did.
+    let _logs = logs::install(&settings, inspected.is_some());
     let id = cluster::begin(settings);
     let _observed = coverage::observe(&RunObserver);
     cluster::with(id, |run| {
@@ -148,7 +146,6 @@ pub(crate) fn run_once(
             outcome.failure = Some(Failure::new(outcome.simulated, cause, panicked));
         }
         watch.iter().for_each(|watch| watch.idle());
-        drop(silent);
         outcome
     })
 }

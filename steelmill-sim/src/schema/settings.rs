@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
+use tracing::level_filters::LevelFilter;
 
 use crate::schema::decision::{Decision, Reseed};
 use crate::schema::plan::{Faults, Plan};
@@ -122,6 +123,10 @@ pub struct Settings {
     /// were aborted at a deadline, the failed run is repeated up to three times, without logging, to find their stacks:
     /// see [`Failure::deadline_exceeded`](crate::Failure::deadline_exceeded).
     pub stacks: bool,
+    /// The level up to which `tracing` callsites are enabled, whether or not anybody logs or traces; by default all. An
+    /// enabled callsite evaluates its fields, which must not depend on who listens. So no log has lines above this level; a
+    /// lower one saves time if the program computes much for its log.
+    pub log_level: LevelFilter,
     /// Recorded draws to replay. Past the end of the list draws are 0, and entropy comes from the seed.
     pub replay: Option<Vec<Decision>>,
     /// Virtual times from which on streams are drawn from another seed.
@@ -157,6 +162,7 @@ impl Settings {
             trace_window: 0..2_000_000,
             audit: false,
             stacks: true,
+            log_level: LevelFilter::TRACE,
             replay: None,
             reseeds: Vec::new(),
             poll_time_limit: None,

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::line::Line;
 
-/// How a campaign verifies that its seeds are deterministic: it runs each twice and compares digests and outcomes. Two
-/// million events of each run are recorded, some 200 MB; a later difference is reported without its place.
+/// How a campaign verifies that its seeds are deterministic: it runs each twice, first with a trace and then without, and
+/// compares digests and outcomes. Two million events of a traced run are recorded, some 200 MB; a later difference is
+/// reported without its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verify {
@@ -61,6 +62,8 @@ pub struct Difference {
     pub second: Side,
     /// How the second run was made.
     pub verify: Verify,
+    /// Whether the second run was the same as the first when it was made again with a trace, as the first was.
+    pub only_untraced: bool,
 }
 
 /// One of two runs that differ.
@@ -79,7 +82,7 @@ pub(crate) const SHOWN: usize = 12;
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { shared, before, first, second, verify } = self;
+        let Self { shared, before, first, second, verify, only_untraced } = self;
         let second_name = match verify {
             Verify::Twice => "the second run",
             Verify::Process => "the second run, in another process",
@@ -97,6 +100,11 @@ impl fmt::Display for Difference {
             if first.event.as_ref().map(Line::to_string) == second.event.as_ref().map(Line::to_string) {
                 f.write_str("\n  (the lines are equal, but bytes that are not shown differ)")?;
             }
+        } else if *only_untraced {
+            f.write_str(
+                "\n  the first was traced, the second was not; the second made again with a trace was the same as the first.\n  \
+                 What formats a log field (its Display or Debug) may have an effect, such as a draw, or the difference comes and goes",
+            )?;
         } else if first.digest == second.digest {
             f.write_str("\n  their events are equal, only their outcomes differ")?;
         } else {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 
-use tracing::{Event, Subscriber};
+use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -38,6 +38,14 @@ where
 pub fn init(filter: &str) -> Result<(), TryInitError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     tracing_subscriber::registry().with(filter).with(layer(io::stderr)).try_init()
+}
+
+/// A subscriber for tests that writes [`Lines`] to the output that the test harness captures. `RUST_LOG` overrides
+/// `filter`.
+pub(crate) fn captured(filter: &str) -> Dispatch {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
+    let writer = tracing_subscriber::fmt::TestWriter::with_stderr;
+    Dispatch::new(tracing_subscriber::registry().with(filter).with(layer(writer)))
 }
 
 impl<S, N> FormatEvent<S, N> for Lines

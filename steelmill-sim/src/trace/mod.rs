@@ -20,7 +20,7 @@ mod causes; // causality between events
 pub mod history; // operation history and linearizability checker
 mod line; // events as text
 pub mod logging; // log format with virtual time, machine and daemon
-mod logs; // records log lines
+pub(crate) mod logs; // the subscriber of a run
 mod messages; // each message from send to arrival or loss
 mod operations; // records client operations
 
@@ -31,5 +31,4 @@ pub use crate::schema::line::Line;
 pub use crate::schema::task::TaskId;
 pub use crate::schema::trace::{Answer, Log, Operation, StateChange, TaskInfo, Trace};
 pub(crate) use line::reason;
-pub(crate) use logs::record_logs;
 pub use messages::MessageTrace;
