@@ -18,7 +18,8 @@ mod hash; // the keyed hasher of every map
 mod read_buffer; // received bytes that are not parsed yet
 mod link; // requests to a service, in process or over TCP
 mod listener; // a TCP listener with a connection limit
-mod resp; // RESP2, the protocol of Redis clients
+mod memory; // a memory budget shared by connections
+mod resp; // RESP, the protocol of Redis clients
 mod service; // a daemon that answers requests, in process or over TCP
 mod settings; // configuration: daemons, addresses, limits
 mod wire; // frames and messages between the daemons
