@@ -25,9 +25,10 @@ use std::time::Duration;
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 use tokio::sync::{Semaphore, watch};
 
+use crate::descriptors::Descriptors;
 use crate::lease::Lease;
 use crate::link::Link;
-use crate::listener::{Accepted, Listener};
+use crate::listener::{Accepted, Admission, Listener};
 use crate::settings::{Canary, Settings};
 use crate::store::Store;
 use crate::world::{Clock, Entropy, Network};
@@ -42,9 +43,6 @@ const ADDRESS: &str = "127.0.0.1:6379";
 
 /// The most keys of commands with several that are looked up at a time, so that their values take little memory.
 const LOOKUPS_MAX: usize = 64;
-
-/// The most connections at a time that are rejected with an error reply; more are closed without one.
-const REJECTING_MAX: usize = 64;
 
 /// Serves Redis clients over RESP; executes their commands while it holds the lease.
 pub struct Gateway {
@@ -62,7 +60,7 @@ pub struct Gateway {
     newest_token: AtomicU64,
     /// Buffered bytes of all connections together.
     memory: Arc<AtomicUsize>,
-    rejecting: Arc<Semaphore>,
+    descriptors: DaemonRef<Descriptors>,
     /// For the keys of commands with several.
     lookups: Semaphore,
     /// The number of the last client.
@@ -86,7 +84,7 @@ impl Daemon for Gateway {
             lease_state: watch::Sender::new(LeaseState::NotHeld(None)),
             newest_token: AtomicU64::new(0),
             memory: Arc::default(),
-            rejecting: Arc::new(Semaphore::new(REJECTING_MAX)),
+            descriptors: factory.get()?,
             lookups: Semaphore::new(LOOKUPS_MAX),
             last_client: AtomicU64::new(0),
             scope: SetOnce::new(),
@@ -97,8 +95,8 @@ impl Daemon for Gateway {
     async fn prepare(&self, scope: &Scope) -> Result {
         self.scope.set(scope.clone())?;
         let address = self.settings.listen(NAME, ADDRESS);
-        let listener =
-            Listener::bind(&self.network, NAME, &address, self.settings.clients.connections).await?;
+        let limit = self.settings.clients.connections;
+        let listener = Listener::bind(&self.network, self.descriptors.share(), NAME, &address, limit).await?;
         // As configured, because clients may resolve a name differently; but port 0 is no address to connect to.
         self.holder.set(if address.ends_with(":0") { listener.address()?.to_string() } else { address })?;
         self.listener.set(listener)
@@ -113,10 +111,10 @@ impl Daemon for Gateway {
 impl Gateway {
     /// Accepts clients until the stop.
     async fn accept_loop(self: &Arc<Self>, scope: &Scope) -> Result {
-        let accepted = |Accepted { stream, peer, permit }: Accepted| {
+        let accepted = |Accepted { stream, peer, admission }: Accepted| {
             let gateway = self.clone();
-            match (permit, self.rejecting.clone().try_acquire_owned()) {
-                (Some(permit), _) => {
+            match admission {
+                Admission::Admitted(permit) => {
                     // Not dropped at the stop: the session finishes its current command.
                     let serving = session::serve(gateway, stream, scope.clone());
                     scope.spawn("client", async move {
@@ -124,11 +122,14 @@ impl Gateway {
                         drop(permit);
                     });
                 }
-                (None, Ok(permit)) => scope.spawn("rejected client", async move {
-                    session::reject(gateway, stream).await;
+                Admission::Rejected(reason, Some(permit)) => scope.spawn("rejected client", async move {
+                    session::reject(gateway, stream, &reason).await;
                     drop(permit);
                 }),
-                (None, Err(_)) => tracing::debug!("closed the connection of {peer}: too many clients"),
+                Admission::Rejected(reason, None) => {
+                    tracing::debug!("closed the connection of {peer}: {reason}");
+                    session::reject_at_once(stream, &reason);
+                }
             }
         };
         self.listener.get()?.accept_loop(scope, accepted).await;

@@ -18,7 +18,6 @@
 mod held; // a lease on its holder's side
 mod message; // requests and replies
 mod table; // granted leases
-mod token; // fencing tokens
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,11 +25,11 @@ use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
 
 use crate::service::{Endpoint, Service};
 use crate::settings::{Canary, Settings};
+use crate::token::micros_since_1970;
 use crate::world::Clock;
 pub use held::{HeldLease, minus_drift};
 pub use message::{Command, Reply, Request};
 use table::Table;
-pub use token::{is_absurd, micros_since_1970};
 
 /// The bound on clock drift, in microseconds per second, either way. One percent is a thousand times a quartz clock's
 /// drift, so that a clock being slewed stays within it too.

@@ -12,7 +12,8 @@ use rand::Rng as _;
 use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::listener::{Accepted, Listener};
+use crate::descriptors::Descriptors;
+use crate::listener::{Accepted, Admission, Listener};
 use crate::memory::MemoryAccount;
 use crate::settings::{Canary, Settings};
 use crate::wire::{FrameDecoder, Hello, Malformed, Message, write_frame};
@@ -58,6 +59,7 @@ pub struct Endpoint {
     /// Buffered bytes of all connections together.
     memory: Arc<AtomicUsize>,
     clock: DaemonRef<Clock>,
+    descriptors: DaemonRef<Descriptors>,
     network: DaemonRef<Network>,
     address: Option<String>,
     listener: SetOnce<Listener>,
@@ -72,6 +74,7 @@ impl Endpoint {
             life: if settings.canary == Some(Canary::StoreRestart) { 1 } else { drawn.max(1) },
             memory: Arc::default(),
             clock: factory.get()?,
+            descriptors: factory.get()?,
             network: factory.get()?,
             address: settings.listen_for_gateways(S::NAME, default),
             listener: SetOnce::new(),
@@ -87,7 +90,8 @@ impl Endpoint {
     pub async fn bind<S: Service>(&self) -> Result {
         match &self.address {
             Some(address) => {
-                self.listener.set(Listener::bind(&self.network, S::NAME, address, CONNECTIONS_MAX).await?)
+                let (network, descriptors) = (&self.network, self.descriptors.share());
+                self.listener.set(Listener::bind(network, descriptors, S::NAME, address, CONNECTIONS_MAX).await?)
             }
             None => Ok(()),
         }
@@ -99,10 +103,18 @@ impl Endpoint {
             scope.stopping().await;
             return Ok(());
         };
-        let accepted = |Accepted { stream, peer, permit }: Accepted| {
-            let Some(permit) = permit else {
-                tracing::warn!("{} rejected {peer}: {CONNECTIONS_MAX} gateways are connected", S::NAME);
-                return;
+        let mut is_warned = false;
+        let accepted = |Accepted { stream, peer, admission }: Accepted| {
+            let permit = match admission {
+                Admission::Admitted(permit) => permit,
+                Admission::Rejected(reason, _) => {
+                    // Peers try again and again.
+                    match std::mem::replace(&mut is_warned, true) {
+                        true => tracing::debug!("{} rejected {peer}: {reason}", S::NAME),
+                        false => tracing::warn!("{} rejected {peer}: {reason}", S::NAME),
+                    }
+                    return;
+                }
             };
             let connection = Connection {
                 service: service.clone(),

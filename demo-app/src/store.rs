@@ -19,9 +19,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
 
 use crate::hash::Keyed;
-use crate::lease::micros_since_1970;
 use crate::service::{Endpoint, Service};
 use crate::settings::{Canary, Settings};
+use crate::token::micros_since_1970;
 use crate::world::{Clock, Entropy};
 use data::Data;
 pub use message::{Command, Condition, Expiry, Reply, Request, State, Value};

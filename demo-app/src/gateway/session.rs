@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use steelmill_core::{Clock as _, Scope};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -82,14 +83,23 @@ pub(super) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, scope: Scope
     }
 }
 
-/// Rejects a client above the connection limit with an error reply.
-pub(super) async fn reject(gateway: Arc<Gateway>, mut stream: TcpStream) {
-    let mut replies = Replies::default();
-    let connections_max = gateway.settings.clients.connections;
-    replies.error(format_args!("ERR max number of clients reached: {connections_max} are connected"));
+/// Rejects a client above a connection limit with an error reply.
+pub(super) async fn reject(gateway: Arc<Gateway>, mut stream: TcpStream, reason: &str) {
+    let replies = rejection(reason);
     if let Ok(Ok(())) = gateway.clock.timeout(LINGER_TIMEOUT, stream.write_all(replies.bytes())).await {
         lingering_close(stream, &gateway.clock).await;
     }
+}
+
+/// The same without waiting, when too many are being rejected. The reply is lost if the client has sent something.
+pub(super) fn reject_at_once(mut stream: TcpStream, reason: &str) {
+    let _ = stream.write(rejection(reason).bytes()).now_or_never();
+}
+
+fn rejection(reason: &str) -> Replies {
+    let mut replies = Replies::default();
+    replies.error(format_args!("ERR max number of clients reached: {reason}"));
+    replies
 }
 
 /// Half-closes the connection, and discards input until the client closes or a limit is reached.

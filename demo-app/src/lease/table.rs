@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::message::{Command, Reply, Request};
-use super::token::is_absurd;
+use crate::token::is_absurd;
 
 /// Limits of what clients can make the daemon store.
 const NAME_MAX: usize = 256;

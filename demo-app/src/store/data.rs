@@ -23,7 +23,7 @@ use steelmill_core::{assert_always, assert_sometimes};
 
 use super::message::{Command, Condition, Expiry, Reply, Request, State, Value};
 use crate::hash::{Keyed, SHARDS};
-use crate::lease::is_absurd;
+use crate::token::is_absurd;
 
 /// The memory of an entry beside key and value, in bytes: about the map's slot and two allocations.
 const OVERHEAD: usize = 112;
