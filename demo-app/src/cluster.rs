@@ -194,7 +194,9 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::sim::Campaign;
+    use crate::settings::ClientLimits;
+    use crate::world::sim::{Campaign, Seed, check};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[test]
     fn the_history_is_linearizable() {
@@ -204,6 +206,54 @@ mod tests {
             .program("cargo xtask sim")
             .test_command("cargo test -p demo-app --no-default-features --features sim")
             .check();
+    }
+
+    /// A gateway with its store and lease in one process, whose clients have two seconds for a command.
+    async fn single(sim: Sim) -> Result<Machine> {
+        let settings = Settings {
+            daemons: ["lease", "store", "gateway"].map(str::to_owned).to_vec(),
+            listen: [("gateway".to_owned(), "server:6379".to_owned())].into(),
+            clients: ClientLimits { command_timeout: Duration::from_secs(2), ..ClientLimits::default() },
+            ..Settings::default()
+        };
+        let server = sim.machine("server", move |factory| assemble(factory, settings.clone())).start().await?;
+        sim.clock().sleep(Duration::from_secs(1)).await; // it acquires the lease
+        Ok(server)
+    }
+
+    #[test]
+    fn a_client_that_sends_whole_commands_for_longer_than_one_may_take_is_not_cut_off() {
+        check(Seed(1), |sim| async move {
+            let _server = single(sim).await?;
+            let mut stream = sim.client("client").network().connect("server:6379").await?;
+            // Every read but the last ends in the middle of a command.
+            stream.write_all(b"PI").await?;
+            for _ in 0..50 {
+                sim.clock().sleep(Duration::from_millis(200)).await;
+                stream.write_all(b"NG\r\nPI").await?;
+                let mut pong = [0; 7];
+                stream.read_exact(&mut pong).await?;
+                assert_eq!(&pong, b"+PONG\r\n", "after {:?}", sim.elapsed());
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_cut_off_and_the_error_names_the_limit() {
+        check(Seed(1), |sim| async move {
+            let _server = single(sim).await?;
+            let mut stream = sim.client("client").network().connect("server:6379").await?;
+            let begun = sim.elapsed();
+            stream.write_all(b"PI").await?;
+            sim.clock().sleep(Duration::from_millis(1_500)).await;
+            stream.write_all(b"N").await?;
+            let mut error = String::new();
+            stream.read_to_string(&mut error).await?;
+            assert_eq!(error, "-ERR timeout: the rest of the command did not arrive within 2s\r\n");
+            assert!(sim.elapsed() - begun < Duration::from_millis(2_100), "from its first byte");
+            Ok(())
+        });
     }
 
     /// The failure of the first red seed of a canary.
