@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
-use steelmill_core::{Clock as _, Result};
+use steelmill_core::Result;
 
 use super::{Cluster, client, faults};
 use crate::store::Store;

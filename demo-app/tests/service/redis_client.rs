@@ -35,7 +35,7 @@ fn a_value_expires_and_neither_store_nor_cache_has_it_any_more() {
     let mut ask = |line: &str| {
         let mut words = line.split(' ');
         let mut command = redis::cmd(words.next().expect("a name"));
-        words.for_each(|word| drop(command.arg(word)));
+        command.arg(words.collect::<Vec<_>>());
         command.query::<redis::Value>(&mut redis).expect("served")
     };
     let (ok, nil, text) = (redis::Value::Okay, redis::Value::Nil, |text: &str| {
