@@ -1,16 +1,18 @@
 //! The read cache of a gateway, valid while it holds the lease.
 //!
 //! It belongs to a child factory that exists only while the lease is held, so no entry can outlive the lease.
-//! `gateway::keys` explains why its answers are never stale; that depends on two rules of this file:
+//! `gateway::keys` explains why its answers are never stale; that depends on three rules of this file:
 //!
 //! * **Versions never decrease.** Of two values of a key the one with the higher version stays, in whatever order they
 //!   arrive. That holds for evicted keys, too: eviction raises `evicted_version` to the entry's version, and a missing
 //!   key is not cached with a lower one.
+//! * **A value that expires is forgotten in time**, before the store can say that it has expired.
 //! * **The lease is checked last.** A read first looks up the key, and then checks the lease. In the other order, a
 //!   thread that pauses in between could answer under a lease that has expired.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::Instant;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -18,7 +20,7 @@ use steelmill_core::{Daemon, DaemonRef, Factory, Result, buggify};
 
 use crate::hash::{Keyed, SHARDS};
 use crate::lease::HeldLease;
-use crate::settings::Settings;
+use crate::settings::{Canary, Settings};
 use crate::store::Value;
 use crate::world::{Clock, Entropy};
 
@@ -26,13 +28,13 @@ use crate::world::{Clock, Entropy};
 const MEMORY_MAX: usize = 64 << 20;
 
 /// The memory of an entry beside key and value, in bytes.
-const OVERHEAD: usize = 112;
+const OVERHEAD: usize = 128;
 
 /// Caches keys under one lease.
 pub struct Cache {
     clock: DaemonRef<Clock>,
     lease: Arc<HeldLease>,
-    /// See [`Settings::canary`].
+    /// See [`Canary::Cache`].
     canary: bool,
     entries: Entries,
 }
@@ -43,7 +45,7 @@ impl Daemon for Cache {
         Ok(Self {
             clock: factory.get()?,
             lease: factory.value()?,
-            canary: factory.value::<Settings>()?.canary,
+            canary: factory.value::<Settings>()?.canary == Some(Canary::Cache),
             entries: Entries::new(hasher, MEMORY_MAX),
         })
     }
@@ -63,13 +65,25 @@ pub enum Lookup {
 impl Cache {
     /// Looks up `key`, then checks the lease.
     pub fn read(&self, key: &[u8]) -> Lookup {
-        let lookup = self.entries.get(key);
-        if self.lease.is_valid(self.clock.now()) || self.canary { lookup } else { Lookup::LeaseExpired }
+        let found = self.entries.get(key);
+        let now = self.clock.now();
+        let lookup = match found {
+            Some(cached) if cached.valid_until.is_none_or(|valid_until| now < valid_until) => {
+                Lookup::Hit(cached.value)
+            }
+            _ => Lookup::Miss,
+        };
+        if self.lease.is_valid(now) || self.canary { lookup } else { Lookup::LeaseExpired }
     }
 
-    /// Caches what the store replied about `key`.
-    pub fn insert(&self, key: &[u8], value: Option<Value>, version: u64) {
-        self.entries.insert(key, value, version);
+    /// Caches what the store replied about `key`. A value that expires is valid until some time before that.
+    pub fn insert(&self, key: &[u8], value: Option<Value>, valid_until: Option<Instant>, version: u64) {
+        self.entries.insert(key, CachedValue { value, valid_until, version });
+    }
+
+    /// Evicts `key`, and caches nothing older than `version` about it.
+    pub fn forget(&self, key: &[u8], version: u64) {
+        self.entries.forget(key, version);
     }
 }
 
@@ -83,8 +97,11 @@ struct Entries {
 }
 
 /// A key's value, or `None` for a missing key, at a version of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct CachedValue {
     value: Option<Value>,
+    /// When it has to be asked for again.
+    valid_until: Option<Instant>,
     version: u64,
 }
 
@@ -98,17 +115,17 @@ impl Entries {
         }
     }
 
-    fn get(&self, key: &[u8]) -> Lookup {
-        self.map.get(key).map_or(Lookup::Miss, |cached| Lookup::Hit(cached.value.clone()))
+    fn get(&self, key: &[u8]) -> Option<CachedValue> {
+        self.map.get(key).map(|cached| cached.clone())
     }
 
-    fn insert(&self, key: &[u8], value: Option<Value>, version: u64) {
-        let cost = cost(key, value.as_ref());
+    fn insert(&self, key: &[u8], cached: CachedValue) {
+        let version = cached.version;
+        let cost = cost(key, cached.value.as_ref());
         // The limit is seldom reached, so `buggify!` evicts at other times, too.
         if self.used.load(SeqCst) + cost > self.limit || buggify!(0.01) {
             self.evict_all();
         }
-        let cached = CachedValue { value, version };
         // The entry holds the lock of the key's shard, so an eviction of this key is over or has not begun.
         match self.map.entry(key.into()) {
             Entry::Occupied(mut slot) if slot.get().version <= version => {
@@ -121,6 +138,17 @@ impl Entries {
                 slot.insert(cached);
             }
             Entry::Occupied(_) | Entry::Vacant(_) => {}
+        }
+    }
+
+    fn forget(&self, key: &[u8], version: u64) {
+        // First, so that no older reply gets in after the entry is gone.
+        self.evicted_version.fetch_max(version, SeqCst);
+        if let Entry::Occupied(slot) = self.map.entry(key.into())
+            && slot.get().version <= version
+        {
+            self.used.fetch_sub(cost(key, slot.get().value.as_ref()), SeqCst);
+            slot.remove();
         }
     }
 
@@ -145,34 +173,58 @@ mod tests {
         Some(text.as_bytes().into())
     }
 
+    impl Entries {
+        fn put(&self, key: &[u8], value: Option<Value>, version: u64) {
+            self.insert(key, CachedValue { value, valid_until: None, version });
+        }
+
+        /// The cached value, if the key is cached.
+        fn value(&self, key: &[u8]) -> Option<Option<Value>> {
+            self.get(key).map(|cached| cached.value)
+        }
+    }
+
     #[test]
     fn the_newer_version_stays_in_whatever_order_they_arrive() {
         let entries = Entries::new(Keyed::fixed(), MEMORY_MAX);
-        assert_eq!(entries.get(b"key"), Lookup::Miss);
-        entries.insert(b"key", text("new"), 6);
-        entries.insert(b"key", text("old"), 5);
-        assert_eq!(entries.get(b"key"), Lookup::Hit(text("new")));
-        entries.insert(b"key", None, 7);
-        assert_eq!(entries.get(b"key"), Lookup::Hit(None));
+        assert_eq!(entries.value(b"key"), None);
+        entries.put(b"key", text("new"), 6);
+        entries.put(b"key", text("old"), 5);
+        assert_eq!(entries.value(b"key"), Some(text("new")));
+        entries.put(b"key", None, 7);
+        assert_eq!(entries.value(b"key"), Some(None));
     }
 
     #[test]
     fn an_evicted_key_is_not_cached_with_an_older_version() {
         let entries = Entries::new(Keyed::fixed(), 1_000);
-        entries.insert(b"key", text("new"), 6);
-        entries.insert(b"other", text(&"x".repeat(800)), 3);
-        assert_eq!(entries.get(b"key"), Lookup::Miss, "it made room");
-        entries.insert(b"key", text("old"), 5);
-        assert_eq!(entries.get(b"key"), Lookup::Miss);
-        entries.insert(b"key", text("new"), 6);
-        assert_eq!(entries.get(b"key"), Lookup::Hit(text("new")));
+        entries.put(b"key", text("new"), 6);
+        entries.put(b"other", text(&"x".repeat(800)), 3);
+        assert_eq!(entries.value(b"key"), None, "it made room");
+        entries.put(b"key", text("old"), 5);
+        assert_eq!(entries.value(b"key"), None);
+        entries.put(b"key", text("new"), 6);
+        assert_eq!(entries.value(b"key"), Some(text("new")));
+    }
+
+    #[test]
+    fn a_forgotten_key_is_not_cached_with_an_older_version() {
+        let entries = Entries::new(Keyed::fixed(), MEMORY_MAX);
+        entries.put(b"key", text("old"), 5);
+        entries.forget(b"key", 6);
+        assert_eq!((entries.value(b"key"), entries.used.load(SeqCst)), (None, 0));
+        entries.put(b"key", text("old"), 5);
+        assert_eq!(entries.value(b"key"), None);
+        entries.put(b"key", text("newer"), 8);
+        entries.forget(b"key", 7);
+        assert_eq!(entries.value(b"key"), Some(text("newer")), "it is newer than what is forgotten");
     }
 
     #[test]
     fn its_memory_is_bounded_and_counted() {
         let entries = Entries::new(Keyed::fixed(), 10_000);
         for number in 0..1_000_u64 {
-            entries.insert(&number.to_be_bytes()[4..], text("some value"), number);
+            entries.put(&number.to_be_bytes()[4..], text("some value"), number);
             assert!(entries.used.load(SeqCst) <= 10_000);
         }
         entries.evict_all();

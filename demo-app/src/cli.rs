@@ -23,7 +23,7 @@ const DAEMONS: [(&str, &str); 3] = [
     ("lease", "grants the lease to one gateway at a time (listens on 127.0.0.1:6381 without a gateway)"),
     (
         "gateway",
-        "serves Redis clients over RESP2 (listens on 127.0.0.1:6379); needs a store and a lease, in any process",
+        "serves Redis clients (RESP2 and RESP3; listens on 127.0.0.1:6379); needs a store and a lease, in any process",
     ),
 ];
 

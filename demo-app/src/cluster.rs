@@ -2,12 +2,14 @@
 //!
 //! For a minute of virtual time machines are partitioned, slowed down, paused, stopped, killed and powered off, and
 //! clocks drift within the bound that gateways rely on. Then all faults are healed, and every client must make
-//! progress. At the end the clients' history is checked for linearizability.
+//! progress. Meanwhile no two gateways may hold the lease. At the end the clients' history is checked for
+//! linearizability: a restart of the store may lose every key, but at one moment, and for good.
 
 mod client; // the workload
-mod faults; // the budget, and two targeted faults
+mod faults; // the budget, and the targeted faults
 #[cfg(test)]
 mod help; // the committed text of --help
+mod observer; // what the scenario itself sees: lease holders, losses of the store
 mod redis; // a Redis client
 
 use std::cell::Cell;
@@ -17,19 +19,22 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use clap::Parser;
-use steelmill_core::{Clock as _, DaemonRef, Result};
+use steelmill_core::{Clock as _, Result};
 
 use crate::daemons::assemble;
-use crate::lease::Lease;
-use crate::settings::Settings;
+use crate::settings::{Canary, Settings};
 use crate::world::sim::history::History;
 use crate::world::sim::{Machine, Sim, cli};
 use client::{Client, ClientControl};
+use observer::Observer;
 
 /// The gateways' machines and addresses.
 const GATEWAYS: [(&str, &str); 3] =
     [("gateway-1", "gateway-1:6379"), ("gateway-2", "gateway-2:6379"), ("gateway-3", "gateway-3:6379")];
 const CLIENTS: [&str; 4] = ["client-1", "client-2", "client-3", "client-4"];
+
+/// The time to live of the lease; also how long a restarted lease daemon waits.
+const LEASE_TTL: Duration = Duration::from_secs(2);
 
 /// How long faults are injected, and what each seed must reach, or it proves little.
 const FAULTS_DURATION: Duration = Duration::from_secs(60);
@@ -48,24 +53,38 @@ struct CommandLine {
     #[command(flatten)]
     campaign: cli::Args,
 
-    /// Plant a bug: gateways keep answering from the cache after they lose the lease, so seeds must go red
-    #[arg(long, help_heading = "Demo")]
-    canary: bool,
+    /// Plant a bug, so that seeds must go red
+    #[arg(long, help_heading = "Demo", value_name = "RULE", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "cache")]
+    canary: Option<Canary>,
 }
 
 pub fn main() -> ExitCode {
     let args = CommandLine::parse();
     let canary = args.canary;
     let (name, command) = match canary {
-        true => ("demo cluster, canary", "cargo xtask sim --canary"),
-        false => ("demo cluster", "cargo xtask sim"),
+        None => ("demo cluster", "cargo xtask sim"),
+        Some(Canary::Cache) => ("demo cluster, canary", "cargo xtask sim --canary"),
+        Some(Canary::StoreRestart) => {
+            ("demo cluster, canary store-restart", "cargo xtask sim --canary=store-restart")
+        }
+        Some(Canary::LeaseRestart) => {
+            ("demo cluster, canary lease-restart", "cargo xtask sim --canary=lease-restart")
+        }
     };
     cli::main(&args.campaign, name, command, move |sim| scenario(sim, canary))
 }
 
-async fn scenario(sim: Sim, canary: bool) -> Result {
-    let cluster = Rc::new(Cluster::start(sim, canary).await?);
+async fn scenario(sim: Sim, canary: Option<Canary>) -> Result {
     let history = History::default();
+    let cluster = Rc::new(Cluster::start(sim, canary, history.clone()).await?);
+    tokio::select! {
+        biased;
+        outcome = cluster.observer.run(&cluster) => outcome,
+        outcome = workload(sim, &cluster, &history) => outcome,
+    }
+}
+
+async fn workload(sim: Sim, cluster: &Rc<Cluster>, history: &History) -> Result {
     let completed = || cluster.control.completed.iter().map(Cell::get);
     let mut running = Vec::new();
     let clients = sim.limit("clients", 1..=CLIENTS.len() as u64) as usize;
@@ -74,7 +93,7 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
         running.push(machine.spawn("client", client.run()));
     }
 
-    let faults = faults::inject_faults(&cluster).await?;
+    let faults = faults::inject_faults(cluster).await?;
     let before: Vec<u64> = completed().collect();
     let lagging_client = || {
         let progress = completed().zip(&before).map(|(completed, before)| completed - before);
@@ -90,7 +109,7 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
         sim.clock().sleep(Duration::from_millis(100)).await;
     }
     // If the faults did not change the holder often enough, an operator restarts gateways until it has changed.
-    while cluster.lease_daemon.holder_changes() < LEASE_CHANGES_MIN {
+    while cluster.observer.holder_changes() < LEASE_CHANGES_MIN {
         ensure!(sim.elapsed() - healed_at < 2 * RECOVERY_TIMEOUT, "the lease does not change hands");
         for gateway in &cluster.gateways {
             faults::stop_cleanly(gateway).await?;
@@ -111,7 +130,7 @@ async fn scenario(sim: Sim, canary: bool) -> Result {
         faults::stop_cleanly(gateway).await?;
     }
 
-    let holder_changes = cluster.lease_daemon.holder_changes();
+    let holder_changes = cluster.observer.holder_changes();
     let completed: u64 = completed().sum();
     sim.count("operations completed", completed);
     sim.count("operations of unknown outcome", history.open() as u64);
@@ -129,49 +148,57 @@ struct Cluster {
     store: Machine,
     gateways: Vec<Machine>,
     clients: Vec<Machine>,
-    /// The lease daemon itself, for its count of holder changes: no fault ends it.
-    lease_daemon: DaemonRef<Lease>,
+    observer: Observer,
     control: Rc<ClientControl>,
 }
 
 impl Cluster {
-    async fn start(sim: Sim, canary: bool) -> Result<Self> {
+    async fn start(sim: Sim, canary: Option<Canary>, history: History) -> Result<Self> {
         let address_of = |name: &str, address: &str| (name.to_owned(), address.to_owned());
         let machine =
             |name, settings: Settings| sim.machine(name, move |factory| assemble(factory, settings.clone()));
         let single = |name: &'static str, address| Settings {
             daemons: vec![name.to_owned()],
             listen: [address_of(name, address)].into(),
+            lease_ttl: LEASE_TTL,
+            canary,
             ..Settings::default()
         };
         let lease = machine("lease", single("lease", "lease:6381")).start().await?;
-        let store = machine("store", single("store", "store:6380")).start().await?;
+        let observer = Observer::new(sim, history);
+        let (starts, settings) = (observer.store_starts(), single("store", "store:6380"));
+        let store = sim.machine("store", move |factory| {
+            starts();
+            assemble(factory, settings.clone())
+        });
+        let store = store.start().await?;
         let mut gateways = Vec::new();
         for (name, address) in GATEWAYS {
             let settings = Settings {
                 daemons: vec!["gateway".to_owned()],
                 listen: [address_of("gateway", address)].into(),
                 connect: [address_of("lease", "lease:6381"), address_of("store", "store:6380")].into(),
-                lease_ttl: Duration::from_secs(2),
+                lease_ttl: LEASE_TTL,
                 canary,
                 ..Settings::default()
             };
             gateways.push(machine(name, settings).start().await?);
         }
-        let lease_daemon = lease.get::<Lease>()?;
         let clients = CLIENTS.iter().map(|name| sim.client(name)).collect();
-        Ok(Self { sim, lease, store, gateways, clients, lease_daemon, control: Rc::default() })
+        Ok(Self { sim, lease, store, gateways, clients, observer, control: Rc::default() })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::sim::Campaign;
+    use crate::settings::ClientLimits;
+    use crate::world::sim::{Campaign, Seed, check};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[test]
     fn the_history_is_linearizable() {
-        Campaign::new(|sim| scenario(sim, false))
+        Campaign::new(|sim| scenario(sim, None))
             .name("demo cluster")
             .seeds(20)
             .program("cargo xtask sim")
@@ -179,11 +206,77 @@ mod tests {
             .check();
     }
 
+    /// A gateway with its store and lease in one process, whose clients have two seconds for a command.
+    async fn single(sim: Sim) -> Result<Machine> {
+        let settings = Settings {
+            daemons: ["lease", "store", "gateway"].map(str::to_owned).to_vec(),
+            listen: [("gateway".to_owned(), "server:6379".to_owned())].into(),
+            clients: ClientLimits { command_timeout: Duration::from_secs(2), ..ClientLimits::default() },
+            ..Settings::default()
+        };
+        let server =
+            sim.machine("server", move |factory| assemble(factory, settings.clone())).start().await?;
+        sim.clock().sleep(Duration::from_secs(1)).await; // it acquires the lease
+        Ok(server)
+    }
+
+    #[test]
+    fn a_client_that_sends_whole_commands_for_longer_than_one_may_take_is_not_cut_off() {
+        check(Seed(1), |sim| async move {
+            let _server = single(sim).await?;
+            let mut stream = sim.client("client").network().connect("server:6379").await?;
+            // Every read but the last ends in the middle of a command.
+            stream.write_all(b"PI").await?;
+            for _ in 0..50 {
+                sim.clock().sleep(Duration::from_millis(200)).await;
+                stream.write_all(b"NG\r\nPI").await?;
+                let mut pong = [0; 7];
+                stream.read_exact(&mut pong).await?;
+                assert_eq!(&pong, b"+PONG\r\n", "after {:?}", sim.elapsed());
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_cut_off_and_the_error_names_the_limit() {
+        check(Seed(1), |sim| async move {
+            let _server = single(sim).await?;
+            let mut stream = sim.client("client").network().connect("server:6379").await?;
+            let begun = sim.elapsed();
+            stream.write_all(b"PI").await?;
+            sim.clock().sleep(Duration::from_millis(1_500)).await;
+            stream.write_all(b"N").await?;
+            let mut error = String::new();
+            stream.read_to_string(&mut error).await?;
+            assert_eq!(error, "-ERR timeout: the rest of the command did not arrive within 2s\r\n");
+            assert!(sim.elapsed() - begun < Duration::from_millis(2_100), "from its first byte");
+            Ok(())
+        });
+    }
+
+    /// The failure of the first red seed of a canary.
+    fn failure_of(canary: Canary) -> String {
+        let summary = Campaign::new(move |sim| scenario(sim, Some(canary))).seeds(200).failures_max(1).run();
+        let failed = summary.failed.first().expect("a red seed within 200");
+        failed.failure.as_ref().expect("it failed").to_string()
+    }
+
     #[test]
     fn a_gateway_that_keeps_its_cache_is_caught() {
-        let summary = Campaign::new(|sim| scenario(sim, true)).seeds(200).run();
-        let failed = summary.failed.first().expect("a stale read within 200 seeds");
-        let failure = failed.failure.as_ref().expect("it failed").to_string();
+        let failure = failure_of(Canary::Cache);
         assert!(failure.contains("GET"), "the stale read is shown: {failure}");
+    }
+
+    #[test]
+    fn a_store_that_is_restarted_behind_a_cache_is_caught() {
+        let failure = failure_of(Canary::StoreRestart);
+        assert!(failure.contains("LOSE") || failure.contains("GET"), "the hidden write is shown: {failure}");
+    }
+
+    #[test]
+    fn a_lease_daemon_that_forgets_a_holder_is_caught() {
+        let failure = failure_of(Canary::LeaseRestart);
+        assert!(failure.contains("gateways hold the lease"), "both holders are named: {failure}");
     }
 }

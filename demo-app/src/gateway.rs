@@ -10,7 +10,9 @@
 //! released. Then this daemon stops: it accepts no more connections, and each session ends after its current command.
 //! Last to stop are the links, and then a store and a lease daemon of this process.
 
+mod client; // what a connection remembers about its client
 mod command; // the commands: syntax and execution
+mod config; // the reply to CONFIG GET
 mod info; // the reply to INFO
 mod keys; // reads and writes of a key
 mod leadership; // acquiring, holding and losing the lease
@@ -23,10 +25,11 @@ use std::time::Duration;
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 use tokio::sync::{Semaphore, watch};
 
+use crate::descriptors::Descriptors;
 use crate::lease::Lease;
 use crate::link::Link;
-use crate::listener::{Accepted, Listener};
-use crate::settings::Settings;
+use crate::listener::{Accepted, Admission, Listener};
+use crate::settings::{Canary, Settings};
 use crate::store::Store;
 use crate::world::{Clock, Entropy, Network};
 use keys::CommandError;
@@ -38,10 +41,10 @@ pub const NAME: &str = "gateway";
 /// The default port of Redis.
 const ADDRESS: &str = "127.0.0.1:6379";
 
-/// The most connections at a time that are rejected with an error reply; more are closed without one.
-const REJECTING_MAX: usize = 64;
+/// The most keys of commands with several that are looked up at a time, so that their values take little memory.
+const LOOKUPS_MAX: usize = 64;
 
-/// Serves Redis clients over RESP2; executes their commands while it holds the lease.
+/// Serves Redis clients over RESP; executes their commands while it holds the lease.
 pub struct Gateway {
     settings: Arc<Settings>,
     clock: DaemonRef<Clock>,
@@ -53,9 +56,15 @@ pub struct Gateway {
     /// Its own address, by which other gateways refer clients to the lease holder.
     holder: SetOnce<String>,
     lease_state: watch::Sender<LeaseState>,
+    /// The newest token that the store has named.
+    newest_token: AtomicU64,
     /// Buffered bytes of all connections together.
     memory: Arc<AtomicUsize>,
-    rejecting: Arc<Semaphore>,
+    descriptors: DaemonRef<Descriptors>,
+    /// For the keys of commands with several.
+    lookups: Semaphore,
+    /// The number of the last client.
+    last_client: AtomicU64,
     /// For the status of its factory.
     scope: SetOnce<Scope>,
     counters: Counters,
@@ -73,8 +82,11 @@ impl Daemon for Gateway {
             listener: SetOnce::new(),
             holder: SetOnce::new(),
             lease_state: watch::Sender::new(LeaseState::NotHeld(None)),
+            newest_token: AtomicU64::new(0),
             memory: Arc::default(),
-            rejecting: Arc::new(Semaphore::new(REJECTING_MAX)),
+            descriptors: factory.get()?,
+            lookups: Semaphore::new(LOOKUPS_MAX),
+            last_client: AtomicU64::new(0),
             scope: SetOnce::new(),
             counters: Counters::default(),
         })
@@ -83,8 +95,8 @@ impl Daemon for Gateway {
     async fn prepare(&self, scope: &Scope) -> Result {
         self.scope.set(scope.clone())?;
         let address = self.settings.listen(NAME, ADDRESS);
-        let listener =
-            Listener::bind(&self.network, NAME, &address, self.settings.clients.connections).await?;
+        let limit = self.settings.clients.connections;
+        let listener = Listener::bind(&self.network, self.descriptors.share(), NAME, &address, limit).await?;
         // As configured, because clients may resolve a name differently; but port 0 is no address to connect to.
         self.holder.set(if address.ends_with(":0") { listener.address()?.to_string() } else { address })?;
         self.listener.set(listener)
@@ -99,10 +111,10 @@ impl Daemon for Gateway {
 impl Gateway {
     /// Accepts clients until the stop.
     async fn accept_loop(self: &Arc<Self>, scope: &Scope) -> Result {
-        let accepted = |Accepted { stream, peer, permit }: Accepted| {
+        let accepted = |Accepted { stream, peer, admission }: Accepted| {
             let gateway = self.clone();
-            match (permit, self.rejecting.clone().try_acquire_owned()) {
-                (Some(permit), _) => {
+            match admission {
+                Admission::Admitted(permit) => {
                     // Not dropped at the stop: the session finishes its current command.
                     let serving = session::serve(gateway, stream, scope.clone());
                     scope.spawn("client", async move {
@@ -110,11 +122,14 @@ impl Gateway {
                         drop(permit);
                     });
                 }
-                (None, Ok(permit)) => scope.spawn("rejected client", async move {
-                    session::reject(gateway, stream).await;
+                Admission::Rejected(reason, Some(permit)) => scope.spawn("rejected client", async move {
+                    session::reject(gateway, stream, &reason).await;
                     drop(permit);
                 }),
-                (None, Err(_)) => tracing::debug!("closed the connection of {peer}: too many clients"),
+                Admission::Rejected(reason, None) => {
+                    tracing::debug!("closed the connection of {peer}: {reason}");
+                    session::reject_at_once(stream, &reason);
+                }
             }
         };
         self.listener.get()?.accept_loop(scope, accepted).await;
@@ -135,8 +150,13 @@ impl Gateway {
         self.holder.get().map(String::as_str).unwrap_or_default()
     }
 
+    /// Whether it is broken on purpose: the cache stays in use until the next lease replaces it.
+    fn keeps_cache(&self) -> bool {
+        self.settings.canary == Some(Canary::Cache)
+    }
+
     fn set_lease_state(&self, state: LeaseState) {
-        if self.settings.canary && matches!(state, LeaseState::NotHeld(_)) {
+        if self.keeps_cache() && matches!(state, LeaseState::NotHeld(_)) {
             return;
         }
         self.lease_state.send_replace(state);

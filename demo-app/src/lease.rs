@@ -5,22 +5,29 @@
 //! stops relying on the lease before another gateway can get it. Its delayed requests are refused by the store, by
 //! their token.
 //!
-//! The daemon has no storage. Its first token is the wall clock's time, so tokens keep growing across a restart, and
-//! the store's fencing holds. But a restarted daemon does not know of a lease that is still held, and could grant a
-//! second one. Until it has storage, restart it only with its gateways stopped.
+//! # Restarts
+//!
+//! The daemon has no storage, so after a restart it does not know of leases that are still held. It grants none until
+//! all of them have expired: for the longest time to live that it grants, or that a gateway has requested since. So a
+//! lower `--lease-ttl` needs its restart only after that of the gateways. It serves at once only if nobody outside of
+//! the process can hold a lease of this data: it has no address of its own, and the store is in the process, too.
+//!
+//! Its first token is the wall clock's time. Should the clock have been set back, the store refuses the token with the
+//! newest one it knows, the gateway hands that on ([`Command::Acquire`]), and the next token is higher.
 
 mod held; // a lease on its holder's side
 mod message; // requests and replies
 mod table; // granted leases
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
 
 use crate::service::{Endpoint, Service};
+use crate::settings::{Canary, Settings};
+use crate::token::micros_since_1970;
 use crate::world::Clock;
-pub use held::HeldLease;
+pub use held::{HeldLease, minus_drift};
 pub use message::{Command, Reply, Request};
 use table::Table;
 
@@ -31,6 +38,7 @@ pub const DRIFT_MAX_PPM: u32 = 10_000;
 const ADDRESS: &str = "127.0.0.1:6381";
 
 pub struct Lease {
+    settings: Arc<Settings>,
     clock: DaemonRef<Clock>,
     table: Mutex<Table>,
     endpoint: Endpoint,
@@ -39,17 +47,27 @@ pub struct Lease {
 impl Daemon for Lease {
     fn build(factory: &mut Factory) -> Result<Self> {
         let clock = factory.get::<Clock>()?;
-        let since_1970 = clock.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let last_token = u64::try_from(since_1970.as_micros()).unwrap_or(0);
+        let settings = factory.value::<Settings>()?;
+        let last_token = micros_since_1970(clock.wall());
         Ok(Self {
+            table: Mutex::new(Table::new(last_token, settings.lease_ttl)),
+            settings,
             clock,
-            table: Mutex::new(Table::new(last_token)),
             endpoint: Endpoint::build::<Self>(factory, ADDRESS)?,
         })
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result {
-        self.endpoint.bind::<Self>().await
+        self.endpoint.bind::<Self>().await?;
+        // Only now: an earlier process grants leases for as long as it has the address.
+        let is_private = !self.endpoint.is_enabled() && self.settings.runs("store");
+        if is_private || self.settings.canary == Some(Canary::LeaseRestart) {
+            return Ok(());
+        }
+        let ttl = self.settings.lease_ttl;
+        self.table().wait_from(self.clock.now());
+        tracing::info!("grants no lease for {ttl:?}, until those granted before a restart have expired");
+        Ok(())
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {

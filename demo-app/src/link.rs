@@ -8,21 +8,24 @@
 //! answered in time, the connection is closed and all requests in flight have an unknown outcome: a new connection is
 //! faster than the retransmissions of a stalled one. Bytes in flight on the old connection may reach the service much
 //! later; `gateway::keys` explains why that is safe.
+//!
+//! A connection is used once both sides have said hello ([`Hello`]). So a wrong server is named at once, and a link
+//! knows which life of the service it is connected to: a restarted service has another.
 
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope, assert_unreachable, buggify};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::service::Service;
 use crate::settings::Settings;
-use crate::wire::{FrameDecoder, write_frame};
+use crate::wire::{FrameDecoder, Hello, write_frame};
 use crate::world::{Clock, Network, TcpStream};
 
 /// The timeout of a request, and of a connection attempt.
@@ -111,9 +114,26 @@ impl<S: Service> Link<S> {
 
     /// Whether the service is connected.
     pub fn is_up(&self) -> bool {
+        self.life().is_some()
+    }
+
+    /// The life of the service that is connected ([`Hello::life`]); `None` while none is.
+    pub fn life(&self) -> Option<u64> {
         match &self.transport {
-            Transport::Local(_) => true,
-            Transport::Remote(remote) => remote.connected.load(Ordering::Relaxed),
+            Transport::Local(_) => Some(0),
+            Transport::Remote(remote) => *remote.life.borrow(),
+        }
+    }
+
+    /// Waits until another life of the service than `life` is connected.
+    pub async fn restarted(&self, life: u64) {
+        match &self.transport {
+            Transport::Local(_) => std::future::pending().await,
+            Transport::Remote(remote) => {
+                let is_another = |now: &Option<u64>| now.is_some_and(|now| now != life);
+                // The sender is in `remote`, so it is not dropped meanwhile.
+                let _ = remote.life.subscribe().wait_for(is_another).await;
+            }
         }
     }
 }
@@ -130,7 +150,8 @@ struct Remote<S: Service> {
     address: String,
     network: DaemonRef<Network>,
     clock: DaemonRef<Clock>,
-    connected: AtomicBool,
+    /// The life of the service that is connected.
+    life: watch::Sender<Option<u64>>,
     queued_bytes: AtomicUsize,
     queue: mpsc::Sender<QueuedRequest<S>>,
     /// The receiver of the queue; locked while `run` runs.
@@ -150,7 +171,7 @@ impl<S: Service> Remote<S> {
             address,
             network: factory.get()?,
             clock: factory.get()?,
-            connected: AtomicBool::new(false),
+            life: watch::Sender::new(None),
             queued_bytes: AtomicUsize::new(0),
             queue,
             requests: Mutex::new(requests),
@@ -158,7 +179,7 @@ impl<S: Service> Remote<S> {
     }
 
     fn send(&self, request: &S::Request<'_>) -> Result<oneshot::Receiver<Outcome<S>>, LinkError> {
-        if !self.connected.load(Ordering::Relaxed) {
+        if self.life.borrow().is_none() {
             return Err(self.not_connected());
         }
         let busy = || LinkError::NotSent(format!("too many requests are queued for the {}", S::NAME));
@@ -190,19 +211,19 @@ impl<S: Service> Remote<S> {
         let reconnect_loop = async {
             loop {
                 match self.connect(&mut requests).await {
-                    Ok(stream) => {
+                    Ok((stream, frames, life)) => {
                         tracing::info!("connected to the {} at {}", S::NAME, self.address);
                         last_error.clear();
                         let connected_at = self.clock.now();
-                        self.connected.store(true, Ordering::Relaxed);
-                        let reason = self.run_connection(stream, &mut requests).await;
-                        self.connected.store(false, Ordering::Relaxed);
+                        self.life.send_replace(Some(life));
+                        let reason = self.run_connection(stream, frames, &mut requests).await;
+                        self.life.send_replace(None);
                         tracing::warn!(
                             "lost the connection to the {} at {}: {reason}",
                             S::NAME,
                             self.address
                         );
-                        // A peer that closes at once, as another kind of server does, is retried with backoff.
+                        // A peer that closes at once, as one with too many connections does, is retried with backoff.
                         if self.clock.now() - connected_at >= BACKOFF_MAX {
                             backoff = BACKOFF_MIN;
                             continue;
@@ -232,15 +253,51 @@ impl<S: Service> Remote<S> {
             }
         };
         let _: Option<()> = scope.until_stopping(reconnect_loop).await;
-        self.connected.store(false, Ordering::Relaxed);
+        self.life.send_replace(None);
         self.reject_until(&mut requests, std::future::ready(())).await;
     }
 
-    async fn connect(&self, requests: &mut mpsc::Receiver<QueuedRequest<S>>) -> Result<TcpStream> {
-        let connecting = self.clock.timeout(REPLY_TIMEOUT, self.network.connect(&self.address));
-        let stream = self.reject_until(requests, connecting).await??;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+    /// Connects and exchanges hellos; returns the life of the service, too.
+    async fn connect(
+        &self,
+        requests: &mut mpsc::Receiver<QueuedRequest<S>>,
+    ) -> Result<(TcpStream, FrameDecoder, u64)> {
+        let connecting = async {
+            let connecting = self.clock.timeout(REPLY_TIMEOUT, self.network.connect(&self.address));
+            let mut stream = connecting.await??;
+            stream.set_nodelay(true)?;
+            let mut frames = FrameDecoder::default();
+            let greeting = self.greet(&mut stream, &mut frames);
+            match self.clock.timeout(REPLY_TIMEOUT, greeting).await {
+                Ok(life) => Ok((stream, frames, life?)),
+                Err(_) => Err(self.wrong_server(format!("it sent no hello within {REPLY_TIMEOUT:?}"))),
+            }
+        };
+        self.reject_until(requests, connecting).await
+    }
+
+    /// Exchanges hellos with the peer; returns the life of the service.
+    async fn greet(&self, stream: &mut TcpStream, frames: &mut FrameDecoder) -> Result<u64> {
+        let mut hello = Vec::new();
+        write_frame(&mut hello, &Hello { service: S::NAME, life: 0 });
+        stream.write_all(&hello).await?;
+        loop {
+            match frames.hello().map_err(|malformed| self.wrong_server(malformed.0))? {
+                Some(Hello { service, life }) if service == S::NAME => return Ok(life),
+                Some(Hello { service, .. }) => return Err(self.wrong_server(format!("it is a {service}"))),
+                None => {}
+            }
+            if stream.read_buf(frames.space()).await? == 0 {
+                bail!("the peer closed the connection before its hello");
+            }
+        }
+    }
+
+    fn wrong_server(&self, reason: String) -> anyhow::Error {
+        let (name, address) = (S::NAME, &self.address);
+        anyhow!(
+            "the server at {address} is no {name} of this version: {reason}; check --connect {name}={address}"
+        )
     }
 
     /// Waits for `future`; meanwhile rejects queued requests with "not connected".
@@ -272,10 +329,10 @@ impl<S: Service> Remote<S> {
     async fn run_connection(
         &self,
         mut stream: TcpStream,
+        mut frames: FrameDecoder,
         requests: &mut mpsc::Receiver<QueuedRequest<S>>,
     ) -> String {
         let (mut read, mut write) = stream.split();
-        let mut frames = FrameDecoder::default();
         let mut in_flight = VecDeque::<(Instant, oneshot::Sender<Outcome<S>>)>::new();
         let mut outgoing = Vec::new();
         let mut sent = 0;

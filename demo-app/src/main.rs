@@ -14,13 +14,16 @@ mod store; // keys and values, fenced by the lease's token
 
 // Their parts.
 mod cache; // a gateway's read cache, valid while it holds the lease
+mod descriptors; // the file descriptors of the process
 mod hash; // the keyed hasher of every map
 mod read_buffer; // received bytes that are not parsed yet
 mod link; // requests to a service, in process or over TCP
 mod listener; // a TCP listener with a connection limit
-mod resp; // RESP2, the protocol of Redis clients
+mod memory; // a memory budget shared by connections
+mod resp; // RESP, the protocol of Redis clients
 mod service; // a daemon that answers requests, in process or over TCP
 mod settings; // configuration: daemons, addresses, limits
+mod token; // fencing tokens
 mod wire; // frames and messages between the daemons
 
 // Which daemons run.

@@ -1,4 +1,7 @@
-//! RESP2, the Redis protocol: an incremental request parser and a reply buffer.
+//! RESP, the Redis protocol, in the versions 2 and 3: an incremental request parser and a reply buffer.
+//!
+//! Requests are the same in both versions. Replies differ in what clients ask for with `HELLO`: in version 3 a missing
+//! value and a map have types of their own.
 //!
 //! Clients are untrusted, and the network splits commands anywhere. [`RequestParser`] keeps its position, so that a
 //! command sent byte by byte costs no more than one sent at once. It allocates nothing per command, and checks every
@@ -35,7 +38,7 @@ impl Default for Limits {
     }
 }
 
-/// Not RESP2, or above a limit. The rest of the connection cannot be parsed.
+/// Not RESP, or above a limit. The rest of the connection cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Protocol error: {0}")]
 pub struct Malformed(String);
@@ -281,13 +284,56 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// A buffer of encoded replies that are not sent yet.
+/// A version of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// What a connection begins with.
+    #[default]
+    Resp2,
+    Resp3,
+}
+
+impl Protocol {
+    /// Its number in `HELLO`.
+    pub fn number(self) -> i64 {
+        match self {
+            Protocol::Resp2 => 2,
+            Protocol::Resp3 => 3,
+        }
+    }
+}
+
+/// The buffer of a connection's encoded replies that are not sent yet.
 #[derive(Debug, Default)]
 pub struct Replies {
     bytes: Vec<u8>,
+    /// The version in which replies are encoded.
+    pub protocol: Protocol,
 }
 
+/// The capacity that a buffer keeps when it is empty.
+const RETAINED_MAX: usize = 64 * 1024;
+
+/// The least growth of a buffer, and the most beyond what is needed, so that it grows seldom, but not far.
+const GROWTH_MIN: usize = 1024;
+const GROWTH_MAX: usize = 1 << 20;
+
 impl Replies {
+    /// The capacity that the buffer would have with room for `additional` bytes.
+    pub fn capacity_with(&self, additional: usize) -> usize {
+        let needed = self.bytes.len() + additional;
+        if needed <= self.bytes.capacity() {
+            return self.bytes.capacity();
+        }
+        needed + needed.clamp(GROWTH_MIN, GROWTH_MAX)
+    }
+
+    /// Makes room for `additional` bytes, by growing to [`capacity_with`](Self::capacity_with).
+    pub fn reserve(&mut self, additional: usize) {
+        let grown = self.capacity_with(additional);
+        self.bytes.reserve_exact(grown - self.bytes.len());
+    }
+
     /// Appends a simple string such as `OK`.
     pub fn simple(&mut self, text: &str) {
         self.line(b'+', format_args!("{text}"));
@@ -320,7 +366,18 @@ impl Replies {
     pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
         match bytes {
             Some(bytes) => self.bulk(bytes),
-            None => self.bytes.extend_from_slice(b"$-1\r\n"),
+            None => self.bytes.extend_from_slice(match self.protocol {
+                Protocol::Resp2 => b"$-1\r\n",
+                Protocol::Resp3 => b"_\r\n",
+            }),
+        }
+    }
+
+    /// Appends a map header; the next `2 * length` replies are keys and values in turn.
+    pub fn map(&mut self, length: usize) {
+        match self.protocol {
+            Protocol::Resp2 => self.array(2 * length),
+            Protocol::Resp3 => self.line(b'%', format_args!("{length}")),
         }
     }
 
@@ -339,15 +396,17 @@ impl Replies {
         &self.bytes
     }
 
-    /// Removes everything after the first `length` bytes: an incomplete reply, to be replaced by an error.
+    /// Removes everything after the first `length` bytes: an incomplete reply, to be replaced by an error. Frees a large
+    /// buffer.
     pub fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length);
+        self.bytes.shrink_to(RETAINED_MAX);
     }
 
     /// Removes all bytes after they were sent, and frees a large buffer.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.bytes.shrink_to(64 * 1024);
+        self.bytes.shrink_to(RETAINED_MAX);
     }
 
     /// The memory of the buffer, in bytes.
@@ -458,6 +517,37 @@ mod tests {
             }
             let _ = commands(&[&bytes[..9], &bytes[9..]]);
         }
+    }
+
+    #[test]
+    fn a_missing_value_and_a_map_have_types_of_their_own_in_version_3() {
+        let mut replies = Replies::default();
+        for (protocol, expected) in [
+            (Protocol::Resp2, &b"*2\r\n$4\r\nname\r\n$-1\r\n"[..]),
+            (Protocol::Resp3, b"%1\r\n$4\r\nname\r\n_\r\n"),
+        ] {
+            replies.clear();
+            replies.protocol = protocol;
+            replies.map(1);
+            replies.bulk(b"name");
+            replies.bulk_or_null(None);
+            assert_eq!(replies.bytes().escape_ascii().to_string(), expected.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn a_buffer_grows_to_what_was_announced_and_no_further() {
+        let mut replies = Replies::default();
+        let value = vec![b'x'; 3 << 20];
+        for _ in 0..5 {
+            let announced = replies.capacity_with(value.len() + 32);
+            replies.reserve(value.len() + 32);
+            replies.bulk(&value);
+            assert_eq!(replies.capacity(), announced);
+            assert!(announced <= replies.bytes().len() + 32 + GROWTH_MAX);
+        }
+        replies.truncate(0);
+        assert!(replies.capacity() <= RETAINED_MAX);
     }
 
     #[test]

@@ -15,13 +15,24 @@ pub struct Settings {
     pub listen: BTreeMap<String, String>,
     /// The address of a daemon in another process, by its name.
     pub connect: BTreeMap<String, String>,
-    /// The time to live of the lease. A gateway renews it every third of that.
+    /// The time to live of the lease: what a gateway requests, and the most that a lease daemon grants. A gateway renews
+    /// it every third of that.
     pub lease_ttl: Duration,
     /// Limits of a gateway's clients.
     pub clients: ClientLimits,
-    /// Runs the broken gateway that the simulation must catch: it answers from its cache after the lease has ended.
-    /// Set only by `--canary`.
-    pub canary: bool,
+    /// Breaks one rule on purpose, which the simulation must catch. Set only by `--canary`.
+    pub canary: Option<Canary>,
+}
+
+/// A rule of the daemons that is broken on purpose: a simulation that does not catch it is blind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Canary {
+    /// Gateways answer from the cache after the lease has ended.
+    Cache,
+    /// The store serves leaseholders that began before it was restarted, and its restart is not noticed.
+    StoreRestart,
+    /// The lease daemon grants the lease at once after it was restarted.
+    LeaseRestart,
 }
 
 impl Default for Settings {
@@ -32,7 +43,7 @@ impl Default for Settings {
             connect: BTreeMap::new(),
             lease_ttl: Duration::from_secs(3),
             clients: ClientLimits::default(),
-            canary: false,
+            canary: None,
         }
     }
 }

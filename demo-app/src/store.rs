@@ -1,11 +1,12 @@
 //! The store: keys and values in memory, fenced by the token of the lease.
 //!
-//! Every request, reads included, carries the fencing token of its sender's lease, and the store refuses tokens older
-//! than the newest it has seen. So once the holder of a new lease has had one reply, no delayed request of a former
-//! holder can change or read anything. This does not depend on clocks.
+//! A lease holder first claims its token ([`Command::Claim`]); from then on the store refuses all others, also to read.
+//! So once a claim has been answered, no delayed request of a former holder can change or read anything. This does not
+//! depend on clocks. A restarted store is empty, and has no claim: it refuses all who began before, so their caches of
+//! what is gone end with their leases (`gateway::keys`).
 //!
-//! Clients of the store are trusted: a forged token from the far future would lock all gateways out. Only gateways may
-//! reach its address.
+//! Claims are for the lease's tokens, which grow. A token that no lease daemon can have granted is refused: it would
+//! lock out all gateways. Apart from that, clients of the store are trusted. Only gateways may reach its address.
 //!
 //! Every reply about a key has a version, so that replies that arrive out of order can be ordered.
 
@@ -13,30 +14,42 @@ mod data;
 mod message;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use steelmill_core::{Daemon, Factory, Result, Scope};
+use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
 
 use crate::hash::Keyed;
 use crate::service::{Endpoint, Service};
-use crate::world::Entropy;
+use crate::settings::{Canary, Settings};
+use crate::token::micros_since_1970;
+use crate::world::{Clock, Entropy};
 use data::Data;
-pub use message::{Command, Reply, Request, Value};
+pub use message::{Command, Condition, Expiry, Reply, Request, State, Value};
 
 const ADDRESS: &str = "127.0.0.1:6380";
 
 /// The most bytes of keys and values.
-const MEMORY_MAX: usize = 1 << 30;
+pub const MEMORY_MAX: usize = 1 << 30;
 
 /// Keeps keys and values for the lease holder.
 pub struct Store {
+    clock: DaemonRef<Clock>,
     data: Data,
+    /// Whether a request about a key has been executed.
+    has_served: AtomicBool,
     endpoint: Endpoint,
 }
 
 impl Daemon for Store {
     fn build(factory: &mut Factory) -> Result<Self> {
         let hasher = Keyed::draw(&*factory.get::<Entropy>()?);
-        Ok(Self { data: Data::new(hasher, MEMORY_MAX), endpoint: Endpoint::build::<Self>(factory, ADDRESS)? })
+        let canary = factory.value::<Settings>()?.canary == Some(Canary::StoreRestart);
+        Ok(Self {
+            clock: factory.get()?,
+            data: Data::new(hasher, MEMORY_MAX, canary),
+            has_served: AtomicBool::new(false),
+            endpoint: Endpoint::build::<Self>(factory, ADDRESS)?,
+        })
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result {
@@ -48,7 +61,9 @@ impl Daemon for Store {
     }
 
     async fn stop(&self, _scope: &Scope) -> Result {
-        tracing::info!("drops {} keys: there is no storage yet", self.data.len());
+        if self.has_served() {
+            tracing::info!("drops {} keys: there is no storage yet", self.data.len());
+        }
         Ok(())
     }
 }
@@ -59,6 +74,23 @@ impl Service for Store {
     type Reply = Reply;
 
     fn answer(&self, request: Request<'_>) -> Reply {
-        self.data.answer(request)
+        let reply = self.data.answer(self.clock.now(), micros_since_1970(self.clock.wall()), request);
+        match reply {
+            Reply::Claimed => tracing::info!("serves the holder of token {}", request.token),
+            Reply::AbsurdToken => {
+                tracing::warn!("refused token {}, which no lease daemon can have granted", request.token);
+            }
+            Reply::Stale { .. } => {}
+            _ if !self.has_served.load(Relaxed) => self.has_served.store(true, Relaxed),
+            _ => {}
+        }
+        reply
+    }
+}
+
+impl Store {
+    /// Whether a lease holder's request has been executed since the start.
+    pub fn has_served(&self) -> bool {
+        self.has_served.load(Relaxed)
     }
 }

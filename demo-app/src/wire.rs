@@ -1,9 +1,10 @@
 //! The protocol between the daemons: length-prefixed frames over TCP, integers in big-endian order.
 //!
-//! A frame is a length of four bytes and a body; a body is one [`Message`], a tag and its fields. Replies have the
-//! order of their requests, so there are no request ids. A length is checked before memory is allocated for it, and a
-//! message must fill its body exactly. The protocols of store and lease share no tag, so a connection to the wrong
-//! daemon is detected.
+//! A frame is a length of four bytes and a body; a body is one [`Message`], a tag and its fields. The first frame in
+//! each direction is a [`Hello`], which names the protocol, its version and the service, so that a connection to a
+//! wrong server is detected before any request. Then replies have the order of their requests, so there are no request
+//! ids. A length is checked before memory is allocated for it, and a message must fill its body exactly. The protocols
+//! of store and lease share no tag.
 
 use std::time::Duration;
 
@@ -13,6 +14,15 @@ use crate::read_buffer::ReadBuffer;
 pub const BODY_MAX: usize = (4 << 20) + 1024;
 
 const PREFIX_LENGTH: usize = 4;
+
+/// The name of this protocol, the first field of every [`Hello`].
+const PROTOCOL: &str = "steelmill-demo";
+
+/// The version of this protocol. Daemons of different versions refuse each other.
+const VERSION: u64 = 2;
+
+/// The longest body of a [`Hello`], in bytes.
+const HELLO_MAX: usize = 256;
 
 /// Bytes that are no message of this protocol. The connection has to be closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +51,34 @@ pub fn write_frame<'a>(out: &mut Vec<u8>, message: &impl Message<'a>) {
     out[start..start + PREFIX_LENGTH].copy_from_slice(&length.to_be_bytes());
 }
 
+/// The first frame in each direction of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hello<'a> {
+    /// The service that the server is, or that the client wants.
+    pub service: &'a str,
+    /// A random number that identifies one life of the server: a restarted one has another. 0 from a client.
+    pub life: u64,
+}
+
+impl<'a> Message<'a> for Hello<'a> {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.tag(0x01).bytes(PROTOCOL.as_bytes()).number(VERSION);
+        out.bytes(self.service.as_bytes()).number(self.life);
+    }
+
+    fn decode(input: &mut Decoder<'a>) -> Result<Self, Malformed> {
+        if input.tag()? != 0x01 || input.text()? != PROTOCOL {
+            return Err(Malformed("its first message is no hello of this protocol".into()));
+        }
+        match input.number()? {
+            VERSION => Ok(Self { service: input.text()?, life: input.number()? }),
+            other => {
+                Err(Malformed(format!("it speaks version {other} of the protocol, here it is {VERSION}")))
+            }
+        }
+    }
+}
+
 /// An incremental decoder of the frames of one connection.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
@@ -58,6 +96,27 @@ impl FrameDecoder {
     /// Whether no incomplete frame is left, so that the peer may close the connection.
     pub fn is_empty(&self) -> bool {
         self.buffer.unread().len() == self.returned
+    }
+
+    /// The memory of the buffer, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// The peer's hello, the first message of a connection; `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// The peer speaks another protocol; the error quotes what it sent.
+    pub fn hello(&mut self) -> Result<Option<Hello<'_>>, Malformed> {
+        let received = self.buffer.unread();
+        let length = received.first_chunk().map(|prefix| u32::from_be_bytes(*prefix) as usize);
+        if length.is_some_and(|length| length == 0 || length > HELLO_MAX) {
+            return Err(Malformed(format!(
+                "it speaks another protocol: its first bytes are {}",
+                crate::resp::quoted(received)
+            )));
+        }
+        self.next()
     }
 
     /// The next complete message; `None` if more bytes are needed.
@@ -211,6 +270,30 @@ pub(crate) mod tests {
             assert_eq!(notes, [(7, "seven".to_owned()), (u64::MAX, String::new())], "cut at {cut}");
             assert!(frames.is_empty());
         }
+    }
+
+    #[test]
+    fn a_peer_of_another_protocol_is_named_by_what_it_says() {
+        let greet = |bytes: &[u8]| {
+            let mut frames = FrameDecoder::default();
+            frames.space().extend_from_slice(bytes);
+            frames.hello().map(|hello| hello.map(|hello| (hello.service.to_owned(), hello.life)))
+        };
+        let mut hello = Vec::new();
+        write_frame(&mut hello, &Hello { service: "store", life: 7 });
+        assert_eq!(greet(&hello), Ok(Some(("store".to_owned(), 7))));
+        for cut in 0..hello.len() {
+            assert_eq!(greet(&hello[..cut]), Ok(None), "cut at {cut}");
+        }
+        let refusal = |bytes: &[u8]| greet(bytes).expect_err("malformed").to_string();
+        assert!(
+            refusal(b"-ERR unknown command\r\n").contains(r"its first bytes are '-ERR unknown command\r\n'")
+        );
+        assert!(refusal(&[0, 0, 0, 0]).contains(r"'\x00\x00\x00\x00'"));
+        assert!(refusal(&[0, 0, 0, 1, 0x10]).contains("no hello of this protocol"));
+        let version = hello.windows(8).position(|bytes| bytes == VERSION.to_be_bytes()).expect("it has one");
+        hello[version + 7] = 99;
+        assert!(refusal(&hello).contains("version 99 of the protocol, here it is 2"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The world this binary is built for: its clock, network, entropy and sockets. All other files import them from here.
+//! The world this binary is built for: its clock, network, entropy, sockets, and the limit of their number. All other
+//! files import them from here.
 
 #[cfg(all(feature = "runtime", feature = "sim"))]
 compile_error!(
@@ -19,3 +20,21 @@ pub use steelmill_runtime::{self as runtime, Clock, Entropy, Network, TcpListene
 
 #[cfg(all(feature = "sim", not(feature = "runtime")))]
 pub use steelmill_sim::{self as sim, Clock, Entropy, Network, TcpListener, TcpStream};
+
+/// The most file descriptors of the process: the system's limit, raised to what the process may have.
+#[cfg(feature = "runtime")]
+pub fn descriptor_limit() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // A limit that cannot be raised stays as it is.
+    let is_raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
+    let limit = if is_raised { maximum } else { current };
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+/// The most file descriptors of the process: the simulation has no limit.
+#[cfg(all(feature = "sim", not(feature = "runtime")))]
+pub fn descriptor_limit() -> usize {
+    usize::MAX
+}

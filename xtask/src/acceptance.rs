@@ -1,7 +1,11 @@
-//! `cargo xtask acceptance`: the tests of other people's crates (`ecosystem`), and the browser tests.
+//! `cargo xtask acceptance`: the browser tests, the demo with real Redis clients, and the tests of other
+//! people's crates (`ecosystem`).
 //!
-//! The browser tests are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Without a browser or its
-//! driver they are reported and counted as skipped, and the result is green: everything else works without a browser.
+//! The browser tests are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Without a
+//! browser or its driver they are reported and counted as skipped, and the result is green: everything else works
+//! without a browser. So it is with the clients, see [`clients`].
+
+mod clients; // smoke tests with redis-py, node-redis, ioredis and redis-cli
 
 use std::env;
 use std::fs;
@@ -33,20 +37,33 @@ const RED_SEED: &str = "2";
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
-    /// Runs only the tests whose name contains this.
+    /// Runs only the tests and clients whose name contains this.
     filter: Option<String>,
     /// Writes the README's screenshot of a red seed to this file, and runs no other test.
     #[arg(long, value_name = "FILE", conflicts_with = "filter")]
     screenshot: Option<PathBuf>,
 }
 
-/// Runs the browser tests; true when none fails.
+/// Runs the clients and the browser tests; true when none fails.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let mut steps = Steps::new("acceptance");
+    let mut skipped = 0;
     let mut total = Count::default();
     if options.screenshot.is_none() {
         ecosystem::run(workspace, &mut steps, &mut total, options.filter.as_deref());
+        skipped = clients::run(workspace, options.filter.as_deref(), &mut steps);
     }
+    browser_tests(workspace, options, &mut steps, total, skipped)
+}
+
+/// Runs the browser tests, and prints the summary of all steps.
+fn browser_tests(
+    workspace: &Workspace,
+    options: &Options,
+    steps: &mut Steps,
+    mut total: Count,
+    clients_skipped: usize,
+) -> Result<bool> {
     let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !is_on_path(program.name)).collect();
     if !missing.is_empty() {
         let skipped = tests_in(&crate_folder(workspace)?, options.filter.as_deref().unwrap_or_default())?;
@@ -56,11 +73,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
                 Some(_) => println!("no screenshot, because {name} is not on the PATH ({install})"),
             }
         }
-        let green = steps.finish();
-        if options.screenshot.is_none() {
-            println!("\n{total}, {skipped} skipped");
+        if options.screenshot.is_some() {
+            return Ok(false);
         }
-        return Ok(green && options.screenshot.is_none());
+        let green = steps.finish();
+        println!("\n{total}, {} skipped", skipped + clients_skipped);
+        return Ok(green);
     }
     if options.screenshot.is_none() {
         steps.run("clippy", || {
@@ -88,7 +106,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         cargo_test(tests, &mut total)
     });
     let green = steps.finish();
-    println!("\n{total}, 0 skipped");
+    println!("\n{total}, {clients_skipped} skipped");
     Ok(green)
 }
 

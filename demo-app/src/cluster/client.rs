@@ -14,10 +14,10 @@ use crate::world::sim::history::{Call, History, KvOp, KvReply};
 use crate::world::sim::{Machine, Sim};
 
 /// Keys of texts, and sometimes of numbers, so that `INCR` meets both.
-const TEXT_KEYS: [&str; 4] = ["a", "b", "c", "d"];
+pub const TEXT_KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
 /// Keys that are only incremented and deleted.
-const COUNTER_KEYS: [&str; 2] = ["m", "n"];
+pub const COUNTER_KEYS: [&str; 2] = ["m", "n"];
 
 /// The timeout of a reply. Longer than a gateway waits for the store, or no client would ever see an unknown outcome.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(2_500);

@@ -1,8 +1,9 @@
-//! The fault budget of the cluster, and two targeted faults of its own.
+//! The fault budget of the cluster, and targeted faults of its own.
 //!
 //! The moments in which a wrong gateway would be caught are too short for random faults: a late write has to overtake
-//! a change of the lease holder; a clock has to be slow in just the forty milliseconds that the drift bound covers. So
-//! [`lapse`] and [`hand_over`] make the conditions, wait for the moment, and start a burst of requests.
+//! a change of the lease holder; a clock has to be slow in just the forty milliseconds that the drift bound covers; a
+//! lease daemon has to be restarted just when the holder cannot hear of it. So [`lapse`], [`hand_over`],
+//! [`restart_store`] and [`restart_lease`] make the conditions, wait for the moment, and start a burst of requests.
 
 use std::time::Duration;
 
@@ -22,7 +23,12 @@ const BURST_BEFORE: Duration = Duration::from_millis(60);
 const BURST_AFTER: Duration = Duration::from_millis(150);
 const BURST_AFTER_SLOW: Duration = Duration::from_millis(600);
 
-/// Injects faults on all machines for a minute. Nothing ends lease or store, because neither has storage yet.
+/// How long a burst lasts around a restart of the store or the lease daemon; the latter's includes the wait for the end
+/// of earlier leases.
+const BURST_AT_STORE_RESTART: Duration = Duration::from_millis(800);
+const BURST_AT_LEASE_RESTART: Duration = Duration::from_millis(2_500);
+
+/// Injects faults on all machines for a minute.
 pub async fn inject_faults(cluster: &Cluster) -> Result<FaultCounts> {
     let daemons = [&[cluster.lease.clone(), cluster.store.clone()], cluster.gateways.as_slice()].concat();
     let budget = Budget {
@@ -30,7 +36,7 @@ pub async fn inject_faults(cluster: &Cluster) -> Result<FaultCounts> {
             cluster.sim.limit("seconds of trouble", 1..=super::FAULTS_DURATION.as_secs()),
         ),
         links: [daemons.as_slice(), &cluster.clients].concat(),
-        ends: cluster.gateways.clone(),
+        ends: daemons.clone(),
         pauses: daemons.clone(),
         clocks: daemons,
         down_max: 2,
@@ -39,7 +45,12 @@ pub async fn inject_faults(cluster: &Cluster) -> Result<FaultCounts> {
     };
     let nemesis = cluster.sim.inject_faults(budget);
     let nemesis = nemesis.own("lapse", 2..=6, |number| lapse(cluster, Choices::of(number)));
-    nemesis.own("hand over", 1..=3, |number| hand_over(cluster, Choices::of(number))).run().await
+    let nemesis = nemesis.own("hand over", 1..=3, |number| hand_over(cluster, Choices::of(number)));
+    let nemesis =
+        nemesis.own("restart the store", 0..=2, |number| restart_store(cluster, Choices::of(number)));
+    let nemesis =
+        nemesis.own("restart the lease", 0..=2, |number| restart_lease(cluster, Choices::of(number)));
+    nemesis.run().await
 }
 
 /// A gateway cannot renew its lease, at the worst moment: its clock is off by up to the bound, its requests are slow,
@@ -80,8 +91,50 @@ async fn hand_over(cluster: &Cluster, mut choices: Choices) -> Result {
     gateway.restart().await
 }
 
+/// The store dies and is started again at once, while clients use one key.
+async fn restart_store(cluster: &Cluster, mut choices: Choices) -> Result {
+    let Some(_claim) = cluster.store.claim().filter(|_| cluster.store.is_up()) else {
+        return Ok(());
+    };
+    let _burst = cluster.burst(cluster.victim(&mut choices));
+    let clock = cluster.sim.clock();
+    clock.sleep(Duration::from_millis(choices.below(100))).await;
+    tracing::info!("restart the store: it loses all keys");
+    end(&cluster.store, &mut choices);
+    clock.sleep(Duration::from_millis(choices.below(50))).await;
+    cluster.store.restart().await?;
+    clock.sleep(BURST_AT_STORE_RESTART).await;
+    Ok(())
+}
+
+/// The lease daemon dies and is started again at once, while the holder of its lease cannot reach it.
+async fn restart_lease(cluster: &Cluster, mut choices: Choices) -> Result {
+    let Some(_claim) = cluster.lease.claim().filter(|_| cluster.lease.is_up()) else {
+        return Ok(());
+    };
+    let gateway = cluster.victim(&mut choices);
+    let _cut = choices.flip().then(|| cluster.cut(gateway, &cluster.lease, &mut choices));
+    let _burst = cluster.burst(gateway);
+    let clock = cluster.sim.clock();
+    clock.sleep(Duration::from_millis(choices.below(500))).await;
+    tracing::info!("restart the lease: it forgets who holds it");
+    end(&cluster.lease, &mut choices);
+    clock.sleep(Duration::from_millis(choices.below(50))).await;
+    cluster.lease.restart().await?;
+    clock.sleep(BURST_AT_LEASE_RESTART).await;
+    Ok(())
+}
+
+/// Ends a machine's process, or its power.
+fn end(machine: &Machine, choices: &mut Choices) {
+    match choices.flip() {
+        true => machine.exit(),
+        false => machine.power_loss(),
+    }
+}
+
 /// How long a gateway may still rely on the lease; `None` if it does not hold it.
-fn lease_left(gateway: &Machine) -> Option<Duration> {
+pub fn lease_left(gateway: &Machine) -> Option<Duration> {
     gateway.get::<Gateway>().ok()?.lease_left()
 }
 

@@ -6,9 +6,10 @@
 //! gateway's reply. Answers of the store are: it answers at one moment, with a version. Answers of the cache are, for
 //! four reasons, each ensured in one place:
 //!
-//! 1. *There is no other writer.* While the lease is held, no other is granted. Every cache entry comes from a reply
-//!    of the store under this lease's token, after which the store refuses all older tokens (`store::data`). So only
-//!    requests of this gateway under this token change a cached key.
+//! 1. *There is no other writer.* While the lease is held, no other is granted, also not by a lease daemon that was
+//!    restarted (`lease`). Every cache entry comes from a reply of the store under this lease's token, which was claimed
+//!    before: after that the store refuses all others (`store::data`). So only requests of this gateway under this token
+//!    change a cached key.
 //! 2. *Replies enter the cache first.* [`Gateway::call_store`] caches what the store replied about a key before any
 //!    client sees it, for reads, writes and failed writes. Versions in the cache never decrease (`cache`). So it is at
 //!    least as new as every reply to a client.
@@ -26,14 +27,31 @@
 //! bookkeeping.
 //!
 //! They are reported as unknown and never retried: a second `INCR` might add twice.
+//!
+//! # A store that was restarted
+//!
+//! It is empty: what was acknowledged is gone. Until a client can see that, the cache may show it, but never beside what
+//! the new life of the store holds. A token is claimed once, and a claim is known to the life of the store that
+//! answered it and to no other. So the new life refuses all requests of this lease, which have no effect; the refusal
+//! ends the lease, as does word of the restart from the link, and with the lease the cache. Only a lease that is granted
+//! afterwards can be claimed from the new life, and its cache begins empty.
+//!
+//! # Values that expire
+//!
+//! They do so by the store's clock. The cache has a value for the rest of its time to live less the bound on clock
+//! drift, counted from before the request; then the store is asked.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use steelmill_core::assert_reachable;
 
 use super::Gateway;
 use super::leadership::LeaseState;
 use crate::cache::Lookup;
+use crate::lease::minus_drift;
 use crate::link::LinkError;
-use crate::store::{Command, Reply, Request, Value};
+use crate::store::{Command, Condition, Expiry, Reply, Request, State, Value};
 
 /// Why a command failed. Its text is the error reply, beginning with the code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,15 +113,36 @@ impl Gateway {
             }
         };
         self.counters.misses.add();
+        Ok(self.look_up(token, key).await?.value)
+    }
+
+    /// Reads value and time to live of `key` from the store.
+    pub(super) async fn get_with_ttl(&self, key: &[u8]) -> Result<State, CommandError> {
+        let token = self.valid_token()?;
+        self.look_up(token, key).await
+    }
+
+    async fn look_up(&self, token: u64, key: &[u8]) -> Result<State, CommandError> {
         match self.call_store(token, key, Command::Get).await? {
-            Reply::Value { value, .. } => Ok(value),
+            Reply::Found(state) => Ok(state),
             other => Err(unexpected(&other)),
         }
     }
 
-    pub(super) async fn set(&self, key: &[u8], value: &[u8]) -> Result<(), CommandError> {
-        match self.write(key, Command::Set(value)).await? {
-            Reply::Written { .. } => Ok(()),
+    /// Writes a value; returns whether the condition held, and the value before if it is asked for or the condition did
+    /// not hold.
+    pub(super) async fn set(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        condition: Condition,
+        expiry: Expiry,
+        wants_previous: bool,
+    ) -> Result<(bool, Option<Value>), CommandError> {
+        let command = Command::Set { value, condition, expiry, wants_previous };
+        match self.write(key, command).await? {
+            Reply::Written { previous, .. } => Ok((true, previous)),
+            Reply::Found(state) => Ok((false, state.value)),
             other => Err(unexpected(&other)),
         }
     }
@@ -116,58 +155,83 @@ impl Gateway {
         }
     }
 
-    /// Increments the integer at `key`; returns the new value.
-    pub(super) async fn increment(&self, key: &[u8]) -> Result<i64, CommandError> {
-        match self.write(key, Command::Increment).await? {
-            Reply::Incremented { number, .. } => Ok(number),
-            Reply::NotAnInteger { .. } => Err(CommandError::NotAnInteger),
+    /// Adds to the integer at `key`; returns the sum.
+    pub(super) async fn add(&self, key: &[u8], number: i64) -> Result<i64, CommandError> {
+        match self.write(key, Command::Add(number)).await? {
+            Reply::Added { number, .. } => Ok(number),
+            Reply::Found(_) => Err(CommandError::NotAnInteger),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Lets `key` expire after `ttl`, or not at all; returns whether that changed something.
+    pub(super) async fn expire(&self, key: &[u8], ttl: Option<Duration>) -> Result<bool, CommandError> {
+        match self.write(key, ttl.map_or(Command::Persist, Command::Expire)).await? {
+            Reply::Changed { changed, .. } => Ok(changed),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The number of keys.
+    pub(super) async fn count_keys(&self) -> Result<u64, CommandError> {
+        match self.call_store(self.valid_token()?, b"", Command::Count).await? {
+            Reply::Counted(count) => Ok(count),
             other => Err(unexpected(&other)),
         }
     }
 
     async fn write(&self, key: &[u8], command: Command<'_>) -> Result<Reply, CommandError> {
-        let token = {
-            let lease = &self.leadership()?.lease;
-            if !lease.is_valid(self.clock.now()) {
-                return Err(self.not_leader());
-            }
-            lease.token()
-        };
-        self.call_store(token, key, command).await
+        self.call_store(self.valid_token()?, key, command).await
+    }
+
+    /// The token of the lease, if it is held and valid.
+    fn valid_token(&self) -> Result<u64, CommandError> {
+        let lease = &self.leadership()?.lease;
+        match lease.is_valid(self.clock.now()) {
+            true => Ok(lease.token()),
+            false => Err(self.not_leader()),
+        }
     }
 
     /// Sends a request to the store, and caches the reply before it returns it.
     async fn call_store(&self, token: u64, key: &[u8], command: Command<'_>) -> Result<Reply, CommandError> {
+        let requested_at = self.clock.now();
         let reply = match self.store.call(Request { token, key, command }).await {
             Ok(reply) => reply,
             Err(LinkError::NotSent(reason)) => return Err(CommandError::Unavailable(reason)),
             Err(unknown @ LinkError::Unknown(_)) => {
-                return Err(match command {
-                    Command::Get => CommandError::Unavailable(unknown.to_string()),
-                    Command::Set(_) | Command::Delete | Command::Increment => {
-                        assert_reachable!("the outcome of a write is unknown");
-                        CommandError::UnknownOutcome
-                    }
-                });
+                if command.is_read() {
+                    return Err(CommandError::Unavailable(unknown.to_string()));
+                }
+                assert_reachable!("the outcome of a write is unknown");
+                return Err(CommandError::UnknownOutcome);
             }
         };
         // Looked up again: lease and cache may have been lost while the request was in flight.
         if let Ok(leadership) = self.leadership()
             && leadership.lease.token() == token
         {
-            let insert = |value, version| {
-                leadership.cache().map(|cache| cache.insert(key, value, version)).map_err(internal)
+            let cache = || leadership.cache().map_err(internal);
+            let insert = |value: Option<Value>, ttl: Option<Duration>, version| {
+                let valid_until = ttl.and_then(|ttl| requested_at.checked_add(minus_drift(ttl)));
+                cache().map(|cache| cache.insert(key, value, valid_until, version))
             };
             match (&reply, command) {
-                (Reply::Value { value, version }, _) => insert(value.clone(), *version)?,
-                (Reply::Written { version }, Command::Set(value)) => insert(Some(value.into()), *version)?,
-                (Reply::Deleted { version, .. }, _) => insert(None, *version)?,
-                (Reply::Incremented { number, version }, _) => {
-                    insert(Some(number.to_string().into_bytes().into()), *version)?;
+                (Reply::Found(State { value, ttl, version }), _) => insert(value.clone(), *ttl, *version)?,
+                (Reply::Written { ttl, version, .. }, Command::Set { value, .. }) => {
+                    insert(Some(value.into()), *ttl, *version)?;
                 }
-                (Reply::NotAnInteger { value, version }, _) => insert(Some(value.clone()), *version)?,
-                (Reply::Stale { .. }, _) => leadership.lease.end(),
-                (Reply::Written { .. } | Reply::OutOfMemory, _) => {}
+                (Reply::Deleted { version, .. }, _) => insert(None, None, *version)?,
+                (Reply::Added { number, ttl, version }, _) => {
+                    insert(Some(number.to_string().into_bytes().into()), *ttl, *version)?;
+                }
+                (Reply::Changed { version, .. }, _) => cache()?.forget(key, *version),
+                (Reply::Stale { newest }, _) => {
+                    self.newest_token.fetch_max(*newest, Relaxed);
+                    leadership.lease.end();
+                }
+                (Reply::Written { .. } | Reply::Claimed | Reply::Counted(_), _)
+                | (Reply::AbsurdToken | Reply::OutOfMemory, _) => {}
             }
         } else {
             assert_reachable!("the lease is lost while a request is in flight");

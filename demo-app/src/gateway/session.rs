@@ -5,15 +5,18 @@
 //! is not read from, and is disconnected after `write_timeout`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use steelmill_core::{Clock as _, Scope};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Gateway;
+use super::client::Client;
 use super::command::Command;
 use super::keys::CommandError;
+use crate::memory::MemoryAccount;
 use crate::resp::{Replies, RequestParser};
 use crate::settings::ClientLimits;
 use crate::world::{Clock, TcpStream};
@@ -52,8 +55,9 @@ pub(super) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, scope: Scope
     let mut session = Session {
         requests: RequestParser::new(limits.request.clone()),
         replies: Replies::default(),
-        memory: MemoryAccount::new(gateway.memory.clone(), limits),
+        memory: MemoryAccount::new(gateway.memory.clone(), limits.memory, limits.memory_reserved),
         command_began: None,
+        client: Client::new(gateway.last_client.fetch_add(1, Relaxed) + 1),
         gateway: &gateway,
         limits,
         stream,
@@ -79,14 +83,23 @@ pub(super) async fn serve(gateway: Arc<Gateway>, stream: TcpStream, scope: Scope
     }
 }
 
-/// Rejects a client above the connection limit with an error reply.
-pub(super) async fn reject(gateway: Arc<Gateway>, mut stream: TcpStream) {
-    let mut replies = Replies::default();
-    let connections_max = gateway.settings.clients.connections;
-    replies.error(format_args!("ERR max number of clients reached: {connections_max} are connected"));
+/// Rejects a client above a connection limit with an error reply.
+pub(super) async fn reject(gateway: Arc<Gateway>, mut stream: TcpStream, reason: &str) {
+    let replies = rejection(reason);
     if let Ok(Ok(())) = gateway.clock.timeout(LINGER_TIMEOUT, stream.write_all(replies.bytes())).await {
         lingering_close(stream, &gateway.clock).await;
     }
+}
+
+/// The same without waiting, when too many are being rejected. The reply is lost if the client has sent something.
+pub(super) fn reject_at_once(mut stream: TcpStream, reason: &str) {
+    let _ = stream.write(rejection(reason).bytes()).now_or_never();
+}
+
+fn rejection(reason: &str) -> Replies {
+    let mut replies = Replies::default();
+    replies.error(format_args!("ERR max number of clients reached: {reason}"));
+    replies
 }
 
 /// Half-closes the connection, and discards input until the client closes or a limit is reached.
@@ -114,6 +127,7 @@ struct Session<'a> {
     requests: RequestParser,
     replies: Replies,
     memory: MemoryAccount,
+    client: Client,
     /// When the first byte of the incomplete command arrived.
     command_began: Option<Instant>,
 }
@@ -146,6 +160,7 @@ impl Session<'_> {
                     return Err(Close::Lingering);
                 }
             };
+            self.command_began = None;
             self.gateway.counters.commands.add();
             let command = match Command::parse(arguments) {
                 Ok(command) => command,
@@ -155,16 +170,21 @@ impl Session<'_> {
                 }
             };
             let (memory, limits) = (&mut self.memory, self.limits);
-            let mut check_size = |replies: &Replies| {
-                if replies.bytes().len() - start > limits.reply {
+            // Asks before the buffer grows, so that clients that do not read their replies stay within the limit.
+            let mut room = |replies: &mut Replies, additional: usize| {
+                if replies.bytes().len() + additional - start > limits.reply {
                     return Err(CommandError::ReplyTooLarge(format!(
                         "the reply is longer than {} bytes",
                         limits.reply
                     )));
                 }
-                memory.replies(replies.capacity()).map_err(CommandError::ReplyTooLarge)
+                memory.output(replies.capacity_with(additional)).map_err(CommandError::ReplyTooLarge)?;
+                replies.reserve(additional);
+                Ok(())
             };
-            self.gateway.execute(command, &mut self.replies, &mut check_size).await;
+            self.gateway.execute(command, &mut self.client, &mut self.replies, &mut room).await;
+            // After a refusal it is smaller; an error reply is within the connection's own reserve.
+            let _ = self.memory.output(self.replies.capacity());
             if let Command::Quit = command {
                 return Err(Close::Lingering);
             }
@@ -189,21 +209,25 @@ impl Session<'_> {
         }
         self.replies.clear();
         // Less than before, so it cannot be refused.
-        let _ = self.memory.replies(self.replies.capacity());
+        let _ = self.memory.output(self.replies.capacity());
         Ok(())
     }
 
     /// Reads more input.
     async fn read(&mut self, scope: &Scope) -> Result<(), Close> {
         let now = self.gateway.clock.now();
-        let limit = if self.requests.has_partial() {
+        let (limit, due) = if self.requests.has_partial() {
+            // Counted from the first byte of this command, however many others were executed before.
             let command_began = *self.command_began.get_or_insert(now);
-            self.limits.command_timeout.saturating_sub(now - command_began)
+            (self.limits.command_timeout, command_began + self.limits.command_timeout)
         } else {
             self.command_began = None;
-            self.limits.idle_timeout
+            (self.limits.idle_timeout, now + self.limits.idle_timeout)
         };
-        let read = self.gateway.clock.timeout(limit, self.stream.read_buf(self.requests.space()));
+        let read = self
+            .gateway
+            .clock
+            .timeout(due.saturating_duration_since(now), self.stream.read_buf(self.requests.space()));
         match scope.until_stopping(read).await {
             Some(Ok(Ok(0))) => return Err(Close::Now),
             Some(Ok(Ok(_))) => {}
@@ -215,85 +239,10 @@ impl Session<'_> {
             }
             None => return Err(Close::Flushed),
         }
-        if let Err(reason) = self.memory.requests(self.requests.capacity()) {
+        if let Err(reason) = self.memory.input(self.requests.capacity()) {
             self.replies.error(format_args!("ERR {reason}"));
             return Err(Close::Lingering);
         }
         Ok(())
-    }
-}
-
-/// The share of one connection in the memory of all.
-struct MemoryAccount {
-    shared: Arc<AtomicUsize>,
-    limit: usize,
-    memory_reserved: usize,
-    requests: usize,
-    replies: usize,
-    /// The part of `shared` that is its own.
-    charged: usize,
-}
-
-impl MemoryAccount {
-    fn new(shared: Arc<AtomicUsize>, limits: &ClientLimits) -> Self {
-        Self {
-            shared,
-            limit: limits.memory,
-            memory_reserved: limits.memory_reserved,
-            requests: 0,
-            replies: 0,
-            charged: 0,
-        }
-    }
-
-    fn requests(&mut self, bytes: usize) -> Result<(), String> {
-        self.requests = bytes;
-        self.count()
-    }
-
-    fn replies(&mut self, bytes: usize) -> Result<(), String> {
-        self.replies = bytes;
-        self.count()
-    }
-
-    fn count(&mut self) -> Result<(), String> {
-        let wanted = (self.requests + self.replies).saturating_sub(self.memory_reserved);
-        let grew = wanted > self.charged;
-        // Charged even if refused: the memory is in use until the connection frees it.
-        let total = self.shared.fetch_add(wanted, Relaxed) + wanted - self.charged;
-        self.shared.fetch_sub(self.charged, Relaxed);
-        self.charged = wanted;
-        match grew && total > self.limit {
-            true => Err(format!("all clients together have more than {} bytes buffered", self.limit)),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Drop for MemoryAccount {
-    fn drop(&mut self) {
-        self.shared.fetch_sub(self.charged, Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_share_one_budget_and_give_it_back() {
-        let shared = Arc::new(AtomicUsize::new(0));
-        let limits = ClientLimits { memory: 1_000, memory_reserved: 100, ..ClientLimits::default() };
-        let mut a = MemoryAccount::new(shared.clone(), &limits);
-        let mut b = MemoryAccount::new(shared.clone(), &limits);
-        assert!(a.requests(100).is_ok());
-        assert_eq!(shared.load(Relaxed), 0, "the reserved bytes are not charged");
-        assert!(a.replies(900).is_ok());
-        assert!(b.requests(300).is_err());
-        assert!(b.requests(150).is_ok(), "getting smaller is never refused");
-        drop(a);
-        assert!(b.requests(1_000).is_ok());
-        drop(b);
-        assert_eq!(shared.load(Relaxed), 0);
     }
 }

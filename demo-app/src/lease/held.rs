@@ -60,10 +60,11 @@ impl HeldLease {
     }
 }
 
-/// The part of a time to live that the holder may rely on, by its own clock.
+/// The part of a time to live that may be relied on by another clock than the one that counts it: by a lease's holder,
+/// or by a cache of a value that expires.
 ///
-/// Worst case: the holder's clock is slow by the bound, and the lease daemon's clock fast by it.
-fn minus_drift(ttl: Duration) -> Duration {
+/// Worst case: the own clock is slow by the bound, and the other one fast by it.
+pub fn minus_drift(ttl: Duration) -> Duration {
     let slow = u64::from(1_000_000 - DRIFT_MAX_PPM);
     let fast = u64::from(1_000_000 + DRIFT_MAX_PPM);
     let nanos = u128::from(slow) * ttl.as_nanos() / u128::from(fast);

@@ -18,6 +18,8 @@ pub enum Command<'a> {
         holder: &'a str,
         /// The time to live, from the grant.
         ttl: Duration,
+        /// The newest token that the sender knows of; 0 if it knows none. The grant's is higher.
+        newest: u64,
     },
     Renew {
         /// The token of the grant.
@@ -36,7 +38,7 @@ pub enum Command<'a> {
 pub enum Reply {
     /// To `Acquire` and `Renew`: the sender holds it for `ttl`, from a moment between request and reply.
     Granted {
-        /// Higher than that of every earlier grant.
+        /// Higher than that of every earlier grant of this life of the daemon.
         token: u64,
         /// At most what was requested.
         ttl: Duration,
@@ -45,6 +47,11 @@ pub enum Reply {
     Held {
         holder: String,
         /// The time until it expires, unless it is renewed.
+        remaining: Duration,
+    },
+    /// To `Acquire`: the daemon was restarted, and leases granted before may still be held.
+    Restarted {
+        /// The time until they have expired.
         remaining: Duration,
     },
     /// To `Renew` and `Release`: the sender no longer holds it.
@@ -63,8 +70,8 @@ impl<'a> Message<'a> for Request<'a> {
     fn encode(&self, out: &mut Encoder<'_>) {
         let name = self.name.as_bytes();
         match self.command {
-            Command::Acquire { holder, ttl } => {
-                out.tag(0x20).bytes(name).bytes(holder.as_bytes()).duration(ttl);
+            Command::Acquire { holder, ttl, newest } => {
+                out.tag(0x20).bytes(name).bytes(holder.as_bytes()).duration(ttl).number(newest);
             }
             Command::Renew { token, ttl } => {
                 out.tag(0x21).bytes(name).number(token).duration(ttl);
@@ -82,7 +89,10 @@ impl<'a> Message<'a> for Request<'a> {
         }
         let name = input.text()?;
         let command = match tag {
-            0x20 => Command::Acquire { holder: input.text()?, ttl: input.duration()? },
+            0x20 => {
+                let (holder, ttl) = (input.text()?, input.duration()?);
+                Command::Acquire { holder, ttl, newest: input.number()? }
+            }
             0x21 => Command::Renew { token: input.number()?, ttl: input.duration()? },
             _ => Command::Release { token: input.number()? },
         };
@@ -95,6 +105,7 @@ impl<'a> Message<'a> for Reply {
         match self {
             Reply::Granted { token, ttl } => out.tag(0x28).number(*token).duration(*ttl),
             Reply::Held { holder, remaining } => out.tag(0x29).bytes(holder.as_bytes()).duration(*remaining),
+            Reply::Restarted { remaining } => out.tag(0x2d).duration(*remaining),
             Reply::Lost => out.tag(0x2a),
             Reply::Released => out.tag(0x2b),
             Reply::Refused(reason) => out.tag(0x2c).bytes(reason.as_bytes()),
@@ -109,6 +120,7 @@ impl<'a> Message<'a> for Reply {
             0x2a => Reply::Lost,
             0x2b => Reply::Released,
             0x2c => Reply::Refused(input.text()?.into()),
+            0x2d => Reply::Restarted { remaining: input.duration()? },
             _ => return Err(unknown(tag)),
         })
     }
@@ -125,7 +137,7 @@ mod tests {
     #[test]
     fn every_request_survives_a_round_trip() {
         for command in [
-            Command::Acquire { holder: "me", ttl: TTL },
+            Command::Acquire { holder: "me", ttl: TTL, newest: 5 },
             Command::Renew { token: 7, ttl: TTL },
             Command::Release { token: 8 },
         ] {
@@ -139,6 +151,7 @@ mod tests {
         for reply in [
             Reply::Granted { token: 1, ttl: TTL },
             Reply::Held { holder: "you".into(), remaining: TTL },
+            Reply::Restarted { remaining: TTL },
             Reply::Lost,
             Reply::Released,
             Reply::Refused("too many leases".into()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::message::{Command, Reply, Request};
+use crate::token::is_absurd;
 
 /// Limits of what clients can make the daemon store.
 const NAME_MAX: usize = 256;
@@ -14,6 +15,12 @@ const TTL_MAX: Duration = Duration::from_secs(60);
 pub struct Table {
     held: BTreeMap<String, Grant>,
     last_token: u64,
+    /// The longest time to live that is granted.
+    ttl_max: Duration,
+    /// When it began to wait for the expiry of leases that were granted before a restart, if it has to.
+    waits_from: Option<Instant>,
+    /// The longest time to live of such a lease.
+    earlier_ttl: Duration,
     /// The holder of the last grant, and how many times it differed from the one before.
     last_holder: String,
     holder_changes: u64,
@@ -27,9 +34,23 @@ pub struct Grant {
 }
 
 impl Table {
-    /// An empty table; the next token is `last_token` + 1.
-    pub fn new(last_token: u64) -> Self {
-        Self { held: BTreeMap::new(), last_token, last_holder: String::new(), holder_changes: 0 }
+    /// An empty table that grants leases for at most `ttl_max`; the next token is `last_token` + 1.
+    pub fn new(last_token: u64, ttl_max: Duration) -> Self {
+        Self {
+            held: BTreeMap::new(),
+            last_token,
+            ttl_max: ttl_max.min(TTL_MAX),
+            waits_from: None,
+            earlier_ttl: Duration::ZERO,
+            last_holder: String::new(),
+            holder_changes: 0,
+        }
+    }
+
+    /// Grants nothing until leases that were granted before `now` have expired.
+    pub fn wait_from(&mut self, now: Instant) {
+        self.waits_from = Some(now);
+        self.earlier_ttl = self.ttl_max;
     }
 
     /// How many times a lease was granted to another holder than the grant before.
@@ -43,9 +64,18 @@ impl Table {
     }
 
     pub fn answer(&mut self, now: Instant, request: Request<'_>) -> Reply {
+        if let Command::Acquire { ttl, .. } | Command::Renew { ttl, .. } = request.command {
+            // The same was probably requested before the restart, and granted if this daemon was told another limit.
+            self.earlier_ttl = self.earlier_ttl.max(ttl.min(TTL_MAX));
+        }
         match request.command {
-            Command::Acquire { holder, ttl } => self.acquire(now, request.name, holder, ttl.min(TTL_MAX)),
-            Command::Renew { token, ttl } => self.renew(now, request.name, token, ttl.min(TTL_MAX)),
+            Command::Acquire { holder, ttl, newest } => {
+                if newest > self.last_token && !is_absurd(newest, self.last_token) {
+                    self.last_token = newest;
+                }
+                self.acquire(now, request.name, holder, ttl.min(self.ttl_max))
+            }
+            Command::Renew { token, ttl } => self.renew(now, request.name, token, ttl.min(self.ttl_max)),
             Command::Release { token } => match self.held(request.name, now) {
                 Some(grant) if grant.token == token => {
                     self.held.remove(request.name);
@@ -62,6 +92,10 @@ impl Table {
         if let Some(grant) = self.held(name, now) {
             return Reply::Held { holder: grant.holder.clone(), remaining: grant.expires_at - now };
         }
+        let remaining = self.waits_from.map(|from| (from + self.earlier_ttl).saturating_duration_since(now));
+        if let Some(remaining) = remaining.filter(|remaining| !remaining.is_zero()) {
+            return Reply::Restarted { remaining };
+        }
         if name.len() > NAME_MAX || holder.len() > NAME_MAX {
             return Reply::Refused(format!("names must have at most {NAME_MAX} bytes"));
         }
@@ -71,14 +105,17 @@ impl Table {
         if self.held.len() >= LEASES_MAX {
             return Reply::Refused(format!("{LEASES_MAX} leases are held, which is the limit"));
         }
+        let Some(token) = self.last_token.checked_add(1) else {
+            return Reply::Refused("there is no higher token than the last one".into());
+        };
         if self.last_holder != holder {
             self.holder_changes += u64::from(!self.last_holder.is_empty());
             holder.clone_into(&mut self.last_holder);
         }
-        self.last_token += 1;
-        let grant = Grant { holder: holder.to_owned(), token: self.last_token, expires_at: now + ttl };
+        self.last_token = token;
+        let grant = Grant { holder: holder.to_owned(), token, expires_at: now + ttl };
         self.held.insert(name.to_owned(), grant);
-        Reply::Granted { token: self.last_token, ttl }
+        Reply::Granted { token, ttl }
     }
 
     fn renew(&mut self, now: Instant, name: &str, token: u64, ttl: Duration) -> Reply {
@@ -102,11 +139,11 @@ mod tests {
 
     /// An empty table, and an instant to count from.
     fn empty() -> (Table, Instant) {
-        (Table::new(100), Instant::now())
+        (Table::new(100, TTL_MAX), Instant::now())
     }
 
     fn acquire(table: &mut Table, now: Instant, holder: &str) -> Reply {
-        table.answer(now, Request { name: "kv", command: Command::Acquire { holder, ttl: TTL } })
+        table.answer(now, Request { name: "kv", command: Command::Acquire { holder, ttl: TTL, newest: 0 } })
     }
 
     fn renew(table: &mut Table, now: Instant, token: u64) -> Reply {
@@ -153,13 +190,49 @@ mod tests {
     }
 
     #[test]
+    fn a_restarted_table_grants_nothing_until_every_earlier_lease_has_expired() {
+        let (_, start) = empty();
+        let second = Duration::from_secs(1);
+        let mut table = Table::new(100, 2 * second);
+        table.wait_from(start);
+        let acquire = |table: &mut Table, at: u32, ttl: Duration| {
+            let command = Command::Acquire { holder: "a", ttl, newest: 0 };
+            table.answer(start + second * at, Request { name: "kv", command })
+        };
+        let waits = |seconds: u32| Reply::Restarted { remaining: second * seconds };
+        assert_eq!(acquire(&mut table, 0, second), waits(2));
+        assert_eq!(renew(&mut table, start + second, 100), Reply::Lost, "it may hold it, but nobody knows");
+        assert_eq!(acquire(&mut table, 2, 9 * second), waits(7), "an earlier one may have had as much");
+        assert_eq!(acquire(&mut table, 8, second), waits(1));
+        let granted = Reply::Granted { token: 101, ttl: 2 * second };
+        assert_eq!(acquire(&mut table, 9, 9 * second), granted, "for no longer than it may");
+    }
+
+    #[test]
+    fn a_token_is_above_the_newest_that_the_gateway_knows_unless_that_is_absurd() {
+        let (mut table, start) = empty();
+        let mut ask = |newest| {
+            table.held.clear();
+            let command = Command::Acquire { holder: "a", ttl: TTL, newest };
+            table.answer(start, Request { name: "kv", command })
+        };
+        assert_eq!(ask(7_000), Reply::Granted { token: 7_001, ttl: TTL });
+        assert_eq!(ask(3), Reply::Granted { token: 7_002, ttl: TTL });
+        assert_eq!(ask(u64::MAX), Reply::Granted { token: 7_003, ttl: TTL });
+        assert_eq!(ask(u64::MAX - 1), Reply::Granted { token: 7_004, ttl: TTL });
+    }
+
+    #[test]
     fn the_memory_that_clients_can_use_is_bounded() {
         let (mut table, start) = empty();
         let mut names = (0..).map(|number: u32| number.to_string());
         let mut ask = |now| {
             let name = names.next().expect("endless");
             let ttl = Duration::MAX;
-            table.answer(now, Request { name: &name, command: Command::Acquire { holder: "a", ttl } })
+            table.answer(
+                now,
+                Request { name: &name, command: Command::Acquire { holder: "a", ttl, newest: 0 } },
+            )
         };
         for _ in 0..LEASES_MAX {
             assert!(matches!(ask(start), Reply::Granted { ttl: TTL_MAX, .. }));

@@ -1,45 +1,81 @@
-//! The store's map: how each request is executed.
+//! The store's map: how each request is executed. It has no clock: the time is an argument.
 //!
 //! A request is executed under the lock of its key's shard: the token check, the change, and the increment of the
-//! version. With that order two guarantees of [`Store`](super::Store) hold for concurrent requests:
+//! version. With that order three guarantees of [`Store`](super::Store) hold for concurrent requests:
 //!
-//! * **Fencing.** A request first raises the newest token, then takes the lock, then checks. Once a request with token
-//!   7 has been answered about a key, any older one that takes the lock of that key's shard later sees 7 and is
-//!   refused.
+//! * **Fencing.** A claim replaces the token; a request takes the lock, then compares its token. Once a claim of 7 has
+//!   been answered, any request with another token that takes the lock of its key's shard later is refused; one that
+//!   holds the lock already is executed before the claimant's first request about that key.
 //! * **Versions.** A write increments the version under the lock. A read loads the last version, also under the lock:
 //!   it is at least that of the last write to this key, and below that of the next.
+//! * **Expiry.** A value that has expired is never seen: whichever request meets it first removes it, which is a write
+//!   with a version. [`Data::answer`] also removes what has expired at any key, so that it takes no memory and does not
+//!   count.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
+use dashmap::mapref::entry::{Entry, OccupiedEntry};
 use steelmill_core::{assert_always, assert_sometimes};
 
-use super::message::{Command, Reply, Request, Value};
+use super::message::{Command, Condition, Expiry, Reply, Request, State, Value};
 use crate::hash::{Keyed, SHARDS};
+use crate::token::is_absurd;
 
 /// The memory of an entry beside key and value, in bytes: about the map's slot and two allocations.
-const OVERHEAD: usize = 96;
+const OVERHEAD: usize = 112;
+
+/// The same for the entry of a key that expires: key and node in the index.
+const EXPIRY_OVERHEAD: usize = 64;
 
 pub struct Data {
-    map: DashMap<Box<[u8]>, Value, Keyed>,
-    newest_token: AtomicU64,
+    map: DashMap<Box<[u8]>, Stored, Keyed>,
+    /// The token that was claimed last; 0 if none was.
+    claimed: AtomicU64,
+    /// Whether a claimed token is asked for at all; see [`Canary::StoreRestart`](crate::settings::Canary).
+    canary: bool,
     /// The version of the last write.
     last_version: AtomicU64,
     /// The approximate memory of all entries, in bytes.
     used: AtomicUsize,
     limit: usize,
+    /// The keys that expire, the next first. Locked after the lock of a shard, never before one.
+    expiring: Mutex<BTreeSet<(Instant, Box<[u8]>)>>,
 }
 
+#[derive(Clone)]
+struct Stored {
+    value: Value,
+    expires_at: Option<Instant>,
+}
+
+impl Stored {
+    fn is_expired(&self, now: Instant) -> bool {
+        self.expires_at.is_some_and(|expires_at| expires_at <= now)
+    }
+
+    fn ttl(&self, now: Instant) -> Option<Duration> {
+        self.expires_at.map(|expires_at| expires_at.saturating_duration_since(now))
+    }
+}
+
+/// The entry of a key under its shard's lock.
+type Slot<'a> = Entry<'a, Box<[u8]>, Stored>;
+
 impl Data {
-    /// An empty map for up to `limit` bytes.
-    pub fn new(hasher: Keyed, limit: usize) -> Self {
+    /// An empty map for up to `limit` bytes. `canary` breaks the rule that a token has to be claimed.
+    pub fn new(hasher: Keyed, limit: usize, canary: bool) -> Self {
         Self {
             map: DashMap::with_hasher_and_shard_amount(hasher, SHARDS),
-            newest_token: AtomicU64::new(0),
+            claimed: AtomicU64::new(0),
+            canary,
             last_version: AtomicU64::new(0),
             used: AtomicUsize::new(0),
             limit,
+            expiring: Mutex::default(),
         }
     }
 
@@ -47,182 +83,448 @@ impl Data {
         self.map.len()
     }
 
-    pub fn answer(&self, request: Request<'_>) -> Reply {
-        self.newest_token.fetch_max(request.token, SeqCst);
+    /// Executes a request at `now`. `wall` is the wall clock's microseconds since 1970, for the check of a claim.
+    pub fn answer(&self, now: Instant, wall: u64, request: Request<'_>) -> Reply {
+        self.remove_expired(now);
         let outcome = match request.command {
-            Command::Get => self.get(request),
-            Command::Set(value) => self.set(request, value),
-            Command::Delete => self.delete(request),
-            Command::Increment => self.increment(request),
+            Command::Claim => return self.claim(request.token, wall),
+            Command::Count => self.check(request.token).map(|()| Reply::Counted(self.len() as u64)),
+            Command::Get => self.get(request, now),
+            Command::Set { value, condition, expiry, wants_previous } => {
+                self.set(request, now, value.into(), condition, expiry, wants_previous)
+            }
+            Command::Delete => self.delete(request, now),
+            Command::Add(number) => self.add(request, now, number),
+            // What does not end on this clock does not expire.
+            Command::Expire(ttl) => self.expire(request, now, now.checked_add(ttl)),
+            Command::Persist => self.expire(request, now, None),
         };
         outcome.unwrap_or_else(|refusal| refusal)
     }
 
-    fn get(&self, request: Request<'_>) -> Result<Reply, Reply> {
-        if let Some(value) = self.map.get(request.key) {
+    fn claim(&self, token: u64, wall: u64) -> Reply {
+        let claim = self.claimed.fetch_update(SeqCst, SeqCst, |newest| {
+            (token > newest && !is_absurd(token, newest.max(wall))).then_some(token)
+        });
+        match claim {
+            Ok(_) => Reply::Claimed,
+            Err(newest) if is_absurd(token, newest.max(wall)) => Reply::AbsurdToken,
+            Err(newest) => Reply::Stale { newest },
+        }
+    }
+
+    fn get(&self, request: Request<'_>, now: Instant) -> Result<Reply, Reply> {
+        if let Some(stored) = self.map.get(request.key)
+            && !stored.is_expired(now)
+        {
             self.check(request.token)?;
-            return Ok(Reply::Value { value: Some(value.clone()), version: self.last_version.load(SeqCst) });
+            return Ok(self.found(Some(&stored), now));
         }
         // A missing key has no guard, and without its shard's lock the version would not be exact.
-        let entry = self.map.entry(request.key.into());
-        self.check(request.token)?;
-        let value = match &entry {
-            Entry::Occupied(slot) => Some(slot.get().clone()),
-            Entry::Vacant(_) => None,
+        let slot = self.slot(request, now)?;
+        Ok(self.found(stored(&slot), now))
+    }
+
+    fn set(
+        &self,
+        request: Request<'_>,
+        now: Instant,
+        value: Value,
+        condition: Condition,
+        expiry: Expiry,
+        wants_previous: bool,
+    ) -> Result<Reply, Reply> {
+        let slot = self.slot(request, now)?;
+        let before = stored(&slot);
+        let holds = match condition {
+            Condition::Always => true,
+            Condition::IfMissing => before.is_none(),
+            Condition::IfPresent => before.is_some(),
         };
-        Ok(Reply::Value { value, version: self.last_version.load(SeqCst) })
+        if !holds {
+            return Ok(self.found(before, now));
+        }
+        let expires_at = match expiry {
+            Expiry::Never => None,
+            Expiry::After(ttl) => now.checked_add(ttl),
+            Expiry::Keep => before.and_then(|before| before.expires_at),
+        };
+        let previous = before.filter(|_| wants_previous).map(|before| before.value.clone());
+        let stored = Stored { value, expires_at };
+        let ttl = stored.ttl(now);
+        Ok(Reply::Written { ttl, previous, version: self.put(slot, stored)? })
     }
 
-    fn set(&self, request: Request<'_>, value: &[u8]) -> Result<Reply, Reply> {
-        let slot = self.map.entry(request.key.into());
-        self.check(request.token)?;
-        Ok(Reply::Written { version: self.put(slot, value.into())? })
+    fn delete(&self, request: Request<'_>, now: Instant) -> Result<Reply, Reply> {
+        Ok(match self.slot(request, now)? {
+            Entry::Vacant(_) => Reply::Deleted { existed: false, version: self.last_version.load(SeqCst) },
+            Entry::Occupied(slot) => Reply::Deleted { existed: true, version: self.remove(slot) },
+        })
     }
 
-    fn delete(&self, request: Request<'_>) -> Result<Reply, Reply> {
-        let slot = self.map.entry(request.key.into());
-        self.check(request.token)?;
-        match slot {
-            Entry::Vacant(_) => {
-                Ok(Reply::Deleted { existed: false, version: self.last_version.load(SeqCst) })
+    fn add(&self, request: Request<'_>, now: Instant, number: i64) -> Result<Reply, Reply> {
+        let slot = self.slot(request, now)?;
+        let before = stored(&slot);
+        let sum =
+            before.map_or(Some(0), |before| integer(&before.value)).and_then(|sum| sum.checked_add(number));
+        let Some(sum) = sum else {
+            return Ok(self.found(before, now));
+        };
+        let expires_at = before.and_then(|before| before.expires_at);
+        let stored = Stored { value: sum.to_string().into_bytes().into(), expires_at };
+        let ttl = stored.ttl(now);
+        Ok(Reply::Added { number: sum, ttl, version: self.put(slot, stored)? })
+    }
+
+    fn expire(
+        &self,
+        request: Request<'_>,
+        now: Instant,
+        expires_at: Option<Instant>,
+    ) -> Result<Reply, Reply> {
+        let slot = self.slot(request, now)?;
+        match stored(&slot) {
+            Some(stored) if stored.expires_at.is_some() || expires_at.is_some() => {
+                let stored = Stored { value: stored.value.clone(), expires_at };
+                Ok(Reply::Changed { changed: true, version: self.put(slot, stored)? })
             }
-            Entry::Occupied(slot) => {
-                let version = self.next_version();
-                self.used.fetch_sub(cost(slot.key(), slot.get()), SeqCst);
-                slot.remove();
-                Ok(Reply::Deleted { existed: true, version })
-            }
+            _ => Ok(Reply::Changed { changed: false, version: self.last_version.load(SeqCst) }),
         }
     }
 
-    fn increment(&self, request: Request<'_>) -> Result<Reply, Reply> {
-        let slot = self.map.entry(request.key.into());
-        self.check(request.token)?;
-        let value = match &slot {
-            Entry::Vacant(_) => b"0"[..].into(),
-            Entry::Occupied(slot) => slot.get().clone(),
-        };
-        match number(&value).and_then(|number| number.checked_add(1)) {
-            None => Ok(Reply::NotAnInteger { value, version: self.last_version.load(SeqCst) }),
-            Some(number) => {
-                let version = self.put(slot, number.to_string().into_bytes().into())?;
-                Ok(Reply::Incremented { number, version })
+    /// The entry of the request's key under the lock of its shard, after the check of the token. A value that has
+    /// expired is removed.
+    fn slot(&self, request: Request<'_>, now: Instant) -> Result<Slot<'_>, Reply> {
+        loop {
+            let slot = self.map.entry(request.key.into());
+            self.check(request.token)?;
+            match slot {
+                // That gives the lock back, so the token has to be checked again.
+                Entry::Occupied(slot) if slot.get().is_expired(now) => {
+                    self.remove(slot);
+                }
+                slot => return Ok(slot),
             }
         }
     }
 
     fn check(&self, token: u64) -> Result<(), Reply> {
-        let newest = self.newest_token.load(SeqCst);
-        assert_sometimes!(token < newest, "a stale token is refused");
-        if token < newest { Err(Reply::Stale { newest }) } else { Ok(()) }
+        if self.canary {
+            let newest = self.claimed.fetch_max(token, SeqCst);
+            return if token < newest { Err(Reply::Stale { newest }) } else { Ok(()) };
+        }
+        let newest = self.claimed.load(SeqCst);
+        assert_sometimes!(token != newest && newest > 0, "a stale token is refused");
+        assert_sometimes!(newest == 0, "a restarted store refuses a token that it does not know");
+        if token != newest || token == 0 { Err(Reply::Stale { newest }) } else { Ok(()) }
+    }
+
+    fn found(&self, stored: Option<&Stored>, now: Instant) -> Reply {
+        Reply::Found(State {
+            value: stored.map(|stored| stored.value.clone()),
+            ttl: stored.and_then(|stored| stored.ttl(now)),
+            version: self.last_version.load(SeqCst),
+        })
     }
 
     /// Writes the value and returns its version; `slot` holds the lock until both are done.
-    fn put(&self, slot: Entry<'_, Box<[u8]>, Value>, value: Value) -> Result<u64, Reply> {
-        let before = match &slot {
-            Entry::Vacant(_) => 0,
-            Entry::Occupied(slot) => cost(slot.key(), slot.get()),
-        };
-        let after = cost(slot.key(), &value);
-        if after > before && self.used.load(SeqCst) + after - before > self.limit {
+    fn put(&self, slot: Slot<'_>, after: Stored) -> Result<u64, Reply> {
+        let before = stored(&slot).map(|before| (cost(slot.key(), before), before.expires_at));
+        let (cost_before, expires_before) = before.unwrap_or_default();
+        let cost = cost(slot.key(), &after);
+        if cost > cost_before && self.used.load(SeqCst) + cost - cost_before > self.limit {
             return Err(Reply::OutOfMemory);
         }
-        self.used.fetch_add(after, SeqCst);
-        self.used.fetch_sub(before, SeqCst);
+        self.used.fetch_add(cost, SeqCst);
+        self.used.fetch_sub(cost_before, SeqCst);
         assert_always!(self.used.load(SeqCst) <= self.limit, "the store stays within its memory");
+        if expires_before != after.expires_at {
+            let mut expiring = self.expiring();
+            expires_before.map(|at| expiring.remove(&(at, slot.key().clone())));
+            after.expires_at.map(|at| expiring.insert((at, slot.key().clone())));
+        }
         let version = self.next_version();
-        slot.insert(value);
+        slot.insert(after);
         Ok(version)
+    }
+
+    /// Removes an entry and returns the version of that write.
+    fn remove(&self, slot: OccupiedEntry<'_, Box<[u8]>, Stored>) -> u64 {
+        let version = self.next_version();
+        self.used.fetch_sub(cost(slot.key(), slot.get()), SeqCst);
+        if let Some(expires_at) = slot.get().expires_at {
+            self.expiring().remove(&(expires_at, slot.key().clone()));
+        }
+        slot.remove();
+        version
+    }
+
+    /// Removes the entries that have expired.
+    fn remove_expired(&self, now: Instant) {
+        loop {
+            let next = self.expiring().first().filter(|(at, _)| *at <= now).map(|(_, key)| key.clone());
+            let Some(key) = next else { return };
+            // Nothing is left to remove if another request was faster.
+            if let Entry::Occupied(slot) = self.map.entry(key)
+                && slot.get().is_expired(now)
+            {
+                self.remove(slot);
+            }
+        }
     }
 
     /// The version of a new write. Call it under the lock of the key's shard.
     fn next_version(&self) -> u64 {
         self.last_version.fetch_add(1, SeqCst) + 1
     }
+
+    fn expiring(&self) -> MutexGuard<'_, BTreeSet<(Instant, Box<[u8]>)>> {
+        // The set is consistent at every step.
+        self.expiring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn cost(key: &[u8], value: &[u8]) -> usize {
-    key.len() + value.len() + OVERHEAD
+fn stored<'a>(slot: &'a Slot<'_>) -> Option<&'a Stored> {
+    match slot {
+        Entry::Occupied(slot) => Some(slot.get()),
+        Entry::Vacant(_) => None,
+    }
+}
+
+fn cost(key: &[u8], stored: &Stored) -> usize {
+    let expiry = if stored.expires_at.is_some() { key.len() + EXPIRY_OVERHEAD } else { 0 };
+    key.len() + stored.value.len() + OVERHEAD + expiry
 }
 
 /// The integer in canonical decimal form; `+1`, ` 1` and `01` are not.
-fn number(value: &[u8]) -> Option<i64> {
+fn integer(value: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(value).ok()?;
     let number: i64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
 mod tests {
     use super::*;
 
-    fn data() -> Data {
-        Data::new(Keyed::fixed(), 10_000)
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A store whose time the test sets, with a key.
+    struct Fixture {
+        data: Data,
+        now: Instant,
+        token: u64,
     }
 
-    fn ask(data: &Data, token: u64, command: Command<'_>) -> Reply {
-        data.answer(Request { token, key: b"key", command })
-    }
-
-    fn read(data: &Data, token: u64) -> (Option<String>, u64) {
-        match ask(data, token, Command::Get) {
-            Reply::Value { value, version } => {
-                (value.map(|value| String::from_utf8_lossy(&value).into()), version)
-            }
-            other => panic!("{other:?}"),
+    impl Fixture {
+        /// An empty store from which token 1 is claimed.
+        fn new() -> Self {
+            let data = Data::new(Keyed::fixed(), 10_000, false);
+            let fixture = Self { data, now: Instant::now(), token: 1 };
+            assert_eq!(fixture.ask(Command::Claim), Reply::Claimed);
+            fixture
         }
+
+        fn ask(&self, command: Command<'_>) -> Reply {
+            self.ask_about(b"key", command)
+        }
+
+        fn ask_about(&self, key: &[u8], command: Command<'_>) -> Reply {
+            self.data.answer(self.now, 0, Request { token: self.token, key, command })
+        }
+
+        /// Value and version of the key.
+        fn read(&self) -> (Option<String>, u64) {
+            let (value, _, version) = self.read_with_ttl();
+            (value, version)
+        }
+
+        fn read_with_ttl(&self) -> (Option<String>, Option<Duration>, u64) {
+            match self.ask(Command::Get) {
+                Reply::Found(State { value, ttl, version }) => {
+                    (value.map(|value| String::from_utf8_lossy(&value).into()), ttl, version)
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn written(version: u64) -> Reply {
+        Reply::Written { ttl: None, previous: None, version }
+    }
+
+    fn set_if(condition: Condition, value: &[u8]) -> Command<'_> {
+        Command::Set { value, condition, expiry: Expiry::Never, wants_previous: false }
+    }
+
+    fn set_for(ttl: Duration, value: &[u8]) -> Command<'_> {
+        let expiry = Expiry::After(ttl);
+        Command::Set { value, condition: Condition::Always, expiry, wants_previous: false }
     }
 
     #[test]
     fn a_key_holds_what_was_last_written() {
-        let data = data();
-        assert_eq!(read(&data, 1), (None, 0));
-        assert_eq!(ask(&data, 1, Command::Set(b"one")), Reply::Written { version: 1 });
-        assert_eq!(ask(&data, 1, Command::Set(b"two")), Reply::Written { version: 2 });
-        assert_eq!(read(&data, 1), (Some("two".into()), 2));
-        assert_eq!(ask(&data, 1, Command::Delete), Reply::Deleted { existed: true, version: 3 });
-        assert_eq!(ask(&data, 1, Command::Delete), Reply::Deleted { existed: false, version: 3 });
-        assert_eq!(read(&data, 1), (None, 3));
+        let store = Fixture::new();
+        assert_eq!(store.read(), (None, 0));
+        assert_eq!(store.ask(Command::set(b"one")), written(1));
+        assert_eq!(store.ask(Command::set(b"two")), written(2));
+        assert_eq!(store.read(), (Some("two".into()), 2));
+        assert_eq!(store.ask(Command::Delete), Reply::Deleted { existed: true, version: 3 });
+        assert_eq!(store.ask(Command::Delete), Reply::Deleted { existed: false, version: 3 });
+        assert_eq!(store.read(), (None, 3));
+    }
+
+    #[test]
+    fn a_conditional_write_that_does_not_happen_says_what_is_there() {
+        let store = Fixture::new();
+        let missing = Reply::Found(State { value: None, ttl: None, version: 0 });
+        assert_eq!(store.ask(set_if(Condition::IfPresent, b"one")), missing);
+        assert_eq!(store.ask(set_if(Condition::IfMissing, b"one")), written(1));
+        let one = Reply::Found(State { value: Some(b"one"[..].into()), ttl: None, version: 1 });
+        assert_eq!(store.ask(set_if(Condition::IfMissing, b"two")), one);
+        assert_eq!(store.ask(set_if(Condition::IfPresent, b"three")), written(2));
+        let four = Command::Set {
+            value: b"four",
+            condition: Condition::Always,
+            expiry: Expiry::Never,
+            wants_previous: true,
+        };
+        let previous = Some(b"three"[..].into());
+        assert_eq!(store.ask(four), Reply::Written { ttl: None, previous, version: 3 });
     }
 
     #[test]
     fn only_numbers_can_be_added_to() {
-        let data = data();
-        assert_eq!(ask(&data, 1, Command::Increment), Reply::Incremented { number: 1, version: 1 });
-        assert_eq!(ask(&data, 1, Command::Increment), Reply::Incremented { number: 2, version: 2 });
+        let store = Fixture::new();
+        assert_eq!(store.ask(Command::Add(1)), Reply::Added { number: 1, ttl: None, version: 1 });
+        assert_eq!(store.ask(Command::Add(-3)), Reply::Added { number: -2, ttl: None, version: 2 });
         for text in [&b"one"[..], b"+1", b" 1", b"01", b"", b"9223372036854775807", b"\xff"] {
-            ask(&data, 1, Command::Set(text));
-            assert!(
-                matches!(ask(&data, 1, Command::Increment), Reply::NotAnInteger { value, .. } if *value == *text)
-            );
+            store.ask(Command::set(text));
+            let reply = store.ask(Command::Add(1));
+            assert!(matches!(reply, Reply::Found(State { value: Some(value), .. }) if *value == *text));
         }
-        ask(&data, 1, Command::Set(b"-1"));
-        assert!(matches!(ask(&data, 1, Command::Increment), Reply::Incremented { number: 0, .. }));
+        store.ask(Command::set(b"-1"));
+        assert!(matches!(store.ask(Command::Add(1)), Reply::Added { number: 0, .. }));
     }
 
     #[test]
-    fn an_older_token_is_refused_even_to_read() {
-        let data = data();
-        ask(&data, 5, Command::Set(b"five"));
-        read(&data, 6);
-        for command in [Command::Get, Command::Set(b"late"), Command::Delete, Command::Increment] {
-            assert_eq!(ask(&data, 5, command), Reply::Stale { newest: 6 });
+    fn a_value_is_gone_once_its_time_is_over_and_that_is_a_write() {
+        let mut store = Fixture::new();
+        let expected = Reply::Written { ttl: Some(2 * SECOND), previous: None, version: 1 };
+        assert_eq!(store.ask(set_for(2 * SECOND, b"short")), expected);
+        store.now += SECOND;
+        assert_eq!(store.read_with_ttl(), (Some("short".into()), Some(SECOND), 1));
+        store.now += SECOND;
+        assert_eq!(store.read_with_ttl(), (None, None, 2));
+        assert_eq!(store.data.used.load(SeqCst), 0);
+        assert!(store.data.expiring().is_empty());
+    }
+
+    #[test]
+    fn a_new_value_lives_on_and_an_added_one_keeps_its_time() {
+        let mut store = Fixture::new();
+        store.ask(set_for(2 * SECOND, b"1"));
+        assert_eq!(store.ask(Command::Add(1)), Reply::Added { number: 2, ttl: Some(2 * SECOND), version: 2 });
+        let keep = Command::Set {
+            value: b"3",
+            condition: Condition::Always,
+            expiry: Expiry::Keep,
+            wants_previous: false,
+        };
+        assert_eq!(store.ask(keep), Reply::Written { ttl: Some(2 * SECOND), previous: None, version: 3 });
+        store.ask(Command::set(b"4"));
+        store.now += 3 * SECOND;
+        assert_eq!(store.read(), (Some("4".into()), 4));
+    }
+
+    #[test]
+    fn a_key_can_be_made_to_expire_and_to_stay() {
+        let mut store = Fixture::new();
+        let unchanged = |version| Reply::Changed { changed: false, version };
+        let changed = |version| Reply::Changed { changed: true, version };
+        assert_eq!(store.ask(Command::Expire(SECOND)), unchanged(0));
+        store.ask(Command::set(b"one"));
+        assert_eq!(store.ask(Command::Persist), unchanged(1));
+        assert_eq!(store.ask(Command::Expire(SECOND)), changed(2));
+        assert_eq!(store.ask(Command::Persist), changed(3));
+        assert_eq!(store.ask(Command::Expire(2 * SECOND)), changed(4));
+        store.now += SECOND;
+        assert_eq!(store.read_with_ttl(), (Some("one".into()), Some(SECOND), 4));
+        store.now += SECOND;
+        assert_eq!(store.ask_about(b"", Command::Count), Reply::Counted(0));
+        assert_eq!(store.ask(Command::Expire(Duration::MAX)), unchanged(5));
+    }
+
+    #[test]
+    fn only_the_token_that_was_claimed_last_is_served_even_to_read() {
+        let mut store = Fixture::new();
+        store.ask(Command::set(b"one"));
+        let all = [
+            Command::Get,
+            Command::set(b"late"),
+            Command::Delete,
+            Command::Add(1),
+            Command::Expire(SECOND),
+            Command::Persist,
+            Command::Count,
+        ];
+        store.token = 7;
+        for command in all {
+            assert_eq!(store.ask(command), Reply::Stale { newest: 1 }, "it is not claimed yet");
         }
-        assert_eq!(read(&data, 6).0.as_deref(), Some("five"));
+        assert_eq!(store.ask(Command::Claim), Reply::Claimed);
+        assert_eq!(store.ask(Command::Claim), Reply::Stale { newest: 7 }, "a token is claimed once");
+        for token in [0, 1, 6] {
+            store.token = token;
+            for command in all {
+                assert_eq!(store.ask(command), Reply::Stale { newest: 7 });
+            }
+        }
+        store.token = 7;
+        assert_eq!(store.read(), (Some("one".into()), 1));
+    }
+
+    #[test]
+    fn a_restarted_store_serves_nobody_who_began_before() {
+        let mut store = Fixture::new();
+        store.ask(Command::set(b"one"));
+        store.data = Data::new(Keyed::fixed(), 10_000, false);
+        for token in [0, 1, 2] {
+            store.token = token;
+            assert_eq!(store.ask(Command::set(b"late")), Reply::Stale { newest: 0 });
+        }
+        assert_eq!(store.ask(Command::Claim), Reply::Claimed);
+        assert_eq!(store.read(), (None, 0));
+    }
+
+    #[test]
+    fn an_absurd_token_is_refused_and_locks_nobody_out() {
+        let mut store = Fixture::new();
+        for absurd in [0, u64::MAX, u64::MAX / 2] {
+            store.token = absurd;
+            assert_eq!(store.ask(Command::Claim), Reply::AbsurdToken);
+        }
+        store.token = 2;
+        assert_eq!(store.ask(Command::Claim), Reply::Claimed);
     }
 
     #[test]
     fn memory_has_a_limit_and_deleting_makes_room() {
-        let data = data();
-        assert_eq!(ask(&data, 1, Command::Set(&[b'x'; 20_000])), Reply::OutOfMemory);
-        assert_eq!(read(&data, 1), (None, 0));
-        ask(&data, 1, Command::Set(&[b'x'; 9_000]));
-        let other = |command| data.answer(Request { token: 1, key: b"other", command });
-        assert_eq!(other(Command::Set(&[b'x'; 9_000])), Reply::OutOfMemory);
-        assert_eq!(ask(&data, 1, Command::Set(&[b'x'; 1_000])), Reply::Written { version: 2 });
-        assert_eq!(other(Command::Set(&[b'x'; 8_000])), Reply::Written { version: 3 });
-        ask(&data, 1, Command::Delete);
+        let store = Fixture::new();
+        assert_eq!(store.ask(Command::set(&[b'x'; 20_000])), Reply::OutOfMemory);
+        assert_eq!(store.read(), (None, 0));
+        store.ask(Command::set(&[b'x'; 9_000]));
+        let other = |command| store.ask_about(b"other", command);
+        assert_eq!(other(Command::set(&[b'x'; 9_000])), Reply::OutOfMemory);
+        assert_eq!(store.ask(Command::set(&[b'x'; 1_000])), written(2));
+        assert_eq!(
+            other(set_for(SECOND, &[b'x'; 8_000])),
+            Reply::Written { ttl: Some(SECOND), previous: None, version: 3 }
+        );
+        store.ask(Command::Delete);
         other(Command::Delete);
-        assert_eq!(data.used.load(SeqCst), 0);
+        assert_eq!(store.data.used.load(SeqCst), 0);
+        assert!(store.data.expiring().is_empty());
     }
 }

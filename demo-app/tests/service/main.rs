@@ -6,6 +6,7 @@ mod process; // starts the program, reads its log, sends signals
 
 mod command_line; // output, error messages, exit codes
 mod hostile; // malformed input, limits, timeouts
+mod limits; // memory and file descriptors under many connections
 mod processes; // daemons in several processes, failover
 mod redis_client; // commands, pipelining, connection limit
 mod shutdown; // signals and exit codes

@@ -38,8 +38,13 @@ pub fn output(args: &[&str]) -> Output {
 
 impl Demo {
     pub fn start(args: &[&str]) -> Self {
+        Self::run(program(args))
+    }
+
+    /// Runs a command that becomes the program.
+    pub fn run(mut command: Command) -> Self {
         let mut child =
-            program(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = Arc::new(Log::default());
         let pipes: [Box<dyn Read + Send>; 2] =
             [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];

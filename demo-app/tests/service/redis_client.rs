@@ -23,9 +23,42 @@ fn a_redis_client_is_served() {
     assert_eq!(redis.del(&["name", "count", "nothing"]), Ok(2));
     assert_eq!(redis.get("name"), Ok(None::<String>));
     let commands: Vec<redis::Value> = redis::cmd("COMMAND").query(&mut redis).expect("served");
-    assert_eq!(commands.len(), 11);
+    assert_eq!(commands.len(), 27);
     let bye: String = redis::cmd("QUIT").query(&mut redis).expect("served");
     assert_eq!(bye, "OK");
+}
+
+#[test]
+fn a_value_expires_and_neither_store_nor_cache_has_it_any_more() {
+    let demo = Demo::serving();
+    let mut redis = demo.redis();
+    let mut ask = |line: &str| {
+        let mut words = line.split(' ');
+        let mut command = redis::cmd(words.next().expect("a name"));
+        command.arg(words.collect::<Vec<_>>());
+        command.query::<redis::Value>(&mut redis).expect("served")
+    };
+    let (ok, nil, text) = (redis::Value::Okay, redis::Value::Nil, |text: &str| {
+        redis::Value::BulkString(text.as_bytes().to_vec())
+    });
+    assert_eq!(ask("SET short one PX 300"), ok);
+    assert_eq!(ask("SET long one EX 100"), ok);
+    assert_eq!(ask("GET short"), text("one"));
+    assert_eq!(ask("TTL long"), redis::Value::Int(100));
+    assert_eq!(ask("SET long two XX GET KEEPTTL"), text("one"));
+    assert_eq!(ask("TTL long"), redis::Value::Int(100));
+    assert_eq!(ask("SET long three NX"), nil);
+    assert_eq!(ask("PERSIST long"), redis::Value::Int(1));
+    assert_eq!(ask("TTL long"), redis::Value::Int(-1));
+    assert_eq!(ask("GET long"), text("two"));
+    assert_eq!(ask("DBSIZE"), redis::Value::Int(2));
+    std::thread::sleep(std::time::Duration::from_millis(320));
+    assert_eq!(ask("GET short"), nil);
+    assert_eq!(ask("TTL short"), redis::Value::Int(-2));
+    assert_eq!(ask("TYPE short"), redis::Value::SimpleString("none".into()));
+    assert_eq!(ask("TYPE long"), redis::Value::SimpleString("string".into()));
+    assert_eq!(ask("EXPIRE long 0"), redis::Value::Int(1));
+    assert_eq!(ask("DBSIZE"), redis::Value::Int(0));
 }
 
 #[test]
@@ -46,7 +79,8 @@ fn an_error_leaves_the_connection_as_it_was() {
     let mut raw = demo.connect();
     assert_eq!(raw.ask(b"FLUSHALL\r\n"), "-ERR unknown command 'FLUSHALL'");
     assert_eq!(raw.ask(b"GET\r\n"), "-ERR wrong number of arguments for 'get' command");
-    assert_eq!(raw.ask(b"SET k v EX 10\r\n"), "-ERR syntax error: SET takes a key and a value, no options");
+    assert_eq!(raw.ask(b"SET k v EX 10 PX 10\r\n"), "-ERR syntax error");
+    assert_eq!(raw.ask(b"HELLO 4\r\n"), "-NOPROTO unsupported protocol version: there are 2 and 3");
     assert_eq!(raw.ask(b"SET k word\r\n"), "+OK");
     assert_eq!(raw.ask(b"INCR k\r\n"), "-ERR value is not an integer or out of range");
     assert_eq!(raw.ask(b"SET k 9223372036854775807\r\n"), "+OK");

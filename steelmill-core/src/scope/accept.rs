@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
@@ -20,6 +20,21 @@ use crate::net::TcpListener;
 /// The pause after a failed `accept`.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// An error that has not occurred for this long is logged again.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// The last error of an `accept`, so that one that lasts is logged once.
+#[derive(Default)]
+struct Failures(Option<(String, Instant)>);
+
+impl Failures {
+    /// Whether an error at `now` has to be logged.
+    fn is_news(&mut self, error: &str, now: Instant) -> bool {
+        let last = self.0.replace((error.to_owned(), now));
+        !last.is_some_and(|(text, at)| text == error && now.saturating_duration_since(at) < QUIET)
+    }
+}
+
 impl Scope {
     /// Accepts TCP connections until the daemon is told to stop, and calls `accepted` with each and its peer's address.
     ///
@@ -28,8 +43,9 @@ impl Scope {
     /// [`spawn`](Scope::spawn) where the task finishes the request it is at; it rejects the connection by dropping it.
     ///
     /// A failed `accept` does not end the loop: most such errors pass (`EMFILE`: the process has no file descriptor left;
-    /// `ECONNABORTED`: the client has gone). Each is logged as a warning, and the next attempt is made after 100
-    /// milliseconds on the clock of the factory's world, so that an error that lasts does not keep a thread busy.
+    /// `ECONNABORTED`: the client has gone). The next attempt is made after 100 milliseconds on the clock
+    /// of the factory's world, so that an error that lasts does not keep a thread busy. An error is logged as a warning,
+    /// but not again until it has not occurred for a minute.
     ///
     /// # Order
     /// Connections are handed over in the order the listener accepts them. No connection is accepted once the daemon has
@@ -88,12 +104,16 @@ impl Scope {
         L: TcpListener,
         F: FnMut(L::Stream, SocketAddr),
     {
+        let mut failures = Failures::default();
         while let Some(accept) = self.until_stopping(listener.accept()).await {
             match accept {
                 Ok((stream, peer)) => accepted(stream, peer),
                 Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
                     let driver = &self.run_state.control.driver;
+                    match failures.is_news(&error.to_string(), driver.now()) {
+                        true => tracing::warn!("cannot accept a connection: {error}"),
+                        false => tracing::debug!("cannot accept a connection: {error}"),
+                    }
                     let _ = self.until_stopping(driver.sleep_until(driver.now() + PAUSE)).await;
                 }
             }
@@ -149,5 +169,24 @@ impl<F: Future<Output: TaskOutput>> Future for UntilStopping<F> {
             return Poll::Ready(output.into_result());
         }
         this.waiter.poll(stopping, context).map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
+    fn an_error_that_lasts_is_logged_once() {
+        let (start, mut failures) = (Instant::now(), Failures::default());
+        let second = Duration::from_secs(1);
+        assert!(failures.is_news("too many open files", start));
+        for attempt in 1..1_000 {
+            assert!(!failures.is_news("too many open files", start + attempt * PAUSE), "attempt {attempt}");
+        }
+        assert!(failures.is_news("connection aborted", start + 100 * second), "it is another");
+        assert!(!failures.is_news("connection aborted", start + 159 * second));
+        assert!(failures.is_news("connection aborted", start + 219 * second), "it had passed meanwhile");
     }
 }

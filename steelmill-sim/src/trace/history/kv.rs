@@ -18,12 +18,15 @@ pub enum KvOp {
     Del,
     Exists,
     Incr,
+    /// A crash of a store without storage, recorded by the scenario for each key when the store is started again: at some
+    /// moment from then on the value is gone. [`KvReply::Ok`] once it must be.
+    Lose,
 }
 
 /// The reply to a [`KvOp`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KvReply {
-    /// SET succeeded.
+    /// SET succeeded; the value of LOSE is gone.
     Ok,
     /// GET's value, `None` for a key that does not exist.
     Value(Option<Value>),
@@ -48,6 +51,7 @@ impl Model for Kv {
             },
             KvOp::Set(value) => may_answer(KvReply::Ok).then(|| Kv(Some(value.clone()))),
             KvOp::Del => may_answer(present).then_some(Kv(None)),
+            KvOp::Lose => may_answer(KvReply::Ok).then_some(Kv(None)),
             KvOp::Exists => may_answer(present).then(|| self.clone()),
             KvOp::Incr => match self.integer().and_then(|integer| integer.checked_add(1)) {
                 Some(integer) => may_answer(KvReply::Integer(integer)).then(|| Kv(Some(integer.into()))),
@@ -59,7 +63,7 @@ impl Model for Kv {
     fn is_read(op: &KvOp, ret: Option<&KvReply>) -> bool {
         match op {
             KvOp::Get | KvOp::Exists => true,
-            KvOp::Set(_) => false,
+            KvOp::Set(_) | KvOp::Lose => false,
             KvOp::Del => matches!(ret, Some(KvReply::Integer(0))),
             KvOp::Incr => matches!(ret, Some(KvReply::NotAnInteger)),
         }
@@ -67,7 +71,7 @@ impl Model for Kv {
 
     fn is_overwrite(op: &KvOp, ret: Option<&KvReply>) -> bool {
         match op {
-            KvOp::Set(_) => matches!(ret, None | Some(KvReply::Ok)),
+            KvOp::Set(_) | KvOp::Lose => matches!(ret, None | Some(KvReply::Ok)),
             KvOp::Del => ret.is_none(),
             KvOp::Get | KvOp::Exists | KvOp::Incr => false,
         }
@@ -80,6 +84,7 @@ impl Model for Kv {
             KvOp::Del => format!("DEL {key}"),
             KvOp::Exists => format!("EXISTS {key}"),
             KvOp::Incr => format!("INCR {key}"),
+            KvOp::Lose => format!("LOSE {key}"),
         };
         match ret {
             None | Some(KvReply::Ok) => command,
