@@ -5,16 +5,16 @@ use std::time::Duration;
 use steelmill_core::Result;
 use steelmill_sim::{Campaign, Machine, Sim};
 
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Runs a scenario on several seeds.
 #[track_caller]
-pub fn each_seed<F: Future<Output = Result> + 'static>(scenario: impl Fn(Sim) -> F + Send + Sync) {
+pub(crate) fn each_seed<F: Future<Output = Result> + 'static>(scenario: impl Fn(Sim) -> F + Send + Sync) {
     Campaign::new(scenario).seeds(20).check();
 }
 
 /// Waits for the end of a program, which is to be a success.
-pub async fn succeeds(machine: Machine) -> Result {
+pub(crate) async fn succeeds(machine: Machine) -> Result {
     let life = machine.ended().await;
     anyhow::ensure!(life.is_success(), "{}: {life}", machine.name());
     Ok(())
