@@ -11,8 +11,8 @@
 //!   thread that pauses in between could answer under a lease that has expired.
 
 use std::sync::Arc;
-use std::time::Instant;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::Instant;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;

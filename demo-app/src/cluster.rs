@@ -53,8 +53,10 @@ struct CommandLine {
     #[command(flatten)]
     campaign: cli::Args,
 
-    /// Break a rule of the daemons on purpose: this must fail
-    #[arg(long, value_name = "RULE", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "cache")]
+    /// Break a rule of the daemons on purpose: this must fail. The rules: cache (gateways do not answer after the lease
+    /// has ended; the default), store-restart (no cache hides that the store lost its keys), lease-restart (a restarted
+    /// lease daemon grants nothing that may be held)
+    #[arg(long, value_name = "RULE", value_enum, hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "cache")]
     canary: Option<Canary>,
 }
 
@@ -216,7 +218,8 @@ mod tests {
             clients: ClientLimits { command_timeout: Duration::from_secs(2), ..ClientLimits::default() },
             ..Settings::default()
         };
-        let server = sim.machine("server", move |factory| assemble(factory, settings.clone())).start().await?;
+        let server =
+            sim.machine("server", move |factory| assemble(factory, settings.clone())).start().await?;
         sim.clock().sleep(Duration::from_secs(1)).await; // it acquires the lease
         Ok(server)
     }

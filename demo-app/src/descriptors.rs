@@ -88,7 +88,9 @@ impl Descriptors {
     /// Why there are no more.
     pub fn exhausted(&self) -> String {
         let Budget { limit, connections, .. } = self.budget;
-        format!("{connections} are open, as many as the process's limit of {limit} open files allows (`ulimit -n`)")
+        format!(
+            "{connections} are open, as many as the process's limit of {limit} open files allows (`ulimit -n`)"
+        )
     }
 }
 

@@ -91,7 +91,8 @@ impl Endpoint {
         match &self.address {
             Some(address) => {
                 let (network, descriptors) = (&self.network, self.descriptors.share());
-                self.listener.set(Listener::bind(network, descriptors, S::NAME, address, CONNECTIONS_MAX).await?)
+                self.listener
+                    .set(Listener::bind(network, descriptors, S::NAME, address, CONNECTIONS_MAX).await?)
             }
             None => Ok(()),
         }

@@ -72,7 +72,9 @@ impl<'a> Message<'a> for Hello<'a> {
         }
         match input.number()? {
             VERSION => Ok(Self { service: input.text()?, life: input.number()? }),
-            other => Err(Malformed(format!("it speaks version {other} of the protocol, here it is {VERSION}"))),
+            other => {
+                Err(Malformed(format!("it speaks version {other} of the protocol, here it is {VERSION}")))
+            }
         }
     }
 }
@@ -284,7 +286,9 @@ pub(crate) mod tests {
             assert_eq!(greet(&hello[..cut]), Ok(None), "cut at {cut}");
         }
         let refusal = |bytes: &[u8]| greet(bytes).expect_err("malformed").to_string();
-        assert!(refusal(b"-ERR unknown command\r\n").contains(r"its first bytes are '-ERR unknown command\r\n'"));
+        assert!(
+            refusal(b"-ERR unknown command\r\n").contains(r"its first bytes are '-ERR unknown command\r\n'")
+        );
         assert!(refusal(&[0, 0, 0, 0]).contains(r"'\x00\x00\x00\x00'"));
         assert!(refusal(&[0, 0, 0, 1, 0x10]).contains("no hello of this protocol"));
         let version = hello.windows(8).position(|bytes| bytes == VERSION.to_be_bytes()).expect("it has one");

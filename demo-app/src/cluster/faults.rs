@@ -46,8 +46,10 @@ pub async fn inject_faults(cluster: &Cluster) -> Result<FaultCounts> {
     let nemesis = cluster.sim.inject_faults(budget);
     let nemesis = nemesis.own("lapse", 2..=6, |number| lapse(cluster, Choices::of(number)));
     let nemesis = nemesis.own("hand over", 1..=3, |number| hand_over(cluster, Choices::of(number)));
-    let nemesis = nemesis.own("restart the store", 0..=2, |number| restart_store(cluster, Choices::of(number)));
-    let nemesis = nemesis.own("restart the lease", 0..=2, |number| restart_lease(cluster, Choices::of(number)));
+    let nemesis =
+        nemesis.own("restart the store", 0..=2, |number| restart_store(cluster, Choices::of(number)));
+    let nemesis =
+        nemesis.own("restart the lease", 0..=2, |number| restart_lease(cluster, Choices::of(number)));
     nemesis.run().await
 }
 

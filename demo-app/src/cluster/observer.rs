@@ -70,7 +70,12 @@ impl Observer {
     fn look_at_holders(&self, gateways: &[Machine]) -> Result {
         let holds = |gateway: &&Machine| faults::lease_left(gateway).is_some_and(|left| !left.is_zero());
         let holders: Vec<&str> = gateways.iter().filter(holds).map(Machine::name).collect();
-        ensure!(holders.len() < 2, "{} gateways hold the lease at once: {}", holders.len(), holders.join(", "));
+        ensure!(
+            holders.len() < 2,
+            "{} gateways hold the lease at once: {}",
+            holders.len(),
+            holders.join(", ")
+        );
         let mut last = self.holder.borrow_mut();
         if let Some(holder) = holders.first().filter(|holder| **holder != *last) {
             self.holder_changes.set(self.holder_changes.get() + u64::from(!last.is_empty()));

@@ -110,7 +110,9 @@ impl Client {
         let argument = |index| arguments.get(index).unwrap_or_default();
         let done = match (&*name.to_ascii_lowercase(), arguments.len()) {
             (b"id", 1) => return replies.integer(i64::try_from(self.id).unwrap_or(i64::MAX)),
-            (b"getname", 1) => return replies.bulk_or_null(Some(&*self.name).filter(|name| !name.is_empty())),
+            (b"getname", 1) => {
+                return replies.bulk_or_null(Some(&*self.name).filter(|name| !name.is_empty()));
+            }
             (b"setname", 2) => check_name(argument(1)).map(|()| self.name = argument(1).to_vec()),
             (b"setinfo", 3) => match &*argument(1).to_ascii_lowercase() {
                 b"lib-name" | b"lib-ver" => check_name(argument(2)),
@@ -121,7 +123,10 @@ impl Client {
                 b"on" | b"off" => Ok(()),
                 _ => Err("ERR syntax error".to_owned()),
             },
-            _ => Err(format!("ERR unknown subcommand or wrong number of arguments for CLIENT {}", quoted(name))),
+            _ => Err(format!(
+                "ERR unknown subcommand or wrong number of arguments for CLIENT {}",
+                quoted(name)
+            )),
         };
         match done {
             Ok(()) => replies.simple("OK"),
@@ -180,7 +185,9 @@ mod tests {
         assert_eq!(replies(&["CLIENT SETNAME me", "CLIENT GETNAME"]), "+OK $2 me ");
         assert_eq!(replies(&["CLIENT SETINFO LIB-NAME redis-py", "CLIENT SETINFO lib-ver 8.0"]), "+OK +OK ");
         assert!(replies(&["CLIENT SETINFO color red"]).starts_with("-ERR Unrecognized option"));
-        assert!(replies(&[&format!("CLIENT SETNAME {}", "x".repeat(257))]).starts_with("-ERR a client's name"));
+        assert!(
+            replies(&[&format!("CLIENT SETNAME {}", "x".repeat(257))]).starts_with("-ERR a client's name")
+        );
         assert!(replies(&["CLIENT KILL 1"]).contains("CLIENT 'KILL'"));
     }
 }

@@ -141,7 +141,8 @@ impl<'a> Command<'a> {
             "decrby" => Command::Add(one, number()?.checked_neg().ok_or(NOT_AN_INTEGER)?),
             "mget" => Command::MGet(arguments.from(1)),
             "expire" | "pexpire" => {
-                let unit = if spec.name == "expire" { Duration::from_secs(1) } else { Duration::from_millis(1) };
+                let unit =
+                    if spec.name == "expire" { Duration::from_secs(1) } else { Duration::from_millis(1) };
                 let count = number()?;
                 Command::Expire(one, (count > 0).then(|| duration(count, unit, spec.name)).transpose()?)
             }
@@ -475,7 +476,8 @@ mod tests {
     #[test]
     fn what_remains_is_rounded_to_units() {
         let value = || Some(b"v"[..].into());
-        let state = |value, millis: Option<u64>| State { value, ttl: millis.map(Duration::from_millis), version: 1 };
+        let state =
+            |value, millis: Option<u64>| State { value, ttl: millis.map(Duration::from_millis), version: 1 };
         let second = Duration::from_secs(1);
         assert_eq!(remaining(&state(None, None), second), -2);
         assert_eq!(remaining(&state(value(), None), second), -1);

@@ -10,7 +10,8 @@ pub(super) fn config(settings: &Settings, arguments: Arguments<'_>, replies: &mu
         Some(name) if name.eq_ignore_ascii_case(b"get") && arguments.len() > 1 => {}
         other => {
             let name = quoted(other.unwrap_or_default());
-            return replies.error(format!("ERR only CONFIG GET with a pattern is supported, not CONFIG {name}"));
+            return replies
+                .error(format!("ERR only CONFIG GET with a pattern is supported, not CONFIG {name}"));
         }
     }
     let all = [

@@ -116,7 +116,8 @@ impl Gateway {
                 Err(format!("the store knows a newer token, {newest}"))
             }
             Ok(store::Reply::AbsurdToken) => {
-                Err("the store takes it for garbage; check the wall clocks of store and lease daemon".to_owned())
+                Err("the store takes it for garbage; check the wall clocks of store and lease daemon"
+                    .to_owned())
             }
             Ok(other) => Err(format!("the store answered {other:?}")),
             Err(reason) => Err(reason.to_string()),

@@ -224,7 +224,10 @@ impl Session<'_> {
             self.command_began = None;
             (self.limits.idle_timeout, now + self.limits.idle_timeout)
         };
-        let read = self.gateway.clock.timeout(due.saturating_duration_since(now), self.stream.read_buf(self.requests.space()));
+        let read = self
+            .gateway
+            .clock
+            .timeout(due.saturating_duration_since(now), self.stream.read_buf(self.requests.space()));
         match scope.until_stopping(read).await {
             Some(Ok(Ok(0))) => return Err(Close::Now),
             Some(Ok(Ok(_))) => {}

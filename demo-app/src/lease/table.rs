@@ -229,7 +229,10 @@ mod tests {
         let mut ask = |now| {
             let name = names.next().expect("endless");
             let ttl = Duration::MAX;
-            table.answer(now, Request { name: &name, command: Command::Acquire { holder: "a", ttl, newest: 0 } })
+            table.answer(
+                now,
+                Request { name: &name, command: Command::Acquire { holder: "a", ttl, newest: 0 } },
+            )
         };
         for _ in 0..LEASES_MAX {
             assert!(matches!(ask(start), Reply::Granted { ttl: TTL_MAX, .. }));

@@ -165,7 +165,8 @@ impl Data {
     fn add(&self, request: Request<'_>, now: Instant, number: i64) -> Result<Reply, Reply> {
         let slot = self.slot(request, now)?;
         let before = stored(&slot);
-        let sum = before.map_or(Some(0), |before| integer(&before.value)).and_then(|sum| sum.checked_add(number));
+        let sum =
+            before.map_or(Some(0), |before| integer(&before.value)).and_then(|sum| sum.checked_add(number));
         let Some(sum) = sum else {
             return Ok(self.found(before, now));
         };
@@ -517,11 +518,10 @@ mod tests {
         let other = |command| store.ask_about(b"other", command);
         assert_eq!(other(Command::set(&[b'x'; 9_000])), Reply::OutOfMemory);
         assert_eq!(store.ask(Command::set(&[b'x'; 1_000])), written(2));
-        assert_eq!(other(set_for(SECOND, &[b'x'; 8_000])), Reply::Written {
-            ttl: Some(SECOND),
-            previous: None,
-            version: 3
-        });
+        assert_eq!(
+            other(set_for(SECOND, &[b'x'; 8_000])),
+            Reply::Written { ttl: Some(SECOND), previous: None, version: 3 }
+        );
         store.ask(Command::Delete);
         other(Command::Delete);
         assert_eq!(store.data.used.load(SeqCst), 0);

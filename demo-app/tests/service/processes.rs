@@ -169,10 +169,7 @@ fn a_restarted_lease_daemon_grants_nothing_while_an_earlier_lease_may_be_held() 
 #[test]
 fn a_wrong_server_is_named_at_once() {
     let (_back, [store, lease]) = back_end();
-    let swapped = [
-        store.replace("store=", "lease="),
-        lease.replace("lease=", "store="),
-    ];
+    let swapped = [store.replace("store=", "lease="), lease.replace("lease=", "store=")];
     let gateway = gateway(&[swapped[1].clone(), swapped[0].clone()]);
     let at = |address: &str| address.split_once('=').expect("a named address").1.to_owned();
     let (store_at, lease_at) = (at(&store), at(&lease));

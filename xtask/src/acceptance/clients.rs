@@ -73,7 +73,10 @@ pub(super) fn run(workspace: &Workspace, filter: Option<&str>, steps: &mut Steps
                     return Ok(Outcome { green: true, note });
                 }
             };
-            let status = command.arg(server.port.to_string()).status().with_context(|| format!("cannot run the script of {}", client.name))?;
+            let status = command
+                .arg(server.port.to_string())
+                .status()
+                .with_context(|| format!("cannot run the script of {}", client.name))?;
             Ok(status.success().into())
         });
     }
@@ -161,7 +164,9 @@ fn node(folder: &Path, script: &Path) -> Result<Prepared> {
     once(folder, &NODE_PACKAGES.join(","), || {
         fs::create_dir_all(&prefix).with_context(|| format!("cannot make {}", prefix.display()))?;
         let mut npm = Command::new("npm");
-        npm.args(["install", "--silent", "--no-fund", "--no-audit", "--prefix"]).arg(&prefix).args(NODE_PACKAGES);
+        npm.args(["install", "--silent", "--no-fund", "--no-audit", "--prefix"])
+            .arg(&prefix)
+            .args(NODE_PACKAGES);
         succeed(&mut npm)
     })?;
     let mut command = Command::new("node");
