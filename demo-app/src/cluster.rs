@@ -53,8 +53,10 @@ struct CommandLine {
     #[command(flatten)]
     campaign: cli::Args,
 
-    /// Plant a bug, so that seeds must go red
-    #[arg(long, help_heading = "Demo", value_name = "RULE", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "cache")]
+    /// Plant a bug, so that seeds must go red: break a rule of the daemons. The rules: cache (gateways do not answer after the lease
+    /// has ended; the default), store-restart (no cache hides that the store lost its keys), lease-restart (a restarted
+    /// lease daemon grants nothing that may be held)
+    #[arg(long, help_heading = "Demo", value_name = "RULE", value_enum, hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "cache")]
     canary: Option<Canary>,
 }
 
