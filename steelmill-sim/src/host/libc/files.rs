@@ -186,7 +186,6 @@ unsafe extern "C" fn close(fd: c_int) -> c_int {
 
 fn control(process: Process, fd: c_int, command: c_int, argument: usize) -> Result<c_int, Errno> {
     cluster::with(process.run, |run| match command {
-        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => run.duplicate(process, fd, argument as c_int),
         libc::F_GETFD => run.descriptors.file(process, fd).map(|_| libc::FD_CLOEXEC),
         libc::F_SETFD => run.descriptors.file(process, fd).map(|_| 0),
         libc::F_GETFL => {
@@ -202,12 +201,31 @@ fn control(process: Process, fd: c_int, command: c_int, argument: usize) -> Resu
     })
 }
 
+/// Another descriptor for the file of one. A library's static may hold a descriptor of another process: of an earlier run, of
+/// another machine, or of the real one, as tokio's does for signals. What such a one stands for is not here, so its duplicate
+/// is the end of a socket pair that nobody writes to.
+fn duplicate(process: Process, fd: c_int, least: c_int) -> Result<c_int, Errno> {
+    cluster::with(process.run, |run| match run.duplicate(process, fd, least) {
+        Err(libc::EBADF) => {
+            let [silent, kept] = run.open_pair(false);
+            run.open_file(process, Object::Pair(kept), true)?;
+            run.open_file(process, Object::Pair(silent), true)
+        }
+        duplicated => duplicated,
+    })
+}
+
 /// fcntl(2) takes an argument or none; see `syscall` for why a function of three is the same to its caller.
 ///
 /// # Safety
 /// As fcntl(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+    if let (Some(process), libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) = (guest(), command)
+        && fd > libc::STDERR_FILENO
+    {
+        return answer(duplicate(process, fd, argument as c_int));
+    }
     match guest_of(fd) {
         Some(process) => answer(control(process, fd, command, argument)),
         // SAFETY: as ours.
