@@ -734,7 +734,7 @@ fn an_order_is_not_ignored_by_a_schedule() {
     assert_eq!(with_flags(&format!("--seed 6 --faults {plan} --schedule uniform")).0, Some(0));
     let variables = [("STEELMILL_FAULTS", &*plan), ("STEELMILL_SCHEDULE", "pct:2"), ("STEELMILL_SEED", "12")];
     let said = text(&run("program_that_says_what_it_runs", &variables));
-    assert!(said.contains("and it is pct:2"), "{said}");
+    assert!(said.contains("and the schedule is pct:2"), "{said}");
 }
 
 #[test]
