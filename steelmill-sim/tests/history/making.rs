@@ -65,7 +65,7 @@ pub(crate) fn spoil(attempts: &mut [Attempt], random: &mut Random) {
         (_, KvOp::Get, _) => *reply = KvReply::Value(Some(random.value(4))),
         (_, KvOp::Del | KvOp::Exists, _) => *reply = KvReply::Integer(random.below(2) as i64),
         (_, KvOp::Incr, _) => *reply = KvReply::Integer(random.below(4) as i64),
-        (_, KvOp::Set(_), _) => {}
+        (_, KvOp::Set(_) | KvOp::Lose, _) => {}
     }
 }
 
@@ -128,6 +128,10 @@ impl SequentialSpec for Store {
             }
             KvOp::Del => KvReply::Integer(self.0.take().is_some() as i64),
             KvOp::Exists => KvReply::Integer(self.0.is_some() as i64),
+            KvOp::Lose => {
+                self.0 = None;
+                KvReply::Ok
+            }
             KvOp::Incr => match self.0.as_deref().unwrap_or("0").parse::<i64>() {
                 Err(_) => KvReply::NotAnInteger,
                 Ok(number) => {
