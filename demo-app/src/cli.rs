@@ -56,7 +56,8 @@ struct Args {
     #[arg(long, value_name = "NAME=HOST:PORT", value_parser = named_address)]
     connect: Vec<(String, String)>,
 
-    /// The time to live of the lease: how long it takes until another gateway replaces a crashed one.
+    /// The time to live of the lease: how long it takes until another gateway replaces a crashed one, and how long a
+    /// lease daemon that was started again grants nothing. A lease daemon grants no longer one.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = time)]
     lease_ttl: Duration,
 

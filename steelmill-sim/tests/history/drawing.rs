@@ -74,6 +74,7 @@ fn parse(name: &str, rest: &str) -> (KvOp, KvReply) {
         "del" => (KvOp::Del, integer()),
         "exists" => (KvOp::Exists, integer()),
         "incr" => (KvOp::Incr, integer()),
+        "lose" => (KvOp::Lose, KvReply::Ok),
         _ => panic!("{name}?"),
     }
 }

@@ -102,6 +102,28 @@ fn a_key_is_deleted_once() {
 }
 
 #[test]
+fn a_crash_may_lose_a_value_once_and_a_value_that_was_lost_does_not_come_back() {
+    linearizable(
+        "A [set 1]         [get 1]          [get nil] [get nil]
+         S         [lose              ]",
+    );
+    linearizable("A [set 1] [get 1] [set 2] [get 2]\n S          [lose ?");
+    not_linearizable(
+        "A [set 1]         [get nil] [get 1]
+         S         [lose                       ]",
+    );
+    not_linearizable(
+        "A [set 1]                  [get 1]
+         S         [lose    ]",
+    );
+    // Written to the store that was started again, and hidden by a cache of what it had before.
+    not_linearizable(
+        "A [set 1]         [set 2] [get 1]
+         S         [lose              ]",
+    );
+}
+
+#[test]
 fn an_unknown_write_may_take_effect_late_or_never() {
     linearizable(
         "A [set 1] [set 2 ?

@@ -131,6 +131,10 @@ impl SequentialSpec for Store {
                 KvReply::Ok
             }
             KvOp::Exists => KvReply::Integer(self.0.is_some() as i64),
+            KvOp::Lose => {
+                self.0 = None;
+                KvReply::Ok
+            }
             KvOp::Incr => match self.0.as_deref().unwrap_or("0").parse::<i64>() {
                 Err(_) => KvReply::NotAnInteger,
                 Ok(number) => {
