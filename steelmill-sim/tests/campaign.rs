@@ -321,7 +321,7 @@ impl Daemon for Stubborn {
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        scope.spawn("busy", async { std::thread::sleep(Duration::from_secs(60)) });
+        scope.spawn("busy", async { pause_in_real_time(Duration::from_secs(60)) });
         Ok(())
     }
 }
@@ -364,7 +364,7 @@ fn program(args: &[&str], failing: bool) -> ExitCode {
         if sim.seed() == Seed(1) {
             eprintln!("begun");
         }
-        std::thread::sleep(Duration::from_millis(20));
+        pause_in_real_time(Duration::from_millis(20));
         anyhow::ensure!(!failing || sim.seed() < Seed(6), "too far");
         Ok(())
     })
@@ -422,7 +422,7 @@ fn program_with_a_seed_that_does_not_end() {
         let args = <Flags as clap::Parser>::parse_from(["program", "--seeds", "1"]).args;
         cli::main(&args, "stuck", "the program", |_| async {
             eprintln!("begun");
-            std::thread::sleep(Duration::from_secs(20));
+            pause_in_real_time(Duration::from_secs(20));
             Ok(())
         });
     }
@@ -465,7 +465,7 @@ fn the_lowest_red_seeds_are_named_whatever_the_number_of_threads() {
     let with = |jobs| {
         let campaign = Campaign::new(|sim: Sim| async move {
             if sim.seed() == Seed(3) {
-                std::thread::sleep(Duration::from_millis(300)); // the others find their failures meanwhile
+                pause_in_real_time(Duration::from_millis(300)); // the others find their failures meanwhile
             }
             sim.count("runs", 1);
             anyhow::ensure!([1, 2, 4].contains(&sim.seed().0), "red");
@@ -982,4 +982,11 @@ fn a_seed_that_cannot_be_replayed_is_not_kept() {
     // On a thread without the name of a test.
     let ended = std::thread::scope(|scope| scope.spawn(run).join());
     ended.map(drop).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+/// Keeps the thread busy for so long in real time: `std::thread::sleep` would fail the run.
+fn pause_in_real_time(duration: Duration) {
+    let (mut stream, _other) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+    stream.set_read_timeout(Some(duration)).expect("it is not zero");
+    let _ = std::io::Read::read(&mut stream, &mut [0]);
 }

@@ -359,7 +359,7 @@ fn a_wake_from_another_run_arrives() {
         let receive = (sim.seed() == Seed(1)).then(|| receive.lock().expect("not poisoned").take()).flatten();
         async move {
             if let Some(send) = send {
-                std::thread::sleep(Duration::from_millis(100)); // so that the other run waits by now
+                pause_in_real_time(Duration::from_millis(100)); // so that the other run waits by now
                 send.send(7).expect("a pending receiver");
             }
             if let Some(receive) = receive {
@@ -403,4 +403,11 @@ fn a_deadlock_names_the_daemons_whose_tasks_they_are() {
     .to_string();
     let sulk = text.lines().find(|line| line.contains("\"sulk\"")).expect("the task is listed");
     assert!(sulk.contains("of m: Sulking, spawned at steelmill-sim/tests/determinism.rs"), "{text}");
+}
+
+/// Keeps the thread busy for so long in real time: `std::thread::sleep` would fail the run.
+fn pause_in_real_time(duration: Duration) {
+    let (mut stream, _other) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+    stream.set_read_timeout(Some(duration)).expect("it is not zero");
+    let _ = std::io::Read::read(&mut stream, &mut [0]);
 }

@@ -296,13 +296,19 @@ pub(crate) enum WaitsFor {
     Futex,
     Epoll,
     Bytes,
+    Factory,
 }
 
 impl WaitsFor {
     fn is_timer_or_input(self) -> bool {
         matches!(
             self,
-            WaitsFor::Clock | WaitsFor::Accept | WaitsFor::Read | WaitsFor::Datagram | WaitsFor::Epoll
+            WaitsFor::Clock
+                | WaitsFor::Accept
+                | WaitsFor::Read
+                | WaitsFor::Datagram
+                | WaitsFor::Epoll
+                | WaitsFor::Factory
         )
     }
 
@@ -318,6 +324,7 @@ impl WaitsFor {
             WaitsFor::Datagram => "a datagram",
             WaitsFor::Futex => "a lock, a condition variable or another thread's wake (futex)",
             WaitsFor::Epoll => "events of an epoll",
+            WaitsFor::Factory => "its factory to end",
             WaitsFor::Bytes => "a pipe, a socket pair or an eventfd",
         }
     }

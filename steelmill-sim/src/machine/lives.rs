@@ -99,7 +99,24 @@ pub(super) struct Lives {
     restarted_at: Vec<Duration>,
 }
 
+/// How many lives that ended without a failure, or by a kill, are kept.
+const UNREMARKABLE_MAX: usize = 64;
+
 impl Lives {
+    /// Forgets the earliest of too many lives that have nothing to tell: a machine may have thousands.
+    fn forget_unremarkable(&mut self) {
+        let is_unremarkable = |life: &Life| match &life.end {
+            LifeEnd::Ended(report) => !report.has_failures(),
+            LifeEnd::Killed | LifeEnd::PowerLost | LifeEnd::ExitCode(0) => true,
+            LifeEnd::ExitCode(_) | LifeEnd::NotStarted(_) => false,
+        };
+        if self.past.iter().filter(|life| is_unremarkable(life)).count() > UNREMARKABLE_MAX
+            && let Some(first) = self.past.iter().position(is_unremarkable)
+        {
+            self.past.remove(first);
+        }
+    }
+
     pub(super) fn begin_stop(&mut self) {
         self.is_stopping = true;
     }
@@ -137,7 +154,7 @@ impl Machine {
         self.lives().init = Some((Restarts::Always, backoff));
     }
 
-    /// The lives of the machine that are over, the earliest first.
+    /// The lives of the machine that are over, the earliest first: all that failed, and of the others the last 64.
     ///
     /// A run in which a factory failed and nobody read its report fails at its end, unless the scenario
     /// [allowed](crate::Sim::allow_failure) that failure.
@@ -189,6 +206,7 @@ impl Machine {
             let Some(started_at) = lives.started_at.take() else { return };
             let life = Life { started_at, ended_at: now, end };
             lives.past.push(life.clone());
+            lives.forget_unremarkable();
             let is_final = std::mem::take(&mut lives.is_stopping) || matches!(life.end, LifeEnd::PowerLost);
             let is_left = is_final || self.is_claimed() || !self.has_setup();
             let pause = if is_left { None } else { lives.pause(&life.end, now) };

@@ -5,16 +5,17 @@
 //! process before its tasks are dropped, so that destructors cannot send or spawn.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::panic::Location;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Error, Factory, Report, Result, RunningFactory, World as _};
 
-use crate::kernel::tasks::Orphan;
+use crate::kernel::tasks::{Orphan, WaitsFor};
 use crate::kernel::timers::nanos;
 use crate::machine::clock::Clock;
 use crate::machine::cluster::{self, Cluster, RunId};
@@ -240,7 +241,15 @@ impl Machine {
                 let machine = self.clone();
                 // As `main` does: when the factory has ended, so has the process.
                 drop(spawn_at(process, None, "main", Location::caller(), async move {
-                    let report = ended.await;
+                    let mut ended = pin!(ended);
+                    let report = poll_fn(|context| {
+                        let polled = ended.as_mut().poll(context);
+                        if polled.is_pending() {
+                            machine.with(|run| run.kernel.waits_for(WaitsFor::Factory));
+                        }
+                        polled
+                    })
+                    .await;
                     machine.end(ProcessEnd::Exit, LifeEnd::Ended(report));
                 }));
                 Ok(())

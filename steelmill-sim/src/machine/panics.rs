@@ -38,7 +38,7 @@ impl Sim {
     /// impl Daemon for Parser {
     ///     # fn build(_: &mut Factory) -> Result<Self> { Ok(Parser) }
     ///     async fn run(self: &Arc<Self>, _: &Scope) -> Result {
-    ///         panic!("cannot parse \"\\u{0}\"")
+    ///         panic!("cannot parse the request")
     ///     }
     /// }
     ///

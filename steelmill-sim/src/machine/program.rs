@@ -16,6 +16,7 @@ use super::panic_log;
 use super::sim::Sim;
 use super::threads;
 use super::world::Process;
+use crate::schema::outcome::Cause;
 
 /// The exit code of a process whose main thread panicked, as Rust's runtime has it.
 const PANICKED: i32 = 101;
@@ -52,7 +53,8 @@ impl Sim {
     /// is down until it is started; `main` is called at every start anew.
     ///
     /// Whatever the program asks of Linux through the C library is answered by the machine: time, threads, locks, sockets.
-    /// Its process ends when `main` returns, and with it all its threads.
+    /// Its process ends when `main` returns, and with it all its threads. Statics are shared by all machines and seeds of the
+    /// real process: so `std::process::exit` works for one program, once.
     ///
     /// # Panics
     /// When there is a machine of that name.
@@ -161,6 +163,14 @@ pub(crate) fn exit(machine: Machine, code: i32) -> ! {
     drop(machine);
     loop {
         threads::give_turn(); // and never gets it again
+    }
+}
+
+impl Machine {
+    /// Fails the run in the name of the machine's program.
+    pub(crate) fn fail_run(&self, text: &'static str) {
+        let error = Error::msg(format!("{}: {text}", self.name()));
+        self.with(|run| run.kernel.fail(Cause::Error(error)));
     }
 }
 

@@ -1,20 +1,50 @@
 //! What a thread asks about itself and its process, and the end of both.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::guest;
 use crate::machine::real::real;
 use crate::machine::{program, threads};
+
+/// Whether a guest has called exit(3): `std::process::exit` keeps in a static that the whole process is exiting, and has
+/// every later caller wait for that by pause(2).
+static HAS_EXITED: AtomicBool = AtomicBool::new(false);
 
 /// # Safety
 /// As exit(3). A guest's ends its process; functions registered by atexit(3) belong to the real one.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn exit(code: c_int) -> ! {
     if let Some(machine) = program::current_machine() {
+        HAS_EXITED.store(true, Ordering::Relaxed);
         program::exit(machine, code);
     }
     // SAFETY: as ours.
     unsafe { real!("exit", fn(c_int) -> !)(code) }
+}
+
+/// # Safety
+/// As pause(2). Where `std::process::exit` waits for a guest that has exited, the real process ends as one that failed, and
+/// a second guest's run fails: the code that it was given is not known here.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pause() -> c_int {
+    let has_exited = HAS_EXITED.load(Ordering::Relaxed);
+    match program::current_machine() {
+        Some(machine) if has_exited => {
+            machine.fail_run(
+                "a second program of this process called `std::process::exit`, which works once in a process: return from \
+                 `main` instead",
+            );
+            program::exit(machine, 1)
+        }
+        Some(_) => loop {
+            threads::give_turn();
+        },
+        // SAFETY: _exit(2) takes any code.
+        None if has_exited => unsafe { libc::_exit(101) },
+        // SAFETY: as ours.
+        None => unsafe { real!("pause", fn() -> c_int)() },
+    }
 }
 
 /// # Safety
