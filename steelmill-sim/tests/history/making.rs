@@ -126,10 +126,6 @@ impl SequentialSpec for Store {
                 KvReply::Ok
             }
             KvOp::Del => KvReply::Integer(self.0.take().is_some() as i64),
-            KvOp::Lose => {
-                self.0 = None;
-                KvReply::Ok
-            }
             KvOp::Exists => KvReply::Integer(self.0.is_some() as i64),
             KvOp::Lose => {
                 self.0 = None;

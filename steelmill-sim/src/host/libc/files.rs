@@ -48,11 +48,21 @@ pub(super) fn receive(
     flags: c_int,
 ) -> Result<Read, Errno> {
     let is_peek = flags & libc::MSG_PEEK != 0;
+    let mut is_short = false;
     if !is_peek && flags & libc::MSG_WAITALL == 0 && is_stream(process, fd) {
-        buffers.truncate(threads::transfer_length(process, buffers.room()));
+        let length = threads::transfer_length(process, buffers.room());
+        if length < buffers.room() {
+            buffers.truncate(length);
+            is_short = true;
+        }
     }
     when_ready(process, fd, Direction::Read, flags & libc::MSG_DONTWAIT != 0, |run, id| {
         run.read_file(id, &mut buffers, is_peek)
+    })
+    .inspect(|_| {
+        if is_short {
+            cluster::with(process.run, |run| run.report_again(process, fd));
+        }
     })
 }
 
@@ -78,10 +88,14 @@ pub(super) fn send(
         let whole: usize = parts.iter().map(|part| part.len()).sum();
         let length = if is_stream(process, fd) { threads::transfer_length(process, whole) } else { whole };
         let some = first_bytes(parts, length);
+        let is_short = length < whole;
         let sent =
             when_ready(process, fd, Direction::Write, is_nonblocking, |run, id| run.write_file(id, &some));
         match sent {
             Ok(n) => {
+                if is_short {
+                    cluster::with(process.run, |run| run.report_again(process, fd));
+                }
                 written += n;
                 IoSlice::advance_slices(&mut parts, n);
                 let is_blocking = cluster::with(process.run, |run| {

@@ -148,6 +148,19 @@ impl Cluster {
         Ok(events)
     }
 
+    /// Has every epoll report a file's readiness anew. A transfer that was less than it could have been says to who watches
+    /// edges that the rest will be another one (epoll(7), question 9).
+    pub(crate) fn report_again(&mut self, process: Process, fd: i32) {
+        let Ok((id, file)) = self.descriptors.file(process, fd) else { return };
+        let watches = file.watches.clone();
+        for (epoll, fd) in watches {
+            let watch = self.epoll(epoll).ok().and_then(|epoll| epoll.interests.get(&(fd, id)).copied());
+            if let Some(watch) = watch {
+                self.kernel.watch_fires(watch);
+            }
+        }
+    }
+
     /// Has a waiter woken when something happens to a file of the epoll.
     pub(crate) fn await_epoll(&mut self, id: FileId, waiter: Waiter) -> Result<(), Errno> {
         let group = self.epoll(id)?.group;
