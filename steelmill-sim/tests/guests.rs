@@ -253,29 +253,19 @@ fn tokio_of_one_thread_runs_unmodified() {
 }
 
 #[test]
-fn a_process_that_exits_or_panics_ends_with_its_code() {
+fn a_process_whose_main_fails_or_panics_ends_with_the_code_of_rusts_runtime() {
+    type Main = fn() -> std::result::Result<(), &'static str>;
     check(Seed(1), |sim| async move {
         sim.allow_failure("panics", "on purpose");
-        let ended =
-            |name, main: fn()| async move { sim.program(name, main).start().await?.ended().await.pipe() };
-        let life = ended("exits", || {
-            thread::spawn(|| std::process::exit(3)).join().expect("it does not come back");
-        })
-        .await?;
-        assert!(matches!(life.end, LifeEnd::ExitCode(3)), "{life}");
-        let life = ended("panics", || panic!("on purpose")).await?;
-        assert!(matches!(life.end, LifeEnd::ExitCode(101)), "{life}");
+        let fails: Main = || Err("no luck");
+        let panics: Main = || panic!("on purpose");
+        for (name, main, code) in [("fails", fails, 1), ("panics", panics, 101)] {
+            let life = sim.program(name, main).start().await?.ended().await;
+            assert!(matches!(life.end, LifeEnd::ExitCode(other) if other == code), "{name}: {life}");
+        }
         Ok(())
     });
 }
-
-trait Pipe: Sized {
-    fn pipe(self) -> Result<Self> {
-        Ok(self)
-    }
-}
-
-impl Pipe for steelmill_sim::Life {}
 
 #[test]
 fn a_machine_that_is_killed_executes_nothing_more_not_even_destructors() {

@@ -54,7 +54,8 @@ impl Sim {
     ///
     /// Whatever the program asks of Linux through the C library is answered by the machine: time, threads, locks, sockets.
     /// Its process ends when `main` returns, and with it all its threads. Statics are shared by all machines and seeds of the
-    /// real process: so `std::process::exit` works for one program, once.
+    /// real process: a program that calls `std::process::exit` makes the real process fail
+    /// at its end, because the standard library keeps in a static that the process is exiting.
     ///
     /// # Panics
     /// When there is a machine of that name.

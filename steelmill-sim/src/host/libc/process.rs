@@ -1,6 +1,7 @@
 //! What a thread asks about itself and its process, and the end of both.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::guest;
@@ -40,8 +41,15 @@ unsafe extern "C" fn pause() -> c_int {
         Some(_) => loop {
             threads::give_turn();
         },
-        // SAFETY: _exit(2) takes any code.
-        None if has_exited => unsafe { libc::_exit(101) },
+        None if has_exited => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "a program in the simulation called `std::process::exit`, after which the real process cannot end as it \
+                 would have: it exits with code 101. Return from `main` instead."
+            );
+            // SAFETY: _exit(2) takes any code.
+            unsafe { libc::_exit(101) }
+        }
         // SAFETY: as ours.
         None => unsafe { real!("pause", fn() -> c_int)() },
     }
