@@ -445,15 +445,13 @@ fn a_task_that_tokio_spawn_would_swallow_is_a_failure_that_says_what_to_use() {
 
 #[test]
 fn a_task_that_blocks_its_thread_is_a_failure_that_says_what_to_use() {
-    let begun = std::time::Instant::now();
     let outcome = run(|_| async {
         #[expect(clippy::disallowed_methods, reason = "this is what is tested")]
-        std::thread::sleep(3600 * SECOND);
+        std::thread::sleep(1000 * 3600 * SECOND);
         Ok(())
     });
     let failure = outcome.failure.expect("it is not done").to_string();
     assert!(failure.contains("Clock::sleep"), "{failure}");
-    assert!(begun.elapsed() < 60 * SECOND, "in no time");
 }
 
 #[test]

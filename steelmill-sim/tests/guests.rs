@@ -2,7 +2,6 @@
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![expect(
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     reason = "these are programs as people write them, with what clippy bans in code for the simulation"
 )]
 

@@ -27,7 +27,7 @@ impl Sim {
     ///
     /// Otherwise a run fails at the first panic, whoever catches it: a daemon's, a task's, or a destructor's while a
     /// machine is ended. It fails at its end if a machine's factory failed and nobody read the report (see
-    /// [`Machine::lives`](crate::Machine::lives)). The scenario's own machine is called `scenario`. What is allowed need
+    /// [`Machine::past_lives`](crate::Machine::past_lives)). The scenario's own machine is called `scenario`. What is allowed need
     /// not happen.
     ///
     /// ```

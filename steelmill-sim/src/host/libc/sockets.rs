@@ -304,7 +304,7 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
     // SAFETY: as ours.
     let message = unsafe { &mut *message };
     // SAFETY: recvmsg(2): it has so many vectors.
-    let buffers = unsafe { buffers(message.msg_iov, message.msg_iovlen as usize) };
+    let buffers = unsafe { buffers(message.msg_iov, message.msg_iovlen) };
     answer(receive(process, fd, buffers, flags).map(|read| {
         message.msg_controllen = 0;
         message.msg_flags = if read.whole > read.bytes { libc::MSG_TRUNC } else { 0 };
@@ -423,7 +423,7 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
         .then(|| unsafe { address::decode(message.msg_name.cast(), message.msg_namelen) })
         .transpose();
     // SAFETY: sendmsg(2): it has so many vectors.
-    let mut parts = unsafe { parts(message.msg_iov, message.msg_iovlen as usize) };
+    let mut parts = unsafe { parts(message.msg_iov, message.msg_iovlen) };
     answer(to.and_then(|to| send_to(process, fd, &mut parts, flags, to)).map(|n| n as ssize_t))
 }
 
