@@ -1,4 +1,8 @@
 //! HTTP: axum with reqwest on tokio, tiny_http with ureq on threads.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these are programs as people write them, for real time and sockets"
+)]
 
 mod helper;
 
