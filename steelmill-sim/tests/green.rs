@@ -280,7 +280,7 @@ fn a_factory_that_fails_is_the_failure_of_a_run_in_which_nobody_reads_its_report
         Ok(())
     });
     let failure = outcome.failure.expect("it is not lost");
-    let Cause::FactoryFailed { machine, at, report } = &failure.cause else { panic!("{failure}") };
+    let Cause::ProcessFailed { machine, at, failure: report } = &failure.cause else { panic!("{failure}") };
     assert_eq!((machine.as_str(), *at), ("server", SECOND));
     assert!(report.contains("out of luck") && report.contains("Server"), "{report}");
 }

@@ -346,3 +346,22 @@ fn runs_of_one_seed_are_equal_and_of_another_differ() {
     assert_eq!(digest(1), digest(1));
     assert_ne!(digest(1), digest(2));
 }
+
+#[test]
+fn a_program_that_fails_is_the_failure_of_a_run_in_which_nobody_looks_or_allows_it() {
+    let outcome = |is_looked_at: bool, allowed: &'static str| {
+        run(1, move |sim| async move {
+            sim.allow_failure("fails", allowed);
+            let machine = sim.program("fails", || Err::<(), _>("no luck")).start().await?;
+            sim.clock().sleep(SECOND).await;
+            if is_looked_at {
+                assert!(!machine.past_lives()[0].is_success());
+            }
+            Ok(())
+        })
+    };
+    let failure = outcome(false, "something else").failure.expect("it is not lost").to_string();
+    assert!(failure.contains("\"fails\" failed") && failure.contains("exited with code 1"), "{failure}");
+    assert!(outcome(true, "something else").passed());
+    assert!(outcome(false, "exited with code 1").passed());
+}

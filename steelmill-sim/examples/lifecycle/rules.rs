@@ -624,6 +624,23 @@ impl History<'_> {
         Ok(())
     }
 
+    /// Whether the parent of a factory that ended at `end` was stopping then: it, or one above it, was asked to or had a
+    /// failure before, which may be that of a child that escalates.
+    fn ends_with_parent(&self, path: &str, end: usize) -> bool {
+        let mut ancestors = path.match_indices('/').map(|(slash, _)| &path[..slash]);
+        ancestors.any(|ancestor| {
+            let requested = self.factories.get(ancestor).and_then(|factory| factory.stop_requested);
+            let below = format!("{ancestor}/");
+            let failed = self.spans.iter().any(|span| {
+                let factory = &*span.id.factory;
+                let is_of_ancestor = factory == ancestor || factory != path && factory.starts_with(&below);
+                is_of_ancestor
+                    && matches!(span.ends, Some((at, Ending::Failed(_) | Ending::Cancelled)) if at < end)
+            });
+            failed || requested.is_some_and(|at| at < end)
+        })
+    }
+
     fn retained_daemons_are_reported(&self) -> Result {
         for (id, part) in &self.parts {
             let Some((end, report)) = self.factories.get(&id.factory).and_then(Factory::report) else {
@@ -632,9 +649,8 @@ impl History<'_> {
             let is_kept = part.dropped.is_none_or(|dropped| dropped > end);
             let is_named = report.retained().iter().any(|retained| retained.daemon == label(id));
             // A child that ends with its parent is not blamed for a handle that its maker still holds.
-            let is_child = id.factory.contains('/');
             ensure!(
-                !is_kept || is_named || report.held() > 0 || is_child,
+                !is_kept || is_named || report.held() > 0 || self.ends_with_parent(&id.factory, end),
                 "{id:?} outlives its factory but is not reported"
             );
             // Retained by a leaked ref, by a retained part, or by a child whose handle is still held.
@@ -651,9 +667,12 @@ impl History<'_> {
             let held = self.factories.iter().any(is_held);
             // Or by a child that ended with it, whose maker still held the handle: no report names that.
             let below = format!("{}/", id.factory);
-            let has_children = self.factories.keys().any(|path| path.starts_with(&below));
+            let unnamed = self.factories.iter().any(|(path, factory)| {
+                path.starts_with(&below)
+                    && factory.end.is_some_and(|(end, _)| self.ends_with_parent(path, end))
+            });
             ensure!(
-                !is_named || leaked || needed || held || has_children,
+                !is_named || leaked || needed || held || unnamed,
                 "{id:?} is reported as retained but is not"
             );
         }

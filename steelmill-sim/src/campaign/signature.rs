@@ -48,8 +48,8 @@ impl FailureSignature {
                 signature.text = place.message().to_owned();
                 signature.location = Some(place.to_string());
             }
-            Cause::FactoryFailed { machine, report, .. } => {
-                signature.text = report.lines().skip(1).collect::<Vec<&str>>().join(" ");
+            Cause::ProcessFailed { machine, failure, .. } => {
+                signature.text = failure.lines().skip(1).collect::<Vec<&str>>().join(" ");
                 signature.tasks.insert(normalized(machine));
             }
             Cause::NotRepeatable(_) => {}

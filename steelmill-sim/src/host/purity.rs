@@ -26,14 +26,14 @@ pub(crate) fn draw_hash_keys() {
 mod linux {
     use std::arch::naked_asm;
     use std::ffi::{c_int, c_long, c_uint, c_void};
-    use std::sync::atomic::AtomicPtr;
     use std::time::{Duration, SystemTime};
 
     use crate::host::audit;
     use crate::host::libc as calls;
     use crate::machine::cluster::{self, Cluster};
     use crate::machine::hosts::SCENARIO;
-    use crate::machine::{real, threads};
+    use crate::machine::real::real;
+    use crate::machine::threads;
     use crate::schema::system_use::SystemCall;
 
     fn machine(run: &Cluster) -> u32 {
@@ -71,13 +71,8 @@ mod linux {
         if unsafe { fill(buffer, length) } {
             return length as isize;
         }
-        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
-        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
-        unsafe {
-            let real: unsafe extern "C" fn(*mut c_void, usize, c_uint) -> isize =
-                std::mem::transmute(real::function(&REAL, c"getrandom"));
-            real(buffer, length, flags)
-        }
+        // SAFETY: as ours.
+        unsafe { real!("getrandom", fn(*mut c_void, usize, c_uint) -> isize)(buffer, length, flags) }
     }
 
     /// Replaces getentropy(3).
@@ -90,13 +85,8 @@ mod linux {
         if unsafe { fill(buffer, length) } {
             return 0;
         }
-        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
-        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
-        unsafe {
-            let real: unsafe extern "C" fn(*mut c_void, usize) -> c_int =
-                std::mem::transmute(real::function(&REAL, c"getentropy"));
-            real(buffer, length)
-        }
+        // SAFETY: as ours.
+        unsafe { real!("getentropy", fn(*mut c_void, usize) -> c_int)(buffer, length) }
     }
 
     /// Replaces syscall(2), by which getrandom 0.2 reads entropy; `call` does the work.
@@ -148,13 +138,9 @@ mod linux {
                 calls::futex::futex(process, word, b as c_int, c as u32, d as usize, other, f as u32)
             });
         }
-        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
-        // SAFETY: the C library's function of this name has this type, and takes up to six arguments beside the number.
-        unsafe {
-            let real: unsafe extern "C" fn(c_long, ...) -> c_long =
-                std::mem::transmute(real::function(&REAL, c"syscall"));
-            real(number, a, b, c, d, e, f)
-        }
+        type Call = unsafe extern "C" fn(c_long, ...) -> c_long;
+        // SAFETY: as ours; it takes up to six arguments beside the number.
+        unsafe { real!(@ "syscall", Call)(number, a, b, c, d, e, f) }
     }
 
     /// Replaces clock_gettime(2).
@@ -174,13 +160,8 @@ mod linux {
             unsafe { time.write(now) };
             return 0;
         }
-        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
-        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
-        unsafe {
-            let real: unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> c_int =
-                std::mem::transmute(real::function(&REAL, c"clock_gettime"));
-            real(clock, time)
-        }
+        // SAFETY: as ours.
+        unsafe { real!("clock_gettime", fn(libc::clockid_t, *mut libc::timespec) -> c_int)(clock, time) }
     }
 
     /// Replaces gettimeofday(2).
@@ -201,13 +182,8 @@ mod linux {
             unsafe { time.write(now) };
             return 0;
         }
-        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
-        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
-        unsafe {
-            let real: unsafe extern "C" fn(*mut libc::timeval, *mut c_void) -> c_int =
-                std::mem::transmute(real::function(&REAL, c"gettimeofday"));
-            real(time, zone)
-        }
+        // SAFETY: as ours.
+        unsafe { real!("gettimeofday", fn(*mut libc::timeval, *mut c_void) -> c_int)(time, zone) }
     }
 
     /// Replaces time(2).
@@ -226,13 +202,8 @@ mod linux {
             }
             return now;
         }
-        static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
-        // SAFETY: the C library's function of this name has this type, and the caller kept its contract.
-        unsafe {
-            let real: unsafe extern "C" fn(*mut libc::time_t) -> libc::time_t =
-                std::mem::transmute(real::function(&REAL, c"time"));
-            real(time)
-        }
+        // SAFETY: as ours.
+        unsafe { real!("time", fn(*mut libc::time_t) -> libc::time_t)(time) }
     }
 
     /// A machine's monotonic clock at the beginning of a run: a day of uptime, so that a program can subtract from it.

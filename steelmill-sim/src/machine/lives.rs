@@ -12,6 +12,7 @@ use steelmill_core::{Backoff, Report, World as _};
 use super::cluster::{self, Cluster};
 use super::hosts::{HostState, SCENARIO};
 use super::machine::Machine;
+use super::program::PANICKED;
 use super::spawn::spawn_at;
 use super::world::{Process, SimWorld};
 use crate::schema::outcome::Cause;
@@ -90,7 +91,7 @@ enum Restarts {
 pub(super) struct Lives {
     /// When the present process started.
     started_at: Option<Duration>,
-    past: Vec<Life>,
+    past: Vec<Past>,
     waiting: Vec<oneshot::Sender<Life>>,
     init: Option<(Restarts, Backoff)>,
     /// Its factory is being stopped from outside, so that its end is final.
@@ -99,18 +100,38 @@ pub(super) struct Lives {
     restarted_at: Vec<Duration>,
 }
 
+/// A life that is over.
+struct Past {
+    life: Life,
+    /// Whether somebody has been told how it ended. Of a report its own [`was_read`](Report::was_read) counts.
+    is_told: bool,
+}
+
+impl Past {
+    /// The text of a failure that nobody has looked at.
+    fn unread_failure(&self) -> Option<String> {
+        match &self.life.end {
+            LifeEnd::Ended(report) if !report.was_read() && report.has_failures() => Some(report.to_string()),
+            // A panic of the main thread is judged as a panic.
+            LifeEnd::ExitCode(0 | PANICKED) => None,
+            LifeEnd::ExitCode(_) | LifeEnd::NotStarted(_) if !self.is_told => Some(self.life.to_string()),
+            _ => None,
+        }
+    }
+}
+
 /// How many lives that ended without a failure, or by a kill, are kept.
 const UNREMARKABLE_MAX: usize = 64;
 
 impl Lives {
     /// Forgets the earliest of too many lives that have nothing to tell: a machine may have thousands.
     fn forget_unremarkable(&mut self) {
-        let is_unremarkable = |life: &Life| match &life.end {
+        let is_unremarkable = |past: &Past| match &past.life.end {
             LifeEnd::Ended(report) => !report.has_failures(),
             LifeEnd::Killed | LifeEnd::PowerLost | LifeEnd::ExitCode(0) => true,
             LifeEnd::ExitCode(_) | LifeEnd::NotStarted(_) => false,
         };
-        if self.past.iter().filter(|life| is_unremarkable(life)).count() > UNREMARKABLE_MAX
+        if self.past.iter().filter(|past| is_unremarkable(past)).count() > UNREMARKABLE_MAX
             && let Some(first) = self.past.iter().position(is_unremarkable)
         {
             self.past.remove(first);
@@ -156,17 +177,20 @@ impl Machine {
 
     /// The lives of the machine that are over, the earliest first: all that failed, and of the others the last 64.
     ///
-    /// A run in which a factory failed and nobody read its report fails at its end, unless the scenario
-    /// [allowed](crate::Sim::allow_failure) that failure.
+    /// A run fails at its end if a process failed and nobody looked at that: a factory whose report nobody read, a program
+    /// whose exit code neither this nor [`ended`](Machine::ended) has told of. Unless the scenario
+    /// [allowed](crate::Sim::allow_failure) the failure.
     pub fn past_lives(&self) -> Vec<Life> {
-        self.lives().past.clone()
+        let mut lives = self.lives();
+        lives.past.iter_mut().for_each(|past| past.is_told = true);
+        lives.past.iter().map(|past| past.life.clone()).collect()
     }
 
     /// Whether its program has exited by itself: nobody but its init system starts it again.
     pub(crate) fn has_exited(&self) -> bool {
         let lives = self.lives();
         lives.started_at.is_none()
-            && lives.past.last().is_some_and(|life| matches!(life.end, LifeEnd::ExitCode(_)))
+            && lives.past.last().is_some_and(|past| matches!(past.life.end, LifeEnd::ExitCode(_)))
     }
 
     /// Waits until the process that runs now has ended, and tells how; tells of the last one if none runs. On a machine
@@ -177,8 +201,12 @@ impl Machine {
     pub fn ended(&self) -> impl Future<Output = Life> + Send + 'static {
         let mut lives = self.lives();
         let (sender, receiver) = oneshot::channel();
-        match lives.past.last().filter(|_| lives.started_at.is_none()) {
-            Some(last) => drop(sender.send(last.clone())),
+        let is_down = lives.started_at.is_none();
+        match lives.past.last_mut().filter(|_| is_down) {
+            Some(last) => {
+                last.is_told = true;
+                drop(sender.send(last.life.clone()));
+            }
             None => lives.waiting.push(sender),
         }
         async move {
@@ -205,7 +233,9 @@ impl Machine {
             let mut lives = self.lives();
             let Some(started_at) = lives.started_at.take() else { return };
             let life = Life { started_at, ended_at: now, end };
-            lives.past.push(life.clone());
+            // Whoever starts a machine is told that it did not start.
+            let is_told = !lives.waiting.is_empty() || matches!(life.end, LifeEnd::NotStarted(_));
+            lives.past.push(Past { life: life.clone(), is_told });
             lives.forget_unremarkable();
             let is_final = std::mem::take(&mut lives.is_stopping) || matches!(life.end, LifeEnd::PowerLost);
             let is_left = is_final || self.is_claimed() || !self.has_setup();
@@ -236,26 +266,27 @@ impl Machine {
                 && let Err(error) = machine.start_process().await
             {
                 tracing::info!("the init system of {} did not start it: {error:#}", machine.name());
+                if let Some(last) = machine.lives().past.last_mut() {
+                    last.is_told = false;
+                }
             }
         }));
     }
 
-    /// The failure of a life whose report nobody read and that the scenario did not allow.
+    /// The failure of a life that nobody has looked at and that the scenario did not allow.
     pub(crate) fn unread_failure(&self) -> Option<Cause> {
-        let past = self.past_lives();
-        let life = past.iter().find(|life| match &life.end {
-            LifeEnd::Ended(report) => {
-                let is_allowed = |text: &str| self.with(|run| run.is_allowed(self.name(), text));
-                let is_read = report.was_read();
-                !is_read && report.failures().iter().any(|failure| !is_allowed(&failure.to_string()))
-            }
-            LifeEnd::ExitCode(_) | LifeEnd::NotStarted(_) | LifeEnd::Killed | LifeEnd::PowerLost => false,
-        })?;
-        let LifeEnd::Ended(report) = &life.end else { return None };
-        Some(Cause::FactoryFailed {
-            machine: self.name().to_owned(),
-            at: life.ended_at,
-            report: report.to_string(),
-        })
+        let failures: Vec<(Duration, String)> = {
+            let lives = self.lives();
+            let unread = |past: &Past| Some((past.life.ended_at, past.unread_failure()?));
+            lives.past.iter().filter_map(unread).collect()
+        };
+        let is_allowed = |text: &str| self.with(|run| run.is_allowed(self.name(), text));
+        // The first line of a report counts its failures, each of which has a line of its own.
+        let is_all_allowed = |text: &str| match text.split_once('\n') {
+            Some((_, failures)) => failures.lines().all(is_allowed),
+            None => is_allowed(text),
+        };
+        let (at, failure) = failures.into_iter().find(|(_, text)| !is_all_allowed(text))?;
+        Some(Cause::ProcessFailed { machine: self.name().to_owned(), at, failure })
     }
 }

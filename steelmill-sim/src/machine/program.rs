@@ -19,7 +19,7 @@ use super::world::Process;
 use crate::schema::outcome::Cause;
 
 /// The exit code of a process whose main thread panicked, as Rust's runtime has it.
-const PANICKED: i32 = 101;
+pub(super) const PANICKED: i32 = 101;
 
 /// What a machine's process executes: its `main`, which gives the exit code.
 pub(crate) type Main = Arc<dyn Fn() -> i32 + Send + Sync>;

@@ -22,7 +22,7 @@ pub(crate) fn function(cache: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
 
 /// Calls the C library's function of a name and a type: `real!("close", fn(c_int) -> c_int)(fd)`.
 macro_rules! real {
-    ($name:literal, fn($($argument:ty),* $(, ...)?) -> $result:ty) => {
+    ($name:literal, fn($($argument:ty),*) -> $result:ty) => {
         $crate::machine::real::real!(@ $name, unsafe extern "C" fn($($argument),*) -> $result)
     };
     (@ $name:literal, $type:ty) => {{

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::io;
 use std::panic::Location;
 use std::pin::{Pin, pin};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -27,7 +27,7 @@ use super::real::real;
 use super::waker::waker;
 use super::world::Process;
 use crate::kernel::probe;
-use crate::kernel::tasks::Output;
+use crate::kernel::tasks::{Output, WaitsFor};
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::schema::decision::Stream;
 use crate::schema::task::TaskKey;
@@ -38,8 +38,13 @@ pub(crate) type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
 /// Names a guest thread to the program: the C library's own name, an address, which only ever looks a thread up.
 pub(crate) type ThreadName = libc::pthread_t;
 
-/// Whether new threads change by futex although user space would do: for comparing the two.
+/// Whether new threads change by futex although user space would do: a test compares the two.
 static BY_FUTEX: AtomicBool = AtomicBool::new(false);
+
+#[cfg(test)]
+pub(crate) fn change_by_futex(by_futex: bool) {
+    BY_FUTEX.store(by_futex, Ordering::Relaxed);
+}
 
 /// What a guest thread and the task that resumes it share.
 struct Guest {
@@ -208,6 +213,11 @@ pub(crate) fn spawn(
         "pthread_create",
         fn(*mut ThreadName, *const libc::pthread_attr_t, Routine, *mut c_void) -> i32
     );
+    // It is joined by its task, whatever the program wants: so it is not created as a detached thread.
+    // SAFETY: null, or valid for a read. A copy of what glibc keeps there may be changed; it is not destroyed.
+    let mut attributes = unsafe { attributes.as_ref() }.copied();
+    let is_detached = attributes.as_mut().is_some_and(make_joinable);
+    let attributes = attributes.as_ref().map_or(null(), std::ptr::from_ref);
     let mut thread = 0;
     // SAFETY: `attributes` are what the program gave; the guest is kept by the task until the thread has exited.
     let code = unsafe { create(&raw mut thread, attributes, execute, Arc::as_ptr(&guest).cast_mut().cast()) };
@@ -222,12 +232,27 @@ pub(crate) fn spawn(
         if run.is_alive(place.machine, place.incarnation)
             && let Some(task) = task.take()
         {
-            let entry = Entry { result: None, joiners: Waiters::default() };
-            run.threads.all.insert((place.machine, thread), entry);
+            if !is_detached {
+                let entry = Entry { result: None, joiners: Waiters::default() };
+                run.threads.all.insert((place.machine, thread), entry);
+            }
             run.kernel.spawn(place.machine, None, name, Location::caller(), Box::pin(task));
         }
     });
     Ok(thread)
+}
+
+/// Takes the detached state out of attributes; whether it was set.
+fn make_joinable(attributes: &mut libc::pthread_attr_t) -> bool {
+    let get = real!("pthread_attr_getdetachstate", fn(*const libc::pthread_attr_t, *mut i32) -> i32);
+    let set = real!("pthread_attr_setdetachstate", fn(*mut libc::pthread_attr_t, i32) -> i32);
+    let mut state = libc::PTHREAD_CREATE_JOINABLE;
+    // SAFETY: the attributes are initialized, and both pointers valid.
+    unsafe {
+        get(attributes, &raw mut state);
+        set(attributes, libc::PTHREAD_CREATE_JOINABLE);
+    }
+    state == libc::PTHREAD_CREATE_DETACHED
 }
 
 /// What a guest thread executes, from its first instruction to its exit.
@@ -333,7 +358,7 @@ impl Cluster {
 
     fn thread_ended(&mut self, guest: &Guest, thread: ThreadName) {
         if let Some(entry) = self.threads.all.get_mut(&(guest.place.machine, thread)) {
-            entry.result = Some(guest.result.get().addr());
+            entry.result = Some(guest.result.get().expose_provenance());
             let joiners = entry.joiners.take();
             self.kernel.wake_all(joiners);
         }
@@ -357,7 +382,7 @@ impl Cluster {
             None => {
                 let unneeded = entry.joiners.add(waiter);
                 self.kernel.discard(unneeded);
-                self.kernel.waits_for(crate::kernel::tasks::WaitsFor::Task);
+                self.kernel.waits_for(WaitsFor::Task);
                 None
             }
         }

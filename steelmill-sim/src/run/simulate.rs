@@ -264,3 +264,38 @@ fn tear_down(id: RunId) -> Option<(Cause, Option<Panicked>)> {
     panic_log::drop_caught(cluster::end(id));
     failed
 }
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+mod tests {
+    use super::*;
+    use crate::machine::threads;
+    use crate::schema::settings::Seed;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a program as people write it")]
+    fn threads_that_change_by_futex_run_as_those_that_change_in_user_space() {
+        let digest = |by_futex| {
+            threads::change_by_futex(by_futex);
+            let outcome = simulate(Settings::new(Seed(1)), &|sim| async move {
+                let program = sim.program("program", || {
+                    let other = std::thread::spawn(|| std::thread::sleep(Duration::from_secs(1)));
+                    let (sender, receiver) = std::sync::mpsc::channel();
+                    let sending =
+                        std::thread::spawn(move || (0..100).for_each(|n| sender.send(n).expect("received")));
+                    assert_eq!(receiver.iter().sum::<i32>(), 4950);
+                    sending.join().and(other.join()).expect("neither panics");
+                });
+                anyhow::ensure!(program.start().await?.ended().await.is_success());
+                // One that is killed where it waits.
+                let waits =
+                    sim.program("waits", || std::thread::sleep(Duration::from_secs(1000))).start().await?;
+                sim.clock().sleep(Duration::from_secs(1)).await;
+                waits.exit();
+                Ok(())
+            });
+            assert!(outcome.passed(), "{:?}", outcome.failure);
+            outcome.digest
+        };
+        assert_eq!(digest(true), digest(false));
+    }
+}

@@ -178,7 +178,7 @@ impl Failure {
                 let (machine, task) = ("scenario", "scenario");
                 Some(FailureLocation { machine, owner: None, task, spawned_at: None, place: None })
             }
-            Cause::FactoryFailed { .. }
+            Cause::ProcessFailed { .. }
             | Cause::Deadlock { .. }
             | Cause::Livelock { .. }
             | Cause::TimeLimit { .. }
@@ -236,14 +236,15 @@ pub enum Cause {
         /// The backtrace, with `RUST_BACKTRACE=1`.
         backtrace: Option<String>,
     },
-    /// A machine's factory failed; its report was not read, and the failure not [allowed](crate::Sim::allow_failure).
-    FactoryFailed {
+    /// A process failed, a factory's or a program's; nobody looked at that, and it is not
+    /// [allowed](crate::Sim::allow_failure).
+    ProcessFailed {
         /// The machine.
         machine: String,
         /// The virtual time.
         at: Duration,
-        /// The report.
-        report: String,
+        /// The report of a factory, the exit code of a program, or why it did not start.
+        failure: String,
     },
     /// No task is ready, no timer or message is pending, and the scenario has not returned.
     Deadlock {
@@ -349,11 +350,11 @@ impl fmt::Display for Cause {
                 };
             }
             Cause::NotRepeatable(difference) => return difference.fmt(f),
-            Cause::FactoryFailed { machine, at, report } => {
+            Cause::ProcessFailed { machine, at, failure } => {
                 return write!(
                     f,
-                    "the factory of {machine:?} failed at {:.9} s, and the scenario neither read its report \
-                     (`Machine::past_lives`) nor allowed it (`Sim::allow_failure`): {report}",
+                    "the process of {machine:?} failed at {:.9} s, and the scenario neither looked at that \
+                     (`Machine::past_lives`, `Machine::ended`) nor allowed it (`Sim::allow_failure`): {failure}",
                     at.as_secs_f64()
                 );
             }

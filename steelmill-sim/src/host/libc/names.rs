@@ -50,8 +50,6 @@ unsafe extern "C" fn getaddrinfo(
     result: *mut *mut addrinfo,
 ) -> c_int {
     let Some(process) = guest() else {
-        type Call = fn(*const c_char, *const c_char, *const addrinfo, *mut *mut addrinfo) -> c_int;
-        let _: Option<Call> = None;
         // SAFETY: as ours.
         return unsafe {
             real!(

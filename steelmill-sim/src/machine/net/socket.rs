@@ -333,13 +333,19 @@ impl Cluster {
                 Ok(read.map_err(errno)?.map(Read::of))
             }
             Kind::Udp(id) => {
-                let mut whole = vec![0; 65_536];
-                let Some((bytes, from)) = self.udp_receive(id, &mut whole, peek).map_err(errno)? else {
-                    return Ok(None);
+                let whole = self.net.udp.get(id).map_err(errno)?.next_length();
+                // Nearly always there is one buffer.
+                let received = match &mut buffers.parts[..] {
+                    [only] => self.udp_receive(id, only, peek).map_err(errno)?,
+                    _ => {
+                        let mut joined = vec![0; whole];
+                        let received = self.udp_receive(id, &mut joined, peek).map_err(errno)?;
+                        buffers.put(0, &joined[..whole.min(buffers.room())]);
+                        received
+                    }
                 };
-                let taken = bytes.min(buffers.room());
-                buffers.put(0, &whole[..taken]);
-                Ok(Some(Read { bytes: taken, whole: bytes, from: Some(from) }))
+                let room = buffers.room();
+                Ok(received.map(|(_, from)| Read { bytes: whole.min(room), whole, from: Some(from) }))
             }
             Kind::Fresh if socket.is_udp => Ok(None),
             Kind::Fresh | Kind::Listener(_) => Err(libc::ENOTCONN),
@@ -361,8 +367,14 @@ impl Cluster {
                 self.tcp_write(id, side, parts).map_err(errno)
             }
             Kind::Udp(id) => {
-                let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-                self.udp_send(id, &whole, to).map(Some).map_err(errno)
+                let sent = match parts {
+                    [only] => self.udp_send(id, only, to),
+                    _ => {
+                        let joined: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+                        self.udp_send(id, &joined, to)
+                    }
+                };
+                sent.map(Some).map_err(errno)
             }
             Kind::Fresh if socket.is_udp => Err(libc::EDESTADDRREQ),
             Kind::Fresh | Kind::Listener(_) => Err(libc::EPIPE),

@@ -106,6 +106,11 @@ impl Sockets {
 }
 
 impl Socket {
+    /// The length of the datagram that is received next; 0 if there is none.
+    pub(super) fn next_length(&self) -> usize {
+        self.queue.front().map_or(0, |(_, payload)| payload.len())
+    }
+
     fn take_error(&mut self) -> io::Result<()> {
         self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
     }
