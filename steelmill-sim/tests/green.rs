@@ -464,3 +464,21 @@ fn a_panic_of_tokios_says_what_to_do_in_a_simulation() {
     let failure = outcome.failure.expect("it panics").to_string();
     assert!(failure.contains("Sim::clock"), "{failure}");
 }
+
+#[test]
+fn a_machine_that_its_init_system_cannot_start_again_is_not_lost() {
+    let outcome = run(|sim| async move {
+        sim.allow_failure("server", "out of luck");
+        let starts = AtomicU32::new(0);
+        let server = sim.machine("server", move |factory| {
+            anyhow::ensure!(starts.fetch_add(1, Relaxed) == 0, "no second start");
+            factory.with::<Server<true>>()
+        });
+        server.restart_on_failure(Backoff { restarts: 1, ..Backoff::default() });
+        drop(server.start().await?);
+        sim.clock().sleep(60 * SECOND).await;
+        Ok(())
+    });
+    let failure = outcome.failure.expect("it is not lost").to_string();
+    assert!(failure.contains("no second start"), "{failure}");
+}

@@ -108,14 +108,16 @@ struct Past {
 }
 
 impl Past {
-    /// The text of a failure that nobody has looked at.
-    fn unread_failure(&self) -> Option<String> {
+    /// Each failure of a life that nobody has looked at.
+    fn unread_failures(&self) -> Vec<String> {
         match &self.life.end {
-            LifeEnd::Ended(report) if !report.was_read() && report.has_failures() => Some(report.to_string()),
+            LifeEnd::Ended(report) if !report.was_read() => {
+                report.failures().iter().map(ToString::to_string).collect()
+            }
             // A panic of the main thread is judged as a panic.
-            LifeEnd::ExitCode(0 | PANICKED) => None,
-            LifeEnd::ExitCode(_) | LifeEnd::NotStarted(_) if !self.is_told => Some(self.life.to_string()),
-            _ => None,
+            LifeEnd::ExitCode(0 | PANICKED) => Vec::new(),
+            LifeEnd::ExitCode(_) | LifeEnd::NotStarted(_) if !self.is_told => vec![self.life.to_string()],
+            _ => Vec::new(),
         }
     }
 }
@@ -275,18 +277,13 @@ impl Machine {
 
     /// The failure of a life that nobody has looked at and that the scenario did not allow.
     pub(crate) fn unread_failure(&self) -> Option<Cause> {
-        let failures: Vec<(Duration, String)> = {
+        let unread: Vec<(Life, Vec<String>)> = {
             let lives = self.lives();
-            let unread = |past: &Past| Some((past.life.ended_at, past.unread_failure()?));
-            lives.past.iter().filter_map(unread).collect()
+            lives.past.iter().map(|past| (past.life.clone(), past.unread_failures())).collect()
         };
-        let is_allowed = |text: &str| self.with(|run| run.is_allowed(self.name(), text));
-        // The first line of a report counts its failures, each of which has a line of its own.
-        let is_all_allowed = |text: &str| match text.split_once('\n') {
-            Some((_, failures)) => failures.lines().all(is_allowed),
-            None => is_allowed(text),
-        };
-        let (at, failure) = failures.into_iter().find(|(_, text)| !is_all_allowed(text))?;
+        let is_allowed = |text: &String| self.with(|run| run.is_allowed(self.name(), text));
+        let (life, _) = unread.into_iter().find(|(_, failures)| !failures.iter().all(is_allowed))?;
+        let (at, failure) = (life.ended_at, life.to_string());
         Some(Cause::ProcessFailed { machine: self.name().to_owned(), at, failure })
     }
 }
