@@ -144,11 +144,8 @@ impl Entries {
     fn forget(&self, key: &[u8], version: u64) {
         // First, so that no older reply gets in after the entry is gone.
         self.evicted_version.fetch_max(version, SeqCst);
-        if let Entry::Occupied(slot) = self.map.entry(key.into())
-            && slot.get().version <= version
-        {
-            self.used.fetch_sub(cost(key, slot.get().value.as_ref()), SeqCst);
-            slot.remove();
+        if let Some((key, cached)) = self.map.remove_if(key, |_, cached| cached.version <= version) {
+            self.used.fetch_sub(cost(&key, cached.value.as_ref()), SeqCst);
         }
     }
 

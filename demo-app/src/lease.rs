@@ -73,11 +73,6 @@ impl Daemon for Lease {
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
         self.endpoint.serve(self, scope).await
     }
-
-    async fn stop(&self, _scope: &Scope) -> Result {
-        tracing::debug!("leases changed their holder {} times", self.holder_changes());
-        Ok(())
-    }
 }
 
 impl Service for Lease {
@@ -95,11 +90,6 @@ impl Service for Lease {
 }
 
 impl Lease {
-    /// How many times a lease was granted to another holder than the grant before.
-    pub fn holder_changes(&self) -> u64 {
-        self.table().holder_changes()
-    }
-
     fn table(&self) -> MutexGuard<'_, Table> {
         // The table is consistent at every step, so a panic elsewhere is no reason to stop granting.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)

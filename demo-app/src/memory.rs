@@ -48,11 +48,13 @@ impl MemoryAccount {
 
     fn count(&mut self) -> Result<(), String> {
         let wanted = (self.input + self.output).saturating_sub(self.reserved);
-        let grew = wanted > self.charged;
-        let total = self.shared.fetch_add(wanted, Relaxed) + wanted - self.charged;
-        self.shared.fetch_sub(self.charged, Relaxed);
-        self.charged = wanted;
-        match grew && total > self.limit {
+        let charged = std::mem::replace(&mut self.charged, wanted);
+        if wanted <= charged {
+            self.shared.fetch_sub(charged - wanted, Relaxed);
+            return Ok(());
+        }
+        let grown = wanted - charged;
+        match self.shared.fetch_add(grown, Relaxed) + grown > self.limit {
             true => Err(format!("all clients together have more than {} bytes buffered", self.limit)),
             false => Ok(()),
         }

@@ -3,11 +3,12 @@
 //! Both protocols parse in place, without copying. The buffer grows only with received bytes, never by a length that a
 //! peer announces, and frees its memory when it is empty.
 
-/// The spare capacity for a read; also the memory of an idle connection.
+/// The spare capacity for a read.
 const READ_SIZE: usize = 4 * 1024;
 
-/// An empty buffer with a larger capacity is freed.
-const RETAINED_MAX: usize = 64 * 1024;
+/// An empty buffer with a larger capacity is freed. An idle connection keeps this much for each direction, which is
+/// within its reserve: it keeps nothing of the memory that connections share.
+const RETAINED_MAX: usize = 8 * 1024;
 
 /// A byte queue: bytes are appended at the end and consumed from the start.
 #[derive(Debug, Default)]

@@ -311,8 +311,8 @@ pub struct Replies {
     pub protocol: Protocol,
 }
 
-/// The capacity that a buffer keeps when it is empty.
-const RETAINED_MAX: usize = 64 * 1024;
+/// The capacity that a buffer keeps when it is empty, as `read_buffer`'s.
+const RETAINED_MAX: usize = 8 * 1024;
 
 /// The least growth of a buffer, and the most beyond what is needed, so that it grows seldom, but not far.
 const GROWTH_MIN: usize = 1024;

@@ -74,7 +74,8 @@ impl Service for Store {
     type Reply = Reply;
 
     fn answer(&self, request: Request<'_>) -> Reply {
-        let reply = self.data.answer(self.clock.now(), micros_since_1970(self.clock.wall()), request);
+        let wall = || micros_since_1970(self.clock.wall());
+        let reply = self.data.answer(self.clock.now(), wall, request);
         match reply {
             Reply::Claimed => tracing::info!("serves the holder of token {}", request.token),
             Reply::AbsurdToken => {

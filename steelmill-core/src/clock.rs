@@ -95,18 +95,12 @@ impl MissedTickBehavior {
         match self {
             MissedTickBehavior::Delay if late > TOLERANCE => now.checked_add(period),
             MissedTickBehavior::Skip if late > TOLERANCE => {
-                let into_period = nanos(late.as_nanos() % period.as_nanos());
+                let into_period = Duration::from_nanos_u128(late.as_nanos() % period.as_nanos());
                 now.checked_add(period - into_period)
             }
             _ => due.checked_add(period),
         }
     }
-}
-
-/// Less than a `Duration`, in nanoseconds.
-fn nanos(nanos: u128) -> Duration {
-    let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-    Duration::new(u64::try_from(seconds).unwrap_or(u64::MAX), rest as u32)
 }
 
 /// A periodic timer; made by [`Clock::interval`].

@@ -110,7 +110,7 @@ fn join_ancestors(factory: &Factory, events: &Events) -> Vec<AncestorLink> {
             shares,
             maker,
         })));
-        AncestorLink { id, ancestor: control, failure: None }
+        AncestorLink { id, ancestor: control, maker, failure: None }
     };
     factory.owners().map(join).collect()
 }

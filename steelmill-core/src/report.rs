@@ -63,8 +63,8 @@ impl Report {
     }
 
     /// How many handles to the factory, or children under assembly, existed when it ended. They keep all its daemons in
-    /// memory. Not a failure. 0 for a child that ended because its parent is stopping: its maker, which ends after it, may
-    /// hold its handle until then; what the parent's report lists as [`retained`](Report::retained) was kept for longer.
+    /// memory. Not a failure. 0 for a child that a daemon made and that ended because its parent is stopping: that
+    /// daemon, which ends after it, may hold its handle until then; what the parent's report lists as [`retained`](Report::retained) was kept for longer.
     pub fn held(&self) -> usize {
         self.held
     }

@@ -148,7 +148,8 @@ fn a_failure_without_a_reader_is_logged_as_a_warning() {
     assert_eq!(
         lines.last().unwrap(),
         "WARN message=demo/child: 2 failures\n  demo/child: Talking: task \"errand\" failed: lost\n  \
-         demo/child: Talking failed to stop: stuck factory=demo/child"
+         demo/child: Talking failed to stop: stuck\n  demo/child: its daemons are kept alive by 1 handle(s) or \
+         children being assembled factory=demo/child"
     );
 }
 

@@ -173,6 +173,9 @@ fn json_is_json_to_the_last_line() {
 
 #[test]
 fn rust_log_wins_over_the_options_but_failures_are_told() {
+    // In a process of its own: a span that another filter has registered stays registered.
+    let (_, log) = Service::start_with("failing", &[("RUST_LOG", "error")]).end();
+    assert!(log.contains("daemon{factory=\"test\" daemon=\"Failing\"}"), "{log}");
     let (code, log) = Service::start_with("failing", &[("RUST_LOG", "off")]).end();
     assert_eq!(code, Some(1));
     assert_eq!(log, "error: test: 1 failure\n  test: Failing failed to run: out of luck\n");

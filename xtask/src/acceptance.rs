@@ -15,11 +15,8 @@ use anyhow::{Context, Result};
 
 use crate::libtest::{Count, cargo_test};
 use crate::steps::{Outcome, Steps};
-use crate::workspace::Workspace;
+use crate::workspace::{ACCEPTANCE, Workspace};
 use crate::{ecosystem, sim};
-
-/// The crate of the tests.
-pub(crate) const CRATE: &str = "steelmill-acceptance";
 
 /// A program that the tests need, and how to install it.
 struct Program {
@@ -83,14 +80,14 @@ fn browser_tests(
     if options.screenshot.is_none() {
         steps.run("clippy", || {
             let mut clippy =
-                workspace.cargo(["clippy", "-p", CRATE, "--all-targets", "--", "-D", "warnings"]);
+                workspace.cargo(["clippy", "-p", ACCEPTANCE, "--all-targets", "--", "-D", "warnings"]);
             Ok(clippy.status().context("cannot run cargo")?.success().into())
         });
     }
     let folder = workspace.target.join("acceptance");
     steps.run("a red seed of the demo's canary, explained", || explain(workspace, &folder));
     steps.run("browser tests", || {
-        let mut tests = workspace.cargo(["test", "-p", CRATE, "--no-fail-fast"]);
+        let mut tests = workspace.cargo(["test", "-p", ACCEPTANCE, "--no-fail-fast"]);
         tests.env("STEELMILL_ACCEPTANCE_DEMO", folder.join("red/picture.html"));
         // Each test starts a browser, and prints what it measures.
         tests.env("RUST_TEST_THREADS", "2").env("RUST_TEST_NOCAPTURE", "1");
@@ -130,8 +127,8 @@ fn explain(workspace: &Workspace, folder: &Path) -> Result<Outcome> {
 }
 
 fn crate_folder(workspace: &Workspace) -> Result<PathBuf> {
-    let found = workspace.crates.iter().find(|one| one.name == CRATE);
-    let found = found.with_context(|| format!("the workspace has no crate {CRATE}"))?;
+    let found = workspace.crates.iter().find(|one| one.name == ACCEPTANCE);
+    let found = found.with_context(|| format!("the workspace has no crate {ACCEPTANCE}"))?;
     Ok(workspace.root.join(&found.folder))
 }
 

@@ -6,22 +6,19 @@ use anyhow::{Context as _, Result};
 
 use crate::libtest::{Count, cargo_test};
 use crate::steps::{Outcome, Steps};
-use crate::workspace::Workspace;
-
-/// The crate of the tests.
-pub(crate) const CRATE: &str = "steelmill-ecosystem";
+use crate::workspace::{ECOSYSTEM, Workspace};
 
 /// Runs clippy and the tests.
 pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, total: &mut Count, filter: Option<&str>) {
     steps.run("ecosystem: clippy", || clippy(workspace));
     steps.run("ecosystem: tests", || {
-        let mut tests = workspace.cargo(["test", "-p", CRATE, "--no-fail-fast"]);
+        let mut tests = workspace.cargo(["test", "-p", ECOSYSTEM, "--no-fail-fast"]);
         tests.args(filter);
         cargo_test(tests, total)
     });
 }
 
 fn clippy(workspace: &Workspace) -> Result<Outcome> {
-    let mut clippy = workspace.cargo(["clippy", "-p", CRATE, "--all-targets", "--", "-D", "warnings"]);
+    let mut clippy = workspace.cargo(["clippy", "-p", ECOSYSTEM, "--all-targets", "--", "-D", "warnings"]);
     Ok(clippy.status().context("cannot run cargo")?.success().into())
 }

@@ -1,5 +1,7 @@
 //! Several checks in a row: all of them run, even after a failure, and a summary lists the result of each.
 
+use std::process::{Child, ExitStatus};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -51,6 +53,21 @@ fn summary(title: &str, done: &[(&'static str, Duration, Outcome)]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Waits for a process; `None` when it was still running at the deadline, and was killed.
+pub(crate) fn wait(mut child: Child, deadline: Instant) -> Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,12 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// The crates that only `cargo xtask acceptance` builds.
-const ON_DEMAND: [&str; 2] = ["steelmill-acceptance", "steelmill-ecosystem"];
+const ON_DEMAND: [&str; 2] = [ACCEPTANCE, ECOSYSTEM];
+
+/// The crate of the browser tests.
+pub(crate) const ACCEPTANCE: &str = "steelmill-acceptance";
+/// The crate of the tests of other people's crates.
+pub(crate) const ECOSYSTEM: &str = "steelmill-ecosystem";
 
 pub(crate) struct Workspace {
     /// The folder of the root `Cargo.toml`.

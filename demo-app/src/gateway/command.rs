@@ -166,7 +166,8 @@ impl<'a> Command<'a> {
             "info" => Command::Info,
             "command" => Command::Commands(arguments.from(1)),
             "reset" => Command::Reset,
-            _ => Command::Quit,
+            "quit" => Command::Quit,
+            other => unreachable!("{other} is listed, but not parsed"),
         })
     }
 }
@@ -207,13 +208,8 @@ fn integer(text: &[u8]) -> Result<i64, String> {
 
 /// A time to live of `count` units, which is at least one, for `command`.
 fn duration(count: i64, unit: Duration, command: &str) -> Result<Duration, String> {
-    let units = u32::try_from(count).ok().filter(|count| *count > 0);
-    let duration = match units {
-        Some(units) => unit.checked_mul(units),
-        // More than four billion milliseconds are a time like others.
-        None => u64::try_from(count).ok().filter(|_| unit.as_secs() == 0).map(Duration::from_millis),
-    };
-    let duration = duration.filter(|duration| !duration.is_zero());
+    let millis = u64::try_from(count).ok().and_then(|count| count.checked_mul(unit.as_millis() as u64));
+    let duration = millis.filter(|millis| *millis > 0).map(Duration::from_millis);
     duration.ok_or_else(|| format!("ERR invalid expire time in '{command}' command"))
 }
 
@@ -256,7 +252,9 @@ impl Gateway {
             Command::Set(Set { key, value, condition, expiry, wants_previous }) => {
                 let (is_set, value) = self.set(key, value, condition, expiry, wants_previous).await?;
                 match (wants_previous, is_set) {
-                    (true, _) => append(value.as_deref(), replies, room)?,
+                    (true, _) => append(value.as_deref(), replies, room).map_err(|reason| {
+                        if is_set { CommandError::partial(1, 1, reason) } else { reason }
+                    })?,
                     (false, true) => replies.simple("OK"),
                     (false, false) => replies.bulk_or_null(None),
                 }
@@ -299,29 +297,35 @@ impl Gateway {
         room: &mut impl Room,
     ) -> Result<(), CommandError> {
         replies.array(keys.len());
+        self.get_each(keys, |value| append(value, replies, room)).await
+    }
+
+    async fn count(&self, keys: Arguments<'_>) -> Result<i64, CommandError> {
+        let mut count = 0;
+        self.get_each(keys, |value| {
+            count += i64::from(value.is_some());
+            Ok(())
+        })
+        .await?;
+        Ok(count)
+    }
+
+    /// Passes the value of each key to `take`, in order.
+    async fn get_each(
+        &self,
+        keys: Arguments<'_>,
+        mut take: impl FnMut(Option<&[u8]>) -> Result<(), CommandError> + Send,
+    ) -> Result<(), CommandError> {
         let mut keys = keys.iter().peekable();
         while keys.peek().is_some() {
             let batch: Vec<_> = keys.by_ref().take(LOOKUPS_MAX).collect();
             // Held until the values are in the buffer, whose memory is accounted for.
             let _permit = self.lookups.acquire_many(batch.len() as u32).await;
-            let values = try_join_all(batch.into_iter().map(|key| self.get(key))).await?;
-            for value in values {
-                append(value.as_deref(), replies, room)?;
+            for value in try_join_all(batch.into_iter().map(|key| self.get(key))).await? {
+                take(value.as_deref())?;
             }
         }
         Ok(())
-    }
-
-    async fn count(&self, keys: Arguments<'_>) -> Result<i64, CommandError> {
-        let mut count = 0;
-        let mut keys = keys.iter().peekable();
-        while keys.peek().is_some() {
-            let batch: Vec<_> = keys.by_ref().take(LOOKUPS_MAX).collect();
-            let _permit = self.lookups.acquire_many(batch.len() as u32).await;
-            let values = try_join_all(batch.into_iter().map(|key| self.get(key))).await?;
-            count += values.iter().map(|value| i64::from(value.is_some())).sum::<i64>();
-        }
-        Ok(count)
     }
 
     async fn delete_all(&self, keys: Arguments<'_>) -> Result<i64, CommandError> {
@@ -332,7 +336,7 @@ impl Gateway {
                 Err(reason) if done == 0 => return Err(reason),
                 // What is deleted stays deleted; the error alone would say that nothing was.
                 Err(reason) => {
-                    return Err(CommandError::Partial { done, total: keys.len(), reason: Box::new(reason) });
+                    return Err(CommandError::partial(done, keys.len(), reason));
                 }
             }
         }
@@ -430,6 +434,16 @@ mod tests {
             ("quit", "Quit"),
         ] {
             assert_eq!(parse(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_that_is_listed_is_parsed() {
+        for spec in &SPECS {
+            // As many arguments as it needs at least, each of which is a number or a name, too.
+            let line = format!("{}{}", spec.name, " 2".repeat(spec.arity.unsigned_abs() as usize - 1));
+            let parsed = parse(&line);
+            assert!(!parsed.contains("unknown command"), "{line}: {parsed}");
         }
     }
 

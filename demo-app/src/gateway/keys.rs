@@ -4,7 +4,7 @@
 //!
 //! An answer is linearizable if the store could have given it at some moment between the client's request and the
 //! gateway's reply. Answers of the store are: it answers at one moment, with a version. Answers of the cache are, for
-//! four reasons, each ensured in one place:
+//! four reasons, each ensured in one place. (`DBSIZE` is the exception: it counts over all keys, not at one moment.)
 //!
 //! 1. *There is no other writer.* While the lease is held, no other is granted, also not by a lease daemon that was
 //!    restarted (`lease`). Every cache entry comes from a reply of the store under this lease's token, which was claimed
@@ -68,7 +68,7 @@ pub enum CommandError {
     /// The outcome of a write is unknown.
     #[error("UNKNOWN the store did not answer in time: the write may have happened, or may still happen")]
     UnknownOutcome,
-    /// A command with several keys failed after some of them.
+    /// A command failed after it had written some of its keys, or all of them.
     #[error("UNKNOWN after {done} of {total} keys: {reason}")]
     Partial {
         done: usize,
@@ -88,6 +88,13 @@ pub enum CommandError {
     /// A bug, here or in the store.
     #[error("ERR internal error: {0}")]
     Internal(String),
+}
+
+impl CommandError {
+    /// The error of a command that failed after `done` of its `total` keys.
+    pub(super) fn partial(done: usize, total: usize, reason: CommandError) -> Self {
+        CommandError::Partial { done, total, reason: Box::new(reason) }
+    }
 }
 
 fn hint(leader: Option<&str>) -> String {
@@ -172,7 +179,8 @@ impl Gateway {
         }
     }
 
-    /// The number of keys.
+    /// The number of keys in the store. It is not linearizable: the keys are counted one shard after another, while
+    /// others write.
     pub(super) async fn count_keys(&self) -> Result<u64, CommandError> {
         match self.call_store(self.valid_token()?, b"", Command::Count).await? {
             Reply::Counted(count) => Ok(count),

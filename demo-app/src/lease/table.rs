@@ -21,9 +21,6 @@ pub struct Table {
     waits_from: Option<Instant>,
     /// The longest time to live of such a lease.
     earlier_ttl: Duration,
-    /// The holder of the last grant, and how many times it differed from the one before.
-    last_holder: String,
-    holder_changes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +39,6 @@ impl Table {
             ttl_max: ttl_max.min(TTL_MAX),
             waits_from: None,
             earlier_ttl: Duration::ZERO,
-            last_holder: String::new(),
-            holder_changes: 0,
         }
     }
 
@@ -51,11 +46,6 @@ impl Table {
     pub fn wait_from(&mut self, now: Instant) {
         self.waits_from = Some(now);
         self.earlier_ttl = self.ttl_max;
-    }
-
-    /// How many times a lease was granted to another holder than the grant before.
-    pub fn holder_changes(&self) -> u64 {
-        self.holder_changes
     }
 
     /// The lease `name`, if it is held at `now`.
@@ -108,10 +98,6 @@ impl Table {
         let Some(token) = self.last_token.checked_add(1) else {
             return Reply::Refused("there is no higher token than the last one".into());
         };
-        if self.last_holder != holder {
-            self.holder_changes += u64::from(!self.last_holder.is_empty());
-            holder.clone_into(&mut self.last_holder);
-        }
         self.last_token = token;
         let grant = Grant { holder: holder.to_owned(), token, expires_at: now + ttl };
         self.held.insert(name.to_owned(), grant);
@@ -162,9 +148,7 @@ mod tests {
         let held = Reply::Held { holder: "a".into(), remaining: Duration::from_secs(2) };
         assert_eq!(acquire(&mut table, second, "b"), held);
         assert_eq!(acquire(&mut table, second, "a"), held);
-        assert_eq!(table.holder_changes(), 0);
         assert_eq!(acquire(&mut table, start + TTL, "b"), Reply::Granted { token: 102, ttl: TTL });
-        assert_eq!(table.holder_changes(), 1);
     }
 
     #[test]

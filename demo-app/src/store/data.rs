@@ -44,6 +44,8 @@ pub struct Data {
     limit: usize,
     /// The keys that expire, the next first. Locked after the lock of a shard, never before one.
     expiring: Mutex<BTreeSet<(Instant, Box<[u8]>)>>,
+    /// The number of keys that expire. While it is 0, requests do not share a lock.
+    expiring_count: AtomicUsize,
 }
 
 #[derive(Clone)]
@@ -76,6 +78,7 @@ impl Data {
             used: AtomicUsize::new(0),
             limit,
             expiring: Mutex::default(),
+            expiring_count: AtomicUsize::new(0),
         }
     }
 
@@ -83,11 +86,11 @@ impl Data {
         self.map.len()
     }
 
-    /// Executes a request at `now`. `wall` is the wall clock's microseconds since 1970, for the check of a claim.
-    pub fn answer(&self, now: Instant, wall: u64, request: Request<'_>) -> Reply {
+    /// Executes a request at `now`. `wall` reads the wall clock's microseconds since 1970, for the check of a claim.
+    pub fn answer(&self, now: Instant, wall: impl FnOnce() -> u64, request: Request<'_>) -> Reply {
         self.remove_expired(now);
         let outcome = match request.command {
-            Command::Claim => return self.claim(request.token, wall),
+            Command::Claim => return self.claim(request.token, wall()),
             Command::Count => self.check(request.token).map(|()| Reply::Counted(self.len() as u64)),
             Command::Get => self.get(request, now),
             Command::Set { value, condition, expiry, wants_previous } => {
@@ -242,6 +245,7 @@ impl Data {
             let mut expiring = self.expiring();
             expires_before.map(|at| expiring.remove(&(at, slot.key().clone())));
             after.expires_at.map(|at| expiring.insert((at, slot.key().clone())));
+            self.expiring_count.store(expiring.len(), SeqCst);
         }
         let version = self.next_version();
         slot.insert(after);
@@ -253,7 +257,9 @@ impl Data {
         let version = self.next_version();
         self.used.fetch_sub(cost(slot.key(), slot.get()), SeqCst);
         if let Some(expires_at) = slot.get().expires_at {
-            self.expiring().remove(&(expires_at, slot.key().clone()));
+            let mut expiring = self.expiring();
+            expiring.remove(&(expires_at, slot.key().clone()));
+            self.expiring_count.store(expiring.len(), SeqCst);
         }
         slot.remove();
         version
@@ -261,7 +267,7 @@ impl Data {
 
     /// Removes the entries that have expired.
     fn remove_expired(&self, now: Instant) {
-        loop {
+        while self.expiring_count.load(SeqCst) > 0 {
             let next = self.expiring().first().filter(|(at, _)| *at <= now).map(|(_, key)| key.clone());
             let Some(key) = next else { return };
             // Nothing is left to remove if another request was faster.
@@ -331,7 +337,7 @@ mod tests {
         }
 
         fn ask_about(&self, key: &[u8], command: Command<'_>) -> Reply {
-            self.data.answer(self.now, 0, Request { token: self.token, key, command })
+            self.data.answer(self.now, || 0, Request { token: self.token, key, command })
         }
 
         /// Value and version of the key.

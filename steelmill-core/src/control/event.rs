@@ -108,6 +108,7 @@ impl Drop for ChildEntry {
 pub(crate) struct AncestorLink {
     pub(crate) id: ChildId,
     pub(crate) ancestor: Arc<Control>,
+    pub(crate) maker: Maker,
     pub(crate) failure: Option<Arc<Report>>,
 }
 

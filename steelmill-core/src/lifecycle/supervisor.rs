@@ -376,11 +376,13 @@ impl Supervisor {
             self;
         drop((run_states, children));
         let control = node.control.clone();
-        // Whoever made a child that is stopped with its parent ends after it, and may hold its handle until then.
-        let maker_is_stopping = ancestor_links.first().is_some_and(|parent| parent.ancestor.is_stopping());
+        // A daemon that made a child which is stopped with its parent ends after it, and may hold its handle until then.
+        let maker_ends_later = ancestor_links
+            .first()
+            .is_some_and(|parent| matches!(parent.maker, Maker::Daemon(_)) && parent.ancestor.is_stopping());
         match Arc::try_unwrap(node) {
             Ok(node) => node.dismantle(&mut report),
-            Err(_) if maker_is_stopping => {}
+            Err(_) if maker_ends_later => {}
             Err(node) => report.set_held(Arc::strong_count(&node) - 1),
         }
         let report = Arc::new(report);

@@ -23,15 +23,24 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// An error that has not occurred for this long is logged again.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// The last error of an `accept`, so that one that lasts is logged once.
+/// When each error of an `accept` last occurred, so that one that lasts is logged once.
 #[derive(Default)]
-struct Failures(Option<(String, Instant)>);
+struct Failures(Vec<(String, Instant)>);
 
 impl Failures {
     /// Whether an error at `now` has to be logged.
-    fn is_news(&mut self, error: &str, now: Instant) -> bool {
-        let last = self.0.replace((error.to_owned(), now));
-        !last.is_some_and(|(text, at)| text == error && now.saturating_duration_since(at) < QUIET)
+    fn is_news(&mut self, error: String, now: Instant) -> bool {
+        self.0.retain(|(_, at)| now.saturating_duration_since(*at) < QUIET);
+        match self.0.iter_mut().find(|(text, _)| *text == error) {
+            Some((_, at)) => {
+                *at = now;
+                false
+            }
+            None => {
+                self.0.push((error, now));
+                true
+            }
+        }
     }
 }
 
@@ -110,7 +119,7 @@ impl Scope {
                 Ok((stream, peer)) => accepted(stream, peer),
                 Err(error) => {
                     let driver = &self.run_state.control.driver;
-                    match failures.is_news(&error.to_string(), driver.now()) {
+                    match failures.is_news(error.to_string(), driver.now()) {
                         true => tracing::warn!("cannot accept a connection: {error}"),
                         false => tracing::debug!("cannot accept a connection: {error}"),
                     }
@@ -178,15 +187,17 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
-    fn an_error_that_lasts_is_logged_once() {
+    fn an_error_that_lasts_is_logged_once_even_if_it_alternates_with_another() {
         let (start, mut failures) = (Instant::now(), Failures::default());
         let second = Duration::from_secs(1);
-        assert!(failures.is_news("too many open files", start));
-        for attempt in 1..1_000 {
-            assert!(!failures.is_news("too many open files", start + attempt * PAUSE), "attempt {attempt}");
+        let mut is_news = |error: &str, at| failures.is_news(error.to_owned(), start + at);
+        assert!(is_news("too many open files", Duration::ZERO));
+        assert!(is_news("connection aborted", PAUSE));
+        for attempt in 2..1_000 {
+            assert!(!is_news("too many open files", attempt * PAUSE), "attempt {attempt}");
+            assert!(!is_news("connection aborted", attempt * PAUSE), "attempt {attempt}");
         }
-        assert!(failures.is_news("connection aborted", start + 100 * second), "it is another");
-        assert!(!failures.is_news("connection aborted", start + 159 * second));
-        assert!(failures.is_news("connection aborted", start + 219 * second), "it had passed meanwhile");
+        assert!(!is_news("connection aborted", 159 * second));
+        assert!(is_news("connection aborted", 219 * second), "it had passed meanwhile");
     }
 }

@@ -96,7 +96,8 @@ impl<S: Subscriber> Subscriber for Attributed<S> {
     }
 
     fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
-        self.inner.max_level_hint()
+        // Core's spans are INFO: under a lower limit tracing would never show their metadata.
+        self.inner.max_level_hint().map(|hint| hint.max(tracing::level_filters::LevelFilter::INFO))
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {

@@ -624,9 +624,12 @@ impl History<'_> {
         Ok(())
     }
 
-    /// Whether the parent of a factory that ended at `end` was stopping then: it, or one above it, was asked to or had a
+    /// Whether a factory was made by a daemon, and the parent of the factory, which ended at `end`, was stopping then: it, or one above it, was asked to or had a
     /// failure before, which may be that of a child that escalates.
-    fn ends_with_parent(&self, path: &str, end: usize) -> bool {
+    fn ends_with_maker(&self, path: &str, end: usize) -> bool {
+        if self.factories.get(path).is_none_or(|factory| factory.creator.is_none()) {
+            return false;
+        }
         let mut ancestors = path.match_indices('/').map(|(slash, _)| &path[..slash]);
         ancestors.any(|ancestor| {
             let requested = self.factories.get(ancestor).and_then(|factory| factory.stop_requested);
@@ -648,9 +651,9 @@ impl History<'_> {
             };
             let is_kept = part.dropped.is_none_or(|dropped| dropped > end);
             let is_named = report.retained().iter().any(|retained| retained.daemon == label(id));
-            // A child that ends with its parent is not blamed for a handle that its maker still holds.
+            // A child that a daemon made and that ends with its parent is not blamed for the handle that daemon still holds.
             ensure!(
-                !is_kept || is_named || report.held() > 0 || self.ends_with_parent(&id.factory, end),
+                !is_kept || is_named || report.held() > 0 || self.ends_with_maker(&id.factory, end),
                 "{id:?} outlives its factory but is not reported"
             );
             // Retained by a leaked ref, by a retained part, or by a child whose handle is still held.
@@ -669,7 +672,7 @@ impl History<'_> {
             let below = format!("{}/", id.factory);
             let unnamed = self.factories.iter().any(|(path, factory)| {
                 path.starts_with(&below)
-                    && factory.end.is_some_and(|(end, _)| self.ends_with_parent(path, end))
+                    && factory.end.is_some_and(|(end, _)| self.ends_with_maker(path, end))
             });
             ensure!(
                 !is_named || leaked || needed || held || unnamed,

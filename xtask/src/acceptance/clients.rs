@@ -5,14 +5,15 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::is_on_path;
-use crate::steps::{Outcome, Steps};
+use crate::steps::{Outcome, Steps, wait};
 use crate::workspace::Workspace;
 
 /// The versions that are installed.
@@ -44,6 +45,9 @@ const CLIENTS: [Client; 4] = [
     Client { name: "redis-cli", prepare: redis_cli },
 ];
 
+/// How long a client's script, or a line of the server, may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// Runs the clients whose name contains `filter`, each as a step; returns how many were skipped.
 pub(super) fn run(workspace: &Workspace, filter: Option<&str>, steps: &mut Steps) -> usize {
     let clients: Vec<&Client> =
@@ -65,11 +69,12 @@ pub(super) fn run(workspace: &Workspace, filter: Option<&str>, steps: &mut Steps
             fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
             let reason = match (client.prepare)(&folder, &scripts) {
                 Ok(Prepared::Ready(mut command)) => {
-                    let status = command
-                        .arg(server.port.to_string())
-                        .status()
-                        .with_context(|| format!("cannot run the script of {}", client.name))?;
-                    return Ok(status.success().into());
+                    let script = command.arg(server.port.to_string()).spawn();
+                    let script =
+                        script.with_context(|| format!("cannot run the script of {}", client.name))?;
+                    let status = wait(script, Instant::now() + LIMIT)?;
+                    ensure!(status.is_some(), "the script was still running after {LIMIT:?}");
+                    return Ok(status.is_some_and(|status| status.success()).into());
                 }
                 Ok(Prepared::Missing(program)) => format!("{program} is not on the PATH"),
                 Err(error) => format!("it cannot be installed: {error:#}"),
@@ -96,25 +101,18 @@ impl Server {
         let program = workspace.target.join("debug/demo-app");
         let mut command = Command::new(&program);
         command.args(["--daemons", "lease,store,gateway", "--listen", "gateway=127.0.0.1:0"]);
-        command.env_remove("RUST_LOG").env("NO_COLOR", "1").stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env_remove("RUST_LOG").env("NO_COLOR", "1").stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
-        let pipes: [Option<Box<dyn Read + Send>>; 2] = [
-            child.stdout.take().map(|pipe| Box::new(pipe) as _),
-            child.stderr.take().map(|pipe| Box::new(pipe) as _),
-        ];
+        let pipe = child.stderr.take().context("stderr is piped")?;
         let mut server = Self { child, port: 0 };
         let (lines, log) = std::sync::mpsc::channel();
-        for pipe in pipes.into_iter().flatten() {
-            let lines = lines.clone();
-            // Reads to the end, or the server would block on a full pipe; a line that nobody wants is dropped.
-            std::thread::spawn(move || {
-                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    let _ = lines.send(line);
-                }
-            });
-        }
-        drop(lines);
-        for line in log {
+        // Reads to the end, or the server would block on a full pipe; a line that nobody wants is dropped.
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+        while let Ok(line) = log.recv_timeout(LIMIT) {
             if let Some(port) = port_of(&line) {
                 server.port = port;
             }
@@ -123,7 +121,7 @@ impl Server {
                 return Ok(server);
             }
         }
-        bail!("the server ended before it served")
+        bail!("the server ended, or said nothing for {LIMIT:?}, before it served")
     }
 }
 

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::acceptance;
 use crate::libtest::{Count, failed};
+use crate::steps::wait;
 use crate::workspace::{Crate, Workspace};
 
 /// The crate whose users have tests in the runtime world.
@@ -94,7 +94,7 @@ fn build(workspace: &Workspace) -> Result<Option<Vec<Binary>>> {
 
 fn has_runtime_tests(one: &Crate) -> bool {
     let uses = one.dependencies.iter().any(|dependency| dependency.name == RUNTIME);
-    one.name != acceptance::CRATE && (one.name == RUNTIME || uses)
+    one.name == RUNTIME || uses
 }
 
 /// Finds the test binaries of these crates in cargo's JSON messages.
@@ -125,21 +125,6 @@ fn start(binary: &Binary, filter: Option<&str>, output: &Path) -> Result<Child> 
     command.args(filter).args(REPEATABLE.iter().flat_map(|name| ["--skip", name]));
     command.stdin(Stdio::null()).stderr(file.try_clone()?).stdout(file);
     command.spawn().with_context(|| format!("cannot run {}", binary.path.display()))
-}
-
-/// Waits for a binary; `None` when it was still running at the deadline, and was killed.
-fn wait(mut child: Child, deadline: Instant) -> Result<Option<ExitStatus>> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// The failures of one run of a binary: its failed tests, or what else went wrong with it.
