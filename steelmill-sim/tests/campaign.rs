@@ -685,8 +685,8 @@ fn changes_of_kept_seeds_are_in_the_json_of_shards() {
         let (_, json, errors) = with_flags_and(&flags, fixed);
         let record =
             steelmill_sim::Record::from_json(&json).unwrap_or_else(|error| panic!("{error}: {errors}"));
-        let tried = record.kept.as_ref().map(|kept| kept.tried);
-        assert_eq!(tried, Some([7, 17, 27].iter().filter(|seed| **seed % 4 == shard - 1).count() as u64));
+        let ran = record.kept.as_ref().map(|kept| kept.ran);
+        assert_eq!(ran, Some([7, 17, 27].iter().filter(|seed| **seed % 4 == shard - 1).count() as u64));
         let name = folder.file(&format!("shard-{shard}.json"));
         std::fs::write(&name, json).expect("a file");
         files.push(name);
@@ -913,7 +913,7 @@ fn a_kept_seed_fails_though_its_faults_are_drawn_otherwise_now() {
     let second = campaign(Faults::None);
     assert!(second.failed.is_empty() && !second.passed(), "{second}");
     let kept = second.kept.expect("there is a file");
-    assert_eq!((kept.tried, kept.failed.len()), (red as u64, red));
+    assert_eq!((kept.ran, kept.failed.len()), (red as u64, red));
     for (kept, outcome) in &kept.failed {
         let before = first.failed.iter().find(|failed| failed.seed == kept.seed).expect("the seed failed");
         assert_eq!((outcome.digest, &outcome.faults), (before.digest, &before.faults), "the same run");

@@ -79,6 +79,6 @@ fn the_file_of_red_seeds_on_the_page_can_be_read() {
     });
     let summary = campaign.name("demo cluster").seeds(1).keep(&path).run();
     let kept = summary.kept.expect("there is a file");
-    assert_eq!((kept.tried, kept.passed.len()), (1, 1), "{:?}", kept.failed);
+    assert_eq!((kept.ran, kept.passed.len()), (1, 1), "{:?}", kept.failed);
     std::fs::remove_file(path).expect("the file exists");
 }

@@ -85,7 +85,7 @@ fn machine(number: u32) -> String {
 fn a_swarm_is_healed_at_the_end() {
     let summary = Campaign::new(scenario).seeds(200).run();
     assert!(summary.passed(), "{summary}\n{:?}", summary.failed);
-    assert!(summary.counts["faults"].least >= 1 && summary.counts["faults"].total > 2_000, "{summary}");
+    assert!(summary.counts["faults"].minimum >= 1 && summary.counts["faults"].total > 2_000, "{summary}");
 }
 
 #[test]

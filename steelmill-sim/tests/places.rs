@@ -64,7 +64,7 @@ mod summary {
         assert!(beyond.ends_with(": assert_reachable! \"beyond ten\": never executed"), "{beyond}");
 
         let nought = place(&summary, "a nought");
-        assert_eq!((nought.kind, nought.seen), (Kind::Sometimes, 300));
+        assert_eq!((nought.kind, nought.executed), (Kind::Sometimes, 300));
         assert_eq!(nought.module, "places::summary");
         let draws_nought = |seed: &u64| {
             let outcome = run(*seed, |sim| async move {
@@ -92,9 +92,9 @@ mod summary {
         .seeds(2)
         .run();
         let twice = summary.coverage.points().iter().filter(|place| place.message == "twice");
-        assert_eq!(twice.map(|place| (place.seen, place.hit)).collect::<Vec<_>>(), [(2, 2), (2, 2)]);
+        assert_eq!(twice.map(|place| (place.executed, place.hit)).collect::<Vec<_>>(), [(2, 2), (2, 2)]);
         let one = place(&summary, "a one");
-        assert_eq!((one.seen, one.hit), (4, 2));
+        assert_eq!((one.executed, one.hit), (4, 2));
     }
 
     #[test]
@@ -105,7 +105,7 @@ mod summary {
         }
         let summary = Campaign::new(|_| async { Ok(()) }).seeds(1).run();
         let never = place(&summary, "in a function that nothing calls");
-        assert_eq!((never.seen, never.first_hit), (0, None));
+        assert_eq!((never.executed, never.first_hit), (0, None));
         assert!(!summary.to_string().contains("in a function"), "coverage is not listed for one seed");
     }
 
@@ -124,7 +124,10 @@ mod summary {
         .seeds(1)
         .run();
         assert!(summary.passed());
-        assert_eq!((place(&summary, "wherever").seen, place(&summary, "never looked at there").seen), (0, 0));
+        assert_eq!(
+            (place(&summary, "wherever").executed, place(&summary, "never looked at there").executed),
+            (0, 0)
+        );
     }
 }
 
@@ -400,7 +403,7 @@ mod covering {
     #[test]
     fn a_campaign_ends_when_it_has_doubled_the_seeds_of_the_last_new_point() {
         let summary = campaign(1, u64::MAX);
-        assert_eq!((summary.seeds, summary.asked), (600, 600));
+        assert_eq!((summary.seeds, summary.requested), (600, 600));
         let text = summary.to_string();
         let why =
             "\n  covered: the last new coverage point was hit after 300 seed(s), none in the 300 since\n";
@@ -424,7 +427,7 @@ mod covering {
     #[test]
     fn the_maximum_number_of_seeds_is_kept() {
         let summary = campaign(2, 320);
-        assert_eq!((summary.seeds, summary.asked), (320, 320));
+        assert_eq!((summary.seeds, summary.requested), (320, 320));
         let text = summary.to_string();
         let why = "\n  not yet covered: the last new coverage point was hit after 300 seed(s), none in the 20 since\n";
         assert!(text.contains(why), "{text}");
@@ -439,7 +442,7 @@ mod covering {
         .jobs(1)
         .until_covered(u64::MAX)
         .run();
-        assert_eq!((summary.seeds, summary.asked, summary.failed.len()), (7, 200, 1));
+        assert_eq!((summary.seeds, summary.requested, summary.failed.len()), (7, 200, 1));
     }
 }
 

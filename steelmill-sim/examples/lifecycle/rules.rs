@@ -624,8 +624,8 @@ impl History<'_> {
         Ok(())
     }
 
-    /// Whether a factory was made by a daemon, and the parent of the factory, which ended at `end`, was stopping then: it, or one above it, was asked to or had a
-    /// failure before, which may be that of a child that escalates.
+    /// Whether a daemon made the factory, and its parent was stopping when the factory ended at `end`: the parent, or a
+    /// factory above it, was asked to stop or had a failure before, which may be that of a child that escalates.
     fn ends_with_maker(&self, path: &str, end: usize) -> bool {
         if self.factories.get(path).is_none_or(|factory| factory.creator.is_none()) {
             return false;

@@ -196,7 +196,7 @@ where
     /// };
     /// assert_eq!(campaign(false).run().failed.len(), 1);
     /// let kept = campaign(true).run().kept.expect("there is a file");
-    /// assert_eq!((kept.tried, kept.passed[0].seed), (1, Seed(17)));
+    /// assert_eq!((kept.ran, kept.passed[0].seed), (1, Seed(17)));
     /// # std::fs::remove_file(file)?;
     /// # anyhow::Ok(())
     /// ```

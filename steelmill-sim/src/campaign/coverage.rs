@@ -43,7 +43,7 @@ pub struct CoveragePoint {
     /// The message given to the macro; empty for `buggify!`.
     pub message: String,
     /// How often it was executed.
-    pub seen: u64,
+    pub executed: u64,
     /// How often it was hit: its condition held, or the branch of `buggify!` was taken.
     pub hit: u64,
     /// The lowest seed that hit it.
@@ -60,7 +60,7 @@ impl CoveragePoint {
             module: point.module().to_owned(),
             kind: point.kind(),
             message: point.message().to_owned(),
-            seen: 0,
+            executed: 0,
             hit: 0,
             first_hit: None,
         }
@@ -71,8 +71,8 @@ impl CoveragePoint {
         (&self.file, self.line, self.column, &self.module, self.kind, &self.message)
     }
 
-    fn add(&mut self, seen: u64, hit: u64, first_hit: Option<Seed>) {
-        self.seen += seen;
+    fn add(&mut self, executed: u64, hit: u64, first_hit: Option<Seed>) {
+        self.executed += executed;
         self.hit += hit;
         self.first_hit = self.first_hit.into_iter().chain(first_hit).min();
     }
@@ -91,16 +91,16 @@ fn name(point: &Point) -> Name<'static> {
 /// `src/store.rs:12:9: assert_sometimes! "the queue is full": executed 100 times, never true`
 impl fmt::Display for CoveragePoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, column, kind, message, seen, hit, .. } = self;
+        let Self { file, line, column, kind, message, executed, hit, .. } = self;
         write!(f, "{file}:{line}:{column}: {kind}")?;
         if !message.is_empty() {
             write!(f, " {message:?}")?;
         }
-        match (seen, hit) {
+        match (executed, hit) {
             (0, _) => f.write_str(": never executed"),
-            (_, 0) if *kind == Kind::Buggify => write!(f, ": executed {seen} times, never taken"),
-            (_, 0) => write!(f, ": executed {seen} times, never true"),
-            _ => write!(f, ": executed {seen} times, hit {hit}"),
+            (_, 0) if *kind == Kind::Buggify => write!(f, ": executed {executed} times, never taken"),
+            (_, 0) => write!(f, ": executed {executed} times, never true"),
+            _ => write!(f, ": executed {executed} times, hit {hit}"),
         }
     }
 }
@@ -115,10 +115,10 @@ impl Coverage {
     }
 
     pub(crate) fn add(&mut self, seed: Seed, visits: &[Visits]) {
-        for (point, visits) in coverage::all().iter().zip(visits).filter(|(_, visits)| visits.seen > 0) {
+        for (point, visits) in coverage::all().iter().zip(visits).filter(|(_, visits)| visits.executed > 0) {
             let first_hit = (visits.hit > 0).then_some(seed);
             if let Ok(index) = self.points.binary_search_by(|covered| covered.name().cmp(&name(point))) {
-                self.points[index].add(visits.seen, visits.hit, first_hit);
+                self.points[index].add(visits.executed, visits.hit, first_hit);
             }
         }
     }
@@ -127,7 +127,7 @@ impl Coverage {
     pub fn merge(&mut self, other: &Self) {
         for point in &other.points {
             match self.points.binary_search_by(|ours| ours.name().cmp(&point.name())) {
-                Ok(index) => self.points[index].add(point.seen, point.hit, point.first_hit),
+                Ok(index) => self.points[index].add(point.executed, point.hit, point.first_hit),
                 Err(index) => self.points.insert(index, point.clone()),
             }
         }
@@ -205,7 +205,7 @@ mod kind {
 mod tests {
     use super::*;
 
-    fn point(line: u32, kind: Kind, seen: u64, hit: u64, first_hit: Option<u64>) -> CoveragePoint {
+    fn point(line: u32, kind: Kind, executed: u64, hit: u64, first_hit: Option<u64>) -> CoveragePoint {
         CoveragePoint {
             file: "src/store.rs".into(),
             line,
@@ -213,7 +213,7 @@ mod tests {
             module: "app::store".into(),
             kind,
             message: if kind == Kind::Buggify { String::new() } else { "it is full".into() },
-            seen,
+            executed,
             hit,
             first_hit: first_hit.map(Seed),
         }

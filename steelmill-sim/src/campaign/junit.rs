@@ -18,7 +18,7 @@ pub(crate) fn report(record: &Record) -> String {
 
 fn write(xml: &mut String, record: &Record) -> fmt::Result {
     let suite = Attribute(&record.campaign.name);
-    let is_cut_short = record.passed() && record.seeds < record.asked;
+    let is_cut_short = record.passed() && record.seeds < record.requested;
     let (tests, failures, errors) = (record.red().count() + 1, record.red().count(), u32::from(is_cut_short));
     let time = Seconds(record.wall);
     let counts = format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" time=\"{time}\"");
@@ -31,11 +31,11 @@ fn write(xml: &mut String, record: &Record) -> fmt::Result {
     let seeds = Attribute(&case_name(record));
     writeln!(xml, "    <testcase classname=\"{suite}\" name=\"{seeds}\" time=\"{time}\">")?;
     if is_cut_short {
-        let left = record.asked - record.seeds;
+        let left = record.requested - record.seeds;
         writeln!(
             xml,
             "      <error message=\"stopped early: {left} of {} seeds did not run\"/>",
-            record.asked
+            record.requested
         )?;
     }
     writeln!(xml, "      <system-out>{}</system-out>", Content(&record.to_string()))?;

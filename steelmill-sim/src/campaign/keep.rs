@@ -38,7 +38,7 @@ impl KeptSeed {
             time_limit: settings.time_limit,
             verify: settings.verify,
             failure: red.cause.clone(),
-            plan: red.least.clone().or_else(|| red.faults.clone()).or_else(|| given.cloned()),
+            plan: red.shrunk.clone().or_else(|| red.faults.clone()).or_else(|| given.cloned()),
         }
     }
 
@@ -146,7 +146,7 @@ impl KeepFile {
             kept.retain(|kept| results().all(|results| !results.passed.contains(kept)));
             for (red, tried) in failed() {
                 // A shrunk plan of another failure does not replace the plan of this one.
-                let shrunk = red.least.as_ref().filter(|_| same_failure(&tried.failure, &red.cause));
+                let shrunk = red.shrunk.as_ref().filter(|_| same_failure(&tried.failure, &red.cause));
                 // Another campaign may have found a smaller plan at the same time.
                 let is_entry =
                     |kept: &&mut KeptSeed| kept.is_duplicate_of(tried) && kept.time_limit == tried.time_limit;
@@ -158,7 +158,7 @@ impl KeepFile {
                 }
             }
             for red in &record.failed {
-                add(&mut kept, KeptSeed::of(&record.campaign, red), red.least.is_some());
+                add(&mut kept, KeptSeed::of(&record.campaign, red), red.shrunk.is_some());
             }
             kept
         })?;
@@ -506,7 +506,7 @@ mod tests {
         let campaign = crate::Campaign::new(|_| async { anyhow::bail!("always 2") }).name("a").seeds(1);
         let summary = campaign.time_limit(Duration::from_secs(60)).keep(folder.path()).run();
         let mut record = summary.record(|_, _| String::new());
-        record.kept.as_mut().expect("there is a file").failed[0].least = Some(plan(2));
+        record.kept.as_mut().expect("there is a file").failed[0].shrunk = Some(plan(2));
         // The number of faults that another campaign writes during this one, and the number in the end.
         for (during, after) in [(9, 2), (3, 2), (1, 1)] {
             write(during);

@@ -34,7 +34,7 @@ impl Record {
     }
 
     fn and(mut self, other: Self) -> Self {
-        self.asked += other.asked;
+        self.requested += other.requested;
         self.seeds += other.seeds;
         self.failed.extend(other.failed);
         self.wall = self.wall.max(other.wall);
@@ -63,7 +63,7 @@ impl Record {
 
 impl KeptRecord {
     fn and(mut self, other: Self) -> Self {
-        self.tried += other.tried;
+        self.ran += other.ran;
         self.failed.extend(other.failed);
         self.passed.extend(other.passed);
         self
@@ -197,7 +197,7 @@ mod tests {
             let mut whole = record(&campaign(seeds).run());
             let mut parts = shards(seeds, of);
             parts.rotate_left(of as usize / 2);
-            assert_eq!(parts.iter().map(|(_, part)| part.asked).sum::<u64>(), seeds);
+            assert_eq!(parts.iter().map(|(_, part)| part.requested).sum::<u64>(), seeds);
             let wall = parts.iter().map(|(_, part)| part.wall).max().expect("there are some");
             let merged = Record::merge(parts).expect("they belong together");
             assert_eq!(merged.wall, wall, "the longest");
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_shard_without_seeds_is_green() {
         let summary = campaign(2).shard("3/3".parse().expect("a shard")).run();
-        assert!(summary.passed() && summary.seeds == 0 && summary.asked == 0);
+        assert!(summary.passed() && summary.seeds == 0 && summary.requested == 0);
         assert!(
             summary.to_string().starts_with("merged, shard 3/3: 0 seed(s), 0 passed, 0 failed"),
             "{summary}"

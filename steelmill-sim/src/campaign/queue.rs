@@ -23,7 +23,7 @@ pub(super) struct QueuedSeed<'a> {
 
 pub(super) struct Queue<'a> {
     /// The number of seeds besides the kept ones.
-    pub(super) asked: u64,
+    pub(super) requested: u64,
     pub(super) kept: Vec<(Option<SecondRun>, KeptSeed)>,
     pub(super) second_run: Option<SecondRun>,
     pub(super) first: Seed,
@@ -36,9 +36,9 @@ pub(super) struct Queue<'a> {
 
 impl Queue<'_> {
     /// Raises the number of seeds, after all were taken.
-    pub(super) fn extend(&mut self, asked: u64) {
-        self.next = AtomicUsize::new(self.kept.len() + self.asked as usize);
-        self.asked = asked;
+    pub(super) fn extend(&mut self, requested: u64) {
+        self.next = AtomicUsize::new(self.kept.len() + self.requested as usize);
+        self.requested = requested;
     }
 
     /// The next seed, or `None` at the end of the campaign. Kept seeds all run, however many of them fail.
@@ -52,7 +52,7 @@ impl Queue<'_> {
             return Some(QueuedSeed { place, seed: self.kept[place].1.seed, kept, second_run });
         }
         let nth = (place - self.kept.len()) as u64;
-        if nth >= self.asked || self.is_beyond(place) {
+        if nth >= self.requested || self.is_beyond(place) {
             return None;
         }
         let seed = Seed(self.first.0.wrapping_add(self.shard.index(nth)));

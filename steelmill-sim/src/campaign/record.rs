@@ -35,8 +35,8 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged: Option<u64>,
     /// The number of seeds to run.
-    pub asked: u64,
-    /// The number of seeds that ran; fewer than `asked` if the campaign stopped early. Kept seeds do not count.
+    pub requested: u64,
+    /// The number of seeds that ran; fewer than `requested` if the campaign stopped early. Kept seeds do not count.
     pub seeds: u64,
     /// The seeds that failed, sorted.
     pub failed: Vec<RedSeed>,
@@ -51,7 +51,7 @@ pub struct Record {
     /// The scenario's counters (`Sim::count`), by name.
     pub counts: BTreeMap<String, Count>,
     /// Which coverage points of the program were reached.
-    #[serde(default, alias = "places", skip_serializing_if = "Coverage::is_empty")]
+    #[serde(default, skip_serializing_if = "Coverage::is_empty")]
     pub coverage: Coverage,
     /// The digests of all seeds, combined independently of the order they ran in.
     #[serde(with = "hexadecimal")]
@@ -76,12 +76,12 @@ pub struct Count {
     /// The sum over all seeds.
     pub total: u64,
     /// The minimum over the seeds that counted it.
-    pub least: u64,
+    pub minimum: u64,
 }
 
 impl Count {
     pub(crate) fn and(self, other: Self) -> Self {
-        Self { total: self.total + other.total, least: self.least.min(other.least) }
+        Self { total: self.total + other.total, minimum: self.minimum.min(other.minimum) }
     }
 }
 
@@ -117,7 +117,7 @@ pub struct CampaignSettings {
 #[non_exhaustive]
 pub struct KeptRecord {
     /// The number that ran.
-    pub tried: u64,
+    pub ran: u64,
     /// The seeds that failed again.
     pub failed: Vec<RedSeed>,
     /// The seeds that passed, and are dropped from the file.
@@ -168,7 +168,7 @@ pub struct RedSeed {
     pub faults: Option<Plan>,
     /// The shrunk plan of faults, if the seed was explained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub least: Option<Plan>,
+    pub shrunk: Option<Plan>,
     /// Its entry in the file of kept seeds, if it is a kept seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeptSeed>,
@@ -178,7 +178,7 @@ pub struct RedSeed {
 
 impl Record {
     /// The version of the format that this library writes and reads.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// Reads what `--json` printed.
     ///
@@ -261,7 +261,7 @@ impl RedSeed {
             simulated: outcome.simulated,
             digest: outcome.digest,
             faults: outcome.faults.clone(),
-            least: None,
+            shrunk: None,
             kept,
             replay,
         }
@@ -280,12 +280,17 @@ impl fmt::Display for Record {
         let failed = self.failed.len() as u64;
         let (seeds, passed) = (self.seeds, self.seeds - failed);
         writeln!(f, "{}: {seeds} seed(s), {passed} passed, {failed} failed", self.title())?;
-        if let Some(KeptRecord { tried, failed, passed }) = &self.kept {
+        if let Some(KeptRecord { ran, failed, passed }) = &self.kept {
             let (failed, passed) = (failed.len(), passed.len());
-            writeln!(f, "  kept: {tried} seed(s), {passed} passed, {failed} failed")?;
+            writeln!(f, "  kept: {ran} seed(s), {passed} passed, {failed} failed")?;
         }
-        if seeds < self.asked {
-            writeln!(f, "  stopped early: {} of {} seeds did not run", self.asked - seeds, self.asked)?;
+        if seeds < self.requested {
+            writeln!(
+                f,
+                "  stopped early: {} of {} seeds did not run",
+                self.requested - seeds,
+                self.requested
+            )?;
         }
         let longest =
             self.merged.map(|shards| format!(" (the longest of {shards} shards)")).unwrap_or_default();
@@ -295,8 +300,8 @@ impl fmt::Display for Record {
         let each = simulated / seeds.max(1) as f64;
         let (polls, events) = (self.polls, self.events);
         writeln!(f, "  {simulated:.0} simulated seconds ({each:.0} each), {polls} polls, {events} events")?;
-        for (name, Count { total, least }) in &self.counts {
-            writeln!(f, "  {total} {name} (at least {least} in a seed)")?;
+        for (name, Count { total, minimum }) in &self.counts {
+            writeln!(f, "  {total} {name} (at least {minimum} in a seed)")?;
         }
         if self.campaign.until_covered {
             writeln!(f, "  {}", self.covered())?;

@@ -57,7 +57,7 @@ impl AnyCampaign<'_> {
         let with_second_run = |kept: KeptSeed| Ok((second_run(kept.verify.or(self.verify))?, kept));
         let kept = kept.into_iter().map(with_second_run).collect::<Result<_>>()?;
         let mut queue = self.queue(kept, second_run(self.verify)?);
-        let mut summary = Summary::new(settings, self.shard, queue.asked);
+        let mut summary = Summary::new(settings, self.shard, queue.requested);
         summary.audit = self.settings.audit.then(Vec::new);
         summary.kept = keep.is_some().then(Kept::default);
         let keep = keep.filter(|_| is_first);
@@ -75,15 +75,15 @@ impl AnyCampaign<'_> {
                 summary.wall = begun.elapsed();
                 watch(&summary);
             });
-            let asked = self.asked_after(&summary);
-            if summary.seeds < summary.asked || asked <= summary.asked {
+            let requested = self.asked_after(&summary);
+            if summary.seeds < summary.requested || requested <= summary.requested {
                 break;
             }
-            queue.extend(asked);
-            summary.asked = asked;
+            queue.extend(requested);
+            summary.requested = requested;
         }
         if self.until_covered {
-            summary.campaign.seeds = summary.asked;
+            summary.campaign.seeds = summary.requested;
         }
         summary.end();
         if let Some(keep) = keep {
@@ -202,14 +202,14 @@ impl AnyCampaign<'_> {
 
     fn queue(&self, kept: Vec<(Option<SecondRun>, KeptSeed)>, second_run: Option<SecondRun>) -> Queue<'_> {
         let shard = self.shard.unwrap_or(Shard::WHOLE);
-        let asked = match self.until_covered {
+        let requested = match self.until_covered {
             // --seed names a kept seed: only that runs.
             _ if self.is_single && !kept.is_empty() => 0,
             true => self.seeds.min(coverage::seeds_until_covered(0)),
             false => shard.share(self.seeds),
         };
         Queue {
-            asked,
+            requested,
             kept,
             second_run,
             first: self.first,
@@ -226,7 +226,7 @@ impl AnyCampaign<'_> {
             true => {
                 self.seeds.min(coverage::seeds_until_covered(summary.coverage.seeds_to_last_hit(self.first)))
             }
-            false => summary.asked,
+            false => summary.requested,
         }
     }
 

@@ -22,8 +22,8 @@ pub struct Summary {
     /// The shard, if only a part of the campaign ran.
     pub shard: Option<Shard>,
     /// The number of seeds to run.
-    pub asked: u64,
-    /// The number of seeds that ran; fewer than `asked` if the campaign stopped early. Kept seeds do not count.
+    pub requested: u64,
+    /// The number of seeds that ran; fewer than `requested` if the campaign stopped early. Kept seeds do not count.
     pub seeds: u64,
     /// The seeds that failed, sorted.
     pub failed: Vec<Outcome>,
@@ -55,7 +55,7 @@ pub struct Summary {
 #[derive(Debug, Default)]
 pub struct Kept {
     /// The number that ran.
-    pub tried: u64,
+    pub ran: u64,
     /// The seeds that failed again.
     pub failed: Vec<(KeptSeed, Outcome)>,
     /// The seeds that passed, and are dropped from the file.
@@ -66,7 +66,7 @@ pub struct Kept {
 
 impl Kept {
     pub(crate) fn add(&mut self, kept: KeptSeed, outcome: Outcome) {
-        self.tried += 1;
+        self.ran += 1;
         match outcome.passed() {
             true => self.passed.push(kept),
             false => self.failed.push((kept, outcome)),
@@ -75,11 +75,11 @@ impl Kept {
 }
 
 impl Summary {
-    pub(crate) fn new(campaign: CampaignSettings, shard: Option<Shard>, asked: u64) -> Self {
+    pub(crate) fn new(campaign: CampaignSettings, shard: Option<Shard>, requested: u64) -> Self {
         Self {
             campaign,
             shard,
-            asked,
+            requested,
             seeds: 0,
             failed: Vec::new(),
             simulated: Duration::ZERO,
@@ -98,7 +98,7 @@ impl Summary {
 
     pub(crate) fn add(&mut self, kept: Option<KeptSeed>, outcome: Outcome) {
         // A kept seed may run in place of the one requested.
-        if self.asked == u64::from(kept.is_none()) {
+        if self.requested == u64::from(kept.is_none()) {
             self.faults.clone_from(&outcome.faults);
         }
         if let Some(seed) = kept {
@@ -115,7 +115,7 @@ impl Summary {
         self.digest =
             self.digest.wrapping_add((outcome.digest ^ outcome.seed.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for (what, n) in &outcome.counts {
-            let one = Count { total: *n, least: *n };
+            let one = Count { total: *n, minimum: *n };
             self.counts.entry(what).and_modify(|count| *count = count.and(one)).or_insert(one);
         }
         self.coverage.add(outcome.seed, &outcome.coverage);
@@ -138,7 +138,7 @@ impl Summary {
     pub(crate) fn record(&self, replay: impl Fn(Seed, Option<&KeptSeed>) -> String) -> Record {
         let failed = self.failed.iter().map(|failed| RedSeed::of(failed, None, replay(failed.seed, None)));
         let kept = self.kept.as_ref().map(|kept| KeptRecord {
-            tried: kept.tried,
+            ran: kept.ran,
             failed: kept
                 .failed
                 .iter()
@@ -154,7 +154,7 @@ impl Summary {
             campaign: self.campaign.clone(),
             shard: self.shard,
             merged: None,
-            asked: self.asked,
+            requested: self.requested,
             seeds: self.seeds,
             failed: failed.collect(),
             wall: self.wall,

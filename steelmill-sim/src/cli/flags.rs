@@ -322,10 +322,10 @@ impl Args {
     /// When the file cannot be written, and when the run had no plan or several.
     pub(crate) fn save(&self, summary: &Summary) -> Result<()> {
         let Some(path) = &self.save_faults else { return Ok(()) };
-        let tried = summary.kept.as_ref().filter(|_| summary.asked == 0).map_or(0, |kept| kept.tried);
+        let ran = summary.kept.as_ref().filter(|_| summary.requested == 0).map_or(0, |kept| kept.ran);
         ensure!(
-            tried <= 1,
-            "no plan is written to {}: the file of --keep has the seed {tried} times, each with its own plan",
+            ran <= 1,
+            "no plan is written to {}: the file of --keep has the seed {ran} times, each with its own plan",
             path.display()
         );
         let Some(plan) = &summary.faults else {

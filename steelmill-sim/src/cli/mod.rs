@@ -105,7 +105,7 @@ where
             print_red("", failed, replay(failed.seed, None));
         }
         (printed, kept_printed) = (summary.failed.len(), kept.len());
-        bar.set_length(summary.asked);
+        bar.set_length(summary.requested);
         bar.set_position(summary.seeds);
         bar.set_message(format!(
             "{:.0} seeds/s, {:.0} simulated s, {} failed",
@@ -131,7 +131,7 @@ where
                 continue;
             }
             match explain(campaign, &folder, program, red) {
-                Ok(least) => red.least = least,
+                Ok(shrunk) => red.shrunk = shrunk,
                 Err(error) => print(&format!("error: {error:#}")),
             }
         }
@@ -220,7 +220,7 @@ fn finish(args: &Args, record: &Record, is_written: bool) -> ExitCode {
     }
     match is_written && record.passed() {
         false => ExitCode::FAILURE,
-        true if record.seeds < record.asked => ExitCode::from(INTERRUPTED),
+        true if record.seeds < record.requested => ExitCode::from(INTERRUPTED),
         true => ExitCode::SUCCESS,
     }
 }

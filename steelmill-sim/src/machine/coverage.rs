@@ -35,7 +35,7 @@ impl CoverageCounts {
 
     pub(crate) fn note(&mut self, point: &'static Point, hit: bool) {
         if let Some(visits) = point.number().and_then(|number| self.visits.get_mut(number)) {
-            visits.seen += 1;
+            visits.executed += 1;
             visits.hit += u64::from(hit);
         }
     }

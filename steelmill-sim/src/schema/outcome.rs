@@ -21,7 +21,7 @@ use crate::schema::verify::Difference;
 /// How often a run reached a coverage point, and how often that was a hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Visits {
-    pub(crate) seen: u64,
+    pub(crate) executed: u64,
     pub(crate) hit: u64,
 }
 

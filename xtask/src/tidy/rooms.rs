@@ -46,7 +46,7 @@ const LAYOUTS: &[Layout] = &[
             ("explain", Lower),
             ("cli", Lower),
         ],
-        exceptions: &[("host", "cli", "a unit test of the stand-ins needs a whole run")],
+        exceptions: &[],
     },
     Layout {
         folder: "steelmill-core",

@@ -1,0 +1,71 @@
+//! Functions of the C library, called as a C program calls them: inside a run the run answers, outside Linux does.
+#![expect(unsafe_code, reason = "they are foreign functions")]
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+
+use std::time::Duration;
+
+use steelmill_sim::{Seed, check};
+
+/// The wall clock in seconds and eight bytes of entropy, from three functions of the C library each.
+fn times_and_entropy() -> ([i64; 3], [[u8; 8]; 3]) {
+    let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut value = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let mut bytes = [[0u8; 8]; 3];
+    // SAFETY: each function is given a valid place to write to, and its size.
+    let time = unsafe {
+        libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_REALTIME, &raw mut spec);
+        libc::gettimeofday(&raw mut value, std::ptr::null_mut());
+        let [a, b, c] = &mut bytes;
+        assert_eq!(libc::getrandom(a.as_mut_ptr().cast(), 8, 0), 8);
+        assert_eq!(libc::getentropy(b.as_mut_ptr().cast(), 8), 0);
+        assert_eq!(libc::syscall(libc::SYS_getrandom, c.as_mut_ptr(), 8, 0), 8);
+        libc::time(std::ptr::null_mut())
+    };
+    ([spec.tv_sec, value.tv_sec, time], bytes)
+}
+
+#[test]
+fn inside_a_run_the_c_library_knows_the_virtual_time_and_the_seed_alone() {
+    let drawn = || {
+        let kept = std::sync::Mutex::new([[0; 8]; 3]);
+        check(Seed(7), |sim| {
+            let (times, bytes) = times_and_entropy();
+            *kept.lock().expect("not poisoned") = bytes;
+            async move {
+                assert_eq!(times, [1_767_225_600; 3], "2026 has just begun");
+                sim.clock().sleep(Duration::from_secs(100)).await;
+                assert_eq!(times_and_entropy().0, [1_767_225_700; 3]);
+                Ok(())
+            }
+        });
+        kept.into_inner().expect("not poisoned")
+    };
+    assert_eq!(drawn(), drawn());
+}
+
+#[test]
+fn outside_of_a_run_the_c_library_answers() {
+    let (times, bytes) = times_and_entropy();
+    assert!(times.iter().all(|time| *time != 1_767_225_600 && (time - times[0]).abs() <= 1), "{times:?}");
+    assert_ne!(bytes, times_and_entropy().1);
+}
+
+/// mmap(2) takes six arguments: without one of them, the kernel would return an error, or map something else.
+#[test]
+fn a_system_call_keeps_all_its_arguments_and_its_errors() {
+    let protection = libc::c_long::from(libc::PROT_READ | libc::PROT_WRITE);
+    let flags = libc::c_long::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: it maps a fresh page, writes to it, and unmaps it; then it closes an invalid descriptor.
+    unsafe {
+        let page = libc::syscall(libc::SYS_mmap, 0_i64, 4096_i64, protection, flags, -1_i64, 0_i64);
+        assert!(page > 0, "{}", std::io::Error::last_os_error());
+        (page as *mut u8).write(7);
+        // Mapping at an offset that is no multiple of a page fails: the sixth argument arrives.
+        let wrong = libc::syscall(libc::SYS_mmap, 0_i64, 4096_i64, protection, flags, -1_i64, 5_i64);
+        assert_eq!((wrong, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EINVAL)));
+        assert_eq!(libc::syscall(libc::SYS_munmap, page, 4096_i64), 0);
+        assert_eq!(libc::syscall(libc::SYS_getpid), libc::c_long::from(libc::getpid()));
+        assert_eq!(libc::syscall(libc::SYS_close, -1_i64), -1);
+    }
+    assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EBADF));
+}
