@@ -81,7 +81,8 @@ pub struct Owner {
 }
 
 impl Owner {
-    pub(crate) fn new(factory: Arc<str>, daemon: Option<Cow<'static, str>>) -> Arc<Self> {
+    /// An owner by name: for what shows tasks of another process.
+    pub fn new(factory: Arc<str>, daemon: Option<Cow<'static, str>>) -> Arc<Self> {
         Arc::new(Self { factory, daemon })
     }
 

@@ -91,6 +91,7 @@ pub use machine::world::SimWorld;
 pub use run::simulate::simulate;
 pub use schema::decision::{Decision, Reseed, Stream};
 pub use schema::outcome::{Cause, DeadlineExceeded, Failure, FailureLocation, Outcome, TaskReport};
+pub use schema::portable::SourceLocation;
 pub use schema::settings::{Schedule, Seed, Settings, UnknownSchedule};
 pub use schema::system_use::{SystemCall, SystemUse};
 pub use schema::verify::{Difference, Side, UnknownVerify, Verify};

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use steelmill_core::Result;
 
-pub(crate) use super::runner::on_a_fresh_thread;
-
+use crate::campaign::processes::Processes;
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::Summary;
 use crate::kernel::watchdog;
@@ -79,6 +78,7 @@ pub struct Campaign<S: ?Sized> {
     pub(crate) explain_runs: u64,
     pub(crate) program: Option<String>,
     pub(crate) test_command: Option<String>,
+    pub(crate) processes: Processes,
     pub(crate) scenario: S,
 }
 
@@ -110,6 +110,7 @@ where
             explain_runs: EXPLAIN_RUNS,
             program: None,
             test_command: None,
+            processes: Processes::default(),
             scenario,
         }
     }

@@ -13,11 +13,13 @@ use tracing::{Dispatch, dispatcher};
 use super::campaign::AnyCampaign;
 use super::queue::{InOrder, Queue, QueuedSeed, RedPlaces};
 use crate::campaign::keep::KeepFile;
+use crate::campaign::processes::{Past, Processes, Request};
 use crate::campaign::record::{CampaignSettings, KeptSeed, RedSeed};
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::{Kept, Summary};
 use crate::campaign::verify::{self, SecondRun};
 use crate::campaign::{coverage, replay};
+use crate::machine::cluster::Isolation;
 use crate::machine::panic_log;
 use crate::run::simulate;
 use crate::schema::outcome::Outcome;
@@ -45,8 +47,9 @@ impl AnyCampaign<'_> {
         if let Some(request) = request.as_ref().filter(|request| request.is_for(number)) {
             request.answer(|trace| self.simulate_again(request.seed, request.kept.as_ref(), trace));
         }
-        // A process started for the second run of a later campaign neither verifies nor writes in the campaigns before it.
-        let is_first = request.is_none();
+        let past = self.begin();
+        // A process started for the runs of a later campaign neither verifies nor writes in the campaigns before it.
+        let is_first = request.is_none() && !Processes::is_server();
         let second_run = |verify: Option<Verify>| {
             verify.filter(|_| is_first).map(|verify| SecondRun::new(verify, number)).transpose()
         };
@@ -61,27 +64,35 @@ impl AnyCampaign<'_> {
         summary.audit = self.settings.audit.then(Vec::new);
         summary.kept = keep.is_some().then(Kept::default);
         let keep = keep.filter(|_| is_first);
-        loop {
-            self.run_all(&queue, |kept, outcome| {
-                if let Some(keep) = keep.as_ref().filter(|_| kept.is_none() && !outcome.passed()) {
-                    // At once: the process may be killed.
-                    let red = RedSeed::of(&outcome, None, String::new());
-                    let added = keep.add(&KeptSeed::of(&summary.campaign, &red));
-                    if let Some(kept) = &mut summary.kept {
-                        kept.error = added.err().map(|error| format!("{error:#}")).or(kept.error.take());
-                    }
+        let mut report = |summary: &mut Summary, kept: Option<KeptSeed>, outcome: Outcome| {
+            if let Some(keep) = keep.as_ref().filter(|_| kept.is_none() && !outcome.passed()) {
+                // At once: the process may be killed.
+                let red = RedSeed::of(&outcome, None, String::new());
+                let added = keep.add(&KeptSeed::of(&summary.campaign, &red));
+                if let Some(kept) = &mut summary.kept {
+                    kept.error = added.err().map(|error| format!("{error:#}")).or(kept.error.take());
                 }
-                summary.add(kept, outcome);
-                summary.wall = begun.elapsed();
-                watch(&summary);
-            });
-            let requested = self.asked_after(&summary);
-            if summary.seeds < summary.requested || requested <= summary.requested {
-                break;
             }
-            queue.extend(requested);
+            self.processes.note(kept.as_ref(), &outcome);
+            summary.add(kept, outcome);
+            summary.wall = begun.elapsed();
+            watch(summary);
+        };
+        if let Some(Past { requested, outcomes }) = past {
             summary.requested = requested;
+            outcomes.into_iter().for_each(|(kept, outcome)| report(&mut summary, kept, outcome));
+        } else {
+            loop {
+                self.run_all(&queue, |kept, outcome| report(&mut summary, kept, outcome));
+                let requested = self.asked_after(&summary);
+                if summary.seeds < summary.requested || requested <= summary.requested {
+                    break;
+                }
+                queue.extend(requested);
+                summary.requested = requested;
+            }
         }
+        self.processes.keep(summary.requested);
         if self.until_covered {
             summary.campaign.seeds = summary.requested;
         }
@@ -149,10 +160,49 @@ impl AnyCampaign<'_> {
     }
 
     fn simulate(&self, settings: Settings) -> Outcome {
-        simulate::run_and_explain(settings, &|settings, look| {
-            let seed = settings.seed;
-            on_a_fresh_thread(seed, || simulate::run_once(settings, &self.scenario, self.made_at, look))
+        simulate::run_and_explain(settings, &|settings, look| self.run_once(settings, look, false))
+    }
+
+    /// Makes one run: on a fresh thread; and if it turns out that its scenario has programs, in a process of its own.
+    pub(crate) fn run_once(&self, settings: Settings, look: Option<u64>, is_silent: bool) -> Outcome {
+        if !self.processes.are_needed() {
+            let outcome = self.run_on_a_thread(settings.clone(), look, is_silent, Isolation::Shared);
+            if !outcome.needs_process {
+                return outcome;
+            }
+            self.processes.need();
+        }
+        self.processes.run(&Request { settings, inspected: look, is_silent })
+    }
+
+    /// The campaign begins on this thread: in a server of its runs it ends here, too. Gives its outcomes, in a server of a
+    /// later one.
+    fn begin(&self) -> Option<Past> {
+        self.processes.begin(&|Request { settings, inspected, is_silent }| {
+            self.run_on_a_thread(settings, inspected, is_silent, Isolation::Own)
         })
+    }
+
+    /// Sees to it that the campaign has begun.
+    pub(crate) fn begin_once(&self) {
+        if !self.processes.have_begun() {
+            self.begin();
+        }
+    }
+
+    fn run_on_a_thread(
+        &self,
+        settings: Settings,
+        look: Option<u64>,
+        is_silent: bool,
+        isolation: Isolation,
+    ) -> Outcome {
+        let seed = settings.seed;
+        let run = || simulate::run_once(settings, &self.scenario, self.made_at, look, isolation);
+        match is_silent {
+            true => dispatcher::with_default(&Dispatch::none(), || on_a_fresh_thread(seed, run)),
+            false => on_a_fresh_thread(seed, run),
+        }
     }
 }
 
@@ -238,7 +288,7 @@ impl AnyCampaign<'_> {
 /// Calls `run` on a new thread, whose thread-locals hold no hash keys of std and no state of `rand::rng()` yet. Starting a
 /// thread takes some 50 µs. Its name is what std prints if it overflows its stack. It logs to where this thread does.
 #[expect(clippy::disallowed_methods, reason = "the thread is joined before anything else happens")]
-pub(crate) fn on_a_fresh_thread(seed: Seed, run: impl FnOnce() -> Outcome + Send) -> Outcome {
+fn on_a_fresh_thread(seed: Seed, run: impl FnOnce() -> Outcome + Send) -> Outcome {
     let logs = dispatcher::get_default(Dispatch::clone);
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(STACK);

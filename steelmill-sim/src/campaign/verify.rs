@@ -11,13 +11,13 @@ use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
 
+use crate::campaign::again::{SECOND_RUN_VARIABLE, SameProgram};
 use crate::campaign::record::KeptSeed;
 use crate::schema::line::Line;
 use crate::schema::outcome::{Cause, Failure, Outcome};
@@ -163,15 +163,10 @@ fn compare(
     Ok(Some(Difference { shared, before: before.into(), first, second, verify, only_untraced }))
 }
 
-/// Environment variable of the other process: the campaign's number on its thread, the seed, the digest of the first run,
-/// and the file to write, which holds the kept seed, if it is one, and else nothing.
-pub(crate) const SECOND_RUN_VARIABLE: &str = "STEELMILL_SECOND_RUN";
-
 /// The command that reaches the same campaign in another process.
 #[derive(Debug)]
 pub(crate) struct OtherProcess {
-    program: PathBuf,
-    args: Vec<OsString>,
+    program: SameProgram,
     campaign: u64,
     folder: TempFolder,
 }
@@ -196,17 +191,8 @@ pub(crate) fn next_campaign() -> u64 {
 
 impl OtherProcess {
     fn new(campaign: u64) -> Result<Self> {
-        let program = std::env::current_exe().context("cannot find the path of this program")?;
-        let current = std::thread::current();
-        let args = match current.name() {
-            Some("main") => std::env::args_os().skip(1).collect(),
-            Some(test) => [test, "--exact", "--include-ignored", "--nocapture"].map(OsString::from).into(),
-            None => anyhow::bail!(
-                "a campaign that is verified in another process must run on its program's main thread or on its \
-                 test's thread, and this thread has no name"
-            ),
-        };
-        Ok(Self { program, args, campaign, folder: TempFolder::new(&std::env::temp_dir())? })
+        let program = SameProgram::of_this_thread()?;
+        Ok(Self { program, campaign, folder: TempFolder::new(&std::env::temp_dir())? })
     }
 
     /// Runs a seed in the other process. Returns its result, and a file with its events if its digest differs.
@@ -220,13 +206,9 @@ impl OtherProcess {
         let file = TempFile(path);
         let mut request = OsString::from(format!("{} {seed} {digest} ", self.campaign));
         request.push(&file.0);
-        let output = Command::new(&self.program)
-            .args(&self.args)
-            .env(SECOND_RUN_VARIABLE, request)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .output()
-            .with_context(|| format!("{} cannot be started", self.program.display()))?;
+        let output = self.program.command().env(SECOND_RUN_VARIABLE, request).output();
+        let output =
+            output.with_context(|| format!("{} cannot be started", self.program.program.display()))?;
         let result = file.lines().ok().and_then(|mut lines| serde_json::from_str(&lines.next()?.ok()?).ok());
         let result = result.with_context(|| {
             let stderr = String::from_utf8_lossy(&output.stderr);
@@ -365,8 +347,10 @@ mod tests {
     #[test]
     fn a_second_process_without_a_result_is_an_error() {
         let process = OtherProcess {
-            program: "/bin/sh".into(),
-            args: ["-c", "echo busy >&2; exit 3"].map(OsString::from).into(),
+            program: SameProgram {
+                program: "/bin/sh".into(),
+                args: ["-c", "echo busy >&2; exit 3"].map(OsString::from).into(),
+            },
             campaign: 0,
             folder: TempFolder::new(&std::env::temp_dir()).expect("a folder"),
         };

@@ -12,11 +12,11 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, CommandFactory as _, Parser};
 use steelmill_core::Result;
 
+use crate::campaign::again::OURS;
 use crate::campaign::campaign::Campaign;
 use crate::campaign::replay::{absolute, quoted};
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::Summary;
-use crate::campaign::verify;
 use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::{Schedule, Seed, Settings};
 use crate::schema::verify::Verify;
@@ -172,9 +172,7 @@ impl Args {
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, String> {
         let ours = variables.into_iter().filter_map(|(name, value)| {
-            let name = name
-                .to_str()
-                .filter(|name| name.starts_with(PREFIX) && *name != verify::SECOND_RUN_VARIABLE)?;
+            let name = name.to_str().filter(|name| name.starts_with(PREFIX) && !OURS.contains(&&**name))?;
             (!value.is_empty()).then(|| (name.to_owned(), value))
         });
         let mut ours: Vec<_> = ours.collect();
@@ -419,7 +417,7 @@ mod tests {
             ("STEELMILL_VERIFY", "process"),
             ("STEELMILL_AUDIT", "1"),
             ("STEELMILL_MAX_FAILURES", "4"),
-            (verify::SECOND_RUN_VARIABLE, "not a flag, but ours"),
+            (OURS[0], "not a flag, but ours"),
             ("ANOTHER", "1"),
         ]);
         let args = args.expect("all are right");

@@ -17,9 +17,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use steelmill_core::Result;
-use tracing::{Dispatch, dispatcher};
 
-use crate::campaign::campaign::{AnyCampaign, Campaign, on_a_fresh_thread};
+use crate::campaign::campaign::{AnyCampaign, Campaign};
 use crate::campaign::signature::FailureSignature;
 use crate::machine::sim::Sim;
 use crate::run::simulate;
@@ -181,6 +180,7 @@ where
 impl AnyCampaign<'_> {
     /// [`shrink`](Campaign::shrink) for a run whose settings may differ from the campaign's.
     pub(crate) fn shrink_run(&self, settings: Settings, watch: &mut dyn FnMut(Progress)) -> Option<Shrunk> {
+        self.begin_once();
         let settings = Settings { audit: false, trace: false, stacks: false, ..settings };
         let first = self.attempt(settings.clone());
         let failure = first.failure.as_ref()?;
@@ -220,13 +220,7 @@ impl AnyCampaign<'_> {
     }
 
     fn attempt(&self, settings: Settings) -> Outcome {
-        let once = |settings: Settings, look| {
-            let seed = settings.seed;
-            let silent = Dispatch::none();
-            let run = || simulate::run_once(settings, &self.scenario, self.made_at, look);
-            dispatcher::with_default(&silent, || on_a_fresh_thread(seed, run))
-        };
-        simulate::run_and_explain(settings, &once)
+        simulate::run_and_explain(settings, &|settings, look| self.run_once(settings, look, true))
     }
 
     /// A run whose trace contains its key event, however late that is; and the number of runs made.

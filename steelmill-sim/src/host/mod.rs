@@ -1,6 +1,8 @@
 //! The boundary to the real process: interposed system calls, their audit, the panic hook, and stuck-task diagnosis.
 
 pub(crate) mod audit; // reports which code calls the system
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) mod fork; // a process for each run
 pub(crate) mod panics; // the panic hook
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) mod libc; // the C library's functions, for guest threads

@@ -150,7 +150,12 @@ impl<E> Kernel<E> {
             watch.spawned(index as usize, &self.machine_names[machine as usize], daemon, name);
         }
         let key = self.tasks.key(index);
-        self.spawned(key, || TaskInfo { name, machine, owner: owner.cloned(), spawned_at });
+        self.spawned(key, || TaskInfo {
+            name,
+            machine,
+            owner: owner.cloned(),
+            spawned_at: spawned_at.into(),
+        });
         self.happened(EventKind::Spawn { task: TaskId::of(key), machine });
         key
     }
@@ -239,7 +244,7 @@ impl<E> Kernel<E> {
             machine: self.machine_names[machine as usize].to_string(),
             owner,
             name,
-            spawned_at,
+            spawned_at: spawned_at.into(),
             waits_for: "",
             waits_at: Vec::new(),
             polls,
@@ -256,7 +261,7 @@ impl<E> Kernel<E> {
             machine: self.machine_names[slot.machine as usize].to_string(),
             owner: slot.owner.clone(),
             name: slot.name,
-            spawned_at: slot.spawned_at,
+            spawned_at: slot.spawned_at.into(),
             waits_for: match slot.state {
                 State::Idle => slot.waits_for.text(),
                 State::Ready => "its turn to run",

@@ -2,8 +2,8 @@
 //! prints the seed and the task when a poll lasts too long, and exits the process.
 
 use std::io::{self, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Once, Weak};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use crate::schema::settings::Seed;
@@ -84,18 +84,28 @@ impl Watch {
 /// Starts the watchdog, once for the process. It is a real thread, so it must not be started inside a run.
 #[expect(clippy::disallowed_methods, reason = "the watchdog is the one part that must live in real time")]
 pub(crate) fn start() {
-    static STARTED: Once = Once::new();
-    STARTED.call_once(|| {
-        let thread = std::thread::Builder::new().name("steelmill watchdog".into());
-        let watching = thread.spawn(|| {
-            let mut observations = Vec::new();
-            loop {
-                std::thread::sleep(CHECK_INTERVAL);
-                check_all(&mut observations);
-            }
-        });
-        watching.expect("a thread can be started");
+    // A child of fork(2) has the parent's statics, but not its threads.
+    static STARTED_IN: AtomicU32 = AtomicU32::new(0);
+    let process = std::process::id();
+    if STARTED_IN.swap(process, Ordering::Relaxed) == process {
+        return;
+    }
+    let thread = std::thread::Builder::new().name("steelmill watchdog".into());
+    let watching = thread.spawn(|| {
+        let mut observations = Vec::new();
+        loop {
+            std::thread::sleep(CHECK_INTERVAL);
+            check_all(&mut observations);
+        }
     });
+    watching.expect("a thread can be started");
+}
+
+/// Does something while the watchdog does nothing, so that a child of fork(2) finds none of its locks held.
+#[cfg(target_os = "linux")]
+pub(crate) fn undisturbed<T>(action: impl FnOnce() -> T) -> T {
+    let _watched = WATCHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    action()
 }
 
 /// A run, its number of polls at the last check, and for how long that has not changed.

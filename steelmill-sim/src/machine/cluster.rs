@@ -42,6 +42,16 @@ pub(crate) enum Event {
     DeferredTask(u32),
 }
 
+/// Whether a run has its process for itself, as one with programs has to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// It has, or whoever makes the run answers for it.
+    Own,
+    Shared,
+    /// It shares it and has found out that it must not.
+    Wanted,
+}
+
 pub(crate) struct Cluster {
     pub(crate) id: RunId,
     pub(crate) kernel: Kernel<Event>,
@@ -52,6 +62,8 @@ pub(crate) struct Cluster {
     pub(crate) threads: Threads,
     pub(crate) futexes: Futexes,
     pub(crate) descriptors: Descriptors,
+    /// Whether the run has its process for itself.
+    pub(crate) isolation: Isolation,
     /// What a guest thread does before the program's code.
     pub(crate) guest_setup: Option<ThreadSetup>,
     /// Every machine that the scenario made.
@@ -149,6 +161,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         threads: Threads::default(),
         futexes: Futexes::default(),
         descriptors: Descriptors::default(),
+        isolation: Isolation::Own,
         guest_setup: None,
         machines: Vec::new(),
         root: None,
@@ -271,6 +284,14 @@ fn wake_from_other_thread(key: TaskKey) {
 }
 
 impl Cluster {
+    /// Ends a run that shares its process, to be made again in one of its own.
+    pub(crate) fn want_own_process(&mut self) {
+        if self.isolation == Isolation::Shared && cfg!(all(target_os = "linux", target_env = "gnu")) {
+            self.isolation = Isolation::Wanted;
+            self.kernel.over.get_or_insert(None);
+        }
+    }
+
     /// Virtual time since the run began.
     pub(crate) fn now(&self) -> Duration {
         Duration::from_nanos(self.kernel.now)

@@ -77,6 +77,7 @@ impl Machine {
 
     /// One that runs a program, down until it is started.
     pub(crate) fn new_program(run: RunId, name: &str, main: Main) -> Self {
+        cluster::with(run, Cluster::want_own_process);
         Self::new(run, name, Workload::Program(main))
     }
 

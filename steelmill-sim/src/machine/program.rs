@@ -53,9 +53,13 @@ impl Sim {
     /// is down until it is started; `main` is called at every start anew.
     ///
     /// Whatever the program asks of Linux through the C library is answered by the machine: time, threads, locks, sockets.
-    /// Its process ends when `main` returns, and with it all its threads. Statics are shared by all machines and seeds of the
-    /// real process: a program that calls `std::process::exit` makes the real process fail
-    /// at its end, because the standard library keeps in a static that the process is exiting.
+    /// Its process ends when `main` returns, and with it all its threads.
+    ///
+    /// A campaign makes each run with programs in a real process of its own, so that the statics of the program, and of
+    /// the libraries it uses, are new in each. What a run changes outside of itself, such as a variable that the scenario
+    /// captured, is therefore not seen by the test: count with [`Sim::count`], and return errors. The machines of one run
+    /// share statics. One program of a run may call `std::process::exit`; the standard library keeps in a static that the
+    /// process is exiting, so a second one fails the run, with a message.
     ///
     /// # Panics
     /// When there is a machine of that name.

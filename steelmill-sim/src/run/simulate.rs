@@ -13,7 +13,7 @@ use crate::fault::coverage::RunObserver;
 use crate::host::{self, audit, purity, stuck};
 use crate::kernel::tasks::MAIN;
 use crate::kernel::watchdog;
-use crate::machine::cluster::{self, RunId};
+use crate::machine::cluster::{self, Isolation, RunId};
 use crate::machine::deadline_exceeded::{ExceededDeadlines, InspectTask};
 use crate::machine::executor;
 use crate::machine::hosts::SCENARIO;
@@ -31,7 +31,8 @@ use crate::trace::logs;
 /// Runs a scenario once, on this thread.
 ///
 /// std keeps the keys of its hash maps, and `rand::rng()` its state, as long as a thread lives. A scenario that uses them
-/// repeats only on a fresh thread: [`Campaign`](crate::Campaign) and [`check`](crate::check) run each seed on one.
+/// repeats only on a fresh thread: [`Campaign`](crate::Campaign) and [`check`](crate::check) run each seed on one. A
+/// scenario with [programs](crate::Sim::program) repeats only in a fresh process, which they give it, too.
 ///
 /// # Panics
 /// When this thread is inside a simulation already.
@@ -53,7 +54,8 @@ where
     F: Future<Output = Result> + 'static,
 {
     let caller = Location::caller();
-    run_and_explain(settings, &|settings, inspected| run_once(settings, &scenario, caller, inspected))
+    let once = |settings, inspected| run_once(settings, &scenario, caller, inspected, Isolation::Own);
+    run_and_explain(settings, &once)
 }
 
 pub(crate) trait Scenario {
@@ -89,6 +91,7 @@ pub(crate) fn run_once(
     scenario: &dyn Scenario,
     caller: &'static Location<'static>,
     inspected: Option<u64>,
+    isolation: Isolation,
 ) -> Outcome {
     host::panics::install_hook();
     if settings.poll_time_limit.is_some() {
@@ -105,7 +108,10 @@ pub(crate) fn run_once(
             inspected.map(|polls| (polls, stuck::inspect_aborted as InspectTask)),
         )
     });
-    cluster::with(id, |run| run.guest_setup = Some(guest_setup()));
+    cluster::with(id, |run| {
+        run.guest_setup = Some(guest_setup());
+        run.isolation = isolation;
+    });
     purity::draw_hash_keys();
     if is_audited {
         audit::begin();
@@ -236,6 +242,7 @@ fn outcome(id: RunId) -> Outcome {
             trace,
             audit,
             impure: run.kernel.impure,
+            needs_process: run.isolation == Isolation::Wanted,
         }
     })
 }

@@ -1,12 +1,13 @@
 //! Trace events: one enum of everything that a run records. Some enter the digest; the others are only for diagnosis.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::decision::Stream;
+use super::portable::{self, StaticStr};
 use super::task::TaskId;
 
 /// One event of a run: its time, task, cause and kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Nanoseconds of virtual time since the run began.
     pub at: u64,
@@ -21,7 +22,7 @@ pub struct Event {
 }
 
 /// The kind of an event, with its data. Part of the digest unless the variant says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
@@ -196,7 +197,8 @@ pub enum EventKind {
     /// The scenario increased a counter ([`Sim::count`](crate::Sim::count)).
     Count {
         /// The counter's name.
-        what: &'static str,
+        #[serde(deserialize_with = "portable::text")]
+        what: StaticStr,
         /// The increment.
         more: u64,
         /// Its new value.
@@ -205,7 +207,7 @@ pub enum EventKind {
 }
 
 /// The kind of a message: a TCP segment by its flags, a UDP datagram, or an ICMP error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MessageKind {
@@ -230,7 +232,7 @@ pub enum MessageKind {
 }
 
 /// Why a message is delayed or lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DeliveryProblem {
@@ -258,7 +260,7 @@ pub enum DeliveryProblem {
 }
 
 /// How a task ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskEnd {
     /// It returned.
@@ -270,7 +272,7 @@ pub enum TaskEnd {
 }
 
 /// A change of a machine's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MachineChange {
@@ -295,7 +297,7 @@ pub enum MachineChange {
 }
 
 /// A change of the link between two machines; from a machine to itself, of all its links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LinkChange {
@@ -316,7 +318,7 @@ pub enum LinkChange {
 }
 
 /// A step in the life of a planned fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultStep {
     /// It begins.

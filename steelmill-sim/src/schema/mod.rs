@@ -12,6 +12,7 @@ pub(crate) mod verify; // verification of determinism, and where two runs differ
 pub(crate) mod event;
 pub(crate) mod line; // an event in readable form
 pub(crate) mod outcome; // success or failure
+pub(crate) mod portable; // how an outcome crosses to another process
 pub(crate) mod system_use; // audited calls of the system
 pub(crate) mod task; // task keys and ids
 pub(crate) mod trace; // all events, with names

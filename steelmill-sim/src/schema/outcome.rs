@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use steelmill_core::coverage::{Kind, Point};
 use steelmill_core::{Owner, Panic};
 
 use crate::schema::decision::Decision;
 use crate::schema::plan::Plan;
+use crate::schema::portable::{self, SourceLocation, StaticStr};
 use crate::schema::settings::Seed;
 use crate::schema::system_use::SystemUse;
 use crate::schema::task::TaskKey;
@@ -19,7 +20,7 @@ use crate::schema::trace::Trace;
 use crate::schema::verify::Difference;
 
 /// How often a run reached a coverage point, and how often that was a hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Visits {
     pub(crate) executed: u64,
     pub(crate) hit: u64,
@@ -35,7 +36,7 @@ pub(crate) struct Panicked {
 }
 
 /// The result of one run: whether it passed, its digest, and what was counted and recorded.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// The seed.
     pub seed: Seed,
@@ -50,12 +51,14 @@ pub struct Outcome {
     /// The number of timers fired and messages delivered.
     pub events: u64,
     /// The scenario's counters: see [`Sim::count`](crate::Sim::count).
+    #[serde(deserialize_with = "portable::counts")]
     pub counts: BTreeMap<&'static str, u64>,
     /// Visits of the program's coverage points, by index.
     pub(crate) coverage: Vec<Visits>,
     /// The fault plan, if the scenario injects faults. Saved to a file, it can be replayed.
     pub faults: Option<Plan>,
     /// The parts of the workload that can be limited, each with its range: see [`Sim::limit`](crate::Sim::limit).
+    #[serde(deserialize_with = "portable::limits")]
     pub limits: BTreeMap<&'static str, RangeInclusive<u64>>,
     /// Every random draw, if [`Settings::record`](crate::Settings::record) is set.
     pub decisions: Vec<Decision>,
@@ -65,12 +68,21 @@ pub struct Outcome {
     pub audit: Vec<SystemUse>,
     /// Whether another thread reached the run, or the run started one: then it may not repeat.
     pub impure: bool,
+    /// Whether the scenario made a program, where runs share a process: then the run ended there.
+    pub(crate) needs_process: bool,
 }
 
 impl Outcome {
     /// The outcome of a seed whose thread panicked outside of the scenario and its tasks.
     pub(crate) fn panicked(seed: Seed, panic: &Panic) -> Self {
-        let error = anyhow::anyhow!("the thread of the seed panicked outside of its tasks: {panic}");
+        Self::without_run(
+            seed,
+            anyhow::anyhow!("the thread of the seed panicked outside of its tasks: {panic}"),
+        )
+    }
+
+    /// The outcome of a seed whose run was not made, or got lost.
+    pub(crate) fn without_run(seed: Seed, error: anyhow::Error) -> Self {
         Self {
             seed,
             failure: Some(Failure::new(Duration::ZERO, Cause::Error(error), None)),
@@ -86,6 +98,7 @@ impl Outcome {
             trace: None,
             audit: Vec::new(),
             impure: false,
+            needs_process: false,
         }
     }
 
@@ -96,7 +109,7 @@ impl Outcome {
 }
 
 /// The failure of a run: its cause, its virtual time, the last panic, and the tasks aborted at a deadline before.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// The virtual time.
     pub at: Duration,
@@ -112,7 +125,7 @@ pub struct Failure {
 
 /// A task that was aborted because it exceeded a deadline of the lifecycle: a `prepare`, `run` or `stop` that did not end,
 /// or a task that would have outlived its daemon.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeadlineExceeded {
     /// The virtual time of the abort.
     pub at: Duration,
@@ -153,7 +166,7 @@ pub struct FailureLocation<'a> {
     /// The task's name.
     pub task: &'a str,
     /// Where the task was spawned; `None` for the scenario itself.
-    pub spawned_at: Option<&'static Location<'static>>,
+    pub spawned_at: Option<SourceLocation>,
     /// The file and line of the panic or the broken assertion, if the cause is one.
     pub place: Option<String>,
 }
@@ -161,7 +174,7 @@ pub struct FailureLocation<'a> {
 impl<'a> FailureLocation<'a> {
     fn of(task: &'a TaskReport, place: Option<String>) -> Self {
         let TaskReport { machine, owner, name, spawned_at, .. } = task;
-        Self { machine, owner: owner.as_deref(), task: name, spawned_at: Some(spawned_at), place }
+        Self { machine, owner: owner.as_deref(), task: name, spawned_at: Some(*spawned_at), place }
     }
 }
 
@@ -213,10 +226,10 @@ impl fmt::Display for Failure {
 }
 
 /// The cause of a failed run.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Cause {
     /// The scenario returned an error.
-    Error(anyhow::Error),
+    Error(#[serde(with = "portable::error")] anyhow::Error),
     /// A panic that the scenario did not [allow](crate::Sim::allow_failure), even if it was caught.
     Panic {
         /// The panic message.
@@ -228,6 +241,7 @@ pub enum Cause {
     /// [`assert_unreachable!`](steelmill_core::assert_unreachable).
     Assertion {
         /// The assertion.
+        #[serde(with = "portable::point")]
         place: &'static Point,
         /// Its message, formatted.
         message: String,
@@ -270,18 +284,21 @@ pub enum Cause {
 }
 
 /// The state of a task in a failure report.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskReport {
     /// Its machine.
     pub machine: String,
     /// The factory and the daemon that own it; `None` for a task that was not spawned on a daemon's scope.
+    #[serde(with = "portable::owner")]
     pub owner: Option<Arc<Owner>>,
     /// Its name, given to `spawn`.
-    pub name: &'static str,
+    #[serde(deserialize_with = "portable::text")]
+    pub name: StaticStr,
     /// Where it was spawned.
-    pub spawned_at: &'static Location<'static>,
+    pub spawned_at: SourceLocation,
     /// What it waits for, if that is one of the sim's primitives or a well-known one; empty if it was running or has ended.
-    pub waits_for: &'static str,
+    #[serde(deserialize_with = "portable::text")]
+    pub waits_for: StaticStr,
     /// The async stacks on which it waits when a run deadlocks, livelocks or exceeds a limit, or on which it waited when it
     /// was aborted at a deadline: one for each thing it waits for, up to four, innermost function first, with file and
     /// line. For a task that spins, where it wakes itself.

@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::schema::decision::{Decision, Reseed};
 use crate::schema::plan::{Faults, Plan};
+use crate::schema::portable;
 
 /// The seed of a run: all its randomness is derived from it, so that equal seeds give equal runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,7 +98,7 @@ impl From<Schedule> for String {
 }
 
 /// The settings of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
     /// The seed.
     pub seed: Seed,
@@ -126,6 +127,7 @@ pub struct Settings {
     /// The level up to which `tracing` callsites are enabled, whether or not anybody logs or traces; by default all. An
     /// enabled callsite evaluates its fields, which must not depend on who listens. So no log has lines above this level; a
     /// lower one saves time if the program computes much for its log.
+    #[serde(with = "portable::by_name")]
     pub log_level: LevelFilter,
     /// Recorded draws to replay. Past the end of the list draws are 0, and entropy comes from the seed.
     pub replay: Option<Vec<Decision>>,

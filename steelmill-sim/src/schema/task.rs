@@ -11,7 +11,7 @@ compile_error!("steelmill-sim packs a task's key into a waker's pointer and need
 ///
 /// Two keys are equal by mistake only when a waker is kept for a million runs of the process *and* the same slot is then
 /// in the same generation modulo a million; the consequence is a spurious wake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct TaskKey(u64);
 
 const INDEX_BITS: u32 = 24;

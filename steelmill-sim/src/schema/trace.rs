@@ -1,17 +1,18 @@
 //! The trace of a run: its events, and the tables of tasks, machines, logs, states and operations that they index.
 
 use std::collections::BTreeMap;
-use std::panic::Location;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use steelmill_core::{Owner, State};
 
 use super::event::{Event, EventKind};
 use super::plan::Fault;
+use super::portable::{self, SourceLocation, StaticStr};
 use super::task::TaskId;
 
 /// The events of a run in order, and the tables that they index.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Trace {
     /// The recorded events.
     pub events: Vec<Event>,
@@ -72,33 +73,38 @@ impl Trace {
 }
 
 /// A task's name, machine, owner and origin.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskInfo {
     /// Its name, given to `spawn`.
-    pub name: &'static str,
+    #[serde(deserialize_with = "portable::text")]
+    pub name: StaticStr,
     /// The number of its machine.
     pub machine: u32,
     /// The factory and the daemon that own it; `None` for a task that was not spawned on a daemon's scope.
+    #[serde(with = "portable::owner")]
     pub owner: Option<Arc<Owner>>,
     /// Where it was spawned.
-    pub spawned_at: &'static Location<'static>,
+    pub spawned_at: SourceLocation,
 }
 
 /// A log line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
     /// Its severity.
+    #[serde(with = "portable::by_name")]
     pub level: tracing::Level,
     /// Its target: the module's path, unless the program sets another.
-    pub target: &'static str,
+    #[serde(deserialize_with = "portable::text")]
+    pub target: StaticStr,
     /// The message, followed by the fields.
     pub text: String,
     /// Its file and line, if known.
+    #[serde(deserialize_with = "portable::source_line")]
     pub place: Option<(&'static str, u32)>,
 }
 
 /// A change of the lifecycle state of a factory or a daemon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateChange {
     /// The number of the factory's machine.
     pub machine: u32,
@@ -107,11 +113,12 @@ pub struct StateChange {
     /// The daemon; `None` for the factory as a whole.
     pub daemon: Option<String>,
     /// The new state.
+    #[serde(with = "portable::state")]
     pub state: State,
 }
 
 /// A client's operation in a [`History`](crate::trace::history::History).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     /// The client's name.
     pub client: String,
@@ -126,7 +133,7 @@ pub struct Operation {
 }
 
 /// The result of an operation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// It returned; printed with its invocation: `GET a -> "1"`.
     Returned(String),

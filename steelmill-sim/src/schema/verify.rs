@@ -50,7 +50,7 @@ impl FromStr for Verify {
 }
 
 /// The first difference between two runs of one seed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Difference {
     /// The number of events that both runs share.
     pub shared: u64,
@@ -67,7 +67,7 @@ pub struct Difference {
 }
 
 /// One of two runs that differ.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Side {
     /// Its first event that differs; `None` if it has no more events, or none was recorded that far.
     pub event: Option<Line>,

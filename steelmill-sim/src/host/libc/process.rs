@@ -25,8 +25,8 @@ unsafe extern "C" fn exit(code: c_int) -> ! {
 }
 
 /// # Safety
-/// As pause(2). Where `std::process::exit` waits for a guest that has exited, the real process ends as one that failed, and
-/// a second guest's run fails: the code that it was given is not known here.
+/// As pause(2). A second guest that calls `std::process::exit` waits here, and fails its run: the code that it was given is
+/// not known. So does the real process, after a run that it made in its own; it ends as one that failed.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pause() -> c_int {
     let has_exited = HAS_EXITED.load(Ordering::Relaxed);

@@ -1,0 +1,329 @@
+//! A process for each run of a scenario with programs. The libraries that programs use keep state in statics, such as a
+//! counter of runtimes, so the second run in a process would not be the first one's equal.
+//!
+//! The campaign starts this program again. That reaches the same campaign, and there becomes a server, which forks a child
+//! for each run that it is asked for. Campaigns before it are not run again: the server is given their outcomes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use steelmill_core::Result;
+
+use crate::campaign::again::{SECOND_RUN_VARIABLE, SERVER_VARIABLE, SameProgram};
+use crate::campaign::record::KeptSeed;
+use crate::host::fork;
+use crate::schema::outcome::Outcome;
+use crate::schema::settings::Settings;
+
+/// A run that a server is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) settings: Settings,
+    /// The number of polls at which the run ends, and tasks that exceed a deadline are inspected.
+    pub(super) inspected: Option<u64>,
+    /// Whether the run logs nothing.
+    pub(super) is_silent: bool,
+}
+
+/// What is sent back: an outcome by the child, if it gets that far, and its end by the server.
+#[derive(Debug, Serialize, Deserialize)]
+enum Reply {
+    Outcome(Box<Outcome>),
+    Ended {
+        /// How, unless it exited as it should.
+        failure: Option<String>,
+        /// What it printed, unless that was shown at once.
+        output: String,
+    },
+}
+
+/// The outcomes of a campaign, in the order in which they were reported.
+#[derive(Debug, Deserialize)]
+pub(super) struct Past {
+    pub(super) requested: u64,
+    pub(super) outcomes: Vec<(Option<KeptSeed>, Outcome)>,
+}
+
+/// Of the campaigns of this thread so far: those with processes, by number, as JSON.
+type Pasts = BTreeMap<u64, String>;
+
+thread_local! {
+    static NEXT: Cell<u64> = const { Cell::new(0) };
+    static PASTS: RefCell<Pasts> = const { RefCell::new(Pasts::new()) };
+}
+
+/// A process that was started as a server.
+struct Role {
+    /// The number of the campaign that it serves.
+    served: u64,
+    socket: Mutex<BufReader<UnixStream>>,
+    is_shown: bool,
+    pasts: Pasts,
+}
+
+impl Role {
+    /// That of this process, if it is a server.
+    fn of_process() -> Option<&'static Self> {
+        static ROLE: OnceLock<Option<Role>> = OnceLock::new();
+        ROLE.get_or_init(Self::take).as_ref()
+    }
+
+    fn take() -> Option<Self> {
+        let served = std::env::var(SERVER_VARIABLE).ok()?;
+        fork::ignore_interrupts();
+        // It stands in place of the standard input.
+        let mut socket = BufReader::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned().ok()?));
+        let mut first = String::new();
+        socket.read_line(&mut first).ok()?;
+        let (is_shown, pasts) = serde_json::from_str(&first).ok()?;
+        let socket = Mutex::new(socket);
+        Some(Self { served: served.parse().ok()?, socket, is_shown, pasts })
+    }
+}
+
+/// The processes of a campaign's runs.
+#[derive(Debug, Default)]
+pub(crate) struct Processes {
+    /// Whether a run turned out to need a process.
+    are_needed: AtomicBool,
+    stage: Mutex<Option<Stage>>,
+    idle: Mutex<Vec<Server>>,
+    /// The outcomes that were reported, as JSON.
+    noted: Mutex<Vec<String>>,
+}
+
+/// What a server has to know of the campaign.
+#[derive(Debug, Clone)]
+struct Stage {
+    number: u64,
+    program: Arc<Result<SameProgram>>,
+    pasts: Pasts,
+    /// Whether what a run prints is shown at once.
+    is_shown: bool,
+}
+
+impl Processes {
+    /// A campaign begins on this thread. In a server of this campaign it ends here. Gives what came of the campaign before,
+    /// in a server of a later one.
+    pub(super) fn begin(&self, run: &(dyn Fn(Request) -> Outcome + Sync)) -> Option<Past> {
+        let number = NEXT.replace(NEXT.get() + 1);
+        let role = Role::of_process();
+        let known = role.and_then(|role| role.pasts.get(&number));
+        if let Some(role) = role.filter(|role| role.served == number) {
+            serve(role, run);
+        }
+        if let Some(past) = known {
+            PASTS.with_borrow_mut(|pasts| pasts.insert(number, past.clone()));
+        }
+        self.idle().clear();
+        self.noted().clear();
+        *self.stage() = Some(Stage {
+            number,
+            program: Arc::new(SameProgram::of_this_thread()),
+            pasts: PASTS.with_borrow(Clone::clone),
+            is_shown: is_shown(),
+        });
+        known.map(|past| serde_json::from_str(past).expect("another process of this program wrote it"))
+    }
+
+    pub(super) fn have_begun(&self) -> bool {
+        self.stage().is_some()
+    }
+
+    pub(super) fn is_server() -> bool {
+        Role::of_process().is_some()
+    }
+
+    pub(super) fn are_needed(&self) -> bool {
+        self.are_needed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn need(&self) {
+        self.are_needed.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes a run in a process of its own.
+    pub(super) fn run(&self, request: &Request) -> Outcome {
+        let seed = request.settings.seed;
+        self.try_run(request).unwrap_or_else(|error| Outcome::without_run(seed, error))
+    }
+
+    fn try_run(&self, request: &Request) -> Result<Outcome> {
+        let idle = self.idle().pop();
+        let mut server = idle.map_or_else(|| self.start(), Ok)?;
+        let outcome = server.run(request)?; // a server that fails is not used again
+        self.idle().push(server);
+        outcome.map_err(anyhow::Error::msg)
+    }
+
+    fn start(&self) -> Result<Server> {
+        let stage = self.stage().clone();
+        let stage = stage.expect("a campaign begins before it runs");
+        let program = stage.program.as_ref().as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let (ours, theirs) = UnixStream::pair().context("cannot make a pair of sockets")?;
+        let mut command = program.command();
+        command.env_remove(SECOND_RUN_VARIABLE).env(SERVER_VARIABLE, stage.number.to_string());
+        command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
+        if !stage.is_shown {
+            command.stderr(Stdio::null());
+        }
+        let child = command.spawn();
+        let child = child.with_context(|| format!("{} cannot be started", program.program.display()))?;
+        drop(command); // and with it their socket
+        let mut server = Server { child, socket: BufReader::new(ours) };
+        server.send(&(stage.is_shown, &stage.pasts))?;
+        Ok(server)
+    }
+
+    fn idle(&self) -> impl std::ops::DerefMut<Target = Vec<Server>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes an outcome that is reported, for servers of later campaigns.
+    pub(super) fn note(&self, kept: Option<&KeptSeed>, outcome: &Outcome) {
+        if self.are_needed() {
+            let noted = serde_json::to_string(&(kept, outcome)).expect("plain data");
+            self.noted().push(noted);
+        }
+    }
+
+    /// The campaign has ended, and had so many seeds to run.
+    pub(super) fn keep(&self, requested: u64) {
+        let noted = std::mem::take(&mut *self.noted());
+        if let Some(Stage { number, .. }) = self.stage().as_ref().filter(|_| self.are_needed()) {
+            let past = format!("{{\"requested\": {requested}, \"outcomes\": [{}]}}", noted.join(","));
+            PASTS.with_borrow_mut(|pasts| pasts.insert(*number, past));
+        }
+    }
+
+    fn noted(&self) -> impl std::ops::DerefMut<Target = Vec<String>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stage(&self) -> impl std::ops::DerefMut<Target = Option<Stage>> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the harness shows at once what a test prints.
+fn is_shown() -> bool {
+    let is_test = std::thread::current().name().is_some_and(|name| name != "main");
+    let is_uncaptured = || {
+        let mut args = std::env::args();
+        ["RUST_TEST_NOCAPTURE", "NEXTEST"].iter().any(|name| std::env::var_os(name).is_some())
+            || args.any(|arg| ["--nocapture", "--no-capture", "--show-output"].contains(&&*arg))
+    };
+    !is_test || is_uncaptured()
+}
+
+/// A process that forks one for each run.
+#[derive(Debug)]
+struct Server {
+    child: Child,
+    socket: BufReader<UnixStream>,
+}
+
+impl Server {
+    fn send(&mut self, message: &impl Serialize) -> Result {
+        let mut line = serde_json::to_vec(message)?;
+        line.push(b'\n');
+        let sent = self.socket.get_mut().write_all(&line);
+        sent.map_err(|_| self.gone())
+    }
+
+    /// The outcome of a run, or how its process ended without one.
+    ///
+    /// # Errors
+    /// When the server has ended.
+    fn run(&mut self, request: &Request) -> Result<Result<Outcome, String>> {
+        self.send(request)?;
+        let mut outcome = None;
+        loop {
+            let mut line = Vec::new();
+            if self.socket.read_until(b'\n', &mut line).map_err(|_| self.gone())? == 0 {
+                return Err(self.gone());
+            }
+            match serde_json::from_slice(&line) {
+                Ok(Reply::Outcome(received)) => outcome = Some(received),
+                Ok(Reply::Ended { failure, output }) => {
+                    let how = failure.unwrap_or_else(|| "it exited".to_owned());
+                    let output = output.trim_end();
+                    let separator = if output.is_empty() { "" } else { "\n" };
+                    let failure =
+                        || format!("the process of this run ended before its end: {how}{separator}{output}");
+                    return Ok(outcome.map(|outcome| *outcome).ok_or_else(failure));
+                }
+                // Empty, or what a child had written when it was killed.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn gone(&mut self) -> anyhow::Error {
+        let how = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        anyhow::anyhow!(
+            "this scenario has programs, so its runs are made in processes, which are forked from this program started \
+             again; that ended ({how}) before it reached this campaign, as the same arguments and environment should have it"
+        )
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Makes the runs that are asked for, each in a child, until nobody asks any more.
+fn serve(Role { socket, is_shown, .. }: &Role, run: &(dyn Fn(Request) -> Outcome + Sync)) -> ! {
+    let mut requests = socket.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut line = String::new();
+    while let Ok(1..) = requests.read_line(&mut line) {
+        let Ok(request) = serde_json::from_str(&line) else { break };
+        line.clear();
+        let socket = requests.get_ref();
+        let ended = in_a_child(*is_shown, || {
+            let outcome = Reply::Outcome(Box::new(run(request)));
+            let mut socket = socket;
+            let _ = writeln!(socket, "{}", serde_json::to_string(&outcome).expect("plain data"));
+        });
+        let (failure, output) = ended.unwrap_or_else(|error| (Some(error.to_string()), String::new()));
+        let ended = serde_json::to_string(&Reply::Ended { failure, output }).expect("plain data");
+        // The child may have been killed within a line.
+        if write!(&mut { socket }, "\n{ended}\n").is_err() {
+            break;
+        }
+    }
+    fork::end()
+}
+
+/// How the child ended, unless as it should, and what it printed, unless that is shown.
+fn in_a_child(is_shown: bool, child: impl FnOnce()) -> io::Result<(Option<String>, String)> {
+    let mut output = (!is_shown).then(fork::file_in_memory).transpose()?;
+    let status = fork::in_a_child(|| {
+        match &output {
+            Some(output) => fork::redirect_output(output),
+            None => fork::redirect_output(&io::stderr()),
+        }
+        child();
+    })?;
+    let printed = output.as_mut().map(text_of).transpose()?.unwrap_or_default();
+    Ok(((!status.success()).then(|| status.to_string()), printed))
+}
+
+fn text_of(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

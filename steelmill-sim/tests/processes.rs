@@ -1,0 +1,96 @@
+//! Runs of scenarios with programs are made in processes of their own, so that statics are new in each.
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use steelmill_core::Result;
+use steelmill_sim::{Campaign, Cause, Seed, Sim, Verify, check};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How often a program of these tests was called in this process.
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
+/// Runs a program alone on a machine; its end has to be as described.
+async fn ends(sim: &Sim, end: &str, main: impl Fn() -> i32 + Send + Sync + 'static) -> Result {
+    let life = sim.program("program", main).start().await?.ended().await;
+    anyhow::ensure!(life.to_string().contains(end), "{life}");
+    Ok(())
+}
+
+#[test]
+fn statics_are_new_in_each_run() {
+    let campaign =
+        Campaign::new(
+            |sim: Sim| async move { ends(&sim, "code 0", || CALLS.fetch_add(1, Relaxed) as i32).await },
+        );
+    let summary = campaign.seeds(20).verify(Verify::Twice).run();
+    assert!(summary.passed() && summary.seeds == 20, "{:?}", summary.failed);
+    assert_eq!(CALLS.load(Relaxed), 0, "this process never called it");
+}
+
+#[test]
+fn a_later_campaign_of_a_test_is_reached_past_those_before_it() {
+    let red = |unlucky: u64| {
+        Campaign::new(move |sim: Sim| async move {
+            ends(&sim, "code 0", || 0).await?;
+            sim.count("runs", 1);
+            anyhow::ensure!(sim.seed() != Seed(unlucky), "unlucky");
+            Ok(())
+        })
+    };
+    for unlucky in [3, 5] {
+        // Only what the first campaign gave leads to the second.
+        let summary = red(unlucky).seeds(10).failures_max(1).run();
+        assert_eq!((summary.failed[0].seed, summary.counts["runs"].total), (Seed(unlucky), unlucky));
+        let failure = summary.failed[0].failure.as_ref().expect("it is red");
+        assert!(matches!(&failure.cause, Cause::Error(error) if error.to_string() == "unlucky"), "{failure}");
+    }
+    check(Seed(1), |sim| async move { ends(&sim, "code 7", || 7).await });
+}
+
+#[test]
+fn what_ends_the_process_fails_its_run_and_no_other() {
+    let campaign = Campaign::new(|sim: Sim| async move {
+        let is_third = sim.seed() == Seed(3);
+        ends(&sim, "code 0", move || {
+            if is_third {
+                eprintln!("the last words");
+                std::process::abort();
+            }
+            0
+        })
+        .await
+    });
+    let summary = campaign.seeds(6).failures_max(6).jobs(2).run();
+    assert_eq!((summary.seeds, summary.failed.len(), summary.failed[0].seed), (6, 1, Seed(3)), "{summary}");
+    let failure = summary.failed[0].failure.as_ref().expect("it is red").to_string();
+    assert!(failure.contains("signal: 6 (SIGABRT)") && failure.contains("the last words"), "{failure}");
+}
+
+#[test]
+fn std_process_exit_ends_the_program_with_its_code() {
+    Campaign::new(|sim: Sim| async move {
+        ends(&sim, "code 3", || std::process::exit(3)).await?;
+        sim.clock().sleep(SECOND).await; // the run goes on
+        Ok(())
+    })
+    .seeds(5)
+    .check();
+}
+
+#[test]
+fn a_red_run_with_programs_is_shrunk() {
+    let campaign = Campaign::new(|sim: Sim| async move {
+        let rounds = sim.limit("rounds", 0..=50);
+        let life = sim.program("program", move || i32::from(rounds >= 8)).start().await?.ended().await;
+        anyhow::ensure!(life.is_success(), "too many rounds");
+        Ok(())
+    });
+    let shrunk = campaign.shrink(Seed(1), |_| ()).expect("it is red");
+    assert_eq!(shrunk.plan.limits["rounds"], 8, "{:?}", shrunk.plan);
+    let failure = format!("{:?}", shrunk.outcome.failure);
+    let trace = shrunk.outcome.trace.expect(&failure);
+    assert!(trace.tasks.values().any(|task| task.name == "main"), "{:?}", trace.tasks);
+}
