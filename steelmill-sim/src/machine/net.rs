@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use steelmill_core::{Address, AddressError, Daemon, Factory, Result, ToAddress};
 
+pub(crate) use address::{is_local, source};
 pub use impairment::Impairment;
 pub(crate) use socket::Socket;
 pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};

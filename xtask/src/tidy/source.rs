@@ -17,6 +17,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/purity.rs",
     "steelmill-sim/src/host/libc/mod.rs",
     "steelmill-sim/src/host/libc/address.rs",
+    "steelmill-sim/src/host/libc/control.rs",
     "steelmill-sim/src/host/libc/epoll.rs",
     "steelmill-sim/src/host/libc/files.rs",
     "steelmill-sim/src/host/libc/futex.rs",

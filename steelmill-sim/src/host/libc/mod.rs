@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "standing in for functions of the C library; the argument stands beside each")]
 
 mod address; // socket addresses
+mod control; // cmsg(3)
 mod epoll; // epoll(7), poll(2), eventfd(2)
 mod files; // read, write, close, fcntl, pipe
 pub(super) mod futex; // futex(2)

@@ -1,15 +1,16 @@
 //! Sockets: socket(2), bind(2), listen(2), accept(2), connect(2), send(2), recv(2), shutdown(2), and their options.
 
 use std::ffi::{c_int, c_uint, c_void};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timeval};
 
 use super::files::{buffers, open_pair, parts, receive, send as send_parts};
-use super::{address, answer, guest, guest_of, when_ready};
+use super::{address, answer, control, guest, guest_of, when_ready};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, Object, PairEnd};
-use crate::machine::net::Socket;
+use crate::machine::net::{Socket, source};
 use crate::machine::real::real;
 use crate::machine::world::Process;
 
@@ -306,7 +307,7 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
     // SAFETY: recvmsg(2): it has so many vectors.
     let buffers = unsafe { buffers(message.msg_iov, message.msg_iovlen) };
     answer(receive(process, fd, buffers, flags).map(|read| {
-        message.msg_controllen = 0;
+        let destination = cluster::with(process.run, |run| destination(run, process, fd, read.from));
         message.msg_flags = if read.whole > read.bytes { libc::MSG_TRUNC } else { 0 };
         match read.from {
             // SAFETY: recvmsg(2): the name is null or has so many bytes.
@@ -315,8 +316,26 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
             },
             None => message.msg_namelen = 0,
         }
+        match destination {
+            // SAFETY: as ours.
+            Some((to, is_ipv6)) => unsafe { control::give_destination(message, to, is_ipv6) },
+            None => message.msg_controllen = 0,
+        }
         read.bytes as ssize_t
     }))
+}
+
+/// The address that a datagram was sent to, if the program wants to know, and whether its socket is of IPv6.
+fn destination(
+    run: &mut Cluster,
+    process: Process,
+    fd: c_int,
+    from: Option<SocketAddr>,
+) -> Option<(IpAddr, bool)> {
+    let (_, file) = run.descriptors.file(process, fd).ok()?;
+    let Object::Socket(socket) = &file.object else { return None };
+    let from = from.filter(|_| socket.gives_destination)?;
+    Some((source(from.ip().to_canonical(), process.machine), socket.is_ipv6))
 }
 
 /// # Safety
@@ -368,7 +387,7 @@ fn send_to(
     fd: c_int,
     parts: &mut [std::io::IoSlice<'_>],
     flags: c_int,
-    to: Option<std::net::SocketAddr>,
+    to: Option<SocketAddr>,
 ) -> Result<usize, Errno> {
     let Some(to) = to else { return send_parts(process, fd, parts, flags) };
     with_socket(process, fd, |run, socket| {
@@ -408,7 +427,7 @@ unsafe extern "C" fn sendto(
 }
 
 /// # Safety
-/// As sendmsg(2). Control messages are refused: there are none here.
+/// As sendmsg(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     let Some(process) = guest_of(fd) else {
@@ -424,7 +443,10 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
         .transpose();
     // SAFETY: sendmsg(2): it has so many vectors.
     let mut parts = unsafe { parts(message.msg_iov, message.msg_iovlen) };
-    answer(to.and_then(|to| send_to(process, fd, &mut parts, flags, to)).map(|n| n as ssize_t))
+    // SAFETY: as ours.
+    let checked = unsafe { control::check(process, message) };
+    let sent = checked.and(to).and_then(|to| send_to(process, fd, &mut parts, flags, to));
+    answer(sent.map(|n| n as ssize_t))
 }
 
 /// # Safety
@@ -600,6 +622,12 @@ unsafe extern "C" fn setsockopt(
             // SAFETY: as checked.
             let linger = unsafe { value.cast::<libc::linger>().read_unaligned() };
             set(process, fd, |options| options.zero_linger = linger.l_onoff != 0 && linger.l_linger == 0)
+        }
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) | (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => {
+            with_socket(process, fd, |_, socket| {
+                socket.gives_destination = number != 0;
+                Ok(0)
+            })
         }
         (libc::IPPROTO_TCP, libc::TCP_NODELAY) => set(process, fd, |options| options.nodelay = number != 0),
         (libc::IPPROTO_IP, libc::IP_TTL) if !(1..=255).contains(&number) => Err(libc::EINVAL),

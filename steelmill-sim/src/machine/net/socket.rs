@@ -19,6 +19,8 @@ pub(crate) struct Socket {
     process: Process,
     pub(crate) is_ipv6: bool,
     pub(crate) is_udp: bool,
+    /// Whether the program is told to which address a datagram was sent: IP_PKTINFO.
+    pub(crate) gives_destination: bool,
     kind: Kind,
 }
 
@@ -38,7 +40,7 @@ fn errno(error: io::Error) -> Errno {
 
 impl Socket {
     pub(crate) fn new(process: Process, is_ipv6: bool, is_udp: bool) -> Self {
-        Self { process, is_ipv6, is_udp, kind: Kind::Fresh }
+        Self { process, is_ipv6, is_udp, gives_destination: false, kind: Kind::Fresh }
     }
 
     /// The same, of which the network has nothing any more.

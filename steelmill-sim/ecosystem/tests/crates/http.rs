@@ -1,10 +1,4 @@
-//! HTTP: axum with reqwest on tokio, tiny_http with ureq on threads.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "these are programs as people write them, for real time and sockets"
-)]
-
-mod helper;
+//! HTTP: axum with reqwest and hyper with tower on tokio, tiny_http with ureq on threads.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -12,9 +6,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Path;
 use axum::routing::get;
-use helper::{SECOND, each_seed, succeeds};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use steelmill_sim::Sim;
 use tokio::net::TcpListener;
+use tower::{ServiceBuilder, service_fn};
+
+use crate::helper::{SECOND, asks, each_seed, succeeds, through_faults};
 
 /// Greets whom it is asked to.
 async fn greeter() -> std::io::Result<()> {
@@ -100,4 +103,54 @@ fn tiny_http_answers_ureq_on_threads() {
         });
         succeeds(client.start().await?).await
     });
+}
+
+/// Answers with the protocol's version, at most eight requests of a connection at a time.
+async fn version() -> std::io::Result<()> {
+    let listener = TcpListener::bind("0.0.0.0:80").await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let answer = service_fn(async |request: Request<Incoming>| {
+            tokio::time::sleep(SECOND / 100).await;
+            let text = format!("{:?}", request.version());
+            Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(text))))
+        });
+        let service = ServiceBuilder::new().concurrency_limit(8).service(answer);
+        tokio::spawn(async move {
+            let connection = auto::Builder::new(TokioExecutor::new());
+            connection.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).await
+        });
+    }
+}
+
+async fn ask_for_version(expected: &str) {
+    let client = Client::builder(TokioExecutor::new()).http2_only(expected == "HTTP/2.0").build_http();
+    asks(async || {
+        let get = async || {
+            let request = Request::get("http://server/").body(Full::<Bytes>::default())?;
+            let body = client.request(request).await?.into_body().collect().await?;
+            assert_eq!(body.to_bytes(), expected);
+            anyhow::Ok(())
+        };
+        futures::try_join!(get(), get(), get()).map(|_| ())
+    })
+    .await;
+}
+
+fn hyper_speaks(expected: &'static str) {
+    each_seed(move |sim: Sim| async move {
+        let server = sim.tokio_program("server", version);
+        let client = sim.tokio_program("client", move || ask_for_version(expected));
+        through_faults(&sim, server, client).await
+    });
+}
+
+#[test]
+fn hyper_and_tower_speak_http_1_through_faults() {
+    hyper_speaks("HTTP/1.1");
+}
+
+#[test]
+fn hyper_and_tower_speak_http_2_through_faults() {
+    hyper_speaks("HTTP/2.0");
 }
