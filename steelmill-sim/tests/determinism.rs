@@ -331,19 +331,25 @@ fn a_handle_used_outside_of_its_run_says_so() {
 
 #[test]
 fn a_wake_from_another_thread_arrives_and_marks_the_run() {
-    let scenario = |sim: Sim| async move {
-        let (send, receive) = tokio::sync::oneshot::channel();
-        let waits = sim.spawn("waits", receive);
-        sim.clock().sleep(Duration::from_millis(1)).await; // now it waits
-        let thread = std::thread::spawn(move || send.send(7).expect("a pending receiver"));
-        while !waits.is_finished() {
-            sim.clock().sleep(Duration::from_millis(1)).await;
+    let (ask, asked) = std::sync::mpsc::channel::<tokio::sync::oneshot::Sender<i32>>();
+    // A thread that a task started would be simulated.
+    let thread = std::thread::spawn(move || asked.recv().map(|send| send.send(7)));
+    let scenario = move |sim: Sim| {
+        let ask = ask.clone();
+        async move {
+            let (send, receive) = tokio::sync::oneshot::channel();
+            let waits = sim.spawn("waits", receive);
+            sim.clock().sleep(Duration::from_millis(1)).await; // now it waits
+            ask.send(send)?;
+            while !waits.is_finished() {
+                sim.clock().sleep(Duration::from_millis(1)).await;
+            }
+            anyhow::ensure!(waits.await?? == 7);
+            Ok(())
         }
-        thread.join().expect("the thread does not panic");
-        anyhow::ensure!(waits.await?? == 7);
-        Ok(())
     };
     let summary = Campaign::new(scenario).seeds(1).run();
+    assert!(thread.join().is_ok_and(|sent| sent == Ok(Ok(()))));
     assert!(summary.passed(), "{:?}", summary.failed);
     assert_eq!(summary.impure, 1);
     assert!(summary.to_string().contains("may not repeat"), "{summary}");
@@ -407,7 +413,9 @@ fn a_deadlock_names_the_daemons_whose_tasks_they_are() {
 
 /// Keeps the thread busy for so long in real time: `std::thread::sleep` would fail the run.
 fn pause_in_real_time(duration: Duration) {
-    let (mut stream, _other) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
-    stream.set_read_timeout(Some(duration)).expect("it is not zero");
-    let _ = std::io::Read::read(&mut stream, &mut [0]);
+    let mut sleep = std::process::Command::new("sleep");
+    // It must not keep open what this process prints to.
+    let (output, errors) = (std::process::Stdio::null(), std::process::Stdio::null());
+    let slept = sleep.arg(duration.as_secs_f64().to_string()).stdout(output).stderr(errors).status();
+    assert!(slept.expect("sleep is installed").success());
 }

@@ -423,48 +423,6 @@ fn an_init_system_restarts_on_failure_or_always_and_never_after_a_stop() {
     });
 }
 
-// What a run cannot simulate.
-
-#[test]
-fn a_task_that_tokio_spawn_would_swallow_is_a_failure_that_says_what_to_use() {
-    if !cfg!(tokio_unstable) {
-        return; // there is no runtime to swallow it, so `tokio::spawn` panics
-    }
-    let outcome = run(|sim| async move {
-        #[expect(clippy::disallowed_methods, reason = "this is what is tested")]
-        drop(tokio::spawn(async {}));
-        sim.clock().sleep(SECOND).await;
-        Ok(())
-    });
-    let failure = outcome.failure.expect("it is not swallowed").to_string();
-    assert!(
-        failure.contains("1 task(s) were spawned by `tokio::spawn`") && failure.contains("Scope"),
-        "{failure}"
-    );
-}
-
-#[test]
-fn a_task_that_blocks_its_thread_is_a_failure_that_says_what_to_use() {
-    let outcome = run(|_| async {
-        #[expect(clippy::disallowed_methods, reason = "this is what is tested")]
-        std::thread::sleep(1000 * 3600 * SECOND);
-        Ok(())
-    });
-    let failure = outcome.failure.expect("it is not done").to_string();
-    assert!(failure.contains("Clock::sleep"), "{failure}");
-}
-
-#[test]
-fn a_panic_of_tokios_says_what_to_do_in_a_simulation() {
-    let outcome = run(|_| async {
-        #[expect(clippy::disallowed_methods, reason = "this is what is tested")]
-        tokio::time::sleep(SECOND).await;
-        Ok(())
-    });
-    let failure = outcome.failure.expect("it panics").to_string();
-    assert!(failure.contains("Sim::clock"), "{failure}");
-}
-
 #[test]
 fn a_machine_that_its_init_system_cannot_start_again_is_not_lost() {
     let outcome = run(|sim| async move {

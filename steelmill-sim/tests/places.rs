@@ -116,13 +116,16 @@ mod summary {
             assert_always!(false, "never looked at there");
         }
         here();
-        let summary = Campaign::new(|_| async {
-            #[expect(clippy::disallowed_methods, reason = "a foreign thread is under test")]
-            std::thread::spawn(here).join().expect("the thread does not panic");
-            Ok(())
+        let (ask, asked) = std::sync::mpsc::channel();
+        #[expect(clippy::disallowed_methods, reason = "a foreign thread is under test")]
+        let thread = std::thread::spawn(move || asked.recv().map(|()| here()));
+        let summary = Campaign::new(|_| {
+            ask.send(()).expect("it waits");
+            async { Ok(()) }
         })
         .seeds(1)
         .run();
+        thread.join().expect("it does not panic").expect("it was asked");
         assert!(summary.passed());
         assert_eq!(
             (place(&summary, "wherever").executed, place(&summary, "never looked at there").executed),

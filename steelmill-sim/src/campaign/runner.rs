@@ -42,12 +42,12 @@ impl AnyCampaign<'_> {
         if let Faults::Plan(plan) = &self.settings.faults {
             check_order_applies(self.settings.schedule, plan)?;
         }
+        let past = self.begin();
         let number = verify::next_campaign();
         let request = verify::SecondRunRequest::read();
         if let Some(request) = request.as_ref().filter(|request| request.is_for(number)) {
             request.answer(|trace| self.simulate_again(request.seed, request.kept.as_ref(), trace));
         }
-        let past = self.begin();
         // A process started for the runs of a later campaign neither verifies nor writes in the campaigns before it.
         let is_first = request.is_none() && !Processes::is_server();
         let second_run = |verify: Option<Verify>| {

@@ -52,7 +52,8 @@ pub(crate) fn begin() {
 )]
 #[inline]
 pub(crate) fn note(call: SystemCall) {
-    if ENABLED.get() {
+    // What a runtime asks while it is made or dropped is not the program's doing.
+    if ENABLED.get() && cluster::with_current(|run| run.runtimes.is_changing()) != Some(true) {
         // Calls made by the recording itself are not recorded.
         ENABLED.set(false);
         record(call);

@@ -34,10 +34,6 @@ pub(crate) fn install_hook() {
                 print_before_abort(message);
                 return previous(info);
             }
-            let message = &match hint(message) {
-                Some(hint) => format!("{message}\n  {hint}"),
-                None => message.to_owned(),
-            };
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
             let mut text = format!("the last panic of the run{place}: {message}");
             let backtrace = Backtrace::capture();
@@ -51,19 +47,6 @@ pub(crate) fn install_hook() {
             panic_log::record(Panicked { message: message.to_owned(), place, text });
         }));
     });
-}
-
-/// What to do in a simulation about a panic of tokio's, whose own text says what to do outside of one.
-fn hint(message: &str) -> Option<&'static str> {
-    let is_tokios = [
-        "there is no reactor running",
-        "A Tokio 1.x context was found, but timers are disabled",
-        "A Tokio 1.x context was found, but IO is disabled",
-    ];
-    is_tokios.iter().any(|text| message.contains(text)).then_some(
-        "In a task of the simulation use its clock, network and scope (`Factory::get`, `Sim::clock`), or run the program as it \
-         is by `Sim::tokio_program`.",
-    )
 }
 
 /// Prints the last panics before the process aborts: not by `eprintln!`, which a test harness captures.

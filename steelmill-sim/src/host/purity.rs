@@ -120,6 +120,7 @@ mod linux {
         e: c_long,
         f: c_long,
     ) -> c_long {
+        type Call = unsafe extern "C" fn(c_long, ...) -> c_long;
         // SAFETY: getrandom(2)'s arguments are these; the caller kept its contract.
         if number == libc::SYS_getrandom && unsafe { fill(a as *mut c_void, b as usize) } {
             return b;
@@ -133,12 +134,18 @@ mod linux {
         {
             let word = std::ptr::with_exposed_provenance(a as usize);
             let other = std::ptr::with_exposed_provenance(e as usize);
+            if !calls::futex::has_process(process) && calls::futex::is_wake(b as c_int) {
+                // SAFETY: as ours. Real threads may wait there, too, if it is a static's.
+                unsafe { real!(@ "syscall", Call)(number, a, b, c, d, e, f) };
+            }
             // SAFETY: futex(2)'s arguments are these; the caller kept its contract.
             return calls::answer(unsafe {
                 calls::futex::futex(process, word, b as c_int, c as u32, d as usize, other, f as u32)
             });
         }
-        type Call = unsafe extern "C" fn(c_long, ...) -> c_long;
+        if number == libc::SYS_futex && cluster::is_simulating() {
+            calls::futex::wake_guests(a as usize, b as c_int, c as usize, f as u32);
+        }
         // SAFETY: as ours; it takes up to six arguments beside the number.
         unsafe { real!(@ "syscall", Call)(number, a, b, c, d, e, f) }
     }
@@ -218,6 +225,8 @@ mod linux {
                 audit::note(SystemCall::MonotonicClock);
                 // Before the run has a machine, no time has passed.
                 let passed = cluster::with_current(|run| match run.hosts.len() {
+                    // A clock of a runtime that is nobody's yet begins before all others.
+                    _ if run.runtimes.is_changing() => 0,
                     0 => 0,
                     _ => run.local_now(machine(run)),
                 });

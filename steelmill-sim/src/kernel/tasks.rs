@@ -79,7 +79,7 @@ pub(crate) struct Orphan {
 /// The task of an orphan, for a report if its destructor panics.
 pub(crate) struct OrphanTask {
     key: TaskKey,
-    machine: u32,
+    pub(crate) machine: u32,
     polls: u64,
     owner: Option<Arc<Owner>>,
     name: &'static str,

@@ -25,6 +25,7 @@ use super::machine::Machine;
 use super::moments::Moments;
 use super::net::{self, Net};
 use super::panic_log::{self, PanicLog};
+use super::runtimes::Runtimes;
 use super::tally::Tally;
 use super::threads::{ThreadSetup, Threads};
 pub(crate) use crate::kernel::kernel::RunId;
@@ -45,8 +46,10 @@ pub(crate) enum Event {
 /// Whether a run has its process for itself, as one with programs has to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Isolation {
-    /// It has, or whoever makes the run answers for it.
+    /// It has: nothing else happens in the process.
     Own,
+    /// It does not, and whoever makes the run answers for that.
+    Lent,
     Shared,
     /// It shares it and has found out that it must not.
     Wanted,
@@ -62,6 +65,7 @@ pub(crate) struct Cluster {
     pub(crate) threads: Threads,
     pub(crate) futexes: Futexes,
     pub(crate) descriptors: Descriptors,
+    pub(crate) runtimes: Runtimes,
     /// Whether the run has its process for itself.
     pub(crate) isolation: Isolation,
     /// What a guest thread does before the program's code.
@@ -161,7 +165,8 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         threads: Threads::default(),
         futexes: Futexes::default(),
         descriptors: Descriptors::default(),
-        isolation: Isolation::Own,
+        runtimes: Runtimes::default(),
+        isolation: Isolation::Lent,
         guest_setup: None,
         machines: Vec::new(),
         root: None,

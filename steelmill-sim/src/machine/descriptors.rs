@@ -8,10 +8,12 @@ mod event; // a counter
 mod pair; // bytes between threads of a process
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::net::Socket;
+use super::runtimes::NOBODY;
 use super::world::Process;
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
@@ -76,13 +78,19 @@ impl Descriptors {
         Ok((id, self.get(id)))
     }
 
+    /// Gives all descriptors of one machine to another, which has none of these numbers.
+    pub(super) fn move_all(&mut self, from: u32, to: u32) {
+        let moved: Vec<_> = self.open.extract_if((from, 0)..(from + 1, 0), |_, _| true).collect();
+        self.open.extend(moved.into_iter().map(|((_, fd), id)| ((to, fd), id)));
+    }
+
     pub(crate) fn get(&mut self, id: FileId) -> &mut File {
         self.files[id as usize].as_mut().expect("an open descriptor names a file")
     }
 
     /// How many descriptors are open, over all machines.
     pub(crate) fn count(&self) -> usize {
-        self.open.len()
+        self.open.range(..(NOBODY, 0)).count()
     }
 
     fn add_file(&mut self, object: Object, is_nonblocking: bool) -> FileId {
@@ -101,8 +109,19 @@ impl Descriptors {
     }
 
     /// The least free descriptor from `least` on, as POSIX wants it.
-    fn name(&mut self, process: Process, id: FileId, least: i32) -> Result<i32, Errno> {
+    /// `numbers` are those of a runtime that is nobody's.
+    fn name(
+        &mut self,
+        process: Process,
+        id: FileId,
+        least: i32,
+        numbers: Option<Range<i32>>,
+    ) -> Result<i32, Errno> {
         let machine = process.machine;
+        let (least, end) = match numbers {
+            Some(numbers) if machine == NOBODY => (numbers.start, numbers.end),
+            _ => (least, FIRST + LIMIT as i32),
+        };
         let taken = self.open.range((machine, least)..(machine + 1, 0)).map(|((_, fd), _)| *fd);
         let mut fd = least;
         for other in taken {
@@ -111,7 +130,7 @@ impl Descriptors {
             }
             fd += 1;
         }
-        if fd >= FIRST + LIMIT as i32 {
+        if fd >= end {
             return Err(libc::EMFILE);
         }
         self.open.insert((machine, fd), id);
@@ -129,7 +148,8 @@ impl Cluster {
         is_nonblocking: bool,
     ) -> Result<i32, Errno> {
         let id = self.descriptors.add_file(object, is_nonblocking);
-        let named = self.descriptors.name(process, id, FIRST);
+        let numbers = self.numbers_for(process);
+        let named = self.descriptors.name(process, id, FIRST, numbers);
         if named.is_err() {
             self.close_file(id);
         }
@@ -139,7 +159,12 @@ impl Cluster {
     /// Another descriptor for the file of one, `least` or greater.
     pub(crate) fn duplicate(&mut self, process: Process, fd: i32, least: i32) -> Result<i32, Errno> {
         let (id, _) = self.descriptors.file(process, fd)?;
-        self.descriptors.name(process, id, least.max(FIRST))
+        let numbers = self.numbers_for(process);
+        self.descriptors.name(process, id, least.max(FIRST), numbers)
+    }
+
+    fn numbers_for(&self, process: Process) -> Option<Range<i32>> {
+        (process.machine == NOBODY).then(|| self.runtimes.descriptors())
     }
 
     /// Closes a descriptor, and its file with the last one.

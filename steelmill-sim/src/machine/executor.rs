@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use steelmill_core::TaskError;
+use tokio::runtime::Handle;
 
 use super::cluster::{self, Cluster, Event};
 use super::panics::panicked;
@@ -22,6 +23,8 @@ use crate::schema::task::TaskKey;
 /// The executor's next step outside of the borrow.
 enum Step {
     Poll(TaskKey, TaskFuture),
+    /// The machine of the task has a tokio runtime of its own.
+    PollInside(TaskKey, TaskFuture, Handle),
     /// The task was aborted while it was polled.
     End(TaskKey, TaskFuture),
     /// Wake foreign wakers, then continue.
@@ -33,6 +36,7 @@ enum Step {
 /// second without optimization.
 const REAL_LOCK_MILLIS: u32 = 10_000;
 
+/// Polls until the run is over, or a task has claimed the runtime it was polled in.
 pub(crate) fn drive(id: RunId) {
     let mut step = cluster::with(id, Cluster::next_step);
     loop {
@@ -48,6 +52,23 @@ pub(crate) fn drive(id: RunId) {
                         // The common case: one look into the run parks the task and finds the next.
                         step = cluster::with(id, |run| run.park(key, future));
                         continue;
+                    }
+                    Ok(Poll::Ready(output)) => end(id, key, future, Ok(output)),
+                    Err(payload) => end(id, key, future, Err(panicked(payload))),
+                }
+            }
+            Step::PollInside(key, mut future, runtime) => {
+                let _inside = runtime.enter();
+                match catch_unwind(AssertUnwindSafe(|| {
+                    future.as_mut().poll(&mut Context::from_waker(&waker(key)))
+                })) {
+                    Ok(Poll::Pending) => {
+                        if panic_log::has_any() {
+                            judge(id, key);
+                        }
+                        if let Some(aborted) = cluster::with(id, |run| run.kernel.park(key, future)) {
+                            end(id, key, aborted, Err(TaskError::Aborted));
+                        }
                     }
                     Ok(Poll::Ready(output)) => end(id, key, future, Ok(output)),
                     Err(payload) => end(id, key, future, Err(panicked(payload))),
@@ -96,12 +117,14 @@ impl Cluster {
     fn next_step(&mut self) -> Step {
         loop {
             if self.kernel.over.is_none()
+                && !self.runtimes.is_claimed()
                 && let Some((index, place)) = self.kernel.pick()
             {
                 if self.hosts.paused_or_slow > 0 && self.defers(index) {
                     continue;
                 }
                 match self.kernel.begin_poll(index, place) {
+                    Some((key, future)) if self.runtimes.is_any_driven() => return self.inside(key, future),
                     Some((key, future)) => return Step::Poll(key, future),
                     None => continue,
                 }
@@ -109,6 +132,15 @@ impl Cluster {
             if let Some(step) = self.pass_time() {
                 return step;
             }
+        }
+    }
+
+    #[cold]
+    fn inside(&self, key: TaskKey, future: TaskFuture) -> Step {
+        let machine = self.kernel.tasks.current_machine();
+        match machine.and_then(|machine| self.runtime_of(machine)) {
+            Some(runtime) => Step::PollInside(key, future, runtime),
+            None => Step::Poll(key, future),
         }
     }
 
@@ -134,7 +166,7 @@ impl Cluster {
     #[inline(never)]
     fn pass_time(&mut self) -> Option<Step> {
         self.kernel.tasks.pause_polling();
-        if self.kernel.over.is_some() {
+        if self.kernel.over.is_some() || self.runtimes.is_claimed() {
             if let Some(watch) = &self.kernel.watch {
                 watch.idle();
             }

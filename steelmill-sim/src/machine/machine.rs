@@ -26,6 +26,7 @@ use crate::machine::net::{Network, address_of};
 use crate::machine::panic_log;
 use crate::machine::panics;
 use crate::machine::program::{self, Main};
+use crate::machine::runtimes;
 use crate::machine::spawn::{Task, spawn_at};
 use crate::machine::world::{Process, SimWorld};
 use crate::schema::event::{EventKind, MachineChange};
@@ -304,7 +305,7 @@ impl Machine {
         let running = self.running().take();
         let orphans = cluster::try_with(self.0.run, |run| run.end_process(self.0.id, ending));
         panics::drop_orphans(self.0.run, orphans.into_iter().flatten());
-        panic_log::drop_caught(running);
+        runtimes::dropping(self.0.run, self.0.id, || panic_log::drop_caught(running));
         self.life_ends(end);
     }
 

@@ -5,6 +5,7 @@ use std::any::Any;
 use steelmill_core::{Panic, TaskError, panic_message};
 
 use super::cluster::{self, Cluster, RunId};
+use super::runtimes;
 use super::sim::Sim;
 use crate::kernel::tasks::Orphan;
 use crate::machine::panic_log;
@@ -97,7 +98,7 @@ pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
 /// Drops what is left of tasks that were aborted; a panic of a destructor fails the run in its task's name.
 pub(crate) fn drop_orphans(id: RunId, orphans: impl IntoIterator<Item = Orphan>) {
     for Orphan { future, task } in orphans {
-        panic_log::drop_caught(future);
+        runtimes::dropping(id, task.machine, || panic_log::drop_caught(future));
         if panic_log::has_any() {
             cluster::try_with(id, |run| run.judge_panics(run.kernel.orphan_report(task)));
         }

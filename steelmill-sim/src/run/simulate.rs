@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use steelmill_core::coverage;
 use steelmill_core::{Error, Result, TaskError, panic_message};
+use tokio::runtime::{self, Runtime};
 
 use crate::fault::coverage::RunObserver;
 use crate::host::{self, audit, purity, stuck};
@@ -20,6 +21,7 @@ use crate::machine::hosts::SCENARIO;
 use crate::machine::machine::Machine;
 use crate::machine::panic_log;
 use crate::machine::panics;
+use crate::machine::runtimes;
 use crate::machine::sim::Sim;
 use crate::machine::spawn::spawn_at;
 use crate::machine::threads::ThreadSetup;
@@ -54,7 +56,7 @@ where
     F: Future<Output = Result> + 'static,
 {
     let caller = Location::caller();
-    let once = |settings, inspected| run_once(settings, &scenario, caller, inspected, Isolation::Own);
+    let once = |settings, inspected| run_once(settings, &scenario, caller, inspected, Isolation::Lent);
     run_and_explain(settings, &once)
 }
 
@@ -116,80 +118,83 @@ pub(crate) fn run_once(
     if is_audited {
         audit::begin();
     }
-    in_seeded_runtime(seed, || {
-        let watch = cluster::with(id, |run| {
-            run.add_host(&"scenario".into());
-            run.kernel.watch.clone()
-        });
+    let watch = cluster::with(id, |run| {
+        run.add_host(&"scenario".into());
+        run.kernel.watch.clone()
+    });
+    let mut outcome = inside_of_runtimes(id, seed, || {
         watch.iter().for_each(|watch| watch.beginning());
-        match catch_unwind(AssertUnwindSafe(|| scenario.begin(Sim { run: id }))) {
-            Ok(future) => {
-                let place = Process { run: id, machine: SCENARIO, incarnation: 0 };
-                let main = spawn_at(place, None, "scenario", caller, future);
-                executor::drive(id);
-                std::mem::forget(main); // `outcome` takes its result
-            }
-            Err(payload) => {
-                let message = panic_message(payload.as_ref());
-                let error = Error::msg(format!("the scenario panicked before its first await: {message}"));
-                cluster::with(id, |run| {
-                    run.kernel.fail(Cause::Error(error));
-                    run.tally.last_panic = panic_log::take().pop();
-                });
-                panic_log::drop_payload(payload);
-            }
-        }
-        let mut outcome = outcome(id);
-        outcome.failure = outcome.failure.take().or_else(|| swallowed_tasks(outcome.simulated));
-        watch.iter().for_each(|watch| watch.tearing_down());
-        // The inspection must not affect the outcome, nor may panics in it.
-        if is_inspected {
-            stuck::inspect(id, &mut outcome);
-            panic_log::take();
-        }
-        let cause = tear_down(id);
-        if let (None, Some((cause, panicked))) = (&outcome.failure, cause) {
-            outcome.failure = Some(Failure::new(outcome.simulated, cause, panicked));
-        }
-        watch.iter().for_each(|watch| watch.idle());
-        outcome
-    })
+        begin(id, scenario, caller);
+    });
+    watch.iter().for_each(|watch| watch.tearing_down());
+    // The inspection must not affect the outcome, nor may panics in it.
+    if is_inspected {
+        stuck::inspect(id, &mut outcome);
+        panic_log::take();
+    }
+    let cause = tear_down(id);
+    if let (None, Some((cause, panicked))) = (&outcome.failure, cause) {
+        outcome.failure = Some(Failure::new(outcome.simulated, cause, panicked));
+    }
+    watch.iter().for_each(|watch| watch.idle());
+    outcome
 }
 
-/// The failure of a run whose tasks called `tokio::spawn`: the runtime that they found only seeds `select!`, and runs
-/// nothing.
-fn swallowed_tasks(at: Duration) -> Option<Failure> {
-    let handle = tokio::runtime::Handle::try_current().ok()?;
-    let tasks = handle.metrics().num_alive_tasks();
-    let error = || {
-        anyhow::anyhow!(
-            "{tasks} task(s) were spawned by `tokio::spawn`, `JoinSet` or their like inside of a task of the simulation, \
-             where they never run. Spawn them on the daemon's `Scope` or on `Sim`; or run the program as it is by \
-             `Sim::tokio_program`"
-        )
-    };
-    (tasks > 0).then(|| Failure::new(at, Cause::Error(error()), None))
+/// Calls the scenario, and makes the future that it gives the first task.
+fn begin(id: RunId, scenario: &dyn Scenario, caller: &'static Location<'static>) {
+    match catch_unwind(AssertUnwindSafe(|| scenario.begin(Sim { run: id }))) {
+        Ok(future) => {
+            let place = Process { run: id, machine: SCENARIO, incarnation: 0 };
+            let main = spawn_at(place, None, "scenario", caller, future);
+            std::mem::forget(main); // `outcome` takes its result
+        }
+        Err(payload) => {
+            let message = panic_message(payload.as_ref());
+            let error = Error::msg(format!("the scenario panicked before its first await: {message}"));
+            cluster::with(id, |run| {
+                run.kernel.fail(Cause::Error(error));
+                run.tally.last_panic = panic_log::take().pop();
+            });
+            panic_log::drop_payload(payload);
+        }
+    }
 }
 
-/// Runs inside a tokio runtime, because only its `block_on` can seed the random generator of `tokio::select!`.
-///
-/// No task is spawned on that runtime. It is entered through its handle, so that tokio sees no scheduler and `yield_now`
-/// wakes at once, instead of leaving that to a scheduler that never runs. `unconstrained` lifts tokio's budget of polls:
-/// counting ours, it would stop a task that waits for a channel.
-fn in_seeded_runtime<R>(seed: u64, run: impl FnOnce() -> R) -> R {
+/// Polls tasks until the run is over, inside of tokio runtimes: each until a task claims it. `begin` is called in the first.
+fn inside_of_runtimes(id: RunId, seed: u64, begin: impl FnOnce()) -> Outcome {
+    let mut begin = Some(begin);
+    for number in 0.. {
+        let mut poll = || {
+            if let Some(begin) = begin.take() {
+                begin();
+            }
+            executor::drive(id);
+            let is_over = cluster::with(id, |run| run.kernel.over.is_some() || !run.runtimes.is_claimed());
+            is_over.then(|| outcome(id))
+        };
+        let build = || seeded_runtime(seed ^ number);
+        // tokio's `block_on` seeds the random generator of `tokio::select!`. It is entered through its handle, so that tokio
+        // sees no scheduler and `yield_now` wakes at once, instead of leaving that to a scheduler that does not run.
+        // `unconstrained` lifts tokio's budget of polls: counting ours, it would stop a task that waits for a channel.
+        let over = runtimes::inside_of_one(id, build, |runtime| {
+            runtime.handle().block_on(tokio::task::unconstrained(async { poll() }))
+        });
+        if let Some(outcome) = over {
+            return outcome;
+        }
+    }
+    unreachable!("a run ends")
+}
+
+/// With `tokio_unstable`, `tokio::select!` repeats in it.
+fn seeded_runtime(seed: u64) -> Runtime {
+    let mut builder = runtime::Builder::new_current_thread();
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    builder.enable_all();
     #[cfg(tokio_unstable)]
-    {
-        let host = tokio::runtime::Builder::new_current_thread()
-            .rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()))
-            .build()
-            .expect("a runtime without drivers asks nothing of the system");
-        host.handle().block_on(tokio::task::unconstrained(async { run() }))
-    }
-    #[cfg(not(tokio_unstable))]
-    {
-        let _ = seed;
-        run()
-    }
+    builder.rng_seed(runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
+    let _ = seed;
+    builder.build().expect("a runtime asks the simulation alone")
 }
 
 /// A machine's life that failed, if its report was not read and the failure is not allowed.

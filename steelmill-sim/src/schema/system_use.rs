@@ -15,7 +15,7 @@ pub enum SystemCall {
     WallClock,
     /// Random bytes, as read by `rand::rng`. They come from the seed.
     Entropy,
-    /// The start of a thread. It is a real thread, so the run may not repeat.
+    /// The start of a thread. A task's is simulated, on its machine; another is a real one, so the run may not repeat.
     Thread,
 }
 

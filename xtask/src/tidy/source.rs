@@ -13,6 +13,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/machine/threads/context.rs",
     "steelmill-sim/src/machine/futex.rs",
     "steelmill-sim/src/machine/program.rs",
+    "steelmill-sim/src/machine/runtimes.rs",
     "steelmill-sim/src/host/fork.rs",
     "steelmill-sim/src/host/purity.rs",
     "steelmill-sim/src/host/libc/mod.rs",

@@ -9,12 +9,13 @@ use std::time::Duration;
 use libc::{epoll_event, nfds_t, pollfd};
 use steelmill_core::World as _;
 
-use super::{answer, guest, guest_of, timeout_of};
+use super::{answer, caller, may_block, process_of, timeout_of};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Errno, EventCounter, Interest, Object};
 use crate::machine::real::real;
+use crate::machine::runtimes::is_orphan;
 use crate::machine::threads::{block_on, current_task};
 use crate::machine::world::{Process, SimWorld};
 
@@ -28,7 +29,7 @@ fn wait<T>(
     let mut sleep = timeout.filter(|_| is_patient).map(|timeout| SimWorld(process).clock().sleep(timeout));
     block_on(poll_fn(|context| {
         match cluster::with(process.run, |run| look(run, is_patient)) {
-            Ok(None) if is_patient => {}
+            Ok(None) if is_patient && may_block() => {}
             found => return Poll::Ready(found),
         }
         match &mut sleep {
@@ -42,7 +43,7 @@ fn wait<T>(
 /// As epoll_create1(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn epoll_create1(flags: c_int) -> c_int {
-    match guest() {
+    match caller() {
         Some(process) => answer(cluster::with(process.run, |run| run.open_epoll(process))),
         // SAFETY: as ours.
         None => unsafe { real!("epoll_create1", fn(c_int) -> c_int)(flags) },
@@ -64,7 +65,10 @@ unsafe extern "C" fn epoll_create(size: c_int) -> c_int {
 /// As epoll_ctl(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
-    let Some(process) = guest_of(epoll) else {
+    let Some(process) = process_of(epoll) else {
+        if is_orphan(epoll) {
+            return 0;
+        }
         // SAFETY: as ours.
         return unsafe {
             real!("epoll_ctl", fn(c_int, c_int, c_int, *mut epoll_event) -> c_int)(
@@ -98,7 +102,7 @@ unsafe extern "C" fn epoll_wait(
     limit: c_int,
     timeout: c_int,
 ) -> c_int {
-    let Some(process) = guest_of(epoll) else {
+    let Some(process) = process_of(epoll) else {
         // SAFETY: as ours.
         return unsafe {
             real!("epoll_wait", fn(c_int, *mut epoll_event, c_int, c_int) -> c_int)(
@@ -138,7 +142,7 @@ unsafe extern "C" fn epoll_pwait(
     timeout: c_int,
     mask: *const libc::sigset_t,
 ) -> c_int {
-    match guest_of(epoll) {
+    match process_of(epoll) {
         // SAFETY: as ours.
         Some(_) => unsafe { epoll_wait(epoll, events, limit, timeout) },
         // SAFETY: as ours.
@@ -154,7 +158,7 @@ unsafe extern "C" fn epoll_pwait(
 /// As eventfd(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn eventfd(count: c_uint, flags: c_int) -> c_int {
-    let Some(process) = guest() else {
+    let Some(process) = caller() else {
         // SAFETY: as ours.
         return unsafe { real!("eventfd", fn(c_uint, c_int) -> c_int)(count, flags) };
     };
@@ -167,7 +171,7 @@ unsafe extern "C" fn eventfd(count: c_uint, flags: c_int) -> c_int {
 /// As poll(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn poll(descriptors: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
-    let Some(process) = guest() else {
+    let Some(process) = caller() else {
         // SAFETY: as ours.
         return unsafe {
             real!("poll", fn(*mut pollfd, nfds_t, c_int) -> c_int)(descriptors, count, timeout)

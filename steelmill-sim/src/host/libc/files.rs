@@ -5,10 +5,11 @@ use std::io::IoSlice;
 
 use libc::{iovec, size_t, ssize_t};
 
-use super::{answer, guest, guest_of, when_ready};
+use super::{answer, caller, process_of, when_ready};
 use crate::machine::cluster;
 use crate::machine::descriptors::{Buffers, Direction, Errno, Object, Read};
 use crate::machine::real::real;
+use crate::machine::runtimes::is_orphan;
 use crate::machine::threads;
 use crate::machine::world::Process;
 
@@ -130,7 +131,7 @@ fn first_bytes<'a>(parts: &'a [IoSlice<'_>], mut length: usize) -> Vec<IoSlice<'
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
     let vector = iovec { iov_base: buffer, iov_len: length };
-    match guest_of(fd) {
+    match process_of(fd) {
         // SAFETY: as ours.
         Some(process) => answer(
             receive(process, fd, unsafe { buffers(&raw const vector, 1) }, 0)
@@ -146,11 +147,12 @@ unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssi
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t {
     let vector = iovec { iov_base: buffer.cast_mut(), iov_len: length };
-    match guest_of(fd) {
+    match process_of(fd) {
         // SAFETY: as ours.
         Some(process) => {
             answer(send(process, fd, &mut unsafe { parts(&raw const vector, 1) }, 0).map(|n| n as ssize_t))
         }
+        None if is_orphan(fd) => length as ssize_t,
         // SAFETY: as ours.
         None => unsafe { real!("write", fn(c_int, *const c_void, size_t) -> ssize_t)(fd, buffer, length) },
     }
@@ -160,7 +162,7 @@ unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> 
 /// As readv(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
-    match guest_of(fd) {
+    match process_of(fd) {
         // SAFETY: as ours.
         Some(process) => answer(
             receive(process, fd, unsafe { buffers(vectors, count.max(0) as usize) }, 0)
@@ -175,7 +177,7 @@ unsafe extern "C" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ss
 /// As writev(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
-    match guest_of(fd) {
+    match process_of(fd) {
         // SAFETY: as ours.
         Some(process) => answer(
             send(process, fd, &mut unsafe { parts(vectors, count.max(0) as usize) }, 0).map(|n| n as ssize_t),
@@ -189,10 +191,11 @@ unsafe extern "C" fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> s
 /// As close(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(fd: c_int) -> c_int {
-    match guest_of(fd) {
+    match process_of(fd) {
         Some(process) => {
             answer(cluster::with(process.run, |run| run.close_descriptor(process, fd)).map(|()| 0))
         }
+        None if is_orphan(fd) => 0,
         // SAFETY: as ours.
         None => unsafe { real!("close", fn(c_int) -> c_int)(fd) },
     }
@@ -235,13 +238,14 @@ fn duplicate(process: Process, fd: c_int, least: c_int) -> Result<c_int, Errno> 
 /// As fcntl(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
-    if let (Some(process), libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) = (guest(), command)
+    if let (Some(process), libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) = (caller(), command)
         && fd > libc::STDERR_FILENO
     {
         return answer(duplicate(process, fd, argument as c_int));
     }
-    match guest_of(fd) {
+    match process_of(fd) {
         Some(process) => answer(control(process, fd, command, argument)),
+        None if is_orphan(fd) && command == libc::F_GETFD => libc::FD_CLOEXEC,
         // SAFETY: as ours.
         None => unsafe { real!("fcntl", fn(c_int, c_int, usize) -> c_int)(fd, command, argument) },
     }
@@ -259,7 +263,7 @@ unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_in
 /// As ioctl(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_int) -> c_int {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe { real!("ioctl", fn(c_int, c_ulong, *mut c_int) -> c_int)(fd, request, argument) };
     };
@@ -281,7 +285,7 @@ unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_int) ->
 /// As dup(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dup(fd: c_int) -> c_int {
-    match guest_of(fd) {
+    match process_of(fd) {
         Some(process) => answer(cluster::with(process.run, |run| run.duplicate(process, fd, 0))),
         // SAFETY: as ours.
         None => unsafe { real!("dup", fn(c_int) -> c_int)(fd) },
@@ -292,7 +296,7 @@ unsafe extern "C" fn dup(fd: c_int) -> c_int {
 /// As pipe2(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
-    match guest() {
+    match caller() {
         // SAFETY: as ours.
         Some(process) => answer(unsafe { open_pair(process, ends, true, flags & libc::O_NONBLOCK != 0) }),
         // SAFETY: as ours.

@@ -7,13 +7,38 @@ use std::time::Duration;
 use libc::timespec;
 
 use super::duration_of;
-use crate::machine::cluster;
+use crate::machine::cluster::{self, Isolation};
 use crate::machine::descriptors::Errno;
 use crate::machine::futex::{self, Woken};
 use crate::machine::threads;
 use crate::machine::world::Process;
 
-/// What a guest's futex call gives.
+/// Whether nothing but the run of a process happens in the real one.
+pub(in crate::host) fn has_process(process: Process) -> bool {
+    cluster::with(process.run, |run| run.isolation == Isolation::Own)
+}
+
+pub(in crate::host) fn is_wake(operation: c_int) -> bool {
+    matches!(command_of(operation), libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET)
+}
+
+fn command_of(operation: c_int) -> c_int {
+    operation & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME)
+}
+
+/// A task wakes guest threads of its machine, besides what real threads its call wakes.
+pub(in crate::host) fn wake_guests(word: usize, operation: c_int, count: usize, bits: u32) {
+    let bits = match command_of(operation) {
+        libc::FUTEX_WAKE => u32::MAX,
+        libc::FUTEX_WAKE_BITSET => bits,
+        _ => return,
+    };
+    if let Some(process) = super::caller() {
+        cluster::with(process.run, |run| run.wake_futex(process.machine, word, bits, count));
+    }
+}
+
+/// What a guest's call of futex(2) gives.
 ///
 /// # Safety
 /// The arguments are those of futex(2).
@@ -31,7 +56,7 @@ pub(in crate::host) unsafe fn futex(
     } else {
         libc::CLOCK_MONOTONIC
     };
-    let command = operation & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
+    let command = command_of(operation);
     let machine = process.machine;
     match command {
         libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => {

@@ -26,15 +26,23 @@ use steelmill_core::World as _;
 
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, Cluster};
-use crate::machine::descriptors::{Direction, Errno, FIRST, FileId};
+use crate::machine::descriptors::{Direction, Errno, FileId};
+use crate::machine::runtimes::{caller, caller_of, may_block};
 use crate::machine::threads::{block_on, current_task, preempt, process as guest};
 use crate::machine::world::{Process, SimWorld};
 
-/// The process of this guest thread, where it means a descriptor of its own and not one of the real process.
-fn guest_of(fd: c_int) -> Option<Process> {
-    let process = guest().filter(|_| fd >= FIRST)?;
-    preempt(process);
+/// The process in whose name a call is made on a descriptor; `None` if it means one of the real process.
+fn process_of(fd: c_int) -> Option<Process> {
+    let process = caller_of(fd)?;
+    if is_guest() {
+        preempt(process);
+    }
     Some(process)
+}
+
+/// Whether this thread is a guest.
+fn is_guest() -> bool {
+    guest().is_some()
 }
 
 /// The result of a call: its value, or -1 and errno.
@@ -78,7 +86,7 @@ fn when_ready<T>(
         });
         match attempted {
             Ok(Some(done)) => return Poll::Ready(Ok(done)),
-            Ok(None) if is_nonblocking => return Poll::Ready(Err(libc::EAGAIN)),
+            Ok(None) if is_nonblocking || !may_block() => return Poll::Ready(Err(libc::EAGAIN)),
             Ok(None) => {}
             Err(code) => return Poll::Ready(Err(code)),
         }

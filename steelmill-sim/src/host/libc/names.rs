@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 
 use libc::addrinfo;
 
-use super::{address, guest};
+use super::{address, caller};
 use crate::machine::cluster;
 use crate::machine::real::real;
 use crate::machine::world::Process;
@@ -49,7 +49,7 @@ unsafe extern "C" fn getaddrinfo(
     hints: *const addrinfo,
     result: *mut *mut addrinfo,
 ) -> c_int {
-    let Some(process) = guest() else {
+    let Some(process) = caller() else {
         // SAFETY: as ours.
         return unsafe {
             real!(
@@ -109,7 +109,7 @@ unsafe extern "C" fn getaddrinfo(
 /// As freeaddrinfo(3). A guest frees what a guest was given.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn freeaddrinfo(list: *mut addrinfo) {
-    if guest().is_none() {
+    if caller().is_none() {
         // SAFETY: as ours.
         return unsafe { real!("freeaddrinfo", fn(*mut addrinfo) -> ())(list) };
     }

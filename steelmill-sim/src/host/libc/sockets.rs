@@ -7,7 +7,7 @@ use std::time::Duration;
 use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timeval};
 
 use super::files::{buffers, open_pair, parts, receive, send as send_parts};
-use super::{address, answer, control, guest, guest_of, when_ready};
+use super::{address, answer, caller, control, process_of, when_ready};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, Object, PairEnd};
 use crate::machine::net::{Socket, source};
@@ -48,7 +48,7 @@ fn pair_of(process: Process, fd: c_int) -> Result<Option<PairEnd>, Errno> {
 /// As socket(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
-    let Some(process) = guest() else {
+    let Some(process) = caller() else {
         // SAFETY: as ours.
         return unsafe { real!("socket", fn(c_int, c_int, c_int) -> c_int)(family, kind, protocol) };
     };
@@ -72,7 +72,7 @@ unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_in
 /// As socketpair(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn socketpair(family: c_int, kind: c_int, protocol: c_int, ends: *mut c_int) -> c_int {
-    let Some(process) = guest() else {
+    let Some(process) = caller() else {
         // SAFETY: as ours.
         return unsafe {
             real!("socketpair", fn(c_int, c_int, c_int, *mut c_int) -> c_int)(family, kind, protocol, ends)
@@ -89,7 +89,7 @@ unsafe extern "C" fn socketpair(family: c_int, kind: c_int, protocol: c_int, end
 /// As bind(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe { real!("bind", fn(c_int, *const sockaddr, socklen_t) -> c_int)(fd, address, length) };
     };
@@ -104,7 +104,7 @@ unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t
 /// As listen(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
-    match guest_of(fd) {
+    match process_of(fd) {
         Some(process) => {
             answer(with_socket(process, fd, |run, socket| run.listen_socket(socket).map(|()| 0)))
         }
@@ -122,7 +122,7 @@ unsafe extern "C" fn accept4(
     length: *mut socklen_t,
     flags: c_int,
 ) -> c_int {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe {
             real!("accept4", fn(c_int, *mut sockaddr, *mut socklen_t, c_int) -> c_int)(
@@ -149,7 +149,7 @@ unsafe extern "C" fn accept4(
 /// As accept(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
-    match guest_of(fd) {
+    match process_of(fd) {
         // SAFETY: as ours.
         Some(_) => unsafe { accept4(fd, address, length, 0) },
         // SAFETY: as ours.
@@ -163,7 +163,7 @@ unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, length: *mut sock
 /// As connect(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe {
             real!("connect", fn(c_int, *const sockaddr, socklen_t) -> c_int)(fd, address, length)
@@ -196,7 +196,7 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: sockle
 /// As shutdown(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe { real!("shutdown", fn(c_int, c_int) -> c_int)(fd, how) };
     };
@@ -217,7 +217,7 @@ unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
 /// As getsockname(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe {
             real!("getsockname", fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int)(fd, address, length)
@@ -234,7 +234,7 @@ unsafe extern "C" fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut
 /// As getpeername(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getpeername(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe {
             real!("getpeername", fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int)(fd, address, length)
@@ -266,7 +266,7 @@ unsafe extern "C" fn recvfrom(
     from: *mut sockaddr,
     from_length: *mut socklen_t,
 ) -> ssize_t {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe {
             real!("recvfrom", fn(c_int, *mut c_void, size_t, c_int, *mut sockaddr, *mut socklen_t) -> ssize_t)(
@@ -298,7 +298,7 @@ unsafe extern "C" fn recvfrom(
 /// As recvmsg(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe { real!("recvmsg", fn(c_int, *mut msghdr, c_int) -> ssize_t)(fd, message, flags) };
     };
@@ -348,7 +348,7 @@ unsafe extern "C" fn recvmmsg(
     flags: c_int,
     timeout: *mut libc::timespec,
 ) -> c_int {
-    if guest_of(fd).is_none() {
+    if process_of(fd).is_none() {
         // SAFETY: as ours.
         return unsafe {
             real!("recvmmsg", fn(c_int, *mut mmsghdr, c_uint, c_int, *mut libc::timespec) -> c_int)(
@@ -410,7 +410,7 @@ unsafe extern "C" fn sendto(
     to: *const sockaddr,
     to_length: socklen_t,
 ) -> ssize_t {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe {
             real!("sendto", fn(c_int, *const c_void, size_t, c_int, *const sockaddr, socklen_t) -> ssize_t)(
@@ -430,7 +430,7 @@ unsafe extern "C" fn sendto(
 /// As sendmsg(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe { real!("sendmsg", fn(c_int, *const msghdr, c_int) -> ssize_t)(fd, message, flags) };
     };
@@ -453,7 +453,7 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
 /// As sendmmsg(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
-    if guest_of(fd).is_none() {
+    if process_of(fd).is_none() {
         // SAFETY: as ours.
         return unsafe {
             real!("sendmmsg", fn(c_int, *mut mmsghdr, c_uint, c_int) -> c_int)(fd, messages, count, flags)
@@ -537,7 +537,7 @@ unsafe extern "C" fn getsockopt(
     value: *mut c_void,
     length: *mut socklen_t,
 ) -> c_int {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe {
             real!("getsockopt", fn(c_int, c_int, c_int, *mut c_void, *mut socklen_t) -> c_int)(
@@ -592,7 +592,7 @@ unsafe extern "C" fn setsockopt(
     value: *const c_void,
     length: socklen_t,
 ) -> c_int {
-    let Some(process) = guest_of(fd) else {
+    let Some(process) = process_of(fd) else {
         // SAFETY: as ours.
         return unsafe {
             real!("setsockopt", fn(c_int, c_int, c_int, *const c_void, socklen_t) -> c_int)(

@@ -2,14 +2,15 @@
 
 use std::ffi::{c_int, c_void};
 
-use super::guest;
+use super::{caller, is_guest, may_block};
 use crate::host::audit;
 use crate::machine::cluster;
 use crate::machine::real::real;
+use crate::machine::runtimes;
 use crate::machine::threads::{self, Routine, ThreadName};
 use crate::schema::system_use::SystemCall;
 
-/// On the thread of a seed, which is no guest, a real thread is started, and the run may not repeat.
+/// On the thread of a seed outside of tasks a real thread is started, and the run may not repeat.
 ///
 /// # Safety
 /// As pthread_create(3).
@@ -20,7 +21,10 @@ unsafe extern "C" fn pthread_create(
     routine: Routine,
     argument: *mut c_void,
 ) -> c_int {
-    if let Some(process) = guest() {
+    if let Some(process) = runtimes::caller_for_thread() {
+        if !is_guest() {
+            audit::note(SystemCall::Thread);
+        }
         let setup = cluster::with(process.run, |run| run.guest_setup.clone()).expect("a guest was set up");
         return match threads::spawn(process, "thread", attributes, routine, argument, setup) {
             Ok(name) => {
@@ -47,10 +51,13 @@ unsafe extern "C" fn pthread_create(
 /// As pthread_join(3).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_join(thread: ThreadName, result: *mut *mut c_void) -> c_int {
-    let Some(process) = guest() else {
+    let Some(process) = caller() else {
         // SAFETY: as ours.
         return unsafe { real!("pthread_join", fn(ThreadName, *mut *mut c_void) -> c_int)(thread, result) };
     };
+    if !may_block() {
+        return libc::EDEADLK;
+    }
     match threads::block_until(|run, waiter| run.join_thread(process.machine, thread, waiter)) {
         Ok(value) => {
             if !result.is_null() {
@@ -67,7 +74,7 @@ unsafe extern "C" fn pthread_join(thread: ThreadName, result: *mut *mut c_void) 
 /// As pthread_detach(3).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_detach(thread: ThreadName) -> c_int {
-    match guest() {
+    match caller() {
         Some(process) => {
             let is_known = cluster::with(process.run, |run| run.detach_thread(process.machine, thread));
             if is_known { 0 } else { libc::ESRCH }

@@ -6,24 +6,15 @@ use std::time::Duration;
 use libc::{clockid_t, timespec};
 use steelmill_core::World as _;
 
-use super::{answer, duration_of, guest};
+use super::{answer, duration_of, guest, may_block};
 use crate::machine::cluster;
 use crate::machine::real::real;
 use crate::machine::threads::block_on;
 use crate::machine::world::{Process, SimWorld};
-use crate::schema::outcome::Cause;
 
-/// Fails the run of a task of the simulation that blocks the one thread that all tasks share.
+/// Fails the run of a task, which may not sleep; whether this is one.
 fn refuse() -> bool {
-    let is_refused = cluster::is_simulating();
-    cluster::with_current(|run| {
-        let error = anyhow::anyhow!(
-            "a task blocks its thread with `std::thread::sleep` or its like, and all tasks share that thread: wait for \
-             `Clock::sleep` instead, or run the program as it is by `Sim::program`"
-        );
-        run.kernel.fail(Cause::Error(error));
-    });
-    is_refused
+    cluster::is_simulating() && !may_block()
 }
 
 fn pause(process: Process, duration: Duration) {
