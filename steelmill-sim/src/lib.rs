@@ -95,8 +95,3 @@ pub use schema::portable::SourceLocation;
 pub use schema::settings::{Schedule, Seed, Settings, UnknownSchedule};
 pub use schema::system_use::{SystemCall, SystemUse};
 pub use schema::verify::{Difference, Side, UnknownVerify, Verify};
-
-/// The README's example is a test.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

@@ -23,8 +23,8 @@ use crate::schema::task::TaskKey;
 /// The executor's next step outside of the borrow.
 enum Step {
     Poll(TaskKey, TaskFuture),
-    /// The machine of the task has a tokio runtime of its own.
-    PollInside(TaskKey, TaskFuture, Handle),
+    /// Some machine has a tokio runtime of its own.
+    PollInside(TaskKey, TaskFuture),
     /// The task was aborted while it was polled.
     End(TaskKey, TaskFuture),
     /// Wake foreign wakers, then continue.
@@ -37,6 +37,7 @@ enum Step {
 const REAL_LOCK_MILLIS: u32 = 10_000;
 
 /// Polls until the run is over, or a task has claimed the runtime it was polled in.
+#[inline(never)]
 pub(crate) fn drive(id: RunId) {
     let mut step = cluster::with(id, Cluster::next_step);
     loop {
@@ -57,29 +58,34 @@ pub(crate) fn drive(id: RunId) {
                     Err(payload) => end(id, key, future, Err(panicked(payload))),
                 }
             }
-            Step::PollInside(key, mut future, runtime) => {
-                let _inside = runtime.enter();
-                match catch_unwind(AssertUnwindSafe(|| {
-                    future.as_mut().poll(&mut Context::from_waker(&waker(key)))
-                })) {
-                    Ok(Poll::Pending) => {
-                        if panic_log::has_any() {
-                            judge(id, key);
-                        }
-                        if let Some(aborted) = cluster::with(id, |run| run.kernel.park(key, future)) {
-                            end(id, key, aborted, Err(TaskError::Aborted));
-                        }
-                    }
-                    Ok(Poll::Ready(output)) => end(id, key, future, Ok(output)),
-                    Err(payload) => end(id, key, future, Err(panicked(payload))),
-                }
-            }
+            Step::PollInside(key, future) => poll_inside(id, key, future),
             Step::End(key, future) => end(id, key, future, Err(TaskError::Aborted)),
             Step::Wake => {}
             Step::Over => return,
         }
         step = cluster::with(id, Cluster::next_step);
     }
+}
+
+/// Polls a task in the tokio runtime of its machine, if that has one of its own.
+#[cold]
+fn poll_inside(id: RunId, key: TaskKey, mut future: TaskFuture) {
+    let runtime = cluster::with(id, |run| run.runtime_of_current());
+    let _inside = runtime.as_ref().map(Handle::enter);
+    let waker = waker(key);
+    let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
+    let result = match polled {
+        Ok(Poll::Pending) => {
+            if panic_log::has_any() {
+                judge(id, key);
+            }
+            let Some(aborted) = cluster::with(id, |run| run.kernel.park(key, future)) else { return };
+            return end(id, key, aborted, Err(TaskError::Aborted));
+        }
+        Ok(Poll::Ready(output)) => Ok(output),
+        Err(payload) => Err(panicked(payload)),
+    };
+    end(id, key, future, result);
 }
 
 /// Drops a task's future while the task still counts as running, then wakes its joiner.
@@ -124,7 +130,9 @@ impl Cluster {
                     continue;
                 }
                 match self.kernel.begin_poll(index, place) {
-                    Some((key, future)) if self.runtimes.is_any_driven() => return self.inside(key, future),
+                    Some((key, future)) if self.runtimes.is_any_driven() => {
+                        return Step::PollInside(key, future);
+                    }
                     Some((key, future)) => return Step::Poll(key, future),
                     None => continue,
                 }
@@ -132,15 +140,6 @@ impl Cluster {
             if let Some(step) = self.pass_time() {
                 return step;
             }
-        }
-    }
-
-    #[cold]
-    fn inside(&self, key: TaskKey, future: TaskFuture) -> Step {
-        let machine = self.kernel.tasks.current_machine();
-        match machine.and_then(|machine| self.runtime_of(machine)) {
-            Some(runtime) => Step::PollInside(key, future, runtime),
-            None => Step::Poll(key, future),
         }
     }
 

@@ -221,9 +221,9 @@ impl Cluster {
         }
     }
 
-    /// The runtime that the tasks of a machine are polled in, if it has one of its own.
-    #[cold]
-    pub(super) fn runtime_of(&self, machine: u32) -> Option<Handle> {
+    /// The runtime that the task being polled is to be polled in, if its machine has one of its own.
+    pub(super) fn runtime_of_current(&self) -> Option<Handle> {
+        let machine = self.kernel.tasks.current_machine()?;
         self.runtimes.handles.get(&(machine, self.hosts[machine].incarnation)).cloned()
     }
 }
