@@ -69,3 +69,35 @@ fn a_system_call_keeps_all_its_arguments_and_its_errors() {
     }
     assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EBADF));
 }
+
+/// What std and the C library say of the machine.
+fn identity() -> (usize, String, u32) {
+    let mut name = [0u8; 65];
+    // SAFETY: it has so many bytes.
+    assert_eq!(unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) }, 0);
+    let name = std::ffi::CStr::from_bytes_until_nul(&name).expect("a zero").to_string_lossy().into_owned();
+    let cpus = std::thread::available_parallelism().expect("a number").get();
+    (cpus, name, std::process::id())
+}
+
+#[test]
+fn a_machine_has_a_name_cpus_and_processes_of_its_own() {
+    let outside = identity();
+    check(Seed(1), |sim| async move {
+        assert_eq!(identity(), (4, "scenario".to_owned(), 1000));
+        let server = sim.program("server", || {
+            let (cpus, name, process) = identity();
+            assert_eq!((cpus, &*name), (4, "server"));
+            process as i32 % 256
+        });
+        let mut ends = std::collections::BTreeSet::new();
+        for _ in 0..3 {
+            server.restart().await?;
+            ends.insert(server.ended().await.to_string());
+        }
+        assert_eq!(ends.len(), 3, "each process has a number of its own: {ends:?}");
+        Ok(())
+    });
+    assert_eq!(identity(), outside);
+    assert_eq!(outside.2, std::process::id());
+}

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 use std::ptr::null;
 use std::sync::Arc;
 
@@ -126,6 +127,13 @@ impl Sim {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map(|runtime| runtime.block_on(main()).code()).map_or(1, |code| code)
         })
+    }
+}
+
+impl ExitStatus for ExitCode {
+    fn code(self) -> i32 {
+        // It says which it is only to one who asks for each.
+        (0..=u8::MAX).find(|code| ExitCode::from(*code) == self).map_or(1, i32::from)
     }
 }
 

@@ -22,6 +22,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/epoll.rs",
     "steelmill-sim/src/host/libc/files.rs",
     "steelmill-sim/src/host/libc/futex.rs",
+    "steelmill-sim/src/host/libc/identity.rs",
     "steelmill-sim/src/host/libc/names.rs",
     "steelmill-sim/src/host/libc/process.rs",
     "steelmill-sim/src/host/libc/sockets.rs",

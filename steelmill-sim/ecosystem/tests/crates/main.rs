@@ -11,5 +11,6 @@ mod postgres; // tokio-postgres, pgwire
 mod quic; // quinn
 mod raft; // openraft
 mod redis; // redis
+mod steelmill; // steelmill-runtime: one binary, both worlds
 mod tls; // tokio-rustls
 mod websocket; // tokio-tungstenite

@@ -10,6 +10,7 @@ mod control; // cmsg(3)
 mod epoll; // epoll(7), poll(2), eventfd(2)
 mod files; // read, write, close, fcntl, pipe
 pub(super) mod futex; // futex(2)
+mod identity; // CPUs, host name, numbers of processes
 mod names; // getaddrinfo(3)
 mod process; // exit, sched_yield, thread names and numbers
 mod sockets; // socket(7)

@@ -1,0 +1,148 @@
+//! What a program learns of the machine and the process it runs on: CPUs, host name, numbers of processes and threads.
+//!
+//! The machine of the simulation answers, not the one that simulates, so that a run repeats elsewhere.
+
+use std::ffi::{c_char, c_int, c_long};
+
+use libc::{cpu_set_t, pid_t, size_t, utsname};
+
+use super::{answer, caller, guest, set_errno};
+use crate::machine::cluster;
+use crate::machine::real::real;
+use crate::machine::threads::current_task;
+use crate::machine::world::Process;
+use crate::schema::task::TaskId;
+
+/// The CPUs of every machine: as many threads a runtime starts by default.
+const CPUS: usize = 4;
+
+/// The number of a machine's first process; every life of a machine has another.
+const FIRST_PROCESS: u32 = 1000;
+
+fn process_number(process: Process) -> pid_t {
+    (FIRST_PROCESS + process.machine * 1000 + process.incarnation % 1000) as pid_t
+}
+
+fn name_of(process: Process) -> String {
+    cluster::with(process.run, |run| run.hosts[process.machine].name.to_string())
+}
+
+/// Copies a name and a zero, cut to the room; whether it fitted.
+///
+/// # Safety
+/// `to` is valid for a write of `room` bytes.
+unsafe fn copy(name: &str, to: *mut c_char, room: usize) -> bool {
+    let length = name.len().min(room.saturating_sub(1));
+    if room > 0 {
+        // SAFETY: as the caller says.
+        unsafe {
+            std::ptr::copy_nonoverlapping(name.as_ptr(), to.cast::<u8>(), length);
+            to.add(length).write(0);
+        }
+    }
+    length == name.len()
+}
+
+/// # Safety
+/// As sched_getaffinity(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sched_getaffinity(pid: pid_t, size: size_t, cpus: *mut cpu_set_t) -> c_int {
+    if caller().is_none() {
+        // SAFETY: as ours.
+        return unsafe {
+            real!("sched_getaffinity", fn(pid_t, size_t, *mut cpu_set_t) -> c_int)(pid, size, cpus)
+        };
+    }
+    if size * 8 < CPUS {
+        return answer(Err(libc::EINVAL));
+    }
+    // SAFETY: sched_getaffinity(2): `cpus` has `size` bytes, which hold as many bits as are set.
+    unsafe {
+        cpus.cast::<u8>().write_bytes(0, size);
+        cpus.cast::<u8>().write((1 << CPUS) - 1);
+    }
+    0
+}
+
+/// # Safety
+/// As sysconf(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sysconf(name: c_int) -> c_long {
+    match name {
+        libc::_SC_NPROCESSORS_ONLN | libc::_SC_NPROCESSORS_CONF if caller().is_some() => CPUS as c_long,
+        // SAFETY: as ours.
+        _ => unsafe { real!("sysconf", fn(c_int) -> c_long)(name) },
+    }
+}
+
+/// # Safety
+/// As gethostname(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gethostname(name: *mut c_char, room: size_t) -> c_int {
+    let Some(process) = caller() else {
+        // SAFETY: as ours.
+        return unsafe { real!("gethostname", fn(*mut c_char, size_t) -> c_int)(name, room) };
+    };
+    // SAFETY: as ours.
+    match unsafe { copy(&name_of(process), name, room) } {
+        true => 0,
+        false => answer(Err(libc::ENAMETOOLONG)),
+    }
+}
+
+/// # Safety
+/// As uname(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn uname(names: *mut utsname) -> c_int {
+    // SAFETY: as ours.
+    let result = unsafe { real!("uname", fn(*mut utsname) -> c_int)(names) };
+    if let Some(process) = caller().filter(|_| result == 0) {
+        // SAFETY: uname(2): the struct is valid for a write.
+        unsafe {
+            let node = &mut (*names).nodename;
+            copy(&name_of(process), node.as_mut_ptr(), node.len());
+        }
+    }
+    result
+}
+
+/// # Safety
+/// As getpid(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getpid() -> pid_t {
+    match caller() {
+        Some(process) => process_number(process),
+        // SAFETY: as ours.
+        None => unsafe { real!("getpid", fn() -> pid_t)() },
+    }
+}
+
+/// # Safety
+/// As gettid(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gettid() -> pid_t {
+    match guest() {
+        // A main thread's is its process's, on Linux; here the numbers of threads are their own.
+        Some(_) => (1 << 20) + TaskId::of(current_task()).slot() as pid_t,
+        // SAFETY: as ours.
+        None => unsafe { real!("gettid", fn() -> pid_t)() },
+    }
+}
+
+/// Files by which std learns of limits on CPUs: a machine has none.
+fn is_hidden(path: &[u8]) -> bool {
+    path == b"/proc/self/cgroup" || path.starts_with(b"/sys/fs/cgroup")
+}
+
+/// # Safety
+/// As open(2), whose third argument is read by those calls that pass it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int {
+    // SAFETY: open(2): a string with a zero at its end.
+    if caller().is_some() && is_hidden(unsafe { std::ffi::CStr::from_ptr(path) }.to_bytes()) {
+        set_errno(libc::ENOENT);
+        return -1;
+    }
+    // SAFETY: as ours.
+    unsafe { real!("open64", fn(*const c_char, c_int, libc::mode_t) -> c_int)(path, flags, mode) }
+}
