@@ -90,8 +90,8 @@ impl Scope {
     /// An error or panic of the task is logged and reported; the daemon continues. After the daemon has ended or was
     /// aborted, a new task is dropped, with a warning in the log.
     ///
-    /// There is no blocking variant: a thread cannot be aborted, and the sim has none. Run blocking code where the
-    /// application allows it (in the runtime world, tokio's `spawn_blocking`) and await it in a task. At the deadline that
+    /// There is no blocking variant: a thread cannot be aborted. Run blocking code where the application allows it (by
+    /// tokio's `spawn_blocking`) and await it in a task. At the deadline that
     /// task is aborted; the thread continues, and a daemon to which it holds a ref is reported as retained.
     ///
     /// # Cancellation

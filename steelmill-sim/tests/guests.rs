@@ -180,6 +180,35 @@ fn blocking_sockets_of_std_talk_over_the_simulated_network() {
 }
 
 #[test]
+fn a_socket_of_ipv6_talks_to_both_families() {
+    check(Seed(1), |sim| async move {
+        let server = sim.program("server", || {
+            let listener = TcpListener::bind("[::]:7")?;
+            for _ in 0..2 {
+                let (mut stream, peer) = listener.accept()?;
+                assert!(peer.is_ipv6());
+                stream.write_all(b"hello")?;
+            }
+            std::io::Result::Ok(())
+        });
+        let server = server.start().await?;
+        sim.clock().sleep(SECOND).await;
+        alone(sim, || {
+            // A machine's name stands for its IPv4 address.
+            for address in ["server:7", "[fd00::2]:7"] {
+                let mut text = String::new();
+                TcpStream::connect(address)?.read_to_string(&mut text)?;
+                assert_eq!(text, "hello");
+            }
+            Ok(())
+        })
+        .await?;
+        anyhow::ensure!(server.ended().await.is_success());
+        Ok(())
+    });
+}
+
+#[test]
 fn datagrams_of_std_arrive() {
     check(Seed(1), |sim| async move {
         let _server = sim

@@ -1,6 +1,7 @@
 //! Runs of scenarios with programs are made in processes of their own, so that statics are new in each.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -51,22 +52,56 @@ fn a_later_campaign_of_a_test_is_reached_past_those_before_it() {
 }
 
 #[test]
+fn a_later_campaign_is_reached_past_one_whose_first_seeds_have_no_programs() {
+    for runs in [10, 12] {
+        let summary = Campaign::new(|sim: Sim| async move {
+            if sim.seed() > Seed(4) {
+                ends(&sim, "code 0", || 0).await?;
+            }
+            sim.count("runs", 1);
+            Ok(())
+        });
+        let summary = summary.seeds(runs).jobs(1).run();
+        assert!(summary.passed() && summary.counts["runs"].total == runs, "{:?}", summary.failed);
+    }
+}
+
+/// Ends by using up the stack.
+fn depth(n: u64) -> u64 {
+    std::hint::black_box(if n == u64::MAX { n } else { depth(n + 1) + 1 })
+}
+
+#[test]
 fn what_ends_the_process_fails_its_run_and_no_other() {
     let campaign = Campaign::new(|sim: Sim| async move {
-        let is_third = sim.seed() == Seed(3);
-        ends(&sim, "code 0", move || {
-            if is_third {
+        let seed = sim.seed();
+        ends(&sim, "code 0", move || match seed {
+            Seed(3) => {
                 eprintln!("the last words");
                 std::process::abort();
             }
-            0
+            Seed(5) => depth(0) as i32,
+            _ => 0,
         })
         .await
     });
     let summary = campaign.seeds(6).failures_max(6).jobs(2).run();
-    assert_eq!((summary.seeds, summary.failed.len(), summary.failed[0].seed), (6, 1, Seed(3)), "{summary}");
-    let failure = summary.failed[0].failure.as_ref().expect("it is red").to_string();
-    assert!(failure.contains("signal: 6 (SIGABRT)") && failure.contains("the last words"), "{failure}");
+    let failed = summary
+        .failed
+        .iter()
+        .map(|outcome| (outcome.seed.0, outcome.failure.as_ref().expect("it is red").to_string()));
+    let [(3, aborted), (5, overflown)] = &*failed.collect::<Vec<_>>() else { panic!("{summary}") };
+    assert!(aborted.contains("signal: 6 (SIGABRT)") && aborted.contains("the last words"), "{aborted}");
+    assert!(overflown.contains("signal: 11 (SIGSEGV)"), "{overflown}");
+}
+
+#[test]
+fn a_main_may_return_an_exit_code() {
+    check(Seed(1), |sim| async move {
+        let life = sim.program("program", || ExitCode::from(200)).start().await?.ended().await;
+        anyhow::ensure!(life.to_string().contains("code 200"), "{life}");
+        Ok(())
+    });
 }
 
 #[test]

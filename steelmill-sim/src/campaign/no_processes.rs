@@ -43,5 +43,5 @@ impl Processes {
 
     pub(super) fn note(&self, _: Option<&KeptSeed>, _: &Outcome) {}
 
-    pub(super) fn keep(&self, _: u64) {}
+    pub(super) fn keep(&self, _: u64, _: u64) {}
 }

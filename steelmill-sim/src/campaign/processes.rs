@@ -196,10 +196,12 @@ impl Processes {
         }
     }
 
-    /// The campaign has ended, and had so many seeds to run.
-    pub(super) fn keep(&self, requested: u64) {
+    /// The campaign has ended: it had so many seeds to run, and reported so many outcomes. Unless all of them were noted, as
+    /// they are from the first run on that needs a process, a server of a later campaign makes the runs of this one again.
+    pub(super) fn keep(&self, requested: u64, reported: u64) {
         let noted = std::mem::take(&mut *self.noted());
-        if let Some(Stage { number, .. }) = self.stage().as_ref().filter(|_| self.are_needed()) {
+        let is_whole = self.are_needed() && noted.len() as u64 == reported;
+        if let Some(Stage { number, .. }) = self.stage().as_ref().filter(|_| is_whole) {
             let past = format!("{{\"requested\": {requested}, \"outcomes\": [{}]}}", noted.join(","));
             PASTS.with_borrow_mut(|pasts| pasts.insert(*number, past));
         }

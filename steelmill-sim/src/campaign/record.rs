@@ -56,7 +56,7 @@ pub struct Record {
     /// The digests of all seeds, combined independently of the order they ran in.
     #[serde(with = "hexadecimal")]
     pub digest: u64,
-    /// The number of seeds that may not repeat: woken from outside the run, or started a thread.
+    /// The number of seeds that may not repeat: woken from outside the run, or a thread started outside of its tasks.
     pub impure: u64,
     /// The results of the kept red seeds; `None` without a file of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

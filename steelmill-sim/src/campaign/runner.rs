@@ -84,7 +84,7 @@ impl AnyCampaign<'_> {
         } else {
             loop {
                 self.run_all(&queue, |kept, outcome| report(&mut summary, kept, outcome));
-                let requested = self.asked_after(&summary);
+                let requested = self.requested_after(&summary);
                 if summary.seeds < summary.requested || requested <= summary.requested {
                     break;
                 }
@@ -92,7 +92,8 @@ impl AnyCampaign<'_> {
                 summary.requested = requested;
             }
         }
-        self.processes.keep(summary.requested);
+        let reported = summary.seeds + summary.kept.as_ref().map_or(0, |kept| kept.ran);
+        self.processes.keep(summary.requested, reported);
         if self.until_covered {
             summary.campaign.seeds = summary.requested;
         }
@@ -271,7 +272,7 @@ impl AnyCampaign<'_> {
     }
 
     /// The number of seeds to run, known after a batch. It depends on the seeds' outcomes, not on the number of threads.
-    fn asked_after(&self, summary: &Summary) -> u64 {
+    fn requested_after(&self, summary: &Summary) -> u64 {
         match self.until_covered {
             true => {
                 self.seeds.min(coverage::seeds_until_covered(summary.coverage.seeds_to_last_hit(self.first)))

@@ -1,9 +1,9 @@
-//! Interposition of libc: the system's clocks and entropy are virtual inside a run, and started threads mark it impure.
+//! Interposition of libc: the system's clocks and entropy are virtual inside a run.
 //!
 //! On Linux with glibc the functions that std, `rand` and most crates call are defined here, in the program itself, which
 //! the linker prefers to the C library's. On a simulating thread, entropy comes from the seed, and clocks from the machine
-//! whose task runs; a thread is started, but marks the run, because it may not repeat. On every other thread they call the
-//! C library. An [audit](crate::host::audit) records each call.
+//! whose task runs. On every other thread they call the C library. Sockets, threads and the rest are in
+//! [`libc`](crate::host::libc). An [audit](crate::host::audit) records each call.
 //!
 //! Not interposed: `/dev/urandom` as a file, the instructions `rdtsc` and `rdrand`, and `futures::select!`, whose random
 //! generator is seeded by a counter in a `static`. clippy bans the last, and verification finds any that matter.

@@ -66,7 +66,7 @@ pub struct Outcome {
     pub trace: Option<Trace>,
     /// Calls of the system for time, entropy or threads, if [`Settings::audit`](crate::Settings::audit) is set.
     pub audit: Vec<SystemUse>,
-    /// Whether another thread reached the run, or the run started one: then it may not repeat.
+    /// Whether a real thread reached the run, or one was started outside of its tasks: then it may not repeat.
     pub impure: bool,
     /// Whether the scenario made a program, where runs share a process: then the run ended there.
     pub(crate) needs_process: bool,

@@ -1,8 +1,8 @@
-//! The C library's functions, as guest threads call them: each decodes its arguments, calls what the machine has for it,
+//! The C library's functions, as guest threads and tasks call them: each decodes its arguments, calls what the machine has for it,
 //! and sets errno. One file for a family of calls, one function for a symbol.
 //!
-//! The linker prefers a definition in the program to the C library's. On a thread that is no guest each function goes on to
-//! the C library's own.
+//! The linker prefers a definition in the program to the C library's. On other threads each function goes on to the C
+//! library's own. A task may not block: where a call would, it fails the run.
 #![allow(unsafe_code, reason = "standing in for functions of the C library; the argument stands beside each")]
 
 mod address; // socket addresses
