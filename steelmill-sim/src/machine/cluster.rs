@@ -26,6 +26,7 @@ use super::moments::Moments;
 use super::net::{self, Net};
 use super::panic_log::{self, PanicLog};
 use super::runtimes::Runtimes;
+use super::statics::Statics;
 use super::tally::Tally;
 use super::threads::{ThreadSetup, Threads};
 pub(crate) use crate::kernel::kernel::RunId;
@@ -66,6 +67,7 @@ pub(crate) struct Cluster {
     pub(crate) futexes: Futexes,
     pub(crate) descriptors: Descriptors,
     pub(crate) runtimes: Runtimes,
+    pub(crate) statics: Statics,
     /// Whether the run has its process for itself.
     pub(crate) isolation: Isolation,
     /// What a guest thread does before the program's code.
@@ -166,6 +168,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         futexes: Futexes::default(),
         descriptors: Descriptors::default(),
         runtimes: Runtimes::default(),
+        statics: Statics::default(),
         isolation: Isolation::Lent,
         guest_setup: None,
         machines: Vec::new(),

@@ -23,7 +23,7 @@ use crate::schema::task::TaskKey;
 /// The executor's next step outside of the borrow.
 enum Step {
     Poll(TaskKey, TaskFuture),
-    /// Some machine has a tokio runtime of its own.
+    /// Some machine has a tokio runtime or statics of its own.
     PollInside(TaskKey, TaskFuture),
     /// The task was aborted while it was polled.
     End(TaskKey, TaskFuture),
@@ -61,16 +61,19 @@ pub(crate) fn drive(id: RunId) {
             Step::PollInside(key, future) => poll_inside(id, key, future),
             Step::End(key, future) => end(id, key, future, Err(TaskError::Aborted)),
             Step::Wake => {}
-            Step::Over => return,
+            Step::Over => return cluster::with(id, Cluster::load_own_statics),
         }
         step = cluster::with(id, Cluster::next_step);
     }
 }
 
-/// Polls a task in the tokio runtime of its machine, if that has one of its own.
+/// Polls a task with the tokio runtime and the statics of its machine, if that has some of its own.
 #[cold]
 fn poll_inside(id: RunId, key: TaskKey, mut future: TaskFuture) {
-    let runtime = cluster::with(id, |run| run.runtime_of_current());
+    let runtime = cluster::with(id, |run| {
+        run.load_statics_of_current();
+        run.runtime_of_current()
+    });
     let _inside = runtime.as_ref().map(Handle::enter);
     let waker = waker(key);
     let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
@@ -130,7 +133,7 @@ impl Cluster {
                     continue;
                 }
                 match self.kernel.begin_poll(index, place) {
-                    Some((key, future)) if self.runtimes.is_any_driven() => {
+                    Some((key, future)) if self.runtimes.is_any_driven() || self.statics.are_several() => {
                         return Step::PollInside(key, future);
                     }
                     Some((key, future)) => return Step::Poll(key, future),

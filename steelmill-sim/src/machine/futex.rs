@@ -139,7 +139,7 @@ impl Cluster {
     }
 
     /// Wakes those whose word is another by now. A lock of the real process, such as that of standard output, may be held by
-    /// a real thread, whose wake does not come here; whether any was woken.
+    /// a real thread, or by one of another machine, whose wake does not come here; whether any was woken.
     pub(crate) fn recheck_futexes(&mut self) -> bool {
         let has_changed = |address: usize, waiting: &Waiting| {
             let word = std::ptr::with_exposed_provenance_mut(address);
@@ -147,6 +147,7 @@ impl Cluster {
             unsafe { AtomicU32::from_ptr(word) }.load(Ordering::SeqCst) != waiting.value
         };
         let changed: Vec<(u32, usize)> = (self.futexes.waiting.iter())
+            .filter(|((_, address), _)| !self.statics.are_at(*address))
             .filter(|((_, address), list)| list.iter().any(|waiting| has_changed(*address, waiting)))
             .map(|(place, _)| *place)
             .collect();
@@ -159,7 +160,8 @@ impl Cluster {
     /// Whether any thread waits at an address in the static data of the program or of a library, where locks lie that real
     /// threads take, too.
     pub(crate) fn has_static_futex_waiters(&self) -> bool {
-        self.futexes.waiting.keys().any(|(_, address)| {
+        let mut shared = self.futexes.waiting.keys().filter(|(_, address)| !self.statics.are_at(*address));
+        shared.any(|(_, address)| {
             // SAFETY: all zeros are a Dl_info; dladdr(3) takes any address, and only tells in which object it lies.
             unsafe {
                 let mut found: libc::Dl_info = std::mem::zeroed();

@@ -28,6 +28,7 @@ use crate::machine::panics;
 use crate::machine::program::{self, Main};
 use crate::machine::runtimes;
 use crate::machine::spawn::{Task, spawn_at};
+use crate::machine::statics::Startup;
 use crate::machine::world::{Process, SimWorld};
 use crate::schema::event::{EventKind, MachineChange};
 use crate::schema::moment::Moment;
@@ -56,6 +57,8 @@ struct Inner {
     running: Mutex<Option<RunningFactory>>,
     is_claimed: AtomicBool,
     lives: Mutex<Lives>,
+    /// What a program is started with.
+    startup: Mutex<Startup>,
 }
 
 /// An end of a process without a graceful stop.
@@ -102,6 +105,7 @@ impl Machine {
             running: Mutex::new(None),
             is_claimed: AtomicBool::new(false),
             lives: Mutex::default(),
+            startup: Mutex::default(),
         }));
         if is_up {
             machine.life_begins();
@@ -129,6 +133,15 @@ impl Machine {
 
     pub(super) fn lives(&self) -> MutexGuard<'_, Lives> {
         self.0.lives.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(super) fn startup(&self) -> MutexGuard<'_, Startup> {
+        assert!(
+            matches!(self.0.workload, Workload::Program(_)),
+            "the machine {:?} runs no program that could be given arguments or an environment",
+            self.0.name
+        );
+        self.0.startup.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub(super) fn is_claimed(&self) -> bool {
@@ -221,7 +234,12 @@ impl Machine {
         match &self.0.workload {
             Workload::Tasks => return Ok(()),
             Workload::Factory(_) => {}
-            Workload::Program(main) => return program::start(self, process, main.clone()),
+            Workload::Program(main) => {
+                let started = program::start(self, process, main.clone());
+                return started.inspect_err(|error| {
+                    self.end(ProcessEnd::Exit, LifeEnd::NotStarted(format!("{error:#}").into()));
+                });
+            }
         }
         let machine = self.clone();
         // Starting runs as a task of the machine, so that it reads the machine's clock and ends with its process.
@@ -452,6 +470,7 @@ impl Cluster {
             }
             return Vec::new();
         }
+        self.statics_gone(machine, self.hosts[machine].incarnation);
         self.hosts[machine].incarnation += 1;
         let change = match ending {
             ProcessEnd::Exit => MachineChange::Exited,

@@ -1,6 +1,6 @@
 //! A `main` as the process of a machine: a program that was not written for the simulation, on guest threads.
 
-use std::ffi::c_void;
+use std::ffi::{CString, c_void};
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -149,10 +149,24 @@ struct Start {
     machine: Machine,
 }
 
+fn c_string(text: &str) -> CString {
+    CString::new(text).unwrap_or_else(|_| panic!("{text:?} contains a zero, which ends a string of the system"))
+}
+
 /// Starts a machine's process: its main thread is ready.
 pub(super) fn start(machine: &Machine, place: Process, main: Main) -> Result {
     let setup = machine.with(|run| run.guest_setup.clone());
     let setup = setup.ok_or_else(|| Error::msg("programs do not run on this platform"))?;
+    let mut startup = machine.startup().clone();
+    let is_customized = !startup.arguments.is_empty() || !startup.environment.is_empty();
+    startup.arguments.insert(0, c_string(machine.name()));
+    if !machine.with(|run| run.begin_statics(place, &startup)) && is_customized {
+        return Err(Error::msg(format!(
+            "the machine {:?} did not start: a program has arguments and an environment of its own only in a run with a \
+             process of its own, as `check` and `Campaign` make it, from a program whose symbols were not stripped",
+            machine.name()
+        )));
+    }
     let start = Box::into_raw(Box::new(Start { main, machine: machine.clone() }));
     threads::spawn(place, "main", null(), execute, start.cast(), setup)?;
     Ok(())
@@ -180,6 +194,42 @@ pub(crate) fn exit(machine: Machine, code: i32) -> ! {
 }
 
 impl Machine {
+    /// Appends to the program's command line, which begins with the machine's name. For [`std::env::args`], and so for crates
+    /// that parse it. It holds from the next start on.
+    ///
+    /// # Panics
+    /// When the machine runs no [program](Sim::program), or an argument contains a zero.
+    ///
+    /// ```
+    /// steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
+    ///     let main = || assert_eq!(std::env::args().skip(1).collect::<Vec<_>>(), ["--port", "80"]);
+    ///     let server = sim.program("server", main).args(["--port", "80"]);
+    ///     assert!(server.start().await?.ended().await.is_success());
+    ///     Ok(())
+    /// });
+    /// ```
+    #[must_use]
+    pub fn args<S: AsRef<str>>(self, args: impl IntoIterator<Item = S>) -> Self {
+        self.startup().arguments.extend(args.into_iter().map(|arg| c_string(arg.as_ref())));
+        self
+    }
+
+    /// Sets an environment variable of the program. It sees no others: none of the real process. It holds from the next start
+    /// on.
+    ///
+    /// # Panics
+    /// When the machine runs no [program](Sim::program); when the key is empty or contains `=`, or either contains a zero.
+    #[must_use]
+    pub fn env(self, key: &str, value: &str) -> Self {
+        assert!(!key.is_empty() && !key.contains('='), "{key:?} cannot be the name of an environment variable");
+        let prefix = format!("{key}=");
+        let mut startup = self.startup();
+        startup.environment.retain(|variable| !variable.as_bytes().starts_with(prefix.as_bytes()));
+        startup.environment.push(c_string(&format!("{prefix}{value}")));
+        drop(startup);
+        self
+    }
+
     /// Fails the run in the name of the machine's program.
     pub(crate) fn fail_run(&self, text: &'static str) {
         let error = Error::msg(format!("{}: {text}", self.name()));

@@ -17,6 +17,8 @@ pub enum SystemCall {
     Entropy,
     /// The start of a thread. A task's is simulated, on its machine; another is a real one, so the run may not repeat.
     Thread,
+    /// An environment variable, as read by `std::env::var`. The real process's answers, unless a program reads it.
+    Environment,
 }
 
 impl fmt::Display for SystemCall {
@@ -26,6 +28,7 @@ impl fmt::Display for SystemCall {
             SystemCall::WallClock => "the wall clock",
             SystemCall::Entropy => "entropy",
             SystemCall::Thread => "a thread",
+            SystemCall::Environment => "the environment",
         })
     }
 }

@@ -9,6 +9,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/machine/waker.rs",
     "steelmill-sim/src/machine/cluster.rs",
     "steelmill-sim/src/machine/real.rs",
+    "steelmill-sim/src/machine/statics/image.rs",
     "steelmill-sim/src/machine/threads.rs",
     "steelmill-sim/src/machine/threads/context.rs",
     "steelmill-sim/src/machine/futex.rs",
@@ -22,6 +23,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/epoll.rs",
     "steelmill-sim/src/host/libc/files.rs",
     "steelmill-sim/src/host/libc/futex.rs",
+    "steelmill-sim/src/host/libc/environment.rs",
     "steelmill-sim/src/host/libc/identity.rs",
     "steelmill-sim/src/host/libc/names.rs",
     "steelmill-sim/src/host/libc/process.rs",
@@ -30,6 +32,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/time.rs",
     "steelmill-sim/benches/peers/meter.rs",
     "steelmill-sim/tests/c_library.rs",
+    "steelmill-sim/tests/statics.rs",
     "steelmill-sim/tests/scale/memory.rs",
 ];
 

@@ -7,6 +7,7 @@
 
 mod address; // socket addresses
 mod control; // cmsg(3)
+mod environment; // environ(7)
 mod epoll; // epoll(7), poll(2), eventfd(2)
 mod files; // read, write, close, fcntl, pipe
 pub(super) mod futex; // futex(2)

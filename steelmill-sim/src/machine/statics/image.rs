@@ -1,0 +1,271 @@
+//! The writable data of this program (`.data`, `.bss`): which of it belongs to the programs on machines, what it is before
+//! `main`, and the change from one process's to another's.
+//!
+//! What the simulation itself works with stays in place: its own crates, the standard library, the logs. So do allocators.
+//! Everything else of the executable is a program's. Data of shared libraries, such as the C library's, stays in place, too,
+//! but for `environ`.
+#![allow(unsafe_code, reason = "reading and replacing static data; the argument stands beside each place")]
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::ops::Range;
+use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
+
+use object::read::elf::ElfFile64;
+use object::{Endianness, Object as _, ObjectSymbol as _, SymbolKind};
+
+use super::Startup;
+
+/// Crates and libraries whose statics all processes share, by the beginnings of their paths.
+const SHARED: [&str; 24] = [
+    "steelmill_core::", "steelmill_sim::",
+    "std::", "core::", "alloc::", "test::", "panic_unwind::", "std_detect::",
+    // The logs of all machines go to one subscriber, which knows each place of the program that logs.
+    "tracing_core::", "tracing_subscriber::", "tracing_log::", "sharded_slab::", "thread_local::",
+    // Stacks are symbolized for the simulation.
+    "backtrace::", "gimli::", "addr2line::", "object::", "linkme::",
+    // Allocators: mimalloc, jemalloc, tcmalloc.
+    "mi_", "_mi_", "je_", "_rjem_", "tc_", "tcmalloc",
+];
+
+/// What places register of themselves, in whichever crate: tracing's, and coverage points.
+const SHARED_PLACES: [&str; 2] = ["__CALLSITE", "__STEELMILL_POINT"];
+
+/// Of the shared crates' statics those that a process has to have for itself: `argv`, that it is exiting, and its global
+/// subscriber.
+const OWN: [&str; 5] = [
+    "::args::unix::imp::ARGC",
+    "::args::unix::imp::ARGV",
+    "::EXITING_THREAD_ID",
+    "dispatcher::GLOBAL_INIT",
+    "dispatcher::GLOBAL_DISPATCH",
+];
+
+/// Where the statics of programs are.
+pub(super) struct Image {
+    /// In order, apart from each other.
+    ranges: Vec<Range<usize>>,
+    /// What they are before `main`, one range after the other.
+    pristine: Box<[u8]>,
+    argc: Option<usize>,
+    argv: Option<usize>,
+}
+
+// SAFETY: it is plain data.
+unsafe impl Sync for Image {}
+// SAFETY: as above.
+unsafe impl Send for Image {}
+
+/// The statics of one process that are not in place.
+pub(super) struct Contents {
+    bytes: Box<[u8]>,
+    environment: *mut *mut c_char,
+}
+
+/// The executable as it was loaded.
+struct Loaded {
+    /// What is added to the addresses in its file.
+    base: usize,
+    /// Its writable data: what the loader maps for writing and does not protect after relocation (elf(5)).
+    data: Range<usize>,
+    /// That, as it was before `main`.
+    bytes: Box<[u8]>,
+}
+
+static PRISTINE: AtomicPtr<Loaded> = AtomicPtr::new(null_mut());
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static KEEP_PRISTINE: unsafe extern "C" fn() = keep_pristine;
+
+unsafe extern "C" fn keep_pristine() {
+    let (base, data) = writable_data();
+    // SAFETY: the loader mapped it, and nothing else executes before `main`.
+    let bytes = unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(data.start), data.len()) };
+    let loaded = Loaded { base, data, bytes: bytes.into() };
+    PRISTINE.store(Box::into_raw(Box::new(loaded)), Ordering::Release);
+}
+
+fn writable_data() -> (usize, Range<usize>) {
+    unsafe extern "C" fn first(object: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
+        // SAFETY: dl_iterate_phdr(3): the object has so many headers; `found` is ours.
+        let (base, headers, found) = unsafe {
+            let object = &*object;
+            let headers = std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum));
+            (object.dlpi_addr as usize, headers, &mut *found.cast::<(usize, Range<usize>)>())
+        };
+        let at = |header: &libc::Elf64_Phdr| {
+            let start = base + header.p_vaddr as usize;
+            start..start + header.p_memsz as usize
+        };
+        let protected = headers.iter().find(|header| header.p_type == libc::PT_GNU_RELRO).map_or(0..0, at);
+        let writable = headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W != 0);
+        // It is the end of the last of them, behind what is protected.
+        if let Some(last) = writable.map(at).max_by_key(|range| range.end) {
+            *found = (base, last.start.max(protected.end.min(last.end))..last.end);
+        }
+        1 // the first object is the main program
+    }
+    let mut found = (0, 0..0);
+    // SAFETY: the function is called while this waits.
+    unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut found).cast()) };
+    found
+}
+
+/// The image of this program; `None` if its symbols were stripped, or it is not as it is expected to be.
+pub(super) fn of_this_program() -> Option<&'static Image> {
+    static IMAGE: OnceLock<Option<Image>> = OnceLock::new();
+    IMAGE.get_or_init(read).as_ref()
+}
+
+fn read() -> Option<Image> {
+    // SAFETY: null, or what `keep_pristine` leaked.
+    let loaded = unsafe { PRISTINE.load(Ordering::Acquire).as_ref() }?;
+    let (data, pristine) = (loaded.data.clone(), &*loaded.bytes);
+    let file = std::fs::read("/proc/self/exe").ok()?;
+    let file = ElfFile64::<Endianness>::parse(&*file).ok()?;
+    let mut shared = Vec::new();
+    let (mut argc, mut argv, mut has_symbols) = (None, None, false);
+    for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Data && symbol.size() > 0) {
+        let start = loaded.base + symbol.address() as usize;
+        let range = start..start + symbol.size() as usize;
+        if range.start < data.start || range.end > data.end {
+            continue;
+        }
+        let Ok(mangled) = symbol.name() else { continue };
+        has_symbols = true;
+        let name = rustc_demangle::demangle(mangled).to_string();
+        match OWN.iter().position(|own| name.contains(own)) {
+            Some(0) => argc = Some(start),
+            Some(1) => argv = Some(start),
+            Some(_) => {}
+            None if is_shared(&name) => shared.push(range),
+            None => {}
+        }
+    }
+    has_symbols.then(|| {
+        let ranges = without(data.clone(), shared);
+        let of = |range: &Range<usize>| &pristine[range.start - data.start..range.end - data.start];
+        let pristine = ranges.iter().flat_map(of).copied().collect();
+        Image { ranges, pristine, argc, argv }
+    })
+}
+
+fn is_shared(name: &str) -> bool {
+    let path = name.trim_start_matches('<');
+    SHARED.iter().any(|beginning| path.starts_with(beginning))
+        || SHARED_PLACES.iter().any(|place| name.contains(place))
+        || name.contains("steelmill_sim::")
+}
+
+/// A range without others.
+fn without(whole: Range<usize>, mut others: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    others.sort_by_key(|range| range.start);
+    let mut rest = Vec::new();
+    let mut start = whole.start;
+    for other in others {
+        if other.start > start {
+            rest.push(start..other.start);
+        }
+        start = start.max(other.end);
+    }
+    if start < whole.end {
+        rest.push(start..whole.end);
+    }
+    rest
+}
+
+unsafe extern "C" {
+    static mut environ: *mut *mut c_char;
+}
+
+impl Image {
+    pub(super) fn contains(&self, address: usize) -> bool {
+        self.ranges.iter().any(|range| range.contains(&address))
+    }
+
+    /// Those of a process that starts.
+    pub(super) fn fresh(&self, startup: &Startup) -> Contents {
+        let mut bytes = self.pristine.clone();
+        self.put(&mut bytes, self.argc, startup.arguments.len());
+        self.put(&mut bytes, self.argv, vector(&startup.arguments).expose_provenance());
+        Contents { bytes, environment: vector(&startup.environment) }
+    }
+
+    /// Writes a word into contents, by its address in place.
+    fn put(&self, bytes: &mut [u8], address: Option<usize>, word: usize) {
+        let Some(address) = address else { return };
+        let mut before = 0;
+        for range in &self.ranges {
+            if range.contains(&address) {
+                let at = before + address - range.start;
+                bytes[at..at + size_of::<usize>()].copy_from_slice(&word.to_ne_bytes());
+            }
+            before += range.len();
+        }
+    }
+
+    /// A copy of those in place.
+    pub(super) fn save(&self) -> Contents {
+        let mut bytes = Box::<[u8]>::new_uninit_slice(self.pristine.len());
+        let mut at = 0;
+        compiler_fence(Ordering::SeqCst);
+        for range in &self.ranges {
+            // SAFETY: the range is mapped, and no other thread writes it: the run has the real process for itself.
+            unsafe {
+                let from: *const u8 = std::ptr::with_exposed_provenance(range.start);
+                from.copy_to_nonoverlapping(bytes.as_mut_ptr().cast::<u8>().add(at), range.len());
+            }
+            at += range.len();
+        }
+        // SAFETY: the ranges are as long together as `pristine`. `environ` is the C library's, and read as it does.
+        unsafe { Contents { bytes: bytes.assume_init(), environment: environ } }
+    }
+
+    /// Puts statics in place.
+    pub(super) fn load(&self, contents: Contents) {
+        let mut at = 0;
+        for range in &self.ranges {
+            // SAFETY: as in `save`. What borrows from statics there belongs to threads that do not execute until theirs are in
+            // place again.
+            unsafe {
+                let to: *mut u8 = std::ptr::with_exposed_provenance_mut(range.start);
+                contents.bytes.as_ptr().add(at).copy_to_nonoverlapping(to, range.len());
+            }
+            at += range.len();
+        }
+        compiler_fence(Ordering::SeqCst);
+        // SAFETY: as in `save`.
+        unsafe { environ = contents.environment };
+    }
+}
+
+/// A vector of strings with a null at its end, for a process that may keep it. It is never freed.
+fn vector(strings: &[CString]) -> *mut *mut c_char {
+    let ends = std::iter::once(null::<c_char>().cast_mut());
+    let all: Box<[*mut c_char]> = strings.iter().map(|string| string.clone().into_raw()).chain(ends).collect();
+    Box::leak(all).as_mut_ptr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_without_others_is_what_lies_between_them() {
+        assert_eq!(without(0..10, vec![]), [0..10]);
+        assert_eq!(without(0..10, vec![6..8, 2..4, 3..5]), [0..2, 5..6, 8..10]);
+        assert_eq!(without(0..10, vec![0..4, 8..10]), [4..8]);
+    }
+
+    #[test]
+    fn what_the_simulation_works_with_is_shared() {
+        for shared in ["steelmill_sim::kernel::watchdog::WATCHED", "<std::thread::id::ThreadId>::new::COUNTER", "app::f::__CALLSITE"] {
+            assert!(is_shared(shared), "{shared}");
+        }
+        for own in ["tokio::signal::registry::globals::GLOBALS", "log::LOGGER", "app::CONFIG", "sqlite3Config"] {
+            assert!(!is_shared(own), "{own}");
+        }
+    }
+}
