@@ -85,6 +85,7 @@ pub use machine::net::{
     UdpSocket, WriteHalf,
 };
 pub use machine::program::ExitStatus;
+pub use machine::signals::Signal;
 pub use machine::sim::{Sim, Sizes};
 pub use machine::spawn::{Spawner, Task};
 pub use machine::world::SimWorld;

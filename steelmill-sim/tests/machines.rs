@@ -77,8 +77,8 @@ async fn echo(stream: &mut TcpStream, byte: u8) -> std::io::Result<u8> {
 fn a_stopped_machine_ends_its_streams_and_refuses_new_ones() {
     check(Seed(1), |sim| async move {
         let (server, client, mut stream) = pair(sim).await?;
-        let report = server.stop().await?;
-        assert!(report.is_clean(), "{report}");
+        let life = server.stop().await?;
+        assert!(life.is_success(), "{life}");
         assert_eq!(stream.read(&mut [0]).await?, 0, "the end of the stream");
         let refused = client.network().connect("server:7").await.expect_err("no listener");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);

@@ -164,8 +164,8 @@ async fn scenario(sim: Sim, version: Version) -> Result {
 async fn redeploy(machine: Machine) -> Result {
     // Not while the machine is paused or being redeployed.
     let Some(_claim) = machine.claim() else { return Ok(()) };
-    let report = machine.stop().await?;
-    ensure!(report.is_clean(), "{report}");
+    let life = machine.stop().await?;
+    ensure!(life.is_success(), "{life}");
     machine.restart().await
 }
 

@@ -136,8 +136,8 @@ where
             });
             let machine = machine.start().await?;
             talk(machine.get::<T>()?, sim).await?;
-            let report = machine.stop().await?;
-            anyhow::ensure!(report.is_clean(), "{report}");
+            let life = machine.stop().await?;
+            anyhow::ensure!(life.is_success(), "{life}");
             Ok(())
         }
     });

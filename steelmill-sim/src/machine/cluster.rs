@@ -26,6 +26,7 @@ use super::moments::Moments;
 use super::net::{self, Net};
 use super::panic_log::{self, PanicLog};
 use super::runtimes::Runtimes;
+use super::signals::Signals;
 use super::statics::Statics;
 use super::tally::Tally;
 use super::threads::{ThreadSetup, Threads};
@@ -68,6 +69,7 @@ pub(crate) struct Cluster {
     pub(crate) descriptors: Descriptors,
     pub(crate) runtimes: Runtimes,
     pub(crate) statics: Statics,
+    pub(crate) signals: Signals,
     /// Whether the run has its process for itself.
     pub(crate) isolation: Isolation,
     /// What a guest thread does before the program's code.
@@ -169,6 +171,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         descriptors: Descriptors::default(),
         runtimes: Runtimes::default(),
         statics: Statics::default(),
+        signals: Signals::default(),
         isolation: Isolation::Lent,
         guest_setup: None,
         machines: Vec::new(),

@@ -13,6 +13,7 @@ use super::cluster::{self, Cluster};
 use super::hosts::{HostState, SCENARIO};
 use super::machine::Machine;
 use super::program::PANICKED;
+use super::signals::is_clean_end;
 use super::spawn::spawn_at;
 use super::world::{Process, SimWorld};
 use crate::schema::outcome::Cause;
@@ -35,7 +36,11 @@ pub enum LifeEnd {
     Ended(Arc<Report>),
     /// Its program exited: the code. Any but 0 is a failure.
     ExitCode(i32),
-    /// Its factory did not start: the error.
+    /// A signal ended its program that this did not handle: the number, as in
+    /// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html). It counts as a failure unless it is SIGHUP, SIGINT,
+    /// SIGTERM or SIGPIPE, as for systemd.
+    Signaled(i32),
+    /// Its factory or program did not start: the error.
     NotStarted(Arc<str>),
     /// It was killed, by [`Machine::exit`] or a fault: no report.
     Killed,
@@ -48,6 +53,7 @@ impl LifeEnd {
         match self {
             LifeEnd::Ended(report) => report.has_failures(),
             LifeEnd::ExitCode(code) => *code != 0,
+            LifeEnd::Signaled(signal) => !is_clean_end(*signal),
             LifeEnd::NotStarted(_) | LifeEnd::Killed => true,
             LifeEnd::PowerLost => false,
         }
@@ -55,11 +61,20 @@ impl LifeEnd {
 }
 
 impl Life {
-    /// Whether the process ended by itself and without a failure.
+    /// The report of its factory, if it ended by itself or was stopped.
+    pub fn report(&self) -> Option<&Arc<Report>> {
+        match &self.end {
+            LifeEnd::Ended(report) => Some(report),
+            _ => None,
+        }
+    }
+
+    /// Whether the process ended by itself, or was stopped, and without a failure.
     pub fn is_success(&self) -> bool {
         match &self.end {
             LifeEnd::Ended(report) => report.is_clean(),
             LifeEnd::ExitCode(code) => *code == 0,
+            LifeEnd::Signaled(signal) => is_clean_end(*signal),
             LifeEnd::NotStarted(_) | LifeEnd::Killed | LifeEnd::PowerLost => false,
         }
     }
@@ -72,6 +87,7 @@ impl fmt::Display for Life {
         match &self.end {
             LifeEnd::Ended(report) => write!(f, "{report}"),
             LifeEnd::ExitCode(code) => write!(f, "exited with code {code}"),
+            LifeEnd::Signaled(signal) => write!(f, "ended by signal {signal}"),
             LifeEnd::NotStarted(error) => write!(f, "{error}"),
             LifeEnd::Killed => f.write_str("killed"),
             LifeEnd::PowerLost => f.write_str("lost its power"),
@@ -116,7 +132,10 @@ impl Past {
             }
             // A panic of the main thread is judged as a panic.
             LifeEnd::ExitCode(0 | PANICKED) => Vec::new(),
-            LifeEnd::ExitCode(_) | LifeEnd::NotStarted(_) if !self.is_told => vec![self.life.to_string()],
+            LifeEnd::Signaled(signal) if is_clean_end(*signal) => Vec::new(),
+            LifeEnd::ExitCode(_) | LifeEnd::Signaled(_) | LifeEnd::NotStarted(_) if !self.is_told => {
+                vec![self.life.to_string()]
+            }
             _ => Vec::new(),
         }
     }
@@ -131,6 +150,7 @@ impl Lives {
         let is_unremarkable = |past: &Past| match &past.life.end {
             LifeEnd::Ended(report) => !report.has_failures(),
             LifeEnd::Killed | LifeEnd::PowerLost | LifeEnd::ExitCode(0) => true,
+            LifeEnd::Signaled(signal) => is_clean_end(*signal),
             LifeEnd::ExitCode(_) | LifeEnd::NotStarted(_) => false,
         };
         if self.past.iter().filter(|past| is_unremarkable(past)).count() > UNREMARKABLE_MAX
@@ -192,7 +212,10 @@ impl Machine {
     pub(crate) fn has_exited(&self) -> bool {
         let lives = self.lives();
         lives.started_at.is_none()
-            && lives.past.last().is_some_and(|past| matches!(past.life.end, LifeEnd::ExitCode(_)))
+            && lives
+                .past
+                .last()
+                .is_some_and(|past| matches!(past.life.end, LifeEnd::ExitCode(_) | LifeEnd::Signaled(_)))
     }
 
     /// Waits until the process that runs now has ended, and tells how; tells of the last one if none runs. On a machine

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use steelmill_core::{Daemon, DaemonRef, Error, Factory, Report, Result, RunningFactory, World as _};
+use steelmill_core::{Daemon, DaemonRef, Error, Factory, Result, RunningFactory, World as _};
 
 use crate::kernel::tasks::{Orphan, WaitsFor};
 use crate::kernel::timers::nanos;
@@ -21,12 +21,13 @@ use crate::machine::clock::Clock;
 use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::entropy::Entropy;
 use crate::machine::hosts::HostState;
-use crate::machine::lives::{LifeEnd, Lives};
+use crate::machine::lives::{Life, LifeEnd, Lives};
 use crate::machine::net::{Network, address_of};
 use crate::machine::panic_log;
 use crate::machine::panics;
 use crate::machine::program::{self, Main};
 use crate::machine::runtimes;
+use crate::machine::signals::Signal;
 use crate::machine::spawn::{Task, spawn_at};
 use crate::machine::statics::Startup;
 use crate::machine::world::{Process, SimWorld};
@@ -287,17 +288,28 @@ impl Machine {
         }
     }
 
-    /// Stops the factory gracefully, then exits the process.
+    /// Stops the process gracefully, and waits for its end: stops the factory, or sends SIGTERM to the program (see
+    /// [`signal`](Machine::signal)), as an init system does. A program may take its time, or never end; an init system kills
+    /// it after some time, which is left to the scenario.
     ///
     /// # Errors
-    /// When no factory runs.
-    pub async fn stop(&self) -> Result<Arc<Report>> {
-        let running =
-            self.running().take().ok_or_else(|| self.error("runs no factory that could be stopped"))?;
+    /// When nothing runs on the machine that could be stopped.
+    pub async fn stop(&self) -> Result<Life> {
+        let is_program = matches!(self.0.workload, Workload::Program(_)) && self.is_up();
+        let running = self.running().take();
+        if running.is_none() && !is_program {
+            return Err(self.error("runs no factory or program that could be stopped"));
+        }
+        let ended = self.ended();
         self.lives().begin_stop();
-        let report = running.stop().await;
-        self.end(ProcessEnd::Exit, LifeEnd::Ended(report.clone()));
-        Ok(report)
+        match running {
+            Some(running) => {
+                let report = running.stop().await;
+                self.end(ProcessEnd::Exit, LifeEnd::Ended(report));
+            }
+            None => self.signal(Signal::Terminate),
+        }
+        Ok(ended.await)
     }
 
     /// Claims exclusive control of the machine's process until the claim is dropped; `None` while another claim exists.
@@ -482,6 +494,7 @@ impl Cluster {
         self.descriptors_gone(machine);
         self.futexes_gone(machine);
         self.threads_gone(machine);
+        self.signals_gone(machine);
         self.kernel.tasks.of(machine).into_iter().filter_map(|task| self.kernel.abort(task)).collect()
     }
 }

@@ -28,6 +28,7 @@ pub(crate) mod descriptors; // what a process has open, by number
 pub(crate) mod futex; // threads that wait at an address
 pub(crate) mod program; // a `main` as a machine's process
 pub(crate) mod real; // the C library's own functions
+pub(crate) mod signals; // signals and their handlers
 pub(crate) mod statics; // statics, arguments and environment of each process
 pub(crate) mod runtimes; // tokio runtimes of machines' tasks
 pub(crate) mod threads; // guest threads

@@ -14,6 +14,7 @@ use super::cluster;
 use super::lives::LifeEnd;
 use super::machine::{Machine, ProcessEnd};
 use super::panic_log;
+use super::signals;
 use super::sim::Sim;
 use super::threads;
 use super::world::Process;
@@ -98,6 +99,8 @@ impl Sim {
     /// Makes a machine that runs a future inside a tokio runtime of its own, as `#[tokio::main(flavor =
     /// "current_thread")]` does. For a runtime with several threads see [`program`](Sim::program).
     ///
+    /// A [stop](Machine::stop) of the machine drops the future, unless it handles SIGTERM, as by `tokio::signal`.
+    ///
     /// # Panics
     /// When there is a machine of that name.
     ///
@@ -125,7 +128,18 @@ impl Sim {
     {
         self.program(name, move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map(|runtime| runtime.block_on(main()).code()).map_or(1, |code| code)
+            let Ok(runtime) = runtime else { return 1 };
+            let process = threads::process().expect("a program executes on a guest thread");
+            let stop = cluster::with(process.run, |run| run.drop_future_at_sigterm(process.machine));
+            let code = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    status = main() => Some(status.code()),
+                    () = stop.notified() => None,
+                }
+            });
+            drop(runtime);
+            code.unwrap_or_else(|| signals::end_by(process, libc::SIGTERM))
         })
     }
 }
@@ -150,7 +164,8 @@ struct Start {
 }
 
 fn c_string(text: &str) -> CString {
-    CString::new(text).unwrap_or_else(|_| panic!("{text:?} contains a zero, which ends a string of the system"))
+    CString::new(text)
+        .unwrap_or_else(|_| panic!("{text:?} contains a zero, which ends a string of the system"))
 }
 
 /// Starts a machine's process: its main thread is ready.
@@ -188,9 +203,7 @@ extern "C" fn execute(start: *mut c_void) -> *mut c_void {
 pub(crate) fn exit(machine: Machine, code: i32) -> ! {
     machine.end(ProcessEnd::Exit, LifeEnd::ExitCode(code));
     drop(machine);
-    loop {
-        threads::give_turn(); // and never gets it again
-    }
+    threads::never_again()
 }
 
 impl Machine {
@@ -221,7 +234,10 @@ impl Machine {
     /// When the machine runs no [program](Sim::program); when the key is empty or contains `=`, or either contains a zero.
     #[must_use]
     pub fn env(self, key: &str, value: &str) -> Self {
-        assert!(!key.is_empty() && !key.contains('='), "{key:?} cannot be the name of an environment variable");
+        assert!(
+            !key.is_empty() && !key.contains('='),
+            "{key:?} cannot be the name of an environment variable"
+        );
         let prefix = format!("{key}=");
         let mut startup = self.startup();
         startup.environment.retain(|variable| !variable.as_bytes().starts_with(prefix.as_bytes()));

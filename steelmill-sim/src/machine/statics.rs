@@ -100,8 +100,10 @@ impl Cluster {
     }
 
     fn load_statics(&mut self, life: Life) {
-        let is_loaded_alive =
-            self.statics.loaded.is_none_or(|(machine, _)| self.life_with_statics(machine) == self.statics.loaded);
+        let is_loaded_alive = self
+            .statics
+            .loaded
+            .is_none_or(|(machine, _)| self.life_with_statics(machine) == self.statics.loaded);
         self.statics.load(life, is_loaded_alive);
     }
 

@@ -24,6 +24,7 @@ use context::Turns;
 
 use super::cluster::{self, Cluster, Shared};
 use super::real::real;
+use super::signals::{self, SignalSet};
 use super::waker::waker;
 use super::world::Process;
 use crate::kernel::probe;
@@ -47,7 +48,7 @@ pub(crate) fn change_by_futex(by_futex: bool) {
 }
 
 /// What a guest thread and the task that resumes it share.
-struct Guest {
+pub(crate) struct Guest {
     turns: Turns,
     routine: Routine,
     argument: *mut c_void,
@@ -56,6 +57,11 @@ struct Guest {
     setup: ThreadSetup,
     has_ended: Cell<bool>,
     result: Cell<*mut c_void>,
+    /// The signals that it was sent and has to handle, and those that it blocks.
+    raised: Cell<SignalSet>,
+    mask: Cell<SignalSet>,
+    /// A signal was handled since a call began to wait; whether the call is to go on if it may.
+    interrupted: Cell<Option<bool>>,
     /// Of its thread-locals. They are not a thread-local themselves, which would register a destructor.
     destructors: RefCell<Vec<Destructor>>,
 }
@@ -81,6 +87,8 @@ thread_local! {
 pub(crate) struct Threads {
     /// Those that a program may still join, by machine and name.
     all: BTreeMap<(u32, ThreadName), Entry>,
+    /// Those that have not ended, by machine, in the order in which they were created.
+    alive: BTreeMap<u32, Vec<(TaskKey, Arc<Guest>)>>,
     /// Drawn from the seed when the first thread is created.
     rates: Option<Rates>,
 }
@@ -111,15 +119,62 @@ pub(crate) fn process() -> Option<Process> {
     unsafe { CURRENT.get().as_ref() }.map(|guest| guest.place)
 }
 
-/// Gives the turn away. Returns when the task of this thread is polled again.
+/// This guest thread.
+pub(crate) fn current() -> Option<&'static Guest> {
+    // SAFETY: null, or the guest that this thread is, which outlives it; nobody else is given the reference.
+    unsafe { CURRENT.get().as_ref() }
+}
+
+/// Gives the turn away. Returns when the task of this thread is polled again, and it has handled the signals that it was sent
+/// meanwhile.
 ///
 /// # Panics
 /// On a thread that is no guest.
 pub(crate) fn give_turn() {
-    // SAFETY: null, or the guest that this thread is, which outlives it.
-    let guest = unsafe { CURRENT.get().as_ref() }.expect("only a guest thread has a turn to give away");
+    let guest = current().expect("only a guest thread has a turn to give away");
     // SAFETY: this is the guest.
     unsafe { guest.turns.give_back() };
+    if guest.raised.get() != 0 {
+        handle_signals(guest);
+    }
+}
+
+/// Handles the signals that this guest thread was sent.
+#[cold]
+pub(crate) fn handle_signals(guest: &Guest) {
+    let raised = guest.raised.replace(0);
+    let restarts = signals::handle(guest, raised) && guest.interrupted.get() != Some(false);
+    guest.interrupted.set(Some(restarts));
+}
+
+/// Gives the turn away for good: the process of this guest thread has ended.
+pub(crate) fn never_again() -> ! {
+    let guest = current().expect("a guest thread");
+    loop {
+        // SAFETY: this is the guest.
+        unsafe { guest.turns.give_back() };
+    }
+}
+
+/// Calls a handler of a signal on this guest thread.
+pub(super) fn call_handler(handler: usize, signal: i32, flags: i32) {
+    let handler: *const () = std::ptr::with_exposed_provenance(handler);
+    // SAFETY: sigaction(2): the program gave the function as one of this type. It may interrupt the thread anywhere, and does
+    // where that waits. The information is what the kernel fills in for a signal of another process; of the context no
+    // handler can ask more than registers, and it is given none.
+    unsafe {
+        if flags & libc::SA_SIGINFO == 0 {
+            std::mem::transmute::<*const (), extern "C" fn(i32)>(handler)(signal);
+        } else {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            info.si_signo = signal;
+            let handler = std::mem::transmute::<
+                *const (),
+                extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void),
+            >(handler);
+            handler(signal, &raw mut info, null_mut());
+        }
+    }
 }
 
 /// At some calls, drawn from the seed, the thread loses its turn although nothing blocks it.
@@ -169,6 +224,24 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Waits for a future on a guest thread, as a system call that a signal may interrupt; `None` if one has. A call that
+/// `restarts` goes on if every handler was set with SA_RESTART.
+pub(crate) fn block_on_interruptible<F: Future>(restarts: bool, future: F) -> Option<F::Output> {
+    let Some(guest) = current() else { return Some(block_on(future)) };
+    let waker = waker(current_task());
+    let mut future = pin!(future);
+    guest.interrupted.set(None);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(output);
+        }
+        if guest.interrupted.take().is_some_and(|may_restart| !(restarts && may_restart)) {
+            return None;
+        }
+        give_turn();
+    }
+}
+
 /// Waits until `attempt` gives something; while it does not, it has to see to it that the waiter is woken.
 pub(crate) fn block_until<T>(mut attempt: impl FnMut(&mut Cluster, Waiter) -> Option<T>) -> T {
     let key = current_task();
@@ -207,6 +280,9 @@ pub(crate) fn spawn(
         setup,
         has_ended: Cell::new(false),
         result: Cell::new(null_mut()),
+        raised: Cell::new(0),
+        mask: Cell::new(current().map_or(0, |parent| parent.mask.get())),
+        interrupted: Cell::new(None),
         destructors: RefCell::default(),
     });
     let create = real!(
@@ -225,7 +301,7 @@ pub(crate) fn spawn(
         return Err(io::Error::from_raw_os_error(code));
     }
     guest.turns.await_parked();
-    let task = GuestTask { guest, thread };
+    let task = GuestTask { guest: guest.clone(), thread };
     // A future that is refused comes back, to be dropped where the run's state is not borrowed.
     let mut task = Some(task);
     cluster::with(place.run, |run| {
@@ -236,7 +312,8 @@ pub(crate) fn spawn(
                 let entry = Entry { result: None, joiners: Waiters::default() };
                 run.threads.all.insert((place.machine, thread), entry);
             }
-            run.kernel.spawn(place.machine, None, name, Location::caller(), Box::pin(task));
+            let key = run.kernel.spawn(place.machine, None, name, Location::caller(), Box::pin(task));
+            run.threads.alive.entry(place.machine).or_default().push((key, guest.clone()));
         }
     });
     Ok(thread)
@@ -299,6 +376,26 @@ pub(crate) fn at_thread_exit(destroy: unsafe extern "C" fn(*mut u8), object: *mu
 }
 
 impl Guest {
+    pub(super) fn place(&self) -> Process {
+        self.place
+    }
+
+    /// Has the thread handle a signal when it executes next.
+    pub(super) fn raise(&self, signal: i32) {
+        self.raised.set(self.raised.get() | signals::bit(signal));
+    }
+
+    /// The signals that it blocks.
+    pub(crate) fn mask(&self) -> SignalSet {
+        self.mask.get()
+    }
+
+    pub(super) fn set_mask(&self, change: impl FnOnce(SignalSet) -> SignalSet) -> SignalSet {
+        let before = self.mask.get();
+        self.mask.set(change(before));
+        before
+    }
+
     fn next_destructor(&self) -> Option<Destructor> {
         self.destructors.borrow_mut().pop()
     }
@@ -342,6 +439,15 @@ impl Drop for GuestTask {
     }
 }
 
+impl Threads {
+    /// The thread of a machine that is to handle a signal: the main thread unless it blocks it, else the next that does not.
+    pub(super) fn that_takes(&self, machine: u32, signal: i32) -> Option<(TaskKey, &Guest)> {
+        let alive = self.alive.get(&machine).into_iter().flatten();
+        let mut alive = alive.map(|(key, guest)| (*key, &**guest));
+        alive.find(|(_, guest)| guest.mask() & signals::bit(signal) == 0)
+    }
+}
+
 impl Cluster {
     /// Whether something that happens once in so many calls happens now.
     fn is_drawn(&mut self, rate: impl FnOnce(Rates) -> u64) -> bool {
@@ -357,6 +463,9 @@ impl Cluster {
     }
 
     fn thread_ended(&mut self, guest: &Guest, thread: ThreadName) {
+        if let Some(alive) = self.threads.alive.get_mut(&guest.place.machine) {
+            alive.retain(|(_, other)| !std::ptr::eq(Arc::as_ptr(other), guest));
+        }
         if let Some(entry) = self.threads.all.get_mut(&(guest.place.machine, thread)) {
             entry.result = Some(guest.result.get().expose_provenance());
             let joiners = entry.joiners.take();
@@ -396,5 +505,6 @@ impl Cluster {
     /// The threads of a process are gone with it.
     pub(crate) fn threads_gone(&mut self, machine: u32) {
         self.threads.all.retain(|(of, _), _| *of != machine);
+        self.threads.alive.remove(&machine);
     }
 }

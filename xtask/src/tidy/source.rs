@@ -27,11 +27,13 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/identity.rs",
     "steelmill-sim/src/host/libc/names.rs",
     "steelmill-sim/src/host/libc/process.rs",
+    "steelmill-sim/src/host/libc/signals.rs",
     "steelmill-sim/src/host/libc/sockets.rs",
     "steelmill-sim/src/host/libc/threads.rs",
     "steelmill-sim/src/host/libc/time.rs",
     "steelmill-sim/benches/peers/meter.rs",
     "steelmill-sim/tests/c_library.rs",
+    "steelmill-sim/tests/signals.rs",
     "steelmill-sim/tests/statics.rs",
     "steelmill-sim/tests/scale/memory.rs",
 ];

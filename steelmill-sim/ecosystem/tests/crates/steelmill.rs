@@ -93,7 +93,7 @@ fn a_daemon_serves_by_axum_and_the_scenario_asks_by_reqwest() {
         server.restart().await?;
         tokio::time::sleep(SECOND).await;
         assert_eq!(get().await?, "hello");
-        assert!(server.stop().await?.is_clean());
+        assert!(server.stop().await?.is_success());
         Ok(())
     });
 }

@@ -66,7 +66,9 @@ unsafe fn name_of<'a>(name: *const c_char) -> Result<&'a [u8], Errno> {
 unsafe extern "C" fn setenv(name: *const c_char, value: *const c_char, overwrite: c_int) -> c_int {
     if !has_own() {
         // SAFETY: as ours.
-        return unsafe { real!("setenv", fn(*const c_char, *const c_char, c_int) -> c_int)(name, value, overwrite) };
+        return unsafe {
+            real!("setenv", fn(*const c_char, *const c_char, c_int) -> c_int)(name, value, overwrite)
+        };
     }
     // SAFETY: setenv(3): both are strings.
     answer(unsafe { name_of(name) }.map(|key| unsafe {

@@ -16,7 +16,7 @@ use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Errno, EventCounter, Interest, Object};
 use crate::machine::real::real;
 use crate::machine::runtimes::is_orphan;
-use crate::machine::threads::{block_on, current_task};
+use crate::machine::threads::{block_on_interruptible, current_task};
 use crate::machine::world::{Process, SimWorld};
 
 /// Waits until `look` finds something, for so long at most; what it found last.
@@ -27,16 +27,20 @@ fn wait<T>(
 ) -> Result<Option<T>, Errno> {
     let is_patient = timeout != Some(Duration::ZERO);
     let mut sleep = timeout.filter(|_| is_patient).map(|timeout| SimWorld(process).clock().sleep(timeout));
-    block_on(poll_fn(|context| {
-        match cluster::with(process.run, |run| look(run, is_patient)) {
-            Ok(None) if is_patient && may_block() => {}
-            found => return Poll::Ready(found),
-        }
-        match &mut sleep {
-            Some(sleep) => Pin::new(sleep).poll(context).map(|()| Ok(None)),
-            None => Poll::Pending,
-        }
-    }))
+    let found = block_on_interruptible(
+        false,
+        poll_fn(|context| {
+            match cluster::with(process.run, |run| look(run, is_patient)) {
+                Ok(None) if is_patient && may_block() => {}
+                found => return Poll::Ready(found),
+            }
+            match &mut sleep {
+                Some(sleep) => Pin::new(sleep).poll(context).map(|()| Ok(None)),
+                None => Poll::Pending,
+            }
+        }),
+    );
+    found.unwrap_or(Err(libc::EINTR))
 }
 
 /// # Safety
@@ -133,7 +137,7 @@ unsafe extern "C" fn epoll_wait(
 }
 
 /// # Safety
-/// As epoll_pwait(2); signals never interrupt a guest, so the mask makes no difference.
+/// As epoll_pwait(2). Its mask is not looked at: a signal that the thread blocks does not interrupt the call.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn epoll_pwait(
     epoll: c_int,

@@ -19,7 +19,7 @@ const CPUS: usize = 4;
 /// The number of a machine's first process; every life of a machine has another.
 const FIRST_PROCESS: u32 = 1000;
 
-fn process_number(process: Process) -> pid_t {
+pub(super) fn process_number(process: Process) -> pid_t {
     (FIRST_PROCESS + process.machine * 1000 + process.incarnation % 1000) as pid_t
 }
 

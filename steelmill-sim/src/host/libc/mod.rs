@@ -14,6 +14,7 @@ pub(super) mod futex; // futex(2)
 mod identity; // CPUs, host name, numbers of processes
 mod names; // getaddrinfo(3)
 mod process; // exit, sched_yield, thread names and numbers
+mod signals; // signal(7)
 mod sockets; // socket(7)
 mod threads; // pthread_create(3) and its kin
 mod time; // sleeps
@@ -30,7 +31,7 @@ use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, FileId};
 use crate::machine::runtimes::{caller, caller_of, may_block};
-use crate::machine::threads::{block_on, current_task, preempt, process as guest};
+use crate::machine::threads::{block_on_interruptible, current_task, preempt, process as guest};
 use crate::machine::world::{Process, SimWorld};
 
 /// The process in whose name a call is made on a descriptor; `None` if it means one of the real process.
@@ -75,31 +76,36 @@ fn when_ready<T>(
         Ok::<_, Errno>((is_nonblocking || file.is_nonblocking, file.timeouts[direction as usize]))
     })?;
     let mut sleep = None;
-    block_on(poll_fn(|context| {
-        let attempted = cluster::with(process.run, |run| {
-            // Another thread may have closed it meanwhile.
-            let (id, _) = run.descriptors.file(process, fd)?;
-            let done = attempt(run, id)?;
-            if done.is_none() && !is_nonblocking {
-                run.await_file(id, || Waiter::Task(task));
-                run.note_wait(id, direction);
+    // signal(7): a call on a socket with a timeout never goes on after a handler.
+    let done = block_on_interruptible(
+        timeout.is_none(),
+        poll_fn(|context| {
+            let attempted = cluster::with(process.run, |run| {
+                // Another thread may have closed it meanwhile.
+                let (id, _) = run.descriptors.file(process, fd)?;
+                let done = attempt(run, id)?;
+                if done.is_none() && !is_nonblocking {
+                    run.await_file(id, || Waiter::Task(task));
+                    run.note_wait(id, direction);
+                }
+                Ok(done)
+            });
+            match attempted {
+                Ok(Some(done)) => return Poll::Ready(Ok(done)),
+                Ok(None) if is_nonblocking || !may_block() => return Poll::Ready(Err(libc::EAGAIN)),
+                Ok(None) => {}
+                Err(code) => return Poll::Ready(Err(code)),
             }
-            Ok(done)
-        });
-        match attempted {
-            Ok(Some(done)) => return Poll::Ready(Ok(done)),
-            Ok(None) if is_nonblocking || !may_block() => return Poll::Ready(Err(libc::EAGAIN)),
-            Ok(None) => {}
-            Err(code) => return Poll::Ready(Err(code)),
-        }
-        if let (None, Some(timeout)) = (&sleep, timeout) {
-            sleep = Some(SimWorld(process).clock().sleep(timeout));
-        }
-        match &mut sleep {
-            Some(sleep) => Pin::new(sleep).poll(context).map(|()| Err(libc::EAGAIN)),
-            None => Poll::Pending,
-        }
-    }))
+            if let (None, Some(timeout)) = (&sleep, timeout) {
+                sleep = Some(SimWorld(process).clock().sleep(timeout));
+            }
+            match &mut sleep {
+                Some(sleep) => Pin::new(sleep).poll(context).map(|()| Err(libc::EAGAIN)),
+                None => Poll::Pending,
+            }
+        }),
+    );
+    done.unwrap_or(Err(libc::EINTR))
 }
 
 /// A timespec as a duration; an error where it is none.

@@ -1,10 +1,10 @@
 //! What a thread asks about itself and its process, and the end of both.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::guest;
+use super::{answer, guest};
 use crate::machine::real::real;
 use crate::machine::{program, threads};
 
@@ -38,9 +38,11 @@ unsafe extern "C" fn pause() -> c_int {
             );
             program::exit(machine, 1)
         }
-        Some(_) => loop {
-            threads::give_turn();
-        },
+        Some(_) => {
+            let never = threads::block_on_interruptible(false, std::future::pending::<()>());
+            debug_assert!(never.is_none(), "only a signal ends it");
+            answer(Err(libc::EINTR))
+        }
         None if has_exited => {
             let _ = writeln!(
                 std::io::stderr(),
@@ -82,27 +84,4 @@ unsafe extern "C" fn pthread_setname_np(thread: libc::pthread_t, name: *const c_
             real!("pthread_setname_np", fn(libc::pthread_t, *const c_char) -> c_int)(thread, name)
         },
     }
-}
-
-/// The alternative stack for signals is the kernel thread's, which a guest shares with others.
-///
-/// # Safety
-/// As sigaltstack(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sigaltstack(new: *const libc::stack_t, old: *mut libc::stack_t) -> c_int {
-    if guest().is_some() {
-        if !old.is_null() {
-            // SAFETY: sigaltstack(2): it is null or valid for a write.
-            unsafe {
-                old.write(libc::stack_t {
-                    ss_sp: std::ptr::null_mut::<c_void>(),
-                    ss_flags: libc::SS_DISABLE,
-                    ss_size: 0,
-                });
-            }
-        }
-        return 0;
-    }
-    // SAFETY: as ours.
-    unsafe { real!("sigaltstack", fn(*const libc::stack_t, *mut libc::stack_t) -> c_int)(new, old) }
 }

@@ -9,7 +9,7 @@ use steelmill_core::World as _;
 use super::{answer, duration_of, guest, may_block};
 use crate::machine::cluster;
 use crate::machine::real::real;
-use crate::machine::threads::block_on;
+use crate::machine::threads::block_on_interruptible;
 use crate::machine::world::{Process, SimWorld};
 
 /// Fails the run of a task, which may not sleep; whether this is one.
@@ -17,8 +17,27 @@ fn refuse() -> bool {
     cluster::is_simulating() && !may_block()
 }
 
-fn pause(process: Process, duration: Duration) {
-    block_on(SimWorld(process).clock().sleep(duration));
+/// Sleeps; what was left when a signal interrupted it.
+fn pause(process: Process, duration: Duration) -> Result<(), Duration> {
+    let clock = SimWorld(process).clock();
+    let began = clock.now();
+    let slept = block_on_interruptible(false, clock.sleep(duration));
+    slept.ok_or_else(|| duration.saturating_sub(clock.now().duration_since(began)))
+}
+
+/// Tells a sleeper what was left.
+///
+/// # Safety
+/// `to` is null or valid for a write.
+unsafe fn write_left(to: *mut timespec, left: Duration) {
+    if !to.is_null() {
+        let left = timespec {
+            tv_sec: left.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(left.subsec_nanos() as i32),
+        };
+        // SAFETY: as the caller says.
+        unsafe { to.write(left) };
+    }
 }
 
 /// # Safety
@@ -27,9 +46,12 @@ fn pause(process: Process, duration: Duration) {
 unsafe extern "C" fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int {
     match guest() {
         // SAFETY: nanosleep(2): it is valid for a read.
-        Some(process) => answer(duration_of(unsafe { &*time }).map(|duration| {
-            pause(process, duration);
-            0
+        Some(process) => answer(duration_of(unsafe { &*time }).and_then(|duration| {
+            pause(process, duration).map(|()| 0).map_err(|rest| {
+                // SAFETY: nanosleep(2): null, or valid for a write.
+                unsafe { write_left(left, rest) };
+                libc::EINTR
+            })
         })),
         None if refuse() => 0,
         // SAFETY: as ours.
@@ -72,8 +94,16 @@ unsafe extern "C" fn clock_nanosleep(
         }
         duration = duration.saturating_sub(duration_of(&now).unwrap_or_default());
     }
-    pause(process, duration);
-    0
+    match pause(process, duration) {
+        Ok(()) => 0,
+        Err(rest) => {
+            if flags & libc::TIMER_ABSTIME == 0 {
+                // SAFETY: clock_nanosleep(2): null, or valid for a write.
+                unsafe { write_left(left, rest) };
+            }
+            libc::EINTR
+        }
+    }
 }
 
 /// # Safety
@@ -82,8 +112,7 @@ unsafe extern "C" fn clock_nanosleep(
 unsafe extern "C" fn usleep(micros: c_uint) -> c_int {
     match guest() {
         Some(process) => {
-            pause(process, Duration::from_micros(micros.into()));
-            0
+            answer(pause(process, Duration::from_micros(micros.into())).map(|()| 0).map_err(|_| libc::EINTR))
         }
         None if refuse() => 0,
         // SAFETY: as ours.
@@ -97,8 +126,8 @@ unsafe extern "C" fn usleep(micros: c_uint) -> c_int {
 unsafe extern "C" fn sleep(seconds: c_uint) -> c_uint {
     match guest() {
         Some(process) => {
-            pause(process, Duration::from_secs(seconds.into()));
-            0
+            let left = pause(process, Duration::from_secs(seconds.into())).err().unwrap_or_default();
+            left.as_secs() as c_uint
         }
         None if refuse() => 0,
         // SAFETY: as ours.

@@ -19,14 +19,33 @@ use super::Startup;
 
 /// Crates and libraries whose statics all processes share, by the beginnings of their paths.
 const SHARED: [&str; 24] = [
-    "steelmill_core::", "steelmill_sim::",
-    "std::", "core::", "alloc::", "test::", "panic_unwind::", "std_detect::",
+    "steelmill_core::",
+    "steelmill_sim::",
+    "std::",
+    "core::",
+    "alloc::",
+    "test::",
+    "panic_unwind::",
+    "std_detect::",
     // The logs of all machines go to one subscriber, which knows each place of the program that logs.
-    "tracing_core::", "tracing_subscriber::", "tracing_log::", "sharded_slab::", "thread_local::",
+    "tracing_core::",
+    "tracing_subscriber::",
+    "tracing_log::",
+    "sharded_slab::",
+    "thread_local::",
     // Stacks are symbolized for the simulation.
-    "backtrace::", "gimli::", "addr2line::", "object::", "linkme::",
+    "backtrace::",
+    "gimli::",
+    "addr2line::",
+    "object::",
+    "linkme::",
     // Allocators: mimalloc, jemalloc, tcmalloc.
-    "mi_", "_mi_", "je_", "_rjem_", "tc_", "tcmalloc",
+    "mi_",
+    "_mi_",
+    "je_",
+    "_rjem_",
+    "tc_",
+    "tcmalloc",
 ];
 
 /// What places register of themselves, in whichever crate: tracing's, and coverage points.
@@ -82,7 +101,8 @@ static KEEP_PRISTINE: unsafe extern "C" fn() = keep_pristine;
 unsafe extern "C" fn keep_pristine() {
     let (base, data) = writable_data();
     // SAFETY: the loader mapped it, and nothing else executes before `main`.
-    let bytes = unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(data.start), data.len()) };
+    let bytes =
+        unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(data.start), data.len()) };
     let loaded = Loaded { base, data, bytes: bytes.into() };
     PRISTINE.store(Box::into_raw(Box::new(loaded)), Ordering::Release);
 }
@@ -100,7 +120,9 @@ fn writable_data() -> (usize, Range<usize>) {
             start..start + header.p_memsz as usize
         };
         let protected = headers.iter().find(|header| header.p_type == libc::PT_GNU_RELRO).map_or(0..0, at);
-        let writable = headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W != 0);
+        let writable = headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W != 0);
         // It is the end of the last of them, behind what is protected.
         if let Some(last) = writable.map(at).max_by_key(|range| range.end) {
             *found = (base, last.start.max(protected.end.min(last.end))..last.end);
@@ -135,7 +157,8 @@ fn read() -> Option<Image> {
         }
         let Ok(mangled) = symbol.name() else { continue };
         has_symbols = true;
-        let name = rustc_demangle::demangle(mangled).to_string();
+        // Without the hashes of crates.
+        let name = format!("{:#}", rustc_demangle::demangle(mangled));
         match OWN.iter().position(|own| name.contains(own)) {
             Some(0) => argc = Some(start),
             Some(1) => argv = Some(start),
@@ -244,12 +267,15 @@ impl Image {
 /// A vector of strings with a null at its end, for a process that may keep it. It is never freed.
 fn vector(strings: &[CString]) -> *mut *mut c_char {
     let ends = std::iter::once(null::<c_char>().cast_mut());
-    let all: Box<[*mut c_char]> = strings.iter().map(|string| string.clone().into_raw()).chain(ends).collect();
+    let all: Box<[*mut c_char]> =
+        strings.iter().map(|string| string.clone().into_raw()).chain(ends).collect();
     Box::leak(all).as_mut_ptr()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[test]
@@ -260,11 +286,29 @@ mod tests {
     }
 
     #[test]
+    fn statics_of_this_program_are_told_apart() {
+        static OWN: AtomicUsize = AtomicUsize::new(7);
+        let image = of_this_program().expect("a test has symbols");
+        // A unit test's statics are of this crate, which is the simulation's.
+        assert!(!image.contains((&raw const OWN).addr()));
+        assert!(!image.contains((&raw const PRISTINE).addr()));
+        assert!(image.argc.is_some_and(|argc| image.contains(argc)), "std's ARGC");
+        assert!(image.argv.is_some_and(|argv| image.contains(argv)), "std's ARGV");
+        assert!(image.pristine.len() < 1 << 20);
+    }
+
+    #[test]
     fn what_the_simulation_works_with_is_shared() {
-        for shared in ["steelmill_sim::kernel::watchdog::WATCHED", "<std::thread::id::ThreadId>::new::COUNTER", "app::f::__CALLSITE"] {
+        for shared in [
+            "steelmill_sim::kernel::watchdog::WATCHED",
+            "<std::thread::id::ThreadId>::new::COUNTER",
+            "app::f::__CALLSITE",
+        ] {
             assert!(is_shared(shared), "{shared}");
         }
-        for own in ["tokio::signal::registry::globals::GLOBALS", "log::LOGGER", "app::CONFIG", "sqlite3Config"] {
+        for own in
+            ["tokio::signal::registry::globals::GLOBALS", "log::LOGGER", "app::CONFIG", "sqlite3Config"]
+        {
             assert!(!is_shared(own), "{own}");
         }
     }
