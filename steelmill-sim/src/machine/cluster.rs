@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use steelmill_core::RunningFactory;
 
-use super::descriptors::Descriptors;
+use super::descriptors::{Descriptors, FileId};
 use super::futex::Futexes;
 use super::hosts::Hosts;
 use super::machine::Machine;
@@ -43,6 +43,8 @@ pub(crate) enum Event {
     Reseed(usize),
     /// The delay of a slow machine's task, by index, is over.
     DeferredTask(u32),
+    /// A timerfd may expire.
+    Timer(FileId),
 }
 
 /// Whether a run has its process for itself, as one with programs has to.

@@ -1,4 +1,4 @@
-//! What the processes of machines have open, by number: sockets, socket pairs and pipes, eventfds, epolls.
+//! What the processes of machines have open, by number: sockets, socket pairs and pipes, eventfds, timerfds, epolls.
 //!
 //! A *descriptor* is a number of a process and names a *file*; several may name one, by dup(2). A file's readiness is
 //! computed when somebody asks, from the state of what it is (poll(2)); whoever waits for it to change registers a waiter.
@@ -6,6 +6,7 @@
 mod epoll; // many files at once
 mod event; // a counter
 mod pair; // bytes between threads of a process
+mod timer; // a timer that is read
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -22,6 +23,8 @@ pub(crate) use epoll::Interest;
 pub(crate) use event::EventCounter;
 use pair::Pair;
 pub(crate) use pair::PairEnd;
+pub(crate) use timer::Setting as TimerSetting;
+use timer::Timer;
 
 /// The error number of a call that failed, as errno(3) has it.
 pub(crate) type Errno = i32;
@@ -52,6 +55,7 @@ pub(crate) enum Object {
     Socket(Socket),
     Pair(PairEnd),
     Event(EventCounter),
+    Timer(Timer),
     Epoll(Epoll),
 }
 
@@ -186,6 +190,7 @@ impl Cluster {
             Object::Socket(socket) => self.close_socket(socket),
             Object::Pair(end) => self.close_pair(end),
             Object::Event(event) => self.kernel.discard_all(event.waiters),
+            Object::Timer(timer) => self.kernel.discard_all(timer.waiters),
             Object::Epoll(epoll) => self.close_epoll(id, epoll),
         }
     }
@@ -219,6 +224,7 @@ impl Cluster {
                 self.pair_readiness(end)
             }
             Object::Event(event) => event.readiness(),
+            Object::Timer(_) => self.timer_readiness(id),
             Object::Epoll(epoll) => {
                 let group = epoll.group;
                 self.epoll_readiness(group)
@@ -239,6 +245,11 @@ impl Cluster {
                 self.await_pair(end, waiter())
             }
             Object::Event(event) => event.waiters.add(waiter()),
+            Object::Timer(timer) => {
+                let unneeded = timer.waiters.add(waiter());
+                self.schedule_timer(id);
+                unneeded
+            }
             Object::Epoll(epoll) => {
                 let group = epoll.group;
                 self.kernel.watches.wait(group, waiter())
@@ -255,6 +266,7 @@ impl Cluster {
                 self.note_socket_wait(socket, direction);
             }
             Object::Pair(_) | Object::Event(_) => self.kernel.waits_for(WaitsFor::Bytes),
+            Object::Timer(_) => self.kernel.waits_for(WaitsFor::Clock),
             Object::Epoll(_) => self.kernel.waits_for(WaitsFor::Epoll),
         }
     }
@@ -283,6 +295,7 @@ impl Cluster {
                 }
                 Ok(read.map(Read::of))
             }
+            Object::Timer(_) => Ok(self.read_timer(id, buffers)?.map(Read::of)),
             Object::Epoll(_) => Err(libc::EINVAL),
         }
     }
@@ -310,7 +323,7 @@ impl Cluster {
                 }
                 Ok(written)
             }
-            Object::Epoll(_) => Err(libc::EINVAL),
+            Object::Timer(_) | Object::Epoll(_) => Err(libc::EINVAL),
         }
     }
 }

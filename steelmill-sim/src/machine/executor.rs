@@ -218,6 +218,7 @@ impl Cluster {
                 }
                 Due::Event(Event::Net(event)) => net::handle(self, event),
                 Due::Event(Event::DeferredTask(index)) => self.kernel.tasks.requeue(index),
+                Due::Event(Event::Timer(file)) => self.timer_due(file),
                 Due::Event(Event::Reseed(index)) => self.reseed(self.kernel.settings.reseeds[index]),
             }
         }
@@ -242,7 +243,7 @@ impl Cluster {
                 let event = *event;
                 self.trace_due(event);
             }
-            Some(Ok(Event::Reseed(_) | Event::DeferredTask(_))) | None => {}
+            Some(Ok(Event::Reseed(_) | Event::DeferredTask(_) | Event::Timer(_))) | None => {}
         }
     }
 }

@@ -198,6 +198,7 @@ impl Cluster {
         self.hosts[machine].clock.set_drift(now, ppm);
         let clock = self.hosts[machine].clock;
         self.kernel.timers.reschedule(machine, |local| clock.global(local).max(now));
+        self.reschedule_timers(machine);
     }
 
     pub(crate) fn set_wall_offset(&mut self, machine: u32, nanos: i64) {

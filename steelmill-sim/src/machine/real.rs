@@ -50,6 +50,12 @@ pub(crate) fn syscall(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
     if result == -1 { -(errno() as isize) } else { result as isize }
 }
 
+/// Where syscall(2) of the C library is.
+pub(crate) fn address_of_syscall() -> usize {
+    type Call = unsafe extern "C" fn(c_long, ...) -> c_long;
+    real!(@ "syscall", Call) as *const () as usize
+}
+
 /// Sleeps for a millisecond of real time.
 pub(crate) fn sleep_millisecond() {
     let time = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };

@@ -19,6 +19,9 @@ pub enum SystemCall {
     Thread,
     /// An environment variable, as read by `std::env::var`. The real process's answers, unless a program reads it.
     Environment,
+    /// A system call by an instruction of the program's own, past the C library, as the crate rustix makes it. The simulation
+    /// answers as for the C library's function; what it does not know, Linux answers.
+    Instruction,
 }
 
 impl fmt::Display for SystemCall {
@@ -29,6 +32,7 @@ impl fmt::Display for SystemCall {
             SystemCall::Entropy => "entropy",
             SystemCall::Thread => "a thread",
             SystemCall::Environment => "the environment",
+            SystemCall::Instruction => "a system call past the C library",
         })
     }
 }

@@ -17,6 +17,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/machine/runtimes.rs",
     "steelmill-sim/src/host/fork.rs",
     "steelmill-sim/src/host/purity.rs",
+    "steelmill-sim/src/host/raw_calls.rs",
     "steelmill-sim/src/host/libc/mod.rs",
     "steelmill-sim/src/host/libc/address.rs",
     "steelmill-sim/src/host/libc/control.rs",

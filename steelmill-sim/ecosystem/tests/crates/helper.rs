@@ -22,7 +22,7 @@ pub(crate) async fn succeeds(machine: Machine) -> Result {
 }
 
 /// Runs a client of a server on another machine, while the cable between them is cut from the third second to the sixth,
-/// and the server crashes in the ninth and starts again a second later.
+/// and the server crashes in the ninth and starts again a second later. At the end it is stopped, by SIGTERM.
 pub(crate) async fn through_faults(sim: &Sim, server: Machine, client: Machine) -> Result {
     let (server, client) = (server.start().await?, client.start().await?);
     sim.clock().sleep(3 * SECOND).await;
@@ -32,8 +32,11 @@ pub(crate) async fn through_faults(sim: &Sim, server: Machine, client: Machine) 
     sim.clock().sleep(3 * SECOND).await;
     server.power_loss();
     sim.clock().sleep(SECOND).await;
-    let _server = server.start().await?;
-    succeeds(client).await
+    let server = server.start().await?;
+    succeeds(client).await?;
+    let life = server.stop().await?;
+    anyhow::ensure!(life.is_success(), "{life}");
+    Ok(())
 }
 
 /// Asks four times a second, for sixteen seconds or more, through [faults](through_faults): the first question is answered,

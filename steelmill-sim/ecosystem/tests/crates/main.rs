@@ -11,6 +11,7 @@ mod postgres; // tokio-postgres, pgwire
 mod quic; // quinn
 mod raft; // openraft
 mod redis; // redis
+mod smol; // smol, whose reactor makes system calls past the C library
 mod steelmill; // steelmill-runtime: one binary, both worlds
 mod tls; // tokio-rustls
 mod websocket; // tokio-tungstenite

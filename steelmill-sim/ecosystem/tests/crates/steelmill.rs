@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::get;
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 use steelmill_runtime::{Network, Options, TcpListener};
-use steelmill_sim::Sim;
+use steelmill_sim::{LifeEnd, Sim};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -61,7 +61,10 @@ fn a_service_on_the_runtime_world_runs_as_it_is() {
             })
             .await;
         });
-        through_faults(&sim, server, client).await
+        through_faults(&sim, server.clone(), client).await?;
+        let last = server.past_lives().pop().expect("it was stopped");
+        assert!(matches!(last.end, LifeEnd::ExitCode(0)), "it stops its daemons in order: {last}");
+        Ok(())
     });
 }
 

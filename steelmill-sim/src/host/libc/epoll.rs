@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use libc::{epoll_event, nfds_t, pollfd};
+use libc::{epoll_event, nfds_t, pollfd, timespec};
 use steelmill_core::World as _;
 
-use super::{answer, caller, may_block, process_of, timeout_of};
+use super::{answer, caller, duration_of, may_block, process_of, timeout_of};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, Cluster};
@@ -97,6 +97,37 @@ unsafe extern "C" fn epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event:
     )
 }
 
+/// Waits for events.
+///
+/// # Safety
+/// There is room for `limit` of them at `events`.
+unsafe fn await_events(
+    process: Process,
+    epoll: c_int,
+    events: *mut epoll_event,
+    limit: c_int,
+    timeout: Option<Duration>,
+) -> Result<c_int, Errno> {
+    if limit <= 0 {
+        return Err(libc::EINVAL);
+    }
+    let task = current_task();
+    let found = wait(process, timeout, |run, is_patient| {
+        let (id, _) = run.descriptors.file(process, epoll)?;
+        let events = run.epoll_events(id, limit as usize)?;
+        if events.is_empty() && is_patient {
+            run.await_epoll(id, Waiter::Task(task))?;
+        }
+        Ok((!events.is_empty()).then_some(events))
+    })?;
+    let found = found.unwrap_or_default();
+    for (place, (ready, data)) in found.iter().enumerate() {
+        // SAFETY: there is room for `limit` events, and no more were asked for.
+        unsafe { events.add(place).write_unaligned(epoll_event { events: *ready, u64: *data }) };
+    }
+    Ok(found.len() as c_int)
+}
+
 /// # Safety
 /// As epoll_wait(2).
 #[unsafe(no_mangle)]
@@ -106,34 +137,43 @@ unsafe extern "C" fn epoll_wait(
     limit: c_int,
     timeout: c_int,
 ) -> c_int {
-    let Some(process) = process_of(epoll) else {
+    match process_of(epoll) {
         // SAFETY: as ours.
-        return unsafe {
+        Some(process) => answer(unsafe { await_events(process, epoll, events, limit, timeout_of(timeout)) }),
+        // SAFETY: as ours.
+        None => unsafe {
             real!("epoll_wait", fn(c_int, *mut epoll_event, c_int, c_int) -> c_int)(
                 epoll, events, limit, timeout,
             )
+        },
+    }
+}
+
+/// As epoll_pwait2(2), whose mask is not looked at either.
+///
+/// # Safety
+/// As epoll_pwait2(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_pwait2(
+    epoll: c_int,
+    events: *mut epoll_event,
+    limit: c_int,
+    timeout: *const timespec,
+    mask: *const libc::sigset_t,
+) -> c_int {
+    let Some(process) = process_of(epoll) else {
+        // SAFETY: as ours.
+        return unsafe {
+            real!(
+                "epoll_pwait2",
+                fn(c_int, *mut epoll_event, c_int, *const timespec, *const libc::sigset_t) -> c_int
+            )(epoll, events, limit, timeout, mask)
         };
     };
-    if limit <= 0 {
-        return answer(Err(libc::EINVAL));
-    }
-    let task = current_task();
-    let found = wait(process, timeout_of(timeout), |run, is_patient| {
-        let (id, _) = run.descriptors.file(process, epoll)?;
-        let events = run.epoll_events(id, limit as usize)?;
-        if events.is_empty() && is_patient {
-            run.await_epoll(id, Waiter::Task(task))?;
-        }
-        Ok((!events.is_empty()).then_some(events))
-    });
-    answer(found.map(|found| {
-        let found = found.unwrap_or_default();
-        for (place, (ready, data)) in found.iter().enumerate() {
-            // SAFETY: epoll_wait(2): there is room for `limit` events, and no more were asked for.
-            unsafe { events.add(place).write_unaligned(epoll_event { events: *ready, u64: *data }) };
-        }
-        found.len() as c_int
-    }))
+    // SAFETY: epoll_pwait2(2): null, or valid for a read.
+    let timeout = unsafe { timeout.as_ref() }.map(duration_of).transpose();
+    // SAFETY: as ours.
+    answer(timeout.and_then(|timeout| unsafe { await_events(process, epoll, events, limit, timeout) }))
 }
 
 /// # Safety
@@ -171,23 +211,23 @@ unsafe extern "C" fn eventfd(count: c_uint, flags: c_int) -> c_int {
     answer(cluster::with(process.run, |run| run.open_file(process, Object::Event(event), is_nonblocking)))
 }
 
+/// Waits for descriptors; how many are ready.
+///
 /// # Safety
-/// As poll(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn poll(descriptors: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
-    let Some(process) = caller() else {
-        // SAFETY: as ours.
-        return unsafe {
-            real!("poll", fn(*mut pollfd, nfds_t, c_int) -> c_int)(descriptors, count, timeout)
-        };
-    };
-    // SAFETY: poll(2): so many are valid for reads and writes; none may have a null pointer.
+/// `descriptors` is valid for reads and writes of `count`.
+unsafe fn await_polled(
+    process: Process,
+    descriptors: *mut pollfd,
+    count: nfds_t,
+    timeout: Option<Duration>,
+) -> Result<c_int, Errno> {
+    // SAFETY: as the caller says; none may have a null pointer.
     let polled: &mut [pollfd] = match count {
         0 => &mut [],
         _ => unsafe { std::slice::from_raw_parts_mut(descriptors, count as usize) },
     };
     let task = current_task();
-    let found = wait(process, timeout_of(timeout), |run, is_patient| {
+    let found = wait(process, timeout, |run, is_patient| {
         let mut hits = 0;
         for one in polled.iter_mut() {
             one.revents = match run.descriptors.file(process, one.fd).map(|(id, _)| id) {
@@ -208,5 +248,47 @@ unsafe extern "C" fn poll(descriptors: *mut pollfd, count: nfds_t, timeout: c_in
         }
         Ok((hits > 0).then_some(hits))
     });
-    answer(found.map(Option::unwrap_or_default))
+    found.map(Option::unwrap_or_default)
+}
+
+/// # Safety
+/// As poll(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn poll(descriptors: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
+    match caller() {
+        // SAFETY: as ours.
+        Some(process) => answer(unsafe { await_polled(process, descriptors, count, timeout_of(timeout)) }),
+        // SAFETY: as ours.
+        None => unsafe {
+            real!("poll", fn(*mut pollfd, nfds_t, c_int) -> c_int)(descriptors, count, timeout)
+        },
+    }
+}
+
+/// As ppoll(2), whose mask is not looked at.
+///
+/// # Safety
+/// As ppoll(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ppoll(
+    descriptors: *mut pollfd,
+    count: nfds_t,
+    timeout: *const timespec,
+    mask: *const libc::sigset_t,
+) -> c_int {
+    let Some(process) = caller() else {
+        // SAFETY: as ours.
+        return unsafe {
+            real!("ppoll", fn(*mut pollfd, nfds_t, *const timespec, *const libc::sigset_t) -> c_int)(
+                descriptors,
+                count,
+                timeout,
+                mask,
+            )
+        };
+    };
+    // SAFETY: ppoll(2): null, or valid for a read.
+    let timeout = unsafe { timeout.as_ref() }.map(duration_of).transpose();
+    // SAFETY: as ours.
+    answer(timeout.and_then(|timeout| unsafe { await_polled(process, descriptors, count, timeout) }))
 }

@@ -2,11 +2,11 @@
 
 use std::ffi::{c_int, c_long};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use libc::timespec;
 
 use super::duration_of;
+use super::time::now_of;
 use crate::machine::cluster::{self, Isolation};
 use crate::machine::descriptors::Errno;
 use crate::machine::futex::{self, Woken};
@@ -65,7 +65,7 @@ pub(in crate::host) unsafe fn futex(
             let time = unsafe { time.as_ref() }.map(duration_of).transpose()?;
             // FUTEX_WAIT's timeout is relative, FUTEX_WAIT_BITSET's a point on its clock.
             let timeout = match (command, time) {
-                (libc::FUTEX_WAIT_BITSET, Some(point)) => Some(point.saturating_sub(now(clock))),
+                (libc::FUTEX_WAIT_BITSET, Some(point)) => Some(point.saturating_sub(now_of(clock))),
                 (_, time) => time,
             };
             // SAFETY: futex(2): the word is valid, and only ever used atomically.
@@ -98,11 +98,4 @@ pub(in crate::host) unsafe fn futex(
         }
         _ => Err(libc::ENOSYS),
     }
-}
-
-fn now(clock: libc::clockid_t) -> Duration {
-    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: it is valid for a write. Ours answers.
-    unsafe { libc::clock_gettime(clock, &raw mut now) };
-    duration_of(&now).unwrap_or_default()
 }

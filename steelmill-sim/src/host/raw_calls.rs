@@ -1,0 +1,267 @@
+//! System call instructions that a program executes itself, past the C library, as the crate rustix does.
+//!
+//! The kernel gives them back to us as a signal (Syscall User Dispatch,
+//! [prctl(2)](https://man7.org/linux/man-pages/man2/prctl.2.html)): all that are not in the C library's own code, on the
+//! thread on which a run executes. Each is answered as the C library's function of that call would be, which is ours. What has
+//! none is made for real.
+//!
+//! The signal is raised by the instruction, so its handler executes where a system call may block, and may change to another
+//! thread. It interrupts nothing.
+#![allow(unsafe_code, reason = "answering system calls; the argument stands beside each place")]
+
+use std::ffi::{c_int, c_void};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Once;
+
+use libc::{c_long, siginfo_t, ucontext_t};
+
+use super::audit;
+use crate::machine::cluster;
+use crate::machine::real;
+use crate::schema::system_use::SystemCall;
+
+// prctl(2) and sigaction(2); the crate libc has no names for these.
+const PR_SET_SYSCALL_USER_DISPATCH: c_int = 59;
+const PR_SYS_DISPATCH_OFF: usize = 0;
+const PR_SYS_DISPATCH_ON: usize = 1;
+const SYS_USER_DISPATCH: c_int = 2;
+
+/// As long as it lives, system calls of this thread are caught.
+pub(crate) struct Caught {
+    /// It is of one thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+/// Catches this thread's system calls; `None` where the kernel cannot, which is before Linux 5.11.
+pub(crate) fn catch() -> Option<Caught> {
+    static HANDLER: Once = Once::new();
+    let allowed = code_of_the_c_library()?;
+    HANDLER.call_once(set_handler);
+    let is_on = dispatch(PR_SYS_DISPATCH_ON, allowed.start, allowed.len());
+    is_on.then_some(Caught { _not_send: PhantomData })
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        dispatch(PR_SYS_DISPATCH_OFF, 0, 0);
+    }
+}
+
+fn dispatch(mode: usize, start: usize, length: usize) -> bool {
+    // Without a selector every call outside of the range is caught.
+    real::syscall(libc::SYS_prctl, [PR_SET_SYSCALL_USER_DISPATCH as usize, mode, start, length, 0, 0]) == 0
+}
+
+/// Where the code of the C library is.
+fn code_of_the_c_library() -> Option<Range<usize>> {
+    unsafe extern "C" fn look(object: *mut libc::dl_phdr_info, _: usize, search: *mut c_void) -> c_int {
+        // SAFETY: dl_iterate_phdr(3): the object has so many headers; `search` is ours.
+        let (base, headers, search) = unsafe {
+            let object = &*object;
+            let headers = std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum));
+            (object.dlpi_addr as usize, headers, &mut *search.cast::<Search>())
+        };
+        let code = headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0);
+        let at = |header: &libc::Elf64_Phdr| {
+            let start = base + header.p_vaddr as usize;
+            start..start + header.p_memsz as usize
+        };
+        search.found = code.map(at).find(|range| range.contains(&search.address));
+        c_int::from(search.found.is_some())
+    }
+
+    struct Search {
+        address: usize,
+        found: Option<Range<usize>>,
+    }
+
+    let mut search = Search { address: real::address_of_syscall(), found: None };
+    // SAFETY: the function is called while this waits.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
+    search.found
+}
+
+fn set_handler() {
+    // SAFETY: zeros are a sigaction, with an empty mask. The handler keeps to what it says.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handle as *const () as usize;
+        // Another thread may make a call while one waits in a handler.
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER;
+        libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut());
+    }
+}
+
+/// Answers a caught call. Its number and arguments are in the registers that a call has them in (syscall(2)), and its result
+/// is wanted in one, with an error as a negative number.
+unsafe extern "C" fn handle(_: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: sigaction(2): with SA_SIGINFO both are valid for as long as the handler executes.
+    let (code, registers) =
+        unsafe { ((*info).si_code, &mut (*context.cast::<ucontext_t>()).uc_mcontext.gregs) };
+    if code != SYS_USER_DISPATCH {
+        // Of a filter such as seccomp(2): its default action.
+        // SAFETY: signal(2) takes any signal; it is raised again by the same instruction.
+        unsafe { libc::signal(libc::SIGSYS, libc::SIG_DFL) };
+        return;
+    }
+    let argument = |register: c_int| registers[register as usize] as usize;
+    let arguments = [libc::REG_RDI, libc::REG_RSI, libc::REG_RDX, libc::REG_R10, libc::REG_R8, libc::REG_R9]
+        .map(argument);
+    let number = registers[libc::REG_RAX as usize];
+    // The instruction leaves errno alone.
+    // SAFETY: every thread has an errno.
+    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: the arguments are what the call of that number takes.
+    let result = unsafe { answer(number, arguments) };
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+    registers[libc::REG_RAX as usize] = result as i64;
+}
+
+/// Calls the function of a system call; its result, or a negative error.
+///
+/// # Safety
+/// The arguments are what the call of that number takes.
+unsafe fn answer(number: i64, arguments: [usize; 6]) -> isize {
+    /// Calls a function of the C library, whose name the linker has resolved to ours, with the first arguments of a call.
+    macro_rules! function {
+        ($function:ident()) => {
+            // SAFETY: as below.
+            unsafe { libc::$function() as isize }
+        };
+        ($function:ident($($argument:ty),* $(,)?)) => {{
+            let mut words = arguments.into_iter();
+            // SAFETY: as the caller says: the function takes what the call takes, in this order.
+            unsafe { libc::$function($(<$argument>::of(words.next().unwrap_or(0))),*) as isize }
+        }};
+    }
+    if cluster::is_simulating() {
+        audit::note(SystemCall::Instruction);
+    }
+    let result = match number as c_long {
+        libc::SYS_read => function!(read(c_int, *mut c_void, usize)),
+        libc::SYS_write => function!(write(c_int, *const c_void, usize)),
+        libc::SYS_readv => function!(readv(c_int, *const libc::iovec, c_int)),
+        libc::SYS_writev => function!(writev(c_int, *const libc::iovec, c_int)),
+        libc::SYS_close => function!(close(c_int)),
+        libc::SYS_fcntl => function!(fcntl(c_int, c_int, usize)),
+        libc::SYS_ioctl => function!(ioctl(c_int, libc::c_ulong, usize)),
+        libc::SYS_dup => function!(dup(c_int)),
+        libc::SYS_pipe => function!(pipe(*mut c_int)),
+        libc::SYS_pipe2 => function!(pipe2(*mut c_int, c_int)),
+        libc::SYS_socket => function!(socket(c_int, c_int, c_int)),
+        libc::SYS_socketpair => function!(socketpair(c_int, c_int, c_int, *mut c_int)),
+        libc::SYS_bind => function!(bind(c_int, *const libc::sockaddr, libc::socklen_t)),
+        libc::SYS_listen => function!(listen(c_int, c_int)),
+        libc::SYS_accept => function!(accept(c_int, *mut libc::sockaddr, *mut libc::socklen_t)),
+        libc::SYS_accept4 => function!(accept4(c_int, *mut libc::sockaddr, *mut libc::socklen_t, c_int)),
+        libc::SYS_connect => function!(connect(c_int, *const libc::sockaddr, libc::socklen_t)),
+        libc::SYS_shutdown => function!(shutdown(c_int, c_int)),
+        libc::SYS_getsockname => function!(getsockname(c_int, *mut libc::sockaddr, *mut libc::socklen_t)),
+        libc::SYS_getpeername => function!(getpeername(c_int, *mut libc::sockaddr, *mut libc::socklen_t)),
+        libc::SYS_getsockopt => function!(getsockopt(c_int, c_int, c_int, *mut c_void, *mut libc::socklen_t)),
+        libc::SYS_setsockopt => function!(setsockopt(c_int, c_int, c_int, *const c_void, libc::socklen_t)),
+        libc::SYS_sendto => {
+            function!(sendto(c_int, *const c_void, usize, c_int, *const libc::sockaddr, libc::socklen_t))
+        }
+        libc::SYS_recvfrom => {
+            function!(recvfrom(c_int, *mut c_void, usize, c_int, *mut libc::sockaddr, *mut libc::socklen_t))
+        }
+        libc::SYS_sendmsg => function!(sendmsg(c_int, *const libc::msghdr, c_int)),
+        libc::SYS_recvmsg => function!(recvmsg(c_int, *mut libc::msghdr, c_int)),
+        libc::SYS_epoll_create1 => function!(epoll_create1(c_int)),
+        libc::SYS_epoll_ctl => function!(epoll_ctl(c_int, c_int, c_int, *mut libc::epoll_event)),
+        libc::SYS_epoll_wait => function!(epoll_wait(c_int, *mut libc::epoll_event, c_int, c_int)),
+        libc::SYS_epoll_pwait => {
+            function!(epoll_pwait(c_int, *mut libc::epoll_event, c_int, c_int, *const libc::sigset_t))
+        }
+        libc::SYS_epoll_pwait2 => {
+            function!(
+                epoll_pwait2(
+                    c_int,
+                    *mut libc::epoll_event,
+                    c_int,
+                    *const libc::timespec,
+                    *const libc::sigset_t,
+                )
+            )
+        }
+        libc::SYS_poll => function!(poll(*mut libc::pollfd, libc::nfds_t, c_int)),
+        libc::SYS_ppoll => {
+            function!(ppoll(*mut libc::pollfd, libc::nfds_t, *const libc::timespec, *const libc::sigset_t))
+        }
+        libc::SYS_eventfd2 => function!(eventfd(libc::c_uint, c_int)),
+        libc::SYS_timerfd_create => function!(timerfd_create(c_int, c_int)),
+        libc::SYS_timerfd_settime => {
+            function!(timerfd_settime(c_int, c_int, *const libc::itimerspec, *mut libc::itimerspec))
+        }
+        libc::SYS_timerfd_gettime => function!(timerfd_gettime(c_int, *mut libc::itimerspec)),
+        libc::SYS_nanosleep => function!(nanosleep(*const libc::timespec, *mut libc::timespec)),
+        // It gives its error as a positive number.
+        libc::SYS_clock_nanosleep => {
+            return -function!(
+                clock_nanosleep(libc::clockid_t, c_int, *const libc::timespec, *mut libc::timespec)
+            );
+        }
+        libc::SYS_clock_gettime => function!(clock_gettime(libc::clockid_t, *mut libc::timespec)),
+        libc::SYS_getrandom => function!(getrandom(*mut c_void, usize, libc::c_uint)),
+        libc::SYS_sched_yield => function!(sched_yield()),
+        libc::SYS_sched_getaffinity => function!(sched_getaffinity(libc::pid_t, usize, *mut libc::cpu_set_t)),
+        libc::SYS_getpid => function!(getpid()),
+        libc::SYS_gettid => function!(gettid()),
+        libc::SYS_uname => function!(uname(*mut libc::utsname)),
+        libc::SYS_kill => function!(kill(libc::pid_t, c_int)),
+        libc::SYS_futex => {
+            let [a, b, c, d, e, f] = arguments;
+            // SAFETY: as the caller says.
+            unsafe { libc::syscall(libc::SYS_futex, a, b, c, d, e, f) as isize }
+        }
+        number => return real::syscall(number, arguments),
+    };
+    // SAFETY: every thread has an errno, which the function has set if it failed.
+    if result == -1 { -(unsafe { *libc::__errno_location() } as isize) } else { result }
+}
+
+/// What a call takes in a register.
+trait Argument {
+    fn of(word: usize) -> Self;
+}
+
+impl<T> Argument for *const T {
+    fn of(word: usize) -> Self {
+        std::ptr::with_exposed_provenance(word)
+    }
+}
+
+impl<T> Argument for *mut T {
+    fn of(word: usize) -> Self {
+        std::ptr::with_exposed_provenance_mut(word)
+    }
+}
+
+impl Argument for i32 {
+    fn of(word: usize) -> Self {
+        word as Self
+    }
+}
+
+impl Argument for u32 {
+    fn of(word: usize) -> Self {
+        word as Self
+    }
+}
+
+impl Argument for u64 {
+    fn of(word: usize) -> Self {
+        word as Self
+    }
+}
+
+impl Argument for usize {
+    fn of(word: usize) -> Self {
+        word
+    }
+}

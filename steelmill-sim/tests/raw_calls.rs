@@ -1,0 +1,104 @@
+//! Programs that make system calls by instructions of their own, past the C library, as rustix does.
+#![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these are programs as people write them, with what clippy bans in code for the simulation"
+)]
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use steelmill_core::Result;
+use steelmill_sim::{Campaign, Sim, Verify};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn seconds(seconds: i64) -> Timespec {
+    Timespec { tv_sec: seconds, tv_nsec: 0 }
+}
+
+/// Sends back what it receives, at once and for each connection in a thread of its own.
+fn serve() -> rustix::io::Result<()> {
+    let listener = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&listener, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 7))?;
+    rustix::net::listen(&listener, 16)?;
+    loop {
+        let stream = rustix::net::accept(&listener)?;
+        thread::spawn(move || {
+            let mut bytes = Vec::with_capacity(16);
+            while rustix::net::recv(&stream, spare_capacity(&mut bytes), RecvFlags::empty())
+                .is_ok_and(|(n, _)| n > 0)
+            {
+                rustix::net::send(&stream, &bytes, SendFlags::empty()).expect("the client reads");
+                bytes.clear();
+            }
+        });
+    }
+}
+
+/// Waits for the echo and for a timer at the same time, by epoll.
+fn ask(address: SocketAddrV4) -> rustix::io::Result<()> {
+    let began = Instant::now();
+    let stream =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&stream, &address)?;
+    rustix::io::ioctl_fionbio(&stream, true)?;
+    let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
+    let every = Itimerspec { it_interval: seconds(2), it_value: seconds(3) };
+    rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every)?;
+    let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    epoll::add(&poller, &stream, epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
+    epoll::add(&poller, &timer, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
+    let mut buffer = [0; 16];
+    assert_eq!(rustix::io::read(&stream, &mut buffer), Err(Errno::AGAIN));
+    let mut rest: &[u8] = b"hello";
+    while !rest.is_empty() {
+        rest = &rest[rustix::net::send(&stream, rest, SendFlags::empty())?..];
+    }
+    let (mut echoed, mut expired, mut events) = (0, 0, Vec::with_capacity(4));
+    while echoed < 5 || expired < 3 {
+        events.clear();
+        epoll::wait(&poller, spare_capacity(&mut events), Some(&seconds(100)))?;
+        assert!(!events.is_empty(), "nothing for a hundred seconds");
+        for event in &events {
+            match event.data.u64() {
+                1 => echoed += rustix::io::read(&stream, &mut buffer)?,
+                _ => {
+                    let mut count = [0; 8];
+                    rustix::io::read(&timer, &mut count)?;
+                    expired += u64::from_ne_bytes(count);
+                }
+            }
+        }
+    }
+    assert_eq!((echoed, expired, began.elapsed().as_secs()), (5, 3, 7));
+    let left = rustix::time::timerfd_gettime(&timer)?.it_value;
+    assert_eq!((left.tv_sec, left.tv_nsec), (2, 0));
+    // It waits for two expiries more.
+    thread::sleep(Duration::from_millis(4500));
+    assert_eq!(rustix::io::read(&timer, &mut buffer), Ok(8));
+    assert_eq!(buffer[..8], 2_u64.to_ne_bytes());
+    Ok(())
+}
+
+#[test]
+fn a_program_past_the_c_library_stays_in_the_simulation() {
+    let scenario = |sim: Sim| async move {
+        let server = sim.program("server", serve).start().await?;
+        let std::net::IpAddr::V4(address) = server.address() else { anyhow::bail!("an IPv4 address") };
+        sim.clock().sleep(SECOND).await;
+        let clients = ["a", "b"].map(|name| sim.program(name, move || ask(SocketAddrV4::new(address, 7))));
+        for client in clients {
+            let life = client.start().await?.ended().await;
+            anyhow::ensure!(life.is_success(), "{life}");
+        }
+        Result::Ok(())
+    };
+    Campaign::new(scenario).seeds(10).verify(Verify::Twice).check();
+}
