@@ -8,6 +8,7 @@
 //! when the run begins, and symbolized when the run has ended.
 
 use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::kernel::stacks::{self, DEPTH, Frame, NO_DEBUG_INFO, has_debug_info, symbolize};
@@ -35,14 +36,23 @@ struct Stack {
 thread_local! {
     /// Whether this thread's run is audited, and no call is being recorded.
     static ENABLED: Cell<bool> = const { Cell::new(false) };
-    static AUDIT: RefCell<Option<Audit>> = const { RefCell::new(None) };
+    static AUDIT: RefCell<Option<Arc<Mutex<Audit>>>> = const { RefCell::new(None) };
 }
 
 pub(crate) fn begin() {
-    AUDIT.set(Some(Audit { stacks: Vec::with_capacity(STACKS) }));
+    AUDIT.set(Some(Arc::new(Mutex::new(Audit { stacks: Vec::with_capacity(STACKS) }))));
     // The first capture in a process allocates; later ones do not.
     backtrace::trace(|_| false);
     ENABLED.set(true);
+}
+
+/// What a guest thread of this thread's run calls first, so that its calls are recorded, too.
+pub(crate) fn joining() -> impl Fn() + use<> {
+    let audit = AUDIT.with_borrow(Clone::clone);
+    move || {
+        ENABLED.set(audit.is_some());
+        AUDIT.set(audit.clone());
+    }
 }
 
 /// Records a system call on a simulating thread, if its run is audited.
@@ -70,8 +80,9 @@ fn record(call: SystemCall) {
     });
     let Some((at, machine)) = caller.flatten() else { return };
     let (frames, depth) = stacks::capture();
-    AUDIT.with_borrow_mut(|audit| {
-        let Some(Audit { stacks }) = audit else { return };
+    AUDIT.with_borrow(|audit| {
+        let Some(audit) = audit else { return };
+        let stacks = &mut audit.lock().unwrap_or_else(PoisonError::into_inner).stacks;
         let is_full = stacks.len() == STACKS;
         match stacks.iter_mut().find(|stack| stack.call == call && stack.frames == frames) {
             Some(stack) => stack.times += 1,
@@ -85,10 +96,15 @@ fn record(call: SystemCall) {
 /// Ends the audit of this thread's run; the calling places, in the order of their first calls.
 pub(crate) fn end(machine: impl Fn(u32) -> String) -> Vec<SystemUse> {
     ENABLED.set(false);
-    let Some(Audit { stacks }) = AUDIT.take() else { return Vec::new() };
+    let Some(audit) = AUDIT.take() else { return Vec::new() };
+    let stacks = std::mem::take(&mut audit.lock().unwrap_or_else(PoisonError::into_inner).stacks);
     let mut uses: Vec<SystemUse> = Vec::new();
     for stack in stacks {
-        let (place, backtrace) = place_and_backtrace(&symbolize(&stack.frames[..stack.depth]));
+        let frames = symbolize(&stack.frames[..stack.depth]);
+        if is_of_a_runtime(&frames) {
+            continue;
+        }
+        let (place, backtrace) = place_and_backtrace(&frames);
         let machine = machine(stack.machine);
         let at = Duration::from_nanos(stack.at);
         let used = SystemUse { call: stack.call, place, times: stack.times, machine, at, backtrace };
@@ -130,6 +146,13 @@ pub(crate) fn text(uses: &[SystemUse], is_pure: bool) -> String {
 }
 
 /// The calling place and its backtrace, without the frames of the interposed functions and of the executor.
+/// Whether a call was made by the tokio runtime of a machine's tasks itself, and by no task.
+fn is_of_a_runtime(stack: &[Frame]) -> bool {
+    let beginning = stack.iter().position(|frame| frame.is_in("steelmill-sim", "src/machine/runtimes.rs"));
+    let is_ours = |frame: &Frame| frame.is_external() || frame.file.contains("steelmill-sim/src/");
+    beginning.is_some_and(|beginning| stack[..beginning].iter().all(is_ours))
+}
+
 fn place_and_backtrace(stack: &[Frame]) -> (String, String) {
     let is_ours = |frame: &Frame| {
         frame.is_in("steelmill-sim", "src/host/audit.rs")
@@ -144,8 +167,11 @@ fn place_and_backtrace(stack: &[Frame]) -> (String, String) {
     let inner = stack.iter().rposition(is_ours).map_or(0, |last| last + 1);
     // `spawn.rs` polls a task; before the scenario's first await `simulate.rs` calls it.
     let outer = stack.iter().rposition(|frame| frame.is_in("steelmill-sim", "src/machine/spawn.rs"));
-    let outer =
-        outer.or_else(|| stack.iter().position(|frame| frame.is_in("steelmill-sim", "src/run/simulate.rs")));
+    // A guest thread begins in one of the others.
+    let outer = outer.or_else(|| {
+        let begins = ["run/simulate.rs", "machine/runtimes.rs", "machine/program.rs", "machine/threads.rs"];
+        stack.iter().position(|frame| begins.iter().any(|file| frame.is_in("steelmill-sim", file)))
+    });
     let stack = stack.get(inner..outer.unwrap_or(stack.len())).unwrap_or(stack);
     let place = stack.iter().find(|frame| !frame.is_external()).or(stack.first());
     let place = place.map_or_else(|| "?".to_owned(), |place| format!("{} at {}", place.function, place.file));

@@ -24,6 +24,8 @@ const ABORTS: [&str; 2] = ["panic in a destructor during cleanup", "panic in a f
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
+        // std asks RUST_BACKTRACE once: now, and not when a program does, whose environment is another.
+        let _ = Backtrace::capture();
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if !cluster::is_simulating() {
@@ -36,10 +38,12 @@ pub(crate) fn install_hook() {
             }
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
             let mut text = format!("the last panic of the run{place}: {message}");
-            let backtrace = Backtrace::capture();
-            if backtrace.status() == BacktraceStatus::Captured {
-                text.push_str(&format!("\n{backtrace}"));
-            }
+            super::internally(|| {
+                let backtrace = Backtrace::capture();
+                if backtrace.status() == BacktraceStatus::Captured {
+                    text.push_str(&format!("\n{backtrace}"));
+                }
+            });
             LAST.with_borrow_mut(|[first, last]| {
                 *first = std::mem::replace(last, format!("{message}{place}"));
             });

@@ -11,6 +11,7 @@
 )]
 
 use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
@@ -72,6 +73,8 @@ pub(crate) struct Cluster {
     pub(crate) runtimes: Runtimes,
     pub(crate) statics: Statics,
     pub(crate) signals: Signals,
+    /// The real files that programs may read, by the beginnings of their paths.
+    pub(crate) readable: Vec<PathBuf>,
     /// Whether the run has its process for itself.
     pub(crate) isolation: Isolation,
     /// What a guest thread does before the program's code.
@@ -174,6 +177,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         runtimes: Runtimes::default(),
         statics: Statics::default(),
         signals: Signals::default(),
+        readable: Vec::new(),
         isolation: Isolation::Lent,
         guest_setup: None,
         machines: Vec::new(),

@@ -3,6 +3,7 @@
 //! A *descriptor* is a number of a process and names a *file*; several may name one, by dup(2). A file's readiness is
 //! computed when somebody asks, from the state of what it is (poll(2)); whoever waits for it to change registers a waiter.
 
+mod content; // files that are only read
 mod epoll; // many files at once
 mod event; // a counter
 mod pair; // bytes between threads of a process
@@ -18,6 +19,7 @@ use super::runtimes::NOBODY;
 use super::world::Process;
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
+pub(crate) use content::Content;
 use epoll::Epoll;
 pub(crate) use epoll::Interest;
 pub(crate) use event::EventCounter;
@@ -56,6 +58,7 @@ pub(crate) enum Object {
     Pair(PairEnd),
     Event(EventCounter),
     Timer(Timer),
+    Content(Content),
     Epoll(Epoll),
 }
 
@@ -90,6 +93,12 @@ impl Descriptors {
 
     pub(crate) fn get(&mut self, id: FileId) -> &mut File {
         self.files[id as usize].as_mut().expect("an open descriptor names a file")
+    }
+
+    /// The machine that has a file open.
+    fn machine_of(&self, id: FileId) -> u32 {
+        let named = self.open.iter().find(|(_, other)| **other == id);
+        named.map_or(NOBODY, |((machine, _), _)| *machine)
     }
 
     /// How many descriptors are open, over all machines.
@@ -192,6 +201,7 @@ impl Cluster {
             Object::Event(event) => self.kernel.discard_all(event.waiters),
             Object::Timer(timer) => self.kernel.discard_all(timer.waiters),
             Object::Epoll(epoll) => self.close_epoll(id, epoll),
+            Object::Content(_) => {}
         }
     }
 
@@ -225,6 +235,7 @@ impl Cluster {
             }
             Object::Event(event) => event.readiness(),
             Object::Timer(_) => self.timer_readiness(id),
+            Object::Content(_) => (libc::EPOLLIN | libc::EPOLLOUT) as u32,
             Object::Epoll(epoll) => {
                 let group = epoll.group;
                 self.epoll_readiness(group)
@@ -250,6 +261,7 @@ impl Cluster {
                 self.schedule_timer(id);
                 unneeded
             }
+            Object::Content(_) => None, // it is always ready
             Object::Epoll(epoll) => {
                 let group = epoll.group;
                 self.kernel.watches.wait(group, waiter())
@@ -265,7 +277,7 @@ impl Cluster {
                 let socket = *socket;
                 self.note_socket_wait(socket, direction);
             }
-            Object::Pair(_) | Object::Event(_) => self.kernel.waits_for(WaitsFor::Bytes),
+            Object::Pair(_) | Object::Event(_) | Object::Content(_) => self.kernel.waits_for(WaitsFor::Bytes),
             Object::Timer(_) => self.kernel.waits_for(WaitsFor::Clock),
             Object::Epoll(_) => self.kernel.waits_for(WaitsFor::Epoll),
         }
@@ -296,6 +308,7 @@ impl Cluster {
                 Ok(read.map(Read::of))
             }
             Object::Timer(_) => Ok(self.read_timer(id, buffers)?.map(Read::of)),
+            Object::Content(_) => self.read_content(id, buffers, None).map(|n| Some(Read::of(n))),
             Object::Epoll(_) => Err(libc::EINVAL),
         }
     }
@@ -323,6 +336,8 @@ impl Cluster {
                 }
                 Ok(written)
             }
+            Object::Content(Content::Device(_)) => Ok(Some(parts.iter().map(|part| part.len()).sum())),
+            Object::Content(Content::Bytes { .. }) => Err(libc::EBADF), // it is open for reading alone
             Object::Timer(_) | Object::Epoll(_) => Err(libc::EINVAL),
         }
     }

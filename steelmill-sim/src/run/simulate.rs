@@ -110,14 +110,14 @@ pub(crate) fn run_once(
             inspected.map(|polls| (polls, stuck::inspect_aborted as InspectTask)),
         )
     });
-    cluster::with(id, |run| {
-        run.guest_setup = Some(guest_setup());
-        run.isolation = isolation;
-    });
     purity::draw_hash_keys();
     if is_audited {
         audit::begin();
     }
+    cluster::with(id, |run| {
+        run.guest_setup = Some(guest_setup());
+        run.isolation = isolation;
+    });
     let watch = cluster::with(id, |run| {
         run.add_host(&"scenario".into());
         run.kernel.watch.clone()
@@ -213,13 +213,15 @@ fn unread_failure(id: RunId) -> Option<Cause> {
     machines.iter().find_map(Machine::unread_failure)
 }
 
-/// What guest threads do first: logs and coverage points go where those of the run's other tasks go.
+/// What guest threads do first: logs, coverage points and the audit go where those of the run's other tasks go.
 fn guest_setup() -> ThreadSetup {
+    let join_audit = audit::joining();
     let dispatch = tracing::dispatcher::get_default(Clone::clone);
     Arc::new(move || {
         // They last for as long as the thread.
         std::mem::forget(tracing::dispatcher::set_default(&dispatch));
         std::mem::forget(coverage::observe(&RunObserver));
+        join_audit();
     })
 }
 

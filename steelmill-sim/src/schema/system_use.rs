@@ -19,6 +19,11 @@ pub enum SystemCall {
     Thread,
     /// An environment variable, as read by `std::env::var`. The real process's answers, unless a program reads it.
     Environment,
+    /// A real file, by its path. The scenario may use it; a program or a daemon is refused, unless the scenario
+    /// [allowed](crate::Sim::allow_reading) it.
+    File,
+    /// Another program, as started by `std::process::Command`. It is refused, unless the scenario starts it.
+    Process,
     /// A system call by an instruction of the program's own, past the C library, as the crate rustix makes it. The simulation
     /// answers as for the C library's function; what it does not know, Linux answers.
     Instruction,
@@ -32,6 +37,8 @@ impl fmt::Display for SystemCall {
             SystemCall::Entropy => "entropy",
             SystemCall::Thread => "a thread",
             SystemCall::Environment => "the environment",
+            SystemCall::File => "a file",
+            SystemCall::Process => "another process",
             SystemCall::Instruction => "a system call past the C library",
         })
     }

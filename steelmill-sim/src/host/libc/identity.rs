@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int, c_long};
 
 use libc::{cpu_set_t, pid_t, size_t, utsname};
 
-use super::{answer, caller, guest, set_errno};
+use super::{answer, caller, guest};
 use crate::machine::cluster;
 use crate::machine::real::real;
 use crate::machine::threads::current_task;
@@ -127,22 +127,4 @@ unsafe extern "C" fn gettid() -> pid_t {
         // SAFETY: as ours.
         None => unsafe { real!("gettid", fn() -> pid_t)() },
     }
-}
-
-/// Files by which std learns of limits on CPUs: a machine has none.
-fn is_hidden(path: &[u8]) -> bool {
-    path == b"/proc/self/cgroup" || path.starts_with(b"/sys/fs/cgroup")
-}
-
-/// # Safety
-/// As open(2), whose third argument is read by those calls that pass it.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int {
-    // SAFETY: open(2): a string with a zero at its end.
-    if caller().is_some() && is_hidden(unsafe { std::ffi::CStr::from_ptr(path) }.to_bytes()) {
-        set_errno(libc::ENOENT);
-        return -1;
-    }
-    // SAFETY: as ours.
-    unsafe { real!("open64", fn(*const c_char, c_int, libc::mode_t) -> c_int)(path, flags, mode) }
 }

@@ -13,7 +13,9 @@ mod files; // read, write, close, fcntl, pipe
 pub(super) mod futex; // futex(2)
 mod identity; // CPUs, host name, numbers of processes
 mod names; // getaddrinfo(3)
+pub(super) mod paths; // files by their paths
 mod process; // exit, sched_yield, thread names and numbers
+mod refused; // other processes
 mod signals; // signal(7)
 mod sockets; // socket(7)
 mod threads; // pthread_create(3) and its kin

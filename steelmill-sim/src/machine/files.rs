@@ -1,0 +1,106 @@
+//! The files that a program finds on its machine: few, and none that it can change.
+//!
+//! A machine answers for what tells of itself. Of the real files it has those that the scenario allowed.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::cluster::Cluster;
+use super::sim::Sim;
+use super::world::Process;
+
+/// What is at a path.
+pub(crate) enum Found {
+    /// A file with this content.
+    Content(Vec<u8>),
+    Device(Device),
+    /// What is there in reality, which may be nothing: the scenario allowed it.
+    Real(PathBuf),
+    Nothing,
+}
+
+/// A device of characters (null(4), random(4)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Device {
+    Null,
+    Zero,
+    Random,
+}
+
+impl Sim {
+    /// Lets the programs of this run read real files: those below a path, or the file that it is. Certificates, templates and
+    /// test data are such files. Other files a program does not find, and it can change none.
+    ///
+    /// A relative path is one from the current directory of this process. A program's own is `/`.
+    ///
+    /// ```
+    /// steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
+    ///     let read = || std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    ///     let refused = sim.program("refused", move || assert!(read().is_err()));
+    ///     assert!(refused.start().await?.ended().await.is_success());
+    ///     sim.allow_reading(env!("CARGO_MANIFEST_DIR"));
+    ///     let allowed = sim.program("allowed", move || assert!(read().is_ok()));
+    ///     assert!(allowed.start().await?.ended().await.is_success());
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn allow_reading(&self, path: impl AsRef<Path>) {
+        let path = std::path::absolute(path.as_ref()).unwrap_or_else(|_| path.as_ref().to_owned());
+        self.with(|run| run.readable.push(normal(&path)));
+    }
+}
+
+/// A path from the root, without `.` and `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => normal.push(name),
+            Component::ParentDir => drop(normal.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    normal
+}
+
+impl Cluster {
+    /// What a process finds at a path.
+    pub(crate) fn find_file(&self, process: Process, path: &Path) -> Found {
+        let path = normal(path);
+        if self.readable.iter().any(|allowed| path.starts_with(allowed)) {
+            return Found::Real(path);
+        }
+        let name = &self.hosts[process.machine].name;
+        match path.to_str() {
+            Some("/dev/null") => Found::Device(Device::Null),
+            Some("/dev/zero") => Found::Device(Device::Zero),
+            Some("/dev/random" | "/dev/urandom") => Found::Device(Device::Random),
+            Some("/etc/hostname" | "/proc/sys/kernel/hostname") => {
+                Found::Content(format!("{name}\n").into_bytes())
+            }
+            Some("/etc/hosts") => Found::Content(self.hosts_file().into_bytes()),
+            // Names are asked of getaddrinfo(3): there is no server to ask.
+            Some("/etc/resolv.conf") => Found::Content(Vec::new()),
+            _ => Found::Nothing,
+        }
+    }
+
+    /// hosts(5): every machine by its name.
+    fn hosts_file(&self) -> String {
+        let mut lines = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
+        for machine in &self.machines {
+            lines.push_str(&format!("{} {}\n", machine.address(), machine.name()));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_normal_path_has_no_way_back() {
+        assert_eq!(normal(Path::new("/a/./b/../c")), Path::new("/a/c"));
+        assert_eq!(normal(Path::new("a/../../b")), Path::new("/b"));
+    }
+}

@@ -1,0 +1,98 @@
+//! What a program finds of files and of other processes, and what is refused.
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these are programs as people write them, with what clippy bans in code for the simulation"
+)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::process::Command;
+
+use steelmill_core::Result;
+use steelmill_sim::{Campaign, Seed, Sim, SystemCall, check};
+
+const OWN: &str = env!("CARGO_MANIFEST_DIR");
+
+async fn succeeds(sim: Sim, main: impl Fn() + Send + Sync + 'static) -> Result {
+    let life = sim.program("program", main).start().await?.ended().await;
+    anyhow::ensure!(life.is_success(), "{life}");
+    Ok(())
+}
+
+#[test]
+fn a_machine_tells_of_itself_by_files() {
+    check(Seed(1), |sim| async move {
+        let client = sim.client("client").address();
+        succeeds(sim, move || {
+            let read = |path| fs::read_to_string(path).expect("it is there");
+            assert_eq!(read("/etc/hostname"), "program\n");
+            assert!(read("/etc/hosts").lines().any(|line| line == format!("{client} client")));
+            assert_eq!(read("/etc/resolv.conf"), "");
+            assert_eq!(std::env::current_dir().expect("the root"), Path::new("/"));
+            assert_eq!(fs::metadata("/etc/hostname").expect("it is there").len(), 8);
+            let mut file = File::open("/etc/../etc/hostname").expect("it is there");
+            file.seek(SeekFrom::End(-4)).expect("it is long enough");
+            let mut rest = String::new();
+            file.read_to_string(&mut rest).expect("text");
+            assert_eq!(rest, "ram\n");
+            let mut null = OpenOptions::new().read(true).write(true).open("/dev/null").expect("a device");
+            null.write_all(b"gone").expect("it takes anything");
+            assert_eq!(null.read(&mut [0]).expect("it has nothing"), 0);
+            let mut random = [[0; 16]; 2];
+            let mut device = File::open("/dev/urandom").expect("a device");
+            random.iter_mut().for_each(|some| device.read_exact(some).expect("there is always more"));
+            assert_ne!(random[0], random[1]);
+        })
+        .await
+    });
+}
+
+#[test]
+fn real_files_and_programs_are_refused() {
+    let scenario = |sim: Sim| async move {
+        succeeds(sim, || {
+            let kind = |result: std::io::Result<()>| result.map_err(|error| error.kind());
+            assert_eq!(kind(File::open("/etc/passwd").map(drop)), Err(ErrorKind::NotFound));
+            assert!(!Path::new(OWN).exists());
+            assert_eq!(kind(fs::read_dir("/").map(drop)), Err(ErrorKind::NotFound));
+            let written = std::env::temp_dir().join("steelmill-refused");
+            assert_eq!(kind(fs::write(&written, "x")), Err(ErrorKind::ReadOnlyFilesystem));
+            assert_eq!(kind(fs::create_dir("/new")), Err(ErrorKind::ReadOnlyFilesystem));
+            assert_eq!(kind(fs::remove_file("/etc/hostname")), Err(ErrorKind::ReadOnlyFilesystem));
+            assert_eq!(kind(Command::new("true").status().map(drop)), Err(ErrorKind::Unsupported));
+        })
+        .await?;
+        // The scenario is a part of the test.
+        anyhow::ensure!(fs::exists(Path::new(OWN).join("Cargo.toml"))?);
+        anyhow::ensure!(!std::env::temp_dir().join("steelmill-refused").exists());
+        Ok(())
+    };
+    let summary = Campaign::new(scenario).seeds(1).audit().run();
+    assert!(summary.passed(), "{summary}");
+    assert_eq!(summary.counts["refused writes of files"].total, 3);
+    assert_eq!(summary.counts["refused processes"].total, 1);
+    for call in [SystemCall::File, SystemCall::Process] {
+        let by_program =
+            summary.audit.iter().flatten().any(|used| used.call == call && used.machine == "program");
+        assert!(by_program, "{:?}", summary.audit);
+    }
+}
+
+#[test]
+fn what_the_scenario_allows_is_read_and_not_written() {
+    check(Seed(1), |sim| async move {
+        sim.allow_reading(Path::new(OWN).join("src"));
+        succeeds(sim, || {
+            let source = Path::new(OWN).join("src/lib.rs");
+            let text = fs::read_to_string(&source).expect("it was allowed");
+            assert_eq!(fs::metadata(&source).expect("it was allowed").len(), text.len() as u64);
+            assert!(fs::read_dir(Path::new(OWN).join("src")).expect("it was allowed").count() > 3);
+            assert!(fs::read(Path::new(OWN).join("src/../Cargo.toml")).is_err());
+            let written = OpenOptions::new().append(true).open(&source).expect_err("it may only be read");
+            assert_eq!(written.kind(), ErrorKind::ReadOnlyFilesystem);
+        })
+        .await
+    });
+}
