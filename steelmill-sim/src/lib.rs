@@ -89,7 +89,7 @@ pub use machine::signals::Signal;
 pub use machine::sim::{Sim, Sizes};
 pub use machine::spawn::{Spawner, Task};
 pub use machine::world::SimWorld;
-pub use run::simulate::simulate;
+pub use run::simulate::{simulate, simulate_alone};
 pub use schema::decision::{Decision, Reseed, Stream};
 pub use schema::outcome::{Cause, DeadlineExceeded, Failure, FailureLocation, Outcome, TaskReport};
 pub use schema::portable::SourceLocation;

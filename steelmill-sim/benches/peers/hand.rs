@@ -29,6 +29,8 @@ fn main() {
                 let each = options.seconds / HEARTBEAT.as_secs();
                 Done { ops: options.hosts, ..beats(options.hosts, each, HEARTBEAT) }
             }
+            "turns" => turns(options.n()),
+            "starts" => starts(options.n()),
             _ => return None,
         })
     });
@@ -393,4 +395,36 @@ fn start_ups(seeds: u64) -> Done {
         steps += queue.handled;
     }
     Done { ops: seeds, simulated, steps: Some(steps) }
+}
+
+/// Two real threads that hand the turn to each other, each by waking the other and waiting to be woken.
+#[expect(clippy::disallowed_methods, reason = "the bound is a real thread")]
+fn turns(n: u64) -> Done {
+    let (to_one, of_one) = std::sync::mpsc::sync_channel(1);
+    let (to_other, of_other) = std::sync::mpsc::sync_channel(1);
+    let other = std::thread::spawn(move || {
+        for _ in 0..n {
+            of_other.recv().expect("the other thread lives");
+            to_one.send(()).expect("the other thread lives");
+        }
+    });
+    for _ in 0..n {
+        to_other.send(()).expect("the other thread lives");
+        of_one.recv().expect("the other thread lives");
+    }
+    other.join().expect("it does not panic");
+    Done { ops: 2 * n, simulated: Duration::ZERO, steps: None }
+}
+
+/// Real threads, each with a runtime of tokio of its own, one after the other.
+#[expect(clippy::disallowed_methods, reason = "the bound is a real thread")]
+fn starts(n: u64) -> Done {
+    for _ in 0..n {
+        let main = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("descriptors are left").block_on(async {});
+        };
+        std::thread::spawn(main).join().expect("it does not panic");
+    }
+    Done { ops: n, simulated: Duration::ZERO, steps: None }
 }

@@ -10,6 +10,9 @@
 //! | w6 | tasks that yield repeatedly | a yield |
 //! | w7 | three nodes, each pair one connection and one round trip, torn down; seed after seed | a seed |
 //! | w8 | H machines, each a factory that starts, sends a collector a 64 B datagram every 5 s, and stops | a machine |
+//! | p1, p5 | as w1 and w5, by programs on tokio as they are | as there |
+//! | turns | two threads of a program that yield to each other | a yield |
+//! | starts | a program that makes a runtime of tokio and ends | a program |
 //!
 //! The options and the fields of the JSON line are stable, so that other simulators can be compared. (w8 is only for
 //! ours, as others have no factories.)
@@ -35,7 +38,7 @@ pub(crate) const LATENCY: Duration = Duration::from_millis(1);
 /// One workload and its size.
 #[derive(Parser, Debug)]
 pub(crate) struct Options {
-    /// w1 to w8
+    /// w1 to w8, p1, p5, turns, starts
     #[arg(long)]
     pub(crate) workload: String,
     /// Round trips: in all (w1, else 100000), of each client (w2, else 100)
@@ -79,20 +82,20 @@ impl Options {
     }
 
     pub(crate) fn tasks(&self) -> u64 {
-        self.tasks.unwrap_or(if self.workload == "w5" { 10_000 } else { 1000 })
+        self.tasks.unwrap_or(if self.workload.ends_with('5') { 10_000 } else { 1000 })
     }
 
     pub(crate) fn reps(&self) -> u64 {
-        self.reps.unwrap_or(if self.workload == "w5" { 100 } else { 1000 })
+        self.reps.unwrap_or(if self.workload.ends_with('5') { 100 } else { 1000 })
     }
 
     fn params(&self) -> Value {
         let mut params = match self.workload.as_str() {
-            "w1" => json!({ "n": self.n() }),
+            "w1" | "p1" | "turns" | "starts" => json!({ "n": self.n() }),
             "w2" => json!({ "clients": self.clients, "n": self.n() }),
             "w3" | "w8" => json!({ "hosts": self.hosts, "seconds": self.seconds }),
             "w4" => json!({ "mb": self.mb }),
-            "w5" | "w6" => json!({ "tasks": self.tasks(), "reps": self.reps() }),
+            "w5" | "w6" | "p5" => json!({ "tasks": self.tasks(), "reps": self.reps() }),
             _ => json!({ "seeds": self.seeds }),
         };
         params["seed"] = self.seed.into();

@@ -4,6 +4,8 @@
 
 mod harness;
 mod meter;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod programs;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -33,6 +35,14 @@ fn main() {
             "w6" => yields(seed, options.tasks(), options.reps()),
             "w7" => start_ups(options.seeds),
             "w8" => machines(seed, options.hosts, options.seconds),
+            #[cfg(all(target_os = "linux", target_env = "gnu"))]
+            "p1" => programs::echo(seed, options.n()),
+            #[cfg(all(target_os = "linux", target_env = "gnu"))]
+            "p5" => programs::sleeps(seed, options.tasks(), options.reps()),
+            #[cfg(all(target_os = "linux", target_env = "gnu"))]
+            "turns" => programs::turns(seed, options.n()),
+            #[cfg(all(target_os = "linux", target_env = "gnu"))]
+            "starts" => programs::starts(seed, options.n()),
             _ => return None,
         })
     });

@@ -36,10 +36,18 @@ pub(crate) struct Caught {
 /// Catches this thread's system calls; `None` where the kernel cannot, which is before Linux 5.11.
 pub(crate) fn catch() -> Option<Caught> {
     static HANDLER: Once = Once::new();
+    if is_under_valgrind() {
+        return None;
+    }
     let allowed = code_of_the_c_library()?;
     HANDLER.call_once(set_handler);
     let is_on = dispatch(PR_SYS_DISPATCH_ON, allowed.start, allowed.len());
     is_on.then_some(Caught { _not_send: PhantomData })
+}
+
+/// valgrind executes the program, and its own calls on the same thread would be caught.
+fn is_under_valgrind() -> bool {
+    std::env::var("LD_PRELOAD").is_ok_and(|libraries| libraries.contains("vgpreload"))
 }
 
 impl Drop for Caught {

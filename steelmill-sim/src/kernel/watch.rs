@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use super::kernel::Kernel;
 use super::waiter::{Waiter, Waiters};
 
@@ -78,8 +80,8 @@ impl Watches {
     }
 
     /// The watches of a group that something has happened to, in that order; its ready list is empty afterwards.
-    pub(crate) fn take_ready(&mut self, group: GroupId) -> VecDeque<WatchId> {
-        let ready = std::mem::take(&mut self.groups[group.0 as usize].ready);
+    pub(crate) fn take_ready(&mut self, group: GroupId) -> SmallVec<[WatchId; 8]> {
+        let ready: SmallVec<[WatchId; 8]> = self.groups[group.0 as usize].ready.drain(..).collect();
         ready.iter().for_each(|id| self.all[id.index as usize].is_queued = false);
         ready
     }

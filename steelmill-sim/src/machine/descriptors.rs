@@ -6,12 +6,15 @@
 mod content; // files that are only read
 mod epoll; // many files at once
 mod event; // a counter
+mod numbers; // which file a number names
 mod pair; // bytes between threads of a process
 mod timer; // a timer that is read
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use super::cluster::Cluster;
 use super::net::Socket;
@@ -23,6 +26,7 @@ pub(crate) use content::Content;
 use epoll::Epoll;
 pub(crate) use epoll::Interest;
 pub(crate) use event::EventCounter;
+use numbers::Numbers;
 use pair::Pair;
 pub(crate) use pair::PairEnd;
 pub(crate) use timer::Setting as TimerSetting;
@@ -71,8 +75,7 @@ pub(crate) enum Direction {
 
 #[derive(Default)]
 pub(crate) struct Descriptors {
-    /// By machine and number.
-    open: BTreeMap<(u32, i32), FileId>,
+    numbers: Numbers,
     files: Vec<Option<File>>,
     free: Vec<FileId>,
     pairs: Vec<Option<Pair>>,
@@ -81,14 +84,13 @@ pub(crate) struct Descriptors {
 impl Descriptors {
     /// The file of a descriptor.
     pub(crate) fn file(&mut self, process: Process, fd: i32) -> Result<(FileId, &mut File), Errno> {
-        let id = *self.open.get(&(process.machine, fd)).ok_or(libc::EBADF)?;
+        let id = self.numbers.get(process.machine, fd).ok_or(libc::EBADF)?;
         Ok((id, self.get(id)))
     }
 
-    /// Gives all descriptors of one machine to another, which has none of these numbers.
+    /// Gives the descriptors of runtimes that one machine has to another, which has none of these numbers.
     pub(super) fn move_all(&mut self, from: u32, to: u32) {
-        let moved: Vec<_> = self.open.extract_if((from, 0)..(from + 1, 0), |_, _| true).collect();
-        self.open.extend(moved.into_iter().map(|((_, fd), id)| ((to, fd), id)));
+        self.numbers.move_of_runtimes(from, to);
     }
 
     pub(crate) fn get(&mut self, id: FileId) -> &mut File {
@@ -97,13 +99,12 @@ impl Descriptors {
 
     /// The machine that has a file open.
     fn machine_of(&self, id: FileId) -> u32 {
-        let named = self.open.iter().find(|(_, other)| **other == id);
-        named.map_or(NOBODY, |((machine, _), _)| *machine)
+        self.numbers.machine_of(id).unwrap_or(NOBODY)
     }
 
     /// How many descriptors are open, over all machines.
     pub(crate) fn count(&self) -> usize {
-        self.open.range(..(NOBODY, 0)).count()
+        self.numbers.count_before(NOBODY)
     }
 
     fn add_file(&mut self, object: Object, is_nonblocking: bool) -> FileId {
@@ -135,18 +136,8 @@ impl Descriptors {
             Some(numbers) if machine == NOBODY => (numbers.start, numbers.end),
             _ => (least, FIRST + LIMIT as i32),
         };
-        let taken = self.open.range((machine, least)..(machine + 1, 0)).map(|((_, fd), _)| *fd);
-        let mut fd = least;
-        for other in taken {
-            if other != fd {
-                break;
-            }
-            fd += 1;
-        }
-        if fd >= end {
-            return Err(libc::EMFILE);
-        }
-        self.open.insert((machine, fd), id);
+        let fd = self.numbers.free(machine, least..end).ok_or(libc::EMFILE)?;
+        self.numbers.insert(machine, fd, id);
         self.get(id).references += 1;
         Ok(fd)
     }
@@ -182,7 +173,7 @@ impl Cluster {
 
     /// Closes a descriptor, and its file with the last one.
     pub(crate) fn close_descriptor(&mut self, process: Process, fd: i32) -> Result<(), Errno> {
-        let id = self.descriptors.open.remove(&(process.machine, fd)).ok_or(libc::EBADF)?;
+        let id = self.descriptors.numbers.remove(process.machine, fd).ok_or(libc::EBADF)?;
         let file = self.descriptors.get(id);
         file.references -= 1;
         if file.references == 0 {
@@ -207,10 +198,7 @@ impl Cluster {
 
     /// All that a process had open is closed; its sockets are for the network to end.
     pub(crate) fn descriptors_gone(&mut self, machine: u32) {
-        let open: Vec<i32> =
-            self.descriptors.open.range((machine, 0)..(machine + 1, 0)).map(|((_, fd), _)| *fd).collect();
-        for fd in open {
-            let id = self.descriptors.open.remove(&(machine, fd)).expect("it was listed");
+        for id in self.descriptors.numbers.take_all(machine) {
             let file = self.descriptors.get(id);
             file.references -= 1;
             if file.references == 0 {
@@ -345,7 +333,7 @@ impl Cluster {
 
 /// Where a read puts its bytes: one buffer after the other.
 pub(crate) struct Buffers<'a> {
-    pub(crate) parts: Vec<&'a mut [u8]>,
+    pub(crate) parts: SmallVec<[&'a mut [u8]; 2]>,
 }
 
 impl Buffers<'_> {

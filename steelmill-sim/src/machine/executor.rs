@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use steelmill_core::TaskError;
 use tokio::runtime::Handle;
 
-use super::cluster::{self, Cluster, Event};
+use super::cluster::{self, Cluster, Event, Isolation};
 use super::panics::panicked;
 use super::real;
 use super::{net, waker::waker};
@@ -178,7 +178,8 @@ impl Cluster {
             self.kernel.diagnose_livelock();
             return None;
         }
-        if self.has_futex_waiters() && self.recheck_futexes() {
+        // Where other threads run beside the simulation, it may be at any time that one gives a lock back.
+        if self.isolation != Isolation::Own && self.has_futex_waiters() && self.recheck_futexes() {
             return None;
         }
         if !self.take_foreign_wakes() && !self.advance() && !self.await_real_threads() {

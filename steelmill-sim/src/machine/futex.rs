@@ -19,6 +19,9 @@ use crate::kernel::waiter::Waiter;
 use crate::schema::decision::Stream;
 use crate::schema::task::TaskKey;
 
+/// In place of a machine's number: statics that all processes share, such as the lock of standard output.
+const SHARED: u32 = u32::MAX;
+
 /// Who waits at which address of which machine. Addresses only ever look waiters up: none decides anything.
 #[derive(Default)]
 pub(crate) struct Futexes {
@@ -29,6 +32,7 @@ pub(crate) struct Futexes {
 }
 
 struct Waiting {
+    machine: u32,
     number: u64,
     /// Whom FUTEX_WAKE_BITSET may wake.
     bits: u32,
@@ -57,8 +61,9 @@ pub(crate) fn wait(
         run.futexes.next += 1;
         let number = run.futexes.next;
         run.futexes.pending.insert(number);
-        let waiting = Waiting { number, bits, value, thread };
-        run.futexes.waiting.entry((place.machine, address)).or_default().push(waiting);
+        let waiting = Waiting { machine: place.machine, number, bits, value, thread };
+        let key = run.futex_key(place.machine, address);
+        run.futexes.waiting.entry(key).or_default().push(waiting);
         number
     });
     let mut sleep = timeout.map(|timeout| SimWorld(place).clock().sleep(timeout));
@@ -89,11 +94,17 @@ impl Futexes {
 }
 
 impl Cluster {
+    fn futex_key(&self, machine: u32, address: usize) -> (u32, usize) {
+        let is_shared = self.statics.are_shared_at(address);
+        (if is_shared { SHARED } else { machine }, address)
+    }
+
     /// Wakes up to `limit` of those that wait at an address, drawn from the seed; how many.
     pub(crate) fn wake_futex(&mut self, machine: u32, address: usize, bits: u32, limit: usize) -> usize {
         let mut woken = 0;
+        let key = self.futex_key(machine, address);
         while woken < limit {
-            let Some(waiter) = self.take_waiter(machine, address, bits) else { break };
+            let Some(waiter) = self.take_waiter(key, bits) else { break };
             self.kernel.wake(waiter);
             woken += 1;
         }
@@ -101,19 +112,19 @@ impl Cluster {
     }
 
     /// Takes one of those that wait at an address.
-    fn take_waiter(&mut self, machine: u32, address: usize, bits: u32) -> Option<Waiter> {
-        let list = self.futexes.waiting.get(&(machine, address))?;
+    fn take_waiter(&mut self, key: (u32, usize), bits: u32) -> Option<Waiter> {
+        let list = self.futexes.waiting.get(&key)?;
         let fit: Vec<usize> = (0..list.len()).filter(|place| list[*place].bits & bits != 0).collect();
         let drawn = match fit.len() {
             0 => return None,
             1 => 0,
             several => self.kernel.draw(Stream::Schedule, several as u64) as usize,
         };
-        let list = self.futexes.waiting.get_mut(&(machine, address))?;
+        let list = self.futexes.waiting.get_mut(&key)?;
         let Waiting { number, thread, .. } = list.remove(fit[drawn]);
         self.futexes.pending.remove(&number);
         if list.is_empty() {
-            self.futexes.waiting.remove(&(machine, address));
+            self.futexes.waiting.remove(&key);
         }
         Some(Waiter::Task(thread))
     }
@@ -128,18 +139,19 @@ impl Cluster {
         limit: usize,
     ) -> usize {
         let woken = self.wake_futex(machine, from, u32::MAX, wake);
-        let Some(mut list) = self.futexes.waiting.remove(&(machine, from)) else { return woken };
+        let [from, to] = [from, to].map(|address| self.futex_key(machine, address));
+        let Some(mut list) = self.futexes.waiting.remove(&from) else { return woken };
         let rest = list.split_off(limit.min(list.len()));
         let moved = list.len();
-        self.futexes.waiting.entry((machine, to)).or_default().extend(list);
+        self.futexes.waiting.entry(to).or_default().extend(list);
         if !rest.is_empty() {
-            self.futexes.waiting.insert((machine, from), rest);
+            self.futexes.waiting.insert(from, rest);
         }
         woken + moved
     }
 
     /// Wakes those whose word is another by now. A lock of the real process, such as that of standard output, may be held by
-    /// a real thread, or by one of another machine, whose wake does not come here; whether any was woken.
+    /// a real thread, whose wake does not come here; whether any was woken.
     pub(crate) fn recheck_futexes(&mut self) -> bool {
         let has_changed = |address: usize, waiting: &Waiting| {
             let word = std::ptr::with_exposed_provenance_mut(address);
@@ -151,9 +163,11 @@ impl Cluster {
             .filter(|((_, address), list)| list.iter().any(|waiting| has_changed(*address, waiting)))
             .map(|(place, _)| *place)
             .collect();
-        changed.iter().for_each(|(machine, address)| {
-            self.wake_futex(*machine, *address, u32::MAX, usize::MAX);
-        });
+        for key in &changed {
+            while let Some(waiter) = self.take_waiter(*key, u32::MAX) {
+                self.kernel.wake(waiter);
+            }
+        }
         !changed.is_empty()
     }
 
@@ -178,12 +192,15 @@ impl Cluster {
     /// Nobody of a process waits any more.
     pub(crate) fn futexes_gone(&mut self, machine: u32) {
         let Futexes { waiting, pending, .. } = &mut self.futexes;
-        waiting.retain(|(of, _), list| {
-            let is_gone = *of == machine;
-            if is_gone {
-                pending.retain(|number| list.iter().all(|waiting| waiting.number != *number));
-            }
-            !is_gone
+        waiting.retain(|_, list| {
+            list.retain(|waiting| {
+                let is_gone = waiting.machine == machine;
+                if is_gone {
+                    pending.remove(&waiting.number);
+                }
+                !is_gone
+            });
+            !list.is_empty()
         });
     }
 }

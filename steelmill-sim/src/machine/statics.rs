@@ -13,7 +13,7 @@ mod image;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 
-use image::{Contents, Image};
+use image::{Contents, Image, Swap};
 
 use super::cluster::{Cluster, Isolation};
 use super::world::Process;
@@ -25,9 +25,9 @@ type Life = Option<(u32, u32)>;
 #[derive(Default)]
 pub(crate) struct Statics {
     /// `None` as long as there is no program, or where programs share those of the real process.
-    image: Option<&'static Image>,
+    swap: Option<(&'static Image, Swap)>,
+    /// Whose are in place.
     loaded: Life,
-    /// Those of all other processes.
     kept: BTreeMap<Life, Contents>,
 }
 
@@ -47,21 +47,26 @@ pub(crate) fn prepare() {
 impl Statics {
     #[inline(always)]
     pub(super) fn are_several(&self) -> bool {
-        self.image.is_some()
+        self.swap.is_some()
     }
 
     /// Whether each process has a value of its own at an address.
     pub(super) fn are_at(&self, address: usize) -> bool {
-        self.image.is_some_and(|image| image.contains(address))
+        self.swap.as_ref().is_some_and(|(image, _)| image.contains(address))
     }
 
-    fn load(&mut self, life: Life, is_loaded_alive: bool) {
-        let Some(image) = self.image.filter(|_| self.loaded != life) else { return };
-        if is_loaded_alive {
-            self.kept.insert(self.loaded, image.save());
+    /// Whether all processes share the static at an address.
+    pub(super) fn are_shared_at(&self, address: usize) -> bool {
+        self.swap.as_ref().is_some_and(|(image, _)| image.is_shared(address))
+    }
+
+    fn load(&mut self, life: Life) {
+        let Some((_, swap)) = &mut self.swap else { return };
+        // Those of a process that has ended are gone.
+        if let Some(before) = self.kept.get_mut(&self.loaded) {
+            swap.save(before);
         }
-        let contents = self.kept.remove(&life).expect("a process has statics from its start to its end");
-        image.load(contents);
+        swap.load(self.kept.get_mut(&life).expect("a process has statics from its start to its end"));
         self.loaded = life;
     }
 }
@@ -69,10 +74,11 @@ impl Statics {
 impl Cluster {
     /// Gives a program's process that starts statics as they are before `main`; whether it has its own.
     pub(super) fn begin_statics(&mut self, process: Process, startup: &Startup) -> bool {
-        if self.isolation == Isolation::Own {
-            self.statics.image = image::of_this_program();
+        if self.isolation == Isolation::Own && self.statics.swap.is_none() {
+            self.statics.swap = image::of_this_program().map(|image| (image, image.swap()));
+            self.statics.kept.extend(image::of_this_program().map(|image| (None, image.room())));
         }
-        let Some(image) = self.statics.image else { return false };
+        let Some((image, _)) = &self.statics.swap else { return false };
         let life = Some((process.machine, process.incarnation));
         self.statics.kept.insert(life, image.fresh(startup));
         true
@@ -80,7 +86,7 @@ impl Cluster {
 
     /// Whether a process has statics of its own.
     pub(crate) fn has_own_statics(&self, process: Process) -> bool {
-        self.life_with_statics(process.machine).is_some()
+        self.statics.kept.contains_key(&Some((process.machine, process.incarnation)))
     }
 
     /// Those of a machine's process are gone with it.
@@ -90,8 +96,11 @@ impl Cluster {
 
     /// Puts the statics in place that the task being polled is to find.
     pub(super) fn load_statics_of_current(&mut self) {
-        let life = self.kernel.tasks.current_machine().and_then(|machine| self.life_with_statics(machine));
-        self.load_statics(life);
+        let life =
+            self.kernel.tasks.current_machine().map(|machine| (machine, self.hosts[machine].incarnation));
+        if self.statics.loaded != life {
+            self.load_statics(life);
+        }
     }
 
     /// Puts those of the real process in place.
@@ -100,16 +109,9 @@ impl Cluster {
     }
 
     fn load_statics(&mut self, life: Life) {
-        let is_loaded_alive = self
-            .statics
-            .loaded
-            .is_none_or(|(machine, _)| self.life_with_statics(machine) == self.statics.loaded);
-        self.statics.load(life, is_loaded_alive);
-    }
-
-    /// The process of a machine, if it is one that has statics of its own.
-    fn life_with_statics(&self, machine: u32) -> Life {
-        let life = Some((machine, self.hosts[machine].incarnation));
-        (self.statics.loaded == life || self.statics.kept.contains_key(&life)).then_some(life).flatten()
+        let life = life.filter(|_| self.statics.kept.contains_key(&life));
+        if self.statics.loaded != life {
+            self.statics.load(life);
+        }
     }
 }

@@ -184,14 +184,6 @@ pub(crate) fn preempt(place: Process) {
     }
 }
 
-/// How much of a stream's transfer of `length` bytes is made.
-pub(crate) fn transfer_length(place: Process, length: usize) -> usize {
-    cluster::with(place.run, |run| match length > 1 && run.is_drawn(|rates| rates.short_transfer) {
-        true => 1 + run.kernel.draw(Stream::Schedule, length as u64 - 1) as usize,
-        false => length,
-    })
-}
-
 /// Whether a wait at a futex ends without a wake.
 pub(crate) fn wakes_spuriously(place: Process) -> bool {
     let is_drawn = cluster::with(place.run, |run| run.is_drawn(|rates| rates.spurious_wake));
@@ -459,6 +451,14 @@ impl Cluster {
         match rate(rates) {
             0 => false,
             once_in => self.kernel.draw(Stream::Schedule, once_in) == 0,
+        }
+    }
+
+    /// How much of a stream's transfer of `length` bytes is made.
+    pub(crate) fn transfer_length(&mut self, length: usize) -> usize {
+        match length > 1 && self.is_drawn(|rates| rates.short_transfer) {
+            true => 1 + self.kernel.draw(Stream::Schedule, length as u64 - 1) as usize,
+            false => length,
         }
     }
 

@@ -60,6 +60,22 @@ where
     run_and_explain(settings, &once)
 }
 
+/// Runs a scenario once, on this thread, as [`simulate`], in a process in which nothing else executes meanwhile: a program
+/// with a `main` of its own, under a debugger or a profiler, and not a test beside others. Then programs have statics,
+/// arguments and environments of their own, as in a [`Campaign`](crate::Campaign).
+///
+/// # Panics
+/// When this thread is inside a simulation already.
+#[track_caller]
+pub fn simulate_alone<F>(settings: Settings, scenario: &dyn Fn(Sim) -> F) -> Outcome
+where
+    F: Future<Output = Result> + 'static,
+{
+    let caller = Location::caller();
+    let once = |settings, inspected| run_once(settings, &scenario, caller, inspected, Isolation::Own);
+    run_and_explain(settings, &once)
+}
+
 pub(crate) trait Scenario {
     fn begin(&self, sim: Sim) -> Pin<Box<dyn Future<Output = Result>>>;
 }

@@ -61,6 +61,15 @@ const HAND: Side = Side { label: "hand-written", program: "hand", package: "stee
 
 const SIM: Side = Side { label: "steelmill", program: "steelmill", package: "steelmill-sim", args: "" };
 
+/// A workload of the simulator, by a name of its own on either side.
+const fn sim(label: &'static str, args: &'static str) -> Side {
+    Side { label, program: "steelmill", package: "steelmill-sim", args }
+}
+
+const fn hand(label: &'static str, args: &'static str) -> Side {
+    Side { label, program: "hand", package: "steelmill-sim", args }
+}
+
 const fn plain(label: &'static str) -> Side {
     Side { label, program: "cost", package: "steelmill-runtime", args: "--side plain" }
 }
@@ -188,6 +197,46 @@ pub(super) const PLAN: &[Workload] = &[
         counted: ["--workload w8 --hosts 9000 --seconds 60", "--workload w8 --hosts 10000 --seconds 60"],
         // The cost per machine must not grow with their number, apart from that of a deeper tree.
         target: Target { instructions: Some(Limit::AboveOurs("W8-1000", 0.1)), ..NO_TARGET },
+    },
+    Workload {
+        name: "P1",
+        title: "as W1, by programs on tokio as they are",
+        op: "round trip",
+        bound: sim("a machine's stream", "--workload w1"),
+        ours: sim("tokio::net", "--workload p1"),
+        timed: "--n 100000",
+        counted: ["--n 1000", "--n 6000"],
+        target: Target { instructions: Some(Limit::AboveBound(3.0)), ..NO_TARGET },
+    },
+    Workload {
+        name: "P5",
+        title: "as W5, by a program on tokio as it is",
+        op: "sleep",
+        bound: sim("a machine's clock", "--workload w5"),
+        ours: sim("tokio::time", "--workload p5"),
+        timed: "--tasks 10000 --reps 100",
+        counted: ["--tasks 1000 --reps 5", "--tasks 1000 --reps 25"],
+        target: Target { times: Some(2.0), ..NO_TARGET },
+    },
+    Workload {
+        name: "turns",
+        title: "two threads that yield to each other",
+        op: "turn",
+        bound: hand("real threads, by a futex", "--workload turns"),
+        ours: sim("a program's threads", "--workload turns"),
+        timed: "--n 200000",
+        counted: ["--n 1000", "--n 6000"],
+        target: Target { times: Some(0.5), ..NO_TARGET },
+    },
+    Workload {
+        name: "starts",
+        title: "a program that makes a runtime of tokio and ends",
+        op: "program",
+        bound: hand("a real thread", "--workload starts"),
+        ours: sim("a machine", "--workload starts"),
+        timed: "--n 5000",
+        counted: ["--n 100", "--n 600"],
+        target: NO_TARGET,
     },
     Workload {
         name: "call",

@@ -4,13 +4,13 @@ use std::ffi::{c_int, c_ulong, c_void};
 use std::io::IoSlice;
 
 use libc::{iovec, size_t, ssize_t};
+use smallvec::SmallVec;
 
 use super::{answer, caller, process_of, when_ready};
-use crate::machine::cluster;
-use crate::machine::descriptors::{Buffers, Direction, Errno, Object, Read};
+use crate::machine::cluster::{self, Cluster};
+use crate::machine::descriptors::{Buffers, Direction, Errno, FileId, Object, Read};
 use crate::machine::real::real;
 use crate::machine::runtimes::is_orphan;
-use crate::machine::threads;
 use crate::machine::world::Process;
 
 /// The buffers of a vectored call.
@@ -27,11 +27,14 @@ pub(super) unsafe fn buffers<'a>(vectors: *const iovec, count: usize) -> Buffers
     Buffers { parts: (0..count).filter_map(part).collect() }
 }
 
+/// What a write takes its bytes from: one part after the other.
+pub(super) type Parts<'a> = SmallVec<[IoSlice<'a>; 2]>;
+
 /// The parts of a vectored write.
 ///
 /// # Safety
 /// `vectors` is valid for reads of `count`, each of which is valid for reads.
-pub(super) unsafe fn parts<'a>(vectors: *const iovec, count: usize) -> Vec<IoSlice<'a>> {
+pub(super) unsafe fn parts<'a>(vectors: *const iovec, count: usize) -> Parts<'a> {
     // SAFETY: as in `buffers`.
     let part = |n| unsafe {
         let vector = &*vectors.add(n);
@@ -49,31 +52,32 @@ pub(super) fn receive(
     flags: c_int,
 ) -> Result<Read, Errno> {
     let is_peek = flags & libc::MSG_PEEK != 0;
-    let mut is_short = false;
-    if !is_peek && flags & libc::MSG_WAITALL == 0 && is_stream(process, fd) {
-        let length = threads::transfer_length(process, buffers.room());
-        if length < buffers.room() {
-            buffers.truncate(length);
-            is_short = true;
-        }
-    }
+    let may_be_short = !is_peek && flags & libc::MSG_WAITALL == 0;
+    let (mut is_first, mut is_short) = (true, false);
     when_ready(process, fd, Direction::Read, flags & libc::MSG_DONTWAIT != 0, |run, id| {
-        run.read_file(id, &mut buffers, is_peek)
-    })
-    .inspect(|_| {
-        if is_short {
-            cluster::with(process.run, |run| run.report_again(process, fd));
+        if std::mem::take(&mut is_first) && may_be_short && is_stream(run, id) {
+            let room = buffers.room();
+            let length = run.transfer_length(room);
+            is_short = length < room;
+            if is_short {
+                buffers.truncate(length);
+            }
         }
+        let read = run.read_file(id, &mut buffers, is_peek)?;
+        if is_short && read.is_some() {
+            run.report_again(process, fd);
+        }
+        Ok(read)
     })
 }
 
-/// Whether a descriptor is a stream of bytes, of which any part may be transferred.
-fn is_stream(process: Process, fd: c_int) -> bool {
-    cluster::with(process.run, |run| match run.descriptors.file(process, fd).map(|(_, file)| &file.object) {
-        Ok(Object::Socket(socket)) => !socket.is_udp,
-        Ok(Object::Pair(_)) => true,
+/// Whether a file is a stream of bytes, of which any part may be transferred.
+fn is_stream(run: &mut Cluster, id: FileId) -> bool {
+    match &run.descriptors.get(id).object {
+        Object::Socket(socket) => !socket.is_udp,
+        Object::Pair(_) => true,
         _ => false,
-    })
+    }
 }
 
 /// Writes as soon as there is room. A blocking write of a stream goes on until all is written (write(2) on a socket).
@@ -87,21 +91,25 @@ pub(super) fn send(
     let mut written = 0;
     loop {
         let whole: usize = parts.iter().map(|part| part.len()).sum();
-        let length = if is_stream(process, fd) { threads::transfer_length(process, whole) } else { whole };
-        let some = first_bytes(parts, length);
-        let is_short = length < whole;
-        let sent =
-            when_ready(process, fd, Direction::Write, is_nonblocking, |run, id| run.write_file(id, &some));
+        let (mut is_first, mut length, mut is_blocking) = (true, whole, false);
+        let sent = when_ready(process, fd, Direction::Write, is_nonblocking, |run, id| {
+            if std::mem::take(&mut is_first) && is_stream(run, id) {
+                length = run.transfer_length(whole);
+            }
+            let sent = match length < whole {
+                true => run.write_file(id, &first_bytes(parts, length))?,
+                false => run.write_file(id, parts)?,
+            };
+            if length < whole && sent.is_some() {
+                run.report_again(process, fd);
+            }
+            is_blocking = !run.descriptors.get(id).is_nonblocking;
+            Ok(sent)
+        });
         match sent {
             Ok(n) => {
-                if is_short {
-                    cluster::with(process.run, |run| run.report_again(process, fd));
-                }
                 written += n;
                 IoSlice::advance_slices(&mut parts, n);
-                let is_blocking = cluster::with(process.run, |run| {
-                    run.descriptors.file(process, fd).is_ok_and(|(_, file)| !file.is_nonblocking)
-                });
                 if parts.is_empty() || n == 0 || !is_blocking || is_nonblocking {
                     return Ok(written);
                 }
@@ -113,8 +121,8 @@ pub(super) fn send(
 }
 
 /// The first bytes of several parts.
-fn first_bytes<'a>(parts: &'a [IoSlice<'_>], mut length: usize) -> Vec<IoSlice<'a>> {
-    let mut some = Vec::with_capacity(parts.len());
+fn first_bytes<'a>(parts: &'a [IoSlice<'_>], mut length: usize) -> Parts<'a> {
+    let mut some = Parts::new();
     for part in parts {
         let n = part.len().min(length);
         some.push(IoSlice::new(&part[..n]));

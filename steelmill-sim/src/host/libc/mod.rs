@@ -23,6 +23,7 @@ mod time; // sleeps
 
 use std::ffi::c_int;
 use std::future::{Future as _, poll_fn};
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -72,12 +73,33 @@ fn when_ready<T>(
     is_nonblocking: bool,
     mut attempt: impl FnMut(&mut Cluster, FileId) -> Result<Option<T>, Errno>,
 ) -> Result<T, Errno> {
-    let task = current_task();
-    let (is_nonblocking, timeout) = cluster::with(process.run, |run| {
-        let (_, file) = run.descriptors.file(process, fd)?;
-        Ok::<_, Errno>((is_nonblocking || file.is_nonblocking, file.timeouts[direction as usize]))
+    let timeout = cluster::with(process.run, |run| {
+        let (id, file) = run.descriptors.file(process, fd)?;
+        let (is_nonblocking, timeout) =
+            (is_nonblocking || file.is_nonblocking, file.timeouts[direction as usize]);
+        Ok::<_, Errno>(match attempt(run, id)? {
+            Some(done) => ControlFlow::Break(Ok(done)),
+            None if is_nonblocking => ControlFlow::Break(Err(libc::EAGAIN)),
+            None => ControlFlow::Continue(timeout),
+        })
     })?;
-    let mut sleep = None;
+    match timeout {
+        ControlFlow::Break(done) => done,
+        ControlFlow::Continue(_) if !may_block() => Err(libc::EAGAIN),
+        ControlFlow::Continue(timeout) => await_ready(process, fd, direction, timeout, attempt),
+    }
+}
+
+/// Waits until an attempt at a descriptor's file is possible.
+fn await_ready<T>(
+    process: Process,
+    fd: c_int,
+    direction: Direction,
+    timeout: Option<Duration>,
+    mut attempt: impl FnMut(&mut Cluster, FileId) -> Result<Option<T>, Errno>,
+) -> Result<T, Errno> {
+    let task = current_task();
+    let mut sleep = timeout.map(|timeout| SimWorld(process).clock().sleep(timeout));
     // signal(7): a call on a socket with a timeout never goes on after a handler.
     let done = block_on_interruptible(
         timeout.is_none(),
@@ -86,24 +108,16 @@ fn when_ready<T>(
                 // Another thread may have closed it meanwhile.
                 let (id, _) = run.descriptors.file(process, fd)?;
                 let done = attempt(run, id)?;
-                if done.is_none() && !is_nonblocking {
+                if done.is_none() {
                     run.await_file(id, || Waiter::Task(task));
                     run.note_wait(id, direction);
                 }
                 Ok(done)
             });
-            match attempted {
-                Ok(Some(done)) => return Poll::Ready(Ok(done)),
-                Ok(None) if is_nonblocking || !may_block() => return Poll::Ready(Err(libc::EAGAIN)),
-                Ok(None) => {}
-                Err(code) => return Poll::Ready(Err(code)),
-            }
-            if let (None, Some(timeout)) = (&sleep, timeout) {
-                sleep = Some(SimWorld(process).clock().sleep(timeout));
-            }
-            match &mut sleep {
-                Some(sleep) => Pin::new(sleep).poll(context).map(|()| Err(libc::EAGAIN)),
-                None => Poll::Pending,
+            match (attempted.transpose(), &mut sleep) {
+                (Some(done), _) => Poll::Ready(done),
+                (None, Some(sleep)) => Pin::new(sleep).poll(context).map(|()| Err(libc::EAGAIN)),
+                (None, None) => Poll::Pending,
             }
         }),
     );

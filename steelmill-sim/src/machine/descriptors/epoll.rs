@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smallvec::SmallVec;
+
 use super::{Errno, FileId};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
@@ -31,6 +33,9 @@ impl Interest {
         Self { fd, events, data, file: 0 }
     }
 }
+
+/// What an epoll tells: events of a file, and the word that it is told with.
+pub(crate) type Events = SmallVec<[(u32, u64); 4]>;
 
 /// A file is watched by an epoll: that epoll's file, and the key there.
 pub(super) type Watching = (FileId, i32);
@@ -107,9 +112,9 @@ impl Cluster {
     }
 
     /// The events of an epoll, `limit` at most; none when nothing is ready.
-    pub(crate) fn epoll_events(&mut self, id: FileId, limit: usize) -> Result<Vec<(u32, u64)>, Errno> {
+    pub(crate) fn epoll_events(&mut self, id: FileId, limit: usize) -> Result<Events, Errno> {
         let group = self.epoll(id)?.group;
-        let mut ready: Vec<WatchId> = self.kernel.watches.take_ready(group).into();
+        let mut ready = self.kernel.watches.take_ready(group);
         // In which order, and how many at once: from the seed, as on Linux it depends on what happened in between.
         for place in (1..ready.len()).rev() {
             let other = self.kernel.draw(Stream::Schedule, place as u64 + 1) as usize;
@@ -119,7 +124,7 @@ impl Cluster {
             several @ 2.. => 1 + self.kernel.draw(Stream::Schedule, several as u64) as usize,
             few => few,
         };
-        let mut events = Vec::new();
+        let mut events = Events::new();
         for watch in ready {
             let Some(interest) = self.epoll(id)?.by_watch.get(&watch).copied() else { continue };
             if events.len() == limit {

@@ -6,6 +6,7 @@
 //! but for `environ`.
 #![allow(unsafe_code, reason = "reading and replacing static data; the argument stands beside each place")]
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::ops::Range;
 use std::ptr::{null, null_mut};
@@ -63,13 +64,41 @@ const OWN: [&str; 5] = [
 
 /// Where the statics of programs are.
 pub(super) struct Image {
-    /// In order, apart from each other.
+    /// All writable data of the program.
+    data: Range<usize>,
+    /// Those of programs, in order, apart from each other.
     ranges: Vec<Range<usize>>,
     /// What they are before `main`, one range after the other.
     pristine: Box<[u8]>,
     argc: Option<usize>,
     argv: Option<usize>,
 }
+
+/// Those of a run: what one process after the other has in place.
+pub(super) struct Swap {
+    image: &'static Image,
+    /// What has differed from the state before `main` in some process, in order, apart from each other. The rest is alike in
+    /// all.
+    changed: Vec<Piece>,
+    /// What has not.
+    unchanged: Vec<Piece>,
+}
+
+/// A part of one range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Piece {
+    /// Where it is in place.
+    address: usize,
+    /// Where it is in the contents.
+    at: usize,
+    length: usize,
+}
+
+/// How long statics without a name have to be, in bytes: what is shorter between others is padding.
+const NAMELESS: usize = 16;
+
+/// How finely changes are told apart, in bytes.
+const LINE: usize = 64;
 
 // SAFETY: it is plain data.
 unsafe impl Sync for Image {}
@@ -80,6 +109,8 @@ unsafe impl Send for Image {}
 pub(super) struct Contents {
     bytes: Box<[u8]>,
     environment: *mut *mut c_char,
+    /// They were not in place yet.
+    pub(super) is_fresh: bool,
 }
 
 /// The executable as it was loaded.
@@ -147,7 +178,7 @@ fn read() -> Option<Image> {
     let (data, pristine) = (loaded.data.clone(), &*loaded.bytes);
     let file = std::fs::read("/proc/self/exe").ok()?;
     let file = ElfFile64::<Endianness>::parse(&*file).ok()?;
-    let mut shared = Vec::new();
+    let (mut shared, mut own) = (Vec::new(), BTreeSet::new());
     let (mut argc, mut argv, mut has_symbols) = (None, None, false);
     for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Data && symbol.size() > 0) {
         let start = loaded.base + symbol.address() as usize;
@@ -163,15 +194,22 @@ fn read() -> Option<Image> {
             Some(0) => argc = Some(start),
             Some(1) => argv = Some(start),
             Some(_) => {}
-            None if is_shared(&name) => shared.push(range),
+            None if is_shared(&name) => {
+                shared.push(range);
+                continue;
+            }
             None => {}
         }
+        own.insert(start);
     }
     has_symbols.then(|| {
-        let ranges = without(data.clone(), shared);
+        // What is short and has no name lies between two that are shared, for alignment.
+        let has_name = |range: &Range<usize>| own.range(range.clone()).next().is_some();
+        let is_any = |range: &Range<usize>| range.len() >= NAMELESS || has_name(range);
+        let ranges: Vec<_> = without(data.clone(), shared).into_iter().filter(is_any).collect();
         let of = |range: &Range<usize>| &pristine[range.start - data.start..range.end - data.start];
         let pristine = ranges.iter().flat_map(of).copied().collect();
-        Image { ranges, pristine, argc, argv }
+        Image { data: data.clone(), ranges, pristine, argc, argv }
     })
 }
 
@@ -205,7 +243,23 @@ unsafe extern "C" {
 
 impl Image {
     pub(super) fn contains(&self, address: usize) -> bool {
-        self.ranges.iter().any(|range| range.contains(&address))
+        self.data.contains(&address) && self.ranges.iter().any(|range| range.contains(&address))
+    }
+
+    /// Whether an address is in data that all processes share.
+    pub(super) fn is_shared(&self, address: usize) -> bool {
+        self.data.contains(&address) && !self.contains(address)
+    }
+
+    /// For a new run, in whose real process they may have changed already.
+    pub(super) fn swap(&'static self) -> Swap {
+        let mut at = 0;
+        let mut unchanged = Vec::new();
+        for range in &self.ranges {
+            unchanged.push(Piece { address: range.start, at, length: range.len() });
+            at += range.len();
+        }
+        Swap { image: self, changed: Vec::new(), unchanged }
     }
 
     /// Those of a process that starts.
@@ -213,7 +267,12 @@ impl Image {
         let mut bytes = self.pristine.clone();
         self.put(&mut bytes, self.argc, startup.arguments.len());
         self.put(&mut bytes, self.argv, vector(&startup.arguments).expose_provenance());
-        Contents { bytes, environment: vector(&startup.environment) }
+        Contents { bytes, environment: vector(&startup.environment), is_fresh: true }
+    }
+
+    /// Room for those of the real process.
+    pub(super) fn room(&self) -> Contents {
+        Contents { bytes: self.pristine.clone(), environment: null_mut(), is_fresh: false }
     }
 
     /// Writes a word into contents, by its address in place.
@@ -228,40 +287,97 @@ impl Image {
             before += range.len();
         }
     }
+}
 
-    /// A copy of those in place.
-    pub(super) fn save(&self) -> Contents {
-        let mut bytes = Box::<[u8]>::new_uninit_slice(self.pristine.len());
-        let mut at = 0;
+impl Piece {
+    /// What is in place.
+    ///
+    /// # Safety
+    /// The piece is of an image, and nobody writes it as long as the slice is used.
+    unsafe fn in_place<'a>(self) -> &'a [u8] {
+        // SAFETY: it is mapped, and as the caller says.
+        unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(self.address), self.length) }
+    }
+
+    fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.at..self.at + self.length]
+    }
+
+    /// Its lines: parts that are short.
+    fn lines(self) -> impl Iterator<Item = Piece> {
+        (0..self.length).step_by(LINE).map(move |from| Piece {
+            address: self.address + from,
+            at: self.at + from,
+            length: LINE.min(self.length - from),
+        })
+    }
+}
+
+impl Swap {
+    /// Copies those in place.
+    pub(super) fn save(&mut self, contents: &mut Contents) {
         compiler_fence(Ordering::SeqCst);
-        for range in &self.ranges {
-            // SAFETY: the range is mapped, and no other thread writes it: the run has the real process for itself.
-            unsafe {
-                let from: *const u8 = std::ptr::with_exposed_provenance(range.start);
-                from.copy_to_nonoverlapping(bytes.as_mut_ptr().cast::<u8>().add(at), range.len());
-            }
-            at += range.len();
+        let pristine = &self.image.pristine;
+        // SAFETY: no other thread writes them: the run has the real process for itself.
+        let has_changed = |piece: Piece| unsafe { piece.in_place() } != piece.of(pristine);
+        if self.unchanged.iter().any(|piece| has_changed(*piece)) {
+            self.divide(has_changed);
         }
-        // SAFETY: the ranges are as long together as `pristine`. `environ` is the C library's, and read as it does.
-        unsafe { Contents { bytes: bytes.assume_init(), environment: environ } }
+        for piece in &self.changed {
+            // SAFETY: as above.
+            contents.bytes[piece.at..piece.at + piece.length].copy_from_slice(unsafe { piece.in_place() });
+        }
+        // SAFETY: it is the C library's, and read as it does.
+        contents.environment = unsafe { environ };
     }
 
     /// Puts statics in place.
-    pub(super) fn load(&self, contents: Contents) {
-        let mut at = 0;
-        for range in &self.ranges {
+    pub(super) fn load(&mut self, contents: &mut Contents) {
+        if std::mem::take(&mut contents.is_fresh) {
+            // A process that starts has arguments.
+            let (bytes, pristine) = (&contents.bytes, &self.image.pristine);
+            self.divide(|piece| piece.of(bytes) != piece.of(pristine));
+        }
+        for piece in &self.changed {
             // SAFETY: as in `save`. What borrows from statics there belongs to threads that do not execute until theirs are in
             // place again.
             unsafe {
-                let to: *mut u8 = std::ptr::with_exposed_provenance_mut(range.start);
-                contents.bytes.as_ptr().add(at).copy_to_nonoverlapping(to, range.len());
+                let to: *mut u8 = std::ptr::with_exposed_provenance_mut(piece.address);
+                to.copy_from_nonoverlapping(piece.of(&contents.bytes).as_ptr(), piece.length);
             }
-            at += range.len();
         }
         compiler_fence(Ordering::SeqCst);
         // SAFETY: as in `save`.
         unsafe { environ = contents.environment };
     }
+
+    /// Takes those lines that have changed out of what has not.
+    #[cold]
+    fn divide(&mut self, has_changed: impl Fn(Piece) -> bool) {
+        let lines: Vec<Piece> = self.unchanged.drain(..).flat_map(Piece::lines).collect();
+        let (changed, unchanged): (Vec<Piece>, Vec<Piece>) =
+            lines.into_iter().partition(|line| has_changed(*line));
+        self.unchanged = joined(unchanged);
+        self.changed.extend(changed);
+        self.changed.sort_by_key(|piece| piece.address);
+        self.changed = joined(std::mem::take(&mut self.changed));
+    }
+}
+
+/// Pieces in order, with those that are next to each other as one.
+fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut joined: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        match joined.last_mut() {
+            Some(last)
+                if last.address + last.length == piece.address && last.at + last.length == piece.at =>
+            {
+                last.length += piece.length;
+            }
+            _ => joined.push(piece),
+        }
+    }
+    joined
 }
 
 /// A vector of strings with a null at its end, for a process that may keep it. It is never freed.

@@ -1,0 +1,105 @@
+//! The workloads on programs as they are: tokio and threads, unmodified.
+
+use std::thread;
+use std::time::Duration;
+
+use steelmill_core::Result;
+use steelmill_sim::{Machine, Seed, Settings, Sim, simulate_alone};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::harness::{Done, LATENCY, MESSAGE, Sleeps, message};
+
+/// One run in this process, with the same latency on every link.
+fn run<F>(seed: Seed, ops: u64, scenario: impl Fn(Sim) -> F) -> Done
+where
+    F: Future<Output = Result> + 'static,
+{
+    let outcome = simulate_alone(Settings::new(seed), &|sim| {
+        sim.set_latency(LATENCY..=LATENCY);
+        scenario(sim)
+    });
+    if let Some(failure) = outcome.failure {
+        panic!("seed {seed}: {failure}");
+    }
+    Done { ops, simulated: outcome.simulated, steps: Some(outcome.polls) }
+}
+
+async fn succeeds(machine: Machine) -> Result {
+    let life = machine.start().await?.ended().await;
+    anyhow::ensure!(life.is_success(), "{life}");
+    Ok(())
+}
+
+/// As w1, between two runtimes of tokio.
+pub(crate) fn echo(seed: Seed, n: u64) -> Done {
+    async fn serve() -> std::io::Result<()> {
+        let (mut stream, _) = TcpListener::bind("0.0.0.0:7000").await?.accept().await?;
+        let mut buffer = [0; MESSAGE];
+        while stream.read_exact(&mut buffer).await.is_ok() {
+            stream.write_all(&buffer).await?;
+        }
+        Ok(())
+    }
+
+    async fn ask(n: u64) -> std::io::Result<()> {
+        let mut stream = TcpStream::connect("server:7000").await?;
+        let mut buffer = [0; MESSAGE];
+        for i in 0..n {
+            stream.write_all(&message(i)).await?;
+            stream.read_exact(&mut buffer).await?;
+        }
+        Ok(())
+    }
+
+    run(seed, n, move |sim| async move {
+        let _server = sim.tokio_program("server", serve).start().await?;
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        succeeds(sim.tokio_program("client", move || ask(n))).await
+    })
+}
+
+/// As w5, on the timers of tokio.
+pub(crate) fn sleeps(seed: Seed, tasks: u64, reps: u64) -> Done {
+    run(seed, tasks * reps, move |sim| async move {
+        succeeds(sim.tokio_program("host", move || sleepers(seed.0, tasks, reps))).await
+    })
+}
+
+/// Tasks that sleep again and again; what plain tokio is measured with, too.
+async fn sleepers(seed: u64, tasks: u64, reps: u64) {
+    let sleeper = |task| async move {
+        let mut sleeps = Sleeps::new(seed, task);
+        for _ in 0..reps {
+            tokio::time::sleep(sleeps.next()).await;
+        }
+    };
+    let running: Vec<_> = (0..tasks).map(|task| tokio::spawn(sleeper(task))).collect();
+    for task in running {
+        task.await.expect("no task panics");
+    }
+}
+
+/// Two threads that give the turn to each other.
+pub(crate) fn turns(seed: Seed, n: u64) -> Done {
+    run(seed, 2 * n, move |sim| async move {
+        succeeds(sim.program("host", move || {
+            let yields = move || (0..n).for_each(|_| thread::yield_now());
+            let other = thread::spawn(yields);
+            yields();
+            other.join().expect("it does not panic");
+        }))
+        .await
+    })
+}
+
+/// A machine that starts a runtime of tokio and ends, again and again.
+pub(crate) fn starts(seed: Seed, n: u64) -> Done {
+    run(seed, n, move |sim| async move {
+        let machine = sim.tokio_program("host", async || ());
+        for _ in 0..n {
+            succeeds(machine.clone()).await?;
+        }
+        Ok(())
+    })
+}
