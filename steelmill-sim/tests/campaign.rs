@@ -321,8 +321,17 @@ impl Daemon for Stubborn {
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        scope.spawn("busy", async { pause_in_real_time(Duration::from_secs(60)) });
+        scope.spawn("busy", async { spin() });
         Ok(())
+    }
+}
+
+/// Never comes to an end.
+#[inline(never)]
+fn spin() {
+    let mut n = 1_u64;
+    while std::hint::black_box(n) != 0 {
+        n = n.wrapping_mul(3);
     }
 }
 
@@ -355,6 +364,7 @@ fn an_endless_poll_ends_the_process_and_names_its_task() {
         text.contains("seed 42: one poll of \"m: Stubborn: busy\" has lasted for 500ms of real time"),
         "{text}"
     );
+    assert!(text.contains("in campaign::spin at steelmill-sim/tests/campaign.rs"), "its stack: {text}");
 }
 
 /// Runs seeds of 20 ms of real time each; from the sixth on all are red.

@@ -330,6 +330,31 @@ fn a_machine_that_is_killed_executes_nothing_more_not_even_destructors() {
 }
 
 #[test]
+fn a_deadlock_of_threads_names_each_with_what_it_waits_for_and_where() {
+    fn takes_both(first: &Mutex<()>, second: &Mutex<()>) {
+        let _first = first.lock().expect("not poisoned");
+        thread::sleep(SECOND);
+        let _second = second.lock().expect("not poisoned");
+    }
+
+    let outcome = run(1, |sim| async move {
+        let machine = sim.program("server", || {
+            let locks = Arc::new((Mutex::new(()), Mutex::new(())));
+            let same = locks.clone();
+            let other = thread::spawn(move || takes_both(&same.1, &same.0));
+            takes_both(&locks.0, &locks.1);
+            other.join().expect("it ends");
+        });
+        machine.start().await?.ended().await;
+        Ok(())
+    });
+    let failure = outcome.failure.expect("it is a deadlock").to_string();
+    let count = |text: &str| failure.matches(text).count();
+    assert_eq!((count("server: \"main\""), count("server: \"thread\"")), (1, 1), "{failure}");
+    assert!(count("takes_both at steelmill-sim/tests/guests.rs") >= 2, "{failure}");
+}
+
+#[test]
 fn a_panic_of_a_thread_is_the_failure_of_the_run_with_its_machine() {
     let outcome = run(1, |sim| async move {
         let _server = sim

@@ -10,7 +10,7 @@ use steelmill_sim::{Campaign, Cause, Seed, Sim, Verify, check};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How often a program of these tests was called in this process.
+/// How many runs of these tests came to their end in this process.
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
 /// Runs a program alone on a machine; its end has to be as described.
@@ -22,19 +22,21 @@ async fn ends(sim: &Sim, end: &str, main: impl Fn() -> i32 + Send + Sync + 'stat
 
 #[test]
 fn statics_are_new_in_each_run() {
-    let campaign =
-        Campaign::new(
-            |sim: Sim| async move { ends(&sim, "code 0", || CALLS.fetch_add(1, Relaxed) as i32).await },
-        );
+    let campaign = Campaign::new(|sim: Sim| async move {
+        ends(&sim, "code 0", || 0).await?;
+        anyhow::ensure!(CALLS.fetch_add(1, Relaxed) == 0, "the second in this process");
+        Ok(())
+    });
     let summary = campaign.seeds(20).verify(Verify::Twice).run();
     assert!(summary.passed() && summary.seeds == 20, "{:?}", summary.failed);
-    assert_eq!(CALLS.load(Relaxed), 0, "this process never called it");
+    assert_eq!(CALLS.load(Relaxed), 0, "this process makes none of the runs");
 }
 
 #[test]
 fn a_later_campaign_of_a_test_is_reached_past_those_before_it() {
     let red = |unlucky: u64| {
         Campaign::new(move |sim: Sim| async move {
+            eprintln!("A {}", std::fs::read_link("/proc/self").unwrap().display());
             ends(&sim, "code 0", || 0).await?;
             sim.count("runs", 1);
             anyhow::ensure!(sim.seed() != Seed(unlucky), "unlucky");
@@ -56,6 +58,7 @@ fn a_later_campaign_is_reached_past_one_whose_first_seeds_have_no_programs() {
     for runs in [10, 12] {
         let summary = Campaign::new(|sim: Sim| async move {
             if sim.seed() > Seed(4) {
+                eprintln!("A {}", std::fs::read_link("/proc/self").unwrap().display());
                 ends(&sim, "code 0", || 0).await?;
             }
             sim.count("runs", 1);
@@ -71,28 +74,42 @@ fn depth(n: u64) -> u64 {
     std::hint::black_box(if n == u64::MAX { n } else { depth(n + 1) + 1 })
 }
 
+/// Never asks for anything.
+#[inline(never)]
+fn spins() -> i32 {
+    let mut n = 1_u64;
+    while std::hint::black_box(n) != 0 {
+        n = n.wrapping_mul(3);
+    }
+    0
+}
+
 #[test]
 fn what_ends_the_process_fails_its_run_and_no_other() {
     let campaign = Campaign::new(|sim: Sim| async move {
         let seed = sim.seed();
         ends(&sim, "code 0", move || match seed {
-            Seed(3) => {
-                eprintln!("the last words");
-                std::process::abort();
-            }
             Seed(5) => depth(0) as i32,
+            Seed(6) => spins(),
             _ => 0,
         })
-        .await
+        .await?;
+        if seed == Seed(3) {
+            eprintln!("the last words");
+            std::process::abort();
+        }
+        Ok(())
     });
-    let summary = campaign.seeds(6).failures_max(6).jobs(2).run();
+    let summary = campaign.seeds(7).failures_max(7).jobs(2).poll_time_limit(SECOND).run();
     let failed = summary
         .failed
         .iter()
         .map(|outcome| (outcome.seed.0, outcome.failure.as_ref().expect("it is red").to_string()));
-    let [(3, aborted), (5, overflown)] = &*failed.collect::<Vec<_>>() else { panic!("{summary}") };
+    let [(3, aborted), (5, overflown), (6, spun)] = &*failed.collect::<Vec<_>>() else { panic!("{summary}") };
     assert!(aborted.contains("signal: 6 (SIGABRT)") && aborted.contains("the last words"), "{aborted}");
     assert!(overflown.contains("signal: 11 (SIGSEGV)"), "{overflown}");
+    assert!(spun.contains("one poll of \"program: main\" has lasted for 1s"), "{spun}");
+    assert!(spun.contains("in processes::spins at steelmill-sim/tests/processes.rs"), "its stack: {spun}");
 }
 
 #[test]

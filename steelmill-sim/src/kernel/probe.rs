@@ -4,13 +4,13 @@
 use std::cell::RefCell;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-use super::stacks::{self, DEPTH};
+use super::stacks::{self, Stack};
 use crate::schema::task::TaskKey;
 
 const STACKS: usize = 16;
 
-/// Captured stacks, each as addresses and their number.
-pub(crate) type Stacks = Vec<([usize; DEPTH], usize)>;
+/// Captured stacks.
+pub(crate) type Stacks = Vec<Stack>;
 
 /// The task that is inspected, and the stacks on which its waker was cloned or called.
 struct Inspection {
@@ -38,6 +38,15 @@ fn record(applies: impl FnOnce(&Inspection) -> bool) {
             inspection.stacks.push(stacks::capture())
         }
         _ => {}
+    });
+}
+
+/// Adds a stack that was captured elsewhere.
+pub(crate) fn add(stack: Stack) {
+    INSPECTION.with_borrow_mut(|inspection| {
+        if let Some(inspection) = inspection {
+            inspection.stacks.push(stack);
+        }
     });
 }
 

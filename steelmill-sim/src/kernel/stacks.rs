@@ -7,9 +7,12 @@ use std::sync::OnceLock;
 /// The number of frames that a capture holds.
 pub(crate) const DEPTH: usize = 64;
 
+/// Return addresses, innermost first, and their number.
+pub(crate) type Stack = ([usize; DEPTH], usize);
+
 /// Captures this thread's return addresses, innermost first, and their number. Allocates nothing.
 #[inline(never)]
-pub(crate) fn capture() -> ([usize; DEPTH], usize) {
+pub(crate) fn capture() -> Stack {
     let (mut frames, mut depth) = ([0; DEPTH], 0);
     backtrace::trace(|frame| {
         frames[depth] = frame.ip() as usize;

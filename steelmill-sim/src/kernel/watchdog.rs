@@ -1,11 +1,13 @@
 //! The watchdog: a real-time limit of one poll. An endless loop inside a poll cannot be interrupted, so a thread of its own
-//! prints the seed and the task when a poll lasts too long, and exits the process.
+//! prints the seed, the task and its stack when a poll lasts too long, and exits the process.
 
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use super::spinning;
+use super::stacks::{self, Frame};
 use crate::schema::settings::Seed;
 
 /// The default real-time limit of one poll.
@@ -17,6 +19,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) struct Watch {
     seed: Seed,
     limit: Duration,
+    /// On which the run executes.
+    thread: spinning::Thread,
     polls: AtomicU64,
     /// The slot of the task that is being polled.
     current: AtomicU64,
@@ -36,6 +40,7 @@ impl Watch {
         let watch = Arc::new(Self {
             seed,
             limit,
+            thread: spinning::Thread::current(),
             polls: AtomicU64::new(0),
             current: AtomicU64::new(NONE),
             names: Mutex::new(Vec::new()),
@@ -130,6 +135,18 @@ fn check_all(observations: &mut Vec<Observation>) {
     }
 }
 
+/// Where a thread executes, as lines to append: the program's own functions, or all if there are none.
+fn stack_of(thread: &spinning::Thread) -> String {
+    let Some((addresses, depth)) = thread.stack() else { return String::new() };
+    let frames = stacks::symbolize(&addresses[..depth]);
+    let is_own = |frame: &&Frame| !frame.is_external() && !frame.file.contains("steelmill-sim/src/");
+    let mut shown: Vec<&Frame> = frames.iter().filter(is_own).collect();
+    if shown.is_empty() {
+        shown = frames.iter().collect();
+    }
+    shown.iter().map(|frame| format!("\n    in {} at {}", frame.function, frame.file)).collect()
+}
+
 fn exit_process(watch: &Watch, task: u64) -> ! {
     let names = watch.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let what = match task {
@@ -141,9 +158,10 @@ fn exit_process(watch: &Watch, task: u64) -> ! {
     let _ = writeln!(
         io::stderr(),
         "seed {}: {what} has lasted for {:?} of real time; a task has to reach an await. The process ends here, as a \
-         thread cannot be stopped from outside.",
+         thread cannot be stopped from outside.{}",
         watch.seed,
-        watch.limit
+        watch.limit,
+        stack_of(&watch.thread)
     );
     std::process::exit(1);
 }

@@ -72,6 +72,8 @@ pub(crate) struct Cluster {
     pub(crate) descriptors: Descriptors,
     pub(crate) runtimes: Runtimes,
     pub(crate) statics: Statics,
+    /// Whether some machine has a tokio runtime or statics of its own, which its tasks are to be polled with.
+    pub(super) polls_inside: bool,
     pub(crate) signals: Signals,
     /// The real files that programs may read, by the beginnings of their paths.
     pub(crate) readable: Vec<PathBuf>,
@@ -176,6 +178,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         descriptors: Descriptors::default(),
         runtimes: Runtimes::default(),
         statics: Statics::default(),
+        polls_inside: false,
         signals: Signals::default(),
         readable: Vec::new(),
         isolation: Isolation::Lent,

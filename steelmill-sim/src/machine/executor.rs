@@ -133,7 +133,7 @@ impl Cluster {
                     continue;
                 }
                 match self.kernel.begin_poll(index, place) {
-                    Some((key, future)) if self.runtimes.is_any_driven() || self.statics.are_several() => {
+                    Some((key, future)) if self.polls_inside => {
                         return Step::PollInside(key, future);
                     }
                     Some((key, future)) => return Step::Poll(key, future),

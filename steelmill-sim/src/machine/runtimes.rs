@@ -49,11 +49,6 @@ impl Runtimes {
         self.is_claimed
     }
 
-    #[inline(always)]
-    pub(super) fn is_any_driven(&self) -> bool {
-        !self.handles.is_empty()
-    }
-
     pub(crate) fn is_changing(&self) -> bool {
         self.is_changing
     }
@@ -164,6 +159,7 @@ fn drive(process: Process, runtime: Runtime) {
     let setup = cluster::with(process.run, |run| {
         let place = (process.machine, process.incarnation);
         run.runtimes.handles.insert(place, runtime.handle().clone());
+        run.polls_inside = true;
         run.guest_setup.clone()
     });
     let setup = setup.expect("a run has set up its guests before it polls");

@@ -45,11 +45,6 @@ pub(crate) fn prepare() {
 }
 
 impl Statics {
-    #[inline(always)]
-    pub(super) fn are_several(&self) -> bool {
-        self.swap.is_some()
-    }
-
     /// Whether each process has a value of its own at an address.
     pub(super) fn are_at(&self, address: usize) -> bool {
         self.swap.as_ref().is_some_and(|(image, _)| image.contains(address))
@@ -79,6 +74,7 @@ impl Cluster {
             self.statics.kept.extend(image::of_this_program().map(|image| (None, image.room())));
         }
         let Some((image, _)) = &self.statics.swap else { return false };
+        self.polls_inside = true;
         let life = Some((process.machine, process.incarnation));
         self.statics.kept.insert(life, image.fresh(startup));
         true

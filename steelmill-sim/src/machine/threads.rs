@@ -28,6 +28,7 @@ use super::signals::{self, SignalSet};
 use super::waker::waker;
 use super::world::Process;
 use crate::kernel::probe;
+use crate::kernel::stacks::{self, Stack};
 use crate::kernel::tasks::{Output, WaitsFor};
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::schema::decision::Stream;
@@ -55,7 +56,11 @@ pub(crate) struct Guest {
     place: Process,
     run: Shared,
     setup: ThreadSetup,
+    has_begun: Cell<bool>,
     has_ended: Cell<bool>,
+    /// It is to capture its stack instead of going on, and the stack.
+    wants_stack: Cell<bool>,
+    stack: RefCell<Option<Stack>>,
     result: Cell<*mut c_void>,
     /// The signals that it was sent and has to handle, and those that it blocks.
     raised: Cell<SignalSet>,
@@ -134,6 +139,11 @@ pub(crate) fn give_turn() {
     let guest = current().expect("only a guest thread has a turn to give away");
     // SAFETY: this is the guest.
     unsafe { guest.turns.give_back() };
+    while guest.wants_stack.take() {
+        *guest.stack.borrow_mut() = Some(stacks::capture());
+        // SAFETY: as above.
+        unsafe { guest.turns.give_back() };
+    }
     if guest.raised.get() != 0 {
         handle_signals(guest);
     }
@@ -270,7 +280,10 @@ pub(crate) fn spawn(
         place,
         run: Shared::current(),
         setup,
+        has_begun: Cell::new(false),
         has_ended: Cell::new(false),
+        wants_stack: Cell::new(false),
+        stack: RefCell::default(),
         result: Cell::new(null_mut()),
         raised: Cell::new(0),
         mask: Cell::new(current().map_or(0, |parent| parent.mask.get())),
@@ -339,6 +352,7 @@ extern "C" fn execute(guest: *mut c_void) -> *mut c_void {
         guest.run.enter();
     }
     CURRENT.set(guest);
+    guest.has_begun.set(true);
     (guest.setup)();
     let result = (guest.routine)(guest.argument);
     // As glibc: last registered, first run; destructors may register others.
@@ -388,6 +402,17 @@ impl Guest {
         before
     }
 
+    /// The stack on which it waits for its turn.
+    fn stack_where_it_waits(&self) -> Option<Stack> {
+        if !self.has_begun.get() || self.has_ended.get() {
+            return None;
+        }
+        self.wants_stack.set(true);
+        // SAFETY: it has parked, and not ended.
+        unsafe { self.turns.resume() };
+        self.stack.take()
+    }
+
     fn next_destructor(&self) -> Option<Destructor> {
         self.destructors.borrow_mut().pop()
     }
@@ -405,7 +430,9 @@ impl Future for GuestTask {
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Output> {
         if probe::is_active() {
-            return Poll::Pending; // a look must not execute it
+            // A look must not execute it, but for what captures its stack.
+            self.guest.stack_where_it_waits().into_iter().for_each(probe::add);
+            return Poll::Pending;
         }
         // SAFETY: it has parked before it became a task, and a task that has ended is polled no more.
         unsafe { self.guest.turns.resume() };

@@ -8,6 +8,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/kernel/probe.rs",
     "steelmill-sim/src/machine/waker.rs",
     "steelmill-sim/src/machine/cluster.rs",
+    "steelmill-sim/src/kernel/spinning.rs",
     "steelmill-sim/src/machine/real.rs",
     "steelmill-sim/src/machine/statics/image.rs",
     "steelmill-sim/src/machine/threads.rs",
