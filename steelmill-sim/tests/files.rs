@@ -1,9 +1,5 @@
 //! What a program finds of files and of other processes, and what is refused.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "these are programs as people write them, with what clippy bans in code for the simulation"
-)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};

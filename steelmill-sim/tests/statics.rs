@@ -133,3 +133,26 @@ fn what_a_process_sets_in_its_environment_no_other_sees() {
         Ok(())
     });
 }
+
+#[test]
+fn a_panic_hook_is_of_the_process_that_sets_it_and_hides_no_panic() {
+    let scenario = |sets_hook: bool| {
+        move |sim: Sim| async move {
+            let other = sim.program("other", || std::panic::set_hook(Box::new(|_| std::process::exit(9))));
+            other.start().await?.ended().await;
+            let panics = sim.program("panics", move || {
+                if sets_hook {
+                    std::panic::set_hook(Box::new(|_| {}));
+                }
+                let _ = thread::spawn(|| panic!("unheard")).join();
+            });
+            anyhow::ensure!(code(panics).await? == 0);
+            Ok(())
+        }
+    };
+    for (sets_hook, text) in [(false, "unheard"), (true, "whose message went to the panic hook")] {
+        let summary = Campaign::new(scenario(sets_hook)).seeds(1).run();
+        let failure = summary.failed[0].failure.as_ref().expect("it is red").to_string();
+        assert!(failure.contains(text) && failure.contains("panics"), "{failure}");
+    }
+}

@@ -1,4 +1,8 @@
 //! The workloads on programs as they are: tokio and threads, unmodified.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these are programs as people write them, with what clippy bans in code for the simulation"
+)]
 
 use std::thread;
 use std::time::Duration;

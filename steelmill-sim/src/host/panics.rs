@@ -3,7 +3,8 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
 use std::io::Write as _;
-use std::sync::Once;
+use std::panic::PanicHookInfo;
+use std::sync::{Once, OnceLock};
 
 use steelmill_core::panic_message;
 
@@ -20,14 +21,22 @@ thread_local! {
 /// through it, or a panic reached a function that cannot unwind.
 const ABORTS: [&str; 2] = ["panic in a destructor during cleanup", "panic in a function that cannot unwind"];
 
+/// The hook before ours.
+static PREVIOUS: OnceLock<Hook> = OnceLock::new();
+
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
 /// Installs the hook, once per process. It prints simulated panics only before an abort: else the run reports them.
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         // std asks RUST_BACKTRACE once: now, and not when a program does, whose environment is another.
         let _ = Backtrace::capture();
-        let previous = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
+        let before = std::panic::take_hook();
+        PREVIOUS.get_or_init(|| before);
+        // It has no data: each program that starts has a copy, which is freed when it sets another.
+        std::panic::set_hook(Box::new(|info| {
+            let previous = |info| PREVIOUS.get().into_iter().for_each(|previous| previous(info));
             if !cluster::is_simulating() {
                 return previous(info);
             }

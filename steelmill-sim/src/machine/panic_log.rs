@@ -15,14 +15,22 @@ use crate::schema::outcome::Panicked;
 pub(crate) struct PanicLog {
     panics: RefCell<Vec<Panicked>>,
     has_any: Cell<bool>,
+    /// The hook was called for a panic that has not begun to unwind.
+    is_hooked: Cell<bool>,
 }
 
 /// Records a panic of this thread's run.
 pub(crate) fn record(panicked: Panicked) {
     cluster::with_panic_log(|log| {
         log.has_any.set(true);
+        log.is_hooked.set(true);
         log.panics.borrow_mut().push(panicked);
     });
+}
+
+/// A panic begins to unwind, or goes on to; whether the hook was called for it.
+pub(crate) fn unwinds() -> bool {
+    cluster::with_panic_log(|log| log.is_hooked.replace(false)).unwrap_or(true)
 }
 
 /// Whether a panic was recorded since [`take`].

@@ -57,11 +57,13 @@ impl Sim {
     /// Whatever the program asks of Linux through the C library is answered by the machine: time, threads, locks, sockets.
     /// Its process ends when `main` returns, and with it all its threads.
     ///
-    /// A campaign makes each run with programs in a real process of its own, so that the statics of the program, and of
-    /// the libraries it uses, are new in each. What a run changes outside of itself, such as a variable that the scenario
-    /// captured, is therefore not seen by the test: count with [`Sim::count`], and return errors. The machines of one run
-    /// share statics. One program of a run may call `std::process::exit`; the standard library keeps in a static that the
-    /// process is exiting, so a second one fails the run, with a message.
+    /// Each process of the machine, from its start to its end, has the program's statics for itself, as they are before
+    /// `main`; so have those of other machines. A campaign makes each run with programs in a real process of its own. What a
+    /// run changes outside of itself, such as a variable that the scenario captured, is therefore not seen by the test: count
+    /// with [`Sim::count`], and return errors. [`simulate`](crate::simulate) makes its run beside others, and there all share
+    /// statics: a second program that calls `std::process::exit` then fails the run, with a message.
+    ///
+    /// The command line is the machine's name and [`args`](Machine::args), the environment what [`env`](Machine::env) sets.
     ///
     /// # Panics
     /// When there is a machine of that name.

@@ -73,11 +73,17 @@ impl Cluster {
             self.statics.swap = image::of_this_program().map(|image| (image, image.swap()));
             self.statics.kept.extend(image::of_this_program().map(|image| (None, image.room())));
         }
-        let Some((image, _)) = &self.statics.swap else { return false };
+        let Some((_, swap)) = &self.statics.swap else { return false };
         self.polls_inside = true;
         let life = Some((process.machine, process.incarnation));
-        self.statics.kept.insert(life, image.fresh(startup));
+        self.statics.kept.insert(life, swap.fresh(startup));
         true
+    }
+
+    /// Whether the program whose thread this is has set a panic hook.
+    pub(crate) fn has_own_hook(&self) -> bool {
+        self.statics.loaded.is_some()
+            && self.statics.swap.as_ref().is_some_and(|(_, swap)| swap.has_own_hook())
     }
 
     /// Whether a process has statics of its own.

@@ -19,7 +19,8 @@ mod refused; // other processes
 mod signals; // signal(7)
 mod sockets; // socket(7)
 mod threads; // pthread_create(3) and its kin
-mod time; // sleeps
+mod time; // sleeps and timers
+mod unwinding; // panics that a program hears of itself
 
 use std::ffi::c_int;
 use std::future::{Future as _, poll_fn};

@@ -52,11 +52,12 @@ const SHARED: [&str; 24] = [
 /// What places register of themselves, in whichever crate: tracing's, and coverage points.
 const SHARED_PLACES: [&str; 2] = ["__CALLSITE", "__STEELMILL_POINT"];
 
-/// Of the shared crates' statics those that a process has to have for itself: `argv`, that it is exiting, and its global
-/// subscriber.
-const OWN: [&str; 5] = [
+/// Of the shared crates' statics those that a process has to have for itself: `argv`, its panic hook, that it is exiting, and
+/// its global subscriber.
+const OWN: [&str; 6] = [
     "::args::unix::imp::ARGC",
     "::args::unix::imp::ARGV",
+    "std::panicking::HOOK",
     "::EXITING_THREAD_ID",
     "dispatcher::GLOBAL_INIT",
     "dispatcher::GLOBAL_DISPATCH",
@@ -72,6 +73,7 @@ pub(super) struct Image {
     pristine: Box<[u8]>,
     argc: Option<usize>,
     argv: Option<usize>,
+    hook: Option<Range<usize>>,
 }
 
 /// Those of a run: what one process after the other has in place.
@@ -82,6 +84,8 @@ pub(super) struct Swap {
     changed: Vec<Piece>,
     /// What has not.
     unchanged: Vec<Piece>,
+    /// The panic hook of the simulation, which programs begin with.
+    hook: Box<[u8]>,
 }
 
 /// A part of one range.
@@ -179,7 +183,7 @@ fn read() -> Option<Image> {
     let file = std::fs::read("/proc/self/exe").ok()?;
     let file = ElfFile64::<Endianness>::parse(&*file).ok()?;
     let (mut shared, mut own) = (Vec::new(), BTreeSet::new());
-    let (mut argc, mut argv, mut has_symbols) = (None, None, false);
+    let (mut argc, mut argv, mut hook, mut has_symbols) = (None, None, None, false);
     for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Data && symbol.size() > 0) {
         let start = loaded.base + symbol.address() as usize;
         let range = start..start + symbol.size() as usize;
@@ -193,6 +197,7 @@ fn read() -> Option<Image> {
         match OWN.iter().position(|own| name.contains(own)) {
             Some(0) => argc = Some(start),
             Some(1) => argv = Some(start),
+            Some(2) => hook = Some(range),
             Some(_) => {}
             None if is_shared(&name) => {
                 shared.push(range);
@@ -209,7 +214,7 @@ fn read() -> Option<Image> {
         let ranges: Vec<_> = without(data.clone(), shared).into_iter().filter(is_any).collect();
         let of = |range: &Range<usize>| &pristine[range.start - data.start..range.end - data.start];
         let pristine = ranges.iter().flat_map(of).copied().collect();
-        Image { data: data.clone(), ranges, pristine, argc, argv }
+        Image { data: data.clone(), ranges, pristine, argc, argv, hook }
     })
 }
 
@@ -259,15 +264,19 @@ impl Image {
             unchanged.push(Piece { address: range.start, at, length: range.len() });
             at += range.len();
         }
-        Swap { image: self, changed: Vec::new(), unchanged }
+        // SAFETY: it is mapped, and nobody sets a hook meanwhile.
+        let hook = unsafe { self.hook_in_place() }.into();
+        Swap { image: self, changed: Vec::new(), unchanged, hook }
     }
 
-    /// Those of a process that starts.
-    pub(super) fn fresh(&self, startup: &Startup) -> Contents {
-        let mut bytes = self.pristine.clone();
-        self.put(&mut bytes, self.argc, startup.arguments.len());
-        self.put(&mut bytes, self.argv, vector(&startup.arguments).expose_provenance());
-        Contents { bytes, environment: vector(&startup.environment), is_fresh: true }
+    /// # Safety
+    /// Nobody sets a hook as long as the slice is used.
+    unsafe fn hook_in_place<'a>(&self) -> &'a [u8] {
+        let Range { start, end } = self.hook.clone().unwrap_or_default();
+        let at: *const u8 =
+            if start == end { std::ptr::dangling() } else { std::ptr::with_exposed_provenance(start) };
+        // SAFETY: it is mapped, and as the caller says.
+        unsafe { std::slice::from_raw_parts(at, end - start) }
     }
 
     /// Room for those of the real process.
@@ -275,14 +284,14 @@ impl Image {
         Contents { bytes: self.pristine.clone(), environment: null_mut(), is_fresh: false }
     }
 
-    /// Writes a word into contents, by its address in place.
-    fn put(&self, bytes: &mut [u8], address: Option<usize>, word: usize) {
+    /// Writes into contents, by the address in place.
+    fn put(&self, bytes: &mut [u8], address: Option<usize>, value: &[u8]) {
         let Some(address) = address else { return };
         let mut before = 0;
         for range in &self.ranges {
             if range.contains(&address) {
                 let at = before + address - range.start;
-                bytes[at..at + size_of::<usize>()].copy_from_slice(&word.to_ne_bytes());
+                bytes[at..at + value.len()].copy_from_slice(value);
             }
             before += range.len();
         }
@@ -314,6 +323,24 @@ impl Piece {
 }
 
 impl Swap {
+    /// Those of a process that starts.
+    pub(super) fn fresh(&self, startup: &Startup) -> Contents {
+        let image = self.image;
+        let mut bytes = image.pristine.clone();
+        image.put(&mut bytes, image.argc, &startup.arguments.len().to_ne_bytes());
+        let arguments = vector(&startup.arguments).expose_provenance();
+        image.put(&mut bytes, image.argv, &arguments.to_ne_bytes());
+        // A copy of a hook that has no data to free: see `host/panics`.
+        image.put(&mut bytes, image.hook.as_ref().map(|hook| hook.start), &self.hook);
+        Contents { bytes, environment: vector(&startup.environment), is_fresh: true }
+    }
+
+    /// Whether the process whose statics are in place has set a panic hook.
+    pub(super) fn has_own_hook(&self) -> bool {
+        // SAFETY: asked by one of its threads, which sets none meanwhile.
+        unsafe { self.image.hook_in_place() != &*self.hook }
+    }
+
     /// Copies those in place.
     pub(super) fn save(&mut self, contents: &mut Contents) {
         compiler_fence(Ordering::SeqCst);
@@ -396,9 +423,9 @@ mod tests {
 
     #[test]
     fn a_range_without_others_is_what_lies_between_them() {
-        assert_eq!(without(0..10, vec![]), [0..10]);
         assert_eq!(without(0..10, vec![6..8, 2..4, 3..5]), [0..2, 5..6, 8..10]);
-        assert_eq!(without(0..10, vec![0..4, 8..10]), [4..8]);
+        assert_eq!(without(0..10, vec![0..4, 6..6, 8..10]), [4..6, 6..8]);
+        assert!(without(0..10, Vec::from([0..10; 1])).is_empty());
     }
 
     #[test]

@@ -12,6 +12,14 @@ pub(super) enum Contents {}
 pub(super) enum Swap {}
 
 impl Swap {
+    pub(super) fn fresh(&self, _: &Startup) -> Contents {
+        match *self {}
+    }
+
+    pub(super) fn has_own_hook(&self) -> bool {
+        match *self {}
+    }
+
     pub(super) fn save(&mut self, _: &mut Contents) {
         match *self {}
     }
@@ -27,10 +35,6 @@ pub(super) fn of_this_program() -> Option<&'static Image> {
 
 impl Image {
     pub(super) fn contains(&self, _: usize) -> bool {
-        match *self {}
-    }
-
-    pub(super) fn fresh(&self, _: &Startup) -> Contents {
         match *self {}
     }
 
