@@ -355,6 +355,20 @@ fn a_deadlock_of_threads_names_each_with_what_it_waits_for_and_where() {
 }
 
 #[test]
+fn arguments_without_a_process_of_its_own_are_an_error_that_says_so() {
+    let outcome = run(1, |sim| async move {
+        let machine = sim.program("server", || ()).args(["--port", "80"]);
+        let error = machine.start().await.map(drop).expect_err("this process is another's").to_string();
+        anyhow::ensure!(
+            error.contains("\"server\" did not start") && error.contains("process of its own"),
+            "{error}"
+        );
+        Ok(())
+    });
+    assert!(outcome.passed(), "{:?}", outcome.failure);
+}
+
+#[test]
 fn a_panic_of_a_thread_is_the_failure_of_the_run_with_its_machine() {
     let outcome = run(1, |sim| async move {
         let _server = sim

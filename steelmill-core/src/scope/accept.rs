@@ -103,7 +103,7 @@ impl Scope {
     ///     client.read_exact(&mut answer).await?;
     ///     assert_eq!(&answer, b"hello");
     ///     let told = sim.elapsed();
-    ///     assert!(server.stop().await?.is_clean()); // although the client is still connected
+    ///     assert!(server.stop().await?.is_success()); // although the client is still connected
     ///     assert!((sim.elapsed() - told).as_millis() < 100); // and at once
     ///     Ok(())
     /// });

@@ -36,7 +36,6 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/threads.rs",
     "steelmill-sim/src/host/libc/time.rs",
     "steelmill-sim/src/host/libc/unwinding.rs",
-    "steelmill-sim/src/host/libc/unwinding.rs",
     "steelmill-sim/benches/peers/meter.rs",
     "steelmill-sim/tests/c_library.rs",
     "steelmill-sim/tests/signals.rs",
