@@ -61,6 +61,21 @@ fn statics_belong_to_a_process_from_its_start_to_its_end() {
 }
 
 #[test]
+fn nothing_is_left_of_a_process_that_ended_in_its_first_turn() {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+
+    check(Seed(1), |sim| async move {
+        let machine = sim.program("m", || CALLS.fetch_add(1, Relaxed) as i32);
+        for _ in 0..3 {
+            anyhow::ensure!(code(machine.clone()).await? == 0);
+            anyhow::ensure!(CALLS.load(Relaxed) == 0, "the scenario's own");
+        }
+        anyhow::ensure!(code(sim.program("other", || CALLS.load(Relaxed) as i32)).await? == 0);
+        Ok(())
+    });
+}
+
+#[test]
 fn every_process_may_exit_by_std() {
     check(Seed(1), |sim| async move {
         for (name, wanted) in [("a", 3), ("b", 4)] {

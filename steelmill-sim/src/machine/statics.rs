@@ -57,6 +57,7 @@ impl Statics {
 
     fn load(&mut self, life: Life) {
         let Some((_, swap)) = &mut self.swap else { return };
+        swap.note_changes();
         // Those of a process that has ended are gone.
         if let Some(before) = self.kept.get_mut(&self.loaded) {
             swap.save(before);

@@ -60,11 +60,13 @@ fn replace(process: Process, signal: c_int, new: Option<Action>) -> Result<Actio
     }))
 }
 
+/// A task's is kept as a program's, and never called: nobody sends signals to a factory.
+///
 /// # Safety
 /// As sigaction(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sigaction(signal: c_int, new: *const SigAction, old: *mut SigAction) -> c_int {
-    let Some(process) = guest().filter(|_| !is_of_a_fault(signal)) else {
+    let Some(process) = caller().filter(|_| !is_of_a_fault(signal)) else {
         // SAFETY: as ours.
         return unsafe {
             real!("sigaction", fn(c_int, *const SigAction, *mut SigAction) -> c_int)(signal, new, old)
@@ -96,7 +98,7 @@ unsafe extern "C" fn sigaction(signal: c_int, new: *const SigAction, old: *mut S
 /// As signal(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn signal(signal: c_int, handler: sighandler_t) -> sighandler_t {
-    let Some(process) = guest().filter(|_| !is_of_a_fault(signal)) else {
+    let Some(process) = caller().filter(|_| !is_of_a_fault(signal)) else {
         // SAFETY: as ours.
         return unsafe { real!("signal", fn(c_int, sighandler_t) -> sighandler_t)(signal, handler) };
     };

@@ -341,8 +341,8 @@ impl Swap {
         unsafe { self.image.hook_in_place() != &*self.hook }
     }
 
-    /// Copies those in place.
-    pub(super) fn save(&mut self, contents: &mut Contents) {
+    /// Takes note of what the process whose statics are in place has changed, before others take that place.
+    pub(super) fn note_changes(&mut self) {
         compiler_fence(Ordering::SeqCst);
         let pristine = &self.image.pristine;
         // SAFETY: no other thread writes them: the run has the real process for itself.
@@ -350,8 +350,12 @@ impl Swap {
         if self.unchanged.iter().any(|piece| has_changed(*piece)) {
             self.divide(has_changed);
         }
+    }
+
+    /// Copies those in place, after what was changed in them was noted.
+    pub(super) fn save(&self, contents: &mut Contents) {
         for piece in &self.changed {
-            // SAFETY: as above.
+            // SAFETY: no other thread writes them: the run has the real process for itself.
             contents.bytes[piece.at..piece.at + piece.length].copy_from_slice(unsafe { piece.in_place() });
         }
         // SAFETY: it is the C library's, and read as it does.

@@ -20,7 +20,11 @@ impl Swap {
         match *self {}
     }
 
-    pub(super) fn save(&mut self, _: &mut Contents) {
+    pub(super) fn note_changes(&mut self) {
+        match *self {}
+    }
+
+    pub(super) fn save(&self, _: &mut Contents) {
         match *self {}
     }
 
