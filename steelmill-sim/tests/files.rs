@@ -27,6 +27,8 @@ fn a_machine_tells_of_itself_by_files() {
             assert!(read("/etc/hosts").lines().any(|line| line == format!("{client} client")));
             assert_eq!(read("/etc/resolv.conf"), "");
             assert_eq!(std::env::current_dir().expect("the root"), Path::new("/"));
+            assert_eq!(std::env::home_dir(), None, "its user has no entry");
+            assert_eq!(std::os::unix::process::parent_id(), 1);
             assert_eq!(fs::metadata("/etc/hostname").expect("it is there").len(), 8);
             let mut file = File::open("/etc/../etc/hostname").expect("it is there");
             file.seek(SeekFrom::End(-4)).expect("it is long enough");

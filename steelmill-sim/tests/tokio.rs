@@ -173,3 +173,26 @@ fn a_task_that_blocks_its_thread_is_red_and_says_what_to_use() {
         assert!(failure.contains("blocks its thread") && failure.contains("spawn_blocking"), "{failure}");
     }
 }
+
+#[test]
+fn tasks_of_a_local_set_share_what_may_not_leave_their_thread() {
+    each_seed(async |sim: Sim| {
+        let machine = sim.client("m");
+        let counted = machine.spawn("local", async {
+            let count = std::rc::Rc::new(std::cell::Cell::new(0));
+            let local = tokio::task::LocalSet::new();
+            for n in 1..=4 {
+                let count = count.clone();
+                local.spawn_local(async move {
+                    tokio::time::sleep(n * SECOND).await;
+                    count.set(count.get() + n);
+                });
+            }
+            local.await;
+            count.get()
+        });
+        anyhow::ensure!(counted.await.expect("it does not panic") == 10);
+        anyhow::ensure!(sim.elapsed().as_secs() == 4, "{:?}", sim.elapsed());
+        Ok(())
+    });
+}

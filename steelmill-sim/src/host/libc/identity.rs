@@ -1,4 +1,4 @@
-//! What a program learns of the machine and the process it runs on: CPUs, host name, numbers of processes and threads.
+//! What a program learns of the machine and the process it runs on: CPUs, host name, user, numbers of processes and threads.
 //!
 //! The machine of the simulation answers, not the one that simulates, so that a run repeats elsewhere.
 
@@ -22,6 +22,12 @@ const FIRST_PROCESS: u32 = 1000;
 pub(super) fn process_number(process: Process) -> pid_t {
     (FIRST_PROCESS + process.machine * 1000 + process.incarnation % 1000) as pid_t
 }
+
+/// The user and the group of every process, who has no entry in passwd(5).
+const USER: libc::uid_t = 1000;
+
+/// The parent of every process: the machine's init system.
+const PARENT: pid_t = 1;
 
 fn name_of(process: Process) -> String {
     cluster::with(process.run, |run| run.hosts[process.machine].name.to_string())
@@ -126,5 +132,52 @@ unsafe extern "C" fn gettid() -> pid_t {
         Some(_) => (1 << 20) + TaskId::of(current_task()).slot() as pid_t,
         // SAFETY: as ours.
         None => unsafe { real!("gettid", fn() -> pid_t)() },
+    }
+}
+
+macro_rules! numbers {
+    ($($name:literal $function:ident -> $type:ty: $number:expr;)*) => {$(
+        /// # Safety
+        /// As the system call of that name.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $function() -> $type {
+            match caller() {
+                Some(_) => $number,
+                // SAFETY: as ours.
+                None => unsafe { real!($name, fn() -> $type)() },
+            }
+        }
+    )*};
+}
+
+numbers! {
+    "getuid" getuid -> libc::uid_t: USER;
+    "geteuid" geteuid -> libc::uid_t: USER;
+    "getgid" getgid -> libc::gid_t: USER;
+    "getegid" getegid -> libc::gid_t: USER;
+    "getppid" getppid -> pid_t: PARENT;
+}
+
+/// # Safety
+/// As getpwuid_r(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getpwuid_r(
+    user: libc::uid_t,
+    entry: *mut libc::passwd,
+    buffer: *mut c_char,
+    room: size_t,
+    found: *mut *mut libc::passwd,
+) -> c_int {
+    if caller().is_some() {
+        // SAFETY: getpwuid_r(3): it is valid for a write.
+        unsafe { found.write(std::ptr::null_mut()) };
+        return 0;
+    }
+    // SAFETY: as ours.
+    unsafe {
+        real!(
+            "getpwuid_r",
+            fn(libc::uid_t, *mut libc::passwd, *mut c_char, size_t, *mut *mut libc::passwd) -> c_int
+        )(user, entry, buffer, room, found)
     }
 }
