@@ -3,8 +3,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use steelmill_core::Result;
 use steelmill_sim::{Campaign, Seed, Sim, SystemCall, check};
@@ -76,6 +78,35 @@ fn real_files_and_programs_are_refused() {
             summary.audit.iter().flatten().any(|used| used.call == call && used.machine == "program");
         assert!(by_program, "{:?}", summary.audit);
     }
+}
+
+#[test]
+fn a_file_is_copied_to_a_stream() {
+    check(Seed(1), |sim| async move {
+        sim.allow_reading(Path::new(OWN).join("Cargo.toml"));
+        let server = sim.program("server", || {
+            let (mut stream, _) =
+                TcpListener::bind("0.0.0.0:80").and_then(|listener| listener.accept()).expect("a client");
+            // std tries sendfile(2) first.
+            std::io::copy(
+                &mut File::open(Path::new(OWN).join("Cargo.toml")).expect("it was allowed"),
+                &mut stream,
+            )
+            .expect("the client reads");
+        });
+        let server = server.start().await?;
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        succeeds(sim, || {
+            let mut text = String::new();
+            TcpStream::connect("server:80")
+                .and_then(|mut stream| stream.read_to_string(&mut text))
+                .expect("the server");
+            assert!(text.contains("steelmill-sim"), "{text}");
+        })
+        .await?;
+        anyhow::ensure!(server.ended().await.is_success());
+        Ok(())
+    });
 }
 
 #[test]

@@ -146,6 +146,19 @@ mod linux {
         if number == libc::SYS_futex && cluster::is_simulating() {
             calls::futex::wake_guests(a as usize, b as c_int, c as usize, f as u32);
         }
+        if cluster::is_simulating() {
+            if calls::refused::is_refused(number) {
+                return calls::answer(Err(libc::ENOSYS));
+            }
+            // The calls of guests' own code, by their numbers: as those past the C library.
+            #[cfg(target_arch = "x86_64")]
+            if threads::process().is_some() && number != libc::SYS_futex {
+                let arguments = [a, b, c, d, e, f].map(|argument| argument as usize);
+                // SAFETY: as ours.
+                let result = unsafe { crate::host::raw_calls::answer(number, arguments) };
+                return calls::answer(if result < 0 { Err(-result as c_int) } else { Ok(result as c_long) });
+            }
+        }
         // SAFETY: as ours; it takes up to six arguments beside the number.
         unsafe { real!(@ "syscall", Call)(number, a, b, c, d, e, f) }
     }

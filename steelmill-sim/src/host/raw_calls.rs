@@ -17,6 +17,7 @@ use std::sync::Once;
 use libc::{c_long, siginfo_t, ucontext_t};
 
 use super::audit;
+use super::libc::refused as calls;
 use crate::machine::cluster;
 use crate::machine::real;
 use crate::schema::system_use::SystemCall;
@@ -119,6 +120,9 @@ unsafe extern "C" fn handle(_: c_int, info: *mut siginfo_t, context: *mut c_void
     let arguments = [libc::REG_RDI, libc::REG_RSI, libc::REG_RDX, libc::REG_R10, libc::REG_R8, libc::REG_R9]
         .map(argument);
     let number = registers[libc::REG_RAX as usize];
+    if cluster::is_simulating() {
+        audit::note(SystemCall::Instruction);
+    }
     // The instruction leaves errno alone.
     // SAFETY: every thread has an errno.
     let errno = unsafe { *libc::__errno_location() };
@@ -133,7 +137,7 @@ unsafe extern "C" fn handle(_: c_int, info: *mut siginfo_t, context: *mut c_void
 ///
 /// # Safety
 /// The arguments are what the call of that number takes.
-unsafe fn answer(number: i64, arguments: [usize; 6]) -> isize {
+pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
     /// Calls a function of the C library, whose name the linker has resolved to ours, with the first arguments of a call.
     macro_rules! function {
         ($function:ident()) => {
@@ -146,10 +150,10 @@ unsafe fn answer(number: i64, arguments: [usize; 6]) -> isize {
             unsafe { libc::$function($(<$argument>::of(words.next().unwrap_or(0))),*) as isize }
         }};
     }
-    if cluster::is_simulating() {
-        audit::note(SystemCall::Instruction);
+    if calls::is_refused(number) {
+        return -(libc::ENOSYS as isize);
     }
-    let result = match number as c_long {
+    let result = match number {
         libc::SYS_read => function!(read(c_int, *mut c_void, usize)),
         libc::SYS_write => function!(write(c_int, *const c_void, usize)),
         libc::SYS_readv => function!(readv(c_int, *const libc::iovec, c_int)),

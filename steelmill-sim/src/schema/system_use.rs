@@ -24,6 +24,8 @@ pub enum SystemCall {
     File,
     /// Another program, as started by `std::process::Command`. It is refused, unless the scenario starts it.
     Process,
+    /// Something else that is not simulated, such as io_uring or inotify. It is refused, unless the scenario asks.
+    Other,
     /// A system call by an instruction of the program's own, past the C library, as the crate rustix makes it. The simulation
     /// answers as for the C library's function; what it does not know, Linux answers.
     Instruction,
@@ -39,6 +41,7 @@ impl fmt::Display for SystemCall {
             SystemCall::Environment => "the environment",
             SystemCall::File => "a file",
             SystemCall::Process => "another process",
+            SystemCall::Other => "what is not simulated",
             SystemCall::Instruction => "a system call past the C library",
         })
     }

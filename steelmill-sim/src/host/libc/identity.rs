@@ -70,6 +70,21 @@ unsafe extern "C" fn sched_getaffinity(pid: pid_t, size: size_t, cpus: *mut cpu_
     0
 }
 
+/// Every CPU of a machine is like the others, so it makes no difference.
+///
+/// # Safety
+/// As sched_setaffinity(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sched_setaffinity(pid: pid_t, size: size_t, cpus: *const cpu_set_t) -> c_int {
+    match caller() {
+        Some(_) => 0,
+        // SAFETY: as ours.
+        None => unsafe {
+            real!("sched_setaffinity", fn(pid_t, size_t, *const cpu_set_t) -> c_int)(pid, size, cpus)
+        },
+    }
+}
+
 /// # Safety
 /// As sysconf(3).
 #[unsafe(no_mangle)]

@@ -15,7 +15,7 @@ mod identity; // CPUs, host name, numbers of processes
 mod names; // getaddrinfo(3)
 pub(super) mod paths; // files by their paths
 mod process; // exit, sched_yield, thread names and numbers
-mod refused; // other processes
+pub(super) mod refused; // what a machine does not have
 mod signals; // signal(7)
 mod sockets; // socket(7)
 mod threads; // pthread_create(3) and its kin

@@ -1,12 +1,14 @@
-//! Other processes, which a machine does not have: fork(2), execve(2), posix_spawn(3) fail as where a kernel lacks them.
+//! What a machine does not have: other processes, copies within the kernel, and other sources of events. fork(2), sendfile(2),
+//! inotify_init(2) and their kin fail as where a kernel lacks them.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 
-use libc::pid_t;
+use libc::{off64_t, pid_t, size_t, ssize_t};
 
-use super::answer;
 use super::paths::{confined, refused};
+use super::{answer, process_of};
 use crate::machine::real::real;
+use crate::machine::world::Process;
 use crate::schema::system_use::SystemCall;
 
 const WHAT: &str = "refused processes";
@@ -72,4 +74,82 @@ macro_rules! spawns {
 spawns! {
     "posix_spawn" posix_spawn;
     "posix_spawnp" posix_spawnp;
+}
+
+/// The functions that copy from a descriptor to another: a caller then reads and writes itself (EINVAL, sendfile(2)).
+macro_rules! copies {
+    ($($name:literal $function:ident($from:ident, $to:ident; $($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $function($($argument: $type),*) -> $result {
+            if process_of($from).or_else(|| process_of($to)).is_some() {
+                return answer(Err(libc::EINVAL));
+            }
+            // SAFETY: as ours.
+            unsafe { real!($name, fn($($type),*) -> $result)($($argument),*) }
+        }
+    )*};
+}
+
+copies! {
+    "sendfile64" sendfile64(from, to; to: c_int, from: c_int, offset: *mut off64_t, length: size_t) -> ssize_t;
+    "sendfile" sendfile(from, to; to: c_int, from: c_int, offset: *mut off64_t, length: size_t) -> ssize_t;
+    "splice" splice(
+        from, to;
+        from: c_int, from_offset: *mut off64_t, to: c_int, to_offset: *mut off64_t, length: size_t, flags: c_uint
+    ) -> ssize_t;
+    "copy_file_range" copy_file_range(
+        from, to;
+        from: c_int, from_offset: *mut off64_t, to: c_int, to_offset: *mut off64_t, length: size_t, flags: c_uint
+    ) -> ssize_t;
+}
+
+const EVENTS: &str = "refused sources of events";
+
+/// Functions that open a source of events of the real system.
+macro_rules! sources {
+    ($($name:literal $function:ident($($argument:ident: $type:ty),*);)*) => {$(
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $function($($argument: $type),*) -> c_int {
+            match confined() {
+                Some(process) => answer(refused(process, SystemCall::Other, EVENTS, libc::ENOSYS)),
+                // SAFETY: as ours.
+                None => unsafe { real!($name, fn($($type),*) -> c_int)($($argument),*) },
+            }
+        }
+    )*};
+}
+
+sources! {
+    "inotify_init" inotify_init();
+    "inotify_init1" inotify_init1(flags: c_int);
+    "fanotify_init" fanotify_init(flags: c_uint, file_flags: c_uint);
+    "signalfd" signalfd(fd: c_int, mask: *const libc::sigset_t, flags: c_int);
+}
+
+/// Whether a call by its number, which the C library has no function for, is one of these.
+pub(in crate::host) fn is_refused(number: c_long) -> bool {
+    let refused = [
+        libc::SYS_io_uring_setup,
+        libc::SYS_inotify_init1,
+        libc::SYS_fanotify_init,
+        libc::SYS_signalfd4,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_clone3,
+        libc::SYS_execve,
+        libc::SYS_pidfd_open,
+    ];
+    refused.contains(&number)
+        && confined().is_some_and(|process| {
+            refused_call(process);
+            true
+        })
+}
+
+fn refused_call(process: Process) {
+    let _: Result<(), _> = refused(process, SystemCall::Other, EVENTS, libc::ENOSYS);
 }
