@@ -38,8 +38,8 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/unwinding.rs",
     "steelmill-sim/benches/peers/meter.rs",
     "steelmill-sim/tests/c_library.rs",
-    "steelmill-sim/tests/signals.rs",
-    "steelmill-sim/tests/statics.rs",
+    "steelmill-sim/tests/programs/signals.rs",
+    "steelmill-sim/tests/programs/statics.rs",
     "steelmill-sim/tests/scale/memory.rs",
 ];
 

@@ -1,5 +1,4 @@
 //! tokio inside daemons and tasks of the simulation: tasks, timers, sockets and blocking threads belong to the machine.
-#![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![expect(clippy::disallowed_methods, reason = "these daemons were written for tokio")]
 
 use std::io;

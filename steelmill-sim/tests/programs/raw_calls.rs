@@ -1,5 +1,4 @@
 //! Programs that make system calls by instructions of their own, past the C library, as rustix does.
-#![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 #![expect(
     clippy::disallowed_methods,
     reason = "these are programs as people write them, with what clippy bans in code for the simulation"

@@ -1,5 +1,4 @@
 //! Each process of a machine has statics, arguments and an environment of its own.
-#![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![expect(unsafe_code, reason = "setting environment variables")]
 #![expect(
     clippy::disallowed_methods,

@@ -1,5 +1,4 @@
 //! Signals of programs, and the stop of a machine that runs one.
-#![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![expect(unsafe_code, reason = "handlers of signals")]
 #![expect(
     clippy::disallowed_methods,

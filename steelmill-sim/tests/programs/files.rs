@@ -1,5 +1,4 @@
 //! What a program finds of files and of other processes, and what is refused.
-#![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};

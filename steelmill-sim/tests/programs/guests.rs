@@ -1,5 +1,4 @@
 //! Programs that were not written for the simulation: threads, locks, blocking sockets, tokio runtimes of their own.
-#![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![expect(
     clippy::disallowed_methods,
     reason = "these are programs as people write them, with what clippy bans in code for the simulation"
@@ -351,7 +350,7 @@ fn a_deadlock_of_threads_names_each_with_what_it_waits_for_and_where() {
     let failure = outcome.failure.expect("it is a deadlock").to_string();
     let count = |text: &str| failure.matches(text).count();
     assert_eq!((count("server: \"main\""), count("server: \"thread\"")), (1, 1), "{failure}");
-    assert!(count("takes_both at steelmill-sim/tests/guests.rs") >= 2, "{failure}");
+    assert!(count("takes_both at steelmill-sim/tests/programs/guests.rs") >= 2, "{failure}");
 }
 
 #[test]

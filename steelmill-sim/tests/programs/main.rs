@@ -1,0 +1,11 @@
+//! Programs as they are, and tokio in daemons: what the simulation answers below the standard library.
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+
+mod files; // what a program finds of files and of other processes
+mod guests; // threads, locks, blocking sockets, runtimes
+mod processes; // a process for each run
+#[cfg(target_arch = "x86_64")]
+mod raw_calls; // system calls past the C library
+mod signals;
+mod statics; // statics, arguments and environment of each process
+mod tokio; // tokio in daemons and tasks
