@@ -82,11 +82,11 @@ impl Options {
     }
 
     pub(crate) fn tasks(&self) -> u64 {
-        self.tasks.unwrap_or(if self.workload.ends_with('5') { 10_000 } else { 1000 })
+        self.tasks.unwrap_or(if matches!(&*self.workload, "w5" | "p5") { 10_000 } else { 1000 })
     }
 
     pub(crate) fn reps(&self) -> u64 {
-        self.reps.unwrap_or(if self.workload.ends_with('5') { 100 } else { 1000 })
+        self.reps.unwrap_or(if matches!(&*self.workload, "w5" | "p5") { 100 } else { 1000 })
     }
 
     fn params(&self) -> Value {

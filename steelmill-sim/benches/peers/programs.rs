@@ -70,7 +70,7 @@ pub(crate) fn sleeps(seed: Seed, tasks: u64, reps: u64) -> Done {
     })
 }
 
-/// Tasks that sleep again and again; what plain tokio is measured with, too.
+/// Tasks that sleep again and again.
 async fn sleepers(seed: u64, tasks: u64, reps: u64) {
     let sleeper = |task| async move {
         let mut sleeps = Sleeps::new(seed, task);

@@ -145,7 +145,6 @@ pub(crate) fn text(uses: &[SystemUse], is_pure: bool) -> String {
     text
 }
 
-/// The calling place and its backtrace, without the frames of the interposed functions and of the executor.
 /// Whether a call was made by the tokio runtime of a machine's tasks itself, and by no task.
 fn is_of_a_runtime(stack: &[Frame]) -> bool {
     let beginning = stack.iter().position(|frame| frame.is_in("steelmill-sim", "src/machine/runtimes.rs"));
@@ -153,6 +152,7 @@ fn is_of_a_runtime(stack: &[Frame]) -> bool {
     beginning.is_some_and(|beginning| stack[..beginning].iter().all(is_ours))
 }
 
+/// The calling place and its backtrace, without the frames of the interposed functions and of the executor.
 fn place_and_backtrace(stack: &[Frame]) -> (String, String) {
     let is_ours = |frame: &Frame| {
         frame.is_in("steelmill-sim", "src/host/audit.rs")

@@ -120,8 +120,7 @@ struct Entry {
 
 /// The process of this guest thread.
 pub(crate) fn process() -> Option<Process> {
-    // SAFETY: null, or the guest that this thread is, which outlives it.
-    unsafe { CURRENT.get().as_ref() }.map(|guest| guest.place)
+    current().map(|guest| guest.place)
 }
 
 /// This guest thread.
@@ -373,8 +372,7 @@ extern "C" fn execute(guest: *mut c_void) -> *mut c_void {
 
 /// Registers a destructor of a thread-local; `false` on a thread that is no guest.
 pub(crate) fn at_thread_exit(destroy: unsafe extern "C" fn(*mut u8), object: *mut u8) -> bool {
-    // SAFETY: null, or the guest that this thread is, which outlives it.
-    let guest = unsafe { CURRENT.get().as_ref() };
+    let guest = current();
     if let Some(guest) = guest {
         guest.destructors.borrow_mut().push((destroy, object));
     }

@@ -8,19 +8,19 @@ use libc::{off64_t, pid_t, size_t, ssize_t};
 use super::paths::{confined, refused};
 use super::{answer, process_of};
 use crate::machine::real::real;
-use crate::machine::world::Process;
 use crate::schema::system_use::SystemCall;
 
-const WHAT: &str = "refused processes";
+const PROCESSES: &str = "refused processes";
+const EVENTS: &str = "refused sources of events";
 
-macro_rules! processes {
-    ($($name:literal $function:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
+macro_rules! refuses {
+    ($kind:ident, $what:expr; $($name:literal $function:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
         /// # Safety
         /// As the C library's.
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $function($($argument: $type),*) -> $result {
             match confined() {
-                Some(process) => answer(refused(process, SystemCall::Process, WHAT, libc::ENOSYS)),
+                Some(process) => answer(refused(process, SystemCall::$kind, $what, libc::ENOSYS)),
                 // SAFETY: as ours.
                 None => unsafe { real!($name, fn($($type),*) -> $result)($($argument),*) },
             }
@@ -28,12 +28,19 @@ macro_rules! processes {
     )*};
 }
 
-processes! {
+refuses! { Process, PROCESSES;
     "fork" fork() -> pid_t;
     "execve" execve(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
     "execv" execv(path: *const c_char, arguments: *const *const c_char) -> c_int;
     "execvp" execvp(path: *const c_char, arguments: *const *const c_char) -> c_int;
     "system" system(command: *const c_char) -> c_int;
+}
+
+refuses! { Other, EVENTS;
+    "inotify_init" inotify_init() -> c_int;
+    "inotify_init1" inotify_init1(flags: c_int) -> c_int;
+    "fanotify_init" fanotify_init(flags: c_uint, file_flags: c_uint) -> c_int;
+    "signalfd" signalfd(fd: c_int, mask: *const libc::sigset_t, flags: c_int) -> c_int;
 }
 
 /// Returns the error, instead of setting errno.
@@ -52,7 +59,7 @@ macro_rules! spawns {
         ) -> c_int {
             match confined() {
                 Some(process) => {
-                    refused(process, SystemCall::Process, WHAT, libc::ENOSYS).unwrap_or_else(|code| code)
+                    refused(process, SystemCall::Process, PROCESSES, libc::ENOSYS).unwrap_or_else(|code| code)
                 }
                 // SAFETY: as ours.
                 None => unsafe {
@@ -105,51 +112,17 @@ copies! {
     ) -> ssize_t;
 }
 
-const EVENTS: &str = "refused sources of events";
-
-/// Functions that open a source of events of the real system.
-macro_rules! sources {
-    ($($name:literal $function:ident($($argument:ident: $type:ty),*);)*) => {$(
-        /// # Safety
-        /// As the C library's.
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $function($($argument: $type),*) -> c_int {
-            match confined() {
-                Some(process) => answer(refused(process, SystemCall::Other, EVENTS, libc::ENOSYS)),
-                // SAFETY: as ours.
-                None => unsafe { real!($name, fn($($type),*) -> c_int)($($argument),*) },
-            }
-        }
-    )*};
-}
-
-sources! {
-    "inotify_init" inotify_init();
-    "inotify_init1" inotify_init1(flags: c_int);
-    "fanotify_init" fanotify_init(flags: c_uint, file_flags: c_uint);
-    "signalfd" signalfd(fd: c_int, mask: *const libc::sigset_t, flags: c_int);
-}
-
-/// Whether a call by its number, which the C library has no function for, is one of these.
+/// Whether a call by its number is one of these.
 pub(in crate::host) fn is_refused(number: c_long) -> bool {
-    let refused = [
-        libc::SYS_io_uring_setup,
-        libc::SYS_inotify_init1,
-        libc::SYS_fanotify_init,
-        libc::SYS_signalfd4,
-        libc::SYS_perf_event_open,
-        libc::SYS_userfaultfd,
-        libc::SYS_clone3,
-        libc::SYS_execve,
-        libc::SYS_pidfd_open,
-    ];
-    refused.contains(&number)
-        && confined().is_some_and(|process| {
-            refused_call(process);
-            true
-        })
-}
-
-fn refused_call(process: Process) {
-    let _: Result<(), _> = refused(process, SystemCall::Other, EVENTS, libc::ENOSYS);
+    let (call, what) = match number {
+        libc::SYS_clone3 | libc::SYS_execve | libc::SYS_pidfd_open => (SystemCall::Process, PROCESSES),
+        libc::SYS_io_uring_setup
+        | libc::SYS_inotify_init1
+        | libc::SYS_fanotify_init
+        | libc::SYS_signalfd4
+        | libc::SYS_perf_event_open
+        | libc::SYS_userfaultfd => (SystemCall::Other, EVENTS),
+        _ => return false,
+    };
+    confined().is_some_and(|process| refused::<()>(process, call, what, libc::ENOSYS).is_err())
 }
