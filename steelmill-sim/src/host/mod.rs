@@ -10,11 +10,3 @@ pub(crate) mod purity; // clocks and entropy, interposed
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 pub(crate) mod raw_calls; // system call instructions of programs
 pub(crate) mod stuck; // the async stacks of stuck tasks
-
-/// Does something for the simulation itself on whichever thread, such as reading debug information: with the real file system.
-fn internally<T>(action: impl FnOnce() -> T) -> T {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    return libc::paths::internally(action);
-    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-    action()
-}

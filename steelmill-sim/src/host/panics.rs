@@ -8,6 +8,7 @@ use std::sync::{Once, OnceLock};
 
 use steelmill_core::panic_message;
 
+use crate::kernel::internal::internally;
 use crate::machine::cluster;
 use crate::machine::panic_log;
 use crate::schema::outcome::Panicked;
@@ -47,7 +48,7 @@ pub(crate) fn install_hook() {
             }
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
             let mut text = format!("the last panic of the run{place}: {message}");
-            super::internally(|| {
+            internally(|| {
                 let backtrace = Backtrace::capture();
                 if backtrace.status() == BacktraceStatus::Captured {
                     text.push_str(&format!("\n{backtrace}"));

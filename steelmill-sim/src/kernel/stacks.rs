@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::internal::internally;
+
 /// The number of frames that a capture holds.
 pub(crate) const DEPTH: usize = 64;
 
@@ -64,6 +66,11 @@ fn relative_to_workspace(path: &Path) -> &Path {
 
 /// The frames of a stack, innermost first, with inlined functions.
 pub(crate) fn symbolize(addresses: &[usize]) -> Vec<Frame> {
+    // The list of what is loaded is read once for the whole process.
+    internally(|| symbolize_each(addresses))
+}
+
+fn symbolize_each(addresses: &[usize]) -> Vec<Frame> {
     let mut frames = Vec::new();
     for address in addresses {
         // A return address is behind the call; the outermost may be 0.

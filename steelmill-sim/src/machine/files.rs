@@ -2,11 +2,14 @@
 //!
 //! A machine answers for what tells of itself. Of the real files it has those that the scenario allowed.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::cluster::Cluster;
 use super::sim::Sim;
 use super::world::Process;
+use crate::kernel::internal::internally;
 
 /// What is at a path.
 pub(crate) enum Found {
@@ -15,6 +18,8 @@ pub(crate) enum Found {
     Device(Device),
     /// What is there in reality, which may be nothing: the scenario allowed it.
     Real(PathBuf),
+    /// What is there in reality, past the run: functions and lines of a backtrace are read from it.
+    Symbols,
     Nothing,
 }
 
@@ -62,6 +67,32 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
+/// Whether a backtrace is symbolized from what is at a path: the program, its libraries, their debug information, and the list of
+/// what is loaded where. A crate that does so, std first, keeps that list for the whole process, so it must be the real one.
+fn is_of_symbols(path: &Path) -> bool {
+    static LOADED: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    if path.starts_with("/usr/lib/debug") || path.extension().is_some_and(|extension| extension == "debug") {
+        return true;
+    }
+    let loaded = LOADED.get_or_init(|| {
+        let maps = internally(|| std::fs::read_to_string("/proc/self/maps")).unwrap_or_default();
+        let paths: BTreeSet<_> =
+            maps.lines().filter_map(|line| Some(PathBuf::from(&line[line.find('/')?..]))).collect();
+        paths.into_iter().collect()
+    });
+    let is_loaded = |path: &Path| {
+        let mut of_this_name =
+            loaded.iter().filter(|loaded| loaded.file_name() == path.file_name()).peekable();
+        // The loader names a library by whichever link it followed.
+        let real = of_this_name.peek().and_then(|_| internally(|| path.canonicalize()).ok());
+        of_this_name.any(|loaded| Some(loaded) == real.as_ref())
+    };
+    let of_package =
+        path.extension().filter(|extension| *extension == "dwp").map(|_| path.with_extension(""));
+    matches!(path.to_str(), Some("/proc/self/maps" | "/proc/self/exe"))
+        || is_loaded(of_package.as_deref().unwrap_or(path))
+}
+
 impl Cluster {
     /// What a process finds at a path.
     pub(crate) fn find_file(&self, process: Process, path: &Path) -> Found {
@@ -80,6 +111,7 @@ impl Cluster {
             Some("/etc/hosts") => Found::Content(self.hosts_file().into_bytes()),
             // Names are asked of getaddrinfo(3): there is no server to ask.
             Some("/etc/resolv.conf") => Found::Content(Vec::new()),
+            _ if is_of_symbols(&path) => Found::Symbols,
             _ => Found::Nothing,
         }
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use steelmill_core::Result;
-use steelmill_sim::{Campaign, Seed, Sim, SystemCall, check};
+use steelmill_sim::{Campaign, Seed, Settings, Sim, SystemCall, check, simulate};
 
 const OWN: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -46,6 +46,26 @@ fn a_machine_tells_of_itself_by_files() {
         })
         .await
     });
+}
+
+/// What symbolizes a backtrace, std's part of it or a crate's, keeps for the whole process what it read first.
+#[test]
+fn a_backtrace_that_a_program_prints_has_functions_and_lines() {
+    fn here() {
+        let backtrace = std::backtrace::Backtrace::force_capture().to_string();
+        assert!(backtrace.contains("has_functions_and_lines"), "{backtrace}");
+        assert!(backtrace.contains("programs/files.rs:"), "{backtrace}");
+        let executable = std::env::current_exe().expect("it is told");
+        assert!(File::open(&executable).is_ok());
+        let written = OpenOptions::new().append(true).open(&executable).map(drop);
+        assert_eq!(written.map_err(|error| error.kind()), Err(ErrorKind::ReadOnlyFilesystem));
+    }
+    let outcome = simulate(Settings::new(Seed(1)), &|sim| async move {
+        sim.client("client").spawn("task", async { here() }).await?;
+        succeeds(sim, here).await
+    });
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    assert!(outcome.counts.keys().all(|what| *what == "refused writes of files"), "{:?}", outcome.counts);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! The scenario's own tasks have the real file system. A program, or a daemon, finds what its machine [has](crate::machine::files),
 //! and changes nothing: its file system is read-only. Who asked for more is counted, and told by the audit.
 
-use std::cell::Cell;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -13,6 +12,7 @@ use libc::{mode_t, off64_t, size_t, ssize_t, stat64 as Stat, statx as Statx, sta
 use super::files::buffers;
 use super::{answer, caller, process_of, set_errno};
 use crate::host::audit;
+use crate::kernel::internal::{internally, is_internal};
 use crate::machine::cluster;
 use crate::machine::descriptors::{Content, Errno, Object};
 use crate::machine::files::Found;
@@ -21,22 +21,9 @@ use crate::machine::real::{self, real};
 use crate::machine::world::Process;
 use crate::schema::system_use::SystemCall;
 
-thread_local! {
-    /// Whether the simulation itself is at work on this thread, which reads real files: those with debug information.
-    static INTERNAL: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Does something with the real file system, on whichever thread.
-pub(in crate::host) fn internally<T>(action: impl FnOnce() -> T) -> T {
-    let before = INTERNAL.replace(true);
-    let result = action();
-    INTERNAL.set(before);
-    result
-}
-
 /// The process that calls, if it does not have the real file system.
 pub(super) fn confined() -> Option<Process> {
-    if INTERNAL.get() {
+    if is_internal() {
         return None;
     }
     let process = caller()?;
@@ -73,8 +60,11 @@ fn is_of_limits(path: &Path) -> bool {
 
 const WRITES: c_int = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC;
 
-fn open_found(process: Process, path: &Path, flags: c_int) -> Result<c_int, Errno> {
+/// `None` where the real file system is to be asked.
+fn open_found(process: Process, path: &Path, flags: c_int) -> Result<Option<c_int>, Errno> {
     let content = match cluster::with(process.run, |run| run.find_file(process, path)) {
+        Found::Symbols if flags & WRITES == 0 => return Ok(None),
+        Found::Symbols => return refused(process, SystemCall::File, "refused writes of files", libc::EROFS),
         Found::Device(device) => Content::Device(device),
         Found::Content(_) | Found::Real(_) if flags & WRITES != 0 => {
             return refused(process, SystemCall::File, "refused writes of files", libc::EROFS);
@@ -89,7 +79,7 @@ fn open_found(process: Process, path: &Path, flags: c_int) -> Result<c_int, Errn
         }
         Found::Nothing => return refused(process, SystemCall::File, "refused reads of files", libc::ENOENT),
     };
-    cluster::with(process.run, |run| run.open_file(process, Object::Content(content), false))
+    cluster::with(process.run, |run| run.open_file(process, Object::Content(content), false)).map(Some)
 }
 
 /// # Safety
@@ -101,10 +91,13 @@ unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> 
     if caller().is_some() && is_of_limits(name) {
         return answer(Err(libc::ENOENT));
     }
-    match confined() {
-        Some(process) => answer(open_found(process, name, flags)),
+    match confined().map(|process| open_found(process, name, flags)) {
+        Some(Ok(Some(fd))) => fd,
         // SAFETY: as ours.
-        None => unsafe { real!("open64", fn(*const c_char, c_int, mode_t) -> c_int)(path, flags, mode) },
+        None | Some(Ok(None)) => unsafe {
+            real!("open64", fn(*const c_char, c_int, mode_t) -> c_int)(path, flags, mode)
+        },
+        Some(Err(code)) => answer(Err(code)),
     }
 }
 
@@ -120,11 +113,12 @@ unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_
 /// As openat(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn openat64(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
-    match confined() {
-        // No folder can be open. SAFETY: openat(2): it is a string.
-        Some(process) => answer(open_found(process, unsafe { path_of(path) }, flags)),
+    // No folder can be open. SAFETY: openat(2): it is a string.
+    match confined().map(|process| open_found(process, unsafe { path_of(path) }, flags)) {
+        Some(Ok(Some(fd))) => fd,
+        Some(Err(code)) => answer(Err(code)),
         // SAFETY: as ours.
-        None => unsafe {
+        None | Some(Ok(None)) => unsafe {
             real!("openat64", fn(c_int, *const c_char, c_int, mode_t) -> c_int)(folder, path, flags, mode)
         },
     }
@@ -189,7 +183,7 @@ fn status_of(process: Process, path: &Path) -> Result<Option<Status>, Errno> {
     match cluster::with(process.run, |run| run.find_file(process, path)) {
         Found::Content(bytes) => Ok(Some(Status::File(bytes.len()))),
         Found::Device(_) => Ok(Some(Status::Device)),
-        Found::Real(_) => Ok(None),
+        Found::Real(_) | Found::Symbols => Ok(None),
         Found::Nothing => refused(process, SystemCall::File, "refused reads of files", libc::ENOENT),
     }
 }
