@@ -6,12 +6,14 @@
 #![allow(unsafe_code, reason = "standing in for functions of the C library; the argument stands beside each")]
 
 mod address; // socket addresses
+mod conditions; // condition variables, barriers
 mod control; // cmsg(3)
 mod environment; // environ(7)
 mod epoll; // epoll(7), poll(2), eventfd(2)
 mod files; // read, write, close, fcntl, pipe
 pub(super) mod futex; // futex(2)
 mod identity; // CPUs, host name, numbers of processes
+mod locks; // locks and semaphores of C code
 mod names; // getaddrinfo(3)
 pub(super) mod paths; // files by their paths
 mod process; // exit, sched_yield, thread names and numbers
