@@ -77,17 +77,10 @@ fn browser_tests(
         println!("\n{total}, {} skipped", skipped + clients_skipped);
         return Ok(green);
     }
-    if options.screenshot.is_none() {
-        steps.run("clippy", || {
-            let mut clippy =
-                workspace.cargo(["clippy", "-p", ACCEPTANCE, "--all-targets", "--", "-D", "warnings"]);
-            Ok(clippy.status().context("cannot run cargo")?.success().into())
-        });
-    }
     let folder = workspace.target.join("acceptance");
     steps.run("a red seed of the demo's canary, explained", || explain(workspace, &folder));
     steps.run("browser tests", || {
-        let mut tests = workspace.cargo(["test", "-p", ACCEPTANCE, "--no-fail-fast"]);
+        let mut tests = workspace.test_on_demand(["--lib", "--test", "picture"]);
         tests.env("STEELMILL_ACCEPTANCE_DEMO", folder.join("red/picture.html"));
         // Each test starts a browser, and prints what it measures.
         tests.env("RUST_TEST_THREADS", "2").env("RUST_TEST_NOCAPTURE", "1");

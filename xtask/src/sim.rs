@@ -37,6 +37,15 @@ impl Scenario {
         ("bugs", Scenario::Bugs, "a small protocol with a planted bug"),
     ];
 
+    /// What cargo calls it.
+    fn executable(self) -> &'static str {
+        match self {
+            Scenario::Demo => "demo-app",
+            Scenario::Lifecycle => "lifecycle",
+            Scenario::Bugs => "bugs",
+        }
+    }
+
     /// Removes `--scenario NAME` from the simulation's arguments.
     fn take(args: &[OsString]) -> Result<(Scenario, Vec<OsString>)> {
         let mut left = args.to_vec();
@@ -62,7 +71,7 @@ impl Scenario {
 }
 
 /// The cargo arguments for the target directory of the sim world.
-pub(crate) fn target(workspace: &Workspace) -> [OsString; 2] {
+fn target(workspace: &Workspace) -> [OsString; 2] {
     ["--target-dir".into(), workspace.sim_target().into()]
 }
 
@@ -102,30 +111,34 @@ fn help() -> String {
     text
 }
 
-/// Builds the simulation and returns the command that runs it with `args`; `None` when the build failed.
-pub(crate) fn built(workspace: &Workspace, args: &[OsString]) -> Result<Option<Command>> {
-    let (scenario, args) = Scenario::take(args)?;
-    Ok(build(workspace, scenario)?.map(|binary| command(&binary, &args)))
+/// A cargo command on the sim world of all scenarios at once: cargo builds what they share once for each set of features, and
+/// here it is one for all.
+pub(crate) fn of_all_scenarios(workspace: &Workspace, subcommand: &str) -> Command {
+    let mut command = workspace.cargo([subcommand, "--profile", "sim"]);
+    command.args(WORLD).args(["-p", "steelmill-sim"]).args(target(workspace));
+    command
 }
 
-/// Builds a scenario for the sim world; `None` when that failed, with the compiler's errors on the terminal.
+/// Builds every scenario and returns the command that runs one with `args`; `None` when the build failed.
+pub(crate) fn built(workspace: &Workspace, args: &[OsString]) -> Result<Option<Command>> {
+    let (scenario, args) = Scenario::take(args)?;
+    let mut build = of_all_scenarios(workspace, "build");
+    build.args(["--bin", "demo-app", "--example", "lifecycle", "--example", "bugs"]);
+    let binary = workspace.build(build, scenario.executable())?;
+    Ok(binary.map(|binary| command(&binary, &args)))
+}
+
+/// Builds one scenario for the sim world; `None` when that failed, with the compiler's errors on the terminal.
 fn build(workspace: &Workspace, scenario: Scenario) -> Result<Option<PathBuf>> {
     let mut build = workspace.cargo(["build", "--profile", "sim"]);
     build.args(target(workspace));
     match scenario {
-        Scenario::Demo => {
-            build.args(WORLD);
-            workspace.build(build, "demo-app")
+        Scenario::Demo => build.args(WORLD),
+        Scenario::Lifecycle | Scenario::Bugs => {
+            build.args(["-p", "steelmill-sim", "--example", scenario.executable()])
         }
-        Scenario::Lifecycle => {
-            build.args(["-p", "steelmill-sim", "--example", "lifecycle"]);
-            workspace.build(build, "lifecycle")
-        }
-        Scenario::Bugs => {
-            build.args(["-p", "steelmill-sim", "--example", "bugs"]);
-            workspace.build(build, "bugs")
-        }
-    }
+    };
+    workspace.build(build, scenario.executable())
 }
 
 fn command(binary: &Path, args: &[OsString]) -> Command {

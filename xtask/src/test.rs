@@ -51,8 +51,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         cargo_test(tests, &mut total)
     });
     steps.run("sim world: the demo's tests", || {
-        let mut tests = workspace.cargo(["test", "--profile", "sim", "--no-fail-fast"]);
-        tests.args(sim::WORLD).args(sim::target(workspace)).args(filter);
+        let mut tests = sim::of_all_scenarios(workspace, "test");
+        tests.args(["--no-fail-fast", "--bin", "demo-app"]).args(filter);
         cargo_test(tests, &mut total)
     });
     if filter.is_none() {

@@ -88,12 +88,32 @@ impl Workspace {
 
     /// A cargo command on every crate but those that only `cargo xtask acceptance` builds, because they take long.
     pub(crate) fn whole<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        self.all_but(&ON_DEMAND, args)
+    }
+
+    /// A cargo command on every crate but some.
+    pub(crate) fn all_but<A: AsRef<OsStr>>(
+        &self,
+        excluded: &[&str],
+        args: impl IntoIterator<Item = A>,
+    ) -> Command {
         let mut command = self.cargo(args);
         command.arg("--workspace");
-        for one in ON_DEMAND {
+        for one in excluded {
             command.args(["--exclude", one]);
         }
         command
+    }
+
+    /// `cargo test` on targets of the crates that only `cargo xtask acceptance` builds: of both at once, for one build of all
+    /// that they share.
+    pub(crate) fn test_on_demand<'a>(&self, targets: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut tests = self.cargo(["test", "--no-fail-fast"]);
+        for one in ON_DEMAND {
+            tests.args(["-p", one]);
+        }
+        tests.args(targets);
+        tests
     }
 
     /// Runs a `cargo build ...` whose diagnostics go to the terminal, and returns the executable called `name`;
