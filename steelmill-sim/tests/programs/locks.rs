@@ -1,5 +1,9 @@
 //! Locks and condition variables of C code. Its functions are called as a library of C would.
 #![expect(unsafe_code, reason = "they are foreign functions")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these are programs as people write them, with what clippy bans in code for the simulation"
+)]
 
 use std::cell::UnsafeCell;
 use std::mem::zeroed;
@@ -37,7 +41,8 @@ async fn succeeds(sim: Sim, main: impl Fn() + Send + Sync + 'static) -> Result {
     Ok(())
 }
 
-fn in_one(from: libc::clockid_t, duration: Duration) -> libc::timespec {
+/// A point in time on a clock, after a duration.
+fn after(duration: Duration, from: libc::clockid_t) -> libc::timespec {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: it is valid for a write.
     unsafe { libc::clock_gettime(from, &raw mut now) };
@@ -133,7 +138,7 @@ fn waits_end_in_virtual_time() {
                 for (condition, clock) in
                     [(&raw mut wall, libc::CLOCK_REALTIME), (&raw mut monotonic, libc::CLOCK_MONOTONIC)]
                 {
-                    let point = in_one(clock, hour);
+                    let point = after(hour, clock);
                     let wait = || libc::pthread_cond_timedwait(condition, mutex.get(), &raw const point);
                     // It may wake for no reason.
                     assert_eq!((0..1000).map(|_| wait()).find(|code| *code != 0), Some(libc::ETIMEDOUT));
@@ -141,12 +146,12 @@ fn waits_end_in_virtual_time() {
                 assert!(begun.elapsed() >= 2 * hour && begun.elapsed() < 2 * hour + Duration::from_secs(1));
                 let other = mutex.clone();
                 let refused = thread::spawn(move || {
-                    let point = in_one(libc::CLOCK_REALTIME, hour);
+                    let point = after(hour, libc::CLOCK_REALTIME);
                     libc::pthread_mutex_timedlock(other.get(), &raw const point)
                 });
                 assert_eq!(refused.join().expect("no panic"), libc::ETIMEDOUT);
                 let semaphore = Shared::<libc::sem_t>::zeroed();
-                let point = in_one(libc::CLOCK_REALTIME, hour);
+                let point = after(hour, libc::CLOCK_REALTIME);
                 assert_eq!(libc::sem_timedwait(semaphore.get(), &raw const point), -1);
                 assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ETIMEDOUT));
                 let poster = semaphore.clone();
