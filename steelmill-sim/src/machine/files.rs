@@ -3,6 +3,7 @@
 //! A machine answers for what tells of itself. Of the real files it has those that the scenario allowed.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -67,30 +68,34 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// Whether a backtrace is symbolized from what is at a path: the program, its libraries, their debug information, and the list of
-/// what is loaded where. A crate that does so, std first, keeps that list for the whole process, so it must be the real one.
+/// Whether a backtrace is symbolized from what is at a path: the program, its libraries, their debug information (as gdb finds
+/// it, too), and the list of what is loaded where. A crate that does so, std first, keeps that list for the whole process, so it
+/// must be the real one.
 fn is_of_symbols(path: &Path) -> bool {
-    static LOADED: OnceLock<Vec<PathBuf>> = OnceLock::new();
-    if path.starts_with("/usr/lib/debug") || path.extension().is_some_and(|extension| extension == "debug") {
-        return true;
-    }
+    static LOADED: OnceLock<BTreeSet<PathBuf>> = OnceLock::new();
     let loaded = LOADED.get_or_init(|| {
         let maps = internally(|| std::fs::read_to_string("/proc/self/maps")).unwrap_or_default();
-        let paths: BTreeSet<_> =
-            maps.lines().filter_map(|line| Some(PathBuf::from(&line[line.find('/')?..]))).collect();
-        paths.into_iter().collect()
+        maps.lines().filter_map(|line| Some(PathBuf::from(&line[line.find('/')?..]))).collect()
     });
     let is_loaded = |path: &Path| {
-        let mut of_this_name =
-            loaded.iter().filter(|loaded| loaded.file_name() == path.file_name()).peekable();
+        let is_named_so = loaded.iter().any(|loaded| loaded.file_name() == path.file_name());
         // The loader names a library by whichever link it followed.
-        let real = of_this_name.peek().and_then(|_| internally(|| path.canonicalize()).ok());
-        of_this_name.any(|loaded| Some(loaded) == real.as_ref())
+        is_named_so && internally(|| path.canonicalize()).is_ok_and(|real| loaded.contains(&real))
     };
-    let of_package =
-        path.extension().filter(|extension| *extension == "dwp").map(|_| path.with_extension(""));
-    matches!(path.to_str(), Some("/proc/self/maps" | "/proc/self/exe"))
-        || is_loaded(of_package.as_deref().unwrap_or(path))
+    let is_beside_loaded = |path: &Path| {
+        let folder = path.parent().map(|folder| match folder.ends_with(".debug") {
+            true => folder.parent().unwrap_or(folder),
+            false => folder,
+        });
+        loaded.iter().any(|loaded| loaded.parent() == folder)
+    };
+    match path.extension().and_then(OsStr::to_str) {
+        _ if path.starts_with("/usr/lib/debug") => true,
+        _ if matches!(path.to_str(), Some("/proc/self/maps" | "/proc/self/exe")) => true,
+        Some("debug") => is_beside_loaded(path),
+        Some("dwp") => is_loaded(&path.with_extension("")),
+        _ => is_loaded(path),
+    }
 }
 
 impl Cluster {

@@ -46,9 +46,12 @@ struct Waiting {
 pub(crate) enum Woken {
     Woken,
     TimedOut,
+    /// A signal was handled (signal(7)).
+    Interrupted,
 }
 
-/// Waits at an address on a guest thread until it is woken, or a duration has passed on the machine's clock.
+/// Waits at an address on a guest thread until it is woken, or a duration has passed on the machine's clock. Without a
+/// timeout the wait goes on after handlers that were set with SA_RESTART.
 pub(crate) fn wait(
     place: Process,
     address: usize,
@@ -67,7 +70,7 @@ pub(crate) fn wait(
         number
     });
     let mut sleep = timeout.map(|timeout| SimWorld(place).clock().sleep(timeout));
-    let woken = threads::block_on(poll_fn(|context| {
+    let wait = poll_fn(|context| {
         if !cluster::with(place.run, |run| run.futexes.pending.contains(&number)) {
             return Poll::Ready(Woken::Woken);
         }
@@ -76,8 +79,9 @@ pub(crate) fn wait(
         }
         cluster::with(place.run, |run| run.kernel.waits_for(WaitsFor::Futex));
         Poll::Pending
-    }));
-    if woken == Woken::TimedOut {
+    });
+    let woken = threads::block_on_interruptible(timeout.is_none(), wait).unwrap_or(Woken::Interrupted);
+    if woken != Woken::Woken {
         cluster::with(place.run, |run| run.futexes.leave(number));
     }
     woken

@@ -3,20 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use steelmill_core::Result;
+use super::succeeds;
 use steelmill_sim::{Campaign, Seed, Settings, Sim, SystemCall, check, simulate};
 
 const OWN: &str = env!("CARGO_MANIFEST_DIR");
-
-async fn succeeds(sim: Sim, main: impl Fn() + Send + Sync + 'static) -> Result {
-    let life = sim.program("program", main).start().await?.ended().await;
-    anyhow::ensure!(life.is_success(), "{life}");
-    Ok(())
-}
 
 #[test]
 fn a_machine_tells_of_itself_by_files() {
@@ -70,12 +64,18 @@ fn a_backtrace_that_a_program_prints_has_functions_and_lines() {
 
 #[test]
 fn real_files_and_programs_are_refused() {
+    /// It has the name of such, and belongs to nothing that is loaded.
+    fn debug_information() -> PathBuf {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("of-something-else.debug")
+    }
+    fs::write(debug_information(), "x").expect("a file of this test");
     let scenario = |sim: Sim| async move {
         succeeds(sim, || {
             let kind = |result: std::io::Result<()>| result.map_err(|error| error.kind());
             assert_eq!(kind(File::open("/etc/passwd").map(drop)), Err(ErrorKind::NotFound));
             assert!(!Path::new(OWN).exists());
             assert_eq!(kind(fs::read_dir("/").map(drop)), Err(ErrorKind::NotFound));
+            assert!(!debug_information().exists());
             let written = std::env::temp_dir().join("steelmill-refused");
             assert_eq!(kind(fs::write(&written, "x")), Err(ErrorKind::ReadOnlyFilesystem));
             assert_eq!(kind(fs::create_dir("/new")), Err(ErrorKind::ReadOnlyFilesystem));

@@ -12,8 +12,37 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use steelmill_core::Result;
-use steelmill_sim::{Seed, Settings, Sim, check, simulate};
+use steelmill_sim::{Seed, Settings, Signal, check, simulate};
+
+use super::succeeds;
+
+// Not in the libc crate.
+unsafe extern "C" {
+    fn pthread_mutex_clocklock(
+        mutex: *mut libc::pthread_mutex_t,
+        clock: libc::clockid_t,
+        point: *const libc::timespec,
+    ) -> i32;
+    fn pthread_cond_clockwait(
+        condition: *mut libc::pthread_cond_t,
+        mutex: *mut libc::pthread_mutex_t,
+        clock: libc::clockid_t,
+        point: *const libc::timespec,
+    ) -> i32;
+    fn pthread_rwlock_timedrdlock(lock: *mut libc::pthread_rwlock_t, point: *const libc::timespec) -> i32;
+    fn pthread_rwlock_timedwrlock(lock: *mut libc::pthread_rwlock_t, point: *const libc::timespec) -> i32;
+    fn pthread_rwlock_clockrdlock(
+        lock: *mut libc::pthread_rwlock_t,
+        clock: libc::clockid_t,
+        point: *const libc::timespec,
+    ) -> i32;
+    fn pthread_rwlock_clockwrlock(
+        lock: *mut libc::pthread_rwlock_t,
+        clock: libc::clockid_t,
+        point: *const libc::timespec,
+    ) -> i32;
+    fn pthread_once(control: *mut libc::pthread_once_t, action: extern "C" fn()) -> i32;
+}
 
 /// Something of C that threads share by its address.
 struct Shared<T>(UnsafeCell<T>);
@@ -33,12 +62,6 @@ impl<T> Shared<T> {
     fn get(&self) -> *mut T {
         self.0.get()
     }
-}
-
-async fn succeeds(sim: Sim, main: impl Fn() + Send + Sync + 'static) -> Result {
-    let life = sim.program("program", main).start().await?.ended().await;
-    anyhow::ensure!(life.is_success(), "{life}");
-    Ok(())
 }
 
 /// A point in time on a clock, after a duration.
@@ -150,6 +173,17 @@ fn waits_end_in_virtual_time() {
                     libc::pthread_mutex_timedlock(other.get(), &raw const point)
                 });
                 assert_eq!(refused.join().expect("no panic"), libc::ETIMEDOUT);
+                let other = mutex.clone();
+                let refused = thread::spawn(move || {
+                    let point = after(hour, libc::CLOCK_MONOTONIC);
+                    pthread_mutex_clocklock(other.get(), libc::CLOCK_MONOTONIC, &raw const point)
+                });
+                assert_eq!(refused.join().expect("no panic"), libc::ETIMEDOUT);
+                let point = after(hour, libc::CLOCK_MONOTONIC);
+                let clock = libc::CLOCK_MONOTONIC;
+                let condition = &raw mut wall;
+                let wait = || pthread_cond_clockwait(condition, mutex.get(), clock, &raw const point);
+                assert_eq!((0..1000).map(|_| wait()).find(|code| *code != 0), Some(libc::ETIMEDOUT));
                 let semaphore = Shared::<libc::sem_t>::zeroed();
                 let point = after(hour, libc::CLOCK_REALTIME);
                 assert_eq!(libc::sem_timedwait(semaphore.get(), &raw const point), -1);
@@ -158,8 +192,95 @@ fn waits_end_in_virtual_time() {
                 thread::spawn(move || libc::sem_post(poster.get()));
                 assert_eq!(libc::sem_wait(semaphore.get()), 0);
             }
-            assert!(begun.elapsed() >= 4 * hour);
+            assert!(begun.elapsed() >= 6 * hour && begun.elapsed() < 6 * hour + Duration::from_secs(1));
         })
+    });
+}
+
+#[test]
+fn waits_for_a_lock_of_readers_and_writers_end_in_virtual_time() {
+    check(Seed(1), |sim| {
+        succeeds(sim, || {
+            let begun = Instant::now();
+            let lock = Shared::<libc::pthread_rwlock_t>::zeroed();
+            let hour = Duration::from_secs(3600);
+            // SAFETY: the lock is valid, and so are the points in time.
+            unsafe {
+                assert_eq!(libc::pthread_rwlock_wrlock(lock.get()), 0);
+                let [wall, monotonic] = [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC];
+                let other = lock.clone();
+                let refused = thread::spawn(move || {
+                    let lock = other.get();
+                    [
+                        pthread_rwlock_timedrdlock(lock, &after(hour, wall)),
+                        pthread_rwlock_timedwrlock(lock, &after(hour, wall)),
+                        pthread_rwlock_clockrdlock(lock, monotonic, &after(hour, monotonic)),
+                        pthread_rwlock_clockwrlock(lock, monotonic, &after(hour, monotonic)),
+                    ]
+                });
+                assert_eq!(refused.join().expect("no panic"), [libc::ETIMEDOUT; 4]);
+                assert_eq!(libc::pthread_rwlock_unlock(lock.get()), 0);
+            }
+            assert!(begun.elapsed() >= 4 * hour && begun.elapsed() < 4 * hour + Duration::from_secs(1));
+        })
+    });
+}
+
+/// signal(7): a handler interrupts sem_wait(3), unless it was set with SA_RESTART, and never a wait for a mutex.
+#[test]
+fn a_signal_interrupts_a_wait_for_a_semaphore_alone() {
+    extern "C" fn ignore(_: i32) {}
+
+    fn handle(flags: i32) {
+        // SAFETY: zeros are a sigaction, and the handler does nothing.
+        unsafe {
+            let mut action: libc::sigaction = zeroed();
+            action.sa_sigaction = (ignore as extern "C" fn(i32)) as usize;
+            action.sa_flags = flags;
+            assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
+        }
+    }
+
+    fn main() {
+        let semaphore = Shared::<libc::sem_t>::zeroed();
+        let mutex = Shared::<libc::pthread_mutex_t>::zeroed();
+        let begun = Instant::now();
+        // SAFETY: both are valid.
+        unsafe {
+            handle(0);
+            assert_eq!(libc::sem_wait(semaphore.get()), -1, "a signal comes after one second");
+            assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EINTR));
+            assert_eq!(begun.elapsed().as_secs(), 1);
+            let other = mutex.clone();
+            let holder = thread::spawn(move || {
+                libc::pthread_mutex_lock(other.get());
+                thread::sleep(Duration::from_secs(2));
+                libc::pthread_mutex_unlock(other.get())
+            });
+            thread::sleep(Duration::from_millis(100));
+            assert_eq!(libc::pthread_mutex_lock(mutex.get()), 0, "another after two");
+            assert_eq!(begun.elapsed().as_secs(), 3);
+            assert_eq!(holder.join().expect("no panic"), 0);
+            handle(libc::SA_RESTART);
+            let poster = semaphore.clone();
+            thread::spawn(move || {
+                thread::sleep(Duration::from_secs(2));
+                libc::sem_post(poster.get())
+            });
+            assert_eq!(libc::sem_wait(semaphore.get()), 0, "another after four");
+            assert_eq!(begun.elapsed().as_secs(), 5);
+        }
+    }
+
+    check(Seed(1), |sim| async move {
+        let machine = sim.program("program", main).start().await?;
+        for seconds in [1, 1, 2] {
+            sim.clock().sleep(Duration::from_secs(seconds)).await;
+            machine.signal(Signal::User1);
+        }
+        let life = machine.ended().await;
+        anyhow::ensure!(life.is_success(), "{life}");
+        Ok(())
     });
 }
 
@@ -200,9 +321,6 @@ fn readers_share_and_a_barrier_lets_all_on_at_once() {
                 extern "C" fn act() {
                     thread::sleep(Duration::from_millis(1));
                     DONE.fetch_add(1, Ordering::SeqCst);
-                }
-                unsafe extern "C" {
-                    fn pthread_once(control: *mut libc::pthread_once_t, action: extern "C" fn()) -> i32;
                 }
                 // SAFETY: the barrier is initialized before its use, and the others by zeros.
                 unsafe { assert_eq!(libc::pthread_barrier_init(barrier.get(), std::ptr::null(), 3), 0) };

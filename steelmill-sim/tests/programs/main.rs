@@ -10,3 +10,13 @@ mod raw_calls; // system calls past the C library
 mod signals;
 mod statics; // statics, arguments and environment of each process
 mod tokio; // tokio in daemons and tasks
+
+use steelmill_core::Result;
+use steelmill_sim::Sim;
+
+/// A program on a machine of its own, which has to end well.
+async fn succeeds(sim: Sim, main: impl Fn() + Send + Sync + 'static) -> Result {
+    let life = sim.program("program", main).start().await?.ended().await;
+    anyhow::ensure!(life.is_success(), "{life}");
+    Ok(())
+}

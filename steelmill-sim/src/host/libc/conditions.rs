@@ -1,6 +1,8 @@
 //! What threads of C code wait for together: pthread_cond_wait(3), pthread_barrier_wait(3), pthread_once(3).
 //!
-//! A condition variable or a barrier of a guest is the simulation's alone: its memory is opaque to the program.
+//! A condition variable or a barrier of a guest is the simulation's alone: its memory is opaque to the program. So guests
+//! have to initialize a barrier, and a condition variable with a clock other than the wall clock: not what executes before
+//! `main`.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering};

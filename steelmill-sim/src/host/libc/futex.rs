@@ -79,6 +79,7 @@ pub(in crate::host) unsafe fn futex(
             match futex::wait(process, word.expose_provenance(), value, bits, timeout) {
                 Woken::Woken => Ok(0),
                 Woken::TimedOut => Err(libc::ETIMEDOUT),
+                Woken::Interrupted => Err(libc::EINTR),
             }
         }
         libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => {

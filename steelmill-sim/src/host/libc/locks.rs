@@ -53,11 +53,26 @@ pub(super) fn wake(process: Process, word: *const AtomicU32, limit: usize) {
     cluster::with(process.run, |run| run.wake_futex(process.machine, word.addr(), u32::MAX, limit));
 }
 
-/// Waits until an attempt at a lock gives something other than that it is taken.
+/// Waits until an attempt at a lock gives something other than that it is taken. No signal interrupts that.
 pub(super) fn acquire(
     process: Process,
     word: *const AtomicU32,
     deadline: Option<Deadline>,
+    attempt: impl Fn() -> c_int,
+) -> c_int {
+    loop {
+        match acquire_unless_interrupted(process, word, deadline.as_ref(), &attempt) {
+            libc::EINTR => {}
+            done => return done,
+        }
+    }
+}
+
+/// The same, but for EINTR when a signal was handled meanwhile.
+fn acquire_unless_interrupted(
+    process: Process,
+    word: *const AtomicU32,
+    deadline: Option<&Deadline>,
     attempt: impl Fn() -> c_int,
 ) -> c_int {
     preempt(process);
@@ -66,10 +81,11 @@ pub(super) fn acquire(
             libc::EBUSY => {}
             done => return done,
         }
-        match deadline.as_ref().map(Deadline::left).transpose() {
-            Ok(timeout) => wait(process, word, timeout),
+        match deadline.map(Deadline::left).transpose() {
+            Ok(timeout) if wait(process, word, timeout) == Woken::Interrupted => return libc::EINTR,
+            Ok(_) => {}
             Err(code) => return code,
-        };
+        }
     }
 }
 
@@ -181,11 +197,20 @@ releases! {
     "pthread_rwlock_unlock" pthread_rwlock_unlock(pthread_rwlock_t) wakes usize::MAX;
 }
 
+/// Whether a mutex is one that finds errors. Its kind is the fifth word, where the initializers in the C library's headers
+/// put it (PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP), so that it stays there.
+fn finds_errors(mutex: *mut pthread_mutex_t) -> bool {
+    const BASIC_KINDS: c_int = 3;
+    // SAFETY: whoever takes a mutex gives a valid one. Its kind is not written once it is initialized.
+    let kind = unsafe { mutex.cast::<c_int>().add(4).read() };
+    kind & BASIC_KINDS == libc::PTHREAD_MUTEX_ERRORCHECK
+}
+
 pub(super) fn try_mutex(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: whoever takes a mutex gives a valid one; the same for all that follow.
+    // SAFETY: as above; the same for all that follow.
     match unsafe { libc::pthread_mutex_trylock(mutex) } {
-        // One that finds errors knows its owner; a try alone does not tell. This one never waits.
-        libc::EBUSY => {
+        // That it is the caller's own, a try does not tell. This never waits.
+        libc::EBUSY if finds_errors(mutex) => {
             let past = timespec { tv_sec: 0, tv_nsec: 0 };
             let take = real!("pthread_mutex_timedlock", fn(*mut pthread_mutex_t, *const timespec) -> c_int);
             // SAFETY: as above.
@@ -221,7 +246,7 @@ fn decrement(process: Process, semaphore: *mut sem_t, deadline: Option<Deadline>
             },
         }
     };
-    match acquire(process, word_of(semaphore), deadline, attempt) {
+    match acquire_unless_interrupted(process, word_of(semaphore), deadline.as_ref(), attempt) {
         0 => 0,
         code => {
             set_errno(code);
