@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use steelmill_core::coverage;
@@ -112,6 +112,7 @@ pub(crate) fn run_once(
     isolation: Isolation,
 ) -> Outcome {
     host::panics::install_hook();
+    keep_tokio_real();
     if settings.poll_time_limit.is_some() {
         watchdog::start();
     }
@@ -210,6 +211,13 @@ fn drive(id: RunId) {
         _ => None,
     };
     executor::drive(id);
+}
+
+/// The first runtime of a process makes a socket pair for signals, which all later ones duplicate. It must be real, for a
+/// runtime that is built outside of a run.
+fn keep_tokio_real() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| drop(runtime::Builder::new_current_thread().enable_io().build()));
 }
 
 /// With `tokio_unstable`, `tokio::select!` repeats in it.

@@ -207,3 +207,20 @@ fn a_process_may_signal_itself_and_abort() {
         Ok(())
     });
 }
+
+/// tokio keeps what signals wake its runtimes by for the whole process.
+#[test]
+fn a_runtime_outside_of_a_run_hears_real_signals_after_a_run() {
+    check(Seed(1), |sim| async move {
+        sim.clock().sleep(SECOND).await;
+        Ok(())
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let heard = runtime.expect("what a run made is not in its way").block_on(async {
+        let mut signals = signal(SignalKind::user_defined2())?;
+        // SAFETY: raise(3) takes any signal.
+        unsafe { libc::raise(libc::SIGUSR2) };
+        Ok::<_, std::io::Error>(signals.recv().await)
+    });
+    assert_eq!(heard.expect("SIGUSR2 may be handled"), Some(()));
+}
