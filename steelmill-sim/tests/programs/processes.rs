@@ -124,6 +124,7 @@ fn a_main_may_return_an_exit_code() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "these are programs as people write them")]
 fn a_main_may_never_return() {
     check(Seed(1), |sim| async move {
         let thread = sim.program("thread", || {
