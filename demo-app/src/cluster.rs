@@ -38,7 +38,7 @@ const LEASE_TTL: Duration = Duration::from_secs(2);
 
 /// How long faults are injected, and what each seed must reach, or it proves little.
 const FAULTS_DURATION: Duration = Duration::from_secs(60);
-const COMPLETED_MIN: u64 = 400;
+const COMPLETED_MIN: u64 = 100;
 const LEASE_CHANGES_MIN: u64 = 2;
 const FAULTS_MIN: u64 = 3;
 

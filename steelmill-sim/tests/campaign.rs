@@ -178,7 +178,7 @@ fn lines_to_run_a_seed_again_say_all_it_takes_and_a_shell_can_read_them() {
         format!("run it again with: STEELMILL_KEEP={} STEELMILL_SEED=13 cargo test", quoted(&file)),
         format!("or: cargo xtask sim --keep={} --seed 13", quoted(&file)),
         format!(
-            "STEELMILL_FAULTS={plan} STEELMILL_SCHEDULE=uniform STEELMILL_TIME_LIMIT=86400 STEELMILL_SEED=13 cargo test"
+            "STEELMILL_FAULTS={plan} STEELMILL_SCHEDULE=weighted STEELMILL_TIME_LIMIT=86400 STEELMILL_SEED=13 cargo test"
         ),
     ] {
         assert!(again.contains(&line), "no {line:?} in {again}");
@@ -740,11 +740,11 @@ fn an_order_is_not_ignored_by_a_schedule() {
     let plan = folder.file("plan.json");
     std::fs::write(&plan, r#"{"faults": [], "order": []}"#).expect("a file");
     let (code, _, errors) = with_flags(&format!("--seed 6 --faults {plan} --schedule fifo"));
-    assert!(code == Some(2) && errors.contains("which only the uniform schedule follows"), "{errors}");
+    assert!(code == Some(2) && errors.contains("which the schedule fifo does not follow"), "{errors}");
     assert_eq!(with_flags(&format!("--seed 6 --faults {plan} --schedule uniform")).0, Some(0));
     let variables = [("STEELMILL_FAULTS", &*plan), ("STEELMILL_SCHEDULE", "pct:2"), ("STEELMILL_SEED", "12")];
     let said = text(&run("program_that_says_what_it_runs", &variables));
-    assert!(said.contains("and the schedule is pct:2"), "{said}");
+    assert!(said.contains("which the schedule pct:2 does not follow"), "{said}");
 }
 
 #[test]

@@ -282,7 +282,7 @@ mod rare {
     }
 
     #[test]
-    fn a_branch_is_active_in_a_quarter_of_the_runs_at_its_rate_and_never_after_healing() {
+    fn a_branch_is_active_in_three_of_eight_runs_at_its_rate_and_never_after_healing() {
         let (mut often, mut seldom) = (Vec::new(), Vec::new());
         for seed in 1..=200 {
             let [first, second, afterwards] = counts(&run(seed, two_branches));
@@ -291,7 +291,7 @@ mod rare {
             seldom.extend((second > 0).then_some(second));
         }
         for runs in [&often, &seldom] {
-            assert!((30..70).contains(&runs.len()), "in {} runs of 200", runs.len());
+            assert!((50..100).contains(&runs.len()), "in {} runs of 200", runs.len());
         }
         assert!(often.iter().all(|times| (200..300).contains(times)), "{often:?}");
         assert!(seldom.iter().all(|times| (1..30).contains(times)), "{seldom:?}");
@@ -477,6 +477,6 @@ mod certain {
         let all: Vec<_> = (1..=100).map(|seed| run(seed, scenario).counts).collect();
         assert!(all.iter().all(|counts| counts["before"] + counts["afterwards"] == 0));
         let active = all.iter().filter(|counts| counts["during"] > 0).count();
-        assert!((10..40).contains(&active), "in {active} runs of 100");
+        assert!((23..53).contains(&active), "in {active} runs of 100");
     }
 }

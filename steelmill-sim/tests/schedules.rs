@@ -1,4 +1,4 @@
-//! Schedulers (`uniform`, `pct`, `fifo`): how often each finds ordering bugs of a known depth.
+//! Schedulers (`weighted`, `uniform`, `pct`, `fifo`): how often each finds ordering bugs of a known depth.
 #![expect(clippy::disallowed_methods, reason = "runs get threads of their own")]
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use steelmill_core::Result;
-use steelmill_sim::{Campaign, Cause, Schedule, Seed, Settings, Sim, Stream, simulate};
+use steelmill_sim::{Campaign, Cause, Decision, Outcome, Schedule, Seed, Settings, Sim, Stream, simulate};
 use tokio::task::yield_now;
 
 /// The number of tasks that are unrelated to the bugs.
@@ -72,10 +72,17 @@ fn priorities_find_orderings_that_chance_does_not() {
     let one = [Schedule::Uniform, pct(1)].map(|how| red(how, not_begun));
     let two = [Schedule::Uniform, pct(1), pct(2), pct(3)].map(|how| red(how, |sim| half_done(sim, 1)));
     let three = [Schedule::Uniform, pct(1), pct(2), pct(3)].map(|how| red(how, |sim| half_done(sim, 2)));
-    // A uniform schedule finds almost none in a thousand seeds.
+    // One with even chances finds almost none in a thousand seeds.
     assert!(one[0] < 3 && one[1] > 300, "depth 1: {one:?} of 1000 with uniform and pct:1");
     assert!(two[0] < 3 && two[2] > 40, "depth 2: {two:?} of 1000 with uniform, pct:1, pct:2 and pct:3");
     assert!(three[0] < 3 && three[3] > 7, "depth 3: {three:?} of 1000 with uniform, pct:1, pct:2 and pct:3");
+}
+
+#[test]
+fn random_speeds_find_orderings_that_chance_does_not() {
+    let two = red(Schedule::Weighted, |sim| half_done(sim, 1));
+    let three = red(Schedule::Weighted, |sim| half_done(sim, 2));
+    assert!(two > 80 && three > 25, "{two} and {three} of 1000");
 }
 
 #[test]
@@ -98,6 +105,28 @@ fn a_run_by_priorities_repeats_and_is_replayed_from_its_decisions() {
     let fair = run(Settings { replay: Some(Vec::new()), ..settings.clone() });
     let fifo = run(Settings { schedule: Schedule::Fifo, ..Settings::new(Seed(7)) });
     assert_eq!(fair.digest, fifo.digest);
+}
+
+#[test]
+fn a_run_by_speeds_is_replayed_from_its_decisions_and_is_fifo_without() {
+    let run = |settings| {
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| simulate(settings, &|sim| half_done(sim, 2)));
+            run.join().expect("the simulation does not panic")
+        })
+    };
+    for seed in 1..8 {
+        let settings = Settings { record: true, ..Settings::new(Seed(seed)) };
+        let first = run(settings.clone());
+        let replay = |decisions: Vec<_>| Settings { replay: Some(decisions), ..settings.clone() };
+        assert_eq!(run(replay(first.decisions.clone())).digest, first.digest);
+        // With speeds, but without a choice.
+        let is_speed = |decision: &Decision| decision.stream == Stream::Speed;
+        let speeds = first.decisions.into_iter().filter(is_speed).collect();
+        let fifo = run(Settings { schedule: Schedule::Fifo, ..Settings::new(Seed(seed)) });
+        let polls = |outcome: Outcome| outcome.polls;
+        assert_eq!(polls(run(replay(speeds))), polls(fifo));
+    }
 }
 
 #[test]

@@ -174,8 +174,8 @@ macro_rules! assert_unreachable {
 /// Fault injection in the code itself: true now and then in a simulation, never in production.
 ///
 /// For what is legal and hardly ever happens: an early timeout, a full buffer, a retry though the first attempt was
-/// answered. As in FoundationDB, each `buggify!` is active in a quarter of the runs, and an active one fires a quarter of
-/// the times it is reached, or at the given rate: a constant from `0.0` to `1.0` (not one of a type parameter or `Self`).
+/// answered. As in FoundationDB, each `buggify!` is active in a part of the runs (three of eight), and an active one fires a
+/// quarter of the times it is reached, or at the given rate: a constant from `0.0` to `1.0` (not one of a type parameter or `Self`).
 /// So most runs see few of them, and some run sees any two together.
 ///
 /// It is a fault like others: it fires only while a scenario injects faults, the run's plan lists the active ones, and a

@@ -255,7 +255,7 @@ mod tests {
             (|settings| settings.seeds = 7, "seeds is 6 and 7"),
             (
                 |settings| settings.schedule = crate::Schedule::Pct { depth: 3 },
-                "schedule is \"uniform\" and \"pct:3\"",
+                "schedule is \"weighted\" and \"pct:3\"",
             ),
             (|settings| settings.faults = crate::fault::Faults::None, "faults is \"swarm\" and \"none\""),
             (|settings| settings.verify = Some(Verify::Twice), "verify is none and \"twice\""),

@@ -25,7 +25,7 @@ use crate::run::simulate;
 use crate::schema::decision::{Decision, Reseed, Stream};
 use crate::schema::outcome::{Cause, Outcome};
 use crate::schema::plan::{Choice, Fault, Faults, Kind, Plan, When};
-use crate::schema::settings::{Schedule, Seed, Settings};
+use crate::schema::settings::{Seed, Settings};
 use minimize::{TrialResult, fewest, least};
 
 /// The result of shrinking a red seed: the minimal plan that still fails, and the run with it.
@@ -37,8 +37,8 @@ pub struct Shrunk {
     pub faults_before: usize,
     /// The workload limits that the scenario declares, with their ranges: see [`Sim::limit`].
     pub limits: BTreeMap<&'static str, RangeInclusive<u64>>,
-    /// The number of such choices before shrinking. `None` if the schedule was not shrunk: it is not
-    /// [`Schedule::Uniform`], or the search had stopped.
+    /// The number of such choices before shrinking. `None` if the schedule was not shrunk: it is neither
+    /// [`Weighted`](crate::Schedule::Weighted) nor [`Uniform`](crate::Schedule::Uniform), or the search had stopped.
     pub choices_before: Option<usize>,
     /// The number of runs, counted as if made one after the other, so that it does not depend on the number of jobs.
     pub runs: u64,
@@ -432,7 +432,7 @@ impl Search<'_> {
     /// Replaces scheduling choices by the oldest ready task where the seed still fails. Returns their number before.
     fn reduce_choices(&mut self) -> Option<usize> {
         self.step = Step::Order;
-        if self.settings.schedule != Schedule::Uniform || self.stop_reason().is_some() {
+        if !self.settings.schedule.follows_order() || self.stop_reason().is_some() {
             return None;
         }
         let faults = Faults::Plan(self.plan.clone());

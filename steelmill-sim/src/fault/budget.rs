@@ -111,6 +111,7 @@ impl Budget {
                         .then(|| format!("delay_min {delay_min:?} exceeds delay_max {delay_max:?}"))
                 })
             }
+            Kind::Latency { from, to, by } => link(from, to).or_else(|| late(by)),
             Kind::Tail { between: [a, b], ppm, delay_max } => {
                 link(a, b).or_else(|| rate_problem(*ppm)).or_else(|| late(delay_max))
             }

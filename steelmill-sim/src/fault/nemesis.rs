@@ -184,9 +184,9 @@ fn validated_plan(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
         if let Some(reason) = budget.rejection_reason(&fault.what) {
             bail!("{}: {reason}", problem());
         }
-        // A rare branch is legal behaviour, so its duration is not bounded.
-        let is_rare_branch = matches!(fault.what, Kind::Buggify { .. });
-        if fault.lasts > budget.fault_max && !is_rare_branch {
+        // A rare branch and a latency are legal behaviour, so their duration is not bounded.
+        let is_bounded = !matches!(fault.what, Kind::Buggify { .. } | Kind::Latency { .. });
+        if fault.lasts > budget.fault_max && is_bounded {
             bail!("{}: it lasts longer than {:?}", problem(), budget.fault_max);
         }
         if let When::On { machine, .. } = &fault.when
@@ -278,6 +278,11 @@ impl<'t, 'a> Execution<'t, 'a> {
             Kind::PartitionOneWay { from, to } => {
                 let (from, to) = (among(&self.budget.links, from), among(&self.budget.links, to));
                 self.hold_for(*lasts, sim.partition_one_way(from, to))
+            }
+            Kind::Latency { from, to, by } => {
+                let (from, to) = (among(&self.budget.links, from), among(&self.budget.links, to));
+                let late = Impairment { delay_min: *by, delay_max: *by, ..Impairment::default() };
+                self.hold_for(*lasts, sim.impair_one_way(from, to, late))
             }
             Kind::Isolation { machine } => {
                 self.hold_for(*lasts, sim.isolate(among(&self.budget.links, machine)))

@@ -1,8 +1,9 @@
 //! Swarm testing: draws a fault plan from the seed.
 //!
-//! Each family of faults is omitted with probability one half, and draws number, duration and severity of its faults
-//! from a stream of its own. So seeds differ in kind, not only in detail, and a change in one family does not change
-//! the draws of others. Rare branches are drawn one by one, as there may be many or none.
+//! Each family of faults is omitted in a quarter of the seeds, and draws number, duration and severity of its faults from a
+//! stream of its own. So seeds differ in kind, not only in detail, and a change in one family does not change the draws of
+//! others. The faults of a family last about equally long in a seed, and for how long differs between seeds. Rare branches
+//! are drawn one by one, as there may be many or none. How many seeds that takes to find a bug: docs/bugs.md.
 
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -29,12 +30,14 @@ pub(super) fn draw(run: &mut Cluster, budget: &Budget, own: &[Own]) -> Plan {
         draws.severity();
         if family == Family::Own {
             faults.extend(own.iter().flat_map(|own| draws.own(own)));
-        } else if family != Family::Buggify && draws.below(2) == 0 {
-            let most = 1 + budget.lasts.as_secs() / 10;
+        } else if family == Family::Latency {
+            faults.extend(draws.latencies());
+        } else if family != Family::Buggify && draws.below(4) > 0 {
+            let most = 3 * (1 + budget.lasts.as_secs() / 10);
             faults.extend((0..1 + draws.below(most)).filter_map(|_| draws.fault()));
         }
     }
-    let is_drawn = |family: &Family| !matches!(family, Family::Buggify | Family::Own);
+    let is_drawn = |family: &Family| !matches!(family, Family::Buggify | Family::Latency | Family::Own);
     let mut striking = budget.families.iter().copied().filter(is_drawn).cycle();
     for _ in 0..budget.faults_min.saturating_sub(faults.len()) * budget.families.len() {
         let Some(family) = striking.next().filter(|_| faults.len() < budget.faults_min) else { break };
@@ -43,7 +46,7 @@ pub(super) fn draw(run: &mut Cluster, budget: &Budget, own: &[Own]) -> Plan {
         draws.severity();
         faults.extend(draws.fault());
     }
-    // Rare branches affect no machine, so they do not count towards `faults_min`.
+    // Latencies break nothing, and rare branches affect no machine, so they do not count towards `faults_min`.
     if budget.families.contains(&Family::Buggify) {
         let mut draws =
             FamilyDraws { run, family: Family::Buggify, budget, lasts_max: Duration::ZERO, on_moment: 0 };
@@ -55,6 +58,9 @@ pub(super) fn draw(run: &mut Cluster, budget: &Budget, own: &[Own]) -> Plan {
     });
     Plan { faults, ..Plan::default() }
 }
+
+/// The number of ways up to which each has a latency of its own; of more, about so many have.
+const WAYS_MAX: usize = 30;
 
 struct FamilyDraws<'a> {
     run: &'a mut Cluster,
@@ -100,17 +106,38 @@ impl FamilyDraws<'_> {
         (0..times).map(|_| fault()).collect()
     }
 
-    /// Enables a rare branch in one run of four, for all of the fault injection.
+    /// Enables a rare branch in three runs of eight, for all of the fault injection.
     fn rare_branch(&mut self, place: String) -> Option<Fault> {
         let when = When::At(Duration::from_nanos(self.run.kernel.now));
-        let is_active = self.below(4) == 0;
+        let is_active = self.below(8) < 3;
         is_active.then_some(Fault { when, lasts: self.budget.lasts, what: Kind::Buggify { place } })
+    }
+
+    /// In half of the seeds each way has a latency of its own, for all of the fault injection: as if machines were in one rack
+    /// in some seeds, and on several continents in others.
+    fn latencies(&mut self) -> Vec<Fault> {
+        if self.below(2) == 0 {
+            return Vec::new();
+        }
+        let when = When::At(Duration::from_nanos(self.run.kernel.now));
+        let names: Vec<String> = self.budget.links.iter().map(|machine| machine.name().to_owned()).collect();
+        let ways = names.iter().flat_map(|from| names.iter().map(move |to| (from, to)));
+        let ways: Vec<_> = ways.filter(|(from, to)| from != to).collect();
+        let one_in = ways.len().div_ceil(WAYS_MAX) as u64;
+        let ways = ways.into_iter().filter(|_| self.below(one_in) == 0).collect::<Vec<_>>();
+        let most = self.magnitude(Duration::from_millis(1), self.budget.delay_max);
+        let latency = |(from, to): (&String, &String)| {
+            let by = self.magnitude(Duration::from_micros(100), most);
+            let what = Kind::Latency { from: from.clone(), to: to.clone(), by };
+            Fault { when: when.clone(), lasts: self.budget.lasts, what }
+        };
+        ways.into_iter().map(latency).collect()
     }
 
     /// One fault; `None` if the budget names no machine for it.
     fn fault(&mut self) -> Option<Fault> {
         let when = self.when();
-        let lasts = self.magnitude(Duration::from_millis(10), self.lasts_max);
+        let lasts = self.between(self.lasts_max / 4, self.lasts_max);
         let what = self.kind()?;
         let lasts =
             if matches!(what, Kind::Reset { .. } | Kind::ClockJump { .. }) { Duration::ZERO } else { lasts };
@@ -122,8 +149,11 @@ impl FamilyDraws<'_> {
         When::At(self.between(now, now + self.budget.lasts))
     }
 
-    /// A time, or shortly after a moment of a machine's lifecycle.
+    /// A time, while a message is in flight, or shortly after a moment of a machine's lifecycle.
     fn when(&mut self) -> When {
+        if self.below(5) == 0 {
+            return self.on_message();
+        }
         if self.below(8) >= self.on_moment {
             return self.at();
         }
@@ -132,7 +162,7 @@ impl FamilyDraws<'_> {
         let Some(machine) = with_setup.get(self.below(with_setup.len() as u64) as usize) else {
             return self.at();
         };
-        let moment = Moment::ALL[self.below(Moment::ALL.len() as u64) as usize];
+        let moment = Moment::OF_LIFECYCLE[self.below(Moment::OF_LIFECYCLE.len() as u64) as usize];
         let nth = 1 + self.below(3) as u32;
         let after = if self.below(2) == 0 {
             Duration::ZERO
@@ -140,6 +170,18 @@ impl FamilyDraws<'_> {
             self.magnitude(Duration::from_micros(10), Duration::from_millis(100))
         };
         When::On { machine: machine.name().to_owned(), moment, nth, after }
+    }
+
+    fn on_message(&mut self) -> When {
+        let budget = self.budget;
+        match self.one(&budget.links) {
+            Some(machine) => {
+                let most = 2 << self.below(10);
+                let nth = 1 + self.below(most) as u32;
+                When::On { machine, moment: Moment::Sending, nth, after: Duration::ZERO }
+            }
+            None => self.at(),
+        }
     }
 
     fn one(&mut self, of: &[Machine]) -> Option<String> {
@@ -171,6 +213,7 @@ impl FamilyDraws<'_> {
                 let delay_min = if self.below(2) == 0 { Duration::ZERO } else { delay_max / 2 };
                 Kind::Slow { between, delay_min, delay_max }
             }
+            Family::Latency | Family::Buggify | Family::Own => return None,
             Family::Tail => {
                 let (between, ppm) = (self.pair()?, self.rate());
                 Kind::Tail { between, ppm, delay_max: self.magnitude(delay, budget.delay_max) }
@@ -215,7 +258,6 @@ impl FamilyDraws<'_> {
                 };
                 Kind::Drift { machine, ppm }
             }
-            Family::Buggify | Family::Own => return None,
         })
     }
 

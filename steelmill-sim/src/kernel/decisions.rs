@@ -48,6 +48,7 @@ fn key(seed: u64, stream: Stream) -> u64 {
         Stream::Reordering => 6,
         Stream::Tail => 7,
         Stream::Slowness => 8,
+        Stream::Speed => 9,
         Stream::Plan(family) => 1 << 16 | family as u64,
         Stream::Buggify(place) => 2 << 32 | u64::from(place),
         Stream::Entropy(machine) => 1 << 32 | u64::from(machine),

@@ -17,11 +17,14 @@ use super::watchdog::Watch;
 use crate::schema::decision::Stream;
 use crate::schema::outcome::Cause;
 use crate::schema::plan::{Faults, Plan};
-use crate::schema::settings::Settings;
+use crate::schema::settings::{Schedule, Settings};
 use crate::schema::task::TaskKey;
 
 /// The id of a run, unique in the process.
 pub(crate) type RunId = u32;
+
+/// The numbers of speeds of which a run has one: see [`Schedule::Weighted`].
+const SPEEDS: [usize; 4] = [1, 3, 5, 7];
 
 /// A call of a foreign waker, deferred until the run's state is no longer borrowed.
 pub(crate) enum WakerAction {
@@ -58,11 +61,15 @@ impl<E> Kernel<E> {
         if let Faults::Plan(Plan { order: Some(order), .. }) = &settings.faults {
             decisions.set_order(order);
         }
+        let speeds = match settings.schedule {
+            Schedule::Weighted => SPEEDS[decisions.draw(Stream::Speed, SPEEDS.len() as u64).value as usize],
+            _ => 1,
+        };
         Self {
             now: 0,
             time_limit: nanos(settings.time_limit),
             timers: Timers::new(),
-            tasks: Tasks::new(id, &settings),
+            tasks: Tasks::new(id, &settings, speeds),
             watches: Watches::default(),
             decisions,
             digest: Digest::new(seed),

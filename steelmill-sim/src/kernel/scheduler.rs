@@ -55,7 +55,8 @@ impl<E> Kernel<E> {
             State::RunningAborted => return Some(future),
             State::RunningWoken => {
                 slot.state = State::Ready;
-                self.tasks.ready.push(index as u32);
+                let speed = slot.speed;
+                self.tasks.ready.push(index as u32, speed);
             }
             _ => slot.state = State::Idle,
         }
@@ -81,20 +82,28 @@ impl<E> Kernel<E> {
         true
     }
 
-    /// Dequeues the next task: its slot and position. `None` if none is ready, or livelock diagnosis is due.
+    /// Dequeues the next task: its slot, and by which chance of the run queue. `None` if none is ready, or livelock diagnosis is due.
     #[inline(always)]
     pub(crate) fn pick(&mut self) -> Option<(u32, usize)> {
         match self.settings.schedule {
-            Schedule::Uniform => {}
+            Schedule::Weighted | Schedule::Uniform => {}
             Schedule::Fifo => return self.pick_oldest(),
             Schedule::Pct { .. } => return self.pick_by_priority(),
         }
-        let ready = self.tasks.ready.len();
-        if ready <= 1 || self.tasks.polls >= self.tasks.polls_end {
+        if self.tasks.ready.len() <= 1 || self.tasks.polls >= self.tasks.polls_end {
             return self.pick_oldest();
         }
-        let place = self.draw(Stream::Schedule, ready as u64) as usize;
-        Some((self.tasks.ready.take(place), place))
+        let chance = self.draw(Stream::Schedule, self.tasks.ready.chances());
+        Some((self.tasks.ready.take(chance), chance as usize))
+    }
+
+    /// The logarithm of the speed of a task that is spawned.
+    #[inline]
+    pub(super) fn draw_speed(&mut self) -> u8 {
+        match self.tasks.ready.speeds() {
+            1 => 0,
+            several => self.draw(Stream::Speed, several as u64) as u8,
+        }
     }
 
     fn pick_oldest(&mut self) -> Option<(u32, usize)> {

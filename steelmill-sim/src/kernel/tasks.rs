@@ -61,6 +61,8 @@ pub(super) struct Slot {
     /// Set by the simulated primitive that last returned `Pending` to it.
     pub(super) waits_for: WaitsFor,
     pub(super) has_handle: bool,
+    /// The logarithm of its chance to run next, beside that of others: see [`Schedule::Weighted`].
+    pub(super) speed: u8,
     /// A slow machine has deferred its next poll already.
     pub(super) was_deferred: bool,
     pub(super) joiner: Option<Waiter>,
@@ -128,11 +130,13 @@ impl<E> Kernel<E> {
         spawned_at: &'static Location<'static>,
         future: TaskFuture,
     ) -> TaskKey {
+        let speed = self.draw_speed();
         let index = self.tasks.insert(Slot {
             key: TaskKey::NONE,
             state: State::Ready,
             machine,
             has_handle: true,
+            speed,
             was_deferred: false,
             future: Some(future),
             end: None,
@@ -144,7 +148,7 @@ impl<E> Kernel<E> {
             spawned_at,
         });
         self.tasks.by_machine.insert(machine, index);
-        self.tasks.ready.push(index);
+        self.tasks.ready.push(index, speed);
         if let Some(watch) = &self.watch {
             let daemon = owner.and_then(|owner| owner.daemon());
             watch.spawned(index as usize, &self.machine_names[machine as usize], daemon, name);
@@ -336,12 +340,12 @@ impl WaitsFor {
 }
 
 impl Tasks {
-    pub(crate) fn new(run: RunId, settings: &Settings) -> Self {
+    pub(crate) fn new(run: RunId, settings: &Settings, speeds: usize) -> Self {
         Self {
             run,
             slots: Vec::with_capacity(16),
             free: Vec::with_capacity(16),
-            ready: RunQueue::new(),
+            ready: RunQueue::new(speeds),
             by_machine: MachineIndex::default(),
             pct: match settings.schedule {
                 Schedule::Pct { depth } => Some(Box::new(Pct::new(depth))),
@@ -386,7 +390,8 @@ impl Tasks {
         match slot.state {
             State::Idle => {
                 slot.state = State::Ready;
-                self.ready.push(key.index() as u32);
+                let speed = slot.speed;
+                self.ready.push(key.index() as u32, speed);
             }
             State::Running => slot.state = State::RunningWoken,
             _ => {}
@@ -447,7 +452,7 @@ impl Tasks {
     }
 
     pub(crate) fn requeue(&mut self, index: u32) {
-        self.ready.push(index);
+        self.ready.push(index, self.slots[index as usize].speed);
     }
 
     pub(crate) fn current_machine(&self) -> Option<u32> {

@@ -1,4 +1,4 @@
-//! Waiting until a machine reaches a moment of its lifecycle: the trigger of a fault.
+//! Waiting until a machine reaches a moment: the trigger of a fault.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -29,6 +29,14 @@ impl Cluster {
         let is_child = within.unwrap_or(factory) != &*self.hosts[machine].name;
         if let Some(moment) = Moment::of(milestone, is_child) {
             self.moment_reached(machine, moment);
+        }
+    }
+
+    /// Called for every message.
+    #[inline]
+    pub(crate) fn sends(&mut self, machine: u32) {
+        if !self.moments.awaited.is_empty() {
+            self.moment_reached(machine, Moment::Sending);
         }
     }
 

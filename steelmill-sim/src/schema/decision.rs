@@ -9,8 +9,11 @@ use super::plan::Family;
 /// The purpose of a random draw. Each stream is independent: one more draw in one leaves all others as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stream {
-    /// Which ready task runs next: a position in the run queue; under [`Pct`](crate::Schedule::Pct) a priority.
+    /// Which ready task runs next: 0 is the oldest, and each of the others has as many numbers as its speed says; under
+    /// [`Pct`](crate::Schedule::Pct) a priority.
     Schedule,
+    /// How many speeds tasks may have, then the logarithm of each task's: see [`Weighted`](crate::Schedule::Weighted).
+    Speed,
     /// A message's latency: nanoseconds above the link's minimum.
     Latency,
     /// The scenario's own choices, made by [`Sim::draw`](crate::Sim::draw).

@@ -1,11 +1,11 @@
-//! Moments in a machine's lifecycle that trigger faults.
+//! Moments of a machine that trigger faults: of its lifecycle, and its messages.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use steelmill_core::Milestone;
 
-/// A moment in the lifecycle of a machine's factory, at which a fault can strike: see [`When::On`](crate::fault::When::On).
+/// A moment in the lifecycle of a machine's factory, or a message of the machine, at which a fault can strike: see [`When::On`](crate::fault::When::On).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Moment {
@@ -19,10 +19,13 @@ pub enum Moment {
     ChildStarted,
     /// A child factory, at any depth, has ended.
     ChildStopped,
+    /// It sends a datagram, a segment of a handshake or of an end, or a flight of a stream, which is then in flight.
+    Sending,
 }
 
 impl Moment {
-    pub(crate) const ALL: [Self; 5] =
+    /// Those of a lifecycle.
+    pub(crate) const OF_LIFECYCLE: [Self; 5] =
         [Self::Preparing, Self::Restarting, Self::Stopping, Self::ChildStarted, Self::ChildStopped];
 
     /// The moment at which a factory reaches a milestone, if faults can be tied to it.
@@ -45,6 +48,7 @@ impl fmt::Display for Moment {
             Moment::Stopping => "stopping",
             Moment::ChildStarted => "starting a child",
             Moment::ChildStopped => "stopping a child",
+            Moment::Sending => "sending",
         })
     }
 }

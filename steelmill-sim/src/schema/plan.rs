@@ -31,7 +31,7 @@ use super::rare_branch::RareBranch;
 pub struct Plan {
     /// The faults, in any order.
     pub faults: Vec<Fault>,
-    /// The scheduling choices at which the uniform schedule does not take the oldest ready task; at all others it does.
+    /// The scheduling choices at which a random schedule does not take the oldest ready task; at all others it does.
     /// `None` leaves all choices to the seed. [`Campaign::shrink`](crate::Campaign::shrink) finds those that matter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Vec<Choice>>,
@@ -46,7 +46,7 @@ pub struct Plan {
 pub struct Choice {
     /// Its index among the run's choices between several ready tasks.
     pub nth: u64,
-    /// The chosen task's position in the run queue; 0 is the oldest.
+    /// The number that was drawn: 0 is the oldest task, and each of the others has as many numbers as its speed says.
     pub place: u64,
 }
 
@@ -123,6 +123,16 @@ pub enum Kind {
         /// The greatest extra latency.
         #[serde(with = "text")]
         delay_max: Duration,
+    },
+    /// Higher latency of one way, by the same for every message.
+    Latency {
+        /// The sender.
+        from: String,
+        /// The receiver.
+        to: String,
+        /// The extra latency.
+        #[serde(with = "text")]
+        by: Duration,
     },
     /// Tail latency: a few messages between two machines are very late.
     Tail {
@@ -249,6 +259,7 @@ pub enum Family {
     PartitionOneWay,
     Isolation,
     Slow,
+    Latency,
     Tail,
     Loss,
     Duplication,
@@ -269,11 +280,12 @@ pub enum Family {
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Partition,
         Self::PartitionOneWay,
         Self::Isolation,
         Self::Slow,
+        Self::Latency,
         Self::Tail,
         Self::Loss,
         Self::Duplication,
@@ -373,6 +385,7 @@ impl Kind {
             Self::PartitionOneWay { .. } => Family::PartitionOneWay,
             Self::Isolation { .. } => Family::Isolation,
             Self::Slow { .. } => Family::Slow,
+            Self::Latency { .. } => Family::Latency,
             Self::Tail { .. } => Family::Tail,
             Self::Loss { .. } => Family::Loss,
             Self::Duplication { .. } => Family::Duplication,
@@ -403,7 +416,7 @@ impl Kind {
             | Kind::Reordering { between, .. }
             | Kind::Bandwidth { between, .. }
             | Kind::Reset { between } => between.iter().map(String::as_str).collect(),
-            Kind::PartitionOneWay { from, to } => vec![from, to],
+            Kind::PartitionOneWay { from, to } | Kind::Latency { from, to, .. } => vec![from, to],
             Kind::Isolation { machine }
             | Kind::Exit { machine }
             | Kind::PowerLoss { machine }
@@ -428,6 +441,7 @@ impl fmt::Display for Kind {
             Kind::Slow { between: [a, b], delay_min, delay_max } => {
                 write!(f, "messages between {a} and {b} are {delay_min:?} to {delay_max:?} late")
             }
+            Kind::Latency { from, to, by } => write!(f, "messages from {from} to {to} are {by:?} late"),
             Kind::Tail { between: [a, b], ppm, delay_max } => {
                 write!(f, "{} % of messages between {a} and {b} are up to {delay_max:?} late", share(ppm))
             }

@@ -219,6 +219,7 @@ impl Cluster {
     /// The delivery of a flight of a TCP stream. Random loss delays it until its retransmission.
     #[inline]
     pub(crate) fn flight_delivery(&mut self, from: u32, to: u32, bytes: u64) -> Delivery {
+        self.sends(from);
         if self.net.links.is_plain(from, to) {
             return Delivery::Arrives(self.kernel.now + self.latency(from, to));
         }
@@ -227,6 +228,7 @@ impl Cluster {
 
     #[inline]
     pub(crate) fn message_delivery(&mut self, from: u32, to: u32, bytes: u64) -> Delivery {
+        self.sends(from);
         if self.net.links.is_plain(from, to) {
             return Delivery::Arrives(self.kernel.now + self.latency(from, to));
         }
