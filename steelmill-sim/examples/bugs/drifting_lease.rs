@@ -23,6 +23,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the lease holder allows no margin for its own slow clock",
     needed: "clock drift, and a delay of the first holder's renewal",
     faults: &[&[Family::Drift], DELAYS_RENEWAL],
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

@@ -23,6 +23,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the recorder's sender is not spawned on its scope, so a stop does not wait for it",
     needed: "a redeployment",
     faults: &[&[Family::Own]],
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

@@ -20,6 +20,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the sender does not check that its parcel was accepted",
     needed: "the rare branch in which the depot is full (`buggify!`)",
     faults: &[&[Family::Buggify]],
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

@@ -21,6 +21,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the bank does not lock the account with the lower number first",
     needed: "two opposite transfers, no fault",
     faults: &[],
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

@@ -21,6 +21,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the account does not compare versions before it accepts a new sum",
     needed: "two concurrent tills, no fault",
     faults: &[],
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

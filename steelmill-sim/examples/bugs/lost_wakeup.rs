@@ -21,6 +21,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "a notification is not stored when no clerk waits yet",
     needed: "an item queued at the wrong moment, no fault",
     faults: &[],
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

@@ -10,21 +10,33 @@
 //! [`Version`]. Every protocol runs under the same nemesis: a swarm of faults, within a budget of what the protocol
 //! must tolerate. The right version passes; the planted one fails, and must shrink to the faults that a person would name.
 
+mod disk; // state that survives a process
 mod talk; // requests and replies over TCP
 
+mod crash_in_recovery;
+mod double_vote;
 mod drifting_lease;
+mod dropped_item;
+mod dropped_queue;
+mod early_ack;
 mod forgotten_task;
 mod half_close;
 mod ignored_refusal;
+mod last_tick;
 mod lock_order;
 mod lost_update;
 mod lost_wakeup;
+mod old_answer;
 mod reordered_commit;
 mod retry;
 mod split_brain;
 mod stale_cache;
+mod tombstone;
 mod twice_billed;
+mod two_phase_commit;
+mod unclean_leader;
 
+mod rates; // how many seeds find each bug
 pub(crate) mod table; // finding and shrinking all bugs
 
 use std::pin::Pin;
@@ -52,6 +64,8 @@ pub(crate) struct Bug {
     pub(crate) needed: &'static str,
     /// For each fault that is needed, the families it may belong to. The most specific sets come first.
     pub(crate) faults: &'static [&'static [Family]],
+    /// Families of which a fault or two more may be left, because they bring about luck that it also takes.
+    pub(crate) may_help: &'static [Family],
     pub(crate) scenario: fn(Sim, Version) -> RunningProtocol,
 }
 
@@ -62,7 +76,7 @@ impl Bug {
     }
 }
 
-pub(crate) const BUGS: [Bug; 12] = [
+pub(crate) const BUGS: [Bug; 22] = [
     lost_update::BUG,
     split_brain::BUG,
     stale_cache::BUG,
@@ -75,10 +89,38 @@ pub(crate) const BUGS: [Bug; 12] = [
     lost_wakeup::BUG,
     twice_billed::BUG,
     ignored_refusal::BUG,
+    early_ack::BUG,
+    unclean_leader::BUG,
+    double_vote::BUG,
+    two_phase_commit::BUG,
+    tombstone::BUG,
+    old_answer::BUG,
+    dropped_queue::BUG,
+    crash_in_recovery::BUG,
+    last_tick::BUG,
+    dropped_item::BUG,
 ];
 
 /// The faults that delay or lose a request or reply over TCP.
 const DELAYS_TCP: &[Family] = &[
+    Family::Partition,
+    Family::PartitionOneWay,
+    Family::Isolation,
+    Family::Slow,
+    Family::Latency,
+    Family::Tail,
+    Family::Loss,
+    Family::Bandwidth,
+    Family::Reset,
+    Family::Pause,
+    Family::SlowMachine,
+];
+
+/// The faults that end a machine's process.
+const ENDS: &[Family] = &[Family::Exit, Family::PowerLoss, Family::RestartStorm];
+
+/// The faults that keep a machine from answering for a while, whether it is up or not.
+const DELAYS_TCP_OR_ENDS: &[Family] = &[
     Family::Partition,
     Family::PartitionOneWay,
     Family::Isolation,
@@ -89,6 +131,9 @@ const DELAYS_TCP: &[Family] = &[
     Family::Reset,
     Family::Pause,
     Family::SlowMachine,
+    Family::Exit,
+    Family::PowerLoss,
+    Family::RestartStorm,
 ];
 
 /// Simulates a small protocol with a planted bug, under faults over many seeds.
@@ -133,6 +178,19 @@ enum All {
         #[arg(long)]
         planted_only: bool,
     },
+    /// Print how many seeds find each bug, and the geometric mean over all bugs, as a table
+    Rates {
+        /// Only bugs whose name contains this
+        filter: Option<String>,
+
+        /// First seed
+        #[arg(long, value_name = "S", default_value_t = 1)]
+        first_seed: u64,
+
+        /// Number of seeds
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        seeds: u64,
+    },
 }
 
 #[cfg_attr(test, allow(dead_code, reason = "the test runs the scenarios on its own"))]
@@ -145,6 +203,9 @@ fn main() -> ExitCode {
         }
         Some(All::Table { filter, first_seed, planted_only }) => {
             return table::make(&filter.unwrap_or_default(), Seed(first_seed), planted_only);
+        }
+        Some(All::Rates { filter, first_seed, seeds }) => {
+            return rates::print(&filter.unwrap_or_default(), Seed(first_seed), seeds);
         }
         None => {}
     }

@@ -23,6 +23,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the replica does not check that it has received what it commits",
     needed: "one datagram lost or overtaken",
     faults: &[LOSES_OR_DELAYS_DATAGRAMS],
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

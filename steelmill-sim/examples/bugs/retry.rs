@@ -21,6 +21,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the bank does not deduplicate retried charges",
     needed: "one reply lost or late",
     faults: &[DELAYS_TCP],
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

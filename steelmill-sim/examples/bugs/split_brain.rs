@@ -28,6 +28,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the store does not reject writes of a former leader",
     needed: "a pause of the leader longer than its lease",
     faults: &[&[Family::Pause]],
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

@@ -24,6 +24,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the edge keeps its cache when it loses the invalidation stream",
     needed: "a reset of the connection between edge and origin",
     faults: &[&[Family::Reset]],
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

@@ -20,6 +20,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the counter does not check that a datagram is newer than the last",
     needed: "duplicated datagrams",
     faults: &[&[Family::Duplication]],
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
