@@ -16,6 +16,7 @@ use std::thread;
 use tracing::{Metadata, Span};
 
 use crate::Owner;
+use crate::panic::forget_panic;
 
 /// The name of the span of a daemon's phases.
 const DAEMON: &str = "daemon";
@@ -94,8 +95,14 @@ impl std::fmt::Debug for LogContext {
 }
 
 /// The span of a daemon's phases.
+///
+/// A subscriber that panics makes none.
 pub(super) fn daemon_span(factory: &str, daemon: &str) -> Span {
-    tracing::info_span!(parent: None, "daemon", factory, daemon)
+    let span = catch_unwind(|| tracing::info_span!(parent: None, "daemon", factory, daemon));
+    span.unwrap_or_else(|panic| {
+        forget_panic(panic);
+        Span::none()
+    })
 }
 
 /// The span of a task, within that of its daemon.
