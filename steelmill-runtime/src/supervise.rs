@@ -11,7 +11,7 @@ mod guardian; // polls what a task does not
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -39,6 +39,7 @@ pub(crate) fn supervise(supervision: Supervision) -> Result<(), Supervision> {
         is_watched: AtomicBool::new(false),
         is_held_up: AtomicBool::new(false),
         polls: AtomicU64::new(0),
+        call: AtomicUsize::new(0),
         turn: Mutex::new(Turn { supervision: Some(supervision), ..Turn::default() }),
     });
     post.watch();
@@ -59,6 +60,8 @@ struct Post {
     /// The guardian had to poll it, and its task has not been polled since.
     is_held_up: AtomicBool,
     polls: AtomicU64,
+    /// Its place among the guardian's calls, while it is one.
+    call: AtomicUsize,
     turn: Mutex<Turn>,
 }
 
@@ -103,7 +106,7 @@ impl Post {
     }
 
     /// Takes user code, unless a thread runs some: that one takes the next as well.
-    fn take_user_code(turn: &mut Turn) -> Option<UserCode> {
+    fn take_user_code(self: &Arc<Self>, turn: &mut Turn) -> Option<UserCode> {
         if turn.is_in_user_code {
             return None;
         }
@@ -111,6 +114,7 @@ impl Post {
         turn.is_in_user_code = code.is_some();
         if code.is_none() && turn.has_ended {
             turn.supervision = None;
+            self.guardian.forget(self);
         }
         code
     }
@@ -125,7 +129,7 @@ impl Post {
                     turn.is_in_user_code = false;
                 }
                 let polled = self.poll(&mut turn);
-                (polled, Self::take_user_code(&mut turn))
+                (polled, self.take_user_code(&mut turn))
             };
             match code {
                 Some(code) => code.run(),

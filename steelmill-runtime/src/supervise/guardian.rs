@@ -62,9 +62,22 @@ impl Guardian {
     /// Looks at a post from now on, until it is served.
     pub(super) fn watch(&self, post: Arc<Post>) {
         let mut calls = self.calls();
+        post.call.store(calls.posts.len(), Ordering::Relaxed);
         calls.posts.push(post);
         if calls.sleep.as_ref().is_some_and(|sleep| !sleep.is_short) {
             self.call(calls);
+        }
+    }
+
+    /// A supervisor has ended. Most short-lived ones have never been looked at.
+    pub(super) fn forget(&self, post: &Arc<Post>) {
+        let mut calls = self.calls();
+        let call = post.call.load(Ordering::Relaxed);
+        if calls.posts.get(call).is_some_and(|other| Arc::ptr_eq(other, post)) {
+            calls.posts.swap_remove(call);
+            if let Some(moved) = calls.posts.get(call) {
+                moved.call.store(call, Ordering::Relaxed);
+            }
         }
     }
 
