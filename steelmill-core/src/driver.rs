@@ -19,6 +19,8 @@ use crate::{Clock, Entropy, Milestone, Origin, Owner, Spawn, State, Supervision,
 pub(crate) trait Driver: Send + Sync {
     fn now(&self) -> Instant;
 
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()>;
+
     /// A uniformly random `u64`, used for jitter.
     fn draw(&self) -> u64;
 
@@ -54,6 +56,10 @@ impl<W: World> WorldDriver<W> {
 impl<W: World> Driver for WorldDriver<W> {
     fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
+        Box::pin(self.clock.sleep_until(deadline))
     }
 
     fn draw(&self) -> u64 {

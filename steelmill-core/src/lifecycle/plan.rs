@@ -17,7 +17,8 @@ mod timeouts; // what is due when
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use self::deadline::{ABORT_GRACE, ROUNDS};
+pub(super) use self::deadline::ABORT_GRACE;
+use self::deadline::ROUNDS;
 use self::restart::Restarts;
 use self::timeouts::{Timeout, Timeouts};
 use crate::control::{ChildId, Maker, SlotId};

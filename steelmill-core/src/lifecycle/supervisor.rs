@@ -236,7 +236,7 @@ impl Supervisor {
     }
 
     /// Notifies the world, once.
-    fn notify_milestone(&mut self, milestone: Milestone) {
+    pub(super) fn notify_milestone(&mut self, milestone: Milestone) {
         if self.reached < Some(milestone) {
             self.reached = Some(milestone);
             let control = &self.control;
