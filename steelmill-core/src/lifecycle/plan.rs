@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 pub(super) use self::deadline::ABORT_GRACE;
-use self::deadline::ROUNDS;
+use self::deadline::{CHILD_GRACE, ROUNDS};
 use self::restart::Restarts;
 use self::timeouts::{Timeout, Timeouts};
 use crate::control::{ChildId, Maker, SlotId};
@@ -532,7 +532,7 @@ impl Plan {
 
     fn begin_stop(&mut self, limit: Duration) {
         self.stage = Stage::Stopping { limit, rounds: ROUNDS, is_aborting: false };
-        let all_rounds = limit.checked_add(ABORT_GRACE).and_then(|round| round.checked_mul(ROUNDS));
+        let all_rounds = limit.checked_add(CHILD_GRACE).and_then(|round| round.checked_mul(ROUNDS));
         self.end_by = all_rounds.and_then(|all| self.now.checked_add(all));
         self.begin_round(limit);
         let firsts: Vec<_> = self

@@ -17,7 +17,7 @@ pub(in crate::lifecycle) const ABORT_GRACE: Duration = Duration::from_millis(100
 
 /// How long to wait for an aborted child. Longer than any daemon of the child is waited for, so that the child ends by itself
 /// unless its machine stands still: which of two timers fires first decides nothing.
-const CHILD_GRACE: Duration = Duration::from_millis(250);
+pub(super) const CHILD_GRACE: Duration = Duration::from_millis(250);
 
 impl Plan {
     /// The deadline of the start has passed.
