@@ -67,8 +67,8 @@
 //! # Start here
 //! [`Daemon`] (what a service implements), [`Factory`] (dependency injection), [`Scope`] (a running daemon's stop signal,
 //! tasks and child factories). Then, as needed:
-//! - a started factory: [`RunningFactory`], its [`Status`] and [`Changes`], the [`Report`] of its end; one that is
-//!   [`Starting`], and a [`Remote`] to it;
+//! - a started factory: [`RunningFactory`], its [`Status`] and [`Changes`], the [`Report`] of its end; for
+//!   the main function of a process: [`Serving`], with a [`Remote`];
 //! - timeouts and restarts: [`Deadlines`], [`Policy`], [`Backoff`];
 //! - state that `prepare` makes: [`SetOnce`]; daemons by name: [`Catalog`]; the dependency graph: [`Graph`];
 //! - capabilities of a world: [`Clock`], [`Network`], [`Entropy`], [`Spawn`];
@@ -100,7 +100,7 @@ pub use cell::SetOnce;
 pub use changes::{CHANGES_BUFFERED, Change, Changes};
 pub use daemon::{Daemon, DaemonRef};
 pub use factory::{DEPTH_MAX, Factory, Graph, RunningFactory};
-pub use lifecycle::{Remote, Starting, Supervision, UserCode};
+pub use lifecycle::{Remote, Serving, Supervision, UserCode};
 pub use panic::{Panic, panic_message};
 pub use policy::{Backoff, Deadlines, OnFailure, Policy};
 pub use report::{

@@ -10,7 +10,7 @@ mod looking; // how aborted daemons end
 mod ending; // drops the daemons, and hands out the report
 mod published; // answers requests for status and changes
 mod supervision; // the supervisor as a world polls it
-mod starting; // the future of a start, and a handle without daemons
+mod serving; // a factory run to its end, and a handle without daemons
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
@@ -28,9 +28,10 @@ use crate::{Factory, Origin, Owner, Report, RunningFactory, StartError};
 use looking::Looking;
 use plan::Plan;
 use published::PublishedStatus;
+use serving::Started;
 use supervisor::Supervisor;
 
-pub use starting::{Remote, Starting};
+pub use serving::{Remote, Serving};
 pub use supervision::{Supervision, UserCode};
 
 impl Factory {
@@ -43,20 +44,30 @@ impl Factory {
     /// When a `prepare` fails, panics or exceeds the deadline; when the factory is told to stop meanwhile; when an ancestor
     /// is stopping. The prepared daemons have then been stopped in reverse order, and the report has all failures.
     pub async fn start(self) -> Result<RunningFactory, StartError> {
-        self.launch().await
+        let path = self.path().into();
+        let (started, when_started) = oneshot::channel();
+        let (mut interest, _) = launch(self, Started::Factory(started));
+        let outcome = when_started.await;
+        interest.0 = None;
+        outcome.unwrap_or_else(|_| Err(StartError::new(Arc::new(Report::abandoned(path)))))
     }
 
-    /// Begins to [`start`](Factory::start), and returns at once: for whoever wants to stop the factory, or to know its status,
-    /// while it starts.
+    /// Starts the factory and runs it to its end, without a handle to its daemons: for the main function of a process, which
+    /// must be able to stop a factory that is starting, and to ask for its status. Begins with the call.
     ///
     /// # Cancellation
-    /// As of [`start`](Factory::start).
-    pub fn launch(self) -> Starting {
-        launch(self)
+    /// Dropping the future stops the factory.
+    ///
+    /// # Errors
+    /// As of [`start`](Factory::start). A failure after the start is in the report.
+    pub fn serve(self) -> Serving {
+        let (started, when_started) = oneshot::channel();
+        let (interest, control) = launch(self, Started::Serving(started));
+        Serving::new(interest, when_started, control)
     }
 }
 
-/// Guard of the future of `start`: its drop before the end rolls back.
+/// Guard of the future of a start: its drop before the end rolls back.
 struct Interest(Option<Events>);
 
 impl Drop for Interest {
@@ -68,10 +79,9 @@ impl Drop for Interest {
 }
 
 /// Freezes a factory and spawns its supervisor.
-fn launch(factory: Factory) -> Starting {
+fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
     let (events, inbox) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
-    let (started, when_started) = oneshot::channel();
     let interest = Interest(Some(events.clone()));
 
     let ancestor_links = join_ancestors(&factory, &events);
@@ -115,7 +125,7 @@ fn launch(factory: Factory) -> Starting {
     };
     let origin = Origin { owner: &owner, place: Location::caller() };
     driver.supervise(origin, Supervision::new(supervisor));
-    Starting::new(interest, when_started, control)
+    (interest, control)
 }
 
 /// Registers with every ancestor that must outlive this factory.

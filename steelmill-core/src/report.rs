@@ -368,7 +368,9 @@ pub(crate) struct DropExceeded {
 
 /// The destructors of all daemons were never called.
 #[derive(Debug, thiserror::Error)]
-#[error("its daemons were not dropped within {limit:?}: a log line or the `Drop` of an error or value blocks")]
+#[error(
+    "its daemons were not dropped within {limit:?}: a log line or the `Drop` of an error or value blocks"
+)]
 pub(crate) struct NotDropped {
     pub(crate) limit: Duration,
 }

@@ -5,11 +5,12 @@ use std::mem::forget;
 use std::num::NonZero;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use steelmill_core::{Deadlines, Error, Factory, Result, StartError, Starting, StopRequested};
+use steelmill_core::{Deadlines, Error, Factory, Report, Result, StartError, StopRequested};
 use tokio::runtime::Builder;
 
 use crate::signal::{Served, Signals};
@@ -116,9 +117,9 @@ fn run_to_end(
         let signals = Signals::listen(options.log).context("cannot listen for signals");
         let assembled = signals.and_then(|signals| Ok((assemble(options, setup)?, signals)));
         assembled.and_then(|(factory, signals)| {
-            let starting = factory.launch();
-            launched(signals.serve(starting.remote()));
-            runtime.block_on(serve(starting))
+            let serving = factory.serve();
+            launched(signals.serve(serving.remote()));
+            runtime.block_on(serving).map_or_else(start_failed, ended)
         })
     };
     // Dropping the runtime would wait for blocking threads, which may never return.
@@ -145,12 +146,7 @@ fn assemble(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Res
     Ok(factory)
 }
 
-async fn serve(starting: Starting) -> Result<String> {
-    let running = match starting.await {
-        Ok(running) => running,
-        Err(error) => return start_failed(error),
-    };
-    let report = running.join().await;
+fn ended(report: Arc<Report>) -> Result<String> {
     if !report.is_clean() {
         return Err(Error::msg(report));
     }

@@ -170,7 +170,9 @@ impl Listener {
     /// Stops the factory, after a log line that says so, if that can be written.
     fn stop(&mut self, signal: Signal) {
         let State::Launched(service) = &self.service else { return };
-        aside(move || tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once"));
+        aside(
+            move || tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once"),
+        );
         service.remote.request_stop();
         self.expect_end();
     }
@@ -195,7 +197,8 @@ impl Listener {
             Err(_) => format!("{}: its supervisor does not answer", remote.path()),
         };
         let path = remote.path();
-        let text = format!("{path} has not ended within {limit:?} of its stop, so the process is ended:\n{status}");
+        let text =
+            format!("{path} has not ended within {limit:?} of its stop, so the process is ended:\n{status}");
         let format = self.format;
         aside(move || logging::fatal(format, &text));
         process::exit(1)

@@ -4,7 +4,10 @@
 //! `HANGING_SEEDS=500` runs that many random mixtures instead of a few.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
-#![expect(clippy::disallowed_methods, reason = "services that block threads on purpose, and a test that waits")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "services that block threads on purpose, and a test that waits"
+)]
 
 use std::env;
 use std::fmt;
@@ -34,7 +37,11 @@ const BLOCKS: &str = "did not end when it was aborted: it blocks its thread";
 
 #[test]
 fn a_daemon_that_asks_for_a_stop_and_then_blocks_its_thread() {
-    check("asks and blocks", &["Hostile[asks and blocks] failed to stop", BLOCKS, "patient was stopped"], &[]);
+    check(
+        "asks and blocks",
+        &["Hostile[asks and blocks] failed to stop", BLOCKS, "patient was stopped"],
+        &[],
+    );
 }
 
 #[test]
@@ -121,7 +128,11 @@ fn a_subscriber_that_panics() {
 #[test]
 fn a_subscriber_that_blocks() {
     let guilty = "Hostile[fails] failed to run: out of luck";
-    check("subscriber blocks", &[guilty, "its daemons were not dropped", "a log line", "patient was stopped"], &[]);
+    check(
+        "subscriber blocks",
+        &[guilty, "its daemons were not dropped", "a log line", "patient was stopped"],
+        &[],
+    );
 }
 
 #[test]
@@ -147,7 +158,9 @@ fn a_signal_stops_a_service_whose_threads_are_all_blocked() {
         let service = Service::start(processors, "silently blocks all");
         service.wait_for("ready");
         service.signal();
-        service.end().contains(&["Hostile[silently blocks all] failed to stop: did not end when it was aborted"]);
+        service
+            .end()
+            .contains(&["Hostile[silently blocks all] failed to stop: did not end when it was aborted"]);
     }
 }
 
@@ -167,7 +180,8 @@ fn random_mixtures() {
     for seed in 0..seeds {
         for processors in PROCESSORS {
             let mut random = Random(seed);
-            let acts: Vec<_> = (0..=random.below(3)).map(|_| ACTS[random.below(ACTS.len() as u64) as usize]).collect();
+            let acts: Vec<_> =
+                (0..=random.below(3)).map(|_| ACTS[random.below(ACTS.len() as u64) as usize]).collect();
             let mixture = format!("mixture {}", acts.join(", "));
             let service = Service::start(processors, &mixture);
             if random.below(2) == 0 {
@@ -317,7 +331,8 @@ fn service() {
     let Ok(name) = env::var(SERVICE) else { return };
     let code = match name.as_str() {
         "subscriber panics" => {
-            tracing::subscriber::set_global_default(Bad(|level| panic!("a bad subscriber, at {level}"))).unwrap();
+            tracing::subscriber::set_global_default(Bad(|level| panic!("a bad subscriber, at {level}")))
+                .unwrap();
             serve(&["fails"])
         }
         "subscriber blocks" => {

@@ -24,7 +24,7 @@ pub(crate) enum Event {
     /// A daemon's `prepare`, `run` or `stop` has ended.
     PhaseEnded { slot: SlotId, phase: Phase, outcome: Outcome },
     /// A task returned an error or panicked.
-    TaskFailed { slot: SlotId, name: &'static str, fault: Fault },
+    TaskFailed { slot: SlotId, name: &'static str, fault: Box<Fault> },
     /// The last task of a daemon has ended after its tasks were closed.
     TasksEnded { slot: SlotId, incarnation: u32 },
     /// The factory is asked to stop.
@@ -67,7 +67,7 @@ impl SlotId {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Done,
-    Failed(Fault),
+    Failed(Box<Fault>),
     /// It was cancelled by a stop, or aborted.
     Cancelled,
     /// The executor dropped it.

@@ -150,7 +150,7 @@ impl Supervisor {
         }
         self.ancestor_links.clear();
         if let Some(started) = self.started.take() {
-            is_notified |= started.send(Err(StartError::new(report.clone()))).is_ok();
+            is_notified |= started.fail(StartError::new(report.clone()));
         }
         if let Some(end) = self.end.take() {
             let _ = end.send(report.clone());
@@ -181,7 +181,7 @@ impl Supervisor {
     /// An event after the end of all daemons. Dropping a `Join` refuses the child.
     fn handle_late(&mut self, event: Event) {
         match event {
-            Event::TaskFailed { slot, name, fault } => self.task_failed(slot, name, fault),
+            Event::TaskFailed { slot, name, fault } => self.task_failed(slot, name, *fault),
             Event::PhaseEnded { slot, phase, outcome } => self.phase_ended(slot, phase, outcome),
             Event::ChildEnded { failure: Some(report), .. } => self.leave(move || drop(report)),
             Event::StatusRequested(answer) => self.answer_status(answer),

@@ -50,7 +50,9 @@ impl Supervisor {
         let aborted = self.looking.0.entry(slot).or_insert(Aborted { tasks, probe: None });
         let before = std::mem::replace(&mut aborted.tasks, tasks);
         let stuck = match &aborted.probe {
-            _ if tasks < before && self.plan.is_patient(slot) => return self.plan.wait_again(slot, ABORT_GRACE),
+            _ if tasks < before && self.plan.is_patient(slot) => {
+                return self.plan.wait_again(slot, ABORT_GRACE);
+            }
             _ if tasks < before => Stuck::TasksLeft(tasks),
             None => {
                 let probe = Arc::new(Flag::default());

@@ -5,10 +5,10 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::supervisor::Supervisor;
+use crate::Phase;
 use crate::changes::{Change, Watcher};
 use crate::control::{ChildEntry, Event, Maker, SlotId};
 use crate::status::{DaemonStatus, Snapshot, State, Status};
-use crate::Phase;
 
 /// The published status of a daemon, or of the factory.
 pub(super) struct PublishedStatus {

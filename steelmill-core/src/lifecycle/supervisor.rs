@@ -17,6 +17,7 @@ use super::ending::Ending;
 use super::looking::Looking;
 use super::plan::{Action, PhaseEnd, Plan, Verdict};
 use super::published::PublishedStatus;
+use super::serving::Started;
 use super::supervision::UserCode;
 use crate::changes::Watchers;
 use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Maker, Outcome, SlotId};
@@ -24,9 +25,7 @@ use crate::factory::Node;
 use crate::panic::Fault;
 use crate::report::{ChildFailed, StopSkipped, Stuck, TaskDropped};
 use crate::scope::{Completion, RunState};
-use crate::{
-    DeadlineExceeded, Error, Milestone, Phase, Report, RunningFactory, Scope, StartError, StopRequested,
-};
+use crate::{DeadlineExceeded, Error, Milestone, Phase, Report, RunningFactory, Scope, StopRequested};
 
 /// How many events one poll handles, so that other tasks have their turn. Also how many of those that were queued when a
 /// timeout became due are handled before it.
@@ -66,7 +65,7 @@ pub(super) struct Supervisor {
     pub(super) await_stopping: Vec<oneshot::Sender<()>>,
     /// A failure of this factory is a failure of its parent.
     pub(super) escalates: bool,
-    pub(super) started: Option<oneshot::Sender<Result<RunningFactory, StartError>>>,
+    pub(super) started: Option<Started>,
     pub(super) end: Option<oneshot::Sender<Arc<Report>>>,
     pub(super) user_code: VecDeque<UserCode>,
 }
@@ -160,7 +159,7 @@ impl Supervisor {
     fn handle(&mut self, event: Event) {
         match event {
             Event::PhaseEnded { slot, phase, outcome } => self.phase_ended(slot, phase, outcome),
-            Event::TaskFailed { slot, name, fault } => self.task_failed(slot, name, fault),
+            Event::TaskFailed { slot, name, fault } => self.task_failed(slot, name, *fault),
             Event::TasksEnded { slot, incarnation } => {
                 // Ignores an earlier incarnation, whose tasks could not be aborted.
                 if self.run_states[slot.index()]
@@ -181,7 +180,10 @@ impl Supervisor {
                     let control = self.control.clone();
                     self.leave(move || {
                         let factory = &*control.path;
-                        tracing::warn!(factory, "stopping: its last handle was dropped without a call of stop()");
+                        tracing::warn!(
+                            factory,
+                            "stopping: its last handle was dropped without a call of stop()"
+                        );
                     });
                 }
                 self.stop();
@@ -275,7 +277,7 @@ impl Supervisor {
         let (end, fault) = match outcome {
             Outcome::Done => (PhaseEnd::Done, None),
             Outcome::Cancelled => (PhaseEnd::Cancelled, None),
-            Outcome::Failed(fault) => (PhaseEnd::Failed, Some(fault)),
+            Outcome::Failed(fault) => (PhaseEnd::Failed, Some(*fault)),
             Outcome::Dropped => (PhaseEnd::Failed, Some(Fault::of(TaskDropped.into()))),
         };
         let verdict = self.plan.phase_ended(slot, phase, end);
@@ -432,12 +434,18 @@ impl Supervisor {
         {
             parent.failure = Some(Arc::new(Report::abandoned(self.control.path.clone()))); // until it ends
         }
-        let factory = RunningFactory::new(self.node().clone());
-        if let Some(started) = self.started.take() {
-            // If the future of `start` is gone, the handle is dropped here, and that stops the factory.
-            if started.send(Ok(factory)).is_err() {
-                self.control.set_stopping();
+        match self.started.take() {
+            Some(Started::Factory(started)) => {
+                let factory = RunningFactory::new(self.node().clone());
+                // If the future of `start` is gone, the handle is dropped here, and that stops the factory.
+                if started.send(Ok(factory)).is_err() {
+                    self.control.set_stopping();
+                }
             }
+            Some(Started::Serving(started)) => {
+                let _ = started.send(Ok(()));
+            }
+            None => {}
         }
     }
 

@@ -67,7 +67,7 @@ impl<T: TaskOutput> WorkOutput for T {
     fn into_outcome(self) -> Outcome {
         match self.into_result() {
             Ok(()) => Outcome::Done,
-            Err(error) => Outcome::Failed(Fault::of(error)),
+            Err(error) => Outcome::Failed(Box::new(Fault::of(error))),
         }
     }
 }
@@ -80,12 +80,7 @@ impl WorkOutput for Option<Result> {
 }
 
 impl<F> Guarded<F> {
-    pub(crate) fn new(
-        work: F,
-        context: Arc<LogContext>,
-        span: Option<Span>,
-        completion: Completion,
-    ) -> Self {
+    pub(crate) fn new(work: F, context: Arc<LogContext>, span: Option<Span>, completion: Completion) -> Self {
         let aborted = completion.run_state.aborted.waiter();
         Guarded { work: Some(work), gate: Gate::closed(), context: Some(context), span, aborted, completion }
     }
@@ -141,7 +136,7 @@ impl<F: Future<Output: WorkOutput>> Guarded<F> {
     fn end_by_panic(self: Pin<&mut Self>, panic: Box<dyn Any + Send>) -> Poll<()> {
         let fault = Fault::of(panicked(panic.as_ref()));
         forget_panic(panic);
-        self.end(Outcome::Failed(fault))
+        self.end(Outcome::Failed(Box::new(fault)))
     }
 
     /// Drops the work, and notifies the supervisor.
@@ -151,7 +146,7 @@ impl<F: Future<Output: WorkOutput>> Guarded<F> {
         let mut this = self.project();
         let span = span_of(this.span, this.completion);
         if let Err(panic) = context::run_in(span, this.context, || this.work.set(None)) {
-            outcome = Outcome::Failed(Fault::of(panicked(panic.as_ref())));
+            outcome = Outcome::Failed(Box::new(Fault::of(panicked(panic.as_ref()))));
             forget_panic(panic);
         }
         this.completion.report(outcome);
