@@ -185,6 +185,7 @@ fn random_mixtures() {
             let mixture = format!("mixture {}", acts.join(", "));
             let service = Service::start(processors, &mixture);
             if random.below(2) == 0 {
+                service.wait_for("listening");
                 thread::sleep(Duration::from_millis(random.below(300)));
                 service.signal();
             }
@@ -353,7 +354,10 @@ fn service() {
 
 fn serve(acts: &[&str]) -> ExitCode {
     let options = Options { name: "test".to_owned(), stop_deadline: DEADLINE, ..Options::default() };
-    run(options, |factory| acts.iter().try_for_each(|act| factory.with_named::<Hostile>(act)))
+    run(options, |factory| {
+        say("listening"); // for signals
+        acts.iter().try_for_each(|act| factory.with_named::<Hostile>(act))
+    })
 }
 
 fn block() {
