@@ -121,6 +121,7 @@ fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
         ending: None,
         started: Some(started),
         end: Some(end),
+        ended_with: None,
         user_code: VecDeque::new(),
     };
     let origin = Origin { owner: &owner, place: Location::caller() };

@@ -108,7 +108,7 @@ impl Scope {
         }
         // Before the span, which is made by a subscriber's code: if that panics, this ends the task that was admitted.
         let completion = Completion::task(self.run_state.clone(), name);
-        let span = context::task_span(&self.run_state.span, name);
+        let span = context::task_span(self.run_state.span(), name);
         let context = self.run_state.contexts.get_or_add(name, || self.run_state.context(Some(name)));
         // Not an async block: that would hold the future twice, before and after its first poll.
         let task = Guarded::new(future, context.clone(), Some(span), completion);
@@ -202,8 +202,8 @@ pub(crate) struct RunState {
     pub(crate) incarnation: u32,
     pub(crate) label: Label,
     owner: Arc<Owner>,
-    /// Shared by all runs, because cloning and dropping a span calls the subscriber.
-    span: Arc<Span>,
+    /// Shared by all runs, because cloning and dropping a span calls the subscriber; `None` where it is disabled.
+    span: Option<Arc<Span>>,
     /// Those of tasks, by their names.
     contexts: ByName<Arc<LogContext>>,
     /// The daemon is told to stop.
@@ -222,7 +222,7 @@ impl RunState {
             slot,
             incarnation: 0,
             owner: Owner::new(node.control.path.clone(), Some(label.clone())),
-            span: Arc::new(context::daemon_span(&node.control.path, &label)),
+            span: context::daemon_span(&node.control.path, &label).map(Arc::new),
             label,
             contexts: ByName::default(),
             stopping: Signal::default(),
@@ -248,6 +248,11 @@ impl RunState {
         }
     }
 
+    fn span(&self) -> &Span {
+        static DISABLED: Span = Span::none();
+        self.span.as_deref().unwrap_or(&DISABLED)
+    }
+
     fn context(&self, task: Option<&'static str>) -> Arc<LogContext> {
         LogContext::new(self.owner.clone(), task)
     }
@@ -255,7 +260,7 @@ impl RunState {
     /// Logs, attributed to the daemon.
     pub(crate) fn log(&self, log: impl FnOnce()) {
         let mut context = Some(self.context(None));
-        if let Err(panic) = context::run_in(&self.span, &mut context, log) {
+        if let Err(panic) = context::run_in(self.span(), &mut context, log) {
             std::panic::resume_unwind(panic);
         }
     }

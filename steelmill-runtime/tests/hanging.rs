@@ -176,22 +176,31 @@ fn the_last_resort_names_what_is_known() {
 
 #[test]
 fn random_mixtures() {
-    let seeds = env::var("HANGING_SEEDS").map_or(4, |seeds| seeds.parse().unwrap());
-    for seed in 0..seeds {
-        for processors in PROCESSORS {
-            let mut random = Random(seed);
-            let acts: Vec<_> =
-                (0..=random.below(3)).map(|_| ACTS[random.below(ACTS.len() as u64) as usize]).collect();
-            let mixture = format!("mixture {}", acts.join(", "));
-            let service = Service::start(processors, &mixture);
-            if random.below(2) == 0 {
-                service.wait_for("listening");
-                thread::sleep(Duration::from_millis(random.below(300)));
-                service.signal();
-            }
-            let end = service.end();
-            assert!(end.log.contains("Hostile[") || end.code == Some(0), "seed {seed}, {mixture}: {end}");
+    /// How many run at the same time.
+    const LANES: u64 = 3;
+    let seeds = env::var("HANGING_SEEDS").map_or(6, |seeds| seeds.parse().unwrap());
+    thread::scope(|scope| {
+        for lane in 0..LANES {
+            scope.spawn(move || (lane..seeds).step_by(LANES as usize).for_each(random_mixture));
         }
+    });
+}
+
+fn random_mixture(seed: u64) {
+    let mut random = Random(seed);
+    let acts: Vec<_> =
+        (0..=random.below(3)).map(|_| ACTS[random.below(ACTS.len() as u64) as usize]).collect();
+    let mixture = format!("mixture {}", acts.join(", "));
+    let signal = (random.below(2) == 0).then(|| Duration::from_millis(random.below(300)));
+    for processors in PROCESSORS {
+        let service = Service::start(processors, &mixture);
+        if let Some(after) = signal {
+            service.wait_for("listening");
+            thread::sleep(after);
+            service.signal();
+        }
+        let end = service.end();
+        assert!(end.log.contains("Hostile[") || end.code == Some(0), "seed {seed}, {mixture}: {end}");
     }
 }
 

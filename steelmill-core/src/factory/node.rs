@@ -94,6 +94,8 @@ pub(crate) struct Dismantled {
     pub(crate) panics: Vec<(Label, Panic)>,
     /// Daemons that somebody still holds, and by how many refs.
     pub(crate) retained: Vec<(Label, usize)>,
+    /// Handles that keep all of them, which were not dropped then.
+    pub(crate) held: usize,
 }
 
 impl Dismantled {

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+
 use super::plan::ABORT_GRACE;
 use super::supervision::UserCode;
 use super::supervisor::{EVENTS_PER_POLL, Supervisor};
@@ -24,8 +27,7 @@ const DROP_GRACE: Duration = Duration::from_millis(250);
 
 /// The end of a factory, while its daemons are dropped.
 pub(super) struct Ending {
-    /// `None` if somebody else holds the daemons.
-    dropping: Option<Arc<Dropping>>,
+    dropping: Arc<Dropping>,
     daemons: usize,
     since: Instant,
     /// When it is no longer waited for; `None` if never.
@@ -48,32 +50,26 @@ impl Supervisor {
         self.notify_milestone(Milestone::Ended);
         self.children.clear();
         let until = self.plan.stop_by().map(|stop_by| stop_by.max(now + DROP_GRACE));
-        let mut ending = Ending { dropping: None, daemons: 0, since: now, until };
+        let dropping = Arc::<Dropping>::default();
         // A daemon that made a child which is stopped with its parent ends after it, and may hold its handle until then.
         let maker_ends_later = self
             .ancestor_links
             .first()
             .is_some_and(|parent| matches!(parent.maker, Maker::Daemon(_)) && parent.ancestor.is_stopping());
-        match self.node.take().map(Arc::try_unwrap) {
-            Some(Ok(node)) => {
-                ending.daemons = node.daemons();
-                let dropping = Arc::<Dropping>::default();
-                ending.dropping = Some(dropping.clone());
-                self.leave(move || {
-                    let _ = dropping.dismantled.set(node.dismantle(&dropping.begun));
+        let mut daemons = 0;
+        if let Some(node) = self.node.take() {
+            daemons = node.daemons();
+            let dropping = dropping.clone();
+            self.leave(move || {
+                let _ = dropping.dismantled.set(match Arc::try_unwrap(node) {
+                    Ok(node) => node.dismantle(&dropping.begun),
+                    Err(_) if maker_ends_later => Dismantled::default(),
+                    Err(node) => Dismantled { held: Arc::strong_count(&node) - 1, ..Dismantled::default() },
                 });
-                self.wake_at = until;
-            }
-            Some(Err(node)) => {
-                if !maker_ends_later {
-                    self.report.set_held(Arc::strong_count(&node) - 1);
-                }
-                // It may have become the last one.
-                self.leave(move || drop(node));
-            }
-            None => {}
+            });
         }
-        self.ending = Some(ending);
+        self.wake_at = until;
+        self.ending = Some(Ending { dropping, daemons, since: now, until });
     }
 
     /// Waits for the destructors of the daemons, up to the deadline; then ends.
@@ -90,13 +86,12 @@ impl Supervisor {
             }
         }
         let Some(ending) = &self.ending else { return Poll::Pending };
-        if let Some(dropping) = ending.dropping.clone() {
-            let is_over = || ending.until.is_some_and(|until| self.control.driver.now() >= until);
-            match dropping.dismantled.get() {
-                Some(dismantled) => self.report_dismantled(dismantled),
-                None if is_over() => self.report_overdue(dropping.begun.count()),
-                None => return Poll::Pending,
-            }
+        let dropping = ending.dropping.clone();
+        let is_over = || ending.until.is_some_and(|until| self.control.driver.now() >= until);
+        match dropping.dismantled.get() {
+            Some(dismantled) => self.report_dismantled(dismantled),
+            None if is_over() => self.report_overdue(dropping.begun.count()),
+            None => return Poll::Pending,
         }
         self.wake_at = None;
         self.finish();
@@ -111,6 +106,7 @@ impl Supervisor {
         for (label, refs) in &dismantled.retained {
             self.report.add_retained(label, *refs);
         }
+        self.report.set_held(dismantled.held);
     }
 
     /// Names the daemon whose destructor has not returned.
@@ -155,17 +151,16 @@ impl Supervisor {
         if let Some(end) = self.end.take() {
             let _ = end.send(report.clone());
         }
-        let (control, last) = (self.control.clone(), report.clone());
-        self.leave(move || {
-            let factory = &*control.path;
-            if is_notified || !report.has_failures() {
-                tracing::debug!(factory, "{report}");
-            } else {
-                tracing::warn!(factory, "{report}");
+        self.ended_with = Some(report.clone());
+        let control = self.control.clone();
+        if is_notified || !report.has_failures() {
+            // Children end often, and most without a word.
+            if LevelFilter::current() >= Level::DEBUG {
+                self.leave(move || tracing::debug!(factory = &*control.path, "{report}"));
             }
-        });
-        // The report ends here, if nobody else has it; not where a log line has panicked.
-        self.leave(move || drop(last));
+        } else {
+            self.leave(move || tracing::warn!(factory = &*control.path, "{report}"));
+        }
     }
 
     /// Records failures that are still queued: a task reports its failure before it leaves, but on another thread.

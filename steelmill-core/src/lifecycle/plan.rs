@@ -261,11 +261,6 @@ impl Plan {
         self.now
     }
 
-    /// Whether a timeout is due: [`timer_fired`](Plan::timer_fired) is to be called.
-    pub(super) fn is_due(&self) -> bool {
-        self.timeouts.first().is_some_and(|at| at <= self.now)
-    }
-
     /// When the stop's deadline passes, for what remains to be done after it; `None` if never.
     pub(super) fn stop_by(&self) -> Option<Instant> {
         self.stop_by

@@ -67,6 +67,8 @@ pub(super) struct Supervisor {
     pub(super) escalates: bool,
     pub(super) started: Option<Started>,
     pub(super) end: Option<oneshot::Sender<Arc<Report>>>,
+    /// The report that was handed out: kept to be dropped as user code, if nobody else has it.
+    pub(super) ended_with: Option<Arc<Report>>,
     pub(super) user_code: VecDeque<UserCode>,
 }
 
@@ -111,7 +113,7 @@ impl Supervisor {
                 self.plan.set_now(self.control.driver.now());
             }
             // With events in the inbox, this task has used up its turn, and is polled again.
-            if !self.plan.is_due() || !self.inbox.is_empty() {
+            if !self.is_due() || !self.inbox.is_empty() {
                 return Poll::Pending;
             }
             self.timeouts_due();
@@ -124,7 +126,7 @@ impl Supervisor {
     /// child that has aborted what it had at a deadline of its own: whose timer fires first must decide nothing. An inbox
     /// that never empties delays no timeout.
     fn timeouts_go_first(&mut self, event: &Event) -> bool {
-        if !self.plan.is_due() {
+        if !self.is_due() {
             self.in_time = None;
             return false;
         }
@@ -142,6 +144,10 @@ impl Supervisor {
                 false
             }
         }
+    }
+
+    fn is_due(&self) -> bool {
+        self.wake_at.is_some_and(|wake_at| wake_at <= self.plan.now())
     }
 
     fn timeouts_due(&mut self) {

@@ -96,13 +96,15 @@ impl std::fmt::Debug for LogContext {
 
 /// The span of a daemon's phases.
 ///
-/// A subscriber that panics makes none.
-pub(super) fn daemon_span(factory: &str, daemon: &str) -> Span {
-    let span = catch_unwind(|| tracing::info_span!(parent: None, "daemon", factory, daemon));
-    span.unwrap_or_else(|panic| {
-        forget_panic(panic);
-        Span::none()
-    })
+/// `None` where it is disabled, and from a subscriber that panics.
+pub(super) fn daemon_span(factory: &str, daemon: &str) -> Option<Span> {
+    match catch_unwind(|| tracing::info_span!(parent: None, "daemon", factory, daemon)) {
+        Ok(span) => (!span.is_disabled()).then_some(span),
+        Err(panic) => {
+            forget_panic(panic);
+            None
+        }
+    }
 }
 
 /// The span of a task, within that of its daemon.

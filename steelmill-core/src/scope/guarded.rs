@@ -156,7 +156,7 @@ impl<F: Future<Output: WorkOutput>> Guarded<F> {
 
 /// The span of a task, or of its daemon.
 fn span_of<'a>(task: &'a Option<Span>, completion: &'a Completion) -> &'a Span {
-    task.as_ref().unwrap_or(&completion.run_state.span)
+    task.as_ref().unwrap_or_else(|| completion.run_state.span())
 }
 
 /// Notifies the supervisor of an end, once; at the latest when it is dropped.
