@@ -110,12 +110,13 @@ impl Post {
         if turn.is_in_user_code {
             return None;
         }
-        let code = turn.supervision.as_mut()?.user_code();
-        turn.is_in_user_code = code.is_some();
-        if code.is_none() && turn.has_ended {
+        let supervision = turn.supervision.as_mut()?;
+        let code = supervision.user_code();
+        if turn.has_ended && !supervision.has_user_code() {
             turn.supervision = None;
             self.guardian.forget(self);
         }
+        turn.is_in_user_code = code.is_some();
         code
     }
 
@@ -123,17 +124,19 @@ impl Post {
     /// `is_in_user_code` is about.
     fn serve(self: &Arc<Self>, mut is_its_turn: bool) -> Poll<()> {
         loop {
-            let (polled, code) = {
+            let (polled, code, is_last) = {
                 let mut turn = self.turn();
                 if is_its_turn {
                     turn.is_in_user_code = false;
                 }
                 let polled = self.poll(&mut turn);
-                (polled, self.take_user_code(&mut turn))
+                let code = self.take_user_code(&mut turn);
+                (polled, code, turn.supervision.is_none())
             };
-            match code {
-                Some(code) => code.run(),
-                None => return polled,
+            let Some(code) = code else { return polled };
+            code.run();
+            if is_last {
+                return polled;
             }
             is_its_turn = true;
         }

@@ -16,7 +16,7 @@ use super::supervision::UserCode;
 use super::supervisor::{EVENTS_PER_POLL, Supervisor};
 use crate::cell::Counter;
 use crate::control::{Event, Maker};
-use crate::factory::Dismantled;
+use crate::factory::{Dismantled, Node};
 use crate::panic::{Fault, forget_panic, panicked};
 use crate::report::{DropExceeded, Killed, NotDropped};
 use crate::sync::OnceLock;
@@ -27,11 +27,45 @@ const DROP_GRACE: Duration = Duration::from_millis(250);
 
 /// The end of a factory, while its daemons are dropped.
 pub(super) struct Ending {
+    /// Until they are being dropped.
+    node: Option<Arc<Node>>,
+    /// Somebody who ends later may hold them until then.
+    may_be_held: bool,
     dropping: Arc<Dropping>,
     daemons: usize,
     since: Instant,
     /// When it is no longer waited for; `None` if never.
     until: Option<Instant>,
+}
+
+impl Ending {
+    pub(super) fn has_daemons(&self) -> bool {
+        self.node.is_some()
+    }
+
+    pub(super) fn dismantle(&mut self) -> Option<Dismantle> {
+        let node = self.node.take()?;
+        Some(Dismantle { node, may_be_held: self.may_be_held, dropping: self.dropping.clone() })
+    }
+}
+
+/// Drops the daemons: user code.
+pub(super) struct Dismantle {
+    node: Arc<Node>,
+    may_be_held: bool,
+    dropping: Arc<Dropping>,
+}
+
+impl Dismantle {
+    pub(super) fn run(self) {
+        let Dismantle { node, may_be_held, dropping } = self;
+        let dismantled = match Arc::try_unwrap(node) {
+            Ok(node) => node.dismantle(&dropping.begun),
+            Err(_) if may_be_held => Dismantled::default(),
+            Err(node) => Dismantled { held: Arc::strong_count(&node) - 1, ..Dismantled::default() },
+        };
+        let _ = dropping.dismantled.set(dismantled);
+    }
 }
 
 /// Shared with the code that drops the daemons.
@@ -50,26 +84,21 @@ impl Supervisor {
         self.notify_milestone(Milestone::Ended);
         self.children.clear();
         let until = self.plan.stop_by().map(|stop_by| stop_by.max(now + DROP_GRACE));
-        let dropping = Arc::<Dropping>::default();
         // A daemon that made a child which is stopped with its parent ends after it, and may hold its handle until then.
-        let maker_ends_later = self
+        let may_be_held = self
             .ancestor_links
             .first()
             .is_some_and(|parent| matches!(parent.maker, Maker::Daemon(_)) && parent.ancestor.is_stopping());
-        let mut daemons = 0;
-        if let Some(node) = self.node.take() {
-            daemons = node.daemons();
-            let dropping = dropping.clone();
-            self.leave(move || {
-                let _ = dropping.dismantled.set(match Arc::try_unwrap(node) {
-                    Ok(node) => node.dismantle(&dropping.begun),
-                    Err(_) if maker_ends_later => Dismantled::default(),
-                    Err(node) => Dismantled { held: Arc::strong_count(&node) - 1, ..Dismantled::default() },
-                });
-            });
-        }
+        let daemons = self.node().daemons();
         self.wake_at = until;
-        self.ending = Some(Ending { dropping, daemons, since: now, until });
+        self.ending = Some(Ending {
+            node: self.node.take(),
+            may_be_held,
+            dropping: Arc::default(),
+            daemons,
+            since: now,
+            until,
+        });
     }
 
     /// Waits for the destructors of the daemons, up to the deadline; then ends.

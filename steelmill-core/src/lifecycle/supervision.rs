@@ -1,24 +1,23 @@
 //! A supervisor as a world polls it: without user code, which the world runs where it may block.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::ending::Dismantle;
 use super::supervisor::Supervisor;
 use crate::panic::forget_panic;
 
 /// The supervisor of a factory, for a world to poll. See [`Spawn::supervise`](crate::Spawn::supervise).
 pub struct Supervision {
-    /// `None` once it has ended.
+    /// `None` once all user code is taken after the end.
     supervisor: Option<Box<Supervisor>>,
-    /// What an ended supervisor has left.
-    left: VecDeque<UserCode>,
+    has_ended: bool,
 }
 
 impl Supervision {
     pub(super) fn new(supervisor: Supervisor) -> Self {
-        Supervision { supervisor: Some(Box::new(supervisor)), left: VecDeque::new() }
+        Supervision { supervisor: Some(Box::new(supervisor)), has_ended: false }
     }
 
     /// Does what there is to do: handles events, and timeouts that are due. Never blocks and never panics, because it runs no
@@ -28,7 +27,7 @@ impl Supervision {
     /// To be called at first, when its waker is called, at [`wake_at`](Supervision::wake_at), and after
     /// [user code](Supervision::user_code) was run. Ready after the end; what user code is left then has to be run, too.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(supervisor) = &mut self.supervisor else {
+        let Some(supervisor) = self.supervisor.as_mut().filter(|_| !self.has_ended) else {
             return Poll::Ready(());
         };
         let mut polled = catch_unwind(AssertUnwindSafe(|| supervisor.poll(context)));
@@ -36,38 +35,34 @@ impl Supervision {
             supervisor.die(panic);
             polled = catch_unwind(AssertUnwindSafe(|| supervisor.poll(context)));
         }
-        match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(())) => {}
-            Err(panic) => forget_panic(panic),
+        if let Ok(Poll::Pending) = polled {
+            return Poll::Pending;
         }
-        if let Some(mut supervisor) = self.supervisor.take() {
-            self.left = std::mem::take(&mut supervisor.user_code);
-            self.left.push_back(UserCode(Work::Drop(supervisor)));
+        if let Err(panic) = polled {
+            forget_panic(panic);
         }
+        self.has_ended = true;
         Poll::Ready(())
     }
 
     /// When it wants to be polled, even if nothing wakes it before; on the factory's monotonic clock.
     pub fn wake_at(&self) -> Option<Instant> {
-        self.supervisor.as_ref()?.wake_at
+        self.supervisor.as_ref().filter(|_| !self.has_ended)?.wake_at
     }
 
     /// Whether there is user code to be run.
     pub fn has_user_code(&self) -> bool {
-        match &self.supervisor {
-            Some(supervisor) => !supervisor.user_code.is_empty(),
-            None => !self.left.is_empty(),
-        }
+        self.supervisor.as_ref().is_some_and(|supervisor| self.has_ended || supervisor.has_user_code())
     }
 
     /// Takes the next piece of user code that is to be run: one after another, in this order, outside of
     /// [`poll`](Supervision::poll).
     pub fn user_code(&mut self) -> Option<UserCode> {
-        match &mut self.supervisor {
-            Some(supervisor) => supervisor.user_code.pop_front(),
-            None => self.left.pop_front(),
+        let code = self.supervisor.as_mut()?.user_code();
+        if code.is_none() && self.has_ended {
+            return self.supervisor.take().map(UserCode::rest);
         }
+        code
     }
 }
 
@@ -86,7 +81,9 @@ pub struct UserCode(Work);
 
 enum Work {
     Call(Box<dyn FnOnce() + Send>),
-    Drop(Box<Supervisor>),
+    Dismantle(Dismantle),
+    /// What an ended supervisor has left.
+    Rest(Box<Supervisor>),
 }
 
 impl UserCode {
@@ -94,11 +91,20 @@ impl UserCode {
         UserCode(Work::Call(Box::new(code)))
     }
 
+    pub(super) fn dismantle(dismantle: Dismantle) -> Self {
+        UserCode(Work::Dismantle(dismantle))
+    }
+
+    fn rest(supervisor: Box<Supervisor>) -> Self {
+        UserCode(Work::Rest(supervisor))
+    }
+
     /// Runs it. Panics are caught.
     pub fn run(self) {
         let run = || match self.0 {
             Work::Call(code) => code(),
-            Work::Drop(supervisor) => drop(supervisor),
+            Work::Dismantle(dismantle) => dismantle.run(),
+            Work::Rest(supervisor) => drop(supervisor),
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
             forget_panic(panic);

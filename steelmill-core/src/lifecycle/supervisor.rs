@@ -158,7 +158,7 @@ impl Supervisor {
     }
 
     /// The node, until the daemons are dropped.
-    fn node(&self) -> &Arc<Node> {
+    pub(super) fn node(&self) -> &Arc<Node> {
         self.node.as_ref().expect("daemons are dropped last")
     }
 
@@ -344,6 +344,16 @@ impl Supervisor {
     /// Leaves user code to the world.
     pub(super) fn leave(&mut self, code: impl FnOnce() + Send + 'static) {
         self.user_code.push_back(UserCode::new(code));
+    }
+
+    pub(super) fn has_user_code(&self) -> bool {
+        !self.user_code.is_empty() || self.ending.as_ref().is_some_and(Ending::has_daemons)
+    }
+
+    /// Takes user code: the destructors of the daemons after all else.
+    pub(super) fn user_code(&mut self) -> Option<UserCode> {
+        let code = self.user_code.pop_front();
+        code.or_else(|| self.ending.as_mut()?.dismantle().map(UserCode::dismantle))
     }
 
     /// Leaves the destructor of an error to the world.
