@@ -98,7 +98,7 @@ fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
     }
     let owner = Owner::new(control.path.clone(), None);
     let supervisor = Supervisor {
-        report: Report::new(control.path.clone()),
+        report: Arc::new(Report::new(control.path.clone())),
         published: run_states.iter().map(|_| PublishedStatus::new(now)).collect(),
         published_factory: PublishedStatus::new(now),
         watchers: Watchers::default(),
@@ -121,7 +121,6 @@ fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
         ending: None,
         started: Some(started),
         end: Some(end),
-        ended_with: None,
         user_code: VecDeque::new(),
     };
     let origin = Origin { owner: &owner, place: Location::caller() };

@@ -167,6 +167,9 @@ impl Report {
 impl Drop for Report {
     /// Drops the errors one after another: what their destructors do is no concern of whoever has the report.
     fn drop(&mut self) {
+        if self.failures.is_empty() && self.restarted.is_empty() {
+            return;
+        }
         let errors = self.failures.drain(..).map(|failure| failure.error);
         for error in errors.chain(self.restarted.drain(..).map(|restarted| restarted.last)) {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(error))) {

@@ -13,10 +13,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Instant;
 
+use futures::task::{ArcWake, waker_ref};
 use steelmill_core::{Supervision, UserCode};
 use tokio::runtime::Handle;
 use tracing::Dispatch;
@@ -91,7 +92,7 @@ impl Post {
             return Poll::Ready(());
         };
         self.polls.fetch_add(1, Ordering::Relaxed);
-        let waker = Waker::from(self.clone());
+        let waker = waker_ref(self);
         let polled = supervision.poll(&mut Context::from_waker(&waker));
         turn.has_ended = polled.is_ready();
         let alarm = supervision.wake_at();
@@ -177,18 +178,14 @@ impl Post {
     }
 }
 
-impl Wake for Post {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.is_unserved.store(true, Ordering::SeqCst);
-        self.watch();
-        if self.is_held_up.load(Ordering::SeqCst) {
-            self.guardian.look_now();
+impl ArcWake for Post {
+    fn wake_by_ref(post: &Arc<Self>) {
+        post.is_unserved.store(true, Ordering::SeqCst);
+        post.watch();
+        if post.is_held_up.load(Ordering::SeqCst) {
+            post.guardian.look_now();
         }
-        if let Some((task, _)) = self.task.get() {
+        if let Some((task, _)) = post.task.get() {
             task.wake_by_ref();
         }
     }

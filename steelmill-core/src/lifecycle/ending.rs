@@ -82,7 +82,7 @@ impl Supervisor {
         let now = self.plan.now();
         self.drain_inbox();
         self.notify_milestone(Milestone::Ended);
-        self.children.clear();
+        while self.children.pop_first().is_some() {}
         let until = self.plan.stop_by().map(|stop_by| stop_by.max(now + DROP_GRACE));
         // A daemon that made a child which is stopped with its parent ends after it, and may hold its handle until then.
         let may_be_held = self
@@ -103,39 +103,41 @@ impl Supervisor {
 
     /// Waits for the destructors of the daemons, up to the deadline; then ends.
     pub(super) fn poll_ending(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        for handled in 0.. {
-            match self.inbox.poll_recv(context) {
-                Poll::Ready(Some(event)) if handled < EVENTS_PER_POLL => self.handle_late(event),
-                Poll::Ready(Some(event)) => {
-                    self.handle_late(event);
-                    context.waker().wake_by_ref();
-                    break;
-                }
-                _ => break,
-            }
-        }
         let Some(ending) = &self.ending else { return Poll::Pending };
         let dropping = ending.dropping.clone();
         let is_over = || ending.until.is_some_and(|until| self.control.driver.now() >= until);
         match dropping.dismantled.get() {
             Some(dismantled) => self.report_dismantled(dismantled),
             None if is_over() => self.report_overdue(dropping.begun.count()),
-            None => return Poll::Pending,
+            None => {
+                self.receive_late(context);
+                return Poll::Pending;
+            }
         }
         self.wake_at = None;
         self.finish();
         Poll::Ready(())
     }
 
+    fn receive_late(&mut self, context: &mut Context<'_>) {
+        for _ in 0..EVENTS_PER_POLL {
+            match self.inbox.poll_recv(context) {
+                Poll::Ready(Some(event)) => self.handle_late(event),
+                _ => return,
+            }
+        }
+        context.waker().wake_by_ref();
+    }
+
     fn report_dismantled(&mut self, dismantled: &Dismantled) {
         for (label, panic) in &dismantled.panics {
             let error = Error::new(panic.clone()).context("panicked").context("while it was dropped");
-            self.report.add(label, Phase::Stop, Fault::of(error));
+            self.report().add(label, Phase::Stop, Fault::of(error));
         }
         for (label, refs) in &dismantled.retained {
-            self.report.add_retained(label, *refs);
+            self.report().add_retained(label, *refs);
         }
-        self.report.set_held(dismantled.held);
+        self.report().set_held(dismantled.held);
     }
 
     /// Names the daemon whose destructor has not returned.
@@ -149,20 +151,22 @@ impl Supervisor {
             Some((index, run_state)) => {
                 let left = self.run_states[..=index].iter().flatten().count();
                 let fault = Fault::of(DropExceeded { limit, left }.into());
-                self.report.add(&run_state.label, Phase::Stop, fault);
+                self.report().add(&run_state.label, Phase::Stop, fault);
             }
-            None => self.report.add("", Phase::Stop, Fault::of(NotDropped { limit }.into())),
+            None => self.report().add("", Phase::Stop, Fault::of(NotDropped { limit }.into())),
         }
     }
 
     /// Notifies all that wait: ancestors, the caller of `start`, those who await the report.
     fn finish(&mut self) {
-        self.inbox.close();
-        while let Ok(event) = self.inbox.try_recv() {
-            self.handle_late(event);
+        self.drain_inbox();
+        if self.has_user_code() {
+            // The rest may be dropped never, but whoever asks is to be told.
+            self.inbox.close();
+            self.drain_inbox();
         }
-        let path = self.control.path.clone();
-        let report = Arc::new(std::mem::replace(&mut self.report, crate::Report::new(path)));
+        // It is dropped with the supervisor, if nobody else has it then.
+        let report = self.report.clone();
         let mut is_notified = self.control.is_watched();
         for link in &mut self.ancestor_links {
             link.overstayed = self.overstayed;
@@ -180,7 +184,6 @@ impl Supervisor {
         if let Some(end) = self.end.take() {
             let _ = end.send(report.clone());
         }
-        self.ended_with = Some(report.clone());
         let control = self.control.clone();
         if is_notified || !report.has_failures() {
             // Children end often, and most without a word.
@@ -228,12 +231,12 @@ impl Supervisor {
     pub(super) fn die(&mut self, panic: Box<dyn Any + Send>) {
         let fault = Fault::of(panicked(panic.as_ref()).context("its supervisor failed"));
         forget_panic(panic);
-        self.report.add("", Phase::Run, fault);
+        self.report().add("", Phase::Run, fault);
         self.control.set_stopping();
         for slot in self.plan.kill() {
             if let Some(run_state) = self.run_states[slot.index()].clone() {
                 run_state.tasks.abort();
-                self.report.add(&run_state.label, Phase::Stop, Fault::of(Killed.into()));
+                self.report().add(&run_state.label, Phase::Stop, Fault::of(Killed.into()));
                 // Wakers are foreign code; this may be what has panicked.
                 self.user_code.push_back(UserCode::new(move || run_state.stopping.raise()));
             }
@@ -242,7 +245,7 @@ impl Supervisor {
             self.user_code.push_back(UserCode::new(move || run_state.aborted.raise()));
         }
         for (_, child) in std::mem::take(&mut self.children) {
-            self.report.add(&format!("child {}", child.child), Phase::Stop, Fault::of(Killed.into()));
+            self.report().add(&format!("child {}", child.child), Phase::Stop, Fault::of(Killed.into()));
             let _ = child.events.send(Event::Abort { limit: ABORT_GRACE });
         }
         self.overstayed = true;

@@ -32,8 +32,10 @@ impl Supervision {
         };
         let mut polled = catch_unwind(AssertUnwindSafe(|| supervisor.poll(context)));
         if let Err(panic) = polled {
-            supervisor.die(panic);
-            polled = catch_unwind(AssertUnwindSafe(|| supervisor.poll(context)));
+            polled = catch_unwind(AssertUnwindSafe(|| {
+                supervisor.die(panic);
+                supervisor.poll(context)
+            }));
         }
         if let Ok(Poll::Pending) = polled {
             return Poll::Pending;

@@ -56,7 +56,8 @@ pub(super) struct Supervisor {
     /// Something was aborted at a deadline.
     pub(super) overstayed: bool,
     pub(super) ending: Option<Ending>,
-    pub(super) report: Report,
+    /// Shared with those who get it at the end.
+    pub(super) report: Arc<Report>,
     /// The published state of each slot, and of the factory as a whole.
     pub(super) published: Vec<PublishedStatus>,
     pub(super) published_factory: PublishedStatus,
@@ -67,8 +68,6 @@ pub(super) struct Supervisor {
     pub(super) escalates: bool,
     pub(super) started: Option<Started>,
     pub(super) end: Option<oneshot::Sender<Arc<Report>>>,
-    /// The report that was handed out: kept to be dropped as user code, if nobody else has it.
-    pub(super) ended_with: Option<Arc<Report>>,
     pub(super) user_code: VecDeque<UserCode>,
 }
 
@@ -155,6 +154,11 @@ impl Supervisor {
         self.wake_at = None;
         self.plan.timer_fired();
         self.act();
+    }
+
+    /// The report, until the end.
+    pub(super) fn report(&mut self) -> &mut Report {
+        Arc::get_mut(&mut self.report).expect("it is shared at the end")
     }
 
     /// The node, until the daemons are dropped.
@@ -260,7 +264,7 @@ impl Supervisor {
     /// Records why the factory does not start, unless it has started or another reason is recorded.
     fn refuse_start(&mut self, reason: impl FnOnce() -> Error) {
         if self.started.is_some() && !self.report.has_failures() {
-            self.report.add("", Phase::Prepare, Fault::of(reason()));
+            self.report().add("", Phase::Prepare, Fault::of(reason()));
         }
     }
 
@@ -303,7 +307,7 @@ impl Supervisor {
         if let Some(run_state) = self.run_states[slot.index()].clone() {
             self.published[slot.index()].failed(Phase::Task, &fault.text);
             let text = fault.text.clone();
-            let unlisted = self.report.add_task(&run_state.label, name, fault);
+            let unlisted = self.report().add_task(&run_state.label, name, fault);
             self.leave(move || run_state.log(|| tracing::error!(task = name, "task failed: {text}")));
             self.leave_to_drop(unlisted);
         }
@@ -313,7 +317,7 @@ impl Supervisor {
         if let Some(run_state) = self.run_states[slot.index()].clone() {
             self.published[slot.index()].failed(phase, &fault.text);
             let text = fault.text.clone();
-            self.report.add(&run_state.label, phase, fault);
+            self.report().add(&run_state.label, phase, fault);
             self.leave(move || run_state.log(|| tracing::error!("failed to {phase}: {text}")));
         }
     }
@@ -322,7 +326,7 @@ impl Supervisor {
         if let Some(run_state) = self.run_states[slot.index()].clone() {
             self.published[slot.index()].failed(Phase::Run, &fault.text);
             let text = fault.text.clone();
-            let former = self.report.add_restart(&run_state.label, fault);
+            let former = self.report().add_restart(&run_state.label, fault);
             self.leave(move || run_state.log(|| tracing::warn!("failed to run, and will run again: {text}")));
             self.leave_to_drop(former);
         }
@@ -334,7 +338,7 @@ impl Supervisor {
         };
         let (control, child, fault) = (self.control.clone(), entry.child.clone(), Fault::of(error));
         let text = fault.text.clone();
-        self.report.add(&format!("child {child}"), phase, fault);
+        self.report().add(&format!("child {child}"), phase, fault);
         self.leave(move || {
             let factory = &*control.path;
             tracing::error!(factory, child = &*child, "child failed to {phase}: {text}");
@@ -379,7 +383,7 @@ impl Supervisor {
         if self.plan.is_stopping() {
             self.control.set_stopping();
             self.notify_milestone(Milestone::Stopping);
-            for waiter in self.await_stopping.drain(..) {
+            while let Some(waiter) = self.await_stopping.pop() {
                 let _ = waiter.send(());
             }
         }
@@ -478,7 +482,7 @@ impl Supervisor {
                 let error = Error::new(DeadlineExceeded { limit });
                 let error = if live > 1 { error.context(format!("{live} of them")) } else { error };
                 // Listed, as every exceeded deadline is.
-                let _ = self.report.add_task(&run_state.label, name, Fault::of(error));
+                let _ = self.report().add_task(&run_state.label, name, Fault::of(error));
             }
         }
         run_state.aborted.raise();

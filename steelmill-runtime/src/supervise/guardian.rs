@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Wake;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use futures::task::ArcWake;
 
 use super::Post;
 
@@ -167,7 +168,7 @@ impl Rounds {
                 if post.is_held_up.load(Ordering::SeqCst) {
                     post.serve_held_up();
                 } else {
-                    Wake::wake(post);
+                    ArcWake::wake(post);
                 }
             }
             if self.watched.is_empty() {
