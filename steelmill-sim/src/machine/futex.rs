@@ -43,7 +43,7 @@ struct Waiting {
 
 /// How a wait ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Woken {
+pub(crate) enum WaitEnd {
     Woken,
     TimedOut,
     /// A signal was handled (signal(7)).
@@ -58,7 +58,7 @@ pub(crate) fn wait(
     value: u32,
     bits: u32,
     timeout: Option<Duration>,
-) -> Woken {
+) -> WaitEnd {
     let thread = threads::current_task();
     let number = cluster::with(place.run, |run| {
         run.futexes.next += 1;
@@ -72,16 +72,16 @@ pub(crate) fn wait(
     let mut sleep = timeout.map(|timeout| SimWorld(place).clock().sleep(timeout));
     let wait = poll_fn(|context| {
         if !cluster::with(place.run, |run| run.futexes.pending.contains(&number)) {
-            return Poll::Ready(Woken::Woken);
+            return Poll::Ready(WaitEnd::Woken);
         }
         if sleep.as_mut().is_some_and(|sleep| Pin::new(sleep).poll(context).is_ready()) {
-            return Poll::Ready(Woken::TimedOut);
+            return Poll::Ready(WaitEnd::TimedOut);
         }
         cluster::with(place.run, |run| run.kernel.waits_for(WaitsFor::Futex));
         Poll::Pending
     });
-    let woken = threads::block_on_interruptible(timeout.is_none(), wait).unwrap_or(Woken::Interrupted);
-    if woken != Woken::Woken {
+    let woken = threads::block_on_interruptible(timeout.is_none(), wait).unwrap_or(WaitEnd::Interrupted);
+    if woken != WaitEnd::Woken {
         cluster::with(place.run, |run| run.futexes.leave(number));
     }
     woken

@@ -38,6 +38,23 @@ impl ExitStatus for () {
     }
 }
 
+/// `!`, which a loop that never ends has: stable Rust names it only as the output of a function.
+impl ExitStatus for <fn() -> ! as never::Function>::Output {
+    fn code(self) -> i32 {
+        self
+    }
+}
+
+mod never {
+    pub trait Function {
+        type Output;
+    }
+
+    impl<T> Function for fn() -> T {
+        type Output = T;
+    }
+}
+
 impl<T: ExitStatus, E: fmt::Debug> ExitStatus for std::result::Result<T, E> {
     fn code(self) -> i32 {
         match self {

@@ -214,10 +214,14 @@ fn drive(id: RunId) {
 }
 
 /// The first runtime of a process makes a socket pair for signals, which all later ones duplicate. It must be real, for a
-/// runtime that is built outside of a run.
+/// runtime that is built outside of a run. It is built by another thread, because it draws this thread's hash keys.
+#[expect(clippy::disallowed_methods, reason = "the thread is joined before the run begins")]
 fn keep_tokio_real() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| drop(runtime::Builder::new_current_thread().enable_io().build()));
+    ONCE.call_once(|| {
+        let built = std::thread::spawn(|| drop(runtime::Builder::new_current_thread().enable_io().build()));
+        built.join().expect("a runtime or an error");
+    });
 }
 
 /// With `tokio_unstable`, `tokio::select!` repeats in it.

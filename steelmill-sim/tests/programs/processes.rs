@@ -124,6 +124,27 @@ fn a_main_may_return_an_exit_code() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "these are programs as people write them")]
+fn a_main_may_never_return() {
+    check(Seed(1), |sim| async move {
+        let thread = sim.program("thread", || {
+            loop {
+                std::thread::sleep(SECOND);
+            }
+        });
+        let future = sim.tokio_program("future", async || {
+            loop {
+                tokio::time::sleep(SECOND).await;
+            }
+        });
+        let (thread, future) = (thread.start().await?, future.start().await?);
+        sim.clock().sleep(10 * SECOND).await;
+        anyhow::ensure!(thread.is_up() && future.is_up());
+        Ok(())
+    });
+}
+
+#[test]
 fn std_process_exit_ends_the_program_with_its_code() {
     Campaign::new(|sim: Sim| async move {
         ends(&sim, "code 3", || std::process::exit(3)).await?;

@@ -15,7 +15,7 @@ use libc::{
 
 use super::guest;
 use super::locks::{Deadline, acquire, try_mutex, wait, wake, word_of};
-use crate::machine::futex::Woken;
+use crate::machine::futex::WaitEnd;
 use crate::machine::real::real;
 use crate::machine::threads::{preempt, wakes_spuriously};
 use crate::machine::world::Process;
@@ -82,11 +82,11 @@ unsafe fn wait_for_condition(
     }
     wake(process, word_of(mutex), 1);
     let woken = match wakes_spuriously(process) {
-        true => Woken::Woken,
+        true => WaitEnd::Woken,
         false => wait(process, word_of(condition), timeout),
     };
     match acquire(process, word_of(mutex), None, || try_mutex(mutex)) {
-        0 if woken == Woken::TimedOut => libc::ETIMEDOUT,
+        0 if woken == WaitEnd::TimedOut => libc::ETIMEDOUT,
         result => result,
     }
 }

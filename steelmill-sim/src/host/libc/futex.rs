@@ -9,7 +9,7 @@ use super::duration_of;
 use super::time::now_of;
 use crate::machine::cluster::{self, Isolation};
 use crate::machine::descriptors::Errno;
-use crate::machine::futex::{self, Woken};
+use crate::machine::futex::{self, WaitEnd};
 use crate::machine::threads;
 use crate::machine::world::Process;
 
@@ -77,9 +77,9 @@ pub(in crate::host) unsafe fn futex(
             }
             let bits = if command == libc::FUTEX_WAIT { u32::MAX } else { bits };
             match futex::wait(process, word.expose_provenance(), value, bits, timeout) {
-                Woken::Woken => Ok(0),
-                Woken::TimedOut => Err(libc::ETIMEDOUT),
-                Woken::Interrupted => Err(libc::EINTR),
+                WaitEnd::Woken => Ok(0),
+                WaitEnd::TimedOut => Err(libc::ETIMEDOUT),
+                WaitEnd::Interrupted => Err(libc::EINTR),
             }
         }
         libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => {

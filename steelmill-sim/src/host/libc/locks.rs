@@ -11,7 +11,7 @@ use libc::{clockid_t, pthread_mutex_t, pthread_rwlock_t, sem_t, timespec};
 use super::time::now_of;
 use super::{duration_of, guest, set_errno};
 use crate::machine::cluster;
-use crate::machine::futex::{self, Woken};
+use crate::machine::futex::{self, WaitEnd};
 use crate::machine::real::real;
 use crate::machine::threads::preempt;
 use crate::machine::world::Process;
@@ -43,7 +43,7 @@ pub(super) fn word_of<T>(lock: *mut T) -> *const AtomicU32 {
     lock.cast_const().cast()
 }
 
-pub(super) fn wait(process: Process, word: *const AtomicU32, timeout: Option<Duration>) -> Woken {
+pub(super) fn wait(process: Process, word: *const AtomicU32, timeout: Option<Duration>) -> WaitEnd {
     // SAFETY: the lock that a guest waits for is valid, and at least a word long.
     let value = unsafe { &*word }.load(Ordering::SeqCst);
     futex::wait(process, word.expose_provenance(), value, u32::MAX, timeout)
@@ -82,7 +82,7 @@ fn acquire_unless_interrupted(
             done => return done,
         }
         match deadline.map(Deadline::left).transpose() {
-            Ok(timeout) if wait(process, word, timeout) == Woken::Interrupted => return libc::EINTR,
+            Ok(timeout) if wait(process, word, timeout) == WaitEnd::Interrupted => return libc::EINTR,
             Ok(_) => {}
             Err(code) => return code,
         }
