@@ -9,7 +9,6 @@ mod supervisor; // executes
 mod looking; // how aborted daemons end
 mod ending; // drops the daemons, and hands out the report
 mod published; // answers requests for status and changes
-mod supervision; // the supervisor as a world polls it
 mod serving; // a factory run to its end, and a handle without daemons
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +22,7 @@ use crate::changes::Watchers;
 use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Events, Maker, SlotId};
 use crate::factory::Assembled;
 use crate::scope::RunState;
+use crate::supervision::Supervision;
 use crate::{Factory, Origin, Owner, Report, RunningFactory, StartError};
 
 use looking::Looking;
@@ -32,7 +32,6 @@ use serving::Started;
 use supervisor::Supervisor;
 
 pub use serving::{Remote, Serving};
-pub use supervision::{Supervision, UserCode};
 
 impl Factory {
     /// Prepares all daemons, dependencies first and independent ones concurrently, then starts every `run` and returns.

@@ -12,13 +12,13 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use super::plan::ABORT_GRACE;
-use super::supervision::UserCode;
 use super::supervisor::{EVENTS_PER_POLL, Supervisor};
 use crate::cell::Counter;
 use crate::control::{Event, Maker};
 use crate::factory::{Dismantled, Node};
 use crate::panic::{Fault, forget_panic, panicked};
 use crate::report::{DropExceeded, Killed, NotDropped};
+use crate::supervision::{Supervise, UserCode};
 use crate::sync::OnceLock;
 use crate::{Error, Milestone, Phase, StartError};
 
@@ -43,28 +43,17 @@ impl Ending {
         self.node.is_some()
     }
 
-    pub(super) fn dismantle(&mut self) -> Option<Dismantle> {
-        let node = self.node.take()?;
-        Some(Dismantle { node, may_be_held: self.may_be_held, dropping: self.dropping.clone() })
-    }
-}
-
-/// Drops the daemons: user code.
-pub(super) struct Dismantle {
-    node: Arc<Node>,
-    may_be_held: bool,
-    dropping: Arc<Dropping>,
-}
-
-impl Dismantle {
-    pub(super) fn run(self) {
-        let Dismantle { node, may_be_held, dropping } = self;
-        let dismantled = match Arc::try_unwrap(node) {
-            Ok(node) => node.dismantle(&dropping.begun),
-            Err(_) if may_be_held => Dismantled::default(),
-            Err(node) => Dismantled { held: Arc::strong_count(&node) - 1, ..Dismantled::default() },
-        };
-        let _ = dropping.dismantled.set(dismantled);
+    /// The code that drops the daemons, once.
+    pub(super) fn dismantle(&mut self) -> Option<UserCode> {
+        let (node, may_be_held, dropping) = (self.node.take()?, self.may_be_held, self.dropping.clone());
+        Some(UserCode::new(move || {
+            let dismantled = match Arc::try_unwrap(node) {
+                Ok(node) => node.dismantle(&dropping.begun),
+                Err(_) if may_be_held => Dismantled::default(),
+                Err(node) => Dismantled { held: Arc::strong_count(&node) - 1, ..Dismantled::default() },
+            };
+            let _ = dropping.dismantled.set(dismantled);
+        }))
     }
 }
 
@@ -228,7 +217,7 @@ impl Supervisor {
     }
 
     /// The supervisor itself has failed: aborts and names everything that it supervises.
-    pub(super) fn die(&mut self, panic: Box<dyn Any + Send>) {
+    pub(super) fn kill(&mut self, panic: Box<dyn Any + Send>) {
         let fault = Fault::of(panicked(panic.as_ref()).context("its supervisor failed"));
         forget_panic(panic);
         self.report().add("", Phase::Run, fault);

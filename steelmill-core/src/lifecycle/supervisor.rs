@@ -3,6 +3,7 @@
 //! What always holds: no user code runs in here. What has to be run (a log line, a destructor) is left as [`UserCode`] to the
 //! world that polls the supervisor.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
 use std::sync::Arc;
@@ -18,13 +19,13 @@ use super::looking::Looking;
 use super::plan::{Action, PhaseEnd, Plan, Verdict};
 use super::published::PublishedStatus;
 use super::serving::Started;
-use super::supervision::UserCode;
 use crate::changes::Watchers;
 use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Maker, Outcome, SlotId};
 use crate::factory::Node;
 use crate::panic::Fault;
 use crate::report::{ChildFailed, StopSkipped, Stuck, TaskDropped};
 use crate::scope::{Completion, RunState};
+use crate::supervision::{Supervise, UserCode};
 use crate::{DeadlineExceeded, Error, Milestone, Phase, Report, RunningFactory, Scope, StopRequested};
 
 /// How many events one poll handles, so that other tasks have their turn. Also how many of those that were queued when a
@@ -71,8 +72,8 @@ pub(super) struct Supervisor {
     pub(super) user_code: VecDeque<UserCode>,
 }
 
-impl Supervisor {
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+impl Supervise for Supervisor {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.ending.is_none() {
             if !std::mem::replace(&mut self.has_begun, true) {
                 if self.joining == 0 {
@@ -88,6 +89,30 @@ impl Supervisor {
         self.poll_ending(context)
     }
 
+    fn die(&mut self, panic: Box<dyn Any + Send>) {
+        self.kill(panic);
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.wake_at
+    }
+
+    fn has_user_code(&self) -> bool {
+        !self.user_code.is_empty() || self.ending.as_ref().is_some_and(Ending::has_daemons)
+    }
+
+    /// The destructors of the daemons come after all else.
+    fn user_code(&mut self) -> Option<UserCode> {
+        let code = self.user_code.pop_front();
+        code.or_else(|| self.ending.as_mut()?.dismantle())
+    }
+
+    fn path(&self) -> &str {
+        &self.control.path
+    }
+}
+
+impl Supervisor {
     /// Until the plan has ended.
     fn supervise(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut is_now = false;
@@ -348,16 +373,6 @@ impl Supervisor {
     /// Leaves user code to the world.
     pub(super) fn leave(&mut self, code: impl FnOnce() + Send + 'static) {
         self.user_code.push_back(UserCode::new(code));
-    }
-
-    pub(super) fn has_user_code(&self) -> bool {
-        !self.user_code.is_empty() || self.ending.as_ref().is_some_and(Ending::has_daemons)
-    }
-
-    /// Takes user code: the destructors of the daemons after all else.
-    pub(super) fn user_code(&mut self) -> Option<UserCode> {
-        let code = self.user_code.pop_front();
-        code.or_else(|| self.ending.as_mut()?.dismantle().map(UserCode::dismantle))
     }
 
     /// Leaves the destructor of an error to the world.

@@ -1,22 +1,38 @@
 //! A supervisor as a world polls it: without user code, which the world runs where it may block.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::ending::Dismantle;
-use super::supervisor::Supervisor;
 use crate::panic::forget_panic;
+
+/// What a world polls, as the lifecycle implements it.
+pub(crate) trait Supervise: Send {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()>;
+
+    /// `poll` has panicked.
+    fn die(&mut self, panic: Box<dyn Any + Send>);
+
+    fn wake_at(&self) -> Option<Instant>;
+
+    fn has_user_code(&self) -> bool;
+
+    fn user_code(&mut self) -> Option<UserCode>;
+
+    /// The path of the factory.
+    fn path(&self) -> &str;
+}
 
 /// The supervisor of a factory, for a world to poll. See [`Spawn::supervise`](crate::Spawn::supervise).
 pub struct Supervision {
     /// `None` once all user code is taken after the end.
-    supervisor: Option<Box<Supervisor>>,
+    supervisor: Option<Box<dyn Supervise>>,
     has_ended: bool,
 }
 
 impl Supervision {
-    pub(super) fn new(supervisor: Supervisor) -> Self {
+    pub(crate) fn new(supervisor: impl Supervise + 'static) -> Self {
         Supervision { supervisor: Some(Box::new(supervisor)), has_ended: false }
     }
 
@@ -49,7 +65,7 @@ impl Supervision {
 
     /// When it wants to be polled, even if nothing wakes it before; on the factory's monotonic clock.
     pub fn wake_at(&self) -> Option<Instant> {
-        self.supervisor.as_ref().filter(|_| !self.has_ended)?.wake_at
+        self.supervisor.as_ref().filter(|_| !self.has_ended)?.wake_at()
     }
 
     /// Whether there is user code to be run.
@@ -71,7 +87,7 @@ impl Supervision {
 impl std::fmt::Debug for Supervision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.supervisor {
-            Some(supervisor) => write!(f, "Supervision({})", supervisor.control.path),
+            Some(supervisor) => write!(f, "Supervision({})", supervisor.path()),
             None => f.write_str("Supervision(ended)"),
         }
     }
@@ -83,21 +99,16 @@ pub struct UserCode(Work);
 
 enum Work {
     Call(Box<dyn FnOnce() + Send>),
-    Dismantle(Dismantle),
     /// What an ended supervisor has left.
-    Rest(Box<Supervisor>),
+    Rest(Box<dyn Supervise>),
 }
 
 impl UserCode {
-    pub(super) fn new(code: impl FnOnce() + Send + 'static) -> Self {
+    pub(crate) fn new(code: impl FnOnce() + Send + 'static) -> Self {
         UserCode(Work::Call(Box::new(code)))
     }
 
-    pub(super) fn dismantle(dismantle: Dismantle) -> Self {
-        UserCode(Work::Dismantle(dismantle))
-    }
-
-    fn rest(supervisor: Box<Supervisor>) -> Self {
+    fn rest(supervisor: Box<dyn Supervise>) -> Self {
         UserCode(Work::Rest(supervisor))
     }
 
@@ -105,7 +116,6 @@ impl UserCode {
     pub fn run(self) {
         let run = || match self.0 {
             Work::Call(code) => code(),
-            Work::Dismantle(dismantle) => dismantle.run(),
             Work::Rest(supervisor) => drop(supervisor),
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
