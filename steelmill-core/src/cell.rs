@@ -351,6 +351,11 @@ impl Tasks {
         self.state.fetch_or(ABORTED, Ordering::AcqRel);
     }
 
+    /// The number of live tasks.
+    pub(crate) fn count(&self) -> usize {
+        self.state.load(Ordering::Acquire) / ONE
+    }
+
     /// The live tasks: names in the order of first use, and the number of each.
     pub(crate) fn live(&self) -> impl Iterator<Item = (&'static str, usize)> {
         let counts = self.live.iter().map(|(name, live)| (name, live.load(Ordering::Relaxed)));

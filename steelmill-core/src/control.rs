@@ -85,6 +85,16 @@ impl Control {
         Snapshot::gather(answered)
     }
 
+    /// Waits until the factory begins to stop, or has ended.
+    pub(crate) fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (waiter, stops) = oneshot::channel();
+        self.send(Event::AwaitStopping(waiter));
+        async move {
+            // An error says that the supervisor is gone.
+            let _ = stops.await;
+        }
+    }
+
     pub(crate) fn changes(&self) -> Changes {
         let (watcher, changes) = changes();
         self.send(Event::Subscribe(watcher));

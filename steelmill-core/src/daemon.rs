@@ -19,8 +19,10 @@ pub(crate) use erased::ErasedDaemon;
 /// `stop` is called after everything that depends on it has ended. Each is called once, except that a
 /// [`Policy`](crate::Policy) may restart a failed `run`.
 ///
+/// The daemon is dropped after everything that depends on it, within the factory's stop deadline.
+///
 /// # Panics
-/// A panic in any of the four is caught, reported and treated as an error.
+/// A panic in any of the four is caught, reported and treated as an error; one in the destructor is caught and reported.
 ///
 /// # Example
 /// ```

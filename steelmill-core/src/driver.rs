@@ -3,14 +3,17 @@
 //! A factory is not generic over its world, so its timers and tasks go through this object. Daemons call their world's
 //! types directly.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
 use rand_core::Rng as _;
 
-use crate::{Clock, Entropy, Milestone, Origin, Owner, Spawn, State, World};
+use crate::{Clock, Entropy, Milestone, Origin, Owner, Spawn, State, Supervision, World};
 
 /// What the lifecycle needs of a world.
 pub(crate) trait Driver: Send + Sync {
@@ -20,6 +23,9 @@ pub(crate) trait Driver: Send + Sync {
 
     /// A uniformly random `u64`, used for jitter.
     fn draw(&self) -> u64;
+
+    /// Polls a supervisor until it has ended.
+    fn supervise(&self, origin: Origin<'_>, supervision: Supervision);
 
     /// Spawns a detached task. (`Guarded` is how such a task is aborted.)
     fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>);
@@ -36,14 +42,14 @@ pub(crate) trait Driver: Send + Sync {
 
 /// The driver of a world.
 pub(crate) struct WorldDriver<W: World> {
-    clock: W::Clock,
+    clock: Arc<W::Clock>,
     entropy: W::Entropy,
     spawner: W::Spawner,
 }
 
 impl<W: World> WorldDriver<W> {
     pub(crate) fn new(world: &W) -> Self {
-        WorldDriver { clock: world.clock(), entropy: world.entropy(), spawner: world.spawner() }
+        WorldDriver { clock: Arc::new(world.clock()), entropy: world.entropy(), spawner: world.spawner() }
     }
 }
 
@@ -60,6 +66,13 @@ impl<W: World> Driver for WorldDriver<W> {
         self.entropy.rng().next_u64()
     }
 
+    fn supervise(&self, origin: Origin<'_>, supervision: Supervision) {
+        if let Err(supervision) = self.spawner.supervise(supervision) {
+            let supervisor = Supervising { supervision, clock: self.clock.clone(), timer: None };
+            drop(self.spawner.spawn_for(origin, "supervisor", supervisor));
+        }
+    }
+
     fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>) {
         drop(self.spawner.spawn_for(origin, name, future));
     }
@@ -74,5 +87,44 @@ impl<W: World> Driver for WorldDriver<W> {
 
     fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
         self.spawner.deadline_exceeded(owner, task, limit);
+    }
+}
+
+/// Polls a supervisor in a task, for a world that has no other means.
+struct Supervising<C> {
+    supervision: Supervision,
+    clock: Arc<C>,
+    timer: Option<(Instant, BoxFuture<'static, ()>)>,
+}
+
+impl<C: Clock> Future for Supervising<C> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Supervising { supervision, clock, timer } = self.get_mut();
+        loop {
+            let polled = supervision.poll(context);
+            let mut has_run = false;
+            while let Some(code) = supervision.user_code() {
+                code.run();
+                has_run = true;
+            }
+            if polled.is_ready() {
+                return Poll::Ready(());
+            }
+            if has_run {
+                continue;
+            }
+            let Some(wake_at) = supervision.wake_at() else {
+                *timer = None;
+                return Poll::Pending;
+            };
+            let (_, sleep) = match timer {
+                Some(timer) if timer.0 == wake_at => timer,
+                _ => timer.insert((wake_at, Box::pin(clock.sleep_until(wake_at)))),
+            };
+            std::task::ready!(sleep.as_mut().poll(context));
+            *timer = None;
+        }
     }
 }

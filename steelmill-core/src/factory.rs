@@ -31,7 +31,7 @@ use crate::{Daemon, DaemonRef, Deadlines, World};
 use bound::Traits;
 use building::Frame;
 pub use graph::Graph;
-pub(crate) use node::{Assembled, Node};
+pub(crate) use node::{Assembled, Dismantled, Node};
 use policies::Policies;
 pub use running::RunningFactory;
 use slots::{Key, Lookup, Shared, Slots};

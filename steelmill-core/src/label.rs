@@ -13,7 +13,9 @@ pub(crate) fn label<T: ?Sized>() -> Label {
 fn shorten(name: &'static str) -> Label {
     // Braces: a type declared in an async function has a path segment `{{closure}}`.
     let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '}');
-    if name.chars().all(is_path) {
+    // Most names are a path of ASCII letters, and each child factory that is made asks for some.
+    let is_plain = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b':' | b'{' | b'}');
+    if name.as_bytes().iter().all(is_plain) || name.chars().all(is_path) {
         return Cow::Borrowed(last_segment(name));
     }
     let mut short = String::new();
@@ -33,7 +35,7 @@ fn shorten(name: &'static str) -> Label {
 }
 
 fn last_segment(path: &str) -> &str {
-    path.rsplit("::").next().unwrap_or(path)
+    path.rfind(':').map_or(path, |colon| &path[colon + 1..])
 }
 
 #[cfg(test)]

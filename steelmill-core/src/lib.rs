@@ -67,12 +67,13 @@
 //! # Start here
 //! [`Daemon`] (what a service implements), [`Factory`] (dependency injection), [`Scope`] (a running daemon's stop signal,
 //! tasks and child factories). Then, as needed:
-//! - a started factory: [`RunningFactory`], its [`Status`] and [`Changes`], the [`Report`] of its end;
+//! - a started factory: [`RunningFactory`], its [`Status`] and [`Changes`], the [`Report`] of its end; for
+//!   the main function of a process: [`Serving`], with a [`Remote`];
 //! - timeouts and restarts: [`Deadlines`], [`Policy`], [`Backoff`];
 //! - state that `prepare` makes: [`SetOnce`]; daemons by name: [`Catalog`]; the dependency graph: [`Graph`];
 //! - capabilities of a world: [`Clock`], [`Network`], [`Entropy`], [`Spawn`];
 //! - assertions and fault injection inside a service: [`coverage`];
-//! - for authors of a world: [`World`], [`contract`]; of a log: [`LogContext`].
+//! - for authors of a world: [`World`], [`contract`], [`Supervision`] and its [`UserCode`]; of a log: [`LogContext`].
 #![forbid(unsafe_code)]
 
 // The service side, in reading order.
@@ -92,6 +93,7 @@ mod control; // how a running factory is reached: its control block and events
 mod driver; // a world with its types erased
 mod label; // short names of types
 mod panic; // panics of user code, as errors
+mod supervision; // a supervisor as a world polls it
 mod sync; // the atomics that `cell` is made of
 
 pub use catalog::Catalog;
@@ -99,6 +101,7 @@ pub use cell::SetOnce;
 pub use changes::{CHANGES_BUFFERED, Change, Changes};
 pub use daemon::{Daemon, DaemonRef};
 pub use factory::{DEPTH_MAX, Factory, Graph, RunningFactory};
+pub use lifecycle::{Remote, Serving};
 pub use panic::{Panic, panic_message};
 pub use policy::{Backoff, Deadlines, OnFailure, Policy};
 pub use report::{
@@ -119,6 +122,7 @@ pub use clock::{Clock, Elapsed, Interval, MissedTickBehavior};
 pub use entropy::Entropy;
 pub use net::{Address, AddressError, LISTEN_BACKLOG, Network, TcpListener, TcpStream, ToAddress, UdpSocket};
 pub use spawn::{Milestone, Origin, Owner, Spawn, Task, TaskError};
+pub use supervision::{Supervision, UserCode};
 pub use world::World;
 
 pub mod contract; // the behaviour every world must have, as tests

@@ -1,14 +1,17 @@
 //! How the daemons of a factory start, are supervised and stop.
 //!
-//! Each running factory has one supervisor: a task that owns the whole state of the lifecycle, so that nothing is locked.
-//! It receives every [`Event`]; a state machine, the plan, decides; the supervisor executes. User code runs in tasks of
-//! its own and can neither block nor break the supervisor.
+//! Each running factory has one supervisor, which owns the whole state of the lifecycle, so that nothing is locked. It receives
+//! every [`Event`]; a state machine, the plan, decides; the supervisor executes. User code runs in tasks of its own, or is left
+//! to the world, which may let it block: so it can neither block nor break the supervisor.
 
 mod plan; // decides: a state machine
-mod supervisor; // executes: the task of a factory
+mod supervisor; // executes
+mod looking; // how aborted daemons end
+mod ending; // drops the daemons, and hands out the report
 mod published; // answers requests for status and changes
+mod serving; // a factory run to its end, and a handle without daemons
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -19,11 +22,16 @@ use crate::changes::Watchers;
 use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Events, Maker, SlotId};
 use crate::factory::Assembled;
 use crate::scope::RunState;
+use crate::supervision::Supervision;
 use crate::{Factory, Origin, Owner, Report, RunningFactory, StartError};
 
+use looking::Looking;
 use plan::Plan;
 use published::PublishedStatus;
+use serving::Started;
 use supervisor::Supervisor;
+
+pub use serving::{Remote, Serving};
 
 impl Factory {
     /// Prepares all daemons, dependencies first and independent ones concurrently, then starts every `run` and returns.
@@ -36,14 +44,29 @@ impl Factory {
     /// is stopping. The prepared daemons have then been stopped in reverse order, and the report has all failures.
     pub async fn start(self) -> Result<RunningFactory, StartError> {
         let path = self.path().into();
-        let (mut interest, started) = launch(self);
-        let outcome = started.await;
+        let (started, when_started) = oneshot::channel();
+        let (mut interest, _) = launch(self, Started::Factory(started));
+        let outcome = when_started.await;
         interest.0 = None;
         outcome.unwrap_or_else(|_| Err(StartError::new(Arc::new(Report::abandoned(path)))))
     }
+
+    /// Starts the factory and runs it to its end, without a handle to its daemons: for the main function of a process, which
+    /// must be able to stop a factory that is starting, and to ask for its status. Begins with the call.
+    ///
+    /// # Cancellation
+    /// Dropping the future stops the factory.
+    ///
+    /// # Errors
+    /// As of [`start`](Factory::start). A failure after the start is in the report.
+    pub fn serve(self) -> Serving {
+        let (started, when_started) = oneshot::channel();
+        let (interest, control) = launch(self, Started::Serving(started));
+        Serving::new(interest, when_started, control)
+    }
 }
 
-/// Guard of the future of `start`: its drop before the end rolls back.
+/// Guard of the future of a start: its drop before the end rolls back.
 struct Interest(Option<Events>);
 
 impl Drop for Interest {
@@ -54,48 +77,54 @@ impl Drop for Interest {
     }
 }
 
-type Started = oneshot::Receiver<Result<RunningFactory, StartError>>;
-
 /// Freezes a factory and spawns its supervisor.
-fn launch(factory: Factory) -> (Interest, Started) {
+fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
     let (events, inbox) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
-    let (started, when_started) = oneshot::channel();
     let interest = Interest(Some(events.clone()));
 
     let ancestor_links = join_ancestors(&factory, &events);
     let handover = factory.freeze(events, ended.shared());
     let node = &handover.node;
-    let driver = node.control.driver.clone();
+    let control = node.control.clone();
+    let driver = control.driver.clone();
     let now = driver.now();
-    let mut plan = Plan::new(node.control.deadlines, now);
+    let mut plan = Plan::new(control.deadlines, now);
     let mut run_states = Vec::new();
     for Assembled { slot, label, has_lifecycle, needs, policy } in handover.daemons() {
         plan.add(has_lifecycle, needs, policy);
-        run_states.push(has_lifecycle.then(|| Arc::new(RunState::new(node, slot, label.clone(), 0))));
+        run_states.push(has_lifecycle.then(|| Arc::new(RunState::new(node, slot, label.clone()))));
     }
-    let owner = Owner::new(node.control.path.clone(), None);
+    let owner = Owner::new(control.path.clone(), None);
     let supervisor = Supervisor {
-        report: Report::new(node.control.path.clone()),
+        report: Arc::new(Report::new(control.path.clone())),
         published: run_states.iter().map(|_| PublishedStatus::new(now)).collect(),
         published_factory: PublishedStatus::new(now),
         watchers: Watchers::default(),
+        await_stopping: Vec::new(),
         escalates: handover.escalates(),
-        node: handover.node,
+        control: control.clone(),
+        node: Some(handover.node),
         inbox,
         run_states,
         plan,
         children: BTreeMap::new(),
         joining: ancestor_links.len(),
         ancestor_links,
+        has_begun: false,
         reached: None,
-        timer: None,
+        wake_at: None,
+        in_time: None,
+        looking: Looking::default(),
+        overstayed: false,
+        ending: None,
         started: Some(started),
-        end,
+        end: Some(end),
+        user_code: VecDeque::new(),
     };
     let origin = Origin { owner: &owner, place: Location::caller() };
-    driver.spawn(origin, "supervisor", Box::pin(supervisor.run()));
-    (interest, when_started)
+    driver.supervise(origin, Supervision::new(supervisor));
+    (interest, control)
 }
 
 /// Registers with every ancestor that must outlive this factory.
@@ -110,7 +139,7 @@ fn join_ancestors(factory: &Factory, events: &Events) -> Vec<AncestorLink> {
             shares,
             maker,
         })));
-        AncestorLink { id, ancestor: control, maker, failure: None }
+        AncestorLink { id, ancestor: control, maker, failure: None, overstayed: false }
     };
     factory.owners().map(join).collect()
 }

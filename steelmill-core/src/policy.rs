@@ -21,7 +21,8 @@ pub struct Deadlines {
     /// For stopping all daemons of a started factory. 10 seconds.
     ///
     /// When it has passed, the daemons still stopping are aborted and reported; daemons that had to wait for these get the
-    /// same time once more. So a stop takes at most about twice this.
+    /// same time once more. So a stop takes at most about twice this. What is left of it when all daemons have ended is for
+    /// their destructors: a daemon whose `Drop` takes longer is reported, and left behind with those that it depends on.
     pub stop: Duration,
     /// For stopping the prepared daemons after a failed start; applied like `stop`. 10 seconds.
     pub rollback: Duration,

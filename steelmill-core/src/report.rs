@@ -1,11 +1,13 @@
 //! The report of a factory's end: every failure in order, with daemon and phase.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Error;
 use crate::cell::Flag;
+use crate::panic::{Fault, forget_panic};
 
 /// How a factory ended: its failures, restarts and leftovers.
 ///
@@ -101,7 +103,7 @@ impl Report {
     /// A report with one failure of the factory as a whole.
     pub(crate) fn of(path: Arc<str>, phase: Phase, error: Error) -> Self {
         let mut report = Report::new(path);
-        report.add("", phase, error);
+        report.add("", phase, Fault::of(error));
         report
     }
 
@@ -110,35 +112,46 @@ impl Report {
         Report::of(path, Phase::Run, Abandoned.into())
     }
 
-    pub(crate) fn add(&mut self, daemon: &str, phase: Phase, error: Error) {
+    pub(crate) fn add(&mut self, daemon: &str, phase: Phase, fault: Fault) {
         self.failures.push(Failure {
             factory: self.path.to_string(),
             daemon: daemon.to_owned(),
             phase,
             task: None,
-            error,
+            error: fault.error,
+            text: fault.text,
         });
     }
 
-    pub(crate) fn add_task(&mut self, daemon: &str, task: &'static str, error: Error) {
+    /// Gives the error back if it is not listed.
+    #[must_use = "dropping an error is user code"]
+    pub(crate) fn add_task(&mut self, daemon: &str, task: &'static str, fault: Fault) -> Option<Error> {
         let listed = self.failures.iter().filter(|failure| failure.task.is_some()).count();
-        if listed >= TASK_FAILURES_LISTED && !error.is::<DeadlineExceeded>() {
+        if listed >= TASK_FAILURES_LISTED && !fault.error.is::<DeadlineExceeded>() {
             self.unlisted += 1;
-            return;
+            return Some(fault.error);
         }
-        self.add(daemon, Phase::Task, error);
+        self.add(daemon, Phase::Task, fault);
         if let Some(failure) = self.failures.last_mut() {
             failure.task = Some(task);
         }
+        None
     }
 
-    pub(crate) fn add_restart(&mut self, daemon: &str, last: Error) {
+    /// Gives the error before this one back.
+    #[must_use = "dropping an error is user code"]
+    pub(crate) fn add_restart(&mut self, daemon: &str, last: Fault) -> Option<Error> {
+        let Fault { error, text } = last;
         match self.restarted.iter_mut().find(|restarted| restarted.daemon == daemon) {
             Some(known) => {
                 known.times += 1;
-                known.last = last;
+                known.text = text;
+                Some(std::mem::replace(&mut known.last, error))
             }
-            None => self.restarted.push(Restarted { daemon: daemon.to_owned(), times: 1, last }),
+            None => {
+                self.restarted.push(Restarted { daemon: daemon.to_owned(), times: 1, last: error, text });
+                None
+            }
         }
     }
 
@@ -148,6 +161,21 @@ impl Report {
 
     pub(crate) fn set_held(&mut self, held: usize) {
         self.held = held;
+    }
+}
+
+impl Drop for Report {
+    /// Drops the errors one after another: what their destructors do is no concern of whoever has the report.
+    fn drop(&mut self) {
+        if self.failures.is_empty() && self.restarted.is_empty() {
+            return;
+        }
+        let errors = self.failures.drain(..).map(|failure| failure.error);
+        for error in errors.chain(self.restarted.drain(..).map(|restarted| restarted.last)) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(error))) {
+                forget_panic(panic);
+            }
+        }
     }
 }
 
@@ -165,8 +193,8 @@ impl fmt::Display for Report {
         if self.unlisted > 0 {
             write!(f, "\n  {path}: {} more tasks failed (see the log)", self.unlisted)?;
         }
-        for Restarted { daemon, times, last } in &self.restarted {
-            write!(f, "\n  {path}: {daemon} ran again {times} time(s), the last time after: {last:#}")?;
+        for Restarted { daemon, times, text, .. } in &self.restarted {
+            write!(f, "\n  {path}: {daemon} ran again {times} time(s), the last time after: {text}")?;
         }
         for Retained { daemon, refs } in &self.retained {
             write!(f, "\n  {path}: {daemon} is kept alive by {refs} DaemonRef(s)")?;
@@ -197,15 +225,17 @@ pub struct Failure {
     pub task: Option<&'static str>,
     /// The error, with its sources.
     pub error: Error,
+    /// The text of the error and its sources, from when it failed: `Display` prints this, and calls no code of the error.
+    pub text: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { factory, daemon, phase, task, error } = self;
+        let Failure { factory, daemon, phase, task, text, .. } = self;
         match task {
-            _ if daemon.is_empty() => write!(f, "{factory}: {error:#}"),
-            Some(task) => write!(f, "{factory}: {daemon}: task {task:?} failed: {error:#}"),
-            None => write!(f, "{factory}: {daemon} failed to {phase}: {error:#}"),
+            _ if daemon.is_empty() => write!(f, "{factory}: {text}"),
+            Some(task) => write!(f, "{factory}: {daemon}: task {task:?} failed: {text}"),
+            None => write!(f, "{factory}: {daemon} failed to {phase}: {text}"),
         }
     }
 }
@@ -246,6 +276,8 @@ pub struct Restarted {
     pub times: u64,
     /// The error before the last restart.
     pub last: Error,
+    /// The text of that error and its sources.
+    pub text: String,
 }
 
 /// A daemon that outlives its factory, because a ref to it was kept.
@@ -311,10 +343,45 @@ pub(crate) struct ChildFailed(pub(crate) Arc<Report>);
 #[error("was aborted without being told to stop: what depends on it had used up the time")]
 pub(crate) struct StopSkipped;
 
-/// Aborted, but still running: it blocks its thread and never reaches an await.
+/// Aborted, but not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stuck {
+    /// Threads were free to drop it, so it is being polled or dropped, and never reaches an await.
+    #[error("did not end when it was aborted: it blocks its thread")]
+    Blocks,
+    /// Nobody can tell which of the tasks on those threads it is.
+    #[error("did not end when it was aborted: all threads of the runtime are blocked")]
+    NoThread,
+    /// They ended one after another, but not all of them in time.
+    #[error("did not end when it was aborted: {0} of its tasks were left, and ending")]
+    TasksLeft(usize),
+    /// A child.
+    #[error("did not end when it was aborted")]
+    Child,
+}
+
+/// A daemon's destructor did not return in time.
 #[derive(Debug, thiserror::Error)]
-#[error("did not end when it was aborted: it blocks its thread")]
-pub(crate) struct Stuck;
+#[error("was not dropped within {limit:?}: its `Drop` blocks, and {left} daemon(s) stay in memory")]
+pub(crate) struct DropExceeded {
+    pub(crate) limit: Duration,
+    /// Itself and those that would have been dropped after it.
+    pub(crate) left: usize,
+}
+
+/// The destructors of all daemons were never called.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "its daemons were not dropped within {limit:?}: a log line or the `Drop` of an error or value blocks"
+)]
+pub(crate) struct NotDropped {
+    pub(crate) limit: Duration,
+}
+
+/// A supervisor failed, and all that it supervised was aborted.
+#[derive(Debug, thiserror::Error)]
+#[error("was aborted, because the factory's supervisor failed")]
+pub(crate) struct Killed;
 
 /// The executor dropped the task of a phase.
 #[derive(Debug, thiserror::Error)]

@@ -106,11 +106,12 @@ impl Scope {
             tracing::warn!(factory, daemon, task = name, "refused a task: its daemon has ended");
             return;
         }
-        let span = context::task_span(&self.run_state.span, name);
+        // Before the span, which is made by a subscriber's code: if that panics, this ends the task that was admitted.
+        let completion = Completion::task(self.run_state.clone(), name);
+        let span = context::task_span(self.run_state.span(), name);
         let context = self.run_state.contexts.get_or_add(name, || self.run_state.context(Some(name)));
         // Not an async block: that would hold the future twice, before and after its first poll.
-        let completion = Completion::task(self.run_state.clone(), name);
-        let task = Guarded::new(future, context.clone(), span, completion);
+        let task = Guarded::new(future, context.clone(), Some(span), completion);
         self.run_state.control.driver.spawn(self.run_state.origin(Location::caller()), name, Box::pin(task));
     }
 
@@ -153,8 +154,8 @@ impl Scope {
     }
 
     /// What the log lines of the daemon's phases are attributed to.
-    pub(crate) fn log_context(&self) -> (Arc<LogContext>, Span) {
-        (self.run_state.context(None), self.run_state.span.clone())
+    pub(crate) fn log_context(&self) -> Arc<LogContext> {
+        self.run_state.context(None)
     }
 
     fn parent(&self, name: &str) -> Result<Arc<Node>> {
@@ -201,7 +202,8 @@ pub(crate) struct RunState {
     pub(crate) incarnation: u32,
     pub(crate) label: Label,
     owner: Arc<Owner>,
-    span: Span,
+    /// Shared by all runs, because cloning and dropping a span calls the subscriber; `None` where it is disabled.
+    span: Option<Arc<Span>>,
     /// Those of tasks, by their names.
     contexts: ByName<Arc<LogContext>>,
     /// The daemon is told to stop.
@@ -212,20 +214,43 @@ pub(crate) struct RunState {
 }
 
 impl RunState {
-    pub(crate) fn new(node: &Arc<Node>, slot: SlotId, label: Label, incarnation: u32) -> Self {
+    /// Of the first run.
+    pub(crate) fn new(node: &Arc<Node>, slot: SlotId, label: Label) -> Self {
         RunState {
             control: node.control.clone(),
             node: Arc::downgrade(node),
             slot,
-            incarnation,
+            incarnation: 0,
             owner: Owner::new(node.control.path.clone(), Some(label.clone())),
-            span: context::daemon_span(&node.control.path, &label),
+            span: context::daemon_span(&node.control.path, &label).map(Arc::new),
             label,
             contexts: ByName::default(),
             stopping: Signal::default(),
             aborted: Signal::default(),
             tasks: Tasks::default(),
         }
+    }
+
+    /// Of the next run.
+    pub(crate) fn renewed(&self) -> Self {
+        RunState {
+            control: self.control.clone(),
+            node: self.node.clone(),
+            slot: self.slot,
+            incarnation: self.incarnation + 1,
+            owner: self.owner.clone(),
+            span: self.span.clone(),
+            label: self.label.clone(),
+            contexts: ByName::default(),
+            stopping: Signal::default(),
+            aborted: Signal::default(),
+            tasks: Tasks::default(),
+        }
+    }
+
+    fn span(&self) -> &Span {
+        static DISABLED: Span = Span::none();
+        self.span.as_deref().unwrap_or(&DISABLED)
     }
 
     fn context(&self, task: Option<&'static str>) -> Arc<LogContext> {
@@ -235,7 +260,7 @@ impl RunState {
     /// Logs, attributed to the daemon.
     pub(crate) fn log(&self, log: impl FnOnce()) {
         let mut context = Some(self.context(None));
-        if let Err(panic) = context::run_in(&self.span, &mut context, log) {
+        if let Err(panic) = context::run_in(self.span(), &mut context, log) {
             std::panic::resume_unwind(panic);
         }
     }

@@ -10,7 +10,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Daemon, Panic, State};
+use crate::{Daemon, Panic, State, Supervision};
 
 /// Spawns tasks. The other methods notify a world of lifecycle events, and may be ignored.
 pub trait Spawn: Daemon {
@@ -30,6 +30,18 @@ pub trait Spawn: Daemon {
     {
         let _ = origin;
         self.spawn(name, future)
+    }
+
+    /// Polls the supervisor of a factory by means of the world's own, for as long as it has not ended.
+    ///
+    /// For worlds in which a task that blocks its thread holds others up: a supervisor, and its timeouts, must not be. A world
+    /// that has no such means gives it back, as the default does; then a task polls it, with timers of the world's clock, and
+    /// runs its user code in place.
+    ///
+    /// # Errors
+    /// The supervisor, when a task is to poll it.
+    fn supervise(&self, supervision: Supervision) -> Result<(), Supervision> {
+        Err(supervision)
     }
 
     /// Called when a factory of this world value reaches a milestone, in order. For worlds that inject faults at such

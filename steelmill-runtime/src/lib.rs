@@ -80,12 +80,13 @@ mod clock; // the system clock, and timers
 mod entropy; // random numbers
 mod net; // TCP, UDP and names
 mod spawn; // tasks
+mod supervise; // supervisors, which no blocked thread holds up
 mod world; // all four, gathered
 
 // What a service's `main` calls.
 mod logging; // events on stderr
 mod run; // setup, start, stop, exit code
-mod signal; // SIGINT, SIGTERM and SIGHUP
+mod signal; // SIGINT, SIGTERM and SIGHUP; and the last resort
 
 pub use clock::Clock;
 pub use entropy::{Entropy, Rng};

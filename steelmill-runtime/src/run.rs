@@ -1,16 +1,19 @@
 //! `run`, the `main` of a service: builds its daemons, runs them until a stop, and returns an exit code.
 
-use std::pin::pin;
+use std::env;
+use std::mem::forget;
+use std::num::NonZero;
+use std::panic::catch_unwind;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::future::{Either, select};
-use steelmill_core::{Daemon, Deadlines, Error, Factory, Result, StartError, StopRequested};
+use steelmill_core::{Deadlines, Error, Factory, Report, Result, StartError, StopRequested};
 use tokio::runtime::Builder;
-use tokio::sync::watch;
 
-use crate::signal::Signals;
+use crate::signal::{Served, Signals};
 use crate::{LogFormat, RuntimeWorld, logging};
 
 /// The options of [`run`]: name, log, stop deadline.
@@ -49,8 +52,12 @@ impl Default for Options {
 /// 130, 143 or 129, even if every thread of the daemons is blocked. A process that was started with SIGHUP ignored, as by
 /// `nohup`, goes on ignoring it.
 ///
-/// Daemons run on tokio's multi-threaded runtime, which `setup` may use too. The process ends with them; it does not
-/// wait for blocking threads.
+/// Daemons run on tokio's multi-threaded runtime, with two threads at least, which `setup` may use too. The process ends with
+/// them; it does not wait for blocking threads.
+///
+/// The stop ends whatever the daemons do: one that blocks a thread, or all of them, is aborted, named in the report and left
+/// behind. As a last resort, a process that has not ended a second after twice the stop deadline writes the state of each
+/// daemon to stderr, and ends with exit code 1.
 ///
 /// # Panics
 /// If `setup` panics.
@@ -77,63 +84,76 @@ impl Default for Options {
 /// ```
 pub fn run(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> ExitCode {
     let format = options.log;
-    match logging::start(format, &options.log_filter).and_then(|()| run_to_end(options, setup)) {
+    // Until the last line is written: that may block, too.
+    let mut served = None;
+    let outcome = logging::start(format, &options.log_filter)
+        .and_then(|()| run_to_end(options, setup, |by_signals| served = Some(by_signals)));
+    match outcome {
         Ok(report) => {
-            tracing::info!("{report}");
+            // A subscriber that panics changes no exit code.
+            let _ = catch_unwind(|| tracing::info!("{report}"));
             ExitCode::SUCCESS
         }
         Err(error) => {
             logging::fatal(format, &format!("{error:#}"));
+            // With the errors of daemons, whose destructors are user code. The process is about to end.
+            forget(error);
             ExitCode::FAILURE
         }
     }
 }
 
 /// The report of a clean end; else an error that lists all failures.
-fn run_to_end(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Result<String> {
-    let runtime = Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
+fn run_to_end(
+    options: Options,
+    setup: impl FnOnce(&mut Factory) -> Result,
+    launched: impl FnOnce(Served),
+) -> Result<String> {
+    let workers = worker_threads();
+    let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.context("cannot start tokio")?;
     let outcome = {
         let _context = runtime.enter();
-        assemble(options, setup).and_then(|(factory, signals)| runtime.block_on(serve(factory, signals)))
+        let signals = Signals::listen(options.log).context("cannot listen for signals");
+        let assembled = signals.and_then(|signals| Ok((assemble(options, setup)?, signals)));
+        assembled.and_then(|(factory, signals)| {
+            let serving = factory.serve();
+            launched(signals.serve(serving.remote()));
+            runtime.block_on(serving).map_or_else(start_failed, ended)
+        })
     };
     // Dropping the runtime would wait for blocking threads, which may never return.
     runtime.shutdown_background();
     outcome
 }
 
-fn assemble(
-    options: Options,
-    setup: impl FnOnce(&mut Factory) -> Result,
-) -> Result<(Factory, watch::Receiver<bool>)> {
+/// One for each processor, or as many as the environment says; but with a single one, every daemon that blocks its thread would
+/// block all others.
+fn worker_threads() -> usize {
+    let configured = env::var("TOKIO_WORKER_THREADS").ok().and_then(|count| count.trim().parse().ok());
+    let count = configured.or_else(|| thread::available_parallelism().ok().map(NonZero::get));
+    count.unwrap_or(1).max(2)
+}
+
+fn assemble(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Result<Factory> {
     let mut factory = Factory::root(&options.name, RuntimeWorld);
     factory.deadlines(Deadlines {
         stop: options.stop_deadline,
         rollback: options.stop_deadline,
         ..Deadlines::default()
     });
-    let signals = Signals::build(&mut factory).context("cannot listen for signals")?;
-    let is_stopping = signals.is_stopping();
-    factory.provide(signals)?;
     setup(&mut factory)?;
-    Ok((factory, is_stopping))
+    Ok(factory)
 }
 
-async fn serve(factory: Factory, mut is_stopping: watch::Receiver<bool>) -> Result<String> {
-    let running = match factory.start().await {
-        Ok(running) => running,
-        Err(error) => return start_failed(error),
-    };
-    let ended = running.ended();
-    // A handle held at the end would keep the daemons in memory, and the report would list it.
-    let drop_at_stop = async move {
-        let _ = is_stopping.wait_for(|is_stopping| *is_stopping).await;
-        drop(running);
-    };
-    let report = match select(pin!(ended), pin!(drop_at_stop)).await {
-        Either::Left((report, _)) => report,
-        Either::Right(((), ended)) => ended.await,
-    };
-    if report.is_clean() { Ok(report.to_string()) } else { Err(Error::msg(report)) }
+fn ended(report: Arc<Report>) -> Result<String> {
+    if !report.is_clean() {
+        return Err(Error::msg(report));
+    }
+    let text = report.to_string();
+    // The errors before restarts, as in `run`.
+    forget(report);
+    Ok(text)
 }
 
 fn start_failed(error: StartError) -> Result<String> {

@@ -1,84 +1,236 @@
-//! SIGINT, SIGTERM and SIGHUP: the first requests a graceful stop, a second ends the process at once.
+//! SIGINT, SIGTERM and SIGHUP: the first requests a graceful stop, a second ends the process at once. And the last resort: a stop
+//! that does not end by itself ends with the process.
 //!
-//! The second signal must work when daemons hang. So signals have a thread and a tokio runtime of their own, which no
-//! daemon can block; and the thread never logs, because a blocked stderr would hold it up.
+//! Both must work when daemons hang. So signals have a thread and a tokio runtime of their own, which no daemon can block; and
+//! the thread never logs, because a blocked stderr or subscriber would hold it up: others do, for which it waits a moment.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::catch_unwind;
+use std::pin::Pin;
 use std::process;
-use std::sync::Arc;
+use std::sync::mpsc;
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use steelmill_core::{Daemon, Factory, Result, Scope};
-use tokio::sync::watch;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use steelmill_core::{Remote, Result};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+use crate::{LogFormat, logging};
 
 /// Signals within this time of the first count as one: `timeout(1)` and shells signal both a process and its group, and
 /// no person presses Ctrl-C twice as fast.
 const BURST: Duration = Duration::from_millis(100);
 
-/// The daemon that requests the stop at the first signal, whether its factory is starting or running.
-#[derive(Debug)]
+/// How much longer than twice its deadline a stop may take until the process is ended: by then, the factory has aborted and
+/// named everything.
+const LAST_GRACE: Duration = Duration::from_secs(1);
+
+/// How long a supervisor may take to answer, and stderr to take a text.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// The thread that receives the process's signals.
 pub(crate) struct Signals {
-    first: watch::Receiver<Option<Signal>>,
-    is_stopping: watch::Sender<bool>,
+    launched: oneshot::Sender<Service>,
 }
 
 impl Signals {
-    /// Becomes true when the factory begins to stop. The stop then waits until the receiver is dropped, so that its
-    /// owner can first drop what would keep daemons in memory.
-    pub(crate) fn is_stopping(&self) -> watch::Receiver<bool> {
-        self.is_stopping.subscribe()
-    }
-}
-
-impl Daemon for Signals {
     /// Installs the process's signal handlers, for good.
-    fn build(_: &mut Factory) -> Result<Self> {
+    pub(crate) fn listen(format: LogFormat) -> Result<Signals> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut source = {
+        let source = {
             let _context = runtime.enter();
             Source::new()?
         };
-        let (sender, first) = watch::channel(None);
+        let (launched, launches) = oneshot::channel();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                let mut signal = source.next().await;
-                let first_at = Instant::now();
-                if sender.send(Some(signal)).is_ok() {
-                    signal = source.next().await;
-                    while first_at.elapsed() < BURST {
-                        signal = source.next().await;
-                    }
-                }
-                // A second signal; or a first one, if the factory has ended and something else hangs.
-                process::exit(signal.exit_code())
-            })
+            let mut listener = Listener {
+                format,
+                source,
+                first: None,
+                service: State::Launching(launches),
+                stopping: None,
+                overdue: None,
+            };
+            runtime.block_on(listener.listen());
         })?;
-        Ok(Signals { first, is_stopping: watch::Sender::new(false) })
+        Ok(Signals { launched })
     }
 
-    /// Spawns a task, because `run` begins only once every daemon is prepared.
-    async fn prepare(&self, scope: &Scope) -> Result {
-        let (first, stop) = (first(self.first.clone()), scope.clone());
-        scope.spawn("first signal", async move {
-            if let Some(Some(signal)) = stop.until_stopping(first).await {
-                tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once");
-                stop.request_stop();
-            }
-        });
-        Ok(())
-    }
-
-    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        scope.stopping().await;
-        self.is_stopping.send_replace(true);
-        self.is_stopping.closed().await;
-        Ok(())
+    /// Stops a factory by the first signal, and the process if that does not end; until what is returned is dropped.
+    pub(crate) fn serve(self, remote: Remote) -> Served {
+        let (served, ended) = oneshot::channel();
+        // The thread is there for as long as the process.
+        let _ = self.launched.send(Service { remote, ended });
+        Served(served)
     }
 }
 
-async fn first(mut signals: watch::Receiver<Option<Signal>>) -> Option<Signal> {
-    signals.wait_for(Option::is_some).await.ok().and_then(|signal| *signal)
+/// Dropped when nothing can hang any more.
+pub(crate) struct Served(#[expect(dead_code, reason = "kept for its drop")] oneshot::Sender<()>);
+
+struct Service {
+    remote: Remote,
+    /// Resolves when the service's [`Served`] is dropped.
+    ended: oneshot::Receiver<()>,
+}
+
+enum State {
+    Launching(oneshot::Receiver<Service>),
+    Launched(Service),
+    Ended,
+}
+
+/// What the thread of signals waits for.
+enum Heard {
+    Signal(Signal),
+    Launched(Service),
+    /// The factory stops.
+    Stopping,
+    /// It should have ended.
+    Overdue,
+    /// The service has ended, or was never launched.
+    Ended,
+}
+
+struct Listener {
+    format: LogFormat,
+    source: Source,
+    first: Option<(Signal, Instant)>,
+    service: State,
+    stopping: Option<BoxFuture<'static, ()>>,
+    overdue: Option<BoxFuture<'static, ()>>,
+}
+
+impl Listener {
+    async fn listen(&mut self) {
+        loop {
+            match poll_fn(|context| self.poll(context)).await {
+                Heard::Signal(signal) => self.signal(signal),
+                Heard::Launched(service) => {
+                    self.stopping = Some(service.remote.stopping().boxed());
+                    self.service = State::Launched(service);
+                    if let Some((signal, _)) = self.first {
+                        self.stop(signal);
+                    }
+                }
+                Heard::Stopping => self.expect_end(),
+                Heard::Overdue => self.end_process().await,
+                Heard::Ended => {
+                    self.service = State::Ended;
+                    (self.stopping, self.overdue) = (None, None);
+                }
+            }
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Heard> {
+        if let Poll::Ready(signal) = self.source.poll_next(context) {
+            return Poll::Ready(Heard::Signal(signal));
+        }
+        match &mut self.service {
+            State::Launching(launches) => {
+                if let Poll::Ready(launched) = Pin::new(launches).poll(context) {
+                    return Poll::Ready(launched.map_or(Heard::Ended, Heard::Launched));
+                }
+            }
+            State::Launched(service) => {
+                if Pin::new(&mut service.ended).poll(context).is_ready() {
+                    return Poll::Ready(Heard::Ended);
+                }
+            }
+            State::Ended => {}
+        }
+        if is_over(&mut self.stopping, context) {
+            return Poll::Ready(Heard::Stopping);
+        }
+        if is_over(&mut self.overdue, context) {
+            return Poll::Ready(Heard::Overdue);
+        }
+        Poll::Pending
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        match (&self.service, self.first) {
+            (_, Some((_, at))) if at.elapsed() < BURST => {}
+            (State::Launching(_), None) => self.first = Some((signal, Instant::now())),
+            (State::Launched(_), None) => {
+                self.first = Some((signal, Instant::now()));
+                self.stop(signal);
+            }
+            // A second signal; or a first one, if the factory has ended and something else hangs.
+            _ => process::exit(signal.exit_code()),
+        }
+    }
+
+    /// Stops the factory, after a log line that says so, if that can be written.
+    fn stop(&mut self, signal: Signal) {
+        let State::Launched(service) = &self.service else { return };
+        aside(
+            move || tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once"),
+        );
+        service.remote.request_stop();
+        self.expect_end();
+    }
+
+    fn expect_end(&mut self) {
+        if let State::Launched(service) = &self.service
+            && self.overdue.is_none()
+            && let Some(limit) = last_deadline(&service.remote)
+        {
+            self.overdue = Some(sleep(limit).boxed());
+        }
+    }
+
+    /// The last resort: says what is known, and ends the process.
+    async fn end_process(&mut self) {
+        let State::Launched(service) = &self.service else { return };
+        let remote = &service.remote;
+        let limit = last_deadline(remote).unwrap_or_default();
+        let status = match timeout(MOMENT, remote.status()).await {
+            Ok(Some(status)) => status.to_string(),
+            Ok(None) => format!("{}: its supervisor has ended", remote.path()),
+            Err(_) => format!("{}: its supervisor does not answer", remote.path()),
+        };
+        let path = remote.path();
+        let text =
+            format!("{path} has not ended within {limit:?} of its stop, so the process is ended:\n{status}");
+        let format = self.format;
+        aside(move || logging::fatal(format, &text));
+        process::exit(1)
+    }
+}
+
+/// When the process is ended, if a stop has not ended by itself; `None` if the deadlines are too long for a clock.
+fn last_deadline(remote: &Remote) -> Option<Duration> {
+    let deadlines = remote.deadlines();
+    let limit = deadlines.stop.max(deadlines.rollback).checked_mul(2)?.checked_add(LAST_GRACE)?;
+    Instant::now().checked_add(limit).map(|_| limit)
+}
+
+/// Runs code that may block or panic on a thread of its own, and waits for it for a moment.
+fn aside(code: impl FnOnce() + Send + std::panic::UnwindSafe + 'static) {
+    let (done, is_done) = mpsc::channel::<()>();
+    let run = move || {
+        let _ = catch_unwind(code);
+        drop(done);
+    };
+    if thread::Builder::new().name("signals".to_owned()).spawn(run).is_ok() {
+        let _ = is_done.recv_timeout(BURST);
+    }
+}
+
+/// Whether a future has ended; it is dropped then.
+fn is_over(future: &mut Option<BoxFuture<'static, ()>>, context: &mut Context<'_>) -> bool {
+    let is_over = future.as_mut().is_some_and(|future| future.as_mut().poll(context).is_ready());
+    if is_over {
+        *future = None;
+    }
+    is_over
 }
 
 /// A signal that asks the process to end.
@@ -123,9 +275,8 @@ use unix::Source;
 #[cfg(unix)]
 mod unix {
     use std::fs;
-    use std::future::poll_fn;
     use std::io;
-    use std::task::Poll;
+    use std::task::{Context, Poll};
 
     use tokio::signal::unix::{self, SignalKind};
 
@@ -151,19 +302,16 @@ mod unix {
             })
         }
 
-        pub(super) async fn next(&mut self) -> Signal {
-            poll_fn(|context| {
-                if self.interrupt.poll_recv(context).is_ready() {
-                    Poll::Ready(Signal::Interrupt)
-                } else if self.terminate.poll_recv(context).is_ready() {
-                    Poll::Ready(Signal::Terminate)
-                } else if self.hang_up.as_mut().is_some_and(|signal| signal.poll_recv(context).is_ready()) {
-                    Poll::Ready(Signal::HangUp)
-                } else {
-                    Poll::Pending
-                }
-            })
-            .await
+        pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Signal> {
+            if self.interrupt.poll_recv(context).is_ready() {
+                Poll::Ready(Signal::Interrupt)
+            } else if self.terminate.poll_recv(context).is_ready() {
+                Poll::Ready(Signal::Terminate)
+            } else if self.hang_up.as_mut().is_some_and(|signal| signal.poll_recv(context).is_ready()) {
+                Poll::Ready(Signal::HangUp)
+            } else {
+                Poll::Pending
+            }
         }
     }
 
@@ -185,23 +333,34 @@ use other::Source;
 
 #[cfg(not(unix))]
 mod other {
-    use std::future::pending;
     use std::io;
+    use std::task::{Context, Poll};
+
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
 
     use super::Signal;
 
     /// Receives Ctrl-C.
-    pub(super) struct Source;
+    pub(super) struct Source {
+        next: BoxFuture<'static, io::Result<()>>,
+    }
 
     impl Source {
         pub(super) fn new() -> io::Result<Source> {
-            Ok(Source)
+            Ok(Source { next: tokio::signal::ctrl_c().boxed() })
         }
 
-        pub(super) async fn next(&mut self) -> Signal {
-            match tokio::signal::ctrl_c().await {
-                Ok(()) => Signal::Interrupt,
-                Err(_) => pending().await,
+        pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Signal> {
+            match std::task::ready!(self.next.as_mut().poll(context)) {
+                Ok(()) => {
+                    self.next = tokio::signal::ctrl_c().boxed();
+                    Poll::Ready(Signal::Interrupt)
+                }
+                Err(_) => {
+                    self.next = std::future::pending().boxed();
+                    Poll::Pending
+                }
             }
         }
     }

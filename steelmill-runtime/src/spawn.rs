@@ -4,8 +4,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use steelmill_core::{Daemon, Factory, Panic, Result, Spawn, TaskError};
+use steelmill_core::{Daemon, Factory, Panic, Result, Spawn, Supervision, TaskError};
 use tokio::task::JoinHandle;
+
+use crate::supervise;
 
 /// Spawns tasks on the current tokio runtime.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,6 +41,10 @@ impl Spawn for Spawner {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         self.spawn(name, future)
+    }
+
+    fn supervise(&self, supervision: Supervision) -> Result<(), Supervision> {
+        supervise::supervise(supervision)
     }
 }
 

@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 
 use super::Control;
 use crate::changes::Watcher;
+use crate::panic::Fault;
 use crate::status::Snapshot;
-use crate::{Error, Phase, Report};
+use crate::{Phase, Report};
 
 /// The sending side of a supervisor's event queue.
 pub(crate) type Events = UnboundedSender<Event>;
@@ -23,7 +24,7 @@ pub(crate) enum Event {
     /// A daemon's `prepare`, `run` or `stop` has ended.
     PhaseEnded { slot: SlotId, phase: Phase, outcome: Outcome },
     /// A task returned an error or panicked.
-    TaskFailed { slot: SlotId, name: &'static str, error: Error },
+    TaskFailed { slot: SlotId, name: &'static str, fault: Box<Fault> },
     /// The last task of a daemon has ended after its tasks were closed.
     TasksEnded { slot: SlotId, incarnation: u32 },
     /// The factory is asked to stop.
@@ -36,8 +37,8 @@ pub(crate) enum Event {
     Abort { limit: Duration },
     /// A child asks to start.
     Join(Box<ChildEntry>),
-    /// A child has ended, or was dropped with its executor.
-    ChildEnded { child: ChildId, failure: Option<Arc<Report>> },
+    /// A child has ended, or was dropped with its executor. `overstayed`: only because it was aborted at a deadline.
+    ChildEnded { child: ChildId, failure: Option<Arc<Report>>, overstayed: bool },
     /// An ancestor lets this factory start.
     Admitted,
     /// An ancestor is stopping and admits no children.
@@ -48,6 +49,8 @@ pub(crate) enum Event {
     StatusRequested(oneshot::Sender<Snapshot>),
     /// A request for all changes of state from now on.
     Subscribe(Watcher),
+    /// Somebody waits until the factory stops.
+    AwaitStopping(oneshot::Sender<()>),
 }
 
 /// The index of a daemon's slot in its factory.
@@ -64,7 +67,7 @@ impl SlotId {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Done,
-    Failed(Error),
+    Failed(Box<Fault>),
     /// It was cancelled by a stop, or aborted.
     Cancelled,
     /// The executor dropped it.
@@ -110,10 +113,13 @@ pub(crate) struct AncestorLink {
     pub(crate) ancestor: Arc<Control>,
     pub(crate) maker: Maker,
     pub(crate) failure: Option<Arc<Report>>,
+    /// The child was aborted at a deadline.
+    pub(crate) overstayed: bool,
 }
 
 impl Drop for AncestorLink {
     fn drop(&mut self) {
-        self.ancestor.send(Event::ChildEnded { child: self.id, failure: self.failure.take() });
+        let (failure, overstayed) = (self.failure.take(), self.overstayed);
+        self.ancestor.send(Event::ChildEnded { child: self.id, failure, overstayed });
     }
 }

@@ -1,10 +1,12 @@
 //! A daemon with its type erased: what a factory stores, and what the lifecycle drives.
 
 use std::any::Any;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use crate::panic::forget_panic;
 use crate::scope::{Completion, Guarded};
 use crate::{Daemon, DaemonRef, Phase, Scope};
 
@@ -39,20 +41,36 @@ impl<T: Daemon> ErasedDaemon for DaemonRef<T> {
 
     fn job(&self, phase: Phase, scope: Scope, completion: Completion) -> BoxFuture<'static, ()> {
         let daemon = self.share();
-        let (context, span) = scope.log_context();
+        let context = scope.log_context();
         match phase {
             Phase::Prepare => {
-                let work = async move { scope.until_stopping(daemon.prepare(&scope)).await };
-                Box::pin(Guarded::new(work, context, span, completion))
+                let work = async move {
+                    log(phase);
+                    scope.until_stopping(daemon.prepare(&scope)).await
+                };
+                Box::pin(Guarded::new(work, context, None, completion))
             }
             Phase::Stop => {
-                let work = async move { daemon.stop(&scope).await };
-                Box::pin(Guarded::new(work, context, span, completion))
+                let work = async move {
+                    log(phase);
+                    daemon.stop(&scope).await
+                };
+                Box::pin(Guarded::new(work, context, None, completion))
             }
             _ => {
-                let work = async move { daemon.arc().run(&scope).await };
-                Box::pin(Guarded::new(work, context, span, completion))
+                let work = async move {
+                    log(phase);
+                    daemon.arc().run(&scope).await
+                };
+                Box::pin(Guarded::new(work, context, None, completion))
             }
         }
+    }
+}
+
+/// Logs the beginning of a phase, in its task: a subscriber is user code.
+fn log(phase: Phase) {
+    if let Err(panic) = catch_unwind(|| tracing::debug!("{phase}")) {
+        forget_panic(panic);
     }
 }

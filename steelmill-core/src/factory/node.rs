@@ -11,11 +11,12 @@ use super::bound::Traits;
 use super::policies::Policies;
 use super::slots::{Key, Lookup, Place, Shared, Slots};
 use super::values::Values;
+use crate::cell::Counter;
 use crate::control::{Control, Ended, Events, Maker, SlotId};
 use crate::daemon::ErasedDaemon;
 use crate::label::Label;
-use crate::panic::panicked;
-use crate::{Phase, Policy, Report};
+use crate::panic::forget_panic;
+use crate::{Panic, Policy};
 
 /// The daemons of a started factory and how to look them up. Immutable, so lookups need no lock.
 pub(crate) struct Node {
@@ -54,25 +55,55 @@ impl Node {
         &*self.slots.get(slot).daemon
     }
 
-    /// Drops the daemons, dependents first, and reports those that somebody still holds.
-    pub(crate) fn dismantle(mut self, report: &mut Report) {
+    /// Drops the daemons, dependents first, counting each in `dropping` before. User code.
+    pub(crate) fn dismantle(mut self, dropping: &Counter) -> Dismantled {
+        let mut dismantled = Dismantled::default();
         // More refs to the same daemons, kept for lookups.
         self.traits.clear();
         let mut held = Vec::new();
         while let Some(slot) = self.slots.pop() {
+            dropping.next();
             let label = slot.label.clone();
             if refs(&slot.daemon) > 0 && !slot.is_capability {
                 held.push((label.clone(), Arc::downgrade(&slot.daemon), slot.daemon.refs_later()));
             }
-            drop_caught(slot, &label, report);
+            dismantled.drop_caught(slot, label);
         }
-        drop_caught(self, "", report);
+        dropping.next();
+        dismantled.drop_caught(self, Label::default());
         // Counted only now: a daemon that was dropped after this one may have held it, by the handle of an ended child.
         for (label, daemon, refs_later) in held {
             let refs = daemon.upgrade().map_or_else(refs_later, |daemon| refs(&daemon));
             if refs > 0 {
-                report.add_retained(&label, refs);
+                dismantled.retained.push((label, refs));
             }
+        }
+        dismantled
+    }
+
+    /// How many daemons there are to drop, the capabilities of the world included.
+    pub(crate) fn daemons(&self) -> usize {
+        self.slots.iter().count()
+    }
+}
+
+/// What was found out when the daemons of a factory were dropped.
+#[derive(Default)]
+pub(crate) struct Dismantled {
+    /// The panics of destructors.
+    pub(crate) panics: Vec<(Label, Panic)>,
+    /// Daemons that somebody still holds, and by how many refs.
+    pub(crate) retained: Vec<(Label, usize)>,
+    /// Handles that keep all of them, which were not dropped then.
+    pub(crate) held: usize,
+}
+
+impl Dismantled {
+    /// Drops a value of the user's.
+    fn drop_caught<T>(&mut self, value: T, label: Label) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+            self.panics.push((label, Panic::of(panic.as_ref())));
+            forget_panic(panic);
         }
     }
 }
@@ -80,14 +111,6 @@ impl Node {
 /// How many refs to a daemon exist besides this one.
 fn refs(daemon: &Arc<dyn ErasedDaemon>) -> usize {
     Arc::strong_count(daemon) - 1 + daemon.other_refs()
-}
-
-/// Drops a value of the user's; a panic is caught and reported.
-fn drop_caught<T>(value: T, daemon: &str, report: &mut Report) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        let error = panicked(panic.as_ref()).context("while it was dropped");
-        report.add(daemon, Phase::Stop, error);
-    }
 }
 
 /// A frozen factory, as the lifecycle receives it.

@@ -17,7 +17,8 @@ mod timeouts; // what is due when
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use self::deadline::ROUNDS;
+pub(super) use self::deadline::ABORT_GRACE;
+use self::deadline::{CHILD_GRACE, ROUNDS};
 use self::restart::Restarts;
 use self::timeouts::{Timeout, Timeouts};
 use crate::control::{ChildId, Maker, SlotId};
@@ -45,8 +46,8 @@ pub(super) enum Action {
     StopSkipped(SlotId),
     /// Abort a daemon's phases and tasks; with a limit, report the tasks.
     Abort(SlotId, Option<Duration>),
-    /// Report that something aborted did not end.
-    Stuck(SlotId),
+    /// Look whether something aborted is about to end, and call [`Plan::wait_again`] or [`Plan::give_up`].
+    Look(SlotId),
     /// Let a child start.
     Admit(ChildId),
     /// Stop a child.
@@ -92,6 +93,10 @@ pub(super) struct Plan {
     /// How many slots and children were aborted and have not ended.
     aborts_pending: usize,
     timeouts: Timeouts,
+    /// When the current round of the stop is over; `None` if never, or before a stop.
+    stop_by: Option<Instant>,
+    /// When all rounds are over.
+    end_by: Option<Instant>,
     actions: Vec<Action>,
     /// Slots whose state may have changed.
     changed: Vec<SlotId>,
@@ -118,6 +123,8 @@ struct Slot {
     is_aborted: bool,
     /// Aborted, and counted in `aborts_pending`.
     is_abort_pending: bool,
+    /// How long its tasks may go on ending after an abort; `None` if forever.
+    patience: Option<Instant>,
     needs: Vec<SlotId>,
     needed_by: Vec<SlotId>,
     /// How many of `needs` are not prepared.
@@ -193,6 +200,8 @@ impl Plan {
             unended: 0,
             aborts_pending: 0,
             timeouts: Timeouts::default(),
+            stop_by: None,
+            end_by: None,
             actions: Vec::new(),
             changed: Vec::new(),
         }
@@ -211,6 +220,7 @@ impl Plan {
             in_flight: InFlight::default(),
             is_aborted: false,
             is_abort_pending: false,
+            patience: None,
             waits_for: needs.len(),
             needs,
             needed_by: Vec::new(),
@@ -249,6 +259,11 @@ impl Plan {
 
     pub(super) fn now(&self) -> Instant {
         self.now
+    }
+
+    /// When the stop's deadline passes, for what remains to be done after it; `None` if never.
+    pub(super) fn stop_by(&self) -> Option<Instant> {
+        self.stop_by
     }
 
     pub(super) fn state(&self, id: SlotId) -> State {
@@ -307,9 +322,29 @@ impl Plan {
     pub(super) fn abort(&mut self, limit: Duration) {
         self.stop();
         if matches!(self.stage, Stage::Stopping { .. }) {
+            (self.stop_by, self.end_by) = (Some(self.now), Some(self.now));
             self.abort_round(limit, 0);
         }
         self.settle();
+    }
+
+    /// Ends at once: the daemons that had not ended, dependents first.
+    pub(super) fn kill(&mut self) -> Vec<SlotId> {
+        let is_killed = |id: &SlotId| {
+            let slot = &self.slots[id.index()];
+            slot.has_lifecycle && !matches!(slot.step, Step::Waiting | Step::Ended)
+        };
+        let killed: Vec<_> = self.ids().rev().filter(is_killed).collect();
+        for id in self.ids() {
+            self.slot(id).step = Step::Ended;
+        }
+        self.changed = self.ids().collect();
+        self.children.clear();
+        self.actions.clear();
+        self.timeouts.clear_all();
+        self.stage = Stage::Ended;
+        self.stop_by = Some(self.now);
+        killed
     }
 
     pub(super) fn phase_ended(&mut self, id: SlotId, phase: Phase, end: PhaseEnd) -> Verdict {
@@ -492,7 +527,9 @@ impl Plan {
 
     fn begin_stop(&mut self, limit: Duration) {
         self.stage = Stage::Stopping { limit, rounds: ROUNDS, is_aborting: false };
-        self.timeouts.set_shared(self.now, limit);
+        let all_rounds = limit.checked_add(CHILD_GRACE).and_then(|round| round.checked_mul(ROUNDS));
+        self.end_by = all_rounds.and_then(|all| self.now.checked_add(all));
+        self.begin_round(limit);
         let firsts: Vec<_> = self
             .children
             .iter()
@@ -616,6 +653,13 @@ impl Plan {
         }
     }
 
+    /// Grants the deadline of a stop, as far as all rounds together leave it.
+    fn begin_round(&mut self, limit: Duration) {
+        let ends = [self.now.checked_add(limit), self.end_by];
+        self.stop_by = ends.into_iter().flatten().min();
+        self.timeouts.set_shared_at(self.stop_by);
+    }
+
     /// Enters the next round, or ends, when nothing is left to wait for; and sets the timer.
     fn settle(&mut self) {
         if let Stage::Stopping { limit, rounds, is_aborting } = self.stage {
@@ -624,7 +668,7 @@ impl Plan {
                 self.timeouts.clear_all();
             } else if is_aborting && self.aborts_pending == 0 && rounds > 0 {
                 self.stage = Stage::Stopping { limit, rounds, is_aborting: false };
-                self.timeouts.set_shared(self.now, limit);
+                self.begin_round(limit);
             }
         }
         if let Some(next) = self.timeouts.next() {

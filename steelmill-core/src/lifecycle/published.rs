@@ -5,10 +5,10 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::supervisor::Supervisor;
+use crate::Phase;
 use crate::changes::{Change, Watcher};
 use crate::control::{ChildEntry, Event, Maker, SlotId};
 use crate::status::{DaemonStatus, Snapshot, State, Status};
-use crate::{Error, Phase};
 
 /// The published status of a daemon, or of the factory.
 pub(super) struct PublishedStatus {
@@ -27,8 +27,8 @@ impl PublishedStatus {
         self.runs = self.runs.saturating_add(1);
     }
 
-    pub(super) fn failed(&mut self, phase: Phase, error: &Error) {
-        self.last_error = Some(format!("{phase}: {error:#}").into());
+    pub(super) fn failed(&mut self, phase: Phase, error: &str) {
+        self.last_error = Some(format!("{phase}: {error}").into());
     }
 
     /// Sets the state; true if it has changed.
@@ -63,7 +63,7 @@ impl Supervisor {
 
     fn notify(&mut self, slot: Option<SlotId>, state: State, since: Instant) {
         let run_state = slot.and_then(|slot| self.run_states[slot.index()].as_ref());
-        let (control, label) = (&self.node.control, run_state.map(|run_state| &run_state.label));
+        let (control, label) = (&self.control, run_state.map(|run_state| &run_state.label));
         control.driver.changed(&control.path, label.map(|label| &**label), state);
         if self.watchers.is_empty() {
             return;
@@ -82,7 +82,7 @@ impl Supervisor {
 
     /// Answers with this factory's part of the tree, and requests the children's.
     pub(super) fn answer_status(&self, answer: oneshot::Sender<Snapshot>) {
-        let now = self.node.control.driver.now();
+        let now = self.control.driver.now();
         let lasted = |published: &PublishedStatus| now.saturating_duration_since(published.since);
         let run_states = self.run_states.iter().zip(&self.published);
         let daemons = run_states.filter_map(|(run_state, published)| {
@@ -98,7 +98,7 @@ impl Supervisor {
             })
         });
         let own = Status {
-            factory: self.node.control.path.to_string(),
+            factory: self.control.path.to_string(),
             state: self.published_factory.state,
             since: self.published_factory.since,
             lasted: lasted(&self.published_factory),

@@ -1,30 +1,41 @@
-//! The task that owns a running factory's lifecycle: it receives events, asks the plan, and executes its actions.
+//! What owns a running factory's lifecycle: it receives events, asks the plan, and executes its actions.
+//!
+//! What always holds: no user code runs in here. What has to be run (a log line, a destructor) is left as [`UserCode`] to the
+//! world that polls the supervisor.
 
-use std::collections::BTreeMap;
-use std::future::poll_fn;
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use futures::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
+use super::ending::Ending;
+use super::looking::Looking;
 use super::plan::{Action, PhaseEnd, Plan, Verdict};
 use super::published::PublishedStatus;
+use super::serving::Started;
 use crate::changes::Watchers;
-use crate::control::{AncestorLink, ChildEntry, ChildId, Event, Maker, Outcome, SlotId};
+use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Maker, Outcome, SlotId};
 use crate::factory::Node;
+use crate::panic::Fault;
 use crate::report::{ChildFailed, StopSkipped, Stuck, TaskDropped};
 use crate::scope::{Completion, RunState};
-use crate::{
-    DeadlineExceeded, Error, Milestone, Phase, Report, RunningFactory, Scope, StartError, StopRequested,
-};
+use crate::supervision::{Supervise, UserCode};
+use crate::{DeadlineExceeded, Error, Milestone, Phase, Report, RunningFactory, Scope, StopRequested};
+
+/// How many events one poll handles, so that other tasks have their turn. Also how many of those that were queued when a
+/// timeout became due are handled before it.
+pub(super) const EVENTS_PER_POLL: usize = 1024;
 
 pub(super) struct Supervisor {
-    pub(super) node: Arc<Node>,
+    pub(super) control: Arc<Control>,
+    /// `None` once its daemons are being dropped.
+    pub(super) node: Option<Arc<Node>>,
     pub(super) inbox: UnboundedReceiver<Event>,
     /// One for each slot; none for a capability.
     pub(super) run_states: Vec<Option<Arc<RunState>>>,
@@ -34,60 +45,156 @@ pub(super) struct Supervisor {
     pub(super) ancestor_links: Vec<AncestorLink>,
     /// How many ancestors have not admitted this factory yet.
     pub(super) joining: usize,
+    pub(super) has_begun: bool,
     /// The last milestone that the world was notified of.
     pub(super) reached: Option<Milestone>,
-    pub(super) timer: Option<BoxFuture<'static, ()>>,
-    pub(super) report: Report,
+    /// When the next timeout is due.
+    pub(super) wake_at: Option<Instant>,
+    /// A timeout is due: how many more of the events that were queued by then go before it.
+    pub(super) in_time: Option<usize>,
+    /// How the aborted daemons end.
+    pub(super) looking: Looking,
+    /// Something was aborted at a deadline.
+    pub(super) overstayed: bool,
+    pub(super) ending: Option<Ending>,
+    /// Shared with those who get it at the end.
+    pub(super) report: Arc<Report>,
     /// The published state of each slot, and of the factory as a whole.
     pub(super) published: Vec<PublishedStatus>,
     pub(super) published_factory: PublishedStatus,
     pub(super) watchers: Watchers,
+    /// Those who wait until the factory stops.
+    pub(super) await_stopping: Vec<oneshot::Sender<()>>,
     /// A failure of this factory is a failure of its parent.
     pub(super) escalates: bool,
-    pub(super) started: Option<oneshot::Sender<Result<RunningFactory, StartError>>>,
-    pub(super) end: oneshot::Sender<Arc<Report>>,
+    pub(super) started: Option<Started>,
+    pub(super) end: Option<oneshot::Sender<Arc<Report>>>,
+    pub(super) user_code: VecDeque<UserCode>,
+}
+
+impl Supervise for Supervisor {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.ending.is_none() {
+            if !std::mem::replace(&mut self.has_begun, true) {
+                if self.joining == 0 {
+                    self.start();
+                }
+                self.act();
+            }
+            if self.supervise(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.dismantle();
+        }
+        self.poll_ending(context)
+    }
+
+    fn die(&mut self, panic: Box<dyn Any + Send>) {
+        self.kill(panic);
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.wake_at
+    }
+
+    fn has_user_code(&self) -> bool {
+        !self.user_code.is_empty() || self.ending.as_ref().is_some_and(Ending::has_daemons)
+    }
+
+    /// The destructors of the daemons come after all else.
+    fn user_code(&mut self) -> Option<UserCode> {
+        let code = self.user_code.pop_front();
+        code.or_else(|| self.ending.as_mut()?.dismantle())
+    }
+
+    fn path(&self) -> &str {
+        &self.control.path
+    }
 }
 
 impl Supervisor {
-    pub(super) async fn run(mut self) {
-        if self.joining == 0 {
-            self.start();
-        }
-        self.act();
-        while !self.plan.has_ended() {
-            let event = self.next_event().await;
-            self.plan.set_now(self.node.control.driver.now());
-            match event {
-                Some(event) => self.handle(event),
-                None => {
-                    self.timer = None;
-                    self.plan.timer_fired();
-                }
+    /// Until the plan has ended.
+    fn supervise(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut is_now = false;
+        for _ in 0..EVENTS_PER_POLL {
+            if self.plan.has_ended() {
+                return Poll::Ready(());
             }
-            self.act();
+            if let Poll::Ready(Some(event)) = self.inbox.poll_recv(context) {
+                self.plan.set_now(self.control.driver.now());
+                is_now = true;
+                if self.timeouts_go_first(&event) {
+                    self.timeouts_due();
+                }
+                self.handle(event);
+                self.act();
+                continue;
+            }
+            if self.wake_at.is_none() {
+                return Poll::Pending;
+            }
+            if !std::mem::replace(&mut is_now, true) {
+                self.plan.set_now(self.control.driver.now());
+            }
+            // With events in the inbox, this task has used up its turn, and is polled again.
+            if !self.is_due() || !self.inbox.is_empty() {
+                return Poll::Pending;
+            }
+            self.timeouts_due();
         }
-        self.finish();
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
-    /// The next event; `None` when the timer fires first.
-    async fn next_event(&mut self) -> Option<Event> {
-        let Supervisor { inbox, timer, .. } = self;
-        poll_fn(|context| {
-            if let Poll::Ready(event) = inbox.poll_recv(context) {
-                return Poll::Ready(event);
+    /// Whether timeouts that are due go before this event. Those that were queued by then are in time, but for the end of a
+    /// child that has aborted what it had at a deadline of its own: whose timer fires first must decide nothing. An inbox
+    /// that never empties delays no timeout.
+    fn timeouts_go_first(&mut self, event: &Event) -> bool {
+        if !self.is_due() {
+            self.in_time = None;
+            return false;
+        }
+        if matches!(event, Event::ChildEnded { overstayed: true, .. }) {
+            return true;
+        }
+        match &mut self.in_time {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
             }
-            match timer {
-                Some(timer) => timer.as_mut().poll(context).map(|()| None),
-                None => Poll::Pending,
+            None => {
+                self.in_time = Some(self.inbox.len().min(EVENTS_PER_POLL));
+                false
             }
-        })
-        .await
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.wake_at.is_some_and(|wake_at| wake_at <= self.plan.now())
+    }
+
+    fn timeouts_due(&mut self) {
+        self.in_time = None;
+        self.wake_at = None;
+        self.plan.timer_fired();
+        self.act();
+    }
+
+    /// The report, until the end.
+    pub(super) fn report(&mut self) -> &mut Report {
+        Arc::get_mut(&mut self.report).expect("it is shared at the end")
+    }
+
+    /// The node, until the daemons are dropped.
+    pub(super) fn node(&self) -> &Arc<Node> {
+        self.node.as_ref().expect("daemons are dropped last")
     }
 
     fn handle(&mut self, event: Event) {
         match event {
             Event::PhaseEnded { slot, phase, outcome } => self.phase_ended(slot, phase, outcome),
-            Event::TaskFailed { slot, name, error } => self.task_failed(slot, name, error),
+            Event::TaskFailed { slot, name, fault } => self.task_failed(slot, name, *fault),
             Event::TasksEnded { slot, incarnation } => {
                 // Ignores an earlier incarnation, whose tasks could not be aborted.
                 if self.run_states[slot.index()]
@@ -104,22 +211,32 @@ impl Supervisor {
                 }
             }
             Event::HandlesDropped => {
-                if !self.node.control.is_stopping() {
-                    let factory = &*self.node.control.path;
-                    tracing::warn!(factory, "stopping: its last handle was dropped without a call of stop()");
+                if !self.control.is_stopping() {
+                    let control = self.control.clone();
+                    self.leave(move || {
+                        let factory = &*control.path;
+                        tracing::warn!(
+                            factory,
+                            "stopping: its last handle was dropped without a call of stop()"
+                        );
+                    });
                 }
                 self.stop();
             }
             Event::Abort { limit } => {
                 // Ends that are queued already are in time.
-                while let Ok(event) = self.inbox.try_recv() {
-                    self.handle(event);
+                for _ in 0..self.inbox.len().min(EVENTS_PER_POLL) {
+                    match self.inbox.try_recv() {
+                        Ok(event) => self.handle(event),
+                        Err(_) => break,
+                    }
                 }
                 self.stop();
                 self.plan.abort(limit);
+                self.overstayed = true;
             }
             Event::Join(join) => self.admit_child(*join),
-            Event::ChildEnded { child, failure } => {
+            Event::ChildEnded { child, failure, .. } => {
                 let failed = failure.is_some();
                 if let Some(report) = failure {
                     self.record_child(child, Phase::Run, ChildFailed(report).into());
@@ -132,6 +249,7 @@ impl Supervisor {
             }
             Event::StatusRequested(answer) => self.answer_status(answer),
             Event::Subscribe(watcher) => self.subscribe(watcher),
+            Event::AwaitStopping(waiter) => self.await_stopping.push(waiter),
             Event::Admitted => {
                 self.joining -= 1;
                 if self.joining == 0 {
@@ -155,10 +273,10 @@ impl Supervisor {
     }
 
     /// Notifies the world, once.
-    fn notify_milestone(&mut self, milestone: Milestone) {
+    pub(super) fn notify_milestone(&mut self, milestone: Milestone) {
         if self.reached < Some(milestone) {
             self.reached = Some(milestone);
-            let control = &self.node.control;
+            let control = &self.control;
             control.driver.reached(&control.path, milestone);
         }
     }
@@ -171,7 +289,7 @@ impl Supervisor {
     /// Records why the factory does not start, unless it has started or another reason is recorded.
     fn refuse_start(&mut self, reason: impl FnOnce() -> Error) {
         if self.started.is_some() && !self.report.has_failures() {
-            self.report.add("", Phase::Prepare, reason());
+            self.report().add("", Phase::Prepare, Fault::of(reason()));
         }
     }
 
@@ -185,60 +303,82 @@ impl Supervisor {
             }
             self.children.insert(join.id, join);
         } else {
-            let by = self.node.control.path.clone();
+            let by = self.control.path.clone();
             let _ = join.events.send(Event::Refused { by });
         }
     }
 
-    fn phase_ended(&mut self, slot: SlotId, phase: Phase, outcome: Outcome) {
-        let (end, error) = match outcome {
+    pub(super) fn phase_ended(&mut self, slot: SlotId, phase: Phase, outcome: Outcome) {
+        let (end, fault) = match outcome {
             Outcome::Done => (PhaseEnd::Done, None),
             Outcome::Cancelled => (PhaseEnd::Cancelled, None),
-            Outcome::Failed(error) => (PhaseEnd::Failed, Some(error)),
-            Outcome::Dropped => (PhaseEnd::Failed, Some(TaskDropped.into())),
+            Outcome::Failed(fault) => (PhaseEnd::Failed, Some(*fault)),
+            Outcome::Dropped => (PhaseEnd::Failed, Some(Fault::of(TaskDropped.into()))),
         };
         let verdict = self.plan.phase_ended(slot, phase, end);
-        match (error, verdict) {
+        match (fault, verdict) {
             (None, _) => {}
-            (Some(error), Verdict::Stands) => self.record(slot, phase, error),
-            (Some(error), Verdict::Restarts) => self.record_restart(slot, error),
-            (Some(error), Verdict::TooOften(backoff)) => {
+            (Some(fault), Verdict::Stands) => self.record(slot, phase, fault),
+            (Some(fault), Verdict::Restarts) => self.record_restart(slot, fault),
+            (Some(fault), Verdict::TooOften(backoff)) => {
                 let (restarts, window) = (backoff.restarts, backoff.window);
                 let often = format!("after {restarts} restarts within {window:?}, which is its limit");
-                self.record(slot, phase, error.context(often));
+                self.record(slot, phase, fault.context(often));
             }
         }
     }
 
-    fn task_failed(&mut self, slot: SlotId, name: &'static str, error: Error) {
-        if let Some(run_state) = &self.run_states[slot.index()] {
-            run_state.log(|| tracing::error!(task = name, "task failed: {error:#}"));
-            self.published[slot.index()].failed(Phase::Task, &error);
-            self.report.add_task(&run_state.label, name, error);
+    pub(super) fn task_failed(&mut self, slot: SlotId, name: &'static str, fault: Fault) {
+        if let Some(run_state) = self.run_states[slot.index()].clone() {
+            self.published[slot.index()].failed(Phase::Task, &fault.text);
+            let text = fault.text.clone();
+            let unlisted = self.report().add_task(&run_state.label, name, fault);
+            self.leave(move || run_state.log(|| tracing::error!(task = name, "task failed: {text}")));
+            self.leave_to_drop(unlisted);
         }
     }
 
-    fn record(&mut self, slot: SlotId, phase: Phase, error: Error) {
-        if let Some(run_state) = &self.run_states[slot.index()] {
-            run_state.log(|| tracing::error!("failed to {phase}: {error:#}"));
-            self.published[slot.index()].failed(phase, &error);
-            self.report.add(&run_state.label, phase, error);
+    pub(super) fn record(&mut self, slot: SlotId, phase: Phase, fault: Fault) {
+        if let Some(run_state) = self.run_states[slot.index()].clone() {
+            self.published[slot.index()].failed(phase, &fault.text);
+            let text = fault.text.clone();
+            self.report().add(&run_state.label, phase, fault);
+            self.leave(move || run_state.log(|| tracing::error!("failed to {phase}: {text}")));
         }
     }
 
-    fn record_restart(&mut self, slot: SlotId, error: Error) {
-        if let Some(run_state) = &self.run_states[slot.index()] {
-            run_state.log(|| tracing::warn!("failed to run, and will run again: {error:#}"));
-            self.published[slot.index()].failed(Phase::Run, &error);
-            self.report.add_restart(&run_state.label, error);
+    fn record_restart(&mut self, slot: SlotId, fault: Fault) {
+        if let Some(run_state) = self.run_states[slot.index()].clone() {
+            self.published[slot.index()].failed(Phase::Run, &fault.text);
+            let text = fault.text.clone();
+            let former = self.report().add_restart(&run_state.label, fault);
+            self.leave(move || run_state.log(|| tracing::warn!("failed to run, and will run again: {text}")));
+            self.leave_to_drop(former);
         }
     }
 
-    fn record_child(&mut self, id: ChildId, phase: Phase, error: Error) {
-        if let Some(child) = self.children.get(&id) {
-            let (factory, child) = (&*self.node.control.path, &*child.child);
-            tracing::error!(factory, child, "child failed to {phase}: {error:#}");
-            self.report.add(&format!("child {child}"), phase, error);
+    pub(super) fn record_child(&mut self, id: ChildId, phase: Phase, error: Error) {
+        let Some(entry) = self.children.get(&id) else {
+            return self.leave_to_drop(Some(error));
+        };
+        let (control, child, fault) = (self.control.clone(), entry.child.clone(), Fault::of(error));
+        let text = fault.text.clone();
+        self.report().add(&format!("child {child}"), phase, fault);
+        self.leave(move || {
+            let factory = &*control.path;
+            tracing::error!(factory, child = &*child, "child failed to {phase}: {text}");
+        });
+    }
+
+    /// Leaves user code to the world.
+    pub(super) fn leave(&mut self, code: impl FnOnce() + Send + 'static) {
+        self.user_code.push_back(UserCode::new(code));
+    }
+
+    /// Leaves the destructor of an error to the world.
+    fn leave_to_drop(&mut self, error: Option<Error>) {
+        if let Some(error) = error {
+            self.leave(move || drop(error));
         }
     }
 }
@@ -256,8 +396,11 @@ impl Supervisor {
             }
         }
         if self.plan.is_stopping() {
-            self.node.control.set_stopping();
+            self.control.set_stopping();
             self.notify_milestone(Milestone::Stopping);
+            while let Some(waiter) = self.await_stopping.pop() {
+                let _ = waiter.send(());
+            }
         }
         self.publish();
     }
@@ -274,16 +417,17 @@ impl Supervisor {
             }
             Action::DeadlineExceeded(slot, phase, limit) => {
                 self.with_run_state(slot, |run_state| run_state.deadline_exceeded(job_name(phase), limit));
-                self.record(slot, phase, DeadlineExceeded { limit }.into());
+                self.record(slot, phase, Fault::of(DeadlineExceeded { limit }.into()));
+                self.overstayed = true;
             }
             Action::RenewScope(slot) => self.renew(slot),
             Action::DrawBackoff(slot, backoff, nth) => {
-                let pause = backoff.pause(nth, self.node.control.driver.draw());
+                let pause = backoff.pause(nth, self.control.driver.draw());
                 self.plan.pause(slot, pause);
             }
-            Action::StopSkipped(slot) => self.record(slot, Phase::Stop, StopSkipped.into()),
+            Action::StopSkipped(slot) => self.record(slot, Phase::Stop, Fault::of(StopSkipped.into())),
             Action::Abort(slot, limit) => self.abort(slot, limit),
-            Action::Stuck(slot) => self.record(slot, Phase::Stop, Stuck.into()),
+            Action::Look(slot) => self.look(slot),
             Action::Admit(child) => self.notify_child(child, Event::Admitted),
             Action::StopChild(child) => self.notify_child(child, Event::Stop),
             Action::AbortChild(child, limit) => {
@@ -291,12 +435,10 @@ impl Supervisor {
                 self.notify_child(child, Event::Abort { limit });
             }
             Action::StuckChild(child) => {
-                self.record_child(child, Phase::Stop, Stuck.into());
+                self.record_child(child, Phase::Stop, Stuck::Child.into());
                 self.children.remove(&child);
             }
-            Action::Timer(deadline) => {
-                self.timer = deadline.map(|deadline| self.node.control.driver.sleep_until(deadline));
-            }
+            Action::Timer(deadline) => self.wake_at = deadline,
         }
     }
 
@@ -305,19 +447,18 @@ impl Supervisor {
             self.published[slot.index()].runs();
         }
         if let Some(run_state) = &self.run_states[slot.index()] {
-            run_state.log(|| tracing::debug!("{phase}"));
             let completion = Completion::job(run_state.clone(), phase);
-            let daemon = self.node.daemon(slot);
+            let daemon = self.node().daemon(slot);
             let job = daemon.job(phase, Scope::new(run_state.clone()), completion);
-            self.node.control.driver.spawn(run_state.origin(Location::caller()), job_name(phase), job);
+            self.control.driver.spawn(run_state.origin(Location::caller()), job_name(phase), job);
         }
     }
 
     /// A fresh scope, for a restart, or for the `stop` of a daemon that stayed down.
     fn renew(&mut self, slot: SlotId) {
         if let Some(run_state) = &mut self.run_states[slot.index()] {
-            *run_state =
-                Arc::new(RunState::new(&self.node, slot, run_state.label.clone(), run_state.incarnation + 1));
+            *run_state = Arc::new(run_state.renewed());
+            self.looking.forget(slot);
         }
     }
 
@@ -326,14 +467,20 @@ impl Supervisor {
         if self.escalates
             && let Some(parent) = self.ancestor_links.first_mut()
         {
-            parent.failure = Some(Arc::new(Report::abandoned(self.node.control.path.clone()))); // until it ends
+            parent.failure = Some(Arc::new(Report::abandoned(self.control.path.clone()))); // until it ends
         }
-        let factory = RunningFactory::new(self.node.clone());
-        if let Some(started) = self.started.take() {
-            // If the future of `start` is gone, the handle is dropped here, and that stops the factory.
-            if started.send(Ok(factory)).is_err() {
-                self.node.control.set_stopping();
+        match self.started.take() {
+            Some(Started::Factory(started)) => {
+                let factory = RunningFactory::new(self.node().clone());
+                // If the future of `start` is gone, the handle is dropped here, and that stops the factory.
+                if started.send(Ok(factory)).is_err() {
+                    self.control.set_stopping();
+                }
             }
+            Some(Started::Serving(started)) => {
+                let _ = started.send(Ok(()));
+            }
+            None => {}
         }
     }
 
@@ -342,12 +489,15 @@ impl Supervisor {
             return;
         };
         run_state.tasks.abort();
+        self.looking.begin(slot, &run_state.tasks);
         if let Some(limit) = limit {
+            self.overstayed = true;
             for (name, live) in run_state.tasks.live() {
                 run_state.deadline_exceeded(name, limit);
                 let error = Error::new(DeadlineExceeded { limit });
                 let error = if live > 1 { error.context(format!("{live} of them")) } else { error };
-                self.report.add_task(&run_state.label, name, error);
+                // Listed, as every exceeded deadline is.
+                let _ = self.report().add_task(&run_state.label, name, Fault::of(error));
             }
         }
         run_state.aborted.raise();
@@ -366,61 +516,8 @@ impl Supervisor {
     }
 }
 
-// Ending.
-impl Supervisor {
-    /// Drops the daemons, then notifies all that wait: ancestors, the caller of `start`, those awaiting the report.
-    fn finish(mut self) {
-        self.drain_inbox();
-        self.notify_milestone(Milestone::Ended);
-        let Supervisor { node, run_states, children, mut ancestor_links, mut report, started, end, .. } =
-            self;
-        drop((run_states, children));
-        let control = node.control.clone();
-        // A daemon that made a child which is stopped with its parent ends after it, and may hold its handle until then.
-        let maker_ends_later = ancestor_links
-            .first()
-            .is_some_and(|parent| matches!(parent.maker, Maker::Daemon(_)) && parent.ancestor.is_stopping());
-        match Arc::try_unwrap(node) {
-            Ok(node) => node.dismantle(&mut report),
-            Err(_) if maker_ends_later => {}
-            Err(node) => report.set_held(Arc::strong_count(&node) - 1),
-        }
-        let report = Arc::new(report);
-        let mut is_notified = control.is_watched();
-        if let Some(parent) = ancestor_links.first_mut()
-            && parent.failure.is_some()
-        {
-            is_notified = true;
-            parent.failure = report.has_failures().then(|| report.clone());
-        }
-        drop(ancestor_links);
-        if let Some(started) = started {
-            is_notified |= started.send(Err(StartError::new(report.clone()))).is_ok();
-        }
-        let factory = &*control.path;
-        if is_notified || !report.has_failures() {
-            tracing::debug!(factory, "{report}");
-        } else {
-            tracing::warn!(factory, "{report}");
-        }
-        let _ = end.send(report);
-    }
-
-    /// Records failures that are still queued: a task reports its failure before it leaves, but on another thread.
-    fn drain_inbox(&mut self) {
-        while let Ok(event) = self.inbox.try_recv() {
-            match event {
-                Event::TaskFailed { slot, name, error } => self.task_failed(slot, name, error),
-                Event::PhaseEnded { slot, phase, outcome } => self.phase_ended(slot, phase, outcome),
-                // Dropping a `Join` refuses the child.
-                _ => {}
-            }
-        }
-    }
-}
-
 /// The name of the task that runs a phase.
-fn job_name(phase: Phase) -> &'static str {
+pub(super) fn job_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Prepare => "prepare",
         Phase::Stop => "stop",

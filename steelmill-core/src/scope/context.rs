@@ -16,6 +16,7 @@ use std::thread;
 use tracing::{Metadata, Span};
 
 use crate::Owner;
+use crate::panic::forget_panic;
 
 /// The name of the span of a daemon's phases.
 const DAEMON: &str = "daemon";
@@ -94,8 +95,16 @@ impl std::fmt::Debug for LogContext {
 }
 
 /// The span of a daemon's phases.
-pub(super) fn daemon_span(factory: &str, daemon: &str) -> Span {
-    tracing::info_span!(parent: None, "daemon", factory, daemon)
+///
+/// `None` where it is disabled, and from a subscriber that panics.
+pub(super) fn daemon_span(factory: &str, daemon: &str) -> Option<Span> {
+    match catch_unwind(|| tracing::info_span!(parent: None, "daemon", factory, daemon)) {
+        Ok(span) => (!span.is_disabled()).then_some(span),
+        Err(panic) => {
+            forget_panic(panic);
+            None
+        }
+    }
 }
 
 /// The span of a task, within that of its daemon.

@@ -1,7 +1,8 @@
 //! Running user code: panics are caught, an abort drops the future, and the supervisor is notified of the end.
 //!
 //! What always holds: the future is polled and dropped in the daemon's [`LogContext`]. It is dropped before the supervisor is
-//! notified, which happens even when the executor drops the task.
+//! notified, which happens even when the executor drops the task. What the supervisor is told it need not format: an error has
+//! its text already.
 
 use std::any::Any;
 use std::future::Future;
@@ -17,7 +18,7 @@ use super::context::{self, LogContext};
 use super::{RunState, TaskOutput};
 use crate::cell::{Gate, Waiter};
 use crate::control::{Event, Outcome};
-use crate::panic::panicked;
+use crate::panic::{Fault, forget_panic, panicked};
 use crate::{Phase, Result};
 
 pin_project! {
@@ -32,7 +33,8 @@ pin_project! {
         gate: Gate,
         // `None` while the work runs: it is in the thread-local then.
         context: Option<Arc<LogContext>>,
-        span: Span,
+        // `None` for a phase, whose span is the daemon's.
+        span: Option<Span>,
         #[pin]
         aborted: Waiter,
         completion: Completion,
@@ -43,7 +45,11 @@ pin_project! {
             // The executor dropped the task. `completion` notifies the supervisor afterwards.
             let mut this = this.project();
             if this.work.is_some()
-                && let Err(panic) = context::run_in(this.span, this.context, || this.work.set(None))
+                && let Err(panic) = context::run_in(
+                    span_of(this.span, this.completion),
+                    this.context,
+                    || this.work.set(None),
+                )
             {
                 resume_unwind(panic);
             }
@@ -61,7 +67,7 @@ impl<T: TaskOutput> WorkOutput for T {
     fn into_outcome(self) -> Outcome {
         match self.into_result() {
             Ok(()) => Outcome::Done,
-            Err(error) => Outcome::Failed(error),
+            Err(error) => Outcome::Failed(Box::new(Fault::of(error))),
         }
     }
 }
@@ -74,7 +80,7 @@ impl WorkOutput for Option<Result> {
 }
 
 impl<F> Guarded<F> {
-    pub(crate) fn new(work: F, context: Arc<LogContext>, span: Span, completion: Completion) -> Self {
+    pub(crate) fn new(work: F, context: Arc<LogContext>, span: Option<Span>, completion: Completion) -> Self {
         let aborted = completion.run_state.aborted.waiter();
         Guarded { work: Some(work), gate: Gate::closed(), context: Some(context), span, aborted, completion }
     }
@@ -111,9 +117,10 @@ impl<F: Future<Output: WorkOutput>> Guarded<F> {
         if this.aborted.poll(aborted, context).is_ready() {
             return self.end(Outcome::Cancelled);
         }
-        match context::run_in(this.span, this.context, || work.poll(context)) {
+        let span = span_of(this.span, this.completion);
+        match context::run_in(span, this.context, || work.poll(context)) {
             Ok(Poll::Pending) => {
-                if this.span.is_disabled() {
+                if span.is_disabled() {
                     *this.gate = aborted.gate();
                 }
                 Poll::Pending
@@ -127,7 +134,9 @@ impl<F: Future<Output: WorkOutput>> Guarded<F> {
     #[cold]
     #[inline(never)]
     fn end_by_panic(self: Pin<&mut Self>, panic: Box<dyn Any + Send>) -> Poll<()> {
-        self.end(Outcome::Failed(panicked(panic.as_ref())))
+        let fault = Fault::of(panicked(panic.as_ref()));
+        forget_panic(panic);
+        self.end(Outcome::Failed(Box::new(fault)))
     }
 
     /// Drops the work, and notifies the supervisor.
@@ -135,12 +144,19 @@ impl<F: Future<Output: WorkOutput>> Guarded<F> {
     #[inline(never)]
     fn end(self: Pin<&mut Self>, mut outcome: Outcome) -> Poll<()> {
         let mut this = self.project();
-        if let Err(panic) = context::run_in(this.span, this.context, || this.work.set(None)) {
-            outcome = Outcome::Failed(panicked(panic.as_ref()));
+        let span = span_of(this.span, this.completion);
+        if let Err(panic) = context::run_in(span, this.context, || this.work.set(None)) {
+            outcome = Outcome::Failed(Box::new(Fault::of(panicked(panic.as_ref()))));
+            forget_panic(panic);
         }
         this.completion.report(outcome);
         Poll::Ready(())
     }
+}
+
+/// The span of a task, or of its daemon.
+fn span_of<'a>(task: &'a Option<Span>, completion: &'a Completion) -> &'a Span {
+    task.as_ref().unwrap_or_else(|| completion.run_state.span())
 }
 
 /// Notifies the supervisor of an end, once; at the latest when it is dropped.
@@ -169,8 +185,8 @@ impl Completion {
         match self.what.take() {
             Some(Work::Job(phase)) => self.run_state.control.send(Event::PhaseEnded { slot, phase, outcome }),
             Some(Work::Task(name)) => {
-                if let Outcome::Failed(error) = outcome {
-                    self.run_state.control.send(Event::TaskFailed { slot, name, error });
+                if let Outcome::Failed(fault) = outcome {
+                    self.run_state.control.send(Event::TaskFailed { slot, name, fault });
                 }
                 if self.run_state.tasks.leave(name) {
                     self.run_state

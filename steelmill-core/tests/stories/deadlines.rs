@@ -16,6 +16,7 @@ stories! {
     the_others_are_stopped_with_time_of_their_own
     two_overstayers_use_up_all_time
     a_child_that_overstays_is_aborted_and_named
+    a_child_with_its_parents_deadline_is_named_whoever_gives_up_first
     an_aborted_daemon_is_dropped_before_what_it_needs_stops
     what_is_ready_at_once_needs_no_time
     no_time_to_stop_aborts_what_is_not_ready_at_once
@@ -127,6 +128,24 @@ async fn a_child_that_overstays_is_aborted_and_named(world: impl World) -> Resul
     let demo = factory.start().await?;
     let mut child = demo.child("slow")?;
     child.deadlines(Deadlines::default());
+    child.with::<Leaving>()?;
+    let child = child.start().await?;
+    let ended = child.ended();
+    drop(child);
+    let report = demo.stop().await;
+    assert_eq!(
+        report.to_string(),
+        "demo: 1 failure\n  demo: child demo/slow failed to stop: took longer than 50ms and was aborted"
+    );
+    assert_eq!(ended.await.deadline_exceeded().count(), 2);
+    Ok(())
+}
+
+async fn a_child_with_its_parents_deadline_is_named_whoever_gives_up_first(world: impl World) -> Result {
+    let mut factory = Factory::root("demo", world);
+    factory.deadlines(SHORTLY);
+    let demo = factory.start().await?;
+    let mut child = demo.child("slow")?;
     child.with::<Leaving>()?;
     let child = child.start().await?;
     let ended = child.ended();

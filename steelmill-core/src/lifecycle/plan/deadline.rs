@@ -11,8 +11,13 @@ use crate::control::{ChildId, SlotId};
 /// How often a stop's deadline is granted: once to all, and once more to daemons that had to wait for an aborted one.
 pub(super) const ROUNDS: u32 = 2;
 
-/// How long to wait for an aborted future to be dropped. Only one that blocks its thread takes longer.
-const ABORT_GRACE: Duration = Duration::from_millis(100);
+/// How long to wait for an aborted daemon until somebody looks at how it ends. Few take longer: one that blocks its thread,
+/// one with a great many tasks.
+pub(in crate::lifecycle) const ABORT_GRACE: Duration = Duration::from_millis(100);
+
+/// How long to wait for an aborted child. Longer than any daemon of the child is waited for, so that the child ends by itself
+/// unless its machine stands still: which of two timers fires first decides nothing.
+pub(super) const CHILD_GRACE: Duration = Duration::from_millis(250);
 
 impl Plan {
     /// The deadline of the start has passed.
@@ -39,7 +44,7 @@ impl Plan {
         let policy = self.policy(id);
         let slot = self.slot(id);
         match slot.step {
-            _ if slot.is_abort_pending => self.give_up(id),
+            _ if slot.is_abort_pending => self.act(Action::Look(id)),
             Step::Preparing => self.prepare_deadline_exceeded(vec![id], policy.prepare.unwrap_or_default()),
             Step::Stopping | Step::Draining => self.abort_stopping(id, policy.stop.unwrap_or_default()),
             Step::WindingDown => self.abort_stopping(id, self.wind_down_limit(id)),
@@ -104,7 +109,26 @@ impl Plan {
         if !std::mem::replace(&mut self.slot(id).is_abort_pending, true) {
             self.aborts_pending += 1;
             self.limit(id, Some(ABORT_GRACE));
+            let limit = match self.stage {
+                Stage::Stopping { limit, .. } => limit,
+                _ => self.wind_down_limit(id),
+            };
+            let ends = [self.now.checked_add(limit), self.end_by];
+            self.slot(id).patience = ends.into_iter().flatten().min();
         }
+    }
+
+    /// Whether an aborted daemon whose tasks end one after another may be waited for again.
+    pub(in crate::lifecycle) fn is_patient(&self, id: SlotId) -> bool {
+        self.slots[id.index()].patience.is_none_or(|patience| self.now + ABORT_GRACE <= patience)
+    }
+
+    /// Awaits an aborted daemon for another moment.
+    pub(in crate::lifecycle) fn wait_again(&mut self, id: SlotId, moment: Duration) {
+        if self.slot(id).is_abort_pending {
+            self.limit(id, Some(moment));
+        }
+        self.settle();
     }
 
     /// It has ended; or its children are awaited, which have timeouts of their own.
@@ -122,14 +146,20 @@ impl Plan {
         {
             child.is_notified = true;
             self.aborts_pending += 1;
-            self.timeouts.set(Timeout::Child(id), self.now, ABORT_GRACE);
+            self.timeouts.set(Timeout::Child(id), self.now, CHILD_GRACE);
             self.act(Action::AbortChild(id, limit));
         }
     }
 
     /// An aborted daemon did not end: continues without it.
-    fn give_up(&mut self, id: SlotId) {
-        self.act(Action::Stuck(id));
+    pub(in crate::lifecycle) fn give_up(&mut self, id: SlotId) {
+        if self.slot(id).is_abort_pending {
+            self.forgo(id);
+        }
+        self.settle();
+    }
+
+    fn forgo(&mut self, id: SlotId) {
         if self.slot(id).step != Step::WindingDown {
             return self.end(id);
         }

@@ -93,7 +93,7 @@ fn check(plan: &mut Plan, expected: &str) {
         }
         Action::StopSkipped(SlotId(id)) => format!("stop skipped {id}"),
         Action::Abort(SlotId(id), _) => format!("abort {id}"),
-        Action::Stuck(SlotId(id)) => format!("stuck {id}"),
+        Action::Look(SlotId(id)) => format!("look {id}"),
         Action::Admit(ChildId(id)) => format!("admit {id}"),
         Action::StopChild(ChildId(id)) => format!("tell child {id}"),
         Action::AbortChild(ChildId(id), _) => format!("abort child {id}"),
@@ -324,7 +324,9 @@ fn what_blocks_its_thread_is_not_waited_for() {
     ring(&mut plan);
     plan.actions();
     ring(&mut plan);
-    check(&mut plan, "stuck 1, tell 0, stop 0, timer 10s");
+    check(&mut plan, "look 1");
+    plan.give_up(SlotId(1));
+    check(&mut plan, "tell 0, stop 0, timer 10s");
     cancelled(&mut plan, 1, Phase::Run);
     ends(&mut plan, 0);
     check(&mut plan, "tasks 0, no timer");
@@ -353,7 +355,11 @@ fn a_kill_does_not_wait_for_anybodys_turn() {
         "tell 1, stop 1, timer 10s, abort child 7, deadline_exceeded 1 run 3s, deadline_exceeded 1 stop 3s, abort 1, stop skipped 0, tell 0, abort 0, timer 100ms",
     );
     ring(&mut plan);
-    check(&mut plan, "stuck child 7, stuck 1, stuck 0");
+    check(&mut plan, "look 1, look 0, timer 150ms");
+    plan.give_up(SlotId(1));
+    plan.give_up(SlotId(0));
+    ring(&mut plan);
+    check(&mut plan, "stuck child 7");
     assert!(plan.has_ended());
 }
 
@@ -460,7 +466,8 @@ fn a_late_prepares_child_has_the_rollbacks_time_and_its_maker_waits_for_it() {
     plan.child_left(ChildId(7));
     check(&mut plan, "tasks 0, timer 100ms");
     ring(&mut plan);
-    check(&mut plan, "stuck 0");
+    check(&mut plan, "look 0, timer 4.9s");
+    plan.give_up(SlotId(0));
     assert!(plan.has_ended());
 }
 
@@ -471,7 +478,7 @@ fn a_child_that_exceeds_the_deadline_is_aborted_and_then_given_up() {
     plan.stop();
     check(&mut plan, "tell child 7, timer 10s");
     ring(&mut plan);
-    check(&mut plan, "abort child 7, timer 100ms");
+    check(&mut plan, "abort child 7, timer 250ms");
     ring(&mut plan);
     check(&mut plan, "stuck child 7, tell 0, stop 0, timer 10s");
     plan.child_left(ChildId(7));
@@ -593,7 +600,9 @@ fn a_task_that_blocks_its_thread_keeps_its_daemon_from_running_again() {
     assert!(!plan.join(ChildId(8), Vec::new(), Maker::Daemon(SlotId(0))), "it makes no more");
     plan.child_left(ChildId(7));
     ring(&mut plan);
-    check(&mut plan, "tasks 0, stuck 0, renew 0, tell 0, stop 0, timer 10s");
+    check(&mut plan, "tasks 0, look 0");
+    plan.give_up(SlotId(0));
+    check(&mut plan, "renew 0, tell 0, stop 0, timer 10s");
     done(&mut plan, 0, Phase::Stop);
     plan.tasks_ended(SlotId(0));
     assert!(plan.has_ended());
@@ -632,7 +641,8 @@ fn a_daemon_may_have_less_time_to_stop_than_the_others() {
     ring(&mut plan);
     check(&mut plan, "deadline_exceeded 0 run 1s, deadline_exceeded 0 stop 1s, abort 0, timer 100ms");
     ring(&mut plan);
-    check(&mut plan, "stuck 0, timer 8.9s");
+    check(&mut plan, "look 0, timer 8.9s");
+    plan.give_up(SlotId(0));
     ends(&mut plan, 1);
     check(&mut plan, "tasks 1, no timer");
 }
@@ -740,6 +750,10 @@ impl Life {
                     Action::DrawBackoff(id, backoff, nth) => {
                         self.plan.pause(id, backoff.pause(nth, u64::from(nth) << 60));
                     }
+                    Action::Look(id) if self.plan.is_patient(id) && self.next_child.is_multiple_of(2) => {
+                        self.plan.wait_again(id, ABORT_GRACE);
+                    }
+                    Action::Look(id) => self.plan.give_up(id),
                     Action::StopChild(id) => self.pending.push(Pending::Child(id)),
                     Action::AbortChild(id, _) if !self.pending.contains(&Pending::Child(id)) => {
                         self.pending.push(Pending::Child(id));

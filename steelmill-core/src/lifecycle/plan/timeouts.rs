@@ -30,6 +30,11 @@ impl Timeouts {
         self.shared = now.checked_add(limit);
     }
 
+    /// Sets the shared timeout; `None` never fires.
+    pub(super) fn set_shared_at(&mut self, at: Option<Instant>) {
+        self.shared = at;
+    }
+
     pub(super) fn clear_shared(&mut self) {
         self.shared = None;
     }
@@ -67,10 +72,15 @@ impl Timeouts {
         self.timer = None;
     }
 
+    /// When the next timeout is due.
+    pub(super) fn first(&self) -> Option<Instant> {
+        let single = self.single.first().map(|(at, _)| *at);
+        [self.shared, single].into_iter().flatten().min()
+    }
+
     /// The new setting of the timer, if it has changed.
     pub(super) fn next(&mut self) -> Option<Option<Instant>> {
-        let single = self.single.first().map(|(at, _)| *at);
-        let next = [self.shared, single].into_iter().flatten().min();
+        let next = self.first();
         (std::mem::replace(&mut self.timer, next) != next).then_some(next)
     }
 }

@@ -1,0 +1,594 @@
+//! Nothing that a daemon does keeps its process from ending: each test runs a service in child processes, on one processor and on
+//! two, and wants each of them to end by itself in time and to name what was guilty.
+//!
+//! `HANGING_SEEDS=500` runs that many random mixtures instead of a few.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "services that block threads on purpose, and a test that waits"
+)]
+
+use std::env;
+use std::fmt;
+use std::future::pending;
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{self, Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use steelmill_core::{Daemon, DaemonRef, Error, Factory, Result, Scope};
+use steelmill_runtime::{Options, run};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// The stop deadline of all services.
+const DEADLINE: Duration = Duration::from_millis(400);
+
+/// From the stop to the last resort.
+const LAST: Duration = DEADLINE.saturating_mul(2).saturating_add(Duration::from_secs(1));
+
+/// For whatever a busy machine adds: the start of a process, its turns on a processor.
+const MARGIN: Duration = Duration::from_secs(10);
+
+const BLOCKS: &str = "did not end when it was aborted: it blocks its thread";
+
+#[test]
+fn a_daemon_that_asks_for_a_stop_and_then_blocks_its_thread() {
+    check(
+        "asks and blocks",
+        &["Hostile[asks and blocks] failed to stop", BLOCKS, "patient was stopped"],
+        &[],
+    );
+}
+
+#[test]
+fn a_daemon_that_blocks_its_thread_when_one_worker_is_configured() {
+    for processors in PROCESSORS {
+        let service = Service::start_with(processors, "asks and blocks", &[("TOKIO_WORKER_THREADS", "1")]);
+        let end = service.end();
+        end.contains(&["Hostile[asks and blocks] failed to stop", BLOCKS, "patient was stopped"]);
+    }
+}
+
+#[test]
+fn a_daemon_that_joins_a_thread_which_never_ends() {
+    check("joins", &["Hostile[joins] failed to stop", BLOCKS, "patient was stopped"], &[]);
+}
+
+#[test]
+fn a_prepare_that_blocks_its_thread() {
+    check("prepare blocks", &["Hostile[prepare blocks]", BLOCKS, "patient was stopped"], &[]);
+}
+
+#[test]
+fn a_stop_that_blocks_its_thread() {
+    check("stop blocks", &["Hostile[stop blocks]", BLOCKS, "patient was stopped"], &[]);
+}
+
+#[test]
+fn a_future_whose_destructor_blocks_when_it_is_aborted() {
+    check("abort blocks", &["Hostile[abort blocks] failed to stop", BLOCKS, "patient was stopped"], &[]);
+}
+
+#[test]
+fn daemons_that_block_all_threads() {
+    let guilty = "Hostile[blocks all] failed to stop: did not end when it was aborted";
+    check("blocks all", &[guilty], &[]);
+}
+
+#[test]
+fn a_daemon_whose_destructor_blocks() {
+    let guilty = "Hostile[drop blocks] failed to stop: was not dropped within";
+    check("drop blocks", &[guilty, "its `Drop` blocks", "patient was stopped"], &[]);
+}
+
+#[test]
+fn a_daemon_whose_destructor_panics() {
+    let guilty = "Hostile[drop panics] failed to stop: while it was dropped: panicked: a bad destructor";
+    check("drop panics", &[guilty, "patient was stopped"], &[]);
+}
+
+#[test]
+fn an_error_whose_display_panics() {
+    let guilty = "Hostile[display panics] failed to run: an error whose `Display` panicked: a bad text";
+    check("display panics", &[guilty, "patient was stopped"], &[]);
+}
+
+#[test]
+fn an_error_whose_display_blocks() {
+    check("display blocks", &["Hostile[display blocks] failed to", BLOCKS, "patient was stopped"], &[]);
+}
+
+#[test]
+fn an_error_whose_destructor_panics() {
+    let guilty = "Hostile[error panics] failed to run: a bad error";
+    check("error panics", &[guilty, "patient was stopped"], &[]);
+}
+
+#[test]
+fn an_error_whose_destructor_blocks() {
+    let guilty = "Hostile[error blocks] failed to run: a bad error";
+    check("error blocks", &[guilty, "patient was stopped"], &[]);
+}
+
+#[test]
+fn tasks_whose_errors_have_destructors_that_block() {
+    let guilty = "Hostile[tasks fail]: task \"failing\" failed: a bad error";
+    check("tasks fail", &[guilty, "its daemons were not dropped", "patient was stopped"], &[]);
+}
+
+#[test]
+fn a_subscriber_that_panics() {
+    check("subscriber panics", &["Hostile[fails] failed to run", "patient was stopped"], &["abandoned"]);
+}
+
+#[test]
+fn a_subscriber_that_blocks() {
+    let guilty = "Hostile[fails] failed to run: out of luck";
+    check(
+        "subscriber blocks",
+        &[guilty, "its daemons were not dropped", "a log line", "patient was stopped"],
+        &[],
+    );
+}
+
+#[test]
+fn a_child_that_blocks_its_thread() {
+    let child = "test/child failed to stop: took longer than 400ms and was aborted";
+    check("has a child", &[child, "patient was stopped"], &[]);
+}
+
+#[test]
+fn an_inbox_that_never_empties() {
+    let guilty = "Hostile[asks forever] failed to run: took longer than 400ms and was aborted";
+    check("asks forever", &[guilty, "patient was stopped"], &[BLOCKS]);
+}
+
+#[test]
+fn a_hundred_thousand_tasks_that_end_slowly_are_not_blamed() {
+    check("many tasks", &["task \"slow\" failed: 100000 of them", "was aborted"], &[BLOCKS]);
+}
+
+#[test]
+fn a_signal_stops_a_service_whose_threads_are_all_blocked() {
+    for processors in PROCESSORS {
+        let service = Service::start(processors, "silently blocks all");
+        service.wait_for("ready");
+        service.signal();
+        service
+            .end()
+            .contains(&["Hostile[silently blocks all] failed to stop: did not end when it was aborted"]);
+    }
+}
+
+/// What main does after the end of the daemons is in the way as well: here, a log line that blocks.
+#[test]
+fn the_last_resort_names_what_is_known() {
+    for processors in PROCESSORS {
+        let end = Service::start(processors, "log blocks at the end").end();
+        end.contains(&["test has not ended within 1.8s of its stop, so the process is ended"]);
+        assert_eq!(end.code, Some(1), "{end}");
+    }
+}
+
+#[test]
+fn random_mixtures() {
+    /// How many run at the same time.
+    const LANES: u64 = 3;
+    let seeds = env::var("HANGING_SEEDS").map_or(6, |seeds| seeds.parse().unwrap());
+    thread::scope(|scope| {
+        for lane in 0..LANES {
+            scope.spawn(move || (lane..seeds).step_by(LANES as usize).for_each(random_mixture));
+        }
+    });
+}
+
+fn random_mixture(seed: u64) {
+    let mut random = Random(seed);
+    let acts: Vec<_> =
+        (0..=random.below(3)).map(|_| ACTS[random.below(ACTS.len() as u64) as usize]).collect();
+    let mixture = format!("mixture {}", acts.join(", "));
+    let signal = (random.below(2) == 0).then(|| Duration::from_millis(random.below(300)));
+    for processors in PROCESSORS {
+        let service = Service::start(processors, &mixture);
+        if let Some(after) = signal {
+            service.wait_for("listening");
+            thread::sleep(after);
+            service.signal();
+        }
+        let end = service.end();
+        assert!(end.log.contains("Hostile[") || end.code == Some(0), "seed {seed}, {mixture}: {end}");
+    }
+}
+
+const PROCESSORS: [&str; 2] = ["0", "0,1"];
+
+/// What a daemon of a random mixture does.
+const ACTS: [&str; 15] = [
+    "asks and blocks",
+    "joins",
+    "prepare blocks",
+    "stop blocks",
+    "abort blocks",
+    "blocks all",
+    "drop blocks",
+    "drop panics",
+    "display panics",
+    "display blocks",
+    "error panics",
+    "error blocks",
+    "tasks fail",
+    "has a child",
+    "fails",
+];
+
+/// Runs a service, and wants these texts on its stderr, and those not.
+fn check(service: &str, expected: &[&str], unexpected: &[&str]) {
+    for processors in PROCESSORS {
+        let end = Service::start(processors, service).end();
+        end.contains(expected);
+        for text in unexpected {
+            assert!(!end.log.contains(text), "{text:?} is in the log of {service:?} on {processors}: {end}");
+        }
+        assert_eq!(end.code, Some(1), "{end}");
+    }
+}
+
+/// A process that runs one of the services below.
+struct Service {
+    child: Child,
+    lines: Receiver<String>,
+    name: String,
+    since: Instant,
+}
+
+/// How a process ended.
+struct End {
+    code: Option<i32>,
+    took: Duration,
+    log: String,
+}
+
+impl End {
+    fn contains(&self, expected: &[&str]) {
+        for text in expected {
+            assert!(self.log.contains(text), "{text:?} is missing: {self}");
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit code {:?} after {:?}\n{}", self.code, self.took, self.log)
+    }
+}
+
+const SERVICE: &str = "HANGING_SERVICE";
+
+impl Service {
+    fn start(processors: &str, name: &str) -> Service {
+        Self::start_with(processors, name, &[])
+    }
+
+    /// Starts a service on these processors; on all of them where there is no `taskset`, or there are no such processors.
+    fn start_with(processors: &str, name: &str, variables: &[(&str, &str)]) -> Service {
+        let this = env::current_exe().unwrap();
+        let can_set = || Command::new("taskset").args(["-c", processors, "true"]).output();
+        let mut command = if can_set().is_ok_and(|output| output.status.success()) {
+            let mut command = Command::new("taskset");
+            command.args(["-c", processors]).arg(this);
+            command
+        } else {
+            Command::new(this)
+        };
+        let since = Instant::now();
+        let mut child = command
+            .args(["--exact", "service", "--nocapture", "--quiet"])
+            .env_remove("RUST_LOG")
+            .env_remove("RUST_BACKTRACE")
+            .env(SERVICE, name)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stderr.split(b'\n').map_while(io::Result::ok) {
+                let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+        Service { child, lines, name: name.to_owned(), since }
+    }
+
+    fn wait_for(&self, text: &str) {
+        while !self.lines.recv_timeout(LAST + MARGIN).unwrap().contains(text) {}
+    }
+
+    fn signal(&self) {
+        // It may have ended already.
+        let _ = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).output();
+    }
+
+    /// Waits for the end of the process, which has to come in time.
+    fn end(mut self) -> End {
+        let code = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break Some(status);
+            }
+            if self.since.elapsed() > LAST + MARGIN {
+                self.child.kill().unwrap();
+                break None;
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        let took = self.since.elapsed();
+        let log: Vec<_> = self.lines.iter().collect();
+        let end = End { code: code.and_then(|status| status.code()), took, log: log.join("\n") };
+        assert!(code.is_some(), "{:?} has not ended: {end}", self.name);
+        end
+    }
+}
+
+/// Not a test: the tests start this binary again with this function, and [`SERVICE`] set to the service to run.
+#[test]
+fn service() {
+    let Ok(name) = env::var(SERVICE) else { return };
+    let code = match name.as_str() {
+        "subscriber panics" => {
+            tracing::subscriber::set_global_default(Bad(|level| panic!("a bad subscriber, at {level}")))
+                .unwrap();
+            serve(&["fails"])
+        }
+        "subscriber blocks" => {
+            tracing::subscriber::set_global_default(Bad(|level| block_if(level == Level::ERROR))).unwrap();
+            serve(&["fails"])
+        }
+        "log blocks at the end" => {
+            tracing::subscriber::set_global_default(Bad(|level| block_if(level == Level::INFO))).unwrap();
+            serve(&["asks"])
+        }
+        name => match name.strip_prefix("mixture ") {
+            Some(acts) => serve(&acts.split(", ").collect::<Vec<_>>()),
+            None => serve(&[name]),
+        },
+    };
+    process::exit(if code == ExitCode::SUCCESS { 0 } else { 1 });
+}
+
+fn serve(acts: &[&str]) -> ExitCode {
+    let options = Options { name: "test".to_owned(), stop_deadline: DEADLINE, ..Options::default() };
+    run(options, |factory| {
+        say("listening"); // for signals
+        acts.iter().try_for_each(|act| factory.with_named::<Hostile>(act))
+    })
+}
+
+fn block() {
+    loop {
+        thread::park();
+    }
+}
+
+fn block_if(is_time: bool) {
+    if is_time {
+        block();
+    }
+}
+
+/// Writes past the log.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// What all others need: it stops after them.
+struct Patient;
+
+impl Daemon for Patient {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Patient)
+    }
+
+    async fn stop(&self, _: &Scope) -> Result {
+        say("patient was stopped");
+        Ok(())
+    }
+}
+
+/// Does what its name says.
+struct Hostile {
+    act: String,
+    _patient: DaemonRef<Patient>,
+}
+
+impl Daemon for Hostile {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Hostile { act: factory.name().unwrap_or_default().to_owned(), _patient: factory.get()? })
+    }
+
+    async fn prepare(&self, scope: &Scope) -> Result {
+        if self.act == "prepare blocks" {
+            scope.request_stop();
+            block();
+        }
+        Ok(())
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let _late = DropBlocks(self.act == "abort blocks");
+        match self.act.as_str() {
+            "asks and blocks" => {
+                scope.request_stop();
+                block();
+            }
+            "joins" => {
+                scope.request_stop();
+                let _ = thread::spawn(block).join();
+            }
+            "abort blocks" => {
+                scope.request_stop();
+                pending::<()>().await;
+            }
+            "blocks all" | "silently blocks all" => {
+                let spawned = scope.clone();
+                for _ in 0..64 {
+                    spawned.spawn("blocking", async { block() });
+                }
+                if self.act == "blocks all" {
+                    scope.request_stop();
+                } else {
+                    say("ready");
+                }
+                block();
+            }
+            "display panics" => return Err(BadText(|| panic!("a bad text")).into()),
+            "display blocks" => {
+                // Nobody hears of the failure.
+                scope.request_stop();
+                return Err(BadText(block).into());
+            }
+            "error panics" => return Err(BadError(|| panic!("a bad destructor")).into()),
+            "error blocks" => return Err(BadError(block).into()),
+            "fails" => return Err(Error::msg("out of luck")),
+            "tasks fail" => {
+                for _ in 0..50 {
+                    scope.spawn("failing", async { Err(Error::new(BadError(block))) });
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                scope.request_stop();
+            }
+            "has a child" => {
+                let mut child = scope.child("child")?;
+                child.with_named::<Hostile>("blocks later")?;
+                let child = child.start().await?;
+                scope.request_stop();
+                child.join().await;
+            }
+            "blocks later" => {
+                scope.stopping().await;
+                block();
+            }
+            "asks forever" => {
+                for _ in 0..300 {
+                    let scope = scope.clone();
+                    tokio::spawn(async move { while scope.status().await.is_some() {} });
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                scope.request_stop();
+                pending::<()>().await;
+            }
+            "many tasks" => {
+                for _ in 0..100_000 {
+                    scope.spawn("slow", async {
+                        let _slow = DropTakes(Duration::from_micros(5));
+                        pending::<()>().await;
+                    });
+                }
+                scope.request_stop();
+            }
+            _ => scope.request_stop(),
+        }
+        Ok(())
+    }
+
+    async fn stop(&self, _: &Scope) -> Result {
+        block_if(self.act == "stop blocks");
+        Ok(())
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        block_if(self.act == "drop blocks");
+        assert!(self.act != "drop panics", "a bad destructor");
+    }
+}
+
+struct DropBlocks(bool);
+
+impl Drop for DropBlocks {
+    fn drop(&mut self) {
+        block_if(self.0);
+    }
+}
+
+struct DropTakes(Duration);
+
+impl Drop for DropTakes {
+    fn drop(&mut self) {
+        let since = Instant::now();
+        while since.elapsed() < self.0 {}
+    }
+}
+
+#[derive(Debug)]
+struct BadText(fn());
+
+impl fmt::Display for BadText {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.0)();
+        Ok(())
+    }
+}
+
+impl std::error::Error for BadText {}
+
+#[derive(Debug)]
+struct BadError(fn());
+
+impl fmt::Display for BadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a bad error")
+    }
+}
+
+impl std::error::Error for BadError {}
+
+impl Drop for BadError {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// A subscriber that does this at each log line.
+struct Bad(fn(Level));
+
+impl Subscriber for Bad {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("steelmill")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        (self.0)(*event.metadata().level());
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+}
