@@ -61,7 +61,7 @@ fn blocked(phase: &'static str, expected: &str) {
         let script = Script::new(&world, journal).part('a', "");
         // The others are to take as long as a busy machine needs.
         let prepare = if phase == "prepare" { SHORT } else { Deadlines::default().prepare };
-        let deadlines = Deadlines { prepare, stop: SHORT, rollback: SHORT };
+        let deadlines = Deadlines { prepare, stop: 10 * SHORT, rollback: 10 * SHORT };
         let mut factory = script.factory(world, deadlines)?;
         factory.provide_value(phase)?;
         factory.provide_value(AtomicBool::new(false))?;
@@ -93,7 +93,7 @@ fn a_prepare_that_blocks_its_thread_is_not_waited_for() {
 fn a_run_that_blocks_its_thread_is_not_waited_for() {
     blocked(
         "run",
-        "demo: 2 failures\n  demo: Blocking failed to run: took longer than 50ms and was aborted\n  \
+        "demo: 2 failures\n  demo: Blocking failed to run: took longer than 500ms and was aborted\n  \
          demo: Blocking failed to stop: did not end when it was aborted: it blocks its thread\n  \
          demo: Blocking is kept alive by 1 DaemonRef(s)",
     );
@@ -103,7 +103,7 @@ fn a_run_that_blocks_its_thread_is_not_waited_for() {
 fn a_task_that_blocks_its_thread_is_not_waited_for() {
     blocked(
         "task",
-        "demo: 2 failures\n  demo: Blocking: task \"blocking\" failed: took longer than 50ms and was aborted\n  \
+        "demo: 2 failures\n  demo: Blocking: task \"blocking\" failed: took longer than 500ms and was aborted\n  \
          demo: Blocking failed to stop: did not end when it was aborted: it blocks its thread\n  \
          demo: Blocking is kept alive by 1 DaemonRef(s)",
     );
