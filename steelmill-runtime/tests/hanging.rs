@@ -11,11 +11,13 @@
 
 use std::env;
 use std::fmt;
-use std::future::pending;
+use std::future::{Future, pending};
 use std::io::{self, BufRead, BufReader, Write};
+use std::pin::pin;
 use std::process::{self, Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -118,6 +120,14 @@ fn an_error_whose_destructor_blocks() {
 fn tasks_whose_errors_have_destructors_that_block() {
     let guilty = "Hostile[tasks fail]: task \"failing\" failed: a bad error";
     check("tasks fail", &[guilty, "its daemons were not dropped", "patient was stopped"], &[]);
+}
+
+/// A stop calls it, in the supervisor.
+#[test]
+fn a_waker_that_panics() {
+    let supervisor = "test: its supervisor failed: panicked: a bad waker";
+    let guilty = "Hostile[bad waker] failed to stop: was aborted, because the factory's supervisor failed";
+    check("bad waker", &[supervisor, guilty], &["abandoned"]);
 }
 
 #[test]
@@ -469,6 +479,13 @@ impl Daemon for Hostile {
                 scope.request_stop();
                 child.join().await;
             }
+            "bad waker" => {
+                let waker = Waker::from(Arc::new(BadWaker));
+                let mut stopping = pin!(scope.stopping());
+                let _ = stopping.as_mut().poll(&mut Context::from_waker(&waker));
+                scope.request_stop();
+                pending::<()>().await;
+            }
             "blocks later" => {
                 scope.stopping().await;
                 block();
@@ -523,6 +540,14 @@ impl Drop for DropTakes {
     fn drop(&mut self) {
         let since = Instant::now();
         while since.elapsed() < self.0 {}
+    }
+}
+
+struct BadWaker;
+
+impl Wake for BadWaker {
+    fn wake(self: Arc<Self>) {
+        panic!("a bad waker");
     }
 }
 
