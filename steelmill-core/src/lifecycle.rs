@@ -114,7 +114,6 @@ fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
         has_begun: false,
         reached: None,
         wake_at: None,
-        in_time: None,
         looking: Looking::default(),
         overstayed: false,
         ending: None,

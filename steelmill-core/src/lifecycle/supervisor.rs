@@ -50,8 +50,6 @@ pub(super) struct Supervisor {
     pub(super) reached: Option<Milestone>,
     /// When the next timeout is due.
     pub(super) wake_at: Option<Instant>,
-    /// A timeout is due: how many more of the events that were queued by then go before it.
-    pub(super) in_time: Option<usize>,
     /// How the aborted daemons end.
     pub(super) looking: Looking,
     /// Something was aborted at a deadline.
@@ -115,70 +113,53 @@ impl Supervise for Supervisor {
 impl Supervisor {
     /// Until the plan has ended.
     fn supervise(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut is_now = false;
         for _ in 0..EVENTS_PER_POLL {
             if self.plan.has_ended() {
                 return Poll::Ready(());
             }
-            if let Poll::Ready(Some(event)) = self.inbox.poll_recv(context) {
+            if self.wake_at.is_some() {
                 self.plan.set_now(self.control.driver.now());
-                is_now = true;
-                if self.timeouts_go_first(&event) {
+                if self.is_due() {
                     self.timeouts_due();
+                    continue;
                 }
-                self.handle(event);
-                self.act();
-                continue;
             }
-            if self.wake_at.is_none() {
-                return Poll::Pending;
-            }
-            if !std::mem::replace(&mut is_now, true) {
-                self.plan.set_now(self.control.driver.now());
-            }
-            // With events in the inbox, this task has used up its turn, and is polled again.
-            if !self.is_due() || !self.inbox.is_empty() {
-                return Poll::Pending;
-            }
-            self.timeouts_due();
+            let Poll::Ready(Some(event)) = self.inbox.poll_recv(context) else { return Poll::Pending };
+            self.plan.set_now(self.control.driver.now());
+            self.handle(event);
+            self.act();
         }
         context.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    /// Whether timeouts that are due go before this event. Those that were queued by then are in time, but for the end of a
-    /// child that has aborted what it had at a deadline of its own: whose timer fires first must decide nothing. An inbox
-    /// that never empties delays no timeout.
-    fn timeouts_go_first(&mut self, event: &Event) -> bool {
-        if !self.is_due() {
-            self.in_time = None;
-            return false;
-        }
-        if matches!(event, Event::ChildEnded { overstayed: true, .. }) {
-            return true;
-        }
-        match &mut self.in_time {
-            Some(0) => true,
-            Some(left) => {
-                *left -= 1;
-                false
-            }
-            None => {
-                self.in_time = Some(self.inbox.len().min(EVENTS_PER_POLL));
-                false
-            }
-        }
     }
 
     fn is_due(&self) -> bool {
         self.wake_at.is_some_and(|wake_at| wake_at <= self.plan.now())
     }
 
+    /// Events that are queued by now are in time, but for the end of a child that has aborted what it had at a deadline of its
+    /// own: whose timer fires first must decide nothing. An inbox that never empties delays no timeout.
     fn timeouts_due(&mut self) {
-        self.in_time = None;
-        self.wake_at = None;
-        self.plan.timer_fired();
-        self.act();
+        let mut late = Vec::new();
+        for _ in 0..self.inbox.len().min(EVENTS_PER_POLL) {
+            match self.inbox.try_recv() {
+                Ok(event @ Event::ChildEnded { overstayed: true, .. }) => late.push(event),
+                Ok(event) => {
+                    self.handle(event);
+                    self.act();
+                }
+                Err(_) => break,
+            }
+        }
+        if self.is_due() {
+            self.wake_at = None;
+            self.plan.timer_fired();
+            self.act();
+        }
+        for event in late {
+            self.handle(event);
+            self.act();
+        }
     }
 
     /// The report, until the end.
