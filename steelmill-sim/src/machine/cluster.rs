@@ -79,8 +79,8 @@ pub(crate) struct Cluster {
     pub(crate) readable: Vec<PathBuf>,
     /// Whether the run has its process for itself.
     pub(crate) isolation: Isolation,
-    /// What a guest thread does before the program's code.
-    pub(crate) guest_setup: Option<ThreadSetup>,
+    /// What a guest thread does before the program's code, or why there can be none.
+    pub(crate) guest_setup: Result<ThreadSetup, String>,
     /// Every machine that the scenario made.
     pub(crate) machines: Vec<Machine>,
     /// The cluster's factory, once there is one.
@@ -182,7 +182,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         signals: Signals::default(),
         readable: Vec::new(),
         isolation: Isolation::Lent,
-        guest_setup: None,
+        guest_setup: Err(String::new()),
         machines: Vec::new(),
         root: None,
     };

@@ -190,7 +190,7 @@ fn c_string(text: &str) -> CString {
 /// Starts a machine's process: its main thread is ready.
 pub(super) fn start(machine: &Machine, place: Process, main: Main) -> Result {
     let setup = machine.with(|run| run.guest_setup.clone());
-    let setup = setup.ok_or_else(|| Error::msg("programs do not run on this platform"))?;
+    let setup = setup.map_err(Error::msg)?;
     let mut startup = machine.startup().clone();
     let is_customized = !startup.arguments.is_empty() || !startup.environment.is_empty();
     startup.arguments.insert(0, c_string(machine.name()));

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
+use steelmill_core::Error;
 use tokio::runtime::{Handle, Runtime};
 
 use super::cluster::{self, Cluster};
@@ -162,11 +163,12 @@ fn drive(process: Process, runtime: Runtime) {
         run.polls_inside = true;
         run.guest_setup.clone()
     });
-    let setup = setup.expect("a run has set up its guests before it polls");
-    let runtime = Box::into_raw(Box::new(runtime));
-    let driven = threads::spawn(process, "tokio", null(), execute, runtime.cast(), setup);
+    let driven = setup.map_err(Error::msg).and_then(|setup| {
+        let runtime = Box::into_raw(Box::new(runtime));
+        Ok(threads::spawn(process, "tokio", null(), execute, runtime.cast(), setup)?)
+    });
     if let Err(error) = driven {
-        let error = anyhow::anyhow!("a thread for the tasks that use tokio cannot be started: {error}");
+        let error = error.context("a thread for the tasks that use tokio cannot be started");
         cluster::with(process.run, |run| run.kernel.fail(Cause::Error(error)));
     }
 }

@@ -132,7 +132,7 @@ pub(crate) fn run_once(
         audit::begin();
     }
     cluster::with(id, |run| {
-        run.guest_setup = Some(guest_setup());
+        run.guest_setup = guest_setup();
         run.isolation = isolation;
     });
     let watch = cluster::with(id, |run| {
@@ -241,16 +241,37 @@ fn unread_failure(id: RunId) -> Option<Cause> {
     machines.iter().find_map(Machine::unread_failure)
 }
 
+/// Whether what a program asks of the system comes to the simulation.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn can_have_guests() -> Result<(), String> {
+    let not_ours = host::libc::symbols::not_ours();
+    let names = || not_ours.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join(", ");
+    match not_ours.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "programs cannot be simulated in this executable, because these functions are not the simulation's in it: {}; \
+             link steelmill-sim into the executable itself, not into a shared library, and preload none that has them",
+            names()
+        )),
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn can_have_guests() -> Result<(), String> {
+    Err("programs, threads and tokio are simulated on Linux with glibc alone; daemons on a `World` everywhere".to_owned())
+}
+
 /// What guest threads do first: logs, coverage points and the audit go where those of the run's other tasks go.
-fn guest_setup() -> ThreadSetup {
+fn guest_setup() -> Result<ThreadSetup, String> {
+    can_have_guests()?;
     let join_audit = audit::joining();
     let dispatch = tracing::dispatcher::get_default(Clone::clone);
-    Arc::new(move || {
+    Ok(Arc::new(move || {
         // They last for as long as the thread.
         std::mem::forget(tracing::dispatcher::set_default(&dispatch));
         std::mem::forget(coverage::observe(&RunObserver));
         join_audit();
-    })
+    }))
 }
 
 fn outcome(id: RunId) -> Outcome {

@@ -35,6 +35,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/refused.rs",
     "steelmill-sim/src/host/libc/signals.rs",
     "steelmill-sim/src/host/libc/sockets.rs",
+    "steelmill-sim/src/host/libc/symbols.rs",
     "steelmill-sim/src/host/libc/threads.rs",
     "steelmill-sim/src/host/libc/time.rs",
     "steelmill-sim/src/host/libc/unwinding.rs",

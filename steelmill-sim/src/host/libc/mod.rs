@@ -20,6 +20,7 @@ mod process; // exit, sched_yield, thread names and numbers
 pub(super) mod refused; // what a machine does not have
 mod signals; // signal(7)
 mod sockets; // socket(7)
+pub(crate) mod symbols; // whether the linker took these
 mod threads; // pthread_create(3) and its kin
 mod time; // sleeps and timers
 mod unwinding; // panics that a program hears of itself

@@ -2,12 +2,15 @@
 
 use std::ffi::{c_int, c_void};
 
+use steelmill_core::Error;
+
 use super::{caller, is_guest, may_block};
 use crate::host::audit;
 use crate::machine::cluster;
 use crate::machine::real::real;
 use crate::machine::runtimes;
 use crate::machine::threads::{self, Routine, ThreadName};
+use crate::schema::outcome::Cause;
 use crate::schema::system_use::SystemCall;
 
 /// On the thread of a seed outside of tasks a real thread is started, and the run may not repeat.
@@ -25,7 +28,13 @@ unsafe extern "C" fn pthread_create(
         if !is_guest() {
             audit::note(SystemCall::Thread);
         }
-        let setup = cluster::with(process.run, |run| run.guest_setup.clone()).expect("a guest was set up");
+        let setup = match cluster::with(process.run, |run| run.guest_setup.clone()) {
+            Ok(setup) => setup,
+            Err(reason) => {
+                cluster::with(process.run, |run| run.kernel.fail(Cause::Error(Error::msg(reason))));
+                return libc::EAGAIN;
+            }
+        };
         return match threads::spawn(process, "thread", attributes, routine, argument, setup) {
             Ok(name) => {
                 // SAFETY: pthread_create(3): it is valid for a write.
