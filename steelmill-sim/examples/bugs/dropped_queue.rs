@@ -19,14 +19,14 @@ use steelmill_sim::{Clock, Machine, Network, Sim};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::talk::{Answers, Client, Listener, answer_all, think, words};
-use super::{Bug, DELAYS_TCP, Version};
+use super::{Bug, Version};
 
 pub(crate) const BUG: Bug = Bug {
     name: "dropped-queue",
     missing_code: "the intake's worker does not forward what is left in its queue when it is stopped",
     needed: "a redeployment while the kitchen is away",
     faults: &[&[Family::Own]],
-    may_help: DELAYS_TCP,
+    may_help: &[],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
