@@ -17,6 +17,7 @@ use std::sync::Once;
 use libc::{c_long, siginfo_t, ucontext_t};
 
 use super::audit;
+use super::libc::directories::entries;
 use super::libc::refused as calls;
 use crate::machine::cluster;
 use crate::machine::real;
@@ -165,10 +166,105 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
         libc::SYS_writev => function!(writev(c_int, *const libc::iovec, c_int)),
         libc::SYS_open => function!(open(*const c_char, c_int, libc::c_uint)),
         libc::SYS_openat => function!(openat(c_int, *const c_char, c_int, libc::c_uint)),
+        libc::SYS_creat => function!(creat(*const c_char, libc::mode_t)),
         libc::SYS_mkdir => function!(mkdir(*const c_char, libc::mode_t)),
+        libc::SYS_mkdirat => function!(mkdirat(c_int, *const c_char, libc::mode_t)),
+        libc::SYS_rmdir => function!(rmdir(*const c_char)),
         libc::SYS_unlink => function!(unlink(*const c_char)),
         libc::SYS_unlinkat => function!(unlinkat(c_int, *const c_char, c_int)),
         libc::SYS_rename => function!(rename(*const c_char, *const c_char)),
+        libc::SYS_renameat => function!(renameat(c_int, *const c_char, c_int, *const c_char)),
+        libc::SYS_renameat2 => {
+            function!(renameat2(c_int, *const c_char, c_int, *const c_char, libc::c_uint))
+        }
+        libc::SYS_link => function!(link(*const c_char, *const c_char)),
+        libc::SYS_linkat => function!(linkat(c_int, *const c_char, c_int, *const c_char, c_int)),
+        libc::SYS_symlink => function!(symlink(*const c_char, *const c_char)),
+        libc::SYS_symlinkat => function!(symlinkat(*const c_char, c_int, *const c_char)),
+        libc::SYS_readlink => function!(readlink(*const c_char, *mut c_char, usize)),
+        libc::SYS_readlinkat => function!(readlinkat(c_int, *const c_char, *mut c_char, usize)),
+        libc::SYS_chmod => function!(chmod(*const c_char, libc::mode_t)),
+        libc::SYS_fchmod => function!(fchmod(c_int, libc::mode_t)),
+        libc::SYS_fchmodat => {
+            let [a, b, c, ..] = arguments;
+            // SAFETY: as the caller says; the call has no flags.
+            unsafe { libc::fchmodat(a as c_int, Argument::of(b), c as libc::mode_t, 0) as isize }
+        }
+        libc::SYS_chown => function!(chown(*const c_char, libc::uid_t, libc::gid_t)),
+        libc::SYS_lchown => function!(lchown(*const c_char, libc::uid_t, libc::gid_t)),
+        libc::SYS_fchown => function!(fchown(c_int, libc::uid_t, libc::gid_t)),
+        libc::SYS_utimensat => function!(utimensat(c_int, *const c_char, *const libc::timespec, c_int)),
+        libc::SYS_umask => function!(umask(libc::mode_t)),
+        libc::SYS_chdir => function!(chdir(*const c_char)),
+        libc::SYS_fchdir => function!(fchdir(c_int)),
+        libc::SYS_stat => function!(stat64(*const c_char, *mut libc::stat64)),
+        libc::SYS_lstat => function!(lstat64(*const c_char, *mut libc::stat64)),
+        libc::SYS_fstat => function!(fstat64(c_int, *mut libc::stat64)),
+        libc::SYS_newfstatat => function!(fstatat64(c_int, *const c_char, *mut libc::stat64, c_int)),
+        libc::SYS_statx => {
+            function!(statx(c_int, *const c_char, c_int, libc::c_uint, *mut libc::statx))
+        }
+        libc::SYS_access => function!(access(*const c_char, c_int)),
+        libc::SYS_faccessat => {
+            let [a, b, c, ..] = arguments;
+            // SAFETY: as the caller says; the call has no flags.
+            unsafe { libc::faccessat(a as c_int, Argument::of(b), c as c_int, 0) as isize }
+        }
+        libc::SYS_faccessat2 => function!(faccessat(c_int, *const c_char, c_int, c_int)),
+        libc::SYS_getdents64 => {
+            let [fd, buffer, room, ..] = arguments;
+            // SAFETY: as the caller says.
+            match unsafe { entries(fd as c_int, Argument::of(buffer), room) } {
+                Some(Ok(n)) => n as isize,
+                Some(Err(code)) => return -(code as isize),
+                None => return real::syscall(number, arguments),
+            }
+        }
+        libc::SYS_getcwd => {
+            let [buffer, room, ..] = arguments;
+            // SAFETY: as the caller says; unlike the function, the call gives the length with the zero at the end.
+            unsafe {
+                match libc::getcwd(Argument::of(buffer), room) {
+                    path if path.is_null() => -1,
+                    path => libc::strlen(path) as isize + 1,
+                }
+            }
+        }
+        libc::SYS_lseek => function!(lseek64(c_int, i64, c_int)),
+        libc::SYS_pread64 => function!(pread64(c_int, *mut c_void, usize, i64)),
+        libc::SYS_pwrite64 => function!(pwrite64(c_int, *const c_void, usize, i64)),
+        libc::SYS_preadv => function!(preadv64(c_int, *const libc::iovec, c_int, i64)),
+        libc::SYS_pwritev => function!(pwritev64(c_int, *const libc::iovec, c_int, i64)),
+        libc::SYS_truncate => function!(truncate64(*const c_char, i64)),
+        libc::SYS_ftruncate => function!(ftruncate64(c_int, i64)),
+        libc::SYS_fallocate => function!(fallocate64(c_int, c_int, i64, i64)),
+        libc::SYS_fadvise64 => return -function!(posix_fadvise64(c_int, i64, i64, c_int)),
+        libc::SYS_fsync => function!(fsync(c_int)),
+        libc::SYS_fdatasync => function!(fdatasync(c_int)),
+        libc::SYS_syncfs => function!(syncfs(c_int)),
+        libc::SYS_sync_file_range => function!(sync_file_range(c_int, i64, i64, libc::c_uint)),
+        libc::SYS_flock => function!(flock(c_int, c_int)),
+        libc::SYS_sendfile => function!(sendfile64(c_int, c_int, *mut i64, usize)),
+        libc::SYS_copy_file_range => {
+            function!(copy_file_range(c_int, *mut i64, c_int, *mut i64, usize, libc::c_uint))
+        }
+        libc::SYS_mmap => {
+            let [a, b, c, d, e, f] = arguments;
+            // SAFETY: as the caller says.
+            let at = unsafe {
+                libc::mmap64(Argument::of(a), b, c as c_int, d as c_int, e as c_int, f as i64)
+            };
+            at.expose_provenance() as isize
+        }
+        libc::SYS_munmap => function!(munmap(*mut c_void, usize)),
+        libc::SYS_msync => function!(msync(*mut c_void, usize, c_int)),
+        libc::SYS_mprotect => function!(mprotect(*mut c_void, usize, c_int)),
+        libc::SYS_mremap => {
+            let [a, b, c, d, e, _] = arguments;
+            // SAFETY: as the caller says.
+            let at = unsafe { libc::mremap(Argument::of(a), b, c, d as c_int, e) };
+            at.expose_provenance() as isize
+        }
         libc::SYS_close => function!(close(c_int)),
         libc::SYS_fcntl => function!(fcntl(c_int, c_int, usize)),
         libc::SYS_ioctl => function!(ioctl(c_int, libc::c_ulong, usize)),
@@ -272,6 +368,12 @@ impl Argument for i32 {
 }
 
 impl Argument for u32 {
+    fn of(word: usize) -> Self {
+        word as Self
+    }
+}
+
+impl Argument for i64 {
     fn of(word: usize) -> Self {
         word as Self
     }

@@ -49,6 +49,8 @@ fn key(seed: u64, stream: Stream) -> u64 {
         Stream::Tail => 7,
         Stream::Slowness => 8,
         Stream::Speed => 9,
+        Stream::Disk => 10,
+        Stream::Survival => 11,
         Stream::Plan(family) => 1 << 16 | family as u64,
         Stream::Buggify(place) => 2 << 32 | u64::from(place),
         Stream::Entropy(machine) => 1 << 32 | u64::from(machine),

@@ -20,6 +20,7 @@ use std::time::Duration;
 use steelmill_core::RunningFactory;
 
 use super::descriptors::{Descriptors, FileId};
+use super::disk::{Disks, Mappings};
 use super::futex::Futexes;
 use super::hosts::Hosts;
 use super::machine::Machine;
@@ -70,6 +71,8 @@ pub(crate) struct Cluster {
     pub(crate) threads: Threads,
     pub(crate) futexes: Futexes,
     pub(crate) descriptors: Descriptors,
+    pub(crate) disks: Disks,
+    pub(crate) mappings: Mappings,
     pub(crate) runtimes: Runtimes,
     pub(crate) statics: Statics,
     /// Whether some machine has a tokio runtime or statics of its own, which its tasks are to be polled with.
@@ -176,6 +179,8 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         threads: Threads::default(),
         futexes: Futexes::default(),
         descriptors: Descriptors::default(),
+        disks: Disks::default(),
+        mappings: Mappings::default(),
         runtimes: Runtimes::default(),
         statics: Statics::default(),
         polls_inside: false,

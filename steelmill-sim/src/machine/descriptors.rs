@@ -17,6 +17,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::cluster::Cluster;
+use super::disk::{OpenFile, Owner};
 use super::net::Socket;
 use super::runtimes::NOBODY;
 use super::world::Process;
@@ -63,6 +64,7 @@ pub(crate) enum Object {
     Event(EventCounter),
     Timer(Timer),
     Content(Content),
+    File(OpenFile),
     Epoll(Epoll),
 }
 
@@ -174,6 +176,7 @@ impl Cluster {
     /// Closes a descriptor, and its file with the last one.
     pub(crate) fn close_descriptor(&mut self, process: Process, fd: i32) -> Result<(), Errno> {
         let id = self.descriptors.numbers.remove(process.machine, fd).ok_or(libc::EBADF)?;
+        self.descriptor_unlocks(id);
         let file = self.descriptors.get(id);
         file.references -= 1;
         if file.references == 0 {
@@ -193,12 +196,17 @@ impl Cluster {
             Object::Timer(timer) => self.kernel.discard_all(timer.waiters),
             Object::Epoll(epoll) => self.close_epoll(id, epoll),
             Object::Content(_) => {}
+            Object::File(open) => {
+                self.unlock_all(open.machine, open.ino, Owner::File(id));
+                self.close_on_disk(open);
+            }
         }
     }
 
     /// All that a process had open is closed; its sockets are for the network to end.
     pub(crate) fn descriptors_gone(&mut self, machine: u32) {
         for id in self.descriptors.numbers.take_all(machine) {
+            self.descriptor_unlocks(id);
             let file = self.descriptors.get(id);
             file.references -= 1;
             if file.references == 0 {
@@ -223,7 +231,7 @@ impl Cluster {
             }
             Object::Event(event) => event.readiness(),
             Object::Timer(_) => self.timer_readiness(id),
-            Object::Content(_) => (libc::EPOLLIN | libc::EPOLLOUT) as u32,
+            Object::Content(_) | Object::File(_) => (libc::EPOLLIN | libc::EPOLLOUT) as u32,
             Object::Epoll(epoll) => {
                 let group = epoll.group;
                 self.epoll_readiness(group)
@@ -249,7 +257,7 @@ impl Cluster {
                 self.schedule_timer(id);
                 unneeded
             }
-            Object::Content(_) => None, // it is always ready
+            Object::Content(_) | Object::File(_) => None, // it is always ready
             Object::Epoll(epoll) => {
                 let group = epoll.group;
                 self.kernel.watches.wait(group, waiter())
@@ -265,7 +273,9 @@ impl Cluster {
                 let socket = *socket;
                 self.note_socket_wait(socket, direction);
             }
-            Object::Pair(_) | Object::Event(_) | Object::Content(_) => self.kernel.waits_for(WaitsFor::Bytes),
+            Object::Pair(_) | Object::Event(_) | Object::Content(_) | Object::File(_) => {
+                self.kernel.waits_for(WaitsFor::Bytes);
+            }
             Object::Timer(_) => self.kernel.waits_for(WaitsFor::Clock),
             Object::Epoll(_) => self.kernel.waits_for(WaitsFor::Epoll),
         }
@@ -297,6 +307,7 @@ impl Cluster {
             }
             Object::Timer(_) => Ok(self.read_timer(id, buffers)?.map(Read::of)),
             Object::Content(_) => self.read_content(id, buffers, None).map(|n| Some(Read::of(n))),
+            Object::File(_) => self.read_disk(id, buffers, None).map(|n| Some(Read::of(n))),
             Object::Epoll(_) => Err(libc::EINVAL),
         }
     }
@@ -326,6 +337,7 @@ impl Cluster {
             }
             Object::Content(Content::Device(_)) => Ok(Some(parts.iter().map(|part| part.len()).sum())),
             Object::Content(Content::Bytes { .. }) => Err(libc::EBADF), // it is open for reading alone
+            Object::File(_) => self.write_disk(id, parts, None).map(Some),
             Object::Timer(_) | Object::Epoll(_) => Err(libc::EINVAL),
         }
     }

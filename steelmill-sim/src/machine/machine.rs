@@ -458,6 +458,7 @@ impl Cluster {
             return None;
         }
         self.hosts[machine].state = HostState::Up;
+        self.unmap_ended(machine);
         if self.hosts[machine].incarnation > 0 {
             self.moment_reached(machine, Moment::Restarting);
         }
@@ -479,6 +480,7 @@ impl Cluster {
         if !was_up {
             if ending == ProcessEnd::PowerLoss {
                 self.close_sockets(machine, false); // orphaned sockets stop sending
+                self.disk_lost_power(machine);
             }
             return Vec::new();
         }
@@ -491,7 +493,11 @@ impl Cluster {
         self.kernel.happened(EventKind::Machine { machine, change });
         self.resume(machine);
         self.close_sockets(machine, ending == ProcessEnd::Exit);
+        self.disk_process_ended(machine);
         self.descriptors_gone(machine);
+        if ending == ProcessEnd::PowerLoss {
+            self.disk_lost_power(machine);
+        }
         self.futexes_gone(machine);
         self.threads_gone(machine);
         self.signals_gone(machine);

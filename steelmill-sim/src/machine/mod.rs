@@ -25,6 +25,7 @@ pub(crate) mod waker; // wakers that are integers
 
 // Programs that were not written for the simulation.
 pub(crate) mod descriptors; // what a process has open, by number
+pub(crate) mod disk; // files, and what a power loss leaves of them
 pub(crate) mod files; // what a program finds of files
 pub(crate) mod futex; // threads that wait at an address
 pub(crate) mod program; // a `main` as a machine's process

@@ -30,6 +30,10 @@ pub enum Stream {
     Tail,
     /// The faults of one family in the plan.
     Plan(Family),
+    /// How long a disk takes for a sync, in nanoseconds above its least; and what goes wrong there.
+    Disk,
+    /// What a power loss leaves of what was not synced.
+    Survival,
     /// The delay before a slow machine polls a ready task, in nanoseconds.
     Slowness,
     /// Whether a rare branch ([`buggify!`](steelmill_core::buggify)) is taken: 0 to 999,999, taken from one million minus

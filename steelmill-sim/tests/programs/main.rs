@@ -1,6 +1,7 @@
 //! Programs as they are, and tokio in daemons: what the simulation answers below the standard library.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
+mod disk; // files that a program writes, and power losses
 mod files; // what a program finds of files and of other processes
 mod guests; // threads, locks, blocking sockets, runtimes
 mod locks; // locks of C code

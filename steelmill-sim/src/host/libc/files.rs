@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use libc::{iovec, size_t, ssize_t};
 use smallvec::SmallVec;
 
-use super::{answer, caller, process_of, when_ready};
+use super::{answer, caller, file_locks, process_of, transfers, when_ready};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Buffers, Direction, Errno, FileId, Object, Read};
 use crate::machine::real::real;
@@ -120,6 +120,17 @@ pub(super) fn send(
     }
 }
 
+/// write(2), and a sync where the file was opened for that (O_SYNC).
+fn write_and_sync(process: Process, fd: c_int, parts: &mut [IoSlice<'_>]) -> Result<ssize_t, Errno> {
+    let written = send(process, fd, parts, 0)?;
+    let sync = cluster::with(process.run, |run| {
+        let (id, _) = run.descriptors.file(process, fd).ok()?;
+        run.sync_of_write(id)
+    });
+    sync.iter().for_each(|sync| transfers::finish(process, sync));
+    Ok(written as ssize_t)
+}
+
 /// The first bytes of several parts.
 fn first_bytes<'a>(parts: &'a [IoSlice<'_>], mut length: usize) -> Parts<'a> {
     let mut some = Parts::new();
@@ -157,9 +168,7 @@ unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> 
     let vector = iovec { iov_base: buffer.cast_mut(), iov_len: length };
     match process_of(fd) {
         // SAFETY: as ours.
-        Some(process) => {
-            answer(send(process, fd, &mut unsafe { parts(&raw const vector, 1) }, 0).map(|n| n as ssize_t))
-        }
+        Some(process) => answer(write_and_sync(process, fd, &mut unsafe { parts(&raw const vector, 1) })),
         None if is_orphan(fd) => length as ssize_t,
         // SAFETY: as ours.
         None => unsafe { real!("write", fn(c_int, *const c_void, size_t) -> ssize_t)(fd, buffer, length) },
@@ -187,9 +196,9 @@ unsafe extern "C" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ss
 unsafe extern "C" fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
     match process_of(fd) {
         // SAFETY: as ours.
-        Some(process) => answer(
-            send(process, fd, &mut unsafe { parts(vectors, count.max(0) as usize) }, 0).map(|n| n as ssize_t),
-        ),
+        Some(process) => {
+            answer(write_and_sync(process, fd, &mut unsafe { parts(vectors, count.max(0) as usize) }))
+        }
         // SAFETY: as ours.
         None => unsafe { real!("writev", fn(c_int, *const iovec, c_int) -> ssize_t)(fd, vectors, count) },
     }
@@ -215,11 +224,19 @@ fn control(process: Process, fd: c_int, command: c_int, argument: usize) -> Resu
         libc::F_SETFD => run.descriptors.file(process, fd).map(|_| 0),
         libc::F_GETFL => {
             let (_, file) = run.descriptors.file(process, fd)?;
-            Ok(libc::O_RDWR | if file.is_nonblocking { libc::O_NONBLOCK } else { 0 })
+            let mode = match file.object {
+                Object::File(open) => open.flags,
+                _ => libc::O_RDWR,
+            };
+            Ok(mode | if file.is_nonblocking { libc::O_NONBLOCK } else { 0 })
         }
         libc::F_SETFL => {
             let (_, file) = run.descriptors.file(process, fd)?;
             file.is_nonblocking = argument as c_int & libc::O_NONBLOCK != 0;
+            if let Object::File(open) = &mut file.object {
+                let set = libc::O_APPEND | libc::O_DIRECT | libc::O_NOATIME;
+                open.flags = open.flags & !set | argument as c_int & set;
+            }
             Ok(0)
         }
         _ => Err(libc::EINVAL),
@@ -252,6 +269,12 @@ unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int 
         return answer(duplicate(process, fd, argument as c_int));
     }
     match process_of(fd) {
+        Some(process) if matches!(command, libc::F_GETLK..=libc::F_SETLKW | libc::F_OFD_GETLK..=libc::F_OFD_SETLKW) => {
+            // SAFETY: fcntl(2): with these commands the argument is a lock.
+            answer(unsafe {
+                file_locks::control(process, fd, command, std::ptr::with_exposed_provenance_mut(argument))
+            })
+        }
         Some(process) => answer(control(process, fd, command, argument)),
         None if is_orphan(fd) && command == libc::F_GETFD => libc::FD_CLOEXEC,
         // SAFETY: as ours.

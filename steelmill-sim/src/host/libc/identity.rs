@@ -24,7 +24,7 @@ pub(super) fn process_number(process: Process) -> pid_t {
 }
 
 /// The user and the group of every process, who has no entry in passwd(5).
-const USER: libc::uid_t = 1000;
+pub(super) const USER: libc::uid_t = 1000;
 
 /// The parent of every process: the machine's init system.
 const PARENT: pid_t = 1;

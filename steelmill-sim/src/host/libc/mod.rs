@@ -9,20 +9,25 @@ mod address; // socket addresses
 mod conditions; // condition variables, barriers
 mod control; // cmsg(3)
 mod environment; // environ(7)
+pub(super) mod directories; // opendir, readdir
 mod epoll; // epoll(7), poll(2), eventfd(2)
+mod file_locks; // flock, record locks
 mod files; // read, write, close, fcntl, pipe
 pub(super) mod futex; // futex(2)
 mod identity; // CPUs, host name, numbers of processes
 mod locks; // locks and semaphores of C code
 mod names; // getaddrinfo(3)
+mod mappings; // mmap(2)
 pub(super) mod paths; // files by their paths
 mod process; // exit, sched_yield, thread names and numbers
 pub(super) mod refused; // what a machine does not have
 mod signals; // signal(7)
 mod sockets; // socket(7)
+mod status; // stat(2)
 pub(crate) mod symbols; // whether the linker took these
 mod threads; // pthread_create(3) and its kin
 mod time; // sleeps and timers
+mod transfers; // pread, fsync, truncate, sendfile
 mod unwinding; // panics that a program hears of itself
 
 use std::ffi::c_int;

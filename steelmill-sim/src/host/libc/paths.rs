@@ -1,23 +1,26 @@
-//! Files by their paths: open(2), stat(2), access(2) and their kin, and what changes a file system.
+//! Files by their paths: open(2), rename(2), unlink(2), mkdir(2) and their kin.
 //!
-//! The scenario's own tasks have the real file system. A program, or a daemon, finds what its machine [has](crate::machine::files),
-//! and changes nothing: its file system is read-only. Who asked for more is counted, and told by the audit.
+//! The scenario's own tasks have the real file system. A program, or a daemon, has its machine's [disk](crate::machine::disk), and
+//! beside it what the machine [tells of itself](crate::machine::files) and what the scenario allowed to be read; those it
+//! cannot change. Who tries is counted, and told by the audit.
 
-use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_uint};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use libc::{mode_t, off64_t, size_t, ssize_t, stat64 as Stat, statx as Statx, statx_timestamp};
+use libc::{gid_t, mode_t, off64_t, size_t, ssize_t, uid_t};
 
-use super::files::buffers;
-use super::{answer, caller, process_of, set_errno};
+use super::{answer, caller, is_guest, process_of, set_errno};
 use crate::host::audit;
 use crate::kernel::internal::{internally, is_internal};
+use crate::kernel::timers::Nanos;
 use crate::machine::cluster;
 use crate::machine::descriptors::{Content, Errno, Object};
+use crate::machine::disk::{Ino, Renaming, Volume};
 use crate::machine::files::Found;
 use crate::machine::hosts::SCENARIO;
-use crate::machine::real::{self, real};
+use crate::machine::real::real;
+use crate::machine::threads::preempt;
 use crate::machine::world::Process;
 use crate::schema::system_use::SystemCall;
 
@@ -30,6 +33,9 @@ pub(super) fn confined() -> Option<Process> {
     if process.machine == SCENARIO {
         audit::note(SystemCall::File);
         return None;
+    }
+    if is_guest() {
+        preempt(process);
     }
     Some(process)
 }
@@ -46,11 +52,70 @@ pub(super) fn refused<T>(
     Err(error)
 }
 
+fn refused_write<T>(process: Process) -> Result<T, Errno> {
+    refused(process, SystemCall::File, "refused writes of files", libc::EROFS)
+}
+
+/// A path, and the descriptor of the directory that it begins at if it is relative.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) directory: c_int,
+    pub(super) path: &'a [u8],
+}
+
 /// # Safety
 /// `path` is a string.
-unsafe fn path_of<'a>(path: *const c_char) -> &'a Path {
+pub(super) unsafe fn at_path<'a>(directory: c_int, path: *const c_char) -> At<'a> {
     // SAFETY: as the caller says.
-    Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()))
+    At { directory, path: unsafe { CStr::from_ptr(path) }.to_bytes() }
+}
+
+impl At<'_> {
+    /// What is there beside the disk.
+    pub(super) fn found(self, process: Process) -> Found {
+        cluster::with(process.run, |run| {
+            let is_from_root = self.path.starts_with(b"/")
+                || self.directory == libc::AT_FDCWD && run.disk(process.machine).is_in_root();
+            match is_from_root && !self.path.is_empty() {
+                true => run.find_file(process, Path::new(OsStr::from_bytes(self.path))),
+                false => Found::Nothing,
+            }
+        })
+    }
+
+    /// Fails if it means something that cannot be changed.
+    fn check_changeable(self, process: Process) -> Result<(), Errno> {
+        match self.found(process) {
+            Found::Nothing => Ok(()),
+            _ => refused_write(process),
+        }
+    }
+}
+
+/// Does something with a path of the disk.
+fn on_disk<T>(
+    process: Process,
+    at: At<'_>,
+    action: impl FnOnce(&mut Volume, Ino, &[u8], Nanos) -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    cluster::with(process.run, |run| {
+        let from = match at.path.starts_with(b"/") {
+            true => crate::machine::disk::ROOT,
+            false => run.directory_of(process, at.directory)?,
+        };
+        let now = run.disk_time(process.machine);
+        action(run.disk(process.machine), from, at.path, now)
+    })
+}
+
+/// Changes something at a path of the disk.
+fn change(
+    process: Process,
+    at: At<'_>,
+    action: impl FnOnce(&mut Volume, Ino, &[u8], Nanos) -> Result<(), Errno>,
+) -> Result<c_int, Errno> {
+    at.check_changeable(process)?;
+    on_disk(process, at, action).map(|()| 0)
 }
 
 /// Files by which std learns of limits on CPUs: no machine has one, nor has the scenario's.
@@ -61,23 +126,30 @@ fn is_of_limits(path: &Path) -> bool {
 const WRITES: c_int = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC;
 
 /// `None` where the real file system is to be asked.
-fn open_found(process: Process, path: &Path, flags: c_int) -> Result<Option<c_int>, Errno> {
-    let content = match cluster::with(process.run, |run| run.find_file(process, path)) {
-        Found::Symbols if flags & WRITES == 0 => return Ok(None),
-        Found::Symbols => return refused(process, SystemCall::File, "refused writes of files", libc::EROFS),
+fn open_found(process: Process, at: At<'_>, flags: c_int, mode: mode_t) -> Result<Option<c_int>, Errno> {
+    let writes = flags & WRITES != 0;
+    let content = match at.found(process) {
         Found::Device(device) => Content::Device(device),
-        Found::Content(_) | Found::Real(_) if flags & WRITES != 0 => {
-            return refused(process, SystemCall::File, "refused writes of files", libc::EROFS);
-        }
+        Found::Symbols | Found::Content(_) | Found::Real(_) if writes => return refused_write(process),
+        Found::Symbols => return Ok(None),
         Found::Content(bytes) => Content::of(bytes),
         Found::Real(path) => {
             let read = internally(|| std::fs::read(path));
             Content::of(read.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?)
         }
-        Found::Nothing if flags & libc::O_CREAT != 0 => {
-            return refused(process, SystemCall::File, "refused writes of files", libc::EROFS);
+        Found::Nothing => {
+            return cluster::with(process.run, |run| {
+                let from = match at.path.starts_with(b"/") {
+                    true => crate::machine::disk::ROOT,
+                    false => run.directory_of(process, at.directory)?,
+                };
+                let opened = run.open_on_disk(process, from, at.path, flags, mode);
+                if opened == Err(libc::ENOENT) {
+                    audit::note(SystemCall::File);
+                }
+                opened.map(Some)
+            });
         }
-        Found::Nothing => return refused(process, SystemCall::File, "refused reads of files", libc::ENOENT),
     };
     cluster::with(process.run, |run| run.open_file(process, Object::Content(content), false)).map(Some)
 }
@@ -87,11 +159,11 @@ fn open_found(process: Process, path: &Path, flags: c_int) -> Result<Option<c_in
 #[unsafe(no_mangle)]
 unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: open(2): it is a string.
-    let name = unsafe { path_of(path) };
-    if caller().is_some() && is_of_limits(name) {
+    let at = unsafe { at_path(libc::AT_FDCWD, path) };
+    if caller().is_some() && is_of_limits(Path::new(OsStr::from_bytes(at.path))) {
         return answer(Err(libc::ENOENT));
     }
-    match confined().map(|process| open_found(process, name, flags)) {
+    match confined().map(|process| open_found(process, at, flags, mode)) {
         Some(Ok(Some(fd))) => fd,
         // SAFETY: as ours.
         None | Some(Ok(None)) => unsafe {
@@ -110,16 +182,24 @@ unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_
 }
 
 /// # Safety
+/// As creat(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn creat(path: *const c_char, mode: mode_t) -> c_int {
+    // SAFETY: as ours.
+    unsafe { open64(path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, mode) }
+}
+
+/// # Safety
 /// As openat(2).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn openat64(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
-    // No folder can be open. SAFETY: openat(2): it is a string.
-    match confined().map(|process| open_found(process, unsafe { path_of(path) }, flags)) {
+unsafe extern "C" fn openat64(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    // SAFETY: openat(2): it is a string.
+    match confined().map(|process| open_found(process, unsafe { at_path(directory, path) }, flags, mode)) {
         Some(Ok(Some(fd))) => fd,
         Some(Err(code)) => answer(Err(code)),
         // SAFETY: as ours.
         None | Some(Ok(None)) => unsafe {
-            real!("openat64", fn(c_int, *const c_char, c_int, mode_t) -> c_int)(folder, path, flags, mode)
+            real!("openat64", fn(c_int, *const c_char, c_int, mode_t) -> c_int)(directory, path, flags, mode)
         },
     }
 }
@@ -127,259 +207,20 @@ unsafe extern "C" fn openat64(folder: c_int, path: *const c_char, flags: c_int, 
 /// # Safety
 /// As openat(2).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn openat(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+unsafe extern "C" fn openat(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: as ours; on a 64-bit system they are one.
-    unsafe { openat64(folder, path, flags, mode) }
+    unsafe { openat64(directory, path, flags, mode) }
 }
 
-/// What stat(2) tells of a file.
-enum Status {
-    /// How long it is.
-    File(usize),
-    Device,
-}
-
-impl Status {
-    fn mode(&self) -> mode_t {
-        match self {
-            Status::File(_) => libc::S_IFREG | 0o444,
-            Status::Device => libc::S_IFCHR | 0o666,
-        }
-    }
-
-    fn size(&self) -> usize {
-        match self {
-            Status::File(size) => *size,
-            Status::Device => 0,
-        }
-    }
-
-    fn stat(&self) -> Stat {
-        // SAFETY: zeros are a stat64.
-        let mut stat: Stat = unsafe { std::mem::zeroed() };
-        stat.st_mode = self.mode();
-        stat.st_nlink = 1;
-        stat.st_size = self.size() as off64_t;
-        stat.st_blksize = 4096;
-        stat
-    }
-
-    fn statx(&self) -> Statx {
-        // SAFETY: zeros are a statx.
-        let mut stat: Statx = unsafe { std::mem::zeroed() };
-        stat.stx_mask = libc::STATX_BASIC_STATS;
-        stat.stx_mode = self.mode() as u16;
-        stat.stx_nlink = 1;
-        stat.stx_size = self.size() as u64;
-        stat.stx_blksize = 4096;
-        let never: statx_timestamp = stat.stx_mtime;
-        stat.stx_btime = never;
-        stat
-    }
-}
-
-/// Of what is at a path; `None` where the real file system is to be asked.
-fn status_of(process: Process, path: &Path) -> Result<Option<Status>, Errno> {
-    match cluster::with(process.run, |run| run.find_file(process, path)) {
-        Found::Content(bytes) => Ok(Some(Status::File(bytes.len()))),
-        Found::Device(_) => Ok(Some(Status::Device)),
-        Found::Real(_) | Found::Symbols => Ok(None),
-        Found::Nothing => refused(process, SystemCall::File, "refused reads of files", libc::ENOENT),
-    }
-}
-
-/// Of an open file.
-fn status_of_open(process: Process, fd: c_int) -> Result<Status, Errno> {
-    cluster::with(process.run, |run| match run.file_length(process, fd) {
-        Ok(Some(length)) => Ok(Status::File(length)),
-        Ok(None) | Err(libc::ESPIPE) => Ok(Status::Device),
-        Err(code) => Err(code),
-    })
-}
-
-/// stat(2) by the system call, which the C library before 2.33 has no function of that name for. Its `stat64` is the kernel's.
-fn real_stat(number: libc::c_long, arguments: [usize; 4]) -> c_int {
-    let [a, b, c, d] = arguments;
-    match real::syscall(number, [a, b, c, d, 0, 0]) {
-        0 => 0,
-        error => answer(Err(-error as Errno)),
-    }
-}
-
-/// The functions that ask for the status of a path.
-macro_rules! stat {
-    ($function:ident, $flags:expr) => {
-        /// # Safety
-        /// As stat(2).
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $function(path: *const c_char, to: *mut Stat) -> c_int {
-            let ask = || {
-                let arguments = [libc::AT_FDCWD as usize, path.addr(), to.addr(), $flags as usize];
-                real_stat(libc::SYS_newfstatat, arguments)
-            };
-            let Some(process) = confined() else { return ask() };
-            // SAFETY: stat(2): a string, and a place for a write.
-            match status_of(process, unsafe { path_of(path) }) {
-                Ok(None) => ask(),
-                Ok(Some(status)) => {
-                    // SAFETY: as above.
-                    unsafe { to.write(status.stat()) };
-                    0
-                }
-                Err(code) => answer(Err(code)),
-            }
-        }
-    };
-}
-
-stat!(stat64, 0);
-stat!(lstat64, libc::AT_SYMLINK_NOFOLLOW);
-
-/// # Safety
-/// As fstat(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn fstat64(fd: c_int, to: *mut Stat) -> c_int {
-    match process_of(fd) {
-        Some(process) => answer(status_of_open(process, fd).map(|status| {
-            // SAFETY: fstat(2): it is valid for a write.
-            unsafe { to.write(status.stat()) };
-            0
-        })),
-        None => real_stat(libc::SYS_fstat, [fd as usize, to.addr(), 0, 0]),
-    }
-}
-
-/// # Safety
-/// As statx(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn statx(
-    folder: c_int,
-    path: *const c_char,
-    flags: c_int,
-    mask: libc::c_uint,
-    to: *mut Statx,
-) -> c_int {
-    // SAFETY: as ours.
-    let ask = || unsafe {
-        real!("statx", fn(c_int, *const c_char, c_int, libc::c_uint, *mut Statx) -> c_int)(
-            folder, path, flags, mask, to,
-        )
-    };
-    // std asks so, by null, whether there is the call.
-    let is_of_descriptor = path.is_null() || flags & libc::AT_EMPTY_PATH != 0;
-    let status = match is_of_descriptor {
-        true => process_of(folder).map(|process| status_of_open(process, folder).map(Some)),
-        // SAFETY: statx(2): it is a string.
-        false => confined().map(|process| status_of(process, unsafe { path_of(path) })),
-    };
-    match status {
-        None | Some(Ok(None)) => ask(),
-        Some(Ok(_)) if path.is_null() || to.is_null() => answer(Err(libc::EFAULT)),
-        Some(Ok(Some(status))) => {
-            // SAFETY: statx(2): it is valid for a write.
-            unsafe { to.write(status.statx()) };
-            0
-        }
-        Some(Err(code)) => answer(Err(code)),
-    }
-}
-
-/// # Safety
-/// As access(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn access(path: *const c_char, mode: c_int) -> c_int {
-    // SAFETY: as ours.
-    let ask = || unsafe { real!("access", fn(*const c_char, c_int) -> c_int)(path, mode) };
-    let Some(process) = confined() else { return ask() };
-    // SAFETY: access(2): it is a string.
-    match status_of(process, unsafe { path_of(path) }) {
-        Ok(None | Some(Status::File(_))) if mode & libc::W_OK != 0 => answer(Err(libc::EROFS)),
-        Ok(None) => ask(),
-        Ok(Some(_)) => 0,
-        Err(code) => answer(Err(code)),
-    }
-}
-
-/// # Safety
-/// As lseek(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn lseek64(fd: c_int, offset: off64_t, whence: c_int) -> off64_t {
-    match process_of(fd) {
-        Some(process) => match cluster::with(process.run, |run| run.seek(process, fd, offset, whence)) {
-            Ok(at) => at,
-            Err(code) => {
-                set_errno(code);
-                -1
-            }
-        },
-        // SAFETY: as ours.
-        None => unsafe { real!("lseek64", fn(c_int, off64_t, c_int) -> off64_t)(fd, offset, whence) },
-    }
-}
-
-/// # Safety
-/// As pread(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pread64(fd: c_int, buffer: *mut c_void, length: size_t, offset: off64_t) -> ssize_t {
-    let Some(process) = process_of(fd) else {
-        // SAFETY: as ours.
-        return unsafe {
-            real!("pread64", fn(c_int, *mut c_void, size_t, off64_t) -> ssize_t)(fd, buffer, length, offset)
-        };
-    };
-    let Ok(offset) = usize::try_from(offset) else { return answer(Err(libc::EINVAL)) };
-    let vector = libc::iovec { iov_base: buffer, iov_len: length };
-    // SAFETY: pread(2): it is valid for writes.
-    let mut buffers = unsafe { buffers(&raw const vector, 1) };
-    answer(cluster::with(process.run, |run| {
-        run.file_length(process, fd)?;
-        let (id, _) = run.descriptors.file(process, fd)?;
-        run.read_content(id, &mut buffers, Some(offset)).map(|n| n as ssize_t)
-    }))
-}
-
-/// Functions that take a path and are refused, unless the scenario allowed to read there.
-macro_rules! reads {
-    ($($name:literal $function:ident($path:ident: $first:ty $(, $argument:ident: $type:ty)*) -> $result:ty, else $failed:expr;)*) => {$(
-        /// # Safety
-        /// As the C library's.
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $function($path: $first $(, $argument: $type)*) -> $result {
-            if let Some(process) = confined() {
-                // SAFETY: it is a string.
-                match status_of(process, unsafe { path_of($path) }) {
-                    Ok(None) => {}
-                    Ok(Some(_)) => {
-                        set_errno(libc::EINVAL);
-                        return $failed;
-                    }
-                    Err(code) => {
-                        set_errno(code);
-                        return $failed;
-                    }
-                }
-            }
-            // SAFETY: as ours.
-            unsafe { real!($name, fn($first $(, $type)*) -> $result)($path $(, $argument)*) }
-        }
-    )*};
-}
-
-reads! {
-    "readlink" readlink(path: *const c_char, buffer: *mut c_char, room: size_t) -> ssize_t, else -1;
-    "realpath" realpath(path: *const c_char, buffer: *mut c_char) -> *mut c_char, else std::ptr::null_mut();
-    "opendir" opendir(path: *const c_char) -> *mut c_void, else std::ptr::null_mut();
-}
-
-/// Functions that change a file system, which a machine's does not allow.
+/// Functions that change something at a path.
 macro_rules! changes {
-    ($($name:literal $function:ident($($argument:ident: $type:ty),*);)*) => {$(
+    ($($name:literal $function:ident($($argument:ident: $type:ty),*), $process:ident, $change:expr;)*) => {$(
         /// # Safety
         /// As the C library's.
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $function($($argument: $type),*) -> c_int {
             match confined() {
-                Some(process) => answer(refused(process, SystemCall::File, "refused writes of files", libc::EROFS)),
+                Some($process) => answer($change),
                 // SAFETY: as ours.
                 None => unsafe { real!($name, fn($($type),*) -> c_int)($($argument),*) },
             }
@@ -387,44 +228,386 @@ macro_rules! changes {
     )*};
 }
 
-changes! {
-    "mkdir" mkdir(path: *const c_char, mode: mode_t);
-    "rmdir" rmdir(path: *const c_char);
-    "unlink" unlink(path: *const c_char);
-    "unlinkat" unlinkat(folder: c_int, path: *const c_char, flags: c_int);
-    "rename" rename(from: *const c_char, to: *const c_char);
-    "link" link(from: *const c_char, to: *const c_char);
-    "linkat" linkat(from_folder: c_int, from: *const c_char, to_folder: c_int, to: *const c_char, flags: c_int);
-    "symlink" symlink(target: *const c_char, path: *const c_char);
-    "chmod" chmod(path: *const c_char, mode: mode_t);
-    "chown" chown(path: *const c_char, owner: libc::uid_t, group: libc::gid_t);
-    "lchown" lchown(path: *const c_char, owner: libc::uid_t, group: libc::gid_t);
-    "truncate64" truncate64(path: *const c_char, length: off64_t);
-    "mkfifo" mkfifo(path: *const c_char, mode: mode_t);
-    "chdir" chdir(path: *const c_char);
-    "chroot" chroot(path: *const c_char);
+/// A path from the current directory.
+macro_rules! at {
+    ($path:ident) => {
+        at!(libc::AT_FDCWD, $path)
+    };
+    ($directory:expr, $path:ident) => {
+        // SAFETY: the function's manual page: it is a string.
+        unsafe { at_path($directory, $path) }
+    };
 }
 
-/// A program's is `/`.
+fn make_directory(process: Process, at: At<'_>, mode: mode_t) -> Result<c_int, Errno> {
+    change(process, at, |disk, from, path, now| disk.make_directory(from, path, mode, now))
+}
+
+fn unlink_at(process: Process, at: At<'_>, flags: c_int) -> Result<c_int, Errno> {
+    change(process, at, |disk, from, path, now| match flags & libc::AT_REMOVEDIR {
+        0 => disk.unlink(from, path, now),
+        _ => disk.remove_directory(from, path, now),
+    })
+}
+
+fn rename_at(process: Process, from: At<'_>, to: At<'_>, flags: c_uint) -> Result<c_int, Errno> {
+    if flags & !(libc::RENAME_EXCHANGE | libc::RENAME_NOREPLACE) != 0 {
+        return Err(libc::EINVAL);
+    }
+    from.check_changeable(process)?;
+    to.check_changeable(process)?;
+    let how = Renaming {
+        exchanges: flags & libc::RENAME_EXCHANGE != 0,
+        is_new: flags & libc::RENAME_NOREPLACE != 0,
+    };
+    cluster::with(process.run, |run| {
+        let now = run.disk_time(process.machine);
+        let one = run.directory_of(process, from.directory)?;
+        let other = run.directory_of(process, to.directory)?;
+        run.disk(process.machine).rename((one, from.path), (other, to.path), how, now).map(|()| 0)
+    })
+}
+
+/// The descriptor that a path of /proc/self/fd means.
+fn descriptor_of(path: &[u8]) -> Option<c_int> {
+    std::str::from_utf8(path.strip_prefix(b"/proc/self/fd/")?).ok()?.parse().ok()
+}
+
+fn link_at(process: Process, from: At<'_>, to: At<'_>, flags: c_int) -> Result<c_int, Errno> {
+    to.check_changeable(process)?;
+    let by_descriptor = match flags & libc::AT_EMPTY_PATH != 0 && from.path.is_empty() {
+        true => Some(from.directory),
+        false => descriptor_of(from.path),
+    };
+    if by_descriptor.is_none() {
+        from.check_changeable(process)?;
+    }
+    cluster::with(process.run, |run| {
+        let now = run.disk_time(process.machine);
+        let directory = run.directory_of(process, to.directory)?;
+        let ino = match by_descriptor {
+            Some(fd) => run.opened(process, fd)?.ino,
+            None => {
+                let start = run.directory_of(process, from.directory)?;
+                run.disk(process.machine).find(start, from.path, flags & libc::AT_SYMLINK_FOLLOW != 0)?
+            }
+        };
+        run.disk(process.machine).link(ino, directory, to.path, now).map(|()| 0)
+    })
+}
+
+fn link_symbolically(process: Process, target: *const c_char, at: At<'_>) -> Result<c_int, Errno> {
+    // SAFETY: symlink(2): it is a string.
+    let target = unsafe { CStr::from_ptr(target) }.to_bytes();
+    change(process, at, |disk, from, path, now| disk.make_link(target, from, path, now))
+}
+
+fn set_mode(process: Process, at: At<'_>, mode: mode_t) -> Result<c_int, Errno> {
+    change(process, at, |disk, from, path, now| {
+        let ino = disk.find(from, path, true)?;
+        disk.set_mode(ino, mode, now);
+        Ok(())
+    })
+}
+
+/// There is one user, to whom everything belongs.
+fn set_owner(process: Process, at: At<'_>, owner: uid_t, group: gid_t, follows: bool) -> Result<c_int, Errno> {
+    change(process, at, |disk, from, path, _| {
+        disk.find(from, path, follows)?;
+        if is_user(owner) && is_user(group) { Ok(()) } else { Err(libc::EPERM) }
+    })
+}
+
+/// Whether an owner or a group is the only one, or is to be left alone.
+fn is_user(number: u32) -> bool {
+    number == super::identity::USER || number == u32::MAX
+}
+
+fn change_directory(process: Process, at: At<'_>) -> Result<c_int, Errno> {
+    on_disk(process, at, |disk, from, path, _| {
+        let ino = disk.find(from, path, true)?;
+        disk.change_directory(ino).map(|()| 0)
+    })
+}
+
+fn truncate_at(process: Process, at: At<'_>, length: off64_t) -> Result<c_int, Errno> {
+    let length = u64::try_from(length).map_err(|_| libc::EINVAL)?;
+    change(process, at, |disk, from, path, now| {
+        let ino = disk.find(from, path, true)?;
+        disk.check_access(ino, libc::W_OK as u32)?;
+        disk.truncate(ino, length, now)
+    })
+}
+
+changes! {
+    "mkdir" mkdir(path: *const c_char, mode: mode_t), process, make_directory(process, at!(path), mode);
+    "mkdirat" mkdirat(directory: c_int, path: *const c_char, mode: mode_t), process,
+        make_directory(process, at!(directory, path), mode);
+    "rmdir" rmdir(path: *const c_char), process, unlink_at(process, at!(path), libc::AT_REMOVEDIR);
+    "unlink" unlink(path: *const c_char), process, unlink_at(process, at!(path), 0);
+    "unlinkat" unlinkat(directory: c_int, path: *const c_char, flags: c_int), process,
+        unlink_at(process, at!(directory, path), flags);
+    "rename" rename(from: *const c_char, to: *const c_char), process, rename_at(process, at!(from), at!(to), 0);
+    "renameat" renameat(one: c_int, from: *const c_char, other: c_int, to: *const c_char), process,
+        rename_at(process, at!(one, from), at!(other, to), 0);
+    "renameat2" renameat2(one: c_int, from: *const c_char, other: c_int, to: *const c_char, flags: c_uint), process,
+        rename_at(process, at!(one, from), at!(other, to), flags);
+    "link" link(from: *const c_char, to: *const c_char), process, link_at(process, at!(from), at!(to), 0);
+    "linkat" linkat(one: c_int, from: *const c_char, other: c_int, to: *const c_char, flags: c_int), process,
+        link_at(process, at!(one, from), at!(other, to), flags);
+    "symlink" symlink(target: *const c_char, path: *const c_char), process,
+        link_symbolically(process, target, at!(path));
+    "symlinkat" symlinkat(target: *const c_char, directory: c_int, path: *const c_char), process,
+        link_symbolically(process, target, at!(directory, path));
+    "chmod" chmod(path: *const c_char, mode: mode_t), process, set_mode(process, at!(path), mode);
+    "fchmodat" fchmodat(directory: c_int, path: *const c_char, mode: mode_t, _flags: c_int), process,
+        set_mode(process, at!(directory, path), mode);
+    "chown" chown(path: *const c_char, owner: uid_t, group: gid_t), process,
+        set_owner(process, at!(path), owner, group, true);
+    "lchown" lchown(path: *const c_char, owner: uid_t, group: gid_t), process,
+        set_owner(process, at!(path), owner, group, false);
+    "truncate64" truncate64(path: *const c_char, length: off64_t), process, truncate_at(process, at!(path), length);
+    "truncate" truncate(path: *const c_char, length: off64_t), process, truncate_at(process, at!(path), length);
+    "chdir" chdir(path: *const c_char), process, change_directory(process, at!(path));
+    "mkfifo" mkfifo(_path: *const c_char, _mode: mode_t), process, refused_write(process);
+    "mknod" mknod(_path: *const c_char, _mode: mode_t, _device: libc::dev_t), process, refused_write(process);
+    "chroot" chroot(_path: *const c_char), process,
+        refused(process, SystemCall::File, "refused changes of the root", libc::EPERM);
+}
+
+/// The target of a symbolic link; `None` where the real file system is to be asked.
+fn target_of(process: Process, at: At<'_>) -> Result<Option<Vec<u8>>, Errno> {
+    match at.found(process) {
+        Found::Content(_) | Found::Device(_) => Err(libc::EINVAL),
+        Found::Real(_) | Found::Symbols => Ok(None),
+        Found::Nothing => on_disk(process, at, |disk, from, path, _| {
+            let ino = disk.find(from, path, false)?;
+            disk.target(ino).map(|target| Some(target.to_vec()))
+        }),
+    }
+}
+
+/// # Safety
+/// As readlink(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn readlink(path: *const c_char, buffer: *mut c_char, room: size_t) -> ssize_t {
+    // SAFETY: as ours.
+    unsafe { readlinkat(libc::AT_FDCWD, path, buffer, room) }
+}
+
+/// # Safety
+/// As readlinkat(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn readlinkat(
+    directory: c_int,
+    path: *const c_char,
+    buffer: *mut c_char,
+    room: size_t,
+) -> ssize_t {
+    match confined().map(|process| target_of(process, at!(directory, path))) {
+        Some(Ok(Some(target))) => {
+            let n = target.len().min(room);
+            // SAFETY: readlink(2): it has so much room.
+            unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(target.as_ptr(), n) };
+            n as ssize_t
+        }
+        Some(Err(code)) => answer(Err(code)),
+        // SAFETY: as ours.
+        None | Some(Ok(None)) => unsafe {
+            real!("readlinkat", fn(c_int, *const c_char, *mut c_char, size_t) -> ssize_t)(
+                directory, path, buffer, room,
+            )
+        },
+    }
+}
+
+/// Gives a string to a caller: in its buffer, or in one that is for it to free.
 ///
+/// # Safety
+/// `buffer` is null or has room for so many bytes.
+unsafe fn give(bytes: &[u8], buffer: *mut c_char, room: size_t) -> Result<*mut c_char, Errno> {
+    if bytes.len() >= room {
+        return Err(if room == 0 { libc::EINVAL } else { libc::ERANGE });
+    }
+    // SAFETY: as the caller says; malloc(3) gives null or so many bytes.
+    unsafe {
+        let to = if buffer.is_null() { libc::malloc(room).cast::<c_char>() } else { buffer };
+        if !to.is_null() {
+            to.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            to.add(bytes.len()).write(0);
+        }
+        Ok(to)
+    }
+}
+
+fn or_null(result: Result<*mut c_char, Errno>) -> *mut c_char {
+    result.unwrap_or_else(|code| {
+        set_errno(code);
+        std::ptr::null_mut()
+    })
+}
+
+/// # Safety
+/// As realpath(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn realpath(path: *const c_char, buffer: *mut c_char) -> *mut c_char {
+    // SAFETY: as ours.
+    let ask =
+        || unsafe { real!("realpath", fn(*const c_char, *mut c_char) -> *mut c_char)(path, buffer) };
+    let Some(process) = confined() else { return ask() };
+    let at = at!(path);
+    let real = match at.found(process) {
+        Found::Real(_) | Found::Symbols => return ask(),
+        Found::Content(_) | Found::Device(_) => Ok(at.path.to_vec()),
+        Found::Nothing => on_disk(process, at, |disk, from, path, _| disk.real_path(from, path)),
+    };
+    // SAFETY: realpath(3): null, or room for so many bytes.
+    or_null(real.and_then(|real| unsafe { give(&real, buffer, libc::PATH_MAX as usize) }))
+}
+
 /// # Safety
 /// As getcwd(3).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getcwd(buffer: *mut c_char, room: size_t) -> *mut c_char {
-    if confined().is_none() {
+    let Some(process) = confined() else {
         // SAFETY: as ours.
         return unsafe { real!("getcwd", fn(*mut c_char, size_t) -> *mut c_char)(buffer, room) };
+    };
+    let path = cluster::with(process.run, |run| {
+        let disk = run.disk(process.machine);
+        disk.path(disk.directory())
+    });
+    or_null(path.and_then(|path| {
+        let room = if buffer.is_null() && room == 0 { path.len() + 1 } else { room };
+        // SAFETY: getcwd(3): null, or valid for so many bytes.
+        unsafe { give(&path, buffer, room) }
+    }))
+}
+
+/// # Safety
+/// As umask(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn umask(mask: mode_t) -> mode_t {
+    match confined() {
+        Some(process) => cluster::with(process.run, |run| run.disk(process.machine).set_umask(mask)),
+        // SAFETY: as ours.
+        None => unsafe { real!("umask", fn(mode_t) -> mode_t)(mask) },
     }
-    if !buffer.is_null() && room < 2 {
-        set_errno(if room == 0 { libc::EINVAL } else { libc::ERANGE });
-        return std::ptr::null_mut();
+}
+
+/// Does something with an open file of the disk.
+fn with_open(
+    process: Process,
+    fd: c_int,
+    action: impl FnOnce(&mut Volume, Ino, Nanos) -> Result<(), Errno>,
+) -> c_int {
+    answer(cluster::with(process.run, |run| {
+        let open = run.opened(process, fd)?;
+        let now = run.disk_time(open.machine);
+        action(run.disk(open.machine), open.ino, now).map(|()| 0)
+    }))
+}
+
+/// # Safety
+/// As fchmod(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fchmod(fd: c_int, mode: mode_t) -> c_int {
+    match process_of(fd) {
+        Some(process) => with_open(process, fd, |disk, ino, now| {
+            disk.set_mode(ino, mode, now);
+            Ok(())
+        }),
+        // SAFETY: as ours.
+        None => unsafe { real!("fchmod", fn(c_int, mode_t) -> c_int)(fd, mode) },
     }
-    // SAFETY: getcwd(3): null, or valid for so many bytes; what is allocated is for the caller to free.
-    unsafe {
-        let to = if buffer.is_null() { libc::malloc(room.max(2)).cast::<c_char>() } else { buffer };
-        if !to.is_null() {
-            to.copy_from_nonoverlapping(c"/".as_ptr(), 2);
+}
+
+/// # Safety
+/// As fchown(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fchown(fd: c_int, owner: uid_t, group: gid_t) -> c_int {
+    match process_of(fd) {
+        Some(process) => with_open(process, fd, |_, _, _| match is_user(owner) && is_user(group) {
+            true => Ok(()),
+            false => Err(libc::EPERM),
+        }),
+        // SAFETY: as ours.
+        None => unsafe { real!("fchown", fn(c_int, uid_t, gid_t) -> c_int)(fd, owner, group) },
+    }
+}
+
+/// # Safety
+/// As fchdir(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fchdir(fd: c_int) -> c_int {
+    match process_of(fd) {
+        Some(process) => with_open(process, fd, |disk, ino, _| disk.change_directory(ino)),
+        // SAFETY: as ours.
+        None => unsafe { real!("fchdir", fn(c_int) -> c_int)(fd) },
+    }
+}
+
+/// The modification time of two that utimensat(2) is given; `None` to leave it.
+///
+/// # Safety
+/// `times` is null or valid for reads of two.
+unsafe fn modification(times: *const libc::timespec, now: Nanos) -> Result<Option<Nanos>, Errno> {
+    if times.is_null() {
+        return Ok(Some(now));
+    }
+    // SAFETY: as the caller says.
+    let time = unsafe { *times.add(1) };
+    match time.tv_nsec {
+        libc::UTIME_NOW => Ok(Some(now)),
+        libc::UTIME_OMIT => Ok(None),
+        _ => super::duration_of(&time).map(|since| Some(since.as_nanos() as Nanos)),
+    }
+}
+
+/// # Safety
+/// As futimens(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn futimens(fd: c_int, times: *const libc::timespec) -> c_int {
+    match process_of(fd) {
+        Some(process) => with_open(process, fd, |disk, ino, now| {
+            // SAFETY: futimens(3): null, or two times.
+            if let Some(modified) = unsafe { modification(times, now) }? {
+                disk.set_modified(ino, modified, now);
+            }
+            Ok(())
+        }),
+        // SAFETY: as ours.
+        None => unsafe { real!("futimens", fn(c_int, *const libc::timespec) -> c_int)(fd, times) },
+    }
+}
+
+/// # Safety
+/// As utimensat(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn utimensat(
+    directory: c_int,
+    path: *const c_char,
+    times: *const libc::timespec,
+    flags: c_int,
+) -> c_int {
+    if path.is_null() {
+        // SAFETY: as ours; the system call is so used for it.
+        return unsafe { futimens(directory, times) };
+    }
+    let Some(process) = confined() else {
+        // SAFETY: as ours.
+        return unsafe {
+            real!("utimensat", fn(c_int, *const c_char, *const libc::timespec, c_int) -> c_int)(
+                directory, path, times, flags,
+            )
+        };
+    };
+    answer(change(process, at!(directory, path), |disk, from, path, now| {
+        let ino = disk.find(from, path, flags & libc::AT_SYMLINK_NOFOLLOW == 0)?;
+        // SAFETY: utimensat(2): null, or two times.
+        if let Some(modified) = unsafe { modification(times, now) }? {
+            disk.set_modified(ino, modified, now);
         }
-        to
-    }
+        Ok(())
+    }))
 }

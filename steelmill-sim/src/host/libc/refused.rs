@@ -1,12 +1,11 @@
-//! What a machine does not have: other processes, copies within the kernel, and other sources of events. fork(2), sendfile(2),
-//! inotify_init(2) and their kin fail as where a kernel lacks them.
+//! What a machine does not have: other processes, and other sources of events. fork(2), inotify_init(2) and their kin fail as where a kernel lacks them.
 
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 
-use libc::{off64_t, pid_t, size_t, ssize_t};
+use libc::pid_t;
 
 use super::paths::{confined, refused};
-use super::{answer, process_of};
+use super::answer;
 use crate::machine::real::real;
 use crate::schema::system_use::SystemCall;
 
@@ -81,35 +80,6 @@ macro_rules! spawns {
 spawns! {
     "posix_spawn" posix_spawn;
     "posix_spawnp" posix_spawnp;
-}
-
-/// The functions that copy from a descriptor to another: a caller then reads and writes itself (EINVAL, sendfile(2)).
-macro_rules! copies {
-    ($($name:literal $function:ident($from:ident, $to:ident; $($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
-        /// # Safety
-        /// As the C library's.
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $function($($argument: $type),*) -> $result {
-            if process_of($from).or_else(|| process_of($to)).is_some() {
-                return answer(Err(libc::EINVAL));
-            }
-            // SAFETY: as ours.
-            unsafe { real!($name, fn($($type),*) -> $result)($($argument),*) }
-        }
-    )*};
-}
-
-copies! {
-    "sendfile64" sendfile64(from, to; to: c_int, from: c_int, offset: *mut off64_t, length: size_t) -> ssize_t;
-    "sendfile" sendfile(from, to; to: c_int, from: c_int, offset: *mut off64_t, length: size_t) -> ssize_t;
-    "splice" splice(
-        from, to;
-        from: c_int, from_offset: *mut off64_t, to: c_int, to_offset: *mut off64_t, length: size_t, flags: c_uint
-    ) -> ssize_t;
-    "copy_file_range" copy_file_range(
-        from, to;
-        from: c_int, from_offset: *mut off64_t, to: c_int, to_offset: *mut off64_t, length: size_t, flags: c_uint
-    ) -> ssize_t;
 }
 
 /// Whether a call by its number is one of these.

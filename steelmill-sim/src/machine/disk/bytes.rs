@@ -1,0 +1,434 @@
+//! The bytes of a file: as programs read them, and as they were before, until they are synced.
+//!
+//! A write makes a new version of each page that it touches. The first version of a page is the one that the medium has for sure;
+//! a power loss may leave any of them, and each sector of the page another one: the kernel writes pages back when it likes, in any
+//! order, and a sector is what a disk writes at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::memory::Memory;
+use super::survival::Survival;
+
+pub(super) const PAGE: usize = 4096;
+
+/// How many versions of a page, and lengths of a file, are kept between the synced one and the present one: of many writes the last.
+const VERSIONS_MAX: usize = 4;
+
+/// Up to a page of bytes. Those missing at the end are zeros.
+pub(super) type Page = Arc<[u8]>;
+
+/// The bytes of a file.
+#[derive(Default)]
+pub(super) struct Bytes {
+    length: u64,
+    pages: BTreeMap<u64, Slot>,
+    /// The pages that are not synced.
+    unsynced: Vec<u64>,
+    /// The lengths since the last sync, the synced one first; none while it has not changed.
+    lengths: SmallVec<[u64; 2]>,
+    /// What mappings of the file share.
+    pub(super) memory: Option<Box<Memory>>,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// `None` for zeros.
+    now: Option<Page>,
+    before: Before,
+}
+
+/// What a page was before, since it was synced.
+#[derive(Default)]
+enum Before {
+    /// It is synced.
+    #[default]
+    Synced,
+    /// There were zeros.
+    Zeros,
+    /// The synced version, and the later ones but for the present one.
+    Versions(Box<SmallVec<[Option<Page>; 2]>>),
+}
+
+/// What an fsync(2) that has begun makes durable.
+pub(super) struct Syncing {
+    pages: Vec<(u64, Option<Page>)>,
+    length: u64,
+}
+
+fn is_same(one: Option<&Page>, other: Option<&Page>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
+impl Slot {
+    /// Replaces the present version; whether the page was synced before.
+    fn put(&mut self, page: Option<Page>) -> bool {
+        let former = std::mem::replace(&mut self.now, page);
+        match &mut self.before {
+            Before::Synced => {
+                self.before = match former {
+                    None => Before::Zeros,
+                    some => Before::Versions(Box::new(SmallVec::from_iter([some]))),
+                };
+                true
+            }
+            Before::Zeros => {
+                self.before = Before::Versions(Box::new(SmallVec::from_iter([None, former])));
+                false
+            }
+            Before::Versions(versions) => {
+                if versions.len() > VERSIONS_MAX {
+                    versions.remove(1);
+                }
+                versions.push(former);
+                false
+            }
+        }
+    }
+
+    /// All versions, the synced one first and the present one last.
+    fn versions(&self) -> SmallVec<[Option<&Page>; 8]> {
+        let mut all = SmallVec::new();
+        match &self.before {
+            Before::Synced => {}
+            Before::Zeros => all.push(None),
+            Before::Versions(versions) => all.extend(versions.iter().map(Option::as_ref)),
+        }
+        all.push(self.now.as_ref());
+        all
+    }
+
+    /// Makes a version the synced one; whether it is the present one.
+    fn sync(&mut self, synced: Option<&Page>) -> bool {
+        if is_same(self.now.as_ref(), synced) {
+            self.before = Before::Synced;
+            return true;
+        }
+        if let Before::Versions(versions) = &mut self.before {
+            let at = versions.iter().position(|version| is_same(version.as_ref(), synced)).unwrap_or(0);
+            versions.drain(..at);
+            versions[0] = synced.cloned();
+        } else {
+            self.before = Before::Versions(Box::new(SmallVec::from_iter([synced.cloned()])));
+        }
+        false
+    }
+}
+
+/// The parts of a range that lie in one page each: the page, and where the part begins and ends in it.
+fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize)> {
+    let end = offset.saturating_add(length as u64);
+    let mut at = offset;
+    std::iter::from_fn(move || {
+        (at < end).then(|| {
+            let (page, from) = (at / PAGE as u64, (at % PAGE as u64) as usize);
+            let to = PAGE.min(from + (end - at).min(PAGE as u64) as usize);
+            at += (to - from) as u64;
+            (page, from, to)
+        })
+    })
+}
+
+/// Copies a part of a page.
+fn copy(page: Option<&Page>, from: usize, to: &mut [u8]) {
+    let bytes = page.map_or(&[][..], |page| page.get(from..).unwrap_or_default());
+    let n = bytes.len().min(to.len());
+    to[..n].copy_from_slice(&bytes[..n]);
+    to[n..].fill(0);
+}
+
+impl Bytes {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut file = Self::default();
+        file.write(0, bytes);
+        let syncing = file.begin_sync(None);
+        file.end_sync(&syncing);
+        file
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// How many pages it takes of its disk.
+    pub(super) fn allocated(&self) -> u64 {
+        self.pages.len() as u64
+    }
+
+    /// How many of the pages of a range it has.
+    pub(super) fn allocated_in(&self, offset: u64, length: usize) -> u64 {
+        let end = offset.saturating_add(length as u64).div_ceil(PAGE as u64);
+        self.pages.range(offset / PAGE as u64..end).count() as u64
+    }
+
+    /// Where the next bytes that are not a hole begin, from an offset on (lseek(2), SEEK_DATA).
+    pub(super) fn data_from(&self, offset: u64) -> Option<u64> {
+        let page = self.pages.range(offset / PAGE as u64..).next().map(|(page, _)| page * PAGE as u64)?;
+        (offset < self.length && page < self.length).then_some(page.max(offset))
+    }
+
+    /// Where the next hole begins (lseek(2), SEEK_HOLE): at the end at the latest.
+    pub(super) fn hole_from(&self, offset: u64) -> Option<u64> {
+        let first = offset / PAGE as u64;
+        let absent = (first..).find(|page| !self.pages.contains_key(page)).unwrap_or(u64::MAX);
+        (offset < self.length).then(|| (absent * PAGE as u64).clamp(offset, self.length))
+    }
+
+    /// Reads up to the end of the file; how much.
+    pub(super) fn read(&self, offset: u64, to: &mut [u8]) -> usize {
+        let n = to.len().min(self.length.saturating_sub(offset) as usize);
+        if let Some(memory) = &self.memory {
+            memory.read(offset, &mut to[..n]);
+            return n;
+        }
+        let mut done = 0;
+        for (page, from, end) in parts(offset, n) {
+            let now = self.pages.get(&page).and_then(|slot| slot.now.as_ref());
+            copy(now, from, &mut to[done..done + end - from]);
+            done += end - from;
+        }
+        n
+    }
+
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
+        let mut done = 0;
+        for (page, from, end) in parts(offset, bytes.len()) {
+            self.learn(page..page + 1);
+            let part = &bytes[done..done + end - from];
+            let former = self.pages.get(&page).and_then(|slot| slot.now.as_ref());
+            let written = match former {
+                _ if part.len() == PAGE => Arc::from(part),
+                None if from == 0 => Arc::from(part),
+                former => {
+                    let mut whole = [0; PAGE];
+                    copy(former, 0, &mut whole);
+                    whole[from..end].copy_from_slice(part);
+                    Arc::from(&whole[..end.max(former.map_or(0, |page| page.len()))])
+                }
+            };
+            self.put(page, Some(written));
+            done += end - from;
+        }
+        if let Some(memory) = &self.memory {
+            memory.write(offset, bytes);
+        }
+        let end = offset + bytes.len() as u64;
+        if end > self.length && !bytes.is_empty() {
+            self.note_length(end);
+        }
+    }
+
+    fn put(&mut self, page: u64, version: Option<Page>) {
+        if self.pages.entry(page).or_default().put(version) {
+            self.unsynced.push(page);
+        }
+    }
+
+    fn note_length(&mut self, length: u64) {
+        if self.lengths.len() > VERSIONS_MAX {
+            self.lengths.remove(1);
+        }
+        self.lengths.push(self.length);
+        self.length = length;
+    }
+
+    /// ftruncate(2).
+    pub(super) fn set_length(&mut self, length: u64) {
+        if length == self.length {
+            return;
+        }
+        self.learn(0..u64::MAX);
+        if length < self.length {
+            let (last, kept) = (length / PAGE as u64, (length % PAGE as u64) as usize);
+            if let Some(Some(page)) =
+                self.pages.get(&last).filter(|_| kept > 0).map(|slot| slot.now.clone())
+                && page.len() > kept
+            {
+                self.put(last, Some(Arc::from(&page[..kept])));
+            }
+            self.drop_pages(last + u64::from(kept > 0)..u64::MAX);
+        }
+        self.note_length(length);
+        if let Some(memory) = &self.memory {
+            memory.set_length(length);
+        }
+    }
+
+    /// Makes pages zeros that take no place.
+    fn drop_pages(&mut self, range: std::ops::Range<u64>) {
+        let some: Vec<u64> = self.pages.range(range).map(|(page, _)| *page).collect();
+        for page in some {
+            let is_new = matches!(self.pages[&page].before, Before::Zeros);
+            if is_new {
+                self.pages.remove(&page);
+                self.unsynced.retain(|other| *other != page);
+            } else if self.pages[&page].now.is_some() {
+                self.put(page, None);
+            }
+        }
+    }
+
+    /// Reserves the pages of a range (fallocate(2)).
+    pub(super) fn allocate(&mut self, offset: u64, length: u64, keeps_length: bool) {
+        let end = offset.saturating_add(length);
+        for page in offset / PAGE as u64..end.div_ceil(PAGE as u64) {
+            self.pages.entry(page).or_default();
+        }
+        if end > self.length && !keeps_length {
+            self.note_length(end);
+            if let Some(memory) = &self.memory {
+                memory.set_length(end);
+            }
+        }
+    }
+
+    /// Writes zeros within the length, and gives whole pages back (FALLOC_FL_PUNCH_HOLE).
+    pub(super) fn punch(&mut self, offset: u64, length: u64) {
+        let end = offset.saturating_add(length).min(self.length);
+        self.learn(0..u64::MAX);
+        for (page, from, to) in parts(offset, end.saturating_sub(offset) as usize) {
+            if (from, to) == (0, PAGE) {
+                self.drop_pages(page..page + 1);
+            } else if self.pages.contains_key(&page) {
+                self.write(page * PAGE as u64 + from as u64, &[0; PAGE][from..to]);
+            }
+        }
+        if let Some(memory) = &self.memory {
+            memory.punch(offset, end.saturating_sub(offset));
+        }
+    }
+
+    /// Takes the stores of mappings as writes.
+    pub(super) fn learn(&mut self, range: std::ops::Range<u64>) {
+        let Some(memory) = self.memory.as_ref().filter(|memory| memory.is_writable) else { return };
+        let end = self.length.div_ceil(PAGE as u64).min(range.end);
+        let mut stored = Vec::new();
+        for page in range.start..end {
+            let n = (self.length - page * PAGE as u64).min(PAGE as u64) as usize;
+            let (mut before, mut now) = ([0; PAGE], [0; PAGE]);
+            copy(self.pages.get(&page).and_then(|slot| slot.now.as_ref()), 0, &mut before);
+            memory.read(page * PAGE as u64, &mut now[..n]);
+            if before[..n] != now[..n] {
+                stored.push((page, Arc::from(&now[..n])));
+            }
+        }
+        for (page, now) in stored {
+            self.put(page, Some(now));
+        }
+    }
+
+    /// What a sync that begins now, of a range or of all, makes durable.
+    pub(super) fn begin_sync(&mut self, range: Option<(u64, usize)>) -> Syncing {
+        let range = match range {
+            Some((offset, length)) => {
+                offset / PAGE as u64..offset.saturating_add(length as u64).div_ceil(PAGE as u64)
+            }
+            None => 0..u64::MAX,
+        };
+        self.learn(range.clone());
+        let unsynced = self.unsynced.iter().filter(|page| range.contains(page));
+        let pages = unsynced.map(|page| (*page, self.pages[page].now.clone())).collect();
+        Syncing { pages, length: self.length }
+    }
+
+    /// A sync has ended; what was written meanwhile is not synced.
+    pub(super) fn end_sync(&mut self, syncing: &Syncing) {
+        let mut is_any = false;
+        for (page, synced) in &syncing.pages {
+            if let Some(slot) = self.pages.get_mut(page) {
+                is_any |= slot.sync(synced.as_ref());
+                if slot.now.is_none() && matches!(slot.before, Before::Synced) && self.memory.is_none() {
+                    self.pages.remove(page);
+                }
+            }
+        }
+        if is_any {
+            let pages = &self.pages;
+            self.unsynced.retain(|page| {
+                pages.get(page).is_some_and(|slot| !matches!(slot.before, Before::Synced))
+            });
+        }
+        match self.lengths.iter().position(|length| *length == syncing.length) {
+            _ if self.length == syncing.length => self.lengths.clear(),
+            Some(at) => drop(self.lengths.drain(..at)),
+            None => {}
+        }
+    }
+
+    pub(super) fn is_synced(&self) -> bool {
+        self.unsynced.is_empty() && self.lengths.is_empty()
+    }
+
+    /// How many pages are not synced.
+    pub(super) fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// What a power loss leaves, as the survival has it.
+    pub(super) fn lose_power(&mut self, survival: &mut Survival<'_>) {
+        self.learn(0..u64::MAX);
+        self.memory = None;
+        if self.is_synced() {
+            return;
+        }
+        survival.begin_file();
+        let present = self.length;
+        if let Some(synced) = self.lengths.first().copied() {
+            let choice = survival.version(self.lengths.len() + 1);
+            self.length = self.lengths.get(choice).copied().unwrap_or(present);
+            if survival.orders_data() && self.length > synced && choice > 0 {
+                // The data was written before the length was: what it covers is there.
+                survival.keep_data();
+            }
+        }
+        self.unsynced.sort_unstable();
+        for page in std::mem::take(&mut self.unsynced) {
+            let slot = self.pages.get_mut(&page).expect("what is not synced is there");
+            let mut versions = slot.versions();
+            if slot.now.is_none() && page * PAGE as u64 >= present {
+                versions.pop(); // a truncation writes nothing: with the old length the old bytes are there
+            }
+            let mut left = [0; PAGE];
+            for from in (0..PAGE).step_by(survival.sector()) {
+                let version = versions[survival.sector_version(versions.len())];
+                copy(version, from, &mut left[from..from + survival.sector()]);
+            }
+            drop(versions);
+            *slot = Slot { now: Some(Arc::from(&left[..])), before: Before::Synced };
+        }
+        self.lengths.clear();
+        let length = self.length;
+        self.pages.retain(|page, _| page * (PAGE as u64) < length);
+        if let Some(slot) = self.pages.get_mut(&(length / PAGE as u64))
+            && let Some(page) = &slot.now
+        {
+            let kept = (length % PAGE as u64) as usize;
+            slot.now = Some(Arc::from(&page[..kept.min(page.len())]));
+        }
+        survival.end_file();
+    }
+
+    /// Changes the medium itself, so that a sector has other bytes.
+    pub(super) fn corrupt(&mut self, offset: u64, change: impl FnOnce(&mut [u8])) {
+        let page = offset / PAGE as u64;
+        let Some(slot) = self.pages.get_mut(&page) else { return };
+        let mut whole = [0; PAGE];
+        copy(slot.now.as_ref(), 0, &mut whole);
+        change(&mut whole[(offset % PAGE as u64) as usize..]);
+        slot.now = Some(Arc::from(&whole[..]));
+        if let Some(memory) = &self.memory {
+            memory.write(page * PAGE as u64, &whole);
+        }
+    }
+
+    pub(super) fn contents(&self) -> Vec<u8> {
+        let mut all = vec![0; self.length as usize];
+        self.read(0, &mut all);
+        all
+    }
+}

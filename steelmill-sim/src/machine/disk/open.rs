@@ -1,0 +1,421 @@
+//! Open files of a disk: reading, writing, syncing.
+
+use std::io::IoSlice;
+
+use libc::c_int;
+
+use super::bytes::{PAGE, Syncing};
+use super::settings::Durability;
+use super::tree::{Ino, Node};
+use super::{Cluster, Errno, Volume};
+use crate::kernel::timers::Nanos;
+use crate::machine::descriptors::{Buffers, FileId, Object};
+use crate::machine::world::Process;
+
+/// The longest file, as of ext4 with blocks of 4 KiB.
+const LENGTH_MAX: u64 = (1 << 44) - PAGE as u64;
+
+/// The most that one call transfers (read(2)).
+const TRANSFER_MAX: usize = 0x7fff_f000;
+
+/// An open file or directory of a disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpenFile {
+    pub(crate) machine: u32,
+    pub(crate) ino: Ino,
+    /// Where the next read or write begins.
+    pub(crate) at: u64,
+    /// Those of open(2) that last: the access mode, O_APPEND, O_DIRECT, O_SYNC and O_DSYNC.
+    pub(crate) flags: c_int,
+}
+
+/// What of open(2)'s flags fcntl(2) tells, beside the access mode.
+const LASTING: c_int =
+    libc::O_ACCMODE | libc::O_APPEND | libc::O_DIRECT | libc::O_SYNC | libc::O_DSYNC | libc::O_NOATIME | libc::O_PATH;
+
+impl OpenFile {
+    pub(crate) fn may_read(self) -> bool {
+        matches!(self.flags & libc::O_ACCMODE, libc::O_RDONLY | libc::O_RDWR) && self.flags & libc::O_PATH == 0
+    }
+
+    pub(crate) fn may_write(self) -> bool {
+        matches!(self.flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR) && self.flags & libc::O_PATH == 0
+    }
+
+    /// Whether a write is to be durable when it returns.
+    fn is_synchronous(self) -> bool {
+        self.flags & libc::O_DSYNC != 0 // O_SYNC contains it
+    }
+
+    /// Whether it may be mapped.
+    pub(super) fn check_mapping(self, is_writable: bool) -> Result<(), Errno> {
+        self.check_is_open()?;
+        let is_allowed = self.may_read() && (!is_writable || self.may_write());
+        if is_allowed { Ok(()) } else { Err(libc::EACCES) }
+    }
+
+    /// Fails where only its path can be used.
+    fn check_is_open(self) -> Result<(), Errno> {
+        if self.flags & libc::O_PATH == 0 { Ok(()) } else { Err(libc::EBADF) }
+    }
+}
+
+/// A sync of a file or a directory that has begun.
+pub(crate) struct Sync {
+    machine: u32,
+    ino: Ino,
+    bytes: Option<Syncing>,
+    /// How long it takes.
+    pub(crate) takes: Nanos,
+}
+
+impl Volume {
+    /// What open(2) opens, made or emptied if the flags say so.
+    fn open(&mut self, from: Ino, path: &[u8], flags: c_int, mode: u32, now: Nanos) -> Result<Ino, Errno> {
+        let makes = flags & libc::O_CREAT != 0;
+        let is_exclusive = makes && flags & libc::O_EXCL != 0;
+        let mode = mode & 0o7777 & !self.umask;
+        if flags & libc::O_TMPFILE == libc::O_TMPFILE {
+            let directory = self.tree.find(from, path, true)?;
+            self.tree.names(directory)?;
+            if flags & libc::O_ACCMODE == libc::O_RDONLY {
+                return Err(libc::EINVAL);
+            }
+            return Ok(self.tree.make_nameless(mode, now));
+        }
+        let follows = flags & libc::O_NOFOLLOW == 0 && !is_exclusive;
+        let place = self.tree.place(from, path, follows)?;
+        let found = self.tree.lookup(place.directory, &place.name)?;
+        let Some(ino) = found else {
+            if !makes {
+                return Err(libc::ENOENT);
+            }
+            if place.is_directory {
+                return Err(libc::EISDIR);
+            }
+            if flags & libc::O_DIRECTORY != 0 {
+                return Err(libc::EINVAL);
+            }
+            self.check_writable(place.directory)?;
+            self.check_free(1)?;
+            return self.tree.make_file(&place, mode, now);
+        };
+        if is_exclusive {
+            return Err(libc::EEXIST);
+        }
+        let is_directory = match self.tree.get(ino).node {
+            Node::Directory { .. } => true,
+            Node::Link(_) if flags & libc::O_PATH != 0 => false,
+            Node::Link(_) => return Err(libc::ELOOP),
+            Node::File(_) => false,
+        };
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+        if is_directory && (writes || makes || flags & libc::O_TRUNC != 0) {
+            return Err(libc::EISDIR);
+        }
+        if !is_directory && (place.is_directory || flags & libc::O_DIRECTORY != 0) {
+            return Err(libc::ENOTDIR);
+        }
+        let wanted = match flags & libc::O_ACCMODE {
+            _ if flags & libc::O_PATH != 0 => 0,
+            libc::O_RDONLY => libc::R_OK,
+            libc::O_WRONLY => libc::W_OK,
+            _ => libc::R_OK | libc::W_OK,
+        };
+        self.check_access(ino, wanted as u32)?;
+        if flags & libc::O_TRUNC != 0 && writes {
+            self.truncate(ino, 0, now)?;
+        }
+        Ok(ino)
+    }
+
+    fn check_free(&self, pages: u64) -> Result<(), Errno> {
+        if self.free() >= pages { Ok(()) } else { Err(libc::ENOSPC) }
+    }
+
+    /// Writes some of what is given: up to where the disk is full.
+    fn write(&mut self, ino: Ino, mut offset: u64, parts: &[IoSlice<'_>], now: Nanos) -> Result<usize, Errno> {
+        let mut written = 0;
+        for part in parts {
+            let part = &part[..part.len().min(TRANSFER_MAX - written)];
+            let n = self.write_part(ino, offset, part);
+            match n {
+                Ok(n) => {
+                    (written, offset) = (written + n, offset + n as u64);
+                    if n < part.len() {
+                        break;
+                    }
+                }
+                Err(_) if written > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if written > 0 {
+            let inode = self.tree.get_mut(ino);
+            (inode.modified, inode.changed) = (now, now);
+        }
+        Ok(written)
+    }
+
+    fn write_part(&mut self, ino: Ino, offset: u64, part: &[u8]) -> Result<usize, Errno> {
+        if part.is_empty() {
+            return Ok(0);
+        }
+        if offset >= LENGTH_MAX {
+            return Err(libc::EFBIG);
+        }
+        let mut length = part.len().min((LENGTH_MAX - offset) as usize);
+        let free = self.free();
+        let bytes = self.tree.bytes(ino)?;
+        let needed = |length: usize| {
+            (offset + length as u64).div_ceil(PAGE as u64) - offset / PAGE as u64
+                - bytes.allocated_in(offset, length)
+        };
+        while length > 0 && needed(length) > free {
+            // Up to the page before.
+            length = length.saturating_sub(((offset + length as u64 - 1) % PAGE as u64 + 1) as usize);
+        }
+        if length == 0 {
+            return Err(libc::ENOSPC);
+        }
+        let before = bytes.allocated();
+        bytes.write(offset, &part[..length]);
+        self.tree.allocated += bytes.allocated() - before;
+        Ok(length)
+    }
+}
+
+impl Cluster {
+    /// Opens what is at a path of the caller's disk.
+    pub(crate) fn open_on_disk(
+        &mut self,
+        process: Process,
+        from: Ino,
+        path: &[u8],
+        flags: c_int,
+        mode: u32,
+    ) -> Result<i32, Errno> {
+        let now = self.disk_time(process.machine);
+        let volume = self.disk(process.machine);
+        let ino = volume.open(from, path, flags, mode, now)?;
+        volume.tree.hold(ino);
+        let open = OpenFile { machine: process.machine, ino, at: 0, flags: flags & LASTING };
+        self.open_file(process, Object::File(open), false)
+    }
+
+    /// Another open file of what is at a descriptor's, as opendir(3) and /proc/self/fd give it.
+    pub(crate) fn opened(&mut self, process: Process, fd: i32) -> Result<OpenFile, Errno> {
+        match self.descriptors.file(process, fd)?.1.object {
+            Object::File(open) => Ok(open),
+            _ => Err(libc::EINVAL),
+        }
+    }
+
+    /// The directory that a call with a descriptor begins at.
+    pub(crate) fn directory_of(&mut self, process: Process, fd: c_int) -> Result<Ino, Errno> {
+        if fd == libc::AT_FDCWD {
+            return Ok(self.disk(process.machine).directory());
+        }
+        let ino = match self.descriptors.file(process, fd)?.1.object {
+            Object::File(OpenFile { ino, .. }) => ino,
+            _ => return Err(libc::ENOTDIR),
+        };
+        self.disk(process.machine).tree.names(ino).map(|_| ino)
+    }
+
+    pub(crate) fn close_on_disk(&mut self, open: OpenFile) {
+        if let Some(volume) = self.disks.all.get_mut(&open.machine) {
+            volume.tree.release(open.ino);
+        }
+    }
+
+    fn open_mut(&mut self, id: FileId) -> Result<&mut OpenFile, Errno> {
+        match &mut self.descriptors.get(id).object {
+            Object::File(open) => Ok(open),
+            _ => Err(libc::ESPIPE),
+        }
+    }
+
+    /// Reads from where the last read or write ended, unless an offset is given (pread(2)).
+    pub(crate) fn read_disk(
+        &mut self,
+        id: FileId,
+        buffers: &mut Buffers<'_>,
+        offset: Option<u64>,
+    ) -> Result<usize, Errno> {
+        let open = *self.open_mut(id)?;
+        if !open.may_read() {
+            return Err(libc::EBADF);
+        }
+        let from = offset.unwrap_or(open.at);
+        let bytes = self.disk(open.machine).tree.bytes(open.ino)?;
+        buffers.truncate(TRANSFER_MAX);
+        let mut done = 0;
+        for part in &mut buffers.parts {
+            let n = bytes.read(from + done as u64, part);
+            done += n;
+            if n < part.len() {
+                break;
+            }
+        }
+        if offset.is_none() {
+            self.open_mut(id)?.at = from + done as u64;
+        }
+        Ok(done)
+    }
+
+    /// Writes where the last read or write ended, or at the end (O_APPEND), unless an offset is given (pwrite(2), which on Linux
+    /// appends, too).
+    pub(crate) fn write_disk(
+        &mut self,
+        id: FileId,
+        parts: &[IoSlice<'_>],
+        offset: Option<u64>,
+    ) -> Result<usize, Errno> {
+        let open = *self.open_mut(id)?;
+        if !open.may_write() {
+            return Err(libc::EBADF);
+        }
+        let now = self.disk_time(open.machine);
+        let volume = self.disk(open.machine);
+        let at = match open.flags & libc::O_APPEND {
+            0 => offset.unwrap_or(open.at),
+            _ => volume.tree.bytes(open.ino)?.length(),
+        };
+        let written = volume.write(open.ino, at, parts, now)?;
+        if offset.is_none() {
+            self.open_mut(id)?.at = at + written as u64;
+        }
+        Ok(written)
+    }
+
+    /// Whether what was written has to be synced before the call returns: then what.
+    pub(crate) fn sync_of_write(&mut self, id: FileId) -> Option<Sync> {
+        let open = *self.open_mut(id).ok()?;
+        open.is_synchronous().then(|| self.begin_sync_of(open.machine, open.ino))
+    }
+
+    /// fsync(2): what it makes durable is what was written before it.
+    pub(crate) fn begin_sync(&mut self, process: Process, fd: c_int) -> Result<Sync, Errno> {
+        let open = self.opened(process, fd)?;
+        open.check_is_open()?;
+        Ok(self.begin_sync_of(open.machine, open.ino))
+    }
+
+    pub(super) fn begin_sync_of(&mut self, machine: u32, ino: Ino) -> Sync {
+        let takes = self.sync_time(machine);
+        let bytes = self.disk(machine).tree.bytes(ino).ok().map(|bytes| bytes.begin_sync(None));
+        Sync { machine, ino, bytes, takes }
+    }
+
+    /// The time that a sync takes is over.
+    pub(crate) fn end_sync(&mut self, sync: &Sync) {
+        let Volume { tree, settings, .. } = self.disk(sync.machine);
+        if settings.ignores_syncs {
+            return;
+        }
+        match &sync.bytes {
+            Some(syncing) => {
+                if let Ok(bytes) = tree.bytes(sync.ino) {
+                    bytes.end_sync(syncing);
+                }
+                if settings.durability == Durability::Ext4 {
+                    tree.sync_names(); // one journal for all
+                }
+            }
+            None if settings.durability == Durability::Ext4 => tree.sync_names(),
+            None => tree.sync_directory(sync.ino),
+        }
+    }
+
+    /// lseek(2): where the next read or write begins.
+    pub(crate) fn seek_on_disk(&mut self, id: FileId, offset: i64, whence: c_int) -> Result<i64, Errno> {
+        let open = *self.open_mut(id)?;
+        open.check_is_open()?;
+        let from = u64::try_from(offset);
+        let bytes = self.disk(open.machine).tree.bytes(open.ino);
+        let length = bytes.as_ref().map_or(0, |bytes| bytes.length());
+        let to = match whence {
+            libc::SEEK_SET => Some(offset),
+            libc::SEEK_CUR => (open.at as i64).checked_add(offset),
+            libc::SEEK_END => (length as i64).checked_add(offset),
+            libc::SEEK_DATA | libc::SEEK_HOLE => {
+                let (bytes, from) = (bytes?, from.map_err(|_| libc::ENXIO)?);
+                let found = if whence == libc::SEEK_DATA { bytes.data_from(from) } else { bytes.hole_from(from) };
+                Some(found.ok_or(libc::ENXIO)? as i64)
+            }
+            _ => None,
+        };
+        let to = to.filter(|to| (0..=LENGTH_MAX as i64).contains(to)).ok_or(libc::EINVAL)?;
+        self.open_mut(id)?.at = to as u64;
+        Ok(to)
+    }
+
+    /// Where the next entry of a directory is read from (getdents64(2)).
+    pub(crate) fn set_position(&mut self, process: Process, fd: c_int, at: u64) {
+        if let Ok((_, file)) = self.descriptors.file(process, fd)
+            && let Object::File(open) = &mut file.object
+        {
+            open.at = at;
+        }
+    }
+
+    /// ftruncate(2).
+    pub(crate) fn truncate_open(&mut self, process: Process, fd: c_int, length: i64) -> Result<(), Errno> {
+        let open = self.opened(process, fd)?;
+        let length = u64::try_from(length).map_err(|_| libc::EINVAL)?;
+        if !open.may_write() {
+            return Err(libc::EINVAL);
+        }
+        if length > LENGTH_MAX {
+            return Err(libc::EFBIG);
+        }
+        let now = self.disk_time(open.machine);
+        self.disk(open.machine).truncate(open.ino, length, now)
+    }
+
+    /// fallocate(2).
+    pub(crate) fn allocate(
+        &mut self,
+        process: Process,
+        fd: c_int,
+        mode: c_int,
+        offset: i64,
+        length: i64,
+    ) -> Result<(), Errno> {
+        let open = self.opened(process, fd)?;
+        if !open.may_write() {
+            return Err(libc::EBADF);
+        }
+        let (Ok(offset), Ok(length @ 1..)) = (u64::try_from(offset), u64::try_from(length)) else {
+            return Err(libc::EINVAL);
+        };
+        if offset.saturating_add(length) > LENGTH_MAX {
+            return Err(libc::EFBIG);
+        }
+        let volume = self.disk(open.machine);
+        let free = volume.free();
+        let bytes = volume.tree.bytes(open.ino).map_err(|_| libc::ENODEV)?;
+        let before = bytes.allocated();
+        let keeps_length = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+        match mode & !libc::FALLOC_FL_KEEP_SIZE {
+            0 => {
+                let end = (offset + length).div_ceil(PAGE as u64);
+                let needed = end - offset / PAGE as u64 - bytes.allocated_in(offset, length as usize);
+                if needed > free {
+                    return Err(libc::ENOSPC);
+                }
+                bytes.allocate(offset, length, keeps_length);
+            }
+            libc::FALLOC_FL_PUNCH_HOLE if keeps_length => bytes.punch(offset, length),
+            libc::FALLOC_FL_ZERO_RANGE => {
+                bytes.punch(offset, length);
+                bytes.allocate(offset, length, keeps_length);
+            }
+            _ => return Err(libc::EOPNOTSUPP),
+        }
+        let after = bytes.allocated();
+        volume.tree.allocated = volume.tree.allocated + after - before;
+        Ok(())
+    }
+}

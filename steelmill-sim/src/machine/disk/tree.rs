@@ -1,0 +1,617 @@
+//! The names on a disk: directories, and what is at a path (path_resolution(7)).
+//!
+//! A change of names is durable when a directory that it is in was synced. What a name meant for sure is kept until then.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::bytes::Bytes;
+use super::locks::Locks;
+use super::settings::Durability;
+use super::survival::Survival;
+use crate::kernel::timers::Nanos;
+use crate::machine::descriptors::Errno;
+
+/// Names an inode of a disk.
+pub(crate) type Ino = u32;
+
+/// The root directory, as ext4 numbers it.
+pub(crate) const ROOT: Ino = 2;
+
+pub(super) type Name = Arc<[u8]>;
+
+const NAME_MAX: usize = 255;
+const PATH_MAX: usize = 4096;
+const LINKS_FOLLOWED_MAX: u32 = 40;
+
+/// A file, a directory or a symbolic link.
+pub(super) struct Inode {
+    pub(super) node: Node,
+    /// Its permission bits.
+    pub(super) mode: u32,
+    pub(super) links: u32,
+    /// How many open files, mappings and names that are not synced refer to it.
+    held: u32,
+    /// When its content and when anything of it changed, on the machine's wall clock, since the epoch.
+    pub(super) modified: Nanos,
+    pub(super) changed: Nanos,
+    pub(super) locks: Option<Box<Locks>>,
+}
+
+pub(super) enum Node {
+    File(Bytes),
+    Directory { parent: Ino, names: BTreeMap<Name, Ino> },
+    Link(Arc<[u8]>),
+}
+
+/// A change of names, which happens as a whole.
+struct Change {
+    /// The directory, the name, and what it means then.
+    names: SmallVec<[(Ino, Name, Option<Ino>); 2]>,
+}
+
+/// What a name means on the medium.
+struct Meaning {
+    ino: Option<Ino>,
+    /// How many changes of it are not durable.
+    unsynced: u32,
+}
+
+/// Drops a name from changes; how often it was there. What they held is to be released.
+fn overtake(changes: &mut [Change], place: &(Ino, Name), released: &mut Vec<Ino>) -> u32 {
+    let mut number = 0;
+    for change in changes {
+        change.names.retain(|(directory, name, to)| {
+            let is_overtaken = (&*directory, &*name) == (&place.0, &place.1);
+            if is_overtaken {
+                number += 1;
+                released.extend(to.iter().chain([&*directory]));
+            }
+            !is_overtaken
+        });
+    }
+    number
+}
+
+/// The inodes of a disk and the names that they have.
+pub(super) struct Tree {
+    inodes: Vec<Option<Inode>>,
+    free: Vec<Ino>,
+    /// The changes of names that are not durable, in their order.
+    changes: Vec<Change>,
+    /// What the names of those changes mean on the medium.
+    durable: BTreeMap<(Ino, Name), Meaning>,
+    /// How many pages all files take.
+    pub(super) allocated: u64,
+}
+
+/// A path to something that may not exist: its directory and its last name.
+pub(super) struct Place {
+    pub(super) directory: Ino,
+    pub(super) name: Name,
+    /// It ends with a slash, so it can only be a directory.
+    pub(super) is_directory: bool,
+}
+
+impl Tree {
+    pub(super) fn new(now: Nanos) -> Self {
+        let mut tree = Self {
+            inodes: Vec::new(),
+            free: Vec::new(),
+            changes: Vec::new(),
+            durable: BTreeMap::new(),
+            allocated: 0,
+        };
+        tree.inodes.resize_with(ROOT as usize, || None);
+        let root = tree.add(Node::Directory { parent: ROOT, names: BTreeMap::new() }, 0o755, now);
+        tree.get_mut(root).links = 2;
+        for path in ["dev", "etc", "home", "proc", "run", "tmp", "usr", "var", "var/lib", "var/log", "var/tmp"] {
+            let place = tree.place(ROOT, path.as_bytes(), true).expect("its directory was made before");
+            tree.make_directory(&place, 0o755, now).expect("it is new");
+        }
+        tree.sync_all();
+        tree
+    }
+
+    fn add(&mut self, node: Node, mode: u32, now: Nanos) -> Ino {
+        let inode = Inode { node, mode, links: 0, held: 0, modified: now, changed: now, locks: None };
+        match self.free.pop() {
+            Some(ino) => {
+                self.inodes[ino as usize] = Some(inode);
+                ino
+            }
+            None => {
+                self.inodes.push(Some(inode));
+                (self.inodes.len() - 1) as Ino
+            }
+        }
+    }
+
+    pub(super) fn get(&self, ino: Ino) -> &Inode {
+        self.inodes[ino as usize].as_ref().expect("an inode that something refers to")
+    }
+
+    pub(super) fn get_mut(&mut self, ino: Ino) -> &mut Inode {
+        self.inodes[ino as usize].as_mut().expect("an inode that something refers to")
+    }
+
+    pub(super) fn bytes(&mut self, ino: Ino) -> Result<&mut Bytes, Errno> {
+        match &mut self.get_mut(ino).node {
+            Node::File(bytes) => Ok(bytes),
+            Node::Directory { .. } => Err(libc::EISDIR),
+            Node::Link(_) => Err(libc::EINVAL),
+        }
+    }
+
+    /// All inodes, by number.
+    pub(super) fn inodes(&mut self) -> impl Iterator<Item = (Ino, &mut Inode)> {
+        self.inodes.iter_mut().enumerate().filter_map(|(ino, inode)| Some((ino as Ino, inode.as_mut()?)))
+    }
+
+    /// Keeps an inode while a file is open or a mapping is there.
+    pub(super) fn hold(&mut self, ino: Ino) {
+        if ino != ROOT {
+            self.get_mut(ino).held += 1;
+        }
+    }
+
+    pub(super) fn release(&mut self, ino: Ino) {
+        if ino != ROOT {
+            self.get_mut(ino).held -= 1;
+            self.free_if_unused(ino);
+        }
+    }
+
+    fn free_if_unused(&mut self, ino: Ino) {
+        let inode = self.get(ino);
+        if inode.links == 0 && inode.held == 0 {
+            if let Some(Inode { node: Node::File(bytes), .. }) = self.inodes[ino as usize].take() {
+                self.allocated -= bytes.allocated();
+            }
+            self.free.push(ino);
+        }
+    }
+
+    pub(super) fn names(&self, directory: Ino) -> Result<&BTreeMap<Name, Ino>, Errno> {
+        match &self.get(directory).node {
+            Node::Directory { names, .. } => Ok(names),
+            _ => Err(libc::ENOTDIR),
+        }
+    }
+
+    pub(super) fn parent(&self, directory: Ino) -> Ino {
+        match &self.get(directory).node {
+            Node::Directory { parent, .. } => *parent,
+            _ => directory,
+        }
+    }
+
+    fn is_directory(&self, ino: Ino) -> bool {
+        matches!(self.get(ino).node, Node::Directory { .. })
+    }
+
+    /// What a name in a directory means.
+    pub(super) fn lookup(&self, directory: Ino, name: &[u8]) -> Result<Option<Ino>, Errno> {
+        match name {
+            b"." => self.names(directory).map(|_| Some(directory)),
+            b".." => self.names(directory).map(|_| Some(self.parent(directory))),
+            name if name.len() > NAME_MAX => Err(libc::ENAMETOOLONG),
+            name => Ok(self.names(directory)?.get(name).copied()),
+        }
+    }
+
+    /// What is at a path from a directory on.
+    pub(super) fn find(&self, from: Ino, path: &[u8], follows: bool) -> Result<Ino, Errno> {
+        let place = self.place(from, path, follows)?;
+        let found = self.lookup(place.directory, &place.name)?.ok_or(libc::ENOENT)?;
+        if place.is_directory && !self.is_directory(found) {
+            return Err(libc::ENOTDIR);
+        }
+        Ok(found)
+    }
+
+    /// The directory and the name that a path means, symbolic links followed; the last one only if asked to.
+    pub(super) fn place(&self, from: Ino, path: &[u8], follows: bool) -> Result<Place, Errno> {
+        if path.is_empty() {
+            return Err(libc::ENOENT);
+        }
+        if path.len() >= PATH_MAX {
+            return Err(libc::ENAMETOOLONG);
+        }
+        let mut at = if path[0] == b'/' { ROOT } else { from };
+        // What is left of it, the next name last.
+        let mut left: Vec<Name> = names_of(path).rev().collect();
+        let mut is_directory = path.ends_with(b"/") || path.ends_with(b"/.") || path.ends_with(b"/..");
+        let mut followed = 0;
+        while let Some(name) = left.pop() {
+            let found = self.lookup(at, &name)?;
+            let is_last = left.is_empty();
+            let target = match found.map(|ino| (ino, &self.get(ino).node)) {
+                Some((_, Node::Link(target))) if !is_last || follows || is_directory => target,
+                _ if is_last => return Ok(Place { directory: at, name, is_directory }),
+                Some((ino, Node::Directory { .. })) => {
+                    at = ino;
+                    continue;
+                }
+                Some(_) => return Err(libc::ENOTDIR),
+                None => return Err(libc::ENOENT),
+            };
+            followed += 1;
+            if followed > LINKS_FOLLOWED_MAX {
+                return Err(libc::ELOOP);
+            }
+            is_directory |= is_last && target.ends_with(b"/");
+            if target.first() == Some(&b'/') {
+                at = ROOT;
+            }
+            left.extend(names_of(target).rev());
+            if left.is_empty() {
+                left.push(Name::from(&b"."[..]));
+            }
+        }
+        Ok(Place { directory: at, name: Name::from(&b"."[..]), is_directory: true })
+    }
+
+    /// The path of a directory from the root; `None` when it has been removed.
+    pub(super) fn path(&self, mut directory: Ino) -> Option<Vec<u8>> {
+        let mut names: Vec<&Name> = Vec::new();
+        while directory != ROOT {
+            let parent = self.parent(directory);
+            let (name, _) = self.names(parent).ok()?.iter().find(|(_, ino)| **ino == directory)?;
+            names.push(name);
+            directory = parent;
+        }
+        let mut path = Vec::new();
+        names.iter().rev().for_each(|name| {
+            path.push(b'/');
+            path.extend_from_slice(name);
+        });
+        Some(if path.is_empty() { b"/".to_vec() } else { path })
+    }
+
+    fn set_name(&mut self, directory: Ino, name: &Name, to: Option<Ino>, now: Nanos) {
+        let inode = self.get_mut(directory);
+        (inode.modified, inode.changed) = (now, now);
+        let Node::Directory { names, .. } = &mut inode.node else { return };
+        match to {
+            Some(ino) => names.insert(name.clone(), ino),
+            None => names.remove(name),
+        };
+    }
+
+    /// Changes what names mean, all at once.
+    fn change(&mut self, names: SmallVec<[(Ino, Name, Option<Ino>); 2]>, now: Nanos) {
+        for (directory, name, to) in &names {
+            let place = (*directory, name.clone());
+            match self.durable.get_mut(&place) {
+                Some(meaning) => meaning.unsynced += 1,
+                None => {
+                    let ino = self.names(*directory).ok().and_then(|names| names.get(name).copied());
+                    ino.into_iter().for_each(|ino| self.hold(ino));
+                    self.durable.insert(place, Meaning { ino, unsynced: 1 });
+                }
+            }
+            to.into_iter().for_each(|ino| self.hold(*ino));
+            self.hold(*directory);
+            self.set_name(*directory, name, *to, now);
+        }
+        self.changes.push(Change { names });
+    }
+
+    pub(super) fn make_file(&mut self, place: &Place, mode: u32, now: Nanos) -> Result<Ino, Errno> {
+        self.make(place, Node::File(Bytes::default()), mode, now)
+    }
+
+    /// A file without a name (O_TMPFILE).
+    pub(super) fn make_nameless(&mut self, mode: u32, now: Nanos) -> Ino {
+        self.add(Node::File(Bytes::default()), mode, now)
+    }
+
+    pub(super) fn make_link(&mut self, place: &Place, target: &[u8], now: Nanos) -> Result<Ino, Errno> {
+        if place.is_directory {
+            return Err(libc::ENOENT);
+        }
+        self.make(place, Node::Link(target.into()), 0o777, now)
+    }
+
+    pub(super) fn make_directory(&mut self, place: &Place, mode: u32, now: Nanos) -> Result<Ino, Errno> {
+        let names = BTreeMap::new();
+        let ino = self.make(place, Node::Directory { parent: place.directory, names }, mode, now)?;
+        self.get_mut(ino).links += 1;
+        self.get_mut(place.directory).links += 1;
+        Ok(ino)
+    }
+
+    fn make(&mut self, place: &Place, node: Node, mode: u32, now: Nanos) -> Result<Ino, Errno> {
+        if self.lookup(place.directory, &place.name)?.is_some() {
+            return Err(libc::EEXIST);
+        }
+        self.check_linked(place.directory)?;
+        let ino = self.add(node, mode, now);
+        self.get_mut(ino).links = 1;
+        self.change(SmallVec::from_iter([(place.directory, place.name.clone(), Some(ino))]), now);
+        Ok(ino)
+    }
+
+    /// Nothing can be made in a directory that was removed.
+    fn check_linked(&self, directory: Ino) -> Result<(), Errno> {
+        if self.get(directory).links == 0 { Err(libc::ENOENT) } else { Ok(()) }
+    }
+
+    /// link(2).
+    pub(super) fn link(&mut self, ino: Ino, place: &Place, now: Nanos) -> Result<(), Errno> {
+        if self.is_directory(ino) {
+            return Err(libc::EPERM);
+        }
+        if self.lookup(place.directory, &place.name)?.is_some() {
+            return Err(libc::EEXIST);
+        }
+        if place.is_directory {
+            return Err(libc::ENOENT);
+        }
+        self.check_linked(place.directory)?;
+        let inode = self.get_mut(ino);
+        inode.links += 1;
+        inode.changed = now;
+        self.change(SmallVec::from_iter([(place.directory, place.name.clone(), Some(ino))]), now);
+        Ok(())
+    }
+
+    /// unlink(2).
+    pub(super) fn unlink(&mut self, place: &Place, now: Nanos) -> Result<(), Errno> {
+        let ino = self.lookup(place.directory, &place.name)?.ok_or(libc::ENOENT)?;
+        if self.is_directory(ino) {
+            return Err(libc::EISDIR);
+        }
+        if place.is_directory {
+            return Err(libc::ENOTDIR);
+        }
+        self.change(SmallVec::from_iter([(place.directory, place.name.clone(), None)]), now);
+        self.drop_link(ino, now);
+        Ok(())
+    }
+
+    /// rmdir(2).
+    pub(super) fn remove_directory(&mut self, place: &Place, now: Nanos) -> Result<(), Errno> {
+        match &*place.name {
+            b"." => return Err(libc::EINVAL),
+            b".." => return Err(libc::ENOTEMPTY),
+            _ => {}
+        }
+        let ino = self.lookup(place.directory, &place.name)?.ok_or(libc::ENOENT)?;
+        if !self.names(ino)?.is_empty() {
+            return Err(libc::ENOTEMPTY);
+        }
+        self.change(SmallVec::from_iter([(place.directory, place.name.clone(), None)]), now);
+        self.drop_directory(place.directory, ino, now);
+        Ok(())
+    }
+
+    fn drop_link(&mut self, ino: Ino, now: Nanos) {
+        let inode = self.get_mut(ino);
+        inode.links -= 1;
+        inode.changed = now;
+        self.free_if_unused(ino);
+    }
+
+    fn drop_directory(&mut self, parent: Ino, ino: Ino, now: Nanos) {
+        self.get_mut(parent).links -= 1;
+        self.get_mut(ino).links = 1;
+        self.drop_link(ino, now);
+    }
+
+    /// rename(2); `exchanges` and `is_new` are RENAME_EXCHANGE and RENAME_NOREPLACE.
+    pub(super) fn rename(
+        &mut self,
+        from: &Place,
+        to: &Place,
+        exchanges: bool,
+        is_new: bool,
+        now: Nanos,
+    ) -> Result<(), Errno> {
+        if [&from.name, &to.name].iter().any(|name| matches!(&***name, b"." | b"..")) {
+            return Err(libc::EBUSY);
+        }
+        let moved = self.lookup(from.directory, &from.name)?.ok_or(libc::ENOENT)?;
+        let replaced = self.lookup(to.directory, &to.name)?;
+        self.check_linked(to.directory)?;
+        let is_directory = self.is_directory(moved);
+        if !is_directory && (from.is_directory || to.is_directory) {
+            return Err(libc::ENOTDIR);
+        }
+        if is_directory && self.is_within(to.directory, moved) {
+            return Err(libc::EINVAL);
+        }
+        match replaced {
+            Some(_) if is_new => return Err(libc::EEXIST),
+            None if exchanges => return Err(libc::ENOENT),
+            Some(replaced) if exchanges && self.is_directory(replaced) && self.is_within(from.directory, replaced) => {
+                return Err(libc::EINVAL);
+            }
+            Some(replaced) if replaced == moved => return Ok(()),
+            Some(replaced) if !exchanges => match (is_directory, self.is_directory(replaced)) {
+                (true, false) => return Err(libc::ENOTDIR),
+                (false, true) => return Err(libc::EISDIR),
+                (true, true) if !self.names(replaced)?.is_empty() => return Err(libc::ENOTEMPTY),
+                _ => {}
+            },
+            _ => {}
+        }
+        let names = [
+            (from.directory, from.name.clone(), replaced.filter(|_| exchanges)),
+            (to.directory, to.name.clone(), Some(moved)),
+        ];
+        self.change(SmallVec::from_iter(names), now);
+        self.get_mut(moved).changed = now;
+        self.move_directory(moved, from.directory, to.directory);
+        match replaced {
+            Some(other) if exchanges => self.move_directory(other, to.directory, from.directory),
+            Some(replaced) if is_directory => self.drop_directory(to.directory, replaced, now),
+            Some(replaced) => self.drop_link(replaced, now),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn move_directory(&mut self, moved: Ino, from: Ino, to: Ino) {
+        if let Node::Directory { parent, .. } = &mut self.get_mut(moved).node {
+            *parent = to;
+            self.get_mut(from).links -= 1;
+            self.get_mut(to).links += 1;
+        }
+    }
+
+    /// Whether a directory is another one or lies in it.
+    fn is_within(&self, mut directory: Ino, other: Ino) -> bool {
+        while directory != other && directory != ROOT {
+            directory = self.parent(directory);
+        }
+        directory == other
+    }
+
+    /// How many changes of names are not durable.
+    pub(super) fn unsynced_changes(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Makes the changes durable that a directory is in.
+    pub(super) fn sync_directory(&mut self, directory: Ino) {
+        self.sync_changes(|change| change.names.iter().any(|(other, ..)| *other == directory));
+    }
+
+    /// Makes all changes of names durable.
+    pub(super) fn sync_names(&mut self) {
+        self.sync_changes(|_| true);
+    }
+
+    fn sync_changes(&mut self, is_synced: impl Fn(&Change) -> bool) {
+        let (mut left, mut released) = (Vec::new(), Vec::new());
+        for change in std::mem::take(&mut self.changes) {
+            if !is_synced(&change) {
+                left.push(change);
+                continue;
+            }
+            for (directory, name, to) in change.names {
+                let place = (directory, name);
+                let meaning = self.durable.get_mut(&place).expect("a change of names has one");
+                meaning.unsynced -= 1;
+                if meaning.unsynced > 0 {
+                    // Earlier changes of the name that are not synced are overtaken.
+                    meaning.unsynced -= overtake(&mut left, &place, &mut released);
+                }
+                // The meaning takes over the change's hold on what the name means.
+                released.extend(std::mem::replace(&mut meaning.ino, to));
+                released.push(directory);
+                if meaning.unsynced == 0 {
+                    let settled = self.durable.remove(&place);
+                    released.extend(settled.and_then(|meaning| meaning.ino));
+                }
+            }
+        }
+        left.retain(|change| !change.names.is_empty());
+        self.changes = left;
+        released.into_iter().for_each(|ino| self.release(ino));
+    }
+
+    /// sync(2).
+    pub(super) fn sync_all(&mut self) {
+        self.sync_names();
+        for (_, inode) in self.inodes() {
+            if let Node::File(bytes) = &mut inode.node {
+                let syncing = bytes.begin_sync(None);
+                bytes.end_sync(&syncing);
+            }
+        }
+    }
+
+    /// Leaves what survives a power loss; nothing is open any more.
+    pub(super) fn lose_power(&mut self, survival: &mut Survival<'_>, durability: Durability) {
+        let survives = survival.changes(self.changes.len());
+        let changes = std::mem::take(&mut self.changes);
+        let durable = std::mem::take(&mut self.durable);
+        let mut meanings: BTreeMap<(Ino, Name), Option<Ino>> =
+            durable.into_iter().map(|(place, meaning)| (place, meaning.ino)).collect();
+        for (change, survives) in changes.into_iter().zip(survives) {
+            if survives {
+                let is_replacement = change.names.len() > 1;
+                for (directory, name, to) in change.names {
+                    if let (Durability::Ext4, true, Some(ino)) = (durability, is_replacement, to)
+                        && let Ok(bytes) = self.bytes(ino)
+                    {
+                        // ext4(5), auto_da_alloc: what a file is replaced by has its data.
+                        let syncing = bytes.begin_sync(None);
+                        bytes.end_sync(&syncing);
+                    }
+                    meanings.insert((directory, name), to);
+                }
+            }
+        }
+        for ((directory, name), meaning) in meanings {
+            if let Node::Directory { names, .. } = &mut self.get_mut(directory).node {
+                match meaning {
+                    Some(ino) => names.insert(name, ino),
+                    None => names.remove(&name),
+                };
+            }
+        }
+        for (_, inode) in self.inodes() {
+            inode.locks = None;
+            if let Node::File(bytes) = &mut inode.node {
+                bytes.lose_power(survival);
+            }
+        }
+        self.check();
+    }
+
+    /// What fsck(8) does: counts links, and frees what no path leads to.
+    fn check(&mut self) {
+        let mut links = vec![0_u32; self.inodes.len()];
+        let mut parents = vec![ROOT; self.inodes.len()];
+        let mut reached = vec![ROOT];
+        links[ROOT as usize] = 2;
+        while let Some(directory) = reached.pop() {
+            let names: Vec<(Name, Ino)> = match self.names(directory) {
+                Ok(names) => names.iter().map(|(name, ino)| (name.clone(), *ino)).collect(),
+                Err(_) => continue,
+            };
+            for (name, ino) in names {
+                let is_directory = self.is_directory(ino);
+                if is_directory && links[ino as usize] > 0 {
+                    // A rename of which one half survived would have left it in two places.
+                    if let Node::Directory { names, .. } = &mut self.get_mut(directory).node {
+                        names.remove(&name);
+                    }
+                    continue;
+                }
+                links[ino as usize] += 1;
+                if is_directory {
+                    links[ino as usize] += 1;
+                    links[directory as usize] += 1;
+                    parents[ino as usize] = directory;
+                    reached.push(ino);
+                }
+            }
+        }
+        self.allocated = 0;
+        for ino in ROOT as usize..self.inodes.len() {
+            let Some(inode) = &mut self.inodes[ino] else { continue };
+            (inode.links, inode.held) = (links[ino], 0);
+            if let Node::Directory { parent, .. } = &mut inode.node {
+                *parent = parents[ino];
+            }
+            if links[ino] == 0 {
+                self.inodes[ino] = None;
+                self.free.push(ino as Ino);
+            } else if let Node::File(bytes) = &inode.node {
+                self.allocated += bytes.allocated();
+            }
+        }
+    }
+}
+
+/// The names of a path, without empty ones.
+fn names_of(path: &[u8]) -> impl DoubleEndedIterator<Item = Name> + '_ {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).map(Name::from)
+}
