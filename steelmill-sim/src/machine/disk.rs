@@ -204,8 +204,11 @@ impl Volume {
 
     pub(crate) fn change_directory(&mut self, ino: Ino) -> Result<(), Errno> {
         self.tree.names(ino)?;
-        self.tree.hold(ino);
-        self.tree.release(std::mem::replace(&mut self.directory, ino));
+        self.tree.open(ino);
+        let former = std::mem::replace(&mut self.directory, ino);
+        if former != ROOT {
+            self.tree.close(former);
+        }
         Ok(())
     }
 
@@ -296,7 +299,10 @@ impl Cluster {
     pub(crate) fn disk_process_ended(&mut self, machine: u32) {
         self.unmap_all(machine);
         if let Some(volume) = self.disks.all.get_mut(&machine) {
-            volume.tree.release(std::mem::replace(&mut volume.directory, ROOT));
+            let former = std::mem::replace(&mut volume.directory, ROOT);
+            if former != ROOT {
+                volume.tree.close(former);
+            }
             volume.umask = UMASK;
         }
     }

@@ -119,3 +119,340 @@ fn files_are_as_on_a_real_disk() {
         }
     });
 }
+
+/// Starts a program, cuts the power at a time, and looks at what its disk has.
+async fn cut(sim: &Sim, name: &str, after: Duration, main: impl Fn() + Send + Sync + 'static) -> Result<Machine> {
+    let machine = sim.program(name, main).start().await?;
+    sim.clock().sleep(after).await;
+    machine.power_loss();
+    Ok(machine)
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn sleep() {
+    #[expect(clippy::disallowed_methods, reason = "a program as people write it")]
+    std::thread::sleep(SECOND * 1000);
+}
+
+/// What each of many seeds leaves, once each.
+fn outcomes(
+    seeds: u64,
+    settings: DiskSettings,
+    main: impl Fn() + Send + Sync + Clone + 'static,
+    look: impl Fn(&Machine) -> String + Send + Sync + Copy + 'static,
+) -> std::collections::BTreeMap<String, u64> {
+    let scenario = move |sim: Sim| {
+        let main = main.clone();
+        async move {
+            let program = sim.program("program", main);
+            program.disk().set(settings);
+            let program = program.start().await?;
+            sim.clock().sleep(SECOND).await;
+            program.power_loss();
+            sim.count(look(&program).leak(), 1);
+            Result::Ok(())
+        }
+    };
+    let summary = Campaign::new(scenario).seeds(seeds).run();
+    assert!(summary.passed(), "{summary}");
+    summary.counts.iter().map(|(what, count)| ((*what).to_string(), count.total)).collect()
+}
+
+fn contents(machine: &Machine, path: &str) -> String {
+    match machine.disk().read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).replace('\0', "0"),
+        Err(error) => format!("{:?}", error.kind()),
+    }
+}
+
+#[test]
+fn what_was_synced_is_there_after_a_power_loss() {
+    let main = || {
+        fs::create_dir("/data").expect("new");
+        let mut file = File::create("/data/log").expect("new");
+        file.write_all(b"synced").expect("room");
+        file.sync_data().expect("a disk");
+        File::open("/data").and_then(|directory| directory.sync_all()).expect("a disk");
+        File::open("/").and_then(|directory| directory.sync_all()).expect("a disk");
+        file.write_all(b", lost").expect("room");
+        sleep();
+    };
+    let outcomes = outcomes(100, DiskSettings::default(), main, |machine| contents(machine, "/data/log"));
+    assert!(outcomes.keys().all(|left| left.starts_with("synced")), "{outcomes:?}");
+    for left in ["synced", "synced, lost", "synced000000"] {
+        assert!(outcomes.contains_key(left), "{left}: {outcomes:?}");
+    }
+    assert_eq!(outcomes.len(), 3, "the last six bytes are in one sector: {outcomes:?}");
+}
+
+#[test]
+fn a_name_is_there_only_after_its_directory_was_synced() {
+    let main = || {
+        let file = File::create("/tmp/new").expect("new");
+        file.sync_all().expect("a disk");
+        sleep();
+    };
+    let posix = outcomes(60, DiskSettings::default(), main, |machine| contents(machine, "/tmp/new"));
+    assert_eq!(posix.keys().collect::<Vec<_>>(), ["", "NotFound"], "{posix:?}");
+    let ext4 = DiskSettings { durability: Durability::Ext4, ..DiskSettings::default() };
+    let ext4 = outcomes(60, ext4, main, |machine| contents(machine, "/tmp/new"));
+    assert_eq!(ext4.keys().collect::<Vec<_>>(), [""], "{ext4:?}");
+}
+
+#[test]
+fn a_file_that_was_renamed_before_its_data_was_synced_may_be_empty() {
+    fn main(syncs: bool) {
+        let replace = |text: &str, syncs: bool| {
+            let mut file = File::create("/tmp/new").expect("new");
+            file.write_all(text.as_bytes()).expect("room");
+            if syncs {
+                file.sync_all().expect("a disk");
+            }
+            fs::rename("/tmp/new", "/tmp/config").expect("both are there");
+            File::open("/tmp").and_then(|directory| directory.sync_all()).expect("a disk");
+        };
+        replace("old", true);
+        replace("new", syncs);
+        sleep();
+    }
+    let look = |machine: &Machine| contents(machine, "/tmp/config");
+    let forgotten = outcomes(60, DiskSettings::default(), || main(false), look);
+    assert!(forgotten.contains_key("") && forgotten.contains_key("000"), "{forgotten:?}");
+    assert!(!forgotten.contains_key("old"), "the directory was synced: {forgotten:?}");
+    let right = outcomes(60, DiskSettings::default(), || main(true), look);
+    assert_eq!(right.keys().collect::<Vec<_>>(), ["new"], "{right:?}");
+    let ext4 = DiskSettings { durability: Durability::Ext4, ..DiskSettings::default() };
+    let ext4 = outcomes(60, ext4, || main(false), look);
+    assert!(!ext4.contains_key("000"), "ext4 orders a length after its data: {ext4:?}");
+}
+
+#[test]
+fn a_write_is_torn_at_sectors() {
+    let main = || {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open("/tmp/file").expect("there");
+        file.write_all_at(&[b'x'; 2048], 0).expect("room");
+        sleep();
+    };
+    for (sector, wanted) in [(512, 16), (4096, 2)] {
+        let main = move || {
+            fs::write("/tmp/file", [b'-'; 2048]).expect("room");
+            File::open("/tmp/file").and_then(|file| file.sync_all()).expect("a disk");
+            File::open("/tmp").and_then(|file| file.sync_all()).expect("a disk");
+            main();
+        };
+        let settings = DiskSettings { sector, ..DiskSettings::default() };
+        let torn = outcomes(200, settings, main, |machine| {
+            let bytes = machine.disk().read("/tmp/file").expect("its name was synced");
+            assert_eq!(bytes.len(), 2048);
+            let sectors = bytes.chunks(512).map(|sector| {
+                assert!(sector.iter().all(|byte| *byte == sector[0]), "torn within a sector");
+                char::from(sector[0])
+            });
+            sectors.collect()
+        });
+        assert!(torn.len() >= wanted.min(12) && torn.len() <= wanted, "{torn:?}");
+    }
+}
+
+#[test]
+fn the_end_of_a_process_loses_nothing_and_what_a_sync_began_before_is_not_covered() {
+    check(Seed(1), |sim| async move {
+        let writer = sim.program("writer", || {
+            fs::write("/tmp/file", "kept").expect("room");
+            sleep();
+        });
+        let writer = writer.start().await?;
+        sim.clock().sleep(SECOND).await;
+        writer.exit();
+        assert_eq!(writer.disk().read("/tmp/file")?, b"kept");
+        assert!(!writer.disk().is_synced());
+        writer.restart().await?;
+        Ok(())
+    });
+    // The second write is made while the first one is being synced.
+    let main = || {
+        let file = File::create("/tmp/file").expect("new");
+        File::open("/tmp").and_then(|directory| directory.sync_all()).expect("a disk");
+        file.write_all_at(b"a", 0).expect("room");
+        std::thread::scope(|scope| {
+            scope.spawn(|| file.sync_data().expect("a disk"));
+            #[expect(clippy::disallowed_methods, reason = "a program as people write it")]
+            std::thread::sleep(Duration::from_millis(5));
+            file.write_all_at(b"b", 1).expect("room");
+        });
+        sleep();
+    };
+    let slow = DiskSettings {
+        sync_min: Duration::from_millis(10),
+        sync_max: Duration::from_millis(10),
+        ..DiskSettings::default()
+    };
+    let left = outcomes(60, slow, main, |machine| contents(machine, "/tmp/file"));
+    assert!(left.contains_key("a") && left.contains_key("ab"), "{left:?}");
+    assert!(left.keys().all(|left| left.starts_with('a')), "{left:?}");
+}
+
+#[test]
+fn a_disk_may_be_full_wiped_swapped_and_corrupt() {
+    check(Seed(1), |sim| async move {
+        let full = |machine: &str| {
+            sim.program(machine, || {
+                let written = fs::write("/tmp/file", vec![7; 20_000]);
+                assert_eq!(written.expect_err("the disk is full").raw_os_error(), Some(28));
+                assert_eq!(fs::read("/tmp/file").expect("what had room").len(), 16_384);
+                fs::remove_file("/tmp/file").expect("it is there");
+                fs::write("/tmp/file", vec![7; 16_000]).expect("there is room again");
+            })
+        };
+        let (one, other) = (full("one"), sim.program("other", || ()));
+        one.disk().set(DiskSettings { capacity: 16_384, ..DiskSettings::default() });
+        one.disk().write("/etc/conf", "")?;
+        let one = one.start().await?;
+        anyhow::ensure!(one.ended().await.is_success());
+        one.disk().corrupt("/tmp/file", 100, |byte| byte ^ 1)?;
+        one.disk().swap(&other);
+        let bytes = other.disk().read("/tmp/file")?;
+        assert_eq!((bytes[99], bytes[100], bytes.len()), (7, 6, 16_000));
+        assert_eq!(other.disk().settings().capacity, 16_384);
+        assert_eq!(other.disk().files("/")?, [PathBuf::from("/etc/conf"), PathBuf::from("/tmp/file")]);
+        assert_eq!(one.disk().read("/tmp/file").expect_err("swapped").kind(), ErrorKind::NotFound);
+        other.disk().wipe();
+        assert_eq!(other.disk().files("/")?, [] as [PathBuf; 0]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_mapped_file_is_one_with_what_is_read_and_written() {
+    #[expect(unsafe_code, reason = "a program that maps a file")]
+    fn map(file: &File, length: usize) -> &'static mut [u8] {
+        // SAFETY: mmap(2): a new mapping, which is never unmapped.
+        unsafe {
+            let at = libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            );
+            assert_ne!(at, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+            std::slice::from_raw_parts_mut(at.cast(), length)
+        }
+    }
+    let main = || {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open("/tmp/mapped");
+        let file = file.expect("new");
+        file.set_len(8192).expect("room");
+        let one = map(&file, 8192);
+        let other = map(&file, 8192);
+        one[5000] = b'm';
+        assert_eq!(other[5000], b'm');
+        let mut read = [0];
+        file.read_exact_at(&mut read, 5000).expect("within");
+        assert_eq!(read, *b"m");
+        file.write_all_at(b"w", 0).expect("room");
+        assert_eq!(one[0], b'w');
+        file.sync_all().expect("a disk");
+        File::open("/tmp").and_then(|directory| directory.sync_all()).expect("a disk");
+        one[1] = b'u';
+        sleep();
+    };
+    let left = outcomes(60, DiskSettings::default(), main, |machine| {
+        let bytes = machine.disk().read("/tmp/mapped").expect("its name was synced");
+        assert_eq!((bytes.len(), bytes[0], bytes[5000]), (8192, b'w', b'm'));
+        format!("{}", bytes[1])
+    });
+    assert_eq!(left.keys().collect::<Vec<_>>(), ["0", "117"], "{left:?}");
+}
+
+#[test]
+fn tokio_and_daemons_have_the_disk_too() {
+    let scenario = |sim: Sim| async move {
+        let program = sim.tokio_program("program", || async {
+            tokio::fs::create_dir_all("/data/a").await?;
+            tokio::fs::write("/data/a/file", "text").await?;
+            let file = tokio::fs::File::open("/data/a/file").await?;
+            file.sync_all().await?;
+            anyhow::ensure!(tokio::fs::read_to_string("/data/a/file").await? == "text");
+            Result::Ok(())
+        });
+        anyhow::ensure!(program.start().await?.ended().await.is_success());
+        let client = sim.client("client");
+        let task = client.spawn("task", async {
+            fs::write("/tmp/by-task", "task")?;
+            File::open("/tmp/by-task")?.sync_all()?;
+            tokio::fs::read_to_string("/tmp/by-task").await
+        });
+        anyhow::ensure!(task.await?? == "task");
+        anyhow::ensure!(!Path::new("/tmp/by-task").exists(), "the scenario has the real files");
+        anyhow::ensure!(client.disk().read("/tmp/by-task")? == b"task");
+        Result::Ok(())
+    };
+    Campaign::new(scenario).seeds(5).verify(Verify::Twice).check();
+}
+
+#[test]
+fn a_program_waits_for_a_lock_on_a_file() {
+    check(Seed(1), |sim| async move {
+        succeeds(sim, || {
+            let file = File::create("/tmp/lock").expect("new");
+            file.lock().expect("free");
+            let other = File::open("/tmp/lock").expect("there");
+            let locked = std::thread::spawn(move || {
+                other.lock_shared().expect("it is unlocked");
+                #[expect(clippy::disallowed_methods, reason = "a program as people write it")]
+                std::time::Instant::now()
+            });
+            #[expect(clippy::disallowed_methods, reason = "a program as people write it")]
+            let before = {
+                std::thread::sleep(SECOND);
+                std::time::Instant::now()
+            };
+            drop(file);
+            assert!(locked.join().expect("it waited") >= before);
+        })
+        .await
+    });
+}
+
+#[test]
+fn open_flags_are_those_of_linux() {
+    check(Seed(1), |sim| async move {
+        succeeds(sim, || {
+            fs::write("/tmp/file", "").expect("room");
+            let open = |flags: i32| OpenOptions::new().read(true).write(true).custom_flags(flags).open("/tmp/file");
+            open(libc::O_DSYNC).expect("there").write_all(b"durable").expect("room");
+            let append = open(libc::O_APPEND).expect("there");
+            // pwrite(2), BUGS: with O_APPEND it appends.
+            append.write_all_at(b"!", 0).expect("room");
+            assert_eq!(fs::read("/tmp/file").expect("there"), b"durable!");
+            let directory = OpenOptions::new().write(true).read(true).custom_flags(libc::O_TMPFILE).open("/tmp");
+            directory.expect("no name").write_all(b"x").expect("room");
+            assert_eq!(fs::read_dir("/tmp").expect("there").count(), 1);
+            let mode = fs::Permissions::from_mode(0o400);
+            fs::set_permissions("/tmp/file", mode).expect("its owner");
+            assert_eq!(open(0).expect_err("read-only").kind(), ErrorKind::PermissionDenied);
+        })
+        .await
+    });
+}
+
+#[test]
+fn a_file_is_where_the_scenario_put_it() {
+    let outcome = simulate(Settings::new(Seed(1)), &|sim| async move {
+        let program = sim.program("program", || {
+            assert_eq!(fs::read_to_string("/etc/app/conf.toml").expect("there"), "port = 80");
+            std::env::set_current_dir("/etc/app").expect("a directory");
+            assert_eq!(fs::read_to_string("conf.toml").expect("there"), "port = 80");
+            assert_eq!(std::env::current_dir().expect("known"), Path::new("/etc/app"));
+        });
+        program.disk().write("/etc/app/conf.toml", "port = 80")?;
+        anyhow::ensure!(program.disk().is_synced());
+        anyhow::ensure!(program.start().await?.ended().await.is_success());
+        cut(&sim, "other", SECOND, || ()).await?;
+        Ok(())
+    });
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+}

@@ -101,3 +101,37 @@ fn a_program_past_the_c_library_stays_in_the_simulation() {
     };
     Campaign::new(scenario).seeds(10).verify(Verify::Twice).check();
 }
+
+#[test]
+fn files_past_the_c_library_are_on_the_machines_disk() {
+    use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags};
+    let main = || -> rustix::io::Result<()> {
+        rustix::fs::mkdir("/data", Mode::RWXU)?;
+        let directory = rustix::fs::open("/data", OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())?;
+        let file = rustix::fs::openat(&directory, "file", OFlags::CREATE | OFlags::RDWR, Mode::RUSR | Mode::WUSR)?;
+        rustix::io::pwrite(&file, b"hello", 3)?;
+        rustix::fs::fsync(&file)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        assert_eq!(rustix::fs::seek(&file, rustix::fs::SeekFrom::End(-1))?, 7);
+        let mut byte = [0];
+        assert_eq!(rustix::io::read(&file, &mut byte)?, 1);
+        assert_eq!(byte, *b"o");
+        assert_eq!(rustix::fs::fstat(&file)?.st_size, 8);
+        rustix::fs::renameat(&directory, "file", CWD, "/data/renamed")?;
+        assert_eq!(rustix::fs::statat(&directory, "file", AtFlags::empty()).err(), Some(Errno::NOENT));
+        let mut names: Vec<String> = Dir::read_from(&directory)?
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<_, _>>()?;
+        names.sort();
+        assert_eq!(names, [".", "..", "renamed"]);
+        rustix::fs::unlinkat(&directory, "renamed", AtFlags::empty())?;
+        Ok(())
+    };
+    let scenario = move |sim: Sim| async move {
+        let program = sim.program("program", main).start().await?;
+        anyhow::ensure!(program.ended().await.is_success());
+        anyhow::ensure!(program.disk().files("/data")?.is_empty());
+        Result::Ok(())
+    };
+    Campaign::new(scenario).seeds(3).verify(Verify::Twice).check();
+}

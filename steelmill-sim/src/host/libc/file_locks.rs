@@ -2,26 +2,24 @@
 
 use std::ffi::c_int;
 
-use super::{answer, is_guest, process_of};
-use crate::kernel::waiter::Waiter;
+use super::{answer, process_of};
 use crate::machine::cluster;
 use crate::machine::descriptors::Errno;
 use crate::machine::disk::{LockKind, Locking, OpenFile, Owner};
 use crate::machine::real::real;
 use crate::machine::runtimes::may_block;
-use crate::machine::threads::{block_until, current_task};
+use crate::machine::threads::block_until;
 use crate::machine::world::Process;
 
 /// Sets a lock; waits for it, or fails at once.
 fn lock(process: Process, open: OpenFile, locking: &Locking, waits: bool) -> Result<c_int, Errno> {
-    let waiter = || is_guest().then(|| Waiter::Task(current_task()));
     let at_once = cluster::with(process.run, |run| run.try_lock(open.machine, open.ino, locking, || None));
     match at_once {
         true => {}
         false if !waits => return Err(libc::EAGAIN),
         false if !may_block() => return Err(libc::EAGAIN),
-        false => block_until(|run, _| {
-            run.try_lock(open.machine, open.ino, locking, waiter).then_some(())
+        false => block_until(|run, waiter| {
+            run.try_lock(open.machine, open.ino, locking, || Some(waiter)).then_some(())
         }),
     }
     Ok(0)

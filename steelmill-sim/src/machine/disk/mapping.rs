@@ -70,7 +70,7 @@ impl Cluster {
         let memory = bytes.memory.as_mut().expect("it was just made");
         memory.is_writable |= is_writable;
         let at = memory.map(call.address, call.length, call.protection, call.flags, offset)?;
-        tree.hold(open.ino);
+        tree.open(open.ino);
         let at = at..at + whole_pages(call.length);
         self.forget_mapped(process, at.clone());
         self.mappings.live.push(Mapping { process, at, ino: open.ino, offset, is_shared });
@@ -111,8 +111,8 @@ impl Cluster {
             !is_touched
         });
         let tree = &mut self.disk(process.machine).tree;
-        rest.iter().for_each(|mapping| tree.hold(mapping.ino));
-        held.into_iter().for_each(|ino| tree.release(ino));
+        rest.iter().for_each(|mapping| tree.open(mapping.ino));
+        held.into_iter().for_each(|ino| tree.close(ino));
         self.mappings.live.append(&mut rest);
     }
 
@@ -159,7 +159,7 @@ impl Cluster {
             self.mappings.live.drain(..).partition(|mapping: &Mapping| mapping.process.machine == machine);
         self.mappings.live = live;
         for Mapping { at, ino, .. } in gone {
-            self.disk(machine).tree.release(ino);
+            self.disk(machine).tree.close(ino);
             self.mappings.ended.push((machine, at));
         }
     }

@@ -198,7 +198,7 @@ impl Cluster {
         let now = self.disk_time(process.machine);
         let volume = self.disk(process.machine);
         let ino = volume.open(from, path, flags, mode, now)?;
-        volume.tree.hold(ino);
+        volume.tree.open(ino);
         let open = OpenFile { machine: process.machine, ino, at: 0, flags: flags & LASTING };
         self.open_file(process, Object::File(open), false)
     }
@@ -225,7 +225,7 @@ impl Cluster {
 
     pub(crate) fn close_on_disk(&mut self, open: OpenFile) {
         if let Some(volume) = self.disks.all.get_mut(&open.machine) {
-            volume.tree.release(open.ino);
+            volume.tree.close(open.ino);
         }
     }
 

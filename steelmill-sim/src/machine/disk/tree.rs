@@ -2,7 +2,7 @@
 //!
 //! A change of names is durable when a directory that it is in was synced. What a name meant for sure is kept until then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -32,7 +32,9 @@ pub(super) struct Inode {
     /// Its permission bits.
     pub(super) mode: u32,
     pub(super) links: u32,
-    /// How many open files, mappings and names that are not synced refer to it.
+    /// How many open files and mappings refer to it.
+    opened: u32,
+    /// How many changes of names that are not durable refer to it.
     held: u32,
     /// When its content and when anything of it changed, on the machine's wall clock, since the epoch.
     pub(super) modified: Nanos,
@@ -83,6 +85,8 @@ pub(super) struct Tree {
     changes: Vec<Change>,
     /// What the names of those changes mean on the medium.
     durable: BTreeMap<(Ino, Name), Meaning>,
+    /// The files that are nobody's, and are there after a power loss that loses the change of their last name.
+    orphans: BTreeSet<Ino>,
     /// How many pages all files take.
     pub(super) allocated: u64,
 }
@@ -102,6 +106,7 @@ impl Tree {
             free: Vec::new(),
             changes: Vec::new(),
             durable: BTreeMap::new(),
+            orphans: BTreeSet::new(),
             allocated: 0,
         };
         tree.inodes.resize_with(ROOT as usize, || None);
@@ -116,7 +121,7 @@ impl Tree {
     }
 
     fn add(&mut self, node: Node, mode: u32, now: Nanos) -> Ino {
-        let inode = Inode { node, mode, links: 0, held: 0, modified: now, changed: now, locks: None };
+        let inode = Inode { node, mode, links: 0, opened: 0, held: 0, modified: now, changed: now, locks: None };
         match self.free.pop() {
             Some(ino) => {
                 self.inodes[ino as usize] = Some(inode);
@@ -151,13 +156,23 @@ impl Tree {
     }
 
     /// Keeps an inode while a file is open or a mapping is there.
-    pub(super) fn hold(&mut self, ino: Ino) {
+    pub(super) fn open(&mut self, ino: Ino) {
+        self.get_mut(ino).opened += 1;
+    }
+
+    pub(super) fn close(&mut self, ino: Ino) {
+        self.get_mut(ino).opened -= 1;
+        self.free_if_unused(ino);
+    }
+
+    /// Keeps an inode that a name may mean after a power loss.
+    fn hold(&mut self, ino: Ino) {
         if ino != ROOT {
             self.get_mut(ino).held += 1;
         }
     }
 
-    pub(super) fn release(&mut self, ino: Ino) {
+    fn release(&mut self, ino: Ino) {
         if ino != ROOT {
             self.get_mut(ino).held -= 1;
             self.free_if_unused(ino);
@@ -166,10 +181,19 @@ impl Tree {
 
     fn free_if_unused(&mut self, ino: Ino) {
         let inode = self.get(ino);
-        if inode.links == 0 && inode.held == 0 {
-            if let Some(Inode { node: Node::File(bytes), .. }) = self.inodes[ino as usize].take() {
-                self.allocated -= bytes.allocated();
-            }
+        if inode.links > 0 || inode.opened > 0 {
+            return;
+        }
+        let is_forgotten = inode.held == 0;
+        if let Node::File(bytes) = &self.get(ino).node
+            && !self.orphans.contains(&ino)
+        {
+            self.allocated -= bytes.allocated(); // at the latest when the space is needed
+            self.orphans.insert(ino);
+        }
+        if is_forgotten {
+            self.inodes[ino as usize] = None;
+            self.orphans.remove(&ino);
             self.free.push(ino);
         }
     }
@@ -595,9 +619,10 @@ impl Tree {
             }
         }
         self.allocated = 0;
+        self.orphans.clear();
         for ino in ROOT as usize..self.inodes.len() {
             let Some(inode) = &mut self.inodes[ino] else { continue };
-            (inode.links, inode.held) = (links[ino], 0);
+            (inode.links, inode.opened, inode.held) = (links[ino], 0, 0);
             if let Node::Directory { parent, .. } = &mut inode.node {
                 *parent = parents[ino];
             }

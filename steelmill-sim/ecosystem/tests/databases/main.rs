@@ -1,0 +1,108 @@
+//! Embedded databases on a simulated disk, as they are: what was committed is there after every power loss.
+#![expect(
+    clippy::disallowed_methods,
+    unsafe_code,
+    reason = "these are programs as people write them; LMDB's `open` is unsafe"
+)]
+
+mod fjall; // a log-structured merge tree, with threads of its own
+mod lmdb; // LMDB by heed, which maps its file
+mod redb; // a B-tree that is copied on write
+mod sqlite; // SQLite by rusqlite, with a rollback journal and with a write-ahead log
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use steelmill_core::Result;
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use steelmill_sim::{Campaign, DiskSettings, Sim};
+
+/// A database with one row a transaction, and in each the number of the last one. Old rows are deleted.
+trait Database {
+    fn open(directory: &Path) -> Self;
+
+    /// The number of the last transaction that was committed; 0 if there is none.
+    fn last(&self) -> u64;
+
+    /// The row of a transaction.
+    fn row(&self, number: u64) -> Option<Vec<u8>>;
+
+    /// Writes the row of a transaction and its number, and deletes the row that is [`KEPT`] transactions older.
+    fn commit(&mut self, number: u64, row: &[u8]);
+}
+
+/// How many rows a database keeps.
+const KEPT: u64 = 8;
+
+/// The row that a transaction writes: some take several pages.
+fn row(number: u64) -> Vec<u8> {
+    let length = 20 + number.wrapping_mul(7919) % 9000;
+    (0..length).map(|at| (number.wrapping_mul(31) + at) as u8).collect()
+}
+
+/// What the programs of a run tell each other beside the disk: which transactions were begun and committed.
+#[derive(Default)]
+struct Log {
+    begun: AtomicU64,
+    committed: AtomicU64,
+}
+
+/// Opens a database, checks it, and commits transactions for ever.
+fn use_database<D: Database>(log: &Log) {
+    let mut database = D::open(Path::new("/var/lib/database"));
+    let last = database.last();
+    let (begun, committed) = (log.begun.load(Relaxed), log.committed.load(Relaxed));
+    assert!(last >= committed, "transaction {committed} was committed, and {last} is the last one that is there");
+    assert!(last <= begun, "transaction {last} is there, and {begun} was the last one that was begun");
+    for number in (last + 1).saturating_sub(KEPT).max(1)..=last {
+        assert_eq!(database.row(number), Some(row(number)), "the row of transaction {number} of {last}");
+    }
+    for number in last + 1.. {
+        log.begun.store(number, Relaxed);
+        database.commit(number, &row(number));
+        log.committed.store(number, Relaxed);
+    }
+}
+
+/// Cuts the power of a machine with a database again and again.
+async fn power_losses<D: Database>(sim: Sim, settings: DiskSettings) -> Result {
+    let log = Arc::new(Log::default());
+    let program = sim.program("database", {
+        let log = log.clone();
+        move || use_database::<D>(&log)
+    });
+    program.disk().set(settings);
+    program.disk().write("/var/lib/database/directory", "is made by whoever installs the program")?;
+    for _ in 0..4 {
+        program.clone().start().await?;
+        sim.clock().sleep(Duration::from_micros(sim.draw(40_000))).await;
+        program.power_loss();
+    }
+    program.clone().start().await?;
+    sim.clock().sleep(Duration::from_millis(30)).await;
+    program.exit();
+    sim.count("transactions", log.committed.load(Relaxed));
+    Ok(())
+}
+
+fn campaign<D: Database + 'static>(settings: DiskSettings) -> Campaign<impl Fn(Sim) -> LocalBoxFuture<'static, Result> + Send + Sync> {
+    Campaign::new(move |sim| power_losses::<D>(sim, settings).boxed_local())
+}
+
+/// What was committed is there.
+#[track_caller]
+fn keeps_what_it_committed<D: Database + 'static>() {
+    campaign::<D>(DiskSettings::default()).seeds(500).check();
+}
+
+/// Something that was committed is lost.
+#[track_caller]
+fn loses<D: Database + 'static>(settings: DiskSettings) {
+    let summary = campaign::<D>(settings).seeds(100).run();
+    assert!(!summary.passed(), "{summary}");
+}
+
+const LYING: fn() -> DiskSettings = || DiskSettings { ignores_syncs: true, ..DiskSettings::default() };
