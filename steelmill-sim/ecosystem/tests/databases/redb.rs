@@ -13,18 +13,14 @@ const LAST: TableDefinition<'_, (), u64> = TableDefinition::new("last");
 struct Redb<const SYNCS: bool>(redb::Database);
 
 impl<const SYNCS: bool> crate::Database for Redb<SYNCS> {
-    fn open(directory: &Path) -> Self {
-        let path = directory.join("rows.redb");
-        let database = redb::Database::create(&path).unwrap_or_else(|error| {
-            // A power loss while redb creates its file may leave one that has a length and no header, which redb refuses.
-            // Nothing was committed in it, or the check after this finds that it is lost.
-            assert!(error.to_string().contains("magic number"), "{error}");
-            std::fs::remove_file(&path).expect("it is there");
-            redb::Database::create(&path).expect("it can be created")
-        });
+    /// It may leave a file that has a length and no header, which redb refuses.
+    const IS_CREATED_AT_ONCE: bool = false;
+
+    fn open(directory: &Path) -> Option<Self> {
+        let database = redb::Database::create(directory.join("rows.redb")).expect("it can be opened");
         // redb leaves it to its user to make the name of a new file durable.
         File::open(directory).and_then(|directory| directory.sync_all()).expect("a directory");
-        Self(database)
+        Some(Self(database))
     }
 
     fn last(&self) -> u64 {

@@ -15,7 +15,7 @@ trait Mode {
 struct Sqlite<M>(Connection, std::marker::PhantomData<M>);
 
 impl<M: Mode> crate::Database for Sqlite<M> {
-    fn open(directory: &Path) -> Self {
+    fn open(directory: &Path) -> Option<Self> {
         let connection = Connection::open(directory.join("rows.sqlite")).expect("it can be opened");
         connection.pragma_update(None, "journal_mode", M::JOURNAL).expect("it can be set");
         connection.pragma_update(None, "synchronous", M::SYNCHRONOUS).expect("it can be set");
@@ -25,7 +25,7 @@ impl<M: Mode> crate::Database for Sqlite<M> {
                  CREATE TABLE IF NOT EXISTS last (only INTEGER PRIMARY KEY, number INTEGER);",
             )
             .expect("it can be written");
-        Self(connection, std::marker::PhantomData)
+        Some(Self(connection, std::marker::PhantomData))
     }
 
     fn last(&self) -> u64 {
