@@ -76,7 +76,7 @@ pub use explain::picture::{EVENTS_SHOWN, Picture};
 pub use explain::shrink::{FailureRate, Progress, Shrunk, Step, Stopped};
 pub use host::purity::is_pure;
 pub use machine::clock::{Clock, Sleep};
-pub use machine::disk::{Disk, DiskSettings, Durability};
+pub use machine::disk::{Disk, DiskSettings, Durability, Troubled};
 pub use machine::entropy::{Entropy, Rng};
 pub use machine::links::{Hold, Impaired, Partition};
 pub use machine::lives::{Life, LifeEnd};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Family, Kind};
+use super::{DiskTrouble, Family, Kind};
 use crate::machine::machine::Machine;
 use crate::schema::rare_branch::RareBranch;
 
@@ -38,6 +38,12 @@ pub struct Budget {
     pub pauses: Vec<Machine>,
     /// Machines whose clocks may drift, jump or be offset.
     pub clocks: Vec<Machine>,
+    /// Machines whose disks may fail calls, be full, slow, or transfer less than they could.
+    pub disks: Vec<Machine>,
+    /// Machines whose disks may lose or change data without a word ([`Family::Corruption`]).
+    pub corruptible: Vec<Machine>,
+    /// The maximum number of machines whose disks are damaged in one run: as many as the redundancy of the system repairs.
+    pub corrupted_max: usize,
     /// The maximum number of machines that are down or paused at once.
     pub down_max: usize,
     /// The maximum duration of one fault; those of a swarm are mostly shorter.
@@ -63,6 +69,9 @@ impl Default for Budget {
             ends: Vec::new(),
             pauses: Vec::new(),
             clocks: Vec::new(),
+            disks: Vec::new(),
+            corruptible: Vec::new(),
+            corrupted_max: 1,
             down_max: 1,
             fault_max: Duration::from_secs(10),
             drift_max_ppm: 200,
@@ -78,10 +87,10 @@ impl Default for Budget {
 const RESTARTS_MAX: u32 = 1000;
 
 impl Budget {
-    /// One minute in which each of these machines may have any fault, one of them down at a time.
+    /// One minute in which each of these machines may have any fault but a corrupt disk, one of them down at a time.
     pub fn of(machines: &[Machine]) -> Self {
-        let all = machines.to_vec();
-        Self { links: all.clone(), ends: all.clone(), pauses: all.clone(), clocks: all, ..Self::default() }
+        let all = || machines.to_vec();
+        Self { links: all(), ends: all(), pauses: all(), clocks: all(), disks: all(), ..Self::default() }
     }
 
     pub(super) fn rejection_reason(&self, kind: &Kind) -> Option<String> {
@@ -146,6 +155,16 @@ impl Budget {
                 (!known.contains(place)).then(|| {
                     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                     format!("there is no buggify! {place}; those of this program: {known}")
+                })
+            }
+            Kind::Disk { machine, trouble } => {
+                let allowed = match trouble.family() {
+                    Family::Corruption => among(&self.corruptible, machine, "may not have a corrupt disk"),
+                    _ => among(&self.disks, machine, "may not have a faulty disk"),
+                };
+                allowed.or_else(|| trouble.ppm().and_then(rate_problem)).or_else(|| match trouble {
+                    DiskTrouble::Slow { delay_max } => late(delay_max),
+                    _ => None,
                 })
             }
             Kind::Own { .. } => None,

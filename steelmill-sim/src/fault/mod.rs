@@ -12,6 +12,7 @@ mod lasting; // machines that stay broken
 mod nemesis; // executes a plan
 mod swarm; // draws a plan from the seed
 
+pub use crate::schema::disk_trouble::{DiskCall, DiskTrouble};
 pub use crate::schema::moment::Moment;
 pub use crate::schema::plan::{Choice, Family, Fault, Faults, Kind, Plan, When};
 pub use budget::Budget;

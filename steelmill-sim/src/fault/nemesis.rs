@@ -1,7 +1,7 @@
 //! Nemesis (fault injector): executes a fault plan within a budget, then heals everything.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, pending};
 use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
@@ -14,7 +14,7 @@ use futures::stream::FuturesUnordered;
 use steelmill_core::Result;
 
 use super::swarm::{self, Own};
-use super::{Broken, Budget, Fault, Faults, Kind, Plan, When};
+use super::{Broken, Budget, Family, Fault, Faults, Kind, Plan, When};
 use crate::fault::coverage::Buggified;
 use crate::machine::machine::{Claim, Machine};
 use crate::machine::net::Impairment;
@@ -214,11 +214,13 @@ struct Execution<'t, 'a> {
     handlers: BTreeMap<&'static str, Handler<'a>>,
     struck: Cell<u64>,
     down: Cell<usize>,
+    /// The machines whose disks have been damaged.
+    corrupted: RefCell<BTreeSet<String>>,
 }
 
 impl<'t, 'a> Execution<'t, 'a> {
     fn new(sim: Sim, budget: &'t Budget, handlers: BTreeMap<&'static str, Handler<'a>>) -> Self {
-        Self { sim, budget, handlers, struck: Cell::new(0), down: Cell::new(0) }
+        Self { sim, budget, handlers, struck: Cell::new(0), down: Cell::new(0), corrupted: RefCell::default() }
     }
 
     /// Executes all faults. Never ends, unless one of the scenario's own faults fails.
@@ -332,6 +334,18 @@ impl<'t, 'a> Execution<'t, 'a> {
                 self.hold_for(*lasts, Undo(|| machine.set_drift(0)))
             }
             Kind::Buggify { place } => self.hold_for(*lasts, Buggified::new(sim.run, place)),
+            Kind::Disk { machine, trouble } if trouble.family() == Family::Corruption => {
+                let machine = among(&self.budget.corruptible, machine);
+                let mut corrupted = self.corrupted.borrow_mut();
+                if corrupted.len() >= self.budget.corrupted_max && !corrupted.contains(machine.name()) {
+                    return None;
+                }
+                corrupted.insert(machine.name().to_owned());
+                self.hold_for(*lasts, machine.disk().trouble(*trouble))
+            }
+            Kind::Disk { machine, trouble } => {
+                self.hold_for(*lasts, among(&self.budget.disks, machine).disk().trouble(*trouble))
+            }
             Kind::Own { name, number } => (self.handlers[name.as_str()])(*number),
         })
     }

@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Budget, Family, Fault, Kind, Moment, Plan, When};
+use super::{Budget, DiskCall, DiskTrouble, Family, Fault, Kind, Moment, Plan, When};
 use crate::machine::cluster::Cluster;
 use crate::machine::machine::Machine;
 use crate::schema::decision::Stream;
@@ -149,7 +149,7 @@ impl FamilyDraws<'_> {
         When::At(self.between(now, now + self.budget.lasts))
     }
 
-    /// A time, while a message is in flight, or shortly after a moment of a machine's lifecycle.
+    /// A time, while a message is in flight or a disk syncs, or shortly after a moment of a machine's lifecycle.
     fn when(&mut self) -> When {
         if self.below(5) == 0 {
             return self.on_message();
@@ -174,6 +174,14 @@ impl FamilyDraws<'_> {
 
     fn on_message(&mut self) -> When {
         let budget = self.budget;
+        let is_of_end = matches!(self.family, Family::PowerLoss | Family::Exit);
+        if let Some(machine) = Some(&budget.ends).filter(|_| is_of_end).and_then(|of| self.one_with_disk(of)) {
+            // In the middle of a sync, with the time that one takes.
+            let most = 2 << self.below(10);
+            let nth = 1 + self.below(most) as u32;
+            let after = self.between(Duration::ZERO, Duration::from_millis(2));
+            return When::On { machine, moment: Moment::Syncing, nth, after };
+        }
         match self.one(&budget.links) {
             Some(machine) => {
                 let most = 2 << self.below(10);
@@ -186,6 +194,36 @@ impl FamilyDraws<'_> {
 
     fn one(&mut self, of: &[Machine]) -> Option<String> {
         of.get(self.below(of.len() as u64) as usize).map(|machine| machine.name().to_owned())
+    }
+
+    /// A machine of which something has used the disk: trouble with others would be seen by nobody.
+    fn one_with_disk(&mut self, of: &[Machine]) -> Option<String> {
+        let used: Vec<Machine> = of.iter().filter(|machine| self.run.has_disk(machine.id())).cloned().collect();
+        if used.is_empty() { None } else { self.one(&used) }
+    }
+
+    fn disk_trouble(&mut self) -> DiskTrouble {
+        match self.family {
+            Family::DiskFull => DiskTrouble::Full,
+            Family::SlowDisk => DiskTrouble::Slow {
+                delay_max: self.magnitude(Duration::from_millis(1), self.budget.delay_max),
+            },
+            Family::ShortTransfers => DiskTrouble::Short { ppm: self.rate() },
+            _ => {
+                let of = [DiskCall::Read, DiskCall::Write, DiskCall::Sync][self.below(3) as usize];
+                DiskTrouble::Errors { of, ppm: self.rate() }
+            }
+        }
+    }
+
+    fn damage(&mut self) -> DiskTrouble {
+        match self.below(5) {
+            0 => DiskTrouble::BitRot { sectors: 1 << self.below(6) },
+            1 => DiskTrouble::BadSectors { sectors: 1 << self.below(6) },
+            2 => DiskTrouble::LostWrites { ppm: self.rate() },
+            3 => DiskTrouble::MisdirectedWrites { ppm: self.rate() },
+            _ => DiskTrouble::MisdirectedReads { ppm: self.rate() },
+        }
     }
 
     fn pair(&mut self) -> Option<[String; 2]> {
@@ -214,6 +252,14 @@ impl FamilyDraws<'_> {
                 Kind::Slow { between, delay_min, delay_max }
             }
             Family::Latency | Family::Buggify | Family::Own => return None,
+            Family::DiskErrors | Family::DiskFull | Family::SlowDisk | Family::ShortTransfers => {
+                let machine = self.one_with_disk(&budget.disks)?;
+                Kind::Disk { machine, trouble: self.disk_trouble() }
+            }
+            Family::Corruption => {
+                let machine = self.one_with_disk(&budget.corruptible)?;
+                Kind::Disk { machine, trouble: self.damage() }
+            }
             Family::Tail => {
                 let (between, ppm) = (self.pair()?, self.rate());
                 Kind::Tail { between, ppm, delay_max: self.magnitude(delay, budget.delay_max) }

@@ -1,7 +1,7 @@
 //! The digest: a hash over every event of a run, in order. Equal digests mean equal runs.
 
 use crate::schema::decision::Stream;
-use crate::schema::event::{EventKind, MachineChange};
+use crate::schema::event::{DiskChange, EventKind, MachineChange};
 
 /// A running hash. Not cryptographic: it detects accidental differences, not forged ones.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +126,14 @@ impl EventKind {
                     MachineChange::Slowness(nanos) => (8, nanos),
                 };
                 Words(8, u64::from(machine) << 8 | change, by)
+            }
+            EventKind::Disk { machine, change } => {
+                let (change, file, a, b) = match change {
+                    DiskChange::Written { file, offset, bytes } => (0, file, offset, bytes),
+                    DiskChange::Synced { file, pages } => (1, file, pages, 0),
+                    DiskChange::SyncFailed { file } => (2, file, 0, 0),
+                };
+                Words(12, pair(machine << 2 | change, file) & (1 << 56) - 1, a ^ b.rotate_left(40))
             }
             EventKind::Link { from, to, change } => Words(9, pair(from, to), change as u64),
             EventKind::Fault { fault, step } => Words(11, u64::from(fault), step as u64),

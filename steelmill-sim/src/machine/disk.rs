@@ -6,6 +6,11 @@
 //! The disk models what a program can see of a file system in a computer that loses its power. It has one user, who may do
 //! everything that permission bits allow an owner.
 
+/// The example of docs/disk.md is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/disk.md")]
+struct Page;
+
 mod bytes; // what a file has, and had
 mod handle; // what a scenario does with a disk
 mod locks; // flock(2), and record locks
@@ -15,6 +20,7 @@ mod open; // open files
 mod settings; // what a disk is like
 mod survival; // what a power loss leaves
 mod tree; // names
+mod trouble; // what goes wrong
 
 use std::collections::BTreeMap;
 
@@ -29,6 +35,8 @@ pub(crate) use open::{OpenFile, Sync};
 pub use settings::{DiskSettings, Durability};
 use survival::Survival;
 use tree::{Node, Place, Tree};
+pub use trouble::Troubled;
+use trouble::Troubles;
 pub(crate) use tree::{Ino, ROOT};
 
 /// The permission bits that a new file of a process does not get (umask(2)), until it says otherwise.
@@ -49,6 +57,7 @@ pub(crate) struct Volume {
     /// The current directory.
     directory: Ino,
     umask: u32,
+    troubles: Troubles,
 }
 
 /// What stat(2) tells.
@@ -82,7 +91,7 @@ pub(crate) struct Renaming {
 
 impl Volume {
     fn new(settings: DiskSettings, now: Nanos) -> Self {
-        Self { tree: Tree::new(now), settings, directory: ROOT, umask: UMASK }
+        Self { tree: Tree::new(now), settings, directory: ROOT, umask: UMASK, troubles: Troubles::default() }
     }
 
     /// The current directory of the process.
@@ -96,7 +105,10 @@ impl Volume {
 
     /// How many pages are free.
     fn free(&self) -> u64 {
-        (self.settings.capacity / bytes::PAGE as u64).saturating_sub(self.tree.allocated)
+        match self.troubles.is_full() {
+            true => 0,
+            false => (self.settings.capacity / bytes::PAGE as u64).saturating_sub(self.tree.allocated),
+        }
     }
 
     pub(crate) fn status(&self, ino: Ino) -> Status {
@@ -273,6 +285,11 @@ impl Volume {
 }
 
 impl Cluster {
+    /// Whether something has been done with the disk of a machine.
+    pub(crate) fn has_disk(&self, machine: u32) -> bool {
+        self.disks.all.contains_key(&machine)
+    }
+
     /// The disk of a machine.
     pub(crate) fn disk(&mut self, machine: u32) -> &mut Volume {
         let now = self.disk_time(machine);
@@ -308,11 +325,15 @@ impl Cluster {
     }
 
     /// The power of a machine's disk is gone, and nothing has a file open.
-    pub(crate) fn disk_lost_power(&mut self, machine: u32) {
-        let Some(volume) = self.disks.all.get_mut(&machine) else { return };
+    /// What is lost, in words.
+    pub(crate) fn disk_lost_power(&mut self, machine: u32) -> Vec<String> {
+        let Some(volume) = self.disks.all.get_mut(&machine) else { return Vec::new() };
         let kernel = &mut self.kernel;
         let mut draw = |below| kernel.draw(Stream::Survival, below);
         let DiskSettings { durability, sector, .. } = volume.settings;
-        volume.tree.lose_power(&mut Survival::new(&mut draw, durability, sector), durability);
+        let lost = volume.tree.lose_power(&mut Survival::new(&mut draw, durability, sector), durability);
+        let Volume { tree, troubles, .. } = volume;
+        troubles.forget(|ino| tree.is_there(ino));
+        lost
     }
 }

@@ -1,4 +1,4 @@
-//! The files that a program finds on its machine: few, and none that it can change.
+//! The files that a program finds beside its machine's [disk](super::disk): few, and none that it can change.
 //!
 //! A machine answers for what tells of itself. Of the real files it has those that the scenario allowed.
 
@@ -34,7 +34,7 @@ pub(crate) enum Device {
 
 impl Sim {
     /// Lets the programs of this run read real files: those below a path, or the file that it is. Certificates, templates and
-    /// test data are such files. Other files a program does not find, and it can change none.
+    /// test data are such files. A program cannot change them; all else is on its machine's [disk](crate::Machine::disk).
     ///
     /// A relative path is one from the current directory of this process. A program's own is `/`.
     ///

@@ -333,8 +333,12 @@ impl Machine {
 
     pub(super) fn end(&self, ending: ProcessEnd, end: LifeEnd) {
         let running = self.running().take();
-        let orphans = cluster::try_with(self.0.run, |run| run.end_process(self.0.id, ending));
-        panics::drop_orphans(self.0.run, orphans.into_iter().flatten());
+        let ended = cluster::try_with(self.0.run, |run| run.end_process(self.0.id, ending));
+        let (orphans, lost) = ended.unwrap_or_default();
+        for lost in lost {
+            tracing::info!("the power loss of {}: {lost}", self.0.name);
+        }
+        panics::drop_orphans(self.0.run, orphans);
         runtimes::dropping(self.0.run, self.0.id, || panic_log::drop_caught(running));
         self.life_ends(end);
     }
@@ -469,8 +473,9 @@ impl Cluster {
         Some((Process { run, machine, incarnation: self.hosts[machine].incarnation }, self.root.clone()))
     }
 
-    /// Detaches a machine's process. Its futures come back, to be dropped when nothing of it can act any more.
-    fn end_process(&mut self, machine: u32, ending: ProcessEnd) -> Vec<Orphan> {
+    /// Detaches a machine's process. Its futures come back, to be dropped when nothing of it can act any more, and what its disk
+    /// lost, in words.
+    fn end_process(&mut self, machine: u32, ending: ProcessEnd) -> (Vec<Orphan>, Vec<String>) {
         let was_up = self.hosts[machine].state == HostState::Up;
         if ending == ProcessEnd::PowerLoss {
             self.hosts[machine].state = HostState::PoweredOff; // also where only the process had ended
@@ -480,9 +485,9 @@ impl Cluster {
         if !was_up {
             if ending == ProcessEnd::PowerLoss {
                 self.close_sockets(machine, false); // orphaned sockets stop sending
-                self.disk_lost_power(machine);
+                return (Vec::new(), self.disk_lost_power(machine));
             }
-            return Vec::new();
+            return Default::default();
         }
         self.statics_gone(machine, self.hosts[machine].incarnation);
         self.hosts[machine].incarnation += 1;
@@ -495,12 +500,14 @@ impl Cluster {
         self.close_sockets(machine, ending == ProcessEnd::Exit);
         self.disk_process_ended(machine);
         self.descriptors_gone(machine);
-        if ending == ProcessEnd::PowerLoss {
-            self.disk_lost_power(machine);
-        }
+        let lost = match ending {
+            ProcessEnd::PowerLoss => self.disk_lost_power(machine),
+            ProcessEnd::Exit => Vec::new(),
+        };
         self.futexes_gone(machine);
         self.threads_gone(machine);
         self.signals_gone(machine);
-        self.kernel.tasks.of(machine).into_iter().filter_map(|task| self.kernel.abort(task)).collect()
+        let orphans = self.kernel.tasks.of(machine).into_iter().filter_map(|task| self.kernel.abort(task));
+        (orphans.collect(), lost)
     }
 }

@@ -151,6 +151,13 @@ pub enum EventKind {
         /// The change.
         change: MachineChange,
     },
+    /// Something was done with a machine's disk.
+    Disk {
+        /// The machine.
+        machine: u32,
+        /// What.
+        change: DiskChange,
+    },
     /// The state of the link from one machine to another changed.
     Link {
         /// The sending machine.
@@ -294,6 +301,34 @@ pub enum MachineChange {
     Resumed,
     /// Its ready tasks are polled up to this many nanoseconds late.
     Slowness(u64),
+}
+
+/// What was done with a disk. A file is named by its inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DiskChange {
+    /// Bytes were written.
+    Written {
+        /// The file.
+        file: u32,
+        /// Where they begin.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// A file or a directory was synced.
+    Synced {
+        /// Which.
+        file: u32,
+        /// How many pages of 4 KiB that made durable.
+        pages: u64,
+    },
+    /// A sync of a file or a directory failed.
+    SyncFailed {
+        /// Which.
+        file: u32,
+    },
 }
 
 /// A change of the link between two machines; from a machine to itself, of all its links.

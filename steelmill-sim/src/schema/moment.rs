@@ -1,11 +1,11 @@
-//! Moments of a machine that trigger faults: of its lifecycle, and its messages.
+//! Moments of a machine that trigger faults: of its lifecycle, its messages, and its disk.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use steelmill_core::Milestone;
 
-/// A moment in the lifecycle of a machine's factory, or a message of the machine, at which a fault can strike: see [`When::On`](crate::fault::When::On).
+/// A moment in the lifecycle of a machine's factory, a message or a sync of the machine, at which a fault can strike: see [`When::On`](crate::fault::When::On).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Moment {
@@ -21,6 +21,8 @@ pub enum Moment {
     ChildStopped,
     /// It sends a datagram, a segment of a handshake or of an end, or a flight of a stream, which is then in flight.
     Sending,
+    /// It begins to sync a file or a directory (fsync(2)), which takes some time.
+    Syncing,
 }
 
 impl Moment {
@@ -49,6 +51,7 @@ impl fmt::Display for Moment {
             Moment::ChildStarted => "starting a child",
             Moment::ChildStopped => "stopping a child",
             Moment::Sending => "sending",
+            Moment::Syncing => "syncing",
         })
     }
 }

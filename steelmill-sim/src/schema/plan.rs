@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
 
+use super::disk_trouble::DiskTrouble;
 use super::moment::Moment;
 use super::rare_branch::RareBranch;
 
@@ -241,6 +242,13 @@ pub enum Kind {
         /// The branch: its module and its ordinal there, as in `demo_app::link#1`.
         place: String,
     },
+    /// Trouble with a machine's disk.
+    Disk {
+        /// The machine.
+        machine: String,
+        /// What goes wrong.
+        trouble: DiskTrouble,
+    },
     /// A fault that the scenario implements ([`Nemesis::own`](crate::fault::Nemesis::own)). It ends by itself.
     Own {
         /// Its name.
@@ -276,11 +284,16 @@ pub enum Family {
     SlowMachine,
     Buggify,
     Own,
+    DiskErrors,
+    DiskFull,
+    SlowDisk,
+    ShortTransfers,
+    Corruption,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::Partition,
         Self::PartitionOneWay,
         Self::Isolation,
@@ -302,6 +315,11 @@ impl Family {
         Self::SlowMachine,
         Self::Buggify,
         Self::Own,
+        Self::DiskErrors,
+        Self::DiskFull,
+        Self::SlowDisk,
+        Self::ShortTransfers,
+        Self::Corruption,
     ];
 }
 
@@ -402,6 +420,7 @@ impl Kind {
             Self::SlowMachine { .. } => Family::SlowMachine,
             Self::Buggify { .. } => Family::Buggify,
             Self::Own { .. } => Family::Own,
+            Self::Disk { trouble, .. } => trouble.family(),
         }
     }
 
@@ -425,6 +444,7 @@ impl Kind {
             | Kind::ClockOffset { machine, .. }
             | Kind::ClockJump { machine, .. }
             | Kind::Drift { machine, .. }
+            | Kind::Disk { machine, .. }
             | Kind::SlowMachine { machine, .. } => vec![machine],
             Kind::Buggify { .. } | Kind::Own { .. } => Vec::new(),
         }
@@ -484,6 +504,7 @@ impl fmt::Display for Kind {
                 Some(at) => write!(f, "the rare branch {place} may be taken, at {at}"),
                 None => write!(f, "the rare branch {place} may be taken"),
             },
+            Kind::Disk { machine, trouble } => write!(f, "the disk of {machine}: {trouble}"),
             Kind::Own { name, number } => write!(f, "{name} ({number})"),
         }
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use steelmill_core::Owner;
 
 use super::{
-    Answer, DeliveryProblem, Event, EventKind, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd,
+    Answer, DeliveryProblem, DiskChange, Event, EventKind, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd,
     TaskId, Trace,
 };
 use crate::schema::decision::Stream;
@@ -156,6 +156,15 @@ impl Trace {
                 FaultStep::Strikes => format!("fault {fault} strikes"),
                 FaultStep::Ends => format!("fault {fault} ends"),
                 FaultStep::Skipped => format!("fault {fault} skipped"),
+            },
+            EventKind::Disk { machine: of, change } => match change {
+                DiskChange::Written { file, offset, bytes } => {
+                    format!("{bytes} bytes written to file {file} of {} at {offset}", machine(of))
+                }
+                DiskChange::Synced { file, pages } => {
+                    format!("file {file} of {} synced: {pages} pages", machine(of))
+                }
+                DiskChange::SyncFailed { file } => format!("sync of file {file} of {} failed", machine(of)),
             },
             EventKind::Link { from, to, change } => {
                 let change = match change {

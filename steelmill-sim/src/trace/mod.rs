@@ -25,7 +25,7 @@ mod messages; // each message from send to arrival or loss
 mod operations; // records client operations
 
 pub use crate::schema::event::{
-    DeliveryProblem, Event, EventKind, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd,
+    DeliveryProblem, DiskChange, Event, EventKind, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd,
 };
 pub use crate::schema::line::Line;
 pub use crate::schema::task::TaskId;

@@ -456,3 +456,195 @@ fn a_file_is_where_the_scenario_put_it() {
     });
     assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
 }
+
+#[test]
+fn after_a_sync_that_failed_the_next_one_succeeds_and_the_data_is_gone() {
+    use steelmill_sim::fault::{DiskCall, DiskTrouble};
+    check(Seed(1), |sim| async move {
+        let program = sim.program("program", || {
+            #[expect(clippy::disallowed_methods, reason = "a program as people write it")]
+            let wait = || std::thread::sleep(2 * SECOND);
+            let file = File::create("/tmp/file").expect("new");
+            File::open("/tmp").and_then(|directory| directory.sync_all()).expect("a disk");
+            file.set_len(1).expect("room");
+            file.sync_all().expect("a disk");
+            wait();
+            file.write_all_at(b"x", 0).expect("room");
+            assert_eq!(file.sync_all().expect_err("a bad disk").raw_os_error(), Some(libc::EIO));
+            wait();
+            file.sync_all().expect("nothing is left to be synced");
+            assert_eq!(fs::read("/tmp/file").expect("it is there"), b"x");
+            sleep();
+        });
+        let program = program.start().await?;
+        sim.clock().sleep(SECOND).await;
+        assert!(program.disk().is_synced());
+        let trouble = program.disk().trouble(DiskTrouble::Errors { of: DiskCall::Sync, ppm: 1_000_000 });
+        sim.clock().sleep(2 * SECOND).await;
+        drop(trouble);
+        sim.clock().sleep(3 * SECOND).await;
+        anyhow::ensure!(program.is_up());
+        program.power_loss();
+        assert_eq!(program.disk().read("/tmp/file")?, [0]);
+        Ok(())
+    });
+}
+
+/// A program that writes, syncs and reads again, and tells what fails.
+fn troubled(trouble: steelmill_sim::fault::DiskTrouble) -> std::collections::BTreeMap<String, u64> {
+    let scenario = move |sim: Sim| async move {
+        let (told, tell) = (std::sync::Arc::new(std::sync::Mutex::new(String::new())), ());
+        let program = sim.program("program", {
+            let told = told.clone();
+            move || {
+                let path = Path::new("/tmp/file");
+                let pages: Vec<u8> = (0..4_u8).flat_map(|page| [page + 1; 4096]).collect();
+                let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+                let file = file.expect("a name");
+                let mut got = vec![0; pages.len()];
+                let result = (|| {
+                    let written = file.write_at(&pages, 0)?;
+                    file.sync_all()?;
+                    let read = file.read_at(&mut got, 0)?;
+                    std::io::Result::Ok((written, read))
+                })();
+                *told.lock().expect("no panic") = match result {
+                    Err(error) => format!("{:?}", error.kind()),
+                    Ok((16_384, 16_384)) if got == pages => "right".into(),
+                    Ok((16_384, 16_384)) => "wrong".into(),
+                    Ok(_) => "short".into(),
+                };
+            }
+        });
+        program.disk().write("/tmp/file", vec![9; 16_384])?;
+        let trouble = program.disk().trouble(trouble);
+        let program = program.start().await?;
+        anyhow::ensure!(program.ended().await.is_success());
+        drop((trouble, tell));
+        let told = told.lock().expect("no panic").clone();
+        sim.count(told.leak(), 1);
+        Result::Ok(())
+    };
+    let summary = Campaign::new(scenario).seeds(40).run();
+    assert!(summary.passed(), "{summary}");
+    summary.counts.iter().map(|(what, count)| ((*what).to_string(), count.total)).collect()
+}
+
+#[test]
+fn each_trouble_of_a_disk_is_seen() {
+    use steelmill_sim::fault::{DiskCall, DiskTrouble};
+    let keys = |trouble| troubled(trouble).into_keys().collect::<Vec<_>>();
+    let half = 500_000;
+    for of in [DiskCall::Read, DiskCall::Write, DiskCall::Sync] {
+        assert_eq!(keys(DiskTrouble::Errors { of, ppm: half }), ["Uncategorized", "right"], "{of:?}");
+    }
+    assert_eq!(keys(DiskTrouble::Short { ppm: half }), ["right", "short"]);
+    assert_eq!(keys(DiskTrouble::Full), ["right"], "it has the pages already");
+    assert_eq!(keys(DiskTrouble::BadSectors { sectors: 1 }), ["right"], "it writes them again");
+    assert_eq!(keys(DiskTrouble::BitRot { sectors: 1 }), ["right"], "it writes them again");
+    assert_eq!(keys(DiskTrouble::MisdirectedWrites { ppm: half }), ["right", "wrong"]);
+    assert_eq!(keys(DiskTrouble::MisdirectedReads { ppm: half }), ["right", "wrong"]);
+    assert_eq!(keys(DiskTrouble::LostWrites { ppm: half }), ["right"], "until the power is lost");
+    assert_eq!(keys(DiskTrouble::Slow { delay_max: SECOND }), ["right"]);
+}
+
+#[test]
+fn sectors_that_rot_or_go_bad_are_seen_by_the_next_read() {
+    use steelmill_sim::fault::DiskTrouble;
+    check(Seed(1), |sim| async move {
+        let program = sim.program("program", || {
+            let read = fs::read("/tmp/file").map_err(|error| error.raw_os_error());
+            let expected: Vec<u8> = vec![7; 1000];
+            match fs::read("/tmp/what").as_deref() {
+                Ok(b"bad") => assert_eq!(read, Err(Some(libc::EIO))),
+                _ => assert_eq!(read.expect("no error").iter().zip(&expected).filter(|(a, b)| a != b).count(), 1),
+            }
+        });
+        let disk = program.disk();
+        disk.write("/tmp/file", vec![7; 1000])?;
+        drop(disk.trouble(DiskTrouble::BitRot { sectors: 1 }));
+        let program = program.start().await?;
+        anyhow::ensure!(program.ended().await.is_success());
+        drop(disk.trouble(DiskTrouble::BadSectors { sectors: 20 }));
+        disk.write("/tmp/what", "bad")?;
+        program.restart().await?;
+        anyhow::ensure!(program.ended().await.is_success());
+        Ok(())
+    });
+}
+
+/// Appends numbers to a file and syncs each; after a start it goes on behind the last one.
+fn append_numbers() {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open("/var/lib/log").expect("a name");
+    File::open("/var/lib").and_then(|directory| directory.sync_all()).expect("a disk");
+    let mut all = Vec::new();
+    file.read_to_end(&mut all).expect("a disk");
+    let whole = all.len() / 8 * 8;
+    file.set_len(whole as u64).expect("shorter");
+    let next = (whole / 8) as u64;
+    for number in next.. {
+        // A power loss may have left zeros.
+        file.write_all(&(number + 1).to_be_bytes()).expect("room");
+        file.sync_data().expect("a disk");
+    }
+}
+
+#[test]
+fn a_swarm_cuts_the_power_in_the_middle_of_syncs() {
+    use steelmill_sim::fault::{Budget, Family, Moment, Plan, When};
+    let scenario = |sim: Sim| async move {
+        let program = sim.program("program", append_numbers).start().await?;
+        sim.clock().sleep(Duration::from_millis(20)).await;
+        let budget = Budget {
+            lasts: SECOND,
+            ends: vec![program.clone()],
+            families: vec![Family::PowerLoss, Family::SlowDisk],
+            disks: vec![program.clone()],
+            fault_max: Duration::from_millis(100),
+            ..Budget::default()
+        };
+        sim.inject_faults(budget).run().await?;
+        sim.clock().sleep(Duration::from_millis(20)).await;
+        anyhow::ensure!(program.is_up());
+        Result::Ok(())
+    };
+    let mut tied = 0;
+    for seed in 1..=20 {
+        let outcome = simulate(Settings::new(Seed(seed)), &scenario);
+        assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+        let plan = outcome.faults.expect("faults were injected");
+        let is_tied =
+            |when: &When| matches!(when, When::On { moment: Moment::Syncing, .. });
+        tied += plan.faults.iter().filter(|fault| is_tied(&fault.when)).count();
+        assert_eq!(Plan::from_json(&plan.to_json()).expect("its own text"), plan);
+    }
+    assert!(tied > 0);
+}
+
+#[test]
+fn no_more_disks_are_damaged_than_the_budget_says() {
+    use steelmill_sim::fault::{Budget, Family};
+    let scenario = |sim: Sim| async move {
+        let machines = ["a", "b", "c"].map(|name| sim.client(name));
+        for machine in &machines {
+            machine.disk().write("/data/file", vec![0; 100_000])?;
+        }
+        let budget = Budget {
+            corruptible: machines.to_vec(),
+            corrupted_max: 1,
+            families: vec![Family::Corruption],
+            faults_min: 4,
+            ..Budget::default()
+        };
+        sim.inject_faults(budget).run().await?;
+        let is_damaged =
+            |machine: &&Machine| machine.disk().read("/data/file").is_ok_and(|bytes| bytes.iter().any(|byte| *byte != 0));
+        let damaged = machines.iter().filter(is_damaged).count();
+        sim.count("damaged", damaged as u64);
+        anyhow::ensure!(damaged <= 1, "{damaged}");
+        Result::Ok(())
+    };
+    let summary = Campaign::new(scenario).seeds(30).run();
+    assert!(summary.passed(), "{summary}");
+    assert!(summary.counts["damaged"].total > 5, "{summary}");
+}

@@ -18,7 +18,8 @@ use std::time::Duration;
 use steelmill_core::Result;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
-use steelmill_sim::{Campaign, DiskSettings, Sim};
+use steelmill_sim::fault::{Budget, Family};
+use steelmill_sim::{Campaign, DiskSettings, Seed, Sim};
 
 /// A database with one row a transaction, and in each the number of the last one. Old rows are deleted.
 trait Database {
@@ -75,7 +76,7 @@ fn use_database<D: Database>(log: &Log) {
     }
 }
 
-/// Cuts the power of a machine with a database again and again.
+/// Cuts the power of a machine with a database again and again, as the plan of the seed says.
 async fn power_losses<D: Database>(sim: Sim, settings: DiskSettings) -> Result {
     let log = Arc::new(Log::default());
     let program = sim.program("database", {
@@ -84,21 +85,23 @@ async fn power_losses<D: Database>(sim: Sim, settings: DiskSettings) -> Result {
     });
     program.disk().set(settings);
     program.disk().write("/var/lib/database/directory", "is made by whoever installs the program")?;
-    let is_created = || D::IS_CREATED_AT_ONCE || log.committed.load(Relaxed) > 0;
-    for _ in 0..4 {
-        program.clone().start().await?;
-        while !is_created() {
-            sim.clock().sleep(Duration::from_millis(1)).await;
-        }
-        sim.clock().sleep(Duration::from_micros(sim.draw(40_000))).await;
-        if !program.is_up() {
-            sim.count("refused to open", 1);
-            return Ok(());
-        }
-        program.power_loss();
+    let program = program.start().await?;
+    while !D::IS_CREATED_AT_ONCE && log.committed.load(Relaxed) == 0 {
+        sim.clock().sleep(Duration::from_millis(1)).await;
     }
-    program.clone().start().await?;
+    let budget = Budget {
+        lasts: Duration::from_millis(150),
+        ends: vec![program.clone()],
+        families: vec![Family::PowerLoss],
+        fault_max: Duration::from_millis(5),
+        faults_min: 2,
+        ..Budget::default()
+    };
+    sim.inject_faults(budget).run().await?;
     sim.clock().sleep(Duration::from_millis(30)).await;
+    if !program.is_up() {
+        sim.count("refused to open", 1);
+    }
     program.exit();
     sim.count("transactions", log.committed.load(Relaxed));
     Ok(())
@@ -119,11 +122,16 @@ fn keeps_what_it_committed_on<D: Database + 'static>(settings: DiskSettings) {
     campaign::<D>(settings).seeds(500).check();
 }
 
-/// Something that was committed is lost.
+/// Something that was committed is lost, and a red seed is shrunk to the power loss that shows it; its trace tells what the disk
+/// lost.
 #[track_caller]
 fn loses<D: Database + 'static>(settings: DiskSettings) {
-    let summary = campaign::<D>(settings).seeds(100).run();
-    assert!(!summary.passed(), "{summary}");
+    let campaign = campaign::<D>(settings).explain_runs(60);
+    let shrunk = (1..=100).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
+    let faults = &shrunk.plan.faults;
+    assert!(!faults.is_empty() && faults.len() <= 2, "{faults:?}");
+    let trace = shrunk.outcome.trace.expect("it was traced");
+    assert!(trace.logs.iter().any(|log| log.text.contains("the power loss of database: ")), "{:?}", trace.logs);
 }
 
 const LYING: fn() -> DiskSettings = || DiskSettings { ignores_syncs: true, ..DiskSettings::default() };

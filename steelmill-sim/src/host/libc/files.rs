@@ -127,7 +127,7 @@ fn write_and_sync(process: Process, fd: c_int, parts: &mut [IoSlice<'_>]) -> Res
         let (id, _) = run.descriptors.file(process, fd).ok()?;
         run.sync_of_write(id)
     });
-    sync.iter().for_each(|sync| transfers::finish(process, sync));
+    sync.map_or(Ok(()), |sync| transfers::finish(process, sync))?;
     Ok(written as ssize_t)
 }
 

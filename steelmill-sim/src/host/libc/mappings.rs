@@ -154,7 +154,8 @@ unsafe extern "C" fn msync(address: *mut c_void, length: size_t, flags: c_int) -
     if flags & libc::MS_SYNC != 0 {
         let at = address.addr()..address.addr() + length;
         let syncs = cluster::with(process.run, |run| run.begin_sync_of_mapped(at));
-        syncs.iter().for_each(|sync| finish(process, sync));
+        let synced = syncs.into_iter().try_for_each(|sync| finish(process, sync));
+        return answer(synced.map(|()| 0));
     }
     0
 }

@@ -48,15 +48,14 @@ pub(super) fn wait_for(process: Process, takes: u64) {
 }
 
 /// Makes durable what a sync that has begun is of.
-pub(super) fn finish(process: Process, sync: &Sync) {
+pub(super) fn finish(process: Process, sync: Sync) -> Result<(), Errno> {
     wait_for(process, sync.takes);
-    cluster::with(process.run, |run| run.end_sync(sync));
+    cluster::with(process.run, |run| run.end_sync(sync))
 }
 
 fn synced(process: Process, fd: c_int) -> Result<c_int, Errno> {
     let sync = cluster::with(process.run, |run| run.begin_sync(process, fd))?;
-    finish(process, &sync);
-    Ok(0)
+    finish(process, sync).map(|()| 0)
 }
 
 /// An offset that pread(2) and its kin take.
@@ -92,7 +91,7 @@ fn write_at(process: Process, fd: c_int, parts: &[std::io::IoSlice<'_>], offset:
             _ => Err(libc::ESPIPE),
         }
     })?;
-    sync.iter().for_each(|sync| finish(process, sync));
+    sync.map_or(Ok(()), |sync| finish(process, sync))?;
     Ok(written as ssize_t)
 }
 

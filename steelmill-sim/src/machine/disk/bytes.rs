@@ -10,6 +10,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::memory::Memory;
+use super::Errno;
 use super::survival::Survival;
 
 pub(super) const PAGE: usize = 4096;
@@ -38,6 +39,8 @@ struct Slot {
     /// `None` for zeros.
     now: Option<Page>,
     before: Before,
+    /// A sync of it has failed: it counts as clean, and the medium has what was there before.
+    is_lost: bool,
 }
 
 /// What a page was before, since it was synced.
@@ -58,6 +61,17 @@ pub(super) struct Syncing {
     length: u64,
 }
 
+impl Syncing {
+    pub(super) fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Has the sync leave a page as it is on the medium.
+    pub(super) fn lose(&mut self, index: usize) {
+        self.pages[index].0 = u64::MAX;
+    }
+}
+
 fn is_same(one: Option<&Page>, other: Option<&Page>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
@@ -69,6 +83,7 @@ impl Slot {
     /// Replaces the present version; whether the page was synced before.
     fn put(&mut self, page: Option<Page>) -> bool {
         let former = std::mem::replace(&mut self.now, page);
+        self.is_lost = false;
         match &mut self.before {
             Before::Synced => {
                 self.before = match former {
@@ -303,12 +318,33 @@ impl Bytes {
         }
     }
 
+    /// The memory that mappings share.
+    pub(super) fn share(&mut self) -> Result<&mut Memory, Errno> {
+        if self.memory.is_none() {
+            let memory = Memory::new(self.length)?;
+            for (page, slot) in &self.pages {
+                if let Some(bytes) = &slot.now {
+                    memory.write(page * PAGE as u64, bytes);
+                }
+            }
+            memory.set_length(self.length);
+            self.memory = Some(Box::new(memory));
+        }
+        Ok(self.memory.as_mut().expect("it was just made"))
+    }
+
     /// Takes the stores of mappings as writes.
     pub(super) fn learn(&mut self, range: std::ops::Range<u64>) {
         let Some(memory) = self.memory.as_ref().filter(|memory| memory.is_writable) else { return };
         let end = self.length.div_ceil(PAGE as u64).min(range.end);
         let mut stored = Vec::new();
-        for page in range.start..end {
+        let mut next = range.start;
+        while let Some(touched) = memory.touched_from(next * PAGE as u64).filter(|_| next < end) {
+            let page = touched / PAGE as u64;
+            if page >= end {
+                break;
+            }
+            next = page + 1;
             let n = (self.length - page * PAGE as u64).min(PAGE as u64) as usize;
             let (mut before, mut now) = ([0; PAGE], [0; PAGE]);
             copy(self.pages.get(&page).and_then(|slot| slot.now.as_ref()), 0, &mut before);
@@ -331,7 +367,8 @@ impl Bytes {
             None => 0..u64::MAX,
         };
         self.learn(range.clone());
-        let unsynced = self.unsynced.iter().filter(|page| range.contains(page));
+        let is_pending = |page: &&u64| range.contains(page) && !self.pages[page].is_lost;
+        let unsynced = self.unsynced.iter().filter(is_pending);
         let pages = unsynced.map(|page| (*page, self.pages[page].now.clone())).collect();
         Syncing { pages, length: self.length }
     }
@@ -360,6 +397,35 @@ impl Bytes {
         }
     }
 
+    /// A sync has failed: its pages count as clean, and are not on the medium.
+    pub(super) fn fail_sync(&mut self, syncing: &Syncing) {
+        for (page, _) in &syncing.pages {
+            if let Some(slot) = self.pages.get_mut(page) {
+                slot.is_lost = true;
+            }
+        }
+    }
+
+    /// A page of a sync goes to the place of another one.
+    pub(super) fn misdirect(&mut self, syncing: &mut Syncing, index: usize, to: u64) {
+        let (page, written) = syncing.pages[index].clone();
+        let Some(slot) = self.pages.get_mut(&page).filter(|_| page != to) else { return };
+        let on_the_medium = slot.versions()[0].cloned();
+        *slot = Slot { now: on_the_medium, ..Slot::default() };
+        self.unsynced.retain(|other| *other != page);
+        syncing.lose(index);
+        *self.pages.entry(to).or_default() = Slot { now: written, ..Slot::default() };
+        self.unsynced.retain(|other| *other != to);
+        if let Some(memory) = &self.memory {
+            for page in [page, to] {
+                let mut whole = [0; PAGE];
+                copy(self.pages[&page].now.as_ref(), 0, &mut whole);
+                memory.write(page * PAGE as u64, &whole);
+            }
+            memory.set_length(self.length);
+        }
+    }
+
     pub(super) fn is_synced(&self) -> bool {
         self.unsynced.is_empty() && self.lengths.is_empty()
     }
@@ -369,13 +435,14 @@ impl Bytes {
         self.unsynced.len()
     }
 
-    /// What a power loss leaves, as the survival has it.
-    pub(super) fn lose_power(&mut self, survival: &mut Survival<'_>) {
+    /// What a power loss leaves, as the survival has it. What is lost, in words, unless that is nothing.
+    pub(super) fn lose_power(&mut self, survival: &mut Survival<'_>) -> Option<String> {
         self.learn(0..u64::MAX);
         self.memory = None;
         if self.is_synced() {
-            return;
+            return None;
         }
+        let (mut sectors, mut lost) = (0, 0);
         survival.begin_file();
         let present = self.length;
         if let Some(synced) = self.lengths.first().copied() {
@@ -395,11 +462,13 @@ impl Bytes {
             }
             let mut left = [0; PAGE];
             for from in (0..PAGE).step_by(survival.sector()) {
-                let version = versions[survival.sector_version(versions.len())];
+                let choice = if slot.is_lost { 0 } else { survival.sector_version(versions.len()) };
+                (sectors, lost) = (sectors + 1, lost + u32::from(choice + 1 < versions.len()));
+                let version = versions[choice];
                 copy(version, from, &mut left[from..from + survival.sector()]);
             }
             drop(versions);
-            *slot = Slot { now: Some(Arc::from(&left[..])), before: Before::Synced };
+            *slot = Slot { now: Some(Arc::from(&left[..])), ..Slot::default() };
         }
         self.lengths.clear();
         let length = self.length;
@@ -411,6 +480,9 @@ impl Bytes {
             slot.now = Some(Arc::from(&page[..kept.min(page.len())]));
         }
         survival.end_file();
+        (lost > 0 || length < present).then(|| {
+            format!("{lost} of {sectors} sectors that were not synced are lost; its length is {length}, and was {present}")
+        })
     }
 
     /// Changes the medium itself, so that a sector has other bytes.

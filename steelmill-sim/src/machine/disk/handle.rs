@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use super::bytes::Bytes;
 use super::tree::Node;
-use super::{Cluster, DiskSettings, Disks, Errno, ROOT, Volume};
+use super::{Cluster, DiskSettings, Disks, Errno, ROOT, Troubled, Volume};
 use crate::machine::hosts::HostState;
 use crate::machine::machine::Machine;
+use crate::schema::disk_trouble::DiskTrouble;
 
 /// The disk of a machine, from outside: no process of the machine is asked. [`Machine::disk`] gives it.
 ///
@@ -163,6 +164,29 @@ impl Disk {
             bytes.corrupt(offset, |bytes| bytes[0] = change(bytes[0]));
             Ok(())
         })
+    }
+
+    /// Begins trouble, which ends when the guard is dropped.
+    ///
+    /// ```
+    /// use steelmill_sim::fault::{DiskCall, DiskTrouble};
+    /// # use steelmill_sim::{Seed, check};
+    /// # check(Seed(1), |sim| async move {
+    /// let program = sim.program("program", || {
+    ///     let file = std::fs::File::create("/tmp/file").expect("room");
+    ///     assert!(file.sync_all().is_err());
+    /// });
+    /// let trouble = program.disk().trouble(DiskTrouble::Errors { of: DiskCall::Sync, ppm: 1_000_000 });
+    /// assert!(program.start().await?.ended().await.is_success());
+    /// drop(trouble);
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Panics
+    /// When a rate is above 1,000,000 ppm.
+    pub fn trouble(&self, trouble: DiskTrouble) -> Troubled {
+        assert!(trouble.ppm() <= Some(1_000_000), "a rate above 1000000 ppm: {trouble:?}");
+        self.0.with(|run| run.trouble_disk(self.0.id(), trouble))
     }
 
     /// Replaces it by an empty one.

@@ -64,10 +64,7 @@ impl Cluster {
         let offset = u64::try_from(call.offset).map_err(|_| libc::EINVAL)?;
         let tree = &mut self.disk(open.machine).tree;
         let bytes = tree.bytes(open.ino).map_err(|_| libc::ENODEV)?;
-        if bytes.memory.is_none() {
-            bytes.memory = Some(Box::new(Memory::new(&bytes.contents())?));
-        }
-        let memory = bytes.memory.as_mut().expect("it was just made");
+        let memory = bytes.share()?;
         memory.is_writable |= is_writable;
         let at = memory.map(call.address, call.length, call.protection, call.flags, offset)?;
         tree.open(open.ino);
@@ -83,7 +80,9 @@ impl Cluster {
             return Err(libc::ENODEV);
         };
         let offset = u64::try_from(call.offset).map_err(|_| libc::EINVAL)?;
-        Memory::new(bytes)?.map(call.address, call.length, call.protection, call.flags, offset)
+        let memory = Memory::new(bytes.len() as u64)?;
+        memory.write(0, bytes);
+        memory.map(call.address, call.length, call.protection, call.flags, offset)
     }
 
     /// Whether an address is one of a mapped file.

@@ -23,14 +23,14 @@ fn call(number: c_long, arguments: [usize; 6]) -> Result<usize, Errno> {
 
 impl Memory {
     #[expect(unsafe_code, reason = "a descriptor of the kernel")]
-    pub(super) fn new(bytes: &[u8]) -> Result<Self, Errno> {
+    /// With zeros, which take no place.
+    pub(super) fn new(length: u64) -> Result<Self, Errno> {
         let name = c"file of a simulated disk";
         let fd = call(libc::SYS_memfd_create, [name.as_ptr().addr(), libc::MFD_CLOEXEC as usize, 0, 0, 0, 0])?;
         // SAFETY: memfd_create(2) has just made it, for us.
         let file = unsafe { OwnedFd::from_raw_fd(fd as i32) };
         let memory = Self { file, is_writable: false };
-        memory.set_length(bytes.len() as u64);
-        memory.write(0, bytes);
+        memory.set_length(length);
         Ok(memory)
     }
 
@@ -44,6 +44,12 @@ impl Memory {
             libc::SYS_mmap,
             [address, length, protection as usize, flags as usize, self.fd(), offset as usize],
         )
+    }
+
+    /// Where the next page that was ever touched is, from an offset on.
+    pub(super) fn touched_from(&self, offset: u64) -> Option<u64> {
+        let found = call(libc::SYS_lseek, [self.fd(), offset as usize, libc::SEEK_DATA as usize, 0, 0, 0]);
+        found.ok().map(|at| at as u64)
     }
 
     pub(super) fn read(&self, offset: u64, to: &mut [u8]) {

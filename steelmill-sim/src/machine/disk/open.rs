@@ -11,6 +11,9 @@ use super::{Cluster, Errno, Volume};
 use crate::kernel::timers::Nanos;
 use crate::machine::descriptors::{Buffers, FileId, Object};
 use crate::machine::world::Process;
+use crate::schema::disk_trouble::DiskCall;
+use crate::schema::event::{DiskChange, EventKind};
+use crate::schema::moment::Moment;
 
 /// The longest file, as of ext4 with blocks of 4 KiB.
 const LENGTH_MAX: u64 = (1 << 44) - PAGE as u64;
@@ -134,10 +137,17 @@ impl Volume {
     }
 
     /// Writes some of what is given: up to where the disk is full.
-    fn write(&mut self, ino: Ino, mut offset: u64, parts: &[IoSlice<'_>], now: Nanos) -> Result<usize, Errno> {
+    fn write(
+        &mut self,
+        ino: Ino,
+        mut offset: u64,
+        parts: &[IoSlice<'_>],
+        room: usize,
+        now: Nanos,
+    ) -> Result<usize, Errno> {
         let mut written = 0;
         for part in parts {
-            let part = &part[..part.len().min(TRANSFER_MAX - written)];
+            let part = &part[..part.len().min(room.min(TRANSFER_MAX) - written)];
             let n = self.write_part(ino, offset, part);
             match n {
                 Ok(n) => {
@@ -248,11 +258,19 @@ impl Cluster {
             return Err(libc::EBADF);
         }
         let from = offset.unwrap_or(open.at);
-        let bytes = self.disk(open.machine).tree.bytes(open.ino)?;
         buffers.truncate(TRANSFER_MAX);
+        let mut at = from;
+        if !self.disk(open.machine).troubles.is_none() {
+            let length = self.disk(open.machine).tree.bytes(open.ino)?.length();
+            let wanted = buffers.room().min(length.saturating_sub(from) as usize);
+            let room;
+            (at, room) = self.trouble_read(open.machine, open.ino, from, wanted)?;
+            buffers.truncate(room);
+        }
+        let bytes = self.disk(open.machine).tree.bytes(open.ino)?;
         let mut done = 0;
         for part in &mut buffers.parts {
-            let n = bytes.read(from + done as u64, part);
+            let n = bytes.read(at + done as u64, part);
             done += n;
             if n < part.len() {
                 break;
@@ -277,12 +295,24 @@ impl Cluster {
             return Err(libc::EBADF);
         }
         let now = self.disk_time(open.machine);
+        let mut room = usize::MAX;
+        if !self.disk(open.machine).troubles.is_none() {
+            if self.disk_fails(open.machine, DiskCall::Write) {
+                return Err(libc::EIO);
+            }
+            room = self.short(open.machine, parts.iter().map(|part| part.len()).sum());
+        }
         let volume = self.disk(open.machine);
         let at = match open.flags & libc::O_APPEND {
             0 => offset.unwrap_or(open.at),
             _ => volume.tree.bytes(open.ino)?.length(),
         };
-        let written = volume.write(open.ino, at, parts, now)?;
+        let written = volume.write(open.ino, at, parts, room, now)?;
+        volume.troubles.written(open.ino, at, written);
+        self.kernel.happened(EventKind::Disk {
+            machine: open.machine,
+            change: DiskChange::Written { file: open.ino, offset: at, bytes: written as u64 },
+        });
         if offset.is_none() {
             self.open_mut(id)?.at = at + written as u64;
         }
@@ -303,16 +333,41 @@ impl Cluster {
     }
 
     pub(super) fn begin_sync_of(&mut self, machine: u32, ino: Ino) -> Sync {
-        let takes = self.sync_time(machine);
+        let takes = self.sync_time(machine) + self.sync_delay(machine);
+        self.moment_reached(machine, Moment::Syncing);
         let bytes = self.disk(machine).tree.bytes(ino).ok().map(|bytes| bytes.begin_sync(None));
         Sync { machine, ino, bytes, takes }
     }
 
     /// The time that a sync takes is over.
-    pub(crate) fn end_sync(&mut self, sync: &Sync) {
+    ///
+    /// # Errors
+    /// `EIO`, when it failed.
+    pub(crate) fn end_sync(&mut self, mut sync: Sync) -> Result<(), Errno> {
+        let fails = self.disk_fails(sync.machine, DiskCall::Sync);
+        self.kernel.happened(EventKind::Disk {
+            machine: sync.machine,
+            change: if fails {
+                DiskChange::SyncFailed { file: sync.ino }
+            } else {
+                let pages = sync.bytes.as_ref().map_or(0, |bytes| bytes.pages() as u64);
+                DiskChange::Synced { file: sync.ino, pages }
+            },
+        });
+        if fails {
+            if let (Ok(bytes), Some(syncing)) =
+                (self.disk(sync.machine).tree.bytes(sync.ino), &sync.bytes)
+            {
+                bytes.fail_sync(syncing);
+            }
+            return Err(libc::EIO);
+        }
+        if let Some(syncing) = sync.bytes.as_mut().filter(|_| !self.disk(sync.machine).troubles.is_none()) {
+            self.trouble_sync(sync.machine, sync.ino, syncing);
+        }
         let Volume { tree, settings, .. } = self.disk(sync.machine);
         if settings.ignores_syncs {
-            return;
+            return Ok(());
         }
         match &sync.bytes {
             Some(syncing) => {
@@ -326,6 +381,7 @@ impl Cluster {
             None if settings.durability == Durability::Ext4 => tree.sync_names(),
             None => tree.sync_directory(sync.ino),
         }
+        Ok(())
     }
 
     /// lseek(2): where the next read or write begins.

@@ -134,6 +134,10 @@ impl Tree {
         }
     }
 
+    pub(super) fn is_there(&self, ino: Ino) -> bool {
+        self.inodes[ino as usize].is_some()
+    }
+
     pub(super) fn get(&self, ino: Ino) -> &Inode {
         self.inodes[ino as usize].as_ref().expect("an inode that something refers to")
     }
@@ -550,15 +554,20 @@ impl Tree {
         }
     }
 
-    /// Leaves what survives a power loss; nothing is open any more.
-    pub(super) fn lose_power(&mut self, survival: &mut Survival<'_>, durability: Durability) {
+    /// Leaves what survives a power loss; nothing is open any more. What is lost, in words.
+    pub(super) fn lose_power(&mut self, survival: &mut Survival<'_>, durability: Durability) -> Vec<String> {
+        let names = self.unsynced_names();
+        let mut lost = Vec::new();
         let survives = survival.changes(self.changes.len());
         let changes = std::mem::take(&mut self.changes);
         let durable = std::mem::take(&mut self.durable);
         let mut meanings: BTreeMap<(Ino, Name), Option<Ino>> =
             durable.into_iter().map(|(place, meaning)| (place, meaning.ino)).collect();
         for (change, survives) in changes.into_iter().zip(survives) {
-            if survives {
+            if !survives {
+                let names = change.names.iter().map(|(_, name, _)| String::from_utf8_lossy(name));
+                lost.push(format!("the change of {} is lost", names.collect::<Vec<_>>().join(" and ")));
+            } else {
                 let is_replacement = change.names.len() > 1;
                 for (directory, name, to) in change.names {
                     if let (Durability::Ext4, true, Some(ino)) = (durability, is_replacement, to)
@@ -580,13 +589,26 @@ impl Tree {
                 };
             }
         }
-        for (_, inode) in self.inodes() {
+        for (ino, inode) in self.inodes() {
             inode.locks = None;
             if let Node::File(bytes) = &mut inode.node {
-                bytes.lose_power(survival);
+                let name = || names.get(&ino).map_or("a file without a name".into(), |name| String::from_utf8_lossy(name));
+                lost.extend(bytes.lose_power(survival).map(|what| format!("{}: {what}", name())));
             }
         }
         self.check();
+        lost
+    }
+
+    /// The names of the files that are not synced.
+    fn unsynced_names(&self) -> BTreeMap<Ino, Name> {
+        let directories = self.inodes.iter().flatten().filter_map(|inode| match &inode.node {
+            Node::Directory { names, .. } => Some(names),
+            _ => None,
+        });
+        let is_unsynced = |ino: Ino| matches!(&self.get(ino).node, Node::File(bytes) if !bytes.is_synced());
+        let names = directories.flatten().filter(|(_, ino)| is_unsynced(**ino));
+        names.map(|(name, ino)| (*ino, name.clone())).collect()
     }
 
     /// What fsck(8) does: counts links, and frees what no path leads to.
