@@ -10,9 +10,12 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use std::hint::black_box;
+use std::path::Path;
 use std::time::Duration;
 
-use harness::{CHUNK, Done, HEARTBEAT, LATENCY, MESSAGE, Options, Sleeps, message, number, trace};
+use harness::{
+    CHUNK, Done, HEARTBEAT, LATENCY, MESSAGE, Options, Sleeps, make_files, message, number, trace, write_blocks,
+};
 
 fn main() {
     harness::main("hand", |options: &Options| {
@@ -31,6 +34,10 @@ fn main() {
             }
             "turns" => turns(options.n()),
             "starts" => starts(options.n()),
+            "writes" => in_memory(options.n(), |root, n| {
+                write_blocks(&std::fs::File::create(root.join("blocks"))?, n)
+            }),
+            "files" => in_memory(options.n(), make_files),
             _ => return None,
         })
     });
@@ -418,6 +425,15 @@ fn turns(n: u64) -> Done {
 
 /// Real threads, each with a runtime of tokio of its own, one after the other.
 #[expect(clippy::disallowed_methods, reason = "the bound is a real thread")]
+/// Does something with files of a real file system in memory.
+fn in_memory(n: u64, action: impl FnOnce(&Path, u64) -> std::io::Result<()>) -> Done {
+    let root = Path::new("/dev/shm").join(format!("steelmill-bench-{}", std::process::id()));
+    let done = std::fs::create_dir_all(&root).and_then(|()| action(&root, n));
+    let removed = std::fs::remove_dir_all(&root);
+    done.and(removed).expect("a file system in memory");
+    Done { ops: n, simulated: Duration::ZERO, steps: None }
+}
+
 fn starts(n: u64) -> Done {
     for _ in 0..n {
         let main = || {

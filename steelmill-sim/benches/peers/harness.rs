@@ -13,6 +13,8 @@
 //! | p1, p5 | as w1 and w5, by programs on tokio as they are | as there |
 //! | turns | two threads of a program that yield to each other | a yield |
 //! | starts | a program that makes a runtime of tokio and ends | a program |
+//! | writes | a program that writes 4 KiB at a place of a file of 4 MiB, and syncs | a write |
+//! | files | a program that makes files of 100 B, a thousand in a directory | a file |
 //!
 //! The options and the fields of the JSON line are stable, so that other simulators can be compared. (w8 is only for
 //! ours, as others have no factories.)
@@ -30,15 +32,44 @@ use crate::meter;
 pub(crate) const MESSAGE: usize = 64;
 /// The size of a w4 write, in bytes.
 pub(crate) const CHUNK: usize = 64 * 1024;
+/// The size of a write to a file, in bytes.
+pub(crate) const BLOCK: usize = 4096;
+/// How many blocks a file has.
+pub(crate) const BLOCKS: u64 = 1024;
 /// The heartbeat interval of a w8 machine.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The one-way latency between nodes.
 pub(crate) const LATENCY: Duration = Duration::from_millis(1);
 
+/// Writes blocks of a file one after the other, and syncs after each.
+pub(crate) fn write_blocks(file: &std::fs::File, n: u64) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    file.set_len(BLOCKS * BLOCK as u64)?;
+    let mut block = [7; BLOCK];
+    for number in 0..n {
+        block[..8].copy_from_slice(&number.to_ne_bytes());
+        file.write_all_at(&block, number % BLOCKS * BLOCK as u64)?;
+        file.sync_data()?;
+    }
+    Ok(())
+}
+
+/// Makes small files, a thousand in a directory.
+pub(crate) fn make_files(root: &std::path::Path, n: u64) -> std::io::Result<()> {
+    for number in 0..n {
+        let directory = root.join((number / 1000).to_string());
+        if number % 1000 == 0 {
+            std::fs::create_dir_all(&directory)?;
+        }
+        std::fs::write(directory.join(number.to_string()), [7; 100])?;
+    }
+    Ok(())
+}
+
 /// One workload and its size.
 #[derive(Parser, Debug)]
 pub(crate) struct Options {
-    /// w1 to w8, p1, p5, turns, starts
+    /// w1 to w8, p1, p5, turns, starts, writes, files
     #[arg(long)]
     pub(crate) workload: String,
     /// Round trips: in all (w1, else 100000), of each client (w2, else 100)
@@ -91,7 +122,7 @@ impl Options {
 
     fn params(&self) -> Value {
         let mut params = match self.workload.as_str() {
-            "w1" | "p1" | "turns" | "starts" => json!({ "n": self.n() }),
+            "w1" | "p1" | "turns" | "starts" | "writes" | "files" => json!({ "n": self.n() }),
             "w2" => json!({ "clients": self.clients, "n": self.n() }),
             "w3" | "w8" => json!({ "hosts": self.hosts, "seconds": self.seconds }),
             "w4" => json!({ "mb": self.mb }),

@@ -4,15 +4,16 @@
     reason = "these are programs as people write them, with what clippy bans in code for the simulation"
 )]
 
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use steelmill_core::Result;
-use steelmill_sim::{Machine, Seed, Settings, Sim, simulate_alone};
+use steelmill_sim::{DiskSettings, Machine, Seed, Settings, Sim, simulate_alone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{Done, LATENCY, MESSAGE, Sleeps, message};
+use crate::harness::{Done, LATENCY, MESSAGE, Sleeps, make_files, message, write_blocks};
 
 /// One run in this process, with the same latency on every link.
 fn run<F>(seed: Seed, ops: u64, scenario: impl Fn(Sim) -> F) -> Done
@@ -94,6 +95,30 @@ pub(crate) fn turns(seed: Seed, n: u64) -> Done {
             other.join().expect("it does not panic");
         }))
         .await
+    })
+}
+
+/// A program that writes to a file and syncs, on a disk that takes no time.
+pub(crate) fn writes(seed: Seed, n: u64) -> Done {
+    run(seed, n, move |sim| async move {
+        let program = sim.program("host", move || {
+            let file = std::fs::File::create("/tmp/blocks").expect("a name");
+            write_blocks(&file, n).expect("the disk has room");
+        });
+        program.disk().set(DiskSettings {
+            sync_min: Duration::ZERO,
+            sync_max: Duration::ZERO,
+            ..DiskSettings::default()
+        });
+        succeeds(program).await
+    })
+}
+
+/// A program that makes many files.
+pub(crate) fn files(seed: Seed, n: u64) -> Done {
+    run(seed, n, move |sim| async move {
+        let main = move || make_files(Path::new("/tmp/files"), n).expect("the disk has room");
+        succeeds(sim.program("host", main)).await
     })
 }
 

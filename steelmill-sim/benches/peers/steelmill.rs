@@ -43,6 +43,10 @@ fn main() {
             "turns" => programs::turns(seed, options.n()),
             #[cfg(all(target_os = "linux", target_env = "gnu"))]
             "starts" => programs::starts(seed, options.n()),
+            #[cfg(all(target_os = "linux", target_env = "gnu"))]
+            "writes" => programs::writes(seed, options.n()),
+            #[cfg(all(target_os = "linux", target_env = "gnu"))]
+            "files" => programs::files(seed, options.n()),
             _ => return None,
         })
     });

@@ -210,6 +210,23 @@ impl Bytes {
         n
     }
 
+    /// Reads so many pages behind what is asked for; the first page is behind the last one.
+    pub(super) fn read_behind(&self, behind: u64, offset: u64, to: &mut [u8]) -> usize {
+        if behind == 0 {
+            return self.read(offset, to);
+        }
+        let pages = self.length.div_ceil(PAGE as u64);
+        let n = to.len().min(self.length.saturating_sub(offset) as usize);
+        let mut done = 0;
+        for (page, from, end) in parts(offset, n) {
+            let part = &mut to[done..done + end - from];
+            part.fill(0);
+            self.read((page + behind) % pages * PAGE as u64 + from as u64, part);
+            done += end - from;
+        }
+        n
+    }
+
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
         let mut done = 0;
         for (page, from, end) in parts(offset, bytes.len()) {

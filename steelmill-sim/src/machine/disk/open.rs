@@ -259,18 +259,18 @@ impl Cluster {
         }
         let from = offset.unwrap_or(open.at);
         buffers.truncate(TRANSFER_MAX);
-        let mut at = from;
+        let mut behind = 0;
         if !self.disk(open.machine).troubles.is_none() {
             let length = self.disk(open.machine).tree.bytes(open.ino)?.length();
             let wanted = buffers.room().min(length.saturating_sub(from) as usize);
             let room;
-            (at, room) = self.trouble_read(open.machine, open.ino, from, wanted)?;
+            (behind, room) = self.trouble_read(open.machine, open.ino, from, wanted)?;
             buffers.truncate(room);
         }
         let bytes = self.disk(open.machine).tree.bytes(open.ino)?;
         let mut done = 0;
         for part in &mut buffers.parts {
-            let n = bytes.read(at + done as u64, part);
+            let n = bytes.read_behind(behind, from + done as u64, part);
             done += n;
             if n < part.len() {
                 break;

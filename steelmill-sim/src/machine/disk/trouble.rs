@@ -131,7 +131,7 @@ impl Cluster {
         self.disk_drawn(machine, |trouble| matches!(trouble, DiskTrouble::Errors { of, .. } if *of == call))
     }
 
-    /// Whether a read fails; else where it reads, and how much of what it wants.
+    /// Whether a read fails; else how many pages behind its place it reads, and how much of what it wants.
     pub(super) fn trouble_read(
         &mut self,
         machine: u32,
@@ -142,12 +142,12 @@ impl Cluster {
         if self.disk_fails(machine, DiskCall::Read) || self.disk(machine).troubles.is_bad(ino, offset, length) {
             return Err(libc::EIO);
         }
-        let mut from = offset;
+        let mut behind = 0;
         if self.disk_drawn(machine, |trouble| matches!(trouble, DiskTrouble::MisdirectedReads { .. })) {
-            let pages = self.disk(machine).tree.bytes(ino)?.length() / PAGE as u64;
-            from = offset % PAGE as u64 + self.kernel.draw(Stream::Disk, pages.max(1)) * PAGE as u64;
+            let pages = self.disk(machine).tree.bytes(ino)?.length().div_ceil(PAGE as u64);
+            behind = self.kernel.draw(Stream::Disk, pages.max(1));
         }
-        Ok((from, self.short(machine, length)))
+        Ok((behind, self.short(machine, length)))
     }
 
     /// How much of what it could a call transfers.
