@@ -1,0 +1,36 @@
+//! The least program of which a difference is left, and its text as a test.
+
+use std::fmt::Write as _;
+
+use super::step::Step;
+
+/// Takes out steps as long as `differs` still holds of what is left.
+pub(crate) fn shrink(program: &[Step], differs: impl Fn(&[Step]) -> bool) -> Vec<Step> {
+    let mut least = program.to_vec();
+    let mut length = least.len().div_ceil(2);
+    while length > 0 {
+        let mut place = 0;
+        while place < least.len() {
+            let end = (place + length).min(least.len());
+            let fewer = [&least[..place], &least[end..]].concat();
+            if !fewer.is_empty() && differs(&fewer) {
+                least = fewer;
+            } else {
+                place += length;
+            }
+        }
+        length /= 2;
+    }
+    least
+}
+
+/// A test for `tests/linux.rs`: the steps with the answers that Linux gave, and beside them those of the simulation that differ.
+pub(crate) fn as_test(name: &str, program: &[Step], linux: &[String], simulated: &[String]) -> String {
+    let mut text = format!("#[test]\nfn {name}() {{\n    both_answer(&[\n");
+    for (place, step) in program.iter().enumerate() {
+        let (linux, simulated) = (&linux[place], simulated.get(place).map_or("nothing", String::as_str));
+        let note = if linux == simulated { String::new() } else { format!(" // not: {simulated}") };
+        writeln!(text, "        ({step:?}, {linux:?}),{note}").expect("a string takes all");
+    }
+    text + "    ]);\n}\n"
+}
