@@ -27,8 +27,8 @@ pub(crate) struct Course {
     ready: BTreeMap<u8, i16>,
     /// Local addresses after the last step.
     names: BTreeMap<u8, Address>,
-    /// Ports and names that the system chose, in the order in which they were seen.
-    chosen: Vec<Address>,
+    /// Ports and names that the system chose, in the order in which they were seen. TCP and UDP have ports of their own.
+    chosen: Vec<(i32, Address)>,
     /// Bytes of one socket differ from those of another, and from its own a little later.
     sent: usize,
 }
@@ -95,7 +95,7 @@ impl Course {
             Step::Connect { id, to } => done(calls::connect(self.socket(id)?, &self.address(to)?)),
             Step::Accept { id, new } => calls::accept(self.socket(id)?).map(|(fd, peer)| {
                 self.open(new, fd);
-                self.text(peer)
+                self.text(id, peer)
             }),
             Step::Send { id, length } => self.send(id, None, length)?.map(|n| n.to_string()),
             Step::SendTo { id, to, length } => {
@@ -138,8 +138,8 @@ impl Course {
                     _ => value.to_string(),
                 })
             }
-            Step::Local { id } => calls::local(self.socket(id)?).map(|address| self.text(address)),
-            Step::Peer { id } => calls::peer(self.socket(id)?).map(|address| self.text(address)),
+            Step::Local { id } => calls::local(self.socket(id)?).map(|address| self.text(id, address)),
+            Step::Peer { id } => calls::peer(self.socket(id)?).map(|address| self.text(id, address)),
             Step::Available { id } => calls::count(self.socket(id)?, libc::FIONREAD).map(|n| n.to_string()),
         })
     }
@@ -191,7 +191,7 @@ impl Course {
         let received = calls::receive(self.socket(id)?, &mut buffer, flags);
         Some(received.map(|(n, from)| {
             let sum = buffer.iter().take(n).fold(0_u32, |sum, byte| sum.wrapping_mul(31) + u32::from(*byte));
-            let from = from.map(|from| format!(" from {}", self.text(Some(from)))).unwrap_or_default();
+            let from = from.map(|from| format!(" from {}", self.text(id, Some(from)))).unwrap_or_default();
             if n == 0 { format!("0{from}") } else { format!("{n} {sum:08x}{from}") }
         }))
     }
@@ -238,7 +238,10 @@ impl Course {
 
     /// An address with the program's names for ports, the same in every run: `p1` is its first own one, `e1` the first that
     /// the system chose.
-    fn text(&mut self, address: Option<Address>) -> String {
+    fn text(&mut self, id: u8, address: Option<Address>) -> String {
+        let socket = self.socket(id);
+        let kind = socket.map_or(Ok(0), |fd| calls::get::<i32>(fd, libc::SOL_SOCKET, libc::SO_TYPE));
+        let kind = kind.unwrap_or(0);
         match address {
             None => "no address".into(),
             Some(Address::Internet(address)) => {
@@ -254,10 +257,8 @@ impl Course {
                         format!("p{}", port - self.host.port)
                     }
                     port => {
-                        let number = self.place_of(Address::Internet(SocketAddr::new(
-                            Ipv4Addr::UNSPECIFIED.into(),
-                            port,
-                        )));
+                        let port = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+                        let number = self.place_of((kind, Address::Internet(port)));
                         format!("e{number}")
                     }
                 };
@@ -268,14 +269,14 @@ impl Course {
                 let own = format!("\0{}-", self.host.port).into_bytes();
                 match name.strip_prefix(&own[..]) {
                     Some(n) => format!("abstract {}", String::from_utf8_lossy(n)),
-                    None => format!("name {}", self.place_of(Address::Unix(name))),
+                    None => format!("name {}", self.place_of((kind, Address::Unix(name)))),
                 }
             }
             Some(Address::Unspecified) => "unspecified".into(),
         }
     }
 
-    fn place_of(&mut self, address: Address) -> usize {
+    fn place_of(&mut self, address: (i32, Address)) -> usize {
         let place = self.chosen.iter().position(|other| *other == address).unwrap_or_else(|| {
             self.chosen.push(address);
             self.chosen.len() - 1

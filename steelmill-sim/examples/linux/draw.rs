@@ -227,7 +227,10 @@ impl Drawing {
                 self.add(Step::Shutdown { id, how });
             }
             21..=25 => self.add(Step::Close { id }),
-            26 => self.add(Step::Fill { id }),
+            26 => {
+                self.add(Step::Send { id, length: 1 });
+                self.add(Step::Fill { id });
+            }
             27..=28 => self.add(Step::Drain { id }),
             29..=30 => self.set(id),
             31 => self.add(Step::Get { id, option: Opt::Error }),

@@ -16,8 +16,8 @@ use super::step::Step;
 pub(crate) const OWN: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(10, 0, 0, 2), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
 
-/// How long a step may take to come to rest, before what there is counts. Only what waits for a timer takes as long: a
-/// connect to a full backlog, or bytes for a closed window.
+/// How long a step may take to come to rest, before what there is counts. Only what waits for a timer takes as long, as bytes
+/// for a closed window do.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Enters a network namespace in which loopback is up and has the machine's addresses.
@@ -97,11 +97,11 @@ fn state(course: &Course) -> (Vec<[i64; 4]>, bool) {
 /// Of the states of TCP, as `tcp_states.h` numbers them. A listener's `tcpi_unacked` is the length of its backlog.
 const LISTEN: u8 = 10;
 
+/// A connect is answered at once, or its SYN was dropped: then nothing happens for a second.
 fn is_on_its_way(state: u8) -> bool {
-    const SYN_SENT: u8 = 2;
     const SYN_RECV: u8 = 3;
     const FIN_WAIT1: u8 = 4;
     const LAST_ACK: u8 = 9;
     const CLOSING: u8 = 11;
-    [SYN_SENT, SYN_RECV, FIN_WAIT1, LAST_ACK, CLOSING].contains(&state)
+    [SYN_RECV, FIN_WAIT1, LAST_ACK, CLOSING].contains(&state)
 }

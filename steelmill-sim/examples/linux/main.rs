@@ -56,7 +56,7 @@ struct CommandLine {
 }
 
 /// How long each step rests when Linux is asked again.
-const SECOND_LOOK: Duration = Duration::from_millis(60);
+const SECOND_LOOK: Duration = Duration::from_millis(15);
 
 #[cfg_attr(test, allow(dead_code, reason = "the tests carry out programs of their own"))]
 fn main() -> ExitCode {

@@ -5,12 +5,14 @@ mod connection; // TCP's state machine
 mod impairment; // delay, loss, duplication, reordering, bandwidth
 mod link; // latency, cuts and holds between two machines; retransmission timeouts
 mod messages; // messages in the trace
+pub(crate) mod options; // socket options
 mod pipe; // one direction of a TCP connection
 mod ports; // bound and ephemeral ports
 mod queue; // a FIFO queue with one inline slot
 mod socket; // sockets as system calls see them
 mod tcp; // TcpListener, TcpStream and its halves
 mod udp; // UdpSocket
+mod unix; // Unix sockets
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -24,7 +26,8 @@ use steelmill_core::{Address, AddressError, Daemon, Factory, Result, ToAddress};
 
 pub(crate) use address::{is_local, source};
 pub use impairment::Impairment;
-pub(crate) use socket::Socket;
+pub(crate) use socket::{Name, NameFamily, Socket, SocketAddress};
+pub(crate) use unix::UnixName;
 pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};
 pub use udp::UdpSocket;
 
@@ -34,7 +37,7 @@ use crate::machine::cluster::{self, Cluster};
 use crate::machine::world::Process;
 use crate::schema::event::{EventKind, LinkChange};
 use connection::{CloseMode, Connection, Connections};
-pub(crate) use connection::{ConnectionId, Options, Side};
+pub(crate) use connection::{ConnectionId, Side};
 pub(crate) use impairment::Effect;
 use link::Links;
 use messages::InFlight;
@@ -47,6 +50,7 @@ pub(crate) struct Net {
     tcp_ports: Ports<u32>,
     udp: Sockets,
     udp_ports: Ports<u32>,
+    unix: unix::UnixSockets,
     /// Messages in flight, if the run is traced.
     in_flight: InFlight,
     /// Names set by the scenario, in lower case.
@@ -99,6 +103,7 @@ impl Net {
             tcp_ports: Ports::new(),
             udp: Sockets::default(),
             udp_ports: Ports::new(),
+            unix: unix::UnixSockets::default(),
             in_flight: InFlight::default(),
             names: BTreeMap::new(),
         }
@@ -116,7 +121,7 @@ impl Net {
     }
 
     pub(crate) fn take_waiters(&mut self) -> Vec<Waiters> {
-        self.tcp.waiters().chain(self.udp.waiters()).map(Waiters::take).collect()
+        self.tcp.waiters().chain(self.udp.waiters()).chain(self.unix.waiters()).map(Waiters::take).collect()
     }
 }
 

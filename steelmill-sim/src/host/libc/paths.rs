@@ -390,7 +390,6 @@ macro_rules! changes {
 changes! {
     "mkdir" mkdir(path: *const c_char, mode: mode_t);
     "rmdir" rmdir(path: *const c_char);
-    "unlink" unlink(path: *const c_char);
     "unlinkat" unlinkat(folder: c_int, path: *const c_char, flags: c_int);
     "rename" rename(from: *const c_char, to: *const c_char);
     "link" link(from: *const c_char, to: *const c_char);
@@ -403,6 +402,24 @@ changes! {
     "mkfifo" mkfifo(path: *const c_char, mode: mode_t);
     "chdir" chdir(path: *const c_char);
     "chroot" chroot(path: *const c_char);
+}
+
+/// Of what a program has made only the paths of Unix sockets can be removed.
+///
+/// # Safety
+/// As unlink(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn unlink(path: *const c_char) -> c_int {
+    let Some(process) = confined() else {
+        // SAFETY: as ours.
+        return unsafe { real!("unlink", fn(*const c_char) -> c_int)(path) };
+    };
+    // SAFETY: unlink(2): a string.
+    let name = unsafe { CStr::from_ptr(path) }.to_bytes();
+    match cluster::with(process.run, |run| run.unix_unlink(process.machine, name)) {
+        true => 0,
+        false => answer(refused(process, SystemCall::File, "refused writes of files", libc::EROFS)),
+    }
 }
 
 /// A program's is `/`.

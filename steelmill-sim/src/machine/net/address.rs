@@ -98,19 +98,47 @@ pub(crate) fn route(local: SocketAddr, target: SocketAddr, machine: u32) -> io::
     to.map(|to| (target, to)).ok_or_else(|| os_error(libc::ENETUNREACH))
 }
 
-/// Whether a socket bound to `bound` receives packets to `ip`. As `::` is dual-stack on Linux (ipv6(7)), it covers
-/// IPv4.
-pub(crate) fn covers(bound: IpAddr, ip: IpAddr) -> bool {
+/// Where a TCP connection to `target` leads, from a socket that is bound to `from`, or not bound.
+///
+/// # Errors
+/// `ENETUNREACH` for IPv4 from a socket with IPV6_V6ONLY or an IPv6 address, `EAFNOSUPPORT` for IPv6 from an IPv4 address.
+pub(crate) fn connect_target(
+    from: Option<SocketAddr>,
+    target: SocketAddr,
+    only_v6: bool,
+) -> io::Result<SocketAddr> {
+    let is_mapped = target.is_ipv6() && canonical(target).is_ipv4();
+    if is_mapped && only_v6 {
+        return Err(os_error(libc::ENETUNREACH));
+    }
+    let target = canonical(target);
+    let from_ipv4 = from.is_some_and(|from| from.is_ipv4());
+    if target.is_ipv6() && from_ipv4 {
+        if target.ip().is_unspecified() {
+            return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), target.port()));
+        }
+        return Err(os_error(libc::EAFNOSUPPORT));
+    }
+    let from_ipv6 = from.is_some_and(|from| from.is_ipv6() && !from.ip().is_unspecified());
+    if target.is_ipv4() && from_ipv6 {
+        return Err(os_error(libc::ENETUNREACH));
+    }
+    Ok(destination(target))
+}
+
+/// Whether a socket bound to `bound` receives packets to `ip`. Unless it has IPV6_V6ONLY, `::` is dual-stack (ipv6(7)): it
+/// covers IPv4.
+pub(crate) fn covers(bound: IpAddr, ip: IpAddr, only_v6: bool) -> bool {
     bound == ip
         || match bound {
             IpAddr::V4(bound) => bound.is_unspecified() && ip.is_ipv4(),
-            IpAddr::V6(bound) => bound.is_unspecified(),
+            IpAddr::V6(bound) => bound.is_unspecified() && !(only_v6 && ip.is_ipv4()),
         }
 }
 
-/// Whether two addresses cannot be bound to one port.
-pub(crate) fn conflict(a: IpAddr, b: IpAddr) -> bool {
-    covers(a, b) || covers(b, a)
+/// Whether two addresses, each perhaps with IPV6_V6ONLY, cannot be bound to one port.
+pub(crate) fn conflict(a: (IpAddr, bool), b: (IpAddr, bool)) -> bool {
+    covers(a.0, b.0, a.1) || covers(b.0, a.0, b.1)
 }
 
 pub(crate) fn check_ttl(ttl: u32) -> io::Result<u32> {

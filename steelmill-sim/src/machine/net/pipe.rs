@@ -33,6 +33,8 @@ pub(crate) struct Pipe {
     /// Whether a read could not advance the window, because the link to the writer was cut or held.
     pub(crate) is_window_unadvertised: bool,
     pub(crate) fin_arrived_at: Nanos,
+    /// Whether its writer closed it before the other direction had ended (active close).
+    pub(crate) is_closed_first: bool,
 }
 
 /// Bytes up to a position, and perhaps the FIN, that arrive together.

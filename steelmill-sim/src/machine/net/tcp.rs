@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 
-use super::connection::{ACCEPTOR, CONNECTOR, Connection, ConnectionId, End, ListenerId, Options, Side};
+use super::connection::{ACCEPTOR, CONNECTOR, Connection, ConnectionId, End, ListenerId, Side};
+use super::options::Options;
 use super::{address, poll_of, until};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
@@ -38,6 +39,10 @@ impl Socket {
             let connection = run.net.tcp.get(self.id).ok_or_else(|| address::os_error(libc::ENOTCONN))?;
             Ok(access(connection))
         })
+    }
+
+    fn with_options<R>(self, access: impl FnOnce(&mut Options) -> R) -> io::Result<R> {
+        self.with(|connection| access(connection.options(self.side)))
     }
 
     fn with_end<R>(self, access: impl FnOnce(&mut End) -> R) -> io::Result<R> {
@@ -192,7 +197,14 @@ pub struct TcpListener {
 
 impl TcpListener {
     pub(super) fn listen(process: Process, address: SocketAddr) -> io::Result<Self> {
-        let (id, local) = cluster::with(process.run, |run| run.tcp_listen(process, address))?;
+        let (id, local) = cluster::with(process.run, |run| {
+            // As tokio's `bind`: a listener can return while connections of the one before live.
+            let mut options = Options::default();
+            options.reuse_address = true;
+            let (id, local) = run.tcp_bind(process, address, options)?;
+            let listened = run.tcp_listen(id, steelmill_core::LISTEN_BACKLOG as usize);
+            listened.inspect_err(|_| run.tcp_unlisten(id, true)).map(|()| (id, local))
+        })?;
         Ok(Self { run: process.run, id, local })
     }
 
@@ -262,7 +274,9 @@ pub struct TcpStream(Socket);
 
 impl TcpStream {
     pub(super) async fn connect(process: Process, address: SocketAddr) -> io::Result<Self> {
-        let id = cluster::with(process.run, |run| run.tcp_connect(process, address))?;
+        let id = cluster::with(process.run, |run| {
+            run.tcp_connect(process, address.is_ipv6(), None, address, Options::default())
+        })?;
         // Built before the await, so that dropping the future closes the socket.
         let stream = Self(Socket { run: process.run, id, side: CONNECTOR });
         until(|waiter| cluster::with(process.run, |run| run.tcp_connected(id, waiter))).await?;
@@ -284,22 +298,24 @@ impl TcpStream {
 
     /// `TCP_NODELAY`. It is stored only: the sim has no Nagle delay.
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.0.with_end(|end| end.options.nodelay)
+        self.0.with_options(|options| options.nodelay)
     }
 
     /// Sets `TCP_NODELAY`.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.0.with_end(|end| end.options.nodelay = nodelay)
+        self.0.with_options(|options| options.nodelay = nodelay)
     }
 
     /// Sets `SO_LINGER` to zero: closing sends a RST instead of a FIN.
     pub fn set_zero_linger(&self) -> io::Result<()> {
-        self.0.with_end(|end| end.options.zero_linger = true)
+        self.0.with_options(|options| (options.lingers, options.linger_seconds) = (true, 0))
     }
 
     /// `SO_LINGER`: `None` until [`set_zero_linger`](TcpStream::set_zero_linger), then zero.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        self.0.with_end(|end| end.options.zero_linger.then_some(Duration::ZERO))
+        self.0.with_options(|options| {
+            options.lingers.then_some(Duration::from_secs(options.linger_seconds.max(0) as u64))
+        })
     }
 
     /// Takes the pending error (`SO_ERROR`).
@@ -309,7 +325,7 @@ impl TcpStream {
 
     /// The time to live (`IP_TTL`). It is stored only: the network has no hops.
     pub fn ttl(&self) -> io::Result<u32> {
-        self.0.with_end(|end| end.options.ttl)
+        self.0.with_options(|options| options.ttl)
     }
 
     /// Sets the time to live (`IP_TTL`).
@@ -318,7 +334,7 @@ impl TcpStream {
     /// `InvalidInput` outside of 1 to 255 (ip(7)).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         let ttl = address::check_ttl(ttl)?;
-        self.0.with_end(|end| end.options.ttl = ttl)
+        self.0.with_options(|options| options.ttl = ttl)
     }
 
     /// Waits for data and copies it; it stays in the receive buffer.

@@ -9,6 +9,8 @@ use steelmill_core::{Address, ToAddress};
 use tokio::io::ReadBuf;
 
 use super::link::Delivery;
+use super::options::Options;
+use super::ports::Sharing;
 use super::{Event, Network, address, poll_of, until};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
@@ -30,7 +32,7 @@ const RECEIVE_BUFFER: usize = 212_992;
 const REORDER_DELAY_MAX: Nanos = 20_000_000;
 
 /// The size of a datagram in the receive buffer. Linux counts allocated memory: headers, `sk_buff` and slab rounding.
-fn truesize(payload: &[u8]) -> usize {
+pub(super) fn truesize(payload: &[u8]) -> usize {
     let size = payload.len() + 384;
     256 + match size {
         0..=576 => 576,
@@ -69,7 +71,12 @@ pub(super) struct Socket {
     bound: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) peer: Option<SocketAddr>,
-    ttl: u32,
+    pub(super) options: Options,
+    /// Whether bind(2) named an address, and a port: these stay when the socket is no longer connected.
+    has_own_address: bool,
+    has_own_port: bool,
+    /// Whether shutdown(2) has ended sending.
+    pub(super) is_write_shut: bool,
     pub(super) queue: VecDeque<(SocketAddr, Vec<u8>)>,
     queued_bytes: usize,
     pub(super) error: Option<i32>,
@@ -122,21 +129,30 @@ impl Socket {
 }
 
 impl Cluster {
-    pub(super) fn udp_open(&mut self, process: Process, local: SocketAddr) -> io::Result<SocketId> {
+    pub(super) fn udp_open(
+        &mut self,
+        process: Process,
+        local: SocketAddr,
+        options: Options,
+    ) -> io::Result<SocketId> {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
+        let (place, sharing) = ((process.machine, self.kernel.now), Sharing::of(&options));
         let sockets = &mut self.net.udp;
         let index = sockets.free.last().copied().unwrap_or(sockets.all.len() as u32);
         let is_ipv6 = local.is_ipv6();
-        let bound = self.net.udp_ports.bind(process.machine, address::canonical(local), index)?;
+        let bound = self.net.udp_ports.bind(place, address::canonical(local), index, sharing)?;
         let mut socket = Socket {
             generation: 0,
             machine: process.machine,
             bound,
             local: if is_ipv6 { address::ipv6_mapped(bound) } else { bound },
             peer: None,
-            ttl: 64,
+            options,
+            has_own_address: !bound.ip().is_unspecified(),
+            has_own_port: local.port() != 0,
+            is_write_shut: false,
             queue: VecDeque::new(),
             queued_bytes: 0,
             error: None,
@@ -171,6 +187,10 @@ impl Cluster {
 
     pub(super) fn udp_connect(&mut self, id: SocketId, peer: SocketAddr) -> io::Result<()> {
         let socket = self.net.udp.get(id)?;
+        if socket.options.only_v6 && address::canonical(peer).is_ipv4() {
+            let code = if peer.is_ipv4() { libc::EAFNOSUPPORT } else { libc::ENETUNREACH };
+            return Err(address::os_error(code));
+        }
         let has_ipv6_address =
             address::canonical(socket.local).is_ipv6() && !socket.local.ip().is_unspecified();
         if has_ipv6_address && peer.is_ipv4() {
@@ -178,12 +198,47 @@ impl Cluster {
         }
         let (peer, _) = address::route(socket.local, peer, socket.machine)?;
         socket.peer = Some(peer);
-        // A connected socket has the one address its packets come from.
+        // A connected socket has the one address its packets come from, and leaves the wildcard.
         if socket.local.ip().is_unspecified() {
-            let source = SocketAddr::new(address::source(peer.ip(), socket.machine), socket.local.port());
-            socket.local = socket.in_family(source);
+            let ip = address::source(peer.ip(), socket.machine);
+            self.udp_relocate(id, ip);
         }
         Ok(())
+    }
+
+    /// Gives a socket another local address, at its port.
+    fn udp_relocate(&mut self, id: SocketId, ip: std::net::IpAddr) {
+        let Ok(socket) = self.net.udp.get(id) else { return };
+        let (machine, from) = (socket.machine, socket.bound);
+        socket.bound.set_ip(ip);
+        let local = SocketAddr::new(ip, socket.local.port());
+        socket.local = socket.in_family(local);
+        self.net.udp_ports.relocate(machine, from, id.index, ip);
+    }
+
+    /// Dissolves a connection (connect(2) with `AF_UNSPEC`). Whether the socket keeps its port.
+    pub(super) fn udp_disconnect(&mut self, id: SocketId) -> io::Result<bool> {
+        let socket = self.net.udp.get(id)?;
+        socket.peer = None;
+        if !socket.has_own_port {
+            self.udp_close(id);
+            return Ok(false);
+        }
+        if !socket.has_own_address {
+            let any: std::net::IpAddr = match socket.local.is_ipv6() {
+                true => std::net::Ipv6Addr::UNSPECIFIED.into(),
+                false => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            };
+            self.udp_relocate(id, any);
+        }
+        Ok(true)
+    }
+
+    pub(super) fn udp_set_options(&mut self, id: SocketId, options: Options) {
+        let Ok(socket) = self.net.udp.get(id) else { return };
+        socket.options = options;
+        let (machine, bound) = (socket.machine, socket.bound);
+        self.net.udp_ports.share(machine, bound, id.index, Sharing::of(&options));
     }
 
     pub(super) fn udp_send(
@@ -193,15 +248,24 @@ impl Cluster {
         target: Option<SocketAddr>,
     ) -> io::Result<usize> {
         let socket = self.net.udp.get(id)?;
-        socket.take_error()?;
-        let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
-        if target.port() == 0 {
+        // A socket may be connected to port 0, at which nobody receives.
+        if target.is_some_and(|target| target.port() == 0) {
             return Err(address::os_error(libc::EINVAL));
         }
+        let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
         let (from, local) = (socket.machine, socket.local);
+        if socket.options.only_v6 && address::canonical(target).is_ipv4() {
+            return Err(address::os_error(libc::ENETUNREACH));
+        }
         let (target, machine) = address::route(local, target, from)?;
         if bytes.len() > payload_max(target) {
             return Err(address::os_error(libc::EMSGSIZE));
+        }
+        // The packet's memory is asked for last, and that is refused to a socket with an error.
+        let socket = self.net.udp.get(id)?;
+        socket.take_error()?;
+        if socket.is_write_shut {
+            return Err(address::os_error(libc::EPIPE));
         }
         self.kernel.digest.bytes(bytes);
         self.kernel.sent(&[io::IoSlice::new(bytes)], bytes.len());
@@ -294,7 +358,10 @@ impl Cluster {
             return self.net.udp.spare_buffers.push(payload);
         }
         let all = &self.net.udp.all;
-        let accepts = |index: u32| all[index as usize].peer.is_none_or(|peer| peer == source);
+        let accepts = |index: u32| match all[index as usize].peer {
+            Some(peer) => (peer == source).then_some(1),
+            None => Some(0),
+        };
         let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), accepts) else {
             self.net.udp.spare_buffers.push(payload);
             self.trace_datagram(Some(DeliveryProblem::NoReceiver));
@@ -383,7 +450,7 @@ pub struct UdpSocket {
 
 impl UdpSocket {
     pub(super) fn open(process: Process, address: SocketAddr) -> io::Result<Self> {
-        let id = cluster::with(process.run, |run| run.udp_open(process, address))?;
+        let id = cluster::with(process.run, |run| run.udp_open(process, address, Options::default()))?;
         Ok(Self { process, id })
     }
 
@@ -567,7 +634,7 @@ impl UdpSocket {
 
     /// The time to live (`IP_TTL`). It is stored only: the network has no hops.
     pub fn ttl(&self) -> io::Result<u32> {
-        cluster::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.ttl))
+        cluster::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.options.ttl))
     }
 
     /// Sets the time to live (`IP_TTL`).
@@ -577,7 +644,7 @@ impl UdpSocket {
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         let ttl = address::check_ttl(ttl)?;
         cluster::with(self.run(), |run| {
-            run.net.udp.get(self.id)?.ttl = ttl;
+            run.net.udp.get(self.id)?.options.ttl = ttl;
             Ok(())
         })
     }

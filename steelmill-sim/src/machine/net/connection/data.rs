@@ -168,32 +168,43 @@ impl Cluster {
             return;
         };
         if connection.end(side).state == State::Established {
-            connection.out(side).queue_fin();
+            connection.queue_fin(side);
             self.transmit(id, side);
         }
+    }
+
+    /// Whether both FINs have arrived, and the own one is acknowledged: then Linux has no connection left (`TCP_CLOSE`).
+    pub(crate) fn tcp_is_over(&mut self, id: ConnectionId, side: Side) -> bool {
+        let now = self.kernel.now;
+        let Some(connection) = self.net.tcp.get(id) else {
+            return true;
+        };
+        let (from, to) = connection.link(side);
+        let has_fin_arrived = connection.into(side).has_fin_arrived();
+        let pipe = connection.out(side);
+        let is_acknowledged = pipe.has_fin_arrived() && pipe.stalled_since.is_none();
+        let arrived_at = pipe.fin_arrived_at;
+        has_fin_arrived && is_acknowledged && arrived_at + self.net.links.range(to, from).0 <= now
     }
 
     /// The peer's address (getpeername(2)).
     ///
     /// # Errors
-    /// `ENOTCONN` after a reset, or once both FINs have arrived and the own one is acknowledged.
+    /// `ENOTCONN` before the handshake is done, after a reset, or once both FINs have arrived and the own one is acknowledged.
     pub(crate) fn tcp_peer(&mut self, id: ConnectionId, side: Side) -> io::Result<SocketAddr> {
-        let now = self.kernel.now;
-        let Some(connection) = self.net.tcp.get(id) else {
-            return Err(address::os_error(libc::ENOTCONN));
-        };
-        let ((from, to), peer) = (connection.link(side), connection.addresses(side).peer);
-        let (is_open, has_fin_arrived) =
-            (connection.end(side).state == State::Established, connection.into(side).has_fin_arrived());
-        let pipe = connection.out(side);
-        let fin_acked_at =
-            (pipe.has_fin_arrived() && pipe.stalled_since.is_none()).then_some(pipe.fin_arrived_at);
-        let is_fin_acked = fin_acked_at.is_some_and(|at| at + self.net.links.range(to, from).0 <= now);
-        if is_open && !(has_fin_arrived && is_fin_acked) {
-            Ok(peer)
-        } else {
-            Err(address::os_error(libc::ENOTCONN))
+        let is_over = self.tcp_is_over(id, side);
+        match self.net.tcp.get(id) {
+            Some(connection) if !is_over => match connection.end(side).state {
+                State::Established => Ok(connection.addresses(side).peer),
+                _ => Err(address::os_error(libc::ENOTCONN)),
+            },
+            _ => Err(address::os_error(libc::ENOTCONN)),
         }
+    }
+
+    /// Wakes everybody who waits for an end.
+    pub(crate) fn tcp_wake(&mut self, id: ConnectionId, side: Side) {
+        self.wake_end(id, side);
     }
 
     /// Sends unsent bytes and a queued FIN as one flight, or stalls.
@@ -281,6 +292,10 @@ impl Cluster {
         let state = connection.end(1 - side).state;
         self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
         match state {
+            State::Established if has_new_bytes && self.is_deaf(id, 1 - side) => {
+                self.send_reset(id, 1 - side);
+                return self.fail_end(id, 1 - side, libc::ECONNRESET);
+            }
             State::Established => {}
             State::SynReceived => self.established(id), // any segment completes a handshake
             State::Orphaned if !has_new_bytes => {}
@@ -290,6 +305,14 @@ impl Cluster {
             self.acknowledge(id, side);
         }
         self.wake_readers(id, 1 - side);
+    }
+
+    /// Whether data for an end is answered with a reset: both its directions were shut down, the own one first (RFC 1122
+    /// §4.2.2.13).
+    fn is_deaf(&mut self, id: ConnectionId, side: Side) -> bool {
+        self.net.tcp.get(id).is_some_and(|connection| {
+            connection.end(side).is_read_shut && connection.out(side).is_closed_first
+        })
     }
 
     /// Acknowledges what `side` has sent, or stalls it if the reverse direction is not clear.

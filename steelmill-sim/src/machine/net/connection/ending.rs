@@ -25,9 +25,11 @@ impl Cluster {
             return;
         };
         let is_unread = connection.into(side).readable() > 0;
-        let end = connection.end(side);
-        let is_reset = mode == CloseMode::Reset || is_unread || end.options.zero_linger;
-        match end.state {
+        // With both FINs sent there is nothing left to reset (RFC 9293 §3.10.4: CLOSING, LAST-ACK, TIME-WAIT).
+        let has_both_ended = connection.out(side).is_write_shut() && connection.into(side).has_fin_arrived();
+        let is_reset = !has_both_ended
+            && (mode == CloseMode::Reset || is_unread || connection.options(side).is_zero_linger());
+        match connection.end(side).state {
             State::Established if mode == CloseMode::Silent => self.close_end(id, side, State::Closed),
             State::Established if is_reset => {
                 self.send_reset(id, side);
@@ -48,8 +50,8 @@ impl Cluster {
             return;
         };
         connection.end(side).state = State::Orphaned;
+        connection.queue_fin(side);
         let pipe = connection.out(side);
-        pipe.queue_fin();
         if let Some(since) = pipe.stalled_since {
             let at = next_retransmission(since, self.kernel.now).max(since + ORPHAN_RETRIES_TIMEOUT);
             self.schedule(at, Event::RetriesExhausted(id, side, since));
@@ -117,6 +119,10 @@ impl Cluster {
         };
         connection.end(side).state = State::Failed;
         connection.end(side).error = Some(code);
+        self.release_port(id, side);
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         connection.into(side).lose_flights();
         self.trace_flights_lost(id, 1 - side, DeliveryProblem::Reset);
         self.trace_unsent_lost(id, side);
@@ -139,6 +145,7 @@ impl Cluster {
         self.kernel.discard_all(writers);
         self.net.tcp.clear_writer_blocked(id, side);
         if state == State::Closed {
+            self.release_port(id, side);
             self.net.tcp.clear_stalled(id, side);
         }
         if has_no_owner {
@@ -151,8 +158,8 @@ impl Cluster {
             return;
         };
         let (machine, other) = connection.link(CONNECTOR);
-        let Addresses { local, peer } = *connection.addresses(CONNECTOR);
         for (machine, side) in [(machine, CONNECTOR), (other, ACCEPTOR)] {
+            self.release_port(id, side);
             self.trace_unsent_lost(id, side);
             self.net.tcp.clear_stalled(id, side);
             self.net.tcp.clear_writer_blocked(id, side);
@@ -162,7 +169,21 @@ impl Cluster {
         connection.generation = connection.generation.wrapping_add(1);
         connection.pipes = Default::default();
         self.net.tcp.free.push(id.index);
-        self.net.tcp_ports.close(machine, address::canonical(local), address::canonical(peer));
+    }
+
+    /// Gives an end's port back; in TIME_WAIT after a while.
+    fn release_port(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        if !std::mem::take(&mut connection.has_port[usize::from(side)]) {
+            return;
+        }
+        let (machine, _) = connection.link(side);
+        let Addresses { local, peer } = *connection.addresses(side);
+        let time_wait = connection.ends_in_time_wait(side);
+        let place = (machine, self.kernel.now);
+        self.net.tcp_ports.close(place, address::canonical(local), address::canonical(peer), time_wait);
     }
 
     /// Closes all listeners and ends of a machine whose process exited or that lost power.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::{
     ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, End, Listener, ListenerId, Options, State,
 };
+use crate::machine::net::ports::Sharing;
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
@@ -17,37 +18,40 @@ use crate::machine::net::{Event, address};
 use crate::machine::world::Process;
 use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
 
-/// The length of a listener's backlog, half-open connections included: one more than a listener asks for, as Linux counts
-/// (listen(2)).
-const BACKLOG: usize = steelmill_core::LISTEN_BACKLOG as usize + 1;
+/// The greatest backlog: Linux's default `net.core.somaxconn` (listen(2)).
+const BACKLOG_MAX: usize = 4096;
 
 /// When a connect to an address without a machine fails: Linux's neighbour discovery sends three solicitations, one a
 /// second (arp(7)).
 const NEIGHBOUR_TIMEOUT: Nanos = 3_000_000_000;
 
 impl Cluster {
-    pub(crate) fn tcp_listen(
+    /// Takes a port for a socket that does not listen yet.
+    pub(crate) fn tcp_bind(
         &mut self,
         process: Process,
         local: SocketAddr,
+        options: Options,
     ) -> io::Result<(ListenerId, SocketAddr)> {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
+        let (place, sharing) = ((process.machine, self.kernel.now), Sharing::of(&options));
         let connections = &mut self.net.tcp;
         let index = connections.free_listeners.last().copied().unwrap_or(connections.listeners.len() as u32);
         let is_ipv6 = local.is_ipv6();
-        let bound = self.net.tcp_ports.bind(process.machine, address::canonical(local), index)?;
+        let bound = self.net.tcp_ports.bind(place, address::canonical(local), index, sharing)?;
         let local = if is_ipv6 { address::ipv6_mapped(bound) } else { bound };
         let mut listener = Listener {
             generation: 0,
             machine: process.machine,
             local,
             backlog: VecDeque::new(),
+            backlog_max: 0,
             syn_queue_len: 0,
             waiters: Waiters::default(),
-            options: Options::default(),
-            is_listening: true,
+            options,
+            is_listening: false,
         };
         if connections.free_listeners.pop().is_some() {
             listener.generation = connections.listeners[index as usize].generation;
@@ -56,6 +60,50 @@ impl Cluster {
             connections.listeners.push(listener);
         }
         Ok((ListenerId { index, generation: connections.listeners[index as usize].generation }, local))
+    }
+
+    /// Has a bound socket listen, or changes its backlog.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` where another one listens at its address.
+    pub(crate) fn tcp_listen(&mut self, id: ListenerId, backlog: usize) -> io::Result<()> {
+        let Some(listener) = self.net.tcp.listener(id) else {
+            return Err(address::os_error(libc::EINVAL));
+        };
+        listener.backlog_max = backlog.min(BACKLOG_MAX);
+        if !listener.is_listening {
+            let (machine, local) = (listener.machine, listener.local);
+            self.net.tcp_ports.listen(machine, address::canonical(local), id.index)?;
+            self.net.tcp.listener(id).expect("checked above").is_listening = true;
+        }
+        Ok(())
+    }
+
+    /// Has a listener keep its port, but listen no more: its backlog is reset.
+    pub(crate) fn tcp_stop_listening(&mut self, id: ListenerId) {
+        let Some(listener) = self.net.tcp.listener(id) else {
+            return;
+        };
+        listener.is_listening = false;
+        let (machine, local, options) = (listener.machine, listener.local, listener.options);
+        let waiting = std::mem::take(&mut listener.backlog);
+        let waiters = listener.waiters.take();
+        self.net.tcp_ports.share(machine, address::canonical(local), id.index, Sharing::of(&options));
+        self.kernel.wake_all(waiters);
+        for waiting in waiting {
+            self.tcp_close(waiting, ACCEPTOR, CloseMode::Reset);
+        }
+    }
+
+    /// Changes the options of a socket that has a port.
+    pub(crate) fn tcp_set_options(&mut self, id: ListenerId, options: Options) {
+        let Some(listener) = self.net.tcp.listener(id) else {
+            return;
+        };
+        listener.options = options;
+        let (machine, local) = (listener.machine, address::canonical(listener.local));
+        let sharing = Sharing::of(&options).listening(listener.is_listening);
+        self.net.tcp_ports.share(machine, local, id.index, sharing);
     }
 
     /// Closes a listener, and resets its backlog unless the machine has lost power.
@@ -88,24 +136,48 @@ impl Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn tcp_connect(&mut self, process: Process, target: SocketAddr) -> io::Result<ConnectionId> {
+    /// Begins a connection, from a local address or from one that is chosen.
+    ///
+    /// # Errors
+    /// As `tcp_v4_connect()` and `tcp_v6_connect()` of Linux have them: `ENETUNREACH` without a route, `EADDRNOTAVAIL` without a
+    /// port, or where such a connection exists.
+    pub(crate) fn tcp_connect(
+        &mut self,
+        process: Process,
+        is_ipv6: bool,
+        from: Option<SocketAddr>,
+        target: SocketAddr,
+        options: Options,
+    ) -> io::Result<ConnectionId> {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
-        let is_ipv6 = target.is_ipv6();
-        let target = address::destination(address::canonical(target));
+        let from = from.map(address::canonical);
+        let target = address::connect_target(from, target, options.only_v6)?;
         let Some(machine) = address::machine_of(target.ip(), process.machine) else {
             return Err(address::os_error(libc::ENETUNREACH));
         };
         let source = address::source(target.ip(), process.machine);
-        let local = self.net.tcp_ports.open(process.machine, source, target)?;
+        let (place, sharing) = ((process.machine, self.kernel.now), Sharing::of(&options));
+        let local = match from {
+            Some(from) => {
+                let ip = if from.ip().is_unspecified() { source } else { from.ip() };
+                if ip.is_loopback() && machine != process.machine {
+                    return Err(address::os_error(libc::EINVAL));
+                }
+                let local = SocketAddr::new(ip, from.port());
+                self.net.tcp_ports.enter(place, local, target, sharing)?;
+                local
+            }
+            None => self.net.tcp_ports.open(place, source, target, sharing)?,
+        };
         let ends = [End::new(process.machine, State::SynSent), End::new(machine, State::NotCreated)];
         let mut connector = Addresses { local, peer: target };
         if is_ipv6 {
             connector.map_to_ipv6();
         }
         let addresses = [connector, Addresses { local: target, peer: local }];
-        let id = self.net.tcp.insert(self.kernel.now, ends, addresses, self.hosts.len());
+        let id = self.net.tcp.insert(self.kernel.now, ends, addresses, options, self.hosts.len());
         self.kernel.happened(EventKind::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
             self.trace_message(MessageKind::Syn, Some(id.number()), process.machine, machine, &[]);
@@ -172,20 +244,25 @@ impl Cluster {
                 return;
             };
             let accepting = &mut self.net.tcp.listeners[listener.index as usize];
-            if accepting.backlog.len() + accepting.syn_queue_len >= BACKLOG {
+            if accepting.backlog.len() + accepting.syn_queue_len > accepting.backlog_max {
                 return self.schedule_syn_retransmission(id); // Linux drops a SYN that finds the backlog full
             }
             accepting.syn_queue_len += 1;
             let (is_ipv6, options) = (accepting.local.is_ipv6(), accepting.options);
             let connection = self.net.tcp.get(id).expect("checked above");
             connection.listener = Some(listener);
-            let end = connection.end(ACCEPTOR);
-            (end.state, end.options) = (State::SynReceived, options);
+            connection.end(ACCEPTOR).state = State::SynReceived;
+            *connection.options(ACCEPTOR) = options;
             let addresses = connection.addresses(ACCEPTOR);
             *addresses = Addresses { local: target, peer: address::canonical(addresses.peer) };
+            let (local, peer) = (addresses.local, addresses.peer);
             if is_ipv6 {
                 addresses.map_to_ipv6();
             }
+            let place = (to, self.kernel.now);
+            let is_entered = self.net.tcp_ports.enter(place, local, peer, Sharing::of(&options)).is_ok();
+            let connection = self.net.tcp.get(id).expect("checked above");
+            connection.has_port[usize::from(ACCEPTOR)] = is_entered;
         }
         // A retransmitted SYN gets another SYN-ACK; a lost SYN-ACK is retransmitted by timer, too.
         self.trace_message(MessageKind::SynAck, Some(id.number()), to, from, &[]);
@@ -196,7 +273,7 @@ impl Cluster {
     }
 
     fn find_listener(&self, machine: u32, target: SocketAddr) -> Option<ListenerId> {
-        let is_listening = |index: u32| self.net.tcp.listeners[index as usize].is_listening;
+        let is_listening = |index: u32| self.net.tcp.listeners[index as usize].is_listening.then_some(0);
         let index = self.net.tcp_ports.find(machine, target.ip(), target.port(), is_listening)?;
         Some(ListenerId { index, generation: self.net.tcp.listeners[index as usize].generation })
     }
