@@ -172,7 +172,8 @@ fn owned(fd: c_int) -> OwnedFd {
 /// socket(2), nonblocking.
 pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<OwnedFd, Errno> {
     // SAFETY: it takes no pointer.
-    result(unsafe { libc::socket(family, kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, protocol) }).map(owned)
+    result(unsafe { libc::socket(family, kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, protocol) })
+        .map(owned)
 }
 
 /// socketpair(2) of the Unix domain, nonblocking.
@@ -269,7 +270,8 @@ pub(crate) fn shutdown(fd: &OwnedFd, how: c_int) -> Result<(), Errno> {
 pub(crate) fn set<T: Copy>(fd: &OwnedFd, level: c_int, name: c_int, value: T) -> Result<(), Errno> {
     let length = size_of::<T>() as socklen_t;
     // SAFETY: the value has so many bytes.
-    result(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length) }).map(drop)
+    result(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length) })
+        .map(drop)
 }
 
 /// getsockopt(2); `T` is a C struct of integers.

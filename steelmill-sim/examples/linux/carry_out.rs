@@ -86,10 +86,12 @@ impl Course {
                 };
                 done(calls::socket(family, number(kind), 0).map(|fd| self.open(id, fd)))
             }
-            Step::Pair { ids: [first, second], kind } => done(calls::socketpair(number(kind)).map(|[a, b]| {
-                self.open(first, a);
-                self.open(second, b);
-            })),
+            Step::Pair { ids: [first, second], kind } => {
+                done(calls::socketpair(number(kind)).map(|[a, b]| {
+                    self.open(first, a);
+                    self.open(second, b);
+                }))
+            }
             Step::Bind { id, to } => done(calls::bind(self.socket(id)?, &self.address(to)?)),
             Step::Listen { id, backlog } => done(calls::listen(self.socket(id)?, backlog)),
             Step::Connect { id, to } => done(calls::connect(self.socket(id)?, &self.address(to)?)),

@@ -138,7 +138,9 @@ impl Drawing {
         match family {
             Family::V4 => Place::At(self.of(&[Ip::Loop4, Ip::Loop4, Ip::Any4, Ip::Second4, Ip::Own4]), port),
             Family::V6 => Place::At(self.of(&[Ip::Loop6, Ip::Loop6, Ip::Any6, Ip::Mapped, Ip::Own6]), port),
-            Family::Unix => self.of(&[Place::Abstract(1), Place::Abstract(1), Place::Abstract(2), Place::Unnamed]),
+            Family::Unix => {
+                self.of(&[Place::Abstract(1), Place::Abstract(1), Place::Abstract(2), Place::Unnamed])
+            }
         }
     }
 

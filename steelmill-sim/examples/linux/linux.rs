@@ -27,9 +27,11 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub(crate) fn enter_namespace() -> Result<(), String> {
     calls::unshare_network().map_err(|errno| format!("unshare: {errno}"))?;
     let (v4, v6) = (format!("{}/32", OWN.0), format!("{}/128", OWN.1));
-    for arguments in
-        [&["link", "set", "lo", "up"][..], &["addr", "add", &v4, "dev", "lo"], &["addr", "add", &v6, "dev", "lo"]]
-    {
+    for arguments in [
+        &["link", "set", "lo", "up"][..],
+        &["addr", "add", &v4, "dev", "lo"],
+        &["addr", "add", &v6, "dev", "lo"],
+    ] {
         let status = Command::new("ip").args(arguments).stdin(Stdio::null()).status();
         match status {
             Ok(status) if status.success() => {}
@@ -88,16 +90,17 @@ fn state(course: &Course) -> (Vec<[i64; 4]>, bool) {
         let (state, unacknowledged) = info.map_or((0, 0), |info| (info.tcpi_state, info.tcpi_unacked));
         let counts = [calls::count(fd, libc::FIONREAD), calls::count(fd, libc::TIOCOUTQ)].map(number);
         let seen = [i64::from(ready), counts[0], counts[1], i64::from(state)];
-        (seen, is_on_its_way(state) || unacknowledged > 0 && state != LISTEN)
+        (seen, is_on_its_way(state) || unacknowledged > 0 && ![LISTEN, SYN_SENT].contains(&state))
     };
     let all: Vec<([i64; 4], bool)> = course.sockets().zip(ready).map(one).collect();
     (all.iter().map(|(seen, _)| *seen).collect(), all.iter().any(|(_, is_busy)| *is_busy))
 }
 
-/// Of the states of TCP, as `tcp_states.h` numbers them. A listener's `tcpi_unacked` is the length of its backlog.
+/// Of the states of TCP, as `tcp_states.h` numbers them. A listener's `tcpi_unacked` is the length of its backlog. A connect is
+/// answered at once, or its SYN was dropped: then nothing happens for a second.
 const LISTEN: u8 = 10;
+const SYN_SENT: u8 = 2;
 
-/// A connect is answered at once, or its SYN was dropped: then nothing happens for a second.
 fn is_on_its_way(state: u8) -> bool {
     const SYN_RECV: u8 = 3;
     const FIN_WAIT1: u8 = 4;

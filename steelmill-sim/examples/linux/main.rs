@@ -95,7 +95,10 @@ fn many(arguments: &CommandLine) -> ExitCode {
     let mut unsteady = 0;
     let mut found = BTreeMap::new();
     for seed in arguments.first..=u64::MAX {
-        if carried_out >= arguments.programs || begun.elapsed() >= limit || found.len() >= arguments.differences {
+        if carried_out >= arguments.programs
+            || begun.elapsed() >= limit
+            || found.len() >= arguments.differences
+        {
             break;
         }
         let program = draw::draw(seed);
@@ -137,7 +140,11 @@ fn difference(program: &[Step], seed: u64) -> Option<String> {
     let place = (0..linux.len()).find(|place| simulated.get(*place) != Some(&linux[*place]))?;
     let call = format!("{:?}", program[place]);
     let call = call.split(' ').next().unwrap_or_default();
-    Some(format!("{call}: {} / {:?}", outline(&linux[place]), simulated.get(place).map(|answer| outline(answer))))
+    Some(format!(
+        "{call}: {} / {:?}",
+        outline(&linux[place]),
+        simulated.get(place).map(|answer| outline(answer))
+    ))
 }
 
 /// An answer without numbers of sockets and ports.

@@ -27,19 +27,21 @@ use steelmill_core::{Address, AddressError, Daemon, Factory, Result, ToAddress};
 pub(crate) use address::{is_local, source};
 pub use impairment::Impairment;
 pub(crate) use socket::{Name, NameFamily, Socket, SocketAddress};
-pub(crate) use unix::UnixName;
 pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};
 pub use udp::UdpSocket;
+pub(crate) use unix::UnixName;
 
 use crate::kernel::timers::{Nanos, nanos};
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::world::Process;
 use crate::schema::event::{EventKind, LinkChange};
+use connection::{ACCEPTOR, CONNECTOR};
 use connection::{CloseMode, Connection, Connections};
 pub(crate) use connection::{ConnectionId, Side};
 pub(crate) use impairment::Effect;
 use link::Links;
+pub use link::{InFlightAtCut, SynSchedule};
 use messages::InFlight;
 use ports::Ports;
 use udp::{SocketId, Sockets};
@@ -81,11 +83,15 @@ pub(crate) fn handle(run: &mut Cluster, event: Event) {
     match event {
         Event::Deliver(id, side) => run.segment_arrives(id, side),
         Event::WindowUpdate(id, side) => run.window_update_arrives(id, side),
+        Event::Syn(id) if run.is_handshake_segment_lost(id, CONNECTOR) => {}
         Event::Syn(id) => run.syn_arrives(id),
         Event::RetransmitSyn(id) => run.send_syn(id),
+        Event::SynAck(id) if run.is_handshake_segment_lost(id, ACCEPTOR) => {}
         Event::SynAck(id) => run.syn_ack_arrives(id),
         Event::RetransmitSynAck(id) => run.retransmit_syn_ack(id),
+        Event::Established(id) if run.is_handshake_segment_lost(id, CONNECTOR) => {}
         Event::Established(id) => run.established(id),
+        Event::ConnectFails(id, libc::ECONNREFUSED) if run.is_handshake_segment_lost(id, ACCEPTOR) => {}
         Event::ConnectFails(id, code) => run.connect_fails(id, code),
         Event::Retransmit(id, side) => run.retransmit(id, side),
         Event::RetriesExhausted(id, side, since) => run.retries_exhausted(id, side, since),
@@ -131,6 +137,8 @@ impl Cluster {
     pub(crate) fn cut(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Cut);
         self.net.links.cut(from, to);
+        self.tcp_lose_in_flight(from, Some(to), |a, b| (a, b) == (from, to));
+        self.udp_lose_in_flight(|a, b| (a, b) == (from, to));
         self.tcp_link_blocked(from, Some(to));
     }
 
@@ -143,6 +151,8 @@ impl Cluster {
     pub(crate) fn isolate(&mut self, machine: u32) {
         self.link_changed(machine, machine, LinkChange::Cut);
         self.net.links.isolate(machine);
+        self.tcp_lose_in_flight(machine, None, |_, _| true);
+        self.udp_lose_in_flight(|a, b| a == machine || b == machine);
         self.tcp_link_blocked(machine, None);
     }
 
@@ -176,6 +186,7 @@ impl Cluster {
         let Some(held) = self.net.links.release(from, to) else { return };
         let at = self.kernel.now + self.net.links.range(from, to).0;
         for event in held {
+            self.udp_released(event);
             self.schedule(at, event);
         }
         self.tcp_released(from, to);

@@ -46,13 +46,21 @@ pub(crate) struct Connection {
     /// Indexed by the side that writes.
     pipes: [Pipe; 2],
     addresses: [Addresses; 2],
-    /// The base of the SYN and SYN-ACK retransmission schedules.
+    /// The base of the SYN retransmission schedule.
     connect_started_at: Nanos,
+    /// When the first SYN arrived: the base of the SYN-ACK retransmission schedule.
+    syn_arrived_at: Nanos,
+    /// By the side that sent it, when the segment of the handshake that is in flight arrives; `HELD` while it is held, or after
+    /// that.
+    handshake_due: [Nanos; 2],
     listener: Option<ListenerId>,
     options: [Options; 2],
     /// Whether an end is entered among the connections of its port.
     has_port: [bool; 2],
 }
+
+/// The arrival of a segment that nothing can be lost of.
+const HELD: Nanos = Nanos::MAX;
 
 /// The addresses of an end, in the address family of its socket.
 pub(crate) struct Addresses {
@@ -283,6 +291,8 @@ impl Connections {
             pipes,
             addresses,
             connect_started_at,
+            syn_arrived_at: 0,
+            handshake_due: [HELD; 2],
             listener: None,
             options: [options; 2],
             has_port: [true, false],

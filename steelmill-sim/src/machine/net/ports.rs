@@ -64,7 +64,8 @@ impl Sharing {
 
     /// Whether a socket may have a port at an address at which another one has it.
     fn allows(self, other: Self) -> bool {
-        self.reuse_address && other.reuse_address && !other.is_listening || self.reuse_port && other.reuse_port
+        self.reuse_address && other.reuse_address && !other.is_listening
+            || self.reuse_port && other.reuse_port
     }
 }
 
@@ -144,7 +145,8 @@ impl<T: Copy + PartialEq> Ports<T> {
         };
         let port = port.ok_or_else(|| address::os_error(libc::EADDRINUSE))?;
         self.last = self.last.wrapping_add(1);
-        self.bound.insert((port_of(machine, port), number(address.ip()), self.last), Bound { owner, sharing });
+        self.bound
+            .insert((port_of(machine, port), number(address.ip()), self.last), Bound { owner, sharing });
         Ok(SocketAddr::new(address.ip(), port))
     }
 
@@ -175,7 +177,8 @@ impl<T: Copy + PartialEq> Ports<T> {
     ) -> impl Iterator<Item = Sharing> + '_ {
         let on_port = port_of(machine, port);
         let all = (on_port, 0, 0, 0)..=(on_port, Ip::MAX, Ip::MAX, u16::MAX);
-        let connections = self.connections.range(all.clone()).map(|((_, local, ..), sharing)| (*local, *sharing));
+        let connections =
+            self.connections.range(all.clone()).map(|((_, local, ..), sharing)| (*local, *sharing));
         let closed = self.time_wait.range(all).map(|((_, local, ..), (_, sharing))| (*local, *sharing));
         let others = connections.chain(closed).map(|(local, sharing)| (ip(local), sharing));
         let bound = self.bound_on(machine, port).map(|(other, bound)| (other, bound.sharing));
@@ -368,7 +371,8 @@ impl<T: Copy + PartialEq> Ports<T> {
         let (key, exact) = (port_of(machine, port), number(to));
         let at_address = self.bound.range((key, exact, 0)..=(key, exact, u32::MAX));
         let at_address = at_address.filter_map(|(_, bound)| Some((score(bound.owner)?, bound.owner)));
-        let best = |(score, owner), (other, next)| if other >= score { (other, next) } else { (score, owner) };
+        let best =
+            |(score, owner), (other, next)| if other >= score { (other, next) } else { (score, owner) };
         at_address.reduce(best).map(|(_, owner)| owner).or_else(|| {
             let wildcards = self.bound_on(machine, port).filter(|(bound_ip, bound)| {
                 *bound_ip != to && address::covers(*bound_ip, to, bound.sharing.only_v6)

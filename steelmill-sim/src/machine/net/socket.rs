@@ -3,9 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::connection::{
-    ACCEPTOR, CONNECTOR, CloseMode, ConnectionId, End, ListenerId, Side, State,
-};
+use super::connection::{ACCEPTOR, CONNECTOR, CloseMode, ConnectionId, End, ListenerId, Side, State};
 use super::options::{Options, Protocol};
 use super::udp::SocketId;
 use super::unix::{UnixId, UnixName};
@@ -218,7 +216,8 @@ impl Cluster {
             Kind::Listener(_) | Kind::Udp(_) | Kind::Unix(_) => true,
             // The port of a connection that has ended is free for another bind, unless it was bound.
             Kind::Stream(id, side) => {
-                socket.bound.is_some() || self.net.tcp.get(id).is_none_or(|one| one.end(side).state != State::Failed)
+                socket.bound.is_some()
+                    || self.net.tcp.get(id).is_none_or(|one| one.end(side).state != State::Failed)
             }
         };
         let canonical = super::address::canonical(address);
@@ -278,8 +277,9 @@ impl Cluster {
     pub(crate) fn accept_socket(&mut self, socket: Socket) -> Result<Option<(Socket, SocketAddress)>, Errno> {
         if let Kind::Unix(id) = socket.kind {
             let accepted = self.unix_accept(id)?;
-            return Ok(accepted
-                .map(|(id, peer)| (Socket::unix(socket.process, id), SocketAddress::Unix(peer))));
+            return Ok(
+                accepted.map(|(id, peer)| (Socket::unix(socket.process, id), SocketAddress::Unix(peer)))
+            );
         }
         if socket.is_udp() {
             return Err(libc::EOPNOTSUPP);
@@ -291,8 +291,7 @@ impl Cluster {
         let Some((id, peer)) = self.tcp_accept(id).map_err(errno)? else { return Ok(None) };
         let options = *self.net.tcp.get(id).expect("it was just accepted").options(ACCEPTOR);
         let new = Socket::new(socket.process, socket.is_ipv6, Protocol::Tcp);
-        let accepted =
-            Socket { options, kind: Kind::Stream(id, ACCEPTOR), phase: Phase::Connected, ..new };
+        let accepted = Socket { options, kind: Kind::Stream(id, ACCEPTOR), phase: Phase::Connected, ..new };
         Ok(Some((accepted, SocketAddress::Internet(peer))))
     }
 
@@ -741,7 +740,8 @@ impl Cluster {
             NameFamily::Unix(name) if socket.protocol == Protocol::Unix => {
                 Ok(Some(SocketAddress::Unix(name.clone())))
             }
-            _ if socket.protocol == Protocol::Unix => Err(libc::EINVAL),
+            // No name is right for a stream, so that is said first.
+            _ if socket.protocol == Protocol::Unix => Ok(Some(SocketAddress::Unix(UnixName::default()))),
             NameFamily::Unspecified if socket.is_ipv6 => Ok(None),
             NameFamily::Other | NameFamily::Unix(_) if socket.is_ipv6 => Err(libc::EINVAL),
             NameFamily::Unspecified if name.length >= V4_LENGTH => Err(libc::EINVAL), // its port is 0

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use steelmill_core::{Address, ToAddress};
 use tokio::io::ReadBuf;
 
-use super::link::Delivery;
+use super::link::{Delivery, InFlightAtCut};
 use super::options::Options;
 use super::ports::Sharing;
 use super::{Event, Network, address, poll_of, until};
@@ -97,6 +97,20 @@ struct Datagram {
     target: SocketAddr,
     machine: u32,
     payload: Vec<u8>,
+    state: DatagramState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DatagramState {
+    Arrived,
+    InFlight {
+        sender: u32,
+    },
+    Held {
+        sender: u32,
+    },
+    /// A cut began while it was in flight.
+    Lost,
 }
 
 impl Sockets {
@@ -294,11 +308,11 @@ impl Cluster {
         match self.message_delivery(from, to, bytes.len() as u64) {
             Delivery::Arrives(at) => {
                 let at = self.udp_reorder(from, to, at);
-                let datagram = self.udp_store(route, bytes);
+                let datagram = self.udp_store(route, bytes, DatagramState::InFlight { sender: from });
                 self.schedule(at, Event::Datagram(datagram));
             }
             Delivery::Held => {
-                let datagram = self.udp_store(route, bytes);
+                let datagram = self.udp_store(route, bytes, DatagramState::Held { sender: from });
                 self.hold_event(from, to, Event::Datagram(datagram));
             }
             Delivery::Lost => {}
@@ -327,13 +341,13 @@ impl Cluster {
     }
 
     #[inline]
-    fn udp_store(&mut self, route: &Route, bytes: &[u8]) -> u32 {
+    fn udp_store(&mut self, route: &Route, bytes: &[u8], state: DatagramState) -> u32 {
         let &Route { sender, source, target, to, .. } = route;
         let sockets = &mut self.net.udp;
         let mut payload = sockets.spare_buffers.pop().unwrap_or_default();
         payload.clear();
         payload.extend_from_slice(bytes);
-        let datagram = Datagram { from: sender, source, target, machine: to, payload };
+        let datagram = Datagram { from: sender, source, target, machine: to, payload, state };
         match sockets.free_datagrams.pop() {
             Some(index) => {
                 sockets.in_flight[index as usize] = datagram;
@@ -346,11 +360,42 @@ impl Cluster {
         }
     }
 
+    /// A cut begins: datagrams in flight in a direction that `is_cut` holds of are lost.
+    pub(super) fn udp_lose_in_flight(&mut self, is_cut: impl Fn(u32, u32) -> bool) {
+        if self.net.links.in_flight_at_cut == InFlightAtCut::Arrives {
+            return;
+        }
+        for datagram in &mut self.net.udp.in_flight {
+            if let DatagramState::InFlight { sender } = datagram.state
+                && sender != datagram.machine
+                && is_cut(sender, datagram.machine)
+                && !self.net.links.is_open(sender, datagram.machine)
+            {
+                datagram.state = DatagramState::Lost;
+            }
+        }
+    }
+
+    /// What was held is in flight again.
+    pub(super) fn udp_released(&mut self, event: Event) {
+        if let Event::Datagram(index) = event
+            && let state = &mut self.net.udp.in_flight[index as usize].state
+            && let DatagramState::Held { sender } = *state
+        {
+            *state = DatagramState::InFlight { sender };
+        }
+    }
+
     pub(crate) fn datagram_arrives(&mut self, index: u32) {
         let datagram = &mut self.net.udp.in_flight[index as usize];
         let Datagram { from, source, target, machine, .. } = *datagram;
         let payload = std::mem::take(&mut datagram.payload);
+        let state = std::mem::replace(&mut datagram.state, DatagramState::Arrived);
         self.net.udp.free_datagrams.push(index);
+        if state == DatagramState::Lost {
+            self.trace_datagram(Some(DeliveryProblem::Cut));
+            return self.net.udp.spare_buffers.push(payload);
+        }
         let bytes = payload.len() as u64;
         self.kernel.happened_often(|| EventKind::Datagram { to: machine, bytes });
         if self.hosts[machine].state == HostState::PoweredOff {

@@ -7,9 +7,11 @@ use super::{ConnectionId, Side, State};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
-use crate::machine::net::link::{Delivery, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT, next_retransmission};
+use crate::machine::net::link::{
+    Delivery, FIRST_RTO, InFlightAtCut, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT, next_retransmission,
+};
 use crate::machine::net::{Event, address};
-use crate::schema::event::EventKind;
+use crate::schema::event::{DeliveryProblem, EventKind};
 
 impl Cluster {
     /// Copies up to `limit` readable bytes; `None` when a read would block. Without `consume` it peeks.
@@ -207,9 +209,23 @@ impl Cluster {
         self.wake_end(id, side);
     }
 
-    /// Sends unsent bytes and a queued FIN as one flight, or stalls.
+    /// Sends unsent bytes and a queued FIN as one flight, or stalls. After the first retransmission timeout of a stall nothing
+    /// new is sent until it ends.
     #[inline]
     pub(crate) fn transmit(&mut self, id: ConnectionId, side: Side) {
+        let now = self.kernel.now;
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        if connection.out(side).stalled_since.is_some_and(|since| now >= since + FIRST_RTO) {
+            return;
+        }
+        self.transmit_unsent(id, side);
+    }
+
+    /// As [`transmit`](Cluster::transmit), whatever timeouts there were.
+    #[inline]
+    fn transmit_unsent(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
@@ -267,11 +283,43 @@ impl Cluster {
             return;
         }
         if pipe.has_unsent() {
-            return self.transmit(id, side);
+            return self.transmit_unsent(id, side);
         }
         let not_before = pipe.not_before();
         if let Delivery::Arrives(at) = self.message_delivery(from, to, 0) {
-            self.schedule(at.max(not_before), Event::Deliver(id, side));
+            let at = at.max(not_before);
+            self.net.tcp.get(id).expect("checked above").out(side).probe_due = at;
+            self.schedule(at, Event::Deliver(id, side));
+        }
+    }
+
+    /// A cut begins between `machine` and `other`, or any other machine: what is in flight in a direction that `is_cut` holds of
+    /// is lost.
+    pub(crate) fn tcp_lose_in_flight(
+        &mut self,
+        machine: u32,
+        other: Option<u32>,
+        is_cut: impl Fn(u32, u32) -> bool,
+    ) {
+        if self.net.links.in_flight_at_cut == InFlightAtCut::Arrives {
+            return;
+        }
+        for (id, own) in self.net.tcp.ends_of(machine) {
+            for side in [own, 1 - own] {
+                let Some(connection) = self.net.tcp.get(id) else { continue };
+                let (from, to) = connection.link(side);
+                let is_of_link = other.is_none_or(|other| [from, to].contains(&other)) && from != to;
+                if !is_of_link || !is_cut(from, to) || self.net.links.is_open(from, to) {
+                    continue;
+                }
+                self.lose_handshake_segment(id, side);
+                let Some(connection) = self.net.tcp.get(id) else { continue };
+                if connection.out(side).has_flights() {
+                    connection.out(side).lose_flights();
+                    self.trace_flights_lost(id, side, DeliveryProblem::Cut);
+                    self.stall(id, side);
+                }
+            }
         }
     }
 
@@ -287,6 +335,10 @@ impl Cluster {
             return self.stall(id, side);
         }
         let pipe = connection.out(side);
+        // Its flight was lost meanwhile, or another event has delivered it.
+        if !pipe.is_due(now) && pipe.probe_due != now {
+            return;
+        }
         let has_new_bytes = pipe.deliver(now);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
         let state = connection.end(1 - side).state;
@@ -328,6 +380,7 @@ impl Cluster {
             return self.stall(id, side);
         }
         self.net.tcp.clear_stalled(id, side);
+        self.transmit(id, side); // what was kept back since the first timeout
         if is_window_unadvertised {
             self.advertise_window(id, side, self.kernel.now);
         } else if is_writer_blocked && !self.has_round_trip(from, to) {
@@ -420,7 +473,7 @@ impl Cluster {
         for (id, side) in self.net.tcp.stalled(from, Some(to)) {
             let Some(connection) = self.net.tcp.get(id) else { continue };
             if connection.link(side) == (from, to) && connection.out(side).has_unsent() {
-                self.transmit(id, side);
+                self.transmit_unsent(id, side);
             } else {
                 self.retransmit(id, side); // provokes the acknowledgements that were held
             }

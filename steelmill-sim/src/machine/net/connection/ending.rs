@@ -84,16 +84,26 @@ impl Cluster {
         if self.hosts[machine].state == HostState::PoweredOff {
             return;
         }
-        // Linux's tcp_reset(): EPIPE if the peer's FIN arrived first (CLOSE_WAIT).
-        let is_close_wait = connection.into(side).has_fin_arrived() && !connection.out(side).is_write_shut();
         match connection.end(side).state {
             State::SynSent => self.fail_end(id, side, libc::ECONNREFUSED),
-            State::Established if is_close_wait => self.fail_end(id, side, libc::EPIPE),
-            State::Established => self.fail_end(id, side, libc::ECONNRESET),
+            State::Established => self.reset_end(id, side),
             State::SynReceived => self.drop_handshake(id),
             State::Orphaned => self.close_end(id, side, State::Closed),
             State::NotCreated | State::Failed | State::Closed => {}
         }
+    }
+
+    /// A RST ends an established end, as Linux's `tcp_reset()`: with EPIPE if the peer's FIN came before and the own one was not
+    /// sent (CLOSE-WAIT), else with ECONNRESET. With both FINs arrived there is nothing to reset.
+    fn reset_end(&mut self, id: ConnectionId, side: Side) {
+        if self.tcp_is_over(id, side) {
+            return;
+        }
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let is_close_wait = connection.into(side).has_fin_arrived() && !connection.out(side).is_write_shut();
+        self.fail_end(id, side, if is_close_wait { libc::EPIPE } else { libc::ECONNRESET });
     }
 
     /// Resets every connection between two machines, at both ends without latency.
@@ -106,7 +116,7 @@ impl Cluster {
             let is_open = [CONNECTOR, ACCEPTOR].map(|side| connection.end(side).state == State::Established);
             for side in [CONNECTOR, ACCEPTOR] {
                 if is_open[usize::from(side)] {
-                    self.fail_end(id, side, libc::ECONNRESET);
+                    self.reset_end(id, side);
                 }
             }
         }

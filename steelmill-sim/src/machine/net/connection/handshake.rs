@@ -5,15 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::{
-    ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, End, Listener, ListenerId, Options, State,
+    ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, End, HELD, Listener, ListenerId, Options, Side,
+    State,
 };
-use crate::machine::net::ports::Sharing;
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
-use crate::machine::net::link::{Delivery, SYN_ACK_RETRIES_TIMEOUT, next_syn_retransmission};
+use crate::machine::net::link::{Delivery, next_syn_ack_retransmission, next_syn_retransmission};
+use crate::machine::net::ports::Sharing;
 use crate::machine::net::{Event, address};
 use crate::machine::world::Process;
 use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
@@ -205,7 +206,10 @@ impl Cluster {
 
     /// Sends a segment of the handshake. If it is lost or held, schedules the next SYN. Whether it is in flight.
     fn send_handshake_segment(&mut self, id: ConnectionId, from: u32, to: u32, event: Event) -> bool {
-        match self.message_delivery(from, to, 0) {
+        let delivery = self.message_delivery(from, to, 0);
+        let side = if matches!(event, Event::Syn(_)) { CONNECTOR } else { ACCEPTOR };
+        self.expect_handshake_segment(id, side, delivery);
+        match delivery {
             Delivery::Arrives(at) => {
                 self.schedule(at, event);
                 return true;
@@ -217,11 +221,51 @@ impl Cluster {
         false
     }
 
-    fn schedule_syn_retransmission(&mut self, id: ConnectionId) {
+    /// Notes when a segment of the handshake arrives.
+    fn expect_handshake_segment(&mut self, id: ConnectionId, side: Side, delivery: Delivery) {
+        if let Some(connection) = self.net.tcp.get(id) {
+            connection.handshake_due[usize::from(side)] = match delivery {
+                Delivery::Arrives(at) => at,
+                Delivery::Held | Delivery::Lost => HELD,
+            };
+        }
+    }
+
+    /// Whether a segment of the handshake that arrives now was lost on its way.
+    pub(crate) fn is_handshake_segment_lost(&mut self, id: ConnectionId, side: Side) -> bool {
+        let now = self.kernel.now;
+        let due = self.net.tcp.get(id).map(|connection| connection.handshake_due[usize::from(side)]);
+        due.is_some_and(|due| due != HELD && due != now)
+    }
+
+    /// A cut begins: the segment of the handshake that `side` has in flight is lost.
+    pub(super) fn lose_handshake_segment(&mut self, id: ConnectionId, side: Side) {
+        let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        match next_syn_retransmission(connection.connect_started_at, self.kernel.now) {
+        let due = &mut connection.handshake_due[usize::from(side)];
+        if *due == HELD || *due <= now {
+            return;
+        }
+        *due = 0;
+        let is_connecting = connection.end(CONNECTOR).state == State::SynSent;
+        let awaits_ack = connection.end(ACCEPTOR).state == State::SynReceived;
+        self.trace_loss(DeliveryProblem::Cut, false);
+        if is_connecting {
+            self.schedule_syn_retransmission(id);
+        }
+        if awaits_ack {
+            self.schedule_syn_ack_retransmission(id);
+        }
+    }
+
+    fn schedule_syn_retransmission(&mut self, id: ConnectionId) {
+        let schedule = self.net.links.syn_schedule;
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        match next_syn_retransmission(schedule, connection.connect_started_at, self.kernel.now) {
             Ok(at) => self.schedule(at, Event::RetransmitSyn(id)),
             Err(at) => self.schedule(at, Event::ConnectFails(id, libc::ETIMEDOUT)),
         }
@@ -237,6 +281,7 @@ impl Cluster {
         if self.hosts[to].state == HostState::PoweredOff {
             return self.schedule_syn_retransmission(id);
         }
+        let now = self.kernel.now;
         if state == State::NotCreated {
             let Some(listener) = self.find_listener(to, target) else {
                 self.trace_message(MessageKind::Refused, Some(id.number()), to, from, &[]);
@@ -251,6 +296,7 @@ impl Cluster {
             let (is_ipv6, options) = (accepting.local.is_ipv6(), accepting.options);
             let connection = self.net.tcp.get(id).expect("checked above");
             connection.listener = Some(listener);
+            connection.syn_arrived_at = now;
             connection.end(ACCEPTOR).state = State::SynReceived;
             *connection.options(ACCEPTOR) = options;
             let addresses = connection.addresses(ACCEPTOR);
@@ -302,7 +348,9 @@ impl Cluster {
         };
         let (from, to) = connection.link(CONNECTOR);
         self.trace_message(MessageKind::Ack, Some(id.number()), from, to, &[]);
-        match self.message_delivery(from, to, 0) {
+        let delivery = self.message_delivery(from, to, 0);
+        self.expect_handshake_segment(id, CONNECTOR, delivery);
+        match delivery {
             Delivery::Arrives(at) => {
                 // Data of the connector must not arrive before the connection is in the backlog.
                 self.net.tcp.get(id).expect("checked above").out(CONNECTOR).hold_until(at);
@@ -318,7 +366,9 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if let Ok(at) = next_syn_retransmission(connection.connect_started_at, self.kernel.now) {
+        // The last one is followed by the end of the handshake.
+        let (Ok(at) | Err(at)) = next_syn_ack_retransmission(connection.syn_arrived_at, self.kernel.now);
+        if at > self.kernel.now {
             self.schedule(at, Event::RetransmitSynAck(id));
         } else {
             self.drop_handshake(id);
@@ -333,11 +383,15 @@ impl Cluster {
         if connection.end(ACCEPTOR).state != State::SynReceived {
             return;
         }
-        if self.kernel.now >= connection.connect_started_at + SYN_ACK_RETRIES_TIMEOUT {
+        // It was arranged for a time after the last one.
+        let (now, since) = (self.kernel.now, connection.syn_arrived_at);
+        if next_syn_ack_retransmission(since, now).is_err_and(|end| now >= end) {
             return self.drop_handshake(id);
         }
         self.trace_message(MessageKind::SynAck, Some(id.number()), from, to, &[]);
-        match self.message_delivery(from, to, 0) {
+        let delivery = self.message_delivery(from, to, 0);
+        self.expect_handshake_segment(id, ACCEPTOR, delivery);
+        match delivery {
             Delivery::Arrives(at) => self.schedule(at, Event::SynAck(id)),
             Delivery::Held | Delivery::Lost => {
                 self.trace_loss(DeliveryProblem::Held, false);
