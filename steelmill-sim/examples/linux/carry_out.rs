@@ -173,13 +173,15 @@ impl Course {
         }
     }
 
+    /// Sends large pieces, and when these find no room, single bytes.
     fn fill(&mut self, id: u8) -> Option<Result<String, Errno>> {
         let fd = self.socket(id)?;
         let bytes = vec![b'f'; 32 * 1024];
-        let mut sent = 0;
+        let (mut sent, mut length) = (0, bytes.len());
         while sent < FILL_MAX {
-            match calls::send(fd, &bytes, None) {
+            match calls::send(fd, &bytes[..length], None) {
                 Ok(n) => sent += n,
+                Err(Errno(libc::EAGAIN)) if length > 1 => length = 1,
                 Err(errno) => return Some(Ok(format!("{} {errno}", if sent > 0 { "some" } else { "none" }))),
             }
         }

@@ -9,7 +9,7 @@
 //!
 //! Each program is a list of steps ([`step`]), mostly system calls on nonblocking sockets. A world makes one call, waits until
 //! nothing is on its way any more, and notes what the call returned and what poll(2) says of every socket. On Linux that takes
-//! place on loopback, in a network namespace of its own when that is permitted. A busy machine may be late: a program with a
+//! place on loopback, in a network namespace of its own, which takes root. A busy machine may be late: a program with a
 //! difference is carried out again, with pauses, and counts only if Linux then answers the same.
 //!
 //! A difference is shrunk, and printed as a test for `tests/linux.rs`. What differs on purpose is not drawn, or not compared;
@@ -62,7 +62,8 @@ const SECOND_LOOK: Duration = Duration::from_millis(15);
 fn main() -> ExitCode {
     let arguments = CommandLine::parse();
     if let Err(problem) = linux::enter_namespace() {
-        eprintln!("no network namespace, so programs share this one ({problem})");
+        eprintln!("there is no network namespace for Linux's part: {problem}");
+        return ExitCode::FAILURE;
     }
     match arguments.seed {
         Some(seed) => one(seed),

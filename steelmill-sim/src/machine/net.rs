@@ -223,6 +223,7 @@ impl Cluster {
         self.tcp_process_ended(machine, if has_power { CloseMode::Close } else { CloseMode::Silent });
         self.udp_process_ended(machine);
         if !has_power {
+            self.net.tcp_ports.lose_time_wait(machine);
             self.tcp_link_blocked(machine, None);
         }
     }
@@ -278,7 +279,7 @@ impl Network {
     /// Opens a TCP connection, and tries each address of a name in turn.
     ///
     /// # Errors
-    /// The error of the last address: `ConnectionRefused`, `TimedOut` (after 127 s), `HostUnreachable`, or
+    /// The error of the last address: `ConnectionRefused`, `TimedOut` (after 131 s), `HostUnreachable`, or
     /// `AddrNotAvailable` when no ephemeral port is left. Those of [`lookup`](Network::lookup).
     pub async fn connect(&self, address: impl ToAddress) -> io::Result<TcpStream> {
         let attempt = async |address| {

@@ -77,7 +77,11 @@ pub(crate) fn destination(target: SocketAddr) -> SocketAddr {
 /// IPv6 address, `EINVAL` for another machine from a socket bound to loopback.
 pub(crate) fn route(local: SocketAddr, target: SocketAddr, machine: u32) -> io::Result<(SocketAddr, u32)> {
     let (is_ipv4_socket, is_ipv6_target) = (local.is_ipv4(), target.is_ipv6());
-    let (local, target) = (canonical(local), canonical(target));
+    let (local, mut target) = (canonical(local), canonical(target));
+    // An IPv6 socket with an IPv4 address takes :: for that address's loopback.
+    if local.is_ipv4() && !is_ipv4_socket && target.is_ipv6() && target.ip().is_unspecified() {
+        target.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
     if local.is_ipv4() && (target.is_ipv6() || is_ipv4_socket && is_ipv6_target) {
         return Err(os_error(libc::EAFNOSUPPORT));
     }

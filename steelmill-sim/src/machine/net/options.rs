@@ -22,6 +22,7 @@ pub(crate) struct Options {
     pub(crate) only_v6: bool,
     pub(crate) broadcast: bool,
     pub(crate) nodelay: bool,
+    pub(crate) quickack: bool,
     pub(crate) keepalive: bool,
     out_of_band_inline: bool,
     multicast_loop: bool,
@@ -30,7 +31,8 @@ pub(crate) struct Options {
     pub(crate) linger_seconds: i32,
     pub(crate) ttl: u32,
     tos: u8,
-    multicast_ttl: u8,
+    /// Of an accepted IPv4 connection, the TTL of its SYN.
+    pub(crate) multicast_ttl: u8,
     hops: u8,
     traffic_class: u8,
     keep_count: u8,
@@ -48,6 +50,7 @@ impl Default for Options {
             only_v6: false,
             broadcast: false,
             nodelay: false,
+            quickack: true,
             keepalive: false,
             out_of_band_inline: false,
             multicast_loop: true,
@@ -118,6 +121,7 @@ impl Options {
             // The simulated buffers have one size.
             (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_RCVBUF) => {}
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => self.nodelay = is_on,
+            (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => self.quickack = is_on,
             (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => self.keep_idle = within(value, 1, 32_767)? as u16,
             (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => self.keep_interval = within(value, 1, 32_767)? as u16,
             (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => self.keep_count = within(value, 1, 127)? as u8,
@@ -165,6 +169,7 @@ impl Options {
             (libc::SOL_SOCKET, libc::SO_BROADCAST) => self.broadcast.into(),
             (libc::SOL_SOCKET, libc::SO_OOBINLINE) => self.out_of_band_inline.into(),
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => self.nodelay.into(),
+            (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => self.quickack.into(),
             (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => self.keep_idle.into(),
             (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => self.keep_interval.into(),
             (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => self.keep_count.into(),

@@ -314,6 +314,11 @@ impl<T: Copy + PartialEq> Ports<T> {
         }
     }
 
+    /// A machine has lost power, and with it what it had in TIME_WAIT.
+    pub(crate) fn lose_time_wait(&mut self, machine: u32) {
+        self.time_wait.retain(|key, _| key.0 >> 16 != u64::from(machine));
+    }
+
     pub(crate) fn release(&mut self, machine: u32, address: SocketAddr, owner: T) {
         if let Some(key) = self.bound_at(machine, address, owner) {
             self.bound.remove(&key);

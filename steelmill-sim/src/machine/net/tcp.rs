@@ -2,12 +2,14 @@
 
 mod halves; // split streams, AsyncRead and AsyncWrite
 
+use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 
@@ -20,11 +22,19 @@ use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::world::Process;
 
 /// One end of a connection: the id in every handle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Socket {
     run: RunId,
     id: ConnectionId,
     side: Side,
+}
+
+/// Without the run's number, as [`Process`] has it.
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { run: _, id, side } = self;
+        f.debug_struct("Socket").field("id", id).field("side", side).finish()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -156,6 +166,25 @@ impl Socket {
         self.poll(waiter, Direction::Write, |run| Ok(run.tcp_is_writable(self.id, self.side).then_some(())))
     }
 
+    /// Waits until it is ready for any part of an interest.
+    async fn ready(self, interest: Interest) -> io::Result<Ready> {
+        poll_fn(|context| {
+            let readable = match interest.is_readable() {
+                true => self.readable(Waiter::of(context.waker()))?.is_some(),
+                false => false,
+            };
+            let writable = match interest.is_writable() {
+                true => self.writable(Waiter::of(context.waker()))?.is_some(),
+                false => false,
+            };
+            let both = [(readable, Ready::READABLE), (writable, Ready::WRITABLE)];
+            let ready = both.into_iter().filter(|(holds, _)| *holds);
+            let ready = ready.fold(Ready::EMPTY, |all, (_, one)| all | one);
+            if ready.is_empty() { Poll::Pending } else { Poll::Ready(Ok(ready)) }
+        })
+        .await
+    }
+
     fn local_addr(self) -> io::Result<SocketAddr> {
         self.with(|connection| connection.addresses(self.side).local)
     }
@@ -188,11 +217,18 @@ fn copy_to(buffer: &mut [u8]) -> impl FnOnce(&[u8], &[u8]) {
 }
 
 /// A TCP listener on a simulated machine, with the methods of tokio's.
-#[derive(Debug)]
 pub struct TcpListener {
     run: RunId,
     id: ListenerId,
     local: SocketAddr,
+}
+
+/// Without the run's number, as [`Process`] has it.
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { run: _, id, local } = self;
+        f.debug_struct("TcpListener").field("id", id).field("local", local).finish()
+    }
 }
 
 impl TcpListener {
@@ -304,6 +340,47 @@ impl TcpStream {
     /// Sets `TCP_NODELAY`.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.0.with_options(|options| options.nodelay = nodelay)
+    }
+
+    /// `TCP_QUICKACK`. It is stored only: acknowledgements are never delayed.
+    pub fn quickack(&self) -> io::Result<bool> {
+        self.0.with_options(|options| options.quickack)
+    }
+
+    /// Sets `TCP_QUICKACK`.
+    pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
+        self.0.with_options(|options| options.quickack = quickack)
+    }
+
+    /// Waits until the stream is ready for any part of an interest; for what it is ready.
+    ///
+    /// # Cancellation
+    /// Dropping the future changes nothing.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        self.0.ready(interest).await
+    }
+
+    /// Calls `operation`, which uses the stream without waiting.
+    ///
+    /// # Errors
+    /// Those of `operation`; `WouldBlock` when it has nothing to do.
+    pub fn try_io<R>(&self, _: Interest, operation: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        operation()
+    }
+
+    /// Calls `operation` each time that the stream is ready, until it returns anything but `WouldBlock`.
+    pub async fn async_io<R>(
+        &self,
+        interest: Interest,
+        mut operation: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        loop {
+            self.ready(interest).await?;
+            match operation() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
     }
 
     /// Sets `SO_LINGER` to zero: closing sends a RST instead of a FIN.

@@ -1,5 +1,8 @@
 //! UDP: sockets, datagrams, receive buffers, duplication, reordering and ICMP port unreachable.
 
+mod options; // tokio's options
+mod peeking; // tokio's peek family and readiness
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +12,7 @@ use steelmill_core::{Address, ToAddress};
 use tokio::io::ReadBuf;
 
 use super::link::{Delivery, InFlightAtCut};
-use super::options::Options;
+use super::options::Options as SocketOptions;
 use super::ports::Sharing;
 use super::{Event, Network, address, poll_of, until};
 use crate::kernel::tasks::WaitsFor;
@@ -71,7 +74,7 @@ pub(super) struct Socket {
     bound: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) peer: Option<SocketAddr>,
-    pub(super) options: Options,
+    pub(super) options: SocketOptions,
     /// Whether bind(2) named an address, and a port: these stay when the socket is no longer connected.
     has_own_address: bool,
     has_own_port: bool,
@@ -147,7 +150,7 @@ impl Cluster {
         &mut self,
         process: Process,
         local: SocketAddr,
-        options: Options,
+        options: SocketOptions,
     ) -> io::Result<SocketId> {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
@@ -248,7 +251,7 @@ impl Cluster {
         Ok(true)
     }
 
-    pub(super) fn udp_set_options(&mut self, id: SocketId, options: Options) {
+    pub(super) fn udp_set_options(&mut self, id: SocketId, options: SocketOptions) {
         let Ok(socket) = self.net.udp.get(id) else { return };
         socket.options = options;
         let (machine, bound) = (socket.machine, socket.bound);
@@ -495,7 +498,7 @@ pub struct UdpSocket {
 
 impl UdpSocket {
     pub(super) fn open(process: Process, address: SocketAddr) -> io::Result<Self> {
-        let id = cluster::with(process.run, |run| run.udp_open(process, address, Options::default()))?;
+        let id = cluster::with(process.run, |run| run.udp_open(process, address, SocketOptions::default()))?;
         Ok(Self { process, id })
     }
 
@@ -591,14 +594,7 @@ impl UdpSocket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<SocketAddr>> {
-        let waiter = Waiter::of(context.waker());
-        let received = self.receive(waiter, buffer.initialize_unfilled(), false);
-        poll_of(received.map(|received| {
-            received.map(|(n, source)| {
-                buffer.advance(n);
-                source
-            })
-        }))
+        self.poll_receive(context, buffer, false)
     }
 
     fn try_receive(&self, buffer: &mut [u8], peek: bool) -> io::Result<(usize, SocketAddr)> {

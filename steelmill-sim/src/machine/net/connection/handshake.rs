@@ -293,8 +293,11 @@ impl Cluster {
                 return self.schedule_syn_retransmission(id); // Linux drops a SYN that finds the backlog full
             }
             accepting.syn_queue_len += 1;
-            let (is_ipv6, options) = (accepting.local.is_ipv6(), accepting.options);
+            let (is_ipv6, mut options) = (accepting.local.is_ipv6(), accepting.options);
             let connection = self.net.tcp.get(id).expect("checked above");
+            if target.is_ipv4() {
+                options.multicast_ttl = connection.options(CONNECTOR).ttl as u8;
+            }
             connection.listener = Some(listener);
             connection.syn_arrived_at = now;
             connection.end(ACCEPTOR).state = State::SynReceived;
