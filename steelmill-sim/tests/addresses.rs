@@ -241,3 +241,19 @@ fn a_sockets_debug_form_is_the_same_in_every_run() {
     };
     assert_eq!(shown(), shown());
 }
+
+/// Without SO_BROADCAST a send to all is refused; with it nobody is told whether somebody received it.
+#[test]
+fn broadcast_takes_a_permission() {
+    check(Seed(10), |sim| async move {
+        let socket = sim.client("host").network().bind_udp("0.0.0.0:0").await?;
+        for target in ["255.255.255.255:9", "10.255.255.255:9"] {
+            let refused = socket.send_to(b"all", target).await.expect_err("no permission");
+            assert_eq!(refused.raw_os_error(), Some(13), "EACCES");
+        }
+        socket.set_broadcast(true)?;
+        assert_eq!(socket.send_to(b"all", "255.255.255.255:9").await?, 3);
+        assert_eq!(socket.send_to(b"group", "224.0.0.251:5353").await?, 5);
+        Ok(())
+    });
+}

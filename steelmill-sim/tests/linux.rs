@@ -1,7 +1,7 @@
 //! What Linux answers to programs of system calls on sockets, as the differential fuzzer (`examples/linux`) found and shrunk
 //! them. The simulation has to answer the same.
 //!
-//! With `STEELMILL_LINUX` set, Linux is asked as well; `cargo xtask acceptance` does so. The answers are those of Linux 6.18.
+//! With `ASK_LINUX` set, Linux is asked as well; `cargo xtask acceptance` does so. The answers are those of Linux 6.18.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -31,7 +31,7 @@ fn both_answer(transcript: &[(Step, &str)]) {
             }
         });
     });
-    if std::env::var_os("STEELMILL_LINUX").is_some() {
+    if std::env::var_os("ASK_LINUX").is_some() {
         linux::linux::enter_namespace().unwrap();
         compare("Linux", &linux::linux::answers(&steps, port, Duration::from_millis(5)));
     }

@@ -222,8 +222,6 @@ impl Course {
                     Ip::Loop4 => Ipv4Addr::LOCALHOST.into(),
                     Ip::Second4 => Ipv4Addr::new(127, 0, 0, 2).into(),
                     Ip::Own4 => self.host.own4.into(),
-                    Ip::Nowhere4 => Ipv4Addr::new(192, 0, 2, 1).into(),
-                    Ip::Broadcast4 => Ipv4Addr::BROADCAST.into(),
                     Ip::Any6 => Ipv6Addr::UNSPECIFIED.into(),
                     Ip::Loop6 => Ipv6Addr::LOCALHOST.into(),
                     Ip::Mapped => mapped(Ipv4Addr::LOCALHOST),

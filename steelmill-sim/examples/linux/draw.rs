@@ -15,6 +15,9 @@ pub(crate) fn draw(seed: u64) -> Vec<Step> {
     for _ in 0..drawing.rng.random_range(2..=12) {
         drawing.step();
     }
+    if drawing.chance(8) {
+        drawing.fill();
+    }
     drawing.program
 }
 
@@ -150,8 +153,6 @@ impl Drawing {
             Ip::Loop4,
             Ip::Second4,
             Ip::Own4,
-            Ip::Nowhere4,
-            Ip::Broadcast4,
             Ip::Any6,
             Ip::Loop6,
             Ip::Mapped,
@@ -206,6 +207,18 @@ impl Drawing {
         }
     }
 
+    /// A full buffer at the end of a program: how much fits into it differs on purpose, so nothing else is sent then. The byte
+    /// before has a reset on its way arrive first.
+    fn fill(&mut self) {
+        let place = self.rng.random_range(0..self.sockets.len());
+        let id = self.sockets[place].id;
+        self.add(Step::Send { id, length: 1 });
+        self.add(Step::Fill { id });
+        for socket in self.sockets.clone() {
+            self.add(Step::Drain { id: socket.id });
+        }
+    }
+
     /// Any step, on a socket that the program may have.
     fn step(&mut self) {
         if self.sockets.is_empty() || self.chance(30) {
@@ -229,11 +242,7 @@ impl Drawing {
                 self.add(Step::Shutdown { id, how });
             }
             21..=25 => self.add(Step::Close { id }),
-            26 => {
-                self.add(Step::Send { id, length: 1 });
-                self.add(Step::Fill { id });
-            }
-            27..=28 => self.add(Step::Drain { id }),
+            26..=28 => self.add(Step::Drain { id }),
             29..=30 => self.set(id),
             31 => self.add(Step::Get { id, option: Opt::Error }),
             32 => {

@@ -87,10 +87,6 @@ pub(crate) enum Ip {
     Second4,
     /// The host's own IPv4 address.
     Own4,
-    /// 192.0.2.1, to which there is no route.
-    Nowhere4,
-    /// 255.255.255.255
-    Broadcast4,
     /// ::
     Any6,
     /// ::1

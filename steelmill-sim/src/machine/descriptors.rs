@@ -295,6 +295,9 @@ impl Cluster {
     ) -> Result<Option<Read>, Errno> {
         match &mut self.descriptors.get(id).object {
             Object::Socket(socket) => {
+                if let Some(code) = socket.take_idle_error() {
+                    return Err(code);
+                }
                 let socket = *socket;
                 self.read_socket(socket, buffers, peek)
             }
@@ -324,6 +327,9 @@ impl Cluster {
     ) -> Result<Option<usize>, Errno> {
         match &mut self.descriptors.get(id).object {
             Object::Socket(socket) => {
+                if let Some(code) = socket.take_idle_error() {
+                    return Err(code);
+                }
                 let socket = *socket;
                 self.write_socket(socket, parts, None)
             }

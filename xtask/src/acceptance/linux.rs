@@ -30,7 +30,7 @@ pub(super) fn run(
         steps.run(name, || match name {
             KNOWN => {
                 let mut tests = workspace.cargo(["test", "-p", "steelmill-sim", "--test", "linux"]);
-                tests.env("STEELMILL_LINUX", "1");
+                tests.env("ASK_LINUX", "1");
                 cargo_test(tests, total)
             }
             _ => {

@@ -50,6 +50,14 @@ pub(crate) fn is_local(ip: IpAddr, machine: u32) -> bool {
     machine_of(ip, machine) == Some(machine)
 }
 
+/// Whether packets to `ip` go to all machines of the network 10.0.0.0/8, which takes SO_BROADCAST (ip(7)).
+pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
+    [Ipv4Addr::BROADCAST, Ipv4Addr::new(10, 255, 255, 255)].contains(&match ip.to_canonical() {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(_) => return false,
+    })
+}
+
 /// The source address of packets from `machine` to `target`.
 pub(crate) fn source(target: IpAddr, machine: u32) -> IpAddr {
     match target {
@@ -94,6 +102,9 @@ pub(crate) fn route(local: SocketAddr, target: SocketAddr, machine: u32) -> io::
     } else {
         destination(target)
     };
+    if is_broadcast(target.ip()) || target.ip().is_multicast() {
+        return Ok((target, NO_MACHINE)); // it is sent, and no machine is a member
+    }
     let to = machine_of(target.ip(), machine);
     if local.ip().is_loopback() && to != Some(machine) {
         // Over IPv6 Linux sends the packet, and it is lost.

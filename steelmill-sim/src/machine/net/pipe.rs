@@ -186,6 +186,11 @@ impl Pipe {
         self.flights.front().is_some_and(|flight| flight.at <= now)
     }
 
+    /// Whether a flight with bytes is due by `now`.
+    pub(crate) fn has_due_bytes(&self, now: Nanos) -> bool {
+        self.flights.front().is_some_and(|flight| flight.at <= now && flight.upto > self.arrived)
+    }
+
     pub(crate) fn has_flights(&self) -> bool {
         self.flights.front().is_some()
     }

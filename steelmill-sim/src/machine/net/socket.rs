@@ -158,6 +158,14 @@ impl Socket {
         self.protocol == Protocol::Udp
     }
 
+    /// The error of a connection that it had, once: a read or a write of what has none now is told first.
+    pub(crate) fn take_idle_error(&mut self) -> Option<Errno> {
+        match self.kind {
+            Kind::Fresh | Kind::Listener(_) => self.error.take(),
+            _ => None,
+        }
+    }
+
     fn any(&self) -> SocketAddr {
         match self.is_ipv6 {
             true => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -487,7 +495,14 @@ impl Cluster {
 
     /// Whether it has a port by bind(2) or by what needs one: then its family of addresses is decided.
     pub(crate) fn is_socket_bound(&mut self, socket: &Socket) -> bool {
-        !matches!(socket.kind, Kind::Fresh)
+        match socket.kind {
+            Kind::Fresh => false,
+            Kind::Stream(id, side) => {
+                socket.bound.is_some()
+                    || self.net.tcp.get(id).is_some_and(|one| one.end(side).state != State::Failed)
+            }
+            _ => true,
+        }
     }
 
     /// How many bytes can be read: ioctl(2) with `FIONREAD`.

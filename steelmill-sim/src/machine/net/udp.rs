@@ -213,6 +213,9 @@ impl Cluster {
         if has_ipv6_address && peer.is_ipv4() {
             return Err(address::os_error(libc::EAFNOSUPPORT));
         }
+        if address::is_broadcast(peer.ip()) && !socket.options.broadcast {
+            return Err(address::os_error(libc::EACCES));
+        }
         let (peer, _) = address::route(socket.local, peer, socket.machine)?;
         socket.peer = Some(peer);
         // A connected socket has the one address its packets come from, and leaves the wildcard.
@@ -273,6 +276,9 @@ impl Cluster {
         let (from, local) = (socket.machine, socket.local);
         if socket.options.only_v6 && address::canonical(target).is_ipv4() {
             return Err(address::os_error(libc::ENETUNREACH));
+        }
+        if address::is_broadcast(target.ip()) && !socket.options.broadcast {
+            return Err(address::os_error(libc::EACCES));
         }
         let (target, machine) = address::route(local, target, from)?;
         if bytes.len() > payload_max(target) {

@@ -339,15 +339,16 @@ impl Cluster {
         if !pipe.is_due(now) && pipe.probe_due != now {
             return;
         }
+        if pipe.has_due_bytes(now) && self.is_deaf(id, 1 - side) {
+            self.send_reset(id, 1 - side);
+            return self.fail_end(id, 1 - side, libc::ECONNRESET);
+        }
+        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let has_new_bytes = pipe.deliver(now);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
-        let state = connection.end(1 - side).state;
+        let state = self.net.tcp.get(id).expect("checked above").end(1 - side).state;
         self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
         match state {
-            State::Established if has_new_bytes && self.is_deaf(id, 1 - side) => {
-                self.send_reset(id, 1 - side);
-                return self.fail_end(id, 1 - side, libc::ECONNRESET);
-            }
             State::Established => {}
             State::SynReceived => self.established(id), // any segment completes a handshake
             State::Orphaned if !has_new_bytes => {}
@@ -363,7 +364,9 @@ impl Cluster {
     /// §4.2.2.13).
     fn is_deaf(&mut self, id: ConnectionId, side: Side) -> bool {
         self.net.tcp.get(id).is_some_and(|connection| {
-            connection.end(side).is_read_shut && connection.out(side).is_closed_first
+            let end = connection.end(side);
+            let is_deaf = end.state == State::Established && end.is_read_shut;
+            is_deaf && connection.out(side).is_closed_first
         })
     }
 
