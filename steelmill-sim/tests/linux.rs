@@ -9,13 +9,18 @@
 #[path = "../examples/linux/main.rs"]
 mod linux;
 
-use std::time::Duration;
+use std::fmt::Debug;
 
 use linux::step::{Family::*, How, Ip::*, Kind::*, Opt::*, Place::*, Step, Step::*};
+use linux::typed::Act;
 
 /// Checks the answers of the simulation, and of Linux if that is wanted.
-fn both_answer(transcript: &[(Step, &str)]) {
-    let steps: Vec<Step> = transcript.iter().map(|(step, _)| *step).collect();
+fn answers_are<T: Copy + Debug + Send + Sync>(
+    transcript: &[(T, &str)],
+    simulated: fn(&[T], u16, u64) -> Vec<String>,
+    linux: fn(&[T], u16, bool) -> Vec<String>,
+) {
+    let steps: Vec<T> = transcript.iter().map(|(step, _)| *step).collect();
     let port = linux::linux::next_ports();
     let compare = |world: &str, answers: &[String]| {
         for (place, (step, expected)) in transcript.iter().enumerate() {
@@ -25,16 +30,22 @@ fn both_answer(transcript: &[(Step, &str)]) {
         assert_eq!(answers.len(), transcript.len(), "{world}: {answers:#?}");
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for seed in 0..4 {
-                compare("the simulation", &linux::simulated::answers(&steps, port, seed));
-            }
-        });
+        scope.spawn(|| (0..4).for_each(|seed| compare("the simulation", &simulated(&steps, port, seed))));
     });
     if std::env::var_os("ASK_LINUX").is_some() {
         linux::linux::enter_namespace().unwrap();
-        compare("Linux", &linux::linux::answers(&steps, port, Duration::from_millis(5)));
+        compare("Linux", &linux(&steps, port, true));
     }
+}
+
+/// System calls.
+fn both_answer(transcript: &[(Step, &str)]) {
+    answers_are(transcript, linux::simulated::answers, linux::linux::answers);
+}
+
+/// Methods of typed sockets.
+fn typed_sockets_answer(transcript: &[(Act, &str)]) {
+    answers_are(transcript, linux::simulated::typed_answers, linux::linux::typed_answers);
 }
 
 #[test]
@@ -280,5 +291,94 @@ fn unix_streams_connect_by_an_abstract_name() {
         (Close { id: 1 }, "ok 2:in+out+rdhup+hup+err"),
         (Receive { id: 2, length: 5, peek: false }, "ECONNRESET 2:in+out+rdhup+hup"),
         (Send { id: 2, length: 0 }, "EPIPE"),
+    ]);
+}
+
+#[test]
+fn typed_sockets_are_told_of_a_reset_once() {
+    typed_sockets_answer(&[
+        (Act::Bind { id: 0, ip: Loop4, port: 0 }, "ok"),
+        (Act::Connect { id: 1, to: 0 }, "ok"),
+        (Act::Accept { id: 0, new: 2 }, "127.0.0.1 p1"),
+        (Act::ZeroLinger { id: 2 }, "ok"),
+        (Act::Read { id: 1, length: 10 }, "waits"),
+        (Act::Drop { id: 2 }, "ok"),
+        (Act::Read { id: 1, length: 10 }, "ConnectionReset Some(104)"),
+        (Act::Read { id: 1, length: 10 }, "0 0"),
+        (Act::Write { id: 1, length: 10 }, "BrokenPipe Some(32)"),
+    ]);
+}
+
+#[test]
+fn a_socket_can_connect_to_itself() {
+    both_answer(&[
+        (Socket { id: 5, family: V4, kind: Stream }, "ok 5:out+hup"),
+        (Bind { id: 5, to: At(Any4, 2) }, "ok"),
+        (Connect { id: 5, to: At(Loop4, 2) }, "EINPROGRESS 5:out"),
+        (Send { id: 5, length: 10 }, "10 5:in+out"),
+        (Available { id: 5 }, "10"),
+        (Peer { id: 5 }, "127.0.0.1 p2"),
+    ]);
+}
+
+#[test]
+fn a_bound_ipv6_address_is_of_ipv6_only() {
+    both_answer(&[
+        (Socket { id: 2, family: V6, kind: Stream }, "ok 2:out+hup"),
+        (Get { id: 2, option: OnlyV6 }, "0"),
+        (Bind { id: 2, to: At(Own6, 1) }, "ok"),
+        (Get { id: 2, option: OnlyV6 }, "1"),
+    ]);
+}
+
+#[test]
+fn a_peer_at_port_zero_is_a_whole_host() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Datagram }, "ok 0:out"),
+        (Socket { id: 1, family: V6, kind: Datagram }, "ok 1:out"),
+        (Connect { id: 1, to: Of(0) }, "ok"),
+        (SendTo { id: 0, to: Of(1), length: 1 }, "1 1:in+out"),
+    ]);
+}
+
+#[test]
+fn a_socket_whose_connection_has_ended_can_be_bound() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V6, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Accept { id: 0, new: 3 }, "::1 e1 0:nothing 3:out"),
+        (Shutdown { id: 3, how: How::Write }, "ok 1:in+out+rdhup"),
+        (Shutdown { id: 1, how: How::Both }, "ok 1:in+out+rdhup+hup 3:in+out+rdhup+hup"),
+        (Bind { id: 3, to: At(Any6, 1) }, "ok"),
+    ]);
+}
+
+#[test]
+fn what_resets_an_end_is_not_received() {
+    both_answer(&[
+        (Socket { id: 3, family: V4, kind: Stream }, "ok 3:out+hup"),
+        (Listen { id: 3, backlog: 8 }, "ok 3:nothing"),
+        (Socket { id: 4, family: V4, kind: Stream }, "ok 4:out+hup"),
+        (Connect { id: 4, to: Of(3) }, "EINPROGRESS 3:in 4:out"),
+        (Accept { id: 3, new: 5 }, "127.0.0.1 e1 3:nothing 5:out"),
+        (Shutdown { id: 5, how: How::Both }, "ok 4:in+out+rdhup 5:in+out+rdhup+hup"),
+        (Send { id: 4, length: 5000 }, "5000 4:in+out+rdhup+hup+err 5:in+out+rdhup+hup+err"),
+        (Drain { id: 5 }, "none ECONNRESET 5:in+out+rdhup+hup"),
+    ]);
+}
+
+#[test]
+fn a_connect_that_was_shut_down_has_an_error() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 0 }, "ok 0:nothing"),
+        (Socket { id: 2, family: V4, kind: Stream }, "ok 2:out+hup"),
+        (Connect { id: 2, to: Of(0) }, "EINPROGRESS 0:in 2:out"),
+        (Socket { id: 3, family: V4, kind: Stream }, "ok 3:out+hup"),
+        (Connect { id: 3, to: Of(0) }, "EINPROGRESS 3:nothing"),
+        (Shutdown { id: 3, how: How::Both }, "ok 3:out+hup+err"),
+        (Receive { id: 3, length: 1, peek: false }, "ECONNRESET 3:out+hup"),
     ]);
 }

@@ -19,6 +19,23 @@ pub(crate) struct Host {
     pub(crate) port: u16,
 }
 
+impl Host {
+    pub(crate) fn ip(&self, ip: Ip) -> IpAddr {
+        let mapped = |ip: Ipv4Addr| IpAddr::V6(ip.to_ipv6_mapped());
+        match ip {
+            Ip::Any4 => Ipv4Addr::UNSPECIFIED.into(),
+            Ip::Loop4 => Ipv4Addr::LOCALHOST.into(),
+            Ip::Second4 => Ipv4Addr::new(127, 0, 0, 2).into(),
+            Ip::Own4 => self.own4.into(),
+            Ip::Any6 => Ipv6Addr::UNSPECIFIED.into(),
+            Ip::Loop6 => Ipv6Addr::LOCALHOST.into(),
+            Ip::Mapped => mapped(Ipv4Addr::LOCALHOST),
+            Ip::MappedAny => mapped(Ipv4Addr::UNSPECIFIED),
+            Ip::Own6 => self.own6.into(),
+        }
+    }
+}
+
 /// A program in the middle of its steps.
 pub(crate) struct Course {
     host: Host,
@@ -216,18 +233,7 @@ impl Course {
     fn address(&self, place: Place) -> Option<Address> {
         Some(match place {
             Place::At(ip, port) => {
-                let mapped = |ip: Ipv4Addr| IpAddr::V6(ip.to_ipv6_mapped());
-                let ip = match ip {
-                    Ip::Any4 => Ipv4Addr::UNSPECIFIED.into(),
-                    Ip::Loop4 => Ipv4Addr::LOCALHOST.into(),
-                    Ip::Second4 => Ipv4Addr::new(127, 0, 0, 2).into(),
-                    Ip::Own4 => self.host.own4.into(),
-                    Ip::Any6 => Ipv6Addr::UNSPECIFIED.into(),
-                    Ip::Loop6 => Ipv6Addr::LOCALHOST.into(),
-                    Ip::Mapped => mapped(Ipv4Addr::LOCALHOST),
-                    Ip::MappedAny => mapped(Ipv4Addr::UNSPECIFIED),
-                    Ip::Own6 => self.host.own6.into(),
-                };
+                let ip = self.host.ip(ip);
                 let port = if port == 0 { 0 } else { self.host.port + u16::from(port) };
                 Address::Internet(SocketAddr::new(ip, port))
             }

@@ -207,16 +207,13 @@ impl Drawing {
         }
     }
 
-    /// A full buffer at the end of a program: how much fits into it differs on purpose, so nothing else is sent then. The byte
-    /// before has a reset on its way arrive first.
+    /// A full buffer at the end of a program: how much fits into it differs on purpose. The byte before has a reset on its way
+    /// arrive first.
     fn fill(&mut self) {
         let place = self.rng.random_range(0..self.sockets.len());
         let id = self.sockets[place].id;
         self.add(Step::Send { id, length: 1 });
         self.add(Step::Fill { id });
-        for socket in self.sockets.clone() {
-            self.add(Step::Drain { id: socket.id });
-        }
     }
 
     /// Any step, on a socket that the program may have.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::calls::{self, Errno};
 use super::carry_out::{Course, Host, PORTS};
 use super::step::Step;
+use super::typed::{self, Act};
 
 /// The addresses of the first machine of a simulation that is no scenario.
 pub(crate) const OWN: (Ipv4Addr, Ipv6Addr) =
@@ -47,9 +48,13 @@ pub(crate) fn next_ports() -> u16 {
     2000 + NEXT.fetch_add(1, Relaxed) % 6000 * (PORTS + 1)
 }
 
-/// The answers of Linux, one for each step. After each call nothing goes on until the network has come to rest, and then for
-/// at least `pause` more.
-pub(crate) fn answers(program: &[Step], port: u16, pause: Duration) -> Vec<String> {
+/// How long each step rests when Linux is asked again.
+const SECOND_LOOK: Duration = Duration::from_millis(15);
+
+/// The answers of Linux, one for each step. After each call nothing goes on until the network has come to rest, and a little
+/// longer if it is patient.
+pub(crate) fn answers(program: &[Step], port: u16, is_patient: bool) -> Vec<String> {
+    let pause = if is_patient { SECOND_LOOK } else { Duration::ZERO };
     let mut course = Course::new(Host { own4: OWN.0, own6: OWN.1, port });
     let step = |step: &Step| {
         let answer = course.call(*step);
@@ -60,6 +65,15 @@ pub(crate) fn answers(program: &[Step], port: u16, pause: Duration) -> Vec<Strin
         format!("{answer}{}", course.changes())
     };
     program.iter().map(step).collect()
+}
+
+/// The answers of tokio's sockets, one for each operation.
+pub(crate) fn typed_answers(acts: &[Act], port: u16, is_patient: bool) -> Vec<String> {
+    let moment = Duration::from_millis(if is_patient { 40 } else { 3 });
+    let host = Host { own4: OWN.0, own6: OWN.1, port };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let answers = typed::real::answers(&typed::real::Network, acts, host, || tokio::time::sleep(moment));
+    runtime.expect("a tokio runtime").block_on(answers)
 }
 
 /// Waits until no TCP socket has anything on its way, and nothing changes.

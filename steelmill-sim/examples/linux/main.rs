@@ -12,6 +12,8 @@
 //! place on loopback, in a network namespace of its own, which takes root. A busy machine may be late: a program with a
 //! difference is carried out again, with pauses, and counts only if Linux then answers the same.
 //!
+//! Half of the time is for typed sockets: the same methods on tokio's sockets and on the simulated ones ([`typed`]).
+//!
 //! A difference is shrunk, and printed as a test for `tests/linux.rs`. What differs on purpose is not drawn, or not compared;
 //! docs/network.md lists it.
 
@@ -22,41 +24,75 @@ pub(crate) mod linux; // answers of Linux
 mod shrink; // the least program with a difference, as a test
 pub(crate) mod simulated; // answers of the simulation
 pub(crate) mod step; // what programs consist of
+pub(crate) mod typed; // programs of tokio's methods
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
-
-use step::Step;
+use clap::{Parser, ValueEnum};
 
 /// Compares the answers of Linux and of the simulation to random programs.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct CommandLine {
-    /// How many programs to carry out.
+    /// How many programs of each kind to carry out.
     #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
     programs: u64,
-    /// For how long, in seconds.
+    /// For how long altogether, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// The seed of the first program; those that follow have the next ones.
     #[arg(long, default_value_t = 1)]
     first: u64,
+    /// One kind of programs alone.
+    #[arg(long)]
+    only: Option<Kind>,
     /// Carries out the program of one seed, and prints all answers.
     #[arg(long)]
     seed: Option<u64>,
-    /// Leaves programs with Unix sockets out.
-    #[arg(long)]
-    internet: bool,
-    /// How many differences to shrink before it ends.
+    /// How many differences of a kind to shrink before it ends.
     #[arg(long, default_value_t = 5)]
     differences: usize,
 }
 
-/// How long each step rests when Linux is asked again.
-const SECOND_LOOK: Duration = Duration::from_millis(15);
+/// What programs consist of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// System calls, through the C library.
+    Calls,
+    /// Methods of typed sockets.
+    Typed,
+}
+
+/// A kind of programs, with what both worlds answer to them.
+struct Surface<T> {
+    kind: Kind,
+    /// The function that checks a program in tests/linux.rs.
+    check: &'static str,
+    draw: fn(u64) -> Vec<T>,
+    /// With the port before the program's own; patient or not.
+    linux: fn(&[T], u16, bool) -> Vec<String>,
+    /// With that port, and the seed of the run.
+    simulated: fn(&[T], u16, u64) -> Vec<String>,
+}
+
+const CALLS: Surface<step::Step> = Surface {
+    kind: Kind::Calls,
+    check: "both_answer",
+    draw: draw::draw,
+    linux: linux::answers,
+    simulated: simulated::answers,
+};
+
+const TYPED: Surface<typed::Act> = Surface {
+    kind: Kind::Typed,
+    check: "typed_sockets_answer",
+    draw: typed::draw,
+    linux: linux::typed_answers,
+    simulated: simulated::typed_answers,
+};
 
 #[cfg_attr(test, allow(dead_code, reason = "the tests carry out programs of their own"))]
 fn main() -> ExitCode {
@@ -65,87 +101,96 @@ fn main() -> ExitCode {
         eprintln!("there is no network namespace for Linux's part: {problem}");
         return ExitCode::FAILURE;
     }
-    match arguments.seed {
-        Some(seed) => one(seed),
-        None => many(&arguments),
+    let is_wanted = |kind| arguments.only.is_none_or(|only| only == kind);
+    let limit = Duration::from_secs(arguments.seconds) / if arguments.only.is_none() { 2 } else { 1 };
+    let mut is_green = true;
+    if is_wanted(Kind::Calls) {
+        is_green &= CALLS.run(&arguments, limit);
     }
+    if is_wanted(Kind::Typed) {
+        is_green &= TYPED.run(&arguments, limit);
+    }
+    if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn one(seed: u64) -> ExitCode {
-    let program = draw::draw(seed);
-    let (linux, simulated) = both(&program, seed, SECOND_LOOK);
-    for (place, step) in program.iter().enumerate() {
-        println!("{step:?}\n    Linux: {}", linux[place]);
-        if simulated.get(place) != Some(&linux[place]) {
-            println!("    sim:   {}", simulated.get(place).map_or("nothing", String::as_str));
+impl<T: Debug + Clone> Surface<T> {
+    fn run(&self, arguments: &CommandLine, limit: Duration) -> bool {
+        match arguments.seed {
+            Some(seed) => self.one(seed),
+            None => self.many(arguments, limit),
         }
     }
-    if linux == simulated { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
 
-fn both(program: &[Step], seed: u64, pause: Duration) -> (Vec<String>, Vec<String>) {
-    let port = linux::next_ports();
-    (linux::answers(program, port, pause), simulated::answers(program, port, seed))
-}
+    /// Prints all answers to one program; true when they are equal.
+    fn one(&self, seed: u64) -> bool {
+        let program = (self.draw)(seed);
+        let (linux, simulated) = self.both(&program, seed, true);
+        for (place, step) in program.iter().enumerate() {
+            println!("{step:?}\n    Linux: {}", linux[place]);
+            if simulated.get(place) != Some(&linux[place]) {
+                println!("    sim:   {}", simulated.get(place).map_or("nothing", String::as_str));
+            }
+        }
+        linux == simulated
+    }
 
-#[expect(clippy::disallowed_methods, reason = "its limit is one of real time")]
-fn many(arguments: &CommandLine) -> ExitCode {
-    let begun = Instant::now();
-    let limit = Duration::from_secs(arguments.seconds);
-    let mut carried_out = 0;
-    let mut unsteady = 0;
-    let mut found = BTreeMap::new();
-    for seed in arguments.first..=u64::MAX {
-        if carried_out >= arguments.programs
-            || begun.elapsed() >= limit
-            || found.len() >= arguments.differences
-        {
-            break;
+    fn both(&self, program: &[T], seed: u64, is_patient: bool) -> (Vec<String>, Vec<String>) {
+        let port = linux::next_ports();
+        ((self.linux)(program, port, is_patient), (self.simulated)(program, port, seed))
+    }
+
+    /// Carries out programs until a limit; true when none differs.
+    #[expect(clippy::disallowed_methods, reason = "its limit is one of real time")]
+    fn many(&self, arguments: &CommandLine, limit: Duration) -> bool {
+        let begun = Instant::now();
+        let (mut carried_out, mut unsteady) = (0, 0);
+        let mut found = BTreeMap::new();
+        for seed in arguments.first..=u64::MAX {
+            let is_enough = carried_out >= arguments.programs || found.len() >= arguments.differences;
+            if is_enough || begun.elapsed() >= limit {
+                break;
+            }
+            carried_out += 1;
+            let program = (self.draw)(seed);
+            let (linux, simulated) = self.both(&program, seed, false);
+            if linux == simulated {
+                continue;
+            }
+            let Some(kind) = self.difference(&program, seed) else {
+                unsteady += 1;
+                continue;
+            };
+            // Of differences of one kind one is enough.
+            if found.insert(kind.clone(), seed).is_some() {
+                continue;
+            }
+            let least =
+                shrink::shrink(&program, |fewer| self.difference(fewer, seed).as_ref() == Some(&kind));
+            let (linux, simulated) = self.both(&least, seed, true);
+            println!("{}", shrink::as_test(self.check, seed, &least, &linux, &simulated));
         }
-        let program = draw::draw(seed);
-        if arguments.internet && format!("{program:?}").contains("Unix") {
-            continue;
-        }
-        carried_out += 1;
-        let (linux, simulated) = both(&program, seed, Duration::ZERO);
+        println!(
+            "{carried_out} programs of {:?}, {} differences, {unsteady} for which Linux answered anew in {:.0} s",
+            self.kind,
+            found.len(),
+            begun.elapsed().as_secs_f64()
+        );
+        found.is_empty()
+    }
+
+    /// The first answers that differ, and to what, if they do when Linux is given time.
+    fn difference(&self, program: &[T], seed: u64) -> Option<String> {
+        let (linux, simulated) = self.both(program, seed, false);
         if linux == simulated {
-            continue;
+            return None;
         }
-        let Some(kind) = difference(&program, seed) else {
-            unsteady += 1;
-            continue;
-        };
-        // Of differences of one kind one is enough.
-        if found.insert(kind.clone(), seed).is_some() {
-            continue;
-        }
-        let least = shrink::shrink(&program, |fewer| difference(fewer, seed).as_ref() == Some(&kind));
-        let (linux, simulated) = both(&least, seed, SECOND_LOOK);
-        println!("{}", shrink::as_test(&format!("seed_{seed}"), &least, &linux, &simulated));
+        let (linux, simulated) = self.both(program, seed, true);
+        let place = (0..linux.len()).find(|place| simulated.get(*place) != Some(&linux[*place]))?;
+        let call = format!("{:?}", program[place]);
+        let call = call.split(' ').next().unwrap_or_default();
+        let simulated = simulated.get(place).map(|answer| outline(answer));
+        Some(format!("{call}: {} / {simulated:?}", outline(&linux[place])))
     }
-    println!(
-        "{carried_out} programs, {} differences, {unsteady} for which Linux answered anew in {:.0} s",
-        found.len(),
-        begun.elapsed().as_secs_f64()
-    );
-    if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// The first answers that differ, and to which call, if they do when Linux is given time.
-fn difference(program: &[Step], seed: u64) -> Option<String> {
-    let (linux, simulated) = both(program, seed, Duration::ZERO);
-    if linux == simulated {
-        return None;
-    }
-    let (linux, simulated) = both(program, seed, SECOND_LOOK);
-    let place = (0..linux.len()).find(|place| simulated.get(*place) != Some(&linux[*place]))?;
-    let call = format!("{:?}", program[place]);
-    let call = call.split(' ').next().unwrap_or_default();
-    Some(format!(
-        "{call}: {} / {:?}",
-        outline(&linux[place]),
-        simulated.get(place).map(|answer| outline(answer))
-    ))
 }
 
 /// An answer without numbers of sockets and ports.

@@ -9,9 +9,29 @@ use steelmill_sim::{Seed, Settings, simulate};
 use super::carry_out::{Course, Host};
 use super::linux::OWN;
 use super::step::Step;
+use super::typed::{self, Act};
 
 /// After each call so much time passes: all that is on its way arrives, and no timer ends.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// The answers of the simulated sockets, one for each operation; the failure of the run as the last one.
+pub(crate) fn typed_answers(acts: &[Act], port: u16, seed: u64) -> Vec<String> {
+    let acts: Arc<[Act]> = acts.into();
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let outcome = simulate(Settings::new(Seed(seed)), &|sim| {
+        let (acts, answers) = (acts.clone(), answers.clone());
+        async move {
+            let host = Host { own4: OWN.0, own6: OWN.1, port };
+            let network = sim.client("host").network();
+            let given = typed::simulated::answers(&network, &acts, host, || sim.clock().sleep(PAUSE)).await;
+            *answers.lock().expect("no operation panics") = given;
+            Ok(())
+        }
+    });
+    let mut answers = std::mem::take(&mut *answers.lock().expect("no operation panics"));
+    answers.extend(outcome.failure.map(|failure| format!("the run fails: {failure}")));
+    answers
+}
 
 /// The answers of the simulation, one for each step; the failure of the run as the last one.
 pub(crate) fn answers(program: &[Step], port: u16, seed: u64) -> Vec<String> {
@@ -36,8 +56,6 @@ pub(crate) fn answers(program: &[Step], port: u16, seed: u64) -> Vec<String> {
         }
     });
     let mut answers = std::mem::take(&mut *answers.lock().expect("no step panics"));
-    if let Some(failure) = outcome.failure {
-        answers.push(format!("the run fails: {failure}"));
-    }
+    answers.extend(outcome.failure.map(|failure| format!("the run fails: {failure}")));
     answers
 }

@@ -46,6 +46,10 @@ use messages::InFlight;
 use ports::Ports;
 use udp::{SocketId, Sockets};
 
+/// Where ephemeral ports of UDP begin: in the middle, so that a TCP port and a UDP port are hardly ever the same, which a
+/// program could come to rely on.
+const UDP_PORTS_FROM: u16 = 14_000;
+
 pub(crate) struct Net {
     pub(crate) links: Links,
     tcp: Connections,
@@ -106,9 +110,9 @@ impl Net {
         Self {
             links: Links::new(),
             tcp: Connections::default(),
-            tcp_ports: Ports::new(),
+            tcp_ports: Ports::new(0),
             udp: Sockets::default(),
-            udp_ports: Ports::new(),
+            udp_ports: Ports::new(UDP_PORTS_FROM),
             unix: unix::UnixSockets::default(),
             in_flight: InFlight::default(),
             names: BTreeMap::new(),

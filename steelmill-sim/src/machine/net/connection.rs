@@ -57,6 +57,8 @@ pub(crate) struct Connection {
     options: [Options; 2],
     /// Whether an end is entered among the connections of its port.
     has_port: [bool; 2],
+    /// Whether a socket has connected to itself: what the connector writes it reads, and there is no acceptor.
+    is_self: bool,
 }
 
 /// The arrival of a segment that nothing can be lost of.
@@ -214,6 +216,12 @@ impl Connection {
         &mut self.addresses[usize::from(side)]
     }
 
+    /// The side that reads what `side` writes.
+    #[inline]
+    fn other(&self, side: Side) -> Side {
+        if self.is_self { side } else { 1 - side }
+    }
+
     pub(crate) fn options(&mut self, side: Side) -> &mut Options {
         &mut self.options[usize::from(side)]
     }
@@ -227,7 +235,8 @@ impl Connection {
     /// The pipe that `side` reads.
     #[inline]
     pub(super) fn into(&mut self, side: Side) -> &mut Pipe {
-        &mut self.pipes[usize::from(1 - side)]
+        let other = self.other(side);
+        &mut self.pipes[usize::from(other)]
     }
 
     /// The link that `side` sends on: its own machine and its peer's.
@@ -296,6 +305,7 @@ impl Connections {
             listener: None,
             options: [options; 2],
             has_port: [true, false],
+            is_self: false,
         };
         let index = match self.free.pop() {
             Some(index) => {

@@ -102,13 +102,17 @@ pub(crate) struct Ports<T> {
     time_wait: BTreeMap<FourTuple, (Nanos, Sharing)>,
     time_wait_ends: VecDeque<(Nanos, FourTuple)>,
     searches: Vec<Search>,
+    /// The port that a machine's search begins at, as its distance from the first.
+    first: u16,
     /// Machines, own addresses and peers for which no port was left.
     exhausted: BTreeSet<(u32, Ip, Ip, u16)>,
 }
 
 impl<T: Copy + PartialEq> Ports<T> {
-    pub(crate) fn new() -> Self {
+    /// The first search of each machine begins so far from the first ephemeral port.
+    pub(crate) fn new(first: u16) -> Self {
         Self {
+            first,
             bound: BTreeMap::new(),
             last: 0,
             connections: BTreeMap::new(),
@@ -190,7 +194,8 @@ impl<T: Copy + PartialEq> Ports<T> {
 
     fn search(&mut self, machine: u32, is_usable: impl Fn(&Self, u16) -> bool) -> Option<u16> {
         if self.searches.len() <= machine as usize {
-            self.searches.resize(machine as usize + 1, Search::default());
+            let search = Search { next: self.first, ..Search::default() };
+            self.searches.resize(machine as usize + 1, search);
         }
         let count = EPHEMERAL.end() - EPHEMERAL.start() + 1;
         if self.searches[machine as usize].is_crowded {
@@ -415,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_wildcard_and_an_address_conflict_and_two_addresses_do_not() {
-        let mut ports = Ports::new();
+        let mut ports = Ports::new(0);
         ports.bind((0, 0), on("127.0.0.1:80"), 1, ALONE).unwrap();
         ports.bind((0, 0), on("10.0.0.1:80"), 2, ALONE).unwrap();
         assert_eq!(kind(ports.bind((0, 0), on("0.0.0.0:80"), 3, ALONE)), Some(io::ErrorKind::AddrInUse));
@@ -428,7 +433,7 @@ mod tests {
 
     #[test]
     fn a_port_is_shared_by_those_that_want_to_and_do_not_listen() {
-        let mut ports = Ports::new();
+        let mut ports = Ports::new(0);
         let address = on("127.0.0.1:80");
         ports.bind((0, 0), address, 1, REUSE).unwrap();
         ports.bind((0, 0), address, 2, REUSE).unwrap();
@@ -446,7 +451,7 @@ mod tests {
 
     #[test]
     fn a_connection_keeps_its_port_for_a_minute_unless_all_reuse_the_address() {
-        let (mut ports, local, peer) = (Ports::new(), on("10.0.0.1:80"), on("10.0.0.2:5"));
+        let (mut ports, local, peer) = (Ports::new(0), on("10.0.0.1:80"), on("10.0.0.2:5"));
         ports.enter((0, 0), local, peer, REUSE).unwrap();
         assert_eq!(kind(ports.enter((0, 0), local, peer, REUSE)), Some(io::ErrorKind::AddrNotAvailable));
         ports.close((0, 5), local, peer, true);
@@ -460,7 +465,7 @@ mod tests {
 
     #[test]
     fn every_ephemeral_port_is_given_once_and_then_an_error() {
-        let mut ports = Ports::new();
+        let mut ports = Ports::new(0);
         let mut given: Vec<u16> =
             (0..28_232).map(|n| ports.bind((0, 0), on("127.0.0.1:0"), n, REUSE).unwrap().port()).collect();
         given.dedup();
@@ -473,7 +478,7 @@ mod tests {
 
     #[test]
     fn a_port_serves_several_peers() {
-        let (mut ports, local) = (Ports::new(), "10.0.0.1".parse().unwrap());
+        let (mut ports, local) = (Ports::new(0), "10.0.0.1".parse().unwrap());
         let (one, other) = (on("10.0.0.2:80"), on("10.0.0.3:80"));
         ports.bind((0, 0), on("0.0.0.0:40000"), 1, ALONE).unwrap();
         let mut open = |ports: &mut Ports<u32>, peer| ports.open((0, 0), local, peer, ALONE);

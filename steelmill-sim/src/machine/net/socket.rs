@@ -223,10 +223,7 @@ impl Cluster {
             Kind::Fresh => false,
             Kind::Listener(_) | Kind::Udp(_) | Kind::Unix(_) => true,
             // The port of a connection that has ended is free for another bind, unless it was bound.
-            Kind::Stream(id, side) => {
-                socket.bound.is_some()
-                    || self.net.tcp.get(id).is_none_or(|one| one.end(side).state != State::Failed)
-            }
+            Kind::Stream(id, side) => socket.bound.is_some() || !self.has_connection_ended(id, side),
         };
         let canonical = super::address::canonical(address);
         if socket.is_ipv6 && (is_taken || socket.options.only_v6 && canonical.is_ipv4()) {
@@ -239,6 +236,8 @@ impl Cluster {
             return Err(libc::EINVAL);
         }
         socket.has_own_port = address.port() != 0;
+        // An IPv6 address is no way to IPv4 (`__inet6_bind()`).
+        socket.options.only_v6 |= canonical.is_ipv6() && !canonical.ip().is_unspecified();
         if socket.is_udp() {
             let id = self.udp_open(socket.process, address, socket.options).map_err(errno)?;
             self.net.udp.get(id).map_err(errno)?.is_write_shut = socket.is_write_shut;
@@ -251,6 +250,12 @@ impl Cluster {
             _ => socket.kind = Kind::Listener(id),
         }
         Ok(())
+    }
+
+    /// Whether Linux has no connection left (`TCP_CLOSE`): it failed, or both directions have ended.
+    fn has_connection_ended(&mut self, id: ConnectionId, side: Side) -> bool {
+        let has_failed = self.net.tcp.get(id).is_some_and(|one| one.end(side).state == State::Failed);
+        has_failed || self.tcp_is_over(id, side)
     }
 
     /// A UDP socket that sends takes a port first, if it has none (udp(7)).
@@ -497,10 +502,7 @@ impl Cluster {
     pub(crate) fn is_socket_bound(&mut self, socket: &Socket) -> bool {
         match socket.kind {
             Kind::Fresh => false,
-            Kind::Stream(id, side) => {
-                socket.bound.is_some()
-                    || self.net.tcp.get(id).is_some_and(|one| one.end(side).state != State::Failed)
-            }
+            Kind::Stream(id, side) => socket.bound.is_some() || !self.has_connection_ended(id, side),
             _ => true,
         }
     }

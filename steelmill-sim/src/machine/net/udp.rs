@@ -155,6 +155,9 @@ impl Cluster {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
+        let mut options = options;
+        let canonical = address::canonical(local);
+        options.only_v6 |= canonical.is_ipv6() && !canonical.ip().is_unspecified();
         let (place, sharing) = ((process.machine, self.kernel.now), Sharing::of(&options));
         let sockets = &mut self.net.udp;
         let index = sockets.free.last().copied().unwrap_or(sockets.all.len() as u32);
@@ -207,11 +210,6 @@ impl Cluster {
         if socket.options.only_v6 && address::canonical(peer).is_ipv4() {
             let code = if peer.is_ipv4() { libc::EAFNOSUPPORT } else { libc::ENETUNREACH };
             return Err(address::os_error(code));
-        }
-        let has_ipv6_address =
-            address::canonical(socket.local).is_ipv6() && !socket.local.ip().is_unspecified();
-        if has_ipv6_address && peer.is_ipv4() {
-            return Err(address::os_error(libc::EAFNOSUPPORT));
         }
         if address::is_broadcast(peer.ip()) && !socket.options.broadcast {
             return Err(address::os_error(libc::EACCES));
@@ -273,7 +271,14 @@ impl Cluster {
             return Err(address::os_error(libc::EINVAL));
         }
         let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
-        let (from, local) = (socket.machine, socket.local);
+        let (from, mut local) = (socket.machine, socket.local);
+        // A connection over IPv6 has chosen the address for IPv6 alone.
+        if !socket.has_own_address
+            && address::canonical(local).is_ipv6()
+            && address::canonical(target).is_ipv4()
+        {
+            local.set_ip(std::net::Ipv6Addr::UNSPECIFIED.into());
+        }
         if socket.options.only_v6 && address::canonical(target).is_ipv4() {
             return Err(address::os_error(libc::ENETUNREACH));
         }
@@ -413,7 +418,9 @@ impl Cluster {
         }
         let all = &self.net.udp.all;
         let accepts = |index: u32| match all[index as usize].peer {
-            Some(peer) => (peer == source).then_some(1),
+            // A peer at port 0 is a whole host.
+            Some(peer) if peer.port() == 0 => (peer.ip() == source.ip()).then_some(1),
+            Some(peer) => (peer == source).then_some(2),
             None => Some(0),
         };
         let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), accepts) else {

@@ -43,7 +43,8 @@ impl Cluster {
                 pipe.consume(n, now, advertised_at);
                 if pipe.is_writer_blocked && !pipe.has_window_update {
                     pipe.has_window_update = true;
-                    self.schedule(advertised_at, Event::WindowUpdate(id, 1 - side));
+                    let writer = connection.other(side);
+                    self.schedule(advertised_at, Event::WindowUpdate(id, writer));
                 }
             }
             return Ok(Some(n));
@@ -339,14 +340,16 @@ impl Cluster {
         if !pipe.is_due(now) && pipe.probe_due != now {
             return;
         }
-        if pipe.has_due_bytes(now) && self.is_deaf(id, 1 - side) {
-            self.send_reset(id, 1 - side);
-            return self.fail_end(id, 1 - side, libc::ECONNRESET);
+        let has_due_bytes = pipe.has_due_bytes(now);
+        let reader = connection.other(side);
+        if has_due_bytes && self.is_deaf(id, reader) {
+            self.send_reset(id, reader);
+            return self.fail_end(id, reader, libc::ECONNRESET);
         }
         let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let has_new_bytes = pipe.deliver(now);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
-        let state = self.net.tcp.get(id).expect("checked above").end(1 - side).state;
+        let state = self.net.tcp.get(id).expect("checked above").end(reader).state;
         self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
         match state {
             State::Established => {}
@@ -357,7 +360,7 @@ impl Cluster {
         if was_stalled || !self.net.links.is_clear(to, from) {
             self.acknowledge(id, side);
         }
-        self.wake_readers(id, 1 - side);
+        self.wake_readers(id, reader);
     }
 
     /// Whether data for an end is answered with a reset: both its directions were shut down, the own one first (RFC 1122
@@ -395,9 +398,14 @@ impl Cluster {
     #[cold]
     fn answer_with_reset(&mut self, id: ConnectionId, side: Side) {
         let now = self.kernel.now;
-        let is_sent = self.send_reset(id, 1 - side);
-        if self.net.tcp.get(id).is_some_and(|connection| connection.end(1 - side).state == State::Orphaned) {
-            self.close_end(id, 1 - side, State::Closed);
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let reader = connection.other(side);
+        let is_orphaned = connection.end(reader).state == State::Orphaned;
+        let is_sent = self.send_reset(id, reader);
+        if is_orphaned {
+            self.close_end(id, reader, State::Closed);
         }
         if is_sent {
             return;

@@ -67,10 +67,11 @@ impl Cluster {
         };
         let (from, to) = connection.link(side);
         let not_before = connection.out(side).not_before();
+        let other = connection.other(side);
         self.trace_message(MessageKind::Reset, Some(id.number()), from, to, &[]);
         match self.message_delivery(from, to, 0) {
-            Delivery::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, 1 - side)),
-            Delivery::Held => self.hold_event(from, to, Event::Reset(id, 1 - side)),
+            Delivery::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, other)),
+            Delivery::Held => self.hold_event(from, to, Event::Reset(id, other)),
             Delivery::Lost => return false,
         }
         true
@@ -134,7 +135,8 @@ impl Cluster {
             return;
         };
         connection.into(side).lose_flights();
-        self.trace_flights_lost(id, 1 - side, DeliveryProblem::Reset);
+        let writer = connection.other(side);
+        self.trace_flights_lost(id, writer, DeliveryProblem::Reset);
         self.trace_unsent_lost(id, side);
         self.net.tcp.clear_stalled(id, side);
         self.net.tcp.clear_writer_blocked(id, side);

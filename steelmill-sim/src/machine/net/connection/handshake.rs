@@ -283,6 +283,10 @@ impl Cluster {
         }
         let now = self.kernel.now;
         if state == State::NotCreated {
+            let Addresses { local, peer } = *connection.addresses(CONNECTOR);
+            if local == peer {
+                return self.connect_to_itself(id);
+            }
             let Some(listener) = self.find_listener(to, target) else {
                 self.trace_message(MessageKind::Refused, Some(id.number()), to, from, &[]);
                 self.send_handshake_segment(id, to, from, Event::ConnectFails(id, libc::ECONNREFUSED));
@@ -318,6 +322,18 @@ impl Cluster {
         let is_in_flight = self.send_handshake_segment(id, to, from, Event::SynAck(id));
         if !is_in_flight && state == State::NotCreated {
             self.schedule_syn_ack_retransmission(id);
+        }
+    }
+
+    /// A socket's SYN finds itself: a simultaneous open with one end (RFC 9293 §3.5).
+    fn connect_to_itself(&mut self, id: ConnectionId) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        if connection.end(CONNECTOR).state == State::SynSent {
+            connection.is_self = true;
+            connection.end(CONNECTOR).state = State::Established;
+            self.wake_end(id, CONNECTOR);
         }
     }
 
