@@ -10,12 +10,13 @@
 mod linux;
 
 use std::fmt::Debug;
+use std::marker;
 
 use linux::step::{Family::*, How, Ip::*, Kind::*, Opt::*, Place::*, Step, Step::*};
 use linux::typed::Act;
 
 /// Checks the answers of the simulation, and of Linux if that is wanted.
-fn answers_are<T: Copy + Debug + Send + Sync>(
+fn answers_are<T: Copy + Debug + marker::Send + Sync>(
     transcript: &[(T, &str)],
     simulated: fn(&[T], u16, u64) -> Vec<String>,
     linux: fn(&[T], u16, bool) -> Vec<String>,
@@ -380,5 +381,88 @@ fn a_connect_that_was_shut_down_has_an_error() {
         (Connect { id: 3, to: Of(0) }, "EINPROGRESS 3:nothing"),
         (Shutdown { id: 3, how: How::Both }, "ok 3:out+hup+err"),
         (Receive { id: 3, length: 1, peek: false }, "ECONNRESET 3:out+hup"),
+    ]);
+}
+
+#[test]
+fn a_read_of_nothing_tells_the_sender() {
+    both_answer(&[
+        (Socket { id: 0, family: Unix, kind: Stream }, "ok 0:out+hup"),
+        (Bind { id: 0, to: Unnamed }, "ok"),
+        (Listen { id: 0, backlog: 0 }, "ok 0:nothing"),
+        (Socket { id: 1, family: Unix, kind: Stream }, "ok 1:out+hup"),
+        (Bind { id: 1, to: Unnamed }, "ok"),
+        (Connect { id: 1, to: Of(0) }, "ok 0:in 1:out"),
+        (Accept { id: 0, new: 2 }, "name 1 0:nothing 2:out"),
+        (Send { id: 1, length: 10 }, "10 2:in+out"),
+        (Receive { id: 2, length: 0, peek: false }, "0 from name 1"),
+    ]);
+}
+
+#[test]
+fn a_bind_that_failed_leaves_an_ipv6_socket_as_it_was() {
+    both_answer(&[
+        (Socket { id: 1, family: V6, kind: Datagram }, "ok 1:out"),
+        (Bind { id: 1, to: At(Own6, 3) }, "ok"),
+        (Socket { id: 2, family: V6, kind: Datagram }, "ok 2:out"),
+        (Bind { id: 2, to: At(Own6, 3) }, "EADDRINUSE"),
+        (Connect { id: 2, to: At(Loop4, 1) }, "ok"),
+        (SendTo { id: 1, to: At(Second4, 0), length: 10 }, "ENETUNREACH"),
+    ]);
+}
+
+#[test]
+fn a_refused_socket_has_the_address_that_it_connected_from() {
+    both_answer(&[
+        (Socket { id: 3, family: V4, kind: Stream }, "ok 3:out+hup"),
+        (Socket { id: 4, family: V4, kind: Stream }, "ok 4:out+hup"),
+        (Bind { id: 4, to: At(Any4, 3) }, "ok"),
+        (Connect { id: 4, to: Of(3) }, "EINPROGRESS 4:in+out+rdhup+hup+err"),
+        (Socket { id: 11, family: V4, kind: Stream }, "ok 11:out+hup"),
+        (Bind { id: 11, to: At(Own4, 3) }, "ok"),
+    ]);
+}
+
+#[test]
+fn shutdown_of_reading_outlives_a_connect() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 5, family: V4, kind: Stream }, "ok 5:out+hup"),
+        (Shutdown { id: 5, how: How::Read }, "ENOTCONN 5:in+out+rdhup+hup"),
+        (Connect { id: 5, to: Of(0) }, "EINPROGRESS 0:in 5:in+out+rdhup"),
+    ]);
+}
+
+#[test]
+fn an_accepted_connection_of_both_families_holds_the_port_of_ipv4() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Stream }, "ok 0:out+hup"),
+        (Bind { id: 0, to: At(Any6, 1) }, "ok"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 5, family: V6, kind: Stream }, "ok 5:out+hup"),
+        (Connect { id: 5, to: Of(0) }, "EINPROGRESS 0:in 5:out"),
+        (Accept { id: 0, new: 6 }, "::1 e1 0:nothing 6:out"),
+        (Close { id: 0 }, "ok"),
+        (Socket { id: 8, family: V4, kind: Stream }, "ok 8:out+hup"),
+        (Bind { id: 8, to: At(Any4, 1) }, "EADDRINUSE"),
+    ]);
+}
+
+#[test]
+fn an_ipv6_socket_sends_nothing_to_port_zero_of_ipv4() {
+    both_answer(&[
+        (Socket { id: 5, family: V6, kind: Datagram }, "ok 5:out"),
+        (Connect { id: 5, to: At(Own4, 0) }, "ok"),
+        (Send { id: 5, length: 100 }, "EINVAL"),
+    ]);
+}
+
+#[test]
+fn a_typed_sockets_would_block_has_no_number() {
+    typed_sockets_answer(&[
+        (Act::Bind { id: 0, ip: Loop4, port: 0 }, "ok"),
+        (Act::Connect { id: 1, to: 0 }, "ok"),
+        (Act::TryRead { id: 1, length: 100 }, "WouldBlock None"),
     ]);
 }

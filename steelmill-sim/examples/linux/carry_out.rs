@@ -207,9 +207,7 @@ impl Course {
 
     fn receive(&mut self, id: u8, length: usize, peek: bool) -> Option<Result<String, Errno>> {
         let mut buffer = vec![0; length];
-        // Of a stream, MSG_WAITALL makes the simulation give what is there: short reads by chance are left out.
-        let flags = libc::MSG_WAITALL | if peek { libc::MSG_PEEK } else { 0 };
-        let received = calls::receive(self.socket(id)?, &mut buffer, flags);
+        let received = receive_all(self.socket(id)?, &mut buffer, if peek { libc::MSG_PEEK } else { 0 });
         Some(received.map(|(n, from)| {
             let sum = buffer.iter().take(n).fold(0_u32, |sum, byte| sum.wrapping_mul(31) + u32::from(*byte));
             let from = from.map(|from| format!(" from {}", self.text(id, Some(from)))).unwrap_or_default();
@@ -221,7 +219,7 @@ impl Course {
         let mut buffer = vec![0; 64 * 1024];
         let mut some = "none";
         for _ in 0..FILL_MAX / 1024 {
-            match calls::receive(self.socket(id)?, &mut buffer, libc::MSG_WAITALL) {
+            match calls::receive(self.socket(id)?, &mut buffer, 0) {
                 Ok((0, _)) => return Some(Ok(format!("{some} 0"))),
                 Ok(_) => some = "some",
                 Err(errno) => return Some(Ok(format!("{some} {errno}"))),
@@ -291,6 +289,19 @@ impl Course {
         });
         place + 1
     }
+}
+
+/// Receives a datagram, or bytes of a stream in as many calls as short reads take: the simulation makes some by chance.
+fn receive_all(fd: &OwnedFd, buffer: &mut [u8], flags: i32) -> Result<(usize, Option<Address>), Errno> {
+    let kind = calls::get::<i32>(fd, libc::SOL_SOCKET, libc::SO_TYPE);
+    let (mut received, from) = calls::receive(fd, buffer, flags)?;
+    while kind == Ok(libc::SOCK_STREAM) && flags == 0 && 0 < received && received < buffer.len() {
+        match calls::receive(fd, &mut buffer[received..], flags) {
+            Ok((0, _)) | Err(_) => break,
+            Ok((n, _)) => received += n,
+        }
+    }
+    Ok((received, from))
 }
 
 fn number(kind: Kind) -> i32 {

@@ -97,7 +97,7 @@ pub(crate) fn route(local: SocketAddr, target: SocketAddr, machine: u32) -> io::
     if local.is_ipv6() && target.is_ipv4() && !is_any {
         return Err(os_error(libc::ENETUNREACH));
     }
-    let target = if target.ip().is_unspecified() && !is_any {
+    let target = if target.ip().is_unspecified() && target.is_ipv4() && !is_any {
         SocketAddr::new(local.ip(), target.port())
     } else {
         destination(target)
@@ -153,7 +153,11 @@ pub(crate) fn covers(bound: IpAddr, ip: IpAddr, only_v6: bool) -> bool {
 
 /// Whether two addresses, each perhaps with IPV6_V6ONLY, cannot be bound to one port.
 pub(crate) fn conflict(a: (IpAddr, bool), b: (IpAddr, bool)) -> bool {
-    covers(a.0, b.0, a.1) || covers(b.0, a.0, b.1)
+    // 0.0.0.0 overlaps with whatever is not of IPv6 only, as an accepted connection of `::` (`ipv4_rcv_saddr_equal()`).
+    let overlap = |v4: IpAddr, (other, only_v6): (IpAddr, bool)| {
+        v4.is_ipv4() && v4.is_unspecified() && other.is_ipv6() && !only_v6
+    };
+    covers(a.0, b.0, a.1) || covers(b.0, a.0, b.1) || overlap(a.0, b) || overlap(b.0, a)
 }
 
 pub(crate) fn check_ttl(ttl: u32) -> io::Result<u32> {

@@ -481,7 +481,7 @@ mod tests {
         let (mut ports, local) = (Ports::new(0), "10.0.0.1".parse().unwrap());
         let (one, other) = (on("10.0.0.2:80"), on("10.0.0.3:80"));
         ports.bind((0, 0), on("0.0.0.0:40000"), 1, ALONE).unwrap();
-        let mut open = |ports: &mut Ports<u32>, peer| ports.open((0, 0), local, peer, ALONE);
+        let open = |ports: &mut Ports<u32>, peer| ports.open((0, 0), local, peer, ALONE);
         let mut opened: Vec<u16> = (1..28_232).map(|_| open(&mut ports, one).unwrap().port()).collect();
         assert!(!opened.contains(&40_000), "a bound port is not usable for a connect");
         opened.dedup();

@@ -32,6 +32,7 @@ pub(crate) struct Socket {
     /// The port that it was bound to before it connected.
     bound: Option<ListenerId>,
     has_own_port: bool,
+    has_own_address: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -139,6 +140,7 @@ impl Socket {
             error: None,
             bound: None,
             has_own_port: false,
+            has_own_address: false,
         }
     }
 
@@ -237,14 +239,18 @@ impl Cluster {
         }
         socket.has_own_port = address.port() != 0;
         // An IPv6 address is no way to IPv4 (`__inet6_bind()`).
-        socket.options.only_v6 |= canonical.is_ipv6() && !canonical.ip().is_unspecified();
+        let is_any = canonical.ip().is_unspecified();
+        let mut options = socket.options;
+        options.only_v6 |= canonical.is_ipv6() && !is_any;
         if socket.is_udp() {
-            let id = self.udp_open(socket.process, address, socket.options).map_err(errno)?;
+            let id = self.udp_open(socket.process, address, options).map_err(errno)?;
+            socket.options = options;
             self.net.udp.get(id).map_err(errno)?.is_write_shut = socket.is_write_shut;
             socket.kind = Kind::Udp(id);
             return Ok(());
         }
-        let (id, _) = self.tcp_bind(socket.process, address, socket.options).map_err(errno)?;
+        let (id, _) = self.tcp_bind(socket.process, address, options).map_err(errno)?;
+        (socket.options, socket.has_own_address) = (options, !is_any);
         match socket.kind {
             Kind::Stream(..) => socket.bound = Some(id),
             _ => socket.kind = Kind::Listener(id),
@@ -352,6 +358,11 @@ impl Cluster {
                 let (process, is_ipv6, options) = (socket.process, socket.is_ipv6, socket.options);
                 let id = self.tcp_connect(process, is_ipv6, from, address, options).map_err(errno)?;
                 (socket.kind, socket.bound) = (Kind::Stream(id, CONNECTOR), bound);
+                if let Some(connection) = self.net.tcp.get(id) {
+                    connection.end(CONNECTOR).is_read_shut = socket.is_read_shut;
+                    let local = connection.addresses(CONNECTOR).local;
+                    bound.into_iter().for_each(|bound| self.tcp_relocate(bound, local.ip()));
+                }
                 socket.phase = Phase::Connecting;
                 Ok(false)
             }
@@ -387,6 +398,9 @@ impl Cluster {
     fn leave_connection(&mut self, socket: &mut Socket) {
         if let Kind::Stream(id, side) = socket.kind {
             self.tcp_close(id, side, CloseMode::Reset);
+        }
+        if let (Some(bound), false) = (socket.bound, socket.has_own_address) {
+            self.tcp_relocate(bound, socket.any().ip());
         }
         socket.kind = socket.bound.take().map_or(Kind::Fresh, Kind::Listener);
         socket.phase = Phase::Unconnected;

@@ -205,8 +205,9 @@ impl Socket {
     }
 }
 
+/// tokio's `WouldBlock` has no number of the operating system.
 fn would_block<T>(result: io::Result<Option<T>>) -> io::Result<T> {
-    result?.ok_or_else(|| address::os_error(libc::EAGAIN))
+    result?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
 }
 
 fn copy_to(buffer: &mut [u8]) -> impl FnOnce(&[u8], &[u8]) {

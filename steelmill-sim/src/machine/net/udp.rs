@@ -266,11 +266,16 @@ impl Cluster {
         target: Option<SocketAddr>,
     ) -> io::Result<usize> {
         let socket = self.net.udp.get(id)?;
+        let is_explicit = target.is_some();
+        let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
+        let is_ipv4_of_ipv6 = socket.local.is_ipv6() && address::canonical(target).is_ipv4();
+        if socket.options.only_v6 && is_ipv4_of_ipv6 {
+            return Err(address::os_error(libc::ENETUNREACH));
+        }
         // A socket may be connected to port 0, at which nobody receives.
-        if target.is_some_and(|target| target.port() == 0) {
+        if target.port() == 0 && (is_explicit || is_ipv4_of_ipv6) {
             return Err(address::os_error(libc::EINVAL));
         }
-        let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
         let (from, mut local) = (socket.machine, socket.local);
         // A connection over IPv6 has chosen the address for IPv6 alone.
         if !socket.has_own_address
@@ -278,9 +283,6 @@ impl Cluster {
             && address::canonical(target).is_ipv4()
         {
             local.set_ip(std::net::Ipv6Addr::UNSPECIFIED.into());
-        }
-        if socket.options.only_v6 && address::canonical(target).is_ipv4() {
-            return Err(address::os_error(libc::ENETUNREACH));
         }
         if address::is_broadcast(target.ip()) && !socket.options.broadcast {
             return Err(address::os_error(libc::EACCES));
@@ -616,7 +618,7 @@ impl UdpSocket {
             let is_ready = !run.net.udp.get(self.id)?.queue.is_empty();
             if is_ready { run.udp_receive(self.id, buffer, peek) } else { Ok(None) }
         })?;
-        received.ok_or_else(|| address::os_error(libc::EAGAIN))
+        received.ok_or_else(|| io::ErrorKind::WouldBlock.into()) // tokio's has no number either
     }
 
     /// Receives a datagram, without waiting.

@@ -452,12 +452,11 @@ impl Cluster {
             };
         }
         let (room, mut taken) = (buffers.room(), 0);
-        let mut from = None;
+        let from = socket.queue.front().and_then(|message| message.from.clone());
         for message in &mut socket.queue {
             if taken == room {
                 break;
             }
-            from = from.or_else(|| message.from.clone());
             let rest = &message.bytes[message.read..];
             let n = rest.len().min(room - taken);
             buffers.put(taken, &rest[..n]);

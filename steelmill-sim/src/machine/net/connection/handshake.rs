@@ -96,6 +96,16 @@ impl Cluster {
         }
     }
 
+    /// Moves a bound socket to another local address, at its port: that of its connection, or back.
+    pub(crate) fn tcp_relocate(&mut self, id: ListenerId, ip: std::net::IpAddr) {
+        let Some(listener) = self.net.tcp.listener(id) else {
+            return;
+        };
+        let (machine, from) = (listener.machine, address::canonical(listener.local));
+        listener.local.set_ip(ip);
+        self.net.tcp_ports.relocate(machine, from, id.index, ip.to_canonical());
+    }
+
     /// Changes the options of a socket that has a port.
     pub(crate) fn tcp_set_options(&mut self, id: ListenerId, options: Options) {
         let Some(listener) = self.net.tcp.listener(id) else {
