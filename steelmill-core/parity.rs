@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join, try_join};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadBuf};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest, ReadBuf};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::world::{
@@ -34,6 +34,9 @@ pub(super) async fn everything(network: Network) -> io::Result<()> {
     owned_halves(&network).await?;
     datagrams(&network).await?;
     connected_datagrams(&network).await?;
+    peeking(&network).await?;
+    datagram_options(&network).await?;
+    interests(&network).await?;
     Ok(())
 }
 
@@ -258,5 +261,71 @@ async fn connected_datagrams(network: &Network) -> io::Result<()> {
     assert_eq!(other.try_send(b"pong")?, 4);
     one.readable().await?;
     assert_eq!(one.recv(&mut buffer).await?, 4);
+    Ok(())
+}
+
+async fn peeking(network: &Network) -> io::Result<()> {
+    let one = network.bind_udp(LOOPBACK).await?;
+    let other = network.bind_udp(LOOPBACK).await?;
+    let from = one.local_addr()?;
+    other.connect(from).await?;
+    one.send_to(b"ping", other.local_addr()?).await?;
+    let (mut buffer, mut raw) = ([0; 16], [0; 2]);
+    assert_eq!(other.peek_sender().await?, from);
+    assert_eq!(other.try_peek_sender()?, from);
+    assert_eq!(poll_fn(|context| other.poll_peek_sender(context)).await?, from);
+    assert_eq!(other.peek(&mut buffer).await?, 4);
+    assert_eq!(other.try_peek(&mut raw)?, 2, "what does not fit is left out");
+    let mut peeked = ReadBuf::new(&mut buffer);
+    poll_fn(|context| other.poll_peek(context, &mut peeked)).await?;
+    assert_eq!(peeked.filled(), b"ping");
+    peeked.clear();
+    assert_eq!(poll_fn(|context| other.poll_peek_from(context, &mut peeked)).await?, from);
+    peeked.clear();
+    poll_fn(|context| other.poll_recv(context, &mut peeked)).await?;
+    assert_eq!(peeked.filled(), b"ping");
+    assert_eq!(other.try_peek(&mut raw).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    Ok(())
+}
+
+async fn datagram_options(network: &Network) -> io::Result<()> {
+    let socket = network.bind_udp(LOOPBACK).await?;
+    assert!(!socket.broadcast()?);
+    socket.set_broadcast(true)?;
+    assert!(socket.broadcast()?);
+    assert_eq!((socket.multicast_ttl_v4()?, socket.multicast_loop_v4()?), (1, true));
+    socket.set_multicast_ttl_v4(7)?;
+    socket.set_multicast_loop_v4(false)?;
+    assert_eq!((socket.multicast_ttl_v4()?, socket.multicast_loop_v4()?), (7, false));
+    let beyond = socket.set_multicast_ttl_v4(256);
+    assert_eq!(beyond.map_err(|error| error.kind()), Err(ErrorKind::InvalidInput));
+    socket.set_tos_v4(16)?;
+    assert_eq!(socket.tos_v4()?, 16);
+    assert!(socket.tclass_v6().is_err() && socket.multicast_loop_v6().is_err(), "it is of IPv4");
+    Ok(())
+}
+
+async fn interests(network: &Network) -> io::Result<()> {
+    let (client, mut server) = connection(network).await?;
+    let both = Interest::READABLE | Interest::WRITABLE;
+    assert!(client.ready(both).await?.is_writable());
+    server.write_all(b"hello").await?;
+    assert!(client.ready(Interest::READABLE).await?.is_readable());
+    let mut buffer = [0; 16];
+    let read = client.async_io(Interest::READABLE, || client.try_read(&mut buffer)).await;
+    assert_eq!(read?, 5);
+    let nothing = client.try_io(Interest::READABLE, || client.try_read(&mut [0]));
+    assert_eq!(nothing.map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    let (read, write) = client.into_split();
+    assert!(write.ready(Interest::WRITABLE).await?.is_writable());
+    server.write_all(b"!").await?;
+    assert!(read.ready(Interest::READABLE).await?.is_readable());
+
+    let one = network.bind_udp(LOOPBACK).await?;
+    one.send_to(b"self", one.local_addr()?).await?;
+    assert!(one.ready(Interest::WRITABLE).await?.is_writable());
+    assert!(one.ready(Interest::READABLE).await?.is_readable());
+    let received = one.async_io(Interest::READABLE, || one.try_recv_from(&mut buffer)).await?;
+    assert_eq!(received, (4, one.local_addr()?));
     Ok(())
 }

@@ -59,7 +59,7 @@ fn an_address_that_does_not_answer_is_waited_for() {
         dead.power_loss();
         let begun = sim.elapsed();
         let stream = client.network().connect("service:7").await?;
-        assert_eq!((stream.peer_addr()?.ip(), (sim.elapsed() - begun).as_secs()), (alive.address(), 127));
+        assert_eq!((stream.peer_addr()?.ip(), (sim.elapsed() - begun).as_secs()), (alive.address(), 131));
         Ok(())
     });
 }
@@ -187,6 +187,8 @@ fn ephemeral_ports_run_out_for_one_peer_and_are_all_given_back() {
         assert!(ports.contains(&shared.local_addr()?.port()), "a port serves several peers");
         network.bind_udp("0.0.0.0:0").await?;
         held.pop();
+        assert_eq!(kind(network.connect("b:7").await), Some(ErrorKind::AddrNotAvailable), "TIME_WAIT");
+        sim.clock().sleep(61 * SECOND).await;
         network.connect("b:7").await?;
         drop((held, shared, listener, other));
         sim.clock().sleep(SECOND).await;
@@ -215,6 +217,43 @@ fn connects_that_fail_or_are_given_up_leave_no_port() {
             (before.connections, before.ports, before.timers)
         );
         assert!(sim.clock().timeout(SECOND, listener.accept()).await.is_err(), "none of them is accepted");
+        Ok(())
+    });
+}
+
+/// A log line with a socket in it is the same in every process: a run's number in its process is no part of it.
+#[test]
+fn a_sockets_debug_form_is_the_same_in_every_run() {
+    let shown = || {
+        let kept = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let given = kept.clone();
+        check(Seed(9), move |sim| {
+            let given = given.clone();
+            async move {
+                let network = sim.network();
+                let listener = network.bind("127.0.0.1:7").await?;
+                let socket = network.bind_udp("127.0.0.1:7").await?;
+                *given.lock().expect("not poisoned") = format!("{listener:?} {socket:?} {network:?}");
+                Ok(())
+            }
+        });
+        std::mem::take(&mut *kept.lock().expect("not poisoned"))
+    };
+    assert_eq!(shown(), shown());
+}
+
+/// Without SO_BROADCAST a send to all is refused; with it nobody is told whether somebody received it.
+#[test]
+fn broadcast_takes_a_permission() {
+    check(Seed(10), |sim| async move {
+        let socket = sim.client("host").network().bind_udp("0.0.0.0:0").await?;
+        for target in ["255.255.255.255:9", "10.255.255.255:9"] {
+            let refused = socket.send_to(b"all", target).await.expect_err("no permission");
+            assert_eq!(refused.raw_os_error(), Some(13), "EACCES");
+        }
+        socket.set_broadcast(true)?;
+        assert_eq!(socket.send_to(b"all", "255.255.255.255:9").await?, 3);
+        assert_eq!(socket.send_to(b"group", "224.0.0.251:5353").await?, 5);
         Ok(())
     });
 }

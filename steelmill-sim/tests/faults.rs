@@ -67,8 +67,6 @@ fn a_cut_stream_stalls_and_loses_no_byte_when_it_is_healed() {
         let cut = sim.partition(&a, &b);
         near.write_all(b"during ").await?;
         let mut received = [0; 7];
-        far.read_exact(&mut received).await?;
-        assert_eq!(&received, b"before ", "in-flight data arrives");
         sim.clock().sleep(30 * SECOND).await;
         assert_eq!(far.try_read(&mut received).expect_err("nothing to read").kind(), ErrorKind::WouldBlock);
         cut.heal();
@@ -76,7 +74,7 @@ fn a_cut_stream_stalls_and_loses_no_byte_when_it_is_healed() {
         drop(near);
         let mut rest = String::new();
         far.read_to_string(&mut rest).await?;
-        assert_eq!(rest, "during after");
+        assert_eq!(rest, "before during after", "what was in flight is sent again");
         Ok(())
     });
 }
@@ -133,7 +131,7 @@ fn a_partitioned_connect_waits_and_is_not_refused() {
         let cut = sim.isolate(&b);
         let begun = sim.elapsed();
         let error = a.network().connect("b:7").await.expect_err("timed out");
-        assert_eq!((error.kind(), (sim.elapsed() - begun).as_secs()), (ErrorKind::TimedOut, 127));
+        assert_eq!((error.kind(), (sim.elapsed() - begun).as_secs()), (ErrorKind::TimedOut, 131));
         drop(cut);
         Ok(())
     });

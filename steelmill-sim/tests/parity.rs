@@ -1,5 +1,10 @@
 //! Code written against tokio's own socket methods compiles and works in the simulated world.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use steelmill_sim::{Seed, check};
 
 mod world {
@@ -15,4 +20,77 @@ mod parity;
 #[test]
 fn sockets_are_used_as_tokio_has_them() {
     check(Seed(1), |sim| async move { Ok(parity::everything(sim.network()).await?) });
+}
+
+/// Methods of tokio's sockets that the simulated ones do not have, each with the reason.
+const LEFT_OUT: [(&str, &str); 11] = [
+    ("from_std", "a simulated socket has no descriptor"),
+    ("into_std", "a simulated socket has no descriptor"),
+    ("bind", "a machine's `Network` makes it: a function without a machine would not know where it is"),
+    ("connect", "of a stream: a machine's `Network` makes it, as above"),
+    ("device", "a machine has one interface, without a name"),
+    ("bind_device", "a machine has one interface, without a name"),
+    ("join_multicast_v4", "datagrams go to one machine"),
+    ("join_multicast_v6", "datagrams go to one machine"),
+    ("leave_multicast_v4", "datagrams go to one machine"),
+    ("leave_multicast_v6", "datagrams go to one machine"),
+    ("tos", "deprecated for `tos_v4`"),
+];
+
+/// The names of public methods in a source, without those that are deprecated.
+fn methods(source: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut is_deprecated = false;
+    for line in source.lines().map(str::trim_start) {
+        is_deprecated |= line.starts_with("#[deprecated");
+        let Some(rest) = line.strip_prefix("pub ") else { continue };
+        let rest = rest.trim_start_matches("async ").trim_start_matches("const ");
+        if let Some(rest) = rest.strip_prefix("fn ") {
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if !std::mem::take(&mut is_deprecated) {
+                names.insert(name);
+            }
+        }
+    }
+    names
+}
+
+/// The folder of the tokio version in Cargo.lock.
+fn tokio_folder() -> PathBuf {
+    let mut metadata = Command::new(env!("CARGO"));
+    metadata.args(["metadata", "--format-version", "1", "--offline", "--locked"]);
+    let output = metadata.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let packages = json["packages"].as_array().expect("packages");
+    let tokio = packages.iter().find(|package| package["name"] == "tokio").expect("tokio is a dependency");
+    let manifest = tokio["manifest_path"].as_str().expect("a path");
+    PathBuf::from(manifest).parent().expect("a folder").to_owned()
+}
+
+#[test]
+fn sockets_have_the_methods_of_tokios_in_cargo_lock() {
+    let tokio = tokio_folder().join("src/net");
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/machine/net");
+    let read = |folder: &Path, files: &[&str]| -> BTreeSet<String> {
+        let read =
+            |file| fs::read_to_string(folder.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        files.iter().flat_map(|file| methods(&read(file))).collect()
+    };
+    let mut unused: BTreeSet<&str> = LEFT_OUT.iter().map(|(name, _)| *name).collect();
+    for (theirs, mine) in [
+        ("tcp/stream.rs", &["tcp.rs", "tcp/halves.rs"][..]),
+        ("tcp/listener.rs", &["tcp.rs"]),
+        ("tcp/split.rs", &["tcp/halves.rs"]),
+        ("tcp/split_owned.rs", &["tcp/halves.rs"]),
+        ("udp.rs", &["udp.rs", "udp/options.rs", "udp/peeking.rs"]),
+    ] {
+        let (theirs_all, mine) = (read(&tokio, &[theirs]), read(&ours, mine));
+        assert!(theirs_all.len() > 3, "{theirs}: does this test still know how methods are written?");
+        for name in theirs_all.difference(&mine) {
+            assert!(LEFT_OUT.iter().any(|(left_out, _)| left_out == name), "{theirs}: {name} is missing");
+            unused.remove(&**name);
+        }
+    }
+    assert!(unused.is_empty(), "no longer missing: {unused:?}");
 }

@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind, Result as IoResult};
 use std::time::Duration;
 
 use steelmill_core::{Clock as _, Result};
-use steelmill_sim::{Machine, Seed, Sim, TcpListener, TcpStream, check};
+use steelmill_sim::{InFlightAtCut, Machine, Seed, Sim, SynSchedule, TcpListener, TcpStream, check};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const MICRO: Duration = Duration::from_micros(1);
@@ -525,7 +525,7 @@ fn a_restarted_machine_resets_connections_of_its_former_incarnation() {
     });
 }
 
-/// The SYN-ACK is retransmitted at 1, 3, 7, 15 and 31 s: `tcp_synack_retries` of 5 (tcp(7)).
+/// The SYN-ACK is retransmitted 1, 3, 7, 15 and 31 s after the SYN: `tcp_synack_retries` of 5 (tcp(7)).
 #[test]
 fn a_handshake_whose_ack_is_lost_is_finished_later() {
     check(Seed(21), |sim| async move {
@@ -541,7 +541,7 @@ fn a_handshake_whose_ack_is_lost_is_finished_later() {
         cut.heal();
         let (_, peer) = listener.accept().await?;
         assert_eq!(peer, near.local_addr()?);
-        assert_eq!(sim.elapsed() - begun, 3 * SECOND + 2 * MILLI);
+        assert_eq!(sim.elapsed() - begun, 3 * SECOND + 3 * MILLI);
         Ok(())
     });
 }
@@ -596,7 +596,7 @@ fn a_lost_syn_ack_is_retransmitted_even_if_no_syn_arrives() {
         let _no_question = sim.partition_one_way(&a, &b);
         no_answer.heal();
         connect.await??;
-        assert_eq!(sim.elapsed() - begun, SECOND + MILLI);
+        assert_eq!(sim.elapsed() - begun, SECOND + 2 * MILLI);
         Ok(())
     });
 }
@@ -626,11 +626,127 @@ fn a_lost_refusal_is_repeated_for_the_next_syn() {
         let cut = sim.partition_one_way(&b, &a);
         let network = a.network();
         let connect = a.spawn("connect", async move { network.connect("b:8").await.map(drop) });
-        sleep(sim, 5).await;
+        sleep(sim, 6).await;
         assert!(!connect.is_finished());
         cut.heal();
         assert_eq!(kind(connect.await?), Some(ErrorKind::ConnectionRefused));
         assert_eq!(sim.elapsed() - begun, 7 * SECOND + 2 * MILLI);
+        Ok(())
+    });
+}
+
+/// As when a cable is cut: TCP sends again after the heal. The other choice is a setting.
+#[test]
+fn a_cut_loses_what_is_in_flight() {
+    for (choice, arrives_after) in [(InFlightAtCut::Lost, 3000), (InFlightAtCut::Arrives, 1)] {
+        check(Seed(28), move |sim| async move {
+            let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+            sim.set_in_flight_at_cut(choice);
+            let socket = b.network().bind_udp("0.0.0.0:9").await?;
+            let begun = sim.elapsed();
+            near.write_all(b"x").await?;
+            a.network().bind_udp("0.0.0.0:0").await?.send_to(b"datagram", "b:9").await?;
+            sim.clock().sleep(MILLI / 2).await;
+            let cut = sim.partition(&a, &b);
+            let heals = sim.clock().sleep(2 * SECOND);
+            let reads = async { (far.read_u8().await, sim.elapsed() - begun) };
+            let ((read, took), ()) = futures::future::join(reads, async {
+                heals.await;
+                cut.heal();
+            })
+            .await;
+            assert_eq!(read?, b'x');
+            assert_eq!(took.as_millis() > 2000, arrives_after > 2000, "{took:?}");
+            let datagram = socket.try_recv(&mut [0; 10]);
+            assert_eq!(datagram.is_ok(), choice == InFlightAtCut::Arrives);
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn a_cut_loses_a_handshake_on_its_way() {
+    check(Seed(29), |sim| async move {
+        let Pair { a, b, listener: _listener, .. } = pair(sim).await?;
+        let begun = sim.elapsed();
+        let network = a.network();
+        let connect = a.spawn("connect", async move { network.connect("b:7").await });
+        sim.clock().sleep(MILLI / 2).await; // the SYN is on its way
+        let cut = sim.partition_one_way(&a, &b);
+        sim.clock().sleep(MILLI).await;
+        cut.heal();
+        connect.await??;
+        assert_eq!(sim.elapsed() - begun, SECOND + 2 * MILLI);
+        Ok(())
+    });
+}
+
+/// After a retransmission timeout the congestion window is one segment, the one that is sent again (RFC 5681 §3.1).
+#[test]
+fn nothing_new_is_sent_after_the_first_timeout_without_acknowledgements() {
+    check(Seed(30), |sim| async move {
+        let Pair { a, b, mut near, mut far, .. } = pair(sim).await?;
+        let cut = sim.partition_one_way(&b, &a);
+        near.write_all(b"x").await?;
+        sim.clock().sleep(100 * MILLI).await;
+        near.write_all(b"y").await?;
+        sim.clock().sleep(SECOND).await;
+        near.write_all(b"z").await?;
+        sleep(sim, 10).await;
+        let mut arrived = [0; 10];
+        assert_eq!(far.read(&mut arrived).await?, 2, "what was written before the timeout");
+        assert_eq!(kind(far.try_read(&mut [0])), Some(ErrorKind::WouldBlock));
+        cut.heal();
+        assert_eq!(far.read_u8().await?, b'z');
+        near.write_all(b"!").await?;
+        assert_eq!(far.read_u8().await?, b'!');
+        Ok(())
+    });
+}
+
+#[test]
+fn an_older_kernel_gives_up_a_connect_four_seconds_sooner() {
+    for (schedule, end) in [(SynSchedule::Linear, 131), (SynSchedule::Exponential, 127)] {
+        check(Seed(31), move |sim| async move {
+            let Pair { a, b, .. } = pair(sim).await?;
+            sim.set_syn_schedule(schedule);
+            let _cut = sim.partition(&a, &b);
+            let begun = sim.elapsed();
+            assert_eq!(kind(a.network().connect("b:7").await), Some(ErrorKind::TimedOut));
+            assert_eq!((sim.elapsed() - begun).as_secs(), end);
+            Ok(())
+        });
+    }
+}
+
+/// With both FINs sent there is nothing left to reset (RFC 9293 §3.10.4).
+#[test]
+fn closing_with_unread_data_after_both_ends_resets_nothing() {
+    check(Seed(32), |sim| async move {
+        let Pair { mut near, mut far, .. } = pair(sim).await?;
+        far.write_all(b"unread").await?;
+        far.shutdown().await?;
+        near.shutdown().await?;
+        near.set_zero_linger()?;
+        sleep(sim, 1).await;
+        drop(near);
+        sleep(sim, 1).await;
+        assert!(far.take_error()?.is_none());
+        assert_eq!(far.read(&mut [0]).await?, 0);
+        Ok(())
+    });
+}
+
+/// A middlebox that forgets a connection resets both ends; one that has its peer's FIN is told of a broken pipe (`tcp_reset()`).
+#[test]
+fn a_reset_after_the_peers_end_is_a_broken_pipe() {
+    check(Seed(33), |sim| async move {
+        let Pair { a, b, mut near, far, .. } = pair(sim).await?;
+        near.shutdown().await?;
+        sleep(sim, 1).await;
+        sim.reset_connections(&a, &b);
+        let errors = [near.take_error()?, far.take_error()?].map(|error| error.map(|error| error.kind()));
+        assert_eq!(errors, [Some(ErrorKind::ConnectionReset), Some(ErrorKind::BrokenPipe)]);
         Ok(())
     });
 }

@@ -1,11 +1,12 @@
-//! `cargo xtask acceptance`: the browser tests, the demo with real Redis clients, and the tests of other
-//! people's crates (`ecosystem`).
+//! `cargo xtask acceptance`: the browser tests, the demo with real Redis clients, the tests of other people's crates
+//! (`ecosystem`), and the simulated sockets beside Linux's ([`linux`]).
 //!
 //! The browser tests are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Without a
 //! browser or its driver they are reported and counted as skipped, and the result is green: everything else works
 //! without a browser. So it is with the clients, see [`clients`].
 
 mod clients; // smoke tests with redis-py, node-redis, ioredis and redis-cli
+mod linux; // the simulated sockets beside Linux's
 
 use std::env;
 use std::fs;
@@ -49,6 +50,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     if options.screenshot.is_none() {
         ecosystem::run(workspace, &mut steps, &mut total, options.filter.as_deref());
         skipped = clients::run(workspace, options.filter.as_deref(), &mut steps);
+        skipped += linux::run(workspace, options.filter.as_deref(), &mut steps, &mut total);
     }
     browser_tests(workspace, options, &mut steps, total, skipped)
 }

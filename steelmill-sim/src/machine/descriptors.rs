@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 use super::cluster::Cluster;
 use super::disk::{OpenFile, Owner};
-use super::net::Socket;
+use super::net::{Socket, UnixName};
 use super::runtimes::NOBODY;
 use super::world::Process;
 use crate::kernel::tasks::WaitsFor;
@@ -239,6 +239,21 @@ impl Cluster {
         }
     }
 
+    /// How many bytes a read would give now: ioctl(2) with `FIONREAD`.
+    pub(crate) fn available(&mut self, id: FileId) -> Result<usize, Errno> {
+        match &self.descriptors.get(id).object {
+            Object::Socket(socket) => {
+                let socket = *socket;
+                self.socket_available(socket)
+            }
+            Object::Pair(end) => {
+                let end = *end;
+                Ok(self.pair_available(end))
+            }
+            _ => Err(libc::ENOTTY),
+        }
+    }
+
     /// Has a waiter woken when a file may have become ready for either direction.
     pub(crate) fn await_file(&mut self, id: FileId, waiter: impl Fn() -> Waiter) {
         let unneeded = match &mut self.descriptors.get(id).object {
@@ -290,6 +305,9 @@ impl Cluster {
     ) -> Result<Option<Read>, Errno> {
         match &mut self.descriptors.get(id).object {
             Object::Socket(socket) => {
+                if let Some(code) = socket.take_idle_error() {
+                    return Err(code);
+                }
                 let socket = *socket;
                 self.read_socket(socket, buffers, peek)
             }
@@ -320,6 +338,9 @@ impl Cluster {
     ) -> Result<Option<usize>, Errno> {
         match &mut self.descriptors.get(id).object {
             Object::Socket(socket) => {
+                if let Some(code) = socket.take_idle_error() {
+                    return Err(code);
+                }
                 let socket = *socket;
                 self.write_socket(socket, parts, None)
             }
@@ -379,13 +400,20 @@ impl Buffers<'_> {
     }
 }
 
+/// Who sent what was read.
+#[derive(Debug, Clone)]
+pub(crate) enum Sender {
+    Internet(std::net::SocketAddr),
+    Unix(UnixName),
+}
+
 /// What was read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Read {
     pub(crate) bytes: usize,
     /// How long the datagram was.
     pub(crate) whole: usize,
-    pub(crate) from: Option<std::net::SocketAddr>,
+    pub(crate) from: Option<Sender>,
 }
 
 impl Read {

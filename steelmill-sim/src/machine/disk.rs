@@ -117,6 +117,7 @@ impl Volume {
             Node::File(bytes) => (libc::S_IFREG, bytes.length(), bytes.allocated()),
             Node::Directory { names, .. } => (libc::S_IFDIR, 4096 * (1 + names.len() as u64 / 64), 1),
             Node::Link(target) => (libc::S_IFLNK, target.len() as u64, 0),
+            Node::Socket => (libc::S_IFSOCK, 0, 0),
         };
         Status {
             ino: u64::from(ino),
@@ -181,6 +182,13 @@ impl Volume {
         let place = self.place(from, path)?;
         self.check_writable(place.directory)?;
         self.tree.make_link(&place, target, now).map(drop)
+    }
+
+    /// The name of a Unix socket (bind(2)).
+    pub(crate) fn make_socket(&mut self, path: &[u8], now: Nanos) -> Result<(), Errno> {
+        let place = self.place(self.directory, path)?;
+        self.check_writable(place.directory)?;
+        self.tree.make_socket(&place, 0o777 & !self.umask, now).map(drop)
     }
 
     /// What a symbolic link says.
@@ -268,6 +276,7 @@ impl Volume {
                 Node::File(_) => libc::DT_REG,
                 Node::Directory { .. } => libc::DT_DIR,
                 Node::Link(_) => libc::DT_LNK,
+                Node::Socket => libc::DT_SOCK,
             },
             name: name.into(),
         };

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use crate::machine::cluster::{self, RunId};
 use crate::machine::machine::Machine;
-use crate::machine::net::{Effect, Impairment, bounds};
+use crate::machine::net::{Effect, Impairment, InFlightAtCut, SynSchedule, bounds};
 use crate::machine::sim::Sim;
 
 impl Sim {
     /// Partitions two machines from each other until the partition is healed or dropped.
     ///
-    /// Messages in flight arrive. Datagrams are lost. TCP stalls and retransmits after the heal, unless the cut
-    /// outlasts its timeout (a connect 127 s, data 925 s).
+    /// Messages in flight are lost, unless [`set_in_flight_at_cut`](Sim::set_in_flight_at_cut) says otherwise, and so are
+    /// datagrams. TCP stalls and retransmits after the heal, unless the cut outlasts its timeout (a connect 131 s, data 925 s).
     pub fn partition(&self, a: &Machine, b: &Machine) -> Partition {
         self.cut(vec![(a.id(), b.id()), (b.id(), a.id())], None)
     }
@@ -101,6 +101,17 @@ impl Sim {
     /// get `ConnectionReset`, and data in flight is lost.
     pub fn reset_connections(&self, a: &Machine, b: &Machine) {
         self.with(|run| run.reset_connections(a.id(), b.id()));
+    }
+
+    /// Decides what becomes of messages in flight when a cut begins, from now on. Resets and acknowledgements in flight always
+    /// arrive.
+    pub fn set_in_flight_at_cut(&self, in_flight: InFlightAtCut) {
+        self.with(|run| run.net.links.in_flight_at_cut = in_flight);
+    }
+
+    /// Decides when a connect that gets no answer sends its SYN again, and when it gives up, from now on.
+    pub fn set_syn_schedule(&self, schedule: SynSchedule) {
+        self.with(|run| run.net.links.syn_schedule = schedule);
     }
 
     /// Sets the default latency of links, drawn anew for each message from the range. 0.5 to 2 ms until it is set.

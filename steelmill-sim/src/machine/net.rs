@@ -5,12 +5,14 @@ mod connection; // TCP's state machine
 mod impairment; // delay, loss, duplication, reordering, bandwidth
 mod link; // latency, cuts and holds between two machines; retransmission timeouts
 mod messages; // messages in the trace
+pub(crate) mod options; // socket options
 mod pipe; // one direction of a TCP connection
 mod ports; // bound and ephemeral ports
 mod queue; // a FIFO queue with one inline slot
 mod socket; // sockets as system calls see them
 mod tcp; // TcpListener, TcpStream and its halves
 mod udp; // UdpSocket
+mod unix; // Unix sockets
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -24,22 +26,29 @@ use steelmill_core::{Address, AddressError, Daemon, Factory, Result, ToAddress};
 
 pub(crate) use address::{is_local, source};
 pub use impairment::Impairment;
-pub(crate) use socket::Socket;
+pub(crate) use socket::{Name, NameFamily, Socket, SocketAddress};
 pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};
 pub use udp::UdpSocket;
+pub(crate) use unix::UnixName;
 
 use crate::kernel::timers::{Nanos, nanos};
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::world::Process;
 use crate::schema::event::{EventKind, LinkChange};
+use connection::{ACCEPTOR, CONNECTOR};
 use connection::{CloseMode, Connection, Connections};
-pub(crate) use connection::{ConnectionId, Options, Side};
+pub(crate) use connection::{ConnectionId, Side};
 pub(crate) use impairment::Effect;
 use link::Links;
+pub use link::{InFlightAtCut, SynSchedule};
 use messages::InFlight;
 use ports::Ports;
 use udp::{SocketId, Sockets};
+
+/// Where ephemeral ports of UDP begin: in the middle, so that a TCP port and a UDP port are hardly ever the same, which a
+/// program could come to rely on.
+const UDP_PORTS_FROM: u16 = 14_000;
 
 pub(crate) struct Net {
     pub(crate) links: Links,
@@ -47,6 +56,7 @@ pub(crate) struct Net {
     tcp_ports: Ports<u32>,
     udp: Sockets,
     udp_ports: Ports<u32>,
+    unix: unix::UnixSockets,
     /// Messages in flight, if the run is traced.
     in_flight: InFlight,
     /// Names set by the scenario, in lower case.
@@ -77,11 +87,15 @@ pub(crate) fn handle(run: &mut Cluster, event: Event) {
     match event {
         Event::Deliver(id, side) => run.segment_arrives(id, side),
         Event::WindowUpdate(id, side) => run.window_update_arrives(id, side),
+        Event::Syn(id) if run.is_handshake_segment_lost(id, CONNECTOR) => {}
         Event::Syn(id) => run.syn_arrives(id),
         Event::RetransmitSyn(id) => run.send_syn(id),
+        Event::SynAck(id) if run.is_handshake_segment_lost(id, ACCEPTOR) => {}
         Event::SynAck(id) => run.syn_ack_arrives(id),
         Event::RetransmitSynAck(id) => run.retransmit_syn_ack(id),
+        Event::Established(id) if run.is_handshake_segment_lost(id, CONNECTOR) => {}
         Event::Established(id) => run.established(id),
+        Event::ConnectFails(id, libc::ECONNREFUSED) if run.is_handshake_segment_lost(id, ACCEPTOR) => {}
         Event::ConnectFails(id, code) => run.connect_fails(id, code),
         Event::Retransmit(id, side) => run.retransmit(id, side),
         Event::RetriesExhausted(id, side, since) => run.retries_exhausted(id, side, since),
@@ -96,9 +110,10 @@ impl Net {
         Self {
             links: Links::new(),
             tcp: Connections::default(),
-            tcp_ports: Ports::new(),
+            tcp_ports: Ports::new(0),
             udp: Sockets::default(),
-            udp_ports: Ports::new(),
+            udp_ports: Ports::new(UDP_PORTS_FROM),
+            unix: unix::UnixSockets::default(),
             in_flight: InFlight::default(),
             names: BTreeMap::new(),
         }
@@ -116,7 +131,7 @@ impl Net {
     }
 
     pub(crate) fn take_waiters(&mut self) -> Vec<Waiters> {
-        self.tcp.waiters().chain(self.udp.waiters()).map(Waiters::take).collect()
+        self.tcp.waiters().chain(self.udp.waiters()).chain(self.unix.waiters()).map(Waiters::take).collect()
     }
 }
 
@@ -126,6 +141,8 @@ impl Cluster {
     pub(crate) fn cut(&mut self, from: u32, to: u32) {
         self.link_changed(from, to, LinkChange::Cut);
         self.net.links.cut(from, to);
+        self.tcp_lose_in_flight(from, Some(to), |a, b| (a, b) == (from, to));
+        self.udp_lose_in_flight(|a, b| (a, b) == (from, to));
         self.tcp_link_blocked(from, Some(to));
     }
 
@@ -138,6 +155,8 @@ impl Cluster {
     pub(crate) fn isolate(&mut self, machine: u32) {
         self.link_changed(machine, machine, LinkChange::Cut);
         self.net.links.isolate(machine);
+        self.tcp_lose_in_flight(machine, None, |_, _| true);
+        self.udp_lose_in_flight(|a, b| a == machine || b == machine);
         self.tcp_link_blocked(machine, None);
     }
 
@@ -171,6 +190,7 @@ impl Cluster {
         let Some(held) = self.net.links.release(from, to) else { return };
         let at = self.kernel.now + self.net.links.range(from, to).0;
         for event in held {
+            self.udp_released(event);
             self.schedule(at, event);
         }
         self.tcp_released(from, to);
@@ -207,6 +227,7 @@ impl Cluster {
         self.tcp_process_ended(machine, if has_power { CloseMode::Close } else { CloseMode::Silent });
         self.udp_process_ended(machine);
         if !has_power {
+            self.net.tcp_ports.lose_time_wait(machine);
             self.tcp_link_blocked(machine, None);
         }
     }
@@ -262,7 +283,7 @@ impl Network {
     /// Opens a TCP connection, and tries each address of a name in turn.
     ///
     /// # Errors
-    /// The error of the last address: `ConnectionRefused`, `TimedOut` (after 127 s), `HostUnreachable`, or
+    /// The error of the last address: `ConnectionRefused`, `TimedOut` (after 131 s), `HostUnreachable`, or
     /// `AddrNotAvailable` when no ephemeral port is left. Those of [`lookup`](Network::lookup).
     pub async fn connect(&self, address: impl ToAddress) -> io::Result<TcpStream> {
         let attempt = async |address| {

@@ -9,11 +9,19 @@ use crate::machine::net::Network;
 use crate::machine::spawn::Spawner;
 
 /// One incarnation of a machine of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) run: RunId,
     pub(crate) machine: u32,
     pub(crate) incarnation: u32,
+}
+
+/// Without the run's number, which counts the runs of a real process: it would differ from process to process.
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { run: _, machine, incarnation } = self;
+        f.debug_struct("Process").field("machine", machine).field("incarnation", incarnation).finish()
+    }
 }
 
 /// The capabilities of one incarnation of a machine: clock, network, entropy and spawner for its daemons.

@@ -40,6 +40,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/time.rs",
     "steelmill-sim/src/host/libc/unwinding.rs",
     "steelmill-sim/benches/peers/meter.rs",
+    "steelmill-sim/examples/linux/calls.rs",
     "steelmill-sim/tests/c_library.rs",
     "steelmill-sim/tests/programs/locks.rs",
     "steelmill-sim/tests/programs/signals.rs",

@@ -15,6 +15,9 @@ struct Lmdb<const SYNCS: bool, const MAPS_WRITABLE: bool> {
 }
 
 impl<const SYNCS: bool, const MAPS_WRITABLE: bool> crate::Database for Lmdb<SYNCS, MAPS_WRITABLE> {
+    /// It may leave a file of which no page says where the others are, which LMDB refuses.
+    const IS_CREATED_AT_ONCE: bool = false;
+
     fn open(directory: &Path) -> Option<Self> {
         let mut options = EnvOpenOptions::new();
         options.map_size(4 << 20).max_dbs(2);

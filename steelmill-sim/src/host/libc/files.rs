@@ -74,7 +74,10 @@ pub(super) fn receive(
 /// Whether a file is a stream of bytes, of which any part may be transferred.
 fn is_stream(run: &mut Cluster, id: FileId) -> bool {
     match &run.descriptors.get(id).object {
-        Object::Socket(socket) => !socket.is_udp,
+        Object::Socket(socket) => {
+            let socket = *socket;
+            run.is_stream_socket(socket)
+        }
         Object::Pair(_) => true,
         _ => false,
     }
@@ -299,7 +302,7 @@ unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_int) ->
         return unsafe { real!("ioctl", fn(c_int, c_ulong, *mut c_int) -> c_int)(fd, request, argument) };
     };
     answer(cluster::with(process.run, |run| {
-        let (_, file) = run.descriptors.file(process, fd)?;
+        let (id, file) = run.descriptors.file(process, fd)?;
         match request {
             libc::FIONBIO => {
                 // SAFETY: ioctl(2): this request's argument is an int to read.
@@ -307,6 +310,12 @@ unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_int) ->
                 Ok(0)
             }
             libc::FIOCLEX | libc::FIONCLEX => Ok(0),
+            libc::FIONREAD => {
+                let count = run.available(id)?;
+                // SAFETY: ioctl(2): this request's argument is an int to write.
+                unsafe { argument.write(count as c_int) };
+                Ok(0)
+            }
             _ => Err(libc::ENOTTY),
         }
     }))
@@ -328,8 +337,11 @@ unsafe extern "C" fn dup(fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
     match caller() {
-        // SAFETY: as ours.
-        Some(process) => answer(unsafe { open_pair(process, ends, true, flags & libc::O_NONBLOCK != 0) }),
+        Some(process) => {
+            let open = |run: &mut Cluster| run.open_pair(true).map(Object::Pair);
+            // SAFETY: as ours.
+            answer(unsafe { open_both(process, ends, flags & libc::O_NONBLOCK != 0, open) })
+        }
         // SAFETY: as ours.
         None => unsafe { real!("pipe2", fn(*mut c_int, c_int) -> c_int)(ends, flags) },
     }
@@ -343,18 +355,18 @@ unsafe extern "C" fn pipe(ends: *mut c_int) -> c_int {
     unsafe { pipe2(ends, 0) }
 }
 
-/// Opens a pipe or a socket pair.
+/// Opens two files at once: a pipe, or a socket pair.
 ///
 /// # Safety
 /// `ends` is valid for two writes.
-pub(super) unsafe fn open_pair(
+pub(super) unsafe fn open_both(
     process: Process,
     ends: *mut c_int,
-    is_pipe: bool,
     is_nonblocking: bool,
+    open: impl FnOnce(&mut Cluster) -> [Object; 2],
 ) -> Result<c_int, Errno> {
     let opened = cluster::with(process.run, |run| {
-        let [one, other] = run.open_pair(is_pipe).map(Object::Pair);
+        let [one, other] = open(run);
         let one = run.open_file(process, one, is_nonblocking);
         let other = run.open_file(process, other, is_nonblocking);
         match (one, other) {

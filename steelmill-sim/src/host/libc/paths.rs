@@ -244,10 +244,14 @@ fn make_directory(process: Process, at: At<'_>, mode: mode_t) -> Result<c_int, E
 }
 
 fn unlink_at(process: Process, at: At<'_>, flags: c_int) -> Result<c_int, Errno> {
-    change(process, at, |disk, from, path, now| match flags & libc::AT_REMOVEDIR {
+    let result = change(process, at, |disk, from, path, now| match flags & libc::AT_REMOVEDIR {
         0 => disk.unlink(from, path, now),
         _ => disk.remove_directory(from, path, now),
-    })
+    });
+    if result.is_ok() {
+        cluster::with(process.run, |run| run.unix_unlink(process.machine, at.path));
+    }
+    result
 }
 
 fn rename_at(process: Process, from: At<'_>, to: At<'_>, flags: c_uint) -> Result<c_int, Errno> {

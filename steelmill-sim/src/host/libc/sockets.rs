@@ -1,16 +1,17 @@
 //! Sockets: socket(2), bind(2), listen(2), accept(2), connect(2), send(2), recv(2), shutdown(2), and their options.
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timeval};
 
-use super::files::{buffers, open_pair, parts, receive, send as send_parts};
+use super::files::{buffers, open_both, parts, receive, send as send_parts};
 use super::{address, answer, caller, control, process_of, when_ready};
 use crate::machine::cluster::{self, Cluster};
-use crate::machine::descriptors::{Direction, Errno, Object, PairEnd};
-use crate::machine::net::{Socket, source};
+use crate::machine::descriptors::{Direction, Errno, Object, Sender};
+use crate::machine::net::options::Protocol;
+use crate::machine::net::{Name, Socket, source};
 use crate::machine::real::real;
 use crate::machine::world::Process;
 
@@ -26,21 +27,14 @@ fn with_socket<R>(
     cluster::with(process.run, |run| {
         let (id, file) = run.descriptors.file(process, fd)?;
         let Object::Socket(socket) = &file.object else { return Err(libc::ENOTSOCK) };
-        let mut socket = *socket;
+        let before = *socket;
+        let mut socket = before;
         let result = look(run, &mut socket);
         run.descriptors.get(id).object = Object::Socket(socket);
+        if !socket.is_as(&before) {
+            run.watch_anew(id);
+        }
         result
-    })
-}
-
-/// The end of a socket pair that a descriptor names, if it names one.
-fn pair_of(process: Process, fd: c_int) -> Result<Option<PairEnd>, Errno> {
-    cluster::with(process.run, |run| {
-        let (_, file) = run.descriptors.file(process, fd)?;
-        Ok(match &file.object {
-            Object::Pair(end) => Some(*end),
-            _ => None,
-        })
     })
 }
 
@@ -53,18 +47,34 @@ unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_in
         return unsafe { real!("socket", fn(c_int, c_int, c_int) -> c_int)(family, kind, protocol) };
     };
     let is_nonblocking = kind & libc::SOCK_NONBLOCK != 0;
-    let is_udp = match kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
-        libc::SOCK_STREAM if matches!(protocol, 0 | libc::IPPROTO_TCP) => false,
-        libc::SOCK_DGRAM if matches!(protocol, 0 | libc::IPPROTO_UDP) => true,
-        _ => return answer(Err(libc::EPROTONOSUPPORT)),
-    };
+    let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
     let is_ipv6 = match family {
         libc::AF_INET => false,
         libc::AF_INET6 => true,
+        libc::AF_UNIX => {
+            let is_stream = match kind {
+                libc::SOCK_STREAM => true,
+                libc::SOCK_DGRAM => false,
+                _ => return answer(Err(libc::ESOCKTNOSUPPORT)),
+            };
+            if !matches!(protocol, 0 | libc::PF_UNIX) {
+                return answer(Err(libc::EPROTONOSUPPORT));
+            }
+            return answer(cluster::with(process.run, |run| {
+                let socket = run.unix_socket(process, is_stream);
+                run.open_file(process, Object::Socket(socket), is_nonblocking)
+            }));
+        }
         _ => return answer(Err(libc::EAFNOSUPPORT)),
     };
+    let protocol = match kind {
+        libc::SOCK_STREAM if matches!(protocol, 0 | libc::IPPROTO_TCP) => Protocol::Tcp,
+        libc::SOCK_DGRAM if matches!(protocol, 0 | libc::IPPROTO_UDP) => Protocol::Udp,
+        libc::SOCK_STREAM | libc::SOCK_DGRAM => return answer(Err(libc::EPROTONOSUPPORT)),
+        _ => return answer(Err(libc::ESOCKTNOSUPPORT)),
+    };
     answer(cluster::with(process.run, |run| {
-        run.open_file(process, Object::Socket(Socket::new(process, is_ipv6, is_udp)), is_nonblocking)
+        run.open_file(process, Object::Socket(Socket::new(process, is_ipv6, protocol)), is_nonblocking)
     }))
 }
 
@@ -78,11 +88,18 @@ unsafe extern "C" fn socketpair(family: c_int, kind: c_int, protocol: c_int, end
             real!("socketpair", fn(c_int, c_int, c_int, *mut c_int) -> c_int)(family, kind, protocol, ends)
         };
     };
-    if family != libc::AF_UNIX || kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != libc::SOCK_STREAM {
+    let is_stream = match (family, kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)) {
+        (libc::AF_UNIX, libc::SOCK_STREAM) => true,
+        (libc::AF_UNIX, libc::SOCK_DGRAM) => false,
+        (libc::AF_UNIX, _) => return answer(Err(libc::ESOCKTNOSUPPORT)),
+        _ => return answer(Err(libc::EOPNOTSUPP)),
+    };
+    if !matches!(protocol, 0 | libc::PF_UNIX) {
         return answer(Err(libc::EPROTONOSUPPORT));
     }
+    let open = |run: &mut Cluster| run.unix_sockets(process, is_stream).map(Object::Socket);
     // SAFETY: as ours.
-    answer(unsafe { open_pair(process, ends, false, kind & libc::SOCK_NONBLOCK != 0) })
+    answer(unsafe { open_both(process, ends, kind & libc::SOCK_NONBLOCK != 0, open) })
 }
 
 /// # Safety
@@ -96,7 +113,7 @@ unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t
     // SAFETY: as ours.
     let address = unsafe { address::decode(address, length) };
     answer(address.and_then(|address| {
-        with_socket(process, fd, |run, socket| run.bind_socket(socket, address).map(|()| 0))
+        with_socket(process, fd, |run, socket| run.bind_socket(socket, &address).map(|()| 0))
     }))
 }
 
@@ -106,7 +123,7 @@ unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t
 unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
     match process_of(fd) {
         Some(process) => {
-            answer(with_socket(process, fd, |run, socket| run.listen_socket(socket).map(|()| 0)))
+            answer(with_socket(process, fd, |run, socket| run.listen_socket(socket, backlog).map(|()| 0)))
         }
         // SAFETY: as ours.
         None => unsafe { real!("listen", fn(c_int, c_int) -> c_int)(fd, backlog) },
@@ -140,7 +157,7 @@ unsafe extern "C" fn accept4(
     });
     answer(accepted.map(|(accepted, peer)| {
         // SAFETY: as ours.
-        unsafe { address::give(peer, address, length) };
+        unsafe { address::give(&peer, address, length) };
         accepted
     }))
 }
@@ -171,25 +188,37 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: sockle
     };
     // SAFETY: as ours.
     let address = unsafe { address::decode(address, length) };
-    let connected = address
-        .and_then(|address| with_socket(process, fd, |run, socket| run.connect_socket(socket, address)));
-    let connected = connected.and_then(|is_done| {
-        let is_blocking = cluster::with(process.run, |run| {
-            run.descriptors.file(process, fd).map(|(_, file)| !file.is_nonblocking)
-        })?;
-        match (is_done, is_blocking) {
-            (true, _) => Ok(()),
-            (false, false) => Err(libc::EINPROGRESS),
-            (false, true) => when_ready(process, fd, Direction::Write, false, |run, id| {
-                let Object::Socket(socket) = &run.descriptors.get(id).object else {
-                    return Err(libc::ENOTSOCK);
-                };
-                let socket = *socket;
-                run.socket_connected(socket)
-            }),
-        }
+    answer(address.and_then(|address| connect_to(process, fd, &address)).map(|()| 0))
+}
+
+/// Connects, and waits for the end of it if the socket blocks.
+fn connect_to(process: Process, fd: c_int, address: &Name) -> Result<(), Errno> {
+    if with_socket(process, fd, |run, socket| run.connect_socket(socket, address))? {
+        return Ok(());
+    }
+    let (is_nonblocking, is_unix) = cluster::with(process.run, |run| {
+        let (_, file) = run.descriptors.file(process, fd)?;
+        let is_unix = matches!(&file.object, Object::Socket(socket) if socket.protocol == Protocol::Unix);
+        Ok::<_, Errno>((file.is_nonblocking, is_unix))
+    })?;
+    let in_progress = if is_unix { libc::EAGAIN } else { libc::EINPROGRESS };
+    if is_nonblocking {
+        return Err(in_progress);
+    }
+    let connected = when_ready(process, fd, Direction::Write, false, |run, id| {
+        let Object::Socket(socket) = &run.descriptors.get(id).object else {
+            return Err(libc::ENOTSOCK);
+        };
+        let mut socket = *socket;
+        let connected = match is_unix {
+            true => run.connect_socket(&mut socket, address).map(|is_done| is_done.then_some(())),
+            false => run.socket_connected(&mut socket),
+        };
+        run.descriptors.get(id).object = Object::Socket(socket);
+        connected
     });
-    answer(connected.map(|()| 0))
+    // connect(2): with SO_SNDTIMEO it goes on in the background.
+    connected.map_err(|code| if code == libc::EAGAIN { in_progress } else { code })
 }
 
 /// # Safety
@@ -200,17 +229,11 @@ unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
         // SAFETY: as ours.
         return unsafe { real!("shutdown", fn(c_int, c_int) -> c_int)(fd, how) };
     };
+    if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {
+        return answer(Err(libc::EINVAL));
+    }
     let (reads, writes) = (how != libc::SHUT_WR, how != libc::SHUT_RD);
-    answer(match pair_of(process, fd) {
-        Ok(Some(end)) => {
-            cluster::with(process.run, |run| run.shutdown_pair(end, reads, writes));
-            Ok(0)
-        }
-        Ok(None) => {
-            with_socket(process, fd, |run, socket| run.shutdown_socket(*socket, reads, writes).map(|()| 0))
-        }
-        Err(code) => Err(code),
-    })
+    answer(with_socket(process, fd, |run, socket| run.shutdown_socket(socket, reads, writes).map(|()| 0)))
 }
 
 /// # Safety
@@ -225,7 +248,7 @@ unsafe extern "C" fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut
     };
     answer(with_socket(process, fd, |run, socket| run.socket_local(*socket)).map(|local| {
         // SAFETY: as ours.
-        unsafe { address::give(local, address, length) };
+        unsafe { address::give(&local, address, length) };
         0
     }))
 }
@@ -242,7 +265,7 @@ unsafe extern "C" fn getpeername(fd: c_int, address: *mut sockaddr, length: *mut
     };
     answer(with_socket(process, fd, |run, socket| run.socket_peer(*socket)).map(|peer| {
         // SAFETY: as ours.
-        unsafe { address::give(peer, address, length) };
+        unsafe { address::give(&peer, address, length) };
         0
     }))
 }
@@ -285,7 +308,7 @@ unsafe extern "C" fn recvfrom(
     answer(read.map(|read| {
         match read.from {
             // SAFETY: as ours.
-            Some(address) => unsafe { address::give(address, from, from_length) },
+            Some(sender) => unsafe { address::give(&sender.into(), from, from_length) },
             // SAFETY: recvfrom(2): null, or valid for a write.
             None if !from_length.is_null() => unsafe { from_length.write(0) },
             None => {}
@@ -307,12 +330,12 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
     // SAFETY: recvmsg(2): it has so many vectors.
     let buffers = unsafe { buffers(message.msg_iov, message.msg_iovlen) };
     answer(receive(process, fd, buffers, flags).map(|read| {
-        let destination = cluster::with(process.run, |run| destination(run, process, fd, read.from));
+        let destination = cluster::with(process.run, |run| destination(run, process, fd, read.from.as_ref()));
         message.msg_flags = if read.whole > read.bytes { libc::MSG_TRUNC } else { 0 };
         match read.from {
             // SAFETY: recvmsg(2): the name is null or has so many bytes.
-            Some(address) => unsafe {
-                address::give(address, message.msg_name.cast(), &raw mut message.msg_namelen);
+            Some(sender) => unsafe {
+                address::give(&sender.into(), message.msg_name.cast(), &raw mut message.msg_namelen);
             },
             None => message.msg_namelen = 0,
         }
@@ -330,11 +353,11 @@ fn destination(
     run: &mut Cluster,
     process: Process,
     fd: c_int,
-    from: Option<SocketAddr>,
+    from: Option<&Sender>,
 ) -> Option<(IpAddr, bool)> {
     let (_, file) = run.descriptors.file(process, fd).ok()?;
     let Object::Socket(socket) = &file.object else { return None };
-    let from = from.filter(|_| socket.gives_destination)?;
+    let Some(Sender::Internet(from)) = from.filter(|_| socket.gives_destination) else { return None };
     Some((source(from.ip().to_canonical(), process.machine), socket.is_ipv6))
 }
 
@@ -387,15 +410,17 @@ fn send_to(
     fd: c_int,
     parts: &mut [std::io::IoSlice<'_>],
     flags: c_int,
-    to: Option<SocketAddr>,
+    to: Option<Name>,
 ) -> Result<usize, Errno> {
-    let Some(to) = to else { return send_parts(process, fd, parts, flags) };
-    with_socket(process, fd, |run, socket| {
-        if !socket.is_udp {
-            return Err(libc::EISCONN);
-        }
+    let to = with_socket(process, fd, |run, socket| {
         run.bind_before_sending(socket)?;
-        Ok(run.write_socket(*socket, parts, Some(to))?.unwrap_or(0))
+        to.map(|name| Cluster::target_of(socket, &name)).transpose()
+    })?;
+    let Some(to) = to.flatten() else { return send_parts(process, fd, parts, flags) };
+    when_ready(process, fd, Direction::Write, flags & libc::MSG_DONTWAIT != 0, |run, id| {
+        let Object::Socket(socket) = &run.descriptors.get(id).object else { return Err(libc::ENOTSOCK) };
+        let socket = *socket;
+        run.write_socket(socket, parts, Some(&to))
     })
 }
 
@@ -487,43 +512,37 @@ fn option(process: Process, fd: c_int, level: c_int, name: c_int) -> Result<Valu
             run.descriptors.file(process, fd).map(|(_, file)| Value::Time(file.timeouts[direction as usize]))
         })
     };
+    match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => return timeout(Direction::Read),
+        (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => return timeout(Direction::Write),
+        _ => {}
+    }
     with_socket(process, fd, |run, socket| {
-        let one = |flag: bool| Value::Int(flag.into());
+        let options = run.socket_options(socket);
         Ok(match (level, name) {
-            (libc::SOL_SOCKET, libc::SO_ERROR) => Value::Int(run.socket_error(*socket)),
-            (libc::SOL_SOCKET, libc::SO_TYPE) => {
-                Value::Int(if socket.is_udp { libc::SOCK_DGRAM } else { libc::SOCK_STREAM })
-            }
-            (libc::SOL_SOCKET, libc::SO_DOMAIN) => {
-                Value::Int(if socket.is_ipv6 { libc::AF_INET6 } else { libc::AF_INET })
-            }
-            (libc::SOL_SOCKET, libc::SO_PROTOCOL) => {
-                Value::Int(if socket.is_udp { libc::IPPROTO_UDP } else { libc::IPPROTO_TCP })
-            }
-            (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => one(run.socket_listens(*socket)),
+            (libc::SOL_SOCKET, libc::SO_ERROR) => Value::Int(run.socket_error(socket)),
+            (libc::SOL_SOCKET, libc::SO_TYPE) => Value::Int(match run.is_stream_socket(*socket) {
+                true => libc::SOCK_STREAM,
+                false => libc::SOCK_DGRAM,
+            }),
+            (libc::SOL_SOCKET, libc::SO_DOMAIN) => Value::Int(match socket.protocol {
+                Protocol::Unix => libc::AF_UNIX,
+                _ if socket.is_ipv6 => libc::AF_INET6,
+                _ => libc::AF_INET,
+            }),
+            (libc::SOL_SOCKET, libc::SO_PROTOCOL) => Value::Int(match socket.protocol {
+                Protocol::Tcp => libc::IPPROTO_TCP,
+                Protocol::Udp => libc::IPPROTO_UDP,
+                Protocol::Unix => 0,
+            }),
+            (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => Value::Int(run.socket_listens(*socket).into()),
             (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_RCVBUF) => Value::Int(BUFFER),
-            (
-                libc::SOL_SOCKET,
-                libc::SO_REUSEADDR | libc::SO_REUSEPORT | libc::SO_KEEPALIVE | libc::SO_BROADCAST,
-            ) => one(false),
-            (libc::SOL_SOCKET, libc::SO_LINGER) => {
-                let is_zero = run.socket_options(*socket).is_some_and(|options| options.zero_linger);
-                Value::Linger(libc::linger { l_onoff: is_zero.into(), l_linger: 0 })
-            }
-            (libc::IPPROTO_TCP, libc::TCP_NODELAY) => {
-                one(run.socket_options(*socket).is_some_and(|options| options.nodelay))
-            }
-            (libc::IPPROTO_IP, libc::IP_TTL) => {
-                Value::Int(run.socket_options(*socket).map_or(64, |options| options.ttl as c_int))
-            }
-            (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => one(false),
-            _ => return Err(libc::ENOPROTOOPT),
+            (libc::SOL_SOCKET, libc::SO_LINGER) => Value::Linger(libc::linger {
+                l_onoff: options.lingers.into(),
+                l_linger: options.linger_seconds,
+            }),
+            _ => Value::Int(options.get((socket.protocol, socket.is_ipv6), level, name)?),
         })
-    })
-    .or_else(|code| match (level, name) {
-        (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => timeout(Direction::Read),
-        (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => timeout(Direction::Write),
-        _ => Err(code),
     })
 }
 
@@ -545,12 +564,7 @@ unsafe extern "C" fn getsockopt(
             )
         };
     };
-    let found = match pair_of(process, fd) {
-        Ok(Some(_)) if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR) => Ok(Value::Int(0)),
-        Ok(Some(_)) => Err(libc::ENOPROTOOPT),
-        Ok(None) => option(process, fd, level, name),
-        Err(code) => Err(code),
-    };
+    let found = option(process, fd, level, name);
     // SAFETY: getsockopt(2): `value` has room for as many bytes as `length` says.
     answer(found.map(|found| unsafe {
         match found {
@@ -621,7 +635,13 @@ unsafe extern "C" fn setsockopt(
         (libc::SOL_SOCKET, libc::SO_LINGER) if has(size_of::<libc::linger>()) => {
             // SAFETY: as checked.
             let linger = unsafe { value.cast::<libc::linger>().read_unaligned() };
-            set(process, fd, |options| options.zero_linger = linger.l_onoff != 0 && linger.l_linger == 0)
+            set(process, fd, |_, options| {
+                options.lingers = linger.l_onoff != 0;
+                if options.lingers {
+                    options.linger_seconds = linger.l_linger;
+                }
+                Ok(())
+            })
         }
         (libc::IPPROTO_IP, libc::IP_PKTINFO) | (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => {
             with_socket(process, fd, |_, socket| {
@@ -629,40 +649,27 @@ unsafe extern "C" fn setsockopt(
                 Ok(0)
             })
         }
-        (libc::IPPROTO_TCP, libc::TCP_NODELAY) => set(process, fd, |options| options.nodelay = number != 0),
-        (libc::IPPROTO_IP, libc::IP_TTL) if !(1..=255).contains(&number) => Err(libc::EINVAL),
-        (libc::IPPROTO_IP, libc::IP_TTL) => set(process, fd, |options| options.ttl = number as u32),
-        // Taken, and without an effect that a program could see here: ports are free as soon as their sockets are closed,
-        // buffers have one size, connections end by what happens to them.
-        (
-            libc::SOL_SOCKET,
-            libc::SO_REUSEADDR
-            | libc::SO_REUSEPORT
-            | libc::SO_KEEPALIVE
-            | libc::SO_SNDBUF
-            | libc::SO_RCVBUF
-            | libc::SO_BROADCAST,
-        )
-        | (
-            libc::IPPROTO_TCP,
-            libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT | libc::TCP_USER_TIMEOUT,
-        )
-        | (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)
-        | (libc::IPPROTO_IP, libc::IP_TOS)
-        | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => with_socket(process, fd, |_, _| Ok(0)),
-        _ => Err(libc::ENOPROTOOPT),
+        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if is_bound(process, fd) => Err(libc::EINVAL),
+        _ => set(process, fd, |socket, options| {
+            options.set((socket.protocol, socket.is_ipv6), level, name, number)
+        }),
     })
+}
+
+/// Whether an IPv6 socket has a port: then its families are decided.
+fn is_bound(process: Process, fd: c_int) -> bool {
+    with_socket(process, fd, |run, socket| Ok(socket.is_ipv6 && run.is_socket_bound(socket))).unwrap_or(false)
 }
 
 fn set(
     process: Process,
     fd: c_int,
-    change: impl FnOnce(&mut crate::machine::net::Options),
+    change: impl FnOnce(&Socket, &mut crate::machine::net::options::Options) -> Result<(), Errno>,
 ) -> Result<c_int, Errno> {
     with_socket(process, fd, |run, socket| {
-        if let Some(options) = run.socket_options(*socket) {
-            change(options);
-        }
+        let mut options = run.socket_options(socket);
+        change(socket, &mut options)?;
+        run.set_socket_options(socket, options);
         Ok(0)
     })
 }

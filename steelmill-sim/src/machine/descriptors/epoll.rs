@@ -103,6 +103,17 @@ impl Cluster {
         }
     }
 
+    /// What a file is has changed: whoever watches it waits for what it is now.
+    pub(crate) fn watch_anew(&mut self, file: FileId) {
+        let watching: Vec<Watching> = self.descriptors.get(file).watches.iter().copied().collect();
+        for (epoll, fd) in watching {
+            let Ok(kept) = self.epoll(epoll) else { continue };
+            let Some(watch) = kept.interests.get(&(fd, file)).copied() else { continue };
+            let Some(interest) = kept.by_watch.get(&watch).copied() else { continue };
+            self.watch_file(file, watch, interest);
+        }
+    }
+
     /// Has a watch fire as soon as its file may be ready: now, if it is.
     fn watch_file(&mut self, file: FileId, watch: WatchId, interest: Interest) {
         self.await_file(file, || Waiter::Watch(watch));

@@ -106,6 +106,10 @@ impl Cluster {
         ready as u32
     }
 
+    pub(super) fn pair_available(&mut self, end: PairEnd) -> usize {
+        self.pair(end).buffers[end.own()].len()
+    }
+
     pub(super) fn await_pair(&mut self, end: PairEnd, waiter: Waiter) -> Option<Waiter> {
         self.kernel.waits_for(WaitsFor::Bytes);
         self.pair(end).waiters[end.own()].add(waiter)

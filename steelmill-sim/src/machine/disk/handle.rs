@@ -136,7 +136,7 @@ impl Disk {
                     let path = path.join(OsStr::from_bytes(name));
                     match volume.tree.get(*ino).node {
                         Node::Directory { .. } => left.push((*ino, path)),
-                        Node::File(_) | Node::Link(_) => files.push(path),
+                        Node::File(_) | Node::Link(_) | Node::Socket => files.push(path),
                     }
                 }
             }

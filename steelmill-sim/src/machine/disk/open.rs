@@ -110,7 +110,8 @@ impl Volume {
             Node::Directory { .. } => true,
             Node::Link(_) if flags & libc::O_PATH != 0 => false,
             Node::Link(_) => return Err(libc::ELOOP),
-            Node::File(_) => false,
+            Node::Socket if flags & libc::O_PATH == 0 => return Err(libc::ENXIO),
+            Node::File(_) | Node::Socket => false,
         };
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
         if is_directory && (writes || makes || flags & libc::O_TRUNC != 0) {

@@ -46,6 +46,8 @@ pub(super) enum Node {
     File(Bytes),
     Directory { parent: Ino, names: BTreeMap<Name, Ino> },
     Link(Arc<[u8]>),
+    /// The name of a Unix socket.
+    Socket,
 }
 
 /// A change of names, which happens as a whole.
@@ -151,6 +153,7 @@ impl Tree {
             Node::File(bytes) => Ok(bytes),
             Node::Directory { .. } => Err(libc::EISDIR),
             Node::Link(_) => Err(libc::EINVAL),
+            Node::Socket => Err(libc::ENXIO),
         }
     }
 
@@ -342,6 +345,10 @@ impl Tree {
             return Err(libc::ENOENT);
         }
         self.make(place, Node::Link(target.into()), 0o777, now)
+    }
+
+    pub(super) fn make_socket(&mut self, place: &Place, mode: u32, now: Nanos) -> Result<Ino, Errno> {
+        self.make(place, Node::Socket, mode, now)
     }
 
     pub(super) fn make_directory(&mut self, place: &Place, mode: u32, now: Nanos) -> Result<Ino, Errno> {

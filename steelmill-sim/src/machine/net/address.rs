@@ -50,6 +50,14 @@ pub(crate) fn is_local(ip: IpAddr, machine: u32) -> bool {
     machine_of(ip, machine) == Some(machine)
 }
 
+/// Whether packets to `ip` go to all machines of the network 10.0.0.0/8, which takes SO_BROADCAST (ip(7)).
+pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
+    [Ipv4Addr::BROADCAST, Ipv4Addr::new(10, 255, 255, 255)].contains(&match ip.to_canonical() {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(_) => return false,
+    })
+}
+
 /// The source address of packets from `machine` to `target`.
 pub(crate) fn source(target: IpAddr, machine: u32) -> IpAddr {
     match target {
@@ -77,7 +85,11 @@ pub(crate) fn destination(target: SocketAddr) -> SocketAddr {
 /// IPv6 address, `EINVAL` for another machine from a socket bound to loopback.
 pub(crate) fn route(local: SocketAddr, target: SocketAddr, machine: u32) -> io::Result<(SocketAddr, u32)> {
     let (is_ipv4_socket, is_ipv6_target) = (local.is_ipv4(), target.is_ipv6());
-    let (local, target) = (canonical(local), canonical(target));
+    let (local, mut target) = (canonical(local), canonical(target));
+    // An IPv6 socket with an IPv4 address takes :: for that address's loopback.
+    if local.is_ipv4() && !is_ipv4_socket && target.is_ipv6() && target.ip().is_unspecified() {
+        target.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
     if local.is_ipv4() && (target.is_ipv6() || is_ipv4_socket && is_ipv6_target) {
         return Err(os_error(libc::EAFNOSUPPORT));
     }
@@ -85,11 +97,14 @@ pub(crate) fn route(local: SocketAddr, target: SocketAddr, machine: u32) -> io::
     if local.is_ipv6() && target.is_ipv4() && !is_any {
         return Err(os_error(libc::ENETUNREACH));
     }
-    let target = if target.ip().is_unspecified() && !is_any {
+    let target = if target.ip().is_unspecified() && target.is_ipv4() && !is_any {
         SocketAddr::new(local.ip(), target.port())
     } else {
         destination(target)
     };
+    if is_broadcast(target.ip()) || target.ip().is_multicast() {
+        return Ok((target, NO_MACHINE)); // it is sent, and no machine is a member
+    }
     let to = machine_of(target.ip(), machine);
     if local.ip().is_loopback() && to != Some(machine) {
         // Over IPv6 Linux sends the packet, and it is lost.
@@ -98,19 +113,51 @@ pub(crate) fn route(local: SocketAddr, target: SocketAddr, machine: u32) -> io::
     to.map(|to| (target, to)).ok_or_else(|| os_error(libc::ENETUNREACH))
 }
 
-/// Whether a socket bound to `bound` receives packets to `ip`. As `::` is dual-stack on Linux (ipv6(7)), it covers
-/// IPv4.
-pub(crate) fn covers(bound: IpAddr, ip: IpAddr) -> bool {
+/// Where a TCP connection to `target` leads, from a socket that is bound to `from`, or not bound.
+///
+/// # Errors
+/// `ENETUNREACH` for IPv4 from a socket with IPV6_V6ONLY or an IPv6 address, `EAFNOSUPPORT` for IPv6 from an IPv4 address.
+pub(crate) fn connect_target(
+    from: Option<SocketAddr>,
+    target: SocketAddr,
+    only_v6: bool,
+) -> io::Result<SocketAddr> {
+    let is_mapped = target.is_ipv6() && canonical(target).is_ipv4();
+    if is_mapped && only_v6 {
+        return Err(os_error(libc::ENETUNREACH));
+    }
+    let target = canonical(target);
+    let from_ipv4 = from.is_some_and(|from| from.is_ipv4());
+    if target.is_ipv6() && from_ipv4 {
+        if target.ip().is_unspecified() {
+            return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), target.port()));
+        }
+        return Err(os_error(libc::EAFNOSUPPORT));
+    }
+    let from_ipv6 = from.is_some_and(|from| from.is_ipv6() && !from.ip().is_unspecified());
+    if target.is_ipv4() && from_ipv6 {
+        return Err(os_error(libc::ENETUNREACH));
+    }
+    Ok(destination(target))
+}
+
+/// Whether a socket bound to `bound` receives packets to `ip`. Unless it has IPV6_V6ONLY, `::` is dual-stack (ipv6(7)): it
+/// covers IPv4.
+pub(crate) fn covers(bound: IpAddr, ip: IpAddr, only_v6: bool) -> bool {
     bound == ip
         || match bound {
             IpAddr::V4(bound) => bound.is_unspecified() && ip.is_ipv4(),
-            IpAddr::V6(bound) => bound.is_unspecified(),
+            IpAddr::V6(bound) => bound.is_unspecified() && !(only_v6 && ip.is_ipv4()),
         }
 }
 
-/// Whether two addresses cannot be bound to one port.
-pub(crate) fn conflict(a: IpAddr, b: IpAddr) -> bool {
-    covers(a, b) || covers(b, a)
+/// Whether two addresses, each perhaps with IPV6_V6ONLY, cannot be bound to one port.
+pub(crate) fn conflict(a: (IpAddr, bool), b: (IpAddr, bool)) -> bool {
+    // 0.0.0.0 overlaps with whatever is not of IPv6 only, as an accepted connection of `::` (`ipv4_rcv_saddr_equal()`).
+    let overlap = |v4: IpAddr, (other, only_v6): (IpAddr, bool)| {
+        v4.is_ipv4() && v4.is_unspecified() && other.is_ipv6() && !only_v6
+    };
+    covers(a.0, b.0, a.1) || covers(b.0, a.0, b.1) || overlap(a.0, b) || overlap(b.0, a)
 }
 
 pub(crate) fn check_ttl(ttl: u32) -> io::Result<u32> {

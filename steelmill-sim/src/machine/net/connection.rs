@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::address;
+use super::options::Options;
 use super::pipe::Pipe;
 use crate::kernel::machine_index::MachineIndex;
 use crate::kernel::timers::Nanos;
@@ -45,10 +46,23 @@ pub(crate) struct Connection {
     /// Indexed by the side that writes.
     pipes: [Pipe; 2],
     addresses: [Addresses; 2],
-    /// The base of the SYN and SYN-ACK retransmission schedules.
+    /// The base of the SYN retransmission schedule.
     connect_started_at: Nanos,
+    /// When the first SYN arrived: the base of the SYN-ACK retransmission schedule.
+    syn_arrived_at: Nanos,
+    /// By the side that sent it, when the segment of the handshake that is in flight arrives; `HELD` while it is held, or after
+    /// that.
+    handshake_due: [Nanos; 2],
     listener: Option<ListenerId>,
+    options: [Options; 2],
+    /// Whether an end is entered among the connections of its port.
+    has_port: [bool; 2],
+    /// Whether a socket has connected to itself: what the connector writes it reads, and there is no acceptor.
+    is_self: bool,
 }
+
+/// The arrival of a segment that nothing can be lost of.
+const HELD: Nanos = Nanos::MAX;
 
 /// The addresses of an end, in the address family of its socket.
 pub(crate) struct Addresses {
@@ -63,23 +77,10 @@ pub(crate) struct End {
     pub(crate) handles: u8,
     /// An error its owner has not seen yet, as Linux's number for it.
     pub(super) error: Option<i32>,
+    /// Whether its owner reads no more (`SHUT_RD`).
+    pub(crate) is_read_shut: bool,
     pub(crate) readers: Waiters,
     pub(crate) writers: Waiters,
-    pub(crate) options: Options,
-}
-
-/// Socket options. They are stored; only `zero_linger` has an effect.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    pub(crate) nodelay: bool,
-    pub(crate) zero_linger: bool,
-    pub(crate) ttl: u32,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { nodelay: false, zero_linger: false, ttl: 64 }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +120,8 @@ pub(crate) struct Listener {
     pub(super) local: SocketAddr,
     /// Connections that wait to be accepted, and how many more are on the way there.
     pub(super) backlog: VecDeque<ConnectionId>,
+    /// A SYN is dropped when there are more than so many.
+    pub(super) backlog_max: usize,
     syn_queue_len: usize,
     pub(crate) waiters: Waiters,
     /// Inherited by accepted connections.
@@ -177,9 +180,9 @@ impl End {
             state,
             handles: 1,
             error: None,
+            is_read_shut: false,
             readers: Waiters::default(),
             writers: Waiters::default(),
-            options: Options::default(),
         }
     }
 
@@ -213,6 +216,16 @@ impl Connection {
         &mut self.addresses[usize::from(side)]
     }
 
+    /// The side that reads what `side` writes.
+    #[inline]
+    fn other(&self, side: Side) -> Side {
+        if self.is_self { side } else { 1 - side }
+    }
+
+    pub(crate) fn options(&mut self, side: Side) -> &mut Options {
+        &mut self.options[usize::from(side)]
+    }
+
     /// The pipe that `side` writes.
     #[inline]
     pub(crate) fn out(&mut self, side: Side) -> &mut Pipe {
@@ -222,7 +235,8 @@ impl Connection {
     /// The pipe that `side` reads.
     #[inline]
     pub(super) fn into(&mut self, side: Side) -> &mut Pipe {
-        &mut self.pipes[usize::from(1 - side)]
+        let other = self.other(side);
+        &mut self.pipes[usize::from(other)]
     }
 
     /// The link that `side` sends on: its own machine and its peer's.
@@ -231,8 +245,24 @@ impl Connection {
         (self.ends[usize::from(side)].machine, self.ends[usize::from(1 - side)].machine)
     }
 
+    /// Half-closes what `side` writes.
+    fn queue_fin(&mut self, side: Side) {
+        let has_ended = self.into(side).has_fin_arrived();
+        let pipe = self.out(side);
+        if !pipe.is_write_shut() {
+            pipe.is_closed_first = !has_ended;
+            pipe.queue_fin();
+        }
+    }
+
+    /// Whether a side that is gone is left in TIME_WAIT: both were closed in order, and it was closed first.
+    fn ends_in_time_wait(&mut self, side: Side) -> bool {
+        self.ends.iter().all(|end| end.state == State::Orphaned) && self.out(side).is_closed_first
+    }
+
     pub(crate) fn is_readable(&mut self, side: Side) -> bool {
         self.end(side).state != State::Established
+            || self.end(side).is_read_shut
             || self.into(side).readable() > 0
             || self.into(side).has_fin_arrived()
     }
@@ -259,12 +289,24 @@ impl Connections {
         connect_started_at: Nanos,
         ends: [End; 2],
         addresses: [Addresses; 2],
+        options: Options,
         machines: usize,
     ) -> ConnectionId {
         let [connector, acceptor] = [CONNECTOR, ACCEPTOR].map(|side| ends[usize::from(side)].machine);
         let pipes = Default::default();
-        let mut connection =
-            Connection { generation: 0, ends, pipes, addresses, connect_started_at, listener: None };
+        let mut connection = Connection {
+            generation: 0,
+            ends,
+            pipes,
+            addresses,
+            connect_started_at,
+            syn_arrived_at: 0,
+            handshake_due: [HELD; 2],
+            listener: None,
+            options: [options; 2],
+            has_port: [true, false],
+            is_self: false,
+        };
         let index = match self.free.pop() {
             Some(index) => {
                 connection.generation = self.all[index as usize].generation;

@@ -29,6 +29,18 @@ pub(crate) struct Links {
     rules: BTreeMap<(u32, u32), Box<LinkRules>>,
     /// How many times each machine is cut off from all others.
     isolated: BTreeMap<u32, u32>,
+    pub(crate) in_flight_at_cut: InFlightAtCut,
+    pub(crate) syn_schedule: SynSchedule,
+}
+
+/// What becomes of messages in flight when a cut begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InFlightAtCut {
+    /// They are lost, as when a cable is cut; TCP sends them again after the heal.
+    #[default]
+    Lost,
+    /// They arrive.
+    Arrives,
 }
 
 #[derive(Default)]
@@ -61,7 +73,13 @@ pub(crate) enum Delivery {
 
 impl Links {
     pub(crate) fn new() -> Self {
-        Self { latency: (500_000, 2_000_000), rules: BTreeMap::new(), isolated: BTreeMap::new() }
+        Self {
+            latency: (500_000, 2_000_000),
+            rules: BTreeMap::new(),
+            isolated: BTreeMap::new(),
+            in_flight_at_cut: InFlightAtCut::default(),
+            syn_schedule: SynSchedule::default(),
+        }
     }
 
     /// Changes the rules of a link, and frees them when none is left.
@@ -290,13 +308,17 @@ impl Cluster {
 /// The first retransmission after `now` of a sender that stalled at `since`. The RTO is 200 ms at first and doubles up
 /// to two minutes (RFC 6298 §5.5, with Linux's bounds).
 pub(crate) fn next_retransmission(since: Nanos, now: Nanos) -> Nanos {
-    let (mut at, mut rto) = (since, SECOND / 5);
+    let (mut at, mut rto) = (since, FIRST_RTO);
     while at <= now {
         at += rto;
         rto = (rto * 2).min(120 * SECOND);
     }
     at
 }
+
+/// The first retransmission timeout on a path of a few milliseconds: Linux's `TCP_RTO_MIN`. After it the congestion window is one
+/// segment (RFC 5681 §3.1), so nothing new is sent until an acknowledgement arrives.
+pub(crate) const FIRST_RTO: Nanos = SECOND / 5;
 
 /// How long unacknowledged data is retransmitted before `ETIMEDOUT`: 924.6 s, from Linux's `tcp_retries2` of 15
 /// (ip-sysctl documentation).
@@ -305,16 +327,42 @@ pub(crate) const RETRIES_TIMEOUT: Nanos = 924_600_000_000;
 /// The same for an orphaned socket: `tcp_orphan_retries`, 8 by default.
 pub(crate) const ORPHAN_RETRIES_TIMEOUT: Nanos = 102_200_000_000;
 
-/// How long a SYN-ACK is retransmitted before the handshake is dropped: Linux's `tcp_synack_retries` of 5 (tcp(7)).
-pub(crate) const SYN_ACK_RETRIES_TIMEOUT: Nanos = 63 * SECOND;
+/// The schedule on which a connect that gets no answer sends its SYN again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SynSchedule {
+    /// Linux since 6.5: after 1, 2, 3, 4, 5, 7, 11, 19, 35 and 67 s, with `ETIMEDOUT` after 131 s (`tcp_syn_linear_timeouts` of 4
+    /// in the ip-sysctl documentation).
+    #[default]
+    Linear,
+    /// Linux before that: after 1, 3, 7, 15, 31 and 63 s, with `ETIMEDOUT` after 127 s (tcp(7)).
+    Exponential,
+}
 
-/// The first SYN retransmission after `now` of a connect that began at `since`: after 1, 3, 7, ... 63 s.
+/// The first SYN retransmission after `now` of a connect that began at `since`.
 ///
 /// # Errors
-/// After the last, the time of `ETIMEDOUT`: 127 s, from Linux's `tcp_syn_retries` of 6 (tcp(7)).
-pub(crate) fn next_syn_retransmission(since: Nanos, now: Nanos) -> Result<Nanos, Nanos> {
-    let tries = (1..=6).map(|attempt| since + ((1 << attempt) - 1) * SECOND);
-    tries.into_iter().find(|at| *at > now).ok_or(since + 127 * SECOND)
+/// After the last, the time of `ETIMEDOUT`.
+pub(crate) fn next_syn_retransmission(
+    schedule: SynSchedule,
+    since: Nanos,
+    now: Nanos,
+) -> Result<Nanos, Nanos> {
+    let (times, end): (&[Nanos], Nanos) = match schedule {
+        SynSchedule::Linear => (&[1, 2, 3, 4, 5, 7, 11, 19, 35, 67], 131),
+        SynSchedule::Exponential => (&[1, 3, 7, 15, 31, 63], 127),
+    };
+    let at = times.iter().map(|seconds| since + seconds * SECOND).find(|at| *at > now);
+    at.ok_or(since + end * SECOND)
+}
+
+/// The first SYN-ACK retransmission after `now` of a handshake whose SYN arrived at `since`: after 1, 3, 7, 15 and 31 s, as
+/// Linux's `tcp_synack_retries` is 5 (tcp(7)).
+///
+/// # Errors
+/// After the last, the time at which the handshake is dropped.
+pub(crate) fn next_syn_ack_retransmission(since: Nanos, now: Nanos) -> Result<Nanos, Nanos> {
+    let times = (1..=5).map(|attempt| since + ((1 << attempt) - 1) * SECOND);
+    times.into_iter().find(|at| *at > now).ok_or(since + 63 * SECOND)
 }
 
 #[cfg(test)]
@@ -331,20 +379,24 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_tries_seven_times_in_127_seconds() {
-        let mut at = 5 * SECOND;
-        let mut tries = vec![];
-        let end = loop {
-            match next_syn_retransmission(5 * SECOND, at) {
-                Ok(next) => {
-                    at = next;
-                    tries.push(next / SECOND - 5);
+    fn a_connect_tries_as_the_kernel_has_it() {
+        for (schedule, times, end) in [
+            (SynSchedule::Linear, &[1, 2, 3, 4, 5, 7, 11, 19, 35, 67][..], 131),
+            (SynSchedule::Exponential, &[1, 3, 7, 15, 31, 63], 127),
+        ] {
+            let mut at = 5 * SECOND;
+            let mut tries = vec![];
+            let ends = loop {
+                match next_syn_retransmission(schedule, 5 * SECOND, at) {
+                    Ok(next) => {
+                        at = next;
+                        tries.push(next / SECOND - 5);
+                    }
+                    Err(ends) => break ends,
                 }
-                Err(end) => break end,
-            }
-        };
-        assert_eq!(tries, [1, 3, 7, 15, 31, 63]);
-        assert_eq!(end / SECOND, 132);
+            };
+            assert_eq!((&tries[..], ends / SECOND), (times, end + 5));
+        }
     }
 
     #[test]

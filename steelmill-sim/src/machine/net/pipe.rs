@@ -33,6 +33,10 @@ pub(crate) struct Pipe {
     /// Whether a read could not advance the window, because the link to the writer was cut or held.
     pub(crate) is_window_unadvertised: bool,
     pub(crate) fin_arrived_at: Nanos,
+    /// When a retransmission of what has arrived, or a window probe, arrives.
+    pub(crate) probe_due: Nanos,
+    /// Whether its writer closed it before the other direction had ended (active close).
+    pub(crate) is_closed_first: bool,
 }
 
 /// Bytes up to a position, and perhaps the FIN, that arrive together.
@@ -174,6 +178,21 @@ impl Pipe {
             self.flights.pop();
         }
         self.arrived > before
+    }
+
+    /// Whether a flight is due by `now`.
+    #[inline]
+    pub(crate) fn is_due(&self, now: Nanos) -> bool {
+        self.flights.front().is_some_and(|flight| flight.at <= now)
+    }
+
+    /// Whether a flight with bytes is due by `now`.
+    pub(crate) fn has_due_bytes(&self, now: Nanos) -> bool {
+        self.flights.front().is_some_and(|flight| flight.at <= now && flight.upto > self.arrived)
+    }
+
+    pub(crate) fn has_flights(&self) -> bool {
+        self.flights.front().is_some()
     }
 
     /// Drops the flights; their bytes and FIN count as unsent again.

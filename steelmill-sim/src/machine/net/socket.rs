@@ -3,14 +3,14 @@
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::connection::{
-    ACCEPTOR, CONNECTOR, CloseMode, ConnectionId, End, ListenerId, Options, Side, State,
-};
+use super::connection::{ACCEPTOR, CONNECTOR, CloseMode, ConnectionId, End, ListenerId, Side, State};
+use super::options::{Options, Protocol};
 use super::udp::SocketId;
+use super::unix::{UnixId, UnixName};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::Cluster;
-use crate::machine::descriptors::{Buffers, Direction, Errno, Read};
+use crate::machine::descriptors::{Buffers, Direction, Errno, Read, Sender};
 use crate::machine::world::Process;
 
 /// A socket of a process.
@@ -18,10 +18,21 @@ use crate::machine::world::Process;
 pub(crate) struct Socket {
     process: Process,
     pub(crate) is_ipv6: bool,
-    pub(crate) is_udp: bool,
+    pub(crate) protocol: Protocol,
     /// Whether the program is told to which address a datagram was sent: IP_PKTINFO.
     pub(crate) gives_destination: bool,
+    options: Options,
     kind: Kind,
+    phase: Phase,
+    /// What shutdown(2) was asked for on a socket without a connection.
+    is_read_shut: bool,
+    is_write_shut: bool,
+    /// The error of a connection that it had.
+    error: Option<Errno>,
+    /// The port that it was bound to before it connected.
+    bound: Option<ListenerId>,
+    has_own_port: bool,
+    has_own_address: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -32,231 +43,613 @@ enum Kind {
     Listener(ListenerId),
     Stream(ConnectionId, Side),
     Udp(SocketId),
+    Unix(UnixId),
 }
+
+/// What connect(2) knows of a TCP socket: Linux's `socket_state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Unconnected,
+    /// A connect was begun, and its end was not told yet.
+    Connecting,
+    Connected,
+    /// It was shut down before that.
+    Disconnecting,
+}
+
+/// An address as a system call is given it.
+#[derive(Debug, Clone)]
+pub(crate) struct Name {
+    pub(crate) family: NameFamily,
+    /// How many bytes it has.
+    pub(crate) length: usize,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum NameFamily {
+    Internet(SocketAddr),
+    Unix(UnixName),
+    /// `AF_UNSPEC`.
+    Unspecified,
+    Other,
+}
+
+/// An address that a system call gives.
+#[derive(Debug, Clone)]
+pub(crate) enum SocketAddress {
+    Internet(SocketAddr),
+    Unix(UnixName),
+}
+
+impl From<Sender> for SocketAddress {
+    fn from(sender: Sender) -> Self {
+        match sender {
+            Sender::Internet(address) => SocketAddress::Internet(address),
+            Sender::Unix(name) => SocketAddress::Unix(name),
+        }
+    }
+}
+
+/// The least lengths of addresses, which Linux checks before their family (RFC 2133 had no scope in one of IPv6).
+const V4_LENGTH: usize = size_of::<libc::sockaddr_in>();
+const V6_LENGTH: usize = 24;
 
 fn errno(error: io::Error) -> Errno {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
+impl Name {
+    /// The address, if it is of the socket's family.
+    fn of_family(&self, is_ipv6: bool) -> Result<SocketAddr, Errno> {
+        match self.family {
+            _ if self.length < if is_ipv6 { V6_LENGTH } else { V4_LENGTH } => Err(libc::EINVAL),
+            NameFamily::Internet(address) if address.is_ipv6() == is_ipv6 => Ok(address),
+            _ => Err(libc::EAFNOSUPPORT),
+        }
+    }
+
+    /// The address, which may be of IPv4 for an IPv6 socket, as UDP has it.
+    fn of_udp(&self, is_ipv6: bool) -> Result<SocketAddr, Errno> {
+        match self.family {
+            NameFamily::Internet(address) if address.is_ipv4() && is_ipv6 => Ok(address),
+            _ => self.of_family(is_ipv6),
+        }
+    }
+
+    /// The name in the Unix domain.
+    fn of_unix(&self) -> Result<&UnixName, Errno> {
+        match &self.family {
+            NameFamily::Unix(name) => Ok(name),
+            _ => Err(libc::EINVAL),
+        }
+    }
+}
+
 impl Socket {
-    pub(crate) fn new(process: Process, is_ipv6: bool, is_udp: bool) -> Self {
-        Self { process, is_ipv6, is_udp, gives_destination: false, kind: Kind::Fresh }
+    pub(crate) fn new(process: Process, is_ipv6: bool, protocol: Protocol) -> Self {
+        Self {
+            process,
+            is_ipv6,
+            protocol,
+            gives_destination: false,
+            options: Options::default(),
+            kind: Kind::Fresh,
+            phase: Phase::Unconnected,
+            is_read_shut: false,
+            is_write_shut: false,
+            error: None,
+            bound: None,
+            has_own_port: false,
+            has_own_address: false,
+        }
     }
 
-    /// The same, of which the network has nothing any more.
+    fn unix(process: Process, id: UnixId) -> Self {
+        Self { kind: Kind::Unix(id), ..Self::new(process, false, Protocol::Unix) }
+    }
+
+    /// The same, of which the network has ended what it had.
     pub(crate) fn forgotten(self) -> Self {
-        Self { kind: Kind::Fresh, ..self }
+        match self.kind {
+            Kind::Unix(_) => self,
+            _ => Self { kind: Kind::Fresh, bound: None, ..self },
+        }
     }
 
-    fn any(self) -> SocketAddr {
+    pub(crate) fn is_udp(&self) -> bool {
+        self.protocol == Protocol::Udp
+    }
+
+    /// The error of a connection that it had, once: a read or a write of what has none now is told first.
+    pub(crate) fn take_idle_error(&mut self) -> Option<Errno> {
+        match self.kind {
+            Kind::Fresh | Kind::Listener(_) => self.error.take(),
+            _ => None,
+        }
+    }
+
+    fn any(&self) -> SocketAddr {
         match self.is_ipv6 {
             true => (Ipv6Addr::UNSPECIFIED, 0).into(),
             false => (Ipv4Addr::UNSPECIFIED, 0).into(),
         }
     }
+
+    /// Whether both are the same thing of the network: else whoever waits for one does not wait for the other.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        match (self.kind, other.kind) {
+            (Kind::Fresh, Kind::Fresh) => true,
+            (Kind::Listener(one), Kind::Listener(other)) => one == other,
+            (Kind::Stream(one, _), Kind::Stream(other, _)) => one == other,
+            (Kind::Udp(one), Kind::Udp(other)) => one == other,
+            (Kind::Unix(one), Kind::Unix(other)) => one == other,
+            _ => false,
+        }
+    }
 }
 
 impl Cluster {
+    /// socket(2) of the Unix domain.
+    pub(crate) fn unix_socket(&mut self, process: Process, is_stream: bool) -> Socket {
+        Socket::unix(process, self.unix_open(process.machine, is_stream))
+    }
+
+    /// socketpair(2).
+    pub(crate) fn unix_sockets(&mut self, process: Process, is_stream: bool) -> [Socket; 2] {
+        self.unix_pair(process.machine, is_stream).map(|id| Socket::unix(process, id))
+    }
+
+    /// Whether bytes run together in it, and any part of them may be transferred.
+    pub(crate) fn is_stream_socket(&mut self, socket: Socket) -> bool {
+        match socket.kind {
+            Kind::Unix(id) => self.unix_is_stream(id),
+            _ => socket.protocol == Protocol::Tcp,
+        }
+    }
+
     /// bind(2).
-    pub(crate) fn bind_socket(&mut self, socket: &mut Socket, address: SocketAddr) -> Result<(), Errno> {
-        if !matches!(socket.kind, Kind::Fresh) || address.is_ipv6() != socket.is_ipv6 {
+    pub(crate) fn bind_socket(&mut self, socket: &mut Socket, name: &Name) -> Result<(), Errno> {
+        if let Kind::Unix(id) = socket.kind {
+            return self.unix_bind(id, name.of_unix()?);
+        }
+        let address = match name.family {
+            // An old way to say 0.0.0.0.
+            NameFamily::Unspecified if !socket.is_ipv6 && name.length >= V4_LENGTH => socket.any(),
+            _ => name.of_family(socket.is_ipv6)?,
+        };
+        self.bind_to(socket, address)
+    }
+
+    fn bind_to(&mut self, socket: &mut Socket, address: SocketAddr) -> Result<(), Errno> {
+        let is_taken = match socket.kind {
+            Kind::Fresh => false,
+            Kind::Listener(_) | Kind::Udp(_) | Kind::Unix(_) => true,
+            // The port of a connection that has ended is free for another bind, unless it was bound.
+            Kind::Stream(id, side) => socket.bound.is_some() || !self.has_connection_ended(id, side),
+        };
+        let canonical = super::address::canonical(address);
+        if socket.is_ipv6 && (is_taken || socket.options.only_v6 && canonical.is_ipv4()) {
             return Err(libc::EINVAL);
         }
-        socket.kind = if socket.is_udp {
-            Kind::Udp(self.udp_open(socket.process, address).map_err(errno)?)
-        } else {
-            let (id, _) = self.tcp_listen(socket.process, address).map_err(errno)?;
-            self.net.tcp.listener(id).expect("it was just made").is_listening = false;
-            Kind::Listener(id)
-        };
+        if !super::is_local(canonical.ip(), socket.process.machine) {
+            return Err(libc::EADDRNOTAVAIL);
+        }
+        if is_taken {
+            return Err(libc::EINVAL);
+        }
+        socket.has_own_port = address.port() != 0;
+        // An IPv6 address is no way to IPv4 (`__inet6_bind()`).
+        let is_any = canonical.ip().is_unspecified();
+        let mut options = socket.options;
+        options.only_v6 |= canonical.is_ipv6() && !is_any;
+        if socket.is_udp() {
+            let id = self.udp_open(socket.process, address, options).map_err(errno)?;
+            socket.options = options;
+            self.net.udp.get(id).map_err(errno)?.is_write_shut = socket.is_write_shut;
+            socket.kind = Kind::Udp(id);
+            return Ok(());
+        }
+        let (id, _) = self.tcp_bind(socket.process, address, options).map_err(errno)?;
+        (socket.options, socket.has_own_address) = (options, !is_any);
+        match socket.kind {
+            Kind::Stream(..) => socket.bound = Some(id),
+            _ => socket.kind = Kind::Listener(id),
+        }
         Ok(())
+    }
+
+    /// Whether Linux has no connection left (`TCP_CLOSE`): it failed, or both directions have ended.
+    fn has_connection_ended(&mut self, id: ConnectionId, side: Side) -> bool {
+        let has_failed = self.net.tcp.get(id).is_some_and(|one| one.end(side).state == State::Failed);
+        has_failed || self.tcp_is_over(id, side)
     }
 
     /// A UDP socket that sends takes a port first, if it has none (udp(7)).
     pub(crate) fn bind_before_sending(&mut self, socket: &mut Socket) -> Result<(), Errno> {
         match socket.kind {
-            Kind::Fresh if socket.is_udp => self.bind_socket(socket, socket.any()),
+            Kind::Fresh if socket.is_udp() => self.bind_to(socket, socket.any()),
             _ => Ok(()),
         }
     }
 
     /// listen(2).
-    pub(crate) fn listen_socket(&mut self, socket: &mut Socket) -> Result<(), Errno> {
-        if socket.is_udp {
+    pub(crate) fn listen_socket(&mut self, socket: &mut Socket, backlog: i32) -> Result<(), Errno> {
+        if let Kind::Unix(id) = socket.kind {
+            return self.unix_listen(id, backlog);
+        }
+        if socket.is_udp() {
             return Err(libc::EOPNOTSUPP);
         }
+        if socket.phase != Phase::Unconnected {
+            return Err(libc::EINVAL);
+        }
         if let Kind::Fresh = socket.kind {
-            self.bind_socket(socket, socket.any())?;
+            self.bind_to(socket, socket.any())?;
         }
         let Kind::Listener(id) = socket.kind else { return Err(libc::EINVAL) };
-        self.net.tcp.listener(id).ok_or(libc::EINVAL)?.is_listening = true;
+        // A negative backlog is a very long one.
+        self.tcp_listen(id, backlog as u32 as usize).map_err(errno)?;
         Ok(())
     }
 
     /// accept(2): the connection and its peer; `None` when there is none yet.
-    pub(crate) fn accept_socket(&mut self, socket: Socket) -> Result<Option<(Socket, SocketAddr)>, Errno> {
+    pub(crate) fn accept_socket(&mut self, socket: Socket) -> Result<Option<(Socket, SocketAddress)>, Errno> {
+        if let Kind::Unix(id) = socket.kind {
+            let accepted = self.unix_accept(id)?;
+            return Ok(
+                accepted.map(|(id, peer)| (Socket::unix(socket.process, id), SocketAddress::Unix(peer)))
+            );
+        }
+        if socket.is_udp() {
+            return Err(libc::EOPNOTSUPP);
+        }
         let Kind::Listener(id) = socket.kind else { return Err(libc::EINVAL) };
         if !self.net.tcp.listener(id).is_some_and(|listener| listener.is_listening) {
             return Err(libc::EINVAL);
         }
-        let accepted = self.tcp_accept(id).map_err(errno)?;
-        Ok(accepted.map(|(id, peer)| (Socket { kind: Kind::Stream(id, ACCEPTOR), ..socket }, peer)))
+        let Some((id, peer)) = self.tcp_accept(id).map_err(errno)? else { return Ok(None) };
+        let options = *self.net.tcp.get(id).expect("it was just accepted").options(ACCEPTOR);
+        let new = Socket::new(socket.process, socket.is_ipv6, Protocol::Tcp);
+        let accepted = Socket { options, kind: Kind::Stream(id, ACCEPTOR), phase: Phase::Connected, ..new };
+        Ok(Some((accepted, SocketAddress::Internet(peer))))
     }
 
-    /// connect(2): begins it; whether it is done at once, as it is for UDP.
-    pub(crate) fn connect_socket(&mut self, socket: &mut Socket, address: SocketAddr) -> Result<bool, Errno> {
-        if address.is_ipv6() && !socket.is_ipv6 {
-            return Err(libc::EAFNOSUPPORT);
-        }
-        match socket.kind {
-            Kind::Udp(id) => self.udp_connect(id, address).map(|()| true).map_err(errno),
-            Kind::Fresh if socket.is_udp => {
-                let id = self.udp_open(socket.process, socket.any()).map_err(errno)?;
-                socket.kind = Kind::Udp(id);
-                self.udp_connect(id, address).map(|()| true).map_err(errno)
-            }
-            Kind::Fresh => {
-                socket.kind =
-                    Kind::Stream(self.tcp_connect(socket.process, address).map_err(errno)?, CONNECTOR);
-                Ok(false)
-            }
-            Kind::Listener(id) => {
-                if self.net.tcp.listener(id).is_some_and(|listener| listener.is_listening) {
-                    return Err(libc::EISCONN);
+    /// connect(2) without waiting: `true` when it is done, `false` while it goes on.
+    ///
+    /// # Errors
+    /// As Linux's `__inet_stream_connect()`: the call after the end of a connect tells how it went.
+    pub(crate) fn connect_socket(&mut self, socket: &mut Socket, name: &Name) -> Result<bool, Errno> {
+        if let Kind::Unix(id) = socket.kind {
+            return match name.family {
+                NameFamily::Unspecified if !self.unix_is_stream(id) => {
+                    self.unix_connect_datagrams(id, None).map(|()| true)
                 }
-                // Its port is given back: the connection takes one of its own.
-                self.tcp_unlisten(id, true);
-                socket.kind =
-                    Kind::Stream(self.tcp_connect(socket.process, address).map_err(errno)?, CONNECTOR);
-                Ok(false)
-            }
-            Kind::Stream(id, _) => {
-                match self.net.tcp.get(id).map(|connection| connection.end(CONNECTOR).state) {
+                _ => self.unix_connect(id, name.of_unix()?).map(|connected| connected.is_some()),
+            };
+        }
+        if let NameFamily::Unspecified = name.family {
+            self.disconnect_socket(socket)?;
+            return Ok(true);
+        }
+        if socket.is_udp() {
+            self.bind_before_sending(socket)?;
+            let address = name.of_udp(socket.is_ipv6)?;
+            let Kind::Udp(id) = socket.kind else { return Err(libc::EINVAL) };
+            return self.udp_connect(id, address).map(|()| true).map_err(errno);
+        }
+        match (socket.phase, socket.kind) {
+            (Phase::Disconnecting, _) => Err(libc::EINVAL),
+            (Phase::Connected, _) => Err(libc::EISCONN),
+            (Phase::Connecting, Kind::Stream(id, side)) => {
+                match self.net.tcp.get(id).map(|connection| connection.end(side).state) {
                     Some(State::SynSent) => Err(libc::EALREADY),
-                    _ => Err(libc::EISCONN),
+                    _ => self.finish_connect(socket).map(|()| true),
                 }
             }
+            (_, Kind::Listener(id)) if self.net.tcp.listener(id).is_some_and(|one| one.is_listening) => {
+                Err(libc::EISCONN)
+            }
+            _ => {
+                let address = name.of_family(socket.is_ipv6)?;
+                let (from, bound) = match socket.kind {
+                    Kind::Listener(id) => (self.net.tcp.listener(id).map(|one| one.local), Some(id)),
+                    _ => (None, None),
+                };
+                let (process, is_ipv6, options) = (socket.process, socket.is_ipv6, socket.options);
+                let id = self.tcp_connect(process, is_ipv6, from, address, options).map_err(errno)?;
+                (socket.kind, socket.bound) = (Kind::Stream(id, CONNECTOR), bound);
+                if let Some(connection) = self.net.tcp.get(id) {
+                    connection.end(CONNECTOR).is_read_shut = socket.is_read_shut;
+                    let local = connection.addresses(CONNECTOR).local;
+                    bound.into_iter().for_each(|bound| self.tcp_relocate(bound, local.ip()));
+                }
+                socket.phase = Phase::Connecting;
+                Ok(false)
+            }
         }
+    }
+
+    /// The end of a connect, which is told once.
+    fn finish_connect(&mut self, socket: &mut Socket) -> Result<(), Errno> {
+        let Kind::Stream(id, side) = socket.kind else { return Ok(()) };
+        let connection = self.net.tcp.get(id).ok_or(libc::ECONNABORTED)?;
+        let end = connection.end(side);
+        if end.state != State::Failed {
+            socket.phase = Phase::Connected;
+            return Ok(());
+        }
+        let code = end.error.take().unwrap_or(libc::ECONNABORTED);
+        self.leave_connection(socket);
+        Err(code)
     }
 
     /// Whether a connect that was begun has come to its end; `None` until then.
-    pub(crate) fn socket_connected(&mut self, socket: Socket) -> Result<Option<()>, Errno> {
+    pub(crate) fn socket_connected(&mut self, socket: &mut Socket) -> Result<Option<()>, Errno> {
         let Kind::Stream(id, side) = socket.kind else { return Ok(Some(())) };
         let connection = self.net.tcp.get(id).ok_or(libc::ENOTCONN)?;
-        let end = connection.end(side);
-        if end.state == State::SynSent {
+        if connection.end(side).state == State::SynSent {
             self.kernel.waits_for(WaitsFor::Connection);
             return Ok(None);
         }
-        end.take_error().map_err(errno)?;
-        Ok(Some(()))
+        self.finish_connect(socket).map(Some)
     }
 
-    pub(crate) fn socket_local(&mut self, socket: Socket) -> Result<SocketAddr, Errno> {
+    /// Gives up a connection; what is left is as it was before the connect.
+    fn leave_connection(&mut self, socket: &mut Socket) {
+        if let Kind::Stream(id, side) = socket.kind {
+            self.tcp_close(id, side, CloseMode::Reset);
+        }
+        if let (Some(bound), false) = (socket.bound, socket.has_own_address) {
+            self.tcp_relocate(bound, socket.any().ip());
+        }
+        socket.kind = socket.bound.take().map_or(Kind::Fresh, Kind::Listener);
+        socket.phase = Phase::Unconnected;
+        (socket.is_read_shut, socket.is_write_shut) = (false, false);
+        self.release_chosen_port(socket);
+    }
+
+    /// A port that was not asked for is given back.
+    fn release_chosen_port(&mut self, socket: &mut Socket) {
+        if let (Kind::Listener(id), false) = (socket.kind, socket.has_own_port) {
+            self.tcp_unlisten(id, true);
+            socket.kind = Kind::Fresh;
+        }
+    }
+
+    /// connect(2) with `AF_UNSPEC`: `tcp_disconnect()` and `udp_disconnect()` of Linux.
+    fn disconnect_socket(&mut self, socket: &mut Socket) -> Result<(), Errno> {
         match socket.kind {
-            Kind::Fresh => Ok(socket.any()),
+            Kind::Fresh | Kind::Unix(_) => (socket.is_read_shut, socket.is_write_shut) = (false, false),
+            Kind::Udp(id) => {
+                if !self.udp_disconnect(id).map_err(errno)? {
+                    socket.kind = Kind::Fresh;
+                }
+            }
             Kind::Listener(id) => {
-                self.net.tcp.listener(id).map(|listener| listener.local).ok_or(libc::EINVAL)
+                self.tcp_stop_listening(id);
+                (socket.is_read_shut, socket.is_write_shut) = (false, false);
+                self.release_chosen_port(socket);
             }
             Kind::Stream(id, side) => {
-                self.net.tcp.get(id).map(|connection| connection.addresses(side).local).ok_or(libc::EINVAL)
+                let state = self.net.tcp.get(id).map(|connection| connection.end(side).state);
+                let is_over = self.tcp_is_over(id, side);
+                if !is_over && matches!(state, Some(State::Established | State::SynSent)) {
+                    socket.error = Some(libc::ECONNRESET);
+                } else if let Some(connection) = self.net.tcp.get(id) {
+                    socket.error = connection.end(side).error.take();
+                }
+                self.leave_connection(socket);
             }
-            Kind::Udp(id) => self.net.udp.get(id).map(|socket| socket.local).map_err(errno),
         }
+        Ok(())
     }
 
-    pub(crate) fn socket_peer(&mut self, socket: Socket) -> Result<SocketAddr, Errno> {
-        match socket.kind {
-            Kind::Stream(id, side) => self.tcp_peer(id, side).map_err(errno),
+    pub(crate) fn socket_local(&mut self, socket: Socket) -> Result<SocketAddress, Errno> {
+        Ok(SocketAddress::Internet(match socket.kind {
+            Kind::Unix(id) => return Ok(SocketAddress::Unix(self.unix_local(id))),
+            Kind::Fresh => socket.any(),
+            Kind::Listener(id) => self.net.tcp.listener(id).ok_or(libc::EINVAL)?.local,
+            Kind::Stream(id, side) => self.net.tcp.get(id).ok_or(libc::EINVAL)?.addresses(side).local,
+            Kind::Udp(id) => self.net.udp.get(id).map_err(errno)?.local,
+        }))
+    }
+
+    pub(crate) fn socket_peer(&mut self, socket: Socket) -> Result<SocketAddress, Errno> {
+        Ok(SocketAddress::Internet(match socket.kind {
+            Kind::Unix(id) => return self.unix_peer(id).map(SocketAddress::Unix),
+            Kind::Stream(id, side) => self.tcp_peer(id, side).map_err(errno)?,
             Kind::Udp(id) => {
                 let socket = self.net.udp.get(id).map_err(errno)?;
-                socket.peer.map(|peer| socket.in_family(peer)).ok_or(libc::ENOTCONN)
+                let peer = socket.peer.filter(|peer| peer.port() != 0).ok_or(libc::ENOTCONN)?;
+                socket.in_family(peer)
             }
-            Kind::Fresh | Kind::Listener(_) => Err(libc::ENOTCONN),
-        }
+            Kind::Fresh | Kind::Listener(_) => return Err(libc::ENOTCONN),
+        }))
     }
 
     /// Whether it listens: SO_ACCEPTCONN.
     pub(crate) fn socket_listens(&mut self, socket: Socket) -> bool {
-        matches!(socket.kind, Kind::Listener(id) if self.net.tcp.listener(id).is_some_and(|one| one.is_listening))
+        match socket.kind {
+            Kind::Listener(id) => self.net.tcp.listener(id).is_some_and(|one| one.is_listening),
+            Kind::Unix(id) => self.unix_listens(id),
+            _ => false,
+        }
     }
 
     /// The error that a socket has for its program, once: SO_ERROR.
-    pub(crate) fn socket_error(&mut self, socket: Socket) -> Errno {
+    pub(crate) fn socket_error(&mut self, socket: &mut Socket) -> Errno {
         let taken = match socket.kind {
             Kind::Stream(id, side) => {
                 self.net.tcp.get(id).and_then(|connection| connection.end(side).error.take())
             }
             Kind::Udp(id) => self.net.udp.get(id).ok().and_then(|socket| socket.error.take()),
-            Kind::Fresh | Kind::Listener(_) => None,
+            Kind::Unix(id) => self.unix_error(id),
+            Kind::Fresh | Kind::Listener(_) => socket.error.take(),
         };
         taken.unwrap_or(0)
     }
 
-    /// Options of a TCP socket; `None` where it has none yet.
-    pub(crate) fn socket_options(&mut self, socket: Socket) -> Option<&mut Options> {
+    pub(crate) fn socket_options(&mut self, socket: &Socket) -> Options {
+        let options = match socket.kind {
+            Kind::Stream(id, side) => self.net.tcp.get(id).map(|connection| *connection.options(side)),
+            _ => None,
+        };
+        options.unwrap_or(socket.options)
+    }
+
+    /// Changes options, where the network has them, too.
+    pub(crate) fn set_socket_options(&mut self, socket: &mut Socket, options: Options) {
+        socket.options = options;
         match socket.kind {
+            Kind::Fresh | Kind::Unix(_) => {}
+            Kind::Listener(id) => self.tcp_set_options(id, options),
+            Kind::Udp(id) => self.udp_set_options(id, options),
             Kind::Stream(id, side) => {
-                self.net.tcp.get(id).map(|connection| &mut connection.end(side).options)
+                if let Some(connection) = self.net.tcp.get(id) {
+                    *connection.options(side) = options;
+                }
             }
-            Kind::Listener(id) => self.net.tcp.listener(id).map(|listener| &mut listener.options),
-            Kind::Fresh | Kind::Udp(_) => None,
         }
     }
 
-    /// shutdown(2).
-    pub(crate) fn shutdown_socket(&mut self, socket: Socket, reads: bool, writes: bool) -> Result<(), Errno> {
+    /// Whether it has a port by bind(2) or by what needs one: then its family of addresses is decided.
+    pub(crate) fn is_socket_bound(&mut self, socket: &Socket) -> bool {
         match socket.kind {
+            Kind::Fresh => false,
+            Kind::Stream(id, side) => socket.bound.is_some() || !self.has_connection_ended(id, side),
+            _ => true,
+        }
+    }
+
+    /// How many bytes can be read: ioctl(2) with `FIONREAD`.
+    pub(crate) fn socket_available(&mut self, socket: Socket) -> Result<usize, Errno> {
+        match socket.kind {
+            Kind::Listener(id) if self.net.tcp.listener(id).is_some_and(|one| one.is_listening) => {
+                Err(libc::EINVAL)
+            }
+            Kind::Fresh | Kind::Listener(_) => Ok(0),
             Kind::Stream(id, side) => {
-                let connection = self.net.tcp.get(id).ok_or(libc::ENOTCONN)?;
-                if connection.end(side).state != State::Established {
+                Ok(self.net.tcp.get(id).map_or(0, |connection| connection.into(side).readable() as usize))
+            }
+            Kind::Udp(id) => self.net.udp.get(id).map(|socket| socket.next_length()).map_err(errno),
+            Kind::Unix(id) => self.unix_available(id),
+        }
+    }
+
+    /// shutdown(2), as Linux's `inet_shutdown()`.
+    pub(crate) fn shutdown_socket(
+        &mut self,
+        socket: &mut Socket,
+        reads: bool,
+        writes: bool,
+    ) -> Result<(), Errno> {
+        match socket.kind {
+            Kind::Unix(id) => {
+                self.unix_shutdown(id, reads, writes);
+                Ok(())
+            }
+            Kind::Stream(id, side) => {
+                let state = self.net.tcp.get(id).map(|connection| connection.end(side).state);
+                if state == Some(State::SynSent) {
+                    socket.error = Some(libc::ECONNRESET);
+                    self.leave_connection(socket);
+                    return Ok(());
+                }
+                let is_over = state != Some(State::Established) || self.tcp_is_over(id, side);
+                if socket.phase == Phase::Connecting {
+                    socket.phase = if is_over { Phase::Disconnecting } else { Phase::Connected };
+                }
+                if let (true, Some(connection)) = (reads, self.net.tcp.get(id)) {
+                    connection.end(side).is_read_shut = true;
+                    self.tcp_wake(id, side);
+                }
+                if is_over {
                     return Err(libc::ENOTCONN);
                 }
                 if writes {
                     self.tcp_shutdown(id, side);
+                    self.tcp_wake(id, side);
                 }
-                let _ = reads; // Linux lets what arrives be read all the same
                 Ok(())
             }
-            Kind::Listener(id) => {
-                self.net.tcp.listener(id).ok_or(libc::EINVAL)?.is_listening = false;
+            Kind::Listener(id) if self.socket_listens(*socket) => {
+                if reads {
+                    self.tcp_stop_listening(id);
+                    self.release_chosen_port(socket);
+                }
                 Ok(())
             }
-            Kind::Fresh | Kind::Udp(_) => Err(libc::ENOTCONN),
+            Kind::Udp(id) => {
+                let udp = self.net.udp.get(id).map_err(errno)?;
+                let (is_connected, waiters) = (udp.peer.is_some(), udp.waiters.take());
+                udp.is_write_shut |= writes;
+                socket.is_read_shut |= reads;
+                socket.is_write_shut |= writes;
+                self.kernel.wake_all(waiters);
+                if is_connected { Ok(()) } else { Err(libc::ENOTCONN) }
+            }
+            Kind::Fresh | Kind::Listener(_) => {
+                socket.is_read_shut |= reads;
+                socket.is_write_shut |= writes;
+                Err(libc::ENOTCONN)
+            }
         }
     }
 
     pub(crate) fn close_socket(&mut self, socket: Socket) {
+        if let Some(id) = socket.bound {
+            self.tcp_unlisten(id, true);
+        }
         match socket.kind {
             Kind::Fresh => {}
             Kind::Listener(id) => self.tcp_unlisten(id, true),
             Kind::Stream(id, side) => self.tcp_close(id, side, CloseMode::Close),
             Kind::Udp(id) => self.udp_close(id),
+            Kind::Unix(id) => self.unix_close(id),
         }
+    }
+
+    /// Readiness of a TCP socket without a connection: Linux's `tcp_poll()` in `TCP_CLOSE`.
+    fn idle_readiness(socket: &Socket) -> i32 {
+        let mut ready = libc::EPOLLOUT | libc::EPOLLHUP;
+        if socket.is_read_shut {
+            ready |= libc::EPOLLIN | libc::EPOLLRDHUP;
+        }
+        if socket.error.is_some() {
+            ready |= libc::EPOLLERR;
+        }
+        ready
     }
 
     /// As poll(2) and Linux's tcp_poll() say it.
     pub(crate) fn socket_readiness(&mut self, socket: Socket) -> u32 {
         let ready = match socket.kind {
-            Kind::Fresh if socket.is_udp => libc::EPOLLOUT,
-            Kind::Fresh => libc::EPOLLOUT | libc::EPOLLHUP,
+            Kind::Fresh if socket.is_udp() => Self::datagram_readiness(&socket) | libc::EPOLLOUT,
+            Kind::Fresh => Self::idle_readiness(&socket),
             Kind::Listener(id) => match self.net.tcp.listener(id) {
                 Some(listener) if !listener.backlog.is_empty() => libc::EPOLLIN,
-                Some(listener) if !listener.is_listening => libc::EPOLLOUT | libc::EPOLLHUP,
+                Some(listener) if !listener.is_listening => Self::idle_readiness(&socket),
                 Some(_) => 0,
                 None => libc::EPOLLHUP,
             },
             Kind::Udp(id) => match self.net.udp.get(id) {
-                Ok(socket) => {
-                    let readable = if socket.queue.is_empty() { 0 } else { libc::EPOLLIN };
-                    let failed = if socket.error.is_some() { libc::EPOLLERR | libc::EPOLLIN } else { 0 };
-                    readable | failed | libc::EPOLLOUT
+                Ok(udp) => {
+                    let readable = if udp.queue.is_empty() { 0 } else { libc::EPOLLIN };
+                    let failed = if udp.error.is_some() { libc::EPOLLERR } else { 0 };
+                    readable | failed | Self::datagram_readiness(&socket) | libc::EPOLLOUT
                 }
                 Err(_) => libc::EPOLLERR,
             },
             Kind::Stream(id, side) => self.stream_readiness(id, side),
+            Kind::Unix(id) => self.unix_readiness(id),
         };
         ready as u32
+    }
+
+    /// What shutdown(2) makes of a datagram socket's readiness: Linux's `datagram_poll()`.
+    fn datagram_readiness(socket: &Socket) -> i32 {
+        let ended = if socket.is_read_shut { libc::EPOLLIN | libc::EPOLLRDHUP } else { 0 };
+        ended | if socket.is_read_shut && socket.is_write_shut { libc::EPOLLHUP } else { 0 }
     }
 
     fn stream_readiness(&mut self, id: ConnectionId, side: Side) -> i32 {
@@ -267,7 +660,7 @@ impl Cluster {
             return 0;
         }
         let is_readable = connection.is_readable(side);
-        let is_ended = connection.into(side).has_fin_arrived();
+        let is_ended = connection.into(side).has_fin_arrived() || connection.end(side).is_read_shut;
         let is_finished = connection.out(side).is_write_shut();
         let end = connection.end(side);
         let (has_error, is_open) = (end.error.is_some(), end.state == State::Established);
@@ -292,6 +685,7 @@ impl Cluster {
     pub(crate) fn await_socket(&mut self, socket: Socket, waiter: &dyn Fn() -> Waiter) {
         let unneeded = match socket.kind {
             Kind::Fresh => [None, None],
+            Kind::Unix(id) => [self.unix_await(id, waiter()), None],
             Kind::Listener(id) => {
                 [self.net.tcp.listener(id).and_then(|listener| listener.waiters.add(waiter())), None]
             }
@@ -310,6 +704,7 @@ impl Cluster {
         self.kernel.waits_for(match (socket.kind, direction) {
             (Kind::Listener(_), _) => WaitsFor::Accept,
             (Kind::Udp(_), Direction::Read) => WaitsFor::Datagram,
+            (Kind::Unix(_), _) => WaitsFor::Bytes,
             (_, Direction::Read) => WaitsFor::Read,
             (_, Direction::Write) => WaitsFor::Write,
         });
@@ -332,7 +727,12 @@ impl Cluster {
                     buffers.put(0, first);
                     buffers.put(first.len(), second);
                 });
-                Ok(read.map_err(errno)?.map(Read::of))
+                match read.map_err(errno)? {
+                    None if self.net.tcp.get(id).is_some_and(|one| one.end(side).is_read_shut) => {
+                        Ok(Some(Read::of(0)))
+                    }
+                    read => Ok(read.map(Read::of)),
+                }
             }
             Kind::Udp(id) => {
                 let whole = self.net.udp.get(id).map_err(errno)?.next_length();
@@ -347,10 +747,36 @@ impl Cluster {
                     }
                 };
                 let room = buffers.room();
-                Ok(received.map(|(_, from)| Read { bytes: whole.min(room), whole, from: Some(from) }))
+                Ok(received.map(|(_, from)| Read {
+                    bytes: whole.min(room),
+                    whole,
+                    from: Some(Sender::Internet(from)),
+                }))
             }
-            Kind::Fresh if socket.is_udp => Ok(None),
+            Kind::Unix(id) => self.unix_receive(id, buffers, peek),
+            Kind::Fresh if socket.is_udp() => Ok(None),
+            Kind::Listener(_) if self.socket_listens(socket) => Err(libc::ENOTCONN),
+            Kind::Fresh | Kind::Listener(_) if socket.is_read_shut => Ok(Some(Read::of(0))),
             Kind::Fresh | Kind::Listener(_) => Err(libc::ENOTCONN),
+        }
+    }
+
+    /// sendto(2): where a datagram goes. TCP ignores the address.
+    ///
+    /// # Errors
+    /// As `udp_sendmsg()`, `udpv6_sendmsg()` and `unix_dgram_sendmsg()` of Linux.
+    pub(crate) fn target_of(socket: &Socket, name: &Name) -> Result<Option<SocketAddress>, Errno> {
+        match &name.family {
+            _ if socket.protocol == Protocol::Tcp => Ok(None),
+            NameFamily::Unix(name) if socket.protocol == Protocol::Unix => {
+                Ok(Some(SocketAddress::Unix(name.clone())))
+            }
+            // No name is right for a stream, so that is said first.
+            _ if socket.protocol == Protocol::Unix => Ok(Some(SocketAddress::Unix(UnixName::default()))),
+            NameFamily::Unspecified if socket.is_ipv6 => Ok(None),
+            NameFamily::Other | NameFamily::Unix(_) if socket.is_ipv6 => Err(libc::EINVAL),
+            NameFamily::Unspecified if name.length >= V4_LENGTH => Err(libc::EINVAL), // its port is 0
+            _ => name.of_udp(socket.is_ipv6).map(|address| Some(SocketAddress::Internet(address))),
         }
     }
 
@@ -358,9 +784,15 @@ impl Cluster {
         &mut self,
         socket: Socket,
         parts: &[IoSlice<'_>],
-        to: Option<SocketAddr>,
+        to: Option<&SocketAddress>,
     ) -> Result<Option<usize>, Errno> {
+        let (to, unix) = match to {
+            Some(SocketAddress::Internet(address)) => (Some(*address), None),
+            Some(SocketAddress::Unix(name)) => (None, Some(name)),
+            None => (None, None),
+        };
         match socket.kind {
+            Kind::Unix(id) => self.unix_send(id, parts, unix),
             Kind::Stream(id, side) => {
                 if self.net.tcp.get(id).is_some_and(|connection| connection.end(side).state == State::SynSent)
                 {
@@ -378,7 +810,7 @@ impl Cluster {
                 };
                 sent.map(Some).map_err(errno)
             }
-            Kind::Fresh if socket.is_udp => Err(libc::EDESTADDRREQ),
+            Kind::Fresh if socket.is_udp() => Err(libc::EDESTADDRREQ),
             Kind::Fresh | Kind::Listener(_) => Err(libc::EPIPE),
         }
     }

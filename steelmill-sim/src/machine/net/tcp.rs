@@ -2,16 +2,19 @@
 
 mod halves; // split streams, AsyncRead and AsyncWrite
 
+use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 
-use super::connection::{ACCEPTOR, CONNECTOR, Connection, ConnectionId, End, ListenerId, Options, Side};
+use super::connection::{ACCEPTOR, CONNECTOR, Connection, ConnectionId, End, ListenerId, Side};
+use super::options::Options;
 use super::{address, poll_of, until};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
@@ -19,11 +22,19 @@ use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::world::Process;
 
 /// One end of a connection: the id in every handle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Socket {
     run: RunId,
     id: ConnectionId,
     side: Side,
+}
+
+/// Without the run's number, as [`Process`] has it.
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { run: _, id, side } = self;
+        f.debug_struct("Socket").field("id", id).field("side", side).finish()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -38,6 +49,10 @@ impl Socket {
             let connection = run.net.tcp.get(self.id).ok_or_else(|| address::os_error(libc::ENOTCONN))?;
             Ok(access(connection))
         })
+    }
+
+    fn with_options<R>(self, access: impl FnOnce(&mut Options) -> R) -> io::Result<R> {
+        self.with(|connection| access(connection.options(self.side)))
     }
 
     fn with_end<R>(self, access: impl FnOnce(&mut End) -> R) -> io::Result<R> {
@@ -151,6 +166,25 @@ impl Socket {
         self.poll(waiter, Direction::Write, |run| Ok(run.tcp_is_writable(self.id, self.side).then_some(())))
     }
 
+    /// Waits until it is ready for any part of an interest.
+    async fn ready(self, interest: Interest) -> io::Result<Ready> {
+        poll_fn(|context| {
+            let readable = match interest.is_readable() {
+                true => self.readable(Waiter::of(context.waker()))?.is_some(),
+                false => false,
+            };
+            let writable = match interest.is_writable() {
+                true => self.writable(Waiter::of(context.waker()))?.is_some(),
+                false => false,
+            };
+            let both = [(readable, Ready::READABLE), (writable, Ready::WRITABLE)];
+            let ready = both.into_iter().filter(|(holds, _)| *holds);
+            let ready = ready.fold(Ready::EMPTY, |all, (_, one)| all | one);
+            if ready.is_empty() { Poll::Pending } else { Poll::Ready(Ok(ready)) }
+        })
+        .await
+    }
+
     fn local_addr(self) -> io::Result<SocketAddr> {
         self.with(|connection| connection.addresses(self.side).local)
     }
@@ -171,8 +205,9 @@ impl Socket {
     }
 }
 
+/// tokio's `WouldBlock` has no number of the operating system.
 fn would_block<T>(result: io::Result<Option<T>>) -> io::Result<T> {
-    result?.ok_or_else(|| address::os_error(libc::EAGAIN))
+    result?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
 }
 
 fn copy_to(buffer: &mut [u8]) -> impl FnOnce(&[u8], &[u8]) {
@@ -183,16 +218,30 @@ fn copy_to(buffer: &mut [u8]) -> impl FnOnce(&[u8], &[u8]) {
 }
 
 /// A TCP listener on a simulated machine, with the methods of tokio's.
-#[derive(Debug)]
 pub struct TcpListener {
     run: RunId,
     id: ListenerId,
     local: SocketAddr,
 }
 
+/// Without the run's number, as [`Process`] has it.
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { run: _, id, local } = self;
+        f.debug_struct("TcpListener").field("id", id).field("local", local).finish()
+    }
+}
+
 impl TcpListener {
     pub(super) fn listen(process: Process, address: SocketAddr) -> io::Result<Self> {
-        let (id, local) = cluster::with(process.run, |run| run.tcp_listen(process, address))?;
+        let (id, local) = cluster::with(process.run, |run| {
+            // As tokio's `bind`: a listener can return while connections of the one before live.
+            let mut options = Options::default();
+            options.reuse_address = true;
+            let (id, local) = run.tcp_bind(process, address, options)?;
+            let listened = run.tcp_listen(id, steelmill_core::LISTEN_BACKLOG as usize);
+            listened.inspect_err(|_| run.tcp_unlisten(id, true)).map(|()| (id, local))
+        })?;
         Ok(Self { run: process.run, id, local })
     }
 
@@ -262,7 +311,9 @@ pub struct TcpStream(Socket);
 
 impl TcpStream {
     pub(super) async fn connect(process: Process, address: SocketAddr) -> io::Result<Self> {
-        let id = cluster::with(process.run, |run| run.tcp_connect(process, address))?;
+        let id = cluster::with(process.run, |run| {
+            run.tcp_connect(process, address.is_ipv6(), None, address, Options::default())
+        })?;
         // Built before the await, so that dropping the future closes the socket.
         let stream = Self(Socket { run: process.run, id, side: CONNECTOR });
         until(|waiter| cluster::with(process.run, |run| run.tcp_connected(id, waiter))).await?;
@@ -284,22 +335,65 @@ impl TcpStream {
 
     /// `TCP_NODELAY`. It is stored only: the sim has no Nagle delay.
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.0.with_end(|end| end.options.nodelay)
+        self.0.with_options(|options| options.nodelay)
     }
 
     /// Sets `TCP_NODELAY`.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.0.with_end(|end| end.options.nodelay = nodelay)
+        self.0.with_options(|options| options.nodelay = nodelay)
+    }
+
+    /// `TCP_QUICKACK`. It is stored only: acknowledgements are never delayed.
+    pub fn quickack(&self) -> io::Result<bool> {
+        self.0.with_options(|options| options.quickack)
+    }
+
+    /// Sets `TCP_QUICKACK`.
+    pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
+        self.0.with_options(|options| options.quickack = quickack)
+    }
+
+    /// Waits until the stream is ready for any part of an interest; for what it is ready.
+    ///
+    /// # Cancellation
+    /// Dropping the future changes nothing.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        self.0.ready(interest).await
+    }
+
+    /// Calls `operation`, which uses the stream without waiting.
+    ///
+    /// # Errors
+    /// Those of `operation`; `WouldBlock` when it has nothing to do.
+    pub fn try_io<R>(&self, _: Interest, operation: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        operation()
+    }
+
+    /// Calls `operation` each time that the stream is ready, until it returns anything but `WouldBlock`.
+    pub async fn async_io<R>(
+        &self,
+        interest: Interest,
+        mut operation: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        loop {
+            self.ready(interest).await?;
+            match operation() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
     }
 
     /// Sets `SO_LINGER` to zero: closing sends a RST instead of a FIN.
     pub fn set_zero_linger(&self) -> io::Result<()> {
-        self.0.with_end(|end| end.options.zero_linger = true)
+        self.0.with_options(|options| (options.lingers, options.linger_seconds) = (true, 0))
     }
 
     /// `SO_LINGER`: `None` until [`set_zero_linger`](TcpStream::set_zero_linger), then zero.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        self.0.with_end(|end| end.options.zero_linger.then_some(Duration::ZERO))
+        self.0.with_options(|options| {
+            options.lingers.then_some(Duration::from_secs(options.linger_seconds.max(0) as u64))
+        })
     }
 
     /// Takes the pending error (`SO_ERROR`).
@@ -309,7 +403,7 @@ impl TcpStream {
 
     /// The time to live (`IP_TTL`). It is stored only: the network has no hops.
     pub fn ttl(&self) -> io::Result<u32> {
-        self.0.with_end(|end| end.options.ttl)
+        self.0.with_options(|options| options.ttl)
     }
 
     /// Sets the time to live (`IP_TTL`).
@@ -318,7 +412,7 @@ impl TcpStream {
     /// `InvalidInput` outside of 1 to 255 (ip(7)).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         let ttl = address::check_ttl(ttl)?;
-        self.0.with_end(|end| end.options.ttl = ttl)
+        self.0.with_options(|options| options.ttl = ttl)
     }
 
     /// Waits for data and copies it; it stays in the receive buffer.

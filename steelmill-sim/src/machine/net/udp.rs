@@ -1,5 +1,8 @@
 //! UDP: sockets, datagrams, receive buffers, duplication, reordering and ICMP port unreachable.
 
+mod options; // tokio's options
+mod peeking; // tokio's peek family and readiness
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +11,9 @@ use std::task::{Context, Poll};
 use steelmill_core::{Address, ToAddress};
 use tokio::io::ReadBuf;
 
-use super::link::Delivery;
+use super::link::{Delivery, InFlightAtCut};
+use super::options::Options as SocketOptions;
+use super::ports::Sharing;
 use super::{Event, Network, address, poll_of, until};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
@@ -30,7 +35,7 @@ const RECEIVE_BUFFER: usize = 212_992;
 const REORDER_DELAY_MAX: Nanos = 20_000_000;
 
 /// The size of a datagram in the receive buffer. Linux counts allocated memory: headers, `sk_buff` and slab rounding.
-fn truesize(payload: &[u8]) -> usize {
+pub(super) fn truesize(payload: &[u8]) -> usize {
     let size = payload.len() + 384;
     256 + match size {
         0..=576 => 576,
@@ -69,7 +74,12 @@ pub(super) struct Socket {
     bound: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) peer: Option<SocketAddr>,
-    ttl: u32,
+    pub(super) options: SocketOptions,
+    /// Whether bind(2) named an address, and a port: these stay when the socket is no longer connected.
+    has_own_address: bool,
+    has_own_port: bool,
+    /// Whether shutdown(2) has ended sending.
+    pub(super) is_write_shut: bool,
     pub(super) queue: VecDeque<(SocketAddr, Vec<u8>)>,
     queued_bytes: usize,
     pub(super) error: Option<i32>,
@@ -90,6 +100,20 @@ struct Datagram {
     target: SocketAddr,
     machine: u32,
     payload: Vec<u8>,
+    state: DatagramState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DatagramState {
+    Arrived,
+    InFlight {
+        sender: u32,
+    },
+    Held {
+        sender: u32,
+    },
+    /// A cut began while it was in flight.
+    Lost,
 }
 
 impl Sockets {
@@ -122,21 +146,33 @@ impl Socket {
 }
 
 impl Cluster {
-    pub(super) fn udp_open(&mut self, process: Process, local: SocketAddr) -> io::Result<SocketId> {
+    pub(super) fn udp_open(
+        &mut self,
+        process: Process,
+        local: SocketAddr,
+        options: SocketOptions,
+    ) -> io::Result<SocketId> {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
+        let mut options = options;
+        let canonical = address::canonical(local);
+        options.only_v6 |= canonical.is_ipv6() && !canonical.ip().is_unspecified();
+        let (place, sharing) = ((process.machine, self.kernel.now), Sharing::of(&options));
         let sockets = &mut self.net.udp;
         let index = sockets.free.last().copied().unwrap_or(sockets.all.len() as u32);
         let is_ipv6 = local.is_ipv6();
-        let bound = self.net.udp_ports.bind(process.machine, address::canonical(local), index)?;
+        let bound = self.net.udp_ports.bind(place, address::canonical(local), index, sharing)?;
         let mut socket = Socket {
             generation: 0,
             machine: process.machine,
             bound,
             local: if is_ipv6 { address::ipv6_mapped(bound) } else { bound },
             peer: None,
-            ttl: 64,
+            options,
+            has_own_address: !bound.ip().is_unspecified(),
+            has_own_port: local.port() != 0,
+            is_write_shut: false,
             queue: VecDeque::new(),
             queued_bytes: 0,
             error: None,
@@ -171,19 +207,56 @@ impl Cluster {
 
     pub(super) fn udp_connect(&mut self, id: SocketId, peer: SocketAddr) -> io::Result<()> {
         let socket = self.net.udp.get(id)?;
-        let has_ipv6_address =
-            address::canonical(socket.local).is_ipv6() && !socket.local.ip().is_unspecified();
-        if has_ipv6_address && peer.is_ipv4() {
-            return Err(address::os_error(libc::EAFNOSUPPORT));
+        if socket.options.only_v6 && address::canonical(peer).is_ipv4() {
+            let code = if peer.is_ipv4() { libc::EAFNOSUPPORT } else { libc::ENETUNREACH };
+            return Err(address::os_error(code));
+        }
+        if address::is_broadcast(peer.ip()) && !socket.options.broadcast {
+            return Err(address::os_error(libc::EACCES));
         }
         let (peer, _) = address::route(socket.local, peer, socket.machine)?;
         socket.peer = Some(peer);
-        // A connected socket has the one address its packets come from.
+        // A connected socket has the one address its packets come from, and leaves the wildcard.
         if socket.local.ip().is_unspecified() {
-            let source = SocketAddr::new(address::source(peer.ip(), socket.machine), socket.local.port());
-            socket.local = socket.in_family(source);
+            let ip = address::source(peer.ip(), socket.machine);
+            self.udp_relocate(id, ip);
         }
         Ok(())
+    }
+
+    /// Gives a socket another local address, at its port.
+    fn udp_relocate(&mut self, id: SocketId, ip: std::net::IpAddr) {
+        let Ok(socket) = self.net.udp.get(id) else { return };
+        let (machine, from) = (socket.machine, socket.bound);
+        socket.bound.set_ip(ip);
+        let local = SocketAddr::new(ip, socket.local.port());
+        socket.local = socket.in_family(local);
+        self.net.udp_ports.relocate(machine, from, id.index, ip);
+    }
+
+    /// Dissolves a connection (connect(2) with `AF_UNSPEC`). Whether the socket keeps its port.
+    pub(super) fn udp_disconnect(&mut self, id: SocketId) -> io::Result<bool> {
+        let socket = self.net.udp.get(id)?;
+        socket.peer = None;
+        if !socket.has_own_port {
+            self.udp_close(id);
+            return Ok(false);
+        }
+        if !socket.has_own_address {
+            let any: std::net::IpAddr = match socket.local.is_ipv6() {
+                true => std::net::Ipv6Addr::UNSPECIFIED.into(),
+                false => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            };
+            self.udp_relocate(id, any);
+        }
+        Ok(true)
+    }
+
+    pub(super) fn udp_set_options(&mut self, id: SocketId, options: SocketOptions) {
+        let Ok(socket) = self.net.udp.get(id) else { return };
+        socket.options = options;
+        let (machine, bound) = (socket.machine, socket.bound);
+        self.net.udp_ports.share(machine, bound, id.index, Sharing::of(&options));
     }
 
     pub(super) fn udp_send(
@@ -193,15 +266,36 @@ impl Cluster {
         target: Option<SocketAddr>,
     ) -> io::Result<usize> {
         let socket = self.net.udp.get(id)?;
-        socket.take_error()?;
+        let is_explicit = target.is_some();
         let target = target.or(socket.peer).ok_or_else(|| address::os_error(libc::EDESTADDRREQ))?;
-        if target.port() == 0 {
+        let is_ipv4_of_ipv6 = socket.local.is_ipv6() && address::canonical(target).is_ipv4();
+        if socket.options.only_v6 && is_ipv4_of_ipv6 {
+            return Err(address::os_error(libc::ENETUNREACH));
+        }
+        // A socket may be connected to port 0, at which nobody receives.
+        if target.port() == 0 && (is_explicit || is_ipv4_of_ipv6) {
             return Err(address::os_error(libc::EINVAL));
         }
-        let (from, local) = (socket.machine, socket.local);
+        let (from, mut local) = (socket.machine, socket.local);
+        // A connection over IPv6 has chosen the address for IPv6 alone.
+        if !socket.has_own_address
+            && address::canonical(local).is_ipv6()
+            && address::canonical(target).is_ipv4()
+        {
+            local.set_ip(std::net::Ipv6Addr::UNSPECIFIED.into());
+        }
+        if address::is_broadcast(target.ip()) && !socket.options.broadcast {
+            return Err(address::os_error(libc::EACCES));
+        }
         let (target, machine) = address::route(local, target, from)?;
         if bytes.len() > payload_max(target) {
             return Err(address::os_error(libc::EMSGSIZE));
+        }
+        // The packet's memory is asked for last, and that is refused to a socket with an error.
+        let socket = self.net.udp.get(id)?;
+        socket.take_error()?;
+        if socket.is_write_shut {
+            return Err(address::os_error(libc::EPIPE));
         }
         self.kernel.digest.bytes(bytes);
         self.kernel.sent(&[io::IoSlice::new(bytes)], bytes.len());
@@ -230,11 +324,11 @@ impl Cluster {
         match self.message_delivery(from, to, bytes.len() as u64) {
             Delivery::Arrives(at) => {
                 let at = self.udp_reorder(from, to, at);
-                let datagram = self.udp_store(route, bytes);
+                let datagram = self.udp_store(route, bytes, DatagramState::InFlight { sender: from });
                 self.schedule(at, Event::Datagram(datagram));
             }
             Delivery::Held => {
-                let datagram = self.udp_store(route, bytes);
+                let datagram = self.udp_store(route, bytes, DatagramState::Held { sender: from });
                 self.hold_event(from, to, Event::Datagram(datagram));
             }
             Delivery::Lost => {}
@@ -263,13 +357,13 @@ impl Cluster {
     }
 
     #[inline]
-    fn udp_store(&mut self, route: &Route, bytes: &[u8]) -> u32 {
+    fn udp_store(&mut self, route: &Route, bytes: &[u8], state: DatagramState) -> u32 {
         let &Route { sender, source, target, to, .. } = route;
         let sockets = &mut self.net.udp;
         let mut payload = sockets.spare_buffers.pop().unwrap_or_default();
         payload.clear();
         payload.extend_from_slice(bytes);
-        let datagram = Datagram { from: sender, source, target, machine: to, payload };
+        let datagram = Datagram { from: sender, source, target, machine: to, payload, state };
         match sockets.free_datagrams.pop() {
             Some(index) => {
                 sockets.in_flight[index as usize] = datagram;
@@ -282,11 +376,42 @@ impl Cluster {
         }
     }
 
+    /// A cut begins: datagrams in flight in a direction that `is_cut` holds of are lost.
+    pub(super) fn udp_lose_in_flight(&mut self, is_cut: impl Fn(u32, u32) -> bool) {
+        if self.net.links.in_flight_at_cut == InFlightAtCut::Arrives {
+            return;
+        }
+        for datagram in &mut self.net.udp.in_flight {
+            if let DatagramState::InFlight { sender } = datagram.state
+                && sender != datagram.machine
+                && is_cut(sender, datagram.machine)
+                && !self.net.links.is_open(sender, datagram.machine)
+            {
+                datagram.state = DatagramState::Lost;
+            }
+        }
+    }
+
+    /// What was held is in flight again.
+    pub(super) fn udp_released(&mut self, event: Event) {
+        if let Event::Datagram(index) = event
+            && let state = &mut self.net.udp.in_flight[index as usize].state
+            && let DatagramState::Held { sender } = *state
+        {
+            *state = DatagramState::InFlight { sender };
+        }
+    }
+
     pub(crate) fn datagram_arrives(&mut self, index: u32) {
         let datagram = &mut self.net.udp.in_flight[index as usize];
         let Datagram { from, source, target, machine, .. } = *datagram;
         let payload = std::mem::take(&mut datagram.payload);
+        let state = std::mem::replace(&mut datagram.state, DatagramState::Arrived);
         self.net.udp.free_datagrams.push(index);
+        if state == DatagramState::Lost {
+            self.trace_datagram(Some(DeliveryProblem::Cut));
+            return self.net.udp.spare_buffers.push(payload);
+        }
         let bytes = payload.len() as u64;
         self.kernel.happened_often(|| EventKind::Datagram { to: machine, bytes });
         if self.hosts[machine].state == HostState::PoweredOff {
@@ -294,7 +419,12 @@ impl Cluster {
             return self.net.udp.spare_buffers.push(payload);
         }
         let all = &self.net.udp.all;
-        let accepts = |index: u32| all[index as usize].peer.is_none_or(|peer| peer == source);
+        let accepts = |index: u32| match all[index as usize].peer {
+            // A peer at port 0 is a whole host.
+            Some(peer) if peer.port() == 0 => (peer.ip() == source.ip()).then_some(1),
+            Some(peer) => (peer == source).then_some(2),
+            None => Some(0),
+        };
         let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), accepts) else {
             self.net.udp.spare_buffers.push(payload);
             self.trace_datagram(Some(DeliveryProblem::NoReceiver));
@@ -383,7 +513,7 @@ pub struct UdpSocket {
 
 impl UdpSocket {
     pub(super) fn open(process: Process, address: SocketAddr) -> io::Result<Self> {
-        let id = cluster::with(process.run, |run| run.udp_open(process, address))?;
+        let id = cluster::with(process.run, |run| run.udp_open(process, address, SocketOptions::default()))?;
         Ok(Self { process, id })
     }
 
@@ -479,14 +609,7 @@ impl UdpSocket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<SocketAddr>> {
-        let waiter = Waiter::of(context.waker());
-        let received = self.receive(waiter, buffer.initialize_unfilled(), false);
-        poll_of(received.map(|received| {
-            received.map(|(n, source)| {
-                buffer.advance(n);
-                source
-            })
-        }))
+        self.poll_receive(context, buffer, false)
     }
 
     fn try_receive(&self, buffer: &mut [u8], peek: bool) -> io::Result<(usize, SocketAddr)> {
@@ -495,7 +618,7 @@ impl UdpSocket {
             let is_ready = !run.net.udp.get(self.id)?.queue.is_empty();
             if is_ready { run.udp_receive(self.id, buffer, peek) } else { Ok(None) }
         })?;
-        received.ok_or_else(|| address::os_error(libc::EAGAIN))
+        received.ok_or_else(|| io::ErrorKind::WouldBlock.into()) // tokio's has no number either
     }
 
     /// Receives a datagram, without waiting.
@@ -567,7 +690,7 @@ impl UdpSocket {
 
     /// The time to live (`IP_TTL`). It is stored only: the network has no hops.
     pub fn ttl(&self) -> io::Result<u32> {
-        cluster::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.ttl))
+        cluster::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.options.ttl))
     }
 
     /// Sets the time to live (`IP_TTL`).
@@ -577,7 +700,7 @@ impl UdpSocket {
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         let ttl = address::check_ttl(ttl)?;
         cluster::with(self.run(), |run| {
-            run.net.udp.get(self.id)?.ttl = ttl;
+            run.net.udp.get(self.id)?.options.ttl = ttl;
             Ok(())
         })
     }

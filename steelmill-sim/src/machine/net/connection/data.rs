@@ -7,9 +7,11 @@ use super::{ConnectionId, Side, State};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
-use crate::machine::net::link::{Delivery, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT, next_retransmission};
+use crate::machine::net::link::{
+    Delivery, FIRST_RTO, InFlightAtCut, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT, next_retransmission,
+};
 use crate::machine::net::{Event, address};
-use crate::schema::event::EventKind;
+use crate::schema::event::{DeliveryProblem, EventKind};
 
 impl Cluster {
     /// Copies up to `limit` readable bytes; `None` when a read would block. Without `consume` it peeks.
@@ -41,7 +43,8 @@ impl Cluster {
                 pipe.consume(n, now, advertised_at);
                 if pipe.is_writer_blocked && !pipe.has_window_update {
                     pipe.has_window_update = true;
-                    self.schedule(advertised_at, Event::WindowUpdate(id, 1 - side));
+                    let writer = connection.other(side);
+                    self.schedule(advertised_at, Event::WindowUpdate(id, writer));
                 }
             }
             return Ok(Some(n));
@@ -168,37 +171,62 @@ impl Cluster {
             return;
         };
         if connection.end(side).state == State::Established {
-            connection.out(side).queue_fin();
+            connection.queue_fin(side);
             self.transmit(id, side);
         }
+    }
+
+    /// Whether both FINs have arrived, and the own one is acknowledged: then Linux has no connection left (`TCP_CLOSE`).
+    pub(crate) fn tcp_is_over(&mut self, id: ConnectionId, side: Side) -> bool {
+        let now = self.kernel.now;
+        let Some(connection) = self.net.tcp.get(id) else {
+            return true;
+        };
+        let (from, to) = connection.link(side);
+        let has_fin_arrived = connection.into(side).has_fin_arrived();
+        let pipe = connection.out(side);
+        let is_acknowledged = pipe.has_fin_arrived() && pipe.stalled_since.is_none();
+        let arrived_at = pipe.fin_arrived_at;
+        has_fin_arrived && is_acknowledged && arrived_at + self.net.links.range(to, from).0 <= now
     }
 
     /// The peer's address (getpeername(2)).
     ///
     /// # Errors
-    /// `ENOTCONN` after a reset, or once both FINs have arrived and the own one is acknowledged.
+    /// `ENOTCONN` before the handshake is done, after a reset, or once both FINs have arrived and the own one is acknowledged.
     pub(crate) fn tcp_peer(&mut self, id: ConnectionId, side: Side) -> io::Result<SocketAddr> {
-        let now = self.kernel.now;
-        let Some(connection) = self.net.tcp.get(id) else {
-            return Err(address::os_error(libc::ENOTCONN));
-        };
-        let ((from, to), peer) = (connection.link(side), connection.addresses(side).peer);
-        let (is_open, has_fin_arrived) =
-            (connection.end(side).state == State::Established, connection.into(side).has_fin_arrived());
-        let pipe = connection.out(side);
-        let fin_acked_at =
-            (pipe.has_fin_arrived() && pipe.stalled_since.is_none()).then_some(pipe.fin_arrived_at);
-        let is_fin_acked = fin_acked_at.is_some_and(|at| at + self.net.links.range(to, from).0 <= now);
-        if is_open && !(has_fin_arrived && is_fin_acked) {
-            Ok(peer)
-        } else {
-            Err(address::os_error(libc::ENOTCONN))
+        let is_over = self.tcp_is_over(id, side);
+        match self.net.tcp.get(id) {
+            Some(connection) if !is_over => match connection.end(side).state {
+                State::Established => Ok(connection.addresses(side).peer),
+                _ => Err(address::os_error(libc::ENOTCONN)),
+            },
+            _ => Err(address::os_error(libc::ENOTCONN)),
         }
     }
 
-    /// Sends unsent bytes and a queued FIN as one flight, or stalls.
+    /// Wakes everybody who waits for an end.
+    pub(crate) fn tcp_wake(&mut self, id: ConnectionId, side: Side) {
+        self.wake_end(id, side);
+    }
+
+    /// Sends unsent bytes and a queued FIN as one flight, or stalls. After the first retransmission timeout of a stall nothing
+    /// new is sent until it ends.
     #[inline]
     pub(crate) fn transmit(&mut self, id: ConnectionId, side: Side) {
+        let now = self.kernel.now;
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        if connection.out(side).stalled_since.is_some_and(|since| now >= since + FIRST_RTO) {
+            return;
+        }
+        self.transmit_unsent(id, side);
+    }
+
+    /// As [`transmit`](Cluster::transmit), whatever timeouts there were.
+    #[inline]
+    fn transmit_unsent(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
@@ -256,11 +284,43 @@ impl Cluster {
             return;
         }
         if pipe.has_unsent() {
-            return self.transmit(id, side);
+            return self.transmit_unsent(id, side);
         }
         let not_before = pipe.not_before();
         if let Delivery::Arrives(at) = self.message_delivery(from, to, 0) {
-            self.schedule(at.max(not_before), Event::Deliver(id, side));
+            let at = at.max(not_before);
+            self.net.tcp.get(id).expect("checked above").out(side).probe_due = at;
+            self.schedule(at, Event::Deliver(id, side));
+        }
+    }
+
+    /// A cut begins between `machine` and `other`, or any other machine: what is in flight in a direction that `is_cut` holds of
+    /// is lost.
+    pub(crate) fn tcp_lose_in_flight(
+        &mut self,
+        machine: u32,
+        other: Option<u32>,
+        is_cut: impl Fn(u32, u32) -> bool,
+    ) {
+        if self.net.links.in_flight_at_cut == InFlightAtCut::Arrives {
+            return;
+        }
+        for (id, own) in self.net.tcp.ends_of(machine) {
+            for side in [own, 1 - own] {
+                let Some(connection) = self.net.tcp.get(id) else { continue };
+                let (from, to) = connection.link(side);
+                let is_of_link = other.is_none_or(|other| [from, to].contains(&other)) && from != to;
+                if !is_of_link || !is_cut(from, to) || self.net.links.is_open(from, to) {
+                    continue;
+                }
+                self.lose_handshake_segment(id, side);
+                let Some(connection) = self.net.tcp.get(id) else { continue };
+                if connection.out(side).has_flights() {
+                    connection.out(side).lose_flights();
+                    self.trace_flights_lost(id, side, DeliveryProblem::Cut);
+                    self.stall(id, side);
+                }
+            }
         }
     }
 
@@ -276,9 +336,20 @@ impl Cluster {
             return self.stall(id, side);
         }
         let pipe = connection.out(side);
+        // Its flight was lost meanwhile, or another event has delivered it.
+        if !pipe.is_due(now) && pipe.probe_due != now {
+            return;
+        }
+        let has_due_bytes = pipe.has_due_bytes(now);
+        let reader = connection.other(side);
+        if has_due_bytes && self.is_deaf(id, reader) {
+            self.send_reset(id, reader);
+            return self.fail_end(id, reader, libc::ECONNRESET);
+        }
+        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let has_new_bytes = pipe.deliver(now);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
-        let state = connection.end(1 - side).state;
+        let state = self.net.tcp.get(id).expect("checked above").end(reader).state;
         self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
         match state {
             State::Established => {}
@@ -289,7 +360,17 @@ impl Cluster {
         if was_stalled || !self.net.links.is_clear(to, from) {
             self.acknowledge(id, side);
         }
-        self.wake_readers(id, 1 - side);
+        self.wake_readers(id, reader);
+    }
+
+    /// Whether data for an end is answered with a reset: both its directions were shut down, the own one first (RFC 1122
+    /// §4.2.2.13).
+    fn is_deaf(&mut self, id: ConnectionId, side: Side) -> bool {
+        self.net.tcp.get(id).is_some_and(|connection| {
+            let end = connection.end(side);
+            let is_deaf = end.state == State::Established && end.is_read_shut;
+            is_deaf && connection.out(side).is_closed_first
+        })
     }
 
     /// Acknowledges what `side` has sent, or stalls it if the reverse direction is not clear.
@@ -305,6 +386,7 @@ impl Cluster {
             return self.stall(id, side);
         }
         self.net.tcp.clear_stalled(id, side);
+        self.transmit(id, side); // what was kept back since the first timeout
         if is_window_unadvertised {
             self.advertise_window(id, side, self.kernel.now);
         } else if is_writer_blocked && !self.has_round_trip(from, to) {
@@ -316,9 +398,14 @@ impl Cluster {
     #[cold]
     fn answer_with_reset(&mut self, id: ConnectionId, side: Side) {
         let now = self.kernel.now;
-        let is_sent = self.send_reset(id, 1 - side);
-        if self.net.tcp.get(id).is_some_and(|connection| connection.end(1 - side).state == State::Orphaned) {
-            self.close_end(id, 1 - side, State::Closed);
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let reader = connection.other(side);
+        let is_orphaned = connection.end(reader).state == State::Orphaned;
+        let is_sent = self.send_reset(id, reader);
+        if is_orphaned {
+            self.close_end(id, reader, State::Closed);
         }
         if is_sent {
             return;
@@ -397,7 +484,7 @@ impl Cluster {
         for (id, side) in self.net.tcp.stalled(from, Some(to)) {
             let Some(connection) = self.net.tcp.get(id) else { continue };
             if connection.link(side) == (from, to) && connection.out(side).has_unsent() {
-                self.transmit(id, side);
+                self.transmit_unsent(id, side);
             } else {
                 self.retransmit(id, side); // provokes the acknowledgements that were held
             }

@@ -25,9 +25,11 @@ impl Cluster {
             return;
         };
         let is_unread = connection.into(side).readable() > 0;
-        let end = connection.end(side);
-        let is_reset = mode == CloseMode::Reset || is_unread || end.options.zero_linger;
-        match end.state {
+        // With both FINs sent there is nothing left to reset (RFC 9293 §3.10.4: CLOSING, LAST-ACK, TIME-WAIT).
+        let has_both_ended = connection.out(side).is_write_shut() && connection.into(side).has_fin_arrived();
+        let is_reset = !has_both_ended
+            && (mode == CloseMode::Reset || is_unread || connection.options(side).is_zero_linger());
+        match connection.end(side).state {
             State::Established if mode == CloseMode::Silent => self.close_end(id, side, State::Closed),
             State::Established if is_reset => {
                 self.send_reset(id, side);
@@ -48,8 +50,8 @@ impl Cluster {
             return;
         };
         connection.end(side).state = State::Orphaned;
+        connection.queue_fin(side);
         let pipe = connection.out(side);
-        pipe.queue_fin();
         if let Some(since) = pipe.stalled_since {
             let at = next_retransmission(since, self.kernel.now).max(since + ORPHAN_RETRIES_TIMEOUT);
             self.schedule(at, Event::RetriesExhausted(id, side, since));
@@ -65,10 +67,11 @@ impl Cluster {
         };
         let (from, to) = connection.link(side);
         let not_before = connection.out(side).not_before();
+        let other = connection.other(side);
         self.trace_message(MessageKind::Reset, Some(id.number()), from, to, &[]);
         match self.message_delivery(from, to, 0) {
-            Delivery::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, 1 - side)),
-            Delivery::Held => self.hold_event(from, to, Event::Reset(id, 1 - side)),
+            Delivery::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, other)),
+            Delivery::Held => self.hold_event(from, to, Event::Reset(id, other)),
             Delivery::Lost => return false,
         }
         true
@@ -82,16 +85,26 @@ impl Cluster {
         if self.hosts[machine].state == HostState::PoweredOff {
             return;
         }
-        // Linux's tcp_reset(): EPIPE if the peer's FIN arrived first (CLOSE_WAIT).
-        let is_close_wait = connection.into(side).has_fin_arrived() && !connection.out(side).is_write_shut();
         match connection.end(side).state {
             State::SynSent => self.fail_end(id, side, libc::ECONNREFUSED),
-            State::Established if is_close_wait => self.fail_end(id, side, libc::EPIPE),
-            State::Established => self.fail_end(id, side, libc::ECONNRESET),
+            State::Established => self.reset_end(id, side),
             State::SynReceived => self.drop_handshake(id),
             State::Orphaned => self.close_end(id, side, State::Closed),
             State::NotCreated | State::Failed | State::Closed => {}
         }
+    }
+
+    /// A RST ends an established end, as Linux's `tcp_reset()`: with EPIPE if the peer's FIN came before and the own one was not
+    /// sent (CLOSE-WAIT), else with ECONNRESET. With both FINs arrived there is nothing to reset.
+    fn reset_end(&mut self, id: ConnectionId, side: Side) {
+        if self.tcp_is_over(id, side) {
+            return;
+        }
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let is_close_wait = connection.into(side).has_fin_arrived() && !connection.out(side).is_write_shut();
+        self.fail_end(id, side, if is_close_wait { libc::EPIPE } else { libc::ECONNRESET });
     }
 
     /// Resets every connection between two machines, at both ends without latency.
@@ -104,7 +117,7 @@ impl Cluster {
             let is_open = [CONNECTOR, ACCEPTOR].map(|side| connection.end(side).state == State::Established);
             for side in [CONNECTOR, ACCEPTOR] {
                 if is_open[usize::from(side)] {
-                    self.fail_end(id, side, libc::ECONNRESET);
+                    self.reset_end(id, side);
                 }
             }
         }
@@ -117,8 +130,13 @@ impl Cluster {
         };
         connection.end(side).state = State::Failed;
         connection.end(side).error = Some(code);
+        self.release_port(id, side);
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         connection.into(side).lose_flights();
-        self.trace_flights_lost(id, 1 - side, DeliveryProblem::Reset);
+        let writer = connection.other(side);
+        self.trace_flights_lost(id, writer, DeliveryProblem::Reset);
         self.trace_unsent_lost(id, side);
         self.net.tcp.clear_stalled(id, side);
         self.net.tcp.clear_writer_blocked(id, side);
@@ -139,6 +157,7 @@ impl Cluster {
         self.kernel.discard_all(writers);
         self.net.tcp.clear_writer_blocked(id, side);
         if state == State::Closed {
+            self.release_port(id, side);
             self.net.tcp.clear_stalled(id, side);
         }
         if has_no_owner {
@@ -151,8 +170,8 @@ impl Cluster {
             return;
         };
         let (machine, other) = connection.link(CONNECTOR);
-        let Addresses { local, peer } = *connection.addresses(CONNECTOR);
         for (machine, side) in [(machine, CONNECTOR), (other, ACCEPTOR)] {
+            self.release_port(id, side);
             self.trace_unsent_lost(id, side);
             self.net.tcp.clear_stalled(id, side);
             self.net.tcp.clear_writer_blocked(id, side);
@@ -162,7 +181,21 @@ impl Cluster {
         connection.generation = connection.generation.wrapping_add(1);
         connection.pipes = Default::default();
         self.net.tcp.free.push(id.index);
-        self.net.tcp_ports.close(machine, address::canonical(local), address::canonical(peer));
+    }
+
+    /// Gives an end's port back; in TIME_WAIT after a while.
+    fn release_port(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        if !std::mem::take(&mut connection.has_port[usize::from(side)]) {
+            return;
+        }
+        let (machine, _) = connection.link(side);
+        let Addresses { local, peer } = *connection.addresses(side);
+        let time_wait = connection.ends_in_time_wait(side);
+        let place = (machine, self.kernel.now);
+        self.net.tcp_ports.close(place, address::canonical(local), address::canonical(peer), time_wait);
     }
 
     /// Closes all listeners and ends of a machine whose process exited or that lost power.

@@ -5,49 +5,54 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::{
-    ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, End, Listener, ListenerId, Options, State,
+    ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, End, HELD, Listener, ListenerId, Options, Side,
+    State,
 };
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
-use crate::machine::net::link::{Delivery, SYN_ACK_RETRIES_TIMEOUT, next_syn_retransmission};
+use crate::machine::net::link::{Delivery, next_syn_ack_retransmission, next_syn_retransmission};
+use crate::machine::net::ports::Sharing;
 use crate::machine::net::{Event, address};
 use crate::machine::world::Process;
 use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
 
-/// The length of a listener's backlog, half-open connections included: one more than a listener asks for, as Linux counts
-/// (listen(2)).
-const BACKLOG: usize = steelmill_core::LISTEN_BACKLOG as usize + 1;
+/// The greatest backlog: Linux's default `net.core.somaxconn` (listen(2)).
+const BACKLOG_MAX: usize = 4096;
 
 /// When a connect to an address without a machine fails: Linux's neighbour discovery sends three solicitations, one a
 /// second (arp(7)).
 const NEIGHBOUR_TIMEOUT: Nanos = 3_000_000_000;
 
 impl Cluster {
-    pub(crate) fn tcp_listen(
+    /// Takes a port for a socket that does not listen yet.
+    pub(crate) fn tcp_bind(
         &mut self,
         process: Process,
         local: SocketAddr,
+        options: Options,
     ) -> io::Result<(ListenerId, SocketAddr)> {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
+        let (place, sharing) = ((process.machine, self.kernel.now), Sharing::of(&options));
         let connections = &mut self.net.tcp;
         let index = connections.free_listeners.last().copied().unwrap_or(connections.listeners.len() as u32);
         let is_ipv6 = local.is_ipv6();
-        let bound = self.net.tcp_ports.bind(process.machine, address::canonical(local), index)?;
+        let bound = self.net.tcp_ports.bind(place, address::canonical(local), index, sharing)?;
         let local = if is_ipv6 { address::ipv6_mapped(bound) } else { bound };
         let mut listener = Listener {
             generation: 0,
             machine: process.machine,
             local,
             backlog: VecDeque::new(),
+            backlog_max: 0,
             syn_queue_len: 0,
             waiters: Waiters::default(),
-            options: Options::default(),
-            is_listening: true,
+            options,
+            is_listening: false,
         };
         if connections.free_listeners.pop().is_some() {
             listener.generation = connections.listeners[index as usize].generation;
@@ -56,6 +61,60 @@ impl Cluster {
             connections.listeners.push(listener);
         }
         Ok((ListenerId { index, generation: connections.listeners[index as usize].generation }, local))
+    }
+
+    /// Has a bound socket listen, or changes its backlog.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` where another one listens at its address.
+    pub(crate) fn tcp_listen(&mut self, id: ListenerId, backlog: usize) -> io::Result<()> {
+        let Some(listener) = self.net.tcp.listener(id) else {
+            return Err(address::os_error(libc::EINVAL));
+        };
+        listener.backlog_max = backlog.min(BACKLOG_MAX);
+        if !listener.is_listening {
+            let (machine, local) = (listener.machine, listener.local);
+            self.net.tcp_ports.listen(machine, address::canonical(local), id.index)?;
+            self.net.tcp.listener(id).expect("checked above").is_listening = true;
+        }
+        Ok(())
+    }
+
+    /// Has a listener keep its port, but listen no more: its backlog is reset.
+    pub(crate) fn tcp_stop_listening(&mut self, id: ListenerId) {
+        let Some(listener) = self.net.tcp.listener(id) else {
+            return;
+        };
+        listener.is_listening = false;
+        let (machine, local, options) = (listener.machine, listener.local, listener.options);
+        let waiting = std::mem::take(&mut listener.backlog);
+        let waiters = listener.waiters.take();
+        self.net.tcp_ports.share(machine, address::canonical(local), id.index, Sharing::of(&options));
+        self.kernel.wake_all(waiters);
+        for waiting in waiting {
+            self.tcp_close(waiting, ACCEPTOR, CloseMode::Reset);
+        }
+    }
+
+    /// Moves a bound socket to another local address, at its port: that of its connection, or back.
+    pub(crate) fn tcp_relocate(&mut self, id: ListenerId, ip: std::net::IpAddr) {
+        let Some(listener) = self.net.tcp.listener(id) else {
+            return;
+        };
+        let (machine, from) = (listener.machine, address::canonical(listener.local));
+        listener.local.set_ip(ip);
+        self.net.tcp_ports.relocate(machine, from, id.index, ip.to_canonical());
+    }
+
+    /// Changes the options of a socket that has a port.
+    pub(crate) fn tcp_set_options(&mut self, id: ListenerId, options: Options) {
+        let Some(listener) = self.net.tcp.listener(id) else {
+            return;
+        };
+        listener.options = options;
+        let (machine, local) = (listener.machine, address::canonical(listener.local));
+        let sharing = Sharing::of(&options).listening(listener.is_listening);
+        self.net.tcp_ports.share(machine, local, id.index, sharing);
     }
 
     /// Closes a listener, and resets its backlog unless the machine has lost power.
@@ -88,24 +147,48 @@ impl Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn tcp_connect(&mut self, process: Process, target: SocketAddr) -> io::Result<ConnectionId> {
+    /// Begins a connection, from a local address or from one that is chosen.
+    ///
+    /// # Errors
+    /// As `tcp_v4_connect()` and `tcp_v6_connect()` of Linux have them: `ENETUNREACH` without a route, `EADDRNOTAVAIL` without a
+    /// port, or where such a connection exists.
+    pub(crate) fn tcp_connect(
+        &mut self,
+        process: Process,
+        is_ipv6: bool,
+        from: Option<SocketAddr>,
+        target: SocketAddr,
+        options: Options,
+    ) -> io::Result<ConnectionId> {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
-        let is_ipv6 = target.is_ipv6();
-        let target = address::destination(address::canonical(target));
+        let from = from.map(address::canonical);
+        let target = address::connect_target(from, target, options.only_v6)?;
         let Some(machine) = address::machine_of(target.ip(), process.machine) else {
             return Err(address::os_error(libc::ENETUNREACH));
         };
         let source = address::source(target.ip(), process.machine);
-        let local = self.net.tcp_ports.open(process.machine, source, target)?;
+        let (place, sharing) = ((process.machine, self.kernel.now), Sharing::of(&options));
+        let local = match from {
+            Some(from) => {
+                let ip = if from.ip().is_unspecified() { source } else { from.ip() };
+                if ip.is_loopback() && machine != process.machine {
+                    return Err(address::os_error(libc::EINVAL));
+                }
+                let local = SocketAddr::new(ip, from.port());
+                self.net.tcp_ports.enter(place, local, target, sharing)?;
+                local
+            }
+            None => self.net.tcp_ports.open(place, source, target, sharing)?,
+        };
         let ends = [End::new(process.machine, State::SynSent), End::new(machine, State::NotCreated)];
         let mut connector = Addresses { local, peer: target };
         if is_ipv6 {
             connector.map_to_ipv6();
         }
         let addresses = [connector, Addresses { local: target, peer: local }];
-        let id = self.net.tcp.insert(self.kernel.now, ends, addresses, self.hosts.len());
+        let id = self.net.tcp.insert(self.kernel.now, ends, addresses, options, self.hosts.len());
         self.kernel.happened(EventKind::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
             self.trace_message(MessageKind::Syn, Some(id.number()), process.machine, machine, &[]);
@@ -133,7 +216,10 @@ impl Cluster {
 
     /// Sends a segment of the handshake. If it is lost or held, schedules the next SYN. Whether it is in flight.
     fn send_handshake_segment(&mut self, id: ConnectionId, from: u32, to: u32, event: Event) -> bool {
-        match self.message_delivery(from, to, 0) {
+        let delivery = self.message_delivery(from, to, 0);
+        let side = if matches!(event, Event::Syn(_)) { CONNECTOR } else { ACCEPTOR };
+        self.expect_handshake_segment(id, side, delivery);
+        match delivery {
             Delivery::Arrives(at) => {
                 self.schedule(at, event);
                 return true;
@@ -145,11 +231,51 @@ impl Cluster {
         false
     }
 
-    fn schedule_syn_retransmission(&mut self, id: ConnectionId) {
+    /// Notes when a segment of the handshake arrives.
+    fn expect_handshake_segment(&mut self, id: ConnectionId, side: Side, delivery: Delivery) {
+        if let Some(connection) = self.net.tcp.get(id) {
+            connection.handshake_due[usize::from(side)] = match delivery {
+                Delivery::Arrives(at) => at,
+                Delivery::Held | Delivery::Lost => HELD,
+            };
+        }
+    }
+
+    /// Whether a segment of the handshake that arrives now was lost on its way.
+    pub(crate) fn is_handshake_segment_lost(&mut self, id: ConnectionId, side: Side) -> bool {
+        let now = self.kernel.now;
+        let due = self.net.tcp.get(id).map(|connection| connection.handshake_due[usize::from(side)]);
+        due.is_some_and(|due| due != HELD && due != now)
+    }
+
+    /// A cut begins: the segment of the handshake that `side` has in flight is lost.
+    pub(super) fn lose_handshake_segment(&mut self, id: ConnectionId, side: Side) {
+        let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        match next_syn_retransmission(connection.connect_started_at, self.kernel.now) {
+        let due = &mut connection.handshake_due[usize::from(side)];
+        if *due == HELD || *due <= now {
+            return;
+        }
+        *due = 0;
+        let is_connecting = connection.end(CONNECTOR).state == State::SynSent;
+        let awaits_ack = connection.end(ACCEPTOR).state == State::SynReceived;
+        self.trace_loss(DeliveryProblem::Cut, false);
+        if is_connecting {
+            self.schedule_syn_retransmission(id);
+        }
+        if awaits_ack {
+            self.schedule_syn_ack_retransmission(id);
+        }
+    }
+
+    fn schedule_syn_retransmission(&mut self, id: ConnectionId) {
+        let schedule = self.net.links.syn_schedule;
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        match next_syn_retransmission(schedule, connection.connect_started_at, self.kernel.now) {
             Ok(at) => self.schedule(at, Event::RetransmitSyn(id)),
             Err(at) => self.schedule(at, Event::ConnectFails(id, libc::ETIMEDOUT)),
         }
@@ -165,27 +291,41 @@ impl Cluster {
         if self.hosts[to].state == HostState::PoweredOff {
             return self.schedule_syn_retransmission(id);
         }
+        let now = self.kernel.now;
         if state == State::NotCreated {
+            let Addresses { local, peer } = *connection.addresses(CONNECTOR);
+            if local == peer {
+                return self.connect_to_itself(id);
+            }
             let Some(listener) = self.find_listener(to, target) else {
                 self.trace_message(MessageKind::Refused, Some(id.number()), to, from, &[]);
                 self.send_handshake_segment(id, to, from, Event::ConnectFails(id, libc::ECONNREFUSED));
                 return;
             };
             let accepting = &mut self.net.tcp.listeners[listener.index as usize];
-            if accepting.backlog.len() + accepting.syn_queue_len >= BACKLOG {
+            if accepting.backlog.len() + accepting.syn_queue_len > accepting.backlog_max {
                 return self.schedule_syn_retransmission(id); // Linux drops a SYN that finds the backlog full
             }
             accepting.syn_queue_len += 1;
-            let (is_ipv6, options) = (accepting.local.is_ipv6(), accepting.options);
+            let (is_ipv6, mut options) = (accepting.local.is_ipv6(), accepting.options);
             let connection = self.net.tcp.get(id).expect("checked above");
+            if target.is_ipv4() {
+                options.multicast_ttl = connection.options(CONNECTOR).ttl as u8;
+            }
             connection.listener = Some(listener);
-            let end = connection.end(ACCEPTOR);
-            (end.state, end.options) = (State::SynReceived, options);
+            connection.syn_arrived_at = now;
+            connection.end(ACCEPTOR).state = State::SynReceived;
+            *connection.options(ACCEPTOR) = options;
             let addresses = connection.addresses(ACCEPTOR);
             *addresses = Addresses { local: target, peer: address::canonical(addresses.peer) };
+            let (local, peer) = (addresses.local, addresses.peer);
             if is_ipv6 {
                 addresses.map_to_ipv6();
             }
+            let place = (to, self.kernel.now);
+            let is_entered = self.net.tcp_ports.enter(place, local, peer, Sharing::of(&options)).is_ok();
+            let connection = self.net.tcp.get(id).expect("checked above");
+            connection.has_port[usize::from(ACCEPTOR)] = is_entered;
         }
         // A retransmitted SYN gets another SYN-ACK; a lost SYN-ACK is retransmitted by timer, too.
         self.trace_message(MessageKind::SynAck, Some(id.number()), to, from, &[]);
@@ -195,8 +335,20 @@ impl Cluster {
         }
     }
 
+    /// A socket's SYN finds itself: a simultaneous open with one end (RFC 9293 §3.5).
+    fn connect_to_itself(&mut self, id: ConnectionId) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        if connection.end(CONNECTOR).state == State::SynSent {
+            connection.is_self = true;
+            connection.end(CONNECTOR).state = State::Established;
+            self.wake_end(id, CONNECTOR);
+        }
+    }
+
     fn find_listener(&self, machine: u32, target: SocketAddr) -> Option<ListenerId> {
-        let is_listening = |index: u32| self.net.tcp.listeners[index as usize].is_listening;
+        let is_listening = |index: u32| self.net.tcp.listeners[index as usize].is_listening.then_some(0);
         let index = self.net.tcp_ports.find(machine, target.ip(), target.port(), is_listening)?;
         Some(ListenerId { index, generation: self.net.tcp.listeners[index as usize].generation })
     }
@@ -225,7 +377,9 @@ impl Cluster {
         };
         let (from, to) = connection.link(CONNECTOR);
         self.trace_message(MessageKind::Ack, Some(id.number()), from, to, &[]);
-        match self.message_delivery(from, to, 0) {
+        let delivery = self.message_delivery(from, to, 0);
+        self.expect_handshake_segment(id, CONNECTOR, delivery);
+        match delivery {
             Delivery::Arrives(at) => {
                 // Data of the connector must not arrive before the connection is in the backlog.
                 self.net.tcp.get(id).expect("checked above").out(CONNECTOR).hold_until(at);
@@ -241,7 +395,9 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if let Ok(at) = next_syn_retransmission(connection.connect_started_at, self.kernel.now) {
+        // The last one is followed by the end of the handshake.
+        let (Ok(at) | Err(at)) = next_syn_ack_retransmission(connection.syn_arrived_at, self.kernel.now);
+        if at > self.kernel.now {
             self.schedule(at, Event::RetransmitSynAck(id));
         } else {
             self.drop_handshake(id);
@@ -256,11 +412,15 @@ impl Cluster {
         if connection.end(ACCEPTOR).state != State::SynReceived {
             return;
         }
-        if self.kernel.now >= connection.connect_started_at + SYN_ACK_RETRIES_TIMEOUT {
+        // It was arranged for a time after the last one.
+        let (now, since) = (self.kernel.now, connection.syn_arrived_at);
+        if next_syn_ack_retransmission(since, now).is_err_and(|end| now >= end) {
             return self.drop_handshake(id);
         }
         self.trace_message(MessageKind::SynAck, Some(id.number()), from, to, &[]);
-        match self.message_delivery(from, to, 0) {
+        let delivery = self.message_delivery(from, to, 0);
+        self.expect_handshake_segment(id, ACCEPTOR, delivery);
+        match delivery {
             Delivery::Arrives(at) => self.schedule(at, Event::SynAck(id)),
             Delivery::Held | Delivery::Lost => {
                 self.trace_loss(DeliveryProblem::Held, false);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
 use super::{Socket, TcpStream, until};
 use crate::machine::cluster;
@@ -184,6 +184,11 @@ macro_rules! reading_half {
                 self.socket().poll_peek(context, buffer)
             }
 
+            /// Waits until the stream is ready for any part of an interest; for what it is ready.
+            pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+                self.socket().ready(interest).await
+            }
+
             /// Waits until a read would not block.
             pub async fn readable(&self) -> io::Result<()> {
                 until(|waiter| self.socket().readable(waiter)).await
@@ -214,6 +219,11 @@ macro_rules! writing_half {
             /// The peer's address.
             pub fn peer_addr(&self) -> io::Result<SocketAddr> {
                 self.socket().peer_addr()
+            }
+
+            /// Waits until the stream is ready for any part of an interest; for what it is ready.
+            pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+                self.socket().ready(interest).await
             }
 
             /// Waits until a write would not block.

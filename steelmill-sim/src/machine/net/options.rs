@@ -1,0 +1,194 @@
+//! Socket options with an integer as value: what setsockopt(2) takes and getsockopt(2) gives (socket(7), tcp(7), ip(7), ipv6(7)).
+
+use crate::machine::descriptors::Errno;
+
+/// What sort of socket it is: that decides which options it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Tcp,
+    Udp,
+    Unix,
+}
+
+/// Options of a socket. An accepted connection has its listener's, as they were when the SYN arrived.
+///
+/// `reuse_address`, `reuse_port` and `only_v6` decide which ports are free, `broadcast` where datagrams may go, and zero linger
+/// makes close(2) send a RST. The others are kept and have no effect: there is no Nagle delay, no router counts hops, and no
+/// connection is idle for two hours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) reuse_address: bool,
+    pub(crate) reuse_port: bool,
+    pub(crate) only_v6: bool,
+    pub(crate) broadcast: bool,
+    pub(crate) nodelay: bool,
+    pub(crate) quickack: bool,
+    pub(crate) keepalive: bool,
+    out_of_band_inline: bool,
+    multicast_loop: bool,
+    multicast_loop_v6: bool,
+    pub(crate) lingers: bool,
+    pub(crate) linger_seconds: i32,
+    pub(crate) ttl: u32,
+    tos: u8,
+    /// Of an accepted IPv4 connection, the TTL of its SYN.
+    pub(crate) multicast_ttl: u8,
+    hops: u8,
+    traffic_class: u8,
+    keep_count: u8,
+    syn_count: u8,
+    keep_idle: u16,
+    keep_interval: u16,
+    user_timeout: i32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            reuse_address: false,
+            reuse_port: false,
+            only_v6: false,
+            broadcast: false,
+            nodelay: false,
+            quickack: true,
+            keepalive: false,
+            out_of_band_inline: false,
+            multicast_loop: true,
+            multicast_loop_v6: true,
+            lingers: false,
+            linger_seconds: 0,
+            ttl: 64,
+            tos: 0,
+            multicast_ttl: 1,
+            hops: 64,
+            traffic_class: 0,
+            keep_count: 9,
+            syn_count: 6,
+            keep_idle: 7200,
+            keep_interval: 75,
+            user_timeout: 0,
+        }
+    }
+}
+
+/// The two bits of the traffic class that TCP sets itself (RFC 3168).
+const ECN: u8 = 3;
+
+fn within(value: i32, least: i32, greatest: i32) -> Result<i32, Errno> {
+    if (least..=greatest).contains(&value) { Ok(value) } else { Err(libc::EINVAL) }
+}
+
+/// The level of the options that a protocol has: others do not exist for it, which `absent` says.
+fn check_level(protocol: Protocol, is_ipv6: bool, level: i32, absent: Errno) -> Result<(), Errno> {
+    match (level, protocol) {
+        (libc::SOL_SOCKET, _) => Ok(()),
+        (_, Protocol::Unix) => Err(libc::EOPNOTSUPP),
+        (libc::IPPROTO_TCP, Protocol::Tcp) | (libc::IPPROTO_IP, _) => Ok(()),
+        (libc::IPPROTO_IPV6, _) if is_ipv6 => Ok(()),
+        _ => Err(absent),
+    }
+}
+
+impl Options {
+    /// Whether close(2) sends a RST instead of a FIN.
+    pub(crate) fn is_zero_linger(&self) -> bool {
+        self.lingers && self.linger_seconds == 0
+    }
+
+    /// setsockopt(2).
+    ///
+    /// # Errors
+    /// `EINVAL` for a value that the option does not take, `ENOPROTOOPT` for an option that the socket does not have, and
+    /// `EOPNOTSUPP` for one that a Unix socket cannot have.
+    pub(crate) fn set(
+        &mut self,
+        (protocol, is_ipv6): (Protocol, bool),
+        level: i32,
+        name: i32,
+        value: i32,
+    ) -> Result<(), Errno> {
+        check_level(protocol, is_ipv6, level, libc::ENOPROTOOPT)?;
+        let (is_stream, is_on) = (protocol == Protocol::Tcp, value != 0);
+        match (level, name) {
+            (libc::SOL_SOCKET, libc::SO_REUSEADDR) => self.reuse_address = is_on,
+            (libc::SOL_SOCKET, libc::SO_REUSEPORT) if protocol == Protocol::Unix && is_on => {
+                return Err(libc::EOPNOTSUPP);
+            }
+            (libc::SOL_SOCKET, libc::SO_REUSEPORT) => self.reuse_port = is_on,
+            (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => self.keepalive = is_on,
+            (libc::SOL_SOCKET, libc::SO_BROADCAST) => self.broadcast = is_on,
+            (libc::SOL_SOCKET, libc::SO_OOBINLINE) => self.out_of_band_inline = is_on,
+            // The simulated buffers have one size.
+            (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_RCVBUF) => {}
+            (libc::IPPROTO_TCP, libc::TCP_NODELAY) => self.nodelay = is_on,
+            (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => self.quickack = is_on,
+            (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => self.keep_idle = within(value, 1, 32_767)? as u16,
+            (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => self.keep_interval = within(value, 1, 32_767)? as u16,
+            (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => self.keep_count = within(value, 1, 127)? as u8,
+            (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => self.syn_count = within(value, 1, 127)? as u8,
+            (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => self.user_timeout = within(value, 0, i32::MAX)?,
+            (libc::IPPROTO_IP, libc::IP_TTL) if value == -1 => self.ttl = 64,
+            (libc::IPPROTO_IP, libc::IP_TTL) => self.ttl = within(value, 1, 255)? as u32,
+            (libc::IPPROTO_IP, libc::IP_TOS) => self.tos = service(self.tos, value as u8, is_stream),
+            (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) if is_stream => return Err(libc::EINVAL),
+            (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) if value == -1 => self.multicast_ttl = 1,
+            (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) => self.multicast_ttl = within(value, 0, 255)? as u8,
+            (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP) => self.multicast_loop = is_on,
+            (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP) => {
+                self.multicast_loop_v6 = within(value, 0, 1)? != 0;
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => self.only_v6 = is_on,
+            (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) if value == -1 => self.hops = 64,
+            (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => self.hops = within(value, 0, 255)? as u8,
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) if value == -1 => self.traffic_class = 0,
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                self.traffic_class = service(self.traffic_class, within(value, 0, 255)? as u8, is_stream);
+            }
+            _ => return Err(libc::ENOPROTOOPT),
+        }
+        Ok(())
+    }
+
+    /// getsockopt(2).
+    ///
+    /// # Errors
+    /// As [`set`](Options::set).
+    pub(crate) fn get(
+        &self,
+        (protocol, is_ipv6): (Protocol, bool),
+        level: i32,
+        name: i32,
+    ) -> Result<i32, Errno> {
+        // getsockopt(2) of an IPv4 socket answers otherwise than all others: `ip_getsockopt()`.
+        let absent = if is_ipv6 { libc::ENOPROTOOPT } else { libc::EOPNOTSUPP };
+        check_level(protocol, is_ipv6, level, absent)?;
+        Ok(match (level, name) {
+            (libc::SOL_SOCKET, libc::SO_REUSEADDR) => self.reuse_address.into(),
+            (libc::SOL_SOCKET, libc::SO_REUSEPORT) => self.reuse_port.into(),
+            (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => self.keepalive.into(),
+            (libc::SOL_SOCKET, libc::SO_BROADCAST) => self.broadcast.into(),
+            (libc::SOL_SOCKET, libc::SO_OOBINLINE) => self.out_of_band_inline.into(),
+            (libc::IPPROTO_TCP, libc::TCP_NODELAY) => self.nodelay.into(),
+            (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => self.quickack.into(),
+            (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => self.keep_idle.into(),
+            (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => self.keep_interval.into(),
+            (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => self.keep_count.into(),
+            (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => self.syn_count.into(),
+            (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => self.user_timeout,
+            (libc::IPPROTO_IP, libc::IP_TTL) => self.ttl as i32,
+            (libc::IPPROTO_IP, libc::IP_TOS) => self.tos.into(),
+            (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) => self.multicast_ttl.into(),
+            (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP) => self.multicast_loop.into(),
+            (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP) => self.multicast_loop_v6.into(),
+            (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => self.only_v6.into(),
+            (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => self.hops.into(),
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => self.traffic_class.into(),
+            _ => return Err(libc::ENOPROTOOPT),
+        })
+    }
+}
+
+/// The type of service: of a stream, the ECN bits stay.
+fn service(before: u8, value: u8, is_stream: bool) -> u8 {
+    if is_stream { value & !ECN | before & ECN } else { value }
+}

@@ -1,0 +1,468 @@
+//! What Linux answers to programs of system calls on sockets, as the differential fuzzer (`examples/linux`) found and shrunk
+//! them. The simulation has to answer the same.
+//!
+//! With `ASK_LINUX` set, Linux is asked as well; `cargo xtask acceptance` does so. The answers are those of Linux 6.18.
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+#[allow(dead_code, reason = "the tests have programs of their own")]
+#[path = "../examples/linux/main.rs"]
+mod linux;
+
+use std::fmt::Debug;
+use std::marker;
+
+use linux::step::{Family::*, How, Ip::*, Kind::*, Opt::*, Place::*, Step, Step::*};
+use linux::typed::Act;
+
+/// Checks the answers of the simulation, and of Linux if that is wanted.
+fn answers_are<T: Copy + Debug + marker::Send + Sync>(
+    transcript: &[(T, &str)],
+    simulated: fn(&[T], u16, u64) -> Vec<String>,
+    linux: fn(&[T], u16, bool) -> Vec<String>,
+) {
+    let steps: Vec<T> = transcript.iter().map(|(step, _)| *step).collect();
+    let port = linux::linux::next_ports();
+    let compare = |world: &str, answers: &[String]| {
+        for (place, (step, expected)) in transcript.iter().enumerate() {
+            let answer = answers.get(place).map(String::as_str);
+            assert_eq!(answer, Some(*expected), "{world} at step {place}: {step:?}\n{answers:#?}");
+        }
+        assert_eq!(answers.len(), transcript.len(), "{world}: {answers:#?}");
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..4).for_each(|seed| compare("the simulation", &simulated(&steps, port, seed))));
+    });
+    if std::env::var_os("ASK_LINUX").is_some() {
+        linux::linux::enter_namespace().unwrap();
+        compare("Linux", &linux(&steps, port, true));
+    }
+}
+
+/// System calls.
+fn both_answer(transcript: &[(Step, &str)]) {
+    answers_are(transcript, linux::simulated::answers, linux::linux::answers);
+}
+
+/// Methods of typed sockets.
+fn typed_sockets_answer(transcript: &[(Act, &str)]) {
+    answers_are(transcript, linux::simulated::typed_answers, linux::linux::typed_answers);
+}
+
+#[test]
+fn tcp_options_are_not_udps() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Datagram }, "ok 0:out"),
+        (Set { id: 0, option: NoDelay, value: 1 }, "ENOPROTOOPT"),
+    ]);
+}
+
+#[test]
+fn fionread_counts_what_can_be_read() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Accept { id: 0, new: 2 }, "127.0.0.1 e1 0:nothing 2:out"),
+        (Available { id: 2 }, "0"),
+    ]);
+}
+
+#[test]
+fn a_keepalive_interval_of_nothing_is_invalid() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Set { id: 0, option: KeepInterval, value: 0 }, "EINVAL"),
+        (Get { id: 0, option: KeepIdle }, "7200"),
+    ]);
+}
+
+#[test]
+fn datagrams_can_be_connected_to_nobody() {
+    both_answer(&[
+        (Socket { id: 1, family: V6, kind: Datagram }, "ok 1:out"),
+        (Connect { id: 1, to: Unspecified }, "ok"),
+    ]);
+}
+
+#[test]
+fn a_full_backlog_drops_the_syn() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Stream }, "ok 0:out+hup"),
+        (Bind { id: 0, to: At(Any6, 3) }, "ok"),
+        (Listen { id: 0, backlog: 0 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V6, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Socket { id: 2, family: V6, kind: Stream }, "ok 2:out+hup"),
+        (Connect { id: 2, to: At(Any6, 3) }, "EINPROGRESS 2:nothing"),
+    ]);
+}
+
+#[test]
+fn an_option_is_kept_before_there_is_a_connection() {
+    both_answer(&[
+        (Socket { id: 2, family: V4, kind: Stream }, "ok 2:out+hup"),
+        (Set { id: 2, option: ReuseAddress, value: 40000 }, "ok"),
+        (Get { id: 2, option: ReuseAddress }, "1"),
+        (Set { id: 2, option: SynCount, value: 255 }, "EINVAL"),
+        (Set { id: 2, option: Linger, value: 1 }, "ok"),
+        (Get { id: 2, option: Linger }, "1 1"),
+        (Get { id: 2, option: OnlyV6 }, "EOPNOTSUPP"),
+    ]);
+}
+
+#[test]
+fn one_end_of_a_pair_stays_writable_after_its_own_shutdown() {
+    both_answer(&[
+        (Pair { ids: [2, 3], kind: Stream }, "ok 2:out 3:out"),
+        (Shutdown { id: 3, how: How::Write }, "ok 2:in+out+rdhup"),
+    ]);
+}
+
+#[test]
+fn shutdown_of_reading_is_seen_by_poll() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 1 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Shutdown { id: 1, how: How::Read }, "ok 1:in+out+rdhup"),
+        (Accept { id: 0, new: 3 }, "127.0.0.1 e1 0:nothing 3:out"),
+        (Shutdown { id: 1, how: How::Both }, "ok 1:in+out+rdhup+hup 3:in+out+rdhup"),
+    ]);
+}
+
+#[test]
+fn data_for_an_end_that_was_shut_down_both_ways_resets_it() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 0 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Accept { id: 0, new: 2 }, "127.0.0.1 e1 0:nothing 2:out"),
+        (Shutdown { id: 2, how: How::Both }, "ok 1:in+out+rdhup 2:in+out+rdhup+hup"),
+        (Send { id: 1, length: 1 }, "1 1:in+out+rdhup+hup+err 2:in+out+rdhup+hup+err"),
+    ]);
+}
+
+#[test]
+fn an_ipv6_socket_takes_no_ipv4_address_to_connect_to() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V6, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: Of(0) }, "EINVAL"),
+        (Bind { id: 1, to: At(Mapped, 1) }, "ok"),
+        (Connect { id: 1, to: At(Loop6, 2) }, "EAFNOSUPPORT"),
+    ]);
+}
+
+#[test]
+fn an_ipv6_address_has_no_way_to_ipv4() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Stream }, "ok 0:out+hup"),
+        (Bind { id: 0, to: At(Mapped, 2) }, "ok"),
+        (Listen { id: 0, backlog: 0 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V6, kind: Stream }, "ok 1:out+hup"),
+        (Bind { id: 1, to: At(Loop6, 0) }, "ok"),
+        (Connect { id: 1, to: Of(0) }, "ENETUNREACH"),
+    ]);
+}
+
+#[test]
+fn tcp_ignores_where_a_send_is_to_go() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (SendTo { id: 0, to: Of(0), length: 10 }, "EPIPE"),
+    ]);
+}
+
+#[test]
+fn a_refused_connect_is_told_once_and_leaves_the_socket_as_it_was() {
+    both_answer(&[
+        (Socket { id: 2, family: V6, kind: Stream }, "ok 2:out+hup"),
+        (Connect { id: 2, to: At(Loop6, 3) }, "EINPROGRESS 2:in+out+rdhup+hup+err"),
+        (Bind { id: 2, to: At(Loop6, 1) }, "ok"),
+    ]);
+}
+
+#[test]
+fn a_bound_socket_connects_from_its_port() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 1 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Bind { id: 1, to: At(Loop4, 2) }, "ok"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Accept { id: 0, new: 2 }, "127.0.0.1 p2 0:nothing 2:out"),
+    ]);
+}
+
+#[test]
+fn a_port_is_free_when_its_connections_were_reset() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Stream }, "ok 0:out+hup"),
+        (Bind { id: 0, to: At(Mapped, 1) }, "ok"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V6, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Socket { id: 2, family: V6, kind: Stream }, "ok 2:out+hup"),
+        (Close { id: 0 }, "ok 1:in+out+rdhup+hup+err"),
+        (Bind { id: 2, to: At(Mapped, 1) }, "ok"),
+    ]);
+}
+
+#[test]
+fn shutdown_of_unconnected_datagrams_fails_and_is_remembered() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Datagram }, "ok 0:out"),
+        (Shutdown { id: 0, how: How::Read }, "ENOTCONN 0:in+out+rdhup"),
+        (SendTo { id: 0, to: Unspecified, length: 10 }, "EINVAL"),
+    ]);
+}
+
+#[test]
+fn a_peer_at_port_zero_is_none() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Datagram }, "ok 0:out"),
+        (Socket { id: 1, family: V6, kind: Datagram }, "ok 1:out"),
+        (Connect { id: 1, to: Of(0) }, "ok"),
+        (Peer { id: 1 }, "ENOTCONN"),
+        (Send { id: 1, length: 1 }, "1 1:out+err"),
+    ]);
+}
+
+#[test]
+fn a_mapped_address_takes_the_unspecified_one_for_its_loopback() {
+    both_answer(&[
+        (Socket { id: 5, family: V6, kind: Datagram }, "ok 5:out"),
+        (Bind { id: 5, to: At(Any6, 2) }, "ok"),
+        (Socket { id: 6, family: V6, kind: Datagram }, "ok 6:out"),
+        (Bind { id: 6, to: At(Mapped, 0) }, "ok"),
+        (SendTo { id: 6, to: Of(5), length: 10 }, "10 5:in+out"),
+    ]);
+}
+
+#[test]
+fn an_accepted_connection_has_the_ttl_of_its_syn_for_multicast() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Accept { id: 0, new: 3 }, "127.0.0.1 e1 0:nothing 3:out"),
+        (Get { id: 3, option: MulticastTtl }, "64"),
+    ]);
+}
+
+#[test]
+fn unix_datagrams_end_before_they_need_a_peer() {
+    both_answer(&[
+        (Pair { ids: [0, 1], kind: Datagram }, "ok 0:out 1:out"),
+        (Local { id: 0 }, "unnamed"),
+        (Get { id: 0, option: Accepting }, "0"),
+        (Socket { id: 2, family: Unix, kind: Datagram }, "ok 2:out"),
+        (Shutdown { id: 2, how: How::Write }, "ok"),
+        (Send { id: 2, length: 1 }, "EPIPE"),
+    ]);
+}
+
+#[test]
+fn unix_streams_take_no_address_to_send_to() {
+    both_answer(&[
+        (Socket { id: 1, family: Unix, kind: Stream }, "ok 1:out+hup"),
+        (SendTo { id: 1, to: At(Loop4, 1), length: 1 }, "EOPNOTSUPP"),
+        (Connect { id: 1, to: At(Loop4, 1) }, "EINVAL"),
+    ]);
+}
+
+#[test]
+fn unix_streams_connect_by_an_abstract_name() {
+    both_answer(&[
+        (Socket { id: 0, family: Unix, kind: Stream }, "ok 0:out+hup"),
+        (Bind { id: 0, to: Abstract(2) }, "ok"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 1, family: Unix, kind: Stream }, "ok 1:out+hup"),
+        (Set { id: 1, option: NoDelay, value: 0 }, "EOPNOTSUPP"),
+        (Connect { id: 1, to: Abstract(2) }, "ok 0:in 1:out"),
+        (Accept { id: 0, new: 2 }, "unnamed 0:nothing 2:out"),
+        (Peer { id: 1 }, "abstract 2"),
+        (Send { id: 2, length: 10 }, "10 1:in+out"),
+        (Close { id: 1 }, "ok 2:in+out+rdhup+hup+err"),
+        (Receive { id: 2, length: 5, peek: false }, "ECONNRESET 2:in+out+rdhup+hup"),
+        (Send { id: 2, length: 0 }, "EPIPE"),
+    ]);
+}
+
+#[test]
+fn typed_sockets_are_told_of_a_reset_once() {
+    typed_sockets_answer(&[
+        (Act::Bind { id: 0, ip: Loop4, port: 0 }, "ok"),
+        (Act::Connect { id: 1, to: 0 }, "ok"),
+        (Act::Accept { id: 0, new: 2 }, "127.0.0.1 p1"),
+        (Act::ZeroLinger { id: 2 }, "ok"),
+        (Act::Read { id: 1, length: 10 }, "waits"),
+        (Act::Drop { id: 2 }, "ok"),
+        (Act::Read { id: 1, length: 10 }, "ConnectionReset Some(104)"),
+        (Act::Read { id: 1, length: 10 }, "0 0"),
+        (Act::Write { id: 1, length: 10 }, "BrokenPipe Some(32)"),
+    ]);
+}
+
+#[test]
+fn a_socket_can_connect_to_itself() {
+    both_answer(&[
+        (Socket { id: 5, family: V4, kind: Stream }, "ok 5:out+hup"),
+        (Bind { id: 5, to: At(Any4, 2) }, "ok"),
+        (Connect { id: 5, to: At(Loop4, 2) }, "EINPROGRESS 5:out"),
+        (Send { id: 5, length: 10 }, "10 5:in+out"),
+        (Available { id: 5 }, "10"),
+        (Peer { id: 5 }, "127.0.0.1 p2"),
+    ]);
+}
+
+#[test]
+fn a_bound_ipv6_address_is_of_ipv6_only() {
+    both_answer(&[
+        (Socket { id: 2, family: V6, kind: Stream }, "ok 2:out+hup"),
+        (Get { id: 2, option: OnlyV6 }, "0"),
+        (Bind { id: 2, to: At(Own6, 1) }, "ok"),
+        (Get { id: 2, option: OnlyV6 }, "1"),
+    ]);
+}
+
+#[test]
+fn a_peer_at_port_zero_is_a_whole_host() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Datagram }, "ok 0:out"),
+        (Socket { id: 1, family: V6, kind: Datagram }, "ok 1:out"),
+        (Connect { id: 1, to: Of(0) }, "ok"),
+        (SendTo { id: 0, to: Of(1), length: 1 }, "1 1:in+out"),
+    ]);
+}
+
+#[test]
+fn a_socket_whose_connection_has_ended_can_be_bound() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V6, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Accept { id: 0, new: 3 }, "::1 e1 0:nothing 3:out"),
+        (Shutdown { id: 3, how: How::Write }, "ok 1:in+out+rdhup"),
+        (Shutdown { id: 1, how: How::Both }, "ok 1:in+out+rdhup+hup 3:in+out+rdhup+hup"),
+        (Bind { id: 3, to: At(Any6, 1) }, "ok"),
+    ]);
+}
+
+#[test]
+fn what_resets_an_end_is_not_received() {
+    both_answer(&[
+        (Socket { id: 3, family: V4, kind: Stream }, "ok 3:out+hup"),
+        (Listen { id: 3, backlog: 8 }, "ok 3:nothing"),
+        (Socket { id: 4, family: V4, kind: Stream }, "ok 4:out+hup"),
+        (Connect { id: 4, to: Of(3) }, "EINPROGRESS 3:in 4:out"),
+        (Accept { id: 3, new: 5 }, "127.0.0.1 e1 3:nothing 5:out"),
+        (Shutdown { id: 5, how: How::Both }, "ok 4:in+out+rdhup 5:in+out+rdhup+hup"),
+        (Send { id: 4, length: 5000 }, "5000 4:in+out+rdhup+hup+err 5:in+out+rdhup+hup+err"),
+        (Drain { id: 5 }, "none ECONNRESET 5:in+out+rdhup+hup"),
+    ]);
+}
+
+#[test]
+fn a_connect_that_was_shut_down_has_an_error() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 0 }, "ok 0:nothing"),
+        (Socket { id: 2, family: V4, kind: Stream }, "ok 2:out+hup"),
+        (Connect { id: 2, to: Of(0) }, "EINPROGRESS 0:in 2:out"),
+        (Socket { id: 3, family: V4, kind: Stream }, "ok 3:out+hup"),
+        (Connect { id: 3, to: Of(0) }, "EINPROGRESS 3:nothing"),
+        (Shutdown { id: 3, how: How::Both }, "ok 3:out+hup+err"),
+        (Receive { id: 3, length: 1, peek: false }, "ECONNRESET 3:out+hup"),
+    ]);
+}
+
+#[test]
+fn a_read_of_nothing_tells_the_sender() {
+    both_answer(&[
+        (Socket { id: 0, family: Unix, kind: Stream }, "ok 0:out+hup"),
+        (Bind { id: 0, to: Unnamed }, "ok"),
+        (Listen { id: 0, backlog: 0 }, "ok 0:nothing"),
+        (Socket { id: 1, family: Unix, kind: Stream }, "ok 1:out+hup"),
+        (Bind { id: 1, to: Unnamed }, "ok"),
+        (Connect { id: 1, to: Of(0) }, "ok 0:in 1:out"),
+        (Accept { id: 0, new: 2 }, "name 1 0:nothing 2:out"),
+        (Send { id: 1, length: 10 }, "10 2:in+out"),
+        (Receive { id: 2, length: 0, peek: false }, "0 from name 1"),
+    ]);
+}
+
+#[test]
+fn a_bind_that_failed_leaves_an_ipv6_socket_as_it_was() {
+    both_answer(&[
+        (Socket { id: 1, family: V6, kind: Datagram }, "ok 1:out"),
+        (Bind { id: 1, to: At(Own6, 3) }, "ok"),
+        (Socket { id: 2, family: V6, kind: Datagram }, "ok 2:out"),
+        (Bind { id: 2, to: At(Own6, 3) }, "EADDRINUSE"),
+        (Connect { id: 2, to: At(Loop4, 1) }, "ok"),
+        (SendTo { id: 1, to: At(Second4, 0), length: 10 }, "ENETUNREACH"),
+    ]);
+}
+
+#[test]
+fn a_refused_socket_has_the_address_that_it_connected_from() {
+    both_answer(&[
+        (Socket { id: 3, family: V4, kind: Stream }, "ok 3:out+hup"),
+        (Socket { id: 4, family: V4, kind: Stream }, "ok 4:out+hup"),
+        (Bind { id: 4, to: At(Any4, 3) }, "ok"),
+        (Connect { id: 4, to: Of(3) }, "EINPROGRESS 4:in+out+rdhup+hup+err"),
+        (Socket { id: 11, family: V4, kind: Stream }, "ok 11:out+hup"),
+        (Bind { id: 11, to: At(Own4, 3) }, "ok"),
+    ]);
+}
+
+#[test]
+fn shutdown_of_reading_outlives_a_connect() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 5, family: V4, kind: Stream }, "ok 5:out+hup"),
+        (Shutdown { id: 5, how: How::Read }, "ENOTCONN 5:in+out+rdhup+hup"),
+        (Connect { id: 5, to: Of(0) }, "EINPROGRESS 0:in 5:in+out+rdhup"),
+    ]);
+}
+
+#[test]
+fn an_accepted_connection_of_both_families_holds_the_port_of_ipv4() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Stream }, "ok 0:out+hup"),
+        (Bind { id: 0, to: At(Any6, 1) }, "ok"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 5, family: V6, kind: Stream }, "ok 5:out+hup"),
+        (Connect { id: 5, to: Of(0) }, "EINPROGRESS 0:in 5:out"),
+        (Accept { id: 0, new: 6 }, "::1 e1 0:nothing 6:out"),
+        (Close { id: 0 }, "ok"),
+        (Socket { id: 8, family: V4, kind: Stream }, "ok 8:out+hup"),
+        (Bind { id: 8, to: At(Any4, 1) }, "EADDRINUSE"),
+    ]);
+}
+
+#[test]
+fn an_ipv6_socket_sends_nothing_to_port_zero_of_ipv4() {
+    both_answer(&[
+        (Socket { id: 5, family: V6, kind: Datagram }, "ok 5:out"),
+        (Connect { id: 5, to: At(Own4, 0) }, "ok"),
+        (Send { id: 5, length: 100 }, "EINVAL"),
+    ]);
+}
+
+#[test]
+fn a_typed_sockets_would_block_has_no_number() {
+    typed_sockets_answer(&[
+        (Act::Bind { id: 0, ip: Loop4, port: 0 }, "ok"),
+        (Act::Connect { id: 1, to: 0 }, "ok"),
+        (Act::TryRead { id: 1, length: 100 }, "WouldBlock None"),
+    ]);
+}
