@@ -8,6 +8,8 @@ mod plan; // decides: a state machine
 mod supervisor; // executes
 mod looking; // how aborted daemons end
 mod ending; // drops the daemons, and hands out the report
+mod checks; // decides who is asked for its health
+mod health; // asks, and publishes the health
 mod published; // answers requests for status and changes
 mod serving; // a factory run to its end, and a handle without daemons
 
@@ -101,6 +103,7 @@ fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
         published: run_states.iter().map(|_| PublishedStatus::new(now)).collect(),
         published_factory: PublishedStatus::new(now),
         watchers: Watchers::default(),
+        health: None,
         await_stopping: Vec::new(),
         escalates: handover.escalates(),
         control: control.clone(),

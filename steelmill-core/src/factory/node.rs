@@ -169,8 +169,10 @@ impl Factory {
     pub(crate) fn freeze(self, events: Events, ended: Ended) -> Handover {
         let parent = self.ancestors.first();
         let depth = parent.map_or(0, |parent| parent.control.depth + 1);
+        let mut control = Control::new(self.path, depth, self.driver, self.deadlines, events, ended);
+        (control.drain, control.health_checks) = (self.drain, self.health_checks);
         let node = Node {
-            control: Arc::new(Control::new(self.path, depth, self.driver, self.deadlines, events, ended)),
+            control: Arc::new(control),
             traits: self.traits,
             slots: self.slots,
             shared: self.shared,

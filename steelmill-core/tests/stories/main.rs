@@ -7,7 +7,9 @@ mod accepting; // connections, and how a stop ends them
 mod building; // built, provided, or failed
 mod children; // child factories
 mod deadlines; // deadlines exceeded
+mod draining; // a requested stop that serves on for a while
 mod failing; // failures, and how they are reported
+mod health; // what daemons answer, and readiness
 mod machines; // only in the sim: exact times, power loss
 mod named; // several daemons of one type
 mod optional; // optional dependencies
