@@ -87,6 +87,12 @@ pub struct DaemonStatus {
     pub since: Instant,
     /// For how long it has been in that state.
     pub lasted: Duration,
+    /// How long its `build` took, without that of its dependencies; zero if it was provided.
+    pub build: Duration,
+    /// How long its `prepare` took, if it is over.
+    pub prepare: Option<Duration>,
+    /// How long its stop took, from the stop signal to the end of its last task, if it is over.
+    pub stop: Option<Duration>,
     /// How often its `run` was called: 1 plus restarts.
     pub runs: u32,
     /// The last error of its phases and tasks.

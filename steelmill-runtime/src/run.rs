@@ -28,6 +28,9 @@ pub struct Options {
     /// The deadline of a graceful stop, and of the rollback of a failed start; by default 10 seconds. What exceeds it
     /// is aborted and named in the report; see [`Deadlines::stop`].
     pub stop_deadline: Duration,
+    /// For how long a requested stop goes on serving, after readiness is withdrawn and before the first daemon is told to stop;
+    /// by default not at all. See [`Factory::drain`].
+    pub drain: Duration,
 }
 
 impl Default for Options {
@@ -37,6 +40,7 @@ impl Default for Options {
             log: LogFormat::default(),
             log_filter: "info".to_owned(),
             stop_deadline: Deadlines::default().stop,
+            drain: Duration::ZERO,
         }
     }
 }
@@ -49,14 +53,15 @@ impl Default for Options {
 ///
 /// Failures are written to stderr, whatever the log filter. If `setup` or the start fails, the error is written there,
 /// too, and the exit code is 1. A second signal, at least 100 ms after the first, ends the process at once with exit code
-/// 130, 143 or 129, even if every thread of the daemons is blocked. A process that was started with SIGHUP ignored, as by
+/// 130, 143 or 129, even if every thread of the daemons is blocked. While the factory drains, it ends the drain instead, and the
+/// next one ends the process. A process that was started with SIGHUP ignored, as by
 /// `nohup`, goes on ignoring it.
 ///
 /// Daemons run on tokio's multi-threaded runtime, with two threads at least, which `setup` may use too. The process ends with
 /// them; it does not wait for blocking threads.
 ///
 /// The stop ends whatever the daemons do: one that blocks a thread, or all of them, is aborted, named in the report and left
-/// behind. As a last resort, a process that has not ended a second after twice the stop deadline writes the state of each
+/// behind. As a last resort, a process that has not ended a second after the drain and twice the stop deadline writes the state of each
 /// daemon to stderr, and ends with exit code 1.
 ///
 /// # Panics
@@ -142,6 +147,7 @@ fn assemble(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Res
         rollback: options.stop_deadline,
         ..Deadlines::default()
     });
+    factory.drain(options.drain);
     setup(&mut factory)?;
     Ok(factory)
 }

@@ -162,6 +162,11 @@ impl Listener {
                 self.first = Some((signal, Instant::now()));
                 self.stop(signal);
             }
+            // The next one counts as the second.
+            (State::Launched(service), Some(_)) if service.remote.is_draining() => {
+                self.first = Some((signal, Instant::now()));
+                self.end_drain(signal);
+            }
             // A second signal; or a first one, if the factory has ended and something else hangs.
             _ => process::exit(signal.exit_code()),
         }
@@ -170,11 +175,23 @@ impl Listener {
     /// Stops the factory, after a log line that says so, if that can be written.
     fn stop(&mut self, signal: Signal) {
         let State::Launched(service) = &self.service else { return };
-        aside(
-            move || tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once"),
-        );
+        let drain = service.remote.drain();
+        aside(move || match drain {
+            Duration::ZERO => {
+                tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once");
+            }
+            drain => tracing::info!(parent: None, "{signal}: draining for {drain:?}; another one ends that"),
+        });
         service.remote.request_stop();
         self.expect_end();
+    }
+
+    fn end_drain(&mut self, signal: Signal) {
+        let State::Launched(service) = &self.service else { return };
+        service.remote.stop_at_once();
+        aside(
+            move || tracing::info!(parent: None, "{signal}: draining no longer; another one ends the process at once"),
+        );
     }
 
     fn expect_end(&mut self) {
@@ -208,7 +225,8 @@ impl Listener {
 /// When the process is ended, if a stop has not ended by itself; `None` if the deadlines are too long for a clock.
 fn last_deadline(remote: &Remote) -> Option<Duration> {
     let deadlines = remote.deadlines();
-    let limit = deadlines.stop.max(deadlines.rollback).checked_mul(2)?.checked_add(LAST_GRACE)?;
+    let stop = deadlines.stop.max(deadlines.rollback).checked_mul(2)?.checked_add(LAST_GRACE)?;
+    let limit = stop.checked_add(remote.drain())?;
     Instant::now().checked_add(limit).map(|_| limit)
 }
 

@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::Factory;
 use super::bound::Traits;
@@ -128,6 +129,8 @@ pub(crate) struct Assembled<'a> {
     /// Its dependencies in the same factory.
     pub(crate) needs: Vec<SlotId>,
     pub(crate) policy: Policy,
+    /// How long its `build` took.
+    pub(crate) build: Duration,
 }
 
 impl Handover {
@@ -139,6 +142,7 @@ impl Handover {
             has_lifecycle: !slot.is_capability,
             needs: slot.own_needs().collect(),
             policy: self.policies.of(&*slot.daemon),
+            build: slot.build,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Published status: the last state of each daemon, for requests of status, subscribers and the world.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -14,13 +14,17 @@ use crate::status::{DaemonStatus, Snapshot, State, Status};
 pub(super) struct PublishedStatus {
     state: State,
     since: Instant,
+    build: Duration,
+    prepare: Option<Duration>,
+    stop: Option<Duration>,
     runs: u32,
     last_error: Option<Box<str>>,
 }
 
 impl PublishedStatus {
-    pub(super) fn new(now: Instant) -> Self {
-        PublishedStatus { state: State::Waiting, since: now, runs: 0, last_error: None }
+    pub(super) fn new(now: Instant, build: Duration) -> Self {
+        let (prepare, stop) = (None, None);
+        PublishedStatus { state: State::Waiting, since: now, build, prepare, stop, runs: 0, last_error: None }
     }
 
     pub(super) fn runs(&mut self) {
@@ -41,6 +45,12 @@ impl PublishedStatus {
         let former = std::mem::replace(&mut self.state, state);
         let is_new = former != state;
         if is_new {
+            let lasted = now.saturating_duration_since(self.since);
+            match former {
+                State::Preparing => self.prepare = Some(lasted),
+                State::Stopping => self.stop = Some(lasted),
+                _ => {}
+            }
             self.since = now;
         }
         is_new.then_some(former)
@@ -102,6 +112,9 @@ impl Supervisor {
                 state: published.state,
                 since: published.since,
                 lasted: lasted(published),
+                build: published.build,
+                prepare: published.prepare,
+                stop: published.stop,
                 runs: published.runs,
                 last_error: published.last_error.as_deref().map(str::to_owned),
                 health: self.health.as_ref().and_then(|health| health.of(SlotId(index as u32)).cloned()),

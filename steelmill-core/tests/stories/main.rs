@@ -14,6 +14,7 @@ mod machines; // only in the sim: exact times, power loss
 mod named; // several daemons of one type
 mod optional; // optional dependencies
 mod order; // order of prepare, run and stop
+mod probes; // the daemon that answers probes over HTTP
 mod refs; // refs that outlive their factory
 mod running; // policies: restart, leave down, escalate
 mod observing; // status and changes
