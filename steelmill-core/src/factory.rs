@@ -11,6 +11,7 @@ mod refusing; // requests that contradict earlier ones
 mod bound; // daemons behind traits, and groups of them
 mod named; // several daemons of one type
 mod policies; // per-daemon policies
+mod configuring; // configuration
 mod values; // plain shared values
 mod slots; // where built daemons are stored
 

@@ -6,6 +6,7 @@ mod support;
 mod accepting; // connections, and how a stop ends them
 mod building; // built, provided, or failed
 mod children; // child factories
+mod configuring; // configuration
 mod deadlines; // deadlines exceeded
 mod draining; // a requested stop that serves on for a while
 mod failing; // failures, and how they are reported

@@ -71,6 +71,7 @@ const LAYOUTS: &[Layout] = &[
             ("world", Only(&["clock", "entropy", "net", "spawn"])),
             ("driver", Only(&["clock", "entropy", "health", "spawn", "status", "supervision", "world"])),
             ("control", Lower),
+            ("config", Only(&["label"])),
             ("factory", Lower),
             ("scope", Lower),
             ("lifecycle", Lower),
