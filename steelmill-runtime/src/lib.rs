@@ -70,6 +70,7 @@
 //! # Start here
 //! [`run`] (what `main` calls: signals, exit code, report) and its [`Options`] (name, [`LogFormat`], stop deadline).
 //! Then, as needed:
+//! - a configuration that SIGHUP replaces: [`configure`];
 //! - probes and metrics over HTTP: [`Probes`];
 //! - the world, for [`Factory::root`](steelmill_core::Factory::root) in a tokio runtime of your own: [`RuntimeWorld`];
 //! - what it supplies to daemons: [`Clock`], [`Network`], [`Entropy`] with its [`Rng`], [`Spawner`] with its [`Task`];
@@ -88,6 +89,9 @@ mod world; // all four, gathered
 mod logging; // events on stderr
 mod run; // setup, start, stop, exit code
 mod probes; // /livez, /readyz and /metrics over HTTP
+mod reload; // SIGHUP has configurations read again
+#[cfg_attr(not(unix), path = "notify/absent.rs")]
+mod notify; // what systemd is told
 mod signal; // SIGINT, SIGTERM and SIGHUP; and the last resort
 
 pub use clock::Clock;
@@ -98,6 +102,7 @@ pub use net::{
     WriteHalf,
 };
 pub use probes::{Probes, ProbesAddress};
+pub use reload::configure;
 pub use run::{Options, run};
 pub use spawn::{Spawner, Task};
 pub use world::RuntimeWorld;
