@@ -12,7 +12,7 @@ use steelmill_core::{Factory, Result};
 
 use crate::daemons::{assemble, catalog};
 use crate::settings::{ClientLimits, Settings};
-use crate::world::runtime::{self, LogFormat, Options, RuntimeWorld};
+use crate::world::runtime::{self, LogFormat, Options, Probes, ProbesAddress, RuntimeWorld};
 
 /// The name of the process and of its factory.
 const NAME: &str = "demo";
@@ -40,6 +40,9 @@ In three:
 const TTL_MIN: Duration = Duration::from_millis(100);
 const TTL_MAX: Duration = Duration::from_secs(60);
 
+/// The longest `--drain`.
+const DRAIN_MAX: Duration = Duration::from_secs(3_600);
+
 /// A small key-value service for Redis clients
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
@@ -64,6 +67,15 @@ struct Args {
     /// The most clients of a gateway at a time.
     #[arg(long, value_name = "COUNT", default_value_t = ClientLimits::default().connections, value_parser = count)]
     max_clients: usize,
+
+    /// Answers the probes /livez and /readyz, and /metrics for Prometheus, at this address, over HTTP.
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    probes: Option<String>,
+
+    /// For how long a signal lets clients be served, after /readyz says no and before anything stops. A second signal
+    /// ends it.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = drain)]
+    drain: Duration,
 
     /// The format of the log.
     #[arg(long, value_enum, default_value = "text")]
@@ -121,8 +133,15 @@ pub fn main() -> ExitCode {
         Format::Text => LogFormat::Text,
         Format::Json => LogFormat::Json,
     };
-    let options = Options { name: NAME.to_owned(), log, ..Options::default() };
-    runtime::run(options, |factory| assemble(factory, settings))
+    let options = Options { name: NAME.to_owned(), log, drain: args.drain, ..Options::default() };
+    runtime::run(options, |factory| {
+        assemble(factory, settings)?;
+        if let Some(address) = args.probes {
+            factory.provide_value(ProbesAddress(address))?;
+            factory.with::<Probes>()?;
+        }
+        Ok(())
+    })
 }
 
 /// Prints to standard output. A closed pipe is no error, because the reader has read what it wanted.
@@ -202,7 +221,16 @@ fn daemon(name: &str) -> Result<String, String> {
 
 fn named_address(text: &str) -> Result<(String, String), String> {
     let example = "write NAME=HOST:PORT, for example store=127.0.0.1:6380";
-    let (name, address) = text.split_once('=').ok_or(example)?;
+    let (name, text) = text.split_once('=').ok_or(example)?;
+    let address = host_and_port(text, example)?;
+    Ok((daemon(name)?, address))
+}
+
+fn address(text: &str) -> Result<String, String> {
+    host_and_port(text, "write HOST:PORT, for example 127.0.0.1:9100")
+}
+
+fn host_and_port(address: &str, example: &str) -> Result<String, String> {
     let (host, port) = address.rsplit_once(':').ok_or(example)?;
     if host.is_empty() {
         return Err(format!("no host before the port; {example}"));
@@ -211,7 +239,7 @@ fn named_address(text: &str) -> Result<(String, String), String> {
         return Err(format!("{host:?} is not a host (write an IPv6 address in brackets); {example}"));
     }
     port.parse::<u16>().map_err(|_| format!("{port:?} is not a port (0 to 65535); {example}"))?;
-    Ok((daemon(name)?, address.to_owned()))
+    Ok(address.to_owned())
 }
 
 fn count(text: &str) -> Result<usize, String> {
@@ -221,16 +249,25 @@ fn count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "must be a number of clients, at least 1".to_owned())
 }
 
+/// The bounds of the lease's time to live.
 fn time(text: &str) -> Result<Duration, String> {
+    within(text, TTL_MIN, TTL_MAX)
+}
+
+fn drain(text: &str) -> Result<Duration, String> {
+    within(text, Duration::ZERO, DRAIN_MAX)
+}
+
+fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let millis = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(millis), _) => millis.parse().ok(),
         (None, Some(seconds)) => seconds.parse::<u64>().ok().and_then(|seconds| seconds.checked_mul(1000)),
         (None, None) => None,
     };
     let time = Duration::from_millis(millis.ok_or("write a number with a unit, for example 3s or 500ms")?);
-    match (TTL_MIN..=TTL_MAX).contains(&time) {
+    match (least..=most).contains(&time) {
         true => Ok(time),
-        false => Err(format!("must be at least {TTL_MIN:?} and at most {TTL_MAX:?}")),
+        false => Err(format!("must be at least {least:?} and at most {most:?}")),
     }
 }
 
@@ -269,5 +306,7 @@ mod tests {
         {
             assert!(time(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(drain("0s"), Ok(Duration::ZERO));
+        assert!(drain("3601s").is_err());
     }
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
+use steelmill_core::{Daemon, DaemonRef, Factory, Health, Result, Scope, SetOnce};
 use tokio::sync::{Semaphore, watch};
 
 use crate::descriptors::Descriptors;
@@ -105,6 +105,14 @@ impl Daemon for Gateway {
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
         tokio::try_join!(self.acquire_loop(scope), self.accept_loop(scope))?;
         Ok(())
+    }
+
+    async fn health(&self) -> Health {
+        match &*self.lease_state.borrow() {
+            // One that does not hold the lease names the one that does.
+            LeaseState::Held(_) | LeaseState::NotHeld(Some(_)) => Health::Healthy,
+            LeaseState::NotHeld(None) => Health::failing("no gateway is known to hold the lease"),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ mod message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
+use steelmill_core::{Daemon, DaemonRef, Factory, Health, Result, Scope};
 
 use crate::hash::Keyed;
 use crate::service::{Endpoint, Service};
@@ -58,6 +58,15 @@ impl Daemon for Store {
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
         self.endpoint.serve(self, scope).await
+    }
+
+    async fn health(&self) -> Health {
+        match self.data.used() {
+            used if used > MEMORY_MAX / 10 * 9 => {
+                Health::degraded(format!("{used} of {MEMORY_MAX} bytes are in use"))
+            }
+            _ => Health::Healthy,
+        }
     }
 
     async fn stop(&self, _scope: &Scope) -> Result {

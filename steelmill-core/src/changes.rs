@@ -17,23 +17,26 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
-use crate::State;
 use crate::cell::Counter;
+use crate::{Health, State};
 
 /// The capacity of the buffer of [`Changes`]; further changes are lost.
 pub const CHANGES_BUFFERED: usize = 1024;
 
-/// A change of state.
+/// A change of state, or of health.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The path of the factory.
     pub factory: Arc<str>,
     /// The daemon; `None` for the factory as a whole.
     pub daemon: Option<Cow<'static, str>>,
-    /// The new state.
+    /// The new state, or the current one if the health has changed.
     pub state: State,
     /// When it was entered, on that factory's monotonic clock.
     pub since: Instant,
+    /// What the daemon answered last in this run, if anybody [requested](crate::RunningFactory::health) the health of the
+    /// factory.
+    pub health: Option<Health>,
 }
 
 /// A subscription to the state changes of a factory, its daemons and its children; see

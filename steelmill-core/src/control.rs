@@ -7,14 +7,17 @@ mod event; // what a supervisor receives
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::cell::{Counter, Flag};
+use crate::cell::{Counter, Flag, Signal};
 use crate::changes::{Changes, changes};
 use crate::driver::Driver;
+use crate::readiness::health_watch;
 use crate::status::{Snapshot, Status};
-use crate::{Deadlines, Report};
+use crate::sync::OnceLock;
+use crate::{Deadlines, HealthChecks, HealthWatch, Report};
 
 pub(crate) use event::{AncestorLink, ChildEntry, ChildId, Ended, Event, Events, Maker, Outcome, SlotId};
 
@@ -27,8 +30,13 @@ pub(crate) struct Control {
     pub(crate) deadlines: Deadlines,
     pub(crate) events: Events,
     ended: Ended,
+    /// How long a requested stop goes on serving.
+    pub(crate) drain: Duration,
+    pub(crate) health_checks: HealthChecks,
     is_stopping: Flag,
     is_watched: Flag,
+    /// Made by the first who waits for it: most factories never drain.
+    draining: OnceLock<Signal>,
     children: Counter,
 }
 
@@ -48,8 +56,11 @@ impl Control {
             deadlines,
             events,
             ended,
+            drain: Duration::ZERO,
+            health_checks: HealthChecks::default(),
             is_stopping: Flag::default(),
             is_watched: Flag::default(),
+            draining: OnceLock::new(),
             children: Counter::default(),
         }
     }
@@ -60,8 +71,30 @@ impl Control {
     }
 
     pub(crate) fn request_stop(&self) {
-        self.set_stopping();
+        self.announce_stop();
         self.send(Event::Stop);
+    }
+
+    /// Stops without draining, or ends the drain.
+    pub(crate) fn stop_at_once(&self) {
+        self.set_stopping();
+        self.send(Event::StopAtOnce);
+    }
+
+    /// A stop is about to be requested: children are refused from here on, unless the factory drains first.
+    pub(crate) fn announce_stop(&self) {
+        if self.drain.is_zero() {
+            self.set_stopping();
+        }
+    }
+
+    /// Raised when the factory drains.
+    pub(crate) fn draining(&self) -> &Signal {
+        self.draining.get_or_init(Signal::default)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        !self.is_stopping() && self.draining.get().is_some_and(Signal::is_raised)
     }
 
     /// From here on children are refused.
@@ -93,6 +126,12 @@ impl Control {
             // An error says that the supervisor is gone.
             let _ = stops.await;
         }
+    }
+
+    pub(crate) fn health(&self) -> HealthWatch {
+        let (sender, watch) = health_watch(self.path.clone());
+        self.send(Event::WatchHealth(Some(sender)));
+        watch
     }
 
     pub(crate) fn changes(&self) -> Changes {

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::label::label;
-use crate::{Factory, Result, Scope};
+use crate::{Factory, Health, Result, Scope};
 
 pub(crate) use erased::ErasedDaemon;
 
@@ -95,6 +95,20 @@ pub trait Daemon: Sized + Send + Sync + 'static {
             scope.stopping().await;
             Ok(())
         }
+    }
+
+    /// Says how the daemon is: whether it can serve, and if not, why.
+    ///
+    /// # Order
+    /// Asked from time to time while the daemon runs or has finished, as [`HealthChecks`](crate::HealthChecks) says, beside its
+    /// `run` and its tasks; but only from when somebody has requested the health of the factory, by a
+    /// [`HealthWatch`](crate::HealthWatch), until the factory stops. Never asked twice at a time.
+    ///
+    /// # Cancellation
+    /// Dropped at its timeout, and when the daemon is told to stop. It delays nothing: a daemon that does not answer in time, or
+    /// panics, is [unresponsive](Health::Unresponsive).
+    fn health(&self) -> impl Future<Output = Health> + Send {
+        std::future::ready(Health::Unchecked)
     }
 
     /// Stops taking new work and releases what `prepare` acquired.

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 
 use rand_core::Rng as _;
 
-use crate::{Clock, Entropy, Milestone, Origin, Owner, Spawn, State, Supervision, World};
+use crate::{Clock, Entropy, Health, Milestone, Origin, Owner, Spawn, State, Supervision, World};
 
 /// What the lifecycle needs of a world.
 pub(crate) trait Driver: Send + Sync {
@@ -35,6 +35,9 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Notifies the world of a new state of a daemon, or of the factory.
     fn changed(&self, factory: &str, daemon: Option<&str>, state: State);
+
+    /// Notifies the world of another health of a daemon.
+    fn health_changed(&self, factory: &str, daemon: &str, health: &Health);
 
     /// Notifies the world of tasks that are about to be aborted at a deadline.
     fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration);
@@ -83,6 +86,10 @@ impl<W: World> Driver for WorldDriver<W> {
 
     fn changed(&self, factory: &str, daemon: Option<&str>, state: State) {
         self.spawner.changed(factory, daemon, state);
+    }
+
+    fn health_changed(&self, factory: &str, daemon: &str, health: &Health) {
+        self.spawner.health_changed(factory, daemon, health);
     }
 
     fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {

@@ -11,6 +11,7 @@ mod refusing; // requests that contradict earlier ones
 mod bound; // daemons behind traits, and groups of them
 mod named; // several daemons of one type
 mod policies; // per-daemon policies
+mod configuring; // configuration
 mod values; // plain shared values
 mod slots; // where built daemons are stored
 
@@ -21,12 +22,13 @@ mod running; // the handle to a started factory
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::control::SlotId;
 use crate::daemon::ErasedDaemon;
 use crate::driver::{Driver, WorldDriver};
 use crate::label::Label;
-use crate::{Daemon, DaemonRef, Deadlines, World};
+use crate::{Daemon, DaemonRef, Deadlines, HealthChecks, World};
 
 use bound::Traits;
 use building::Frame;
@@ -93,6 +95,8 @@ pub struct Factory {
     path: Arc<str>,
     driver: Arc<dyn Driver>,
     deadlines: Deadlines,
+    drain: Duration,
+    health_checks: HealthChecks,
     policies: Policies,
     /// The parent first. Held only until the start.
     ancestors: Vec<Arc<Node>>,
@@ -123,6 +127,63 @@ impl Factory {
         self.deadlines = deadlines;
     }
 
+    /// Sets how often daemons are asked for their [health](crate::Health), and how long they may take to answer. Its children
+    /// inherit it.
+    pub fn health_checks(&mut self, checks: HealthChecks) {
+        self.health_checks = checks;
+    }
+
+    /// Sets for how long a stop goes on serving, before the first daemon is told to stop; by default not at all.
+    ///
+    /// A load balancer learns only after a while that an instance goes away, and sends requests until then. So a requested stop
+    /// *drains* first: the factory is not [ready](crate::FactoryHealth) any more, its state is
+    /// [`Draining`](crate::State::Draining), [`Scope::draining`](crate::Scope::draining) resolves, and all else goes on for this
+    /// long. Then the stop runs in its order.
+    ///
+    /// # Order
+    /// All factories below drain with it, and children can be made until the drain is over. A child that ends because its
+    /// parent stops does not drain by itself; one that is stopped alone does, if this was set for it. Children do not inherit it.
+    ///
+    /// A failure, an ancestor's stop, the drop of the last handle, and
+    /// [`stop_at_once`](crate::RunningFactory::stop_at_once) drain not, or no longer. A start that is stopped before its end does
+    /// not drain either.
+    ///
+    /// # Example
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use steelmill_core::{Clock, Daemon, Factory, Result, Scope};
+    ///
+    /// struct Gateway;
+    ///
+    /// impl Daemon for Gateway {
+    ///     fn build(_: &mut Factory) -> Result<Self> {
+    ///         Ok(Gateway)
+    ///     }
+    ///
+    ///     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+    ///         scope.draining().await;
+    ///         // From here on, answer with `Connection: close`.
+    ///         scope.stopping().await;
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// steelmill_sim::check(steelmill_sim::Seed(1), |sim| async move {
+    ///     let mut factory = Factory::root("demo", sim.world());
+    ///     factory.drain(Duration::from_secs(5));
+    ///     factory.with::<Gateway>()?;
+    ///     let demo = factory.start().await?;
+    ///     let begun = sim.clock().now();
+    ///     assert!(demo.stop().await.is_clean());
+    ///     assert_eq!(sim.clock().now() - begun, Duration::from_secs(5));
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn drain(&mut self, time: Duration) {
+        self.drain = time;
+    }
+
     /// The names of its ancestors and its own: `demo/lease-7`.
     pub fn path(&self) -> &str {
         &self.path
@@ -136,6 +197,8 @@ impl Factory {
             path,
             driver,
             deadlines,
+            drain: Duration::ZERO,
+            health_checks: HealthChecks::default(),
             policies: Policies::default(),
             ancestors: Vec::new(),
             maker: None,

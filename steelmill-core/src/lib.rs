@@ -70,6 +70,8 @@
 //! - a started factory: [`RunningFactory`], its [`Status`] and [`Changes`], the [`Report`] of its end; for
 //!   the main function of a process: [`Serving`], with a [`Remote`];
 //! - timeouts and restarts: [`Deadlines`], [`Policy`], [`Backoff`];
+//! - readiness, liveness, and serving on before a stop: [`Health`], [`HealthWatch`], [`Factory::drain`];
+//! - a configuration that can be replaced: [`Config`], [`Configuration`], [`ConfigWatch`];
 //! - state that `prepare` makes: [`SetOnce`]; daemons by name: [`Catalog`]; the dependency graph: [`Graph`];
 //! - capabilities of a world: [`Clock`], [`Network`], [`Entropy`], [`Spawn`];
 //! - assertions and fault injection inside a service: [`coverage`];
@@ -82,9 +84,12 @@ mod factory; // assembling: a daemon gets its dependencies
 mod scope; // what a running daemon is given
 mod lifecycle; // starting, supervising and stopping
 mod policy; // deadlines, restarts
+mod health; // how a daemon says it is
+mod readiness; // whether a factory is ready and live
 mod report; // how a factory ended
 mod status; // what a factory is doing at this moment
 mod changes; // state changes, as they happen
+mod config; // what can be replaced while daemons run
 mod catalog; // daemon types by name, for a command line
 
 // What these are made of.
@@ -99,11 +104,14 @@ mod sync; // the atomics that `cell` is made of
 pub use catalog::Catalog;
 pub use cell::SetOnce;
 pub use changes::{CHANGES_BUFFERED, Change, Changes};
+pub use config::{Config, ConfigWatch, Configuration};
 pub use daemon::{Daemon, DaemonRef};
 pub use factory::{DEPTH_MAX, Factory, Graph, RunningFactory};
+pub use health::{Health, HealthChecks};
 pub use lifecycle::{Remote, Serving};
 pub use panic::{Panic, panic_message};
 pub use policy::{Backoff, Deadlines, OnFailure, Policy};
+pub use readiness::{DaemonHealth, FactoryHealth, HealthWatch};
 pub use report::{
     Abandoned, DeadlineExceeded, Failure, Phase, Report, Restarted, Retained, StartError, StopRequested,
     TASK_FAILURES_LISTED,

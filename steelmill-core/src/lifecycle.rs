@@ -8,12 +8,15 @@ mod plan; // decides: a state machine
 mod supervisor; // executes
 mod looking; // how aborted daemons end
 mod ending; // drops the daemons, and hands out the report
+mod checks; // decides who is asked for its health
+mod health; // asks, and publishes the health
 mod published; // answers requests for status and changes
 mod serving; // a factory run to its end, and a handle without daemons
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
@@ -90,17 +93,19 @@ fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
     let driver = control.driver.clone();
     let now = driver.now();
     let mut plan = Plan::new(control.deadlines, now);
-    let mut run_states = Vec::new();
-    for Assembled { slot, label, has_lifecycle, needs, policy } in handover.daemons() {
+    let (mut run_states, mut published) = (Vec::new(), Vec::new());
+    for Assembled { slot, label, has_lifecycle, needs, policy, build } in handover.daemons() {
+        published.push(PublishedStatus::new(now, build));
         plan.add(has_lifecycle, needs, policy);
         run_states.push(has_lifecycle.then(|| Arc::new(RunState::new(node, slot, label.clone()))));
     }
     let owner = Owner::new(control.path.clone(), None);
     let supervisor = Supervisor {
         report: Arc::new(Report::new(control.path.clone())),
-        published: run_states.iter().map(|_| PublishedStatus::new(now)).collect(),
-        published_factory: PublishedStatus::new(now),
+        published,
+        published_factory: PublishedStatus::new(now, Duration::ZERO),
         watchers: Watchers::default(),
+        health: None,
         await_stopping: Vec::new(),
         escalates: handover.escalates(),
         control: control.clone(),

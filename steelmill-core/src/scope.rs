@@ -2,6 +2,7 @@
 
 mod accept; // accepting connections until the stop
 mod context; // the daemon and task that a log line is attributed to
+mod asking; // a daemon asked for its health
 mod guarded; // user code: panics caught, abortable, its end reported
 
 use std::future::Future;
@@ -17,8 +18,9 @@ use crate::cell::{ByName, CachedWaiter, Signal, Tasks};
 use crate::control::{Control, SlotId};
 use crate::factory::Node;
 use crate::label::Label;
-use crate::{Error, Factory, Origin, Owner, Result, Status, World};
+use crate::{Changes, Error, Factory, HealthWatch, Origin, Owner, Result, Status, World};
 
+pub(crate) use asking::{Asking, Question};
 pub use context::LogContext;
 pub(crate) use guarded::{Completion, Guarded};
 
@@ -56,6 +58,24 @@ impl Scope {
     /// Whether the daemon has been told to stop.
     pub fn is_stopping(&self) -> bool {
         self.run_state.stopping.is_raised()
+    }
+
+    /// Waits until the factory [drains](Factory::drain): it will stop soon and should get no new work, but is to answer what
+    /// comes. Resolves at the latest when the daemon is told to stop, also if the factory does not drain.
+    ///
+    /// # Cancellation
+    /// Dropping the future has no effect; a later call resolves as well.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send {
+        async {
+            let cached = CachedWaiter::default();
+            let draining = self.run_state.control.draining().race(&cached, std::future::pending::<()>());
+            self.until_stopping(draining).await;
+        }
+    }
+
+    /// Whether the factory drains, or the daemon has been told to stop.
+    pub fn is_draining(&self) -> bool {
+        self.run_state.control.is_draining() || self.is_stopping()
     }
 
     /// Waits for `future`, or returns `None` when the daemon is told to stop first. The usual accept or receive loop.
@@ -143,6 +163,16 @@ impl Scope {
         self.run_state.control.status()
     }
 
+    /// Subscribes to the health of the factory; see [`RunningFactory::health`](crate::RunningFactory::health).
+    pub fn health(&self) -> HealthWatch {
+        self.run_state.control.health()
+    }
+
+    /// Subscribes to the changes of the factory; see [`RunningFactory::changes`](crate::RunningFactory::changes).
+    pub fn changes(&self) -> Changes {
+        self.run_state.control.changes()
+    }
+
     /// The path of the factory: `demo/lease-7`.
     pub fn path(&self) -> &str {
         &self.run_state.control.path
@@ -156,6 +186,11 @@ impl Scope {
     /// What the log lines of the daemon's phases are attributed to.
     pub(crate) fn log_context(&self) -> Arc<LogContext> {
         self.run_state.context(None)
+    }
+
+    /// What the log lines of a task are attributed to.
+    pub(crate) fn task_context(&self, task: &'static str) -> Arc<LogContext> {
+        self.run_state.context(Some(task))
     }
 
     fn parent(&self, name: &str) -> Result<Arc<Node>> {

@@ -10,7 +10,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Daemon, Panic, State, Supervision};
+use crate::{Daemon, Health, Panic, State, Supervision};
 
 /// Spawns tasks. The other methods notify a world of lifecycle events, and may be ignored.
 pub trait Spawn: Daemon {
@@ -54,6 +54,11 @@ pub trait Spawn: Daemon {
     /// [`changes`](crate::RunningFactory::changes), with or without subscribers. For worlds that record them.
     fn changed(&self, factory: &str, daemon: Option<&str>, state: State) {
         let _ = (factory, daemon, state);
+    }
+
+    /// Called on each change of a daemon's health, from when somebody requests it. For worlds that record it.
+    fn health_changed(&self, factory: &str, daemon: &str, health: &Health) {
+        let _ = (factory, daemon, health);
     }
 
     /// Called before the tasks of `owner` named `task` are aborted, because they exceeded a deadline of `limit`. They still

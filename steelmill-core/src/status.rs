@@ -9,6 +9,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
+use crate::Health;
+
 /// The lifecycle state of a daemon, or of a factory as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
@@ -28,6 +30,8 @@ pub enum State {
     Pausing,
     /// Its `run` has failed and is not restarted; it can still be called.
     Down,
+    /// A factory: it will stop, is not ready any more, and still serves. Its daemons run.
+    Draining,
     /// It was told to stop; its `stop`, `run` or tasks have not ended yet.
     Stopping,
     /// Ended.
@@ -45,6 +49,7 @@ impl fmt::Display for State {
             State::WindingDown => "winding down",
             State::Pausing => "pausing",
             State::Down => "down",
+            State::Draining => "draining",
             State::Stopping => "stopping",
             State::Ended => "ended",
         })
@@ -82,10 +87,18 @@ pub struct DaemonStatus {
     pub since: Instant,
     /// For how long it has been in that state.
     pub lasted: Duration,
+    /// How long its `build` took, without that of its dependencies; zero if it was provided.
+    pub build: Duration,
+    /// How long its `prepare` took, if it is over.
+    pub prepare: Option<Duration>,
+    /// How long its stop took, from the stop signal to the end of its last task, if it is over.
+    pub stop: Option<Duration>,
     /// How often its `run` was called: 1 plus restarts.
     pub runs: u32,
     /// The last error of its phases and tasks.
     pub last_error: Option<String>,
+    /// What it answered last in this run, if anybody [requested](crate::RunningFactory::health) the health of the factory.
+    pub health: Option<Health>,
     /// Its live tasks by name, in the order of first use, with the number of each.
     pub tasks: Vec<(&'static str, usize)>,
 }
@@ -126,7 +139,7 @@ impl fmt::Display for Status {
 
 impl fmt::Display for DaemonStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DaemonStatus { daemon, state, lasted, runs, last_error, tasks, .. } = self;
+        let DaemonStatus { daemon, state, lasted, runs, last_error, health, tasks, .. } = self;
         write!(f, "{daemon}: {state} for {lasted:?}")?;
         if *runs > 1 {
             write!(f, ", run {runs}")?;
@@ -136,6 +149,9 @@ impl fmt::Display for DaemonStatus {
         }
         if let Some(error) = last_error {
             write!(f, ", last failed to {error}")?;
+        }
+        if let Some(health) = health.as_ref().filter(|health| health.reason().is_some()) {
+            write!(f, ", {health}")?;
         }
         Ok(())
     }

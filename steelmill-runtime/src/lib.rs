@@ -70,6 +70,8 @@
 //! # Start here
 //! [`run`] (what `main` calls: signals, exit code, report) and its [`Options`] (name, [`LogFormat`], stop deadline).
 //! Then, as needed:
+//! - a configuration that SIGHUP replaces: [`configure`];
+//! - probes and metrics over HTTP: [`Probes`];
 //! - the world, for [`Factory::root`](steelmill_core::Factory::root) in a tokio runtime of your own: [`RuntimeWorld`];
 //! - what it supplies to daemons: [`Clock`], [`Network`], [`Entropy`] with its [`Rng`], [`Spawner`] with its [`Task`];
 //! - tokio's socket types: [`TcpListener`], [`TcpStream`], [`UdpSocket`], and the halves of a stream.
@@ -86,6 +88,10 @@ mod world; // all four, gathered
 // What a service's `main` calls.
 mod logging; // events on stderr
 mod run; // setup, start, stop, exit code
+mod probes; // /livez, /readyz and /metrics over HTTP
+mod reload; // SIGHUP has configurations read again
+#[cfg_attr(not(unix), path = "notify/absent.rs")]
+mod notify; // what systemd is told
 mod signal; // SIGINT, SIGTERM and SIGHUP; and the last resort
 
 pub use clock::Clock;
@@ -95,6 +101,8 @@ pub use net::{
     Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, UdpSocket,
     WriteHalf,
 };
+pub use probes::{Probes, ProbesAddress};
+pub use reload::configure;
 pub use run::{Options, run};
 pub use spawn::{Spawner, Task};
 pub use world::RuntimeWorld;

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use steelmill_core::{Deadlines, Error, Factory, Report, Result, StartError, StopRequested};
 use tokio::runtime::Builder;
 
+use crate::reload::{Reloads, ReloadsOf};
 use crate::signal::{Served, Signals};
 use crate::{LogFormat, RuntimeWorld, logging};
 
@@ -28,6 +29,9 @@ pub struct Options {
     /// The deadline of a graceful stop, and of the rollback of a failed start; by default 10 seconds. What exceeds it
     /// is aborted and named in the report; see [`Deadlines::stop`].
     pub stop_deadline: Duration,
+    /// For how long a requested stop goes on serving, after readiness is withdrawn and before the first daemon is told to stop;
+    /// by default not at all. See [`Factory::drain`].
+    pub drain: Duration,
 }
 
 impl Default for Options {
@@ -37,26 +41,34 @@ impl Default for Options {
             log: LogFormat::default(),
             log_filter: "info".to_owned(),
             stop_deadline: Deadlines::default().stop,
+            drain: Duration::ZERO,
         }
     }
 }
 
 /// Builds daemons with `setup`, starts them, and runs them until the first of:
 ///
-/// - SIGINT (Ctrl-C), SIGTERM or SIGHUP (the terminal is gone): a graceful stop; exit code 0 if it is clean;
+/// - SIGINT (Ctrl-C), SIGTERM or SIGHUP (the terminal is gone): a graceful stop; exit code 0 if it is clean. With a configuration
+///   that can be loaded again ([`configure`](crate::configure)), SIGHUP does that instead;
 /// - a daemon requests the stop: the same;
 /// - a daemon fails: the others are stopped; exit code 1.
 ///
 /// Failures are written to stderr, whatever the log filter. If `setup` or the start fails, the error is written there,
 /// too, and the exit code is 1. A second signal, at least 100 ms after the first, ends the process at once with exit code
-/// 130, 143 or 129, even if every thread of the daemons is blocked. A process that was started with SIGHUP ignored, as by
+/// 130, 143 or 129, even if every thread of the daemons is blocked. While the factory drains, it ends the drain instead, and the
+/// next one ends the process. A process that was started with SIGHUP ignored, as by
 /// `nohup`, goes on ignoring it.
 ///
 /// Daemons run on tokio's multi-threaded runtime, with two threads at least, which `setup` may use too. The process ends with
 /// them; it does not wait for blocking threads.
 ///
+/// Under systemd (`Type=notify`), the service manager is told by its protocol, sd_notify(3): `READY` when the factory is
+/// [ready](steelmill_core::FactoryHealth) for the first time, `STOPPING` when it drains or stops, `RELOADING`, the health as
+/// `STATUS`, and with `WatchdogSec=` a sign of life as long as the supervisors answer, tokio polls tasks, and no daemon is
+/// unresponsive. Nothing is done for this when `NOTIFY_SOCKET` is not set.
+///
 /// The stop ends whatever the daemons do: one that blocks a thread, or all of them, is aborted, named in the report and left
-/// behind. As a last resort, a process that has not ended a second after twice the stop deadline writes the state of each
+/// behind. As a last resort, a process that has not ended a second after the drain and twice the stop deadline writes the state of each
 /// daemon to stderr, and ends with exit code 1.
 ///
 /// # Panics
@@ -115,10 +127,11 @@ fn run_to_end(
     let outcome = {
         let _context = runtime.enter();
         let signals = Signals::listen(options.log).context("cannot listen for signals");
-        let assembled = signals.and_then(|signals| Ok((assemble(options, setup)?, signals)));
+        let reloads = Arc::new(Reloads::default());
+        let assembled = signals.and_then(|signals| Ok((assemble(options, setup, &reloads)?, signals)));
         assembled.and_then(|(factory, signals)| {
             let serving = factory.serve();
-            launched(signals.serve(serving.remote()));
+            launched(signals.serve(serving.remote(), reloads));
             runtime.block_on(serving).map_or_else(start_failed, ended)
         })
     };
@@ -135,13 +148,19 @@ fn worker_threads() -> usize {
     count.unwrap_or(1).max(2)
 }
 
-fn assemble(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Result<Factory> {
+fn assemble(
+    options: Options,
+    setup: impl FnOnce(&mut Factory) -> Result,
+    reloads: &Arc<Reloads>,
+) -> Result<Factory> {
     let mut factory = Factory::root(&options.name, RuntimeWorld);
     factory.deadlines(Deadlines {
         stop: options.stop_deadline,
         rollback: options.stop_deadline,
         ..Deadlines::default()
     });
+    factory.drain(options.drain);
+    factory.provide_value(ReloadsOf(reloads.clone()))?;
     setup(&mut factory)?;
     Ok(factory)
 }

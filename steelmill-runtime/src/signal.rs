@@ -9,7 +9,7 @@ use std::future::{Future, poll_fn};
 use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::process;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,9 +17,12 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use steelmill_core::{Remote, Result};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::notify::Notifier;
+use crate::reload::Reloads;
 use crate::{LogFormat, logging};
 
 /// Signals within this time of the first count as one: `timeout(1)` and shells signal both a process and its group, and
@@ -41,6 +44,7 @@ pub(crate) struct Signals {
 impl Signals {
     /// Installs the process's signal handlers, for good.
     pub(crate) fn listen(format: LogFormat) -> Result<Signals> {
+        let notifier = Notifier::from_env()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let source = {
             let _context = runtime.enter();
@@ -51,6 +55,7 @@ impl Signals {
             let mut listener = Listener {
                 format,
                 source,
+                notifier,
                 first: None,
                 service: State::Launching(launches),
                 stopping: None,
@@ -62,10 +67,11 @@ impl Signals {
     }
 
     /// Stops a factory by the first signal, and the process if that does not end; until what is returned is dropped.
-    pub(crate) fn serve(self, remote: Remote) -> Served {
+    pub(crate) fn serve(self, remote: Remote, reloads: Arc<Reloads>) -> Served {
         let (served, ended) = oneshot::channel();
+        let runtime = Handle::current();
         // The thread is there for as long as the process.
-        let _ = self.launched.send(Service { remote, ended });
+        let _ = self.launched.send(Service { remote, reloads, runtime, ended });
         Served(served)
     }
 }
@@ -75,6 +81,9 @@ pub(crate) struct Served(#[expect(dead_code, reason = "kept for its drop")] ones
 
 struct Service {
     remote: Remote,
+    reloads: Arc<Reloads>,
+    /// Where the daemons run.
+    runtime: Handle,
     /// Resolves when the service's [`Served`] is dropped.
     ended: oneshot::Receiver<()>,
 }
@@ -100,6 +109,8 @@ enum Heard {
 struct Listener {
     format: LogFormat,
     source: Source,
+    /// Of the service manager, if there is one.
+    notifier: Option<Arc<Notifier>>,
     first: Option<(Signal, Instant)>,
     service: State,
     stopping: Option<BoxFuture<'static, ()>>,
@@ -113,9 +124,15 @@ impl Listener {
                 Heard::Signal(signal) => self.signal(signal),
                 Heard::Launched(service) => {
                     self.stopping = Some(service.remote.stopping().boxed());
+                    if let Some(notifier) = &self.notifier {
+                        let (remote, runtime) = (service.remote.clone(), service.runtime.clone());
+                        tokio::spawn(notifier.clone().follow(remote, runtime));
+                    }
                     self.service = State::Launched(service);
-                    if let Some((signal, _)) = self.first {
-                        self.stop(signal);
+                    match self.first {
+                        Some((signal, _)) if self.is_reload(signal) => self.first = None,
+                        Some((signal, _)) => self.stop(signal),
+                        None => {}
                     }
                 }
                 Heard::Stopping => self.expect_end(),
@@ -155,6 +172,9 @@ impl Listener {
     }
 
     fn signal(&mut self, signal: Signal) {
+        if self.is_reload(signal) {
+            return self.reload(signal);
+        }
         match (&self.service, self.first) {
             (_, Some((_, at))) if at.elapsed() < BURST => {}
             (State::Launching(_), None) => self.first = Some((signal, Instant::now())),
@@ -162,19 +182,65 @@ impl Listener {
                 self.first = Some((signal, Instant::now()));
                 self.stop(signal);
             }
+            // The next one counts as the second.
+            (State::Launched(service), Some(_)) if service.remote.is_draining() => {
+                self.first = Some((signal, Instant::now()));
+                self.end_drain(signal);
+            }
             // A second signal; or a first one, if the factory has ended and something else hangs.
             _ => process::exit(signal.exit_code()),
         }
     }
 
+    /// Whether the signal has the configuration read again.
+    fn is_reload(&self, signal: Signal) -> bool {
+        let State::Launched(service) = &self.service else { return false };
+        signal.hangs_up() && !service.reloads.is_empty()
+    }
+
+    fn reload(&self, signal: Signal) {
+        let State::Launched(service) = &self.service else { return };
+        let notifier = self.notifier.clone();
+        if let Some(notifier) = &notifier {
+            notifier.reloading();
+        }
+        service.reloads.reload(move |outcome| {
+            let text = match outcome {
+                Ok(text) | Err(text) => text,
+            };
+            if let Some(notifier) = &notifier {
+                notifier.reloaded(text);
+            }
+            match outcome {
+                Ok(text) => tracing::info!(parent: None, "{signal}: reloaded: {text}"),
+                Err(text) => tracing::error!(parent: None, "{signal}: {text}"),
+            }
+        });
+    }
+
     /// Stops the factory, after a log line that says so, if that can be written.
     fn stop(&mut self, signal: Signal) {
         let State::Launched(service) = &self.service else { return };
-        aside(
-            move || tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once"),
-        );
+        if let Some(notifier) = &self.notifier {
+            notifier.stopping();
+        }
+        let drain = service.remote.drain();
+        aside(move || match drain {
+            Duration::ZERO => {
+                tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once");
+            }
+            drain => tracing::info!(parent: None, "{signal}: draining for {drain:?}; another one ends that"),
+        });
         service.remote.request_stop();
         self.expect_end();
+    }
+
+    fn end_drain(&mut self, signal: Signal) {
+        let State::Launched(service) = &self.service else { return };
+        service.remote.stop_at_once();
+        aside(
+            move || tracing::info!(parent: None, "{signal}: draining no longer; another one ends the process at once"),
+        );
     }
 
     fn expect_end(&mut self) {
@@ -208,7 +274,8 @@ impl Listener {
 /// When the process is ended, if a stop has not ended by itself; `None` if the deadlines are too long for a clock.
 fn last_deadline(remote: &Remote) -> Option<Duration> {
     let deadlines = remote.deadlines();
-    let limit = deadlines.stop.max(deadlines.rollback).checked_mul(2)?.checked_add(LAST_GRACE)?;
+    let stop = deadlines.stop.max(deadlines.rollback).checked_mul(2)?.checked_add(LAST_GRACE)?;
+    let limit = stop.checked_add(remote.drain())?;
     Instant::now().checked_add(limit).map(|_| limit)
 }
 
@@ -245,6 +312,15 @@ enum Signal {
 }
 
 impl Signal {
+    /// Whether it is SIGHUP.
+    fn hangs_up(self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Signal::HangUp => true,
+            _ => false,
+        }
+    }
+
     /// The exit code that shells report for a process killed by the signal.
     fn exit_code(self) -> i32 {
         match self {

@@ -82,6 +82,11 @@ impl Data {
         }
     }
 
+    /// The approximate memory of all entries, in bytes.
+    pub fn used(&self) -> usize {
+        self.used.load(SeqCst)
+    }
+
     pub fn len(&self) -> usize {
         self.map.len()
     }

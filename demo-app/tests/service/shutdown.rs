@@ -1,5 +1,7 @@
 //! Shutdown by signals.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::process::Demo;
@@ -50,4 +52,49 @@ fn a_second_interrupt_ends_it_at_once() {
     demo.signal("INT");
     assert_ne!(demo.wait_for_exit().code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(1), "took {:?}", asked.elapsed());
+}
+
+/// Asks over HTTP; returns the status and the body.
+fn probe(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("the probes are answered");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: demo\r\n\r\n").expect("it listens");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, answer.split_once("\r\n\r\n").expect("a head").1.to_owned())
+}
+
+#[test]
+fn a_signal_withdraws_readiness_and_serves_on_until_the_next_one() {
+    let mut demo = Demo::start(&[
+        "--daemons",
+        "lease,store,gateway",
+        "--listen",
+        "gateway=127.0.0.1:0",
+        "--probes",
+        "127.0.0.1:0",
+        "--drain",
+        "3600s",
+    ]);
+    let line = demo.wait_for_line("answers probes on");
+    let address = line.rsplit(' ').next().expect("an address").parse().expect("an address");
+    let until = |status| {
+        let body = (0..600).find_map(|_| {
+            let (is, body) = probe(address, "/readyz?verbose");
+            std::thread::sleep(Duration::from_millis(50));
+            (is == status).then_some(body)
+        });
+        body.unwrap_or_else(|| panic!("it is never {status}"))
+    };
+    let ready = until(200);
+    assert!(ready.contains("[+]demo: Gateway ok\n") && ready.contains("[+]demo: Store ok\n"), "{ready}");
+    assert!(probe(address, "/metrics").1.contains("steelmill_ready{factory=\"demo\"} 1\n"));
+    let mut client = demo.connect();
+    demo.signal("TERM");
+    assert!(until(503).starts_with("[-]demo draining\n"));
+    client.send(b"*1\r\n$4\r\nPING\r\n");
+    client.expect(b"+PONG\r\n");
+    std::thread::sleep(Duration::from_millis(200)); // longer than a burst of signals that counts as one
+    demo.signal("TERM");
+    assert_eq!(demo.wait_for_exit().code(), Some(0), "{}", demo.log());
 }

@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 use super::Control;
 use crate::changes::Watcher;
 use crate::panic::Fault;
+use crate::readiness::HealthSender;
 use crate::status::Snapshot;
-use crate::{Phase, Report};
+use crate::{FactoryHealth, Health, Phase, Report};
 
 /// The sending side of a supervisor's event queue.
 pub(crate) type Events = UnboundedSender<Event>;
@@ -27,8 +28,12 @@ pub(crate) enum Event {
     TaskFailed { slot: SlotId, name: &'static str, fault: Box<Fault> },
     /// The last task of a daemon has ended after its tasks were closed.
     TasksEnded { slot: SlotId, incarnation: u32 },
-    /// The factory is asked to stop.
+    /// The factory is asked to stop, after it has drained.
     Stop,
+    /// The factory is to stop without draining, or to drain no longer.
+    StopAtOnce,
+    /// The parent drains.
+    Drain,
     /// The future of `start` was dropped.
     StartCancelled,
     /// The last `RunningFactory` was dropped.
@@ -49,6 +54,12 @@ pub(crate) enum Event {
     StatusRequested(oneshot::Sender<Snapshot>),
     /// A request for all changes of state from now on.
     Subscribe(Watcher),
+    /// A request for the health from now on; by a parent, without a sender.
+    WatchHealth(Option<HealthSender>),
+    /// A daemon that was asked for its health has answered, or was interrupted.
+    HealthAnswered { slot: SlotId, question: u64, health: Option<Health> },
+    /// The health of a child has changed.
+    ChildHealth { child: ChildId, health: Arc<FactoryHealth> },
     /// Somebody waits until the factory stops.
     AwaitStopping(oneshot::Sender<()>),
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use crate::panic::forget_panic;
-use crate::scope::{Completion, Guarded};
+use crate::scope::{Completion, Guarded, Question};
 use crate::{Daemon, DaemonRef, Phase, Scope};
 
 /// A daemon with its type erased.
@@ -23,6 +23,9 @@ pub(crate) trait ErasedDaemon: Send + Sync {
 
     /// The future that prepares, runs or stops the daemon and notifies the supervisor of the end.
     fn job(&self, phase: Phase, scope: Scope, completion: Completion) -> BoxFuture<'static, ()>;
+
+    /// The future that asks the daemon for its health, and passes on the answer.
+    fn ask_health(&self, scope: Scope, completion: Completion, question: Question) -> BoxFuture<'static, ()>;
 }
 
 impl<T: Daemon> ErasedDaemon for DaemonRef<T> {
@@ -65,6 +68,14 @@ impl<T: Daemon> ErasedDaemon for DaemonRef<T> {
                 Box::pin(Guarded::new(work, context, None, completion))
             }
         }
+    }
+
+    fn ask_health(&self, scope: Scope, completion: Completion, question: Question) -> BoxFuture<'static, ()> {
+        let daemon = self.share();
+        let context = scope.task_context(question.task());
+        // The daemon's handle is dropped by the work's end, before the supervisor is notified of it.
+        let work = async move { question.ask(&scope, async { daemon.health().await }).await };
+        Box::pin(Guarded::new(work, context, None, completion))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 
@@ -21,6 +22,9 @@ pub(super) struct Frame {
     pub(super) built_from: Vec<Key>,
     /// Those of `built_from` that were not found.
     pub(super) absent: Vec<Key>,
+    /// How long the `build`s of its dependencies have taken; and its own, once it is over.
+    pub(super) nested: Duration,
+    pub(super) build: Duration,
 }
 
 /// A dependency cycle.
@@ -68,9 +72,13 @@ impl Factory {
         self.refuse_if_absent(key, label)?;
         self.stack.push(Frame { key: Some(key.clone()), label: label.clone(), ..Frame::default() });
         let depth = self.stack.len();
+        let begun = self.driver.now();
         let outcome = catch_unwind(AssertUnwindSafe(|| T::build(self)));
+        let taken = self.driver.now().saturating_duration_since(begun);
         self.stack.truncate(depth);
-        let frame = self.stack.pop().expect("the frame pushed above");
+        let mut frame = self.stack.pop().expect("the frame pushed above");
+        frame.build = taken.saturating_sub(frame.nested);
+        self.requester().nested += taken;
         let error = match outcome {
             Ok(Ok(_)) if self.lookup.contains_key(key) => anyhow!("it was provided while it was being built"),
             Ok(Ok(daemon)) => return Ok(self.add(key, daemon, frame)),
@@ -96,12 +104,13 @@ impl Factory {
             built_from: Box::default(),
             absent: Box::default(),
             is_capability: true,
+            build: Duration::ZERO,
         });
         self.insert(&Key::daemon::<T>(), Place::Own(id));
     }
 
     pub(super) fn add<T: Daemon>(&mut self, key: &Key, daemon: T, frame: Frame) -> SlotId {
-        let Frame { label, mut needs, mut built_from, mut absent, .. } = frame;
+        let Frame { label, mut needs, mut built_from, mut absent, build, .. } = frame;
         // A dependency that was requested in two ways is shown as the first of them.
         needs.sort_by_key(|need| need.place);
         needs.dedup_by_key(|need| need.place);
@@ -120,6 +129,7 @@ impl Factory {
             built_from: built_from.into(),
             absent: absent.into(),
             is_capability: false,
+            build,
         });
         self.insert(key, Place::Own(id));
         id

@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::Factory;
 use super::bound::Traits;
@@ -128,6 +129,8 @@ pub(crate) struct Assembled<'a> {
     /// Its dependencies in the same factory.
     pub(crate) needs: Vec<SlotId>,
     pub(crate) policy: Policy,
+    /// How long its `build` took.
+    pub(crate) build: Duration,
 }
 
 impl Handover {
@@ -139,6 +142,7 @@ impl Handover {
             has_lifecycle: !slot.is_capability,
             needs: slot.own_needs().collect(),
             policy: self.policies.of(&*slot.daemon),
+            build: slot.build,
         })
     }
 
@@ -169,8 +173,10 @@ impl Factory {
     pub(crate) fn freeze(self, events: Events, ended: Ended) -> Handover {
         let parent = self.ancestors.first();
         let depth = parent.map_or(0, |parent| parent.control.depth + 1);
+        let mut control = Control::new(self.path, depth, self.driver, self.deadlines, events, ended);
+        (control.drain, control.health_checks) = (self.drain, self.health_checks);
         let node = Node {
-            control: Arc::new(Control::new(self.path, depth, self.driver, self.deadlines, events, ended)),
+            control: Arc::new(control),
             traits: self.traits,
             slots: self.slots,
             shared: self.shared,

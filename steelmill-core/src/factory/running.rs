@@ -13,7 +13,7 @@ use super::slots::{AsKey, Key, Known, Named, Place};
 use super::{Factory, bound, reference};
 use crate::control::{Event, Events};
 use crate::label::{Label, label};
-use crate::{Changes, Daemon, DaemonRef, Report, Result, Status, World};
+use crate::{Changes, Daemon, DaemonRef, HealthWatch, Report, Result, Status, World};
 
 /// A handle to a started factory. Cheap to clone and to send around.
 ///
@@ -117,6 +117,11 @@ impl RunningFactory {
         self.node.control.request_stop();
     }
 
+    /// As [`request_stop`](RunningFactory::request_stop), but without draining; ends a drain that has begun.
+    pub fn stop_at_once(&self) {
+        self.node.control.stop_at_once();
+    }
+
     /// Graceful shutdown: stops the factory and waits for its end. All callers get the same report of the one stop.
     ///
     /// # Order
@@ -129,10 +134,16 @@ impl RunningFactory {
     pub fn stop(self) -> impl Future<Output = Arc<Report>> + Send + 'static {
         let control = self.node.control.clone();
         let ended = control.ended();
-        // The handle is dropped before the stop begins, so that the report does not count it as held.
-        control.set_stopping();
-        drop(self);
-        control.request_stop();
+        if control.drain.is_zero() {
+            // The handle is dropped before the stop begins, so that the report does not count it as held.
+            control.announce_stop();
+            drop(self);
+            control.request_stop();
+        } else {
+            // The last handle is dropped while it drains, which has no effect.
+            control.request_stop();
+            drop(self);
+        }
         ended
     }
 
@@ -182,7 +193,13 @@ impl RunningFactory {
         self.node.control.status()
     }
 
-    /// Subscribes to all changes of state, here and in all factories below. For the state before, call
+    /// Subscribes to the health of the factory: whether it is ready and live, and why not. From the first call on its daemons
+    /// are asked, which is why this costs something while [`status`](RunningFactory::status) does not.
+    pub fn health(&self) -> HealthWatch {
+        self.node.control.health()
+    }
+
+    /// Subscribes to all changes of state and health, here and in all factories below. For the state before, call
     /// [`status`](RunningFactory::status) after this.
     ///
     /// A slow reader loses changes: see [`Changes::missed`].

@@ -50,6 +50,7 @@ impl Factory {
         let values = Values::inside(parent.values.clone());
         let mut factory = Self::new(path, driver, parent.control.deadlines, values);
         factory.maker = maker;
+        factory.health_checks = parent.control.health_checks;
         let mut next = Some(parent);
         while let Some(node) = next {
             next = node.parent.as_ref().and_then(Weak::upgrade);

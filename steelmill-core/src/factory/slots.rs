@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Daemon;
 use crate::control::SlotId;
@@ -150,6 +151,8 @@ pub(crate) struct Slot {
     pub(crate) absent: Box<[Key]>,
     /// Supplied by the world: handed out like a daemon, but with nothing to prepare, run or stop.
     pub(crate) is_capability: bool,
+    /// How long its `build` took, without that of its dependencies.
+    pub(crate) build: Duration,
 }
 
 impl Slot {

@@ -10,6 +10,7 @@
 //! - every state that waits for user code has a timeout, except while a daemon runs;
 //! - once the stop deadline has passed `ROUNDS` times, everything ends whatever user code does.
 
+mod drain; // before a requested stop
 mod deadline; // after a deadline has passed
 mod restart; // after a run has failed
 mod timeouts; // what is due when
@@ -32,6 +33,8 @@ pub(super) enum Action {
     Begin(SlotId, Phase),
     /// The start is complete: all daemons are prepared and run.
     Started,
+    /// Withdraw readiness, and tell daemons and children that the factory drains.
+    Drain,
     /// Raise a daemon's stop signal.
     SignalStop(SlotId),
     /// Raise the stop signal for a daemon's tasks and wait for them; if there are none, call [`Plan::tasks_ended`] at once.
@@ -84,6 +87,10 @@ pub(super) struct Plan {
     deadlines: Deadlines,
     now: Instant,
     stage: Stage,
+    /// It runs, and will stop.
+    is_draining: bool,
+    /// It drains because it was itself requested to stop.
+    has_own_drain: bool,
     slots: Vec<Slot>,
     children: BTreeMap<ChildId, Child>,
     /// How many slots are not prepared.
@@ -194,6 +201,8 @@ impl Plan {
             deadlines,
             now,
             stage: Stage::New,
+            is_draining: false,
+            has_own_drain: false,
             slots: Vec::new(),
             children: BTreeMap::new(),
             unprepared: 0,
@@ -287,6 +296,7 @@ impl Plan {
         match self.stage {
             Stage::New => State::Waiting,
             Stage::Preparing => State::Preparing,
+            Stage::Running if self.is_draining => State::Draining,
             Stage::Running => State::Running,
             Stage::Stopping { .. } => State::Stopping,
             Stage::Ended => State::Ended,
@@ -434,6 +444,7 @@ impl Plan {
                 (Timeout::Child(id), _) => self.give_up_child(id),
                 (Timeout::Slot(id), _) => self.slot_timeout(id.0),
                 (Timeout::Shared, Stage::Preparing) => self.start_deadline_exceeded(),
+                (Timeout::Shared, Stage::Running) => self.drained(),
                 (Timeout::Shared, Stage::Stopping { is_aborting: false, limit, rounds }) => {
                     self.abort_round(limit, rounds - 1);
                 }
@@ -517,6 +528,9 @@ impl Plan {
             }
         }
         self.act(Action::Started);
+        if self.is_draining {
+            self.act(Action::Drain);
+        }
     }
 
     fn run(&mut self, id: SlotId) {

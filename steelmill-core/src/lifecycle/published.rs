@@ -1,6 +1,6 @@
 //! Published status: the last state of each daemon, for requests of status, subscribers and the world.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -14,13 +14,17 @@ use crate::status::{DaemonStatus, Snapshot, State, Status};
 pub(super) struct PublishedStatus {
     state: State,
     since: Instant,
+    build: Duration,
+    prepare: Option<Duration>,
+    stop: Option<Duration>,
     runs: u32,
     last_error: Option<Box<str>>,
 }
 
 impl PublishedStatus {
-    pub(super) fn new(now: Instant) -> Self {
-        PublishedStatus { state: State::Waiting, since: now, runs: 0, last_error: None }
+    pub(super) fn new(now: Instant, build: Duration) -> Self {
+        let (prepare, stop) = (None, None);
+        PublishedStatus { state: State::Waiting, since: now, build, prepare, stop, runs: 0, last_error: None }
     }
 
     pub(super) fn runs(&mut self) {
@@ -31,13 +35,25 @@ impl PublishedStatus {
         self.last_error = Some(format!("{phase}: {error}").into());
     }
 
-    /// Sets the state; true if it has changed.
-    fn set_state(&mut self, state: State, now: Instant) -> bool {
-        let is_new = std::mem::replace(&mut self.state, state) != state;
+    /// The state, and when it was entered.
+    pub(super) fn state_since(&self) -> (State, Instant) {
+        (self.state, self.since)
+    }
+
+    /// Sets the state; returns the former one if it has changed.
+    fn set_state(&mut self, state: State, now: Instant) -> Option<State> {
+        let former = std::mem::replace(&mut self.state, state);
+        let is_new = former != state;
         if is_new {
+            let lasted = now.saturating_duration_since(self.since);
+            match former {
+                State::Preparing => self.prepare = Some(lasted),
+                State::Stopping => self.stop = Some(lasted),
+                _ => {}
+            }
             self.since = now;
         }
-        is_new
+        is_new.then_some(former)
     }
 }
 
@@ -47,28 +63,32 @@ impl Supervisor {
         let now = self.plan.now();
         let state = self.plan.factory_state();
         let has_ended = state == State::Ended;
-        if !has_ended && self.published_factory.set_state(state, now) {
-            self.notify(None, state, now);
+        if !has_ended && let Some(former) = self.published_factory.set_state(state, now) {
+            self.notify(None, former, state, now);
         }
         for slot in self.plan.changed() {
             let state = self.plan.state(slot);
-            if self.run_states[slot.index()].is_some() && self.published[slot.index()].set_state(state, now) {
-                self.notify(Some(slot), state, now);
+            if self.run_states[slot.index()].is_some()
+                && let Some(former) = self.published[slot.index()].set_state(state, now)
+            {
+                self.notify(Some(slot), former, state, now);
             }
         }
-        if has_ended && self.published_factory.set_state(state, now) {
-            self.notify(None, state, now);
+        if has_ended && let Some(former) = self.published_factory.set_state(state, now) {
+            self.notify(None, former, state, now);
         }
     }
 
-    fn notify(&mut self, slot: Option<SlotId>, state: State, since: Instant) {
+    fn notify(&mut self, slot: Option<SlotId>, former: State, state: State, since: Instant) {
+        self.health_of_changed(slot, former, state);
         let run_state = slot.and_then(|slot| self.run_states[slot.index()].as_ref());
         let (control, label) = (&self.control, run_state.map(|run_state| &run_state.label));
         control.driver.changed(&control.path, label.map(|label| &**label), state);
         if self.watchers.is_empty() {
             return;
         }
-        let change = Change { factory: control.path.clone(), daemon: label.cloned(), state, since };
+        let health = slot.and_then(|slot| self.health.as_ref()?.of(slot).cloned());
+        let change = Change { factory: control.path.clone(), daemon: label.cloned(), state, since, health };
         self.watchers.notify(change);
     }
 
@@ -84,16 +104,20 @@ impl Supervisor {
     pub(super) fn answer_status(&self, answer: oneshot::Sender<Snapshot>) {
         let now = self.control.driver.now();
         let lasted = |published: &PublishedStatus| now.saturating_duration_since(published.since);
-        let run_states = self.run_states.iter().zip(&self.published);
-        let daemons = run_states.filter_map(|(run_state, published)| {
+        let run_states = self.run_states.iter().zip(&self.published).enumerate();
+        let daemons = run_states.filter_map(|(index, (run_state, published))| {
             let run_state = run_state.as_ref()?;
             Some(DaemonStatus {
                 daemon: run_state.label.to_string(),
                 state: published.state,
                 since: published.since,
                 lasted: lasted(published),
+                build: published.build,
+                prepare: published.prepare,
+                stop: published.stop,
                 runs: published.runs,
                 last_error: published.last_error.as_deref().map(str::to_owned),
+                health: self.health.as_ref().and_then(|health| health.of(SlotId(index as u32)).cloned()),
                 tasks: run_state.tasks.live().collect(),
             })
         });

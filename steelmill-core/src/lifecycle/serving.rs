@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Interest;
 use crate::control::{Control, Event};
-use crate::{Deadlines, Report, RunningFactory, StartError, Status};
+use crate::{Deadlines, HealthWatch, Report, RunningFactory, StartError, Status};
 
 /// Who is told of the end of a start.
 pub(super) enum Started {
@@ -85,10 +86,11 @@ impl Future for Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         if !self.has_ended {
-            // The first has an effect while it starts, the second afterwards.
+            // The first has an effect while it starts, the second while it runs, the third while it drains.
             self.interest.0 = None;
             self.control.send(Event::StartCancelled);
             self.control.send(Event::HandlesDropped);
+            self.control.send(Event::StopAtOnce);
         }
     }
 }
@@ -120,7 +122,27 @@ impl Remote {
         self.0.request_stop();
     }
 
-    /// Waits until the factory begins to stop, for whatever reason.
+    /// As [`request_stop`](Remote::request_stop), but without draining; ends a drain that has begun.
+    pub fn stop_at_once(&self) {
+        self.0.stop_at_once();
+    }
+
+    /// For how long a requested stop goes on serving; see [`Factory::drain`](crate::Factory::drain).
+    pub fn drain(&self) -> Duration {
+        self.0.drain
+    }
+
+    /// Whether the factory drains: a stop was requested, and has not begun yet.
+    pub fn is_draining(&self) -> bool {
+        self.0.is_draining()
+    }
+
+    /// Subscribes to the health of the factory, as [`RunningFactory::health`] does.
+    pub fn health(&self) -> HealthWatch {
+        self.0.health()
+    }
+
+    /// Waits until the factory begins to stop, for whatever reason; after the drain, if there is one.
     ///
     /// # Cancellation
     /// Dropping the future has no effect.

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use super::ending::Ending;
+use super::health::KnownHealth;
 use super::looking::Looking;
 use super::plan::{Action, PhaseEnd, Plan, Verdict};
 use super::published::PublishedStatus;
@@ -61,6 +62,8 @@ pub(super) struct Supervisor {
     pub(super) published: Vec<PublishedStatus>,
     pub(super) published_factory: PublishedStatus,
     pub(super) watchers: Watchers,
+    /// Only once it was requested.
+    pub(super) health: Option<Box<KnownHealth>>,
     /// Those who wait until the factory stops.
     pub(super) await_stopping: Vec<oneshot::Sender<()>>,
     /// A failure of this factory is a failure of its parent.
@@ -79,7 +82,9 @@ impl Supervise for Supervisor {
                 }
                 self.act();
             }
-            if self.supervise(context).is_pending() {
+            let is_pending = self.supervise(context).is_pending();
+            self.check_health();
+            if is_pending {
                 return Poll::Pending;
             }
             self.dismantle();
@@ -92,7 +97,8 @@ impl Supervise for Supervisor {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        self.wake_at
+        let of_health = self.health.as_ref().and_then(|health| health.wake_at());
+        [self.wake_at, of_health].into_iter().flatten().min()
     }
 
     fn has_user_code(&self) -> bool {
@@ -185,12 +191,16 @@ impl Supervisor {
                     self.plan.tasks_ended(slot);
                 }
             }
-            Event::Stop => self.stop(),
+            Event::Stop => self.drain_and_stop(),
+            Event::StopAtOnce => self.stop(),
+            Event::Drain => self.plan.drain(None),
             Event::StartCancelled => {
                 if self.started.is_some() {
                     self.stop();
                 }
             }
+            // A requested stop drops its handle while it drains.
+            Event::HandlesDropped if self.plan.will_stop() => {}
             Event::HandlesDropped => {
                 if !self.control.is_stopping() {
                     let control = self.control.clone();
@@ -223,6 +233,7 @@ impl Supervisor {
                     self.record_child(child, Phase::Run, ChildFailed(report).into());
                 }
                 self.children.remove(&child);
+                self.forget_child_health(child);
                 self.plan.child_left(child);
                 if failed {
                     self.plan.stop();
@@ -230,6 +241,9 @@ impl Supervisor {
             }
             Event::StatusRequested(answer) => self.answer_status(answer),
             Event::Subscribe(watcher) => self.subscribe(watcher),
+            Event::WatchHealth(sender) => self.watch_health(sender),
+            Event::HealthAnswered { slot, question, health } => self.health_answered(slot, question, health),
+            Event::ChildHealth { child, health } => self.child_health(child, health),
             Event::AwaitStopping(waiter) => self.await_stopping.push(waiter),
             Event::Admitted => {
                 self.joining -= 1;
@@ -267,6 +281,15 @@ impl Supervisor {
         self.plan.stop();
     }
 
+    /// A requested stop: drains first, if the factory was told to and has started.
+    fn drain_and_stop(&mut self) {
+        self.refuse_start(|| StopRequested.into());
+        match self.control.drain {
+            Duration::ZERO => self.plan.stop(),
+            time => self.plan.drain(Some(time)),
+        }
+    }
+
     /// Records why the factory does not start, unless it has started or another reason is recorded.
     fn refuse_start(&mut self, reason: impl FnOnce() -> Error) {
         if self.started.is_some() && !self.report.has_failures() {
@@ -280,6 +303,12 @@ impl Supervisor {
             if join.maker != Maker::Descendant {
                 for watcher in self.watchers.iter() {
                     let _ = join.events.send(Event::Subscribe(watcher.clone()));
+                }
+                if self.health.is_some() {
+                    let _ = join.events.send(Event::WatchHealth(None));
+                }
+                if self.plan.is_draining() {
+                    let _ = join.events.send(Event::Drain);
                 }
             }
             self.children.insert(join.id, join);
@@ -367,6 +396,7 @@ impl Supervisor {
 // Executing actions.
 impl Supervisor {
     fn act(&mut self) {
+        self.withdraw_readiness();
         loop {
             let actions = self.plan.actions();
             if actions.is_empty() {
@@ -410,7 +440,8 @@ impl Supervisor {
             Action::Abort(slot, limit) => self.abort(slot, limit),
             Action::Look(slot) => self.look(slot),
             Action::Admit(child) => self.notify_child(child, Event::Admitted),
-            Action::StopChild(child) => self.notify_child(child, Event::Stop),
+            Action::Drain => self.begin_drain(),
+            Action::StopChild(child) => self.notify_child(child, Event::StopAtOnce),
             Action::AbortChild(child, limit) => {
                 self.record_child(child, Phase::Stop, DeadlineExceeded { limit }.into());
                 self.notify_child(child, Event::Abort { limit });
@@ -420,6 +451,16 @@ impl Supervisor {
                 self.children.remove(&child);
             }
             Action::Timer(deadline) => self.wake_at = deadline,
+        }
+    }
+
+    /// Withdraws readiness, and then tells the daemons and children.
+    fn begin_drain(&mut self) {
+        self.publish();
+        self.publish_health();
+        self.control.draining().raise();
+        for child in self.children.values().filter(|child| child.maker != Maker::Descendant) {
+            let _ = child.events.send(Event::Drain);
         }
     }
 

@@ -6,12 +6,16 @@ mod support;
 mod accepting; // connections, and how a stop ends them
 mod building; // built, provided, or failed
 mod children; // child factories
+mod configuring; // configuration
 mod deadlines; // deadlines exceeded
+mod draining; // a requested stop that serves on for a while
 mod failing; // failures, and how they are reported
+mod health; // what daemons answer, and readiness
 mod machines; // only in the sim: exact times, power loss
 mod named; // several daemons of one type
 mod optional; // optional dependencies
 mod order; // order of prepare, run and stop
+mod probes; // the daemon that answers probes over HTTP
 mod refs; // refs that outlive their factory
 mod running; // policies: restart, leave down, escalate
 mod observing; // status and changes

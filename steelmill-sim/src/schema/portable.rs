@@ -153,7 +153,7 @@ pub(crate) mod state {
 
     use super::known;
 
-    const ALL: [State; 10] = [
+    const ALL: [State; 11] = [
         State::Waiting,
         State::Preparing,
         State::Prepared,
@@ -162,6 +162,7 @@ pub(crate) mod state {
         State::WindingDown,
         State::Pausing,
         State::Down,
+        State::Draining,
         State::Stopping,
         State::Ended,
     ];

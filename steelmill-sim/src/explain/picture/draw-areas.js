@@ -101,7 +101,7 @@ function stateLook(name) {
   switch (name) {
     case 'waiting': case 'preparing': case 'prepared': return [colour.wait, 'rising'];
     case 'winding down': case 'pausing': case 'down': return [colour.bad, 'falling'];
-    case 'stopping': return [colour.leave, 'level'];
+    case 'draining': case 'stopping': return [colour.leave, 'level'];
     case 'finished': return [colour.gone, 'dots'];
     case 'ended': return [colour.gone, null];
     default: return [colour.good, ''];
