@@ -518,9 +518,9 @@ impl History<'_> {
         self.parts.iter().try_for_each(|(id, part)| self.own_limits_are_kept(id, part))
     }
 
-    /// When the root was requested to stop after its start, if it is to drain then and nothing else could end it: no part has
-    /// failed or was aborted before, or at the same time.
-    fn drain_requested(&self, plan: &Plan) -> Option<(usize, Duration)> {
+    /// When the root was requested to stop after its start, and when its drain is over, if it is to drain then.
+    fn drain_requested(&self) -> Option<(usize, Duration)> {
+        let plan = self.plan;
         let root = self.factories.get("root")?;
         let requested =
             root.stop_requested.filter(|requested| root.started.is_some_and(|at| at < *requested))?;
@@ -541,7 +541,7 @@ impl History<'_> {
     }
 
     fn drains_before_it_stops(&self) -> Result {
-        let Some((requested, drained)) = self.drain_requested(self.plan) else { return Ok(()) };
+        let Some((requested, drained)) = self.drain_requested() else { return Ok(()) };
         let drained = match self.plan.end {
             FactoryEnd::DrainCut(after, cut) => {
                 // The request may be another one than that of the plan.
@@ -565,7 +565,7 @@ impl History<'_> {
     }
 
     fn told_of_the_drain(&self) -> Result {
-        let Some((requested, _)) = self.drain_requested(self.plan) else { return Ok(()) };
+        let Some((requested, _)) = self.drain_requested() else { return Ok(()) };
         let at = self.at(requested);
         if self.failed_by(at) {
             return Ok(());
@@ -694,6 +694,8 @@ impl History<'_> {
                         let (times, last) = restarts.entry(&span.id).or_default();
                         (*times, *last) = (*times + 1, token);
                     }
+                    // A part that is restarted for half a minute has more failing tasks than a report lists.
+                    [] if matches!(span.activity, Activity::Task(_)) && report.unlisted() > 0 => {}
                     [] => anyhow::bail!("{token} of {:?} is not reported", span.id),
                     _ => anyhow::bail!("{token} of {:?} is reported more than once", span.id),
                 }
