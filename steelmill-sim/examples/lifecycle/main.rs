@@ -68,6 +68,7 @@ pub(crate) async fn scenario(sim: Sim) -> Result {
     harness.drop_leaked();
     let after = sim.sizes();
     ensure!(after == before, "resources leaked: {before:?} before, {after:?} now;\n{}", harness.trace());
+    harness.forget_health();
     let trace = harness.take_trace();
     ensure!(Arc::strong_count(&harness) == 1, "a daemon, a future or a factory is leaked:\n{trace}");
     for (what, n) in rules::check(&plan, &trace)
@@ -119,6 +120,9 @@ async fn run_factory(sim: Sim, plan: &Plan, host: &Machine, harness: &Arc<Harnes
 /// Creates the children and ends a factory that has started.
 async fn end(plan: &Plan, harness: &Arc<Harness>, host: &Machine, root: RunningFactory) {
     harness.watch(&root);
+    if plan.watches_health {
+        harness.watch_health(&root);
+    }
     let ended = root.ended();
     for child in &plan.children {
         // Created through the handle, outside of any daemon.
@@ -144,6 +148,13 @@ async fn end(plan: &Plan, harness: &Arc<Harness>, host: &Machine, root: RunningF
             note_stop();
             let (first, second) = join(root.clone().stop(), root.stop()).await;
             assert!(Arc::ptr_eq(&first, &second), "two concurrent stops return different reports");
+        }
+        FactoryEnd::DrainCut(after, cut) => {
+            clock.sleep(after).await;
+            note_stop();
+            root.request_stop();
+            clock.sleep(cut).await;
+            root.stop_at_once();
         }
         FactoryEnd::StopDropped(after) => {
             clock.sleep(after).await;

@@ -4,14 +4,22 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use futures::future::{BoxFuture, poll_immediate};
-use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Phase, Result, RunningFactory, Scope};
+use steelmill_core::{
+    Clock as _, Daemon, DaemonRef, Factory, Health, HealthChecks, HealthWatch, Phase, Result, RunningFactory,
+    Scope,
+};
 use steelmill_sim::{Clock, Sim};
 
-use super::plan::{Act, ChildPlan, FactoryEnd, FactoryPlan, Outcome, Plan, Script, Until};
+use super::plan::{Act, Answer, ChildPlan, FactoryEnd, FactoryPlan, Outcome, Plan, Script, Until};
 use super::trace::{Activity, Ending, Event, EventKind, PartId, Trace};
+
+/// How often parts are asked for their health.
+pub(crate) const CHECKS: HealthChecks =
+    HealthChecks { every: Duration::from_millis(500), timeout: Duration::from_millis(200) };
 
 /// State shared by all parts: scripts and trace.
 pub(crate) struct Harness {
@@ -27,6 +35,8 @@ struct Log {
     trace: Trace,
     numbers: u32,
     leaked: Vec<Box<dyn Any + Send + Sync>>,
+    /// Of the root, if somebody watches it.
+    health: Option<HealthWatch>,
     /// Set at the end of the scenario: no more events are recorded, and the clock is not read.
     is_closed: bool,
 }
@@ -66,6 +76,10 @@ impl Harness {
         drop(leaked);
     }
 
+    pub(crate) fn forget_health(&self) {
+        self.log().health = None;
+    }
+
     fn next_number(&self) -> u32 {
         let mut log = self.log();
         log.numbers += 1;
@@ -87,6 +101,8 @@ impl Harness {
     /// Adds the parts of a plan to a factory. A part whose build fails is skipped.
     pub(crate) fn assemble(&self, factory: &mut Factory, plan: &FactoryPlan) {
         factory.deadlines(plan.deadlines);
+        factory.drain(plan.drain);
+        factory.health_checks(CHECKS);
         if plan.escalates {
             factory.escalate();
         }
@@ -103,6 +119,18 @@ impl Harness {
         drop(self.sim.spawn("watch", async move {
             let report = ended.await;
             harness.note_factory(&path, EventKind::Ended(report));
+        }));
+    }
+
+    /// Records the health of the root.
+    pub(crate) fn watch_health(self: &Arc<Self>, root: &RunningFactory) {
+        let mut health = root.health();
+        self.log().health = Some(health.clone());
+        let (harness, path) = (self.clone(), root.path().to_owned());
+        drop(self.sim.spawn("watch health", async move {
+            while let Some(health) = health.changed().await {
+                harness.note_factory(&path, EventKind::Health(health));
+            }
         }));
     }
 
@@ -206,8 +234,20 @@ impl<const NUMBER: usize> Daemon for Part<NUMBER> {
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
         let run = self.harness.next_number();
         let mut span = self.begin(Activity::Run(run));
+        if self.script.watches_drain {
+            self.watch_drain(scope);
+        }
         self.start_side_work(Phase::Run, scope, run).await;
         perform(&self.harness, self.script.run, scope, &mut span).await
+    }
+
+    async fn health(&self) -> Health {
+        match self.script.health {
+            Answer::Healthy => Health::Healthy,
+            Answer::Degraded => Health::degraded("as scripted"),
+            Answer::Failing => Health::failing("as scripted"),
+            Answer::Hangs => pending().await,
+        }
     }
 
     async fn stop(&self, scope: &Scope) -> Result {
@@ -221,6 +261,18 @@ impl<const NUMBER: usize> Daemon for Part<NUMBER> {
 impl<const NUMBER: usize> Part<NUMBER> {
     fn begin(&self, activity: Activity) -> Span {
         Span::new(&self.harness, &self.id, activity)
+    }
+
+    fn watch_drain(&self, scope: &Scope) {
+        let (harness, id, inner) = (self.harness.clone(), self.id.clone(), scope.clone());
+        let watch = harness.next_number();
+        harness.note(&id.factory, Some(NUMBER), EventKind::WatchesDrain { watch });
+        scope.spawn("watch drain", async move {
+            inner.draining().await;
+            let is_ready = harness.log().health.as_ref().map(|health| health.current().is_ready());
+            let what = EventKind::Drains { watch, is_stopping: inner.is_stopping(), is_ready };
+            harness.note(&id.factory, Some(NUMBER), what);
+        });
     }
 
     /// Starts the side work of a phase: leaks, tasks and children.

@@ -11,6 +11,8 @@ pub(crate) struct Plan {
     /// Created through the root's handle.
     pub(crate) children: Vec<ChildPlan>,
     pub(crate) end: FactoryEnd,
+    /// Somebody watches the root's health.
+    pub(crate) watches_health: bool,
 }
 
 #[derive(Clone)]
@@ -19,6 +21,8 @@ pub(crate) struct FactoryPlan {
     pub(crate) name: String,
     pub(crate) deadlines: Deadlines,
     pub(crate) escalates: bool,
+    /// How long a requested stop serves on.
+    pub(crate) drain: Duration,
     /// By part number.
     pub(crate) parts: BTreeMap<usize, Script>,
 }
@@ -39,6 +43,8 @@ pub(crate) struct ChildPlan {
 pub(crate) enum FactoryEnd {
     Stopped(Duration),
     StoppedTwice(Duration),
+    /// The drain of its stop is cut short, after the second time. Only the root.
+    DrainCut(Duration, Duration),
     /// The future of the stop is dropped: the root's before its first poll, a child's after it.
     StopDropped(Duration),
     Dropped(Duration),
@@ -64,6 +70,9 @@ pub(crate) struct Script {
     pub(crate) policy: Policy,
     /// Leaks refs to its dependencies to the outside.
     pub(crate) leaks: bool,
+    /// Each of its runs has a task that waits until the factory drains.
+    pub(crate) watches_drain: bool,
+    pub(crate) health: Answer,
 }
 
 /// The behaviour of a future: it waits, then sleeps for `linger`, then ends.
@@ -84,6 +93,16 @@ pub(crate) enum Until {
     Never,
 }
 
+/// What a part answers when it is asked for its health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Healthy,
+    Degraded,
+    Failing,
+    /// It never answers.
+    Hangs,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Succeeds,
@@ -101,7 +120,7 @@ impl Plan {
         let visible: Vec<_> = root.parts.keys().copied().collect();
         let mut children: Vec<_> =
             (0..generator.below(3)).filter_map(|_| generator.child(1, &visible)).collect();
-        let end = match generator.below(16) {
+        let end = match generator.below(18) {
             0..4 => FactoryEnd::Stopped(generator.delay()),
             4 => FactoryEnd::StoppedTwice(generator.delay()),
             5 => FactoryEnd::StopDropped(generator.delay()),
@@ -110,12 +129,14 @@ impl Plan {
             8 | 9 => FactoryEnd::StartDropped(generator.delay()),
             10 => FactoryEnd::Exit(generator.delay()),
             11 => FactoryEnd::PowerLoss(generator.delay()),
+            12 | 13 => FactoryEnd::DrainCut(generator.delay(), generator.delay()),
             _ => FactoryEnd::Left,
         };
         if let FactoryEnd::Dropped(_) | FactoryEnd::JoinDropped(_) = end {
             children.clear(); // a task that creates a child also holds a handle to the root
         }
-        Plan { root, children, end }
+        let watches_health = generator.one_in(2);
+        Plan { root, children, end, watches_health }
     }
 
     pub(crate) fn factories(&self) -> Vec<&FactoryPlan> {
@@ -180,7 +201,8 @@ impl Generator {
             known.push(number);
             parts.insert(number, script);
         }
-        FactoryPlan { name, deadlines, escalates: depth > 0 && self.one_in(4), parts }
+        let drain = if self.one_in(3) { self.delay() } else { Duration::ZERO };
+        FactoryPlan { name, deadlines, escalates: depth > 0 && self.one_in(4), drain, parts }
     }
 
     fn script(&mut self, depth: usize, known: &[usize]) -> Script {
@@ -204,6 +226,13 @@ impl Generator {
             children,
             policy: self.policy(),
             leaks: self.one_in(20),
+            watches_drain: self.one_in(3),
+            health: match self.below(12) {
+                0 => Answer::Failing,
+                1 => Answer::Hangs,
+                2 => Answer::Degraded,
+                _ => Answer::Healthy,
+            },
         }
     }
 

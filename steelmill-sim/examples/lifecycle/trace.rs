@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steelmill_core::Report;
+use steelmill_core::{FactoryHealth, Report};
 
 /// Identifies a part: its factory's path and its number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,16 +36,38 @@ pub(crate) enum Ending {
 #[derive(Debug, Clone)]
 pub(crate) enum EventKind {
     // Events of a part.
-    Built { dependencies: Vec<PartId> },
-    Begins { activity: Activity, span: u32 },
-    Ends { span: u32, ending: Ending },
+    Built {
+        dependencies: Vec<PartId>,
+    },
+    Begins {
+        activity: Activity,
+        span: u32,
+    },
+    Ends {
+        span: u32,
+        ending: Ending,
+    },
     Leaks(PartId),
+    /// A task of it waits until the factory drains; with a number of its own.
+    WatchesDrain {
+        watch: u32,
+    },
+    /// It does not wait any more. The last published readiness of the root, if somebody watches that.
+    Drains {
+        watch: u32,
+        is_stopping: bool,
+        is_ready: Option<bool>,
+    },
     Dropped,
     // Events of a factory.
-    Starts { creator: Option<(PartId, u32)>, escalates: bool },
+    Starts {
+        creator: Option<(PartId, u32)>,
+        escalates: bool,
+    },
     Started,
     StartFailed(Arc<Report>),
     StopRequested,
+    Health(Arc<FactoryHealth>),
     Ended(Arc<Report>),
     MachineEnded,
 }
@@ -81,6 +103,10 @@ impl fmt::Display for Trace {
                 EventKind::Begins { activity, span } => writeln!(f, " begins {activity:?} ({span})")?,
                 EventKind::Ends { span, ending } => writeln!(f, " ends ({span}): {ending:?}")?,
                 EventKind::Leaks(target) => writeln!(f, " leaks {} {}", target.factory, target.part)?,
+                EventKind::WatchesDrain { .. } | EventKind::Drains { .. } => writeln!(f, " {what:?}")?,
+                EventKind::Health(health) => {
+                    writeln!(f, " is well: {}", health.to_string().replace('\n', ","))?;
+                }
                 EventKind::Starts { creator: Some((creator, run)), .. } => {
                     writeln!(f, " starts, created by {} {} in run {run}", creator.factory, creator.part)?;
                 }
