@@ -4,6 +4,10 @@
 //! With `ASK_LINUX` set, Linux is asked as well; `cargo xtask acceptance` does so. The answers are those of Linux 6.18.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a run needs a thread of its own, and tests have none to spare"
+)]
 
 #[allow(dead_code, reason = "the tests have programs of their own")]
 #[path = "../examples/linux/main.rs"]

@@ -37,6 +37,10 @@ impl Cluster {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
+        // An IPv6 address is no way to IPv4 (`__inet6_bind()`).
+        let mut options = options;
+        let ip = local.ip().to_canonical();
+        options.only_v6 |= ip.is_ipv6() && !ip.is_unspecified();
         let (place, sharing) = ((process.machine, self.kernel.now), Sharing::of(&options));
         let connections = &mut self.net.tcp;
         let index = connections.free_listeners.last().copied().unwrap_or(connections.listeners.len() as u32);
