@@ -33,8 +33,10 @@ use building::Frame;
 pub use graph::Graph;
 pub(crate) use node::{Assembled, Dismantled, Node};
 use policies::Policies;
+pub(crate) use running::Handles;
 pub use running::RunningFactory;
-use slots::{Key, Lookup, Shared, Slots};
+pub(crate) use slots::Key;
+use slots::{Lookup, Shared, Slots};
 use values::Values;
 
 /// The limit for nested factories, and for the length of a dependency chain under construction.

@@ -69,7 +69,8 @@
 //! tasks and child factories). Then, as needed:
 //! - a started factory: [`RunningFactory`], its [`Status`] and [`Changes`], the [`Report`] of its end; for
 //!   the main function of a process: [`Serving`], with a [`Remote`];
-//! - timeouts and restarts: [`Deadlines`], [`Policy`], [`Backoff`];
+//! - timeouts and restarts: [`Deadlines`], [`Policy`], [`Backoff`]; children that are built anew:
+//!   [`supervise`](Factory::supervise);
 //! - state that `prepare` makes: [`SetOnce`]; daemons by name: [`Catalog`]; the dependency graph: [`Graph`];
 //! - capabilities of a world: [`Clock`], [`Network`], [`Entropy`], [`Spawn`];
 //! - assertions and fault injection inside a service: [`coverage`];
@@ -81,7 +82,8 @@ mod daemon; // what a service is
 mod factory; // assembling: a daemon gets its dependencies
 mod scope; // what a running daemon is given
 mod lifecycle; // starting, supervising and stopping
-mod policy; // deadlines, restarts
+mod supervised; // children that are built anew when they end
+mod policy; // deadlines, restarts, ends
 mod report; // how a factory ended
 mod status; // what a factory is doing at this moment
 mod changes; // state changes, as they happen
@@ -101,15 +103,16 @@ pub use cell::SetOnce;
 pub use changes::{CHANGES_BUFFERED, Change, Changes};
 pub use daemon::{Daemon, DaemonRef};
 pub use factory::{DEPTH_MAX, Factory, Graph, RunningFactory};
-pub use lifecycle::{Remote, Serving};
+pub use lifecycle::{Remote, Replaced, Serving};
 pub use panic::{Panic, panic_message};
-pub use policy::{Backoff, Deadlines, OnFailure, Policy};
+pub use policy::{Backoff, Deadlines, OnFailure, OnFinish, Policy};
 pub use report::{
     Abandoned, DeadlineExceeded, Failure, Phase, Report, Restarted, Retained, StartError, StopRequested,
     TASK_FAILURES_LISTED,
 };
 pub use scope::{LogContext, Scope, TaskOutput};
 pub use status::{DaemonStatus, State, Status};
+pub use supervised::Supervised;
 
 // What a world supplies.
 mod clock; // time

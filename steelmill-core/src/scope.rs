@@ -9,12 +9,11 @@ use std::panic::Location;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use anyhow::anyhow;
 use futures::FutureExt;
 use tracing::Span;
 
 use crate::cell::{ByName, CachedWaiter, Signal, Tasks};
-use crate::control::{Control, SlotId};
+use crate::control::{Control, Refusal, Refused, SlotId};
 use crate::factory::Node;
 use crate::label::Label;
 use crate::{Error, Factory, Origin, Owner, Result, Status, World};
@@ -153,6 +152,10 @@ impl Scope {
         &self.run_state.label
     }
 
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.run_state.control
+    }
+
     /// What the log lines of the daemon's phases are attributed to.
     pub(crate) fn log_context(&self) -> Arc<LogContext> {
         self.run_state.context(None)
@@ -160,7 +163,8 @@ impl Scope {
 
     fn parent(&self, name: &str) -> Result<Arc<Node>> {
         let parent = self.run_state.node.upgrade();
-        parent.ok_or_else(|| anyhow!("{} has ended: {name} cannot be made in it", self.path()))
+        let by = || self.run_state.control.path.clone();
+        parent.ok_or_else(|| Refused { by: by(), why: Refusal::Ended(name.into()) }.into())
     }
 }
 

@@ -90,6 +90,7 @@ impl Factory {
 
     fn supply_one<T: Daemon>(&mut self, capability: T) {
         let id = self.slots.push(Slot {
+            key: Key::daemon::<T>(),
             label: label::<T>(),
             daemon: Arc::new(DaemonRef::new(Arc::new(capability))),
             needs: Box::default(),
@@ -114,6 +115,7 @@ impl Factory {
             self.absent.entry(key.clone()).or_insert_with(|| label.clone());
         }
         let id = self.slots.push(Slot {
+            key: key.clone(),
             label,
             daemon: Arc::new(DaemonRef::new(Arc::new(daemon))),
             needs: needs.into(),

@@ -138,13 +138,18 @@ impl Handover {
             label: &slot.label,
             has_lifecycle: !slot.is_capability,
             needs: slot.own_needs().collect(),
-            policy: self.policies.of(&*slot.daemon),
+            policy: self.policies.of(&slot.key, &*slot.daemon),
         })
     }
 
     /// Whether a failure of this factory is one of its parent's.
     pub(crate) fn escalates(&self) -> bool {
         self.policies.escalates
+    }
+
+    /// Whether it goes on when all of its daemons have finished.
+    pub(crate) fn remains(&self) -> bool {
+        self.policies.remains
     }
 }
 
@@ -163,6 +168,17 @@ impl Factory {
             };
             Some((owner.control.clone(), shares, maker))
         })
+    }
+
+    /// The control block of its parent.
+    pub(crate) fn parent(&self) -> Option<Arc<Control>> {
+        self.ancestors.first().map(|parent| parent.control.clone())
+    }
+
+    /// Whether this daemon of this factory has made it.
+    pub(crate) fn is_made_by(&self, factory: &str, daemon: &str) -> bool {
+        let (Some(parent), Some(maker)) = (self.ancestors.first(), self.maker) else { return false };
+        parent.slots.get(maker).label == daemon && *parent.control.path == *factory
     }
 
     /// Ends assembling: from here on nothing is built or provided.

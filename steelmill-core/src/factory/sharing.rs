@@ -7,7 +7,7 @@ use anyhow::bail;
 use super::slots::{Key, Known, Lookup, Place, Shared};
 use super::values::Values;
 use super::{DEPTH_MAX, Factory, Node};
-use crate::control::SlotId;
+use crate::control::{Refusal, Refused, SlotId};
 use crate::driver::{Driver, WorldDriver};
 use crate::{Result, World};
 
@@ -39,7 +39,7 @@ impl Factory {
     ) -> Result<Factory> {
         let path = &parent.control.path;
         if parent.control.is_stopping() {
-            bail!("{path} is stopping: {name} cannot be made in it");
+            bail!(Refused { by: path.clone(), why: Refusal::NotMade(name.into()) });
         }
         if parent.control.depth >= DEPTH_MAX {
             bail!(

@@ -140,6 +140,7 @@ pub(crate) type Lookup = BTreeMap<Key, Known>;
 
 /// A built daemon.
 pub(crate) struct Slot {
+    pub(crate) key: Key,
     pub(crate) label: Label,
     pub(crate) daemon: Arc<dyn ErasedDaemon>,
     /// Its direct dependencies, each once, sorted by place.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::deadline::ABORT_GRACE;
 use self::deadline::{CHILD_GRACE, ROUNDS};
+pub(super) use self::restart::Next;
 use self::restart::Restarts;
 use self::timeouts::{Timeout, Timeouts};
 use crate::control::{ChildId, Maker, SlotId};
@@ -38,6 +39,9 @@ pub(super) enum Action {
     CloseTasks(SlotId),
     /// Give a daemon whose tasks have ended a fresh scope.
     RenewScope(SlotId),
+    /// Every daemon has finished: call [`Plan::finish`] if none has a task left, else [`Plan::try_finish`] when the last has
+    /// ended.
+    AwaitTasks,
     /// Draw the backoff before a daemon's nth restart, and call [`Plan::pause`].
     DrawBackoff(SlotId, Backoff, u32),
     /// Report that a daemon was still in this phase at the deadline.
@@ -69,10 +73,10 @@ pub(super) enum PhaseEnd {
     Cancelled,
 }
 
-/// What follows from a failure.
+/// What follows from the end of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is a failure of the factory.
+    /// If it failed, that is a failure of the factory.
     Stands,
     /// The daemon restarts.
     Restarts,
@@ -80,10 +84,21 @@ pub(super) enum Verdict {
     TooOften(Backoff),
 }
 
+/// Why a child is not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotJoined {
+    /// The factory stops, or the maker of the child was aborted.
+    TooLate,
+    /// Its maker waits for it, and it would wait for its maker.
+    WaitsForItself,
+}
+
 pub(super) struct Plan {
     deadlines: Deadlines,
     now: Instant,
     stage: Stage,
+    /// It goes on when all of its daemons have finished.
+    remains: bool,
     slots: Vec<Slot>,
     children: BTreeMap<ChildId, Child>,
     /// How many slots are not prepared.
@@ -136,6 +151,8 @@ struct Slot {
     /// How many of these it made.
     own_children: usize,
     are_children_notified: bool,
+    /// What comes after it has wound down.
+    next: Next,
     /// Only with a policy.
     restarts: Option<Box<Restarts>>,
 }
@@ -147,7 +164,7 @@ enum Step {
     Preparing,
     /// Prepared: running, or idle for this reason.
     Ready(Idle),
-    /// After a failed run: until the children it made and then its tasks have ended.
+    /// Until its run, the children it made and then its tasks have ended: before a restart, or before it stays down.
     WindingDown,
     /// Its stop signal is raised: until its phases and children have ended.
     Stopping,
@@ -167,6 +184,8 @@ enum Idle {
     Pause,
     /// Its `run` has failed, and its policy leaves it down.
     Down,
+    /// Its `run` was stopped by a request for this daemon.
+    Stopped,
 }
 
 /// The phases that are in flight.
@@ -181,7 +200,9 @@ struct Child {
     /// The daemons it shares, and its maker.
     slots: Vec<SlotId>,
     maker: Maker,
-    /// How many shared daemons are not prepared. Without the maker, which may make children while it prepares.
+    /// It depends on its maker. Otherwise it does not wait for that, which may make children while it prepares.
+    shares_maker: bool,
+    /// How many shared daemons are not prepared.
     waits_for: usize,
     is_notified: bool,
     is_aborted: bool,
@@ -194,6 +215,7 @@ impl Plan {
             deadlines,
             now,
             stage: Stage::New,
+            remains: false,
             slots: Vec::new(),
             children: BTreeMap::new(),
             unprepared: 0,
@@ -228,6 +250,7 @@ impl Plan {
             children: 0,
             own_children: 0,
             are_children_notified: false,
+            next: Next::Down,
             restarts: (policy != Policy::default()).then(|| Box::new(Restarts::new(policy))),
         });
         self.unprepared += 1;
@@ -275,7 +298,7 @@ impl Plan {
             Step::Ready(Idle::NotYet) => State::Prepared,
             Step::Ready(Idle::Finished) => State::Finished,
             Step::Ready(Idle::Pause) => State::Pausing,
-            Step::Ready(Idle::Down) => State::Down,
+            Step::Ready(Idle::Down | Idle::Stopped) => State::Down,
             Step::WindingDown => State::WindingDown,
             Step::Stopping | Step::Draining => State::Stopping,
             Step::Ended => State::Ended,
@@ -373,7 +396,8 @@ impl Plan {
                 slot.step = Step::Ready(Idle::NotYet);
                 self.try_stop(id);
             }
-            (Stage::Running, Phase::Run) if end != PhaseEnd::Done => verdict = self.run_failed(id),
+            (_, Phase::Run) if slot.step == Step::WindingDown => self.try_wind_down(id),
+            (Stage::Running, Phase::Run) => verdict = self.run_ended(id, end),
             (_, Phase::Run) if slot.step.is_prepared() => slot.step = Step::Ready(Idle::Finished),
             _ => {}
         }
@@ -392,22 +416,39 @@ impl Plan {
         self.settle();
     }
 
-    /// A child asks to start: it is admitted once what it shares is prepared. False when it is too late.
-    pub(super) fn join(&mut self, id: ChildId, shares: Vec<SlotId>, maker: Maker) -> bool {
-        let is_late = |maker: SlotId| self.slots[maker.index()].is_aborted;
-        if self.is_stopping() || matches!(maker, Maker::Daemon(maker) if is_late(maker)) {
-            return false;
+    /// A child asks to start: it is admitted once what it shares is prepared. Refused when it is too late, and when its maker
+    /// waits for it in `prepare` while it would have to wait for that.
+    pub(super) fn join(
+        &mut self,
+        id: ChildId,
+        shares: Vec<SlotId>,
+        maker: Maker,
+        is_awaited: bool,
+    ) -> Result<(), NotJoined> {
+        let made_by = match maker {
+            Maker::Daemon(maker) => Some(maker),
+            Maker::Handle | Maker::Descendant => None,
+        };
+        if self.is_stopping() || made_by.is_some_and(|maker| self.slots[maker.index()].is_aborted) {
+            return Err(NotJoined::TooLate);
         }
-        let mut child = Child { slots: shares, maker, waits_for: 0, is_notified: false, is_aborted: false };
-        if let Maker::Daemon(maker) = maker {
-            child.slots.retain(|slot| *slot != maker);
+        if let Some(maker) = made_by.filter(|_| is_awaited)
+            && self.slot(maker).step == Step::Preparing
+            && self.depend_on(&shares, maker)
+        {
+            return Err(NotJoined::WaitsForItself);
         }
         let is_unprepared = |slot: &&SlotId| !self.slots[slot.index()].step.is_prepared();
-        child.waits_for = child.slots.iter().filter(is_unprepared).count();
-        if let Maker::Daemon(maker) = maker {
-            child.slots.push(maker);
+        let waits_for = shares.iter().filter(is_unprepared).count();
+        let shares_maker = made_by.is_some_and(|maker| shares.contains(&maker));
+        let mut child =
+            Child { slots: shares, maker, shares_maker, waits_for, is_notified: false, is_aborted: false };
+        if let Some(maker) = made_by {
+            if !shares_maker {
+                child.slots.push(maker);
+            }
             self.slot(maker).own_children += 1;
-            // The maker's run has failed, and the children of that run end with it.
+            // The maker's run has ended, or is told to, and the children of that run end with it.
             child.is_notified = self.slot(maker).step == Step::WindingDown;
         }
         for slot in &child.slots {
@@ -419,11 +460,27 @@ impl Plan {
             self.act(Action::Admit(id));
         }
         self.children.insert(id, child);
-        true
+        Ok(())
+    }
+
+    /// Whether any of these is that one, or depends on it.
+    fn depend_on(&self, these: &[SlotId], that: SlotId) -> bool {
+        let mut left = these.to_vec();
+        let mut seen = vec![false; self.slots.len()];
+        while let Some(id) = left.pop() {
+            if id == that {
+                return true;
+            }
+            if !std::mem::replace(&mut seen[id.index()], true) {
+                left.extend_from_slice(&self.slots[id.index()].needs);
+            }
+        }
+        false
     }
 
     pub(super) fn child_left(&mut self, child: ChildId) {
         self.forget_child(child);
+        self.try_finish();
         self.settle();
     }
 
@@ -495,7 +552,8 @@ impl Plan {
     /// Admits the children for which this daemon was the last to prepare.
     fn admit_children(&mut self, id: SlotId) {
         let waiting = self.children.iter_mut().filter(|(_, child)| {
-            child.maker != Maker::Daemon(id) && child.waits_for > 0 && child.slots.contains(&id)
+            let shares = child.shares_maker || child.maker != Maker::Daemon(id);
+            shares && child.waits_for > 0 && child.slots.contains(&id)
         });
         for (child, waiting) in waiting {
             waiting.waits_for -= 1;
