@@ -41,6 +41,8 @@ pub(crate) enum EventKind {
     Ends { span: u32, ending: Ending },
     Leaks(PartId),
     Dropped,
+    /// Somebody requests that it is restarted or stopped alone.
+    Commanded,
     // Events of a factory.
     Starts { creator: Option<(PartId, u32)>, escalates: bool },
     Started,
@@ -48,6 +50,8 @@ pub(crate) enum EventKind {
     StopRequested,
     Ended(Arc<Report>),
     MachineEnded,
+    /// A child of its name started while it ran.
+    TwinStarted,
 }
 
 #[derive(Debug, Clone)]
@@ -88,6 +92,8 @@ impl fmt::Display for Trace {
                 EventKind::StartFailed(report) => writeln!(f, " did not start; {report}")?,
                 EventKind::Ended(report) => writeln!(f, " ended; {report}")?,
                 EventKind::Dropped
+                | EventKind::Commanded
+                | EventKind::TwinStarted
                 | EventKind::Started
                 | EventKind::StopRequested
                 | EventKind::MachineEnded => {
