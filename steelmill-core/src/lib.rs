@@ -71,6 +71,7 @@
 //!   the main function of a process: [`Serving`], with a [`Remote`];
 //! - timeouts and restarts: [`Deadlines`], [`Policy`], [`Backoff`]; children that are built anew:
 //!   [`supervise`](Factory::supervise);
+//! - all errors of an assembly at once, as a check for CI: [`Factory::validate`];
 //! - state that `prepare` makes: [`SetOnce`]; daemons by name: [`Catalog`]; the dependency graph: [`Graph`];
 //! - capabilities of a world: [`Clock`], [`Network`], [`Entropy`], [`Spawn`];
 //! - assertions and fault injection inside a service: [`coverage`];
@@ -102,7 +103,9 @@ pub use catalog::Catalog;
 pub use cell::SetOnce;
 pub use changes::{CHANGES_BUFFERED, Change, Changes};
 pub use daemon::{Daemon, DaemonRef};
-pub use factory::{DEPTH_MAX, Factory, Graph, RunningFactory};
+pub use factory::{
+    AssemblyError, AssemblyErrorKind, AssemblyErrors, DEPTH_MAX, Factory, Graph, RunningFactory,
+};
 pub use lifecycle::{Remote, Replaced, Serving};
 pub use panic::{Panic, panic_message};
 pub use policy::{Backoff, Deadlines, OnFailure, OnFinish, Policy};

@@ -182,7 +182,8 @@ impl Factory {
     }
 
     /// Ends assembling: from here on nothing is built or provided.
-    pub(crate) fn freeze(self, events: Events, ended: Ended) -> Handover {
+    pub(crate) fn freeze(mut self, events: Events, ended: Ended) -> Handover {
+        self.slots.tell_apart();
         let parent = self.ancestors.first();
         let depth = parent.map_or(0, |parent| parent.control.depth + 1);
         let node = Node {

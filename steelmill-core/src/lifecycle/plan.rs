@@ -100,6 +100,8 @@ pub(super) struct Plan {
     /// It goes on when all of its daemons have finished.
     remains: bool,
     slots: Vec<Slot>,
+    /// Slots that are needed by others and come after these: to be linked.
+    late: Vec<(SlotId, SlotId)>,
     children: BTreeMap<ChildId, Child>,
     /// How many slots are not prepared.
     unprepared: usize,
@@ -217,6 +219,7 @@ impl Plan {
             stage: Stage::New,
             remains: false,
             slots: Vec::new(),
+            late: Vec::new(),
             children: BTreeMap::new(),
             unprepared: 0,
             unended: 0,
@@ -229,12 +232,15 @@ impl Plan {
         }
     }
 
-    /// Adds the next slot, after those it needs. One without a lifecycle counts as prepared and ended by itself.
+    /// Adds the next slot, usually after those it needs. One without a lifecycle counts as prepared and ended by itself.
     pub(super) fn add(&mut self, has_lifecycle: bool, needs: Vec<SlotId>, policy: Policy) {
         let id = SlotId(u32::try_from(self.slots.len()).expect("slots are counted in 32 bits"));
-        for need in &needs {
-            self.slots[need.index()].needed_by.push(id);
-            self.slots[need.index()].waited_for_by += 1;
+        for need in needs.iter().copied() {
+            match need < id {
+                true => self.link(need, id),
+                // Only an order, which was requested after both were built.
+                false => self.late.push((need, id)),
+            }
         }
         self.slots.push(Slot {
             has_lifecycle,
@@ -255,6 +261,15 @@ impl Plan {
         });
         self.unprepared += 1;
         self.unended += 1;
+        for (_, dependent) in self.late.extract_if(.., |(need, _)| *need == id).collect::<Vec<_>>() {
+            self.link(id, dependent);
+        }
+    }
+
+    fn link(&mut self, need: SlotId, dependent: SlotId) {
+        let need = self.slot(need);
+        need.needed_by.push(dependent);
+        need.waited_for_by += 1;
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -4,6 +4,7 @@
 mod support;
 
 mod accepting; // connections, and how a stop ends them
+mod assembling; // all errors at once, recipes, decorators, order, long chains
 mod building; // built, provided, or failed
 mod children; // child factories
 mod deadlines; // deadlines exceeded

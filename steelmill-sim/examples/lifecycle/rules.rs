@@ -41,9 +41,9 @@ pub(crate) fn check(plan: &Plan, trace: &Trace) -> Result<Vec<(&'static str, u64
     history.reported_failures_occurred().context("every reported failure has occurred")?;
     history.aborted_futures_are_reported().context("every aborted future is reported")?;
     history.retained_daemons_are_reported().context("every retained daemon is reported")?;
-    history
-        .ends_have_causes()
-        .context("a factory ends only after a stop request, a failure, an escalation, or when it has finished")?;
+    history.ends_have_causes().context(
+        "a factory ends only after a stop request, a failure, an escalation, or when it has finished",
+    )?;
     history.children_escalate().context("a child's failure reaches its parent only if it escalates")?;
     Ok(history.counts())
 }
@@ -413,7 +413,8 @@ impl History<'_> {
             }
             let policy = &part.script.policy;
             let backoff = [Ending::Failed(0), Ending::Succeeded].map(|ending| backoff_after(policy, ending));
-            if let Some(backoff) = backoff.into_iter().flatten().next().filter(|_| part.commanded.is_empty()) {
+            if let Some(backoff) = backoff.into_iter().flatten().next().filter(|_| part.commanded.is_empty())
+            {
                 // An end followed by a run is a restart. More than the limit must not fall into one window.
                 let restarts: Vec<_> =
                     runs.windows(2).filter_map(|pair| Some(self.at(pair[0].ends?.0))).collect();
@@ -439,8 +440,7 @@ impl History<'_> {
                 && !self.factories.keys().any(|other| other.starts_with(&format!("{path}/")));
             let mut last = None;
             let is_over = self.parts.iter().filter(|(id, _)| id.factory == *path).all(|(_, part)| {
-                let mut runs =
-                    self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_)));
+                let mut runs = self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_)));
                 let run = runs.next().and_then(|run| run.ends);
                 last = last.max(run.map(|(index, _)| index));
                 let is_finished = run.is_some_and(|(_, ending)| ending == Ending::Succeeded);
@@ -548,8 +548,7 @@ impl History<'_> {
                         factory.stop_requested.map(|stop_requested| stop_requested.max(started));
                     // A run that was told to end alone is no cause.
                     let runs = self.spans_in(path).filter(|span| {
-                        matches!(span.activity, Activity::Run(_))
-                            && self.parts[&span.id].commanded.is_empty()
+                        matches!(span.activity, Activity::Run(_)) && self.parts[&span.id].commanded.is_empty()
                     });
                     let failed = runs.filter_map(|span| {
                         let policy = &self.parts[&span.id].script.policy;
@@ -662,7 +661,9 @@ impl History<'_> {
             let (times, last) = failed.get(id).copied().unwrap_or((0, ""));
             // After a run that has returned, too, if that was before the stop.
             let returned = match part.script.policy.on_finish {
-                OnFinish::Restart(_) => self.spans_of(part).filter(|span| self.has_returned(span)).count() as u64,
+                OnFinish::Restart(_) => {
+                    self.spans_of(part).filter(|span| self.has_returned(span)).count() as u64
+                }
                 _ => 0,
             };
             let is_right = match reported {
@@ -705,7 +706,8 @@ impl History<'_> {
                 let is_cut = |span: &Span| matches!(span.ends, Some((_, Ending::Cancelled)));
                 let cut = self.spans_in(path).filter(of_phase).any(is_cut);
                 // One that was restarted by request may have been told so before the first poll of its run.
-                let of_part = |(id, _): &(&PartId, &Part)| *id.factory == **path && label(id) == failure.daemon;
+                let of_part =
+                    |(id, _): &(&PartId, &Part)| *id.factory == **path && label(id) == failure.daemon;
                 if self.parts.iter().filter(of_part).any(|(_, part)| !part.commanded.is_empty()) {
                     continue;
                 }
@@ -816,7 +818,8 @@ impl History<'_> {
             let mut parts = self.parts.iter().filter(|(id, _)| id.factory == *path);
             let has_finished = !factory.plan.remains
                 && parts.all(|(_, part)| {
-                    let run = self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_))).last();
+                    let run =
+                        self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_))).last();
                     run.is_some_and(|run| {
                         self.has_returned(run) || matches!(run.ends, Some((_, Ending::Failed(_))))
                     })

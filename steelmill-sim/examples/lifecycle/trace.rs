@@ -36,15 +36,26 @@ pub(crate) enum Ending {
 #[derive(Debug, Clone)]
 pub(crate) enum EventKind {
     // Events of a part.
-    Built { dependencies: Vec<PartId> },
-    Begins { activity: Activity, span: u32 },
-    Ends { span: u32, ending: Ending },
+    Built {
+        dependencies: Vec<PartId>,
+    },
+    Begins {
+        activity: Activity,
+        span: u32,
+    },
+    Ends {
+        span: u32,
+        ending: Ending,
+    },
     Leaks(PartId),
     Dropped,
     /// Somebody requests that it is restarted or stopped alone.
     Commanded,
     // Events of a factory.
-    Starts { creator: Option<(PartId, u32)>, escalates: bool },
+    Starts {
+        creator: Option<(PartId, u32)>,
+        escalates: bool,
+    },
     Started,
     StartFailed(Arc<Report>),
     StopRequested,
