@@ -68,6 +68,10 @@ pub trait Daemon: Sized + Send + Sync + 'static {
     /// All dependencies are prepared. Independent daemons prepare concurrently. Afterwards it must answer calls; calls that
     /// need its `run` loop may wait.
     ///
+    /// The scope is that of the first `run`: a task that is spawned here ends with that run, when a policy or a request
+    /// restarts the daemon, and nobody spawns it again. What each run needs belongs into `run`. A child that depends on this
+    /// daemon starts after `prepare` has returned: awaiting its start here is an error, letting a task await it is not.
+    ///
     /// # Cancellation
     /// Dropped at the prepare deadline, and when the factory is told to stop or another daemon fails first. `stop` is
     /// then not called.

@@ -84,7 +84,7 @@ impl Scope {
         self.run_state.stopping.race(&self.cached, future)
     }
 
-    /// Spawns a task that belongs to the daemon. A stop awaits it, and aborts and reports it at the deadline.
+    /// Spawns a task that belongs to this run of the daemon, which for `prepare` is the first. A restart ends it, a stop awaits it, and aborts and reports it at the deadline.
     ///
     /// An error or panic of the task is logged and reported; the daemon continues. After the daemon has ended or was
     /// aborted, a new task is dropped, with a warning in the log.
@@ -114,7 +114,9 @@ impl Scope {
         self.run_state.control.driver.spawn(self.run_state.origin(Location::caller()), name, Box::pin(task));
     }
 
-    /// A child factory: it shares this factory's daemons, and stops before this daemon and every daemon it shares.
+    /// A child factory: it shares this factory's daemons, and stops before this daemon and every daemon it shares. It starts
+    /// after those that it shares are prepared. This daemon may start it in its own `prepare`, unless the child depends on it:
+    /// then `run` starts it, or a task.
     ///
     /// # Errors
     /// When this factory is stopping or has ended; when factories are nested more than
