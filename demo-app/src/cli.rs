@@ -90,7 +90,7 @@ struct Args {
     graph: Option<GraphFormat>,
 
     /// Builds the daemons (all, unless some are named) without starting them, and exits: with 0 if that succeeds, with
-    /// 1 if not.
+    /// 1 and all errors if not.
     #[arg(long, conflicts_with = "graph")]
     check: bool,
 }
@@ -159,7 +159,7 @@ fn print(text: &str) -> ExitCode {
 /// Builds the daemons without starting them; returns their graph, if a format is given.
 fn assemble_only(format: Option<GraphFormat>, settings: Settings) -> Result<Option<String>> {
     let mut factory = Factory::root(NAME, RuntimeWorld);
-    assemble(&mut factory, settings)?;
+    factory.validate(|factory| assemble(factory, settings))?;
     Ok(format.map(|format| match format {
         GraphFormat::Dot => factory.graph().to_dot(),
         GraphFormat::Mermaid => factory.graph().to_mermaid(),

@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 
+use crate::factory::Missing;
 use crate::{Daemon, Factory, Result};
 
 /// A registry of daemon types by name.
@@ -56,7 +57,13 @@ impl Catalog {
     /// # Errors
     /// On an unknown name, before anything is built: lists the known ones. Otherwise those of building.
     pub fn assemble(&self, factory: &mut Factory, names: &[&str]) -> Result {
-        let chosen: Vec<&Entry> = names.iter().map(|name| self.entry(name)).collect::<Result<_>>()?;
+        let mut chosen = Vec::new();
+        for name in names {
+            match self.entry(name) {
+                Ok(entry) => chosen.push(entry),
+                Err(error) => factory.collect(Err(error))?,
+            }
+        }
         for entry in chosen {
             (entry.build)(factory)?;
         }
@@ -68,7 +75,7 @@ impl Catalog {
             Some(entry) => Ok(entry),
             None => {
                 let known: Vec<_> = self.names().collect();
-                bail!("no daemon is called {name:?}; there are: {}", known.join(", "))
+                bail!(Missing(format!("no daemon is called {name:?}; there are: {}", known.join(", "))))
             }
         }
     }

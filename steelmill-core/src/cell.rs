@@ -270,15 +270,17 @@ impl<F: Future> Future for Race<'_, F> {
 const CLOSED: usize = 1;
 /// Flag: the tasks are aborted, and new ones refused.
 const ABORTED: usize = 2;
+/// Flag: the daemon has finished, and somebody waits until it has no tasks.
+const AWAITED: usize = 4;
 /// The count of one task.
-const ONE: usize = 4;
+const ONE: usize = 8;
 
 /// Counts the live tasks of a daemon by name, without a lock or memory per task.
 ///
 /// What always holds: after the tasks are closed and the last has left, none is admitted.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    /// The number of tasks times [`ONE`], plus the two flags.
+    /// The number of tasks times [`ONE`], plus the flags.
     state: AtomicUsize,
     live: ByName<AtomicUsize>,
 }
@@ -326,7 +328,7 @@ impl<T> ByName<T> {
 impl Tasks {
     /// Counts a new task, unless tasks are refused.
     pub(crate) fn admit(&self, name: &'static str) -> bool {
-        let enter = |state| (state & ABORTED == 0 && state != CLOSED).then(|| state + ONE);
+        let enter = |state| (state & ABORTED == 0 && state & !AWAITED != CLOSED).then(|| state + ONE);
         if self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).is_err() {
             return false;
         }
@@ -334,11 +336,22 @@ impl Tasks {
         true
     }
 
-    /// A task has ended; true if it was the last one after [`close`](Tasks::close).
+    /// A task has ended; true if it was the last one after [`close`](Tasks::close) or [`are_over`](Tasks::are_over).
     pub(crate) fn leave(&self, name: &'static str) -> bool {
         self.named(name).fetch_sub(1, Ordering::Relaxed);
         let before = self.state.fetch_sub(ONE, Ordering::AcqRel);
-        before & CLOSED != 0 && before / ONE == 1
+        before & (CLOSED | AWAITED) != 0 && before / ONE == 1
+    }
+
+    /// True if there are no tasks now. Otherwise the [`leave`](Tasks::leave) of the last one returns true, as often as there
+    /// is one that is the last: new ones are still admitted.
+    pub(crate) fn are_over(&self) -> bool {
+        self.state.fetch_or(AWAITED, Ordering::AcqRel) / ONE == 0
+    }
+
+    /// Whether the tasks are closed, and the last has ended.
+    pub(crate) fn have_ended(&self) -> bool {
+        self.state.load(Ordering::Acquire) & !(ABORTED | AWAITED) == CLOSED
     }
 
     /// The daemon has ended; true if it has no tasks. Otherwise the [`leave`](Tasks::leave) of the last one returns true.

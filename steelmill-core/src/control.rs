@@ -19,7 +19,10 @@ use crate::status::{Snapshot, Status};
 use crate::sync::OnceLock;
 use crate::{Deadlines, HealthChecks, HealthWatch, Report};
 
-pub(crate) use event::{AncestorLink, ChildEntry, ChildId, Ended, Event, Events, Maker, Outcome, SlotId};
+pub(crate) use event::{
+    AncestorLink, ChildEntry, ChildId, Command, Ended, Event, Events, Handle, Maker, Order, Outcome, Refusal,
+    Refused, SlotId, StartedBy,
+};
 
 /// The control block of a started factory: everything but its daemons.
 pub(crate) struct Control {

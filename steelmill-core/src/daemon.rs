@@ -17,7 +17,7 @@ pub(crate) use erased::ErasedDaemon;
 /// # Order
 /// `build` and `prepare` run after those of its dependencies; `run` starts when every daemon of the factory is prepared;
 /// `stop` is called after everything that depends on it has ended. Each is called once, except that a
-/// [`Policy`](crate::Policy) may restart a failed `run`.
+/// [`Policy`](crate::Policy) may restart a `run` that has ended.
 ///
 /// The daemon is dropped after everything that depends on it, within the factory's stop deadline.
 ///
@@ -68,6 +68,10 @@ pub trait Daemon: Sized + Send + Sync + 'static {
     /// All dependencies are prepared. Independent daemons prepare concurrently. Afterwards it must answer calls; calls that
     /// need its `run` loop may wait.
     ///
+    /// The scope is that of the first `run`: a task that is spawned here ends with that run, when a policy or a request
+    /// restarts the daemon, and nobody spawns it again. What each run needs belongs into `run`. A child that depends on this
+    /// daemon starts after `prepare` has returned: awaiting its start here is an error, letting a task await it is not.
+    ///
     /// # Cancellation
     /// Dropped at the prepare deadline, and when the factory is told to stop or another daemon fails first. `stop` is
     /// then not called.
@@ -82,8 +86,9 @@ pub trait Daemon: Sized + Send + Sync + 'static {
     /// The main loop: works until told to stop.
     ///
     /// # Order
-    /// Every daemon of the factory is prepared. Returning `Ok` early is fine: the daemon has finished, and can still be
-    /// called.
+    /// Every daemon of the factory is prepared. Returning `Ok` early is fine: by default the daemon has finished, and can
+    /// still be called; [`OnFinish`](crate::OnFinish) says what else may happen. When all daemons of a factory have
+    /// finished, and no task and no child of theirs is left, the factory stops.
     ///
     /// # Cancellation
     /// Dropped and reported at the stop deadline.

@@ -8,7 +8,10 @@ mod building; // the construction stack
 mod sharing; // children, and what they share
 mod refusing; // requests that contradict earlier ones
 
-mod bound; // daemons behind traits, and groups of them
+mod validating; // all errors of an assembly at once
+mod recipes; // daemons built by a closure
+mod ordering; // order without a dependency
+mod bound; // daemons behind traits, decorators, and groups of them
 mod named; // several daemons of one type
 mod policies; // per-daemon policies
 mod configuring; // configuration
@@ -35,8 +38,13 @@ use building::Frame;
 pub use graph::Graph;
 pub(crate) use node::{Assembled, Dismantled, Node};
 use policies::Policies;
+pub(crate) use running::Handles;
 pub use running::RunningFactory;
-use slots::{Key, Lookup, Shared, Slots};
+pub(crate) use slots::Key;
+use slots::{Lookup, Shared, Slots};
+use validating::Collected;
+pub(crate) use validating::Missing;
+pub use validating::{AssemblyError, AssemblyErrorKind, AssemblyErrors};
 use values::Values;
 
 /// The limit for nested factories, and for the length of a dependency chain under construction.
@@ -110,6 +118,8 @@ pub struct Factory {
     values: Values,
     /// Daemons that were looked up and not found, and by which daemon.
     absent: BTreeMap<Key, Label>,
+    /// The errors so far, while it is validated.
+    collected: Option<Box<Collected>>,
     /// The construction stack: the setup, then the daemons under construction, innermost last.
     stack: Vec<Frame>,
 }
@@ -208,6 +218,7 @@ impl Factory {
             lookup: Lookup::new(),
             values,
             absent: BTreeMap::new(),
+            collected: None,
             stack: vec![setup],
         }
     }

@@ -34,6 +34,42 @@ fn shorten(name: &'static str) -> Label {
     Cow::Owned(short)
 }
 
+/// The names of types that are different, with as many segments of their paths as tell all of them apart; numbered if nothing
+/// does.
+pub(crate) fn told_apart(names: &[&'static str]) -> Vec<String> {
+    let segments = names.iter().map(|name| name.matches("::").count() + 1).max().unwrap_or(1);
+    for kept in 2..=segments {
+        let short: Vec<_> = names.iter().map(|name| shorten_to(name, kept)).collect();
+        let mut distinct: Vec<_> = short.iter().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        if distinct.len() == names.len() {
+            return short;
+        }
+    }
+    names.iter().zip(1..).map(|(name, number)| format!("{name}#{number}")).collect()
+}
+
+/// Keeps so many segments of each path.
+fn shorten_to(name: &str, kept: usize) -> String {
+    let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '}');
+    let mut short = String::new();
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let end = if is_path(first) {
+            let end = rest.find(|c| !is_path(c)).unwrap_or(rest.len());
+            let from = rest[..end].rmatch_indices("::").nth(kept - 1).map_or(0, |(at, _)| at + 2);
+            short.push_str(&rest[from..end]);
+            end
+        } else {
+            short.push(first);
+            first.len_utf8()
+        };
+        rest = &rest[end..];
+    }
+    short
+}
+
 fn last_segment(path: &str) -> &str {
     path.rfind(':').map_or(path, |colon| &path[colon + 1..])
 }
@@ -44,6 +80,15 @@ mod tests {
 
     fn check(name: &'static str, short: &str) {
         assert_eq!(shorten(name), short);
+    }
+
+    #[test]
+    fn types_of_one_name_are_told_apart_by_as_much_of_their_paths_as_it_takes() {
+        assert_eq!(told_apart(&["a::b::Store", "a::c::Store"]), ["b::Store", "c::Store"]);
+        assert_eq!(told_apart(&["a::x::Store", "b::x::Store"]), ["a::x::Store", "b::x::Store"]);
+        assert_eq!(told_apart(&["a::Of<b::X>", "a::Of<c::X>"]), ["a::Of<b::X>", "a::Of<c::X>"]);
+        assert_eq!(told_apart(&["Store", "a::Store"]), ["Store", "a::Store"]);
+        assert_eq!(told_apart(&["a::Store", "a::Store"]), ["a::Store#1", "a::Store#2"]);
     }
 
     #[test]

@@ -69,9 +69,11 @@
 //! tasks and child factories). Then, as needed:
 //! - a started factory: [`RunningFactory`], its [`Status`] and [`Changes`], the [`Report`] of its end; for
 //!   the main function of a process: [`Serving`], with a [`Remote`];
-//! - timeouts and restarts: [`Deadlines`], [`Policy`], [`Backoff`];
+//! - timeouts and restarts: [`Deadlines`], [`Policy`], [`Backoff`]; children that are built anew:
+//!   [`supervise`](Factory::supervise);
 //! - readiness, liveness, and serving on before a stop: [`Health`], [`HealthWatch`], [`Factory::drain`];
 //! - a configuration that can be replaced: [`Config`], [`Configuration`], [`ConfigWatch`];
+//! - all errors of an assembly at once, as a check for CI: [`Factory::validate`];
 //! - state that `prepare` makes: [`SetOnce`]; daemons by name: [`Catalog`]; the dependency graph: [`Graph`];
 //! - capabilities of a world: [`Clock`], [`Network`], [`Entropy`], [`Spawn`];
 //! - assertions and fault injection inside a service: [`coverage`];
@@ -83,7 +85,8 @@ mod daemon; // what a service is
 mod factory; // assembling: a daemon gets its dependencies
 mod scope; // what a running daemon is given
 mod lifecycle; // starting, supervising and stopping
-mod policy; // deadlines, restarts
+mod supervised; // children that are built anew when they end
+mod policy; // deadlines, restarts, ends
 mod health; // how a daemon says it is
 mod readiness; // whether a factory is ready and live
 mod report; // how a factory ended
@@ -106,11 +109,13 @@ pub use cell::SetOnce;
 pub use changes::{CHANGES_BUFFERED, Change, Changes};
 pub use config::{Config, ConfigWatch, Configuration};
 pub use daemon::{Daemon, DaemonRef};
-pub use factory::{DEPTH_MAX, Factory, Graph, RunningFactory};
+pub use factory::{
+    AssemblyError, AssemblyErrorKind, AssemblyErrors, DEPTH_MAX, Factory, Graph, RunningFactory,
+};
 pub use health::{Health, HealthChecks};
-pub use lifecycle::{Remote, Serving};
+pub use lifecycle::{Remote, Replaced, Serving};
 pub use panic::{Panic, panic_message};
-pub use policy::{Backoff, Deadlines, OnFailure, Policy};
+pub use policy::{Backoff, Deadlines, OnFailure, OnFinish, Policy};
 pub use readiness::{DaemonHealth, FactoryHealth, HealthWatch};
 pub use report::{
     Abandoned, DeadlineExceeded, Failure, Phase, Report, Restarted, Retained, StartError, StopRequested,
@@ -118,6 +123,7 @@ pub use report::{
 };
 pub use scope::{LogContext, Scope, TaskOutput};
 pub use status::{DaemonStatus, State, Status};
+pub use supervised::Supervised;
 
 // What a world supplies.
 mod clock; // time

@@ -7,6 +7,10 @@
 mod plan; // decides: a state machine
 mod supervisor; // executes
 mod looking; // how aborted daemons end
+mod children; // admits children, by name
+mod commands; // restarts or stops a single daemon
+mod replacing; // a child in the place of its namesake
+mod stopping; // waits for the end of a factory
 mod ending; // drops the daemons, and hands out the report
 mod checks; // decides who is asked for its health
 mod health; // asks, and publishes the health
@@ -15,18 +19,18 @@ mod serving; // a factory run to its end, and a handle without daemons
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::changes::Watchers;
-use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Events, Maker, SlotId};
+use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Events, Maker, SlotId, StartedBy};
 use crate::factory::Assembled;
 use crate::scope::RunState;
 use crate::supervision::Supervision;
-use crate::{Factory, Origin, Owner, Report, RunningFactory, StartError};
+use crate::{Factory, LogContext, Origin, Owner, Report, RunningFactory, StartError};
 
 use looking::Looking;
 use plan::Plan;
@@ -34,6 +38,7 @@ use published::PublishedStatus;
 use serving::Started;
 use supervisor::Supervisor;
 
+pub use replacing::Replaced;
 pub use serving::{Remote, Serving};
 
 impl Factory {
@@ -44,11 +49,17 @@ impl Factory {
     ///
     /// # Errors
     /// When a `prepare` fails, panics or exceeds the deadline; when the factory is told to stop meanwhile; when an ancestor
-    /// is stopping. The prepared daemons have then been stopped in reverse order, and the report has all failures.
+    /// is stopping; when its parent has a child of this name already, which [`replace`](Factory::replace) would take the
+    /// place of; when a daemon's `prepare` awaits the start of a child that depends on this daemon. The prepared daemons have then been stopped in reverse order, and the report has all failures.
     pub async fn start(self) -> Result<RunningFactory, StartError> {
+        self.start_as(false).await
+    }
+
+    /// Starts it, in the place of its namesake if it `replaces` that.
+    async fn start_as(self, replaces: bool) -> Result<RunningFactory, StartError> {
         let path = self.path().into();
         let (started, when_started) = oneshot::channel();
-        let (mut interest, _) = launch(self, Started::Factory(started));
+        let (mut interest, _) = launch(self, Started::Factory(started), replaces);
         let outcome = when_started.await;
         interest.0 = None;
         outcome.unwrap_or_else(|_| Err(StartError::new(Arc::new(Report::abandoned(path)))))
@@ -64,7 +75,7 @@ impl Factory {
     /// As of [`start`](Factory::start). A failure after the start is in the report.
     pub fn serve(self) -> Serving {
         let (started, when_started) = oneshot::channel();
-        let (interest, control) = launch(self, Started::Serving(started));
+        let (interest, control) = launch(self, Started::Serving(started), false);
         Serving::new(interest, when_started, control)
     }
 }
@@ -81,12 +92,12 @@ impl Drop for Interest {
 }
 
 /// Freezes a factory and spawns its supervisor.
-fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
+fn launch(factory: Factory, started: Started, replaces: bool) -> (Interest, Arc<Control>) {
     let (events, inbox) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
     let interest = Interest(Some(events.clone()));
 
-    let ancestor_links = join_ancestors(&factory, &events);
+    let ancestor_links = join_ancestors(&factory, &events, replaces);
     let handover = factory.freeze(events, ended.shared());
     let node = &handover.node;
     let control = node.control.clone();
@@ -99,6 +110,9 @@ fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
         plan.add(has_lifecycle, needs, policy);
         run_states.push(has_lifecycle.then(|| Arc::new(RunState::new(node, slot, label.clone()))));
     }
+    if handover.remains() {
+        plan.remain();
+    }
     let owner = Owner::new(control.path.clone(), None);
     let supervisor = Supervisor {
         report: Arc::new(Report::new(control.path.clone())),
@@ -106,6 +120,9 @@ fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
         published_factory: PublishedStatus::new(now, Duration::ZERO),
         watchers: Watchers::default(),
         health: None,
+        names: BTreeMap::new(),
+        handles: Weak::new(),
+        commanded: Vec::new(),
         await_stopping: Vec::new(),
         escalates: handover.escalates(),
         control: control.clone(),
@@ -132,7 +149,7 @@ fn launch(factory: Factory, started: Started) -> (Interest, Arc<Control>) {
 }
 
 /// Registers with every ancestor that must outlive this factory.
-fn join_ancestors(factory: &Factory, events: &Events) -> Vec<AncestorLink> {
+fn join_ancestors(factory: &Factory, events: &Events, replaces: bool) -> Vec<AncestorLink> {
     let join = |(control, shares, maker): (Arc<Control>, Vec<SlotId>, Maker)| {
         let id = ChildId(control.next_child());
         control.send(Event::Join(Box::new(ChildEntry {
@@ -142,8 +159,22 @@ fn join_ancestors(factory: &Factory, events: &Events) -> Vec<AncestorLink> {
             events: events.clone(),
             shares,
             maker,
+            start: StartedBy {
+                replaces,
+                is_awaited_by_maker: matches!(maker, Maker::Daemon(_)) && is_in_phase_of(factory),
+            },
         })));
         AncestorLink { id, ancestor: control, maker, failure: None, overstayed: false }
     };
     factory.owners().map(join).collect()
+}
+
+/// Whether this runs in a phase of the daemon that has made the factory: not in a task of it. Not known where a subscriber sees
+/// spans instead of a [`LogContext`].
+fn is_in_phase_of(factory: &Factory) -> bool {
+    LogContext::current(|context| {
+        context.is_some_and(|context| {
+            context.task().is_none() && factory.is_made_by(context.factory(), context.daemon())
+        })
+    })
 }

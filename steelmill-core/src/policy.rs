@@ -38,9 +38,13 @@ impl Default for Deadlines {
     }
 }
 
-/// What happens after a daemon's `run` fails, and the timeouts of this daemon.
+/// What the end of a daemon's `run` leads to, and the timeouts of this daemon.
 ///
-/// Set with [`Factory::policy`](crate::Factory::policy).
+/// Set with [`Factory::policy`](crate::Factory::policy), or for one named daemon with
+/// [`Factory::policy_named`](crate::Factory::policy_named). Erlang's restart types
+/// ([supervisor(3erl)](https://www.erlang.org/doc/apps/stdlib/supervisor.html)) are
+/// [`permanent`](Policy::permanent), [`restart`](Policy::restart) (transient) and [`leave_down`](Policy::leave_down)
+/// (temporary).
 ///
 /// # Example
 /// ```
@@ -58,6 +62,8 @@ impl Default for Deadlines {
 pub struct Policy {
     /// What happens when `run` returns an error or panics. Default: the factory stops.
     pub on_failure: OnFailure,
+    /// What happens when `run` returns `Ok` before it was told to stop. Default: the daemon has finished.
+    pub on_finish: OnFinish,
     /// The timeout of its `prepare`, within [`Deadlines::prepare`].
     pub prepare: Option<Duration>,
     /// The timeout of its stop, from the stop signal until its last task has ended, within the factory's deadline. Also of
@@ -66,12 +72,21 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Restarts the daemon after a failure.
+    /// Restarts the daemon whenever its `run` ends, whether it failed or returned `Ok`: Erlang's *permanent*.
+    pub fn permanent(backoff: Backoff) -> Self {
+        Policy {
+            on_failure: OnFailure::Restart(backoff),
+            on_finish: OnFinish::Restart(backoff),
+            ..Policy::default()
+        }
+    }
+
+    /// Restarts the daemon after a failure: Erlang's *transient*.
     pub fn restart(backoff: Backoff) -> Self {
         Policy { on_failure: OnFailure::Restart(backoff), ..Policy::default() }
     }
 
-    /// Leaves the daemon down after a failure.
+    /// Leaves the daemon down after a failure: Erlang's *temporary*.
     pub fn leave_down() -> Self {
         Policy { on_failure: OnFailure::LeaveDown, ..Policy::default() }
     }
@@ -93,6 +108,35 @@ pub enum OnFailure {
     /// The daemon's tasks and children end, and it is not restarted. It can still be called, its `stop` is called as usual,
     /// and the failure is in the report.
     LeaveDown,
+}
+
+/// What happens after a `run` returned `Ok` while its factory was running.
+///
+/// # Example
+/// A process that ends with its main task, and one whose poller runs again every ten seconds or so:
+/// ```
+/// # use std::time::Duration;
+/// use steelmill_core::{Backoff, OnFinish, Policy};
+///
+/// let main = Policy { on_finish: OnFinish::StopFactory, ..Policy::default() };
+///
+/// let pause = Duration::from_secs(10);
+/// let backoff = Backoff { first: pause, longest: pause, restarts: u32::MAX, ..Backoff::default() };
+/// let poller = Policy { on_finish: OnFinish::Restart(backoff), ..Policy::default() };
+/// # assert_ne!(main, poller);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFinish {
+    /// The daemon has finished. It can still be called, its tasks and children go on, and its `stop` is called as usual.
+    ///
+    /// A factory whose daemons have all finished stops, unless
+    /// [`remain_when_finished`](crate::Factory::remain_when_finished) was called.
+    #[default]
+    Stay,
+    /// The factory stops, without a failure.
+    StopFactory,
+    /// The daemon restarts, as by [`OnFailure::Restart`]. Both count towards the same limit of restarts.
+    Restart(Backoff),
 }
 
 /// Exponential backoff with jitter, and the limit of restarts.

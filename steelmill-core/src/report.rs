@@ -47,7 +47,8 @@ impl Report {
         self.failures().iter().filter(|failure| failure.error.is::<DeadlineExceeded>())
     }
 
-    /// Daemons that were restarted by their policy, in the order of their first restart. Not failures.
+    /// Daemons that were restarted by their policy, after a failure or after their run had returned, in the order of their
+    /// first restart. Not failures. Restarts by request are not listed.
     pub fn restarted(&self) -> &[Restarted] {
         &self.restarted
     }
@@ -382,6 +383,20 @@ pub(crate) struct NotDropped {
 #[derive(Debug, thiserror::Error)]
 #[error("was aborted, because the factory's supervisor failed")]
 pub(crate) struct Killed;
+
+/// A daemon awaits the end of its own factory.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it stops, but {caller} must not await that, because it would wait for itself: call `Scope::request_stop`"
+)]
+pub(crate) struct AwaitsItself {
+    pub(crate) caller: String,
+}
+
+/// A `run` returned `Ok`, and its daemon's policy restarts it then, too.
+#[derive(Debug, thiserror::Error)]
+#[error("its run returned")]
+pub(crate) struct RunReturned;
 
 /// The executor dropped the task of a phase.
 #[derive(Debug, thiserror::Error)]

@@ -10,12 +10,11 @@ use std::panic::Location;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use anyhow::anyhow;
 use futures::FutureExt;
 use tracing::Span;
 
 use crate::cell::{ByName, CachedWaiter, Signal, Tasks};
-use crate::control::{Control, SlotId};
+use crate::control::{Control, Refusal, Refused, SlotId};
 use crate::factory::Node;
 use crate::label::Label;
 use crate::{Changes, Error, Factory, HealthWatch, Origin, Owner, Result, Status, World};
@@ -105,7 +104,7 @@ impl Scope {
         self.run_state.stopping.race(&self.cached, future)
     }
 
-    /// Spawns a task that belongs to the daemon. A stop awaits it, and aborts and reports it at the deadline.
+    /// Spawns a task that belongs to this run of the daemon, which for `prepare` is the first. A restart ends it, a stop awaits it, and aborts and reports it at the deadline.
     ///
     /// An error or panic of the task is logged and reported; the daemon continues. After the daemon has ended or was
     /// aborted, a new task is dropped, with a warning in the log.
@@ -135,7 +134,9 @@ impl Scope {
         self.run_state.control.driver.spawn(self.run_state.origin(Location::caller()), name, Box::pin(task));
     }
 
-    /// A child factory: it shares this factory's daemons, and stops before this daemon and every daemon it shares.
+    /// A child factory: it shares this factory's daemons, and stops before this daemon and every daemon it shares. It starts
+    /// after those that it shares are prepared. This daemon may start it in its own `prepare`, unless the child depends on it:
+    /// then `run` starts it, or a task.
     ///
     /// # Errors
     /// When this factory is stopping or has ended; when factories are nested more than
@@ -183,6 +184,10 @@ impl Scope {
         &self.run_state.label
     }
 
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.run_state.control
+    }
+
     /// What the log lines of the daemon's phases are attributed to.
     pub(crate) fn log_context(&self) -> Arc<LogContext> {
         self.run_state.context(None)
@@ -195,7 +200,8 @@ impl Scope {
 
     fn parent(&self, name: &str) -> Result<Arc<Node>> {
         let parent = self.run_state.node.upgrade();
-        parent.ok_or_else(|| anyhow!("{} has ended: {name} cannot be made in it", self.path()))
+        let by = || self.run_state.control.path.clone();
+        parent.ok_or_else(|| Refused { by: by(), why: Refusal::Ended(name.into()) }.into())
     }
 }
 

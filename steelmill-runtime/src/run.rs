@@ -59,6 +59,9 @@ impl Default for Options {
 /// next one ends the process. A process that was started with SIGHUP ignored, as by
 /// `nohup`, goes on ignoring it.
 ///
+/// A process may call this again after it has returned, and on several threads at a time: signals are for all services that
+/// have not ended, each of which stops by its first and ends the process by its second. The logging is that of the first call.
+///
 /// Daemons run on tokio's multi-threaded runtime, with two threads at least, which `setup` may use too. The process ends with
 /// them; it does not wait for blocking threads.
 ///

@@ -9,6 +9,7 @@ use std::future::{Future, poll_fn};
 use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread;
@@ -35,6 +36,9 @@ const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a supervisor may take to answer, and stderr to take a text.
 const MOMENT: Duration = Duration::from_millis(200);
+
+/// How many services have a thread of signals and have not ended. A process may run one after another, or several.
+static SERVED: AtomicUsize = AtomicUsize::new(0);
 
 /// The thread that receives the process's signals.
 pub(crate) struct Signals {
@@ -63,6 +67,7 @@ impl Signals {
             };
             runtime.block_on(listener.listen());
         })?;
+        SERVED.fetch_add(1, Ordering::Relaxed);
         Ok(Signals { launched })
     }
 
@@ -121,6 +126,8 @@ impl Listener {
     async fn listen(&mut self) {
         loop {
             match poll_fn(|context| self.poll(context)).await {
+                // That is for a later call of `run`.
+                Heard::Signal(_) if self.has_successor() => {}
                 Heard::Signal(signal) => self.signal(signal),
                 Heard::Launched(service) => {
                     self.stopping = Some(service.remote.stopping().boxed());
@@ -138,11 +145,17 @@ impl Listener {
                 Heard::Stopping => self.expect_end(),
                 Heard::Overdue => self.end_process().await,
                 Heard::Ended => {
+                    SERVED.fetch_sub(1, Ordering::Relaxed);
                     self.service = State::Ended;
                     (self.stopping, self.overdue) = (None, None);
                 }
             }
         }
+    }
+
+    /// Whether its own service has ended, and another one is served in this process.
+    fn has_successor(&self) -> bool {
+        matches!(self.service, State::Ended) && SERVED.load(Ordering::Relaxed) > 0
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Heard> {

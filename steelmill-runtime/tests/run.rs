@@ -92,6 +92,17 @@ fn the_second_signal_works_though_all_threads_are_stuck() {
 }
 
 #[test]
+fn a_service_that_is_run_after_another_one_is_stopped_by_its_own_first_signal() {
+    let mut service = Service::start("one after another");
+    service.wait_for("ready");
+    service.signal("TERM");
+    let (code, log) = service.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("stop was called"), "{log}");
+    assert_eq!(log.matches("test: ended cleanly").count(), 2, "{log}");
+}
+
+#[test]
 fn what_exceeds_the_deadline_is_aborted_and_named() {
     let mut service = Service::start("slow to stop");
     service.wait_for("ready");
@@ -269,6 +280,10 @@ fn service() {
         Options { name: "test".to_owned(), stop_deadline: Duration::from_secs(60), ..Options::default() };
     let code = match kind.as_str() {
         "patient" => run(options, |factory| factory.with::<Patient>()),
+        "one after another" => {
+            assert_eq!(run(options.clone(), |factory| factory.with::<Satisfied>()), ExitCode::SUCCESS);
+            run(options, |factory| factory.with::<Patient>())
+        }
         "stubborn" => run(options, |factory| factory.with::<Stubborn>()),
         "slow to stop" => {
             options.stop_deadline = Duration::from_millis(200);

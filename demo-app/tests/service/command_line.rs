@@ -41,7 +41,10 @@ fn it_checks_whether_the_daemons_can_be_assembled() {
     assert_eq!((code, &*out, &*err), (Some(0), "ok: store, lease, gateway can be assembled\n", ""));
     let (code, out, err) = run(&["--daemons", "lease,gateway", "--check"]);
     assert_eq!((code, &*out), (Some(1), ""));
-    assert!(err.starts_with("error: demo: building Gateway: ") && err.contains("--connect store="), "{err}");
+    assert!(
+        err.starts_with("error: failed: demo: building Gateway: ") && err.contains("--connect store="),
+        "{err}"
+    );
     let (code, ..) = run(&["--daemons", "shop", "--check"]);
     assert_eq!(code, Some(2));
 }

@@ -1,5 +1,6 @@
 //! The events that a factory's supervisor receives, and the entries by which a child is known to its ancestors.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use tokio::sync::oneshot;
 
 use super::Control;
 use crate::changes::Watcher;
+use crate::label::Label;
 use crate::panic::Fault;
 use crate::readiness::HealthSender;
 use crate::status::Snapshot;
-use crate::{FactoryHealth, Health, Phase, Report};
+use crate::{FactoryHealth, Health, Phase, Report, Result};
 
 /// The sending side of a supervisor's event queue.
 pub(crate) type Events = UnboundedSender<Event>;
@@ -26,7 +28,7 @@ pub(crate) enum Event {
     PhaseEnded { slot: SlotId, phase: Phase, outcome: Outcome },
     /// A task returned an error or panicked.
     TaskFailed { slot: SlotId, name: &'static str, fault: Box<Fault> },
-    /// The last task of a daemon has ended after its tasks were closed.
+    /// The last task of a daemon has ended after its tasks were closed, or after the daemon has finished.
     TasksEnded { slot: SlotId, incarnation: u32 },
     /// The factory is asked to stop, after it has drained.
     Stop,
@@ -46,8 +48,8 @@ pub(crate) enum Event {
     ChildEnded { child: ChildId, failure: Option<Arc<Report>>, overstayed: bool },
     /// An ancestor lets this factory start.
     Admitted,
-    /// An ancestor is stopping and admits no children.
-    Refused { by: Arc<str> },
+    /// An ancestor does not admit this factory.
+    Refused { by: Arc<str>, why: Refusal },
     /// An ancestor's supervisor has ended, or was dropped, with this factory's entry.
     AncestorEnded { by: Arc<str> },
     /// A request for the current status.
@@ -62,6 +64,60 @@ pub(crate) enum Event {
     ChildHealth { child: ChildId, health: Arc<FactoryHealth> },
     /// Somebody waits until the factory stops.
     AwaitStopping(oneshot::Sender<()>),
+    /// A request for handles to the running children: of this path, the newest first, or all, the oldest first.
+    ChildrenRequested { path: Option<Box<str>>, answer: oneshot::Sender<Vec<oneshot::Receiver<Handle>>> },
+    /// A request for a handle to this factory, if it runs.
+    HandleRequested(oneshot::Sender<Handle>),
+    /// A request to restart or stop a single daemon.
+    Command(Box<Command>),
+}
+
+/// A `RunningFactory`, which is above this module.
+pub(crate) type Handle = Box<dyn Any + Send>;
+
+/// A request to restart or stop the daemon with this label.
+pub(crate) struct Command {
+    pub(crate) daemon: Box<str>,
+    pub(crate) order: Order,
+    pub(crate) answer: oneshot::Sender<Result>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Restart,
+    Stop,
+}
+
+/// Why an ancestor does not admit a factory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("is stopping: nothing can be started in it any more")]
+    Stopping,
+    #[error("is stopping: {0} cannot be made in it")]
+    NotMade(Box<str>),
+    #[error("has ended: {0} cannot be made in it")]
+    Ended(Box<str>),
+    #[error("has a child called {0} already: stop that before, or call `replace` instead of `start`")]
+    NameTaken(Box<str>),
+    #[error("has a child called {0} that {1} made, and nobody else may replace it")]
+    OtherMaker(Box<str>, Label),
+    #[error("cannot start it in `prepare` of {0}, on which it depends: start it in `run`")]
+    WaitsForItself(Label),
+}
+
+impl Refusal {
+    /// Because the ancestor stops.
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self, Refusal::Stopping | Refusal::NotMade(_) | Refusal::Ended(_))
+    }
+}
+
+/// The error of a child that an ancestor has refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{by} {why}")]
+pub(crate) struct Refused {
+    pub(crate) by: Arc<str>,
+    pub(crate) why: Refusal,
 }
 
 /// The index of a daemon's slot in its factory.
@@ -98,6 +154,16 @@ pub(crate) struct ChildEntry {
     /// The ancestor's daemons that the child shares.
     pub(crate) shares: Vec<SlotId>,
     pub(crate) maker: Maker,
+    pub(crate) start: StartedBy,
+}
+
+/// How a child is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StartedBy {
+    /// It takes the place of the child of its name.
+    pub(crate) replaces: bool,
+    /// By a phase of its maker, which does not end before it has started.
+    pub(crate) is_awaited_by_maker: bool,
 }
 
 /// Who made a child, as one of its ancestors sees it.

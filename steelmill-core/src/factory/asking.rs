@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use anyhow::anyhow;
-
 use super::building::Frame;
 use super::slots::{Key, Need, Place, Via};
+use super::validating::Missing;
 use super::{Factory, reference};
 use crate::label::label;
 use crate::{Daemon, DaemonRef, Result};
@@ -108,10 +107,12 @@ impl Factory {
     /// As [`provide`](Factory::provide).
     pub fn provide_value<V: Send + Sync + 'static>(&mut self, value: V) -> Result {
         let key = Key::value::<V>();
-        self.refuse_if_asked(&key, &label::<V>(), "provided")?;
-        self.refuse_if_present(&key, &label::<V>(), "provided")?;
-        self.values.insert(value);
-        Ok(())
+        let refused = self.refuse_if_asked(&key, &label::<V>(), "provided");
+        let refused = refused.and_then(|()| self.refuse_if_present(&key, &label::<V>(), "provided"));
+        if refused.is_ok() {
+            self.values.insert(value);
+        }
+        self.collect(refused)
     }
 
     /// The value of this type: this factory's own, else the nearest ancestor's.
@@ -119,8 +120,9 @@ impl Factory {
     /// # Errors
     /// When there is none.
     pub fn value<V: Send + Sync + 'static>(&mut self) -> Result<Arc<V>> {
-        self.try_value()
-            .ok_or_else(|| anyhow!("{}: no value of type {} was provided", self.path, label::<V>()))
+        self.try_value().ok_or_else(|| {
+            Missing(format!("{}: no value of type {} was provided", self.path, label::<V>())).into()
+        })
     }
 
     /// The value of this type, if there is one.
@@ -129,7 +131,7 @@ impl Factory {
         let requester = self.requester();
         // Absence is recorded for daemons only: the setup may still provide it.
         if value.is_some() || requester.key.is_some() {
-            requester.built_from.push(Key::value::<V>());
+            requester.built_from.keys.push(Key::value::<V>());
         }
         value
     }
@@ -154,7 +156,8 @@ impl Factory {
     pub(super) fn with_at<T: Daemon>(&mut self, key: &Key) -> Result {
         if self.stack.len() == 1 {
             // The setup gets no ref, so what it provides later cannot depend on this one.
-            self.obtain::<T>(key).map(drop)
+            let obtained = self.obtain::<T>(key).map(drop);
+            self.collect(obtained)
         } else {
             self.get_at::<T>(key, Via::Itself).map(drop)
         }
@@ -167,8 +170,8 @@ impl Factory {
             let requester = self.requester();
             // Absence is recorded for daemons only: the setup may still ask for it.
             if requester.key.is_some() {
-                requester.built_from.push(key.clone());
-                requester.absent.push(key.clone());
+                requester.built_from.keys.push(key.clone());
+                requester.built_from.absent.push(key.clone());
             }
             return Ok(None);
         };
@@ -177,6 +180,11 @@ impl Factory {
     }
 
     pub(super) fn provide_at<T: Daemon>(&mut self, key: &Key, daemon: T) -> Result {
+        let provided = self.try_provide(key, daemon);
+        self.collect(provided)
+    }
+
+    fn try_provide<T: Daemon>(&mut self, key: &Key, daemon: T) -> Result {
         let label = key.label::<T>();
         self.refuse_if_asked(key, &label, "provided")?;
         self.refuse_if_present(key, &label, "provided")?;
@@ -186,7 +194,7 @@ impl Factory {
     }
 
     /// Finds a daemon or builds it.
-    fn obtain<T: Daemon>(&mut self, key: &Key) -> Result<Place> {
+    pub(super) fn obtain<T: Daemon>(&mut self, key: &Key) -> Result<Place> {
         let place = match self.lookup.get(key) {
             Some(known) => known.place,
             None => match self.share(key) {
@@ -219,9 +227,8 @@ impl Factory {
             }
         };
         if requester.key.is_some() {
-            requester.built_from.push(key.clone());
-            requester.built_from.extend_from_slice(&slot.built_from);
-            requester.absent.extend_from_slice(&slot.absent);
+            requester.built_from.keys.push(key.clone());
+            requester.built_from.inherit(&slot.built_from);
         }
         reference::<T>(&*slot.daemon).share()
     }

@@ -1,12 +1,13 @@
 //! Building a daemon: the construction stack, and the slot that the finished daemon goes into.
 
+use std::any::type_name;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 
-use super::slots::{Key, Known, Need, Place, Slot};
+use super::slots::{BuildingFrom, BuiltFrom, Key, Known, Need, Place, Slot};
 use super::{DEPTH_MAX, Factory};
 use crate::control::SlotId;
 use crate::label::{Label, label};
@@ -19,9 +20,7 @@ pub(super) struct Frame {
     pub(super) key: Option<Key>,
     pub(super) label: Label,
     pub(super) needs: Vec<Need>,
-    pub(super) built_from: Vec<Key>,
-    /// Those of `built_from` that were not found.
-    pub(super) absent: Vec<Key>,
+    pub(super) built_from: BuildingFrom,
     /// How long the `build`s of its dependencies have taken; and its own, once it is over.
     pub(super) nested: Duration,
     pub(super) build: Duration,
@@ -48,6 +47,7 @@ impl Factory {
     pub(super) fn construct<T: Daemon>(&mut self, key: &Key) -> Result<SlotId> {
         let label = key.label::<T>();
         let outcome = self.run_build::<T>(key, &label);
+        self.note_origin(key, outcome.as_ref().err());
         outcome.map_err(|error| {
             let is_in_cycle =
                 error.downcast_ref::<Cycle>().is_some_and(|cycle| cycle.start <= self.stack.len());
@@ -72,8 +72,12 @@ impl Factory {
         self.refuse_if_absent(key, label)?;
         self.stack.push(Frame { key: Some(key.clone()), label: label.clone(), ..Frame::default() });
         let depth = self.stack.len();
+        let recipe = self.values.recipe::<T>(key);
         let begun = self.driver.now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| T::build(self)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| match recipe {
+            Some(recipe) => recipe(self),
+            None => T::build(self),
+        }));
         let taken = self.driver.now().saturating_duration_since(begun);
         self.stack.truncate(depth);
         let mut frame = self.stack.pop().expect("the frame pushed above");
@@ -88,21 +92,25 @@ impl Factory {
         let requester = self.requester();
         if requester.key.is_some() {
             // It may handle the error and be built without: then it depends on what made this one fail.
-            requester.built_from.push(key.clone());
-            requester.built_from.extend(frame.built_from);
-            requester.absent.push(key.clone());
-            requester.absent.extend(frame.absent);
+            if frame.built_from.is_incomplete {
+                // The rest of what it was built from is found through these.
+                requester.needs.extend(frame.needs);
+            }
+            requester.built_from.adopt(frame.built_from);
+            requester.built_from.keys.push(key.clone());
+            requester.built_from.absent.push(key.clone());
         }
         Err(error)
     }
 
     fn supply_one<T: Daemon>(&mut self, capability: T) {
         let id = self.slots.push(Slot {
+            key: Key::daemon::<T>(),
             label: label::<T>(),
             daemon: Arc::new(DaemonRef::new(Arc::new(capability))),
+            type_name: type_name::<T>(),
             needs: Box::default(),
-            built_from: Box::default(),
-            absent: Box::default(),
+            built_from: BuiltFrom { is_complete: true, ..BuiltFrom::default() },
             is_capability: true,
             build: Duration::ZERO,
         });
@@ -110,24 +118,21 @@ impl Factory {
     }
 
     pub(super) fn add<T: Daemon>(&mut self, key: &Key, daemon: T, frame: Frame) -> SlotId {
-        let Frame { label, mut needs, mut built_from, mut absent, build, .. } = frame;
+        let Frame { label, mut needs, built_from, build, .. } = frame;
         // A dependency that was requested in two ways is shown as the first of them.
         needs.sort_by_key(|need| need.place);
         needs.dedup_by_key(|need| need.place);
-        built_from.sort_unstable();
-        built_from.dedup();
-        absent.retain(|key| !self.lookup.contains_key(key));
-        absent.sort_unstable();
-        absent.dedup();
-        for key in &absent {
+        let built_from = built_from.finish(|key| self.lookup.contains_key(key));
+        for key in &built_from.absent {
             self.absent.entry(key.clone()).or_insert_with(|| label.clone());
         }
         let id = self.slots.push(Slot {
+            key: key.clone(),
             label,
+            type_name: type_name::<T>(),
             daemon: Arc::new(DaemonRef::new(Arc::new(daemon))),
             needs: needs.into(),
-            built_from: built_from.into(),
-            absent: absent.into(),
+            built_from,
             is_capability: false,
             build,
         });

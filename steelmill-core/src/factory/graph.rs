@@ -10,8 +10,8 @@ use crate::label::Label;
 /// The dependency graph of a factory; made by [`Factory::graph`](crate::Factory::graph).
 ///
 /// Daemons are in the order of completion, dependencies first, the same in every run; those shared by an ancestor come
-/// first, with its path. Named daemons are `Store[primary]`. An edge is labelled if it is optional, through a trait, or to a
-/// member of a group.
+/// first, with its path. Named daemons are `Store[primary]`. An edge is labelled if it is optional, through a trait, to a
+/// member of a group, or only an order ([`after`](crate::Factory::after)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
     name: String,
@@ -44,6 +44,7 @@ impl GraphEdge {
             Via::Optional => Some(Label::Borrowed("optional")),
             Via::Trait(label) => Some(label()),
             Via::Group(label) => Some(format!("each {}", label()).into()),
+            Via::Order => Some(Label::Borrowed("after")),
         };
         GraphEdge { to, is_optional: matches!(via, Via::Optional), label }
     }

@@ -141,7 +141,7 @@ impl Handover {
             label: &slot.label,
             has_lifecycle: !slot.is_capability,
             needs: slot.own_needs().collect(),
-            policy: self.policies.of(&*slot.daemon),
+            policy: self.policies.of(&slot.key, &*slot.daemon),
             build: slot.build,
         })
     }
@@ -149,6 +149,11 @@ impl Handover {
     /// Whether a failure of this factory is one of its parent's.
     pub(crate) fn escalates(&self) -> bool {
         self.policies.escalates
+    }
+
+    /// Whether it goes on when all of its daemons have finished.
+    pub(crate) fn remains(&self) -> bool {
+        self.policies.remains
     }
 }
 
@@ -169,8 +174,20 @@ impl Factory {
         })
     }
 
+    /// The control block of its parent.
+    pub(crate) fn parent(&self) -> Option<Arc<Control>> {
+        self.ancestors.first().map(|parent| parent.control.clone())
+    }
+
+    /// Whether this daemon of this factory has made it.
+    pub(crate) fn is_made_by(&self, factory: &str, daemon: &str) -> bool {
+        let (Some(parent), Some(maker)) = (self.ancestors.first(), self.maker) else { return false };
+        parent.slots.get(maker).label == daemon && *parent.control.path == *factory
+    }
+
     /// Ends assembling: from here on nothing is built or provided.
-    pub(crate) fn freeze(self, events: Events, ended: Ended) -> Handover {
+    pub(crate) fn freeze(mut self, events: Events, ended: Ended) -> Handover {
+        self.slots.tell_apart();
         let parent = self.ancestors.first();
         let depth = parent.map_or(0, |parent| parent.control.depth + 1);
         let mut control = Control::new(self.path, depth, self.driver, self.deadlines, events, ended);

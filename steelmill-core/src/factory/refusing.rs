@@ -5,6 +5,7 @@ use anyhow::bail;
 use super::Factory;
 use super::building::Cycle;
 use super::slots::{Key, Known, Place};
+use super::validating::Ambiguous;
 use crate::{Daemon, Result};
 
 impl Factory {
@@ -23,9 +24,12 @@ impl Factory {
     pub(super) fn refuse_if_absent(&self, key: &Key, label: &str) -> Result {
         // The innermost is the requester, which may retry.
         let outer = &self.stack[..self.stack.len() - 1];
-        let while_building = outer.iter().find(|frame| frame.absent.contains(key)).map(|frame| &frame.label);
+        let while_building =
+            outer.iter().find(|frame| frame.built_from.absent.contains(key)).map(|frame| &frame.label);
         if let Some(who) = self.absent.get(key).or(while_building) {
-            bail!("{who} requested it before and continued without it; request {label} first");
+            bail!(Ambiguous(format!(
+                "{who} requested it before and continued without it; request {label} first"
+            )));
         }
         Ok(())
     }
@@ -35,12 +39,16 @@ impl Factory {
         let path = &self.path;
         let asked_daemon = self.lookup.get(key).and_then(|known| known.requested_by.as_ref());
         let asked_while_building = || self.stack.iter().find(|frame| frame.built_from.contains(key));
-        let asked_before = || self.slots.iter().find(|(_, slot)| slot.is_built_from(key));
+        // One that does not list all depends on one that lists this.
+        let asked_before =
+            || self.slots.iter().find(|(_, slot)| slot.built_from.keys.binary_search(key).is_ok());
         let requester = asked_daemon
             .or_else(|| asked_while_building().map(|frame| &frame.label))
             .or_else(|| asked_before().map(|(_, slot)| &slot.label));
         if let Some(requester) = requester {
-            bail!("{path}: {label} cannot be {what} any more: {requester} requested it before");
+            bail!(Ambiguous(format!(
+                "{path}: {label} cannot be {what} any more: {requester} requested it before"
+            )));
         }
         for known in self.lookup.values() {
             let Known { place: Place::Shared(index), requested_by: Some(requester) } = known else {
@@ -49,12 +57,11 @@ impl Factory {
             let shared = &self.shared[*index as usize];
             let owner = &self.ancestors[shared.level];
             let slot = owner.slots.get(shared.slot);
-            if slot.is_built_from(key) {
-                bail!(
+            if self.is_any_below(shared.level, shared.slot, |from| from.keys.binary_search(key).is_ok()) {
+                bail!(Ambiguous(format!(
                     "{path}: {label} cannot be {what} any more: {requester} requested {} of {} before, which was built from it",
-                    slot.label,
-                    owner.control.path
-                );
+                    slot.label, owner.control.path
+                )));
             }
         }
         Ok(())
@@ -63,11 +70,11 @@ impl Factory {
     /// A daemon cannot be built or provided twice.
     pub(super) fn refuse_if_present(&self, key: &Key, label: &str, what: &str) -> Result {
         let path = &self.path;
-        if self.lookup.contains_key(key) || self.values.has_own(key) {
-            bail!("{path}: {label} cannot be {what}: it was provided before");
+        if self.lookup.contains_key(key) || self.values.has_own_value(key) {
+            bail!(Ambiguous(format!("{path}: {label} cannot be {what}: it was provided before")));
         }
         if self.stack.iter().any(|frame| frame.key.as_ref() == Some(key)) {
-            bail!("{path}: {label} cannot be {what}: it is being built");
+            bail!(Ambiguous(format!("{path}: {label} cannot be {what}: it is being built")));
         }
         Ok(())
     }

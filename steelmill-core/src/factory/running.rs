@@ -4,14 +4,14 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use anyhow::{anyhow, bail};
 
 use super::node::Node;
 use super::slots::{AsKey, Key, Known, Named, Place};
 use super::{Factory, bound, reference};
-use crate::control::{Event, Events};
+use crate::control::{Control, Event, Events};
 use crate::label::{Label, label};
 use crate::{Changes, Daemon, DaemonRef, HealthWatch, Report, Result, Status, World};
 
@@ -30,6 +30,24 @@ impl RunningFactory {
     pub(crate) fn new(node: Arc<Node>) -> Self {
         let handles = Handles(node.control.events.clone());
         RunningFactory { node, handles: Arc::new(handles) }
+    }
+
+    /// One more handle, as long as there are others.
+    pub(crate) fn upgrade(node: &Arc<Node>, handles: &Weak<Handles>) -> Option<Self> {
+        Some(RunningFactory { handles: handles.upgrade()?, node: node.clone() })
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Handles> {
+        Arc::downgrade(&self.handles)
+    }
+
+    /// The name of a daemon of its own in reports.
+    pub(crate) fn own_label(&self, key: &Key) -> Option<&Label> {
+        Some(&self.node.slots.get(self.node.own_slot(key)?).label)
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.node.control
     }
 
     /// The names of its ancestors and its own: `demo/lease-7`.
@@ -122,31 +140,6 @@ impl RunningFactory {
         self.node.control.stop_at_once();
     }
 
-    /// Graceful shutdown: stops the factory and waits for its end. All callers get the same report of the one stop.
-    ///
-    /// # Order
-    /// Daemons stop in reverse dependency order, each after everything that depends on it has ended. A daemon must not
-    /// await the end of its own factory, which would wait for itself; it calls
-    /// [`Scope::request_stop`](crate::Scope::request_stop).
-    ///
-    /// # Cancellation
-    /// The stop begins with the call. Dropping the future does not cancel it.
-    pub fn stop(self) -> impl Future<Output = Arc<Report>> + Send + 'static {
-        let control = self.node.control.clone();
-        let ended = control.ended();
-        if control.drain.is_zero() {
-            // The handle is dropped before the stop begins, so that the report does not count it as held.
-            control.announce_stop();
-            drop(self);
-            control.request_stop();
-        } else {
-            // The last handle is dropped while it drains, which has no effect.
-            control.request_stop();
-            drop(self);
-        }
-        ended
-    }
-
     /// Waits for the end of the factory, for whatever reason. The future counts as a handle, so the factory is not stopped
     /// for lack of one; but it does not keep the daemons in memory.
     ///
@@ -236,7 +229,7 @@ impl fmt::Debug for RunningFactory {
 }
 
 /// Shared by all handles to a factory; dropped with the last one, which notifies the supervisor.
-struct Handles(Events);
+pub(crate) struct Handles(Events);
 
 impl Drop for Handles {
     fn drop(&mut self) {

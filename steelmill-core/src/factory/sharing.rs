@@ -1,14 +1,16 @@
 //! Children, and when an ancestor's daemon is shared with them instead of built anew.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use anyhow::bail;
 
-use super::slots::{Key, Known, Lookup, Place, Shared};
+use super::slots::{BuiltFrom, Key, Known, Lookup, Place, Shared};
 use super::values::Values;
 use super::{DEPTH_MAX, Factory, Node};
-use crate::control::SlotId;
+use crate::control::{Refusal, Refused, SlotId};
 use crate::driver::{Driver, WorldDriver};
+use crate::label::Label;
 use crate::{Result, World};
 
 impl Factory {
@@ -39,7 +41,7 @@ impl Factory {
     ) -> Result<Factory> {
         let path = &parent.control.path;
         if parent.control.is_stopping() {
-            bail!("{path} is stopping: {name} cannot be made in it");
+            bail!(Refused { by: path.clone(), why: Refusal::NotMade(name.into()) });
         }
         if parent.control.depth >= DEPTH_MAX {
             bail!(
@@ -64,21 +66,32 @@ impl Factory {
         let mut owners = self.ancestors.iter().enumerate();
         let (level, slot) = owners.find_map(|(level, node)| Some((level, node.own_slot(key)?)))?;
         let slot_there = self.ancestors[level].slots.get(slot);
-        let built_from = &slot_there.built_from;
         let is_being_built = |key: &Key| self.stack.iter().any(|frame| frame.key.as_ref() == Some(key));
+        let has_recipe = |values: &Values| values.has_recipes() && values.has_own(key);
+        let between = || self.ancestors[..level].iter();
         let is_replaced = is_being_built(key)
-            || built_from.iter().any(is_being_built)
-            || replaces(&self.lookup, &self.values, built_from)
-            || (self.ancestors[..level].iter()).any(|node| replaces(&node.lookup, &node.values, built_from));
+            || has_recipe(&self.values)
+            || between().any(|node| has_recipe(&node.values))
+            || self.is_any_below(level, slot, |from| {
+                from.keys.iter().any(is_being_built)
+                    || replaces(&self.lookup, &self.values, &from.keys)
+                    || between().any(|node| replaces(&node.lookup, &node.values, &from.keys))
+            });
         if is_replaced {
             return None;
         }
         let place = Place::Shared(u32::try_from(self.shared.len()).ok()?);
         let shared = Shared { daemon: slot_there.daemon.clone(), level, slot };
-        for key in &slot_there.absent {
-            let owner = &self.ancestors[level].control.path;
-            let who = || format!("{} of {owner}", slot_there.label).into();
-            self.absent.entry(key.clone()).or_insert_with(who);
+        let owner = &self.ancestors[level].control.path;
+        let mut absent = Vec::new();
+        self.is_any_below(level, slot, |from| {
+            absent.extend_from_slice(&from.absent);
+            false
+        });
+        let who: Option<Label> =
+            (!absent.is_empty()).then(|| format!("{} of {owner}", slot_there.label).into());
+        for key in absent {
+            self.absent.entry(key).or_insert_with(|| who.clone().unwrap_or_default());
         }
         self.shared.push(shared);
         self.insert(key, place);
@@ -86,10 +99,44 @@ impl Factory {
     }
 }
 
+impl Factory {
+    /// Whether something is true of what a daemon of an ancestor was built from, or of what one that it depends on was.
+    pub(super) fn is_any_below(
+        &self,
+        level: usize,
+        slot: SlotId,
+        mut is_it: impl FnMut(&BuiltFrom) -> bool,
+    ) -> bool {
+        let slot_there = self.ancestors[level].slots.get(slot);
+        if slot_there.built_from.is_complete {
+            return is_it(&slot_there.built_from); // the usual case allocates nothing
+        }
+        let mut seen = BTreeSet::new();
+        let mut left = vec![(level, slot)];
+        while let Some((level, id)) = left.pop() {
+            if !seen.insert((level, id)) {
+                continue;
+            }
+            let node = &self.ancestors[level];
+            let slot = node.slots.get(id);
+            if is_it(&slot.built_from) {
+                return true;
+            }
+            if !slot.built_from.is_complete {
+                left.extend(slot.needs.iter().map(|need| {
+                    let (above, slot) = node.origin(need.place);
+                    (level + above, slot)
+                }));
+            }
+        }
+        false
+    }
+}
+
 /// Whether a factory replaces any of `built_from`, which is sorted, by something of its own.
 fn replaces(lookup: &Lookup, values: &Values, built_from: &[Key]) -> bool {
     let is_own = |known: &Known| matches!(known.place, Place::Own(_));
-    if lookup.len() + values.own_keys().len() <= built_from.len() {
+    if lookup.len() + values.own_len() <= built_from.len() {
         let daemons = lookup.iter().filter(|(_, known)| is_own(known)).map(|(key, _)| key);
         daemons.chain(values.own_keys()).any(|key| built_from.binary_search(key).is_ok())
     } else {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::Daemon;
 use crate::control::SlotId;
 use crate::daemon::ErasedDaemon;
-use crate::label::{Label, label};
+use crate::label::{Label, label, told_apart};
 
 /// Where a factory finds a daemon: in a slot of its own, or among those shared by ancestors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +128,8 @@ pub(crate) enum Via {
     Trait(fn() -> Label),
     /// As a member of this group.
     Group(fn() -> Label),
+    /// It was not: only the order was requested.
+    Order,
 }
 
 /// A lookup entry: a daemon that was built, provided or shared.
@@ -139,16 +141,93 @@ pub(crate) struct Known {
 
 pub(crate) type Lookup = BTreeMap<Key, Known>;
 
+/// How many keys a [`BuiltFrom`] lists at most.
+const KEYS_LISTED: usize = 128;
+
+/// What a daemon was built from: its transitive dependencies, those that were looked up and not found included.
+///
+/// A long chain in which each daemon lists all of them would take quadratic memory and time. So one with more than
+/// [`KEYS_LISTED`] has only what it requested itself; what its dependencies were built from is found through these.
+#[derive(Default)]
+pub(crate) struct BuiltFrom {
+    /// Sorted.
+    pub(crate) keys: Box<[Key]>,
+    /// Those of `keys` that were not found.
+    pub(crate) absent: Box<[Key]>,
+    /// Whether these are all.
+    pub(crate) is_complete: bool,
+}
+
+/// What a daemon under construction was built from so far.
+#[derive(Default)]
+pub(crate) struct BuildingFrom {
+    /// What it requested itself.
+    pub(crate) keys: Vec<Key>,
+    pub(crate) absent: Vec<Key>,
+    /// What its dependencies were built from.
+    inherited: Vec<Key>,
+    inherited_absent: Vec<Key>,
+    /// One of them does not list all.
+    pub(crate) is_incomplete: bool,
+}
+
+impl BuildingFrom {
+    /// Adds what a dependency was built from.
+    pub(crate) fn inherit(&mut self, from: &BuiltFrom) {
+        self.is_incomplete |= !from.is_complete;
+        if !self.is_incomplete {
+            self.inherited.extend_from_slice(&from.keys);
+            self.inherited_absent.extend_from_slice(&from.absent);
+        }
+    }
+
+    /// Adds all of another one, as if it had been requested here: of a build that failed, which may be handled.
+    pub(crate) fn adopt(&mut self, other: BuildingFrom) {
+        self.is_incomplete |= other.is_incomplete;
+        self.keys.extend(other.keys.into_iter().chain(other.inherited));
+        self.absent.extend(other.absent.into_iter().chain(other.inherited_absent));
+    }
+
+    pub(crate) fn contains(&self, key: &Key) -> bool {
+        self.keys.contains(key) || self.inherited.contains(key)
+    }
+
+    /// `is_known` says of a key that was absent that it is known by now.
+    pub(crate) fn finish(self, is_known: impl Fn(&Key) -> bool) -> BuiltFrom {
+        let BuildingFrom { mut keys, mut absent, inherited, inherited_absent, is_incomplete } = self;
+        let sort = |keys: &mut Vec<Key>| {
+            keys.sort_unstable();
+            keys.dedup();
+        };
+        sort(&mut keys);
+        let mut is_complete = !is_incomplete;
+        if is_complete {
+            let mut all = inherited;
+            all.extend_from_slice(&keys);
+            sort(&mut all);
+            is_complete = all.len() <= KEYS_LISTED;
+            if is_complete {
+                keys = all;
+                absent.extend(inherited_absent);
+            }
+        }
+        absent.retain(|key| !is_known(key));
+        sort(&mut absent);
+        BuiltFrom { keys: keys.into(), absent: absent.into(), is_complete }
+    }
+}
+
 /// A built daemon.
 pub(crate) struct Slot {
+    pub(crate) key: Key,
+    /// Unique in a factory that was started.
     pub(crate) label: Label,
+    /// The full name of its type.
+    pub(crate) type_name: &'static str,
     pub(crate) daemon: Arc<dyn ErasedDaemon>,
     /// Its direct dependencies, each once, sorted by place.
     pub(crate) needs: Box<[Need]>,
-    /// Its transitive dependencies, those looked up and not found included. Sorted.
-    pub(crate) built_from: Box<[Key]>,
-    /// Those of `built_from` that were not found.
-    pub(crate) absent: Box<[Key]>,
+    pub(crate) built_from: BuiltFrom,
     /// Supplied by the world: handed out like a daemon, but with nothing to prepare, run or stop.
     pub(crate) is_capability: bool,
     /// How long its `build` took, without that of its dependencies.
@@ -156,10 +235,6 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn is_built_from(&self, key: &Key) -> bool {
-        self.built_from.binary_search(key).is_ok()
-    }
-
     /// Its direct dependencies in the same factory.
     pub(crate) fn own_needs(&self) -> impl Iterator<Item = SlotId> {
         self.needs.iter().filter_map(|need| match need.place {
@@ -184,6 +259,36 @@ impl Slots {
         &self.0[id.index()]
     }
 
+    pub(crate) fn get_mut(&mut self, id: SlotId) -> &mut Slot {
+        &mut self.0[id.index()]
+    }
+
+    /// Gives daemons whose types have one name longer ones, with as much of the path as it takes.
+    pub(crate) fn tell_apart(&mut self) {
+        // Most factories are children with a few daemons.
+        let is_small = self.0.len() <= 16;
+        let is_unique =
+            |(index, slot): (usize, &Slot)| self.0[..index].iter().all(|other| other.label != slot.label);
+        if is_small && self.0.iter().enumerate().all(is_unique) {
+            return;
+        }
+        let mut seen = BTreeMap::new();
+        for (index, slot) in self.0.iter().enumerate().filter(|(_, slot)| !slot.is_capability) {
+            seen.entry(&*slot.label).or_insert_with(Vec::new).push(index);
+        }
+        let namesakes: Vec<Vec<usize>> = seen.into_values().filter(|indices| indices.len() > 1).collect();
+        for indices in namesakes {
+            let names: Vec<_> = indices.iter().map(|index| self.0[*index].type_name).collect();
+            for (index, name) in indices.into_iter().zip(told_apart(&names)) {
+                let slot = &mut self.0[index];
+                slot.label = match slot.key.name() {
+                    Some(instance) => format!("{name}[{instance}]").into(),
+                    None => name.into(),
+                };
+            }
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
         (0..).map(SlotId).zip(&self.0)
     }
@@ -206,4 +311,30 @@ pub(crate) struct Shared {
     /// The level of its owner: 0 is the parent.
     pub(crate) level: usize,
     pub(crate) slot: SlotId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Link;
+
+    impl Daemon for Link {
+        fn build(_: &mut crate::Factory) -> crate::Result<Self> {
+            Ok(Link)
+        }
+    }
+
+    #[test]
+    fn the_memory_of_a_long_chain_is_linear() {
+        let mut below = BuiltFrom { is_complete: true, ..BuiltFrom::default() };
+        for number in 0..2_000 {
+            let mut building = BuildingFrom::default();
+            building.keys.push(Key::named::<Link>(&number.to_string()));
+            building.inherit(&below);
+            below = building.finish(|_| false);
+            assert_eq!(below.is_complete, number < KEYS_LISTED);
+            assert_eq!(below.keys.len(), if below.is_complete { number + 1 } else { 1 });
+        }
+    }
 }

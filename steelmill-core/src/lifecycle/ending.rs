@@ -72,6 +72,7 @@ impl Supervisor {
         self.drain_inbox();
         self.notify_milestone(Milestone::Ended);
         while self.children.pop_first().is_some() {}
+        self.answer_commands();
         let until = self.plan.stop_by().map(|stop_by| stop_by.max(now + DROP_GRACE));
         // A daemon that made a child which is stopped with its parent ends after it, and may hold its handle until then.
         let may_be_held = self

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::deadline::ABORT_GRACE;
 use self::deadline::{CHILD_GRACE, ROUNDS};
+pub(super) use self::restart::Next;
 use self::restart::Restarts;
 use self::timeouts::{Timeout, Timeouts};
 use crate::control::{ChildId, Maker, SlotId};
@@ -41,6 +42,9 @@ pub(super) enum Action {
     CloseTasks(SlotId),
     /// Give a daemon whose tasks have ended a fresh scope.
     RenewScope(SlotId),
+    /// Every daemon has finished: call [`Plan::finish`] if none has a task left, else [`Plan::try_finish`] when the last has
+    /// ended.
+    AwaitTasks,
     /// Draw the backoff before a daemon's nth restart, and call [`Plan::pause`].
     DrawBackoff(SlotId, Backoff, u32),
     /// Report that a daemon was still in this phase at the deadline.
@@ -72,15 +76,24 @@ pub(super) enum PhaseEnd {
     Cancelled,
 }
 
-/// What follows from a failure.
+/// What follows from the end of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is a failure of the factory.
+    /// If it failed, that is a failure of the factory.
     Stands,
     /// The daemon restarts.
     Restarts,
     /// The daemon has used up the restarts of its policy.
     TooOften(Backoff),
+}
+
+/// Why a child is not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotJoined {
+    /// The factory stops, or the maker of the child was aborted.
+    TooLate,
+    /// Its maker waits for it, and it would wait for its maker.
+    WaitsForItself,
 }
 
 pub(super) struct Plan {
@@ -91,7 +104,11 @@ pub(super) struct Plan {
     is_draining: bool,
     /// It drains because it was itself requested to stop.
     has_own_drain: bool,
+    /// It goes on when all of its daemons have finished.
+    remains: bool,
     slots: Vec<Slot>,
+    /// Slots that are needed by others and come after these: to be linked.
+    late: Vec<(SlotId, SlotId)>,
     children: BTreeMap<ChildId, Child>,
     /// How many slots are not prepared.
     unprepared: usize,
@@ -143,6 +160,8 @@ struct Slot {
     /// How many of these it made.
     own_children: usize,
     are_children_notified: bool,
+    /// What comes after it has wound down.
+    next: Next,
     /// Only with a policy.
     restarts: Option<Box<Restarts>>,
 }
@@ -154,7 +173,7 @@ enum Step {
     Preparing,
     /// Prepared: running, or idle for this reason.
     Ready(Idle),
-    /// After a failed run: until the children it made and then its tasks have ended.
+    /// Until its run, the children it made and then its tasks have ended: before a restart, or before it stays down.
     WindingDown,
     /// Its stop signal is raised: until its phases and children have ended.
     Stopping,
@@ -174,6 +193,8 @@ enum Idle {
     Pause,
     /// Its `run` has failed, and its policy leaves it down.
     Down,
+    /// Its `run` was stopped by a request for this daemon.
+    Stopped,
 }
 
 /// The phases that are in flight.
@@ -188,7 +209,9 @@ struct Child {
     /// The daemons it shares, and its maker.
     slots: Vec<SlotId>,
     maker: Maker,
-    /// How many shared daemons are not prepared. Without the maker, which may make children while it prepares.
+    /// It depends on its maker. Otherwise it does not wait for that, which may make children while it prepares.
+    shares_maker: bool,
+    /// How many shared daemons are not prepared.
     waits_for: usize,
     is_notified: bool,
     is_aborted: bool,
@@ -203,7 +226,9 @@ impl Plan {
             stage: Stage::New,
             is_draining: false,
             has_own_drain: false,
+            remains: false,
             slots: Vec::new(),
+            late: Vec::new(),
             children: BTreeMap::new(),
             unprepared: 0,
             unended: 0,
@@ -216,12 +241,15 @@ impl Plan {
         }
     }
 
-    /// Adds the next slot, after those it needs. One without a lifecycle counts as prepared and ended by itself.
+    /// Adds the next slot, usually after those it needs. One without a lifecycle counts as prepared and ended by itself.
     pub(super) fn add(&mut self, has_lifecycle: bool, needs: Vec<SlotId>, policy: Policy) {
         let id = SlotId(u32::try_from(self.slots.len()).expect("slots are counted in 32 bits"));
-        for need in &needs {
-            self.slots[need.index()].needed_by.push(id);
-            self.slots[need.index()].waited_for_by += 1;
+        for need in needs.iter().copied() {
+            match need < id {
+                true => self.link(need, id),
+                // Only an order, which was requested after both were built.
+                false => self.late.push((need, id)),
+            }
         }
         self.slots.push(Slot {
             has_lifecycle,
@@ -237,10 +265,20 @@ impl Plan {
             children: 0,
             own_children: 0,
             are_children_notified: false,
+            next: Next::Down,
             restarts: (policy != Policy::default()).then(|| Box::new(Restarts::new(policy))),
         });
         self.unprepared += 1;
         self.unended += 1;
+        for (_, dependent) in self.late.extract_if(.., |(need, _)| *need == id).collect::<Vec<_>>() {
+            self.link(id, dependent);
+        }
+    }
+
+    fn link(&mut self, need: SlotId, dependent: SlotId) {
+        let need = self.slot(need);
+        need.needed_by.push(dependent);
+        need.waited_for_by += 1;
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -284,7 +322,7 @@ impl Plan {
             Step::Ready(Idle::NotYet) => State::Prepared,
             Step::Ready(Idle::Finished) => State::Finished,
             Step::Ready(Idle::Pause) => State::Pausing,
-            Step::Ready(Idle::Down) => State::Down,
+            Step::Ready(Idle::Down | Idle::Stopped) => State::Down,
             Step::WindingDown => State::WindingDown,
             Step::Stopping | Step::Draining => State::Stopping,
             Step::Ended => State::Ended,
@@ -383,7 +421,8 @@ impl Plan {
                 slot.step = Step::Ready(Idle::NotYet);
                 self.try_stop(id);
             }
-            (Stage::Running, Phase::Run) if end != PhaseEnd::Done => verdict = self.run_failed(id),
+            (_, Phase::Run) if slot.step == Step::WindingDown => self.try_wind_down(id),
+            (Stage::Running, Phase::Run) => verdict = self.run_ended(id, end),
             (_, Phase::Run) if slot.step.is_prepared() => slot.step = Step::Ready(Idle::Finished),
             _ => {}
         }
@@ -402,22 +441,39 @@ impl Plan {
         self.settle();
     }
 
-    /// A child asks to start: it is admitted once what it shares is prepared. False when it is too late.
-    pub(super) fn join(&mut self, id: ChildId, shares: Vec<SlotId>, maker: Maker) -> bool {
-        let is_late = |maker: SlotId| self.slots[maker.index()].is_aborted;
-        if self.is_stopping() || matches!(maker, Maker::Daemon(maker) if is_late(maker)) {
-            return false;
+    /// A child asks to start: it is admitted once what it shares is prepared. Refused when it is too late, and when its maker
+    /// waits for it in `prepare` while it would have to wait for that.
+    pub(super) fn join(
+        &mut self,
+        id: ChildId,
+        shares: Vec<SlotId>,
+        maker: Maker,
+        is_awaited: bool,
+    ) -> Result<(), NotJoined> {
+        let made_by = match maker {
+            Maker::Daemon(maker) => Some(maker),
+            Maker::Handle | Maker::Descendant => None,
+        };
+        if self.is_stopping() || made_by.is_some_and(|maker| self.slots[maker.index()].is_aborted) {
+            return Err(NotJoined::TooLate);
         }
-        let mut child = Child { slots: shares, maker, waits_for: 0, is_notified: false, is_aborted: false };
-        if let Maker::Daemon(maker) = maker {
-            child.slots.retain(|slot| *slot != maker);
+        if let Some(maker) = made_by.filter(|_| is_awaited)
+            && self.slot(maker).step == Step::Preparing
+            && self.depend_on(&shares, maker)
+        {
+            return Err(NotJoined::WaitsForItself);
         }
         let is_unprepared = |slot: &&SlotId| !self.slots[slot.index()].step.is_prepared();
-        child.waits_for = child.slots.iter().filter(is_unprepared).count();
-        if let Maker::Daemon(maker) = maker {
-            child.slots.push(maker);
+        let waits_for = shares.iter().filter(is_unprepared).count();
+        let shares_maker = made_by.is_some_and(|maker| shares.contains(&maker));
+        let mut child =
+            Child { slots: shares, maker, shares_maker, waits_for, is_notified: false, is_aborted: false };
+        if let Some(maker) = made_by {
+            if !shares_maker {
+                child.slots.push(maker);
+            }
             self.slot(maker).own_children += 1;
-            // The maker's run has failed, and the children of that run end with it.
+            // The maker's run has ended, or is told to, and the children of that run end with it.
             child.is_notified = self.slot(maker).step == Step::WindingDown;
         }
         for slot in &child.slots {
@@ -429,11 +485,27 @@ impl Plan {
             self.act(Action::Admit(id));
         }
         self.children.insert(id, child);
-        true
+        Ok(())
+    }
+
+    /// Whether any of these is that one, or depends on it.
+    fn depend_on(&self, these: &[SlotId], that: SlotId) -> bool {
+        let mut left = these.to_vec();
+        let mut seen = vec![false; self.slots.len()];
+        while let Some(id) = left.pop() {
+            if id == that {
+                return true;
+            }
+            if !std::mem::replace(&mut seen[id.index()], true) {
+                left.extend_from_slice(&self.slots[id.index()].needs);
+            }
+        }
+        false
     }
 
     pub(super) fn child_left(&mut self, child: ChildId) {
         self.forget_child(child);
+        self.try_finish();
         self.settle();
     }
 
@@ -506,7 +578,8 @@ impl Plan {
     /// Admits the children for which this daemon was the last to prepare.
     fn admit_children(&mut self, id: SlotId) {
         let waiting = self.children.iter_mut().filter(|(_, child)| {
-            child.maker != Maker::Daemon(id) && child.waits_for > 0 && child.slots.contains(&id)
+            let shares = child.shares_maker || child.maker != Maker::Daemon(id);
+            shares && child.waits_for > 0 && child.slots.contains(&id)
         });
         for (child, waiting) in waiting {
             waiting.waits_for -= 1;

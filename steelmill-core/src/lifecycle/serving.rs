@@ -107,6 +107,10 @@ impl fmt::Debug for Serving {
 pub struct Remote(Arc<Control>);
 
 impl Remote {
+    pub(super) fn control(&self) -> &Arc<Control> {
+        &self.0
+    }
+
     /// The names of its ancestors and its own: `demo/lease-7`.
     pub fn path(&self) -> &str {
         &self.0.path

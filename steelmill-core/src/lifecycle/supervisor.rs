@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use anyhow::anyhow;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
+use super::commands::Commanded;
 use super::ending::Ending;
 use super::health::KnownHealth;
 use super::looking::Looking;
@@ -21,10 +22,10 @@ use super::plan::{Action, PhaseEnd, Plan, Verdict};
 use super::published::PublishedStatus;
 use super::serving::Started;
 use crate::changes::Watchers;
-use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Maker, Outcome, SlotId};
-use crate::factory::Node;
+use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Maker, Outcome, Refused, SlotId};
+use crate::factory::{Handles, Node};
 use crate::panic::Fault;
-use crate::report::{ChildFailed, StopSkipped, Stuck, TaskDropped};
+use crate::report::{ChildFailed, RunReturned, StopSkipped, Stuck, TaskDropped};
 use crate::scope::{Completion, RunState};
 use crate::supervision::{Supervise, UserCode};
 use crate::{DeadlineExceeded, Error, Milestone, Phase, Report, RunningFactory, Scope, StopRequested};
@@ -64,6 +65,12 @@ pub(super) struct Supervisor {
     pub(super) watchers: Watchers,
     /// Only once it was requested.
     pub(super) health: Option<Box<KnownHealth>>,
+    /// The children that have this factory as their parent, by path.
+    pub(super) names: BTreeMap<Arc<str>, ChildId>,
+    /// Those that other code holds.
+    pub(super) handles: Weak<Handles>,
+    /// Commands that were not carried out yet.
+    pub(super) commanded: Vec<Commanded>,
     /// Those who wait until the factory stops.
     pub(super) await_stopping: Vec<oneshot::Sender<()>>,
     /// A failure of this factory is a failure of its parent.
@@ -184,11 +191,13 @@ impl Supervisor {
             Event::TaskFailed { slot, name, fault } => self.task_failed(slot, name, *fault),
             Event::TasksEnded { slot, incarnation } => {
                 // Ignores an earlier incarnation, whose tasks could not be aborted.
-                if self.run_states[slot.index()]
-                    .as_ref()
-                    .is_some_and(|run_state| run_state.incarnation == incarnation)
-                {
-                    self.plan.tasks_ended(slot);
+                let run_state = self.run_states[slot.index()].as_ref();
+                if let Some(run_state) = run_state.filter(|run_state| run_state.incarnation == incarnation) {
+                    if run_state.tasks.have_ended() {
+                        self.plan.tasks_ended(slot);
+                    } else {
+                        self.plan.try_finish();
+                    }
                 }
             }
             Event::Stop => self.drain_and_stop(),
@@ -232,7 +241,7 @@ impl Supervisor {
                 if let Some(report) = failure {
                     self.record_child(child, Phase::Run, ChildFailed(report).into());
                 }
-                self.children.remove(&child);
+                self.remove_child(child);
                 self.forget_child_health(child);
                 self.plan.child_left(child);
                 if failed {
@@ -245,14 +254,17 @@ impl Supervisor {
             Event::HealthAnswered { slot, question, health } => self.health_answered(slot, question, health),
             Event::ChildHealth { child, health } => self.child_health(child, health),
             Event::AwaitStopping(waiter) => self.await_stopping.push(waiter),
+            Event::ChildrenRequested { path, answer } => self.answer_children(path.as_deref(), answer),
+            Event::HandleRequested(answer) => self.answer_handle(answer),
+            Event::Command(command) => self.command(*command),
             Event::Admitted => {
                 self.joining -= 1;
                 if self.joining == 0 {
                     self.start();
                 }
             }
-            Event::Refused { by } => {
-                self.refuse_start(|| anyhow!("{by} is stopping: nothing can be started in it any more"));
+            Event::Refused { by, why } => {
+                self.refuse_start(|| Refused { by, why }.into());
                 self.stop();
             }
             Event::AncestorEnded { by } => {
@@ -297,27 +309,6 @@ impl Supervisor {
         }
     }
 
-    fn admit_child(&mut self, mut join: ChildEntry) {
-        let shares = std::mem::take(&mut join.shares);
-        if self.plan.join(join.id, shares, join.maker) {
-            if join.maker != Maker::Descendant {
-                for watcher in self.watchers.iter() {
-                    let _ = join.events.send(Event::Subscribe(watcher.clone()));
-                }
-                if self.health.is_some() {
-                    let _ = join.events.send(Event::WatchHealth(None));
-                }
-                if self.plan.is_draining() {
-                    let _ = join.events.send(Event::Drain);
-                }
-            }
-            self.children.insert(join.id, join);
-        } else {
-            let by = self.control.path.clone();
-            let _ = join.events.send(Event::Refused { by });
-        }
-    }
-
     pub(super) fn phase_ended(&mut self, slot: SlotId, phase: Phase, outcome: Outcome) {
         let (end, fault) = match outcome {
             Outcome::Done => (PhaseEnd::Done, None),
@@ -327,13 +318,22 @@ impl Supervisor {
         };
         let verdict = self.plan.phase_ended(slot, phase, end);
         match (fault, verdict) {
-            (None, _) => {}
+            (None, Verdict::Stands) => {}
+            (None, verdict) => self.record_verdict(slot, Fault::of(RunReturned.into()), verdict),
             (Some(fault), Verdict::Stands) => self.record(slot, phase, fault),
-            (Some(fault), Verdict::Restarts) => self.record_restart(slot, fault),
-            (Some(fault), Verdict::TooOften(backoff)) => {
+            (Some(fault), verdict) => self.record_verdict(slot, fault, verdict),
+        }
+    }
+
+    /// Records what a `run` has ended with that leads to a restart, or to one too many.
+    fn record_verdict(&mut self, slot: SlotId, fault: Fault, verdict: Verdict) {
+        match verdict {
+            Verdict::Stands => self.record(slot, Phase::Run, fault),
+            Verdict::Restarts => self.record_restart(slot, fault),
+            Verdict::TooOften(backoff) => {
                 let (restarts, window) = (backoff.restarts, backoff.window);
                 let often = format!("after {restarts} restarts within {window:?}, which is its limit");
-                self.record(slot, phase, fault.context(often));
+                self.record(slot, Phase::Run, fault.context(often));
             }
         }
     }
@@ -362,7 +362,7 @@ impl Supervisor {
             self.published[slot.index()].failed(Phase::Run, &fault.text);
             let text = fault.text.clone();
             let former = self.report().add_restart(&run_state.label, fault);
-            self.leave(move || run_state.log(|| tracing::warn!("failed to run, and will run again: {text}")));
+            self.leave(move || run_state.log(|| tracing::warn!("will run again: {text}")));
             self.leave_to_drop(former);
         }
     }
@@ -414,6 +414,7 @@ impl Supervisor {
             }
         }
         self.publish();
+        self.answer_commands();
     }
 
     fn execute(&mut self, action: Action) {
@@ -432,6 +433,13 @@ impl Supervisor {
                 self.overstayed = true;
             }
             Action::RenewScope(slot) => self.renew(slot),
+            Action::AwaitTasks => {
+                let run_states = self.run_states.iter().flatten();
+                // Of all: each whose tasks are not over notifies when they are.
+                if run_states.filter(|run_state| !run_state.tasks.are_over()).count() == 0 {
+                    self.plan.finish();
+                }
+            }
             Action::DrawBackoff(slot, backoff, nth) => {
                 let pause = backoff.pause(nth, self.control.driver.draw());
                 self.plan.pause(slot, pause);
@@ -448,7 +456,7 @@ impl Supervisor {
             }
             Action::StuckChild(child) => {
                 self.record_child(child, Phase::Stop, Stuck::Child.into());
-                self.children.remove(&child);
+                self.remove_child(child);
             }
             Action::Timer(deadline) => self.wake_at = deadline,
         }
@@ -494,6 +502,7 @@ impl Supervisor {
         match self.started.take() {
             Some(Started::Factory(started)) => {
                 let factory = RunningFactory::new(self.node().clone());
+                self.handles = factory.downgrade();
                 // If the future of `start` is gone, the handle is dropped here, and that stops the factory.
                 if started.send(Ok(factory)).is_err() {
                     self.control.set_stopping();

@@ -247,6 +247,7 @@ async fn a_report_lists_the_first_tasks_that_failed_and_counts_the_others(world:
     }
     let mut factory = Factory::root("demo", world);
     factory.with::<Unlucky>()?;
+    factory.remain_when_finished();
     let report = factory.start().await?.stop().await;
     assert_eq!(report.failures().len(), TASK_FAILURES_LISTED);
     assert_eq!(report.unlisted(), 7);

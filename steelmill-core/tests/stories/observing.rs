@@ -178,7 +178,9 @@ fn a_status_says_since_when() {
         let (journal, _) = journal();
         let script =
             Script::new(&sim.world(), journal).part('a', "").run('a', Act::Take(Duration::from_secs(2)));
-        let demo = script.factory(sim.world(), Deadlines::default())?.start().await?;
+        let mut factory = script.factory(sim.world(), Deadlines::default())?;
+        factory.remain_when_finished();
+        let demo = factory.start().await?;
         let begun = sim.clock().now();
         sim.clock().sleep(Duration::from_secs(5)).await;
         let status = demo.status().await.unwrap();

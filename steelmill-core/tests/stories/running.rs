@@ -286,6 +286,7 @@ async fn a_task_that_does_not_end_is_named_and_the_daemon_runs_again(world: impl
     let stop = Some(crate::support::SHORT);
     factory.policy::<Leaving>(Policy { stop, ..Policy::restart(AT_ONCE) });
     factory.with::<Leaving>()?;
+    factory.remain_when_finished();
     let demo = factory.start().await?;
     lines.until("runs well").await;
     assert_eq!(

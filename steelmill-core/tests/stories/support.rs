@@ -78,11 +78,16 @@ impl Lines {
         std::iter::from_fn(|| self.0.try_recv().ok()).collect()
     }
 
+    /// Waits for the next line.
+    pub async fn next(&mut self) -> String {
+        self.0.recv().await.expect("a writer is alive")
+    }
+
     /// Waits for this line, and returns all lines up to it.
     pub async fn until(&mut self, line: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
-            lines.push(self.0.recv().await.expect("a writer is alive"));
+            lines.push(self.next().await);
             if lines.last().is_some_and(|last| last == line) {
                 return lines;
             }

@@ -19,12 +19,13 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Parser;
+use futures::FutureExt as _;
 use futures::future::join;
 use steelmill_core::{Clock as _, Factory, Result, RunningFactory};
 use steelmill_sim::{Machine, Sim, cli};
 
 use part::{CloseOnDrop, Harness};
-use plan::{FactoryEnd, Plan};
+use plan::{Command, FactoryEnd, Plan};
 use trace::EventKind;
 
 /// Starts, stops and crashes random factories over many seeds, and checks the lifecycle rules.
@@ -130,9 +131,25 @@ async fn end(plan: &Plan, harness: &Arc<Harness>, host: &Machine, root: RunningF
             (root.clone(), harness.clone(), child.clone(), harness.sim.clock());
         host.spawn("outsider", async move {
             clock.sleep(child.after).await;
-            let factory = root.child(&child.factory.name);
+            let name = &child.factory.name;
+            let (factory, twin) = (root.child(name), child.has_twin.then(|| root.child(name)));
             drop(root);
-            harness.run_child(factory, child, None).await;
+            harness.run_child(factory, twin.and_then(Result::ok), child, None).await;
+        });
+    }
+    for (after, part, command) in plan.commands.clone() {
+        let (root, harness, clock) = (root.clone(), harness.clone(), harness.sim.clock());
+        host.spawn("operator", async move {
+            clock.sleep(after).await;
+            harness.note("root", Some(part), EventKind::Commanded);
+            let daemon = format!("Part<{part}>");
+            let commanded = match command {
+                Command::Restart => root.restart_daemon(&daemon).boxed(),
+                Command::Stop => root.stop_daemon(&daemon).boxed(),
+            };
+            drop(root);
+            // Refused when the part was not built, or restarts already, and when the root stops.
+            let _ = commanded.await;
         });
     }
     let clock = harness.sim.clock();

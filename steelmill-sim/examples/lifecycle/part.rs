@@ -86,7 +86,7 @@ impl Harness {
         log.numbers
     }
 
-    fn note(&self, factory: &str, part: Option<usize>, what: EventKind) {
+    pub(crate) fn note(&self, factory: &str, part: Option<usize>, what: EventKind) {
         if self.log().is_closed {
             return;
         }
@@ -105,6 +105,9 @@ impl Harness {
         factory.health_checks(CHECKS);
         if plan.escalates {
             factory.escalate();
+        }
+        if plan.remains {
+            factory.remain_when_finished();
         }
         for (number, script) in &plan.parts {
             obtain(factory, *number, Some(script)).ok();
@@ -135,9 +138,12 @@ impl Harness {
     }
 
     /// Assembles and starts a child, and ends it as planned.
+    ///
+    /// `twin` has the same name, and is to be refused as long as the child runs.
     pub(crate) async fn run_child(
         self: &Arc<Self>,
         factory: Result<Factory>,
+        twin: Option<Factory>,
         plan: ChildPlan,
         creator: Option<(PartId, u32)>,
     ) {
@@ -159,6 +165,12 @@ impl Harness {
             Err(error) => return self.note_factory(&path, EventKind::StartFailed(error.report().clone())),
         };
         self.watch(&child);
+        if let Some(twin) = twin
+            && twin.start().await.is_ok()
+            && child.status().await.is_some()
+        {
+            self.note_factory(&path, EventKind::TwinStarted);
+        }
         let note_stop = || self.note_factory(&path, EventKind::StopRequested);
         match plan.end {
             FactoryEnd::Stopped(after) | FactoryEnd::StoppedTwice(after) => {
@@ -296,8 +308,10 @@ impl<const NUMBER: usize> Part<NUMBER> {
                 (self.harness.clone(), self.id.clone(), child.clone(), scope.clone());
             let run_child = async move {
                 harness.clock.sleep(plan.after).await;
-                let factory = inner.child(&format!("{}.{run}", plan.factory.name));
-                harness.run_child(factory, plan, Some((id, run))).await;
+                let name = format!("{}.{run}", plan.factory.name);
+                let (factory, twin) = (inner.child(&name), plan.has_twin.then(|| inner.child(&name)));
+                let twin = twin.and_then(Result::ok);
+                harness.run_child(factory, twin, plan, Some((id, run))).await;
             };
             let run_child: BoxFuture<'static, ()> = Box::pin(run_child);
             if child.in_a_task {

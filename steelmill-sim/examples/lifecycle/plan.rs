@@ -3,16 +3,24 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use steelmill_core::{Backoff, Deadlines, OnFailure, Phase, Policy};
+use steelmill_core::{Backoff, Deadlines, OnFailure, OnFinish, Phase, Policy};
 use steelmill_sim::Sim;
 
 pub(crate) struct Plan {
     pub(crate) root: FactoryPlan,
     /// Created through the root's handle.
     pub(crate) children: Vec<ChildPlan>,
+    /// Requests to restart or stop single daemons of the root, by part number, after the start.
+    pub(crate) commands: Vec<(Duration, usize, Command)>,
     pub(crate) end: FactoryEnd,
     /// Somebody watches the root's health.
     pub(crate) watches_health: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Command {
+    Restart,
+    Stop,
 }
 
 #[derive(Clone)]
@@ -23,6 +31,8 @@ pub(crate) struct FactoryPlan {
     pub(crate) escalates: bool,
     /// How long a requested stop serves on.
     pub(crate) drain: Duration,
+    /// It goes on when all of its daemons have finished.
+    pub(crate) remains: bool,
     /// By part number.
     pub(crate) parts: BTreeMap<usize, Script>,
 }
@@ -35,6 +45,8 @@ pub(crate) struct ChildPlan {
     pub(crate) after: Duration,
     /// Created by a task of its creator, not by the phase itself.
     pub(crate) in_a_task: bool,
+    /// A child of the same name is started while it runs.
+    pub(crate) has_twin: bool,
     pub(crate) end: FactoryEnd,
 }
 
@@ -135,8 +147,17 @@ impl Plan {
         if let FactoryEnd::Dropped(_) | FactoryEnd::JoinDropped(_) = end {
             children.clear(); // a task that creates a child also holds a handle to the root
         }
+        let parts: Vec<_> = root.parts.keys().copied().collect();
+        let mut commands = Vec::new();
+        // An operator also holds a handle to the root.
+        let has_operator = !matches!(end, FactoryEnd::Dropped(_) | FactoryEnd::JoinDropped(_));
+        while has_operator && !parts.is_empty() && commands.len() < 3 && generator.one_in(4) {
+            let part = parts[generator.below(parts.len() as u64) as usize];
+            let command = if generator.one_in(3) { Command::Stop } else { Command::Restart };
+            commands.push((generator.delay(), part, command));
+        }
         let watches_health = generator.one_in(2);
-        Plan { root, children, end, watches_health }
+        Plan { root, children, commands, end, watches_health }
     }
 
     pub(crate) fn factories(&self) -> Vec<&FactoryPlan> {
@@ -201,8 +222,9 @@ impl Generator {
             known.push(number);
             parts.insert(number, script);
         }
+        let escalates = depth > 0 && self.one_in(4);
         let drain = if self.one_in(3) { self.delay() } else { Duration::ZERO };
-        FactoryPlan { name, deadlines, escalates: depth > 0 && self.one_in(4), drain, parts }
+        FactoryPlan { name, deadlines, escalates, drain, remains: self.one_in(3), parts }
     }
 
     fn script(&mut self, depth: usize, known: &[usize]) -> Script {
@@ -255,6 +277,7 @@ impl Generator {
             when: if self.one_in(4) { Phase::Prepare } else { Phase::Run },
             after: self.delay(),
             in_a_task: self.one_in(2),
+            has_twin: self.one_in(4),
             end,
         })
     }
@@ -284,17 +307,25 @@ impl Generator {
     }
 
     fn policy(&mut self) -> Policy {
+        // Both have one limit.
+        let backoff = Backoff {
+            first: Duration::from_millis(20),
+            longest: Duration::from_millis(500),
+            restarts: self.below(4) as u32,
+            window: Duration::from_secs(2),
+        };
         let on_failure = match self.below(5) {
-            0 | 1 => OnFailure::Restart(Backoff {
-                first: Duration::from_millis(20),
-                longest: Duration::from_millis(500),
-                restarts: self.below(4) as u32,
-                window: Duration::from_secs(2),
-            }),
+            0 | 1 => OnFailure::Restart(backoff),
             2 => OnFailure::LeaveDown,
             _ => OnFailure::StopFactory,
         };
+        let on_finish = match self.below(6) {
+            0 => OnFinish::Restart(backoff),
+            1 => OnFinish::StopFactory,
+            _ => OnFinish::Stay,
+        };
         let mut limit = || self.one_in(8).then(|| self.delay());
-        Policy { on_failure, prepare: limit(), stop: limit() }
+        let (prepare, stop) = (limit(), limit());
+        Policy { on_failure, on_finish, prepare, stop }
     }
 }

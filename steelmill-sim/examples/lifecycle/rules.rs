@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use steelmill_core::{
-    Abandoned, DeadlineExceeded, FactoryHealth, Failure, OnFailure, Phase, Policy, Report, Result, State,
+    Abandoned, Backoff, DeadlineExceeded, FactoryHealth, Failure, OnFailure, OnFinish, Phase, Policy, Report, Result,
+    State,
 };
 
 use super::part::CHECKS;
-use super::plan::{Answer, FactoryEnd, FactoryPlan, Outcome, Plan, Script};
+use super::plan::{Answer, FactoryEnd, FactoryPlan, Outcome, Plan, Script, Until};
 use super::trace::{Activity, Ending, EventKind, PartId, Trace};
 
 /// The upper bound on the time for aborting, on top of deadlines: a tenth of a second per stop round, with some rounds for
@@ -31,7 +32,9 @@ pub(crate) fn check(plan: &Plan, trace: &Trace) -> Result<Vec<(&'static str, u64
     history.stopped_after_dependents().context("a daemon stops after all of its dependents have ended")?;
     history.independent_daemons_stop_concurrently().context("independent daemons stop concurrently")?;
     history.phases_are_called_once().context("prepare and stop are called at most once")?;
-    history.restarted_by_policy().context("run is restarted according to its policy")?;
+    history.restarted_by_policy().context("run is restarted according to its policy, or by request")?;
+    history.finished_factories_end().context("a factory ends when all of its daemons have finished")?;
+    history.names_are_unique().context("no two live children have one name")?;
     history.no_future_outlives_its_factory().context("no future outlives its factory")?;
     history.no_future_runs_on_an_ended_machine().context("no future runs on a machine that has ended")?;
     history.no_abort_before_the_deadline().context("no stop is aborted before its deadline")?;
@@ -44,9 +47,9 @@ pub(crate) fn check(plan: &Plan, trace: &Trace) -> Result<Vec<(&'static str, u64
     history.reported_failures_occurred().context("every reported failure has occurred")?;
     history.aborted_futures_are_reported().context("every aborted future is reported")?;
     history.retained_daemons_are_reported().context("every retained daemon is reported")?;
-    history
-        .ends_have_causes()
-        .context("a factory ends only after a stop request, a failure or an escalation")?;
+    history.ends_have_causes().context(
+        "a factory ends only after a stop request, a failure, an escalation, or when it has finished",
+    )?;
     history.children_escalate().context("a child's failure reaches its parent only if it escalates")?;
     Ok(history.counts())
 }
@@ -59,6 +62,8 @@ struct History<'a> {
     parts: BTreeMap<PartId, Part<'a>>,
     factories: BTreeMap<Arc<str>, Factory<'a>>,
     machine_ended: Option<usize>,
+    /// Children whose name was given to another one while they ran.
+    twins: Vec<Arc<str>>,
 }
 
 struct Span {
@@ -73,6 +78,8 @@ struct Part<'a> {
     built: usize,
     dependencies: &'a [PartId],
     leaks: Vec<&'a PartId>,
+    /// When somebody requested that it is restarted or stopped alone.
+    commanded: Vec<usize>,
     dropped: Option<usize>,
     /// Indices into all spans.
     spans: Vec<usize>,
@@ -116,6 +123,7 @@ impl<'a> History<'a> {
             parts: BTreeMap::new(),
             factories: BTreeMap::new(),
             machine_ended: None,
+            twins: Vec::new(),
         };
         let mut open = BTreeMap::new();
         for (index, event) in trace.0.iter().enumerate() {
@@ -128,6 +136,7 @@ impl<'a> History<'a> {
                         built: index,
                         dependencies,
                         leaks: Vec::new(),
+                        commanded: Vec::new(),
                         dropped: None,
                         spans: Vec::new(),
                         watches: Vec::new(),
@@ -150,6 +159,13 @@ impl<'a> History<'a> {
                 }
                 EventKind::Health(health) => history.factory(&event.factory)?.health.push((index, health)),
                 EventKind::Dropped => history.part(&id())?.dropped = Some(index),
+                EventKind::Commanded => {
+                    // Unless it was not built.
+                    if let Some(part) = history.parts.get_mut(&id()) {
+                        part.commanded.push(index);
+                    }
+                }
+                EventKind::TwinStarted => history.twins.push(event.factory.clone()),
                 EventKind::Starts { creator, escalates } => {
                     let factory = Factory {
                         plan: plan_of(&event.factory),
@@ -343,6 +359,7 @@ impl History<'_> {
                 let part = &self.parts[&span.id];
                 span.activity == Activity::Stop
                     && part.script.policy == Policy::default()
+                    && part.commanded.is_empty()
                     && self.dependents(&span.id).next().is_none()
                     && !may_be_shared(span.id.part)
                     && self.created_by(&span.id, None).next().is_none()
@@ -386,18 +403,23 @@ impl History<'_> {
         for (id, part) in &self.parts {
             let runs: Vec<_> =
                 self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_))).collect();
-            for pair in runs.windows(2) {
+            for (nth, pair) in runs.windows(2).enumerate() {
                 let (first, next) = (pair[0], pair[1]);
-                let OnFailure::Restart(backoff) = part.script.policy.on_failure else {
-                    anyhow::bail!("{id:?} was restarted against its policy");
+                let Some((end, ending)) = first.ends else {
+                    anyhow::bail!("{id:?} was restarted although its last run has not ended");
                 };
-                let Some((end, Ending::Failed(_))) = first.ends else {
-                    anyhow::bail!("{id:?} was restarted although its last run has not failed");
-                };
-                ensure!(
-                    self.at(next.begins) - self.at(end) >= backoff.first / 2,
-                    "{id:?} was restarted before its backoff"
-                );
+                // Maybe before the first poll of the run that ended.
+                let since = nth.checked_sub(1).map_or(0, |before| runs[before].begins);
+                let is_requested = part.commanded.iter().any(|index| (since..next.begins).contains(index));
+                if !is_requested {
+                    let Some(backoff) = backoff_after(&part.script.policy, ending) else {
+                        anyhow::bail!("{id:?} was restarted against its policy");
+                    };
+                    ensure!(
+                        self.at(next.begins) - self.at(end) >= backoff.first / 2,
+                        "{id:?} was restarted before its backoff"
+                    );
+                }
                 let left = self.spans_of(part).filter(|span| matches!(span.activity, Activity::Task(_)));
                 let Activity::Run(run) = first.activity else { unreachable!("filtered above") };
                 let made = self.created_by(id, Some(run)).flat_map(|child| self.spans_in(child));
@@ -411,8 +433,11 @@ impl History<'_> {
                     );
                 }
             }
-            if let OnFailure::Restart(backoff) = part.script.policy.on_failure {
-                // A failure followed by a run is a restart. More than the limit must not fall into one window.
+            let policy = &part.script.policy;
+            let backoff = [Ending::Failed(0), Ending::Succeeded].map(|ending| backoff_after(policy, ending));
+            if let Some(backoff) = backoff.into_iter().flatten().next().filter(|_| part.commanded.is_empty())
+            {
+                // An end followed by a run is a restart. More than the limit must not fall into one window.
                 let restarts: Vec<_> =
                     runs.windows(2).filter_map(|pair| Some(self.at(pair[0].ends?.0))).collect();
                 let most = backoff.restarts as usize;
@@ -425,6 +450,53 @@ impl History<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Those of which nothing but the runs is of interest: without tasks, children and requests.
+    fn finished_factories_end(&self) -> Result {
+        for (path, factory) in &self.factories {
+            if factory.report().is_none() || factory.started.is_none() {
+                continue;
+            }
+            let is_simple = self.spans_in(path).all(|span| !matches!(span.activity, Activity::Task(_)))
+                && !self.factories.keys().any(|other| other.starts_with(&format!("{path}/")));
+            let mut last = None;
+            let is_over = self.parts.iter().filter(|(id, _)| id.factory == *path).all(|(_, part)| {
+                let mut runs = self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_)));
+                let run = runs.next().and_then(|run| run.ends);
+                last = last.max(run.map(|(index, _)| index));
+                let is_finished = run.is_some_and(|(_, ending)| ending == Ending::Succeeded);
+                is_finished
+                    && runs.next().is_none()
+                    && part.commanded.is_empty()
+                    && part.script.run.until == Until::Now
+                    && part.script.policy.on_finish == OnFinish::Stay
+            });
+            let Some(last) = last.filter(|_| is_simple && is_over && !factory.plan.remains) else { continue };
+            let stops = self.spans_in(path).filter(|span| span.activity == Activity::Stop);
+            let Some(begun) = stops.map(|span| self.at(span.begins)).min() else { continue };
+            ensure!(
+                begun <= self.at(last).max(self.at(factory.started.unwrap_or(last))),
+                "{path} had nothing left to do at {:?}, and began to stop at {begun:?}",
+                self.at(last)
+            );
+        }
+        Ok(())
+    }
+
+    fn names_are_unique(&self) -> Result {
+        match self.twins.first() {
+            Some(twin) => anyhow::bail!("two children called {twin} ran at a time"),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a run has ended by itself, so that its policy decided.
+    fn has_returned(&self, span: &Span) -> bool {
+        let part = &self.parts[&span.id];
+        matches!(span.activity, Activity::Run(_))
+            && part.script.run.until == Until::Now
+            && matches!(span.ends, Some((_, Ending::Succeeded)))
     }
 
     fn no_future_outlives_its_factory(&self) -> Result {
@@ -470,6 +542,7 @@ impl History<'_> {
         // The earliest possible cause of the stop. A child that escalates may end at any time.
         let failed = self.spans_in("root").filter_map(|span| match (span.activity, span.ends) {
             (Activity::Prepare | Activity::Run(_), Some((index, Ending::Failed(_)))) => Some(index),
+            (_, Some((index, _))) if self.has_returned(span) => Some(index),
             _ => None,
         });
         let cause = failed.chain(root.stop_requested).min().filter(|cause| *cause < end);
@@ -495,14 +568,25 @@ impl History<'_> {
                 Some(started) => {
                     let stop_requested =
                         factory.stop_requested.map(|stop_requested| stop_requested.max(started));
-                    let failed = self.spans_in(path).filter(|span| {
-                        let policy = self.parts[&span.id].script.policy;
-                        matches!(span.activity, Activity::Run(_))
-                            && policy.on_failure == OnFailure::StopFactory
+                    // A run that was told to end alone is no cause.
+                    let runs = self.spans_in(path).filter(|span| {
+                        matches!(span.activity, Activity::Run(_)) && self.parts[&span.id].commanded.is_empty()
                     });
-                    let failed = failed.filter_map(|span| match span.ends {
-                        Some((index, Ending::Failed(_))) => Some(index.max(started)),
-                        _ => None,
+                    let failed = runs.filter_map(|span| {
+                        let policy = &self.parts[&span.id].script.policy;
+                        match span.ends {
+                            Some((index, Ending::Failed(_)))
+                                if policy.on_failure == OnFailure::StopFactory =>
+                            {
+                                Some(index.max(started))
+                            }
+                            Some((index, Ending::Succeeded))
+                                if policy.on_finish == OnFinish::StopFactory && self.has_returned(span) =>
+                            {
+                                Some(index.max(started))
+                            }
+                            _ => None,
+                        }
                     });
                     let Some(cause) =
                         stop_requested.into_iter().chain(failed).filter(|cause| *cause < end).min()
@@ -700,21 +784,46 @@ impl History<'_> {
                     _ => anyhow::bail!("{token} of {:?} is reported more than once", span.id),
                 }
             }
-            ensure!(
-                restarts.len() == report.restarted().len(),
-                "{path} reports other restarts than occurred"
-            );
-            for (id, (times, last)) in restarts {
-                let reported = report.restarted().iter().find(|restarted| restarted.daemon == label(id));
-                let is_right = reported.is_some_and(|restarted| {
-                    restarted.times == times && format!("{:#}", restarted.last).contains(last)
-                });
-                ensure!(
-                    is_right,
-                    "{id:?} was restarted {times} times, the last time after {last}, but the report differs"
-                );
-            }
+            self.restarts_are_reported(path, report, &restarts)?;
         }
+        Ok(())
+    }
+
+    /// Given how often each part was restarted after a failure, and the last of these.
+    fn restarts_are_reported(
+        &self,
+        path: &str,
+        report: &Report,
+        failed: &BTreeMap<&PartId, (u64, &str)>,
+    ) -> Result {
+        for (id, part) in self.parts.iter().filter(|(id, _)| *id.factory == *path) {
+            let reported = report.restarted().iter().find(|restarted| restarted.daemon == label(id));
+            let (times, last) = failed.get(id).copied().unwrap_or((0, ""));
+            // After a run that has returned, too, if that was before the stop.
+            let returned = match part.script.policy.on_finish {
+                OnFinish::Restart(_) => {
+                    self.spans_of(part).filter(|span| self.has_returned(span)).count() as u64
+                }
+                _ => 0,
+            };
+            let is_right = match reported {
+                None => times == 0,
+                Some(restarted) => {
+                    let text = format!("{:#}", restarted.last);
+                    (times..=times + returned).contains(&restarted.times)
+                        && (times > 0 && text.contains(last) || returned > 0 && text == "its run returned")
+                }
+            };
+            ensure!(
+                is_right,
+                "{id:?} was restarted after {times} failures, the last time after {last}, and after at most {returned} \
+                 returns, but the report says {reported:?}"
+            );
+        }
+        let known = |restarted: &steelmill_core::Restarted| {
+            self.parts.keys().any(|id| *id.factory == *path && label(id) == restarted.daemon)
+        };
+        ensure!(report.restarted().iter().all(known), "{path} reports restarts of another daemon");
         Ok(())
     }
 
@@ -736,6 +845,12 @@ impl History<'_> {
                 };
                 let is_cut = |span: &Span| matches!(span.ends, Some((_, Ending::Cancelled)));
                 let cut = self.spans_in(path).filter(of_phase).any(is_cut);
+                // One that was restarted by request may have been told so before the first poll of its run.
+                let of_part =
+                    |(id, _): &(&PartId, &Part)| *id.factory == **path && label(id) == failure.daemon;
+                if self.parts.iter().filter(of_part).any(|(_, part)| !part.commanded.is_empty()) {
+                    continue;
+                }
                 // It may have been aborted before its first poll.
                 let unpolled =
                     failure.phase == Phase::Task || self.spans_in(path).filter(of_phase).count() == 0;
@@ -766,7 +881,8 @@ impl History<'_> {
     }
 
     /// Whether a daemon made the factory, and its parent was stopping when the factory ended at `end`: the parent, or a
-    /// factory above it, was asked to stop or had a failure before, which may be that of a child that escalates.
+    /// factory above it, was asked to stop, had a failure before, which may be that of a child that escalates, or a run of it
+    /// had returned.
     fn ends_with_maker(&self, path: &str, end: usize) -> bool {
         if self.factories.get(path).is_none_or(|factory| factory.creator.is_none()) {
             return false;
@@ -779,7 +895,8 @@ impl History<'_> {
                 let factory = &*span.id.factory;
                 let is_of_ancestor = factory == ancestor || factory != path && factory.starts_with(&below);
                 is_of_ancestor
-                    && matches!(span.ends, Some((at, Ending::Failed(_) | Ending::Cancelled)) if at < end)
+                    && (matches!(span.ends, Some((at, Ending::Failed(_) | Ending::Cancelled)) if at < end)
+                        || span.ends.is_some_and(|(at, _)| at < end) && self.has_returned(span))
             });
             failed || requested.is_some_and(|at| at < end)
         })
@@ -833,16 +950,26 @@ impl History<'_> {
             let failed = self.spans_in(path).any(|span| {
                 let policy = self.parts[&span.id].script.policy;
                 let fatal = policy.on_failure != OnFailure::LeaveDown;
-                fatal
-                    && matches!(span.activity, Activity::Run(_))
-                    && matches!(span.ends, Some((_, Ending::Failed(_))))
+                let has_failed = matches!(span.activity, Activity::Run(_))
+                    && matches!(span.ends, Some((_, Ending::Failed(_))));
+                fatal && has_failed || policy.on_finish != OnFinish::Stay && self.has_returned(span)
             });
+            // Every daemon has finished, or is down after a failure.
+            let mut parts = self.parts.iter().filter(|(id, _)| id.factory == *path);
+            let has_finished = !factory.plan.remains
+                && parts.all(|(_, part)| {
+                    let run =
+                        self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_))).last();
+                    run.is_some_and(|run| {
+                        self.has_returned(run) || matches!(run.ends, Some((_, Ending::Failed(_))))
+                    })
+                });
             let stop_requested = factory.stop_requested.is_some_and(|stop_requested| stop_requested < end);
             // A child whose start was dropped may still have started, and ended unobserved.
             let may_escalate =
                 |factory: &Factory| factory.escalates && (factory.end.is_some() || factory.started.is_none());
             let escalated = self.factories.values().any(may_escalate);
-            ensure!(stop_requested || failed || escalated, "{path} ended without a cause");
+            ensure!(stop_requested || failed || escalated || has_finished, "{path} ended without a cause");
         }
         Ok(())
     }
@@ -881,6 +1008,15 @@ impl History<'_> {
             ("overstayers", deadline_exceeded),
             ("restarts", restarts),
         ]
+    }
+}
+
+/// The backoff before a restart after such an end; `None` if the policy restarts it not.
+fn backoff_after(policy: &Policy, ending: Ending) -> Option<Backoff> {
+    match (ending, policy.on_failure, policy.on_finish) {
+        (Ending::Failed(_), OnFailure::Restart(backoff), _) => Some(backoff),
+        (Ending::Succeeded, _, OnFinish::Restart(backoff)) => Some(backoff),
+        _ => None,
     }
 }
 

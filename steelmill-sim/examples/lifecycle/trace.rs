@@ -59,6 +59,8 @@ pub(crate) enum EventKind {
         is_ready: Option<bool>,
     },
     Dropped,
+    /// Somebody requests that it is restarted or stopped alone.
+    Commanded,
     // Events of a factory.
     Starts {
         creator: Option<(PartId, u32)>,
@@ -70,6 +72,8 @@ pub(crate) enum EventKind {
     Health(Arc<FactoryHealth>),
     Ended(Arc<Report>),
     MachineEnded,
+    /// A child of its name started while it ran.
+    TwinStarted,
 }
 
 #[derive(Debug, Clone)]
@@ -114,6 +118,8 @@ impl fmt::Display for Trace {
                 EventKind::StartFailed(report) => writeln!(f, " did not start; {report}")?,
                 EventKind::Ended(report) => writeln!(f, " ended; {report}")?,
                 EventKind::Dropped
+                | EventKind::Commanded
+                | EventKind::TwinStarted
                 | EventKind::Started
                 | EventKind::StopRequested
                 | EventKind::MachineEnded => {

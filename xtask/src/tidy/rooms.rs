@@ -75,6 +75,7 @@ const LAYOUTS: &[Layout] = &[
             ("factory", Lower),
             ("scope", Lower),
             ("lifecycle", Lower),
+            ("supervised", Lower),
             ("catalog", Lower),
             ("contract", Only(&["clock", "entropy", "net", "spawn", "world"])),
         ],

@@ -163,6 +163,7 @@ impl Plan {
         if self.slot(id).step != Step::WindingDown {
             return self.end(id);
         }
+        self.slot(id).in_flight.run = false;
         // It cannot restart next to the rest of its last run.
         if self.stage == Stage::Running {
             self.begin_stop(self.deadlines.stop);

@@ -1,13 +1,15 @@
-//! After a failed `run`: the daemon's policy decides between a stop of the factory, a restart, and leaving it down.
+//! After the end of a `run`: the daemon's policy decides between a stop of the factory, a restart, and leaving it as it is. A
+//! single daemon can be restarted and stopped by request, too.
 //!
-//! Before the latter two the daemon winds down: the children it made and then its tasks end. Then it gets a fresh scope.
+//! Before it restarts or is left down the daemon winds down: its run, the children it made and then its tasks end. Then it gets
+//! a fresh scope.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{Action, Idle, Plan, Stage, Step, Timeout, Verdict};
+use super::{Action, Idle, PhaseEnd, Plan, Stage, Step, Timeout, Verdict};
 use crate::control::{ChildId, Maker, SlotId};
-use crate::{Backoff, OnFailure, Policy};
+use crate::{Backoff, OnFailure, OnFinish, Policy};
 
 /// A daemon's policy and its recent restarts.
 pub(super) struct Restarts {
@@ -21,52 +23,126 @@ impl Restarts {
         Restarts { policy, recent: VecDeque::new() }
     }
 
-    /// Counts a restart, if the policy allows one more in the window that ends now.
-    fn try_count(&mut self, backoff: &Backoff, now: Instant) -> bool {
+    /// Counts a restart, if the policy allows one more in the window that ends now: the how many-th it is.
+    fn try_count(&mut self, backoff: &Backoff, now: Instant) -> Option<u32> {
         while let Some(oldest) = self.recent.front()
             && now.duration_since(*oldest) >= backoff.window
         {
             self.recent.pop_front();
         }
         let is_allowed = self.recent.len() < backoff.restarts as usize;
-        if is_allowed {
+        is_allowed.then(|| {
             self.recent.push_back(now);
-        }
-        is_allowed
+            self.recent.len() as u32
+        })
     }
 }
 
+/// What a daemon does when it has wound down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::lifecycle) enum Next {
+    /// Nothing, because its run has failed.
+    Down,
+    /// Nothing, because it was requested so.
+    Stopped,
+    /// It runs again after a backoff: the nth restart of the window.
+    Pause(Backoff, u32),
+    /// It runs again at once.
+    Run,
+}
+
 impl Plan {
-    /// A `run` has failed while the factory runs.
-    pub(super) fn run_failed(&mut self, id: SlotId) -> Verdict {
-        let (now, on_failure) = (self.now, self.policy(id).on_failure);
-        let slot = self.slot(id);
-        slot.step = Step::Ready(Idle::Down);
-        match on_failure {
-            OnFailure::StopFactory => {
+    /// A `run` has ended while the factory runs.
+    pub(super) fn run_ended(&mut self, id: SlotId, end: PhaseEnd) -> Verdict {
+        let policy = self.policy(id);
+        let has_failed = end != PhaseEnd::Done;
+        self.slot(id).step = Step::Ready(if has_failed { Idle::Down } else { Idle::Finished });
+        match (policy.on_failure, policy.on_finish) {
+            (OnFailure::Restart(backoff), _) if has_failed => self.restart(id, backoff),
+            (_, OnFinish::Restart(backoff)) if !has_failed => self.restart(id, backoff),
+            (OnFailure::StopFactory, _) if has_failed => {
                 self.begin_stop(self.deadlines.stop);
                 Verdict::Stands
             }
-            OnFailure::LeaveDown => {
-                self.wind_down(id);
+            (OnFailure::LeaveDown, _) if has_failed => {
+                self.wind_down(id, Next::Down);
                 Verdict::Stands
             }
-            OnFailure::Restart(backoff) => {
-                let is_allowed =
-                    slot.restarts.as_mut().is_some_and(|restarts| restarts.try_count(&backoff, now));
-                if is_allowed {
-                    self.wind_down(id);
-                    return Verdict::Restarts;
-                }
+            (_, OnFinish::StopFactory) => {
+                self.begin_stop(self.deadlines.stop);
+                Verdict::Stands
+            }
+            _ => {
+                self.try_finish();
+                Verdict::Stands
+            }
+        }
+    }
+
+    /// Restarts a daemon, if that is within the limit.
+    fn restart(&mut self, id: SlotId, backoff: Backoff) -> Verdict {
+        let now = self.now;
+        let restarts = self.slot(id).restarts.as_mut();
+        match restarts.and_then(|restarts| restarts.try_count(&backoff, now)) {
+            Some(nth) => {
+                self.wind_down(id, Next::Pause(backoff, nth));
+                Verdict::Restarts
+            }
+            None => {
                 self.begin_stop(self.deadlines.stop);
                 Verdict::TooOften(backoff)
             }
         }
     }
 
+    /// Ends the factory if it has nothing left to do: every daemon has finished, but for those that have failed and stay down,
+    /// and there is no child. What tasks there are the supervisor knows.
+    pub(in crate::lifecycle) fn try_finish(&mut self) {
+        if self.stage != Stage::Running || self.remains || !self.children.is_empty() {
+            return;
+        }
+        let mut steps = self.slots.iter().filter(|slot| slot.has_lifecycle).map(|slot| slot.step);
+        let mut has_any_finished = false;
+        let is_over = steps.all(|step| {
+            has_any_finished |= step == Step::Ready(Idle::Finished);
+            matches!(step, Step::Ready(Idle::Finished | Idle::Down))
+        });
+        if is_over && has_any_finished {
+            self.act(Action::AwaitTasks);
+        }
+    }
+
+    /// Nothing is left to do.
+    pub(in crate::lifecycle) fn finish(&mut self) {
+        self.stop();
+    }
+
+    /// The factory goes on when all of its daemons have finished.
+    pub(in crate::lifecycle) fn remain(&mut self) {
+        self.remains = true;
+    }
+
+    /// Restarts a daemon by a request, or stops it. False if the factory is not running, or the daemon is about to restart
+    /// already.
+    pub(in crate::lifecycle) fn command(&mut self, id: SlotId, next: Next) -> bool {
+        let slot = self.slot(id);
+        let is_ready = slot.has_lifecycle && matches!(slot.step, Step::Ready(_));
+        if self.stage != Stage::Running || !is_ready {
+            return false;
+        }
+        if self.slot(id).in_flight.run {
+            self.act(Action::SignalStop(id));
+        }
+        self.changed.push(id);
+        self.wind_down(id, next);
+        self.settle();
+        true
+    }
+
     /// Winds a daemon down: stops the children it made, and then its tasks.
-    fn wind_down(&mut self, id: SlotId) {
-        self.slot(id).step = Step::WindingDown;
+    fn wind_down(&mut self, id: SlotId, next: Next) {
+        let slot = self.slot(id);
+        (slot.step, slot.next) = (Step::WindingDown, next);
         for child in self.children_made_by(id) {
             self.stop_child(child);
         }
@@ -75,10 +151,10 @@ impl Plan {
         self.try_wind_down(id);
     }
 
-    /// Stops the tasks of a daemon that winds down once its children have ended.
+    /// Stops the tasks of a daemon that winds down once its run and its children have ended.
     pub(super) fn try_wind_down(&mut self, id: SlotId) {
         let slot = self.slot(id);
-        if slot.step == Step::WindingDown && slot.own_children == 0 {
+        if slot.step == Step::WindingDown && slot.own_children == 0 && !slot.in_flight.run {
             self.act(Action::CloseTasks(id));
         }
     }
@@ -90,22 +166,22 @@ impl Plan {
             return; // one of the tasks made a child; `try_wind_down` is called again when that has ended
         }
         slot.is_aborted = false;
-        let (rest, draw) = match &slot.restarts {
-            Some(restarts) => match restarts.policy.on_failure {
-                OnFailure::Restart(backoff) => (Idle::Pause, Some((backoff, restarts.recent.len() as u32))),
-                _ => (Idle::Down, None),
-            },
-            None => (Idle::Down, None),
-        };
-        slot.step = Step::Ready(rest);
+        let next = slot.next;
+        slot.step = Step::Ready(match next {
+            Next::Down => Idle::Down,
+            Next::Stopped => Idle::Stopped,
+            Next::Pause(..) | Next::Run => Idle::Pause,
+        });
         self.abort_done(id);
         self.changed.push(id);
         self.limit(id, None);
         self.act(Action::RenewScope(id));
-        if self.stage != Stage::Running {
-            self.try_stop(id);
-        } else if let Some((backoff, nth)) = draw {
-            self.act(Action::DrawBackoff(id, backoff, nth));
+        match next {
+            _ if self.stage != Stage::Running => self.try_stop(id),
+            Next::Pause(backoff, nth) => self.act(Action::DrawBackoff(id, backoff, nth)),
+            Next::Run => self.run(id),
+            Next::Down => self.try_finish(),
+            Next::Stopped => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! The plan's answers to sequences of events. No executor, no user code.
 
 use super::*;
-use crate::OnFailure;
+use crate::{OnFailure, OnFinish};
 
 /// A plan for slots that need these others.
 fn plan(needs: &[&[u32]]) -> Plan {
@@ -66,9 +66,13 @@ fn ring(plan: &mut Plan) {
     plan.timer_fired();
 }
 
+fn join(plan: &mut Plan, id: u64, shares: &[u32], maker: Maker) -> Result<(), NotJoined> {
+    plan.join(ChildId(id), shares.iter().map(|id| SlotId(*id)).collect(), maker, false)
+}
+
 /// A child of a running factory joins, and may start at once.
 fn child(plan: &mut Plan, id: u64, shares: &[u32], maker: Maker) {
-    assert!(plan.join(ChildId(id), shares.iter().map(|id| SlotId(*id)).collect(), maker));
+    assert_eq!(join(plan, id, shares, maker), Ok(()));
     assert_eq!(plan.actions.pop(), Some(Action::Admit(ChildId(id))));
 }
 
@@ -86,6 +90,7 @@ fn check(plan: &mut Plan, expected: &str) {
     let actions = plan.actions().into_iter().map(|action| match action {
         Action::Begin(SlotId(id), phase) => format!("{} {id}", name(phase)),
         Action::Started => "started".to_owned(),
+        Action::Drain => "drain".to_owned(),
         Action::SignalStop(SlotId(id)) => format!("tell {id}"),
         Action::CloseTasks(SlotId(id)) => format!("tasks {id}"),
         Action::DeadlineExceeded(SlotId(id), phase, limit) => {
@@ -99,6 +104,7 @@ fn check(plan: &mut Plan, expected: &str) {
         Action::AbortChild(ChildId(id), _) => format!("abort child {id}"),
         Action::StuckChild(ChildId(id)) => format!("stuck child {id}"),
         Action::RenewScope(SlotId(id)) => format!("renew {id}"),
+        Action::AwaitTasks => "await tasks".to_owned(),
         Action::DrawBackoff(SlotId(id), _, nth) => format!("draw {id} for {nth}"),
         Action::Timer(Some(at)) => format!("timer {:?}", at - now),
         Action::Timer(None) => "no timer".to_owned(),
@@ -181,7 +187,7 @@ fn a_daemon_ends_after_run_and_stop_and_tasks() {
 fn a_run_that_returned_early_is_still_stopped() {
     let mut plan = running(&[&[]]);
     done(&mut plan, 0, Phase::Run);
-    check(&mut plan, "");
+    check(&mut plan, "await tasks");
     plan.stop();
     check(&mut plan, "tell 0, stop 0, timer 10s");
     done(&mut plan, 0, Phase::Stop);
@@ -410,14 +416,14 @@ fn a_child_waits_until_what_it_shares_is_prepared_but_not_for_its_maker() {
     let mut plan = plan(&[&[], &[]]);
     plan.start();
     check(&mut plan, "prepare 0, prepare 1, timer 30s");
-    assert!(plan.join(ChildId(7), vec![SlotId(0), SlotId(1)], Maker::Daemon(SlotId(0))));
-    assert!(plan.join(ChildId(8), Vec::new(), Maker::Daemon(SlotId(0))));
+    assert!(join(&mut plan, 7, &[1], Maker::Daemon(SlotId(0))).is_ok());
+    assert!(join(&mut plan, 8, &[], Maker::Daemon(SlotId(0))).is_ok());
     check(&mut plan, "admit 8");
     done(&mut plan, 1, Phase::Prepare);
     check(&mut plan, "admit 7");
     done(&mut plan, 0, Phase::Prepare);
     check(&mut plan, "run 0, run 1, started, no timer");
-    assert!(plan.join(ChildId(9), vec![SlotId(0), SlotId(1)], Maker::Handle));
+    assert!(join(&mut plan, 9, &[0, 1], Maker::Handle).is_ok());
     check(&mut plan, "admit 9");
 }
 
@@ -439,7 +445,7 @@ fn a_child_that_left_leaves_nothing() {
 fn a_stopping_factory_takes_no_children() {
     let mut plan = running(&[&[]]);
     plan.stop();
-    assert!(!plan.join(ChildId(7), Vec::new(), Maker::Handle));
+    assert!(join(&mut plan, 7, &[], Maker::Handle).is_err());
 }
 
 #[test]
@@ -597,7 +603,7 @@ fn a_task_that_blocks_its_thread_keeps_its_daemon_from_running_again() {
     check(&mut plan, "tell child 7, timer 10s");
     ring(&mut plan);
     check(&mut plan, "abort child 7, abort 0, timer 100ms");
-    assert!(!plan.join(ChildId(8), Vec::new(), Maker::Daemon(SlotId(0))), "it makes no more");
+    assert!(join(&mut plan, 8, &[], Maker::Daemon(SlotId(0))).is_err(), "it makes no more");
     plan.child_left(ChildId(7));
     ring(&mut plan);
     check(&mut plan, "tasks 0, look 0");
@@ -612,7 +618,7 @@ fn a_task_that_blocks_its_thread_keeps_its_daemon_from_running_again() {
 fn a_child_made_by_what_is_left_of_a_failed_run_is_told_to_stop() {
     let mut plan = running_with(&[&[]], &[again(3, 60)]);
     fail(&mut plan, 0, Phase::Run);
-    assert!(plan.join(ChildId(7), Vec::new(), Maker::Daemon(SlotId(0))));
+    assert!(join(&mut plan, 7, &[], Maker::Daemon(SlotId(0))).is_ok());
     check(&mut plan, "tasks 0, timer 10s, tell child 7");
     plan.tasks_ended(SlotId(0));
     check(&mut plan, "");
@@ -645,6 +651,142 @@ fn a_daemon_may_have_less_time_to_stop_than_the_others() {
     plan.give_up(SlotId(0));
     ends(&mut plan, 1);
     check(&mut plan, "tasks 1, no timer");
+}
+
+#[test]
+fn a_run_that_returns_runs_again_if_its_policy_says_so() {
+    let backoff = Backoff { restarts: 1, ..Backoff::default() };
+    let mut plan = running_with(&[&[], &[]], &[Policy::permanent(backoff)]);
+    done(&mut plan, 0, Phase::Run);
+    check(&mut plan, "tasks 0, timer 10s");
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "renew 0, draw 0 for 1, no timer");
+    plan.pause(SlotId(0), Duration::from_millis(80));
+    check(&mut plan, "timer 80ms");
+    ring(&mut plan);
+    check(&mut plan, "run 0");
+    // Failures and ends have one limit.
+    assert_eq!(plan.phase_ended(SlotId(0), Phase::Run, PhaseEnd::Failed), Verdict::TooOften(backoff));
+    check(&mut plan, "tell 1, stop 1, tell 0, stop 0, timer 10s");
+}
+
+#[test]
+fn a_run_that_returns_stops_the_factory_if_its_policy_says_so() {
+    let policy = Policy { on_finish: OnFinish::StopFactory, ..Policy::default() };
+    let mut plan = running_with(&[&[], &[0]], &[policy]);
+    assert_eq!(plan.phase_ended(SlotId(0), Phase::Run, PhaseEnd::Done), Verdict::Stands);
+    check(&mut plan, "tell 1, stop 1, timer 10s");
+}
+
+#[test]
+fn a_factory_has_nothing_left_to_do_when_all_have_finished_and_no_child_is_left() {
+    let mut plan = running_with(&[&[], &[0], &[]], &[Policy::leave_down()]);
+    child(&mut plan, 7, &[], Maker::Handle);
+    fail(&mut plan, 0, Phase::Run);
+    check(&mut plan, "tasks 0, timer 10s");
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "renew 0, no timer");
+    done(&mut plan, 1, Phase::Run);
+    done(&mut plan, 2, Phase::Run);
+    check(&mut plan, "");
+    plan.child_left(ChildId(7));
+    check(&mut plan, "await tasks");
+    plan.try_finish();
+    check(&mut plan, "await tasks");
+    plan.finish();
+    check(&mut plan, "tell 2, stop 2, tell 1, stop 1, timer 10s");
+}
+
+#[test]
+fn daemons_that_are_down_alone_are_no_end_and_a_factory_may_remain() {
+    let mut plan = running_with(&[&[]], &[Policy::leave_down()]);
+    fail(&mut plan, 0, Phase::Run);
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "tasks 0, timer 10s, renew 0, no timer");
+
+    let mut plan = running(&[&[]]);
+    plan.remain();
+    done(&mut plan, 0, Phase::Run);
+    check(&mut plan, "");
+}
+
+#[test]
+fn a_single_daemon_is_restarted_on_request_after_its_children_and_tasks_have_ended() {
+    let mut plan = running(&[&[], &[0]]);
+    child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
+    assert!(plan.command(SlotId(0), Next::Run));
+    check(&mut plan, "tell 0, tell child 7, timer 10s");
+    assert!(!plan.command(SlotId(0), Next::Run), "it is about to");
+    plan.child_left(ChildId(7));
+    check(&mut plan, "");
+    done(&mut plan, 0, Phase::Run);
+    check(&mut plan, "tasks 0");
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "renew 0, run 0, no timer");
+}
+
+#[test]
+fn a_single_daemon_that_is_stopped_on_request_is_down_until_it_is_restarted() {
+    let mut plan = running(&[&[], &[]]);
+    assert!(plan.command(SlotId(0), Next::Stopped));
+    check(&mut plan, "tell 0, timer 10s");
+    done(&mut plan, 0, Phase::Run);
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "tasks 0, renew 0, no timer");
+    assert_eq!(plan.state(SlotId(0)), State::Down);
+    done(&mut plan, 1, Phase::Run);
+    check(&mut plan, "");
+    assert!(plan.command(SlotId(0), Next::Run));
+    check(&mut plan, "tasks 0, timer 10s");
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "renew 0, run 0, no timer");
+}
+
+#[test]
+fn a_run_that_overstays_a_request_to_restart_is_aborted_and_its_daemon_runs_again() {
+    let policy = Policy { stop: Some(Duration::from_secs(2)), ..Policy::default() };
+    let mut plan = running_with(&[&[]], &[policy]);
+    assert!(plan.command(SlotId(0), Next::Run));
+    check(&mut plan, "tell 0, timer 2s");
+    ring(&mut plan);
+    check(&mut plan, "deadline_exceeded 0 run 2s, abort 0, timer 100ms");
+    cancelled(&mut plan, 0, Phase::Run);
+    check(&mut plan, "tasks 0");
+    plan.tasks_ended(SlotId(0));
+    check(&mut plan, "renew 0, run 0, no timer");
+    assert_eq!(plan.aborts_pending, 0);
+}
+
+#[test]
+fn a_run_that_blocks_its_thread_at_a_request_to_restart_stops_the_factory() {
+    let mut plan = running(&[&[]]);
+    assert!(plan.command(SlotId(0), Next::Run));
+    ring(&mut plan);
+    plan.actions();
+    ring(&mut plan);
+    check(&mut plan, "look 0");
+    plan.give_up(SlotId(0));
+    check(&mut plan, "renew 0, tell 0, stop 0, timer 10s");
+    done(&mut plan, 0, Phase::Stop);
+    plan.tasks_ended(SlotId(0));
+    assert!(plan.has_ended());
+}
+
+#[test]
+fn a_child_that_depends_on_its_maker_waits_until_that_is_prepared() {
+    let mut plan = plan(&[&[], &[0]]);
+    plan.start();
+    plan.actions();
+    assert!(join(&mut plan, 7, &[0], Maker::Daemon(SlotId(0))).is_ok());
+    assert!(join(&mut plan, 8, &[], Maker::Daemon(SlotId(0))).is_ok());
+    check(&mut plan, "admit 8");
+    let shares = |id| vec![SlotId(id)];
+    let awaited = |plan: &mut Plan, id| plan.join(ChildId(9), shares(id), Maker::Daemon(SlotId(0)), true);
+    assert_eq!(awaited(&mut plan, 0), Err(NotJoined::WaitsForItself));
+    assert_eq!(awaited(&mut plan, 1), Err(NotJoined::WaitsForItself), "it depends on the maker");
+    done(&mut plan, 0, Phase::Prepare);
+    check(&mut plan, "prepare 1, admit 7");
+    assert_eq!(awaited(&mut plan, 1), Ok(()));
 }
 
 /// Random events in any order: everything ends, and no daemon is stopped before its dependents have ended.
@@ -691,7 +833,8 @@ impl Life {
                 0 => self.plan.stop(),
                 1 if random.below(4) == 0 => self.plan.abort(Duration::from_secs(3)),
                 2 | 3 if self.has_timer() => ring(&mut self.plan),
-                4..8 => self.have_a_child(random),
+                4 => self.command(random),
+                5..8 => self.have_a_child(random),
                 _ if !self.pending.is_empty() => self.answer(random),
                 _ if self.has_timer() => ring(&mut self.plan),
                 _ => self.plan.stop(),
@@ -735,6 +878,8 @@ impl Life {
                         self.pending.push(Pending::Phase(id, phase));
                     }
                     Action::SignalStop(id) if self.plan.slots[id.index()].is_aborted => {}
+                    // Its run alone.
+                    Action::SignalStop(id) if self.plan.slots[id.index()].step == Step::WindingDown => {}
                     Action::SignalStop(id) => {
                         let is_ended = |id: usize| self.plan.slots[id].step == Step::Ended;
                         let mut needed_by = (0..self.needs.len()).filter(|by| self.needs[*by].contains(&id));
@@ -754,6 +899,11 @@ impl Life {
                         self.plan.wait_again(id, ABORT_GRACE);
                     }
                     Action::Look(id) => self.plan.give_up(id),
+                    Action::AwaitTasks => {
+                        let steps = || self.plan.slots.iter().filter(|slot| slot.has_lifecycle);
+                        assert!(steps().all(|slot| !slot.in_flight.any() && slot.children == 0));
+                        self.plan.finish();
+                    }
                     Action::StopChild(id) => self.pending.push(Pending::Child(id)),
                     Action::AbortChild(id, _) if !self.pending.contains(&Pending::Child(id)) => {
                         self.pending.push(Pending::Child(id));
@@ -780,7 +930,13 @@ impl Life {
             Some(_) if random.below(2) == 0 => Maker::Descendant,
             _ => Maker::Handle,
         };
-        self.plan.join(child, slots, maker);
+        let _ = self.plan.join(child, slots, maker, false);
+    }
+
+    fn command(&mut self, random: &mut Random) {
+        let id = SlotId(random.below(self.needs.len() as u64) as u32);
+        let next = if random.below(2) == 0 { Next::Run } else { Next::Stopped };
+        self.plan.command(id, next);
     }
 
     fn answer(&mut self, random: &mut Random) {
@@ -811,7 +967,13 @@ impl Random {
             _ => OnFailure::StopFactory,
         };
         let mut limit = || (self.below(3) == 0).then(|| Duration::from_secs(self.below(40)));
-        Policy { on_failure, prepare: limit(), stop: limit() }
+        let (prepare, stop) = (limit(), limit());
+        let on_finish = match self.below(6) {
+            0 => OnFinish::Restart(Backoff { restarts: self.below(4) as u32, ..Backoff::default() }),
+            1 => OnFinish::StopFactory,
+            _ => OnFinish::Stay,
+        };
+        Policy { on_failure, on_finish, prepare, stop }
     }
 
     fn below(&mut self, limit: u64) -> u64 {
