@@ -606,8 +606,11 @@ impl History<'_> {
     fn drain_requested(&self) -> Option<(usize, Duration)> {
         let plan = self.plan;
         let root = self.factories.get("root")?;
-        let requested =
-            root.stop_requested.filter(|requested| root.started.is_some_and(|at| at < *requested))?;
+        let is_in_time = |requested: &usize| {
+            root.started.is_some_and(|at| at < *requested)
+                && root.end.as_ref().is_none_or(|(end, _)| requested < end)
+        };
+        let requested = root.stop_requested.filter(is_in_time)?;
         // These end it without a request, or without a drain.
         if matches!(plan.end, FactoryEnd::Dropped(_) | FactoryEnd::JoinDropped(_))
             || plan.root.drain.is_zero()
@@ -621,7 +624,14 @@ impl History<'_> {
     /// Whether something failed by then that stops the root at once.
     fn failed_by(&self, time: Duration) -> bool {
         let failed = |span: &Span| matches!(span.ends, Some((at, Ending::Failed(_) | Ending::Cancelled)) if self.at(at) <= time);
-        self.spans.iter().any(failed) || self.machine_ended.is_some_and(|ended| self.at(ended) <= time)
+        // A child may fail without a span, if a stop is aborted before its first poll.
+        let escalated = |factory: &Factory| {
+            let is_clean = |(end, report): &(usize, &Report)| self.at(*end) > time || report.is_clean();
+            factory.escalates && !factory.end.as_ref().is_none_or(is_clean)
+        };
+        self.spans.iter().any(failed)
+            || self.factories.values().any(escalated)
+            || self.machine_ended.is_some_and(|ended| self.at(ended) <= time)
     }
 
     fn drains_before_it_stops(&self) -> Result {
