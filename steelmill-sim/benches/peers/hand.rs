@@ -14,7 +14,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::{
-    CHUNK, Done, HEARTBEAT, LATENCY, MESSAGE, Options, Sleeps, make_files, message, number, trace, write_blocks,
+    CHUNK, Done, HEARTBEAT, LATENCY, MESSAGE, Options, Sleeps, make_files, message, number, trace,
+    write_blocks,
 };
 
 fn main() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use steelmill_core::{
-    Abandoned, Backoff, DeadlineExceeded, FactoryHealth, Failure, OnFailure, OnFinish, Phase, Policy, Report, Result,
-    State,
+    Abandoned, Backoff, DeadlineExceeded, FactoryHealth, Failure, OnFailure, OnFinish, Phase, Policy, Report,
+    Result, State,
 };
 
 use super::part::CHECKS;

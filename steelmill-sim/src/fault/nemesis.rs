@@ -220,7 +220,14 @@ struct Execution<'t, 'a> {
 
 impl<'t, 'a> Execution<'t, 'a> {
     fn new(sim: Sim, budget: &'t Budget, handlers: BTreeMap<&'static str, Handler<'a>>) -> Self {
-        Self { sim, budget, handlers, struck: Cell::new(0), down: Cell::new(0), corrupted: RefCell::default() }
+        Self {
+            sim,
+            budget,
+            handlers,
+            struck: Cell::new(0),
+            down: Cell::new(0),
+            corrupted: RefCell::default(),
+        }
     }
 
     /// Executes all faults. Never ends, unless one of the scenario's own faults fails.

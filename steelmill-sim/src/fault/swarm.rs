@@ -175,7 +175,8 @@ impl FamilyDraws<'_> {
     fn on_message(&mut self) -> When {
         let budget = self.budget;
         let is_of_end = matches!(self.family, Family::PowerLoss | Family::Exit);
-        if let Some(machine) = Some(&budget.ends).filter(|_| is_of_end).and_then(|of| self.one_with_disk(of)) {
+        if let Some(machine) = Some(&budget.ends).filter(|_| is_of_end).and_then(|of| self.one_with_disk(of))
+        {
             // In the middle of a sync, with the time that one takes.
             let most = 2 << self.below(10);
             let nth = 1 + self.below(most) as u32;
@@ -198,7 +199,8 @@ impl FamilyDraws<'_> {
 
     /// A machine of which something has used the disk: trouble with others would be seen by nobody.
     fn one_with_disk(&mut self, of: &[Machine]) -> Option<String> {
-        let used: Vec<Machine> = of.iter().filter(|machine| self.run.has_disk(machine.id())).cloned().collect();
+        let used: Vec<Machine> =
+            of.iter().filter(|machine| self.run.has_disk(machine.id())).cloned().collect();
         if used.is_empty() { None } else { self.one(&used) }
     }
 

@@ -251,9 +251,8 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
         libc::SYS_mmap => {
             let [a, b, c, d, e, f] = arguments;
             // SAFETY: as the caller says.
-            let at = unsafe {
-                libc::mmap64(Argument::of(a), b, c as c_int, d as c_int, e as c_int, f as i64)
-            };
+            let at =
+                unsafe { libc::mmap64(Argument::of(a), b, c as c_int, d as c_int, e as c_int, f as i64) };
             at.expose_provenance() as isize
         }
         libc::SYS_munmap => function!(munmap(*mut c_void, usize)),

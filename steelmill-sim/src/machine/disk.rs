@@ -34,10 +34,10 @@ pub(crate) use mapping::{MapCall, Mappings};
 pub(crate) use open::{OpenFile, Sync};
 pub use settings::{DiskSettings, Durability};
 use survival::Survival;
+pub(crate) use tree::{Ino, ROOT};
 use tree::{Node, Place, Tree};
 pub use trouble::Troubled;
 use trouble::Troubles;
-pub(crate) use tree::{Ino, ROOT};
 
 /// The permission bits that a new file of a process does not get (umask(2)), until it says otherwise.
 const UMASK: u32 = 0o022;
@@ -138,7 +138,13 @@ impl Volume {
         self.tree.place(from, path, false)
     }
 
-    pub(crate) fn make_directory(&mut self, from: Ino, path: &[u8], mode: u32, now: Nanos) -> Result<(), Errno> {
+    pub(crate) fn make_directory(
+        &mut self,
+        from: Ino,
+        path: &[u8],
+        mode: u32,
+        now: Nanos,
+    ) -> Result<(), Errno> {
         let place = self.place(from, path)?;
         self.check_writable(place.directory)?;
         self.tree.make_directory(&place, mode & 0o1777 & !self.umask, now).map(drop)
@@ -175,7 +181,13 @@ impl Volume {
         self.tree.link(ino, &place, now)
     }
 
-    pub(crate) fn make_link(&mut self, target: &[u8], from: Ino, path: &[u8], now: Nanos) -> Result<(), Errno> {
+    pub(crate) fn make_link(
+        &mut self,
+        target: &[u8],
+        from: Ino,
+        path: &[u8],
+        now: Nanos,
+    ) -> Result<(), Errno> {
         if target.is_empty() {
             return Err(libc::ENOENT);
         }
@@ -303,9 +315,10 @@ impl Cluster {
     pub(crate) fn disk(&mut self, machine: u32) -> &mut Volume {
         let now = self.disk_time(machine);
         let settings = &self.disks.settings;
-        self.disks.all.entry(machine).or_insert_with(|| {
-            Volume::new(settings.get(&machine).copied().unwrap_or_default(), now)
-        })
+        self.disks
+            .all
+            .entry(machine)
+            .or_insert_with(|| Volume::new(settings.get(&machine).copied().unwrap_or_default(), now))
     }
 
     /// What time a file is given.

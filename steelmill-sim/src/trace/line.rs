@@ -7,8 +7,8 @@ use serde::Serialize;
 use steelmill_core::Owner;
 
 use super::{
-    Answer, DeliveryProblem, DiskChange, Event, EventKind, FaultStep, LinkChange, MachineChange, MessageKind, TaskEnd,
-    TaskId, Trace,
+    Answer, DeliveryProblem, DiskChange, Event, EventKind, FaultStep, LinkChange, MachineChange, MessageKind,
+    TaskEnd, TaskId, Trace,
 };
 use crate::schema::decision::Stream;
 use crate::schema::line::{Line, seconds};

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::succeeds;
 use steelmill_core::Result;
-use steelmill_sim::{Campaign, DiskSettings, Durability, Machine, Seed, Settings, Sim, Verify, check, simulate};
+use steelmill_sim::{
+    Campaign, DiskSettings, Durability, Machine, Seed, Settings, Sim, Verify, check, simulate,
+};
 
 /// What a program does with files in a directory, and what it gets: the same on a real disk as on a machine's.
 fn use_files(root: &Path) -> Vec<String> {
@@ -38,16 +40,26 @@ fn use_files(root: &Path) -> Vec<String> {
     note("renamed", fs::read_to_string(path("d/e/../e/./b")));
     note("rename into itself", fs::rename(path("d"), path("d/e/g")).map(|()| String::new()));
     note("rename over a directory", fs::rename(path("d/e/b"), path("d/e/f")).map(|()| String::new()));
-    note("rename of a directory over a file", fs::rename(path("d/e/f"), path("d/e/b")).map(|()| String::new()));
+    note(
+        "rename of a directory over a file",
+        fs::rename(path("d/e/f"), path("d/e/b")).map(|()| String::new()),
+    );
     note("link", fs::hard_link(path("d/e/b"), path("c")).map(|()| String::new()));
     note("links", fs::metadata(path("c")).map(|metadata| metadata.nlink().to_string()));
     note("symlink", std::os::unix::fs::symlink("d/e", path("s")).map(|()| String::new()));
     note("through a symlink", fs::read_to_string(path("s/b")));
     note("of a symlink", fs::read_link(path("s")).map(|target| format!("{target:?}")));
-    note("lstat", fs::symlink_metadata(path("s")).map(|metadata| format!("{:o} {}", metadata.mode(), metadata.len())));
+    note(
+        "lstat",
+        fs::symlink_metadata(path("s")).map(|metadata| format!("{:o} {}", metadata.mode(), metadata.len())),
+    );
     std::os::unix::fs::symlink("loop", path("loop")).expect("a new name");
     note("loop", fs::read(path("loop")).map(|_| String::new()));
-    note("canonical", fs::canonicalize(path("s/b")).map(|path| format!("{:?}", path.strip_prefix(root.canonicalize().expect("it is there")))));
+    note(
+        "canonical",
+        fs::canonicalize(path("s/b"))
+            .map(|path| format!("{:?}", path.strip_prefix(root.canonicalize().expect("it is there")))),
+    );
     let mut names: Vec<String> = fs::read_dir(root)
         .expect("a directory")
         .map(|entry| entry.expect("an entry"))
@@ -57,8 +69,13 @@ fn use_files(root: &Path) -> Vec<String> {
     note("entries", Ok(format!("{names:?}")));
     note("a long name", fs::write(path(&"x".repeat(256)), "").map(|()| String::new()));
     note("exclusive", OpenOptions::new().write(true).create_new(true).open(path("c")).map(|_| String::new()));
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path("f")).expect("a file");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path("f"))
+        .expect("a file");
     file.write_all(&[1; 10_000]).expect("room");
     note("seek", file.seek(SeekFrom::Current(-10)).map(|at| at.to_string()));
     note("seek before", file.seek(SeekFrom::End(-20_000)).map(|at| at.to_string()));
@@ -79,7 +96,10 @@ fn use_files(root: &Path) -> Vec<String> {
     appended.write_all(b"xy").expect("room");
     note("appended", fs::read(path("f")).map(|bytes| format!("{bytes:?}")));
     note("read of what is appended to", appended.read(&mut hole).map(|n| n.to_string()));
-    note("write of what is read", File::open(path("f")).and_then(|mut file| file.write(b"x")).map(|n| n.to_string()));
+    note(
+        "write of what is read",
+        File::open(path("f")).and_then(|mut file| file.write(b"x")).map(|n| n.to_string()),
+    );
     note("lock", file.try_lock().map_err(std::io::Error::from).map(|()| String::new()));
     let other = File::open(path("f")).expect("a file");
     note("locked", other.try_lock_shared().map_err(std::io::Error::from).map(|()| String::new()));
@@ -121,7 +141,12 @@ fn files_are_as_on_a_real_disk() {
 }
 
 /// Starts a program, cuts the power at a time, and looks at what its disk has.
-async fn cut(sim: &Sim, name: &str, after: Duration, main: impl Fn() + Send + Sync + 'static) -> Result<Machine> {
+async fn cut(
+    sim: &Sim,
+    name: &str,
+    after: Duration,
+    main: impl Fn() + Send + Sync + 'static,
+) -> Result<Machine> {
     let machine = sim.program(name, main).start().await?;
     sim.clock().sleep(after).await;
     machine.power_loss();
@@ -230,7 +255,8 @@ fn a_file_that_was_renamed_before_its_data_was_synced_may_be_empty() {
 #[test]
 fn a_write_is_torn_at_sectors() {
     let main = || {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open("/tmp/file").expect("there");
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).open("/tmp/file").expect("there");
         file.write_all_at(&[b'x'; 2048], 0).expect("room");
         sleep();
     };
@@ -422,13 +448,15 @@ fn open_flags_are_those_of_linux() {
     check(Seed(1), |sim| async move {
         succeeds(sim, || {
             fs::write("/tmp/file", "").expect("room");
-            let open = |flags: i32| OpenOptions::new().read(true).write(true).custom_flags(flags).open("/tmp/file");
+            let open =
+                |flags: i32| OpenOptions::new().read(true).write(true).custom_flags(flags).open("/tmp/file");
             open(libc::O_DSYNC).expect("there").write_all(b"durable").expect("room");
             let append = open(libc::O_APPEND).expect("there");
             // pwrite(2), BUGS: with O_APPEND it appends.
             append.write_all_at(b"!", 0).expect("room");
             assert_eq!(fs::read("/tmp/file").expect("there"), b"durable!");
-            let directory = OpenOptions::new().write(true).read(true).custom_flags(libc::O_TMPFILE).open("/tmp");
+            let directory =
+                OpenOptions::new().write(true).read(true).custom_flags(libc::O_TMPFILE).open("/tmp");
             directory.expect("no name").write_all(b"x").expect("room");
             assert_eq!(fs::read_dir("/tmp").expect("there").count(), 1);
             let mode = fs::Permissions::from_mode(0o400);
@@ -557,7 +585,10 @@ fn sectors_that_rot_or_go_bad_are_seen_by_the_next_read() {
             let expected: Vec<u8> = vec![7; 1000];
             match fs::read("/tmp/what").as_deref() {
                 Ok(b"bad") => assert_eq!(read, Err(Some(libc::EIO))),
-                _ => assert_eq!(read.expect("no error").iter().zip(&expected).filter(|(a, b)| a != b).count(), 1),
+                _ => assert_eq!(
+                    read.expect("no error").iter().zip(&expected).filter(|(a, b)| a != b).count(),
+                    1
+                ),
             }
         });
         let disk = program.disk();
@@ -575,7 +606,8 @@ fn sectors_that_rot_or_go_bad_are_seen_by_the_next_read() {
 
 /// Appends numbers to a file and syncs each; after a start it goes on behind the last one.
 fn append_numbers() {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open("/var/lib/log").expect("a name");
+    let mut file =
+        OpenOptions::new().read(true).append(true).create(true).open("/var/lib/log").expect("a name");
     File::open("/var/lib").and_then(|directory| directory.sync_all()).expect("a disk");
     let mut all = Vec::new();
     file.read_to_end(&mut all).expect("a disk");
@@ -613,8 +645,7 @@ fn a_swarm_cuts_the_power_in_the_middle_of_syncs() {
         let outcome = simulate(Settings::new(Seed(seed)), &scenario);
         assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
         let plan = outcome.faults.expect("faults were injected");
-        let is_tied =
-            |when: &When| matches!(when, When::On { moment: Moment::Syncing, .. });
+        let is_tied = |when: &When| matches!(when, When::On { moment: Moment::Syncing, .. });
         tied += plan.faults.iter().filter(|fault| is_tied(&fault.when)).count();
         assert_eq!(Plan::from_json(&plan.to_json()).expect("its own text"), plan);
     }
@@ -637,8 +668,9 @@ fn no_more_disks_are_damaged_than_the_budget_says() {
             ..Budget::default()
         };
         sim.inject_faults(budget).run().await?;
-        let is_damaged =
-            |machine: &&Machine| machine.disk().read("/data/file").is_ok_and(|bytes| bytes.iter().any(|byte| *byte != 0));
+        let is_damaged = |machine: &&Machine| {
+            machine.disk().read("/data/file").is_ok_and(|bytes| bytes.iter().any(|byte| *byte != 0))
+        };
         let damaged = machines.iter().filter(is_damaged).count();
         sim.count("damaged", damaged as u64);
         anyhow::ensure!(damaged <= 1, "{damaged}");

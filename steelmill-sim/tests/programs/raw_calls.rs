@@ -108,7 +108,8 @@ fn files_past_the_c_library_are_on_the_machines_disk() {
     let main = || -> rustix::io::Result<()> {
         rustix::fs::mkdir("/data", Mode::RWXU)?;
         let directory = rustix::fs::open("/data", OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())?;
-        let file = rustix::fs::openat(&directory, "file", OFlags::CREATE | OFlags::RDWR, Mode::RUSR | Mode::WUSR)?;
+        let file =
+            rustix::fs::openat(&directory, "file", OFlags::CREATE | OFlags::RDWR, Mode::RUSR | Mode::WUSR)?;
         rustix::io::pwrite(&file, b"hello", 3)?;
         rustix::fs::fsync(&file)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use steelmill_core::Result;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
+use steelmill_core::Result;
 use steelmill_sim::fault::{Budget, Family, Fault, Kind};
 use steelmill_sim::{Campaign, DiskSettings, Seed, Sim};
 
@@ -62,7 +62,10 @@ fn use_database<D: Database>(log: &Log) {
     let Some(mut database) = D::open(Path::new("/var/lib/database")) else { return };
     let last = database.last();
     let (begun, committed) = (log.begun.load(Relaxed), log.committed.load(Relaxed));
-    assert!(last >= committed, "transaction {committed} was committed, and {last} is the last one that is there");
+    assert!(
+        last >= committed,
+        "transaction {committed} was committed, and {last} is the last one that is there"
+    );
     assert!(last <= begun, "transaction {last} is there, and {begun} was the last one that was begun");
     for number in (last + 1).saturating_sub(KEPT).max(1)..=last {
         assert_eq!(database.row(number), Some(row(number)), "the row of transaction {number} of {last}");
@@ -107,7 +110,9 @@ async fn power_losses<D: Database>(sim: Sim, settings: DiskSettings) -> Result {
     Ok(())
 }
 
-fn campaign<D: Database + 'static>(settings: DiskSettings) -> Campaign<impl Fn(Sim) -> LocalBoxFuture<'static, Result> + Send + Sync> {
+fn campaign<D: Database + 'static>(
+    settings: DiskSettings,
+) -> Campaign<impl Fn(Sim) -> LocalBoxFuture<'static, Result> + Send + Sync> {
     Campaign::new(move |sim| power_losses::<D>(sim, settings).boxed_local())
 }
 
@@ -127,7 +132,8 @@ fn keeps_what_it_committed_on<D: Database + 'static>(settings: DiskSettings) {
 #[track_caller]
 fn loses<D: Database + 'static>(settings: DiskSettings) {
     let campaign = campaign::<D>(settings).explain_runs(60);
-    let shrunk = (1..=100).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
+    let shrunk =
+        (1..=100).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
     let faults = &shrunk.plan.faults;
     assert!(!faults.is_empty() && faults.len() <= 2, "{faults:?}");
     let trace = shrunk.outcome.trace.expect("it was traced");

@@ -34,7 +34,9 @@ impl<M: Mode> crate::Database for Sqlite<M> {
     }
 
     fn row(&self, number: u64) -> Option<Vec<u8>> {
-        let row = self.0.query_row("SELECT row FROM rows WHERE number = ?", [number.cast_signed()], |row| row.get(0));
+        let row = self
+            .0
+            .query_row("SELECT row FROM rows WHERE number = ?", [number.cast_signed()], |row| row.get(0));
         row.optional().expect("it can be read")
     }
 

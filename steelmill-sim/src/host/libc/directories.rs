@@ -190,7 +190,11 @@ unsafe extern "C" fn seekdir(stream: *mut c_void, to: c_long) {
 ///
 /// # Safety
 /// `buffer` is valid for so many bytes.
-pub(in crate::host) unsafe fn entries(fd: c_int, buffer: *mut u8, room: usize) -> Option<Result<usize, Errno>> {
+pub(in crate::host) unsafe fn entries(
+    fd: c_int,
+    buffer: *mut u8,
+    room: usize,
+) -> Option<Result<usize, Errno>> {
     /// What comes before a name.
     const HEAD: usize = 19;
     let process = process_of(fd)?;

@@ -98,8 +98,7 @@ pub(super) unsafe fn control(
     let (start, end) = range_of(wanted, open, length)?;
     let locking = Locking { is_whole: false, owner, kind, start, end };
     if matches!(command, libc::F_GETLK | libc::F_OFD_GETLK) {
-        let held =
-            cluster::with(process.run, |run| run.lock_in_the_way(open.machine, open.ino, &locking));
+        let held = cluster::with(process.run, |run| run.lock_in_the_way(open.machine, open.ino, &locking));
         match held {
             None => wanted.l_type = libc::F_UNLCK as _,
             Some(held) => {

@@ -272,7 +272,8 @@ unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int 
         return answer(duplicate(process, fd, argument as c_int));
     }
     match process_of(fd) {
-        Some(process) if matches!(command, libc::F_GETLK..=libc::F_SETLKW | libc::F_OFD_GETLK..=libc::F_OFD_SETLKW) => {
+        Some(process) if matches!(command, libc::F_GETLK..=libc::F_SETLKW | libc::F_OFD_GETLK..=libc::F_OFD_SETLKW) =>
+        {
             // SAFETY: fcntl(2): with these commands the argument is a lock.
             answer(unsafe {
                 file_locks::control(process, fd, command, std::ptr::with_exposed_provenance_mut(argument))

@@ -43,14 +43,16 @@ unsafe extern "C" fn mmap64(
     };
     let is_of_file = flags & libc::MAP_ANONYMOUS == 0;
     let mapped = match process_of(fd).filter(|_| is_of_file) {
-        Some(process) => match map(process, fd, MapCall { address: address.addr(), length, protection, flags, offset }) {
-            Ok(Some(at)) => Some(at),
-            Ok(None) => ask(flags | libc::MAP_ANONYMOUS, -1),
-            Err(code) => {
-                set_errno(code);
-                None
+        Some(process) => {
+            match map(process, fd, MapCall { address: address.addr(), length, protection, flags, offset }) {
+                Ok(Some(at)) => Some(at),
+                Ok(None) => ask(flags | libc::MAP_ANONYMOUS, -1),
+                Err(code) => {
+                    set_errno(code);
+                    None
+                }
             }
-        },
+        }
         None => {
             let at = ask(flags, fd);
             if flags & libc::MAP_FIXED != 0 && at.is_some() {
@@ -80,7 +82,9 @@ unsafe extern "C" fn mmap(
 /// A part of memory is no longer what was mapped there.
 fn forget(address: usize, length: size_t) {
     if let Some(process) = caller() {
-        cluster::try_with(process.run, |run| run.forget_mapped(process, address..address.saturating_add(length)));
+        cluster::try_with(process.run, |run| {
+            run.forget_mapped(process, address..address.saturating_add(length))
+        });
     }
 }
 
@@ -115,7 +119,11 @@ unsafe extern "C" fn mremap(
     // SAFETY: as ours.
     let at = unsafe {
         real!("mremap", fn(*mut c_void, size_t, size_t, c_int, *mut c_void) -> *mut c_void)(
-            address, length, new_length, flags, new_address,
+            address,
+            length,
+            new_length,
+            flags,
+            new_address,
         )
     };
     if at != libc::MAP_FAILED
@@ -148,7 +156,9 @@ unsafe extern "C" fn msync(address: *mut c_void, length: size_t, flags: c_int) -
         // SAFETY: as ours.
         return unsafe { real!("msync", fn(*mut c_void, size_t, c_int) -> c_int)(address, length, flags) };
     };
-    if address.addr() % 4096 != 0 || flags & (libc::MS_SYNC | libc::MS_ASYNC) == libc::MS_SYNC | libc::MS_ASYNC {
+    if address.addr() % 4096 != 0
+        || flags & (libc::MS_SYNC | libc::MS_ASYNC) == libc::MS_SYNC | libc::MS_ASYNC
+    {
         return answer(Err(libc::EINVAL));
     }
     if flags & libc::MS_SYNC != 0 {

@@ -315,7 +315,13 @@ fn set_mode(process: Process, at: At<'_>, mode: mode_t) -> Result<c_int, Errno> 
 }
 
 /// There is one user, to whom everything belongs.
-fn set_owner(process: Process, at: At<'_>, owner: uid_t, group: gid_t, follows: bool) -> Result<c_int, Errno> {
+fn set_owner(
+    process: Process,
+    at: At<'_>,
+    owner: uid_t,
+    group: gid_t,
+    follows: bool,
+) -> Result<c_int, Errno> {
     change(process, at, |disk, from, path, _| {
         disk.find(from, path, follows)?;
         if is_user(owner) && is_user(group) { Ok(()) } else { Err(libc::EPERM) }
@@ -456,8 +462,7 @@ fn or_null(result: Result<*mut c_char, Errno>) -> *mut c_char {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn realpath(path: *const c_char, buffer: *mut c_char) -> *mut c_char {
     // SAFETY: as ours.
-    let ask =
-        || unsafe { real!("realpath", fn(*const c_char, *mut c_char) -> *mut c_char)(path, buffer) };
+    let ask = || unsafe { real!("realpath", fn(*const c_char, *mut c_char) -> *mut c_char)(path, buffer) };
     let Some(process) = confined() else { return ask() };
     let at = at!(path);
     let real = match at.found(process) {

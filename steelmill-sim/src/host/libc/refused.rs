@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 
 use libc::pid_t;
 
-use super::paths::{confined, refused};
 use super::answer;
+use super::paths::{confined, refused};
 use crate::machine::real::real;
 use crate::schema::system_use::SystemCall;
 

@@ -78,7 +78,12 @@ fn read_at(process: Process, fd: c_int, mut buffers: Buffers<'_>, offset: off64_
     .map(|n| n as ssize_t)
 }
 
-fn write_at(process: Process, fd: c_int, parts: &[std::io::IoSlice<'_>], offset: off64_t) -> Result<ssize_t, Errno> {
+fn write_at(
+    process: Process,
+    fd: c_int,
+    parts: &[std::io::IoSlice<'_>],
+    offset: off64_t,
+) -> Result<ssize_t, Errno> {
     let offset = offset_of(offset)?;
     let (written, sync) = cluster::with(process.run, |run| {
         let (id, file) = run.descriptors.file(process, fd)?;
@@ -224,7 +229,10 @@ unsafe fn copy(
 ) -> Option<Result<ssize_t, Errno>> {
     let process = process_of(from).or_else(|| process_of(to))?;
     let is_file = |run: &mut Cluster, fd| {
-        Ok::<_, Errno>(matches!(run.descriptors.file(process, fd)?.1.object, Object::File(_) | Object::Content(_)))
+        Ok::<_, Errno>(matches!(
+            run.descriptors.file(process, fd)?.1.object,
+            Object::File(_) | Object::Content(_)
+        ))
     };
     let are_files =
         cluster::with(process.run, |run| Ok::<_, Errno>([is_file(run, from)?, is_file(run, to)?]));

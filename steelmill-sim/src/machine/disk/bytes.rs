@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::memory::Memory;
 use super::Errno;
+use super::memory::Memory;
 use super::survival::Survival;
 
 pub(super) const PAGE: usize = 4096;
@@ -277,8 +277,7 @@ impl Bytes {
         self.learn(0..u64::MAX);
         if length < self.length {
             let (last, kept) = (length / PAGE as u64, (length % PAGE as u64) as usize);
-            if let Some(Some(page)) =
-                self.pages.get(&last).filter(|_| kept > 0).map(|slot| slot.now.clone())
+            if let Some(Some(page)) = self.pages.get(&last).filter(|_| kept > 0).map(|slot| slot.now.clone())
                 && page.len() > kept
             {
                 self.put(last, Some(Arc::from(&page[..kept])));
@@ -403,9 +402,8 @@ impl Bytes {
         }
         if is_any {
             let pages = &self.pages;
-            self.unsynced.retain(|page| {
-                pages.get(page).is_some_and(|slot| !matches!(slot.before, Before::Synced))
-            });
+            self.unsynced
+                .retain(|page| pages.get(page).is_some_and(|slot| !matches!(slot.before, Before::Synced)));
         }
         match self.lengths.iter().position(|length| *length == syncing.length) {
             _ if self.length == syncing.length => self.lengths.clear(),

@@ -129,7 +129,8 @@ impl Disk {
     /// When there is no such directory.
     pub fn files(&self, directory: impl AsRef<Path>) -> io::Result<Vec<PathBuf>> {
         self.with(|volume, _| {
-            let mut left = vec![(volume.find(ROOT, bytes_of(directory.as_ref()), true)?, directory.as_ref().to_owned())];
+            let mut left =
+                vec![(volume.find(ROOT, bytes_of(directory.as_ref()), true)?, directory.as_ref().to_owned())];
             let mut files = Vec::new();
             while let Some((directory, path)) = left.pop() {
                 for (name, ino) in volume.tree.names(directory)? {
@@ -154,7 +155,12 @@ impl Disk {
     ///
     /// # Errors
     /// When there is no such file, or it is not so long.
-    pub fn corrupt(&self, path: impl AsRef<Path>, offset: u64, change: impl FnOnce(u8) -> u8) -> io::Result<()> {
+    pub fn corrupt(
+        &self,
+        path: impl AsRef<Path>,
+        offset: u64,
+        change: impl FnOnce(u8) -> u8,
+    ) -> io::Result<()> {
         self.with(|volume, _| {
             let ino = volume.find(ROOT, bytes_of(path.as_ref()), true)?;
             let bytes = volume.tree.bytes(ino)?;

@@ -59,7 +59,10 @@ impl Locks {
     fn conflict(&self, locking: &Locking) -> Option<Record> {
         let is_in_the_way = |held: &&Record| {
             let is_exclusive = held.kind == LockKind::Exclusive || locking.kind == Some(LockKind::Exclusive);
-            held.owner != locking.owner && is_exclusive && held.start < locking.end && locking.start < held.end
+            held.owner != locking.owner
+                && is_exclusive
+                && held.start < locking.end
+                && locking.start < held.end
         };
         let conflict = self.of(locking).iter().find(is_in_the_way);
         conflict.filter(|_| locking.kind.is_some()).copied()

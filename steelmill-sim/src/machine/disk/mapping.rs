@@ -57,7 +57,12 @@ fn whole_pages(length: usize) -> usize {
 
 impl Cluster {
     /// Maps a file, shared or privately.
-    pub(crate) fn map_file(&mut self, process: Process, open: OpenFile, call: MapCall) -> Result<usize, Errno> {
+    pub(crate) fn map_file(
+        &mut self,
+        process: Process,
+        open: OpenFile,
+        call: MapCall,
+    ) -> Result<usize, Errno> {
         let is_shared = call.flags & libc::MAP_TYPE != libc::MAP_PRIVATE;
         let is_writable = is_shared && call.protection & libc::PROT_WRITE != 0;
         open.check_mapping(is_writable)?;
@@ -76,7 +81,8 @@ impl Cluster {
 
     /// Maps privately what a process has of files beside its disk.
     pub(crate) fn map_content(&mut self, process: Process, fd: c_int, call: MapCall) -> Result<usize, Errno> {
-        let Object::Content(Content::Bytes { bytes, .. }) = &self.descriptors.file(process, fd)?.1.object else {
+        let Object::Content(Content::Bytes { bytes, .. }) = &self.descriptors.file(process, fd)?.1.object
+        else {
             return Err(libc::ENODEV);
         };
         let offset = u64::try_from(call.offset).map_err(|_| libc::EINVAL)?;

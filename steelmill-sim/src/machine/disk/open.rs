@@ -33,16 +33,23 @@ pub(crate) struct OpenFile {
 }
 
 /// What of open(2)'s flags fcntl(2) tells, beside the access mode.
-const LASTING: c_int =
-    libc::O_ACCMODE | libc::O_APPEND | libc::O_DIRECT | libc::O_SYNC | libc::O_DSYNC | libc::O_NOATIME | libc::O_PATH;
+const LASTING: c_int = libc::O_ACCMODE
+    | libc::O_APPEND
+    | libc::O_DIRECT
+    | libc::O_SYNC
+    | libc::O_DSYNC
+    | libc::O_NOATIME
+    | libc::O_PATH;
 
 impl OpenFile {
     pub(crate) fn may_read(self) -> bool {
-        matches!(self.flags & libc::O_ACCMODE, libc::O_RDONLY | libc::O_RDWR) && self.flags & libc::O_PATH == 0
+        matches!(self.flags & libc::O_ACCMODE, libc::O_RDONLY | libc::O_RDWR)
+            && self.flags & libc::O_PATH == 0
     }
 
     pub(crate) fn may_write(self) -> bool {
-        matches!(self.flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR) && self.flags & libc::O_PATH == 0
+        matches!(self.flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR)
+            && self.flags & libc::O_PATH == 0
     }
 
     /// Whether a write is to be durable when it returns.
@@ -179,7 +186,8 @@ impl Volume {
         let free = self.free();
         let bytes = self.tree.bytes(ino)?;
         let needed = |length: usize| {
-            (offset + length as u64).div_ceil(PAGE as u64) - offset / PAGE as u64
+            (offset + length as u64).div_ceil(PAGE as u64)
+                - offset / PAGE as u64
                 - bytes.allocated_in(offset, length)
         };
         while length > 0 && needed(length) > free {
@@ -356,9 +364,7 @@ impl Cluster {
             },
         });
         if fails {
-            if let (Ok(bytes), Some(syncing)) =
-                (self.disk(sync.machine).tree.bytes(sync.ino), &sync.bytes)
-            {
+            if let (Ok(bytes), Some(syncing)) = (self.disk(sync.machine).tree.bytes(sync.ino), &sync.bytes) {
                 bytes.fail_sync(syncing);
             }
             return Err(libc::EIO);
@@ -398,7 +404,8 @@ impl Cluster {
             libc::SEEK_END => (length as i64).checked_add(offset),
             libc::SEEK_DATA | libc::SEEK_HOLE => {
                 let (bytes, from) = (bytes?, from.map_err(|_| libc::ENXIO)?);
-                let found = if whence == libc::SEEK_DATA { bytes.data_from(from) } else { bytes.hole_from(from) };
+                let found =
+                    if whence == libc::SEEK_DATA { bytes.data_from(from) } else { bytes.hole_from(from) };
                 Some(found.ok_or(libc::ENXIO)? as i64)
             }
             _ => None,

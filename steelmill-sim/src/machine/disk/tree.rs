@@ -44,7 +44,10 @@ pub(super) struct Inode {
 
 pub(super) enum Node {
     File(Bytes),
-    Directory { parent: Ino, names: BTreeMap<Name, Ino> },
+    Directory {
+        parent: Ino,
+        names: BTreeMap<Name, Ino>,
+    },
     Link(Arc<[u8]>),
     /// The name of a Unix socket.
     Socket,
@@ -114,7 +117,9 @@ impl Tree {
         tree.inodes.resize_with(ROOT as usize, || None);
         let root = tree.add(Node::Directory { parent: ROOT, names: BTreeMap::new() }, 0o755, now);
         tree.get_mut(root).links = 2;
-        for path in ["dev", "etc", "home", "proc", "run", "tmp", "usr", "var", "var/lib", "var/log", "var/tmp"] {
+        for path in
+            ["dev", "etc", "home", "proc", "run", "tmp", "usr", "var", "var/lib", "var/log", "var/tmp"]
+        {
             let place = tree.place(ROOT, path.as_bytes(), true).expect("its directory was made before");
             tree.make_directory(&place, 0o755, now).expect("it is new");
         }
@@ -123,7 +128,8 @@ impl Tree {
     }
 
     fn add(&mut self, node: Node, mode: u32, now: Nanos) -> Ino {
-        let inode = Inode { node, mode, links: 0, opened: 0, held: 0, modified: now, changed: now, locks: None };
+        let inode =
+            Inode { node, mode, links: 0, opened: 0, held: 0, modified: now, changed: now, locks: None };
         match self.free.pop() {
             Some(ino) => {
                 self.inodes[ino as usize] = Some(inode);
@@ -462,7 +468,9 @@ impl Tree {
         match replaced {
             Some(_) if is_new => return Err(libc::EEXIST),
             None if exchanges => return Err(libc::ENOENT),
-            Some(replaced) if exchanges && self.is_directory(replaced) && self.is_within(from.directory, replaced) => {
+            Some(replaced)
+                if exchanges && self.is_directory(replaced) && self.is_within(from.directory, replaced) =>
+            {
                 return Err(libc::EINVAL);
             }
             Some(replaced) if replaced == moved => return Ok(()),
@@ -599,7 +607,11 @@ impl Tree {
         for (ino, inode) in self.inodes() {
             inode.locks = None;
             if let Node::File(bytes) = &mut inode.node {
-                let name = || names.get(&ino).map_or("a file without a name".into(), |name| String::from_utf8_lossy(name));
+                let name = || {
+                    names
+                        .get(&ino)
+                        .map_or("a file without a name".into(), |name| String::from_utf8_lossy(name))
+                };
                 lost.extend(bytes.lose_power(survival).map(|what| format!("{}: {what}", name())));
             }
         }

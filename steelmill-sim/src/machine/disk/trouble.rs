@@ -47,7 +47,8 @@ impl Troubles {
     }
 
     fn rate(&self, of: impl Fn(&DiskTrouble) -> bool) -> u32 {
-        let rates = self.active.iter().filter(|(_, trouble)| of(trouble)).filter_map(|(_, trouble)| trouble.ppm());
+        let rates =
+            self.active.iter().filter(|(_, trouble)| of(trouble)).filter_map(|(_, trouble)| trouble.ppm());
         rates.max().unwrap_or(0)
     }
 
@@ -101,7 +102,8 @@ impl Cluster {
             _ => None,
         });
         let files: Vec<(Ino, u64)> = files.collect();
-        let mut left = self.kernel.draw(Stream::Disk, files.iter().map(|(_, sectors)| sectors).sum::<u64>().max(1));
+        let mut left =
+            self.kernel.draw(Stream::Disk, files.iter().map(|(_, sectors)| sectors).sum::<u64>().max(1));
         files.into_iter().find_map(|(ino, sectors)| match left < sectors {
             true => Some((ino, left)),
             false => {
@@ -139,7 +141,8 @@ impl Cluster {
         offset: u64,
         length: usize,
     ) -> Result<(u64, usize), Errno> {
-        if self.disk_fails(machine, DiskCall::Read) || self.disk(machine).troubles.is_bad(ino, offset, length) {
+        if self.disk_fails(machine, DiskCall::Read) || self.disk(machine).troubles.is_bad(ino, offset, length)
+        {
             return Err(libc::EIO);
         }
         let mut behind = 0;
@@ -175,7 +178,9 @@ impl Cluster {
         for index in 0..syncing.pages() {
             if self.disk_drawn(machine, |trouble| matches!(trouble, DiskTrouble::LostWrites { .. })) {
                 syncing.lose(index);
-            } else if self.disk_drawn(machine, |trouble| matches!(trouble, DiskTrouble::MisdirectedWrites { .. })) {
+            } else if self
+                .disk_drawn(machine, |trouble| matches!(trouble, DiskTrouble::MisdirectedWrites { .. }))
+            {
                 misdirected.push(index);
             }
         }
