@@ -64,12 +64,10 @@ impl Scope {
     ///
     /// # Cancellation
     /// Dropping the future has no effect; a later call resolves as well.
-    pub fn draining(&self) -> impl Future<Output = ()> + Send {
-        async {
-            let cached = CachedWaiter::default();
-            let draining = self.run_state.control.draining().race(&cached, std::future::pending::<()>());
-            self.until_stopping(draining).await;
-        }
+    pub async fn draining(&self) {
+        let cached = CachedWaiter::default();
+        let draining = self.run_state.control.draining().race(&cached, std::future::pending::<()>());
+        self.until_stopping(draining).await;
     }
 
     /// Whether the factory drains, or the daemon has been told to stop.

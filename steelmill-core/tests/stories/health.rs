@@ -103,7 +103,6 @@ impl Daemon for Panicking {
         Ok(Panicking)
     }
 
-    #[expect(clippy::manual_async_fn, reason = "it panics before there is a future")]
     fn health(&self) -> impl Future<Output = Health> + Send {
         panic!("as told");
         #[expect(unreachable_code, reason = "gives the type")]

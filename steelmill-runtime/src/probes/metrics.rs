@@ -78,7 +78,7 @@ pub(super) fn exposition(status: &Status, health: &FactoryHealth) -> String {
     for (labels, daemon) in &daemons {
         out.sample("steelmill_daemon_tasks", labels, daemon.tasks_alive());
     }
-    let durations: [(&str, &str, fn(&DaemonStatus) -> Option<Duration>); 3] = [
+    let durations: [(&str, &str, DurationOf); 3] = [
         ("steelmill_daemon_build_seconds", "How long a daemon's build took.", |daemon| Some(daemon.build)),
         ("steelmill_daemon_prepare_seconds", "How long a daemon's prepare took.", |daemon| daemon.prepare),
         ("steelmill_daemon_stop_seconds", "How long a daemon's stop took.", |daemon| daemon.stop),
@@ -94,6 +94,9 @@ pub(super) fn exposition(status: &Status, health: &FactoryHealth) -> String {
     out.0.push_str("# EOF\n");
     out.0
 }
+
+/// Picks one of the durations of a daemon.
+type DurationOf = fn(&DaemonStatus) -> Option<Duration>;
 
 /// Each factory, the parent first, with its labels; and its daemons, with theirs.
 type Labelled<'a> = Vec<(String, &'a Status, Vec<(String, &'a DaemonStatus)>)>;

@@ -984,3 +984,60 @@ impl Random {
         (z ^ (z >> 31)) % limit
     }
 }
+
+#[test]
+fn a_requested_stop_drains_and_then_begins() {
+    let mut plan = running(&[&[], &[0]]);
+    plan.drain(Some(Duration::from_secs(3)));
+    check(&mut plan, "drain, timer 3s");
+    assert_eq!(plan.factory_state(), State::Draining);
+    pass(&mut plan, Duration::from_secs(1));
+    plan.drain(Some(Duration::from_secs(3)));
+    check(&mut plan, ""); // the same request
+    child(&mut plan, 7, &[0], Maker::Handle);
+    ring(&mut plan);
+    check(&mut plan, "tell child 7, tell 1, stop 1, timer 10s");
+}
+
+#[test]
+fn a_drain_ends_by_a_failure_or_a_stop_at_once() {
+    let mut plan = running(&[&[]]);
+    plan.drain(Some(Duration::from_secs(3)));
+    fail(&mut plan, 0, Phase::Run);
+    check(&mut plan, "drain, timer 3s, tell 0, stop 0, timer 10s");
+    let mut plan = running(&[&[]]);
+    plan.drain(Some(Duration::from_secs(3)));
+    plan.stop();
+    check(&mut plan, "drain, timer 3s, tell 0, stop 0, timer 10s");
+}
+
+#[test]
+fn a_drain_of_the_parent_has_no_end_of_its_own() {
+    let mut plan = running(&[&[]]);
+    plan.drain(None);
+    check(&mut plan, "drain");
+    assert!(plan.is_draining() && !plan.will_stop());
+    plan.drain(Some(Duration::from_secs(3)));
+    check(&mut plan, "timer 3s");
+    assert!(plan.will_stop());
+}
+
+#[test]
+fn a_factory_that_starts_while_its_parent_drains_drains_when_it_runs() {
+    let mut plan = plan(&[&[]]);
+    plan.start();
+    plan.drain(None);
+    check(&mut plan, "prepare 0, timer 30s");
+    assert!(!plan.is_draining());
+    done(&mut plan, 0, Phase::Prepare);
+    check(&mut plan, "run 0, started, drain, no timer");
+    assert!(plan.is_draining());
+}
+
+#[test]
+fn a_start_that_is_stopped_does_not_drain() {
+    let mut plan = plan(&[&[]]);
+    plan.start();
+    plan.drain(Some(Duration::from_secs(3)));
+    check(&mut plan, "prepare 0, timer 30s, tell 0, timer 5s");
+}
