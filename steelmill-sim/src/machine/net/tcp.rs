@@ -29,7 +29,7 @@ struct Socket {
     side: Side,
 }
 
-/// Without the run's number, as [`Process`] has it.
+/// Without the run's number, which would differ from process to process.
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { run: _, id, side } = self;
@@ -224,7 +224,7 @@ pub struct TcpListener {
     local: SocketAddr,
 }
 
-/// Without the run's number, as [`Process`] has it.
+/// Without the run's number, which would differ from process to process.
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { run: _, id, local } = self;
