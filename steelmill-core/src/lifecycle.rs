@@ -114,6 +114,8 @@ fn launch(factory: Factory, started: Started, replaces: bool) -> (Interest, Arc<
         report: Arc::new(Report::new(control.path.clone())),
         published: run_states.iter().map(|_| PublishedStatus::new(now)).collect(),
         published_factory: PublishedStatus::new(now),
+        actions: Vec::with_capacity(8),
+        changed: Vec::new(),
         watchers: Watchers::default(),
         names: BTreeMap::new(),
         handles: Weak::new(),

@@ -50,12 +50,15 @@ impl Supervisor {
         if !has_ended && self.published_factory.set_state(state, now) {
             self.notify(None, state, now);
         }
-        for slot in self.plan.changed() {
+        let mut changed = std::mem::take(&mut self.changed);
+        self.plan.take_changed(&mut changed);
+        for slot in changed.drain(..) {
             let state = self.plan.state(slot);
             if self.run_states[slot.index()].is_some() && self.published[slot.index()].set_state(state, now) {
                 self.notify(Some(slot), state, now);
             }
         }
+        self.changed = changed;
         if has_ended && self.published_factory.set_state(state, now) {
             self.notify(None, state, now);
         }

@@ -21,7 +21,7 @@ use super::plan::{Action, PhaseEnd, Plan, Verdict};
 use super::published::PublishedStatus;
 use super::serving::Started;
 use crate::changes::Watchers;
-use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Outcome, Refused, SlotId};
+use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Outcome, SlotId};
 use crate::factory::{Handles, Node};
 use crate::panic::Fault;
 use crate::report::{ChildFailed, RunReturned, StopSkipped, Stuck, TaskDropped};
@@ -41,6 +41,9 @@ pub(super) struct Supervisor {
     /// One for each slot; none for a capability.
     pub(super) run_states: Vec<Option<Arc<RunState>>>,
     pub(super) plan: Plan,
+    /// Empty but while they are used: kept for their memory.
+    pub(super) actions: Vec<Action>,
+    pub(super) changed: Vec<SlotId>,
     pub(super) children: BTreeMap<ChildId, ChildEntry>,
     /// One for each ancestor that must outlive this factory.
     pub(super) ancestor_links: Vec<AncestorLink>,
@@ -62,7 +65,7 @@ pub(super) struct Supervisor {
     pub(super) published: Vec<PublishedStatus>,
     pub(super) published_factory: PublishedStatus,
     pub(super) watchers: Watchers,
-    /// The children that have this factory as their parent, by path.
+    /// The children that have this factory as their parent, by path; empty as long as there are few.
     pub(super) names: BTreeMap<Arc<str>, ChildId>,
     /// Those that other code holds.
     pub(super) handles: Weak<Handles>,
@@ -249,8 +252,8 @@ impl Supervisor {
                     self.start();
                 }
             }
-            Event::Refused { by, why } => {
-                self.refuse_start(|| Refused { by, why }.into());
+            Event::Refused(refused) => {
+                self.refuse_start(|| Error::new(*refused));
                 self.stop();
             }
             Event::AncestorEnded { by } => {
@@ -373,15 +376,17 @@ impl Supervisor {
 // Executing actions.
 impl Supervisor {
     fn act(&mut self) {
+        let mut actions = std::mem::take(&mut self.actions);
         loop {
-            let actions = self.plan.actions();
+            self.plan.take_actions(&mut actions);
             if actions.is_empty() {
                 break;
             }
-            for action in actions {
+            for action in actions.drain(..) {
                 self.execute(action);
             }
         }
+        self.actions = actions;
         if self.plan.is_stopping() {
             self.control.set_stopping();
             self.notify_milestone(Milestone::Stopping);
@@ -390,7 +395,9 @@ impl Supervisor {
             }
         }
         self.publish();
-        self.answer_commands();
+        if !self.commanded.is_empty() {
+            self.answer_commands();
+        }
     }
 
     fn execute(&mut self, action: Action) {
