@@ -339,10 +339,18 @@ impl Supervisor {
 
     fn record_restart(&mut self, slot: SlotId, fault: Fault) {
         if let Some(run_state) = self.run_states[slot.index()].clone() {
-            self.published[slot.index()].failed(Phase::Run, &fault.text);
+            let has_failed = !fault.error.is::<RunReturned>();
+            if has_failed {
+                self.published[slot.index()].failed(Phase::Run, &fault.text);
+            }
             let text = fault.text.clone();
             let former = self.report().add_restart(&run_state.label, fault);
-            self.leave(move || run_state.log(|| tracing::warn!("will run again: {text}")));
+            self.leave(move || {
+                run_state.log(|| match has_failed {
+                    true => tracing::warn!("failed to run, and will run again: {text}"),
+                    false => tracing::info!("its run returned, and will run again"),
+                });
+            });
             self.leave_to_drop(former);
         }
     }
