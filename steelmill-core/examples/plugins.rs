@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, bail, ensure};
-use steelmill_core::{Daemon, DaemonRef, Factory, Result, RunningFactory, Scope, SetOnce, World};
+use steelmill_core::{
+    Daemon, DaemonRef, Factory, Replaced, Report, Result, RunningFactory, Scope, SetOnce, World,
+};
 use tokio::sync::watch;
 
 /// A daemon of the host, shared by all plugins.
@@ -72,19 +74,15 @@ impl Daemon for Plugins {
 }
 
 impl Plugins {
-    /// Starts a plugin and replaces the one of that name, if any. Calls in flight end in the old one. If the start fails, the
-    /// old one stays.
+    /// Starts a plugin in the place of the one of that name, if any, which is called until it has ended. If the start fails,
+    /// the old one stays.
     async fn install(&self, name: &str, greeting: &str) -> Result {
         let mut factory = self.scope.get()?.child(name)?;
         factory.provide_value(Greeting(greeting.to_owned()))?;
         factory.with::<Greeter>()?;
-        let plugin = factory.start().await?;
-        let mut old = None;
-        self.installed.send_modify(|installed| old = installed.insert(name.to_owned(), plugin));
-        match old {
-            Some(old) => stop(old).await,
-            None => Ok(()),
-        }
+        let Replaced { factory: plugin, former } = factory.replace().await?;
+        self.installed.send_modify(|installed| drop(installed.insert(name.to_owned(), plugin)));
+        former.map_or(Ok(()), |report| ended(&report))
     }
 
     async fn remove(&self, name: &str) -> Result {
@@ -102,7 +100,10 @@ impl Plugins {
 
 /// Stops a plugin. Its failures are printed here; they are no failures of the host.
 async fn stop(plugin: RunningFactory) -> Result {
-    let report = plugin.stop().await;
+    ended(&*plugin.stop().await)
+}
+
+fn ended(report: &Report) -> Result {
     if !report.is_clean() || !report.retained().is_empty() {
         bail!("{report}");
     }

@@ -203,6 +203,9 @@ impl Factory {
 impl Factory {
     fn new(path: Arc<str>, driver: Arc<dyn Driver>, deadlines: Deadlines, values: Values) -> Factory {
         let setup = Frame { label: Label::Borrowed("the setup"), ..Frame::default() };
+        // For the setup and a daemon: many children have but one.
+        let mut stack = Vec::with_capacity(2);
+        stack.push(setup);
         Factory {
             path,
             driver,
@@ -219,7 +222,7 @@ impl Factory {
             values,
             absent: BTreeMap::new(),
             collected: None,
-            stack: vec![setup],
+            stack,
         }
     }
 }

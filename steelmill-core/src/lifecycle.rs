@@ -118,6 +118,8 @@ fn launch(factory: Factory, started: Started, replaces: bool) -> (Interest, Arc<
         report: Arc::new(Report::new(control.path.clone())),
         published,
         published_factory: PublishedStatus::new(now, Duration::ZERO),
+        actions: Vec::with_capacity(8),
+        changed: Vec::new(),
         watchers: Watchers::default(),
         health: None,
         names: BTreeMap::new(),

@@ -95,9 +95,11 @@ fn a_log_line_names_daemon_and_task() {
     let lines = log_of(async || {
         let mut factory = Factory::root("demo", RuntimeWorld);
         factory.with::<Talking>()?;
+        factory.remain_when_finished();
         let demo = factory.start().await?;
         let mut child = demo.child("child")?;
         child.build::<Talking>()?;
+        child.remain_when_finished();
         child.start().await?.stop().await;
         demo.stop().await;
         Ok(())

@@ -49,7 +49,7 @@ pub(crate) enum Event {
     /// An ancestor lets this factory start.
     Admitted,
     /// An ancestor does not admit this factory.
-    Refused { by: Arc<str>, why: Refusal },
+    Refused(Box<Refused>),
     /// An ancestor's supervisor has ended, or was dropped, with this factory's entry.
     AncestorEnded { by: Arc<str> },
     /// A request for the current status.

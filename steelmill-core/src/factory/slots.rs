@@ -201,7 +201,9 @@ impl BuildingFrom {
         };
         sort(&mut keys);
         let mut is_complete = !is_incomplete;
-        if is_complete {
+        if is_complete && inherited.is_empty() {
+            is_complete = keys.len() <= KEYS_LISTED;
+        } else if is_complete {
             let mut all = inherited;
             all.extend_from_slice(&keys);
             sort(&mut all);

@@ -9,9 +9,12 @@ use tokio::sync::oneshot;
 
 use super::plan::NotJoined;
 use super::supervisor::Supervisor;
-use crate::control::{ChildEntry, ChildId, Control, Event, Handle, Maker, Refusal, SlotId};
+use crate::control::{ChildEntry, ChildId, Control, Event, Handle, Maker, Refusal, Refused, SlotId};
 use crate::label::Label;
 use crate::{Result, RunningFactory, Scope};
+
+/// Among how many children a name is looked for without an index: most factories have few, and children come and go.
+const NAMES_SCANNED: usize = 8;
 
 impl RunningFactory {
     /// Handles to the children that run, the oldest first; without those that are starting. A child whose last handle was
@@ -109,7 +112,7 @@ impl Supervisor {
     pub(super) fn admit_child(&mut self, mut join: ChildEntry) {
         if let Err(why) = self.try_admit(&mut join) {
             let by = self.control.path.clone();
-            let _ = join.events.send(Event::Refused { by, why });
+            let _ = join.events.send(Event::Refused(Box::new(Refused { by, why })));
             return;
         }
         if join.maker != Maker::Descendant {
@@ -122,14 +125,30 @@ impl Supervisor {
             if self.plan.is_draining() {
                 let _ = join.events.send(Event::Drain);
             }
-            self.names.insert(join.child.clone(), join.id);
+            if !self.names.is_empty() {
+                self.names.insert(join.child.clone(), join.id);
+            }
         }
         self.children.insert(join.id, join);
+        if self.names.is_empty() && self.children.len() > NAMES_SCANNED {
+            let own = self.children.values().filter(|child| child.maker != Maker::Descendant);
+            self.names = own.map(|child| (child.child.clone(), child.id)).collect();
+        }
+    }
+
+    /// The newest child of this path.
+    fn namesake(&self, path: &str) -> Option<&ChildEntry> {
+        if self.names.is_empty() {
+            let mut own = self.children.values().rev().filter(|child| child.maker != Maker::Descendant);
+            own.find(|child| *child.child == *path)
+        } else {
+            self.children.get(self.names.get(path)?)
+        }
     }
 
     fn try_admit(&mut self, join: &mut ChildEntry) -> std::result::Result<(), Refusal> {
         if join.maker != Maker::Descendant
-            && let Some(namesake) = self.names.get(&join.child).and_then(|id| self.children.get(id))
+            && let Some(namesake) = self.namesake(&join.child)
         {
             let name: Box<str> = join.child.rsplit('/').next().unwrap_or_default().into();
             match namesake.maker {
@@ -154,7 +173,7 @@ impl Supervisor {
     pub(super) fn remove_child(&mut self, id: ChildId) {
         let Some(child) = self.children.remove(&id) else { return };
         // The name may be that of another by now, which has replaced this one.
-        if self.names.get(&child.child) == Some(&id) {
+        if !self.names.is_empty() && self.names.get(&child.child) == Some(&id) {
             self.names.remove(&child.child);
         }
     }

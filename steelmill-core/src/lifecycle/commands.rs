@@ -135,9 +135,6 @@ impl Supervisor {
 
     /// Answers the commands that have been carried out, and those that cannot be any more.
     pub(super) fn answer_commands(&mut self) {
-        if self.commanded.is_empty() {
-            return;
-        }
         let is_stopping = self.plan.is_stopping();
         let (plan, path) = (&self.plan, &self.control.path);
         for Commanded { slot, order, answer } in std::mem::take(&mut self.commanded) {

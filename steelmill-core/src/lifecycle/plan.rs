@@ -236,7 +236,7 @@ impl Plan {
             timeouts: Timeouts::default(),
             stop_by: None,
             end_by: None,
-            actions: Vec::new(),
+            actions: Vec::with_capacity(8),
             changed: Vec::new(),
         }
     }
@@ -289,14 +289,14 @@ impl Plan {
         matches!(self.stage, Stage::Stopping { .. } | Stage::Ended)
     }
 
-    /// Takes the actions, in the order of execution.
-    pub(super) fn actions(&mut self) -> Vec<Action> {
-        std::mem::take(&mut self.actions)
+    /// Takes the actions, in the order of execution, in exchange for an empty list.
+    pub(super) fn take_actions(&mut self, actions: &mut Vec<Action>) {
+        std::mem::swap(&mut self.actions, actions);
     }
 
-    /// Takes the slots whose state may have changed.
-    pub(super) fn changed(&mut self) -> Vec<SlotId> {
-        std::mem::take(&mut self.changed)
+    /// Takes the slots whose state may have changed, in exchange for an empty list.
+    pub(super) fn take_changed(&mut self, changed: &mut Vec<SlotId>) {
+        std::mem::swap(&mut self.changed, changed);
     }
 
     /// Sets the time, before the event that happened at it.

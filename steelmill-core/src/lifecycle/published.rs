@@ -66,7 +66,9 @@ impl Supervisor {
         if !has_ended && let Some(former) = self.published_factory.set_state(state, now) {
             self.notify(None, former, state, now);
         }
-        for slot in self.plan.changed() {
+        let mut changed = std::mem::take(&mut self.changed);
+        self.plan.take_changed(&mut changed);
+        for slot in changed.drain(..) {
             let state = self.plan.state(slot);
             if self.run_states[slot.index()].is_some()
                 && let Some(former) = self.published[slot.index()].set_state(state, now)
@@ -74,6 +76,7 @@ impl Supervisor {
                 self.notify(Some(slot), former, state, now);
             }
         }
+        self.changed = changed;
         if has_ended && let Some(former) = self.published_factory.set_state(state, now) {
             self.notify(None, former, state, now);
         }

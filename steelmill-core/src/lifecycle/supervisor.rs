@@ -22,7 +22,7 @@ use super::plan::{Action, PhaseEnd, Plan, Verdict};
 use super::published::PublishedStatus;
 use super::serving::Started;
 use crate::changes::Watchers;
-use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Maker, Outcome, Refused, SlotId};
+use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Maker, Outcome, SlotId};
 use crate::factory::{Handles, Node};
 use crate::panic::Fault;
 use crate::report::{ChildFailed, RunReturned, StopSkipped, Stuck, TaskDropped};
@@ -42,6 +42,9 @@ pub(super) struct Supervisor {
     /// One for each slot; none for a capability.
     pub(super) run_states: Vec<Option<Arc<RunState>>>,
     pub(super) plan: Plan,
+    /// Empty but while they are used: kept for their memory.
+    pub(super) actions: Vec<Action>,
+    pub(super) changed: Vec<SlotId>,
     pub(super) children: BTreeMap<ChildId, ChildEntry>,
     /// One for each ancestor that must outlive this factory.
     pub(super) ancestor_links: Vec<AncestorLink>,
@@ -65,7 +68,7 @@ pub(super) struct Supervisor {
     pub(super) watchers: Watchers,
     /// Only once it was requested.
     pub(super) health: Option<Box<KnownHealth>>,
-    /// The children that have this factory as their parent, by path.
+    /// The children that have this factory as their parent, by path; empty as long as there are few.
     pub(super) names: BTreeMap<Arc<str>, ChildId>,
     /// Those that other code holds.
     pub(super) handles: Weak<Handles>,
@@ -263,8 +266,8 @@ impl Supervisor {
                     self.start();
                 }
             }
-            Event::Refused { by, why } => {
-                self.refuse_start(|| Refused { by, why }.into());
+            Event::Refused(refused) => {
+                self.refuse_start(|| Error::new(*refused));
                 self.stop();
             }
             Event::AncestorEnded { by } => {
@@ -359,10 +362,18 @@ impl Supervisor {
 
     fn record_restart(&mut self, slot: SlotId, fault: Fault) {
         if let Some(run_state) = self.run_states[slot.index()].clone() {
-            self.published[slot.index()].failed(Phase::Run, &fault.text);
+            let has_failed = !fault.error.is::<RunReturned>();
+            if has_failed {
+                self.published[slot.index()].failed(Phase::Run, &fault.text);
+            }
             let text = fault.text.clone();
             let former = self.report().add_restart(&run_state.label, fault);
-            self.leave(move || run_state.log(|| tracing::warn!("will run again: {text}")));
+            self.leave(move || {
+                run_state.log(|| match has_failed {
+                    true => tracing::warn!("failed to run, and will run again: {text}"),
+                    false => tracing::info!("its run returned, and will run again"),
+                });
+            });
             self.leave_to_drop(former);
         }
     }
@@ -397,15 +408,17 @@ impl Supervisor {
 impl Supervisor {
     fn act(&mut self) {
         self.withdraw_readiness();
+        let mut actions = std::mem::take(&mut self.actions);
         loop {
-            let actions = self.plan.actions();
+            self.plan.take_actions(&mut actions);
             if actions.is_empty() {
                 break;
             }
-            for action in actions {
+            for action in actions.drain(..) {
                 self.execute(action);
             }
         }
+        self.actions = actions;
         if self.plan.is_stopping() {
             self.control.set_stopping();
             self.notify_milestone(Milestone::Stopping);
@@ -414,7 +427,9 @@ impl Supervisor {
             }
         }
         self.publish();
-        self.answer_commands();
+        if !self.commanded.is_empty() {
+            self.answer_commands();
+        }
     }
 
     fn execute(&mut self, action: Action) {

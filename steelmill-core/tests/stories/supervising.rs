@@ -72,11 +72,10 @@ impl<const NAME: char> Daemon for Unit<NAME> {
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        // Orders of before are for the run of before.
         let mut orders = self.orders.subscribe();
         self.journal.note(format!("{NAME} runs"));
         let is_mine = |order: &(char, Order)| order.0 == NAME && order.1 != Order::Nothing;
-        // An order is for one run.
-        orders.mark_unchanged();
         while let Some(changed) = scope.until_stopping(orders.changed()).await {
             changed?;
             let order = *orders.borrow_and_update();

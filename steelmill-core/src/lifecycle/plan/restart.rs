@@ -23,18 +23,18 @@ impl Restarts {
         Restarts { policy, recent: VecDeque::new() }
     }
 
-    /// Counts a restart, if the policy allows one more in the window that ends now: the how many-th it is.
-    fn try_count(&mut self, backoff: &Backoff, now: Instant) -> Option<u32> {
+    /// Counts a restart, if the policy allows one more in the window that ends now.
+    fn try_count(&mut self, backoff: &Backoff, now: Instant) -> bool {
         while let Some(oldest) = self.recent.front()
             && now.duration_since(*oldest) >= backoff.window
         {
             self.recent.pop_front();
         }
         let is_allowed = self.recent.len() < backoff.restarts as usize;
-        is_allowed.then(|| {
+        if is_allowed {
             self.recent.push_back(now);
-            self.recent.len() as u32
-        })
+        }
+        is_allowed
     }
 }
 
@@ -45,8 +45,10 @@ pub(in crate::lifecycle) enum Next {
     Down,
     /// Nothing, because it was requested so.
     Stopped,
-    /// It runs again after a backoff: the nth restart of the window.
-    Pause(Backoff, u32),
+    /// It runs again, after the backoff of its policy for a failure.
+    PauseAfterFailure,
+    /// It runs again, after the backoff of its policy for a return.
+    PauseAfterReturn,
     /// It runs again at once.
     Run,
 }
@@ -58,8 +60,12 @@ impl Plan {
         let has_failed = end != PhaseEnd::Done;
         self.slot(id).step = Step::Ready(if has_failed { Idle::Down } else { Idle::Finished });
         match (policy.on_failure, policy.on_finish) {
-            (OnFailure::Restart(backoff), _) if has_failed => self.restart(id, backoff),
-            (_, OnFinish::Restart(backoff)) if !has_failed => self.restart(id, backoff),
+            (OnFailure::Restart(backoff), _) if has_failed => {
+                self.restart(id, backoff, Next::PauseAfterFailure)
+            }
+            (_, OnFinish::Restart(backoff)) if !has_failed => {
+                self.restart(id, backoff, Next::PauseAfterReturn)
+            }
             (OnFailure::StopFactory, _) if has_failed => {
                 self.begin_stop(self.deadlines.stop);
                 Verdict::Stands
@@ -80,18 +86,15 @@ impl Plan {
     }
 
     /// Restarts a daemon, if that is within the limit.
-    fn restart(&mut self, id: SlotId, backoff: Backoff) -> Verdict {
+    fn restart(&mut self, id: SlotId, backoff: Backoff, next: Next) -> Verdict {
         let now = self.now;
         let restarts = self.slot(id).restarts.as_mut();
-        match restarts.and_then(|restarts| restarts.try_count(&backoff, now)) {
-            Some(nth) => {
-                self.wind_down(id, Next::Pause(backoff, nth));
-                Verdict::Restarts
-            }
-            None => {
-                self.begin_stop(self.deadlines.stop);
-                Verdict::TooOften(backoff)
-            }
+        if restarts.is_some_and(|restarts| restarts.try_count(&backoff, now)) {
+            self.wind_down(id, next);
+            Verdict::Restarts
+        } else {
+            self.begin_stop(self.deadlines.stop);
+            Verdict::TooOften(backoff)
         }
     }
 
@@ -170,19 +173,34 @@ impl Plan {
         slot.step = Step::Ready(match next {
             Next::Down => Idle::Down,
             Next::Stopped => Idle::Stopped,
-            Next::Pause(..) | Next::Run => Idle::Pause,
+            Next::PauseAfterFailure | Next::PauseAfterReturn | Next::Run => Idle::Pause,
         });
         self.abort_done(id);
         self.changed.push(id);
         self.limit(id, None);
         self.act(Action::RenewScope(id));
+        let policy = self.policy(id);
         match next {
             _ if self.stage != Stage::Running => self.try_stop(id),
-            Next::Pause(backoff, nth) => self.act(Action::DrawBackoff(id, backoff, nth)),
+            Next::PauseAfterFailure => {
+                if let OnFailure::Restart(backoff) = policy.on_failure {
+                    self.draw_backoff(id, backoff);
+                }
+            }
+            Next::PauseAfterReturn => {
+                if let OnFinish::Restart(backoff) = policy.on_finish {
+                    self.draw_backoff(id, backoff);
+                }
+            }
             Next::Run => self.run(id),
             Next::Down => self.try_finish(),
             Next::Stopped => {}
         }
+    }
+
+    fn draw_backoff(&mut self, id: SlotId, backoff: Backoff) {
+        let nth = self.slot(id).restarts.as_ref().map_or(1, |restarts| restarts.recent.len() as u32);
+        self.act(Action::DrawBackoff(id, backoff, nth));
     }
 
     /// Sets the backoff before a restart.

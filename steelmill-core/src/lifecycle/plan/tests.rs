@@ -3,6 +3,13 @@
 use super::*;
 use crate::{OnFailure, OnFinish};
 
+impl Plan {
+    /// Takes the actions.
+    fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+}
+
 /// A plan for slots that need these others.
 fn plan(needs: &[&[u32]]) -> Plan {
     plan_with(needs, &[])
