@@ -133,7 +133,7 @@ impl EventKind {
                     DiskChange::Synced { file, pages } => (1, file, pages, 0),
                     DiskChange::SyncFailed { file } => (2, file, 0, 0),
                 };
-                Words(12, pair(machine << 2 | change, file) & (1 << 56) - 1, a ^ b.rotate_left(40))
+                Words(12, pair(machine << 2 | change, file) & ((1 << 56) - 1), a ^ b.rotate_left(40))
             }
             EventKind::Link { from, to, change } => Words(9, pair(from, to), change as u64),
             EventKind::Fault { fault, step } => Words(11, u64::from(fault), step as u64),

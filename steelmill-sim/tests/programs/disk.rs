@@ -1,4 +1,8 @@
 //! A machine's disk, as programs use it; and what a power loss leaves.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these are programs as people write them, with what clippy bans in code for the simulation"
+)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -156,7 +160,6 @@ async fn cut(
 const SECOND: Duration = Duration::from_secs(1);
 
 fn sleep() {
-    #[expect(clippy::disallowed_methods, reason = "a program as people write it")]
     std::thread::sleep(SECOND * 1000);
 }
 
@@ -303,7 +306,6 @@ fn the_end_of_a_process_loses_nothing_and_what_a_sync_began_before_is_not_covere
         file.write_all_at(b"a", 0).expect("room");
         std::thread::scope(|scope| {
             scope.spawn(|| file.sync_data().expect("a disk"));
-            #[expect(clippy::disallowed_methods, reason = "a program as people write it")]
             std::thread::sleep(Duration::from_millis(5));
             file.write_all_at(b"b", 1).expect("room");
         });
@@ -428,10 +430,8 @@ fn a_program_waits_for_a_lock_on_a_file() {
             let other = File::open("/tmp/lock").expect("there");
             let locked = std::thread::spawn(move || {
                 other.lock_shared().expect("it is unlocked");
-                #[expect(clippy::disallowed_methods, reason = "a program as people write it")]
                 std::time::Instant::now()
             });
-            #[expect(clippy::disallowed_methods, reason = "a program as people write it")]
             let before = {
                 std::thread::sleep(SECOND);
                 std::time::Instant::now()
@@ -490,7 +490,6 @@ fn after_a_sync_that_failed_the_next_one_succeeds_and_the_data_is_gone() {
     use steelmill_sim::fault::{DiskCall, DiskTrouble};
     check(Seed(1), |sim| async move {
         let program = sim.program("program", || {
-            #[expect(clippy::disallowed_methods, reason = "a program as people write it")]
             let wait = || std::thread::sleep(2 * SECOND);
             let file = File::create("/tmp/file").expect("new");
             File::open("/tmp").and_then(|directory| directory.sync_all()).expect("a disk");

@@ -156,7 +156,7 @@ unsafe extern "C" fn msync(address: *mut c_void, length: size_t, flags: c_int) -
         // SAFETY: as ours.
         return unsafe { real!("msync", fn(*mut c_void, size_t, c_int) -> c_int)(address, length, flags) };
     };
-    if address.addr() % 4096 != 0
+    if !address.addr().is_multiple_of(4096)
         || flags & (libc::MS_SYNC | libc::MS_ASYNC) == libc::MS_SYNC | libc::MS_ASYNC
     {
         return answer(Err(libc::EINVAL));

@@ -108,21 +108,17 @@ fn read_from(process: Process, fd: c_int, buffers: Buffers<'_>, offset: off64_t)
     }
 }
 
-/// # Safety
-/// `buffer` is valid for so many bytes.
-unsafe fn of_one(buffer: *const c_void, length: size_t) -> iovec {
-    iovec { iov_base: buffer.cast_mut(), iov_len: length }
-}
-
 calls! {
     "pread64" pread64, "pread" pread(fd: c_int, buffer: *mut c_void, length: size_t, offset: off64_t) -> ssize_t, process, {
+        let vector = iovec { iov_base: buffer, iov_len: length };
         // SAFETY: pread(2): it is valid for writes.
-        let buffers = unsafe { buffers(&raw const *&of_one(buffer, length), 1) };
+        let buffers = unsafe { buffers(&raw const vector, 1) };
         read_at(process, fd, buffers, offset)
     };
     "pwrite64" pwrite64, "pwrite" pwrite(fd: c_int, buffer: *const c_void, length: size_t, offset: off64_t) -> ssize_t, process, {
+        let vector = iovec { iov_base: buffer.cast_mut(), iov_len: length };
         // SAFETY: pwrite(2): it is valid for reads.
-        let parts = unsafe { parts(&raw const *&of_one(buffer, length), 1) };
+        let parts = unsafe { parts(&raw const vector, 1) };
         write_at(process, fd, &parts, offset)
     };
     "preadv64" preadv64, "preadv" preadv(fd: c_int, vectors: *const iovec, count: c_int, offset: off64_t) -> ssize_t, process,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a disk is like: its size, what it promises, how long it takes. See [`Machine::set_disk`](crate::Machine::set_disk).
+/// What a disk is like: its size, what it promises, how long it takes. See [`Disk::set`](crate::Disk::set).
 ///
 /// ```
 /// use steelmill_sim::DiskSettings;

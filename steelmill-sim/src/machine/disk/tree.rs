@@ -330,7 +330,7 @@ impl Tree {
                     self.durable.insert(place, Meaning { ino, unsynced: 1 });
                 }
             }
-            to.into_iter().for_each(|ino| self.hold(*ino));
+            to.iter().for_each(|ino| self.hold(*ino));
             self.hold(*directory);
             self.set_name(*directory, name, *to, now);
         }
