@@ -426,15 +426,6 @@ fn turns(n: u64) -> Done {
 
 /// Real threads, each with a runtime of tokio of its own, one after the other.
 #[expect(clippy::disallowed_methods, reason = "the bound is a real thread")]
-/// Does something with files of a real file system in memory.
-fn in_memory(n: u64, action: impl FnOnce(&Path, u64) -> std::io::Result<()>) -> Done {
-    let root = Path::new("/dev/shm").join(format!("steelmill-bench-{}", std::process::id()));
-    let done = std::fs::create_dir_all(&root).and_then(|()| action(&root, n));
-    let removed = std::fs::remove_dir_all(&root);
-    done.and(removed).expect("a file system in memory");
-    Done { ops: n, simulated: Duration::ZERO, steps: None }
-}
-
 fn starts(n: u64) -> Done {
     for _ in 0..n {
         let main = || {
@@ -443,5 +434,14 @@ fn starts(n: u64) -> Done {
         };
         std::thread::spawn(main).join().expect("it does not panic");
     }
+    Done { ops: n, simulated: Duration::ZERO, steps: None }
+}
+
+/// Does something with files of a real file system in memory.
+fn in_memory(n: u64, action: impl FnOnce(&Path, u64) -> std::io::Result<()>) -> Done {
+    let root = Path::new("/dev/shm").join(format!("steelmill-bench-{}", std::process::id()));
+    let done = std::fs::create_dir_all(&root).and_then(|()| action(&root, n));
+    let removed = std::fs::remove_dir_all(&root);
+    done.and(removed).expect("a file system in memory");
     Done { ops: n, simulated: Duration::ZERO, steps: None }
 }
