@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, ValueEnum, error::ErrorKind};
-use steelmill_core::{Factory, Result};
+use steelmill_core::{Factory, HealthChecks, Result};
 
 use crate::daemons::{assemble, catalog};
 use crate::settings::{ClientLimits, Settings};
@@ -137,6 +137,9 @@ pub fn main() -> ExitCode {
     runtime::run(options, |factory| {
         assemble(factory, settings)?;
         if let Some(address) = args.probes {
+            // A gateway gets the lease a moment after the start.
+            let every = Duration::from_secs(1);
+            factory.health_checks(HealthChecks { every, ..HealthChecks::default() });
             factory.provide_value(ProbesAddress(address))?;
             factory.with::<Probes>()?;
         }
