@@ -244,8 +244,8 @@ pub(super) const PLAN: &[Workload] = &[
         op: "write",
         bound: hand("real files in memory", "--workload writes"),
         ours: sim("a machine's disk", "--workload writes"),
-        timed: "--workload writes --n 200000",
-        counted: ["--workload writes --n 2000", "--workload writes --n 12000"],
+        timed: "--n 200000",
+        counted: ["--n 2000", "--n 12000"],
         target: NO_TARGET,
     },
     Workload {
@@ -254,8 +254,8 @@ pub(super) const PLAN: &[Workload] = &[
         op: "file",
         bound: hand("real files in memory", "--workload files"),
         ours: sim("a machine's disk", "--workload files"),
-        timed: "--workload files --n 100000",
-        counted: ["--workload files --n 2000", "--workload files --n 12000"],
+        timed: "--n 100000",
+        counted: ["--n 2000", "--n 12000"],
         target: NO_TARGET,
     },
     Workload {

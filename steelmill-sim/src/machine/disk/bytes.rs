@@ -39,8 +39,6 @@ struct Slot {
     /// `None` for zeros.
     now: Option<Page>,
     before: Before,
-    /// A sync of it has failed: it counts as clean, and the medium has what was there before.
-    is_lost: bool,
 }
 
 /// What a page was before, since it was synced.
@@ -53,6 +51,8 @@ enum Before {
     Zeros,
     /// The synced version, and the later ones but for the present one.
     Versions(Box<SmallVec<[Option<Page>; 2]>>),
+    /// A sync of it has failed: it counts as clean, and the medium has this.
+    Lost(Box<Option<Page>>),
 }
 
 /// What an fsync(2) that has begun makes durable.
@@ -83,7 +83,6 @@ impl Slot {
     /// Replaces the present version; whether the page was synced before.
     fn put(&mut self, page: Option<Page>) -> bool {
         let former = std::mem::replace(&mut self.now, page);
-        self.is_lost = false;
         match &mut self.before {
             Before::Synced => {
                 self.before = match former {
@@ -103,6 +102,11 @@ impl Slot {
                 versions.push(former);
                 false
             }
+            Before::Lost(synced) => {
+                let versions = SmallVec::from_iter([synced.take(), former]);
+                self.before = Before::Versions(Box::new(versions));
+                false
+            }
         }
     }
 
@@ -113,9 +117,22 @@ impl Slot {
             Before::Synced => {}
             Before::Zeros => all.push(None),
             Before::Versions(versions) => all.extend(versions.iter().map(Option::as_ref)),
+            Before::Lost(synced) => all.push(Option::as_ref(synced)),
         }
         all.push(self.now.as_ref());
         all
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(self.before, Before::Lost(_))
+    }
+
+    /// A sync has failed.
+    fn lose(&mut self) {
+        if !matches!(self.before, Before::Synced) {
+            let synced = self.versions()[0].cloned();
+            self.before = Before::Lost(Box::new(synced));
+        }
     }
 
     /// Makes a version the synced one; whether it is the present one.
@@ -383,7 +400,7 @@ impl Bytes {
             None => 0..u64::MAX,
         };
         self.learn(range.clone());
-        let is_pending = |page: &&u64| range.contains(page) && !self.pages[page].is_lost;
+        let is_pending = |page: &&u64| range.contains(page) && !self.pages[page].is_lost();
         let unsynced = self.unsynced.iter().filter(is_pending);
         let pages = unsynced.map(|page| (*page, self.pages[page].now.clone())).collect();
         Syncing { pages, length: self.length }
@@ -416,7 +433,7 @@ impl Bytes {
     pub(super) fn fail_sync(&mut self, syncing: &Syncing) {
         for (page, _) in &syncing.pages {
             if let Some(slot) = self.pages.get_mut(page) {
-                slot.is_lost = true;
+                slot.lose();
             }
         }
     }
@@ -477,7 +494,7 @@ impl Bytes {
             }
             let mut left = [0; PAGE];
             for from in (0..PAGE).step_by(survival.sector()) {
-                let choice = if slot.is_lost { 0 } else { survival.sector_version(versions.len()) };
+                let choice = if slot.is_lost() { 0 } else { survival.sector_version(versions.len()) };
                 (sectors, lost) = (sectors + 1, lost + u32::from(choice + 1 < versions.len()));
                 let version = versions[choice];
                 copy(version, from, &mut left[from..from + survival.sector()]);
