@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use steelmill_core::{
-    Abandoned, Backoff, DeadlineExceeded, FactoryHealth, Failure, OnFailure, OnFinish, Phase, Policy, Report, Result,
-    State,
+    Abandoned, Backoff, DeadlineExceeded, FactoryHealth, Failure, OnFailure, OnFinish, Phase, Policy, Report,
+    Result, State,
 };
 
 use super::part::CHECKS;
@@ -452,28 +452,40 @@ impl History<'_> {
         Ok(())
     }
 
-    /// Those without children, requests and tasks, but for tasks that wait for a drain.
+    /// Those without children and requests. A task that only the stop ends is as late as that.
     fn finished_factories_end(&self) -> Result {
         for (path, factory) in &self.factories {
             if factory.report().is_none() || factory.started.is_none() {
                 continue;
             }
-            let is_simple = self.spans_in(path).all(|span| !matches!(span.activity, Activity::Task(_)))
-                && !self.factories.keys().any(|other| other.starts_with(&format!("{path}/")));
-            let mut last = None;
+            let is_simple = !self.factories.keys().any(|other| other.starts_with(&format!("{path}/")));
+            let (mut last, mut has_any_finished) = (None, false);
             let is_over = self.parts.iter().filter(|(id, _)| id.factory == *path).all(|(_, part)| {
                 let mut runs = self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_)));
                 let run = runs.next().and_then(|run| run.ends);
                 let watches = part.watches.iter().filter_map(|(.., ends)| *ends);
-                last = last.max(run.map(|(index, _)| index)).max(watches.max());
+                // Without those of its stop.
+                let is_work = |span: &&Span| matches!(span.activity, Activity::Task(run) if run != u32::MAX);
+                let tasks = self.spans_of(part).filter(is_work);
+                let tasks = tasks.filter_map(|span| span.ends).map(|(index, _)| index);
+                last = last.max(run.map(|(index, _)| index)).max(watches.chain(tasks).max());
+                let is_down = |ending| {
+                    matches!(ending, Ending::Failed(_))
+                        && part.script.policy.on_failure == OnFailure::LeaveDown
+                };
                 let is_finished = run.is_some_and(|(_, ending)| ending == Ending::Succeeded);
-                is_finished
+                has_any_finished |= is_finished;
+                (is_finished || run.is_some_and(|(_, ending)| is_down(ending)))
                     && runs.next().is_none()
                     && part.commanded.is_empty()
                     && part.script.run.until == Until::Now
                     && part.script.policy.on_finish == OnFinish::Stay
             });
-            let Some(last) = last.filter(|_| is_simple && is_over && !factory.plan.remains) else { continue };
+            let Some(last) =
+                last.filter(|_| is_simple && is_over && has_any_finished && !factory.plan.remains)
+            else {
+                continue;
+            };
             let stops = self.spans_in(path).filter(|span| span.activity == Activity::Stop);
             let Some(begun) = stops.map(|span| self.at(span.begins)).min() else { continue };
             ensure!(
