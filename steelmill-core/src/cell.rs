@@ -272,8 +272,10 @@ const CLOSED: usize = 1;
 const ABORTED: usize = 2;
 /// Flag: the daemon has finished, and somebody waits until it has no tasks.
 const AWAITED: usize = 4;
+/// Flag: one of the tasks asks the daemon for its health, which keeps nothing going.
+const ASKED: usize = 8;
 /// The count of one task.
-const ONE: usize = 8;
+const ONE: usize = 16;
 
 /// Counts the live tasks of a daemon by name, without a lock or memory per task.
 ///
@@ -328,7 +330,19 @@ impl<T> ByName<T> {
 impl Tasks {
     /// Counts a new task, unless tasks are refused.
     pub(crate) fn admit(&self, name: &'static str) -> bool {
-        let enter = |state| (state & ABORTED == 0 && state & !AWAITED != CLOSED).then(|| state + ONE);
+        self.enter(name, ONE)
+    }
+
+    /// Counts the task of a question, unless tasks are refused, or that of another question has not ended.
+    pub(crate) fn admit_question(&self, name: &'static str) -> bool {
+        self.enter(name, ONE | ASKED)
+    }
+
+    fn enter(&self, name: &'static str, one: usize) -> bool {
+        let enter = |state| {
+            let is_refused = state & ABORTED != 0 || state & !AWAITED == CLOSED || state & one & ASKED != 0;
+            (!is_refused).then(|| state + one)
+        };
         if self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).is_err() {
             return false;
         }
@@ -336,17 +350,30 @@ impl Tasks {
         true
     }
 
-    /// A task has ended; true if it was the last one after [`close`](Tasks::close) or [`are_over`](Tasks::are_over).
+    /// A task has ended; true if it was the last one after [`close`](Tasks::close), or the last but for a question after
+    /// [`are_over`](Tasks::are_over).
     pub(crate) fn leave(&self, name: &'static str) -> bool {
-        self.named(name).fetch_sub(1, Ordering::Relaxed);
-        let before = self.state.fetch_sub(ONE, Ordering::AcqRel);
-        before & (CLOSED | AWAITED) != 0 && before / ONE == 1
+        self.exit(name, ONE)
     }
 
-    /// True if there are no tasks now. Otherwise the [`leave`](Tasks::leave) of the last one returns true, as often as there
-    /// is one that is the last: new ones are still admitted.
+    /// As [`leave`](Tasks::leave), of a question.
+    pub(crate) fn leave_question(&self, name: &'static str) -> bool {
+        self.exit(name, ONE | ASKED)
+    }
+
+    fn exit(&self, name: &'static str, one: usize) -> bool {
+        self.named(name).fetch_sub(1, Ordering::Relaxed);
+        let state = self.state.fetch_sub(one, Ordering::AcqRel) - one;
+        match state & CLOSED {
+            0 => state & AWAITED != 0 && but_questions(state) == 0,
+            _ => state / ONE == 0,
+        }
+    }
+
+    /// True if there are no tasks now, but for a question. Otherwise the [`leave`](Tasks::leave) of the last one returns true,
+    /// as often as there is one that is the last: new ones are still admitted.
     pub(crate) fn are_over(&self) -> bool {
-        self.state.fetch_or(AWAITED, Ordering::AcqRel) / ONE == 0
+        but_questions(self.state.fetch_or(AWAITED, Ordering::AcqRel)) == 0
     }
 
     /// Whether the tasks are closed, and the last has ended.
@@ -378,4 +405,9 @@ impl Tasks {
     fn named(&self, name: &'static str) -> &AtomicUsize {
         self.live.get_or_add(name, || AtomicUsize::new(0))
     }
+}
+
+/// The number of tasks that are no questions.
+fn but_questions(state: usize) -> usize {
+    state / ONE - usize::from(state & ASKED != 0)
 }

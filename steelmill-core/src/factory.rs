@@ -150,6 +150,9 @@ impl Factory {
     /// [`Draining`](crate::State::Draining), [`Scope::draining`](crate::Scope::draining) resolves, and all else goes on for this
     /// long. Then the stop runs in its order.
     ///
+    /// A factory whose daemons have all finished ends while it drains, too, unless it
+    /// [remains](Factory::remain_when_finished): nobody is left to serve.
+    ///
     /// # Order
     /// All factories below drain with it, and children can be made until the drain is over. A child that ends because its
     /// parent stops does not drain by itself; one that is stopped alone does, if this was set for it. Children do not inherit it.

@@ -301,6 +301,26 @@ fn one_of_closing_and_leaving_is_the_end() {
     });
 }
 
+/// Whoever waits until nothing but a question is left is told so by the last other task, or at once.
+#[test]
+fn a_question_keeps_no_finished_daemon_going() {
+    loom::model(|| {
+        let tasks = Arc::new(Tasks::default());
+        assert!(tasks.admit_question("health"));
+        assert!(!tasks.admit_question("health"), "one at a time");
+        assert!(tasks.admit("a"));
+        let leaving = {
+            let tasks = tasks.clone();
+            thread::spawn(move || tasks.leave("a"))
+        };
+        let are_over = tasks.are_over();
+        let is_last = leaving.join().unwrap();
+        assert_ne!(are_over, is_last, "told once");
+        assert!(!tasks.close(), "the end of the daemon waits for the question");
+        assert!(tasks.leave_question("health"));
+    });
+}
+
 /// An admitted task is awaited; one spawned after the end is rejected.
 #[test]
 fn a_task_spawned_at_the_end_is_awaited_or_rejected() {

@@ -124,7 +124,7 @@ impl Supervisor {
         if !self.plan.command(slot, next) {
             let (factory, state) = (self.plan.factory_state(), self.plan.state(slot));
             return Err(match factory {
-                State::Running => anyhow!("{path}: {daemon} is {state} already"),
+                State::Running | State::Draining => anyhow!("{path}: {daemon} is {state} already"),
                 _ => anyhow!(
                     "{path} is {factory}: {daemon} can be restarted or stopped only while it is running"
                 ),

@@ -144,7 +144,7 @@ impl Supervisor {
         let number = health.checks.next_question();
         let Some((question, asking)) = Question::admit(run_state, number) else { return };
         health.checks.asked(slot, number, Some(asking), now);
-        let completion = Completion::task(run_state.clone(), question.task());
+        let completion = Completion::question(run_state.clone(), question.task());
         let task = question.task();
         let asks = self.node().daemon(slot).ask_health(Scope::new(run_state.clone()), completion, question);
         self.control.driver.spawn(run_state.origin(std::panic::Location::caller()), task, asks);

@@ -35,9 +35,9 @@ pub(crate) struct Question {
 pub(crate) struct Asking(#[expect(dead_code, reason = "kept for its drop")] oneshot::Sender<()>);
 
 impl Question {
-    /// `None` if the daemon admits no tasks any more. Admits this one.
+    /// `None` if the daemon admits no tasks any more, or the task of its last question has not ended. Admits this one.
     pub(crate) fn admit(run_state: &Arc<RunState>, number: u64) -> Option<(Question, Asking)> {
-        run_state.tasks.admit(TASK).then(|| {
+        run_state.tasks.admit_question(TASK).then(|| {
             let (asking, given_up) = oneshot::channel();
             let question = Question { run_state: run_state.clone(), number, given_up, is_answered: false };
             (question, Asking(asking))

@@ -169,6 +169,8 @@ pub(crate) struct Completion {
 enum Work {
     Job(Phase),
     Task(&'static str),
+    /// Asks the daemon for its health.
+    Question(&'static str),
 }
 
 impl Completion {
@@ -180,21 +182,29 @@ impl Completion {
         Completion { run_state, what: Some(Work::Task(name)) }
     }
 
+    pub(crate) fn question(run_state: Arc<RunState>, name: &'static str) -> Self {
+        Completion { run_state, what: Some(Work::Question(name)) }
+    }
+
     fn report(&mut self, outcome: Outcome) {
-        let slot = self.run_state.slot;
-        match self.what.take() {
-            Some(Work::Job(phase)) => self.run_state.control.send(Event::PhaseEnded { slot, phase, outcome }),
-            Some(Work::Task(name)) => {
+        let RunState { slot, incarnation, ref tasks, ref control, .. } = *self.run_state;
+        let is_last = match self.what.take() {
+            Some(Work::Job(phase)) => {
+                return control.send(Event::PhaseEnded { slot, phase, outcome });
+            }
+            Some(work @ (Work::Task(name) | Work::Question(name))) => {
                 if let Outcome::Failed(fault) = outcome {
-                    self.run_state.control.send(Event::TaskFailed { slot, name, fault });
+                    control.send(Event::TaskFailed { slot, name, fault });
                 }
-                if self.run_state.tasks.leave(name) {
-                    self.run_state
-                        .control
-                        .send(Event::TasksEnded { slot, incarnation: self.run_state.incarnation });
+                match work {
+                    Work::Question(_) => tasks.leave_question(name),
+                    _ => tasks.leave(name),
                 }
             }
-            None => {}
+            None => false,
+        };
+        if is_last {
+            control.send(Event::TasksEnded { slot, incarnation });
         }
     }
 }

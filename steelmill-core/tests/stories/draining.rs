@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::bail;
 use steelmill_core::{Backoff, Clock, Daemon, Factory, Policy, Result, RunningFactory, Scope, State, World};
 use steelmill_sim::{Seed, check};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::stories;
 use crate::support::{Journal, SHORT, journal};
@@ -16,6 +16,8 @@ stories! {
     readiness_is_withdrawn_then_daemons_are_told_and_then_they_stop
     a_drain_can_be_cut_short
     a_failure_cuts_a_drain_short
+    a_drain_ends_when_all_daemons_have_finished
+    a_single_daemon_is_restarted_while_its_factory_drains
     a_failed_run_is_restarted_while_its_factory_drains
     children_drain_with_their_parent_and_can_be_made
     a_child_drains_if_it_is_stopped_alone
@@ -127,6 +129,67 @@ async fn a_failure_cuts_a_drain_short(world: impl World) -> Result {
     lines.until("demo drains, ready: false, stopping: false").await;
     fail.send_replace(1);
     assert_eq!(ended.await.to_string(), "demo: 1 failure\n  demo: Told failed to run: as told");
+    Ok(())
+}
+
+/// Leaves as soon as it is told of the drain.
+struct Leaving;
+
+impl Daemon for Leaving {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Leaving)
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        scope.draining().await;
+        Ok(())
+    }
+}
+
+async fn a_drain_ends_when_all_daemons_have_finished(world: impl World) -> Result {
+    let clock = world.clock();
+    let mut factory = Factory::root("demo", world);
+    factory.drain(LONG);
+    factory.with::<Leaving>()?;
+    let demo = factory.start().await?;
+    let report = clock.timeout(LONG / 60, demo.stop()).await.expect("nothing is left to serve");
+    assert!(report.is_clean(), "{report}");
+    Ok(())
+}
+
+/// Its run ends after the stop signal when it is notified.
+struct Lingering(Notify);
+
+impl Daemon for Lingering {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Lingering(Notify::new()))
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        scope.stopping().await;
+        self.0.notified().await;
+        Ok(())
+    }
+}
+
+async fn a_single_daemon_is_restarted_while_its_factory_drains(world: impl World) -> Result {
+    let mut factory = Factory::root("demo", world);
+    factory.drain(LONG);
+    factory.with::<Lingering>()?;
+    let demo = factory.start().await?;
+    let lingering = demo.get::<Lingering>()?;
+    demo.request_stop();
+    state(&demo, State::Draining).await;
+    let restarted = demo.restart_daemon("Lingering");
+    let error = demo.restart_daemon("Lingering").await.unwrap_err();
+    assert_eq!(error.to_string(), "demo: Lingering is winding down already");
+    lingering.0.notify_one();
+    restarted.await?;
+    assert_eq!(demo.status().await.expect("it drains").daemons[0].runs, 2);
+    demo.stop_at_once();
+    lingering.0.notify_one();
+    let report = demo.join().await;
+    assert!(report.is_clean(), "{report}");
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use crate::support::{SHORT, in_the_runtime};
 stories! {
     a_factory_is_ready_while_its_daemons_say_so
     a_check_that_hangs_or_panics_holds_nothing_up
+    a_check_keeps_no_finished_factory_going
     a_failed_run_withholds_readiness_until_it_runs_again
     a_childs_health_counts_if_its_failures_do
     a_late_child_is_asked_too
@@ -138,6 +139,43 @@ async fn a_check_that_hangs_or_panics_holds_nothing_up(world: impl World) -> Res
         world.clock().sleep(Duration::from_millis(1)).await;
     }
     assert!(demo.stop().await.is_clean(), "that a check fails is no failure");
+    Ok(())
+}
+
+/// Finishes while it is asked for its health.
+struct Finishing(watch::Sender<bool>);
+
+impl Daemon for Finishing {
+    fn build(_: &mut Factory) -> Result<Self> {
+        bail!("it is provided")
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let (mut asked, mut asked_too) = (self.0.subscribe(), self.0.subscribe());
+        scope.spawn("work", async move {
+            asked_too.wait_for(|is_asked| *is_asked).await?;
+            Ok(())
+        });
+        asked.wait_for(|is_asked| *is_asked).await?;
+        Ok(())
+    }
+
+    async fn health(&self) -> Health {
+        self.0.send_replace(true);
+        std::future::pending().await
+    }
+}
+
+async fn a_check_keeps_no_finished_factory_going(world: impl World) -> Result {
+    let clock = world.clock();
+    let mut factory = Factory::root("demo", world);
+    let hour = Duration::from_secs(3_600);
+    factory.health_checks(HealthChecks { every: hour, timeout: hour });
+    factory.provide(Finishing(watch::channel(false).0))?;
+    let demo = factory.start().await?;
+    let _health = demo.health();
+    let report = clock.timeout(hour / 60, demo.join()).await.expect("it ends while it is asked");
+    assert_eq!(report.to_string(), "demo: ended cleanly");
     Ok(())
 }
 

@@ -279,11 +279,13 @@ impl<const NUMBER: usize> Part<NUMBER> {
         let (harness, id, inner) = (self.harness.clone(), self.id.clone(), scope.clone());
         let watch = harness.next_number();
         harness.note(&id.factory, Some(NUMBER), EventKind::WatchesDrain { watch });
+        let mut watch = Watch { harness, id, watch, ends: EventKind::WatchAborted { watch } };
         scope.spawn("watch drain", async move {
             inner.draining().await;
-            let is_ready = harness.log().health.as_ref().map(|health| health.current().is_ready());
-            let what = EventKind::Drains { watch, is_stopping: inner.is_stopping(), is_ready };
-            harness.note(&id.factory, Some(NUMBER), what);
+            let is_ready = watch.harness.log().health.as_ref().map(|health| health.current().is_ready());
+            let is_stopping = inner.is_stopping();
+            watch.ends = EventKind::Drains { watch: watch.watch, is_stopping, is_ready };
+            drop(watch);
         });
     }
 
@@ -332,6 +334,20 @@ impl<const NUMBER: usize> Part<NUMBER> {
 impl<const NUMBER: usize> Drop for Part<NUMBER> {
     fn drop(&mut self) {
         self.harness.note(&self.id.factory, Some(NUMBER), EventKind::Dropped);
+    }
+}
+
+/// Records on drop how the wait for a drain has ended.
+struct Watch {
+    harness: Arc<Harness>,
+    id: PartId,
+    watch: u32,
+    ends: EventKind,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.harness.note(&self.id.factory, Some(self.id.part), self.ends.clone());
     }
 }
 

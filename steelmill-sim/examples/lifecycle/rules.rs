@@ -151,7 +151,7 @@ impl<'a> History<'a> {
                 EventKind::Ends { span, ending } => history.spans[open[span]].ends = Some((index, *ending)),
                 EventKind::Leaks(target) => history.part(&id())?.leaks.push(target),
                 EventKind::WatchesDrain { watch } => history.part(&id())?.watches.push((*watch, index, None)),
-                EventKind::Drains { watch, .. } => {
+                EventKind::Drains { watch, .. } | EventKind::WatchAborted { watch } => {
                     let mut watches = history.part(&id())?.watches.iter_mut();
                     if let Some(found) = watches.find(|(number, ..)| number == watch) {
                         found.2 = Some(index);
@@ -452,27 +452,40 @@ impl History<'_> {
         Ok(())
     }
 
-    /// Those of which nothing but the runs is of interest: without tasks, children and requests.
+    /// Those without children and requests. A task that only the stop ends is as late as that.
     fn finished_factories_end(&self) -> Result {
         for (path, factory) in &self.factories {
             if factory.report().is_none() || factory.started.is_none() {
                 continue;
             }
-            let is_simple = self.spans_in(path).all(|span| !matches!(span.activity, Activity::Task(_)))
-                && !self.factories.keys().any(|other| other.starts_with(&format!("{path}/")));
-            let mut last = None;
+            let is_simple = !self.factories.keys().any(|other| other.starts_with(&format!("{path}/")));
+            let (mut last, mut has_any_finished) = (None, false);
             let is_over = self.parts.iter().filter(|(id, _)| id.factory == *path).all(|(_, part)| {
                 let mut runs = self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_)));
                 let run = runs.next().and_then(|run| run.ends);
-                last = last.max(run.map(|(index, _)| index));
+                let watches = part.watches.iter().filter_map(|(.., ends)| *ends);
+                // Without those of its stop.
+                let is_work = |span: &&Span| matches!(span.activity, Activity::Task(run) if run != u32::MAX);
+                let tasks = self.spans_of(part).filter(is_work);
+                let tasks = tasks.filter_map(|span| span.ends).map(|(index, _)| index);
+                last = last.max(run.map(|(index, _)| index)).max(watches.chain(tasks).max());
+                let is_down = |ending| {
+                    matches!(ending, Ending::Failed(_))
+                        && part.script.policy.on_failure == OnFailure::LeaveDown
+                };
                 let is_finished = run.is_some_and(|(_, ending)| ending == Ending::Succeeded);
-                is_finished
+                has_any_finished |= is_finished;
+                (is_finished || run.is_some_and(|(_, ending)| is_down(ending)))
                     && runs.next().is_none()
                     && part.commanded.is_empty()
                     && part.script.run.until == Until::Now
                     && part.script.policy.on_finish == OnFinish::Stay
             });
-            let Some(last) = last.filter(|_| is_simple && is_over && !factory.plan.remains) else { continue };
+            let Some(last) =
+                last.filter(|_| is_simple && is_over && has_any_finished && !factory.plan.remains)
+            else {
+                continue;
+            };
             let stops = self.spans_in(path).filter(|span| span.activity == Activity::Stop);
             let Some(begun) = stops.map(|span| self.at(span.begins)).min() else { continue };
             ensure!(
@@ -634,6 +647,72 @@ impl History<'_> {
             || self.machine_ended.is_some_and(|ended| self.at(ended) <= time)
     }
 
+    /// Whether the root was stopped by then without a request: something failed, a run returned whose policy stops it then, or
+    /// all of its daemons had finished.
+    fn ended_itself_by(&self, time: Duration) -> bool {
+        self.failed_by(time) || self.returned_too_often_by(time) || self.had_finished_by(time)
+    }
+
+    /// Whether a run of the root had returned by then that its policy does not bear, or not so often.
+    fn returned_too_often_by(&self, time: Duration) -> bool {
+        let parts = self.parts.iter().filter(|(id, _)| &*id.factory == "root");
+        parts.into_iter().any(|(_, part)| {
+            let returned = self.spans_of(part).filter(|span| self.has_returned(span));
+            let returned = returned.filter_map(|span| span.ends).map(|(index, _)| self.at(index));
+            let returned: Vec<_> = returned.filter(|at| *at <= time).collect();
+            match part.script.policy.on_finish {
+                OnFinish::Stay => false,
+                OnFinish::StopFactory => !returned.is_empty(),
+                OnFinish::Restart(backoff) => {
+                    let mut windows = returned.windows(backoff.restarts as usize + 1);
+                    windows.any(|window| window[window.len() - 1] - window[0] < backoff.window)
+                }
+            }
+        })
+    }
+
+    /// Whether nothing was left to do for the root by then: its runs had returned, and its tasks and children had ended.
+    fn had_finished_by(&self, time: Duration) -> bool {
+        let is_over = |ends: Option<usize>| ends.is_some_and(|index| self.at(index) <= time);
+        let parts = self.parts.iter().filter(|(id, _)| &*id.factory == "root");
+        let have_finished = parts.into_iter().all(|(_, part)| {
+            let begun = self.spans_of(part).filter(|span| self.at(span.begins) <= time);
+            let mut last_run = None;
+            for span in begun {
+                match span.activity {
+                    Activity::Run(_) => last_run = Some(span),
+                    // That of a stop begins after all had finished.
+                    Activity::Task(run) if run != u32::MAX && !is_over(span.ends.map(|(index, _)| index)) => {
+                        return false;
+                    }
+                    _ => {}
+                }
+            }
+            last_run.is_some_and(|run| self.has_returned(run) && is_over(run.ends.map(|(index, _)| index)))
+                && part.watches.iter().all(|(.., ends)| is_over(*ends))
+        });
+        let is_child = |path: &str| path.strip_prefix("root/").is_some_and(|name| !name.contains('/'));
+        let children = self.factories.iter().filter(|(path, _)| is_child(path));
+        // One whose start was dropped may have ended unobserved.
+        let mut observed = children.filter(|(_, child)| child.started.is_some() || child.end.is_some());
+        let are_gone = observed.all(|(_, child)| {
+            self.at(child.starts) > time || is_over(child.end.as_ref().map(|(index, _)| *index))
+        });
+        have_finished && are_gone && !self.plan.root.remains
+    }
+
+    /// Whether a task of a part was told to stop by then because its daemon wound down: the run that made it, the last before
+    /// `made`, had returned and is restarted by its policy, or was to be restarted or stopped by request.
+    fn winds_down(&self, part: &Part, made: usize, told: usize) -> bool {
+        let runs = self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_)));
+        let Some(run) = runs.filter(|run| run.begins < made).last() else { return false };
+        let has_returned = self.has_returned(run) && run.ends.is_some_and(|(ends, _)| ends < told);
+        // Maybe before the first poll of the run.
+        let is_of_run = |index: &usize| *index > run.begins || self.at(*index) == self.at(run.begins);
+        has_returned && matches!(part.script.policy.on_finish, OnFinish::Restart(_))
+            || part.commanded.iter().any(|index| *index < told && is_of_run(index))
+    }
+
     fn drains_before_it_stops(&self) -> Result {
         let Some((requested, drained)) = self.drain_requested() else { return Ok(()) };
         let drained = match self.plan.end {
@@ -644,7 +723,7 @@ impl History<'_> {
             }
             _ => drained,
         };
-        if self.failed_by(drained) {
+        if self.ended_itself_by(drained) {
             return Ok(());
         }
         for stop in self.spans_in("root").filter(|span| span.activity == Activity::Stop) {
@@ -661,7 +740,7 @@ impl History<'_> {
     fn told_of_the_drain(&self) -> Result {
         let Some((requested, _)) = self.drain_requested() else { return Ok(()) };
         let at = self.at(requested);
-        if self.failed_by(at) {
+        if self.ended_itself_by(at) {
             return Ok(());
         }
         for (id, part) in &self.parts {
@@ -672,10 +751,19 @@ impl History<'_> {
                 }
                 let Some(told) = told else { anyhow::bail!("{id:?} was not told of the drain") };
                 ensure!(self.at(*told) == at, "{id:?} was told of the drain at {:?}", self.at(*told));
-                let EventKind::Drains { is_stopping, is_ready, .. } = self.trace.0[*told].what else {
+                if self.winds_down(part, *begins, *told) {
                     continue;
+                }
+                let is_stopping = match self.trace.0[*told].what {
+                    EventKind::Drains { is_stopping, is_ready, .. } => {
+                        ensure!(
+                            is_ready != Some(true),
+                            "{id:?} was told of the drain while the root was ready"
+                        );
+                        is_stopping
+                    }
+                    _ => true,
                 };
-                ensure!(is_ready != Some(true), "{id:?} was told of the drain while the root was ready");
                 // A child may stop at the same time. So may the root, if its drain is cut short at once.
                 let is_cut = matches!(self.plan.end, FactoryEnd::DrainCut(_, cut) if cut.is_zero());
                 let may_stop = &*id.factory != "root" || is_cut;
@@ -715,7 +803,7 @@ impl History<'_> {
             // Only its first run, if that lasts long enough, and nothing ends the root before.
             let ends = run.ends.map_or(Duration::MAX, |(at, _)| self.at(at));
             let stops = root.stop_requested.map_or(Duration::MAX, |at| self.at(at));
-            if ends <= found || stops <= found || self.failed_by(found) {
+            if ends <= found || stops <= found || self.ended_itself_by(found) {
                 continue;
             }
             let is_found = root.health.iter().any(|(index, health)| {

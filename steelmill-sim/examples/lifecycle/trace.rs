@@ -58,6 +58,10 @@ pub(crate) enum EventKind {
         is_stopping: bool,
         is_ready: Option<bool>,
     },
+    /// It does not wait any more: its task was aborted.
+    WatchAborted {
+        watch: u32,
+    },
     Dropped,
     /// Somebody requests that it is restarted or stopped alone.
     Commanded,
@@ -107,7 +111,9 @@ impl fmt::Display for Trace {
                 EventKind::Begins { activity, span } => writeln!(f, " begins {activity:?} ({span})")?,
                 EventKind::Ends { span, ending } => writeln!(f, " ends ({span}): {ending:?}")?,
                 EventKind::Leaks(target) => writeln!(f, " leaks {} {}", target.factory, target.part)?,
-                EventKind::WatchesDrain { .. } | EventKind::Drains { .. } => writeln!(f, " {what:?}")?,
+                EventKind::WatchesDrain { .. }
+                | EventKind::Drains { .. }
+                | EventKind::WatchAborted { .. } => writeln!(f, " {what:?}")?,
                 EventKind::Health(health) => {
                     writeln!(f, " is well: {}", health.to_string().replace('\n', ","))?;
                 }

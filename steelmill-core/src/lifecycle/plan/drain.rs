@@ -1,7 +1,7 @@
 //! Before a requested stop: the factory serves on for a while, but should get no new requests.
 //!
-//! A factory that drains runs in every respect; so failed daemons restart, and children start. A failure that stops it, and a
-//! second request, end the drain.
+//! A factory that drains runs in every respect; so failed daemons restart, children start, and it ends when all of its daemons
+//! have finished. A failure that stops it, and a second request, end the drain.
 
 use std::time::Duration;
 
