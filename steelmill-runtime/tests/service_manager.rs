@@ -62,13 +62,16 @@ impl Manager {
         String::from_utf8(buffer[..count].to_vec()).unwrap()
     }
 
-    /// Waits for a message of which this holds.
+    /// Waits for a message of which this holds, at most 30 seconds. (A process that was started with SIGHUP ignored, as by
+    /// nohup(1), reads no configuration again.)
     fn until(&self, holds: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let message = self.receive();
             if holds(&message) {
                 return message;
             }
+            assert!(Instant::now() < deadline, "the message does not come; the last one is {message:?}");
         }
     }
 
