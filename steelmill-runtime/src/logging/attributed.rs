@@ -258,6 +258,7 @@ mod tests {
             runtime.block_on(async {
                 let mut factory = Factory::root("demo", RuntimeWorld);
                 factory.with::<Talking>().unwrap();
+                factory.remain_when_finished();
                 let demo = factory.start().await.unwrap();
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 demo.stop().await;
