@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
-use steelmill_sim::fault::{Budget, Family, Fault, FaultCounts, Faults, Kind, Moment, Plan, When};
+use steelmill_sim::fault::{
+    Budget, DiskCall, DiskTrouble, Family, Fault, FaultCounts, Faults, Kind, Moment, Plan, When,
+};
 use steelmill_sim::{Campaign, Clock, Machine, Network, Outcome, Seed, Settings, Sim, check, simulate};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -167,11 +169,16 @@ fn every_kind_of_fault_strikes_and_heals() {
         Kind::ClockJump { machine: machine(2), by: 30 * SECOND, back: false },
         Kind::Drift { machine: machine(3), ppm: -200 },
         Kind::SlowMachine { machine: machine(3), delay_max: millis(40) },
+        Kind::Disk { machine: machine(1), trouble: DiskTrouble::Errors { of: DiskCall::Sync, ppm: 500_000 } },
+        Kind::Disk { machine: machine(1), trouble: DiskTrouble::Full },
+        Kind::Disk { machine: machine(2), trouble: DiskTrouble::Slow { delay_max: millis(40) } },
+        Kind::Disk { machine: machine(2), trouble: DiskTrouble::Short { ppm: 500_000 } },
     ];
     assert_eq!(
         kinds.len(),
-        Family::ALL.len() - 2,
-        "all families except the scenario's own faults and buggify!, of which it has none"
+        Family::ALL.len() - 3,
+        "all families except the scenario's own faults and buggify!, of which it has none, and corrupt disks, which its budget \
+         does not allow"
     );
     let quiet = run(1, Faults::None).digest;
     for kind in &kinds {

@@ -175,6 +175,8 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let transactions = sim.limit("transactions", 1..=2000);
     let primary = sim.machine("primary", move |factory| {
         factory.provide_value(transactions)?;
+        // It is asked for what it has committed, after its last transaction.
+        factory.remain_when_finished();
         factory.with::<Primary>()
     });
     let primary = primary.start().await?;
