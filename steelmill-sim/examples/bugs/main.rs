@@ -64,7 +64,7 @@ pub(crate) struct Bug {
     pub(crate) needed: &'static str,
     /// For each fault that is needed, the families it may belong to. The most specific sets come first.
     pub(crate) faults: &'static [&'static [Family]],
-    /// Families of which a fault or two more may be left, because they bring about luck that it also takes.
+    /// Families of which up to three faults more may be left, because they bring about luck that it also takes.
     pub(crate) may_help: &'static [Family],
     pub(crate) scenario: fn(Sim, Version) -> RunningProtocol,
 }

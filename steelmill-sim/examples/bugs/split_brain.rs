@@ -28,7 +28,8 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the store does not reject writes of a former leader",
     needed: "a pause of the leader longer than its lease",
     faults: &[&[Family::Pause]],
-    may_help: &[],
+    // One that makes another worker the leader.
+    may_help: &[Family::Pause],
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 

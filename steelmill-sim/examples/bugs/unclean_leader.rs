@@ -28,7 +28,8 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "the controller does not check that a new leader is in sync with the old one",
     needed: "a broker cut off, and then the leader dead or cut off",
     faults: &[DELAYS_TCP_OR_ENDS, DELAYS_TCP_OR_ENDS],
-    may_help: &[],
+    // Those that make the brokers differ.
+    may_help: DELAYS_TCP_OR_ENDS,
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
