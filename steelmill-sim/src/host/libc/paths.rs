@@ -34,9 +34,6 @@ pub(super) fn confined() -> Option<Process> {
         audit::note(SystemCall::File);
         return None;
     }
-    if is_guest() {
-        preempt(process);
-    }
     Some(process)
 }
 
@@ -73,14 +70,19 @@ pub(super) unsafe fn at_path<'a>(directory: c_int, path: *const c_char) -> At<'a
 impl At<'_> {
     /// What is there beside the disk.
     pub(super) fn found(self, process: Process) -> Found {
-        cluster::with(process.run, |run| {
+        let found = cluster::with(process.run, |run| {
             let is_from_root = self.path.starts_with(b"/")
                 || self.directory == libc::AT_FDCWD && run.disk(process.machine).is_in_root();
             match is_from_root && !self.path.is_empty() {
                 true => run.find_file(process, Path::new(OsStr::from_bytes(self.path))),
                 false => Found::Nothing,
             }
-        })
+        });
+        // Not where a backtrace is symbolized: that reads files once in the whole process, which may be in another run.
+        if matches!(found, Found::Nothing) && is_guest() {
+            preempt(process);
+        }
+        found
     }
 
     /// Fails if it means something that cannot be changed.
