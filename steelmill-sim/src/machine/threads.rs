@@ -67,6 +67,8 @@ pub(crate) struct Guest {
     mask: Cell<SignalSet>,
     /// A signal was handled since a call began to wait; whether the call is to go on if it may.
     interrupted: Cell<Option<bool>>,
+    /// It formats a log line.
+    is_logging: Cell<bool>,
     /// Of its thread-locals. They are not a thread-local themselves, which would register a destructor.
     destructors: RefCell<Vec<Destructor>>,
 }
@@ -186,6 +188,16 @@ pub(super) fn call_handler(handler: usize, signal: i32, flags: i32) {
     }
 }
 
+/// Formats a log line on a guest thread, if this is one. Not every run of a seed does, so that nothing happens by chance in calls
+/// that the formatting makes.
+pub(crate) fn logging<T>(format: impl FnOnce() -> T) -> T {
+    let Some(guest) = current() else { return format() };
+    let before = guest.is_logging.replace(true);
+    let result = format();
+    guest.is_logging.set(before);
+    result
+}
+
 /// At some calls, drawn from the seed, the thread loses its turn although nothing blocks it.
 pub(crate) fn preempt(place: Process) {
     if cluster::with(place.run, |run| run.is_drawn(|rates| rates.preemption)) {
@@ -287,6 +299,7 @@ pub(crate) fn spawn(
         raised: Cell::new(0),
         mask: Cell::new(current().map_or(0, |parent| parent.mask.get())),
         interrupted: Cell::new(None),
+        is_logging: Cell::new(false),
         destructors: RefCell::default(),
     });
     let create = real!(
@@ -468,6 +481,9 @@ impl Threads {
 impl Cluster {
     /// Whether something that happens once in so many calls happens now.
     fn is_drawn(&mut self, rate: impl FnOnce(Rates) -> u64) -> bool {
+        if current().is_some_and(|guest| guest.is_logging.get()) {
+            return false;
+        }
         let rates = self.threads.rates.unwrap_or_else(|| {
             let mut draw = || ONCE_IN[self.kernel.draw(Stream::Schedule, ONCE_IN.len() as u64) as usize];
             Rates { preemption: draw(), short_transfer: draw(), spurious_wake: draw() }

@@ -22,6 +22,7 @@ use tracing_subscriber::filter::Targets;
 use super::Log;
 use super::operations::is_tracing;
 use crate::machine::cluster;
+use crate::machine::threads::logging;
 use crate::schema::settings::Settings;
 
 /// Installs the run's subscriber on this thread until the guard is dropped. A silent run forwards nothing.
@@ -119,7 +120,7 @@ impl Subscriber for RunLogs {
         if self.records(metadata) && is_tracing() {
             // A field's `Debug` is user code: it must not run while the run's state is borrowed.
             let mut text = Text::default();
-            event.record(&mut text);
+            logging(|| event.record(&mut text));
             let log = Log {
                 level: *metadata.level(),
                 target: metadata.target(),
@@ -129,7 +130,7 @@ impl Subscriber for RunLogs {
             cluster::with_current(|run| run.kernel.logged(log));
         }
         if let Some(inner) = self.listener(metadata) {
-            inner.event(event);
+            logging(|| inner.event(event));
         }
     }
 
