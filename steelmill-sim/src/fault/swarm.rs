@@ -200,7 +200,7 @@ impl FamilyDraws<'_> {
     /// A machine of which something has used the disk: trouble with others would be seen by nobody.
     fn one_with_disk(&mut self, of: &[Machine]) -> Option<String> {
         let used: Vec<Machine> =
-            of.iter().filter(|machine| self.run.has_disk(machine.id())).cloned().collect();
+            of.iter().filter(|machine| self.run.uses_disk(machine.id())).cloned().collect();
         if used.is_empty() { None } else { self.one(&used) }
     }
 

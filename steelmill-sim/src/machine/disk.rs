@@ -43,12 +43,7 @@ use trouble::Troubles;
 const UMASK: u32 = 0o022;
 
 /// The disks of a run, by machine.
-#[derive(Default)]
-pub(crate) struct Disks {
-    all: BTreeMap<u32, Volume>,
-    /// What was set for disks that nothing has been done with yet.
-    settings: BTreeMap<u32, DiskSettings>,
-}
+pub(crate) type Disks = BTreeMap<u32, Volume>;
 
 /// A file system on a disk, and what the present process of its machine set for itself.
 pub(crate) struct Volume {
@@ -58,6 +53,8 @@ pub(crate) struct Volume {
     directory: Ino,
     umask: u32,
     troubles: Troubles,
+    /// Whether something was opened or made on it.
+    is_used: bool,
 }
 
 /// What stat(2) tells.
@@ -91,7 +88,14 @@ pub(crate) struct Renaming {
 
 impl Volume {
     fn new(settings: DiskSettings, now: Nanos) -> Self {
-        Self { tree: Tree::new(now), settings, directory: ROOT, umask: UMASK, troubles: Troubles::default() }
+        Self {
+            tree: Tree::new(now),
+            settings,
+            directory: ROOT,
+            umask: UMASK,
+            troubles: Troubles::default(),
+            is_used: false,
+        }
     }
 
     /// The current directory of the process.
@@ -197,10 +201,10 @@ impl Volume {
     }
 
     /// The name of a Unix socket (bind(2)).
-    pub(crate) fn make_socket(&mut self, path: &[u8], now: Nanos) -> Result<(), Errno> {
+    pub(crate) fn make_socket(&mut self, path: &[u8], now: Nanos) -> Result<Ino, Errno> {
         let place = self.place(self.directory, path)?;
         self.check_writable(place.directory)?;
-        self.tree.make_socket(&place, 0o777 & !self.umask, now).map(drop)
+        self.tree.make_socket(&place, 0o777 & !self.umask, now)
     }
 
     /// What a symbolic link says.
@@ -306,19 +310,18 @@ impl Volume {
 }
 
 impl Cluster {
-    /// Whether something has been done with the disk of a machine.
-    pub(crate) fn has_disk(&self, machine: u32) -> bool {
-        self.disks.all.contains_key(&machine)
+    /// Whether something was opened or made on the disk of a machine.
+    pub(crate) fn uses_disk(&self, machine: u32) -> bool {
+        self.disks.get(&machine).is_some_and(|volume| volume.is_used)
     }
 
     /// The disk of a machine.
     pub(crate) fn disk(&mut self, machine: u32) -> &mut Volume {
-        let now = self.disk_time(machine);
-        let settings = &self.disks.settings;
-        self.disks
-            .all
-            .entry(machine)
-            .or_insert_with(|| Volume::new(settings.get(&machine).copied().unwrap_or_default(), now))
+        if !self.disks.contains_key(&machine) {
+            // As old as the epoch: it must not matter who looks first.
+            self.disks.insert(machine, Volume::new(DiskSettings::default(), 0));
+        }
+        self.disks.get_mut(&machine).expect("it was just made")
     }
 
     /// What time a file is given.
@@ -337,7 +340,7 @@ impl Cluster {
     /// A process has ended: what it set for itself is gone.
     pub(crate) fn disk_process_ended(&mut self, machine: u32) {
         self.unmap_all(machine);
-        if let Some(volume) = self.disks.all.get_mut(&machine) {
+        if let Some(volume) = self.disks.get_mut(&machine) {
             let former = std::mem::replace(&mut volume.directory, ROOT);
             if former != ROOT {
                 volume.tree.close(former);
@@ -346,10 +349,9 @@ impl Cluster {
         }
     }
 
-    /// The power of a machine's disk is gone, and nothing has a file open.
-    /// What is lost, in words.
+    /// The power of a machine's disk is gone, and nothing has a file open. What is lost, in words.
     pub(crate) fn disk_lost_power(&mut self, machine: u32) -> Vec<String> {
-        let Some(volume) = self.disks.all.get_mut(&machine) else { return Vec::new() };
+        let Some(volume) = self.disks.get_mut(&machine) else { return Vec::new() };
         let kernel = &mut self.kernel;
         let mut draw = |below| kernel.draw(Stream::Survival, below);
         let DiskSettings { durability, sector, .. } = volume.settings;

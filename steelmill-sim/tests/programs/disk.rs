@@ -679,3 +679,70 @@ fn no_more_disks_are_damaged_than_the_budget_says() {
     assert!(summary.passed(), "{summary}");
     assert!(summary.counts["damaged"].total > 5, "{summary}");
 }
+
+#[test]
+fn the_path_of_a_unix_socket_is_a_name_on_the_disk() {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    check(Seed(1), |sim| async move {
+        let server = sim.program("server", || {
+            let path = Path::new("/run/socket");
+            let bind = || UnixListener::bind(path).map_err(|error| error.kind());
+            let existed = path.exists();
+            if existed {
+                assert_eq!(bind().map(drop), Err(ErrorKind::AddrInUse), "the former process left it");
+                assert_eq!(
+                    UnixStream::connect(path).map_err(|error| error.kind()).map(drop),
+                    Err(ErrorKind::ConnectionRefused)
+                );
+                fs::remove_file(path).expect("it is there");
+            }
+            let listener = bind().expect("a new name");
+            fs::rename(path, "/run/renamed").expect("it is there");
+            assert_eq!(
+                UnixStream::connect(path).map_err(|error| error.kind()).map(drop),
+                Err(ErrorKind::NotFound)
+            );
+            let client = UnixStream::connect("/run/../run/renamed").expect("it listens");
+            listener.accept().expect("a client");
+            drop(client);
+            fs::rename("/run/renamed", path).expect("it is there");
+            fs::write("/tmp/file", "").expect("room");
+            assert_eq!(
+                UnixStream::connect("/tmp/file").map_err(|error| error.kind()).map(drop),
+                Err(ErrorKind::ConnectionRefused)
+            );
+        });
+        for _ in 0..2 {
+            let server = server.clone().start().await?;
+            let life = server.ended().await;
+            anyhow::ensure!(life.is_success(), "{life}");
+        }
+        // Nothing of it was synced.
+        server.power_loss();
+        anyhow::ensure!(server.start().await?.ended().await.is_success());
+        Ok(())
+    });
+}
+
+/// What formats a log line of a traced run alone may look at files.
+#[test]
+fn a_log_line_that_looks_at_files_changes_nothing() {
+    struct Looking;
+
+    impl std::fmt::Display for Looking {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{}", (0..50).filter(|_| fs::metadata("/etc/localtime").is_ok()).count())
+        }
+    }
+
+    let scenario = |sim: Sim| async move {
+        succeeds(sim, || {
+            let main = || (0..20).for_each(|_| tracing::info!(looking = %Looking, "it looks"));
+            let other = std::thread::spawn(main);
+            main();
+            other.join().expect("no panic");
+        })
+        .await
+    };
+    Campaign::new(scenario).seeds(20).verify(Verify::Twice).check();
+}

@@ -14,9 +14,9 @@ use super::{answer, caller, is_guest, process_of, set_errno};
 use crate::host::audit;
 use crate::kernel::internal::{internally, is_internal};
 use crate::kernel::timers::Nanos;
-use crate::machine::cluster;
+use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Content, Errno, Object};
-use crate::machine::disk::{Ino, Renaming, Volume};
+use crate::machine::disk::{Ino, ROOT, Renaming, Volume};
 use crate::machine::files::Found;
 use crate::machine::hosts::SCENARIO;
 use crate::machine::real::real;
@@ -85,6 +85,14 @@ impl At<'_> {
         found
     }
 
+    /// The directory of the disk that it begins at; the descriptor does not matter if it begins at the root.
+    pub(super) fn start(self, run: &mut Cluster, process: Process) -> Result<Ino, Errno> {
+        match self.path.starts_with(b"/") {
+            true => Ok(ROOT),
+            false => run.directory_of(process, self.directory),
+        }
+    }
+
     /// Fails if it means something that cannot be changed.
     fn check_changeable(self, process: Process) -> Result<(), Errno> {
         match self.found(process) {
@@ -101,10 +109,7 @@ fn on_disk<T>(
     action: impl FnOnce(&mut Volume, Ino, &[u8], Nanos) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     cluster::with(process.run, |run| {
-        let from = match at.path.starts_with(b"/") {
-            true => crate::machine::disk::ROOT,
-            false => run.directory_of(process, at.directory)?,
-        };
+        let from = at.start(run, process)?;
         let now = run.disk_time(process.machine);
         action(run.disk(process.machine), from, at.path, now)
     })
@@ -141,10 +146,7 @@ fn open_found(process: Process, at: At<'_>, flags: c_int, mode: mode_t) -> Resul
         }
         Found::Nothing => {
             return cluster::with(process.run, |run| {
-                let from = match at.path.starts_with(b"/") {
-                    true => crate::machine::disk::ROOT,
-                    false => run.directory_of(process, at.directory)?,
-                };
+                let from = at.start(run, process)?;
                 let opened = run.open_on_disk(process, from, at.path, flags, mode);
                 if opened == Err(libc::ENOENT) {
                     audit::note(SystemCall::File);
@@ -246,14 +248,10 @@ fn make_directory(process: Process, at: At<'_>, mode: mode_t) -> Result<c_int, E
 }
 
 fn unlink_at(process: Process, at: At<'_>, flags: c_int) -> Result<c_int, Errno> {
-    let result = change(process, at, |disk, from, path, now| match flags & libc::AT_REMOVEDIR {
+    change(process, at, |disk, from, path, now| match flags & libc::AT_REMOVEDIR {
         0 => disk.unlink(from, path, now),
         _ => disk.remove_directory(from, path, now),
-    });
-    if result.is_ok() {
-        cluster::with(process.run, |run| run.unix_unlink(process.machine, at.path));
-    }
-    result
+    })
 }
 
 fn rename_at(process: Process, from: At<'_>, to: At<'_>, flags: c_uint) -> Result<c_int, Errno> {
@@ -268,8 +266,7 @@ fn rename_at(process: Process, from: At<'_>, to: At<'_>, flags: c_uint) -> Resul
     };
     cluster::with(process.run, |run| {
         let now = run.disk_time(process.machine);
-        let one = run.directory_of(process, from.directory)?;
-        let other = run.directory_of(process, to.directory)?;
+        let (one, other) = (from.start(run, process)?, to.start(run, process)?);
         run.disk(process.machine).rename((one, from.path), (other, to.path), how, now).map(|()| 0)
     })
 }
@@ -290,11 +287,11 @@ fn link_at(process: Process, from: At<'_>, to: At<'_>, flags: c_int) -> Result<c
     }
     cluster::with(process.run, |run| {
         let now = run.disk_time(process.machine);
-        let directory = run.directory_of(process, to.directory)?;
+        let directory = to.start(run, process)?;
         let ino = match by_descriptor {
             Some(fd) => run.opened(process, fd)?.ino,
             None => {
-                let start = run.directory_of(process, from.directory)?;
+                let start = from.start(run, process)?;
                 run.disk(process.machine).find(start, from.path, flags & libc::AT_SYMLINK_FOLLOW != 0)?
             }
         };

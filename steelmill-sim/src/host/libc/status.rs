@@ -102,7 +102,7 @@ fn status_of(process: Process, at: At<'_>, follows: bool) -> Result<Option<Statu
         Found::Device(_) => Some(Status::Device),
         Found::Real(_) | Found::Symbols => None,
         Found::Nothing => Some(cluster::with(process.run, |run| {
-            let from = run.directory_of(process, at.directory)?;
+            let from = at.start(run, process)?;
             let volume = run.disk(process.machine);
             let ino = volume.find(from, at.path, follows)?;
             Ok::<_, Errno>(Status::OnDisk(process.machine, volume.status(ino)))

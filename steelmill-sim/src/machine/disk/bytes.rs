@@ -310,14 +310,19 @@ impl Bytes {
     /// Makes pages zeros that take no place.
     fn drop_pages(&mut self, range: std::ops::Range<u64>) {
         let some: Vec<u64> = self.pages.range(range).map(|(page, _)| *page).collect();
+        let mut has_forgotten = false;
         for page in some {
             let is_new = matches!(self.pages[&page].before, Before::Zeros);
             if is_new {
                 self.pages.remove(&page);
-                self.unsynced.retain(|other| *other != page);
+                has_forgotten = true;
             } else if self.pages[&page].now.is_some() {
                 self.put(page, None);
             }
+        }
+        if has_forgotten {
+            let pages = &self.pages;
+            self.unsynced.retain(|page| pages.contains_key(page));
         }
     }
 

@@ -1,6 +1,5 @@
 //! What a scenario does with a machine's disk: puts files there, looks at them, wipes and swaps it.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::bytes::Bytes;
 use super::tree::Node;
-use super::{Cluster, DiskSettings, Disks, Errno, ROOT, Troubled, Volume};
+use super::{Cluster, DiskSettings, Errno, ROOT, Troubled, Volume};
 use crate::machine::hosts::HostState;
 use crate::machine::machine::Machine;
 use crate::schema::disk_trouble::DiskTrouble;
@@ -71,11 +70,7 @@ impl Disk {
     pub fn set(&self, settings: DiskSettings) {
         assert!(matches!(settings.sector, 512 | 4096), "a sector of {} bytes: 512 or 4096", settings.sector);
         assert!(settings.sync_min <= settings.sync_max, "sync_min is above sync_max");
-        let machine = self.0.id();
-        self.0.with(|run| {
-            run.disks.settings.insert(machine, settings);
-            run.disk(machine).settings = settings;
-        });
+        self.0.with(|run| run.disk(self.0.id()).settings = settings);
     }
 
     /// What the disk is like.
@@ -119,6 +114,7 @@ impl Disk {
             let after = bytes.allocated();
             volume.tree.allocated = volume.tree.allocated + after - before;
             volume.tree.sync_names();
+            volume.is_used = true;
             Ok(())
         })
     }
@@ -201,8 +197,10 @@ impl Disk {
     /// When the machine is up: exit the process, or cut the power.
     pub fn wipe(&self) {
         self.check_down();
-        let machine = self.0.id();
-        self.0.with(|run| drop(run.disks.all.remove(&machine)));
+        self.0.with(|run| {
+            let volume = run.disk(self.0.id());
+            *volume = Volume::new(volume.settings, 0);
+        });
     }
 
     /// Exchanges it for that of another machine, with what each is like.
@@ -214,9 +212,8 @@ impl Disk {
         other.disk().check_down();
         let (one, other) = (self.0.id(), other.id());
         self.0.with(|run| {
-            let Disks { all, settings } = &mut run.disks;
-            exchange(all, one, other);
-            exchange(settings, one, other);
+            let (first, second) = (run.disks.remove(&one), run.disks.remove(&other));
+            run.disks.extend(second.map(|it| (one, it)).into_iter().chain(first.map(|it| (other, it))));
         });
     }
 
@@ -224,11 +221,6 @@ impl Disk {
         let is_up = self.0.with(|run: &mut Cluster| run.hosts[self.0.id()].state == HostState::Up);
         assert!(!is_up, "the disk of {:?} is in use: the machine is up", self.0.name());
     }
-}
-
-fn exchange<T>(all: &mut BTreeMap<u32, T>, one: u32, other: u32) {
-    let (first, second) = (all.remove(&one), all.remove(&other));
-    all.extend(second.map(|it| (one, it)).into_iter().chain(first.map(|it| (other, it))));
 }
 
 impl Volume {

@@ -39,6 +39,20 @@ pub(crate) struct MapCall {
     pub(crate) offset: i64,
 }
 
+impl Mappings {
+    /// The files that are mapped shared in a range of memory, with their machines.
+    fn shared_in(&self, at: Range<usize>) -> Vec<(u32, Ino)> {
+        let is_in = |mapping: &&Mapping| mapping.is_shared && mapping.touches(&at);
+        self.live.iter().filter(is_in).map(|mapping| (mapping.process.machine, mapping.ino)).collect()
+    }
+}
+
+impl Mapping {
+    fn touches(&self, other: &Range<usize>) -> bool {
+        self.at.start < other.end && other.start < self.at.end
+    }
+}
+
 impl Drop for Mappings {
     fn drop(&mut self) {
         let live = self.live.drain(..).map(|mapping| mapping.at);
@@ -103,7 +117,7 @@ impl Cluster {
         }
         let (mut rest, mut held) = (Vec::new(), Vec::new());
         self.mappings.live.retain(|mapping| {
-            let is_touched = mapping.at.start < gone.end && gone.start < mapping.at.end;
+            let is_touched = mapping.touches(&gone);
             if is_touched {
                 let before = mapping.at.start..gone.start;
                 let after = gone.end..mapping.at.end;
@@ -130,14 +144,7 @@ impl Cluster {
 
     /// Mapped memory has become writable (mprotect(2)).
     pub(crate) fn mapping_writable(&mut self, at: Range<usize>) {
-        let written: Vec<(u32, Ino)> = self
-            .mappings
-            .live
-            .iter()
-            .filter(|mapping| mapping.is_shared && mapping.at.start < at.end && at.start < mapping.at.end)
-            .map(|mapping| (mapping.process.machine, mapping.ino))
-            .collect();
-        for (machine, ino) in written {
+        for (machine, ino) in self.mappings.shared_in(at) {
             if let Ok(bytes) = self.disk(machine).tree.bytes(ino)
                 && let Some(memory) = &mut bytes.memory
             {
@@ -148,13 +155,7 @@ impl Cluster {
 
     /// msync(2) with MS_SYNC: the syncs of what is mapped in a range.
     pub(crate) fn begin_sync_of_mapped(&mut self, at: Range<usize>) -> Vec<Sync> {
-        let synced: Vec<(u32, Ino)> = self
-            .mappings
-            .live
-            .iter()
-            .filter(|mapping| mapping.is_shared && mapping.at.start < at.end && at.start < mapping.at.end)
-            .map(|mapping| (mapping.process.machine, mapping.ino))
-            .collect();
+        let synced = self.mappings.shared_in(at);
         synced.into_iter().map(|(machine, ino)| self.begin_sync_of(machine, ino)).collect()
     }
 

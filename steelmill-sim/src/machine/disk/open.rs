@@ -218,6 +218,7 @@ impl Cluster {
         let volume = self.disk(process.machine);
         let ino = volume.open(from, path, flags, mode, now)?;
         volume.tree.open(ino);
+        volume.is_used = true;
         let open = OpenFile { machine: process.machine, ino, at: 0, flags: flags & LASTING };
         self.open_file(process, Object::File(open), false)
     }
@@ -243,7 +244,7 @@ impl Cluster {
     }
 
     pub(crate) fn close_on_disk(&mut self, open: OpenFile) {
-        if let Some(volume) = self.disks.all.get_mut(&open.machine) {
+        if let Some(volume) = self.disks.get_mut(&open.machine) {
             volume.tree.close(open.ino);
         }
     }

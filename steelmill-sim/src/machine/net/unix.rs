@@ -11,6 +11,7 @@ use super::udp::truesize;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
 use crate::machine::descriptors::{Buffers, Errno, Read, Sender};
+use crate::machine::disk::Ino;
 
 /// A path, or an abstract name behind a zero byte. The empty one is that of a socket without a name.
 pub(crate) type UnixName = Arc<[u8]>;
@@ -53,6 +54,8 @@ struct Unix {
     is_stream: bool,
     state: State,
     name: Option<UnixName>,
+    /// Where it is among the bound ones.
+    key: Option<Key>,
     peer: Option<UnixId>,
     /// The peer's name when it connected: it is told after the peer is gone.
     peer_name: Option<UnixName>,
@@ -69,14 +72,20 @@ struct Unix {
     waiters: Waiters,
 }
 
-/// Names are of a machine. Abstract ones are of a type of sockets besides; a path stays when its socket is closed.
-type Key = (u32, Option<bool>, UnixName);
+/// What a socket is found by. Names are of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// A path, which is a name on the disk: its inode there.
+    Inode(u32, Ino),
+    /// An abstract name of streams, or of datagrams.
+    Abstract(u32, bool, UnixName),
+}
 
 #[derive(Default)]
 pub(crate) struct UnixSockets {
     all: Vec<(u32, Option<Unix>)>,
     free: Vec<u32>,
-    names: BTreeMap<Key, Option<UnixId>>,
+    bound: BTreeMap<Key, UnixId>,
     /// The next name that bind(2) chooses.
     next_name: u32,
 }
@@ -91,32 +100,8 @@ impl UnixSockets {
         socket.as_mut().filter(|_| *generation == id.generation)
     }
 
-    fn key(&mut self, id: UnixId, name: &UnixName) -> Option<Key> {
-        let socket = self.get(id)?;
-        Some((socket.machine, (!is_path(name)).then_some(socket.is_stream), name.clone()))
-    }
-
     pub(super) fn waiters(&mut self) -> impl Iterator<Item = &mut Waiters> {
         self.all.iter_mut().filter_map(|(_, socket)| Some(&mut socket.as_mut()?.waiters))
-    }
-
-    /// The socket that has a name.
-    ///
-    /// # Errors
-    /// `ECONNREFUSED` without one, `ENOENT` without the path, `EPROTOTYPE` where it is of the other type.
-    fn find(&mut self, id: UnixId, name: &UnixName) -> Result<UnixId, Errno> {
-        let key = self.key(id, name).ok_or(libc::EBADF)?;
-        let found = match self.names.get(&key) {
-            Some(found) => found.ok_or(libc::ECONNREFUSED)?,
-            None if is_path(name) => return Err(libc::ENOENT),
-            None => return Err(libc::ECONNREFUSED),
-        };
-        let is_stream = self.get(id).is_some_and(|socket| socket.is_stream);
-        match self.get(found) {
-            Some(other) if other.is_stream != is_stream => Err(libc::EPROTOTYPE),
-            Some(_) => Ok(found),
-            None => Err(libc::ECONNREFUSED),
-        }
     }
 }
 
@@ -137,6 +122,7 @@ impl Cluster {
             is_stream,
             state: State::Closed,
             name: None,
+            key: None,
             peer: None,
             peer_name: None,
             is_read_shut: false,
@@ -177,7 +163,8 @@ impl Cluster {
     /// bind(2): an empty name has one chosen.
     pub(crate) fn unix_bind(&mut self, id: UnixId, name: &UnixName) -> Result<(), Errno> {
         let sockets = &mut self.net.unix;
-        let is_named = sockets.get(id).ok_or(libc::EBADF)?.name.is_some();
+        let socket = sockets.get(id).ok_or(libc::EBADF)?;
+        let (machine, is_stream, is_named) = (socket.machine, socket.is_stream, socket.name.is_some());
         let name = match (name.is_empty(), is_named) {
             (true, true) => return Ok(()),
             (false, true) => return Err(libc::EINVAL),
@@ -185,34 +172,49 @@ impl Cluster {
             (true, false) => loop {
                 let chosen: UnixName = format!("\0{:05x}", sockets.next_name & 0xf_ffff).into_bytes().into();
                 sockets.next_name += 1;
-                if sockets.key(id, &chosen).is_some_and(|key| !sockets.names.contains_key(&key)) {
+                if !sockets.bound.contains_key(&Key::Abstract(machine, is_stream, chosen.clone())) {
                     break chosen;
                 }
             },
         };
-        let key = sockets.key(id, &name).ok_or(libc::EBADF)?;
-        if sockets.names.contains_key(&key) {
-            return Err(libc::EADDRINUSE);
-        }
-        let socket = sockets.get(id).ok_or(libc::EBADF)?;
-        let machine = socket.machine;
-        if name.first() != Some(&0) {
+        let key = if is_path(&name) {
             let now = self.disk_time(machine);
-            match self.disk(machine).make_socket(&name, now) {
-                Ok(()) => {}
-                Err(libc::EEXIST) => return Err(libc::EADDRINUSE),
-                Err(error) => return Err(error),
+            let made = self.disk(machine).make_socket(&name, now);
+            let ino = made.map_err(|error| if error == libc::EEXIST { libc::EADDRINUSE } else { error })?;
+            Key::Inode(machine, ino)
+        } else {
+            let key = Key::Abstract(machine, is_stream, name.clone());
+            if self.net.unix.bound.contains_key(&key) {
+                return Err(libc::EADDRINUSE);
             }
-        }
+            key
+        };
         let sockets = &mut self.net.unix;
-        sockets.get(id).ok_or(libc::EBADF)?.name = Some(name);
-        sockets.names.insert(key, Some(id));
+        let socket = sockets.get(id).ok_or(libc::EBADF)?;
+        (socket.name, socket.key) = (Some(name), Some(key.clone()));
+        sockets.bound.insert(key, id);
         Ok(())
     }
 
-    /// unlink(2) of a path that a socket was bound to.
-    pub(crate) fn unix_unlink(&mut self, machine: u32, path: &[u8]) {
-        self.net.unix.names.remove(&(machine, None, path.into()));
+    /// The socket that has a name.
+    ///
+    /// # Errors
+    /// `ECONNREFUSED` without one, `ENOENT` without the path, `EPROTOTYPE` where it is of the other type.
+    fn unix_find(&mut self, id: UnixId, name: &UnixName) -> Result<UnixId, Errno> {
+        let socket = self.net.unix.get(id).ok_or(libc::EBADF)?;
+        let (machine, is_stream) = (socket.machine, socket.is_stream);
+        let key = if is_path(name) {
+            let disk = self.disk(machine);
+            Key::Inode(machine, disk.find(disk.directory(), name, true)?)
+        } else {
+            Key::Abstract(machine, is_stream, name.clone())
+        };
+        let found = *self.net.unix.bound.get(&key).ok_or(libc::ECONNREFUSED)?;
+        match self.net.unix.get(found) {
+            Some(other) if other.is_stream != is_stream => Err(libc::EPROTOTYPE),
+            Some(_) => Ok(found),
+            None => Err(libc::ECONNREFUSED),
+        }
     }
 
     /// listen(2).
@@ -236,7 +238,7 @@ impl Cluster {
         if name.is_empty() {
             return Err(libc::EINVAL);
         }
-        let other = self.net.unix.find(id, name)?;
+        let other = self.unix_find(id, name)?;
         if self.net.unix.get(id).is_some_and(|socket| !socket.is_stream) {
             return self.unix_connect_datagrams(id, Some(other)).map(Some);
         }
@@ -394,7 +396,7 @@ impl Cluster {
         }
         let from = socket.name.clone();
         let target = match to {
-            Some(name) => self.net.unix.find(id, name)?,
+            Some(name) => self.unix_find(id, name)?,
             None => peer.ok_or(libc::ENOTCONN)?,
         };
         let Some(other) = self.net.unix.get(target) else {
@@ -513,14 +515,9 @@ impl Cluster {
         *generation = generation.wrapping_add(1);
         self.net.unix.free.push(id.index);
         self.kernel.discard_all(socket.waiters);
-        if let Some(name) = &socket.name {
-            let key = (socket.machine, (!is_path(name)).then_some(socket.is_stream), name.clone());
-            if self.net.unix.names.get(&key) == Some(&Some(id)) {
-                match is_path(name) {
-                    true => drop(self.net.unix.names.insert(key, None)),
-                    false => drop(self.net.unix.names.remove(&key)),
-                }
-            }
+        // An inode that was unlinked may be another's by now.
+        if let Some(key) = socket.key.filter(|key| self.net.unix.bound.get(key) == Some(&id)) {
+            self.net.unix.bound.remove(&key);
         }
         if let Some(peer_id) = socket.peer
             && let Some(peer) = self.net.unix.get(peer_id)
