@@ -24,18 +24,24 @@ pub(crate) use event::{
     Refused, SlotId, StartedBy,
 };
 
+/// What was set for a factory and is inherited by its children, which share it until it is set for them.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) deadlines: Deadlines,
+    pub(crate) health_checks: HealthChecks,
+}
+
 /// The control block of a started factory: everything but its daemons.
 pub(crate) struct Control {
     pub(crate) path: Arc<str>,
     /// Levels below the root.
     pub(crate) depth: usize,
     pub(crate) driver: Arc<dyn Driver>,
-    pub(crate) deadlines: Deadlines,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) events: Events,
     ended: Ended,
     /// How long a requested stop goes on serving.
     pub(crate) drain: Duration,
-    pub(crate) health_checks: HealthChecks,
     is_stopping: Flag,
     is_watched: Flag,
     /// Made by the first who waits for it: most factories never drain.
@@ -48,7 +54,7 @@ impl Control {
         path: Arc<str>,
         depth: usize,
         driver: Arc<dyn Driver>,
-        deadlines: Deadlines,
+        settings: Arc<Settings>,
         events: Events,
         ended: Ended,
     ) -> Self {
@@ -56,11 +62,10 @@ impl Control {
             path,
             depth,
             driver,
-            deadlines,
+            settings,
             events,
             ended,
             drain: Duration::ZERO,
-            health_checks: HealthChecks::default(),
             is_stopping: Flag::default(),
             is_watched: Flag::default(),
             draining: OnceLock::new(),

@@ -27,7 +27,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::control::SlotId;
+use crate::control::{Settings, SlotId};
 use crate::daemon::ErasedDaemon;
 use crate::driver::{Driver, WorldDriver};
 use crate::label::Label;
@@ -102,9 +102,8 @@ pub const DEPTH_MAX: usize = 128;
 pub struct Factory {
     path: Arc<str>,
     driver: Arc<dyn Driver>,
-    deadlines: Deadlines,
+    settings: Arc<Settings>,
     drain: Duration,
-    health_checks: HealthChecks,
     policies: Policies,
     /// The parent first. Held only until the start.
     ancestors: Vec<Arc<Node>>,
@@ -127,20 +126,20 @@ impl Factory {
     /// The factory at the top. It provides the world's clock, network, entropy and spawner as daemons.
     pub fn root<W: World>(name: &str, world: W) -> Factory {
         let driver = Arc::new(WorldDriver::new(&world));
-        let mut factory = Self::new(name.into(), driver, Deadlines::default(), Values::default());
+        let mut factory = Self::new(name.into(), driver, Arc::default(), Values::default());
         factory.supply(world);
         factory
     }
 
     /// Sets the deadlines for starting and stopping this factory. Its children inherit them.
     pub fn deadlines(&mut self, deadlines: Deadlines) {
-        self.deadlines = deadlines;
+        Arc::make_mut(&mut self.settings).deadlines = deadlines;
     }
 
     /// Sets how often daemons are asked for their [health](crate::Health), and how long they may take to answer. Its children
     /// inherit it.
     pub fn health_checks(&mut self, checks: HealthChecks) {
-        self.health_checks = checks;
+        Arc::make_mut(&mut self.settings).health_checks = checks;
     }
 
     /// Sets for how long a stop goes on serving, before the first daemon is told to stop; by default not at all.
@@ -204,7 +203,7 @@ impl Factory {
 }
 
 impl Factory {
-    fn new(path: Arc<str>, driver: Arc<dyn Driver>, deadlines: Deadlines, values: Values) -> Factory {
+    fn new(path: Arc<str>, driver: Arc<dyn Driver>, settings: Arc<Settings>, values: Values) -> Factory {
         let setup = Frame { label: Label::Borrowed("the setup"), ..Frame::default() };
         // For the setup and a daemon: many children have but one.
         let mut stack = Vec::with_capacity(2);
@@ -212,9 +211,8 @@ impl Factory {
         Factory {
             path,
             driver,
-            deadlines,
+            settings,
             drain: Duration::ZERO,
-            health_checks: HealthChecks::default(),
             policies: Policies::default(),
             ancestors: Vec::new(),
             maker: None,

@@ -103,7 +103,7 @@ fn launch(factory: Factory, started: Started, replaces: bool) -> (Interest, Arc<
     let control = node.control.clone();
     let driver = control.driver.clone();
     let now = driver.now();
-    let mut plan = Plan::new(control.deadlines, now);
+    let mut plan = Plan::new(control.settings.deadlines, now);
     let (mut run_states, mut published) = (Vec::new(), Vec::new());
     for Assembled { slot, label, has_lifecycle, needs, policy, build } in handover.daemons() {
         published.push(PublishedStatus::new(now, build));
@@ -118,8 +118,6 @@ fn launch(factory: Factory, started: Started, replaces: bool) -> (Interest, Arc<
         report: Arc::new(Report::new(control.path.clone())),
         published,
         published_factory: PublishedStatus::new(now, Duration::ZERO),
-        actions: Vec::with_capacity(8),
-        changed: Vec::new(),
         watchers: Watchers::default(),
         health: None,
         names: BTreeMap::new(),

@@ -90,7 +90,7 @@ fn children_and_subscriptions_take_little_and_leave_nothing() {
         let live: Vec<_> = live.into_iter().map(Result::unwrap).collect();
         let each = (meter::growth() - left) / live.len() as i64;
         println!("{each} bytes for each live child, its daemon and its task");
-        assert!(each < 10_752, "{each} bytes for each live child");
+        assert!(each < 8_192, "{each} bytes for each live child");
 
         assert!(demo.stop().await.is_clean());
         for child in live {

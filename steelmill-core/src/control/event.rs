@@ -59,7 +59,7 @@ pub(crate) enum Event {
     /// A request for the health from now on; by a parent, without a sender.
     WatchHealth(Option<HealthSender>),
     /// A daemon that was asked for its health has answered, or was interrupted.
-    HealthAnswered { slot: SlotId, question: u64, health: Option<Health> },
+    HealthAnswered { slot: SlotId, question: u64, health: Option<Box<Health>> },
     /// The health of a child has changed.
     ChildHealth { child: ChildId, health: Arc<FactoryHealth> },
     /// Somebody waits until the factory stops.

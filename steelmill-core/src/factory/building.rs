@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 
-use super::slots::{BuildingFrom, BuiltFrom, Key, Known, Need, Place, Slot};
+use super::slots::{BuildingFrom, Built, BuiltFrom, Key, Known, Need, Place, Slot};
 use super::{DEPTH_MAX, Factory};
 use crate::control::SlotId;
 use crate::label::{Label, label};
@@ -104,17 +104,17 @@ impl Factory {
     }
 
     fn supply_one<T: Daemon>(&mut self, capability: T) {
-        let id = self.slots.push(Slot {
-            key: Key::daemon::<T>(),
+        let key = Key::daemon::<T>();
+        let slot = Slot {
             label: label::<T>(),
             daemon: Arc::new(DaemonRef::new(Arc::new(capability))),
-            type_name: type_name::<T>(),
             needs: Box::default(),
             built_from: BuiltFrom { is_complete: true, ..BuiltFrom::default() },
             is_capability: true,
-            build: Duration::ZERO,
-        });
-        self.insert(&Key::daemon::<T>(), Place::Own(id));
+        };
+        let built = Built { key: key.clone(), type_name: type_name::<T>(), build: Duration::ZERO };
+        let id = self.slots.push(slot, built);
+        self.insert(&key, Place::Own(id));
     }
 
     pub(super) fn add<T: Daemon>(&mut self, key: &Key, daemon: T, frame: Frame) -> SlotId {
@@ -126,16 +126,15 @@ impl Factory {
         for key in &built_from.absent {
             self.absent.entry(key.clone()).or_insert_with(|| label.clone());
         }
-        let id = self.slots.push(Slot {
-            key: key.clone(),
+        let slot = Slot {
             label,
-            type_name: type_name::<T>(),
             daemon: Arc::new(DaemonRef::new(Arc::new(daemon))),
             needs: needs.into(),
             built_from,
             is_capability: false,
-            build,
-        });
+        };
+        let built = Built { key: key.clone(), type_name: type_name::<T>(), build };
+        let id = self.slots.push(slot, built);
         self.insert(key, Place::Own(id));
         id
     }

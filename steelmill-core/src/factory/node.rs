@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Factory;
 use super::bound::Traits;
 use super::policies::Policies;
-use super::slots::{Key, Lookup, Place, Shared, Slots};
+use super::slots::{Built, Key, Lookup, Place, Shared, Slots};
 use super::values::Values;
 use crate::cell::Counter;
 use crate::control::{Control, Ended, Events, Maker, SlotId};
@@ -118,6 +118,8 @@ fn refs(daemon: &Arc<dyn ErasedDaemon>) -> usize {
 pub(crate) struct Handover {
     pub(crate) node: Arc<Node>,
     policies: Policies,
+    /// One for each slot.
+    built: Vec<Built>,
 }
 
 /// What the lifecycle has to know of a daemon.
@@ -136,13 +138,13 @@ pub(crate) struct Assembled<'a> {
 impl Handover {
     /// The daemons, dependencies first.
     pub(crate) fn daemons(&self) -> impl Iterator<Item = Assembled<'_>> {
-        self.node.slots.iter().map(|(id, slot)| Assembled {
+        self.node.slots.iter().zip(&self.built).map(|((id, slot), built)| Assembled {
             slot: id,
             label: &slot.label,
             has_lifecycle: !slot.is_capability,
             needs: slot.own_needs().collect(),
-            policy: self.policies.of(&slot.key, &*slot.daemon),
-            build: slot.build,
+            policy: self.policies.of(&built.key, &*slot.daemon),
+            build: built.build,
         })
     }
 
@@ -187,11 +189,11 @@ impl Factory {
 
     /// Ends assembling: from here on nothing is built or provided.
     pub(crate) fn freeze(mut self, events: Events, ended: Ended) -> Handover {
-        self.slots.tell_apart();
+        let built = self.slots.freeze();
         let parent = self.ancestors.first();
         let depth = parent.map_or(0, |parent| parent.control.depth + 1);
-        let mut control = Control::new(self.path, depth, self.driver, self.deadlines, events, ended);
-        (control.drain, control.health_checks) = (self.drain, self.health_checks);
+        let mut control = Control::new(self.path, depth, self.driver, self.settings, events, ended);
+        control.drain = self.drain;
         let node = Node {
             control: Arc::new(control),
             traits: self.traits,
@@ -201,6 +203,6 @@ impl Factory {
             values: Arc::new(self.values),
             parent: parent.map(Arc::downgrade),
         };
-        Handover { node: Arc::new(node), policies: self.policies }
+        Handover { node: Arc::new(node), policies: self.policies, built }
     }
 }

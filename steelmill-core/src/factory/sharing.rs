@@ -50,9 +50,8 @@ impl Factory {
         }
         let path = [path, "/", name].concat().into(); // a third of what `format!` costs
         let values = Values::inside(parent.values.clone());
-        let mut factory = Self::new(path, driver, parent.control.deadlines, values);
+        let mut factory = Self::new(path, driver, parent.control.settings.clone(), values);
         factory.maker = maker;
-        factory.health_checks = parent.control.health_checks;
         let mut next = Some(parent);
         while let Some(node) = next {
             next = node.parent.as_ref().and_then(Weak::upgrade);

@@ -221,17 +221,21 @@ impl BuildingFrom {
 
 /// A built daemon.
 pub(crate) struct Slot {
-    pub(crate) key: Key,
     /// Unique in a factory that was started.
     pub(crate) label: Label,
-    /// The full name of its type.
-    pub(crate) type_name: &'static str,
     pub(crate) daemon: Arc<dyn ErasedDaemon>,
     /// Its direct dependencies, each once, sorted by place.
     pub(crate) needs: Box<[Need]>,
     pub(crate) built_from: BuiltFrom,
     /// Supplied by the world: handed out like a daemon, but with nothing to prepare, run or stop.
     pub(crate) is_capability: bool,
+}
+
+/// What is known of a built daemon until its factory starts.
+pub(crate) struct Built {
+    pub(crate) key: Key,
+    /// The full name of its type.
+    pub(crate) type_name: &'static str,
     /// How long its `build` took, without that of its dependencies.
     pub(crate) build: Duration,
 }
@@ -248,42 +252,52 @@ impl Slot {
 
 /// A factory's slots.
 #[derive(Default)]
-pub(crate) struct Slots(Vec<Slot>);
+pub(crate) struct Slots {
+    all: Vec<Slot>,
+    /// One for each slot, until the factory starts.
+    built: Vec<Built>,
+}
 
 impl Slots {
-    pub(crate) fn push(&mut self, slot: Slot) -> SlotId {
-        let id = u32::try_from(self.0.len()).expect("four billion daemons do not fit into memory");
-        self.0.push(slot);
+    pub(crate) fn push(&mut self, slot: Slot, built: Built) -> SlotId {
+        let id = u32::try_from(self.all.len()).expect("four billion daemons do not fit into memory");
+        self.all.push(slot);
+        self.built.push(built);
         SlotId(id)
     }
 
     pub(crate) fn get(&self, id: SlotId) -> &Slot {
-        &self.0[id.index()]
+        &self.all[id.index()]
     }
 
     pub(crate) fn get_mut(&mut self, id: SlotId) -> &mut Slot {
-        &mut self.0[id.index()]
+        &mut self.all[id.index()]
+    }
+
+    /// The factory starts: hands out what is not needed after that.
+    pub(crate) fn freeze(&mut self) -> Vec<Built> {
+        self.tell_apart();
+        std::mem::take(&mut self.built)
     }
 
     /// Gives daemons whose types have one name longer ones, with as much of the path as it takes.
-    pub(crate) fn tell_apart(&mut self) {
+    fn tell_apart(&mut self) {
         // Most factories are children with a few daemons.
-        let is_small = self.0.len() <= 16;
+        let is_small = self.all.len() <= 16;
         let is_unique =
-            |(index, slot): (usize, &Slot)| self.0[..index].iter().all(|other| other.label != slot.label);
-        if is_small && self.0.iter().enumerate().all(is_unique) {
+            |(index, slot): (usize, &Slot)| self.all[..index].iter().all(|other| other.label != slot.label);
+        if is_small && self.all.iter().enumerate().all(is_unique) {
             return;
         }
         let mut seen = BTreeMap::new();
-        for (index, slot) in self.0.iter().enumerate().filter(|(_, slot)| !slot.is_capability) {
+        for (index, slot) in self.all.iter().enumerate().filter(|(_, slot)| !slot.is_capability) {
             seen.entry(&*slot.label).or_insert_with(Vec::new).push(index);
         }
         let namesakes: Vec<Vec<usize>> = seen.into_values().filter(|indices| indices.len() > 1).collect();
         for indices in namesakes {
-            let names: Vec<_> = indices.iter().map(|index| self.0[*index].type_name).collect();
+            let names: Vec<_> = indices.iter().map(|index| self.built[*index].type_name).collect();
             for (index, name) in indices.into_iter().zip(told_apart(&names)) {
-                let slot = &mut self.0[index];
-                slot.label = match slot.key.name() {
+                self.all[index].label = match self.built[index].key.name() {
                     Some(instance) => format!("{name}[{instance}]").into(),
                     None => name.into(),
                 };
@@ -292,18 +306,18 @@ impl Slots {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
-        (0..).map(SlotId).zip(&self.0)
+        (0..).map(SlotId).zip(&self.all)
     }
 
     /// Removes the last slot: no remaining one depends on it.
     pub(crate) fn pop(&mut self) -> Option<Slot> {
-        self.0.pop()
+        self.all.pop()
     }
 }
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        while self.0.pop().is_some() {}
+        while self.all.pop().is_some() {}
     }
 }
 

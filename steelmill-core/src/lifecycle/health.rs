@@ -44,7 +44,7 @@ impl Supervisor {
     pub(super) fn watch_health(&mut self, sender: Option<HealthSender>) {
         if self.health.is_none() {
             let path = self.control.path.clone();
-            let checks = Checks::new(self.control.health_checks, self.run_states.len());
+            let checks = Checks::new(self.control.settings.health_checks, self.run_states.len());
             self.health = Some(Box::new(KnownHealth {
                 checks,
                 watchers: Vec::new(),
@@ -89,10 +89,10 @@ impl Supervisor {
     }
 
     /// A daemon has answered a question.
-    pub(super) fn health_answered(&mut self, slot: SlotId, question: u64, answer: Option<Health>) {
+    pub(super) fn health_answered(&mut self, slot: SlotId, question: u64, answer: Option<Box<Health>>) {
         let Some(health) = &mut self.health else { return };
         let former = health.checks.health(slot).cloned();
-        if health.checks.answered(slot, question, answer) {
+        if health.checks.answered(slot, question, answer.map(|answer| *answer)) {
             self.health_changed(slot, former);
         }
     }

@@ -15,7 +15,7 @@ mod deadline; // after a deadline has passed
 mod restart; // after a run has failed
 mod timeouts; // what is due when
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub(super) use self::deadline::ABORT_GRACE;
@@ -121,9 +121,9 @@ pub(super) struct Plan {
     stop_by: Option<Instant>,
     /// When all rounds are over.
     end_by: Option<Instant>,
-    actions: Vec<Action>,
+    actions: VecDeque<Action>,
     /// Slots whose state may have changed.
-    changed: Vec<SlotId>,
+    changed: VecDeque<SlotId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,13 +152,13 @@ struct Slot {
     needs: Vec<SlotId>,
     needed_by: Vec<SlotId>,
     /// How many of `needs` are not prepared.
-    waits_for: usize,
+    waits_for: u32,
     /// How many of `needed_by` have not ended.
-    waited_for_by: usize,
+    waited_for_by: u32,
     /// How many children depend on it.
-    children: usize,
+    children: u32,
     /// How many of these it made.
-    own_children: usize,
+    own_children: u32,
     are_children_notified: bool,
     /// What comes after it has wound down.
     next: Next,
@@ -236,8 +236,8 @@ impl Plan {
             timeouts: Timeouts::default(),
             stop_by: None,
             end_by: None,
-            actions: Vec::with_capacity(8),
-            changed: Vec::new(),
+            actions: VecDeque::with_capacity(4),
+            changed: VecDeque::new(),
         }
     }
 
@@ -258,7 +258,7 @@ impl Plan {
             is_aborted: false,
             is_abort_pending: false,
             patience: None,
-            waits_for: needs.len(),
+            waits_for: needs.len() as u32,
             needs,
             needed_by: Vec::new(),
             waited_for_by: 0,
@@ -289,14 +289,20 @@ impl Plan {
         matches!(self.stage, Stage::Stopping { .. } | Stage::Ended)
     }
 
-    /// Takes the actions, in the order of execution, in exchange for an empty list.
-    pub(super) fn take_actions(&mut self, actions: &mut Vec<Action>) {
-        std::mem::swap(&mut self.actions, actions);
+    /// Gives back memory that the start took: a running factory has little to do.
+    pub(super) fn shrink(&mut self) {
+        self.actions.shrink_to_fit();
+        self.changed.shrink_to_fit();
     }
 
-    /// Takes the slots whose state may have changed, in exchange for an empty list.
-    pub(super) fn take_changed(&mut self, changed: &mut Vec<SlotId>) {
-        std::mem::swap(&mut self.changed, changed);
+    /// Takes the action that is to be executed next.
+    pub(super) fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Takes the next slot whose state may have changed.
+    pub(super) fn next_changed(&mut self) -> Option<SlotId> {
+        self.changed.pop_front()
     }
 
     /// Sets the time, before the event that happened at it.
@@ -396,7 +402,7 @@ impl Plan {
     }
 
     pub(super) fn phase_ended(&mut self, id: SlotId, phase: Phase, end: PhaseEnd) -> Verdict {
-        self.changed.push(id);
+        self.changed.push_back(id);
         let slot = &mut self.slots[id.index()];
         let mut verdict = Verdict::Stands;
         match phase {
@@ -542,7 +548,7 @@ impl Plan {
     }
 
     fn act(&mut self, action: Action) {
-        self.actions.push(action);
+        self.actions.push_back(action);
     }
 
     fn try_prepare(&mut self, id: SlotId) {
@@ -553,7 +559,7 @@ impl Plan {
         if slot.has_lifecycle {
             slot.step = Step::Preparing;
             slot.in_flight.prepare = true;
-            self.changed.push(id);
+            self.changed.push_back(id);
             self.act(Action::Begin(id, Phase::Prepare));
             self.limit(id, self.policy(id).prepare);
         } else {
@@ -584,7 +590,7 @@ impl Plan {
         for (child, waiting) in waiting {
             waiting.waits_for -= 1;
             if waiting.waits_for == 0 {
-                self.actions.push(Action::Admit(*child));
+                self.actions.push_back(Action::Admit(*child));
             }
         }
     }
@@ -608,7 +614,7 @@ impl Plan {
 
     fn run(&mut self, id: SlotId) {
         self.slot(id).in_flight.run = true;
-        self.changed.push(id);
+        self.changed.push_back(id);
         self.act(Action::Begin(id, Phase::Run));
     }
 
@@ -660,7 +666,7 @@ impl Plan {
         let is_prepared = slot.step.is_prepared();
         slot.step = Step::Stopping;
         slot.in_flight.stop = is_prepared;
-        self.changed.push(id);
+        self.changed.push_back(id);
         self.act(Action::SignalStop(id));
         if is_prepared {
             self.act(Action::Begin(id, Phase::Stop));
@@ -688,7 +694,7 @@ impl Plan {
 
     fn end(&mut self, id: SlotId) {
         self.unended -= 1;
-        self.changed.push(id);
+        self.changed.push_back(id);
         self.limit(id, None);
         let slot = self.slot(id);
         slot.step = Step::Ended;

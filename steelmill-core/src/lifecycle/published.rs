@@ -14,16 +14,32 @@ use crate::status::{DaemonStatus, Snapshot, State, Status};
 pub(super) struct PublishedStatus {
     state: State,
     since: Instant,
-    build: Duration,
-    prepare: Option<Duration>,
-    stop: Option<Duration>,
+    build: Lasted,
+    prepare: Lasted,
+    stop: Lasted,
     runs: u32,
     last_error: Option<Box<str>>,
 }
 
+/// How long something took, in nanoseconds; the greatest number if it has not happened. Every daemon has several.
+#[derive(Clone, Copy)]
+struct Lasted(u64);
+
+impl Lasted {
+    const NEVER: Self = Self(u64::MAX);
+
+    fn of(time: Duration) -> Self {
+        Self(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX - 1))
+    }
+
+    fn get(self) -> Option<Duration> {
+        (self.0 != u64::MAX).then(|| Duration::from_nanos(self.0))
+    }
+}
+
 impl PublishedStatus {
     pub(super) fn new(now: Instant, build: Duration) -> Self {
-        let (prepare, stop) = (None, None);
+        let (build, prepare, stop) = (Lasted::of(build), Lasted::NEVER, Lasted::NEVER);
         PublishedStatus { state: State::Waiting, since: now, build, prepare, stop, runs: 0, last_error: None }
     }
 
@@ -47,8 +63,8 @@ impl PublishedStatus {
         if is_new {
             let lasted = now.saturating_duration_since(self.since);
             match former {
-                State::Preparing => self.prepare = Some(lasted),
-                State::Stopping => self.stop = Some(lasted),
+                State::Preparing => self.prepare = Lasted::of(lasted),
+                State::Stopping => self.stop = Lasted::of(lasted),
                 _ => {}
             }
             self.since = now;
@@ -66,9 +82,7 @@ impl Supervisor {
         if !has_ended && let Some(former) = self.published_factory.set_state(state, now) {
             self.notify(None, former, state, now);
         }
-        let mut changed = std::mem::take(&mut self.changed);
-        self.plan.take_changed(&mut changed);
-        for slot in changed.drain(..) {
+        while let Some(slot) = self.plan.next_changed() {
             let state = self.plan.state(slot);
             if self.run_states[slot.index()].is_some()
                 && let Some(former) = self.published[slot.index()].set_state(state, now)
@@ -76,7 +90,6 @@ impl Supervisor {
                 self.notify(Some(slot), former, state, now);
             }
         }
-        self.changed = changed;
         if has_ended && let Some(former) = self.published_factory.set_state(state, now) {
             self.notify(None, former, state, now);
         }
@@ -115,9 +128,9 @@ impl Supervisor {
                 state: published.state,
                 since: published.since,
                 lasted: lasted(published),
-                build: published.build,
-                prepare: published.prepare,
-                stop: published.stop,
+                build: published.build.get().unwrap_or_default(),
+                prepare: published.prepare.get(),
+                stop: published.stop.get(),
                 runs: published.runs,
                 last_error: published.last_error.as_deref().map(str::to_owned),
                 health: self.health.as_ref().and_then(|health| health.of(SlotId(index as u32)).cloned()),

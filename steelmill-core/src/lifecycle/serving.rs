@@ -118,7 +118,7 @@ impl Remote {
 
     /// Its deadlines.
     pub fn deadlines(&self) -> Deadlines {
-        self.0.deadlines
+        self.0.settings.deadlines
     }
 
     /// Asks the factory to stop, and returns at once.

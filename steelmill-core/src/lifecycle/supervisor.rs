@@ -42,9 +42,6 @@ pub(super) struct Supervisor {
     /// One for each slot; none for a capability.
     pub(super) run_states: Vec<Option<Arc<RunState>>>,
     pub(super) plan: Plan,
-    /// Empty but while they are used: kept for their memory.
-    pub(super) actions: Vec<Action>,
-    pub(super) changed: Vec<SlotId>,
     pub(super) children: BTreeMap<ChildId, ChildEntry>,
     /// One for each ancestor that must outlive this factory.
     pub(super) ancestor_links: Vec<AncestorLink>,
@@ -408,17 +405,9 @@ impl Supervisor {
 impl Supervisor {
     fn act(&mut self) {
         self.withdraw_readiness();
-        let mut actions = std::mem::take(&mut self.actions);
-        loop {
-            self.plan.take_actions(&mut actions);
-            if actions.is_empty() {
-                break;
-            }
-            for action in actions.drain(..) {
-                self.execute(action);
-            }
+        while let Some(action) = self.plan.next_action() {
+            self.execute(action);
         }
-        self.actions = actions;
         if self.plan.is_stopping() {
             self.control.set_stopping();
             self.notify_milestone(Milestone::Stopping);
@@ -435,7 +424,10 @@ impl Supervisor {
     fn execute(&mut self, action: Action) {
         match action {
             Action::Begin(slot, phase) => self.begin(slot, phase),
-            Action::Started => self.notify_started(),
+            Action::Started => {
+                self.notify_started();
+                self.plan.shrink();
+            }
             Action::SignalStop(slot) => self.with_run_state(slot, |run_state| run_state.stopping.raise()),
             Action::CloseTasks(slot) => {
                 if self.run_states[slot.index()].as_ref().is_none_or(|run_state| run_state.close()) {

@@ -73,7 +73,7 @@ impl Question {
 
     fn answer(&mut self, health: Option<Health>) {
         if !std::mem::replace(&mut self.is_answered, true) {
-            let (slot, question) = (self.run_state.slot, self.number);
+            let (slot, question, health) = (self.run_state.slot, self.number, health.map(Box::new));
             self.run_state.control.send(Event::HealthAnswered { slot, question, health });
         }
     }

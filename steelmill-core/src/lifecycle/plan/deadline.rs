@@ -66,7 +66,7 @@ impl Plan {
                 Step::WindingDown if rounds > 0 => self.abort_stopping(id, limit),
                 Step::Ready(_) | Step::WindingDown if rounds == 0 && slot.has_lifecycle => {
                     slot.step = Step::Stopping;
-                    self.changed.push(id);
+                    self.changed.push_back(id);
                     self.act(Action::StopSkipped(id));
                     self.act(Action::SignalStop(id));
                     self.abort_slot(id, None);

@@ -136,7 +136,7 @@ impl Plan {
         if self.slot(id).in_flight.run {
             self.act(Action::SignalStop(id));
         }
-        self.changed.push(id);
+        self.changed.push_back(id);
         self.wind_down(id, next);
         self.settle();
         true
@@ -176,7 +176,7 @@ impl Plan {
             Next::PauseAfterFailure | Next::PauseAfterReturn | Next::Run => Idle::Pause,
         });
         self.abort_done(id);
-        self.changed.push(id);
+        self.changed.push_back(id);
         self.limit(id, None);
         self.act(Action::RenewScope(id));
         let policy = self.policy(id);

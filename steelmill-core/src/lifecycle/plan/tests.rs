@@ -6,7 +6,7 @@ use crate::{OnFailure, OnFinish};
 impl Plan {
     /// Takes the actions.
     fn actions(&mut self) -> Vec<Action> {
-        std::mem::take(&mut self.actions)
+        std::mem::take(&mut self.actions).into()
     }
 }
 
@@ -80,7 +80,7 @@ fn join(plan: &mut Plan, id: u64, shares: &[u32], maker: Maker) -> Result<(), No
 /// A child of a running factory joins, and may start at once.
 fn child(plan: &mut Plan, id: u64, shares: &[u32], maker: Maker) {
     assert_eq!(join(plan, id, shares, maker), Ok(()));
-    assert_eq!(plan.actions.pop(), Some(Action::Admit(ChildId(id))));
+    assert_eq!(plan.actions.pop_back(), Some(Action::Admit(ChildId(id))));
 }
 
 /// A daemon that was told to stop ends as expected.
