@@ -313,6 +313,7 @@ impl<const NUMBER: usize> Part<NUMBER> {
                 let name = format!("{}.{run}", plan.factory.name);
                 let (factory, twin) = (inner.child(&name), plan.has_twin.then(|| inner.child(&name)));
                 let twin = twin.and_then(Result::ok);
+                harness.clock.sleep(plan.starts_after).await;
                 harness.run_child(factory, twin, plan, Some((id, run))).await;
             };
             let run_child: BoxFuture<'static, ()> = Box::pin(run_child);

@@ -45,6 +45,8 @@ pub(crate) struct ChildPlan {
     pub(crate) after: Duration,
     /// Created by a task of its creator, not by the phase itself.
     pub(crate) in_a_task: bool,
+    /// From its assembly to its start, which a task may begin when its creator stops already.
+    pub(crate) starts_after: Duration,
     /// A child of the same name is started while it runs.
     pub(crate) has_twin: bool,
     pub(crate) end: FactoryEnd,
@@ -272,11 +274,13 @@ impl Generator {
             4 => FactoryEnd::StartDropped(self.delay()),
             _ => FactoryEnd::Left,
         };
+        let in_a_task = self.one_in(2);
         Some(ChildPlan {
             factory: self.factory(name, depth, visible),
             when: if self.one_in(4) { Phase::Prepare } else { Phase::Run },
             after: self.delay(),
-            in_a_task: self.one_in(2),
+            in_a_task,
+            starts_after: if in_a_task && self.one_in(2) { self.delay() } else { Duration::ZERO },
             has_twin: self.one_in(4),
             end,
         })

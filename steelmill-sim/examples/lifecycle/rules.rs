@@ -713,6 +713,20 @@ impl History<'_> {
             || part.commanded.iter().any(|index| *index < told && is_of_run(index))
     }
 
+    /// Whether a child, or one that it is in, had begun to stop before the root was to drain.
+    fn stopped_below_root_before(&self, path: &str, requested: usize) -> bool {
+        let is_around = |factory: &str| {
+            factory != "root"
+                && path.strip_prefix(factory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mut around = self.factories.iter().filter(|(factory, _)| is_around(factory));
+        around.any(|(factory, known)| {
+            let mut stops = self.spans_in(factory).filter(|span| span.activity == Activity::Stop);
+            known.stop_requested.is_some_and(|index| index < requested)
+                || stops.any(|stop| stop.begins < requested)
+        })
+    }
+
     fn drains_before_it_stops(&self) -> Result {
         let Some((requested, drained)) = self.drain_requested() else { return Ok(()) };
         let drained = match self.plan.end {
@@ -750,6 +764,9 @@ impl History<'_> {
                     continue;
                 }
                 let Some(told) = told else { anyhow::bail!("{id:?} was not told of the drain") };
+                if self.stopped_below_root_before(&id.factory, requested) {
+                    continue; // its daemons are told when it is their turn to stop
+                }
                 ensure!(self.at(*told) == at, "{id:?} was told of the drain at {:?}", self.at(*told));
                 if self.winds_down(part, *begins, *told) {
                     continue;
@@ -800,10 +817,11 @@ impl History<'_> {
         for (id, part) in self.parts.iter().filter(|(id, _)| &*id.factory == "root") {
             let runs = self.spans_of(part).find(|span| matches!(span.activity, Activity::Run(_)));
             let Some(run) = runs.filter(|_| part.script.health == Answer::Hangs) else { continue };
-            // Only its first run, if that lasts long enough, and nothing ends the root before.
+            // Only its first run, if that lasts long enough, and nothing ends it or the root before.
             let ends = run.ends.map_or(Duration::MAX, |(at, _)| self.at(at));
             let stops = root.stop_requested.map_or(Duration::MAX, |at| self.at(at));
-            if ends <= found || stops <= found || self.ended_itself_by(found) {
+            let is_restarted = part.commanded.iter().any(|index| self.at(*index) <= found);
+            if ends <= found || stops <= found || is_restarted || self.ended_itself_by(found) {
                 continue;
             }
             let is_found = root.health.iter().any(|(index, health)| {
