@@ -713,8 +713,8 @@ impl History<'_> {
             || part.commanded.iter().any(|index| *index < told && is_of_run(index))
     }
 
-    /// Whether a child, or one that it is in, had begun to stop before the root was to drain.
-    fn stopped_below_root_before(&self, path: &str, requested: usize) -> bool {
+    /// Whether a child, or one that it is in, had not started or had begun to stop when the root was to drain.
+    fn did_not_run_below_root_at(&self, path: &str, requested: usize) -> bool {
         let is_around = |factory: &str| {
             factory != "root"
                 && path.strip_prefix(factory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -722,7 +722,8 @@ impl History<'_> {
         let mut around = self.factories.iter().filter(|(factory, _)| is_around(factory));
         around.any(|(factory, known)| {
             let mut stops = self.spans_in(factory).filter(|span| span.activity == Activity::Stop);
-            known.stop_requested.is_some_and(|index| index < requested)
+            known.started.is_none_or(|index| index > requested)
+                || known.stop_requested.is_some_and(|index| index < requested)
                 || stops.any(|stop| stop.begins < requested)
         })
     }
@@ -764,8 +765,8 @@ impl History<'_> {
                     continue;
                 }
                 let Some(told) = told else { anyhow::bail!("{id:?} was not told of the drain") };
-                if self.stopped_below_root_before(&id.factory, requested) {
-                    continue; // its daemons are told when it is their turn to stop
+                if self.did_not_run_below_root_at(&id.factory, requested) {
+                    continue; // its daemons are told when it runs, or when it is their turn to stop
                 }
                 ensure!(self.at(*told) == at, "{id:?} was told of the drain at {:?}", self.at(*told));
                 if self.winds_down(part, *begins, *told) {
@@ -1010,8 +1011,10 @@ impl History<'_> {
             let failed = self.spans.iter().any(|span| {
                 let factory = &*span.id.factory;
                 let is_of_ancestor = factory == ancestor || factory != path && factory.starts_with(&below);
+                let begins_stop = span.activity == Activity::Stop && span.begins < end;
                 is_of_ancestor
-                    && (matches!(span.ends, Some((at, Ending::Failed(_) | Ending::Cancelled)) if at < end)
+                    && (begins_stop && factory == ancestor
+                        || matches!(span.ends, Some((at, Ending::Failed(_) | Ending::Cancelled)) if at < end)
                         || span.ends.is_some_and(|(at, _)| at < end) && self.has_returned(span))
             });
             failed || requested.is_some_and(|at| at < end)
