@@ -160,6 +160,7 @@ fn every_kind_of_fault_strikes_and_heals() {
         Kind::Duplication { between: between.clone(), ppm: 100_000 },
         Kind::Reordering { between: between.clone(), ppm: 100_000 },
         Kind::Bandwidth { between: between.clone(), bytes_per_second: 1000.try_into().expect("not zero") },
+        Kind::Torn { between: between.clone(), ppm: 500_000 },
         Kind::Reset { between },
         Kind::Exit { machine: machine(1) },
         Kind::PowerLoss { machine: machine(2) },

@@ -146,9 +146,9 @@ fn acknowledgements_that_are_held_count_when_they_are_released() {
 fn a_window_does_not_open_while_acknowledgements_are_lost() {
     check(Seed(3), |sim| async move {
         let Pair { a, b, near, far, .. } = pair(sim).await?;
-        let cut = sim.partition_one_way(&b, &a);
         let written = fill(sim, &near).await?;
-        assert_eq!(drain(&far), written, "everything arrives and is read");
+        let cut = sim.partition_one_way(&b, &a);
+        assert_eq!(drain(&far), written, "everything arrived and is read");
         sleep(sim, 60).await;
         assert_eq!(kind(near.try_write(b"x")), Some(ErrorKind::WouldBlock));
         cut.heal();

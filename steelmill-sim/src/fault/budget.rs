@@ -112,7 +112,8 @@ impl Budget {
             Kind::Partition { between: [a, b] } | Kind::PartitionOneWay { from: a, to: b } => link(a, b),
             Kind::Loss { between: [a, b], ppm }
             | Kind::Duplication { between: [a, b], ppm }
-            | Kind::Reordering { between: [a, b], ppm } => link(a, b).or_else(|| rate_problem(*ppm)),
+            | Kind::Reordering { between: [a, b], ppm }
+            | Kind::Torn { between: [a, b], ppm } => link(a, b).or_else(|| rate_problem(*ppm)),
             Kind::Bandwidth { between: [a, b], .. } | Kind::Reset { between: [a, b] } => link(a, b),
             Kind::Slow { between: [a, b], delay_min, delay_max } => {
                 link(a, b).or_else(|| late(delay_max)).or_else(|| {

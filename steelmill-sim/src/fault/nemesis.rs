@@ -301,7 +301,8 @@ impl<'t, 'a> Execution<'t, 'a> {
             | Kind::Loss { between, .. }
             | Kind::Duplication { between, .. }
             | Kind::Reordering { between, .. }
-            | Kind::Bandwidth { between, .. } => {
+            | Kind::Bandwidth { between, .. }
+            | Kind::Torn { between, .. } => {
                 let [a, b] = link(between);
                 self.hold_for(*lasts, sim.impair(a, b, impairment(what)))
             }
@@ -417,6 +418,7 @@ fn impairment(kind: &Kind) -> Impairment {
         Kind::Loss { ppm, .. } => Impairment { loss_ppm: ppm, ..whole },
         Kind::Duplication { ppm, .. } => Impairment { duplication_ppm: ppm, ..whole },
         Kind::Reordering { ppm, .. } => Impairment { reordering_ppm: ppm, ..whole },
+        Kind::Torn { ppm, .. } => Impairment { short_ppm: ppm, ..whole },
         Kind::Bandwidth { bytes_per_second, .. } => Impairment { bandwidth: Some(bytes_per_second), ..whole },
         _ => whole,
     }

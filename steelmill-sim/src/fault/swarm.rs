@@ -269,6 +269,7 @@ impl FamilyDraws<'_> {
             Family::Loss => Kind::Loss { between: self.pair()?, ppm: self.rate() },
             Family::Duplication => Kind::Duplication { between: self.pair()?, ppm: self.rate() },
             Family::Reordering => Kind::Reordering { between: self.pair()?, ppm: self.rate() },
+            Family::Torn => Kind::Torn { between: self.pair()?, ppm: self.rate() },
             Family::Bandwidth => {
                 let between = self.pair()?;
                 let rate = 10_000 << self.below(10);

@@ -2,6 +2,7 @@
 
 mod address; // IP addresses of machines
 mod connection; // TCP's state machine
+mod congestion; // TCP's congestion window
 mod impairment; // delay, loss, duplication, reordering, bandwidth
 mod link; // latency, cuts and holds between two machines; retransmission timeouts
 mod messages; // messages in the trace
@@ -28,6 +29,7 @@ pub(crate) use address::{is_local, source};
 pub use impairment::Impairment;
 pub(crate) use socket::{Name, NameFamily, Socket, SocketAddress};
 pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};
+pub(crate) use udp::Interface;
 pub use udp::UdpSocket;
 pub(crate) use unix::UnixName;
 
@@ -75,6 +77,8 @@ pub(crate) enum Event {
     /// A flight of the side arrives at its peer.
     Deliver(ConnectionId, Side),
     WindowUpdate(ConnectionId, Side),
+    /// An acknowledgement of what the side has sent arrives, which congestion control counts.
+    Acknowledged(ConnectionId, Side),
     Retransmit(ConnectionId, Side),
     /// The side's retransmission timeout, for the stall that began at that time.
     RetriesExhausted(ConnectionId, Side, Nanos),
@@ -87,6 +91,7 @@ pub(crate) fn handle(run: &mut Cluster, event: Event) {
     match event {
         Event::Deliver(id, side) => run.segment_arrives(id, side),
         Event::WindowUpdate(id, side) => run.window_update_arrives(id, side),
+        Event::Acknowledged(id, side) => run.acknowledgement_arrives(id, side),
         Event::Syn(id) if run.is_handshake_segment_lost(id, CONNECTOR) => {}
         Event::Syn(id) => run.syn_arrives(id),
         Event::RetransmitSyn(id) => run.send_syn(id),

@@ -28,6 +28,9 @@ pub enum Stream {
     Reordering,
     /// Whether a message gets a tail latency: 0 to 999,999, as for `Loss`; then the extra latency in nanoseconds.
     Tail,
+    /// Whether a stream's transfer is short: 0 to 999,999, as for `Loss`; then how many bytes are taken or arrive at first, and how many
+    /// nanoseconds later the rest does.
+    Short,
     /// The faults of one family in the plan.
     Plan(Family),
     /// How long a disk takes for a sync, in nanoseconds above its least; and what goes wrong there.

@@ -255,7 +255,7 @@ pub enum DeliveryProblem {
     Narrow,
     /// Reordering: the message was delayed so that later ones overtake it.
     Overtaken,
-    /// The receiving machine had no power.
+    /// The receiving machine had no power, or the sending one lost it before it was sent.
     PowerOff,
     /// Its connection was reset or timed out.
     Reset,

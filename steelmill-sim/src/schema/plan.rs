@@ -173,6 +173,14 @@ pub enum Kind {
         /// The bandwidth of each direction.
         bytes_per_second: NonZeroU64,
     },
+    /// Short transfers of streams between two machines: writes that take only some of the bytes, and messages that arrive in two
+    /// parts.
+    Torn {
+        /// The two machines.
+        between: [String; 2],
+        /// The rate of either.
+        ppm: u32,
+    },
     /// A reset of all connections between two machines.
     Reset {
         /// The two machines.
@@ -289,11 +297,12 @@ pub enum Family {
     SlowDisk,
     ShortTransfers,
     Corruption,
+    Torn,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Partition,
         Self::PartitionOneWay,
         Self::Isolation,
@@ -320,6 +329,7 @@ impl Family {
         Self::SlowDisk,
         Self::ShortTransfers,
         Self::Corruption,
+        Self::Torn,
     ];
 }
 
@@ -409,6 +419,7 @@ impl Kind {
             Self::Duplication { .. } => Family::Duplication,
             Self::Reordering { .. } => Family::Reordering,
             Self::Bandwidth { .. } => Family::Bandwidth,
+            Self::Torn { .. } => Family::Torn,
             Self::Reset { .. } => Family::Reset,
             Self::Exit { .. } => Family::Exit,
             Self::PowerLoss { .. } => Family::PowerLoss,
@@ -434,6 +445,7 @@ impl Kind {
             | Kind::Duplication { between, .. }
             | Kind::Reordering { between, .. }
             | Kind::Bandwidth { between, .. }
+            | Kind::Torn { between, .. }
             | Kind::Reset { between } => between.iter().map(String::as_str).collect(),
             Kind::PartitionOneWay { from, to } | Kind::Latency { from, to, .. } => vec![from, to],
             Kind::Isolation { machine }
@@ -476,6 +488,13 @@ impl fmt::Display for Kind {
             }
             Kind::Bandwidth { between: [a, b], bytes_per_second } => {
                 write!(f, "{a} and {b} can send each other {bytes_per_second} bytes a second")
+            }
+            Kind::Torn { between: [a, b], ppm } => {
+                write!(
+                    f,
+                    "{} % of writes to streams between {a} and {b} are short or arrive in two parts",
+                    share(ppm)
+                )
             }
             Kind::Reset { between: [a, b] } => write!(f, "connections between {a} and {b} are reset"),
             Kind::Exit { machine } => write!(f, "the process of {machine} dies"),

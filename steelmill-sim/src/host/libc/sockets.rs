@@ -1,7 +1,7 @@
 //! Sockets: socket(2), bind(2), listen(2), accept(2), connect(2), send(2), recv(2), shutdown(2), and their options.
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timeval};
@@ -11,7 +11,7 @@ use super::{address, answer, caller, control, process_of, when_ready};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, Object, Sender};
 use crate::machine::net::options::Protocol;
-use crate::machine::net::{Name, Socket, source};
+use crate::machine::net::{Interface, Name, Socket, source};
 use crate::machine::real::real;
 use crate::machine::world::Process;
 
@@ -649,11 +649,47 @@ unsafe extern "C" fn setsockopt(
                 Ok(0)
             })
         }
+        (libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP | libc::IP_DROP_MEMBERSHIP) => {
+            if !has(size_of::<libc::ip_mreq>()) {
+                return answer(Err(libc::EINVAL));
+            }
+            // SAFETY: as checked. `ip_mreqn` begins alike, and has the interface's index after that.
+            let request = unsafe { value.cast::<libc::ip_mreq>().read_unaligned() };
+            let index = has(size_of::<libc::ip_mreqn>())
+                // SAFETY: as checked.
+                .then(|| unsafe { value.cast::<libc::ip_mreqn>().read_unaligned() }.imr_ifindex as u32);
+            let address = |address: libc::in_addr| Ipv4Addr::from_bits(u32::from_be(address.s_addr));
+            let at = match index {
+                Some(index) if index != 0 => Interface::Index(index),
+                _ => Interface::Address(address(request.imr_interface)),
+            };
+            let group = (address(request.imr_multiaddr).into(), at);
+            change_group(process, fd, group, name == libc::IP_ADD_MEMBERSHIP)
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_ADD_MEMBERSHIP | libc::IPV6_DROP_MEMBERSHIP) => {
+            if !has(size_of::<libc::ipv6_mreq>()) {
+                return answer(Err(libc::EINVAL));
+            }
+            // SAFETY: as checked.
+            let request = unsafe { value.cast::<libc::ipv6_mreq>().read_unaligned() };
+            let group = Ipv6Addr::from(request.ipv6mr_multiaddr.s6_addr);
+            let group = (group.into(), Interface::Index(request.ipv6mr_interface));
+            change_group(process, fd, group, name == libc::IPV6_ADD_MEMBERSHIP)
+        }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if is_bound(process, fd) => Err(libc::EINVAL),
         _ => set(process, fd, |socket, options| {
             options.set((socket.protocol, socket.is_ipv6), level, name, number)
         }),
     })
+}
+
+fn change_group(
+    process: Process,
+    fd: c_int,
+    group: (IpAddr, Interface),
+    joins: bool,
+) -> Result<c_int, Errno> {
+    with_socket(process, fd, |run, socket| run.change_group(socket, group, joins).map(|()| 0))
 }
 
 /// Whether an IPv6 socket has a port: then its families are decided.

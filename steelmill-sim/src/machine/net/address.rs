@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-const NO_MACHINE: u32 = u32::MAX;
+pub(crate) const NO_MACHINE: u32 = u32::MAX;
 
 pub(crate) fn v4(machine: u32) -> IpAddr {
     let [_, a, b, c] = (machine + 1).to_be_bytes();
@@ -58,6 +58,11 @@ pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
     })
 }
 
+/// Whether packets to `ip` go to a group of machines, or to all.
+pub(crate) fn is_of_many(ip: IpAddr) -> bool {
+    ip.is_multicast() || is_broadcast(ip)
+}
+
 /// The source address of packets from `machine` to `target`.
 pub(crate) fn source(target: IpAddr, machine: u32) -> IpAddr {
     match target {
@@ -102,8 +107,8 @@ pub(crate) fn route(local: SocketAddr, target: SocketAddr, machine: u32) -> io::
     } else {
         destination(target)
     };
-    if is_broadcast(target.ip()) || target.ip().is_multicast() {
-        return Ok((target, NO_MACHINE)); // it is sent, and no machine is a member
+    if is_of_many(target.ip()) {
+        return Ok((target, NO_MACHINE));
     }
     let to = machine_of(target.ip(), machine);
     if local.ip().is_loopback() && to != Some(machine) {

@@ -1,7 +1,7 @@
 //! The TCP state machine: connections, their two ends, listeners and backlogs, driven by arrival events.
 //!
-//! Segments are not modelled. A handshake is three events (SYN, SYN-ACK, ACK); data is one event per flight that
-//! arrives; acknowledgements are implied. A sender behind a cut stalls and retransmits; [`link`](super::link) has the
+//! A handshake is three events (SYN, SYN-ACK, ACK); data is one event per flight that arrives, of as many segments as were
+//! sent at once; acknowledgements are implied, unless [`congestion`](super::congestion) counts them. A sender behind a cut stalls and retransmits; [`link`](super::link) has the
 //! timeouts.
 
 mod data; // read, write, window, retransmission, half-close

@@ -1,6 +1,6 @@
 //! Network impairment: delay, loss, duplication, reordering and bandwidth of a link.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;
 
 use crate::kernel::timers::{Nanos, nanos};
@@ -8,9 +8,10 @@ use crate::kernel::timers::{Nanos, nanos};
 /// Impairment of a link: extra delay, loss, duplication, reordering and limited bandwidth, like tc-netem(8). Several
 /// impairments of one link add up.
 ///
-/// Rates are in parts per million (ppm) of messages. A message is a datagram, or the bytes of one write to a stream.
-/// TCP retransmits a lost message after 200 ms, with backoff (RFC 6298), so loss delays a stream. Only datagrams are
-/// duplicated and reordered.
+/// Rates are in parts per million (ppm) of messages. A message is a datagram, or what a stream sends at once. Loss is that of
+/// packets: of each part of a datagram, and of each segment of a stream. TCP sends a lost segment again: after a round trip if
+/// three more came behind it, else after 200 ms, with backoff (RFC 5681, RFC 6298); so loss delays a stream. Only datagrams are duplicated and
+/// reordered.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,7 +35,7 @@ pub struct Impairment {
     pub tail_ppm: u32,
     /// The maximum tail latency, on top of the delay.
     pub tail_max: Duration,
-    /// The rate of lost messages, in ppm.
+    /// The rate of lost packets, in ppm.
     pub loss_ppm: u32,
     /// The rate of datagrams that arrive twice, in ppm. Each copy draws its own latency.
     pub duplication_ppm: u32,
@@ -43,17 +44,25 @@ pub struct Impairment {
     /// The bandwidth in bytes of payload per second; `None` is unlimited. A datagram that would queue for more than
     /// 250 ms is dropped; a stream waits.
     pub bandwidth: Option<NonZeroU64>,
+    /// The rate of short transfers of a stream, in ppm: of writes that take only some of the bytes, and of flights that arrive in
+    /// two parts, torn at any byte, so that a read ends inside a message.
+    pub short_ppm: u32,
+    /// The greatest packet in bytes (maximum transmission unit), with its IP header; `None` is 1,500. Of several the least counts. Segments of a stream have 52
+    /// bytes less. A longer datagram is sent in several packets, and is lost with any of them.
+    pub mtu: Option<NonZeroU16>,
 }
 
 impl Impairment {
     /// The impairment in nanoseconds.
     ///
     /// # Panics
-    /// When `delay_min` is above `delay_max`, or a rate above 1,000,000 ppm.
+    /// When `delay_min` is above `delay_max`, a rate above 1,000,000 ppm, or `mtu` below 68, which all IPv4 networks carry (RFC 791).
     pub(crate) fn effect(&self) -> Effect {
         assert!(self.delay_min <= self.delay_max, "delay_min is above delay_max: {self:?}");
-        let rates = [self.tail_ppm, self.loss_ppm, self.duplication_ppm, self.reordering_ppm];
+        let rates = [self.tail_ppm, self.loss_ppm, self.duplication_ppm, self.reordering_ppm, self.short_ppm];
         assert!(rates.iter().all(|ppm| *ppm <= MILLION), "a rate is above 1,000,000 ppm: {self:?}");
+        let mtu = self.mtu.map(|mtu| u64::from(mtu.get()));
+        assert!(mtu.is_none_or(|mtu| mtu >= MTU_MIN), "mtu is below {MTU_MIN}: {self:?}");
         Effect {
             delay: (nanos(self.delay_min), nanos(self.delay_max)),
             tail_ppm: self.tail_ppm,
@@ -62,11 +71,15 @@ impl Impairment {
             duplication_ppm: self.duplication_ppm,
             reordering_ppm: self.reordering_ppm,
             bandwidth: self.bandwidth.map(|rate| u128::from(rate.get())),
+            short_ppm: self.short_ppm,
+            mtu,
         }
     }
 }
 
 const MILLION: u32 = 1_000_000;
+
+const MTU_MIN: u64 = 68;
 
 /// An [`Impairment`] in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,6 +91,8 @@ pub(crate) struct Effect {
     pub(crate) duplication_ppm: u32,
     pub(crate) reordering_ppm: u32,
     pub(crate) bandwidth: Option<u128>,
+    pub(crate) short_ppm: u32,
+    pub(crate) mtu: Option<u64>,
 }
 
 impl Effect {
@@ -90,6 +105,8 @@ impl Effect {
             duplication_ppm: either_ppm(self.duplication_ppm, other.duplication_ppm),
             reordering_ppm: either_ppm(self.reordering_ppm, other.reordering_ppm),
             bandwidth: self.bandwidth.into_iter().chain(other.bandwidth).min(),
+            short_ppm: either_ppm(self.short_ppm, other.short_ppm),
+            mtu: self.mtu.into_iter().chain(other.mtu).min(),
         }
     }
 }

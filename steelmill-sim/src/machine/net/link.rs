@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::Event;
+use super::congestion::DUPLICATES;
 use super::impairment::Effect;
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
@@ -14,10 +15,27 @@ use crate::machine::hosts::SCENARIO;
 use crate::schema::decision::Stream;
 use crate::schema::event::DeliveryProblem;
 
+/// The greatest packet of a path between machines, and within one, in bytes.
+pub(crate) const MTU: u64 = 1_500;
+const LOOPBACK_MTU: u64 = 65_536;
+
+/// The headers of a segment: those of IPv4 and of TCP, with timestamps (RFC 7323).
+const SEGMENT_HEADERS: u64 = 20 + 32;
+
+/// The headers of each packet that a datagram is sent in, and of the datagram.
+const PACKET_HEADER: u64 = 20;
+const UDP_HEADER: u64 = 8;
+
+/// The longest part of a flight that arrives at once where bandwidth is limited, unless it is sent within a millisecond.
+const PART_MAX: u64 = 64 * 1024;
+
 /// The latency within a machine. Its loopback is never cut and never impaired.
 const LOOPBACK: Nanos = 10_000;
 
 const SECOND: Nanos = 1_000_000_000;
+
+/// How much later the rest of a flight arrives that was torn.
+const SHORT_MAX: Nanos = SECOND / 50;
 
 /// The queueing delay on a link of limited bandwidth above which datagrams are dropped (`latency` in tc-tbf(8)).
 const QUEUE_MAX: Nanos = SECOND / 4;
@@ -69,6 +87,27 @@ pub(crate) enum Delivery {
     Lost,
     /// Kept until the link is released.
     Held,
+}
+
+/// The delivery of a flight of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FlightDelivery {
+    Arrives(Nanos),
+    /// The first `bytes` arrive at `at`, the rest at `rest_at`.
+    Torn {
+        bytes: u64,
+        at: Nanos,
+        rest_at: Nanos,
+    },
+    /// As the first, but that the rest was lost at first, and found to be by a timeout or before.
+    Recovered {
+        bytes: u64,
+        at: Nanos,
+        rest_at: Nanos,
+        is_timeout: bool,
+    },
+    /// Nothing gets through for now.
+    Stalls,
 }
 
 impl Links {
@@ -204,6 +243,29 @@ impl Links {
         if self.is_plain(from, to) { None } else { self.rules.get(&(from, to)).map(|rules| &rules.effect) }
     }
 
+    /// The most bytes in a segment from one machine to another.
+    #[inline]
+    pub(crate) fn segment_size(&self, from: u32, to: u32) -> u64 {
+        if from == to {
+            return LOOPBACK_MTU - SEGMENT_HEADERS;
+        }
+        self.mtu(from, to) - SEGMENT_HEADERS
+    }
+
+    #[inline]
+    fn mtu(&self, from: u32, to: u32) -> u64 {
+        self.effect(from, to).and_then(|effect| effect.mtu).unwrap_or(MTU)
+    }
+
+    /// How many bytes of a flight arrive at once: what a limited bandwidth lets through in a millisecond, and at least a segment.
+    fn part_size(&self, from: u32, to: u32) -> u64 {
+        let rate = self.effect(from, to).and_then(|effect| effect.bandwidth);
+        rate.map_or(u64::MAX, |rate| {
+            let in_a_milli = u64::try_from(rate / 1_000).unwrap_or(u64::MAX);
+            in_a_milli.clamp(self.segment_size(from, to), PART_MAX)
+        })
+    }
+
     /// Minimum and maximum latency, with the delay of impairments.
     #[inline]
     pub(crate) fn range(&self, from: u32, to: u32) -> (Nanos, Nanos) {
@@ -234,14 +296,61 @@ impl Cluster {
         min + self.kernel.draw(Stream::Latency, max - min + 1)
     }
 
-    /// The delivery of a flight of a TCP stream. Random loss delays it until its retransmission.
+    /// The delivery of a flight of a TCP stream, or of its first bytes: how many, and when. Random loss delays what follows until
+    /// its retransmission.
     #[inline]
-    pub(crate) fn flight_delivery(&mut self, from: u32, to: u32, bytes: u64) -> Delivery {
+    pub(crate) fn flight_delivery(&mut self, from: u32, to: u32, bytes: u64) -> (u64, FlightDelivery) {
         self.sends(from);
         if self.net.links.is_plain(from, to) {
-            return Delivery::Arrives(self.kernel.now + self.latency(from, to));
+            return (bytes, FlightDelivery::Arrives(self.kernel.now + self.latency(from, to)));
         }
-        self.delivery_by_rules(from, to, bytes, true)
+        let part = bytes.min(self.net.links.part_size(from, to));
+        (part, self.flight_delivery_by_rules(from, to, part, bytes - part))
+    }
+
+    /// Of `bytes` of a flight, which has so many more behind them.
+    #[cold]
+    fn flight_delivery_by_rules(&mut self, from: u32, to: u32, bytes: u64, behind: u64) -> FlightDelivery {
+        let Delivery::Arrives(at) = self.delivery_by_rules(from, to, bytes, true) else {
+            return FlightDelivery::Stalls;
+        };
+        let Some(effect) = self.net.links.effect(from, to).copied() else {
+            return FlightDelivery::Arrives(at);
+        };
+        let segment = self.net.links.segment_size(from, to);
+        let segments = bytes.div_ceil(segment).max(1);
+        let lost = (0..segments).find(|_| self.chance(Stream::Loss, effect.loss_ppm));
+        if let Some(lost) = lost {
+            let behind = segments - lost - 1 + behind.div_ceil(segment);
+            return self.recovery((from, to), at, lost, behind);
+        }
+        if bytes > 1 && self.chance(Stream::Short, effect.short_ppm) {
+            let bytes = 1 + self.kernel.draw(Stream::Short, bytes - 1);
+            let later = self.kernel.draw(Stream::Short, SHORT_MAX + 1);
+            return FlightDelivery::Torn { bytes, at, rest_at: at + later };
+        }
+        FlightDelivery::Arrives(at)
+    }
+
+    /// A segment of a flight is lost, with so many behind it. What comes before it arrives; the others do when it was sent again: after a round trip if
+    /// enough came behind it, else after the retransmission timeout.
+    fn recovery(&mut self, (from, to): (u32, u32), at: Nanos, lost: u64, behind: u64) -> FlightDelivery {
+        let ppm = self.net.links.effect(from, to).map_or(0, |effect| effect.loss_ppm);
+        let is_fast = behind >= DUPLICATES && self.net.links.is_clear(to, from);
+        let round_trip = self.net.links.range(from, to).0 + self.net.links.range(to, from).0;
+        let mut after = if is_fast { round_trip } else { FIRST_RTO };
+        let mut is_timeout = !is_fast;
+        while self.chance(Stream::Loss, ppm) {
+            after = next_retransmission(0, after.max(FIRST_RTO));
+            is_timeout = true;
+            if after >= RETRIES_TIMEOUT {
+                self.trace_loss(DeliveryProblem::Loss, true);
+                return FlightDelivery::Stalls;
+            }
+        }
+        self.trace_delay(after, DeliveryProblem::Loss, true);
+        let bytes = lost * self.net.links.segment_size(from, to);
+        FlightDelivery::Recovered { bytes, at, rest_at: at + after, is_timeout }
     }
 
     #[inline]
@@ -269,16 +378,16 @@ impl Cluster {
         let Some(effect) = self.net.links.effect(from, to).copied() else {
             return Delivery::Arrives(at);
         };
-        let mut retransmitted_after = 0;
-        while self.chance(Stream::Loss, effect.loss_ppm) {
-            retransmitted_after = next_retransmission(0, retransmitted_after);
-            if !is_flight || retransmitted_after >= RETRIES_TIMEOUT {
-                self.trace_loss(DeliveryProblem::Loss, is_flight);
-                return Delivery::Lost;
-            }
+        // A datagram is lost with each of its packets. What a flight loses is sent again.
+        let packets = if is_flight {
+            0
+        } else {
+            (bytes + UDP_HEADER).div_ceil(self.net.links.mtu(from, to) - PACKET_HEADER)
+        };
+        if (0..packets).any(|_| self.chance(Stream::Loss, effect.loss_ppm)) {
+            self.trace_loss(DeliveryProblem::Loss, false);
+            return Delivery::Lost;
         }
-        self.trace_delay(retransmitted_after, DeliveryProblem::Loss, is_flight);
-        at += retransmitted_after;
         if self.chance(Stream::Tail, effect.tail_ppm) {
             let tail = self.kernel.draw(Stream::Tail, effect.tail + 1);
             self.trace_delay(tail, DeliveryProblem::Tail, is_flight);

@@ -105,16 +105,20 @@ impl Cluster {
         Message { number, event, sent_at: self.kernel.now, to }
     }
 
-    /// Records that a flight with all unsent bytes of a side was sent.
+    /// Records that a flight with unsent bytes of a side was sent: a segment counts as sent with its last byte.
     #[cold]
     pub(crate) fn trace_flight(&mut self, id: ConnectionId, side: Side) {
         let now = self.kernel.now;
         self.trace_written(id, side);
         let Some(connection) = self.net.connection(id) else { return };
-        let at = connection.out(side).not_before();
+        let pipe = connection.out(side);
+        let (at, sent, is_fin_sent) = (pipe.not_before(), pipe.sent(), !pipe.has_unsent());
         let delays = std::mem::take(&mut self.net.in_flight.delays);
         let mut delayed = Vec::new();
-        for segment in self.segments(id, side).filter(|segment| segment.at == NOT_SCHEDULED) {
+        let is_sent = |segment: &&mut Segment| {
+            segment.at == NOT_SCHEDULED && segment.upto <= sent && (is_fin_sent || !segment.has_fin)
+        };
+        for segment in self.segments(id, side).filter(is_sent) {
             segment.at = at;
             let message = segment.message.number;
             let waited = (now - segment.message.sent_at, segment.stalled_by.unwrap_or(DeliveryProblem::Cut));
@@ -285,6 +289,16 @@ impl Cluster {
         if self.kernel.recorder.is_some() {
             while let Some(message) = self.take_segment(id, side, |_| true) {
                 self.kernel.note(EventKind::Lost { message: message.number, why });
+            }
+        }
+    }
+
+    /// Records the loss of the segments of a side that would have arrived after `at`, as it has lost power.
+    #[inline]
+    pub(crate) fn trace_flights_lost_after(&mut self, id: ConnectionId, side: Side, at: Nanos) {
+        if self.kernel.recorder.is_some() {
+            while let Some(message) = self.take_segment(id, side, |segment| segment.at > at) {
+                self.kernel.note(EventKind::Lost { message: message.number, why: DeliveryProblem::PowerOff });
             }
         }
     }

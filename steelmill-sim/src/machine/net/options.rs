@@ -95,6 +95,11 @@ impl Options {
         self.lingers && self.linger_seconds == 0
     }
 
+    /// Whether a machine that has joined a group receives what this socket sends to it (`IP_MULTICAST_LOOP`).
+    pub(crate) fn hears_itself(&self, is_ipv6: bool) -> bool {
+        if is_ipv6 { self.multicast_loop_v6 } else { self.multicast_loop }
+    }
+
     /// setsockopt(2).
     ///
     /// # Errors

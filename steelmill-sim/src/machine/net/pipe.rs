@@ -5,13 +5,17 @@
 
 use std::collections::VecDeque;
 
+use super::congestion::{Congestion, initial_window};
 use super::queue::Queue;
 use crate::kernel::timers::Nanos;
 
-/// The window in bytes, ahead of the last read position advertised: the socket buffers of both ends.
+/// The window in bytes that a connection begins with, ahead of the last read position advertised: the socket buffers of both
+/// ends.
 pub(crate) const WINDOW: u64 = 256 * 1024;
 
-#[derive(Default)]
+/// To what the window grows for a reader that takes it up in a round trip (`tcp_wmem` in tcp(7)).
+const WINDOW_MAX: u64 = 4 * 1024 * 1024;
+
 pub(crate) struct Pipe {
     /// From position `read` to `written`.
     bytes: VecDeque<u8>,
@@ -24,6 +28,15 @@ pub(crate) struct Pipe {
     last_arrival: Nanos,
     fin: FinState,
     advertised_read: u64,
+    /// What the writer knows of the window, and what it has grown to.
+    window: u64,
+    grown_window: u64,
+    /// When the last half of a window had been read, and up to where.
+    tuned: (Nanos, u64),
+    /// From the first time that the initial congestion window was too small.
+    congestion: Option<Box<Congestion>>,
+    /// When the last bytes arrived.
+    arrived_at: Nanos,
     window_updates: Queue<(Nanos, u64)>,
     /// Whether a writer waits for window, and whether the event that wakes it is scheduled.
     pub(crate) is_writer_blocked: bool,
@@ -37,6 +50,35 @@ pub(crate) struct Pipe {
     pub(crate) probe_due: Nanos,
     /// Whether its writer closed it before the other direction had ended (active close).
     pub(crate) is_closed_first: bool,
+}
+
+impl Default for Pipe {
+    fn default() -> Self {
+        Self {
+            bytes: VecDeque::new(),
+            read: 0,
+            arrived: 0,
+            sent: 0,
+            written: 0,
+            flights: Queue::default(),
+            last_arrival: 0,
+            fin: FinState::Open,
+            advertised_read: 0,
+            window: WINDOW,
+            grown_window: WINDOW,
+            tuned: (0, 0),
+            congestion: None,
+            arrived_at: 0,
+            window_updates: Queue::default(),
+            is_writer_blocked: false,
+            has_window_update: false,
+            stalled_since: None,
+            is_window_unadvertised: false,
+            fin_arrived_at: 0,
+            probe_due: 0,
+            is_closed_first: false,
+        }
+    }
 }
 
 /// Bytes up to a position, and perhaps the FIN, that arrive together.
@@ -75,9 +117,10 @@ impl Pipe {
                 break;
             }
             self.advertised_read = read;
+            self.window = self.grown_window;
             self.window_updates.pop();
         }
-        WINDOW - (self.written - self.advertised_read)
+        self.window - (self.written - self.advertised_read)
     }
 
     pub(crate) fn next_window_update_at(&self) -> Option<Nanos> {
@@ -128,14 +171,69 @@ impl Pipe {
         Written { bytes: self.written - from, upto: self.written, start, is_fin_pending }
     }
 
-    /// Sends all unsent bytes, to arrive at `at` but not before earlier flights. Returns when to schedule the arrival;
-    /// `None` if it joins an earlier flight.
+    /// How many bytes congestion control lets it send; `segment` is the size of one. The second is when the acknowledgement of
+    /// what has arrived comes that was not counted so far: then whoever sends less has to look again.
     #[inline]
-    pub(crate) fn send(&mut self, at: Nanos) -> Option<Nanos> {
+    pub(crate) fn room(&mut self, now: Nanos, segment: u64, latency_back: Nanos) -> (u64, Option<Nanos>) {
+        let window =
+            self.congestion.as_ref().map_or(initial_window(segment), |congestion| congestion.window());
+        match self.written - self.advertised_read <= window {
+            true => (u64::MAX, None),
+            false => self.counted_room(now, segment, latency_back),
+        }
+    }
+
+    #[cold]
+    fn counted_room(&mut self, now: Nanos, segment: u64, latency_back: Nanos) -> (u64, Option<Nanos>) {
+        let congestion = self.congestion.get_or_insert_with(|| Box::new(Congestion::new(segment)));
+        let mut pending = None;
+        if !congestion.is_counting() {
+            let at = self.arrived_at + latency_back;
+            pending = (at > now).then_some(at);
+            congestion.count(self.advertised_read, (at, self.arrived), now, segment);
+        }
+        congestion.take_acknowledgements(now, segment);
+        congestion.sends(now);
+        (congestion.room(self.sent), pending)
+    }
+
+    /// The congestion window, if acknowledgements are counted now.
+    #[inline]
+    pub(crate) fn counting(&mut self) -> Option<&mut Congestion> {
+        self.congestion.as_deref_mut().filter(|congestion| congestion.is_counting())
+    }
+
+    /// Something sent was lost.
+    #[cold]
+    pub(crate) fn loses_segment(&mut self, is_timeout: bool, segment: u64) {
+        let congestion = self.congestion.get_or_insert_with(|| Box::new(Congestion::new(segment)));
+        congestion.loses(is_timeout, segment);
+    }
+
+    /// Acknowledges what has arrived, whatever acknowledgements were lost.
+    pub(crate) fn acknowledge_all(&mut self) {
+        let arrived = self.arrived;
+        if let Some(congestion) = self.counting() {
+            congestion.acknowledge_all(arrived);
+        }
+    }
+
+    pub(crate) fn arrived(&self) -> u64 {
+        self.arrived
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Sends the next `bytes`, to arrive at `at` but not before earlier flights, and a FIN with the last. Returns when to schedule
+    /// the arrival; `None` if it joins an earlier flight.
+    #[inline]
+    pub(crate) fn send(&mut self, bytes: u64, at: Nanos) -> Option<Nanos> {
         let at = at.max(self.last_arrival);
         self.last_arrival = at;
-        self.sent = self.written;
-        let has_fin = self.fin == FinState::Queued;
+        self.sent += bytes;
+        let has_fin = self.fin == FinState::Queued && self.sent == self.written;
         if has_fin {
             self.fin = FinState::Sent;
         }
@@ -166,6 +264,7 @@ impl Pipe {
     #[inline]
     pub(crate) fn deliver(&mut self, now: Nanos) -> bool {
         let before = self.arrived;
+        self.arrived_at = now;
         while let Some(flight) = self.flights.front() {
             if flight.at > now {
                 break;
@@ -204,6 +303,23 @@ impl Pipe {
         }
     }
 
+    /// Drops the flights that arrive after `at`.
+    pub(crate) fn lose_flights_after(&mut self, at: Nanos) {
+        let mut kept = Queue::default();
+        self.sent = self.arrived;
+        if self.fin == FinState::Sent {
+            self.fin = FinState::Queued;
+        }
+        while let Some(flight) = self.flights.pop().filter(|flight| flight.at <= at) {
+            self.sent = flight.upto;
+            if flight.has_fin {
+                self.fin = FinState::Sent;
+            }
+            kept.push(flight);
+        }
+        self.flights = kept;
+    }
+
     #[inline]
     pub(crate) fn readable(&self) -> u64 {
         self.arrived - self.read
@@ -223,7 +339,20 @@ impl Pipe {
     pub(crate) fn consume(&mut self, n: usize, now: Nanos, advertised_at: Nanos) {
         self.bytes.drain(..n);
         self.read += n as u64;
+        if self.read - self.tuned.1 >= self.grown_window / 2 {
+            self.tune(now, 2 * (advertised_at - now));
+        }
         self.advertise(now, advertised_at);
+    }
+
+    /// Half a window was read: if that took a round trip or two, a greater window would not be too much (dynamic right-sizing, as
+    /// Linux's `tcp_rcv_space_adjust`).
+    #[cold]
+    fn tune(&mut self, now: Nanos, round_trip: Nanos) {
+        if now - self.tuned.0 <= 2 * round_trip {
+            self.grown_window = (2 * self.grown_window).min(WINDOW_MAX);
+        }
+        self.tuned = (now, self.read);
     }
 
     #[cold]
@@ -261,9 +390,9 @@ mod tests {
     fn bytes_come_out_in_order_once_they_have_arrived() {
         let mut pipe = Pipe::default();
         pipe.write(b"ab");
-        assert_eq!(pipe.send(10), Some(10));
+        assert_eq!(pipe.send(2, 10), Some(10));
         pipe.write(b"cd");
-        assert_eq!(pipe.send(5), None, "it may not overtake, so it joins the flight");
+        assert_eq!(pipe.send(2, 5), None, "it may not overtake, so it joins the flight");
         assert!(!pipe.deliver(9));
         assert_eq!(pipe.readable(), 0);
         assert!(pipe.deliver(10));
@@ -274,7 +403,7 @@ mod tests {
     fn the_writer_learns_of_a_read_one_latency_later() {
         let mut pipe = Pipe::default();
         pipe.write(&vec![0; WINDOW as usize]);
-        pipe.send(1);
+        pipe.send(WINDOW, 1);
         pipe.deliver(1);
         assert_eq!(pipe.usable_window(1), 0);
         assert_eq!(pipe.next_window_update_at(), None);
@@ -287,7 +416,7 @@ mod tests {
     fn a_window_update_can_be_advertised_late() {
         let mut pipe = Pipe::default();
         pipe.write(&vec![0; WINDOW as usize]);
-        pipe.send(1);
+        pipe.send(WINDOW, 1);
         pipe.deliver(1);
         pipe.consume_unadvertised(100);
         assert_eq!(
@@ -303,7 +432,7 @@ mod tests {
         let mut pipe = Pipe::default();
         for now in 0..10_000 {
             pipe.write(b"x");
-            pipe.send(now);
+            pipe.send(1, now);
             pipe.deliver(now);
             pipe.consume(1, now, now + 10);
         }
@@ -315,12 +444,55 @@ mod tests {
         let mut pipe = Pipe::default();
         pipe.write(b"last");
         pipe.queue_fin();
-        pipe.send(5);
+        pipe.send(4, 5);
         pipe.lose_flights();
         assert!(pipe.has_unsent());
-        pipe.send(20);
+        pipe.send(4, 20);
         assert!(pipe.deliver(20));
         assert!(pipe.has_fin_arrived());
         assert_eq!(read(&mut pipe, 20), b"last");
+    }
+
+    #[test]
+    fn later_flights_can_be_lost_alone() {
+        let mut pipe = Pipe::default();
+        pipe.write(b"two parts");
+        pipe.queue_fin();
+        pipe.send(3, 5);
+        pipe.send(6, 9);
+        pipe.lose_flights_after(8);
+        assert!(pipe.has_unsent() && pipe.unsent() == 6);
+        assert!(pipe.deliver(9) && !pipe.has_fin_arrived());
+        assert_eq!(read(&mut pipe, 9), b"two");
+    }
+
+    #[test]
+    fn the_end_goes_with_the_last_byte() {
+        let mut pipe = Pipe::default();
+        pipe.write(b"two parts");
+        pipe.queue_fin();
+        pipe.send(3, 5);
+        pipe.send(6, 9);
+        assert!(pipe.deliver(5) && !pipe.has_fin_arrived());
+        assert_eq!(read(&mut pipe, 5), b"two");
+        assert!(pipe.deliver(9) && pipe.has_fin_arrived());
+        assert_eq!(read(&mut pipe, 9), b" parts");
+    }
+
+    #[test]
+    fn the_window_grows_for_a_reader_that_takes_it_up() {
+        let mut pipe = Pipe::default();
+        let run = |pipe: &mut Pipe, half: Nanos, from: Nanos| {
+            for number in 1..=4 {
+                let now = from + number * half;
+                pipe.write(&vec![0; 128 * 1024]);
+                pipe.send(128 * 1024, now);
+                pipe.deliver(now);
+                pipe.consume(128 * 1024, now, now + 10);
+            }
+            pipe.usable_window(from + 5 * half)
+        };
+        assert_eq!(run(&mut pipe, 1_000, 0), WINDOW, "a slow reader");
+        assert!(run(&mut pipe, 20, 10_000) > WINDOW);
     }
 }

@@ -137,6 +137,20 @@ impl<T: Copy + PartialEq> Ports<T> {
         if !address::is_local(address.ip(), machine) {
             return Err(address::os_error(libc::EADDRNOTAVAIL));
         }
+        self.bind_anywhere((machine, now), address, owner, sharing)
+    }
+
+    /// As [`bind`](Ports::bind), but that the address may be of a group, too.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` for a port that others do not share.
+    pub(crate) fn bind_anywhere(
+        &mut self,
+        (machine, now): (u32, Nanos),
+        address: SocketAddr,
+        owner: T,
+        sharing: Sharing,
+    ) -> io::Result<SocketAddr> {
         self.forget_time_wait(now);
         let port = match address.port() {
             0 => self.search(machine, |ports, port| {
@@ -393,6 +407,13 @@ impl<T: Copy + PartialEq> Ports<T> {
             });
             scored.reduce(best).map(|(_, owner)| owner)
         })
+    }
+
+    /// All owners of a port at addresses that cover `to`, in the order in which they were bound at each.
+    pub(crate) fn covering(&self, machine: u32, to: IpAddr, port: u16) -> Vec<T> {
+        let covers =
+            |(bound_ip, bound): &(IpAddr, Bound<T>)| address::covers(*bound_ip, to, bound.sharing.only_v6);
+        self.bound_on(machine, port).filter(covers).map(|(_, bound)| bound.owner).collect()
     }
 
     /// The number of taken ports over all machines, without those in TIME_WAIT, for leak tests.

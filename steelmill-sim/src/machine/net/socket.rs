@@ -1,11 +1,11 @@
 //! Sockets as system calls see them: created, bound, listening or connected, in steps; ready or not.
 
 use std::io::{self, IoSlice};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::connection::{ACCEPTOR, CONNECTOR, CloseMode, ConnectionId, End, ListenerId, Side, State};
 use super::options::{Options, Protocol};
-use super::udp::SocketId;
+use super::udp::{Interface, Member, SocketId};
 use super::unix::{UnixId, UnixName};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
@@ -33,6 +33,8 @@ pub(crate) struct Socket {
     bound: Option<ListenerId>,
     has_own_port: bool,
     has_own_address: bool,
+    /// From its first multicast group on.
+    member: Option<Member>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -141,6 +143,7 @@ impl Socket {
             bound: None,
             has_own_port: false,
             has_own_address: false,
+            member: None,
         }
     }
 
@@ -596,7 +599,29 @@ impl Cluster {
         }
     }
 
+    /// Joins a multicast group, or leaves it.
+    pub(crate) fn change_group(
+        &mut self,
+        socket: &mut Socket,
+        (group, at): (IpAddr, Interface),
+        joins: bool,
+    ) -> Result<(), Errno> {
+        if !socket.is_udp() {
+            return Err(libc::EPROTO);
+        }
+        if group.is_ipv6() && !socket.is_ipv6 {
+            return Err(libc::ENOPROTOOPT);
+        }
+        let machine = socket.process.machine;
+        self.check_interface(machine, at)?;
+        match joins {
+            true => self.net.udp.groups.join(machine, group, &mut socket.member),
+            false => self.net.udp.groups.leave(machine, group, socket.member),
+        }
+    }
+
     pub(crate) fn close_socket(&mut self, socket: Socket) {
+        self.net.udp.groups.leave_all(socket.member);
         if let Some(id) = socket.bound {
             self.tcp_unlisten(id, true);
         }

@@ -1,5 +1,6 @@
 //! UDP: sockets, datagrams, receive buffers, duplication, reordering and ICMP port unreachable.
 
+mod groups; // multicast and broadcast
 mod options; // tokio's options
 mod peeking; // tokio's peek family and readiness
 
@@ -8,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
+pub(crate) use groups::{Groups, Interface, Member};
 use steelmill_core::{Address, ToAddress};
 use tokio::io::ReadBuf;
 
@@ -59,6 +61,7 @@ pub(crate) struct Sockets {
     in_flight: Vec<Datagram>,
     free_datagrams: Vec<u32>,
     spare_buffers: Vec<Vec<u8>>,
+    pub(super) groups: Groups,
 }
 
 impl Sockets {
@@ -75,6 +78,8 @@ pub(super) struct Socket {
     pub(super) local: SocketAddr,
     pub(super) peer: Option<SocketAddr>,
     pub(super) options: SocketOptions,
+    /// From its first multicast group on.
+    member: Option<Member>,
     /// Whether bind(2) named an address, and a port: these stay when the socket is no longer connected.
     has_own_address: bool,
     has_own_port: bool,
@@ -162,7 +167,11 @@ impl Cluster {
         let sockets = &mut self.net.udp;
         let index = sockets.free.last().copied().unwrap_or(sockets.all.len() as u32);
         let is_ipv6 = local.is_ipv6();
-        let bound = self.net.udp_ports.bind(place, address::canonical(local), index, sharing)?;
+        let ports = &mut self.net.udp_ports;
+        let bound = match address::is_of_many(canonical.ip()) {
+            true => ports.bind_anywhere(place, canonical, index, sharing)?,
+            false => ports.bind(place, canonical, index, sharing)?,
+        };
         let mut socket = Socket {
             generation: 0,
             machine: process.machine,
@@ -170,6 +179,7 @@ impl Cluster {
             local: if is_ipv6 { address::ipv6_mapped(bound) } else { bound },
             peer: None,
             options,
+            member: None,
             has_own_address: !bound.ip().is_unspecified(),
             has_own_port: local.port() != 0,
             is_write_shut: false,
@@ -189,7 +199,7 @@ impl Cluster {
 
     pub(super) fn udp_close(&mut self, id: SocketId) {
         let Ok(socket) = self.net.udp.get(id) else { return };
-        let (machine, bound) = (socket.machine, socket.bound);
+        let (machine, bound, member) = (socket.machine, socket.bound, socket.member);
         socket.generation = socket.generation.wrapping_add(1);
         let queue = std::mem::take(&mut socket.queue);
         let waiters = std::mem::take(&mut socket.waiters);
@@ -197,12 +207,14 @@ impl Cluster {
         self.net.udp.spare_buffers.extend(queue.into_iter().map(|(_, payload)| payload));
         self.net.udp.free.push(id.index);
         self.net.udp_ports.release(machine, bound, id.index);
+        self.net.udp.groups.leave_all(member);
     }
 
     pub(crate) fn udp_process_ended(&mut self, machine: u32) {
         for index in self.net.udp_ports.owners_on(machine) {
             self.udp_close(SocketId { index, generation: self.net.udp.all[index as usize].generation });
         }
+        self.net.udp.groups.end(machine);
     }
 
     pub(super) fn udp_connect(&mut self, id: SocketId, peer: SocketAddr) -> io::Result<()> {
@@ -299,21 +311,30 @@ impl Cluster {
         }
         self.kernel.digest.bytes(bytes);
         self.kernel.sent(&[io::IoSlice::new(bytes)], bytes.len());
-        if machine as usize >= self.hosts.len() {
+        let is_to_many = address::is_of_many(target.ip());
+        if machine as usize >= self.hosts.len() && !is_to_many {
             self.trace_message(MessageKind::Datagram, None, from, machine, bytes);
             self.trace_loss(DeliveryProblem::NoReceiver, false);
             return Ok(bytes.len()); // lost without an error
         }
-        let source = match local.ip().is_unspecified() {
+        let source = match local.ip().is_unspecified() || address::is_of_many(local.ip()) {
             true => SocketAddr::new(address::source(target.ip(), from), local.port()),
             false => address::canonical(local),
         };
-        let route = Route { sender: id, source, target, from, to: machine };
-        if self.net.links.effect(from, machine).is_some_and(|effect| effect.duplication_ppm > 0) {
-            self.udp_duplicate(&route, bytes);
+        match is_to_many {
+            true => self.udp_send_to_many(id, (source, target), from, bytes),
+            false => self.udp_route(&Route { sender: id, source, target, from, to: machine }, bytes),
         }
-        self.udp_transmit(&route, bytes);
         Ok(bytes.len())
+    }
+
+    /// Sends a datagram to a machine, perhaps twice.
+    #[inline]
+    fn udp_route(&mut self, route: &Route, bytes: &[u8]) {
+        if self.net.links.effect(route.from, route.to).is_some_and(|effect| effect.duplication_ppm > 0) {
+            self.udp_duplicate(route, bytes);
+        }
+        self.udp_transmit(route, bytes);
     }
 
     /// Sends one copy of a datagram; a lost one takes no memory.
@@ -418,6 +439,10 @@ impl Cluster {
             self.trace_datagram(Some(DeliveryProblem::PowerOff));
             return self.net.udp.spare_buffers.push(payload);
         }
+        if address::is_of_many(target.ip()) {
+            self.udp_deliver_to_many(machine, (source, target), &payload);
+            return self.net.udp.spare_buffers.push(payload);
+        }
         let all = &self.net.udp.all;
         let accepts = |index: u32| match all[index as usize].peer {
             // A peer at port 0 is a whole host.
@@ -430,6 +455,11 @@ impl Cluster {
             self.trace_datagram(Some(DeliveryProblem::NoReceiver));
             return self.send_port_unreachable(from, machine, target);
         };
+        self.udp_enqueue(found, source, payload);
+    }
+
+    /// A datagram is put into a socket's receive buffer, if that has room.
+    fn udp_enqueue(&mut self, found: u32, source: SocketAddr, payload: Vec<u8>) {
         let socket = &mut self.net.udp.all[found as usize];
         if socket.queued_bytes + truesize(&payload) > RECEIVE_BUFFER {
             self.trace_datagram(Some(DeliveryProblem::Full));

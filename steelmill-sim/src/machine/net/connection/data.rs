@@ -8,9 +8,11 @@ use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
 use crate::machine::net::link::{
-    Delivery, FIRST_RTO, InFlightAtCut, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT, next_retransmission,
+    Delivery, FIRST_RTO, FlightDelivery, InFlightAtCut, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT,
+    next_retransmission,
 };
 use crate::machine::net::{Event, address};
+use crate::schema::decision::Stream;
 use crate::schema::event::{DeliveryProblem, EventKind};
 
 impl Cluster {
@@ -79,7 +81,7 @@ impl Cluster {
             return Err(address::os_error(libc::EPIPE));
         }
         let wanted: usize = parts.iter().map(|part| part.len()).sum();
-        let taken = (pipe.usable_window(now) as usize).min(wanted);
+        let mut taken = (pipe.usable_window(now) as usize).min(wanted);
         if taken == 0 {
             if wanted == 0 {
                 return Ok(Some(0));
@@ -87,6 +89,13 @@ impl Cluster {
             self.await_window(id, side);
             return Ok(None);
         }
+        let (from, to) = connection.link(side);
+        if let Some(ppm) = self.net.links.effect(from, to).map(|effect| effect.short_ppm)
+            && self.chance(Stream::Short, ppm)
+        {
+            taken = 1 + self.kernel.draw(Stream::Short, taken as u64) as usize;
+        }
+        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let mut left = taken;
         for part in parts {
             let part = &part[..part.len().min(left)];
@@ -236,20 +245,103 @@ impl Cluster {
             return;
         }
         let unsent = pipe.unsent();
-        let at = match self.flight_delivery(from, to, unsent) {
-            Delivery::Arrives(at) => at,
-            Delivery::Lost | Delivery::Held => {
-                self.trace_stalled_flight(id, side);
-                return self.stall(id, side);
-            }
+        let segment = self.net.links.segment_size(from, to);
+        let latency_back = self.net.links.range(to, from).0;
+        let (room, pending) = pipe.room(self.kernel.now, segment, latency_back);
+        if let Some(at) = pending {
+            self.schedule(at, Event::Acknowledged(id, side));
+        }
+        let mut left = match room >= unsent {
+            true => unsent,
+            // Full segments only, while more is to come.
+            false => room - room % segment,
         };
-        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
-        let flight = pipe.send(at);
+        if left == 0 && unsent > 0 {
+            return; // an acknowledgement is on its way
+        }
+        loop {
+            let (bytes, delivery) = self.flight_delivery(from, to, left);
+            match delivery {
+                FlightDelivery::Arrives(at) => self.send(id, side, bytes, at),
+                FlightDelivery::Torn { bytes: first, at, rest_at } => {
+                    self.send(id, side, first, at);
+                    self.send(id, side, bytes - first, rest_at);
+                }
+                FlightDelivery::Recovered { bytes: first, at, rest_at, is_timeout } => {
+                    if first > 0 {
+                        self.send(id, side, first, at);
+                    }
+                    self.send(id, side, bytes - first, rest_at);
+                    let pipe = self.net.tcp.get(id).expect("checked above").out(side);
+                    pipe.loses_segment(is_timeout, segment);
+                }
+                FlightDelivery::Stalls => {
+                    self.trace_stalled_flight(id, side);
+                    return self.stall(id, side);
+                }
+            }
+            left -= bytes;
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Sends the next bytes of a stream, and its FIN with the last.
+    #[inline]
+    fn send(&mut self, id: ConnectionId, side: Side, bytes: u64, at: Nanos) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let flight = connection.out(side).send(bytes, at);
         if self.kernel.recorder.is_some() {
             self.trace_flight(id, side);
         }
         if let Some(at) = flight {
             self.schedule(at, Event::Deliver(id, side));
+        }
+    }
+
+    /// An acknowledgement of what `side` has sent arrives, while they are counted.
+    pub(crate) fn acknowledgement_arrives(&mut self, id: ConnectionId, side: Side) {
+        let now = self.kernel.now;
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (from, to) = connection.link(side);
+        if !matches!(connection.end(side).state, State::Established | State::Orphaned) {
+            return;
+        }
+        let segment = self.net.links.segment_size(from, to);
+        if let Some(congestion) = connection.out(side).counting() {
+            congestion.take_acknowledgements(now, segment);
+            self.transmit(id, side);
+        }
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let pipe = connection.out(side);
+        let (sent, has_unsent) = (pipe.sent(), pipe.has_unsent());
+        if let Some(congestion) = pipe.counting().filter(|_| !has_unsent) {
+            congestion.rest(sent);
+        }
+    }
+
+    /// Something of `side` has arrived while acknowledgements are counted.
+    #[cold]
+    fn count_acknowledgement(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (from, to) = connection.link(side);
+        // One that does not get through has the sender stall.
+        let Some(latency) = self.net.links.min_latency_if_clear(to, from) else { return };
+        let at = self.kernel.now + latency;
+        let pipe = connection.out(side);
+        let arrived = pipe.arrived();
+        if let Some(congestion) = pipe.counting() {
+            congestion.sends_acknowledgement(at, arrived);
+            self.schedule(at, Event::Acknowledged(id, side));
         }
     }
 
@@ -284,6 +376,7 @@ impl Cluster {
             return;
         }
         if pipe.has_unsent() {
+            pipe.acknowledge_all();
             return self.transmit_unsent(id, side);
         }
         let not_before = pipe.not_before();
@@ -349,6 +442,9 @@ impl Cluster {
         let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let has_new_bytes = pipe.deliver(now);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
+        if pipe.counting().is_some() {
+            self.count_acknowledgement(id, side);
+        }
         let state = self.net.tcp.get(id).expect("checked above").end(reader).state;
         self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
         match state {
@@ -384,6 +480,14 @@ impl Cluster {
             (connection.out(side).is_writer_blocked, connection.out(side).is_window_unadvertised);
         if !self.net.links.is_clear(to, from) {
             return self.stall(id, side);
+        }
+        let has_timed_out =
+            connection.out(side).stalled_since.is_some_and(|since| self.kernel.now >= since + FIRST_RTO);
+        if has_timed_out {
+            let segment = self.net.links.segment_size(from, to);
+            let pipe = self.net.tcp.get(id).expect("checked above").out(side);
+            pipe.acknowledge_all();
+            pipe.loses_segment(true, segment);
         }
         self.net.tcp.clear_stalled(id, side);
         self.transmit(id, side); // what was kept back since the first timeout

@@ -205,8 +205,23 @@ impl Cluster {
             self.tcp_unlisten(ListenerId { index, generation }, mode != CloseMode::Silent);
         }
         for (id, side) in self.net.tcp.ends_of(machine) {
+            if mode == CloseMode::Silent {
+                self.lose_what_was_not_sent(id, side);
+            }
             self.tcp_close(id, side, mode);
         }
+    }
+
+    /// The machine of `side` has lost power. What arrives later than the way takes was still in its queue, or would have been sent
+    /// again.
+    fn lose_what_was_not_sent(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (from, to) = connection.link(side);
+        let last = self.kernel.now + self.net.links.range(from, to).1;
+        connection.out(side).lose_flights_after(last);
+        self.trace_flights_lost_after(id, side, last);
     }
 
     pub(super) fn wake_end(&mut self, id: ConnectionId, side: Side) {
