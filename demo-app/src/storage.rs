@@ -18,7 +18,7 @@ mod database; // the file: opened, copied, committed to; these calls block
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -26,13 +26,15 @@ use steelmill_core::{DaemonRef, Factory, Result, Scope, assert_sometimes};
 use tokio::sync::{Notify, watch};
 
 use crate::settings::{Canary, Settings};
-use crate::store::Value;
 use crate::token::micros_since_1970;
 use crate::world::Clock;
 #[cfg(test)]
 pub use database::Entry;
 pub use database::Loaded;
 use database::{Change, Database};
+
+/// A key's value, cheap to clone.
+pub type Value = Arc<[u8]>;
 
 /// Keeps a daemon's keys and values, on disk or not at all.
 pub struct Storage {

@@ -204,8 +204,7 @@ fn unkept(reply: Reply) -> Answer<Reply> {
 #[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
 mod tests {
     use super::*;
-    use crate::storage::Entry;
-    use crate::store::Value;
+    use crate::storage::{Entry, Value};
 
     const TTL: Duration = Duration::from_secs(3);
 

@@ -22,7 +22,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use redb::{DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError, TableDefinition};
 use steelmill_core::Result;
 
-use crate::store::Value;
+use super::Value;
 
 /// Keys, each with the wall clock's microseconds since 1970 at which it expires, or 0, and its value.
 const ENTRIES: TableDefinition<'_, &[u8], (u64, &[u8])> = TableDefinition::new("entries");
