@@ -7,7 +7,7 @@
 //!
 //! In odd seeds store and lease daemon keep their data on disks, which fail calls, are full and slow as well, and nothing
 //! that was acknowledged may be lost. In even ones they keep it in memory: a restart of the store may lose every key, but
-//! at one moment, and for good.
+//! at one moment, and for good. A seed with disks takes two and a half times the processor time of one without.
 
 mod client; // the workload
 mod faults; // the budget, and the targeted faults
