@@ -4,6 +4,7 @@
 //! factory; the exit code is 1.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ const DAEMONS: [(&str, &str); 3] = [
 ];
 
 const EXAMPLES: &str = "\
-Everything in one process:
-  demo-app --daemons lease,store,gateway
+Everything in one process, and on disk:
+  demo-app --daemons lease,store,gateway --data demo-data
 
 In three:
   demo-app --daemons lease
@@ -63,6 +64,11 @@ struct Args {
     /// lease daemon that was started again grants nothing. A lease daemon grants no longer one.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = time)]
     lease_ttl: Duration,
+
+    /// The folder in which store and lease daemon keep their data: what they have acknowledged is there after any end of
+    /// the process and after a power loss. It is made if it is missing. Without it they keep all in memory.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 
     /// The most clients of a gateway at a time.
     #[arg(long, value_name = "COUNT", default_value_t = ClientLimits::default().connections, value_parser = count)]
@@ -198,11 +204,20 @@ impl Args {
                 ));
             }
         }
+        if let Some(folder) = &self.data
+            && !self.daemons.iter().any(|daemon| daemon != crate::gateway::NAME)
+        {
+            let folder = folder.display();
+            usage(&format!(
+                "--data {folder}, but only a store and a lease keep data, and neither is among --daemons"
+            ));
+        }
         Settings {
             daemons: self.daemons.clone(),
             listen: self.listen.iter().cloned().collect(),
             connect: self.connect.iter().cloned().collect(),
             lease_ttl: self.lease_ttl,
+            data: self.data.clone(),
             clients: ClientLimits { connections: self.max_clients, ..ClientLimits::default() },
             ..Settings::default()
         }

@@ -3,7 +3,11 @@
 //! For a minute of virtual time machines are partitioned, slowed down, paused, stopped, killed and powered off, and
 //! clocks drift within the bound that gateways rely on. Then all faults are healed, and every client must make
 //! progress. Meanwhile no two gateways may hold the lease. At the end the clients' history is checked for
-//! linearizability: a restart of the store may lose every key, but at one moment, and for good.
+//! linearizability.
+//!
+//! In odd seeds store and lease daemon keep their data on disks, which fail calls, are full and slow as well, and nothing
+//! that was acknowledged may be lost. In even ones they keep it in memory: a restart of the store may lose every key, but
+//! at one moment, and for good. A seed with disks takes two and a half times the processor time of one without.
 
 mod client; // the workload
 mod faults; // the budget, and the targeted faults
@@ -36,6 +40,10 @@ const CLIENTS: [&str; 4] = ["client-1", "client-2", "client-3", "client-4"];
 /// The time to live of the lease; also how long a restarted lease daemon waits.
 const LEASE_TTL: Duration = Duration::from_secs(2);
 
+/// The folder of store and lease daemon, and the pause before a process that ended because of its disk is started again.
+const DATA: &str = "/var/lib/demo";
+const RETRY: Duration = Duration::from_millis(200);
+
 /// How long faults are injected, and what each seed must reach, or it proves little.
 const FAULTS_DURATION: Duration = Duration::from_secs(60);
 const COMPLETED_MIN: u64 = 100;
@@ -55,7 +63,8 @@ struct CommandLine {
 
     /// Plant a bug, so that seeds must go red: break a rule of the daemons. The rules: cache (gateways do not answer after the lease
     /// has ended; the default), store-restart (no cache hides that the store lost its keys), lease-restart (a restarted
-    /// lease daemon grants nothing that may be held)
+    /// lease daemon grants nothing that may be held), early-reply (what a reply shows is durable), directory-sync (a new
+    /// file has a durable name)
     #[arg(long, help_heading = "Demo", value_name = "RULE", value_enum, hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "cache")]
     canary: Option<Canary>,
 }
@@ -72,6 +81,12 @@ pub fn main() -> ExitCode {
         Some(Canary::LeaseRestart) => {
             ("demo cluster, canary lease-restart", "cargo xtask sim --canary=lease-restart")
         }
+        Some(Canary::EarlyReply) => {
+            ("demo cluster, canary early-reply", "cargo xtask sim --canary=early-reply")
+        }
+        Some(Canary::DirectorySync) => {
+            ("demo cluster, canary directory-sync", "cargo xtask sim --canary=directory-sync")
+        }
     };
     cli::main(&args.campaign, name, command, move |sim| scenario(sim, canary))
 }
@@ -82,7 +97,20 @@ async fn scenario(sim: Sim, canary: Option<Canary>) -> Result {
     tokio::select! {
         biased;
         outcome = cluster.observer.run(&cluster) => outcome,
+        outcome = keep_up(&cluster, &cluster.lease), if cluster.has_disks => outcome,
+        outcome = keep_up(&cluster, &cluster.store), if cluster.has_disks => outcome,
         outcome = workload(sim, &cluster, &history) => outcome,
+    }
+}
+
+/// Starts a process again that ended because of its disk, for ever. It is left to a fault that has claimed it.
+async fn keep_up(cluster: &Cluster, machine: &Machine) -> Result {
+    cluster.sim.allow_failure(machine.name(), DATA);
+    loop {
+        cluster.sim.clock().sleep(RETRY).await;
+        if let Some(_claim) = machine.claim().filter(|_| !machine.is_up()) {
+            faults::restart(machine).await;
+        }
     }
 }
 
@@ -120,6 +148,14 @@ async fn workload(sim: Sim, cluster: &Rc<Cluster>, history: &History) -> Result 
         }
     }
 
+    // What was acknowledged is there after a power loss in the middle of it all.
+    if cluster.has_disks {
+        for machine in [&cluster.store, &cluster.lease] {
+            machine.power_loss();
+            faults::restart(machine).await;
+        }
+    }
+
     cluster.control.finish.set(true);
     for task in running {
         sim.clock()
@@ -146,6 +182,8 @@ async fn workload(sim: Sim, cluster: &Rc<Cluster>, history: &History) -> Result 
 
 struct Cluster {
     sim: Sim,
+    /// Whether store and lease daemon keep their data on disks.
+    has_disks: bool,
     lease: Machine,
     store: Machine,
     gateways: Vec<Machine>,
@@ -159,10 +197,12 @@ impl Cluster {
         let address_of = |name: &str, address: &str| (name.to_owned(), address.to_owned());
         let machine =
             |name, settings: Settings| sim.machine(name, move |factory| assemble(factory, settings.clone()));
+        let has_disks = sim.seed().0 % 2 == 1;
         let single = |name: &'static str, address| Settings {
             daemons: vec![name.to_owned()],
             listen: [address_of(name, address)].into(),
             lease_ttl: LEASE_TTL,
+            data: has_disks.then(|| DATA.into()),
             canary,
             ..Settings::default()
         };
@@ -170,7 +210,9 @@ impl Cluster {
         let observer = Observer::new(sim, history);
         let (starts, settings) = (observer.store_starts(), single("store", "store:6380"));
         let store = sim.machine("store", move |factory| {
-            starts();
+            if !has_disks {
+                starts();
+            }
             assemble(factory, settings.clone())
         });
         let store = store.start().await?;
@@ -187,7 +229,7 @@ impl Cluster {
             gateways.push(machine(name, settings).start().await?);
         }
         let clients = CLIENTS.iter().map(|name| sim.client(name)).collect();
-        Ok(Self { sim, lease, store, gateways, clients, observer, control: Rc::default() })
+        Ok(Self { sim, has_disks, lease, store, gateways, clients, observer, control: Rc::default() })
     }
 }
 
@@ -274,6 +316,20 @@ mod tests {
     fn a_store_that_is_restarted_behind_a_cache_is_caught() {
         let failure = failure_of(Canary::StoreRestart);
         assert!(failure.contains("LOSE") || failure.contains("GET"), "the hidden write is shown: {failure}");
+    }
+
+    #[test]
+    fn a_reply_before_the_sync_is_caught() {
+        let failure = failure_of(Canary::EarlyReply);
+        let shown =
+            ["not linearizable", "gateways hold the lease"].iter().any(|shown| failure.contains(shown));
+        assert!(shown, "the read of what was lost, or a grant that was forgotten, is shown: {failure}");
+    }
+
+    #[test]
+    fn a_name_that_is_not_synced_is_caught() {
+        let failure = failure_of(Canary::DirectorySync);
+        assert!(failure.contains("not linearizable"), "what was lost is shown: {failure}");
     }
 
     #[test]

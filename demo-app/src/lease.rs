@@ -7,12 +7,17 @@
 //!
 //! # Restarts
 //!
-//! The daemon has no storage, so after a restart it does not know of leases that are still held. It grants none until
+//! Without `--data` it does not know after a restart which leases are still held. It grants none until
 //! all of them have expired: for the longest time to live that it grants, or that a gateway has requested since. So a
 //! lower `--lease-ttl` needs its restart only after that of the gateways. It serves at once only if nobody outside of
 //! the process can hold a lease of this data: it has no address of its own, and the store is in the process, too.
 //!
-//! Its first token is the wall clock's time. Should the clock have been set back, the store refuses the token with the
+//! With `--data DIR` a grant is durable before its holder hears of it, and so is a longer time to live. No clock can be
+//! trusted across a restart, so a lease that was held counts as renewed by it: its holder goes on renewing, and if it is
+//! gone, others wait for as long as without the data. Where nobody held the lease, it is granted at once. In a new
+//! folder nothing is known, which is as without one.
+//!
+//! Its first token is the wall clock's time, or that of the last grant that is known, if that is higher. Should the clock have been set back, the store refuses the token with the
 //! newest one it knows, the gateway hands that on ([`Command::Acquire`]), and the next token is higher.
 
 mod held; // a lease on its holder's side
@@ -23,8 +28,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope};
 
-use crate::service::{Endpoint, Service};
+use crate::service::{Answer, Endpoint, Service};
 use crate::settings::{Canary, Settings};
+use crate::storage::Storage;
 use crate::token::micros_since_1970;
 use crate::world::Clock;
 pub use held::{HeldLease, minus_drift};
@@ -41,6 +47,7 @@ pub struct Lease {
     settings: Arc<Settings>,
     clock: DaemonRef<Clock>,
     table: Mutex<Table>,
+    storage: Arc<Storage>,
     endpoint: Endpoint,
 }
 
@@ -49,8 +56,10 @@ impl Daemon for Lease {
         let clock = factory.get::<Clock>()?;
         let settings = factory.value::<Settings>()?;
         let last_token = micros_since_1970(clock.wall());
+        let storage = Arc::new(Storage::build(factory, Self::NAME)?);
         Ok(Self {
-            table: Mutex::new(Table::new(last_token, settings.lease_ttl)),
+            table: Mutex::new(Table::new(last_token, settings.lease_ttl, storage.clone())),
+            storage,
             settings,
             clock,
             endpoint: Endpoint::build::<Self>(factory, ADDRESS)?,
@@ -58,20 +67,28 @@ impl Daemon for Lease {
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result {
+        let loaded = self.storage.load().await?;
         self.endpoint.bind::<Self>().await?;
         // Only now: an earlier process grants leases for as long as it has the address.
+        let now = self.clock.now();
         let is_private = !self.endpoint.is_enabled() && self.settings.runs("store");
-        if is_private || self.settings.canary == Some(Canary::LeaseRestart) {
-            return Ok(());
+        let forgets = is_private || self.settings.canary == Some(Canary::LeaseRestart);
+        let is_known = loaded.as_ref().is_some_and(|loaded| !loaded.is_new);
+        let mut table = self.table();
+        if let Some(loaded) = loaded {
+            table.restore(loaded, now, forgets)?;
         }
-        let ttl = self.settings.lease_ttl;
-        self.table().wait_from(self.clock.now());
-        tracing::info!("grants no lease for {ttl:?}, until those granted before a restart have expired");
+        if !is_known && !forgets {
+            let ttl = self.settings.lease_ttl;
+            table.wait_from(now);
+            tracing::info!("grants no lease for {ttl:?}, until those granted before a restart have expired");
+        }
         Ok(())
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.endpoint.serve(self, scope).await
+        tokio::try_join!(self.endpoint.serve(self, scope), self.storage.run(scope))?;
+        Ok(())
     }
 }
 
@@ -80,12 +97,18 @@ impl Service for Lease {
     type Request<'a> = Request<'a>;
     type Reply = Reply;
 
-    fn answer(&self, request: Request<'_>) -> Reply {
-        let reply = self.table().answer(self.clock.now(), request);
-        if let (Command::Acquire { holder, .. }, Reply::Granted { token, ttl }) = (request.command, &reply) {
+    fn answer(&self, request: Request<'_>) -> Answer<Reply> {
+        let answer = self.table().answer(self.clock.now(), request);
+        if let (Command::Acquire { holder, .. }, Reply::Granted { token, ttl }) =
+            (request.command, &answer.reply)
+        {
             tracing::info!("granted the lease {} to {holder} for {ttl:?}, token {token}", request.name);
         }
-        reply
+        answer
+    }
+
+    fn storage(&self) -> &Storage {
+        &self.storage
     }
 }
 

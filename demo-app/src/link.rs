@@ -1,8 +1,8 @@
 //! A gateway's client of a service: a direct call in the same process, or requests over one TCP connection.
 //!
-//! Each call ends within [`REPLY_TIMEOUT`], with a reply, with the certainty that the request was not sent
+//! Each call over TCP ends within [`REPLY_TIMEOUT`], with a reply, with the certainty that the request was not sent
 //! ([`LinkError::NotSent`]), or with an unknown outcome ([`LinkError::Unknown`]). Nothing is sent twice: only the
-//! caller knows whether a request may be repeated.
+//! caller knows whether a request may be repeated. A direct call waits for the disk alone.
 //!
 //! One task owns the connection. Requests are pipelined, and replies have their order. If the oldest request is not
 //! answered in time, the connection is closed and all requests in flight have an unknown outcome: a new connection is
@@ -23,7 +23,7 @@ use steelmill_core::{Clock as _, Daemon, DaemonRef, Factory, Result, Scope, asse
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use crate::service::Service;
+use crate::service::{Answer, Service};
 use crate::settings::Settings;
 use crate::wire::{FrameDecoder, Hello, write_frame};
 use crate::world::{Clock, Network, TcpStream};
@@ -101,12 +101,22 @@ impl<S: Service> Link<S> {
     /// Dropping the future does not cancel the request.
     pub fn call(&self, request: S::Request<'_>) -> impl Future<Output = Outcome<S>> + Send + use<S> {
         let reply = match &self.transport {
-            Transport::Local(service) => Ok(Reply::<S>::Ready(service.answer(request))),
+            Transport::Local(service) => {
+                let Answer { reply, after } = service.answer(request);
+                match service.storage().is_durable(after) {
+                    true => Ok(Reply::<S>::Ready(reply)),
+                    false => Ok(Reply::Committing(service.share(), reply, after)),
+                }
+            }
             Transport::Remote(remote) => remote.send(&request).map(Reply::Pending),
         };
         async move {
             match reply? {
                 Reply::Ready(reply) => Ok(reply),
+                Reply::Committing(service, reply, after) => {
+                    let durable = service.storage().durable(after).await;
+                    durable.map(|()| reply).map_err(|_| LinkError::Unknown(S::NAME))
+                }
                 Reply::Pending(reply) => reply.await.unwrap_or(Err(LinkError::Unknown(S::NAME))),
             }
         }
@@ -144,6 +154,8 @@ type Outcome<S> = Result<<S as Service>::Reply, LinkError>;
 
 enum Reply<S: Service> {
     Ready(S::Reply),
+    /// Not to be seen before the changes up to a number are durable.
+    Committing(DaemonRef<S>, S::Reply, u64),
     Pending(oneshot::Receiver<Outcome<S>>),
 }
 

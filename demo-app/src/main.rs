@@ -23,6 +23,7 @@ mod memory; // a memory budget shared by connections
 mod resp; // RESP, the protocol of Redis clients
 mod service; // a daemon that answers requests, in process or over TCP
 mod settings; // configuration: daemons, addresses, limits
+mod storage; // what a daemon keeps on disk, with group commit
 mod token; // fencing tokens
 mod wire; // frames and messages between the daemons
 

@@ -16,6 +16,7 @@ use crate::descriptors::Descriptors;
 use crate::listener::{Accepted, Admission, Listener};
 use crate::memory::MemoryAccount;
 use crate::settings::{Canary, Settings};
+use crate::storage::Storage;
 use crate::wire::{FrameDecoder, Hello, Malformed, Message, write_frame};
 use crate::world::{Clock, Entropy, Network, TcpStream};
 
@@ -42,14 +43,26 @@ const MEMORY_RESERVED: usize = 16 << 10;
 
 /// A daemon that answers each request at once and independently of others.
 ///
-/// Answering never awaits, so a request is executed completely or not at all, even if its sender disconnects.
+/// Answering never awaits, so a request is executed completely or not at all, even if its sender disconnects. What was
+/// executed may not be durable yet: whoever answers waits for that, before anybody may see the reply.
 pub trait Service: Daemon {
     /// Its name on the command line.
     const NAME: &'static str;
     type Request<'a>: Message<'a>;
     type Reply: for<'a> Message<'a> + Send + 'static;
 
-    fn answer(&self, request: Self::Request<'_>) -> Self::Reply;
+    fn answer(&self, request: Self::Request<'_>) -> Answer<Self::Reply>;
+
+    /// What [`Answer::after`] is a number of.
+    fn storage(&self) -> &Storage;
+}
+
+/// A reply, and what it waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer<R> {
+    pub reply: R,
+    /// The changes up to this number must be durable before anybody may see the reply ([`Storage::durable`]).
+    pub after: u64,
 }
 
 /// The TCP endpoint of a service, for gateways of other processes; it may be disabled.
@@ -124,6 +137,7 @@ impl Endpoint {
                 clock: self.clock.share(),
                 frames: FrameDecoder::default(),
                 replies: Vec::new(),
+                after: 0,
                 memory: MemoryAccount::new(self.memory.clone(), MEMORY_MAX, MEMORY_RESERVED),
             };
             scope.spawn_until_stopping("connection", async move {
@@ -146,6 +160,8 @@ struct Connection<S: Service> {
     clock: DaemonRef<Clock>,
     frames: FrameDecoder,
     replies: Vec<u8>,
+    /// What they wait for.
+    after: u64,
     memory: MemoryAccount,
 }
 
@@ -187,7 +203,11 @@ impl<S: Service> Connection<S> {
     fn answer_buffered(&mut self, frame_due: &mut Option<Instant>) -> Result<bool, Malformed> {
         while self.replies.len() < BATCH {
             match self.frames.next::<S::Request<'_>>()? {
-                Some(request) => write_frame(&mut self.replies, &self.service.answer(request)),
+                Some(request) => {
+                    let Answer { reply, after } = self.service.answer(request);
+                    self.after = self.after.max(after);
+                    write_frame(&mut self.replies, &reply);
+                }
                 None => return Ok(false),
             }
             *frame_due = None;
@@ -215,8 +235,10 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Sends the replies; the gateway must read some of them within each [`WRITE_TIMEOUT`].
+    /// Sends the replies, once what they show is durable; the gateway must read some of them within each
+    /// [`WRITE_TIMEOUT`]. Requests that arrive meanwhile are answered next, and share a commit.
     async fn flush(&mut self) -> Result {
+        self.service.storage().durable(self.after).await?;
         self.memory.output(self.replies.capacity()).map_err(anyhow::Error::msg)?;
         let mut sent = 0;
         while sent < self.replies.len() {

@@ -2,6 +2,7 @@
 //! and each daemon gets it from its factory.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::resp;
@@ -18,6 +19,8 @@ pub struct Settings {
     /// The time to live of the lease: what a gateway requests, and the most that a lease daemon grants. A gateway renews
     /// it every third of that.
     pub lease_ttl: Duration,
+    /// The folder in which store and lease daemon keep their data; without one they keep it in memory.
+    pub data: Option<PathBuf>,
     /// Limits of a gateway's clients.
     pub clients: ClientLimits,
     /// Breaks one rule on purpose, which the simulation must catch. Set only by `--canary`.
@@ -33,6 +36,10 @@ pub enum Canary {
     StoreRestart,
     /// The lease daemon grants the lease at once after it was restarted.
     LeaseRestart,
+    /// Replies are sent before what they show is durable.
+    EarlyReply,
+    /// A new file is synced, but not the folder that it has its name in.
+    DirectorySync,
 }
 
 impl Default for Settings {
@@ -42,6 +49,7 @@ impl Default for Settings {
             listen: BTreeMap::new(),
             connect: BTreeMap::new(),
             lease_ttl: Duration::from_secs(3),
+            data: None,
             clients: ClientLimits::default(),
             canary: None,
         }

@@ -1,9 +1,12 @@
-//! The store: keys and values in memory, fenced by the token of the lease.
+//! The store: keys and values in memory, fenced by the token of the lease, and on disk if there is a folder for them.
 //!
 //! A lease holder first claims its token ([`Command::Claim`]); from then on the store refuses all others, also to read.
 //! So once a claim has been answered, no delayed request of a former holder can change or read anything. This does not
-//! depend on clocks. A restarted store is empty, and has no claim: it refuses all who began before, so their caches of
-//! what is gone end with their leases (`gateway::keys`).
+//! depend on clocks. A restarted store has no claim: it refuses all who began before, so their caches of what may be gone
+//! end with their leases (`gateway::keys`).
+//!
+//! With `--data DIR` a reply is sent when what it shows is durable, and a restarted store has all that was acknowledged
+//! (`storage`). Without, it begins empty.
 //!
 //! Claims are for the lease's tokens, which grow. A token that no lease daemon can have granted is refused: it would
 //! lock out all gateways. Apart from that, clients of the store are trusted. Only gateways may reach its address.
@@ -19,8 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use steelmill_core::{Daemon, DaemonRef, Factory, Health, Result, Scope};
 
 use crate::hash::Keyed;
-use crate::service::{Endpoint, Service};
+use crate::service::{Answer, Endpoint, Service};
 use crate::settings::{Canary, Settings};
+use crate::storage::Storage;
 use crate::token::micros_since_1970;
 use crate::world::{Clock, Entropy};
 use data::Data;
@@ -46,18 +50,28 @@ impl Daemon for Store {
         let canary = factory.value::<Settings>()?.canary == Some(Canary::StoreRestart);
         Ok(Self {
             clock: factory.get()?,
-            data: Data::new(hasher, MEMORY_MAX, canary),
+            data: Data::new(hasher, MEMORY_MAX, canary, Storage::build(factory, Self::NAME)?),
             has_served: AtomicBool::new(false),
             endpoint: Endpoint::build::<Self>(factory, ADDRESS)?,
         })
     }
 
     async fn prepare(&self, _scope: &Scope) -> Result {
+        match self.data.storage().load().await? {
+            Some(loaded) => {
+                let wall = micros_since_1970(self.clock.wall());
+                self.data.restore(loaded, self.clock.now(), wall);
+            }
+            None => tracing::info!(
+                "keeps its keys in memory alone: they are gone when it ends; --data keeps them"
+            ),
+        }
         self.endpoint.bind::<Self>().await
     }
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
-        self.endpoint.serve(self, scope).await
+        tokio::try_join!(self.endpoint.serve(self, scope), self.data.storage().run(scope))?;
+        Ok(())
     }
 
     async fn health(&self) -> Health {
@@ -70,8 +84,8 @@ impl Daemon for Store {
     }
 
     async fn stop(&self, _scope: &Scope) -> Result {
-        if self.has_served() {
-            tracing::info!("drops {} keys: there is no storage yet", self.data.len());
+        if self.has_served() && !self.data.storage().is_on_disk() {
+            tracing::info!("drops {} keys, which are in memory alone", self.data.len());
         }
         Ok(())
     }
@@ -82,10 +96,10 @@ impl Service for Store {
     type Request<'a> = Request<'a>;
     type Reply = Reply;
 
-    fn answer(&self, request: Request<'_>) -> Reply {
+    fn answer(&self, request: Request<'_>) -> Answer<Reply> {
         let wall = || micros_since_1970(self.clock.wall());
-        let reply = self.data.answer(self.clock.now(), wall, request);
-        match reply {
+        let answer = self.data.answer(self.clock.now(), wall, request);
+        match answer.reply {
             Reply::Claimed => tracing::info!("serves the holder of token {}", request.token),
             Reply::AbsurdToken => {
                 tracing::warn!("refused token {}, which no lease daemon can have granted", request.token);
@@ -94,7 +108,11 @@ impl Service for Store {
             _ if !self.has_served.load(Relaxed) => self.has_served.store(true, Relaxed),
             _ => {}
         }
-        reply
+        answer
+    }
+
+    fn storage(&self) -> &Storage {
+        self.data.storage()
     }
 }
 

@@ -276,18 +276,35 @@ fn the_wall_clock_can_be_off_while_the_monotonic_one_is_not() {
     });
 }
 
+/// A daemon that takes ten seconds to start.
+struct Slow(DaemonRef<Clock>);
+
+impl Daemon for Slow {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Self(factory.get()?))
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.0.sleep(10 * SECOND).await;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_start_that_was_replaced_by_another_one_does_not_end_it() {
+    check(Seed(12), |sim| async move {
+        let machine = sim.machine("slow", |factory| factory.with::<Slow>());
+        let starting = machine.clone();
+        let first = sim.spawn("start", async move { starting.start().await.map(drop) });
+        sim.clock().sleep(SECOND).await;
+        machine.restart().await?;
+        assert!(first.await?.is_err() && machine.is_up());
+        Ok(())
+    });
+}
+
 #[test]
 fn a_machine_that_dies_while_it_starts_says_so() {
-    struct Slow(DaemonRef<Clock>);
-    impl Daemon for Slow {
-        fn build(factory: &mut Factory) -> Result<Self> {
-            Ok(Self(factory.get()?))
-        }
-        async fn prepare(&self, _: &Scope) -> Result {
-            self.0.sleep(10 * SECOND).await;
-            Ok(())
-        }
-    }
     check(Seed(11), |sim| async move {
         let machine = sim.machine("slow", |factory| factory.with::<Slow>());
         let starting = machine.clone();

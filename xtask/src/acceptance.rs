@@ -1,5 +1,5 @@
-//! `cargo xtask acceptance`: the browser tests, the demo with real Redis clients, the tests of other people's crates
-//! (`ecosystem`), and the simulated sockets beside Linux's ([`linux`]).
+//! `cargo xtask acceptance`: the browser tests, the demo with real Redis clients and through fifty kills, the tests of other
+//! people's crates (`ecosystem`), and the simulated sockets beside Linux's ([`linux`]).
 //!
 //! The browser tests are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Without a
 //! browser or its driver they are reported and counted as skipped, and the result is green: everything else works
@@ -33,6 +33,10 @@ const PROGRAMS: [Program; 2] = [
 /// A red seed of `cargo xtask sim --canary`; the README shows it.
 const RED_SEED: &str = "2";
 
+/// A test of the demo, the variable that says how many kills it has, and how many it has here.
+const KILLED: &str = "what_was_acknowledged_survives_kills_in_the_middle_of_writing";
+const KILLS: (&str, &str) = ("DEMO_KILLS", "50");
+
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
     /// Runs only the tests and clients whose name contains this.
@@ -50,9 +54,24 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     if options.screenshot.is_none() {
         ecosystem::run(workspace, &mut steps, &mut total, options.filter.as_deref());
         skipped = clients::run(workspace, options.filter.as_deref(), &mut steps);
+        kills(workspace, options.filter.as_deref(), &mut steps, &mut total);
         skipped += linux::run(workspace, options.filter.as_deref(), &mut steps, &mut total);
     }
     browser_tests(workspace, options, &mut steps, total, skipped)
+}
+
+/// Kills the demo again and again while clients write, on a real disk, and checks each write that was acknowledged.
+fn kills(workspace: &Workspace, filter: Option<&str>, steps: &mut Steps, total: &mut Count) {
+    let name = "the demo's data through fifty kills";
+    if filter.is_some_and(|filter| !name.contains(filter)) {
+        return;
+    }
+    steps.run(name, || {
+        let mut test = workspace.cargo(["test", "-p", "demo-app", "--test", "service", KILLED]);
+        // It prints how many writes there were.
+        test.env(KILLS.0, KILLS.1).env("RUST_TEST_NOCAPTURE", "1");
+        cargo_test(test, total)
+    });
 }
 
 /// Runs the browser tests, and prints the summary of all steps.

@@ -37,6 +37,11 @@ pub async fn inject_faults(cluster: &Cluster) -> Result<FaultCounts> {
         ),
         links: [daemons.as_slice(), &cluster.clients].concat(),
         ends: daemons.clone(),
+        disks: if cluster.has_disks {
+            vec![cluster.lease.clone(), cluster.store.clone()]
+        } else {
+            Vec::new()
+        },
         pauses: daemons.clone(),
         clocks: daemons,
         down_max: 2,
@@ -91,7 +96,7 @@ async fn hand_over(cluster: &Cluster, mut choices: Choices) -> Result {
     gateway.restart().await
 }
 
-/// The store dies and is started again at once, while clients use one key.
+/// The store dies and is started again at once, while clients use one key. Without a disk it loses all keys.
 async fn restart_store(cluster: &Cluster, mut choices: Choices) -> Result {
     let Some(_claim) = cluster.store.claim().filter(|_| cluster.store.is_up()) else {
         return Ok(());
@@ -99,10 +104,10 @@ async fn restart_store(cluster: &Cluster, mut choices: Choices) -> Result {
     let _burst = cluster.burst(cluster.victim(&mut choices));
     let clock = cluster.sim.clock();
     clock.sleep(Duration::from_millis(choices.below(100))).await;
-    tracing::info!("restart the store: it loses all keys");
+    tracing::info!("restart the store");
     end(&cluster.store, &mut choices);
     clock.sleep(Duration::from_millis(choices.below(50))).await;
-    cluster.store.restart().await?;
+    restart(&cluster.store).await;
     clock.sleep(BURST_AT_STORE_RESTART).await;
     Ok(())
 }
@@ -117,10 +122,10 @@ async fn restart_lease(cluster: &Cluster, mut choices: Choices) -> Result {
     let _burst = cluster.burst(gateway);
     let clock = cluster.sim.clock();
     clock.sleep(Duration::from_millis(choices.below(500))).await;
-    tracing::info!("restart the lease: it forgets who holds it");
+    tracing::info!("restart the lease");
     end(&cluster.lease, &mut choices);
     clock.sleep(Duration::from_millis(choices.below(50))).await;
-    cluster.lease.restart().await?;
+    restart(&cluster.lease).await;
     clock.sleep(BURST_AT_LEASE_RESTART).await;
     Ok(())
 }
@@ -130,6 +135,17 @@ fn end(machine: &Machine, choices: &mut Choices) {
     match choices.flip() {
         true => machine.exit(),
         false => machine.power_loss(),
+    }
+}
+
+/// Starts a machine, again and again while its disk fails, until it is up.
+pub async fn restart(machine: &Machine) {
+    while let Err(error) = machine.restart().await {
+        tracing::info!("{} did not restart: {error:#}", machine.name());
+        machine.clock().sleep(super::RETRY).await;
+        if machine.is_up() {
+            return;
+        }
     }
 }
 

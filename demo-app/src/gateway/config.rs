@@ -15,7 +15,8 @@ pub(super) fn config(settings: &Settings, arguments: Arguments<'_>, replies: &mu
         }
     }
     let all = [
-        ("appendonly", "no".to_owned()),
+        // Of a store in another process it is not known.
+        ("appendonly", if settings.data.is_some() { "yes" } else { "no" }.to_owned()),
         ("databases", "1".to_owned()),
         ("maxclients", settings.clients.connections.to_string()),
         ("maxmemory", store::MEMORY_MAX.to_string()),

@@ -30,8 +30,8 @@
 //!
 //! # A store that was restarted
 //!
-//! It is empty: what was acknowledged is gone. Until a client can see that, the cache may show it, but never beside what
-//! the new life of the store holds. A token is claimed once, and a claim is known to the life of the store that
+//! Without `--data` it is empty: what was acknowledged is gone. Until a client can see that, the cache may show it, but
+//! never beside what the new life of the store holds; and in any case versions begin anew. A token is claimed once, and a claim is known to the life of the store that
 //! answered it and to no other. So the new life refuses all requests of this lease, which have no effect; the refusal
 //! ends the lease, as does word of the restart from the link, and with the lease the cache. Only a lease that is granted
 //! afterwards can be claimed from the new life, and its cache begins empty.

@@ -7,7 +7,10 @@
 //!   been answered, any request with another token that takes the lock of its key's shard later is refused; one that
 //!   holds the lock already is executed before the claimant's first request about that key.
 //! * **Versions.** A write increments the version under the lock. A read loads the last version, also under the lock:
-//!   it is at least that of the last write to this key, and below that of the next.
+//!   it is at least that of the last write to this key, and below that of the next. A version is the number of a change
+//!   of [`Storage`].
+//! * **Durability.** Each reply comes with the version that has to be durable before anybody may see it
+//!   ([`Answer::after`]): that of what it shows. A missing key has none of its own, so all changes so far count.
 //! * **Expiry.** A value that has expired is never seen: whichever request meets it first removes it, which is a write
 //!   with a version. [`Data::answer`] also removes what has expired at any key, so that it takes no memory and does not
 //!   count.
@@ -23,10 +26,12 @@ use steelmill_core::{assert_always, assert_sometimes};
 
 use super::message::{Command, Condition, Expiry, Reply, Request, State, Value};
 use crate::hash::{Keyed, SHARDS};
+use crate::service::Answer;
+use crate::storage::{Loaded, Record, Storage};
 use crate::token::is_absurd;
 
 /// The memory of an entry beside key and value, in bytes: about the map's slot and two allocations.
-const OVERHEAD: usize = 112;
+const OVERHEAD: usize = 120;
 
 /// The same for the entry of a key that expires: key and node in the index.
 const EXPIRY_OVERHEAD: usize = 64;
@@ -37,8 +42,8 @@ pub struct Data {
     claimed: AtomicU64,
     /// Whether a claimed token is asked for at all; see [`Canary::StoreRestart`](crate::settings::Canary).
     canary: bool,
-    /// The version of the last write.
-    last_version: AtomicU64,
+    /// What outlives the process. The number of a change is its version.
+    storage: Storage,
     /// The approximate memory of all entries, in bytes.
     used: AtomicUsize,
     limit: usize,
@@ -48,20 +53,20 @@ pub struct Data {
     expiring_count: AtomicUsize,
 }
 
-#[derive(Clone)]
 struct Stored {
-    value: Value,
-    expires_at: Option<Instant>,
+    record: Record,
+    /// The version of the write.
+    version: u64,
 }
 
 impl Stored {
     fn is_expired(&self, now: Instant) -> bool {
-        self.expires_at.is_some_and(|expires_at| expires_at <= now)
+        self.record.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
+}
 
-    fn ttl(&self, now: Instant) -> Option<Duration> {
-        self.expires_at.map(|expires_at| expires_at.saturating_duration_since(now))
-    }
+fn ttl(record: &Record, now: Instant) -> Option<Duration> {
+    record.expires_at.map(|expires_at| expires_at.saturating_duration_since(now))
 }
 
 /// The entry of a key under its shard's lock.
@@ -69,17 +74,36 @@ type Slot<'a> = Entry<'a, Box<[u8]>, Stored>;
 
 impl Data {
     /// An empty map for up to `limit` bytes. `canary` breaks the rule that a token has to be claimed.
-    pub fn new(hasher: Keyed, limit: usize, canary: bool) -> Self {
+    pub fn new(hasher: Keyed, limit: usize, canary: bool, storage: Storage) -> Self {
         Self {
             map: DashMap::with_hasher_and_shard_amount(hasher, SHARDS),
             claimed: AtomicU64::new(0),
             canary,
-            last_version: AtomicU64::new(0),
+            storage,
             used: AtomicUsize::new(0),
             limit,
             expiring: Mutex::default(),
             expiring_count: AtomicUsize::new(0),
         }
+    }
+
+    /// What outlives the process.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Takes over what an earlier process kept. `wall` is the wall clock's time at `now`, in microseconds since 1970.
+    pub fn restore(&self, loaded: Loaded, now: Instant, wall: u64) {
+        for entry in loaded.entries {
+            let left = Duration::from_micros(entry.expires_at.saturating_sub(wall));
+            // What has expired meanwhile is removed as all that expires, which is a change.
+            let expires_at = (entry.expires_at > 0).then(|| now.checked_add(left)).flatten();
+            let stored = Stored { record: Record { value: entry.value, expires_at }, version: 0 };
+            self.used.fetch_add(cost(&entry.key, &stored.record), SeqCst);
+            self.expiring().extend(expires_at.map(|at| (at, entry.key.clone())));
+            self.map.insert(entry.key, stored);
+        }
+        self.expiring_count.store(self.expiring().len(), SeqCst);
     }
 
     /// The approximate memory of all entries, in bytes.
@@ -92,11 +116,11 @@ impl Data {
     }
 
     /// Executes a request at `now`. `wall` reads the wall clock's microseconds since 1970, for the check of a claim.
-    pub fn answer(&self, now: Instant, wall: impl FnOnce() -> u64, request: Request<'_>) -> Reply {
+    pub fn answer(&self, now: Instant, wall: impl FnOnce() -> u64, request: Request<'_>) -> Answer<Reply> {
         self.remove_expired(now);
         let outcome = match request.command {
-            Command::Claim => return self.claim(request.token, wall()),
-            Command::Count => self.check(request.token).map(|()| Reply::Counted(self.len() as u64)),
+            Command::Claim => Err(self.claim(request.token, wall())),
+            Command::Count => self.count(request.token),
             Command::Get => self.get(request, now),
             Command::Set { value, condition, expiry, wants_previous } => {
                 self.set(request, now, value.into(), condition, expiry, wants_previous)
@@ -107,7 +131,8 @@ impl Data {
             Command::Expire(ttl) => self.expire(request, now, now.checked_add(ttl)),
             Command::Persist => self.expire(request, now, None),
         };
-        outcome.unwrap_or_else(|refusal| refusal)
+        // Nothing is shown by what is refused, and a claim is known to this life alone.
+        outcome.unwrap_or_else(|refusal| Answer { reply: refusal, after: 0 })
     }
 
     fn claim(&self, token: u64, wall: u64) -> Reply {
@@ -121,7 +146,13 @@ impl Data {
         }
     }
 
-    fn get(&self, request: Request<'_>, now: Instant) -> Result<Reply, Reply> {
+    fn count(&self, token: u64) -> Result<Answer<Reply>, Reply> {
+        self.check(token)?;
+        let count = self.len() as u64;
+        Ok(Answer { reply: Reply::Counted(count), after: self.storage.last() })
+    }
+
+    fn get(&self, request: Request<'_>, now: Instant) -> Result<Answer<Reply>, Reply> {
         if let Some(stored) = self.map.get(request.key)
             && !stored.is_expired(now)
         {
@@ -141,7 +172,7 @@ impl Data {
         condition: Condition,
         expiry: Expiry,
         wants_previous: bool,
-    ) -> Result<Reply, Reply> {
+    ) -> Result<Answer<Reply>, Reply> {
         let slot = self.slot(request, now)?;
         let before = stored(&slot);
         let holds = match condition {
@@ -155,33 +186,38 @@ impl Data {
         let expires_at = match expiry {
             Expiry::Never => None,
             Expiry::After(ttl) => now.checked_add(ttl),
-            Expiry::Keep => before.and_then(|before| before.expires_at),
+            Expiry::Keep => before.and_then(|before| before.record.expires_at),
         };
-        let previous = before.filter(|_| wants_previous).map(|before| before.value.clone());
-        let stored = Stored { value, expires_at };
-        let ttl = stored.ttl(now);
-        Ok(Reply::Written { ttl, previous, version: self.put(slot, stored)? })
+        let previous = before.filter(|_| wants_previous).map(|before| before.record.value.clone());
+        let record = Record { value, expires_at };
+        let ttl = ttl(&record, now);
+        let version = self.put(slot, record)?;
+        Ok(Answer { reply: Reply::Written { ttl, previous, version }, after: version })
     }
 
-    fn delete(&self, request: Request<'_>, now: Instant) -> Result<Reply, Reply> {
-        Ok(match self.slot(request, now)? {
-            Entry::Vacant(_) => Reply::Deleted { existed: false, version: self.last_version.load(SeqCst) },
-            Entry::Occupied(slot) => Reply::Deleted { existed: true, version: self.remove(slot) },
-        })
+    fn delete(&self, request: Request<'_>, now: Instant) -> Result<Answer<Reply>, Reply> {
+        let (existed, version) = match self.slot(request, now)? {
+            // The guard of a missing key, which is kept until the version is read.
+            Entry::Vacant(_slot) => (false, self.storage.last()),
+            Entry::Occupied(slot) => (true, self.remove(slot)),
+        };
+        Ok(Answer { reply: Reply::Deleted { existed, version }, after: version })
     }
 
-    fn add(&self, request: Request<'_>, now: Instant, number: i64) -> Result<Reply, Reply> {
+    fn add(&self, request: Request<'_>, now: Instant, number: i64) -> Result<Answer<Reply>, Reply> {
         let slot = self.slot(request, now)?;
         let before = stored(&slot);
-        let sum =
-            before.map_or(Some(0), |before| integer(&before.value)).and_then(|sum| sum.checked_add(number));
+        let sum = before
+            .map_or(Some(0), |before| integer(&before.record.value))
+            .and_then(|sum| sum.checked_add(number));
         let Some(sum) = sum else {
             return Ok(self.found(before, now));
         };
-        let expires_at = before.and_then(|before| before.expires_at);
-        let stored = Stored { value: sum.to_string().into_bytes().into(), expires_at };
-        let ttl = stored.ttl(now);
-        Ok(Reply::Added { number: sum, ttl, version: self.put(slot, stored)? })
+        let expires_at = before.and_then(|before| before.record.expires_at);
+        let record = Record { value: sum.to_string().into_bytes().into(), expires_at };
+        let ttl = ttl(&record, now);
+        let version = self.put(slot, record)?;
+        Ok(Answer { reply: Reply::Added { number: sum, ttl, version }, after: version })
     }
 
     fn expire(
@@ -189,14 +225,19 @@ impl Data {
         request: Request<'_>,
         now: Instant,
         expires_at: Option<Instant>,
-    ) -> Result<Reply, Reply> {
+    ) -> Result<Answer<Reply>, Reply> {
         let slot = self.slot(request, now)?;
         match stored(&slot) {
-            Some(stored) if stored.expires_at.is_some() || expires_at.is_some() => {
-                let stored = Stored { value: stored.value.clone(), expires_at };
-                Ok(Reply::Changed { changed: true, version: self.put(slot, stored)? })
+            Some(stored) if stored.record.expires_at.is_some() || expires_at.is_some() => {
+                let record = Record { value: stored.record.value.clone(), expires_at };
+                let version = self.put(slot, record)?;
+                Ok(Answer { reply: Reply::Changed { changed: true, version }, after: version })
             }
-            _ => Ok(Reply::Changed { changed: false, version: self.last_version.load(SeqCst) }),
+            before => {
+                let version = self.storage.last();
+                let after = before.map_or(version, |stored| stored.version);
+                Ok(Answer { reply: Reply::Changed { changed: false, version }, after })
+            }
         }
     }
 
@@ -227,17 +268,19 @@ impl Data {
         if token != newest || token == 0 { Err(Reply::Stale { newest }) } else { Ok(()) }
     }
 
-    fn found(&self, stored: Option<&Stored>, now: Instant) -> Reply {
-        Reply::Found(State {
-            value: stored.map(|stored| stored.value.clone()),
-            ttl: stored.and_then(|stored| stored.ttl(now)),
-            version: self.last_version.load(SeqCst),
-        })
+    fn found(&self, stored: Option<&Stored>, now: Instant) -> Answer<Reply> {
+        let version = self.storage.last();
+        let reply = Reply::Found(State {
+            value: stored.map(|stored| stored.record.value.clone()),
+            ttl: stored.and_then(|stored| ttl(&stored.record, now)),
+            version,
+        });
+        Answer { reply, after: stored.map_or(version, |stored| stored.version) }
     }
 
     /// Writes the value and returns its version; `slot` holds the lock until both are done.
-    fn put(&self, slot: Slot<'_>, after: Stored) -> Result<u64, Reply> {
-        let before = stored(&slot).map(|before| (cost(slot.key(), before), before.expires_at));
+    fn put(&self, slot: Slot<'_>, after: Record) -> Result<u64, Reply> {
+        let before = stored(&slot).map(|before| (cost(slot.key(), &before.record), before.record.expires_at));
         let (cost_before, expires_before) = before.unwrap_or_default();
         let cost = cost(slot.key(), &after);
         if cost > cost_before && self.used.load(SeqCst) + cost - cost_before > self.limit {
@@ -252,16 +295,17 @@ impl Data {
             after.expires_at.map(|at| expiring.insert((at, slot.key().clone())));
             self.expiring_count.store(expiring.len(), SeqCst);
         }
-        let version = self.next_version();
-        slot.insert(after);
+        let version = self.storage.change(slot.key(), Some(&after));
+        slot.insert(Stored { record: after, version });
         Ok(version)
     }
 
     /// Removes an entry and returns the version of that write.
     fn remove(&self, slot: OccupiedEntry<'_, Box<[u8]>, Stored>) -> u64 {
-        let version = self.next_version();
-        self.used.fetch_sub(cost(slot.key(), slot.get()), SeqCst);
-        if let Some(expires_at) = slot.get().expires_at {
+        let version = self.storage.change(slot.key(), None);
+        let record = &slot.get().record;
+        self.used.fetch_sub(cost(slot.key(), record), SeqCst);
+        if let Some(expires_at) = record.expires_at {
             let mut expiring = self.expiring();
             expiring.remove(&(expires_at, slot.key().clone()));
             self.expiring_count.store(expiring.len(), SeqCst);
@@ -284,11 +328,6 @@ impl Data {
         }
     }
 
-    /// The version of a new write. Call it under the lock of the key's shard.
-    fn next_version(&self) -> u64 {
-        self.last_version.fetch_add(1, SeqCst) + 1
-    }
-
     fn expiring(&self) -> MutexGuard<'_, BTreeSet<(Instant, Box<[u8]>)>> {
         // The set is consistent at every step.
         self.expiring.lock().unwrap_or_else(PoisonError::into_inner)
@@ -302,9 +341,9 @@ fn stored<'a>(slot: &'a Slot<'_>) -> Option<&'a Stored> {
     }
 }
 
-fn cost(key: &[u8], stored: &Stored) -> usize {
-    let expiry = if stored.expires_at.is_some() { key.len() + EXPIRY_OVERHEAD } else { 0 };
-    key.len() + stored.value.len() + OVERHEAD + expiry
+fn cost(key: &[u8], record: &Record) -> usize {
+    let expiry = if record.expires_at.is_some() { key.len() + EXPIRY_OVERHEAD } else { 0 };
+    key.len() + record.value.len() + OVERHEAD + expiry
 }
 
 /// The integer in canonical decimal form; `+1`, ` 1` and `01` are not.
@@ -331,7 +370,7 @@ mod tests {
     impl Fixture {
         /// An empty store from which token 1 is claimed.
         fn new() -> Self {
-            let data = Data::new(Keyed::fixed(), 10_000, false);
+            let data = Data::new(Keyed::fixed(), 10_000, false, Storage::in_memory());
             let fixture = Self { data, now: Instant::now(), token: 1 };
             assert_eq!(fixture.ask(Command::Claim), Reply::Claimed);
             fixture
@@ -342,7 +381,7 @@ mod tests {
         }
 
         fn ask_about(&self, key: &[u8], command: Command<'_>) -> Reply {
-            self.data.answer(self.now, || 0, Request { token: self.token, key, command })
+            self.data.answer(self.now, || 0, Request { token: self.token, key, command }).reply
         }
 
         /// Value and version of the key.
@@ -500,7 +539,7 @@ mod tests {
     fn a_restarted_store_serves_nobody_who_began_before() {
         let mut store = Fixture::new();
         store.ask(Command::set(b"one"));
-        store.data = Data::new(Keyed::fixed(), 10_000, false);
+        store.data = Data::new(Keyed::fixed(), 10_000, false, Storage::in_memory());
         for token in [0, 1, 2] {
             store.token = token;
             assert_eq!(store.ask(Command::set(b"late")), Reply::Stale { newest: 0 });

@@ -1,12 +1,9 @@
 //! The requests and replies of the store.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::storage::Value;
 use crate::wire::{Decoder, Encoder, Malformed, Message};
-
-/// A key's value, cheap to clone.
-pub type Value = Arc<[u8]>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {

@@ -5,6 +5,7 @@
 mod process; // starts the program, reads its log, sends signals
 
 mod command_line; // output, error messages, exit codes
+mod durable; // data on disk: kills, restarts, folders that cannot be used
 mod hostile; // malformed input, limits, timeouts
 mod limits; // memory and file descriptors under many connections
 mod processes; // daemons in several processes, failover

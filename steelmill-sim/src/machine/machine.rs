@@ -277,14 +277,21 @@ impl Machine {
             }
             Ok(Err(error)) => {
                 let error = error.context(format!("the machine {:?} did not start", self.0.name));
-                self.end(ProcessEnd::Exit, LifeEnd::NotStarted(format!("{error:#}").into()));
+                self.end_failed_start(process, &error);
                 Err(error)
             }
             Err(error) => {
                 let error = self.error(&format!("lost its process while it started: {error}"));
-                self.end(ProcessEnd::Exit, LifeEnd::NotStarted(format!("{error:#}").into()));
+                self.end_failed_start(process, &error);
                 Err(error)
             }
+        }
+    }
+
+    /// Ends a process that did not start, unless another has taken its place meanwhile.
+    fn end_failed_start(&self, process: Process, error: &Error) {
+        if self.with(|run| run.hosts[self.0.id].incarnation) == process.incarnation {
+            self.end(ProcessEnd::Exit, LifeEnd::NotStarted(format!("{error:#}").into()));
         }
     }
 
