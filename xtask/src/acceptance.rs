@@ -1,5 +1,5 @@
 //! `cargo xtask acceptance`: the browser tests, the demo with real Redis clients, the tests of other people's crates
-//! (`ecosystem`), and the simulated sockets beside Linux's ([`linux`]).
+//! (`ecosystem`), the simulated sockets beside Linux's ([`linux`]), and the packages in somebody else's project (`package`).
 //!
 //! The browser tests are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Without a
 //! browser or its driver they are reported and counted as skipped, and the result is green: everything else works
@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use crate::libtest::{Count, cargo_test};
 use crate::steps::{Outcome, Steps};
 use crate::workspace::{ACCEPTANCE, Workspace};
-use crate::{ecosystem, sim};
+use crate::{ecosystem, package, sim};
 
 /// A program that the tests need, and how to install it.
 struct Program {
@@ -51,6 +51,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         ecosystem::run(workspace, &mut steps, &mut total, options.filter.as_deref());
         skipped = clients::run(workspace, options.filter.as_deref(), &mut steps);
         skipped += linux::run(workspace, options.filter.as_deref(), &mut steps, &mut total);
+        if options.filter.as_deref().is_none_or(|filter| "package".contains(filter)) {
+            skipped += package::run_steps(workspace, &mut steps, &mut total);
+        }
     }
     browser_tests(workspace, options, &mut steps, total, skipped)
 }
