@@ -236,6 +236,9 @@ mod tests {
             warn_of_aborts(true);
         });
         let text = String::from_utf8(lines.0.lock().expect("nobody panicked").clone()).expect("text");
-        assert!(text.contains("WARN") && text.contains("a panic in a daemon ends the process at once"), "{text}");
+        assert!(
+            text.contains("WARN") && text.contains("a panic in a daemon ends the process at once"),
+            "{text}"
+        );
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use steelmill_core::{Clock as _, Network as _, Result};
+use steelmill_core::{Clock as _, Result};
 use steelmill_sim::fault::Budget;
 use steelmill_sim::{Campaign, Machine, Sim, SimWorld, TcpStream};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};

@@ -14,12 +14,67 @@ use crate::workspace::Workspace;
 
 /// Names that a crate of the project would hide, or that Rust has for itself.
 const RESERVED: &[&str] = &[
-    "alloc", "anyhow", "as", "async", "await", "become", "box", "break", "const", "continue", "core", "crate",
-    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let",
-    "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "proc_macro", "pub", "ref", "return",
-    "self", "static", "std", "steelmill_core", "steelmill_runtime", "steelmill_sim", "struct", "super", "test",
-    "tokio", "tracing", "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual",
-    "where", "while", "yield",
+    "alloc",
+    "anyhow",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc_macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "static",
+    "std",
+    "steelmill_core",
+    "steelmill_runtime",
+    "steelmill_sim",
+    "struct",
+    "super",
+    "test",
+    "tokio",
+    "tracing",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "unsafe",
+    "unsized",
+    "use",
+    "virtual",
+    "where",
+    "while",
+    "yield",
 ];
 
 #[derive(clap::Args)]
@@ -58,7 +113,8 @@ pub(crate) fn create(workspace: &Workspace, folder: &Path, crates: &Path) -> Res
     }
     let crates = crates.to_str().with_context(|| format!("{} is not UTF-8", crates.display()))?;
     let crates = crates.replace('\\', "\\\\").replace('"', "\\\"");
-    let values = [("{{project-name}}", name), ("{{crate_name}}", &name.replace('-', "_")), ("{{steelmill}}", &crates)];
+    let values =
+        [("{{project-name}}", name), ("{{crate_name}}", &name.replace('-', "_")), ("{{steelmill}}", &crates)];
     copy(&workspace.root.join("template"), folder, &values)
 }
 
@@ -73,7 +129,10 @@ fn project_name(folder: &Path) -> Result<&str> {
         "{name:?} cannot be the name of a crate: it takes small letters, digits, - and _, and begins with a letter, as my-service"
     );
     let is_reserved = RESERVED.contains(&name.replace('-', "_").as_str());
-    ensure!(!is_reserved, "{name:?} cannot be the name of a crate: Rust or a crate that the project uses is called so");
+    ensure!(
+        !is_reserved,
+        "{name:?} cannot be the name of a crate: Rust or a crate that the project uses is called so"
+    );
     Ok(name)
 }
 
@@ -81,7 +140,10 @@ fn refuse_occupied(folder: &Path) -> Result<()> {
     match fs::read_dir(folder) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
-            Some(_) => bail!("{} is not empty; nothing was written. Name a folder that is, or is not there yet", folder.display()),
+            Some(_) => bail!(
+                "{} is not empty; nothing was written. Name a folder that is, or is not there yet",
+                folder.display()
+            ),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
@@ -116,7 +178,8 @@ mod tests {
 
     #[test]
     fn a_project_is_called_as_its_folder() {
-        let name = |path: &str| project_name(Path::new(path)).map(str::to_owned).map_err(|error| error.to_string());
+        let name =
+            |path: &str| project_name(Path::new(path)).map(str::to_owned).map_err(|error| error.to_string());
         assert_eq!(name("../my-service"), Ok("my-service".into()));
         assert_eq!(name("a/b2_c"), Ok("b2_c".into()));
         for wrong in ["My-Service", "2b", "a b", "-x", "ümlaut"] {
@@ -146,6 +209,9 @@ mod tests {
     #[test]
     fn placeholders_are_filled() {
         let values = [("{{project-name}}", "my-service"), ("{{crate_name}}", "my_service")];
-        assert_eq!(filled("use {{crate_name}}; // {{project-name}}", &values), "use my_service; // my-service");
+        assert_eq!(
+            filled("use {{crate_name}}; // {{project-name}}", &values),
+            "use my_service; // my-service"
+        );
     }
 }

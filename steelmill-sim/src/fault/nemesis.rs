@@ -34,7 +34,6 @@ type Handler<'a> = Box<dyn Fn(u64) -> Pin<Box<dyn Future<Output = Result> + 'a>>
 
 /// Numbers of faults, returned by [`Nemesis::run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct FaultCounts {
     /// Faults that struck.
     pub struck: u64,

@@ -12,7 +12,6 @@ pub(super) const STEPS: u64 = 2_000_000;
 /// The result of [`History::check`](super::History::check).
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[must_use]
-#[non_exhaustive]
 pub enum Verdict {
     /// Each key has an order that explains all replies.
     Linearizable,
