@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use steelmill_core::{Daemon, Factory, Policy, Result, Scope};
-use steelmill_sim::{Campaign, Cause, Failure, Outcome, Seed, Settings, Sim, TaskReport, simulate};
-use tokio::sync::{Mutex, Notify, mpsc};
+use steelmill_sim::{Campaign, Cause, Failure, Holder, Outcome, Seed, Settings, Sim, TaskReport, simulate};
+use tokio::sync::{Mutex, Notify, RwLock, Semaphore, mpsc};
 
 fn halted(
     limit: Duration,
@@ -73,10 +73,91 @@ fn a_lock_order_deadlock_shows_both_stacks() {
         let task = tasks.iter().find(|task| task.name == name).expect("the task is listed");
         assert_waits_at(task, &["second.lock().await", "takes_the_other(second).await"]);
         assert_eq!(task.waits_for, "a lock (a Mutex)");
+        let holder = if name == "one" { "other" } else { "one" };
+        assert_eq!(task.held_by, Some(Holder::Task(format!("scenario: {holder:?}"))));
+        assert!(
+            task.to_string().contains(&format!("a lock (a Mutex), held by scenario: {holder:?}")),
+            "{task}"
+        );
     }
     let text = tasks[1].to_string();
     let line = "\n    in stuck::takes_the_other at steelmill-sim/tests/stuck.rs:";
     assert!(text.contains(line) && text.contains("\n    in stuck::takes_both at "), "{text}");
+}
+
+/// <https://rfd.shared.oxide.computer/rfd/0609>
+#[test]
+fn a_lock_that_was_granted_to_a_future_that_is_not_polled_is_named() {
+    async fn holds_for_a_while(lock: Arc<Mutex<()>>, sim: Sim) {
+        let _held = lock.lock().await;
+        sim.clock().sleep(Duration::from_secs(2)).await;
+    }
+
+    async fn stops_to_poll(lock: Arc<Mutex<()>>, sim: Sim) {
+        let mut first = std::pin::pin!(lock.lock());
+        tokio::select! {
+            _ = &mut first => {}
+            () = sim.clock().sleep(Duration::from_secs(1)) => drop(lock.lock().await),
+        }
+    }
+
+    let tasks = halted(DAY, async |sim| {
+        let lock = Arc::new(Mutex::new(()));
+        let holder = sim.spawn("holds", holds_for_a_while(lock.clone(), sim));
+        sim.clock().sleep(Duration::from_millis(1)).await;
+        let stops = sim.spawn("stops to poll", stops_to_poll(lock.clone(), sim));
+        sim.clock().sleep(Duration::from_secs(3)).await;
+        let behind = sim.spawn("stands behind", async move { drop(lock.lock().await) });
+        holder.await?;
+        stops.await?;
+        behind.await?;
+        Ok(())
+    });
+    let holder = |name| tasks.iter().find(|task| task.name == name).expect("it is listed").held_by.clone();
+    assert_eq!(holder("stops to poll"), Some(Holder::NoOtherTask));
+    assert_eq!(holder("stands behind"), Some(Holder::Task("scenario: \"stops to poll\"".into())));
+}
+
+#[test]
+fn a_permit_and_a_lock_of_readers_say_who_holds_them() {
+    let tasks = halted(DAY, async |sim| {
+        let (permits, lock) = (Arc::new(Semaphore::new(1)), Arc::new(RwLock::new(())));
+        let (its, locks) = (permits.clone(), lock.clone());
+        let holds = sim.spawn("holds", async move {
+            let (_permit, _read) = (its.acquire().await, locks.read().await);
+            std::future::pending().await
+        });
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        let permit = sim.spawn("permit", async move { drop(permits.acquire().await) });
+        let write = sim.spawn("write", async move { drop(lock.write().await) });
+        permit.await?;
+        write.await?;
+        holds.await?;
+        Ok(())
+    });
+    for name in ["permit", "write"] {
+        let task = tasks.iter().find(|task| task.name == name).expect("it is listed");
+        assert_eq!(task.held_by, Some(Holder::Task("scenario: \"holds\"".into())), "{task}");
+    }
+}
+
+#[test]
+fn a_channel_says_which_end_waits() {
+    let waits_for = |tasks: Vec<TaskReport>| {
+        tasks.into_iter().find(|task| task.name == "waits").expect("it is listed").waits_for
+    };
+    let sends = halted(DAY, async |sim| {
+        let (sender, _receiver) = mpsc::channel(1);
+        sim.spawn("waits", async move { sender.send(1).await.and(sender.send(2).await) }).await??;
+        Ok(())
+    });
+    assert_eq!(waits_for(sends), "room in a channel (mpsc), to send");
+    let receives = halted(DAY, async |sim| {
+        let (_sender, mut receiver) = mpsc::channel::<()>(1);
+        sim.spawn("waits", async move { receiver.recv().await }).await?;
+        Ok(())
+    });
+    assert_eq!(waits_for(receives), "a message in a channel (mpsc), to receive");
 }
 
 async fn waits_for_either(mut receiver: mpsc::Receiver<()>, notify: Arc<Notify>) {
@@ -102,6 +183,12 @@ fn a_select_is_reported_with_one_stack_per_line() {
         places.iter().all(|place| place.contains("tokio::select!") || place.contains("=>")),
         "{places:?}"
     );
+    if task.waits_at.len() == 2 {
+        let known = ["a message in a channel (mpsc), to receive", "a notification (a Notify)"];
+        assert!(task.waits_for_each.iter().flatten().all(|what| known.contains(&&**what)), "{task}");
+        assert_ne!(task.waits_for_each[0], task.waits_for_each[1], "{task}");
+        assert!(task.to_string().contains("\n    and for "), "{task}");
+    }
 }
 
 async fn sleeps_forever(sim: Sim) {

@@ -5,6 +5,7 @@
 //! Bulk transfers also have a target relative to the bound's time. The simulator's two programs stay in
 //! `<target>/bench/` and keep their command line and output, so that they can be compared with other simulators.
 
+mod compare; // with the figures of an earlier run
 mod measure; // running one program and reading its counts
 mod plan; // the workloads, their sizes and targets
 mod table; // output as text and JSON
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::workspace::Workspace;
+use compare::Baseline;
 use measure::Program;
 use plan::{PLAN, Workload};
 use table::Row;
@@ -26,17 +28,24 @@ pub(crate) struct Options {
     /// Prints the figures as JSON
     #[arg(long)]
     json: bool,
+    /// Fails if a workload takes over 5 % more instructions than in this file, which `--json` has printed
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
     /// Number of timed rounds per side; the fastest counts
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 }
 
-/// Measures and prints; false when a target was missed.
+/// Measures and prints; false when a target was missed, or more instructions were taken than before.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let chosen = choose(&options.workloads)?;
+    let baseline = options.compare.as_deref().map(Baseline::read).transpose()?;
     let programs = build(workspace, &chosen)?;
     let counting = measure::can_count_instructions();
     if !counting {
+        if baseline.is_some() {
+            bail!("there is nothing to compare: instructions are not counted, as valgrind is not installed");
+        }
         eprintln!("instructions are not counted: valgrind is not installed");
     }
     let mut rows = Vec::new();
@@ -50,7 +59,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     } else {
         println!("{}", table::text(&rows));
     }
-    Ok(rows.iter().all(|row| row.missed().is_empty()))
+    let is_kept = baseline.is_none_or(|baseline| {
+        let (lines, is_kept) = baseline.compare(&rows);
+        eprintln!("\nworkload         before          now   change");
+        lines.iter().for_each(|line| eprintln!("{line}"));
+        is_kept
+    });
+    Ok(is_kept && rows.iter().all(|row| row.missed().is_empty()))
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Workload>> {

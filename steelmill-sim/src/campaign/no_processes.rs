@@ -1,12 +1,13 @@
 //! In place of `processes` where programs do not run: no run ever needs a process of its own.
 
 use crate::campaign::record::KeptSeed;
+use crate::schema::look::Look;
 use crate::schema::outcome::Outcome;
 use crate::schema::settings::Settings;
 
 pub(super) struct Request {
     pub(super) settings: Settings,
-    pub(super) inspected: Option<u64>,
+    pub(super) look: Option<Look>,
     pub(super) is_silent: bool,
 }
 

@@ -23,6 +23,7 @@ use crate::campaign::record::KeptSeed;
 use crate::host::fork;
 use crate::host::libc::symbols;
 use crate::machine::statics;
+use crate::schema::look::Look;
 use crate::schema::outcome::Outcome;
 use crate::schema::settings::Settings;
 
@@ -30,8 +31,7 @@ use crate::schema::settings::Settings;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) settings: Settings,
-    /// The number of polls at which the run ends, and tasks that exceed a deadline are inspected.
-    pub(super) inspected: Option<u64>,
+    pub(super) look: Option<Look>,
     /// Whether the run logs nothing.
     pub(super) is_silent: bool,
 }

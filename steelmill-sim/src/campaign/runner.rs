@@ -22,6 +22,7 @@ use crate::campaign::{coverage, replay};
 use crate::machine::cluster::Isolation;
 use crate::machine::panic_log;
 use crate::run::simulate;
+use crate::schema::look::Look;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Faults;
 use crate::schema::settings::{Seed, Settings, check_order_applies};
@@ -165,7 +166,7 @@ impl AnyCampaign<'_> {
     }
 
     /// Makes one run: on a fresh thread; and if it turns out that its scenario has programs, in a process of its own.
-    pub(crate) fn run_once(&self, settings: Settings, look: Option<u64>, is_silent: bool) -> Outcome {
+    pub(crate) fn run_once(&self, settings: Settings, look: Option<Look>, is_silent: bool) -> Outcome {
         if !self.processes.are_needed() {
             let outcome = self.run_on_a_thread(settings.clone(), look, is_silent, Isolation::Shared);
             if !outcome.needs_process {
@@ -173,14 +174,14 @@ impl AnyCampaign<'_> {
             }
             self.processes.need();
         }
-        self.processes.run(&Request { settings, inspected: look, is_silent })
+        self.processes.run(&Request { settings, look, is_silent })
     }
 
     /// The campaign begins on this thread: in a server of its runs it ends here, too. Gives its outcomes, in a server of a
     /// later one.
     fn begin(&self) -> Option<Past> {
-        self.processes.begin(&|Request { settings, inspected, is_silent }| {
-            self.run_on_a_thread(settings, inspected, is_silent, Isolation::Own)
+        self.processes.begin(&|Request { settings, look, is_silent }| {
+            self.run_on_a_thread(settings, look, is_silent, Isolation::Own)
         })
     }
 
@@ -194,7 +195,7 @@ impl AnyCampaign<'_> {
     fn run_on_a_thread(
         &self,
         settings: Settings,
-        look: Option<u64>,
+        look: Option<Look>,
         is_silent: bool,
         isolation: Isolation,
     ) -> Outcome {

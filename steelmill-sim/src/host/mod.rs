@@ -3,6 +3,7 @@
 pub(crate) mod audit; // reports which code calls the system
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) mod fork; // a process for each run
+pub(crate) mod holders; // who holds the lock that a stuck task waits for
 pub(crate) mod panics; // the panic hook
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) mod libc; // the C library's functions, for guest threads

@@ -15,6 +15,7 @@ use crate::kernel::stacks::{self, Frame};
 use crate::kernel::tasks::UNKNOWN;
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, RunId};
+use crate::schema::look::Look;
 use crate::schema::outcome::{Cause, DeadlineExceeded, LISTED, Outcome, TaskReport};
 
 /// The most stacks reported per task that waits for several things.
@@ -76,7 +77,11 @@ fn inspect_task(id: RunId, task: &mut TaskReport) {
             if task.waits_for == UNKNOWN {
                 task.waits_for = awaited_primitive(&stacks);
             }
-            task.waits_at = distinct(stacks.iter().map(|stack| functions(stack)).collect());
+            let waits = distinct(stacks.iter().map(|stack| (functions(stack), primitive(stack))).collect());
+            if waits.len() > 1 {
+                task.waits_for_each = waits.iter().map(|(_, what)| what.map(str::to_owned)).collect();
+            }
+            task.waits_at = waits.into_iter().map(|(stack, _)| stack).collect();
         }
         // A ready task makes the progress that its next poll would have made.
         _ if task.is_ready => {}
@@ -92,13 +97,16 @@ pub(crate) fn inspect_aborted(id: RunId, task: &mut TaskReport) {
     inspect_task(id, task);
 }
 
-/// Adds the stacks of the tasks last aborted at a deadline to a failure. `again` repeats the run up to a number of polls.
-pub(crate) fn explain_exceeded_deadlines(outcome: &mut Outcome, again: impl Fn(u64) -> Outcome) {
+/// Adds the stacks of the tasks last aborted at a deadline to a failure. `again` repeats the run.
+pub(crate) fn explain_exceeded_deadlines(outcome: &mut Outcome, again: impl Fn(Look) -> Outcome) {
     let Some(failure) = &mut outcome.failure else { return };
     let mut moments: Vec<u64> = failure.deadline_exceeded.iter().map(|exceeded| exceeded.polls).collect();
     moments.dedup();
     for moment in moments.into_iter().rev().take(MOMENTS) {
-        let inspected = again(moment).failure.map(|failure| failure.deadline_exceeded).unwrap_or_default();
+        let inspected = again(Look::Aborted { polls: moment })
+            .failure
+            .map(|failure| failure.deadline_exceeded)
+            .unwrap_or_default();
         for exceeded in failure.deadline_exceeded.iter_mut().filter(|exceeded| exceeded.polls == moment) {
             // If the digests differ, the run does not repeat, and its stacks would mislead.
             let same =
@@ -135,23 +143,32 @@ fn is_wait_for_abort(stack: &[Frame]) -> bool {
     own.clone().any(|frame| waits(&frame)) && own.clone().all(|frame| waits(&frame) || polls(&frame))
 }
 
-/// The primitive outside of the sim that a task waits for, by the library file that the stacks enter.
+/// The primitive that a stack waits for, by the library file that it enters.
+fn primitive(stack: &[Frame]) -> Option<&'static str> {
+    let file = &stack.first()?.file;
+    if let Some((_, primitive)) = SIM_PRIMITIVES.iter().find(|(part, _)| file.contains(part)) {
+        return Some(primitive);
+    }
+    let own = stack.iter().position(|frame| !frame.is_external())?;
+    let (library, entered) = (&stack[..own], &stack[own]);
+    if entered.is_in("steelmill-core", "src/cell.rs") && entered.function.contains("Wait") {
+        return Some(STOP);
+    }
+    if entered.is_in("steelmill-core", "src/lifecycle/supervisor.rs") {
+        return Some("its daemons");
+    }
+    // The outermost match: a primitive may be built from others.
+    library.iter().rev().find_map(|frame| {
+        let matches = |(file, function, _): &&(&str, &str, &str)| {
+            frame.file.contains(file) && frame.function.contains(function)
+        };
+        PRIMITIVES.iter().find(matches).map(|(.., primitive)| *primitive)
+    })
+}
+
+/// The primitive outside of the sim that a task waits for.
 fn awaited_primitive(stacks: &[Vec<Frame>]) -> &'static str {
-    let known = |stack: &Vec<Frame>| {
-        let own = stack.iter().position(|frame| !frame.is_external())?;
-        let (library, entered) = (&stack[..own], &stack[own]);
-        if entered.is_in("steelmill-core", "src/cell.rs") && entered.function.contains("Wait") {
-            return Some(STOP);
-        }
-        if entered.is_in("steelmill-core", "src/lifecycle/supervisor.rs") {
-            return Some("its daemons");
-        }
-        // The outermost match: a primitive may be built from others.
-        library.iter().rev().find_map(|frame| {
-            PRIMITIVES.iter().find(|(file, _)| frame.file.contains(file)).map(|(_, primitive)| *primitive)
-        })
-    };
-    let all: Vec<Option<&str>> = stacks.iter().map(known).collect();
+    let all: Vec<Option<&str>> = stacks.iter().map(|stack| primitive(stack)).collect();
     // Tasks wait for the stop request beside their work; it is reported only if they wait for nothing else.
     let besides: Vec<Option<&str>> =
         all.iter().copied().filter(|primitive| *primitive != Some(STOP)).collect();
@@ -165,29 +182,52 @@ fn awaited_primitive(stacks: &[Vec<Frame>]) -> &'static str {
 
 const STOP: &str = "the stop request";
 
-/// Well-known primitives outside of the sim, by the paths of their sources.
-const PRIMITIVES: [(&str, &str); 10] = [
-    ("src/sync/mutex.rs", "a lock (a Mutex)"),
-    ("src/sync/rwlock", "a lock (an RwLock)"),
-    ("src/sync/semaphore.rs", "a permit (a Semaphore)"),
-    ("src/sync/notify.rs", "a notification (a Notify)"),
-    ("src/sync/mpsc/", "a channel (mpsc)"),
-    ("src/sync/oneshot.rs", "a channel (oneshot)"),
-    ("src/sync/watch.rs", "a channel (watch)"),
-    ("src/sync/broadcast.rs", "a channel (broadcast)"),
-    ("src/sync/barrier.rs", "a barrier (a Barrier)"),
-    ("src/stream/futures_unordered/", "one of several futures (FuturesUnordered)"),
+pub(super) const MUTEX: &str = "a lock (a Mutex)";
+pub(super) const RW_LOCK: &str = "a lock (an RwLock)";
+pub(super) const PERMIT: &str = "a permit (a Semaphore)";
+
+/// The sim's own primitives, by the sources that register a waker.
+const SIM_PRIMITIVES: [(&str, &str); 3] = [
+    ("steelmill-sim/src/machine/clock.rs", "its clock"),
+    ("steelmill-sim/src/machine/net", "the network"),
+    ("steelmill-sim/src/machine/spawn.rs", "a task to end"),
 ];
 
-/// The stacks without those that are an outer part of another.
-fn distinct(stacks: Vec<Vec<String>>) -> Vec<Vec<String>> {
-    let mut distinct: Vec<Vec<String>> = Vec::new();
-    for stack in stacks {
-        if distinct.iter().any(|other| other.ends_with(&stack)) {
+/// Well-known primitives outside of the sim, by the paths of their sources and what is in the names of functions there. Those
+/// names are unknown in a program that has line tables only.
+const PRIMITIVES: [(&str, &str, &str); 21] = [
+    ("src/sync/mutex.rs", "", MUTEX),
+    ("src/sync/rwlock", "", RW_LOCK),
+    ("src/sync/semaphore.rs", "", PERMIT),
+    ("src/sync/notify.rs", "", "a notification (a Notify)"),
+    ("src/sync/mpsc/", "Sender<T>::closed", "the receiver of a channel (mpsc) to close"),
+    ("src/sync/mpsc/", "Sender", "room in a channel (mpsc), to send"),
+    ("src/sync/mpsc/", "Receiver", "a message in a channel (mpsc), to receive"),
+    ("src/sync/mpsc/", "", "a channel (mpsc)"),
+    ("src/sync/oneshot.rs", "Sender", "the receiver of a channel (oneshot) to close"),
+    ("src/sync/oneshot.rs", "Receiver", "the message of a channel (oneshot), to receive"),
+    ("src/sync/oneshot.rs", "", "a channel (oneshot)"),
+    ("src/sync/watch.rs", "Sender", "all receivers of a channel (watch) to be dropped"),
+    ("src/sync/watch.rs", "Receiver", "a change in a channel (watch), to receive"),
+    ("src/sync/watch.rs", "", "a channel (watch)"),
+    ("src/sync/broadcast.rs", "Sender", "all receivers of a channel (broadcast) to be dropped"),
+    ("src/sync/broadcast.rs", "", "a message in a channel (broadcast), to receive"),
+    ("src/sync/barrier.rs", "", "a barrier (a Barrier)"),
+    ("/futures-channel-", "", "a channel (of the crate futures)"),
+    ("/async-channel-", "", "a channel (of the crate async-channel)"),
+    ("/flume-", "", "a channel (of the crate flume)"),
+    ("src/stream/futures_unordered/", "", "one of several futures (FuturesUnordered)"),
+];
+
+/// The stacks, and what each waits for, without those that are an outer part of another.
+fn distinct(waits: Vec<(Vec<String>, Option<&'static str>)>) -> Vec<(Vec<String>, Option<&'static str>)> {
+    let mut distinct: Vec<(Vec<String>, Option<&'static str>)> = Vec::new();
+    for (stack, what) in waits {
+        if distinct.iter().any(|(other, _)| other.ends_with(&stack)) {
             continue;
         }
-        distinct.retain(|other| !stack.ends_with(other));
-        distinct.push(stack);
+        distinct.retain(|(other, _)| !stack.ends_with(other));
+        distinct.push((stack, what));
     }
     distinct.truncate(WAITS);
     distinct

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "a RawWaker is unsafe to make; the argument stands beside the one place")]
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::stacks::{self, Stack};
@@ -20,6 +21,27 @@ struct Inspection {
 
 thread_local! {
     static INSPECTION: RefCell<Option<Inspection>> = const { RefCell::new(None) };
+    /// The tasks whose probes were called since that is watched.
+    static WOKEN: RefCell<Option<BTreeSet<TaskKey>>> = const { RefCell::new(None) };
+}
+
+/// Begins or ends to take note of the tasks whose probes are called.
+pub(crate) fn watch_wakes(is_watched: bool) {
+    WOKEN.set(is_watched.then(BTreeSet::new));
+}
+
+/// Whether the probe of a task was called meanwhile.
+pub(crate) fn was_woken(task: TaskKey) -> bool {
+    WOKEN.with_borrow(|woken| woken.as_ref().is_some_and(|woken| woken.contains(&task)))
+}
+
+fn called(task: TaskKey) {
+    WOKEN.with_borrow_mut(|woken| {
+        if let Some(woken) = woken {
+            woken.insert(task);
+        }
+    });
+    cloned_or_called(task);
 }
 
 fn cloned_or_called(task: TaskKey) {
@@ -71,8 +93,8 @@ pub(crate) fn probe_waker(task: TaskKey) -> Waker {
             cloned_or_called(key(data));
             RawWaker::new(data, &TABLE)
         },
-        |data| cloned_or_called(key(data)),
-        |data| cloned_or_called(key(data)),
+        |data| called(key(data)),
+        |data| called(key(data)),
         |_| (),
     );
     // SAFETY: the data pointer is never dereferenced, only read back as the integer it is, so every function of the

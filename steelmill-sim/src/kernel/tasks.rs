@@ -251,6 +251,8 @@ impl<E> Kernel<E> {
             spawned_at: spawned_at.into(),
             waits_for: "",
             waits_at: Vec::new(),
+            waits_for_each: Vec::new(),
+            held_by: None,
             polls,
             recent_polls: None,
             is_at_rest: false,
@@ -272,6 +274,8 @@ impl<E> Kernel<E> {
                 _ => "",
             },
             waits_at: Vec::new(),
+            waits_for_each: Vec::new(),
+            held_by: None,
             polls: slot.polls,
             recent_polls: None,
             is_at_rest: slot.state == State::Idle && slot.waits_for.is_timer_or_input(),
@@ -494,6 +498,17 @@ impl Tasks {
         if let Some(slot) = self.slot(key) {
             slot.future = Some(future);
         }
+    }
+
+    /// The living tasks but one, in the order of their slots.
+    pub(crate) fn keys_of_others(&self, task: TaskKey) -> Vec<TaskKey> {
+        let others = self.slots.iter().filter(|slot| slot.future.is_some() && slot.key != task);
+        others.map(|slot| slot.key).collect()
+    }
+
+    /// Takes the future of a task, which is not polled again.
+    pub(crate) fn take_future(&mut self, task: TaskKey) -> Option<Orphan> {
+        self.slot(task)?.orphan()
     }
 
     pub(crate) fn is_any_ready(&self) -> bool {

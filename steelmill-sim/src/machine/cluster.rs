@@ -317,6 +317,14 @@ impl Cluster {
         }
     }
 
+    /// Ends the run and the processes of all its machines, so that destructors cannot send or spawn.
+    pub(crate) fn detach(&mut self) {
+        self.kernel.over = Some(None);
+        for machine in 0..self.hosts.len() as u32 {
+            self.hosts[machine].incarnation += 1;
+        }
+    }
+
     /// Virtual time since the run began.
     pub(crate) fn now(&self) -> Duration {
         Duration::from_nanos(self.kernel.now)

@@ -29,8 +29,9 @@ pub(crate) struct ExceededDeadlines {
 }
 
 impl ExceededDeadlines {
-    pub(crate) fn inspecting(inspect_at: Option<(u64, InspectTask)>) -> Self {
-        Self { list: VecDeque::new(), inspect_at }
+    /// Inspects those aborted after a number of polls, and ends the run there.
+    pub(crate) fn inspecting(polls: u64, inspect: InspectTask) -> Self {
+        Self { list: VecDeque::new(), inspect_at: Some((polls, inspect)) }
     }
 
     pub(crate) fn take(&mut self) -> Vec<DeadlineExceeded> {

@@ -11,11 +11,11 @@ use steelmill_core::{Error, Result, TaskError, panic_message};
 use tokio::runtime::{self, Runtime};
 
 use crate::fault::coverage::RunObserver;
-use crate::host::{self, audit, purity, stuck};
+use crate::host::{self, audit, holders, purity, stuck};
 use crate::kernel::tasks::MAIN;
 use crate::kernel::watchdog;
 use crate::machine::cluster::{self, Isolation, RunId};
-use crate::machine::deadline_exceeded::{ExceededDeadlines, InspectTask};
+use crate::machine::deadline_exceeded::ExceededDeadlines;
 use crate::machine::executor;
 use crate::machine::hosts::SCENARIO;
 use crate::machine::machine::Machine;
@@ -26,6 +26,7 @@ use crate::machine::sim::Sim;
 use crate::machine::spawn::spawn_at;
 use crate::machine::threads::ThreadSetup;
 use crate::machine::world::Process;
+use crate::schema::look::Look;
 use crate::schema::outcome::{Cause, Failure, Outcome, Panicked};
 use crate::schema::settings::Settings;
 use crate::trace::logs;
@@ -56,7 +57,7 @@ where
     F: Future<Output = Result> + 'static,
 {
     let caller = Location::caller();
-    let once = |settings, inspected| run_once(settings, &scenario, caller, inspected, Isolation::Lent);
+    let once = |settings, look| run_once(settings, &scenario, caller, look, Isolation::Lent);
     run_and_explain(settings, &once)
 }
 
@@ -72,7 +73,7 @@ where
     F: Future<Output = Result> + 'static,
 {
     let caller = Location::caller();
-    let once = |settings, inspected| run_once(settings, &scenario, caller, inspected, Isolation::Own);
+    let once = |settings, look| run_once(settings, &scenario, caller, look, Isolation::Own);
     run_and_explain(settings, &once)
 }
 
@@ -90,25 +91,28 @@ where
     }
 }
 
-/// Makes a run by `once`. If it fails, and tasks exceeded a deadline in it, repeats it to find where they waited.
+/// Makes a run by `once`. If it fails, repeats it to find where tasks waited that exceeded a deadline, and who held the locks
+/// that others wait for.
 pub(crate) fn run_and_explain(
     settings: Settings,
-    once: &dyn Fn(Settings, Option<u64>) -> Outcome,
+    once: &dyn Fn(Settings, Option<Look>) -> Outcome,
 ) -> Outcome {
     let mut outcome = once(settings.clone(), None);
     if settings.stacks {
         let settings = Settings { trace: false, record: false, audit: false, ..settings };
-        stuck::explain_exceeded_deadlines(&mut outcome, |polls| once(settings.clone(), Some(polls)));
+        let again = |look| once(settings.clone(), Some(look));
+        stuck::explain_exceeded_deadlines(&mut outcome, again);
+        holders::explain(&mut outcome, again);
     }
     outcome
 }
 
-/// Makes one run. With `inspected`, a number of polls, it ends there, and inspects the tasks that exceed a deadline then.
+/// Makes one run, which may repeat another to look at something.
 pub(crate) fn run_once(
     settings: Settings,
     scenario: &dyn Scenario,
     caller: &'static Location<'static>,
-    inspected: Option<u64>,
+    look: Option<Look>,
     isolation: Isolation,
 ) -> Outcome {
     host::panics::install_hook();
@@ -119,14 +123,13 @@ pub(crate) fn run_once(
     let seed = settings.seed.0;
     let (is_audited, is_inspected) = (settings.audit, settings.stacks);
     // A repeated run logs nothing: the first one did.
-    let _logs = logs::install(&settings, inspected.is_some());
+    let _logs = logs::install(&settings, look.is_some());
     let id = cluster::begin(settings);
     let _observed = coverage::observe(&RunObserver);
-    cluster::with(id, |run| {
-        run.tally.exceeded_deadlines = ExceededDeadlines::inspecting(
-            inspected.map(|polls| (polls, stuck::inspect_aborted as InspectTask)),
-        )
-    });
+    if let Some(Look::Aborted { polls }) = look {
+        let inspecting = ExceededDeadlines::inspecting(polls, stuck::inspect_aborted);
+        cluster::with(id, |run| run.tally.exceeded_deadlines = inspecting);
+    }
     purity::draw_hash_keys();
     if is_audited {
         audit::begin();
@@ -147,6 +150,9 @@ pub(crate) fn run_once(
     // The inspection must not affect the outcome, nor may panics in it.
     if is_inspected {
         stuck::inspect(id, &mut outcome);
+        if let Some(Look::Holder { task, backwards }) = look {
+            holders::search(id, &mut outcome, task, backwards);
+        }
         panic_log::take();
     }
     let cause = tear_down(id);
@@ -313,13 +319,10 @@ fn outcome(id: RunId) -> Outcome {
     })
 }
 
-/// Drops all tasks and machines, detached so that destructors cannot send or spawn; a panic fails a run that passed.
+/// Drops all tasks and machines, detached; a panic fails a run that passed.
 fn tear_down(id: RunId) -> Option<(Cause, Option<Panicked>)> {
     let (orphans, root, machines) = cluster::with(id, |run| {
-        run.kernel.over = Some(None);
-        for machine in 0..run.hosts.len() as u32 {
-            run.hosts[machine].incarnation += 1;
-        }
+        run.detach();
         (run.kernel.tasks.take_all(), run.root.take(), std::mem::take(&mut run.machines))
     });
     panics::drop_orphans(id, orphans);

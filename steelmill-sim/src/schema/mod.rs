@@ -3,6 +3,7 @@
 // The input of a run.
 pub(crate) mod decision; // random draws
 pub(crate) mod disk_trouble; // what may go wrong with a disk
+pub(crate) mod look; // what a run is repeated for
 pub(crate) mod moment; // lifecycle moments that trigger faults
 pub(crate) mod plan; // faults
 pub(crate) mod rare_branch; // all `buggify!` of the program

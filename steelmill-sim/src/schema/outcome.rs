@@ -311,6 +311,12 @@ pub struct TaskReport {
     /// A combinator with wakers of its own, such as `FuturesUnordered`, hides what it polls: only waits for the sim's
     /// primitives are found in it, or else the place where the combinator is awaited.
     pub waits_at: Vec<Vec<String>>,
+    /// What each of the stacks waits for, where that is known and there are several.
+    #[serde(default)]
+    pub waits_for_each: Vec<Option<String>>,
+    /// Who holds the lock or permits that it waits for, if that was found.
+    #[serde(default)]
+    pub held_by: Option<Holder>,
     /// How often it was polled.
     pub polls: u64,
     /// In a livelock: its own polls among the last polls, and the number of those.
@@ -322,13 +328,39 @@ pub struct TaskReport {
     pub(crate) key: TaskKey,
 }
 
+/// Who holds a lock, or a semaphore's permits, that a stuck task waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Holder {
+    /// This task holds it, or it was granted to a future of this task that is not polled.
+    Task(String),
+    /// No other task: so a future of the same task that it does not poll any more (a *futurelock*), or what lives outside of tasks.
+    NoOtherTask,
+}
+
+impl TaskReport {
+    /// Its machine, name and owner.
+    pub(crate) fn who(&self) -> String {
+        let owner = self.owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
+        format!("{}: {:?}{owner}", self.machine, self.name)
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Task(task) => write!(f, "held by {task}"),
+            Self::NoOtherTask => f.write_str(
+                "held by no other task: by a future of its own that it does not poll (a futurelock), or by what is kept outside of tasks",
+            ),
+        }
+    }
+}
+
 impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { machine, owner, name, spawned_at, waits_for, waits_at, polls, recent_polls, .. } = self;
-        write!(f, "{machine}: {name:?}")?;
-        if let Some(owner) = owner {
-            write!(f, " of {owner}")?;
-        }
+        let Self { spawned_at, waits_for, waits_for_each, held_by, waits_at, polls, recent_polls, .. } = self;
+        f.write_str(&self.who())?;
         // The name of a task that the lifecycle spawns says enough.
         if !spawned_at.file().contains("steelmill-core/src/lifecycle") {
             write!(f, ", spawned at {spawned_at}")?;
@@ -339,9 +371,15 @@ impl fmt::Display for TaskReport {
             None if waits_for.is_empty() => {}
             None => write!(f, ", waits for {waits_for}")?,
         }
+        if let Some(holder) = held_by {
+            write!(f, ", {holder}")?;
+        }
         for (number, stack) in waits_at.iter().enumerate() {
-            if number > 0 {
-                f.write_str("\n    and")?;
+            match (number, waits_for_each.get(number).and_then(Option::as_ref)) {
+                (0, None) => {}
+                (0, Some(what)) => write!(f, "\n    for {what}")?,
+                (_, None) => f.write_str("\n    and")?,
+                (_, Some(what)) => write!(f, "\n    and for {what}")?,
             }
             stack.iter().try_for_each(|function| write!(f, "\n    in {function}"))?;
         }

@@ -1,0 +1,81 @@
+//! Who holds the lock that a stuck task waits for.
+//!
+//! A lock does not say who holds it. But whatever a task holds is released when its future is dropped, and that wakes the
+//! first who waits for it. So a failed run is repeated, and at its end the futures of all other tasks are dropped, one by one,
+//! until the task in question is woken. A task that was itself woken before may only have got the lock by that; then nothing is
+//! told, unless dropping in the other direction tells.
+
+use crate::kernel::probe;
+use crate::machine::cluster::{self, RunId};
+use crate::machine::panics;
+use crate::schema::look::Look;
+use crate::schema::outcome::{Cause, Failure, Holder, Outcome, TaskReport};
+use crate::schema::task::TaskKey;
+
+/// The most tasks of which a holder is searched: each takes another run, or two.
+const SEARCHED: usize = 4;
+
+/// What has a holder, as [`TaskReport::waits_for`] says it.
+const HELD: [&str; 3] = [super::stuck::MUTEX, super::stuck::RW_LOCK, super::stuck::PERMIT];
+
+fn tasks(failure: &mut Failure) -> &mut [TaskReport] {
+    match &mut failure.cause {
+        Cause::Deadlock { tasks } | Cause::Livelock { tasks, .. } | Cause::TimeLimit { tasks, .. } => tasks,
+        _ => &mut [],
+    }
+}
+
+/// Adds holders to a failure. `again` repeats the run.
+pub(crate) fn explain(outcome: &mut Outcome, again: impl Fn(Look) -> Outcome) {
+    let digest = outcome.digest;
+    let Some(failure) = &mut outcome.failure else { return };
+    let waits = |task: &&mut TaskReport| HELD.contains(&task.waits_for);
+    for task in tasks(failure).iter_mut().filter(waits).take(SEARCHED) {
+        let key = task.key.within_run();
+        task.held_by = [false, true].into_iter().find_map(|backwards| {
+            let mut other = again(Look::Holder { task: key, backwards });
+            // If the digests differ, the run does not repeat, and what it shows would mislead.
+            let other = other.failure.as_mut().filter(|_| other.digest == digest)?;
+            tasks(other).iter_mut().find(|other| other.key.within_run() == key)?.held_by.take()
+        });
+    }
+}
+
+/// Drops the futures of all tasks but one, after a run and its inspection, until that one is woken.
+pub(crate) fn search(id: RunId, outcome: &mut Outcome, task: u64, backwards: bool) {
+    let Some(failure) = &mut outcome.failure else { return };
+    let Some(report) = tasks(failure).iter_mut().find(|report| report.key.within_run() == task) else {
+        return;
+    };
+    let mut others = cluster::with(id, |run| {
+        run.detach();
+        run.kernel.tasks.keys_of_others(report.key)
+    });
+    if backwards {
+        others.reverse();
+    }
+    report.held_by = holder(id, report.key, &others);
+}
+
+fn holder(id: RunId, task: TaskKey, others: &[TaskKey]) -> Option<Holder> {
+    probe::watch_wakes(true);
+    let holder = holder_by_wakes(id, task, others);
+    probe::watch_wakes(false);
+    holder
+}
+
+fn holder_by_wakes(id: RunId, task: TaskKey, others: &[TaskKey]) -> Option<Holder> {
+    for other in others {
+        let Some((name, orphan)) = cluster::with(id, |run| {
+            Some((run.kernel.task_report(other.index()).who(), run.kernel.tasks.take_future(*other)?))
+        }) else {
+            continue;
+        };
+        let was_woken = probe::was_woken(*other);
+        panics::drop_orphans(id, [orphan]);
+        if probe::was_woken(task) {
+            return (!was_woken).then_some(Holder::Task(name));
+        }
+    }
+    Some(Holder::NoOtherTask)
+}

@@ -1,0 +1,12 @@
+//! What a run is repeated for, beside its outcome.
+
+use serde::{Deserialize, Serialize};
+
+/// What to look at in a repeated run.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Look {
+    /// Where the tasks wait that are aborted at a deadline after a number of polls. The run ends there.
+    Aborted { polls: u64 },
+    /// Who holds what a task, by its key within the run, waits for at the end.
+    Holder { task: u64, backwards: bool },
+}
