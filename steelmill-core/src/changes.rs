@@ -25,6 +25,7 @@ pub const CHANGES_BUFFERED: usize = 1024;
 
 /// A change of state, or of health.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Change {
     /// The path of the factory.
     pub factory: Arc<str>,

@@ -32,6 +32,7 @@ use std::fmt;
 
 /// A coverage point: one use of one of the macros.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct Point {
     file: &'static str,
     line: u32,
@@ -44,6 +45,7 @@ pub struct Point {
 
 /// What a coverage point claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Kind {
     /// The condition holds whenever the point is reached.
     Always,

@@ -23,6 +23,7 @@ pub(crate) use erased::ErasedDaemon;
 ///
 /// # Panics
 /// A panic in any of the four is caught, reported and treated as an error; one in the destructor is caught and reported.
+/// Not so in a program that is built with `panic = "abort"`: there every panic ends the process, and no policy restarts anything.
 ///
 /// # Example
 /// ```

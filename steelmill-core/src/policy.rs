@@ -94,6 +94,7 @@ impl Policy {
 
 /// What happens after a `run` failed or panicked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum OnFailure {
     /// The factory stops.
     #[default]
@@ -126,6 +127,7 @@ pub enum OnFailure {
 /// # assert_ne!(main, poller);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum OnFinish {
     /// The daemon has finished. It can still be called, its tasks and children go on, and its `stop` is called as usual.
     ///

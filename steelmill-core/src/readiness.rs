@@ -24,6 +24,7 @@ pub(crate) use watch::{HealthSender, health_watch};
 /// A child counts if it [escalates](crate::Factory::escalate), because then its failures are its parent's: while it runs, its
 /// daemons count as the parent's own. Other children are shown without effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FactoryHealth {
     /// The factory's path.
     pub factory: Arc<str>,
@@ -39,6 +40,7 @@ pub struct FactoryHealth {
 
 /// The health of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DaemonHealth {
     /// The daemon's name.
     pub daemon: String,
@@ -49,6 +51,11 @@ pub struct DaemonHealth {
 }
 
 impl DaemonHealth {
+    /// A daemon that was not asked yet, for tests of what shows the health; its fields can be changed.
+    pub fn new(daemon: &str, state: State) -> Self {
+        DaemonHealth { daemon: daemon.to_owned(), state, health: None }
+    }
+
     /// Whether the daemon can serve.
     pub fn is_ready(&self) -> bool {
         match self.state {
@@ -75,6 +82,12 @@ impl DaemonHealth {
 }
 
 impl FactoryHealth {
+    /// A factory without daemons and children, for tests of what shows the health; its fields can be changed.
+    pub fn new(factory: &str, state: State) -> Self {
+        let (daemons, children) = (Vec::new(), Vec::new());
+        FactoryHealth { factory: factory.into(), state, escalates: false, daemons, children }
+    }
+
     /// That of a factory which has not published any.
     pub(crate) fn unknown(factory: Arc<str>) -> Self {
         let (daemons, children) = (Vec::new(), Vec::new());

@@ -215,6 +215,7 @@ impl fmt::Display for Report {
 ///
 /// `Display` prints a line: `demo: Gateway failed to prepare: address in use`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Failure {
     /// The path of the factory.
     pub factory: String,
@@ -243,6 +244,7 @@ impl fmt::Display for Failure {
 
 /// A phase of a daemon's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Phase {
     /// [`Daemon::build`](crate::Daemon::build)
     Build,
@@ -270,6 +272,7 @@ impl fmt::Display for Phase {
 
 /// A daemon that was restarted.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Restarted {
     /// The daemon.
     pub daemon: String,
@@ -283,6 +286,7 @@ pub struct Restarted {
 
 /// A daemon that outlives its factory, because a ref to it was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retained {
     /// The daemon.
     pub daemon: String,

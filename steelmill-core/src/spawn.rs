@@ -70,6 +70,7 @@ pub trait Spawn: Daemon {
 
 /// The milestones of a factory, in order. A failed start skips `Running`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Milestone {
     /// Its daemons are about to prepare.
     Preparing,

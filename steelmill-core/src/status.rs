@@ -13,6 +13,7 @@ use crate::Health;
 
 /// The lifecycle state of a daemon, or of a factory as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum State {
     /// Waiting until its dependencies are prepared.
     Waiting,
@@ -61,6 +62,7 @@ impl fmt::Display for State {
 /// The factories of the tree answer one after another, so this is not a snapshot of one instant. `Display` prints a line
 /// for each factory and daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Status {
     /// The factory's path.
     pub factory: String,
@@ -78,6 +80,7 @@ pub struct Status {
 
 /// The state of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DaemonStatus {
     /// The daemon's name.
     pub daemon: String,
@@ -104,6 +107,25 @@ pub struct DaemonStatus {
 }
 
 impl DaemonStatus {
+    /// A daemon that has not been prepared yet, for tests of what shows a status; its fields can be changed.
+    pub fn new(daemon: &str, state: State, since: Instant) -> Self {
+        let (build, lasted, tasks) = (Duration::ZERO, Duration::ZERO, Vec::new());
+        let (prepare, stop, runs, last_error, health) = (None, None, 0, None, None);
+        DaemonStatus {
+            daemon: daemon.to_owned(),
+            state,
+            since,
+            lasted,
+            build,
+            prepare,
+            stop,
+            runs,
+            last_error,
+            health,
+            tasks,
+        }
+    }
+
     /// The number of its live tasks.
     pub fn tasks_alive(&self) -> usize {
         self.tasks.iter().map(|(_, alive)| alive).sum()
@@ -111,6 +133,12 @@ impl DaemonStatus {
 }
 
 impl Status {
+    /// A factory without daemons and children, for tests of what shows a status; its fields can be changed.
+    pub fn new(factory: &str, state: State, since: Instant) -> Self {
+        let (daemons, children) = (Vec::new(), Vec::new());
+        Status { factory: factory.to_owned(), state, since, lasted: Duration::ZERO, daemons, children }
+    }
+
     /// This status and all below it, each before its children.
     pub fn walk(&self) -> impl Iterator<Item = &Status> {
         let mut left = vec![self];

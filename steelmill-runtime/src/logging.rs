@@ -6,7 +6,6 @@ mod attributed; // the daemon and task of each line
 use std::env;
 use std::io::{self, IsTerminal, Write};
 
-use clap::ValueEnum;
 use steelmill_core::Result;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
@@ -16,7 +15,9 @@ use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use attributed::Attributed;
 
 /// The format of the log on stderr.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[non_exhaustive]
 pub enum LogFormat {
     /// Lines of text, in colour on a terminal (unless `NO_COLOR` is set).
     #[default]

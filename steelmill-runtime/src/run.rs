@@ -74,6 +74,9 @@ impl Default for Options {
 /// behind. As a last resort, a process that has not ended a second after the drain and twice the stop deadline writes the state of each
 /// daemon to stderr, and ends with exit code 1.
 ///
+/// In a program that is built with `panic = "abort"` none of this holds for panics: each ends the process, and a warning in the
+/// log says so at the start.
+///
 /// # Panics
 /// If `setup` panics.
 ///
@@ -101,8 +104,10 @@ pub fn run(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Exit
     let format = options.log;
     // Until the last line is written: that may block, too.
     let mut served = None;
-    let outcome = logging::start(format, &options.log_filter)
-        .and_then(|()| run_to_end(options, setup, |by_signals| served = Some(by_signals)));
+    let outcome = logging::start(format, &options.log_filter).and_then(|()| {
+        warn_of_aborts(cfg!(panic = "abort"));
+        run_to_end(options, setup, |by_signals| served = Some(by_signals))
+    });
     match outcome {
         Ok(report) => {
             // A subscriber that panics changes no exit code.
@@ -115,6 +120,16 @@ pub fn run(options: Options, setup: impl FnOnce(&mut Factory) -> Result) -> Exit
             forget(error);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Policies, reports and a stop in order all need panics that can be caught.
+fn warn_of_aborts(panics_abort: bool) {
+    if panics_abort {
+        tracing::warn!(
+            "built with panic = \"abort\": a panic in a daemon ends the process at once, without a report, a restart or a stop of the \
+             others; remove it from the profile in Cargo.toml to have panics caught"
+        );
     }
 }
 
@@ -187,5 +202,43 @@ fn start_failed(error: StartError) -> Result<String> {
             Err(Error::msg(error.report().clone())
                 .context(format!("{} did not start", error.report().path())))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::warn_of_aborts;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("nobody panicked").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_program_whose_panics_end_it_is_warned() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            warn_of_aborts(false);
+            assert!(lines.0.lock().expect("nobody panicked").is_empty());
+            warn_of_aborts(true);
+        });
+        let text = String::from_utf8(lines.0.lock().expect("nobody panicked").clone()).expect("text");
+        assert!(
+            text.contains("WARN") && text.contains("a panic in a daemon ends the process at once"),
+            "{text}"
+        );
     }
 }

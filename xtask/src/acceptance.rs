@@ -1,5 +1,6 @@
 //! `cargo xtask acceptance`: the browser tests, the demo with real Redis clients and through fifty kills, the tests of other
-//! people's crates (`ecosystem`), and the simulated sockets beside Linux's ([`linux`]).
+//! people's crates (`ecosystem`), the simulated sockets beside Linux's ([`linux`]), and the packages in somebody else's project
+//! (`package`).
 //!
 //! The browser tests are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Without a
 //! browser or its driver they are reported and counted as skipped, and the result is green: everything else works
@@ -17,7 +18,7 @@ use anyhow::{Context, Result};
 use crate::libtest::{Count, cargo_test};
 use crate::steps::{Outcome, Steps};
 use crate::workspace::{ACCEPTANCE, Workspace};
-use crate::{ecosystem, sim};
+use crate::{ecosystem, package, sim};
 
 /// A program that the tests need, and how to install it.
 struct Program {
@@ -56,6 +57,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         skipped = clients::run(workspace, options.filter.as_deref(), &mut steps);
         kills(workspace, options.filter.as_deref(), &mut steps, &mut total);
         skipped += linux::run(workspace, options.filter.as_deref(), &mut steps, &mut total);
+        if options.filter.as_deref().is_none_or(|filter| "package".contains(filter)) {
+            skipped += package::run_steps(workspace, &mut steps, &mut total);
+        }
     }
     browser_tests(workspace, options, &mut steps, total, skipped)
 }

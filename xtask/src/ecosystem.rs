@@ -4,12 +4,17 @@
 
 use crate::libtest::{Count, cargo_test};
 use crate::steps::Steps;
-use crate::workspace::Workspace;
+use crate::workspace::{ECOSYSTEM, Workspace};
 
 /// Runs the tests. Clippy, which would have to check two hundred crates once more, is left to `cargo clippy --workspace`.
 pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, total: &mut Count, filter: Option<&str>) {
     steps.run("ecosystem: tests", || {
         let mut tests = workspace.test_on_demand(["--test", "crates"]);
+        tests.args(filter);
+        cargo_test(tests, total)
+    });
+    steps.run("ecosystem: the listings of README and book", || {
+        let mut tests = workspace.cargo(["test", "-p", ECOSYSTEM, "--doc"]);
         tests.args(filter);
         cargo_test(tests, total)
     });

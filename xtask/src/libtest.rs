@@ -1,5 +1,6 @@
 //! `cargo test`, with its output forwarded and its tests counted.
 
+use std::env;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::process::{Command, Stdio};
 
@@ -8,7 +9,8 @@ use anyhow::{Context, Result};
 use crate::steps::Outcome;
 
 pub(crate) fn cargo_test(mut command: Command, total: &mut Count) -> Result<Outcome> {
-    if io::stdout().is_terminal() {
+    let wants_no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stdout().is_terminal() && !wants_no_colour {
         command.args(["--", "--color=always"]); // it would see our pipe and drop its colours
     }
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;

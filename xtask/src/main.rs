@@ -11,6 +11,8 @@ mod canaries; // mutation tests of the lifecycle rules
 mod ecosystem; // other people's crates in the simulation
 mod libtest; // `cargo test`, with its tests counted
 mod lint; // format, clippy, documentation, tidy
+mod new; // a project of somebody else
+mod package; // what such a project gets
 mod sim; // simulating the demo's cluster and other scenarios
 mod steps; // several checks, one summary
 mod test; // every test, both worlds
@@ -66,6 +68,10 @@ enum Command {
     },
     /// Tests the HTML pictures of red seeds in a browser; without a browser, counts the tests as skipped.
     Acceptance(acceptance::Options),
+    /// Makes a project of two daemons, with a test, a campaign and a CI file, in a folder outside of this workspace.
+    New(new::Options),
+    /// Packages the crates, and runs the commands of a project that depends on the packages alone.
+    Package,
     /// Measures steelmill beside a hand-written lower bound.
     Bench(bench::Options),
 }
@@ -96,6 +102,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Canaries { filter } => canaries::run(&workspace, filter.as_deref())?,
         Command::Bugs { filter } => bugs::run(&workspace, filter.as_deref())?,
         Command::Acceptance(options) => acceptance::run(&workspace, &options)?,
+        Command::New(options) => new::run(&workspace, &options)?,
+        Command::Package => package::run(&workspace)?,
         Command::Bench(options) => bench::run(&workspace, &options)?,
     };
     Ok(if green { ExitCode::SUCCESS } else { ExitCode::FAILURE })

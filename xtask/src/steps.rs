@@ -28,12 +28,15 @@ impl Steps {
         Self { title, done: Vec::new() }
     }
 
-    /// Runs one step. The next one runs even if it fails: one round should show every failure.
-    pub(crate) fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<Outcome>) {
+    /// Runs one step; whether it was green. The next one runs even if it fails, unless it needs this one: one round should show
+    /// every failure.
+    pub(crate) fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<Outcome>) -> bool {
         println!("\n=== {name}");
         let begin = Instant::now();
         let outcome = step().unwrap_or_else(|error| Outcome { green: false, note: format!("{error:#}") });
+        let green = outcome.green;
         self.done.push((name, begin.elapsed(), outcome));
+        green
     }
 
     /// Prints the summary; true when all steps were green.

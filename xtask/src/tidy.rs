@@ -3,6 +3,7 @@
 //! Each rule is a plain function from the tree, held in memory, to its findings; only [`Tree::read`] touches the disk.
 //! A rule that a lint can express belongs in `Cargo.toml` or a `clippy.toml` instead.
 
+mod book; // its contents, links and listings
 mod crates; // dependencies between crates, and the file names of twins
 mod rooms; // imports between the modules of a crate
 mod source; // what Rust files may contain, and where
@@ -58,6 +59,7 @@ const RULES: &[(&str, Rule)] = &[
     ("clean text", text::clean),
     ("paths and hosts of one machine", text::machine_specific),
     ("commands of the README", text::readme_commands),
+    ("chapters of the book", book::chapters),
 ];
 
 /// Runs every rule and prints the findings; true when there are none.

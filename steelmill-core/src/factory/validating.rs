@@ -24,6 +24,7 @@ pub(crate) struct Ambiguous(pub(crate) String);
 
 /// The kind of an [`AssemblyError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum AssemblyErrorKind {
     /// Nothing was provided or bound that was requested, or has this name.
     Missing,
@@ -50,6 +51,7 @@ impl fmt::Display for AssemblyErrorKind {
 ///
 /// `Display` prints a line: `missing: demo: building Gateway: no value of type Limit was provided`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct AssemblyError {
     /// Its kind.
     pub kind: AssemblyErrorKind,

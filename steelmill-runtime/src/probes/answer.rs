@@ -109,30 +109,26 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use steelmill_core::Health;
 
     use super::*;
 
     fn daemon(name: &str, health: Health) -> DaemonHealth {
-        DaemonHealth { daemon: name.to_owned(), state: State::Running, health: Some(health) }
+        let mut daemon = DaemonHealth::new(name, State::Running);
+        daemon.health = Some(health);
+        daemon
     }
 
     fn factory(daemons: Vec<DaemonHealth>) -> FactoryHealth {
-        let (state, escalates, children) = (State::Running, false, Vec::new());
-        FactoryHealth { factory: "demo".into(), state, escalates, daemons, children }
+        let mut factory = FactoryHealth::new("demo", State::Running);
+        factory.daemons = daemons;
+        factory
     }
 
     fn ask(path: &str, health: &FactoryHealth, answers: bool) -> (u16, String) {
-        let status = FactoryStatus {
-            factory: "demo".to_owned(),
-            state: State::Running,
-            since: Instant::now(),
-            lasted: Duration::ZERO,
-            daemons: Vec::new(),
-            children: Vec::new(),
-        };
+        let status = FactoryStatus::new("demo", State::Running, Instant::now());
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
         let head = Head::parse(request.as_bytes()).expect("it is valid");
         let answer = to(&head, &Known { health, status: answers.then_some(&status) });
@@ -177,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_factory_that_drains_is_live_but_not_ready() {
-        let health = FactoryHealth { state: State::Draining, ..factory(Vec::new()) };
+        let health = FactoryHealth::new("demo", State::Draining);
         assert_eq!(ask("/livez", &health, true).0, 200);
         assert_eq!(
             ask("/readyz", &health, true),
@@ -187,11 +183,10 @@ mod tests {
 
     #[test]
     fn children_are_listed_below_their_parent() {
-        let child = FactoryHealth {
-            factory: "demo/lease-7".into(),
-            ..factory(vec![daemon("Cache", Health::Unchecked)])
-        };
-        let health = FactoryHealth { children: vec![Arc::new(child)], ..factory(Vec::new()) };
+        let mut child = factory(vec![daemon("Cache", Health::Unchecked)]);
+        child.factory = "demo/lease-7".into();
+        let mut health = factory(Vec::new());
+        health.children = vec![Arc::new(child)];
         let body = ask("/readyz?verbose", &health, true).1;
         assert!(body.contains("[+]demo/lease-7 running\n[+]demo/lease-7: Cache ok\n"), "{body}");
     }

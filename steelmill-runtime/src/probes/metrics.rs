@@ -152,36 +152,23 @@ mod tests {
     use super::*;
 
     fn daemon(name: &str) -> DaemonStatus {
-        DaemonStatus {
-            daemon: name.to_owned(),
-            state: State::Running,
-            since: Instant::now(),
-            lasted: Duration::ZERO,
-            build: Duration::from_millis(2),
-            prepare: Some(Duration::from_millis(1500)),
-            stop: None,
-            runs: 3,
-            last_error: None,
-            health: Some(Health::failing("full")),
-            tasks: vec![("client", 2), ("flush", 1)],
-        }
+        let mut daemon = DaemonStatus::new(name, State::Running, Instant::now());
+        daemon.build = Duration::from_millis(2);
+        daemon.prepare = Some(Duration::from_millis(1500));
+        daemon.runs = 3;
+        daemon.health = Some(Health::failing("full"));
+        daemon.tasks = vec![("client", 2), ("flush", 1)];
+        daemon
     }
 
     fn factory(name: &str, daemons: Vec<DaemonStatus>) -> Status {
-        let (since, lasted) = (Instant::now(), Duration::ZERO);
-        Status {
-            factory: name.to_owned(),
-            state: State::Running,
-            since,
-            lasted,
-            daemons,
-            children: Vec::new(),
-        }
+        let mut factory = Status::new(name, State::Running, Instant::now());
+        factory.daemons = daemons;
+        factory
     }
 
     fn health() -> FactoryHealth {
-        let (daemons, children) = (Vec::new(), Vec::new());
-        FactoryHealth { factory: "demo".into(), state: State::Running, escalates: false, daemons, children }
+        FactoryHealth::new("demo", State::Running)
     }
 
     #[test]

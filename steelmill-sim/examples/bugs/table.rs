@@ -100,6 +100,7 @@ fn restarts(fault: &Fault) -> usize {
     match fault.when {
         When::At(_) | When::On { moment: Moment::Sending, .. } => 0,
         When::On { nth, .. } => nth as usize,
+        _ => 0,
     }
 }
 

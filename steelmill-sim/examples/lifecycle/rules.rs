@@ -667,6 +667,7 @@ impl History<'_> {
                     let mut windows = returned.windows(backoff.restarts as usize + 1);
                     windows.any(|window| window[window.len() - 1] - window[0] < backoff.window)
                 }
+                other => unreachable!("no rule knows {other:?}"),
             }
         })
     }

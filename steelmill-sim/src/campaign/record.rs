@@ -72,6 +72,7 @@ pub struct Record {
 
 /// A number that the scenario counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Count {
     /// The sum over all seeds.
     pub total: u64,

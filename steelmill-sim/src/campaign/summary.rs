@@ -16,6 +16,7 @@ use crate::schema::system_use::SystemUse;
 
 /// The result of a campaign. Its `Display` is what a program prints; [`Record`] is the same as JSON.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Summary {
     /// The settings of the campaign.
     pub campaign: CampaignSettings,
@@ -53,6 +54,7 @@ pub struct Summary {
 
 /// The results of the kept red seeds. They run first, and count in no other field of the summary.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Kept {
     /// The number that ran.
     pub ran: u64,

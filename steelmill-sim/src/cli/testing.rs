@@ -2,13 +2,16 @@
 //! seed; `check_daemon` for one daemon among test doubles.
 
 use std::future::Future;
+use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Once;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result};
 use tracing::subscriber::NoSubscriber;
 use tracing::{Dispatch, dispatcher};
 
 use super::flags::{Args, explain_variable, faults_variable, kept_command_line, kept_variables};
+use crate::campaign::again;
 use crate::campaign::campaign::{AnyCampaign, Campaign, failed_text};
 use crate::campaign::replay;
 use crate::campaign::summary::Summary;
@@ -146,6 +149,7 @@ where
 impl AnyCampaign<'_> {
     #[track_caller]
     fn check_applied(&self, flags: &Args, names_seed: bool) {
+        warn_of_select();
         let run = || self.try_run_with(&mut |_| ());
         let has_subscriber = !dispatcher::get_default(Dispatch::is::<NoSubscriber>);
         let summary = match wants_log() && !has_subscriber {
@@ -251,6 +255,19 @@ fn wants_log() -> bool {
     ["STEELMILL_SEED", "RUST_LOG"]
         .iter()
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// Says in the first campaign of a process what does not repeat. Green tests too should show it, so it goes past the test
+/// harness, which captures what is printed by macros.
+fn warn_of_select() {
+    static ONCE: Once = Once::new();
+    // A process that is started for a run was started by one that has said it.
+    let is_ours = again::OURS.iter().any(|name| std::env::var_os(name).is_some());
+    if !cfg!(tokio_unstable) && !is_ours {
+        ONCE.call_once(|| {
+            let _ = writeln!(io::stderr(), "\nwarning:{}", select_note(false).replace('\n', " "));
+        });
+    }
 }
 
 /// What to add to a failure where `tokio::select!` does not repeat.

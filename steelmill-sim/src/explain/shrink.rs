@@ -30,6 +30,7 @@ use minimize::{TrialResult, fewest, least};
 
 /// The result of shrinking a red seed: the minimal plan that still fails, and the run with it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Shrunk {
     /// The minimal plan: the faults, the workload limits, and the choices where not the oldest ready task is polled.
     pub plan: Plan,
@@ -60,6 +61,7 @@ impl Shrunk {
 
 /// Why a search stopped before the plan was minimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stopped {
     /// The campaign was [stopped](Campaign::stop_when).
     Interrupted,
@@ -69,6 +71,7 @@ pub enum Stopped {
 
 /// How often a run fails if everything after a certain time is drawn anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FailureRate {
     /// The virtual time up to which the run is repeated.
     pub until: Duration,
@@ -80,6 +83,7 @@ pub struct FailureRate {
 
 /// Progress of shrinking.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Progress {
     /// The current step.
     pub step: Step,
@@ -93,6 +97,7 @@ pub struct Progress {
 
 /// A step of shrinking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Step {
     /// Removes faults.
     Faults,

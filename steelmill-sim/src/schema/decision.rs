@@ -8,6 +8,7 @@ use super::plan::Family;
 
 /// The purpose of a random draw. Each stream is independent: one more draw in one leaves all others as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Stream {
     /// Which ready task runs next: 0 is the oldest, and each of the others has as many numbers as its speed says; under
     /// [`Pct`](crate::Schedule::Pct) a priority.

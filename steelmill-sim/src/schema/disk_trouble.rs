@@ -11,6 +11,7 @@ use super::plan::Family;
 /// [`Disk::trouble`](crate::Disk::trouble). Rates (`ppm`) are parts per million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum DiskTrouble {
     /// Calls fail with `EIO`.
     ///
@@ -65,6 +66,7 @@ pub enum DiskTrouble {
 /// A kind of calls on files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum DiskCall {
     /// Reads.
     Read,

@@ -8,6 +8,7 @@ use super::task::TaskId;
 
 /// One event of a run: its time, task, cause and kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Event {
     /// Nanoseconds of virtual time since the run began.
     pub at: u64,
@@ -269,6 +270,7 @@ pub enum DeliveryProblem {
 /// How a task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TaskEnd {
     /// It returned.
     Returned,
@@ -355,6 +357,7 @@ pub enum LinkChange {
 /// A step in the life of a planned fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum FaultStep {
     /// It begins.
     Strikes,

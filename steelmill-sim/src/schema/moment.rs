@@ -8,6 +8,7 @@ use steelmill_core::Milestone;
 /// A moment in the lifecycle of a machine's factory, a message or a sync of the machine, at which a fault can strike: see [`When::On`](crate::fault::When::On).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Moment {
     /// Its daemons are about to prepare.
     Preparing,

@@ -37,6 +37,7 @@ pub(crate) struct Panicked {
 
 /// The result of one run: whether it passed, its digest, and what was counted and recorded.
 #[derive(Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Outcome {
     /// The seed.
     pub seed: Seed,
@@ -110,6 +111,7 @@ impl Outcome {
 
 /// The failure of a run: its cause, its virtual time, the last panic, and the tasks aborted at a deadline before.
 #[derive(Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Failure {
     /// The virtual time.
     pub at: Duration,
@@ -126,6 +128,7 @@ pub struct Failure {
 /// A task that was aborted because it exceeded a deadline of the lifecycle: a `prepare`, `run` or `stop` that did not end,
 /// or a task that would have outlived its daemon.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DeadlineExceeded {
     /// The virtual time of the abort.
     pub at: Duration,
@@ -227,6 +230,7 @@ impl fmt::Display for Failure {
 
 /// The cause of a failed run.
 #[derive(Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Cause {
     /// The scenario returned an error.
     Error(#[serde(with = "portable::error")] anyhow::Error),
@@ -285,6 +289,7 @@ pub enum Cause {
 
 /// The state of a task in a failure report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TaskReport {
     /// Its machine.
     pub machine: String,

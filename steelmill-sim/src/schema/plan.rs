@@ -67,6 +67,7 @@ pub struct Fault {
 /// The trigger of a fault: a virtual time, or a lifecycle moment of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum When {
     /// A virtual time since the run began.
     At(#[serde(with = "text")] Duration),
@@ -96,6 +97,7 @@ fn is_first(nth: &u32) -> bool {
 /// The kind of a fault, with its parameters. Rates (`ppm`) are parts per million of messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Kind {
     /// A partition between two machines, in both directions.
     Partition {
@@ -270,6 +272,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is the kind of that name")]
+#[non_exhaustive]
 pub enum Family {
     Partition,
     PartitionOneWay,
@@ -336,6 +339,7 @@ impl Family {
 /// The source of a run's faults.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Faults {
     /// A plan drawn from the seed, within the scenario's budget.
     #[default]

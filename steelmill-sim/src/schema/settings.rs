@@ -27,6 +27,7 @@ impl std::fmt::Display for Seed {
 /// The scheduling policy: which of the ready tasks runs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum Schedule {
     /// A random one, and fast tasks more often. Each task has a speed, drawn when it is spawned: it is chosen 1, 2, 4, ...
     /// times as often as the slowest. How many speeds there are is drawn for each seed, 1, 3, 5 or 7; with one it is

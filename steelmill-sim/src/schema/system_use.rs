@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The kind of a system call that an audit reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SystemCall {
     /// A monotonic clock, as read by `Instant::now`. The virtual clock answers.
     MonotonicClock,
@@ -49,6 +50,7 @@ impl fmt::Display for SystemCall {
 
 /// One place in the program that makes a system call inside a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SystemUse {
     /// The kind of call.
     pub call: SystemCall,

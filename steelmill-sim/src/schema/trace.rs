@@ -13,6 +13,7 @@ use super::task::TaskId;
 
 /// The events of a run in order, and the tables that they index.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Trace {
     /// The recorded events.
     pub events: Vec<Event>,
@@ -74,6 +75,7 @@ impl Trace {
 
 /// A task's name, machine, owner and origin.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TaskInfo {
     /// Its name, given to `spawn`.
     #[serde(deserialize_with = "portable::text")]
@@ -89,6 +91,7 @@ pub struct TaskInfo {
 
 /// A log line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Log {
     /// Its severity.
     #[serde(with = "portable::by_name")]
@@ -105,6 +108,7 @@ pub struct Log {
 
 /// A change of the lifecycle state of a factory or a daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StateChange {
     /// The number of the factory's machine.
     pub machine: u32,
@@ -119,6 +123,7 @@ pub struct StateChange {
 
 /// A client's operation in a [`History`](crate::trace::history::History).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Operation {
     /// The client's name.
     pub client: String,
@@ -134,6 +139,7 @@ pub struct Operation {
 
 /// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Answer {
     /// It returned; printed with its invocation: `GET a -> "1"`.
     Returned(String),

@@ -12,6 +12,7 @@ use super::line::Line;
 /// reported without its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Verify {
     /// Runs each seed twice in this process: finds state that outlives a run, such as a counter in a `static`.
     Twice,
@@ -51,6 +52,7 @@ impl FromStr for Verify {
 
 /// The first difference between two runs of one seed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Difference {
     /// The number of events that both runs share.
     pub shared: u64,
@@ -68,6 +70,7 @@ pub struct Difference {
 
 /// One of two runs that differ.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Side {
     /// Its first event that differs; `None` if it has no more events, or none was recorded that far.
     pub event: Option<Line>,

@@ -4,6 +4,7 @@ use super::{EventKind, Trace};
 
 /// The events of one message, as indices into [`Trace::events`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MessageTrace {
     /// The message's number.
     pub message: u32,

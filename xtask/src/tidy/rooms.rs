@@ -95,6 +95,8 @@ const LAYOUTS: &[Layout] = &[
             ("canaries", Only(&["workspace"])),
             ("bugs", Only(&["sim", "workspace"])),
             ("ecosystem", Only(&["libtest", "steps", "workspace"])),
+            ("new", Only(&["workspace"])),
+            ("package", Only(&["libtest", "new", "steps", "workspace"])),
             ("acceptance", Lower),
             ("test", Lower),
             ("tidy", Only(&["test", "workspace"])),

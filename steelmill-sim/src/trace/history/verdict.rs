@@ -41,6 +41,7 @@ impl Verdict {
 /// The essential operations contradict each other whatever the outcomes of all other operations on the key. The set is
 /// minimal: if the outcome of any one of them were unknown, the rest would be linearizable.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Violation {
     /// The key.
     pub key: String,
@@ -79,6 +80,7 @@ pub struct Operation {
 
 /// A key on which the search gave up: its operations allow too many orders.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Undecided {
     /// The key.
     pub key: String,
