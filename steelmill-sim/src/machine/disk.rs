@@ -317,11 +317,8 @@ impl Cluster {
 
     /// The disk of a machine.
     pub(crate) fn disk(&mut self, machine: u32) -> &mut Volume {
-        if !self.disks.contains_key(&machine) {
-            // As old as the epoch: it must not matter who looks first.
-            self.disks.insert(machine, Volume::new(DiskSettings::default(), 0));
-        }
-        self.disks.get_mut(&machine).expect("it was just made")
+        // As old as the epoch: it must not matter who looks first.
+        self.disks.entry(machine).or_insert_with(|| Volume::new(DiskSettings::default(), 0))
     }
 
     /// What time a file is given.
