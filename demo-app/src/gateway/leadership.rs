@@ -134,7 +134,15 @@ impl Gateway {
         factory.provide_value(lease)?;
         factory.with::<Cache>()?;
         let lease = factory.value::<HeldLease>()?;
-        let child = factory.start().await?;
+        let child = match factory.start().await {
+            Ok(child) => child,
+            Err(error) => {
+                // A stop of this factory tells its children first.
+                tracing::info!("does not use the lease, token {token}: {error:#}");
+                self.release(token).await;
+                return Ok(());
+            }
+        };
         let leadership = Leadership { lease: lease.clone(), child: child.clone() };
         self.set_lease_state(LeaseState::Held(Arc::new(leadership)));
         tracing::info!("holds the lease, token {token}");
