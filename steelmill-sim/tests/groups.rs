@@ -132,6 +132,7 @@ fn each_member_has_its_own_luck_and_a_closed_socket_leaves_the_group() {
 
 #[test]
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(clippy::disallowed_methods, reason = "a program as people write it")]
 fn a_program_as_it_is_finds_others_by_multicast() {
     check(Seed(6), |sim| async move {
         let listen = || {

@@ -71,7 +71,6 @@ pub enum Stopped {
 
 /// How often a run fails if everything after a certain time is drawn anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct FailureRate {
     /// The virtual time up to which the run is repeated.
     pub until: Duration,
