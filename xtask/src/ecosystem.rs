@@ -9,7 +9,7 @@ use crate::workspace::{ECOSYSTEM, Workspace};
 /// Runs the tests. Clippy, which would have to check two hundred crates once more, is left to `cargo clippy --workspace`.
 pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, total: &mut Count, filter: Option<&str>) {
     steps.run("ecosystem: tests", || {
-        let mut tests = workspace.test_on_demand(["--test", "crates"]);
+        let mut tests = workspace.test_on_demand(["--test", "crates", "--test", "databases"]);
         tests.args(filter);
         cargo_test(tests, total)
     });

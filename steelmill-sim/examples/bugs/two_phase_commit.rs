@@ -24,7 +24,7 @@ pub(crate) const BUG: Bug = Bug {
     missing_code: "a bank that hears no decision does not ask the coordinator for it",
     needed: "the coordinator dead or cut off between its decision and the second commit",
     faults: &[DELAYS_TCP_OR_ENDS],
-    may_help: &[],
+    may_help: DELAYS_TCP_OR_ENDS, // two delays may add up to the bank's two seconds
     scenario: |sim, version| Box::pin(scenario(sim, version)),
 };
 
