@@ -194,7 +194,7 @@ impl Links {
 
     /// Whether a link has no rules: the fast path.
     #[inline]
-    fn is_plain(&self, from: u32, to: u32) -> bool {
+    pub(crate) fn is_plain(&self, from: u32, to: u32) -> bool {
         (self.rules.is_empty() && self.isolated.is_empty()) || from == to
     }
 
@@ -296,14 +296,21 @@ impl Cluster {
         min + self.kernel.draw(Stream::Latency, max - min + 1)
     }
 
+    /// When a flight of a TCP stream arrives on a link without rules.
+    #[inline]
+    pub(crate) fn plain_delivery(&mut self, from: u32, to: u32) -> Nanos {
+        self.sends(from);
+        self.kernel.now + self.latency(from, to)
+    }
+
     /// The delivery of a flight of a TCP stream, or of its first bytes: how many, and when. Random loss delays what follows until
     /// its retransmission.
     #[inline]
     pub(crate) fn flight_delivery(&mut self, from: u32, to: u32, bytes: u64) -> (u64, FlightDelivery) {
-        self.sends(from);
         if self.net.links.is_plain(from, to) {
-            return (bytes, FlightDelivery::Arrives(self.kernel.now + self.latency(from, to)));
+            return (bytes, FlightDelivery::Arrives(self.plain_delivery(from, to)));
         }
+        self.sends(from);
         let part = bytes.min(self.net.links.part_size(from, to));
         (part, self.flight_delivery_by_rules(from, to, part, bytes - part))
     }

@@ -13,6 +13,9 @@ use crate::kernel::timers::Nanos;
 /// ends.
 pub(crate) const WINDOW: u64 = 256 * 1024;
 
+/// A segment on a path between machines that has no MTU of its own.
+const SEGMENT: u64 = 1_448;
+
 /// To what the window grows for a reader that takes it up in a round trip (`tcp_wmem` in tcp(7)).
 const WINDOW_MAX: u64 = 4 * 1024 * 1024;
 
@@ -169,6 +172,12 @@ impl Pipe {
         start.iter_mut().zip(bytes).for_each(|(to, byte)| *to = *byte);
         let is_fin_pending = matches!(self.fin, FinState::Queued | FinState::Sent);
         Written { bytes: self.written - from, upto: self.written, start, is_fin_pending }
+    }
+
+    /// Whether all that is unsent fits into the least initial window, whatever was acknowledged: the fast path.
+    #[inline]
+    pub(crate) fn is_small(&self) -> bool {
+        self.written - self.advertised_read <= initial_window(SEGMENT) && self.congestion.is_none()
     }
 
     /// How many bytes congestion control lets it send; `segment` is the size of one. The second is when the acknowledgement of

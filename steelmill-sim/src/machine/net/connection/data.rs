@@ -73,6 +73,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return Err(address::os_error(libc::EPIPE));
         };
+        let (from, to) = connection.link(side);
         let end = connection.end(side);
         end.take_error()?;
         let is_open = end.state == State::Established;
@@ -89,13 +90,12 @@ impl Cluster {
             self.await_window(id, side);
             return Ok(None);
         }
-        let (from, to) = connection.link(side);
-        if let Some(ppm) = self.net.links.effect(from, to).map(|effect| effect.short_ppm)
-            && self.chance(Stream::Short, ppm)
-        {
-            taken = 1 + self.kernel.draw(Stream::Short, taken as u64) as usize;
-        }
-        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
+        let pipe = if self.net.links.is_plain(from, to) {
+            pipe
+        } else {
+            taken = self.short_write(from, to, taken);
+            self.net.tcp.get(id).expect("checked above").out(side)
+        };
         let mut left = taken;
         for part in parts {
             let part = &part[..part.len().min(left)];
@@ -106,6 +106,16 @@ impl Cluster {
         self.kernel.sent(parts, taken);
         self.transmit(id, side);
         Ok(Some(taken))
+    }
+
+    /// How many bytes a write takes on a link with rules.
+    #[cold]
+    fn short_write(&mut self, from: u32, to: u32, taken: usize) -> usize {
+        let ppm = self.net.links.effect(from, to).map_or(0, |effect| effect.short_ppm);
+        match self.chance(Stream::Short, ppm) {
+            true => 1 + self.kernel.draw(Stream::Short, taken as u64) as usize,
+            false => taken,
+        }
     }
 
     /// Whether a write would not block. If it would, schedules the event that wakes the writers.
@@ -244,6 +254,22 @@ impl Cluster {
         if !pipe.has_unsent() {
             return;
         }
+        if !pipe.is_small() || !self.net.links.is_plain(from, to) {
+            return self.transmit_in_parts(id, side);
+        }
+        let unsent = pipe.unsent();
+        let at = self.plain_delivery(from, to);
+        self.send(id, side, unsent, at);
+    }
+
+    /// As much as congestion control lets, in parts if the link has it so.
+    #[cold]
+    fn transmit_in_parts(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (from, to) = connection.link(side);
+        let pipe = connection.out(side);
         let unsent = pipe.unsent();
         let segment = self.net.links.segment_size(from, to);
         let latency_back = self.net.links.range(to, from).0;
