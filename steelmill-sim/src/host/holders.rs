@@ -9,7 +9,7 @@ use crate::kernel::probe;
 use crate::machine::cluster::{self, RunId};
 use crate::machine::panics;
 use crate::schema::look::Look;
-use crate::schema::outcome::{Cause, Failure, Holder, Outcome, TaskReport};
+use crate::schema::outcome::{Cause, Failure, Holder, LISTED, Outcome, TaskReport};
 use crate::schema::task::TaskKey;
 
 /// The most tasks of which a holder is searched: each takes another run, or two.
@@ -47,14 +47,20 @@ pub(crate) fn search(id: RunId, outcome: &mut Outcome, task: u64, backwards: boo
     let Some(report) = tasks(failure).iter_mut().find(|report| report.key.within_run() == task) else {
         return;
     };
-    let mut others = cluster::with(id, |run| {
+    let (mut others, has_threads) = cluster::with(id, |run| {
         run.detach();
-        run.kernel.tasks.keys_of_others(report.key)
+        (run.kernel.tasks.keys_of_others(report.key), run.threads.are_any_alive())
     });
+    // Of tasks that were not inspected nobody sees that they are woken.
+    if others.len() >= LISTED {
+        return;
+    }
     if backwards {
         others.reverse();
     }
-    report.held_by = holder(id, report.key, &others);
+    let holder = holder(id, report.key, &others);
+    // A thread that is killed releases nothing of what it holds.
+    report.held_by = holder.filter(|holder| !(has_threads && *holder == Holder::NoOtherTask));
 }
 
 fn holder(id: RunId, task: TaskKey, others: &[TaskKey]) -> Option<Holder> {

@@ -470,6 +470,10 @@ impl Drop for GuestTask {
 }
 
 impl Threads {
+    pub(crate) fn are_any_alive(&self) -> bool {
+        self.alive.values().any(|threads| !threads.is_empty())
+    }
+
     /// The thread of a machine that is to handle a signal: the main thread unless it blocks it, else the next that does not.
     pub(super) fn that_takes(&self, machine: u32, signal: i32) -> Option<(TaskKey, &Guest)> {
         let alive = self.alive.get(&machine).into_iter().flatten();

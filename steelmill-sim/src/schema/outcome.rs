@@ -314,7 +314,7 @@ pub struct TaskReport {
     /// What each of the stacks waits for, where that is known and there are several.
     #[serde(default)]
     pub waits_for_each: Vec<Option<String>>,
-    /// Who holds the lock or permits that it waits for, if that was found.
+    /// Who holds the lock or permits that it waits for, if that was found: not with more than 50 tasks, and not a thread of a program.
     #[serde(default)]
     pub held_by: Option<Holder>,
     /// How often it was polled.

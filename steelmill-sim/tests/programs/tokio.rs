@@ -173,6 +173,28 @@ fn a_task_that_blocks_its_thread_is_red_and_says_what_to_use() {
     }
 }
 
+/// A thread that is killed releases nothing, so who holds the lock cannot be found out.
+#[test]
+fn a_lock_that_a_thread_holds_is_not_blamed_on_who_waits() {
+    let campaign = Campaign::new(|sim: Sim| async move {
+        let waits = sim.client("m").spawn("waits", async {
+            let lock = Arc::new(tokio::sync::Mutex::new(()));
+            let held = lock.clone();
+            drop(std::thread::spawn(move || {
+                let _held = held.blocking_lock();
+                std::thread::park();
+            }));
+            tokio::time::sleep(SECOND).await;
+            drop(lock.lock().await);
+        });
+        waits.await?;
+        Ok(())
+    });
+    let summary = campaign.seeds(1).run();
+    let failure = summary.failed[0].failure.as_ref().expect("it is red").to_string();
+    assert!(failure.contains("a lock (a Mutex)") && !failure.contains("held by"), "{failure}");
+}
+
 #[test]
 fn tasks_of_a_local_set_share_what_may_not_leave_their_thread() {
     each_seed(async |sim: Sim| {

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::link::FIRST_RTO;
+use super::link::{FIRST_RTO, FoundBy};
 use crate::kernel::timers::Nanos;
 
 /// The initial window in segments (RFC 6928).
@@ -94,9 +94,12 @@ impl Congestion {
     }
 
     /// A segment was lost. After a timeout the window is one segment (RFC 5681 §3.1), else half of what it was.
-    pub(crate) fn loses(&mut self, is_timeout: bool, segment: u64) {
+    pub(crate) fn loses(&mut self, found_by: FoundBy, segment: u64) {
         self.threshold = (self.window / 2).max(2 * segment);
-        self.window = if is_timeout { segment } else { self.threshold };
+        self.window = match found_by {
+            FoundBy::Timeout => segment,
+            FoundBy::Duplicates => self.threshold,
+        };
     }
 }
 
@@ -118,11 +121,11 @@ mod tests {
             congestion.take_acknowledgements(round, SEGMENT);
             windows.push(congestion.window() / SEGMENT);
             if round == 3 {
-                congestion.loses(false, SEGMENT);
+                congestion.loses(FoundBy::Duplicates, SEGMENT);
             }
         }
         assert_eq!(windows, [20, 40, 80, 41, 42, 43]);
-        congestion.loses(true, SEGMENT);
+        congestion.loses(FoundBy::Timeout, SEGMENT);
         assert_eq!(congestion.window(), SEGMENT);
     }
 

@@ -16,11 +16,14 @@ use crate::schema::decision::Stream;
 use crate::schema::event::DeliveryProblem;
 
 /// The greatest packet of a path between machines, and within one, in bytes.
-pub(crate) const MTU: u64 = 1_500;
+const MTU: u64 = 1_500;
 const LOOPBACK_MTU: u64 = 65_536;
 
 /// The headers of a segment: those of IPv4 and of TCP, with timestamps (RFC 7323).
 const SEGMENT_HEADERS: u64 = 20 + 32;
+
+/// A segment on a path between machines that has no MTU of its own.
+pub(crate) const SEGMENT: u64 = MTU - SEGMENT_HEADERS;
 
 /// The headers of each packet that a datagram is sent in, and of the datagram.
 const PACKET_HEADER: u64 = 20;
@@ -89,22 +92,25 @@ pub(crate) enum Delivery {
     Held,
 }
 
+/// How a sender finds out that a segment was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FoundBy {
+    Timeout,
+    /// Acknowledgements of what came behind it.
+    Duplicates,
+}
+
 /// The delivery of a flight of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FlightDelivery {
     Arrives(Nanos),
-    /// The first `bytes` arrive at `at`, the rest at `rest_at`.
+    /// The first `bytes`, if any, arrive at `at`, the rest at `rest_at`.
     Torn {
         bytes: u64,
         at: Nanos,
         rest_at: Nanos,
-    },
-    /// As the first, but that the rest was lost at first, and found to be by a timeout or before.
-    Recovered {
-        bytes: u64,
-        at: Nanos,
-        rest_at: Nanos,
-        is_timeout: bool,
+        /// How the sender found out that the rest was lost at first, if it was.
+        loss: Option<FoundBy>,
     },
     /// Nothing gets through for now.
     Stalls,
@@ -334,7 +340,7 @@ impl Cluster {
         if bytes > 1 && self.chance(Stream::Short, effect.short_ppm) {
             let bytes = 1 + self.kernel.draw(Stream::Short, bytes - 1);
             let later = self.kernel.draw(Stream::Short, SHORT_MAX + 1);
-            return FlightDelivery::Torn { bytes, at, rest_at: at + later };
+            return FlightDelivery::Torn { bytes, at, rest_at: at + later, loss: None };
         }
         FlightDelivery::Arrives(at)
     }
@@ -346,10 +352,10 @@ impl Cluster {
         let is_fast = behind >= DUPLICATES && self.net.links.is_clear(to, from);
         let round_trip = self.net.links.range(from, to).0 + self.net.links.range(to, from).0;
         let mut after = if is_fast { round_trip } else { FIRST_RTO };
-        let mut is_timeout = !is_fast;
+        let mut found_by = if is_fast { FoundBy::Duplicates } else { FoundBy::Timeout };
         while self.chance(Stream::Loss, ppm) {
             after = next_retransmission(0, after.max(FIRST_RTO));
-            is_timeout = true;
+            found_by = FoundBy::Timeout;
             if after >= RETRIES_TIMEOUT {
                 self.trace_loss(DeliveryProblem::Loss, true);
                 return FlightDelivery::Stalls;
@@ -357,7 +363,7 @@ impl Cluster {
         }
         self.trace_delay(after, DeliveryProblem::Loss, true);
         let bytes = lost * self.net.links.segment_size(from, to);
-        FlightDelivery::Recovered { bytes, at, rest_at: at + after, is_timeout }
+        FlightDelivery::Torn { bytes, at, rest_at: at + after, loss: Some(found_by) }
     }
 
     #[inline]

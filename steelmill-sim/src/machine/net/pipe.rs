@@ -6,15 +6,13 @@
 use std::collections::VecDeque;
 
 use super::congestion::{Congestion, initial_window};
+use super::link::{FoundBy, SEGMENT};
 use super::queue::Queue;
 use crate::kernel::timers::Nanos;
 
 /// The window in bytes that a connection begins with, ahead of the last read position advertised: the socket buffers of both
 /// ends.
 pub(crate) const WINDOW: u64 = 256 * 1024;
-
-/// A segment on a path between machines that has no MTU of its own.
-const SEGMENT: u64 = 1_448;
 
 /// To what the window grows for a reader that takes it up in a round trip (`tcp_wmem` in tcp(7)).
 const WINDOW_MAX: u64 = 4 * 1024 * 1024;
@@ -214,9 +212,9 @@ impl Pipe {
 
     /// Something sent was lost.
     #[cold]
-    pub(crate) fn loses_segment(&mut self, is_timeout: bool, segment: u64) {
+    pub(crate) fn loses_segment(&mut self, found_by: FoundBy, segment: u64) {
         let congestion = self.congestion.get_or_insert_with(|| Box::new(Congestion::new(segment)));
-        congestion.loses(is_timeout, segment);
+        congestion.loses(found_by, segment);
     }
 
     /// Acknowledges what has arrived, whatever acknowledgements were lost.

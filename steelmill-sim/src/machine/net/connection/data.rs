@@ -8,7 +8,7 @@ use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::HostState;
 use crate::machine::net::link::{
-    Delivery, FIRST_RTO, FlightDelivery, InFlightAtCut, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT,
+    Delivery, FIRST_RTO, FlightDelivery, FoundBy, InFlightAtCut, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT,
     next_retransmission,
 };
 use crate::machine::net::{Event, address};
@@ -289,17 +289,15 @@ impl Cluster {
             let (bytes, delivery) = self.flight_delivery(from, to, left);
             match delivery {
                 FlightDelivery::Arrives(at) => self.send(id, side, bytes, at),
-                FlightDelivery::Torn { bytes: first, at, rest_at } => {
-                    self.send(id, side, first, at);
-                    self.send(id, side, bytes - first, rest_at);
-                }
-                FlightDelivery::Recovered { bytes: first, at, rest_at, is_timeout } => {
+                FlightDelivery::Torn { bytes: first, at, rest_at, loss } => {
                     if first > 0 {
                         self.send(id, side, first, at);
                     }
                     self.send(id, side, bytes - first, rest_at);
-                    let pipe = self.net.tcp.get(id).expect("checked above").out(side);
-                    pipe.loses_segment(is_timeout, segment);
+                    if let Some(found_by) = loss {
+                        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
+                        pipe.loses_segment(found_by, segment);
+                    }
                 }
                 FlightDelivery::Stalls => {
                     self.trace_stalled_flight(id, side);
@@ -513,7 +511,7 @@ impl Cluster {
             let segment = self.net.links.segment_size(from, to);
             let pipe = self.net.tcp.get(id).expect("checked above").out(side);
             pipe.acknowledge_all();
-            pipe.loses_segment(true, segment);
+            pipe.loses_segment(FoundBy::Timeout, segment);
         }
         self.net.tcp.clear_stalled(id, side);
         self.transmit(id, side); // what was kept back since the first timeout
