@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redis::{Commands as _, RedisError};
 
-use crate::process::{ALL, Demo, program};
+use crate::process::{ALL, Demo, gateway, program};
 
 /// How many kills the program survives here. `cargo xtask acceptance` sets the variable to fifty.
 const KILLS: &str = "DEMO_KILLS";
@@ -201,23 +201,6 @@ fn back_end(folder: &Folder, ttl: &str) -> (Demo, Demo, [String; 2]) {
 fn lease(folder: &Folder, address: &str, ttl: &str) -> Demo {
     let listen = format!("lease={address}");
     Demo::start(&["--daemons", "lease", "--listen", &listen, "--data", &folder.data(), "--lease-ttl", ttl])
-}
-
-fn gateway([store, lease]: &[String; 2], ttl: &str) -> Demo {
-    let demo = Demo::start(&[
-        "--daemons",
-        "gateway",
-        "--listen",
-        "gateway=127.0.0.1:0",
-        "--connect",
-        store,
-        "--connect",
-        lease,
-        "--lease-ttl",
-        ttl,
-    ]);
-    demo.address("gateway");
-    demo
 }
 
 #[test]

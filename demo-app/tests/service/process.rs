@@ -178,3 +178,21 @@ impl Raw {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
+
+/// A gateway in a process of its own, which serves; `addresses` are those of store and lease daemon.
+pub fn gateway([store, lease]: &[String; 2], ttl: &str) -> Demo {
+    let demo = Demo::start(&[
+        "--daemons",
+        "gateway",
+        "--listen",
+        "gateway=127.0.0.1:0",
+        "--connect",
+        store,
+        "--connect",
+        lease,
+        "--lease-ttl",
+        ttl,
+    ]);
+    demo.address("gateway");
+    demo
+}

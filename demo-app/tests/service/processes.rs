@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::Commands as _;
 
-use crate::process::{Demo, Raw, TIMEOUT};
+use crate::process::{self, Demo, Raw, TIMEOUT};
 
 /// A store and a lease daemon in one process, and their addresses.
 fn back_end() -> (Demo, [String; 2]) {
@@ -24,21 +24,7 @@ fn back_end() -> (Demo, [String; 2]) {
 }
 
 fn gateway(addresses: &[String; 2]) -> Demo {
-    let [store, lease] = addresses;
-    let demo = Demo::start(&[
-        "--daemons",
-        "gateway",
-        "--listen",
-        "gateway=127.0.0.1:0",
-        "--connect",
-        store,
-        "--connect",
-        lease,
-        "--lease-ttl",
-        "500ms",
-    ]);
-    demo.address("gateway");
-    demo
+    process::gateway(addresses, "500ms")
 }
 
 /// A store in a process of its own, and its address.
