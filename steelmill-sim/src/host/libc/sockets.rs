@@ -650,30 +650,13 @@ unsafe extern "C" fn setsockopt(
             })
         }
         (libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP | libc::IP_DROP_MEMBERSHIP) => {
-            if !has(size_of::<libc::ip_mreq>()) {
-                return answer(Err(libc::EINVAL));
-            }
-            // SAFETY: as checked. `ip_mreqn` begins alike, and has the interface's index after that.
-            let request = unsafe { value.cast::<libc::ip_mreq>().read_unaligned() };
-            let index = has(size_of::<libc::ip_mreqn>())
-                // SAFETY: as checked.
-                .then(|| unsafe { value.cast::<libc::ip_mreqn>().read_unaligned() }.imr_ifindex as u32);
-            let address = |address: libc::in_addr| Ipv4Addr::from_bits(u32::from_be(address.s_addr));
-            let at = match index {
-                Some(index) if index != 0 => Interface::Index(index),
-                _ => Interface::Address(address(request.imr_interface)),
-            };
-            let group = (address(request.imr_multiaddr).into(), at);
+            // SAFETY: there are so many bytes.
+            let group = unsafe { ipv4_group(value, length as usize) };
             change_group(process, fd, group, name == libc::IP_ADD_MEMBERSHIP)
         }
         (libc::IPPROTO_IPV6, libc::IPV6_ADD_MEMBERSHIP | libc::IPV6_DROP_MEMBERSHIP) => {
-            if !has(size_of::<libc::ipv6_mreq>()) {
-                return answer(Err(libc::EINVAL));
-            }
-            // SAFETY: as checked.
-            let request = unsafe { value.cast::<libc::ipv6_mreq>().read_unaligned() };
-            let group = Ipv6Addr::from(request.ipv6mr_multiaddr.s6_addr);
-            let group = (group.into(), Interface::Index(request.ipv6mr_interface));
+            // SAFETY: there are so many bytes.
+            let group = unsafe { ipv6_group(value, length as usize) };
             change_group(process, fd, group, name == libc::IPV6_ADD_MEMBERSHIP)
         }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if is_bound(process, fd) => Err(libc::EINVAL),
@@ -683,12 +666,48 @@ unsafe extern "C" fn setsockopt(
     })
 }
 
+/// The group in an `ip_mreq` or an `ip_mreqn` (ip(7)), which begins alike and has the interface's index behind that.
+///
+/// # Safety
+/// `request` is valid for a read of `length` bytes.
+unsafe fn ipv4_group(request: *const c_void, length: usize) -> Option<(IpAddr, Interface)> {
+    let address = |address: libc::in_addr| Ipv4Addr::from_bits(u32::from_be(address.s_addr));
+    if length < size_of::<libc::ip_mreq>() {
+        return None;
+    }
+    // SAFETY: as checked; the same for the next.
+    let short = unsafe { request.cast::<libc::ip_mreq>().read_unaligned() };
+    let long = (length >= size_of::<libc::ip_mreqn>())
+        .then(|| unsafe { request.cast::<libc::ip_mreqn>().read_unaligned() });
+    let at = match long.map_or(0, |long| long.imr_ifindex) {
+        0 => Interface::Address(address(short.imr_interface)),
+        index => Interface::Index(index as u32),
+    };
+    Some((address(short.imr_multiaddr).into(), at))
+}
+
+/// The group in an `ipv6_mreq` (ipv6(7)).
+///
+/// # Safety
+/// `request` is valid for a read of `length` bytes.
+unsafe fn ipv6_group(request: *const c_void, length: usize) -> Option<(IpAddr, Interface)> {
+    if length < size_of::<libc::ipv6_mreq>() {
+        return None;
+    }
+    // SAFETY: as checked.
+    let request = unsafe { request.cast::<libc::ipv6_mreq>().read_unaligned() };
+    let group = Ipv6Addr::from(request.ipv6mr_multiaddr.s6_addr);
+    Some((group.into(), Interface::Index(request.ipv6mr_interface)))
+}
+
+/// Joins a multicast group, or leaves it; `None` if the request was too short.
 fn change_group(
     process: Process,
     fd: c_int,
-    group: (IpAddr, Interface),
+    group: Option<(IpAddr, Interface)>,
     joins: bool,
 ) -> Result<c_int, Errno> {
+    let group = group.ok_or(libc::EINVAL)?;
     with_socket(process, fd, |run, socket| run.change_group(socket, group, joins).map(|()| 0))
 }
 
