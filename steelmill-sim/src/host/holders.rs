@@ -1,6 +1,7 @@
 //! Who holds the lock that a stuck task waits for.
 //!
-//! A lock does not say who holds it. But whatever a task holds is released when its future is dropped, and that wakes the
+//! A lock does not say who holds it. For threads of a program its word of memory is watched in a run that is repeated: see
+//! [`lock_watch`](crate::machine::lock_watch). And whatever a task holds is released when its future is dropped, and that wakes the
 //! first who waits for it. So a failed run is repeated, and at its end the futures of all other tasks are dropped, one by one,
 //! until the task in question is woken. A task that was itself woken before may only have got the lock by that; then nothing is
 //! told, unless dropping in the other direction tells.
@@ -8,12 +9,16 @@
 use crate::kernel::probe;
 use crate::machine::cluster::{self, RunId};
 use crate::machine::panics;
-use crate::schema::look::Look;
+use crate::schema::look::{LockWord, Look};
 use crate::schema::outcome::{Cause, Failure, Holder, LISTED, Outcome, TaskReport};
 use crate::schema::task::TaskKey;
 
 /// The most tasks of which a holder is searched: each takes another run, or two.
 const SEARCHED: usize = 4;
+
+/// The most addresses of a lock that are tried: the memory of a process is laid out as that of the one before, if nothing else
+/// uses it.
+const ADDRESSES: usize = 3;
 
 /// What has a holder, as [`TaskReport::waits_for`] says it.
 const HELD: [&str; 3] = [super::stuck::MUTEX, super::stuck::RW_LOCK, super::stuck::PERMIT];
@@ -31,6 +36,10 @@ pub(crate) fn explain(outcome: &mut Outcome, again: impl Fn(Look) -> Outcome) {
     let Some(failure) = &mut outcome.failure else { return };
     let waits = |task: &&mut TaskReport| HELD.contains(&task.waits_for);
     for task in tasks(failure).iter_mut().filter(waits).take(SEARCHED) {
+        if let Some(lock) = task.lock.take() {
+            task.held_by = threads_that_hold(lock, task.key.within_run(), digest, &again);
+            continue;
+        }
         let key = task.key.within_run();
         task.held_by = [false, true].into_iter().find_map(|backwards| {
             let mut other = again(Look::Holder { task: key, backwards });
@@ -38,6 +47,35 @@ pub(crate) fn explain(outcome: &mut Outcome, again: impl Fn(Look) -> Outcome) {
             let other = other.failure.as_mut().filter(|_| other.digest == digest)?;
             tasks(other).iter_mut().find(|other| other.key.within_run() == key)?.held_by.take()
         });
+    }
+}
+
+/// Which threads hold the lock that a thread waits for.
+fn threads_that_hold(
+    mut lock: LockWord,
+    thread: u64,
+    digest: u64,
+    again: impl Fn(Look) -> Outcome,
+) -> Option<Holder> {
+    for _ in 0..ADDRESSES {
+        let mut other = again(Look::Threads { lock });
+        let other = other.failure.as_mut().filter(|_| other.digest == digest)?;
+        let report = tasks(other).iter_mut().find(|report| report.key.within_run() == thread)?;
+        let found = report.lock?;
+        if found == lock {
+            return report.held_by.take();
+        }
+        lock = found;
+    }
+    None
+}
+
+/// Adds what was seen of a lock to all threads that wait for it.
+pub(crate) fn seen(id: RunId, outcome: &mut Outcome, lock: LockWord) {
+    let Some(failure) = &mut outcome.failure else { return };
+    let holder = cluster::with(id, |run| run.holder_of_watched(lock));
+    for report in tasks(failure).iter_mut().filter(|report| report.lock == Some(lock)) {
+        report.held_by.clone_from(&holder);
     }
 }
 

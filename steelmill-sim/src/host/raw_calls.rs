@@ -166,6 +166,7 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
         libc::SYS_writev => function!(writev(c_int, *const libc::iovec, c_int)),
         libc::SYS_open => function!(open(*const c_char, c_int, libc::c_uint)),
         libc::SYS_openat => function!(openat(c_int, *const c_char, c_int, libc::c_uint)),
+        libc::SYS_prctl => function!(prctl(c_int, usize, usize, usize, usize)),
         libc::SYS_creat => function!(creat(*const c_char, libc::mode_t)),
         libc::SYS_mkdir => function!(mkdir(*const c_char, libc::mode_t)),
         libc::SYS_mkdirat => function!(mkdirat(c_int, *const c_char, libc::mode_t)),

@@ -12,10 +12,10 @@ use std::task::{Context, Poll};
 
 use crate::kernel::probe::{self, probe_waker};
 use crate::kernel::stacks::{self, Frame};
-use crate::kernel::tasks::UNKNOWN;
+use crate::kernel::tasks::{UNKNOWN, WaitsFor};
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, RunId};
-use crate::schema::look::Look;
+use crate::schema::look::{LockKind, Look};
 use crate::schema::outcome::{Cause, DeadlineExceeded, LISTED, Outcome, TaskReport};
 
 /// The most stacks reported per task that waits for several things.
@@ -69,6 +69,10 @@ fn inspect_task(id: RunId, task: &mut TaskReport) {
                 task.waits_at = vec![vec![format!("functions that are {}", stacks::NO_DEBUG_INFO)]];
                 return;
             }
+            if task.is_thread() {
+                stacks.into_iter().for_each(|stack| inspect_thread(id, task, thread_stack(stack)));
+                return;
+            }
             let stacks = stacks.into_iter().map(async_stack);
             let stacks: Vec<Vec<Frame>> = stacks.filter(|stack| !is_wait_for_abort(stack)).collect();
             if stacks.is_empty() && !task.is_ready && task.waits_for == UNKNOWN {
@@ -89,6 +93,21 @@ fn inspect_task(id: RunId, task: &mut TaskReport) {
             task.waits_for = "nothing: a poll makes progress, but nothing has woken it (a lost wakeup)"
         }
     }
+}
+
+/// Adds the stack on which a thread of a program waits.
+fn inspect_thread(id: RunId, task: &mut TaskReport, stack: Vec<Frame>) {
+    if task.waits_for == WaitsFor::Futex.text() {
+        let text = lock_of_thread(&stack).or_else(|| primitive_of_library(&stack));
+        task.waits_for = text.unwrap_or(task.waits_for);
+        let kind = match task.waits_for {
+            MUTEX => Some(LockKind::Mutex),
+            RW_LOCK if !is_of_c(&stack) => Some(LockKind::RwLock),
+            _ => None,
+        };
+        task.lock = kind.and_then(|kind| cluster::with(id, |run| run.futexes.lock_of(task.key, kind)));
+    }
+    task.waits_at.push(functions(&stack));
 }
 
 /// Inspects a task that is about to be aborted at a deadline: see [`ExceededDeadlines`](crate::machine::deadline_exceeded::ExceededDeadlines).
@@ -132,6 +151,38 @@ fn async_stack(mut stack: Vec<Frame>) -> Vec<Frame> {
     stack
 }
 
+/// The frames of a thread between the function of the C library in which it waits and its beginning, innermost first.
+fn thread_stack(mut stack: Vec<Frame>) -> Vec<Frame> {
+    let begins = |frame: &Frame| {
+        frame.is_in("steelmill-sim", "src/machine/threads.rs") && frame.function.ends_with("execute")
+    };
+    stack.truncate(stack.iter().rposition(begins).unwrap_or(stack.len()));
+    let is_call = |frame: &Frame| frame.file.contains("steelmill-sim/src/host/");
+    let is_program = |frame: &Frame| !frame.is_external() && !frame.file.contains("steelmill-sim/src/");
+    let program = stack.iter().position(is_program).unwrap_or(stack.len());
+    let call = stack[..program].iter().rposition(is_call);
+    // A function of the C library that is a lock's is kept, to tell what lock.
+    stack.drain(..call.unwrap_or(0));
+    stack
+}
+
+/// Whether a thread waits in a lock of the C library.
+fn is_of_c(stack: &[Frame]) -> bool {
+    stack.first().is_some_and(|frame| frame.is_in("steelmill-sim", "src/host/libc/locks.rs"))
+}
+
+/// The lock of std or of the C library that a thread waits for. A condition variable of std takes its mutex again.
+fn lock_of_thread(stack: &[Frame]) -> Option<&'static str> {
+    let call = stack.first()?;
+    if is_of_c(stack) {
+        let locks = [("pthread_mutex", MUTEX), ("pthread_rwlock", RW_LOCK), ("sem_", PERMIT)];
+        return locks.iter().find(|(name, _)| call.function.contains(name)).map(|(_, lock)| *lock);
+    }
+    let entered = stack.iter().find(|frame| frame.file.contains("/std/src/sys/sync/"))?;
+    let locks = [("/mutex/", MUTEX), ("/rwlock/", RW_LOCK)];
+    locks.iter().find(|(folder, _)| entered.file.contains(folder)).map(|(_, lock)| *lock)
+}
+
 /// Whether a stack is core's wait for an abort, which it makes beside everything that a daemon awaits.
 fn is_wait_for_abort(stack: &[Frame]) -> bool {
     let waits = |frame: &&Frame| frame.is_in("steelmill-core", "src/cell.rs");
@@ -157,6 +208,11 @@ fn primitive(stack: &[Frame]) -> Option<&'static str> {
     if entered.is_in("steelmill-core", "src/lifecycle/supervisor.rs") {
         return Some("its daemons");
     }
+    primitive_of_library(library)
+}
+
+/// The well-known primitive that frames of libraries are of.
+fn primitive_of_library(library: &[Frame]) -> Option<&'static str> {
     // The outermost match: a primitive may be built from others.
     library.iter().rev().find_map(|frame| {
         let matches = |(file, function, _): &&(&str, &str, &str)| {
@@ -195,7 +251,7 @@ const SIM_PRIMITIVES: [(&str, &str); 3] = [
 
 /// Well-known primitives outside of the sim, by the paths of their sources and what is in the names of functions there. Those
 /// names are unknown in a program that has line tables only.
-const PRIMITIVES: [(&str, &str, &str); 21] = [
+const PRIMITIVES: [(&str, &str, &str); 34] = [
     ("src/sync/mutex.rs", "", MUTEX),
     ("src/sync/rwlock", "", RW_LOCK),
     ("src/sync/semaphore.rs", "", PERMIT),
@@ -215,8 +271,22 @@ const PRIMITIVES: [(&str, &str, &str); 21] = [
     ("src/sync/barrier.rs", "", "a barrier (a Barrier)"),
     ("/futures-channel-", "", "a channel (of the crate futures)"),
     ("/async-channel-", "", "a channel (of the crate async-channel)"),
+    ("/crossbeam-channel-", "", "a channel (of the crate crossbeam-channel)"),
     ("/flume-", "", "a channel (of the crate flume)"),
     ("src/stream/futures_unordered/", "", "one of several futures (FuturesUnordered)"),
+    // What threads of programs wait for.
+    ("/std/src/sync/mp", "recv", "a message in a channel (mpsc), to receive"),
+    ("/std/src/sync/mp", "Receiver", "a message in a channel (mpsc), to receive"),
+    ("/std/src/sync/mp", "send", "room in a channel (mpsc), to send"),
+    ("/std/src/sync/poison/once.rs", "", "another thread to initialize a value (a Once)"),
+    ("/std/src/sys/sync/once/", "", "another thread to initialize a value (a Once)"),
+    ("/std/src/sys/sync/condvar/", "", "a condition variable (a Condvar)"),
+    ("/std/src/sys/sync/thread_parking/", "", "another thread to unpark it"),
+    ("/parking_lot-", "RawMutex", "a lock (a Mutex of parking_lot)"),
+    ("/parking_lot-", "RawRwLock", "a lock (an RwLock of parking_lot)"),
+    ("/parking_lot-", "Condvar", "a condition variable (a Condvar of parking_lot)"),
+    ("src/runtime/scheduler/multi_thread/", "", "a task to poll (a worker of a tokio runtime)"),
+    ("src/runtime/blocking/pool.rs", "", "a call to make (a thread of tokio's blocking pool)"),
 ];
 
 /// The stacks, and what each waits for, without those that are an outer part of another.

@@ -48,6 +48,12 @@ impl Recorder {
         Some(last(&self.trace.events))
     }
 
+    pub(super) fn rename(&mut self, key: TaskKey, name: &'static str) {
+        if let Some(info) = self.trace.tasks.get_mut(&TaskId::of(key)) {
+            info.name = name;
+        }
+    }
+
     fn keeps(&self, what: EventKind) -> bool {
         let next = self.trace.all();
         self.window.contains(&next)

@@ -231,6 +231,16 @@ impl<E> Kernel<E> {
         end
     }
 
+    /// Gives a task another name.
+    pub(crate) fn rename(&mut self, key: TaskKey, name: &'static str) {
+        if let Some(slot) = self.tasks.slot(key) {
+            slot.name = name;
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.rename(key, name);
+        }
+    }
+
     /// The reports of all tasks that have not ended: the scenario's first, factories' and idle ones last.
     pub(crate) fn task_list(&self) -> Vec<TaskReport> {
         let alive = |index: &usize| self.tasks.slots[*index].state.is_alive();
@@ -257,6 +267,7 @@ impl<E> Kernel<E> {
             recent_polls: None,
             is_at_rest: false,
             is_ready: false,
+            lock: None,
             key,
         }
     }
@@ -280,6 +291,7 @@ impl<E> Kernel<E> {
             recent_polls: None,
             is_at_rest: slot.state == State::Idle && slot.waits_for.is_timer_or_input(),
             is_ready: slot.state == State::Ready,
+            lock: None,
             key: slot.key,
         }
     }
@@ -325,7 +337,7 @@ impl WaitsFor {
         )
     }
 
-    fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             WaitsFor::Unknown => UNKNOWN,
             WaitsFor::Clock => "its clock",

@@ -23,6 +23,7 @@ use super::descriptors::{Descriptors, FileId};
 use super::disk::{Disks, Mappings};
 use super::futex::Futexes;
 use super::hosts::Hosts;
+use super::lock_watch::LockWatch;
 use super::machine::Machine;
 use super::moments::Moments;
 use super::net::{self, Net};
@@ -70,6 +71,8 @@ pub(crate) struct Cluster {
     pub(crate) tally: Tally,
     pub(crate) threads: Threads,
     pub(crate) futexes: Futexes,
+    /// The lock that is watched in a run that is repeated for that.
+    pub(crate) lock_watch: Option<LockWatch>,
     pub(crate) descriptors: Descriptors,
     pub(crate) disks: Disks,
     pub(crate) mappings: Mappings,
@@ -178,6 +181,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         tally: Tally::new(),
         threads: Threads::default(),
         futexes: Futexes::default(),
+        lock_watch: None,
         descriptors: Descriptors::default(),
         disks: Disks::default(),
         mappings: Mappings::default(),

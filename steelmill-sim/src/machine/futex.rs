@@ -88,6 +88,14 @@ pub(crate) fn wait(
 }
 
 impl Futexes {
+    /// Where a thread waits: its machine, the address, and what the word was.
+    pub(super) fn wait_of(&self, thread: TaskKey) -> Option<(u32, usize, u32)> {
+        let all =
+            self.waiting.iter().flat_map(|((_, address), list)| list.iter().map(move |one| (address, one)));
+        let (address, waiting) = all.into_iter().find(|(_, waiting)| waiting.thread == thread)?;
+        Some((waiting.machine, *address, waiting.value))
+    }
+
     fn leave(&mut self, number: u64) {
         self.pending.remove(&number);
         self.waiting.retain(|_, list| {

@@ -28,6 +28,7 @@ pub(crate) mod descriptors; // what a process has open, by number
 pub(crate) mod disk; // files, and what a power loss leaves of them
 pub(crate) mod files; // what a program finds of files
 pub(crate) mod futex; // threads that wait at an address
+pub(crate) mod lock_watch; // which of them hold a lock
 pub(crate) mod program; // a `main` as a machine's process
 pub(crate) mod real; // the C library's own functions
 pub(crate) mod signals; // signals and their handlers

@@ -32,6 +32,7 @@ use crate::kernel::stacks::{self, Stack};
 use crate::kernel::tasks::{Output, WaitsFor};
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::schema::decision::Stream;
+use crate::schema::portable::intern;
 use crate::schema::task::TaskKey;
 
 /// What pthread_create(3) is given to execute.
@@ -69,6 +70,10 @@ pub(crate) struct Guest {
     interrupted: Cell<Option<bool>>,
     /// It formats a log line.
     is_logging: Cell<bool>,
+    /// What the program named it, or the thread that created it.
+    name: Cell<Option<&'static str>>,
+    /// A lock's word is looked at after each of its turns: see [`lock_watch`](super::lock_watch).
+    is_watched: bool,
     /// Of its thread-locals. They are not a thread-local themselves, which would register a destructor.
     destructors: RefCell<Vec<Destructor>>,
 }
@@ -95,7 +100,7 @@ pub(crate) struct Threads {
     /// Those that a program may still join, by machine and name.
     all: BTreeMap<(u32, ThreadName), Entry>,
     /// Those that have not ended, by machine, in the order in which they were created.
-    alive: BTreeMap<u32, Vec<(TaskKey, Arc<Guest>)>>,
+    alive: BTreeMap<u32, Vec<Alive>>,
     /// Drawn from the seed when the first thread is created.
     rates: Option<Rates>,
 }
@@ -113,6 +118,12 @@ struct Rates {
 
 /// What the rates are drawn from.
 const ONCE_IN: [u64; 5] = [0, 0, 256, 32, 6];
+
+struct Alive {
+    task: TaskKey,
+    thread: ThreadName,
+    guest: Arc<Guest>,
+}
 
 struct Entry {
     /// What the thread returned, once it has.
@@ -300,6 +311,8 @@ pub(crate) fn spawn(
         mask: Cell::new(current().map_or(0, |parent| parent.mask.get())),
         interrupted: Cell::new(None),
         is_logging: Cell::new(false),
+        name: Cell::new(current().and_then(|parent| parent.name.get())),
+        is_watched: cluster::with(place.run, |run| run.lock_watch.is_some()),
         destructors: RefCell::default(),
     });
     let create = real!(
@@ -330,7 +343,8 @@ pub(crate) fn spawn(
                 run.threads.all.insert((place.machine, thread), entry);
             }
             let key = run.kernel.spawn(place.machine, None, name, Location::caller(), Box::pin(task));
-            run.threads.alive.entry(place.machine).or_default().push((key, guest.clone()));
+            let alive = Alive { task: key, thread, guest: guest.clone() };
+            run.threads.alive.entry(place.machine).or_default().push(alive);
         }
     });
     Ok(thread)
@@ -447,6 +461,9 @@ impl Future for GuestTask {
         }
         // SAFETY: it has parked before it became a task, and a task that has ended is polled no more.
         unsafe { self.guest.turns.resume() };
+        if self.guest.is_watched {
+            cluster::with_current(|run| run.look_at_lock(self.guest.place.machine));
+        }
         if !self.guest.has_ended.get() {
             return Poll::Pending;
         }
@@ -477,8 +494,12 @@ impl Threads {
     /// The thread of a machine that is to handle a signal: the main thread unless it blocks it, else the next that does not.
     pub(super) fn that_takes(&self, machine: u32, signal: i32) -> Option<(TaskKey, &Guest)> {
         let alive = self.alive.get(&machine).into_iter().flatten();
-        let mut alive = alive.map(|(key, guest)| (*key, &**guest));
+        let mut alive = alive.map(|alive| (alive.task, &*alive.guest));
         alive.find(|(_, guest)| guest.mask() & signals::bit(signal) == 0)
+    }
+
+    fn find(&self, machine: u32, thread: ThreadName) -> Option<&Alive> {
+        self.alive.get(&machine)?.iter().find(|alive| alive.thread == thread)
     }
 }
 
@@ -509,7 +530,7 @@ impl Cluster {
 
     fn thread_ended(&mut self, guest: &Guest, thread: ThreadName) {
         if let Some(alive) = self.threads.alive.get_mut(&guest.place.machine) {
-            alive.retain(|(_, other)| !std::ptr::eq(Arc::as_ptr(other), guest));
+            alive.retain(|other| !std::ptr::eq(Arc::as_ptr(&other.guest), guest));
         }
         if let Some(entry) = self.threads.all.get_mut(&(guest.place.machine, thread)) {
             entry.result = Some(guest.result.get().expose_provenance());
@@ -540,6 +561,22 @@ impl Cluster {
                 None
             }
         }
+    }
+
+    /// Names a thread, for the program and in reports, traces and pictures; whether there is one.
+    pub(crate) fn name_thread(&mut self, machine: u32, thread: ThreadName, name: &str) -> bool {
+        let Some(alive) = self.threads.find(machine, thread) else { return false };
+        let name = intern(name);
+        alive.guest.name.set(Some(name));
+        let task = alive.task;
+        self.kernel.rename(task, name);
+        true
+    }
+
+    /// The name of a thread: its own, that of the thread that created it, or its machine's. `None` if there is no such thread.
+    pub(crate) fn thread_name(&self, machine: u32, thread: ThreadName) -> Option<&str> {
+        let alive = self.threads.find(machine, thread)?;
+        Some(alive.guest.name.get().unwrap_or(&self.hosts[machine].name))
     }
 
     /// Nobody will join a thread; whether there is one of that name.

@@ -18,6 +18,7 @@ use crate::machine::cluster::{self, Isolation, RunId};
 use crate::machine::deadline_exceeded::ExceededDeadlines;
 use crate::machine::executor;
 use crate::machine::hosts::SCENARIO;
+use crate::machine::lock_watch::LockWatch;
 use crate::machine::machine::Machine;
 use crate::machine::panic_log;
 use crate::machine::panics;
@@ -130,6 +131,9 @@ pub(crate) fn run_once(
         let inspecting = ExceededDeadlines::inspecting(polls, stuck::inspect_aborted);
         cluster::with(id, |run| run.tally.exceeded_deadlines = inspecting);
     }
+    if let Some(Look::Threads { lock }) = look {
+        cluster::with(id, |run| run.lock_watch = Some(LockWatch::new(lock)));
+    }
     purity::draw_hash_keys();
     if is_audited {
         audit::begin();
@@ -150,8 +154,10 @@ pub(crate) fn run_once(
     // The inspection must not affect the outcome, nor may panics in it.
     if is_inspected {
         stuck::inspect(id, &mut outcome);
-        if let Some(Look::Holder { task, backwards }) = look {
-            holders::search(id, &mut outcome, task, backwards);
+        match look {
+            Some(Look::Holder { task, backwards }) => holders::search(id, &mut outcome, task, backwards),
+            Some(Look::Threads { lock }) => holders::seen(id, &mut outcome, lock),
+            _ => {}
         }
         panic_log::take();
     }

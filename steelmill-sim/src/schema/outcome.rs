@@ -11,6 +11,7 @@ use steelmill_core::coverage::{Kind, Point};
 use steelmill_core::{Owner, Panic};
 
 use crate::schema::decision::Decision;
+use crate::schema::look::LockWord;
 use crate::schema::plan::Plan;
 use crate::schema::portable::{self, SourceLocation, StaticStr};
 use crate::schema::settings::Seed;
@@ -314,7 +315,9 @@ pub struct TaskReport {
     /// What each of the stacks waits for, where that is known and there are several.
     #[serde(default)]
     pub waits_for_each: Vec<Option<String>>,
-    /// Who holds the lock or permits that it waits for, if that was found: not with more than 50 tasks, and not a thread of a program.
+    /// Who holds the lock or permits that it waits for, if that was found. Tasks are found with up to 50 tasks; threads of programs
+    /// in runs with a process of their own, as [`check`](crate::check) and [`Campaign`](crate::Campaign) make them, at std's
+    /// locks and glibc's mutexes.
     #[serde(default)]
     pub held_by: Option<Holder>,
     /// How often it was polled.
@@ -325,6 +328,9 @@ pub struct TaskReport {
     pub(crate) is_at_rest: bool,
     /// It is in the run queue.
     pub(crate) is_ready: bool,
+    /// The lock that this thread of a program waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lock: Option<LockWord>,
     pub(crate) key: TaskKey,
 }
 
@@ -336,9 +342,17 @@ pub enum Holder {
     Task(String),
     /// No other task: so a future of the same task that it does not poll any more (a *futurelock*), or what lives outside of tasks.
     NoOtherTask,
+    /// These threads of a program: one, or several that read what an `RwLock` holds. A thread may have ended since, or be the one that
+    /// waits.
+    Threads(Vec<String>),
 }
 
 impl TaskReport {
+    /// Whether it is a thread of a program.
+    pub(crate) fn is_thread(&self) -> bool {
+        self.spawned_at.file().ends_with("steelmill-sim/src/machine/threads.rs")
+    }
+
     /// Its machine, name and owner.
     pub(crate) fn who(&self) -> String {
         let owner = self.owner.as_ref().map(|owner| format!(" of {owner}")).unwrap_or_default();
@@ -350,6 +364,7 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Task(task) => write!(f, "held by {task}"),
+            Self::Threads(threads) => write!(f, "held by {}", threads.join(" and ")),
             Self::NoOtherTask => f.write_str(
                 "held by no other task: by a future of its own that it does not poll (a futurelock), or by what is kept outside of tasks",
             ),
@@ -361,8 +376,8 @@ impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { spawned_at, waits_for, waits_for_each, held_by, waits_at, polls, recent_polls, .. } = self;
         f.write_str(&self.who())?;
-        // The name of a task that the lifecycle spawns says enough.
-        if !spawned_at.file().contains("steelmill-core/src/lifecycle") {
+        // The name of a task that the lifecycle spawns says enough, and what spawned a thread is not known.
+        if !spawned_at.file().contains("steelmill-core/src/lifecycle") && !self.is_thread() {
             write!(f, ", spawned at {spawned_at}")?;
         }
         write!(f, ", polled {polls} times")?;

@@ -53,8 +53,8 @@ impl fmt::Display for SourceLocation {
     }
 }
 
-/// The same text for as long as the process lives. There are as many as the program has statics of such a kind.
-fn intern(text: &str) -> &'static str {
+/// The same text for as long as the process lives. There are as many as the program has statics of such a kind, and names of threads.
+pub(crate) fn intern(text: &str) -> &'static str {
     static TEXTS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = texts.get(text) {

@@ -7,12 +7,12 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, RwLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use steelmill_core::Result;
-use steelmill_sim::{LifeEnd, Outcome, Seed, Settings, Sim, check, simulate};
+use steelmill_sim::{Campaign, LifeEnd, Outcome, Seed, Settings, Sim, check, simulate};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -328,29 +328,109 @@ fn a_machine_that_is_killed_executes_nothing_more_not_even_destructors() {
     assert_eq!(DROPPED.load(Relaxed), 0);
 }
 
+/// The failure of a program's run, in a process of its own.
+fn failure_of(program: impl Fn() + Clone + Send + Sync + 'static) -> String {
+    let campaign = Campaign::new(move |sim| {
+        let program = program.clone();
+        async move {
+            sim.program("server", move || program()).start().await?.ended().await;
+            Ok(())
+        }
+    });
+    let summary = campaign.seeds(1).run();
+    summary.failed.first().and_then(|outcome| outcome.failure.as_ref()).expect("it is a deadlock").to_string()
+}
+
+fn named(name: &str) -> thread::Builder {
+    thread::Builder::new().name(name.into())
+}
+
 #[test]
-fn a_deadlock_of_threads_names_each_with_what_it_waits_for_and_where() {
+fn a_deadlock_of_threads_names_each_with_what_it_waits_for_and_who_holds_it() {
     fn takes_both(first: &Mutex<()>, second: &Mutex<()>) {
         let _first = first.lock().expect("not poisoned");
         thread::sleep(SECOND);
         let _second = second.lock().expect("not poisoned");
     }
 
-    let outcome = run(1, |sim| async move {
-        let machine = sim.program("server", || {
-            let locks = Arc::new((Mutex::new(()), Mutex::new(())));
-            let same = locks.clone();
-            let other = thread::spawn(move || takes_both(&same.1, &same.0));
-            takes_both(&locks.0, &locks.1);
-            other.join().expect("it ends");
-        });
-        machine.start().await?.ended().await;
-        Ok(())
+    let failure = failure_of(|| {
+        let locks = Arc::new((Mutex::new(()), Mutex::new(())));
+        let same = locks.clone();
+        let other = named("other").spawn(move || takes_both(&same.1, &same.0)).expect("a thread");
+        takes_both(&locks.0, &locks.1);
+        other.join().expect("it ends");
     });
-    let failure = outcome.failure.expect("it is a deadlock").to_string();
-    let count = |text: &str| failure.matches(text).count();
-    assert_eq!((count("server: \"main\""), count("server: \"thread\"")), (1, 1), "{failure}");
-    assert!(count("takes_both at steelmill-sim/tests/programs/guests.rs") >= 2, "{failure}");
+    for (thread, holder) in [("main", "other"), ("other", "main")] {
+        let line = failure.lines().find(|line| line.starts_with(&format!("  server: \"{thread}\", polled")));
+        let line = line.unwrap_or_else(|| panic!("{thread} is not listed: {failure}"));
+        let ending = format!("waits for a lock (a Mutex), held by server: \"{holder}\"");
+        assert!(line.ends_with(&ending), "{failure}");
+    }
+    let places = failure.matches("takes_both at steelmill-sim/tests/programs/guests.rs").count();
+    assert_eq!(places, 2, "{failure}");
+    assert!(!failure.contains("start_thread"), "{failure}");
+}
+
+#[test]
+fn a_lock_whose_holder_has_ended_is_said_to_be_so() {
+    let failure = failure_of(|| {
+        let lock = Arc::new(Mutex::new(()));
+        let other = lock.clone();
+        let forgets = named("forgets").spawn(move || std::mem::forget(other.lock()));
+        forgets.expect("a thread").join().expect("no panic");
+        drop(lock.lock());
+    });
+    assert!(
+        failure.contains("waits for a lock (a Mutex), held by server: \"forgets\", which has ended"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn readers_that_keep_a_writer_from_a_lock_are_all_named() {
+    let failure = failure_of(|| {
+        let lock = Arc::new(RwLock::new(()));
+        for name in ["one", "another"] {
+            let lock = lock.clone();
+            let reads = move || {
+                let _read = lock.read();
+                thread::park();
+            };
+            named(name).spawn(reads).expect("a thread");
+            thread::sleep(SECOND);
+        }
+        drop(lock.write());
+    });
+    let ending = "waits for a lock (an RwLock), held by server: \"one\" and server: \"another\"";
+    assert!(failure.contains(ending), "{failure}");
+    assert!(
+        failure.contains("server: \"one\", polled 1 times, waits for another thread to unpark it"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn what_a_thread_waits_for_is_told_by_name() {
+    let failure = failure_of(|| {
+        let (sender, receiver) = mpsc::channel::<()>();
+        named("receives").spawn(move || receiver.recv()).expect("a thread");
+        let waits = || {
+            let (lock, condition) = (Mutex::new(()), Condvar::new());
+            drop(condition.wait(lock.lock().expect("not poisoned")));
+        };
+        named("waits").spawn(waits).expect("a thread");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        runtime.block_on(std::future::pending::<()>());
+        drop(sender);
+    });
+    for text in [
+        "\"receives\", polled 1 times, waits for a message in a channel (mpsc), to receive",
+        "\"waits\", polled 1 times, waits for a condition variable (a Condvar)",
+        "waits for a task to poll (a worker of a tokio runtime)",
+    ] {
+        assert!(failure.contains(text), "{text}: {failure}");
+    }
 }
 
 #[test]

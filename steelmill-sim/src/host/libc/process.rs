@@ -1,12 +1,17 @@
-//! What a thread asks about itself and its process, and the end of both.
+//! What a thread asks about itself and its process, its name, and the end of both.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_ulong};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use libc::size_t;
+
+use super::paths::refused;
 use super::{answer, guest};
 use crate::machine::real::real;
-use crate::machine::{program, threads};
+use crate::machine::world::Process;
+use crate::machine::{cluster, program, threads};
+use crate::schema::system_use::SystemCall;
 
 /// Whether a guest has called exit(3): `std::process::exit` keeps in a static that the whole process is exiting, and has
 /// every later caller wait for that by pause(2).
@@ -71,17 +76,96 @@ unsafe extern "C" fn sched_yield() -> c_int {
     }
 }
 
-/// The kernel's name of the thread would be that of the thread of the seed.
-///
+/// The most bytes of a thread's name, with the zero at its end.
+const NAME_ROOM: usize = 16;
+
 /// # Safety
 /// As pthread_setname_np(3).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_setname_np(thread: libc::pthread_t, name: *const c_char) -> c_int {
-    match guest() {
-        Some(_) => 0,
+    let Some(process) = guest() else {
         // SAFETY: as ours.
-        None => unsafe {
+        return unsafe {
             real!("pthread_setname_np", fn(libc::pthread_t, *const c_char) -> c_int)(thread, name)
+        };
+    };
+    // SAFETY: pthread_setname_np(3): it ends with a zero.
+    let name = unsafe { CStr::from_ptr(name) };
+    if name.to_bytes_with_nul().len() > NAME_ROOM {
+        return libc::ERANGE;
+    }
+    name_thread(process, thread, name)
+}
+
+fn name_thread(process: Process, thread: libc::pthread_t, name: &CStr) -> c_int {
+    let is_found =
+        cluster::with(process.run, |run| run.name_thread(process.machine, thread, &name.to_string_lossy()));
+    if is_found { 0 } else { libc::ESRCH }
+}
+
+/// # Safety
+/// As pthread_getname_np(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_getname_np(thread: libc::pthread_t, name: *mut c_char, room: size_t) -> c_int {
+    let Some(process) = guest() else {
+        // SAFETY: as ours.
+        return unsafe {
+            real!("pthread_getname_np", fn(libc::pthread_t, *mut c_char, size_t) -> c_int)(thread, name, room)
+        };
+    };
+    if room < NAME_ROOM {
+        return libc::ERANGE;
+    }
+    match thread_name(process, thread) {
+        // SAFETY: pthread_getname_np(3): there is that much room.
+        Some(known) => unsafe {
+            name.copy_from(known.as_ptr().cast(), NAME_ROOM);
+            0
         },
+        None => libc::ESRCH,
+    }
+}
+
+/// The name of a thread, with zeros behind it.
+fn thread_name(process: Process, thread: libc::pthread_t) -> Option<[u8; NAME_ROOM]> {
+    let mut name = [0; NAME_ROOM];
+    cluster::with(process.run, |run| {
+        let known = run.thread_name(process.machine, thread)?.as_bytes();
+        let length = known.len().min(NAME_ROOM - 1);
+        name[..length].copy_from_slice(&known[..length]);
+        Some(name)
+    })
+}
+
+/// The name of the thread; what else it sets belongs to the real process, and is refused.
+///
+/// # Safety
+/// As prctl(2), which takes up to four arguments beside the operation.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn prctl(operation: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int {
+    let Some(process) = guest() else {
+        // SAFETY: as ours.
+        return unsafe {
+            real!("prctl", fn(c_int, c_ulong, c_ulong, c_ulong, c_ulong) -> c_int)(operation, a, b, c, d)
+        };
+    };
+    // SAFETY: pthread_self(3) has no conditions.
+    let this = unsafe { libc::pthread_self() };
+    match operation {
+        libc::PR_SET_NAME => {
+            // SAFETY: PR_SET_NAME(2const): it ends with a zero, or is cut off after what there is room for.
+            let name = unsafe { CStr::from_ptr(std::ptr::with_exposed_provenance(a as usize)) }.to_bytes();
+            let mut cut = name[..name.len().min(NAME_ROOM - 1)].to_vec();
+            cut.push(0);
+            name_thread(process, this, CStr::from_bytes_with_nul(&cut).expect("one zero, at the end"))
+        }
+        libc::PR_GET_NAME => {
+            let name: *mut u8 = std::ptr::with_exposed_provenance_mut(a as usize);
+            let known = thread_name(process, this).expect("it executes");
+            // SAFETY: PR_GET_NAME(2const): there is room for 16 bytes.
+            unsafe { name.copy_from(known.as_ptr(), NAME_ROOM) };
+            0
+        }
+        _ => answer(refused(process, SystemCall::Process, "refused settings of the process", libc::EINVAL)),
     }
 }
