@@ -64,7 +64,14 @@ fn children_and_subscriptions_take_little_and_leave_nothing() {
         for number in 0..made {
             assert!(child(&demo, number).await.unwrap().stop().await.is_clean());
         }
-        assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
+        // On a busy machine another thread looks after supervisors, too, and a task whose end was told ends soon after.
+        let are_more = || tokio::runtime::Handle::current().metrics().num_alive_tasks() > tasks;
+        for _ in 0..10_000 {
+            if are_more() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        assert!(!are_more(), "{made} children have left tasks");
         let left = meter::growth();
         assert!(left < 4_096, "{made} children have left {left} bytes");
 
