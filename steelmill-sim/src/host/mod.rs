@@ -9,5 +9,7 @@ pub(crate) mod panics; // the panic hook
 pub(crate) mod libc; // the C library's functions, for guest threads
 pub(crate) mod purity; // clocks and entropy, interposed
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+pub(crate) mod counter; // the processor's time stamp counter
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 pub(crate) mod raw_calls; // system call instructions of programs
 pub(crate) mod stuck; // the async stacks of stuck tasks

@@ -5,7 +5,7 @@
 //! whose task runs. On every other thread they call the C library. Sockets, threads and the rest are in
 //! [`libc`](crate::host::libc). An [audit](crate::host::audit) records each call.
 //!
-//! Not interposed: `/dev/urandom` as a file, the instructions `rdtsc` and `rdrand`, and `futures::select!`, whose random
+//! Not interposed: the instruction `rdrand`; `rdtsc` but for [programs](crate::host::counter) in a process of their own; and `futures::select!`, whose random
 //! generator is seeded by a counter in a `static`. clippy bans the last, and verification finds any that matter.
 //!
 //! std draws the keys of its hash maps, and `rand::rng()` its state, once per thread: each seed needs a fresh thread.
@@ -21,6 +21,9 @@ pub const fn is_pure() -> bool {
 pub(crate) fn draw_hash_keys() {
     std::hint::black_box(std::hash::RandomState::new());
 }
+
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+pub(crate) use linux::monotonic_nanos;
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod linux {
@@ -170,7 +173,7 @@ mod linux {
     #[unsafe(no_mangle)]
     unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
         if cluster::is_simulating()
-            && let Some(now) = simulated(clock)
+            && let Some(now) = read(clock)
         {
             let now = libc::timespec {
                 tv_sec: now.as_secs() as libc::time_t,
@@ -192,7 +195,7 @@ mod linux {
     unsafe extern "C" fn gettimeofday(time: *mut libc::timeval, zone: *mut c_void) -> c_int {
         if cluster::is_simulating()
             && !time.is_null()
-            && let Some(now) = simulated(libc::CLOCK_REALTIME)
+            && let Some(now) = read(libc::CLOCK_REALTIME)
         {
             let now = libc::timeval {
                 tv_sec: now.as_secs() as libc::time_t,
@@ -213,7 +216,7 @@ mod linux {
     #[unsafe(no_mangle)]
     unsafe extern "C" fn time(time: *mut libc::time_t) -> libc::time_t {
         if cluster::is_simulating()
-            && let Some(now) = simulated(libc::CLOCK_REALTIME)
+            && let Some(now) = read(libc::CLOCK_REALTIME)
         {
             let now = now.as_secs() as libc::time_t;
             if !time.is_null() {
@@ -228,6 +231,18 @@ mod linux {
 
     /// A machine's monotonic clock at the beginning of a run: a day of uptime, so that a program can subtract from it.
     const UPTIME: Duration = Duration::from_secs(24 * 3600);
+
+    /// A machine's monotonic clock, as a number of nanoseconds.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn monotonic_nanos() -> u64 {
+        simulated(libc::CLOCK_MONOTONIC).unwrap_or_default().as_nanos() as u64
+    }
+
+    /// A program reads a clock.
+    fn read(clock: libc::clockid_t) -> Option<Duration> {
+        threads::clock_is_read();
+        simulated(clock)
+    }
 
     fn simulated(clock: libc::clockid_t) -> Option<Duration> {
         match clock {
@@ -245,13 +260,16 @@ mod linux {
                 });
                 Some(UPTIME + Duration::from_nanos(passed.unwrap_or(0)))
             }
-            libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => {
+            // A kernel that nobody told of leap seconds has no offset of TAI.
+            libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_TAI => {
                 audit::note(SystemCall::WallClock);
                 cluster::with_current(|run| run.wall(machine(run)))?
                     .duration_since(SystemTime::UNIX_EPOCH)
                     .ok()
             }
-            _ => None, // CPU time is not simulated
+            // Code takes no time.
+            libc::CLOCK_PROCESS_CPUTIME_ID | libc::CLOCK_THREAD_CPUTIME_ID => Some(Duration::ZERO),
+            _ => None,
         }
     }
 }

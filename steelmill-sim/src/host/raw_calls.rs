@@ -41,14 +41,14 @@ pub(crate) fn catch() -> Option<Caught> {
     if is_under_valgrind() {
         return None;
     }
-    let allowed = code_of_the_c_library()?;
+    let allowed = code_at(real::address_of_syscall())?;
     HANDLER.call_once(set_handler);
     let is_on = dispatch(PR_SYS_DISPATCH_ON, allowed.start, allowed.len());
     is_on.then_some(Caught { _not_send: PhantomData })
 }
 
 /// valgrind executes the program, and its own calls on the same thread would be caught.
-fn is_under_valgrind() -> bool {
+pub(super) fn is_under_valgrind() -> bool {
     // Not by our getenv(3), whose callers the audit lists.
     // SAFETY: the name is a string, and so is what is found, which nobody changes meanwhile.
     unsafe {
@@ -68,8 +68,8 @@ fn dispatch(mode: usize, start: usize, length: usize) -> bool {
     real::syscall(libc::SYS_prctl, [PR_SET_SYSCALL_USER_DISPATCH as usize, mode, start, length, 0, 0]) == 0
 }
 
-/// Where the code of the C library is.
-fn code_of_the_c_library() -> Option<Range<usize>> {
+/// Where the code is of the library or the program that has an address.
+pub(super) fn code_at(address: usize) -> Option<Range<usize>> {
     unsafe extern "C" fn look(object: *mut libc::dl_phdr_info, _: usize, search: *mut c_void) -> c_int {
         // SAFETY: dl_iterate_phdr(3): the object has so many headers; `search` is ours.
         let (base, headers, search) = unsafe {
@@ -93,7 +93,7 @@ fn code_of_the_c_library() -> Option<Range<usize>> {
         found: Option<Range<usize>>,
     }
 
-    let mut search = Search { address: real::address_of_syscall(), found: None };
+    let mut search = Search { address, found: None };
     // SAFETY: the function is called while this waits.
     unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
     search.found
@@ -166,6 +166,9 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
         libc::SYS_writev => function!(writev(c_int, *const libc::iovec, c_int)),
         libc::SYS_open => function!(open(*const c_char, c_int, libc::c_uint)),
         libc::SYS_openat => function!(openat(c_int, *const c_char, c_int, libc::c_uint)),
+        libc::SYS_getrusage => function!(getrusage(c_int, *mut libc::rusage)),
+        libc::SYS_times => function!(times(*mut libc::tms)),
+        libc::SYS_sysinfo => function!(sysinfo(*mut libc::sysinfo)),
         libc::SYS_prctl => function!(prctl(c_int, usize, usize, usize, usize)),
         libc::SYS_creat => function!(creat(*const c_char, libc::mode_t)),
         libc::SYS_mkdir => function!(mkdir(*const c_char, libc::mode_t)),

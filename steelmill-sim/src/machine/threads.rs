@@ -19,6 +19,7 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use context::Turns;
 
@@ -26,10 +27,14 @@ use super::cluster::{self, Cluster, Shared};
 use super::real::real;
 use super::signals::{self, SignalSet};
 use super::waker::waker;
-use super::world::Process;
+use super::world::{Process, SimWorld};
+use steelmill_core::World as _;
+
+use crate::kernel::internal::is_internal;
 use crate::kernel::probe;
 use crate::kernel::stacks::{self, Stack};
 use crate::kernel::tasks::{Output, WaitsFor};
+use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::schema::decision::Stream;
 use crate::schema::portable::intern;
@@ -47,6 +52,12 @@ static BY_FUTEX: AtomicBool = AtomicBool::new(false);
 #[cfg(test)]
 pub(crate) fn change_by_futex(by_futex: bool) {
     BY_FUTEX.store(by_futex, Ordering::Relaxed);
+}
+
+/// Whether threads do not change in user space.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn change_by_futex_alone() -> bool {
+    BY_FUTEX.load(Ordering::Relaxed) || !context::is_user_space_possible()
 }
 
 /// What a guest thread and the task that resumes it share.
@@ -70,6 +81,8 @@ pub(crate) struct Guest {
     interrupted: Cell<Option<bool>>,
     /// It formats a log line.
     is_logging: Cell<bool>,
+    /// The time at which it last read a clock, and how often it has since then.
+    clock_reads: Cell<(Nanos, u32)>,
     /// What the program named it, or the thread that created it.
     name: Cell<Option<&'static str>>,
     /// A lock's word is looked at after each of its turns: see [`lock_watch`](super::lock_watch).
@@ -216,6 +229,23 @@ pub(crate) fn preempt(place: Process) {
     }
 }
 
+/// After so many reads of a clock at one time a guest thread has spent some, as much as they take on Linux.
+const CLOCK_READS: u32 = 64;
+const OF_CLOCK_READS: Duration = Duration::from_nanos(64 * 25);
+
+/// A clock is read: on a guest thread that takes a moment, so that a loop comes to the point in time that it waits for.
+pub(crate) fn clock_is_read() {
+    let Some(guest) = current().filter(|guest| !guest.is_logging.get() && !is_internal()) else { return };
+    let now = cluster::with(guest.place.run, |run| run.kernel.now);
+    let (last, reads) = guest.clock_reads.get();
+    let reads = if last == now { reads + 1 } else { 1 };
+    if reads < CLOCK_READS {
+        return guest.clock_reads.set((now, reads));
+    }
+    guest.clock_reads.set((now, 0));
+    block_on(SimWorld(guest.place).clock().sleep(OF_CLOCK_READS));
+}
+
 /// Whether a wait at a futex ends without a wake.
 pub(crate) fn wakes_spuriously(place: Process) -> bool {
     let is_drawn = cluster::with(place.run, |run| run.is_drawn(|rates| rates.spurious_wake));
@@ -311,6 +341,7 @@ pub(crate) fn spawn(
         mask: Cell::new(current().map_or(0, |parent| parent.mask.get())),
         interrupted: Cell::new(None),
         is_logging: Cell::new(false),
+        clock_reads: Cell::default(),
         name: Cell::new(current().and_then(|parent| parent.name.get())),
         is_watched: cluster::with(place.run, |run| run.lock_watch.is_some()),
         destructors: RefCell::default(),

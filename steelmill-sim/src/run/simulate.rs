@@ -219,8 +219,8 @@ fn inside_of_runtimes(id: RunId, seed: u64, begin: impl FnOnce()) -> Outcome {
 fn drive(id: RunId) {
     #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
     let _caught = match cluster::with(id, |run| run.isolation) {
-        Isolation::Own => host::raw_calls::catch(),
-        _ => None,
+        Isolation::Own => (host::raw_calls::catch(), host::counter::catch()),
+        _ => (None, None),
     };
     executor::drive(id);
 }

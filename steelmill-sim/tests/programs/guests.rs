@@ -328,6 +328,32 @@ fn a_machine_that_is_killed_executes_nothing_more_not_even_destructors() {
     assert_eq!(DROPPED.load(Relaxed), 0);
 }
 
+#[test]
+fn a_loop_that_waits_for_a_point_in_time_comes_to_it_and_lets_others_go_on() {
+    check(Seed(1), |sim| async move {
+        alone(sim, || {
+            let count = Arc::new(AtomicU32::new(0));
+            let counts = count.clone();
+            let other = thread::spawn(move || {
+                for _ in 0..10 {
+                    thread::sleep(Duration::from_micros(100));
+                    counts.fetch_add(1, Relaxed);
+                }
+            });
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(2) {
+                std::hint::spin_loop();
+            }
+            assert_eq!(count.load(Relaxed), 10);
+            other.join().expect("no panic");
+            Ok(())
+        })
+        .await?;
+        assert!(sim.elapsed() < Duration::from_millis(3));
+        Ok(())
+    });
+}
+
 /// The failure of a program's run, in a process of its own.
 fn failure_of(program: impl Fn() + Clone + Send + Sync + 'static) -> String {
     let campaign = Campaign::new(move |sim| {

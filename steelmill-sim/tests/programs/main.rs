@@ -5,7 +5,7 @@ mod disk; // files that a program writes, and power losses
 mod files; // what a program finds of files and of other processes
 mod guests; // threads, locks, blocking sockets, runtimes
 mod locks; // locks of C code
-mod names; // of threads
+mod identity; // names of threads, what was used
 mod processes; // a process for each run
 #[cfg(target_arch = "x86_64")]
 mod raw_calls; // system calls past the C library

@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int, c_long};
 
 use libc::{cpu_set_t, pid_t, size_t, utsname};
 
-use super::{answer, caller, guest};
+use super::{answer, caller, guest, usage};
 use crate::machine::cluster;
 use crate::machine::real::real;
 use crate::machine::threads::current_task;
@@ -91,6 +91,8 @@ unsafe extern "C" fn sched_setaffinity(pid: pid_t, size: size_t, cpus: *const cp
 unsafe extern "C" fn sysconf(name: c_int) -> c_long {
     match name {
         libc::_SC_NPROCESSORS_ONLN | libc::_SC_NPROCESSORS_CONF if caller().is_some() => CPUS as c_long,
+        libc::_SC_PHYS_PAGES if caller().is_some() => (usage::MEMORY / usage::PAGE) as c_long,
+        libc::_SC_AVPHYS_PAGES if caller().is_some() => (usage::FREE / usage::PAGE) as c_long,
         // SAFETY: as ours.
         _ => unsafe { real!("sysconf", fn(c_int) -> c_long)(name) },
     }

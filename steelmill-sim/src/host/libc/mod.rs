@@ -28,6 +28,7 @@ pub(crate) mod symbols; // whether the linker took these
 mod threads; // pthread_create(3) and its kin
 mod time; // sleeps and timers
 mod transfers; // pread, fsync, truncate, sendfile
+mod usage; // what a process has used
 mod unwinding; // panics that a program hears of itself
 
 use std::ffi::c_int;

@@ -7,6 +7,7 @@ use libc::{clockid_t, itimerspec, timespec};
 use steelmill_core::World as _;
 
 use super::{answer, caller, duration_of, guest, may_block, process_of};
+use crate::kernel::internal::internally;
 use crate::machine::cluster;
 use crate::machine::descriptors::TimerSetting;
 use crate::machine::real::real;
@@ -46,8 +47,8 @@ fn timespec_of(duration: Duration) -> timespec {
 
 pub(super) fn now_of(clock: clockid_t) -> Duration {
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: it is valid for a write. Ours answers.
-    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    // SAFETY: it is valid for a write. Ours answers; no time passes between what a call does before and after.
+    internally(|| unsafe { libc::clock_gettime(clock, &raw mut now) });
     duration_of(&now).unwrap_or_default()
 }
 

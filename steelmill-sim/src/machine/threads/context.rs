@@ -44,7 +44,7 @@ pub(super) struct Turns {
 
 /// Whether threads change in user space here: x86-64 with FSGSBASE, which Linux enables since 5.9 and announces by bit 1
 /// of AT_HWCAP2.
-fn is_user_space_possible() -> bool {
+pub(super) fn is_user_space_possible() -> bool {
     // SAFETY: getauxval(3) takes any number.
     cfg!(target_arch = "x86_64") && unsafe { libc::getauxval(libc::AT_HWCAP2) } & 2 != 0
 }

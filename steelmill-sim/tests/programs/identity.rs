@@ -1,0 +1,96 @@
+//! What a program is told of itself: names of threads, what it has used, the processor's counter.
+#![expect(clippy::disallowed_methods, reason = "threads as people write them")]
+#![expect(unsafe_code, reason = "they are asked for and set by foreign functions")]
+
+use std::thread;
+use std::time::Duration;
+
+use steelmill_sim::{Campaign, Seed, Verify, check};
+
+use crate::succeeds;
+
+/// pthread_setname_np(3), prctl(2).
+#[test]
+fn a_thread_has_the_name_that_it_was_given_or_that_of_its_machine() {
+    check(Seed(1), |sim| async move {
+        succeeds(sim, || {
+            let name_of_this = || {
+                let mut name = [1_u8; 16];
+                // SAFETY: there is room for 16 bytes.
+                assert_eq!(unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) }, 0);
+                let mut other = [2_u8; 16];
+                // SAFETY: as above.
+                let code =
+                    unsafe { libc::pthread_getname_np(libc::pthread_self(), other.as_mut_ptr().cast(), 16) };
+                assert_eq!((code, name), (0, other));
+                String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned()
+            };
+            assert_eq!(name_of_this(), "program");
+            thread::spawn(move || assert_eq!(name_of_this(), "program")).join().expect("no panic");
+            let named = thread::Builder::new().name("a worker with a long name".into()).spawn(name_of_this);
+            let named = named.expect("a thread");
+            assert_eq!(named.join().expect("no panic"), "a worker with a");
+            // SAFETY: the name ends with a zero; the second operation takes no pointer.
+            unsafe {
+                assert_eq!(libc::prctl(libc::PR_SET_NAME, c"renamed".as_ptr()), 0);
+                assert_eq!(name_of_this(), "renamed");
+                let this = libc::pthread_self();
+                assert_eq!(libc::pthread_setname_np(this, c"of sixteen bytes".as_ptr()), libc::ERANGE);
+                assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 0), -1);
+            }
+        })
+        .await
+    });
+}
+
+/// getrusage(2), times(2), sysinfo(2), getloadavg(3), CLOCK_PROCESS_CPUTIME_ID.
+#[test]
+fn code_takes_no_time_and_memory_is_the_machines() {
+    check(Seed(1), |sim| async move {
+        succeeds(sim, || {
+            let mut sum = 0_u64;
+            (0..1_000_000).for_each(|n| sum = std::hint::black_box(sum + n));
+            // SAFETY: all zeros are values of these types, each of which is valid for a write.
+            unsafe {
+                let mut usage: libc::rusage = std::mem::zeroed();
+                usage.ru_utime.tv_usec = 1;
+                assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), 0);
+                assert_eq!((usage.ru_utime.tv_sec, usage.ru_utime.tv_usec), (0, 0));
+                let mut cpu: libc::timespec = std::mem::zeroed();
+                assert_eq!(libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut cpu), 0);
+                assert_eq!((cpu.tv_sec, cpu.tv_nsec), (0, 0));
+                let mut used: libc::tms = std::mem::zeroed();
+                let before = libc::times(&raw mut used);
+                thread::sleep(Duration::from_secs(1));
+                assert_eq!((libc::times(&raw mut used) - before, used.tms_utime), (100, 0));
+                let mut machine: libc::sysinfo = std::mem::zeroed();
+                assert_eq!(libc::sysinfo(&raw mut machine), 0);
+                assert_eq!((machine.uptime, machine.totalram), (24 * 3600 + 1, 8 << 30));
+                assert_eq!(libc::sysconf(libc::_SC_PHYS_PAGES) * 4096, 8 << 30);
+                let mut loads = [1.0; 3];
+                assert_eq!((libc::getloadavg(loads.as_mut_ptr(), 3), loads), (3, [0.0; 3]));
+            }
+        })
+        .await
+    });
+}
+
+/// The crate quanta and those built on it read the counter.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_processors_counter_counts_the_nanoseconds_of_the_machines_clock() {
+    use std::arch::x86_64::{__rdtscp, _rdtsc};
+
+    let scenario = |sim| {
+        succeeds(sim, || {
+            // SAFETY: every processor of 64 bits has the instructions; `processor` is valid for a write.
+            unsafe {
+                let before = _rdtsc();
+                thread::sleep(Duration::from_secs(1));
+                let mut processor = 7;
+                assert_eq!((__rdtscp(&raw mut processor) - before, processor), (1_000_000_000, 0));
+            }
+        })
+    };
+    Campaign::new(scenario).seeds(3).verify(Verify::Twice).check();
+}
