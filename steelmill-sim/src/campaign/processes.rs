@@ -92,6 +92,11 @@ impl Role {
     }
 }
 
+/// AWS-LC, which rustls uses by default, and OpenSSL take entropy from the processor by an instruction that nothing catches
+/// (`rdrand`), unless this variable says that it has none (OPENSSL_ia32cap(3)). They read it before `main`.
+const OPENSSL_CAPABILITIES: &str = "OPENSSL_ia32cap";
+const WITHOUT_RDRAND: &str = "~0x4000000000000000";
+
 /// The processes of a campaign's runs.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
@@ -174,6 +179,9 @@ impl Processes {
         let (ours, theirs) = UnixStream::pair().context("cannot make a pair of sockets")?;
         let mut command = program.command();
         command.env_remove(SECOND_RUN_VARIABLE).env(SERVER_VARIABLE, stage.number.to_string());
+        if std::env::var_os(OPENSSL_CAPABILITIES).is_none() {
+            command.env(OPENSSL_CAPABILITIES, WITHOUT_RDRAND);
+        }
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
         if !stage.is_shown {
             command.stderr(Stdio::null());

@@ -13,8 +13,10 @@ use std::sync::OnceLock;
 
 use libc::{siginfo_t, ucontext_t};
 
-use super::audit;
 use super::raw_calls::{code_at, is_under_valgrind};
+use super::{audit, purity};
+use crate::kernel::decisions::mix;
+use crate::machine::world::Process;
 use crate::machine::{cluster, real, threads};
 use crate::schema::system_use::SystemCall;
 
@@ -86,9 +88,9 @@ unsafe fn read_at(address: usize) -> Option<(usize, bool)> {
 /// the kernel's code the processor's.
 fn counter(address: usize) -> u64 {
     let is_of_kernel = OF_KERNEL.get().and_then(Option::as_ref).is_some_and(|code| code.contains(&address));
-    if threads::process().is_some() && !is_of_kernel {
+    if let Some(process) = threads::process().filter(|_| !is_of_kernel) {
         audit::note(SystemCall::Instruction);
-        return crate::host::purity::monotonic_nanos();
+        return shown_to(process);
     }
     raises_signal(false);
     // SAFETY: the instruction raises no signal now.
@@ -96,6 +98,24 @@ fn counter(address: usize) -> u64 {
     raises_signal(true);
     value
 }
+
+/// What a machine's counter shows: its clock, but each time something more. So libraries that take the jitter of reading it for
+/// entropy, as AWS-LC does, find some; it repeats, as all does.
+fn shown_to(process: Process) -> u64 {
+    let clock = purity::monotonic_nanos();
+    cluster::with(process.run, |run| {
+        let seed = run.kernel.settings.seed.0;
+        let counter = &mut run.hosts[process.machine].counter;
+        counter.reads += 1;
+        let taken = LEAST_TAKEN + mix(seed ^ counter.reads) % TAKEN_BESIDES;
+        counter.last = clock.max(counter.last + taken);
+        counter.last
+    })
+}
+
+/// How much a read takes, in nanoseconds.
+const LEAST_TAKEN: u64 = 20;
+const TAKEN_BESIDES: u64 = 61;
 
 unsafe extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: sigaction(2): with SA_SIGINFO it is valid for as long as the handler executes.

@@ -68,7 +68,7 @@ fn scramble(word: u64) -> u64 {
 }
 
 /// [`scramble`] for words that may be zero, which it maps to zero.
-fn mix(word: u64) -> u64 {
+pub(crate) fn mix(word: u64) -> u64 {
     scramble(word.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 

@@ -272,6 +272,12 @@ impl<E> Kernel<E> {
         }
     }
 
+    /// The report of a task that tokio polls.
+    pub(crate) fn report_of_tokio(&self, machine: u32, spawned_at: &'static Location<'static>) -> TaskReport {
+        let (key, name) = (TaskKey::NONE, "a task of tokio");
+        self.orphan_report(OrphanTask { key, machine, polls: 0, owner: None, name, spawned_at })
+    }
+
     pub(crate) fn task_report(&self, index: usize) -> TaskReport {
         let slot = &self.tasks.slots[index];
         TaskReport {

@@ -114,8 +114,8 @@ impl Cluster {
                 Found::Content(format!("{name}\n").into_bytes())
             }
             Some("/etc/hosts") => Found::Content(self.hosts_file().into_bytes()),
-            // Names are asked of getaddrinfo(3): there is no server to ask.
-            Some("/etc/resolv.conf") => Found::Content(Vec::new()),
+            // Libraries that resolve names themselves want a server. None answers there: /etc/hosts has all names.
+            Some("/etc/resolv.conf") => Found::Content(b"nameserver 127.0.0.53\n".to_vec()),
             _ if is_of_symbols(&path) => Found::Symbols,
             _ => Found::Nothing,
         }

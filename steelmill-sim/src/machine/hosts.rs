@@ -40,6 +40,14 @@ pub(crate) struct Host {
     pub(crate) slowness: Nanos,
     pub(crate) clock: LocalClock,
     rng: Option<Box<ChaCha8Rng>>,
+    pub(crate) counter: Counter,
+}
+
+/// The time stamp counter of a machine's processors, as programs have read it.
+#[derive(Default)]
+pub(crate) struct Counter {
+    pub(crate) reads: u64,
+    pub(crate) last: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +81,7 @@ impl Hosts {
             slowness: 0,
             clock: LocalClock::default(),
             rng: None,
+            counter: Counter::default(),
         });
         id
     }

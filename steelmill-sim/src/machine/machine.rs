@@ -513,6 +513,7 @@ impl Cluster {
         };
         self.futexes_gone(machine);
         self.threads_gone(machine);
+        self.tasks_of_tokio_gone(machine);
         self.signals_gone(machine);
         let orphans = self.kernel.tasks.of(machine).into_iter().filter_map(|task| self.kernel.abort(task));
         (orphans.collect(), lost)

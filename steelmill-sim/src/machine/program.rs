@@ -14,6 +14,7 @@ use super::cluster;
 use super::lives::LifeEnd;
 use super::machine::{Machine, ProcessEnd};
 use super::panic_log;
+use super::runtimes;
 use super::signals;
 use super::sim::Sim;
 use super::threads;
@@ -146,8 +147,9 @@ impl Sim {
         F: Future<Output: ExitStatus>,
     {
         self.program(name, move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let Ok(runtime) = runtime else { return 1 };
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            runtimes::tell_of_tasks(&mut builder);
+            let Ok(runtime) = builder.enable_all().build() else { return 1 };
             let process = threads::process().expect("a program executes on a guest thread");
             let stop = cluster::with(process.run, |run| run.drop_future_at_sigterm(process.machine));
             let code = runtime.block_on(async {

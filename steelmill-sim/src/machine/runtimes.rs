@@ -8,17 +8,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::panic::Location;
 use std::ptr::{null, null_mut};
 
 use steelmill_core::Error;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::cluster::{self, Cluster};
 use super::descriptors::FIRST;
 use super::threads;
 use super::world::Process;
 use crate::kernel::kernel::RunId;
-use crate::schema::outcome::Cause;
+use crate::schema::outcome::{Cause, TaskReport};
 
 /// In place of a machine's number: the descriptors of the runtime that is nobody's.
 pub(super) const NOBODY: u32 = u32::MAX - 1;
@@ -27,6 +28,9 @@ pub(super) const NOBODY: u32 = u32::MAX - 1;
 /// one tells whose it is, where no task is polled too.
 const FIRST_OF_RUNTIMES: i32 = 1 << 16;
 const OF_EACH: i32 = 16;
+
+/// Where tasks of tokio were spawned, by machine and tokio's number.
+type Tasks = BTreeMap<(u32, u64), &'static Location<'static>>;
 
 /// What a run keeps of its runtimes.
 #[derive(Default)]
@@ -41,6 +45,8 @@ pub(crate) struct Runtimes {
     dropping: Option<u32>,
     /// Of those that are driven, by machine and incarnation.
     handles: BTreeMap<(u32, u32), Handle>,
+    /// Of the tasks that have not ended.
+    tasks: Tasks,
 }
 
 impl Runtimes {
@@ -126,6 +132,37 @@ pub(crate) fn may_block() -> bool {
     is_guest
 }
 
+/// Has a runtime tell of its tasks. Tokio's stable functions cannot.
+pub(crate) fn tell_of_tasks(builder: &mut Builder) {
+    #[cfg(tokio_unstable)]
+    {
+        fn tell(
+            task: &tokio::runtime::TaskMeta<'_>,
+            change: fn(&mut Tasks, (u32, u64), &'static Location<'static>),
+        ) {
+            let Some(process) = caller().filter(|process| process.machine != NOBODY) else { return };
+            // It is a number, and says so to a formatter alone.
+            let Ok(number) = task.id().to_string().parse() else { return };
+            let place = task.spawned_at();
+            cluster::with(process.run, |run| {
+                change(&mut run.runtimes.tasks, (process.machine, number), place)
+            });
+        }
+
+        builder.on_task_spawn(|task| {
+            tell(task, |tasks, key, place| {
+                tasks.insert(key, place);
+            });
+        });
+        builder.on_task_terminate(|task| {
+            tell(task, |tasks, key, _| {
+                tasks.remove(&key);
+            });
+        });
+    }
+    let _ = builder;
+}
+
 /// Makes a runtime for whoever claims it, and calls `run` inside of it. After that it is driven, if it was claimed and
 /// the run goes on; else it is dropped.
 pub(crate) fn inside_of_one<T>(
@@ -204,6 +241,19 @@ impl Cluster {
             self.claim(caller);
         }
         Some(caller)
+    }
+
+    /// The reports of the tasks that tokio has: where they were spawned is all that is known.
+    pub(crate) fn tasks_of_tokio(&self) -> Vec<TaskReport> {
+        let report = |(&(machine, _), place): (&(u32, u64), &&'static Location<'static>)| {
+            self.kernel.report_of_tokio(machine, place)
+        };
+        self.runtimes.tasks.iter().map(report).collect()
+    }
+
+    /// The tasks of a process are gone with it.
+    pub(super) fn tasks_of_tokio_gone(&mut self, machine: u32) {
+        self.runtimes.tasks.retain(|(of, _), _| *of != machine);
     }
 
     fn has_runtime(&self, process: Process) -> bool {

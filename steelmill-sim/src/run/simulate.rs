@@ -241,6 +241,8 @@ fn seeded_runtime(seed: u64) -> Runtime {
     let mut builder = runtime::Builder::new_current_thread();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     builder.enable_all();
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    runtimes::tell_of_tasks(&mut builder);
     #[cfg(tokio_unstable)]
     builder.rng_seed(runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
     let _ = seed;
@@ -300,7 +302,11 @@ fn outcome(id: RunId) -> Outcome {
             }
             _ => None,
         };
-        let cause = run.kernel.over.take().flatten().or(failed).or(unread).or_else(|| run.unknown_limit());
+        let mut cause =
+            run.kernel.over.take().flatten().or(failed).or(unread).or_else(|| run.unknown_limit());
+        if let Some(Cause::Deadlock { tasks } | Cause::TimeLimit { tasks, .. }) = &mut cause {
+            tasks.extend(run.tasks_of_tokio());
+        }
         let panicked = run.tally.last_panic.take();
         let at = Duration::from_nanos(run.kernel.now);
         let deadline_exceeded = run.tally.exceeded_deadlines.take();

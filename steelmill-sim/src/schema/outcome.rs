@@ -320,7 +320,7 @@ pub struct TaskReport {
     /// locks and glibc's mutexes.
     #[serde(default)]
     pub held_by: Option<Holder>,
-    /// How often it was polled.
+    /// How often it was polled; 0 for a task that a tokio runtime polls, of which nothing is known but where it was spawned.
     pub polls: u64,
     /// In a livelock: its own polls among the last polls, and the number of those.
     pub recent_polls: Option<(u64, u64)>,
@@ -379,6 +379,9 @@ impl fmt::Display for TaskReport {
         // The name of a task that the lifecycle spawns says enough, and what spawned a thread is not known.
         if !spawned_at.file().contains("steelmill-core/src/lifecycle") && !self.is_thread() {
             write!(f, ", spawned at {spawned_at}")?;
+        }
+        if self.key == TaskKey::NONE {
+            return Ok(());
         }
         write!(f, ", polled {polls} times")?;
         match recent_polls {

@@ -20,7 +20,7 @@ fn a_machine_tells_of_itself_by_files() {
             let read = |path| fs::read_to_string(path).expect("it is there");
             assert_eq!(read("/etc/hostname"), "program\n");
             assert!(read("/etc/hosts").lines().any(|line| line == format!("{client} client")));
-            assert_eq!(read("/etc/resolv.conf"), "");
+            assert_eq!(read("/etc/resolv.conf"), "nameserver 127.0.0.53\n");
             assert_eq!(std::env::current_dir().expect("the root"), Path::new("/"));
             assert_eq!(std::env::home_dir(), None, "its user has no entry");
             assert_eq!(std::os::unix::process::parent_id(), 1);

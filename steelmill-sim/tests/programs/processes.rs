@@ -169,3 +169,15 @@ fn a_red_run_with_programs_is_shrunk() {
     let trace = shrunk.outcome.trace.expect(&failure);
     assert!(trace.tasks.values().any(|task| task.name == "main"), "{:?}", trace.tasks);
 }
+
+/// AWS-LC and OpenSSL would take entropy by an instruction that nothing catches.
+#[test]
+fn the_process_of_a_run_says_that_the_processor_has_no_entropy() {
+    let scenario = |sim: Sim| async move {
+        ends(&sim, "code 0", || i32::from(std::env::var_os("OPENSSL_ia32cap").is_some())).await?;
+        // The scenario is a part of the process itself.
+        anyhow::ensure!(std::env::var("OPENSSL_ia32cap")? == "~0x4000000000000000");
+        Ok(())
+    };
+    Campaign::new(scenario).seeds(1).check();
+}

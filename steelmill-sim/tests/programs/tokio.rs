@@ -217,3 +217,22 @@ fn tasks_of_a_local_set_share_what_may_not_leave_their_thread() {
         Ok(())
     });
 }
+
+/// Tokio tells of its tasks through unstable functions alone.
+#[cfg(tokio_unstable)]
+#[test]
+fn a_deadlock_names_the_tasks_of_tokio_by_the_place_where_they_were_spawned() {
+    let scenario = |sim: Sim| async move {
+        let program = sim.tokio_program("program", || async {
+            tokio::spawn(async {}).await.expect("no panic");
+            tokio::spawn(std::future::pending::<()>()).await.expect("no panic");
+        });
+        program.start().await?.ended().await;
+        Ok(())
+    };
+    let summary = Campaign::new(scenario).seeds(1).run();
+    let failure = summary.failed[0].failure.as_ref().expect("it is a deadlock").to_string();
+    let line = "program: \"a task of tokio\", spawned at steelmill-sim/tests/programs/tokio.rs:";
+    assert_eq!(failure.matches(line).count(), 1, "{failure}");
+    assert!(!failure.contains("polled 0 times"), "{failure}");
+}
