@@ -1,11 +1,12 @@
 //! `cargo xtask acceptance`: the browser tests, the demo with real Redis clients and through fifty kills, the tests of other
-//! people's crates (`ecosystem`), the simulated sockets beside Linux's ([`linux`]), and the packages in somebody else's project
+//! people's crates (`ecosystem`), campaigns on batch systems ([`batch`]), the simulated sockets beside Linux's ([`linux`]), and the packages in somebody else's project
 //! (`package`).
 //!
 //! The browser tests are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Without a
 //! browser or its driver they are reported and counted as skipped, and the result is green: everything else works
 //! without a browser. So it is with the clients, see [`clients`].
 
+mod batch; // the recipes for batch systems
 mod clients; // smoke tests with redis-py, node-redis, ioredis and redis-cli
 mod linux; // the simulated sockets beside Linux's
 
@@ -56,6 +57,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         ecosystem::run(workspace, &mut steps, &mut total, options.filter.as_deref());
         skipped = clients::run(workspace, options.filter.as_deref(), &mut steps);
         kills(workspace, options.filter.as_deref(), &mut steps, &mut total);
+        skipped += batch::run(workspace, options.filter.as_deref(), &mut steps);
         skipped += linux::run(workspace, options.filter.as_deref(), &mut steps, &mut total);
         if options.filter.as_deref().is_none_or(|filter| "package".contains(filter)) {
             skipped += package::run_steps(workspace, &mut steps, &mut total);
