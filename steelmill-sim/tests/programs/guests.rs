@@ -359,7 +359,7 @@ fn failure_of(program: impl Fn() + Clone + Send + Sync + 'static) -> String {
     let campaign = Campaign::new(move |sim| {
         let program = program.clone();
         async move {
-            sim.program("server", move || program()).start().await?.ended().await;
+            sim.program("server", program).start().await?.ended().await;
             Ok(())
         }
     });
