@@ -82,8 +82,8 @@ pub use machine::links::{Hold, Impaired, Partition};
 pub use machine::lives::{Life, LifeEnd};
 pub use machine::machine::{Claim, Machine};
 pub use machine::net::{
-    Impairment, InFlightAtCut, Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, SynSchedule,
-    TcpListener, TcpStream, UdpSocket, WriteHalf,
+    Impairment, InFlightAtCut, LookupTrouble, Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError,
+    SynSchedule, TcpListener, TcpStream, TroubledLookups, UdpSocket, WriteHalf,
 };
 pub use machine::program::ExitStatus;
 pub use machine::signals::Signal;

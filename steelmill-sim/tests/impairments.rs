@@ -304,3 +304,75 @@ fn rules_leave_nothing_behind() {
         Ok(())
     });
 }
+
+#[test]
+fn a_byte_of_a_datagram_is_changed_at_the_rate_and_never_the_length() {
+    check(Seed(1), |sim| async move {
+        let (a, b) = two(sim);
+        let (socket, inbox) = sockets(&a, &b).await?;
+        let _impaired =
+            sim.impair_one_way(&a, &b, Impairment { corruption_ppm: 200_000, ..Impairment::default() });
+        let sent = [7; 100];
+        let (mut changed, mut places) = (0, std::collections::BTreeSet::new());
+        for _ in 0..2_000 {
+            socket.send(&sent).await?;
+            let mut received = [0; 200];
+            assert_eq!(inbox.recv(&mut received).await?, 100);
+            let differing: Vec<usize> = (0..100).filter(|at| received[*at] != sent[*at]).collect();
+            assert!(differing.len() <= 1, "{differing:?}");
+            changed += differing.len();
+            places.extend(differing);
+        }
+        assert!((350..450).contains(&changed), "{changed}");
+        assert!(places.len() > 90, "anywhere in it: {places:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_stream_keeps_every_byte_unless_it_is_told_to_change_them() {
+    for (stream_corruption_ppm, is_changed) in [(0, false), (100_000, true)] {
+        check(Seed(1), move |sim| async move {
+            let (a, b) = two(sim);
+            let (mut near, mut far) = stream(&a, &b).await?;
+            let impairment =
+                Impairment { corruption_ppm: 1_000_000, stream_corruption_ppm, ..Impairment::default() };
+            let _impaired = sim.impair(&a, &b, impairment);
+            let sent: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+            let expected = sent.clone();
+            sim.spawn("writes", async move {
+                for part in sent.chunks(100) {
+                    near.write_all(part).await?;
+                    sim.clock().sleep(MILLI).await;
+                }
+                near.shutdown().await
+            });
+            let mut received = Vec::new();
+            far.read_to_end(&mut received).await?;
+            assert_eq!(received.len(), expected.len());
+            let changed = received.iter().zip(&expected).filter(|(a, b)| a != b).count();
+            assert_eq!(changed > 0, is_changed);
+            assert!(changed < 200, "about one in ten of a thousand flights: {changed}");
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn what_a_cut_lost_of_a_corrupt_stream_is_sent_again_as_it_was() {
+    check(Seed(1), |sim| async move {
+        let (a, b) = two(sim);
+        let (mut near, mut far) = stream(&a, &b).await?;
+        let corrupt = Impairment { stream_corruption_ppm: 1_000_000, ..Impairment::default() };
+        let impaired = sim.impair(&a, &b, corrupt);
+        near.write_all(b"hello").await?;
+        let cut = sim.partition(&a, &b);
+        drop(impaired);
+        sim.clock().sleep(SECOND).await;
+        cut.heal();
+        let mut word = [0; 5];
+        far.read_exact(&mut word).await?;
+        assert_eq!(&word, b"hello");
+        Ok(())
+    });
+}

@@ -27,7 +27,8 @@ impl Daemon for Node {
         let socket = self.network.bind_udp("0.0.0.0:9").await?;
         while scope.until_stopping(self.clock.sleep(SECOND)).await.is_some() {
             for node in ["node-1:9", "node-2:9", "node-3:9"] {
-                socket.send_to(b"alive", node).await?;
+                // It fails if the name cannot be looked up for now.
+                let _ = socket.send_to(b"alive", node).await;
             }
             // A node that is stopping makes no child any more.
             if let Ok(lease) = scope.child("lease") {
@@ -122,8 +123,8 @@ fn seeds_differ_in_which_families_strike() {
     }
     let mean = shares.iter().sum::<usize>() as f64 / shares.len() as f64;
     assert!(
-        (13.0..16.0).contains(&mean),
-        "about three quarters of 18 families and a half of one, not {mean}: {shares:?}"
+        (14.5..17.5).contains(&mean),
+        "about three quarters of 20 families and a half of one, not {mean}: {shares:?}"
     );
     assert!(shares.iter().collect::<BTreeSet<_>>().len() > 3, "{shares:?}");
 }
@@ -161,6 +162,8 @@ fn every_kind_of_fault_strikes_and_heals() {
         Kind::Reordering { between: between.clone(), ppm: 100_000 },
         Kind::Bandwidth { between: between.clone(), bytes_per_second: 1000.try_into().expect("not zero") },
         Kind::Torn { between: between.clone(), ppm: 500_000 },
+        Kind::CorruptDatagrams { between: between.clone(), ppm: 500_000 },
+        Kind::Lookups { machine: machine(1), delay_max: millis(300), failing_ppm: 100_000 },
         Kind::Reset { between },
         Kind::Exit { machine: machine(1) },
         Kind::PowerLoss { machine: machine(2) },
@@ -177,9 +180,9 @@ fn every_kind_of_fault_strikes_and_heals() {
     ];
     assert_eq!(
         kinds.len(),
-        Family::ALL.len() - 3,
-        "all families except the scenario's own faults and buggify!, of which it has none, and corrupt disks, which its budget \
-         does not allow"
+        Family::ALL.len() - 4,
+        "all families except the scenario's own faults and buggify!, of which it has none, and corrupt disks and streams, which its \
+         budget does not allow"
     );
     let quiet = run(1, Faults::None).digest;
     for kind in &kinds {

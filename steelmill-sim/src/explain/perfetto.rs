@@ -257,7 +257,10 @@ impl<'t> Rows<'t> {
                     paused.entry(machine).or_insert_with(|| open("paused"));
                 }
                 MachineChange::Resumed => self.close(machine, paused.remove(&machine), event.at),
-                MachineChange::Drift(_) | MachineChange::WallOffset(_) | MachineChange::Slowness(_) => {
+                MachineChange::Drift(_)
+                | MachineChange::WallOffset(_)
+                | MachineChange::Slowness(_)
+                | MachineChange::LookupTrouble(_) => {
                     let track = self.track(self.machine_process(machine), Content::Uptime);
                     let text = self.trace.line(event).what;
                     self.instant("machine", track, event.at, text);
@@ -409,7 +412,7 @@ impl<'t> Rows<'t> {
                     let name = format!("skipped: {}", self.fault_name(fault));
                     self.instant("fault", track, event.at, name);
                 }
-                EventKind::Link { .. } => {
+                EventKind::Link { .. } | EventKind::Corrupted { .. } => {
                     let track = self.track(self.faults_process(), Content::Links);
                     let text = self.trace.line(event).what;
                     self.instant("link", track, event.at, text);

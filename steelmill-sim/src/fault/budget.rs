@@ -30,7 +30,8 @@ use crate::schema::rare_branch::RareBranch;
 pub struct Budget {
     /// The duration of fault injection. Then everything is healed.
     pub lasts: Duration,
-    /// Machines whose links may be cut, slow, lossy or limited in bandwidth, and whose connections may be reset.
+    /// Machines whose links may be cut, slow, lossy, limited in bandwidth or change datagrams, whose connections may be reset, and whose
+    /// name lookups may take time or fail.
     pub links: Vec<Machine>,
     /// Machines that may exit or lose power. They are restarted.
     pub ends: Vec<Machine>,
@@ -42,6 +43,8 @@ pub struct Budget {
     pub disks: Vec<Machine>,
     /// Machines whose disks may lose or change data without a word ([`Family::Corruption`]).
     pub corruptible: Vec<Machine>,
+    /// Machines whose links may change bytes of streams without a word ([`Family::CorruptStreams`]).
+    pub corruptible_streams: Vec<Machine>,
     /// The maximum number of machines whose disks are damaged in one run: as many as the redundancy of the system repairs.
     pub corrupted_max: usize,
     /// The maximum number of machines that are down or paused at once.
@@ -71,6 +74,7 @@ impl Default for Budget {
             clocks: Vec::new(),
             disks: Vec::new(),
             corruptible: Vec::new(),
+            corruptible_streams: Vec::new(),
             corrupted_max: 1,
             down_max: 1,
             fault_max: Duration::from_secs(10),
@@ -87,7 +91,7 @@ impl Default for Budget {
 const RESTARTS_MAX: u32 = 1000;
 
 impl Budget {
-    /// One minute in which each of these machines may have any fault but a corrupt disk, one of them down at a time.
+    /// One minute in which each of these machines may have any fault but a corrupt disk or a corrupt stream, one of them down at a time.
     pub fn of(machines: &[Machine]) -> Self {
         let all = || machines.to_vec();
         Self { links: all(), ends: all(), pauses: all(), clocks: all(), disks: all(), ..Self::default() }
@@ -98,13 +102,13 @@ impl Budget {
             let named = machines.iter().any(|machine| machine.name() == name);
             (!named).then(|| format!("{name} {what}; the budget allows: {}", names(machines)))
         };
-        let link = |a: &str, b: &str| {
-            let what = "may not be cut off or impaired";
+        let link_among = |machines: &[Machine], a: &str, b: &str, what: &str| {
             (a == b)
                 .then(|| format!("{a} has no link to itself"))
-                .or_else(|| among(&self.links, a, what))
-                .or_else(|| among(&self.links, b, what))
+                .or_else(|| among(machines, a, what))
+                .or_else(|| among(machines, b, what))
         };
+        let link = |a: &str, b: &str| link_among(&self.links, a, b, "may not be cut off or impaired");
         let late = |by: &Duration| {
             (*by > self.delay_max).then(|| format!("a delay of {by:?} exceeds {:?}", self.delay_max))
         };
@@ -113,7 +117,17 @@ impl Budget {
             Kind::Loss { between: [a, b], ppm }
             | Kind::Duplication { between: [a, b], ppm }
             | Kind::Reordering { between: [a, b], ppm }
-            | Kind::Torn { between: [a, b], ppm } => link(a, b).or_else(|| rate_problem(*ppm)),
+            | Kind::Torn { between: [a, b], ppm }
+            | Kind::CorruptDatagrams { between: [a, b], ppm } => link(a, b).or_else(|| rate_problem(*ppm)),
+            Kind::CorruptStreams { between: [a, b], ppm } => {
+                link_among(&self.corruptible_streams, a, b, "may not have corrupt streams")
+                    .or_else(|| rate_problem(*ppm))
+            }
+            Kind::Lookups { machine, delay_max, failing_ppm } => {
+                among(&self.links, machine, "may not have trouble with name lookups")
+                    .or_else(|| rate_problem(*failing_ppm))
+                    .or_else(|| late(delay_max))
+            }
             Kind::Bandwidth { between: [a, b], .. } | Kind::Reset { between: [a, b] } => link(a, b),
             Kind::Slow { between: [a, b], delay_min, delay_max } => {
                 link(a, b).or_else(|| late(delay_max)).or_else(|| {

@@ -17,7 +17,7 @@ use super::swarm::{self, Own};
 use super::{Broken, Budget, Family, Fault, Faults, Kind, Plan, When};
 use crate::fault::coverage::Buggified;
 use crate::machine::machine::{Claim, Machine};
-use crate::machine::net::Impairment;
+use crate::machine::net::{Impairment, LookupTrouble};
 use crate::machine::sim::Sim;
 use crate::machine::{cluster, moments};
 use crate::schema::event::{EventKind, FaultStep};
@@ -302,9 +302,19 @@ impl<'t, 'a> Execution<'t, 'a> {
             | Kind::Duplication { between, .. }
             | Kind::Reordering { between, .. }
             | Kind::Bandwidth { between, .. }
-            | Kind::Torn { between, .. } => {
+            | Kind::Torn { between, .. }
+            | Kind::CorruptDatagrams { between, .. } => {
                 let [a, b] = link(between);
                 self.hold_for(*lasts, sim.impair(a, b, impairment(what)))
+            }
+            Kind::CorruptStreams { between: [a, b], .. } => {
+                let (a, b) =
+                    (among(&self.budget.corruptible_streams, a), among(&self.budget.corruptible_streams, b));
+                self.hold_for(*lasts, sim.impair(a, b, impairment(what)))
+            }
+            Kind::Lookups { machine, delay_max, failing_ppm } => {
+                let trouble = LookupTrouble { delay_max: *delay_max, failing_ppm: *failing_ppm };
+                self.hold_for(*lasts, among(&self.budget.links, machine).trouble_lookups(trouble))
             }
             Kind::Reset { between } => {
                 let [a, b] = link(between);
@@ -419,6 +429,8 @@ fn impairment(kind: &Kind) -> Impairment {
         Kind::Duplication { ppm, .. } => Impairment { duplication_ppm: ppm, ..whole },
         Kind::Reordering { ppm, .. } => Impairment { reordering_ppm: ppm, ..whole },
         Kind::Torn { ppm, .. } => Impairment { short_ppm: ppm, ..whole },
+        Kind::CorruptDatagrams { ppm, .. } => Impairment { corruption_ppm: ppm, ..whole },
+        Kind::CorruptStreams { ppm, .. } => Impairment { stream_corruption_ppm: ppm, ..whole },
         Kind::Bandwidth { bytes_per_second, .. } => Impairment { bandwidth: Some(bytes_per_second), ..whole },
         _ => whole,
     }

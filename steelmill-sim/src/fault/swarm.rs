@@ -229,7 +229,10 @@ impl FamilyDraws<'_> {
     }
 
     fn pair(&mut self) -> Option<[String; 2]> {
-        let machines = &self.budget.links;
+        self.pair_of(&self.budget.links)
+    }
+
+    fn pair_of(&mut self, machines: &[Machine]) -> Option<[String; 2]> {
         let first = self.below(machines.len() as u64) as usize;
         let step = 1 + self.below((machines.len() as u64).saturating_sub(1)) as usize;
         let second = machines.get((first + step) % machines.len().max(1))?;
@@ -270,6 +273,19 @@ impl FamilyDraws<'_> {
             Family::Duplication => Kind::Duplication { between: self.pair()?, ppm: self.rate() },
             Family::Reordering => Kind::Reordering { between: self.pair()?, ppm: self.rate() },
             Family::Torn => Kind::Torn { between: self.pair()?, ppm: self.rate() },
+            Family::CorruptDatagrams => Kind::CorruptDatagrams { between: self.pair()?, ppm: self.rate() },
+            Family::CorruptStreams => {
+                let between = self.pair_of(&budget.corruptible_streams)?;
+                Kind::CorruptStreams { between, ppm: self.rate() }
+            }
+            Family::Lookups => {
+                let machine = self.one(&budget.links)?;
+                let is_slow = self.below(3) > 0;
+                let delay_max =
+                    if is_slow { self.magnitude(delay, budget.delay_max) } else { Duration::ZERO };
+                let failing_ppm = if !is_slow || self.below(2) == 0 { self.rate() } else { 0 };
+                Kind::Lookups { machine, delay_max, failing_ppm }
+            }
             Family::Bandwidth => {
                 let between = self.pair()?;
                 let rate = 10_000 << self.below(10);

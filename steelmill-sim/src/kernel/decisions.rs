@@ -52,6 +52,8 @@ fn key(seed: u64, stream: Stream) -> u64 {
         Stream::Disk => 10,
         Stream::Survival => 11,
         Stream::Short => 12,
+        Stream::Corruption => 13,
+        Stream::Lookup => 14,
         Stream::Plan(family) => 1 << 16 | family as u64,
         Stream::Buggify(place) => 2 << 32 | u64::from(place),
         Stream::Entropy(machine) => 1 << 32 | u64::from(machine),

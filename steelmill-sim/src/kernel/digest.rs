@@ -98,6 +98,7 @@ impl EventKind {
             | EventKind::Delayed { .. }
             | EventKind::Arrive { .. }
             | EventKind::Lost { .. }
+            | EventKind::Corrupted { .. }
             | EventKind::State { .. }
             | EventKind::Log { .. }
             | EventKind::Invoke { .. }
@@ -124,6 +125,7 @@ impl EventKind {
                     MachineChange::Paused => (6, 0),
                     MachineChange::Resumed => (7, 0),
                     MachineChange::Slowness(nanos) => (8, nanos),
+                    MachineChange::LookupTrouble(begins) => (9, u64::from(begins)),
                 };
                 Words(8, u64::from(machine) << 8 | change, by)
             }

@@ -6,6 +6,7 @@ mod congestion; // TCP's congestion window
 mod impairment; // delay, loss, duplication, reordering, bandwidth
 mod link; // latency, cuts and holds between two machines; retransmission timeouts
 mod messages; // messages in the trace
+mod names; // host names, and trouble with looking them up
 pub(crate) mod options; // socket options
 mod pipe; // one direction of a TCP connection
 mod ports; // bound and ephemeral ports
@@ -15,10 +16,9 @@ mod tcp; // TcpListener, TcpStream and its halves
 mod udp; // UdpSocket
 mod unix; // Unix sockets
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::task::Poll;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(crate) use unix::UnixName;
 
 use crate::kernel::timers::{Nanos, nanos};
 use crate::kernel::waiter::{Waiter, Waiters};
-use crate::machine::cluster::{self, Cluster};
+use crate::machine::cluster::Cluster;
 use crate::machine::world::Process;
 use crate::schema::event::{EventKind, LinkChange};
 use connection::{ACCEPTOR, CONNECTOR};
@@ -45,6 +45,8 @@ pub(crate) use impairment::Effect;
 use link::Links;
 pub use link::{InFlightAtCut, SynSchedule};
 use messages::InFlight;
+use names::Names;
+pub use names::{LookupTrouble, TroubledLookups};
 use ports::Ports;
 use udp::{SocketId, Sockets};
 
@@ -61,8 +63,7 @@ pub(crate) struct Net {
     unix: unix::UnixSockets,
     /// Messages in flight, if the run is traced.
     in_flight: InFlight,
-    /// Names set by the scenario, in lower case.
-    names: BTreeMap<String, Vec<IpAddr>>,
+    names: Names,
 }
 
 /// A timed event of the network.
@@ -120,7 +121,7 @@ impl Net {
             udp_ports: Ports::new(UDP_PORTS_FROM),
             unix: unix::UnixSockets::default(),
             in_flight: InFlight::default(),
-            names: BTreeMap::new(),
+            names: Names::default(),
         }
     }
 
@@ -236,25 +237,6 @@ impl Cluster {
             self.tcp_link_blocked(machine, None);
         }
     }
-
-    /// Sets the addresses of a name; none removes the name.
-    pub(crate) fn set_name(&mut self, name: &str, addresses: &[IpAddr]) {
-        let name = name.to_ascii_lowercase();
-        if addresses.is_empty() {
-            self.net.names.remove(&name);
-        } else {
-            self.net.names.insert(name, addresses.to_vec());
-        }
-    }
-
-    /// What a name stands for: a machine, or what the scenario has named.
-    pub(crate) fn addresses_of(&self, name: &str, port: u16) -> Option<Addresses> {
-        if let Some(machine) = self.hosts.by_name(name) {
-            return Some(Addresses::one(SocketAddr::new(address_of(machine), port)));
-        }
-        let several = self.net.names.get(&name.to_ascii_lowercase())?.clone();
-        Some(Addresses { one: None, several: several.into_iter(), port })
-    }
 }
 
 /// The minimum and maximum of a range of latencies, in nanoseconds.
@@ -282,7 +264,7 @@ impl Network {
             let listener = TcpListener::listen(self.0, address);
             listener.map_err(|error| AddressError::listen(address, error))
         };
-        Address::first_of(self.resolve(address.to_address())?, attempt).await
+        Address::first_of(self.resolve(address.to_address()).await?, attempt).await
     }
 
     /// Opens a TCP connection, and tries each address of a name in turn.
@@ -295,7 +277,7 @@ impl Network {
             let stream = TcpStream::connect(self.0, address).await;
             stream.map_err(|error| AddressError::connect(address, error))
         };
-        Address::first_of(self.resolve(address.to_address())?, attempt).await
+        Address::first_of(self.resolve(address.to_address()).await?, attempt).await
     }
 
     /// Binds a UDP socket. Port 0 takes an ephemeral port.
@@ -307,59 +289,17 @@ impl Network {
             let socket = UdpSocket::open(self.0, address);
             socket.map_err(|error| AddressError::listen(address, error))
         };
-        Address::first_of(self.resolve(address.to_address())?, attempt).await
+        Address::first_of(self.resolve(address.to_address()).await?, attempt).await
     }
 
     /// Resolves a name to addresses, in the order to try them: the name of a machine, `localhost`, or one that the
     /// scenario [set](crate::Sim::set_name).
     ///
     /// # Errors
-    /// `InvalidInput` for a malformed address; an error of kind `Other` for an unknown name.
+    /// `InvalidInput` for a malformed address; an error of kind `Other` for an unknown name, and for a lookup that
+    /// [fails](crate::Machine::trouble_lookups).
     pub async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
-        Ok(self.resolve(address.to_address())?.collect())
-    }
-
-    #[inline]
-    fn resolve(&self, address: Address<'_>) -> io::Result<Addresses> {
-        match address.parse()? {
-            Address::Socket(address) => Ok(Addresses::one(address)),
-            Address::Host(name, port) => self.lookup_host(name, port),
-            Address::Text(_) => unreachable!("parse takes written addresses apart"),
-        }
-    }
-
-    fn lookup_host(&self, name: &str, port: u16) -> io::Result<Addresses> {
-        if name.eq_ignore_ascii_case("localhost") {
-            return Ok(Addresses::one(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)));
-        }
-        // The error of getaddrinfo has no kind in std either.
-        cluster::with(self.0.run, |run| run.addresses_of(name, port)).ok_or_else(|| {
-            let text = format!("failed to lookup address information: no machine is called {name:?}");
-            io::Error::other(text)
-        })
-    }
-}
-
-/// The addresses of a name: nearly always one, which allocates nothing.
-pub(crate) struct Addresses {
-    one: Option<SocketAddr>,
-    several: std::vec::IntoIter<IpAddr>,
-    port: u16,
-}
-
-impl Addresses {
-    #[inline]
-    fn one(address: SocketAddr) -> Self {
-        Self { one: Some(address), several: Vec::new().into_iter(), port: address.port() }
-    }
-}
-
-impl Iterator for Addresses {
-    type Item = SocketAddr;
-
-    #[inline]
-    fn next(&mut self) -> Option<SocketAddr> {
-        self.one.take().or_else(|| self.several.next().map(|ip| SocketAddr::new(ip, self.port)))
+        Ok(self.resolve(address.to_address()).await?.collect())
     }
 }
 

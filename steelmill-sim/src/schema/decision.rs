@@ -32,6 +32,10 @@ pub enum Stream {
     /// Whether a stream's transfer is short: 0 to 999,999, as for `Loss`; then how many bytes are taken or arrive at first, and how many
     /// nanoseconds later the rest does.
     Short,
+    /// Whether a datagram, or what a stream delivers, is changed on its way: 0 to 999,999, as for `Loss`; then which byte, and by what.
+    Corruption,
+    /// How long a machine with trouble takes to look a name up, in nanoseconds, and whether that fails: 0 to 999,999, as for `Loss`.
+    Lookup,
     /// The faults of one family in the plan.
     Plan(Family),
     /// How long a disk takes for a sync, in nanoseconds above its least; and what goes wrong there.

@@ -120,6 +120,15 @@ pub enum EventKind {
         /// The reason.
         why: DeliveryProblem,
     },
+    /// A byte of a datagram, or of what a stream has delivered, was changed on its way. Not in the digest: its draws are.
+    Corrupted {
+        /// The sending machine.
+        from: u32,
+        /// The receiving machine.
+        to: u32,
+        /// Its place in the datagram, or among the bytes that arrived together.
+        offset: u64,
+    },
     /// Data of a TCP connection can be read. Its messages arrived just before; a probe of a silent peer has none.
     Deliver {
         /// The connection's number.
@@ -303,6 +312,8 @@ pub enum MachineChange {
     Resumed,
     /// Its ready tasks are polled up to this many nanoseconds late.
     Slowness(u64),
+    /// Whether its name lookups take time or fail.
+    LookupTrouble(bool),
 }
 
 /// What was done with a disk. A file is named by its inode.

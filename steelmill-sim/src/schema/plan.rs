@@ -94,6 +94,10 @@ fn is_first(nth: &u32) -> bool {
     *nth == 1
 }
 
+fn is_zero(ppm: &u32) -> bool {
+    *ppm == 0
+}
+
 /// The kind of a fault, with its parameters. Rates (`ppm`) are parts per million of messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -182,6 +186,31 @@ pub enum Kind {
         between: [String; 2],
         /// The rate of either.
         ppm: u32,
+    },
+    /// Datagrams between two machines of which a byte is changed on the way, though the checksum of UDP fits.
+    CorruptDatagrams {
+        /// The two machines.
+        between: [String; 2],
+        /// The rate of such datagrams.
+        ppm: u32,
+    },
+    /// Streams between two machines of which bytes are changed on the way, where no checksum sees it.
+    CorruptStreams {
+        /// The two machines.
+        between: [String; 2],
+        /// The rate of messages of which a byte is changed.
+        ppm: u32,
+    },
+    /// Trouble with the name lookups of a machine: they take time, and some fail.
+    Lookups {
+        /// The machine that looks names up.
+        machine: String,
+        /// The greatest time that a lookup takes.
+        #[serde(with = "text", default, skip_serializing_if = "Duration::is_zero")]
+        delay_max: Duration,
+        /// The rate of failing lookups.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        failing_ppm: u32,
     },
     /// A reset of all connections between two machines.
     Reset {
@@ -301,11 +330,14 @@ pub enum Family {
     ShortTransfers,
     Corruption,
     Torn,
+    Lookups,
+    CorruptDatagrams,
+    CorruptStreams,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::Partition,
         Self::PartitionOneWay,
         Self::Isolation,
@@ -333,6 +365,9 @@ impl Family {
         Self::ShortTransfers,
         Self::Corruption,
         Self::Torn,
+        Self::Lookups,
+        Self::CorruptDatagrams,
+        Self::CorruptStreams,
     ];
 }
 
@@ -424,6 +459,9 @@ impl Kind {
             Self::Reordering { .. } => Family::Reordering,
             Self::Bandwidth { .. } => Family::Bandwidth,
             Self::Torn { .. } => Family::Torn,
+            Self::CorruptDatagrams { .. } => Family::CorruptDatagrams,
+            Self::CorruptStreams { .. } => Family::CorruptStreams,
+            Self::Lookups { .. } => Family::Lookups,
             Self::Reset { .. } => Family::Reset,
             Self::Exit { .. } => Family::Exit,
             Self::PowerLoss { .. } => Family::PowerLoss,
@@ -450,11 +488,14 @@ impl Kind {
             | Kind::Reordering { between, .. }
             | Kind::Bandwidth { between, .. }
             | Kind::Torn { between, .. }
+            | Kind::CorruptDatagrams { between, .. }
+            | Kind::CorruptStreams { between, .. }
             | Kind::Reset { between } => between.iter().map(String::as_str).collect(),
             Kind::PartitionOneWay { from, to } | Kind::Latency { from, to, .. } => vec![from, to],
             Kind::Isolation { machine }
             | Kind::Exit { machine }
             | Kind::PowerLoss { machine }
+            | Kind::Lookups { machine, .. }
             | Kind::Pause { machine }
             | Kind::RestartStorm { machine, .. }
             | Kind::ClockOffset { machine, .. }
@@ -499,6 +540,26 @@ impl fmt::Display for Kind {
                     "{} % of writes to streams between {a} and {b} are short or arrive in two parts",
                     share(ppm)
                 )
+            }
+            Kind::CorruptDatagrams { between: [a, b], ppm } => {
+                write!(f, "{} % of datagrams between {a} and {b} are changed on the way", share(ppm))
+            }
+            Kind::CorruptStreams { between: [a, b], ppm } => {
+                write!(
+                    f,
+                    "{} % of messages of streams between {a} and {b} are changed on the way",
+                    share(ppm)
+                )
+            }
+            Kind::Lookups { machine, delay_max, failing_ppm: 0 } => {
+                write!(f, "names that {machine} looks up are found up to {delay_max:?} later")
+            }
+            Kind::Lookups { machine, delay_max, failing_ppm } => {
+                write!(f, "{} % of name lookups of {machine} fail", share(failing_ppm))?;
+                match delay_max.is_zero() {
+                    true => Ok(()),
+                    false => write!(f, ", and all take up to {delay_max:?}"),
+                }
             }
             Kind::Reset { between: [a, b] } => write!(f, "connections between {a} and {b} are reset"),
             Kind::Exit { machine } => write!(f, "the process of {machine} dies"),

@@ -119,6 +119,9 @@ impl Trace {
             }
             EventKind::Arrive { message } => format!("message {message} arrives"),
             EventKind::Lost { message, why } => format!("message {message} is lost: {}", reason(why)),
+            EventKind::Corrupted { from, to, offset } => {
+                format!("byte {offset} from {} to {} was changed on its way", machine(from), machine(to))
+            }
             EventKind::Deliver { connection, from, to, readable } => {
                 let (from, to) = (machine(from), machine(to));
                 format!("deliver {from} -> {to}, connection {connection}: {readable} bytes to read")
@@ -146,6 +149,10 @@ impl Trace {
                     }
                     MachineChange::Paused => format!("machine {which} is paused"),
                     MachineChange::Resumed => format!("machine {which} is resumed"),
+                    MachineChange::LookupTrouble(true) => {
+                        format!("name lookups of {which} take time or fail")
+                    }
+                    MachineChange::LookupTrouble(false) => format!("name lookups of {which} work again"),
                     MachineChange::Slowness(0) => format!("machine {which} is no longer slow"),
                     MachineChange::Slowness(nanos) => {
                         format!("machine {which} delays polls by up to {:?}", Duration::from_nanos(nanos))

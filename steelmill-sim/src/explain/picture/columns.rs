@@ -198,7 +198,7 @@ impl Kind {
             EventKind::Machine { change: MachineChange::Made, .. } => return None,
             EventKind::Machine { change, .. } if is_harmful(*change) => Kind::Fault,
             EventKind::Machine { .. } => Kind::Machine,
-            EventKind::Link { .. } => Kind::Link,
+            EventKind::Link { .. } | EventKind::Corrupted { .. } => Kind::Link,
             EventKind::Spawn { .. } => Kind::Spawn,
             EventKind::End { .. } => Kind::End,
             EventKind::Timer { .. } => Kind::Timer,
@@ -347,7 +347,7 @@ impl<'a> Builder<'a> {
             }
             EventKind::State { state } => self.trace.states[state as usize].machine,
             EventKind::Machine { machine, .. } => machine,
-            EventKind::Link { from, .. } => from,
+            EventKind::Link { from, .. } | EventKind::Corrupted { from, .. } => from,
             EventKind::Fault { fault, .. } => {
                 bands::struck(self.trace, fault as usize).first().copied().unwrap_or(0)
             }
@@ -634,6 +634,7 @@ fn is_harmful(change: MachineChange) -> bool {
         MachineChange::Exited | MachineChange::PowerLost | MachineChange::Paused => true,
         MachineChange::Drift(by) | MachineChange::WallOffset(by) => by != 0,
         MachineChange::Slowness(by) => by != 0,
+        MachineChange::LookupTrouble(begins) => begins,
         _ => false,
     }
 }

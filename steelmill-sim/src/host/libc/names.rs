@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 
 use libc::addrinfo;
 
-use super::{address, caller};
+use super::{address, caller, guest, time};
 use crate::machine::cluster;
 use crate::machine::real::real;
 use crate::machine::world::Process;
@@ -18,26 +18,43 @@ struct Entry {
     address: libc::sockaddr_storage,
 }
 
-/// The addresses of a host name.
-fn addresses(process: Process, host: Option<&str>, port: u16, is_passive: bool) -> Vec<SocketAddr> {
+/// The addresses of a host name; an `EAI_` code where there are none.
+fn addresses(
+    process: Process,
+    host: Option<&str>,
+    port: u16,
+    is_passive: bool,
+) -> Result<Vec<SocketAddr>, c_int> {
     let Some(host) = host else {
         let ip: IpAddr = match is_passive {
             true => Ipv4Addr::UNSPECIFIED.into(),
             false => Ipv4Addr::LOCALHOST.into(),
         };
-        return vec![SocketAddr::new(ip, port)];
+        return Ok(vec![SocketAddr::new(ip, port)]);
     };
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return vec![SocketAddr::new(ip, port)];
+        return Ok(vec![SocketAddr::new(ip, port)]);
     }
     if host.eq_ignore_ascii_case("localhost") {
-        return vec![
+        return Ok(vec![
             SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
             SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port),
-        ];
+        ]);
+    }
+    if let Some(fate) = cluster::with(process.run, |run| run.lookup_fate(process.machine)) {
+        if guest().is_some() {
+            // A signal's handler does not end a lookup.
+            let mut left = fate.delay;
+            while let Err(rest) = time::pause(process, left) {
+                left = rest;
+            }
+        }
+        if fate.fails {
+            return Err(libc::EAI_AGAIN);
+        }
     }
     let found = cluster::with(process.run, |run| run.addresses_of(host, port).map(Iterator::collect));
-    found.unwrap_or_default()
+    Ok(found.unwrap_or_default())
 }
 
 /// # Safety
@@ -77,7 +94,10 @@ unsafe extern "C" fn getaddrinfo(
         libc::AF_INET6 => address.is_ipv6(),
         _ => true,
     };
-    let found = addresses(process, host.as_deref(), port, flags & libc::AI_PASSIVE != 0);
+    let found = match addresses(process, host.as_deref(), port, flags & libc::AI_PASSIVE != 0) {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
     let mut list: *mut addrinfo = null_mut();
     for found in found.into_iter().filter(fits).rev() {
         let (storage, length) = address::encoded(found);

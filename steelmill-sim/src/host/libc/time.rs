@@ -20,7 +20,7 @@ fn refuse() -> bool {
 }
 
 /// Sleeps; what was left when a signal interrupted it.
-fn pause(process: Process, duration: Duration) -> Result<(), Duration> {
+pub(super) fn pause(process: Process, duration: Duration) -> Result<(), Duration> {
     let clock = SimWorld(process).clock();
     let began = clock.now();
     let slept = block_on_interruptible(false, clock.sleep(duration));

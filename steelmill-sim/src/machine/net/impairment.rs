@@ -1,4 +1,4 @@
-//! Network impairment: delay, loss, duplication, reordering and bandwidth of a link.
+//! Network impairment: delay, loss, duplication, reordering, corruption and bandwidth of a link.
 
 use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;
@@ -47,6 +47,12 @@ pub struct Impairment {
     /// The rate of short transfers of a stream, in ppm: of writes that take only some of the bytes, and of flights that arrive in
     /// two parts, torn at any byte, so that a read ends inside a message.
     pub short_ppm: u32,
+    /// The rate of datagrams of which one byte is changed on the way, in ppm, though UDP's checksum fits: what a broken switch does,
+    /// and what a sender without checksums gets.
+    pub corruption_ppm: u32,
+    /// The rate of flights of a stream of which one byte is changed on the way, in ppm, where no checksum sees it. Hardly ever does that
+    /// happen; most programs rely on it that it does not.
+    pub stream_corruption_ppm: u32,
     /// The greatest packet in bytes (maximum transmission unit), with its IP header; `None` is 1,500. Of several the least counts. Segments of a stream have 52
     /// bytes less. A longer datagram is sent in several packets, and is lost with any of them.
     pub mtu: Option<NonZeroU16>,
@@ -59,7 +65,15 @@ impl Impairment {
     /// When `delay_min` is above `delay_max`, a rate above 1,000,000 ppm, or `mtu` below 68, which all IPv4 networks carry (RFC 791).
     pub(crate) fn effect(&self) -> Effect {
         assert!(self.delay_min <= self.delay_max, "delay_min is above delay_max: {self:?}");
-        let rates = [self.tail_ppm, self.loss_ppm, self.duplication_ppm, self.reordering_ppm, self.short_ppm];
+        let rates = [
+            self.tail_ppm,
+            self.loss_ppm,
+            self.duplication_ppm,
+            self.reordering_ppm,
+            self.short_ppm,
+            self.corruption_ppm,
+            self.stream_corruption_ppm,
+        ];
         assert!(rates.iter().all(|ppm| *ppm <= MILLION), "a rate is above 1,000,000 ppm: {self:?}");
         let mtu = self.mtu.map(|mtu| u64::from(mtu.get()));
         assert!(mtu.is_none_or(|mtu| mtu >= MTU_MIN), "mtu is below {MTU_MIN}: {self:?}");
@@ -72,6 +86,8 @@ impl Impairment {
             reordering_ppm: self.reordering_ppm,
             bandwidth: self.bandwidth.map(|rate| u128::from(rate.get())),
             short_ppm: self.short_ppm,
+            corruption_ppm: self.corruption_ppm,
+            stream_corruption_ppm: self.stream_corruption_ppm,
             mtu,
         }
     }
@@ -92,6 +108,8 @@ pub(crate) struct Effect {
     pub(crate) reordering_ppm: u32,
     pub(crate) bandwidth: Option<u128>,
     pub(crate) short_ppm: u32,
+    pub(crate) corruption_ppm: u32,
+    pub(crate) stream_corruption_ppm: u32,
     pub(crate) mtu: Option<u64>,
 }
 
@@ -106,13 +124,15 @@ impl Effect {
             reordering_ppm: either_ppm(self.reordering_ppm, other.reordering_ppm),
             bandwidth: self.bandwidth.into_iter().chain(other.bandwidth).min(),
             short_ppm: either_ppm(self.short_ppm, other.short_ppm),
+            corruption_ppm: either_ppm(self.corruption_ppm, other.corruption_ppm),
+            stream_corruption_ppm: either_ppm(self.stream_corruption_ppm, other.stream_corruption_ppm),
             mtu: self.mtu.into_iter().chain(other.mtu).min(),
         }
     }
 }
 
 /// The rate at which at least one of two independent events happens, in ppm.
-fn either_ppm(a: u32, b: u32) -> u32 {
+pub(crate) fn either_ppm(a: u32, b: u32) -> u32 {
     let (a, b, million) = (u64::from(a), u64::from(b), u64::from(MILLION));
     (a + b - a * b / million) as u32
 }

@@ -13,7 +13,7 @@ use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::hosts::SCENARIO;
 use crate::schema::decision::Stream;
-use crate::schema::event::DeliveryProblem;
+use crate::schema::event::{DeliveryProblem, EventKind};
 
 /// The greatest packet of a path between machines, and within one, in bytes.
 const MTU: u64 = 1_500;
@@ -419,6 +419,17 @@ impl Cluster {
             at += delay;
         }
         Delivery::Arrives(at)
+    }
+
+    /// Draws whether one of `length` bytes is changed on the way: which, and the bits of it that are inverted.
+    pub(crate) fn corruption(&mut self, (from, to): (u32, u32), ppm: u32, length: u64) -> Option<(u64, u8)> {
+        if length == 0 || !self.chance(Stream::Corruption, ppm) {
+            return None;
+        }
+        let offset = self.kernel.draw(Stream::Corruption, length);
+        let change = 1 + self.kernel.draw(Stream::Corruption, 255) as u8;
+        self.kernel.note(EventKind::Corrupted { from, to, offset });
+        Some((offset, change))
     }
 
     /// Draws an event with a probability of `ppm` in a million.

@@ -286,6 +286,13 @@ impl Pipe {
         self.arrived > before
     }
 
+    /// Inverts bits of a byte that has arrived and was not read.
+    pub(crate) fn change_arrived(&mut self, position: u64, change: u8) {
+        if let Some(byte) = self.bytes.get_mut((position - self.read) as usize) {
+            *byte ^= change;
+        }
+    }
+
     /// Whether a flight is due by `now`.
     #[inline]
     pub(crate) fn is_due(&self, now: Nanos) -> bool {

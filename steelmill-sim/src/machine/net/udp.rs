@@ -1,4 +1,4 @@
-//! UDP: sockets, datagrams, receive buffers, duplication, reordering and ICMP port unreachable.
+//! UDP: sockets, datagrams, receive buffers, duplication, reordering, corruption and ICMP port unreachable.
 
 mod groups; // multicast and broadcast
 mod options; // tokio's options
@@ -346,6 +346,7 @@ impl Cluster {
             Delivery::Arrives(at) => {
                 let at = self.udp_reorder(from, to, at);
                 let datagram = self.udp_store(route, bytes, DatagramState::InFlight { sender: from });
+                self.udp_corrupt(route, datagram);
                 self.schedule(at, Event::Datagram(datagram));
             }
             Delivery::Held => {
@@ -375,6 +376,17 @@ impl Cluster {
         let delay = self.kernel.draw(Stream::Reordering, REORDER_DELAY_MAX);
         self.trace_delay(delay, DeliveryProblem::Overtaken, false);
         at + delay
+    }
+
+    /// Perhaps changes a byte of a datagram that is sent.
+    #[inline]
+    fn udp_corrupt(&mut self, route: &Route, index: u32) {
+        let &Route { from, to, .. } = route;
+        let Some(effect) = self.net.links.effect(from, to) else { return };
+        let (rate, length) = (effect.corruption_ppm, self.net.udp.in_flight[index as usize].payload.len());
+        if let Some((offset, change)) = self.corruption((from, to), rate, length as u64) {
+            self.net.udp.in_flight[index as usize].payload[offset as usize] ^= change;
+        }
     }
 
     #[inline]
@@ -569,7 +581,7 @@ impl UdpSocket {
 
     /// Connects to a peer: from now on datagrams from other addresses are dropped.
     pub async fn connect(&self, address: impl ToAddress) -> io::Result<()> {
-        let addresses = Network(self.process).resolve(address.to_address())?;
+        let addresses = Network(self.process).resolve(address.to_address()).await?;
         Address::first_of(addresses, async |address| self.connect_to(address)).await
     }
 
@@ -583,7 +595,7 @@ impl UdpSocket {
     /// # Errors
     /// `EMSGSIZE` above 65,507 bytes, or 65,527 over IPv6.
     pub async fn send_to(&self, buffer: &[u8], target: impl ToAddress) -> io::Result<usize> {
-        let target = Network(self.process).resolve(target.to_address())?.next();
+        let target = Network(self.process).resolve(target.to_address()).await?.next();
         self.try_send_to(buffer, target.expect("a resolved name has an address"))
     }
 
@@ -761,7 +773,7 @@ impl steelmill_core::UdpSocket for UdpSocket {
     }
 
     async fn send_to(&self, buffer: &[u8], target: impl ToAddress) -> io::Result<usize> {
-        let addresses = Network(self.process).resolve(target.to_address())?;
+        let addresses = Network(self.process).resolve(target.to_address()).await?;
         Address::first_of(addresses, async |target| self.try_send_to(buffer, target)).await
     }
 

@@ -464,7 +464,12 @@ impl Cluster {
             return self.fail_end(id, reader, libc::ECONNRESET);
         }
         let pipe = self.net.tcp.get(id).expect("checked above").out(side);
+        let arrived_before = pipe.arrived();
         let has_new_bytes = pipe.deliver(now);
+        if has_new_bytes && !self.net.links.is_plain(from, to) {
+            self.corrupt_stream(id, side, arrived_before);
+        }
+        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
         if pipe.counting().is_some() {
             self.count_acknowledgement(id, side);
@@ -481,6 +486,20 @@ impl Cluster {
             self.acknowledge(id, side);
         }
         self.wake_readers(id, reader);
+    }
+
+    /// Perhaps changes a byte of what has arrived since a position. That is done here, not where it is sent, because what is lost is
+    /// sent again as it was.
+    #[cold]
+    fn corrupt_stream(&mut self, id: ConnectionId, side: Side, since: u64) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (link, length) = (connection.link(side), connection.out(side).arrived() - since);
+        let ppm = self.net.links.effect(link.0, link.1).map_or(0, |effect| effect.stream_corruption_ppm);
+        if let Some((offset, change)) = self.corruption(link, ppm, length) {
+            self.net.tcp.get(id).expect("checked above").out(side).change_arrived(since + offset, change);
+        }
     }
 
     /// Whether data for an end is answered with a reset: both its directions were shut down, the own one first (RFC 1122
