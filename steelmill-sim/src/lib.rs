@@ -78,7 +78,7 @@ pub use host::purity::is_pure;
 pub use machine::clock::{Clock, Sleep};
 pub use machine::disk::{Disk, DiskSettings, Durability, Troubled};
 pub use machine::entropy::{Entropy, Rng};
-pub use machine::links::{Hold, Impaired, Partition};
+pub use machine::links::{Hold, Impaired, Partition, SegmentLoss};
 pub use machine::lives::{Life, LifeEnd};
 pub use machine::machine::{Claim, Machine};
 pub use machine::net::{

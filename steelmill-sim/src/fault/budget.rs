@@ -123,6 +123,9 @@ impl Budget {
                 link_among(&self.corruptible_streams, a, b, "may not have corrupt streams")
                     .or_else(|| rate_problem(*ppm))
             }
+            Kind::LostSegment { from, to, nth, .. } => {
+                link(from, to).or_else(|| (*nth == 0).then(|| "`nth` is 0, and 1 is the first".to_owned()))
+            }
             Kind::Lookups { machine, delay_max, failing_ppm } => {
                 among(&self.links, machine, "may not have trouble with name lookups")
                     .or_else(|| rate_problem(*failing_ppm))

@@ -15,6 +15,7 @@ mod swarm; // draws a plan from the seed
 pub use crate::schema::disk_trouble::{DiskCall, DiskTrouble};
 pub use crate::schema::moment::Moment;
 pub use crate::schema::plan::{Choice, Family, Fault, Faults, Kind, Plan, When};
+pub use crate::schema::segment::Segment;
 pub use budget::Budget;
 pub use lasting::Broken;
 pub use nemesis::{FaultCounts, Nemesis};

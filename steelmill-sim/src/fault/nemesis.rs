@@ -312,6 +312,10 @@ impl<'t, 'a> Execution<'t, 'a> {
                     (among(&self.budget.corruptible_streams, a), among(&self.budget.corruptible_streams, b));
                 self.hold_for(*lasts, sim.impair(a, b, impairment(what)))
             }
+            Kind::LostSegment { from, to, segment, nth } => {
+                let (from, to) = (among(&self.budget.links, from), among(&self.budget.links, to));
+                self.hold_for(*lasts, sim.lose_segment(from, to, *segment, *nth))
+            }
             Kind::Lookups { machine, delay_max, failing_ppm } => {
                 let trouble = LookupTrouble { delay_max: *delay_max, failing_ppm: *failing_ppm };
                 self.hold_for(*lasts, among(&self.budget.links, machine).trouble_lookups(trouble))

@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Budget, DiskCall, DiskTrouble, Family, Fault, Kind, Moment, Plan, When};
+use super::{Budget, DiskCall, DiskTrouble, Family, Fault, Kind, Moment, Plan, Segment, When};
 use crate::machine::cluster::Cluster;
 use crate::machine::machine::Machine;
 use crate::schema::decision::Stream;
@@ -277,6 +277,12 @@ impl FamilyDraws<'_> {
             Family::CorruptStreams => {
                 let between = self.pair_of(&budget.corruptible_streams)?;
                 Kind::CorruptStreams { between, ppm: self.rate() }
+            }
+            Family::LostSegment => {
+                let [from, to] = self.pair()?;
+                let segment = Segment::ALL[self.below(Segment::ALL.len() as u64) as usize];
+                let most = 1 << self.below(6);
+                Kind::LostSegment { from, to, segment, nth: 1 + self.below(most) as u32 }
             }
             Family::Lookups => {
                 let machine = self.one(&budget.links)?;

@@ -7,6 +7,7 @@ use crate::machine::cluster::{self, RunId};
 use crate::machine::machine::Machine;
 use crate::machine::net::{Effect, Impairment, InFlightAtCut, SynSchedule, bounds};
 use crate::machine::sim::Sim;
+use crate::schema::segment::Segment;
 
 impl Sim {
     /// Partitions two machines from each other until the partition is healed or dropped.
@@ -95,6 +96,32 @@ impl Sim {
         let effect = impairment.effect();
         self.with(|run| links.iter().for_each(|(from, to)| run.impair(*from, *to, effect)));
         Impaired { run: self.run, links, effect }
+    }
+
+    /// Loses exactly one TCP segment: the `nth` of a kind that is sent from one machine to another from now on, by any connection. The
+    /// first is 1. It is sent again as Linux does, unless it is a reset. Of data a retransmission is not counted, of a handshake it is.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use steelmill_sim::fault::Segment;
+    /// use steelmill_sim::{Seed, check};
+    ///
+    /// check(Seed(1), |sim| async move {
+    ///     let (a, b) = (sim.client("a"), sim.client("b"));
+    ///     let _listener = b.network().bind("0.0.0.0:80").await?;
+    ///     let _loss = sim.lose_segment(&a, &b, Segment::Syn, 1);
+    ///     a.network().connect("b:80").await?; // by the second SYN
+    ///     assert!(sim.elapsed() > Duration::from_secs(1));
+    ///     Ok(())
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// When `nth` is 0.
+    pub fn lose_segment(&self, from: &Machine, to: &Machine, segment: Segment, nth: u32) -> SegmentLoss {
+        assert!(nth > 0, "`nth` is 0, and 1 is the first");
+        let link = (from.id(), to.id());
+        SegmentLoss { run: self.run, link, number: self.with(|run| run.lose_segment(link, segment, nth)) }
     }
 
     /// Resets every TCP connection between two machines, as a middlebox does that lost its connection table: both ends
@@ -210,5 +237,20 @@ impl Drop for Impaired {
         cluster::try_with(self.run, |run| {
             self.links.iter().for_each(|(from, to)| run.repair(*from, *to, &self.effect));
         });
+    }
+}
+
+/// The loss of one segment, past or to come; a segment that was not sent until this is dropped is not lost.
+#[derive(Debug)]
+#[must_use = "a segment is lost only until this is dropped"]
+pub struct SegmentLoss {
+    run: RunId,
+    link: (u32, u32),
+    number: u32,
+}
+
+impl Drop for SegmentLoss {
+    fn drop(&mut self) {
+        cluster::try_with(self.run, |run| run.keep_segments(self.link, self.number));
     }
 }

@@ -38,6 +38,7 @@ use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
 use crate::machine::world::Process;
 use crate::schema::event::{EventKind, LinkChange};
+use crate::schema::segment::Segment;
 use connection::{ACCEPTOR, CONNECTOR};
 use connection::{CloseMode, Connection, Connections};
 pub(crate) use connection::{ConnectionId, Side};
@@ -181,6 +182,18 @@ impl Cluster {
         self.link_changed(from, to, LinkChange::Repaired);
         self.net.links.repair(from, to, effect);
         self.retransmit_between(from, to);
+    }
+
+    /// Loses the `nth` segment of a kind in one direction. Returns the number by which that is taken back.
+    pub(crate) fn lose_segment(&mut self, (from, to): (u32, u32), segment: Segment, nth: u32) -> u32 {
+        self.link_changed(from, to, LinkChange::Impaired);
+        self.net.links.lose_segment(from, to, segment, nth)
+    }
+
+    /// Loses it no more, if it was not sent yet.
+    pub(crate) fn keep_segments(&mut self, (from, to): (u32, u32), number: u32) {
+        self.link_changed(from, to, LinkChange::Repaired);
+        self.net.links.keep_segments(from, to, number);
     }
 
     /// Queues what is sent in one direction until it is released.

@@ -7,6 +7,7 @@ pub(crate) mod look; // what a run is repeated for
 pub(crate) mod moment; // lifecycle moments that trigger faults
 pub(crate) mod plan; // faults
 pub(crate) mod rare_branch; // all `buggify!` of the program
+pub(crate) mod segment; // kinds of TCP segments
 pub(crate) mod settings;
 pub(crate) mod verify; // verification of determinism, and where two runs differ
 

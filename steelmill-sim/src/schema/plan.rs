@@ -13,6 +13,7 @@ use steelmill_core::Result;
 use super::disk_trouble::DiskTrouble;
 use super::moment::Moment;
 use super::rare_branch::RareBranch;
+use super::segment::Segment;
 
 /// The faults to inject into a run, as read from and written to JSON.
 ///
@@ -201,6 +202,18 @@ pub enum Kind {
         /// The rate of messages of which a byte is changed.
         ppm: u32,
     },
+    /// The loss of exactly one TCP segment.
+    LostSegment {
+        /// The sender.
+        from: String,
+        /// The receiver.
+        to: String,
+        /// Its kind.
+        segment: Segment,
+        /// Which of those that are sent while the fault lasts; 1 is the first.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        nth: u32,
+    },
     /// Trouble with the name lookups of a machine: they take time, and some fail.
     Lookups {
         /// The machine that looks names up.
@@ -333,11 +346,12 @@ pub enum Family {
     Lookups,
     CorruptDatagrams,
     CorruptStreams,
+    LostSegment,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Partition,
         Self::PartitionOneWay,
         Self::Isolation,
@@ -368,6 +382,7 @@ impl Family {
         Self::Lookups,
         Self::CorruptDatagrams,
         Self::CorruptStreams,
+        Self::LostSegment,
     ];
 }
 
@@ -462,6 +477,7 @@ impl Kind {
             Self::CorruptDatagrams { .. } => Family::CorruptDatagrams,
             Self::CorruptStreams { .. } => Family::CorruptStreams,
             Self::Lookups { .. } => Family::Lookups,
+            Self::LostSegment { .. } => Family::LostSegment,
             Self::Reset { .. } => Family::Reset,
             Self::Exit { .. } => Family::Exit,
             Self::PowerLoss { .. } => Family::PowerLoss,
@@ -491,7 +507,9 @@ impl Kind {
             | Kind::CorruptDatagrams { between, .. }
             | Kind::CorruptStreams { between, .. }
             | Kind::Reset { between } => between.iter().map(String::as_str).collect(),
-            Kind::PartitionOneWay { from, to } | Kind::Latency { from, to, .. } => vec![from, to],
+            Kind::PartitionOneWay { from, to }
+            | Kind::Latency { from, to, .. }
+            | Kind::LostSegment { from, to, .. } => vec![from, to],
             Kind::Isolation { machine }
             | Kind::Exit { machine }
             | Kind::PowerLoss { machine }
@@ -550,6 +568,12 @@ impl fmt::Display for Kind {
                     "{} % of messages of streams between {a} and {b} are changed on the way",
                     share(ppm)
                 )
+            }
+            Kind::LostSegment { from, to, segment, nth: 1 } => {
+                write!(f, "the first {segment} from {from} to {to} is lost")
+            }
+            Kind::LostSegment { from, to, segment, nth } => {
+                write!(f, "the {nth}. {segment} from {from} to {to} is lost")
             }
             Kind::Lookups { machine, delay_max, failing_ppm: 0 } => {
                 write!(f, "names that {machine} looks up are found up to {delay_max:?} later")

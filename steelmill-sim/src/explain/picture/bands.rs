@@ -160,7 +160,10 @@ impl Step {
                 let lanes = struck(trace, fault as usize);
                 let Some(known) = trace.faults.get(fault as usize) else { return Vec::new() };
                 let style = if lanes.len() > 1 { Style::Link } else { Style::Machine };
-                let one_way = matches!(known.what, Kind::PartitionOneWay { .. } | Kind::Latency { .. });
+                let one_way = matches!(
+                    known.what,
+                    Kind::PartitionOneWay { .. } | Kind::Latency { .. } | Kind::LostSegment { .. }
+                );
                 let band = Band { one_way, ..band(known.what.to_string(), lanes, style) };
                 vec![Step::Begins(Key::Fault(fault), Some(band))]
             }

@@ -14,6 +14,7 @@ use crate::machine::cluster::Cluster;
 use crate::machine::hosts::SCENARIO;
 use crate::schema::decision::Stream;
 use crate::schema::event::{DeliveryProblem, EventKind};
+use crate::schema::segment::Segment;
 
 /// The greatest packet of a path between machines, and within one, in bytes.
 const MTU: u64 = 1_500;
@@ -50,6 +51,8 @@ pub(crate) struct Links {
     rules: BTreeMap<(u32, u32), Box<LinkRules>>,
     /// How many times each machine is cut off from all others.
     isolated: BTreeMap<u32, u32>,
+    /// How many losses of single segments there were.
+    segment_losses: u32,
     pub(crate) in_flight_at_cut: InFlightAtCut,
     pub(crate) syn_schedule: SynSchedule,
 }
@@ -73,13 +76,23 @@ struct LinkRules {
     held: Vec<Event>,
     impairments: Vec<Effect>,
     effect: Effect,
+    segment_losses: Vec<NthSegment>,
     /// When the bandwidth is free again.
     busy_until: Nanos,
 }
 
+/// A segment to be lost.
+struct NthSegment {
+    number: u32,
+    segment: Segment,
+    /// How many of its kind are sent until it was; 0 from then on.
+    left: u32,
+}
+
 impl LinkRules {
     fn is_plain(&self) -> bool {
-        self.latency.is_none() && self.cuts == 0 && self.holds == 0 && self.impairments.is_empty()
+        let is_whole = self.impairments.is_empty() && self.segment_losses.is_empty();
+        self.latency.is_none() && self.cuts == 0 && self.holds == 0 && is_whole
     }
 }
 
@@ -122,6 +135,7 @@ impl Links {
             latency: (500_000, 2_000_000),
             rules: BTreeMap::new(),
             isolated: BTreeMap::new(),
+            segment_losses: 0,
             in_flight_at_cut: InFlightAtCut::default(),
             syn_schedule: SynSchedule::default(),
         }
@@ -196,6 +210,57 @@ impl Links {
                     rules.impairments.iter().fold(Effect::default(), |all, one| all.combined_with(one));
             }
         });
+    }
+
+    /// Has a link lose the `nth` segment of a kind; the number of that.
+    pub(crate) fn lose_segment(&mut self, from: u32, to: u32, segment: Segment, nth: u32) -> u32 {
+        self.segment_losses += 1;
+        let number = self.segment_losses;
+        self.change(from, to, |rules| rules.segment_losses.push(NthSegment { number, segment, left: nth }));
+        number
+    }
+
+    pub(crate) fn keep_segments(&mut self, from: u32, to: u32, number: u32) {
+        self.change(from, to, |rules| rules.segment_losses.retain(|loss| loss.number != number));
+    }
+
+    /// A segment is sent. Whether it is one that a rule loses.
+    #[inline]
+    pub(crate) fn loses(&mut self, from: u32, to: u32, segment: Segment) -> bool {
+        !self.is_plain(from, to) && self.loses_by_rules(from, to, segment)
+    }
+
+    #[cold]
+    fn loses_by_rules(&mut self, from: u32, to: u32, segment: Segment) -> bool {
+        let Some(rules) = self.rules.get_mut(&(from, to)) else { return false };
+        let mut is_lost = false;
+        for loss in rules.segment_losses.iter_mut().filter(|loss| loss.segment == segment && loss.left > 0) {
+            loss.left -= 1;
+            is_lost |= loss.left == 0;
+        }
+        is_lost
+    }
+
+    /// A flight of so many segments is sent; the first that a rule loses, if any.
+    fn loses_of_flight(
+        &mut self,
+        from: u32,
+        to: u32,
+        segments: u64,
+        (has_bytes, has_fin): (bool, bool),
+    ) -> Option<u64> {
+        if self.rules.get(&(from, to)).is_none_or(|rules| rules.segment_losses.is_empty()) {
+            return None;
+        }
+        let mut lost = None;
+        for index in 0..segments {
+            let is_data_lost = has_bytes && self.loses(from, to, Segment::Data);
+            let is_fin_lost = has_fin && index + 1 == segments && self.loses(from, to, Segment::Fin);
+            if is_data_lost || is_fin_lost {
+                lost = lost.or(Some(index));
+            }
+        }
+        lost
     }
 
     /// Whether a link has no rules: the fast path.
@@ -309,21 +374,34 @@ impl Cluster {
         self.kernel.now + self.latency(from, to)
     }
 
-    /// The delivery of a flight of a TCP stream, or of its first bytes: how many, and when. Random loss delays what follows until
+    /// The delivery of a flight of a TCP stream, which may end with a FIN, or of its first bytes: how many, and when. Random loss delays what follows until
     /// its retransmission.
     #[inline]
-    pub(crate) fn flight_delivery(&mut self, from: u32, to: u32, bytes: u64) -> (u64, FlightDelivery) {
+    pub(crate) fn flight_delivery(
+        &mut self,
+        from: u32,
+        to: u32,
+        bytes: u64,
+        has_fin: bool,
+    ) -> (u64, FlightDelivery) {
         if self.net.links.is_plain(from, to) {
             return (bytes, FlightDelivery::Arrives(self.plain_delivery(from, to)));
         }
         self.sends(from);
         let part = bytes.min(self.net.links.part_size(from, to));
-        (part, self.flight_delivery_by_rules(from, to, part, bytes - part))
+        let has_fin = has_fin && part == bytes;
+        (part, self.flight_delivery_by_rules(from, to, (part, has_fin), bytes - part))
     }
 
     /// Of `bytes` of a flight, which has so many more behind them.
     #[cold]
-    fn flight_delivery_by_rules(&mut self, from: u32, to: u32, bytes: u64, behind: u64) -> FlightDelivery {
+    fn flight_delivery_by_rules(
+        &mut self,
+        from: u32,
+        to: u32,
+        (bytes, has_fin): (u64, bool),
+        behind: u64,
+    ) -> FlightDelivery {
         let Delivery::Arrives(at) = self.delivery_by_rules(from, to, bytes, true) else {
             return FlightDelivery::Stalls;
         };
@@ -333,7 +411,8 @@ impl Cluster {
         let segment = self.net.links.segment_size(from, to);
         let segments = bytes.div_ceil(segment).max(1);
         let lost = (0..segments).find(|_| self.chance(Stream::Loss, effect.loss_ppm));
-        if let Some(lost) = lost {
+        let chosen = self.net.links.loses_of_flight(from, to, segments, (bytes > 0, has_fin));
+        if let Some(lost) = lost.into_iter().chain(chosen).min() {
             let behind = segments - lost - 1 + behind.div_ceil(segment);
             return self.recovery((from, to), at, lost, behind);
         }
@@ -364,6 +443,16 @@ impl Cluster {
         self.trace_delay(after, DeliveryProblem::Loss, true);
         let bytes = lost * self.net.links.segment_size(from, to);
         FlightDelivery::Torn { bytes, at, rest_at: at + after, loss: Some(found_by) }
+    }
+
+    /// The delivery of a segment without bytes: one of a handshake, or a reset.
+    pub(crate) fn segment_delivery(&mut self, from: u32, to: u32, segment: Segment) -> Delivery {
+        if self.net.links.loses(from, to, segment) {
+            self.sends(from);
+            self.trace_loss(DeliveryProblem::Loss, false);
+            return Delivery::Lost;
+        }
+        self.message_delivery(from, to, 0)
     }
 
     #[inline]

@@ -46,6 +46,7 @@ pub(crate) struct Pipe {
     pub(crate) stalled_since: Option<Nanos>,
     /// Whether a read could not advance the window, because the link to the writer was cut or held.
     pub(crate) is_window_unadvertised: bool,
+    /// When the FIN that is acknowledged arrived.
     pub(crate) fin_arrived_at: Nanos,
     /// When a retransmission of what has arrived, or a window probe, arrives.
     pub(crate) probe_due: Nanos,
@@ -144,6 +145,11 @@ impl Pipe {
     #[inline]
     pub(crate) fn is_write_shut(&self) -> bool {
         self.fin != FinState::Open
+    }
+
+    /// Whether a FIN is to be sent after what is unsent.
+    pub(crate) fn is_fin_queued(&self) -> bool {
+        self.fin == FinState::Queued
     }
 
     #[inline]

@@ -14,6 +14,7 @@ use crate::machine::net::link::{
 use crate::machine::net::{Event, address};
 use crate::schema::decision::Stream;
 use crate::schema::event::{DeliveryProblem, EventKind};
+use crate::schema::segment::Segment;
 
 impl Cluster {
     /// Copies up to `limit` readable bytes; `None` when a read would block. Without `consume` it peeks.
@@ -270,7 +271,7 @@ impl Cluster {
         };
         let (from, to) = connection.link(side);
         let pipe = connection.out(side);
-        let unsent = pipe.unsent();
+        let (unsent, is_fin_queued) = (pipe.unsent(), pipe.is_fin_queued());
         let segment = self.net.links.segment_size(from, to);
         let latency_back = self.net.links.range(to, from).0;
         let (room, pending) = pipe.room(self.kernel.now, segment, latency_back);
@@ -285,8 +286,9 @@ impl Cluster {
         if left == 0 && unsent > 0 {
             return; // an acknowledgement is on its way
         }
+        let has_fin = is_fin_queued && left == unsent;
         loop {
-            let (bytes, delivery) = self.flight_delivery(from, to, left);
+            let (bytes, delivery) = self.flight_delivery(from, to, left, has_fin);
             match delivery {
                 FlightDelivery::Arrives(at) => self.send(id, side, bytes, at),
                 FlightDelivery::Torn { bytes: first, at, rest_at, loss } => {
@@ -471,6 +473,7 @@ impl Cluster {
         }
         let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
+        let has_fin_come = pipe.has_fin_arrived() && pipe.fin_arrived_at == now;
         if pipe.counting().is_some() {
             self.count_acknowledgement(id, side);
         }
@@ -482,10 +485,26 @@ impl Cluster {
             State::Orphaned if !has_new_bytes => {}
             _ => return self.answer_with_reset(id, side),
         }
+        if has_fin_come && !self.net.links.is_plain(to, from) {
+            self.lose_last_ack(id, side);
+        }
         if was_stalled || !self.net.links.is_clear(to, from) {
             self.acknowledge(id, side);
         }
         self.wake_readers(id, reader);
+    }
+
+    /// The FIN of `side` has arrived. If it is the second, its acknowledgement is the last of the connection; lost, it comes when the FIN
+    /// was sent again.
+    #[cold]
+    fn lose_last_ack(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let ((from, to), reader) = (connection.link(side), connection.other(side));
+        if connection.out(reader).has_fin_arrived() && self.net.links.loses(to, from, Segment::LastAck) {
+            self.net.tcp.get(id).expect("checked above").out(side).fin_arrived_at += FIRST_RTO;
+        }
     }
 
     /// Perhaps changes a byte of what has arrived since a position. That is done here, not where it is sent, because what is lost is

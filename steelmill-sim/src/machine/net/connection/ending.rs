@@ -6,6 +6,7 @@ use crate::machine::hosts::HostState;
 use crate::machine::net::link::{Delivery, ORPHAN_RETRIES_TIMEOUT, next_retransmission};
 use crate::machine::net::{Event, address};
 use crate::schema::event::{DeliveryProblem, MessageKind};
+use crate::schema::segment::Segment;
 
 impl Cluster {
     /// Drops one handle; the last one closes the end.
@@ -69,7 +70,7 @@ impl Cluster {
         let not_before = connection.out(side).not_before();
         let other = connection.other(side);
         self.trace_message(MessageKind::Reset, Some(id.number()), from, to, &[]);
-        match self.message_delivery(from, to, 0) {
+        match self.segment_delivery(from, to, Segment::Reset) {
             Delivery::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, other)),
             Delivery::Held => self.hold_event(from, to, Event::Reset(id, other)),
             Delivery::Lost => return false,

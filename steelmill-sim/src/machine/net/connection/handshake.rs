@@ -18,6 +18,7 @@ use crate::machine::net::ports::Sharing;
 use crate::machine::net::{Event, address};
 use crate::machine::world::Process;
 use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
+use crate::schema::segment::Segment;
 
 /// The greatest backlog: Linux's default `net.core.somaxconn` (listen(2)).
 const BACKLOG_MAX: usize = 4096;
@@ -220,8 +221,12 @@ impl Cluster {
 
     /// Sends a segment of the handshake. If it is lost or held, schedules the next SYN. Whether it is in flight.
     fn send_handshake_segment(&mut self, id: ConnectionId, from: u32, to: u32, event: Event) -> bool {
-        let delivery = self.message_delivery(from, to, 0);
-        let side = if matches!(event, Event::Syn(_)) { CONNECTOR } else { ACCEPTOR };
+        let (side, segment) = match event {
+            Event::Syn(_) => (CONNECTOR, Segment::Syn),
+            Event::SynAck(_) => (ACCEPTOR, Segment::SynAck),
+            _ => (ACCEPTOR, Segment::Reset),
+        };
+        let delivery = self.segment_delivery(from, to, segment);
         self.expect_handshake_segment(id, side, delivery);
         match delivery {
             Delivery::Arrives(at) => {
@@ -381,7 +386,7 @@ impl Cluster {
         };
         let (from, to) = connection.link(CONNECTOR);
         self.trace_message(MessageKind::Ack, Some(id.number()), from, to, &[]);
-        let delivery = self.message_delivery(from, to, 0);
+        let delivery = self.segment_delivery(from, to, Segment::Ack);
         self.expect_handshake_segment(id, CONNECTOR, delivery);
         match delivery {
             Delivery::Arrives(at) => {
@@ -422,7 +427,7 @@ impl Cluster {
             return self.drop_handshake(id);
         }
         self.trace_message(MessageKind::SynAck, Some(id.number()), from, to, &[]);
-        let delivery = self.message_delivery(from, to, 0);
+        let delivery = self.segment_delivery(from, to, Segment::SynAck);
         self.expect_handshake_segment(id, ACCEPTOR, delivery);
         match delivery {
             Delivery::Arrives(at) => self.schedule(at, Event::SynAck(id)),
