@@ -72,11 +72,13 @@ async fn scenario(sim: Sim, version: Version) -> Result {
     let meter = sim.client("meter");
     let measuring = meter.clone();
     let datagrams = sim.limit("datagrams", 1..=5000);
+    // A name would have to be looked up for each datagram, which may fail.
+    let target = (counter.address(), 7000);
     let measuring = meter.spawn("measure", async move {
         let socket = measuring.network().bind_udp("0.0.0.0:0").await?;
         for number in 1..=datagrams {
             measuring.clock().sleep(Duration::from_millis(1)).await;
-            socket.send_to(format!("add {number}").as_bytes(), "counter:7000").await?;
+            socket.send_to(format!("add {number}").as_bytes(), target).await?;
         }
         Ok::<_, anyhow::Error>(())
     });

@@ -237,6 +237,7 @@ impl<'t> Rows<'t> {
     fn machines(&mut self) {
         let mut up: BTreeMap<u32, OpenSlice> = BTreeMap::new();
         let mut paused: BTreeMap<u32, OpenSlice> = BTreeMap::new();
+        let mut suspended: BTreeMap<u32, OpenSlice> = BTreeMap::new();
         up.insert(0, OpenSlice { at: 0, name: "up".to_owned() });
         for event in &self.trace.events {
             let EventKind::Machine { machine, change } = event.what else { continue };
@@ -257,6 +258,10 @@ impl<'t> Rows<'t> {
                     paused.entry(machine).or_insert_with(|| open("paused"));
                 }
                 MachineChange::Resumed => self.close(machine, paused.remove(&machine), event.at),
+                MachineChange::Suspended => {
+                    suspended.insert(machine, open("suspended"));
+                }
+                MachineChange::Woken => self.close(machine, suspended.remove(&machine), event.at),
                 MachineChange::Drift(_)
                 | MachineChange::WallOffset(_)
                 | MachineChange::Slowness(_)
@@ -267,7 +272,7 @@ impl<'t> Rows<'t> {
                 }
             }
         }
-        for (machine, open) in up.into_iter().chain(paused) {
+        for (machine, open) in up.into_iter().chain(paused).chain(suspended) {
             self.close(machine, Some(open), self.end);
         }
     }

@@ -512,6 +512,7 @@ fn simpler(kind: &Kind) -> Vec<Kind> {
         Kind::Partition { between: [a, b] } => [(a, b), (b, a)]
             .map(|(from, to)| Kind::PartitionOneWay { from: from.clone(), to: to.clone() })
             .into(),
+        Kind::Suspension { machine } => vec![Kind::Pause { machine: machine.clone() }],
         Kind::Lookups { machine, delay_max, failing_ppm } if !delay_max.is_zero() && *failing_ppm > 0 => {
             [(*delay_max, 0), (Duration::ZERO, *failing_ppm)]
                 .map(|(delay_max, failing_ppm)| Kind::Lookups {

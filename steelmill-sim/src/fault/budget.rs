@@ -30,24 +30,28 @@ use crate::schema::rare_branch::RareBranch;
 pub struct Budget {
     /// The duration of fault injection. Then everything is healed.
     pub lasts: Duration,
-    /// Machines whose links may be cut, slow, lossy, limited in bandwidth or change datagrams, whose connections may be reset, and whose
-    /// name lookups may take time or fail.
+    /// Machines whose links may be cut, slow, lossy or limited in bandwidth, whose connections may be reset, and whose name lookups may
+    /// take time or fail.
     pub links: Vec<Machine>,
     /// Machines that may exit or lose power. They are restarted.
     pub ends: Vec<Machine>,
     /// Machines that may be paused or slow.
     pub pauses: Vec<Machine>,
+    /// Machines that may be suspended. Their monotonic clock stands still meanwhile, so a lease that is measured by it outlives its time.
+    pub suspensions: Vec<Machine>,
     /// Machines whose clocks may drift, jump or be offset.
     pub clocks: Vec<Machine>,
     /// Machines whose disks may fail calls, be full, slow, or transfer less than they could.
     pub disks: Vec<Machine>,
     /// Machines whose disks may lose or change data without a word ([`Family::Corruption`]).
     pub corruptible: Vec<Machine>,
+    /// Machines whose links may change bytes of datagrams without a word ([`Family::CorruptDatagrams`]).
+    pub corruptible_datagrams: Vec<Machine>,
     /// Machines whose links may change bytes of streams without a word ([`Family::CorruptStreams`]).
     pub corruptible_streams: Vec<Machine>,
     /// The maximum number of machines whose disks are damaged in one run: as many as the redundancy of the system repairs.
     pub corrupted_max: usize,
-    /// The maximum number of machines that are down or paused at once.
+    /// The maximum number of machines that are down, paused or suspended at once.
     pub down_max: usize,
     /// The maximum duration of one fault; those of a swarm are mostly shorter.
     pub fault_max: Duration,
@@ -71,9 +75,11 @@ impl Default for Budget {
             links: Vec::new(),
             ends: Vec::new(),
             pauses: Vec::new(),
+            suspensions: Vec::new(),
             clocks: Vec::new(),
             disks: Vec::new(),
             corruptible: Vec::new(),
+            corruptible_datagrams: Vec::new(),
             corruptible_streams: Vec::new(),
             corrupted_max: 1,
             down_max: 1,
@@ -91,7 +97,8 @@ impl Default for Budget {
 const RESTARTS_MAX: u32 = 1000;
 
 impl Budget {
-    /// One minute in which each of these machines may have any fault but a corrupt disk or a corrupt stream, one of them down at a time.
+    /// One minute in which each of these machines may have any fault but a suspension and silent corruption (of disks, datagrams and
+    /// streams), one of them down at a time.
     pub fn of(machines: &[Machine]) -> Self {
         let all = || machines.to_vec();
         Self { links: all(), ends: all(), pauses: all(), clocks: all(), disks: all(), ..Self::default() }
@@ -117,8 +124,11 @@ impl Budget {
             Kind::Loss { between: [a, b], ppm }
             | Kind::Duplication { between: [a, b], ppm }
             | Kind::Reordering { between: [a, b], ppm }
-            | Kind::Torn { between: [a, b], ppm }
-            | Kind::CorruptDatagrams { between: [a, b], ppm } => link(a, b).or_else(|| rate_problem(*ppm)),
+            | Kind::Torn { between: [a, b], ppm } => link(a, b).or_else(|| rate_problem(*ppm)),
+            Kind::CorruptDatagrams { between: [a, b], ppm } => {
+                link_among(&self.corruptible_datagrams, a, b, "may not have corrupt datagrams")
+                    .or_else(|| rate_problem(*ppm))
+            }
             Kind::CorruptStreams { between: [a, b], ppm } => {
                 link_among(&self.corruptible_streams, a, b, "may not have corrupt streams")
                     .or_else(|| rate_problem(*ppm))
@@ -153,6 +163,7 @@ impl Budget {
                 })
             }
             Kind::Pause { machine } => among(&self.pauses, machine, "may not be paused"),
+            Kind::Suspension { machine } => among(&self.suspensions, machine, "may not be suspended"),
             Kind::SlowMachine { machine, delay_max } => {
                 among(&self.pauses, machine, "may not be slow").or_else(|| late(delay_max))
             }

@@ -302,14 +302,16 @@ impl<'t, 'a> Execution<'t, 'a> {
             | Kind::Duplication { between, .. }
             | Kind::Reordering { between, .. }
             | Kind::Bandwidth { between, .. }
-            | Kind::Torn { between, .. }
-            | Kind::CorruptDatagrams { between, .. } => {
+            | Kind::Torn { between, .. } => {
                 let [a, b] = link(between);
                 self.hold_for(*lasts, sim.impair(a, b, impairment(what)))
             }
-            Kind::CorruptStreams { between: [a, b], .. } => {
-                let (a, b) =
-                    (among(&self.budget.corruptible_streams, a), among(&self.budget.corruptible_streams, b));
+            Kind::CorruptDatagrams { between: [a, b], .. } | Kind::CorruptStreams { between: [a, b], .. } => {
+                let machines = match what {
+                    Kind::CorruptDatagrams { .. } => &self.budget.corruptible_datagrams,
+                    _ => &self.budget.corruptible_streams,
+                };
+                let (a, b) = (among(machines, a), among(machines, b));
                 self.hold_for(*lasts, sim.impair(a, b, impairment(what)))
             }
             Kind::LostSegment { from, to, segment, nth } => {
@@ -335,6 +337,10 @@ impl<'t, 'a> Execution<'t, 'a> {
             Kind::Pause { machine } => {
                 let down = self.take_down(among(&self.budget.pauses, machine))?;
                 self.hold_for(*lasts, Paused::new(down))
+            }
+            Kind::Suspension { machine } => {
+                let down = self.take_down(among(&self.budget.suspensions, machine))?;
+                self.hold_for(*lasts, Suspended::new(down))
             }
             Kind::SlowMachine { machine, delay_max } => {
                 let machine = among(&self.budget.pauses, machine);
@@ -386,9 +392,10 @@ impl<'t, 'a> Execution<'t, 'a> {
         })
     }
 
-    /// Claims a machine to end or pause it. `None` if it is down, paused or claimed, or `down_max` is reached.
+    /// Claims a machine to end, pause or suspend it. `None` if it is down, paused, suspended or claimed, or `down_max` is reached.
     fn take_down<'f>(&'f self, machine: &'f Machine) -> Option<Down<'f>> {
-        if self.down.get() >= self.budget.down_max || !machine.is_up() || machine.is_paused() {
+        let is_standing = machine.is_paused() || machine.is_suspended();
+        if self.down.get() >= self.budget.down_max || !machine.is_up() || is_standing {
             return None;
         }
         let claim = machine.claim()?;
@@ -484,6 +491,21 @@ impl<'a> Paused<'a> {
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
         self.0.machine.resume();
+    }
+}
+
+struct Suspended<'a>(Down<'a>);
+
+impl<'a> Suspended<'a> {
+    fn new(down: Down<'a>) -> Self {
+        down.machine.suspend();
+        Self(down)
+    }
+}
+
+impl Drop for Suspended<'_> {
+    fn drop(&mut self) {
+        self.0.machine.wake();
     }
 }
 

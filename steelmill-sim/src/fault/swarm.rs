@@ -273,7 +273,10 @@ impl FamilyDraws<'_> {
             Family::Duplication => Kind::Duplication { between: self.pair()?, ppm: self.rate() },
             Family::Reordering => Kind::Reordering { between: self.pair()?, ppm: self.rate() },
             Family::Torn => Kind::Torn { between: self.pair()?, ppm: self.rate() },
-            Family::CorruptDatagrams => Kind::CorruptDatagrams { between: self.pair()?, ppm: self.rate() },
+            Family::CorruptDatagrams => {
+                let between = self.pair_of(&budget.corruptible_datagrams)?;
+                Kind::CorruptDatagrams { between, ppm: self.rate() }
+            }
             Family::CorruptStreams => {
                 let between = self.pair_of(&budget.corruptible_streams)?;
                 Kind::CorruptStreams { between, ppm: self.rate() }
@@ -305,6 +308,7 @@ impl FamilyDraws<'_> {
                 Kind::RestartStorm { machine, times: 2 + self.below(6) as u32 }
             }
             Family::Pause => Kind::Pause { machine: self.one(&budget.pauses)? },
+            Family::Suspension => Kind::Suspension { machine: self.one(&budget.suspensions)? },
             Family::SlowMachine => {
                 let machine = self.one(&budget.pauses)?;
                 Kind::SlowMachine { machine, delay_max: self.magnitude(delay / 10, budget.delay_max) }

@@ -256,6 +256,7 @@ mod linux {
                     // A clock of a runtime that is nobody's yet begins before all others.
                     _ if run.runtimes.is_changing() => 0,
                     0 => 0,
+                    _ if clock == libc::CLOCK_BOOTTIME => run.boot_now(machine(run)),
                     _ => run.local_now(machine(run)),
                 });
                 Some(UPTIME + Duration::from_nanos(passed.unwrap_or(0)))

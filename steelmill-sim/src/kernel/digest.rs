@@ -126,6 +126,8 @@ impl EventKind {
                     MachineChange::Resumed => (7, 0),
                     MachineChange::Slowness(nanos) => (8, nanos),
                     MachineChange::LookupTrouble(begins) => (9, u64::from(begins)),
+                    MachineChange::Suspended => (10, 0),
+                    MachineChange::Woken => (11, 0),
                 };
                 Words(8, u64::from(machine) << 8 | change, by)
             }

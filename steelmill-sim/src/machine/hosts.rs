@@ -10,6 +10,7 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::kernel::timers::{FAR_FUTURE, Nanos};
 use crate::machine::cluster::Cluster;
+use crate::machine::suspension::Suspension;
 use crate::schema::decision::Reseed;
 use crate::schema::event::{EventKind, MachineChange};
 
@@ -27,6 +28,8 @@ pub(crate) struct Hosts {
     names: BTreeMap<Arc<str>, u32>,
     /// The number of paused machines plus that of slow ones: zero skips both checks.
     pub(crate) paused_or_slow: u32,
+    /// How many machines are suspended.
+    pub(super) suspended: u32,
 }
 
 pub(crate) struct Host {
@@ -39,6 +42,7 @@ pub(crate) struct Host {
     /// The maximum delay of a ready task.
     pub(crate) slowness: Nanos,
     pub(crate) clock: LocalClock,
+    pub(super) suspension: Option<Suspension>,
     rng: Option<Box<ChaCha8Rng>>,
     pub(crate) counter: Counter,
 }
@@ -61,7 +65,14 @@ pub(crate) enum HostState {
 impl Hosts {
     pub(crate) fn new() -> Self {
         let wall_base = SystemTime::UNIX_EPOCH + WALL_BASE;
-        Self { base: base(), wall_base, all: Vec::new(), names: BTreeMap::new(), paused_or_slow: 0 }
+        Self {
+            base: base(),
+            wall_base,
+            all: Vec::new(),
+            names: BTreeMap::new(),
+            paused_or_slow: 0,
+            suspended: 0,
+        }
     }
 
     /// Takes the base from the intercepted clock, on the thread of the run.
@@ -80,6 +91,7 @@ impl Hosts {
             paused: None,
             slowness: 0,
             clock: LocalClock::default(),
+            suspension: None,
             rng: None,
             counter: Counter::default(),
         });
@@ -135,13 +147,20 @@ fn base() -> Instant {
 pub(crate) struct LocalClock {
     anchor_global: Nanos,
     anchor_local: Nanos,
-    /// The drift in parts per million.
+    /// How much faster than virtual time it goes now, in parts per million: by its drift, or not at all.
     ppm: i64,
+    /// The drift in parts per million.
+    drift: i64,
+    /// How long its machine was suspended before now, or before the present suspension began.
+    slept: Nanos,
     /// The wall clock's offset in nanoseconds, without drift.
     wall_offset: i64,
 }
 
 const MILLION: i128 = 1_000_000;
+
+/// The pace of a clock that stands still.
+const STOPPED: i64 = -1_000_000;
 
 impl LocalClock {
     /// The local time at virtual time `global`.
@@ -164,16 +183,42 @@ impl LocalClock {
                 .saturating_add(self.anchor_global)
                 .min(FAR_FUTURE);
         }
+        if self.ppm == STOPPED && local > self.anchor_local {
+            return FAR_FUTURE;
+        }
         let wanted = i128::from(local) - i128::from(self.anchor_local);
-        let pace = MILLION + i128::from(self.ppm);
+        let pace = (MILLION + i128::from(self.ppm)).max(1);
         let passed = -(-wanted * MILLION).div_euclid(pace);
         Nanos::try_from(passed + i128::from(self.anchor_global)).unwrap_or(FAR_FUTURE).min(FAR_FUTURE)
     }
 
     fn set_drift(&mut self, now: Nanos, ppm: i64) {
+        self.drift = ppm;
+        if self.ppm != STOPPED {
+            self.set_pace(now, ppm);
+        }
+    }
+
+    fn set_pace(&mut self, now: Nanos, ppm: i64) {
         self.anchor_local = self.local(now);
         self.anchor_global = now;
         self.ppm = ppm;
+    }
+
+    /// Its machine is suspended.
+    pub(super) fn stop(&mut self, now: Nanos) {
+        self.set_pace(now, STOPPED);
+    }
+
+    /// Its machine wakes.
+    pub(super) fn go_on(&mut self, now: Nanos) {
+        self.slept = self.slept(now);
+        self.set_pace(now, self.drift);
+    }
+
+    /// How long its machine was suspended, up to `global`.
+    fn slept(&self, global: Nanos) -> Nanos {
+        self.slept + if self.ppm == STOPPED { global - self.anchor_global } else { 0 }
     }
 }
 
@@ -189,13 +234,19 @@ impl Cluster {
         self.hosts[machine].clock.local(self.kernel.now)
     }
 
+    /// A machine's time with that in which it was suspended (CLOCK_BOOTTIME of clock_gettime(2)).
+    pub(crate) fn boot_now(&self, machine: u32) -> Nanos {
+        let clock = &self.hosts[machine].clock;
+        clock.local(self.kernel.now) + clock.slept(self.kernel.now)
+    }
+
     pub(crate) fn instant(&self, machine: u32) -> Instant {
         self.hosts.base + Duration::from_nanos(self.local_now(machine))
     }
 
     pub(crate) fn wall(&self, machine: u32) -> SystemTime {
         let clock = &self.hosts[machine].clock;
-        let time = self.hosts.wall_base + Duration::from_nanos(clock.local(self.kernel.now));
+        let time = self.hosts.wall_base + Duration::from_nanos(self.boot_now(machine));
         let offset = Duration::from_nanos(clock.wall_offset.unsigned_abs());
         let shown = if clock.wall_offset < 0 { time.checked_sub(offset) } else { time.checked_add(offset) };
         shown.unwrap_or(time)
@@ -205,6 +256,12 @@ impl Cluster {
     pub(crate) fn set_drift(&mut self, machine: u32, ppm: i64) {
         let now = self.kernel.now;
         self.hosts[machine].clock.set_drift(now, ppm);
+        self.clock_changed(machine);
+    }
+
+    /// Reschedules the timers on a clock whose pace has changed.
+    pub(super) fn clock_changed(&mut self, machine: u32) {
+        let now = self.kernel.now;
         let clock = self.hosts[machine].clock;
         self.kernel.timers.reschedule(machine, |local| clock.global(local).max(now));
         self.reschedule_timers(machine);
@@ -216,7 +273,7 @@ impl Cluster {
     }
 
     pub(crate) fn drift(&self, machine: u32) -> i64 {
-        self.hosts[machine].clock.ppm
+        self.hosts[machine].clock.drift
     }
 
     /// In nanoseconds, without drift.
@@ -310,6 +367,18 @@ mod tests {
             clock.set_drift(now, ppm);
             assert_eq!(clock.local(now), before);
         }
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_is_due_for_nothing_and_goes_on_from_there() {
+        let mut clock = LocalClock::default();
+        clock.stop(1_000);
+        assert_eq!((clock.local(5_000), clock.slept(5_000)), (1_000, 4_000));
+        assert_eq!((clock.global(1_001), clock.global(1_000)), (FAR_FUTURE, 1_000));
+        clock.set_drift(2_000, 500_000);
+        assert_eq!(clock.local(5_000), 1_000);
+        clock.go_on(6_000);
+        assert_eq!((clock.local(8_000), clock.slept(8_000)), (4_000, 5_000));
     }
 
     #[test]

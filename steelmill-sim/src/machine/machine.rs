@@ -357,13 +357,13 @@ impl Machine {
     pub fn pause(&self) {
         self.with(|run| {
             run.kernel.happened(EventKind::Machine { machine: self.0.id, change: MachineChange::Paused });
-            run.pause(self.0.id);
+            run.pause_process(self.0.id, true);
         });
     }
 
     /// Whether the process is paused.
     pub fn is_paused(&self) -> bool {
-        self.with(|run| run.hosts[self.0.id].paused.is_some())
+        self.with(|run| run.is_process_paused(self.0.id))
     }
 
     /// Whether a process runs on it that was started: a factory, or a program.
@@ -397,7 +397,7 @@ impl Machine {
     pub fn resume(&self) {
         self.with(|run| {
             run.kernel.happened(EventKind::Machine { machine: self.0.id, change: MachineChange::Resumed });
-            run.resume(self.0.id);
+            run.pause_process(self.0.id, false);
         });
     }
 
@@ -475,7 +475,7 @@ impl Cluster {
         }
         self.kernel.happened(EventKind::Machine { machine, change: MachineChange::Started });
         if before == HostState::PoweredOff {
-            self.power_restored(machine);
+            self.machine_hears_again(machine);
         }
         Some((Process { run, machine, incarnation: self.hosts[machine].incarnation }, self.root.clone()))
     }
@@ -483,6 +483,7 @@ impl Cluster {
     /// Detaches a machine's process. Its futures come back, to be dropped when nothing of it can act any more, and what its disk
     /// lost, in words.
     fn end_process(&mut self, machine: u32, ending: ProcessEnd) -> (Vec<Orphan>, Vec<String>) {
+        self.wake_machine(machine);
         let was_up = self.hosts[machine].state == HostState::Up;
         if ending == ProcessEnd::PowerLoss {
             self.hosts[machine].state = HostState::PoweredOff; // also where only the process had ended

@@ -17,6 +17,7 @@ pub(crate) mod coverage; // visits of coverage points
 pub(crate) mod deadline_exceeded; // tasks aborted at a deadline
 pub(crate) mod executor; // polls tasks and advances virtual time
 pub(crate) mod hosts; // the state of each machine
+pub(crate) mod suspension; // machines that sleep
 pub(crate) mod moments; // waiting for a moment of a machine's lifecycle
 pub(crate) mod panic_log; // panics that no one has judged yet
 pub(crate) mod panics; // a panic fails the run

@@ -90,6 +90,9 @@ pub(crate) enum Event {
 }
 
 pub(crate) fn handle(run: &mut Cluster, event: Event) {
+    if run.hosts.suspended > 0 && run.is_slept_through(event) {
+        return;
+    }
     match event {
         Event::Deliver(id, side) => run.segment_arrives(id, side),
         Event::WindowUpdate(id, side) => run.window_update_arrives(id, side),
@@ -236,8 +239,55 @@ impl Cluster {
         }
     }
 
-    /// A machine has power again: its peers retransmit.
-    pub(crate) fn power_restored(&mut self, machine: u32) {
+    /// A machine hears no more: its peers notice that their windows stay closed.
+    pub(crate) fn machine_is_silent(&mut self, machine: u32) {
+        self.tcp_link_blocked(machine, None);
+    }
+
+    /// A suspended machine neither hears what arrives from others nor does what its kernel has to. Whether the event is one of these.
+    #[cold]
+    fn is_slept_through(&mut self, event: Event) -> bool {
+        let [connector, acceptor] = [CONNECTOR, ACCEPTOR];
+        let (id, at_sender, is_arrival) = match event {
+            Event::Syn(id) => (id, connector, true),
+            Event::RetransmitSyn(id) => (id, connector, false),
+            Event::SynAck(id) => (id, acceptor, true),
+            Event::RetransmitSynAck(id) => (id, acceptor, false),
+            Event::Established(id) => (id, connector, true),
+            Event::ConnectFails(id, libc::ECONNREFUSED) => (id, acceptor, true),
+            Event::ConnectFails(id, _) => (id, connector, false),
+            Event::Deliver(id, side) => (id, side, true),
+            Event::WindowUpdate(id, side) | Event::Acknowledged(id, side) => (id, side, false),
+            Event::Retransmit(id, side) | Event::RetriesExhausted(id, side, _) => (id, side, false),
+            Event::Reset(id, side) => (id, 1 - side, true),
+            Event::Datagram(index) => {
+                let within = self.net.udp.is_within_machine(index);
+                return within.is_some_and(|machine| self.defers_until_awake(machine, event));
+            }
+            Event::Unreachable(socket) => {
+                return self
+                    .net
+                    .udp
+                    .machine_of(socket)
+                    .is_some_and(|machine| self.hosts.silence(machine).is_some());
+            }
+        };
+        let Some(connection) = self.net.tcp.get(id) else { return false };
+        let (from, to) = connection.link(at_sender);
+        if !is_arrival || from == to {
+            return self.defers_until_awake(from, event);
+        }
+        let is_of_handshake =
+            matches!(event, Event::SynAck(_) | Event::Established(_) | Event::ConnectFails(..));
+        let is_lost = is_of_handshake && self.hosts.silence(to).is_some();
+        if is_lost {
+            self.handshake_segment_unheard(id);
+        }
+        is_lost // where others arrive that is looked at
+    }
+
+    /// A machine has power again, or is awake: its peers retransmit.
+    pub(crate) fn machine_hears_again(&mut self, machine: u32) {
         self.tcp_healed(machine, None, |_, to| to == machine);
     }
 
@@ -247,7 +297,7 @@ impl Cluster {
         self.udp_process_ended(machine);
         if !has_power {
             self.net.tcp_ports.lose_time_wait(machine);
-            self.tcp_link_blocked(machine, None);
+            self.machine_is_silent(machine);
         }
     }
 }

@@ -267,6 +267,8 @@ pub enum DeliveryProblem {
     Overtaken,
     /// The receiving machine had no power, or the sending one lost it before it was sent.
     PowerOff,
+    /// The receiving machine was suspended.
+    Suspended,
     /// Its connection was reset or timed out.
     Reset,
     /// There is no such machine, or no such socket.
@@ -314,6 +316,10 @@ pub enum MachineChange {
     Slowness(u64),
     /// Whether its name lookups take time or fail.
     LookupTrouble(bool),
+    /// It sleeps: its monotonic clock stands still.
+    Suspended,
+    /// It sleeps no more.
+    Woken,
 }
 
 /// What was done with a disk. A file is named by its inode.

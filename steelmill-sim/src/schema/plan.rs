@@ -245,6 +245,11 @@ pub enum Kind {
         /// Its machine.
         machine: String,
     },
+    /// A machine sleeps until the fault ends: its monotonic clock stands still, its wall clock goes on.
+    Suspension {
+        /// The machine.
+        machine: String,
+    },
     /// Repeated crashes and restarts of a process.
     RestartStorm {
         /// Its machine.
@@ -347,11 +352,12 @@ pub enum Family {
     CorruptDatagrams,
     CorruptStreams,
     LostSegment,
+    Suspension,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Partition,
         Self::PartitionOneWay,
         Self::Isolation,
@@ -383,6 +389,7 @@ impl Family {
         Self::CorruptDatagrams,
         Self::CorruptStreams,
         Self::LostSegment,
+        Self::Suspension,
     ];
 }
 
@@ -482,6 +489,7 @@ impl Kind {
             Self::Exit { .. } => Family::Exit,
             Self::PowerLoss { .. } => Family::PowerLoss,
             Self::Pause { .. } => Family::Pause,
+            Self::Suspension { .. } => Family::Suspension,
             Self::RestartStorm { .. } => Family::RestartStorm,
             Self::ClockOffset { .. } => Family::ClockOffset,
             Self::ClockJump { .. } => Family::ClockJump,
@@ -515,6 +523,7 @@ impl Kind {
             | Kind::PowerLoss { machine }
             | Kind::Lookups { machine, .. }
             | Kind::Pause { machine }
+            | Kind::Suspension { machine }
             | Kind::RestartStorm { machine, .. }
             | Kind::ClockOffset { machine, .. }
             | Kind::ClockJump { machine, .. }
@@ -589,6 +598,7 @@ impl fmt::Display for Kind {
             Kind::Exit { machine } => write!(f, "the process of {machine} dies"),
             Kind::PowerLoss { machine } => write!(f, "{machine} loses its power"),
             Kind::Pause { machine } => write!(f, "{machine} is paused"),
+            Kind::Suspension { machine } => write!(f, "{machine} is suspended"),
             Kind::RestartStorm { machine, times } => {
                 write!(f, "the process of {machine} dies and starts again {times} times")
             }

@@ -149,6 +149,8 @@ impl Trace {
                     }
                     MachineChange::Paused => format!("machine {which} is paused"),
                     MachineChange::Resumed => format!("machine {which} is resumed"),
+                    MachineChange::Suspended => format!("machine {which} is suspended"),
+                    MachineChange::Woken => format!("machine {which} wakes"),
                     MachineChange::LookupTrouble(true) => {
                         format!("name lookups of {which} take time or fail")
                     }
@@ -250,6 +252,7 @@ pub(crate) fn reason(why: DeliveryProblem) -> &'static str {
         DeliveryProblem::Narrow => "the link's bandwidth is limited",
         DeliveryProblem::Overtaken => "reordered by the link",
         DeliveryProblem::PowerOff => "the machine had no power",
+        DeliveryProblem::Suspended => "the machine was suspended",
         DeliveryProblem::Reset => "the connection was reset",
         DeliveryProblem::NoReceiver => "no such machine or socket",
         DeliveryProblem::Full => "the receive buffer was full",

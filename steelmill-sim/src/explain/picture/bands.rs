@@ -115,6 +115,8 @@ enum Key {
     Down(u32),
     /// Does not nest: a pause ends with the first resume, or with the process.
     Paused(u32),
+    /// Does not nest either.
+    Suspended(u32),
     /// One direction of a link, and its change.
     Link(u32, u32, &'static str),
 }
@@ -182,6 +184,13 @@ impl Step {
                     vec![Step::Begins(Key::Paused(machine), band)]
                 }
                 MachineChange::Resumed => vec![Step::Ends(Key::Paused(machine))],
+                MachineChange::Suspended => {
+                    let is_own = !is_part_of_fault(trace, number, &[machine]);
+                    let text = format!("{} is suspended", name(machine));
+                    let band = is_own.then(|| band(text, vec![machine], Style::Machine));
+                    vec![Step::Begins(Key::Suspended(machine), band)]
+                }
+                MachineChange::Woken => vec![Step::Ends(Key::Suspended(machine))],
                 _ => Vec::new(),
             },
             EventKind::Link { from, to, change } => {

@@ -631,7 +631,10 @@ fn printable(bytes: &[u8]) -> String {
 /// Whether a change is a fault, as opposed to a recovery.
 fn is_harmful(change: MachineChange) -> bool {
     match change {
-        MachineChange::Exited | MachineChange::PowerLost | MachineChange::Paused => true,
+        MachineChange::Exited
+        | MachineChange::PowerLost
+        | MachineChange::Paused
+        | MachineChange::Suspended => true,
         MachineChange::Drift(by) | MachineChange::WallOffset(by) => by != 0,
         MachineChange::Slowness(by) => by != 0,
         MachineChange::LookupTrouble(begins) => begins,

@@ -124,6 +124,18 @@ impl Cluster {
         }
     }
 
+    /// A machine was suspended for so long, which counts for timers on clocks that went on.
+    pub(crate) fn timers_slept(&mut self, machine: u32, slept: Nanos) {
+        for file in self.descriptors.files.iter_mut().flatten() {
+            if let Object::Timer(timer) = &mut file.object
+                && timer.machine == machine
+                && timer.clock != libc::CLOCK_MONOTONIC
+            {
+                timer.next = timer.next.map(|next| next.saturating_sub(slept));
+            }
+        }
+    }
+
     /// A machine's clock goes at another speed.
     pub(crate) fn reschedule_timers(&mut self, machine: u32) {
         for id in 0..self.descriptors.files.len() as FileId {

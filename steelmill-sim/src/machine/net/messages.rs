@@ -12,7 +12,6 @@ use super::{ConnectionId, Event, Side};
 use crate::kernel::recorder::start_of;
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::HostState;
 use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
 
 #[derive(Default)]
@@ -242,8 +241,8 @@ impl Cluster {
         recorder.cause = message.event;
         if let Event::Datagram(_) = event {
             self.net.in_flight.arriving_datagram = Some(message);
-        } else if self.hosts[message.to].state == HostState::PoweredOff {
-            self.kernel.note(EventKind::Lost { message: message.number, why: DeliveryProblem::PowerOff });
+        } else if let Some(why) = self.hosts.silence(message.to) {
+            self.kernel.note(EventKind::Lost { message: message.number, why });
         } else {
             self.trace_arrival(message);
         }
@@ -259,8 +258,8 @@ impl Cluster {
     fn trace_segments(&mut self, id: ConnectionId, side: Side) {
         let now = self.kernel.now;
         while let Some(message) = self.take_segment(id, side, |segment| segment.at <= now) {
-            if self.hosts[message.to].state == HostState::PoweredOff {
-                self.kernel.note(EventKind::Lost { message: message.number, why: DeliveryProblem::PowerOff });
+            if let Some(why) = self.hosts.silence(message.to) {
+                self.kernel.note(EventKind::Lost { message: message.number, why });
             } else {
                 self.trace_arrival(message);
             }

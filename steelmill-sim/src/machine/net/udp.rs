@@ -21,7 +21,6 @@ use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::{self, Cluster, RunId};
-use crate::machine::hosts::HostState;
 use crate::machine::world::Process;
 use crate::schema::decision::Stream;
 use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
@@ -127,6 +126,18 @@ impl Sockets {
             .get_mut(id.index as usize)
             .filter(|socket| socket.generation == id.generation)
             .ok_or_else(|| address::os_error(libc::EBADF))
+    }
+
+    /// The machine of a socket.
+    pub(super) fn machine_of(&mut self, id: SocketId) -> Option<u32> {
+        self.get(id).ok().map(|socket| socket.machine)
+    }
+
+    /// The machine of a datagram in flight that is sent within it.
+    pub(super) fn is_within_machine(&self, index: u32) -> Option<u32> {
+        let datagram = &self.in_flight[index as usize];
+        let is_own = datagram.state == DatagramState::InFlight { sender: datagram.machine };
+        is_own.then_some(datagram.machine)
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -447,8 +458,8 @@ impl Cluster {
         }
         let bytes = payload.len() as u64;
         self.kernel.happened_often(|| EventKind::Datagram { to: machine, bytes });
-        if self.hosts[machine].state == HostState::PoweredOff {
-            self.trace_datagram(Some(DeliveryProblem::PowerOff));
+        if let Some(why) = self.hosts.silence(machine) {
+            self.trace_datagram(Some(why));
             return self.net.udp.spare_buffers.push(payload);
         }
         if address::is_of_many(target.ip()) {

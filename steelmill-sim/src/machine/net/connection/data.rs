@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use super::{ConnectionId, Side, State};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::HostState;
 use crate::machine::net::link::{
     Delivery, FIRST_RTO, FlightDelivery, FoundBy, InFlightAtCut, ORPHAN_RETRIES_TIMEOUT, RETRIES_TIMEOUT,
     next_retransmission,
@@ -182,7 +181,7 @@ impl Cluster {
     /// Whether both directions are clear and the peer has power, so that an acknowledgement would return.
     fn has_round_trip(&self, from: u32, to: u32) -> bool {
         let links = &self.net.links;
-        links.is_clear(from, to) && links.is_clear(to, from) && self.hosts[to].state != HostState::PoweredOff
+        links.is_clear(from, to) && links.is_clear(to, from) && self.hosts.silence(to).is_none()
     }
 
     /// Half-closes the stream that `side` writes (`SHUT_WR`). Does nothing unless the end is established.
@@ -450,7 +449,7 @@ impl Cluster {
             return;
         };
         let (from, to) = connection.link(side);
-        if self.hosts[to].state == HostState::PoweredOff {
+        if self.hosts.silence(to).is_some() {
             connection.out(side).lose_flights();
             return self.stall(id, side);
         }

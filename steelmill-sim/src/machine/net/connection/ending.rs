@@ -2,7 +2,6 @@
 
 use super::{ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, ListenerId, Side, State, end_slot};
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::HostState;
 use crate::machine::net::link::{Delivery, ORPHAN_RETRIES_TIMEOUT, next_retransmission};
 use crate::machine::net::{Event, address};
 use crate::schema::event::{DeliveryProblem, MessageKind};
@@ -83,7 +82,7 @@ impl Cluster {
             return;
         };
         let (machine, _) = connection.link(side);
-        if self.hosts[machine].state == HostState::PoweredOff {
+        if self.hosts.silence(machine).is_some() {
             return;
         }
         match connection.end(side).state {

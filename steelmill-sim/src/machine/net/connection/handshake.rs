@@ -12,7 +12,6 @@ use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
-use crate::machine::hosts::HostState;
 use crate::machine::net::link::{Delivery, next_syn_ack_retransmission, next_syn_retransmission};
 use crate::machine::net::ports::Sharing;
 use crate::machine::net::{Event, address};
@@ -268,9 +267,17 @@ impl Cluster {
             return;
         }
         *due = 0;
+        self.trace_loss(DeliveryProblem::Cut, false);
+        self.handshake_segment_unheard(id);
+    }
+
+    /// A segment of the handshake was lost: both ends send theirs again.
+    pub(crate) fn handshake_segment_unheard(&mut self, id: ConnectionId) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         let is_connecting = connection.end(CONNECTOR).state == State::SynSent;
         let awaits_ack = connection.end(ACCEPTOR).state == State::SynReceived;
-        self.trace_loss(DeliveryProblem::Cut, false);
         if is_connecting {
             self.schedule_syn_retransmission(id);
         }
@@ -297,7 +304,7 @@ impl Cluster {
         let (from, to) = connection.link(CONNECTOR);
         let (target, state) =
             (address::canonical(connection.addresses(ACCEPTOR).local), connection.end(ACCEPTOR).state);
-        if self.hosts[to].state == HostState::PoweredOff {
+        if self.hosts.silence(to).is_some() {
             return self.schedule_syn_retransmission(id);
         }
         let now = self.kernel.now;
@@ -445,7 +452,7 @@ impl Cluster {
         };
         let (machine, _) = connection.link(ACCEPTOR);
         match connection.end(ACCEPTOR).state {
-            _ if self.hosts[machine].state == HostState::PoweredOff => return,
+            _ if self.hosts.silence(machine).is_some() => return,
             State::SynReceived => {}
             // The acceptor's process has ended meanwhile, and its host has no such connection.
             State::NotCreated | State::Closed => {
