@@ -180,8 +180,8 @@ fn every_kind_of_fault_strikes_and_heals() {
     ];
     assert_eq!(
         kinds.len(),
-        Family::ALL.len() - 6,
-        "all families except the scenario's own faults and buggify!, of which it has none, and corruption and suspension, which its \
+        Family::ALL.len() - 7,
+        "all families except the scenario's own faults and buggify!, of which it has none, and corruption, suspension and change of address, which its \
          budget does not allow"
     );
     let quiet = run(1, Faults::None).digest;

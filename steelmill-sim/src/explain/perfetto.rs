@@ -265,7 +265,8 @@ impl<'t> Rows<'t> {
                 MachineChange::Drift(_)
                 | MachineChange::WallOffset(_)
                 | MachineChange::Slowness(_)
-                | MachineChange::LookupTrouble(_) => {
+                | MachineChange::LookupTrouble(_)
+                | MachineChange::Address { .. } => {
                     let track = self.track(self.machine_process(machine), Content::Uptime);
                     let text = self.trace.line(event).what;
                     self.instant("machine", track, event.at, text);

@@ -39,6 +39,8 @@ pub struct Budget {
     pub pauses: Vec<Machine>,
     /// Machines that may be suspended. Their monotonic clock stands still meanwhile, so a lease that is measured by it outlives its time.
     pub suspensions: Vec<Machine>,
+    /// Machines whose addresses may change for a while. Nobody is told so: a connection at an old one is half open until somebody sends.
+    pub addresses: Vec<Machine>,
     /// Machines whose clocks may drift, jump or be offset.
     pub clocks: Vec<Machine>,
     /// Machines whose disks may fail calls, be full, slow, or transfer less than they could.
@@ -76,6 +78,7 @@ impl Default for Budget {
             ends: Vec::new(),
             pauses: Vec::new(),
             suspensions: Vec::new(),
+            addresses: Vec::new(),
             clocks: Vec::new(),
             disks: Vec::new(),
             corruptible: Vec::new(),
@@ -97,7 +100,7 @@ impl Default for Budget {
 const RESTARTS_MAX: u32 = 1000;
 
 impl Budget {
-    /// One minute in which each of these machines may have any fault but a suspension and silent corruption (of disks, datagrams and
+    /// One minute in which each of these machines may have any fault but a suspension, a change of address and silent corruption (of disks, datagrams and
     /// streams), one of them down at a time.
     pub fn of(machines: &[Machine]) -> Self {
         let all = || machines.to_vec();
@@ -163,6 +166,7 @@ impl Budget {
                 })
             }
             Kind::Pause { machine } => among(&self.pauses, machine, "may not be paused"),
+            Kind::AddressChange { machine } => among(&self.addresses, machine, "may not change its address"),
             Kind::Suspension { machine } => among(&self.suspensions, machine, "may not be suspended"),
             Kind::SlowMachine { machine, delay_max } => {
                 among(&self.pauses, machine, "may not be slow").or_else(|| late(delay_max))

@@ -338,6 +338,11 @@ impl<'t, 'a> Execution<'t, 'a> {
                 let down = self.take_down(among(&self.budget.pauses, machine))?;
                 self.hold_for(*lasts, Paused::new(down))
             }
+            Kind::AddressChange { machine } => {
+                let machine = among(&self.budget.addresses, machine);
+                machine.change_address();
+                self.hold_for(*lasts, Undo(|| machine.restore_address()))
+            }
             Kind::Suspension { machine } => {
                 let down = self.take_down(among(&self.budget.suspensions, machine))?;
                 self.hold_for(*lasts, Suspended::new(down))

@@ -308,6 +308,7 @@ impl FamilyDraws<'_> {
                 Kind::RestartStorm { machine, times: 2 + self.below(6) as u32 }
             }
             Family::Pause => Kind::Pause { machine: self.one(&budget.pauses)? },
+            Family::AddressChange => Kind::AddressChange { machine: self.one(&budget.addresses)? },
             Family::Suspension => Kind::Suspension { machine: self.one(&budget.suspensions)? },
             Family::SlowMachine => {
                 let machine = self.one(&budget.pauses)?;

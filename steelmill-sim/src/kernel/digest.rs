@@ -128,6 +128,9 @@ impl EventKind {
                     MachineChange::LookupTrouble(begins) => (9, u64::from(begins)),
                     MachineChange::Suspended => (10, 0),
                     MachineChange::Woken => (11, 0),
+                    MachineChange::Address { ip, is_first } => {
+                        (12, u64::from(ip.to_bits()) << 1 | u64::from(is_first))
+                    }
                 };
                 Words(8, u64::from(machine) << 8 | change, by)
             }

@@ -22,7 +22,7 @@ use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::entropy::Entropy;
 use crate::machine::hosts::HostState;
 use crate::machine::lives::{Life, LifeEnd, Lives};
-use crate::machine::net::{Network, address_of};
+use crate::machine::net::Network;
 use crate::machine::panic_log;
 use crate::machine::panics;
 use crate::machine::program::{self, Main};
@@ -156,7 +156,38 @@ impl Machine {
 
     /// The IPv4 address.
     pub fn address(&self) -> IpAddr {
-        address_of(self.0.id)
+        self.with(|run| run.net.addresses.v4(self.0.id).into())
+    }
+
+    /// Gives the machine other addresses, as DHCP does, or another network for a mobile client, and returns that of IPv4. From now on
+    /// its name stands for that one; what is sent to the one before finds nobody.
+    ///
+    /// Its sockets are what they are on Linux: those at no address go on, listeners included. TCP connections at the old
+    /// address send and receive nothing; they time out after 925 s, unless the machine gets that address back. UDP sockets that are
+    /// bound or connected there fail to send with `ENETUNREACH`, and receive nothing. A bind to it fails with `EADDRNOTAVAIL`.
+    ///
+    /// ```
+    /// use steelmill_sim::{Seed, check};
+    ///
+    /// check(Seed(1), |sim| async move {
+    ///     let (server, client) = (sim.client("server"), sim.client("client"));
+    ///     let _listener = server.network().bind("0.0.0.0:80").await?;
+    ///     let before = server.address();
+    ///     let address = server.change_address();
+    ///     assert_eq!(client.network().connect("server:80").await?.peer_addr()?.ip(), address);
+    ///     assert!(client.network().connect((before, 80)).await.is_err());
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn change_address(&self) -> IpAddr {
+        self.with(|run| run.change_address(self.0.id, false).into())
+    }
+
+    /// Gives the machine its first addresses back. Connections at these go on.
+    pub fn restore_address(&self) {
+        self.with(|run| {
+            run.change_address(self.0.id, true);
+        });
     }
 
     /// The world of the current incarnation: its clock, network, entropy and spawner.
@@ -457,7 +488,8 @@ impl Drop for Claim {
 
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Machine").field("name", &self.0.name).field("address", &self.address()).finish()
+        let address = cluster::try_with(self.0.run, |run| run.net.addresses.v4(self.0.id));
+        f.debug_struct("Machine").field("name", &self.0.name).field("address", &address).finish()
     }
 }
 

@@ -18,14 +18,14 @@ mod unix; // Unix sockets
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::task::Poll;
 use std::time::Duration;
 
 use steelmill_core::{Address, AddressError, Daemon, Factory, Result, ToAddress};
 
-pub(crate) use address::{is_local, source};
+use address::AddressBook;
 pub use impairment::Impairment;
 pub(crate) use socket::{Name, NameFamily, Socket, SocketAddress};
 pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};
@@ -37,14 +37,14 @@ use crate::kernel::timers::{Nanos, nanos};
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
 use crate::machine::world::Process;
-use crate::schema::event::{EventKind, LinkChange};
+use crate::schema::event::{EventKind, LinkChange, MachineChange};
 use crate::schema::segment::Segment;
 use connection::{ACCEPTOR, CONNECTOR};
 use connection::{CloseMode, Connection, Connections};
 pub(crate) use connection::{ConnectionId, Side};
 pub(crate) use impairment::Effect;
-use link::Links;
 pub use link::{InFlightAtCut, SynSchedule};
+use link::{Links, STRANDED};
 use messages::InFlight;
 use names::Names;
 pub use names::{LookupTrouble, TroubledLookups};
@@ -65,6 +65,7 @@ pub(crate) struct Net {
     /// Messages in flight, if the run is traced.
     in_flight: InFlight,
     names: Names,
+    pub(crate) addresses: AddressBook,
 }
 
 /// A timed event of the network.
@@ -126,6 +127,7 @@ impl Net {
             unix: unix::UnixSockets::default(),
             in_flight: InFlight::default(),
             names: Names::default(),
+            addresses: AddressBook::default(),
         }
     }
 
@@ -197,6 +199,25 @@ impl Cluster {
     pub(crate) fn keep_segments(&mut self, (from, to): (u32, u32), number: u32) {
         self.link_changed(from, to, LinkChange::Repaired);
         self.net.links.keep_segments(from, to, number);
+    }
+
+    /// Gives a machine other addresses, at which its name is found from now on, or its first ones back. What is sent to those that it
+    /// had before finds nobody, and its sockets that have one of them send nothing.
+    pub(crate) fn change_address(&mut self, machine: u32, is_first: bool) -> Ipv4Addr {
+        let was_changed = self.net.addresses.restore(machine);
+        if !is_first {
+            self.net.addresses.change(machine);
+        }
+        let ip = self.net.addresses.v4(machine);
+        if was_changed != !is_first {
+            if is_first { self.net.links.rejoin(STRANDED) } else { self.net.links.isolate(STRANDED) }
+        }
+        if was_changed || !is_first {
+            let change = MachineChange::Address { ip, is_first };
+            self.kernel.happened(EventKind::Machine { machine, change });
+            self.tcp_address_changed(machine);
+        }
+        ip
     }
 
     /// Queues what is sent in one direction until it is released.
@@ -307,10 +328,6 @@ pub(crate) fn bounds(latency: &RangeInclusive<Duration>) -> (Nanos, Nanos) {
     let (min, max) = (nanos(*latency.start()), nanos(*latency.end()));
     assert!(min <= max, "the minimum latency is above the maximum: {latency:?}");
     (min, max)
-}
-
-pub(crate) fn address_of(machine: u32) -> IpAddr {
-    address::v4(machine)
 }
 
 /// The network of one machine: binds TCP listeners and UDP sockets, opens TCP connections, looks up names.

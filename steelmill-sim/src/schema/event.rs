@@ -1,5 +1,7 @@
 //! Trace events: one enum of everything that a run records. Some enter the digest; the others are only for diagnosis.
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 
 use super::decision::Stream;
@@ -316,6 +318,13 @@ pub enum MachineChange {
     Slowness(u64),
     /// Whether its name lookups take time or fail.
     LookupTrouble(bool),
+    /// It has another IPv4 address, or its first one again.
+    Address {
+        /// Which.
+        ip: Ipv4Addr,
+        /// Whether it is the first.
+        is_first: bool,
+    },
     /// It sleeps: its monotonic clock stands still.
     Suspended,
     /// It sleeps no more.

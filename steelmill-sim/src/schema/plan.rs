@@ -245,6 +245,11 @@ pub enum Kind {
         /// Its machine.
         machine: String,
     },
+    /// A machine has other addresses until the fault ends, as by DHCP.
+    AddressChange {
+        /// The machine.
+        machine: String,
+    },
     /// A machine sleeps until the fault ends: its monotonic clock stands still, its wall clock goes on.
     Suspension {
         /// The machine.
@@ -353,11 +358,12 @@ pub enum Family {
     CorruptStreams,
     LostSegment,
     Suspension,
+    AddressChange,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Partition,
         Self::PartitionOneWay,
         Self::Isolation,
@@ -390,6 +396,7 @@ impl Family {
         Self::CorruptStreams,
         Self::LostSegment,
         Self::Suspension,
+        Self::AddressChange,
     ];
 }
 
@@ -489,6 +496,7 @@ impl Kind {
             Self::Exit { .. } => Family::Exit,
             Self::PowerLoss { .. } => Family::PowerLoss,
             Self::Pause { .. } => Family::Pause,
+            Self::AddressChange { .. } => Family::AddressChange,
             Self::Suspension { .. } => Family::Suspension,
             Self::RestartStorm { .. } => Family::RestartStorm,
             Self::ClockOffset { .. } => Family::ClockOffset,
@@ -524,6 +532,7 @@ impl Kind {
             | Kind::Lookups { machine, .. }
             | Kind::Pause { machine }
             | Kind::Suspension { machine }
+            | Kind::AddressChange { machine }
             | Kind::RestartStorm { machine, .. }
             | Kind::ClockOffset { machine, .. }
             | Kind::ClockJump { machine, .. }
@@ -598,6 +607,7 @@ impl fmt::Display for Kind {
             Kind::Exit { machine } => write!(f, "the process of {machine} dies"),
             Kind::PowerLoss { machine } => write!(f, "{machine} loses its power"),
             Kind::Pause { machine } => write!(f, "{machine} is paused"),
+            Kind::AddressChange { machine } => write!(f, "{machine} has another address"),
             Kind::Suspension { machine } => write!(f, "{machine} is suspended"),
             Kind::RestartStorm { machine, times } => {
                 write!(f, "the process of {machine} dies and starts again {times} times")

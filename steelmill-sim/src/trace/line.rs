@@ -149,6 +149,12 @@ impl Trace {
                     }
                     MachineChange::Paused => format!("machine {which} is paused"),
                     MachineChange::Resumed => format!("machine {which} is resumed"),
+                    MachineChange::Address { ip, is_first: false } => {
+                        format!("machine {which} moves to {ip}")
+                    }
+                    MachineChange::Address { ip, is_first: true } => {
+                        format!("machine {which} is at {ip} again")
+                    }
                     MachineChange::Suspended => format!("machine {which} is suspended"),
                     MachineChange::Woken => format!("machine {which} wakes"),
                     MachineChange::LookupTrouble(true) => {

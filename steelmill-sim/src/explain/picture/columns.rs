@@ -638,6 +638,7 @@ fn is_harmful(change: MachineChange) -> bool {
         MachineChange::Drift(by) | MachineChange::WallOffset(by) => by != 0,
         MachineChange::Slowness(by) => by != 0,
         MachineChange::LookupTrouble(begins) => begins,
+        MachineChange::Address { is_first, .. } => !is_first,
         _ => false,
     }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo, msghdr};
 
+use crate::machine::cluster;
 use crate::machine::descriptors::Errno;
-use crate::machine::net::is_local;
 use crate::machine::world::Process;
 
 /// The number of the network interface to other machines: that to itself is 1.
@@ -44,7 +44,9 @@ pub(super) unsafe fn check(process: Process, message: &msghdr) -> Result<(), Err
 }
 
 fn is_ours(process: Process, address: IpAddr) -> Result<(), Errno> {
-    match address.is_unspecified() || is_local(address, process.machine) {
+    match address.is_unspecified()
+        || cluster::with(process.run, |run| run.net.addresses.is_local(address, process.machine))
+    {
         true => Ok(()),
         false => Err(libc::EINVAL),
     }

@@ -11,7 +11,7 @@ use super::{address, answer, caller, control, process_of, when_ready};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, Object, Sender};
 use crate::machine::net::options::Protocol;
-use crate::machine::net::{Interface, Name, Socket, source};
+use crate::machine::net::{Interface, Name, Socket};
 use crate::machine::real::real;
 use crate::machine::world::Process;
 
@@ -358,7 +358,7 @@ fn destination(
     let (_, file) = run.descriptors.file(process, fd).ok()?;
     let Object::Socket(socket) = &file.object else { return None };
     let Some(Sender::Internet(from)) = from.filter(|_| socket.gives_destination) else { return None };
-    Some((source(from.ip().to_canonical(), process.machine), socket.is_ipv6))
+    Some((run.net.addresses.source(from.ip().to_canonical(), process.machine), socket.is_ipv6))
 }
 
 /// # Safety

@@ -1,18 +1,146 @@
-//! IP addresses of machines: 10.x.y.z and fd00::n for machine `n`, and loopback (127.0.0.0/8 and ::1) on each machine.
+//! IP addresses of machines: 10.x.y.z and fd00::n for machine `n`, and loopback (127.0.0.0/8 and ::1) on each machine. A machine may
+//! change its addresses, as by DHCP.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub(crate) const NO_MACHINE: u32 = u32::MAX;
 
-pub(crate) fn v4(machine: u32) -> IpAddr {
-    let [_, a, b, c] = (machine + 1).to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(10, a, b, c))
+/// The numbers that machines have in their addresses: `n + 1` for machine `n`, unless it has changed.
+#[derive(Default)]
+pub(crate) struct AddressBook {
+    /// By machine.
+    changed: BTreeMap<u32, u32>,
+    /// By number.
+    owners: BTreeMap<u32, u32>,
+    /// How many changes there were: each takes a number that no machine had.
+    changes: u32,
 }
 
-fn v6(machine: u32) -> IpAddr {
-    let n = machine + 1;
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, (n >> 16) as u16, n as u16))
+/// The highest number of an address: that of 10.255.255.254.
+const LAST: u32 = 0x00ff_fffe;
+
+fn v4_of(number: u32) -> Ipv4Addr {
+    let [_, a, b, c] = number.to_be_bytes();
+    Ipv4Addr::new(10, a, b, c)
+}
+
+fn v6_of(number: u32) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, (number >> 16) as u16, number as u16))
+}
+
+impl AddressBook {
+    /// Gives a machine other addresses.
+    pub(crate) fn change(&mut self, machine: u32) {
+        self.restore(machine);
+        let number = LAST - self.changes;
+        self.changes += 1;
+        self.changed.insert(machine, number);
+        self.owners.insert(number, machine);
+    }
+
+    /// Gives a machine its first addresses back. Whether it had others.
+    pub(crate) fn restore(&mut self, machine: u32) -> bool {
+        let number = self.changed.remove(&machine);
+        number.is_some_and(|number| self.owners.remove(&number).is_some())
+    }
+
+    #[inline]
+    fn number(&self, machine: u32) -> u32 {
+        match self.changed.is_empty() {
+            true => machine + 1,
+            false => self.changed.get(&machine).copied().unwrap_or(machine + 1),
+        }
+    }
+
+    #[inline]
+    fn owner(&self, number: u32) -> Option<u32> {
+        let machine = number.checked_sub(1)?;
+        if self.changes == 0 {
+            return Some(machine);
+        }
+        let is_given_up = self.changed.contains_key(&machine);
+        Some(self.owners.get(&number).copied().unwrap_or(if is_given_up { NO_MACHINE } else { machine }))
+    }
+
+    pub(crate) fn v4(&self, machine: u32) -> Ipv4Addr {
+        v4_of(self.number(machine))
+    }
+
+    /// The machine with address `ip`, seen from machine `from`. As on Linux, an unspecified address is `from` itself.
+    pub(crate) fn machine_of(&self, ip: IpAddr, from: u32) -> Option<u32> {
+        if ip.is_loopback() || ip.is_unspecified() {
+            return Some(from);
+        }
+        self.owner(match ip {
+            IpAddr::V4(ip) => match ip.octets() {
+                [10, a, b, c] => u32::from_be_bytes([0, a, b, c]),
+                _ => return None,
+            },
+            IpAddr::V6(ip) => match ip.segments() {
+                [0xfd00, 0, 0, 0, 0, 0, a, b] => u32::from(a) << 16 | u32::from(b),
+                _ => return None,
+            },
+        })
+    }
+
+    pub(crate) fn is_local(&self, ip: IpAddr, machine: u32) -> bool {
+        self.machine_of(ip, machine) == Some(machine)
+    }
+
+    /// The source address of packets from `machine` to `target`.
+    pub(crate) fn source(&self, target: IpAddr, machine: u32) -> IpAddr {
+        match target {
+            IpAddr::V4(ip) if ip.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_loopback() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            IpAddr::V4(_) => self.v4(machine).into(),
+            IpAddr::V6(_) => v6_of(self.number(machine)),
+        }
+    }
+
+    /// The destination address and machine of a datagram from a UDP socket of `machine`, whose `getsockname` is `local`.
+    ///
+    /// # Errors
+    /// As on Linux: `EAFNOSUPPORT` for IPv6 from a socket with an IPv4 address, `ENETUNREACH` for IPv4 from one with an
+    /// IPv6 address and from an address that the machine no longer has, `EINVAL` for another machine from a socket bound to loopback.
+    pub(crate) fn route(
+        &self,
+        local: SocketAddr,
+        target: SocketAddr,
+        machine: u32,
+    ) -> io::Result<(SocketAddr, u32)> {
+        let (is_ipv4_socket, is_ipv6_target) = (local.is_ipv4(), target.is_ipv6());
+        let (local, mut target) = (canonical(local), canonical(target));
+        // An IPv6 socket with an IPv4 address takes :: for that address's loopback.
+        if local.is_ipv4() && !is_ipv4_socket && target.is_ipv6() && target.ip().is_unspecified() {
+            target.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        if local.is_ipv4() && (target.is_ipv6() || is_ipv4_socket && is_ipv6_target) {
+            return Err(os_error(libc::EAFNOSUPPORT));
+        }
+        let is_any = local.ip().is_unspecified();
+        if local.is_ipv6() && target.is_ipv4() && !is_any {
+            return Err(os_error(libc::ENETUNREACH));
+        }
+        let target = if target.ip().is_unspecified() && target.is_ipv4() && !is_any {
+            SocketAddr::new(local.ip(), target.port())
+        } else {
+            destination(target)
+        };
+        if local.is_ipv4() && !is_of_many(local.ip()) && !self.is_local(local.ip(), machine) {
+            return Err(os_error(libc::ENETUNREACH));
+        }
+        if is_of_many(target.ip()) {
+            return Ok((target, NO_MACHINE));
+        }
+        let to = self.machine_of(target.ip(), machine);
+        if local.ip().is_loopback() && to != Some(machine) {
+            // Over IPv6 Linux sends the packet, and it is lost.
+            return if local.is_ipv6() { Ok((target, NO_MACHINE)) } else { Err(os_error(libc::EINVAL)) };
+        }
+        to.map(|to| (target, to)).ok_or_else(|| os_error(libc::ENETUNREACH))
+    }
 }
 
 /// Maps `::ffff:a.b.c.d`, an IPv4 address on an IPv6 socket (ipv6(7)), to IPv4.
@@ -28,28 +156,6 @@ pub(crate) fn ipv6_mapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The machine with address `ip`, seen from machine `from`. As on Linux, an unspecified address is `from` itself.
-pub(crate) fn machine_of(ip: IpAddr, from: u32) -> Option<u32> {
-    if ip.is_loopback() || ip.is_unspecified() {
-        return Some(from);
-    }
-    let n = match ip {
-        IpAddr::V4(ip) => match ip.octets() {
-            [10, a, b, c] => u32::from_be_bytes([0, a, b, c]),
-            _ => return None,
-        },
-        IpAddr::V6(ip) => match ip.segments() {
-            [0xfd00, 0, 0, 0, 0, 0, a, b] => u32::from(a) << 16 | u32::from(b),
-            _ => return None,
-        },
-    };
-    n.checked_sub(1)
-}
-
-pub(crate) fn is_local(ip: IpAddr, machine: u32) -> bool {
-    machine_of(ip, machine) == Some(machine)
-}
-
 /// Whether packets to `ip` go to all machines of the network 10.0.0.0/8, which takes SO_BROADCAST (ip(7)).
 pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
     [Ipv4Addr::BROADCAST, Ipv4Addr::new(10, 255, 255, 255)].contains(&match ip.to_canonical() {
@@ -63,16 +169,6 @@ pub(crate) fn is_of_many(ip: IpAddr) -> bool {
     ip.is_multicast() || is_broadcast(ip)
 }
 
-/// The source address of packets from `machine` to `target`.
-pub(crate) fn source(target: IpAddr, machine: u32) -> IpAddr {
-    match target {
-        IpAddr::V4(ip) if ip.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_loopback() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        IpAddr::V4(_) => v4(machine),
-        IpAddr::V6(_) => v6(machine),
-    }
-}
-
 /// The destination of packets to `target`: loopback for an unspecified address.
 pub(crate) fn destination(target: SocketAddr) -> SocketAddr {
     let ip = match target.ip() {
@@ -81,41 +177,6 @@ pub(crate) fn destination(target: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, target.port())
-}
-
-/// The destination address and machine of a datagram from a UDP socket of `machine`, whose `getsockname` is `local`.
-///
-/// # Errors
-/// As on Linux: `EAFNOSUPPORT` for IPv6 from a socket with an IPv4 address, `ENETUNREACH` for IPv4 from one with an
-/// IPv6 address, `EINVAL` for another machine from a socket bound to loopback.
-pub(crate) fn route(local: SocketAddr, target: SocketAddr, machine: u32) -> io::Result<(SocketAddr, u32)> {
-    let (is_ipv4_socket, is_ipv6_target) = (local.is_ipv4(), target.is_ipv6());
-    let (local, mut target) = (canonical(local), canonical(target));
-    // An IPv6 socket with an IPv4 address takes :: for that address's loopback.
-    if local.is_ipv4() && !is_ipv4_socket && target.is_ipv6() && target.ip().is_unspecified() {
-        target.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
-    if local.is_ipv4() && (target.is_ipv6() || is_ipv4_socket && is_ipv6_target) {
-        return Err(os_error(libc::EAFNOSUPPORT));
-    }
-    let is_any = local.ip().is_unspecified();
-    if local.is_ipv6() && target.is_ipv4() && !is_any {
-        return Err(os_error(libc::ENETUNREACH));
-    }
-    let target = if target.ip().is_unspecified() && target.is_ipv4() && !is_any {
-        SocketAddr::new(local.ip(), target.port())
-    } else {
-        destination(target)
-    };
-    if is_of_many(target.ip()) {
-        return Ok((target, NO_MACHINE));
-    }
-    let to = machine_of(target.ip(), machine);
-    if local.ip().is_loopback() && to != Some(machine) {
-        // Over IPv6 Linux sends the packet, and it is lost.
-        return if local.is_ipv6() { Ok((target, NO_MACHINE)) } else { Err(os_error(libc::EINVAL)) };
-    }
-    to.map(|to| (target, to)).ok_or_else(|| os_error(libc::ENETUNREACH))
 }
 
 /// Where a TCP connection to `target` leads, from a socket that is bound to `from`, or not bound.

@@ -6,6 +6,7 @@
 
 mod data; // read, write, window, retransmission, half-close
 mod ending; // close, reset, orphan, power loss
+mod stranding; // ends whose address their machine has lost
 mod handshake; // listen, SYN, SYN-ACK, ACK, accept
 
 use std::collections::{BTreeSet, VecDeque};
@@ -13,6 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::address;
+use super::link::STRANDED;
 use super::options::Options;
 use super::pipe::Pipe;
 use crate::kernel::machine_index::MachineIndex;
@@ -57,6 +59,8 @@ pub(crate) struct Connection {
     options: [Options; 2],
     /// Whether an end is entered among the connections of its port.
     has_port: [bool; 2],
+    /// By side, whether its machine no longer has its address.
+    is_stranded: [bool; 2],
     /// Whether a socket has connected to itself: what the connector writes it reads, and there is no acceptor.
     is_self: bool,
 }
@@ -245,6 +249,13 @@ impl Connection {
         (self.ends[usize::from(side)].machine, self.ends[usize::from(1 - side)].machine)
     }
 
+    /// As [`link`](Connection::link), for [`Links`](super::link::Links): nothing gets through if an end has lost its address.
+    #[inline]
+    pub(crate) fn way(&self, side: Side) -> (u32, u32) {
+        let (from, to) = self.link(side);
+        if self.is_stranded == [false; 2] { (from, to) } else { (from | STRANDED, to) }
+    }
+
     /// Half-closes what `side` writes.
     fn queue_fin(&mut self, side: Side) {
         let has_ended = self.into(side).has_fin_arrived();
@@ -305,6 +316,7 @@ impl Connections {
             listener: None,
             options: [options; 2],
             has_port: [true, false],
+            is_stranded: [false; 2],
             is_self: false,
         };
         let index = match self.free.pop() {

@@ -44,6 +44,10 @@ const SHORT_MAX: Nanos = SECOND / 50;
 /// The queueing delay on a link of limited bandwidth above which datagrams are dropped (`latency` in tc-tbf(8)).
 const QUEUE_MAX: Nanos = SECOND / 4;
 
+/// Marks a machine's number in the way of a connection whose address it no longer has: nothing gets through there. While there are such
+/// connections, it is among the isolated machines, so that no way is plain.
+pub(crate) const STRANDED: u32 = 1 << 31;
+
 pub(crate) struct Links {
     /// Minimum and maximum latency of links without their own.
     pub(crate) latency: (Nanos, Nanos),
@@ -300,6 +304,9 @@ impl Links {
 
     #[cold]
     fn is_cut(&self, from: u32, to: u32) -> bool {
+        if (from | to) & STRANDED != 0 {
+            return true;
+        }
         let is_isolated = self.isolated.contains_key(&from) || self.isolated.contains_key(&to);
         (is_isolated && from != SCENARIO && to != SCENARIO)
             || self.rules.get(&(from, to)).is_some_and(|rules| rules.cuts > 0)
@@ -387,7 +394,7 @@ impl Cluster {
         if self.net.links.is_plain(from, to) {
             return (bytes, FlightDelivery::Arrives(self.plain_delivery(from, to)));
         }
-        self.sends(from);
+        self.sends(from & !STRANDED);
         let part = bytes.min(self.net.links.part_size(from, to));
         let has_fin = has_fin && part == bytes;
         (part, self.flight_delivery_by_rules(from, to, (part, has_fin), bytes - part))
@@ -448,7 +455,7 @@ impl Cluster {
     /// The delivery of a segment without bytes: one of a handshake, or a reset.
     pub(crate) fn segment_delivery(&mut self, from: u32, to: u32, segment: Segment) -> Delivery {
         if self.net.links.loses(from, to, segment) {
-            self.sends(from);
+            self.sends(from & !STRANDED);
             self.trace_loss(DeliveryProblem::Loss, false);
             return Delivery::Lost;
         }
@@ -457,7 +464,7 @@ impl Cluster {
 
     #[inline]
     pub(crate) fn message_delivery(&mut self, from: u32, to: u32, bytes: u64) -> Delivery {
-        self.sends(from);
+        self.sends(from & !STRANDED);
         if self.net.links.is_plain(from, to) {
             return Delivery::Arrives(self.kernel.now + self.latency(from, to));
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use steelmill_core::{Address, World as _};
 
+use super::Network;
 use super::impairment::either_ppm;
-use super::{Network, address_of};
 use crate::kernel::timers::nanos;
 use crate::machine::cluster::{self, Cluster, RunId};
 use crate::machine::machine::Machine;
@@ -120,7 +120,7 @@ impl Cluster {
     /// What a name stands for: a machine, or what the scenario has named.
     pub(crate) fn addresses_of(&self, name: &str, port: u16) -> Option<Addresses> {
         if let Some(machine) = self.hosts.by_name(name) {
-            return Some(Addresses::one(SocketAddr::new(address_of(machine), port)));
+            return Some(Addresses::one(SocketAddr::new(self.net.addresses.v4(machine).into(), port)));
         }
         let several = self.net.names.all.get(&name.to_ascii_lowercase())?.clone();
         Some(Addresses { one: None, several: several.into_iter(), port })

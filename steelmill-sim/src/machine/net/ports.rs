@@ -123,28 +123,11 @@ impl<T: Copy + PartialEq> Ports<T> {
         }
     }
 
-    /// Binds an address of `machine`; port 0 takes an ephemeral port.
-    ///
-    /// # Errors
-    /// `EADDRNOTAVAIL` for an address of another machine, `EADDRINUSE` for a port that others do not share.
-    pub(crate) fn bind(
-        &mut self,
-        (machine, now): (u32, Nanos),
-        address: SocketAddr,
-        owner: T,
-        sharing: Sharing,
-    ) -> io::Result<SocketAddr> {
-        if !address::is_local(address.ip(), machine) {
-            return Err(address::os_error(libc::EADDRNOTAVAIL));
-        }
-        self.bind_anywhere((machine, now), address, owner, sharing)
-    }
-
-    /// As [`bind`](Ports::bind), but that the address may be of a group, too.
+    /// Binds an address, which is one of `machine`'s or of a group; port 0 takes an ephemeral port.
     ///
     /// # Errors
     /// `EADDRINUSE` for a port that others do not share.
-    pub(crate) fn bind_anywhere(
+    pub(crate) fn bind(
         &mut self,
         (machine, now): (u32, Nanos),
         address: SocketAddr,
@@ -446,8 +429,6 @@ mod tests {
         ports.bind((0, 0), on("10.0.0.1:80"), 2, ALONE).unwrap();
         assert_eq!(kind(ports.bind((0, 0), on("0.0.0.0:80"), 3, ALONE)), Some(io::ErrorKind::AddrInUse));
         ports.bind((1, 0), on("0.0.0.0:80"), 4, ALONE).unwrap();
-        let foreign = ports.bind((0, 0), on("10.0.0.2:81"), 5, ALONE);
-        assert_eq!(kind(foreign), Some(io::ErrorKind::AddrNotAvailable));
         assert_eq!(ports.find(0, "127.0.0.1".parse().unwrap(), 80, |_| Some(0)), Some(1));
         assert_eq!(ports.find(1, "10.0.0.2".parse().unwrap(), 80, |_| Some(0)), Some(4));
     }

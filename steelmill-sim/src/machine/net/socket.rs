@@ -234,7 +234,7 @@ impl Cluster {
         if socket.is_ipv6 && (is_taken || socket.options.only_v6 && canonical.is_ipv4()) {
             return Err(libc::EINVAL);
         }
-        if !super::is_local(canonical.ip(), socket.process.machine) {
+        if !self.net.addresses.is_local(canonical.ip(), socket.process.machine) {
             return Err(libc::EADDRNOTAVAIL);
         }
         if is_taken {

@@ -179,10 +179,11 @@ impl Cluster {
         let index = sockets.free.last().copied().unwrap_or(sockets.all.len() as u32);
         let is_ipv6 = local.is_ipv6();
         let ports = &mut self.net.udp_ports;
-        let bound = match address::is_of_many(canonical.ip()) {
-            true => ports.bind_anywhere(place, canonical, index, sharing)?,
-            false => ports.bind(place, canonical, index, sharing)?,
-        };
+        let is_of_many = address::is_of_many(canonical.ip());
+        if !is_of_many && !self.net.addresses.is_local(canonical.ip(), process.machine) {
+            return Err(address::os_error(libc::EADDRNOTAVAIL));
+        }
+        let bound = ports.bind(place, canonical, index, sharing)?;
         let mut socket = Socket {
             generation: 0,
             machine: process.machine,
@@ -237,11 +238,11 @@ impl Cluster {
         if address::is_broadcast(peer.ip()) && !socket.options.broadcast {
             return Err(address::os_error(libc::EACCES));
         }
-        let (peer, _) = address::route(socket.local, peer, socket.machine)?;
+        let (peer, _) = self.net.addresses.route(socket.local, peer, socket.machine)?;
         socket.peer = Some(peer);
         // A connected socket has the one address its packets come from, and leaves the wildcard.
         if socket.local.ip().is_unspecified() {
-            let ip = address::source(peer.ip(), socket.machine);
+            let ip = self.net.addresses.source(peer.ip(), socket.machine);
             self.udp_relocate(id, ip);
         }
         Ok(())
@@ -310,7 +311,7 @@ impl Cluster {
         if address::is_broadcast(target.ip()) && !socket.options.broadcast {
             return Err(address::os_error(libc::EACCES));
         }
-        let (target, machine) = address::route(local, target, from)?;
+        let (target, machine) = self.net.addresses.route(local, target, from)?;
         if bytes.len() > payload_max(target) {
             return Err(address::os_error(libc::EMSGSIZE));
         }
@@ -329,7 +330,7 @@ impl Cluster {
             return Ok(bytes.len()); // lost without an error
         }
         let source = match local.ip().is_unspecified() || address::is_of_many(local.ip()) {
-            true => SocketAddr::new(address::source(target.ip(), from), local.port()),
+            true => SocketAddr::new(self.net.addresses.source(target.ip(), from), local.port()),
             false => address::canonical(local),
         };
         match is_to_many {
@@ -464,6 +465,11 @@ impl Cluster {
         }
         if address::is_of_many(target.ip()) {
             self.udp_deliver_to_many(machine, (source, target), &payload);
+            return self.net.udp.spare_buffers.push(payload);
+        }
+        if !self.net.addresses.is_local(target.ip(), machine) {
+            // The machine has another address since it was sent.
+            self.trace_datagram(Some(DeliveryProblem::NoReceiver));
             return self.net.udp.spare_buffers.push(payload);
         }
         let all = &self.net.udp.all;

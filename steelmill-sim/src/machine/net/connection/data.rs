@@ -30,7 +30,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return Err(address::os_error(libc::ENOTCONN));
         };
-        let (to, from) = connection.link(side);
+        let (to, from) = connection.way(side);
         let pipe = connection.into(side);
         let (first, second) = pipe.front(limit);
         let n = first.len() + second.len();
@@ -73,7 +73,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return Err(address::os_error(libc::EPIPE));
         };
-        let (from, to) = connection.link(side);
+        let (from, to) = connection.way(side);
         let end = connection.end(side);
         end.take_error()?;
         let is_open = end.state == State::Established;
@@ -137,7 +137,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.link(side);
+        let (from, to) = connection.way(side);
         let pipe = connection.out(side);
         let (advertised_at, has_window_update, is_window_unadvertised) =
             (pipe.next_window_update_at(), pipe.has_window_update, pipe.is_window_unadvertised);
@@ -249,7 +249,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.link(side);
+        let (from, to) = connection.way(side);
         let pipe = connection.out(side);
         if !pipe.has_unsent() {
             return;
@@ -268,7 +268,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.link(side);
+        let (from, to) = connection.way(side);
         let pipe = connection.out(side);
         let (unsent, is_fin_queued) = (pipe.unsent(), pipe.is_fin_queued());
         let segment = self.net.links.segment_size(from, to);
@@ -358,7 +358,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.link(side);
+        let (from, to) = connection.way(side);
         // One that does not get through has the sender stall.
         let Some(latency) = self.net.links.min_latency_if_clear(to, from) else { return };
         let at = self.kernel.now + latency;
@@ -394,7 +394,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.link(side);
+        let (from, to) = connection.way(side);
         let is_sending = matches!(connection.end(side).state, State::Established | State::Orphaned);
         let pipe = connection.out(side);
         if !is_sending || pipe.stalled_since.is_none() {
@@ -449,6 +449,7 @@ impl Cluster {
             return;
         };
         let (from, to) = connection.link(side);
+        let way = connection.way(side);
         if self.hosts.silence(to).is_some() {
             connection.out(side).lose_flights();
             return self.stall(id, side);
@@ -487,7 +488,7 @@ impl Cluster {
         if has_fin_come && !self.net.links.is_plain(to, from) {
             self.lose_last_ack(id, side);
         }
-        if was_stalled || !self.net.links.is_clear(to, from) {
+        if was_stalled || !self.net.links.is_clear(way.1, way.0) {
             self.acknowledge(id, side);
         }
         self.wake_readers(id, reader);
@@ -536,7 +537,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.link(side);
+        let (from, to) = connection.way(side);
         let (is_writer_blocked, is_window_unadvertised) =
             (connection.out(side).is_writer_blocked, connection.out(side).is_window_unadvertised);
         if !self.net.links.is_clear(to, from) {
@@ -587,7 +588,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let (from, to) = connection.link(side);
+        let (from, to) = connection.way(side);
         let pipe = connection.out(side);
         pipe.has_window_update = false;
         // A window probe was answered, so the next stall starts a new timeout.
@@ -604,7 +605,7 @@ impl Cluster {
     pub(crate) fn tcp_link_blocked(&mut self, machine: u32, other: Option<u32>) {
         for (id, side) in self.net.tcp.blocked_writers(machine, other) {
             let connection = self.net.tcp.get(id).expect("listed just now");
-            let (from, to) = connection.link(side);
+            let (from, to) = connection.way(side);
             if connection.out(side).next_window_update_at().is_none() && !self.has_round_trip(from, to) {
                 self.stall(id, side);
             }

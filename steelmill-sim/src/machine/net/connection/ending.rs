@@ -69,7 +69,7 @@ impl Cluster {
         let not_before = connection.out(side).not_before();
         let other = connection.other(side);
         self.trace_message(MessageKind::Reset, Some(id.number()), from, to, &[]);
-        match self.segment_delivery(from, to, Segment::Reset) {
+        match self.send_segment(id, (from, to), Segment::Reset) {
             Delivery::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, other)),
             Delivery::Held => self.hold_event(from, to, Event::Reset(id, other)),
             Delivery::Lost => return false,
@@ -82,7 +82,7 @@ impl Cluster {
             return;
         };
         let (machine, _) = connection.link(side);
-        if self.hosts.silence(machine).is_some() {
+        if self.hosts.silence(machine).is_some() || connection.is_stranded[usize::from(side)] {
             return;
         }
         match connection.end(side).state {

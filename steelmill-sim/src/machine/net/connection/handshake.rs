@@ -45,6 +45,9 @@ impl Cluster {
         let connections = &mut self.net.tcp;
         let index = connections.free_listeners.last().copied().unwrap_or(connections.listeners.len() as u32);
         let is_ipv6 = local.is_ipv6();
+        if !self.net.addresses.is_local(ip, process.machine) {
+            return Err(address::os_error(libc::EADDRNOTAVAIL));
+        }
         let bound = self.net.tcp_ports.bind(place, address::canonical(local), index, sharing)?;
         let local = if is_ipv6 { address::ipv6_mapped(bound) } else { bound };
         let mut listener = Listener {
@@ -169,14 +172,17 @@ impl Cluster {
         }
         let from = from.map(address::canonical);
         let target = address::connect_target(from, target, options.only_v6)?;
-        let Some(machine) = address::machine_of(target.ip(), process.machine) else {
+        let Some(machine) = self.net.addresses.machine_of(target.ip(), process.machine) else {
             return Err(address::os_error(libc::ENETUNREACH));
         };
-        let source = address::source(target.ip(), process.machine);
+        let source = self.net.addresses.source(target.ip(), process.machine);
         let (place, sharing) = ((process.machine, self.kernel.now), Sharing::of(&options));
         let local = match from {
             Some(from) => {
                 let ip = if from.ip().is_unspecified() { source } else { from.ip() };
+                if ip.is_ipv4() && !self.net.addresses.is_local(ip, process.machine) {
+                    return Err(address::os_error(libc::ENETUNREACH));
+                }
                 if ip.is_loopback() && machine != process.machine {
                     return Err(address::os_error(libc::EINVAL));
                 }
@@ -193,6 +199,9 @@ impl Cluster {
         }
         let addresses = [connector, Addresses { local: target, peer: local }];
         let id = self.net.tcp.insert(self.kernel.now, ends, addresses, options, self.hosts.len());
+        // Over IPv6 a socket at an address that the machine no longer has sends, and nothing comes back.
+        let is_stranded = !self.net.addresses.is_local(local.ip(), process.machine);
+        self.net.tcp.get(id).expect("just made").is_stranded[usize::from(CONNECTOR)] = is_stranded;
         self.kernel.happened(EventKind::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
             self.trace_message(MessageKind::Syn, Some(id.number()), process.machine, machine, &[]);
@@ -225,7 +234,7 @@ impl Cluster {
             Event::SynAck(_) => (ACCEPTOR, Segment::SynAck),
             _ => (ACCEPTOR, Segment::Reset),
         };
-        let delivery = self.segment_delivery(from, to, segment);
+        let delivery = self.send_segment(id, (from, to), segment);
         self.expect_handshake_segment(id, side, delivery);
         match delivery {
             Delivery::Arrives(at) => {
@@ -393,7 +402,7 @@ impl Cluster {
         };
         let (from, to) = connection.link(CONNECTOR);
         self.trace_message(MessageKind::Ack, Some(id.number()), from, to, &[]);
-        let delivery = self.segment_delivery(from, to, Segment::Ack);
+        let delivery = self.send_segment(id, (from, to), Segment::Ack);
         self.expect_handshake_segment(id, CONNECTOR, delivery);
         match delivery {
             Delivery::Arrives(at) => {
@@ -434,7 +443,7 @@ impl Cluster {
             return self.drop_handshake(id);
         }
         self.trace_message(MessageKind::SynAck, Some(id.number()), from, to, &[]);
-        let delivery = self.segment_delivery(from, to, Segment::SynAck);
+        let delivery = self.send_segment(id, (from, to), Segment::SynAck);
         self.expect_handshake_segment(id, ACCEPTOR, delivery);
         match delivery {
             Delivery::Arrives(at) => self.schedule(at, Event::SynAck(id)),

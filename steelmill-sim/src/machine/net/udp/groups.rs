@@ -98,7 +98,7 @@ impl Cluster {
     /// Whether a socket may join at this interface: at any, or at one that the machine has.
     pub(crate) fn check_interface(&self, machine: u32, at: Interface) -> Result<(), Errno> {
         let is_own = match at {
-            Interface::Address(ip) => ip.is_unspecified() || address::is_local(ip.into(), machine),
+            Interface::Address(ip) => ip.is_unspecified() || self.net.addresses.is_local(ip.into(), machine),
             Interface::Index(index) => index <= INTERFACE,
         };
         if is_own { Ok(()) } else { Err(libc::ENODEV) }
