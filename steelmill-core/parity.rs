@@ -18,8 +18,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interes
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::world::{
-    Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, UdpSocket,
-    WriteHalf,
+    Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpSocket, TcpStream,
+    UdpSocket, WriteHalf,
 };
 
 const LOOPBACK: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -28,6 +28,7 @@ const LOOPBACK: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 pub(super) async fn everything(network: Network) -> io::Result<()> {
     addresses(&network).await?;
     options(&network).await?;
+    sockets(&network).await?;
     lines(&network).await?;
     readiness(&network).await?;
     borrowed_halves(&network).await?;
@@ -49,6 +50,7 @@ fn traits() {
     fn error<T: Error + Send + Sync + 'static>() {}
     socket::<TcpListener>();
     socket::<TcpStream>();
+    socket::<TcpSocket>();
     socket::<UdpSocket>();
     socket::<OwnedReadHalf>();
     socket::<OwnedWriteHalf>();
@@ -80,6 +82,29 @@ async fn addresses(network: &Network) -> io::Result<()> {
     drop(listener);
     let refused = network.connect(address).await;
     assert_eq!(refused.map_err(|error| error.kind()).err(), Some(ErrorKind::ConnectionRefused));
+    Ok(())
+}
+
+async fn sockets(network: &Network) -> io::Result<()> {
+    let socket: TcpSocket = network.tcp_socket_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_keepalive(true)?;
+    socket.set_send_buffer_size(10_000)?;
+    socket.set_recv_buffer_size(10_000)?;
+    assert!(socket.reuseaddr()? && socket.keepalive()?);
+    assert_eq!((socket.send_buffer_size()?, socket.recv_buffer_size()?), (20_000, 20_000));
+    socket.bind(LOOPBACK.into())?;
+    let address = socket.local_addr()?;
+    let listener: TcpListener = socket.listen(1024)?;
+
+    let socket = network.tcp_socket_v4()?;
+    socket.set_nodelay(true)?;
+    socket.set_tos_v4(16)?;
+    assert!(socket.nodelay()? && socket.take_error()?.is_none());
+    assert_eq!((socket.linger()?, socket.tos_v4()?), (None, 16));
+    let (client, accepted) = try_join(socket.connect(address), listener.accept()).await?;
+    assert_eq!((client.peer_addr()?, client.nodelay()?), (address, true));
+    assert_eq!(accepted.1, client.local_addr()?);
     Ok(())
 }
 

@@ -23,6 +23,7 @@ pub mod entropy;
 pub mod halves;
 pub mod listening;
 pub mod names;
+pub mod sockets;
 pub mod spawn;
 pub mod streams;
 pub mod udp;
@@ -180,6 +181,23 @@ macro_rules! contract_tests {
                 connect_finds_a_listener_by_name
                 names_have_no_case
                 bind_takes_a_name
+                several_addresses_are_tried_in_turn
+                the_error_of_the_last_address_is_that_of_all
+            }
+            sockets {
+                a_bound_socket_connects_from_where_it_is_bound
+                an_unbound_socket_is_nowhere_and_connects_from_a_free_port
+                a_socket_is_bound_once
+                a_bound_socket_holds_its_port_until_it_is_dropped
+                the_port_of_a_bound_connection_is_free_when_it_is_reset
+                a_socket_listens_with_the_backlog_that_it_is_given
+                an_unbound_socket_listens_at_a_free_port
+                a_port_is_shared_by_listeners_that_all_reuse_it
+                an_address_in_time_wait_is_bound_by_those_who_reuse_it
+                options_of_a_socket_are_kept_and_inherited
+                buffers_are_twice_as_large_as_they_are_set
+                a_connect_of_a_socket_to_nobody_is_refused
+                a_socket_of_ipv6_connects_over_ipv6
             }
             listening {
                 connect_to_nobody_is_refused

@@ -134,7 +134,9 @@ mod world; // all four, gathered
 
 pub use clock::{Clock, Elapsed, Interval, MissedTickBehavior};
 pub use entropy::Entropy;
-pub use net::{Address, AddressError, LISTEN_BACKLOG, Network, TcpListener, TcpStream, ToAddress, UdpSocket};
+pub use net::{
+    Address, AddressError, LISTEN_BACKLOG, Network, TcpListener, TcpSocket, TcpStream, ToAddress, UdpSocket,
+};
 pub use spawn::{Milestone, Origin, Owner, Spawn, Task, TaskError};
 pub use supervision::{Supervision, UserCode};
 pub use world::World;

@@ -1,4 +1,4 @@
-//! The network: TCP streams and listeners, UDP sockets, name lookup.
+//! The network: TCP sockets, streams and listeners, UDP sockets, name lookup.
 //!
 //! The methods carry tokio's names and mean what they mean there, because in the runtime world the types *are*
 //! tokio's and a call costs nothing more. The sim answers as Linux does.
@@ -15,10 +15,10 @@ use crate::Daemon;
 #[cfg(feature = "tokio-net")]
 mod tokio_types; // these traits on tokio's own types
 
-/// Where to listen or connect to: a socket address, or a name that is looked up first.
+/// Where to listen or connect to: a socket address or several of them, or a name that is looked up first.
 ///
-/// A [`SocketAddr`], an `(IpAddr, u16)`, a `(&str, u16)` and a `"host:port"` all [convert](ToAddress) to one without an
-/// allocation.
+/// A [`SocketAddr`], an `(IpAddr, u16)`, a `(&str, u16)`, a `"host:port"` and a `[SocketAddr]` all [convert](ToAddress) to one
+/// without an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Address<'a> {
     /// An address that needs no lookup.
@@ -27,6 +27,8 @@ pub enum Address<'a> {
     Host(&'a str, u16),
     /// An unparsed `host:port`.
     Text(&'a str),
+    /// Several addresses, to be tried in this order.
+    Several(&'a [SocketAddr]),
 }
 
 impl<'a> Address<'a> {
@@ -36,7 +38,7 @@ impl<'a> Address<'a> {
     /// `InvalidInput` when there is no port, or none that fits 16 bits.
     pub fn parse(self) -> io::Result<Address<'a>> {
         let (host, port) = match self {
-            Address::Socket(_) => return Ok(self),
+            Address::Socket(_) | Address::Several(_) => return Ok(self),
             Address::Host(host, port) => (host, port),
             Address::Text(text) => {
                 if let Ok(address) = text.parse() {
@@ -62,7 +64,7 @@ impl Address<'_> {
     /// Calls `attempt` with each address in turn, until one succeeds.
     ///
     /// # Errors
-    /// The error of the last attempt.
+    /// The error of the last attempt; `InvalidInput` if there is no address.
     pub async fn first_of<T, F>(
         addresses: impl Iterator<Item = SocketAddr> + Send,
         mut attempt: impl FnMut(SocketAddr) -> F + Send,
@@ -77,7 +79,7 @@ impl Address<'_> {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+        Err(last.unwrap_or_else(|| invalid("there is no address to try".to_owned())))
     }
 }
 
@@ -145,6 +147,24 @@ impl ToAddress for SocketAddr {
     }
 }
 
+impl ToAddress for [SocketAddr] {
+    fn to_address(&self) -> Address<'_> {
+        Address::Several(self)
+    }
+}
+
+impl<const N: usize> ToAddress for [SocketAddr; N] {
+    fn to_address(&self) -> Address<'_> {
+        Address::Several(self)
+    }
+}
+
+impl ToAddress for Vec<SocketAddr> {
+    fn to_address(&self) -> Address<'_> {
+        Address::Several(self)
+    }
+}
+
 impl ToAddress for (IpAddr, u16) {
     fn to_address(&self) -> Address<'_> {
         Address::Socket(SocketAddr::from(*self))
@@ -187,17 +207,20 @@ pub trait Network: Daemon {
     type TcpListener: TcpListener<Stream = Self::TcpStream>;
     /// A TCP connection.
     type TcpStream: TcpStream;
+    /// A TCP socket that neither listens nor is connected yet.
+    type TcpSocket: TcpSocket<Stream = Self::TcpStream, Listener = Self::TcpListener>;
     /// A UDP socket.
     type UdpSocket: UdpSocket;
 
-    /// Listens for TCP connections; port 0 takes a free one. The backlog is [`LISTEN_BACKLOG`].
+    /// Listens for TCP connections, at the first address of several that works; port 0 takes a free one. The backlog is
+    /// [`LISTEN_BACKLOG`].
     ///
     /// # Errors
     /// As Linux: `AddrInUse`, `AddrNotAvailable` (both as [`AddressError`]), and those of
     /// [`lookup`](Network::lookup).
     fn bind(&self, address: impl ToAddress) -> impl Future<Output = io::Result<Self::TcpListener>> + Send;
 
-    /// Opens a TCP connection, trying each address of a name in turn.
+    /// Opens a TCP connection, trying each address of a name, or of several addresses, in turn.
     ///
     /// # Cancellation
     /// Dropping the future abandons the attempt; the other side never accepts it.
@@ -218,6 +241,86 @@ pub trait Network: Daemon {
     /// # Errors
     /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
     fn lookup(&self, address: impl ToAddress) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+
+    /// A TCP socket of IPv4, to be bound and given options before it listens or connects.
+    ///
+    /// # Errors
+    /// As Linux: when the process has no descriptor left.
+    fn tcp_socket_v4(&self) -> io::Result<Self::TcpSocket>;
+
+    /// As [`tcp_socket_v4`](Network::tcp_socket_v4), of IPv6.
+    ///
+    /// # Errors
+    /// As there.
+    fn tcp_socket_v6(&self) -> io::Result<Self::TcpSocket>;
+}
+
+/// A TCP socket before it listens or connects. Its errors are those of the operating system, without the address.
+pub trait TcpSocket: Send + Sync + Unpin + 'static {
+    /// What it becomes by listening.
+    type Listener;
+    /// What it becomes by connecting.
+    type Stream;
+
+    /// Binds it to an address of this host; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// As Linux: `AddrInUse`, `AddrNotAvailable`, `InvalidInput` if it is bound already, and `EAFNOSUPPORT` for an address of the
+    /// other family.
+    fn bind(&self, address: SocketAddr) -> io::Result<()>;
+    /// Opens a connection, from the address that it is bound to.
+    ///
+    /// # Cancellation
+    /// Dropping the future closes the socket.
+    ///
+    /// # Errors
+    /// As Linux: `ConnectionRefused`, `TimedOut`, `AddrNotAvailable` where there is such a connection.
+    fn connect(self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// Listens; so many connections may wait to be accepted.
+    ///
+    /// # Errors
+    /// As Linux: `AddrInUse` where another socket listens.
+    fn listen(self, backlog: u32) -> io::Result<Self::Listener>;
+
+    /// The address that it is bound to; unspecified before.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// Takes the pending error (`SO_ERROR`).
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+
+    /// Whether its address can be bound while former connections of it are in TIME_WAIT (`SO_REUSEADDR`).
+    fn reuseaddr(&self) -> io::Result<bool>;
+    /// Sets `SO_REUSEADDR`.
+    fn set_reuseaddr(&self, reuseaddr: bool) -> io::Result<()>;
+    /// Whether several sockets that all say so may listen at its address (`SO_REUSEPORT`).
+    ///
+    /// # Errors
+    /// `Unsupported` where the operating system does not have it.
+    fn reuseport(&self) -> io::Result<bool>;
+    /// Sets `SO_REUSEPORT`.
+    ///
+    /// # Errors
+    /// As [`reuseport`](TcpSocket::reuseport).
+    fn set_reuseport(&self, reuseport: bool) -> io::Result<()>;
+    /// Whether an idle connection is probed (`SO_KEEPALIVE`).
+    fn keepalive(&self) -> io::Result<bool>;
+    /// Sets `SO_KEEPALIVE`.
+    fn set_keepalive(&self, keepalive: bool) -> io::Result<()>;
+    /// Whether Nagle's algorithm is off (`TCP_NODELAY`).
+    fn nodelay(&self) -> io::Result<bool>;
+    /// Turns Nagle's algorithm off (`TCP_NODELAY`).
+    fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
+    /// Makes closing reset the connection (`SO_LINGER` with zero seconds).
+    fn set_zero_linger(&self) -> io::Result<()>;
+    /// How long closing lingers (`SO_LINGER`).
+    fn linger(&self) -> io::Result<Option<Duration>>;
+    /// The size of the send buffer in bytes (`SO_SNDBUF`); Linux shows twice what was set.
+    fn send_buffer_size(&self) -> io::Result<u32>;
+    /// Sets `SO_SNDBUF`.
+    fn set_send_buffer_size(&self, size: u32) -> io::Result<()>;
+    /// The size of the receive buffer in bytes (`SO_RCVBUF`); Linux shows twice what was set.
+    fn recv_buffer_size(&self) -> io::Result<u32>;
+    /// Sets `SO_RCVBUF`.
+    fn set_recv_buffer_size(&self, size: u32) -> io::Result<()>;
 }
 
 /// Accepts TCP connections.

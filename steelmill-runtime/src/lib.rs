@@ -74,7 +74,7 @@
 //! - probes and metrics over HTTP: [`Probes`];
 //! - the world, for [`Factory::root`](steelmill_core::Factory::root) in a tokio runtime of your own: [`RuntimeWorld`];
 //! - what it supplies to daemons: [`Clock`], [`Network`], [`Entropy`] with its [`Rng`], [`Spawner`] with its [`Task`];
-//! - tokio's socket types: [`TcpListener`], [`TcpStream`], [`UdpSocket`], and the halves of a stream.
+//! - tokio's socket types: [`TcpSocket`], [`TcpListener`], [`TcpStream`], [`UdpSocket`], and the halves of a stream.
 #![forbid(unsafe_code)]
 
 // What the world supplies, each file the twin of the sim's.
@@ -98,8 +98,8 @@ pub use clock::Clock;
 pub use entropy::{Entropy, Rng};
 pub use logging::LogFormat;
 pub use net::{
-    Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, UdpSocket,
-    WriteHalf,
+    Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpSocket, TcpStream,
+    UdpSocket, WriteHalf,
 };
 pub use probes::{Probes, ProbesAddress};
 pub use reload::configure;

@@ -4,17 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 
 use steelmill_core::{AddressError, Daemon, Factory, LISTEN_BACKLOG, Result, ToAddress};
-use tokio::net::TcpSocket;
 
 pub use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
-pub use tokio::net::{TcpListener, TcpStream, UdpSocket};
+pub use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 /// The host's network. The operating system resolves names (`getaddrinfo`: `/etc/hosts`, DNS).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Network;
 
 impl Network {
-    /// Binds a TCP listener; port 0 picks a free port. The address of a closed listener can be bound again at once
+    /// Binds a TCP listener, at the first address of several that works; port 0 picks a free port. The address of a closed listener can be bound again at once
     /// (`SO_REUSEADDR`). The backlog is [`LISTEN_BACKLOG`]; tokio's own
     /// `bind` asks for 128.
     ///
@@ -25,7 +24,7 @@ impl Network {
         address.to_address().try_each(attempt).await
     }
 
-    /// Opens a TCP connection, trying each address of a name in turn.
+    /// Opens a TCP connection, trying each address of a name, or of several addresses, in turn.
     ///
     /// # Errors
     /// An [`AddressError`], or that of [`lookup`](Network::lookup).
@@ -47,6 +46,22 @@ impl Network {
             socket.map_err(|error| AddressError::listen(address, error))
         };
         address.to_address().try_each(attempt).await
+    }
+
+    /// A TCP socket of IPv4, to be bound and given options before it listens or connects: `TcpSocket::new_v4`.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn tcp_socket_v4(&self) -> io::Result<TcpSocket> {
+        TcpSocket::new_v4()
+    }
+
+    /// As [`tcp_socket_v4`](Network::tcp_socket_v4), of IPv6.
+    ///
+    /// # Errors
+    /// As there; on a host without IPv6.
+    pub fn tcp_socket_v6(&self) -> io::Result<TcpSocket> {
+        TcpSocket::new_v6()
     }
 
     /// Resolves a name to its addresses, in the order to try them.
@@ -77,6 +92,7 @@ impl Daemon for Network {
 impl steelmill_core::Network for Network {
     type TcpListener = TcpListener;
     type TcpStream = TcpStream;
+    type TcpSocket = TcpSocket;
     type UdpSocket = UdpSocket;
 
     async fn bind(&self, address: impl ToAddress) -> io::Result<TcpListener> {
@@ -93,5 +109,13 @@ impl steelmill_core::Network for Network {
 
     async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
         self.lookup(address).await
+    }
+
+    fn tcp_socket_v4(&self) -> io::Result<TcpSocket> {
+        self.tcp_socket_v4()
+    }
+
+    fn tcp_socket_v6(&self) -> io::Result<TcpSocket> {
+        self.tcp_socket_v6()
     }
 }

@@ -2,8 +2,8 @@
 
 mod world {
     pub(crate) use steelmill_runtime::{
-        Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, UdpSocket,
-        WriteHalf,
+        Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpSocket, TcpStream,
+        UdpSocket, WriteHalf,
     };
 }
 

@@ -83,7 +83,7 @@ pub use machine::lives::{Life, LifeEnd};
 pub use machine::machine::{Claim, Machine};
 pub use machine::net::{
     Impairment, InFlightAtCut, LookupTrouble, Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError,
-    SynSchedule, TcpListener, TcpStream, TroubledLookups, UdpSocket, WriteHalf,
+    SynSchedule, TcpListener, TcpSocket, TcpStream, TroubledLookups, UdpSocket, WriteHalf,
 };
 pub use machine::program::ExitStatus;
 pub use machine::signals::Signal;

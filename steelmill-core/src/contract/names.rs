@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::{error_kind, listener};
-use crate::{Network, TcpListener, TcpStream, World};
+use crate::{Network, TcpListener, TcpStream, UdpSocket, World};
 
 pub async fn a_written_address_is_its_own_answer<W: World>(world: W) {
     let network = world.network();
@@ -88,4 +88,47 @@ pub async fn bind_takes_a_name<W: World>(world: W) {
     let address = listener.local_addr().unwrap();
     assert!(address.ip().is_loopback());
     world.network().connect(address).await.unwrap();
+}
+
+pub async fn several_addresses_are_tried_in_turn<W: World>(world: W) {
+    let network = world.network();
+    let elsewhere: SocketAddr = "192.0.2.7:0".parse().unwrap();
+    let here: SocketAddr = super::LOOPBACK.into();
+    let open = network.bind([elsewhere, here]).await.unwrap();
+    let address = open.local_addr().unwrap();
+    assert_eq!(address.ip(), here.ip());
+    let (closed, refuses) = listener(&world).await;
+    drop(closed);
+    for addresses in [vec![refuses, address], vec![address, refuses]] {
+        let client = network.connect(&addresses).await.unwrap();
+        assert_eq!(client.peer_addr().unwrap(), address);
+        open.accept().await.unwrap();
+        assert_eq!(network.lookup(&addresses[..]).await.unwrap(), addresses);
+    }
+    let socket = network.bind_udp([elsewhere, here]).await.unwrap();
+    socket.connect([address, refuses]).await.unwrap();
+    assert_eq!(socket.peer_addr().unwrap(), address, "a datagram socket is connected at once");
+}
+
+pub async fn the_error_of_the_last_address_is_that_of_all<W: World>(world: W) {
+    let network = world.network();
+    let mut refusing = Vec::new();
+    for _ in 0..3 {
+        let (closed, address) = listener(&world).await;
+        refusing.push(address);
+        drop(closed);
+    }
+    let error = network.connect(&refusing[..]).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert!(error.to_string().contains(&refusing[2].to_string()), "{error}");
+    let elsewhere: Vec<SocketAddr> = ["192.0.2.7:1", "192.0.2.8:1"].map(|text| text.parse().unwrap()).into();
+    let error = network.bind(&elsewhere).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+    assert!(error.to_string().contains("192.0.2.8:1"), "{error}");
+
+    let none: [SocketAddr; 0] = [];
+    assert_eq!(error_kind(network.bind(none).await), ErrorKind::InvalidInput);
+    assert_eq!(error_kind(network.connect(none).await), ErrorKind::InvalidInput);
+    let socket = network.bind_udp(super::LOOPBACK).await.unwrap();
+    assert_eq!(error_kind(socket.send_to(b"x", none).await), ErrorKind::InvalidInput);
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 
-use super::{Address, TcpListener, TcpStream, ToAddress, UdpSocket};
+use super::{Address, TcpListener, TcpSocket, TcpStream, ToAddress, UdpSocket};
 
 impl Address<'_> {
     /// Resolves the address by the operating system, in the order to try. A written address needs no allocation.
@@ -19,12 +19,14 @@ impl Address<'_> {
     /// # Errors
     /// `InvalidInput` for a malformed address; an unknown name is an error that says so.
     pub async fn resolve(self) -> io::Result<impl Iterator<Item = SocketAddr> + Send> {
-        let (written, looked_up) = match self.parse()? {
-            Address::Socket(address) => (Some(address), None),
-            Address::Host(host, port) => (None, Some(lookup_host(host, port).await?)),
+        let (written, several, looked_up) = match self.parse()? {
+            Address::Socket(address) => (Some(address), &[][..], None),
+            Address::Several(several) => (None, several, None),
+            Address::Host(host, port) => (None, &[][..], Some(lookup_host(host, port).await?)),
             Address::Text(text) => unreachable!("{text:?} was taken apart"),
         };
-        Ok(written.into_iter().chain(looked_up.into_iter().flatten()))
+        let given = written.into_iter().chain(several.iter().copied());
+        Ok(given.chain(looked_up.into_iter().flatten()))
     }
 
     /// Calls `attempt` with each address in turn, until one succeeds.
@@ -55,6 +57,99 @@ impl TcpListener for net::TcpListener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.local_addr()
+    }
+}
+
+impl TcpSocket for net::TcpSocket {
+    type Listener = net::TcpListener;
+    type Stream = net::TcpStream;
+
+    fn bind(&self, address: SocketAddr) -> io::Result<()> {
+        self.bind(address)
+    }
+
+    async fn connect(self, address: SocketAddr) -> io::Result<net::TcpStream> {
+        self.connect(address).await
+    }
+
+    fn listen(self, backlog: u32) -> io::Result<net::TcpListener> {
+        self.listen(backlog)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.take_error()
+    }
+
+    #[cfg(unix)]
+    fn reuseport(&self) -> io::Result<bool> {
+        self.reuseport()
+    }
+
+    #[cfg(unix)]
+    fn set_reuseport(&self, reuseport: bool) -> io::Result<()> {
+        self.set_reuseport(reuseport)
+    }
+
+    #[cfg(not(unix))]
+    fn reuseport(&self) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[cfg(not(unix))]
+    fn set_reuseport(&self, _: bool) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn set_zero_linger(&self) -> io::Result<()> {
+        self.set_zero_linger()
+    }
+
+    fn linger(&self) -> io::Result<Option<Duration>> {
+        self.linger()
+    }
+
+    fn reuseaddr(&self) -> io::Result<bool> {
+        self.reuseaddr()
+    }
+
+    fn set_reuseaddr(&self, reuseaddr: bool) -> io::Result<()> {
+        self.set_reuseaddr(reuseaddr)
+    }
+
+    fn keepalive(&self) -> io::Result<bool> {
+        self.keepalive()
+    }
+
+    fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
+        self.set_keepalive(keepalive)
+    }
+
+    fn nodelay(&self) -> io::Result<bool> {
+        self.nodelay()
+    }
+
+    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.set_nodelay(nodelay)
+    }
+
+    fn send_buffer_size(&self) -> io::Result<u32> {
+        self.send_buffer_size()
+    }
+
+    fn set_send_buffer_size(&self, size: u32) -> io::Result<()> {
+        self.set_send_buffer_size(size)
+    }
+
+    fn recv_buffer_size(&self) -> io::Result<u32> {
+        self.recv_buffer_size()
+    }
+
+    fn set_recv_buffer_size(&self, size: u32) -> io::Result<()> {
+        self.set_recv_buffer_size(size)
     }
 }
 

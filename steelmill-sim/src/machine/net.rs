@@ -12,7 +12,7 @@ mod pipe; // one direction of a TCP connection
 mod ports; // bound and ephemeral ports
 mod queue; // a FIFO queue with one inline slot
 mod socket; // sockets as system calls see them
-mod tcp; // TcpListener, TcpStream and its halves
+mod tcp; // TcpSocket, TcpListener, TcpStream and its halves
 mod udp; // UdpSocket
 mod unix; // Unix sockets
 
@@ -28,7 +28,9 @@ use steelmill_core::{Address, AddressError, Daemon, Factory, Result, ToAddress};
 use address::AddressBook;
 pub use impairment::Impairment;
 pub(crate) use socket::{Name, NameFamily, Socket, SocketAddress};
-pub use tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream, WriteHalf};
+pub use tcp::{
+    OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpSocket, TcpStream, WriteHalf,
+};
 pub(crate) use udp::Interface;
 pub use udp::UdpSocket;
 pub(crate) use unix::UnixName;
@@ -205,14 +207,17 @@ impl Cluster {
     /// had before finds nobody, and its sockets that have one of them send nothing.
     pub(crate) fn change_address(&mut self, machine: u32, is_first: bool) -> Ipv4Addr {
         let was_changed = self.net.addresses.restore(machine);
-        if !is_first {
+        let is_changed = !is_first;
+        if is_changed {
             self.net.addresses.change(machine);
         }
         let ip = self.net.addresses.v4(machine);
-        if was_changed != !is_first {
-            if is_first { self.net.links.rejoin(STRANDED) } else { self.net.links.isolate(STRANDED) }
+        match (was_changed, is_changed) {
+            (false, true) => self.net.links.isolate(STRANDED),
+            (true, false) => self.net.links.rejoin(STRANDED),
+            _ => {}
         }
-        if was_changed || !is_first {
+        if was_changed || is_changed {
             let change = MachineChange::Address { ip, is_first };
             self.kernel.happened(EventKind::Machine { machine, change });
             self.tcp_address_changed(machine);
@@ -335,7 +340,8 @@ pub(crate) fn bounds(latency: &RangeInclusive<Duration>) -> (Nanos, Nanos) {
 pub struct Network(pub(crate) Process);
 
 impl Network {
-    /// Listens for TCP connections. Port 0 takes an ephemeral port; ports below 1024 need no privilege.
+    /// Listens for TCP connections, at the first address of several that works. Port 0 takes an ephemeral port; ports below 1024 need
+    /// no privilege.
     ///
     /// # Errors
     /// `AddrInUse`, `AddrNotAvailable` for an address of another machine, and those of [`lookup`](Network::lookup).
@@ -347,7 +353,7 @@ impl Network {
         Address::first_of(self.resolve(address.to_address()).await?, attempt).await
     }
 
-    /// Opens a TCP connection, and tries each address of a name in turn.
+    /// Opens a TCP connection, and tries each address of a name, or of several addresses, in turn.
     ///
     /// # Errors
     /// The error of the last address: `ConnectionRefused`, `TimedOut` (after 131 s), `HostUnreachable`, or
@@ -358,6 +364,22 @@ impl Network {
             stream.map_err(|error| AddressError::connect(address, error))
         };
         Address::first_of(self.resolve(address.to_address()).await?, attempt).await
+    }
+
+    /// A TCP socket of IPv4, to be bound and given options before it listens or connects: tokio's `TcpSocket::new_v4`.
+    ///
+    /// # Errors
+    /// None in the simulation; of descriptors there are enough.
+    pub fn tcp_socket_v4(&self) -> io::Result<TcpSocket> {
+        Ok(TcpSocket::new(self.0, false))
+    }
+
+    /// As [`tcp_socket_v4`](Network::tcp_socket_v4), of IPv6.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tcp_socket_v6(&self) -> io::Result<TcpSocket> {
+        Ok(TcpSocket::new(self.0, true))
     }
 
     /// Binds a UDP socket. Port 0 takes an ephemeral port.
@@ -405,6 +427,7 @@ impl Daemon for Network {
 impl steelmill_core::Network for Network {
     type TcpListener = TcpListener;
     type TcpStream = TcpStream;
+    type TcpSocket = TcpSocket;
     type UdpSocket = UdpSocket;
 
     async fn bind(&self, address: impl ToAddress) -> io::Result<TcpListener> {
@@ -421,5 +444,13 @@ impl steelmill_core::Network for Network {
 
     async fn lookup(&self, address: impl ToAddress) -> io::Result<Vec<SocketAddr>> {
         self.lookup(address).await
+    }
+
+    fn tcp_socket_v4(&self) -> io::Result<TcpSocket> {
+        self.tcp_socket_v4()
+    }
+
+    fn tcp_socket_v6(&self) -> io::Result<TcpSocket> {
+        self.tcp_socket_v6()
     }
 }

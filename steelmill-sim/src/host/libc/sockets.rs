@@ -15,9 +15,6 @@ use crate::machine::net::{Interface, Name, Socket};
 use crate::machine::real::real;
 use crate::machine::world::Process;
 
-/// The least that SO_SNDBUF and SO_RCVBUF show; the simulated buffers have one size.
-const BUFFER: c_int = 256 * 1024;
-
 /// The socket of a descriptor, to be changed.
 fn with_socket<R>(
     process: Process,
@@ -536,7 +533,6 @@ fn option(process: Process, fd: c_int, level: c_int, name: c_int) -> Result<Valu
                 Protocol::Unix => 0,
             }),
             (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => Value::Int(run.socket_listens(*socket).into()),
-            (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_RCVBUF) => Value::Int(BUFFER),
             (libc::SOL_SOCKET, libc::SO_LINGER) => Value::Linger(libc::linger {
                 l_onoff: options.lingers.into(),
                 l_linger: options.linger_seconds,

@@ -56,6 +56,8 @@ pub(crate) struct Connection {
     /// that.
     handshake_due: [Nanos; 2],
     listener: Option<ListenerId>,
+    /// The port that the connector was bound to before, if the connection has to give it back.
+    pub(super) bound: Option<ListenerId>,
     options: [Options; 2],
     /// Whether an end is entered among the connections of its port.
     has_port: [bool; 2],
@@ -314,6 +316,7 @@ impl Connections {
             syn_arrived_at: 0,
             handshake_due: [HELD; 2],
             listener: None,
+            bound: None,
             options: [options; 2],
             has_port: [true, false],
             is_stranded: [false; 2],

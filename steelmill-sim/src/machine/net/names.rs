@@ -122,8 +122,8 @@ impl Cluster {
         if let Some(machine) = self.hosts.by_name(name) {
             return Some(Addresses::one(SocketAddr::new(self.net.addresses.v4(machine).into(), port)));
         }
-        let several = self.net.names.all.get(&name.to_ascii_lowercase())?.clone();
-        Some(Addresses { one: None, several: several.into_iter(), port })
+        let several = self.net.names.all.get(&name.to_ascii_lowercase())?;
+        Some(Addresses::several(several.iter().map(|ip| SocketAddr::new(*ip, port)).collect()))
     }
 
     /// Draws what becomes of a lookup; `None` on a machine without trouble.
@@ -150,6 +150,7 @@ impl Network {
     pub(super) async fn resolve(&self, address: Address<'_>) -> io::Result<Addresses> {
         match address.parse()? {
             Address::Socket(address) => Ok(Addresses::one(address)),
+            Address::Several(several) => Ok(Addresses::several(several.to_vec())),
             Address::Host(name, port) => self.lookup_host(name, port).await,
             Address::Text(_) => unreachable!("parse takes written addresses apart"),
         }
@@ -173,17 +174,20 @@ impl Network {
     }
 }
 
-/// The addresses of a name: nearly always one, which allocates nothing.
+/// The addresses to try: nearly always one, which allocates nothing.
 pub(crate) struct Addresses {
     one: Option<SocketAddr>,
-    several: std::vec::IntoIter<IpAddr>,
-    port: u16,
+    several: std::vec::IntoIter<SocketAddr>,
 }
 
 impl Addresses {
     #[inline]
     fn one(address: SocketAddr) -> Self {
-        Self { one: Some(address), several: Vec::new().into_iter(), port: address.port() }
+        Self { one: Some(address), several: Vec::new().into_iter() }
+    }
+
+    fn several(addresses: Vec<SocketAddr>) -> Self {
+        Self { one: None, several: addresses.into_iter() }
     }
 }
 
@@ -192,6 +196,6 @@ impl Iterator for Addresses {
 
     #[inline]
     fn next(&mut self) -> Option<SocketAddr> {
-        self.one.take().or_else(|| self.several.next().map(|ip| SocketAddr::new(ip, self.port)))
+        self.one.take().or_else(|| self.several.next())
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Options {
     keep_idle: u16,
     keep_interval: u16,
     user_timeout: i32,
+    send_buffer: i32,
+    receive_buffer: i32,
 }
 
 impl Default for Options {
@@ -67,8 +69,21 @@ impl Default for Options {
             keep_idle: 7200,
             keep_interval: 75,
             user_timeout: 0,
+            send_buffer: BUFFER,
+            receive_buffer: BUFFER,
         }
     }
+}
+
+/// What SO_SNDBUF and SO_RCVBUF show until they are set: the simulated buffers have one size.
+const BUFFER: i32 = 256 * 1024;
+
+/// The most that they can be set to: `net.core.wmem_max` and `rmem_max` of Linux 6.18.
+const BUFFER_MAX: u32 = 4 * 1024 * 1024;
+
+/// What they show then: twice as much, which is room for the kernel's own data (socket(7)).
+fn buffer(value: i32, least: i32) -> i32 {
+    ((value as u32).min(BUFFER_MAX) * 2).max(least as u32) as i32
 }
 
 /// The two bits of the traffic class that TCP sets itself (RFC 3168).
@@ -123,8 +138,8 @@ impl Options {
             (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => self.keepalive = is_on,
             (libc::SOL_SOCKET, libc::SO_BROADCAST) => self.broadcast = is_on,
             (libc::SOL_SOCKET, libc::SO_OOBINLINE) => self.out_of_band_inline = is_on,
-            // The simulated buffers have one size.
-            (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_RCVBUF) => {}
+            (libc::SOL_SOCKET, libc::SO_SNDBUF) => self.send_buffer = buffer(value, 4_608),
+            (libc::SOL_SOCKET, libc::SO_RCVBUF) => self.receive_buffer = buffer(value, 2_304),
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => self.nodelay = is_on,
             (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => self.quickack = is_on,
             (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => self.keep_idle = within(value, 1, 32_767)? as u16,
@@ -173,6 +188,8 @@ impl Options {
             (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => self.keepalive.into(),
             (libc::SOL_SOCKET, libc::SO_BROADCAST) => self.broadcast.into(),
             (libc::SOL_SOCKET, libc::SO_OOBINLINE) => self.out_of_band_inline.into(),
+            (libc::SOL_SOCKET, libc::SO_SNDBUF) => self.send_buffer,
+            (libc::SOL_SOCKET, libc::SO_RCVBUF) => self.receive_buffer,
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => self.nodelay.into(),
             (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => self.quickack.into(),
             (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => self.keep_idle.into(),

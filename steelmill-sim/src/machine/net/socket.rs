@@ -101,6 +101,12 @@ fn errno(error: io::Error) -> Errno {
 }
 
 impl Name {
+    /// The name of an address, with all of its bytes.
+    pub(crate) fn internet(address: SocketAddr) -> Self {
+        let length = if address.is_ipv6() { size_of::<libc::sockaddr_in6>() } else { V4_LENGTH };
+        Self { family: NameFamily::Internet(address), length }
+    }
+
     /// The address, if it is of the socket's family.
     fn of_family(&self, is_ipv6: bool) -> Result<SocketAddr, Errno> {
         match self.family {
@@ -617,6 +623,27 @@ impl Cluster {
         match joins {
             true => self.net.udp.groups.join(machine, group, &mut socket.member),
             false => self.net.udp.groups.leave(machine, group, socket.member),
+        }
+    }
+
+    /// The connection of a socket whose connect was begun. The port that it was bound to is the connection's from now on.
+    pub(super) fn detach_stream(&mut self, socket: Socket) -> Option<ConnectionId> {
+        let Kind::Stream(id, _) = socket.kind else { return None };
+        self.net.tcp.get(id)?.bound = socket.bound;
+        Some(id)
+    }
+
+    /// What a socket listens with, and where.
+    pub(super) fn listener_of(&mut self, socket: Socket) -> Option<(ListenerId, SocketAddr)> {
+        let Kind::Listener(id) = socket.kind else { return None };
+        self.net.tcp.listener(id).map(|listener| (id, listener.local))
+    }
+
+    /// The local address of a TCP socket.
+    pub(super) fn tcp_socket_local(&mut self, socket: Socket) -> Result<SocketAddr, Errno> {
+        match self.socket_local(socket)? {
+            SocketAddress::Internet(address) => Ok(address),
+            SocketAddress::Unix(_) => Err(libc::EINVAL),
         }
     }
 

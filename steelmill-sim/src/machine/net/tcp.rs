@@ -1,6 +1,7 @@
-//! `TcpListener` and `TcpStream` with the methods of tokio's: the socket handles over TCP's state machine.
+//! `TcpSocket`, `TcpListener` and `TcpStream` with the methods of tokio's: the socket handles over TCP's state machine.
 
 mod halves; // split streams, AsyncRead and AsyncWrite
+mod socket; // TcpSocket
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+pub use socket::TcpSocket;
 
 use super::connection::{ACCEPTOR, CONNECTOR, Connection, ConnectionId, End, ListenerId, Side};
 use super::options::Options;

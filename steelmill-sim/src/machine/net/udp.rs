@@ -613,7 +613,8 @@ impl UdpSocket {
     /// `EMSGSIZE` above 65,507 bytes, or 65,527 over IPv6.
     pub async fn send_to(&self, buffer: &[u8], target: impl ToAddress) -> io::Result<usize> {
         let target = Network(self.process).resolve(target.to_address()).await?.next();
-        self.try_send_to(buffer, target.expect("a resolved name has an address"))
+        let none = || io::Error::new(io::ErrorKind::InvalidInput, "no addresses to send data to");
+        self.try_send_to(buffer, target.ok_or_else(none)?)
     }
 
     /// Sends one datagram, without waiting.

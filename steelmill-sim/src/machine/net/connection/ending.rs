@@ -15,7 +15,15 @@ impl Cluster {
         };
         let end = connection.end(side);
         end.handles = end.handles.saturating_sub(1);
-        if end.handles == 0 && !end.state.has_no_owner() {
+        if end.handles > 0 {
+            return;
+        }
+        let is_owned = !end.state.has_no_owner();
+        let bound = connection.bound.take_if(|_| side == CONNECTOR);
+        if let Some(bound) = bound {
+            self.tcp_unlisten(bound, true);
+        }
+        if is_owned {
             self.tcp_close(id, side, CloseMode::Close);
         }
     }
