@@ -309,3 +309,62 @@ pub(crate) fn unshare_network() -> Result<(), Errno> {
     // SAFETY: it takes no pointer.
     result(unsafe { libc::unshare(libc::CLONE_NEWNET) }).map(drop)
 }
+
+/// This process, its user and its group.
+pub(crate) fn credentials() -> libc::ucred {
+    // SAFETY: they take no pointer.
+    unsafe { libc::ucred { pid: libc::getpid(), uid: libc::getuid(), gid: libc::getgid() } }
+}
+
+/// The room for one control message with credentials, aligned for its header.
+const CONTROL: usize = 8;
+
+fn message(vector: &mut libc::iovec, control: &mut [u64; CONTROL]) -> libc::msghdr {
+    // SAFETY: all zeros are a msghdr.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (vector, 1);
+    (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(control));
+    message
+}
+
+/// sendmsg(2) with credentials.
+pub(crate) fn send_credentials(fd: &OwnedFd, bytes: &[u8], own: libc::ucred) -> Result<usize, Errno> {
+    let mut vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut control = [0; CONTROL];
+    let mut message = message(&mut vector, &mut control);
+    // SAFETY: there is room for a header and credentials, and the buffer has so many bytes.
+    let sent = unsafe {
+        let length = size_of::<libc::ucred>() as u32;
+        message.msg_controllen = libc::CMSG_SPACE(length) as usize;
+        let header = &mut *libc::CMSG_FIRSTHDR(&raw const message);
+        (header.cmsg_level, header.cmsg_type) = (libc::SOL_SOCKET, libc::SCM_CREDENTIALS);
+        header.cmsg_len = libc::CMSG_LEN(length) as usize;
+        libc::CMSG_DATA(header).cast::<libc::ucred>().write_unaligned(own);
+        libc::sendmsg(fd.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
+    };
+    usize::try_from(sent).map_err(|_| last())
+}
+
+/// recvmsg(2): how many bytes, and the credentials that came with them.
+pub(crate) fn receive_credentials(
+    fd: &OwnedFd,
+    buffer: &mut [u8],
+) -> Result<(usize, Option<libc::ucred>), Errno> {
+    let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut control = [0; CONTROL];
+    let mut message = message(&mut vector, &mut control);
+    // SAFETY: the buffers have so many bytes.
+    let received = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, 0) };
+    let received = usize::try_from(received).map_err(|_| last())?;
+    // SAFETY: the kernel, or the simulation, has written whole control messages.
+    let found = unsafe {
+        libc::CMSG_FIRSTHDR(&raw const message).as_ref().filter(|header| {
+            (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS)
+        })
+    };
+    // SAFETY: that kind of message has credentials.
+    Ok((
+        received,
+        found.map(|header| unsafe { libc::CMSG_DATA(header).cast::<libc::ucred>().read_unaligned() }),
+    ))
+}

@@ -160,6 +160,21 @@ impl Course {
             Step::Local { id } => calls::local(self.socket(id)?).map(|address| self.text(id, address)),
             Step::Peer { id } => calls::peer(self.socket(id)?).map(|address| self.text(id, address)),
             Step::Available { id } => calls::count(self.socket(id)?, libc::FIONREAD).map(|n| n.to_string()),
+            Step::PeerProcess { id } => {
+                let found = calls::get::<libc::ucred>(self.socket(id)?, libc::SOL_SOCKET, libc::SO_PEERCRED);
+                found.map(|found| whose(found).to_owned())
+            }
+            Step::SendCredentials { id, own } => {
+                let mut credentials = calls::credentials();
+                credentials.gid += u32::from(!own);
+                let fd = self.socket(id)?;
+                calls::send_credentials(fd, b"c", credentials).map(|n| n.to_string())
+            }
+            Step::ReceiveMessage { id, length } => {
+                let mut buffer = vec![0; length];
+                calls::receive_credentials(self.socket(id)?, &mut buffer)
+                    .map(|(n, found)| format!("{n} {}", found.map_or("alone", whose)))
+            }
         })
     }
 
@@ -336,6 +351,21 @@ fn option_number(option: Opt) -> (i32, i32) {
         Opt::MulticastLoop => (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP),
         Opt::OnlyV6 => (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
         Opt::Hops => (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+        Opt::PassCredentials => (libc::SOL_SOCKET, libc::SO_PASSCRED),
+        Opt::SendBuffer => (libc::SOL_SOCKET, libc::SO_SNDBUF),
+        Opt::ReceiveBuffer => (libc::SOL_SOCKET, libc::SO_RCVBUF),
+    }
+}
+
+/// Credentials without numbers, which differ from world to world.
+fn whose(found: libc::ucred) -> &'static str {
+    let own = calls::credentials();
+    match (found.pid, found.uid, found.gid) {
+        found if found == (own.pid, own.uid, own.gid) => "own",
+        (0, u32::MAX, u32::MAX) => "nobody",
+        (0, 65_534, 65_534) => "unknown",
+        (0, 0, 0) => "none",
+        _ => "another's",
     }
 }
 

@@ -40,6 +40,12 @@ pub(crate) enum Step {
     Peer { id: u8 },
     /// ioctl(2) with `FIONREAD`.
     Available { id: u8 },
+    /// getsockopt(2) with `SO_PEERCRED`.
+    PeerProcess { id: u8 },
+    /// sendmsg(2) of a byte with credentials: the process's own, or another's.
+    SendCredentials { id: u8, own: bool },
+    /// recvmsg(2), with room for credentials.
+    ReceiveMessage { id: u8, length: usize },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,4 +131,7 @@ pub(crate) enum Opt {
     MulticastLoop,
     OnlyV6,
     Hops,
+    PassCredentials,
+    SendBuffer,
+    ReceiveBuffer,
 }

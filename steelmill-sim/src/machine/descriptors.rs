@@ -414,10 +414,23 @@ pub(crate) struct Read {
     /// How long the datagram was.
     pub(crate) whole: usize,
     pub(crate) from: Option<Sender>,
+    /// Of a Unix socket with SO_PASSCRED.
+    pub(crate) credentials: Option<Credentials>,
+}
+
+/// Whose process, user and group come with what a Unix socket receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    /// Those of the sender, who is of the same process: there is one for each machine.
+    Sender,
+    /// Nobody asked for them when it was sent.
+    Unknown,
+    /// The end of a stream has none.
+    End,
 }
 
 impl Read {
     pub(crate) fn of(bytes: usize) -> Self {
-        Self { bytes, whole: bytes, from: None }
+        Self { bytes, whole: bytes, from: None, credentials: None }
     }
 }

@@ -3,21 +3,24 @@
 use std::ffi::{c_int, c_uint};
 use std::net::IpAddr;
 
-use libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo, msghdr};
+use libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo, msghdr, ucred};
 
+use super::identity::{USER, process_number};
 use crate::machine::cluster;
-use crate::machine::descriptors::Errno;
+use crate::machine::descriptors::{Credentials, Errno};
 use crate::machine::world::Process;
 
 /// The number of the network interface to other machines: that to itself is 1.
 const INTERFACE: c_int = 2;
 
-/// Checks what a program sends beside a datagram: marks of packets, which mean nothing here, and the address to send from,
-/// which has to be the machine's.
+/// Checks what a program sends beside a datagram: marks of packets, which mean nothing here, the address to send from,
+/// which has to be the machine's, and for a Unix socket credentials, which have to be the process's own. Whether there are
+/// credentials.
 ///
 /// # Safety
 /// As sendmsg(2).
-pub(super) unsafe fn check(process: Process, message: &msghdr) -> Result<(), Errno> {
+pub(super) unsafe fn check(process: Process, is_unix: bool, message: &msghdr) -> Result<bool, Errno> {
+    let mut has_credentials = false;
     // SAFETY: sendmsg(2): the messages are within the buffer, as the macros check.
     unsafe {
         let mut next = libc::CMSG_FIRSTHDR(message);
@@ -35,12 +38,44 @@ pub(super) unsafe fn check(process: Process, message: &msghdr) -> Result<(), Err
                     let info = data.cast::<in6_pktinfo>().read_unaligned();
                     is_ours(process, IpAddr::from(info.ipi6_addr.s6_addr).to_canonical())?;
                 }
+                // An Internet socket passes none, and ignores them.
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if !is_unix => {}
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if length == size_of::<ucred>() => {
+                    let named = data.cast::<ucred>().read_unaligned();
+                    let own = own_credentials(process);
+                    if (named.pid, named.uid, named.gid) != (own.pid, own.uid, own.gid) {
+                        return Err(libc::EPERM);
+                    }
+                    has_credentials = true;
+                }
                 _ => return Err(libc::EINVAL),
             }
             next = libc::CMSG_NXTHDR(message, header);
         }
     }
-    Ok(())
+    Ok(has_credentials)
+}
+
+/// A process, its user and its group.
+pub(super) fn own_credentials(process: Process) -> ucred {
+    ucred { pid: process_number(process), uid: USER, gid: USER }
+}
+
+/// Of a message that nobody's credentials came with: the user and the group that stand for any that a namespace does not know.
+const UNKNOWN: ucred = ucred { pid: 0, uid: 65_534, gid: 65_534 };
+
+/// Gives the credentials that came with a message, as SO_PASSCRED asks for them.
+///
+/// # Safety
+/// As recvmsg(2).
+pub(super) unsafe fn give_credentials(message: &mut msghdr, process: Process, whose: Credentials) {
+    let found = match whose {
+        Credentials::Sender => own_credentials(process),
+        Credentials::Unknown => UNKNOWN,
+        Credentials::End => ucred { pid: 0, uid: 0, gid: 0 },
+    };
+    // SAFETY: as the caller says.
+    unsafe { put(message, libc::SOL_SOCKET, libc::SCM_CREDENTIALS, found) };
 }
 
 fn is_ours(process: Process, address: IpAddr) -> Result<(), Errno> {

@@ -336,10 +336,12 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
             },
             None => message.msg_namelen = 0,
         }
-        match destination {
+        match (destination, read.credentials) {
             // SAFETY: as ours.
-            Some((to, is_ipv6)) => unsafe { control::give_destination(message, to, is_ipv6) },
-            None => message.msg_controllen = 0,
+            (Some((to, is_ipv6)), _) => unsafe { control::give_destination(message, to, is_ipv6) },
+            // SAFETY: as ours.
+            (None, Some(whose)) => unsafe { control::give_credentials(message, process, whose) },
+            (None, None) => message.msg_controllen = 0,
         }
         read.bytes as ssize_t
     }))
@@ -408,16 +410,23 @@ fn send_to(
     parts: &mut [std::io::IoSlice<'_>],
     flags: c_int,
     to: Option<Name>,
+    has_credentials: bool,
 ) -> Result<usize, Errno> {
     let to = with_socket(process, fd, |run, socket| {
         run.bind_before_sending(socket)?;
         to.map(|name| Cluster::target_of(socket, &name)).transpose()
     })?;
-    let Some(to) = to.flatten() else { return send_parts(process, fd, parts, flags) };
+    let to = to.flatten();
+    if to.is_none() && !has_credentials {
+        return send_parts(process, fd, parts, flags);
+    }
     when_ready(process, fd, Direction::Write, flags & libc::MSG_DONTWAIT != 0, |run, id| {
         let Object::Socket(socket) = &run.descriptors.get(id).object else { return Err(libc::ENOTSOCK) };
         let socket = *socket;
-        run.write_socket(socket, parts, Some(&to))
+        match has_credentials {
+            true => run.write_with_credentials(socket, parts, to.as_ref()),
+            false => run.write_socket(socket, parts, to.as_ref()),
+        }
     })
 }
 
@@ -445,7 +454,7 @@ unsafe extern "C" fn sendto(
     let to = (!to.is_null()).then(|| unsafe { address::decode(to, to_length) }).transpose();
     // SAFETY: as ours.
     let mut parts = unsafe { parts(&raw const vector, 1) };
-    answer(to.and_then(|to| send_to(process, fd, &mut parts, flags, to)).map(|n| n as ssize_t))
+    answer(to.and_then(|to| send_to(process, fd, &mut parts, flags, to, false)).map(|n| n as ssize_t))
 }
 
 /// # Safety
@@ -465,9 +474,11 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
         .transpose();
     // SAFETY: sendmsg(2): it has so many vectors.
     let mut parts = unsafe { parts(message.msg_iov, message.msg_iovlen) };
+    let is_unix = with_socket(process, fd, |_, socket| Ok(socket.protocol == Protocol::Unix));
     // SAFETY: as ours.
-    let checked = unsafe { control::check(process, message) };
-    let sent = checked.and(to).and_then(|to| send_to(process, fd, &mut parts, flags, to));
+    let checked = is_unix.and_then(|is_unix| unsafe { control::check(process, is_unix, message) });
+    let sent =
+        checked.and_then(|has_credentials| send_to(process, fd, &mut parts, flags, to?, has_credentials));
     answer(sent.map(|n| n as ssize_t))
 }
 
@@ -501,6 +512,7 @@ enum Value {
     Int(c_int),
     Linger(libc::linger),
     Time(Option<Duration>),
+    Credentials(libc::ucred),
 }
 
 fn option(process: Process, fd: c_int, level: c_int, name: c_int) -> Result<Value, Errno> {
@@ -532,6 +544,13 @@ fn option(process: Process, fd: c_int, level: c_int, name: c_int) -> Result<Valu
                 Protocol::Udp => libc::IPPROTO_UDP,
                 Protocol::Unix => 0,
             }),
+            (libc::SOL_SOCKET, libc::SO_PASSCRED) => Value::Int(run.passes_credentials(*socket)?.into()),
+            (libc::SOL_SOCKET, libc::SO_PEERCRED) => {
+                Value::Credentials(match run.knows_peer_process(*socket) {
+                    true => control::own_credentials(process),
+                    false => libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX },
+                })
+            }
             (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => Value::Int(run.socket_listens(*socket).into()),
             (libc::SOL_SOCKET, libc::SO_LINGER) => Value::Linger(libc::linger {
                 l_onoff: options.lingers.into(),
@@ -566,6 +585,7 @@ unsafe extern "C" fn getsockopt(
         match found {
             Value::Int(number) => put(number, value, length),
             Value::Linger(linger) => put(linger, value, length),
+            Value::Credentials(credentials) => put(credentials, value, length),
             Value::Time(time) => {
                 let time = time.unwrap_or_default();
                 let time = timeval {
@@ -645,6 +665,9 @@ unsafe extern "C" fn setsockopt(
                 Ok(0)
             })
         }
+        (libc::SOL_SOCKET, libc::SO_PASSCRED) => with_socket(process, fd, |run, socket| {
+            run.set_passes_credentials(*socket, number != 0).map(|()| 0)
+        }),
         (libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP | libc::IP_DROP_MEMBERSHIP) => {
             // SAFETY: there are so many bytes.
             let group = unsafe { ipv4_group(value, length as usize) };

@@ -803,6 +803,7 @@ impl Cluster {
                     bytes: whole.min(room),
                     whole,
                     from: Some(Sender::Internet(from)),
+                    credentials: None,
                 }))
             }
             Kind::Unix(id) => self.unix_receive(id, buffers, peek),
@@ -832,6 +833,49 @@ impl Cluster {
         }
     }
 
+    /// As [`write_socket`](Cluster::write_socket), with the sender's credentials, which only Unix sockets pass on.
+    pub(crate) fn write_with_credentials(
+        &mut self,
+        socket: Socket,
+        parts: &[IoSlice<'_>],
+        to: Option<&SocketAddress>,
+    ) -> Result<Option<usize>, Errno> {
+        match (socket.kind, to) {
+            (Kind::Unix(id), Some(SocketAddress::Unix(name))) => self.unix_send(id, parts, Some(name), true),
+            (Kind::Unix(id), None) => self.unix_send(id, parts, None, true),
+            _ => self.write_socket(socket, parts, to),
+        }
+    }
+
+    /// Whether it receives credentials: SO_PASSCRED.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` unless it is a Unix socket.
+    pub(crate) fn passes_credentials(&mut self, socket: Socket) -> Result<bool, Errno> {
+        match socket.kind {
+            Kind::Unix(id) => Ok(self.unix_passes_credentials(id)),
+            _ => Err(libc::EOPNOTSUPP),
+        }
+    }
+
+    /// Sets SO_PASSCRED.
+    ///
+    /// # Errors
+    /// As [`passes_credentials`](Cluster::passes_credentials).
+    pub(crate) fn set_passes_credentials(&mut self, socket: Socket, passes: bool) -> Result<(), Errno> {
+        let Kind::Unix(id) = socket.kind else { return Err(libc::EOPNOTSUPP) };
+        self.unix_set_passes_credentials(id, passes);
+        Ok(())
+    }
+
+    /// Whether the process at the other end is known: SO_PEERCRED.
+    pub(crate) fn knows_peer_process(&mut self, socket: Socket) -> bool {
+        match socket.kind {
+            Kind::Unix(id) => self.unix_knows_peer_process(id),
+            _ => false,
+        }
+    }
+
     pub(crate) fn write_socket(
         &mut self,
         socket: Socket,
@@ -844,7 +888,7 @@ impl Cluster {
             None => (None, None),
         };
         match socket.kind {
-            Kind::Unix(id) => self.unix_send(id, parts, unix),
+            Kind::Unix(id) => self.unix_send(id, parts, unix, false),
             Kind::Stream(id, side) => {
                 if self.net.tcp.get(id).is_some_and(|connection| connection.end(side).state == State::SynSent)
                 {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::udp::truesize;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
-use crate::machine::descriptors::{Buffers, Errno, Read, Sender};
+use crate::machine::descriptors::{Buffers, Credentials, Errno, Read, Sender};
 use crate::machine::disk::Ino;
 
 /// A path, or an abstract name behind a zero byte. The empty one is that of a socket without a name.
@@ -47,6 +47,8 @@ struct Message {
     from: Option<UnixName>,
     /// The memory it takes of the sender.
     size: usize,
+    /// Whether it has its sender's credentials.
+    has_credentials: bool,
 }
 
 struct Unix {
@@ -59,6 +61,10 @@ struct Unix {
     peer: Option<UnixId>,
     /// The peer's name when it connected: it is told after the peer is gone.
     peer_name: Option<UnixName>,
+    /// SO_PASSCRED.
+    passes_credentials: bool,
+    /// Whether SO_PEERCRED has a process: that of the peer, or of who listens.
+    knows_peer_process: bool,
     is_read_shut: bool,
     is_write_shut: bool,
     error: Option<Errno>,
@@ -88,6 +94,10 @@ pub(crate) struct UnixSockets {
     bound: BTreeMap<Key, UnixId>,
     /// The next name that bind(2) chooses.
     next_name: u32,
+}
+
+fn credentials(message: &Message) -> Credentials {
+    if message.has_credentials { Credentials::Sender } else { Credentials::Unknown }
 }
 
 fn is_path(name: &UnixName) -> bool {
@@ -125,6 +135,8 @@ impl Cluster {
             key: None,
             peer: None,
             peer_name: None,
+            passes_credentials: false,
+            knows_peer_process: false,
             is_read_shut: false,
             is_write_shut: false,
             error: None,
@@ -155,6 +167,7 @@ impl Cluster {
         for (own, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
             if let Some(socket) = self.net.unix.get(own) {
                 (socket.peer, socket.state) = (Some(other), State::Established);
+                socket.knows_peer_process = true;
             }
         }
         ends
@@ -227,6 +240,7 @@ impl Cluster {
             return Err(libc::EINVAL);
         }
         socket.state = State::Listening;
+        socket.knows_peer_process = true;
         socket.backlog_max = (backlog as u32 as usize).min(BACKLOG_MAX);
         self.unix_wake(id);
         self.unix_wake_blocked(id);
@@ -238,6 +252,7 @@ impl Cluster {
         if name.is_empty() {
             return Err(libc::EINVAL);
         }
+        self.unix_bind_for_credentials(id)?;
         let other = self.unix_find(id, name)?;
         if self.net.unix.get(id).is_some_and(|socket| !socket.is_stream) {
             return self.unix_connect_datagrams(id, Some(other)).map(Some);
@@ -251,6 +266,7 @@ impl Cluster {
             return Ok(None);
         }
         let (machine, listener_name) = (listener.machine, listener.name.clone());
+        let passes_credentials = listener.passes_credentials;
         let socket = self.net.unix.get(id).ok_or(libc::EBADF)?;
         match socket.state {
             State::Closed => {}
@@ -262,9 +278,11 @@ impl Cluster {
         if let Some(end) = self.net.unix.get(accepted) {
             (end.peer, end.state) = (Some(id), State::Established);
             (end.name, end.peer_name) = (listener_name.clone(), own_name);
+            (end.passes_credentials, end.knows_peer_process) = (passes_credentials, true);
         }
         if let Some(end) = self.net.unix.get(id) {
             (end.peer, end.state, end.peer_name) = (Some(accepted), State::Established, listener_name);
+            end.knows_peer_process = true;
         }
         if let Some(listener) = self.net.unix.get(other) {
             listener.backlog.push_back(accepted);
@@ -332,11 +350,12 @@ impl Cluster {
         id: UnixId,
         parts: &[IoSlice<'_>],
         to: Option<&UnixName>,
+        with_credentials: bool,
     ) -> Result<Option<usize>, Errno> {
         let socket = self.net.unix.get(id).ok_or(libc::EBADF)?;
         let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
         if !socket.is_stream {
-            return self.unix_send_datagram(id, bytes, to);
+            return self.unix_send_datagram(id, bytes, to, with_credentials);
         }
         if to.is_some() {
             return Err(if socket.state == State::Established { libc::EISCONN } else { libc::EOPNOTSUPP });
@@ -345,6 +364,7 @@ impl Cluster {
         if socket.is_write_shut {
             return Err(libc::EPIPE);
         }
+        let is_asked = self.net.unix.get(peer).is_some_and(|peer| peer.passes_credentials);
         let mut taken = 0;
         while taken < bytes.len() {
             let Some(socket) = self.net.unix.get(id) else { break };
@@ -358,7 +378,8 @@ impl Cluster {
             let size = truesize(chunk);
             let from = socket.name.clone();
             socket.sent += size;
-            let message = Message { bytes: chunk.to_vec(), read: 0, sender: id, from, size };
+            let has_credentials = with_credentials || is_asked || socket.passes_credentials;
+            let message = Message { bytes: chunk.to_vec(), read: 0, sender: id, from, size, has_credentials };
             taken += chunk.len();
             match self.net.unix.get(peer) {
                 Some(peer) => peer.queue.push_back(message),
@@ -376,10 +397,12 @@ impl Cluster {
         id: UnixId,
         bytes: Vec<u8>,
         to: Option<&UnixName>,
+        with_credentials: bool,
     ) -> Result<Option<usize>, Errno> {
         if to.is_some_and(|name| name.is_empty()) {
             return Err(libc::EINVAL);
         }
+        self.unix_bind_for_credentials(id)?;
         let socket = self.net.unix.get(id).ok_or(libc::EBADF)?;
         let peer = socket.peer;
         if bytes.len() > SEND_BUFFER - 32 {
@@ -394,7 +417,7 @@ impl Cluster {
         if socket.sent >= SEND_BUFFER {
             return Ok(None);
         }
-        let from = socket.name.clone();
+        let (from, passes_credentials) = (socket.name.clone(), socket.passes_credentials);
         let target = match to {
             Some(name) => self.unix_find(id, name)?,
             None => peer.ok_or(libc::ENOTCONN)?,
@@ -415,7 +438,8 @@ impl Cluster {
             return Ok(None);
         }
         let (length, size) = (bytes.len(), truesize(&bytes));
-        other.queue.push_back(Message { bytes, read: 0, sender: id, from, size });
+        let has_credentials = with_credentials || passes_credentials || other.passes_credentials;
+        other.queue.push_back(Message { bytes, read: 0, sender: id, from, size, has_credentials });
         if let Some(socket) = self.net.unix.get(id) {
             socket.sent += size;
         }
@@ -444,11 +468,12 @@ impl Cluster {
         let (whole, bytes) = (message.bytes.len(), message.bytes.len().min(buffers.room()));
         buffers.put(0, &message.bytes[..bytes]);
         let from = message.from.clone().map(Sender::Unix);
+        let credentials = socket.passes_credentials.then(|| credentials(message));
         if !peek && let Some(message) = socket.queue.pop_front() {
             self.unix_received(message.sender, message.size);
             self.unix_wake_blocked(id);
         }
-        Ok(Some(Read { bytes, whole, from }))
+        Ok(Some(Read { bytes, whole, from, credentials }))
     }
 
     fn unix_read(
@@ -461,13 +486,19 @@ impl Cluster {
         if socket.queue.is_empty() {
             return match socket.error.take() {
                 Some(code) => Err(code),
-                None => Ok(socket.is_read_shut.then(|| Read::of(0))),
+                None => {
+                    let credentials = socket.passes_credentials.then_some(Credentials::End);
+                    Ok(socket.is_read_shut.then(|| Read { credentials, ..Read::of(0) }))
+                }
             };
         }
         let (room, mut taken) = (buffers.room(), 0);
-        let from = socket.queue.front().and_then(|message| message.from.clone());
+        let passes_credentials = socket.passes_credentials;
+        let Some(first) = socket.queue.front() else { return Ok(None) };
+        let (from, credentials) = (first.from.clone(), credentials(first));
         for message in &mut socket.queue {
-            if taken == room {
+            // Bytes of different senders do not run together where these are told.
+            if taken == room || passes_credentials && self::credentials(message) != credentials {
                 break;
             }
             let rest = &message.bytes[message.read..];
@@ -483,7 +514,31 @@ impl Cluster {
             received.extend(socket.queue.pop_front());
         }
         received.into_iter().for_each(|message| self.unix_received(message.sender, message.size));
-        Ok(Some(Read { bytes: taken, whole: taken, from: from.map(Sender::Unix) }))
+        let credentials = passes_credentials.then_some(credentials);
+        Ok(Some(Read { bytes: taken, whole: taken, from: from.map(Sender::Unix), credentials }))
+    }
+
+    /// A socket that passes credentials has a name before it sends: `unix_autobind()`.
+    fn unix_bind_for_credentials(&mut self, id: UnixId) -> Result<(), Errno> {
+        let socket = self.net.unix.get(id).ok_or(libc::EBADF)?;
+        match socket.passes_credentials && socket.name.is_none() {
+            true => self.unix_bind(id, &UnixName::default()),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn unix_passes_credentials(&mut self, id: UnixId) -> bool {
+        self.net.unix.get(id).is_some_and(|socket| socket.passes_credentials)
+    }
+
+    pub(super) fn unix_set_passes_credentials(&mut self, id: UnixId, passes: bool) {
+        if let Some(socket) = self.net.unix.get(id) {
+            socket.passes_credentials = passes;
+        }
+    }
+
+    pub(super) fn unix_knows_peer_process(&mut self, id: UnixId) -> bool {
+        self.net.unix.get(id).is_some_and(|socket| socket.knows_peer_process)
     }
 
     /// A message is received or lost: its sender has its memory again.
