@@ -18,6 +18,13 @@ pub(crate) fn draw(seed: u64) -> Vec<Step> {
     if drawing.chance(8) {
         drawing.fill();
     }
+    // Last, so that a seed has the program before it whatever is drawn here.
+    if drawing.chance(6) {
+        drawing.credentials();
+    }
+    if drawing.chance(20) {
+        drawing.buffers();
+    }
     drawing.program
 }
 
@@ -129,6 +136,40 @@ impl Drawing {
             self.add(Step::Connect { id, to });
         } else {
             self.add(Step::SendTo { id, to, length: 10 });
+        }
+    }
+
+    /// Credentials over a pair of Unix sockets.
+    fn credentials(&mut self) {
+        let kind = self.of(&[Kind::Stream, Kind::Datagram]);
+        let ids = [self.make(Family::Unix, kind), self.make(Family::Unix, kind)];
+        self.add(Step::Pair { ids, kind });
+        for _ in 0..self.rng.random_range(3..12) {
+            let id = self.of(&ids);
+            let (length, value) = (self.of(&[1, 2, 100]), self.of(&[0, 1, 1, 7]));
+            let option = Opt::PassCredentials;
+            let step = self.of(&[
+                Step::Set { id, option, value },
+                Step::Get { id, option },
+                Step::Send { id, length },
+                Step::Send { id, length },
+                Step::SendCredentials { id, own: true },
+                Step::ReceiveMessage { id, length },
+                Step::ReceiveMessage { id, length },
+                Step::PeerProcess { id },
+                Step::Close { id },
+            ]);
+            self.add(step);
+        }
+    }
+
+    fn buffers(&mut self) {
+        let (family, kind) = (self.family(), self.of(&[Kind::Stream, Kind::Datagram]));
+        let id = self.socket(family, kind);
+        for option in [Opt::SendBuffer, Opt::ReceiveBuffer] {
+            let value = self.of(&[0, 1, 5_000, 300_000, 10_000_000, -1]);
+            self.add(Step::Set { id, option, value });
+            self.add(Step::Get { id, option });
         }
     }
 
