@@ -125,7 +125,8 @@ impl Cluster {
     fn hosts_file(&self) -> String {
         let mut lines = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
         for machine in &self.machines {
-            lines.push_str(&format!("{} {}\n", machine.address(), machine.name()));
+            let address = self.net.addresses.v4(machine.id());
+            lines.push_str(&format!("{address} {}\n", machine.name()));
         }
         lines
     }

@@ -489,7 +489,12 @@ impl Drop for Claim {
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = cluster::try_with(self.0.run, |run| run.net.addresses.v4(self.0.id));
-        f.debug_struct("Machine").field("name", &self.0.name).field("address", &address).finish()
+        let mut shown = f.debug_struct("Machine");
+        shown.field("name", &self.0.name);
+        if let Some(address) = address {
+            shown.field("address", &address);
+        }
+        shown.finish()
     }
 }
 
