@@ -39,6 +39,9 @@ pub(crate) trait Driver: Send + Sync {
     /// Notifies the world of another health of a daemon.
     fn health_changed(&self, factory: &str, daemon: &str, health: &Health);
 
+    /// Notifies the world of a factory's readiness.
+    fn readiness_changed(&self, factory: &str, is_ready: bool, is_live: bool, problems: &[String]);
+
     /// Notifies the world of tasks that are about to be aborted at a deadline.
     fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration);
 }
@@ -90,6 +93,10 @@ impl<W: World> Driver for WorldDriver<W> {
 
     fn health_changed(&self, factory: &str, daemon: &str, health: &Health) {
         self.spawner.health_changed(factory, daemon, health);
+    }
+
+    fn readiness_changed(&self, factory: &str, is_ready: bool, is_live: bool, problems: &[String]) {
+        self.spawner.readiness_changed(factory, is_ready, is_live, problems);
     }
 
     fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {

@@ -45,6 +45,9 @@ pub(crate) fn check(plan: &Plan, trace: &Trace) -> Result<Vec<(&'static str, u64
     history.drains_before_it_stops().context("a requested stop serves on, unless something fails")?;
     history.told_of_the_drain().context("daemons are told of a drain, when readiness is withdrawn")?;
     history.ready_if_daemons_are().context("a factory is ready while it runs and its daemons say so")?;
+    history
+        .ready_when_daemons_are()
+        .context("a factory becomes ready when its daemons say that they can serve")?;
     history.hung_checks_are_found().context("a daemon that does not answer is unresponsive")?;
     history
         .supervised_are_rebuilt_by_policy()
@@ -55,6 +58,9 @@ pub(crate) fn check(plan: &Plan, trace: &Trace) -> Result<Vec<(&'static str, u64
     history
         .supervised_start_with_their_parent()
         .context("supervised children start before their parent runs")?;
+    history
+        .stopped_children_stay_down()
+        .context("a supervised child that was stopped by request is not built anew without one")?;
     history
         .supervised_end_for_themselves()
         .context("a supervised child ends for itself, or with what it depends on")?;
@@ -866,6 +872,42 @@ impl History<'_> {
             let is_over = root.stop_requested.is_some_and(|requested| self.at(requested) < self.at(*index));
             ensure!(!is_over, "the root became ready at index {index}, after a stop was requested");
         }
+        Ok(())
+    }
+
+    /// Only if all of its daemons run from its start on, and nothing ends one of them until all have answered.
+    fn ready_when_daemons_are(&self) -> Result {
+        let Some(root) = self.factories.get("root") else { return Ok(()) };
+        let (true, Some(started)) = (self.plan.watches_health, root.started) else { return Ok(()) };
+        let answered = self.at(started) + CHECKS.timeout;
+        let can_serve = |part: &Part| {
+            let mut runs = self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_)));
+            let lasts = |run: &Span| run.ends.is_some_and(|(index, _)| self.at(index) > answered);
+            matches!(part.script.health, Answer::Healthy | Answer::Degraded)
+                && part.commanded.is_empty()
+                && runs.next().is_some_and(lasts)
+        };
+        // A child that escalates counts as well, and one that is built anew is not there for a while.
+        let is_simple = |(path, child): (&Arc<str>, &Factory)| {
+            &**path == "root"
+                || !child.escalates
+                    && (!child.is_supervised()
+                        || child.end.is_some_and(|(index, _)| self.at(index) > answered))
+        };
+        let mut parts = self.parts.iter().filter(|(id, _)| &*id.factory == "root").peekable();
+        let stops = root.stop_requested.map_or(Duration::MAX, |index| self.at(index));
+        if parts.peek().is_none()
+            || stops <= answered
+            || !parts.all(|(_, part)| can_serve(part))
+            || !self.factories.iter().all(is_simple)
+            || !self.child_commands.is_empty()
+            || self.ended_itself_by(answered)
+        {
+            return Ok(());
+        }
+        let is_ready =
+            root.health.iter().any(|(index, health)| health.is_ready() && self.at(*index) <= answered);
+        ensure!(is_ready, "the daemons of the root can serve, but it is not ready at {answered:?}");
         Ok(())
     }
 

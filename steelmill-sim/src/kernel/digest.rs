@@ -99,6 +99,7 @@ impl EventKind {
             | EventKind::Arrive { .. }
             | EventKind::Lost { .. }
             | EventKind::State { .. }
+            | EventKind::Health { .. }
             | EventKind::Log { .. }
             | EventKind::Invoke { .. }
             | EventKind::Return { .. }
