@@ -4,6 +4,7 @@
 //! types directly.
 
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,8 +25,8 @@ pub(crate) trait Driver: Send + Sync {
     /// A uniformly random `u64`, used for jitter.
     fn draw(&self) -> u64;
 
-    /// Polls a supervisor until it has ended.
-    fn supervise(&self, origin: Origin<'_>, supervision: Supervision);
+    /// Polls the supervisor of a factory until it has ended.
+    fn supervise(&self, factory: &Arc<str>, place: &'static Location<'static>, supervision: Supervision);
 
     /// Spawns a detached task. (`Guarded` is how such a task is aborted.)
     fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>);
@@ -72,8 +73,10 @@ impl<W: World> Driver for WorldDriver<W> {
         self.entropy.rng().next_u64()
     }
 
-    fn supervise(&self, origin: Origin<'_>, supervision: Supervision) {
+    fn supervise(&self, factory: &Arc<str>, place: &'static Location<'static>, supervision: Supervision) {
         if let Err(supervision) = self.spawner.supervise(supervision) {
+            let owner = Owner::new(factory.clone(), None);
+            let origin = Origin { owner: &owner, place };
             let supervisor = Supervising { supervision, clock: self.clock.clone(), timer: None };
             drop(self.spawner.spawn_for(origin, "supervisor", supervisor));
         }
