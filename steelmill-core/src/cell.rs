@@ -112,7 +112,7 @@ impl Counter {
 /// for its stop signal.
 #[derive(Default)]
 pub(crate) struct Signal {
-    raised: Arc<Flag>,
+    raised: Flag,
     waiters: Arc<Notify>,
 }
 
@@ -125,11 +125,6 @@ impl Signal {
 
     pub(crate) fn is_raised(&self) -> bool {
         self.raised.is_raised()
-    }
-
-    /// A gate that is open until the signal is raised.
-    pub(crate) fn gate(&self) -> Gate {
-        Gate(Some(self.raised.clone()))
     }
 
     /// Waits for `future`, or until the signal is raised. If it is raised already, the future is not polled; if both happen
@@ -168,19 +163,6 @@ impl Signal {
         }
         let wait = own.get_or_insert_with(|| Box::pin(Registered::new(self)));
         wait.as_mut().project().waiter.poll(self, context)
-    }
-}
-
-/// Open until a signal is raised, or closed from the beginning.
-pub(crate) struct Gate(Option<Arc<Flag>>);
-
-impl Gate {
-    pub(crate) fn closed() -> Self {
-        Gate(None)
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        self.0.as_ref().is_some_and(|raised| !raised.is_raised())
     }
 }
 

@@ -3,6 +3,7 @@
 //! The control block holds no daemon, so keeping one (in a scope that a daemon holds, in the handle of an ended child)
 //! makes no reference cycle.
 
+mod end; // the report, for those who wait for it
 mod event; // what a supervisor receives
 
 use std::future::Future;
@@ -19,9 +20,10 @@ use crate::status::{Snapshot, Status};
 use crate::sync::OnceLock;
 use crate::{Deadlines, HealthChecks, HealthWatch, Report};
 
+pub(crate) use end::{EndSender, Ended, end};
 pub(crate) use event::{
-    AncestorLink, ChildEntry, ChildId, Command, Ended, Event, Events, Handle, Maker, Order, Outcome, Refusal,
-    Refused, SlotId, StartedBy,
+    AncestorLink, ChildEntry, ChildId, ChildrenRequest, Command, Event, Events, FailedTask, Handle, Maker,
+    Order, Outcome, Refusal, Refused, SlotId, StartedBy,
 };
 
 /// What was set for a factory and is inherited by its children, which share it until it is set for them.
@@ -157,11 +159,6 @@ impl Control {
     pub(crate) fn ended(&self) -> impl Future<Output = Arc<Report>> + Send + use<> {
         self.is_watched.raise();
         let (path, ended) = (self.path.clone(), self.ended.clone());
-        async move {
-            match ended.await {
-                Ok(report) => report,
-                Err(_) => Arc::new(Report::abandoned(path)),
-            }
-        }
+        async move { ended.report().await.unwrap_or_else(|| Arc::new(Report::abandoned(path))) }
     }
 }

@@ -4,6 +4,7 @@
 //! types directly.
 
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,8 +25,8 @@ pub(crate) trait Driver: Send + Sync {
     /// A uniformly random `u64`, used for jitter.
     fn draw(&self) -> u64;
 
-    /// Polls a supervisor until it has ended.
-    fn supervise(&self, origin: Origin<'_>, supervision: Supervision);
+    /// Polls the supervisor of a factory until it has ended.
+    fn supervise(&self, factory: &Arc<str>, place: &'static Location<'static>, supervision: Supervision);
 
     /// Spawns a detached task. (`Guarded` is how such a task is aborted.)
     fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>);
@@ -38,6 +39,9 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Notifies the world of another health of a daemon.
     fn health_changed(&self, factory: &str, daemon: &str, health: &Health);
+
+    /// Notifies the world of a factory's readiness.
+    fn readiness_changed(&self, factory: &str, is_ready: bool, is_live: bool, problems: &[String]);
 
     /// Notifies the world of tasks that are about to be aborted at a deadline.
     fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration);
@@ -69,8 +73,10 @@ impl<W: World> Driver for WorldDriver<W> {
         self.entropy.rng().next_u64()
     }
 
-    fn supervise(&self, origin: Origin<'_>, supervision: Supervision) {
+    fn supervise(&self, factory: &Arc<str>, place: &'static Location<'static>, supervision: Supervision) {
         if let Err(supervision) = self.spawner.supervise(supervision) {
+            let owner = Owner::new(factory.clone(), None);
+            let origin = Origin { owner: &owner, place };
             let supervisor = Supervising { supervision, clock: self.clock.clone(), timer: None };
             drop(self.spawner.spawn_for(origin, "supervisor", supervisor));
         }
@@ -90,6 +96,10 @@ impl<W: World> Driver for WorldDriver<W> {
 
     fn health_changed(&self, factory: &str, daemon: &str, health: &Health) {
         self.spawner.health_changed(factory, daemon, health);
+    }
+
+    fn readiness_changed(&self, factory: &str, is_ready: bool, is_live: bool, problems: &[String]) {
+        self.spawner.readiness_changed(factory, is_ready, is_live, problems);
     }
 
     fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {

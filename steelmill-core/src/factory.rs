@@ -203,6 +203,10 @@ impl Factory {
 }
 
 impl Factory {
+    pub(crate) fn shared_path(&self) -> Arc<str> {
+        self.path.clone()
+    }
+
     fn new(path: Arc<str>, driver: Arc<dyn Driver>, settings: Arc<Settings>, values: Values) -> Factory {
         let setup = Frame { label: Label::Borrowed("the setup"), ..Frame::default() };
         // For the setup and a daemon: many children have but one.

@@ -22,15 +22,16 @@ use std::panic::Location;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::changes::Watchers;
-use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Events, Maker, SlotId, StartedBy};
+use crate::control::{
+    AncestorLink, ChildEntry, ChildId, Control, Event, Events, Maker, SlotId, StartedBy, end,
+};
 use crate::factory::Assembled;
 use crate::scope::RunState;
 use crate::supervision::Supervision;
-use crate::{Factory, LogContext, Origin, Owner, Report, RunningFactory, StartError};
+use crate::{Factory, LogContext, Report, RunningFactory, StartError};
 
 use looking::Looking;
 use plan::Plan;
@@ -57,7 +58,7 @@ impl Factory {
 
     /// Starts it, in the place of its namesake if it `replaces` that.
     async fn start_as(self, replaces: bool) -> Result<RunningFactory, StartError> {
-        let path = self.path().into();
+        let path = self.shared_path();
         let (started, when_started) = oneshot::channel();
         let (mut interest, _) = launch(self, Started::Factory(started), replaces);
         let outcome = when_started.await;
@@ -94,17 +95,19 @@ impl Drop for Interest {
 /// Freezes a factory and spawns its supervisor.
 fn launch(factory: Factory, started: Started, replaces: bool) -> (Interest, Arc<Control>) {
     let (events, inbox) = mpsc::unbounded_channel();
-    let (end, ended) = oneshot::channel();
+    let (end, ended) = end();
     let interest = Interest(Some(events.clone()));
 
     let ancestor_links = join_ancestors(&factory, &events, replaces);
-    let handover = factory.freeze(events, ended.shared());
+    let handover = factory.freeze(events, ended);
     let node = &handover.node;
     let control = node.control.clone();
     let driver = control.driver.clone();
     let now = driver.now();
     let mut plan = Plan::new(control.settings.deadlines, now);
-    let (mut run_states, mut published) = (Vec::new(), Vec::new());
+    let slots = handover.slots();
+    let (mut run_states, mut published) = (Vec::with_capacity(slots), Vec::with_capacity(slots));
+    plan.reserve(slots);
     for Assembled { slot, label, has_lifecycle, needs, policy, build } in handover.daemons() {
         published.push(PublishedStatus::new(now, build));
         plan.add(has_lifecycle, needs, policy);
@@ -113,7 +116,6 @@ fn launch(factory: Factory, started: Started, replaces: bool) -> (Interest, Arc<
     if handover.remains() {
         plan.remain();
     }
-    let owner = Owner::new(control.path.clone(), None);
     let supervisor = Supervisor {
         report: Arc::new(Report::new(control.path.clone())),
         published,
@@ -143,8 +145,7 @@ fn launch(factory: Factory, started: Started, replaces: bool) -> (Interest, Arc<
         end: Some(end),
         user_code: VecDeque::new(),
     };
-    let origin = Origin { owner: &owner, place: Location::caller() };
-    driver.supervise(origin, Supervision::new(supervisor));
+    driver.supervise(&control.path, Location::caller(), Supervision::new(supervisor));
     (interest, control)
 }
 
@@ -154,7 +155,7 @@ fn join_ancestors(factory: &Factory, events: &Events, replaces: bool) -> Vec<Anc
         let id = ChildId(control.next_child());
         control.send(Event::Join(Box::new(ChildEntry {
             id,
-            child: factory.path().into(),
+            child: factory.shared_path(),
             ancestor: control.path.clone(),
             events: events.clone(),
             shares,

@@ -7,7 +7,7 @@ mod guarded; // user code: panics caught, abortable, its end reported
 
 use std::future::Future;
 use std::panic::Location;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -126,7 +126,7 @@ impl Scope {
         // Before the span, which is made by a subscriber's code: if that panics, this ends the task that was admitted.
         let completion = Completion::task(self.run_state.clone(), name);
         let span = context::task_span(self.run_state.span(), name);
-        let context = self.run_state.contexts.get_or_add(name, || self.run_state.context(Some(name)));
+        let context = self.run_state.contexts.get_or_add(name, || self.run_state.task_context(name));
         // Not an async block: that would hold the future twice, before and after its first poll.
         let task = Guarded::new(future, context.clone(), Some(span), completion);
         self.run_state.control.driver.spawn(self.run_state.origin(Location::caller()), name, Box::pin(task));
@@ -188,12 +188,12 @@ impl Scope {
 
     /// What the log lines of the daemon's phases are attributed to.
     pub(crate) fn log_context(&self) -> Arc<LogContext> {
-        self.run_state.context(None)
+        self.run_state.context()
     }
 
     /// What the log lines of a task are attributed to.
     pub(crate) fn task_context(&self, task: &'static str) -> Arc<LogContext> {
-        self.run_state.context(Some(task))
+        self.run_state.task_context(task)
     }
 
     fn parent(&self, name: &str) -> Result<Arc<Node>> {
@@ -243,6 +243,8 @@ pub(crate) struct RunState {
     owner: Arc<Owner>,
     /// Shared by all runs, because cloning and dropping a span calls the subscriber; `None` where it is disabled.
     span: Option<Arc<Span>>,
+    /// That of the phases.
+    context: OnceLock<Arc<LogContext>>,
     /// Those of tasks, by their names.
     contexts: ByName<Arc<LogContext>>,
     /// The daemon is told to stop.
@@ -263,6 +265,7 @@ impl RunState {
             owner: Owner::new(node.control.path.clone(), Some(label.clone())),
             span: context::daemon_span(&node.control.path, &label).map(Arc::new),
             label,
+            context: OnceLock::new(),
             contexts: ByName::default(),
             stopping: Signal::default(),
             aborted: Signal::default(),
@@ -280,6 +283,7 @@ impl RunState {
             owner: self.owner.clone(),
             span: self.span.clone(),
             label: self.label.clone(),
+            context: OnceLock::new(),
             contexts: ByName::default(),
             stopping: Signal::default(),
             aborted: Signal::default(),
@@ -292,13 +296,18 @@ impl RunState {
         self.span.as_deref().unwrap_or(&DISABLED)
     }
 
-    fn context(&self, task: Option<&'static str>) -> Arc<LogContext> {
-        LogContext::new(self.owner.clone(), task)
+    /// Of its phases.
+    fn context(&self) -> Arc<LogContext> {
+        self.context.get_or_init(|| LogContext::new(self.owner.clone(), None)).clone()
+    }
+
+    fn task_context(&self, task: &'static str) -> Arc<LogContext> {
+        LogContext::new(self.owner.clone(), Some(task))
     }
 
     /// Logs, attributed to the daemon.
     pub(crate) fn log(&self, log: impl FnOnce()) {
-        let mut context = Some(self.context(None));
+        let mut context = Some(self.context());
         if let Err(panic) = context::run_in(self.span(), &mut context, log) {
             std::panic::resume_unwind(panic);
         }

@@ -61,6 +61,13 @@ pub trait Spawn: Daemon {
         let _ = (factory, daemon, health);
     }
 
+    /// Called when a factory has become ready or not, or live or not, and when that is known first, from when somebody requests
+    /// its health; with what is not well, as by [`FactoryHealth::problems`](crate::FactoryHealth::problems). For worlds that
+    /// record it.
+    fn readiness_changed(&self, factory: &str, is_ready: bool, is_live: bool, problems: &[String]) {
+        let _ = (factory, is_ready, is_live, problems);
+    }
+
     /// Called before the tasks of `owner` named `task` are aborted, because they exceeded a deadline of `limit`. They still
     /// exist during the call. For worlds that can show where tasks wait.
     fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {

@@ -60,7 +60,8 @@ impl Factory {
     ///
     /// # Errors
     /// When a child of this name is supervised already. If the first start of the child fails, so does the start of this
-    /// factory.
+    /// factory. If the child fails later, but before this factory has started, `policy` decides when it has; if it never
+    /// does, the failure is in its report.
     ///
     /// # Example
     /// The parser depends on the reader, so it is built anew with it. The metrics go on.
@@ -221,9 +222,22 @@ impl Daemon for Supervised {
                 Err(error) => return Err(error),
             },
         };
-        let report = ended.await;
-        if report.is_clean() { Ok(()) } else { Err(ChildFailed(report).into()) }
+        outcome(ended.await)
     }
+
+    /// The child has ended by now. If its end was never waited for, because another daemon failed to prepare, its failure is
+    /// reported here.
+    async fn stop(&self, _: &Scope) -> Result {
+        match self.first.get() {
+            Ok(first) if self.runs.count() == 0 => outcome(first.clone().await),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The failure of a child is its supervisor's.
+fn outcome(report: Arc<Report>) -> Result {
+    if report.is_clean() { Ok(()) } else { Err(ChildFailed(report).into()) }
 }
 
 /// Whether a start has failed only because the factory or its supervisor stops.

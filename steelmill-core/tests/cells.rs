@@ -242,17 +242,6 @@ fn any_number_of_tasks_may_wait_on_one_seat() {
 }
 
 #[test]
-fn a_gate_closes_when_its_signal_is_raised() {
-    loom::model(|| {
-        let signal = Arc::new(Signal::default());
-        let gate = signal.gate();
-        assert!(gate.is_open() && !cell::Gate::closed().is_open());
-        raise_elsewhere(&signal).join().unwrap();
-        assert!(!gate.is_open());
-    });
-}
-
-#[test]
 fn the_last_poller_is_woken() {
     loom::model(|| {
         let signal = Signal::default();

@@ -1,7 +1,8 @@
 //! Nothing that a daemon does keeps its process from ending: each test runs a service in child processes, on one processor and on
 //! two, and wants each of them to end by itself in time and to name what was guilty.
 //!
-//! `HANGING_SEEDS=500` runs that many random mixtures instead of a few.
+//! `HANGING_SEEDS=500` runs that many random mixtures instead of a few, and with `-- --nocapture` says how long they took from the
+//! stop on.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
 #![expect(
@@ -58,6 +59,27 @@ fn a_daemon_that_blocks_its_thread_when_one_worker_is_configured() {
 #[test]
 fn a_daemon_that_joins_a_thread_which_never_ends() {
     check("joins", &["Hostile[joins] failed to stop", BLOCKS, "patient was stopped"], &[]);
+}
+
+#[test]
+fn a_daemon_that_waits_for_another_process() {
+    let guilty = "Hostile[waits for a process] failed to stop";
+    check("waits for a process", &[guilty, BLOCKS, "patient was stopped"], &[]);
+}
+
+#[test]
+fn a_daemon_that_leaves_a_process() {
+    for processors in PROCESSORS {
+        let end = Service::start(processors, "leaves a process").end();
+        end.contains(&["patient was stopped"]);
+        assert_eq!(end.code, Some(0), "{end}");
+    }
+}
+
+#[test]
+fn a_daemon_that_panics() {
+    let guilty = "Hostile[panics] failed to run: panicked: out of luck";
+    check("panics", &[guilty, "patient was stopped"], &[]);
 }
 
 #[test]
@@ -165,7 +187,7 @@ fn a_hundred_thousand_tasks_that_end_slowly_are_not_blamed() {
 #[test]
 fn a_signal_stops_a_service_whose_threads_are_all_blocked() {
     for processors in PROCESSORS {
-        let service = Service::start(processors, "silently blocks all");
+        let mut service = Service::start(processors, "silently blocks all");
         service.wait_for("ready");
         service.signal();
         service
@@ -189,21 +211,35 @@ fn random_mixtures() {
     /// How many run at the same time.
     const LANES: u64 = 3;
     let seeds = env::var("HANGING_SEEDS").map_or(6, |seeds| seeds.parse().unwrap());
-    thread::scope(|scope| {
-        for lane in 0..LANES {
-            scope.spawn(move || (lane..seeds).step_by(LANES as usize).for_each(random_mixture));
-        }
+    let run_lane = |lane| (lane..seeds).step_by(LANES as usize).flat_map(random_mixture).collect::<Vec<_>>();
+    let mut took: Vec<_> = thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES).map(|lane| scope.spawn(move || run_lane(lane))).collect();
+        lanes.into_iter().flat_map(|lane| lane.join().unwrap()).collect()
     });
+    took.sort();
+    for processors in PROCESSORS {
+        let took: Vec<_> = took.iter().filter(|(on, _)| *on == processors).map(|(_, took)| *took).collect();
+        let Some(most) = took.last() else { continue };
+        let late = took.iter().filter(|took| **took > 2 * DEADLINE).count();
+        println!(
+            "on {processors}: {} processes, from the stop to the end {:?} in the median, {:?} at most; {late} took more than \
+             twice the stop deadline of {DEADLINE:?}",
+            took.len(),
+            took[took.len() / 2],
+            most,
+        );
+    }
 }
 
-fn random_mixture(seed: u64) {
+/// How long the processes took from the stop to their end.
+fn random_mixture(seed: u64) -> Vec<(&'static str, Duration)> {
     let mut random = Random(seed);
     let acts: Vec<_> =
         (0..=random.below(3)).map(|_| ACTS[random.below(ACTS.len() as u64) as usize]).collect();
     let mixture = format!("mixture {}", acts.join(", "));
     let signal = (random.below(2) == 0).then(|| Duration::from_millis(random.below(300)));
-    for processors in PROCESSORS {
-        let service = Service::start(processors, &mixture);
+    let run_on = |processors| {
+        let mut service = Service::start(processors, &mixture);
         if let Some(after) = signal {
             service.wait_for("listening");
             thread::sleep(after);
@@ -211,13 +247,15 @@ fn random_mixture(seed: u64) {
         }
         let end = service.end();
         assert!(end.log.contains("Hostile[") || end.code == Some(0), "seed {seed}, {mixture}: {end}");
-    }
+        (processors, end.took_to_stop)
+    };
+    PROCESSORS.into_iter().map(run_on).collect()
 }
 
 const PROCESSORS: [&str; 2] = ["0", "0,1"];
 
 /// What a daemon of a random mixture does.
-const ACTS: [&str; 15] = [
+const ACTS: [&str; 18] = [
     "asks and blocks",
     "joins",
     "prepare blocks",
@@ -233,6 +271,9 @@ const ACTS: [&str; 15] = [
     "tasks fail",
     "has a child",
     "fails",
+    "panics",
+    "leaves a process",
+    "waits for a process",
 ];
 
 /// Runs a service, and wants these texts on its stderr, and those not.
@@ -250,15 +291,18 @@ fn check(service: &str, expected: &[&str], unexpected: &[&str]) {
 /// A process that runs one of the services below.
 struct Service {
     child: Child,
-    lines: Receiver<String>,
+    lines: Receiver<(Instant, String)>,
     name: String,
     since: Instant,
+    signalled: Option<Instant>,
 }
 
 /// How a process ended.
 struct End {
     code: Option<i32>,
     took: Duration,
+    /// From the first request to stop or failure on, if there was one.
+    took_to_stop: Duration,
     log: String,
 }
 
@@ -310,17 +354,18 @@ impl Service {
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
             for line in stderr.split(b'\n').map_while(io::Result::ok) {
-                let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
+                let _ = sender.send((Instant::now(), String::from_utf8_lossy(&line).into_owned()));
             }
         });
-        Service { child, lines, name: name.to_owned(), since }
+        Service { child, lines, name: name.to_owned(), since, signalled: None }
     }
 
     fn wait_for(&self, text: &str) {
-        while !self.lines.recv_timeout(LAST + MARGIN).unwrap().contains(text) {}
+        while !self.lines.recv_timeout(LAST + MARGIN).unwrap().1.contains(text) {}
     }
 
-    fn signal(&self) {
+    fn signal(&mut self) {
+        self.signalled = Some(Instant::now());
         // It may have ended already.
         let _ = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).output();
     }
@@ -338,9 +383,15 @@ impl Service {
             thread::sleep(Duration::from_millis(5));
         };
         let took = self.since.elapsed();
-        let log: Vec<_> = self.lines.iter().collect();
-        let end = End { code: code.and_then(|status| status.code()), took, log: log.join("\n") };
-        assert!(code.is_some(), "{:?} has not ended: {end}", self.name);
+        let ended = Instant::now();
+        let (times, log): (Vec<_>, Vec<_>) = self.lines.iter().unzip();
+        let asked = log.iter().position(|line| line == STOPS).map(|line| times[line]);
+        let stops = asked.into_iter().chain(self.signalled).min();
+        let took_to_stop = stops.map_or(Duration::ZERO, |stops| ended - stops);
+        let has_ended = code.is_some();
+        let code = code.and_then(|status| status.code());
+        let end = End { code, took, took_to_stop, log: log.join("\n") };
+        assert!(has_ended, "{:?} has not ended: {end}", self.name);
         end
     }
 }
@@ -391,6 +442,24 @@ fn block_if(is_time: bool) {
     }
 }
 
+/// What is said before a stop is requested, or what stops the factory fails.
+const STOPS: &str = "stops";
+
+/// What fails in its `run`.
+const FAILS: [&str; 5] = ["fails", "panics", "display panics", "error panics", "error blocks"];
+
+fn ask_to_stop(scope: &Scope) {
+    say(STOPS);
+    scope.request_stop();
+}
+
+/// Another process, which lasts longer than any stop here.
+fn sleeping() -> Command {
+    let mut command = Command::new("sleep");
+    command.arg("5").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
 /// Writes past the log.
 fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
@@ -423,7 +492,7 @@ impl Daemon for Hostile {
 
     async fn prepare(&self, scope: &Scope) -> Result {
         if self.act == "prepare blocks" {
-            scope.request_stop();
+            ask_to_stop(scope);
             block();
         }
         Ok(())
@@ -431,17 +500,20 @@ impl Daemon for Hostile {
 
     async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
         let _late = DropBlocks(self.act == "abort blocks");
+        if FAILS.contains(&self.act.as_str()) {
+            say(STOPS);
+        }
         match self.act.as_str() {
             "asks and blocks" => {
-                scope.request_stop();
+                ask_to_stop(scope);
                 block();
             }
             "joins" => {
-                scope.request_stop();
+                ask_to_stop(scope);
                 let _ = thread::spawn(block).join();
             }
             "abort blocks" => {
-                scope.request_stop();
+                ask_to_stop(scope);
                 pending::<()>().await;
             }
             "blocks all" | "silently blocks all" => {
@@ -450,7 +522,7 @@ impl Daemon for Hostile {
                     spawned.spawn("blocking", async { block() });
                 }
                 if self.act == "blocks all" {
-                    scope.request_stop();
+                    ask_to_stop(scope);
                 } else {
                     say("ready");
                 }
@@ -459,31 +531,40 @@ impl Daemon for Hostile {
             "display panics" => return Err(BadText(|| panic!("a bad text")).into()),
             "display blocks" => {
                 // Nobody hears of the failure.
-                scope.request_stop();
+                ask_to_stop(scope);
                 return Err(BadText(block).into());
             }
             "error panics" => return Err(BadError(|| panic!("a bad destructor")).into()),
             "error blocks" => return Err(BadError(block).into()),
             "fails" => return Err(Error::msg("out of luck")),
+            "panics" => panic!("out of luck"),
+            "leaves a process" => {
+                drop(sleeping().spawn()?);
+                ask_to_stop(scope);
+            }
+            "waits for a process" => {
+                ask_to_stop(scope);
+                sleeping().status()?;
+            }
             "tasks fail" => {
                 for _ in 0..50 {
                     scope.spawn("failing", async { Err(Error::new(BadError(block))) });
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                scope.request_stop();
+                ask_to_stop(scope);
             }
             "has a child" => {
                 let mut child = scope.child("child")?;
                 child.with_named::<Hostile>("blocks later")?;
                 let child = child.start().await?;
-                scope.request_stop();
+                ask_to_stop(scope);
                 child.join().await;
             }
             "bad waker" => {
                 let waker = Waker::from(Arc::new(BadWaker));
                 let mut stopping = pin!(scope.stopping());
                 let _ = stopping.as_mut().poll(&mut Context::from_waker(&waker));
-                scope.request_stop();
+                ask_to_stop(scope);
                 pending::<()>().await;
             }
             "blocks later" => {
@@ -496,7 +577,7 @@ impl Daemon for Hostile {
                     tokio::spawn(async move { while scope.status().await.is_some() {} });
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                scope.request_stop();
+                ask_to_stop(scope);
                 pending::<()>().await;
             }
             "many tasks" => {
@@ -506,9 +587,9 @@ impl Daemon for Hostile {
                         pending::<()>().await;
                     });
                 }
-                scope.request_stop();
+                ask_to_stop(scope);
             }
-            _ => scope.request_stop(),
+            _ => ask_to_stop(scope),
         }
         Ok(())
     }

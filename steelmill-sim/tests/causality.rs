@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use futures::future::join_all;
-use steelmill_core::{Daemon, Factory, Result, State};
+use steelmill_core::{Daemon, Factory, Health, HealthChecks, Result, State};
 use steelmill_sim::fault::Budget;
 use steelmill_sim::history::{History, Kv, KvOp, KvReply};
-use steelmill_sim::trace::{Answer, EventKind, MessageKind, Trace};
+use steelmill_sim::trace::{Answer, Event, EventKind, MessageKind, Trace};
 use steelmill_sim::{Impairment, Machine, Outcome, Seed, Settings, Sim, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -362,6 +362,70 @@ fn a_world_receives_the_same_state_changes_as_changes() {
     let traced: Vec<_> = trace.states.into_iter().map(|change| (change.daemon, change.state)).collect();
     assert!(seen.contains(&(Some("Idle".to_owned()), State::Ended)), "{seen:?}");
     assert!(traced.ends_with(&seen), "{traced:?} does not end with {seen:?}");
+}
+
+/// Says how it is as it is told to.
+struct Patient(Mutex<Health>);
+
+impl Daemon for Patient {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Self(Mutex::new(Health::Healthy)))
+    }
+
+    async fn health(&self) -> Health {
+        self.0.lock().expect("not poisoned").clone()
+    }
+}
+
+#[test]
+fn health_readiness_and_drain_are_in_the_trace() {
+    let trace = traced(|sim| async move {
+        let mut factory = Factory::root("app", sim.world());
+        factory.with::<Patient>()?;
+        factory.with::<Idle>()?;
+        factory.health_checks(HealthChecks { every: 10 * MS, timeout: 5 * MS });
+        factory.drain(50 * MS);
+        let running = factory.start().await?;
+        let health = running.health();
+        for next in
+            [Health::Healthy, Health::degraded("one replica is left"), Health::failing("no replica is left")]
+        {
+            *running.get::<Patient>()?.0.lock().expect("not poisoned") = next;
+            sim.clock().sleep(50 * MS).await;
+        }
+        *running.get::<Patient>()?.0.lock().expect("not poisoned") = Health::Healthy;
+        sim.clock().sleep(50 * MS).await;
+        assert!(health.current().is_ready());
+        running.stop().await;
+        Ok(())
+    });
+    let is_condition =
+        |event: &&Event| matches!(event.what, EventKind::State { .. } | EventKind::Health { .. });
+    let lines = trace.events.iter().filter(is_condition).map(|event| trace.line(event).what);
+    // The other one has no check.
+    let lines: Vec<_> = lines.filter(|line| !line.contains(": Idle is ")).collect();
+    let running = lines.iter().position(|line| line == "app is running").expect("it runs");
+    assert_eq!(
+        lines[running..],
+        [
+            "app is running",
+            "app: Patient is running",
+            "app is not ready: Patient is not asked yet; Idle is not asked yet",
+            "app: Patient is healthy",
+            "app is ready",
+            "app: Patient is degraded: one replica is left",
+            "app: Patient is failing: no replica is left",
+            "app is not ready: Patient is failing: no replica is left",
+            "app: Patient is healthy",
+            "app is ready",
+            "app is draining",
+            "app is not ready: app is draining",
+            "app is stopping",
+            "app: Patient is stopping",
+            "app: Patient is ended",
+            "app is ended",
+        ]
+    );
 }
 
 #[test]

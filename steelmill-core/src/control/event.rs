@@ -4,7 +4,6 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::Shared;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
@@ -19,15 +18,12 @@ use crate::{FactoryHealth, Health, Phase, Report, Result};
 /// The sending side of a supervisor's event queue.
 pub(crate) type Events = UnboundedSender<Event>;
 
-/// Resolves to the report, or to an error when the supervisor was dropped by its executor.
-pub(crate) type Ended = Shared<oneshot::Receiver<Arc<Report>>>;
-
-/// What a supervisor receives.
+/// What a supervisor receives. Small, because the queue allocates room for 32 at a time.
 pub(crate) enum Event {
     /// A daemon's `prepare`, `run` or `stop` has ended.
     PhaseEnded { slot: SlotId, phase: Phase, outcome: Outcome },
     /// A task returned an error or panicked.
-    TaskFailed { slot: SlotId, name: &'static str, fault: Box<Fault> },
+    TaskFailed(Box<FailedTask>),
     /// The last task of a daemon has ended after its tasks were closed, or after the daemon has finished.
     TasksEnded { slot: SlotId, incarnation: u32 },
     /// The factory is asked to stop, after it has drained.
@@ -64,12 +60,27 @@ pub(crate) enum Event {
     ChildHealth { child: ChildId, health: Arc<FactoryHealth> },
     /// Somebody waits until the factory stops.
     AwaitStopping(oneshot::Sender<()>),
-    /// A request for handles to the running children: of this path, the newest first, or all, the oldest first.
-    ChildrenRequested { path: Option<Box<str>>, answer: oneshot::Sender<Vec<oneshot::Receiver<Handle>>> },
+    /// A request for handles to the running children.
+    ChildrenRequested(Box<ChildrenRequest>),
     /// A request for a handle to this factory, if it runs.
     HandleRequested(oneshot::Sender<Handle>),
     /// A request to restart or stop a single daemon.
     Command(Box<Command>),
+}
+
+const _: () = assert!(size_of::<Event>() <= 24);
+
+/// A task that returned an error or panicked.
+pub(crate) struct FailedTask {
+    pub(crate) slot: SlotId,
+    pub(crate) name: &'static str,
+    pub(crate) fault: Fault,
+}
+
+/// A request for handles to the running children: of this path, the newest first, or all, the oldest first.
+pub(crate) struct ChildrenRequest {
+    pub(crate) path: Option<Box<str>>,
+    pub(crate) answer: oneshot::Sender<Vec<oneshot::Receiver<Handle>>>,
 }
 
 /// A `RunningFactory`, which is above this module.

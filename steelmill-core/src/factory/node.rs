@@ -136,6 +136,11 @@ pub(crate) struct Assembled<'a> {
 }
 
 impl Handover {
+    /// How many daemons there are.
+    pub(crate) fn slots(&self) -> usize {
+        self.built.len()
+    }
+
     /// The daemons, dependencies first.
     pub(crate) fn daemons(&self) -> impl Iterator<Item = Assembled<'_>> {
         self.node.slots.iter().zip(&self.built).map(|((id, slot), built)| Assembled {

@@ -52,6 +52,7 @@ impl Factory {
         let values = Values::inside(parent.values.clone());
         let mut factory = Self::new(path, driver, parent.control.settings.clone(), values);
         factory.maker = maker;
+        factory.ancestors.reserve_exact(parent.control.depth + 1);
         let mut next = Some(parent);
         while let Some(node) = next {
             next = node.parent.as_ref().and_then(Weak::upgrade);

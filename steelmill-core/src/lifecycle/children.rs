@@ -9,7 +9,9 @@ use tokio::sync::oneshot;
 
 use super::plan::NotJoined;
 use super::supervisor::Supervisor;
-use crate::control::{ChildEntry, ChildId, Control, Event, Handle, Maker, Refusal, Refused, SlotId};
+use crate::control::{
+    ChildEntry, ChildId, ChildrenRequest, Control, Event, Handle, Maker, Refusal, Refused, SlotId,
+};
 use crate::label::Label;
 use crate::{Result, RunningFactory, Scope};
 
@@ -96,7 +98,7 @@ pub(super) fn running(
     path: Option<Box<str>>,
 ) -> impl Future<Output = Vec<RunningFactory>> + Send + use<> {
     let (answer, answered) = oneshot::channel();
-    control.send(Event::ChildrenRequested { path, answer });
+    control.send(Event::ChildrenRequested(Box::new(ChildrenRequest { path, answer })));
     async move {
         let mut children = Vec::new();
         for child in answered.await.unwrap_or_default() {

@@ -172,7 +172,7 @@ impl Supervisor {
             is_notified |= started.fail(StartError::new(report.clone()));
         }
         if let Some(end) = self.end.take() {
-            let _ = end.send(report.clone());
+            end.send(report.clone());
         }
         let control = self.control.clone();
         if is_notified || !report.has_failures() {
@@ -198,7 +198,7 @@ impl Supervisor {
     /// An event after the end of all daemons. Dropping a `Join` refuses the child.
     fn handle_late(&mut self, event: Event) {
         match event {
-            Event::TaskFailed { slot, name, fault } => self.task_failed(slot, name, *fault),
+            Event::TaskFailed(failed) => self.task_failed(*failed),
             Event::PhaseEnded { slot, phase, outcome } => self.phase_ended(slot, phase, outcome),
             Event::ChildEnded { failure: Some(report), .. } => self.leave(move || drop(report)),
             Event::StatusRequested(answer) => self.answer_status(answer),

@@ -21,6 +21,8 @@ pub(super) struct KnownHealth {
     watchers: Vec<HealthSender>,
     children: BTreeMap<ChildId, Arc<FactoryHealth>>,
     published: Arc<FactoryHealth>,
+    /// Whether it was ready and live when the world was told of it.
+    told: Option<(bool, bool)>,
     /// What is published may differ from what is known.
     is_outdated: bool,
 }
@@ -50,6 +52,7 @@ impl Supervisor {
                 watchers: Vec::new(),
                 children: BTreeMap::new(),
                 published: Arc::new(FactoryHealth::unknown(path)),
+                told: None,
                 is_outdated: true,
             }));
             self.begin_checks();
@@ -207,6 +210,10 @@ impl Supervisor {
         };
         if current == *health.published {
             return;
+        }
+        let (is_ready, is_live) = (current.is_ready(), current.is_live());
+        if health.told.replace((is_ready, is_live)) != Some((is_ready, is_live)) {
+            self.control.driver.readiness_changed(&current.factory, is_ready, is_live, &current.problems());
         }
         health.published = Arc::new(current);
         for watcher in &health.watchers {

@@ -27,6 +27,9 @@ use crate::control::{ChildId, Maker, SlotId};
 use crate::status::State;
 use crate::{Backoff, Deadlines, Phase, Policy};
 
+/// For how many actions a running factory keeps memory.
+const ACTIONS_KEPT: usize = 4;
+
 /// What the supervisor has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
@@ -236,9 +239,14 @@ impl Plan {
             timeouts: Timeouts::default(),
             stop_by: None,
             end_by: None,
-            actions: VecDeque::with_capacity(4),
+            actions: VecDeque::with_capacity(ACTIONS_KEPT),
             changed: VecDeque::new(),
         }
+    }
+
+    /// So many slots will be added.
+    pub(super) fn reserve(&mut self, slots: usize) {
+        self.slots.reserve_exact(slots);
     }
 
     /// Adds the next slot, usually after those it needs. One without a lifecycle counts as prepared and ended by itself.
@@ -289,10 +297,10 @@ impl Plan {
         matches!(self.stage, Stage::Stopping { .. } | Stage::Ended)
     }
 
-    /// Gives back memory that the start took: a running factory has little to do.
+    /// Gives back memory that the start took: a running factory has little to do. What a small one took is kept for its stop.
     pub(super) fn shrink(&mut self) {
-        self.actions.shrink_to_fit();
-        self.changed.shrink_to_fit();
+        self.actions.shrink_to(ACTIONS_KEPT);
+        self.changed.shrink_to(ACTIONS_KEPT);
     }
 
     /// Takes the action that is to be executed next.

@@ -61,10 +61,10 @@ impl PublishedStatus {
         let former = std::mem::replace(&mut self.state, state);
         let is_new = former != state;
         if is_new {
-            let lasted = now.saturating_duration_since(self.since);
+            let lasted = || Lasted::of(now.saturating_duration_since(self.since));
             match former {
-                State::Preparing => self.prepare = Lasted::of(lasted),
-                State::Stopping => self.stop = Lasted::of(lasted),
+                State::Preparing => self.prepare = lasted(),
+                State::Stopping => self.stop = lasted(),
                 _ => {}
             }
             self.since = now;

@@ -22,7 +22,9 @@ use super::plan::{Action, PhaseEnd, Plan, Verdict};
 use super::published::PublishedStatus;
 use super::serving::Started;
 use crate::changes::Watchers;
-use crate::control::{AncestorLink, ChildEntry, ChildId, Control, Event, Maker, Outcome, SlotId};
+use crate::control::{
+    AncestorLink, ChildEntry, ChildId, Control, EndSender, Event, FailedTask, Maker, Outcome, SlotId,
+};
 use crate::factory::{Handles, Node};
 use crate::panic::Fault;
 use crate::report::{ChildFailed, RunReturned, StopSkipped, Stuck, TaskDropped};
@@ -76,7 +78,7 @@ pub(super) struct Supervisor {
     /// A failure of this factory is a failure of its parent.
     pub(super) escalates: bool,
     pub(super) started: Option<Started>,
-    pub(super) end: Option<oneshot::Sender<Arc<Report>>>,
+    pub(super) end: Option<EndSender>,
     pub(super) user_code: VecDeque<UserCode>,
 }
 
@@ -138,7 +140,10 @@ impl Supervisor {
                 }
             }
             let Poll::Ready(Some(event)) = self.inbox.poll_recv(context) else { return Poll::Pending };
-            self.plan.set_now(self.control.driver.now());
+            // Else it was read just now.
+            if self.wake_at.is_none() {
+                self.plan.set_now(self.control.driver.now());
+            }
             self.handle(event);
             self.act();
         }
@@ -188,7 +193,7 @@ impl Supervisor {
     fn handle(&mut self, event: Event) {
         match event {
             Event::PhaseEnded { slot, phase, outcome } => self.phase_ended(slot, phase, outcome),
-            Event::TaskFailed { slot, name, fault } => self.task_failed(slot, name, *fault),
+            Event::TaskFailed(failed) => self.task_failed(*failed),
             Event::TasksEnded { slot, incarnation } => {
                 // Ignores an earlier incarnation, whose tasks could not be aborted.
                 let run_state = self.run_states[slot.index()].as_ref();
@@ -254,7 +259,9 @@ impl Supervisor {
             Event::HealthAnswered { slot, question, health } => self.health_answered(slot, question, health),
             Event::ChildHealth { child, health } => self.child_health(child, health),
             Event::AwaitStopping(waiter) => self.await_stopping.push(waiter),
-            Event::ChildrenRequested { path, answer } => self.answer_children(path.as_deref(), answer),
+            Event::ChildrenRequested(request) => {
+                self.answer_children(request.path.as_deref(), request.answer);
+            }
             Event::HandleRequested(answer) => self.answer_handle(answer),
             Event::Command(command) => self.command(*command),
             Event::Admitted => {
@@ -338,7 +345,7 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn task_failed(&mut self, slot: SlotId, name: &'static str, fault: Fault) {
+    pub(super) fn task_failed(&mut self, FailedTask { slot, name, fault }: FailedTask) {
         if let Some(run_state) = self.run_states[slot.index()].clone() {
             self.published[slot.index()].failed(Phase::Task, &fault.text);
             let text = fault.text.clone();

@@ -175,7 +175,8 @@ async fn a_check_keeps_no_finished_factory_going(world: impl World) -> Result {
     let demo = factory.start().await?;
     let _health = demo.health();
     let report = clock.timeout(hour / 60, demo.join()).await.expect("it ends while it is asked");
-    assert_eq!(report.to_string(), "demo: ended cleanly");
+    // It may end before `join` gives up the handle, and be said to be kept alive by that.
+    assert!(report.is_clean(), "{report}");
     Ok(())
 }
 

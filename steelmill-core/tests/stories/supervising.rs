@@ -8,7 +8,7 @@ use anyhow::bail;
 use steelmill_core::{
     Backoff, Daemon, DaemonRef, Factory, Policy, Result, RunningFactory, Scope, State, World,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::stories;
 use crate::support::{Journal, Lines, assert_absent, assert_before, journal};
@@ -27,6 +27,7 @@ stories! {
     a_child_is_stopped_by_request_until_it_is_restarted
     a_child_that_does_not_start_keeps_its_factory_from_starting
     a_recipe_may_fail_later_on
+    a_child_that_fails_while_its_factory_starts_is_reported_although_that_does_not_start
     a_supervised_name_is_taken
 }
 
@@ -362,6 +363,58 @@ async fn a_recipe_may_fail_later_on(world: impl World) -> Result {
     assert_eq!(
         report.failures()[0].to_string(),
         "demo: Supervised[a] failed to run: after 2 restarts within 3600s, which is its limit: out of ideas"
+    );
+    Ok(())
+}
+
+/// Fails at once, and tells when it is dropped.
+struct Broken(Arc<Notify>);
+
+impl Daemon for Broken {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Broken(factory.value()?))
+    }
+
+    async fn run(self: &Arc<Self>, _: &Scope) -> Result {
+        bail!("broken")
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// Fails to prepare when the other is gone.
+struct Late(Arc<Notify>);
+
+impl Daemon for Late {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Late(factory.value()?))
+    }
+
+    async fn prepare(&self, _: &Scope) -> Result {
+        self.0.notified().await;
+        bail!("too late")
+    }
+}
+
+async fn a_child_that_fails_while_its_factory_starts_is_reported_although_that_does_not_start(
+    world: impl World,
+) -> Result {
+    let mut factory = Factory::root("demo", world);
+    factory.provide_value(Notify::new())?;
+    factory.supervise("a", Policy::restart(AT_ONCE), |child| child.with::<Broken>())?;
+    factory.with::<Late>()?;
+    let error = factory.start().await.unwrap_err();
+    let failures: Vec<_> = error.report().failures().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        failures,
+        [
+            "demo: Late failed to prepare: too late",
+            "demo: Supervised[a] failed to stop: demo/a: Broken failed to run: broken",
+        ]
     );
     Ok(())
 }

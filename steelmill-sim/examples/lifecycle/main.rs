@@ -26,7 +26,7 @@ use steelmill_sim::{Machine, Sim, cli};
 
 use part::{CloseOnDrop, Harness};
 use plan::{Command, FactoryEnd, Plan};
-use trace::EventKind;
+use trace::{EventKind, Maker};
 
 /// Starts, stops and crashes random factories over many seeds, and checks the lifecycle rules.
 #[derive(Debug, Parser)]
@@ -84,9 +84,9 @@ pub(crate) async fn scenario(sim: Sim) -> Result {
 async fn run_factory(sim: Sim, plan: &Plan, host: &Machine, harness: &Arc<Harness>) {
     let mut factory = Factory::root("root", host.world());
     factory.provide_value(harness.clone()).expect("nothing requested it before");
-    harness.assemble(&mut factory, &plan.root);
     let path: Arc<str> = factory.path().into();
-    harness.note_factory(&path, EventKind::Starts { creator: None, escalates: false });
+    harness.assemble(&mut factory, &path, &plan.root);
+    harness.note_factory(&path, EventKind::Starts { maker: Maker::Outside, escalates: false });
 
     if let FactoryEnd::StartDropped(after) = plan.end {
         // The rollback runs in a task of its own, so it continues after the start is dropped.
@@ -120,7 +120,7 @@ async fn run_factory(sim: Sim, plan: &Plan, host: &Machine, harness: &Arc<Harnes
 
 /// Creates the children and ends a factory that has started.
 async fn end(plan: &Plan, harness: &Arc<Harness>, host: &Machine, root: RunningFactory) {
-    harness.watch(&root);
+    harness.watch(&root, root.path().into());
     if plan.watches_health {
         harness.watch_health(&root);
     }
@@ -134,7 +134,7 @@ async fn end(plan: &Plan, harness: &Arc<Harness>, host: &Machine, root: RunningF
             let name = &child.factory.name;
             let (factory, twin) = (root.child(name), child.has_twin.then(|| root.child(name)));
             drop(root);
-            harness.run_child(factory, twin.and_then(Result::ok), child, None).await;
+            harness.run_child(factory, twin.and_then(Result::ok), child, Maker::Outside).await;
         });
     }
     for (after, part, command) in plan.commands.clone() {
@@ -150,6 +150,21 @@ async fn end(plan: &Plan, harness: &Arc<Harness>, host: &Machine, root: RunningF
             drop(root);
             // Refused when the part was not built, or restarts already, and when the root stops.
             let _ = commanded.await;
+        });
+    }
+    for (after, child, command) in plan.child_commands.clone() {
+        let (root, harness, clock) = (root.clone(), harness.clone(), harness.sim.clock());
+        host.spawn("operator", async move {
+            clock.sleep(after).await;
+            harness.note_factory("root", EventKind::ChildCommanded { child: child.clone(), command });
+            let commanded = match command {
+                Command::Restart => root.restart_child(&child).boxed(),
+                Command::Stop => root.stop_child(&child).boxed(),
+            };
+            drop(root);
+            if commanded.await.is_ok() && command == Command::Stop {
+                harness.note_factory("root", EventKind::ChildStopped { child });
+            }
         });
     }
     let clock = harness.sim.clock();

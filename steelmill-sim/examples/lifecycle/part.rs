@@ -1,8 +1,9 @@
 //! A daemon that executes its script and records events.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,16 +11,21 @@ use anyhow::{anyhow, bail};
 use futures::future::{BoxFuture, poll_immediate};
 use steelmill_core::{
     Clock as _, Daemon, DaemonRef, Factory, Health, HealthChecks, HealthWatch, Phase, Result, RunningFactory,
-    Scope,
+    Scope, State,
 };
 use steelmill_sim::{Clock, Sim};
 
-use super::plan::{Act, Answer, ChildPlan, FactoryEnd, FactoryPlan, Outcome, Plan, Script, Until};
-use super::trace::{Activity, Ending, Event, EventKind, PartId, Trace};
+use super::plan::{
+    Act, Answer, ChildPlan, FactoryEnd, FactoryPlan, Outcome, Plan, Script, SupervisedPlan, Until,
+};
+use super::trace::{Activity, Ending, Event, EventKind, Maker, PartId, Trace, path_of, plan_name};
 
 /// How often parts are asked for their health.
 pub(crate) const CHECKS: HealthChecks =
     HealthChecks { every: Duration::from_millis(500), timeout: Duration::from_millis(200) };
+
+/// How the trace calls the nearest supervised child around a factory.
+struct Place(Arc<str>);
 
 /// State shared by all parts: scripts and trace.
 pub(crate) struct Harness {
@@ -34,6 +40,11 @@ pub(crate) struct Harness {
 struct Log {
     trace: Trace,
     numbers: u32,
+    /// How the trace calls the factories, by path: of a supervised child, the present generation.
+    places: BTreeMap<String, Arc<str>>,
+    is_root_watched: bool,
+    /// The generations of supervised children whose ends are recorded.
+    watched: BTreeSet<Arc<str>>,
     leaked: Vec<Box<dyn Any + Send + Sync>>,
     /// Of the root, if somebody watches it.
     health: Option<HealthWatch>,
@@ -98,8 +109,19 @@ impl Harness {
         self.note(factory, None, what);
     }
 
-    /// Adds the parts of a plan to a factory. A part whose build fails is skipped.
-    pub(crate) fn assemble(&self, factory: &mut Factory, plan: &FactoryPlan) {
+    /// Says how the trace calls the factory of a path.
+    fn name_place(&self, path: &str, place: &Arc<str>) {
+        self.log().places.insert(path.to_owned(), place.clone());
+    }
+
+    /// How the trace calls the factory of a path.
+    fn place(&self, path: &str) -> Arc<str> {
+        self.log().places.get(path).cloned().unwrap_or_else(|| path.into())
+    }
+
+    /// Adds the parts of a plan and its supervised children to a factory. A part whose build fails is skipped.
+    pub(crate) fn assemble(self: &Arc<Self>, factory: &mut Factory, place: &Arc<str>, plan: &FactoryPlan) {
+        self.name_place(factory.path(), place);
         factory.deadlines(plan.deadlines);
         factory.drain(plan.drain);
         factory.health_checks(CHECKS);
@@ -112,17 +134,87 @@ impl Harness {
         for (number, script) in &plan.parts {
             obtain(factory, *number, Some(script)).ok();
         }
+        for child in &plan.supervised {
+            let (harness, parent, plan) = (self.clone(), place.clone(), child.clone());
+            let generations = AtomicU32::new(0);
+            let recipe = move |child: &mut Factory| {
+                let generation = 1 + generations.fetch_add(1, Ordering::Relaxed);
+                harness.follow_recipe(child, &parent, &plan, generation)
+            };
+            let supervised = factory.supervise(&child.factory.name, child.policy, recipe);
+            supervised.expect("the names in a plan are unique");
+        }
+    }
+
+    /// Assembles a supervised child.
+    fn follow_recipe(
+        self: &Arc<Self>,
+        child: &mut Factory,
+        parent: &str,
+        plan: &SupervisedPlan,
+        generation: u32,
+    ) -> Result {
+        let place: Arc<str> = format!("{parent}/{}~{generation}", plan.factory.name).into();
+        self.note_factory(&place, EventKind::Starts { maker: Maker::Supervisor, escalates: false });
+        self.assemble(child, &place, &plan.factory);
+        // Parts do not read it: what depended on it would not be shared with the children of this child.
+        child.provide_value(Place(place.clone()))?;
+        if plan.recipe_fails == Some(generation) {
+            self.note_factory(&place, EventKind::RecipeFails);
+            bail!("a scripted failure of a recipe");
+        }
+        Ok(())
     }
 
     /// Records the end of a factory from a task of its own.
-    pub(crate) fn watch(self: &Arc<Self>, factory: &RunningFactory) {
-        let path: Arc<str> = factory.path().into();
+    pub(crate) fn watch(self: &Arc<Self>, factory: &RunningFactory, path: Arc<str>) {
         self.note_factory(&path, EventKind::Started);
         let (ended, harness) = (factory.ended(), self.clone());
         drop(self.sim.spawn("watch", async move {
             let report = ended.await;
             harness.note_factory(&path, EventKind::Ended(report));
         }));
+    }
+
+    /// Records the states of the root, and the starts and ends of supervised children below it, given the scope of a part of
+    /// the root. A generation that ends before somebody looks for it is not recorded.
+    fn watch_root(self: &Arc<Self>, scope: &Scope) {
+        if std::mem::replace(&mut self.log().is_root_watched, true) {
+            return;
+        }
+        // A scope keeps no daemon in memory.
+        let (harness, scope, mut changes) = (self.clone(), scope.clone(), scope.changes());
+        drop(self.sim.spawn("watch root", async move {
+            while let Some(change) = changes.next().await {
+                match (&*change.factory, change.daemon, change.state) {
+                    ("root", None, state) => harness.note_factory("root", EventKind::Entered(state)),
+                    (path, None, State::Running) => harness.watch_generation(&scope, path).await,
+                    _ => {}
+                }
+            }
+        }));
+    }
+
+    /// Records the end of the present generation of a supervised child, if one of this path runs.
+    async fn watch_generation(self: &Arc<Self>, root: &Scope, path: &str) {
+        let mut names = path.split('/').skip(1);
+        let Some(first) = names.next() else { return };
+        let mut child = root.child_named(first).await;
+        for name in names {
+            let Ok(parent) = child else { return };
+            let found = parent.child_named(name);
+            drop(parent);
+            child = found.await;
+        }
+        let Ok(child) = child else { return };
+        let place = child.value::<Place>().map(|place| place.0.clone());
+        // One that is not supervised itself finds that of a factory around it.
+        if let Ok(place) = place
+            && path_of(&place) == path
+            && self.log().watched.insert(place.clone())
+        {
+            self.watch(&child, place);
+        }
     }
 
     /// Records the health of the root.
@@ -145,14 +237,19 @@ impl Harness {
         factory: Result<Factory>,
         twin: Option<Factory>,
         plan: ChildPlan,
-        creator: Option<(PartId, u32)>,
+        maker: Maker,
     ) {
         let Ok(mut factory) = factory else {
             return; // rejected: its parent is stopping
         };
-        self.assemble(&mut factory, &plan.factory);
-        let path: Arc<str> = factory.path().into();
-        self.note_factory(&path, EventKind::Starts { creator, escalates: plan.factory.escalates });
+        let parent = match &maker {
+            Maker::Part(maker, _) => &*maker.factory,
+            Maker::Outside | Maker::Supervisor => "root",
+        };
+        let path: Arc<str> =
+            format!("{parent}/{}", factory.path().rsplit('/').next().unwrap_or_default()).into();
+        self.assemble(&mut factory, &path, &plan.factory);
+        self.note_factory(&path, EventKind::Starts { maker, escalates: plan.factory.escalates });
         let started = match plan.end {
             FactoryEnd::StartDropped(after) => match self.clock.timeout(after, factory.start()).await {
                 Ok(started) => started,
@@ -164,7 +261,7 @@ impl Harness {
             Ok(child) => child,
             Err(error) => return self.note_factory(&path, EventKind::StartFailed(error.report().clone())),
         };
-        self.watch(&child);
+        self.watch(&child, path.clone());
         if let Some(twin) = twin
             && twin.start().await.is_ok()
             && child.status().await.is_some()
@@ -216,10 +313,8 @@ struct Dependency {
 impl<const NUMBER: usize> Daemon for Part<NUMBER> {
     fn build(factory: &mut Factory) -> Result<Self> {
         let harness = Arc::clone(&*factory.value::<Arc<Harness>>()?);
-        let id = PartId { factory: factory.path().into(), part: NUMBER };
-        // A child has the number of the run that created it as a suffix of its name.
-        let name = id.factory.rsplit('/').next().unwrap_or_default();
-        let name = name.split('.').next().unwrap_or_default().to_owned();
+        let id = PartId { factory: harness.place(factory.path()), part: NUMBER };
+        let name = plan_name(&id.factory).to_owned();
         let script =
             harness.scripts.get(&(name, NUMBER)).cloned().ok_or_else(|| anyhow!("no part {NUMBER}"))?;
         let dependencies = script
@@ -239,6 +334,9 @@ impl<const NUMBER: usize> Daemon for Part<NUMBER> {
 
     async fn prepare(&self, scope: &Scope) -> Result {
         let mut span = self.begin(Activity::Prepare);
+        if &*self.id.factory == "root" {
+            self.harness.watch_root(scope);
+        }
         self.start_side_work(Phase::Prepare, scope, 0).await;
         perform(&self.harness, self.script.prepare, scope, &mut span).await
     }
@@ -314,7 +412,7 @@ impl<const NUMBER: usize> Part<NUMBER> {
                 let (factory, twin) = (inner.child(&name), plan.has_twin.then(|| inner.child(&name)));
                 let twin = twin.and_then(Result::ok);
                 harness.clock.sleep(plan.starts_after).await;
-                harness.run_child(factory, twin, plan, Some((id, run))).await;
+                harness.run_child(factory, twin, plan, Maker::Part(id, run)).await;
             };
             let run_child: BoxFuture<'static, ()> = Box::pin(run_child);
             if child.in_a_task {
@@ -380,7 +478,7 @@ async fn perform(harness: &Harness, act: Act, scope: &Scope, span: &mut Span) ->
         Until::Now => {}
         Until::Stopping => scope.stopping().await,
         Until::OwnStopRequest => {
-            harness.note_factory(scope.path(), EventKind::StopRequested);
+            harness.note_factory(&span.id.factory, EventKind::StopRequested);
             scope.request_stop();
             scope.stopping().await;
         }

@@ -12,12 +12,14 @@ pub(crate) struct Plan {
     pub(crate) children: Vec<ChildPlan>,
     /// Requests to restart or stop single daemons of the root, by part number, after the start.
     pub(crate) commands: Vec<(Duration, usize, Command)>,
+    /// Requests to restart or stop supervised children of the root, by name, after the start.
+    pub(crate) child_commands: Vec<(Duration, String, Command)>,
     pub(crate) end: FactoryEnd,
     /// Somebody watches the root's health.
     pub(crate) watches_health: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Restart,
     Stop,
@@ -35,6 +37,18 @@ pub(crate) struct FactoryPlan {
     pub(crate) remains: bool,
     /// By part number.
     pub(crate) parts: BTreeMap<usize, Script>,
+    /// Children that are built anew when they end.
+    pub(crate) supervised: Vec<SupervisedPlan>,
+}
+
+/// One supervised child is Erlang's `one_for_one` beside others, and `one_for_all` for its parts; within another one it is
+/// `rest_for_one`.
+#[derive(Clone)]
+pub(crate) struct SupervisedPlan {
+    pub(crate) factory: FactoryPlan,
+    pub(crate) policy: Policy,
+    /// The call of its recipe, counted from 1, that fails.
+    pub(crate) recipe_fails: Option<u32>,
 }
 
 #[derive(Clone)]
@@ -129,12 +143,14 @@ pub(crate) const RANGES: [std::ops::Range<usize>; 3] = [0..5, 5..8, 8..10];
 
 impl Plan {
     pub(crate) fn draw(sim: &Sim) -> Self {
-        let mut generator = Generator { sim: *sim, names: 0, factories: 0 };
+        let is_calm = sim.draw(3) == 0;
+        let mut generator = Generator { sim: *sim, is_calm, names: 0, factories: 0 };
         let root = generator.factory("root".to_owned(), 0, &[]);
         let visible: Vec<_> = root.parts.keys().copied().collect();
         let mut children: Vec<_> =
             (0..generator.below(3)).filter_map(|_| generator.child(1, &visible)).collect();
         let end = match generator.below(18) {
+            0..12 if is_calm => FactoryEnd::Left,
             0..4 => FactoryEnd::Stopped(generator.delay()),
             4 => FactoryEnd::StoppedTwice(generator.delay()),
             5 => FactoryEnd::StopDropped(generator.delay()),
@@ -158,8 +174,15 @@ impl Plan {
             let command = if generator.one_in(3) { Command::Stop } else { Command::Restart };
             commands.push((generator.delay(), part, command));
         }
+        let mut child_commands = Vec::new();
+        for child in root.supervised.iter().filter(|_| has_operator) {
+            while generator.one_in(2) && child_commands.len() < 3 {
+                let command = if generator.one_in(2) { Command::Stop } else { Command::Restart };
+                child_commands.push((generator.delay(), child.factory.name.clone(), command));
+            }
+        }
         let watches_health = generator.one_in(2);
-        Plan { root, children, commands, end, watches_health }
+        Plan { root, children, commands, child_commands, end, watches_health }
     }
 
     pub(crate) fn factories(&self) -> Vec<&FactoryPlan> {
@@ -170,14 +193,26 @@ impl Plan {
             all.push(factory);
             let children = factory.parts.values().flat_map(|script| &script.children);
             left.extend(children.map(|child| &child.factory));
+            left.extend(factory.supervised.iter().map(|child| &child.factory));
         }
         all
+    }
+}
+
+impl Script {
+    /// The same with nothing of its own that ends its factory soon.
+    fn calm(self) -> Self {
+        let prepare = Act { until: Until::Now, end: Outcome::Succeeds, ..self.prepare };
+        let run = Act { until: Until::Stopping, ..self.run };
+        Script { build: Outcome::Succeeds, prepare, run, ..self }
     }
 }
 
 /// Draws the plan. All draws are from the fault stream, so that a recorded run can be shrunk.
 struct Generator {
     sim: Sim,
+    /// The parts of the root mostly succeed, so that more happens below it.
+    is_calm: bool,
     names: u32,
     factories: u32,
 }
@@ -209,6 +244,7 @@ impl Generator {
 
     fn factory(&mut self, name: String, depth: usize, visible: &[usize]) -> FactoryPlan {
         self.factories += 1;
+        let is_calm = self.is_calm && depth == 0;
         let deadlines = Deadlines {
             prepare: self.limit([5_000, 5_000, 2_000, 100]),
             stop: self.limit([4_000, 4_000, 1_000, 0]),
@@ -221,12 +257,33 @@ impl Generator {
                 continue;
             }
             let script = self.script(depth, &known);
+            let script = if is_calm { script.calm() } else { script };
             known.push(number);
             parts.insert(number, script);
         }
+        let mut supervised = Vec::new();
+        while self.one_in(3) && supervised.len() < 2 {
+            supervised.extend(self.supervised(depth + 1, &known));
+        }
         let escalates = depth > 0 && self.one_in(4);
         let drain = if self.one_in(3) { self.delay() } else { Duration::ZERO };
-        FactoryPlan { name, deadlines, escalates, drain, remains: self.one_in(3), parts }
+        let deadlines = if is_calm { Deadlines::default() } else { deadlines };
+        FactoryPlan { name, deadlines, escalates, drain, remains: self.one_in(3), parts, supervised }
+    }
+
+    fn supervised(&mut self, depth: usize, visible: &[usize]) -> Option<SupervisedPlan> {
+        if depth >= RANGES.len() || self.factories > 8 {
+            return None;
+        }
+        self.names += 1;
+        let name = format!("s{}", self.names);
+        let factory = self.factory(name, depth, visible);
+        Some(SupervisedPlan {
+            // Its failures are its supervisor's, and not its parent's as well.
+            factory: FactoryPlan { escalates: false, ..factory },
+            policy: self.supervising_policy(),
+            recipe_fails: self.one_in(8).then(|| 1 + self.below(3) as u32),
+        })
     }
 
     fn script(&mut self, depth: usize, known: &[usize]) -> Script {
@@ -307,6 +364,26 @@ impl Generator {
             0 if self.one_in(2) => Outcome::Panics,
             0 => Outcome::Fails,
             _ => Outcome::Succeeds,
+        }
+    }
+
+    /// More often than for a part it restarts.
+    fn supervising_policy(&mut self) -> Policy {
+        let policy = self.policy();
+        let backoff = Backoff {
+            first: Duration::from_millis(50),
+            longest: Duration::from_millis(500),
+            restarts: 1 + self.below(4) as u32,
+            window: Duration::from_secs(5),
+        };
+        match self.below(4) {
+            0 => Policy {
+                on_failure: OnFailure::Restart(backoff),
+                on_finish: OnFinish::Restart(backoff),
+                ..policy
+            },
+            1 => Policy { on_failure: OnFailure::Restart(backoff), on_finish: OnFinish::Stay, ..policy },
+            _ => policy,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The rules of the lifecycle: invariants of every trace, for any plan.
 
+mod supervised; // children that are built anew when they end
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +13,9 @@ use steelmill_core::{
 };
 
 use super::part::CHECKS;
+use super::plan::Command;
 use super::plan::{Answer, FactoryEnd, FactoryPlan, Outcome, Plan, Script, Until};
-use super::trace::{Activity, Ending, EventKind, PartId, Trace};
+use super::trace::{Activity, Ending, EventKind, Maker, PartId, Trace, path_of, plan_name};
 
 /// The upper bound on the time for aborting, on top of deadlines: a tenth of a second per stop round, with some rounds for
 /// daemons that have a limit of their own.
@@ -42,7 +45,28 @@ pub(crate) fn check(plan: &Plan, trace: &Trace) -> Result<Vec<(&'static str, u64
     history.drains_before_it_stops().context("a requested stop serves on, unless something fails")?;
     history.told_of_the_drain().context("daemons are told of a drain, when readiness is withdrawn")?;
     history.ready_if_daemons_are().context("a factory is ready while it runs and its daemons say so")?;
+    history
+        .ready_when_daemons_are()
+        .context("a factory becomes ready when its daemons say that they can serve")?;
     history.hung_checks_are_found().context("a daemon that does not answer is unresponsive")?;
+    history
+        .supervised_are_rebuilt_by_policy()
+        .context("a supervised child is built anew as its policy says")?;
+    history
+        .supervised_end_before_they_are_rebuilt()
+        .context("what is built anew has ended as a whole before")?;
+    history
+        .supervised_start_with_their_parent()
+        .context("supervised children start before their parent runs")?;
+    history
+        .stopped_children_stay_down()
+        .context("a supervised child that was stopped by request is not built anew without one")?;
+    history
+        .supervised_end_for_themselves()
+        .context("a supervised child ends for itself, or with what it depends on")?;
+    history
+        .supervised_failures_are_passed_on()
+        .context("the failure of a supervised child is its parent's")?;
     history.all_errors_are_reported().context("all errors are reported, in order of occurrence")?;
     history.reported_failures_occurred().context("every reported failure has occurred")?;
     history.aborted_futures_are_reported().context("every aborted future is reported")?;
@@ -64,6 +88,12 @@ struct History<'a> {
     machine_ended: Option<usize>,
     /// Children whose name was given to another one while they ran.
     twins: Vec<Arc<str>>,
+    /// The states that the root as a whole has entered. Empty if nobody looked.
+    entered: Vec<(usize, State)>,
+    /// When somebody requested that a supervised child of the root is built anew or stopped.
+    child_commands: Vec<(usize, &'a str, Command)>,
+    /// When a supervised child of the root was stopped by request.
+    stopped_children: Vec<(usize, &'a str)>,
 }
 
 struct Span {
@@ -89,8 +119,10 @@ struct Part<'a> {
 
 struct Factory<'a> {
     plan: &'a FactoryPlan,
-    creator: Option<&'a (PartId, u32)>,
+    maker: &'a Maker,
     escalates: bool,
+    /// The recipe of a supervised child has failed.
+    recipe_failed: Option<usize>,
     starts: usize,
     started: Option<usize>,
     /// The end, or the failed start, with the report.
@@ -101,6 +133,18 @@ struct Factory<'a> {
 }
 
 impl Factory<'_> {
+    /// The part that has made it, and in which of its runs.
+    fn creator(&self) -> Option<(&PartId, u32)> {
+        match self.maker {
+            Maker::Part(part, run) => Some((part, *run)),
+            Maker::Outside | Maker::Supervisor => None,
+        }
+    }
+
+    fn is_supervised(&self) -> bool {
+        matches!(self.maker, Maker::Supervisor)
+    }
+
     /// The end and its report; none if its machine ended first.
     fn report(&self) -> Option<(usize, &Report)> {
         self.end
@@ -112,10 +156,7 @@ impl<'a> History<'a> {
     fn read(plan: &'a Plan, trace: &'a Trace) -> Result<Self> {
         let plans: BTreeMap<&str, &FactoryPlan> =
             plan.factories().into_iter().map(|factory| (factory.name.as_str(), factory)).collect();
-        let plan_of = |path: &str| {
-            let name = path.rsplit('/').next().unwrap_or_default().split('.').next().unwrap_or_default();
-            *plans.get(name).expect("every factory was planned")
-        };
+        let plan_of = |path: &str| *plans.get(plan_name(path)).expect("every factory was planned");
         let mut history = History {
             plan,
             trace,
@@ -124,6 +165,9 @@ impl<'a> History<'a> {
             factories: BTreeMap::new(),
             machine_ended: None,
             twins: Vec::new(),
+            entered: Vec::new(),
+            child_commands: Vec::new(),
+            stopped_children: Vec::new(),
         };
         let mut open = BTreeMap::new();
         for (index, event) in trace.0.iter().enumerate() {
@@ -166,11 +210,12 @@ impl<'a> History<'a> {
                     }
                 }
                 EventKind::TwinStarted => history.twins.push(event.factory.clone()),
-                EventKind::Starts { creator, escalates } => {
+                EventKind::Starts { maker, escalates } => {
                     let factory = Factory {
                         plan: plan_of(&event.factory),
-                        creator: creator.as_ref(),
+                        maker,
                         escalates: *escalates,
+                        recipe_failed: None,
                         starts: index,
                         started: None,
                         end: None,
@@ -187,6 +232,14 @@ impl<'a> History<'a> {
                     history.factory(&event.factory)?.stop_requested.get_or_insert(index);
                 }
                 EventKind::MachineEnded => history.machine_ended = Some(index),
+                EventKind::RecipeFails => {
+                    history.factory(&event.factory)?.recipe_failed = Some(index);
+                }
+                EventKind::Entered(state) => history.entered.push((index, *state)),
+                EventKind::ChildStopped { child } => history.stopped_children.push((index, child)),
+                EventKind::ChildCommanded { child, command } => {
+                    history.child_commands.push((index, child, *command));
+                }
             }
         }
         Ok(history)
@@ -227,8 +280,8 @@ impl<'a> History<'a> {
     fn created_by(&self, id: &PartId, run: Option<u32>) -> impl Iterator<Item = &Arc<str>> {
         let made = self.factories.iter().filter(move |(_, factory)| {
             factory
-                .creator
-                .is_some_and(|(creator, in_run)| creator == id && run.is_none_or(|run| run == *in_run))
+                .creator()
+                .is_some_and(|(creator, in_run)| creator == id && run.is_none_or(|run| run == in_run))
         });
         made.flat_map(|(made, _)| {
             let below = format!("{made}/");
@@ -561,6 +614,7 @@ impl History<'_> {
         let cause = failed.chain(root.stop_requested).min().filter(|cause| *cause < end);
         let late = report.failures().iter().any(|failure| {
             failure.daemon.starts_with("child ")
+                || failure.daemon.starts_with("Supervised[")
                 || failure.error.is::<DeadlineExceeded>() && failure.phase == Phase::Prepare
         });
         if let (Some(cause), false) = (cause, late) {
@@ -576,7 +630,7 @@ impl History<'_> {
             let deadlines = &factory.plan.deadlines;
             let (cause, limit) = match factory.started {
                 // Its start may have waited for its parent.
-                None if factory.creator.is_some() || path.contains('/') => continue,
+                None if path.contains('/') => continue,
                 None => (factory.starts, deadlines.prepare + 2 * deadlines.rollback),
                 Some(started) => {
                     let stop_requested =
@@ -640,7 +694,8 @@ impl History<'_> {
         // A child may fail without a span, if a stop is aborted before its first poll.
         let escalated = |factory: &Factory| {
             let is_clean = |(end, report): &(usize, &Report)| self.at(*end) > time || report.is_clean();
-            factory.escalates && !factory.end.as_ref().is_none_or(is_clean)
+            (factory.escalates || factory.is_supervised()) && !factory.end.as_ref().is_none_or(is_clean)
+                || factory.recipe_failed.is_some_and(|index| self.at(index) <= time)
         };
         self.spans.iter().any(failed)
             || self.factories.values().any(escalated)
@@ -656,6 +711,15 @@ impl History<'_> {
     /// Whether a run of the root had returned by then that its policy does not bear, or not so often.
     fn returned_too_often_by(&self, time: Duration) -> bool {
         let parts = self.parts.iter().filter(|(id, _)| &*id.factory == "root");
+        let supervised_may_stop = self.factories.iter().any(|(path, factory)| {
+            let has_ended = factory.end.is_none_or(|(index, _)| self.at(index) <= time);
+            let stays = factory.is_supervised()
+                && self.policy_of(path).is_some_and(|policy| policy.on_finish == OnFinish::Stay);
+            factory.is_supervised() && path.matches('/').count() == 1 && has_ended && !stays
+        });
+        if supervised_may_stop {
+            return true;
+        }
         parts.into_iter().any(|(_, part)| {
             let returned = self.spans_of(part).filter(|span| self.has_returned(span));
             let returned = returned.filter_map(|span| span.ends).map(|(index, _)| self.at(index));
@@ -811,6 +875,42 @@ impl History<'_> {
         Ok(())
     }
 
+    /// Only if all of its daemons run from its start on, and nothing ends one of them until all have answered.
+    fn ready_when_daemons_are(&self) -> Result {
+        let Some(root) = self.factories.get("root") else { return Ok(()) };
+        let (true, Some(started)) = (self.plan.watches_health, root.started) else { return Ok(()) };
+        let answered = self.at(started) + CHECKS.timeout;
+        let can_serve = |part: &Part| {
+            let mut runs = self.spans_of(part).filter(|span| matches!(span.activity, Activity::Run(_)));
+            let lasts = |run: &Span| run.ends.is_some_and(|(index, _)| self.at(index) > answered);
+            matches!(part.script.health, Answer::Healthy | Answer::Degraded)
+                && part.commanded.is_empty()
+                && runs.next().is_some_and(lasts)
+        };
+        // A child that escalates counts as well, and one that is built anew is not there for a while.
+        let is_simple = |(path, child): (&Arc<str>, &Factory)| {
+            &**path == "root"
+                || !child.escalates
+                    && (!child.is_supervised()
+                        || child.end.is_some_and(|(index, _)| self.at(index) > answered))
+        };
+        let mut parts = self.parts.iter().filter(|(id, _)| &*id.factory == "root").peekable();
+        let stops = root.stop_requested.map_or(Duration::MAX, |index| self.at(index));
+        if parts.peek().is_none()
+            || stops <= answered
+            || !parts.all(|(_, part)| can_serve(part))
+            || !self.factories.iter().all(is_simple)
+            || !self.child_commands.is_empty()
+            || self.ended_itself_by(answered)
+        {
+            return Ok(());
+        }
+        let is_ready =
+            root.health.iter().any(|(index, health)| health.is_ready() && self.at(*index) <= answered);
+        ensure!(is_ready, "the daemons of the root can serve, but it is not ready at {answered:?}");
+        Ok(())
+    }
+
     fn hung_checks_are_found(&self) -> Result {
         let Some(root) = self.factories.get("root") else { return Ok(()) };
         let (true, Some(started)) = (self.plan.watches_health, root.started) else { return Ok(()) };
@@ -881,7 +981,7 @@ impl History<'_> {
                     [index] => {
                         let failure = &report.failures()[index];
                         ensure!(
-                            failure.factory == **path && failure.daemon == label,
+                            failure.factory == path_of(path) && failure.daemon == label,
                             "{failure} is reported for another daemon than {label} of {path}"
                         );
                         ensure!(
@@ -938,8 +1038,11 @@ impl History<'_> {
                  returns, but the report says {reported:?}"
             );
         }
+        let supervised = self.factories.get(path).map(|factory| &factory.plan.supervised);
         let known = |restarted: &steelmill_core::Restarted| {
+            let mut supervised = supervised.into_iter().flatten();
             self.parts.keys().any(|id| *id.factory == *path && label(id) == restarted.daemon)
+                || supervised.any(|child| supervisor_label(&child.factory.name) == restarted.daemon)
         };
         ensure!(report.restarted().iter().all(known), "{path} reports restarts of another daemon");
         Ok(())
@@ -949,13 +1052,15 @@ impl History<'_> {
         for (path, factory) in &self.factories {
             let Some((_, report)) = factory.report() else { continue };
             for failure in report.failures() {
-                ensure!(failure.factory == **path, "{failure} is in the report of {path}");
+                ensure!(failure.factory == path_of(path), "{failure} is in the report of {path}");
                 let text = format!("{:#}", failure.error);
                 ensure!(
                     !text.contains("blocks its thread"),
                     "reported, but no daemon here blocks its thread: {failure}"
                 );
-                if !failure.error.is::<DeadlineExceeded>() || failure.daemon.starts_with("child ") {
+                let is_of_child =
+                    failure.daemon.starts_with("child ") || failure.daemon.starts_with("Supervised[");
+                if !failure.error.is::<DeadlineExceeded>() || is_of_child {
                     continue;
                 }
                 let of_phase = |span: &&Span| {
@@ -1002,7 +1107,7 @@ impl History<'_> {
     /// factory above it, was asked to stop, had a failure before, which may be that of a child that escalates, or a run of it
     /// had returned.
     fn ends_with_maker(&self, path: &str, end: usize) -> bool {
-        if self.factories.get(path).is_none_or(|factory| factory.creator.is_none()) {
+        if self.factories.get(path).is_none_or(|factory| matches!(factory.maker, Maker::Outside)) {
             return false;
         }
         let mut ancestors = path.match_indices('/').map(|(slash, _)| &path[..slash]);
@@ -1089,7 +1194,11 @@ impl History<'_> {
             let may_escalate =
                 |factory: &Factory| factory.escalates && (factory.end.is_some() || factory.started.is_none());
             let escalated = self.factories.values().any(may_escalate);
-            ensure!(stop_requested || failed || escalated || has_finished, "{path} ended without a cause");
+            let by_supervised = self.supervised_may_stop(path, end);
+            ensure!(
+                stop_requested || failed || escalated || has_finished || by_supervised,
+                "{path} ended without a cause"
+            );
         }
         Ok(())
     }
@@ -1099,7 +1208,7 @@ impl History<'_> {
             let Some((parent, _)) = path.rsplit_once('/') else { continue };
             let (Some((_, report)), Some(_)) = (factory.report(), factory.started) else { continue };
             let Some((_, above)) = self.factories.get(parent).and_then(Factory::report) else { continue };
-            let name = format!("child {path}");
+            let name = format!("child {}", path_of(path));
             let mut reported = above.failures().iter().filter(|failure| failure.daemon == name);
             let escalated = reported.any(|failure| failure.phase == Phase::Run);
             let wants = factory.escalates && !report.is_clean();
@@ -1127,6 +1236,7 @@ impl History<'_> {
             ("failures reported", failures),
             ("overstayers", deadline_exceeded),
             ("restarts", restarts),
+            ("supervised children built anew", self.rebuilds()),
         ]
     }
 }
@@ -1138,6 +1248,11 @@ fn backoff_after(policy: &Policy, ending: Ending) -> Option<Backoff> {
         (Ending::Succeeded, _, OnFinish::Restart(backoff)) => Some(backoff),
         _ => None,
     }
+}
+
+/// The name of the daemon that supervises a child.
+fn supervisor_label(child: &str) -> String {
+    format!("Supervised[{child}]")
 }
 
 fn label(id: &PartId) -> String {

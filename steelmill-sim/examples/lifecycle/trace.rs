@@ -4,13 +4,30 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steelmill_core::{FactoryHealth, Report};
+use steelmill_core::{FactoryHealth, Report, State};
 
-/// Identifies a part: its factory's path and its number.
+use super::plan::Command;
+
+/// Identifies a part: its factory and its number.
+///
+/// A factory is identified by its path, in which each supervised child has its generation: `root/s1~2/c3.7`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PartId {
     pub(crate) factory: Arc<str>,
     pub(crate) part: usize,
+}
+
+/// The name that a factory has in the plan. A child that a part makes has the number of the run as a suffix, a supervised one
+/// its generation.
+pub(crate) fn plan_name(factory: &str) -> &str {
+    let name = factory.rsplit('/').next().unwrap_or_default();
+    name.split(['.', '~']).next().unwrap_or_default()
+}
+
+/// The path of a factory: without the generations.
+pub(crate) fn path_of(factory: &str) -> String {
+    let names: Vec<_> = factory.split('/').map(|name| name.split('~').next().unwrap_or_default()).collect();
+    names.join("/")
 }
 
 /// An activity of a part, from a `Begins` to an `Ends` event.
@@ -31,6 +48,17 @@ pub(crate) enum Ending {
     Failed(u32),
     /// Its future was dropped.
     Cancelled,
+}
+
+/// Who has made a factory.
+#[derive(Debug, Clone)]
+pub(crate) enum Maker {
+    /// The scenario.
+    Outside,
+    /// A part, in the run of this number.
+    Part(PartId, u32),
+    /// The supervisor of a child, by its recipe.
+    Supervisor,
 }
 
 #[derive(Debug, Clone)]
@@ -67,9 +95,22 @@ pub(crate) enum EventKind {
     Commanded,
     // Events of a factory.
     Starts {
-        creator: Option<(PartId, u32)>,
+        maker: Maker,
         escalates: bool,
     },
+    /// The recipe of a supervised child fails.
+    RecipeFails,
+    /// Somebody requests that a supervised child of the root is built anew or stopped.
+    ChildCommanded {
+        child: String,
+        command: Command,
+    },
+    /// A supervised child of the root was stopped by request.
+    ChildStopped {
+        child: String,
+    },
+    /// The root as a whole has entered this state.
+    Entered(State),
     Started,
     StartFailed(Arc<Report>),
     StopRequested,
@@ -117,13 +158,18 @@ impl fmt::Display for Trace {
                 EventKind::Health(health) => {
                     writeln!(f, " is well: {}", health.to_string().replace('\n', ","))?;
                 }
-                EventKind::Starts { creator: Some((creator, run)), .. } => {
-                    writeln!(f, " starts, created by {} {} in run {run}", creator.factory, creator.part)?;
+                EventKind::Starts { maker: Maker::Part(maker, run), .. } => {
+                    writeln!(f, " starts, created by {} {} in run {run}", maker.factory, maker.part)?;
                 }
-                EventKind::Starts { creator: None, .. } => writeln!(f, " starts")?,
+                EventKind::Starts { maker: Maker::Supervisor, .. } => writeln!(f, " is built by its recipe")?,
+                EventKind::Starts { maker: Maker::Outside, .. } => writeln!(f, " starts")?,
                 EventKind::StartFailed(report) => writeln!(f, " did not start; {report}")?,
                 EventKind::Ended(report) => writeln!(f, " ended; {report}")?,
                 EventKind::Dropped
+                | EventKind::RecipeFails
+                | EventKind::ChildCommanded { .. }
+                | EventKind::ChildStopped { .. }
+                | EventKind::Entered(_)
                 | EventKind::Commanded
                 | EventKind::TwinStarted
                 | EventKind::Started

@@ -16,6 +16,7 @@ use crate::kernel::timers::Nanos;
 use crate::schema::event::{Event, EventKind, FaultStep, MachineChange};
 use crate::schema::task::TaskId;
 use crate::schema::trace::{Answer, Trace};
+use crate::trace::conditions::Conditions;
 
 impl Trace {
     /// Writes the trace in virtual time, as JSON for <https://ui.perfetto.dev>.
@@ -288,23 +289,27 @@ impl<'t> Rows<'t> {
     /// Lifecycle states of factories and daemons, until their process ends.
     fn states(&mut self) {
         let mut current: BTreeMap<(u32, Track), OpenSlice> = BTreeMap::new();
+        let mut conditions = Conditions::new(self.trace);
         for event in &self.trace.events {
             match event.what {
-                EventKind::State { state } => {
-                    let Some(change) = self.trace.states.get(state as usize) else { continue };
-                    let content = Content::State(change.factory.clone(), change.daemon.clone());
-                    let track = self.track(self.machine_process(change.machine), content);
-                    let key = (change.machine, track);
+                EventKind::State { .. } | EventKind::Health { .. } => {
+                    let Some(((machine, factory, daemon), condition)) = conditions.begins(&event.what) else {
+                        continue;
+                    };
+                    let content = Content::State(factory.to_owned(), daemon.map(str::to_owned));
+                    let track = self.track(self.machine_process(machine), content);
+                    let key = (machine, track);
                     if let Some(OpenSlice { at, name }) = current.remove(&key) {
                         self.slice("state", track, (at, event.at), name);
                     }
-                    if change.state == steelmill_core::State::Ended {
-                        self.instant("state", track, event.at, change.state.to_string());
+                    if condition == steelmill_core::State::Ended.to_string() {
+                        self.instant("state", track, event.at, condition);
                     } else {
-                        current.insert(key, OpenSlice { at: event.at, name: change.state.to_string() });
+                        current.insert(key, OpenSlice { at: event.at, name: condition });
                     }
                 }
                 EventKind::Machine { machine, change: MachineChange::Exited | MachineChange::PowerLost } => {
+                    conditions.begins(&event.what);
                     let is_here = |key: &(u32, Track)| key.0 == machine;
                     let gone: Vec<_> = current.keys().copied().filter(is_here).collect();
                     for key in gone {

@@ -205,6 +205,9 @@ fn primitive(stack: &[Frame]) -> Option<&'static str> {
     if entered.is_in("steelmill-core", "src/cell.rs") && entered.function.contains("Wait") {
         return Some(STOP);
     }
+    if entered.is_in("steelmill-core", "src/control/end.rs") {
+        return Some("the end of a factory");
+    }
     if entered.is_in("steelmill-core", "src/lifecycle/supervisor.rs") {
         return Some("its daemons");
     }

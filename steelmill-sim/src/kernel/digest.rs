@@ -100,6 +100,7 @@ impl EventKind {
             | EventKind::Lost { .. }
             | EventKind::Corrupted { .. }
             | EventKind::State { .. }
+            | EventKind::Health { .. }
             | EventKind::Log { .. }
             | EventKind::Invoke { .. }
             | EventKind::Return { .. }

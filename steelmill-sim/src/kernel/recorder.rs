@@ -11,7 +11,7 @@ use crate::schema::event::{Event, EventKind};
 use crate::schema::outcome::Cause;
 use crate::schema::plan::Plan;
 use crate::schema::task::{TaskId, TaskKey};
-use crate::schema::trace::{Log, Operation, StateChange, TaskInfo, Trace};
+use crate::schema::trace::{HealthChange, Log, Operation, StateChange, TaskInfo, Trace};
 
 #[derive(Default)]
 pub(crate) struct Recorder {
@@ -202,6 +202,13 @@ impl<E> Kernel<E> {
         recorder.trace.states.push(change());
         let state = last(&recorder.trace.states);
         self.note(EventKind::State { state });
+    }
+
+    pub(crate) fn health_changed(&mut self, change: impl FnOnce() -> HealthChange) {
+        let Some(recorder) = &mut self.recorder else { return };
+        recorder.trace.health.push(change());
+        let health = last(&recorder.trace.health);
+        self.note(EventKind::Health { health });
     }
 
     /// Records the invocation of an operation; its index in the trace.

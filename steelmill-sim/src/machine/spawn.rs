@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use steelmill_core::{Daemon, Factory, Milestone, Origin, Owner, Result, State, TaskError};
+use steelmill_core::{Daemon, Factory, Health, Milestone, Origin, Owner, Result, State, TaskError};
 
 use crate::kernel::tasks::{Output, TaskFuture, WaitsFor};
 use crate::kernel::waiter::Waiter;
@@ -18,7 +18,7 @@ use crate::machine::panic_log;
 use crate::machine::world::Process;
 use crate::machine::{deadline_exceeded, panics};
 use crate::schema::task::TaskKey;
-use crate::schema::trace::StateChange;
+use crate::schema::trace::{HealthChange, StateChange};
 
 /// Spawns tasks on one incarnation of a machine. They are dropped when its process ends.
 #[derive(Debug, Clone, Copy)]
@@ -187,7 +187,53 @@ impl steelmill_core::Spawn for Spawner {
         });
     }
 
+    fn health_changed(&self, factory: &str, daemon: &str, health: &Health) {
+        self.record_health(|machine| HealthChange {
+            machine,
+            factory: factory.to_owned(),
+            daemon: Some(daemon.to_owned()),
+            is_ready: health.is_ready(),
+            is_live: health.is_live(),
+            text: health.to_string(),
+        });
+    }
+
+    fn readiness_changed(&self, factory: &str, is_ready: bool, is_live: bool, problems: &[String]) {
+        self.record_health(|machine| HealthChange {
+            machine,
+            factory: factory.to_owned(),
+            daemon: None,
+            is_ready,
+            is_live,
+            text: readiness(factory, is_ready, is_live, problems),
+        });
+    }
+
     fn deadline_exceeded(&self, owner: &Arc<Owner>, task: &'static str, limit: Duration) {
         deadline_exceeded::record(self.0, owner, task, limit);
     }
+}
+
+impl Spawner {
+    fn record_health(&self, change: impl FnOnce(u32) -> HealthChange) {
+        let Process { run, machine, incarnation } = self.0;
+        cluster::try_with(run, |run| {
+            if run.is_alive(machine, incarnation) {
+                run.kernel.health_changed(|| change(machine));
+            }
+        });
+    }
+}
+
+/// The readiness of a factory in words, with what withholds it.
+fn readiness(factory: &str, is_ready: bool, is_live: bool, problems: &[String]) -> String {
+    let word = match (is_ready, is_live) {
+        (true, _) => return "ready".to_owned(),
+        (false, true) => "not ready",
+        (false, false) => "not ready, not live",
+    };
+    let own = format!("{factory}: ");
+    let problems: Vec<_> =
+        problems.iter().map(|problem| problem.strip_prefix(&own).unwrap_or(problem)).collect();
+    format!("{word}: {}", problems.join("; "))
 }

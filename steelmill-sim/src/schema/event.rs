@@ -191,6 +191,11 @@ pub enum EventKind {
         /// Its index in [`Trace::states`](crate::trace::Trace::states).
         state: u32,
     },
+    /// The health of a daemon or the readiness of a factory changed. Not in the digest.
+    Health {
+        /// Its index in [`Trace::health`](crate::trace::Trace::health).
+        health: u32,
+    },
     /// A log line was written. Not in the digest.
     Log {
         /// Its index in [`Trace::logs`](crate::trace::Trace::logs).
@@ -402,6 +407,7 @@ impl EventKind {
                 | EventKind::Link { .. }
                 | EventKind::Fault { .. }
                 | EventKind::State { .. }
+                | EventKind::Health { .. }
                 | EventKind::Invoke { .. }
                 | EventKind::Return { .. }
                 | EventKind::Blame { .. }

@@ -32,6 +32,8 @@ pub struct Trace {
     pub logs: Vec<Log>,
     /// Lifecycle states of factories and daemons.
     pub states: Vec<StateChange>,
+    /// The health of daemons and the readiness of factories, where somebody requested it.
+    pub health: Vec<HealthChange>,
     /// The clients' operations that a [`History`](crate::trace::history::History) recorded.
     pub operations: Vec<Operation>,
     /// The faults of the run's plan.
@@ -119,6 +121,24 @@ pub struct StateChange {
     /// The new state.
     #[serde(with = "portable::state")]
     pub state: State,
+}
+
+/// A change of a daemon's health, or of a factory's readiness.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HealthChange {
+    /// The number of the factory's machine.
+    pub machine: u32,
+    /// The factory's path.
+    pub factory: String,
+    /// The daemon; `None` for the factory as a whole.
+    pub daemon: Option<String>,
+    /// Whether it can serve.
+    pub is_ready: bool,
+    /// Whether it answers.
+    pub is_live: bool,
+    /// In words: `degraded: one replica is left`; of a factory `not ready: Store is failing: the disk is full`.
+    pub text: String,
 }
 
 /// A client's operation in a [`History`](crate::trace::history::History).

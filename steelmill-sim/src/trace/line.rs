@@ -7,8 +7,8 @@ use serde::Serialize;
 use steelmill_core::Owner;
 
 use super::{
-    Answer, DeliveryProblem, DiskChange, Event, EventKind, FaultStep, LinkChange, MachineChange, MessageKind,
-    TaskEnd, TaskId, Trace,
+    Answer, DeliveryProblem, DiskChange, Event, EventKind, FaultStep, HealthChange, LinkChange,
+    MachineChange, MessageKind, TaskEnd, TaskId, Trace,
 };
 use crate::schema::decision::Stream;
 use crate::schema::line::{Line, seconds};
@@ -202,6 +202,13 @@ impl Trace {
                     None => format!("{} is {}", change.factory, change.state),
                 },
                 None => format!("state {state}"),
+            },
+            EventKind::Health { health } => match self.health.get(health as usize) {
+                Some(HealthChange { factory, daemon: Some(daemon), text, .. }) => {
+                    format!("{factory}: {daemon} is {text}")
+                }
+                Some(HealthChange { factory, daemon: None, text, .. }) => format!("{factory} is {text}"),
+                None => format!("health {health}"),
             },
             EventKind::Log { log } => match self.logs.get(log as usize) {
                 Some(log) => format!("log {} {}: {}", log.level, log.target, log.text),

@@ -12,11 +12,14 @@
 //!   unless in flight when the run ends; [`EventKind::Delayed`] is extra latency. See [`Trace::messages`].
 //! - A daemon's state is that of its last [`EventKind::State`]. It ends with the process: at [`MachineChange::Exited`] or
 //!   [`MachineChange::PowerLost`].
+//! - A daemon's health, and whether a factory is ready, is that of the last [`EventKind::Health`], as long as it runs. Where nobody
+//!   requests the health of a factory there is none.
 //! - A fault of the plan begins and ends at [`EventKind::Fault`]. [`Trace::faults`] has its kind and the
 //!   [machines](crate::fault::Kind::machines) it affects.
 //! - A failed run ends with [`EventKind::Fail`].
 
 mod causes; // causality between events
+pub(crate) mod conditions; // each factory's and daemon's state with its health
 pub mod history; // operation history and linearizability checker
 mod line; // events as text
 pub mod logging; // log format with virtual time, machine and daemon
@@ -29,6 +32,6 @@ pub use crate::schema::event::{
 };
 pub use crate::schema::line::Line;
 pub use crate::schema::task::TaskId;
-pub use crate::schema::trace::{Answer, Log, Operation, StateChange, TaskInfo, Trace};
+pub use crate::schema::trace::{Answer, HealthChange, Log, Operation, StateChange, TaskInfo, Trace};
 pub(crate) use line::reason;
 pub use messages::MessageTrace;

@@ -358,6 +358,6 @@ pub(super) const PLAN: &[Workload] = &[
         ours: lifecycle("a child", "--side steelmill"),
         timed: "--workload child --n 10000",
         counted: ["--workload child --n 100", "--workload child --n 600"],
-        target: Target { instructions: Some(Limit::Below(60_000.0)), ..NO_TARGET },
+        target: Target { instructions: Some(Limit::Below(42_000.0)), ..NO_TARGET },
     },
 ];

@@ -15,6 +15,7 @@ use crate::explain::shrink;
 use crate::schema::event::{DeliveryProblem, Event, EventKind, FaultStep, MachineChange, MessageKind};
 use crate::schema::task::TaskId;
 use crate::schema::trace::{Answer, Trace};
+use crate::trace::conditions::{ConditionOf, Conditions};
 use crate::trace::reason;
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -191,7 +192,7 @@ impl Kind {
             EventKind::Arrive { .. } => Kind::Arrival,
             EventKind::Lost { .. } => Kind::Lost,
             EventKind::Log { .. } => Kind::Log,
-            EventKind::State { .. } => Kind::State,
+            EventKind::State { .. } | EventKind::Health { .. } => Kind::State,
             EventKind::Invoke { .. } => Kind::Invoke,
             EventKind::Return { .. } => Kind::Return,
             EventKind::Fault { .. } => Kind::Fault,
@@ -266,7 +267,8 @@ struct Builder<'a> {
     connections: BTreeMap<(u32, u32), i64>,
     operations: BTreeMap<u32, usize>,
     /// The current state of each factory and daemon: an index into the states.
-    current: BTreeMap<(u32, &'a str, Option<&'a str>), usize>,
+    current: BTreeMap<ConditionOf<'a>, usize>,
+    conditions: Conditions<'a>,
     columns: Columns,
 }
 
@@ -293,6 +295,7 @@ impl<'a> Builder<'a> {
             connections: BTreeMap::new(),
             operations: BTreeMap::new(),
             current: BTreeMap::new(),
+            conditions: Conditions::new(trace),
             columns,
         }
     }
@@ -346,6 +349,7 @@ impl<'a> Builder<'a> {
                 shown.map_or(0, |shown| self.columns.messages.to[*shown])
             }
             EventKind::State { state } => self.trace.states[state as usize].machine,
+            EventKind::Health { health } => self.trace.health[health as usize].machine,
             EventKind::Machine { machine, .. } => machine,
             EventKind::Link { from, .. } | EventKind::Corrupted { from, .. } => from,
             EventKind::Fault { fault, .. } => {
@@ -363,7 +367,10 @@ impl<'a> Builder<'a> {
         if !is_shown
             && !matches!(
                 event.what,
-                EventKind::State { .. } | EventKind::Machine { .. } | EventKind::Delayed { .. }
+                EventKind::State { .. }
+                    | EventKind::Health { .. }
+                    | EventKind::Machine { .. }
+                    | EventKind::Delayed { .. }
             )
         {
             return None;
@@ -396,7 +403,10 @@ impl<'a> Builder<'a> {
                 index(shown)
             }
             EventKind::Log { log } => self.log(log),
-            EventKind::State { state } => self.state(state, is_shown.then_some(number)),
+            EventKind::State { .. } | EventKind::Health { .. } => {
+                let (of, condition) = self.conditions.begins(&event.what)?;
+                self.condition(of, &condition, is_shown.then_some(number))
+            }
             EventKind::Invoke { operation } => self.operation(operation),
             EventKind::Return { operation } => {
                 let shown = *self.operations.get(&operation)?;
@@ -405,6 +415,7 @@ impl<'a> Builder<'a> {
             }
             EventKind::Machine { machine, change } => {
                 if matches!(change, MachineChange::Exited | MachineChange::PowerLost) {
+                    self.conditions.begins(&event.what);
                     self.end_states(machine, is_shown.then_some(number));
                 }
                 let text = self.trace.line(event).what;
@@ -499,25 +510,23 @@ impl<'a> Builder<'a> {
         index(logs.text.len() - 1)
     }
 
-    /// Begins a state of a factory or daemon at `event`, or at the beginning.
-    fn state(&mut self, state: u32, event: Option<usize>) -> i64 {
-        let trace = self.trace;
-        let change = &trace.states[state as usize];
-        let name = self.word(&change.state.to_string());
-        let (factory, daemon) = (self.word(&change.factory), self.word_or_none(change.daemon.as_deref()));
+    /// Begins a condition of a factory or daemon at `event`, or at the beginning.
+    fn condition(&mut self, of: ConditionOf<'a>, condition: &str, event: Option<usize>) -> i64 {
+        let (machine, factory, daemon) = of;
+        let name = self.word(condition);
+        let (factory, daemon) = (self.word(factory), self.word_or_none(daemon));
         let states = &mut self.columns.states;
         let shown = states.event.len();
-        let key = (change.machine, &*change.factory, change.daemon.as_deref());
-        if let Some(before) = self.current.insert(key, shown) {
+        if let Some(before) = self.current.insert(of, shown) {
             states.until[before] = event.map_or(NONE, index);
             if event.is_none() {
                 // Before the beginning only the last state counts.
                 states.state[before] = name;
-                self.current.insert(key, before);
+                self.current.insert(of, before);
                 return index(before);
             }
         }
-        states.lane.push(change.machine);
+        states.lane.push(machine);
         states.factory.push(factory);
         states.daemon.push(daemon);
         states.state.push(name);
@@ -880,6 +889,31 @@ mod tests {
         for n in 0..running {
             assert_eq!(until[n], event[n + 1]);
         }
+    }
+
+    #[test]
+    fn health_divides_the_state_of_what_runs() {
+        let trace = trace(|sim: Sim| async move {
+            let mut factory = steelmill_core::Factory::root("app", sim.world());
+            factory.drain(Duration::from_secs(1));
+            let app = factory.start().await?;
+            let _health = app.health();
+            sim.clock().sleep(Duration::from_secs(1)).await;
+            app.stop().await;
+            Ok(())
+        });
+        let states = |columns: &Columns| -> Vec<_> {
+            columns.states.state.iter().map(|state| columns.word(*state).to_owned()).collect()
+        };
+        let (columns, expected) = (all(&trace), ["running", "running, ready", "draining"]);
+        let shown = states(&columns);
+        let running = shown.iter().position(|state| state == "running").expect("it ran");
+        assert_eq!(shown[running..running + 3], expected, "{shown:?}");
+        let States { until, event, .. } = &columns.states;
+        assert_eq!(until[running + 1], event[running + 2]);
+        // Of what begins before the shown part, only the last condition is shown.
+        let few = Columns::of(&trace, 2);
+        assert!(!states(&few).contains(&"running".to_owned()), "{:?}", states(&few));
     }
 
     #[test]

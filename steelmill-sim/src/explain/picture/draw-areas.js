@@ -96,9 +96,14 @@ const [stripPlaces, stripsOfLane] = (() => {
   return [places, new Map([...free].map(([lane, taken]) => [lane, taken.length]))];
 })();
 
-/** Colour and pattern of a state, so that it does not depend on colour alone; no pattern (null) if it is not drawn. */
+/** Colour and pattern of a state and its health, so that it does not depend on colour alone; no pattern (null) if it is not drawn. */
 function stateLook(name) {
-  switch (name) {
+  const [state, health = ''] = name.split(', ');
+  switch (health.split(':')[0]) {
+    case 'degraded': return [colour.late, 'dots'];
+    case 'failing': case 'unresponsive': case 'not ready': return [colour.late, 'falling'];
+  }
+  switch (state) {
     case 'waiting': case 'preparing': case 'prepared': return [colour.wait, 'rising'];
     case 'winding down': case 'pausing': case 'down': return [colour.bad, 'falling'];
     case 'draining': case 'stopping': return [colour.leave, 'level'];
