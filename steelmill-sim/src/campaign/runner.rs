@@ -168,7 +168,7 @@ impl AnyCampaign<'_> {
     /// Makes one run: on a fresh thread; and if it turns out that its scenario has programs, in a process of its own.
     pub(crate) fn run_once(&self, settings: Settings, look: Option<Look>, is_silent: bool) -> Outcome {
         if !self.processes.are_needed() {
-            let outcome = self.run_on_a_thread(settings.clone(), look, is_silent, Isolation::Shared);
+            let outcome = self.run_on_a_thread(settings.clone(), look.clone(), is_silent, Isolation::Shared);
             if !outcome.needs_process {
                 return outcome;
             }

@@ -16,9 +16,9 @@ use crate::schema::task::TaskKey;
 /// The most tasks of which a holder is searched: each takes another run, or two.
 const SEARCHED: usize = 4;
 
-/// The most addresses of a lock that are tried: the memory of a process is laid out as that of the one before, if nothing else
-/// uses it.
-const ADDRESSES: usize = 3;
+/// The most addresses of a lock that are tried. The memory of a process is laid out in one of a few ways: a thread that watches the run
+/// takes some, too.
+const ADDRESSES: usize = 12;
 
 /// What has a holder, as [`TaskReport::waits_for`] says it.
 const HELD: [&str; 3] = [super::stuck::MUTEX, super::stuck::RW_LOCK, super::stuck::PERMIT];
@@ -52,30 +52,30 @@ pub(crate) fn explain(outcome: &mut Outcome, again: impl Fn(Look) -> Outcome) {
 
 /// Which threads hold the lock that a thread waits for.
 fn threads_that_hold(
-    mut lock: LockWord,
+    lock: LockWord,
     thread: u64,
     digest: u64,
     again: impl Fn(Look) -> Outcome,
 ) -> Option<Holder> {
-    for _ in 0..ADDRESSES {
-        let mut other = again(Look::Threads { lock });
+    let mut locks = vec![lock];
+    while locks.len() <= ADDRESSES {
+        let mut other = again(Look::Threads { locks: locks.clone() });
         let other = other.failure.as_mut().filter(|_| other.digest == digest)?;
         let report = tasks(other).iter_mut().find(|report| report.key.within_run() == thread)?;
         let found = report.lock?;
-        if found == lock {
+        if locks.contains(&found) {
             return report.held_by.take();
         }
-        lock = found;
+        locks.push(found);
     }
     None
 }
 
-/// Adds what was seen of a lock to all threads that wait for it.
-pub(crate) fn seen(id: RunId, outcome: &mut Outcome, lock: LockWord) {
+/// Adds what was seen of the watched locks to the threads that wait for them.
+pub(crate) fn seen(id: RunId, outcome: &mut Outcome) {
     let Some(failure) = &mut outcome.failure else { return };
-    let holder = cluster::with(id, |run| run.holder_of_watched(lock));
-    for report in tasks(failure).iter_mut().filter(|report| report.lock == Some(lock)) {
-        report.held_by.clone_from(&holder);
+    for report in tasks(failure) {
+        report.held_by = report.lock.and_then(|lock| cluster::with(id, |run| run.holder_of_watched(lock)));
     }
 }
 

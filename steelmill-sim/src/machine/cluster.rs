@@ -71,8 +71,8 @@ pub(crate) struct Cluster {
     pub(crate) tally: Tally,
     pub(crate) threads: Threads,
     pub(crate) futexes: Futexes,
-    /// The lock that is watched in a run that is repeated for that.
-    pub(crate) lock_watch: Option<LockWatch>,
+    /// The locks that are watched in a run that is repeated for that.
+    pub(crate) lock_watches: Vec<LockWatch>,
     pub(crate) descriptors: Descriptors,
     pub(crate) disks: Disks,
     pub(crate) mappings: Mappings,
@@ -181,7 +181,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         tally: Tally::new(),
         threads: Threads::default(),
         futexes: Futexes::default(),
-        lock_watch: None,
+        lock_watches: Vec::new(),
         descriptors: Descriptors::default(),
         disks: Disks::default(),
         mappings: Mappings::default(),

@@ -102,20 +102,18 @@ impl Futexes {
 }
 
 impl Cluster {
-    /// The thread that is the current task had the turn, in a run in which a lock is watched.
-    pub(super) fn look_at_lock(&mut self, machine: u32) {
-        let (Some(watch), Some(task)) = (&mut self.lock_watch, self.kernel.tasks.current_key()) else {
-            return;
-        };
+    /// The thread that is the current task had the turn, in a run in which locks are watched.
+    pub(super) fn look_at_locks(&mut self, machine: u32) {
+        let Some(task) = self.kernel.tasks.current_key() else { return };
         // Another process has something else at that address.
-        if watch.lock.machine == machine {
+        for watch in self.lock_watches.iter_mut().filter(|watch| watch.lock.machine == machine) {
             watch.had_turn(task, || self.kernel.task_report(task.index()).who());
         }
     }
 
-    /// Who holds a lock, if it is the one that was watched.
+    /// Who holds a lock, if it is one that was watched.
     pub(crate) fn holder_of_watched(&mut self, lock: LockWord) -> Option<Holder> {
-        let watch = self.lock_watch.as_ref().filter(|watch| watch.lock == lock)?;
+        let watch = self.lock_watches.iter().find(|watch| watch.lock == lock)?;
         let name = |(task, name, _): &(TaskKey, String, u32)| match self.kernel.tasks.is_finished(*task) {
             false => name.clone(),
             true => format!("{name}, which has ended"),

@@ -343,7 +343,7 @@ pub(crate) fn spawn(
         is_logging: Cell::new(false),
         clock_reads: Cell::default(),
         name: Cell::new(current().and_then(|parent| parent.name.get())),
-        is_watched: cluster::with(place.run, |run| run.lock_watch.is_some()),
+        is_watched: cluster::with(place.run, |run| !run.lock_watches.is_empty()),
         destructors: RefCell::default(),
     });
     let create = real!(
@@ -493,7 +493,7 @@ impl Future for GuestTask {
         // SAFETY: it has parked before it became a task, and a task that has ended is polled no more.
         unsafe { self.guest.turns.resume() };
         if self.guest.is_watched {
-            cluster::with_current(|run| run.look_at_lock(self.guest.place.machine));
+            cluster::with_current(|run| run.look_at_locks(self.guest.place.machine));
         }
         if !self.guest.has_ended.get() {
             return Poll::Pending;

@@ -127,12 +127,12 @@ pub(crate) fn run_once(
     let _logs = logs::install(&settings, look.is_some());
     let id = cluster::begin(settings);
     let _observed = coverage::observe(&RunObserver);
-    if let Some(Look::Aborted { polls }) = look {
-        let inspecting = ExceededDeadlines::inspecting(polls, stuck::inspect_aborted);
+    if let Some(Look::Aborted { polls }) = &look {
+        let inspecting = ExceededDeadlines::inspecting(*polls, stuck::inspect_aborted);
         cluster::with(id, |run| run.tally.exceeded_deadlines = inspecting);
     }
-    if let Some(Look::Threads { lock }) = look {
-        cluster::with(id, |run| run.lock_watch = Some(LockWatch::new(lock)));
+    if let Some(Look::Threads { locks }) = &look {
+        cluster::with(id, |run| run.lock_watches = locks.iter().copied().map(LockWatch::new).collect());
     }
     purity::draw_hash_keys();
     if is_audited {
@@ -156,7 +156,7 @@ pub(crate) fn run_once(
         stuck::inspect(id, &mut outcome);
         match look {
             Some(Look::Holder { task, backwards }) => holders::search(id, &mut outcome, task, backwards),
-            Some(Look::Threads { lock }) => holders::seen(id, &mut outcome, lock),
+            Some(Look::Threads { .. }) => holders::seen(id, &mut outcome),
             _ => {}
         }
         panic_log::take();

@@ -50,8 +50,8 @@ pub struct Impairment {
     /// The rate of datagrams of which one byte is changed on the way, in ppm, though UDP's checksum fits: what a broken switch does,
     /// and what a sender without checksums gets.
     pub corruption_ppm: u32,
-    /// The rate of flights of a stream of which one byte is changed on the way, in ppm, where no checksum sees it. Hardly ever does that
-    /// happen; most programs rely on it that it does not.
+    /// The rate of flights of a stream of which one byte is changed on the way, in ppm, where no checksum sees it. That hardly ever
+    /// happens, and most programs rely on that.
     pub stream_corruption_ppm: u32,
     /// The greatest packet in bytes (maximum transmission unit), with its IP header; `None` is 1,500. Of several the least counts. Segments of a stream have 52
     /// bytes less. A longer datagram is sent in several packets, and is lost with any of them.
