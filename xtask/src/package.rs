@@ -108,6 +108,7 @@ fn packages(workspace: &Workspace, place: &Place) -> Result<Outcome> {
     if made.exists() {
         fs::remove_dir_all(&made).with_context(|| format!("cannot remove {}", made.display()))?;
     }
+    forget_unpacked()?;
     // Quiet, because cargo tells of each test that is not in the package.
     let mut package = workspace.cargo(["package", "--quiet", "--allow-dirty"]);
     for name in PACKAGES {
@@ -121,6 +122,28 @@ fn packages(workspace: &Workspace, place: &Place) -> Result<Outcome> {
         notes.extend(flaws(name, &folder)?);
     }
     Ok(Outcome { green: notes.is_empty(), note: notes.join("; ") })
+}
+
+/// Removes what cargo has unpacked of these packages before: it takes that for the same as long as the version is.
+fn forget_unpacked() -> Result<()> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let Some(Ok(registries)) = home.map(|home| fs::read_dir(home.join("registry/src"))) else {
+        return Ok(());
+    };
+    for registry in registries {
+        let registry = registry.context("cannot read cargo's folder of sources")?.path();
+        for source in
+            fs::read_dir(&registry).with_context(|| format!("cannot read {}", registry.display()))?
+        {
+            let source = source?;
+            let name = source.file_name();
+            if PACKAGES.iter().any(|package| name.to_string_lossy().starts_with(&format!("{package}-"))) {
+                let path = source.path();
+                fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Unpacks the package of a crate; returns its folder.
