@@ -468,10 +468,13 @@ impl Cluster {
         let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let arrived_before = pipe.arrived();
         let has_new_bytes = pipe.deliver(now);
-        if has_new_bytes && !self.net.links.is_plain(from, to) {
-            self.corrupt_stream(id, side, arrived_before);
-        }
-        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
+        let pipe = match has_new_bytes && !self.net.links.is_plain(from, to) {
+            true => {
+                self.corrupt_stream(id, side, arrived_before);
+                self.net.tcp.get(id).expect("checked above").out(side)
+            }
+            false => pipe,
+        };
         let (readable, was_stalled) = (pipe.readable(), pipe.stalled_since.is_some());
         let has_fin_come = pipe.has_fin_arrived() && pipe.fin_arrived_at == now;
         if pipe.counting().is_some() {
