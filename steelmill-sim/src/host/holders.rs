@@ -36,18 +36,26 @@ pub(crate) fn explain(outcome: &mut Outcome, again: impl Fn(Look) -> Outcome) {
     let Some(failure) = &mut outcome.failure else { return };
     let waits = |task: &&mut TaskReport| HELD.contains(&task.waits_for);
     for task in tasks(failure).iter_mut().filter(waits).take(SEARCHED) {
-        if let Some(lock) = task.lock.take() {
-            task.held_by = threads_that_hold(lock, task.key.within_run(), digest, &again);
-            continue;
-        }
         let key = task.key.within_run();
-        task.held_by = [false, true].into_iter().find_map(|backwards| {
-            let mut other = again(Look::Holder { task: key, backwards });
-            // If the digests differ, the run does not repeat, and what it shows would mislead.
-            let other = other.failure.as_mut().filter(|_| other.digest == digest)?;
-            tasks(other).iter_mut().find(|other| other.key.within_run() == key)?.held_by.take()
-        });
+        task.held_by = match task.lock {
+            Some(lock) => threads_that_hold(lock, key, digest, &again),
+            // No future is dropped for a thread.
+            None if task.is_thread() => None,
+            None => task_that_holds(key, digest, &again),
+        };
     }
+    // An address is another in each process.
+    tasks(failure).iter_mut().for_each(|task| task.lock = None);
+}
+
+/// Which task holds what a task waits for.
+fn task_that_holds(task: u64, digest: u64, again: impl Fn(Look) -> Outcome) -> Option<Holder> {
+    [false, true].into_iter().find_map(|backwards| {
+        let mut other = again(Look::Holder { task, backwards });
+        // If the digests differ, the run does not repeat, and what it shows would mislead.
+        let other = other.failure.as_mut().filter(|_| other.digest == digest)?;
+        tasks(other).iter_mut().find(|other| other.key.within_run() == task)?.held_by.take()
+    })
 }
 
 /// Which threads hold the lock that a thread waits for.

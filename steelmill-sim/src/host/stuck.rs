@@ -105,7 +105,7 @@ fn inspect_thread(id: RunId, task: &mut TaskReport, stack: Vec<Frame>) {
             RW_LOCK if !is_of_c(&stack) => Some(LockKind::RwLock),
             _ => None,
         };
-        task.lock = kind.and_then(|kind| cluster::with(id, |run| run.futexes.lock_of(task.key, kind)));
+        task.lock = kind.and_then(|kind| cluster::with(id, |run| run.lock_of(task.key, kind)));
     }
     task.waits_at.push(functions(&stack));
 }

@@ -6,8 +6,7 @@
     reason = "reading memory that may not be there yet; the argument stands beside the one place"
 )]
 
-use super::cluster::Cluster;
-use super::futex::Futexes;
+use super::cluster::{Cluster, Isolation};
 use super::real::real;
 use crate::schema::look::{LockKind, LockWord};
 use crate::schema::outcome::Holder;
@@ -87,21 +86,19 @@ fn read(address: usize) -> Option<u32> {
     (transferred == size as isize).then_some(word)
 }
 
-impl Futexes {
-    /// The lock that a thread waits for in a futex.
+impl Cluster {
+    /// The lock that a thread waits for in a futex, where it can be found again: in a process of which nothing else uses the memory.
     pub(crate) fn lock_of(&self, task: TaskKey, kind: LockKind) -> Option<LockWord> {
         /// Of the bits that say that somebody waits for an `RwLock`; the word beside it, at which writers wait, counts from 0.
         const WAITED_FOR: u32 = 0b11 << 30;
-        let (machine, address, value) = self.wait_of(task)?;
+        let (machine, address, value) = self.futexes.wait_of(task)?;
         let address = match kind {
             LockKind::RwLock if value & WAITED_FOR == 0 => address - size_of::<u32>(),
             _ => address,
         };
-        Some(LockWord { machine, address, kind })
+        (self.isolation == Isolation::Own).then_some(LockWord { machine, address, kind })
     }
-}
 
-impl Cluster {
     /// The thread that is the current task had the turn, in a run in which locks are watched.
     pub(super) fn look_at_locks(&mut self, machine: u32) {
         let Some(task) = self.kernel.tasks.current_key() else { return };

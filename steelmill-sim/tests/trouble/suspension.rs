@@ -3,20 +3,11 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use steelmill_core::Result;
 use steelmill_sim::fault::{Budget, Fault, Faults, Kind, Plan, When};
-use steelmill_sim::{Campaign, Machine, Seed, Settings, Sim, TcpListener, check, simulate};
+use steelmill_sim::{Campaign, Seed, Settings, Sim, check, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-const MILLI: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-
-async fn two(sim: Sim) -> Result<(Machine, Machine, TcpListener)> {
-    sim.set_latency(MILLI..=MILLI);
-    let (a, b) = (sim.client("a"), sim.client("b"));
-    let listener = b.network().bind("0.0.0.0:7").await?;
-    Ok((a, b, listener))
-}
+use crate::{MILLI, SECOND, two};
 
 #[test]
 fn timers_go_on_where_they_stood_and_the_wall_clock_has_gone_on() {

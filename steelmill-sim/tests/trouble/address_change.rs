@@ -4,20 +4,12 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use steelmill_core::{Clock as _, Result};
+use steelmill_core::Clock as _;
 use steelmill_sim::fault::{Budget, Fault, Faults, Kind, Plan, When};
-use steelmill_sim::{Campaign, Machine, Seed, Settings, Sim, TcpListener, check, simulate};
+use steelmill_sim::{Campaign, Seed, Settings, Sim, check, simulate};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-const MILLI: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-
-async fn two(sim: Sim) -> Result<(Machine, Machine, TcpListener)> {
-    sim.set_latency(MILLI..=MILLI);
-    let (a, b) = (sim.client("a"), sim.client("b"));
-    let listener = b.network().bind("0.0.0.0:7").await?;
-    Ok((a, b, listener))
-}
+use crate::{SECOND, two};
 
 fn errno<T>(result: std::io::Result<T>) -> Option<i32> {
     result.err().and_then(|error| error.raw_os_error())

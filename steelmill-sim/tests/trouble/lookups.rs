@@ -5,7 +5,8 @@ use std::time::Duration;
 use steelmill_core::Clock as _;
 use steelmill_sim::{LookupTrouble, Seed, check};
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::SECOND;
+
 const MILLION: u32 = 1_000_000;
 
 #[test]

@@ -1,23 +1,13 @@
 //! The loss of exactly one TCP segment, and what Linux does about it.
 
 use std::io::ErrorKind;
-use std::time::Duration;
 
 use steelmill_core::{Clock as _, Result};
 use steelmill_sim::fault::Segment;
-use steelmill_sim::{Machine, Seed, Sim, TcpListener, TcpStream, check};
+use steelmill_sim::{Machine, Seed, Sim, TcpStream, check};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-const MILLI: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Two machines with a latency of one millisecond, and a listener on the second.
-async fn two(sim: Sim) -> Result<(Machine, Machine, TcpListener)> {
-    sim.set_latency(MILLI..=MILLI);
-    let (a, b) = (sim.client("a"), sim.client("b"));
-    let listener = b.network().bind("0.0.0.0:7").await?;
-    Ok((a, b, listener))
-}
+use crate::{MILLI, SECOND, two};
 
 async fn pair(sim: Sim) -> Result<(Machine, Machine, TcpStream, TcpStream)> {
     let (a, b, listener) = two(sim).await?;
