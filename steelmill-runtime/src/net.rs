@@ -13,9 +13,8 @@ pub use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 pub struct Network;
 
 impl Network {
-    /// Binds a TCP listener, at the first address of several that works; port 0 picks a free port. The address of a closed listener can be bound again at once
-    /// (`SO_REUSEADDR`). The backlog is [`LISTEN_BACKLOG`]; tokio's own
-    /// `bind` asks for 128.
+    /// Binds a TCP listener, at the first address of several that works; port 0 picks a free port. The address of a closed listener
+    /// can be bound again at once (`SO_REUSEADDR`). The backlog is [`LISTEN_BACKLOG`]; tokio's own `bind` asks for 128.
     ///
     /// # Errors
     /// An [`AddressError`], or that of [`lookup`](Network::lookup).

@@ -100,8 +100,8 @@ impl Default for Budget {
 const RESTARTS_MAX: u32 = 1000;
 
 impl Budget {
-    /// One minute in which each of these machines may have any fault but a suspension, a change of address and silent corruption (of disks, datagrams and
-    /// streams), one of them down at a time.
+    /// One minute in which each of these machines may have any fault but a suspension, a change of address and silent corruption (of
+    /// disks, datagrams and streams), one of them down at a time.
     pub fn of(machines: &[Machine]) -> Self {
         let all = || machines.to_vec();
         Self { links: all(), ends: all(), pauses: all(), clocks: all(), disks: all(), ..Self::default() }

@@ -381,8 +381,8 @@ impl Cluster {
         self.kernel.now + self.latency(from, to)
     }
 
-    /// The delivery of a flight of a TCP stream, which may end with a FIN, or of its first bytes: how many, and when. Random loss delays what follows until
-    /// its retransmission.
+    /// The delivery of a flight of a TCP stream, which may end with a FIN, or of its first bytes: how many, and when. Random loss
+    /// delays what follows until its retransmission.
     #[inline]
     pub(crate) fn flight_delivery(
         &mut self,
