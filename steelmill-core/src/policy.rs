@@ -34,8 +34,8 @@ impl Deadlines {
     const STOP_MIN: Duration = Duration::from_millis(400);
 
     /// Within which time a stop with this deadline ends, from its beginning: twice the deadline, or 800 ms if that is more; `None`
-    /// if it is too long to be told. A drain comes before and is not counted. The factory has ended a moment before (a seventh of
-    /// it, 0.5 seconds at most), so that what comes after it, such as the end of a process, is within this time.
+    /// if it is too long to be told. A drain comes before and is not counted. The factory has ended a moment before (an eighth of
+    /// it, 0.4 seconds at most), so that what comes after it, such as the end of a process, is within this time.
     pub fn ends_within(stop_deadline: Duration) -> Option<Duration> {
         stop_deadline.max(Self::STOP_MIN).checked_mul(2)
     }

@@ -324,8 +324,7 @@ impl Plan {
 
     /// Until when destructors that begin now are waited for; `None` if for ever. They have what is left of the deadline.
     pub(super) fn drop_by(&self) -> Option<Instant> {
-        let least = self.now + self.budget.destructors(self.now);
-        self.stop_by.map(|stop_by| stop_by.max(least))
+        self.stop_by.map(|stop_by| self.budget.drop_by(self.now, stop_by))
     }
 
     pub(super) fn state(&self, id: SlotId) -> State {
@@ -534,7 +533,7 @@ impl Plan {
                 (Timeout::Shared, Stage::Preparing) => self.start_deadline_exceeded(),
                 (Timeout::Shared, Stage::Running) => self.drained(),
                 (Timeout::Shared, Stage::Stopping { is_aborting: false, limit, rounds }) => {
-                    let is_last = self.budget.abort_by.is_some_and(|abort_by| abort_by <= self.now);
+                    let is_last = self.budget.abort_by().is_some_and(|abort_by| abort_by <= self.now);
                     self.abort_round(limit, if is_last { 0 } else { rounds - 1 });
                 }
                 (Timeout::Shared, _) => {}
@@ -632,7 +631,7 @@ impl Plan {
     fn begin_stop(&mut self, limit: Duration) {
         self.stage = Stage::Stopping { limit, rounds: ROUNDS, is_aborting: false };
         self.budget = Budget::new(self.now, limit);
-        self.begin_round(limit);
+        self.begin_round(self.now.checked_add(limit));
         let firsts: Vec<_> = self
             .children
             .iter()
@@ -756,11 +755,10 @@ impl Plan {
         }
     }
 
-    /// Grants the deadline of a stop, as far as twice that leaves it.
-    fn begin_round(&mut self, limit: Duration) {
-        let ends = [self.now.checked_add(limit), self.budget.abort_by];
-        self.stop_by = ends.into_iter().flatten().min();
-        self.timeouts.set_shared_at(self.stop_by);
+    /// Grants this time.
+    fn begin_round(&mut self, ends: Option<Instant>) {
+        self.stop_by = ends;
+        self.timeouts.set_shared_at(ends);
     }
 
     /// Enters the next round, or ends, when nothing is left to wait for; and sets the timer.
@@ -771,7 +769,8 @@ impl Plan {
                 self.timeouts.clear_all();
             } else if is_aborting && self.aborts_pending == 0 && rounds > 0 {
                 self.stage = Stage::Stopping { limit, rounds, is_aborting: false };
-                self.begin_round(limit);
+                // The same time once more, as far as twice the deadline leaves it.
+                self.begin_round(self.budget.round_by(self.now, limit));
             }
         }
         if let Some(next) = self.timeouts.next() {

@@ -117,8 +117,8 @@ impl Plan {
     /// Whether an aborted daemon may be waited for again, if its tasks end one after another, or no thread is free to drop them.
     pub(in crate::lifecycle) fn is_patient(&self, id: SlotId) -> bool {
         let of_stop = match self.stage {
-            Stage::Stopping { rounds: 0, .. } => self.budget.await_by,
-            _ => self.budget.abort_by,
+            Stage::Stopping { rounds: 0, .. } => self.budget.await_by(),
+            _ => self.budget.abort_by(),
         };
         let mut ends = [self.slots[id.index()].patience, of_stop].into_iter().flatten();
         ends.all(|end| self.now + self.grace() <= end)
