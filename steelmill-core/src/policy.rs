@@ -34,10 +34,18 @@ impl Deadlines {
     const STOP_MIN: Duration = Duration::from_millis(400);
 
     /// Within which time a stop with this deadline ends, from its beginning: twice the deadline, or 800 ms if that is more; `None`
-    /// if it is too long to be told. A drain comes before and is not counted. The factory has ended a moment before (an eighth of
-    /// it, 0.4 seconds at most), so that what comes after it, such as the end of a process, is within this time.
+    /// if it is too long to be told. A drain comes before and is not counted. What comes after the factory, such as the end of
+    /// a process, is within this time: the factory has ended before the [last resort](Deadlines::last_resort).
     pub fn ends_within(stop_deadline: Duration) -> Option<Duration> {
         stop_deadline.max(Self::STOP_MIN).checked_mul(2)
+    }
+
+    /// After which time from its beginning a stop with this deadline needs to be ended by force, because it has not ended; for
+    /// worlds that can do that. That is three eighths of the deadline before [its end](Deadlines::ends_within), or 400 ms if
+    /// that is less.
+    pub fn last_resort(stop_deadline: Duration) -> Option<Duration> {
+        let within = Self::ends_within(stop_deadline)?;
+        Some(within - (within / 16 * 3).min(Duration::from_millis(400)))
     }
 }
 

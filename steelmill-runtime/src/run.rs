@@ -74,8 +74,8 @@ impl Default for Options {
 /// The process ends whatever the daemons do, within twice the stop deadline: from the signal, or from when a daemon requests the stop or
 /// fails; or, with a [drain](Options::drain), from the end of that. A daemon that blocks a thread, or all of them, is
 /// aborted, named in the report and left behind. As a last resort, where a log line blocks, or `setup`, or the machine is too busy, the
-/// state of each daemon is written to stderr shortly before that time (an eighth of it, at most 400 ms), and the process
-/// ends with exit code 1.
+/// state of each daemon is written to stderr [shortly before that time](Deadlines::last_resort), and the process ends with exit
+/// code 1.
 ///
 /// In a program that is built with `panic = "abort"` none of this holds for panics: each ends the process, and a warning in the
 /// log says so at the start.

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ use crate::{LogFormat, logging};
 /// no person presses Ctrl-C twice as fast.
 const BURST: Duration = Duration::from_millis(100);
 
-/// The longest time for each step of the last resort: the answer of a supervisor, a text on stderr, the end of the process.
+/// How long a log line, or the end of the process in order, is waited for at most.
 const MOMENT_MAX: Duration = Duration::from_millis(100);
 
 /// How many services have a thread of signals and have not ended. A process may run one after another, or several.
@@ -106,8 +106,8 @@ enum Heard {
     Launched(Service),
     /// The factory stops.
     Stopping,
-    /// It should have ended. What is known of it.
-    Overdue(String),
+    /// It should have ended, and has to by this time. What is known of it.
+    Overdue(Instant, String),
     /// The service has ended, or was never launched.
     Ended,
 }
@@ -149,7 +149,7 @@ impl Listener {
                     }
                 }
                 Heard::Stopping => self.expect_end(Instant::now()),
-                Heard::Overdue(known) => self.end_process(known),
+                Heard::Overdue(ends, known) => self.end_process(ends, &known),
                 Heard::Ended => {
                     SERVED.fetch_sub(1, Ordering::Relaxed);
                     self.service = State::Ended;
@@ -190,7 +190,7 @@ impl Listener {
         if let Some(last_resort) = &mut self.last_resort
             && let Poll::Ready(known) = last_resort.known.as_mut().poll(context)
         {
-            return Poll::Ready(Heard::Overdue(known));
+            return Poll::Ready(Heard::Overdue(last_resort.ends, known));
         }
         Poll::Pending
     }
@@ -217,7 +217,7 @@ impl Listener {
                 self.end_drain(signal);
             }
             // A second signal; or a first one, if the factory has ended and something else hangs.
-            _ => exit(signal.exit_code(), MOMENT_MAX),
+            _ => exit(signal.exit_code(), MOMENT_MAX, || ()),
         }
     }
 
@@ -298,25 +298,28 @@ impl Listener {
 
     /// A stop begins at that time, at the latest, and with it the process has to end.
     fn expect_end(&mut self, begins: Instant) {
-        // Else it is too long for a clock.
-        let ends = Deadlines::ends_within(self.stop_deadline()).and_then(|within| begins.checked_add(within));
-        if let Some(ends) = ends
-            && self.last_resort.as_ref().is_none_or(|last_resort| ends < last_resort.ends)
+        let deadline = self.stop_deadline();
+        let after_begin = |time: Option<Duration>| time.and_then(|time| begins.checked_add(time));
+        let ends = after_begin(Deadlines::ends_within(deadline));
+        let last_resort = after_begin(Deadlines::last_resort(deadline));
+        // Else they are too long for a clock.
+        if let (Some(ends), Some(due)) = (ends, last_resort)
+            && self.last_resort.as_ref().is_none_or(|former| ends < former.ends)
         {
-            let known = what_is_known(self.remote().cloned(), ends, self.moment()).boxed();
+            let known = what_is_known(self.remote().cloned(), due, ends - due).boxed();
             self.last_resort = Some(LastResort { ends, known });
         }
     }
 
     /// The last resort: says what is known, and ends the process.
-    fn end_process(&self, known: String) -> ! {
+    fn end_process(&self, ends: Instant, known: &str) -> ! {
         let (format, deadline) = (self.format, self.stop_deadline());
         let path = self.remote().map_or(&*self.name, Remote::path);
         let text = format!(
             "{path} has not ended by twice its stop deadline of {deadline:?}, so the process is ended{known}"
         );
-        aside(self.moment() * 2, move || logging::fatal(format, &text));
-        exit(1, self.moment())
+        let left = ends.saturating_duration_since(Instant::now());
+        exit(1, left / 2, move || logging::fatal(format, &text))
     }
 }
 
@@ -328,27 +331,28 @@ struct LastResort {
     known: BoxFuture<'static, String>,
 }
 
-/// Waits until four moments before the end of a stop's time, and tells then how the factory stands: two are for a text on stderr, and
-/// two for the end of the process.
-async fn what_is_known(remote: Option<Remote>, ends: Instant, moment: Duration) -> String {
-    let before = |moments| ends.checked_sub(moment * moments).unwrap_or(ends);
-    sleep_until(before(6)).await;
+/// Tells at that time how the factory stands, which is asked for some time before.
+async fn what_is_known(remote: Option<Remote>, due: Instant, before: Duration) -> String {
+    sleep_until(due.checked_sub(before).unwrap_or(due)).await;
     let known = match &remote {
         None => ": its setup has not returned".to_owned(),
-        Some(remote) => match timeout_at(before(4), remote.status()).await {
+        Some(remote) => match timeout_at(due, remote.status()).await {
             Ok(Some(status)) => format!(":\n{status}"),
             Ok(None) => ": its supervisor has ended".to_owned(),
             Err(_) => ": its supervisor does not answer".to_owned(),
         },
     };
-    sleep_until(before(4)).await;
+    sleep_until(due).await;
     known
 }
 
-/// Ends the process: in order, if that takes no longer than a moment.
-fn exit(code: i32, moment: Duration) -> ! {
-    // While one thread is in it, it never returns to another one that calls it.
-    aside(moment, move || process::exit(code));
+/// Ends the process after some last words: in order, if that takes no longer than this time. Both may block, and an exit that blocks
+/// lets no other thread exit.
+fn exit(code: i32, within: Duration, last_words: impl FnOnce() + Send + UnwindSafe + 'static) -> ! {
+    aside(within, move || {
+        let _ = catch_unwind(last_words);
+        process::exit(code);
+    });
     exit_at_once(code)
 }
 
@@ -363,7 +367,7 @@ fn exit_at_once(_: i32) -> ! {
 }
 
 /// Runs code that may block or panic on a thread of its own, and waits for it for a moment.
-fn aside(moment: Duration, code: impl FnOnce() + Send + std::panic::UnwindSafe + 'static) {
+fn aside(moment: Duration, code: impl FnOnce() + Send + UnwindSafe + 'static) {
     let (done, is_done) = mpsc::channel::<()>();
     let run = move || {
         let _ = catch_unwind(code);

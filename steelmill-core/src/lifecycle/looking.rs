@@ -15,6 +15,9 @@ use crate::panic::Fault;
 use crate::report::Stuck;
 use crate::{Origin, Owner, Phase};
 
+/// How often is looked for a thread that is free.
+const LOOKS_MAX: u32 = 5;
+
 /// The aborted daemons.
 #[derive(Default)]
 pub(super) struct Looking(BTreeMap<SlotId, Aborted>);
@@ -24,12 +27,13 @@ struct Aborted {
     tasks: usize,
     /// Raised by the probe.
     probe: Option<Arc<Flag>>,
+    looks: u32,
 }
 
 impl Looking {
     /// A daemon is about to be aborted.
     pub(super) fn begin(&mut self, slot: SlotId, tasks: &Tasks) {
-        self.0.insert(slot, Aborted { tasks: tasks.count(), probe: None });
+        self.0.insert(slot, Aborted { tasks: tasks.count(), probe: None, looks: 0 });
     }
 
     /// The daemon restarts.
@@ -42,7 +46,8 @@ impl Supervisor {
     /// Looks at an aborted daemon that takes its time: waits for it again, or reports why it does not end.
     pub(super) fn look(&mut self, slot: SlotId) {
         let tasks = self.run_states[slot.index()].as_ref().map_or(0, |run_state| run_state.tasks.count());
-        let aborted = self.looking.0.entry(slot).or_insert(Aborted { tasks, probe: None });
+        let aborted = self.looking.0.entry(slot).or_insert(Aborted { tasks, probe: None, looks: 0 });
+        aborted.looks += 1;
         let before = std::mem::replace(&mut aborted.tasks, tasks);
         let (grace, is_patient) = (self.plan.grace(), self.plan.is_patient(slot));
         let stuck = match &aborted.probe {
@@ -57,8 +62,10 @@ impl Supervisor {
                 return self.plan.wait_again(slot, grace / 2);
             }
             Some(probe) if probe.is_raised() => Stuck::Blocks,
-            // Nor would anything else be done.
-            Some(_) if is_patient => return self.plan.wait_again(slot, grace / 2),
+            // Nor would anything else be done, but the report.
+            Some(_) if is_patient && aborted.looks < LOOKS_MAX => {
+                return self.plan.wait_again(slot, grace / 2);
+            }
             Some(_) => Stuck::NoThread,
         };
         self.record(slot, Phase::Stop, Fault::of(stuck.into()));

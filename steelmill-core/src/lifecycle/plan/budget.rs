@@ -1,8 +1,7 @@
 //! How the time of a stop is divided, so that it ends within twice its deadline.
 //!
-//! What comes after the deadline is set from the end backwards. The last resort of a world that can end its process comes a quarter of
-//! the deadline, at most 400 ms, before twice the deadline. The other waits are in units of a thirty-second of the deadline, at least
-//! 20 ms and at most 100 ms:
+//! What comes after the deadline is set from the end backwards, before the [last resort](Deadlines::last_resort) of a world that can end
+//! its process. The waits are in units of a thirty-second of the deadline, at least 20 ms and at most 100 ms:
 //!
 //! | units before the last resort | |
 //! |---|---|
@@ -20,9 +19,6 @@ const GRACE_MAX: Duration = Duration::from_millis(100);
 
 /// The shortest unit.
 const UNIT_MIN: Duration = Duration::from_millis(20);
-
-/// The longest time for the last resort.
-const LAST_RESORT_MAX: Duration = Duration::from_millis(400);
 
 /// How long destructors are waited for that begin after the deadline.
 const DESTRUCTORS_MAX: Duration = Duration::from_millis(250);
@@ -73,8 +69,7 @@ impl Budget {
             return Some(at);
         }
         let (begins, deadline) = self.stop?;
-        let within = Deadlines::ends_within(deadline)?;
-        begins.checked_add(within - (within / 8).min(LAST_RESORT_MAX) - self.unit() * units)
+        begins.checked_add(Deadlines::last_resort(deadline)? - self.unit() * units)
     }
 
     fn unit(&self) -> Duration {

@@ -822,7 +822,7 @@ struct Life {
     needs: Vec<Vec<SlotId>>,
     pending: Vec<Pending>,
     next_child: u64,
-    /// When the stop began, and when it has to have ended.
+    /// When the stop began, and when its last resort is due.
     stops: Option<(Instant, Instant)>,
 }
 
@@ -841,7 +841,7 @@ impl Life {
             if let Stage::Stopping { limit, .. } = self.plan.stage
                 && self.stops.is_none()
             {
-                let (now, within) = (self.plan.now, Deadlines::ends_within(limit).expect("it is short"));
+                let (now, within) = (self.plan.now, Deadlines::last_resort(limit).expect("it is short"));
                 self.stops = Some((now, now + within));
             }
             if self.plan.has_ended() {
@@ -862,15 +862,13 @@ impl Life {
         assert_eq!(self.plan.unended, 0);
         assert_eq!(self.plan.aborts_pending, 0);
         assert!(self.plan.children.is_empty());
-        if let Some((began, ends)) = self.stops {
-            // Four units of the budget before it.
-            let last_resort = ends - ((ends - began) / 8).min(4 * GRACE);
+        if let Some((began, last_resort)) = self.stops {
             let dropped = self.plan.drop_by().expect("a stop has a deadline");
             assert!(
                 self.plan.now < last_resort && dropped < last_resort,
                 "{:?} of {:?}",
                 dropped - began,
-                ends - began
+                last_resort - began
             );
         }
     }
