@@ -250,15 +250,19 @@ fn a_supervisor_that_ends_on_another_thread_leaves_no_task() {
     runtime.block_on(async {
         let mut factory = Factory::root("demo", RuntimeWorld);
         factory.provide_value(Slow).unwrap();
-        let ended = factory.start().await.unwrap().stop();
+        let serving = factory.serve();
+        // Kept to the end, so that nothing of the supervisor's own wakes its task.
+        let remote = serving.remote();
+        remote.status().await.unwrap();
+        remote.request_stop();
         std::thread::sleep(Duration::from_millis(200));
-        assert!(ended.await.is_clean());
+        assert!(serving.await.unwrap().is_clean());
         let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
         for _ in 0..10_000 {
             if alive() > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
-        assert_eq!(alive(), 0);
+        assert_eq!(alive(), 0, "{remote:?} has ended");
     });
 }
