@@ -161,6 +161,8 @@ impl Sandbox {
         ]);
         let target = self.copy.with_file_name("target");
         build.arg("--target-dir").arg(&target).current_dir(&self.copy);
+        // CI turns this off, for it builds all else once.
+        build.env("CARGO_INCREMENTAL", "1");
         let output = build.stdout(Stdio::null()).output().context("cannot run cargo")?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);

@@ -37,7 +37,9 @@ mod two_phase_commit;
 mod unclean_leader;
 
 mod rates; // how many seeds find each bug
-pub(crate) mod table; // finding and shrinking all bugs
+mod table; // finding and shrinking all bugs
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -197,7 +199,6 @@ enum All {
     },
 }
 
-#[cfg_attr(test, allow(dead_code, reason = "the test runs the scenarios on its own"))]
 fn main() -> ExitCode {
     let args = CommandLine::parse();
     match args.all {

@@ -11,6 +11,8 @@
 mod part; // a daemon that executes a script
 mod plan; // what a seed draws: factories, scripts and how each factory ends
 mod rules; // invariants of a trace
+#[cfg(test)]
+mod tests;
 mod trace; // recorded events
 
 use std::process::ExitCode;
@@ -40,7 +42,6 @@ struct CommandLine {
     campaign: cli::Args,
 }
 
-#[cfg_attr(test, allow(dead_code, reason = "the test runs the scenario on its own"))]
 fn main() -> ExitCode {
     let args = CommandLine::parse();
     cli::main(&args.campaign, "lifecycle", "cargo xtask sim --scenario lifecycle", scenario)

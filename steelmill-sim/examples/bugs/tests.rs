@@ -1,11 +1,8 @@
 //! The planted bugs over a few seeds; `cargo xtask bugs` finds and shrinks all of them.
-#![allow(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "../examples/bugs/main.rs"]
-mod bugs;
-
-use bugs::{BUGS, Version};
 use steelmill_sim::Seed;
+
+use crate::{BUGS, Version, table};
 
 #[test]
 fn each_right_version_tolerates_its_faults() {
@@ -17,7 +14,7 @@ fn each_right_version_tolerates_its_faults() {
 #[test]
 fn bugs_found_quickly_shrink_to_the_expected_faults() {
     for bug in BUGS.iter().filter(|bug| ["retry", "lock-order", "forgotten-task"].contains(&bug.name)) {
-        let row = bugs::table::find(bug, Seed(1)).unwrap();
-        bugs::table::check(bug, &row).unwrap();
+        let row = table::find(bug, Seed(1)).unwrap();
+        table::check(bug, &row).unwrap();
     }
 }
