@@ -100,3 +100,50 @@ fn the_processors_counter_counts_the_nanoseconds_of_the_machines_clock() {
     };
     Campaign::new(scenario).seeds(3).verify(Verify::Twice).check();
 }
+
+/// The control registers of floating-point arithmetic belong to a thread (System V ABI for AMD64, 3.2.1).
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn each_thread_has_its_own_modes_of_arithmetic() {
+    use std::arch::asm;
+
+    fn modes() -> (u32, u16) {
+        let (mut sse, mut x87) = (0_u32, 0_u16);
+        // SAFETY: each instruction writes to the place it is given, and to nothing else.
+        unsafe {
+            asm!("stmxcsr [{}]", in(reg) &raw mut sse, options(nostack));
+            asm!("fnstcw [{}]", in(reg) &raw mut x87, options(nostack));
+        }
+        (sse & !0x3f, x87) // without the flags of what was computed
+    }
+
+    check(Seed(1), |sim| async move {
+        succeeds(sim, || {
+            let usual = modes();
+            let rounds_down = (usual.0 | 0x2000, usual.1 | 0x0400);
+            let other = thread::spawn(move || {
+                assert_eq!(modes(), usual);
+                // SAFETY: both are modes, which are set back before anything is computed.
+                unsafe {
+                    asm!("ldmxcsr [{}]", in(reg) &raw const rounds_down.0, options(nostack));
+                    asm!("fldcw [{}]", in(reg) &raw const rounds_down.1, options(nostack));
+                }
+                for _ in 0..10 {
+                    thread::sleep(Duration::from_millis(1));
+                    assert_eq!(modes(), rounds_down);
+                }
+                // SAFETY: as above.
+                unsafe {
+                    asm!("ldmxcsr [{}]", in(reg) &raw const usual.0, options(nostack));
+                    asm!("fldcw [{}]", in(reg) &raw const usual.1, options(nostack));
+                }
+            });
+            for _ in 0..10 {
+                thread::sleep(Duration::from_millis(1));
+                assert_eq!(modes(), usual);
+            }
+            other.join().expect("no panic");
+        })
+        .await
+    });
+}

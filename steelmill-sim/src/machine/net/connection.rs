@@ -63,6 +63,8 @@ pub(crate) struct Connection {
     has_port: [bool; 2],
     /// By side, whether its machine no longer has its address.
     is_stranded: [bool; 2],
+    /// What [`way`](Connection::way) gives, by side.
+    ways: [(u32, u32); 2],
     /// Whether a socket has connected to itself: what the connector writes it reads, and there is no acceptor.
     is_self: bool,
 }
@@ -254,8 +256,18 @@ impl Connection {
     /// As [`link`](Connection::link), for [`Links`](super::link::Links): nothing gets through if an end has lost its address.
     #[inline]
     pub(crate) fn way(&self, side: Side) -> (u32, u32) {
-        let (from, to) = self.link(side);
-        if self.is_stranded == [false; 2] { (from, to) } else { (from | STRANDED, to) }
+        self.ways[usize::from(side)]
+    }
+
+    /// Whether the machine of `side` no longer has its address; returns whether that was so before.
+    fn set_stranded(&mut self, side: Side, is_stranded: bool) -> bool {
+        let was_stranded = std::mem::replace(&mut self.is_stranded[usize::from(side)], is_stranded);
+        let mark = if self.is_stranded == [false; 2] { 0 } else { STRANDED };
+        self.ways = [CONNECTOR, ACCEPTOR].map(|side| {
+            let (from, to) = self.link(side);
+            (from | mark, to)
+        });
+        was_stranded
     }
 
     /// Half-closes what `side` writes.
@@ -320,6 +332,7 @@ impl Connections {
             options: [options; 2],
             has_port: [true, false],
             is_stranded: [false; 2],
+            ways: [(connector, acceptor), (acceptor, connector)],
             is_self: false,
         };
         let index = match self.free.pop() {

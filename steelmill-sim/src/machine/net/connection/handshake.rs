@@ -201,7 +201,7 @@ impl Cluster {
         let id = self.net.tcp.insert(self.kernel.now, ends, addresses, options, self.hosts.len());
         // Over IPv6 a socket at an address that the machine no longer has sends, and nothing comes back.
         let is_stranded = !self.net.addresses.is_local(local.ip(), process.machine);
-        self.net.tcp.get(id).expect("just made").is_stranded[usize::from(CONNECTOR)] = is_stranded;
+        self.net.tcp.get(id).expect("just made").set_stranded(CONNECTOR, is_stranded);
         self.kernel.happened(EventKind::Connect { connection: id.index, to: machine });
         if machine as usize >= self.hosts.len() {
             self.trace_message(MessageKind::Syn, Some(id.number()), process.machine, machine, &[]);

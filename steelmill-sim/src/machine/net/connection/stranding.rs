@@ -16,7 +16,7 @@ impl Cluster {
             let Some(connection) = self.net.tcp.get(id) else { continue };
             let local: IpAddr = address::canonical(connection.addresses(side).local).ip();
             let is_stranded = !self.net.addresses.is_local(local, machine);
-            let was_stranded = std::mem::replace(&mut connection.is_stranded[usize::from(side)], is_stranded);
+            let was_stranded = connection.set_stranded(side, is_stranded);
             if is_stranded && !was_stranded {
                 self.lose_what_comes(id, side);
             }
