@@ -65,6 +65,8 @@ pub(crate) struct Connection {
     is_stranded: [bool; 2],
     /// Whether a socket has connected to itself: what the connector writes it reads, and there is no acceptor.
     is_self: bool,
+    /// Whether the connector was shut down for writing before it connected. A simultaneous open then ends with a FIN.
+    pub(super) shuts_at_open: bool,
 }
 
 /// The arrival of a segment that nothing can be lost of.
@@ -321,6 +323,7 @@ impl Connections {
             has_port: [true, false],
             is_stranded: [false; 2],
             is_self: false,
+            shuts_at_open: false,
         };
         let index = match self.free.pop() {
             Some(index) => {
