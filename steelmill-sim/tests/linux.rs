@@ -862,3 +862,16 @@ fn the_port_of_an_accepted_connection_is_free_for_its_own_socket_when_both_have_
         (Bind { id: 2, to: At(Any4, 1) }, "ok"),
     ]);
 }
+
+#[test]
+fn what_a_mapping_stores_behind_the_end_is_not_of_the_file() {
+    files_answer(&[
+        (Call::Open { id: 0, path: "b", flags: NEW, mode: 0o644 }, "ok"),
+        (Call::Write { id: 0, length: 4096 }, "4096"),
+        (Call::Map { id: 0, map: 0, is_shared: true, is_writable: true, at: 0, length: 10_000 }, "ok"),
+        (Call::WriteAt { id: 0, at: 4096, length: 31 }, "31"),
+        (Call::Store { map: 0, at: 5628, length: 5211 }, "2564"),
+        (Call::Truncate { id: 0, length: 27_928 }, "ok"),
+        (Call::ReadAt { id: 0, at: 5628, length: 4 }, "4 00000000"),
+    ]);
+}

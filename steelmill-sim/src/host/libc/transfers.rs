@@ -218,14 +218,14 @@ unsafe extern "C" fn sync() {
 /// How much a copy within the kernel moves at once.
 const COPIED_AT_ONCE: usize = 64 << 10;
 
-/// Fails where a copy is not possible, as Linux does: of sendfile(2), or of files alone by copy_file_range(2).
+/// Fails where a copy is not possible, as Linux does: of sendfile(2), or of files alone by copy_file_range(2). Whether it is of a
+/// directory, which is found out later.
 fn check_copy(
     run: &mut Cluster,
     process: Process,
     (from, to): (c_int, c_int),
     is_of_files: bool,
-    length: size_t,
-) -> Result<(), Errno> {
+) -> Result<bool, Errno> {
     let mut file = |fd| match run.descriptors.file(process, fd)?.1.object {
         Object::File(open) if open.flags & libc::O_PATH != 0 => Err(libc::EBADF),
         Object::File(open) => {
@@ -255,11 +255,7 @@ fn check_copy(
             }
         }
     }
-    match may_read {
-        false => Err(libc::EBADF),
-        true if is_directory && length > 0 => Err(libc::EINVAL),
-        true => Ok(()),
-    }
+    if may_read { Ok(is_directory) } else { Err(libc::EBADF) }
 }
 
 /// Where a file is read from or written to next; none for what has no such place.
@@ -300,17 +296,20 @@ fn copy_at(
     length: size_t,
     is_of_files: bool,
 ) -> Result<ssize_t, Errno> {
-    let (place, to_place) = cluster::with(process.run, |run| {
-        check_copy(run, process, (from, to), is_of_files, length)?;
-        Ok::<_, Errno>((place_of(run, process, from), place_of(run, process, to)))
+    let (is_directory, place, to_place) = cluster::with(process.run, |run| {
+        let is_directory = check_copy(run, process, (from, to), is_of_files)?;
+        Ok::<_, Errno>((is_directory, place_of(run, process, from), place_of(run, process, to)))
     })?;
     let mut length = length;
     let begins = given.or(place).unwrap_or(0);
     if begins.checked_add_unsigned(length as u64).is_none() && !is_of_files {
         return Err(libc::EINVAL);
     }
-    if !is_of_files && place.is_some() && begins >= LENGTH_MAX as off64_t && length > 0 {
+    if !is_of_files && place.is_some() && begins > LENGTH_MAX as off64_t - off64_t::from(length > 0) {
         return Err(libc::EOVERFLOW);
+    }
+    if is_directory && length > 0 {
+        return Err(libc::EINVAL);
     }
     if is_of_files {
         let places = (given.or(place).unwrap_or(0), to_given.or(to_place).unwrap_or(0));

@@ -287,6 +287,10 @@ impl Bytes {
             done += end - from;
         }
         if let Some(memory) = &self.memory {
+            if offset > self.length {
+                memory
+                    .punch(self.length, self.length.next_multiple_of(PAGE as u64).min(offset) - self.length);
+            }
             memory.write(offset, bytes);
         }
         let end = offset + bytes.len() as u64;
@@ -378,6 +382,10 @@ impl Bytes {
                 self.put(last, Some(Arc::from(&page[..kept])));
             }
             self.drop_pages(last + u64::from(kept > 0)..u64::MAX);
+        }
+        if let Some(memory) = self.memory.as_ref().filter(|_| length > self.length) {
+            // What mappings stored behind the end, in the last page, is not of the file.
+            memory.punch(self.length, self.length.next_multiple_of(PAGE as u64) - self.length);
         }
         self.note_length(length);
         if let Some(memory) = &self.memory {
