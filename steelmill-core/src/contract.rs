@@ -173,6 +173,7 @@ macro_rules! contract_tests {
             }
             names {
                 a_written_address_is_its_own_answer
+                a_number_is_an_address_in_each_of_its_forms
                 localhost_is_this_host
                 an_unknown_name_is_an_error_that_tells_it
                 an_address_without_a_port_is_malformed

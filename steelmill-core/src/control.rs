@@ -22,8 +22,8 @@ use crate::{Deadlines, HealthChecks, HealthWatch, Report};
 
 pub(crate) use end::{EndSender, Ended, end};
 pub(crate) use event::{
-    AncestorLink, ChildEntry, ChildId, ChildrenRequest, Command, Event, Events, FailedTask, Handle, Maker,
-    Order, Outcome, Refusal, Refused, SlotId, StartedBy,
+    Abort, AncestorLink, ChildEntry, ChildId, ChildrenRequest, Command, Event, Events, FailedTask, Handle,
+    Maker, Order, Outcome, Refusal, Refused, SlotId, StartedBy,
 };
 
 /// What was set for a factory and is inherited by its children, which share it until it is set for them.

@@ -20,12 +20,33 @@ pub struct Deadlines {
     pub prepare: Duration,
     /// For stopping all daemons of a started factory. 10 seconds.
     ///
-    /// When it has passed, the daemons still stopping are aborted and reported; daemons that had to wait for these get the
-    /// same time once more. So a stop takes at most about twice this. What is left of it when all daemons have ended is for
-    /// their destructors: a daemon whose `Drop` takes longer is reported, and left behind with those that it depends on.
+    /// When it has passed, the daemons still stopping are aborted and reported; daemons that had to wait for these get what is
+    /// left of twice this time, but for its end, in which all that is left is aborted and named. So a stop ends within
+    /// [twice its deadline](Deadlines::ends_within), whatever daemons do. What is left of the deadline when all daemons have ended
+    /// is for their destructors: a daemon whose `Drop` takes longer is reported, and left behind with those that it depends on.
     pub stop: Duration,
     /// For stopping the prepared daemons after a failed start; applied like `stop`. 10 seconds.
     pub rollback: Duration,
+}
+
+impl Deadlines {
+    /// A shorter deadline ends no stop earlier: to abort what has not ended takes a moment, too.
+    const STOP_MIN: Duration = Duration::from_millis(400);
+
+    /// Within which time a stop with this deadline ends, from its beginning: twice the deadline, or 800 ms if that is more; `None`
+    /// if it is too long to be told. A drain comes before and is not counted. What comes after the factory, such as the end of
+    /// a process, is within this time: the factory has ended before the [last resort](Deadlines::last_resort).
+    pub fn ends_within(stop_deadline: Duration) -> Option<Duration> {
+        stop_deadline.max(Self::STOP_MIN).checked_mul(2)
+    }
+
+    /// After which time from its beginning a stop with this deadline needs to be ended by force, because it has not ended; for
+    /// worlds that can do that. That is three eighths of the deadline before [its end](Deadlines::ends_within), or 400 ms if
+    /// that is less.
+    pub fn last_resort(stop_deadline: Duration) -> Option<Duration> {
+        let within = Self::ends_within(stop_deadline)?;
+        Some(within - (within / 16 * 3).min(Duration::from_millis(400)))
+    }
 }
 
 impl Default for Deadlines {

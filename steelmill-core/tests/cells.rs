@@ -1,11 +1,16 @@
-//! Model checking of `src/cell.rs` by [loom](https://docs.rs/loom): every interleaving of a few threads.
+//! Model checking of `src/cell.rs` and `src/control/end.rs` by [loom](https://docs.rs/loom): every interleaving of a few threads, and
+//! every value that the memory model lets a load have.
 //!
-//! The file is included unchanged; only its primitives, `sync`, are loom's here.
+//! The files are included unchanged; only their primitives, `sync`, are loom's here.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 #[path = "../src/cell.rs"]
 #[allow(dead_code, unreachable_pub, reason = "core uses the rest")]
 mod cell;
+
+#[path = "../src/control/end.rs"]
+#[allow(unreachable_pub, reason = "as in core")]
+mod end;
 
 use std::future::{Future, pending, poll_fn, ready};
 use std::pin::{Pin, pin};
@@ -17,8 +22,11 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use cell::{CachedWaiter, Counter, Flag, SetOnce, Signal, Tasks};
+use end::{EndSender, Ended, end};
 
-// Stubs of what `src/cell.rs` imports from core.
+// Stubs of what these files import from core.
+pub(crate) struct Report(AtomicUsize);
+
 type Result<T = (), E = anyhow::Error> = std::result::Result<T, E>;
 
 mod label {
@@ -358,6 +366,90 @@ fn killed_tasks_are_not_replaced() {
     });
 }
 
+/// Whoever waits for the report gets it, whenever it is sent, with all that was written before. A lost wakeup is a deadlock.
+#[test]
+fn who_waits_for_the_end_gets_the_whole_report() {
+    loom::model(|| {
+        let (sender, ended) = end();
+        let sending = send_elsewhere(sender);
+        assert_eq!(number_of(block_on(ended.report())), Some(7));
+        sending.join().unwrap();
+        assert_eq!(number_of(block_on(ended.report())), Some(7), "and who comes afterwards");
+    });
+}
+
+#[test]
+fn all_who_wait_for_the_end_get_the_report() {
+    // Three threads with locks are too many for every interleaving.
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let (sender, ended) = end();
+        let other = {
+            let ended = ended.clone();
+            thread::spawn(move || assert_eq!(number_of(block_on(ended.report())), Some(7)))
+        };
+        let sending = send_elsewhere(sender);
+        assert_eq!(number_of(block_on(ended.report())), Some(7));
+        sending.join().unwrap();
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn the_end_comes_without_a_report_if_the_supervisor_is_dropped() {
+    loom::model(|| {
+        let (sender, ended) = end();
+        let dropping = thread::spawn(move || drop(sender));
+        assert_eq!(number_of(block_on(ended.report())), None);
+        dropping.join().unwrap();
+        assert_eq!(number_of(block_on(ended.report())), None);
+    });
+}
+
+#[test]
+fn one_may_cease_to_wait_for_the_end_while_it_comes() {
+    loom::model(|| {
+        let (sender, ended) = end();
+        let sending = send_elsewhere(sender);
+        {
+            let (_, waker) = counting_waker();
+            let mut waits = pin!(ended.report());
+            if let Poll::Ready(report) = waits.as_mut().poll(&mut Context::from_waker(&waker)) {
+                assert_eq!(number_of(report), Some(7));
+            }
+        }
+        assert_eq!(number_of(block_on(ended.report())), Some(7));
+        sending.join().unwrap();
+    });
+}
+
+#[test]
+fn one_who_was_polled_before_the_end_is_woken_once() {
+    loom::model(|| {
+        let (sender, ended): (EndSender, Ended) = end();
+        let (woken, waker) = counting_waker();
+        let mut waits = pin!(ended.report());
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        send_elsewhere(sender).join().unwrap();
+        assert_eq!(woken.count(), 1);
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+    });
+}
+
+/// The number is written without any ordering of its own, so that only the end orders it.
+fn send_elsewhere(sender: EndSender) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let report = Arc::new(Report(AtomicUsize::new(0)));
+        report.0.store(7, Ordering::Relaxed);
+        sender.send(report);
+    })
+}
+
+fn number_of(report: Option<Arc<Report>>) -> Option<usize> {
+    report.map(|report| report.0.load(Ordering::Relaxed))
+}
+
 fn raise_elsewhere(signal: &Arc<Signal>) -> thread::JoinHandle<()> {
     let signal = signal.clone();
     thread::spawn(move || signal.raise())
@@ -478,9 +570,13 @@ mod sync {
         }
     }
 
-    /// Weaker than tokio's, where a registration counts from its creation; here, from its first poll.
+    /// As tokio's: with a number of calls, which a [`Notified`] compares with the one of when it was made. An [`OwnedNotified`] is
+    /// weaker here than tokio's: its registration counts from its first poll.
     #[derive(Default)]
-    pub(crate) struct Notify(loom::sync::Mutex<Waiting>);
+    pub(crate) struct Notify {
+        calls: AtomicUsize,
+        waiting: loom::sync::Mutex<Waiting>,
+    }
 
     #[derive(Default)]
     struct Waiting {
@@ -491,17 +587,55 @@ mod sync {
     impl Notify {
         fn lock(&self) -> loom::sync::MutexGuard<'_, Waiting> {
             count_write();
-            self.0.lock().unwrap()
+            self.waiting.lock().unwrap()
         }
 
         pub(crate) fn notify_waiters(&self) {
-            let wakers = std::mem::take(&mut self.lock().wakers);
+            let wakers = {
+                let mut waiting = self.lock();
+                self.calls.fetch_add(1, Ordering::SeqCst);
+                std::mem::take(&mut waiting.wakers)
+            };
             wakers.into_values().for_each(Waker::wake);
+        }
+
+        pub(crate) fn notified(&self) -> Notified<'_> {
+            Notified { list: self, calls: self.calls.load(Ordering::SeqCst), place: None }
         }
 
         pub(crate) fn notified_owned(self: Arc<Self>) -> OwnedNotified {
             count_write(); // a new registration
             OwnedNotified { list: self, place: None }
+        }
+    }
+
+    pub(crate) struct Notified<'a> {
+        list: &'a Notify,
+        calls: usize,
+        place: Option<u64>,
+    }
+
+    impl Future for Notified<'_> {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            let mut waiting = self.list.lock();
+            if self.list.calls.load(Ordering::SeqCst) != self.calls {
+                return Poll::Ready(());
+            }
+            let place = self.place.unwrap_or(waiting.next);
+            waiting.next = waiting.next.max(place + 1);
+            self.place = Some(place);
+            waiting.wakers.insert(place, context.waker().clone());
+            Poll::Pending
+        }
+    }
+
+    impl Drop for Notified<'_> {
+        fn drop(&mut self) {
+            if let Some(place) = self.place {
+                self.list.lock().wakers.remove(&place);
+            }
         }
     }
 

@@ -27,7 +27,8 @@ pub struct Options {
     /// The log filter, in the syntax of `RUST_LOG`, which overrides it; by default "info".
     pub log_filter: String,
     /// The deadline of a graceful stop, and of the rollback of a failed start; by default 10 seconds. What exceeds it
-    /// is aborted and named in the report; see [`Deadlines::stop`].
+    /// is aborted and named in the report; see [`Deadlines::stop`]. The process has ended within twice this, or 800 ms if that is
+    /// more, after the drain.
     pub stop_deadline: Duration,
     /// For how long a requested stop goes on serving, after readiness is withdrawn and before the first daemon is told to stop;
     /// by default not at all. See [`Factory::drain`].
@@ -70,9 +71,11 @@ impl Default for Options {
 /// `STATUS`, and with `WatchdogSec=` a sign of life as long as the supervisors answer, tokio polls tasks, and no daemon is
 /// unresponsive. Nothing is done for this when `NOTIFY_SOCKET` is not set.
 ///
-/// The stop ends whatever the daemons do: one that blocks a thread, or all of them, is aborted, named in the report and left
-/// behind. As a last resort, a process that has not ended a second after the drain and twice the stop deadline writes the state of each
-/// daemon to stderr, and ends with exit code 1.
+/// The process ends whatever the daemons do, within twice the stop deadline: from the signal, or from when a daemon requests the stop or
+/// fails; or, with a [drain](Options::drain), from the end of that. A daemon that blocks a thread, or all of them, is
+/// aborted, named in the report and left behind. As a last resort, where a log line blocks, or `setup`, or the machine is too busy, the
+/// state of each daemon is written to stderr [shortly before that time](Deadlines::last_resort), and the process ends with exit
+/// code 1.
 ///
 /// In a program that is built with `panic = "abort"` none of this holds for panics: each ends the process, and a warning in the
 /// log says so at the start.
@@ -144,7 +147,8 @@ fn run_to_end(
     let runtime = runtime.context("cannot start tokio")?;
     let outcome = {
         let _context = runtime.enter();
-        let signals = Signals::listen(options.log).context("cannot listen for signals");
+        let signals = Signals::listen(&options.name, options.stop_deadline, options.log)
+            .context("cannot listen for signals");
         let reloads = Arc::new(Reloads::default());
         let assembled = signals.and_then(|signals| Ok((assemble(options, setup, &reloads)?, signals)));
         assembled.and_then(|(factory, signals)| {

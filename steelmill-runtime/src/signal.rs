@@ -1,26 +1,27 @@
 //! SIGINT, SIGTERM and SIGHUP: the first requests a graceful stop, a second ends the process at once. And the last resort: a stop
-//! that does not end by itself ends with the process.
+//! that does not end by itself within twice its deadline ends with the process.
 //!
 //! Both must work when daemons hang. So signals have a thread and a tokio runtime of their own, which no daemon can block; and
-//! the thread never logs, because a blocked stderr or subscriber would hold it up: others do, for which it waits a moment.
+//! the thread never logs, because a blocked stderr or subscriber would hold it up: others do, for which it waits a moment. Nor does
+//! it call `process::exit` itself, which flushes, and calls what was registered for the end: that may block, too.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use steelmill_core::{Remote, Result};
+use steelmill_core::{Deadlines, Remote, Result};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::notify::Notifier;
 use crate::reload::Reloads;
@@ -30,12 +31,8 @@ use crate::{LogFormat, logging};
 /// no person presses Ctrl-C twice as fast.
 const BURST: Duration = Duration::from_millis(100);
 
-/// How much longer than twice its deadline a stop may take until the process is ended: by then, the factory has aborted and
-/// named everything.
-const LAST_GRACE: Duration = Duration::from_secs(1);
-
-/// How long a supervisor may take to answer, and stderr to take a text.
-const MOMENT: Duration = Duration::from_millis(200);
+/// How long a log line, or the end of the process in order, is waited for at most.
+const MOMENT_MAX: Duration = Duration::from_millis(100);
 
 /// How many services have a thread of signals and have not ended. A process may run one after another, or several.
 static SERVED: AtomicUsize = AtomicUsize::new(0);
@@ -46,8 +43,9 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Installs the process's signal handlers, for good.
-    pub(crate) fn listen(format: LogFormat) -> Result<Signals> {
+    /// Installs the process's signal handlers, for good. What is said of the service holds until its factory is
+    /// [served](Signals::serve).
+    pub(crate) fn listen(name: &str, stop_deadline: Duration, format: LogFormat) -> Result<Signals> {
         let notifier = Notifier::from_env()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let source = {
@@ -55,15 +53,18 @@ impl Signals {
             Source::new()?
         };
         let (launched, launches) = oneshot::channel();
+        let name = name.to_owned();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let mut listener = Listener {
+                name,
+                stop_deadline,
                 format,
                 source,
                 notifier,
                 first: None,
                 service: State::Launching(launches),
                 stopping: None,
-                overdue: None,
+                last_resort: None,
             };
             runtime.block_on(listener.listen());
         })?;
@@ -105,13 +106,16 @@ enum Heard {
     Launched(Service),
     /// The factory stops.
     Stopping,
-    /// It should have ended.
-    Overdue,
+    /// It should have ended, and has to by this time. What is known of it.
+    Overdue(Instant, String),
     /// The service has ended, or was never launched.
     Ended,
 }
 
 struct Listener {
+    /// Of the service, and its stop deadline, until its factory tells.
+    name: String,
+    stop_deadline: Duration,
     format: LogFormat,
     source: Source,
     /// Of the service manager, if there is one.
@@ -119,7 +123,7 @@ struct Listener {
     first: Option<(Signal, Instant)>,
     service: State,
     stopping: Option<BoxFuture<'static, ()>>,
-    overdue: Option<BoxFuture<'static, ()>>,
+    last_resort: Option<LastResort>,
 }
 
 impl Listener {
@@ -137,17 +141,19 @@ impl Listener {
                     }
                     self.service = State::Launched(service);
                     match self.first {
-                        Some((signal, _)) if self.is_reload(signal) => self.first = None,
-                        Some((signal, _)) => self.stop(signal),
+                        Some((signal, _)) if self.is_reload(signal) => {
+                            (self.first, self.last_resort) = (None, None);
+                        }
+                        Some((signal, at)) => self.stop(signal, at),
                         None => {}
                     }
                 }
-                Heard::Stopping => self.expect_end(),
-                Heard::Overdue => self.end_process().await,
+                Heard::Stopping => self.expect_end(Instant::now()),
+                Heard::Overdue(ends, known) => self.end_process(ends, &known),
                 Heard::Ended => {
                     SERVED.fetch_sub(1, Ordering::Relaxed);
                     self.service = State::Ended;
-                    (self.stopping, self.overdue) = (None, None);
+                    (self.stopping, self.last_resort) = (None, None);
                 }
             }
         }
@@ -175,11 +181,16 @@ impl Listener {
             }
             State::Ended => {}
         }
-        if is_over(&mut self.stopping, context) {
+        if let Some(stopping) = &mut self.stopping
+            && stopping.as_mut().poll(context).is_ready()
+        {
+            self.stopping = None;
             return Poll::Ready(Heard::Stopping);
         }
-        if is_over(&mut self.overdue, context) {
-            return Poll::Ready(Heard::Overdue);
+        if let Some(last_resort) = &mut self.last_resort
+            && let Poll::Ready(known) = last_resort.known.as_mut().poll(context)
+        {
+            return Poll::Ready(Heard::Overdue(last_resort.ends, known));
         }
         Poll::Pending
     }
@@ -190,10 +201,15 @@ impl Listener {
         }
         match (&self.service, self.first) {
             (_, Some((_, at))) if at.elapsed() < BURST => {}
-            (State::Launching(_), None) => self.first = Some((signal, Instant::now())),
+            (State::Launching(_), None) => {
+                let now = Instant::now();
+                self.first = Some((signal, now));
+                self.expect_end(now);
+            }
             (State::Launched(_), None) => {
-                self.first = Some((signal, Instant::now()));
-                self.stop(signal);
+                let now = Instant::now();
+                self.first = Some((signal, now));
+                self.stop(signal, now);
             }
             // The next one counts as the second.
             (State::Launched(service), Some(_)) if service.remote.is_draining() => {
@@ -201,7 +217,7 @@ impl Listener {
                 self.end_drain(signal);
             }
             // A second signal; or a first one, if the factory has ended and something else hangs.
-            _ => process::exit(signal.exit_code()),
+            _ => exit(signal.exit_code(), MOMENT_MAX, || ()),
         }
     }
 
@@ -231,86 +247,135 @@ impl Listener {
         });
     }
 
-    /// Stops the factory, after a log line that says so, if that can be written.
-    fn stop(&mut self, signal: Signal) {
+    /// Stops the factory by a signal of that time, after a log line that says so, if that can be written.
+    fn stop(&mut self, signal: Signal, at: Instant) {
         let State::Launched(service) = &self.service else { return };
-        if let Some(notifier) = &self.notifier {
-            notifier.stopping();
+        let (remote, drain) = (service.remote.clone(), service.remote.drain());
+        if let Some(begins) = at.checked_add(drain) {
+            self.expect_end(begins);
         }
-        let drain = service.remote.drain();
-        aside(move || match drain {
+        aside(self.moment(), move || match drain {
             Duration::ZERO => {
                 tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once");
             }
             drain => tracing::info!(parent: None, "{signal}: draining for {drain:?}; another one ends that"),
         });
-        service.remote.request_stop();
-        self.expect_end();
+        remote.request_stop();
+        if let Some(notifier) = &self.notifier {
+            notifier.stopping();
+        }
     }
 
     fn end_drain(&mut self, signal: Signal) {
         let State::Launched(service) = &self.service else { return };
         service.remote.stop_at_once();
+        self.expect_end(Instant::now());
         aside(
+            self.moment(),
             move || tracing::info!(parent: None, "{signal}: draining no longer; another one ends the process at once"),
         );
     }
 
-    fn expect_end(&mut self) {
-        if let State::Launched(service) = &self.service
-            && self.overdue.is_none()
-            && let Some(limit) = last_deadline(&service.remote)
+    fn remote(&self) -> Option<&Remote> {
+        match &self.service {
+            State::Launched(service) => Some(&service.remote),
+            State::Launching(_) | State::Ended => None,
+        }
+    }
+
+    fn stop_deadline(&self) -> Duration {
+        self.remote().map_or(self.stop_deadline, |remote| {
+            let Deadlines { stop, rollback, .. } = remote.deadlines();
+            stop.max(rollback)
+        })
+    }
+
+    /// A small part of the stop's time; the sixteenth of its deadline.
+    fn moment(&self) -> Duration {
+        let within = Deadlines::ends_within(self.stop_deadline());
+        within.map_or(MOMENT_MAX, |within| (within / 32).min(MOMENT_MAX))
+    }
+
+    /// A stop begins at that time, at the latest, and with it the process has to end.
+    fn expect_end(&mut self, begins: Instant) {
+        let deadline = self.stop_deadline();
+        let after_begin = |time: Option<Duration>| time.and_then(|time| begins.checked_add(time));
+        let ends = after_begin(Deadlines::ends_within(deadline));
+        let last_resort = after_begin(Deadlines::last_resort(deadline));
+        // Else they are too long for a clock.
+        if let (Some(ends), Some(due)) = (ends, last_resort)
+            && self.last_resort.as_ref().is_none_or(|former| ends < former.ends)
         {
-            self.overdue = Some(sleep(limit).boxed());
+            let known = what_is_known(self.remote().cloned(), due, ends - due).boxed();
+            self.last_resort = Some(LastResort { ends, known });
         }
     }
 
     /// The last resort: says what is known, and ends the process.
-    async fn end_process(&mut self) {
-        let State::Launched(service) = &self.service else { return };
-        let remote = &service.remote;
-        let limit = last_deadline(remote).unwrap_or_default();
-        let status = match timeout(MOMENT, remote.status()).await {
-            Ok(Some(status)) => status.to_string(),
-            Ok(None) => format!("{}: its supervisor has ended", remote.path()),
-            Err(_) => format!("{}: its supervisor does not answer", remote.path()),
-        };
-        let path = remote.path();
-        let text =
-            format!("{path} has not ended within {limit:?} of its stop, so the process is ended:\n{status}");
-        let format = self.format;
-        aside(move || logging::fatal(format, &text));
-        process::exit(1)
+    fn end_process(&self, ends: Instant, known: &str) -> ! {
+        let (format, deadline) = (self.format, self.stop_deadline());
+        let path = self.remote().map_or(&*self.name, Remote::path);
+        let text = format!(
+            "{path} has not ended by twice its stop deadline of {deadline:?}, so the process is ended{known}"
+        );
+        let left = ends.saturating_duration_since(Instant::now());
+        exit(1, left / 2, move || logging::fatal(format, &text))
     }
 }
 
-/// When the process is ended, if a stop has not ended by itself; `None` if the deadlines are too long for a clock.
-fn last_deadline(remote: &Remote) -> Option<Duration> {
-    let deadlines = remote.deadlines();
-    let stop = deadlines.stop.max(deadlines.rollback).checked_mul(2)?.checked_add(LAST_GRACE)?;
-    let limit = stop.checked_add(remote.drain())?;
-    Instant::now().checked_add(limit).map(|_| limit)
+/// Ends the process a moment before twice the deadline of a stop.
+struct LastResort {
+    /// When the process must have ended.
+    ends: Instant,
+    /// Resolves when the process is to be ended.
+    known: BoxFuture<'static, String>,
+}
+
+/// Tells at that time how the factory stands, which is asked for some time before.
+async fn what_is_known(remote: Option<Remote>, due: Instant, before: Duration) -> String {
+    sleep_until(due.checked_sub(before).unwrap_or(due)).await;
+    let known = match &remote {
+        None => ": its setup has not returned".to_owned(),
+        Some(remote) => match timeout_at(due, remote.status()).await {
+            Ok(Some(status)) => format!(":\n{status}"),
+            Ok(None) => ": its supervisor has ended".to_owned(),
+            Err(_) => ": its supervisor does not answer".to_owned(),
+        },
+    };
+    sleep_until(due).await;
+    known
+}
+
+/// Ends the process after some last words: in order, if that takes no longer than this time. Both may block, and an exit that blocks
+/// lets no other thread exit.
+fn exit(code: i32, within: Duration, last_words: impl FnOnce() + Send + UnwindSafe + 'static) -> ! {
+    aside(within, move || {
+        let _ = catch_unwind(last_words);
+        process::exit(code);
+    });
+    exit_at_once(code)
+}
+
+#[cfg(unix)]
+fn exit_at_once(code: i32) -> ! {
+    signal_hook::low_level::exit(code)
+}
+
+#[cfg(not(unix))]
+fn exit_at_once(_: i32) -> ! {
+    process::abort()
 }
 
 /// Runs code that may block or panic on a thread of its own, and waits for it for a moment.
-fn aside(code: impl FnOnce() + Send + std::panic::UnwindSafe + 'static) {
+fn aside(moment: Duration, code: impl FnOnce() + Send + UnwindSafe + 'static) {
     let (done, is_done) = mpsc::channel::<()>();
     let run = move || {
         let _ = catch_unwind(code);
         drop(done);
     };
     if thread::Builder::new().name("signals".to_owned()).spawn(run).is_ok() {
-        let _ = is_done.recv_timeout(BURST);
+        let _ = is_done.recv_timeout(moment);
     }
-}
-
-/// Whether a future has ended; it is dropped then.
-fn is_over(future: &mut Option<BoxFuture<'static, ()>>, context: &mut Context<'_>) -> bool {
-    let is_over = future.as_mut().is_some_and(|future| future.as_mut().poll(context).is_ready());
-    if is_over {
-        *future = None;
-    }
-    is_over
 }
 
 /// A signal that asks the process to end.

@@ -149,7 +149,9 @@ impl Post {
         self.is_held_up.store(true, Ordering::SeqCst);
         {
             let mut turn = self.turn();
-            let _ = self.poll(&mut turn);
+            if self.poll(&mut turn).is_ready() {
+                self.end_task();
+            }
             let has_user_code = turn.supervision.as_ref().is_some_and(Supervision::has_user_code);
             if turn.is_in_user_code || !has_user_code {
                 return;
@@ -159,14 +161,24 @@ impl Post {
         let post = self.clone();
         let serve = move || {
             let _context = post.runtime.enter();
-            let _ = match post.task.get() {
+            let polled = match post.task.get() {
                 Some((_, subscriber)) => dispatcher::with_default(subscriber, || post.serve(true)),
                 None => post.serve(true),
             };
+            if polled.is_ready() {
+                post.end_task();
+            }
         };
         if thread::Builder::new().name("supervisor".to_owned()).spawn(serve).is_err() {
             // There is no thread to be had: the next poll tries again.
             self.turn().is_in_user_code = false;
+        }
+    }
+
+    /// The supervisor has ended outside of its task, which may have been polled before and would wait for ever.
+    fn end_task(&self) {
+        if let Some((task, _)) = self.task.get() {
+            task.wake_by_ref();
         }
     }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask acceptance`: the browser tests, the demo with real Redis clients and through fifty kills, the tests of other
-//! people's crates (`ecosystem`), campaigns on batch systems ([`batch`]), the simulated sockets beside Linux's ([`linux`]), and the packages in somebody else's project
-//! (`package`).
+//! people's crates (`ecosystem`), campaigns on batch systems ([`batch`]), what operations cost beside a baseline
+//! (`bench --quick`), the simulated sockets beside Linux's ([`linux`]), and the packages in somebody else's project (`package`).
 //!
 //! The browser tests are a crate of their own (`steelmill-sim/acceptance`), which no other command builds. Without a
 //! browser or its driver they are reported and counted as skipped, and the result is green: everything else works
@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use crate::libtest::{Count, cargo_test};
 use crate::steps::{Outcome, Steps};
 use crate::workspace::{ACCEPTANCE, Workspace};
-use crate::{ecosystem, package, sim};
+use crate::{bench, ecosystem, package, sim};
 
 /// A program that the tests need, and how to install it.
 struct Program {
@@ -58,6 +58,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         skipped = clients::run(workspace, options.filter.as_deref(), &mut steps);
         kills(workspace, options.filter.as_deref(), &mut steps, &mut total);
         skipped += batch::run(workspace, options.filter.as_deref(), &mut steps);
+        skipped += instructions(workspace, options.filter.as_deref(), &mut steps);
         skipped += linux::run(workspace, options.filter.as_deref(), &mut steps, &mut total);
         if options.filter.as_deref().is_none_or(|filter| "package".contains(filter)) {
             skipped += package::run_steps(workspace, &mut steps, &mut total);
@@ -78,6 +79,20 @@ fn kills(workspace: &Workspace, filter: Option<&str>, steps: &mut Steps, total: 
         test.env(KILLS.0, KILLS.1).env("RUST_TEST_NOCAPTURE", "1");
         cargo_test(test, total)
     });
+}
+
+/// The quick part of the benchmark; 1 if it is skipped.
+fn instructions(workspace: &Workspace, filter: Option<&str>, steps: &mut Steps) -> usize {
+    let name = "instructions beside the baseline";
+    if filter.is_some_and(|filter| !name.contains(filter)) {
+        return 0;
+    }
+    if !bench::can_count() {
+        println!("skipped, because valgrind is not on the PATH (Debian: apt-get install valgrind): 1");
+        return 1;
+    }
+    steps.run(name, || bench::quick(workspace, false));
+    0
 }
 
 /// Runs the browser tests, and prints the summary of all steps.

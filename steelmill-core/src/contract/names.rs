@@ -17,6 +17,21 @@ pub async fn a_written_address_is_its_own_answer<W: World>(world: W) {
     assert_eq!(network.lookup(("192.0.2.7", 80)).await.unwrap(), [expected]);
 }
 
+/// The C library reads other forms of numbers than Rust (inet_aton(3)).
+pub async fn a_number_is_an_address_in_each_of_its_forms<W: World>(world: W) {
+    let network = world.network();
+    for (text, expected) in [
+        ("127.1:80", "127.0.0.1:80"),
+        ("0x7f000001:80", "127.0.0.1:80"),
+        ("2130706433:80", "127.0.0.1:80"),
+        ("010.1.2.3:80", "8.1.2.3:80"),
+        ("1.2.3:80", "1.2.0.3:80"),
+    ] {
+        let expected: SocketAddr = expected.parse().unwrap();
+        assert_eq!(network.lookup(text).await.unwrap(), [expected], "{text}");
+    }
+}
+
 pub async fn localhost_is_this_host<W: World>(world: W) {
     let addresses = world.network().lookup("localhost:80").await.unwrap();
     assert!(!addresses.is_empty());

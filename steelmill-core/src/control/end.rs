@@ -1,10 +1,11 @@
 //! The end of a factory: its report, for everybody who waits for it. One allocation for all.
+//!
+//! `tests/cells.rs` includes this file, and runs it under loom.
 
-use std::sync::{Arc, OnceLock};
-
-use tokio::sync::Notify;
+use std::sync::Arc;
 
 use crate::Report;
+use crate::sync::{Notify, OnceLock};
 
 /// The end of a factory that may not have ended yet.
 #[derive(Clone)]

@@ -36,8 +36,8 @@ pub(crate) enum Event {
     StartCancelled,
     /// The last `RunningFactory` was dropped.
     HandlesDropped,
-    /// An ancestor's deadline has passed: the factory ends at once. `limit` is that deadline.
-    Abort { limit: Duration },
+    /// An ancestor's deadline has passed: the factory ends at once.
+    Abort(Box<Abort>),
     /// A child asks to start.
     Join(Box<ChildEntry>),
     /// A child has ended, or was dropped with its executor. `overstayed`: only because it was aborted at a deadline.
@@ -69,6 +69,14 @@ pub(crate) enum Event {
 }
 
 const _: () = assert!(size_of::<Event>() <= 24);
+
+/// What an ancestor says of an abort.
+pub(crate) struct Abort {
+    /// The deadline that has passed.
+    pub(crate) limit: Duration,
+    /// How long what is aborted may take to end. The ancestor waits a little longer.
+    pub(crate) grace: Duration,
+}
 
 /// A task that returned an error or panicked.
 pub(crate) struct FailedTask {

@@ -11,19 +11,15 @@ use std::time::{Duration, Instant};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
-use super::plan::ABORT_GRACE;
 use super::supervisor::{EVENTS_PER_POLL, Supervisor};
 use crate::cell::Counter;
-use crate::control::{Event, Maker};
+use crate::control::{Abort, Event, Maker};
 use crate::factory::{Dismantled, Node};
 use crate::panic::{Fault, forget_panic, panicked};
 use crate::report::{DropExceeded, Killed, NotDropped};
 use crate::supervision::{Supervise, UserCode};
 use crate::sync::OnceLock;
 use crate::{Error, Milestone, Phase, StartError};
-
-/// The least time that destructors have, when the deadline has passed already.
-const DROP_GRACE: Duration = Duration::from_millis(250);
 
 /// The end of a factory, while its daemons are dropped.
 pub(super) struct Ending {
@@ -73,7 +69,7 @@ impl Supervisor {
         self.notify_milestone(Milestone::Ended);
         while self.children.pop_first().is_some() {}
         self.answer_commands();
-        let until = self.plan.stop_by().map(|stop_by| stop_by.max(now + DROP_GRACE));
+        let until = self.plan.drop_by();
         // A daemon that made a child which is stopped with its parent ends after it, and may hold its handle until then.
         let may_be_held = self
             .ancestor_links
@@ -202,15 +198,15 @@ impl Supervisor {
             Event::PhaseEnded { slot, phase, outcome } => self.phase_ended(slot, phase, outcome),
             Event::ChildEnded { failure: Some(report), .. } => self.leave(move || drop(report)),
             Event::StatusRequested(answer) => self.answer_status(answer),
-            Event::Abort { .. } => self.hurry(),
+            Event::Abort(abort) => self.hurry(abort.grace),
             _ => {}
         }
     }
 
     /// An ancestor's deadline has passed, and it waits for a moment.
-    fn hurry(&mut self) {
+    fn hurry(&mut self, grace: Duration) {
         if let Some(ending) = &mut self.ending {
-            let until = self.control.driver.now() + DROP_GRACE / 2;
+            let until = self.control.driver.now() + grace / 2;
             let until = ending.until.map_or(until, |former| former.min(until));
             ending.until = Some(until);
             self.wake_at = Some(until);
@@ -236,7 +232,8 @@ impl Supervisor {
         }
         for (_, child) in std::mem::take(&mut self.children) {
             self.report().add(&format!("child {}", child.child), Phase::Stop, Fault::of(Killed.into()));
-            let _ = child.events.send(Event::Abort { limit: ABORT_GRACE });
+            let grace = self.plan.grace();
+            let _ = child.events.send(Event::Abort(Box::new(Abort { limit: grace, grace })));
         }
         self.overstayed = true;
     }

@@ -7,9 +7,7 @@
 use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::plan::ABORT_GRACE;
 use super::supervisor::Supervisor;
 use crate::cell::{Flag, Tasks};
 use crate::control::SlotId;
@@ -17,8 +15,8 @@ use crate::panic::Fault;
 use crate::report::Stuck;
 use crate::{Origin, Owner, Phase};
 
-/// How long a probe may take.
-const PROBE_GRACE: Duration = Duration::from_millis(50);
+/// How often is looked for a thread that is free.
+const LOOKS_MAX: u32 = 5;
 
 /// The aborted daemons.
 #[derive(Default)]
@@ -29,12 +27,13 @@ struct Aborted {
     tasks: usize,
     /// Raised by the probe.
     probe: Option<Arc<Flag>>,
+    looks: u32,
 }
 
 impl Looking {
     /// A daemon is about to be aborted.
     pub(super) fn begin(&mut self, slot: SlotId, tasks: &Tasks) {
-        self.0.insert(slot, Aborted { tasks: tasks.count(), probe: None });
+        self.0.insert(slot, Aborted { tasks: tasks.count(), probe: None, looks: 0 });
     }
 
     /// The daemon restarts.
@@ -47,20 +46,26 @@ impl Supervisor {
     /// Looks at an aborted daemon that takes its time: waits for it again, or reports why it does not end.
     pub(super) fn look(&mut self, slot: SlotId) {
         let tasks = self.run_states[slot.index()].as_ref().map_or(0, |run_state| run_state.tasks.count());
-        let aborted = self.looking.0.entry(slot).or_insert(Aborted { tasks, probe: None });
+        let aborted = self.looking.0.entry(slot).or_insert(Aborted { tasks, probe: None, looks: 0 });
+        aborted.looks += 1;
         let before = std::mem::replace(&mut aborted.tasks, tasks);
+        let (grace, is_patient) = (self.plan.grace(), self.plan.is_patient(slot));
         let stuck = match &aborted.probe {
-            _ if tasks < before && self.plan.is_patient(slot) => {
-                return self.plan.wait_again(slot, ABORT_GRACE);
+            _ if tasks < before && is_patient => {
+                return self.plan.wait_again(slot, grace);
             }
             _ if tasks < before => Stuck::TasksLeft(tasks),
             None => {
                 let probe = Arc::new(Flag::default());
                 aborted.probe = Some(probe.clone());
                 self.spawn_probe(probe);
-                return self.plan.wait_again(slot, PROBE_GRACE);
+                return self.plan.wait_again(slot, grace / 2);
             }
             Some(probe) if probe.is_raised() => Stuck::Blocks,
+            // Nor would anything else be done, but the report.
+            Some(_) if is_patient && aborted.looks < LOOKS_MAX => {
+                return self.plan.wait_again(slot, grace / 2);
+            }
             Some(_) => Stuck::NoThread,
         };
         self.record(slot, Phase::Stop, Fault::of(stuck.into()));

@@ -8,9 +8,10 @@
 //! - a child is stopped as soon as nothing but children keeps its maker, or a daemon it shares, from stopping;
 //! - a daemon restarts only after its tasks and the children it made have ended;
 //! - every state that waits for user code has a timeout, except while a daemon runs;
-//! - once the stop deadline has passed `ROUNDS` times, everything ends whatever user code does.
+//! - within twice its deadline a stop ends, whatever user code does (`budget` divides that time).
 
 mod drain; // before a requested stop
+mod budget; // how the time of a stop is divided
 mod deadline; // after a deadline has passed
 mod restart; // after a run has failed
 mod timeouts; // what is due when
@@ -18,8 +19,8 @@ mod timeouts; // what is due when
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-pub(super) use self::deadline::ABORT_GRACE;
-use self::deadline::{CHILD_GRACE, ROUNDS};
+use self::budget::Budget;
+use self::deadline::ROUNDS;
 pub(super) use self::restart::Next;
 use self::restart::Restarts;
 use self::timeouts::{Timeout, Timeouts};
@@ -62,8 +63,8 @@ pub(super) enum Action {
     Admit(ChildId),
     /// Stop a child.
     StopChild(ChildId),
-    /// Abort a child, and report that it exceeded the deadline.
-    AbortChild(ChildId, Duration),
+    /// Abort a child, and report that it exceeded the deadline; with what it may grant to what it aborts.
+    AbortChild(ChildId, Duration, Duration),
     /// Report that an aborted child did not end.
     StuckChild(ChildId),
     /// Replace the timer.
@@ -120,10 +121,9 @@ pub(super) struct Plan {
     /// How many slots and children were aborted and have not ended.
     aborts_pending: usize,
     timeouts: Timeouts,
+    budget: Budget,
     /// When the current round of the stop is over; `None` if never, or before a stop.
     stop_by: Option<Instant>,
-    /// When all rounds are over.
-    end_by: Option<Instant>,
     actions: VecDeque<Action>,
     /// Slots whose state may have changed.
     changed: VecDeque<SlotId>,
@@ -150,7 +150,7 @@ struct Slot {
     is_aborted: bool,
     /// Aborted, and counted in `aborts_pending`.
     is_abort_pending: bool,
-    /// How long its tasks may go on ending after an abort; `None` if forever.
+    /// Until when its tasks may go on ending after an abort before the stop; `None` if forever.
     patience: Option<Instant>,
     needs: Vec<SlotId>,
     needed_by: Vec<SlotId>,
@@ -237,8 +237,8 @@ impl Plan {
             unended: 0,
             aborts_pending: 0,
             timeouts: Timeouts::default(),
+            budget: Budget::unlimited(),
             stop_by: None,
-            end_by: None,
             actions: VecDeque::with_capacity(ACTIONS_KEPT),
             changed: VecDeque::new(),
         }
@@ -322,9 +322,9 @@ impl Plan {
         self.now
     }
 
-    /// When the stop's deadline passes, for what remains to be done after it; `None` if never.
-    pub(super) fn stop_by(&self) -> Option<Instant> {
-        self.stop_by
+    /// Until when destructors that begin now are waited for; `None` if for ever. They have what is left of the deadline.
+    pub(super) fn drop_by(&self) -> Option<Instant> {
+        self.stop_by.map(|stop_by| self.budget.drop_by(self.now, stop_by))
     }
 
     pub(super) fn state(&self, id: SlotId) -> State {
@@ -380,11 +380,12 @@ impl Plan {
         self.settle();
     }
 
-    /// Aborts everything at once, because an ancestor's deadline has passed.
-    pub(super) fn abort(&mut self, limit: Duration) {
+    /// Aborts everything at once, because an ancestor's deadline `limit` has passed, who waits for a moment.
+    pub(super) fn abort(&mut self, limit: Duration, grace: Duration) {
         self.stop();
         if matches!(self.stage, Stage::Stopping { .. }) {
-            (self.stop_by, self.end_by) = (Some(self.now), Some(self.now));
+            self.stop_by = Some(self.now);
+            self.budget.hurry(self.now, grace);
             self.abort_round(limit, 0);
         }
         self.settle();
@@ -532,7 +533,8 @@ impl Plan {
                 (Timeout::Shared, Stage::Preparing) => self.start_deadline_exceeded(),
                 (Timeout::Shared, Stage::Running) => self.drained(),
                 (Timeout::Shared, Stage::Stopping { is_aborting: false, limit, rounds }) => {
-                    self.abort_round(limit, rounds - 1);
+                    let is_last = self.budget.abort_by().is_some_and(|abort_by| abort_by <= self.now);
+                    self.abort_round(limit, if is_last { 0 } else { rounds - 1 });
                 }
                 (Timeout::Shared, _) => {}
             }
@@ -628,9 +630,8 @@ impl Plan {
 
     fn begin_stop(&mut self, limit: Duration) {
         self.stage = Stage::Stopping { limit, rounds: ROUNDS, is_aborting: false };
-        let all_rounds = limit.checked_add(CHILD_GRACE).and_then(|round| round.checked_mul(ROUNDS));
-        self.end_by = all_rounds.and_then(|all| self.now.checked_add(all));
-        self.begin_round(limit);
+        self.budget = Budget::new(self.now, limit);
+        self.begin_round(self.now.checked_add(limit));
         let firsts: Vec<_> = self
             .children
             .iter()
@@ -754,11 +755,10 @@ impl Plan {
         }
     }
 
-    /// Grants the deadline of a stop, as far as all rounds together leave it.
-    fn begin_round(&mut self, limit: Duration) {
-        let ends = [self.now.checked_add(limit), self.end_by];
-        self.stop_by = ends.into_iter().flatten().min();
-        self.timeouts.set_shared_at(self.stop_by);
+    /// Grants this time.
+    fn begin_round(&mut self, ends: Option<Instant>) {
+        self.stop_by = ends;
+        self.timeouts.set_shared_at(ends);
     }
 
     /// Enters the next round, or ends, when nothing is left to wait for; and sets the timer.
@@ -769,7 +769,8 @@ impl Plan {
                 self.timeouts.clear_all();
             } else if is_aborting && self.aborts_pending == 0 && rounds > 0 {
                 self.stage = Stage::Stopping { limit, rounds, is_aborting: false };
-                self.begin_round(limit);
+                // The same time once more, as far as twice the deadline leaves it.
+                self.begin_round(self.budget.round_by(self.now, limit));
             }
         }
         if let Some(next) = self.timeouts.next() {

@@ -23,7 +23,7 @@ use super::published::PublishedStatus;
 use super::serving::Started;
 use crate::changes::Watchers;
 use crate::control::{
-    AncestorLink, ChildEntry, ChildId, Control, EndSender, Event, FailedTask, Maker, Outcome, SlotId,
+    Abort, AncestorLink, ChildEntry, ChildId, Control, EndSender, Event, FailedTask, Maker, Outcome, SlotId,
 };
 use crate::factory::{Handles, Node};
 use crate::panic::Fault;
@@ -228,7 +228,7 @@ impl Supervisor {
                 }
                 self.stop();
             }
-            Event::Abort { limit } => {
+            Event::Abort(abort) => {
                 // Ends that are queued already are in time.
                 for _ in 0..self.inbox.len().min(EVENTS_PER_POLL) {
                     match self.inbox.try_recv() {
@@ -237,7 +237,7 @@ impl Supervisor {
                     }
                 }
                 self.stop();
-                self.plan.abort(limit);
+                self.plan.abort(abort.limit, abort.grace);
                 self.overstayed = true;
             }
             Event::Join(join) => self.admit_child(*join),
@@ -464,9 +464,9 @@ impl Supervisor {
             Action::Admit(child) => self.notify_child(child, Event::Admitted),
             Action::Drain => self.begin_drain(),
             Action::StopChild(child) => self.notify_child(child, Event::StopAtOnce),
-            Action::AbortChild(child, limit) => {
+            Action::AbortChild(child, limit, grace) => {
                 self.record_child(child, Phase::Stop, DeadlineExceeded { limit }.into());
-                self.notify_child(child, Event::Abort { limit });
+                self.notify_child(child, Event::Abort(Box::new(Abort { limit, grace })));
             }
             Action::StuckChild(child) => {
                 self.record_child(child, Phase::Stop, Stuck::Child.into());

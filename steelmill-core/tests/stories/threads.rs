@@ -231,3 +231,38 @@ fn a_task_whose_runtime_went_away_does_not_hold_its_daemon_up() {
     let report = first.block_on(demo.stop());
     assert!(report.is_clean(), "{report}");
 }
+
+/// A value whose destructor takes a while.
+struct Slow;
+
+impl Drop for Slow {
+    #[expect(clippy::disallowed_methods, reason = "blocking is what it is about")]
+    fn drop(&mut self) {
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Its thread is blocked when it is woken, so it is polled elsewhere, and ends there, after its task was polled again.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a thread that is blocked, and the test waits")]
+fn a_supervisor_that_ends_on_another_thread_leaves_no_task() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut factory = Factory::root("demo", RuntimeWorld);
+        factory.provide_value(Slow).unwrap();
+        let serving = factory.serve();
+        // Kept to the end, so that nothing of the supervisor's own wakes its task.
+        let remote = serving.remote();
+        remote.status().await.unwrap();
+        remote.request_stop();
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(serving.await.unwrap().is_clean());
+        let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        for _ in 0..10_000 {
+            if alive() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        assert_eq!(alive(), 0, "{remote:?} has ended");
+    });
+}

@@ -142,7 +142,7 @@ struct Rounds {
 
 struct Watched {
     post: Arc<Post>,
-    /// How often it had been polled at the last look; `None` before the first one.
+    /// How often it had been polled at the last look, or when it was found to be unserved just after one; `None` before.
     polls: Option<u64>,
 }
 
@@ -155,7 +155,12 @@ impl Rounds {
             if self.look_at.is_some_and(|look_at| look_at <= now) {
                 self.look(true);
             }
-            self.watched.extend(calls.posts.into_iter().map(|post| Watched { post, polls: None }));
+            // The next look is in a while, which is time enough to be polled in.
+            let is_look_far = self.look_at.is_none_or(|look_at| look_at <= now);
+            self.watched.extend(calls.posts.into_iter().map(|post| {
+                let polls = is_look_far.then(|| post.polls.load(Ordering::Relaxed));
+                Watched { post, polls }
+            }));
             if calls.is_urgent {
                 self.look(false);
             }

@@ -8,18 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use steelmill_core::{
-    Abandoned, Backoff, DeadlineExceeded, FactoryHealth, Failure, OnFailure, OnFinish, Phase, Policy, Report,
-    Result, State,
+    Abandoned, Backoff, DeadlineExceeded, Deadlines, FactoryHealth, Failure, OnFailure, OnFinish, Phase,
+    Policy, Report, Result, State,
 };
 
 use super::part::CHECKS;
 use super::plan::Command;
 use super::plan::{Answer, FactoryEnd, FactoryPlan, Outcome, Plan, Script, Until};
 use super::trace::{Activity, Ending, EventKind, Maker, PartId, Trace, path_of, plan_name};
-
-/// The upper bound on the time for aborting, on top of deadlines: a tenth of a second per stop round, with some rounds for
-/// daemons that have a limit of their own.
-const ABORTING: Duration = Duration::from_millis(500);
 
 /// Checks every rule. Returns counts for the campaign's summary.
 pub(crate) fn check(plan: &Plan, trace: &Trace) -> Result<Vec<(&'static str, u64)>> {
@@ -631,7 +627,7 @@ impl History<'_> {
             let (cause, limit) = match factory.started {
                 // Its start may have waited for its parent.
                 None if path.contains('/') => continue,
-                None => (factory.starts, deadlines.prepare + 2 * deadlines.rollback),
+                None => (factory.starts, deadlines.prepare + ends_within(deadlines.rollback)),
                 Some(started) => {
                     let stop_requested =
                         factory.stop_requested.map(|stop_requested| stop_requested.max(started));
@@ -660,11 +656,11 @@ impl History<'_> {
                     else {
                         continue;
                     };
-                    (cause, factory.plan.drain + 2 * deadlines.stop)
+                    (cause, factory.plan.drain + ends_within(deadlines.stop))
                 }
             };
             let took = self.at(end) - self.at(cause);
-            ensure!(took <= limit + ABORTING, "{path} took {took:?} to end, over its limit of {limit:?}");
+            ensure!(took <= limit, "{path} took {took:?} to end, over its limit of {limit:?}");
         }
         self.parts.iter().try_for_each(|(id, part)| self.own_limits_are_kept(id, part))
     }
@@ -949,7 +945,7 @@ impl History<'_> {
             if let Some(limit) = limit {
                 let took = self.at(end).saturating_sub(self.at(since));
                 ensure!(
-                    took <= limit + ABORTING,
+                    took <= limit,
                     "{:?} of {id:?} took {took:?}, over its limit of {limit:?}",
                     span.activity
                 );
@@ -1239,6 +1235,11 @@ impl History<'_> {
             ("supervised children built anew", self.rebuilds()),
         ]
     }
+}
+
+/// Within which time of its beginning a stop with this deadline ends.
+fn ends_within(deadline: Duration) -> Duration {
+    Deadlines::ends_within(deadline).unwrap_or(Duration::MAX)
 }
 
 /// The backoff before a restart after such an end; `None` if the policy restarts it not.

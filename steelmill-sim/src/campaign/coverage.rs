@@ -155,7 +155,7 @@ impl Coverage {
         hits.map(|seed| seed.0.wrapping_sub(first.0) + 1).max().unwrap_or(0)
     }
 
-    /// Lists the points never hit, one per line; those of `buggify!` only with `with_rare`, as faults must be on for them.
+    /// Goes on a line with whether all were hit, and lists the points never hit, one per line; those of `buggify!` only with `with_rare`, as faults must be on for them.
     pub(crate) fn table(&self, with_rare: bool) -> String {
         let is_listed = |point: &&CoveragePoint| with_rare || point.kind != Kind::Buggify;
         let all =
@@ -163,7 +163,7 @@ impl Coverage {
         let missed: Vec<&CoveragePoint> = self.never_reached().filter(is_listed).collect();
         let mut text = match (missed.len(), all) {
             (_, 0) => return String::new(),
-            (0, _) => return format!("\n  all {all} coverage points were reached"),
+            (0, _) => return format!(", all {all} coverage points were reached"),
             (missed, _) => format!("\n  {missed} of {all} coverage points never reached"),
         };
         missed.iter().take(LISTED).for_each(|point| text.push_str(&format!("\n    {point}")));
@@ -241,7 +241,7 @@ mod tests {
         assert!(coverage.table(false).starts_with("\n  3 of 4 coverage points never reached\n"));
         assert_eq!(Coverage::default().table(true), "");
         let hit = Coverage { points: vec![point(2, Kind::Sometimes, 40, 1, Some(3))] };
-        assert_eq!(hit.table(true), "\n  all 1 coverage points were reached");
+        assert_eq!(hit.table(true), ", all 1 coverage points were reached");
     }
 
     #[test]

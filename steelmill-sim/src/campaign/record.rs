@@ -1,7 +1,7 @@
 //! The result of a campaign as JSON: `--json` prints it on one line, and `--merge` reads it.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -293,21 +293,32 @@ impl fmt::Display for Record {
                 self.requested
             )?;
         }
+        if let Some(first) = self.red().next() {
+            let (seed, at) = (first.seed, first.simulated.as_secs_f64());
+            write!(f, "  first failed: seed {seed} at {at:.3} s: ")?;
+            // What a program says may hold what a terminal would obey.
+            for character in first.cause.chars() {
+                match character.is_control() {
+                    true => write!(f, "{}", character.escape_default())?,
+                    false => f.write_char(character)?,
+                }
+            }
+            writeln!(f)?;
+        }
         let longest =
             self.merged.map(|shards| format!(" (the longest of {shards} shards)")).unwrap_or_default();
         let (wall, rate) = (self.wall.as_secs_f64(), self.seeds_per_minute());
-        writeln!(f, "  {wall:.1} s{longest}, {rate:.0} seeds a minute")?;
-        let simulated = self.simulated.as_secs_f64();
-        let each = simulated / seeds.max(1) as f64;
-        let (polls, events) = (self.polls, self.events);
-        writeln!(f, "  {simulated:.0} simulated seconds ({each:.0} each), {polls} polls, {events} events")?;
+        let each = self.simulated.as_secs_f64() / seeds.max(1) as f64;
+        write!(f, "  {wall:.1} s{longest}, {rate:.0} seeds a minute, {each:.0} simulated seconds each")?;
+        let mut separator = "\n  ";
         for (name, Count { total, minimum }) in &self.counts {
-            writeln!(f, "  {total} {name} (at least {minimum} in a seed)")?;
+            write!(f, "{separator}{total} {name} (at least {minimum} each)")?;
+            separator = ", ";
         }
         if self.campaign.until_covered {
-            writeln!(f, "  {}", self.covered())?;
+            write!(f, "\n  {}", self.covered())?;
         }
-        write!(f, "  digest {:016x}", self.digest)?;
+        write!(f, "\n  digest {:016x}", self.digest)?;
         match self.campaign.verify {
             Some(Verify::Twice) => f.write_str(", each seed verified by a second run")?,
             Some(Verify::Process) => {
@@ -318,6 +329,10 @@ impl fmt::Display for Record {
         if !self.purity {
             write!(f, ", purity: off (the system's clock and entropy are not simulated on this platform)")?;
         }
+        // A single seed is not expected to reach all coverage points.
+        if seeds > 1 {
+            f.write_str(&self.coverage.table(self.campaign.faults == Faults::Swarm))?;
+        }
         if self.impure > 0 {
             let impure = self.impure;
             write!(f, "\n  {impure} seeds started threads or were woken from outside, and may not repeat")?;
@@ -325,11 +340,7 @@ impl fmt::Display for Record {
         if !self.select_repeats {
             write!(f, "\n  built without --cfg tokio_unstable: tokio::select! is not repeatable")?;
         }
-        // A single seed is not expected to reach all coverage points.
-        match seeds {
-            0 | 1 => Ok(()),
-            _ => f.write_str(&self.coverage.table(self.campaign.faults == Faults::Swarm)),
-        }
+        Ok(())
     }
 }
 

@@ -195,9 +195,6 @@ fn finish(args: &Args, record: &Record, is_written: bool) -> ExitCode {
     if let Some(audit) = record.audit_text() {
         print(&format!("{audit}\n"));
     }
-    if let Some(red) = record.red().next().filter(|_| args.explain.is_none()) {
-        print(&format!("to explain a red seed: {} --explain=red\n", red.replay));
-    }
     let printed = match args.json {
         true => writeln!(io::stdout(), "{}", serde_json::to_string(record).expect("plain data")),
         false => writeln!(io::stdout(), "{record}"),
@@ -213,6 +210,10 @@ fn finish(args: &Args, record: &Record, is_written: bool) -> ExitCode {
         let written = std::fs::write(path, junit::report(record));
         written.with_context(|| format!("cannot write the report to {}", path.display()))
     });
+    // The last line that a terminal shows.
+    if let Some(red) = record.red().next().filter(|_| args.explain.is_none()) {
+        print(&format!("\nto explain it: {} --explain=red", red.replay));
+    }
     let mut is_written = is_written;
     for error in [printed, reported].into_iter().filter_map(Result::err) {
         print(&format!("error: {error:#}"));

@@ -17,6 +17,10 @@ const SHARE: f64 = 0.05;
 pub(super) struct Baseline(Vec<(String, f64)>);
 
 impl Baseline {
+    pub(super) fn of(counts: Vec<(String, f64)>) -> Self {
+        Self(counts)
+    }
+
     pub(super) fn read(file: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;

@@ -316,7 +316,9 @@ pub(super) const PLAN: &[Workload] = &[
         ours: lifecycle("Scope::spawn", "--side steelmill"),
         timed: "--workload poll --n 1000000",
         counted: ["--workload poll --n 1000", "--workload poll --n 21000"],
-        // Attribution of log lines, the check for an abort, and a call that is not inlined.
+        // 36 instructions of 397: 8 attribute log lines (the context is moved into a thread-local and back), 4 look for an abort, 4 see
+        // that the task has been polled before and has not ended, 6 save registers, 5 pass on the outcome, 3 call the future, and 6
+        // call all of this through a box. Catching a panic takes none. 5 % would be 18: the calls alone are half of that.
         target: Target { instructions: Some(Limit::AboveBound(0.1)), allocations: Some(0.0), ..NO_TARGET },
     },
     Workload {

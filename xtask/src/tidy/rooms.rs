@@ -91,7 +91,7 @@ const LAYOUTS: &[Layout] = &[
             ("steps", Only(&[])),
             ("libtest", Only(&["steps"])),
             ("sim", Only(&["workspace"])),
-            ("bench", Only(&["workspace"])),
+            ("bench", Only(&["sim", "steps", "workspace"])),
             ("canaries", Only(&["workspace"])),
             ("bugs", Only(&["sim", "workspace"])),
             ("ecosystem", Only(&["libtest", "steps", "workspace"])),

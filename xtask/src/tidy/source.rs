@@ -58,6 +58,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/tests/programs/disk.rs",
     "steelmill-sim/tests/programs/locks.rs",
     "steelmill-sim/tests/programs/identity.rs",
+    "steelmill-sim/tests/programs/names.rs",
     "steelmill-sim/tests/programs/signals.rs",
     "steelmill-sim/tests/programs/statics.rs",
     "steelmill-sim/tests/scale/memory.rs",

@@ -4,20 +4,13 @@
 
 use std::time::Duration;
 
-use super::{Action, Idle, Plan, Stage, Step, Timeout};
+use super::{Action, Budget, Idle, Plan, Stage, Step, Timeout};
 use crate::Phase;
 use crate::control::{ChildId, SlotId};
 
-/// How often a stop's deadline is granted: once to all, and once more to daemons that had to wait for an aborted one.
+/// How often a stop's deadline is granted: once to all, and once more to daemons that had to wait for an aborted one, as far as
+/// the last abort leaves it.
 pub(super) const ROUNDS: u32 = 2;
-
-/// How long to wait for an aborted daemon until somebody looks at how it ends. Few take longer: one that blocks its thread,
-/// one with a great many tasks.
-pub(in crate::lifecycle) const ABORT_GRACE: Duration = Duration::from_millis(100);
-
-/// How long to wait for an aborted child. Longer than any daemon of the child is waited for, so that the child ends by itself
-/// unless its machine stands still: which of two timers fires first decides nothing.
-pub(super) const CHILD_GRACE: Duration = Duration::from_millis(250);
 
 impl Plan {
     /// The deadline of the start has passed.
@@ -108,19 +101,27 @@ impl Plan {
     pub(super) fn await_abort(&mut self, id: SlotId) {
         if !std::mem::replace(&mut self.slot(id).is_abort_pending, true) {
             self.aborts_pending += 1;
-            self.limit(id, Some(ABORT_GRACE));
-            let limit = match self.stage {
-                Stage::Stopping { limit, .. } => limit,
-                _ => self.wind_down_limit(id),
+            self.limit(id, Some(self.grace()));
+            self.slot(id).patience = match self.stage {
+                Stage::Stopping { .. } => None,
+                _ => self.now.checked_add(self.wind_down_limit(id)),
             };
-            let ends = [self.now.checked_add(limit), self.end_by];
-            self.slot(id).patience = ends.into_iter().flatten().min();
         }
     }
 
-    /// Whether an aborted daemon whose tasks end one after another may be waited for again.
+    /// How long to wait for something aborted, until somebody looks at how it ends.
+    pub(in crate::lifecycle) fn grace(&self) -> Duration {
+        self.budget.grace(self.now, matches!(self.stage, Stage::Stopping { rounds: 0, .. }))
+    }
+
+    /// Whether an aborted daemon may be waited for again, if its tasks end one after another, or no thread is free to drop them.
     pub(in crate::lifecycle) fn is_patient(&self, id: SlotId) -> bool {
-        self.slots[id.index()].patience.is_none_or(|patience| self.now + ABORT_GRACE <= patience)
+        let of_stop = match self.stage {
+            Stage::Stopping { rounds: 0, .. } => self.budget.await_by(),
+            _ => self.budget.abort_by(),
+        };
+        let mut ends = [self.slots[id.index()].patience, of_stop].into_iter().flatten();
+        ends.all(|end| self.now + self.grace() <= end)
     }
 
     /// Awaits an aborted daemon for another moment.
@@ -146,8 +147,9 @@ impl Plan {
         {
             child.is_notified = true;
             self.aborts_pending += 1;
-            self.timeouts.set(Timeout::Child(id), self.now, CHILD_GRACE);
-            self.act(Action::AbortChild(id, limit));
+            let grace = self.grace();
+            self.timeouts.set(Timeout::Child(id), self.now, Budget::of_child(grace));
+            self.act(Action::AbortChild(id, limit, grace));
         }
     }
 

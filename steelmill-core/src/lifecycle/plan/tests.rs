@@ -3,6 +3,9 @@
 use super::*;
 use crate::{OnFailure, OnFinish};
 
+/// The grace where there is time enough.
+const GRACE: Duration = Duration::from_millis(100);
+
 impl Plan {
     /// Takes the actions.
     fn actions(&mut self) -> Vec<Action> {
@@ -108,7 +111,7 @@ fn check(plan: &mut Plan, expected: &str) {
         Action::Look(SlotId(id)) => format!("look {id}"),
         Action::Admit(ChildId(id)) => format!("admit {id}"),
         Action::StopChild(ChildId(id)) => format!("tell child {id}"),
-        Action::AbortChild(ChildId(id), _) => format!("abort child {id}"),
+        Action::AbortChild(ChildId(id), ..) => format!("abort child {id}"),
         Action::StuckChild(ChildId(id)) => format!("stuck child {id}"),
         Action::RenewScope(SlotId(id)) => format!("renew {id}"),
         Action::AwaitTasks => "await tasks".to_owned(),
@@ -298,7 +301,7 @@ fn what_exceeds_the_deadline_is_aborted_and_the_others_stop_with_time_of_their_o
     check(&mut plan, "deadline_exceeded 1 run 10s, abort 1, timer 100ms");
     cancelled(&mut plan, 1, Phase::Run);
     plan.tasks_ended(SlotId(1));
-    check(&mut plan, "tasks 1, tell 0, stop 0, timer 10s");
+    check(&mut plan, "tasks 1, tell 0, stop 0, timer 8.9s");
     ends(&mut plan, 0);
     check(&mut plan, "tasks 0, no timer");
 }
@@ -315,7 +318,7 @@ fn the_second_deadline_exceeded_ends_everything() {
     cancelled(&mut plan, 2, Phase::Run);
     cancelled(&mut plan, 2, Phase::Stop);
     plan.tasks_ended(SlotId(2));
-    check(&mut plan, "tasks 2, tell 1, stop 1, timer 10s");
+    check(&mut plan, "tasks 2, tell 1, stop 1, timer 8.9s");
     ring(&mut plan);
     check(
         &mut plan,
@@ -339,7 +342,7 @@ fn what_blocks_its_thread_is_not_waited_for() {
     ring(&mut plan);
     check(&mut plan, "look 1");
     plan.give_up(SlotId(1));
-    check(&mut plan, "tell 0, stop 0, timer 10s");
+    check(&mut plan, "tell 0, stop 0, timer 8.8s");
     cancelled(&mut plan, 1, Phase::Run);
     ends(&mut plan, 0);
     check(&mut plan, "tasks 0, no timer");
@@ -362,7 +365,7 @@ fn tasks_that_exceed_the_deadline_are_aborted() {
 fn a_kill_does_not_wait_for_anybodys_turn() {
     let mut plan = running(&[&[], &[0]]);
     child(&mut plan, 7, &[], Maker::Daemon(SlotId(0)));
-    plan.abort(Duration::from_secs(3));
+    plan.abort(Duration::from_secs(3), GRACE);
     check(
         &mut plan,
         "tell 1, stop 1, timer 10s, abort child 7, deadline_exceeded 1 run 3s, deadline_exceeded 1 stop 3s, abort 1, stop skipped 0, tell 0, abort 0, timer 100ms",
@@ -493,7 +496,7 @@ fn a_child_that_exceeds_the_deadline_is_aborted_and_then_given_up() {
     ring(&mut plan);
     check(&mut plan, "abort child 7, timer 250ms");
     ring(&mut plan);
-    check(&mut plan, "stuck child 7, tell 0, stop 0, timer 10s");
+    check(&mut plan, "stuck child 7, tell 0, stop 0, timer 8.65s");
     plan.child_left(ChildId(7));
     ends(&mut plan, 0);
     check(&mut plan, "tasks 0, no timer");
@@ -796,7 +799,7 @@ fn a_child_that_depends_on_its_maker_waits_until_that_is_prepared() {
     assert_eq!(awaited(&mut plan, 1), Ok(()));
 }
 
-/// Random events in any order: everything ends, and no daemon is stopped before its dependents have ended.
+/// Random events in any order: everything ends, within twice the deadline, and no daemon is stopped before its dependents have ended.
 #[test]
 fn random_lives_end_in_order() {
     for seed in 0..10_000 {
@@ -804,11 +807,12 @@ fn random_lives_end_in_order() {
         let count = 1 + random.below(7) as u32;
         let needs: Vec<Vec<SlotId>> =
             (0..count).map(|id| (0..id).filter(|_| random.below(3) == 0).map(SlotId).collect()).collect();
-        let mut plan = Plan::new(Deadlines::default(), beginning());
+        let stop = Duration::from_millis([0, 30, 400, 1_000, 10_000][random.below(5) as usize]);
+        let mut plan = Plan::new(Deadlines { stop, rollback: stop, ..Deadlines::default() }, beginning());
         for needs in &needs {
             plan.add(random.below(6) > 0, needs.clone(), random.policy());
         }
-        Life { plan, needs, pending: Vec::new(), next_child: 0 }.live(&mut random);
+        Life { plan, needs, pending: Vec::new(), next_child: 0, stops: None }.live(&mut random);
     }
 }
 
@@ -818,6 +822,8 @@ struct Life {
     needs: Vec<Vec<SlotId>>,
     pending: Vec<Pending>,
     next_child: u64,
+    /// When the stop began, and when its last resort is due.
+    stops: Option<(Instant, Instant)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -832,13 +838,19 @@ impl Life {
         self.plan.start();
         for step in 0.. {
             self.execute();
+            if let Stage::Stopping { limit, .. } = self.plan.stage
+                && self.stops.is_none()
+            {
+                let (now, within) = (self.plan.now, Deadlines::last_resort(limit).expect("it is short"));
+                self.stops = Some((now, now + within));
+            }
             if self.plan.has_ended() {
                 break;
             }
             assert!(step < 1_000, "a life ends");
             match random.below(20) {
                 0 => self.plan.stop(),
-                1 if random.below(4) == 0 => self.plan.abort(Duration::from_secs(3)),
+                1 if random.below(4) == 0 => self.plan.abort(Duration::from_secs(3), GRACE),
                 2 | 3 if self.has_timer() => ring(&mut self.plan),
                 4 => self.command(random),
                 5..8 => self.have_a_child(random),
@@ -850,6 +862,15 @@ impl Life {
         assert_eq!(self.plan.unended, 0);
         assert_eq!(self.plan.aborts_pending, 0);
         assert!(self.plan.children.is_empty());
+        if let Some((began, last_resort)) = self.stops {
+            let dropped = self.plan.drop_by().expect("a stop has a deadline");
+            assert!(
+                self.plan.now < last_resort && dropped < last_resort,
+                "{:?} of {:?}",
+                dropped - began,
+                last_resort - began
+            );
+        }
     }
 
     fn execute(&mut self) {
@@ -903,7 +924,7 @@ impl Life {
                         self.plan.pause(id, backoff.pause(nth, u64::from(nth) << 60));
                     }
                     Action::Look(id) if self.plan.is_patient(id) && self.next_child.is_multiple_of(2) => {
-                        self.plan.wait_again(id, ABORT_GRACE);
+                        self.plan.wait_again(id, self.plan.grace());
                     }
                     Action::Look(id) => self.plan.give_up(id),
                     Action::AwaitTasks => {
@@ -912,7 +933,7 @@ impl Life {
                         self.plan.finish();
                     }
                     Action::StopChild(id) => self.pending.push(Pending::Child(id)),
-                    Action::AbortChild(id, _) if !self.pending.contains(&Pending::Child(id)) => {
+                    Action::AbortChild(id, ..) if !self.pending.contains(&Pending::Child(id)) => {
                         self.pending.push(Pending::Child(id));
                     }
                     _ => {}

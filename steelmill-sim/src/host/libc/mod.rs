@@ -17,11 +17,12 @@ mod fortified; // the same, where C code checks the size of a buffer
 pub(super) mod futex; // futex(2)
 mod identity; // CPUs, host name, numbers of processes
 mod locks; // locks and semaphores of C code
-mod names; // getaddrinfo(3)
+mod names; // getaddrinfo(3), getnameinfo(3)
 mod mappings; // mmap(2)
 pub(super) mod paths; // files by their paths
 mod process; // exit, sched_yield, thread names and numbers
 pub(super) mod refused; // what a machine does not have
+mod services; // services(5)
 mod signals; // signal(7)
 mod sockets; // socket(7)
 mod status; // stat(2), statfs(2)

@@ -30,6 +30,32 @@ fn v6_of(number: u32) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, (number >> 16) as u16, number as u16))
 }
 
+/// An IPv4 address as inet_aton(3) reads it, and with it getaddrinfo(3): up to four numbers, of which the last fills what is left;
+/// each is decimal, octal behind `0`, or hexadecimal behind `0x`.
+pub(crate) fn from_numbers(text: &str) -> Option<Ipv4Addr> {
+    let parts: Vec<&str> = text.split('.').collect();
+    let number = |part: &&str| {
+        let (digits, radix) = match part.as_bytes() {
+            [b'0', b'x' | b'X', ..] => (&part[2..], 16),
+            [b'0', _, ..] => (&part[1..], 8),
+            _ => (*part, 10),
+        };
+        let is_number = !digits.is_empty() && digits.bytes().all(|digit| (digit as char).is_digit(radix));
+        if is_number { u32::from_str_radix(digits, radix).ok() } else { None }
+    };
+    let numbers: Vec<u32> = parts.iter().map(number).collect::<Option<_>>()?;
+    let (last, before) = numbers.split_last()?;
+    if before.len() > 3 || before.iter().any(|byte| *byte > 0xff) {
+        return None;
+    }
+    let room = 8 * (4 - before.len() as u32);
+    if room < 32 && *last >> room != 0 {
+        return None;
+    }
+    let high = before.iter().fold(0, |bits, byte| bits << 8 | byte);
+    Some(Ipv4Addr::from_bits(high.checked_shl(room).unwrap_or(0) | last))
+}
+
 impl AddressBook {
     /// Gives a machine other addresses.
     pub(crate) fn change(&mut self, machine: u32) {
@@ -66,6 +92,10 @@ impl AddressBook {
 
     pub(crate) fn v4(&self, machine: u32) -> Ipv4Addr {
         v4_of(self.number(machine))
+    }
+
+    pub(crate) fn v6(&self, machine: u32) -> IpAddr {
+        v6_of(self.number(machine))
     }
 
     /// The machine with address `ip`, seen from machine `from`. As on Linux, an unspecified address is `from` itself.

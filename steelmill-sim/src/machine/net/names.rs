@@ -11,6 +11,7 @@ use std::time::Duration;
 use steelmill_core::{Address, World as _};
 
 use super::Network;
+use super::address;
 use super::impairment::either_ppm;
 use crate::kernel::timers::nanos;
 use crate::machine::cluster::{self, Cluster, RunId};
@@ -126,6 +127,24 @@ impl Cluster {
         Some(Addresses::several(several.iter().map(|ip| SocketAddr::new(*ip, port)).collect()))
     }
 
+    /// The IPv6 address of a machine, for who asks for no other.
+    pub(crate) fn ipv6_of(&self, name: &str) -> Option<IpAddr> {
+        self.hosts.by_name(name).map(|machine| self.net.addresses.v6(machine))
+    }
+
+    /// Who has an address, seen from a machine: a machine, or what the scenario has named first.
+    pub(crate) fn name_of(&self, ip: IpAddr, from: u32) -> Option<String> {
+        if ip.is_loopback() {
+            return Some("localhost".to_owned());
+        }
+        let machine =
+            self.net.addresses.machine_of(ip, from).filter(|machine| (*machine as usize) < self.hosts.len());
+        if let Some(machine) = machine.filter(|_| !ip.is_unspecified()) {
+            return Some(self.hosts[machine].name.to_string());
+        }
+        self.net.names.all.iter().find(|(_, all)| all.contains(&ip)).map(|(name, _)| name.clone())
+    }
+
     /// Draws what becomes of a lookup; `None` on a machine without trouble.
     #[inline]
     pub(crate) fn lookup_fate(&mut self, machine: u32) -> Option<LookupFate> {
@@ -160,6 +179,9 @@ impl Network {
         if name.eq_ignore_ascii_case("localhost") {
             return Ok(Addresses::one(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)));
         }
+        if let Some(ip) = address::from_numbers(name).filter(|_| !self.is_named(name)) {
+            return Ok(Addresses::one(SocketAddr::new(ip.into(), port)));
+        }
         // The errors of getaddrinfo have no kind in std either.
         let error = |what: &str| io::Error::other(format!("failed to lookup address information: {what}"));
         let process = self.0;
@@ -171,6 +193,13 @@ impl Network {
         }
         cluster::with(process.run, |run| run.addresses_of(name, port))
             .ok_or_else(|| error(&format!("no machine is called {name:?}")))
+    }
+}
+
+impl Network {
+    /// Whether a machine is called so, were it a number.
+    fn is_named(&self, name: &str) -> bool {
+        cluster::with(self.0.run, |run| run.hosts.by_name(name).is_some())
     }
 }
 
