@@ -16,6 +16,7 @@ mod linux;
 use std::fmt::Debug;
 use std::marker;
 
+use linux::files::{Allocation, Call, Flags, Lock, Renaming, Whence};
 use linux::step::{Family::*, How, Ip::*, Kind::*, Opt::*, Place::*, Step, Step::*};
 use linux::typed::Act;
 
@@ -24,6 +25,7 @@ fn answers_are<T: Copy + Debug + marker::Send + Sync>(
     transcript: &[(T, &str)],
     simulated: fn(&[T], u16, u64) -> Vec<String>,
     linux: fn(&[T], u16, bool) -> Vec<String>,
+    may_ask: fn() -> bool,
 ) {
     let steps: Vec<T> = transcript.iter().map(|(step, _)| *step).collect();
     let port = linux::linux::next_ports();
@@ -37,20 +39,34 @@ fn answers_are<T: Copy + Debug + marker::Send + Sync>(
     std::thread::scope(|scope| {
         scope.spawn(|| (0..4).for_each(|seed| compare("the simulation", &simulated(&steps, port, seed))));
     });
-    if std::env::var_os("ASK_LINUX").is_some() {
-        linux::linux::enter_namespace().unwrap();
+    if std::env::var_os("ASK_LINUX").is_some() && may_ask() {
         compare("Linux", &linux(&steps, port, true));
     }
 }
 
+/// Enters a network namespace; whether Linux can be asked there.
+fn has_namespace() -> bool {
+    linux::linux::enter_namespace().unwrap();
+    true
+}
+
 /// System calls.
 fn both_answer(transcript: &[(Step, &str)]) {
-    answers_are(transcript, linux::simulated::answers, linux::linux::answers);
+    answers_are(transcript, linux::simulated::answers, linux::linux::answers, has_namespace);
 }
 
 /// Methods of typed sockets.
 fn typed_sockets_answer(transcript: &[(Act, &str)]) {
-    answers_are(transcript, linux::simulated::typed_answers, linux::linux::typed_answers);
+    answers_are(transcript, linux::simulated::typed_answers, linux::linux::typed_answers, has_namespace);
+}
+
+/// System calls on files.
+fn files_answer(transcript: &[(Call, &str)]) {
+    use linux::files::{real, simulated};
+    // Only of ext4 the answers are known.
+    answers_are(transcript, simulated::answers, real::answers, || {
+        real::enter(std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap()
+    });
 }
 
 #[test]
@@ -564,4 +580,298 @@ fn a_process_without_privileges_can_only_send_credentials_of_its_own() {
     let answers = || linux::simulated::answers(&steps, linux::linux::next_ports(), 1);
     let answers = std::thread::scope(|scope| scope.spawn(answers).join().unwrap());
     assert_eq!(answers, ["ok 0:out 1:out", "EPERM"]);
+}
+
+#[test]
+fn a_connect_to_nobody_is_one_to_the_socket_s_own_address() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Bind { id: 1, to: At(Second4, 2) }, "ok"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Peer { id: 1 }, "127.0.0.2 e1"),
+    ]);
+}
+
+#[test]
+fn a_port_that_was_not_asked_for_is_given_back_by_a_connect_that_fails() {
+    both_answer(&[
+        (Socket { id: 3, family: V4, kind: Stream }, "ok 3:out+hup"),
+        (Bind { id: 3, to: At(Any4, 0) }, "ok"),
+        (Connect { id: 3, to: At(Own4, 2) }, "EINPROGRESS 3:in+out+rdhup+hup+err"),
+        (Bind { id: 3, to: At(Any4, 1) }, "ok"),
+    ]);
+}
+
+#[test]
+fn a_socket_that_was_bound_after_a_refusal_has_that_address() {
+    both_answer(&[
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Socket { id: 2, family: V4, kind: Stream }, "ok 2:out+hup"),
+        (Connect { id: 2, to: Of(1) }, "EINPROGRESS 2:in+out+rdhup+hup+err"),
+        (Bind { id: 2, to: At(Loop4, 2) }, "ok"),
+        (Local { id: 2 }, "127.0.0.1 p2"),
+    ]);
+}
+
+#[test]
+fn a_bound_socket_that_is_connected_to_nothing_stays_bound() {
+    both_answer(&[
+        (Socket { id: 1, family: V6, kind: Stream }, "ok 1:out+hup"),
+        (Bind { id: 1, to: At(Mapped, 0) }, "ok"),
+        (Connect { id: 1, to: Unspecified }, "ok"),
+        (Local { id: 1 }, "::ffff:127.0.0.1 e1"),
+    ]);
+}
+
+#[test]
+fn a_socket_that_was_shut_down_connects_to_itself_and_ends() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Bind { id: 0, to: At(Loop4, 0) }, "ok"),
+        (Shutdown { id: 0, how: How::Write }, "ENOTCONN"),
+        (Connect { id: 0, to: Of(0) }, "EINPROGRESS 0:in+out+rdhup+hup"),
+    ]);
+}
+
+const NEW: Flags = Flags(libc::O_RDWR | libc::O_CREAT);
+
+#[test]
+fn the_flags_of_an_open_file_are_told_but_for_those_of_its_making() {
+    files_answer(&[
+        (Call::Open { id: 0, path: "a", flags: NEW | Flags::NONBLOCK | Flags::NO_FOLLOW, mode: 0o644 }, "ok"),
+        (Call::GetFlags { id: 0 }, "Flags::LARGE | Flags::READ_WRITE | Flags::NO_FOLLOW | Flags::NONBLOCK"),
+        (Call::Open { id: 1, path: ".", flags: Flags::TMPFILE | Flags::READ_WRITE, mode: 0o644 }, "ok"),
+        (Call::GetFlags { id: 1 }, "Flags::LARGE | Flags::TMPFILE | Flags::READ_WRITE"),
+        (Call::Open { id: 2, path: "a", flags: Flags::PATH | Flags::WRITE | Flags::TRUNCATE, mode: 0 }, "ok"),
+        (Call::GetFlags { id: 2 }, "Flags::PATH"),
+        (Call::LockWhole { id: 2, kind: Lock::Shared }, "EBADF"),
+        (Call::SetModeOpen { id: 2, mode: 0o600 }, "EBADF"),
+        (Call::Open { id: 3, path: "d", flags: Flags::CREATE | Flags::DIRECTORY, mode: 0o644 }, "EINVAL"),
+        (Call::Open { id: 3, path: "a", flags: Flags::TRUNCATE, mode: 0 }, "ok"),
+    ]);
+}
+
+#[test]
+fn a_file_without_a_name_is_given_one_unless_it_had_one_before() {
+    files_answer(&[
+        (Call::Open { id: 0, path: ".", flags: Flags::TMPFILE | Flags::READ_WRITE, mode: 0o644 }, "ok"),
+        (Call::LinkOpen { id: 0, to: "a" }, "ok"),
+        (Call::LinkOpen { id: 0, to: "b" }, "ok"),
+        (Call::Unlink { path: "a" }, "ok"),
+        (Call::Unlink { path: "b" }, "ok"),
+        (Call::LinkOpen { id: 0, to: "a" }, "ENOENT"),
+        (
+            Call::Open {
+                id: 1,
+                path: ".",
+                flags: Flags::TMPFILE | Flags::READ_WRITE | Flags::EXCLUSIVE,
+                mode: 0o644,
+            },
+            "ok",
+        ),
+        (Call::LinkOpen { id: 1, to: "b" }, "ENOENT"),
+        (Call::Open { id: 2, path: "c", flags: NEW, mode: 0o644 }, "ok"),
+        (Call::Unlink { path: "c" }, "ok"),
+        (Call::LinkOpen { id: 2, to: "c" }, "ENOENT"),
+    ]);
+}
+
+#[test]
+fn what_is_reserved_takes_room_and_is_a_hole() {
+    files_answer(&[
+        (Call::Open { id: 0, path: "a", flags: NEW, mode: 0o644 }, "ok"),
+        (Call::Allocate { id: 0, mode: Allocation::Grow, at: 0, length: 50_000 }, "ok"),
+        (Call::WriteAt { id: 0, at: 8192, length: 100 }, "100"),
+        (Call::StatusOpen { id: 0 }, "100644 1 links 50000 bytes 104 blocks"),
+        (Call::Seek { id: 0, to: 0, whence: Whence::Data }, "8192"),
+        (Call::Seek { id: 0, to: 8192, whence: Whence::Hole }, "12288"),
+        (Call::Allocate { id: 0, mode: Allocation::Punch, at: 0, length: 100_000 }, "ok"),
+        (Call::Seek { id: 0, to: 0, whence: Whence::Data }, "ENXIO"),
+        (Call::Open { id: 1, path: "b", flags: NEW, mode: 0o644 }, "ok"),
+        (Call::Allocate { id: 1, mode: Allocation::KeepSize, at: 4096, length: 8192 }, "ok"),
+        (Call::StatusOpen { id: 1 }, "100644 1 links 0 bytes"),
+        (Call::Truncate { id: 1, length: 0 }, "ok"),
+    ]);
+}
+
+#[test]
+fn ranges_are_taken_out_of_files_and_put_into_them() {
+    files_answer(&[
+        (Call::Open { id: 0, path: "a", flags: NEW, mode: 0o644 }, "ok"),
+        (Call::Write { id: 0, length: 10_000 }, "10000"),
+        (Call::Allocate { id: 0, mode: Allocation::Insert, at: 4096, length: 8192 }, "ok"),
+        (Call::Allocate { id: 0, mode: Allocation::Insert, at: 40_960, length: 4096 }, "EINVAL"),
+        (Call::Allocate { id: 0, mode: Allocation::Collapse, at: 0, length: 100 }, "EINVAL"),
+        (Call::Allocate { id: 0, mode: Allocation::Collapse, at: 0, length: 4096 }, "ok"),
+        (Call::StatusOpen { id: 0 }, "100644 1 links 14096 bytes 16 blocks"),
+    ]);
+}
+
+#[test]
+fn permissions_of_directories_count() {
+    files_answer(&[
+        (Call::MakeDirectory { path: "d", mode: 0o755 }, "ok"),
+        (Call::MakeDirectory { path: "d/e", mode: 0o755 }, "ok"),
+        (Call::SetMode { path: "d", mode: 0o555 }, "ok"),
+        (Call::MakeDirectory { path: "d/e", mode: 0o755 }, "EEXIST"),
+        (Call::MakeDirectory { path: "d/f", mode: 0o755 }, "EACCES"),
+        (Call::RemoveDirectory { path: "d/e" }, "EACCES"),
+        (Call::Rename { from: "d/e", to: "e", how: Renaming::Plain }, "EACCES"),
+        (Call::SetMode { path: "d", mode: 0o600 }, "ok"),
+        (Call::Status { path: "d/e", follows: true }, "EACCES"),
+        (Call::SetMode { path: "d", mode: 0o300 }, "ok"),
+        (Call::List { path: "d" }, "EACCES"),
+        (Call::Status { path: "d/e", follows: true }, "40755 2 links 4096 bytes 8 blocks"),
+    ]);
+}
+
+#[test]
+fn renames_fail_in_the_order_of_linux() {
+    files_answer(&[
+        (Call::Symlink { target: "d/e", path: "t" }, "ok"),
+        (Call::Rename { from: "no", to: "t", how: Renaming::Both }, "EINVAL"),
+        (Call::Rename { from: "no", to: "t", how: Renaming::NoReplace }, "ENOENT"),
+        (Call::Rename { from: "t/", to: "no", how: Renaming::Exchange }, "ENOENT"),
+        (Call::MakeDirectory { path: "d", mode: 0o755 }, "ok"),
+        (Call::Rename { from: "t/", to: "d", how: Renaming::Exchange }, "ENOTDIR"),
+        (Call::Rename { from: "d", to: "d/e", how: Renaming::Plain }, "EINVAL"),
+        (Call::Rename { from: "t", to: "d", how: Renaming::Exchange }, "ok"),
+        (Call::Rename { from: ".", to: "no", how: Renaming::Plain }, "EBUSY"),
+        (Call::Rename { from: "t", to: "..", how: Renaming::NoReplace }, "EEXIST"),
+    ]);
+}
+
+#[test]
+fn copies_within_the_kernel_check_what_they_are_given() {
+    files_answer(&[
+        (Call::Open { id: 0, path: "a", flags: NEW, mode: 0o644 }, "ok"),
+        (Call::Write { id: 0, length: 76 }, "76"),
+        (Call::CopyRange { from: 0, at: 0, to: 0, to_at: 20_000, length: 8_000 }, "76 76 20076"),
+        (Call::CopyRange { from: 0, at: 0, to: 0, to_at: 10, length: 100 }, "EINVAL"),
+        (Call::Open { id: 1, path: "b", flags: NEW | Flags::APPEND, mode: 0o644 }, "ok"),
+        (Call::CopyRange { from: 0, at: 0, to: 1, to_at: -1, length: 10 }, "EBADF"),
+        (Call::SendFile { from: 0, at: 0, to: 1, length: 10 }, "EINVAL"),
+        (Call::SendFile { from: 1, at: (1 << 44) - 4096, to: 0, length: 10 }, "EOVERFLOW"),
+        (Call::ReadAt { id: 0, at: i64::MAX, length: 10 }, "EINVAL"),
+        (Call::WriteAt { id: 0, at: i64::MAX, length: 10 }, "EINVAL"),
+    ]);
+}
+
+#[test]
+fn locks_of_open_files_and_of_the_process_see_each_other() {
+    let lock = |id, is_of_file, kind| Call::LockRange {
+        id,
+        is_of_file,
+        kind,
+        at: 0,
+        length: 10,
+        whence: Whence::Start,
+    };
+    let in_the_way = |id, is_of_file, kind| Call::LockInTheWay { id, is_of_file, kind, at: 5, length: 10 };
+    files_answer(&[
+        (Call::Open { id: 0, path: "a", flags: NEW, mode: 0o644 }, "ok"),
+        (Call::Open { id: 1, path: "a", flags: NEW, mode: 0o644 }, "ok"),
+        (lock(0, false, Lock::Exclusive), "ok"),
+        (lock(1, true, Lock::Shared), "EAGAIN"),
+        (in_the_way(1, true, Lock::Shared), "exclusive 0 0 10 own"),
+        (in_the_way(0, false, Lock::Unlock), "EINVAL"),
+        (Call::Close { id: 1 }, "ok"),
+        (Call::Open { id: 1, path: "a", flags: NEW, mode: 0o644 }, "ok"),
+        // The process has lost its lock with the other descriptor.
+        (lock(1, true, Lock::Exclusive), "ok"),
+        (in_the_way(1, true, Lock::Unlock), "exclusive 0 0 10 a file's"),
+        (in_the_way(0, false, Lock::Exclusive), "exclusive 0 0 10 a file's"),
+    ]);
+}
+
+#[test]
+fn a_socket_whose_connect_was_given_up_still_tells_its_port() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 0 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V6, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Socket { id: 2, family: V6, kind: Stream }, "ok 2:out+hup"),
+        (Connect { id: 2, to: Of(0) }, "EINPROGRESS 2:nothing"),
+        (Shutdown { id: 2, how: How::Write }, "ok 2:out+hup+err"),
+        (Local { id: 2 }, ":: e1"),
+    ]);
+}
+
+#[test]
+fn a_listener_that_ends_forgets_that_it_was_shut_down_before() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Shutdown { id: 0, how: How::Both }, "ENOTCONN 0:in+out+rdhup+hup"),
+        (Listen { id: 0, backlog: 0 }, "ok 0:nothing"),
+        (Shutdown { id: 0, how: How::Both }, "ok 0:out+hup"),
+    ]);
+}
+
+#[test]
+fn a_sender_that_was_bound_since_is_told_by_its_name() {
+    both_answer(&[
+        (Pair { ids: [0, 1], kind: Stream }, "ok 0:out 1:out"),
+        (Send { id: 0, length: 10 }, "10 1:in+out"),
+        (Bind { id: 0, to: Abstract(1) }, "ok"),
+        (Receive { id: 1, length: 100, peek: false }, "10 44db1823 from abstract 1 1:out"),
+    ]);
+}
+
+#[test]
+fn the_interface_for_groups_is_kept_where_there_is_one() {
+    const LOOPBACK: i32 = i32::from_ne_bytes([127, 0, 0, 1]);
+    const NOBODY: i32 = i32::from_ne_bytes([10, 9, 9, 9]);
+    let shown = LOOPBACK.to_string();
+    let shown = shown.as_str();
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Datagram }, "ok 0:out"),
+        (Get { id: 0, option: MulticastInterface }, "0"),
+        (Set { id: 0, option: MulticastInterface, value: LOOPBACK }, "ok"),
+        (Get { id: 0, option: MulticastInterface }, shown),
+        (Set { id: 0, option: MulticastInterface, value: NOBODY }, "EADDRNOTAVAIL"),
+        (Get { id: 0, option: MulticastAll }, "1"),
+        (Set { id: 0, option: MulticastAll, value: 0 }, "ok"),
+        (Set { id: 0, option: MulticastAll, value: 7 }, "EINVAL"),
+        (Get { id: 0, option: MulticastAll }, "0"),
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Set { id: 1, option: MulticastInterface, value: 0 }, "EINVAL"),
+        (Socket { id: 2, family: V6, kind: Datagram }, "ok 2:out"),
+        (Set { id: 2, option: MulticastInterfaceV6, value: 1 }, "ok"),
+        (Get { id: 2, option: MulticastInterfaceV6 }, "1"),
+        (Set { id: 2, option: MulticastInterfaceV6, value: 77 }, "ENODEV"),
+        (Set { id: 2, option: MulticastAllV6, value: 0 }, "ok"),
+        (Get { id: 2, option: MulticastAllV6 }, "0"),
+    ]);
+}
+
+#[test]
+fn the_port_of_an_accepted_connection_is_free_for_its_own_socket_when_both_have_closed() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Bind { id: 0, to: At(Loop4, 1) }, "ok"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: Of(0) }, "EINPROGRESS 0:in 1:out"),
+        (Accept { id: 0, new: 2 }, "127.0.0.1 e1 0:nothing 2:out"),
+        (Close { id: 1 }, "ok 2:in+out+rdhup"),
+        (Close { id: 0 }, "ok"),
+        (Shutdown { id: 2, how: How::Both }, "ok 2:in+out+rdhup+hup"),
+        (Bind { id: 2, to: At(Any4, 1) }, "ok"),
+    ]);
+}
+
+#[test]
+fn what_a_mapping_stores_behind_the_end_is_not_of_the_file() {
+    files_answer(&[
+        (Call::Open { id: 0, path: "b", flags: NEW, mode: 0o644 }, "ok"),
+        (Call::Write { id: 0, length: 4096 }, "4096"),
+        (Call::Map { id: 0, map: 0, is_shared: true, is_writable: true, at: 0, length: 10_000 }, "ok"),
+        (Call::WriteAt { id: 0, at: 4096, length: 31 }, "31"),
+        (Call::Store { map: 0, at: 5628, length: 5211 }, "2564"),
+        (Call::Truncate { id: 0, length: 27_928 }, "ok"),
+        (Call::ReadAt { id: 0, at: 5628, length: 4 }, "4 00000000"),
+    ]);
 }

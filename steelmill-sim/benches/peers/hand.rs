@@ -3,6 +3,7 @@
 //! One heap of due events and plain state; no futures, no wakers, no streams, no allocation per message. A message is
 //! copied when it is sent and when it is received, as bytes between machines are.
 
+mod database;
 mod harness;
 mod meter;
 
@@ -13,6 +14,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
+use database::use_database;
 use harness::{
     CHUNK, Done, HEARTBEAT, LATENCY, MESSAGE, Options, Sleeps, make_files, message, number, trace,
     write_blocks,
@@ -39,6 +41,7 @@ fn main() {
                 write_blocks(&std::fs::File::create(root.join("blocks"))?, n)
             }),
             "files" => in_memory(options.n(), make_files),
+            "redb" => in_memory(options.n(), |root, n| use_database(root, n).map_err(std::io::Error::other)),
             _ => return None,
         })
     });

@@ -69,7 +69,7 @@ pub(crate) fn make_files(root: &std::path::Path, n: u64) -> std::io::Result<()> 
 /// One workload and its size.
 #[derive(Parser, Debug)]
 pub(crate) struct Options {
-    /// w1 to w8, p1, p5, turns, starts, writes, files
+    /// w1 to w8, p1, p5, turns, starts, writes, files, redb
     #[arg(long)]
     pub(crate) workload: String,
     /// Round trips: in all (w1, else 100000), of each client (w2, else 100)
@@ -122,7 +122,7 @@ impl Options {
 
     fn params(&self) -> Value {
         let mut params = match self.workload.as_str() {
-            "w1" | "p1" | "turns" | "starts" | "writes" | "files" => json!({ "n": self.n() }),
+            "w1" | "p1" | "turns" | "starts" | "writes" | "files" | "redb" => json!({ "n": self.n() }),
             "w2" => json!({ "clients": self.clients, "n": self.n() }),
             "w3" | "w8" => json!({ "hosts": self.hosts, "seconds": self.seconds }),
             "w4" => json!({ "mb": self.mb }),
@@ -256,7 +256,7 @@ impl Sleeps {
 
 /// The finalizer of splitmix64.
 #[inline]
-fn mix(word: u64) -> u64 {
+pub(crate) fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     word ^ (word >> 31)

@@ -13,6 +13,7 @@ use steelmill_sim::{DiskSettings, Machine, Seed, Settings, Sim, simulate_alone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::database::use_database;
 use crate::harness::{Done, LATENCY, MESSAGE, Sleeps, make_files, message, write_blocks};
 
 /// One run in this process, with the same latency on every link.
@@ -104,6 +105,21 @@ pub(crate) fn writes(seed: Seed, n: u64) -> Done {
         let program = sim.program("host", move || {
             let file = std::fs::File::create("/tmp/blocks").expect("a name");
             write_blocks(&file, n).expect("the disk has room");
+        });
+        program.disk().set(DiskSettings {
+            sync_min: Duration::ZERO,
+            sync_max: Duration::ZERO,
+            ..DiskSettings::default()
+        });
+        succeeds(program).await
+    })
+}
+
+/// A program with a database, on a disk that takes no time.
+pub(crate) fn database(seed: Seed, n: u64) -> Done {
+    run(seed, n, move |sim| async move {
+        let program = sim.program("host", move || {
+            use_database(Path::new("/tmp"), n).expect("the disk has room");
         });
         program.disk().set(DiskSettings {
             sync_min: Duration::ZERO,

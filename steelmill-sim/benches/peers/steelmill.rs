@@ -2,6 +2,8 @@
 //!
 //! A node is a machine without daemons (except in w8), because the compared simulators have no factories.
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod database;
 mod harness;
 mod meter;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -47,6 +49,8 @@ fn main() {
             "writes" => programs::writes(seed, options.n()),
             #[cfg(all(target_os = "linux", target_env = "gnu"))]
             "files" => programs::files(seed, options.n()),
+            #[cfg(all(target_os = "linux", target_env = "gnu"))]
+            "redb" => programs::database(seed, options.n()),
             _ => return None,
         })
     });

@@ -54,6 +54,21 @@ const NAMES: &[(i32, &str)] = &[
     (libc::EALREADY, "EALREADY"),
     (libc::EINPROGRESS, "EINPROGRESS"),
     (libc::ENODEV, "ENODEV"),
+    (libc::EIO, "EIO"),
+    (libc::ENXIO, "ENXIO"),
+    (libc::EBUSY, "EBUSY"),
+    (libc::EXDEV, "EXDEV"),
+    (libc::ENOTDIR, "ENOTDIR"),
+    (libc::EISDIR, "EISDIR"),
+    (libc::ETXTBSY, "ETXTBSY"),
+    (libc::EFBIG, "EFBIG"),
+    (libc::ENOSPC, "ENOSPC"),
+    (libc::ESPIPE, "ESPIPE"),
+    (libc::EMLINK, "EMLINK"),
+    (libc::ENAMETOOLONG, "ENAMETOOLONG"),
+    (libc::ENOTEMPTY, "ENOTEMPTY"),
+    (libc::ELOOP, "ELOOP"),
+    (libc::EOVERFLOW, "EOVERFLOW"),
 ];
 
 impl fmt::Display for Errno {
@@ -75,11 +90,11 @@ pub(crate) enum Address {
     Unspecified,
 }
 
-fn result(value: c_int) -> Result<c_int, Errno> {
+pub(crate) fn result(value: c_int) -> Result<c_int, Errno> {
     if value < 0 { Err(last()) } else { Ok(value) }
 }
 
-fn last() -> Errno {
+pub(crate) fn last() -> Errno {
     Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
 }
 
@@ -349,12 +364,13 @@ pub(crate) fn send_credentials(fd: &OwnedFd, bytes: &[u8], own: libc::ucred) -> 
 pub(crate) fn receive_credentials(
     fd: &OwnedFd,
     buffer: &mut [u8],
+    flags: c_int,
 ) -> Result<(usize, Option<libc::ucred>), Errno> {
     let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut control = [0; CONTROL];
     let mut message = message(&mut vector, &mut control);
     // SAFETY: the buffers have so many bytes.
-    let received = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, 0) };
+    let received = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
     let received = usize::try_from(received).map_err(|_| last())?;
     // SAFETY: the kernel, or the simulation, has written whole control messages.
     let found = unsafe {

@@ -25,6 +25,9 @@ pub(crate) fn draw(seed: u64) -> Vec<Step> {
     if drawing.chance(20) {
         drawing.buffers();
     }
+    if drawing.chance(20) {
+        drawing.multicast();
+    }
     drawing.program
 }
 
@@ -168,6 +171,29 @@ impl Drawing {
         let id = self.socket(family, kind);
         for option in [Opt::SendBuffer, Opt::ReceiveBuffer] {
             let value = self.of(&[0, 1, 5_000, 300_000, 10_000_000, -1]);
+            self.add(Step::Set { id, option, value });
+            self.add(Step::Get { id, option });
+        }
+    }
+
+    fn multicast(&mut self) {
+        /// 127.0.0.1 and an address that nobody has, in the order of the network.
+        const LOOPBACK: i32 = i32::from_ne_bytes([127, 0, 0, 1]);
+        const NOBODY: i32 = i32::from_ne_bytes([10, 9, 9, 9]);
+        let (family, kind) = (self.family(), self.of(&[Kind::Stream, Kind::Datagram, Kind::Datagram]));
+        let id = self.socket(family, kind);
+        for _ in 0..4 {
+            let option = self.of(&[
+                Opt::MulticastInterface,
+                Opt::MulticastInterface,
+                Opt::MulticastAll,
+                Opt::MulticastInterfaceV6,
+                Opt::MulticastAllV6,
+            ]);
+            let value = match option {
+                Opt::MulticastInterface => self.of(&[0, LOOPBACK, NOBODY]),
+                _ => self.of(&[0, 1, 7, -1]),
+            };
             self.add(Step::Set { id, option, value });
             self.add(Step::Get { id, option });
         }

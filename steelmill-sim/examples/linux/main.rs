@@ -12,14 +12,16 @@
 //! place on loopback, in a network namespace of its own, which takes root. A busy machine may be late: a program with a
 //! difference is carried out again, with pauses, and counts only if Linux then answers the same.
 //!
-//! Half of the time is for typed sockets: the same methods on tokio's sockets and on the simulated ones ([`typed`]).
+//! A third of the time is for typed sockets: the same methods on tokio's sockets and on the simulated ones ([`typed`]); and a third
+//! for files, in a real directory of ext4 and on the simulated disk ([`files`]).
 //!
 //! A difference is shrunk, and printed as a test for `tests/linux.rs`. What differs on purpose is not drawn, or not compared;
-//! docs/network.md lists it.
+//! docs/network.md and docs/disk.md list it.
 
 mod calls; // system calls as safe functions
 mod carry_out; // a program in the middle of its steps
 mod draw; // the program of a seed
+pub(crate) mod files; // programs of calls on files
 pub(crate) mod linux; // answers of Linux
 mod shrink; // the least program with a difference, as a test
 pub(crate) mod simulated; // answers of the simulation
@@ -28,6 +30,7 @@ pub(crate) mod typed; // programs of tokio's methods
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -55,6 +58,9 @@ struct CommandLine {
     /// How many differences of a kind to shrink before it ends.
     #[arg(long, default_value_t = 5)]
     differences: usize,
+    /// Where the programs on files have their directories: it has to be of ext4.
+    #[arg(long, default_value = "target/tmp/linux")]
+    directory: PathBuf,
 }
 
 /// What programs consist of.
@@ -64,6 +70,8 @@ enum Kind {
     Calls,
     /// Methods of typed sockets.
     Typed,
+    /// System calls on files.
+    Files,
 }
 
 /// A kind of programs, with what both worlds answer to them.
@@ -72,7 +80,7 @@ struct Surface<T> {
     /// The function that checks a program in tests/linux.rs.
     check: &'static str,
     draw: fn(u64) -> Vec<T>,
-    /// With the port before the program's own; patient or not.
+    /// With the port before the program's own, or the number of its directory; patient or not.
     linux: fn(&[T], u16, bool) -> Vec<String>,
     /// With that port, and the seed of the run.
     simulated: fn(&[T], u16, u64) -> Vec<String>,
@@ -94,23 +102,41 @@ const TYPED: Surface<typed::Act> = Surface {
     simulated: simulated::typed_answers,
 };
 
+const FILES: Surface<files::Call> = Surface {
+    kind: Kind::Files,
+    check: "files_answer",
+    draw: files::draw,
+    linux: files::real::answers,
+    simulated: files::simulated::answers,
+};
+
 #[cfg_attr(test, allow(dead_code, reason = "the tests carry out programs of their own"))]
 fn main() -> ExitCode {
     let arguments = CommandLine::parse();
-    if let Err(problem) = linux::enter_namespace() {
-        eprintln!("there is no network namespace for Linux's part: {problem}");
-        return ExitCode::FAILURE;
-    }
     let is_wanted = |kind| arguments.only.is_none_or(|only| only == kind);
-    let limit = Duration::from_secs(arguments.seconds) / if arguments.only.is_none() { 2 } else { 1 };
+    let limit = Duration::from_secs(arguments.seconds) / if arguments.only.is_none() { 3 } else { 1 };
     let mut is_green = true;
-    if is_wanted(Kind::Calls) {
-        is_green &= CALLS.run(&arguments, limit);
+    // Before the network namespace, in which this thread stays.
+    if is_wanted(Kind::Files) {
+        match files::real::enter(&arguments.directory) {
+            Ok(true) => is_green &= FILES.run(&arguments, limit),
+            Ok(false) => println!("skipped, because {} is not of ext4: files", arguments.directory.display()),
+            Err(problem) => return failed(&problem),
+        }
     }
-    if is_wanted(Kind::Typed) {
-        is_green &= TYPED.run(&arguments, limit);
+    if is_wanted(Kind::Calls) || is_wanted(Kind::Typed) {
+        if let Err(problem) = linux::enter_namespace() {
+            return failed(&format!("there is no network namespace for Linux's part: {problem}"));
+        }
+        is_green &= !is_wanted(Kind::Calls) || CALLS.run(&arguments, limit);
+        is_green &= !is_wanted(Kind::Typed) || TYPED.run(&arguments, limit);
     }
     if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn failed(problem: &str) -> ExitCode {
+    eprintln!("{problem}");
+    ExitCode::FAILURE
 }
 
 impl<T: Debug + Clone> Surface<T> {

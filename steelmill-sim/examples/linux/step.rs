@@ -134,4 +134,9 @@ pub(crate) enum Opt {
     PassCredentials,
     SendBuffer,
     ReceiveBuffer,
+    /// An address in the order of the network, or the index of an interface.
+    MulticastInterface,
+    MulticastAll,
+    MulticastInterfaceV6,
+    MulticastAllV6,
 }

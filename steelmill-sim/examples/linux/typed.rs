@@ -43,8 +43,32 @@ pub(crate) enum Act {
     Local { id: u8 },
     /// `peer_addr`.
     Peer { id: u8 },
+    /// `TcpSocket::new_v4`, or `new_v6`.
+    Socket { id: u8, is_ipv6: bool },
+    /// `bind` of a `TcpSocket`.
+    BindSocket { id: u8, ip: Ip, port: u8 },
+    /// A `TcpSocket`'s `set_...`.
+    Set { id: u8, option: Setting, value: u32 },
+    /// What it is set to.
+    Get { id: u8, option: Setting },
+    /// `listen` of a `TcpSocket`, which is a listener then.
+    Listen { id: u8, backlog: u32 },
+    /// `connect` of a `TcpSocket`, which is a stream then.
+    ConnectSocket { id: u8, to: u8 },
     /// Drops it.
     Drop { id: u8 },
+}
+
+/// Options of a `TcpSocket`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setting {
+    ReuseAddress,
+    ReusePort,
+    KeepAlive,
+    NoDelay,
+    ZeroLinger,
+    SendBuffer,
+    ReceiveBuffer,
 }
 
 /// The program of a seed.
@@ -92,7 +116,54 @@ pub(crate) fn draw(seed: u64) -> Vec<Act> {
             _ => Act::Drop { id },
         });
     }
+    // Last, so that a seed has the program before it whatever is drawn here.
+    if rng.random_range(0..3) == 0 {
+        draw_sockets(&mut rng, &mut acts, made);
+    }
     acts
+}
+
+/// Sockets that are made, given options, bound, and made listeners and streams, in steps.
+fn draw_sockets(rng: &mut StdRng, acts: &mut Vec<Act>, first: u8) {
+    use Setting::*;
+    let ips = [Ip::Loop4, Ip::Loop4, Ip::Any4, Ip::Own4, Ip::Loop6, Ip::Any6, Ip::Mapped];
+    let options =
+        [ReuseAddress, ReuseAddress, ReusePort, KeepAlive, NoDelay, ZeroLinger, SendBuffer, ReceiveBuffer];
+    let ids = [first, first + 1, first + 2];
+    let is_ipv6 = rng.random_range(0..3) == 0;
+    for id in ids {
+        acts.push(Act::Socket { id, is_ipv6: if rng.random_range(0..6) == 0 { !is_ipv6 } else { is_ipv6 } });
+        let mut set = |rng: &mut StdRng| {
+            let option = options[rng.random_range(0..options.len())];
+            let value = [0, 1, 1, 5000][rng.random_range(0..4)];
+            let read = Act::Get { id, option };
+            let given = [Act::Set { id, option, value }, Act::Set { id, option, value }, read];
+            acts.extend_from_slice(&given[rng.random_range(0..3)..]);
+        };
+        for _ in 0..rng.random_range(0..3) {
+            set(rng);
+        }
+    }
+    let place = if is_ipv6 { rng.random_range(4..7) } else { rng.random_range(0..4) };
+    acts.push(Act::BindSocket { id: first, ip: ips[place], port: rng.random_range(0..2) });
+    acts.push(Act::Listen { id: first, backlog: [0, 1, 8][rng.random_range(0..3)] });
+    for _ in 0..rng.random_range(3..10) {
+        let id = ids[rng.random_range(0..3)];
+        let length = [1, 10, 100][rng.random_range(0..3)];
+        acts.push(match rng.random_range(0..14) {
+            0..=1 => {
+                Act::BindSocket { id, ip: ips[rng.random_range(0..ips.len())], port: rng.random_range(0..2) }
+            }
+            2..=5 => Act::ConnectSocket { id: ids[rng.random_range(1..3)], to: first },
+            6..=7 => Act::Accept { id: first, new: first + 3 },
+            8 => Act::Local { id },
+            9 => Act::TakeError { id },
+            10 => Act::Write { id, length },
+            11 => Act::Read { id: first + 3, length },
+            12 => Act::Listen { id, backlog: 8 },
+            _ => Act::Drop { id },
+        });
+    }
 }
 
 /// Ports by the order in which they were seen: they differ from run to run.
@@ -118,12 +189,37 @@ macro_rules! typed_world {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
         use super::super::carry_out::Host;
-        use super::{Act, Ports};
+        use super::{Act, Ports, Setting};
 
         enum Thing {
             Listener(TcpListener),
             Stream(TcpStream),
             Udp(UdpSocket),
+            Socket(TcpSocket),
+        }
+
+        fn set(socket: &TcpSocket, option: Setting, value: u32) -> io::Result<()> {
+            match option {
+                Setting::ReuseAddress => socket.set_reuseaddr(value > 0),
+                Setting::ReusePort => socket.set_reuseport(value > 0),
+                Setting::KeepAlive => socket.set_keepalive(value > 0),
+                Setting::NoDelay => socket.set_nodelay(value > 0),
+                Setting::ZeroLinger => socket.set_zero_linger(),
+                Setting::SendBuffer => socket.set_send_buffer_size(value),
+                Setting::ReceiveBuffer => socket.set_recv_buffer_size(value),
+            }
+        }
+
+        /// What an option is set to. Buffers that were not set have other sizes here than on Linux.
+        fn get(socket: &TcpSocket, option: Setting) -> Option<io::Result<String>> {
+            Some(match option {
+                Setting::ReuseAddress => socket.reuseaddr().map(|on| on.to_string()),
+                Setting::ReusePort => socket.reuseport().map(|on| on.to_string()),
+                Setting::KeepAlive => socket.keepalive().map(|on| on.to_string()),
+                Setting::NoDelay => socket.nodelay().map(|on| on.to_string()),
+                Setting::ZeroLinger => socket.linger().map(|time| format!("{time:?}")),
+                Setting::SendBuffer | Setting::ReceiveBuffer => return None,
+            })
         }
 
         /// The answers of this world, one for each operation. `moment` is how long an operation may wait.
@@ -164,6 +260,7 @@ macro_rules! typed_world {
                 Thing::Listener(listener) => listener.local_addr().ok(),
                 Thing::Stream(stream) => stream.local_addr().ok(),
                 Thing::Udp(socket) => socket.local_addr().ok(),
+                Thing::Socket(socket) => socket.local_addr().ok(),
             };
             let sum =
                 |bytes: &[u8]| bytes.iter().fold(0_u32, |sum, byte| sum * 31 % 65_521 + u32::from(*byte));
@@ -195,7 +292,7 @@ macro_rules! typed_world {
                 Act::Write { id, length } => match things.get_mut(&id)? {
                     Thing::Stream(stream) => stream.write(&bytes(length)).await.map(|n| n.to_string()),
                     Thing::Udp(socket) => socket.send(&bytes(length)).await.map(|n| n.to_string()),
-                    Thing::Listener(_) => return None,
+                    Thing::Listener(_) | Thing::Socket(_) => return None,
                 },
                 Act::Read { id, length } => {
                     let mut buffer = vec![0; length];
@@ -207,7 +304,7 @@ macro_rules! typed_world {
                             .recv_from(&mut buffer)
                             .await
                             .map(|(n, from)| format!("{n} {} {}", sum(&buffer[..n]), ports.text(true, from))),
-                        Thing::Listener(_) => return None,
+                        Thing::Listener(_) | Thing::Socket(_) => return None,
                     }
                 }
                 Act::TryRead { id, length } => {
@@ -219,7 +316,7 @@ macro_rules! typed_world {
                         Thing::Udp(socket) => socket
                             .try_recv_from(&mut buffer)
                             .map(|(n, from)| format!("{n} {} {}", sum(&buffer[..n]), ports.text(true, from))),
-                        Thing::Listener(_) => return None,
+                        Thing::Listener(_) | Thing::Socket(_) => return None,
                     }
                 }
                 Act::Peek { id } => {
@@ -230,7 +327,7 @@ macro_rules! typed_world {
                             .peek_from(&mut buffer)
                             .await
                             .map(|(n, from)| format!("{n} {}", ports.text(true, from))),
-                        Thing::Listener(_) => return None,
+                        Thing::Listener(_) | Thing::Socket(_) => return None,
                     }
                 }
                 Act::SendTo { id, to, length } => {
@@ -254,6 +351,7 @@ macro_rules! typed_world {
                 Act::TakeError { id } => match things.get(&id)? {
                     Thing::Stream(stream) => stream.take_error(),
                     Thing::Udp(socket) => socket.take_error(),
+                    Thing::Socket(socket) => socket.take_error(),
                     Thing::Listener(_) => return None,
                 }
                 .map(|error| error.map_or("none".into(), |error| format!("{:?}", error.raw_os_error()))),
@@ -265,8 +363,42 @@ macro_rules! typed_world {
                 Act::Peer { id } => match things.get(&id)? {
                     Thing::Stream(stream) => stream.peer_addr().map(|address| ports.text(false, address)),
                     Thing::Udp(socket) => socket.peer_addr().map(|address| ports.text(true, address)),
-                    Thing::Listener(_) => return None,
+                    Thing::Listener(_) | Thing::Socket(_) => return None,
                 },
+                Act::Socket { id, is_ipv6 } => {
+                    let made = if is_ipv6 { network.tcp_socket_v6() } else { network.tcp_socket_v4() };
+                    made.map(|socket| {
+                        things.insert(id, Thing::Socket(socket));
+                        "ok".into()
+                    })
+                }
+                Act::BindSocket { id, ip, port } => {
+                    let Thing::Socket(socket) = things.get(&id)? else { return None };
+                    socket.bind(at(ip, port)).map(|()| "ok".into())
+                }
+                Act::Set { id, option, value } => {
+                    let Thing::Socket(socket) = things.get(&id)? else { return None };
+                    set(socket, option, value).map(|()| "ok".into())
+                }
+                Act::Get { id, option } => {
+                    let Thing::Socket(socket) = things.get(&id)? else { return None };
+                    return get(socket, option);
+                }
+                Act::Listen { id, backlog } => {
+                    let Some(Thing::Socket(socket)) = things.remove(&id) else { return None };
+                    socket.listen(backlog).map(|listener| {
+                        things.insert(id, Thing::Listener(listener));
+                        "ok".into()
+                    })
+                }
+                Act::ConnectSocket { id, to } => {
+                    let to = local(things.get(&to))?;
+                    let Some(Thing::Socket(socket)) = things.remove(&id) else { return None };
+                    socket.connect(to).await.map(|stream| {
+                        things.insert(id, Thing::Stream(stream));
+                        "ok".into()
+                    })
+                }
                 Act::Drop { id } => {
                     drop(things.remove(&id)?);
                     Ok("ok".into())
@@ -279,7 +411,7 @@ macro_rules! typed_world {
 /// tokio's sockets.
 pub(crate) mod real {
     use steelmill_core::AddressError;
-    use tokio::net::{TcpListener, TcpStream, UdpSocket};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
     /// What a machine's network is in the simulation.
     pub(crate) struct Network;
@@ -296,6 +428,16 @@ pub(crate) mod real {
         async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
             TcpStream::connect(address).await.map_err(|error| AddressError::connect(address, error))
         }
+
+        #[expect(clippy::unused_self, reason = "a machine's network has it")]
+        fn tcp_socket_v4(&self) -> io::Result<TcpSocket> {
+            TcpSocket::new_v4()
+        }
+
+        #[expect(clippy::unused_self, reason = "a machine's network has it")]
+        fn tcp_socket_v6(&self) -> io::Result<TcpSocket> {
+            TcpSocket::new_v6()
+        }
     }
 
     typed_world!();
@@ -303,7 +445,7 @@ pub(crate) mod real {
 
 /// The simulated ones.
 pub(crate) mod simulated {
-    use steelmill_sim::{Network, TcpListener, TcpStream, UdpSocket};
+    use steelmill_sim::{Network, TcpListener, TcpSocket, TcpStream, UdpSocket};
 
     typed_world!();
 }

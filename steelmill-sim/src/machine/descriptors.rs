@@ -10,7 +10,7 @@ mod numbers; // which file a number names
 mod pair; // bytes between threads of a process
 mod timer; // a timer that is read
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub(crate) struct Descriptors {
     files: Vec<Option<File>>,
     free: Vec<FileId>,
     pairs: Vec<Option<Pair>>,
+    /// The descriptors of C's streams, by where the C library has them.
+    pub(crate) streams: BTreeMap<usize, i32>,
 }
 
 impl Descriptors {
@@ -167,6 +169,22 @@ impl Cluster {
         let (id, _) = self.descriptors.file(process, fd)?;
         let numbers = self.numbers_for(process);
         self.descriptors.name(process, id, least.max(FIRST), numbers)
+    }
+
+    /// Has a descriptor name the file of another one, whatever it named before (dup2(2)).
+    pub(crate) fn duplicate_to(&mut self, process: Process, fd: i32, to: i32) -> Result<i32, Errno> {
+        let (id, _) = self.descriptors.file(process, fd)?;
+        if fd == to {
+            return Ok(fd);
+        }
+        if !(FIRST..FIRST + LIMIT as i32).contains(&to) {
+            return Err(libc::EBADF); // a number of the real process
+        }
+        // It is kept, should this be its last name.
+        self.descriptors.get(id).references += 1;
+        let _ = self.close_descriptor(process, to);
+        self.descriptors.numbers.insert(process.machine, to, id);
+        Ok(to)
     }
 
     fn numbers_for(&self, process: Process) -> Option<Range<i32>> {

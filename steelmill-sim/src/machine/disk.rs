@@ -31,7 +31,7 @@ use crate::schema::decision::Stream;
 pub use handle::Disk;
 pub(crate) use locks::{LockKind, Locking, Owner};
 pub(crate) use mapping::{MapCall, Mappings};
-pub(crate) use open::{OpenFile, Sync};
+pub(crate) use open::{LENGTH_MAX, OpenFile, Sync, checked_flags};
 pub use settings::{DiskSettings, Durability};
 use survival::Survival;
 pub(crate) use tree::{Ino, ROOT};
@@ -67,6 +67,7 @@ pub(crate) struct Status {
     pub(crate) length: u64,
     /// In blocks of 512 bytes.
     pub(crate) blocks: u64,
+    pub(crate) created: Nanos,
     pub(crate) modified: Nanos,
     pub(crate) changed: Nanos,
 }
@@ -107,6 +108,11 @@ impl Volume {
         self.directory == ROOT
     }
 
+    /// How many pages there are, and how many of them are free (statfs(2)).
+    pub(crate) fn space(&self) -> (u64, u64) {
+        (self.settings.capacity / bytes::PAGE as u64, self.free())
+    }
+
     /// How many pages are free.
     fn free(&self) -> u64 {
         match self.troubles.is_full() {
@@ -129,9 +135,14 @@ impl Volume {
             links: inode.links,
             length,
             blocks: pages * (bytes::PAGE as u64 / 512),
+            created: inode.created,
             modified: inode.modified,
             changed: inode.changed,
         }
+    }
+
+    pub(crate) fn is_directory(&self, ino: Ino) -> bool {
+        self.tree.names(ino).is_ok()
     }
 
     pub(crate) fn find(&self, from: Ino, path: &[u8], follows: bool) -> Result<Ino, Errno> {
@@ -139,7 +150,12 @@ impl Volume {
     }
 
     fn place(&self, from: Ino, path: &[u8]) -> Result<Place, Errno> {
-        self.tree.place(from, path, false)
+        self.tree.place_to_change(from, path)
+    }
+
+    /// Fails where there is no way to the last name of a path.
+    pub(crate) fn check_place(&self, from: Ino, path: &[u8]) -> Result<(), Errno> {
+        self.place(from, path).map(drop)
     }
 
     pub(crate) fn make_directory(
@@ -150,19 +166,16 @@ impl Volume {
         now: Nanos,
     ) -> Result<(), Errno> {
         let place = self.place(from, path)?;
-        self.check_writable(place.directory)?;
         self.tree.make_directory(&place, mode & 0o1777 & !self.umask, now).map(drop)
     }
 
     pub(crate) fn remove_directory(&mut self, from: Ino, path: &[u8], now: Nanos) -> Result<(), Errno> {
         let place = self.place(from, path)?;
-        self.check_writable(place.directory)?;
         self.tree.remove_directory(&place, now)
     }
 
     pub(crate) fn unlink(&mut self, from: Ino, path: &[u8], now: Nanos) -> Result<(), Errno> {
         let place = self.place(from, path)?;
-        self.check_writable(place.directory)?;
         self.tree.unlink(&place, now)
     }
 
@@ -174,14 +187,11 @@ impl Volume {
         now: Nanos,
     ) -> Result<(), Errno> {
         let (from, to) = (self.place(from.0, from.1)?, self.place(to.0, to.1)?);
-        self.check_writable(from.directory)?;
-        self.check_writable(to.directory)?;
         self.tree.rename(&from, &to, how.exchanges, how.is_new, now)
     }
 
     pub(crate) fn link(&mut self, ino: Ino, from: Ino, path: &[u8], now: Nanos) -> Result<(), Errno> {
         let place = self.place(from, path)?;
-        self.check_writable(place.directory)?;
         self.tree.link(ino, &place, now)
     }
 
@@ -192,18 +202,13 @@ impl Volume {
         path: &[u8],
         now: Nanos,
     ) -> Result<(), Errno> {
-        if target.is_empty() {
-            return Err(libc::ENOENT);
-        }
         let place = self.place(from, path)?;
-        self.check_writable(place.directory)?;
         self.tree.make_link(&place, target, now).map(drop)
     }
 
     /// The name of a Unix socket (bind(2)).
     pub(crate) fn make_socket(&mut self, path: &[u8], now: Nanos) -> Result<Ino, Errno> {
         let place = self.place(self.directory, path)?;
-        self.check_writable(place.directory)?;
         self.tree.make_socket(&place, 0o777 & !self.umask, now)
     }
 
@@ -269,16 +274,12 @@ impl Volume {
         if mode & wanted == wanted { Ok(()) } else { Err(libc::EACCES) }
     }
 
-    fn check_writable(&self, directory: Ino) -> Result<(), Errno> {
-        self.check_access(directory, libc::W_OK as u32)
-    }
-
     pub(crate) fn truncate(&mut self, ino: Ino, length: u64, now: Nanos) -> Result<(), Errno> {
-        let bytes = self.tree.bytes(ino)?;
-        let before = bytes.allocated();
-        bytes.set_length(length);
-        let after = bytes.allocated();
-        self.tree.allocated = self.tree.allocated + after - before;
+        self.tree.bytes(ino)?;
+        if length > LENGTH_MAX {
+            return Err(libc::EFBIG);
+        }
+        self.tree.change_bytes(ino, |bytes| bytes.set_length(length))?;
         let inode = self.tree.get_mut(ino);
         (inode.modified, inode.changed) = (now, now);
         Ok(())

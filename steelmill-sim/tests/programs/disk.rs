@@ -746,3 +746,111 @@ fn a_log_line_that_looks_at_files_changes_nothing() {
     };
     Campaign::new(scenario).seeds(20).verify(Verify::Twice).check();
 }
+
+#[test]
+#[expect(unsafe_code, reason = "a program as C code is written")]
+fn streams_and_temporary_files_of_c_are_on_the_disk() {
+    fn use_them() {
+        let errno = || std::io::Error::last_os_error().raw_os_error();
+        let mut buffer = [0_u8; 64];
+        let mut template = *b"/tmp/file-XXXXXX.txt\0";
+        let mut directory = *b"/tmp/directory-XXXXXX\0";
+        // SAFETY: stdio(3), mkstemp(3), dup2(2), statvfs(3): all pointers are valid, and strings end with zeros.
+        unsafe {
+            assert!(libc::fopen(c"/tmp/no".as_ptr(), c"r".as_ptr()).is_null());
+            assert_eq!(errno(), Some(libc::ENOENT));
+            assert!(libc::fopen(c"/tmp/no".as_ptr(), c"x".as_ptr()).is_null());
+            assert_eq!(errno(), Some(libc::EINVAL));
+            let stream = libc::fopen(c"/tmp/stream".as_ptr(), c"w+".as_ptr());
+            assert_eq!(libc::fputs(c"hello, ".as_ptr(), stream), 1);
+            assert_eq!(fs::read("/tmp/stream").expect("there"), b"", "it is in the C library's buffer");
+            assert_eq!(libc::fputs(c"disk\n".as_ptr(), stream), 1);
+            assert_eq!(libc::fflush(stream), 0);
+            assert_eq!(fs::read("/tmp/stream").expect("there"), b"hello, disk\n");
+            assert_eq!((libc::fseek(stream, 7, libc::SEEK_SET), libc::ftell(stream)), (0, 7));
+            assert!(!libc::fgets(buffer.as_mut_ptr().cast(), 64, stream).is_null());
+            assert!(buffer.starts_with(b"disk\n\0"));
+            let fd = libc::fileno(stream);
+            assert_eq!(libc::fsync(fd), 0);
+            assert_eq!(libc::fclose(stream), 0);
+            assert_eq!((libc::close(fd), errno()), (-1, Some(libc::EBADF)));
+
+            let hosts = libc::fopen(c"/etc/hosts".as_ptr(), c"r".as_ptr());
+            assert!(!libc::fgets(buffer.as_mut_ptr().cast(), 64, hosts).is_null());
+            assert!(buffer.starts_with(b"127.0.0.1 localhost"));
+            libc::fclose(hosts);
+
+            let fd = libc::mkstemps(template.as_mut_ptr().cast(), 4);
+            assert!(fd >= 0 && !template.contains(&b'X'), "{template:?}");
+            assert!(!libc::mkdtemp(directory.as_mut_ptr().cast()).is_null());
+            assert!(libc::mkstemp(directory.as_mut_ptr().cast()) < 0, "there is no X any more");
+            let names = fs::read_dir("/tmp").expect("there").count();
+            assert_eq!(names, 3, "the stream, the file and the directory");
+            let stream = libc::fdopen(fd, c"w".as_ptr());
+            libc::fputs(c"x".as_ptr(), stream);
+            libc::fclose(stream);
+            let nameless = libc::tmpfile();
+            assert_eq!((libc::fputs(c"x".as_ptr(), nameless), libc::fclose(nameless)), (1, 0));
+            assert_eq!(libc::remove(directory.as_ptr().cast()), 0);
+            assert_eq!(libc::remove(template.as_ptr().cast()), 0);
+            assert_eq!(fs::read_dir("/tmp").expect("there").count(), 1);
+            let reopened = libc::freopen(c"/tmp/a".as_ptr(), c"w".as_ptr(), std::ptr::null_mut());
+            assert!(reopened.is_null() && errno() == Some(libc::ENOSYS));
+
+            let file = File::open("/tmp/stream").expect("there");
+            assert_eq!(libc::dup2(file.as_raw_fd(), 700), 700);
+            assert_eq!(libc::read(700, buffer.as_mut_ptr().cast(), 5), 5);
+            assert_eq!(libc::dup3(file.as_raw_fd(), file.as_raw_fd(), 0), -1);
+            assert_eq!((libc::close(700), errno()), (0, Some(libc::EINVAL)));
+            let mut space: libc::statvfs = std::mem::zeroed();
+            assert_eq!(libc::statvfs(c"/tmp".as_ptr(), &raw mut space), 0);
+            assert_eq!(space.f_blocks - space.f_bfree, 1);
+        }
+    }
+    let outcome = simulate(Settings::new(Seed(1)), &|sim| async move {
+        let program = sim.program("program", use_them);
+        program.disk().set(DiskSettings { capacity: 1 << 20, ..DiskSettings::default() });
+        let life = program.start().await?.ended().await;
+        anyhow::ensure!(life.is_success(), "{life}");
+        anyhow::ensure!(!Path::new("/tmp/stream").exists(), "the scenario has the real files");
+        Ok(())
+    });
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    assert_eq!(outcome.counts["refused streams"], 1);
+}
+
+#[test]
+fn what_is_reserved_takes_room_and_costs_nothing() {
+    #[expect(unsafe_code, reason = "std has no function for it")]
+    fn reserve(file: &File, mode: i32, at: i64, length: i64) -> std::io::Result<()> {
+        // SAFETY: it takes no pointer.
+        match unsafe { libc::fallocate(file.as_raw_fd(), mode, at, length) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    }
+    const TERABYTE: i64 = 1 << 40;
+    check(Seed(1), |sim| async move {
+        let program = sim.program("program", || {
+            let file =
+                File::options().read(true).write(true).create_new(true).open("/tmp/file").expect("new");
+            for number in 0..1000 {
+                reserve(&file, 0, 0, TERABYTE).expect("there is room");
+                file.write_all_at(b"x", number * 1_000_000_000).expect("it has its room");
+            }
+            let metadata = file.metadata().expect("it is open");
+            assert_eq!((metadata.len(), metadata.blocks()), (TERABYTE as u64, TERABYTE as u64 / 512));
+            let other = File::create("/tmp/other").expect("a name");
+            let full = reserve(&other, 0, 0, TERABYTE).expect_err("there is no room for another one");
+            assert_eq!(full.raw_os_error(), Some(libc::ENOSPC));
+            reserve(&file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, 4096, TERABYTE)
+                .expect("a hole");
+            assert_eq!(file.metadata().expect("it is open").blocks(), 8);
+            reserve(&other, 0, 0, TERABYTE).expect("now there is");
+        });
+        let capacity = TERABYTE as u64 + (1 << 20);
+        program.disk().set(DiskSettings { capacity, ..DiskSettings::default() });
+        anyhow::ensure!(program.start().await?.ended().await.is_success());
+        Ok(())
+    });
+}

@@ -259,6 +259,16 @@ pub(super) const PLAN: &[Workload] = &[
         target: NO_TARGET,
     },
     Workload {
+        name: "redb",
+        title: "redb's own benchmark: a bulk load, synced writes, reads, scans and removals, for each pair",
+        op: "pair",
+        bound: hand("real files in memory", "--workload redb"),
+        ours: sim("a machine's disk", "--workload redb"),
+        timed: "--n 200000",
+        counted: ["--n 10000", "--n 30000"],
+        target: NO_TARGET,
+    },
+    Workload {
         name: "call",
         title: "calling a daemon",
         op: "call",

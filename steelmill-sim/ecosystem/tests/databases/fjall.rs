@@ -6,44 +6,49 @@ use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use steelmill_sim::{DiskSettings, Durability};
 
-use crate::{KEPT, keeps_what_it_committed_on, loses};
+use crate::{KEPT, Refusal, keeps_what_it_committed_on, loses};
 
-struct Fjall<const SYNCS: bool> {
+pub(crate) struct Fjall<const SYNCS: bool> {
     database: fjall::Database,
     rows: Keyspace,
 }
 
 impl<const SYNCS: bool> crate::Database for Fjall<SYNCS> {
+    const NAME: &str = "fjall";
+
     /// It may leave a file for the version that is empty, which fjall refuses.
     const IS_CREATED_AT_ONCE: bool = false;
 
+    fn open(directory: &Path) -> Result<Self, Refusal> {
+        let database = fjall::Database::builder(directory).open()?;
+        let rows = database.keyspace("rows", KeyspaceCreateOptions::default)?;
+        Ok(Self { database, rows })
+    }
+
     /// A batch of which the first and the last sector were written, and one between them was not, is no torn end for fjall: it
     /// refuses its journal.
-    fn open(directory: &Path) -> Option<Self> {
-        let database = match fjall::Database::builder(directory).open() {
-            Err(fjall::Error::JournalRecovery(fjall::JournalRecoveryError::ChecksumMismatch)) => return None,
-            opened => opened.expect("it can be opened"),
-        };
-        let rows = database.keyspace("rows", KeyspaceCreateOptions::default).expect("it can be opened");
-        Some(Self { database, rows })
+    fn is_known(refusal: &Refusal) -> bool {
+        use fjall::{Error, JournalRecoveryError};
+        let error = refusal.downcast_ref::<Error>();
+        matches!(error, Some(Error::JournalRecovery(JournalRecoveryError::ChecksumMismatch)))
     }
 
-    fn last(&self) -> u64 {
-        let last = self.rows.get("last").expect("it can be read");
-        last.map_or(0, |last| u64::from_be_bytes(last.as_ref().try_into().expect("eight bytes")))
+    fn last(&self) -> Result<u64, Refusal> {
+        let last = self.rows.get("last")?;
+        Ok(last.map_or(0, |last| u64::from_be_bytes(last.as_ref().try_into().expect("eight bytes"))))
     }
 
-    fn row(&self, number: u64) -> Option<Vec<u8>> {
-        self.rows.get(number.to_be_bytes()).expect("it can be read").map(|row| row.to_vec())
+    fn row(&self, number: u64) -> Result<Option<Vec<u8>>, Refusal> {
+        Ok(self.rows.get(number.to_be_bytes())?.map(|row| row.to_vec()))
     }
 
-    fn commit(&mut self, number: u64, row: &[u8]) {
+    fn commit(&mut self, number: u64, row: &[u8]) -> Result<(), Refusal> {
         let mode = if SYNCS { PersistMode::SyncAll } else { PersistMode::Buffer };
         let mut batch = self.database.batch().durability(Some(mode));
         batch.insert(&self.rows, number.to_be_bytes(), row);
         batch.remove(&self.rows, number.saturating_sub(KEPT).to_be_bytes());
         batch.insert(&self.rows, "last", number.to_be_bytes());
-        batch.commit().expect("it can be written");
+        Ok(batch.commit()?)
     }
 }
 

@@ -6,19 +6,21 @@ use std::path::Path;
 use heed::types::{Bytes, Str, U64};
 use heed::{Env, EnvFlags, EnvOpenOptions, byteorder::BE};
 
-use crate::{KEPT, LYING, keeps_what_it_committed, loses};
+use crate::{KEPT, LYING, Refusal, keeps_what_it_committed, loses};
 
-struct Lmdb<const SYNCS: bool, const MAPS_WRITABLE: bool> {
+pub(crate) struct Lmdb<const SYNCS: bool, const MAPS_WRITABLE: bool> {
     env: Env,
     rows: heed::Database<U64<BE>, Bytes>,
     last: heed::Database<Str, U64<BE>>,
 }
 
 impl<const SYNCS: bool, const MAPS_WRITABLE: bool> crate::Database for Lmdb<SYNCS, MAPS_WRITABLE> {
+    const NAME: &str = "LMDB (heed)";
+
     /// It may leave a file of which no page says where the others are, which LMDB refuses.
     const IS_CREATED_AT_ONCE: bool = false;
 
-    fn open(directory: &Path) -> Option<Self> {
+    fn open(directory: &Path) -> Result<Self, Refusal> {
         let mut options = EnvOpenOptions::new();
         options.map_size(4 << 20).max_dbs(2);
         // SAFETY: nobody else changes the file; the flags are meant.
@@ -29,33 +31,33 @@ impl<const SYNCS: bool, const MAPS_WRITABLE: bool> crate::Database for Lmdb<SYNC
             if MAPS_WRITABLE {
                 options.flags(EnvFlags::WRITE_MAP);
             }
-            options.open(directory).expect("it can be opened")
+            options.open(directory)?
         };
         // LMDB leaves it to its user to make the names of new files durable.
-        File::open(directory).and_then(|directory| directory.sync_all()).expect("a directory");
-        let mut transaction = env.write_txn().expect("it is open");
-        let rows = env.create_database(&mut transaction, Some("rows")).expect("it can be written");
-        let last = env.create_database(&mut transaction, Some("last")).expect("it can be written");
-        transaction.commit().expect("it can be written");
-        Some(Self { env, rows, last })
+        File::open(directory)?.sync_all()?;
+        let mut transaction = env.write_txn()?;
+        let rows = env.create_database(&mut transaction, Some("rows"))?;
+        let last = env.create_database(&mut transaction, Some("last"))?;
+        transaction.commit()?;
+        Ok(Self { env, rows, last })
     }
 
-    fn last(&self) -> u64 {
-        let transaction = self.env.read_txn().expect("it is open");
-        self.last.get(&transaction, "last").expect("it can be read").unwrap_or(0)
+    fn last(&self) -> Result<u64, Refusal> {
+        let transaction = self.env.read_txn()?;
+        Ok(self.last.get(&transaction, "last")?.unwrap_or(0))
     }
 
-    fn row(&self, number: u64) -> Option<Vec<u8>> {
-        let transaction = self.env.read_txn().expect("it is open");
-        self.rows.get(&transaction, &number).expect("it can be read").map(<[u8]>::to_vec)
+    fn row(&self, number: u64) -> Result<Option<Vec<u8>>, Refusal> {
+        let transaction = self.env.read_txn()?;
+        Ok(self.rows.get(&transaction, &number)?.map(<[u8]>::to_vec))
     }
 
-    fn commit(&mut self, number: u64, row: &[u8]) {
-        let mut transaction = self.env.write_txn().expect("it is open");
-        self.rows.put(&mut transaction, &number, row).expect("room");
-        self.rows.delete(&mut transaction, &number.saturating_sub(KEPT)).expect("it can be read");
-        self.last.put(&mut transaction, "last", &number).expect("room");
-        transaction.commit().expect("it can be written");
+    fn commit(&mut self, number: u64, row: &[u8]) -> Result<(), Refusal> {
+        let mut transaction = self.env.write_txn()?;
+        self.rows.put(&mut transaction, &number, row)?;
+        self.rows.delete(&mut transaction, &number.saturating_sub(KEPT))?;
+        self.last.put(&mut transaction, "last", &number)?;
+        Ok(transaction.commit()?)
     }
 }
 

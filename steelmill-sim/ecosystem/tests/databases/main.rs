@@ -5,6 +5,7 @@
     reason = "these are programs as people write them; LMDB's `open` is unsafe"
 )]
 
+mod faults; // what each fault of a disk does to them
 mod fjall; // a log-structured merge tree, with threads of its own
 mod lmdb; // LMDB by heed, which maps its file
 mod redb; // a B-tree that is copied on write
@@ -17,28 +18,37 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
-use steelmill_core::Result;
 use steelmill_sim::fault::{Budget, Family, Fault, Kind};
 use steelmill_sim::{Campaign, DiskSettings, Seed, Sim};
 
+/// Why a database does not do what it is asked for.
+type Refusal = Box<dyn std::error::Error>;
+
 /// A database with one row a transaction, and in each the number of the last one. Old rows are deleted.
 trait Database {
+    /// What it is called in a table.
+    const NAME: &str;
+
     /// Whether it can be opened after a power loss in the middle of its creation.
     const IS_CREATED_AT_ONCE: bool = true;
 
-    /// `None` where it refuses to be opened after a power loss, and is known for that.
-    fn open(directory: &Path) -> Option<Self>
+    fn open(directory: &Path) -> Result<Self, Refusal>
     where
         Self: Sized;
 
+    /// Whether a power loss may lead to this, and is known to.
+    fn is_known(_: &Refusal) -> bool {
+        false
+    }
+
     /// The number of the last transaction that was committed; 0 if there is none.
-    fn last(&self) -> u64;
+    fn last(&self) -> Result<u64, Refusal>;
 
     /// The row of a transaction.
-    fn row(&self, number: u64) -> Option<Vec<u8>>;
+    fn row(&self, number: u64) -> Result<Option<Vec<u8>>, Refusal>;
 
     /// Writes the row of a transaction and its number, and deletes the row that is [`KEPT`] transactions older.
-    fn commit(&mut self, number: u64, row: &[u8]);
+    fn commit(&mut self, number: u64, row: &[u8]) -> Result<(), Refusal>;
 }
 
 /// How many rows a database keeps.
@@ -57,37 +67,58 @@ struct Log {
     committed: AtomicU64,
 }
 
-/// Opens a database, checks it, and commits transactions for ever.
-fn use_database<D: Database>(log: &Log) {
-    let Some(mut database) = D::open(Path::new("/var/lib/database")) else { return };
-    let last = database.last();
+/// Where a database is.
+const DIRECTORY: &str = "/var/lib/database";
+
+/// What is wrong with a database, if anything is.
+fn wrong<D: Database>(database: &D, log: &Log) -> Result<Option<String>, Refusal> {
+    let last = database.last()?;
     let (begun, committed) = (log.begun.load(Relaxed), log.committed.load(Relaxed));
-    assert!(
-        last >= committed,
-        "transaction {committed} was committed, and {last} is the last one that is there"
-    );
-    assert!(last <= begun, "transaction {last} is there, and {begun} was the last one that was begun");
-    for number in (last + 1).saturating_sub(KEPT).max(1)..=last {
-        assert_eq!(database.row(number), Some(row(number)), "the row of transaction {number} of {last}");
+    if last < committed {
+        return Ok(Some(format!(
+            "transaction {committed} was committed, and {last} is the last one that is there"
+        )));
     }
-    for number in last + 1.. {
+    if last > begun {
+        return Ok(Some(format!("transaction {last} is there, and {begun} was the last one that was begun")));
+    }
+    for number in (last + 1).saturating_sub(KEPT).max(1)..=last {
+        if database.row(number)? != Some(row(number)) {
+            return Ok(Some(format!("the row of transaction {number} of {last} is another one")));
+        }
+    }
+    Ok(None)
+}
+
+/// Opens a database, checks it, and commits transactions for ever.
+fn use_database<D: Database>(log: &Log) -> Result<(), Refusal> {
+    let mut database = D::open(Path::new(DIRECTORY))?;
+    let wrong = wrong(&database, log)?;
+    assert_eq!(wrong, None);
+    for number in database.last()? + 1.. {
         log.begun.store(number, Relaxed);
-        database.commit(number, &row(number));
+        database.commit(number, &row(number))?;
         log.committed.store(number, Relaxed);
         // Time passes, though nothing may be synced.
         std::thread::sleep(Duration::from_micros(300));
     }
+    Ok(())
 }
 
 /// Cuts the power of a machine with a database again and again, as the plan of the seed says.
-async fn power_losses<D: Database>(sim: Sim, settings: DiskSettings) -> Result {
+async fn power_losses<D: Database>(sim: Sim, settings: DiskSettings) -> steelmill_core::Result {
     let log = Arc::new(Log::default());
     let program = sim.program("database", {
         let log = log.clone();
-        move || use_database::<D>(&log)
+        move || match use_database::<D>(&log) {
+            Err(refusal) if !D::is_known(&refusal) => panic!("{refusal}"),
+            _ => {}
+        }
     });
     program.disk().set(settings);
-    program.disk().write("/var/lib/database/directory", "is made by whoever installs the program")?;
+    program
+        .disk()
+        .write(Path::new(DIRECTORY).join("directory"), "is made by whoever installs the program")?;
     let program = program.start().await?;
     while !D::IS_CREATED_AT_ONCE && log.committed.load(Relaxed) == 0 {
         sim.clock().sleep(Duration::from_millis(1)).await;
@@ -112,7 +143,7 @@ async fn power_losses<D: Database>(sim: Sim, settings: DiskSettings) -> Result {
 
 fn campaign<D: Database + 'static>(
     settings: DiskSettings,
-) -> Campaign<impl Fn(Sim) -> LocalBoxFuture<'static, Result> + Send + Sync> {
+) -> Campaign<impl Fn(Sim) -> LocalBoxFuture<'static, steelmill_core::Result> + Send + Sync> {
     Campaign::new(move |sim| power_losses::<D>(sim, settings).boxed_local())
 }
 

@@ -3,50 +3,53 @@
 use std::fs::File;
 use std::path::Path;
 
-use redb::{Durability, ReadableDatabase as _, TableDefinition};
+use redb::{Durability, ReadableDatabase as _, TableDefinition, TableError};
 
-use crate::{KEPT, LYING, keeps_what_it_committed, loses};
+use crate::{KEPT, LYING, Refusal, keeps_what_it_committed, loses};
 
 const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 const LAST: TableDefinition<'_, (), u64> = TableDefinition::new("last");
 
-struct Redb<const SYNCS: bool>(redb::Database);
+pub(crate) struct Redb<const SYNCS: bool>(redb::Database);
 
 impl<const SYNCS: bool> crate::Database for Redb<SYNCS> {
+    const NAME: &str = "redb";
+
     /// It may leave a file that has a length and no header, which redb refuses.
     const IS_CREATED_AT_ONCE: bool = false;
 
-    fn open(directory: &Path) -> Option<Self> {
-        let database = redb::Database::create(directory.join("rows.redb")).expect("it can be opened");
+    fn open(directory: &Path) -> Result<Self, Refusal> {
+        let database = redb::Database::create(directory.join("rows.redb"))?;
         // redb leaves it to its user to make the name of a new file durable.
-        File::open(directory).and_then(|directory| directory.sync_all()).expect("a directory");
-        Some(Self(database))
+        File::open(directory)?.sync_all()?;
+        Ok(Self(database))
     }
 
-    fn last(&self) -> u64 {
-        let transaction = self.0.begin_read().expect("it is open");
-        let Ok(last) = transaction.open_table(LAST) else { return 0 };
-        last.get(()).expect("it can be read").map_or(0, |last| last.value())
+    fn last(&self) -> Result<u64, Refusal> {
+        let transaction = self.0.begin_read()?;
+        match transaction.open_table(LAST) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(0),
+            table => Ok(table?.get(())?.map_or(0, |last| last.value())),
+        }
     }
 
-    fn row(&self, number: u64) -> Option<Vec<u8>> {
-        let transaction = self.0.begin_read().expect("it is open");
-        let rows = transaction.open_table(ROWS).expect("it is there");
-        rows.get(number).expect("it can be read").map(|row| row.value().to_vec())
+    fn row(&self, number: u64) -> Result<Option<Vec<u8>>, Refusal> {
+        let transaction = self.0.begin_read()?;
+        Ok(transaction.open_table(ROWS)?.get(number)?.map(|row| row.value().to_vec()))
     }
 
-    fn commit(&mut self, number: u64, row: &[u8]) {
-        let mut transaction = self.0.begin_write().expect("it is open");
+    fn commit(&mut self, number: u64, row: &[u8]) -> Result<(), Refusal> {
+        let mut transaction = self.0.begin_write()?;
         if !SYNCS {
-            transaction.set_durability(Durability::None).expect("it has no savepoint");
+            transaction.set_durability(Durability::None)?;
         }
         {
-            let mut rows = transaction.open_table(ROWS).expect("it is there");
-            rows.insert(number, row).expect("room");
-            rows.remove(number.saturating_sub(KEPT)).expect("it can be read");
-            transaction.open_table(LAST).expect("it is there").insert((), number).expect("room");
+            let mut rows = transaction.open_table(ROWS)?;
+            rows.insert(number, row)?;
+            rows.remove(number.saturating_sub(KEPT))?;
+            transaction.open_table(LAST)?.insert((), number)?;
         }
-        transaction.commit().expect("it can be written");
+        Ok(transaction.commit()?)
     }
 }
 

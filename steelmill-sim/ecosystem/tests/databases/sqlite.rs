@@ -4,65 +4,65 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::{KEPT, LYING, keeps_what_it_committed, loses};
+use crate::{KEPT, LYING, Refusal, keeps_what_it_committed, loses};
 
 /// How a journal is kept, and what is synced: see <https://www.sqlite.org/pragma.html>.
-trait Mode {
+pub(crate) trait Mode {
+    const NAME: &str = "SQLite";
     const JOURNAL: &str;
     const SYNCHRONOUS: &str;
 }
 
-struct Sqlite<M>(Connection, std::marker::PhantomData<M>);
+pub(crate) struct Sqlite<M>(Connection, std::marker::PhantomData<M>);
 
 impl<M: Mode> crate::Database for Sqlite<M> {
-    fn open(directory: &Path) -> Option<Self> {
-        let connection = Connection::open(directory.join("rows.sqlite")).expect("it can be opened");
-        connection.pragma_update(None, "journal_mode", M::JOURNAL).expect("it can be set");
-        connection.pragma_update(None, "synchronous", M::SYNCHRONOUS).expect("it can be set");
-        connection
-            .execute_batch(
-                "CREATE TABLE IF NOT EXISTS rows (number INTEGER PRIMARY KEY, row BLOB);
-                 CREATE TABLE IF NOT EXISTS last (only INTEGER PRIMARY KEY, number INTEGER);",
-            )
-            .expect("it can be written");
-        Some(Self(connection, std::marker::PhantomData))
+    const NAME: &str = M::NAME;
+
+    fn open(directory: &Path) -> Result<Self, Refusal> {
+        let connection = Connection::open(directory.join("rows.sqlite"))?;
+        connection.pragma_update(None, "journal_mode", M::JOURNAL)?;
+        connection.pragma_update(None, "synchronous", M::SYNCHRONOUS)?;
+        connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS rows (number INTEGER PRIMARY KEY, row BLOB);
+             CREATE TABLE IF NOT EXISTS last (only INTEGER PRIMARY KEY, number INTEGER);",
+        )?;
+        Ok(Self(connection, std::marker::PhantomData))
     }
 
-    fn last(&self) -> u64 {
+    fn last(&self) -> Result<u64, Refusal> {
         let last = self.0.query_row("SELECT number FROM last", [], |row| row.get(0)).optional();
-        last.expect("it can be read").map_or(0, i64::cast_unsigned)
+        Ok(last?.map_or(0, i64::cast_unsigned))
     }
 
-    fn row(&self, number: u64) -> Option<Vec<u8>> {
+    fn row(&self, number: u64) -> Result<Option<Vec<u8>>, Refusal> {
         let row = self
             .0
             .query_row("SELECT row FROM rows WHERE number = ?", [number.cast_signed()], |row| row.get(0));
-        row.optional().expect("it can be read")
+        Ok(row.optional()?)
     }
 
-    fn commit(&mut self, number: u64, row: &[u8]) {
+    fn commit(&mut self, number: u64, row: &[u8]) -> Result<(), Refusal> {
         let (number, old) = (number.cast_signed(), number.saturating_sub(KEPT).cast_signed());
-        let transaction = self.0.transaction().expect("it is open");
-        let write = |sql, parameters: &[&dyn rusqlite::ToSql]| {
-            transaction.execute(sql, parameters).expect("it can be written");
-        };
-        write("INSERT INTO rows VALUES (?, ?)", params![number, row]);
-        write("DELETE FROM rows WHERE number <= ?", params![old]);
-        write("INSERT OR REPLACE INTO last VALUES (1, ?)", params![number]);
-        transaction.commit().expect("it can be written");
+        let transaction = self.0.transaction()?;
+        transaction.execute("INSERT INTO rows VALUES (?, ?)", params![number, row])?;
+        transaction.execute("DELETE FROM rows WHERE number <= ?", params![old])?;
+        transaction.execute("INSERT OR REPLACE INTO last VALUES (1, ?)", params![number])?;
+        Ok(transaction.commit()?)
     }
 }
 
-struct Rollback;
+pub(crate) struct Rollback;
 
 impl Mode for Rollback {
+    const NAME: &str = "SQLite, rollback journal";
     const JOURNAL: &str = "DELETE";
     const SYNCHRONOUS: &str = "EXTRA";
 }
 
-struct WriteAhead;
+pub(crate) struct WriteAhead;
 
 impl Mode for WriteAhead {
+    const NAME: &str = "SQLite, write-ahead log";
     const JOURNAL: &str = "WAL";
     const SYNCHRONOUS: &str = "FULL";
 }

@@ -96,6 +96,9 @@ pub(super) unsafe fn control(
         Ok::<_, Errno>((open, if is_of_file { Owner::File(id) } else { Owner::Process }, length))
     })?;
     let (start, end) = range_of(wanted, open, length)?;
+    if command == libc::F_GETLK && kind.is_none() {
+        return Err(libc::EINVAL);
+    }
     let locking = Locking { is_whole: false, owner, kind, start, end };
     if matches!(command, libc::F_GETLK | libc::F_OFD_GETLK) {
         let held = cluster::with(process.run, |run| run.lock_in_the_way(open.machine, open.ino, &locking));

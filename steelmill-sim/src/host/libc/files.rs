@@ -10,7 +10,7 @@ use super::{answer, caller, file_locks, process_of, transfers, when_ready};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Buffers, Direction, Errno, FileId, Object, Read};
 use crate::machine::real::real;
-use crate::machine::runtimes::is_orphan;
+use crate::machine::runtimes::{caller_of, is_orphan};
 use crate::machine::world::Process;
 
 /// The buffers of a vectored call.
@@ -221,6 +221,9 @@ unsafe extern "C" fn close(fd: c_int) -> c_int {
     }
 }
 
+/// What the kernel of a 64-bit system tells of every open file; the crate libc has zero for it.
+const LARGE: c_int = 0o100_000;
+
 fn control(process: Process, fd: c_int, command: c_int, argument: usize) -> Result<c_int, Errno> {
     cluster::with(process.run, |run| match command {
         libc::F_GETFD => run.descriptors.file(process, fd).map(|_| libc::FD_CLOEXEC),
@@ -228,13 +231,17 @@ fn control(process: Process, fd: c_int, command: c_int, argument: usize) -> Resu
         libc::F_GETFL => {
             let (_, file) = run.descriptors.file(process, fd)?;
             let mode = match file.object {
-                Object::File(open) => open.flags,
+                Object::File(open) if open.flags & libc::O_PATH != 0 => return Ok(open.flags),
+                Object::File(open) => open.flags | LARGE,
                 _ => libc::O_RDWR,
             };
-            Ok(mode | if file.is_nonblocking { libc::O_NONBLOCK } else { 0 })
+            Ok(mode & !libc::O_NONBLOCK | if file.is_nonblocking { libc::O_NONBLOCK } else { 0 })
         }
         libc::F_SETFL => {
             let (_, file) = run.descriptors.file(process, fd)?;
+            if matches!(file.object, Object::File(open) if open.flags & libc::O_PATH != 0) {
+                return Err(libc::EBADF);
+            }
             file.is_nonblocking = argument as c_int & libc::O_NONBLOCK != 0;
             if let Object::File(open) = &mut file.object {
                 let set = libc::O_APPEND | libc::O_DIRECT | libc::O_NOATIME;
@@ -330,6 +337,32 @@ unsafe extern "C" fn dup(fd: c_int) -> c_int {
         Some(process) => answer(cluster::with(process.run, |run| run.duplicate(process, fd, 0))),
         // SAFETY: as ours.
         None => unsafe { real!("dup", fn(c_int) -> c_int)(fd) },
+    }
+}
+
+/// # Safety
+/// As dup2(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup2(fd: c_int, to: c_int) -> c_int {
+    match process_of(fd) {
+        Some(process) => answer(cluster::with(process.run, |run| run.duplicate_to(process, fd, to))),
+        // A real one in place of a machine's: none has it.
+        None if caller_of(to).is_some() => answer(Err(libc::EBADF)),
+        // SAFETY: as ours.
+        None => unsafe { real!("dup2", fn(c_int, c_int) -> c_int)(fd, to) },
+    }
+}
+
+/// # Safety
+/// As dup3(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
+    match process_of(fd).or_else(|| caller_of(to)) {
+        Some(_) if fd == to || flags & !libc::O_CLOEXEC != 0 => answer(Err(libc::EINVAL)),
+        // SAFETY: as ours.
+        Some(_) => unsafe { dup2(fd, to) },
+        // SAFETY: as ours.
+        None => unsafe { real!("dup3", fn(c_int, c_int, c_int) -> c_int)(fd, to, flags) },
     }
 }
 

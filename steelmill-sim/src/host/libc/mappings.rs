@@ -15,7 +15,12 @@ use crate::machine::world::Process;
 
 /// Maps a file of the machine; `None` for a device, which is as memory of nobody.
 fn map(process: Process, fd: c_int, call: MapCall) -> Result<Option<usize>, Errno> {
+    if !call.offset.unsigned_abs().is_multiple_of(4096) {
+        return Err(libc::EINVAL);
+    }
     cluster::with(process.run, |run| match run.descriptors.file(process, fd)?.1.object {
+        Object::File(open) if open.flags & libc::O_PATH != 0 => Err(libc::EBADF),
+        _ if call.length == 0 => Err(libc::EINVAL),
         Object::File(open) => run.map_file(process, open, call).map(Some),
         Object::Content(_) if call.flags & libc::MAP_TYPE == libc::MAP_PRIVATE => {
             let length = run.file_length(process, fd)?;

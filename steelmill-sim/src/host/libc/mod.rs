@@ -13,6 +13,7 @@ pub(super) mod directories; // opendir, readdir
 mod epoll; // epoll(7), poll(2), eventfd(2)
 mod file_locks; // flock, record locks
 mod files; // read, write, close, fcntl, pipe
+mod fortified; // the same, where C code checks the size of a buffer
 pub(super) mod futex; // futex(2)
 mod identity; // CPUs, host name, numbers of processes
 mod locks; // locks and semaphores of C code
@@ -24,8 +25,10 @@ pub(super) mod refused; // what a machine does not have
 mod services; // services(5)
 mod signals; // signal(7)
 mod sockets; // socket(7)
-mod status; // stat(2)
+mod status; // stat(2), statfs(2)
+mod streams; // stdio(3)
 pub(crate) mod symbols; // whether the linker took these
+mod temporary; // mkstemp(3)
 mod threads; // pthread_create(3) and its kin
 mod time; // sleeps and timers
 mod transfers; // pread, fsync, truncate, sendfile

@@ -16,7 +16,7 @@ use crate::kernel::internal::{internally, is_internal};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Content, Errno, Object};
-use crate::machine::disk::{Ino, ROOT, Renaming, Volume};
+use crate::machine::disk::{Ino, ROOT, Renaming, Volume, checked_flags};
 use crate::machine::files::Found;
 use crate::machine::hosts::SCENARIO;
 use crate::machine::real::real;
@@ -88,6 +88,7 @@ impl At<'_> {
     /// The directory of the disk that it begins at; the descriptor does not matter if it begins at the root.
     pub(super) fn start(self, run: &mut Cluster, process: Process) -> Result<Ino, Errno> {
         match self.path.starts_with(b"/") {
+            _ if self.path.is_empty() => Err(libc::ENOENT),
             true => Ok(ROOT),
             false => run.directory_of(process, self.directory),
         }
@@ -134,6 +135,7 @@ const WRITES: c_int = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TR
 
 /// `None` where the real file system is to be asked.
 fn open_found(process: Process, at: At<'_>, flags: c_int, mode: mode_t) -> Result<Option<c_int>, Errno> {
+    let flags = checked_flags(flags)?;
     let writes = flags & WRITES != 0;
     let content = match at.found(process) {
         Found::Device(device) => Content::Device(device),
@@ -255,7 +257,8 @@ fn unlink_at(process: Process, at: At<'_>, flags: c_int) -> Result<c_int, Errno>
 }
 
 fn rename_at(process: Process, from: At<'_>, to: At<'_>, flags: c_uint) -> Result<c_int, Errno> {
-    if flags & !(libc::RENAME_EXCHANGE | libc::RENAME_NOREPLACE) != 0 {
+    const BOTH: c_uint = libc::RENAME_EXCHANGE | libc::RENAME_NOREPLACE;
+    if flags & !BOTH != 0 || flags == BOTH {
         return Err(libc::EINVAL);
     }
     from.check_changeable(process)?;
@@ -266,7 +269,9 @@ fn rename_at(process: Process, from: At<'_>, to: At<'_>, flags: c_uint) -> Resul
     };
     cluster::with(process.run, |run| {
         let now = run.disk_time(process.machine);
-        let (one, other) = (from.start(run, process)?, to.start(run, process)?);
+        let one = from.start(run, process)?;
+        run.disk(process.machine).check_place(one, from.path)?;
+        let other = to.start(run, process)?;
         run.disk(process.machine).rename((one, from.path), (other, to.path), how, now).map(|()| 0)
     })
 }
@@ -287,14 +292,14 @@ fn link_at(process: Process, from: At<'_>, to: At<'_>, flags: c_int) -> Result<c
     }
     cluster::with(process.run, |run| {
         let now = run.disk_time(process.machine);
-        let directory = to.start(run, process)?;
         let ino = match by_descriptor {
-            Some(fd) => run.opened(process, fd)?.ino,
+            Some(fd) => run.opened_by_path(process, fd)?.ino,
             None => {
                 let start = from.start(run, process)?;
                 run.disk(process.machine).find(start, from.path, flags & libc::AT_SYMLINK_FOLLOW != 0)?
             }
         };
+        let directory = to.start(run, process)?;
         run.disk(process.machine).link(ino, directory, to.path, now).map(|()| 0)
     })
 }
@@ -302,6 +307,9 @@ fn link_at(process: Process, from: At<'_>, to: At<'_>, flags: c_int) -> Result<c
 fn link_symbolically(process: Process, target: *const c_char, at: At<'_>) -> Result<c_int, Errno> {
     // SAFETY: symlink(2): it is a string.
     let target = unsafe { CStr::from_ptr(target) }.to_bytes();
+    if target.is_empty() {
+        return Err(libc::ENOENT);
+    }
     change(process, at, |disk, from, path, now| disk.make_link(target, from, path, now))
 }
 
@@ -343,6 +351,9 @@ fn truncate_at(process: Process, at: At<'_>, length: off64_t) -> Result<c_int, E
     let length = u64::try_from(length).map_err(|_| libc::EINVAL)?;
     change(process, at, |disk, from, path, now| {
         let ino = disk.find(from, path, true)?;
+        if disk.is_directory(ino) {
+            return Err(libc::EISDIR);
+        }
         disk.check_access(ino, libc::W_OK as u32)?;
         disk.truncate(ino, length, now)
     })
@@ -549,7 +560,10 @@ unsafe extern "C" fn fchown(fd: c_int, owner: uid_t, group: gid_t) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fchdir(fd: c_int) -> c_int {
     match process_of(fd) {
-        Some(process) => with_open(process, fd, |disk, ino, _| disk.change_directory(ino)),
+        Some(process) => answer(cluster::with(process.run, |run| {
+            let open = run.opened_by_path(process, fd).map_err(|_| libc::ENOTDIR)?;
+            run.disk(open.machine).change_directory(open.ino).map(|()| 0)
+        })),
         // SAFETY: as ours.
         None => unsafe { real!("fchdir", fn(c_int) -> c_int)(fd) },
     }

@@ -9,8 +9,9 @@ use super::paths::{confined, refused};
 use crate::machine::real::real;
 use crate::schema::system_use::SystemCall;
 
-const PROCESSES: &str = "refused processes";
+pub(super) const PROCESSES: &str = "refused processes";
 const EVENTS: &str = "refused sources of events";
+const TREES: &str = "refused walks over directories";
 
 macro_rules! refuses {
     ($kind:ident, $what:expr; $($name:literal $function:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
@@ -40,6 +41,48 @@ refuses! { Other, EVENTS;
     "inotify_init1" inotify_init1(flags: c_int) -> c_int;
     "fanotify_init" fanotify_init(flags: c_uint, file_flags: c_uint) -> c_int;
     "signalfd" signalfd(fd: c_int, mask: *const libc::sigset_t, flags: c_int) -> c_int;
+}
+
+refuses! { File, TREES;
+    "scandir" scandir(path: *const c_char, list: *mut c_void, filter: *const c_void, order: *const c_void) -> c_int;
+    "scandir64" scandir64(path: *const c_char, list: *mut c_void, filter: *const c_void, order: *const c_void) -> c_int;
+    "ftw" ftw(path: *const c_char, function: *const c_void, depth: c_int) -> c_int;
+    "ftw64" ftw64(path: *const c_char, function: *const c_void, depth: c_int) -> c_int;
+    "nftw" nftw(path: *const c_char, function: *const c_void, depth: c_int, flags: c_int) -> c_int;
+    "nftw64" nftw64(path: *const c_char, function: *const c_void, depth: c_int, flags: c_int) -> c_int;
+    "glob" glob(pattern: *const c_char, flags: c_int, function: *const c_void, found: *mut c_void) -> c_int;
+    "glob64" glob64(pattern: *const c_char, flags: c_int, function: *const c_void, found: *mut c_void) -> c_int;
+}
+
+/// A disk has no extended attributes (xattr(7)).
+macro_rules! attributes {
+    ($($name:literal $function:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $function($($argument: $type),*) -> $result {
+            match confined() {
+                Some(_) => answer(Err(libc::EOPNOTSUPP)),
+                // SAFETY: as ours.
+                None => unsafe { real!($name, fn($($type),*) -> $result)($($argument),*) },
+            }
+        }
+    )*};
+}
+
+attributes! {
+    "getxattr" getxattr(path: *const c_char, name: *const c_char, to: *mut c_void, room: usize) -> isize;
+    "lgetxattr" lgetxattr(path: *const c_char, name: *const c_char, to: *mut c_void, room: usize) -> isize;
+    "fgetxattr" fgetxattr(fd: c_int, name: *const c_char, to: *mut c_void, room: usize) -> isize;
+    "setxattr" setxattr(path: *const c_char, name: *const c_char, from: *const c_void, length: usize, flags: c_int) -> c_int;
+    "lsetxattr" lsetxattr(path: *const c_char, name: *const c_char, from: *const c_void, length: usize, flags: c_int) -> c_int;
+    "fsetxattr" fsetxattr(fd: c_int, name: *const c_char, from: *const c_void, length: usize, flags: c_int) -> c_int;
+    "listxattr" listxattr(path: *const c_char, list: *mut c_char, room: usize) -> isize;
+    "llistxattr" llistxattr(path: *const c_char, list: *mut c_char, room: usize) -> isize;
+    "flistxattr" flistxattr(fd: c_int, list: *mut c_char, room: usize) -> isize;
+    "removexattr" removexattr(path: *const c_char, name: *const c_char) -> c_int;
+    "lremovexattr" lremovexattr(path: *const c_char, name: *const c_char) -> c_int;
+    "fremovexattr" fremovexattr(fd: c_int, name: *const c_char) -> c_int;
 }
 
 /// Returns the error, instead of setting errno.

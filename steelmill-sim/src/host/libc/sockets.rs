@@ -678,6 +678,11 @@ unsafe extern "C" fn setsockopt(
             let group = unsafe { ipv6_group(value, length as usize) };
             change_group(process, fd, group, name == libc::IPV6_ADD_MEMBERSHIP)
         }
+        (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => {
+            // SAFETY: there are so many bytes.
+            let at = unsafe { ipv4_interface(value, length as usize) };
+            with_socket(process, fd, |run, socket| run.set_multicast_interface(socket, at).map(|()| 0))
+        }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if is_bound(process, fd) => Err(libc::EINVAL),
         _ => set(process, fd, |socket, options| {
             options.set((socket.protocol, socket.is_ipv6), level, name, number)
@@ -703,6 +708,32 @@ unsafe fn ipv4_group(request: *const c_void, length: usize) -> Option<(IpAddr, I
         index => Interface::Index(index as u32),
     };
     Some((address(short.imr_multiaddr).into(), at))
+}
+
+/// The interface in an `in_addr`, an `ip_mreq` or an `ip_mreqn` (ip(7)), and its address in the order of the network.
+///
+/// # Safety
+/// `request` is valid for a read of `length` bytes.
+unsafe fn ipv4_interface(request: *const c_void, length: usize) -> Option<(Interface, u32)> {
+    let named = |address: libc::in_addr| {
+        (Interface::Address(Ipv4Addr::from_bits(u32::from_be(address.s_addr))), address.s_addr)
+    };
+    // SAFETY: as checked before each.
+    unsafe {
+        if length >= size_of::<libc::ip_mreqn>() {
+            let request = request.cast::<libc::ip_mreqn>().read_unaligned();
+            let (at, source) = named(request.imr_address);
+            return Some(match request.imr_ifindex {
+                0 => (at, source),
+                index => (Interface::Index(index as u32), source),
+            });
+        }
+        if length >= size_of::<libc::ip_mreq>() {
+            return Some(named(request.cast::<libc::ip_mreq>().read_unaligned().imr_interface));
+        }
+        (length >= size_of::<libc::in_addr>())
+            .then(|| named(request.cast::<libc::in_addr>().read_unaligned()))
+    }
 }
 
 /// The group in an `ipv6_mreq` (ipv6(7)).

@@ -81,6 +81,8 @@ impl Status {
         stat.stx_size = self.size();
         stat.stx_blksize = 4096;
         if let Status::OnDisk(machine, status) = self {
+            stat.stx_mask |= libc::STATX_BTIME;
+            set(&mut stat.stx_btime, status.created);
             set(&mut stat.stx_mtime, status.modified);
             set(&mut stat.stx_atime, status.modified);
             set(&mut stat.stx_ctime, status.changed);
@@ -266,4 +268,75 @@ unsafe extern "C" fn faccessat(directory: c_int, path: *const c_char, mode: c_in
         },
         Some(result) => answer(result.map(|_| 0)),
     }
+}
+
+/// What a file system has in all: pages, and how many of them are free.
+type Space = (u64, u64);
+
+/// How many files a disk may have, which is as many as there is memory for.
+const FILES: u64 = 1 << 24;
+
+/// The longest name.
+const NAME: u64 = 255;
+
+/// `None` where the real file system is to be asked.
+fn space_at(process: Process, path: *const c_char) -> Result<Option<Space>, Errno> {
+    // SAFETY: statfs(2): it is a string.
+    let at = unsafe { at_path(libc::AT_FDCWD, path) };
+    let status = status_of(process, at, true)?;
+    Ok(status.map(|_| cluster::with(process.run, |run| run.disk(process.machine).space())))
+}
+
+fn space_of(process: Process, fd: c_int) -> Result<Option<Space>, Errno> {
+    cluster::with(process.run, |run| {
+        run.descriptors.file(process, fd)?;
+        Ok(Some(run.disk(process.machine).space()))
+    })
+}
+
+fn filled_statfs(to: &mut libc::statfs64, (all, free): Space) {
+    (to.f_type, to.f_bsize, to.f_frsize) = (libc::EXT4_SUPER_MAGIC, 4096, 4096);
+    (to.f_blocks, to.f_bfree, to.f_bavail) = (all, free, free);
+    (to.f_files, to.f_ffree, to.f_namelen) = (FILES, FILES, NAME as _);
+}
+
+fn filled_statvfs(to: &mut libc::statvfs64, (all, free): Space) {
+    (to.f_bsize, to.f_frsize) = (4096, 4096);
+    (to.f_blocks, to.f_bfree, to.f_bavail) = (all, free, free);
+    (to.f_files, to.f_ffree, to.f_favail, to.f_namemax) = (FILES, FILES, FILES, NAME);
+}
+
+/// Functions that tell of a file system.
+macro_rules! space {
+    ($($name:literal $function:ident($what:ident: $type:ty, $to:ty), $process:expr, $space:ident, $filled:ident;)*) => {$(
+        /// # Safety
+        /// As statfs(2) and statvfs(3).
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $function($what: $type, to: *mut $to) -> c_int {
+            match $process.map(|process| $space(process, $what)) {
+                // SAFETY: as ours.
+                None | Some(Ok(None)) => unsafe { real!($name, fn($type, *mut $to) -> c_int)($what, to) },
+                Some(Err(code)) => answer(Err(code)),
+                Some(Ok(Some(space))) => {
+                    // SAFETY: as ours: it is valid for a write, and zeros are one.
+                    unsafe {
+                        to.write_bytes(0, 1);
+                        $filled(&mut *to, space);
+                    }
+                    0
+                }
+            }
+        }
+    )*};
+}
+
+space! {
+    "statfs64" statfs64(path: *const c_char, libc::statfs64), confined(), space_at, filled_statfs;
+    "statfs" statfs(path: *const c_char, libc::statfs64), confined(), space_at, filled_statfs;
+    "fstatfs64" fstatfs64(fd: c_int, libc::statfs64), process_of(fd), space_of, filled_statfs;
+    "fstatfs" fstatfs(fd: c_int, libc::statfs64), process_of(fd), space_of, filled_statfs;
+    "statvfs64" statvfs64(path: *const c_char, libc::statvfs64), confined(), space_at, filled_statvfs;
+    "statvfs" statvfs(path: *const c_char, libc::statvfs64), confined(), space_at, filled_statvfs;
+    "fstatvfs64" fstatvfs64(fd: c_int, libc::statvfs64), process_of(fd), space_of, filled_statvfs;
+    "fstatvfs" fstatvfs(fd: c_int, libc::statvfs64), process_of(fd), space_of, filled_statvfs;
 }

@@ -9,7 +9,7 @@ use super::paths::confined;
 use super::{answer, process_of, set_errno};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Buffers, Errno, Object};
-use crate::machine::disk::Sync;
+use crate::machine::disk::{LENGTH_MAX, Sync};
 use crate::machine::real::real;
 use crate::machine::threads::block_on;
 use crate::machine::world::{Process, SimWorld};
@@ -78,6 +78,17 @@ fn read_at(process: Process, fd: c_int, mut buffers: Buffers<'_>, offset: off64_
     .map(|n| n as ssize_t)
 }
 
+/// lseek(2).
+pub(super) fn seek(process: Process, fd: c_int, offset: off64_t, whence: c_int) -> Result<off64_t, Errno> {
+    cluster::with(process.run, |run| {
+        let (id, file) = run.descriptors.file(process, fd)?;
+        match file.object {
+            Object::File(_) => run.seek_on_disk(id, offset, whence),
+            _ => run.seek(process, fd, offset, whence),
+        }
+    })
+}
+
 fn write_at(
     process: Process,
     fd: c_int,
@@ -139,13 +150,7 @@ calls! {
         }
     };
     "lseek64" lseek64, "lseek" lseek(fd: c_int, offset: off64_t, whence: c_int) -> off64_t, process,
-        cluster::with(process.run, |run| {
-            let (id, file) = run.descriptors.file(process, fd)?;
-            match file.object {
-                Object::File(_) => run.seek_on_disk(id, offset, whence),
-                _ => run.seek(process, fd, offset, whence),
-            }
-        });
+        seek(process, fd, offset, whence);
     "ftruncate64" ftruncate64, "ftruncate" ftruncate(fd: c_int, length: off64_t) -> c_int, process,
         cluster::with(process.run, |run| run.truncate_open(process, fd, length)).map(|()| 0);
     "fallocate64" fallocate64, "fallocate" fallocate(fd: c_int, mode: c_int, offset: off64_t, length: off64_t) -> c_int, process,
@@ -213,6 +218,54 @@ unsafe extern "C" fn sync() {
 /// How much a copy within the kernel moves at once.
 const COPIED_AT_ONCE: usize = 64 << 10;
 
+/// Fails where a copy is not possible, as Linux does: of sendfile(2), or of files alone by copy_file_range(2). Whether it is of a
+/// directory, which is found out later.
+fn check_copy(
+    run: &mut Cluster,
+    process: Process,
+    (from, to): (c_int, c_int),
+    is_of_files: bool,
+) -> Result<bool, Errno> {
+    let mut file = |fd| match run.descriptors.file(process, fd)?.1.object {
+        Object::File(open) if open.flags & libc::O_PATH != 0 => Err(libc::EBADF),
+        Object::File(open) => {
+            Ok::<_, Errno>(Some((Some(open), run.disk(open.machine).is_directory(open.ino))))
+        }
+        Object::Content(_) => Ok(Some((None, false))),
+        _ => Ok(None),
+    };
+    let [from, to] = [file(from)?, file(to)?];
+    // Where the source is no file a caller then reads and writes itself.
+    let Some((source, is_directory)) = from else { return Err(libc::EINVAL) };
+    let may_read = source.is_none_or(|open| open.may_read());
+    match to {
+        None if is_of_files => return Err(libc::EINVAL),
+        None => {}
+        Some((target, is_of_directory)) => {
+            if is_of_files && (is_directory || is_of_directory) {
+                return Err(libc::EISDIR);
+            }
+            let may_write = target.is_none_or(|open| open.may_write());
+            let appends = target.is_some_and(|open| open.flags & libc::O_APPEND != 0);
+            if !may_read || !may_write || is_of_files && appends {
+                return Err(libc::EBADF);
+            }
+            if appends {
+                return Err(libc::EINVAL);
+            }
+        }
+    }
+    if may_read { Ok(is_directory) } else { Err(libc::EBADF) }
+}
+
+/// Where a file is read from or written to next; none for what has no such place.
+fn place_of(run: &mut Cluster, process: Process, fd: c_int) -> Option<off64_t> {
+    match run.descriptors.file(process, fd).ok()?.1.object {
+        Object::File(open) => Some(open.at as off64_t),
+        _ => None,
+    }
+}
+
 /// Copies between descriptors, from and to offsets or from where each was; how much. `None` if neither is of a process.
 ///
 /// # Safety
@@ -224,52 +277,103 @@ unsafe fn copy(
     is_of_files: bool,
 ) -> Option<Result<ssize_t, Errno>> {
     let process = process_of(from).or_else(|| process_of(to))?;
-    let is_file = |run: &mut Cluster, fd| {
-        Ok::<_, Errno>(matches!(
-            run.descriptors.file(process, fd)?.1.object,
-            Object::File(_) | Object::Content(_)
-        ))
-    };
-    let are_files =
-        cluster::with(process.run, |run| Ok::<_, Errno>([is_file(run, from)?, is_file(run, to)?]));
-    match are_files {
-        Err(code) => return Some(Err(code)),
-        // A caller then reads and writes itself.
-        Ok([false, _]) => return Some(Err(libc::EINVAL)),
-        Ok([_, false]) if is_of_files => return Some(Err(libc::EINVAL)),
-        Ok(_) => {}
-    }
-    let mut bytes = vec![0; length.min(COPIED_AT_ONCE)];
-    let room = Buffers { parts: smallvec::SmallVec::from_iter([&mut bytes[..]]) };
-    let n = match from_offset.is_null() {
-        true => receive(process, from, room, 0).map(|read| read.bytes),
-        // SAFETY: as the caller says.
-        false => read_at(process, from, room, unsafe { *from_offset }).map(|n| n as usize),
-    };
-    Some(n.and_then(|n| {
-        let mut part = [std::io::IoSlice::new(&bytes[..n])];
-        let written = match to_offset.is_null() {
-            _ if n == 0 => Ok(0),
-            true => send(process, to, &mut part, 0).map(|n| n as ssize_t),
-            // SAFETY: as the caller says.
-            false => write_at(process, to, &part, unsafe { *to_offset }),
-        }?;
-        if from_offset.is_null() {
-            let back = written as i64 - n as i64;
-            let _ = cluster::with(process.run, |run| {
-                let (id, file) = run.descriptors.file(process, from)?;
-                match file.object {
-                    Object::File(_) => run.seek_on_disk(id, back, libc::SEEK_CUR),
-                    _ => run.seek(process, from, back, libc::SEEK_CUR),
-                }
-            });
-        }
+    // SAFETY: as the caller says.
+    let [given, to_given] = [from_offset, to_offset].map(|offset| unsafe { offset.as_ref() }.copied());
+    let copied = copy_at(process, (from, given), (to, to_given), length, is_of_files);
+    if let Ok(n) = copied {
         for offset in [from_offset, to_offset].into_iter().filter(|offset| !offset.is_null()) {
             // SAFETY: as the caller says.
-            unsafe { *offset += written as off64_t };
+            unsafe { *offset += n as off64_t };
         }
-        Ok(written)
-    }))
+    }
+    Some(copied)
+}
+
+fn copy_at(
+    process: Process,
+    (from, given): (c_int, Option<off64_t>),
+    (to, to_given): (c_int, Option<off64_t>),
+    length: size_t,
+    is_of_files: bool,
+) -> Result<ssize_t, Errno> {
+    let (is_directory, place, to_place) = cluster::with(process.run, |run| {
+        let is_directory = check_copy(run, process, (from, to), is_of_files)?;
+        Ok::<_, Errno>((is_directory, place_of(run, process, from), place_of(run, process, to)))
+    })?;
+    let mut length = length;
+    let begins = given.or(place).unwrap_or(0);
+    if begins.checked_add_unsigned(length as u64).is_none() && !is_of_files {
+        return Err(libc::EINVAL);
+    }
+    if !is_of_files && place.is_some() && begins > LENGTH_MAX as off64_t - off64_t::from(length > 0) {
+        return Err(libc::EOVERFLOW);
+    }
+    if is_directory && length > 0 {
+        return Err(libc::EINVAL);
+    }
+    if is_of_files {
+        let places = (given.or(place).unwrap_or(0), to_given.or(to_place).unwrap_or(0));
+        length = cluster::with(process.run, |run| run.check_range_copy(process, (from, to), places, length))?;
+    }
+    // As the kernel does, piece by piece: a file that is copied to its own end grows.
+    let mut bytes = vec![0; length.min(COPIED_AT_ONCE)];
+    let mut copied = 0;
+    let mut failed = None;
+    while copied < length {
+        let wanted = (length - copied).min(COPIED_AT_ONCE);
+        let piece = copy_piece(
+            process,
+            (from, given.or(place).map(|at| at + copied as off64_t)),
+            (to, to_given.or(to_place).map(|at| at + copied as off64_t)),
+            &mut bytes[..wanted],
+        );
+        match piece {
+            Ok(n) => copied += n as usize,
+            Err(code) => failed = Some(code),
+        }
+        // A stream takes what has room.
+        if to_place.is_none() || !matches!(piece, Ok(1..)) {
+            break;
+        }
+    }
+    if let (0, Some(code)) = (copied, failed) {
+        return Err(code);
+    }
+    cluster::with(process.run, |run| {
+        let places =
+            [(from, place.filter(|_| given.is_none())), (to, to_place.filter(|_| to_given.is_none()))];
+        for (fd, place) in places {
+            if let Some(place) = place {
+                run.set_position(process, fd, place as u64 + copied as u64);
+            }
+        }
+    });
+    Ok(copied as ssize_t)
+}
+
+/// Copies what fits into a buffer, from and to offsets or from where each was; how much.
+fn copy_piece(
+    process: Process,
+    (from, at): (c_int, Option<off64_t>),
+    (to, to_at): (c_int, Option<off64_t>),
+    bytes: &mut [u8],
+) -> Result<ssize_t, Errno> {
+    let room = Buffers { parts: smallvec::SmallVec::from_iter([&mut *bytes]) };
+    let n = match at {
+        None => receive(process, from, room, 0)?.bytes,
+        Some(at) => read_at(process, from, room, at)? as usize,
+    };
+    let mut part = [std::io::IoSlice::new(&bytes[..n])];
+    let written = match to_at {
+        _ if n == 0 => return Ok(0),
+        None => send(process, to, &mut part, 0)? as ssize_t,
+        Some(at) => write_at(process, to, &part, at)?,
+    };
+    // What has a place of its own was read as a whole.
+    if at.is_none() {
+        cluster::with(process.run, |run| run.seek(process, from, written as i64 - n as i64, libc::SEEK_CUR))?;
+    }
+    Ok(written)
 }
 
 /// The functions that copy from a descriptor to another.

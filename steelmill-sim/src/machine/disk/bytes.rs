@@ -5,6 +5,7 @@
 //! order, and a sector is what a disk writes at once.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -26,6 +27,11 @@ pub(super) type Page = Arc<[u8]>;
 pub(super) struct Bytes {
     length: u64,
     pages: BTreeMap<u64, Slot>,
+    /// How many of them have bytes. Of the others a power loss may bring some back.
+    written: u32,
+    /// The pages that have a place and no bytes (fallocate(2)): ranges, by their first page; their ends are exclusive.
+    #[expect(clippy::box_collection, reason = "most files have none, and there may be a million files")]
+    reserved: Option<Box<BTreeMap<u64, u64>>>,
     /// The pages that are not synced.
     unsynced: Vec<u64>,
     /// The lengths since the last sync, the synced one first; none while it has not changed.
@@ -189,25 +195,42 @@ impl Bytes {
 
     /// How many pages it takes of its disk.
     pub(super) fn allocated(&self) -> u64 {
-        self.pages.len() as u64
+        let reserved = self.reserved.iter().flat_map(|ranges| ranges.iter());
+        u64::from(self.written) + reserved.map(|(first, end)| end - first).sum::<u64>()
     }
 
     /// How many of the pages of a range it has.
-    pub(super) fn allocated_in(&self, offset: u64, length: usize) -> u64 {
-        let end = offset.saturating_add(length as u64).div_ceil(PAGE as u64);
-        self.pages.range(offset / PAGE as u64..end).count() as u64
+    pub(super) fn allocated_in(&self, offset: u64, length: u64) -> u64 {
+        let range = offset / PAGE as u64..offset.saturating_add(length).div_ceil(PAGE as u64);
+        let reserved = self.reserved_in(&range).map(|range| range.end - range.start).sum::<u64>();
+        self.written_in(range).count() as u64 + reserved
     }
 
-    /// Where the next bytes that are not a hole begin, from an offset on (lseek(2), SEEK_DATA).
+    /// The pages of a range that have bytes.
+    fn written_in(&self, range: Range<u64>) -> impl Iterator<Item = u64> {
+        let written = self.pages.range(range).filter(|(_, slot)| slot.now.is_some());
+        written.map(|(page, _)| *page)
+    }
+
+    /// The parts of a range of pages that are reserved.
+    fn reserved_in(&self, range: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let Range { start, end } = *range;
+        let reserved = self.reserved.iter().flat_map(move |ranges| ranges.range(..end).rev());
+        let touched = reserved.take_while(move |(_, reserved_end)| **reserved_end > start);
+        touched.map(move |(first, reserved_end)| start.max(*first)..end.min(*reserved_end))
+    }
+
+    /// Where the next bytes that are not a hole begin, from an offset on (lseek(2), SEEK_DATA). What is reserved is a hole.
     pub(super) fn data_from(&self, offset: u64) -> Option<u64> {
-        let page = self.pages.range(offset / PAGE as u64..).next().map(|(page, _)| page * PAGE as u64)?;
+        let page = self.written_in(offset / PAGE as u64..u64::MAX).next()? * PAGE as u64;
         (offset < self.length && page < self.length).then_some(page.max(offset))
     }
 
     /// Where the next hole begins (lseek(2), SEEK_HOLE): at the end at the latest.
     pub(super) fn hole_from(&self, offset: u64) -> Option<u64> {
         let first = offset / PAGE as u64;
-        let absent = (first..).find(|page| !self.pages.contains_key(page)).unwrap_or(u64::MAX);
+        let written = self.written_in(first..u64::MAX).zip(first..).take_while(|(page, next)| page == next);
+        let absent = written.last().map_or(first, |(page, _)| page + 1);
         (offset < self.length).then(|| (absent * PAGE as u64).clamp(offset, self.length))
     }
 
@@ -264,6 +287,10 @@ impl Bytes {
             done += end - from;
         }
         if let Some(memory) = &self.memory {
+            if offset > self.length {
+                memory
+                    .punch(self.length, self.length.next_multiple_of(PAGE as u64).min(offset) - self.length);
+            }
             memory.write(offset, bytes);
         }
         let end = offset + bytes.len() as u64;
@@ -273,8 +300,59 @@ impl Bytes {
     }
 
     fn put(&mut self, page: u64, version: Option<Page>) {
-        if self.pages.entry(page).or_default().put(version) {
+        let slot = self.pages.entry(page).or_default();
+        let (had, has) = (slot.now.is_some(), version.is_some());
+        if slot.put(version) {
             self.unsynced.push(page);
+        }
+        self.written = self.written + u32::from(has) - u32::from(had);
+        if has && !had && self.reserved.is_some() {
+            self.give_back(page..page + 1);
+        }
+    }
+
+    /// Pages of a range are no longer reserved.
+    fn give_back(&mut self, range: Range<u64>) {
+        let Some(ranges) = &mut self.reserved else { return };
+        let touched: Vec<(u64, u64)> = ranges
+            .range(..range.end)
+            .rev()
+            .take_while(|(_, end)| **end > range.start)
+            .map(|(first, end)| (*first, *end))
+            .collect();
+        for (first, end) in touched {
+            ranges.remove(&first);
+            if first < range.start {
+                ranges.insert(first, range.start);
+            }
+            if range.end < end {
+                ranges.insert(range.end, end);
+            }
+        }
+        if ranges.is_empty() {
+            self.reserved = None;
+        }
+    }
+
+    /// Gives pages of a range that have no place one.
+    fn reserve(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let (mut merged, gone) = (range.clone(), self.written_in(range).collect::<Vec<_>>());
+        let ranges = self.reserved.get_or_insert_default();
+        while let Some((first, end)) = ranges
+            .range(..merged.end)
+            .next_back()
+            .map(|(first, end)| (*first, *end))
+            .filter(|(_, end)| *end > merged.start)
+        {
+            ranges.remove(&first);
+            merged = first.min(merged.start)..end.max(merged.end);
+        }
+        ranges.insert(merged.start, merged.end);
+        for page in gone {
+            self.give_back(page..page + 1);
         }
     }
 
@@ -288,6 +366,10 @@ impl Bytes {
 
     /// ftruncate(2).
     pub(super) fn set_length(&mut self, length: u64) {
+        if length <= self.length {
+            // What is reserved behind the end goes, too.
+            self.give_back(length.div_ceil(PAGE as u64)..u64::MAX);
+        }
         if length == self.length {
             return;
         }
@@ -301,6 +383,10 @@ impl Bytes {
             }
             self.drop_pages(last + u64::from(kept > 0)..u64::MAX);
         }
+        if let Some(memory) = self.memory.as_ref().filter(|_| length > self.length) {
+            // What mappings stored behind the end, in the last page, is not of the file.
+            memory.punch(self.length, self.length.next_multiple_of(PAGE as u64) - self.length);
+        }
         self.note_length(length);
         if let Some(memory) = &self.memory {
             memory.set_length(length);
@@ -308,13 +394,15 @@ impl Bytes {
     }
 
     /// Makes pages zeros that take no place.
-    fn drop_pages(&mut self, range: std::ops::Range<u64>) {
+    fn drop_pages(&mut self, range: Range<u64>) {
+        self.give_back(range.clone());
         let some: Vec<u64> = self.pages.range(range).map(|(page, _)| *page).collect();
         let mut has_forgotten = false;
         for page in some {
             let is_new = matches!(self.pages[&page].before, Before::Zeros);
             if is_new {
-                self.pages.remove(&page);
+                let slot = self.pages.remove(&page);
+                self.written -= u32::from(slot.is_some_and(|slot| slot.now.is_some()));
                 has_forgotten = true;
             } else if self.pages[&page].now.is_some() {
                 self.put(page, None);
@@ -329,9 +417,7 @@ impl Bytes {
     /// Reserves the pages of a range (fallocate(2)).
     pub(super) fn allocate(&mut self, offset: u64, length: u64, keeps_length: bool) {
         let end = offset.saturating_add(length);
-        for page in offset / PAGE as u64..end.div_ceil(PAGE as u64) {
-            self.pages.entry(page).or_default();
-        }
+        self.reserve(offset / PAGE as u64..end.div_ceil(PAGE as u64));
         if end > self.length && !keeps_length {
             self.note_length(end);
             if let Some(memory) = &self.memory {
@@ -342,17 +428,79 @@ impl Bytes {
 
     /// Writes zeros within the length, and gives whole pages back (FALLOC_FL_PUNCH_HOLE).
     pub(super) fn punch(&mut self, offset: u64, length: u64) {
-        let end = offset.saturating_add(length).min(self.length);
+        let page = PAGE as u64;
+        if offset >= self.length {
+            return;
+        }
+        // What goes beyond the length goes to the end of the last page.
+        let end = match offset.saturating_add(length) {
+            end if end > self.length => self.length.next_multiple_of(page),
+            end => end,
+        };
         self.learn(0..u64::MAX);
-        for (page, from, to) in parts(offset, end.saturating_sub(offset) as usize) {
-            if (from, to) == (0, PAGE) {
-                self.drop_pages(page..page + 1);
-            } else if self.pages.contains_key(&page) {
-                self.write(page * PAGE as u64 + from as u64, &[0; PAGE][from..to]);
-            }
+        let (first, last) = (offset.next_multiple_of(page), end / page * page);
+        if first <= last {
+            self.zero(offset, first);
+            self.drop_pages(first / page..last / page);
+            self.zero(last, end);
+        } else {
+            self.zero(offset, end);
         }
         if let Some(memory) = &self.memory {
-            memory.punch(offset, end.saturating_sub(offset));
+            memory.punch(offset, end - offset);
+        }
+    }
+
+    /// Takes whole pages out of a file, or puts a hole before the page at an offset (FALLOC_FL_COLLAPSE_RANGE,
+    /// FALLOC_FL_INSERT_RANGE).
+    pub(super) fn shift(
+        &mut self,
+        offset: u64,
+        length: u64,
+        inserts: bool,
+        length_max: u64,
+    ) -> Result<(), Errno> {
+        let page = PAGE as u64;
+        let is_within = if inserts { offset < self.length } else { offset + length < self.length };
+        if !offset.is_multiple_of(page) || !length.is_multiple_of(page) || !is_within {
+            return Err(libc::EINVAL);
+        }
+        if inserts && self.length + length > length_max {
+            return Err(libc::EFBIG);
+        }
+        self.learn(0..u64::MAX);
+        let (first, by) = (offset / page, length / page);
+        // The first page that is kept, and where a page goes.
+        let from = if inserts { first } else { first + by };
+        let to = |page: u64| if inserts { page + by } else { page - by };
+        let moved: Vec<(u64, Option<Page>)> =
+            self.written_in(from..u64::MAX).map(|page| (to(page), self.pages[&page].now.clone())).collect();
+        let reserved: Vec<Range<u64>> =
+            self.reserved_in(&(from..u64::MAX)).map(|range| to(range.start)..to(range.end)).collect();
+        self.drop_pages(first..u64::MAX);
+        for range in reserved {
+            self.reserve(range);
+        }
+        for (page, bytes) in moved {
+            self.put(page, bytes);
+        }
+        self.note_length(if inserts { self.length + length } else { self.length - length });
+        if let Some(memory) = &self.memory {
+            memory.set_length(offset);
+            memory.set_length(self.length);
+            for number in self.written_in(first..u64::MAX) {
+                memory.write(number * page, self.pages[&number].now.as_deref().unwrap_or_default());
+            }
+            memory.set_length(self.length);
+        }
+        Ok(())
+    }
+
+    /// Writes zeros to a part of a page, if it has bytes.
+    fn zero(&mut self, from: u64, end: u64) {
+        let (from, end, page) = (from, end.min(self.length), from / PAGE as u64);
+        if from < end && self.pages.get(&page).is_some_and(|slot| slot.now.is_some()) {
+            self.write(from, &[0; PAGE][..(end - from) as usize]);
         }
     }
 
@@ -372,7 +520,7 @@ impl Bytes {
     }
 
     /// Takes the stores of mappings as writes.
-    pub(super) fn learn(&mut self, range: std::ops::Range<u64>) {
+    pub(super) fn learn(&mut self, range: Range<u64>) {
         let Some(memory) = self.memory.as_ref().filter(|memory| memory.is_writable) else { return };
         let end = self.length.div_ceil(PAGE as u64).min(range.end);
         let mut stored = Vec::new();
@@ -453,6 +601,8 @@ impl Bytes {
         syncing.lose(index);
         *self.pages.entry(to).or_default() = Slot { now: written, ..Slot::default() };
         self.unsynced.retain(|other| *other != to);
+        self.give_back(to..to + 1);
+        self.count_written();
         if let Some(memory) = &self.memory {
             for page in [page, to] {
                 let mut whole = [0; PAGE];
@@ -461,6 +611,10 @@ impl Bytes {
             }
             memory.set_length(self.length);
         }
+    }
+
+    fn count_written(&mut self) {
+        self.written = self.pages.values().filter(|slot| slot.now.is_some()).count() as u32;
     }
 
     pub(super) fn is_synced(&self) -> bool {
@@ -516,6 +670,11 @@ impl Bytes {
             let kept = (length % PAGE as u64) as usize;
             slot.now = Some(Arc::from(&page[..kept.min(page.len())]));
         }
+        self.give_back(length.div_ceil(PAGE as u64)..u64::MAX);
+        for page in self.written_in(0..u64::MAX).collect::<Vec<_>>() {
+            self.give_back(page..page + 1);
+        }
+        self.count_written();
         survival.end_file();
         (lost > 0 || length < present).then(|| {
             format!("{lost} of {sectors} sectors that were not synced are lost; its length is {length}, and was {present}")

@@ -108,11 +108,7 @@ impl Disk {
                 Some(ino) => ino,
                 None => volume.tree.make_file(&place, 0o644, now)?,
             };
-            let bytes = volume.tree.bytes(ino)?;
-            let before = bytes.allocated();
-            *bytes = Bytes::of(contents.as_ref());
-            let after = bytes.allocated();
-            volume.tree.allocated = volume.tree.allocated + after - before;
+            volume.tree.change_bytes(ino, |bytes| *bytes = Bytes::of(contents.as_ref()))?;
             volume.tree.sync_names();
             volume.is_used = true;
             Ok(())

@@ -68,6 +68,14 @@ impl Locks {
         conflict.filter(|_| locking.kind.is_some()).copied()
     }
 
+    /// A lock of the owner's in the range that it would unlock.
+    fn own(&self, locking: &Locking) -> Option<Record> {
+        let is_touched = |held: &&Record| {
+            held.owner == locking.owner && held.start < locking.end && locking.start < held.end
+        };
+        self.of(locking).iter().find(is_touched).copied()
+    }
+
     /// Gives a range to an owner, or takes it away; whether it took something away.
     fn set(&mut self, locking: &Locking) -> bool {
         let Locking { owner, start, end, .. } = *locking;
@@ -126,7 +134,9 @@ impl Cluster {
 
     /// A lock that is in the way of one (F_GETLK).
     pub(crate) fn lock_in_the_way(&mut self, machine: u32, ino: Ino, locking: &Locking) -> Option<Record> {
-        self.locks(machine, ino).conflict(locking)
+        let locks = self.locks(machine, ino);
+        // Asked by an open file for what to unlock, it is what that has locked.
+        if locking.kind.is_none() { locks.own(locking) } else { locks.conflict(locking) }
     }
 
     /// Takes all locks on a file from an owner.

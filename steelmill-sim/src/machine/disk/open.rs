@@ -6,7 +6,7 @@ use libc::c_int;
 
 use super::bytes::{PAGE, Syncing};
 use super::settings::Durability;
-use super::tree::{Ino, Node};
+use super::tree::{Ino, Node, is_dots};
 use super::{Cluster, Errno, Volume};
 use crate::kernel::timers::Nanos;
 use crate::machine::descriptors::{Buffers, FileId, Object};
@@ -16,7 +16,7 @@ use crate::schema::event::{DiskChange, EventKind};
 use crate::schema::moment::Moment;
 
 /// The longest file, as of ext4 with blocks of 4 KiB.
-const LENGTH_MAX: u64 = (1 << 44) - PAGE as u64;
+pub(crate) const LENGTH_MAX: u64 = (1 << 44) - PAGE as u64;
 
 /// The most that one call transfers (read(2)).
 const TRANSFER_MAX: usize = 0x7fff_f000;
@@ -28,18 +28,29 @@ pub(crate) struct OpenFile {
     pub(crate) ino: Ino,
     /// Where the next read or write begins.
     pub(crate) at: u64,
-    /// Those of open(2) that last: the access mode, O_APPEND, O_DIRECT, O_SYNC and O_DSYNC.
+    /// Those of open(2) that last: the access mode, O_APPEND, O_SYNC and others.
     pub(crate) flags: c_int,
 }
 
-/// What of open(2)'s flags fcntl(2) tells, beside the access mode.
-const LASTING: c_int = libc::O_ACCMODE
-    | libc::O_APPEND
-    | libc::O_DIRECT
-    | libc::O_SYNC
-    | libc::O_DSYNC
-    | libc::O_NOATIME
-    | libc::O_PATH;
+/// What of open(2)'s flags fcntl(2) does not tell.
+const PASSING: c_int = libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC | libc::O_NOCTTY | libc::O_CLOEXEC;
+
+/// The flags that O_PATH leaves: it "beats everything else".
+const OF_PATHS: c_int = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+
+/// The flags of open(2) as they count.
+///
+/// # Errors
+/// `EINVAL` for those that contradict each other.
+pub(crate) fn checked_flags(flags: c_int) -> Result<c_int, Errno> {
+    if flags & libc::O_PATH != 0 {
+        return Ok(flags & OF_PATHS);
+    }
+    let makes_directory = flags & libc::O_CREAT != 0 && flags & libc::O_DIRECTORY != 0;
+    let is_nameless = flags & libc::O_TMPFILE == libc::O_TMPFILE;
+    let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+    if makes_directory || is_nameless && !writes { Err(libc::EINVAL) } else { Ok(flags) }
+}
 
 impl OpenFile {
     pub(crate) fn may_read(self) -> bool {
@@ -70,6 +81,14 @@ impl OpenFile {
     }
 }
 
+/// Fails where a range ends behind all offsets.
+fn check_range(offset: u64, length: usize) -> Result<(), Errno> {
+    match offset.checked_add(length as u64) {
+        Some(end) if i64::try_from(end).is_ok() => Ok(()),
+        _ => Err(libc::EINVAL),
+    }
+}
+
 /// A sync of a file or a directory that has begun.
 pub(crate) struct Sync {
     machine: u32,
@@ -85,28 +104,33 @@ impl Volume {
         let makes = flags & libc::O_CREAT != 0;
         let is_exclusive = makes && flags & libc::O_EXCL != 0;
         let mode = mode & 0o7777 & !self.umask;
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
         if flags & libc::O_TMPFILE == libc::O_TMPFILE {
             let directory = self.tree.find(from, path, true)?;
             self.tree.names(directory)?;
-            if flags & libc::O_ACCMODE == libc::O_RDONLY {
-                return Err(libc::EINVAL);
-            }
-            return Ok(self.tree.make_nameless(mode, now));
+            self.check_access(directory, (libc::W_OK | libc::X_OK) as u32)?;
+            return Ok(self.tree.make_nameless(mode, flags & libc::O_EXCL == 0, now));
         }
         let follows = flags & libc::O_NOFOLLOW == 0 && !is_exclusive;
-        let place = self.tree.place(from, path, follows)?;
+        let place = match makes {
+            true => {
+                let named = self.tree.place_to_change(from, path)?;
+                if path.ends_with(b"/") && !is_dots(&named.name) {
+                    return Err(libc::EISDIR);
+                }
+                let place = if follows { self.tree.place(from, path, true)? } else { named };
+                if place.is_directory && !is_dots(&place.name) {
+                    return Err(libc::EISDIR);
+                }
+                place
+            }
+            false => self.tree.place(from, path, follows)?,
+        };
         let found = self.tree.lookup(place.directory, &place.name)?;
         let Some(ino) = found else {
             if !makes {
                 return Err(libc::ENOENT);
             }
-            if place.is_directory {
-                return Err(libc::EISDIR);
-            }
-            if flags & libc::O_DIRECTORY != 0 {
-                return Err(libc::EINVAL);
-            }
-            self.check_writable(place.directory)?;
             self.check_free(1)?;
             return self.tree.make_file(&place, mode, now);
         };
@@ -120,7 +144,6 @@ impl Volume {
             Node::Socket if flags & libc::O_PATH == 0 => return Err(libc::ENXIO),
             Node::File(_) | Node::Socket => false,
         };
-        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
         if is_directory && (writes || makes || flags & libc::O_TRUNC != 0) {
             return Err(libc::EISDIR);
         }
@@ -133,8 +156,9 @@ impl Volume {
             libc::O_WRONLY => libc::W_OK,
             _ => libc::R_OK | libc::W_OK,
         };
-        self.check_access(ino, wanted as u32)?;
-        if flags & libc::O_TRUNC != 0 && writes {
+        let truncates = flags & libc::O_TRUNC != 0;
+        self.check_access(ino, (wanted | if truncates { libc::W_OK } else { 0 }) as u32)?;
+        if truncates {
             self.truncate(ino, 0, now)?;
         }
         Ok(ino)
@@ -188,7 +212,7 @@ impl Volume {
         let needed = |length: usize| {
             (offset + length as u64).div_ceil(PAGE as u64)
                 - offset / PAGE as u64
-                - bytes.allocated_in(offset, length)
+                - bytes.allocated_in(offset, length as u64)
         };
         while length > 0 && needed(length) > free {
             // Up to the page before.
@@ -197,9 +221,7 @@ impl Volume {
         if length == 0 {
             return Err(libc::ENOSPC);
         }
-        let before = bytes.allocated();
-        bytes.write(offset, &part[..length]);
-        self.tree.allocated += bytes.allocated() - before;
+        self.tree.change_bytes(ino, |bytes| bytes.write(offset, &part[..length]))?;
         Ok(length)
     }
 }
@@ -219,12 +241,21 @@ impl Cluster {
         let ino = volume.open(from, path, flags, mode, now)?;
         volume.tree.open(ino);
         volume.is_used = true;
-        let open = OpenFile { machine: process.machine, ino, at: 0, flags: flags & LASTING };
-        self.open_file(process, Object::File(open), false)
+        let open = OpenFile { machine: process.machine, ino, at: 0, flags: flags & !PASSING };
+        self.open_file(process, Object::File(open), flags & libc::O_NONBLOCK != 0)
     }
 
-    /// Another open file of what is at a descriptor's, as opendir(3) and /proc/self/fd give it.
+    /// The open file of a descriptor.
+    ///
+    /// # Errors
+    /// `EBADF` where it was opened for its path alone (O_PATH), and `EINVAL` where it is no file of a disk.
     pub(crate) fn opened(&mut self, process: Process, fd: i32) -> Result<OpenFile, Errno> {
+        let open = self.opened_by_path(process, fd)?;
+        if open.flags & libc::O_PATH == 0 { Ok(open) } else { Err(libc::EBADF) }
+    }
+
+    /// The same for calls that need no more than a path.
+    pub(crate) fn opened_by_path(&mut self, process: Process, fd: i32) -> Result<OpenFile, Errno> {
         match self.descriptors.file(process, fd)?.1.object {
             Object::File(open) => Ok(open),
             _ => Err(libc::EINVAL),
@@ -268,6 +299,7 @@ impl Cluster {
             return Err(libc::EBADF);
         }
         let from = offset.unwrap_or(open.at);
+        check_range(from, buffers.room())?;
         buffers.truncate(TRANSFER_MAX);
         let mut behind = 0;
         if !self.disk(open.machine).troubles.is_none() {
@@ -304,6 +336,7 @@ impl Cluster {
         if !open.may_write() {
             return Err(libc::EBADF);
         }
+        check_range(offset.unwrap_or(open.at), parts.iter().map(|part| part.len()).sum())?;
         let now = self.disk_time(open.machine);
         let mut room = usize::MAX;
         if !self.disk(open.machine).troubles.is_none() {
@@ -338,14 +371,13 @@ impl Cluster {
     /// fsync(2): what it makes durable is what was written before it.
     pub(crate) fn begin_sync(&mut self, process: Process, fd: c_int) -> Result<Sync, Errno> {
         let open = self.opened(process, fd)?;
-        open.check_is_open()?;
         Ok(self.begin_sync_of(open.machine, open.ino))
     }
 
     pub(super) fn begin_sync_of(&mut self, machine: u32, ino: Ino) -> Sync {
         let takes = self.sync_time(machine) + self.sync_delay(machine);
         self.moment_reached(machine, Moment::Syncing);
-        let bytes = self.disk(machine).tree.bytes(ino).ok().map(|bytes| bytes.begin_sync(None));
+        let bytes = self.disk(machine).tree.change_bytes(ino, |bytes| bytes.begin_sync(None)).ok();
         Sync { machine, ino, bytes, takes }
     }
 
@@ -416,6 +448,31 @@ impl Cluster {
         Ok(to)
     }
 
+    /// How much copy_file_range(2) copies. It fails behind the longest file, and where the ranges of one file overlap.
+    pub(crate) fn check_range_copy(
+        &mut self,
+        process: Process,
+        (from, to): (c_int, c_int),
+        (at, to_at): (i64, i64),
+        length: usize,
+    ) -> Result<usize, Errno> {
+        let (from, to) = match (self.opened(process, from), self.opened(process, to)) {
+            (Ok(from), Ok(to)) => (from, to),
+            _ => return Ok(length),
+        };
+        let (Ok(at), Ok(to_at)) = (u64::try_from(at), u64::try_from(to_at)) else { return Err(libc::EINVAL) };
+        let there = self.disk(from.machine).tree.bytes(from.ino)?.length();
+        let copied = there.saturating_sub(at).min(length as u64);
+        if to_at >= LENGTH_MAX {
+            return Err(libc::EFBIG);
+        }
+        let is_one = (from.machine, from.ino) == (to.machine, to.ino);
+        if is_one && to_at + copied > at && to_at < at + copied {
+            return Err(libc::EINVAL);
+        }
+        Ok(copied as usize)
+    }
+
     /// Where the next entry of a directory is read from (getdents64(2)).
     pub(crate) fn set_position(&mut self, process: Process, fd: c_int, at: u64) {
         if let Ok((_, file)) = self.descriptors.file(process, fd)
@@ -432,9 +489,6 @@ impl Cluster {
         if !open.may_write() {
             return Err(libc::EINVAL);
         }
-        if length > LENGTH_MAX {
-            return Err(libc::EFBIG);
-        }
         let now = self.disk_time(open.machine);
         self.disk(open.machine).truncate(open.ino, length, now)
     }
@@ -448,39 +502,46 @@ impl Cluster {
         offset: i64,
         length: i64,
     ) -> Result<(), Errno> {
+        const KINDS: c_int = libc::FALLOC_FL_PUNCH_HOLE
+            | libc::FALLOC_FL_ZERO_RANGE
+            | libc::FALLOC_FL_COLLAPSE_RANGE
+            | libc::FALLOC_FL_INSERT_RANGE;
         let open = self.opened(process, fd)?;
-        if !open.may_write() {
-            return Err(libc::EBADF);
-        }
         let (Ok(offset), Ok(length @ 1..)) = (u64::try_from(offset), u64::try_from(length)) else {
             return Err(libc::EINVAL);
         };
+        let keeps_length = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+        match mode & !libc::FALLOC_FL_KEEP_SIZE {
+            0 | libc::FALLOC_FL_ZERO_RANGE => {}
+            libc::FALLOC_FL_PUNCH_HOLE if keeps_length => {}
+            libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE if !keeps_length => {}
+            _ => return Err(libc::EOPNOTSUPP),
+        }
+        if !open.may_write() {
+            return Err(libc::EBADF);
+        }
         if offset.saturating_add(length) > LENGTH_MAX {
             return Err(libc::EFBIG);
         }
+        let now = self.disk_time(open.machine);
         let volume = self.disk(open.machine);
+        let inode = volume.tree.get_mut(open.ino);
+        (inode.modified, inode.changed) = (now, now);
         let free = volume.free();
-        let bytes = volume.tree.bytes(open.ino).map_err(|_| libc::ENODEV)?;
-        let before = bytes.allocated();
-        let keeps_length = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
-        match mode & !libc::FALLOC_FL_KEEP_SIZE {
-            0 => {
-                let end = (offset + length).div_ceil(PAGE as u64);
-                let needed = end - offset / PAGE as u64 - bytes.allocated_in(offset, length as usize);
-                if needed > free {
-                    return Err(libc::ENOSPC);
+        volume.tree.change_bytes(open.ino, |bytes| {
+            let end = (offset + length).div_ceil(PAGE as u64);
+            let needed = end - offset / PAGE as u64 - bytes.allocated_in(offset, length);
+            match mode & KINDS {
+                0 | libc::FALLOC_FL_ZERO_RANGE if needed > free => return Err(libc::ENOSPC),
+                0 => bytes.allocate(offset, length, keeps_length),
+                libc::FALLOC_FL_PUNCH_HOLE => bytes.punch(offset, length),
+                libc::FALLOC_FL_ZERO_RANGE => {
+                    bytes.punch(offset, length);
+                    bytes.allocate(offset, length, keeps_length);
                 }
-                bytes.allocate(offset, length, keeps_length);
+                kind => return bytes.shift(offset, length, kind == libc::FALLOC_FL_INSERT_RANGE, LENGTH_MAX),
             }
-            libc::FALLOC_FL_PUNCH_HOLE if keeps_length => bytes.punch(offset, length),
-            libc::FALLOC_FL_ZERO_RANGE => {
-                bytes.punch(offset, length);
-                bytes.allocate(offset, length, keeps_length);
-            }
-            _ => return Err(libc::EOPNOTSUPP),
-        }
-        let after = bytes.allocated();
-        volume.tree.allocated = volume.tree.allocated + after - before;
-        Ok(())
+            Ok(())
+        })?
     }
 }

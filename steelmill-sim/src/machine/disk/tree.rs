@@ -36,10 +36,13 @@ pub(super) struct Inode {
     opened: u32,
     /// How many changes of names that are not durable refer to it.
     held: u32,
-    /// When its content and when anything of it changed, on the machine's wall clock, since the epoch.
+    /// When it was made, when its content and when anything of it changed, on the machine's wall clock, since the epoch.
+    pub(super) created: Nanos,
     pub(super) modified: Nanos,
     pub(super) changed: Nanos,
     pub(super) locks: Option<Box<Locks>>,
+    /// Whether it was made without a name, and may be given one (O_TMPFILE).
+    is_linkable: bool,
 }
 
 pub(super) enum Node {
@@ -128,8 +131,18 @@ impl Tree {
     }
 
     fn add(&mut self, node: Node, mode: u32, now: Nanos) -> Ino {
-        let inode =
-            Inode { node, mode, links: 0, opened: 0, held: 0, modified: now, changed: now, locks: None };
+        let inode = Inode {
+            node,
+            mode,
+            links: 0,
+            opened: 0,
+            held: 0,
+            created: now,
+            modified: now,
+            changed: now,
+            locks: None,
+            is_linkable: false,
+        };
         match self.free.pop() {
             Some(ino) => {
                 self.inodes[ino as usize] = Some(inode);
@@ -161,6 +174,20 @@ impl Tree {
             Node::Link(_) => Err(libc::EINVAL),
             Node::Socket => Err(libc::ENXIO),
         }
+    }
+
+    /// Changes what a file has, and with it how many pages all files take.
+    pub(super) fn change_bytes<T>(
+        &mut self,
+        ino: Ino,
+        change: impl FnOnce(&mut Bytes) -> T,
+    ) -> Result<T, Errno> {
+        let bytes = self.bytes(ino)?;
+        let before = bytes.allocated();
+        let changed = change(bytes);
+        let after = bytes.allocated();
+        self.allocated = self.allocated + after - before;
+        Ok(changed)
     }
 
     /// All inodes, by number.
@@ -250,7 +277,19 @@ impl Tree {
     }
 
     /// The directory and the name that a path means, symbolic links followed; the last one only if asked to.
+    ///
+    /// A slash behind the last name has it followed, too.
     pub(super) fn place(&self, from: Ino, path: &[u8], follows: bool) -> Result<Place, Errno> {
+        self.walk(from, path, follows, true)
+    }
+
+    /// The directory and the name that a path means for a call that changes what the name is: a symbolic link is not followed,
+    /// even if there is a slash behind it.
+    pub(super) fn place_to_change(&self, from: Ino, path: &[u8]) -> Result<Place, Errno> {
+        self.walk(from, path, false, false)
+    }
+
+    fn walk(&self, from: Ino, path: &[u8], follows: bool, slash_follows: bool) -> Result<Place, Errno> {
         if path.is_empty() {
             return Err(libc::ENOENT);
         }
@@ -263,10 +302,17 @@ impl Tree {
         let mut is_directory = path.ends_with(b"/") || path.ends_with(b"/.") || path.ends_with(b"/..");
         let mut followed = 0;
         while let Some(name) = left.pop() {
-            let found = self.lookup(at, &name)?;
+            self.check_searchable(at)?;
             let is_last = left.is_empty();
+            // What is wrong with the last name is the caller's to find.
+            let found = match self.lookup(at, &name) {
+                Err(_) if is_last => None,
+                found => found?,
+            };
             let target = match found.map(|ino| (ino, &self.get(ino).node)) {
-                Some((_, Node::Link(target))) if !is_last || follows || is_directory => target,
+                Some((_, Node::Link(target))) if !is_last || follows || slash_follows && is_directory => {
+                    target
+                }
                 _ if is_last => return Ok(Place { directory: at, name, is_directory }),
                 Some((ino, Node::Directory { .. })) => {
                     at = ino;
@@ -289,6 +335,16 @@ impl Tree {
             }
         }
         Ok(Place { directory: at, name: Name::from(&b"."[..]), is_directory: true })
+    }
+
+    /// Fails unless its owner may look for names in a directory.
+    fn check_searchable(&self, directory: Ino) -> Result<(), Errno> {
+        if self.get(directory).mode & 0o100 == 0 { Err(libc::EACCES) } else { Ok(()) }
+    }
+
+    /// Fails unless its owner may change the names in a directory.
+    fn check_writable(&self, directory: Ino) -> Result<(), Errno> {
+        if self.get(directory).mode & 0o300 == 0o300 { Ok(()) } else { Err(libc::EACCES) }
     }
 
     /// The path of a directory from the root; `None` when it has been removed.
@@ -342,14 +398,13 @@ impl Tree {
     }
 
     /// A file without a name (O_TMPFILE).
-    pub(super) fn make_nameless(&mut self, mode: u32, now: Nanos) -> Ino {
-        self.add(Node::File(Bytes::default()), mode, now)
+    pub(super) fn make_nameless(&mut self, mode: u32, is_linkable: bool, now: Nanos) -> Ino {
+        let ino = self.add(Node::File(Bytes::default()), mode, now);
+        self.get_mut(ino).is_linkable = is_linkable;
+        ino
     }
 
     pub(super) fn make_link(&mut self, place: &Place, target: &[u8], now: Nanos) -> Result<Ino, Errno> {
-        if place.is_directory {
-            return Err(libc::ENOENT);
-        }
         self.make(place, Node::Link(target.into()), 0o777, now)
     }
 
@@ -366,34 +421,36 @@ impl Tree {
     }
 
     fn make(&mut self, place: &Place, node: Node, mode: u32, now: Nanos) -> Result<Ino, Errno> {
-        if self.lookup(place.directory, &place.name)?.is_some() {
-            return Err(libc::EEXIST);
-        }
-        self.check_linked(place.directory)?;
+        self.check_new(place, matches!(node, Node::Directory { .. }))?;
         let ino = self.add(node, mode, now);
         self.get_mut(ino).links = 1;
         self.change(SmallVec::from_iter([(place.directory, place.name.clone(), Some(ino))]), now);
         Ok(ino)
     }
 
-    /// Nothing can be made in a directory that was removed.
-    fn check_linked(&self, directory: Ino) -> Result<(), Errno> {
-        if self.get(directory).links == 0 { Err(libc::ENOENT) } else { Ok(()) }
+    /// Fails unless a name can be made, in the order in which Linux finds it out: nothing can be made in a directory that was
+    /// removed.
+    fn check_new(&self, place: &Place, is_directory: bool) -> Result<(), Errno> {
+        if self.lookup(place.directory, &place.name)?.is_some() {
+            return Err(libc::EEXIST);
+        }
+        if place.is_directory && !is_directory || self.get(place.directory).links == 0 {
+            return Err(libc::ENOENT);
+        }
+        self.check_writable(place.directory)
     }
 
     /// link(2).
     pub(super) fn link(&mut self, ino: Ino, place: &Place, now: Nanos) -> Result<(), Errno> {
+        self.check_new(place, false)?;
         if self.is_directory(ino) {
             return Err(libc::EPERM);
         }
-        if self.lookup(place.directory, &place.name)?.is_some() {
-            return Err(libc::EEXIST);
-        }
-        if place.is_directory {
+        let inode = self.get_mut(ino);
+        if inode.links == 0 && !inode.is_linkable {
             return Err(libc::ENOENT);
         }
-        self.check_linked(place.directory)?;
-        let inode = self.get_mut(ino);
+        inode.is_linkable = false; // once
         inode.links += 1;
         inode.changed = now;
         self.change(SmallVec::from_iter([(place.directory, place.name.clone(), Some(ino))]), now);
@@ -402,12 +459,16 @@ impl Tree {
 
     /// unlink(2).
     pub(super) fn unlink(&mut self, place: &Place, now: Nanos) -> Result<(), Errno> {
-        let ino = self.lookup(place.directory, &place.name)?.ok_or(libc::ENOENT)?;
-        if self.is_directory(ino) {
+        if is_dots(&place.name) {
             return Err(libc::EISDIR);
         }
+        let ino = self.lookup(place.directory, &place.name)?.ok_or(libc::ENOENT)?;
         if place.is_directory {
-            return Err(libc::ENOTDIR);
+            return Err(if self.is_directory(ino) { libc::EISDIR } else { libc::ENOTDIR });
+        }
+        self.check_writable(place.directory)?;
+        if self.is_directory(ino) {
+            return Err(libc::EISDIR);
         }
         self.change(SmallVec::from_iter([(place.directory, place.name.clone(), None)]), now);
         self.drop_link(ino, now);
@@ -422,6 +483,7 @@ impl Tree {
             _ => {}
         }
         let ino = self.lookup(place.directory, &place.name)?.ok_or(libc::ENOENT)?;
+        self.check_writable(place.directory)?;
         if !self.names(ino)?.is_empty() {
             return Err(libc::ENOTEMPTY);
         }
@@ -452,35 +514,60 @@ impl Tree {
         is_new: bool,
         now: Nanos,
     ) -> Result<(), Errno> {
-        if [&from.name, &to.name].iter().any(|name| matches!(&***name, b"." | b"..")) {
+        if is_dots(&from.name) {
             return Err(libc::EBUSY);
+        }
+        if is_dots(&to.name) {
+            return Err(if is_new { libc::EEXIST } else { libc::EBUSY });
         }
         let moved = self.lookup(from.directory, &from.name)?.ok_or(libc::ENOENT)?;
         let replaced = self.lookup(to.directory, &to.name)?;
-        self.check_linked(to.directory)?;
         let is_directory = self.is_directory(moved);
-        if !is_directory && (from.is_directory || to.is_directory) {
+        match replaced {
+            Some(_) if is_new => return Err(libc::EEXIST),
+            None if exchanges => return Err(libc::ENOENT),
+            Some(replaced) if exchanges && !self.is_directory(replaced) && to.is_directory => {
+                return Err(libc::ENOTDIR);
+            }
+            _ => {}
+        }
+        if !is_directory && (from.is_directory || !exchanges && to.is_directory) {
             return Err(libc::ENOTDIR);
         }
         if is_directory && self.is_within(to.directory, moved) {
             return Err(libc::EINVAL);
         }
-        match replaced {
-            Some(_) if is_new => return Err(libc::EEXIST),
-            None if exchanges => return Err(libc::ENOENT),
-            Some(replaced)
-                if exchanges && self.is_directory(replaced) && self.is_within(from.directory, replaced) =>
-            {
-                return Err(libc::EINVAL);
-            }
-            Some(replaced) if replaced == moved => return Ok(()),
-            Some(replaced) if !exchanges => match (is_directory, self.is_directory(replaced)) {
-                (true, false) => return Err(libc::ENOTDIR),
-                (false, true) => return Err(libc::EISDIR),
-                (true, true) if !self.names(replaced)?.is_empty() => return Err(libc::ENOTEMPTY),
-                _ => {}
-            },
+        if let Some(replaced) = replaced
+            && self.is_directory(replaced)
+            && self.is_within(from.directory, replaced)
+        {
+            return Err(if exchanges { libc::EINVAL } else { libc::ENOTEMPTY });
+        }
+        if replaced == Some(moved) {
+            return Ok(());
+        }
+        self.check_writable(from.directory)?;
+        if replaced.is_none() && self.get(to.directory).links == 0 {
+            return Err(libc::ENOENT);
+        }
+        self.check_writable(to.directory)?;
+        match replaced.map(|replaced| (replaced, self.is_directory(replaced))) {
+            Some((_, false)) if !exchanges && is_directory => return Err(libc::ENOTDIR),
+            Some((_, true)) if !exchanges && !is_directory => return Err(libc::EISDIR),
             _ => {}
+        }
+        // A directory that is moved to another one has its entry `..` changed.
+        if from.directory != to.directory {
+            for changed in [Some(moved), replaced.filter(|_| exchanges)].into_iter().flatten() {
+                if self.is_directory(changed) && self.get(changed).mode & 0o200 == 0 {
+                    return Err(libc::EACCES);
+                }
+            }
+        }
+        if let Some(replaced) = replaced.filter(|_| is_directory && !exchanges)
+            && !self.names(replaced)?.is_empty()
+        {
+            return Err(libc::ENOTEMPTY);
         }
         let names = [
             (from.directory, from.name.clone(), replaced.filter(|_| exchanges)),
@@ -490,7 +577,10 @@ impl Tree {
         self.get_mut(moved).changed = now;
         self.move_directory(moved, from.directory, to.directory);
         match replaced {
-            Some(other) if exchanges => self.move_directory(other, to.directory, from.directory),
+            Some(other) if exchanges => {
+                self.get_mut(other).changed = now;
+                self.move_directory(other, to.directory, from.directory);
+            }
             Some(replaced) if is_directory => self.drop_directory(to.directory, replaced, now),
             Some(replaced) => self.drop_link(replaced, now),
             None => {}
@@ -675,6 +765,11 @@ impl Tree {
             }
         }
     }
+}
+
+/// Whether a name means a directory or its parent in every directory.
+pub(super) fn is_dots(name: &[u8]) -> bool {
+    matches!(name, b"." | b"..")
 }
 
 /// The names of a path, without empty ones.

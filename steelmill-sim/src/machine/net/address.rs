@@ -234,7 +234,13 @@ pub(crate) fn connect_target(
     if target.is_ipv4() && from_ipv6 {
         return Err(os_error(libc::ENETUNREACH));
     }
-    Ok(destination(target))
+    match from {
+        // 0.0.0.0 is the socket's own address, if it has one.
+        Some(from) if from_ipv4 && target.ip().is_unspecified() && !from.ip().is_unspecified() => {
+            Ok(SocketAddr::new(from.ip(), target.port()))
+        }
+        _ => Ok(destination(target)),
+    }
 }
 
 /// Whether a socket bound to `bound` receives packets to `ip`. Unless it has IPV6_V6ONLY, `::` is dual-stack (ipv6(7)): it

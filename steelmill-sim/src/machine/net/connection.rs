@@ -67,6 +67,8 @@ pub(crate) struct Connection {
     ways: [(u32, u32); 2],
     /// Whether a socket has connected to itself: what the connector writes it reads, and there is no acceptor.
     is_self: bool,
+    /// Whether the connector was shut down for writing before it connected. A simultaneous open then ends with a FIN.
+    pub(super) shuts_at_open: bool,
 }
 
 /// The arrival of a segment that nothing can be lost of.
@@ -334,6 +336,7 @@ impl Connections {
             is_stranded: [false; 2],
             ways: [(connector, acceptor), (acceptor, connector)],
             is_self: false,
+            shuts_at_open: false,
         };
         let index = match self.free.pop() {
             Some(index) => {

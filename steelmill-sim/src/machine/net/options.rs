@@ -1,5 +1,7 @@
 //! Socket options with an integer as value: what setsockopt(2) takes and getsockopt(2) gives (socket(7), tcp(7), ip(7), ipv6(7)).
 
+use std::net::Ipv4Addr;
+
 use crate::machine::descriptors::Errno;
 
 /// What sort of socket it is: that decides which options it has.
@@ -27,6 +29,14 @@ pub(crate) struct Options {
     out_of_band_inline: bool,
     multicast_loop: bool,
     multicast_loop_v6: bool,
+    /// Whether it receives what is sent to any group that its machine has joined (`IP_MULTICAST_ALL`).
+    /// Until it is set, an IPv4 socket does, and an IPv6 socket does not.
+    multicast_all: Option<bool>,
+    multicast_all_v6: bool,
+    /// By which interface it sends to groups, and from which address: 0 for whichever the route says (`IP_MULTICAST_IF`).
+    multicast_interface: u8,
+    multicast_interface_v6: u8,
+    multicast_source: u32,
     pub(crate) lingers: bool,
     pub(crate) linger_seconds: i32,
     pub(crate) ttl: u32,
@@ -57,6 +67,11 @@ impl Default for Options {
             out_of_band_inline: false,
             multicast_loop: true,
             multicast_loop_v6: true,
+            multicast_all: None,
+            multicast_all_v6: true,
+            multicast_interface: 0,
+            multicast_interface_v6: 0,
+            multicast_source: 0,
             lingers: false,
             linger_seconds: 0,
             ttl: 64,
@@ -74,6 +89,14 @@ impl Default for Options {
         }
     }
 }
+
+// ip(7) and linux/in6.h; the crate libc has no names for these.
+const IP_MULTICAST_ALL: i32 = 49;
+const IPV6_MULTICAST_ALL: i32 = 29;
+
+/// The indices of a machine's interfaces: that to itself, and the one to the others.
+pub(crate) const LOOPBACK: u8 = 1;
+pub(crate) const INTERFACE: u8 = 2;
 
 /// What SO_SNDBUF and SO_RCVBUF show until they are set: the simulated buffers have one size.
 const BUFFER: i32 = 256 * 1024;
@@ -115,6 +138,26 @@ impl Options {
         if is_ipv6 { self.multicast_loop_v6 } else { self.multicast_loop }
     }
 
+    /// Whether it receives what was sent to a group that it has not joined, and its machine has.
+    pub(crate) fn hears_all(&self, is_group_ipv6: bool, is_ipv6: bool) -> bool {
+        if is_group_ipv6 { self.multicast_all_v6 } else { self.multicast_all.unwrap_or(!is_ipv6) }
+    }
+
+    /// Whether what it sends to a group stays on its machine.
+    pub(crate) fn sends_to_loopback(&self, is_ipv6: bool) -> bool {
+        LOOPBACK == if is_ipv6 { self.multicast_interface_v6 } else { self.multicast_interface }
+    }
+
+    /// The address from which it sends to groups of IPv4, if it has none of its own.
+    pub(crate) fn multicast_source(&self) -> Option<Ipv4Addr> {
+        (self.multicast_source != 0).then(|| Ipv4Addr::from_bits(u32::from_be(self.multicast_source)))
+    }
+
+    /// `IP_MULTICAST_IF`: an interface, and the address that named it, in the order of the network.
+    pub(crate) fn set_multicast_interface(&mut self, interface: u8, source: u32) {
+        (self.multicast_interface, self.multicast_source) = (interface, source);
+    }
+
     /// setsockopt(2).
     ///
     /// # Errors
@@ -154,6 +197,12 @@ impl Options {
             (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) if value == -1 => self.multicast_ttl = 1,
             (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) => self.multicast_ttl = within(value, 0, 255)? as u8,
             (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP) => self.multicast_loop = is_on,
+            (libc::IPPROTO_IP, IP_MULTICAST_ALL) => self.multicast_all = Some(within(value, 0, 1)? == 1),
+            (libc::IPPROTO_IPV6, IPV6_MULTICAST_ALL) => self.multicast_all_v6 = is_on,
+            (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF) if !is_stream => match u8::try_from(value) {
+                Ok(index @ 0..=INTERFACE) => self.multicast_interface_v6 = index,
+                _ => return Err(libc::ENODEV),
+            },
             (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP) => {
                 self.multicast_loop_v6 = within(value, 0, 1)? != 0;
             }
@@ -201,6 +250,10 @@ impl Options {
             (libc::IPPROTO_IP, libc::IP_TOS) => self.tos.into(),
             (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) => self.multicast_ttl.into(),
             (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP) => self.multicast_loop.into(),
+            (libc::IPPROTO_IP, IP_MULTICAST_ALL) => self.hears_all(false, is_ipv6).into(),
+            (libc::IPPROTO_IPV6, IPV6_MULTICAST_ALL) => self.multicast_all_v6.into(),
+            (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => self.multicast_source.cast_signed(),
+            (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF) => self.multicast_interface_v6.into(),
             (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP) => self.multicast_loop_v6.into(),
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => self.only_v6.into(),
             (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => self.hops.into(),

@@ -31,6 +31,8 @@ pub(crate) struct Socket {
     error: Option<Errno>,
     /// The port that it was bound to before it connected.
     bound: Option<ListenerId>,
+    /// The port of a connection that it had, which it still tells, and has not any more.
+    former_port: u16,
     has_own_port: bool,
     has_own_address: bool,
     /// From its first multicast group on.
@@ -147,6 +149,7 @@ impl Socket {
             is_write_shut: false,
             error: None,
             bound: None,
+            former_port: 0,
             has_own_port: false,
             has_own_address: false,
             member: None,
@@ -233,8 +236,10 @@ impl Cluster {
         let is_taken = match socket.kind {
             Kind::Fresh => false,
             Kind::Listener(_) | Kind::Udp(_) | Kind::Unix(_) => true,
-            // The port of a connection that has ended is free for another bind, unless it was bound.
-            Kind::Stream(id, side) => socket.bound.is_some() || !self.has_connection_ended(id, side),
+            // The port of a connection that has ended is free for another bind, unless it was asked for.
+            Kind::Stream(id, side) => {
+                socket.bound.is_some() && socket.has_own_port || !self.has_connection_ended(id, side)
+            }
         };
         let canonical = super::address::canonical(address);
         if socket.is_ipv6 && (is_taken || socket.options.only_v6 && canonical.is_ipv4()) {
@@ -254,9 +259,15 @@ impl Cluster {
         if socket.is_udp() {
             let id = self.udp_open(socket.process, address, options).map_err(errno)?;
             socket.options = options;
-            self.net.udp.get(id).map_err(errno)?.is_write_shut = socket.is_write_shut;
+            let udp = self.net.udp.get(id).map_err(errno)?;
+            (udp.is_write_shut, udp.member) = (socket.is_write_shut, socket.member);
             socket.kind = Kind::Udp(id);
             return Ok(());
+        }
+        if let Kind::Stream(id, side) = socket.kind {
+            // What the connection had, which has ended, is free.
+            socket.bound.take().into_iter().for_each(|former| self.tcp_unlisten(former, true));
+            self.release_port(id, side);
         }
         let (id, _) = self.tcp_bind(socket.process, address, options).map_err(errno)?;
         (socket.options, socket.has_own_address) = (options, !is_any);
@@ -369,6 +380,7 @@ impl Cluster {
                 (socket.kind, socket.bound) = (Kind::Stream(id, CONNECTOR), bound);
                 if let Some(connection) = self.net.tcp.get(id) {
                     connection.end(CONNECTOR).is_read_shut = socket.is_read_shut;
+                    connection.shuts_at_open = socket.is_write_shut;
                     let local = connection.addresses(CONNECTOR).local;
                     bound.into_iter().for_each(|bound| self.tcp_relocate(bound, local.ip()));
                 }
@@ -406,6 +418,8 @@ impl Cluster {
     /// Gives up a connection; what is left is as it was before the connect.
     fn leave_connection(&mut self, socket: &mut Socket) {
         if let Kind::Stream(id, side) = socket.kind {
+            let local = self.net.tcp.get(id).map(|connection| connection.addresses(side).local);
+            socket.former_port = local.map_or(0, |local| local.port());
             self.tcp_close(id, side, CloseMode::Reset);
         }
         if let (Some(bound), false) = (socket.bound, socket.has_own_address) {
@@ -435,9 +449,12 @@ impl Cluster {
                 }
             }
             Kind::Listener(id) => {
+                let listened = self.socket_listens(*socket);
                 self.tcp_stop_listening(id);
                 (socket.is_read_shut, socket.is_write_shut) = (false, false);
-                self.release_chosen_port(socket);
+                if listened {
+                    self.release_chosen_port(socket);
+                }
             }
             Kind::Stream(id, side) => {
                 let state = self.net.tcp.get(id).map(|connection| connection.end(side).state);
@@ -456,9 +473,13 @@ impl Cluster {
     pub(crate) fn socket_local(&mut self, socket: Socket) -> Result<SocketAddress, Errno> {
         Ok(SocketAddress::Internet(match socket.kind {
             Kind::Unix(id) => return Ok(SocketAddress::Unix(self.unix_local(id))),
-            Kind::Fresh => socket.any(),
+            Kind::Fresh => SocketAddr::new(socket.any().ip(), socket.former_port),
             Kind::Listener(id) => self.net.tcp.listener(id).ok_or(libc::EINVAL)?.local,
-            Kind::Stream(id, side) => self.net.tcp.get(id).ok_or(libc::EINVAL)?.addresses(side).local,
+            // A socket whose connect failed may have been bound anew since.
+            Kind::Stream(id, side) => match socket.bound.and_then(|bound| self.net.tcp.listener(bound)) {
+                Some(bound) => bound.local,
+                None => self.net.tcp.get(id).ok_or(libc::EINVAL)?.addresses(side).local,
+            },
             Kind::Udp(id) => self.net.udp.get(id).map_err(errno)?.local,
         }))
     }
@@ -584,6 +605,7 @@ impl Cluster {
             Kind::Listener(id) if self.socket_listens(*socket) => {
                 if reads {
                     self.tcp_stop_listening(id);
+                    (socket.is_read_shut, socket.is_write_shut) = (false, false);
                     self.release_chosen_port(socket);
                 }
                 Ok(())
@@ -621,9 +643,32 @@ impl Cluster {
         let machine = socket.process.machine;
         self.check_interface(machine, at)?;
         match joins {
-            true => self.net.udp.groups.join(machine, group, &mut socket.member),
-            false => self.net.udp.groups.leave(machine, group, socket.member),
+            true => self.net.udp.groups.join(machine, group, &mut socket.member)?,
+            false => self.net.udp.groups.leave(machine, group, socket.member)?,
         }
+        if let Kind::Udp(id) = socket.kind {
+            self.net.udp.get(id).map_err(errno)?.member = socket.member;
+        }
+        Ok(())
+    }
+
+    /// Chooses the interface by which a socket sends to groups (`IP_MULTICAST_IF`).
+    pub(crate) fn set_multicast_interface(
+        &mut self,
+        socket: &mut Socket,
+        at: Option<(Interface, u32)>,
+    ) -> Result<(), Errno> {
+        match socket.protocol {
+            Protocol::Unix => return Err(libc::EOPNOTSUPP),
+            Protocol::Tcp => return Err(libc::EINVAL),
+            Protocol::Udp => {}
+        }
+        let (at, source) = at.ok_or(libc::EINVAL)?;
+        let interface = self.multicast_interface(socket.process.machine, at)?;
+        let mut options = self.socket_options(socket);
+        options.set_multicast_interface(interface, source);
+        self.set_socket_options(socket, options);
+        Ok(())
     }
 
     /// The connection of a socket whose connect was begun. The port that it was bound to is the connection's from now on.

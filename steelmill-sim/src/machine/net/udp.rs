@@ -78,7 +78,7 @@ pub(super) struct Socket {
     pub(super) peer: Option<SocketAddr>,
     pub(super) options: SocketOptions,
     /// From its first multicast group on.
-    member: Option<Member>,
+    pub(super) member: Option<Member>,
     /// Whether bind(2) named an address, and a port: these stay when the socket is no longer connected.
     has_own_address: bool,
     has_own_port: bool,
@@ -321,6 +321,7 @@ impl Cluster {
         if socket.is_write_shut {
             return Err(address::os_error(libc::EPIPE));
         }
+        let own_source = socket.options.multicast_source();
         self.kernel.digest.bytes(bytes);
         self.kernel.sent(&[io::IoSlice::new(bytes)], bytes.len());
         let is_to_many = address::is_of_many(target.ip());
@@ -330,7 +331,12 @@ impl Cluster {
             return Ok(bytes.len()); // lost without an error
         }
         let source = match local.ip().is_unspecified() || address::is_of_many(local.ip()) {
-            true => SocketAddr::new(self.net.addresses.source(target.ip(), from), local.port()),
+            true => {
+                let own = if target.ip().is_multicast() && target.is_ipv4() { own_source } else { None };
+                let ip =
+                    own.map_or_else(|| self.net.addresses.source(target.ip(), from), std::net::IpAddr::V4);
+                SocketAddr::new(ip, local.port())
+            }
             false => address::canonical(local),
         };
         match is_to_many {

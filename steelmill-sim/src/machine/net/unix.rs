@@ -204,8 +204,15 @@ impl Cluster {
         };
         let sockets = &mut self.net.unix;
         let socket = sockets.get(id).ok_or(libc::EBADF)?;
-        (socket.name, socket.key) = (Some(name), Some(key.clone()));
+        (socket.name, socket.key) = (Some(name.clone()), Some(key.clone()));
+        let has_sent = socket.sent > 0;
         sockets.bound.insert(key, id);
+        if has_sent {
+            // What nobody has received yet is told to come from the name that the sender has by then.
+            let queues = sockets.all.iter_mut().filter_map(|(_, socket)| Some(&mut socket.as_mut()?.queue));
+            let sent = queues.flatten().filter(|message| message.sender == id);
+            sent.for_each(|message| message.from = Some(name.clone()));
+        }
         Ok(())
     }
 

@@ -192,7 +192,7 @@ impl Cluster {
     }
 
     /// Gives an end's port back; in TIME_WAIT after a while.
-    fn release_port(&mut self, id: ConnectionId, side: Side) {
+    pub(crate) fn release_port(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };

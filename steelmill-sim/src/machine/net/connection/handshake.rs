@@ -368,6 +368,9 @@ impl Cluster {
         if connection.end(CONNECTOR).state == State::SynSent {
             connection.is_self = true;
             connection.end(CONNECTOR).state = State::Established;
+            if connection.shuts_at_open {
+                self.tcp_shutdown(id, CONNECTOR);
+            }
             self.wake_end(id, CONNECTOR);
         }
     }

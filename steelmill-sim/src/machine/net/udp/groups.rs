@@ -1,7 +1,7 @@
 //! Datagrams to many: multicast groups (RFC 1112, ip(7), ipv6(7)) and broadcast. All machines are on one network, without routers.
 //!
 //! A machine receives what is sent to a group while a socket of it has joined. Then every socket that is bound to the group's port, at
-//! the group or at no address, gets a copy: Linux's default (`IP_MULTICAST_ALL`).
+//! the group or at no address, gets a copy, unless it wants those of its own groups alone (`IP_MULTICAST_ALL`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,13 +11,11 @@ use super::{Route, SocketId, UdpSocket};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::Errno;
 use crate::machine::net::address;
+use crate::machine::net::options::{INTERFACE, LOOPBACK};
 use crate::schema::event::{DeliveryProblem, MessageKind};
 
 /// The most groups of a socket: Linux's `igmp_max_memberships`.
 const GROUPS_MAX: usize = 20;
-
-/// The index of a machine's only interface but loopback.
-const INTERFACE: u32 = 2;
 
 /// A socket that has joined groups.
 pub(crate) type Member = u32;
@@ -89,8 +87,9 @@ impl Groups {
         self.joined.range((group, 0)..=(group, u32::MAX)).map(|((_, machine), _)| *machine)
     }
 
-    fn has_joined(&self, machine: u32, group: IpAddr) -> bool {
-        self.joined.contains_key(&(group, machine))
+    /// The sockets of a machine that have joined a group.
+    fn members(&self, machine: u32, group: IpAddr) -> Option<&BTreeSet<Member>> {
+        self.joined.get(&(group, machine))
     }
 }
 
@@ -99,9 +98,20 @@ impl Cluster {
     pub(crate) fn check_interface(&self, machine: u32, at: Interface) -> Result<(), Errno> {
         let is_own = match at {
             Interface::Address(ip) => ip.is_unspecified() || self.net.addresses.is_local(ip.into(), machine),
-            Interface::Index(index) => index <= INTERFACE,
+            Interface::Index(index) => index <= INTERFACE.into(),
         };
         if is_own { Ok(()) } else { Err(libc::ENODEV) }
+    }
+
+    /// The interface by which a socket is to send to groups: that of a number, or the one with an address.
+    pub(crate) fn multicast_interface(&self, machine: u32, at: Interface) -> Result<u8, Errno> {
+        match at {
+            Interface::Address(ip) if ip.is_unspecified() => Ok(0),
+            Interface::Address(ip) if ip.is_loopback() => Ok(LOOPBACK),
+            Interface::Address(ip) if self.net.addresses.is_local(ip.into(), machine) => Ok(INTERFACE),
+            Interface::Index(index) if index <= INTERFACE.into() => Ok(index as u8),
+            _ => Err(libc::EADDRNOTAVAIL),
+        }
     }
 
     /// Sends a datagram to a group or to all: each machine has its own latency, and its own luck.
@@ -113,16 +123,19 @@ impl Cluster {
         from: u32,
         bytes: &[u8],
     ) {
-        let is_heard = match self.net.udp.get(sender) {
-            Ok(socket) if target.ip().is_multicast() => socket.options.hears_itself(target.is_ipv6()),
-            _ => true,
+        let (is_heard, stays) = match self.net.udp.get(sender) {
+            Ok(socket) if target.ip().is_multicast() => (
+                socket.options.hears_itself(target.is_ipv6()),
+                socket.options.sends_to_loopback(target.is_ipv6()),
+            ),
+            _ => (true, false),
         };
         let machines: Vec<u32> = match target.ip().is_multicast() {
             true => self.net.udp.groups.machines(target.ip()).collect(),
             false => (0..self.hosts.len() as u32).collect(),
         };
         let mut is_sent = false;
-        for to in machines.into_iter().filter(|to| is_heard || *to != from) {
+        for to in machines.into_iter().filter(|to| if *to == from { is_heard } else { !stays }) {
             self.udp_route(&Route { sender, source, target, from, to }, bytes);
             is_sent = true;
         }
@@ -141,11 +154,16 @@ impl Cluster {
         payload: &[u8],
     ) {
         let ip = target.ip();
-        let is_received = !ip.is_multicast() || self.net.udp.groups.has_joined(machine, ip);
+        let members = self.net.udp.groups.members(machine, ip);
         let mut sockets = self.net.udp_ports.covering(machine, ip, target.port());
         sockets.retain(|index| {
-            let peer = self.net.udp.all[*index as usize].peer;
-            is_received && peer.is_none_or(|peer| peer == source)
+            let socket = &self.net.udp.all[*index as usize];
+            let is_received = !ip.is_multicast()
+                || members.is_some_and(|members| {
+                    socket.options.hears_all(ip.is_ipv6(), socket.local.is_ipv6())
+                        || socket.member.is_some_and(|member| members.contains(&member))
+                });
+            is_received && socket.peer.is_none_or(|peer| peer == source)
         });
         if sockets.is_empty() {
             return self.trace_datagram(Some(DeliveryProblem::NoReceiver));
