@@ -45,6 +45,31 @@ async fn child(demo: &RunningFactory, number: usize) -> Result<RunningFactory> {
     Ok(child.start().await?)
 }
 
+/// The nth of a chain: it is built from the one before it.
+struct Link(#[allow(dead_code, reason = "it is there to be depended on")] Option<DaemonRef<Link>>);
+
+impl Daemon for Link {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        let number: u32 = factory.name().unwrap_or_default().parse()?;
+        let before =
+            number.checked_sub(1).map(|before| factory.get_named(&before.to_string())).transpose()?;
+        Ok(Link(before))
+    }
+}
+
+/// What a running chain of so many daemons takes of memory.
+async fn bytes_of_chain(links: u32) -> i64 {
+    let before = meter::growth();
+    let mut factory = Factory::root("demo", RuntimeWorld);
+    for number in 0..links {
+        factory.with_named::<Link>(&number.to_string()).unwrap();
+    }
+    let chain = factory.start().await.unwrap();
+    let taken = meter::growth() - before;
+    assert!(chain.stop().await.is_clean());
+    taken
+}
+
 /// One test, because the allocator counts for the whole process. One thread, so that a count repeats.
 #[test]
 fn children_and_subscriptions_take_little_and_leave_nothing() {
@@ -104,6 +129,10 @@ fn children_and_subscriptions_take_little_and_leave_nothing() {
         for child in live {
             assert!(child.join().await.is_clean());
         }
+
+        let (short, long) = (bytes_of_chain(1_000).await, bytes_of_chain(10_000).await);
+        println!("{} bytes for each daemon in a chain of 10,000", long / 10_000);
+        assert!(long < 12 * short, "a chain ten times as long takes {long} bytes instead of {short}");
         meter::count_allocations(false);
     });
 }

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::process::Demo;
+use crate::process::{ALL, Demo, program};
 
 #[test]
 fn one_signal_stops_it_cleanly() {
@@ -52,6 +52,35 @@ fn a_second_interrupt_ends_it_at_once() {
     demo.signal("INT");
     assert_ne!(demo.wait_for_exit().code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(1), "took {:?}", asked.elapsed());
+}
+
+/// sd_notify(3), by which systemd knows a service of `Type=notify`.
+#[cfg(target_os = "linux")]
+#[test]
+fn its_service_manager_is_told_when_it_serves_and_when_it_stops() {
+    use std::os::unix::net::UnixDatagram;
+
+    let path = std::env::temp_dir().join(format!("demo-notify-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager.set_read_timeout(Some(Duration::from_secs(30))).expect("an option");
+    let until = |part: &str| {
+        let mut message = [0; 4096];
+        loop {
+            let length = manager.recv(&mut message).unwrap_or_else(|error| panic!("no {part}: {error}"));
+            if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == part) {
+                return;
+            }
+        }
+    };
+    let mut command = program(&ALL);
+    command.env("NOTIFY_SOCKET", &path);
+    let mut demo = Demo::run(command);
+    until("READY=1");
+    demo.signal("TERM");
+    until("STOPPING=1");
+    assert_eq!(demo.wait_for_exit().code(), Some(0), "{}", demo.log());
+    let _ = std::fs::remove_file(&path);
 }
 
 /// Asks over HTTP; returns the status and the body.

@@ -32,6 +32,7 @@ stories! {
     a_child_that_escalates_stops_its_parent
     a_child_that_escalates_and_ends_well_does_not
     a_failed_stop_escalates_too
+    a_task_of_prepare_ends_at_the_first_restart
 }
 
 /// With a backoff too short to matter.
@@ -442,4 +443,47 @@ fn the_pause_doubles_and_is_drawn_from_the_worlds_entropy() {
     all.sort();
     all.dedup();
     assert_eq!(all.len(), 20, "no two pauses are the same");
+}
+
+/// Has a task of its preparation, and fails its first run.
+struct Warming {
+    runs: AtomicU32,
+    journal: Arc<Journal>,
+}
+
+impl Daemon for Warming {
+    fn build(factory: &mut Factory) -> Result<Self> {
+        Ok(Warming { runs: AtomicU32::new(0), journal: factory.value()? })
+    }
+
+    async fn prepare(&self, scope: &Scope) -> Result {
+        let (inner, journal) = (scope.clone(), self.journal.clone());
+        scope.spawn("warming", async move {
+            inner.stopping().await;
+            journal.note("the task of its preparation ends");
+        });
+        Ok(())
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
+        self.journal.note(format!("run {run}"));
+        if run == 1 {
+            bail!("as told");
+        }
+        scope.stopping().await;
+        Ok(())
+    }
+}
+
+async fn a_task_of_prepare_ends_at_the_first_restart(world: impl World) -> Result {
+    let (mut factory, mut lines) = factory(world, 0, Policy::default())?;
+    factory.policy::<Warming>(Policy::restart(AT_ONCE));
+    factory.with::<Warming>()?;
+    let demo = factory.start().await?;
+    for expected in ["run 1", "the task of its preparation ends", "run 2"] {
+        assert_eq!(lines.next().await, expected);
+    }
+    assert!(demo.stop().await.is_clean());
+    Ok(())
 }
