@@ -8,6 +8,7 @@
 
 use crate::kernel::probe;
 use crate::machine::cluster::{self, RunId};
+use crate::machine::lock_watch;
 use crate::machine::panics;
 use crate::schema::look::{LockWord, Look};
 use crate::schema::outcome::{Cause, Failure, Holder, LISTED, Outcome, TaskReport};
@@ -16,8 +17,8 @@ use crate::schema::task::TaskKey;
 /// The most tasks of which a holder is searched: each takes another run, or two.
 const SEARCHED: usize = 4;
 
-/// The most addresses of a lock that are tried. The memory of a process is laid out in one of a few ways: a thread that watches the run
-/// takes some, too.
+/// The most addresses of a lock that are tried, each with what is around it. The memory of a process is laid out in one of a few ways: a
+/// thread that watches the run takes some, too.
 const ADDRESSES: usize = 12;
 
 /// What has a holder, as [`TaskReport::waits_for`] says it.
@@ -71,7 +72,7 @@ fn threads_that_hold(
         let other = other.failure.as_mut().filter(|_| other.digest == digest)?;
         let report = tasks(other).iter_mut().find(|report| report.key.within_run() == thread)?;
         let found = report.lock?;
-        if locks.contains(&found) {
+        if lock_watch::is_watched(&locks, found) {
             return report.held_by.take();
         }
         locks.push(found);

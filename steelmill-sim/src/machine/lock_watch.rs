@@ -12,14 +12,23 @@ use crate::schema::look::{LockKind, LockWord};
 use crate::schema::outcome::Holder;
 use crate::schema::task::TaskKey;
 
-/// A lock that is watched, and who holds it.
+/// A lock that is watched where it was in a run before, and around that: a run leaves something in the C library's heap, and so does
+/// this, so that in the next one of the process a lock lies some chunks further on. Where it is then is known at the end.
 pub(crate) struct LockWatch {
     lock: LockWord,
-    /// How often it was held after the last turn.
-    held: u32,
-    /// Those that hold it, in the order in which they took it, and how often.
-    holders: Vec<(TaskKey, String, u32)>,
+    /// What may be the word of the lock, after the last turn.
+    words: Box<[u32; WORDS]>,
+    /// Who holds it, by the place of the word, in the order in which they took it; and how often.
+    holders: Vec<(usize, TaskKey, String, u32)>,
 }
+
+/// How far around a lock is watched.
+const REACH: usize = 1024;
+
+/// What malloc(3) aligns chunks to.
+const CHUNK: usize = 16;
+
+const WORDS: usize = 2 * REACH / CHUNK + 1;
 
 /// How often a lock is held whose word has a value, as std has them on Linux (`std::sys::sync::{mutex, rwlock}::futex`); the
 /// mutexes of glibc have the same.
@@ -36,40 +45,58 @@ fn times_held(kind: LockKind, word: u32) -> u32 {
 
 impl LockWatch {
     pub(crate) fn new(lock: LockWord) -> Self {
-        Self {
-            lock,
-            held: read(lock.address).map_or(0, |word| times_held(lock.kind, word)),
-            holders: Vec::new(),
-        }
+        Self { lock, words: Box::new(words_around(lock)), holders: Vec::new() }
     }
 
     /// A thread had the turn.
-    fn had_turn(&mut self, task: TaskKey, name: impl FnOnce() -> String) {
-        let held = read(self.lock.address).map_or(0, |word| times_held(self.lock.kind, word));
-        let before = std::mem::replace(&mut self.held, held);
-        match self.holders.iter().position(|(holder, ..)| *holder == task) {
-            Some(place) => {
-                let times = &mut self.holders[place].2;
-                *times = times.saturating_add(held).saturating_sub(before);
-                if *times == 0 {
-                    self.holders.remove(place);
-                }
+    fn had_turn(&mut self, task: TaskKey, name: impl Fn() -> String) {
+        let now = words_around(self.lock);
+        for (place, (word, now)) in
+            self.words.iter_mut().zip(now).enumerate().filter(|(_, (word, now))| *word != now)
+        {
+            let (before, held) = (times_held(self.lock.kind, *word), times_held(self.lock.kind, now));
+            *word = now;
+            let is_it = |holder: &(usize, TaskKey, String, u32)| (holder.0, holder.1) == (place, task);
+            match self.holders.iter_mut().find(|holder| is_it(holder)) {
+                Some((.., times)) => *times = times.saturating_add(held).saturating_sub(before),
+                None if held > before => self.holders.push((place, task, name(), held - before)),
+                None => {}
             }
-            None if held > before => self.holders.push((task, name(), held - before)),
-            None => {}
-        }
-        if held == 0 {
-            self.holders.clear();
+            self.holders.retain(|(of, .., times)| *of != place || (held > 0 && *times > 0));
         }
     }
 }
 
-/// The word at an address, unless nothing is mapped there (process_vm_readv(2)).
-fn read(address: usize) -> Option<u32> {
-    let mut word = 0_u32;
-    let size = size_of::<u32>();
-    let to = libc::iovec { iov_base: (&raw mut word).cast(), iov_len: size };
-    let from = libc::iovec { iov_base: std::ptr::with_exposed_provenance_mut(address), iov_len: size };
+fn start(lock: LockWord) -> usize {
+    lock.address.saturating_sub(REACH)
+}
+
+fn words_around(lock: LockWord) -> [u32; WORDS] {
+    let mut bytes = [0; 2 * REACH + size_of::<u32>()];
+    read(start(lock), &mut bytes);
+    let mut chunks = bytes.chunks(CHUNK);
+    std::array::from_fn(|_| {
+        let word = chunks.next().and_then(|chunk| chunk.first_chunk());
+        word.map_or(0, |word| u32::from_ne_bytes(*word))
+    })
+}
+
+/// Where a lock is among the words that are watched around another.
+fn place_around(watched: LockWord, lock: LockWord) -> Option<usize> {
+    let distance = lock.address.checked_sub(start(watched))?;
+    let is_one = (lock.machine, lock.kind) == (watched.machine, watched.kind);
+    (is_one && distance.is_multiple_of(CHUNK) && distance / CHUNK < WORDS).then_some(distance / CHUNK)
+}
+
+/// Whether a lock is watched by who watches these.
+pub(crate) fn is_watched(locks: &[LockWord], lock: LockWord) -> bool {
+    locks.iter().any(|watched| place_around(*watched, lock).is_some())
+}
+
+/// Memory from an address on, with zeros for what is not mapped (process_vm_readv(2)).
+fn read(address: usize, to: &mut [u8]) {
+    /// The smallest pages there are.
+    const PAGE: usize = 4096;
     type Read = unsafe extern "C" fn(
         libc::pid_t,
         *const libc::iovec,
@@ -78,12 +105,19 @@ fn read(address: usize) -> Option<u32> {
         libc::c_ulong,
         libc::c_ulong,
     ) -> isize;
-    // SAFETY: the kernel writes the one word of ours, and refuses to read what is not mapped.
-    let transferred = unsafe {
-        let this = real!("getpid", fn() -> libc::pid_t)();
-        real!(@ "process_vm_readv", Read)(this, &raw const to, 1, &raw const from, 1, 0)
-    };
-    (transferred == size as isize).then_some(word)
+    let mut at = 0;
+    while at < to.len() {
+        let from = address + at;
+        let length = (PAGE - from % PAGE).min(to.len() - at);
+        let to = libc::iovec { iov_base: to[at..at + length].as_mut_ptr().cast(), iov_len: length };
+        let from = libc::iovec { iov_base: std::ptr::with_exposed_provenance_mut(from), iov_len: length };
+        // SAFETY: the kernel writes what is ours, and refuses to read what is not mapped.
+        unsafe {
+            let this = real!("getpid", fn() -> libc::pid_t)();
+            real!(@ "process_vm_readv", Read)(this, &raw const to, 1, &raw const from, 1, 0);
+        }
+        at += length;
+    }
 }
 
 impl Cluster {
@@ -110,12 +144,14 @@ impl Cluster {
 
     /// Who holds a lock, if it is one that was watched.
     pub(crate) fn holder_of_watched(&mut self, lock: LockWord) -> Option<Holder> {
-        let watch = self.lock_watches.iter().find(|watch| watch.lock == lock)?;
-        let name = |(task, name, _): &(TaskKey, String, u32)| match self.kernel.tasks.is_finished(*task) {
-            false => name.clone(),
-            true => format!("{name}, which has ended"),
-        };
-        let names: Vec<String> = watch.holders.iter().map(name).collect();
+        let mut watches = self.lock_watches.iter();
+        let (watch, place) = watches.find_map(|watch| Some((watch, place_around(watch.lock, lock)?)))?;
+        let name =
+            |(_, task, name, _): &(usize, TaskKey, String, u32)| match self.kernel.tasks.is_finished(*task) {
+                false => name.clone(),
+                true => format!("{name}, which has ended"),
+            };
+        let names: Vec<String> = watch.holders.iter().filter(|(of, ..)| *of == place).map(name).collect();
         (!names.is_empty()).then_some(Holder::Threads(names))
     }
 }
