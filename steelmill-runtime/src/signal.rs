@@ -144,7 +144,11 @@ impl Listener {
                         Some((signal, _)) if self.is_reload(signal) => {
                             (self.first, self.last_resort) = (None, None);
                         }
-                        Some((signal, at)) => self.stop(signal, at),
+                        Some((signal, at)) => {
+                            // The setup may have set other deadlines.
+                            self.last_resort = None;
+                            self.stop(signal, at);
+                        }
                         None => {}
                     }
                 }
