@@ -336,6 +336,22 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
         libc::SYS_getrandom => function!(getrandom(*mut c_void, usize, libc::c_uint)),
         libc::SYS_sched_yield => function!(sched_yield()),
         libc::SYS_sched_getaffinity => function!(sched_getaffinity(libc::pid_t, usize, *mut libc::cpu_set_t)),
+        libc::SYS_getxattr => function!(getxattr(*const c_char, *const c_char, *mut c_void, usize)),
+        libc::SYS_lgetxattr => function!(lgetxattr(*const c_char, *const c_char, *mut c_void, usize)),
+        libc::SYS_fgetxattr => function!(fgetxattr(c_int, *const c_char, *mut c_void, usize)),
+        libc::SYS_setxattr => {
+            function!(setxattr(*const c_char, *const c_char, *const c_void, usize, c_int))
+        }
+        libc::SYS_lsetxattr => {
+            function!(lsetxattr(*const c_char, *const c_char, *const c_void, usize, c_int))
+        }
+        libc::SYS_fsetxattr => function!(fsetxattr(c_int, *const c_char, *const c_void, usize, c_int)),
+        libc::SYS_listxattr => function!(listxattr(*const c_char, *mut c_char, usize)),
+        libc::SYS_llistxattr => function!(llistxattr(*const c_char, *mut c_char, usize)),
+        libc::SYS_flistxattr => function!(flistxattr(c_int, *mut c_char, usize)),
+        libc::SYS_removexattr => function!(removexattr(*const c_char, *const c_char)),
+        libc::SYS_lremovexattr => function!(lremovexattr(*const c_char, *const c_char)),
+        libc::SYS_fremovexattr => function!(fremovexattr(c_int, *const c_char)),
         libc::SYS_getpid => function!(getpid()),
         libc::SYS_gettid => function!(gettid()),
         libc::SYS_uname => function!(uname(*mut libc::utsname)),

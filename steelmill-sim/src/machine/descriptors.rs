@@ -81,8 +81,19 @@ pub(crate) struct Descriptors {
     files: Vec<Option<File>>,
     free: Vec<FileId>,
     pairs: Vec<Option<Pair>>,
-    /// The descriptors of C's streams, by where the C library has them.
-    pub(crate) streams: BTreeMap<usize, i32>,
+    /// C's streams, by where the C library has them.
+    pub(crate) streams: BTreeMap<usize, Stream>,
+    /// How many of them there have been.
+    streams_made: u64,
+}
+
+/// What a stream of C (stdio(3)) is of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stream {
+    process: Process,
+    pub(crate) fd: i32,
+    /// Later ones have higher numbers, whatever their addresses.
+    number: u64,
 }
 
 impl Descriptors {
@@ -223,6 +234,7 @@ impl Cluster {
 
     /// All that a process had open is closed; its sockets are for the network to end.
     pub(crate) fn descriptors_gone(&mut self, machine: u32) {
+        self.descriptors.streams.retain(|_, stream| stream.process.machine != machine);
         for id in self.descriptors.numbers.take_all(machine) {
             self.descriptor_unlocks(id);
             let file = self.descriptors.get(id);
@@ -234,6 +246,26 @@ impl Cluster {
                 self.close_file(id);
             }
         }
+    }
+
+    /// A stream of a process is made, at an address.
+    pub(crate) fn stream_made(&mut self, process: Process, fd: i32, address: usize) {
+        let number = self.descriptors.streams_made;
+        self.descriptors.streams_made += 1;
+        self.descriptors.streams.insert(address, Stream { process, fd, number });
+    }
+
+    /// Where the streams of a process are, in the order in which they were made.
+    pub(crate) fn streams_of(&self, process: Process) -> Vec<usize> {
+        let streams = self.descriptors.streams.iter();
+        let is_of =
+            |other: Process| (other.machine, other.incarnation) == (process.machine, process.incarnation);
+        let mut found: Vec<_> = streams
+            .filter(|(_, stream)| is_of(stream.process))
+            .map(|(address, stream)| (stream.number, *address))
+            .collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, address)| address).collect()
     }
 
     /// What can be done with a file now, as poll(2) says it.

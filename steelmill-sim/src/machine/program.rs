@@ -220,8 +220,20 @@ extern "C" fn execute(start: *mut c_void) -> *mut c_void {
     exit(machine, code)
 }
 
-/// Ends the process of this guest thread: all its threads, this one too.
+/// Writes what C's streams (stdio(3)) have in their buffers.
+#[expect(unsafe_code, reason = "streams are known by their addresses")]
+fn flush_streams(process: Process) {
+    for stream in cluster::with(process.run, |run| run.streams_of(process)) {
+        // SAFETY: it has not been closed, or it would not be among them; and it is the C library's own pointer.
+        unsafe { libc::fflush(std::ptr::with_exposed_provenance_mut(stream)) };
+    }
+}
+
+/// Ends the process of this guest thread as exit(3) does: all its threads, this one too.
 pub(crate) fn exit(machine: Machine, code: i32) -> ! {
+    if let Some(process) = threads::process() {
+        flush_streams(process);
+    }
     machine.end(ProcessEnd::Exit, LifeEnd::ExitCode(code));
     drop(machine);
     threads::never_again()

@@ -6,9 +6,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use super::succeeds;
@@ -817,6 +819,67 @@ fn streams_and_temporary_files_of_c_are_on_the_disk() {
     });
     assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
     assert_eq!(outcome.counts["refused streams"], 1);
+}
+
+/// exit(3) flushes streams, a kill does not; fdopen(3) of what is at its end, or may not be written.
+#[test]
+#[expect(unsafe_code, reason = "a program as C code is written")]
+fn streams_end_with_their_process_and_are_of_files_alone() {
+    fn use_them() {
+        let errno = || std::io::Error::last_os_error().raw_os_error();
+        let all = std::ptr::null_mut();
+        // SAFETY: stdio(3): strings end with zeros, and each stream is there.
+        unsafe {
+            if Path::new("/after-exit").exists() {
+                // The third life.
+                assert_eq!(fs::read("/after-exit").expect("there"), b"kept");
+                return;
+            }
+            if Path::new("/killed").exists() {
+                // The second life: its file has the number of that of the first.
+                let file = File::create("/other").expect("a file");
+                assert_eq!(libc::fflush(all), 0);
+                assert_eq!(fs::read("/other").expect("there"), b"");
+                assert_eq!(fs::read("/killed").expect("there"), b"");
+                drop(file);
+
+                fs::write("/log", "0123456789").expect("written");
+                let log = libc::fopen(c"/log".as_ptr(), c"a".as_ptr());
+                assert_eq!(libc::ftell(log), 10);
+                libc::fclose(log);
+                let log = libc::open(c"/log".as_ptr(), libc::O_RDWR);
+                let log = libc::fdopen(log, c"a".as_ptr());
+                libc::fputs(c"abc".as_ptr(), log);
+                libc::fclose(log);
+                assert_eq!(fs::read("/log").expect("there"), b"0123456789abc");
+                let read_only = File::open("/log").expect("there");
+                assert!(libc::fdopen(read_only.as_raw_fd(), c"w".as_ptr()).is_null());
+                assert_eq!(errno(), Some(libc::EINVAL));
+                let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+                assert!(libc::fdopen(socket.as_raw_fd(), c"r".as_ptr()).is_null());
+                assert_eq!(errno(), Some(libc::ENOSYS));
+
+                let buffered = libc::fopen(c"/buffered".as_ptr(), c"w".as_ptr());
+                (0..5000).for_each(|_| assert_eq!(libc::fputc(120, buffered), 120));
+                assert_eq!(fs::metadata("/buffered").expect("there").len(), 4096);
+                libc::fputs(c"kept".as_ptr(), libc::fopen(c"/after-exit".as_ptr(), c"w".as_ptr()));
+                return;
+            }
+            libc::fputs(c"lost".as_ptr(), libc::fopen(c"/killed".as_ptr(), c"w".as_ptr()));
+        }
+        thread::sleep(Duration::from_secs(3600));
+    }
+    check(Seed(1), |sim| async move {
+        let program = sim.program("program", use_them);
+        program.clone().start().await?;
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        program.exit();
+        for _ in 0..2 {
+            let life = program.clone().start().await?.ended().await;
+            anyhow::ensure!(life.is_success(), "{life}");
+        }
+        Ok(())
+    });
 }
 
 #[test]

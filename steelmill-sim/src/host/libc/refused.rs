@@ -44,6 +44,12 @@ refuses! { Other, EVENTS;
 }
 
 refuses! { File, TREES;
+    "utime" utime(path: *const c_char, times: *const c_void) -> c_int;
+    "utimes" utimes(path: *const c_char, times: *const c_void) -> c_int;
+    "lutimes" lutimes(path: *const c_char, times: *const c_void) -> c_int;
+    "futimesat" futimesat(directory: c_int, path: *const c_char, times: *const c_void) -> c_int;
+    "lockf" lockf(fd: c_int, command: c_int, length: libc::off_t) -> c_int;
+    "lockf64" lockf64(fd: c_int, command: c_int, length: libc::off64_t) -> c_int;
     "scandir" scandir(path: *const c_char, list: *mut c_void, filter: *const c_void, order: *const c_void) -> c_int;
     "scandir64" scandir64(path: *const c_char, list: *mut c_void, filter: *const c_void, order: *const c_void) -> c_int;
     "ftw" ftw(path: *const c_char, function: *const c_void, depth: c_int) -> c_int;

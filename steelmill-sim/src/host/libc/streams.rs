@@ -1,7 +1,8 @@
 //! C's streams (stdio(3)) on a machine's files: fopen(3) and its kin, which open files past open(2).
 //!
 //! The C library keeps the buffers. What it reads and writes reaches the machine by a descriptor (fopencookie(3)). A call from
-//! there does not give the turn away: another thread would wait for the stream's lock in the real kernel.
+//! there does not give the turn away, as another thread would wait for the stream's lock in the real kernel: so there are streams of
+//! files alone, and not of pipes and sockets.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::IoSlice;
@@ -12,7 +13,7 @@ use super::files::{buffers, receive, send};
 use super::paths::{confined, refused};
 use super::{set_errno, transfers};
 use crate::machine::cluster;
-use crate::machine::descriptors::Errno;
+use crate::machine::descriptors::{Errno, Object};
 use crate::machine::real::real;
 use crate::machine::runtimes::caller_of;
 use crate::machine::world::Process;
@@ -24,7 +25,11 @@ struct Cookie {
     fd: c_int,
     /// Where the C library has its state.
     stream: *mut FILE,
+    /// As long as the C library's own, which is a block of the file system.
+    buffer: [c_char; BUFFER],
 }
+
+const BUFFER: usize = 4096;
 
 /// fopencookie(3)'s functions.
 #[repr(C)]
@@ -39,14 +44,16 @@ unsafe extern "C" {
     fn fopencookie(cookie: *mut c_void, mode: *const c_char, functions: Functions) -> *mut FILE;
 }
 
-/// The value, or `failed` and errno. A stream may outlive its run, in which it was not closed: that is as a disk that is gone.
-fn answer<T>(cookie: &Cookie, failed: T, call: impl FnOnce(&Cookie) -> Result<T, Errno>) -> T {
-    let is_there = cluster::try_with(cookie.process.run, |_| ()).is_some();
-    let result = if is_there { call(cookie) } else { Err(libc::EIO) };
-    result.unwrap_or_else(|code| {
-        set_errno(code);
-        failed
-    })
+/// The value, or -1 and errno. A stream may outlive its process or its run, in which it was not closed: `gone` is what it is told
+/// then. The C library has one list of all streams, and flushes whatever is in it.
+fn answer<T: From<i8>>(
+    cookie: &Cookie,
+    gone: Result<T, Errno>,
+    call: impl FnOnce(&Cookie) -> Result<T, Errno>,
+) -> T {
+    let Process { run, machine, incarnation } = cookie.process;
+    let is_there = cluster::try_with(run, |run| run.is_alive(machine, incarnation)) == Some(true);
+    super::answer(if is_there { call(cookie) } else { gone })
 }
 
 /// # Safety
@@ -55,7 +62,7 @@ unsafe extern "C" fn read(cookie: *mut c_void, buffer: *mut c_char, length: size
     let vector = iovec { iov_base: buffer.cast(), iov_len: length };
     // SAFETY: as ours.
     let (cookie, buffers) = unsafe { (&*cookie.cast::<Cookie>(), buffers(&raw const vector, 1)) };
-    answer(cookie, -1, |cookie| {
+    answer(cookie, Err(libc::EIO), |cookie| {
         receive(cookie.process, cookie.fd, buffers, 0).map(|read| read.bytes as ssize_t)
     })
 }
@@ -66,9 +73,17 @@ unsafe extern "C" fn write(cookie: *mut c_void, bytes: *const c_char, length: si
     // SAFETY: as ours.
     let (cookie, bytes) =
         unsafe { (&*cookie.cast::<Cookie>(), std::slice::from_raw_parts(bytes.cast::<u8>(), length)) };
-    answer(cookie, 0, |cookie| {
-        send(cookie.process, cookie.fd, &mut [IoSlice::new(bytes)], 0).map(|n| n as ssize_t)
-    })
+    let written = answer(cookie, Ok(length as ssize_t), |Cookie { process, fd, .. }| {
+        let written = send(*process, *fd, &mut [IoSlice::new(bytes)], 0)?;
+        cluster::with(process.run, |run| {
+            let (id, _) = run.descriptors.file(*process, *fd)?;
+            // It takes no time, as nobody else may have the turn.
+            run.sync_of_write(id).map_or(Ok(()), |sync| run.end_sync(sync))
+        })?;
+        Ok(written as ssize_t)
+    });
+    // fopencookie(3): an error is 0 here.
+    written.max(0)
 }
 
 /// # Safety
@@ -76,7 +91,7 @@ unsafe extern "C" fn write(cookie: *mut c_void, bytes: *const c_char, length: si
 unsafe extern "C" fn seek(cookie: *mut c_void, offset: *mut off64_t, whence: c_int) -> c_int {
     // SAFETY: as ours.
     let (cookie, offset) = unsafe { (&*cookie.cast::<Cookie>(), &mut *offset) };
-    answer(cookie, -1, |cookie| {
+    answer(cookie, Err(libc::EIO), |cookie| {
         *offset = transfers::seek(cookie.process, cookie.fd, *offset, whence)?;
         Ok(0)
     })
@@ -87,7 +102,7 @@ unsafe extern "C" fn seek(cookie: *mut c_void, offset: *mut off64_t, whence: c_i
 unsafe extern "C" fn close(cookie: *mut c_void) -> c_int {
     // SAFETY: `stream_of` made it from a box.
     let cookie = unsafe { Box::from_raw(cookie.cast::<Cookie>()) };
-    answer(&cookie, -1, |Cookie { process, fd, stream }| {
+    answer(&cookie, Ok(0), |Cookie { process, fd, stream, .. }| {
         cluster::with(process.run, |run| {
             run.descriptors.streams.remove(&stream.addr());
             run.close_descriptor(*process, *fd).map(|()| 0)
@@ -116,18 +131,35 @@ fn flags_of(mode: &CStr) -> Option<c_int> {
     Some(flags | if rest.contains(&b'x') { libc::O_EXCL } else { 0 })
 }
 
-/// A stream of a descriptor.
-///
-/// # Safety
-/// `mode` is one of fopen(3).
-unsafe fn stream_of(process: Process, fd: c_int, mode: *const c_char) -> *mut FILE {
-    let cookie = Box::into_raw(Box::new(Cookie { process, fd, stream: std::ptr::null_mut() }));
-    // SAFETY: the functions take such a cookie, until `close` has.
-    let stream = unsafe { fopencookie(cookie.cast(), mode, Functions { read, write, seek, close }) };
-    // SAFETY: the C library gives it to the functions alone, none of which it has called.
-    let cookie = unsafe { &mut *cookie };
-    cookie.stream = stream;
-    cluster::with(process.run, |run| run.descriptors.streams.insert(stream.addr(), fd));
+/// The mode of fopen(3) for such flags, in the one form that fopencookie(3) reads.
+fn mode_of(flags: c_int) -> &'static CStr {
+    match (flags & libc::O_ACCMODE, flags & libc::O_APPEND != 0, flags & libc::O_TRUNC != 0) {
+        (libc::O_RDONLY, ..) => c"r",
+        (libc::O_RDWR, true, _) => c"a+",
+        (libc::O_RDWR, _, true) => c"w+",
+        (libc::O_RDWR, ..) => c"r+",
+        (_, true, _) => c"a",
+        _ => c"w",
+    }
+}
+
+/// A stream of a descriptor, for the flags of its mode.
+fn stream_of(process: Process, fd: c_int, flags: c_int) -> *mut FILE {
+    let cookie = Cookie { process, fd, stream: std::ptr::null_mut(), buffer: [0; BUFFER] };
+    let cookie = Box::into_raw(Box::new(cookie));
+    let functions = Functions { read, write, seek, close };
+    // SAFETY: the functions take such a cookie, until `close` has. The C library gives it to them alone, none of which it has
+    // called; and it has no more use for the buffer when it has called `close`.
+    let stream = unsafe {
+        let stream = fopencookie(cookie.cast(), mode_of(flags).as_ptr(), functions);
+        (*cookie).stream = stream;
+        libc::setvbuf(stream, (&raw mut (*cookie).buffer).cast(), libc::_IOFBF, BUFFER);
+        if flags & libc::O_APPEND != 0 && flags & libc::O_ACCMODE == libc::O_WRONLY {
+            libc::fseek(stream, 0, libc::SEEK_END);
+        }
+        stream
+    };
+    cluster::with(process.run, |run| run.stream_made(process, fd, stream.expose_provenance()));
     stream
 }
 
@@ -147,7 +179,7 @@ unsafe extern "C" fn fopen64(path: *const c_char, mode: *const c_char) -> *mut F
             -1 => std::ptr::null_mut(),
             // What backtraces are made of is read past the run.
             fd if caller_of(fd).is_none() => real!("fdopen", fn(c_int, *const c_char) -> *mut FILE)(fd, mode),
-            fd => stream_of(process, fd, mode),
+            fd => stream_of(process, fd, flags),
         }
     }
 }
@@ -169,15 +201,40 @@ unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE {
         return unsafe { real!("fdopen", fn(c_int, *const c_char) -> *mut FILE)(fd, mode) };
     };
     // SAFETY: fdopen(3): it is a string.
-    if flags_of(unsafe { CStr::from_ptr(mode) }).is_none() {
+    let Some(flags) = flags_of(unsafe { CStr::from_ptr(mode) }) else { return none(libc::EINVAL) };
+    let is_file = cluster::with(process.run, |run| {
+        let (_, file) = run.descriptors.file(process, fd)?;
+        Ok::<_, Errno>(matches!(file.object, Object::File(_) | Object::Content(_)))
+    });
+    match is_file {
+        Err(code) => return none(code),
+        Ok(false) => {
+            return none(
+                refused::<()>(process, SystemCall::Other, OF_NO_FILE, libc::ENOSYS).err().unwrap_or(0),
+            );
+        }
+        Ok(true) => {}
+    }
+    // SAFETY: fcntl(2) of a descriptor that is there.
+    let of_file = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    let has =
+        |access: c_int| of_file & libc::O_ACCMODE == libc::O_RDWR || of_file & libc::O_ACCMODE == access;
+    let (reads, writes) = match flags & libc::O_ACCMODE {
+        libc::O_RDONLY => (true, false),
+        libc::O_WRONLY => (false, true),
+        _ => (true, true),
+    };
+    if (reads && !has(libc::O_RDONLY)) || (writes && !has(libc::O_WRONLY)) {
         return none(libc::EINVAL);
     }
-    match cluster::with(process.run, |run| run.descriptors.file(process, fd).map(drop)) {
-        // SAFETY: it is a mode.
-        Ok(()) => unsafe { stream_of(process, fd, mode) },
-        Err(code) => none(code),
+    if flags & libc::O_APPEND != 0 {
+        // SAFETY: as above.
+        unsafe { libc::fcntl(fd, libc::F_SETFL, of_file | libc::O_APPEND) };
     }
+    stream_of(process, fd, flags)
 }
+
+const OF_NO_FILE: &str = "refused streams of pipes and sockets";
 
 /// Whatever has the stream of another file from then on would have the real one.
 ///
@@ -218,7 +275,7 @@ unsafe extern "C" fn tmpfile64() -> *mut FILE {
     unsafe {
         match libc::open64(c"/tmp".as_ptr(), libc::O_TMPFILE | libc::O_RDWR | libc::O_EXCL, 0o600) {
             -1 => std::ptr::null_mut(),
-            fd => stream_of(process, fd, c"w+".as_ptr()),
+            fd => stream_of(process, fd, libc::O_RDWR | libc::O_TRUNC),
         }
     }
 }
@@ -249,7 +306,7 @@ unsafe extern "C" fn popen(command: *const c_char, mode: *const c_char) -> *mut 
 /// The descriptor of a stream of ours.
 fn descriptor_of(stream: *mut FILE) -> Option<c_int> {
     let process = confined()?;
-    cluster::with(process.run, |run| run.descriptors.streams.get(&stream.addr()).copied())
+    cluster::with(process.run, |run| run.descriptors.streams.get(&stream.addr()).map(|stream| stream.fd))
 }
 
 /// # Safety

@@ -383,9 +383,8 @@ impl Bytes {
             }
             self.drop_pages(last + u64::from(kept > 0)..u64::MAX);
         }
-        if let Some(memory) = self.memory.as_ref().filter(|_| length > self.length) {
-            // What mappings stored behind the end, in the last page, is not of the file.
-            memory.punch(self.length, self.length.next_multiple_of(PAGE as u64) - self.length);
+        if length > self.length {
+            self.forget_behind_end();
         }
         self.note_length(length);
         if let Some(memory) = &self.memory {
@@ -414,11 +413,20 @@ impl Bytes {
         }
     }
 
+    /// What mappings stored behind the end, in the last page, is not of the file.
+    fn forget_behind_end(&self) {
+        if let Some(memory) = &self.memory {
+            memory.punch(self.length, self.length.next_multiple_of(PAGE as u64) - self.length);
+        }
+    }
+
     /// Reserves the pages of a range (fallocate(2)).
     pub(super) fn allocate(&mut self, offset: u64, length: u64, keeps_length: bool) {
         let end = offset.saturating_add(length);
         self.reserve(offset / PAGE as u64..end.div_ceil(PAGE as u64));
         if end > self.length && !keeps_length {
+            self.learn(0..u64::MAX);
+            self.forget_behind_end();
             self.note_length(end);
             if let Some(memory) = &self.memory {
                 memory.set_length(end);
