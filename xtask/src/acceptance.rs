@@ -87,7 +87,7 @@ fn instructions(workspace: &Workspace, filter: Option<&str>, steps: &mut Steps) 
     if filter.is_some_and(|filter| !name.contains(filter)) {
         return 0;
     }
-    if !bench::can_count() {
+    if !bench::can_count_instructions() {
         println!("skipped, because valgrind is not on the PATH (Debian: apt-get install valgrind): 1");
         return 1;
     }

@@ -19,8 +19,9 @@ use clap::Args;
 use crate::workspace::Workspace;
 use compare::Baseline;
 use measure::Program;
+pub(crate) use measure::can_count_instructions;
 use plan::{PLAN, Workload};
-pub(crate) use quick::{can_count, run as quick};
+pub(crate) use quick::run as quick;
 use table::Row;
 
 #[derive(Args)]
@@ -48,7 +49,7 @@ pub(crate) struct Options {
 /// Measures and prints; false when a target was missed, or more instructions were taken than before.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     if options.quick {
-        if !can_count() {
+        if !can_count_instructions() {
             bail!("instructions are counted by valgrind, which is not installed");
         }
         let outcome = quick(workspace, options.accept)?;
@@ -58,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let chosen = choose(&options.workloads)?;
     let baseline = options.compare.as_deref().map(Baseline::read).transpose()?;
     let programs = build(workspace, &chosen)?;
-    let counting = measure::can_count_instructions();
+    let counting = can_count_instructions();
     if !counting {
         if baseline.is_some() {
             bail!("there is nothing to compare: instructions are not counted, as valgrind is not installed");

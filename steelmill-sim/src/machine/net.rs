@@ -26,7 +26,6 @@ use std::time::Duration;
 use steelmill_core::{Address, AddressError, Daemon, Factory, Result, ToAddress};
 
 use address::AddressBook;
-pub(crate) use address::from_numbers as ipv4_from_numbers;
 pub use impairment::Impairment;
 pub(crate) use socket::{Name, NameFamily, Socket, SocketAddress};
 pub use tcp::{

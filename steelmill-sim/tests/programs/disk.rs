@@ -858,6 +858,15 @@ fn streams_end_with_their_process_and_are_of_files_alone() {
                 let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
                 assert!(libc::fdopen(socket.as_raw_fd(), c"r".as_ptr()).is_null());
                 assert_eq!(errno(), Some(libc::ENOSYS));
+                assert_eq!(
+                    (libc::utimes(c"/log".as_ptr(), std::ptr::null()), errno()),
+                    (-1, Some(libc::ENOSYS))
+                );
+                let log = File::open("/log").expect("there");
+                assert_eq!(
+                    (libc::lockf(log.as_raw_fd(), libc::F_TEST, 0), errno()),
+                    (-1, Some(libc::ENOSYS))
+                );
 
                 let buffered = libc::fopen(c"/buffered".as_ptr(), c"w".as_ptr());
                 (0..5000).for_each(|_| assert_eq!(libc::fputc(120, buffered), 120));

@@ -68,7 +68,7 @@ impl Run {
     }
 }
 
-pub(super) fn can_count_instructions() -> bool {
+pub(crate) fn can_count_instructions() -> bool {
     Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 

@@ -4,14 +4,14 @@
 //! nothing is timed. So a change that makes each run dearer is told by CI. The compiler's version decides how many instructions
 //! there are: with another one than the baseline's nothing is compared.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::compare::Baseline;
-use super::measure::{self, Program};
+use super::measure::Program;
 use super::plan::{PLAN, Workload};
 use super::table::Row;
 use crate::sim;
@@ -41,11 +41,6 @@ pub(crate) fn run(workspace: &Workspace, accept: bool) -> Result<Outcome> {
     compare(&file, &compiler, &rows)
 }
 
-/// Whether instructions can be counted here.
-pub(crate) fn can_count() -> bool {
-    measure::can_count_instructions()
-}
-
 fn count(program: &Program, workload: &'static Workload) -> Result<Row> {
     let mut row = Row::new(workload);
     let [few, many] = workload.counted;
@@ -55,7 +50,7 @@ fn count(program: &Program, workload: &'static Workload) -> Result<Row> {
     Ok(row)
 }
 
-fn compare(file: &PathBuf, compiler: &str, rows: &[Row]) -> Result<Outcome> {
+fn compare(file: &Path, compiler: &str, rows: &[Row]) -> Result<Outcome> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let (of, baseline) = parse(&text).with_context(|| format!("{} is no baseline", file.display()))?;
     if of != compiler {
@@ -108,14 +103,14 @@ mod tests {
 
     #[test]
     fn a_baseline_is_compared_with_counts_of_the_same_compiler_alone() {
-        let folder = std::env::temp_dir().join(format!("steelmill-baseline-{}", std::process::id()));
-        std::fs::write(&folder, text("rustc 1", &rows(1_000.0)).expect("text")).expect("a file");
+        let file = std::env::temp_dir().join(format!("steelmill-baseline-{}", std::process::id()));
+        std::fs::write(&file, text("rustc 1", &rows(1_000.0)).expect("text")).expect("a file");
         let outcome =
-            |compiler: &str, of_w1: f64| compare(&folder, compiler, &rows(of_w1)).expect("a baseline");
+            |compiler: &str, of_w1: f64| compare(&file, compiler, &rows(of_w1)).expect("a baseline");
         assert!(outcome("rustc 1", 1_049.0).green && !outcome("rustc 1", 1_051.0).green);
         let other = outcome("rustc 2", 2_000.0);
         assert!(other.green && other.note.starts_with("not compared: the baseline is of rustc 1"));
-        std::fs::remove_file(&folder).expect("it is there");
+        std::fs::remove_file(&file).expect("it is there");
     }
 
     #[test]

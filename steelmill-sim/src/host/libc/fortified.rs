@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{nfds_t, off64_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
 use super::paths::confined;
-use super::process_of;
+use super::{caller, process_of};
 use crate::machine::real::real;
 
 /// A function with a check goes on to the one without it, if the check holds and it is called by a process of a machine. Else the
@@ -32,6 +32,10 @@ fn is_of_process(fd: c_int, wanted: usize, room: usize) -> bool {
     wanted <= room && process_of(fd).is_some()
 }
 
+fn is_of_caller(wanted: usize, room: usize) -> bool {
+    wanted <= room && caller().is_some()
+}
+
 fn is_of_guest(wanted: usize, room: usize) -> bool {
     wanted <= room && confined().is_some()
 }
@@ -49,11 +53,11 @@ fortified! {
         fd: c_int, buffer: *mut c_void, length: size_t, room: size_t, flags: c_int, from: *mut sockaddr, n: *mut socklen_t
     ) -> ssize_t, is_of_process(fd, length, room), libc::recvfrom(fd, buffer, length, flags, from, n);
     "__poll_chk" __poll_chk(fds: *mut pollfd, number: nfds_t, timeout: c_int, room: size_t) -> c_int,
-        is_of_guest(number as usize * size_of::<pollfd>(), room), libc::poll(fds, number, timeout);
+        is_of_caller(number as usize * size_of::<pollfd>(), room), libc::poll(fds, number, timeout);
     "__ppoll_chk" __ppoll_chk(
         fds: *mut pollfd, number: nfds_t, timeout: *const timespec, mask: *const libc::sigset_t, room: size_t
     ) -> c_int,
-        is_of_guest(number as usize * size_of::<pollfd>(), room), libc::ppoll(fds, number, timeout, mask);
+        is_of_caller(number as usize * size_of::<pollfd>(), room), libc::ppoll(fds, number, timeout, mask);
     "__readlink_chk" __readlink_chk(path: *const c_char, buffer: *mut c_char, length: size_t, room: size_t) -> ssize_t,
         is_of_guest(length, room), libc::readlink(path, buffer, length);
     "__readlinkat_chk" __readlinkat_chk(
@@ -64,7 +68,7 @@ fortified! {
     "__realpath_chk" __realpath_chk(path: *const c_char, buffer: *mut c_char, room: size_t) -> *mut c_char,
         is_of_guest(libc::PATH_MAX as usize, room), libc::realpath(path, buffer);
     "__gethostname_chk" __gethostname_chk(buffer: *mut c_char, length: size_t, room: size_t) -> c_int,
-        is_of_guest(length, room), libc::gethostname(buffer, length);
+        is_of_caller(length, room), libc::gethostname(buffer, length);
     // Their check is that no mode is needed.
     "__open_2" __open_2(path: *const c_char, flags: c_int) -> c_int,
         is_of_guest(needs_mode(flags), 0), libc::open64(path, flags, 0 as c_uint);

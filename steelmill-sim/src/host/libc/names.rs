@@ -11,7 +11,7 @@ use super::paths::{confined, refused};
 use super::services::{self, Kind, Service};
 use super::{address, caller, guest, time};
 use crate::machine::cluster;
-use crate::machine::net::{NameFamily, ipv4_from_numbers};
+use crate::machine::net::NameFamily;
 use crate::machine::real::real;
 use crate::machine::world::Process;
 use crate::schema::system_use::SystemCall;
@@ -62,8 +62,7 @@ fn addresses(process: Process, host: Option<&str>, wanted: Wanted) -> Result<Vec
             false => of_this([Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]),
         };
     };
-    let is_machine = || cluster::with(process.run, |run| run.ipv6_of(host).is_some());
-    if let Some(found) = number(host).filter(|_| !is_machine()) {
+    if let Some(found) = number(process, host) {
         return in_family(found, wanted);
     }
     if wanted.has(libc::AI_NUMERICHOST) || host.is_empty() {
@@ -89,8 +88,8 @@ fn addresses(process: Process, host: Option<&str>, wanted: Wanted) -> Result<Vec
 }
 
 /// An address that is written as one.
-fn number(host: &str) -> Option<Found> {
-    if let Some(ip) = ipv4_from_numbers(host) {
+fn number(process: Process, host: &str) -> Option<Found> {
+    if let Some(ip) = cluster::with(process.run, |run| run.written_ipv4(host)) {
         return Some((ip.into(), 0));
     }
     let (ip, scope) = host.split_once('%').map_or((host, None), |(ip, scope)| (ip, Some(scope)));

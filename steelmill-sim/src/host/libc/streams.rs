@@ -11,7 +11,7 @@ use libc::{FILE, iovec, off64_t, size_t, ssize_t};
 
 use super::files::{buffers, receive, send};
 use super::paths::{confined, refused};
-use super::{set_errno, transfers};
+use super::{caller, set_errno, transfers};
 use crate::machine::cluster;
 use crate::machine::descriptors::{Errno, Object};
 use crate::machine::real::real;
@@ -116,6 +116,10 @@ fn none(code: Errno) -> *mut FILE {
     std::ptr::null_mut()
 }
 
+fn refuse(process: Process, call: SystemCall, what: &'static str) -> *mut FILE {
+    refused(process, call, what, libc::ENOSYS).unwrap_or_else(none)
+}
+
 /// What open(2) is given for a mode of fopen(3).
 fn flags_of(mode: &CStr) -> Option<c_int> {
     let mode = mode.to_bytes().split(|byte| *byte == b',').next().unwrap_or_default();
@@ -208,23 +212,13 @@ unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE {
     });
     match is_file {
         Err(code) => return none(code),
-        Ok(false) => {
-            return none(
-                refused::<()>(process, SystemCall::Other, OF_NO_FILE, libc::ENOSYS).err().unwrap_or(0),
-            );
-        }
+        Ok(false) => return refuse(process, SystemCall::Other, OF_NO_FILE),
         Ok(true) => {}
     }
     // SAFETY: fcntl(2) of a descriptor that is there.
     let of_file = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    let has =
-        |access: c_int| of_file & libc::O_ACCMODE == libc::O_RDWR || of_file & libc::O_ACCMODE == access;
-    let (reads, writes) = match flags & libc::O_ACCMODE {
-        libc::O_RDONLY => (true, false),
-        libc::O_WRONLY => (false, true),
-        _ => (true, true),
-    };
-    if (reads && !has(libc::O_RDONLY)) || (writes && !has(libc::O_WRONLY)) {
+    // Who may do both may do either.
+    if ![libc::O_RDWR, flags & libc::O_ACCMODE].contains(&(of_file & libc::O_ACCMODE)) {
         return none(libc::EINVAL);
     }
     if flags & libc::O_APPEND != 0 {
@@ -243,9 +237,7 @@ const OF_NO_FILE: &str = "refused streams of pipes and sockets";
 #[unsafe(no_mangle)]
 unsafe extern "C" fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
     match confined() {
-        Some(process) => {
-            none(refused::<()>(process, SystemCall::File, REOPENED, libc::ENOSYS).err().unwrap_or(0))
-        }
+        Some(process) => refuse(process, SystemCall::File, REOPENED),
         // SAFETY: as ours.
         None => unsafe {
             real!("freopen64", fn(*const c_char, *const c_char, *mut FILE) -> *mut FILE)(path, mode, stream)
@@ -293,11 +285,7 @@ unsafe extern "C" fn tmpfile() -> *mut FILE {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn popen(command: *const c_char, mode: *const c_char) -> *mut FILE {
     match confined() {
-        Some(process) => none(
-            refused::<()>(process, SystemCall::Process, super::refused::PROCESSES, libc::ENOSYS)
-                .err()
-                .unwrap_or(0),
-        ),
+        Some(process) => refuse(process, SystemCall::Process, super::refused::PROCESSES),
         // SAFETY: as ours.
         None => unsafe { real!("popen", fn(*const c_char, *const c_char) -> *mut FILE)(command, mode) },
     }
@@ -305,7 +293,7 @@ unsafe extern "C" fn popen(command: *const c_char, mode: *const c_char) -> *mut 
 
 /// The descriptor of a stream of ours.
 fn descriptor_of(stream: *mut FILE) -> Option<c_int> {
-    let process = confined()?;
+    let process = caller()?;
     cluster::with(process.run, |run| run.descriptors.streams.get(&stream.addr()).map(|stream| stream.fd))
 }
 

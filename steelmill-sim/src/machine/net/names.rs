@@ -127,6 +127,11 @@ impl Cluster {
         Some(Addresses::several(several.iter().map(|ip| SocketAddr::new(*ip, port)).collect()))
     }
 
+    /// An address in one of the forms of inet_aton(3), unless a machine is called so.
+    pub(crate) fn written_ipv4(&self, text: &str) -> Option<Ipv4Addr> {
+        address::from_numbers(text).filter(|_| self.hosts.by_name(text).is_none())
+    }
+
     /// The IPv6 address of a machine, for who asks for no other.
     pub(crate) fn ipv6_of(&self, name: &str) -> Option<IpAddr> {
         self.hosts.by_name(name).map(|machine| self.net.addresses.v6(machine))
@@ -179,7 +184,7 @@ impl Network {
         if name.eq_ignore_ascii_case("localhost") {
             return Ok(Addresses::one(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)));
         }
-        if let Some(ip) = address::from_numbers(name).filter(|_| !self.is_named(name)) {
+        if let Some(ip) = cluster::with(self.0.run, |run| run.written_ipv4(name)) {
             return Ok(Addresses::one(SocketAddr::new(ip.into(), port)));
         }
         // The errors of getaddrinfo have no kind in std either.
@@ -193,13 +198,6 @@ impl Network {
         }
         cluster::with(process.run, |run| run.addresses_of(name, port))
             .ok_or_else(|| error(&format!("no machine is called {name:?}")))
-    }
-}
-
-impl Network {
-    /// Whether a machine is called so, were it a number.
-    fn is_named(&self, name: &str) -> bool {
-        cluster::with(self.0.run, |run| run.hosts.by_name(name).is_some())
     }
 }
 
