@@ -117,26 +117,26 @@ fn each_thread_has_its_own_modes_of_arithmetic() {
         (sse & !0x3f, x87) // without the flags of what was computed
     }
 
+    fn set_modes((sse, x87): (u32, u16)) {
+        // SAFETY: both are modes, which are set back before anything is computed.
+        unsafe {
+            asm!("ldmxcsr [{}]", in(reg) &raw const sse, options(nostack));
+            asm!("fldcw [{}]", in(reg) &raw const x87, options(nostack));
+        }
+    }
+
     check(Seed(1), |sim| async move {
         succeeds(sim, || {
             let usual = modes();
             let rounds_down = (usual.0 | 0x2000, usual.1 | 0x0400);
             let other = thread::spawn(move || {
                 assert_eq!(modes(), usual);
-                // SAFETY: both are modes, which are set back before anything is computed.
-                unsafe {
-                    asm!("ldmxcsr [{}]", in(reg) &raw const rounds_down.0, options(nostack));
-                    asm!("fldcw [{}]", in(reg) &raw const rounds_down.1, options(nostack));
-                }
+                set_modes(rounds_down);
                 for _ in 0..10 {
                     thread::sleep(Duration::from_millis(1));
                     assert_eq!(modes(), rounds_down);
                 }
-                // SAFETY: as above.
-                unsafe {
-                    asm!("ldmxcsr [{}]", in(reg) &raw const usual.0, options(nostack));
-                    asm!("fldcw [{}]", in(reg) &raw const usual.1, options(nostack));
-                }
+                set_modes(usual);
             });
             for _ in 0..10 {
                 thread::sleep(Duration::from_millis(1));
