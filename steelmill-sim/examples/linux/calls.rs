@@ -325,6 +325,12 @@ pub(crate) fn unshare_network() -> Result<(), Errno> {
     result(unsafe { libc::unshare(libc::CLONE_NEWNET) }).map(drop)
 }
 
+/// Moves this thread into a network namespace (setns(2)).
+pub(crate) fn enter_network(namespace: &OwnedFd) -> Result<(), Errno> {
+    // SAFETY: it takes no pointer.
+    result(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
+}
+
 /// This process, its user and its group.
 pub(crate) fn credentials() -> libc::ucred {
     // SAFETY: they take no pointer.

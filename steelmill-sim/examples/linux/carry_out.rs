@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
 
 use super::calls::{self, Address, Errno};
 use super::step::{Family, How, Ip, Kind, Opt, Place, Step};
@@ -36,16 +37,33 @@ impl Host {
     }
 }
 
-/// A program in the middle of its steps.
+/// What is known of addresses, by all hosts of a program.
+#[derive(Default)]
+pub(crate) struct Book {
+    /// Local addresses after the last step, each with the host of its socket.
+    names: BTreeMap<u8, (Host, Address)>,
+    /// Ports and names that the system chose, in the order in which they were seen. TCP and UDP have ports of their own, and so
+    /// has each host.
+    chosen: Vec<(i32, Address)>,
+}
+
+impl Book {
+    fn place_of(&mut self, address: (i32, Address)) -> usize {
+        let place = self.chosen.iter().position(|other| *other == address).unwrap_or_else(|| {
+            self.chosen.push(address);
+            self.chosen.len() - 1
+        });
+        place + 1
+    }
+}
+
+/// A program in the middle of its steps, on one host.
 pub(crate) struct Course {
     host: Host,
     sockets: BTreeMap<u8, OwnedFd>,
     /// The last known readiness.
     ready: BTreeMap<u8, i16>,
-    /// Local addresses after the last step.
-    names: BTreeMap<u8, Address>,
-    /// Ports and names that the system chose, in the order in which they were seen. TCP and UDP have ports of their own.
-    chosen: Vec<(i32, Address)>,
+    book: Arc<Mutex<Book>>,
     /// Bytes of one socket differ from those of another, and from its own a little later.
     sent: usize,
 }
@@ -55,14 +73,12 @@ const FILL_MAX: usize = 64 << 20;
 
 impl Course {
     pub(crate) fn new(host: Host) -> Self {
-        Self {
-            host,
-            sockets: BTreeMap::new(),
-            ready: BTreeMap::new(),
-            names: BTreeMap::new(),
-            chosen: Vec::new(),
-            sent: 0,
-        }
+        Self::beside(host, Arc::default())
+    }
+
+    /// The part of a program on one of several hosts, which share a book.
+    pub(crate) fn beside(host: Host, book: Arc<Mutex<Book>>) -> Self {
+        Self { host, sockets: BTreeMap::new(), ready: BTreeMap::new(), book, sent: 0 }
     }
 
     pub(crate) fn sockets(&self) -> impl Iterator<Item = &OwnedFd> {
@@ -80,16 +96,30 @@ impl Course {
 
     /// What has become of all sockets since the last step: those that are ready for something else now.
     pub(crate) fn changes(&mut self) -> String {
+        let changed = self.changed();
+        self.note_names();
+        changed.iter().map(|(id, now)| format!(" {id}:{now}")).collect()
+    }
+
+    /// The sockets that are ready for something else than when it was asked last, and for what.
+    pub(crate) fn changed(&mut self) -> Vec<(u8, String)> {
         let ready = calls::readiness(self.sockets.values());
-        let mut text = String::new();
+        let mut changed = Vec::new();
         for (id, now) in self.sockets.keys().zip(ready) {
             if self.ready.insert(*id, now) != Some(now) {
-                text += &format!(" {id}:{}", events(now));
+                changed.push((*id, events(now)));
             }
         }
+        changed
+    }
+
+    /// Notes the local addresses of all sockets, by which steps name them.
+    pub(crate) fn note_names(&self) {
         let named = self.sockets.iter().filter_map(|(id, fd)| Some((*id, calls::local(fd).ok()??)));
-        self.names = named.collect();
-        text
+        let named: Vec<(u8, Address)> = named.collect();
+        let mut book = self.book.lock().expect("no step panics");
+        book.names.retain(|_, (host, _)| host.own4 != self.host.own4);
+        book.names.extend(named.into_iter().map(|(id, address)| (id, (self.host, address))));
     }
 
     fn attempt(&mut self, step: Step) -> Option<Result<String, Errno>> {
@@ -258,7 +288,16 @@ impl Course {
                 let port = if port == 0 { 0 } else { self.host.port + u16::from(port) };
                 Address::Internet(SocketAddr::new(ip, port))
             }
-            Place::Of(id) => self.names.get(&id)?.clone(),
+            Place::Of(id) => {
+                let (host, address) = self.book.lock().expect("no step panics").names.get(&id)?.clone();
+                if host.own4 == self.host.own4 { address } else { from_elsewhere(host, address) }
+            }
+            Place::Host4(number, port) | Place::Host6(number, port) => {
+                let other = super::routed::host(number, self.host.port);
+                let ip =
+                    if matches!(place, Place::Host4(..)) { other.own4.into() } else { other.own6.into() };
+                Address::Internet(SocketAddr::new(ip, self.host.port + u16::from(port)))
+            }
             Place::Abstract(n) => Address::Unix(format!("\0{}-{n}", self.host.port).into_bytes()),
             Place::Unnamed => Address::Unix(Vec::new()),
             Place::Unspecified => Address::Unspecified,
@@ -286,9 +325,8 @@ impl Course {
                         format!("p{}", port - self.host.port)
                     }
                     port => {
-                        let port = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-                        let number = self.place_of((kind, Address::Internet(port)));
-                        format!("e{number}")
+                        let port = SocketAddr::new(self.host_of(address.ip()).into(), port);
+                        format!("e{}", self.place_of((kind, Address::Internet(port))))
                     }
                 };
                 format!("{ip} {port}")
@@ -305,12 +343,31 @@ impl Course {
         }
     }
 
-    fn place_of(&mut self, address: (i32, Address)) -> usize {
-        let place = self.chosen.iter().position(|other| *other == address).unwrap_or_else(|| {
-            self.chosen.push(address);
-            self.chosen.len() - 1
-        });
-        place + 1
+    fn place_of(&self, address: (i32, Address)) -> usize {
+        self.book.lock().expect("no step panics").place_of(address)
+    }
+
+    /// The IPv4 address of the host that an address is of.
+    fn host_of(&self, ip: IpAddr) -> Ipv4Addr {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) if ip.octets()[0] == self.host.own4.octets()[0] => ip,
+            IpAddr::V6(ip) if ip.segments()[0] == self.host.own6.segments()[0] => {
+                let [a, b, c, _] = self.host.own4.octets();
+                Ipv4Addr::new(a, b, c, ip.octets()[15])
+            }
+            _ => self.host.own4,
+        }
+    }
+}
+
+/// A socket's address for other hosts: that of its host, if it has any.
+fn from_elsewhere(host: Host, address: Address) -> Address {
+    match address {
+        Address::Internet(address) if address.ip().is_unspecified() => {
+            let ip = if address.is_ipv4() { host.own4.into() } else { host.own6.into() };
+            Address::Internet(SocketAddr::new(ip, address.port()))
+        }
+        other => other,
     }
 }
 

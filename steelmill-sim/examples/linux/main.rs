@@ -12,8 +12,9 @@
 //! place on loopback, in a network namespace of its own, which takes root. A busy machine may be late: a program with a
 //! difference is carried out again, with pauses, and counts only if Linux then answers the same.
 //!
-//! A third of the time is for typed sockets: the same methods on tokio's sockets and on the simulated ones ([`typed`]); and a third
-//! for files, in a real directory of ext4 and on the simulated disk ([`files`]).
+//! A quarter of the time is for typed sockets: the same methods on tokio's sockets and on the simulated ones ([`typed`]); a quarter for
+//! system calls on several hosts, between which a router forwards and drops ([`routed`]); and a quarter for files, in a real directory
+//! of ext4 and on the simulated disk ([`files`]).
 //!
 //! A difference is shrunk, and printed as a test for `tests/linux.rs`. What differs on purpose is not drawn, or not compared;
 //! docs/network.md and docs/disk.md list it.
@@ -23,6 +24,7 @@ mod carry_out; // a program in the middle of its steps
 mod draw; // the program of a seed
 pub(crate) mod files; // programs of calls on files
 pub(crate) mod linux; // answers of Linux
+pub(crate) mod routed; // programs on several hosts
 mod shrink; // the least program with a difference, as a test
 pub(crate) mod simulated; // answers of the simulation
 pub(crate) mod step; // what programs consist of
@@ -32,6 +34,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
@@ -49,9 +52,12 @@ struct CommandLine {
     /// The seed of the first program; those that follow have the next ones.
     #[arg(long, default_value_t = 1)]
     first: u64,
-    /// One kind of programs alone.
+    /// These kinds of programs alone.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Kind>,
+    /// How many programs of a kind to carry out at once: one, or 32 of those that mostly wait.
     #[arg(long)]
-    only: Option<Kind>,
+    at_once: Option<usize>,
     /// Carries out the program of one seed, and prints all answers.
     #[arg(long)]
     seed: Option<u64>,
@@ -70,6 +76,8 @@ enum Kind {
     Calls,
     /// Methods of typed sockets.
     Typed,
+    /// System calls on several hosts, with a router between them that drops at times.
+    Routed,
     /// System calls on files.
     Files,
 }
@@ -80,69 +88,121 @@ struct Surface<T> {
     /// The function that checks a program in tests/linux.rs.
     check: &'static str,
     draw: fn(u64) -> Vec<T>,
+    /// Prepares a thread for programs.
+    enter: fn() -> Result<(), String>,
     /// With the port before the program's own, or the number of its directory; patient or not.
     linux: fn(&[T], u16, bool) -> Vec<String>,
     /// With that port, and the seed of the run.
     simulated: fn(&[T], u16, u64) -> Vec<String>,
+    /// Whether two answers are one.
+    agree: fn(&str, &str) -> bool,
+    /// Whether the simulation's answers do not hang on a moment.
+    is_steady: fn(&[T], u16, u64) -> bool,
+    at_once: usize,
 }
 
 const CALLS: Surface<step::Step> = Surface {
     kind: Kind::Calls,
     check: "both_answer",
     draw: draw::draw,
+    enter: linux::enter_namespace,
     linux: linux::answers,
     simulated: simulated::answers,
+    agree: str::eq,
+    is_steady: |_, _, _| true,
+    at_once: 1,
 };
 
 const TYPED: Surface<typed::Act> = Surface {
     kind: Kind::Typed,
     check: "typed_sockets_answer",
     draw: typed::draw,
+    enter: linux::enter_namespace,
     linux: linux::typed_answers,
     simulated: simulated::typed_answers,
+    agree: str::eq,
+    is_steady: |_, _, _| true,
+    at_once: 1,
+};
+
+const ROUTED: Surface<routed::Move> = Surface {
+    kind: Kind::Routed,
+    check: "hosts_answer",
+    draw: routed::draw,
+    enter: routed::real::enter,
+    linux: routed::real::answers,
+    simulated: routed::simulated::answers,
+    agree: routed::agree,
+    is_steady: routed::simulated::is_steady,
+    at_once: 32,
 };
 
 const FILES: Surface<files::Call> = Surface {
     kind: Kind::Files,
     check: "files_answer",
     draw: files::draw,
+    enter: || Ok(()),
     linux: files::real::answers,
     simulated: files::simulated::answers,
+    agree: str::eq,
+    is_steady: |_, _, _| true,
+    at_once: 1,
 };
 
 #[cfg_attr(test, allow(dead_code, reason = "the tests carry out programs of their own"))]
 fn main() -> ExitCode {
     let arguments = CommandLine::parse();
-    let is_wanted = |kind| arguments.only.is_none_or(|only| only == kind);
-    let limit = Duration::from_secs(arguments.seconds) / if arguments.only.is_none() { 3 } else { 1 };
+    let kinds = match &arguments.only[..] {
+        [] => Kind::value_variants(),
+        only => only,
+    };
+    let limit = Duration::from_secs(arguments.seconds) / kinds.len() as u32;
     let mut is_green = true;
-    // Before the network namespace, in which this thread stays.
-    if is_wanted(Kind::Files) {
-        match files::real::enter(&arguments.directory) {
-            Ok(true) => is_green &= FILES.run(&arguments, limit),
-            Ok(false) => println!("skipped, because {} is not of ext4: files", arguments.directory.display()),
-            Err(problem) => return failed(&problem),
+    for kind in kinds {
+        let done = match kind {
+            Kind::Calls => CALLS.run(&arguments, limit),
+            Kind::Typed => TYPED.run(&arguments, limit),
+            Kind::Routed => ROUTED.run(&arguments, limit),
+            Kind::Files => match files::real::enter(&arguments.directory) {
+                Ok(true) => FILES.run(&arguments, limit),
+                Ok(false) => {
+                    println!("skipped, because {} is not of ext4: files", arguments.directory.display());
+                    Ok(true)
+                }
+                Err(problem) => Err(problem),
+            },
+        };
+        match done {
+            Ok(is_equal) => is_green &= is_equal,
+            Err(problem) => {
+                eprintln!("{kind:?} cannot be asked of Linux: {problem}");
+                return ExitCode::FAILURE;
+            }
         }
-    }
-    if is_wanted(Kind::Calls) || is_wanted(Kind::Typed) {
-        if let Err(problem) = linux::enter_namespace() {
-            return failed(&format!("there is no network namespace for Linux's part: {problem}"));
-        }
-        is_green &= !is_wanted(Kind::Calls) || CALLS.run(&arguments, limit);
-        is_green &= !is_wanted(Kind::Typed) || TYPED.run(&arguments, limit);
     }
     if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn failed(problem: &str) -> ExitCode {
-    eprintln!("{problem}");
-    ExitCode::FAILURE
+/// How far many programs have come.
+struct Progress {
+    next: u64,
+    carried_out: u64,
+    unsteady: u64,
+    /// The kinds of differences, each with the first seed that has it.
+    found: BTreeMap<String, u64>,
 }
 
-impl<T: Debug + Clone> Surface<T> {
-    fn run(&self, arguments: &CommandLine, limit: Duration) -> bool {
+impl<T: Debug + Clone + Sync> Surface<T> {
+    /// Carries out the program of a seed, or many; true when none differs.
+    ///
+    /// # Errors
+    /// When there is no place for it on this Linux.
+    fn run(&self, arguments: &CommandLine, limit: Duration) -> Result<bool, String> {
         match arguments.seed {
-            Some(seed) => self.one(seed),
+            // In a thread of its own: it does not leave the namespaces that it enters.
+            Some(seed) => std::thread::scope(|scope| {
+                scope.spawn(|| (self.enter)().map(|()| self.one(seed))).join().expect("no program panics")
+            }),
             None => self.many(arguments, limit),
         }
     }
@@ -153,11 +213,11 @@ impl<T: Debug + Clone> Surface<T> {
         let (linux, simulated) = self.both(&program, seed, true);
         for (place, step) in program.iter().enumerate() {
             println!("{step:?}\n    Linux: {}", linux[place]);
-            if simulated.get(place) != Some(&linux[place]) {
+            if !self.agree_at(place, &linux, &simulated) {
                 println!("    sim:   {}", simulated.get(place).map_or("nothing", String::as_str));
             }
         }
-        linux == simulated
+        self.first_difference(&linux, &simulated).is_none()
     }
 
     fn both(&self, program: &[T], seed: u64, is_patient: bool) -> (Vec<String>, Vec<String>) {
@@ -165,61 +225,118 @@ impl<T: Debug + Clone> Surface<T> {
         ((self.linux)(program, port, is_patient), (self.simulated)(program, port, seed))
     }
 
+    fn agree_at(&self, place: usize, linux: &[String], simulated: &[String]) -> bool {
+        match (linux.get(place), simulated.get(place)) {
+            (Some(linux), Some(simulated)) => (self.agree)(linux, simulated),
+            (linux, simulated) => linux == simulated,
+        }
+    }
+
+    fn first_difference(&self, linux: &[String], simulated: &[String]) -> Option<usize> {
+        (0..linux.len().max(simulated.len())).find(|place| !self.agree_at(*place, linux, simulated))
+    }
+
     /// Carries out programs until a limit; true when none differs.
     #[expect(clippy::disallowed_methods, reason = "its limit is one of real time")]
-    fn many(&self, arguments: &CommandLine, limit: Duration) -> bool {
+    fn many(&self, arguments: &CommandLine, limit: Duration) -> Result<bool, String> {
         let begun = Instant::now();
-        let (mut carried_out, mut unsteady) = (0, 0);
-        let mut found = BTreeMap::new();
-        for seed in arguments.first..=u64::MAX {
-            let is_enough = carried_out >= arguments.programs || found.len() >= arguments.differences;
-            if is_enough || begun.elapsed() >= limit {
-                break;
+        let progress = Mutex::new(Progress {
+            next: arguments.first,
+            carried_out: 0,
+            unsteady: 0,
+            found: BTreeMap::new(),
+        });
+        let next = || {
+            let mut progress = progress.lock().expect("no program panics");
+            let is_enough = progress.carried_out >= arguments.programs
+                || progress.found.len() >= arguments.differences
+                || begun.elapsed() >= limit;
+            (!is_enough).then(|| {
+                progress.carried_out += 1;
+                progress.next += 1;
+                progress.next - 1
+            })
+        };
+        let worker = || -> Result<(), String> {
+            (self.enter)()?;
+            while let Some(seed) = next() {
+                self.compare(seed, &progress);
             }
-            carried_out += 1;
-            let program = (self.draw)(seed);
-            let (linux, simulated) = self.both(&program, seed, false);
-            if linux == simulated {
-                continue;
-            }
-            let Some(kind) = self.difference(&program, seed) else {
-                unsteady += 1;
-                continue;
-            };
-            // Of differences of one kind one is enough.
-            if found.insert(kind.clone(), seed).is_some() {
-                continue;
-            }
-            let least =
-                shrink::shrink(&program, |fewer| self.difference(fewer, seed).as_ref() == Some(&kind));
-            let (linux, simulated) = self.both(&least, seed, true);
-            println!("{}", shrink::as_test(self.check, seed, &least, &linux, &simulated));
-        }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> =
+                (0..arguments.at_once.unwrap_or(self.at_once)).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("no program panics"))
+        })?;
+        let progress = progress.into_inner().expect("no program panics");
         println!(
-            "{carried_out} programs of {:?}, {} differences, {unsteady} for which Linux answered anew in {:.0} s",
+            "{} programs of {:?}, {} differences, {} for which Linux answered anew in {:.0} s",
+            progress.carried_out,
             self.kind,
-            found.len(),
+            progress.found.len(),
+            progress.unsteady,
             begun.elapsed().as_secs_f64()
         );
-        found.is_empty()
+        Ok(progress.found.is_empty())
+    }
+
+    /// Carries out a program, and prints the least one that has its difference, if that is a new one.
+    fn compare(&self, seed: u64, progress: &Mutex<Progress>) {
+        let program = (self.draw)(seed);
+        let (linux, simulated) = self.both(&program, seed, false);
+        if self.first_difference(&linux, &simulated).is_none() {
+            return;
+        }
+        let kind = self.difference(&program, seed);
+        {
+            let mut progress = progress.lock().expect("no program panics");
+            let Some(kind) = &kind else {
+                progress.unsteady += 1;
+                return;
+            };
+            // Of differences of one kind one is enough.
+            if progress.found.contains_key(kind) {
+                return;
+            }
+            progress.found.insert(kind.clone(), seed);
+        }
+        let least = shrink::shrink(&program, |candidates| self.have_difference(candidates, seed, &kind));
+        let (linux, simulated) = self.both(&least, seed, true);
+        println!("{}", shrink::as_test(self.check, seed, &least, &linux, &simulated));
+    }
+
+    /// Which of some programs have a difference; as many are carried out at once as usually are.
+    fn have_difference(&self, programs: &[Vec<T>], seed: u64, kind: &Option<String>) -> Vec<bool> {
+        let has = |program: &Vec<T>| !program.is_empty() && self.difference(program, seed) == *kind;
+        if self.at_once == 1 || programs.len() == 1 {
+            return programs.iter().map(has).collect();
+        }
+        let each = |program| (self.enter)().is_ok() && has(program);
+        std::thread::scope(|scope| {
+            let all: Vec<_> = programs.iter().map(|program| scope.spawn(move || each(program))).collect();
+            all.into_iter().map(|one| one.join().expect("no program panics")).collect()
+        })
     }
 
     /// The first answers that differ, and to what, if they do when Linux is given time.
     fn difference(&self, program: &[T], seed: u64) -> Option<String> {
         let (linux, simulated) = self.both(program, seed, false);
-        if linux == simulated {
+        self.first_difference(&linux, &simulated)?;
+        if !(self.is_steady)(program, linux::next_ports(), seed) {
             return None;
         }
         let (linux, simulated) = self.both(program, seed, true);
-        let place = (0..linux.len()).find(|place| simulated.get(*place) != Some(&linux[*place]))?;
-        let call = format!("{:?}", program[place]);
-        let call = call.split(' ').next().unwrap_or_default();
-        let simulated = simulated.get(place).map(|answer| outline(answer));
-        Some(format!("{call}: {} / {simulated:?}", outline(&linux[place])))
+        let place = self.first_difference(&linux, &simulated)?;
+        let call = program.get(place).map(|call| format!("{call:?}")).unwrap_or_default();
+        let call = call.rsplit("step: ").next().and_then(|call| call.split(' ').next()).unwrap_or_default();
+        let outlined =
+            [linux.get(place), simulated.get(place)].map(|answer| answer.map(|text| outline(text)));
+        Some(format!("{call}: {outlined:?}"))
     }
 }
 
-/// An answer without numbers of sockets and ports.
+/// An answer without numbers of sockets, ports and times.
 fn outline(answer: &str) -> String {
     answer.chars().filter(|c| !c.is_ascii_digit()).collect()
 }

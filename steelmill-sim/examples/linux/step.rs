@@ -73,8 +73,13 @@ pub(crate) enum How {
 pub(crate) enum Place {
     /// An IP address, and one of the program's ports; 0 is port 0.
     At(Ip, u8),
-    /// The local address of a socket, as it was after the step before.
+    /// The local address of a socket, as it was after the step before. From another host it is that of the socket's host, if it
+    /// has none.
     Of(u8),
+    /// The IPv4 address of the host with a number, and one of the program's ports.
+    Host4(u8, u8),
+    /// Its IPv6 address.
+    Host6(u8, u8),
     /// An abstract name of the Unix domain.
     Abstract(u8),
     /// The empty name of the Unix domain, for which bind(2) chooses one.

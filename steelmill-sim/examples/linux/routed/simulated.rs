@@ -1,0 +1,105 @@
+//! Carrying out a program in the simulation: each host is a machine with its part, and the scenario is the router.
+#![expect(clippy::disallowed_methods, reason = "this is a program as people write them")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use steelmill_sim::{Machine, Seed, Settings, Sim, simulate};
+
+use super::super::carry_out::{Book, Course};
+use super::course::{Answer, Driver, carry_out};
+use super::{Move, host, hosts, times};
+
+/// By how many milliseconds waits are made longer and shorter to see whether answers hang on it.
+const SHIFTS: [i64; 3] = [-90, -45, 45];
+
+/// Whether the answers are the same when each wait takes a little longer or less.
+pub(crate) fn is_steady(moves: &[Move], port: u16, seed: u64) -> bool {
+    // When something happens in a wait depends on when that begins.
+    let without_times = |longer| -> Vec<String> {
+        let answers = answers_with(moves, port, seed, longer);
+        answers
+            .iter()
+            .map(|answer| answer.split('@').map(|part| part.trim_start_matches(char::is_numeric)).collect())
+            .collect()
+    };
+    let usual = without_times(0);
+    SHIFTS.into_iter().all(|longer| without_times(longer) == usual)
+}
+
+/// The answers of the simulation, one for each move; the failure of the run as the last one.
+pub(crate) fn answers(moves: &[Move], port: u16, seed: u64) -> Vec<String> {
+    answers_with(moves, port, seed, 0)
+}
+
+fn answers_with(moves: &[Move], port: u16, seed: u64, longer: i64) -> Vec<String> {
+    let moves: Arc<[Move]> = moves.into();
+    let times: Arc<[Duration]> = times(&moves, longer).into();
+    let answers = Arc::new(Mutex::new(vec![Answer::default(); moves.len()]));
+    let outcome = simulate(Settings::new(Seed(seed)), &|sim| {
+        let (moves, times, answers) = (moves.clone(), times.clone(), answers.clone());
+        async move {
+            // As fast as Linux's own router.
+            sim.set_latency(Duration::from_micros(20)..=Duration::from_micros(100));
+            let book = Arc::<Mutex<Book>>::default();
+            let mut machines = Vec::new();
+            for number in 0..hosts(&moves) {
+                let (moves, times, answers, book) =
+                    (moves.clone(), times.clone(), answers.clone(), book.clone());
+                let machine = sim.program(&format!("host{number}"), move || {
+                    let mut course = [(number, Course::beside(host(number, port), book.clone()))];
+                    carry_out(&moves, &times, &mut course, &mut Since(Instant::now()), &answers);
+                });
+                assert_eq!(
+                    machine.address(),
+                    host(number, port).own4,
+                    "Linux is given the machine's address"
+                );
+                machines.push(machine);
+            }
+            let mut started = Vec::new();
+            for machine in machines {
+                started.push(machine.start().await?);
+            }
+            route(&sim, &moves, &times, &started).await;
+            for machine in &started {
+                let life = machine.ended().await;
+                anyhow::ensure!(life.is_success(), "{life}");
+            }
+            Ok(())
+        }
+    });
+    let answers = std::mem::take(&mut *answers.lock().expect("no move panics"));
+    let mut answers: Vec<String> = answers.into_iter().map(Answer::text).collect();
+    answers.extend(outcome.failure.map(|failure| format!("the run fails: {failure}")));
+    answers
+}
+
+/// Makes and heals the cuts of a program that begins now.
+async fn route(sim: &Sim, moves: &[Move], times: &[Duration], machines: &[Machine]) {
+    let begun = sim.elapsed();
+    let mut cuts = BTreeMap::new();
+    for (one, at) in moves.iter().zip(times) {
+        let (Move::Cut { from, to } | Move::Heal { from, to }) = *one else { continue };
+        sim.clock().sleep((begun + *at).saturating_sub(sim.elapsed())).await;
+        if matches!(one, Move::Heal { .. }) {
+            cuts.remove(&(from, to));
+        } else if from != to {
+            let ends = [from, to].map(|host| &machines[usize::from(host)]);
+            cuts.entry((from, to)).or_insert_with(|| sim.partition_one_way(ends[0], ends[1]));
+        }
+    }
+    // Before its end the last move has its time, whatever it is.
+    let end = times.last().copied().unwrap_or_default();
+    sim.clock().sleep((begun + end).saturating_sub(sim.elapsed())).await;
+}
+
+/// A program's time since its begin, which is that of all its hosts.
+struct Since(Instant);
+
+impl Driver for Since {
+    fn until(&mut self, at: Duration) {
+        std::thread::sleep(at.saturating_sub(self.0.elapsed()));
+    }
+}
