@@ -36,16 +36,16 @@ pub(crate) enum Move {
 pub(crate) const HOSTS: u8 = 4;
 
 /// How long a call has to take effect.
-pub(crate) const TICK: Duration = Duration::from_millis(20);
+pub(crate) const TICK: Duration = Duration::from_millis(30);
 
-/// When each move begins, and when the last one ends; waits are so many milliseconds longer.
-fn times(moves: &[Move], longer: i64) -> Vec<Duration> {
-    let mut at = TICK;
+/// When each move begins, and when the last one ends. Calls have a tick each, and waits are so many milliseconds longer.
+fn times(moves: &[Move], tick: Duration, longer: i64) -> Vec<Duration> {
+    let mut at = tick;
     let mut times = vec![at];
     for one in moves {
         at += match one {
             Move::Wait { millis } => Duration::from_millis(u64::from(*millis).saturating_add_signed(longer)),
-            _ => TICK,
+            _ => tick,
         };
         times.push(at);
     }

@@ -1,6 +1,7 @@
 //! The simulated sockets and files beside Linux's: known programs and new ones, for a minute.
 //!
-//! Both need a network namespace, and that the privilege for one. Without it they are skipped and counted.
+//! All need a network namespace, and that the privilege for one. Programs on several hosts need virtual cables between namespaces
+//! besides. Without either they are skipped and counted.
 
 use std::process::{Command, Stdio};
 
@@ -10,8 +11,9 @@ use crate::workspace::Workspace;
 
 const KNOWN: &str = "linux: programs of tests/linux.rs";
 const NEW: &str = "linux: programs of a fuzzer";
+const ROUTED: &str = "linux: programs of a fuzzer on hosts with a router between them";
 
-/// Runs both steps, if their names contain `filter`; the number of those that were skipped.
+/// Runs the steps, if their names contain `filter`; the number of those that were skipped.
 pub(super) fn run(
     workspace: &Workspace,
     filter: Option<&str>,
@@ -19,12 +21,12 @@ pub(super) fn run(
     total: &mut Count,
 ) -> usize {
     let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
-    let wanted: Vec<&'static str> = [KNOWN, NEW].into_iter().filter(|name| wanted(name)).collect();
-    if !may_unshare() {
-        if !wanted.is_empty() {
-            println!("skipped, because a network namespace takes root: {}", wanted.len());
-        }
-        return wanted.len();
+    let wanted: Vec<&'static str> = [KNOWN, NEW, ROUTED].into_iter().filter(|name| wanted(name)).collect();
+    let (has_namespaces, has_cables) = (may_unshare(&["true"]), may_unshare(&CABLE));
+    let may_run = |name: &str| if name == ROUTED { has_cables } else { has_namespaces };
+    let (wanted, skipped): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|name| may_run(name));
+    if !skipped.is_empty() {
+        println!("skipped, because network namespaces take root: {}", skipped.join(", "));
     }
     for name in wanted {
         steps.run(name, || match name {
@@ -33,19 +35,29 @@ pub(super) fn run(
                 tests.env("ASK_LINUX", "1");
                 cargo_test(tests, total)
             }
-            _ => {
-                let mut fuzzer = workspace.cargo(["run", "-p", "steelmill-sim", "--example", "linux"]);
-                // Seeds that are known to agree; of a hundred thousand others some are still red: docs/network.md.
-                fuzzer.args(["--", "--first", "10000", "--programs", "700", "--directory"]);
-                fuzzer.arg(workspace.target.join("tmp/linux"));
-                Ok(Outcome::from(fuzzer.status()?.success()))
+            // Seeds that are known to agree; of a hundred thousand others some are still red: docs/network.md.
+            NEW => {
+                let kinds = ["--only", "calls,typed,files", "--first", "10000", "--programs", "700"];
+                fuzz(workspace, &kinds, "40")
             }
+            _ => fuzz(workspace, &["--only", "routed", "--first", "1", "--differences", "2"], "20"),
         });
     }
-    0
+    skipped.len()
 }
 
-fn may_unshare() -> bool {
-    let status = Command::new("unshare").args(["--net", "true"]).stderr(Stdio::null()).status();
+fn fuzz(workspace: &Workspace, arguments: &[&str], seconds: &str) -> anyhow::Result<Outcome> {
+    let mut fuzzer = workspace.cargo(["run", "-p", "steelmill-sim", "--example", "linux", "--"]);
+    fuzzer.args(arguments).args(["--seconds", seconds, "--directory"]);
+    fuzzer.arg(workspace.target.join("tmp/linux"));
+    Ok(Outcome::from(fuzzer.status()?.success()))
+}
+
+/// A virtual cable between two namespaces.
+const CABLE: [&str; 9] = ["ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"];
+
+/// Whether a command succeeds in a network namespace of its own.
+fn may_unshare(command: &[&str]) -> bool {
+    let status = Command::new("unshare").arg("--net").args(command).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }

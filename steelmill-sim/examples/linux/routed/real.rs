@@ -15,7 +15,7 @@ use super::super::calls::{self, Errno};
 use super::super::carry_out::{Book, Course};
 use super::super::linux::next_ports;
 use super::course::{Answer, Driver, carry_out};
-use super::{HOSTS, Move, host, hosts, times};
+use super::{HOSTS, Move, TICK, host, hosts, times};
 
 /// The hosts of a thread, and their router.
 struct Net {
@@ -63,7 +63,7 @@ const LATE: Duration = Duration::from_millis(30);
 const ATTEMPTS: usize = 4;
 
 /// How long a call has to take effect at least, however late it was.
-const EFFECT: Duration = Duration::from_millis(6);
+const EFFECT: Duration = Duration::from_millis(20);
 
 /// The answers of Linux, one for each move.
 pub(crate) fn answers(moves: &[Move], _: u16, _: bool) -> Vec<String> {
@@ -145,7 +145,7 @@ impl Net {
         let mut courses: Vec<(u8, Course)> = (0..hosts(moves)).map(course).collect();
         let mut driver =
             InTime { net: self, begun: Instant::now(), called_at: Duration::ZERO, late: Duration::ZERO };
-        carry_out(moves, &times(moves, 0), &mut courses, &mut driver, &answers);
+        carry_out(moves, &times(moves, TICK, 0), &mut courses, &mut driver, &answers);
         let late = driver.late;
         for (from, to) in std::mem::take(&mut self.cuts) {
             self.rule(libc::RTM_DELRULE, from, to);

@@ -9,33 +9,33 @@ use steelmill_sim::{Machine, Seed, Settings, Sim, simulate};
 
 use super::super::carry_out::{Book, Course};
 use super::course::{Answer, Driver, carry_out};
-use super::{Move, host, hosts, times};
+use super::{Move, TICK, host, hosts, times};
 
-/// By how many milliseconds waits are made longer and shorter to see whether answers hang on it.
-const SHIFTS: [i64; 3] = [-90, -45, 45];
+/// How many milliseconds calls have, and how much longer waits are, to see whether answers hang on it.
+const SHIFTS: [(u64, i64); 5] = [(26, -90), (30, -45), (28, 0), (34, 0), (34, 45)];
 
 /// Whether the answers are the same when each wait takes a little longer or less.
 pub(crate) fn is_steady(moves: &[Move], port: u16, seed: u64) -> bool {
     // When something happens in a wait depends on when that begins.
-    let without_times = |longer| -> Vec<String> {
-        let answers = answers_with(moves, port, seed, longer);
+    let without_times = |tick, longer| -> Vec<String> {
+        let answers = answers_with(moves, port, seed, &times(moves, tick, longer));
         answers
             .iter()
             .map(|answer| answer.split('@').map(|part| part.trim_start_matches(char::is_numeric)).collect())
             .collect()
     };
-    let usual = without_times(0);
-    SHIFTS.into_iter().all(|longer| without_times(longer) == usual)
+    let usual = without_times(TICK, 0);
+    SHIFTS.into_iter().all(|(tick, longer)| without_times(Duration::from_millis(tick), longer) == usual)
 }
 
 /// The answers of the simulation, one for each move; the failure of the run as the last one.
 pub(crate) fn answers(moves: &[Move], port: u16, seed: u64) -> Vec<String> {
-    answers_with(moves, port, seed, 0)
+    answers_with(moves, port, seed, &times(moves, TICK, 0))
 }
 
-fn answers_with(moves: &[Move], port: u16, seed: u64, longer: i64) -> Vec<String> {
+fn answers_with(moves: &[Move], port: u16, seed: u64, times: &[Duration]) -> Vec<String> {
     let moves: Arc<[Move]> = moves.into();
-    let times: Arc<[Duration]> = times(&moves, longer).into();
+    let times: Arc<[Duration]> = times.into();
     let answers = Arc::new(Mutex::new(vec![Answer::default(); moves.len()]));
     let outcome = simulate(Settings::new(Seed(seed)), &|sim| {
         let (moves, times, answers) = (moves.clone(), times.clone(), answers.clone());

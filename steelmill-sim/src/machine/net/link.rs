@@ -567,21 +567,32 @@ pub enum SynSchedule {
     Exponential,
 }
 
-/// The first SYN retransmission after `now` of a connect that began at `since`.
+/// The first SYN retransmission after `now` of a connect that began at `since`, of so many (`TCP_SYNCNT`; the linear schedule has
+/// four more).
 ///
 /// # Errors
 /// After the last, the time of `ETIMEDOUT`.
 pub(crate) fn next_syn_retransmission(
     schedule: SynSchedule,
+    count: u8,
     since: Nanos,
     now: Nanos,
 ) -> Result<Nanos, Nanos> {
-    let (times, end): (&[Nanos], Nanos) = match schedule {
-        SynSchedule::Linear => (&[1, 2, 3, 4, 5, 7, 11, 19, 35, 67], 131),
-        SynSchedule::Exponential => (&[1, 3, 7, 15, 31, 63], 127),
+    let linear = match schedule {
+        SynSchedule::Linear => 4,
+        SynSchedule::Exponential => 0,
     };
-    let at = times.iter().map(|seconds| since + seconds * SECOND).find(|at| *at > now);
-    at.ok_or(since + end * SECOND)
+    let (mut at, mut timeout) = (since, SECOND);
+    for sent in 0..u32::from(count) + linear {
+        at += timeout;
+        if at > now {
+            return Ok(at);
+        }
+        if sent >= linear {
+            timeout = (timeout * 2).min(120 * SECOND);
+        }
+    }
+    Err(at + timeout)
 }
 
 /// The first SYN-ACK retransmission after `now` of a handshake whose SYN arrived at `since`: after 1, 3, 7, 15 and 31 s, as
@@ -616,7 +627,7 @@ mod tests {
             let mut at = 5 * SECOND;
             let mut tries = vec![];
             let ends = loop {
-                match next_syn_retransmission(schedule, 5 * SECOND, at) {
+                match next_syn_retransmission(schedule, 6, 5 * SECOND, at) {
                     Ok(next) => {
                         at = next;
                         tries.push(next / SECOND - 5);

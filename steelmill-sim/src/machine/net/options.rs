@@ -1,5 +1,6 @@
 //! Socket options with an integer as value: what setsockopt(2) takes and getsockopt(2) gives (socket(7), tcp(7), ip(7), ipv6(7)).
 
+use crate::kernel::timers::Nanos;
 use std::net::Ipv4Addr;
 
 use crate::machine::descriptors::Errno;
@@ -128,6 +129,16 @@ fn check_level(protocol: Protocol, is_ipv6: bool, level: i32, absent: Errno) -> 
 }
 
 impl Options {
+    /// How often a SYN is sent again.
+    pub(crate) fn syn_count(&self) -> u8 {
+        self.syn_count
+    }
+
+    /// After how long without an acknowledgement a connection fails, if that is set.
+    pub(crate) fn user_timeout(&self) -> Option<Nanos> {
+        (self.user_timeout > 0).then(|| self.user_timeout as Nanos * 1_000_000)
+    }
+
     /// Whether close(2) sends a RST instead of a FIN.
     pub(crate) fn is_zero_linger(&self) -> bool {
         self.lingers && self.linger_seconds == 0

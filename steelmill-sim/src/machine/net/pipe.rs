@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::congestion::{Congestion, initial_window};
-use super::link::{FoundBy, SEGMENT};
+use super::link::{FIRST_RTO, FoundBy, SEGMENT};
 use super::queue::Queue;
 use crate::kernel::timers::Nanos;
 
@@ -44,6 +44,8 @@ pub(crate) struct Pipe {
     pub(crate) has_window_update: bool,
     /// When data or its acknowledgement stopped getting through.
     pub(crate) stalled_since: Option<Nanos>,
+    /// While it is stalled, the time from which retransmission timeouts count: the first ends `FIRST_RTO` later.
+    pub(crate) resends_from: Nanos,
     /// Whether a read could not advance the window, because the link to the writer was cut or held.
     pub(crate) is_window_unadvertised: bool,
     /// When the FIN that is acknowledged arrived.
@@ -75,6 +77,7 @@ impl Default for Pipe {
             is_writer_blocked: false,
             has_window_update: false,
             stalled_since: None,
+            resends_from: 0,
             is_window_unadvertised: false,
             fin_arrived_at: 0,
             probe_due: 0,
@@ -261,6 +264,23 @@ impl Pipe {
                 Some(at)
             }
         }
+    }
+
+    /// Begins a stall, or has what was sent now take part in one. A segment that is alone on its way is sent again after
+    /// `FIRST_RTO` as a tail loss probe (RFC 8985 §7), and the timeouts count from there; of several the probe is sent at once.
+    pub(crate) fn stall(&mut self, now: Nanos, is_alone: bool) {
+        self.resends_from = match self.stalled_since {
+            Some(_) => self.resends_from.min(now),
+            None if is_alone => now + FIRST_RTO,
+            None => now,
+        };
+        self.stalled_since.get_or_insert(now);
+    }
+
+    /// Whether a retransmission timeout has ended since it stalled: then nothing new is sent.
+    #[inline]
+    pub(crate) fn has_timed_out(&self, now: Nanos) -> bool {
+        self.stalled_since.is_some() && now >= self.resends_from + FIRST_RTO
     }
 
     /// The earliest arrival of the next flight.

@@ -237,7 +237,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if connection.out(side).stalled_since.is_some_and(|since| now >= since + FIRST_RTO) {
+        if connection.out(side).has_timed_out(now) {
             return;
         }
         self.transmit_unsent(id, side);
@@ -370,22 +370,33 @@ impl Cluster {
         }
     }
 
-    /// Marks `side` as stalled, and schedules its retransmission timeout.
+    /// Marks `side` as stalled, since what is unsent was lost.
     pub(super) fn stall(&mut self, id: ConnectionId, side: Side) {
+        let unsent = self.net.tcp.get(id).map_or(0, |connection| connection.out(side).unsent());
+        self.stall_with(id, side, unsent);
+    }
+
+    /// Marks `side` as stalled with so many unacknowledged bytes, and schedules when it gives up.
+    fn stall_with(&mut self, id: ConnectionId, side: Side, unacknowledged: u64) {
         let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let timeout = match connection.end(side).state {
-            State::Established => RETRIES_TIMEOUT,
-            State::Orphaned => ORPHAN_RETRIES_TIMEOUT,
+        let (from, to) = connection.way(side);
+        let (user_timeout, timeout) = match connection.end(side).state {
+            State::Established => (connection.options(side).user_timeout(), RETRIES_TIMEOUT),
+            State::Orphaned => (None, ORPHAN_RETRIES_TIMEOUT),
             _ => return,
         };
         let pipe = connection.out(side);
-        if pipe.stalled_since.is_none() {
-            pipe.stalled_since = Some(now);
+        let is_new = pipe.stalled_since.is_none();
+        pipe.stall(now, unacknowledged <= self.net.links.segment_size(from, to));
+        if is_new {
+            // `TCP_USER_TIMEOUT` counts from the first timeout (`retransmits_timed_out()`).
+            let first_timeout = pipe.resends_from + FIRST_RTO;
+            let end = user_timeout.map_or(now + timeout, |timeout| first_timeout + timeout);
             self.net.tcp.mark_stalled(id, side);
-            self.schedule(now + timeout, Event::RetriesExhausted(id, side, now));
+            self.schedule(end, Event::RetriesExhausted(id, side, now));
         }
     }
 
@@ -492,7 +503,7 @@ impl Cluster {
             self.lose_last_ack(id, side);
         }
         if was_stalled || !self.net.links.is_clear(way.1, way.0) {
-            self.acknowledge(id, side);
+            self.acknowledge(id, side, arrived_before);
         }
         self.wake_readers(id, reader);
     }
@@ -534,9 +545,10 @@ impl Cluster {
         })
     }
 
-    /// Acknowledges what `side` has sent, or stalls it if the reverse direction is not clear.
+    /// Acknowledges what `side` has sent, or stalls it if the reverse direction is not clear. Before the arrival just now so many
+    /// bytes had arrived.
     #[cold]
-    fn acknowledge(&mut self, id: ConnectionId, side: Side) {
+    fn acknowledge(&mut self, id: ConnectionId, side: Side, arrived_before: u64) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
@@ -544,11 +556,10 @@ impl Cluster {
         let (is_writer_blocked, is_window_unadvertised) =
             (connection.out(side).is_writer_blocked, connection.out(side).is_window_unadvertised);
         if !self.net.links.is_clear(to, from) {
-            return self.stall(id, side);
+            let arrived = connection.out(side).arrived() - arrived_before;
+            return self.stall_with(id, side, arrived);
         }
-        let has_timed_out =
-            connection.out(side).stalled_since.is_some_and(|since| self.kernel.now >= since + FIRST_RTO);
-        if has_timed_out {
+        if connection.out(side).has_timed_out(self.kernel.now) {
             let segment = self.net.links.segment_size(from, to);
             let pipe = self.net.tcp.get(id).expect("checked above").out(side);
             pipe.acknowledge_all();
@@ -581,9 +592,11 @@ impl Cluster {
         }
         // The RST is lost, so the sender retransmits.
         self.stall(id, side);
-        let stalled_since = self.net.tcp.get(id).and_then(|connection| connection.out(side).stalled_since);
-        if let Some(since) = stalled_since {
-            self.schedule(next_retransmission(since, now), Event::Retransmit(id, side));
+        let Some(connection) = self.net.tcp.get(id) else { return };
+        let pipe = connection.out(side);
+        if pipe.stalled_since.is_some() {
+            let at = next_retransmission(pipe.resends_from, now);
+            self.schedule(at, Event::Retransmit(id, side));
         }
     }
 
@@ -640,10 +653,9 @@ impl Cluster {
         for (id, side) in self.net.tcp.stalled(machine, other) {
             let connection = self.net.tcp.get(id).expect("listed just now");
             let (from, to) = connection.link(side);
-            if (is_healed(from, to) || is_healed(to, from))
-                && let Some(since) = connection.out(side).stalled_since
-            {
-                self.schedule(next_retransmission(since, self.kernel.now), Event::Retransmit(id, side));
+            if (is_healed(from, to) || is_healed(to, from)) && connection.out(side).stalled_since.is_some() {
+                let at = next_retransmission(connection.out(side).resends_from, self.kernel.now);
+                self.schedule(at, Event::Retransmit(id, side));
             }
         }
     }

@@ -61,7 +61,8 @@ impl Cluster {
         connection.queue_fin(side);
         let pipe = connection.out(side);
         if let Some(since) = pipe.stalled_since {
-            let at = next_retransmission(since, self.kernel.now).max(since + ORPHAN_RETRIES_TIMEOUT);
+            let at =
+                next_retransmission(pipe.resends_from, self.kernel.now).max(since + ORPHAN_RETRIES_TIMEOUT);
             self.schedule(at, Event::RetriesExhausted(id, side, since));
         }
         self.transmit(id, side);

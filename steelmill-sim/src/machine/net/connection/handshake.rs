@@ -22,6 +22,9 @@ use crate::schema::segment::Segment;
 /// The greatest backlog: Linux's default `net.core.somaxconn` (listen(2)).
 const BACKLOG_MAX: usize = 4096;
 
+/// When the first SYN is sent again.
+const FIRST_SYN_TIMEOUT: Nanos = 1_000_000_000;
+
 /// When a connect to an address without a machine fails: Linux's neighbour discovery sends three solicitations, one a
 /// second (arp(7)).
 const NEIGHBOUR_TIMEOUT: Nanos = 3_000_000_000;
@@ -300,9 +303,17 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        match next_syn_retransmission(schedule, connection.connect_started_at, self.kernel.now) {
-            Ok(at) => self.schedule(at, Event::RetransmitSyn(id)),
-            Err(at) => self.schedule(at, Event::ConnectFails(id, libc::ETIMEDOUT)),
+        let (since, options) = (connection.connect_started_at, connection.options(CONNECTOR));
+        // It is looked at when a timer ends, from the second one on.
+        let give_up_at = options.user_timeout().map(|timeout| since + timeout.max(FIRST_SYN_TIMEOUT));
+        let next = next_syn_retransmission(schedule, options.syn_count(), since, self.kernel.now);
+        match (next, give_up_at) {
+            (Ok(at), None) => self.schedule(at, Event::RetransmitSyn(id)),
+            (Ok(at), Some(end)) if at <= end => self.schedule(at, Event::RetransmitSyn(id)),
+            (Ok(at) | Err(at), end) => {
+                let at = end.map_or(at, |end| end.clamp(self.kernel.now, at));
+                self.schedule(at, Event::ConnectFails(id, libc::ETIMEDOUT));
+            }
         }
     }
 
