@@ -51,29 +51,40 @@ pub(crate) fn next_ports() -> u16 {
 /// How long each step rests when Linux is asked again.
 const SECOND_LOOK: Duration = Duration::from_millis(15);
 
+/// A little less than the time after which a SYN is sent again.
+const SYN_TIMEOUT: Duration = Duration::from_millis(900);
+
 /// The answers of Linux, one for each step. After each call nothing goes on until the network has come to rest, and a little
-/// longer if it is patient.
-pub(crate) fn answers(program: &[Step], port: u16, is_patient: bool) -> Vec<String> {
+/// longer if it is patient. There are none of a program that took so long that a SYN was sent again: a full backlog had dropped it.
+pub(crate) fn answers(program: &[Step], port: u16, is_patient: bool) -> Option<Vec<String>> {
     let pause = if is_patient { SECOND_LOOK } else { Duration::ZERO };
     let mut course = Course::new(Host { own4: OWN.0, own6: OWN.1, port });
-    let step = |step: &Step| {
+    let mut connecting_since = None;
+    let mut answers = Vec::new();
+    for step in program {
         let answer = course.call(*step);
         settle(&course);
         if !pause.is_zero() {
             sleep(pause);
         }
-        format!("{answer}{}", course.changes())
-    };
-    program.iter().map(step).collect()
+        answers.push(format!("{answer}{}", course.changes()));
+        if connecting_since.is_none() && course.sockets().any(is_connecting) {
+            connecting_since = Some(Instant::now());
+        }
+        if connecting_since.is_some_and(|since| since.elapsed() > SYN_TIMEOUT) {
+            return None;
+        }
+    }
+    Some(answers)
 }
 
 /// The answers of tokio's sockets, one for each operation.
-pub(crate) fn typed_answers(acts: &[Act], port: u16, is_patient: bool) -> Vec<String> {
+pub(crate) fn typed_answers(acts: &[Act], port: u16, is_patient: bool) -> Option<Vec<String>> {
     let moment = Duration::from_millis(if is_patient { 40 } else { 3 });
     let host = Host { own4: OWN.0, own6: OWN.1, port };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let answers = typed::real::answers(&typed::real::Network, acts, host, || tokio::time::sleep(moment));
-    runtime.expect("a tokio runtime").block_on(answers)
+    Some(runtime.expect("a tokio runtime").block_on(answers))
 }
 
 /// Waits until no TCP socket has anything on its way, and nothing changes.
@@ -114,6 +125,12 @@ fn state(course: &Course) -> (Vec<[i64; 4]>, bool) {
 /// answered at once, or its SYN was dropped: then nothing happens for a second.
 const LISTEN: u8 = 10;
 const SYN_SENT: u8 = 2;
+
+/// Whether a socket has sent a SYN that nothing has answered.
+fn is_connecting(fd: &OwnedFd) -> bool {
+    let info = calls::get::<libc::tcp_info>(fd, libc::IPPROTO_TCP, libc::TCP_INFO);
+    info.is_ok_and(|info| info.tcpi_state == SYN_SENT)
+}
 
 fn is_on_its_way(state: u8) -> bool {
     const SYN_RECV: u8 = 3;

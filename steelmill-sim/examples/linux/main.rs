@@ -90,8 +90,9 @@ struct Surface<T> {
     draw: fn(u64) -> Vec<T>,
     /// Prepares a thread for programs.
     enter: fn() -> Result<(), String>,
-    /// With the port before the program's own, or the number of its directory; patient or not.
-    linux: fn(&[T], u16, bool) -> Vec<String>,
+    /// With the port before the program's own, or the number of its directory; patient or not. Nothing, if the machine was too busy
+    /// for it.
+    linux: fn(&[T], u16, bool) -> Option<Vec<String>>,
     /// With that port, and the seed of the run.
     simulated: fn(&[T], u16, u64) -> Vec<String>,
     /// Whether two answers are one.
@@ -187,6 +188,7 @@ fn main() -> ExitCode {
 struct Progress {
     next: u64,
     carried_out: u64,
+    /// Those with a difference that did not last, and those that hang on a moment.
     unsteady: u64,
     /// The kinds of differences, each with the first seed that has it.
     found: BTreeMap<String, u64>,
@@ -210,7 +212,10 @@ impl<T: Debug + Clone + Sync> Surface<T> {
     /// Prints all answers to one program; true when they are equal.
     fn one(&self, seed: u64) -> bool {
         let program = (self.draw)(seed);
-        let (linux, simulated) = self.both(&program, seed, true);
+        let Some((linux, simulated)) = self.both(&program, seed, true) else {
+            println!("this machine is too busy for it");
+            return false;
+        };
         for (place, step) in program.iter().enumerate() {
             println!("{step:?}\n    Linux: {}", linux[place]);
             if !self.agree_at(place, &linux, &simulated) {
@@ -220,9 +225,10 @@ impl<T: Debug + Clone + Sync> Surface<T> {
         self.first_difference(&linux, &simulated).is_none()
     }
 
-    fn both(&self, program: &[T], seed: u64, is_patient: bool) -> (Vec<String>, Vec<String>) {
+    fn both(&self, program: &[T], seed: u64, is_patient: bool) -> Option<(Vec<String>, Vec<String>)> {
         let port = linux::next_ports();
-        ((self.linux)(program, port, is_patient), (self.simulated)(program, port, seed))
+        let linux = (self.linux)(program, port, is_patient)?;
+        Some((linux, (self.simulated)(program, port, seed)))
     }
 
     fn agree_at(&self, place: usize, linux: &[String], simulated: &[String]) -> bool {
@@ -271,7 +277,7 @@ impl<T: Debug + Clone + Sync> Surface<T> {
         })?;
         let progress = progress.into_inner().expect("no program panics");
         println!(
-            "{} programs of {:?}, {} differences, {} for which Linux answered anew in {:.0} s",
+            "{} programs of {:?}, {} differences, {} that cannot be compared in {:.0} s",
             progress.carried_out,
             self.kind,
             progress.found.len(),
@@ -284,8 +290,8 @@ impl<T: Debug + Clone + Sync> Surface<T> {
     /// Carries out a program, and prints the least one that has its difference, if that is a new one.
     fn compare(&self, seed: u64, progress: &Mutex<Progress>) {
         let program = (self.draw)(seed);
-        let (linux, simulated) = self.both(&program, seed, false);
-        if self.first_difference(&linux, &simulated).is_none() {
+        let both = self.both(&program, seed, false);
+        if both.is_some_and(|(linux, simulated)| self.first_difference(&linux, &simulated).is_none()) {
             return;
         }
         let kind = self.difference(&program, seed);
@@ -302,7 +308,7 @@ impl<T: Debug + Clone + Sync> Surface<T> {
             progress.found.insert(kind.clone(), seed);
         }
         let least = shrink::shrink(&program, |candidates| self.have_difference(candidates, seed, &kind));
-        let (linux, simulated) = self.both(&least, seed, true);
+        let (linux, simulated) = self.both(&least, seed, true).unwrap_or_default();
         println!("{}", shrink::as_test(self.check, seed, &least, &linux, &simulated));
     }
 
@@ -321,12 +327,12 @@ impl<T: Debug + Clone + Sync> Surface<T> {
 
     /// The first answers that differ, and to what, if they do when Linux is given time.
     fn difference(&self, program: &[T], seed: u64) -> Option<String> {
-        let (linux, simulated) = self.both(program, seed, false);
+        let (linux, simulated) = self.both(program, seed, false)?;
         self.first_difference(&linux, &simulated)?;
         if !(self.is_steady)(program, linux::next_ports(), seed) {
             return None;
         }
-        let (linux, simulated) = self.both(program, seed, true);
+        let (linux, simulated) = self.both(program, seed, true)?;
         let place = self.first_difference(&linux, &simulated)?;
         let call = program.get(place).map(|call| format!("{call:?}")).unwrap_or_default();
         let call = call.rsplit("step: ").next().and_then(|call| call.split(' ').next()).unwrap_or_default();

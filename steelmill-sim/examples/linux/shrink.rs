@@ -39,7 +39,8 @@ pub(crate) fn as_test<T: Debug>(
 ) -> String {
     let mut text = format!("#[test]\nfn seed_{seed}() {{\n    {check}(&[\n");
     for (place, step) in program.iter().enumerate() {
-        let (linux, simulated) = (&linux[place], simulated.get(place).map_or("nothing", String::as_str));
+        let [linux, simulated] =
+            [linux, simulated].map(|all| all.get(place).map_or("nothing", String::as_str));
         let note = if linux == simulated { String::new() } else { format!(" // not: {simulated}") };
         writeln!(text, "        ({step:?}, {linux:?}),{note}").expect("a string takes all");
     }

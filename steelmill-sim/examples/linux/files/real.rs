@@ -27,7 +27,7 @@ pub(crate) fn enter(directory: &Path) -> Result<bool, String> {
 }
 
 /// The answers of Linux, one for each call.
-pub(crate) fn answers(program: &[Call], number: u16, _: bool) -> Vec<String> {
+pub(crate) fn answers(program: &[Call], number: u16, _: bool) -> Option<Vec<String>> {
     let directory = DIRECTORY.get().expect("it was chosen").join(format!("program-{number}"));
     let _ = std::fs::remove_dir_all(&directory);
     std::fs::create_dir(&directory).expect("the directory is this program's");
@@ -37,10 +37,7 @@ pub(crate) fn answers(program: &[Call], number: u16, _: bool) -> Vec<String> {
     calls::set_file_user(before);
     // What the program took its own permissions from can be removed by root alone.
     let _ = std::fs::remove_dir_all(&directory);
-    match answers {
-        Ok(answers) => answers,
-        Err(errno) => vec![format!("there is no directory for it: {errno}")],
-    }
+    Some(answers.unwrap_or_else(|errno| vec![format!("there is no directory for it: {errno}")]))
 }
 
 fn carry_out(program: &[Call], directory: &Path) -> Result<Vec<String>, Errno> {

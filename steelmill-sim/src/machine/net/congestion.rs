@@ -84,6 +84,11 @@ impl Congestion {
         self.window.saturating_sub(sent.saturating_sub(acknowledged))
     }
 
+    /// A tail loss probe sends the next segment, which the window does not count (RFC 8985 §7.3).
+    pub(crate) fn probes(&mut self, segment: u64) {
+        self.window += segment;
+    }
+
     pub(crate) fn sends(&mut self, now: Nanos) {
         self.last_sent_at = now;
     }

@@ -556,8 +556,13 @@ impl Cluster {
         let (is_writer_blocked, is_window_unadvertised) =
             (connection.out(side).is_writer_blocked, connection.out(side).is_window_unadvertised);
         if !self.net.links.is_clear(to, from) {
-            let arrived = connection.out(side).arrived() - arrived_before;
-            return self.stall_with(id, side, arrived);
+            let pipe = connection.out(side);
+            let (arrived, was_stalled) = (pipe.arrived() - arrived_before, pipe.stalled_since.is_some());
+            self.stall_with(id, side, arrived);
+            if !was_stalled {
+                self.probe_for_loss(id, side);
+            }
+            return;
         }
         if connection.out(side).has_timed_out(self.kernel.now) {
             let segment = self.net.links.segment_size(from, to);
@@ -571,6 +576,23 @@ impl Cluster {
             self.advertise_window(id, side, self.kernel.now);
         } else if is_writer_blocked && !self.has_round_trip(from, to) {
             self.stall(id, side);
+        }
+    }
+
+    /// Sends a segment that congestion control held back as a tail loss probe.
+    fn probe_for_loss(&mut self, id: ConnectionId, side: Side) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let (from, to) = connection.way(side);
+        let segment = self.net.links.segment_size(from, to);
+        let pipe = connection.out(side);
+        if !pipe.has_unsent() {
+            return;
+        }
+        if let Some(congestion) = pipe.counting() {
+            congestion.probes(segment);
+            self.transmit(id, side);
         }
     }
 
