@@ -199,6 +199,7 @@ impl<T: Debug + Clone + Sync> Surface<T> {
     ///
     /// # Errors
     /// When there is no place for it on this Linux.
+    #[expect(clippy::disallowed_methods, reason = "Linux is asked on real threads")]
     fn run(&self, arguments: &CommandLine, limit: Duration) -> Result<bool, String> {
         match arguments.seed {
             // In a thread of its own: it does not leave the namespaces that it enters.
@@ -243,7 +244,7 @@ impl<T: Debug + Clone + Sync> Surface<T> {
     }
 
     /// Carries out programs until a limit; true when none differs.
-    #[expect(clippy::disallowed_methods, reason = "its limit is one of real time")]
+    #[expect(clippy::disallowed_methods, reason = "its limit is one of real time, and so are its threads")]
     fn many(&self, arguments: &CommandLine, limit: Duration) -> Result<bool, String> {
         let begun = Instant::now();
         let progress = Mutex::new(Progress {
@@ -313,6 +314,7 @@ impl<T: Debug + Clone + Sync> Surface<T> {
     }
 
     /// Which of some programs have a difference; as many are carried out at once as usually are.
+    #[expect(clippy::disallowed_methods, reason = "Linux is asked on real threads")]
     fn have_difference(&self, programs: &[Vec<T>], seed: u64, kind: &Option<String>) -> Vec<bool> {
         let has = |program: &Vec<T>| !program.is_empty() && self.difference(program, seed) == *kind;
         if self.at_once == 1 || programs.len() == 1 {

@@ -68,6 +68,10 @@ impl Drawing {
     fn socket(&mut self, host: u8, family: Family, kind: Kind) -> u8 {
         let id = self.make(host, kind);
         self.on(host, Step::Socket { id, family, kind });
+        // Without it a small segment waits for the acknowledgement of the one before (docs/network.md).
+        if kind == Kind::Stream {
+            self.on(host, Step::Set { id, option: Opt::NoDelay, value: 1 });
+        }
         id
     }
 
@@ -147,7 +151,6 @@ impl Drawing {
             (Opt::SynCount, 2),
             (Opt::Linger, 0),
             (Opt::Linger, 0),
-            (Opt::NoDelay, 1),
         ]);
         self.on(host, Step::Set { id, option, value });
     }
