@@ -975,3 +975,46 @@ fn a_probe_sends_the_segment_after_the_window() {
         (On { host: 0, step: Available { id: 2 } }, "15928"),
     ]);
 }
+
+#[test]
+fn a_user_timeout_of_less_than_a_second_leaves_a_connect_its_second_syn() {
+    hosts_answer(&[
+        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
+        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
+        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+        (On { host: 1, step: Set { id: 1, option: UserTimeout, value: 300 } }, "ok"),
+        (Cut { from: 1, to: 0 }, "ok"),
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 1:nothing"),
+        (Wait { millis: 600 }, "waited"),
+        (Heal { from: 1, to: 0 }, "ok"),
+        (Wait { millis: 700 }, "waited 0:in@340 1:out@340"),
+    ]);
+}
+
+#[test]
+fn a_user_timeout_counts_whenever_it_is_set() {
+    hosts_answer(&[
+        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
+        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
+        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (Cut { from: 1, to: 0 }, "ok"),
+        (On { host: 1, step: Send { id: 1, length: 10 } }, "10"),
+        (On { host: 1, step: Set { id: 1, option: UserTimeout, value: 1000 } }, "ok"),
+        (Wait { millis: 1700 }, "waited 1:in+out+rdhup+hup+err@1340"),
+    ]);
+}
+
+#[test]
+fn one_syn_more_is_three_seconds() {
+    hosts_answer(&[
+        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
+        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
+        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+        (On { host: 1, step: Set { id: 1, option: SynCount, value: 1 } }, "ok"),
+        (Cut { from: 1, to: 0 }, "ok"),
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 1:nothing"),
+        (Wait { millis: 2500 }, "waited"),
+        (Wait { millis: 900 }, "waited 1:in+out+rdhup+hup+err@470"),
+    ]);
+}

@@ -79,22 +79,29 @@ const LATER: u64 = 180;
 
 /// Whether two answers are the same but for times (`@millis`) that differ by a little.
 pub(crate) fn agree(linux: &str, simulated: &str) -> bool {
-    let (mut linux, mut simulated) = (linux.split(' '), simulated.split(' '));
+    agree_within(linux, simulated, EARLIER, LATER)
+}
+
+/// Whether two answers are the same, but times of the first one may be so much earlier or later.
+fn agree_within(one: &str, other: &str, earlier: u64, later: u64) -> bool {
+    let (mut one, mut other) = (one.split(' '), other.split(' '));
     loop {
-        match (linux.next(), simulated.next()) {
+        match (one.next(), other.next()) {
             (None, None) => return true,
-            (Some(one), Some(other)) if do_words_agree(one, other) => {}
+            (Some(word), Some(other_word)) if word == other_word => {}
+            (Some(word), Some(other_word)) => match (timed(word), timed(other_word)) {
+                (Some((what, at)), Some((other_what, other_at)))
+                    if what == other_what
+                        && (other_at.saturating_sub(earlier)..=other_at + later).contains(&at) => {}
+                _ => return false,
+            },
             _ => return false,
         }
     }
 }
 
-fn do_words_agree(one: &str, other: &str) -> bool {
-    let parts = |word: &str| word.split_once('@').map(|(what, at)| (what.to_owned(), at.parse::<u64>().ok()));
-    match (parts(one), parts(other)) {
-        (Some((what, Some(at))), Some((other, Some(other_at)))) => {
-            what == other && (other_at.saturating_sub(EARLIER)..=other_at + LATER).contains(&at)
-        }
-        _ => one == other,
-    }
+/// What happens, and when.
+fn timed(word: &str) -> Option<(&str, u64)> {
+    let (what, at) = word.split_once('@')?;
+    Some((what, at.parse().ok()?))
 }

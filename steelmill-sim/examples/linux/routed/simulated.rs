@@ -9,24 +9,26 @@ use steelmill_sim::{Machine, Seed, Settings, Sim, simulate};
 
 use super::super::carry_out::{Book, Course};
 use super::course::{Answer, Driver, carry_out};
-use super::{Move, TICK, host, hosts, times};
+use super::{Move, TICK, agree_within, host, hosts, times};
 
 /// How many milliseconds calls have, and how much longer waits are, to see whether answers hang on it.
 const SHIFTS: [(u64, i64); 6] = [(26, -170), (30, -80), (28, -40), (28, 0), (34, 0), (34, 45)];
 
-/// Whether the answers are the same when each wait takes a little longer or less.
+/// Whether the answers are the same when each wait takes a little longer or less, but for times that are shifted by as much.
 pub(crate) fn is_steady(moves: &[Move], port: u16, seed: u64) -> bool {
-    // When something happens in a wait depends on when that begins.
-    let without_times = |tick, longer| -> Vec<String> {
-        let answers = answers_with(moves, port, seed, &times(moves, tick, longer));
-        answers
-            .iter()
-            .map(|answer| answer.split('@').map(|part| part.trim_start_matches(char::is_numeric)).collect())
-            .collect()
-    };
-    let usual = without_times(TICK, 0);
-    SHIFTS.into_iter().all(|(tick, longer)| without_times(Duration::from_millis(tick), longer) == usual)
+    let usual = answers(moves, port, seed);
+    SHIFTS.into_iter().all(|(tick, longer)| {
+        let (moved, unmoved) = (times(moves, Duration::from_millis(tick), longer), times(moves, TICK, 0));
+        let shift = moved.iter().zip(&unmoved).map(|(one, other)| one.abs_diff(*other).as_millis() as u64);
+        let shift = shift.max().unwrap_or(0) + SLACK;
+        let others = answers_with(moves, port, seed, &moved);
+        others.len() == usual.len()
+            && others.iter().zip(&usual).all(|(one, other)| agree_within(one, other, shift, shift))
+    })
 }
+
+/// By how many milliseconds times differ between runs in which everything has its time.
+const SLACK: u64 = 15;
 
 /// The answers of the simulation, one for each move; the failure of the run as the last one.
 pub(crate) fn answers(moves: &[Move], port: u16, seed: u64) -> Vec<String> {

@@ -567,8 +567,8 @@ pub enum SynSchedule {
     Exponential,
 }
 
-/// The first SYN retransmission after `now` of a connect that began at `since`, of so many (`TCP_SYNCNT`; the linear schedule has
-/// four more).
+/// The first SYN retransmission after `now` of a connect that began at `since`. It gives up as if SYNs were sent `count` times
+/// (`TCP_SYNCNT`) on the exponential schedule, when a timer of its own ends after that (`retransmits_timed_out()`).
 ///
 /// # Errors
 /// After the last, the time of `ETIMEDOUT`.
@@ -582,9 +582,14 @@ pub(crate) fn next_syn_retransmission(
         SynSchedule::Linear => 4,
         SynSchedule::Exponential => 0,
     };
+    let doubled = count.min(6);
+    let end = since + SECOND * ((2 << doubled) - 1 + 120 * Nanos::from(count - doubled));
     let (mut at, mut timeout) = (since, SECOND);
-    for sent in 0..u32::from(count) + linear {
+    for sent in 0.. {
         at += timeout;
+        if at >= end {
+            break;
+        }
         if at > now {
             return Ok(at);
         }
@@ -592,7 +597,7 @@ pub(crate) fn next_syn_retransmission(
             timeout = (timeout * 2).min(120 * SECOND);
         }
     }
-    Err(at + timeout)
+    Err(at)
 }
 
 /// The first SYN-ACK retransmission after `now` of a handshake whose SYN arrived at `since`: after 1, 3, 7, 15 and 31 s, as
@@ -637,6 +642,15 @@ mod tests {
             };
             assert_eq!((&tries[..], ends / SECOND), (times, end + 5));
         }
+    }
+
+    #[test]
+    fn a_connect_of_few_syns_gives_up_when_a_timer_ends_after_those() {
+        let end = |schedule, count| next_syn_retransmission(schedule, count, 0, 10_000 * SECOND);
+        let ends =
+            |schedule| [1, 2, 3, 6, 7].map(|count| end(schedule, count).expect_err("long ago") / SECOND);
+        assert_eq!(ends(SynSchedule::Linear), [3, 7, 19, 131, 251]);
+        assert_eq!(ends(SynSchedule::Exponential), [3, 7, 15, 127, 247]);
     }
 
     #[test]

@@ -270,6 +270,8 @@ impl Pipe {
     /// `FIRST_RTO` as a tail loss probe (RFC 8985 §7), and the timeouts count from there; of several the probe is sent at once.
     pub(crate) fn stall(&mut self, now: Nanos, is_alone: bool) {
         self.resends_from = match self.stalled_since {
+            // The rest of a short write is of the same segment.
+            Some(since) if now == since => self.resends_from,
             Some(_) => self.resends_from.min(now),
             None if is_alone => now + FIRST_RTO,
             None => now,

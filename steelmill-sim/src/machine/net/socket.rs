@@ -536,7 +536,10 @@ impl Cluster {
             Kind::Udp(id) => self.udp_set_options(id, options),
             Kind::Stream(id, side) => {
                 if let Some(connection) = self.net.tcp.get(id) {
-                    *connection.options(side) = options;
+                    let before = std::mem::replace(connection.options(side), options);
+                    if before.user_timeout() != options.user_timeout() {
+                        self.tcp_schedule_giving_up(id, side);
+                    }
                 }
             }
         }

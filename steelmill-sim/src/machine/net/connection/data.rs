@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::{ConnectionId, Side, State};
+use super::{Connection, ConnectionId, Side, State};
 use crate::kernel::timers::Nanos;
 use crate::machine::cluster::Cluster;
 use crate::machine::net::link::{
@@ -14,6 +14,21 @@ use crate::machine::net::{Event, address};
 use crate::schema::decision::Stream;
 use crate::schema::event::{DeliveryProblem, EventKind};
 use crate::schema::segment::Segment;
+
+impl Connection {
+    /// When a stalled end gives up. `TCP_USER_TIMEOUT` counts from its first timeout (`retransmits_timed_out()` of Linux).
+    fn gives_up_at(&mut self, side: Side) -> Option<Nanos> {
+        let (state, user_timeout) = (self.end(side).state, self.options(side).user_timeout());
+        let pipe = self.out(side);
+        let since = pipe.stalled_since?;
+        match (state, user_timeout) {
+            (State::Established, Some(timeout)) => Some(pipe.resends_from + FIRST_RTO + timeout),
+            (State::Established, None) => Some(since + RETRIES_TIMEOUT),
+            (State::Orphaned, _) => Some(since + ORPHAN_RETRIES_TIMEOUT),
+            _ => None,
+        }
+    }
+}
 
 impl Cluster {
     /// Copies up to `limit` readable bytes; `None` when a read would block. Without `consume` it peeks.
@@ -382,21 +397,30 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
+        if !matches!(connection.end(side).state, State::Established | State::Orphaned) {
+            return;
+        }
         let (from, to) = connection.way(side);
-        let (user_timeout, timeout) = match connection.end(side).state {
-            State::Established => (connection.options(side).user_timeout(), RETRIES_TIMEOUT),
-            State::Orphaned => (None, ORPHAN_RETRIES_TIMEOUT),
-            _ => return,
-        };
+        let has_user_timeout = connection.options(side).user_timeout().is_some();
         let pipe = connection.out(side);
         let is_new = pipe.stalled_since.is_none();
         pipe.stall(now, unacknowledged <= self.net.links.segment_size(from, to));
         if is_new {
-            // `TCP_USER_TIMEOUT` counts from the first timeout (`retransmits_timed_out()`).
-            let first_timeout = pipe.resends_from + FIRST_RTO;
-            let end = user_timeout.map_or(now + timeout, |timeout| first_timeout + timeout);
             self.net.tcp.mark_stalled(id, side);
-            self.schedule(end, Event::RetriesExhausted(id, side, now));
+        }
+        if is_new || has_user_timeout {
+            self.tcp_schedule_giving_up(id, side);
+        }
+    }
+
+    /// Schedules when a stalled end gives up; again, when its options change.
+    pub(crate) fn tcp_schedule_giving_up(&mut self, id: ConnectionId, side: Side) {
+        let now = self.kernel.now;
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        if let (Some(since), Some(at)) = (connection.out(side).stalled_since, connection.gives_up_at(side)) {
+            self.schedule(at.max(now), Event::RetriesExhausted(id, side, since));
         }
     }
 
@@ -657,7 +681,10 @@ impl Cluster {
         if connection.out(side).stalled_since != Some(since) {
             return;
         }
+        // Perhaps a user timeout was set or taken back meanwhile.
+        let is_early = connection.gives_up_at(side).is_some_and(|at| at > self.kernel.now);
         match connection.end(side).state {
+            State::Established if is_early => {}
             State::Established => self.fail_end(id, side, libc::ETIMEDOUT),
             State::Orphaned => self.close_end(id, side, State::Closed),
             _ => {}

@@ -22,8 +22,9 @@ use crate::schema::segment::Segment;
 /// The greatest backlog: Linux's default `net.core.somaxconn` (listen(2)).
 const BACKLOG_MAX: usize = 4096;
 
-/// When the first SYN is sent again.
-const FIRST_SYN_TIMEOUT: Nanos = 1_000_000_000;
+/// The earliest time at which a connect fails by `TCP_USER_TIMEOUT`: a tick of Linux's clock (at 250 Hz) after the first SYN is sent again,
+/// which may still be answered.
+const USER_TIMEOUT_MIN: Nanos = 1_004_000_000;
 
 /// When a connect to an address without a machine fails: Linux's neighbour discovery sends three solicitations, one a
 /// second (arp(7)).
@@ -305,7 +306,7 @@ impl Cluster {
         };
         let (since, options) = (connection.connect_started_at, connection.options(CONNECTOR));
         // It is looked at when a timer ends, from the second one on.
-        let give_up_at = options.user_timeout().map(|timeout| since + timeout.max(FIRST_SYN_TIMEOUT));
+        let give_up_at = options.user_timeout().map(|timeout| since + timeout.max(USER_TIMEOUT_MIN));
         let next = next_syn_retransmission(schedule, options.syn_count(), since, self.kernel.now);
         match (next, give_up_at) {
             (Ok(at), None) => self.schedule(at, Event::RetransmitSyn(id)),
