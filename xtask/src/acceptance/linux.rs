@@ -40,7 +40,11 @@ pub(super) fn run(
                 let kinds = ["--only", "calls,typed,files", "--first", "10000", "--programs", "700"];
                 fuzz(workspace, &kinds, "40")
             }
-            _ => fuzz(workspace, &["--only", "routed", "--first", "1", "--programs", "150", "--differences", "2"], "20"),
+            _ => fuzz(
+                workspace,
+                &["--only", "routed", "--first", "1", "--programs", "150", "--differences", "2"],
+                "20",
+            ),
         });
     }
     skipped.len()
