@@ -67,7 +67,7 @@ pub mod cli; // a campaign as a program, and as a test
 pub use trace::{history, logging};
 
 pub use campaign::campaign::Campaign;
-pub use campaign::coverage::{Coverage, CoveragePoint};
+pub use campaign::coverage::{Coverage, CoveragePoint, Furthest};
 pub use campaign::record::{CampaignSettings, Count, KeptRecord, KeptSeed, Record, RedSeed};
 pub use campaign::shard::{Shard, UnknownShard};
 pub use campaign::summary::{Kept, Summary};

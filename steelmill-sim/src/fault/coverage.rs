@@ -2,7 +2,7 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 
-use steelmill_core::coverage::{self, Observer, Point};
+use steelmill_core::coverage::{self, Observer, Point, Reading};
 
 use crate::machine::cluster::{self, RunId};
 use crate::machine::coverage::Rare;
@@ -14,6 +14,10 @@ pub(crate) struct RunObserver;
 impl Observer for RunObserver {
     fn reached(&self, place: &'static Point, holds: bool) {
         cluster::with_current(|run| run.tally.coverage.note(place, holds));
+    }
+
+    fn measured(&self, place: &'static Point, reading: Reading) {
+        cluster::with_current(|run| run.tally.coverage.measure(place, reading));
     }
 
     fn violated(&self, place: &'static Point, message: String) {

@@ -1,6 +1,6 @@
 //! Coverage of a run: visits of each coverage point, and the rare branches (`buggify!`) that may be taken.
 
-use steelmill_core::coverage::{self, Point};
+use steelmill_core::coverage::{self, Point, Reading};
 
 use crate::schema::decision::Stream;
 use crate::schema::outcome::Visits;
@@ -37,6 +37,16 @@ impl CoverageCounts {
         if let Some(visits) = point.number().and_then(|number| self.visits.get_mut(number)) {
             visits.executed += 1;
             visits.hit += u64::from(hit);
+        }
+    }
+
+    /// Notes a value of a bound, if none went further.
+    pub(crate) fn measure(&mut self, point: &'static Point, reading: Reading) {
+        if let Some(visits) = point.number().and_then(|number| self.visits.get_mut(number)) {
+            let excess = |reading: &Reading| reading.excess(point.kind());
+            if visits.furthest.as_ref().is_none_or(|furthest| excess(furthest) < excess(&reading)) {
+                visits.furthest = Some(reading);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use steelmill_core::coverage::{Kind, Point};
+use steelmill_core::coverage::{Kind, Point, Reading};
 use steelmill_core::{Owner, Panic};
 
 use crate::schema::decision::Decision;
@@ -25,6 +25,9 @@ use crate::schema::verify::Difference;
 pub(crate) struct Visits {
     pub(crate) executed: u64,
     pub(crate) hit: u64,
+    /// Of a bound: the value that went furthest.
+    #[serde(with = "portable::reading", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) furthest: Option<Reading>,
 }
 
 /// A panic, as the panic hook recorded it.
