@@ -250,7 +250,7 @@ mod bounds {
     fn a_campaign_remembers_the_extremes_and_their_seeds_whatever_its_jobs_and_shards() {
         let campaign = || Campaign::new(climb).seeds(60).failures_max(60);
         let whole = campaign().jobs(1).run();
-        let furthest = |message| place(&whole, message).furthest.expect("it was measured");
+        let furthest = |message| place(&whole, message).furthest.clone().expect("it was measured");
         let highest = furthest("the climber stays below the summit");
         let Amount::Number(height) = highest.value else { panic!("{highest:?}") };
         assert!((990..1000).contains(&height) && highest.limit == Amount::Number(1000), "{highest:?}");

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use steelmill_core::coverage::{self, Amount, Kind, Point, Reading};
 
+use crate::schema::decision::Redraws;
 use crate::schema::outcome::{LISTED, Visits};
 use crate::schema::portable;
 use crate::schema::settings::Seed;
@@ -48,7 +49,7 @@ pub struct CoveragePoint {
     pub executed: u64,
     /// How often it was hit: its condition held, or the branch of `buggify!` was taken.
     pub hit: u64,
-    /// The lowest seed that hit it.
+    /// The lowest seed that hit it; varied runs of a guided campaign are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_hit: Option<Seed>,
     /// Of a bound that was executed: the value that went furthest.
@@ -58,7 +59,7 @@ pub struct CoveragePoint {
 
 /// How far the value of a [bound](steelmill_core::coverage#bounds) went: the highest one under an upper limit or towards a goal above,
 /// otherwise the lowest. Where limits differ, the value that came closest to its own, or furthest beyond it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Furthest {
     /// The value.
@@ -69,11 +70,23 @@ pub struct Furthest {
     pub limit: Amount,
     /// The lowest seed that came there.
     pub seed: Seed,
+    /// How the run was varied from the seed's own, in a guided campaign.
+    #[serde(default, skip_serializing_if = "Redraws::is_empty")]
+    pub redraws: Redraws,
 }
 
 impl Furthest {
     fn reading(&self) -> Reading {
         Reading { value: self.value, limit: self.limit }
+    }
+
+    /// `highest 97, limit 100 (seed 12)`
+    fn describe(&self, kind: Kind) -> String {
+        let (went, seed) = (self.reading().describe(kind), self.seed);
+        match self.redraws.is_empty() {
+            true => format!("{went} (seed {seed})"),
+            false => format!("{went} (seed {seed}, redraws {})", self.redraws),
+        }
     }
 }
 
@@ -106,8 +119,10 @@ impl CoveragePoint {
 
     /// The further of two values stays; of equals, that of the lower seed.
     fn measure(&mut self, other: Option<Furthest>) {
-        let rank = |furthest: &Furthest| (-furthest.reading().excess(self.kind), furthest.seed, *furthest);
-        self.furthest = self.furthest.into_iter().chain(other).min_by_key(rank);
+        let rank = |furthest: &Furthest| {
+            (-furthest.reading().excess(self.kind), furthest.redraws.clone(), furthest.seed, furthest.clone())
+        };
+        self.furthest = self.furthest.take().into_iter().chain(other).min_by_key(rank);
     }
 
     fn is_missed(&self) -> bool {
@@ -137,7 +152,7 @@ impl fmt::Display for CoveragePoint {
         }?;
         match &self.furthest {
             Some(furthest) => {
-                write!(f, ": {} (seed {})", furthest.reading().describe(*kind), furthest.seed)
+                write!(f, ": {}", furthest.describe(*kind))
             }
             None => Ok(()),
         }
@@ -153,13 +168,17 @@ impl Coverage {
         Self { points }
     }
 
-    pub(crate) fn add(&mut self, seed: Seed, visits: &[Visits]) {
+    pub(crate) fn add(&mut self, seed: Seed, redraws: &Redraws, visits: &[Visits]) {
         for (point, visits) in coverage::all().iter().zip(visits).filter(|(_, visits)| visits.executed > 0) {
-            let first_hit = (visits.hit > 0).then_some(seed);
+            let first_hit = (visits.hit > 0 && redraws.is_empty()).then_some(seed);
             if let Ok(index) = self.points.binary_search_by(|covered| covered.name().cmp(&name(point))) {
                 self.points[index].add(visits.executed, visits.hit, first_hit);
-                let furthest =
-                    visits.furthest.map(|Reading { value, limit }| Furthest { value, limit, seed });
+                let furthest = visits.furthest.map(|Reading { value, limit }| Furthest {
+                    value,
+                    limit,
+                    seed,
+                    redraws: redraws.clone(),
+                });
                 self.points[index].measure(furthest);
             }
         }
@@ -171,7 +190,7 @@ impl Coverage {
             match self.points.binary_search_by(|ours| ours.name().cmp(&point.name())) {
                 Ok(index) => {
                     self.points[index].add(point.executed, point.hit, point.first_hit);
-                    self.points[index].measure(point.furthest);
+                    self.points[index].measure(point.furthest.clone());
                 }
                 Err(index) => self.points.insert(index, point.clone()),
             }
@@ -232,9 +251,8 @@ impl Coverage {
         }
         for (CoveragePoint { file, line, column, kind, message, .. }, furthest) in bounds.iter().take(LISTED)
         {
-            let went = furthest.reading().describe(*kind);
-            let seed = furthest.seed;
-            text.push_str(&format!("\n    {file}:{line}:{column}: {kind} {message:?}: {went} (seed {seed})"));
+            let went = furthest.describe(*kind);
+            text.push_str(&format!("\n    {file}:{line}:{column}: {kind} {message:?}: {went}"));
         }
         if bounds.len() > LISTED {
             text.push_str(&format!("\n    and {} more, which --json lists", bounds.len() - LISTED));
@@ -291,7 +309,7 @@ mod tests {
 
     fn bound(kind: Kind, hit: u64, (value, limit, seed): (i128, i128, u64)) -> CoveragePoint {
         let (value, limit) = (Amount::Number(value), Amount::Number(limit));
-        let furthest = Some(Furthest { value, limit, seed: Seed(seed) });
+        let furthest = Some(Furthest { value, limit, seed: Seed(seed), redraws: Redraws::default() });
         CoveragePoint { furthest, ..point(1, kind, 9, hit, Some(1).filter(|_| hit > 0)) }
     }
 
@@ -319,7 +337,7 @@ mod tests {
         let merged = |kind, first, second| {
             let mut merged = Coverage { points: vec![bound(kind, 9, first)] };
             merged.merge(&Coverage { points: vec![bound(kind, 9, second)] });
-            merged.points[0].furthest.expect("a bound")
+            merged.points[0].furthest.clone().expect("a bound")
         };
         for (kind, further, other) in [
             (Kind::AlwaysAtMost, (8, 9, 5), (7, 9, 1)),
