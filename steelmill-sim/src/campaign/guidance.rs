@@ -8,6 +8,7 @@
 //! of runs in the order of their places, after all of them have ended.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use steelmill_core::coverage;
 
@@ -91,8 +92,13 @@ impl Guide {
         });
         let kept = chosen.expect("the sum of all weights is above").kept.clone();
         let (run, reached) = &kept[self.below(kept.len() as u64) as usize];
+        // Half of the times somewhat earlier, so that what led to the place may come with something else.
+        let earlier = match self.below(2) {
+            0 => Duration::ZERO,
+            _ => Duration::from_micros(500 << self.below(12)),
+        };
         let seed = self.next();
-        Run { seed: run.seed, redraws: run.redraws.then(reached.at, seed) }
+        Run { seed: run.seed, redraws: run.redraws.then(reached.at.saturating_sub(earlier), seed) }
     }
 
     /// Learns from a run. A red one is not varied: most of what comes from it has the same failure.

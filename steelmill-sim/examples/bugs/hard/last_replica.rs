@@ -16,7 +16,7 @@ use crate::{Bug, DELAYS_TCP_OR_ENDS, Version};
 pub(crate) const BUG: Bug = Bug {
     name: "last-replica",
     missing_code: "the coordinator does not wait for the replica that it removed last",
-    needed: "three replicas cut off one after the other, and the last not the first to return",
+    needed: "four replicas cut off one after the other, and the last not the first to return",
     faults: &[DELAYS_TCP_OR_ENDS, DELAYS_TCP_OR_ENDS, DELAYS_TCP_OR_ENDS],
     may_help: DELAYS_TCP_OR_ENDS,
     scenario: |sim, version| Box::pin(scenario(sim, version)),
