@@ -94,7 +94,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         async move {
             let network = mover.network();
             let (mut source, mut target) =
-                (Client::new(network.clone(), "source:7000"), Client::new(network, "target:7000"));
+                (Client::new(network, "source:7000"), Client::new(network, "target:7000"));
             for shard in 1..=shards {
                 insist(&mut source, &mover, format!("freeze {shard}")).await;
                 insist(&mut target, &mover, format!("copy {shard}")).await;

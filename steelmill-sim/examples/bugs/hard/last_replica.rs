@@ -96,8 +96,9 @@ async fn scenario(sim: Sim, version: Version) -> Result {
                     acknowledged.push(write);
                 }
                 // One of those removed is looked at again.
-                let away = (0..NAMES.len())
-                    .find(|replica| !members.contains(replica) && (*replica as u64 + write) % 4 == 0);
+                let away = (0..NAMES.len()).find(|replica| {
+                    !members.contains(replica) && (*replica as u64 + write).is_multiple_of(4)
+                });
                 if let Some(away) = away {
                     let replica = &mut replicas[away];
                     if !members.is_empty() {

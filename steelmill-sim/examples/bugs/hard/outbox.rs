@@ -40,6 +40,14 @@ impl State for Collector {
     }
 }
 
+fn add(outbox: &mut VecDeque<u64>, reading: u64) {
+    if outbox.len() == ROOM {
+        outbox.pop_front();
+    }
+    outbox.push_back(reading);
+    assert_always_at_most!(outbox.len(), ROOM, "the outbox has room");
+}
+
 async fn scenario(sim: Sim, version: Version) -> Result {
     let (collector, state) = start::<Collector>(sim, "collector", version).await?;
     let sensor = sim.client("sensor");
@@ -61,13 +69,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
                 while version == Version::Right && outbox.borrow().len() == ROOM {
                     sensor.clock().sleep(millis(10)).await;
                 }
-                let mut outbox = outbox.borrow_mut();
-                if outbox.len() == ROOM {
-                    outbox.pop_front();
-                }
-                outbox.push_back(reading);
-                assert_always_at_most!(outbox.len(), ROOM, "the outbox has room");
-                drop(outbox);
+                add(&mut outbox.borrow_mut(), reading);
                 sensor.clock().sleep(millis(100)).await;
             }
         }
