@@ -31,6 +31,9 @@ pub(crate) trait Driver: Send + Sync {
     /// Spawns a detached task. (`Guarded` is how such a task is aborted.)
     fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>);
 
+    /// Whether a task may be spawned by `tokio::spawn` instead.
+    fn is_tokio(&self) -> bool;
+
     /// Notifies the world of a milestone.
     fn reached(&self, factory: &str, milestone: Milestone);
 
@@ -84,6 +87,10 @@ impl<W: World> Driver for WorldDriver<W> {
 
     fn spawn(&self, origin: Origin<'_>, name: &'static str, future: BoxFuture<'static, ()>) {
         drop(self.spawner.spawn_for(origin, name, future));
+    }
+
+    fn is_tokio(&self) -> bool {
+        self.spawner.is_tokio()
     }
 
     fn reached(&self, factory: &str, milestone: Milestone) {

@@ -9,13 +9,24 @@ pub(crate) fn label<T: ?Sized>() -> Label {
     shorten(std::any::type_name::<T>())
 }
 
+/// Whether this byte is an ASCII character of a path.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let is_letter = (byte as u8).is_ascii_alphanumeric();
+        plain[byte] = is_letter || matches!(byte as u8, b'_' | b':' | b'{' | b'}');
+        byte += 1;
+    }
+    plain
+};
+
 /// Removes the module paths from a type's name; borrows if it holds a single path.
 fn shorten(name: &'static str) -> Label {
     // Braces: a type declared in an async function has a path segment `{{closure}}`.
     let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '}');
     // Most names are a path of ASCII letters, and each child factory that is made asks for some.
-    let is_plain = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b':' | b'{' | b'}');
-    if name.as_bytes().iter().all(is_plain) || name.chars().all(is_path) {
+    if name.bytes().all(|byte| PLAIN[usize::from(byte)]) || name.chars().all(is_path) {
         return Cow::Borrowed(last_segment(name));
     }
     let mut short = String::new();
@@ -71,7 +82,7 @@ fn shorten_to(name: &str, kept: usize) -> String {
 }
 
 fn last_segment(path: &str) -> &str {
-    path.rfind(':').map_or(path, |colon| &path[colon + 1..])
+    path.bytes().rposition(|byte| byte == b':').map_or(path, |colon| &path[colon + 1..])
 }
 
 #[cfg(test)]

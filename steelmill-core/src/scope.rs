@@ -129,7 +129,14 @@ impl Scope {
         let context = self.run_state.contexts.get_or_add(name, || self.run_state.task_context(name));
         // Not an async block: that would hold the future twice, before and after its first poll.
         let task = Guarded::new(future, context.clone(), Some(span), completion);
-        self.run_state.control.driver.spawn(self.run_state.origin(Location::caller()), name, Box::pin(task));
+        let driver = &self.run_state.control.driver;
+        if driver.is_tokio() {
+            // With its type known: a poll through a box costs as much again as all that a scope adds.
+            #[expect(clippy::disallowed_methods, reason = "the task belongs to this scope")]
+            drop(tokio::spawn(task));
+        } else {
+            driver.spawn(self.run_state.origin(Location::caller()), name, Box::pin(task));
+        }
     }
 
     /// A child factory: it shares this factory's daemons, and stops before this daemon and every daemon it shares. It starts

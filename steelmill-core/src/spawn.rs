@@ -32,6 +32,12 @@ pub trait Spawn: Daemon {
         self.spawn(name, future)
     }
 
+    /// Whether [`spawn`](Spawn::spawn) does what `tokio::spawn` does, and nothing else. Then a [`Scope`](crate::Scope) calls that
+    /// itself, without a box around the task: tokio polls it as cheaply as one of its own.
+    fn is_tokio(&self) -> bool {
+        false
+    }
+
     /// Polls the supervisor of a factory by means of the world's own, for as long as it has not ended.
     ///
     /// For worlds in which a task that blocks its thread holds others up: a supervisor, and its timeouts, must not be. A world

@@ -3,28 +3,33 @@
 //!
 //! The service manager says by variables where to send to, and whether it expects a sign of life. Without them nothing here exists.
 //!
-//! What always holds: a full socket holds nobody up for longer than [`SEND_TIMEOUT`]; a sign of life is sent only after a
-//! supervisor has answered, tokio has polled a task, and no daemon is unresponsive.
+//! What always holds: a full socket holds nobody up for longer than [`SEND_TIMEOUT`], and what it did not take is sent again: a
+//! manager that never hears of READY ends the service. Its queue may be as short as ten messages, so status texts that change fast
+//! do not fill it. A sign of life is sent only after a supervisor has answered, tokio has polled a task, and no daemon is
+//! unresponsive.
 
 use std::env;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures::future::{Either, select};
 use steelmill_core::{FactoryHealth, HealthWatch, Remote, Result, State};
 use tokio::runtime::Handle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, Sleep, interval, sleep, timeout};
 
-/// How long a message may wait for room in the socket.
+/// How long a message may wait for room in the socket, and after what time one that found none is sent again.
 const SEND_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The least time between two status texts.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
 
 /// The longest status text.
 const STATUS_MAX: usize = 500;
@@ -35,9 +40,17 @@ pub(crate) struct Notifier {
     manager: SocketAddr,
     /// Within which time the manager wants a sign of life.
     watchdog: Option<Duration>,
+    /// The manager was told READY.
     is_ready: AtomicBool,
-    is_stopping: AtomicBool,
+    stop: AtomicU8,
 }
+
+/// Nothing is to be said of a stop.
+const NO_STOP: u8 = 0;
+/// STOPPING is to be sent.
+const STOP_UNSENT: u8 = 1;
+/// The manager was told STOPPING.
+const STOP_SENT: u8 = 2;
 
 impl Notifier {
     /// As the environment says; `None` if there is no service manager.
@@ -54,20 +67,29 @@ impl Notifier {
         let manager = address(&path).with_context(|| format!("NOTIFY_SOCKET is {path:?}"))?;
         let socket = UnixDatagram::unbound().context("cannot make a socket for NOTIFY_SOCKET")?;
         socket.set_write_timeout(Some(SEND_TIMEOUT))?;
-        let (is_ready, is_stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Some(Arc::new(Notifier { socket, manager, watchdog, is_ready, is_stopping })))
+        let (is_ready, stop) = (AtomicBool::new(false), AtomicU8::new(NO_STOP));
+        Ok(Some(Arc::new(Notifier { socket, manager, watchdog, is_ready, stop })))
     }
 
-    /// Nobody else is to be told if the manager cannot be: it finds out.
-    fn send(&self, state: &str) {
-        let _ = self.socket.send_to_addr(state.as_bytes(), &self.manager);
+    /// Whether the manager's socket took it. Nobody else is to be told if it did not.
+    fn send(&self, state: &str) -> bool {
+        self.socket.send_to_addr(state.as_bytes(), &self.manager).is_ok()
     }
 
     /// The service begins to stop.
     pub(crate) fn stopping(&self) {
-        if !self.is_stopping.swap(true, Ordering::Relaxed) {
-            self.send("STOPPING=1");
+        let is_first = |stop| (stop == NO_STOP).then_some(STOP_UNSENT);
+        if self.stop.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_first).is_ok() {
+            self.tell_of_the_stop();
         }
+    }
+
+    /// False if STOPPING is still to be sent.
+    fn tell_of_the_stop(&self) -> bool {
+        if self.stop.load(Ordering::Relaxed) == STOP_UNSENT && self.send("STOPPING=1") {
+            self.stop.store(STOP_SENT, Ordering::Relaxed);
+        }
+        self.stop.load(Ordering::Relaxed) != STOP_UNSENT
     }
 
     /// The configuration is being read again.
@@ -93,36 +115,77 @@ impl Notifier {
         if let Some(beat) = &mut beat {
             beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        self.health(&health.current());
+        let mut told = String::new();
+        // Until when no other status is sent; and nothing at all, if the socket was full.
+        let mut pause: Option<Pin<Box<Sleep>>> = None;
+        let mut was_full = false;
         loop {
-            let ticks = async {
+            let current = published.current();
+            if pause.is_none() || (!was_full && self.owes(&current)) {
+                let waits = self.tell(&current, &mut told);
+                was_full = waits == Some(SEND_TIMEOUT);
+                pause = waits.map(|waits| Box::pin(sleep(waits))).or(pause);
+            }
+            let tick = async {
                 match &mut beat {
                     Some(beat) => beat.tick().await,
                     None => std::future::pending().await,
                 }
             };
-            match select(pin!(health.changed()), pin!(ticks)).await {
-                Either::Left((Some(changed), _)) => self.health(&changed),
+            let paused = async {
+                match &mut pause {
+                    Some(pause) => pause.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let is_over = match select(pin!(health.changed()), select(pin!(tick), pin!(paused))).await {
                 Either::Left((None, _)) => return,
-                Either::Right(_) => {
+                Either::Left((Some(_), _)) => false,
+                Either::Right((Either::Left(_), _)) => {
                     let patience = self.watchdog.unwrap_or_default() / 4;
                     if is_alive(&remote, &published, &runtime, patience).await {
                         self.send("WATCHDOG=1");
                     }
+                    false
                 }
+                Either::Right((Either::Right(_), _)) => true,
+            };
+            if is_over {
+                pause = None;
             }
         }
     }
 
-    fn health(&self, health: &FactoryHealth) {
+    /// Whether there is more to tell than a status.
+    fn owes(&self, health: &FactoryHealth) -> bool {
+        let owes_stop = match self.stop.load(Ordering::Relaxed) {
+            NO_STOP => health.state >= State::Draining,
+            stop => stop == STOP_UNSENT,
+        };
+        owes_stop || (health.is_ready() && !self.is_ready.load(Ordering::Relaxed))
+    }
+
+    /// Tells what the manager does not know yet, and for how long it is to be told nothing more, if it was told anything.
+    fn tell(&self, health: &FactoryHealth, told: &mut String) -> Option<Duration> {
         if health.state >= State::Draining {
             self.stopping();
         }
-        let mut state = format!("STATUS={}", one_line(&health.to_string()));
-        if health.is_ready() && !self.is_ready.swap(true, Ordering::Relaxed) {
-            state.insert_str(0, "READY=1\n");
+        if !self.tell_of_the_stop() {
+            return Some(SEND_TIMEOUT);
         }
-        self.send(&state);
+        let status = format!("STATUS={}", one_line(&health.to_string()));
+        let becomes_ready = health.is_ready() && !self.is_ready.load(Ordering::Relaxed);
+        let is_sent = match becomes_ready {
+            true => self.send(&format!("READY=1\n{status}")),
+            false if status == *told => return None,
+            false => self.send(&status),
+        };
+        if !is_sent {
+            return Some(SEND_TIMEOUT);
+        }
+        self.is_ready.fetch_or(becomes_ready, Ordering::Relaxed);
+        *told = status;
+        Some(STATUS_EVERY)
     }
 }
 
@@ -211,6 +274,30 @@ mod tests {
         assert_eq!(watchdog(Some("3000000"), Some("8"), 7).expect("valid"), None);
         assert!(watchdog(Some("0"), None, 7).is_err() && watchdog(Some("3s"), None, 7).is_err());
         assert!(watchdog(Some("3"), Some("me"), 7).is_err());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_a_full_socket_did_not_take_is_sent_again() {
+        let name = format!("@steelmill-full-{}", process::id());
+        let address = address(OsStr::new(&name)).expect("a name");
+        let queue = UnixDatagram::bind_addr(&address).expect("free");
+        queue.set_nonblocking(true).expect("a socket");
+        let other = UnixDatagram::unbound().expect("a socket");
+        other.set_nonblocking(true).expect("a socket");
+        while other.send_to_addr(b"other", &address).is_ok() {}
+        let socket = UnixDatagram::unbound().expect("a socket");
+        socket.set_write_timeout(Some(Duration::from_millis(1))).expect("a socket");
+        let (is_ready, stop) = (AtomicBool::new(false), AtomicU8::new(NO_STOP));
+        let notifier = Notifier { socket, manager: address, watchdog: None, is_ready, stop };
+        notifier.stopping();
+        assert!(!notifier.tell_of_the_stop(), "the queue is full");
+        let mut buffer = [0; 16];
+        while queue.recv(&mut buffer).is_ok_and(|count| &buffer[..count] == b"other") {}
+        assert!(notifier.tell_of_the_stop());
+        assert!(queue.recv(&mut buffer).is_ok_and(|count| &buffer[..count] == b"STOPPING=1"));
+        notifier.stopping();
+        assert!(notifier.tell_of_the_stop() && queue.recv(&mut buffer).is_err(), "it is told once");
     }
 
     #[test]

@@ -43,6 +43,10 @@ impl Spawn for Spawner {
         self.spawn(name, future)
     }
 
+    fn is_tokio(&self) -> bool {
+        true
+    }
+
     fn supervise(&self, supervision: Supervision) -> Result<(), Supervision> {
         supervise::supervise(supervision)
     }

@@ -74,7 +74,9 @@ fn kills(workspace: &Workspace, filter: Option<&str>, steps: &mut Steps, total: 
         return;
     }
     steps.run(name, || {
-        let mut test = workspace.cargo(["test", "-p", "demo-app", "--test", "service", KILLED]);
+        // As `cargo xtask test` has built it.
+        let mut test = workspace.whole(["test", "--test", "service"]);
+        test.arg(KILLED);
         // It prints how many writes there were.
         test.env(KILLS.0, KILLS.1).env("RUST_TEST_NOCAPTURE", "1");
         cargo_test(test, total)

@@ -4,7 +4,7 @@
 
 use crate::libtest::{Count, cargo_test};
 use crate::steps::Steps;
-use crate::workspace::{ECOSYSTEM, Workspace};
+use crate::workspace::Workspace;
 
 /// Runs the tests. Clippy, which would have to check two hundred crates once more, is left to `cargo clippy --workspace`.
 pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, total: &mut Count, filter: Option<&str>) {
@@ -14,7 +14,7 @@ pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, total: &mut Count, f
         cargo_test(tests, total)
     });
     steps.run("ecosystem: the listings of README and book", || {
-        let mut tests = workspace.cargo(["test", "-p", ECOSYSTEM, "--doc"]);
+        let mut tests = workspace.test_on_demand(["--doc"]);
         tests.args(filter);
         cargo_test(tests, total)
     });

@@ -226,7 +226,9 @@ impl FamilyDraws<'_> {
     }
 
     fn disk_trouble(&mut self) -> DiskTrouble {
-        match self.family {
+        let family = self.family;
+        match family {
+            Family::DiskFull if self.below(4) == 0 => DiskTrouble::OverQuota,
             Family::DiskFull => DiskTrouble::Full,
             Family::SlowDisk => DiskTrouble::Slow {
                 delay_max: self.magnitude(Duration::from_millis(1), self.budget.delay_max),

@@ -113,6 +113,23 @@ impl Volume {
         (self.settings.capacity / bytes::PAGE as u64, self.free())
     }
 
+    /// How many pages the user may still fill, and the error of one more.
+    fn room(&self) -> (u64, Errno) {
+        let free = self.free();
+        let quota = match self.troubles.is_over_quota() {
+            true => Some(0),
+            false => self
+                .settings
+                .quota
+                .map(|quota| (quota / bytes::PAGE as u64).saturating_sub(self.tree.allocated)),
+        };
+        // Quotas are looked at first.
+        match quota {
+            Some(left) if left <= free => (left, libc::EDQUOT),
+            _ => (free, libc::ENOSPC),
+        }
+    }
+
     /// How many pages are free.
     fn free(&self) -> u64 {
         match self.troubles.is_full() {

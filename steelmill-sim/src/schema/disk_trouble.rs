@@ -25,6 +25,8 @@ pub enum DiskTrouble {
     },
     /// No space is left: what needs another page fails with `ENOSPC`.
     Full,
+    /// The user's quota is used up: what needs another page fails with `EDQUOT`.
+    OverQuota,
     /// Syncs take longer.
     Slow {
         /// The greatest extra time.
@@ -81,7 +83,7 @@ impl DiskTrouble {
     pub fn family(&self) -> Family {
         match self {
             Self::Errors { .. } => Family::DiskErrors,
-            Self::Full => Family::DiskFull,
+            Self::Full | Self::OverQuota => Family::DiskFull,
             Self::Slow { .. } => Family::SlowDisk,
             Self::Short { .. } => Family::ShortTransfers,
             Self::BitRot { .. }
@@ -100,7 +102,11 @@ impl DiskTrouble {
             | Self::LostWrites { ppm }
             | Self::MisdirectedWrites { ppm }
             | Self::MisdirectedReads { ppm } => Some(ppm),
-            Self::Full | Self::Slow { .. } | Self::BitRot { .. } | Self::BadSectors { .. } => None,
+            Self::Full
+            | Self::OverQuota
+            | Self::Slow { .. }
+            | Self::BitRot { .. }
+            | Self::BadSectors { .. } => None,
         }
     }
 }
@@ -118,6 +124,7 @@ impl fmt::Display for DiskTrouble {
                 write!(f, "{} % of {of} fail", share(ppm))
             }
             Self::Full => f.write_str("no space is left"),
+            Self::OverQuota => f.write_str("the quota is used up"),
             Self::Slow { delay_max } => write!(f, "syncs take up to {delay_max:?} longer"),
             Self::Short { ppm } => write!(f, "{} % of reads and writes are short", share(ppm)),
             Self::BitRot { sectors } => write!(f, "bits flip in {sectors} sectors"),

@@ -324,6 +324,23 @@ fn the_end_of_a_process_loses_nothing_and_what_a_sync_began_before_is_not_covere
 }
 
 #[test]
+fn a_user_may_have_a_quota() {
+    check(Seed(1), |sim| async move {
+        let program = sim.program("program", || {
+            let written = fs::write("/tmp/file", vec![7; 20_000]);
+            assert_eq!(written.expect_err("no room").raw_os_error(), Some(libc::EDQUOT));
+            assert_eq!(fs::read("/tmp/file").expect("what had room").len(), 16_384);
+            fs::write("/tmp/file", vec![7; 20_000]).expect_err("still no room");
+            fs::write("/tmp/file", "less").expect("there is room again");
+        });
+        program.disk().set(DiskSettings { quota: Some(16_384), ..DiskSettings::default() });
+        let program = program.start().await?;
+        anyhow::ensure!(program.ended().await.is_success());
+        Ok(())
+    });
+}
+
+#[test]
 fn a_disk_may_be_full_wiped_swapped_and_corrupt() {
     check(Seed(1), |sim| async move {
         let full = |machine: &str| {
@@ -569,6 +586,7 @@ fn each_trouble_of_a_disk_is_seen() {
     }
     assert_eq!(keys(DiskTrouble::Short { ppm: half }), ["right", "short"]);
     assert_eq!(keys(DiskTrouble::Full), ["right"], "it has the pages already");
+    assert_eq!(keys(DiskTrouble::OverQuota), ["right"], "it has the pages already");
     assert_eq!(keys(DiskTrouble::BadSectors { sectors: 1 }), ["right"], "it writes them again");
     assert_eq!(keys(DiskTrouble::BitRot { sectors: 1 }), ["right"], "it writes them again");
     assert_eq!(keys(DiskTrouble::MisdirectedWrites { ppm: half }), ["right", "wrong"]);

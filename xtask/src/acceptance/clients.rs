@@ -96,9 +96,9 @@ struct Server {
 
 impl Server {
     fn start(workspace: &Workspace) -> Result<Self> {
-        let built = workspace.cargo(["build", "-p", "demo-app"]).status().context("cannot run cargo")?;
-        ensure!(built.success(), "the demo does not build");
-        let program = workspace.target.join("debug/demo-app");
+        // As `cargo xtask test` has built it.
+        let program = workspace.build(workspace.whole(["build", "--bin", "demo-app"]), "demo-app")?;
+        let program = program.context("the demo does not build")?;
         let mut command = Command::new(&program);
         command.args(["--daemons", "lease,store,gateway", "--listen", "gateway=127.0.0.1:0"]);
         command.env_remove("RUST_LOG").env("NO_COLOR", "1").stdout(Stdio::null()).stderr(Stdio::piped());

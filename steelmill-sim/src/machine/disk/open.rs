@@ -165,7 +165,8 @@ impl Volume {
     }
 
     fn check_free(&self, pages: u64) -> Result<(), Errno> {
-        if self.free() >= pages { Ok(()) } else { Err(libc::ENOSPC) }
+        let (room, error) = self.room();
+        if room >= pages { Ok(()) } else { Err(error) }
     }
 
     /// Writes some of what is given: up to where the disk is full.
@@ -207,19 +208,19 @@ impl Volume {
             return Err(libc::EFBIG);
         }
         let mut length = part.len().min((LENGTH_MAX - offset) as usize);
-        let free = self.free();
+        let (room, error) = self.room();
         let bytes = self.tree.bytes(ino)?;
         let needed = |length: usize| {
             (offset + length as u64).div_ceil(PAGE as u64)
                 - offset / PAGE as u64
                 - bytes.allocated_in(offset, length as u64)
         };
-        while length > 0 && needed(length) > free {
+        while length > 0 && needed(length) > room {
             // Up to the page before.
             length = length.saturating_sub(((offset + length as u64 - 1) % PAGE as u64 + 1) as usize);
         }
         if length == 0 {
-            return Err(libc::ENOSPC);
+            return Err(error);
         }
         self.tree.change_bytes(ino, |bytes| bytes.write(offset, &part[..length]))?;
         Ok(length)
@@ -527,12 +528,12 @@ impl Cluster {
         let volume = self.disk(open.machine);
         let inode = volume.tree.get_mut(open.ino);
         (inode.modified, inode.changed) = (now, now);
-        let free = volume.free();
+        let (room, error) = volume.room();
         volume.tree.change_bytes(open.ino, |bytes| {
             let end = (offset + length).div_ceil(PAGE as u64);
             let needed = end - offset / PAGE as u64 - bytes.allocated_in(offset, length);
             match mode & KINDS {
-                0 | libc::FALLOC_FL_ZERO_RANGE if needed > free => return Err(libc::ENOSPC),
+                0 | libc::FALLOC_FL_ZERO_RANGE if needed > room => return Err(error),
                 0 => bytes.allocate(offset, length, keeps_length),
                 libc::FALLOC_FL_PUNCH_HOLE => bytes.punch(offset, length),
                 libc::FALLOC_FL_ZERO_RANGE => {

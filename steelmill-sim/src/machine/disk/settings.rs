@@ -13,6 +13,9 @@ use std::time::Duration;
 pub struct DiskSettings {
     /// How many bytes the files may take, in pages of 4 KiB each. When they are used up, a write fails with `ENOSPC`.
     pub capacity: u64,
+    /// How many bytes the user may have of that, quotactl(2); no more than the capacity. When they are used up, a write fails with
+    /// `EDQUOT`. statfs(2) does not show it.
+    pub quota: Option<u64>,
     /// How many bytes the disk writes at once, so that a power loss does not tear them: 512 or 4096.
     pub sector: usize,
     /// What survives a power loss.
@@ -30,6 +33,7 @@ impl Default for DiskSettings {
     fn default() -> Self {
         Self {
             capacity: 1 << 40,
+            quota: None,
             sector: 512,
             durability: Durability::Posix,
             sync_min: Duration::from_micros(100),

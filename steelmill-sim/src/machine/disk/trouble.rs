@@ -52,6 +52,10 @@ impl Troubles {
         rates.max().unwrap_or(0)
     }
 
+    pub(super) fn is_over_quota(&self) -> bool {
+        self.active.iter().any(|(_, trouble)| *trouble == DiskTrouble::OverQuota)
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.active.iter().any(|(_, trouble)| *trouble == DiskTrouble::Full)
     }
